@@ -1,0 +1,20 @@
+# Warnings, sanitizers, and halfstep_part: the object library of one folder.
+set(HALFSTEP_WARNINGS -Wall -Wextra -Wshadow=local -Wno-unused-parameter)
+
+add_library(halfstep_options INTERFACE)
+target_compile_options(halfstep_options INTERFACE ${HALFSTEP_WARNINGS})
+if(HALFSTEP_SANITIZE)
+  target_compile_options(halfstep_options INTERFACE -fsanitize=${HALFSTEP_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  target_link_options(halfstep_options INTERFACE -fsanitize=${HALFSTEP_SANITIZE})
+  link_libraries(halfstep_options)
+endif()
+
+# halfstep_part(NAME SOURCES file... [LINK target...])
+# Compiles the folder's sources into halfstep_NAME and adds them to the halfstep library.
+function(halfstep_part name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
+  add_library(halfstep_${name} OBJECT ${ARG_SOURCES})
+  target_include_directories(halfstep_${name} PRIVATE ${PROJECT_SOURCE_DIR})
+  target_link_libraries(halfstep_${name} PRIVATE halfstep_options ${ARG_LINK})
+  set_property(GLOBAL APPEND PROPERTY HALFSTEP_PARTS $<TARGET_OBJECTS:halfstep_${name}>)
+endfunction()

@@ -1,0 +1,36 @@
+// The one exception halfstep throws.
+#pragma once
+
+#include <stdexcept>
+#include <string>
+
+namespace halfstep {
+
+/// What went wrong, told in three parts: what was required, what was found, what to do about it.
+///
+/// Example: `throw Error(Error::Kind::input, "x and y must have the same number of rows",
+///                       "x.npy has 10 and y.npy has 9", "check that the two files belong together");`
+class Error : public std::runtime_error {
+ public:
+  enum class Kind {
+    input,    ///< the call, a file or the data was wrong: the caller can mend it (exit code 2)
+    failure,  ///< the work itself failed: a full disk, a diverged training, a device that is gone (exit code 1)
+  };
+
+  Error(Kind kind, std::string required, std::string found, std::string remedy);
+
+  Kind kind() const { return kind_; }
+  const std::string& required() const { return required_; }
+  const std::string& found() const { return found_; }
+  const std::string& remedy() const { return remedy_; }
+
+ private:
+  Kind kind_;
+  std::string required_, found_, remedy_;
+};
+
+/// Shorthands for the two kinds, so that a throw reads as a sentence.
+[[noreturn]] void throw_input_error(std::string required, std::string found, std::string remedy);
+[[noreturn]] void throw_failure(std::string required, std::string found, std::string remedy);
+
+}  // namespace halfstep

@@ -1,0 +1,139 @@
+#include <algorithm>
+#include <sstream>
+
+#include "graph/graph.h"
+
+namespace halfstep {
+namespace {
+
+// ONNX's text form wants identifiers of letters, digits, _ . - /; anything else is quoted there, so quote it here too.
+std::string identifier(const std::string& name) {
+  const bool plain = !name.empty() && std::all_of(name.begin(), name.end(), [](unsigned char c) {
+    return std::isalnum(c) || c == '_' || c == '.' || c == '/' || c == '-';
+  }) && !std::isdigit(static_cast<unsigned char>(name[0]));
+  return plain ? name : "\"" + name + "\"";
+}
+
+std::string onnx_type(DType dtype) {
+  switch (dtype) {
+    case DType::f32: return "float";
+    case DType::f16: return "float16";
+    case DType::bf16: return "bfloat16";
+    case DType::f64: return "double";
+    case DType::boolean: return "bool";
+    case DType::i8: return "int8";
+    case DType::i16: return "int16";
+    case DType::i32: return "int32";
+    case DType::i64: return "int64";
+    case DType::u8: return "uint8";
+    case DType::u16: return "uint16";
+    case DType::u32: return "uint32";
+    case DType::u64: return "uint64";
+    default: return std::string(name_of(dtype));
+  }
+}
+
+std::string type_of(const Value& value) {
+  std::string text = onnx_type(value.dtype);
+  if (value.shape.is_ranked() && value.shape.rank() > 0) {
+    std::string dims = value.shape.to_string();
+    dims.erase(std::remove(dims.begin(), dims.end(), ' '), dims.end());
+    text += dims;
+  } else if (!value.shape.is_ranked()) {
+    text += "[]";
+  }
+  return text;
+}
+
+struct PrintAttribute {
+  std::ostream& out;
+  void operator()(std::int64_t v) const { out << v; }
+  void operator()(float v) const {
+    std::ostringstream text;
+    text << v;
+    out << text.str();
+    if (text.str().find_first_of(".en") == std::string::npos) out << ".0";
+  }
+  void operator()(const std::string& v) const { out << '"' << v << '"'; }
+  void operator()(const Tensor& v) const { elements(v); }
+  void operator()(const std::shared_ptr<const Graph>& v) const { out << to_text(*v); }
+  template <class T>
+  void operator()(const std::vector<T>& list) const {
+    out << '[';
+    for (std::size_t i = 0; i < list.size(); ++i) {
+      if (i) out << ", ";
+      (*this)(list[i]);
+    }
+    out << ']';
+  }
+  void elements(const Tensor& t) const {
+    constexpr std::int64_t kShown = 16;
+    Value v{{}, t.dtype(), t.shape(), {}};
+    out << type_of(v) << " {";
+    if (is_float(t.dtype()) || is_integer(t.dtype()) || t.dtype() == DType::boolean) {
+      const std::int64_t shown = std::min(t.count(), kShown);
+      const Tensor head = Tensor::view(t.dtype(), Shape{shown}, const_cast<void*>(t.raw()));
+      const std::vector<double> numbers = to_doubles(head);
+      for (std::size_t i = 0; i < numbers.size(); ++i) out << (i ? ", " : "") << numbers[i];
+      if (t.count() > kShown) out << ", …";
+    }
+    out << '}';
+  }
+};
+
+void print_values(std::ostream& out, const Graph& graph, const std::vector<ValueId>& ids) {
+  for (std::size_t i = 0; i < ids.size(); ++i)
+    out << (i ? ", " : "") << type_of(graph[ids[i]]) << ' ' << identifier(graph[ids[i]].name);
+}
+
+void print_names(std::ostream& out, const Graph& graph, const std::vector<ValueId>& ids) {
+  for (std::size_t i = 0; i < ids.size(); ++i)
+    out << (i ? ", " : "") << (ids[i] == kNoValue ? std::string("\"\"") : identifier(graph[ids[i]].name));
+}
+
+}  // namespace
+
+std::string to_text(const Graph& graph) {
+  std::ostringstream out;
+  out << identifier(graph.name.empty() ? "graph" : graph.name) << " (";
+  print_values(out, graph, graph.inputs);
+  out << ") => (";
+  print_values(out, graph, graph.outputs);
+  out << ")\n";
+  for (const State& state : graph.states) {
+    out << "# " << name_of(state.role) << ' ' << type_of(graph[state.value]) << ' ' << identifier(graph[state.value].name);
+    if (state.next != kNoValue) out << " <- " << identifier(graph[state.next].name);
+    out << '\n';
+  }
+  bool any = false;
+  for (const Value& value : graph.values) {
+    if (!value.is_constant()) continue;
+    out << (any ? ",\n " : "<") << type_of(value) << ' ' << identifier(value.name) << " = ";
+    PrintAttribute{out}.elements(value.constant);
+    any = true;
+  }
+  if (any) out << ">\n";
+  out << "{\n";
+  for (const Node& node : graph.nodes) {
+    out << "  [" << node.name << "] ";
+    print_names(out, graph, node.outputs);
+    out << " = " << (node.domain.empty() ? "" : node.domain + ".") << node.op;
+    if (!node.attributes.empty()) {
+      out << " <";
+      bool first = true;
+      for (const auto& [name, value] : node.attributes) {
+        out << (first ? "" : ", ") << name << " = ";
+        std::visit(PrintAttribute{out}, value);
+        first = false;
+      }
+      out << '>';
+    }
+    out << " (";
+    print_names(out, graph, node.inputs);
+    out << ")\n";
+  }
+  out << "}\n";
+  return out.str();
+}
+
+}  // namespace halfstep

@@ -1,0 +1,124 @@
+#include "graph/tensor.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <new>
+#include <string>
+
+#include "graph/error.h"
+#include "graph/visit.h"
+
+namespace halfstep {
+namespace {
+
+constexpr std::size_t kAlignment = 64;
+
+std::shared_ptr<void> allocate(std::size_t bytes) {
+  const std::size_t rounded = (std::max<std::size_t>(bytes, 1) + kAlignment - 1) / kAlignment * kAlignment;
+  void* p = std::aligned_alloc(kAlignment, rounded);
+  if (!p) throw std::bad_alloc();
+  std::memset(p, 0, rounded);
+  return {p, [](void* q) { std::free(q); }};
+}
+
+template <class To, class From>
+To convert_one(From value) {
+  using Wide = std::conditional_t<std::is_same_v<From, f16> || std::is_same_v<From, bf16>, float, From>;
+  const Wide wide = static_cast<Wide>(value);
+  if constexpr (std::is_same_v<To, bool>) {
+    return wide != Wide{};
+  } else if constexpr (std::is_same_v<To, f16> || std::is_same_v<To, bf16>) {
+    return To(static_cast<float>(wide));
+  } else if constexpr (std::is_integral_v<To> && std::is_floating_point_v<Wide>) {
+    // Out of range is undefined in C++: saturate, and NaN becomes 0.
+    if (wide != wide) return To{};
+    if (wide <= static_cast<Wide>(std::numeric_limits<To>::min())) return std::numeric_limits<To>::min();
+    if (wide >= static_cast<Wide>(std::numeric_limits<To>::max())) return std::numeric_limits<To>::max();
+    return static_cast<To>(wide);
+  } else {
+    return static_cast<To>(wide);
+  }
+}
+
+template <class To>
+std::vector<To> to_vector(const Tensor& tensor) {
+  std::vector<To> result(static_cast<std::size_t>(tensor.count()));
+  visit_dtype(tensor.dtype(), [&]<class From>() {
+    const From* from = tensor.data<From>();
+    for (std::size_t i = 0; i < result.size(); ++i) result[i] = convert_one<To>(from[i]);
+  });
+  return result;
+}
+
+}  // namespace
+
+Tensor::Tensor(DType dtype, Shape shape) : dtype_(dtype), shape_(std::move(shape)), count_(shape_.count()) {
+  if (dtype == DType::string) {
+    data_ = std::shared_ptr<std::string[]>(new std::string[static_cast<std::size_t>(count_)]);
+    return;
+  }
+  const std::size_t bits = std::max<std::size_t>(bits_of(dtype), 1);
+  if (static_cast<std::size_t>(count_) > std::numeric_limits<std::size_t>::max() / bits / 2)
+    throw_input_error("a tensor that fits the address space", "shape " + shape_.to_string(), "check the model's shapes");
+  data_ = allocate(bytes());
+}
+
+Tensor Tensor::view(DType dtype, Shape shape, void* data, std::shared_ptr<void> keep_alive) {
+  Tensor t;
+  t.dtype_ = dtype;
+  t.shape_ = std::move(shape);
+  t.count_ = t.shape_.count();
+  t.data_ = std::shared_ptr<void>(std::move(keep_alive), data);
+  return t;
+}
+
+Tensor Tensor::clone() const {
+  if (!is_defined()) return {};
+  Tensor copy(dtype_, shape_);
+  if (dtype_ == DType::string)
+    std::copy_n(data<std::string>(), count_, copy.data<std::string>());
+  else if (bytes() > 0)
+    std::memcpy(copy.raw(), raw(), bytes());
+  return copy;
+}
+
+Tensor Tensor::reshaped(Shape shape) const {
+  if (shape.count() != count_)
+    throw_input_error("a shape of " + std::to_string(count_) + " elements", shape.to_string(), "check the reshape");
+  Tensor t = *this;
+  t.shape_ = std::move(shape);
+  return t;
+}
+
+Tensor Tensor::rows(std::int64_t first, std::int64_t last) const {
+  std::vector<std::int64_t> dims = shape_.dims();
+  const std::int64_t row = shape_.count(1, shape_.rank());
+  dims[0] = last - first;
+  auto* start = static_cast<std::byte*>(data_.get()) + bytes_of(dtype_, static_cast<std::size_t>(first * row));
+  return view(dtype_, Shape(std::move(dims)), start, data_);
+}
+
+Tensor convert(const Tensor& from, DType to) {
+  Tensor result(to, from.shape());
+  visit_dtype(to, [&]<class To>() {
+    To* out = result.data<To>();
+    visit_dtype(from.dtype(), [&]<class From>() {
+      const From* in = from.data<From>();
+      for (std::int64_t i = 0; i < from.count(); ++i) out[i] = convert_one<To>(in[i]);
+    });
+  });
+  return result;
+}
+
+std::vector<double> to_doubles(const Tensor& tensor) { return to_vector<double>(tensor); }
+std::vector<std::int64_t> to_int64s(const Tensor& tensor) { return to_vector<std::int64_t>(tensor); }
+
+bool identical(const Tensor& a, const Tensor& b) {
+  if (a.dtype() != b.dtype() || a.shape() != b.shape()) return false;
+  if (a.dtype() == DType::string) return std::equal(a.data<std::string>(), a.data<std::string>() + a.count(), b.data<std::string>());
+  return a.bytes() == 0 || std::memcmp(a.raw(), b.raw(), a.bytes()) == 0;
+}
+
+}  // namespace halfstep

@@ -1,0 +1,22 @@
+// The families the operator table is made of: each file of this folder defines one of these lists.
+#pragma once
+
+#include <span>
+
+#include "ops/op_def.h"
+
+namespace halfstep::ops {
+
+std::span<const OpDef> activation_ops();      // Relu Sigmoid Clip Gelu Softmax …
+std::span<const OpDef> binary_ops();          // Add Mul Pow Equal Where …
+std::span<const OpDef> convolution_ops();     // Conv and its gradients
+std::span<const OpDef> loss_ops();            // SoftmaxCrossEntropyLoss NegativeLogLikelihoodLoss and their gradients
+std::span<const OpDef> matmul_ops();          // MatMul Gemm
+std::span<const OpDef> normalization_ops();   // BatchNormalization Dropout … and their gradients
+std::span<const OpDef> optimizer_ops();       // AdamStep SgdStep GlobalNorm LossScaleUpdate
+std::span<const OpDef> pooling_ops();         // MaxPool AveragePool GlobalAveragePool … and their gradients
+std::span<const OpDef> reduction_ops();       // ReduceSum ReduceMean ArgMax …
+std::span<const OpDef> shape_ops();           // Reshape Transpose Concat Slice Gather …
+std::span<const OpDef> unary_ops();           // Neg Exp Sqrt Cast Identity …
+
+}  // namespace halfstep::ops

@@ -1,0 +1,15 @@
+// Type and shape inference, from the operators' ONNX schemas.
+#pragma once
+
+#include "graph/graph.h"
+
+namespace halfstep {
+
+/// Sets dtype and shape of the node's outputs in `graph` from its inputs and attributes.
+/// Unknown extents stay unknown. Throws Error when the schema refuses the operands, naming node, operator and shapes.
+void infer_node(Graph& graph, const Node& node);
+
+/// The same for every node, in order.
+void infer_graph(Graph& graph);
+
+}  // namespace halfstep

@@ -1,0 +1,105 @@
+// The operator table: everything halfstep knows of an operator is one row.
+#pragma once
+
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "graph/graph.h"
+#include "ops/builder.h"
+
+namespace onnx {
+class OpSchema;
+}
+
+namespace halfstep {
+
+/// How the precision pass treats an operator (design: TensorFlow's and PyTorch's autocast lists).
+enum class PrecisionClass {
+  half,     ///< convolutions, matrix products: worth a cast
+  follow,   ///< cheap elementwise, pooling, normalisation with f32 statistics: half when its neighbours are
+  full,     ///< losses, exponentials, powers, long reductions: always f32
+  neutral,  ///< shapes and data movement: whatever it is given
+};
+std::string_view name_of(PrecisionClass c);
+
+/// Operands and results of one call of a reference kernel.
+/// `out` tensors are allocated (zero-filled) when inference gave a static shape; a kernel whose output shape depends on
+/// data assigns a tensor of its own. Absent optional operands are undefined tensors.
+struct KernelCall {
+  const Node& node;
+  std::span<const Tensor> in;
+  std::span<Tensor> out;
+
+  bool has_in(std::size_t i) const { return i < in.size() && in[i].is_defined(); }
+  bool has_out(std::size_t i) const { return i < out.size() && node.output(i) != kNoValue; }
+};
+using ReferenceKernel = void (*)(KernelCall&);
+
+/// What a gradient rule is given.
+class GradientContext {
+ public:
+  GradientContext(Builder& builder, const Node& node, std::vector<Expr> output_gradients, std::vector<bool> wanted)
+      : b(builder), node(node), dy_(std::move(output_gradients)), wanted_(std::move(wanted)) {}
+
+  Builder& b;
+  const Node& node;
+
+  /// Input i, output i of the forward node; empty when absent.
+  Expr in(std::size_t i) const { return node.input(i) == kNoValue ? Expr() : b.expr(node.input(i)); }
+  Expr out(std::size_t i) const { return node.output(i) == kNoValue ? Expr() : b.expr(node.output(i)); }
+  /// Gradient of the loss with respect to output i; empty when none flows (then at least one other is there).
+  Expr dy(std::size_t i = 0) const { return i < dy_.size() ? dy_[i] : Expr(); }
+  /// Whether anyone will read the gradient of input i: a rule may skip the work for one nobody wants.
+  bool wants(std::size_t i) const { return i < wanted_.size() && wanted_[i]; }
+
+ private:
+  std::vector<Expr> dy_;
+  std::vector<bool> wanted_;
+};
+
+/// Returns the gradient of each input, in order; empty (or missing at the end) where there is none.
+/// A gradient may have the broadcast shape of the output: summing down to the input's shape happens in differentiate.
+using GradientRule = std::vector<Expr> (*)(GradientContext&);
+
+/// The rule of operators whose result does not change smoothly with any input (Shape, Equal, ArgMax, Floor): zero.
+std::vector<Expr> no_gradient(GradientContext&);
+
+/// A graph in ONNX text form with one node of the operator, e.g.
+/// `"(float[2,3] x) => (float[2,3] y) { y = Relu(x) }"`. Float inputs are drawn uniformly from [low, high]; integer
+/// inputs must be given as initializers. The conformance tool runs it in every float dtype on every executor, and holds
+/// the gradient of every float input against finite differences in f64.
+struct OpCase {
+  std::string_view text;
+  double low = -2, high = 2;
+  bool check_gradient = true;
+};
+
+/// One operator.
+struct OpDef {
+  std::string_view name;
+  std::string_view domain = kOnnxDomain;
+  PrecisionClass precision = PrecisionClass::full;
+  ReferenceKernel reference = nullptr;
+  /// nullptr: the gradient is not known, and a parameter behind this operator cannot be trained.
+  GradientRule gradient = nullptr;
+  std::vector<OpCase> cases = {};
+  /// Fills in the schema (inputs, attributes, inference, function body) of an operator of domain ai.halfstep.
+  void (*schema)(onnx::OpSchema&) = nullptr;
+  /// What a user should know: the convention at kinks and ties, a limit.
+  std::string_view note = {};
+};
+
+/// All rows, ordered by family.
+std::span<const OpDef* const> op_table();
+/// The row of an operator, or nullptr.
+const OpDef* find_op(std::string_view name, std::string_view domain = kOnnxDomain);
+
+/// Registers the schemas of ai.halfstep with ONNX's registry, once; called by everything that needs schemas.
+void register_schemas();
+
+/// Version of the ai.onnx operator set every Graph is in after loading, and of ai.halfstep.
+inline constexpr std::int64_t kOnnxOpset = 28;
+inline constexpr std::int64_t kOwnOpset = 1;
+
+}  // namespace halfstep
