@@ -1,5 +1,5 @@
 # Warnings, sanitizers, and halfstep_part: the object library of one folder.
-set(HALFSTEP_WARNINGS -Wall -Wextra -Wshadow=local -Wno-unused-parameter)
+set(HALFSTEP_WARNINGS -Wall -Wextra -Wshadow=local -Wno-unused-parameter -Wno-restrict)
 
 add_library(halfstep_options INTERFACE)
 target_compile_options(halfstep_options INTERFACE ${HALFSTEP_WARNINGS})
@@ -13,7 +13,17 @@ endif()
 # Compiles the folder's sources into halfstep_NAME and adds them to the halfstep library.
 function(halfstep_part name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
-  add_library(halfstep_${name} OBJECT ${ARG_SOURCES})
+  list(FILTER ARG_SOURCES INCLUDE REGEX ".")
+  set(present)
+  foreach(source ${ARG_SOURCES}) # interim: parts are being written
+    if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${source})
+      list(APPEND present ${source})
+    endif()
+  endforeach()
+  if(NOT present)
+    return()
+  endif()
+  add_library(halfstep_${name} OBJECT ${present})
   target_include_directories(halfstep_${name} PRIVATE ${PROJECT_SOURCE_DIR})
   target_link_libraries(halfstep_${name} PRIVATE halfstep_options ${ARG_LINK})
   set_property(GLOBAL APPEND PROPERTY HALFSTEP_PARTS $<TARGET_OBJECTS:halfstep_${name}>)

@@ -34,7 +34,7 @@ ValueId Graph::add_value(std::string_view wanted, DType dtype, Shape shape) {
   const auto id = static_cast<ValueId>(values.size());
   std::string unique = unique_name(wanted);
   by_name_.emplace(unique, id);
-  values.push_back({std::move(unique), dtype, std::move(shape), {}});
+  values.push_back({.name = std::move(unique), .dtype = dtype, .shape = std::move(shape), .constant = {}});
   return id;
 }
 
@@ -52,7 +52,7 @@ ValueId Graph::add_input(std::string_view wanted, DType dtype, Shape shape) {
 
 ValueId Graph::add_state(std::string_view wanted, Tensor initial, StateRole role) {
   const ValueId id = add_value(wanted, initial.dtype(), initial.shape());
-  states.push_back({id, kNoValue, role, std::move(initial)});
+  states.push_back({.value = id, .next = kNoValue, .role = role, .initial = std::move(initial)});
   return id;
 }
 
@@ -108,15 +108,20 @@ std::vector<std::int32_t> Graph::use_counts() const {
   for (const Node& node : nodes)
     for (ValueId in : node.inputs) count(in);
   for (ValueId out : outputs) count(out);
-  for (const State& state : states) count(state.next);
+  for (const State& state : states) {
+    count(state.next);
+    count(state.gradient);
+  }
   return result;
 }
 
 void Graph::replace_uses(ValueId from, ValueId to) {
   for (Node& node : nodes) std::replace(node.inputs.begin(), node.inputs.end(), from, to);
   std::replace(outputs.begin(), outputs.end(), from, to);
-  for (State& state : states)
+  for (State& state : states) {
     if (state.next == from) state.next = to;
+    if (state.gradient == from) state.gradient = to;
+  }
 }
 
 void Graph::sort() {
@@ -161,7 +166,10 @@ void Graph::remove_dead() {
     work.push_back(id);
   };
   for (ValueId out : outputs) mark(out);
-  for (const State& state : states) mark(state.next);
+  for (const State& state : states) {
+    mark(state.next);
+    mark(state.gradient);
+  }
   while (!work.empty()) {
     const ValueId id = work.back();
     work.pop_back();

@@ -34,6 +34,8 @@ struct Value {
   Shape shape = Shape::unranked();
   /// Its elements when they are known at compile: an initializer. Undefined otherwise.
   Tensor constant;
+  /// The constant stood in the source model as an initializer, not as a Constant node: it may be a parameter.
+  bool is_initializer = false;
 
   bool is_constant() const { return constant.is_defined(); }
 };
@@ -72,6 +74,8 @@ struct State {
   ValueId next = kNoValue;  ///< kNoValue while nothing updates it
   StateRole role = StateRole::parameter;
   Tensor initial;           ///< what it holds before the first step
+  /// Gradient of the loss with respect to a parameter, from `differentiate` until an optimizer has used it.
+  ValueId gradient = kNoValue;
 };
 
 /// Nodes in topological order over values; inputs, outputs, states. A plain value: copy it, change it, compare stages.
@@ -113,7 +117,7 @@ class Graph {
 
   /// For each value the index of the node that produces it, or -1. Good until nodes change.
   std::vector<std::int32_t> producers() const;
-  /// For each value the number of readers: node inputs, graph outputs, and `next` of states.
+  /// For each value the number of readers: node inputs, graph outputs, `next` and `gradient` of states.
   std::vector<std::int32_t> use_counts() const;
   /// Makes every reader of `from` (nodes, outputs, states' next) read `to`.
   void replace_uses(ValueId from, ValueId to);

@@ -68,7 +68,7 @@ struct PrintAttribute {
   }
   void elements(const Tensor& t) const {
     constexpr std::int64_t kShown = 16;
-    Value v{{}, t.dtype(), t.shape(), {}};
+    const Value v{.name = {}, .dtype = t.dtype(), .shape = t.shape(), .constant = {}};
     out << type_of(v) << " {";
     if (is_float(t.dtype()) || is_integer(t.dtype()) || t.dtype() == DType::boolean) {
       const std::int64_t shown = std::min(t.count(), kShown);

@@ -1,0 +1,20 @@
+// How the shape of a row in a file becomes the shape a model asks for.
+#pragma once
+
+#include <optional>
+
+#include "data/row_transform.h"
+#include "graph/shape.h"
+
+namespace halfstep {
+
+/// A row's shape at the model, and how its elements get there.
+struct RowShapeFit {
+  Shape shape;                               ///< `wanted` with its unknown extents filled in
+  LayoutChange change = LayoutChange::none;  ///< never `automatic`
+};
+
+/// How rows of shape `found` fit `wanted`, by the rules of `fit_input`; nothing when they do not.
+std::optional<RowShapeFit> fit_row_shape(const Shape& found, const Shape& wanted, LayoutChange layout);
+
+}  // namespace halfstep

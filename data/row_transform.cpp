@@ -1,0 +1,323 @@
+#include "data/row_transform.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <type_traits>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "data/row_shape.h"
+#include "graph/error.h"
+#include "graph/visit.h"
+
+namespace halfstep {
+namespace {
+
+using Rows = std::span<const std::int64_t>;
+
+/// A row as `channels` planes of `extent` elements, with the distance of neighbours in memory before and after.
+struct Geometry {
+  std::size_t channels = 1, extent = 1;
+  std::size_t in_channel_step = 0, in_step = 1;
+  std::size_t out_channel_step = 0, out_step = 1;
+
+  std::size_t count() const { return channels * extent; }
+};
+
+Geometry flat(std::size_t count) { return {.extent = count}; }
+
+Geometry planes(std::size_t count, std::size_t channels, bool in_last, bool out_last) {
+  const std::size_t extent = channels ? count / channels : 0;
+  Geometry g{.channels = channels, .extent = extent};
+  g.in_channel_step = in_last ? 1 : extent;
+  g.in_step = in_last ? channels : 1;
+  g.out_channel_step = out_last ? 1 : extent;
+  g.out_step = out_last ? channels : 1;
+  return g;
+}
+
+/// value * multiplier + offset, one pair for all or one per channel.
+struct Affine {
+  std::vector<double> multiplier{1}, offset{0};
+
+  bool is_identity() const { return multiplier == std::vector<double>{1} && offset == std::vector<double>{0}; }
+  std::size_t channels() const { return multiplier.size(); }
+};
+
+/// out = op(c)(in) for every element, c its channel. The loops are plain so that the compiler vectorises them.
+template <class From, class To, class OpOfChannel>
+void for_each_element(const Geometry& g, const From* __restrict in, std::size_t rows, To* __restrict out,
+                      OpOfChannel op_of) {
+  if (g.channels == 1) {
+    const auto op = op_of(0);
+    for (std::size_t i = 0; i < rows * g.extent; ++i) out[i] = op(in[i]);
+    return;
+  }
+  for (std::size_t r = 0; r < rows; ++r, in += g.count(), out += g.count())
+    for (std::size_t c = 0; c < g.channels; ++c) {
+      const auto op = op_of(c);
+      const From* __restrict from = in + c * g.in_channel_step;
+      To* __restrict to = out + c * g.out_channel_step;
+      if (g.in_step == 1 && g.out_step == 1)
+        for (std::size_t i = 0; i < g.extent; ++i) to[i] = op(from[i]);
+      else
+        for (std::size_t i = 0; i < g.extent; ++i) to[i * g.out_step] = op(from[i * g.in_step]);
+    }
+}
+
+/// Whether `value` is a value of To, which it then stores in `result`. Any number is a bool: whether it is not 0.
+template <class To, class From>
+bool to_exactly(From value, To& result) {
+  if constexpr (std::is_same_v<From, f16> || std::is_same_v<From, bf16>) {
+    return to_exactly(static_cast<float>(value), result);
+  } else if constexpr (std::is_same_v<To, bool>) {
+    result = value != From{};
+    return true;
+  } else if constexpr (std::is_same_v<From, bool>) {
+    result = static_cast<To>(value);
+    return true;
+  } else if constexpr (std::is_floating_point_v<From>) {
+    using Limits = std::numeric_limits<To>;
+    const From end = std::ldexp(From{1}, Limits::digits);  // one past the largest, exact in any float
+    const bool in_range = value >= static_cast<From>(Limits::min()) && value < end;
+    result = in_range ? static_cast<To>(value) : To{};
+    return in_range && static_cast<From>(result) == value;
+  } else {
+    result = static_cast<To>(value);
+    return std::in_range<To>(value);
+  }
+}
+
+[[noreturn]] void throw_at_row(const std::string& name, std::int64_t row, const std::string& required,
+                               const std::string& found) {
+  throw_input_error(required, fmt::format("{} in row {} of {}", found, row, name), "check the data");
+}
+
+template <class T>
+std::string text_of(T value) {
+  if constexpr (std::is_same_v<T, f16> || std::is_same_v<T, bf16>)
+    return fmt::format("{}", static_cast<float>(value));
+  else
+    return fmt::format("{}", value);
+}
+
+using Apply = decltype(RowTransform::apply);
+
+/// Floats out of anything, scaled.
+template <class From, class To>
+Apply affine_conversion(const std::string& name, const RowType& to, const Geometry& g, const Affine& affine) {
+  using Compute = std::conditional_t<std::is_same_v<From, double> || std::is_same_v<To, double>, double, float>;
+  using Value = std::conditional_t<std::is_arithmetic_v<From>, From, float>;  // the half types convert to float only
+  const std::vector<Compute> multiplier(affine.multiplier.begin(), affine.multiplier.end());
+  const std::vector<Compute> offset(affine.offset.begin(), affine.offset.end());
+  const bool scaled = !affine.is_identity();
+  const bool per_channel = affine.channels() > 1;
+  const bool may_overflow = is_half(to.dtype) || std::is_same_v<From, double> || (scaled && !std::is_integral_v<From>);
+  return [=](const void* in, Rows rows, void* out) {
+    for_each_element(g, static_cast<const From*>(in), rows.size(), static_cast<To*>(out), [&](std::size_t c) {
+      const Compute m = multiplier[per_channel ? c : 0], b = offset[per_channel ? c : 0];
+      return [m, b](From value) { return static_cast<To>(static_cast<Compute>(static_cast<Value>(value)) * m + b); };
+    });
+    if (may_overflow) require_finite(name, to, out, rows);
+  };
+}
+
+/// Integers and bools out of anything that is exactly one.
+template <class From, class To>
+Apply exact_conversion(const std::string& name, const RowType& to, const Geometry& g) {
+  return [=](const void* in_bytes, Rows rows, void* out) {
+    const From* in = static_cast<const From*>(in_bytes);
+    bool exact = true;
+    for_each_element(g, in, rows.size(), static_cast<To*>(out), [&](std::size_t) {
+      return [&exact](From value) {
+        To result{};
+        exact &= to_exactly(value, result);
+        return result;
+      };
+    });
+    To ignored;
+    for (std::size_t i = 0; !exact && i < rows.size() * g.count(); ++i)
+      if (!to_exactly(in[i], ignored))
+        throw_at_row(name, rows[i / g.count()], fmt::format("values that {} can hold", name_of(to.dtype)),
+                     text_of(in[i]));
+  };
+}
+
+Apply conversion(const std::string& name, const RowType& from, const RowType& to, const Geometry& g,
+                 const Affine& affine) {
+  return visit_dtype(from.dtype, [&]<class From>() {
+    return visit_dtype(to.dtype, [&]<class To>() -> Apply {
+      if constexpr (std::is_integral_v<To>)
+        return exact_conversion<From, To>(name, to, g);
+      else
+        return affine_conversion<From, To>(name, to, g, affine);
+    });
+  });
+}
+
+RowTransform make_transform(const std::string& name, const RowType& from, const RowType& to, const Geometry& g,
+                            const Affine& affine) {
+  RowTransform result{.from = from, .to = to, .is_copy = false, .apply = {}};
+  result.is_copy = from.dtype == to.dtype && affine.is_identity() && g.in_step == g.out_step;
+  if (result.is_copy) {
+    const std::size_t row_bytes = bytes_of(from.dtype, static_cast<std::size_t>(from.shape.count()));
+    result.apply = [row_bytes](const void* in, Rows rows, void* out) { std::memcpy(out, in, rows.size() * row_bytes); };
+  } else {
+    result.apply = conversion(name, from, to, g, affine);
+  }
+  return result;
+}
+
+[[noreturn]] void throw_no_fit(const DataArray& array, const RowType& wanted) {
+  throw_input_error(fmt::format("rows that fit the model's {}", wanted.to_string()),
+                    fmt::format("{} has rows of {}", array.name(), array.row_type().to_string()),
+                    "reshape the data, or use the data the model was made for");
+}
+
+Affine affine_of(const RowType& from, const RowType& to, const InputOptions& options) {
+  if (!is_float(to.dtype)) {
+    if (options.scale || !options.mean.empty() || !options.stddev.empty())
+      throw_input_error("a float input to scale", "one of " + to.to_string(), "leave scale, mean and stddev out");
+    return {};
+  }
+  const double scale = options.scale.value_or(from.dtype == DType::u8 ? 1.0 / 255.0 : 1.0);
+  const std::size_t channels = std::max({options.mean.size(), options.stddev.size(), std::size_t{1}});
+  const auto value_of = [&](const std::vector<double>& values, std::size_t c, double otherwise) {
+    if (values.empty()) return otherwise;
+    if (values.size() != 1 && values.size() != channels)
+      throw_input_error("as many means as standard deviations",
+                        fmt::format("{} and {}", options.mean.size(), options.stddev.size()),
+                        "give one, or one per channel");
+    return values[values.size() == 1 ? 0 : c];
+  };
+  Affine affine{std::vector<double>(channels), std::vector<double>(channels)};
+  for (std::size_t c = 0; c < channels; ++c) {
+    const double mean = value_of(options.mean, c, 0), stddev = value_of(options.stddev, c, 1);
+    affine.multiplier[c] = scale / stddev;
+    affine.offset[c] = 0.0 - mean / stddev;  // not -mean: that makes 0 a -0
+    if (!std::isfinite(affine.multiplier[c]) || !std::isfinite(affine.offset[c]))
+      throw_input_error("a finite scale and mean, and a standard deviation other than 0",
+                        fmt::format("{}, {}, {}", scale, mean, stddev), "mend them");
+  }
+  return affine;
+}
+
+/// Whether the channel axis of rows of this shape, `channels` long, is the last one; else it is the first.
+bool channels_are_last(const Shape& shape, std::size_t channels) {
+  const auto n = static_cast<std::int64_t>(channels);
+  const bool first = shape.rank() > 0 && shape[0] == n;
+  const bool last = shape.rank() > 0 && shape.dim(-1) == n;
+  if (!first && !last)
+    throw_input_error(fmt::format("an input with as many channels as means: {}", n), "rows of " + shape.to_string(),
+                      "give one mean and standard deviation, or one per channel");
+  return !first;
+}
+
+Geometry geometry_of(const RowShapeFit& fit, const Shape& from, const Affine& affine) {
+  const auto count = static_cast<std::size_t>(fit.shape.count());
+  const std::size_t channels = affine.channels();
+  if (fit.change == LayoutChange::none) {
+    if (channels == 1) return flat(count);
+    const bool last = channels_are_last(fit.shape, channels);
+    return planes(count, channels, last, last);
+  }
+  const bool from_last = fit.change == LayoutChange::nhwc_to_nchw;
+  const auto found = static_cast<std::size_t>(from_last ? from.dim(-1) : from[0]);
+  if (channels != 1 && channels != found)
+    throw_input_error(fmt::format("one mean, or one for each of {} channels", found), std::to_string(channels),
+                      "give one mean and standard deviation, or one per channel");
+  return planes(count, found, from_last, !from_last);
+}
+
+/// One-hot rows of `classes` floats out of `count` class indices a row.
+template <class From, class To>
+Apply one_hot(const std::string& name, std::size_t count, std::int64_t classes) {
+  return [=](const void* in_bytes, Rows rows, void* out_bytes) {
+    const From* in = static_cast<const From*>(in_bytes);
+    To* out = static_cast<To*>(out_bytes);
+    std::fill_n(out, rows.size() * count * static_cast<std::size_t>(classes), To(0.0f));
+    for (std::size_t i = 0; i < rows.size() * count; ++i, out += classes) {
+      std::int64_t index = 0;
+      if (!to_exactly(in[i], index) || index < 0 || index >= classes)
+        throw_at_row(name, rows[i / count], fmt::format("class indices in [0, {})", classes), text_of(in[i]));
+      out[index] = To(1.0f);
+    }
+  };
+}
+
+std::optional<RowTransform> fit_one_hot(const DataArray& y, const RowType& wanted) {
+  const RowType& from = y.row_type();
+  if (is_float(from.dtype) || !wanted.shape.is_ranked() || wanted.shape.rank() == 0) return std::nullopt;
+  const std::int64_t classes = wanted.shape.dim(-1);
+  if (classes < 2) return std::nullopt;
+  std::vector<std::int64_t> dims = wanted.shape.dims();
+  dims.pop_back();
+  const auto indices = fit_row_shape(from.shape, Shape(dims), LayoutChange::none);
+  if (!indices) return std::nullopt;
+  dims = indices->shape.dims();
+  dims.push_back(classes);
+  RowTransform result{.from = from, .to = {wanted.dtype, Shape(dims)}, .is_copy = false, .apply = {}};
+  const auto count = static_cast<std::size_t>(from.shape.count());
+  result.apply = visit_dtype(from.dtype, [&]<class From>() {
+    return visit_dtype(wanted.dtype, [&]<class To>() -> Apply {
+      if constexpr (std::is_integral_v<To>)
+        return {};
+      else
+        return one_hot<From, To>(y.name(), count, classes);
+    });
+  });
+  return result;
+}
+
+/// `convert`, and then every index it made checked.
+template <class T>
+Apply with_range_check(Apply convert, const std::string& name, std::size_t count, const TargetOptions& options) {
+  const std::int64_t classes = *options.classes;
+  const std::optional<std::int64_t> ignored = options.ignore_index;
+  return [=](const void* in, Rows rows, void* out) {
+    convert(in, rows, out);
+    const T* indices = static_cast<const T*>(out);
+    for (std::size_t i = 0; i < rows.size() * count; ++i) {
+      const auto index = static_cast<std::int64_t>(indices[i]);
+      if ((index < 0 || index >= classes) && index != ignored)
+        throw_at_row(name, rows[i / count], fmt::format("class indices in [0, {})", classes), std::to_string(index));
+    }
+  };
+}
+
+}  // namespace
+
+RowTransform fit_input(const DataArray& x, const RowType& wanted, const InputOptions& options) {
+  const RowType& from = x.row_type();
+  const auto fit = fit_row_shape(from.shape, wanted.shape, options.layout);
+  if (!fit) throw_no_fit(x, wanted);
+  const Affine affine = affine_of(from, wanted, options);
+  return make_transform(x.name(), from, {wanted.dtype, fit->shape}, geometry_of(*fit, from.shape, affine), affine);
+}
+
+RowTransform fit_target(const DataArray& y, const RowType& wanted, const TargetOptions& options) {
+  const RowType& from = y.row_type();
+  const auto fit = fit_row_shape(from.shape, wanted.shape, LayoutChange::none);
+  if (!fit) {
+    if (is_float(wanted.dtype))
+      if (auto transform = fit_one_hot(y, wanted)) return *std::move(transform);
+    throw_no_fit(y, wanted);
+  }
+  const auto count = static_cast<std::size_t>(fit->shape.count());
+  RowTransform result = make_transform(y.name(), from, {wanted.dtype, fit->shape}, flat(count), Affine{});
+  if (options.classes && is_integer(wanted.dtype)) {
+    result.is_copy = false;
+    result.apply = visit_dtype(wanted.dtype, [&]<class T>() -> Apply {
+      if constexpr (!std::is_integral_v<T>)
+        return {};
+      else
+        return with_range_check<T>(std::move(result.apply), y.name(), count, options);
+    });
+  }
+  return result;
+}
+
+}  // namespace halfstep

@@ -1,0 +1,101 @@
+#include "executors/cudnn/descriptors.h"
+
+#include <algorithm>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "graph/error.h"
+
+namespace halfstep::cudnn {
+namespace {
+
+int to_int(std::int64_t extent) {
+  if (extent > std::numeric_limits<int>::max())
+    throw_failure("extents and strides below 2^31 in cuDNN's descriptors", std::to_string(extent),
+                  "take a smaller --batch");
+  return static_cast<int>(extent);
+}
+
+/// [N, C, L] as [N, C, 1, L].
+std::vector<int> padded_dims(const Shape& shape) {
+  std::vector<int> dims;
+  for (std::int64_t extent : shape) dims.push_back(to_int(extent));
+  if (dims.size() == 3) dims.insert(dims.begin() + 2, 1);
+  return dims;
+}
+
+/// The spatial axes cuDNN is told of: all three for tensors of rank 5, else the last two.
+std::vector<int> tail(const ops::Window::Axes& axes, std::size_t rank) {
+  std::vector<int> values;
+  for (std::size_t axis = rank == 5 ? 0 : 1; axis < axes.size(); ++axis) values.push_back(to_int(axes[axis]));
+  return values;
+}
+
+}  // namespace
+
+std::optional<cudnnDataType_t> data_type(DType dtype) {
+  switch (dtype) {
+    case DType::f32:
+      return CUDNN_DATA_FLOAT;
+    case DType::f16:
+      return CUDNN_DATA_HALF;
+    case DType::bf16:
+      return CUDNN_DATA_BFLOAT16;
+    default:
+      return std::nullopt;
+  }
+}
+
+TensorDescriptor tensor_descriptor(DType dtype, const Shape& shape) {
+  cudnnTensorDescriptor_t handle = nullptr;
+  check(cudnnCreateTensorDescriptor(&handle), "cudnnCreateTensorDescriptor");
+  TensorDescriptor descriptor(handle);
+  const std::vector<int> dims = padded_dims(shape);
+  std::vector<int> strides(dims.size(), 1);
+  for (std::size_t axis = dims.size() - 1; axis-- > 0;)
+    strides[axis] = to_int(std::int64_t{strides[axis + 1]} * dims[axis + 1]);
+  check(cudnnSetTensorNdDescriptor(handle, data_type(dtype).value(), static_cast<int>(dims.size()), dims.data(),
+                                   strides.data()),
+        "cudnnSetTensorNdDescriptor");
+  return descriptor;
+}
+
+FilterDescriptor filter_descriptor(DType dtype, const Shape& shape) {
+  cudnnFilterDescriptor_t handle = nullptr;
+  check(cudnnCreateFilterDescriptor(&handle), "cudnnCreateFilterDescriptor");
+  FilterDescriptor descriptor(handle);
+  const std::vector<int> dims = padded_dims(shape);
+  check(cudnnSetFilterNdDescriptor(handle, data_type(dtype).value(), CUDNN_TENSOR_NCHW, static_cast<int>(dims.size()),
+                                   dims.data()),
+        "cudnnSetFilterNdDescriptor");
+  return descriptor;
+}
+
+ConvolutionDescriptor convolution_descriptor(const ops::Window& w, std::size_t rank, std::int64_t group,
+                                             cudnnMathType_t math) {
+  cudnnConvolutionDescriptor_t handle = nullptr;
+  check(cudnnCreateConvolutionDescriptor(&handle), "cudnnCreateConvolutionDescriptor");
+  ConvolutionDescriptor descriptor(handle);
+  const std::vector<int> pads = tail(w.pad_begin, rank), strides = tail(w.stride, rank),
+                         dilations = tail(w.dilation, rank);
+  check(cudnnSetConvolutionNdDescriptor(handle, static_cast<int>(pads.size()), pads.data(), strides.data(),
+                                        dilations.data(), CUDNN_CROSS_CORRELATION, CUDNN_DATA_FLOAT),
+        "cudnnSetConvolutionNdDescriptor");
+  check(cudnnSetConvolutionGroupCount(handle, to_int(group)), "cudnnSetConvolutionGroupCount");
+  check(cudnnSetConvolutionMathType(handle, math), "cudnnSetConvolutionMathType");
+  return descriptor;
+}
+
+PoolingDescriptor pooling_descriptor(cudnnPoolingMode_t mode, const ops::Window& w, std::size_t rank) {
+  cudnnPoolingDescriptor_t handle = nullptr;
+  check(cudnnCreatePoolingDescriptor(&handle), "cudnnCreatePoolingDescriptor");
+  PoolingDescriptor descriptor(handle);
+  const std::vector<int> kernel = tail(w.kernel, rank), pads = tail(w.pad_begin, rank), strides = tail(w.stride, rank);
+  check(cudnnSetPoolingNdDescriptor(handle, mode, CUDNN_PROPAGATE_NAN, static_cast<int>(kernel.size()), kernel.data(),
+                                    pads.data(), strides.data()),
+        "cudnnSetPoolingNdDescriptor");
+  return descriptor;
+}
+
+}  // namespace halfstep::cudnn

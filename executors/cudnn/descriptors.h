@@ -1,0 +1,26 @@
+// cuDNN's descriptors of halfstep's tensors and windows. Nothing here needs a device.
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "executors/cudnn/resources.h"
+#include "graph/shape.h"
+#include "ops/window.h"
+
+namespace halfstep::cudnn {
+
+/// f32, f16 and bf16; nothing for any other.
+std::optional<cudnnDataType_t> data_type(DType dtype);
+
+/// Row-major [N, C, spatial...]; one spatial axis is preceded by one of extent 1, as cuDNN wants two or three.
+TensorDescriptor tensor_descriptor(DType dtype, const Shape& shape);
+/// Row-major [filters, channels of a group, spatial...].
+FilterDescriptor filter_descriptor(DType dtype, const Shape& shape);
+/// `rank` is that of the tensors. Accumulates in f32; pads are w.pad_begin.
+ConvolutionDescriptor convolution_descriptor(const ops::Window& w, std::size_t rank, std::int64_t group,
+                                             cudnnMathType_t math);
+/// The same for pooling.
+PoolingDescriptor pooling_descriptor(cudnnPoolingMode_t mode, const ops::Window& w, std::size_t rank);
+
+}  // namespace halfstep::cudnn

@@ -1,0 +1,97 @@
+#include "executors/cudnn/detection.h"
+
+#include <fmt/format.h>
+
+#include "executors/cudnn/kernel_table.h"
+#include "executors/cudnn/status.h"
+
+namespace halfstep::cudnn {
+namespace {
+
+std::string version_text(int version) { return fmt::format("{}.{}", version / 1000, version % 1000 / 10); }
+std::string capability_text(int capability) { return fmt::format("{}.{}", capability / 10, capability % 10); }
+
+NoDevice driver_too_old(int driver, int runtime) {
+  return {fmt::format(
+      "The NVIDIA driver is too old: it supports CUDA {}, and halfstep was built with CUDA {}; install a newer driver.",
+      version_text(driver), version_text(runtime))};
+}
+
+}  // namespace
+
+DetectionApi runtime_detection_api() {
+  return {
+      [](int* version) { return cudaDriverGetVersion(version); },
+      [](int* version) { return cudaRuntimeGetVersion(version); },
+      [](int* count) { return cudaGetDeviceCount(count); },
+      [](cudaDeviceProp* properties, int device) { return cudaGetDeviceProperties(properties, device); },
+  };
+}
+
+std::variant<Device, NoDevice> detect(const DetectionApi& api, int least_capability) {
+  int driver = 0, runtime = 0, count = 0;
+  if (api.runtime_version(&runtime) != cudaSuccess) runtime = CUDART_VERSION;
+  if (api.driver_version(&driver) != cudaSuccess || driver == 0)
+    return NoDevice{"No NVIDIA driver is installed (or it is not visible in this container)."};
+  // Any driver of the same major version runs this build (CUDA minor version compatibility).
+  if (driver / 1000 < runtime / 1000) return driver_too_old(driver, runtime);
+
+  const cudaError_t counted = api.device_count(&count);
+  if (counted == cudaErrorInsufficientDriver) return driver_too_old(driver, runtime);
+  if (counted == cudaErrorNoDevice || (counted == cudaSuccess && count == 0))
+    return NoDevice{
+        "The NVIDIA driver is there, but it shows no GPU; check nvidia-smi, and that CUDA_VISIBLE_DEVICES does not "
+        "hide it."};
+  if (counted != cudaSuccess)
+    return NoDevice{fmt::format("The NVIDIA driver does not answer: cudaGetDeviceCount returned {}; check nvidia-smi.",
+                                text_of(counted))};
+
+  cudaDeviceProp properties{};
+  const cudaError_t asked = api.device_properties(&properties, 0);
+  if (asked != cudaSuccess)
+    return NoDevice{fmt::format("The first GPU does not answer: cudaGetDeviceProperties returned {}; check nvidia-smi.",
+                                text_of(asked))};
+  Device device{.id = 0,
+                .name = properties.name,
+                .major = properties.major,
+                .minor = properties.minor,
+                .memory = properties.totalGlobalMem,
+                .multiprocessors = properties.multiProcessorCount};
+  if (device.capability() < least_capability)
+    return NoDevice{fmt::format("{} has compute capability {}, and halfstep was built for {} and newer.", device.name,
+                                capability_text(device.capability()), capability_text(least_capability))};
+  return device;
+}
+
+Capabilities capabilities_of(const Device& device) {
+  Capabilities c;
+  c.device = device.name;
+  c.memory = device.memory;
+  c.features = {fmt::format("compute capability {}.{}", device.major, device.minor),
+                fmt::format("{} multiprocessors", device.multiprocessors),
+                fmt::format("{:.1f} GiB", static_cast<double>(device.memory) / (1 << 30))};
+  constexpr OpClass kClasses[] = {OpClass::matmul,        OpClass::convolution, OpClass::pooling,
+                                  OpClass::normalization, OpClass::elementwise, OpClass::reduction};
+  const auto add = [&](DType dtype) {
+    for (OpClass k : kClasses) c.native.insert({k, dtype});
+  };
+  add(DType::f32);
+  if (device.has_fp16_tensor_cores()) {
+    c.features.emplace_back("FP16 tensor cores");
+    add(DType::f16);
+  }
+  if (device.has_bf16_tensor_cores()) {
+    c.features.emplace_back("BF16 tensor cores");
+    add(DType::bf16);
+  }
+  for (std::string_view op : own_operators()) c.fused.emplace(op);
+  c.auto_precision = device.has_fp16_tensor_cores() ? DType::f16 : DType::f32;
+  c.auto_reason =
+      device.has_bf16_tensor_cores()
+          ? fmt::format("{} has FP16 tensor cores (BF16 ones too: --precision bf16 takes them)", device.name)
+      : device.has_fp16_tensor_cores() ? fmt::format("{} has FP16 tensor cores", device.name)
+                                       : fmt::format("{} has no half-precision tensor cores", device.name);
+  return c;
+}
+
+}  // namespace halfstep::cudnn

@@ -1,0 +1,122 @@
+// Makers of softmax and of the cross-entropy losses.
+#include "executors/cudnn/kernels/loss.h"
+
+#include "executors/cudnn/indexing.h"
+#include "executors/cudnn/kernel_table.h"
+#include "executors/cudnn/kernels/launch.h"
+
+namespace halfstep::cudnn {
+namespace {
+
+AxisRows axis_rows(const Shape& shape, std::int64_t attribute) {
+  const std::size_t axis = normalize_axis(attribute, shape.rank());
+  return {shape[axis], shape.count(axis + 1, shape.rank())};
+}
+
+/// What both directions read of node and labels.
+struct CrossEntropy {
+  AxisRows at;
+  std::int64_t rows;
+  bool has_ignore;
+  std::int64_t ignore_index;
+  bool none, mean;
+
+  CrossEntropy(const Attributes& attributes, const Shape& scores)
+      : at{scores[1], scores.count(2, scores.rank())},
+        rows(scores[0] * at.inner),
+        has_ignore(attributes.has("ignore_index")),
+        ignore_index(attributes.get_int("ignore_index", 0)) {
+    const std::string reduction = attributes.get_string("reduction", "mean");
+    none = reduction == "none";
+    mean = reduction == "mean";
+  }
+
+  template <class T, class Label>
+  Labels<T, Label> labels(const Label* labels, const T* weights) const {
+    return {labels, weights, at.length, has_ignore, ignore_index};
+  }
+};
+
+template <class T, class Label>
+Made cross_entropy(const Site& site) {
+  const CrossEntropy ce(site.node.attributes, site.in(0).shape);
+  if (ce.none && site.in(0).dtype != DType::f32)
+    return Refusal{"one loss a row (reduction none) is computed in f32 only"};
+  const bool has_log_prob = site.has_out(1);
+  const auto launch = [=](const Launch& l) {
+    const auto labels = ce.labels(l.input<Label>(1), l.input<T>(2));
+    auto* losses = ce.none ? l.output<float>(0) : static_cast<float*>(l.scratch);
+    launch_rows(CrossEntropyRows<T, Label>{l.input<T>(0), labels, has_log_prob ? l.output<T>(1) : nullptr, losses,
+                                           ce.rows, ce.at.length, ce.at},
+                l.stream);
+    if (ce.none) return;
+    launch_rows(CrossEntropyTotal<T, Label>{losses, labels, l.output<T>(0), nullptr, ce.mean, 1, ce.rows}, l.stream);
+  };
+  return DeviceKernel{.name = "own: softmax cross-entropy",
+                      .launch = launch,
+                      .scratch_bytes = ce.none ? 0 : static_cast<std::size_t>(ce.rows) * sizeof(float)};
+}
+
+template <class T, class Label, class D>
+Made cross_entropy_grad(const Site& site) {
+  const CrossEntropy ce(site.node.attributes, site.in(1).shape);
+  const std::int64_t count = site.in(1).shape.count();
+  const auto launch = [=](const Launch& l) {
+    const auto labels = ce.labels(l.input<Label>(2), l.input<T>(3));
+    float* total = ce.mean ? static_cast<float*>(l.scratch) : nullptr;
+    if (total) launch_rows(CrossEntropyTotal<T, Label>{nullptr, labels, nullptr, total, true, 1, ce.rows}, l.stream);
+    launch_elements(CrossEntropyGrad<T, Label, D>{l.input<D>(0), l.input<T>(1), labels, total, ce.none, l.output<T>(0),
+                                                  ce.at.inner},
+                    count, l.stream);
+  };
+  return DeviceKernel{
+      .name = "own: softmax cross-entropy", .launch = launch, .scratch_bytes = ce.mean ? sizeof(float) : 0};
+}
+
+}  // namespace
+
+Made make_softmax(const Site& site) {
+  return visit_float(site.in(0).dtype, [&]<class T>() -> Made {
+    const Shape& shape = site.in(0).shape;
+    const AxisRows at = axis_rows(shape, site.node.attributes.get_int("axis", -1));
+    const std::int64_t rows = shape.count() / at.length;
+    const bool logarithm = site.node.op == "LogSoftmax";
+    return DeviceKernel{
+        .name = "own: softmax", .launch = [=](const Launch& l) {
+          launch_rows(Softmax<T>{l.input<T>(0), l.output<T>(0), rows, at.length, at, logarithm}, l.stream);
+        }};
+  });
+}
+
+Made make_softmax_grad(const Site& site) {
+  return visit_float(site.in(0).dtype, [&]<class T>() -> Made {
+    const Shape& shape = site.in(0).shape;
+    const AxisRows at = axis_rows(shape, site.node.attributes.get_int("axis", -1));
+    const std::int64_t rows = shape.count() / at.length;
+    const bool logarithm = site.node.op == "LogSoftmaxGrad";
+    return DeviceKernel{
+        .name = "own: softmax", .launch = [=](const Launch& l) {
+          launch_rows(SoftmaxGrad<T>{l.input<T>(0), l.input<T>(1), l.output<T>(0), rows, at.length, at, logarithm},
+                      l.stream);
+        }};
+  });
+}
+
+Made make_cross_entropy(const Site& site) {
+  return visit_float(site.in(0).dtype, [&]<class T> {
+    return visit_label(site.in(1).dtype, [&]<class Label> { return cross_entropy<T, Label>(site); });
+  });
+}
+
+Made make_cross_entropy_grad(const Site& site) {
+  const DType incoming = site.in(0).dtype;
+  return visit_float(site.in(1).dtype, [&]<class T>() -> Made {
+    return visit_label(site.in(2).dtype, [&]<class Label>() -> Made {
+      if (incoming == site.in(1).dtype) return cross_entropy_grad<T, Label, T>(site);
+      if (incoming == DType::f32) return cross_entropy_grad<T, Label, float>(site);
+      return Refusal{"the loss' gradient is neither f32 nor of the scores' type"};
+    });
+  });
+}
+
+}  // namespace halfstep::cudnn

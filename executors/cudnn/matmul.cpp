@@ -1,0 +1,238 @@
+// Makers of matrix products, by cuBLASLt.
+//
+// cuBLASLt thinks column-major, where a row-major matrix is its transpose. So Y = op(A) op(B) is asked for as
+// Y' = op(B)' op(A)': operands swapped, rows and columns swapped, each operand's op unchanged.
+#include <array>
+#include <optional>
+#include <string>
+
+#include "executors/cudnn/indexing.h"
+#include "executors/cudnn/kernel_table.h"
+#include "executors/cudnn/kernels/elementwise.h"
+#include "executors/cudnn/kernels/launch.h"
+
+namespace halfstep::cudnn {
+namespace {
+
+constexpr std::size_t kMaxWorkspace = std::size_t{32} << 20;
+/// What memory planning guarantees; cuBLASLt would assume 256 bytes.
+constexpr std::uint32_t kAlignment = 64;
+
+/// One operand: a stack of row-major matrices, `stride` elements apart (0: the same one for the whole batch).
+struct Operand {
+  std::int64_t rows, columns;
+  bool transposed;
+  std::int64_t stride = 0;
+};
+
+struct Product {
+  Operand a, b;
+  std::int64_t batch = 1;
+  float alpha = 1, beta = 0;
+  DType type, to;
+  bool bias = false;  ///< [columns of Y], added by the epilogue
+  bool relu = false;
+
+  std::int64_t rows() const { return a.transposed ? a.columns : a.rows; }
+  std::int64_t columns() const { return b.transposed ? b.rows : b.columns; }
+};
+
+std::optional<cudaDataType_t> data_type(DType dtype) {
+  switch (dtype) {
+    case DType::f32:
+      return CUDA_R_32F;
+    case DType::f16:
+      return CUDA_R_16F;
+    case DType::bf16:
+      return CUDA_R_16BF;
+    default:
+      return std::nullopt;
+  }
+}
+
+MatrixLayout layout(DType dtype, std::int64_t rows, std::int64_t columns, std::int64_t batch, std::int64_t stride) {
+  cublasLtMatrixLayout_t handle = nullptr;
+  check(cublasLtMatrixLayoutCreate(&handle, data_type(dtype).value(), static_cast<std::uint64_t>(columns),
+                                   static_cast<std::uint64_t>(rows), columns),
+        "cublasLtMatrixLayoutCreate");
+  MatrixLayout owned(handle);
+  const auto set = [&](cublasLtMatrixLayoutAttribute_t attribute, const auto& value) {
+    check(cublasLtMatrixLayoutSetAttribute(handle, attribute, &value, sizeof value),
+          "cublasLtMatrixLayoutSetAttribute");
+  };
+  if (batch > 1) {
+    set(CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, static_cast<std::int32_t>(batch));
+    set(CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, stride);
+  }
+  return owned;
+}
+
+/// A product ready to launch.
+struct Plan {
+  MatmulDescriptor operation;
+  MatrixLayout a, b, y;
+  cublasLtMatmulAlgo_t algorithm{};
+  std::size_t workspace = 0;
+};
+
+template <class T>
+void set(const MatmulDescriptor& operation, cublasLtMatmulDescAttributes_t attribute, const T& value) {
+  check(cublasLtMatmulDescSetAttribute(operation.get(), attribute, &value, sizeof value),
+        "cublasLtMatmulDescSetAttribute");
+}
+
+cublasLtEpilogue_t epilogue(const Product& p) {
+  if (p.bias) return p.relu ? CUBLASLT_EPILOGUE_RELU_BIAS : CUBLASLT_EPILOGUE_BIAS;
+  return p.relu ? CUBLASLT_EPILOGUE_RELU : CUBLASLT_EPILOGUE_DEFAULT;
+}
+
+MatmulPreference preference() {
+  cublasLtMatmulPreference_t handle = nullptr;
+  check(cublasLtMatmulPreferenceCreate(&handle), "cublasLtMatmulPreferenceCreate");
+  MatmulPreference owned(handle);
+  const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
+    check(cublasLtMatmulPreferenceSetAttribute(handle, attribute, &value, sizeof value),
+          "cublasLtMatmulPreferenceSetAttribute");
+  };
+  prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, kMaxWorkspace);
+  for (auto attribute : {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+                         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
+    prefer(attribute, kAlignment);
+  return owned;
+}
+
+/// Nothing when cuBLASLt has no algorithm for the product.
+std::shared_ptr<const Plan> make_plan(const Product& p, cublasLtHandle_t handle) {
+  Plan plan;
+  cublasLtMatmulDesc_t operation = nullptr;
+  // CUBLAS_COMPUTE_32F accumulates in f32 and multiplies f32 operands as f32, not as TF32.
+  check(cublasLtMatmulDescCreate(&operation, CUBLAS_COMPUTE_32F, CUDA_R_32F), "cublasLtMatmulDescCreate");
+  plan.operation = MatmulDescriptor(operation);
+  set(plan.operation, CUBLASLT_MATMUL_DESC_TRANSA, p.b.transposed ? CUBLAS_OP_T : CUBLAS_OP_N);
+  set(plan.operation, CUBLASLT_MATMUL_DESC_TRANSB, p.a.transposed ? CUBLAS_OP_T : CUBLAS_OP_N);
+  set(plan.operation, CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue(p));
+  if (p.bias) {
+    set(plan.operation, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, static_cast<std::int32_t>(data_type(p.to).value()));
+    // The heuristic looks at the address' alignment alone; launch puts the real one.
+    set(plan.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, reinterpret_cast<const void*>(std::uintptr_t{kAlignment}));
+  }
+  plan.a = layout(p.type, p.a.rows, p.a.columns, p.batch, p.a.stride);
+  plan.b = layout(p.type, p.b.rows, p.b.columns, p.batch, p.b.stride);
+  plan.y = layout(p.to, p.rows(), p.columns(), p.batch, p.rows() * p.columns());
+
+  const MatmulPreference preferred = preference();
+  cublasLtMatmulHeuristicResult_t best{};
+  int found = 0;
+  const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
+      handle, operation, plan.b.get(), plan.a.get(), plan.y.get(), plan.y.get(), preferred.get(), 1, &best, &found);
+  if (status == CUBLAS_STATUS_NOT_SUPPORTED || (status == CUBLAS_STATUS_SUCCESS && found == 0)) return nullptr;
+  check(status, "cublasLtMatmulAlgoGetHeuristic");
+  plan.algorithm = best.algo;
+  plan.workspace = best.workspaceSize;
+  return share(std::move(plan));
+}
+
+std::string kernel_name(const Product& p) {
+  std::string name = "cublaslt: matmul";
+  if (p.bias) name += " + bias";
+  if (p.relu) name += " + relu";
+  return name;
+}
+
+void run(const Plan& plan, const Product& p, cublasLtHandle_t handle, const Launch& l) {
+  if (p.bias) set(plan.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, l.in[2]);
+  check(cublasLtMatmul(handle, plan.operation.get(), &p.alpha, l.in[1], plan.b.get(), l.in[0], plan.a.get(), &p.beta,
+                       l.out[0], plan.y.get(), l.out[0], plan.y.get(), &plan.algorithm,
+                       plan.workspace ? l.scratch : nullptr, plan.workspace, l.stream),
+        "cublasLtMatmul");
+}
+
+/// Puts Gemm's C, broadcast and converted, where Y will be, for the product to be added to.
+using Prepare = std::function<void(const Launch&)>;
+
+Made finish(const Site& site, const Product& p, Prepare prepare = {}) {
+  if (!data_type(p.type)) return Refusal{"cuBLASLt multiplies f32, f16 and bf16, not " + std::string(name_of(p.type))};
+  if (p.to != p.type && p.to != DType::f32) return Refusal{"the result's type is neither the operands' nor f32"};
+  const cublasLtHandle_t handle = site.libraries.blas.get();
+  auto plan = make_plan(p, handle);
+  if (!plan) return Refusal{"cuBLASLt has no algorithm for this product"};
+  const auto launch = [=](const Launch& l) {
+    if (prepare) prepare(l);
+    run(*plan, p, handle, l);
+  };
+  return DeviceKernel{.name = kernel_name(p), .launch = launch, .scratch_bytes = plan->workspace};
+}
+
+/// A fill of Y with C as a launch function; a Refusal when C's type is none the product can be.
+Made broadcast_c(const Site& site) {
+  const Shape& y = site.out(0).shape;
+  const std::vector<std::int64_t> steps = broadcast_steps(site.in(2).shape, y);
+  const Index index = collapse(y.dims(), {&steps, 1}).at(0);
+  const std::int64_t count = y.count();
+  return visit_float(site.in(2).dtype, [&]<class From> {
+    return visit_float(site.out(0).dtype, [&]<class To>() -> Made {
+      return DeviceKernel{.name = {}, .launch = [=](const Launch& l) {
+                            launch_elements(Copy<From, To>{l.input<From>(2), l.output<To>(0), index}, count, l.stream);
+                          }};
+    });
+  });
+}
+
+/// Batch axes of the two operands of MatMul: equal, or one operand without any.
+std::optional<std::string> set_batch(Product& p, const Shape& a, const Shape& b) {
+  const auto batch_of = [](const Shape& s) { return s.rank() < 2 ? std::int64_t{1} : s.count(0, s.rank() - 2); };
+  const std::int64_t a_batch = batch_of(a), b_batch = batch_of(b);
+  if (b_batch == 1 && !p.a.transposed) {  // the left stack's matrices are just more rows
+    p.a.rows *= a_batch;
+    return std::nullopt;
+  }
+  if (a_batch != 1 && b_batch != 1) {
+    const std::vector<std::int64_t> a_axes(a.begin(), a.end() - 2), b_axes(b.begin(), b.end() - 2);
+    if (a_axes != b_axes) return "batch axes are broadcast on both sides";
+  }
+  p.batch = std::max(a_batch, b_batch);
+  p.a.stride = a_batch == 1 ? 0 : p.a.rows * p.a.columns;
+  p.b.stride = b_batch == 1 ? 0 : p.b.rows * p.b.columns;
+  return std::nullopt;
+}
+
+}  // namespace
+
+Made make_gemm(const Site& site) {
+  const Attributes& attributes = site.node.attributes;
+  const Shape &a = site.in(0).shape, &b = site.in(1).shape;
+  Product p{.a = {a[0], a[1], attributes.get_int("transA", 0) != 0},
+            .b = {b[0], b[1], attributes.get_int("transB", 0) != 0},
+            .alpha = attributes.get_float("alpha", 1),
+            .type = site.in(0).dtype,
+            .to = site.out(0).dtype,
+            .relu = attributes.get_string("activation", "") == "Relu"};
+  const float beta = attributes.get_float("beta", 1);
+  if (!site.has_in(2) || beta == 0) return finish(site, p);
+
+  const Value& c = site.in(2);
+  const bool is_row = c.shape.rank() >= 1 && c.shape.dim(-1) == p.columns() && c.shape.count() == p.columns();
+  if (is_row && beta == 1 && c.dtype == p.to) {
+    p.bias = true;
+    return finish(site, p);
+  }
+  Made filled = broadcast_c(site);
+  if (std::holds_alternative<Refusal>(filled)) return filled;
+  p.beta = beta;
+  return finish(site, p, std::get<DeviceKernel>(std::move(filled)).launch);
+}
+
+Made make_matmul(const Site& site) {
+  const Attributes& attributes = site.node.attributes;
+  const Shape &a = site.in(0).shape, &b = site.in(1).shape;
+  Product p{
+      .a = {a.rank() == 1 ? 1 : a.dim(-2), a.dim(-1), attributes.get_int("transA", 0) != 0},
+      .b = {b.rank() == 1 ? b[0] : b.dim(-2), b.rank() == 1 ? 1 : b.dim(-1), attributes.get_int("transB", 0) != 0},
+      .alpha = attributes.get_float("alpha", 1),
+      .type = site.in(0).dtype,
+      .to = site.out(0).dtype};
+  if (auto reason = set_batch(p, a, b)) return Refusal{*reason};
+  return finish(site, p);
+}
+
+}  // namespace halfstep::cudnn

@@ -1,0 +1,105 @@
+// Makers of pooling: cuDNN where it defines the same thing as ONNX, own kernels for the rest and for the gradients.
+#include "executors/cudnn/kernels/pooling.h"
+
+#include <algorithm>
+
+#include "executors/cudnn/descriptors.h"
+#include "executors/cudnn/indexing.h"
+#include "executors/cudnn/kernel_table.h"
+#include "executors/cudnn/kernels/launch.h"
+
+namespace halfstep::cudnn {
+namespace {
+
+ops::Window geometry(const Node& node, const Shape& x) {
+  const auto extents = ops::spatial(x);
+  if (node.op.starts_with("Global")) return ops::make_window({}, extents, extents);
+  return ops::make_window(node.attributes, extents, node.attributes.get_ints("kernel_shape"));
+}
+
+Window kernel_window(const ops::Window& w) {
+  Window k;
+  std::ranges::copy(w.input, k.in);
+  std::ranges::copy(w.output, k.out);
+  std::ranges::copy(w.kernel, k.kernel);
+  std::ranges::copy(w.stride, k.stride);
+  std::ranges::copy(w.dilation, k.dilation);
+  std::ranges::copy(w.pad_begin, k.pad_begin);
+  std::ranges::copy(w.pad_end, k.pad_end);
+  return k;
+}
+
+bool is_max(const Node& node) { return node.op.find("Max") != std::string::npos; }
+
+}  // namespace
+
+Made make_pool_cudnn(const Site& site) {
+  const ops::Window w = geometry(site.node, site.in(0).shape);
+  if (site.has_out(1)) return Refusal{"cuDNN gives no indices of the maxima"};
+  if (w.pad_begin != w.pad_end) return Refusal{"cuDNN pads both ends alike"};
+  for (std::size_t axis = 0; axis < w.kernel.size(); ++axis)
+    if (w.pad_begin[axis] >= w.kernel[axis]) return Refusal{"cuDNN wants pads smaller than the window"};
+  if (w.dilation != ops::Window::Axes{1, 1, 1}) return Refusal{"cuDNN's pooling has no dilations"};
+  const Shape &x = site.in(0).shape, &y = site.out(0).shape;
+  if (x.rank() < 3 || x.rank() > 5) return Refusal{"cuDNN pools one to three spatial axes"};
+  if (!data_type(site.in(0).dtype)) return Refusal{"cuDNN pools f32, f16 and bf16"};
+
+  const cudnnPoolingMode_t mode = is_max(site.node) ? CUDNN_POOLING_MAX_DETERMINISTIC
+                                  : site.node.attributes.get_int("count_include_pad", 0)
+                                      ? CUDNN_POOLING_AVERAGE_COUNT_INCLUDE_PADDING
+                                      : CUDNN_POOLING_AVERAGE_COUNT_EXCLUDE_PADDING;
+  auto x_desc = share(tensor_descriptor(site.in(0).dtype, x));
+  auto y_desc = share(tensor_descriptor(site.out(0).dtype, y));
+  auto pool = share(pooling_descriptor(mode, w, x.rank()));
+  int found[5] = {};
+  const int rank = static_cast<int>(std::max<std::size_t>(x.rank(), 4));
+  check(cudnnGetPoolingNdForwardOutputDim(pool->get(), x_desc->get(), rank, found),
+        "cudnnGetPoolingNdForwardOutputDim");
+  for (int axis = 2; axis < rank; ++axis)
+    if (found[axis] != w.output[static_cast<std::size_t>(axis + 5 - rank - 2)])
+      return Refusal{"cuDNN rounds the output's extents down"};
+
+  const cudnnHandle_t handle = site.libraries.cudnn.get();
+  return DeviceKernel{
+      .name = "cudnn: pooling", .launch = [=](const Launch& l) {
+        const float one = 1, zero = 0;
+        check(cudnnPoolingForward(handle, pool->get(), &one, x_desc->get(), l.in[0], &zero, y_desc->get(), l.out[0]),
+              "cudnnPoolingForward");
+      }};
+}
+
+Made make_pool_own(const Site& site) {
+  if (site.has_out(1)) return Refusal{"own kernels give no indices of the maxima"};
+  const Window window = kernel_window(geometry(site.node, site.in(0).shape));
+  const std::int64_t count = site.out(0).shape.count();
+  const bool include_pad = site.node.attributes.get_int("count_include_pad", 0) != 0;
+  return visit_float(site.in(0).dtype, [&]<class T>() -> Made {
+    if (is_max(site.node))
+      return DeviceKernel{.name = "own: pooling", .launch = [=](const Launch& l) {
+                            launch_elements(MaxPool<T>{l.input<T>(0), l.output<T>(0), window}, count, l.stream);
+                          }};
+    return DeviceKernel{
+        .name = "own: pooling", .launch = [=](const Launch& l) {
+          launch_elements(AveragePool<T>{l.input<T>(0), l.output<T>(0), window, include_pad}, count, l.stream);
+        }};
+  });
+}
+
+Made make_pool_grad(const Site& site) {
+  const Window window = kernel_window(geometry(site.node, site.out(0).shape));
+  const std::int64_t count = site.out(0).shape.count();
+  const bool include_pad = site.node.attributes.get_int("count_include_pad", 0) != 0;
+  return visit_float(site.in(0).dtype, [&]<class T>() -> Made {
+    if (is_max(site.node))
+      return DeviceKernel{
+          .name = "own: pooling", .launch = [=](const Launch& l) {
+            launch_elements(MaxPoolGrad<T>{l.input<T>(0), l.input<T>(1), l.output<T>(0), window}, count, l.stream);
+          }};
+    return DeviceKernel{
+        .name = "own: pooling", .launch = [=](const Launch& l) {
+          launch_elements(AveragePoolGrad<T>{l.input<T>(0), l.output<T>(0), window, include_pad}, count, l.stream);
+        }};
+  });
+}
+
+}  // namespace halfstep::cudnn

@@ -1,0 +1,112 @@
+// Owners of what the CUDA libraries hand out: each frees what it holds, can be moved and not copied.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <utility>
+
+#include <cublasLt.h>
+#include <cuda_runtime_api.h>
+#include <cudnn.h>
+
+#include "executors/cudnn/status.h"
+
+namespace halfstep::cudnn {
+
+/// A handle of type H freed by `Free`; what Free answers is dropped, as nobody can act on it.
+template <class H, auto Free>
+class Owned {
+ public:
+  Owned() = default;
+  explicit Owned(H handle) : handle_(handle) {}
+  Owned(Owned&& other) noexcept : handle_(std::exchange(other.handle_, H{})) {}
+  Owned& operator=(Owned&& other) noexcept {
+    std::swap(handle_, other.handle_);
+    return *this;
+  }
+  ~Owned() {
+    if (handle_) Free(handle_);
+  }
+  H get() const { return handle_; }
+  explicit operator bool() const { return handle_ != H{}; }
+
+ private:
+  H handle_{};
+};
+
+using Stream = Owned<cudaStream_t, cudaStreamDestroy>;
+using CapturedGraph = Owned<cudaGraph_t, cudaGraphDestroy>;
+using GraphExec = Owned<cudaGraphExec_t, cudaGraphExecDestroy>;
+using CudnnHandle = Owned<cudnnHandle_t, cudnnDestroy>;
+using BlasHandle = Owned<cublasLtHandle_t, cublasLtDestroy>;
+using TensorDescriptor = Owned<cudnnTensorDescriptor_t, cudnnDestroyTensorDescriptor>;
+using FilterDescriptor = Owned<cudnnFilterDescriptor_t, cudnnDestroyFilterDescriptor>;
+using ConvolutionDescriptor = Owned<cudnnConvolutionDescriptor_t, cudnnDestroyConvolutionDescriptor>;
+using PoolingDescriptor = Owned<cudnnPoolingDescriptor_t, cudnnDestroyPoolingDescriptor>;
+using MatmulDescriptor = Owned<cublasLtMatmulDesc_t, cublasLtMatmulDescDestroy>;
+using MatrixLayout = Owned<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy>;
+using MatmulPreference = Owned<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy>;
+
+/// So that a kernel's launch function, which must be copyable, can hold what can only be moved.
+template <class T>
+std::shared_ptr<const T> share(T owned) {
+  return std::make_shared<const T>(std::move(owned));
+}
+
+/// Memory of the device, or page-locked memory of the host (which copies to the device without waiting).
+using DevicePointer = Owned<void*, cudaFree>;
+using PinnedPointer = Owned<void*, cudaFreeHost>;
+
+/// A block of device memory, 256-byte aligned, filled with zeros. Zero bytes hold no memory.
+class DeviceBuffer {
+ public:
+  DeviceBuffer() = default;
+  explicit DeviceBuffer(std::size_t bytes) : bytes_(bytes) {
+    if (bytes == 0) return;
+    void* p = nullptr;
+    check(cudaMalloc(&p, bytes), "cudaMalloc");
+    pointer_ = DevicePointer(p);
+    check(cudaMemset(p, 0, bytes), "cudaMemset");
+  }
+  std::byte* get() const { return static_cast<std::byte*>(pointer_.get()); }
+  std::size_t bytes() const { return bytes_; }
+
+ private:
+  DevicePointer pointer_;
+  std::size_t bytes_ = 0;
+};
+
+inline PinnedPointer make_pinned(std::size_t bytes) {
+  void* p = nullptr;
+  check(cudaMallocHost(&p, bytes ? bytes : 1), "cudaMallocHost");
+  return PinnedPointer(p);
+}
+
+inline Stream make_stream() {
+  cudaStream_t s = nullptr;
+  check(cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
+  return Stream(s);
+}
+
+/// The libraries of one device, bound to one stream.
+struct Libraries {
+  Stream stream;
+  CudnnHandle cudnn;
+  BlasHandle blas;
+};
+
+inline Libraries open_libraries(int device) {
+  check(cudaSetDevice(device), "cudaSetDevice");
+  Libraries libraries;
+  libraries.stream = make_stream();
+  cudnnHandle_t cudnn = nullptr;
+  check(cudnnCreate(&cudnn), "cudnnCreate");
+  libraries.cudnn = CudnnHandle(cudnn);
+  check(cudnnSetStream(cudnn, libraries.stream.get()), "cudnnSetStream");
+  cublasLtHandle_t blas = nullptr;
+  check(cublasLtCreate(&blas), "cublasLtCreate");
+  libraries.blas = BlasHandle(blas);
+  return libraries;
+}
+
+}  // namespace halfstep::cudnn

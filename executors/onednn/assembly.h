@@ -1,0 +1,118 @@
+// A program under construction: buffers, where each value lies, and the steps so far.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "executors/executor.h"
+#include "executors/onednn/kernel.h"
+#include "executors/onednn/schedule.h"
+#include "executors/onednn/store.h"
+#include "graph/graph.h"
+
+namespace halfstep::onednn {
+
+/// One step of the program.
+struct Step {
+  PlanEntry entry;
+  Bind bind;
+  std::vector<BufferId> touches;  ///< buffers it reads or writes
+};
+
+/// What a forward kernel leaves for the gradient kernels of its node.
+struct ForwardRecord {
+  BufferId workspace = kNoBuffer;     ///< pooling: where each maximum was
+  Operand mean, variance;             ///< batch normalization: statistics of the batch
+  Layout source, destination;         ///< layouts the forward kernel ran on
+  DType computed = DType::undefined;  ///< type it ran in; undefined while no kernel filled this in
+};
+
+class Assembly {
+ public:
+  Assembly(const Graph& graph, Store& store);
+
+  const Graph& graph() const { return graph_; }
+  const Schedule& schedule() const { return schedule_; }
+
+  /// The value where it lies now, in its own type; settles the layout of a state.
+  Operand read(ValueId id);
+  /// The value in this layout and type; adds what steps that needs, once. A state that no program holds yet takes the
+  /// layout instead, as does one behind a lazy cast.
+  Operand read(ValueId id, const Layout& layout, DType dtype);
+  /// The layout the value lies in now, without settling anything.
+  Layout layout_of(ValueId id) const;
+  /// Whether the value is a state (or a lazy cast of one) that still takes any layout.
+  bool is_free(ValueId id) const;
+
+  /// The layout of the state that this value updates where it lies; empty when there is none, or it takes any.
+  std::optional<Layout> wanted_layout(ValueId id) const;
+
+  /// Memory for a value that a kernel is about to write; see KernelContext.
+  Operand place(ValueId id, const Layout& layout, const std::vector<BufferId>& reads);
+  Operand place_over(ValueId id, const Operand& in, std::int32_t position, const std::vector<BufferId>& reads);
+  /// Makes a value another name of memory that is there.
+  void alias(ValueId id, Operand operand);
+  void set_lazy(ValueId id, ValueId source);
+
+  BufferId arena_buffer(std::size_t bytes, std::int32_t last_use = kAtEnd);
+  void append(Step step) { steps_.push_back(std::move(step)); }
+  /// Appends steps that bring `from` to the layout and type of `to`.
+  void convert(const std::string& name, const Operand& from, const Operand& to);
+
+  /// The tensor of a value whose shape depends on data; made on first use.
+  std::shared_ptr<Tensor> dynamic(ValueId id);
+  bool is_dynamic(ValueId id) const { return !graph_[id].shape.is_static(); }
+
+  ForwardRecord& record(NodeId forward) { return records_[forward]; }
+
+  /// Copies to outputs and states at the end of a run.
+  void append_final_copies();
+
+  // What becomes the program.
+  struct Buffer {
+    std::size_t bytes = 0;
+    void* fixed = nullptr;  ///< nullptr: in the arena, or a state's
+    Store::Entry* state = nullptr;
+    std::int32_t last_use = kAtEnd;  ///< position of the last node that reads a value lying here
+  };
+  std::vector<Step>& steps() { return steps_; }
+  const std::vector<Buffer>& buffers() const { return buffers_; }
+  std::vector<Tensor> inputs, outputs;  ///< host memory; an output whose shape depends on data is undefined
+  std::vector<Tensor> keep;             ///< constants and their copies
+
+ private:
+  struct ValueInfo {
+    Operand home;
+    std::vector<Operand> copies;
+    ValueId lazy_source = kNoValue;
+  };
+  ValueInfo& info(ValueId id) { return values_[static_cast<std::size_t>(id)]; }
+  const ValueInfo& info(ValueId id) const { return values_[static_cast<std::size_t>(id)]; }
+  std::int32_t last_use(ValueId id) const { return schedule_.last_use[static_cast<std::size_t>(id)]; }
+  Buffer& buffer(BufferId id) { return buffers_[static_cast<std::size_t>(id)]; }
+  BufferId fixed_buffer(Tensor tensor);
+  BufferId output_buffer(ValueId id) const;
+  Store::Entry* state_entry(ValueId id) const;
+  /// The state that this value, made by a node, may be written into; nullptr when there is none.
+  Store::Entry* state_to_update(ValueId id, BufferId& buffer) const;
+  void settle(ValueId id, const Layout* wanted);
+  void make_lazy(ValueId id, const Layout* wanted);
+  /// The value in its own type, in this layout if it lies in it anywhere.
+  Operand nearest(ValueId id, const Layout& layout);
+  Operand constant_copy(ValueId id, const Operand& home, const Layout& layout, DType dtype);
+
+  const Graph& graph_;
+  Schedule schedule_;
+  std::vector<ValueInfo> values_;
+  std::vector<Buffer> buffers_;
+  std::vector<Step> steps_;
+  std::vector<BufferId> state_buffers_;   // per state
+  std::vector<BufferId> output_buffers_;  // per output
+  std::map<NodeId, ForwardRecord> records_;
+  std::map<ValueId, std::shared_ptr<Tensor>> dynamic_;
+};
+
+}  // namespace halfstep::onednn

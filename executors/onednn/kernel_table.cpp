@@ -1,0 +1,126 @@
+#include "executors/onednn/kernel_table.h"
+
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "executors/onednn/kernels/kernels.h"
+
+namespace halfstep::onednn {
+namespace {
+
+struct Row {
+  std::string_view op;
+  std::string_view domain;
+  std::vector<KernelMaker> makers;
+};
+
+const std::vector<Row>& table() {
+  static const std::vector<Row> rows = {
+      // Matrix products
+      {"Gemm", kOnnxDomain, {make_gemm}},
+      {"FusedGemm", kOwnDomain, {make_gemm}},
+      {"MatMul", kOnnxDomain, {make_matmul}},
+      {"FusedMatMul", kOwnDomain, {make_matmul}},
+      // Convolution
+      {"Conv", kOnnxDomain, {make_convolution}},
+      {"FusedConv", kOwnDomain, {make_convolution}},
+      {"ConvGradInput", kOwnDomain, {make_convolution_grad_input}},
+      {"ConvGradWeight", kOwnDomain, {make_convolution_grad_weight}},
+      // Pooling
+      {"MaxPool", kOnnxDomain, {make_max_pool}},
+      {"MaxPoolGrad", kOwnDomain, {make_max_pool_grad}},
+      {"AveragePool", kOnnxDomain, {make_average_pool}},
+      {"AveragePoolGrad", kOwnDomain, {make_average_pool_grad}},
+      {"GlobalAveragePool", kOnnxDomain, {make_global_average_pool, make_reduce}},
+      // Normalization
+      {"BatchNormalization", kOnnxDomain, {make_batch_normalization}},
+      {"BatchNormalizationGrad", kOwnDomain, {make_batch_normalization_grad}},
+      {"PhiloxDropout", kOwnDomain, {make_dropout}},
+      // Elementwise, one operand
+      {"Relu", kOnnxDomain, {make_unary}},
+      {"LeakyRelu", kOnnxDomain, {make_unary}},
+      {"Elu", kOnnxDomain, {make_unary}},
+      {"Neg", kOnnxDomain, {make_unary}},
+      {"Abs", kOnnxDomain, {make_unary}},
+      {"Sign", kOnnxDomain, {make_unary}},
+      {"Reciprocal", kOnnxDomain, {make_unary}},
+      {"Sqrt", kOnnxDomain, {make_unary}},
+      {"Exp", kOnnxDomain, {make_unary}},
+      {"Log", kOnnxDomain, {make_unary}},
+      {"Erf", kOnnxDomain, {make_unary}},
+      {"Sigmoid", kOnnxDomain, {make_unary}},
+      {"HardSigmoid", kOnnxDomain, {make_unary}},
+      {"Tanh", kOnnxDomain, {make_unary}},
+      {"Softplus", kOnnxDomain, {make_unary}},
+      {"HardSwish", kOnnxDomain, {make_unary}},
+      {"Swish", kOnnxDomain, {make_unary}},
+      {"Gelu", kOnnxDomain, {make_unary}},
+      {"Clip", kOnnxDomain, {make_clip}},
+      {"Cast", kOnnxDomain, {make_cast}},
+      {"Not", kOnnxDomain, {make_scalar_arithmetic}},
+      // Elementwise, two operands and three
+      {"Add", kOnnxDomain, {make_binary, make_scalar_arithmetic}},
+      {"Sub", kOnnxDomain, {make_binary, make_scalar_arithmetic}},
+      {"Mul", kOnnxDomain, {make_binary, make_scalar_arithmetic}},
+      {"Div", kOnnxDomain, {make_binary}},
+      {"Min", kOnnxDomain, {make_binary}},
+      {"Max", kOnnxDomain, {make_binary}},
+      {"Pow", kOnnxDomain, {make_binary}},
+      {"ReluGrad", kOwnDomain, {make_binary}},
+      {"ClipGrad", kOwnDomain, {make_clip_grad}},
+      {"Equal", kOnnxDomain, {make_scalar_arithmetic}},
+      {"Less", kOnnxDomain, {make_scalar_arithmetic}},
+      {"Greater", kOnnxDomain, {make_scalar_arithmetic}},
+      {"LessOrEqual", kOnnxDomain, {make_scalar_arithmetic}},
+      {"GreaterOrEqual", kOnnxDomain, {make_scalar_arithmetic}},
+      {"And", kOnnxDomain, {make_scalar_arithmetic}},
+      {"Or", kOnnxDomain, {make_scalar_arithmetic}},
+      {"Where", kOnnxDomain, {make_where}},
+      // Reductions, softmax and losses
+      {"ReduceSum", kOnnxDomain, {make_reduce}},
+      {"ReduceMean", kOnnxDomain, {make_reduce}},
+      {"ReduceSumSquare", kOnnxDomain, {make_reduce}},
+      {"ReduceMax", kOnnxDomain, {make_reduce}},
+      {"ReduceMin", kOnnxDomain, {make_reduce}},
+      {"Softmax", kOnnxDomain, {make_softmax}},
+      {"LogSoftmax", kOnnxDomain, {make_softmax}},
+      {"SoftmaxGrad", kOwnDomain, {make_softmax_grad}},
+      {"LogSoftmaxGrad", kOwnDomain, {make_softmax_grad}},
+      {"SoftmaxCrossEntropyLoss", kOnnxDomain, {make_cross_entropy}},
+      {"SoftmaxCrossEntropyGrad", kOwnDomain, {make_cross_entropy_grad}},
+      // Moving elements
+      {"Reshape", kOnnxDomain, {make_view}},
+      {"Flatten", kOnnxDomain, {make_view}},
+      {"Squeeze", kOnnxDomain, {make_view}},
+      {"Unsqueeze", kOnnxDomain, {make_view}},
+      {"Identity", kOnnxDomain, {make_view}},
+      {"Transpose", kOnnxDomain, {make_transpose}},
+      {"Concat", kOnnxDomain, {make_concat}},
+      {"Slice", kOnnxDomain, {make_slice}},
+      {"SliceGrad", kOwnDomain, {make_slice_grad}},
+      {"Expand", kOnnxDomain, {make_expand}},
+      // The end of a training step
+      {"GlobalNorm", kOwnDomain, {make_global_norm}},
+      {"LossScaleUpdate", kOwnDomain, {make_loss_scale_update}},
+      {"AdamStep", kOwnDomain, {make_adam_step}},
+      {"SgdStep", kOwnDomain, {make_sgd_step}},
+  };
+  return rows;
+}
+
+}  // namespace
+
+std::span<const KernelMaker> kernel_makers(const Node& node) {
+  const auto& rows = table();
+  auto row = std::find_if(rows.begin(), rows.end(), [&](const Row& r) { return node.is(r.op, r.domain); });
+  if (row == rows.end()) return {};
+  return row->makers;
+}
+
+std::span<const std::string_view> fused_operators() {
+  static constexpr std::array<std::string_view, 3> kFused = {"FusedGemm", "FusedMatMul", "FusedConv"};
+  return kFused;
+}
+
+}  // namespace halfstep::onednn

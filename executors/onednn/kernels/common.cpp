@@ -1,0 +1,32 @@
+#include <fmt/format.h>
+
+#include "executors/onednn/kernels/kernels.h"
+
+namespace halfstep::onednn {
+
+std::vector<DType> compute_types(DType dtype) {
+  if (dtype == DType::f32) return {DType::f32};
+  if (is_half(dtype)) return {dtype, DType::f32};
+  return {};
+}
+
+bool is_slow(const dnnl::primitive_desc_base& pd) {
+  const std::string_view name = pd.impl_info_str();
+  return name.starts_with("ref") || name.starts_with("nspc_ref") || name.starts_with("ncsp_ref");
+}
+
+std::string kernel_name(const dnnl::primitive_desc_base& pd) { return std::string("onednn: ") + pd.impl_info_str(); }
+
+std::string conversion_remark(DType wanted, DType computed) {
+  if (wanted == computed) return {};
+  return fmt::format("{} stored, {} computed: oneDNN has no fast {} kernel for it on this CPU", name_of(wanted),
+                     name_of(computed), name_of(wanted));
+}
+
+dnnl::primitive_attr user_scratchpad() {
+  dnnl::primitive_attr attr;
+  attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  return attr;
+}
+
+}  // namespace halfstep::onednn

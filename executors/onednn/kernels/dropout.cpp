@@ -1,0 +1,29 @@
+// Dropout with counter-based random numbers.
+#include "executors/onednn/simd/dropout.h"
+
+#include <fmt/format.h>
+
+#include "executors/onednn/kernels/kernels.h"
+
+namespace halfstep::onednn {
+
+Made make_dropout(KernelContext& context) {
+  const Attributes& attributes = context.node().attributes;
+  const DType dtype = context.in(0).dtype;
+  const simd::DropoutKernel kernel =
+      simd::find_dropout(dtype, {attributes.get_int("seed", 0), attributes.get_int("stream", 0)});
+  if (!kernel) return refuse(fmt::format("no SIMD kernel for {}", name_of(dtype)));
+  // An element's random number is found by its row-major index.
+  const Operand x = context.read(0, Layout()), ratio = context.read(1, Layout(), DType::f32),
+                counter = context.read(2, Layout());
+  const Operand y = context.has_output(0) ? context.write_over(0, x) : Operand();
+  const Operand mask = context.write(1, Layout());
+  const BufferId unused = y ? kNoBuffer : context.scratch(x.bytes());
+  return {"simd", {}, [=, n = x.stored()](const Memory& memory) -> Run {
+            return [=, from = memory.at(x), to = y ? memory.at(y) : memory.at(unused), m = memory.as<bool>(mask),
+                    r = memory.as<const float>(ratio),
+                    c = memory.as<const std::int64_t>(counter)] { kernel(from, to, m, n, *r, *c); };
+          }};
+}
+
+}  // namespace halfstep::onednn

@@ -1,0 +1,89 @@
+// The kernel makers, one file a family; kernel_table.cpp says which operator tries which.
+#pragma once
+
+#include "executors/onednn/kernel_context.h"
+
+namespace halfstep::onednn {
+
+// matmul.cpp: oneDNN's matrix product with bias and ReLU
+Made make_gemm(KernelContext& context);
+Made make_matmul(KernelContext& context);
+// convolution.cpp, convolution_grad.cpp
+Made make_convolution(KernelContext& context);
+Made make_convolution_grad_input(KernelContext& context);
+Made make_convolution_grad_weight(KernelContext& context);
+// pooling.cpp
+Made make_max_pool(KernelContext& context);
+Made make_max_pool_grad(KernelContext& context);
+Made make_average_pool(KernelContext& context);
+Made make_global_average_pool(KernelContext& context);
+Made make_average_pool_grad(KernelContext& context);
+// batch_normalization.cpp
+Made make_batch_normalization(KernelContext& context);
+Made make_batch_normalization_grad(KernelContext& context);
+// elementwise.cpp: SIMD, in the operands' layout
+Made make_unary(KernelContext& context);
+Made make_binary(KernelContext& context);
+Made make_clip(KernelContext& context);
+Made make_clip_grad(KernelContext& context);
+Made make_where(KernelContext& context);
+Made make_cast(KernelContext& context);
+Made make_view(KernelContext& context);
+// data_movement.cpp
+Made make_transpose(KernelContext& context);
+Made make_concat(KernelContext& context);
+Made make_slice(KernelContext& context);
+Made make_slice_grad(KernelContext& context);
+Made make_expand(KernelContext& context);
+// reduction.cpp
+Made make_reduce(KernelContext& context);
+Made make_softmax(KernelContext& context);
+Made make_softmax_grad(KernelContext& context);
+// loss.cpp
+Made make_cross_entropy(KernelContext& context);
+Made make_cross_entropy_grad(KernelContext& context);
+// optimizer.cpp
+Made make_global_norm(KernelContext& context);
+Made make_loss_scale_update(KernelContext& context);
+Made make_adam_step(KernelContext& context);
+Made make_sgd_step(KernelContext& context);
+// scalar.cpp: arithmetic on single elements of any type, such as step counters
+Made make_scalar_arithmetic(KernelContext& context);
+// dropout.cpp
+Made make_dropout(KernelContext& context);
+
+/// The types to try a oneDNN primitive in for a node of type `dtype`: that type, then f32 (with conversions) for the
+/// half types; none for types oneDNN does not know.
+std::vector<DType> compute_types(DType dtype);
+/// Whether a primitive is one of oneDNN's slow fallbacks.
+bool is_slow(const dnnl::primitive_desc_base& pd);
+/// "onednn: brgconv:avx512_core_amx"
+std::string kernel_name(const dnnl::primitive_desc_base& pd);
+/// "f16 computed in f32: oneDNN has no f16 kernel for it on this CPU"; empty when the types are the same.
+std::string conversion_remark(DType wanted, DType computed);
+
+/// The first primitive descriptor that is no slow fallback, for the compute types in order, and failing that the first
+/// at all. `make(dtype)` returns a descriptor that may be empty.
+template <class Pd>
+struct Chosen {
+  Pd pd;
+  DType dtype = DType::undefined;
+  explicit operator bool() const { return dtype != DType::undefined; }
+};
+template <class Make>
+auto choose_primitive(DType dtype, const Make& make) {
+  using Pd = decltype(make(dtype));
+  Chosen<Pd> slow;
+  for (DType type : compute_types(dtype)) {
+    Pd pd = make(type);
+    if (!pd.get(true)) continue;
+    if (!is_slow(pd)) return Chosen<Pd>{pd, type};
+    if (!slow) slow = {pd, type};
+  }
+  return slow;
+}
+
+/// Attributes with the scratchpad given by the user.
+dnnl::primitive_attr user_scratchpad();
+
+}  // namespace halfstep::onednn

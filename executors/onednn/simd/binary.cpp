@@ -1,0 +1,154 @@
+// Binary elementwise kernels: arrays, and either operand a scalar.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "executors/onednn/simd/binary.cpp"
+#include <cmath>
+
+#include <hwy/foreach_target.h>  // must come before the other headers
+
+#include "executors/onednn/simd/kernels.h"
+#include "executors/onednn/simd/math-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace halfstep::simd::HWY_NAMESPACE {
+namespace {
+
+using Params = ElementwiseParams;
+
+struct Add {
+  V operator()(V a, V b, Params) const { return hn::Add(a, b); }
+};
+struct Sub {
+  V operator()(V a, V b, Params) const { return hn::Sub(a, b); }
+};
+struct Mul {
+  V operator()(V a, V b, Params) const { return hn::Mul(a, b); }
+};
+struct Div {
+  V operator()(V a, V b, Params) const { return hn::Div(a, b); }
+};
+struct Min {
+  V operator()(V a, V b, Params) const { return hn::IfThenElse(hn::Or(hn::IsNaN(a), hn::Lt(a, b)), a, b); }
+};
+struct Max {
+  V operator()(V a, V b, Params) const { return hn::IfThenElse(hn::Or(hn::IsNaN(a), hn::Gt(a, b)), a, b); }
+};
+struct Pow {
+  V operator()(V a, V b, Params) const {
+    const F32 d;
+    if (hn::AllTrue(d, hn::Eq(b, constant(2)))) return hn::Mul(a, a);
+    HWY_ALIGN float bases[HWY_MAX_BYTES / sizeof(float)];
+    HWY_ALIGN float exponents[HWY_MAX_BYTES / sizeof(float)];
+    hn::Store(a, d, bases);
+    hn::Store(b, d, exponents);
+    for (std::int64_t i = 0; i < lanes(); ++i) bases[i] = std::pow(bases[i], exponents[i]);
+    return hn::Load(d, bases);
+  }
+};
+struct ReluGrad {
+  V operator()(V dy, V y, Params) const { return hn::IfThenElseZero(hn::Gt(y, constant(0)), dy); }
+};
+struct ClipGrad {
+  V operator()(V dy, V x, Params p) const {
+    const auto inside = hn::And(hn::Ge(x, constant(p.alpha)), hn::Le(x, constant(p.beta)));
+    return hn::IfThenElseZero(inside, dy);
+  }
+};
+struct SigmoidGrad {
+  V operator()(V dy, V y, Params) const { return hn::Mul(dy, hn::Mul(y, hn::Sub(constant(1), y))); }
+};
+struct TanhGrad {
+  V operator()(V dy, V y, Params) const {
+    return hn::Mul(dy, hn::Mul(hn::Sub(constant(1), y), hn::Add(constant(1), y)));
+  }
+};
+struct LeakyReluGrad {
+  V operator()(V dy, V x, Params p) const {
+    return hn::IfThenElse(hn::Gt(x, constant(0)), dy, hn::Mul(dy, constant(p.alpha)));
+  }
+};
+
+template <class Op, class T>
+void array_array(const void* a, const void* b, void* y, std::int64_t n, Params params) {
+  const T* left = static_cast<const T*>(a);
+  const T* right = static_cast<const T*>(b);
+  T* to = static_cast<T*>(y);
+  for_vectors(n, [&](std::int64_t i, auto count) {
+    write(Op()(read(left + i, count), read(right + i, count), params), to + i, count);
+  });
+}
+
+template <class Op, class T>
+void scalar_array(const void* a, const void* b, void* y, std::int64_t n, Params params) {
+  const V left = constant(static_cast<float>(*static_cast<const T*>(a)));
+  const T* right = static_cast<const T*>(b);
+  T* to = static_cast<T*>(y);
+  for_vectors(n, [&](std::int64_t i, auto count) { write(Op()(left, read(right + i, count), params), to + i, count); });
+}
+
+template <class Op, class T>
+void array_scalar(const void* a, const void* b, void* y, std::int64_t n, Params params) {
+  const T* left = static_cast<const T*>(a);
+  const V right = constant(static_cast<float>(*static_cast<const T*>(b)));
+  T* to = static_cast<T*>(y);
+  for_vectors(n, [&](std::int64_t i, auto count) { write(Op()(read(left + i, count), right, params), to + i, count); });
+}
+
+template <class Op, class T>
+constexpr BinaryKernel::Rows rows() {
+  return {&array_array<Op, T>, &scalar_array<Op, T>, &array_scalar<Op, T>};
+}
+
+template <class T>
+BinaryKernel::Rows find_typed(BinaryOp op) {
+  switch (op) {
+    case BinaryOp::add:
+      return rows<Add, T>();
+    case BinaryOp::sub:
+      return rows<Sub, T>();
+    case BinaryOp::mul:
+      return rows<Mul, T>();
+    case BinaryOp::div:
+      return rows<Div, T>();
+    case BinaryOp::min:
+      return rows<Min, T>();
+    case BinaryOp::max:
+      return rows<Max, T>();
+    case BinaryOp::pow:
+      return rows<Pow, T>();
+    case BinaryOp::relu_grad:
+      return rows<ReluGrad, T>();
+    case BinaryOp::clip_grad:
+      return rows<ClipGrad, T>();
+    case BinaryOp::sigmoid_grad:
+      return rows<SigmoidGrad, T>();
+    case BinaryOp::tanh_grad:
+      return rows<TanhGrad, T>();
+    case BinaryOp::leaky_relu_grad:
+      return rows<LeakyReluGrad, T>();
+  }
+  return {};
+}
+
+BinaryKernel::Rows find(BinaryOp op, DType dtype) {
+  switch (dtype) {
+    case DType::f32:
+      return find_typed<float>(op);
+    case DType::f16:
+      return find_typed<f16>(op);
+    case DType::bf16:
+      return find_typed<bf16>(op);
+    default:
+      return {};
+  }
+}
+
+}  // namespace
+}  // namespace halfstep::simd::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace halfstep::simd {
+HWY_EXPORT(find);
+BinaryKernel::Rows find_binary_rows(BinaryOp op, DType dtype) { return HWY_DYNAMIC_DISPATCH(find)(op, dtype); }
+}  // namespace halfstep::simd
+#endif

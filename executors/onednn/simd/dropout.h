@@ -1,0 +1,56 @@
+// Dropout with counter-based random numbers (graph/philox.h): the mask depends on seed, stream, counter and element
+// alone.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "graph/dtype.h"
+
+namespace halfstep::simd {
+
+struct DropoutParams {
+  std::int64_t seed = 0;
+  std::int64_t stream = 0;
+};
+
+/// Element i is kept when u(i) >= ratio, and scaled by 1 / (1 - ratio); u(i) is uniform in [0, 1) from word i % 4 of
+/// Philox4x32-10 at counter (i / 4, counter low, counter high, stream) under the key of `seed`.
+class DropoutKernel {
+ public:
+  using Fn = void (*)(const void* x, void* y, bool* mask, std::int64_t begin, std::int64_t end, float ratio,
+                      DropoutParams params, std::int64_t counter);
+
+  DropoutKernel() = default;
+  DropoutKernel(Fn fn, std::size_t element_bytes, DropoutParams params)
+      : fn_(fn), element_bytes_(element_bytes), params_(params) {}
+  explicit operator bool() const { return fn_ != nullptr; }
+  /// y may be x. `ratio` in [0, 1]; with 1 nothing is kept. `mask` may be null.
+  void operator()(const void* x, void* y, bool* mask, std::int64_t n, float ratio, std::int64_t counter) const;
+
+ private:
+  Fn fn_ = nullptr;
+  std::size_t element_bytes_ = 0;
+  DropoutParams params_;
+};
+
+/// y = mask ? x * scale : 0, the gradient of dropout.
+class MaskScaleKernel {
+ public:
+  using Fn = void (*)(const void* x, const bool* mask, void* y, std::int64_t n, float scale);
+
+  MaskScaleKernel() = default;
+  MaskScaleKernel(Fn fn, std::size_t element_bytes) : fn_(fn), element_bytes_(element_bytes) {}
+  explicit operator bool() const { return fn_ != nullptr; }
+  void operator()(const void* x, const bool* mask, void* y, std::int64_t n, float scale) const;
+
+ private:
+  Fn fn_ = nullptr;
+  std::size_t element_bytes_ = 0;
+};
+
+/// Empty unless dtype is f32, f16 or bf16.
+DropoutKernel find_dropout(DType dtype, DropoutParams params);
+MaskScaleKernel find_mask_scale(DType dtype);
+
+}  // namespace halfstep::simd

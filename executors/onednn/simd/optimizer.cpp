@@ -1,0 +1,213 @@
+// Adam, SGD and the gradients' norm, over blocks of all tensors laid end to end.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "executors/onednn/simd/optimizer.cpp"
+#include "executors/onednn/simd/optimizer.h"
+
+#include <cmath>
+#include <utility>
+
+#include <hwy/foreach_target.h>  // must come before the other headers
+
+#include "executors/onednn/simd/math-inl.h"
+#include "executors/onednn/simd/parallel.h"
+
+#ifndef HALFSTEP_SIMD_OPTIMIZER_ONCE
+#define HALFSTEP_SIMD_OPTIMIZER_ONCE
+namespace halfstep::simd {
+namespace {
+
+/// The scalars of one step, worked out in double.
+struct AdamFactors {
+  float grad, coupled_decay, keep, blend1, beta2, blend2, rate, inverse_root, epsilon;
+};
+struct SgdFactors {
+  float grad, decay, momentum, dampening, rate;
+  bool first, nesterov;
+};
+
+}  // namespace
+}  // namespace halfstep::simd
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace halfstep::simd::HWY_NAMESPACE {
+namespace {
+
+template <class Half>
+void adam_half(const AdamTensor& t, std::int64_t begin, std::int64_t n, const AdamFactors& f) {
+  for_vectors(n, [&](std::int64_t offset, auto count) {
+    const std::int64_t i = begin + offset;
+    const V p = read(t.p + i, count);
+    const V m0 = read(t.m + i, count);
+    const V v0 = read(t.v + i, count);
+    V g = hn::Mul(read(t.g + i, count), constant(f.grad));
+    g = hn::MulAdd(p, constant(f.coupled_decay), g);
+    const V m = hn::MulAdd(hn::Sub(g, m0), constant(f.blend1), m0);
+    const V v = hn::MulAdd(v0, constant(f.beta2), hn::Mul(hn::Mul(g, g), constant(f.blend2)));
+    const V denominator = hn::MulAdd(hn::Sqrt(v), constant(f.inverse_root), constant(f.epsilon));
+    const V next = hn::NegMulAdd(constant(f.rate), hn::Div(m, denominator), hn::Mul(p, constant(f.keep)));
+    write(next, t.p_out + i, count);
+    write(m, t.m_out + i, count);
+    write(v, t.v_out + i, count);
+    if constexpr (!std::is_void_v<Half>) write(next, static_cast<Half*>(t.half_out) + i, count);
+  });
+}
+
+void adam(const AdamTensor& t, std::int64_t begin, std::int64_t n, const AdamFactors& f, DType half) {
+  if (!t.half_out) return adam_half<void>(t, begin, n, f);
+  if (half == DType::f16) return adam_half<f16>(t, begin, n, f);
+  adam_half<bf16>(t, begin, n, f);
+}
+
+template <class Half>
+void sgd_half(const SgdTensor& t, std::int64_t begin, std::int64_t n, const SgdFactors& f) {
+  for_vectors(n, [&](std::int64_t offset, auto count) {
+    const std::int64_t i = begin + offset;
+    const V p = read(t.p + i, count);
+    V g = hn::Mul(read(t.g + i, count), constant(f.grad));
+    g = hn::MulAdd(p, constant(f.decay), g);
+    if (t.b_out) {
+      V b = g;
+      if (!f.first) b = hn::MulAdd(read(t.b + i, count), constant(f.momentum), hn::Mul(g, constant(f.dampening)));
+      write(b, t.b_out + i, count);
+      g = f.nesterov ? hn::MulAdd(b, constant(f.momentum), g) : b;
+    }
+    const V next = hn::NegMulAdd(constant(f.rate), g, p);
+    write(next, t.p_out + i, count);
+    if constexpr (!std::is_void_v<Half>) write(next, static_cast<Half*>(t.half_out) + i, count);
+  });
+}
+
+void sgd(const SgdTensor& t, std::int64_t begin, std::int64_t n, const SgdFactors& f, DType half) {
+  if (!t.half_out) return sgd_half<void>(t, begin, n, f);
+  if (half == DType::f16) return sgd_half<f16>(t, begin, n, f);
+  sgd_half<bf16>(t, begin, n, f);
+}
+
+/// out = in, and its half copy, bit for bit.
+void copy(const float* in, float* out, void* half_out, std::int64_t begin, std::int64_t n, DType half) {
+  if (in == out && !half_out) return;
+  for_vectors(n, [&](std::int64_t offset, auto count) {
+    const std::int64_t i = begin + offset;
+    const V v = read(in + i, count);
+    write(v, out + i, count);
+    if (!half_out) return;
+    if (half == DType::f16)
+      write(v, static_cast<f16*>(half_out) + i, count);
+    else
+      write(v, static_cast<bf16*>(half_out) + i, count);
+  });
+}
+
+/// Squares are exact in double and cannot overflow there: only the summing rounds, and the sum is finite exactly when
+/// every element is.
+double square_sum(const float* x, std::int64_t n) {
+  constexpr int kLanes = 16;
+  double sums[kLanes] = {};
+  std::int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes)
+    for (int k = 0; k < kLanes; ++k) sums[k] += static_cast<double>(x[i + k]) * static_cast<double>(x[i + k]);
+  for (int k = 0; i < n; ++i, ++k) sums[k] += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  for (int half = kLanes / 2; half > 0; half /= 2)
+    for (int k = 0; k < half; ++k) sums[k] += sums[k + half];
+  return sums[0];
+}
+
+}  // namespace
+}  // namespace halfstep::simd::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+#include <algorithm>
+
+namespace halfstep::simd {
+HWY_EXPORT(adam);
+HWY_EXPORT(sgd);
+HWY_EXPORT(copy);
+HWY_EXPORT(square_sum);
+
+TensorList::TensorList(std::span<const std::int64_t> sizes) {
+  begins_.reserve(sizes.size() + 1);
+  begins_.push_back(0);
+  for (const std::int64_t size : sizes) begins_.push_back(begins_.back() + size);
+}
+
+std::size_t TensorList::first_tensor(std::int64_t position) const {
+  return static_cast<std::size_t>(std::upper_bound(begins_.begin(), begins_.end(), position) - begins_.begin() - 1);
+}
+
+void adam_step(const TensorList& list, std::span<const AdamTensor> tensors, const OptimizerScalars& scalars,
+               const AdamParams& params) {
+  const double lr = *scalars.lr, step = static_cast<double>(*scalars.step);
+  const double correction1 = 1 - std::pow(params.beta1, step), correction2 = 1 - std::pow(params.beta2, step);
+  const AdamFactors factors = {
+      .grad = *scalars.grad_factor,
+      .coupled_decay = static_cast<float>(params.decoupled ? 0 : params.weight_decay),
+      .keep = static_cast<float>(params.decoupled ? 1 - lr * params.weight_decay : 1),
+      .blend1 = static_cast<float>(1 - params.beta1),
+      .beta2 = static_cast<float>(params.beta2),
+      .blend2 = static_cast<float>(1 - params.beta2),
+      .rate = static_cast<float>(lr / correction1),
+      .inverse_root = static_cast<float>(1 / std::sqrt(correction2)),
+      .epsilon = static_cast<float>(params.epsilon),
+  };
+  const bool apply = *scalars.apply;
+  const auto update = HWY_DYNAMIC_DISPATCH(adam);
+  const auto keep = HWY_DYNAMIC_DISPATCH(copy);
+  parallel_for(list.blocks(), list.elements() * 28, [&](std::int64_t block) {
+    list.for_block(block, [&](std::size_t tensor, std::int64_t begin, std::int64_t n) {
+      const AdamTensor& t = tensors[tensor];
+      if (apply) return update(t, begin, n, factors, params.half_dtype);
+      keep(t.p, t.p_out, t.half_out, begin, n, params.half_dtype);
+      keep(t.m, t.m_out, nullptr, begin, n, params.half_dtype);
+      keep(t.v, t.v_out, nullptr, begin, n, params.half_dtype);
+    });
+  });
+}
+
+void sgd_step(const TensorList& list, std::span<const SgdTensor> tensors, const OptimizerScalars& scalars,
+              const SgdParams& params) {
+  const SgdFactors factors = {
+      .grad = *scalars.grad_factor,
+      .decay = static_cast<float>(params.weight_decay),
+      .momentum = static_cast<float>(params.momentum),
+      .dampening = static_cast<float>(1 - params.dampening),
+      .rate = *scalars.lr,
+      .first = *scalars.step <= 1,
+      .nesterov = params.nesterov,
+  };
+  const bool apply = *scalars.apply;
+  const auto update = HWY_DYNAMIC_DISPATCH(sgd);
+  const auto keep = HWY_DYNAMIC_DISPATCH(copy);
+  parallel_for(list.blocks(), list.elements() * 20, [&](std::int64_t block) {
+    list.for_block(block, [&](std::size_t tensor, std::int64_t begin, std::int64_t n) {
+      const SgdTensor& t = tensors[tensor];
+      if (apply) return update(t, begin, n, factors, params.half_dtype);
+      keep(t.p, t.p_out, t.half_out, begin, n, params.half_dtype);
+      if (t.b_out) keep(t.b, t.b_out, nullptr, begin, n, params.half_dtype);
+    });
+  });
+}
+
+std::size_t global_norm_scratch_bytes(const TensorList& list) {
+  return static_cast<std::size_t>(list.blocks()) * sizeof(double);
+}
+
+void global_norm(const TensorList& list, std::span<const float* const> tensors, float* norm, bool* finite,
+                 void* scratch) {
+  double* sums = static_cast<double*>(scratch);
+  const auto sum_of = HWY_DYNAMIC_DISPATCH(square_sum);
+  parallel_for(list.blocks(), list.elements() * 4, [&](std::int64_t block) {
+    sums[block] = 0;
+    list.for_block(block, [&](std::size_t tensor, std::int64_t begin, std::int64_t n) {
+      sums[block] += sum_of(tensors[tensor] + begin, n);
+    });
+  });
+  double total = 0;
+  for (std::int64_t block = 0; block < list.blocks(); ++block) total += sums[block];
+  *norm = static_cast<float>(std::sqrt(total));
+  *finite = std::isfinite(total);
+}
+
+}  // namespace halfstep::simd
+#endif

@@ -1,0 +1,243 @@
+#include "onnx_io/external_data.h"
+
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <map>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include <fcntl.h>
+#include <onnx/onnx_pb.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "graph/atomic_file.h"
+#include "graph/dtype.h"
+#include "graph/error.h"
+#include "graph/shape.h"
+#include "onnx_io/proto_walk.h"
+#include "ops/proto.h"
+
+namespace halfstep {
+namespace {
+
+// Tied tensors may share a region of the file; a file that is claimed many times over is an attack on memory.
+constexpr std::uint64_t kMaxClaimsOfFile = 16;
+constexpr std::uint64_t kAlignment = 64;
+
+class Descriptor {
+ public:
+  explicit Descriptor(int fd = -1) : fd_(fd) {}
+  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  Descriptor& operator=(Descriptor&& other) noexcept {
+    std::swap(fd_, other.fd_);
+    return *this;
+  }
+  ~Descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+struct Reference {
+  std::string location;
+  std::uint64_t offset = 0;
+  bool has_length = false;
+  std::uint64_t length = 0;
+};
+
+struct OpenFile {
+  Descriptor descriptor;
+  std::uint64_t size = 0, claimed = 0;
+};
+
+// Names come from the file and may hold anything.
+std::string printable(std::string text) {
+  for (char& c : text)
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+  return text;
+}
+
+[[noreturn]] void bad_reference(const std::string& required, const std::string& found, const std::string& tensor) {
+  throw_input_error(required, printable(found + " for tensor '" + tensor + "'"),
+                    "put the model's data files, as they were exported, into the model's folder or below it");
+}
+
+std::uint64_t parse_number(const std::string& text, const std::string& key, const std::string& tensor) {
+  std::uint64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size())
+    bad_reference("a whole number as the " + key + " of external data", "'" + text + "'", tensor);
+  return number;
+}
+
+Reference parse_reference(const onnx::TensorProto& tensor) {
+  Reference reference;
+  for (const auto& entry : tensor.external_data()) {
+    if (entry.key() == "location") reference.location = entry.value();
+    if (entry.key() == "offset") reference.offset = parse_number(entry.value(), "offset", tensor.name());
+    if (entry.key() == "length") {
+      reference.length = parse_number(entry.value(), "length", tensor.name());
+      reference.has_length = true;
+    }
+  }
+  return reference;
+}
+
+std::vector<std::string> components(const std::string& location) {
+  std::vector<std::string> parts(1);
+  for (char c : location) {
+    if (c == '/')
+      parts.emplace_back();
+    else
+      parts.back() += c;
+  }
+  return parts;
+}
+
+OpenFile open_contained(const std::filesystem::path& folder, const std::string& location, const std::string& tensor) {
+  check_external_location(location, tensor);
+  const std::string start = folder.empty() ? "." : folder.string();
+  Descriptor current(::open(start.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const std::vector<std::string> parts = components(location);
+  for (std::size_t i = 0; i < parts.size() && current.get() >= 0; ++i) {
+    const bool last = i + 1 == parts.size();
+    // O_NONBLOCK: opening a pipe must not wait for a writer.
+    const int flags = O_RDONLY | O_NOFOLLOW | O_CLOEXEC | (last ? O_NONBLOCK : O_DIRECTORY);
+    current = Descriptor(::openat(current.get(), parts[i].c_str(), flags));
+  }
+  if (current.get() < 0) {
+    const int error = errno;
+    // A symbolic link fails with ELOOP, or with ENOTDIR where a folder is wanted.
+    if (error == ELOOP) bad_reference("external data that is no symbolic link", "a link at '" + location + "'", tensor);
+    if (error == ENOTDIR)
+      bad_reference("external data in real folders, not behind a file or a symbolic link", "'" + location + "'",
+                    tensor);
+    bad_reference("a readable external data file", "'" + location + "': " + std::generic_category().message(error),
+                  tensor);
+  }
+  struct stat status {};
+  if (::fstat(current.get(), &status) != 0 || !S_ISREG(status.st_mode))
+    bad_reference("a regular file as external data", "'" + location + "', which is none", tensor);
+  if (status.st_nlink > 1)
+    bad_reference("an external data file with one name only",
+                  "'" + location + "', which has " + std::to_string(status.st_nlink) + " hard links", tensor);
+  return {std::move(current), static_cast<std::uint64_t>(status.st_size), 0};
+}
+
+std::uint64_t expected_bytes(const onnx::TensorProto& tensor) {
+  const int type = tensor.data_type();
+  const std::size_t bits = type > 0 && type <= static_cast<int>(DType::i2) ? bits_of(static_cast<DType>(type)) : 0;
+  if (bits == 0)
+    bad_reference("a numeric element type for external data", "type " + std::to_string(type), tensor.name());
+  const Shape shape(std::vector<std::int64_t>(tensor.dims().begin(), tensor.dims().end()));
+  std::int64_t total = 0;
+  if (!shape.is_static() || __builtin_mul_overflow(shape.count(), static_cast<std::int64_t>(bits), &total))
+    bad_reference("a shape whose size fits 63 bits", shape.to_string(), tensor.name());
+  return (static_cast<std::uint64_t>(total) + 7) / 8;
+}
+
+std::string read_region(const OpenFile& file, std::uint64_t offset, std::uint64_t length,
+                        const onnx::TensorProto& tensor) {
+  std::string bytes(length, '\0');
+  std::uint64_t done = 0;
+  while (done < length) {
+    const ssize_t got =
+        ::pread(file.descriptor.get(), bytes.data() + done, length - done, static_cast<off_t>(offset + done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0)
+      throw_failure("to read external data of tensor '" + tensor.name() + "'",
+                    got < 0 ? std::generic_category().message(errno) : "the file shrank meanwhile", "try again");
+    done += static_cast<std::uint64_t>(got);
+  }
+  return bytes;
+}
+
+}  // namespace
+
+void check_external_location(const std::string& location, const std::string& tensor) {
+  bool plain =
+      !location.empty() && location.find('\0') == std::string::npos && location.find('\\') == std::string::npos;
+  for (const std::string& part : components(location)) plain = plain && !part.empty() && part != "." && part != "..";
+  if (!plain)
+    bad_reference("external data at a relative path without '.' and '..'", "location '" + location + "'", tensor);
+}
+
+void read_external_data(onnx::ModelProto& model, const std::filesystem::path& folder) {
+  std::map<std::string, OpenFile> files;
+  for_each_tensor(model, [&](onnx::TensorProto& tensor) {
+    if (tensor.data_location() != onnx::TensorProto::EXTERNAL) return;
+    const Reference reference = parse_reference(tensor);
+    auto it = files.find(reference.location);
+    if (it == files.end())
+      it = files.emplace(reference.location, open_contained(folder, reference.location, tensor.name())).first;
+    OpenFile& file = it->second;
+    const std::uint64_t expected = expected_bytes(tensor);
+    if (reference.has_length && reference.length != expected)
+      bad_reference("external data of " + std::to_string(expected) + " bytes, as type and shape say",
+                    "length " + std::to_string(reference.length), tensor.name());
+    if (reference.offset > file.size || expected > file.size - reference.offset)
+      bad_reference("an external data file that holds " + std::to_string(expected) + " bytes from " +
+                        std::to_string(reference.offset) + " on",
+                    "'" + reference.location + "' of " + std::to_string(file.size) + " bytes", tensor.name());
+    file.claimed += expected;
+    if (file.claimed / kMaxClaimsOfFile > file.size)
+      bad_reference("tensors that do not claim a data file many times over", "'" + reference.location + "'",
+                    tensor.name());
+    tensor.set_raw_data(read_region(file, reference.offset, expected, tensor));
+    tensor.clear_external_data();
+    tensor.clear_data_location();
+  });
+}
+
+void write_external_data(onnx::ModelProto& model, const std::filesystem::path& file, std::uint64_t at_least) {
+  const std::string location = file.filename().string();
+  check_external_location(location, "(all)");
+  std::vector<onnx::TensorProto*> tensors;
+  std::vector<std::uint64_t> offsets;
+  std::uint64_t position = 0;
+  auto assign = [&](onnx::TensorProto& tensor) {
+    if (tensor.data_type() == onnx::TensorProto::STRING || tensor.ByteSizeLong() < at_least) return;
+    if (!tensor.has_raw_data()) *tensor.mutable_raw_data() = tensor_to_proto(tensor_from_proto(tensor)).raw_data();
+    if (tensor.raw_data().empty()) return;
+    position = (position + kAlignment - 1) / kAlignment * kAlignment;
+    tensors.push_back(&tensor);
+    offsets.push_back(position);
+    position += tensor.raw_data().size();
+  };
+  for_each_graph(*model.mutable_graph(), [&](onnx::GraphProto& graph) {
+    for (onnx::TensorProto& tensor : *graph.mutable_initializer()) assign(tensor);
+  });
+  write_atomically(file, [&](FileWriter& writer) {
+    const std::string padding(kAlignment, '\0');
+    for (std::size_t i = 0; i < tensors.size(); ++i) {
+      writer.write(padding.data(), static_cast<std::size_t>(offsets[i] - writer.position()));
+      writer.write(tensors[i]->raw_data());
+    }
+  });
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const std::uint64_t length = tensors[i]->raw_data().size();
+    auto add = [&](const char* key, std::string value) {
+      auto* entry = tensors[i]->add_external_data();
+      entry->set_key(key);
+      entry->set_value(std::move(value));
+    };
+    tensors[i]->clear_raw_data();
+    tensors[i]->clear_float_data();
+    tensors[i]->clear_double_data();
+    tensors[i]->clear_int32_data();
+    tensors[i]->clear_int64_data();
+    tensors[i]->clear_uint64_data();
+    tensors[i]->set_data_location(onnx::TensorProto::EXTERNAL);
+    add("location", location);
+    add("offset", std::to_string(offsets[i]));
+    add("length", std::to_string(length));
+  }
+}
+
+}  // namespace halfstep

@@ -1,0 +1,225 @@
+// What changed in the operators of ai.onnx from version 7 on, where the old form is not valid, or means something else,
+// in the newest version. Source: the change lists of the ONNX operator schemas (onnx/defs/*/old.cc).
+#include <limits>
+
+#include "graph/error.h"
+#include "onnx_io/lift.h"
+
+namespace halfstep {
+namespace {
+
+void set_input(Node& node, std::size_t i, ValueId id) {
+  if (node.inputs.size() <= i) node.inputs.resize(i + 1, kNoValue);
+  node.inputs[i] = id;
+}
+
+// A list of integers that was an attribute and is input `i` now.
+template <std::size_t i>
+void ints_to_input(LiftContext& lift, Node& node, std::string_view name) {
+  const Attribute* attribute = node.attributes.find(name);
+  if (!attribute) return;
+  set_input(node, i, lift.constant(name, Tensor::of(node.attributes.get_ints(name))));
+  node.attributes.remove(name);
+}
+
+Tensor scalar_of(DType dtype, float number) {
+  const Tensor scalar = Tensor::scalar(number);
+  return dtype == DType::undefined ? scalar : convert(scalar, dtype);
+}
+
+void axes_to_input(LiftContext& lift, Node& node) { ints_to_input<1>(lift, node, "axes"); }
+
+// Softmax and its kin: before 13 all axes from `axis` (default 1) on were one.
+void normalize_from_axis(LiftContext& lift, Node& node) {
+  const std::int64_t axis = node.attributes.get_int("axis", 1);
+  const Shape& shape = lift.graph()[node.inputs.at(0)].shape;
+  if (axis == -1 || (shape.is_ranked() && axis == static_cast<std::int64_t>(shape.rank()) - 1)) {
+    node.attributes.set("axis", axis);
+    return;
+  }
+  const ValueId extents = lift.before("Shape", {node.inputs[0]});
+  node.inputs[0] = lift.before("Flatten", {node.inputs[0]}, {{"axis", axis}});
+  node.attributes.set("axis", std::int64_t{-1});
+  const ValueId flat = lift.value("flat");
+  lift.after("Reshape", {flat, extents}, node.outputs.at(0));
+  node.outputs[0] = flat;
+}
+
+void batch_normalization_9(LiftContext& lift, Node& node) {
+  if (node.attributes.get_int("spatial", 1) != 1)
+    lift.refuse("statistics per channel (spatial = 1)",
+                "spatial = " + std::to_string(node.attributes.get_int("spatial", 1)));
+  node.attributes.remove("spatial");
+}
+
+// Before 14, more than one output meant training; outputs 3 and 4 were statistics saved for a backward pass.
+void batch_normalization_14(LiftContext& lift, Node& node) {
+  for (std::size_t i = 3; i < node.outputs.size(); ++i)
+    if (node.outputs[i] != kNoValue && lift.is_read(node.outputs[i]))
+      lift.refuse("a model that does not read saved statistics",
+                  "'" + lift.graph()[node.outputs[i]].name + "' is read");
+  if (node.outputs.size() > 3) node.outputs.resize(3);
+  while (!node.outputs.empty() && node.outputs.back() == kNoValue) node.outputs.pop_back();
+  if (node.outputs.size() > 1) node.attributes.set("training_mode", std::int64_t{1});
+}
+
+void clip_11(LiftContext& lift, Node& node) {
+  const DType dtype = lift.graph()[node.inputs.at(0)].dtype;
+  const std::pair<std::string_view, float> bounds[] = {{"min", std::numeric_limits<float>::lowest()},
+                                                       {"max", std::numeric_limits<float>::max()}};
+  for (std::size_t i = 0; i < 2; ++i) {
+    const auto& [name, unbounded] = bounds[i];
+    const float bound = node.attributes.get_float(name, unbounded);
+    node.attributes.remove(name);
+    if (bound != unbounded) set_input(node, i + 1, lift.constant(name, scalar_of(dtype, bound)));
+  }
+}
+
+void dft_20(LiftContext& lift, Node& node) {
+  set_input(node, 2, lift.constant("axis", Tensor::scalar(node.attributes.get_int("axis", 1))));
+  node.attributes.remove("axis");
+}
+
+// Before 10 the mask had the type of the data.
+void dropout_10(LiftContext& lift, Node& node) {
+  const ValueId mask = node.output(1);
+  if (mask == kNoValue || !lift.is_read(mask)) return;
+  const DType dtype = lift.graph()[node.inputs.at(0)].dtype;
+  if (dtype == DType::undefined) lift.refuse("a known element type of the data, for the mask", "an unknown one");
+  node.outputs[1] = lift.value("mask");
+  lift.after("Cast", {node.outputs[1]}, mask, {{"to", static_cast<std::int64_t>(dtype)}});
+}
+
+void dropout_12(LiftContext& lift, Node& node) {
+  set_input(node, 1, lift.constant("ratio", Tensor::scalar(node.attributes.get_float("ratio", 0.5f))));
+  node.attributes.remove("ratio");
+}
+
+void grid_sample_20(LiftContext&, Node& node) {
+  const std::string mode = node.attributes.get_string("mode", "bilinear");
+  node.attributes.set("mode", std::string(mode == "bilinear" ? "linear" : mode == "bicubic" ? "cubic" : mode));
+}
+
+// Before 21 scale and bias had one element per group: repeat each for the channels of its group.
+void group_normalization_21(LiftContext& lift, Node& node) {
+  const std::int64_t groups = node.attributes.get_int("num_groups", 0);
+  const ValueId count = lift.constant("groups", Tensor::of<std::int64_t>({groups}));
+  const ValueId channels =
+      lift.before("Shape", {node.inputs.at(0)}, {{"start", std::int64_t{1}}, {"end", std::int64_t{2}}});
+  const ValueId per_group = lift.before("Div", {channels, count});
+  const ValueId extents = lift.before("Concat", {count, per_group}, {{"axis", std::int64_t{0}}});
+  const ValueId column = lift.constant("column", Tensor::of<std::int64_t>({groups, 1}));
+  const ValueId flat = lift.constant("flat", Tensor::of<std::int64_t>({-1}));
+  for (std::size_t i : {1, 2}) {
+    const ValueId tall = lift.before("Reshape", {node.inputs.at(i), column});
+    node.inputs[i] = lift.before("Reshape", {lift.before("Expand", {tall, extents}), flat});
+  }
+}
+
+void pad_11(LiftContext& lift, Node& node) {
+  const float value = node.attributes.get_float("value", 0);
+  ints_to_input<1>(lift, node, "pads");
+  if (value != 0) set_input(node, 2, lift.constant("value", scalar_of(lift.graph()[node.inputs.at(0)].dtype, value)));
+  node.attributes.remove("value");
+}
+
+void rename_scatter(LiftContext&, Node& node) { node.op = "ScatterElements"; }
+
+void resize_11(LiftContext&, Node& node) {
+  node.inputs = {node.input(0), kNoValue, node.input(1)};
+  node.attributes.set("coordinate_transformation_mode", std::string("asymmetric"));
+  node.attributes.set("nearest_mode", std::string("floor"));
+}
+
+// Before 13 absent operands were given as empty tensors, and there was one more coordinate mode.
+void resize_13(LiftContext& lift, Node& node) {
+  for (std::size_t i = 1; i < node.inputs.size(); ++i) {
+    if (node.inputs[i] == kNoValue) continue;
+    const Value& operand = lift.graph()[node.inputs[i]];
+    if (operand.shape.is_static() && operand.shape.count() == 0) node.inputs[i] = kNoValue;
+  }
+  while (node.inputs.size() > 1 && node.inputs.back() == kNoValue) node.inputs.pop_back();
+  if (node.attributes.get_string("coordinate_transformation_mode", "") != "tf_half_pixel_for_nn") return;
+  // (x + 0.5) / scale rounded down is (x + 0.5) / scale - 0.5 rounded to the nearest, halves up.
+  if (node.attributes.get_string("mode", "nearest") != "nearest" ||
+      node.attributes.get_string("nearest_mode", "") != "floor")
+    lift.refuse("nearest_mode floor with tf_half_pixel_for_nn", "another mode");
+  node.attributes.set("coordinate_transformation_mode", std::string("half_pixel"));
+  node.attributes.set("nearest_mode", std::string("round_prefer_ceil"));
+}
+
+void roi_align_16(LiftContext&, Node& node) {
+  node.attributes.set("coordinate_transformation_mode", std::string("output_half_pixel"));
+}
+
+void scan_9(LiftContext& lift, Node&) {
+  lift.refuse("Scan of version 9 or newer", "version 8, which has a batch axis");
+}
+
+void slice_10(LiftContext& lift, Node& node) {
+  ints_to_input<1>(lift, node, "starts");
+  ints_to_input<2>(lift, node, "ends");
+  ints_to_input<3>(lift, node, "axes");
+}
+
+void split_13(LiftContext& lift, Node& node) { ints_to_input<1>(lift, node, "split"); }
+
+void split_18(LiftContext&, Node& node) {
+  if (node.input(1) == kNoValue) node.attributes.set("num_outputs", static_cast<std::int64_t>(node.outputs.size()));
+}
+
+void top_k_10(LiftContext& lift, Node& node) {
+  set_input(node, 1, lift.constant("k", Tensor::of<std::int64_t>({node.attributes.get_int("k", 0)})));
+  node.attributes.remove("k");
+}
+
+void upsample_9(LiftContext& lift, Node& node) {
+  set_input(node, 1, lift.constant("scales", Tensor::of(node.attributes.get_floats("scales"))));
+  node.attributes.remove("scales");
+}
+
+void upsample_10(LiftContext&, Node& node) { node.op = "Resize"; }
+
+constexpr LiftRule kRules[] = {
+    {"BatchNormalization", 9, batch_normalization_9},
+    {"BatchNormalization", 14, batch_normalization_14},
+    {"Clip", 11, clip_11},
+    {"DFT", 20, dft_20},
+    {"Dropout", 10, dropout_10},
+    {"Dropout", 12, dropout_12},
+    {"GridSample", 20, grid_sample_20},
+    {"GroupNormalization", 21, group_normalization_21},
+    {"Hardmax", 13, normalize_from_axis},
+    {"LogSoftmax", 13, normalize_from_axis},
+    {"Pad", 11, pad_11},
+    {"ReduceL1", 18, axes_to_input},
+    {"ReduceL2", 18, axes_to_input},
+    {"ReduceLogSum", 18, axes_to_input},
+    {"ReduceLogSumExp", 18, axes_to_input},
+    {"ReduceMax", 18, axes_to_input},
+    {"ReduceMean", 18, axes_to_input},
+    {"ReduceMin", 18, axes_to_input},
+    {"ReduceProd", 18, axes_to_input},
+    {"ReduceSum", 13, axes_to_input},
+    {"ReduceSumSquare", 18, axes_to_input},
+    {"Scan", 9, scan_9},
+    {"Scatter", 11, rename_scatter},
+    {"Slice", 10, slice_10},
+    {"Softmax", 13, normalize_from_axis},
+    {"Split", 13, split_13},
+    {"Split", 18, split_18},
+    {"Squeeze", 13, axes_to_input},
+    {"TopK", 10, top_k_10},
+    {"Unsqueeze", 13, axes_to_input},
+    {"Upsample", 9, upsample_9},
+    {"Upsample", 10, upsample_10},  // becomes the Resize of version 10, for the rules below
+    {"Resize", 11, resize_11},
+    {"Resize", 13, resize_13},
+    {"RoiAlign", 16, roi_align_16},
+};
+
+}  // namespace
+
+std::span<const LiftRule> lift_rules() { return kRules; }
+
+}  // namespace halfstep

@@ -1,0 +1,36 @@
+// From an .onnx file to a Graph.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "graph/graph.h"
+
+namespace halfstep {
+
+/// The file's own message; `save_trained` writes it back with other parameters.
+class SourceModel;
+
+struct LoadedModel {
+  /// In opset kOnnxOpset, every operator in its newest form and supported, types inferred. Extents the file leaves open
+  /// are `Shape::kUnknown`. Initializers and Constant nodes are constants; `Value::is_initializer` tells them apart.
+  Graph graph;
+  std::shared_ptr<const SourceModel> source;
+};
+
+/// Reads a model: size and structure, external data (see external_data.h), the ONNX checker, model-local functions
+/// inlined, old operator sets lifted, operators without a row replaced by their function bodies. Accepts IR versions 3
+/// to 14 and ai.onnx operator sets 7 to 28. Throws Error(input): what is wrong with the file, or all operators that are
+/// not supported, with their nodes' names.
+LoadedModel load_model(const std::filesystem::path& path);
+
+/// The same from memory. `folder` is where external data lies; when empty, a model with external data is refused.
+LoadedModel load_model_from_bytes(std::string_view bytes, const std::filesystem::path& folder = {});
+
+/// The same from ONNX's text form: `<ir_version: 10, opset_import: ["": 20]> name (float[N, 4] x) => (float[N, 4] y)
+/// {…}`.
+LoadedModel parse_model(std::string_view text);
+
+}  // namespace halfstep

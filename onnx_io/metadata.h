@@ -1,0 +1,22 @@
+// What halfstep adds to a model's metadata, so that a written Graph reads back as the same Graph.
+#pragma once
+
+#include <array>
+#include <string_view>
+
+#include "graph/graph.h"
+
+namespace halfstep {
+
+inline constexpr std::string_view kMetadataPrefix = "ai.halfstep.";
+/// Key prefixes, followed by the name of a state. Values: its role; the name of its next value; that of its gradient.
+inline constexpr std::string_view kStateKey = "ai.halfstep.state.";
+inline constexpr std::string_view kNextKey = "ai.halfstep.next.";
+inline constexpr std::string_view kGradientKey = "ai.halfstep.gradient.";
+/// How many of the graph's outputs come before those that are there only for the states.
+inline constexpr std::string_view kOutputCountKey = "ai.halfstep.outputs";
+
+inline constexpr std::array kStateRoles = {StateRole::parameter,  StateRole::statistic,   StateRole::optimizer,
+                                           StateRole::loss_scale, StateRole::accumulator, StateRole::random};
+
+}  // namespace halfstep

@@ -1,0 +1,290 @@
+#include "onnx_io/patch.h"
+
+#include <algorithm>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "graph/error.h"
+#include "onnx_io/convert.h"
+#include "onnx_io/proto_walk.h"
+#include "ops/proto.h"
+
+namespace halfstep {
+namespace {
+
+// Since IR version 4 an initializer need not be a graph input too.
+constexpr std::int64_t kInitializersStandAlone = 4;
+
+bool is_op(const onnx::NodeProto& node, const char* op) {
+  return node.op_type() == op && canonical_domain(node.domain()).empty();
+}
+
+// Where the main graph of a model keeps the tensors that can be replaced. Positions in its lists of initializers and
+// nodes.
+class TensorIndex {
+ public:
+  static constexpr int kNone = -1;
+
+  explicit TensorIndex(const onnx::GraphProto& graph) : graph_(graph) {
+    for (int i = 0; i < graph.initializer_size(); ++i) initializers_[graph.initializer(i).name()] = i;
+    for (int i = 0; i < graph.node_size(); ++i) {
+      const onnx::NodeProto& node = graph.node(i);
+      if (node.output_size() != 1) continue;
+      if (is_op(node, "Constant")) constants_[node.output(0)] = i;
+      if (is_op(node, "Identity") && node.input_size() == 1 && merged_source(node.input(0)) != kNone)
+        identities_[node.output(0)] = i;
+    }
+  }
+
+  int initializer(const std::string& name) const { return find(initializers_, name); }
+  int constant(const std::string& name) const { return find(constants_, name); }
+  int identity(const std::string& name) const { return find(identities_, name); }
+  const std::unordered_map<std::string, int>& identities() const { return identities_; }
+
+  /// The initializer behind a name and any Identity nodes in between.
+  int merged_source(const std::string& name) const {
+    if (const int i = initializer(name); i != kNone) return i;
+    const int i = identity(name);
+    return i == kNone ? kNone : merged_source(graph_.node(i).input(0));
+  }
+
+ private:
+  static int find(const std::unordered_map<std::string, int>& map, const std::string& name) {
+    auto it = map.find(name);
+    return it == map.end() ? kNone : it->second;
+  }
+
+  const onnx::GraphProto& graph_;
+  std::unordered_map<std::string, int> initializers_, constants_, identities_;
+};
+
+onnx::TensorProto patched(const onnx::TensorProto& old_tensor, const Tensor& tensor, const std::string& name) {
+  const Shape shape(std::vector<std::int64_t>(old_tensor.dims().begin(), old_tensor.dims().end()));
+  if (shape != tensor.shape())
+    throw_failure("parameter '" + name + "' in its shape of the source model, " + shape.to_string(),
+                  tensor.shape().to_string(), "save with the model that was trained");
+  const auto dtype = static_cast<DType>(old_tensor.data_type());
+  onnx::TensorProto data = tensor_to_proto(tensor.dtype() == dtype ? tensor : convert(tensor, dtype), name);
+  onnx::TensorProto result = old_tensor;
+  result.clear_float_data();
+  result.clear_int32_data();
+  result.clear_int64_data();
+  result.clear_double_data();
+  result.clear_uint64_data();
+  result.set_raw_data(std::move(*data.mutable_raw_data()));
+  result.set_name(name);
+  return result;
+}
+
+// A Constant node's value as a tensor, whichever attribute holds it.
+onnx::TensorProto value_of(const onnx::NodeProto& constant) {
+  onnx::ModelProto model;
+  *model.mutable_graph()->add_node() = constant;
+  const Graph graph = from_proto(model);
+  return tensor_to_proto(graph[graph.find(constant.output(0))].constant);
+}
+
+void remove_nodes(onnx::GraphProto& graph, const std::unordered_set<const onnx::NodeProto*>& doomed) {
+  auto& nodes = *graph.mutable_node();
+  int kept = 0;
+  for (int i = 0; i < nodes.size(); ++i)
+    if (!doomed.contains(&nodes.Get(i))) nodes.SwapElements(kept++, i);
+  nodes.DeleteSubrange(kept, nodes.size() - kept);
+}
+
+template <class Fields>
+void remove_named(Fields& fields, const std::unordered_set<std::string>& names) {
+  for (int i = fields.size() - 1; i >= 0; --i)
+    if (names.contains(fields.Get(i).name())) fields.DeleteSubrange(i, 1);
+}
+
+std::unordered_map<std::string, int> count_reads(onnx::GraphProto& graph) {
+  std::unordered_map<std::string, int> reads;
+  for_each_node(graph, [&](const onnx::NodeProto& node) {
+    for (const std::string& name : node.input()) ++reads[name];
+  });
+  for_each_graph(graph, [&](const onnx::GraphProto& any) {
+    for (const auto& output : any.output()) ++reads[output.name()];
+  });
+  return reads;
+}
+
+// Removes what gave these values, if nothing reads them any more, and so on towards the inputs.
+void remove_unread(onnx::GraphProto& graph, std::unordered_set<std::string> candidates) {
+  while (!candidates.empty()) {
+    const auto reads = count_reads(graph);
+    auto is_unread = [&](const std::string& name) { return name.empty() || !reads.contains(name); };
+    std::unordered_set<std::string> next, unread;
+    for (const std::string& name : candidates)
+      if (!name.empty() && is_unread(name)) unread.insert(name);
+    std::unordered_set<const onnx::NodeProto*> doomed;
+    for (const auto& node : graph.node()) {
+      const bool dead = std::all_of(node.output().begin(), node.output().end(), is_unread) &&
+                        std::any_of(node.output().begin(), node.output().end(),
+                                    [&](const std::string& name) { return unread.contains(name); });
+      if (!dead) continue;
+      doomed.insert(&node);
+      next.insert(node.input().begin(), node.input().end());
+    }
+    std::unordered_set<std::string> initialized;
+    for (const auto& tensor : graph.initializer())
+      if (unread.contains(tensor.name())) initialized.insert(tensor.name());
+    remove_named(*graph.mutable_initializer(), initialized);
+    remove_named(*graph.mutable_input(), initialized);
+    remove_named(*graph.mutable_value_info(), unread);
+    remove_nodes(graph, doomed);
+    candidates = std::move(next);
+  }
+}
+
+bool is_training(const onnx::NodeProto& node) {
+  return std::any_of(node.attribute().begin(), node.attribute().end(), [](const onnx::AttributeProto& a) {
+    return a.name() == "training_mode" && (a.i() != 0 || !a.ref_attr_name().empty());
+  });
+}
+
+// Values that a changed node no longer gives (by the name that stands in for them) or no longer reads.
+struct Released {
+  std::unordered_map<std::string, std::string> replaced;
+  std::unordered_set<std::string> unread;
+};
+
+void infer_batch_normalization(onnx::NodeProto& node, Released& released) {
+  if (!is_training(node) && node.output_size() <= 1) return;
+  for (auto& attribute : *node.mutable_attribute()) {
+    if (attribute.name() != "training_mode") continue;
+    attribute.clear_ref_attr_name();
+    attribute.set_type(onnx::AttributeProto::INT);
+    attribute.set_i(0);
+  }
+  // Outputs 1 and 2 are the running statistics after the step; in inference these are inputs 3 and 4 as they were.
+  for (int i = 1; i < node.output_size(); ++i)
+    if (!node.output(i).empty() && node.input_size() == 5)
+      released.replaced[node.output(i)] = node.input(i % 2 == 1 ? 3 : 4);
+  node.mutable_output()->DeleteSubrange(1, node.output_size() - 1);
+}
+
+void infer_dropout(onnx::NodeProto& node, Released& released) {
+  if (node.input_size() < 3) return;
+  released.unread.insert(node.input(2));
+  node.mutable_input()->RemoveLast();
+}
+
+void rename_reads(onnx::GraphProto& graph, const std::unordered_map<std::string, std::string>& names) {
+  if (names.empty()) return;
+  for_each_node(graph, [&](onnx::NodeProto& node) {
+    for (std::string& name : *node.mutable_input())
+      if (auto it = names.find(name); it != names.end()) name = it->second;
+  });
+  for_each_graph(graph, [&](onnx::GraphProto& any) {
+    std::unordered_set<std::string> gone;
+    for (const auto& [name, _] : names) gone.insert(name);
+    remove_named(*any.mutable_value_info(), gone);
+    for (auto& output : *any.mutable_output()) {
+      auto it = names.find(output.name());
+      if (it == names.end()) continue;
+      // The output keeps its name: an Identity passes the running statistic on.
+      onnx::NodeProto& identity = *any.add_node();
+      identity.set_op_type("Identity");
+      identity.add_input(it->second);
+      identity.add_output(output.name());
+    }
+  });
+}
+
+}  // namespace
+
+std::vector<std::string> missing_tensors(const onnx::ModelProto& model, const std::vector<std::string>& names) {
+  const TensorIndex index(model.graph());
+  std::vector<std::string> missing;
+  for (const std::string& name : names)
+    if (index.merged_source(name) == TensorIndex::kNone && index.constant(name) == TensorIndex::kNone)
+      missing.push_back(name);
+  return missing;
+}
+
+void replace_tensors(onnx::ModelProto& model, const NamedTensors& tensors) {
+  onnx::GraphProto& graph = *model.mutable_graph();
+  const TensorIndex index(graph);
+  std::vector<std::pair<int, onnx::TensorProto>> changed;
+  std::vector<onnx::TensorProto> separated;
+  std::unordered_set<const onnx::NodeProto*> doomed;
+  std::unordered_set<std::string> released, changed_names;
+  auto separate = [&](int identity, onnx::TensorProto tensor) {
+    separated.push_back(std::move(tensor));
+    doomed.insert(&graph.node(identity));
+    released.insert(graph.node(identity).input(0));
+  };
+  for (const auto& [name, tensor] : tensors) {
+    if (const int i = index.initializer(name); i != TensorIndex::kNone) {
+      changed.emplace_back(i, patched(graph.initializer(i), tensor, name));
+      changed_names.insert(name);
+    } else if (const int c = index.constant(name); c != TensorIndex::kNone) {
+      onnx::NodeProto& constant = *graph.mutable_node(c);
+      onnx::TensorProto value = patched(value_of(constant), tensor, name);
+      constant.clear_attribute();
+      auto& attribute = *constant.add_attribute();
+      attribute.set_name("value");
+      attribute.set_type(onnx::AttributeProto::TENSOR);
+      *attribute.mutable_t() = std::move(value);
+    } else if (const int identity = index.identity(name); identity != TensorIndex::kNone) {
+      separate(identity, patched(graph.initializer(index.merged_source(name)), tensor, name));
+    } else {
+      throw_failure("every trained parameter to be in the source model", "'" + name + "' is not",
+                    "save with the model that was trained");
+    }
+  }
+  // A parameter that was not trained must not follow the trained one it was merged with.
+  for (const auto& [name, identity] : index.identities()) {
+    const onnx::TensorProto& shared = graph.initializer(index.merged_source(name));
+    if (tensors.contains(name) || !changed_names.contains(shared.name())) continue;
+    onnx::TensorProto own = shared;
+    own.set_name(name);
+    separate(identity, std::move(own));
+  }
+  std::sort(separated.begin(), separated.end(), [](const auto& a, const auto& b) { return a.name() < b.name(); });
+  for (auto& [i, tensor] : changed) *graph.mutable_initializer(i) = std::move(tensor);
+  remove_nodes(graph, doomed);
+  for (onnx::TensorProto& tensor : separated) {
+    if (model.ir_version() < kInitializersStandAlone) {
+      onnx::ValueInfoProto& input = *graph.add_input();
+      input.set_name(tensor.name());
+      *input.mutable_type() =
+          type_to_proto(static_cast<DType>(tensor.data_type()),
+                        Shape(std::vector<std::int64_t>(tensor.dims().begin(), tensor.dims().end())));
+    }
+    remove_named(*graph.mutable_value_info(), {tensor.name()});
+    *graph.add_initializer() = std::move(tensor);
+  }
+  remove_unread(graph, std::move(released));
+}
+
+void to_inference_form(onnx::ModelProto& model) {
+  Released released;
+  auto change = [&](onnx::NodeProto& node) {
+    if (is_op(node, "BatchNormalization")) infer_batch_normalization(node, released);
+    if (is_op(node, "Dropout")) infer_dropout(node, released);
+  };
+  onnx::GraphProto& graph = *model.mutable_graph();
+  for_each_node(graph, change);
+  rename_reads(graph, released.replaced);
+  remove_unread(graph, released.unread);
+  for (auto& function : *model.mutable_functions()) {
+    released = {};
+    for_each_node(function, change);
+    for_each_node(function, [&](onnx::NodeProto& node) {
+      for (std::string& name : *node.mutable_input())
+        if (auto it = released.replaced.find(name); it != released.replaced.end()) name = it->second;
+    });
+    for (std::string& name : *function.mutable_output()) {
+      auto it = released.replaced.find(name);
+      if (it == released.replaced.end()) continue;
+      onnx::NodeProto& identity = *function.add_node();
+      identity.set_op_type("Identity");
+      identity.add_input(it->second);
+      identity.add_output(name);
+    }
+  }
+}
+
+}  // namespace halfstep

@@ -1,0 +1,24 @@
+// Changes to a model message that leave the rest of it as it is. Internal to onnx_io.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <onnx/onnx_pb.h>
+
+#include "onnx_io/save.h"
+
+namespace halfstep {
+
+/// The names that `replace_tensors` would not find.
+std::vector<std::string> missing_tensors(const onnx::ModelProto& model, const std::vector<std::string>& names);
+
+/// Gives initializers, Constant nodes, and Identity nodes over initializers (which become initializers) these values.
+/// Throws Error(failure) when a name is missing or a shape differs.
+void replace_tensors(onnx::ModelProto& model, const NamedTensors& tensors);
+
+/// BatchNormalization and Dropout nodes, in subgraphs and functions too, to their inference form; nodes and
+/// initializers of the main graph that only fed what was removed go with it.
+void to_inference_form(onnx::ModelProto& model);
+
+}  // namespace halfstep

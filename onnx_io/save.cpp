@@ -1,0 +1,123 @@
+#include "onnx_io/save.h"
+
+#include <algorithm>
+#include <limits>
+
+#include <onnx/checker.h>
+
+#include "graph/atomic_file.h"
+#include "graph/error.h"
+#include "onnx_io/convert.h"
+#include "onnx_io/external_data.h"
+#include "onnx_io/opset.h"
+#include "onnx_io/patch.h"
+#include "onnx_io/proto_walk.h"
+#include "onnx_io/source_model.h"
+#include "ops/op_def.h"
+
+namespace halfstep {
+namespace {
+
+constexpr std::size_t kMaxMessageBytes = std::numeric_limits<std::int32_t>::max();
+
+std::string serialize(const onnx::ModelProto& model) {
+  const std::size_t size = model.ByteSizeLong();
+  std::string bytes;
+  if (size > kMaxMessageBytes || !model.SerializeToString(&bytes))
+    throw_failure("a model of at most 2 GB in one file", std::to_string(size) + " bytes",
+                  "let its tensors go to external data");
+  return bytes;
+}
+
+// Whether the model at `path`, if there is one, keeps tensors in the file `name` beside it.
+bool refers_to(const std::filesystem::path& path, const std::string& name) {
+  onnx::ModelProto model;
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error)) return false;
+  const std::uint64_t size = std::filesystem::file_size(path, error);
+  std::FILE* file = !error && size <= kMaxMessageBytes ? std::fopen(path.c_str(), "rb") : nullptr;
+  if (!file) return false;
+  const bool parsed = model.ParseFromFileDescriptor(fileno(file));
+  std::fclose(file);
+  bool found = false;
+  if (parsed && model.has_graph())
+    for_each_tensor(model, [&](const onnx::TensorProto& tensor) {
+      for (const auto& entry : tensor.external_data())
+        found = found || (entry.key() == "location" && entry.value() == name);
+    });
+  return found;
+}
+
+void write_model(onnx::ModelProto model, const std::filesystem::path& path, ExternalData external) {
+  try {
+    onnx::checker::check_model(model);
+  } catch (const std::exception& e) {
+    throw_failure("a valid ONNX model to write", e.what(),
+                  "this is a defect of halfstep: please report it with the model");
+  }
+  const bool too_large = model.ByteSizeLong() > kMaxMessageBytes;
+  if (external == ExternalData::never || (external == ExternalData::automatic && !too_large)) {
+    write_atomically(path, serialize(model));
+    return;
+  }
+  // A model that stands at `path` must stay whole until the new one takes its place: its data file is not touched
+  // before.
+  const std::string first = path.filename().string() + ".data", second = path.filename().string() + ".data2";
+  const bool first_in_use = refers_to(path, first);
+  write_external_data(model, path.parent_path() / (first_in_use ? second : first));
+  write_atomically(path, serialize(model));
+  std::error_code ignored;
+  if (first_in_use) std::filesystem::remove(path.parent_path() / first, ignored);
+}
+
+onnx::ModelProto trained_model(const SourceModel& source, const NamedTensors& parameters, OutputForm form) {
+  register_schemas();
+  std::vector<std::string> names;
+  for (const auto& [name, _] : parameters) names.push_back(name);
+  const bool only_inlined = source.inlined && !missing_tensors(source.model, names).empty();
+  onnx::ModelProto model = only_inlined ? *source.inlined : source.model;
+  replace_tensors(model, parameters);
+  if (form == OutputForm::inference) to_inference_form(model);
+  return model;
+}
+
+}  // namespace
+
+void save_trained(const SourceModel& source, const NamedTensors& parameters, const std::filesystem::path& path,
+                  const SaveOptions& options) {
+  write_model(trained_model(source, parameters, options.form), path, options.external_data);
+}
+
+std::string trained_model_bytes(const SourceModel& source, const NamedTensors& parameters, OutputForm form) {
+  return serialize(trained_model(source, parameters, form));
+}
+
+void check_can_save(const SourceModel& source, const std::vector<std::string>& parameter_names) {
+  const onnx::ModelProto& widest = source.inlined ? *source.inlined : source.model;
+  std::vector<std::string> missing = missing_tensors(source.model, parameter_names);
+  if (source.inlined && !missing.empty()) missing = missing_tensors(widest, parameter_names);
+  if (missing.empty()) return;
+  std::string list;
+  for (const std::string& name : missing) list += (list.empty() ? "'" : ", '") + name + "'";
+  throw_input_error("parameters that are initializers or constants of the model's main graph", list + ", which are not",
+                    "freeze them, or export the model with its weights as initializers");
+}
+
+void save_model(const Graph& graph, const std::filesystem::path& path, ExternalData external_data) {
+  register_schemas();
+  onnx::ModelProto model = to_proto(graph);
+  const std::int64_t opset = lowest_opset(graph);
+  for (auto& import : *model.mutable_opset_import())
+    if (import.domain().empty()) import.set_version(opset);
+  model.set_ir_version(ir_version_of(opset));
+  write_model(std::move(model), path, external_data);
+}
+
+void check_output_path(const std::filesystem::path& path, std::uint64_t expected_bytes) {
+  if (path.filename().empty())
+    throw_input_error("the path of the file to write", "'" + path.string() + "', which names a folder",
+                      "add the file's name, such as trained.onnx");
+  check_writable(path, expected_bytes);
+}
+
+}  // namespace halfstep

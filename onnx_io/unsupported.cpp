@@ -1,0 +1,43 @@
+#include "onnx_io/unsupported.h"
+
+#include <algorithm>
+
+#include <onnx/defs/schema.h>
+
+#include "graph/error.h"
+#include "onnx_io/lift.h"
+#include "ops/op_def.h"
+
+namespace halfstep {
+
+void UnsupportedOperators::add(std::string_view domain, std::string_view op, std::string node) {
+  nodes_[{std::string(domain), std::string(op)}].push_back(std::move(node));
+}
+
+void UnsupportedOperators::report() const {
+  if (nodes_.empty()) return;
+  constexpr std::size_t kNamesShown = 8;
+  std::string found;
+  for (const auto& [key, nodes] : nodes_) {
+    if (!found.empty()) found += ", ";
+    if (!key.first.empty()) found += key.first + ".";
+    found += key.second + (nodes.size() == 1 ? " (node " : " (nodes ");
+    for (std::size_t i = 0; i < std::min(nodes.size(), kNamesShown); ++i) found += (i ? ", '" : "'") + nodes[i] + "'";
+    if (nodes.size() > kNamesShown) found += " and " + std::to_string(nodes.size() - kNamesShown) + " more";
+    found += ")";
+  }
+  throw_input_error("a model whose operators are all supported ('halfstep check' lists them)", "unsupported " + found,
+                    "export the model without these operators, or add rows for them to the operator table");
+}
+
+bool is_supported(std::string_view op, std::string_view domain) {
+  if (find_op(op, domain)) return true;
+  if (!domain.empty() && domain != kOwnDomain) return false;
+  if (domain.empty() && (op == "Upsample" || op == "Scatter"))
+    return is_supported(op == "Upsample" ? "Resize" : "ScatterElements", domain);
+  const int version = static_cast<int>(domain.empty() ? kOnnxOpset : kOwnOpset);
+  const onnx::OpSchema* schema = onnx::OpSchemaRegistry::Schema(std::string(op), version, std::string(domain));
+  return schema && !schema->deprecated() && (schema->HasFunction() || schema->HasContextDependentFunction());
+}
+
+}  // namespace halfstep

@@ -1,0 +1,28 @@
+// The list of operators a model has and halfstep lacks.
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace halfstep {
+
+/// Collects operators, then reports them all in one Error.
+class UnsupportedOperators {
+ public:
+  void add(std::string_view domain, std::string_view op, std::string node);
+  bool empty() const { return nodes_.empty(); }
+  /// Throws Error(input) naming every operator with its nodes; does nothing when there is none.
+  void report() const;
+
+ private:
+  std::map<std::pair<std::string, std::string>, std::vector<std::string>> nodes_;  // (domain, operator) → node names
+};
+
+/// Whether a node of this operator, in some version, is supported: by a row of the table, by a lifting rule that turns
+/// it into one that is, or by a function body.
+bool is_supported(std::string_view op, std::string_view domain);
+
+}  // namespace halfstep

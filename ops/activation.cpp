@@ -1,0 +1,486 @@
+// Activations: elementwise nonlinearities, and softmax with its relatives.
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "ops/families.h"
+#include "ops/kernel_util.h"
+#include "ops/schema_util.h"
+
+namespace halfstep::ops {
+namespace {
+
+using Gradients = std::vector<Expr>;
+
+template <class F>
+void map_float(KernelCall& call, F f) {
+  map_unary<double>(call, call.in[0].dtype(), f);
+}
+double parameter(const Node& node, std::string_view name, float fallback) {
+  return node.attributes.get_float(name, fallback);
+}
+// Defaults of ONNX's Selu.
+constexpr float kSeluAlpha = 1.67326319f, kSeluGamma = 1.05070102f;
+
+double logistic(double x) { return x >= 0 ? 1 / (1 + std::exp(-x)) : std::exp(x) / (1 + std::exp(x)); }
+double softplus_of(double x) { return std::fmax(x, 0) + std::log1p(std::exp(-std::fabs(x))); }
+
+void relu(KernelCall& call) {
+  visit_wide(call.in[0].dtype(),
+             [&]<class W>() { map_unary<W>(call, call.in[0].dtype(), [](W x) { return x < W{0} ? W{0} : x; }); });
+}
+void leaky_relu(KernelCall& call) {
+  const double alpha = parameter(call.node, "alpha", 0.01f);
+  map_float(call, [=](double x) { return x < 0 ? alpha * x : x; });
+}
+void elu(KernelCall& call) {
+  const double alpha = parameter(call.node, "alpha", 1);
+  map_float(call, [=](double x) { return x < 0 ? alpha * std::expm1(x) : x; });
+}
+void selu(KernelCall& call) {
+  const double alpha = parameter(call.node, "alpha", kSeluAlpha), gamma = parameter(call.node, "gamma", kSeluGamma);
+  map_float(call, [=](double x) { return gamma * (x > 0 ? x : alpha * std::expm1(x)); });
+}
+void celu(KernelCall& call) {
+  const double alpha = parameter(call.node, "alpha", 1);
+  map_float(call, [=](double x) { return x > 0 ? x : alpha * std::expm1(x / alpha); });
+}
+void thresholded_relu(KernelCall& call) {
+  const double alpha = parameter(call.node, "alpha", 1);
+  map_float(call, [=](double x) { return x <= alpha ? 0 : x; });
+}
+void hard_sigmoid(KernelCall& call) {
+  const double alpha = parameter(call.node, "alpha", 0.2f), beta = parameter(call.node, "beta", 0.5f);
+  map_float(call, [=](double x) { return std::clamp(alpha * x + beta, 0.0, 1.0); });
+}
+void hard_swish(KernelCall& call) {
+  map_float(call, [](double x) { return x * std::clamp(x / 6 + 0.5, 0.0, 1.0); });
+}
+void sigmoid(KernelCall& call) { map_float(call, logistic); }
+void tanh(KernelCall& call) {
+  map_float(call, [](double x) { return std::tanh(x); });
+}
+void softplus(KernelCall& call) { map_float(call, softplus_of); }
+void softsign(KernelCall& call) {
+  map_float(call, [](double x) { return x / (1 + std::fabs(x)); });
+}
+// sqrt(2/pi), and the cubic's coefficient: Hendrycks and Gimpel, "Gaussian error linear units", 2016.
+constexpr double kGeluScale = std::numbers::sqrt2 * std::numbers::inv_sqrtpi, kGeluCubic = 0.044715;
+bool is_tanh_gelu(const Node& node) { return node.attributes.get_string("approximate", "none") == "tanh"; }
+void gelu(KernelCall& call) {
+  if (is_tanh_gelu(call.node))
+    map_float(call, [](double x) { return 0.5 * x * (1 + std::tanh(kGeluScale * (x + kGeluCubic * x * x * x))); });
+  else
+    map_float(call, [](double x) { return 0.5 * x * (1 + std::erf(x / std::numbers::sqrt2)); });
+}
+void mish(KernelCall& call) {
+  map_float(call, [](double x) { return x * std::tanh(softplus_of(x)); });
+}
+void swish(KernelCall& call) {
+  const double alpha = parameter(call.node, "alpha", 1);
+  map_float(call, [=](double x) { return x * logistic(alpha * x); });
+}
+void shrink(KernelCall& call) {
+  const double lambd = parameter(call.node, "lambd", 0.5f), bias = parameter(call.node, "bias", 0);
+  map_float(call, [=](double x) { return x < -lambd ? x + bias : x > lambd ? x - bias : 0; });
+}
+
+void clip(KernelCall& call) {
+  visit_wide(call.in[0].dtype(), [&]<class W>() {
+    const std::vector<W> low = call.has_in(1) ? load<W>(call.in[1]) : std::vector<W>();
+    const std::vector<W> high = call.has_in(2) ? load<W>(call.in[2]) : std::vector<W>();
+    map_unary<W>(call, call.in[0].dtype(), [&](W x) {
+      if (!low.empty() && x < low[0]) x = low[0];
+      if (!high.empty() && x > high[0]) x = high[0];  // after low: the upper bound wins when they cross
+      return x;
+    });
+  });
+}
+void clip_grad(KernelCall& call) {
+  std::vector<double> dy = to_doubles(call.in[0]);
+  const std::vector<double> x = to_doubles(call.in[1]);
+  const std::vector<double> low = call.has_in(2) ? to_doubles(call.in[2]) : std::vector<double>();
+  const std::vector<double> high = call.has_in(3) ? to_doubles(call.in[3]) : std::vector<double>();
+  for (std::size_t i = 0; i < dy.size(); ++i)
+    if ((!low.empty() && !(x[i] >= low[0])) || (!high.empty() && !(x[i] <= high[0]))) dy[i] = 0;
+  store(ensure_out(call, 0, call.in[0].dtype(), call.in[0].shape()), std::span<const double>(dy));
+}
+void relu_grad(KernelCall& call) {
+  map_binary<double>(call, call.in[0].dtype(), [](double dy, double y) { return y > 0 ? dy : 0; });
+}
+
+/// Calls f(line of in[0], line of in[1] or empty) for each line along `axis`; f rewrites the first, the result.
+template <class F>
+void map_lines(KernelCall& call, F f) {
+  const Shape& shape = call.in[0].shape();
+  std::vector<double> y = to_doubles(call.in[0]);
+  const std::vector<double> other = call.has_in(1) ? to_doubles(call.in[1]) : std::vector<double>();
+  const AxisView view(shape, normalize_axis(call.node.attributes.get_int("axis", -1), shape.rank()));
+  std::vector<double> line(static_cast<std::size_t>(view.extent)), other_line(other.empty() ? 0 : line.size());
+  view.for_each_line([&](std::int64_t start, std::int64_t step) {
+    auto at = [&](std::size_t i) { return static_cast<std::size_t>(start + static_cast<std::int64_t>(i) * step); };
+    for (std::size_t i = 0; i < line.size(); ++i) line[i] = y[at(i)];
+    for (std::size_t i = 0; i < other_line.size(); ++i) other_line[i] = other[at(i)];
+    f(std::span<double>(line), std::span<const double>(other_line));
+    for (std::size_t i = 0; i < line.size(); ++i) y[at(i)] = line[i];
+  });
+  store(ensure_out(call, 0, call.in[0].dtype(), shape), std::span<const double>(y));
+}
+
+void softmax(KernelCall& call) {
+  map_lines(call, [](std::span<double> x, std::span<const double>) {
+    if (x.empty()) return;
+    const double top = *std::ranges::max_element(x);
+    double total = 0;
+    for (double& v : x) total += v = std::exp(v - top);
+    for (double& v : x) v /= total;
+  });
+}
+void log_softmax(KernelCall& call) {
+  map_lines(call, [](std::span<double> x, std::span<const double>) {
+    if (x.empty()) return;
+    const double top = *std::ranges::max_element(x);
+    double total = 0;
+    for (double v : x) total += std::exp(v - top);
+    const double shift = top + std::log(total);
+    for (double& v : x) v -= shift;
+  });
+}
+void hardmax(KernelCall& call) {
+  map_lines(call, [](std::span<double> x, std::span<const double>) {
+    if (x.empty()) return;
+    const auto top = std::ranges::max_element(x) - x.begin();
+    std::ranges::fill(x, 0);
+    x[static_cast<std::size_t>(top)] = 1;
+  });
+}
+void softmax_grad(KernelCall& call) {
+  map_lines(call, [](std::span<double> dy, std::span<const double> y) {
+    double total = 0;
+    for (std::size_t i = 0; i < dy.size(); ++i) total += dy[i] * y[i];
+    for (std::size_t i = 0; i < dy.size(); ++i) dy[i] = (dy[i] - total) * y[i];
+  });
+}
+void log_softmax_grad(KernelCall& call) {
+  map_lines(call, [](std::span<double> dy, std::span<const double> y) {
+    double total = 0;
+    for (double v : dy) total += v;
+    for (std::size_t i = 0; i < dy.size(); ++i) dy[i] -= std::exp(y[i]) * total;
+  });
+}
+
+Expr compare(GradientContext& g, std::string_view op, Expr x, double bound) {
+  return g.b.op(op, {x, g.b.scalar(bound, x.dtype())});
+}
+Expr select(GradientContext& g, Expr condition, Expr x, Expr y) { return g.b.op("Where", {condition, x, y}); }
+Expr zero(GradientContext& g) { return g.b.scalar(0, g.dy().dtype()); }
+Expr sigmoid_of(GradientContext& g, Expr x) { return g.b.op("Sigmoid", {x}); }
+
+Gradients relu_gradient(GradientContext& g) { return {g.b.own("ReluGrad", {g.dy(), g.out(0)})}; }
+Gradients leaky_relu_gradient(GradientContext& g) {
+  const double alpha = parameter(g.node, "alpha", 0.01f);
+  return {select(g, compare(g, "Greater", g.in(0), 0), g.dy(), g.dy() * alpha)};
+}
+Gradients elu_gradient(GradientContext& g) {
+  const Expr slope = g.b.op("Exp", {g.in(0)}) * parameter(g.node, "alpha", 1);
+  return {select(g, compare(g, "Greater", g.in(0), 0), g.dy(), g.dy() * slope)};
+}
+Gradients selu_gradient(GradientContext& g) {
+  const double alpha = parameter(g.node, "alpha", kSeluAlpha), gamma = parameter(g.node, "gamma", kSeluGamma);
+  const Expr slope = g.b.op("Exp", {g.in(0)}) * (alpha * gamma);
+  return {select(g, compare(g, "Greater", g.in(0), 0), g.dy() * gamma, g.dy() * slope)};
+}
+Gradients celu_gradient(GradientContext& g) {
+  const Expr slope = g.b.op("Exp", {g.in(0) / parameter(g.node, "alpha", 1)});
+  return {select(g, compare(g, "Greater", g.in(0), 0), g.dy(), g.dy() * slope)};
+}
+Gradients thresholded_relu_gradient(GradientContext& g) {
+  return {select(g, compare(g, "Greater", g.in(0), parameter(g.node, "alpha", 1)), g.dy(), zero(g))};
+}
+Gradients hard_sigmoid_gradient(GradientContext& g) {
+  const Expr inside = g.b.op("And", {compare(g, "Greater", g.out(0), 0), compare(g, "Less", g.out(0), 1)});
+  return {select(g, inside, g.dy() * parameter(g.node, "alpha", 0.2f), zero(g))};
+}
+Gradients hard_swish_gradient(GradientContext& g) {
+  const Expr x = g.in(0);
+  const Expr inside = g.dy() * (x / 3 + 0.5);
+  return {select(g, compare(g, "LessOrEqual", x, -3), zero(g), select(g, compare(g, "Less", x, 3), inside, g.dy()))};
+}
+Gradients sigmoid_gradient(GradientContext& g) { return {g.dy() * (g.out(0) * (1 - g.out(0)))}; }
+Gradients tanh_gradient(GradientContext& g) { return {g.dy() * (1 - g.out(0) * g.out(0))}; }
+Gradients softplus_gradient(GradientContext& g) { return {g.dy() * sigmoid_of(g, g.in(0))}; }
+Gradients softsign_gradient(GradientContext& g) {
+  const Expr d = g.b.op("Abs", {g.in(0)}) + 1;
+  return {g.dy() / (d * d)};
+}
+Gradients gelu_gradient(GradientContext& g) {
+  const Expr x = g.in(0), xx = x * x;
+  if (is_tanh_gelu(g.node)) {
+    const Expr t = g.b.op("Tanh", {x * ((xx * kGeluCubic + 1) * kGeluScale)});
+    const Expr inner_slope = (xx * (3 * kGeluCubic) + 1) * kGeluScale;
+    return {g.dy() * ((t + 1 + x * ((1 - t * t) * inner_slope)) * 0.5)};
+  }
+  const Expr cdf = (g.b.op("Erf", {x / std::numbers::sqrt2}) + 1) * 0.5;
+  const Expr pdf = g.b.op("Exp", {xx * -0.5}) * (std::numbers::inv_sqrtpi / std::numbers::sqrt2);
+  return {g.dy() * (cdf + x * pdf)};
+}
+Gradients mish_gradient(GradientContext& g) {
+  const Expr x = g.in(0), t = g.b.op("Tanh", {g.b.op("Softplus", {x})});
+  return {g.dy() * (t + x * sigmoid_of(g, x) * (1 - t * t))};
+}
+Gradients swish_gradient(GradientContext& g) {
+  const Expr ax = g.in(0) * parameter(g.node, "alpha", 1), s = sigmoid_of(g, ax);
+  return {g.dy() * (s * (ax * (1 - s) + 1))};
+}
+Gradients shrink_gradient(GradientContext& g) {
+  if (!is_float(g.in(0).dtype())) return {};
+  const Expr size = g.b.op("Abs", {g.in(0)});
+  return {select(g, compare(g, "Greater", size, parameter(g.node, "lambd", 0.5f)), g.dy(), zero(g))};
+}
+Gradients clip_gradient(GradientContext& g) { return {g.b.own("ClipGrad", {g.dy(), g.in(0), g.in(1), g.in(2)})}; }
+
+Attributes axis_of(const GradientContext& g) { return {{"axis", g.node.attributes.get_int("axis", -1)}}; }
+Gradients softmax_gradient(GradientContext& g) { return {g.b.own("SoftmaxGrad", {g.dy(), g.out(0)}, axis_of(g))}; }
+Gradients log_softmax_gradient(GradientContext& g) {
+  return {g.b.own("LogSoftmaxGrad", {g.dy(), g.out(0)}, axis_of(g))};
+}
+
+/// dY and one more tensor of its type and shape; the result has dY's.
+onnx::OpSchema& gradient_schema(onnx::OpSchema& schema, const char* doc, const char* other, const char* about) {
+  constrain_floats(schema, "T", "Any float type.");
+  return schema.SetDoc(doc)
+      .Input(0, "dY", "Gradient with respect to the forward operator's output.", "T")
+      .Input(1, other, about, "T")
+      .Output(0, "dX", "Gradient with respect to the forward operator's input.", "T")
+      .TypeAndShapeInferenceFunction(onnx::propagateShapeAndTypeFromFirstInput);
+}
+void relu_grad_schema(onnx::OpSchema& schema) {
+  gradient_schema(schema, "Gradient of Relu: dY where Y is positive, otherwise 0.", "Y", "Relu's output.");
+  set_function_body(schema, [](const onnx::FunctionBodyBuildContext&) -> std::string {
+    return R"(zero_f = Constant<value_float = 0.0>()
+              zero = CastLike(zero_f, Y)
+              positive = Greater(Y, zero)
+              dX = Where(positive, dY, zero))";
+  });
+}
+void clip_grad_schema(onnx::OpSchema& schema) {
+  gradient_schema(schema, "Gradient of Clip: dY where min <= X <= max, otherwise 0.", "X", "Clip's input.")
+      .Input(2, "min", "Lower bound, a scalar.", "T", onnx::OpSchema::Optional)
+      .Input(3, "max", "Upper bound, a scalar.", "T", onnx::OpSchema::Optional);
+  set_function_body(schema, [](const onnx::FunctionBodyBuildContext& call) {
+    std::string text = "zero_f = Constant<value_float = 0.0>() zero = CastLike(zero_f, dY)";
+    const bool has_min = call.hasInput(2), has_max = call.hasInput(3);
+    if (!has_min && !has_max) return std::string("dX = Identity(dY)");
+    if (has_min) text += " above = GreaterOrEqual(X, min)";
+    if (has_max) text += " below = LessOrEqual(X, max)";
+    if (has_min && has_max) text += " inside = And(above, below)";
+    return text + " dX = Where(" + (has_min && has_max ? "inside" : has_min ? "above" : "below") + ", dY, zero)";
+  });
+}
+onnx::OpSchema& softmax_schema(onnx::OpSchema& schema, const char* doc, const char* about) {
+  return gradient_schema(schema, doc, "Y", about)
+      .Attr("axis", "The axis the forward operator ran along.", onnx::AttributeProto::INT, std::int64_t{-1});
+}
+constexpr const char* kAxisAsTensor =
+    "axis = Constant<value_int: int = @axis>() line = Constant<value_ints = [-1]>() "
+    "axes = Reshape(axis, line) ";
+void softmax_grad_schema(onnx::OpSchema& schema) {
+  softmax_schema(schema, "Gradient of Softmax: Y * (dY - sum(dY * Y)) along axis.", "Softmax's output.");
+  set_function_body(schema, [](const onnx::FunctionBodyBuildContext&) {
+    return std::string(kAxisAsTensor) +
+           "product = Mul(dY, Y) total = ReduceSum<keepdims = 1>(product, axes) "
+           "centred = Sub(dY, total) dX = Mul(centred, Y)";
+  });
+}
+void log_softmax_grad_schema(onnx::OpSchema& schema) {
+  softmax_schema(schema, "Gradient of LogSoftmax: dY - exp(Y) * sum(dY) along axis.", "LogSoftmax's output.");
+  set_function_body(schema, [](const onnx::FunctionBodyBuildContext&) {
+    return std::string(kAxisAsTensor) +
+           "total = ReduceSum<keepdims = 1>(dY, axes) probability = Exp(Y) "
+           "share = Mul(probability, total) dX = Sub(dY, share)";
+  });
+}
+
+}  // namespace
+
+std::span<const OpDef> activation_ops() {
+  using enum PrecisionClass;
+  static const OpDef rows[] = {
+      {.name = "Relu",
+       .precision = follow,
+       .reference = relu,
+       .gradient = relu_gradient,
+       .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Relu(x) }"},
+                 {"(float x) => (float y) { y = Relu(x) }"},
+                 {"(float[0,3] x) => (float[0,3] y) { y = Relu(x) }"},
+                 {"() => (int8[3] y) <int8[3] x = {-4, 0, 3}> { y = Relu(x) }"}},
+       .note = "gradient 0 at 0"},
+      {.name = "LeakyRelu",
+       .precision = follow,
+       .reference = leaky_relu,
+       .gradient = leaky_relu_gradient,
+       .cases = {{"(float[2,3] x) => (float[2,3] y) { y = LeakyRelu(x) }"},
+                 {"(float[2,3] x) => (float[2,3] y) { y = LeakyRelu<alpha=0.3>(x) }"}},
+       .note = "gradient alpha at 0"},
+      {.name = "Elu",
+       .precision = follow,
+       .reference = elu,
+       .gradient = elu_gradient,
+       .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Elu(x) }"},
+                 {"(float[2,3] x) => (float[2,3] y) { y = Elu<alpha=2.0>(x) }"}},
+       .note = "gradient alpha at 0"},
+      {.name = "Selu",
+       .precision = follow,
+       .reference = selu,
+       .gradient = selu_gradient,
+       .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Selu(x) }"},
+                 {"(float[2,3] x) => (float[2,3] y) { y = Selu<alpha=2.0, gamma=3.0>(x) }"}},
+       .note = "gradient alpha * gamma at 0"},
+      {.name = "Celu",
+       .precision = follow,
+       .reference = celu,
+       .gradient = celu_gradient,
+       .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Celu(x) }"},
+                 {"(float[2,3] x) => (float[2,3] y) { y = Celu<alpha=2.0>(x) }"}}},
+      {.name = "ThresholdedRelu",
+       .precision = follow,
+       .reference = thresholded_relu,
+       .gradient = thresholded_relu_gradient,
+       .cases = {{"(float[2,3] x) => (float[2,3] y) { y = ThresholdedRelu(x) }", -4, 4},
+                 {"(float[2,3] x) => (float[2,3] y) { y = ThresholdedRelu<alpha=0.3>(x) }"}},
+       .note = "gradient 0 at alpha"},
+      {.name = "HardSigmoid",
+       .precision = follow,
+       .reference = hard_sigmoid,
+       .gradient = hard_sigmoid_gradient,
+       .cases = {{"(float[2,3] x) => (float[2,3] y) { y = HardSigmoid(x) }", -4, 4},
+                 {"(float[2,3] x) => (float[2,3] y) { y = HardSigmoid<alpha=0.5, beta=0.25>(x) }"}},
+       .note = "gradient 0 at both kinks"},
+      {.name = "HardSwish",
+       .precision = follow,
+       .reference = hard_swish,
+       .gradient = hard_swish_gradient,
+       .cases = {{"(float[4,3] x) => (float[4,3] y) { y = HardSwish(x) }", -5, 5}},
+       .note = "gradient 0 at -3 and 1 at 3"},
+      {.name = "Sigmoid",
+       .precision = follow,
+       .reference = sigmoid,
+       .gradient = sigmoid_gradient,
+       .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Sigmoid(x) }"},
+                 {"(float x) => (float y) { y = Sigmoid(x) }"}}},
+      {.name = "Tanh",
+       .precision = follow,
+       .reference = tanh,
+       .gradient = tanh_gradient,
+       .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Tanh(x) }"}, {"(float x) => (float y) { y = Tanh(x) }"}}},
+      {.name = "Softplus",
+       .precision = full,
+       .reference = softplus,
+       .gradient = softplus_gradient,
+       .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Softplus(x) }"}}},
+      {.name = "Softsign",
+       .precision = follow,
+       .reference = softsign,
+       .gradient = softsign_gradient,
+       .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Softsign(x) }"}}},
+      {.name = "Gelu",
+       .precision = follow,
+       .reference = gelu,
+       .gradient = gelu_gradient,
+       .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Gelu(x) }"},
+                 {"(float[2,3] x) => (float[2,3] y) { y = Gelu<approximate=\"tanh\">(x) }"}}},
+      {.name = "Mish",
+       .precision = follow,
+       .reference = mish,
+       .gradient = mish_gradient,
+       .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Mish(x) }"}}},
+      {.name = "Swish",
+       .precision = follow,
+       .reference = swish,
+       .gradient = swish_gradient,
+       .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Swish(x) }"},
+                 {"(float[2,3] x) => (float[2,3] y) { y = Swish<alpha=1.7>(x) }"}}},
+      {.name = "Shrink",
+       .precision = follow,
+       .reference = shrink,
+       .gradient = shrink_gradient,
+       .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Shrink(x) }"},
+                 {"(float[2,3] x) => (float[2,3] y) { y = Shrink<lambd=1.0, bias=1.0>(x) }"}},
+       .note = "gradient 0 at both kinks"},
+      {.name = "Clip",
+       .precision = follow,
+       .reference = clip,
+       .gradient = clip_gradient,
+       .cases = {{"(float[2,3] x) => (float[2,3] y) <float lo = {-1}, float hi = {1}> { y = Clip(x, lo, hi) }"},
+                 {"(float[2,3] x) => (float[2,3] y) <float lo = {-1}> { y = Clip(x, lo) }"},
+                 {"(float[2,3] x) => (float[2,3] y) <float hi = {1}> { y = Clip(x, , hi) }"},
+                 {"(float[2,3] x) => (float[2,3] y) { y = Clip(x) }"},
+                 {"() => (uint8[3] y) <uint8[3] x = {0, 7, 255}, uint8 lo = {3}, uint8 hi = {9}>"
+                  " { y = Clip(x, lo, hi) }"}},
+       .note = "gradient 1 at the bounds, none to the bounds"},
+      {.name = "Softmax",
+       .precision = full,
+       .reference = softmax,
+       .gradient = softmax_gradient,
+       .cases = {{"(float[2,5] x) => (float[2,5] y) { y = Softmax(x) }"},
+                 {"(float[2,3,4] x) => (float[2,3,4] y) { y = Softmax<axis=1>(x) }"},
+                 {"(float[3,2] x) => (float[3,2] y) { y = Softmax<axis=-2>(x) }"},
+                 {"(float[0,3] x) => (float[0,3] y) { y = Softmax(x) }"}}},
+      {.name = "LogSoftmax",
+       .precision = full,
+       .reference = log_softmax,
+       .gradient = log_softmax_gradient,
+       .cases = {{"(float[2,5] x) => (float[2,5] y) { y = LogSoftmax(x) }"},
+                 {"(float[2,3,4] x) => (float[2,3,4] y) { y = LogSoftmax<axis=1>(x) }"},
+                 {"(float[3,2] x) => (float[3,2] y) { y = LogSoftmax<axis=-2>(x) }"}}},
+      {.name = "Hardmax",
+       .precision = follow,
+       .reference = hardmax,
+       .gradient = no_gradient,
+       .cases = {{"(float[2,5] x) => (float[2,5] y) { y = Hardmax(x) }", -2, 2, false},
+                 {"(float[2,3,4] x) => (float[2,3,4] y) { y = Hardmax<axis=1>(x) }", -2, 2, false}}},
+      {.name = "ReluGrad",
+       .domain = kOwnDomain,
+       .precision = follow,
+       .reference = relu_grad,
+       .cases = {{"(float[2,3] dy, float[2,3] y) => (float[2,3] dx) { dx = ai.halfstep.ReluGrad(dy, y) }", -2, 2,
+                  false}},
+       .schema = relu_grad_schema},
+      {.name = "ClipGrad",
+       .domain = kOwnDomain,
+       .precision = follow,
+       .reference = clip_grad,
+       .cases = {{"(float[2,3] dy, float[2,3] x) => (float[2,3] dx) <float lo = {-1}, float hi = {1}>"
+                  " { dx = ai.halfstep.ClipGrad(dy, x, lo, hi) }",
+                  -2, 2, false},
+                 {"(float[2,3] dy, float[2,3] x) => (float[2,3] dx) <float hi = {1}>"
+                  " { dx = ai.halfstep.ClipGrad(dy, x, , hi) }",
+                  -2, 2, false}},
+       .schema = clip_grad_schema},
+      {.name = "SoftmaxGrad",
+       .domain = kOwnDomain,
+       .precision = full,
+       .reference = softmax_grad,
+       .cases = {{"(float[2,5] dy, float[2,5] x) => (float[2,5] dx)"
+                  " { y = Softmax(x) dx = ai.halfstep.SoftmaxGrad(dy, y) }",
+                  -2, 2, false},
+                 {"(float[2,3,4] dy, float[2,3,4] x) => (float[2,3,4] dx)"
+                  " { y = Softmax<axis=1>(x) dx = ai.halfstep.SoftmaxGrad<axis=1>(dy, y) }",
+                  -2, 2, false}},
+       .schema = softmax_grad_schema},
+      {.name = "LogSoftmaxGrad",
+       .domain = kOwnDomain,
+       .precision = full,
+       .reference = log_softmax_grad,
+       .cases = {{"(float[2,5] dy, float[2,5] x) => (float[2,5] dx)"
+                  " { y = LogSoftmax(x) dx = ai.halfstep.LogSoftmaxGrad(dy, y) }",
+                  -2, 2, false},
+                 {"(float[2,3,4] dy, float[2,3,4] x) => (float[2,3,4] dx)"
+                  " { y = LogSoftmax<axis=1>(x) dx = ai.halfstep.LogSoftmaxGrad<axis=1>(dy, y) }",
+                  -2, 2, false}},
+       .schema = log_softmax_grad_schema},
+  };
+  return rows;
+}
+
+}  // namespace halfstep::ops

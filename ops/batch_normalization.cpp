@@ -1,0 +1,279 @@
+#include "ops/batch_normalization.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "graph/error.h"
+#include "ops/kernel_util.h"
+#include "ops/schema_util.h"
+
+namespace halfstep::ops {
+namespace {
+
+// Kernels -------------------------------------------------------------------------------------------------------------
+
+/// A tensor [N, C, D1, ...] seen as [batch, channels, plane]; one of a single axis has one channel.
+struct Channels {
+  std::int64_t batch, channels, plane;
+
+  explicit Channels(const Shape& x) {
+    if (x.rank() == 0)
+      throw_input_error("a tensor of shape [N, C, D1, ...]", x.to_string(), "add the batch and channel axes");
+    batch = x[0];
+    channels = x.rank() > 1 ? x[1] : 1;
+    plane = x.rank() > 2 ? x.count(2, x.rank()) : 1;
+  }
+  std::int64_t per_channel() const { return batch * plane; }
+
+  /// Calls f(offset) for every element of a channel.
+  template <class F>
+  void for_each(std::int64_t channel, F&& f) const {
+    for (std::int64_t n = 0; n < batch; ++n) {
+      const std::int64_t first = (n * channels + channel) * plane;
+      for (std::int64_t i = 0; i < plane; ++i) f(static_cast<std::size_t>(first + i));
+    }
+  }
+
+  /// One value of each channel from an operand of shape [C].
+  std::vector<double> read(const Tensor& tensor) const {
+    if (tensor.count() != channels)
+      throw_input_error(fmt::format("{} values, one for each channel", channels), tensor.shape().to_string(),
+                        "check the shapes of the normalization's parameters");
+    return to_doubles(tensor);
+  }
+};
+
+/// Mean and biased variance of every channel.
+struct Statistics {
+  std::vector<double> mean, variance;
+};
+
+Statistics batch_statistics(const Channels& c, const std::vector<double>& x) {
+  if (c.per_channel() == 0 && c.channels > 0)
+    throw_input_error("a training batch with at least one element in each channel", "an empty one",
+                      "leave empty batches out of training");
+  Statistics s;
+  const auto count = static_cast<double>(c.per_channel());
+  for (std::int64_t channel = 0; channel < c.channels; ++channel) {
+    double sum = 0, squares = 0;
+    c.for_each(channel, [&](std::size_t i) { sum += x[i]; });
+    const double mean = sum / count;
+    c.for_each(channel, [&](std::size_t i) { squares += (x[i] - mean) * (x[i] - mean); });
+    s.mean.push_back(mean);
+    s.variance.push_back(squares / count);
+  }
+  return s;
+}
+
+double epsilon_of(const Node& node) { return node.attributes.get_float("epsilon", 1e-5f); }
+
+void batch_normalization_kernel(KernelCall& call) {
+  const Tensor& x = call.in[0];
+  const Channels c(x.shape());
+  const bool training = call.node.attributes.get_int("training_mode", 0) != 0;
+  const std::vector<double> values = to_doubles(x), scale = c.read(call.in[1]), bias = c.read(call.in[2]);
+  const Statistics given = {c.read(call.in[3]), c.read(call.in[4])};
+  const Statistics s = training ? batch_statistics(c, values) : given;
+  const double epsilon = epsilon_of(call.node);
+
+  std::vector<double> y(values.size());
+  for (std::int64_t channel = 0; channel < c.channels; ++channel) {
+    const auto k = static_cast<std::size_t>(channel);
+    const double factor = scale[k] / std::sqrt(s.variance[k] + epsilon);
+    c.for_each(channel, [&](std::size_t i) { y[i] = (values[i] - s.mean[k]) * factor + bias[k]; });
+  }
+  if (call.has_out(0)) store(ensure_out(call, 0, x.dtype(), x.shape()), y);
+  if (!training) return;
+
+  const double momentum = call.node.attributes.get_float("momentum", 0.9f);
+  auto store_running = [&](std::size_t out, const std::vector<double>& before, const std::vector<double>& batch) {
+    if (!call.has_out(out)) return;
+    std::vector<double> running(before.size());
+    for (std::size_t k = 0; k < running.size(); ++k) running[k] = before[k] * momentum + batch[k] * (1 - momentum);
+    const Tensor& state = call.in[out + 2];
+    store(ensure_out(call, out, state.dtype(), state.shape()), running);
+  };
+  store_running(1, given.mean, s.mean);
+  store_running(2, given.variance, s.variance);
+}
+
+void batch_normalization_grad_kernel(KernelCall& call) {
+  const Tensor &dy = call.in[0], &x = call.in[1], &scale = call.in[2];
+  const Channels c(x.shape());
+  if (dy.shape() != x.shape())
+    throw_input_error("a gradient of shape " + x.shape().to_string(), dy.shape().to_string(), "check the graph");
+  const bool training = call.node.attributes.get_int("training_mode", 0) != 0;
+  if (!training && !(call.has_in(3) && call.has_in(4)))
+    throw_input_error("mean and variance when training_mode is 0", "none", "give inputs 3 and 4");
+  const std::vector<double> g = to_doubles(dy), values = to_doubles(x), scales = c.read(scale);
+  const Statistics s =
+      training ? batch_statistics(c, values) : Statistics{c.read(call.in[3]), c.read(call.in[4])};
+  const double epsilon = epsilon_of(call.node), count = static_cast<double>(c.per_channel());
+
+  std::vector<double> dx(values.size()), dscale(scales.size()), dbias(scales.size());
+  for (std::int64_t channel = 0; channel < c.channels; ++channel) {
+    const auto k = static_cast<std::size_t>(channel);
+    const double inverse = 1 / std::sqrt(s.variance[k] + epsilon);
+    c.for_each(channel, [&](std::size_t i) {
+      dbias[k] += g[i];
+      dscale[k] += g[i] * (values[i] - s.mean[k]) * inverse;
+    });
+    // In training mode the batch's own statistics move with x.
+    const double mean_g = training ? dbias[k] / count : 0, mean_gx = training ? dscale[k] / count : 0;
+    c.for_each(channel, [&](std::size_t i) {
+      const double normalized = (values[i] - s.mean[k]) * inverse;
+      dx[i] = scales[k] * inverse * (g[i] - mean_g - normalized * mean_gx);
+    });
+  }
+  if (call.has_out(0)) store(ensure_out(call, 0, x.dtype(), x.shape()), dx);
+  if (call.has_out(1)) store(ensure_out(call, 1, scale.dtype(), scale.shape()), dscale);
+  if (call.has_out(2)) store(ensure_out(call, 2, scale.dtype(), scale.shape()), dbias);
+}
+
+// Gradient ------------------------------------------------------------------------------------------------------------
+
+std::vector<Expr> batch_normalization_gradient(GradientContext& g) {
+  if (!g.dy()) return {};  // the running statistics are not differentiated
+  const Attributes& attributes = g.node.attributes;
+  const bool training = attributes.get_int("training_mode", 0) != 0;
+  const float epsilon = attributes.get_float("epsilon", 1e-5f);
+  std::vector<Expr> inputs = {g.dy(), g.in(0), g.in(1)};
+  if (!training) inputs.insert(inputs.end(), {g.in(3), g.in(4)});
+  std::vector<Expr> d = g.b.multi("BatchNormalizationGrad", kOwnDomain, inputs, 3,
+                                  {{"epsilon", epsilon}, {"training_mode", std::int64_t{training}}});
+  if (training || !(g.wants(3) || g.wants(4))) return d;
+
+  const Expr variance = g.in(4) + epsilon, scale = g.b.cast(g.in(1), variance.dtype());
+  const Expr dscale = g.b.cast(d[1], variance.dtype()), dbias = g.b.cast(d[2], variance.dtype());
+  d.push_back(-(dbias * scale / g.b.op("Sqrt", {variance})));
+  d.push_back(dscale * scale / variance * -0.5);
+  return d;
+}
+
+// Schema --------------------------------------------------------------------------------------------------------------
+
+std::string batch_normalization_grad_body(const onnx::FunctionBodyBuildContext& call) {
+  const onnx::TypeProto* type = call.getInputType(1);
+  if (!type || !onnx::hasShape(*type)) return {};
+  const int rank = type->tensor_type().shape().dim_size();
+  if (rank < 2) return {};
+  const bool training = int_of(call, "training_mode", 0) != 0;
+  const onnx::AttributeProto* epsilon = call.getAttribute("epsilon");
+  std::vector<std::int64_t> axes = {0}, channels(static_cast<std::size_t>(rank), 1);
+  for (int axis = 2; axis < rank; ++axis) axes.push_back(axis);
+  channels[1] = -1;
+
+  std::string text = fmt::format(
+      "x = CastLike(X, scale)\n"
+      "g = CastLike(dY, scale)\n"
+      "axes = Constant<value_ints = {}>()\n"
+      "per_channel = Constant<value_ints = {}>()\n"
+      "e = Constant<value_float = {:e}>()\n"
+      "epsilon = CastLike(e, scale)\n"
+      "s = Reshape(scale, per_channel)\n",
+      text_of(axes), text_of(channels), epsilon ? epsilon->f() : 1e-5f);
+  text += training ? "m = ReduceMean(x, axes)\n"
+                     "d = Sub(x, m)\n"
+                     "squares = Mul(d, d)\n"
+                     "v = ReduceMean(squares, axes)\n"
+                   : "mean_s = CastLike(mean, scale)\n"
+                     "m = Reshape(mean_s, per_channel)\n"
+                     "d = Sub(x, m)\n"
+                     "var_s = CastLike(var, scale)\n"
+                     "v = Reshape(var_s, per_channel)\n";
+  text +=
+      "ve = Add(v, epsilon)\n"
+      "deviation = Sqrt(ve)\n"
+      "normalized = Div(d, deviation)\n"
+      "gn = Mul(g, normalized)\n"
+      "dbias = ReduceSum<keepdims = 0>(g, axes)\n"
+      "dscale = ReduceSum<keepdims = 0>(gn, axes)\n"
+      "factor = Div(s, deviation)\n";
+  text += training ? "mean_g = ReduceMean(g, axes)\n"
+                     "mean_gn = ReduceMean(gn, axes)\n"
+                     "along = Mul(normalized, mean_gn)\n"
+                     "centred = Sub(g, mean_g)\n"
+                     "dn = Sub(centred, along)\n"
+                   : "dn = Identity(g)\n";
+  return text +
+         "dx = Mul(factor, dn)\n"
+         "dX = CastLike(dx, X)";
+}
+
+void batch_normalization_grad_schema(onnx::OpSchema& schema) {
+  schema.Attr("epsilon", "Added to the variance.", onnx::AttributeProto::FLOAT, 1e-5f)
+      .Attr("training_mode", "1: the statistics are those of X; 0: mean and var.", onnx::AttributeProto::INT,
+            std::int64_t{0});
+  constrain_floats(schema, "T", "Type of dY, X and dX.");
+  constrain_floats(schema, "T1", "Type of scale and its gradient.");
+  constrain_floats(schema, "T2", "Type of mean and var.");
+  schema.Input(0, "dY", "Gradient with respect to the normalization's output.", "T")
+      .Input(1, "X", "[N, C, D1, ...]", "T")
+      .Input(2, "scale", "[C]", "T1")
+      .Input(3, "mean", "[C]; with training_mode 0", "T2", onnx::OpSchema::Optional)
+      .Input(4, "var", "[C], biased; with training_mode 0", "T2", onnx::OpSchema::Optional)
+      .Output(0, "dX", "Gradient with respect to X.", "T")
+      .Output(1, "dscale", "Gradient with respect to scale.", "T1")
+      .Output(2, "dbias", "Gradient with respect to the bias.", "T1")
+      .TypeAndShapeInferenceFunction([](onnx::InferenceContext& ctx) {
+        onnx::propagateElemTypeFromInputToOutput(ctx, 1, 0);
+        if (onnx::hasInputShape(ctx, 1)) onnx::propagateShapeFromInputToOutput(ctx, 1, 0);
+        for (std::size_t out = 1; out < ctx.getNumOutputs(); ++out) {
+          onnx::propagateElemTypeFromInputToOutput(ctx, 2, out);
+          if (onnx::hasInputShape(ctx, 2)) onnx::propagateShapeFromInputToOutput(ctx, 2, out);
+        }
+      });
+  set_function_body(schema, batch_normalization_grad_body);
+}
+
+// Table ---------------------------------------------------------------------------------------------------------------
+
+const std::vector<OpCase> kBatchNormalizationCases = {
+    {"(float[2,3,4,5] x, float[3] s, float[3] b, float[3] m, float[3] v) => (float[2,3,4,5] y) "
+     "{ y = BatchNormalization(x, s, b, m, v) }", 0.1, 2},
+    {"(float[4,3] x, float[3] s, float[3] b, float[3] m, float[3] v) => (float[4,3] y) "
+     "{ y = BatchNormalization<epsilon = 0.01>(x, s, b, m, v) }", 0.1, 2},
+    {"(float[2,3,4,5] x, float[3] s, float[3] b) => (float[2,3,4,5] y) "
+     "<float[3] m = {0.0, 1.0, -1.0}, float[3] v = {1.0, 0.5, 2.0}> "
+     "{ y, rm, rv = BatchNormalization<training_mode = 1>(x, s, b, m, v) }"},
+    {"(float[5,3] x, float[3] s, float[3] b, float[3] m, float[3] v) => (float[5,3] y, float[3] rm, float[3] rv) "
+     "{ y, rm, rv = BatchNormalization<training_mode = 1, momentum = 0.75, epsilon = 0.001>(x, s, b, m, v) }",
+     0.1, 2, false},
+    {"(float[2,3,2,2,3] x, float[3] s, float[3] b) => (float[2,3,2,2,3] y) "
+     "<float[3] m = {0.0, 0.0, 0.0}, float[3] v = {1.0, 1.0, 1.0}> "
+     "{ y, rm, rv = BatchNormalization<training_mode = 1>(x, s, b, m, v) }"},
+    {"(float[0,3,4] x, float[3] s, float[3] b, float[3] m, float[3] v) => (float[0,3,4] y) "
+     "{ y = BatchNormalization(x, s, b, m, v) }", 0.1, 2},
+};
+
+const std::vector<OpCase> kBatchNormalizationGradCases = {
+    {"(float[2,3,4,5] dy, float[2,3,4,5] x, float[3] s) => (float[2,3,4,5] dx, float[3] ds, float[3] db) "
+     "{ dx, ds, db = ai.halfstep.BatchNormalizationGrad<training_mode = 1>(dy, x, s) }", -2, 2, false},
+    {"(float[5,3] dy, float[5,3] x, float[3] s) => (float[5,3] dx, float[3] ds, float[3] db) "
+     "{ dx, ds, db = ai.halfstep.BatchNormalizationGrad<training_mode = 1, epsilon = 0.001>(dy, x, s) }", -2, 2, false},
+    {"(float[2,3,4] dy, float[2,3,4] x, float[3] s, float[3] m, float[3] v) => (float[2,3,4] dx, float[3] ds, float[3] db) "
+     "{ dx, ds, db = ai.halfstep.BatchNormalizationGrad(dy, x, s, m, v) }", 0.1, 2, false},
+};
+
+}  // namespace
+
+std::span<const OpDef> batch_normalization_ops() {
+  static const OpDef rows[] = {
+      {.name = "BatchNormalization",
+       .precision = PrecisionClass::follow,
+       .reference = batch_normalization_kernel,
+       .gradient = batch_normalization_gradient,
+       .cases = kBatchNormalizationCases,
+       .note = "the running variance is the biased one, as ONNX says (PyTorch keeps the unbiased one)"},
+      {.name = "BatchNormalizationGrad",
+       .domain = kOwnDomain,
+       .precision = PrecisionClass::follow,
+       .reference = batch_normalization_grad_kernel,
+       .cases = kBatchNormalizationGradCases,
+       .schema = batch_normalization_grad_schema},
+  };
+  return rows;
+}
+
+}  // namespace halfstep::ops

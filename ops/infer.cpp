@@ -1,0 +1,117 @@
+#include "ops/infer.h"
+
+#include <fmt/format.h>
+#include <onnx/defs/schema.h>
+
+#include <deque>
+#include <unordered_map>
+
+#include "graph/error.h"
+#include "ops/op_def.h"
+#include "ops/proto.h"
+
+namespace halfstep {
+namespace {
+
+// Shows one node of a Graph to a schema's inference function.
+class Context final : public onnx::InferenceContext {
+ public:
+  Context(const Graph& graph, const Node& node) {
+    for (const auto& [name, value] : node.attributes)
+      if (!std::holds_alternative<std::shared_ptr<const Graph>>(value)) attributes_.emplace(name, attribute_to_proto(name, value));
+    for (ValueId in : node.inputs) {
+      Input& input = inputs_.emplace_back();
+      if (in == kNoValue) continue;
+      const Value& value = graph[in];
+      input.present = true;
+      if (value.dtype != DType::undefined) input.type = type_to_proto(value.dtype, value.shape);
+      // Only small integer constants decide shapes; the rest is not worth copying.
+      if (value.is_constant() && value.constant.bytes() <= 4096 && value.dtype != DType::string) {
+        input.data = tensor_to_proto(value.constant, value.name);
+        input.has_data = true;
+      }
+    }
+    outputs_.resize(node.outputs.size());
+  }
+
+  const onnx::AttributeProto* getAttribute(const std::string& name) const override {
+    auto it = attributes_.find(name);
+    return it == attributes_.end() ? nullptr : &it->second;
+  }
+  size_t getNumInputs() const override { return inputs_.size(); }
+  const onnx::TypeProto* getInputType(size_t i) const override {
+    return i < inputs_.size() && inputs_[i].present && inputs_[i].type.value_case() != onnx::TypeProto::VALUE_NOT_SET
+               ? &inputs_[i].type
+               : nullptr;
+  }
+  const onnx::TensorProto* getInputData(size_t i) const override {
+    return i < inputs_.size() && inputs_[i].has_data ? &inputs_[i].data : nullptr;
+  }
+  size_t getNumOutputs() const override { return outputs_.size(); }
+  onnx::TypeProto* getOutputType(size_t i) override { return &outputs_.at(i); }
+  onnx::GraphInferencer* getGraphAttributeInferencer(const std::string&) override { return nullptr; }
+  const onnx::SparseTensorProto* getInputSparseData(size_t) const override { return nullptr; }
+  const onnx::TensorShapeProto* getSymbolicInput(size_t) const override { return nullptr; }
+
+ private:
+  struct Input {
+    bool present = false, has_data = false;
+    onnx::TypeProto type;
+    onnx::TensorProto data;
+  };
+  std::unordered_map<std::string, onnx::AttributeProto> attributes_;
+  std::deque<Input> inputs_;
+  std::deque<onnx::TypeProto> outputs_;
+};
+
+Shape shape_from_proto(const onnx::TypeProto_Tensor& type) {
+  if (!type.has_shape()) return Shape::unranked();
+  std::vector<std::int64_t> dims;
+  for (const auto& dim : type.shape().dim()) dims.push_back(dim.has_dim_value() ? dim.dim_value() : Shape::kUnknown);
+  return Shape(std::move(dims));
+}
+
+const onnx::OpSchema* find_schema(const Graph& graph, const Node& node) {
+  register_schemas();
+  auto it = graph.opsets.find(node.domain);
+  const std::int64_t version = it != graph.opsets.end() ? it->second : node.domain.empty() ? kOnnxOpset : kOwnOpset;
+  return onnx::OpSchemaRegistry::Schema(node.op, static_cast<int>(version), node.domain);
+}
+
+std::string describe(const Graph& graph, const Node& node) {
+  std::string text = fmt::format("{} '{}' on (", node.op, node.name);
+  for (std::size_t i = 0; i < node.inputs.size(); ++i) {
+    if (i) text += ", ";
+    if (node.inputs[i] == kNoValue) continue;
+    const Value& value = graph[node.inputs[i]];
+    text += fmt::format("{}{}", name_of(value.dtype), value.shape.to_string());
+  }
+  return text + ")";
+}
+
+}  // namespace
+
+void infer_node(Graph& graph, const Node& node) {
+  const onnx::OpSchema* schema = find_schema(graph, node);
+  if (!schema) throw_input_error("an operator with a schema", describe(graph, node), "check the operator's name, domain and version");
+  Context context(graph, node);
+  try {
+    if (schema->has_type_and_shape_inference_function()) schema->GetTypeAndShapeInferenceFunction()(context);
+  } catch (const std::exception& e) {
+    throw_input_error("operands that fit the operator", describe(graph, node) + ": " + e.what(), "check the shapes and types fed to it");
+  }
+  for (std::size_t i = 0; i < node.outputs.size(); ++i) {
+    if (node.outputs[i] == kNoValue) continue;
+    const onnx::TypeProto& type = *context.getOutputType(i);
+    if (type.value_case() != onnx::TypeProto::kTensorType) continue;
+    Value& value = graph[node.outputs[i]];
+    if (type.tensor_type().elem_type() != 0) value.dtype = static_cast<DType>(type.tensor_type().elem_type());
+    value.shape = shape_from_proto(type.tensor_type());
+  }
+}
+
+void infer_graph(Graph& graph) {
+  for (const Node& node : graph.nodes) infer_node(graph, node);
+}
+
+}  // namespace halfstep

@@ -1,0 +1,382 @@
+// Poolings and their gradients: kernels, gradient rules and the table. Schemas are in pooling_schema.cpp.
+#include <cmath>
+#include <limits>
+
+#include "graph/error.h"
+#include "ops/families.h"
+#include "ops/kernel_util.h"
+#include "ops/pooling_schema.h"
+#include "ops/window.h"
+
+namespace halfstep::ops {
+namespace {
+
+// Kernels -------------------------------------------------------------------------------------------------------------
+
+/// The pooling of a tensor [N, C, ...]: planes = N * C, each pooled alone.
+struct Pooling {
+  std::int64_t planes;
+  Window window;
+  Shape output;
+
+  Pooling(const Attributes& attributes, const Shape& x) {
+    const std::vector<std::int64_t> kernel = attributes.get_ints("kernel_shape");
+    window = make_window(attributes, spatial(x), kernel);
+    planes = x[0] * x[1];
+    std::vector<std::int64_t> dims = {x[0], x[1]};
+    dims.insert(dims.end(), window.output.end() - static_cast<std::ptrdiff_t>(kernel.size()), window.output.end());
+    output = Shape(std::move(dims));
+  }
+
+  void check_output(const Shape& y) const {
+    if (y != output)
+      throw_input_error("a gradient of the pooling's shape " + output.to_string(), y.to_string(),
+                        "check the attributes of the gradient of the pooling");
+  }
+};
+
+/// Calls `at(plane, y_offset, o0, o1, o2)` for every output element; y_offset counts over all planes.
+template <class F>
+void for_each_window(const Pooling& p, F&& at) {
+  for (std::int64_t plane = 0; plane < p.planes; ++plane)
+    for_each_output(p.window, [&](std::int64_t offset, std::int64_t o0, std::int64_t o1, std::int64_t o2) {
+      at(plane, static_cast<std::size_t>(plane * p.window.output_count() + offset), o0, o1, o2);
+    });
+}
+
+constexpr std::int64_t kNowhere = -1;
+
+/// Where in the plane starting at `plane` the first maximum under the window lies (a NaN counts as one, as in PyTorch);
+/// kNowhere when the window sees only padding.
+std::int64_t first_maximum(const Window& w, const double* plane, std::int64_t o0, std::int64_t o1, std::int64_t o2) {
+  std::int64_t best = kNowhere;
+  for_each_tap(w, o0, o1, o2, [&](std::int64_t i) {
+    if (best == kNowhere || plane[i] > plane[best] || (std::isnan(plane[i]) && !std::isnan(plane[best]))) best = i;
+  });
+  return best;
+}
+
+/// The offset in a plane of the element at row-major offset `i`, counted in column-major order.
+std::int64_t column_major(const Window& w, std::int64_t i) {
+  const std::int64_t i2 = i % w.input[2], i1 = i / w.input[2] % w.input[1], i0 = i / w.input[2] / w.input[1];
+  return i0 + w.input[0] * (i1 + w.input[1] * i2);
+}
+
+void max_pool_kernel(KernelCall& call) {
+  const Tensor& x = call.in[0];
+  const Pooling p(call.node.attributes, x.shape());
+  const bool columns = call.node.attributes.get_int("storage_order", 0) != 0;
+  const std::vector<double> values = to_doubles(x);
+  std::vector<double> y(static_cast<std::size_t>(p.output.count()));
+  std::vector<std::int64_t> indices(y.size());
+  for_each_window(p, [&](std::int64_t plane, std::size_t yi, std::int64_t o0, std::int64_t o1, std::int64_t o2) {
+    const std::int64_t first = plane * p.window.input_count();
+    const std::int64_t best = first_maximum(p.window, values.data() + first, o0, o1, o2);
+    y[yi] = best == kNowhere ? -std::numeric_limits<double>::infinity() : values[static_cast<std::size_t>(first + best)];
+    indices[yi] = best == kNowhere ? kNowhere : first + (columns ? column_major(p.window, best) : best);
+  });
+  if (call.has_out(0)) store(ensure_out(call, 0, x.dtype(), p.output), y);
+  if (call.has_out(1)) store(ensure_out(call, 1, DType::i64, p.output), indices);
+}
+
+void max_pool_grad_kernel(KernelCall& call) {
+  const Tensor &dy = call.in[0], &x = call.in[1];
+  const Pooling p(call.node.attributes, x.shape());
+  p.check_output(dy.shape());
+  const std::vector<double> values = to_doubles(x), gradients = to_doubles(dy);
+  std::vector<double> dx(values.size());
+  for_each_window(p, [&](std::int64_t plane, std::size_t yi, std::int64_t o0, std::int64_t o1, std::int64_t o2) {
+    const std::int64_t first = plane * p.window.input_count();
+    const std::int64_t best = first_maximum(p.window, values.data() + first, o0, o1, o2);
+    if (best != kNowhere) dx[static_cast<std::size_t>(first + best)] += gradients[yi];
+  });
+  store(ensure_out(call, 0, dy.dtype(), x.shape()), dx);
+}
+
+/// What a window's sum is divided by: the taps inside the input, or inside the padded input. Taps that ceil_mode puts
+/// beyond the end pads never count.
+std::int64_t divisor(const Window& w, bool include_pad, std::int64_t o0, std::int64_t o1, std::int64_t o2) {
+  const Window::Axes o = {o0, o1, o2};
+  std::int64_t result = 1;
+  for (std::size_t axis = 0; axis < 3; ++axis) {
+    std::int64_t taps = 0;
+    for (std::int64_t k = 0; k < w.kernel[axis]; ++k) {
+      const std::int64_t i = w.position(axis, o[axis], k);
+      taps += include_pad ? i < w.input[axis] + w.pad_end[axis] : i >= 0 && i < w.input[axis];
+    }
+    result *= taps;
+  }
+  return result;
+}
+
+void average_pool_kernel(KernelCall& call) {
+  const Tensor& x = call.in[0];
+  const Pooling p(call.node.attributes, x.shape());
+  const bool include_pad = call.node.attributes.get_int("count_include_pad", 0) != 0;
+  const std::vector<double> values = to_doubles(x);
+  std::vector<double> y(static_cast<std::size_t>(p.output.count()));
+  for_each_window(p, [&](std::int64_t plane, std::size_t yi, std::int64_t o0, std::int64_t o1, std::int64_t o2) {
+    const double* from = values.data() + plane * p.window.input_count();
+    double sum = 0;
+    for_each_tap(p.window, o0, o1, o2, [&](std::int64_t i) { sum += from[i]; });
+    const std::int64_t count = divisor(p.window, include_pad, o0, o1, o2);
+    y[yi] = count == 0 ? 0 : sum / static_cast<double>(count);
+  });
+  store(ensure_out(call, 0, x.dtype(), p.output), y);
+}
+
+void average_pool_grad_kernel(KernelCall& call) {
+  const Tensor& dy = call.in[0];
+  const Shape shape(call.node.attributes.get_ints("input_shape"));
+  const Pooling p(call.node.attributes, shape);
+  p.check_output(dy.shape());
+  const bool include_pad = call.node.attributes.get_int("count_include_pad", 0) != 0;
+  const std::vector<double> gradients = to_doubles(dy);
+  std::vector<double> dx(static_cast<std::size_t>(shape.count()));
+  for_each_window(p, [&](std::int64_t plane, std::size_t yi, std::int64_t o0, std::int64_t o1, std::int64_t o2) {
+    double* to = dx.data() + plane * p.window.input_count();
+    const std::int64_t count = divisor(p.window, include_pad, o0, o1, o2);
+    if (count == 0) return;
+    const double share = gradients[yi] / static_cast<double>(count);
+    for_each_tap(p.window, o0, o1, o2, [&](std::int64_t i) { to[i] += share; });
+  });
+  store(ensure_out(call, 0, dy.dtype(), shape), dx);
+}
+
+double power_p(const Node& node) {
+  const std::int64_t p = node.attributes.get_int("p", 2);
+  if (p < 1) throw_input_error("attribute p of at least 1", std::to_string(p), "mend the model");
+  return static_cast<double>(p);
+}
+
+void lp_pool_kernel(KernelCall& call) {
+  const Tensor& x = call.in[0];
+  const Pooling p(call.node.attributes, x.shape());
+  const double power = power_p(call.node);
+  const std::vector<double> values = to_doubles(x);
+  std::vector<double> y(static_cast<std::size_t>(p.output.count()));
+  for_each_window(p, [&](std::int64_t plane, std::size_t yi, std::int64_t o0, std::int64_t o1, std::int64_t o2) {
+    const double* from = values.data() + plane * p.window.input_count();
+    double sum = 0;
+    for_each_tap(p.window, o0, o1, o2, [&](std::int64_t i) { sum += std::pow(std::abs(from[i]), power); });
+    y[yi] = std::pow(sum, 1 / power);
+  });
+  store(ensure_out(call, 0, x.dtype(), p.output), y);
+}
+
+/// y[n, c] = reduce(first, last) over each plane; the result has spatial extents of 1.
+template <class F>
+void pool_globally(KernelCall& call, F&& reduce) {
+  const Tensor& x = call.in[0];
+  const auto plane = static_cast<std::ptrdiff_t>(Shape(std::vector<std::int64_t>(spatial(x.shape()).begin(), spatial(x.shape()).end())).count());
+  std::vector<std::int64_t> dims(x.shape().rank(), 1);
+  dims[0] = x.shape()[0];
+  dims[1] = x.shape()[1];
+  const std::vector<double> values = to_doubles(x);
+  std::vector<double> y;
+  for (std::int64_t i = 0; i < dims[0] * dims[1]; ++i)
+    y.push_back(reduce(values.data() + i * plane, values.data() + (i + 1) * plane));
+  store(ensure_out(call, 0, x.dtype(), Shape(dims)), y);
+}
+
+void global_average_pool_kernel(KernelCall& call) {
+  pool_globally(call, [](const double* first, const double* last) {
+    double sum = 0;
+    for (const double* p = first; p != last; ++p) sum += *p;
+    return sum / static_cast<double>(last - first);
+  });
+}
+
+void global_max_pool_kernel(KernelCall& call) {
+  pool_globally(call, [](const double* first, const double* last) {
+    double best = -std::numeric_limits<double>::infinity();
+    for (const double* p = first; p != last; ++p)
+      if (*p > best || std::isnan(*p)) best = *p;
+    return best;
+  });
+}
+
+void global_lp_pool_kernel(KernelCall& call) {
+  const double power = power_p(call.node);
+  pool_globally(call, [power](const double* first, const double* last) {
+    double sum = 0;
+    for (const double* p = first; p != last; ++p) sum += std::pow(std::abs(*p), power);
+    return std::pow(sum, 1 / power);
+  });
+}
+
+// Gradients -----------------------------------------------------------------------------------------------------------
+
+/// The attributes of a pooling over x that its gradient takes: pads explicit.
+Attributes gradient_attributes(const Attributes& attributes, const Shape& x) {
+  Attributes result;
+  for (const char* name : {"ceil_mode", "count_include_pad", "dilations", "kernel_shape", "strides"})
+    if (const Attribute* value = attributes.find(name)) result.set(name, *value);
+  result.set("pads", explicit_pads(attributes, spatial(x), attributes.get_ints("kernel_shape")));
+  return result;
+}
+
+std::vector<Expr> max_pool_gradient(GradientContext& g) {
+  if (!g.dy()) return {};
+  return {g.b.own("MaxPoolGrad", {g.dy(), g.in(0)}, gradient_attributes(g.node.attributes, g.in(0).shape()))};
+}
+
+Expr average_pool_grad(Expr dy, Attributes attributes, const Shape& x) {
+  attributes.set("input_shape", x.dims());
+  return dy.builder().own("AveragePoolGrad", {dy}, std::move(attributes));
+}
+
+std::vector<Expr> average_pool_gradient(GradientContext& g) {
+  const Shape& x = g.in(0).shape();
+  return {average_pool_grad(g.dy(), gradient_attributes(g.node.attributes, x), x)};
+}
+
+/// d|x|^p / dx without its factor p.
+Expr signed_power(Expr x, std::int64_t p) {
+  if (p == 2) return x;
+  Builder& b = x.builder();
+  const Expr sign = b.op("Sign", {x});
+  return p == 1 ? sign : sign * b.op("Pow", {b.op("Abs", {x}), b.scalar(static_cast<double>(p - 1), x.dtype())});
+}
+
+/// dy * y^(1 - p), and 0 where y is 0: there every |x| is 0 too.
+Expr root_gradient(Expr dy, Expr y, std::int64_t p) {
+  if (p == 1) return dy;
+  Builder& b = y.builder();
+  const Expr zero = b.scalar(0, y.dtype());
+  const Expr is_zero = b.op("Equal", {y, zero});
+  const Expr safe = b.op("Where", {is_zero, b.scalar(1, y.dtype()), y});
+  const Expr slope = dy / b.op("Pow", {safe, b.scalar(static_cast<double>(p - 1), y.dtype())});
+  return b.op("Where", {is_zero, zero, slope});
+}
+
+std::vector<Expr> lp_pool_gradient(GradientContext& g) {
+  const Expr x = g.in(0);
+  const std::int64_t p = g.node.attributes.get_int("p", 2);
+  Attributes attributes = gradient_attributes(g.node.attributes, x.shape());
+  if (attributes.get_int("ceil_mode", 0) != 0)
+    throw_input_error("an LpPool without ceil_mode", g.node.name, "pad explicitly to train through this node");
+  // A sum over windows is an average times the kernel's size when every tap counts.
+  attributes.set("count_include_pad", std::int64_t{1});
+  double taps = 1;
+  for (std::int64_t extent : attributes.get_ints("kernel_shape")) taps *= static_cast<double>(extent);
+  const Expr spread = average_pool_grad(root_gradient(g.dy(), g.out(0), p) * taps, attributes, x.shape());
+  return {signed_power(x, p) * spread};
+}
+
+Expr expand(Expr x, const Shape& shape) { return x.builder().op("Expand", {x, x.builder().ints(shape.dims())}); }
+
+std::vector<Expr> global_average_pool_gradient(GradientContext& g) {
+  const Shape& x = g.in(0).shape();
+  return {expand(g.dy() / static_cast<double>(x.count(2, x.rank())), x)};
+}
+
+std::vector<Expr> global_max_pool_gradient(GradientContext& g) {
+  const std::span<const std::int64_t> extents = spatial(g.in(0).shape());
+  return {g.b.own("MaxPoolGrad", {g.dy(), g.in(0)},
+                  {{"kernel_shape", std::vector<std::int64_t>(extents.begin(), extents.end())}})};
+}
+
+std::vector<Expr> global_lp_pool_gradient(GradientContext& g) {
+  const std::int64_t p = g.node.attributes.get_int("p", 2);
+  return {signed_power(g.in(0), p) * root_gradient(g.dy(), g.out(0), p)};
+}
+
+// Table ---------------------------------------------------------------------------------------------------------------
+
+const std::vector<OpCase> kMaxPoolCases = {
+    {"(float[2,3,5,4] x) => (float[2,3,4,3] y) { y = MaxPool<kernel_shape = [2, 2]>(x) }"},
+    {"(float[1,2,7,7] x) => (float[1,2,4,4] y) "
+     "{ y = MaxPool<kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 2]>(x) }"},
+    {"(float[1,2,6,5] x) => (float[1,2,3,3] y) "
+     "{ y = MaxPool<kernel_shape = [2, 2], strides = [2, 2], ceil_mode = 1>(x) }"},
+    {"(float[1,1,6,6] x) => (float[1,1,2,4] y, int64[1,1,2,4] i) "
+     "{ y, i = MaxPool<kernel_shape = [3, 2], dilations = [2, 2], storage_order = 1>(x) }"},
+    {"(float[2,2,5] x) => (float[2,2,3] y) { y = MaxPool<kernel_shape = [3], strides = [2], auto_pad = \"SAME_UPPER\">(x) }"},
+    {"(float[1,2,3,4,3] x) => (float[1,2,2,2,3] y, int64[1,2,2,2,3] i) "
+     "{ y, i = MaxPool<kernel_shape = [2, 2, 2], strides = [1, 2, 1], pads = [0, 0, 1, 0, 0, 0]>(x) }"},
+    {"(float[0,3,4,4] x) => (float[0,3,2,2] y) { y = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(x) }"},
+};
+
+const std::vector<OpCase> kAveragePoolCases = {
+    {"(float[2,3,5,4] x) => (float[2,3,4,3] y) { y = AveragePool<kernel_shape = [2, 2]>(x) }"},
+    {"(float[1,2,7,7] x) => (float[1,2,4,4] y) "
+     "{ y = AveragePool<kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 2]>(x) }"},
+    {"(float[1,2,6,5] x) => (float[1,2,3,3] y) "
+     "{ y = AveragePool<kernel_shape = [3, 3], pads = [1, 1, 0, 1], strides = [2, 2], count_include_pad = 1>(x) }"},
+    {"(float[1,2,6,6] x) => (float[1,2,3,3] y) { y = AveragePool"
+     "<kernel_shape = [3, 3], pads = [0, 1, 1, 0], strides = [2, 2], ceil_mode = 1, count_include_pad = 1>(x) }"},
+    {"(float[1,1,7,6] x) => (float[1,1,3,4] y) { y = AveragePool<kernel_shape = [3, 2], dilations = [2, 2]>(x) }"},
+    {"(float[2,2,5] x) => (float[2,2,3] y) "
+     "{ y = AveragePool<kernel_shape = [3], strides = [2], auto_pad = \"SAME_LOWER\">(x) }"},
+    {"(float[1,2,3,4,3] x) => (float[1,2,2,2,2] y) { y = AveragePool<kernel_shape = [2, 2, 2], strides = [1, 2, 1]>(x) }"},
+    {"(float[0,3,4,4] x) => (float[0,3,2,2] y) { y = AveragePool<kernel_shape = [2, 2], strides = [2, 2]>(x) }"},
+};
+
+const std::vector<OpCase> kLpPoolCases = {
+    {"(float[2,3,5,4] x) => (float[2,3,4,3] y) { y = LpPool<kernel_shape = [2, 2]>(x) }"},
+    {"(float[1,2,7] x) => (float[1,2,4] y) { y = LpPool<kernel_shape = [3], pads = [1, 1], strides = [2], p = 3>(x) }"},
+    {"(float[1,2,4,4] x) => (float[1,2,2,2] y) { y = LpPool<kernel_shape = [2, 2], strides = [2, 2], p = 1>(x) }"},
+};
+
+const std::vector<OpCase> kGlobalAveragePoolCases = {
+    {"(float[2,3,5,4] x) => (float[2,3,1,1] y) { y = GlobalAveragePool(x) }"},
+    {"(float[2,3,7] x) => (float[2,3,1] y) { y = GlobalAveragePool(x) }"},
+    {"(float[0,3,2,2,2] x) => (float[0,3,1,1,1] y) { y = GlobalAveragePool(x) }"},
+};
+const std::vector<OpCase> kGlobalMaxPoolCases = {
+    {"(float[2,3,5,4] x) => (float[2,3,1,1] y) { y = GlobalMaxPool(x) }"},
+    {"(float[2,3,7] x) => (float[2,3,1] y) { y = GlobalMaxPool(x) }"},
+    {"(float[0,3,2,2,2] x) => (float[0,3,1,1,1] y) { y = GlobalMaxPool(x) }"},
+};
+const std::vector<OpCase> kGlobalLpPoolCases = {
+    {"(float[2,3,5,4] x) => (float[2,3,1,1] y) { y = GlobalLpPool(x) }"},
+    {"(float[2,3,7] x) => (float[2,3,1] y) { y = GlobalLpPool<p = 3>(x) }"},
+    {"(float[2,3,7] x) => (float[2,3,1] y) { y = GlobalLpPool<p = 1>(x) }"},
+};
+
+const std::vector<OpCase> kMaxPoolGradCases = {
+    {"(float[1,2,4,4] dy, float[1,2,7,7] x) => (float[1,2,7,7] dx) { dx = ai.halfstep.MaxPoolGrad"
+     "<kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 2]>(dy, x) }", -2, 2, false},
+    {"(float[1,2,3,3] dy, float[1,2,6,5] x) => (float[1,2,6,5] dx) "
+     "{ dx = ai.halfstep.MaxPoolGrad<kernel_shape = [2, 2], strides = [2, 2], ceil_mode = 1>(dy, x) }", -2, 2, false},
+    {"(float[0,2,3] dy, float[0,2,5] x) => (float[0,2,5] dx) { dx = ai.halfstep.MaxPoolGrad<kernel_shape = [3]>(dy, x) }", -2, 2, false},
+};
+const std::vector<OpCase> kAveragePoolGradCases = {
+    {"(float[1,2,4,4] dy) => (float[1,2,7,7] dx) { dx = ai.halfstep.AveragePoolGrad"
+     "<kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 2], input_shape = [1, 2, 7, 7]>(dy) }", -2, 2, false},
+    {"(float[1,2,3,3] dy) => (float[1,2,6,5] dx) { dx = ai.halfstep.AveragePoolGrad<kernel_shape = [2, 2], "
+     "strides = [2, 2], ceil_mode = 1, count_include_pad = 1, input_shape = [1, 2, 6, 5]>(dy) }", -2, 2, false},
+    {"(float[0,2,3] dy) => (float[0,2,5] dx) "
+     "{ dx = ai.halfstep.AveragePoolGrad<kernel_shape = [3], input_shape = [0, 2, 5]>(dy) }", -2, 2, false},
+};
+
+constexpr std::string_view kTies =
+    "of several maxima the first in row-major order is taken and gets the whole gradient, as in PyTorch";
+
+}  // namespace
+
+std::span<const OpDef> pooling_ops() {
+  constexpr PrecisionClass follow = PrecisionClass::follow;
+  static const OpDef rows[] = {
+      {.name = "MaxPool", .precision = follow, .reference = max_pool_kernel, .gradient = max_pool_gradient,
+       .cases = kMaxPoolCases, .note = kTies},
+      {.name = "AveragePool", .precision = follow, .reference = average_pool_kernel, .gradient = average_pool_gradient,
+       .cases = kAveragePoolCases},
+      {.name = "LpPool", .precision = PrecisionClass::full, .reference = lp_pool_kernel, .gradient = lp_pool_gradient,
+       .cases = kLpPoolCases, .note = "no gradient with ceil_mode; the gradient is 0 where the norm is 0"},
+      {.name = "GlobalAveragePool", .precision = follow, .reference = global_average_pool_kernel,
+       .gradient = global_average_pool_gradient, .cases = kGlobalAveragePoolCases},
+      {.name = "GlobalMaxPool", .precision = follow, .reference = global_max_pool_kernel,
+       .gradient = global_max_pool_gradient, .cases = kGlobalMaxPoolCases, .note = kTies},
+      {.name = "GlobalLpPool", .precision = PrecisionClass::full, .reference = global_lp_pool_kernel,
+       .gradient = global_lp_pool_gradient, .cases = kGlobalLpPoolCases, .note = "the gradient is 0 where the norm is 0"},
+      {.name = "MaxPoolGrad", .domain = kOwnDomain, .precision = follow, .reference = max_pool_grad_kernel,
+       .cases = kMaxPoolGradCases, .schema = max_pool_grad_schema, .note = kTies},
+      {.name = "AveragePoolGrad", .domain = kOwnDomain, .precision = follow, .reference = average_pool_grad_kernel,
+       .cases = kAveragePoolGradCases, .schema = average_pool_grad_schema},
+  };
+  return rows;
+}
+
+}  // namespace halfstep::ops

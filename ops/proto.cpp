@@ -1,0 +1,176 @@
+#include "ops/proto.h"
+
+#include <cstring>
+#include <type_traits>
+
+#include "graph/error.h"
+
+namespace halfstep {
+namespace {
+
+[[noreturn]] void bad_tensor(const onnx::TensorProto& proto, const std::string& required, const std::string& found) {
+  throw_input_error(required, found + " in tensor '" + proto.name() + "'",
+                    "the model file is damaged or was written wrongly: export it again");
+}
+
+Shape shape_of(const onnx::TensorProto& proto) {
+  std::vector<std::int64_t> dims(proto.dims().begin(), proto.dims().end());
+  for (std::int64_t d : dims)
+    if (d < 0) bad_tensor(proto, "extents of 0 or more", std::to_string(d));
+  return Shape(std::move(dims));
+}
+
+// The typed field that holds a type's elements, when raw_data does not.
+template <class T, class Field>
+void copy_field(const onnx::TensorProto& proto, const Field& field, Tensor& tensor) {
+  if (field.size() != tensor.count())
+    bad_tensor(proto, std::to_string(tensor.count()) + " elements, as its shape " + tensor.shape().to_string() + " says",
+               std::to_string(field.size()));
+  T* out = tensor.data<T>();
+  for (int i = 0; i < field.size(); ++i) {
+    if constexpr (std::is_same_v<T, f16> || std::is_same_v<T, bf16>)
+      out[i] = T::from_bits(static_cast<std::uint16_t>(field[i]));
+    else
+      out[i] = static_cast<T>(field[i]);
+  }
+}
+
+// Types of up to 8 bits that ride in int32_data, one byte (two or four packed elements) an entry.
+void copy_bytes_field(const onnx::TensorProto& proto, Tensor& tensor) {
+  if (static_cast<std::size_t>(proto.int32_data_size()) != tensor.bytes())
+    bad_tensor(proto, std::to_string(tensor.bytes()) + " bytes", std::to_string(proto.int32_data_size()));
+  auto* out = static_cast<std::uint8_t*>(tensor.raw());
+  for (int i = 0; i < proto.int32_data_size(); ++i) out[i] = static_cast<std::uint8_t>(proto.int32_data(i));
+}
+
+// Complex numbers ride as pairs.
+template <class T, class Field>
+void copy_pairs(const onnx::TensorProto& proto, const Field& field, Tensor& tensor) {
+  if (field.size() != 2 * tensor.count())
+    bad_tensor(proto, std::to_string(2 * tensor.count()) + " numbers", std::to_string(field.size()));
+  T* out = tensor.data<T>();
+  for (int i = 0; i < field.size(); ++i) out[i] = field[i];
+}
+
+struct AttributeWriter {
+  onnx::AttributeProto& proto;
+  void operator()(std::int64_t v) const {
+    proto.set_type(onnx::AttributeProto::INT);
+    proto.set_i(v);
+  }
+  void operator()(float v) const {
+    proto.set_type(onnx::AttributeProto::FLOAT);
+    proto.set_f(v);
+  }
+  void operator()(const std::string& v) const {
+    proto.set_type(onnx::AttributeProto::STRING);
+    proto.set_s(v);
+  }
+  void operator()(const Tensor& v) const {
+    proto.set_type(onnx::AttributeProto::TENSOR);
+    *proto.mutable_t() = tensor_to_proto(v);
+  }
+  void operator()(const std::shared_ptr<const Graph>&) const {
+    throw_failure("an attribute without a subgraph", "'" + proto.name() + "'", "write it with onnx_io");
+  }
+  void operator()(const std::vector<std::int64_t>& v) const {
+    proto.set_type(onnx::AttributeProto::INTS);
+    proto.mutable_ints()->Assign(v.begin(), v.end());
+  }
+  void operator()(const std::vector<float>& v) const {
+    proto.set_type(onnx::AttributeProto::FLOATS);
+    proto.mutable_floats()->Assign(v.begin(), v.end());
+  }
+  void operator()(const std::vector<std::string>& v) const {
+    proto.set_type(onnx::AttributeProto::STRINGS);
+    for (const std::string& s : v) proto.add_strings(s);
+  }
+};
+
+}  // namespace
+
+onnx::AttributeProto attribute_to_proto(const std::string& name, const Attribute& value) {
+  onnx::AttributeProto proto;
+  proto.set_name(name);
+  std::visit(AttributeWriter{proto}, value);
+  return proto;
+}
+
+onnx::TensorProto tensor_to_proto(const Tensor& tensor, const std::string& name) {
+  onnx::TensorProto proto;
+  if (!name.empty()) proto.set_name(name);
+  proto.set_data_type(static_cast<int>(tensor.dtype()));
+  for (std::int64_t d : tensor.shape()) proto.add_dims(d);
+  if (tensor.dtype() == DType::string)
+    for (const std::string& s : tensor.span<std::string>()) proto.add_string_data(s);
+  else
+    proto.set_raw_data(tensor.raw(), tensor.bytes());
+  return proto;
+}
+
+Tensor tensor_from_proto(const onnx::TensorProto& proto) {
+  if (proto.data_location() == onnx::TensorProto::EXTERNAL)
+    throw_failure("a tensor whose data is in the message", "external data in '" + proto.name() + "'", "load the model with onnx_io");
+  const int type = proto.data_type();
+  if (type <= 0 || type > static_cast<int>(DType::i2)) bad_tensor(proto, "an element type ONNX defines", std::to_string(type));
+  const auto dtype = static_cast<DType>(type);
+  const Shape shape = shape_of(proto);
+  const std::int64_t count = shape.count();
+  // Compare with what the message holds before anything of the claimed size is allocated.
+  const std::size_t held = proto.has_raw_data() ? proto.raw_data().size()
+                                                : static_cast<std::size_t>(proto.float_data_size() + proto.int32_data_size() +
+                                                                           proto.int64_data_size() + proto.double_data_size() +
+                                                                           proto.uint64_data_size() + proto.string_data_size()) * 16;
+  const std::size_t least = dtype == DType::string ? 1 : std::max<std::size_t>(bits_of(dtype), 1);
+  if (static_cast<std::size_t>(count) > (held * 8 + 7) / least + 8)
+    bad_tensor(proto, "as many bytes as shape " + shape.to_string() + " of " + std::string(name_of(dtype)) + " takes",
+               std::to_string(held) + " bytes");
+  Tensor tensor(dtype, shape);
+  if (proto.has_raw_data() && dtype != DType::string) {
+    if (proto.raw_data().size() != tensor.bytes())
+      bad_tensor(proto, std::to_string(tensor.bytes()) + " bytes, as its shape " + shape.to_string() + " says",
+                 std::to_string(proto.raw_data().size()));
+    if (tensor.bytes() > 0) std::memcpy(tensor.raw(), proto.raw_data().data(), tensor.bytes());
+    return tensor;
+  }
+  switch (dtype) {
+    case DType::f32: copy_field<float>(proto, proto.float_data(), tensor); break;
+    case DType::f64: copy_field<double>(proto, proto.double_data(), tensor); break;
+    case DType::f16: copy_field<f16>(proto, proto.int32_data(), tensor); break;
+    case DType::bf16: copy_field<bf16>(proto, proto.int32_data(), tensor); break;
+    case DType::i8: copy_field<std::int8_t>(proto, proto.int32_data(), tensor); break;
+    case DType::u8: copy_field<std::uint8_t>(proto, proto.int32_data(), tensor); break;
+    case DType::i16: copy_field<std::int16_t>(proto, proto.int32_data(), tensor); break;
+    case DType::u16: copy_field<std::uint16_t>(proto, proto.int32_data(), tensor); break;
+    case DType::i32: copy_field<std::int32_t>(proto, proto.int32_data(), tensor); break;
+    case DType::boolean: copy_field<bool>(proto, proto.int32_data(), tensor); break;
+    case DType::i64: copy_field<std::int64_t>(proto, proto.int64_data(), tensor); break;
+    case DType::u32: copy_field<std::uint32_t>(proto, proto.uint64_data(), tensor); break;
+    case DType::u64: copy_field<std::uint64_t>(proto, proto.uint64_data(), tensor); break;
+    case DType::c64: copy_pairs<float>(proto, proto.float_data(), tensor); break;
+    case DType::c128: copy_pairs<double>(proto, proto.double_data(), tensor); break;
+    case DType::string:
+      if (proto.string_data_size() != count)
+        bad_tensor(proto, std::to_string(count) + " strings", std::to_string(proto.string_data_size()));
+      for (int i = 0; i < proto.string_data_size(); ++i) tensor.data<std::string>()[i] = proto.string_data(i);
+      break;
+    default: copy_bytes_field(proto, tensor); break;
+  }
+  return tensor;
+}
+
+onnx::TypeProto type_to_proto(DType dtype, const Shape& shape) {
+  onnx::TypeProto proto;
+  auto* type = proto.mutable_tensor_type();
+  type->set_elem_type(static_cast<int>(dtype));
+  if (shape.is_ranked()) {
+    auto* dims = type->mutable_shape();
+    for (std::int64_t d : shape) {
+      auto* dim = dims->add_dim();
+      if (d >= 0) dim->set_dim_value(d);
+    }
+  }
+  return proto;
+}
+
+}  // namespace halfstep

@@ -1,0 +1,47 @@
+// What the schemas of ai.halfstep share. Only families that own operators include this.
+#pragma once
+
+#include <onnx/defs/function.h>
+#include <onnx/defs/schema.h>
+#include <onnx/defs/shape_inference.h>
+
+#include <string>
+#include <vector>
+
+namespace halfstep::ops {
+
+/// "tensor(float16)", "tensor(bfloat16)", "tensor(float)", "tensor(double)".
+std::vector<std::string> float_tensor_types();
+
+/// Type constraint `name`: any of the four float types.
+void constrain_floats(onnx::OpSchema& schema, const char* name, const char* description);
+
+/// Attribute `to`: a DType number, 0 for the type of the first input.
+void add_to_attribute(onnx::OpSchema& schema);
+
+/// Element type of output `output` from the attribute `to`.
+void infer_type_from_to(onnx::InferenceContext& ctx, std::size_t output = 0);
+
+/// Extents of input `i` when all are known, otherwise empty (as for a scalar, which no caller asks about).
+std::vector<std::int64_t> static_shape_of(const onnx::TypeProto* type);
+
+/// Sets the shape of output `output`.
+void set_output_shape(onnx::InferenceContext& ctx, std::size_t output, const std::vector<std::int64_t>& dims);
+
+/// Nodes in ONNX's text form that express one call of the operator in standard operators; empty when this call cannot
+/// be expressed. Names are those of the schema's inputs and outputs; `@name` refers to an attribute.
+using FunctionText = std::string (*)(const onnx::FunctionBodyBuildContext& call);
+
+/// Makes `text` the function body of the operator.
+void set_function_body(onnx::OpSchema& schema, FunctionText text);
+
+// Attributes of the call a function body is built for.
+std::int64_t int_of(const onnx::FunctionBodyBuildContext& call, const std::string& attribute, std::int64_t fallback);
+std::string string_of(const onnx::FunctionBodyBuildContext& call, const std::string& attribute,
+                      const std::string& fallback);
+std::vector<std::int64_t> ints_of(const onnx::FunctionBodyBuildContext& call, const std::string& attribute);
+
+/// "[1, 2, 3]", as ONNX's text form writes a list.
+std::string text_of(const std::vector<std::int64_t>& values);
+
+}  // namespace halfstep::ops

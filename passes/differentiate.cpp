@@ -1,0 +1,115 @@
+// Reverse-mode differentiation.
+#include <fmt/format.h>
+
+#include "graph/error.h"
+#include "ops/builder.h"
+#include "ops/op_def.h"
+#include "passes/passes.h"
+
+namespace halfstep {
+namespace {
+
+using Flags = std::vector<bool>;
+bool get(const Flags& flags, ValueId id) { return id != kNoValue && static_cast<std::size_t>(id) < flags.size() && flags[static_cast<std::size_t>(id)]; }
+
+// Values that depend on a parameter through float edges.
+Flags reached_by_parameters(const Graph& graph) {
+  Flags reached(graph.values.size(), false);
+  for (const State& state : graph.states)
+    if (state.role == StateRole::parameter) reached[static_cast<std::size_t>(state.value)] = true;
+  for (const Node& node : graph.nodes) {
+    bool any = false;
+    for (ValueId in : node.inputs) any = any || get(reached, in);
+    if (!any) continue;
+    for (ValueId out : node.outputs)
+      if (out != kNoValue && is_float(graph[out].dtype)) reached[static_cast<std::size_t>(out)] = true;
+  }
+  return reached;
+}
+
+// Sums what the several readers of a value send back.
+class Accumulator {
+ public:
+  explicit Accumulator(std::size_t values) : parts_(values) {}
+  void add(ValueId id, Expr gradient) { parts_[static_cast<std::size_t>(id)].push_back(gradient); }
+  /// The sum, made once; empty when nothing flowed.
+  Expr total(ValueId id) {
+    if (id == kNoValue || static_cast<std::size_t>(id) >= parts_.size()) return {};
+    std::vector<Expr>& parts = parts_[static_cast<std::size_t>(id)];
+    if (parts.empty()) return {};
+    Expr sum = parts[0];
+    for (std::size_t i = 1; i < parts.size(); ++i) sum = sum + parts[i];
+    parts = {sum};
+    return sum;
+  }
+
+ private:
+  std::vector<std::vector<Expr>> parts_;
+};
+
+void run(Graph& graph) {
+  if (graph.outputs.empty() || !graph[graph.outputs[0]].shape.is_static() || graph[graph.outputs[0]].shape.count() != 1)
+    throw_failure("a scalar loss as output 0", graph.outputs.empty() ? "no output" : graph[graph.outputs[0]].shape.to_string(),
+                  "attach a loss before differentiating");
+  const ValueId loss = graph.outputs[0];
+  const Flags reached = reached_by_parameters(graph);
+  const std::vector<Node> forward = graph.nodes;  // rules append to graph.nodes
+  Builder b(graph);
+  Accumulator gradients(graph.values.size());
+
+  Tensor one = convert(Tensor::scalar(1.0f), graph[loss].dtype);
+  gradients.add(loss, b.constant(one.reshaped(graph[loss].shape), "loss.gradient"));
+
+  std::string blocked;
+  for (auto node = forward.rbegin(); node != forward.rend(); ++node) {
+    std::vector<Expr> dy;
+    bool any_dy = false;
+    std::vector<bool> wants;
+    bool any_wanted = false;
+    for (ValueId in : node->inputs) {
+      wants.push_back(get(reached, in));
+      any_wanted = any_wanted || wants.back();
+    }
+    if (!any_wanted) continue;
+    b.set_context(node->name + ".grad", node->id);
+    for (ValueId out : node->outputs) {
+      dy.push_back(gradients.total(out));
+      any_dy = any_dy || dy.back();
+    }
+    if (!any_dy) continue;
+    const OpDef* row = find_op(node->op, node->domain);
+    if (!row || !row->gradient) {
+      blocked += fmt::format("{}{} '{}'", blocked.empty() ? "" : ", ", node->op, node->name);
+      continue;
+    }
+    GradientContext context(b, *node, dy, wants);
+    const std::vector<Expr> dx = row->gradient(context);
+    for (std::size_t i = 0; i < dx.size() && i < node->inputs.size(); ++i) {
+      if (!dx[i] || !wants[i]) continue;
+      const Value& input = graph[node->inputs[i]];
+      const Shape shape = input.shape;
+      gradients.add(node->inputs[i], b.cast(b.sum_to(dx[i], shape), input.dtype));
+    }
+  }
+  if (!blocked.empty())
+    throw_input_error("operators whose gradient is known between the parameters and the loss", blocked,
+                      "freeze the parameters behind them (--freeze), or see the table of operators");
+
+  std::size_t trained = 0;
+  for (State& state : graph.states) {
+    if (state.role != StateRole::parameter) continue;
+    b.set_context(graph[state.value].name);
+    const Expr gradient = gradients.total(state.value);
+    if (!gradient) continue;
+    state.gradient = gradient.id();
+    ++trained;
+  }
+  if (trained == 0)
+    throw_input_error("a loss that depends on a parameter", "none does", "check which output the loss is computed from");
+}
+
+}  // namespace
+
+Pass differentiate() { return {"differentiate", run}; }
+
+}  // namespace halfstep

@@ -1,0 +1,189 @@
+#include <algorithm>
+#include <numeric>
+
+#include "graph/error.h"
+#include "ops/infer.h"
+#include "ops/op_def.h"
+#include "passes/passes.h"
+
+namespace halfstep {
+namespace {
+
+// Folding must not turn a few bytes into gigabytes (ConstantOfShape, Expand): results above this stay nodes unless they
+// are no larger than what they are made from.
+constexpr std::size_t kMaxFoldedBytes = std::size_t{16} << 20;
+
+bool is_identity_permutation(const std::vector<std::int64_t>& perm) {
+  for (std::size_t i = 0; i < perm.size(); ++i)
+    if (perm[i] != static_cast<std::int64_t>(i)) return false;
+  return !perm.empty();
+}
+
+// A transposition that moves no element: axes of extent 1 may wander.
+bool moves_nothing(const std::vector<std::int64_t>& perm, const Shape& shape) {
+  std::int64_t last = -1;
+  for (std::int64_t axis : perm) {
+    if (shape[static_cast<std::size_t>(axis)] == 1) continue;
+    if (axis < last) return false;
+    last = axis;
+  }
+  return true;
+}
+
+/// The input that `node` merely passes on, or kNoValue.
+ValueId passed_on(const Graph& graph, const Node& node) {
+  if (!node.domain.empty() || node.outputs.empty() || node.outputs[0] == kNoValue || node.inputs.empty()) return kNoValue;
+  const ValueId in = node.inputs[0];
+  if (in == kNoValue) return kNoValue;
+  const Value& from = graph[in];
+  const Value& to = graph[node.outputs[0]];
+  if (node.op == "Identity") return in;
+  if (from.dtype != to.dtype || !from.shape.is_static() || from.shape != to.shape) return kNoValue;
+  if (node.op == "Cast" || node.op == "CastLike" || node.op == "Reshape" || node.op == "Flatten" || node.op == "Squeeze" ||
+      node.op == "Unsqueeze" || node.op == "Expand" || node.op == "Tile")
+    return in;
+  if (node.op == "Transpose" && is_identity_permutation(node.attributes.get_ints("perm"))) return in;
+  if (node.op == "Concat" && node.inputs.size() == 1) return in;
+  if (node.op == "Pad") {
+    const ValueId pads = node.input(1);
+    if (pads != kNoValue && graph[pads].is_constant()) {
+      const std::vector<std::int64_t> values = to_int64s(graph[pads].constant);
+      if (std::all_of(values.begin(), values.end(), [](std::int64_t p) { return p == 0; })) return in;
+    }
+  }
+  if (node.op == "Slice") {  // the same extents, so only a reversing step could change anything
+    const ValueId steps = node.input(4);
+    if (steps == kNoValue) return in;
+    if (graph[steps].is_constant()) {
+      const std::vector<std::int64_t> values = to_int64s(graph[steps].constant);
+      if (std::all_of(values.begin(), values.end(), [](std::int64_t s) { return s > 0; })) return in;
+    }
+  }
+  if (node.op == "Dropout") {
+    const ValueId training = node.input(2);
+    const bool mask_read = node.output(1) != kNoValue && graph.use_counts()[static_cast<std::size_t>(node.output(1))] > 0;
+    if (mask_read) return kNoValue;
+    if (training == kNoValue) return in;
+    if (graph[training].is_constant() && to_int64s(graph[training].constant)[0] == 0) return in;
+  }
+  return kNoValue;
+}
+
+bool is_deterministic(const Node& node) {
+  return node.op != "Dropout" && node.op != "PhiloxDropout" && !node.op.starts_with("Random") && node.op != "Bernoulli" &&
+         node.op != "Multinomial";
+}
+
+bool has_subgraph(const Node& node) {
+  return std::any_of(node.attributes.begin(), node.attributes.end(), [](const Attributes::Entry& e) {
+    return std::holds_alternative<std::shared_ptr<const Graph>>(e.second);
+  });
+}
+
+/// Computes the node at compile; false when it cannot be.
+bool fold(Graph& graph, const Node& node) {
+  if (node.outputs.empty() || !is_deterministic(node) || has_subgraph(node)) return false;
+  const OpDef* row = find_op(node.op, node.domain);
+  if (!row || !row->reference) return false;
+  const bool shape_only = node.is("Shape") || node.is("Size");
+  std::size_t in_bytes = 0, out_bytes = 0;
+  std::vector<Tensor> in, out;
+  for (ValueId id : node.inputs) {
+    if (id == kNoValue) {
+      in.emplace_back();
+    } else if (graph[id].is_constant()) {
+      in.push_back(graph[id].constant);
+      in_bytes += in.back().bytes();
+    } else if (shape_only && graph[id].shape.is_static()) {
+      in.push_back(Tensor::view(graph[id].dtype, graph[id].shape, nullptr));
+    } else {
+      return false;
+    }
+  }
+  for (ValueId id : node.outputs) {
+    if (id != kNoValue && graph[id].shape.is_static() && graph[id].dtype != DType::undefined) {
+      out_bytes += bytes_of(graph[id].dtype, static_cast<std::size_t>(graph[id].shape.count()));
+      if (out_bytes > std::max(kMaxFoldedBytes, in_bytes)) return false;
+      out.emplace_back(graph[id].dtype, graph[id].shape);
+    } else {
+      out.emplace_back();
+    }
+  }
+  KernelCall call{node, in, out};
+  row->reference(call);
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    if (node.outputs[i] == kNoValue) continue;
+    Value& value = graph[node.outputs[i]];
+    value.constant = out[i];
+    value.dtype = out[i].dtype();
+    value.shape = out[i].shape();
+  }
+  return true;
+}
+
+// Two transpositions in a row are one.
+void merge_transposes(Graph& graph) {
+  const std::vector<std::int32_t> producers = graph.producers();
+  for (Node& node : graph.nodes) {
+    if (!node.is("Transpose")) continue;
+    const std::int32_t p = producers[static_cast<std::size_t>(node.inputs[0])];
+    if (p < 0 || !graph.nodes[static_cast<std::size_t>(p)].is("Transpose")) continue;
+    const Node& first = graph.nodes[static_cast<std::size_t>(p)];
+    const std::vector<std::int64_t> a = first.attributes.get_ints("perm"), b = node.attributes.get_ints("perm");
+    if (a.empty() || a.size() != b.size()) continue;
+    std::vector<std::int64_t> merged;
+    for (std::int64_t axis : b) merged.push_back(a[static_cast<std::size_t>(axis)]);
+    node.inputs[0] = first.inputs[0];
+    node.attributes.set("perm", merged);
+  }
+}
+
+void fold_all(Graph& graph) {
+  std::vector<ValueId> now(graph.values.size());
+  std::iota(now.begin(), now.end(), 0);
+  std::vector<Node> kept;
+  kept.reserve(graph.nodes.size());
+  for (Node& node : graph.nodes) {
+    for (ValueId& in : node.inputs)
+      if (in != kNoValue) in = now[static_cast<std::size_t>(in)];
+    infer_node(graph, node);
+    if (node.is("Transpose") && graph[node.inputs[0]].shape.is_static()) {
+      // Explicit and, where it moves nothing, a Reshape: executors alias those.
+      const Shape& shape = graph[node.inputs[0]].shape;
+      std::vector<std::int64_t> perm = node.attributes.get_ints("perm");
+      if (perm.empty())
+        for (std::size_t i = shape.rank(); i-- > 0;) perm.push_back(static_cast<std::int64_t>(i));
+      node.attributes.set("perm", perm);
+      if (moves_nothing(perm, shape) && !is_identity_permutation(perm)) {
+        node.op = "Reshape";
+        node.attributes = {{"allowzero", std::int64_t{1}}};
+        node.inputs.push_back(graph.add_constant(node.name + ".shape", Tensor::of(graph[node.outputs[0]].shape.dims())));
+        now.push_back(node.inputs.back());
+      }
+    }
+    if (fold(graph, node)) continue;
+    const ValueId same = passed_on(graph, node);
+    if (same != kNoValue && !graph.is_output(node.outputs[0])) {
+      now[static_cast<std::size_t>(node.outputs[0])] = same;
+      continue;
+    }
+    kept.push_back(std::move(node));
+  }
+  graph.nodes = std::move(kept);
+  for (State& state : graph.states) {
+    if (state.next != kNoValue) state.next = now[static_cast<std::size_t>(state.next)];
+    if (state.gradient != kNoValue) state.gradient = now[static_cast<std::size_t>(state.gradient)];
+  }
+}
+
+}  // namespace
+
+Pass fold_constants() {
+  return {"fold_constants", [](Graph& graph) {
+            fold_all(graph);
+            merge_transposes(graph);
+            graph.remove_dead();
+          }};
+}
+
+}  // namespace halfstep

@@ -1,0 +1,23 @@
+#include "passes/pass.h"
+
+#include "graph/error.h"
+
+namespace halfstep {
+
+Graph run_pipeline(Graph graph, const Pipeline& pipeline, const PassObserver& observer) {
+  if (observer) observer(0, "source", graph);
+  std::size_t stage = 0;
+  for (const Pass& pass : pipeline) {
+    pass.apply(graph);
+    try {
+      graph.sort();
+      verify(graph);
+    } catch (const Error& e) {
+      throw Error(e.kind(), "after pass '" + pass.name + "': " + e.required(), e.found(), e.remedy());
+    }
+    if (observer) observer(++stage, pass.name, graph);
+  }
+  return graph;
+}
+
+}  // namespace halfstep

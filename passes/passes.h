@@ -1,0 +1,132 @@
+// All passes. Each is a function that returns the Pass, made from its options.
+#pragma once
+
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "executors/executor.h"
+#include "passes/pass.h"
+
+namespace halfstep {
+
+/// `Identity` of an initializer stands for a parameter that an exporter merged with an equal one: it becomes a constant
+/// of its own, named as the Identity's output. Other Identity nodes disappear.
+Pass separate_merged_parameters();
+
+/// Which initializers become parameters. Patterns are shell globs over source names ("layer1.*").
+struct ParameterSelection {
+  std::vector<std::string> freeze;     ///< these are not trained
+  std::vector<std::string> trainable;  ///< when not empty, only these are trained
+};
+/// Turns trainable float initializers into states: those of rank 1 or more that are not running statistics of
+/// BatchNormalization. Throws Error when a pattern matches nothing, or nothing is left to train.
+Pass select_parameters(ParameterSelection selection = {});
+
+/// Gives the graph inputs these shapes, and everything else the shapes that follow. An input that is not named gets
+/// `batch` for its first extent when that is unknown. Throws Error when a shape contradicts the model's own (naming
+/// both) or an extent stays unknown.
+struct InputShapes {
+  std::map<std::string, Shape> by_name;
+  std::int64_t batch = Shape::kUnknown;
+};
+Pass bind_shapes(InputShapes shapes);
+
+/// Computes what is known at compile (nodes all of whose inputs are constants, Shape, Size), and removes nodes that do
+/// nothing: Identity, Cast and CastLike to the same type, Reshape, Expand, Transpose, Slice, Pad to the same shape and order, Dropout that
+/// is off. Re-infers every shape on the way.
+Pass fold_constants();
+
+/// The same product under its one name: MatMul of matrices + Add of a vector becomes Gemm.
+Pass canonicalize();
+
+/// BatchNormalization uses batch statistics and updates its running ones (which become states); Dropout drops, drawing
+/// from a counter-based generator seeded with `seed`.
+struct TrainingModeOptions {
+  bool train_batchnorm = true;  ///< false: BatchNormalization keeps its statistics
+  bool train_dropout = true;
+  std::int64_t seed = 0;
+};
+Pass to_training_mode(TrainingModeOptions options = {});
+/// The reverse: BatchNormalization uses its running statistics, Dropout disappears.
+Pass to_inference_mode();
+
+enum class LossKind {
+  softmax_cross_entropy,        ///< class indices or one-hot / soft labels; a Softmax that ends the model is fused
+  negative_log_likelihood,      ///< on log-probabilities
+  mean_squared_error,
+  l1,
+  binary_cross_entropy,         ///< on probabilities
+  binary_cross_entropy_logits,
+  output,                       ///< the model computes its loss itself: `output` names it
+};
+std::string_view name_of(LossKind kind);
+/// Throws Error listing the losses there are.
+LossKind parse_loss(std::string_view name);
+
+struct LossOptions {
+  LossKind kind = LossKind::softmax_cross_entropy;
+  std::string output;             ///< the model output it is computed from; empty: the first
+  DType label_dtype = DType::i64; ///< i64 class indices, or f32
+  Shape label_shape;              ///< whole shape, batch included
+};
+/// Adds the input "labels" and the mean loss (f32 scalar, unless the model computes its own) as output 0, named "loss".
+/// The model's outputs follow; where a final Softmax was fused into the loss its input stands in for it, named "logits".
+/// Throws Error when labels and outputs do not fit, naming both shapes.
+Pass attach_loss(LossOptions options);
+
+/// Inserts casts so that operators of class Half, and what lies between them, run in `half` (f16 or bf16); with f32 does
+/// nothing. States stay f32 (master copies). See design: choose precision before differentiating.
+struct PrecisionOptions {
+  DType half = DType::f32;
+  std::set<std::string> keep_full_ops;  ///< operator types that stay in f32
+};
+Pass mixed_precision(PrecisionOptions options);
+
+/// Appends the gradient of output 0 with respect to every parameter; State::gradient points at it. The gradient of the
+/// loss itself is the constant 1 named "loss.gradient".
+/// Throws Error naming every operator whose gradient is not known and that a parameter lies behind.
+Pass differentiate();
+
+struct LossScaleOptions {
+  bool enabled = false;
+  double initial = 65536;
+  double growth_factor = 2, backoff_factor = 0.5;
+  std::int64_t growth_interval = 2000;
+  double min = 1, max = 16777216;
+};
+/// Multiplies the gradient of the loss by the state "loss_scale"; attach_optimizer divides it out again and updates it.
+Pass scale_loss(LossScaleOptions options);
+
+enum class OptimizerKind { sgd, adam, adamw };
+std::string_view name_of(OptimizerKind kind);
+OptimizerKind parse_optimizer(std::string_view name);
+
+struct OptimizerOptions {
+  OptimizerKind kind = OptimizerKind::adam;
+  double momentum = 0, dampening = 0;     // sgd
+  bool nesterov = false;                  // sgd
+  double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;  // adam, adamw
+  double weight_decay = 0;                // coupled for sgd and adam, decoupled for adamw
+  double clip_norm = 0;                   ///< 0: no clipping by global norm
+  std::int64_t accumulate = 1;            ///< batches whose gradients are averaged before an update
+  bool output_gradient_norms = false;     ///< one more output per parameter: "grad_norm.<name>"
+  LossScaleOptions loss_scale;            ///< as given to scale_loss
+};
+/// Adds the input "learning_rate" (f32 scalar) and, when accumulating, the input "update" (bool scalar: this batch
+/// completes an update); the optimizer's states and one update node for all parameters; outputs "grad_norm" (f32, of the
+/// unscaled gradients before clipping) and "grads_finite" (bool). With loss scaling, or non-finite gradients, the update
+/// of every state is skipped as a whole.
+Pass attach_optimizer(OptimizerOptions options);
+
+/// Removes nodes and constants nobody reads.
+Pass remove_dead_nodes();
+/// Merges nodes that compute the same thing from the same inputs.
+Pass eliminate_common_subexpressions();
+
+/// Writes fused operators that `fused` (Capabilities::fused) lists: Gemm or Conv with ReLU, casts of results into the
+/// node that computes them.
+Pass fuse(std::set<std::string, std::less<>> fused);
+
+}  // namespace halfstep

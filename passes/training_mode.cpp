@@ -1,0 +1,117 @@
+#include "graph/error.h"
+#include "ops/builder.h"
+#include "ops/infer.h"
+#include "passes/passes.h"
+
+namespace halfstep {
+namespace {
+
+// The running statistic read by input i of a BatchNormalization, as a state.
+ValueId statistic_state(Graph& graph, const Node& node, std::size_t i) {
+  const ValueId id = node.inputs[i];
+  if (const std::ptrdiff_t index = graph.state_of(id); index >= 0) {
+    State& state = graph.states[static_cast<std::size_t>(index)];
+    state.role = StateRole::statistic;
+    if (state.next == kNoValue) return id;
+    // Two layers read what the exporter merged: each gets running statistics of its own.
+    const Tensor initial = state.initial;
+    return graph.add_state(graph[id].name, initial.clone(), StateRole::statistic);
+  }
+  Value& value = graph[id];
+  if (!value.is_constant())
+    throw_input_error("BatchNormalization whose running statistics are initializers", "'" + value.name + "' computed by the graph, read by '" + node.name + "'",
+                      "freeze its statistics (--freeze-batchnorm) or export the model again");
+  graph.states.push_back({.value = id, .role = StateRole::statistic, .initial = value.constant});
+  value.constant = Tensor();
+  return id;
+}
+
+void train_batchnorm(Graph& graph, std::size_t index) {
+  for (std::size_t i : {3u, 4u}) {
+    const ValueId state_value = statistic_state(graph, graph.nodes[index], i);
+    State& state = graph.states[static_cast<std::size_t>(graph.state_of(state_value))];
+    Node& node = graph.nodes[index];
+    node.inputs[i] = state_value;
+    node.outputs.resize(std::max<std::size_t>(node.outputs.size(), i - 1), kNoValue);
+    if (node.outputs[i - 2] == kNoValue) {
+      const Value like = graph[state_value];
+      node.outputs[i - 2] = graph.add_value(like.name + ".next", like.dtype, like.shape);
+    }
+    state.next = node.outputs[i - 2];
+  }
+  Node& node = graph.nodes[index];
+  node.attributes.set("training_mode", std::int64_t{1});
+  infer_node(graph, node);
+}
+
+void train_dropout(Graph& graph, std::size_t index, ValueId counter, std::int64_t seed, std::int64_t stream) {
+  Node& node = graph.nodes[index];
+  ValueId ratio = node.input(1);
+  if (ratio == kNoValue) ratio = graph.add_constant(node.name + ".ratio", Tensor::scalar(0.5f));
+  if (!graph[ratio].is_constant())
+    throw_input_error("Dropout whose ratio is a constant", "'" + graph[ratio].name + "' computed by the graph", "export the model with a fixed ratio");
+  if (graph[ratio].dtype != DType::f32)
+    ratio = graph.add_constant(node.name + ".ratio", convert(graph[ratio].constant, DType::f32));
+  node.op = "PhiloxDropout";
+  node.domain = kOwnDomain;
+  node.inputs = {node.inputs[0], ratio, counter};
+  node.outputs.resize(2, kNoValue);
+  if (node.outputs[1] == kNoValue) node.outputs[1] = graph.add_value(node.name + ".mask");
+  node.attributes = {{"seed", seed}, {"stream", stream}};
+  infer_node(graph, node);
+}
+
+bool drops(const Graph& graph, const Node& node) {
+  const ValueId ratio = node.input(1);
+  return ratio == kNoValue || !graph[ratio].is_constant() || to_doubles(graph[ratio].constant)[0] > 0;
+}
+
+}  // namespace
+
+Pass to_training_mode(TrainingModeOptions options) {
+  return {"to_training_mode", [options](Graph& graph) {
+            graph.opsets.try_emplace(std::string(kOwnDomain), 1);
+            std::int64_t streams = 0;
+            ValueId counter = kNoValue;
+            for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
+              if (graph.nodes[i].is("BatchNormalization") && options.train_batchnorm) train_batchnorm(graph, i);
+              if (graph.nodes[i].is("Dropout") && options.train_dropout && drops(graph, graph.nodes[i])) {
+                if (counter == kNoValue) counter = graph.add_state("dropout.counter", Tensor::scalar(std::int64_t{0}), StateRole::random);
+                train_dropout(graph, i, counter, options.seed, streams++);
+              }
+            }
+            if (counter != kNoValue) {
+              Builder b(graph);
+              const ValueId next = (b.expr(counter) + 1).id();
+              graph.states[static_cast<std::size_t>(graph.state_of(counter))].next = next;
+            }
+          }};
+}
+
+Pass to_inference_mode() {
+  return {"to_inference_mode", [](Graph& graph) {
+            std::vector<Node> kept;
+            std::vector<std::pair<ValueId, ValueId>> dropped;
+            for (Node& node : graph.nodes) {
+              if (node.is("BatchNormalization")) {
+                node.attributes.remove("training_mode");
+                node.outputs.resize(1);
+              }
+              if (node.is("Dropout")) dropped.emplace_back(node.outputs[0], node.inputs[0]);
+              if (!node.is("Dropout") || graph.is_output(node.outputs[0])) {
+                if (node.is("Dropout")) {
+                  node.op = "Identity";
+                  node.inputs.resize(1);
+                  node.outputs.resize(1);
+                  node.attributes = {};
+                  dropped.pop_back();
+                }
+                kept.push_back(std::move(node));
+              }
+            }
+            graph.nodes = std::move(kept);
+            for (auto [from, to] : dropped) graph.replace_uses(from, to);
+          }};
+}
+
+}  // namespace halfstep

@@ -1,0 +1,85 @@
+#include "data/csv.h"
+
+#include <gmock/gmock.h>
+
+#include "tests/data/temporary_folder.h"
+
+namespace halfstep {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using testing::TemporaryFolder;
+
+TEST(Csv, ReadsTables) {
+  const struct {
+    const char* what;
+    std::string text;
+    CsvOptions options;
+  } cases[] = {
+      {"plain", "1,2.5,0\n3,-4,1\n", {}},
+      {"header", "a,b,label\n1,2.5,0\n3,-4,1\n", {}},
+      {"label in the middle", "a,label,b\n1,0,2.5\n3,1,-4\n", {.label = "label"}},
+      {"quotes, spaces, CRLF, no last newline", "\"a, \"\"x\"\"\",b,c\r\n\r\n \"1\" , +2.5,\t0 \r\n3,-4e0,1", {}},
+      {"byte order mark",
+       "\xef\xbb\xbf"
+       "1,2.5,0\n3,-4,1\n\n\n",
+       {}},
+      {"header of numbers", "9,9,9\n1,2.5,0\n3,-4,1\n", {.header = true}},
+      {"semicolons", "1;2.5;0\n3;-4;1\n", {.delimiter = ';'}},
+      {"compressed", testing::gzipped("1,2.5,0\n3,-4,1\n"), {}},
+  };
+  TemporaryFolder folder;
+  for (const auto& c : cases) {
+    const CsvTable table = open_csv(folder.write("a.csv", c.text), c.options);
+    EXPECT_EQ(table.x.shape(), (Shape{2, 2})) << c.what;
+    EXPECT_EQ(table.x.dtype(), DType::f32);
+    EXPECT_THAT(to_doubles(table.x.load()), ElementsAre(1, 2.5, 3, -4)) << c.what;
+    EXPECT_EQ(table.y.dtype(), DType::i64) << c.what;
+    EXPECT_THAT(to_int64s(table.y.load()), ElementsAre(0, 1)) << c.what;
+  }
+}
+
+TEST(Csv, LabelsThatAreNotAllIntegersAreFloats) {
+  TemporaryFolder folder;
+  const CsvTable table = open_csv(folder.write("a.csv", "1,2\n1,0.5\n1,3\n"));
+  EXPECT_EQ(table.y.dtype(), DType::f32);
+  EXPECT_THAT(to_doubles(table.y.load()), ElementsAre(2, 0.5, 3));
+}
+
+TEST(Csv, ErrorsNameLineAndColumn) {
+  const struct {
+    std::string text;
+    CsvOptions options;
+    const char* error;
+  } cases[] = {
+      {"", {}, "is empty"},
+      {"\n \n", {}, "is empty"},
+      {"1\n2\n", {}, "has one"},
+      {"a,b,c\n1,2,3\n\n4,x,6\n", {}, "'x' at FILE:4, column 2 (b)"},
+      {"1,2,3\n4,5,\n", {}, "nothing at FILE:2, column 3"},
+      {"1,2,3\nnan,5,6\n", {}, "'nan' at FILE:2, column 1"},
+      {"1,2,3\n4,inf,6\n", {}, "'inf' at FILE:2, column 2"},
+      {"1,2,3\n4,1e39,6\n", {}, "'1e39' at FILE:2, column 2"},
+      {"1,2,3\n4,5 5,6\n", {}, "'5 5' at FILE:2, column 2"},
+      {"1,2,3\n4,0x5,6\n", {}, "'0x5' at FILE:2, column 2"},
+      {"a,b,c\n1,2,setosa\n", {}, "'setosa' at FILE:2, column 3 (c)"},
+      {"1,2,3\n4,5\n", {}, "2 at FILE:2"},
+      {"1,2,3\n4,5,6,7\n", {}, "4 at FILE:2"},
+      {"1,2,3\n4,\"5,6\n", {}, "none for field 2 at FILE:2"},
+      {"1,2,3\n4,\"5\"5,6\n", {}, "other text at FILE:2"},
+      {"a,b\n1,2\n", {.label = "y"}, "no such column"},
+      {"1,2\n1,2\n", {.label = "y"}, "no header"},
+      {"a,b\n1,2\n", {.header = false}, "'a' at FILE:1, column 1"},
+  };
+  TemporaryFolder folder;
+  for (const auto& c : cases) {
+    const auto path = folder.write("bad.csv", c.text);
+    std::string expected = c.error;
+    if (const auto at = expected.find("FILE"); at != std::string::npos) expected.replace(at, 4, path.string());
+    EXPECT_THAT(testing::error_of([&] { open_csv(path, c.options); }), HasSubstr(expected)) << c.text;
+  }
+}
+
+}  // namespace
+}  // namespace halfstep

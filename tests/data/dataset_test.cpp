@@ -1,0 +1,130 @@
+#include "data/dataset.h"
+
+#include <algorithm>
+
+#include <gmock/gmock.h>
+
+#include "data/npy.h"
+#include "data/npz.h"
+#include "tests/data/temporary_folder.h"
+
+namespace halfstep {
+namespace {
+
+using ::testing::Each;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using testing::TemporaryFolder;
+
+const Tensor kX = Tensor::of<float>({1, 2, 3, 4, 5, 6}, Shape{3, 2});
+const Tensor kY = Tensor::of<std::int64_t>({7, 8, 9});
+
+Dataset open(const std::string& spec, Split split = Split::train) { return open_dataset(parse_data_spec(spec), split); }
+
+TEST(Dataset, ReadsMnist) {
+  const struct {
+    Split split;
+    std::int64_t rows;
+    std::vector<std::uint8_t> first_labels;
+  } cases[] = {{Split::train, 60000, {5, 0, 4, 1, 9, 2, 1, 3, 1, 4}},
+               {Split::test, 10000, {7, 2, 1, 0, 4, 1, 4, 9, 5, 9}}};
+  for (const auto& c : cases) {
+    const Dataset data = open(HALFSTEP_SOURCE_DIR "/models/mnist", c.split);
+    EXPECT_EQ(data.rows(), c.rows);
+    EXPECT_EQ(data.x.row_type(), (RowType{DType::u8, Shape{28, 28}}));
+    EXPECT_EQ(data.y.row_type(), (RowType{DType::u8, Shape{}}));
+    std::vector<std::int64_t> rows(10);
+    for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<std::int64_t>(i);
+    std::vector<std::uint8_t> labels(10), images(10 * 784);
+    data.y.read_rows(rows, labels.data());
+    data.x.read_rows(rows, images.data());
+    EXPECT_EQ(labels, c.first_labels);
+    EXPECT_THAT(std::vector<std::uint8_t>(images.begin(), images.begin() + 28), Each(0));  // digits have a margin
+    EXPECT_GT(*std::max_element(images.begin(), images.end()), 250);
+  }
+}
+
+TEST(Dataset, ReadsAPairOfFiles) {
+  TemporaryFolder folder;
+  write_npy(folder / "x.npy", kX);
+  write_npy(folder / "y.npy", kY);
+  const Dataset data = open((folder / "x.npy").string() + "," + (folder / "y.npy").string());
+  EXPECT_TRUE(identical(data.x.load(), kX));
+  EXPECT_TRUE(identical(data.y.load(), kY));
+  const std::string mnist = HALFSTEP_SOURCE_DIR "/models/mnist/";
+  EXPECT_EQ(open(mnist + "t10k-images-idx3-ubyte.gz," + mnist + "t10k-labels-idx1-ubyte.gz").rows(), 10000);
+}
+
+TEST(Dataset, ReadsNpzByItsNames) {
+  const Tensor other = Tensor::of<std::int64_t>({1, 2, 3});
+  const struct {
+    std::vector<std::pair<std::string, Tensor>> arrays;
+    Split split;
+    std::int64_t first_label;
+  } cases[] = {
+      {{{"x_train", kX}, {"y_train", kY}, {"x_test", kX}, {"y_test", other}}, Split::train, 7},
+      {{{"x_train", kX}, {"y_train", kY}, {"x_test", kX}, {"y_test", other}}, Split::test, 1},
+      {{{"y", kY}, {"x", kX}, {"more", other}}, Split::train, 7},
+      {{{"y", kY}, {"x", kX}}, Split::test, 7},
+      {{{"arr_0", kX}, {"arr_1", kY}}, Split::train, 7},
+  };
+  TemporaryFolder folder;
+  for (const auto& c : cases) {
+    write_npz(folder / "a.npz", c.arrays);
+    const Dataset data = open((folder / "a.npz").string(), c.split);
+    EXPECT_TRUE(identical(data.x.load(), kX));
+    EXPECT_EQ(to_int64s(data.y.load())[0], c.first_label);
+  }
+}
+
+TEST(Dataset, ReadsTables) {
+  TemporaryFolder folder;
+  EXPECT_EQ(open(folder.write("a.csv", "1,2,0\n3,4,1\n")).x.shape(), (Shape{2, 2}));
+  EXPECT_EQ(open(folder.write("a.tsv", "1\t2\t0\n3\t4\t1\n")).x.shape(), (Shape{2, 2}));
+  EXPECT_EQ(open(folder.write("a.csv.gz", testing::gzipped("1,2,0\n3,4,1\n"))).x.shape(), (Shape{2, 2}));
+}
+
+TEST(Dataset, WhatIsWrongIsTold) {
+  TemporaryFolder folder;
+  write_npy(folder / "x.npy", kX);
+  write_npy(folder / "y.npy", kY);
+  write_npy(folder / "short.npy", Tensor::of<std::int64_t>({7, 8}));
+  write_npy(folder / "none.npy", Tensor(DType::f32, Shape{0, 2}));
+  write_npy(folder / "scalar.npy", Tensor::scalar(1.0f));
+  write_npz(folder / "a.npz", {{"a", kX}, {"b", kY}, {"c", kY}});
+  folder.write("header_only.csv", "a,b,c\n");
+  folder.write("t10k-images", "");
+  const std::string at = folder.path().string() + "/";
+  const struct {
+    std::string spec;
+    const char* error;
+  } cases[] = {
+      {at + "x.npy," + at + "short.npy", "found: 3 in "},
+      {at + "none.npy," + at + "none.npy", "at least one row"},
+      {at + "scalar.npy," + at + "scalar.npy", "is a scalar"},
+      {at + "header_only.csv", "at least one row"},
+      {at + "a.npz", "found: a, b, c"},
+      {at + "x.npy", "name both files"},
+      {at + "x.npy,", "two files, X,Y"},
+      {"," + at + "x.npy", "two files, X,Y"},
+      {at + "x.npy,b,c", "two files, X,Y"},
+      {at + "x.npy," + at + "missing.npy", "missing.npy"},
+      {at + "missing.csv", "nothing at"},
+      {"", "nothing at"},
+      {at, "IDX files train-images*"},
+  };
+  for (const auto& c : cases) EXPECT_THAT(testing::error_of([&] { open(c.spec); }), HasSubstr(c.error)) << c.spec;
+}
+
+TEST(Dataset, PrefersPlainIdxFilesAndTakesPathsWithCommas) {
+  TemporaryFolder folder;
+  const std::string images("\0\0\x08\x02\0\0\0\2\0\0\0\1ab", 14), labels("\0\0\x08\x01\0\0\0\2\0\1", 10);
+  std::filesystem::create_directory(folder / "a,b");
+  folder.write("a,b/train-images.idx3-ubyte", images);
+  folder.write("a,b/train-images.idx3-ubyte.gz", "not gzip at all");
+  folder.write("a,b/train-labels.idx1-ubyte.gz", testing::gzipped(labels));
+  EXPECT_THAT(to_int64s(open((folder / "a,b").string()).y.load()), ElementsAre(0, 1));
+}
+
+}  // namespace
+}  // namespace halfstep

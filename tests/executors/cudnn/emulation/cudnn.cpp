@@ -1,0 +1,366 @@
+// cuDNN: convolutions and pooling of row-major tensors with two or three spatial axes.
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <span>
+
+#include <cudnn.h>
+
+#include "ops/window.h"
+#include "tests/executors/cudnn/emulation/emulation.h"
+#include "tests/executors/cudnn/emulation/numbers.h"
+
+using halfstep::DType;
+using halfstep::ops::Window;
+
+struct cudnnContext {
+  cudaStream_t stream = nullptr;
+};
+struct cudnnTensorStruct {
+  DType type = DType::undefined;
+  std::vector<std::int64_t> dims;
+  std::size_t bytes() const;
+};
+struct cudnnFilterStruct : cudnnTensorStruct {};
+/// Pads, strides and dilations or windows, by spatial axis.
+struct Spatial {
+  std::vector<int> pads, strides, sizes;
+};
+struct cudnnConvolutionStruct : Spatial {
+  int group = 1;
+  cudnnMathType_t math = CUDNN_DEFAULT_MATH;
+};
+struct cudnnPoolingStruct : Spatial {
+  cudnnPoolingMode_t mode = CUDNN_POOLING_MAX;
+};
+
+std::size_t cudnnTensorStruct::bytes() const {
+  std::int64_t count = 1;
+  for (std::int64_t d : dims) count *= d;
+  return halfstep::bytes_of(type, static_cast<std::size_t>(count));
+}
+
+namespace {
+
+constexpr std::size_t kWorkspace = 1024;
+
+cudnnStatus_t refuse(const char* why, cudnnStatus_t status = CUDNN_STATUS_BAD_PARAM) {
+  emulation::refuse(why);
+  return status;
+}
+template <class T>
+cudnnStatus_t make(T** handle) {
+  *handle = new T;
+  emulation::count_object(1);
+  return CUDNN_STATUS_SUCCESS;
+}
+template <class T>
+cudnnStatus_t destroy(T* handle) {
+  delete handle;
+  emulation::count_object(-1);
+  return CUDNN_STATUS_SUCCESS;
+}
+
+DType dtype_of(cudnnDataType_t t) {
+  return t == CUDNN_DATA_FLOAT      ? DType::f32
+         : t == CUDNN_DATA_HALF     ? DType::f16
+         : t == CUDNN_DATA_BFLOAT16 ? DType::bf16
+                                    : DType::undefined;
+}
+
+/// The window along three spatial axes; kernel extents and dilations come from the filter or the pooling.
+Window window(const Spatial& s, const std::vector<std::int64_t>& x, const std::vector<std::int64_t>& y,
+              std::span<const std::int64_t> kernel, std::span<const int> dilations) {
+  Window w;
+  const std::size_t axes = x.size() - 2, skip = 3 - axes;
+  for (std::size_t i = 0; i < axes; ++i) {
+    w.input[skip + i] = x[2 + i];
+    w.output[skip + i] = y[2 + i];
+    w.kernel[skip + i] = kernel[i];
+    w.stride[skip + i] = s.strides[i];
+    w.dilation[skip + i] = dilations.empty() ? 1 : dilations[i];
+    w.pad_begin[skip + i] = w.pad_end[skip + i] = s.pads[i];
+  }
+  return w;
+}
+
+/// A convolution whose descriptors fit.
+struct Convolution {
+  Window w;
+  std::int64_t batch, filters, channels, group_channels, group;
+};
+cudnnStatus_t make_convolution(const cudnnTensorStruct& x, const cudnnFilterStruct& f, const cudnnConvolutionStruct& c,
+                               const cudnnTensorStruct& y, Convolution& out) {
+  if (x.type != f.type || x.type != y.type) return refuse("types differ");
+  if (x.dims.size() != f.dims.size() || x.dims.size() != y.dims.size() || x.dims.size() != c.pads.size() + 2)
+    return refuse("ranks differ");
+  if (x.type == DType::f32 && c.math != CUDNN_FMA_MATH) return refuse("f32 would be rounded to TF32");
+  out.w = window(c, x.dims, y.dims, std::span(f.dims).subspan(2), c.sizes);
+  out.batch = x.dims[0];
+  out.channels = x.dims[1];
+  out.filters = f.dims[0];
+  out.group_channels = f.dims[1];
+  out.group = c.group;
+  if (y.dims[0] != out.batch || y.dims[1] != out.filters || out.group_channels * out.group != out.channels ||
+      out.filters % out.group)
+    return refuse("channels do not fit");
+  for (std::size_t i = 0; i < 3; ++i) {
+    const std::int64_t seen = out.w.input[i] + 2 * out.w.pad_begin[i] - (out.w.kernel[i] - 1) * out.w.dilation[i] - 1;
+    if (seen / out.w.stride[i] + 1 != out.w.output[i]) return refuse("the output's extents are not the convolution's");
+  }
+  return CUDNN_STATUS_SUCCESS;
+}
+
+/// Calls f(x offset, w offset, y offset) for every product of the convolution.
+template <class F>
+void for_each_product(const Convolution& c, F&& f) {
+  const std::int64_t in = c.w.input_count(), out = c.w.output_count(), taps = c.w.kernel_count(),
+                     per_group = c.filters / c.group;
+  for (std::int64_t n = 0; n < c.batch; ++n)
+    for (std::int64_t m = 0; m < c.filters; ++m)
+      for (std::int64_t g = 0; g < c.group_channels; ++g) {
+        const std::int64_t channel = m / per_group * c.group_channels + g;
+        halfstep::ops::for_each_output(c.w, [&](std::int64_t o, std::int64_t o0, std::int64_t o1, std::int64_t o2) {
+          std::int64_t tap = 0;
+          for (std::int64_t k0 = 0; k0 < c.w.kernel[0]; ++k0)
+            for (std::int64_t k1 = 0; k1 < c.w.kernel[1]; ++k1)
+              for (std::int64_t k2 = 0; k2 < c.w.kernel[2]; ++k2, ++tap) {
+                const std::int64_t i0 = c.w.position(0, o0, k0), i1 = c.w.position(1, o1, k1),
+                                   i2 = c.w.position(2, o2, k2);
+                if (i0 < 0 || i0 >= c.w.input[0] || i1 < 0 || i1 >= c.w.input[1] || i2 < 0 || i2 >= c.w.input[2])
+                  continue;
+                f((n * c.channels + channel) * in + (i0 * c.w.input[1] + i1) * c.w.input[2] + i2,
+                  (m * c.group_channels + g) * taps + tap, (n * c.filters + m) * out + o);
+              }
+        });
+      }
+}
+
+/// Two results: a nondeterministic algorithm first, which halfstep must pass over, then one that can be taken.
+template <class Perf, class Algorithm>
+cudnnStatus_t algorithms(cudnnStatus_t status, DType dtype, Algorithm nondeterministic, Algorithm deterministic,
+                         int requested, int* found, Perf* results) {
+  if (status != CUDNN_STATUS_SUCCESS) return status;
+  if (requested < 2) return refuse("too few results asked for");
+  const cudnnMathType_t math = dtype == DType::f32 ? CUDNN_FMA_MATH : CUDNN_TENSOR_OP_MATH;
+  results[0] = {nondeterministic, CUDNN_STATUS_SUCCESS, -1, 0, CUDNN_NON_DETERMINISTIC, math, {}};
+  results[1] = {deterministic, CUDNN_STATUS_SUCCESS, -1, kWorkspace, CUDNN_DETERMINISTIC, math, {}};
+  *found = 2;
+  return CUDNN_STATUS_SUCCESS;
+}
+
+/// Sums `product` of the operands into the result's offsets, in double, then writes result = alpha * sum.
+struct Buffer {
+  const cudnnTensorStruct& type;
+  const void* p;
+};
+cudnnStatus_t check_buffers(std::initializer_list<Buffer> buffers, const void* workspace, std::size_t workspace_bytes) {
+  for (const Buffer& b : buffers)
+    if (!emulation::is_device(b.p, b.type.bytes())) return refuse("a tensor does not lie in device memory");
+  if (workspace_bytes < kWorkspace || !emulation::is_device(workspace, workspace_bytes))
+    return refuse("the workspace is too small");
+  return CUDNN_STATUS_SUCCESS;
+}
+std::vector<double> zeros(const cudnnTensorStruct& t) {
+  return std::vector<double>(t.bytes() / halfstep::bytes_of(t.type, 1));
+}
+void write(const std::vector<double>& values, DType type, void* to) {
+  for (std::size_t i = 0; i < values.size(); ++i) emulation::store(type, to, static_cast<std::int64_t>(i), values[i]);
+}
+
+}  // namespace
+
+extern "C" {
+
+const char* cudnnGetErrorString(cudnnStatus_t) { return "a cuDNN status"; }
+cudnnStatus_t cudnnCreate(cudnnHandle_t* handle) { return make(handle); }
+cudnnStatus_t cudnnDestroy(cudnnHandle_t handle) { return destroy(handle); }
+cudnnStatus_t cudnnSetStream(cudnnHandle_t handle, cudaStream_t stream) {
+  handle->stream = stream;
+  return CUDNN_STATUS_SUCCESS;
+}
+cudnnStatus_t cudnnCreateTensorDescriptor(cudnnTensorDescriptor_t* d) { return make(d); }
+cudnnStatus_t cudnnDestroyTensorDescriptor(cudnnTensorDescriptor_t d) { return destroy(d); }
+cudnnStatus_t cudnnSetTensorNdDescriptor(cudnnTensorDescriptor_t d, cudnnDataType_t type, int rank, const int dims[],
+                                         const int strides[]) {
+  if (rank < 4 || rank > 5) return refuse("a tensor must have 4 or 5 axes");
+  *d = {dtype_of(type), {dims, dims + rank}};
+  int stride = 1;
+  for (int axis = rank; axis-- > 0; stride *= dims[axis])
+    if (strides[axis] != stride) return refuse("a tensor that is not row-major is not emulated");
+  return CUDNN_STATUS_SUCCESS;
+}
+cudnnStatus_t cudnnCreateFilterDescriptor(cudnnFilterDescriptor_t* d) { return make(d); }
+cudnnStatus_t cudnnDestroyFilterDescriptor(cudnnFilterDescriptor_t d) { return destroy(d); }
+cudnnStatus_t cudnnSetFilterNdDescriptor(cudnnFilterDescriptor_t d, cudnnDataType_t type, cudnnTensorFormat_t format,
+                                         int rank, const int dims[]) {
+  if (format != CUDNN_TENSOR_NCHW || rank < 4 || rank > 5) return refuse("a filter must be NCHW of 4 or 5 axes");
+  d->type = dtype_of(type);
+  d->dims.assign(dims, dims + rank);
+  return CUDNN_STATUS_SUCCESS;
+}
+cudnnStatus_t cudnnCreateConvolutionDescriptor(cudnnConvolutionDescriptor_t* d) { return make(d); }
+cudnnStatus_t cudnnDestroyConvolutionDescriptor(cudnnConvolutionDescriptor_t d) { return destroy(d); }
+cudnnStatus_t cudnnSetConvolutionNdDescriptor(cudnnConvolutionDescriptor_t d, int axes, const int pads[],
+                                              const int strides[], const int dilations[], cudnnConvolutionMode_t mode,
+                                              cudnnDataType_t compute) {
+  if (mode != CUDNN_CROSS_CORRELATION || compute != CUDNN_DATA_FLOAT)
+    return refuse("ONNX's convolution is a cross-correlation, in f32");
+  d->pads.assign(pads, pads + axes);
+  d->strides.assign(strides, strides + axes);
+  d->sizes.assign(dilations, dilations + axes);
+  return CUDNN_STATUS_SUCCESS;
+}
+cudnnStatus_t cudnnSetConvolutionGroupCount(cudnnConvolutionDescriptor_t d, int group) {
+  d->group = group;
+  return group > 0 ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_BAD_PARAM;
+}
+cudnnStatus_t cudnnSetConvolutionMathType(cudnnConvolutionDescriptor_t d, cudnnMathType_t math) {
+  d->math = math;
+  return CUDNN_STATUS_SUCCESS;
+}
+
+cudnnStatus_t cudnnGetConvolutionForwardAlgorithm_v7(cudnnHandle_t, const cudnnTensorDescriptor_t x,
+                                                     const cudnnFilterDescriptor_t w,
+                                                     const cudnnConvolutionDescriptor_t c,
+                                                     const cudnnTensorDescriptor_t y, const int requested, int* found,
+                                                     cudnnConvolutionFwdAlgoPerf_t* results) {
+  Convolution v;
+  return algorithms(make_convolution(*x, *w, *c, *y, v), x->type, CUDNN_CONVOLUTION_FWD_ALGO_FFT,
+                    CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM, requested, found, results);
+}
+cudnnStatus_t cudnnGetConvolutionBackwardDataAlgorithm_v7(cudnnHandle_t, const cudnnFilterDescriptor_t w,
+                                                          const cudnnTensorDescriptor_t dy,
+                                                          const cudnnConvolutionDescriptor_t c,
+                                                          const cudnnTensorDescriptor_t dx, const int requested,
+                                                          int* found, cudnnConvolutionBwdDataAlgoPerf_t* results) {
+  Convolution v;
+  return algorithms(make_convolution(*dx, *w, *c, *dy, v), dx->type, CUDNN_CONVOLUTION_BWD_DATA_ALGO_0,
+                    CUDNN_CONVOLUTION_BWD_DATA_ALGO_1, requested, found, results);
+}
+cudnnStatus_t cudnnGetConvolutionBackwardFilterAlgorithm_v7(cudnnHandle_t, const cudnnTensorDescriptor_t x,
+                                                            const cudnnTensorDescriptor_t dy,
+                                                            const cudnnConvolutionDescriptor_t c,
+                                                            const cudnnFilterDescriptor_t dw, const int requested,
+                                                            int* found, cudnnConvolutionBwdFilterAlgoPerf_t* results) {
+  Convolution v;
+  return algorithms(make_convolution(*x, *dw, *c, *dy, v), x->type, CUDNN_CONVOLUTION_BWD_FILTER_ALGO_0,
+                    CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1, requested, found, results);
+}
+
+cudnnStatus_t cudnnConvolutionForward(cudnnHandle_t handle, const void*, const cudnnTensorDescriptor_t x,
+                                      const void* xp, const cudnnFilterDescriptor_t w, const void* wp,
+                                      const cudnnConvolutionDescriptor_t c, cudnnConvolutionFwdAlgo_t algorithm,
+                                      void* workspace, size_t bytes, const void*, const cudnnTensorDescriptor_t y,
+                                      void* yp) {
+  Convolution v;
+  if (auto s = make_convolution(*x, *w, *c, *y, v); s != CUDNN_STATUS_SUCCESS) return s;
+  if (auto s = check_buffers({{*x, xp}, {*w, wp}, {*y, yp}}, workspace, bytes); s != CUDNN_STATUS_SUCCESS) return s;
+  if (algorithm != CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM)
+    return refuse("another algorithm than the deterministic one");
+  emulation::submit(handle->stream, [v, t = *y, xp, wp, yp, workspace, bytes] {
+    std::memset(workspace, 0xee, bytes);
+    std::vector<double> sums = zeros(t);
+    for_each_product(v, [&](std::int64_t i, std::int64_t k, std::int64_t o) {
+      sums[static_cast<std::size_t>(o)] += emulation::load(t.type, xp, i) * emulation::load(t.type, wp, k);
+    });
+    write(sums, t.type, yp);
+  });
+  return CUDNN_STATUS_SUCCESS;
+}
+cudnnStatus_t cudnnConvolutionBackwardData(cudnnHandle_t handle, const void*, const cudnnFilterDescriptor_t w,
+                                           const void* wp, const cudnnTensorDescriptor_t dy, const void* dyp,
+                                           const cudnnConvolutionDescriptor_t c,
+                                           cudnnConvolutionBwdDataAlgo_t algorithm, void* workspace, size_t bytes,
+                                           const void*, const cudnnTensorDescriptor_t dx, void* dxp) {
+  Convolution v;
+  if (auto s = make_convolution(*dx, *w, *c, *dy, v); s != CUDNN_STATUS_SUCCESS) return s;
+  if (auto s = check_buffers({{*dy, dyp}, {*w, wp}, {*dx, dxp}}, workspace, bytes); s != CUDNN_STATUS_SUCCESS) return s;
+  if (algorithm != CUDNN_CONVOLUTION_BWD_DATA_ALGO_1) return refuse("another algorithm than the deterministic one");
+  emulation::submit(handle->stream, [v, t = *dx, wp, dyp, dxp, workspace, bytes] {
+    std::memset(workspace, 0xee, bytes);
+    std::vector<double> sums = zeros(t);
+    for_each_product(v, [&](std::int64_t i, std::int64_t k, std::int64_t o) {
+      sums[static_cast<std::size_t>(i)] += emulation::load(t.type, dyp, o) * emulation::load(t.type, wp, k);
+    });
+    write(sums, t.type, dxp);
+  });
+  return CUDNN_STATUS_SUCCESS;
+}
+cudnnStatus_t cudnnConvolutionBackwardFilter(cudnnHandle_t handle, const void*, const cudnnTensorDescriptor_t x,
+                                             const void* xp, const cudnnTensorDescriptor_t dy, const void* dyp,
+                                             const cudnnConvolutionDescriptor_t c,
+                                             cudnnConvolutionBwdFilterAlgo_t algorithm, void* workspace, size_t bytes,
+                                             const void*, const cudnnFilterDescriptor_t dw, void* dwp) {
+  Convolution v;
+  if (auto s = make_convolution(*x, *dw, *c, *dy, v); s != CUDNN_STATUS_SUCCESS) return s;
+  if (auto s = check_buffers({{*x, xp}, {*dy, dyp}, {*dw, dwp}}, workspace, bytes); s != CUDNN_STATUS_SUCCESS) return s;
+  if (algorithm != CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1) return refuse("another algorithm than the deterministic one");
+  emulation::submit(handle->stream, [v, t = *dw, xp, dyp, dwp, workspace, bytes] {
+    std::memset(workspace, 0xee, bytes);
+    std::vector<double> sums = zeros(t);
+    for_each_product(v, [&](std::int64_t i, std::int64_t k, std::int64_t o) {
+      sums[static_cast<std::size_t>(k)] += emulation::load(t.type, xp, i) * emulation::load(t.type, dyp, o);
+    });
+    write(sums, t.type, dwp);
+  });
+  return CUDNN_STATUS_SUCCESS;
+}
+
+cudnnStatus_t cudnnCreatePoolingDescriptor(cudnnPoolingDescriptor_t* d) { return make(d); }
+cudnnStatus_t cudnnDestroyPoolingDescriptor(cudnnPoolingDescriptor_t d) { return destroy(d); }
+cudnnStatus_t cudnnSetPoolingNdDescriptor(cudnnPoolingDescriptor_t d, const cudnnPoolingMode_t mode,
+                                          const cudnnNanPropagation_t, int axes, const int sizes[], const int pads[],
+                                          const int strides[]) {
+  d->mode = mode;
+  d->sizes.assign(sizes, sizes + axes);
+  d->pads.assign(pads, pads + axes);
+  d->strides.assign(strides, strides + axes);
+  for (int i = 0; i < axes; ++i)
+    if (pads[i] >= sizes[i]) return refuse("a pad is as large as its window");
+  return CUDNN_STATUS_SUCCESS;
+}
+cudnnStatus_t cudnnGetPoolingNdForwardOutputDim(const cudnnPoolingDescriptor_t d, const cudnnTensorDescriptor_t x,
+                                                int rank, int dims[]) {
+  if (static_cast<std::size_t>(rank) != x->dims.size()) return refuse("ranks differ");
+  for (int i = 0; i < rank; ++i) dims[i] = static_cast<int>(x->dims[static_cast<std::size_t>(i)]);
+  for (std::size_t i = 0; i < d->sizes.size(); ++i)
+    dims[2 + i] = 1 + (dims[2 + i] + 2 * d->pads[i] - d->sizes[i]) / d->strides[i];
+  return CUDNN_STATUS_SUCCESS;
+}
+cudnnStatus_t cudnnPoolingForward(cudnnHandle_t handle, const cudnnPoolingDescriptor_t d, const void*,
+                                  const cudnnTensorDescriptor_t x, const void* xp, const void*,
+                                  const cudnnTensorDescriptor_t y, void* yp) {
+  std::array<int, 5> dims{};
+  if (auto s = cudnnGetPoolingNdForwardOutputDim(d, x, static_cast<int>(x->dims.size()), dims.data());
+      s != CUDNN_STATUS_SUCCESS)
+    return s;
+  if (x->type != y->type || !std::equal(y->dims.begin(), y->dims.end(), dims.begin()))
+    return refuse("the output's descriptor does not fit");
+  if (!emulation::is_device(xp, x->bytes()) || !emulation::is_device(yp, y->bytes()))
+    return refuse("a tensor does not lie in device memory");
+  const std::vector<std::int64_t> kernel(d->sizes.begin(), d->sizes.end());
+  const Window w = window(*d, x->dims, y->dims, kernel, {});
+  const std::int64_t planes = x->dims[0] * x->dims[1];
+  emulation::submit(handle->stream, [w, planes, type = x->type, mode = d->mode, xp, yp] {
+    for (std::int64_t plane = 0; plane < planes; ++plane)
+      halfstep::ops::for_each_output(w, [&](std::int64_t offset, std::int64_t o0, std::int64_t o1, std::int64_t o2) {
+        double sum = 0, maximum = -HUGE_VAL;
+        std::int64_t inside = 0;
+        halfstep::ops::for_each_tap(w, o0, o1, o2, [&](std::int64_t i) {
+          const double v = emulation::load(type, xp, plane * w.input_count() + i);
+          sum += v;
+          maximum = std::max(maximum, v);
+          ++inside;
+        });
+        const double result = mode == CUDNN_POOLING_MAX_DETERMINISTIC ? maximum
+                              : mode == CUDNN_POOLING_AVERAGE_COUNT_INCLUDE_PADDING
+                                  ? sum / static_cast<double>(w.kernel_count())
+                                  : sum / static_cast<double>(inside);
+        emulation::store(type, yp, plane * w.output_count() + offset, result);
+      });
+  });
+  return CUDNN_STATUS_SUCCESS;
+}
+}

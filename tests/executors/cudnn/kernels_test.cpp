@@ -1,0 +1,141 @@
+// Every operator of the table, in every element type of the device, against its reference kernel. The own kernels are
+// the device's functors; cuDNN and cuBLASLt are emulated.
+#include <cmath>
+#include <cstring>
+#include <set>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "executors/cudnn/executor.h"
+#include "executors/cudnn/kernel_table.h"
+#include "graph/error.h"
+#include "tests/executors/cudnn/emulation/emulation.h"
+#include "tests/executors/cudnn/op_cases.h"
+
+namespace halfstep::cudnn {
+namespace {
+
+using testing::HasSubstr;
+using testing::StartsWith;
+
+std::unique_ptr<Executor> emulated_executor() {
+  std::string reason;
+  auto executor = make_cudnn_executor(runtime_detection_api(), reason);
+  EXPECT_NE(executor, nullptr) << reason;
+  return executor;
+}
+
+std::vector<Tensor> run(Executor& executor, const Graph& graph, const std::vector<Tensor>& values,
+                        Plan* plan = nullptr) {
+  const auto store = executor.make_store();
+  const auto program = executor.compile(graph, *store);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    Tensor to = program->input(i);
+    std::memcpy(to.raw(), values[i].raw(), values[i].bytes());
+  }
+  program->run();
+  std::vector<Tensor> outputs;
+  for (std::size_t i = 0; i < graph.outputs.size(); ++i) outputs.push_back(program->output(i).clone());
+  if (plan) *plan = program->plan();
+  return outputs;
+}
+
+/// Spacing of the type's numbers around 1, doubled: one rounding of the reference's, one of the kernel's.
+double tolerance(DType dtype) { return dtype == DType::f16 ? 0x1p-9 : dtype == DType::bf16 ? 0x1p-6 : 2e-6; }
+
+struct Instance {
+  OpTest test;
+  DType dtype;
+};
+std::string name_of(const Instance& i) {
+  return i.test.op + "_" + i.test.name + "_" + std::string(halfstep::name_of(i.dtype));
+}
+void PrintTo(const Instance& i, std::ostream* os) { *os << name_of(i); }
+
+std::vector<Instance> instances() {
+  std::vector<Instance> all;
+  for (const OpTest& test : op_tests())
+    for (DType dtype : test.dtypes) all.push_back({test, dtype});
+  return all;
+}
+
+class KernelTest : public testing::TestWithParam<Instance> {};
+
+TEST_P(KernelTest, AgreesWithTheReference) {
+  const auto& [test, dtype] = GetParam();
+  std::vector<Tensor> values;
+  const Graph graph = make_graph(test, dtype, values, 17);
+  Plan plan;
+  const std::vector<Tensor> got = run(*emulated_executor(), graph, values, &plan);
+  const std::vector<Tensor> want = run(*make_reference_executor(), graph, values);
+  EXPECT_THAT(plan.entries.at(0).kernel, StartsWith(test.kernel)) << plan.entries[0].reason;
+  ASSERT_EQ(got.size(), want.size());
+  for (std::size_t k = 0; k < got.size(); ++k) {
+    ASSERT_EQ(got[k].dtype(), want[k].dtype());
+    ASSERT_EQ(got[k].shape(), want[k].shape());
+    // A result in f32 of half operands went through half when the library cannot write f32 itself.
+    const double bound = tolerance(got[k].dtype() == DType::f32 ? DType::f32 : dtype);
+    const std::vector<double> g = to_doubles(got[k]), w = to_doubles(want[k]);
+    for (std::size_t i = 0; i < g.size(); ++i)
+      ASSERT_LE(std::abs(g[i] - w[i]), bound * std::max(1.0, std::abs(w[i])))
+          << "output " << k << ", element " << i << ": " << g[i] << " for " << w[i];
+  }
+  EXPECT_STREQ(emulation::latest_refusal(), "");
+}
+
+INSTANTIATE_TEST_SUITE_P(, KernelTest, testing::ValuesIn(instances()),
+                         [](const auto& each) { return name_of(each.param); });
+
+TEST(KernelTable, EveryOperatorHasATest) {
+  std::set<std::string> tested;
+  for (const OpTest& test : op_tests()) tested.insert(test.op);
+  for (const TableRow& row : kernel_table()) EXPECT_TRUE(tested.contains(std::string(row.op))) << row.op;
+}
+
+struct Refused {
+  OpTest test;
+  const char* reason;
+  DType dtype = DType::f32;
+};
+
+TEST(KernelTable, WhatIsRefusedRunsInTheReferenceAndThePlanSaysWhy) {
+  using Kind = Operand::Kind;
+  const std::vector<std::int64_t> two = {2, 2};
+  const Refused refused[] = {
+      {{"",
+        "Conv",
+        "",
+        {{Kind::real, {1, 1, 5, 5}}, {Kind::real, {1, 1, 3, 3}}},
+        {{"pads", std::vector<std::int64_t>{0, 0, 1, 1}}}},
+       "pads both ends alike"},
+      {{"", "MaxPool", "", {{Kind::real, {1, 1, 4, 4}}}, {{"kernel_shape", two}}, 2}, "no indices"},
+      {{"", "Add", "", {{Kind::real, {3}}, {Kind::real, {3}}}}, "f64", DType::f64},
+      {{"", "MatMul", "", {{Kind::real, {2, 1, 3, 4}}, {Kind::real, {1, 2, 4, 3}}}}, "broadcast on both sides"},
+      {{"", "Sin", "", {{Kind::real, {3}}}}, "no kernel for this operator"},
+  };
+  for (const auto& [test, reason, dtype] : refused) {
+    std::vector<Tensor> values;
+    const Graph graph = make_graph(test, dtype, values, 5);
+    Plan plan;
+    const std::vector<Tensor> got = run(*emulated_executor(), graph, values, &plan);
+    const std::vector<Tensor> want = run(*make_reference_executor(), graph, values);
+    EXPECT_THAT(plan.entries.at(0).kernel, StartsWith("reference"));
+    EXPECT_THAT(plan.entries.at(0).reason, HasSubstr(reason));
+    for (std::size_t k = 0; k < got.size(); ++k) EXPECT_TRUE(identical(got[k], want[k])) << test.op;
+  }
+}
+
+TEST(GlobalNorm, FindsTheOneElementThatIsNotFinite) {
+  const OpTest test{
+      "", "GlobalNorm", std::string(kOwnDomain), {{Operand::Kind::f32, {5}}, {Operand::Kind::f32, {40000}}}, {}, 2};
+  for (const float bad : {INFINITY, -INFINITY, NAN}) {
+    std::vector<Tensor> values;
+    const Graph graph = make_graph(test, DType::f32, values, 3);
+    values[1].data<float>()[39999] = bad;
+    EXPECT_FALSE(*run(*emulated_executor(), graph, values)[1].data<bool>());
+  }
+}
+
+}  // namespace
+}  // namespace halfstep::cudnn

@@ -1,0 +1,312 @@
+// Elementwise SIMD kernels against the same functions in double.
+#include <bit>
+#include <cstdint>
+#include <numbers>
+
+#include "executors/onednn/simd/elementwise.h"
+#include "tests/executors/simd_testing.h"
+
+namespace halfstep::simd {
+namespace {
+
+constexpr float kAlpha = 0.25F, kBeta = 0.75F;
+constexpr float kClipLow = -0.5F, kClipHigh = 1.25F;
+
+double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
+double clamp01(double x) { return x < 0 ? 0 : x > 1 ? 1 : x; }
+
+struct UnaryCase {
+  const char* name;
+  UnaryOp op;
+  double (*f)(double);
+  double ulps;
+  ElementwiseParams params = {kAlpha, kBeta};
+  /// Results far smaller than the argument carry the argument's rounding error.
+  bool relative_to_argument = false;
+};
+
+const UnaryCase kUnary[] = {
+    {"identity", UnaryOp::identity, [](double x) { return x; }, 0},
+    {"relu", UnaryOp::relu, [](double x) { return x < 0 ? 0 : x; }, 0},
+    {"leaky_relu", UnaryOp::leaky_relu, [](double x) { return x < 0 ? kAlpha * x : x; }, 0.5},
+    {"elu", UnaryOp::elu, [](double x) { return x < 0 ? kAlpha * std::expm1(x) : x; }, 2},
+    {"clip",
+     UnaryOp::clip,
+     [](double x) { return x < kClipLow    ? kClipLow
+                           : x > kClipHigh ? kClipHigh
+                                           : x; },
+     0,
+     {kClipLow, kClipHigh}},
+    {"neg", UnaryOp::neg, [](double x) { return -x; }, 0},
+    {"abs", UnaryOp::abs, [](double x) { return std::abs(x); }, 0},
+    {"sign", UnaryOp::sign, [](double x) { return x > 0   ? 1
+                                                  : x < 0 ? -1
+                                                          : x; }, 0},
+    {"reciprocal", UnaryOp::reciprocal, [](double x) { return 1 / x; }, 0.5},
+    {"square", UnaryOp::square, [](double x) { return x * x; }, 0.5},
+    {"sqrt", UnaryOp::sqrt, [](double x) { return std::sqrt(x); }, 0.5},
+    {"exp", UnaryOp::exp, [](double x) { return std::exp(x); }, 1.5},
+    {"log", UnaryOp::log, [](double x) { return std::log(x); }, 1.5},
+    {"erf", UnaryOp::erf, [](double x) { return std::erf(x); }, 2},
+    {"sigmoid", UnaryOp::sigmoid, sigmoid, 2.5},
+    {"hard_sigmoid", UnaryOp::hard_sigmoid, [](double x) { return clamp01(kAlpha * x + kBeta); }, 1},
+    {"tanh", UnaryOp::tanh, [](double x) { return std::tanh(x); }, 2.5},
+    {"softplus", UnaryOp::softplus, [](double x) { return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x))); },
+     2.5},
+    {"silu", UnaryOp::silu, [](double x) { return x * sigmoid(x); }, 3},
+    {"hard_swish", UnaryOp::hard_swish, [](double x) { return x * clamp01(x / 6 + 0.5); }, 2, {}, true},
+    {"gelu",
+     UnaryOp::gelu,
+     [](double x) { return 0.5 * x * (1 + std::erf(x * std::numbers::sqrt2 / 2)); },
+     2,
+     {},
+     true},
+    {"gelu_tanh",
+     UnaryOp::gelu_tanh,
+     [](double x) { return x * sigmoid(2 * std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x)); },
+     4,
+     {},
+     true},
+    {"affine", UnaryOp::affine, [](double x) { return kAlpha * x + kBeta; }, 0.5},
+};
+
+void expect_unary(const UnaryCase& c, const Array& x) {
+  const DType dtype = x.dtype();
+  const UnaryKernel kernel = find_unary(c.op, dtype, c.params);
+  ASSERT_TRUE(kernel);
+  const auto n = static_cast<std::int64_t>(x.size());
+  const Array y = with_any_threads([&] {
+    Array out(dtype, n);
+    kernel(x.data(), out.data(), n);
+    return out;
+  });
+  EXPECT_TRUE(y.guard_intact());
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const double magnitude = c.relative_to_argument ? x[i] : 0;
+    ASSERT_TRUE(close(dtype, y[i], c.f(x[i]), c.ulps, magnitude)) << c.name << "(" << x[i] << ") of " << n;
+  }
+}
+
+TEST(SimdUnary, MatchesDouble) {
+  for (const UnaryCase& c : kUnary) {
+    for (const DType dtype : kFloats) {
+      for (const std::int64_t n : kSizes) {
+        Array x = random_array(dtype, n, -4, 4);
+        sprinkle_specials(x);
+        expect_unary(c, x);
+      }
+    }
+  }
+}
+
+TEST(SimdUnary, HoldsItsAccuracyOverAllFloats) {
+  std::vector<double> values;
+  for (std::uint64_t bits = 0; bits < (std::uint64_t{1} << 32); bits += 19997)
+    values.push_back(std::bit_cast<float>(static_cast<std::uint32_t>(bits)));
+  for (double x = -110; x < 110; x += 0.00137) values.push_back(static_cast<float>(x));
+  const Array x(DType::f32, values);
+  for (const UnaryCase& c : kUnary) expect_unary(c, x);
+}
+
+TEST(SimdUnary, WorksInPlaceAndRefusesOtherTypes) {
+  Array x = random_array(DType::f16, 1000), y(DType::f16, 1000);
+  const UnaryKernel kernel = find_unary(UnaryOp::tanh, DType::f16);
+  kernel(x.data(), y.data(), 1000);
+  kernel(x.data(), x.data(), 1000);
+  EXPECT_TRUE(x == y);
+  EXPECT_FALSE(find_unary(UnaryOp::tanh, DType::f64));
+  EXPECT_FALSE(find_binary(BinaryOp::add, DType::i32));
+  EXPECT_FALSE(find_cast(DType::f32, DType::f64));
+}
+
+struct BinaryCase {
+  const char* name;
+  BinaryOp op;
+  double (*f)(double, double);
+  double ulps;
+};
+
+const BinaryCase kBinary[] = {
+    {"add", BinaryOp::add, [](double a, double b) { return a + b; }, 0.5},
+    {"sub", BinaryOp::sub, [](double a, double b) { return a - b; }, 0.5},
+    {"mul", BinaryOp::mul, [](double a, double b) { return a * b; }, 0.5},
+    {"div", BinaryOp::div, [](double a, double b) { return a / b; }, 0.51},
+    {"min", BinaryOp::min, [](double a, double b) { return std::isnan(a) || a < b ? a : b; }, 0},
+    {"max", BinaryOp::max, [](double a, double b) { return std::isnan(a) || a > b ? a : b; }, 0},
+    {"pow", BinaryOp::pow, [](double a, double b) { return std::pow(a, b); }, 1},
+    {"relu_grad", BinaryOp::relu_grad, [](double a, double b) { return b > 0 ? a : 0; }, 0},
+    {"clip_grad", BinaryOp::clip_grad, [](double a, double b) { return b >= kClipLow && b <= kClipHigh ? a : 0; }, 0},
+    {"sigmoid_grad", BinaryOp::sigmoid_grad, [](double a, double b) { return a * (b * (1 - b)); }, 3},
+    {"tanh_grad", BinaryOp::tanh_grad, [](double a, double b) { return a * (1 - b * b); }, 3},
+    {"leaky_relu_grad", BinaryOp::leaky_relu_grad, [](double a, double b) { return b > 0 ? a : kClipLow * a; }, 0.5},
+};
+
+using Shape = std::vector<std::int64_t>;
+
+std::int64_t count(const Shape& shape) {
+  std::int64_t n = 1;
+  for (const std::int64_t extent : shape) n *= extent;
+  return n;
+}
+
+/// The operand's offset for the result's element with this row-major index.
+std::size_t offset_of(std::int64_t index, const Shape& result, const Shape& operand) {
+  std::int64_t offset = 0, stride = 1;
+  for (std::size_t back = 1; back <= result.size(); ++back) {
+    const std::int64_t extent = result[result.size() - back];
+    if (back <= operand.size() && operand[operand.size() - back] > 1) offset += index % extent * stride;
+    if (back <= operand.size()) stride *= operand[operand.size() - back];
+    index /= extent;
+  }
+  return static_cast<std::size_t>(offset);
+}
+
+void expect_binary(const BinaryCase& c, const Array& a, const Shape& shape_a, const Array& b, const Shape& shape_b,
+                   const Shape& result) {
+  const DType dtype = a.dtype();
+  const BinaryKernel kernel = find_binary(c.op, dtype, {kClipLow, kClipHigh});
+  ASSERT_TRUE(kernel);
+  const Broadcast broadcast(result, {shape_a, shape_b});
+  ASSERT_TRUE(broadcast.valid());
+  ASSERT_EQ(broadcast.size(), count(result));
+  const Array y = with_any_threads([&] {
+    Array out(dtype, count(result));
+    kernel(broadcast, a.data(), b.data(), out.data());
+    return out;
+  });
+  EXPECT_TRUE(y.guard_intact());
+  for (std::size_t i = 0; i < y.size(); ++i) {
+    const double left = a[offset_of(static_cast<std::int64_t>(i), result, shape_a)];
+    const double right = b[offset_of(static_cast<std::int64_t>(i), result, shape_b)];
+    ASSERT_TRUE(close(dtype, y[i], c.f(left, right), c.ulps)) << c.name << "(" << left << ", " << right << ")";
+  }
+}
+
+TEST(SimdBinary, MatchesDouble) {
+  for (const BinaryCase& c : kBinary) {
+    for (const DType dtype : kFloats) {
+      for (const std::int64_t n : kSizes) {
+        Array a = random_array(dtype, n, -3, 3, 1), b = random_array(dtype, n, -3, 3, 2);
+        sprinkle_specials(a);
+        expect_binary(c, a, {n}, b, {n}, {n});
+        expect_binary(c, b, {n}, a, {n}, {n});
+        expect_binary(c, a, {n}, Array(dtype, std::vector{0.5}), {}, {n});
+        expect_binary(c, Array(dtype, std::vector{2.0}), {1}, b, {n}, {n});
+
+        Array flat(dtype, n), same(dtype, n);
+        const BinaryKernel kernel = find_binary(c.op, dtype, {kClipLow, kClipHigh});
+        kernel(a.data(), b.data(), flat.data(), n);
+        kernel(Broadcast(Shape{n}, {Shape{n}, Shape{n}}), a.data(), b.data(), same.data());
+        EXPECT_TRUE(flat == same) << c.name;
+      }
+    }
+  }
+}
+
+TEST(SimdBinary, Broadcasts) {
+  struct Case {
+    Shape a, b, result;
+  };
+  const Case cases[] = {
+      {{5, 17}, {17}, {5, 17}},                                      // row
+      {{5, 17}, {5, 1}, {5, 17}},                                    // column
+      {{300, 1000}, {1000}, {300, 1000}},                            // in parallel
+      {{2, 3, 70, 70}, {3, 1, 1}, {2, 3, 70, 70}},                   // channel
+      {{2, 40000}, {2, 1}, {2, 40000}},                              // several pieces a row
+      {{4, 1, 3}, {1, 5, 3}, {4, 5, 3}},                             // outer product of the leading axes
+      {{2, 1, 3, 1, 2, 1}, {1, 3, 1, 2, 1, 5}, {2, 3, 3, 2, 2, 5}},  // nothing merges
+      {{1}, {1, 1}, {1, 1}},
+      {{3, 1}, {3, 1}, {3, 4}},  // both are broadcast along the last axis
+      {{0, 3}, {3}, {0, 3}},
+  };
+  for (const Case& c : cases) {
+    for (const DType dtype : kFloats) {
+      const Array a = random_array(dtype, count(c.a), -2, 2, 3), b = random_array(dtype, count(c.b), -2, 2, 4);
+      expect_binary(kBinary[1], a, c.a, b, c.b, c.result);
+      expect_binary(kBinary[1], b, c.b, a, c.a, c.result);
+    }
+  }
+}
+
+TEST(SimdBinary, SaysWhenABroadcastHasTooManyAxes) {
+  const Shape odd = {2, 1, 2, 1, 2, 1, 2}, even = {1, 2, 1, 2, 1, 2, 1}, result = {2, 2, 2, 2, 2, 2, 2};
+  EXPECT_FALSE(Broadcast(result, {odd, even}).valid());
+  EXPECT_TRUE(Broadcast(result, {result, result}).valid());
+}
+
+TEST(SimdWhere, SelectsBits) {
+  const Shape result = {50, 3, 701}, shapes[] = {{50, 3, 701}, {3, 1}, {701}, {}, {50, 1, 1}};
+  std::vector<unsigned char> cond(static_cast<std::size_t>(count(result)));
+  for (std::size_t i = 0; i < cond.size(); ++i) cond[i] = i % 3 == 0 || i % 7 == 2;
+  for (const Shape& shape_c : shapes) {
+    for (const Shape& shape_a : shapes) {
+      const Shape& shape_b = shapes[2];
+      const Broadcast broadcast(result, {shape_c, shape_a, shape_b});
+      for (const DType dtype : kFloats) {
+        Array a = random_array(dtype, count(shape_a), -2, 2, 5), b = random_array(dtype, count(shape_b), -2, 2, 6);
+        sprinkle_specials(b);
+        Array y(dtype, count(result));
+        where(broadcast, bytes_of(dtype, 1), cond.data(), a.data(), b.data(), y.data());
+        for (std::size_t i = 0; i < y.size(); ++i) {
+          const auto index = static_cast<std::int64_t>(i);
+          const double want = cond[offset_of(index, result, shape_c)] ? a[offset_of(index, result, shape_a)]
+                                                                      : b[offset_of(index, result, shape_b)];
+          ASSERT_TRUE(close(dtype, y[i], want, 0));
+        }
+      }
+    }
+  }
+}
+
+TEST(SimdCast, HasTheBitsOfHalfH) {
+  std::vector<float> values;
+  for (std::uint64_t bits = 0; bits < (std::uint64_t{1} << 32); bits += 4099)
+    values.push_back(std::bit_cast<float>(static_cast<std::uint32_t>(bits)));
+  for (std::uint32_t half = 0; half < 65536; ++half) {  // halves, and the halfway points between them
+    const auto value = static_cast<float>(f16::from_bits(static_cast<std::uint16_t>(half)));
+    const auto bits = std::bit_cast<std::uint32_t>(value);
+    for (const std::uint32_t offset : {0u, 0xfffu, 0x1000u, 0x1001u})
+      values.push_back(std::bit_cast<float>(bits + offset));
+    for (const std::uint32_t offset : {0x7fffu, 0x8000u, 0x8001u})
+      values.push_back(std::bit_cast<float>((half << 16) + offset));
+  }
+  const auto n = static_cast<std::int64_t>(values.size());
+  std::vector<f16> halves(values.size());
+  std::vector<bf16> brains(values.size());
+  find_cast(DType::f32, DType::f16)(values.data(), halves.data(), n);
+  find_cast(DType::f32, DType::bf16)(values.data(), brains.data(), n);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    ASSERT_EQ(halves[i].bits, f16(values[i]).bits) << values[i];
+    ASSERT_EQ(brains[i].bits, bf16(values[i]).bits) << values[i];
+  }
+}
+
+TEST(SimdCast, WidensEveryHalf) {
+  std::vector<std::uint16_t> bits(65536);
+  for (std::size_t i = 0; i < bits.size(); ++i) bits[i] = static_cast<std::uint16_t>(i);
+  std::vector<float> from_f16(bits.size()), from_bf16(bits.size());
+  find_cast(DType::f16, DType::f32)(bits.data(), from_f16.data(), 65536);
+  find_cast(DType::bf16, DType::f32)(bits.data(), from_bf16.data(), 65536);
+  for (std::size_t i = 0; i < bits.size(); ++i) {
+    ASSERT_TRUE(close(DType::f32, from_f16[i], static_cast<float>(f16::from_bits(bits[i])), 0));
+    ASSERT_TRUE(close(DType::f32, from_bf16[i], static_cast<float>(bf16::from_bits(bits[i])), 0));
+  }
+}
+
+TEST(SimdCast, TakesIntegers) {
+  const std::vector<std::int64_t> longs = {0, 1, -1, 65504, 65520, -70000, 16777217, std::int64_t{1} << 40};
+  const std::vector<std::int32_t> ints = {0, 1, -1, 65504, 65520, -70000, 16777217, 1 << 30};
+  const std::vector<std::uint8_t> bytes = {0, 1, 2, 255};
+  for (const DType to : kFloats) {
+    Array y(to, 8);
+    find_cast(DType::i64, to)(longs.data(), y.data(), 8);
+    for (std::size_t i = 0; i < 8; ++i) EXPECT_EQ(y[i], rounded(to, static_cast<double>(longs[i])));
+    find_cast(DType::i32, to)(ints.data(), y.data(), 8);
+    for (std::size_t i = 0; i < 8; ++i) EXPECT_EQ(y[i], rounded(to, ints[i]));
+    find_cast(DType::u8, to)(bytes.data(), y.data(), 4);
+    for (std::size_t i = 0; i < 4; ++i) EXPECT_EQ(y[i], rounded(to, bytes[i]));
+  }
+}
+
+}  // namespace
+}  // namespace halfstep::simd

@@ -1,0 +1,190 @@
+#include "graph/atomic_file.h"
+
+#include <stdexcept>
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "temporary_directory.h"
+
+namespace halfstep {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::UnorderedElementsAre;
+
+constexpr auto kInput = Error::Kind::input;
+constexpr auto kFailure = Error::Kind::failure;
+
+TEST(AtomicFile, WritesSmallAndLargeContent) {
+  TemporaryDirectory dir;
+  for (const std::size_t bytes : {0, 1, 1000, 262144, 262145, 3000000}) {
+    std::string content(bytes, '\0');
+    for (std::size_t i = 0; i < bytes; ++i) content[i] = static_cast<char>(i * 7919 >> 3);
+    write_atomically(dir / "whole", content);
+    EXPECT_EQ(read_text(dir / "whole"), content);
+    write_atomically(dir / "pieces", [&](FileWriter& file) {
+      for (std::size_t at = 0; at < bytes; at += 99991) file.write(content.substr(at, 99991));
+      EXPECT_EQ(file.position(), bytes);
+    });
+    EXPECT_EQ(read_text(dir / "pieces"), content);
+  }
+  EXPECT_THAT(dir.names(), UnorderedElementsAre("whole", "pieces"));
+}
+
+TEST(AtomicFile, LeavesTheOldFileWhenTheContentThrows) {
+  TemporaryDirectory dir;
+  write_atomically(dir / "f", "old");
+  EXPECT_THROW(write_atomically(dir / "f",
+                                [](FileWriter& file) {
+                                  file.write("new");
+                                  throw std::runtime_error("halfway");
+                                }),
+               std::runtime_error);
+  EXPECT_EQ(read_text(dir / "f"), "old");
+  EXPECT_THAT(dir.names(), ElementsAre("f"));
+}
+
+TEST(AtomicFile, LeavesTheOldFileWhenTheDiskRefuses) {
+  TemporaryDirectory dir;
+  write_atomically(dir / "f", "old");
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::signal(SIGXFSZ, SIG_IGN);
+    const rlimit limit{100000, 100000};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+    try {
+      write_atomically(dir / "f", std::string(1000000, 'x'));
+    } catch (const Error& e) {
+      ::_exit(e.kind() == kFailure ? 42 : 43);
+    }
+    ::_exit(44);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 42);
+  EXPECT_EQ(read_text(dir / "f"), "old");
+  EXPECT_THAT(dir.names(), ElementsAre("f"));
+}
+
+TEST(AtomicFile, FullDeviceIsAFailure) {
+  EXPECT_THAT(error_of(kFailure, [] { write_atomically("/dev/full", "text"); }), HasSubstr("No space left"));
+}
+
+TEST(AtomicFile, WritesADeviceInPlace) {
+  write_atomically("/dev/null", "text");
+  struct stat status;
+  ASSERT_EQ(::stat("/dev/null", &status), 0);
+  EXPECT_TRUE(S_ISCHR(status.st_mode));
+  EXPECT_NO_THROW(check_writable("/dev/null"));
+}
+
+TEST(AtomicFile, OverwritesTheLeftoverOfAKilledWriter) {
+  TemporaryDirectory dir;
+  const pid_t child = ::fork();
+  if (child == 0) {
+    write_atomically(dir / "f", [](FileWriter& file) {
+      file.write(std::string(1000, 'x'));
+      file.flush();
+      ::raise(SIGKILL);
+    });
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFSIGNALED(status));
+  EXPECT_THAT(dir.names(), ElementsAre(".f.tmp"));
+  write_atomically(dir / "f", "new");
+  EXPECT_EQ(read_text(dir / "f"), "new");
+  EXPECT_THAT(dir.names(), ElementsAre("f"));
+}
+
+TEST(AtomicFile, RefusesASecondWriterAtTheSameTime) {
+  TemporaryDirectory dir;
+  write_atomically(dir / "f", [&](FileWriter& file) {
+    file.write("first");
+    EXPECT_THAT(error_of(kFailure, [&] { write_atomically(dir / "f", "second"); }), HasSubstr("another process"));
+  });
+  EXPECT_EQ(read_text(dir / "f"), "first");
+}
+
+TEST(AtomicFile, ReplacesALinkAndNotWhatItPointsAt) {
+  TemporaryDirectory dir;
+  write_text(dir / "target", "untouched");
+  std::filesystem::create_symlink("target", dir / "link");
+  write_atomically(dir / "link", "new");
+  EXPECT_EQ(read_text(dir / "target"), "untouched");
+  EXPECT_EQ(read_text(dir / "link"), "new");
+  EXPECT_FALSE(std::filesystem::is_symlink(dir / "link"));
+}
+
+TEST(AtomicFile, KeepsThePermissionsOfTheOldFile) {
+  TemporaryDirectory dir;
+  write_text(dir / "f", "old");
+  ASSERT_EQ(::chmod((dir / "f").c_str(), 0640), 0);
+  write_atomically(dir / "f", "new");
+  struct stat status;
+  ASSERT_EQ(::stat((dir / "f").c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 07777, 0640u);
+}
+
+TEST(AtomicFile, KeepsTheFileBefore) {
+  TemporaryDirectory dir;
+  const auto write = [&](std::string text) {
+    write_atomically(
+        dir / "f", [&](FileWriter& file) { file.write(text); }, dir / "before");
+  };
+  write("1");
+  EXPECT_THAT(dir.names(), ElementsAre("f"));
+  write("2");
+  EXPECT_EQ(read_text(dir / "before"), "1");
+  write_text(dir / ".f.old", "left by a killed process");
+  write("3");
+  EXPECT_EQ(read_text(dir / "before"), "2");
+  EXPECT_EQ(read_text(dir / "f"), "3");
+  EXPECT_THAT(dir.names(), UnorderedElementsAre("f", "before"));
+}
+
+TEST(AtomicFile, RefusesPathsThatCannotBeFiles) {
+  TemporaryDirectory dir;
+  write_text(dir / "file", "");
+  struct Case {
+    std::filesystem::path path;
+    const char* text;
+  };
+  const Case cases[] = {
+      {"/dev/null/x", "not a folder"},         {dir / "file/x", "not a folder"},
+      {dir / "missing/x", "no folder"},        {dir.path(), "folder of that name"},
+      {dir.path() / "", "no file name"},       {dir / std::string(300, 'x'), "longer"},
+      {dir / std::string(252, 'x'), "longer"}, {"", "no file name"},
+  };
+  for (const Case& c : cases) {
+    EXPECT_THAT(error_of(kInput, [&] { check_writable(c.path); }), HasSubstr(c.text)) << c.path;
+    EXPECT_THROW(write_atomically(c.path, "text"), Error) << c.path;
+  }
+  EXPECT_THAT(dir.names(), ElementsAre("file"));
+}
+
+TEST(AtomicFile, CheckingLeavesNothingBehind) {
+  TemporaryDirectory dir;
+  check_writable(dir / "f", 1000);
+  EXPECT_THAT(dir.names(), ElementsAre());
+  write_text(dir / "f", "old");
+  check_writable(dir / "f");
+  EXPECT_EQ(read_text(dir / "f"), "old");
+}
+
+TEST(AtomicFile, CheckingFindsADiskThatIsTooSmall) {
+  TemporaryDirectory dir;
+  EXPECT_THAT(error_of(kFailure, [&] { check_writable(dir / "f", std::uint64_t{1} << 62); }), HasSubstr("free space"));
+}
+
+}  // namespace
+}  // namespace halfstep

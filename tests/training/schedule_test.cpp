@@ -1,0 +1,116 @@
+#include "training/schedule.h"
+
+#include <gmock/gmock.h>
+
+#include "temporary_directory.h"
+
+namespace halfstep {
+namespace {
+
+using testing::HasSubstr;
+
+struct Rate {
+  const char* text;
+  double base;
+  std::int64_t step;
+  double expected;
+};
+
+// Worked out by hand from the formulas that Keras and PyTorch document.
+constexpr Rate kRates[] = {
+    {"constant", 0.1, 0, 0.1},
+    {"constant", 0.1, 1000000, 0.1},
+    {"constant:warmup_steps=4", 0.1, 0, 0},
+    {"constant:warmup_steps=4", 0.1, 1, 0.025},
+    {"constant:warmup_steps=4", 0.1, 4, 0.1},
+    {"constant:warmup_steps=4,warmup_start=0.5", 0.1, 0, 0.05},
+    {"constant:warmup_steps=4,warmup_start=0.5", 0.1, 2, 0.075},
+    {"exponential:decay_steps=1000,decay_rate=0.9,staircase=true", 1e-3, 0, 1e-3},
+    {"exponential:decay_steps=1000,decay_rate=0.9,staircase=true", 1e-3, 999, 1e-3},
+    {"exponential:decay_steps=1000,decay_rate=0.9,staircase=true", 1e-3, 1000, 9e-4},
+    {"exponential:decay_steps=1000,decay_rate=0.9,staircase=true", 1e-3, 18750, 1e-3 * 0.15009463529699918},
+    {"exponential:decay_steps=1000,decay_rate=0.25", 1, 500, 0.5},
+    {"exponential:decay_steps=10,decay_rate=0.25,warmup_steps=10", 1, 15, 0.5},
+    {"step:step_size=30", 0.05, 29, 0.05},
+    {"step:step_size=30", 0.05, 30, 0.005},
+    {"step:step_size=30,gamma=0.5", 0.05, 90, 0.00625},
+    {"step:milestones=30/80", 0.05, 29, 0.05},
+    {"step:milestones=30/80", 0.05, 30, 0.005},
+    {"step:milestones=30/80", 0.05, 79, 0.005},
+    {"step:milestones=30/80,gamma=0.5", 0.05, 80, 0.0125},
+    {"cosine:decay_steps=100", 2, 0, 2},
+    {"cosine:decay_steps=100", 2, 50, 1},
+    {"cosine:decay_steps=100", 2, 25, 1.7071067811865475},
+    {"cosine:decay_steps=100", 2, 100, 0},
+    {"cosine:decay_steps=100,alpha=0.1", 2, 50, 1.1},
+    {"cosine:decay_steps=100,alpha=0.1", 2, 5000, 0.2},
+    {"cosine:decay_steps=100,warmup_steps=10", 2, 60, 1},
+    {"linear:decay_steps=100", 1, 25, 0.75},
+    {"linear:decay_steps=100,end_lr=0.5", 1, 50, 0.75},
+    {"linear:decay_steps=100,end_lr=0.5", 1, 200, 0.5},
+    {"linear:decay_steps=100,end_lr=3", 1, 50, 2},
+};
+
+TEST(Schedule, FollowsItsFormula) {
+  for (const Rate& r : kRates) {
+    const Schedule schedule = parse_schedule(r.text, r.base);
+    EXPECT_FLOAT_EQ(schedule.at(r.step), static_cast<float>(r.expected)) << r.text << " at step " << r.step;
+  }
+}
+
+TEST(Schedule, TextRoundTrip) {
+  for (const Rate& r : kRates) {
+    const Schedule schedule = parse_schedule(r.text, r.base);
+    EXPECT_EQ(parse_schedule(schedule.to_string(), r.base), schedule) << r.text << " became " << schedule.to_string();
+  }
+  EXPECT_EQ(parse_schedule("constant", 1).to_string(), "constant");
+  EXPECT_EQ(parse_schedule("constant:warmup_steps=5", 1).to_string(), "constant:warmup_steps=5,warmup_start=0");
+  EXPECT_EQ(parse_schedule("step:milestones=3/5", 1).to_string(), "step:milestones=3/5,gamma=0.1");
+}
+
+TEST(Schedule, RefusesWhatItDoesNotKnow) {
+  struct Case {
+    const char* text;
+    const char* expected;
+  };
+  const Case cases[] = {
+      {"expo", "constant, exponential, step, cosine, linear"},
+      {"", "constant, exponential, step, cosine, linear"},
+      {"cosine:decay_steps=5,gamma=2", "decay_steps, alpha, warmup_steps, warmup_start"},
+      {"constant:x=1", "'x'"},
+      {"exponential", "add decay_steps"},
+      {"exponential:decay_steps=10", "add decay_rate"},
+      {"exponential:decay_steps=0,decay_rate=0.9", "at least 1"},
+      {"exponential:decay_steps=ten,decay_rate=0.9", "'ten'"},
+      {"exponential:decay_steps=10.5,decay_rate=0.9", "'10.5'"},
+      {"exponential:decay_steps=99999999999999999999,decay_rate=0.9", "integer"},
+      {"exponential:decay_steps=10,decay_rate=-1", "'-1'"},
+      {"exponential:decay_steps=10,decay_rate=inf", "'inf'"},
+      {"exponential:decay_steps=10,decay_rate=nan", "'nan'"},
+      {"exponential:decay_steps=10,decay_rate=0.9x", "'0.9x'"},
+      {"exponential:decay_steps=10,decay_rate=", "''"},
+      {"exponential:decay_steps=10,decay_rate=0.9,staircase=maybe", "true or false"},
+      {"exponential:decay_steps=10,decay_steps=20,decay_rate=1", "twice"},
+      {"exponential:decay_steps", "KEY=VALUE"},
+      {"exponential:decay_steps=10,,decay_rate=1", "KEY=VALUE"},
+      {"exponential:=3", "KEY=VALUE"},
+      {"step:gamma=0.1", "neither"},
+      {"step:step_size=3,milestones=4", "both"},
+      {"step:milestones=5/3", "at least 6"},
+      {"step:milestones=5/", "integer"},
+      {"cosine:decay_steps=5,alpha=1.5", "from 0 to 1"},
+      {"linear:decay_steps=5,end_lr=-1", "at least 0"},
+      {"constant:warmup_steps=-1", "at least 0"},
+      {"constant:warmup_steps=1,warmup_start=2", "from 0 to 1"},
+  };
+  for (const Case& c : cases)
+    EXPECT_THAT(error_of(Error::Kind::input, [&] { parse_schedule(c.text, 0.1); }), HasSubstr(c.expected)) << c.text;
+}
+
+TEST(Schedule, RefusesABadRate) {
+  for (const double base : {-1.0, std::nan(""), HUGE_VAL})
+    EXPECT_THROW(parse_schedule("constant", base), Error) << base;
+}
+
+}  // namespace
+}  // namespace halfstep

@@ -1,0 +1,115 @@
+#include "training/step_log.h"
+
+#include <limits>
+
+#include <gmock/gmock.h>
+#include <nlohmann/json.hpp>
+
+#include "temporary_directory.h"
+
+namespace halfstep {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+
+constexpr float kInf = std::numeric_limits<float>::infinity();
+
+std::string text_of(const StepRecord& record) {
+  std::string text;
+  append_json(text, record);
+  return text;
+}
+
+TEST(StepLog, RecordIsExactJson) {
+  const GradNorm norms[] = {{"dense.weight", 0.25f}, {"odd \"name\"\n", kInf}};
+  const StepRecord record{.step = 7,
+                          .epoch = 1,
+                          .loss = 0.1f,
+                          .lr = 1e-3f,
+                          .loss_scale = 65536,
+                          .grads_finite = true,
+                          .grad_norm = 1.5f,
+                          .grad_norms = norms,
+                          .ms = 0.123456};
+  EXPECT_EQ(text_of(record),
+            R"({"step":7,"epoch":1,"loss":0.1,"lr":0.001,"loss_scale":65536,"grads_finite":true,"grad_norm":1.5,)"
+            R"("grad_norms":{"dense.weight":0.25,"odd \"name\"\n":"Infinity"},"ms":0.1235})");
+}
+
+TEST(StepLog, NonFiniteNumbersAreStrings) {
+  const StepRecord record{.step = 1,
+                          .loss = std::numeric_limits<float>::quiet_NaN(),
+                          .loss_scale = kInf,
+                          .grads_finite = false,
+                          .grad_norm = -kInf};
+  const json parsed = json::parse(text_of(record));
+  EXPECT_EQ(parsed["loss"], "NaN");
+  EXPECT_EQ(parsed["loss_scale"], "Infinity");
+  EXPECT_EQ(parsed["grad_norm"], "-Infinity");
+  EXPECT_EQ(parsed["grads_finite"], false);
+  EXPECT_FALSE(parsed.contains("grad_norms"));
+}
+
+TEST(StepLog, FloatsReadBackExactly) {
+  for (const float value : {0.0f, 1e-45f, 3.4028235e38f, 0.1f, 1.0f / 3, 16777216.0f, -2.5e-7f}) {
+    const json parsed = json::parse(text_of({.loss = value}));
+    EXPECT_EQ(parsed["loss"].get<float>(), value);
+  }
+}
+
+TEST(StepLog, NamesThatAreNotUtf8StayJson) {
+  const GradNorm norms[] = {{"\xff\xfe", 1}};
+  EXPECT_TRUE(json::accept(text_of({.grad_norms = norms})));
+}
+
+TEST(StepLog, WritesALineAStep) {
+  TemporaryDirectory dir;
+  StepLog log(dir / "log.jsonl");
+  for (int step = 1; step <= 5000; ++step) log.write({.step = step});
+  log.close();
+  std::ifstream file(dir / "log.jsonl");
+  std::int64_t step = 0;
+  for (std::string line; std::getline(file, line);) EXPECT_EQ(json::parse(line)["step"], ++step);
+  EXPECT_EQ(step, 5000);
+}
+
+TEST(StepLog, TheDestructorFlushes) {
+  TemporaryDirectory dir;
+  StepLog(dir / "log").write({.step = 3});
+  EXPECT_EQ(json::parse(read_text(dir / "log"))["step"], 3);
+}
+
+TEST(StepLog, AppendingDropsATornLine) {
+  TemporaryDirectory dir;
+  const std::string whole = text_of({.step = 1}) + "\n";
+  const std::string torn = R"({"step":2,"epo)", long_torn(10000, 'x');
+  for (const std::string& left : {std::string(), whole, whole + torn, torn, whole + long_torn}) {
+    write_text(dir / "log", left);
+    StepLog log(dir / "log", StepLog::Mode::append);
+    log.write({.step = 3});
+    log.close();
+    const std::string kept = left.starts_with(whole) ? whole : "";
+    EXPECT_EQ(read_text(dir / "log"), kept + text_of({.step = 3}) + "\n");
+  }
+}
+
+TEST(StepLog, TruncatesByDefault) {
+  TemporaryDirectory dir;
+  write_text(dir / "log", "old\n");
+  StepLog(dir / "log").close();
+  EXPECT_EQ(read_text(dir / "log"), "");
+}
+
+TEST(StepLog, FailuresAreErrors) {
+  TemporaryDirectory dir;
+  for (const std::filesystem::path& path : {std::filesystem::path("/dev/null/x"), dir / "missing/x", dir.path()})
+    error_of(Error::Kind::failure, [&] { StepLog log(path); });
+  StepLog log("/dev/full");
+  log.write({.step = 1});
+  EXPECT_THAT(error_of(Error::Kind::failure, [&] { log.close(); }), HasSubstr("No space left"));
+  EXPECT_NO_THROW(log.close());
+}
+
+}  // namespace
+}  // namespace halfstep

@@ -1,0 +1,71 @@
+// Checkpoints: all that is needed to continue a training run bit for bit, in one safetensors file.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+
+#include "graph/tensor.h"
+
+namespace halfstep {
+
+/// Where a run stands, apart from its tensors.
+struct TrainingState {
+  std::int64_t step = 0;      ///< updates attempted so far, skipped ones included
+  std::int64_t epoch = 0;     ///< epochs finished
+  std::int64_t position = 0;  ///< samples consumed of the running epoch
+  std::uint64_t seed = 0;     ///< of shuffling and dropout; their counters follow from step, epoch and position
+  std::string optimizer;      ///< "sgd", "adam", "adamw"
+  std::string hyperparameters;
+  std::string schedule;  ///< Schedule::to_string
+  /// Hash of the source model's structure: operators, names, shapes.
+  std::string model_fingerprint;
+  std::string precision;
+  std::string executor;
+  std::int64_t batch_size = 0;
+  std::map<std::string, std::string> extra;
+
+  bool operator==(const TrainingState&) const = default;
+};
+
+/// Tensors: parameters, optimizer moments, running statistics, loss scale and its counter, by state name.
+struct Checkpoint {
+  std::map<std::string, Tensor> tensors;
+  TrainingState state;
+};
+
+inline constexpr const char* kCheckpointFile = "checkpoint.safetensors";
+inline constexpr const char* kPreviousCheckpointFile = "checkpoint.prev.safetensors";
+
+/// Creates `directory` where it is missing and makes sure that a checkpoint of about `expected_bytes` can be written
+/// there. To be called before training starts. Throws Error(input) or Error(failure) as `check_writable` does.
+void prepare_checkpoint_directory(const std::filesystem::path& directory, std::uint64_t expected_bytes = 0);
+
+/// Writes `directory`/checkpoint.safetensors atomically and keeps the one before it as checkpoint.prev.safetensors. The
+/// state goes into the header's metadata as JSON, beside a CRC-32 over state and tensors. Throws Error(failure) when
+/// the disk refuses; what was there before is then still there.
+void save_checkpoint(const std::filesystem::path& directory, const Checkpoint& checkpoint);
+
+struct LoadedCheckpoint {
+  Checkpoint checkpoint;
+  std::filesystem::path file;
+  std::string notice;  ///< for the user: why the newest file was passed over; empty when it was not
+};
+
+/// Reads the newest checkpoint of a directory that is whole. Throws Error(input) when there is none: no file at all, or
+/// only truncated and damaged ones.
+LoadedCheckpoint load_checkpoint(const std::filesystem::path& directory);
+
+/// What a run that wants to resume has itself.
+struct ResumeTarget {
+  std::string model_fingerprint;
+  std::string optimizer;
+  std::map<std::string, Tensor> tensors;  ///< names, element types and shapes count; values do not
+};
+
+/// Throws Error(input) when the checkpoint is of another model (naming tensors that are missing, left over, or of
+/// another type or shape) or of another optimizer.
+void check_resumable(const Checkpoint& checkpoint, const ResumeTarget& target);
+
+}  // namespace halfstep

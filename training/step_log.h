@@ -1,0 +1,62 @@
+// The log of a training run: one JSON object a line, one line a step.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace halfstep {
+
+struct GradNorm {
+  std::string_view parameter;  ///< its name in the source model
+  float norm = 0;
+};
+
+struct StepRecord {
+  std::int64_t step = 0;  ///< counted from 1
+  std::int64_t epoch = 0;
+  float loss = 0;
+  float lr = 0;
+  float loss_scale = 1;
+  bool grads_finite = true;                   ///< false: the step was skipped
+  float grad_norm = 0;                        ///< global L2 norm, unscaled
+  std::span<const GradNorm> grad_norms = {};  ///< written as the object "grad_norms" unless empty
+  double ms = 0;
+};
+
+/// One record as JSON without the line's end. Numbers are the shortest that read back as the same float. JSON has no
+/// infinities: they and NaN are the strings "Infinity", "-Infinity" and "NaN", which Python's float() and JavaScript's
+/// Number() take. Bytes of a name that are not UTF-8 become U+FFFD.
+void append_json(std::string& out, const StepRecord& record);
+
+/// Writes records to a file through a buffer that goes out when it is full, once a second, and on `close`.
+class StepLog {
+ public:
+  enum class Mode {
+    truncate,
+    append,  ///< after the last whole line: one that a killed run left unfinished is dropped
+  };
+
+  /// Throws Error(failure) when the file cannot be opened.
+  explicit StepLog(const std::filesystem::path& path, Mode mode = Mode::truncate);
+  /// Closes without reporting errors: call `close` to learn of them.
+  ~StepLog();
+  StepLog(const StepLog&) = delete;
+  StepLog& operator=(const StepLog&) = delete;
+
+  /// Throws Error(failure) when the buffer went out and could not be written.
+  void write(const StepRecord& record);
+  void flush();
+  void close();
+
+ private:
+  std::filesystem::path path_;
+  int descriptor_ = -1;
+  std::string buffer_;
+  std::chrono::steady_clock::time_point last_flush_;
+};
+
+}  // namespace halfstep
