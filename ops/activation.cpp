@@ -1,9 +1,12 @@
-// Activations: elementwise nonlinearities, and softmax with its relatives.
+// Activations: elementwise nonlinearities of one operand.
 #include <algorithm>
 #include <cmath>
 #include <numbers>
 
 #include "ops/families.h"
+#include "ops/family_parts.h"
+#include "ops/gradient_schema.h"
+#include "ops/gradient_util.h"
 #include "ops/kernel_util.h"
 #include "ops/schema_util.h"
 
@@ -109,102 +112,41 @@ void relu_grad(KernelCall& call) {
   map_binary<double>(call, call.in[0].dtype(), [](double dy, double y) { return y > 0 ? dy : 0; });
 }
 
-/// Calls f(line of in[0], line of in[1] or empty) for each line along `axis`; f rewrites the first, the result.
-template <class F>
-void map_lines(KernelCall& call, F f) {
-  const Shape& shape = call.in[0].shape();
-  std::vector<double> y = to_doubles(call.in[0]);
-  const std::vector<double> other = call.has_in(1) ? to_doubles(call.in[1]) : std::vector<double>();
-  const AxisView view(shape, normalize_axis(call.node.attributes.get_int("axis", -1), shape.rank()));
-  std::vector<double> line(static_cast<std::size_t>(view.extent)), other_line(other.empty() ? 0 : line.size());
-  view.for_each_line([&](std::int64_t start, std::int64_t step) {
-    auto at = [&](std::size_t i) { return static_cast<std::size_t>(start + static_cast<std::int64_t>(i) * step); };
-    for (std::size_t i = 0; i < line.size(); ++i) line[i] = y[at(i)];
-    for (std::size_t i = 0; i < other_line.size(); ++i) other_line[i] = other[at(i)];
-    f(std::span<double>(line), std::span<const double>(other_line));
-    for (std::size_t i = 0; i < line.size(); ++i) y[at(i)] = line[i];
-  });
-  store(ensure_out(call, 0, call.in[0].dtype(), shape), std::span<const double>(y));
-}
-
-void softmax(KernelCall& call) {
-  map_lines(call, [](std::span<double> x, std::span<const double>) {
-    if (x.empty()) return;
-    const double top = *std::ranges::max_element(x);
-    double total = 0;
-    for (double& v : x) total += v = std::exp(v - top);
-    for (double& v : x) v /= total;
-  });
-}
-void log_softmax(KernelCall& call) {
-  map_lines(call, [](std::span<double> x, std::span<const double>) {
-    if (x.empty()) return;
-    const double top = *std::ranges::max_element(x);
-    double total = 0;
-    for (double v : x) total += std::exp(v - top);
-    const double shift = top + std::log(total);
-    for (double& v : x) v -= shift;
-  });
-}
-void hardmax(KernelCall& call) {
-  map_lines(call, [](std::span<double> x, std::span<const double>) {
-    if (x.empty()) return;
-    const auto top = std::ranges::max_element(x) - x.begin();
-    std::ranges::fill(x, 0);
-    x[static_cast<std::size_t>(top)] = 1;
-  });
-}
-void softmax_grad(KernelCall& call) {
-  map_lines(call, [](std::span<double> dy, std::span<const double> y) {
-    double total = 0;
-    for (std::size_t i = 0; i < dy.size(); ++i) total += dy[i] * y[i];
-    for (std::size_t i = 0; i < dy.size(); ++i) dy[i] = (dy[i] - total) * y[i];
-  });
-}
-void log_softmax_grad(KernelCall& call) {
-  map_lines(call, [](std::span<double> dy, std::span<const double> y) {
-    double total = 0;
-    for (double v : dy) total += v;
-    for (std::size_t i = 0; i < dy.size(); ++i) dy[i] -= std::exp(y[i]) * total;
-  });
-}
-
 Expr compare(GradientContext& g, std::string_view op, Expr x, double bound) {
   return g.b.op(op, {x, g.b.scalar(bound, x.dtype())});
 }
-Expr select(GradientContext& g, Expr condition, Expr x, Expr y) { return g.b.op("Where", {condition, x, y}); }
-Expr zero(GradientContext& g) { return g.b.scalar(0, g.dy().dtype()); }
 Expr sigmoid_of(GradientContext& g, Expr x) { return g.b.op("Sigmoid", {x}); }
 
 Gradients relu_gradient(GradientContext& g) { return {g.b.own("ReluGrad", {g.dy(), g.out(0)})}; }
 Gradients leaky_relu_gradient(GradientContext& g) {
   const double alpha = parameter(g.node, "alpha", 0.01f);
-  return {select(g, compare(g, "Greater", g.in(0), 0), g.dy(), g.dy() * alpha)};
+  return {select(compare(g, "Greater", g.in(0), 0), g.dy(), g.dy() * alpha)};
 }
 Gradients elu_gradient(GradientContext& g) {
   const Expr slope = g.b.op("Exp", {g.in(0)}) * parameter(g.node, "alpha", 1);
-  return {select(g, compare(g, "Greater", g.in(0), 0), g.dy(), g.dy() * slope)};
+  return {select(compare(g, "Greater", g.in(0), 0), g.dy(), g.dy() * slope)};
 }
 Gradients selu_gradient(GradientContext& g) {
   const double alpha = parameter(g.node, "alpha", kSeluAlpha), gamma = parameter(g.node, "gamma", kSeluGamma);
   const Expr slope = g.b.op("Exp", {g.in(0)}) * (alpha * gamma);
-  return {select(g, compare(g, "Greater", g.in(0), 0), g.dy() * gamma, g.dy() * slope)};
+  return {select(compare(g, "Greater", g.in(0), 0), g.dy() * gamma, g.dy() * slope)};
 }
 Gradients celu_gradient(GradientContext& g) {
   const Expr slope = g.b.op("Exp", {g.in(0) / parameter(g.node, "alpha", 1)});
-  return {select(g, compare(g, "Greater", g.in(0), 0), g.dy(), g.dy() * slope)};
+  return {select(compare(g, "Greater", g.in(0), 0), g.dy(), g.dy() * slope)};
 }
 Gradients thresholded_relu_gradient(GradientContext& g) {
-  return {select(g, compare(g, "Greater", g.in(0), parameter(g.node, "alpha", 1)), g.dy(), zero(g))};
+  return {select(compare(g, "Greater", g.in(0), parameter(g.node, "alpha", 1)), g.dy(), zero_like(g.dy()))};
 }
 Gradients hard_sigmoid_gradient(GradientContext& g) {
   const Expr inside = g.b.op("And", {compare(g, "Greater", g.out(0), 0), compare(g, "Less", g.out(0), 1)});
-  return {select(g, inside, g.dy() * parameter(g.node, "alpha", 0.2f), zero(g))};
+  return {select(inside, g.dy() * parameter(g.node, "alpha", 0.2f), zero_like(g.dy()))};
 }
 Gradients hard_swish_gradient(GradientContext& g) {
   const Expr x = g.in(0);
   const Expr inside = g.dy() * (x / 3 + 0.5);
-  return {select(g, compare(g, "LessOrEqual", x, -3), zero(g), select(g, compare(g, "Less", x, 3), inside, g.dy()))};
+  return {
+      select(compare(g, "LessOrEqual", x, -3), zero_like(g.dy()), select(compare(g, "Less", x, 3), inside, g.dy()))};
 }
 Gradients sigmoid_gradient(GradientContext& g) { return {g.dy() * (g.out(0) * (1 - g.out(0)))}; }
 Gradients tanh_gradient(GradientContext& g) { return {g.dy() * (1 - g.out(0) * g.out(0))}; }
@@ -235,25 +177,10 @@ Gradients swish_gradient(GradientContext& g) {
 Gradients shrink_gradient(GradientContext& g) {
   if (!is_float(g.in(0).dtype())) return {};
   const Expr size = g.b.op("Abs", {g.in(0)});
-  return {select(g, compare(g, "Greater", size, parameter(g.node, "lambd", 0.5f)), g.dy(), zero(g))};
+  return {select(compare(g, "Greater", size, parameter(g.node, "lambd", 0.5f)), g.dy(), zero_like(g.dy()))};
 }
 Gradients clip_gradient(GradientContext& g) { return {g.b.own("ClipGrad", {g.dy(), g.in(0), g.in(1), g.in(2)})}; }
 
-Attributes axis_of(const GradientContext& g) { return {{"axis", g.node.attributes.get_int("axis", -1)}}; }
-Gradients softmax_gradient(GradientContext& g) { return {g.b.own("SoftmaxGrad", {g.dy(), g.out(0)}, axis_of(g))}; }
-Gradients log_softmax_gradient(GradientContext& g) {
-  return {g.b.own("LogSoftmaxGrad", {g.dy(), g.out(0)}, axis_of(g))};
-}
-
-/// dY and one more tensor of its type and shape; the result has dY's.
-onnx::OpSchema& gradient_schema(onnx::OpSchema& schema, const char* doc, const char* other, const char* about) {
-  constrain_floats(schema, "T", "Any float type.");
-  return schema.SetDoc(doc)
-      .Input(0, "dY", "Gradient with respect to the forward operator's output.", "T")
-      .Input(1, other, about, "T")
-      .Output(0, "dX", "Gradient with respect to the forward operator's input.", "T")
-      .TypeAndShapeInferenceFunction(onnx::propagateShapeAndTypeFromFirstInput);
-}
 void relu_grad_schema(onnx::OpSchema& schema) {
   gradient_schema(schema, "Gradient of Relu: dY where Y is positive, otherwise 0.", "Y", "Relu's output.");
   set_function_body(schema, [](const onnx::FunctionBodyBuildContext&) -> std::string {
@@ -277,35 +204,9 @@ void clip_grad_schema(onnx::OpSchema& schema) {
     return text + " dX = Where(" + (has_min && has_max ? "inside" : has_min ? "above" : "below") + ", dY, zero)";
   });
 }
-onnx::OpSchema& softmax_schema(onnx::OpSchema& schema, const char* doc, const char* about) {
-  return gradient_schema(schema, doc, "Y", about)
-      .Attr("axis", "The axis the forward operator ran along.", onnx::AttributeProto::INT, std::int64_t{-1});
-}
-constexpr const char* kAxisAsTensor =
-    "axis = Constant<value_int: int = @axis>() line = Constant<value_ints = [-1]>() "
-    "axes = Reshape(axis, line) ";
-void softmax_grad_schema(onnx::OpSchema& schema) {
-  softmax_schema(schema, "Gradient of Softmax: Y * (dY - sum(dY * Y)) along axis.", "Softmax's output.");
-  set_function_body(schema, [](const onnx::FunctionBodyBuildContext&) {
-    return std::string(kAxisAsTensor) +
-           "product = Mul(dY, Y) total = ReduceSum<keepdims = 1>(product, axes) "
-           "centred = Sub(dY, total) dX = Mul(centred, Y)";
-  });
-}
-void log_softmax_grad_schema(onnx::OpSchema& schema) {
-  softmax_schema(schema, "Gradient of LogSoftmax: dY - exp(Y) * sum(dY) along axis.", "LogSoftmax's output.");
-  set_function_body(schema, [](const onnx::FunctionBodyBuildContext&) {
-    return std::string(kAxisAsTensor) +
-           "total = ReduceSum<keepdims = 1>(dY, axes) probability = Exp(Y) "
-           "share = Mul(probability, total) dX = Sub(dY, share)";
-  });
-}
-
-}  // namespace
-
-std::span<const OpDef> activation_ops() {
+std::vector<OpDef> elementwise_rows() {
   using enum PrecisionClass;
-  static const OpDef rows[] = {
+  return {
       {.name = "Relu",
        .precision = follow,
        .reference = relu,
@@ -418,27 +319,6 @@ std::span<const OpDef> activation_ops() {
                  {"() => (uint8[3] y) <uint8[3] x = {0, 7, 255}, uint8 lo = {3}, uint8 hi = {9}>"
                   " { y = Clip(x, lo, hi) }"}},
        .note = "gradient 1 at the bounds, none to the bounds"},
-      {.name = "Softmax",
-       .precision = full,
-       .reference = softmax,
-       .gradient = softmax_gradient,
-       .cases = {{"(float[2,5] x) => (float[2,5] y) { y = Softmax(x) }"},
-                 {"(float[2,3,4] x) => (float[2,3,4] y) { y = Softmax<axis=1>(x) }"},
-                 {"(float[3,2] x) => (float[3,2] y) { y = Softmax<axis=-2>(x) }"},
-                 {"(float[0,3] x) => (float[0,3] y) { y = Softmax(x) }"}}},
-      {.name = "LogSoftmax",
-       .precision = full,
-       .reference = log_softmax,
-       .gradient = log_softmax_gradient,
-       .cases = {{"(float[2,5] x) => (float[2,5] y) { y = LogSoftmax(x) }"},
-                 {"(float[2,3,4] x) => (float[2,3,4] y) { y = LogSoftmax<axis=1>(x) }"},
-                 {"(float[3,2] x) => (float[3,2] y) { y = LogSoftmax<axis=-2>(x) }"}}},
-      {.name = "Hardmax",
-       .precision = follow,
-       .reference = hardmax,
-       .gradient = no_gradient,
-       .cases = {{"(float[2,5] x) => (float[2,5] y) { y = Hardmax(x) }", -2, 2, false},
-                 {"(float[2,3,4] x) => (float[2,3,4] y) { y = Hardmax<axis=1>(x) }", -2, 2, false}}},
       {.name = "ReluGrad",
        .domain = kOwnDomain,
        .precision = follow,
@@ -457,29 +337,13 @@ std::span<const OpDef> activation_ops() {
                   " { dx = ai.halfstep.ClipGrad(dy, x, , hi) }",
                   -2, 2, false}},
        .schema = clip_grad_schema},
-      {.name = "SoftmaxGrad",
-       .domain = kOwnDomain,
-       .precision = full,
-       .reference = softmax_grad,
-       .cases = {{"(float[2,5] dy, float[2,5] x) => (float[2,5] dx)"
-                  " { y = Softmax(x) dx = ai.halfstep.SoftmaxGrad(dy, y) }",
-                  -2, 2, false},
-                 {"(float[2,3,4] dy, float[2,3,4] x) => (float[2,3,4] dx)"
-                  " { y = Softmax<axis=1>(x) dx = ai.halfstep.SoftmaxGrad<axis=1>(dy, y) }",
-                  -2, 2, false}},
-       .schema = softmax_grad_schema},
-      {.name = "LogSoftmaxGrad",
-       .domain = kOwnDomain,
-       .precision = full,
-       .reference = log_softmax_grad,
-       .cases = {{"(float[2,5] dy, float[2,5] x) => (float[2,5] dx)"
-                  " { y = LogSoftmax(x) dx = ai.halfstep.LogSoftmaxGrad(dy, y) }",
-                  -2, 2, false},
-                 {"(float[2,3,4] dy, float[2,3,4] x) => (float[2,3,4] dx)"
-                  " { y = LogSoftmax<axis=1>(x) dx = ai.halfstep.LogSoftmaxGrad<axis=1>(dy, y) }",
-                  -2, 2, false}},
-       .schema = log_softmax_grad_schema},
   };
+}
+
+}  // namespace
+
+std::span<const OpDef> activation_ops() {
+  static const std::vector<OpDef> rows = join({elementwise_rows(), softmax_rows()});
   return rows;
 }
 

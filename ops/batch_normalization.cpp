@@ -1,8 +1,8 @@
 #include "ops/batch_normalization.h"
 
-#include <fmt/format.h>
-
 #include <cmath>
+
+#include <fmt/format.h>
 
 #include "graph/error.h"
 #include "ops/kernel_util.h"
@@ -107,8 +107,7 @@ void batch_normalization_grad_kernel(KernelCall& call) {
   if (!training && !(call.has_in(3) && call.has_in(4)))
     throw_input_error("mean and variance when training_mode is 0", "none", "give inputs 3 and 4");
   const std::vector<double> g = to_doubles(dy), values = to_doubles(x), scales = c.read(scale);
-  const Statistics s =
-      training ? batch_statistics(c, values) : Statistics{c.read(call.in[3]), c.read(call.in[4])};
+  const Statistics s = training ? batch_statistics(c, values) : Statistics{c.read(call.in[3]), c.read(call.in[4])};
   const double epsilon = epsilon_of(call.node), count = static_cast<double>(c.per_channel());
 
   std::vector<double> dx(values.size()), dscale(scales.size()), dbias(scales.size());
@@ -231,9 +230,11 @@ void batch_normalization_grad_schema(onnx::OpSchema& schema) {
 
 const std::vector<OpCase> kBatchNormalizationCases = {
     {"(float[2,3,4,5] x, float[3] s, float[3] b, float[3] m, float[3] v) => (float[2,3,4,5] y) "
-     "{ y = BatchNormalization(x, s, b, m, v) }", 0.1, 2},
+     "{ y = BatchNormalization(x, s, b, m, v) }",
+     0.1, 2},
     {"(float[4,3] x, float[3] s, float[3] b, float[3] m, float[3] v) => (float[4,3] y) "
-     "{ y = BatchNormalization<epsilon = 0.01>(x, s, b, m, v) }", 0.1, 2},
+     "{ y = BatchNormalization<epsilon = 0.01>(x, s, b, m, v) }",
+     0.1, 2},
     {"(float[2,3,4,5] x, float[3] s, float[3] b) => (float[2,3,4,5] y) "
      "<float[3] m = {0.0, 1.0, -1.0}, float[3] v = {1.0, 0.5, 2.0}> "
      "{ y, rm, rv = BatchNormalization<training_mode = 1>(x, s, b, m, v) }"},
@@ -244,16 +245,21 @@ const std::vector<OpCase> kBatchNormalizationCases = {
      "<float[3] m = {0.0, 0.0, 0.0}, float[3] v = {1.0, 1.0, 1.0}> "
      "{ y, rm, rv = BatchNormalization<training_mode = 1>(x, s, b, m, v) }"},
     {"(float[0,3,4] x, float[3] s, float[3] b, float[3] m, float[3] v) => (float[0,3,4] y) "
-     "{ y = BatchNormalization(x, s, b, m, v) }", 0.1, 2},
+     "{ y = BatchNormalization(x, s, b, m, v) }",
+     0.1, 2},
 };
 
 const std::vector<OpCase> kBatchNormalizationGradCases = {
     {"(float[2,3,4,5] dy, float[2,3,4,5] x, float[3] s) => (float[2,3,4,5] dx, float[3] ds, float[3] db) "
-     "{ dx, ds, db = ai.halfstep.BatchNormalizationGrad<training_mode = 1>(dy, x, s) }", -2, 2, false},
+     "{ dx, ds, db = ai.halfstep.BatchNormalizationGrad<training_mode = 1>(dy, x, s) }",
+     -2, 2, false},
     {"(float[5,3] dy, float[5,3] x, float[3] s) => (float[5,3] dx, float[3] ds, float[3] db) "
-     "{ dx, ds, db = ai.halfstep.BatchNormalizationGrad<training_mode = 1, epsilon = 0.001>(dy, x, s) }", -2, 2, false},
-    {"(float[2,3,4] dy, float[2,3,4] x, float[3] s, float[3] m, float[3] v) => (float[2,3,4] dx, float[3] ds, float[3] db) "
-     "{ dx, ds, db = ai.halfstep.BatchNormalizationGrad(dy, x, s, m, v) }", 0.1, 2, false},
+     "{ dx, ds, db = ai.halfstep.BatchNormalizationGrad<training_mode = 1, epsilon = 0.001>(dy, x, s) }",
+     -2, 2, false},
+    {"(float[2,3,4] dy, float[2,3,4] x, float[3] s, float[3] m, float[3] v) => (float[2,3,4] dx, float[3] ds, float[3] "
+     "db) "
+     "{ dx, ds, db = ai.halfstep.BatchNormalizationGrad(dy, x, s, m, v) }",
+     0.1, 2, false},
 };
 
 }  // namespace

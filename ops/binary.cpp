@@ -1,8 +1,10 @@
-// Operators of two or more operands, element by element with broadcasting.
+// Arithmetic and selection on two or more operands, element by element with broadcasting.
 #include <cmath>
 #include <functional>
 
 #include "ops/families.h"
+#include "ops/family_parts.h"
+#include "ops/gradient_util.h"
 #include "ops/kernel_util.h"
 
 namespace halfstep::ops {
@@ -25,27 +27,6 @@ template <auto F>
 void typed_arithmetic(KernelCall& call) {
   const DType dtype = call.in[0].dtype();
   visit_wide(dtype, [&]<class W>() { map_binary<W>(call, dtype, [](W a, W b) -> W { return F(a, b); }); });
-}
-
-template <auto F>
-void comparison(KernelCall& call) {
-  visit_wide(call.in[0].dtype(),
-             [&]<class W>() { map_binary<W>(call, DType::boolean, [](W a, W b) -> bool { return F(a, b); }); });
-}
-
-template <auto F>
-void bits(KernelCall& call) {
-  map_binary<std::uint64_t>(call, call.in[0].dtype(), F);
-}
-
-void equal(KernelCall& call) {
-  const Tensor &a = call.in[0], &b = call.in[1];
-  if (a.dtype() != DType::string) return comparison<std::equal_to<>{}>(call);
-  const Shape shape = broadcast(a.shape(), b.shape());
-  const BroadcastOffsets a_offset(a.shape(), shape), b_offset(b.shape(), shape);
-  bool* y = ensure_out(call, 0, DType::boolean, shape).data<bool>();
-  for (std::int64_t i = 0; i < shape.count(); ++i)
-    y[i] = a.data<std::string>()[a_offset(i)] == b.data<std::string>()[b_offset(i)];
 }
 
 template <class W>
@@ -161,24 +142,6 @@ void where(KernelCall& call) {
   });
 }
 
-void bit_shift(KernelCall& call) {
-  const DType dtype = call.in[0].dtype();
-  const auto width = static_cast<std::uint64_t>(bits_of(dtype));
-  const std::string direction = call.node.attributes.get_string("direction", "");
-  if (direction != "LEFT" && direction != "RIGHT")
-    throw_input_error("BitShift's direction LEFT or RIGHT", "'" + direction + "'",
-                      "check the node with the ONNX checker");
-  visit_wide(dtype, [&]<class W>() {
-    if constexpr (std::is_integral_v<W>) {
-      map_binary<W>(call, dtype, [&](W x, W by) -> W {
-        const bool all = static_cast<std::uint64_t>(by) >= width;  // negative shifts too
-        if (direction == "LEFT") return all ? W{0} : static_cast<W>(static_cast<std::uint64_t>(x) << by);
-        return all ? static_cast<W>(x < W{0} ? -1 : 0) : static_cast<W>(x >> by);
-      });
-    }
-  });
-}
-
 constexpr auto prelu = []<class W>(W x, W slope) -> W {
   if constexpr (std::is_unsigned_v<W>)
     return x;
@@ -187,9 +150,6 @@ constexpr auto prelu = []<class W>(W x, W slope) -> W {
   else
     return x < 0 ? x * slope : x;
 };
-
-Expr zero(GradientContext& g, Expr like) { return g.b.scalar(0, like.dtype()); }
-Expr select(GradientContext& g, Expr condition, Expr x, Expr y) { return g.b.op("Where", {condition, x, y}); }
 
 Gradients add_gradient(GradientContext& g) { return {g.dy(), g.dy()}; }
 Gradients sub_gradient(GradientContext& g) { return {g.dy(), g.wants(1) ? -g.dy() : Expr()}; }
@@ -218,7 +178,7 @@ Expr pow_base_gradient(GradientContext& g) {
   }
   const Expr e = g.b.cast(g.in(1), x.dtype());
   const Expr slope = g.b.op("Pow", {x, e - 1}) * e;
-  return g.dy() * select(g, g.b.op("Equal", {e, zero(g, e)}), zero(g, x), slope);
+  return g.dy() * select(g.b.op("Equal", {e, zero_like(e)}), zero_like(x), slope);
 }
 
 Gradients pow_gradient(GradientContext& g) {
@@ -227,9 +187,10 @@ Gradients pow_gradient(GradientContext& g) {
   if (!is_float(x.dtype())) return {};
   if (g.wants(0)) result[0] = pow_base_gradient(g);
   if (g.wants(1) && is_float(e.dtype())) {
-    const Expr is_zero = g.b.op("And", {g.b.op("Equal", {x, zero(g, x)}), g.b.op("GreaterOrEqual", {e, zero(g, e)})});
+    const Expr is_zero =
+        g.b.op("And", {g.b.op("Equal", {x, zero_like(x)}), g.b.op("GreaterOrEqual", {e, zero_like(e)})});
     const Expr slope = g.out(0) * g.b.op("Log", {x});
-    result[1] = g.b.cast(g.dy() * select(g, is_zero, zero(g, x), slope), e.dtype());
+    result[1] = g.b.cast(g.dy() * select(is_zero, zero_like(x), slope), e.dtype());
   }
   return result;
 }
@@ -239,7 +200,7 @@ Gradients mod_gradient(GradientContext& g) {
   const Expr q = g.in(0) / g.in(1);
   Expr whole = g.b.op("Floor", {q});
   if (g.node.attributes.get_int("fmod", 0))
-    whole = select(g, g.b.op("Less", {q, zero(g, q)}), g.b.op("Ceil", {q}), whole);
+    whole = select(g.b.op("Less", {q, zero_like(q)}), g.b.op("Ceil", {q}), whole);
   return {g.dy(), -(g.dy() * whole)};
 }
 
@@ -263,25 +224,22 @@ Gradients extremum_gradient(GradientContext& g) {
 }
 
 Gradients where_gradient(GradientContext& g) {
-  const Expr none = zero(g, g.dy());
-  return {Expr(), g.wants(1) ? select(g, g.in(0), g.dy(), none) : Expr(),
-          g.wants(2) ? select(g, g.in(0), none, g.dy()) : Expr()};
+  const Expr none = zero_like(g.dy());
+  return {Expr(), g.wants(1) ? select(g.in(0), g.dy(), none) : Expr(),
+          g.wants(2) ? select(g.in(0), none, g.dy()) : Expr()};
 }
 
 Gradients prelu_gradient(GradientContext& g) {
   const Expr x = g.in(0), slope = g.in(1);
-  const Expr positive = g.b.op("Greater", {x, zero(g, x)});
-  return {select(g, positive, g.dy(), g.dy() * slope),
-          g.wants(1) ? select(g, positive, zero(g, x), g.dy() * x) : Expr()};
+  const Expr positive = g.b.op("Greater", {x, zero_like(x)});
+  return {select(positive, g.dy(), g.dy() * slope), g.wants(1) ? select(positive, zero_like(x), g.dy() * x) : Expr()};
 }
 
 constexpr std::string_view kTieNote = "where several operands are the extremum the gradient is split evenly; NaN wins";
 
-}  // namespace
-
-std::span<const OpDef> binary_ops() {
+std::vector<OpDef> arithmetic_rows() {
   using enum PrecisionClass;
-  static const OpDef rows[] = {
+  return {
       {.name = "Add",
        .precision = follow,
        .reference = arithmetic<std::plus<>{}>,
@@ -364,52 +322,6 @@ std::span<const OpDef> binary_ops() {
                  {"() => (int32[3] y) <int32[3] a = {-7, 7, 8}, int32[3] b = {2, -2, 3}> { y = Mod(a, b) }"},
                  {"() => (int32[3] y) <int32[3] a = {-7, 7, 8}, int32[3] b = {2, -2, 3}> { y = Mod<fmod=1>(a, b) }"}},
        .note = "integer remainders by 0 are an error"},
-      {.name = "And",
-       .precision = neutral,
-       .reference = comparison<std::logical_and<>{}>,
-       .gradient = no_gradient,
-       .cases = {{"() => (bool[2,2] y) <bool[2,1] a = {0, 1}, bool[2] b = {1, 0}> { y = And(a, b) }"}}},
-      {.name = "Or",
-       .precision = neutral,
-       .reference = comparison<std::logical_or<>{}>,
-       .gradient = no_gradient,
-       .cases = {{"() => (bool[2,2] y) <bool[2,1] a = {0, 1}, bool[2] b = {1, 0}> { y = Or(a, b) }"}}},
-      {.name = "Xor",
-       .precision = neutral,
-       .reference = comparison<std::not_equal_to<>{}>,
-       .gradient = no_gradient,
-       .cases = {{"() => (bool[2,2] y) <bool[2,1] a = {0, 1}, bool[2] b = {1, 0}> { y = Xor(a, b) }"}}},
-      {.name = "Equal",
-       .precision = follow,
-       .reference = equal,
-       .gradient = no_gradient,
-       .cases = {{"(float[2,3] a, float[3] b) => (bool[2,3] y) { y = Equal(a, b) }", -2, 2, false},
-                 {"(float[2,3] a) => (bool[2,3] y) { y = Equal(a, a) }", -2, 2, false},
-                 {"() => (bool[2] y) <int64[2] a = {1, 2}, int64[2] b = {1, 3}> { y = Equal(a, b) }"}}},
-      {.name = "Greater",
-       .precision = follow,
-       .reference = comparison<std::greater<>{}>,
-       .gradient = no_gradient,
-       .cases = {{"(float[2,3] a, float[3] b) => (bool[2,3] y) { y = Greater(a, b) }", -2, 2, false},
-                 {"() => (bool[2] y) <int8[2] a = {1, -2}, int8[2] b = {1, -3}> { y = Greater(a, b) }"}}},
-      {.name = "GreaterOrEqual",
-       .precision = follow,
-       .reference = comparison<std::greater_equal<>{}>,
-       .gradient = no_gradient,
-       .cases = {{"(float[2,3] a, float[3] b) => (bool[2,3] y) { y = GreaterOrEqual(a, b) }", -2, 2, false},
-                 {"() => (bool[2] y) <int8[2] a = {1, -2}, int8[2] b = {1, -3}> { y = GreaterOrEqual(a, b) }"}}},
-      {.name = "Less",
-       .precision = follow,
-       .reference = comparison<std::less<>{}>,
-       .gradient = no_gradient,
-       .cases = {{"(float[2,3] a, float[3] b) => (bool[2,3] y) { y = Less(a, b) }", -2, 2, false},
-                 {"() => (bool[2] y) <int8[2] a = {1, -4}, int8[2] b = {1, -3}> { y = Less(a, b) }"}}},
-      {.name = "LessOrEqual",
-       .precision = follow,
-       .reference = comparison<std::less_equal<>{}>,
-       .gradient = no_gradient,
-       .cases = {{"(float[2,3] a, float[3] b) => (bool[2,3] y) { y = LessOrEqual(a, b) }", -2, 2, false},
-                 {"() => (bool[2] y) <int8[2] a = {1, -4}, int8[2] b = {1, -3}> { y = LessOrEqual(a, b) }"}}},
       {.name = "Where",
        .precision = neutral,
        .reference = where,
@@ -418,29 +330,6 @@ std::span<const OpDef> binary_ops() {
            {{"(float[2,3] a, float[2,3] b) => (float[2,3] y) <bool[3] c = {1, 0, 1}> { y = Where(c, a, b) }"},
             {"(float a, float[3] b) => (float[2,3] y) <bool[2,1] c = {1, 0}> { y = Where(c, a, b) }"},
             {"() => (int64[2] y) <bool[2] c = {1, 0}, int64[2] a = {1, 2}, int64 b = {7}> { y = Where(c, a, b) }"}}},
-      {.name = "BitShift",
-       .precision = neutral,
-       .reference = bit_shift,
-       .gradient = no_gradient,
-       .cases = {{"() => (uint8[3] y) <uint8[3] a = {16, 4, 255}, uint8[3] b = {1, 2, 9}>"
-                  " { y = BitShift<direction=\"LEFT\">(a, b) }"},
-                 {"() => (uint32[3] y) <uint32[3] a = {16, 4, 255}, uint32[3] b = {1, 2, 40}>"
-                  " { y = BitShift<direction=\"RIGHT\">(a, b) }"}}},
-      {.name = "BitwiseAnd",
-       .precision = neutral,
-       .reference = bits<std::bit_and<>{}>,
-       .gradient = no_gradient,
-       .cases = {{"() => (int32[3] y) <int32[3] a = {12, -1, 7}, int32[1] b = {10}> { y = BitwiseAnd(a, b) }"}}},
-      {.name = "BitwiseOr",
-       .precision = neutral,
-       .reference = bits<std::bit_or<>{}>,
-       .gradient = no_gradient,
-       .cases = {{"() => (int32[3] y) <int32[3] a = {12, -1, 7}, int32[1] b = {10}> { y = BitwiseOr(a, b) }"}}},
-      {.name = "BitwiseXor",
-       .precision = neutral,
-       .reference = bits<std::bit_xor<>{}>,
-       .gradient = no_gradient,
-       .cases = {{"() => (int32[3] y) <int32[3] a = {12, -1, 7}, int32[1] b = {10}> { y = BitwiseXor(a, b) }"}}},
       {.name = "PRelu",
        .precision = follow,
        .reference = typed_arithmetic<prelu>,
@@ -450,6 +339,12 @@ std::span<const OpDef> binary_ops() {
                  {"() => (int32[3] y) <int32[3] x = {-4, 0, 3}, int32[1] s = {2}> { y = PRelu(x, s) }"}},
        .note = "slope gradient at 0 is 0, and x takes the slope's side there"},
   };
+}
+
+}  // namespace
+
+std::span<const OpDef> binary_ops() {
+  static const std::vector<OpDef> rows = join({arithmetic_rows(), comparison_rows()});
   return rows;
 }
 

@@ -6,7 +6,7 @@
 namespace halfstep {
 
 DType Expr::dtype() const { return builder_->graph()[id_].dtype; }
-const Shape& Expr::shape() const { return builder_->graph()[id_].shape; }
+Shape Expr::shape() const { return builder_->graph()[id_].shape; }
 
 Expr operator+(Expr a, Expr b) { return a.builder().op("Add", {a, b}); }
 Expr operator-(Expr a, Expr b) { return a.builder().op("Sub", {a, b}); }
@@ -76,8 +76,8 @@ Expr Builder::reduce_sum(Expr x, const std::vector<std::int64_t>& axes, bool kee
   return op("ReduceSum", {x, ints(axes)}, {{"keepdims", std::int64_t{keep_dims}}});
 }
 
-Expr Builder::sum_to(Expr x, const Shape& shape) {
-  const Shape& from = x.shape();
+Expr Builder::sum_to(Expr x, Shape shape) {
+  const Shape from = x.shape();
   if (from == shape) return x;
   if (from.rank() < shape.rank())
     throw_failure("a gradient of at least its input's rank", from.to_string() + " for " + shape.to_string(), "this is a defect of a gradient rule");

@@ -24,7 +24,7 @@ class Expr {
   ValueId id() const { return id_; }
   Builder& builder() const { return *builder_; }
   DType dtype() const;
-  const Shape& shape() const;
+  Shape shape() const;  ///< a copy: values move when the graph grows
   std::size_t rank() const { return shape().rank(); }
 
  private:
@@ -74,7 +74,7 @@ class Builder {
   Expr transpose(Expr x, std::vector<std::int64_t> perm);
   Expr reduce_sum(Expr x, const std::vector<std::int64_t>& axes, bool keep_dims);
   /// Sums x over the axes along which `shape` was broadcast to x's shape: the gradient of broadcasting.
-  Expr sum_to(Expr x, const Shape& shape);
+  Expr sum_to(Expr x, Shape shape);
   Expr zeros_like(Expr x);
 
   /// Every node made from now on gets this prefix to its name, and this forward node (see Node::forward).

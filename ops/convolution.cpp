@@ -18,7 +18,8 @@ struct Convolution {
   std::int64_t batch, in_channels, out_channels, group;
   Window window;
 
-  Convolution(const Attributes& attributes, const Shape& x, const Shape& w) : window(make_window(attributes, spatial(x), spatial(w))) {
+  Convolution(const Attributes& attributes, const Shape& x, const Shape& w)
+      : window(make_window(attributes, spatial(x), spatial(w))) {
     batch = x[0];
     in_channels = x[1];
     out_channels = w[0];
@@ -115,7 +116,8 @@ std::vector<double> backward_weight(const Convolution& c, const std::vector<doub
 /// Adds bias[channel] to y [batch, channels, plane].
 void add_bias(std::vector<double>& y, const Tensor& bias, std::int64_t channels, std::int64_t plane) {
   if (bias.count() != channels)
-    throw_input_error(fmt::format("a bias of {} elements", channels), bias.shape().to_string(), "check the model's weights");
+    throw_input_error(fmt::format("a bias of {} elements", channels), bias.shape().to_string(),
+                      "check the model's weights");
   const std::vector<double> b = to_doubles(bias);
   for (std::size_t i = 0; i < y.size(); ++i)
     y[i] += b[i / static_cast<std::size_t>(plane) % static_cast<std::size_t>(channels)];
@@ -180,8 +182,8 @@ Transposition transposition_of(const Attributes& attributes, const Shape& x, con
   auto ints = [&](std::string_view name, std::size_t count, std::int64_t fallback) {
     std::vector<std::int64_t> values = attributes.get_ints(name, std::vector<std::int64_t>(count, fallback));
     if (values.size() != count || kernel.size() != axes)
-      throw_input_error("attributes and weights with one value for each spatial axis", x.to_string() + " and " + w.to_string(),
-                        "mend the model");
+      throw_input_error("attributes and weights with one value for each spatial axis",
+                        x.to_string() + " and " + w.to_string(), "mend the model");
     return values;
   };
   const auto strides = ints("strides", axes, 1), dilations = ints("dilations", axes, 1);
@@ -223,8 +225,8 @@ void conv_transpose_kernel(KernelCall& call) {
   const Tensor &x = call.in[0], &w = call.in[1];
   const Transposition t = transposition_of(call.node.attributes, x.shape(), w.shape());
   Convolution c(transposed_attributes(call.node.attributes, t), t.output, w.shape());
-  // The convolution has more positions than x where output_padding reaches a whole stride, or output_shape is larger than
-  // what x reaches: those further outputs get the bias alone.
+  // The convolution has more positions than x where output_padding reaches a whole stride, or output_shape is larger
+  // than what x reaches: those further outputs get the bias alone.
   const std::span<const std::int64_t> extents = spatial(x.shape());
   std::copy(extents.begin(), extents.end(), c.window.output.end() - static_cast<std::ptrdiff_t>(extents.size()));
   c.check_output(x.shape());
@@ -314,50 +316,81 @@ const std::vector<OpCase> kConvTransposeCases = {
 
 const std::vector<OpCase> kFusedConvCases = {
     {"(float[2,3,5,5] x, float[4,3,3,3] w, float[4] b) => (float[2,4,5,5] y) "
-     "{ y = ai.halfstep.FusedConv<pads = [1, 1, 1, 1], activation = \"Relu\">(x, w, b) }", -2, 2, false},
+     "{ y = ai.halfstep.FusedConv<pads = [1, 1, 1, 1], activation = \"Relu\">(x, w, b) }",
+     -2, 2, false},
     {"(float[2,3,5,5] x, float[4,3,1,1] w, float[4] b, float[2,4,3,3] r) => (float[2,4,3,3] y) "
-     "{ y = ai.halfstep.FusedConv<strides = [2, 2], activation = \"Relu\">(x, w, b, r) }", -2, 2, false},
+     "{ y = ai.halfstep.FusedConv<strides = [2, 2], activation = \"Relu\">(x, w, b, r) }",
+     -2, 2, false},
     {"(float[1,4,5] x, float[4,2,3] w, float[1,4,3] r) => (float[1,4,3] y) "
-     "{ y = ai.halfstep.FusedConv<group = 2>(x, w, , r) }", -2, 2, false},
+     "{ y = ai.halfstep.FusedConv<group = 2>(x, w, , r) }",
+     -2, 2, false},
 };
 
 const std::vector<OpCase> kConvGradInputCases = {
     {"(float[2,4,3,3] dy, float[4,3,3,3] w) => (float[2,3,5,5] dx) "
-     "{ dx = ai.halfstep.ConvGradInput<kernel_shape = [3, 3], input_shape = [2, 3, 5, 5]>(dy, w) }", -2, 2, false},
+     "{ dx = ai.halfstep.ConvGradInput<kernel_shape = [3, 3], input_shape = [2, 3, 5, 5]>(dy, w) }",
+     -2, 2, false},
     {"(float[2,4,4,3] dy, float[4,3,3,3] w) => (float[2,3,8,5] dx) { dx = ai.halfstep.ConvGradInput"
-     "<kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 2], input_shape = [2, 3, 8, 5]>(dy, w) }", -2, 2, false},
+     "<kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 2], input_shape = [2, 3, 8, 5]>(dy, w) }",
+     -2, 2, false},
     {"(float[1,6,5,7] dy, float[6,2,3,2] w) => (float[1,4,6,5] dx) { dx = ai.halfstep.ConvGradInput<group = 2, "
-     "kernel_shape = [3, 2], dilations = [2, 1], pads = [2, 0, 1, 3], input_shape = [1, 4, 6, 5]>(dy, w) }", -2, 2, false},
+     "kernel_shape = [3, 2], dilations = [2, 1], pads = [2, 0, 1, 3], input_shape = [1, 4, 6, 5]>(dy, w) }",
+     -2, 2, false},
     {"(float[0,4,3] dy, float[4,3,3] w) => (float[0,3,5] dx) "
-     "{ dx = ai.halfstep.ConvGradInput<kernel_shape = [3], input_shape = [0, 3, 5]>(dy, w) }", -2, 2, false},
+     "{ dx = ai.halfstep.ConvGradInput<kernel_shape = [3], input_shape = [0, 3, 5]>(dy, w) }",
+     -2, 2, false},
 };
 
 const std::vector<OpCase> kConvGradWeightCases = {
     {"(float[2,4,3,3] dy, float[2,3,5,5] x) => (float[4,3,3,3] dw) "
-     "{ dw = ai.halfstep.ConvGradWeight<kernel_shape = [3, 3], weight_shape = [4, 3, 3, 3]>(dy, x) }", -2, 2, false},
+     "{ dw = ai.halfstep.ConvGradWeight<kernel_shape = [3, 3], weight_shape = [4, 3, 3, 3]>(dy, x) }",
+     -2, 2, false},
     {"(float[2,4,4,3] dy, float[2,3,8,5] x) => (float[4,3,3,3] dw) { dw = ai.halfstep.ConvGradWeight"
-     "<kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 2], weight_shape = [4, 3, 3, 3]>(dy, x) }", -2, 2, false},
+     "<kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 2], weight_shape = [4, 3, 3, 3]>(dy, x) }",
+     -2, 2, false},
     {"(float[1,6,5,7] dy, float[1,4,6,5] x) => (float[6,2,3,2] dw) { dw = ai.halfstep.ConvGradWeight<group = 2, "
-     "kernel_shape = [3, 2], dilations = [2, 1], pads = [2, 0, 1, 3], weight_shape = [6, 2, 3, 2]>(dy, x) }", -2, 2, false},
+     "kernel_shape = [3, 2], dilations = [2, 1], pads = [2, 0, 1, 3], weight_shape = [6, 2, 3, 2]>(dy, x) }",
+     -2, 2, false},
     {"(float[0,4,3] dy, float[0,3,5] x) => (float[4,3,3] dw) "
-     "{ dw = ai.halfstep.ConvGradWeight<kernel_shape = [3], weight_shape = [4, 3, 3]>(dy, x) }", -2, 2, false},
+     "{ dw = ai.halfstep.ConvGradWeight<kernel_shape = [3], weight_shape = [4, 3, 3]>(dy, x) }",
+     -2, 2, false},
 };
 
 }  // namespace
 
 std::span<const OpDef> convolution_ops() {
   static const OpDef rows[] = {
-      {.name = "Conv", .precision = PrecisionClass::half, .reference = conv_kernel, .gradient = conv_gradient,
-       .cases = kConvCases, .note = "one to three spatial axes"},
-      {.name = "ConvTranspose", .precision = PrecisionClass::half, .reference = conv_transpose_kernel,
-       .gradient = conv_transpose_gradient, .cases = kConvTransposeCases,
+      {.name = "Conv",
+       .precision = PrecisionClass::half,
+       .reference = conv_kernel,
+       .gradient = conv_gradient,
+       .cases = kConvCases,
+       .note = "one to three spatial axes"},
+      {.name = "ConvTranspose",
+       .precision = PrecisionClass::half,
+       .reference = conv_transpose_kernel,
+       .gradient = conv_transpose_gradient,
+       .cases = kConvTransposeCases,
        .note = "one to three spatial axes; no gradient where output_padding reaches a stride"},
-      {.name = "FusedConv", .domain = kOwnDomain, .precision = PrecisionClass::half, .reference = conv_kernel,
-       .cases = kFusedConvCases, .schema = fused_conv_schema, .note = "made after differentiation: no gradient"},
-      {.name = "ConvGradInput", .domain = kOwnDomain, .precision = PrecisionClass::half,
-       .reference = conv_grad_input_kernel, .cases = kConvGradInputCases, .schema = conv_grad_input_schema},
-      {.name = "ConvGradWeight", .domain = kOwnDomain, .precision = PrecisionClass::half,
-       .reference = conv_grad_weight_kernel, .cases = kConvGradWeightCases, .schema = conv_grad_weight_schema},
+      {.name = "FusedConv",
+       .domain = kOwnDomain,
+       .precision = PrecisionClass::half,
+       .reference = conv_kernel,
+       .cases = kFusedConvCases,
+       .schema = fused_conv_schema,
+       .note = "made after differentiation: no gradient"},
+      {.name = "ConvGradInput",
+       .domain = kOwnDomain,
+       .precision = PrecisionClass::half,
+       .reference = conv_grad_input_kernel,
+       .cases = kConvGradInputCases,
+       .schema = conv_grad_input_schema},
+      {.name = "ConvGradWeight",
+       .domain = kOwnDomain,
+       .precision = PrecisionClass::half,
+       .reference = conv_grad_weight_kernel,
+       .cases = kConvGradWeightCases,
+       .schema = conv_grad_weight_schema},
   };
   return rows;
 }

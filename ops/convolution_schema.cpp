@@ -34,9 +34,10 @@ std::string fused_conv_body(const onnx::FunctionBodyBuildContext& call) {
   const std::string widened = widen ? "Cast<to : int = @to>" : "Identity";
   std::string text = fmt::format("Xw = {0}(X)\nWw = {0}(W)\n", widened);
   if (call.hasInput(2)) text += "Bw = CastLike(B, Xw)\n";
-  text += fmt::format("C = Conv<auto_pad : string = @auto_pad, {}, pads : ints = @pads, strides : ints = @strides>"
-                      "(Xw, Ww{})\n",
-                      kForwarded, call.hasInput(2) ? ", Bw" : "");
+  text += fmt::format(
+      "C = Conv<auto_pad : string = @auto_pad, {}, pads : ints = @pads, strides : ints = @strides>"
+      "(Xw, Ww{})\n",
+      kForwarded, call.hasInput(2) ? ", Bw" : "");
   text += call.hasInput(3) ? "Rw = CastLike(residual, Xw)\nS = Add(C, Rw)\n" : "S = Identity(C)\n";
   text += string_of(call, "activation", "") == "Relu" ? "A = Relu(S)\n" : "A = Identity(S)\n";
   return text + (to != 0 ? "Y = Cast<to : int = @to>(A)" : "Y = Identity(A)");

@@ -1,9 +1,9 @@
 #include "ops/dropout.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <random>
+
+#include <fmt/format.h>
 
 #include "graph/error.h"
 #include "ops/kernel_util.h"
@@ -116,7 +116,8 @@ std::span<const OpDef> dropout_ops() {
        .reference = dropout_kernel,
        .gradient = dropout_gradient,
        .cases = kDropoutCases,
-       .note = "in training mode every run draws the same numbers (seed 0 when none is given); training uses PhiloxDropout"},
+       .note = "in training mode every run draws the same numbers (seed 0 when none is given); training uses "
+               "PhiloxDropout"},
       {.name = "PhiloxDropout",
        .domain = kOwnDomain,
        .precision = PrecisionClass::follow,

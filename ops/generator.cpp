@@ -2,9 +2,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "ops/family_parts.h"
 #include "ops/index_map.h"
 #include "ops/kernel_util.h"
-#include "ops/shape_rows.h"
 
 namespace halfstep::ops {
 namespace {

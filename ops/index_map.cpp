@@ -1,5 +1,6 @@
 #include "ops/index_map.h"
 
+#include <numeric>
 #include <string>
 #include <utility>
 
@@ -57,7 +58,25 @@ IndexMap transpose_map(const Shape& from, const std::vector<std::size_t>& perm) 
   return strided_map(Shape(std::move(dims)), steps);
 }
 
-IndexMap separable_map(const Shape& from, const std::vector<std::vector<std::int64_t>>& axes) {
+std::vector<std::int64_t> counting(std::int64_t n, std::int64_t start) {
+  std::vector<std::int64_t> indices(static_cast<std::size_t>(n));
+  std::iota(indices.begin(), indices.end(), start);
+  return indices;
+}
+
+AxisIndices all_indices(const Shape& shape) {
+  AxisIndices axes;
+  for (std::int64_t extent : shape) axes.push_back(counting(extent));
+  return axes;
+}
+
+Shape shape_of(const AxisIndices& axes) {
+  std::vector<std::int64_t> dims;
+  for (const auto& indices : axes) dims.push_back(static_cast<std::int64_t>(indices.size()));
+  return Shape(std::move(dims));
+}
+
+IndexMap separable_map(const Shape& from, const AxisIndices& axes) {
   const std::vector<std::int64_t> strides = from.strides();
   IndexMap map{0};
   for (std::size_t axis = 0; axis < axes.size(); ++axis) {
@@ -135,6 +154,11 @@ void take(const Tensor& from, const IndexMap& map, Tensor& to, const Tensor& fil
   for (std::size_t i = 0; i < map.size(); ++i)
     taken[i] = map[i] == kNoElement ? none : codes[static_cast<std::size_t>(map[i])];
   pack(taken, to);
+}
+
+void take_axes(KernelCall& call, std::size_t output, const AxisIndices& axes, const Tensor& fill) {
+  const Tensor& x = call.in[0];
+  take(x, separable_map(x.shape(), axes), ensure_out(call, output, x.dtype(), shape_of(axes)), fill);
 }
 
 void put(const Tensor& from, const IndexMap& map, Tensor& to) {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "graph/tensor.h"
+#include "ops/op_def.h"
 
 namespace halfstep::ops {
 
@@ -19,9 +20,18 @@ IndexMap strided_map(const Shape& shape, const std::vector<std::int64_t>& steps,
 /// The axes of an operand of shape `from` in the order `perm`, a permutation.
 IndexMap transpose_map(const Shape& from, const std::vector<std::size_t>& perm);
 
+/// For each axis of a result, the element of the operand's axis that each of its elements is, or kNoElement.
+using AxisIndices = std::vector<std::vector<std::int64_t>>;
+/// start, start + 1, ... : n of them.
+std::vector<std::int64_t> counting(std::int64_t n, std::int64_t start = 0);
+/// Every element along every axis: the identity, to be changed axis by axis.
+AxisIndices all_indices(const Shape& shape);
+Shape shape_of(const AxisIndices& axes);
 /// Element (i, j, ...) of the result is element (axes[0][i], axes[1][j], ...) of an operand of shape `from`, or none
 /// where one of those is kNoElement.
-IndexMap separable_map(const Shape& from, const std::vector<std::vector<std::int64_t>>& axes);
+IndexMap separable_map(const Shape& from, const AxisIndices& axes);
+/// out[output] = in[0] seen through a separable map.
+void take_axes(KernelCall& call, std::size_t output, const AxisIndices& axes, const Tensor& fill = {});
 
 /// The result of ONNX Gather along `axis`. Throws Error when an index is out of range.
 IndexMap gather_map(const Shape& data, std::size_t axis, const Tensor& indices);

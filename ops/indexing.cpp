@@ -2,10 +2,10 @@
 #include <algorithm>
 #include <numeric>
 
+#include "ops/family_parts.h"
 #include "ops/index_map.h"
 #include "ops/kernel_util.h"
 #include "ops/scatter_schema.h"
-#include "ops/shape_rows.h"
 
 namespace halfstep::ops {
 namespace {
@@ -161,7 +161,7 @@ Gradients scatter_gradient(GradientContext& g, std::string_view read, const Attr
     attributes.set("reduction", how);
     return g.b.op(g.node.op, {x, indices, at_places}, attributes);
   };
-  if (reduction == "none") return {write(g.dy(), g.b.zeros_like(updates), "none"), at(g.dy())};
+  if (reduction == "none") return {write(g.dy(), g.b.zeros_like(updates), "none"), Expr(), at(g.dy())};
   Gradients result;
   if (reduction == "add") {
     result = {g.dy(), Expr(), at(g.dy())};

@@ -1,8 +1,8 @@
 // SoftmaxCrossEntropyLoss, NegativeLogLikelihoodLoss and their gradients.
-#include <fmt/format.h>
-
 #include <cmath>
 #include <optional>
+
+#include <fmt/format.h>
 
 #include "graph/error.h"
 #include "ops/families.h"
@@ -24,8 +24,8 @@ Reduction reduction_of(const Attributes& attributes) {
   throw_input_error("attribute reduction none, sum or mean", name, "mend the model");
 }
 
-/// Scores [N, C, D...] with a label for each of the N * D points, checked: where each label's score lies, and the weight
-/// of each point (0 where the label is ignored).
+/// Scores [N, C, D...] with a label for each of the N * D points, checked: where each label's score lies, and the
+/// weight of each point (0 where the label is ignored).
 struct Labels {
   static constexpr std::int64_t kIgnored = -1;
 
@@ -88,9 +88,15 @@ void store_loss(KernelCall& call, const std::vector<double>& log_prob, const Lab
     sum += loss[i];
   }
   switch (reduction_of(call.node.attributes)) {
-    case Reduction::none: store(ensure_out(call, 0, dtype, label_shape), loss); return;
-    case Reduction::sum: loss = {sum}; break;
-    case Reduction::mean: loss = {sum / labels.total_weight}; break;
+    case Reduction::none:
+      store(ensure_out(call, 0, dtype, label_shape), loss);
+      return;
+    case Reduction::sum:
+      loss = {sum};
+      break;
+    case Reduction::mean:
+      loss = {sum / labels.total_weight};
+      break;
   }
   store(ensure_out(call, 0, dtype, Shape{}), loss);
 }
@@ -230,19 +236,20 @@ std::string labels_text(const onnx::FunctionBodyBuildContext& call, const char* 
         int_of(call, "ignore_index", 0), like);
   else
     text += "valid = ReduceSum(hot, axis)\n";
-  text += has_weights ? fmt::format("rank_of = Shape({0})\n"
-                                    "rank = Size(rank_of)\n"
-                                    "two = Constant<value_int = 2>()\n"
-                                    "tail = Sub(rank, two)\n"
-                                    "tail1 = Unsqueeze(tail, zero_axis)\n"
-                                    "ones = ConstantOfShape<value = int64[1] {{1}}>(tail1)\n"
-                                    "head = Constant<value_ints = [1, -1]>()\n"
-                                    "per_class = Concat<axis = 0>(head, ones)\n"
-                                    "w = Reshape(weights, per_class)\n"
-                                    "hot_w = Mul(hot, w)\n"
-                                    "picked = ReduceSum(hot_w, axis)\n"
-                                    "weight = Mul(picked, valid)\n",
-                                    like)
+  text += has_weights ? fmt::format(
+                            "rank_of = Shape({0})\n"
+                            "rank = Size(rank_of)\n"
+                            "two = Constant<value_int = 2>()\n"
+                            "tail = Sub(rank, two)\n"
+                            "tail1 = Unsqueeze(tail, zero_axis)\n"
+                            "ones = ConstantOfShape<value = int64[1] {{1}}>(tail1)\n"
+                            "head = Constant<value_ints = [1, -1]>()\n"
+                            "per_class = Concat<axis = 0>(head, ones)\n"
+                            "w = Reshape(weights, per_class)\n"
+                            "hot_w = Mul(hot, w)\n"
+                            "picked = ReduceSum(hot_w, axis)\n"
+                            "weight = Mul(picked, valid)\n",
+                            like)
                       : std::string("weight = Identity(valid)\n");
   text += fmt::format("loss_t = CastLike(dloss, {})\n", like);
   if (reduction == "none")
@@ -278,11 +285,12 @@ void softmax_cross_entropy_grad_schema(onnx::OpSchema& schema) {
 
 std::string negative_log_likelihood_loss_grad_body(const onnx::FunctionBodyBuildContext& call) {
   const std::int64_t to = int_of(call, "to", 0);
-  return fmt::format("shape = Constant<value_ints = {}>()\n"
-                     "zero_f = ConstantOfShape(shape)\n"
-                     "zeros = {}\n",
-                     text_of(ints_of(call, "input_shape")),
-                     to != 0 ? "Cast<to : int = @to>(zero_f)" : "CastLike(zero_f, dloss)") +
+  return fmt::format(
+             "shape = Constant<value_ints = {}>()\n"
+             "zero_f = ConstantOfShape(shape)\n"
+             "zeros = {}\n",
+             text_of(ints_of(call, "input_shape")),
+             to != 0 ? "Cast<to : int = @to>(zero_f)" : "CastLike(zero_f, dloss)") +
          labels_text(call, "zeros", "labels", call.hasInput(2)) +
          "up = Mul(hot, factor)\n"
          "dinput = Neg(up)";
@@ -324,7 +332,8 @@ const std::vector<OpCase> kNegativeLogLikelihoodCases = {
     {"(float[3,5] x) => (float loss) <int64[3] labels = {4, 0, 2}> { loss = NegativeLogLikelihoodLoss(x, labels) }"},
     {"(float[3,5] x) => (float[3] loss) <int32[3] labels = {4, 0, 2}> "
      "{ loss = NegativeLogLikelihoodLoss<reduction = \"none\">(x, labels) }"},
-    {"(float[2,3,2,2] x) => (float loss) <int64[2,2,2] labels = {0, 1, 2, 0, 1, 1, 2, 2}, float[3] w = {0.5, 1.0, 2.0}> "
+    {"(float[2,3,2,2] x) => (float loss) <int64[2,2,2] labels = {0, 1, 2, 0, 1, 1, 2, 2}, float[3] w = {0.5, 1.0, "
+     "2.0}> "
      "{ loss = NegativeLogLikelihoodLoss<ignore_index = 1>(x, labels, w) }"},
     {"(float[2,3,4] x) => (float loss) <int64[2,4] labels = {0, 1, 2, 0, 1, 1, 2, 2}> "
      "{ loss = NegativeLogLikelihoodLoss<reduction = \"sum\">(x, labels) }"},
@@ -332,19 +341,25 @@ const std::vector<OpCase> kNegativeLogLikelihoodCases = {
 
 const std::vector<OpCase> kSoftmaxCrossEntropyGradCases = {
     {"(float dloss, float[3,5] lp) => (float[3,5] dx) <int64[3] labels = {4, 0, 2}> "
-     "{ dx = ai.halfstep.SoftmaxCrossEntropyGrad(dloss, lp, labels) }", -2, 0, false},
-    {"(float dloss, float[4,3] lp) => (float[4,3] dx) <int64[4] labels = {2, -100, 0, 1}, float[3] w = {0.5, 1.0, 2.0}> "
-     "{ dx = ai.halfstep.SoftmaxCrossEntropyGrad<ignore_index = -100>(dloss, lp, labels, w) }", -2, 0, false},
+     "{ dx = ai.halfstep.SoftmaxCrossEntropyGrad(dloss, lp, labels) }",
+     -2, 0, false},
+    {"(float dloss, float[4,3] lp) => (float[4,3] dx) <int64[4] labels = {2, -100, 0, 1}, float[3] w = {0.5, 1.0, "
+     "2.0}> "
+     "{ dx = ai.halfstep.SoftmaxCrossEntropyGrad<ignore_index = -100>(dloss, lp, labels, w) }",
+     -2, 0, false},
     {"(float[2,2] dloss, float[2,3,2] lp) => (float[2,3,2] dx) <int32[2,2] labels = {0, 1, 2, 0}> "
-     "{ dx = ai.halfstep.SoftmaxCrossEntropyGrad<reduction = \"none\">(dloss, lp, labels) }", -2, 0, false},
+     "{ dx = ai.halfstep.SoftmaxCrossEntropyGrad<reduction = \"none\">(dloss, lp, labels) }",
+     -2, 0, false},
 };
 
 const std::vector<OpCase> kNegativeLogLikelihoodGradCases = {
     {"(float dloss) => (float[3,5] dx) <int64[3] labels = {4, 0, 2}> "
-     "{ dx = ai.halfstep.NegativeLogLikelihoodLossGrad<input_shape = [3, 5]>(dloss, labels) }", -2, 2, false},
+     "{ dx = ai.halfstep.NegativeLogLikelihoodLossGrad<input_shape = [3, 5]>(dloss, labels) }",
+     -2, 2, false},
     {"(float[2,2] dloss) => (float[2,3,2] dx) <int64[2,2] labels = {0, 1, 2, 0}, float[3] w = {0.5, 1.0, 2.0}> "
      "{ dx = ai.halfstep.NegativeLogLikelihoodLossGrad<reduction = \"none\", ignore_index = 1, input_shape = [2, 3, 2]>"
-     "(dloss, labels, w) }", -2, 2, false},
+     "(dloss, labels, w) }",
+     -2, 2, false},
 };
 
 constexpr std::string_view kLabels = "a label outside [0, C) that is not ignore_index is an error";
@@ -353,14 +368,25 @@ constexpr std::string_view kLabels = "a label outside [0, C) that is not ignore_
 
 std::span<const OpDef> loss_ops() {
   static const OpDef rows[] = {
-      {.name = "SoftmaxCrossEntropyLoss", .reference = softmax_cross_entropy_loss_kernel,
-       .gradient = softmax_cross_entropy_gradient, .cases = kSoftmaxCrossEntropyCases, .note = kLabels},
-      {.name = "NegativeLogLikelihoodLoss", .reference = negative_log_likelihood_loss_kernel,
-       .gradient = negative_log_likelihood_gradient, .cases = kNegativeLogLikelihoodCases, .note = kLabels},
-      {.name = "SoftmaxCrossEntropyGrad", .domain = kOwnDomain, .reference = softmax_cross_entropy_grad_kernel,
-       .cases = kSoftmaxCrossEntropyGradCases, .schema = softmax_cross_entropy_grad_schema},
-      {.name = "NegativeLogLikelihoodLossGrad", .domain = kOwnDomain,
-       .reference = negative_log_likelihood_loss_grad_kernel, .cases = kNegativeLogLikelihoodGradCases,
+      {.name = "SoftmaxCrossEntropyLoss",
+       .reference = softmax_cross_entropy_loss_kernel,
+       .gradient = softmax_cross_entropy_gradient,
+       .cases = kSoftmaxCrossEntropyCases,
+       .note = kLabels},
+      {.name = "NegativeLogLikelihoodLoss",
+       .reference = negative_log_likelihood_loss_kernel,
+       .gradient = negative_log_likelihood_gradient,
+       .cases = kNegativeLogLikelihoodCases,
+       .note = kLabels},
+      {.name = "SoftmaxCrossEntropyGrad",
+       .domain = kOwnDomain,
+       .reference = softmax_cross_entropy_grad_kernel,
+       .cases = kSoftmaxCrossEntropyGradCases,
+       .schema = softmax_cross_entropy_grad_schema},
+      {.name = "NegativeLogLikelihoodLossGrad",
+       .domain = kOwnDomain,
+       .reference = negative_log_likelihood_loss_grad_kernel,
+       .cases = kNegativeLogLikelihoodGradCases,
        .schema = negative_log_likelihood_loss_grad_schema},
   };
   return rows;

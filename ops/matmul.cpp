@@ -1,7 +1,8 @@
 // MatMul, Gemm, and the forms of them that take transposes, an activation and an output type.
-#include <fmt/format.h>
-
 #include <algorithm>
+#include <numeric>
+
+#include <fmt/format.h>
 
 #include "graph/error.h"
 #include "ops/families.h"
@@ -184,8 +185,8 @@ std::vector<Expr> matmul_gradient(GradientContext& g) {
     as = Shape{as.count(0, as.rank() - 1), as.dim(-1)};
     dys = Shape{as[0], ws[1]};
   }
-  std::vector<Expr> d = product_gradients(g, flat ? "FusedGemm" : "FusedMatMul", b.reshape(a, as), false, b.reshape(w, ws),
-                                          false, b.reshape(g.dy(), dys), 1);
+  std::vector<Expr> d = product_gradients(g, flat ? "FusedGemm" : "FusedMatMul", b.reshape(a, as), false,
+                                          b.reshape(w, ws), false, b.reshape(g.dy(), dys), 1);
   if (d[0]) d[0] = b.reshape(b.sum_to(d[0], as), a.shape());
   if (d[1]) d[1] = b.reshape(b.sum_to(d[1], ws), w.shape());
   return d;
@@ -200,8 +201,9 @@ std::vector<Expr> fused_matmul_gradient(GradientContext& g) {
 
 std::vector<Expr> gemm_gradient(GradientContext& g) {
   const Attributes& attributes = g.node.attributes;
-  std::vector<Expr> d = product_gradients(g, "FusedGemm", g.in(0), attributes.get_int("transA", 0) != 0, g.in(1),
-                                          attributes.get_int("transB", 0) != 0, g.dy(), attributes.get_float("alpha", 1));
+  std::vector<Expr> d =
+      product_gradients(g, "FusedGemm", g.in(0), attributes.get_int("transA", 0) != 0, g.in(1),
+                        attributes.get_int("transB", 0) != 0, g.dy(), attributes.get_float("alpha", 1));
   const float beta = attributes.get_float("beta", 1);
   if (g.in(2) && g.wants(2)) d.push_back(beta == 1 ? g.dy() : g.dy() * beta);
   return d;
@@ -237,6 +239,41 @@ void add_product_attributes(onnx::OpSchema& schema) {
   add_to_attribute(schema);
 }
 
+/// Casts `names` (each to NAMEw) to the result's type when that is wider, so that nothing is rounded twice.
+std::string widened(const onnx::FunctionBodyBuildContext& call, std::initializer_list<const char*> names) {
+  const bool widen =
+      int_of(call, "to", 0) == static_cast<int>(DType::f32) || int_of(call, "to", 0) == static_cast<int>(DType::f64);
+  std::string text;
+  for (const char* name : names)
+    text +=
+        widen ? fmt::format("{0}w = Cast<to : int = @to>({0})\n", name) : fmt::format("{0}w = Identity({0})\n", name);
+  return text;
+}
+
+/// Transposition of the last two axes of `from` (of `rank` axes) into `to`, or a plain copy.
+std::string transposed_text(const char* to, const char* from, int rank, bool transpose) {
+  if (!transpose) return fmt::format("{} = Identity({})\n", to, from);
+  std::vector<std::int64_t> perm(static_cast<std::size_t>(rank));
+  std::iota(perm.begin(), perm.end(), 0);
+  std::swap(perm[perm.size() - 1], perm[perm.size() - 2]);
+  return fmt::format("{} = Transpose<perm = {}>({})\n", to, text_of(perm), from);
+}
+
+std::string fused_matmul_body(const onnx::FunctionBodyBuildContext& call) {
+  std::string text = widened(call, {"A", "B"});
+  for (int i = 0; i < 2; ++i) {
+    const onnx::TypeProto* type = call.getInputType(i);
+    const int rank = type && onnx::hasShape(*type) ? type->tensor_type().shape().dim_size() : 0;
+    if (rank < 2) return {};
+    text += i == 0 ? transposed_text("At", "Aw", rank, int_of(call, "transA", 0) != 0)
+                   : transposed_text("Bt", "Bw", rank, int_of(call, "transB", 0) != 0);
+  }
+  const onnx::AttributeProto* alpha = call.getAttribute("alpha");
+  text += fmt::format("P = MatMul(At, Bt)\nalpha = Constant<value_float = {:e}>()\n", alpha ? alpha->f() : 1.0f);
+  text += "factor = CastLike(alpha, P)\nS = Mul(P, factor)\n";
+  return text + (int_of(call, "to", 0) != 0 ? "Y = Cast<to : int = @to>(S)" : "Y = Identity(S)");
+}
+
 void fused_matmul_schema(onnx::OpSchema& schema) {
   add_product_attributes(schema);
   constrain_floats(schema, "T", "Type of the operands.");
@@ -245,23 +282,16 @@ void fused_matmul_schema(onnx::OpSchema& schema) {
       .Input(1, "B", "Matrices [..., K, N].", "T")
       .Output(0, "Y", "alpha A B, [..., M, N].", "TO")
       .TypeAndShapeInferenceFunction(infer_product);
-}
-
-/// Casts `names` (each to NAMEw) to the result's type when that is wider, so that nothing is rounded twice.
-std::string widened(const onnx::FunctionBodyBuildContext& call, std::initializer_list<const char*> names) {
-  const bool widen = int_of(call, "to", 0) == static_cast<int>(DType::f32) || int_of(call, "to", 0) == static_cast<int>(DType::f64);
-  std::string text;
-  for (const char* name : names)
-    text += widen ? fmt::format("{0}w = Cast<to : int = @to>({0})\n", name) : fmt::format("{0}w = Identity({0})\n", name);
-  return text;
+  set_function_body(schema, fused_matmul_body);
 }
 
 std::string fused_gemm_body(const onnx::FunctionBodyBuildContext& call) {
   std::string text = widened(call, {"A", "B"});
   if (call.hasInput(2)) text += "Cw = CastLike(C, Aw)\n";
-  text += fmt::format("P = Gemm<alpha : float = @alpha, beta : float = @beta, transA : int = @transA, "
-                      "transB : int = @transB>(Aw, Bw{})\n",
-                      call.hasInput(2) ? ", Cw" : "");
+  text += fmt::format(
+      "P = Gemm<alpha : float = @alpha, beta : float = @beta, transA : int = @transA, "
+      "transB : int = @transB>(Aw, Bw{})\n",
+      call.hasInput(2) ? ", Cw" : "");
   text += string_of(call, "activation", "") == "Relu" ? "R = Relu(P)\n" : "R = Identity(P)\n";
   return text + (int_of(call, "to", 0) != 0 ? "Y = Cast<to : int = @to>(R)" : "Y = Identity(R)");
 }
@@ -308,9 +338,11 @@ const std::vector<OpCase> kGemmCases = {
 const std::vector<OpCase> kFusedGemmCases = {
     {"(float[3,4] a, float[4,5] b) => (float[3,5] y) { y = ai.halfstep.FusedGemm(a, b) }", -2, 2, false},
     {"(float[3,4] a, float[5,4] b, float[5] c) => (float[3,5] y) "
-     "{ y = ai.halfstep.FusedGemm<transB = 1, activation = \"Relu\">(a, b, c) }", -2, 2, false},
+     "{ y = ai.halfstep.FusedGemm<transB = 1, activation = \"Relu\">(a, b, c) }",
+     -2, 2, false},
     {"(float[4,3] a, float[5,4] b, float[3,1] c) => (float[3,5] y) "
-     "{ y = ai.halfstep.FusedGemm<transA = 1, transB = 1, alpha = 0.5, beta = -1.0>(a, b, c) }", -2, 2, false},
+     "{ y = ai.halfstep.FusedGemm<transA = 1, transB = 1, alpha = 0.5, beta = -1.0>(a, b, c) }",
+     -2, 2, false},
     {"(float[0,4] a, float[4,5] b) => (float[0,5] y) { y = ai.halfstep.FusedGemm(a, b) }", -2, 2, false},
 };
 
@@ -327,14 +359,31 @@ const std::vector<OpCase> kFusedMatMulCases = {
 
 std::span<const OpDef> matmul_ops() {
   static const OpDef rows[] = {
-      {.name = "MatMul", .precision = PrecisionClass::half, .reference = matmul_kernel, .gradient = matmul_gradient,
+      {.name = "MatMul",
+       .precision = PrecisionClass::half,
+       .reference = matmul_kernel,
+       .gradient = matmul_gradient,
        .cases = kMatMulCases},
-      {.name = "Gemm", .precision = PrecisionClass::half, .reference = gemm_kernel, .gradient = gemm_gradient,
-       .cases = kGemmCases, .note = "integers are computed in f64: exact below 2^53"},
-      {.name = "FusedGemm", .domain = kOwnDomain, .precision = PrecisionClass::half, .reference = gemm_kernel,
-       .cases = kFusedGemmCases, .schema = fused_gemm_schema, .note = "made after differentiation: no gradient"},
-      {.name = "FusedMatMul", .domain = kOwnDomain, .precision = PrecisionClass::half, .reference = fused_matmul_kernel,
-       .gradient = fused_matmul_gradient, .cases = kFusedMatMulCases, .schema = fused_matmul_schema},
+      {.name = "Gemm",
+       .precision = PrecisionClass::half,
+       .reference = gemm_kernel,
+       .gradient = gemm_gradient,
+       .cases = kGemmCases,
+       .note = "integers are computed in f64: exact below 2^53"},
+      {.name = "FusedGemm",
+       .domain = kOwnDomain,
+       .precision = PrecisionClass::half,
+       .reference = gemm_kernel,
+       .cases = kFusedGemmCases,
+       .schema = fused_gemm_schema,
+       .note = "made after differentiation: no gradient"},
+      {.name = "FusedMatMul",
+       .domain = kOwnDomain,
+       .precision = PrecisionClass::half,
+       .reference = fused_matmul_kernel,
+       .gradient = fused_matmul_gradient,
+       .cases = kFusedMatMulCases,
+       .schema = fused_matmul_schema},
   };
   return rows;
 }

@@ -1,8 +1,8 @@
 // LayerNormalization, InstanceNormalization, GroupNormalization; and the list of the whole family, whose larger members
 // have files of their own.
-#include <fmt/format.h>
-
 #include <cmath>
+
+#include <fmt/format.h>
 
 #include "graph/error.h"
 #include "ops/batch_normalization.h"
@@ -50,7 +50,8 @@ void layer_normalization_kernel(KernelCall& call) {
                         "check the shapes of the normalization's parameters");
   const std::vector<double> scale = to_doubles(call.in[1]);
   const std::vector<double> bias = call.has_in(2) ? to_doubles(call.in[2]) : std::vector<double>{0};
-  const BroadcastOffsets scale_at(call.in[1].shape(), shape), bias_at(call.has_in(2) ? call.in[2].shape() : Shape{}, shape);
+  const BroadcastOffsets scale_at(call.in[1].shape(), shape),
+      bias_at(call.has_in(2) ? call.in[2].shape() : Shape{}, shape);
   for (std::size_t i = 0; i < rows.values.size(); ++i) {
     const auto index = static_cast<std::int64_t>(i);
     rows.values[i] = rows.values[i] * scale[static_cast<std::size_t>(scale_at(index))] +
@@ -58,7 +59,8 @@ void layer_normalization_kernel(KernelCall& call) {
   }
   if (call.has_out(0)) store(ensure_out(call, 0, x.dtype(), shape), rows.values);
 
-  const auto stash = static_cast<DType>(call.node.attributes.get_int("stash_type", static_cast<std::int64_t>(DType::f32)));
+  const auto stash =
+      static_cast<DType>(call.node.attributes.get_int("stash_type", static_cast<std::int64_t>(DType::f32)));
   std::vector<std::int64_t> kept = shape.dims();
   std::fill(kept.begin() + static_cast<std::ptrdiff_t>(axis), kept.end(), 1);
   if (call.has_out(1)) store(ensure_out(call, 1, stash, Shape(kept)), rows.mean);
@@ -84,7 +86,8 @@ void normalize_channels(KernelCall& call, std::int64_t row_length) {
 }
 
 void check_has_channels(const Shape& x) {
-  if (x.rank() < 2) throw_input_error("a tensor of shape [N, C, D1, ...]", x.to_string(), "add the batch and channel axes");
+  if (x.rank() < 2)
+    throw_input_error("a tensor of shape [N, C, D1, ...]", x.to_string(), "add the batch and channel axes");
 }
 
 void instance_normalization_kernel(KernelCall& call) {
@@ -153,8 +156,7 @@ std::vector<Expr> layer_normalization_gradient(GradientContext& g) {
   const auto count = static_cast<double>(x.shape().count(axis, x.rank()));
   auto add = [&dx](Expr term) { dx = dx ? dx + term : term; };
   if (g.dy(1)) add(g.b.cast(g.dy(1), type) / count + g.b.zeros_like(n.value));
-  if (g.dy(2))
-    add(n.value * (g.b.cast(g.dy(2), type) * n.inverse_deviation * n.inverse_deviation * (-1 / count)));
+  if (g.dy(2)) add(n.value * (g.b.cast(g.dy(2), type) * n.inverse_deviation * n.inverse_deviation * (-1 / count)));
   d[0] = g.b.cast(dx, x.dtype());
   return d;
 }
@@ -209,8 +211,8 @@ const std::vector<OpCase> kLayerNormalizationCases = {
     {"(float[2,3,5] x, float[5] s) => (float[2,3,5] y) { y = LayerNormalization<epsilon = 0.01>(x, s) }"},
     {"(float[2,3,5] x, float[3,5] s, float[3,5] b) => (float[2,3,5] y) { y = LayerNormalization<axis = 1>(x, s, b) }"},
     {"(float[2,3,5] x, float[1,1] s, float[5] b) => (float[2,3,5] y) { y = LayerNormalization<axis = -2>(x, s, b) }"},
-    {"(float[2,3,5] x, float[5] s, float[5] b) => (float[2,3,5] y, m, r) { y, m, r = LayerNormalization(x, s, b) }",
-     -2, 2, false},
+    {"(float[2,3,5] x, float[5] s, float[5] b) => (float[2,3,5] y, m, r) { y, m, r = LayerNormalization(x, s, b) }", -2,
+     2, false},
     {"(float[0,5] x, float[5] s, float[5] b) => (float[0,5] y) { y = LayerNormalization(x, s, b) }"},
 };
 

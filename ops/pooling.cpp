@@ -72,7 +72,8 @@ void max_pool_kernel(KernelCall& call) {
   for_each_window(p, [&](std::int64_t plane, std::size_t yi, std::int64_t o0, std::int64_t o1, std::int64_t o2) {
     const std::int64_t first = plane * p.window.input_count();
     const std::int64_t best = first_maximum(p.window, values.data() + first, o0, o1, o2);
-    y[yi] = best == kNowhere ? -std::numeric_limits<double>::infinity() : values[static_cast<std::size_t>(first + best)];
+    y[yi] =
+        best == kNowhere ? -std::numeric_limits<double>::infinity() : values[static_cast<std::size_t>(first + best)];
     indices[yi] = best == kNowhere ? kNowhere : first + (columns ? column_major(p.window, best) : best);
   });
   if (call.has_out(0)) store(ensure_out(call, 0, x.dtype(), p.output), y);
@@ -168,7 +169,8 @@ void lp_pool_kernel(KernelCall& call) {
 template <class F>
 void pool_globally(KernelCall& call, F&& reduce) {
   const Tensor& x = call.in[0];
-  const auto plane = static_cast<std::ptrdiff_t>(Shape(std::vector<std::int64_t>(spatial(x.shape()).begin(), spatial(x.shape()).end())).count());
+  const auto plane = static_cast<std::ptrdiff_t>(
+      Shape(std::vector<std::int64_t>(spatial(x.shape()).begin(), spatial(x.shape()).end())).count());
   std::vector<std::int64_t> dims(x.shape().rank(), 1);
   dims[0] = x.shape()[0];
   dims[1] = x.shape()[1];
@@ -292,7 +294,8 @@ const std::vector<OpCase> kMaxPoolCases = {
      "{ y = MaxPool<kernel_shape = [2, 2], strides = [2, 2], ceil_mode = 1>(x) }"},
     {"(float[1,1,6,6] x) => (float[1,1,2,4] y, int64[1,1,2,4] i) "
      "{ y, i = MaxPool<kernel_shape = [3, 2], dilations = [2, 2], storage_order = 1>(x) }"},
-    {"(float[2,2,5] x) => (float[2,2,3] y) { y = MaxPool<kernel_shape = [3], strides = [2], auto_pad = \"SAME_UPPER\">(x) }"},
+    {"(float[2,2,5] x) => (float[2,2,3] y) { y = MaxPool<kernel_shape = [3], strides = [2], auto_pad = "
+     "\"SAME_UPPER\">(x) }"},
     {"(float[1,2,3,4,3] x) => (float[1,2,2,2,3] y, int64[1,2,2,2,3] i) "
      "{ y, i = MaxPool<kernel_shape = [2, 2, 2], strides = [1, 2, 1], pads = [0, 0, 1, 0, 0, 0]>(x) }"},
     {"(float[0,3,4,4] x) => (float[0,3,2,2] y) { y = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(x) }"},
@@ -309,7 +312,8 @@ const std::vector<OpCase> kAveragePoolCases = {
     {"(float[1,1,7,6] x) => (float[1,1,3,4] y) { y = AveragePool<kernel_shape = [3, 2], dilations = [2, 2]>(x) }"},
     {"(float[2,2,5] x) => (float[2,2,3] y) "
      "{ y = AveragePool<kernel_shape = [3], strides = [2], auto_pad = \"SAME_LOWER\">(x) }"},
-    {"(float[1,2,3,4,3] x) => (float[1,2,2,2,2] y) { y = AveragePool<kernel_shape = [2, 2, 2], strides = [1, 2, 1]>(x) }"},
+    {"(float[1,2,3,4,3] x) => (float[1,2,2,2,2] y) { y = AveragePool<kernel_shape = [2, 2, 2], strides = [1, 2, 1]>(x) "
+     "}"},
     {"(float[0,3,4,4] x) => (float[0,3,2,2] y) { y = AveragePool<kernel_shape = [2, 2], strides = [2, 2]>(x) }"},
 };
 
@@ -337,18 +341,25 @@ const std::vector<OpCase> kGlobalLpPoolCases = {
 
 const std::vector<OpCase> kMaxPoolGradCases = {
     {"(float[1,2,4,4] dy, float[1,2,7,7] x) => (float[1,2,7,7] dx) { dx = ai.halfstep.MaxPoolGrad"
-     "<kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 2]>(dy, x) }", -2, 2, false},
+     "<kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 2]>(dy, x) }",
+     -2, 2, false},
     {"(float[1,2,3,3] dy, float[1,2,6,5] x) => (float[1,2,6,5] dx) "
-     "{ dx = ai.halfstep.MaxPoolGrad<kernel_shape = [2, 2], strides = [2, 2], ceil_mode = 1>(dy, x) }", -2, 2, false},
-    {"(float[0,2,3] dy, float[0,2,5] x) => (float[0,2,5] dx) { dx = ai.halfstep.MaxPoolGrad<kernel_shape = [3]>(dy, x) }", -2, 2, false},
+     "{ dx = ai.halfstep.MaxPoolGrad<kernel_shape = [2, 2], strides = [2, 2], ceil_mode = 1>(dy, x) }",
+     -2, 2, false},
+    {"(float[0,2,3] dy, float[0,2,5] x) => (float[0,2,5] dx) { dx = ai.halfstep.MaxPoolGrad<kernel_shape = [3]>(dy, x) "
+     "}",
+     -2, 2, false},
 };
 const std::vector<OpCase> kAveragePoolGradCases = {
     {"(float[1,2,4,4] dy) => (float[1,2,7,7] dx) { dx = ai.halfstep.AveragePoolGrad"
-     "<kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 2], input_shape = [1, 2, 7, 7]>(dy) }", -2, 2, false},
+     "<kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 2], input_shape = [1, 2, 7, 7]>(dy) }",
+     -2, 2, false},
     {"(float[1,2,3,3] dy) => (float[1,2,6,5] dx) { dx = ai.halfstep.AveragePoolGrad<kernel_shape = [2, 2], "
-     "strides = [2, 2], ceil_mode = 1, count_include_pad = 1, input_shape = [1, 2, 6, 5]>(dy) }", -2, 2, false},
+     "strides = [2, 2], ceil_mode = 1, count_include_pad = 1, input_shape = [1, 2, 6, 5]>(dy) }",
+     -2, 2, false},
     {"(float[0,2,3] dy) => (float[0,2,5] dx) "
-     "{ dx = ai.halfstep.AveragePoolGrad<kernel_shape = [3], input_shape = [0, 2, 5]>(dy) }", -2, 2, false},
+     "{ dx = ai.halfstep.AveragePoolGrad<kernel_shape = [3], input_shape = [0, 2, 5]>(dy) }",
+     -2, 2, false},
 };
 
 constexpr std::string_view kTies =
@@ -359,22 +370,53 @@ constexpr std::string_view kTies =
 std::span<const OpDef> pooling_ops() {
   constexpr PrecisionClass follow = PrecisionClass::follow;
   static const OpDef rows[] = {
-      {.name = "MaxPool", .precision = follow, .reference = max_pool_kernel, .gradient = max_pool_gradient,
-       .cases = kMaxPoolCases, .note = kTies},
-      {.name = "AveragePool", .precision = follow, .reference = average_pool_kernel, .gradient = average_pool_gradient,
+      {.name = "MaxPool",
+       .precision = follow,
+       .reference = max_pool_kernel,
+       .gradient = max_pool_gradient,
+       .cases = kMaxPoolCases,
+       .note = kTies},
+      {.name = "AveragePool",
+       .precision = follow,
+       .reference = average_pool_kernel,
+       .gradient = average_pool_gradient,
        .cases = kAveragePoolCases},
-      {.name = "LpPool", .precision = PrecisionClass::full, .reference = lp_pool_kernel, .gradient = lp_pool_gradient,
-       .cases = kLpPoolCases, .note = "no gradient with ceil_mode; the gradient is 0 where the norm is 0"},
-      {.name = "GlobalAveragePool", .precision = follow, .reference = global_average_pool_kernel,
-       .gradient = global_average_pool_gradient, .cases = kGlobalAveragePoolCases},
-      {.name = "GlobalMaxPool", .precision = follow, .reference = global_max_pool_kernel,
-       .gradient = global_max_pool_gradient, .cases = kGlobalMaxPoolCases, .note = kTies},
-      {.name = "GlobalLpPool", .precision = PrecisionClass::full, .reference = global_lp_pool_kernel,
-       .gradient = global_lp_pool_gradient, .cases = kGlobalLpPoolCases, .note = "the gradient is 0 where the norm is 0"},
-      {.name = "MaxPoolGrad", .domain = kOwnDomain, .precision = follow, .reference = max_pool_grad_kernel,
-       .cases = kMaxPoolGradCases, .schema = max_pool_grad_schema, .note = kTies},
-      {.name = "AveragePoolGrad", .domain = kOwnDomain, .precision = follow, .reference = average_pool_grad_kernel,
-       .cases = kAveragePoolGradCases, .schema = average_pool_grad_schema},
+      {.name = "LpPool",
+       .precision = PrecisionClass::full,
+       .reference = lp_pool_kernel,
+       .gradient = lp_pool_gradient,
+       .cases = kLpPoolCases,
+       .note = "no gradient with ceil_mode; the gradient is 0 where the norm is 0"},
+      {.name = "GlobalAveragePool",
+       .precision = follow,
+       .reference = global_average_pool_kernel,
+       .gradient = global_average_pool_gradient,
+       .cases = kGlobalAveragePoolCases},
+      {.name = "GlobalMaxPool",
+       .precision = follow,
+       .reference = global_max_pool_kernel,
+       .gradient = global_max_pool_gradient,
+       .cases = kGlobalMaxPoolCases,
+       .note = kTies},
+      {.name = "GlobalLpPool",
+       .precision = PrecisionClass::full,
+       .reference = global_lp_pool_kernel,
+       .gradient = global_lp_pool_gradient,
+       .cases = kGlobalLpPoolCases,
+       .note = "the gradient is 0 where the norm is 0"},
+      {.name = "MaxPoolGrad",
+       .domain = kOwnDomain,
+       .precision = follow,
+       .reference = max_pool_grad_kernel,
+       .cases = kMaxPoolGradCases,
+       .schema = max_pool_grad_schema,
+       .note = kTies},
+      {.name = "AveragePoolGrad",
+       .domain = kOwnDomain,
+       .precision = follow,
+       .reference = average_pool_grad_kernel,
+       .cases = kAveragePoolGradCases,
+       .schema = average_pool_grad_schema},
   };
   return rows;
 }

@@ -1,11 +1,12 @@
-// Operators that fold or scan along axes: Reduce*, ArgMax, CumSum, TopK.
+// Operators that fold a tensor along axes: Reduce*.
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <limits>
 #include <numeric>
 
 #include "ops/families.h"
+#include "ops/family_parts.h"
+#include "ops/gradient_util.h"
 #include "ops/kernel_util.h"
 
 namespace halfstep::ops {
@@ -137,97 +138,6 @@ void extremum(KernelCall& call) {
   });
 }
 
-template <bool kLargest>
-void arg_extremum(KernelCall& call) {
-  const Tensor& x = call.in[0];
-  const Attributes& attributes = call.node.attributes;
-  const std::size_t axis = normalize_axis(attributes.get_int("axis", 0), x.shape().rank());
-  const bool last = attributes.get_int("select_last_index", 0) != 0;
-  const AxisView view(x.shape(), axis);
-  if (view.extent == 0 && view.outer * view.inner > 0)
-    throw_input_error("an axis with at least one element", "shape " + x.shape().to_string(),
-                      "check the model's shapes");
-  const bool keep = attributes.get_int("keepdims", 1) != 0;
-  Tensor& out = ensure_out(call, 0, DType::i64, keep ? keep_dims(x.shape(), {axis}) : drop_dims(x.shape(), {axis}));
-  visit_wide(x.dtype(), [&]<class W>() {
-    const std::vector<W> values = load<W>(x);
-    auto* y = out.data<std::int64_t>();
-    view.for_each_line([&](std::int64_t start, std::int64_t step) {
-      auto at = [&](std::int64_t i) { return values[static_cast<std::size_t>(start + i * step)]; };
-      std::int64_t best = 0;
-      for (std::int64_t i = 1; i < view.extent; ++i) {
-        const bool better = kLargest ? at(i) > at(best) : at(i) < at(best);
-        if (better || (last && at(i) == at(best))) best = i;
-      }
-      *y++ = best;
-    });
-  });
-}
-
-/// Running fold along an axis, in Modular arithmetic: y[i] = f(y[i-1], x[i]), starting from `unit`.
-template <class F>
-void scan(KernelCall& call, int unit, F f) {
-  const Tensor& x = call.in[0];
-  const std::size_t axis = normalize_axis(single_int(call.in[1], "the axis to accumulate along"), x.shape().rank());
-  const bool exclusive = call.node.attributes.get_int("exclusive", 0) != 0;
-  const bool reverse = call.node.attributes.get_int("reverse", 0) != 0;
-  const AxisView view(x.shape(), axis);
-  auto run = [&]<class W>() {
-    std::vector<W> values = load<W>(x);
-    view.for_each_line([&](std::int64_t start, std::int64_t step) {
-      auto total = static_cast<W>(unit);
-      for (std::int64_t i = 0; i < view.extent; ++i) {
-        W& value = values[static_cast<std::size_t>(start + (reverse ? view.extent - 1 - i : i) * step)];
-        const W next = f(total, value);
-        value = exclusive ? total : next;
-        total = next;
-      }
-    });
-    store(ensure_out(call, 0, x.dtype(), x.shape()), std::span<const W>(values));
-  };
-  if (is_float(x.dtype()))
-    run.template operator()<double>();
-  else
-    run.template operator()<std::uint64_t>();
-}
-void cum_sum(KernelCall& call) { scan(call, 0, std::plus<>()); }
-void cum_prod(KernelCall& call) { scan(call, 1, std::multiplies<>()); }
-
-void top_k(KernelCall& call) {
-  const Tensor& x = call.in[0];
-  const std::size_t axis = normalize_axis(call.node.attributes.get_int("axis", -1), x.shape().rank());
-  const bool largest = call.node.attributes.get_int("largest", 1) != 0;
-  const AxisView view(x.shape(), axis);
-  const std::int64_t k = single_int(call.in[1], "TopK's K");
-  if (k < 0 || k > view.extent)
-    throw_input_error("TopK's K in [0, " + std::to_string(view.extent) + "]", std::to_string(k),
-                      "check K against the tensor's shape " + x.shape().to_string());
-  Shape shape = x.shape();
-  shape[axis] = k;
-  Tensor &out = ensure_out(call, 0, x.dtype(), shape), &indices = ensure_out(call, 1, DType::i64, shape);
-  visit_wide(x.dtype(), [&]<class W>() {
-    const std::vector<W> values = load<W>(x);
-    std::vector<W> best(static_cast<std::size_t>(shape.count()));
-    std::vector<std::int64_t> order(static_cast<std::size_t>(view.extent));
-    std::int64_t line = 0;
-    view.for_each_line([&](std::int64_t start, std::int64_t step) {
-      auto at = [&](std::int64_t i) { return values[static_cast<std::size_t>(start + i * step)]; };
-      std::iota(order.begin(), order.end(), std::int64_t{0});
-      // NaN counts as the largest value: with plain < the order would not be one.
-      auto less = [&](W a, W b) { return b != b ? a == a : a < b; };
-      std::ranges::stable_sort(
-          order, [&](std::int64_t a, std::int64_t b) { return largest ? less(at(b), at(a)) : less(at(a), at(b)); });
-      const std::int64_t to = line / view.inner * k * view.inner + line % view.inner;
-      for (std::int64_t i = 0; i < k; ++i) {
-        best[static_cast<std::size_t>(to + i * view.inner)] = at(order[static_cast<std::size_t>(i)]);
-        indices.data<std::int64_t>()[to + i * view.inner] = order[static_cast<std::size_t>(i)];
-      }
-      ++line;
-    });
-    store(out, std::span<const W>(best));
-  });
-}
-
 /// A Reduce* node seen by its gradient rule.
 struct Reduced {
   explicit Reduced(GradientContext& context)
@@ -294,9 +204,8 @@ Gradients product_gradient(GradientContext& g) {
 Gradients l1_gradient(GradientContext& g) { return {Reduced(g).dy() * g.b.op("Sign", {g.in(0)})}; }
 Gradients l2_gradient(GradientContext& g) {
   const Reduced r(g);
-  const Expr zero = g.b.scalar(0, g.dy().dtype());
   const Expr direction = g.in(0) / r.y();
-  return {r.dy() * g.b.op("Where", {g.b.op("Equal", {r.y(), zero}), zero, direction})};
+  return {r.dy() * select(g.b.op("Equal", {r.y(), zero_like(r.y())}), zero_like(r.y()), direction)};
 }
 Gradients sum_square_gradient(GradientContext& g) { return {Reduced(g).dy() * (g.in(0) * 2)}; }
 Gradients log_sum_gradient(GradientContext& g) {
@@ -308,23 +217,10 @@ Gradients log_sum_exp_gradient(GradientContext& g) {
   return {r.dy() * g.b.op("Exp", {g.in(0) - r.y()})};
 }
 
-Gradients cum_sum_gradient(GradientContext& g) {
-  const Attributes& forward = g.node.attributes;
-  return {g.b.op("CumSum", {g.dy(), g.in(1)},
-                 {{"exclusive", forward.get_int("exclusive", 0)}, {"reverse", 1 - forward.get_int("reverse", 0)}})};
-}
-Gradients top_k_gradient(GradientContext& g) {
-  if (!g.dy()) return {};
-  return {g.b.op("ScatterElements", {g.b.zeros_like(g.in(0)), g.out(1), g.dy()},
-                 {{"axis", g.node.attributes.get_int("axis", -1)}})};
-}
-
-}  // namespace
-
-std::span<const OpDef> reduction_ops() {
+std::vector<OpDef> reduce_rows() {
   using enum PrecisionClass;
   constexpr std::string_view kTies = "where several elements are the extremum the gradient is split evenly; NaN wins";
-  static const OpDef rows[] = {
+  return {
       {.name = "ReduceSum",
        .precision = full,
        .reference = reduction<sum>,
@@ -402,46 +298,13 @@ std::span<const OpDef> reduction_ops() {
        .cases = {{"(float[2,3,4] x) => (float[2,1,4] y) <int64[1] axes = {1}> { y = ReduceLogSumExp(x, axes) }"},
                  {"(float[2,3] x) => (float[3] y) <int64[1] axes = {-2}> { y = ReduceLogSumExp<keepdims=0>(x, axes) }"},
                  {"(float[2,3] x) => (float[1,1] y) { y = ReduceLogSumExp(x) }"}}},
-      {.name = "ArgMax",
-       .precision = follow,
-       .reference = arg_extremum<true>,
-       .gradient = no_gradient,
-       .cases = {{"(float[2,3,4] x) => (int64[2,1,4] y) { y = ArgMax<axis=1>(x) }", -2, 2, false},
-                 {"(float[2,3] x) => (int64[2] y) { y = ArgMax<axis=-1, keepdims=0>(x) }", -2, 2, false},
-                 {"() => (int64[1] y) <int32[4] x = {3, 7, 7, 1}> { y = ArgMax<select_last_index=1>(x) }"}}},
-      {.name = "ArgMin",
-       .precision = follow,
-       .reference = arg_extremum<false>,
-       .gradient = no_gradient,
-       .cases = {{"(float[2,3,4] x) => (int64[2,1,4] y) { y = ArgMin<axis=1>(x) }", -2, 2, false},
-                 {"() => (int64[1] y) <int32[4] x = {3, 1, 7, 1}> { y = ArgMin<select_last_index=1>(x) }"}}},
-      {.name = "CumSum",
-       .precision = full,
-       .reference = cum_sum,
-       .gradient = cum_sum_gradient,
-       .cases =
-           {{"(float[2,5] x) => (float[2,5] y) <int64 axis = {1}> { y = CumSum(x, axis) }"},
-            {"(float[3,2] x) => (float[3,2] y) <int64 axis = {-2}> { y = CumSum<exclusive=1>(x, axis) }"},
-            {"(float[2,5] x) => (float[2,5] y) <int32 axis = {1}> { y = CumSum<reverse=1, exclusive=1>(x, axis) }"},
-            {"() => (int32[3] y) <int32[3] x = {3, 1, -7}, int32 axis = {0}> { y = CumSum(x, axis) }"}}},
-      {.name = "CumProd",
-       .precision = full,
-       .reference = cum_prod,
-       .cases = {{"(float[2,5] x) => (float[2,5] y) <int64 axis = {1}> { y = CumProd(x, axis) }", -2, 2, false},
-                 {"(float[3,2] x) => (float[3,2] y) <int64 axis = {0}>"
-                  " { y = CumProd<reverse=1, exclusive=1>(x, axis) }",
-                  -2, 2, false}}},
-      {.name = "TopK",
-       .precision = follow,
-       .reference = top_k,
-       .gradient = top_k_gradient,
-       .cases =
-           {{"(float[2,5] x) => (float[2,3] y, int64[2,3] i) <int64[1] k = {3}> { y, i = TopK(x, k) }"},
-            {"(float[4,3] x) => (float[2,3] y, int64[2,3] i) <int64[1] k = {2}>"
-             " { y, i = TopK<axis=0, largest=0>(x, k) }"},
-            {"() => (int32[2] y, int64[2] i) <int32[4] x = {3, 7, 7, 1}, int64[1] k = {2}> { y, i = TopK(x, k) }"}},
-       .note = "equal values in order of their index, sorted or not; NaN counts as the largest"},
   };
+}
+
+}  // namespace
+
+std::span<const OpDef> reduction_ops() {
+  static const std::vector<OpDef> rows = join({reduce_rows(), scan_rows()});
   return rows;
 }
 

@@ -51,7 +51,7 @@ void gather_grad_schema(onnx::OpSchema& schema) {
   schema.Attr("axis", "The axis Gather took from.", onnx::AttributeProto::INT, std::int64_t{0})
       .Input(1, "indices", "Gather's indices.", "Tind");
   set_function_body(schema, [](const onnx::FunctionBodyBuildContext& call) {
-    return scatter_text(call, "Gather<axis: int = @axis>(grid, indices)", "add");
+    return scatter_text(call, fmt::format("Gather<axis = {}>(grid, indices)", int_of(call, "axis", 0)), "add");
   });
 }
 

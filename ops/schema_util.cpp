@@ -45,16 +45,16 @@ void set_output_shape(onnx::InferenceContext& ctx, std::size_t output, const std
 }
 
 void set_function_body(onnx::OpSchema& schema, FunctionText text) {
-  schema.SetContextDependentFunctionBodyBuilder([text](const onnx::FunctionBodyBuildContext& call,
-                                                       const onnx::OpSchema& self, onnx::FunctionProto& function) {
-    const std::string nodes = text(call);
-    if (nodes.empty()) return false;
-    onnx::FunctionBuilder builder(function);
-    builder.Add(nodes.c_str());
-    builder.AddOpset("", static_cast<int>(kOnnxOpset));
-    self.BuildFunction(function);
-    return true;
-  });
+  schema.SetContextDependentFunctionBodyBuilder(
+      [text](const onnx::FunctionBodyBuildContext& call, const onnx::OpSchema& self, onnx::FunctionProto& function) {
+        const std::string nodes = text(call);
+        if (nodes.empty()) return false;
+        onnx::FunctionBuilder builder(function);
+        builder.Add(nodes.c_str());
+        builder.AddOpset("", static_cast<int>(kOnnxOpset));
+        self.BuildFunction(function);
+        return true;
+      });
 }
 
 std::int64_t int_of(const onnx::FunctionBodyBuildContext& call, const std::string& attribute, std::int64_t fallback) {

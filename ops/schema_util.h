@@ -1,12 +1,12 @@
 // What the schemas of ai.halfstep share. Only families that own operators include this.
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include <onnx/defs/function.h>
 #include <onnx/defs/schema.h>
 #include <onnx/defs/shape_inference.h>
-
-#include <string>
-#include <vector>
 
 namespace halfstep::ops {
 

@@ -2,8 +2,8 @@
 #include <algorithm>
 
 #include "ops/families.h"
+#include "ops/family_parts.h"
 #include "ops/kernel_util.h"
-#include "ops/shape_rows.h"
 
 namespace halfstep::ops {
 namespace {
@@ -91,8 +91,6 @@ void size_of(KernelCall& call) { *ensure_out(call, 0, DType::i64, {}).data<std::
 
 Gradients reshape_gradient(GradientContext& g) { return {g.b.reshape(g.dy(), g.in(0).shape())}; }
 
-}  // namespace
-
 std::vector<OpDef> reshape_rows() {
   using enum PrecisionClass;
   return {
@@ -140,13 +138,11 @@ std::vector<OpDef> reshape_rows() {
   };
 }
 
+}  // namespace
+
 std::span<const OpDef> shape_ops() {
-  static const std::vector<OpDef> rows = [] {
-    std::vector<OpDef> all;
-    for (const std::vector<OpDef>& part : {reshape_rows(), generator_rows(), movement_rows(), indexing_rows()})
-      all.insert(all.end(), part.begin(), part.end());
-    return all;
-  }();
+  static const std::vector<OpDef> rows =
+      join({reshape_rows(), generator_rows(), movement_rows(), slicing_rows(), indexing_rows()});
   return rows;
 }
 

@@ -18,8 +18,8 @@ std::vector<std::int64_t> checked_ints(const Attributes& attributes, std::string
                       "give one value for each spatial axis (two for pads)");
   for (std::int64_t value : values)
     if (value < least)
-      throw_input_error(fmt::format("values of attribute {} that are at least {}", name, least),
-                        std::to_string(value), "mend the model");
+      throw_input_error(fmt::format("values of attribute {} that are at least {}", name, least), std::to_string(value),
+                        "mend the model");
   return values;
 }
 

@@ -49,6 +49,8 @@ struct TrainingModeOptions {
   std::int64_t seed = 0;
 };
 Pass to_training_mode(TrainingModeOptions options = {});
+/// Running statistics of BatchNormalization become states, as to_training_mode makes them.
+Pass statistics_to_states();
 /// The reverse: BatchNormalization uses its running statistics, Dropout disappears.
 Pass to_inference_mode();
 
@@ -81,8 +83,12 @@ Pass attach_loss(LossOptions options);
 struct PrecisionOptions {
   DType half = DType::f32;
   std::set<std::string> keep_full_ops;  ///< operator types that stay in f32
+  bool convert_io = false;  ///< graph inputs and outputs of type f32 become `half` too
 };
 Pass mixed_precision(PrecisionOptions options);
+
+/// Infers every type and shape again, from the inputs on.
+Pass infer_types();
 
 /// Appends the gradient of output 0 with respect to every parameter; State::gradient points at it. The gradient of the
 /// loss itself is the constant 1 named "loss.gradient".

@@ -2,7 +2,7 @@
 #include <map>
 #include <sstream>
 
-#include "graph/error.h"
+#include "ops/infer.h"
 #include "passes/passes.h"
 
 namespace halfstep {
@@ -60,6 +60,10 @@ Pass separate_merged_parameters() {
 
 Pass remove_dead_nodes() {
   return {"remove_dead_nodes", [](Graph& graph) { graph.remove_dead(); }};
+}
+
+Pass infer_types() {
+  return {"infer_types", [](Graph& graph) { infer_graph(graph); }};
 }
 
 Pass eliminate_common_subexpressions() {

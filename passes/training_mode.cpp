@@ -88,6 +88,20 @@ Pass to_training_mode(TrainingModeOptions options) {
           }};
 }
 
+Pass statistics_to_states() {
+  return {"statistics_to_states", [](Graph& graph) {
+            for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
+              if (!graph.nodes[i].is("BatchNormalization")) continue;
+              for (std::size_t k : {3u, 4u}) {
+                const ValueId state = statistic_state(graph, graph.nodes[i], k);
+                graph.nodes[i].inputs[k] = state;
+                // Marks it as taken, so that the next layer that reads the same one gets its own, as in training.
+                graph.states[static_cast<std::size_t>(graph.state_of(state))].next = state;
+              }
+            }
+          }};
+}
+
 Pass to_inference_mode() {
   return {"to_inference_mode", [](Graph& graph) {
             std::vector<Node> kept;

@@ -1,0 +1,74 @@
+"""Training steps of halfstep against eager PyTorch: same models, batches, optimizer, precision and threads.
+
+The two take turns, so that a machine that slows down slows both. A run's figure is the median of its steps after
+warm-up; the table shows the median of the runs and how far they lay apart.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+WARM_UP = 50
+
+# name, what the table calls it, model, batch, steps a run
+CASES = (
+    ("mlp", "MNIST MLP, batch 32, Adam", "models/mnist_mlp.onnx", 32, 1500),
+    ("lenet", "LeNet, batch 64, Adam", "models/mnist_lenet.onnx", 64, 400),
+)
+
+
+def run(command, threads):
+    environment = dict(os.environ, OMP_NUM_THREADS=str(threads))
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(map(str, command))}\nended with status {done.returncode}:\n{done.stderr}")
+    return done.stdout
+
+
+def torch_step(name, steps, threads):
+    script = ROOT / "bench" / "torch_step.py"
+    command = [sys.executable, script, name, "--threads", str(threads), "--steps", str(steps), "--warm-up", str(WARM_UP)]
+    return json.loads(run(command, threads))["median_ms"]
+
+
+def halfstep_step(program, model, batch, steps, threads):
+    """Median of the "ms" of a training log: one step with its batch, from the data set's rows to the updated state."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = pathlib.Path(folder) / "log.jsonl"
+        run([program, "train", ROOT / model, "--data", ROOT / "models" / "mnist", "--precision", "fp32",
+             "--executor", "onednn", "--optimizer", "adam", "--lr", "1e-3", "--batch", str(batch),
+             "--steps", str(WARM_UP + steps), "--threads", str(threads), "--log", log], threads)  # fmt: skip
+        times = [json.loads(line)["ms"] for line in log.read_text().splitlines()]
+    return statistics.median(times[WARM_UP:])
+
+
+def show(values):
+    return f"{statistics.median(values):.3f} ms ({min(values):.3f} to {max(values):.3f})"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--halfstep", default=ROOT / "build" / "release" / "halfstep", help="the program")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--runs", type=int, default=5, help="turns that each of the two takes")
+    arguments = parser.parse_args()
+
+    print(f"{arguments.runs} alternating runs, {arguments.threads} threads, fp32; median (fastest to slowest run)\n")
+    print("| training step | halfstep | PyTorch eager | ratio |\n| --- | --- | --- | --- |")
+    for name, title, model, batch, steps in CASES:
+        ours, theirs = [], []
+        for _ in range(arguments.runs):
+            theirs.append(torch_step(name, steps, arguments.threads))
+            ours.append(halfstep_step(arguments.halfstep, model, batch, steps, arguments.threads))
+        ratio = statistics.median(ours) / statistics.median(theirs)
+        print(f"| {title} | {show(ours)} | {show(theirs)} | {ratio:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

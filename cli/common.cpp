@@ -1,0 +1,137 @@
+#include "cli/common.h"
+
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "executors/registry.h"
+#include "graph/error.h"
+
+namespace halfstep::cli {
+namespace {
+
+constexpr std::array<std::pair<std::string_view, LayoutChange>, 4> kLayouts{{
+    {"auto", LayoutChange::automatic},
+    {"keep", LayoutChange::none},
+    {"nhwc-to-nchw", LayoutChange::nhwc_to_nchw},
+    {"nchw-to-nhwc", LayoutChange::nchw_to_nhwc},
+}};
+
+LayoutChange parse_layout(std::string_view name) {
+  for (const auto& [known, layout] : kLayouts)
+    if (known == name) return layout;
+  throw_input_error("--layout auto, keep, nhwc-to-nchw or nchw-to-nhwc", fmt::format("'{}'", name), "");
+}
+
+std::optional<double> parse_number(std::string_view text) {
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value)) return {};
+  return value;
+}
+
+double parse_scale(std::string_view text) {
+  const std::size_t slash = text.find('/');
+  const std::optional<double> above = parse_number(text.substr(0, slash));
+  const std::optional<double> below =
+      slash == std::string_view::npos ? std::optional<double>(1) : parse_number(text.substr(slash + 1));
+  if (!above || !below || *below == 0)
+    throw_input_error("--scale as a number or a fraction", fmt::format("'{}'", text), "write 0.5 or 1/255");
+  return *above / *below;
+}
+
+}  // namespace
+
+void ExecutorFlags::add_to(CLI::App& command) {
+  command.add_option("--executor", executor, "auto, onednn, cudnn or reference")->capture_default_str();
+  command.add_option("--plugin", plugin, "an executor's plug-in library, instead of --executor")
+      ->excludes("--executor")
+      ->type_name("LIB.so");
+  command.add_option("--threads", threads, "CPU threads; 0: as many as there are")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 4096));
+}
+
+std::unique_ptr<Executor> ExecutorFlags::open() const {
+  const ExecutorOptions options{.threads = threads};
+  if (!plugin.empty()) return load_executor(plugin, options);
+  std::string notice;
+  std::unique_ptr<Executor> result = make_executor(executor, options, &notice);
+  if (!notice.empty()) print_message(notice);
+  return result;
+}
+
+void PrecisionFlag::add_to(CLI::App& command) {
+  command.add_option("--precision", name, "auto, fp32, bf16 or fp16")->capture_default_str()->envname("HALFSTEP_PRECISION");
+}
+
+Precision PrecisionFlag::value() const { return parse_precision(name); }
+
+void DataFlags::add_to(CLI::App& command) {
+  command.add_option("--scale", scale, "factor on the inputs, such as 1/255 (bytes: 1/255, else 1)")->type_name("S");
+  command.add_option("--mean", mean, "subtracted after scaling, one or one per channel")->delimiter(',');
+  command.add_option("--std", stddev, "divided by after that, one or one per channel")->delimiter(',');
+  command.add_option("--layout", layout, "auto, keep, nhwc-to-nchw or nchw-to-nhwc")->capture_default_str();
+  command.add_option("--label-column", label_column, "label column of a CSV table (the last)")->type_name("NAME");
+}
+
+InputOptions DataFlags::input() const {
+  InputOptions options{.scale = {}, .mean = mean, .stddev = stddev, .layout = parse_layout(layout)};
+  if (!scale.empty()) options.scale = parse_scale(scale);
+  return options;
+}
+
+Dataset DataFlags::open(const std::string& data, Split split) const {
+  return open_dataset(parse_data_spec(data), split, {.label = label_column});
+}
+
+void LossFlags::add_to(CLI::App& command) {
+  command.add_option("--loss", loss,
+                     "softmax_cross_entropy, negative_log_likelihood, mean_squared_error, l1, binary_cross_entropy, "
+                     "binary_cross_entropy_logits, or output (the model computes it); unset: from the labels' type and "
+                     "the model's last node");
+  command.add_option("--loss-output", loss_output, "model output the loss is computed from (the first)")->type_name("NAME");
+  command.add_option("--metrics", metrics, "accuracy, top_k:K, mae, mse, separated by commas (accuracy for classes)");
+}
+
+void LossFlags::apply(TrainerOptions& options) const {
+  if (!loss.empty()) options.loss = parse_loss(loss);
+  options.loss_output = loss_output;
+  if (metrics) options.metrics = parse_metrics(*metrics);
+}
+
+void add_model(CLI::App& command, std::string& model) {
+  command.add_option("model", model, "the model")->required()->type_name("MODEL.onnx");
+}
+
+std::uint64_t file_bytes(const std::string& path) {
+  std::error_code error;
+  const std::uintmax_t bytes = std::filesystem::file_size(path, error);
+  return error ? 0 : static_cast<std::uint64_t>(bytes);
+}
+
+std::string describe_precision(DType taken, Precision asked, const Capabilities& capabilities) {
+  if (asked == Precision::automatic) return fmt::format("{}, by auto: {}", name_of(taken), capabilities.auto_reason);
+  if (taken == DType::f32 || capabilities.is_native(OpClass::matmul, taken))
+    return fmt::format("{}, as asked for", name_of(taken));
+  return fmt::format("{}, as asked for; this device has no {} arithmetic: stored in {}, computed in f32", name_of(taken),
+                     name_of(taken), name_of(taken));
+}
+
+std::string with_thousands(std::int64_t value) {
+  std::string text = fmt::format("{}", value);
+  const std::ptrdiff_t first = value < 0 ? 1 : 0;
+  for (auto at = static_cast<std::ptrdiff_t>(text.size()) - 3; at > first; at -= 3)
+    text.insert(static_cast<std::size_t>(at), 1, ',');
+  return text;
+}
+
+void print_message(std::string_view text) { fmt::print(stderr, "halfstep: {}\n", text); }
+
+}  // namespace halfstep::cli

@@ -1,0 +1,75 @@
+// What several subcommands share: flags and their meaning, texts for people.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+#include "data/dataset.h"
+#include "data/row_transform.h"
+#include "executors/executor.h"
+#include "training/trainer.h"
+
+namespace halfstep::cli {
+
+/// --executor, --threads, --plugin.
+struct ExecutorFlags {
+  std::string executor = "auto";
+  std::string plugin;
+  int threads = 0;
+
+  void add_to(CLI::App& command);
+  /// The executor asked for; says on stderr what `auto` had to pass over.
+  std::unique_ptr<Executor> open() const;
+};
+
+/// --precision, whose default is the environment's HALFSTEP_PRECISION, or else "auto".
+struct PrecisionFlag {
+  std::string name = "auto";
+
+  void add_to(CLI::App& command);
+  Precision value() const;
+};
+
+/// How rows of a data set become inputs: --scale, --mean, --std, --layout, --label-column.
+struct DataFlags {
+  std::string scale;
+  std::vector<double> mean, stddev;
+  std::string layout = "auto";
+  std::string label_column;
+
+  void add_to(CLI::App& command);
+  InputOptions input() const;
+  Dataset open(const std::string& data, Split split) const;
+};
+
+/// --loss, --loss-output, --metrics.
+struct LossFlags {
+  std::string loss, loss_output;
+  std::optional<std::string> metrics;
+
+  void add_to(CLI::App& command);
+  void apply(TrainerOptions& options) const;
+};
+
+/// Adds the positional argument MODEL.onnx.
+void add_model(CLI::App& command, std::string& model);
+
+/// The bytes of the file at `path`, 0 when they cannot be known: an estimate of what a model written from it takes.
+std::uint64_t file_bytes(const std::string& path);
+
+/// "bf16: <the reason>" for a precision taken on an executor.
+std::string describe_precision(DType taken, Precision asked, const Capabilities& capabilities);
+
+/// "60,000"
+std::string with_thousands(std::int64_t value);
+
+/// A sentence on stderr, prefixed "halfstep: ".
+void print_message(std::string_view text);
+
+}  // namespace halfstep::cli

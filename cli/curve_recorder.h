@@ -1,0 +1,32 @@
+// Collects the training curve of a run for its picture.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "training/curve_svg.h"
+#include "training/trainer.h"
+
+namespace halfstep::cli {
+
+/// Loss of every step, metrics and validation at the end of every epoch. Memory does not grow with the run: neighbours
+/// are averaged when there are many points.
+class CurveRecorder {
+ public:
+  explicit CurveRecorder(const std::vector<Metric>& metrics);
+
+  void step(const StepResult& result);
+  void epoch(const StepResult& last, const Evaluation* validation);
+  void write(const std::filesystem::path& path, const std::string& title) const;
+
+ private:
+  Curve loss_, validation_loss_;
+  std::vector<Curve> metrics_, validation_metrics_;
+  std::int64_t stride_ = 1;  // steps a point stands for
+  std::int64_t steps_ = 0;   // summed in the point under way
+  double x_sum_ = 0, loss_sum_ = 0;
+};
+
+}  // namespace halfstep::cli

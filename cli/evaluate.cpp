@@ -1,0 +1,84 @@
+// halfstep evaluate: loss and metrics of a model over a data set.
+#include <memory>
+#include <string>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "onnx_io/load.h"
+#include "training/trainer.h"
+
+namespace halfstep::cli {
+namespace {
+
+struct EvaluateFlags {
+  std::string model, data, split = "test";
+  ExecutorFlags executor;
+  PrecisionFlag precision;
+  DataFlags rows;
+  LossFlags loss;
+  std::int64_t batch = 256;
+  bool json = false;
+};
+
+void print_text(const Evaluation& result) {
+  fmt::print("{:<12} {}\n{:<12} {:.6g}\n", "rows", with_thousands(result.rows), "loss", result.loss);
+  for (const auto& [name, value] : result.metrics) fmt::print("{:<12} {:.6g}\n", name, value);
+}
+
+void print_json(const Evaluation& result, const Trainer& trainer, const Executor& executor) {
+  nlohmann::ordered_json json{{"rows", result.rows},
+                              {"loss", result.loss},
+                              {"metrics", nlohmann::ordered_json::object()},
+                              {"loss_function", name_of(trainer.loss())},
+                              {"executor", executor.name()},
+                              {"precision", name_of(trainer.precision())}};
+  for (const auto& [name, value] : result.metrics) json["metrics"][name] = value;
+  fmt::print("{}\n", json.dump(2));
+}
+
+void evaluate(const EvaluateFlags& flags) {
+  TrainerOptions options;
+  flags.loss.apply(options);
+  options.precision = flags.precision.value();
+  options.input = flags.rows.input();
+  options.batch_size = flags.batch;
+  options.shuffle = false;
+  LoadedModel model = load_model(flags.model);
+  const Dataset data = flags.rows.open(flags.data, flags.split == "train" ? Split::train : Split::test);
+  const std::unique_ptr<Executor> executor = flags.executor.open();
+  Trainer trainer(std::move(model), *executor, data, options);
+  const Evaluation result = trainer.evaluate(data);
+  if (flags.json) {
+    print_json(result, trainer, *executor);
+  } else {
+    print_text(result);
+  }
+}
+
+}  // namespace
+
+void add_evaluate(CLI::App& app, int&) {
+  CLI::App* command = app.add_subcommand("evaluate", "Prints loss and metrics of a model over data.");
+  auto flags = std::make_shared<EvaluateFlags>();
+  add_model(*command, flags->model);
+  command->add_option("--data", flags->data, "X.npy,Y.npy, a folder of IDX files, an .npz, .csv or .tsv file")
+      ->required()
+      ->type_name("DATA");
+  command->add_option("--split", flags->split, "part of a folder or .npz that has both: train or test")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"train", "test"}));
+  command->add_option("--batch", flags->batch, "rows at a time")
+      ->capture_default_str()
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40));
+  flags->rows.add_to(*command);
+  flags->loss.add_to(*command);
+  flags->precision.add_to(*command);
+  flags->executor.add_to(*command);
+  command->add_flag("--json", flags->json, "as JSON");
+  command->callback([flags] { evaluate(*flags); });
+}
+
+}  // namespace halfstep::cli

@@ -1,0 +1,383 @@
+// halfstep train: from a model and data to a trained model.
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "cli/curve_recorder.h"
+#include "graph/atomic_file.h"
+#include "graph/error.h"
+#include "onnx_io/load.h"
+#include "onnx_io/save.h"
+#include "passes/pass.h"
+#include "passes/pipelines.h"
+#include "training/checkpoint.h"
+#include "training/progress.h"
+#include "training/schedule.h"
+#include "training/step_log.h"
+#include "training/trainer.h"
+
+namespace halfstep::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr double kAdamwWeightDecay = 0.01;  // AdamW's own default (Loshchilov and Hutter; PyTorch)
+
+struct TrainFlags {
+  std::string model, data, validation;
+  ExecutorFlags executor;
+  PrecisionFlag precision;
+  DataFlags rows;
+  LossFlags loss;
+  std::string optimizer = "adam", schedule = "constant";
+  double lr = 1e-3, momentum = 0, clip_norm = 0;
+  std::optional<double> weight_decay, loss_scale;
+  bool nesterov = false;
+  std::int64_t epochs = 10, steps = 0, batch = 32, accumulate = 1;
+  bool no_shuffle = false, freeze_batchnorm = false, log_grad_norms = false;
+  std::uint64_t seed = 0;
+  std::vector<std::string> freeze, trainable;
+  std::string checkpoint, resume, log, curve, dump_passes;
+  std::int64_t checkpoint_every = 0;
+  std::string output, fp16_output, output_form = "inference";
+};
+
+void add_flags(CLI::App& command, TrainFlags& flags) {
+  const auto counting = CLI::Range(std::int64_t{1}, std::int64_t{1} << 40);
+  const auto not_negative = CLI::Range(0.0, 1e30);
+
+  add_model(command, flags.model);
+  command.add_option("--data", flags.data, "X.npy,Y.npy, a folder of IDX files, an .npz, .csv or .tsv file")
+      ->required()
+      ->type_name("DATA");
+  command.add_option("--val-data", flags.validation, "the same for validation; of a folder or .npz the test part")
+      ->type_name("DATA");
+  flags.rows.add_to(command);
+  flags.loss.add_to(command);
+
+  command.add_option("--optimizer", flags.optimizer, "sgd, adam or adamw")->capture_default_str();
+  command.add_option("--lr", flags.lr, "learning rate")->capture_default_str()->check(not_negative);
+  command.add_option("--lr-schedule", flags.schedule,
+                     "constant, exponential:decay_steps=N,decay_rate=R[,staircase=true], step:step_size=N[,gamma=G], "
+                     "cosine:decay_steps=N[,alpha=A], linear:decay_steps=N[,end_lr=LR]; each [,warmup_steps=N]")
+      ->capture_default_str();
+  command.add_option("--momentum", flags.momentum, "of sgd")->capture_default_str()->check(CLI::Range(0.0, 1.0));
+  command.add_flag("--nesterov", flags.nesterov, "Nesterov's momentum, of sgd");
+  command.add_option("--weight-decay", flags.weight_decay, "0; adamw: 0.01")->check(not_negative);
+  command.add_option("--clip-norm", flags.clip_norm, "largest norm of all gradients; 0: any")->check(not_negative);
+  command.add_option("--accumulate", flags.accumulate, "batches whose gradients make one update")
+      ->capture_default_str()
+      ->check(counting);
+  command.add_option("--loss-scale", flags.loss_scale, "first loss scale; 0: off (fp16: 65536, else off)")
+      ->check(not_negative);
+
+  CLI::Option* epochs = command.add_option("--epochs", flags.epochs)->capture_default_str()->check(counting);
+  command.add_option("--steps", flags.steps, "steps in all, instead of --epochs")->excludes(epochs)->check(counting);
+  command.add_option("--batch", flags.batch, "rows of a step")->capture_default_str()->check(counting);
+  command.add_flag("--no-shuffle", flags.no_shuffle, "rows in the order of the data");
+  command.add_option("--seed", flags.seed, "of shuffling and dropout")->capture_default_str();
+
+  command.add_option("--freeze", flags.freeze, "name patterns of parameters that stay as they are")->delimiter(',');
+  command.add_option("--trainable", flags.trainable, "name patterns of the only parameters to train")->delimiter(',');
+  command.add_flag("--freeze-batchnorm", flags.freeze_batchnorm, "BatchNormalization keeps its running statistics");
+
+  flags.precision.add_to(command);
+  flags.executor.add_to(command);
+
+  command.add_option("--checkpoint", flags.checkpoint, "folder for checkpoints (that of --resume)")->type_name("DIR");
+  command.add_option("--checkpoint-every", flags.checkpoint_every, "steps between them (an epoch)")->check(counting);
+  command.add_option("--resume", flags.resume, "go on from the checkpoint in this folder")->type_name("DIR");
+  command.add_option("--log", flags.log, "one JSON object a step")->type_name("FILE.jsonl");
+  command.add_flag("--log-grad-norms", flags.log_grad_norms, "in it, the gradient norm of every parameter");
+  command.add_option("--curve", flags.curve, "a picture of the run")->type_name("FILE.svg");
+  command.add_option("--dump-passes", flags.dump_passes, "writes the model after every pass")->type_name("DIR");
+  command.add_option("-o,--output", flags.output, "the trained model")->type_name("TRAINED.onnx");
+  command.add_option("--fp16-output", flags.fp16_output, "the trained model in fp16")->type_name("FILE.onnx");
+  command.add_option("--output-form", flags.output_form, "inference, or training (BatchNormalization and Dropout kept)")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"inference", "training"}));
+}
+
+OptimizerOptions optimizer_options(const TrainFlags& flags) {
+  OptimizerOptions options;
+  options.kind = parse_optimizer(flags.optimizer);
+  if (options.kind != OptimizerKind::sgd && (flags.momentum != 0 || flags.nesterov))
+    throw_input_error("--momentum and --nesterov with --optimizer sgd", "--optimizer " + flags.optimizer,
+                      "leave them out, or take sgd");
+  if (flags.nesterov && flags.momentum == 0)
+    throw_input_error("a --momentum above 0 with --nesterov", "none", "add --momentum 0.9");
+  options.momentum = flags.momentum;
+  options.nesterov = flags.nesterov;
+  options.weight_decay = flags.weight_decay.value_or(options.kind == OptimizerKind::adamw ? kAdamwWeightDecay : 0);
+  options.clip_norm = flags.clip_norm;
+  options.accumulate = flags.accumulate;
+  return options;
+}
+
+/// Writes each stage of the first pipeline that runs, the training step's, as DIR/NN_pass.onnx.
+PassObserver dump_to(const fs::path& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) throw_failure("a folder for --dump-passes", folder.string() + ": " + error.message(), "choose another");
+  return [folder, seen = std::set<std::size_t>()](std::size_t stage, const std::string& pass, const Graph& graph) mutable {
+    if (!seen.insert(stage).second) return;
+    save_model(graph, folder / fmt::format("{:02}_{}.onnx", stage, pass));
+  };
+}
+
+TrainerOptions trainer_options(const TrainFlags& flags) {
+  TrainerOptions options;
+  flags.loss.apply(options);
+  options.optimizer = optimizer_options(flags);
+  options.schedule = parse_schedule(flags.schedule, flags.lr);
+  options.precision = flags.precision.value();
+  options.loss_scale = flags.loss_scale;
+  options.parameters = {.freeze = flags.freeze, .trainable = flags.trainable};
+  options.mode.train_batchnorm = !flags.freeze_batchnorm;
+  options.epochs = flags.epochs;
+  options.steps = flags.steps;
+  options.batch_size = flags.batch;
+  options.shuffle = !flags.no_shuffle;
+  options.seed = flags.seed;
+  options.input = flags.rows.input();
+  // A resumed run goes on saving where its checkpoint lies.
+  options.checkpoint = flags.checkpoint.empty() ? flags.resume : flags.checkpoint;
+  options.checkpoint_every = flags.checkpoint_every;
+  options.resume = flags.resume;
+  options.log_grad_norms = flags.log_grad_norms;
+  return options;
+}
+
+/// Everything that can be known to go wrong when the run is over, before it starts.
+void check_outputs(const TrainFlags& flags, const TrainerOptions& options) {
+  const std::uint64_t model_bytes = file_bytes(flags.model);
+  std::set<fs::path> taken;
+  const auto check = [&](const std::string& path, const char* flag, std::uint64_t bytes) {
+    if (path.empty()) return;
+    check_output_path(path, bytes);
+    if (!taken.insert(fs::weakly_canonical(path)).second)
+      throw_input_error("a file of its own for every output", fmt::format("{} {}, already taken", flag, path),
+                        "give another name");
+  };
+  check(flags.output, "--output", model_bytes);
+  check(flags.fp16_output, "--fp16-output", model_bytes / 2);
+  check(flags.curve, "--curve", 0);
+  check(flags.log, "--log", 0);
+  if (!options.resume.empty() && !fs::is_directory(options.resume))
+    throw_input_error("a folder with a checkpoint for --resume", "none at " + options.resume.string(), "check the path");
+  // A checkpoint holds the parameters and, with Adam, two moments of each.
+  if (!options.checkpoint.empty()) prepare_checkpoint_directory(options.checkpoint, 3 * model_bytes);
+}
+
+/// SIGINT and SIGTERM ask the run to stop after its step; the second one ends the program at once.
+class StopOnSignal {
+ public:
+  StopOnSignal() {
+    requested = false;
+    struct sigaction action = {};
+    action.sa_handler = [](int) { requested = true; };
+    action.sa_flags = static_cast<int>(SA_RESETHAND);
+    sigaction(SIGINT, &action, &before_interrupt_);
+    sigaction(SIGTERM, &action, &before_terminate_);
+  }
+  ~StopOnSignal() {
+    sigaction(SIGINT, &before_interrupt_, nullptr);
+    sigaction(SIGTERM, &before_terminate_, nullptr);
+  }
+  StopOnSignal(const StopOnSignal&) = delete;
+  StopOnSignal& operator=(const StopOnSignal&) = delete;
+
+  static inline std::atomic<bool> requested = false;
+  static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler writes it");
+
+ private:
+  struct sigaction before_interrupt_ = {}, before_terminate_ = {};
+};
+
+std::vector<NamedValue> named_values(const Evaluation& evaluation) {
+  std::vector<NamedValue> values{{"loss", evaluation.loss}};
+  for (const auto& [name, value] : evaluation.metrics) values.push_back({name, value});
+  return values;
+}
+
+/// Passes what happens in a run on to the progress display, the log and the curve.
+class RunReporter {
+ public:
+  RunReporter(const TrainFlags& flags, const std::vector<Metric>& metrics)
+      : epochs_(flags.steps == 0 ? flags.epochs : 0),
+        progress_(stdout, ProgressStyle::detect(stdout)),
+        curve_(metrics) {
+    if (!flags.log.empty())
+      log_.emplace(flags.log, flags.resume.empty() ? StepLog::Mode::truncate : StepLog::Mode::append);
+    for (const Metric& metric : metrics) names_.push_back(metric.name());
+    for (const std::string& name : names_) values_.push_back({name, 0});
+  }
+
+  TrainerCallbacks callbacks() {
+    return {
+        .on_epoch_begin = [this](std::int64_t epoch, std::int64_t first) { progress_.begin_epoch(epoch + 1, epochs_, first); },
+        .on_step = [this](const StepResult& result) { step(result); },
+        .on_epoch_end = [this](const StepResult& last, const Evaluation* validation) { end_epoch(last, validation); },
+        .on_notice = [this](const std::string& text) { progress_.notice(text); },
+    };
+  }
+
+  void close() {
+    if (log_) log_->close();
+  }
+  const CurveRecorder& curve() const { return curve_; }
+  std::int64_t steps() const { return steps_; }
+
+ private:
+  void step(const StepResult& result) {
+    steps_ = result.step;
+    curve_.step(result);
+    progress_.update(point(result));
+    if (!log_) return;
+    norms_.clear();
+    if (result.grad_norms)
+      for (const auto& [name, norm] : *result.grad_norms) norms_.push_back({name, norm});
+    log_->write({.step = result.step,
+                 .epoch = result.epoch,
+                 .loss = result.loss,
+                 .lr = result.learning_rate,
+                 .loss_scale = result.loss_scale,
+                 .grads_finite = result.grads_finite,
+                 .grad_norm = result.grad_norm,
+                 .grad_norms = norms_,
+                 .ms = result.ms});
+  }
+
+  void end_epoch(const StepResult& last, const Evaluation* validation) {
+    curve_.epoch(last, validation);
+    if (validation) {
+      progress_.end_epoch(point(last), named_values(*validation));
+    } else {
+      progress_.end_epoch(point(last));
+    }
+  }
+
+  ProgressPoint point(const StepResult& result) {
+    if (result.metrics)
+      for (std::size_t i = 0; i < values_.size() && i < result.metrics->size(); ++i)
+        values_[i].value = result.metrics->value(i);
+    return {.step = result.step_in_epoch,
+            .steps = result.steps_in_epoch,
+            .samples = result.samples,
+            .epoch_samples = result.epoch_samples,
+            .loss = result.mean_loss,
+            .metrics = values_,
+            .loss_scale = result.dynamic_loss_scale ? result.loss_scale : 0,
+            .skipped_steps = result.skipped};
+  }
+
+  std::int64_t epochs_, steps_ = 0;
+  Progress progress_;
+  CurveRecorder curve_;
+  std::optional<StepLog> log_;
+  std::vector<std::string> names_;
+  std::vector<NamedValue> values_;
+  std::vector<GradNorm> norms_;
+};
+
+void print_header(const TrainFlags& flags, const Trainer& trainer, const Executor& executor, const Dataset& data,
+                  const Dataset* validation, const TrainerOptions& options) {
+  std::vector<std::string> metrics;
+  for (const Metric& metric : trainer.metrics()) metrics.push_back(metric.name());
+  fmt::print("model      {}: {} parameters to train\n", flags.model, with_thousands(trainer.parameter_count()));
+  fmt::print("data       {} rows{}\n", with_thousands(data.rows()),
+             validation ? fmt::format(", {} for validation", with_thousands(validation->rows())) : "");
+  fmt::print("executor   {} on {}\n", executor.name(), executor.capabilities().device);
+  fmt::print("precision  {}\n", describe_precision(trainer.precision(), options.precision, executor.capabilities()));
+  fmt::print("loss       {}{}\n", name_of(trainer.loss()),
+             metrics.empty() ? "" : fmt::format(", metrics {}", fmt::join(metrics, ", ")));
+  fmt::print("optimizer  {}, learning rate {} {}\n\n", name_of(options.optimizer.kind), flags.lr,
+             options.schedule.to_string());
+  std::fflush(stdout);
+}
+
+void write_fp16(const LoadedModel& source, const NamedTensors& parameters, OutputForm form, const std::string& path) {
+  LoadedModel trained = load_model_from_bytes(trained_model_bytes(*source.source, parameters, form));
+  save_model(run_pipeline(std::move(trained.graph), conversion_pipeline(DType::f16, true)), path);
+}
+
+void write_outputs(const TrainFlags& flags, const LoadedModel& source, const Trainer& trainer, const CurveRecorder& curve) {
+  const OutputForm form = flags.output_form == "training" ? OutputForm::training : OutputForm::inference;
+  const NamedTensors parameters = trainer.parameters();
+  const auto wrote = [](const char* what, const std::string& path) {
+    fmt::print("{:<17} {}\n", what, fs::absolute(path).lexically_normal().string());
+  };
+  if (!flags.output.empty()) {
+    save_trained(*source.source, parameters, flags.output, {.form = form});
+    wrote("trained model", flags.output);
+  }
+  if (!flags.fp16_output.empty()) {
+    write_fp16(source, parameters, form, flags.fp16_output);
+    wrote("in fp16", flags.fp16_output);
+  }
+  if (!flags.curve.empty()) {
+    curve.write(flags.curve, fs::path(flags.model).stem().string());
+    wrote("training curve", flags.curve);
+  }
+  if (!flags.log.empty()) wrote("log", flags.log);
+  if (flags.output.empty() && flags.fp16_output.empty())
+    print_message("the trained model was not written: -o TRAINED.onnx does that");
+}
+
+void train(const TrainFlags& flags) {
+  TrainerOptions options = trainer_options(flags);
+  const LoadedModel source = load_model(flags.model);
+  const Dataset data = flags.rows.open(flags.data, Split::train);
+  std::optional<Dataset> validation;
+  if (!flags.validation.empty()) validation = flags.rows.open(flags.validation, Split::test);
+  check_outputs(flags, options);
+  if (!flags.dump_passes.empty()) options.observer = dump_to(flags.dump_passes);
+
+  const std::unique_ptr<Executor> executor = flags.executor.open();
+  Trainer trainer(source, *executor, data, options);
+  std::vector<std::string> names;
+  for (const auto& [name, tensor] : trainer.parameters()) names.push_back(name);
+  check_can_save(*source.source, names);
+
+  const Dataset* held_out = validation ? &*validation : nullptr;
+  print_header(flags, trainer, *executor, data, held_out, options);
+  RunReporter reporter(flags, trainer.metrics());
+  const StopOnSignal stop;
+  const bool finished = trainer.fit(reporter.callbacks(), held_out, &StopOnSignal::requested);
+  reporter.close();
+  if (!finished)
+    fmt::print("\nstopped after step {}: {}\n", with_thousands(reporter.steps()),
+               options.checkpoint.empty() ? "what follows is the model as trained so far"
+                                          : fmt::format("--resume {} goes on from here", options.checkpoint.string()));
+  fmt::print("\n");
+  if (finished && held_out) {
+    const Evaluation result = trainer.evaluate(*held_out);
+    fmt::print("validation       ");
+    for (const NamedValue& value : named_values(result)) fmt::print(" {} {:.6g}", value.name, value.value);
+    fmt::print("\n");
+  }
+  write_outputs(flags, source, trainer, reporter.curve());
+}
+
+}  // namespace
+
+void add_train(CLI::App& app, int&) {
+  CLI::App* command = app.add_subcommand("train", "Trains a model.");
+  auto flags = std::make_shared<TrainFlags>();
+  add_flags(*command, *flags);
+  command->callback([flags] { train(*flags); });
+}
+
+}  // namespace halfstep::cli

@@ -1,0 +1,146 @@
+#include "executors/conformance/gradient_check.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "executors/executor.h"
+#include "graph/error.h"
+#include "ops/builder.h"
+#include "passes/passes.h"
+
+namespace halfstep {
+namespace {
+
+constexpr double kStep = 1e-5;       // relative to the larger of 1 and the element
+constexpr double kTolerance = 1e-5;  // relative to the largest element of the gradient
+constexpr double kSmallest = 1e-3;   // a gradient below this is held against this: differences carry noise of 1e-10
+constexpr std::uint64_t kWeightSeed = 1000;
+
+// A graph compiled on the reference executor.
+class Run {
+ public:
+  explicit Run(const Graph& graph)
+      : executor_(make_reference_executor()), store_(executor_->make_store()), program_(executor_->compile(graph, *store_)) {
+    program_->run();
+  }
+  Tensor output(std::size_t i) { return program_->output(i); }
+  double loss_with(const std::string& state, const Tensor& value) {
+    store_->write(state, value);
+    program_->run();
+    return to_doubles(program_->output(0))[0];
+  }
+
+ private:
+  std::unique_ptr<Executor> executor_;
+  std::unique_ptr<StateStore> store_;
+  std::unique_ptr<Program> program_;
+};
+
+// Inputs become parameters, and the weighted sum of the float outputs the only output. False when there is nothing to
+// sum.
+bool make_loss(Graph& graph, const std::vector<Tensor>& inputs) {
+  for (std::size_t i = 0; i < inputs.size(); ++i)
+    graph.states.push_back({.value = graph.inputs[i], .role = StateRole::parameter, .initial = inputs[i]});
+  graph.inputs.clear();
+
+  Builder b(graph);
+  b.set_context("loss");
+  Expr loss;
+  for (std::size_t i = 0; i < graph.outputs.size(); ++i) {
+    const Expr y = b.expr(graph.outputs[i]);
+    if (!is_float(y.dtype()) || !y.shape().is_static() || graph[y.id()].is_constant()) continue;
+    const Expr weights = b.constant(draw_uniform(DType::f64, y.shape(), -1, 1, kWeightSeed + i));
+    const Expr sum = b.op("ReduceSum", {b.cast(y, DType::f64) * weights}, {{"keepdims", std::int64_t{0}}});
+    loss = loss ? loss + sum : sum;
+  }
+  if (!loss) return false;
+  graph.outputs = {loss.id()};
+  return true;
+}
+
+// One tensor of gradients for each state; zeros where none flows.
+std::vector<std::vector<double>> rule_gradients(const OpDef& op, Graph graph) {
+  std::vector<std::vector<double>> gradients;
+  for (const State& state : graph.states) gradients.emplace_back(static_cast<std::size_t>(state.initial.count()), 0.0);
+  if (op.gradient == no_gradient) return gradients;
+  graph = run_pipeline(std::move(graph), {differentiate()});
+  std::vector<std::size_t> flowing;
+  for (std::size_t i = 0; i < graph.states.size(); ++i) {
+    if (graph.states[i].gradient == kNoValue) continue;
+    flowing.push_back(i);
+    graph.outputs.push_back(graph.states[i].gradient);
+  }
+  Run run(graph);
+  for (std::size_t k = 0; k < flowing.size(); ++k) gradients[flowing[k]] = to_doubles(run.output(1 + k));
+  return gradients;
+}
+
+std::vector<double> central_differences(Run& run, const std::string& name, const Tensor& at) {
+  std::vector<double> result(static_cast<std::size_t>(at.count()));
+  for (std::size_t i = 0; i < result.size(); ++i) {
+    Tensor moved = at.clone();
+    double& x = moved.data<double>()[i];
+    const double centre = x, step = kStep * std::max(1.0, std::fabs(centre));
+    x = centre + step;
+    const double above = x, loss_above = run.loss_with(name, moved);
+    x = centre - step;
+    const double below = x, loss_below = run.loss_with(name, moved);
+    result[i] = (loss_above - loss_below) / (above - below);
+  }
+  run.loss_with(name, at);
+  return result;
+}
+
+std::string compare(const std::string& name, const std::vector<double>& rule, const std::vector<double>& numeric) {
+  if (rule.size() != numeric.size())
+    return fmt::format("gradient of '{}' has {} elements, the input has {}", name, rule.size(), numeric.size());
+  double largest = kSmallest;
+  for (double d : numeric) largest = std::max(largest, std::fabs(d));
+  for (std::size_t i = 0; i < rule.size(); ++i) {
+    if (std::fabs(rule[i] - numeric[i]) <= kTolerance * largest) continue;  // false for NaN
+    return fmt::format("gradient of '{}', element {}: {:.9g} by the rule, {:.9g} by finite differences", name, i, rule[i],
+                       numeric[i]);
+  }
+  return {};
+}
+
+void check(const OpDef& op, CheckReport& report) {
+  auto not_applicable = [&](std::string why) {
+    report.result = CheckResult::not_applicable;
+    report.message = std::move(why);
+  };
+  if (!op.gradient) return not_applicable("the operator has no gradient rule");
+  if (!op.cases.at(report.index).check_gradient) return not_applicable("the case asks for no gradient check");
+  std::optional<ConformanceCase> made = make_case(op, report.index, DType::f64);
+  if (!made) return not_applicable("the operator does not take f64");
+  if (made->inputs.empty()) return not_applicable("the case has no float input");
+  if (!make_loss(made->graph, made->inputs)) return not_applicable("the case has no float output of a known shape");
+
+  const std::vector<std::vector<double>> by_rule = rule_gradients(op, made->graph);
+  Run forward(made->graph);
+  for (std::size_t i = 0; i < by_rule.size(); ++i) {
+    const State& state = made->graph.states[i];
+    const std::string& name = made->graph[state.value].name;
+    report.message = compare(name, by_rule[i], central_differences(forward, name, state.initial));
+    if (report.message.empty()) continue;
+    report.result = CheckResult::failed;
+    return;
+  }
+}
+
+}  // namespace
+
+CheckReport check_gradient(const OpDef& op, std::size_t index) {
+  CheckReport report{.op = qualified_name(op), .index = index, .kind = CheckKind::gradient, .dtype = DType::f64, .message = {}};
+  try {
+    check(op, report);
+  } catch (const std::exception& e) {
+    report.result = CheckResult::failed;
+    report.message = e.what();
+  }
+  return report;
+}
+
+}  // namespace halfstep

@@ -1,0 +1,14 @@
+// Gradient rules against finite differences.
+#pragma once
+
+#include "executors/conformance/cases.h"
+
+namespace halfstep {
+
+/// Runs case `index` of `op` in f64 on the reference executor: the gradient of a randomly weighted sum of all float
+/// outputs, by the operator's gradient rule and by central differences. They must agree within 1e-5 of the largest
+/// element of each input's gradient. Does not apply to cases that ask for no check, to operators without a rule, and
+/// to cases without a float input and a float output. Never throws: an Error on the way is a failed check.
+CheckReport check_gradient(const OpDef& op, std::size_t index);
+
+}  // namespace halfstep

@@ -1,0 +1,26 @@
+// The families whose rows fill more than one file: the parts, and how they become one list.
+#pragma once
+
+#include <initializer_list>
+#include <vector>
+
+#include "ops/op_def.h"
+
+namespace halfstep::ops {
+
+std::vector<OpDef> comparison_rows();  // Equal Less And BitShift …          (binary family)
+std::vector<OpDef> softmax_rows();     // Softmax LogSoftmax Hardmax         (activation family)
+std::vector<OpDef> scan_rows();        // ArgMax CumSum TopK …               (reduction family)
+std::vector<OpDef> generator_rows();   // ConstantOfShape Range OneHot …     (shape family, like all below)
+std::vector<OpDef> movement_rows();    // Transpose Concat Expand Tile …
+std::vector<OpDef> slicing_rows();     // Split Slice Pad
+std::vector<OpDef> indexing_rows();    // Gather* Scatter*
+
+/// All rows of the parts, in order.
+inline std::vector<OpDef> join(std::initializer_list<std::vector<OpDef>> parts) {
+  std::vector<OpDef> all;
+  for (const std::vector<OpDef>& part : parts) all.insert(all.end(), part.begin(), part.end());
+  return all;
+}
+
+}  // namespace halfstep::ops

@@ -1,0 +1,104 @@
+#include "training/step_program.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "graph/error.h"
+
+namespace halfstep {
+namespace {
+
+std::ptrdiff_t index_of(const Graph& graph, const std::vector<ValueId>& ids, std::string_view name) {
+  for (std::size_t i = 0; i < ids.size(); ++i)
+    if (graph[ids[i]].name == name) return static_cast<std::ptrdiff_t>(i);
+  return -1;
+}
+
+Tensor input_named(Program& program, const Graph& graph, std::string_view name) {
+  const std::ptrdiff_t i = index_of(graph, graph.inputs, name);
+  return i < 0 ? Tensor() : program.input(static_cast<std::size_t>(i));
+}
+
+void fill(Tensor to, const Tensor& from) {
+  if (!to.is_defined()) return;
+  if (to.bytes() != from.bytes())
+    throw_failure("a batch of " + to.shape().to_string(), from.shape().to_string(), "compile a program for this batch size");
+  if (from.bytes() > 0) std::memcpy(to.raw(), from.raw(), from.bytes());
+}
+
+constexpr std::string_view kNormPrefix = "grad_norm.";
+
+bool all_finite(const Tensor& tensor) {
+  if (!is_float(tensor.dtype())) return true;
+  for (double v : to_doubles(tensor))
+    if (!std::isfinite(v)) return false;
+  return true;
+}
+
+}  // namespace
+
+StepProgram::StepProgram(const Graph& graph, Executor& executor, StateStore& store, std::string_view x, std::string_view y)
+    : program_(executor.compile(graph, store)) {
+  x_ = input_named(*program_, graph, x);
+  y_ = input_named(*program_, graph, y);
+  learning_rate_ = input_named(*program_, graph, "learning_rate");
+  update_ = input_named(*program_, graph, "update");
+  loss_ = index_of(graph, graph.outputs, "loss");
+  norm_ = index_of(graph, graph.outputs, "grad_norm");
+  finite_ = index_of(graph, graph.outputs, "grads_finite");
+  has_prediction_ = graph.outputs.size() > 1 && norm_ != 1;
+  for (std::size_t i = 0; i < graph.outputs.size(); ++i) {
+    const std::string& name = graph[graph.outputs[i]].name;
+    if (!name.starts_with(kNormPrefix)) continue;
+    norm_outputs_.push_back(static_cast<std::ptrdiff_t>(i));
+    norms_.emplace_back(name.substr(kNormPrefix.size()), 0.0f);
+  }
+}
+
+void StepProgram::run(const Tensor& x, const Tensor& y, float learning_rate, bool update) {
+  fill(x_, x);
+  fill(y_, y);
+  if (learning_rate_.is_defined()) *learning_rate_.data<float>() = learning_rate;
+  if (update_.is_defined()) *update_.data<bool>() = update;
+  program_->run();
+}
+
+float StepProgram::scalar(std::ptrdiff_t output) const {
+  const Tensor value = program_->output(static_cast<std::size_t>(output));
+  return value.dtype() == DType::f32 ? *value.data<float>() : static_cast<float>(to_doubles(value)[0]);
+}
+
+const std::vector<std::pair<std::string, float>>& StepProgram::parameter_norms() {
+  for (std::size_t i = 0; i < norms_.size(); ++i) norms_[i].second = scalar(norm_outputs_[i]);
+  return norms_;
+}
+
+std::string first_non_finite_node(const Graph& graph, const StateStore& states, std::string_view x, std::string_view y,
+                                  const Tensor& x_batch, const Tensor& y_batch) {
+  Graph watched = graph;
+  const std::size_t first = watched.outputs.size();
+  std::vector<std::string> names;
+  for (const Node& node : watched.nodes) {
+    for (ValueId out : node.outputs) {
+      if (out == kNoValue) continue;
+      watched.outputs.push_back(out);
+      names.push_back(node.op + " '" + node.name + "'");
+    }
+  }
+  const auto executor = make_reference_executor();
+  const auto store = executor->make_store();
+  const auto program = executor->compile(watched, *store);
+  for (const std::string& name : store->names()) {
+    const Tensor now = states.read(name);
+    if (!all_finite(now)) return "state '" + name + "'";
+    store->write(name, now);
+  }
+  fill(input_named(*program, watched, x), x_batch);
+  fill(input_named(*program, watched, y), y_batch);
+  program->run();
+  for (std::size_t i = 0; i < names.size(); ++i)
+    if (!all_finite(program->output(first + i))) return names[i];
+  return "none on the reference executor";
+}
+
+}  // namespace halfstep

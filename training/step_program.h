@@ -1,0 +1,46 @@
+// A compiled training step or evaluation, with its inputs and outputs by name.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "executors/executor.h"
+
+namespace halfstep {
+
+class StepProgram {
+ public:
+  /// `x` and `y` are the names of the graph inputs that take a batch and its labels.
+  StepProgram(const Graph& graph, Executor& executor, StateStore& store, std::string_view x, std::string_view y);
+
+  /// One run on this batch; x and y have the shapes of the inputs.
+  void run(const Tensor& x, const Tensor& y, float learning_rate, bool update);
+
+  float scalar(std::ptrdiff_t output) const;
+  float loss() const { return scalar(loss_); }
+  float grad_norm() const { return scalar(norm_); }
+  bool grads_finite() const { return *program_->output(static_cast<std::size_t>(finite_)).data<bool>(); }
+  /// The model's output that the loss was computed from.
+  Tensor prediction() const { return program_->output(1); }
+  bool has_prediction() const { return has_prediction_; }
+  /// Gradient norms by parameter, of the last run.
+  const std::vector<std::pair<std::string, float>>& parameter_norms();
+  const Plan& plan() const { return program_->plan(); }
+
+ private:
+  std::unique_ptr<Program> program_;
+  Tensor x_, y_, learning_rate_, update_;
+  std::ptrdiff_t loss_ = -1, norm_ = -1, finite_ = -1;
+  bool has_prediction_ = false;
+  std::vector<std::ptrdiff_t> norm_outputs_;
+  std::vector<std::pair<std::string, float>> norms_;
+};
+
+/// The name of the first node, in order, whose result is not finite when `graph` runs on this batch with these states;
+/// for telling a user where training went wrong. Runs on the reference executor.
+std::string first_non_finite_node(const Graph& graph, const StateStore& states, std::string_view x, std::string_view y,
+                                  const Tensor& x_batch, const Tensor& y_batch);
+
+}  // namespace halfstep
