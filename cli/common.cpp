@@ -68,7 +68,9 @@ std::unique_ptr<Executor> ExecutorFlags::open() const {
 }
 
 void PrecisionFlag::add_to(CLI::App& command) {
-  command.add_option("--precision", name, "auto, fp32, bf16 or fp16")->capture_default_str()->envname("HALFSTEP_PRECISION");
+  command.add_option("--precision", name, "auto, fp32, bf16 or fp16")
+      ->capture_default_str()
+      ->envname("HALFSTEP_PRECISION");
 }
 
 Precision PrecisionFlag::value() const { return parse_precision(name); }
@@ -96,7 +98,8 @@ void LossFlags::add_to(CLI::App& command) {
                      "softmax_cross_entropy, negative_log_likelihood, mean_squared_error, l1, binary_cross_entropy, "
                      "binary_cross_entropy_logits, or output (the model computes it); unset: from the labels' type and "
                      "the model's last node");
-  command.add_option("--loss-output", loss_output, "model output the loss is computed from (the first)")->type_name("NAME");
+  command.add_option("--loss-output", loss_output, "model output the loss is computed from (the first)")
+      ->type_name("NAME");
   command.add_option("--metrics", metrics, "accuracy, top_k:K, mae, mse, separated by commas (accuracy for classes)");
 }
 
@@ -120,8 +123,8 @@ std::string describe_precision(DType taken, Precision asked, const Capabilities&
   if (asked == Precision::automatic) return fmt::format("{}, by auto: {}", name_of(taken), capabilities.auto_reason);
   if (taken == DType::f32 || capabilities.is_native(OpClass::matmul, taken))
     return fmt::format("{}, as asked for", name_of(taken));
-  return fmt::format("{}, as asked for; this device has no {} arithmetic: stored in {}, computed in f32", name_of(taken),
-                     name_of(taken), name_of(taken));
+  return fmt::format("{}, as asked for; this device has no {} arithmetic: stored in {}, computed in f32",
+                     name_of(taken), name_of(taken), name_of(taken));
 }
 
 std::string with_thousands(std::int64_t value) {

@@ -20,7 +20,8 @@ void print_text(const std::vector<ExecutorStatus>& statuses) {
       continue;
     }
     fmt::print("{:<10} {}\n", status.name, found.device);
-    fmt::print("{:<10} features: {}\n", "", found.features.empty() ? "none" : fmt::format("{}", fmt::join(found.features, ", ")));
+    fmt::print("{:<10} features: {}\n", "",
+               found.features.empty() ? "none" : fmt::format("{}", fmt::join(found.features, ", ")));
     if (found.memory) fmt::print("{:<10} memory: {:.1f} GiB\n", "", static_cast<double>(found.memory) / (1 << 30));
     fmt::print("{:<10} --precision auto takes {}: {}\n", "", name_of(found.auto_precision), found.auto_reason);
   }
@@ -37,7 +38,8 @@ nlohmann::ordered_json to_json(const ExecutorStatus& status) {
   json["features"] = found.features;
   json["memory_bytes"] = found.memory;
   json["native"] = nlohmann::ordered_json::object();
-  for (const auto& [op_class, dtype] : found.native) json["native"][std::string(name_of(op_class))].push_back(name_of(dtype));
+  for (const auto& [op_class, dtype] : found.native)
+    json["native"][std::string(name_of(op_class))].push_back(name_of(dtype));
   json["auto_precision"] = name_of(found.auto_precision);
   json["auto_reason"] = found.auto_reason;
   return json;

@@ -69,9 +69,10 @@ void add_flags(CLI::App& command, TrainFlags& flags) {
 
   command.add_option("--optimizer", flags.optimizer, "sgd, adam or adamw")->capture_default_str();
   command.add_option("--lr", flags.lr, "learning rate")->capture_default_str()->check(not_negative);
-  command.add_option("--lr-schedule", flags.schedule,
-                     "constant, exponential:decay_steps=N,decay_rate=R[,staircase=true], step:step_size=N[,gamma=G], "
-                     "cosine:decay_steps=N[,alpha=A], linear:decay_steps=N[,end_lr=LR]; each [,warmup_steps=N]")
+  command
+      .add_option("--lr-schedule", flags.schedule,
+                  "constant, exponential:decay_steps=N,decay_rate=R[,staircase=true], step:step_size=N[,gamma=G], "
+                  "cosine:decay_steps=N[,alpha=A], linear:decay_steps=N[,end_lr=LR]; each [,warmup_steps=N]")
       ->capture_default_str();
   command.add_option("--momentum", flags.momentum, "of sgd")->capture_default_str()->check(CLI::Range(0.0, 1.0));
   command.add_flag("--nesterov", flags.nesterov, "Nesterov's momentum, of sgd");
@@ -105,7 +106,8 @@ void add_flags(CLI::App& command, TrainFlags& flags) {
   command.add_option("--dump-passes", flags.dump_passes, "writes the model after every pass")->type_name("DIR");
   command.add_option("-o,--output", flags.output, "the trained model")->type_name("TRAINED.onnx");
   command.add_option("--fp16-output", flags.fp16_output, "the trained model in fp16")->type_name("FILE.onnx");
-  command.add_option("--output-form", flags.output_form, "inference, or training (BatchNormalization and Dropout kept)")
+  command
+      .add_option("--output-form", flags.output_form, "inference, or training (BatchNormalization and Dropout kept)")
       ->capture_default_str()
       ->check(CLI::IsMember({"inference", "training"}));
 }
@@ -131,10 +133,11 @@ PassObserver dump_to(const fs::path& folder) {
   std::error_code error;
   fs::create_directories(folder, error);
   if (error) throw_failure("a folder for --dump-passes", folder.string() + ": " + error.message(), "choose another");
-  return [folder, seen = std::set<std::size_t>()](std::size_t stage, const std::string& pass, const Graph& graph) mutable {
-    if (!seen.insert(stage).second) return;
-    save_model(graph, folder / fmt::format("{:02}_{}.onnx", stage, pass));
-  };
+  return
+      [folder, seen = std::set<std::size_t>()](std::size_t stage, const std::string& pass, const Graph& graph) mutable {
+        if (!seen.insert(stage).second) return;
+        save_model(graph, folder / fmt::format("{:02}_{}.onnx", stage, pass));
+      };
 }
 
 TrainerOptions trainer_options(const TrainFlags& flags) {
@@ -176,7 +179,8 @@ void check_outputs(const TrainFlags& flags, const TrainerOptions& options) {
   check(flags.curve, "--curve", 0);
   check(flags.log, "--log", 0);
   if (!options.resume.empty() && !fs::is_directory(options.resume))
-    throw_input_error("a folder with a checkpoint for --resume", "none at " + options.resume.string(), "check the path");
+    throw_input_error("a folder with a checkpoint for --resume", "none at " + options.resume.string(),
+                      "check the path");
   // A checkpoint holds the parameters and, with Adam, two moments of each.
   if (!options.checkpoint.empty()) prepare_checkpoint_directory(options.checkpoint, 3 * model_bytes);
 }
@@ -227,7 +231,8 @@ class RunReporter {
 
   TrainerCallbacks callbacks() {
     return {
-        .on_epoch_begin = [this](std::int64_t epoch, std::int64_t first) { progress_.begin_epoch(epoch + 1, epochs_, first); },
+        .on_epoch_begin = [this](std::int64_t epoch,
+                                 std::int64_t first) { progress_.begin_epoch(epoch + 1, epochs_, first); },
         .on_step = [this](const StepResult& result) { step(result); },
         .on_epoch_end = [this](const StepResult& last, const Evaluation* validation) { end_epoch(last, validation); },
         .on_notice = [this](const std::string& text) { progress_.notice(text); },
@@ -239,6 +244,8 @@ class RunReporter {
   }
   const CurveRecorder& curve() const { return curve_; }
   std::int64_t steps() const { return steps_; }
+  /// Of the last epoch that had one.
+  const std::optional<Evaluation>& validation() const { return validation_; }
 
  private:
   void step(const StepResult& result) {
@@ -263,6 +270,7 @@ class RunReporter {
   void end_epoch(const StepResult& last, const Evaluation* validation) {
     curve_.epoch(last, validation);
     if (validation) {
+      validation_ = *validation;
       progress_.end_epoch(point(last), named_values(*validation));
     } else {
       progress_.end_epoch(point(last));
@@ -287,6 +295,7 @@ class RunReporter {
   Progress progress_;
   CurveRecorder curve_;
   std::optional<StepLog> log_;
+  std::optional<Evaluation> validation_;
   std::vector<std::string> names_;
   std::vector<NamedValue> values_;
   std::vector<GradNorm> norms_;
@@ -313,7 +322,8 @@ void write_fp16(const LoadedModel& source, const NamedTensors& parameters, Outpu
   save_model(run_pipeline(std::move(trained.graph), conversion_pipeline(DType::f16, true)), path);
 }
 
-void write_outputs(const TrainFlags& flags, const LoadedModel& source, const Trainer& trainer, const CurveRecorder& curve) {
+void write_outputs(const TrainFlags& flags, const LoadedModel& source, const Trainer& trainer,
+                   const CurveRecorder& curve) {
   const OutputForm form = flags.output_form == "training" ? OutputForm::training : OutputForm::inference;
   const NamedTensors parameters = trainer.parameters();
   const auto wrote = [](const char* what, const std::string& path) {
@@ -363,7 +373,7 @@ void train(const TrainFlags& flags) {
                                           : fmt::format("--resume {} goes on from here", options.checkpoint.string()));
   fmt::print("\n");
   if (finished && held_out) {
-    const Evaluation result = trainer.evaluate(*held_out);
+    const Evaluation result = reporter.validation() ? *reporter.validation() : trainer.evaluate(*held_out);
     fmt::print("validation       ");
     for (const NamedValue& value : named_values(result)) fmt::print(" {} {:.6g}", value.name, value.value);
     fmt::print("\n");

@@ -175,7 +175,6 @@ class Lifter final : public LiftContext {
       const bool is_result = it != results.end() && it->second != kNoValue;
       return values[name] = is_result ? it->second : graph_.add_value(call.name + "." + name);
     };
-
     for (const onnx::NodeProto& proto : body.node()) {
       Attributes attributes;
       for (const onnx::AttributeProto& a : proto.attribute()) {

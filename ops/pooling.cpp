@@ -1,9 +1,11 @@
-// Poolings and their gradients: kernels, gradient rules and the table. Schemas are in pooling_schema.cpp.
+// Poolings over windows and their gradients: kernels, gradient rules and the table. Schemas are in pooling_schema.cpp,
+// poolings over whole planes in global_pooling.cpp.
 #include <cmath>
 #include <limits>
 
 #include "graph/error.h"
 #include "ops/families.h"
+#include "ops/global_pooling.h"
 #include "ops/kernel_util.h"
 #include "ops/pooling_schema.h"
 #include "ops/window.h"
@@ -144,16 +146,10 @@ void average_pool_grad_kernel(KernelCall& call) {
   store(ensure_out(call, 0, dy.dtype(), shape), dx);
 }
 
-double power_p(const Node& node) {
-  const std::int64_t p = node.attributes.get_int("p", 2);
-  if (p < 1) throw_input_error("attribute p of at least 1", std::to_string(p), "mend the model");
-  return static_cast<double>(p);
-}
-
 void lp_pool_kernel(KernelCall& call) {
   const Tensor& x = call.in[0];
   const Pooling p(call.node.attributes, x.shape());
-  const double power = power_p(call.node);
+  const double power = norm_order(call.node);
   const std::vector<double> values = to_doubles(x);
   std::vector<double> y(static_cast<std::size_t>(p.output.count()));
   for_each_window(p, [&](std::int64_t plane, std::size_t yi, std::int64_t o0, std::int64_t o1, std::int64_t o2) {
@@ -163,48 +159,6 @@ void lp_pool_kernel(KernelCall& call) {
     y[yi] = std::pow(sum, 1 / power);
   });
   store(ensure_out(call, 0, x.dtype(), p.output), y);
-}
-
-/// y[n, c] = reduce(first, last) over each plane; the result has spatial extents of 1.
-template <class F>
-void pool_globally(KernelCall& call, F&& reduce) {
-  const Tensor& x = call.in[0];
-  const auto plane = static_cast<std::ptrdiff_t>(
-      Shape(std::vector<std::int64_t>(spatial(x.shape()).begin(), spatial(x.shape()).end())).count());
-  std::vector<std::int64_t> dims(x.shape().rank(), 1);
-  dims[0] = x.shape()[0];
-  dims[1] = x.shape()[1];
-  const std::vector<double> values = to_doubles(x);
-  std::vector<double> y;
-  for (std::int64_t i = 0; i < dims[0] * dims[1]; ++i)
-    y.push_back(reduce(values.data() + i * plane, values.data() + (i + 1) * plane));
-  store(ensure_out(call, 0, x.dtype(), Shape(dims)), y);
-}
-
-void global_average_pool_kernel(KernelCall& call) {
-  pool_globally(call, [](const double* first, const double* last) {
-    double sum = 0;
-    for (const double* p = first; p != last; ++p) sum += *p;
-    return sum / static_cast<double>(last - first);
-  });
-}
-
-void global_max_pool_kernel(KernelCall& call) {
-  pool_globally(call, [](const double* first, const double* last) {
-    double best = -std::numeric_limits<double>::infinity();
-    for (const double* p = first; p != last; ++p)
-      if (*p > best || std::isnan(*p)) best = *p;
-    return best;
-  });
-}
-
-void global_lp_pool_kernel(KernelCall& call) {
-  const double power = power_p(call.node);
-  pool_globally(call, [power](const double* first, const double* last) {
-    double sum = 0;
-    for (const double* p = first; p != last; ++p) sum += std::pow(std::abs(*p), power);
-    return std::pow(sum, 1 / power);
-  });
 }
 
 // Gradients -----------------------------------------------------------------------------------------------------------
@@ -233,25 +187,6 @@ std::vector<Expr> average_pool_gradient(GradientContext& g) {
   return {average_pool_grad(g.dy(), gradient_attributes(g.node.attributes, x), x)};
 }
 
-/// d|x|^p / dx without its factor p.
-Expr signed_power(Expr x, std::int64_t p) {
-  if (p == 2) return x;
-  Builder& b = x.builder();
-  const Expr sign = b.op("Sign", {x});
-  return p == 1 ? sign : sign * b.op("Pow", {b.op("Abs", {x}), b.scalar(static_cast<double>(p - 1), x.dtype())});
-}
-
-/// dy * y^(1 - p), and 0 where y is 0: there every |x| is 0 too.
-Expr root_gradient(Expr dy, Expr y, std::int64_t p) {
-  if (p == 1) return dy;
-  Builder& b = y.builder();
-  const Expr zero = b.scalar(0, y.dtype());
-  const Expr is_zero = b.op("Equal", {y, zero});
-  const Expr safe = b.op("Where", {is_zero, b.scalar(1, y.dtype()), y});
-  const Expr slope = dy / b.op("Pow", {safe, b.scalar(static_cast<double>(p - 1), y.dtype())});
-  return b.op("Where", {is_zero, zero, slope});
-}
-
 std::vector<Expr> lp_pool_gradient(GradientContext& g) {
   const Expr x = g.in(0);
   const std::int64_t p = g.node.attributes.get_int("p", 2);
@@ -264,24 +199,6 @@ std::vector<Expr> lp_pool_gradient(GradientContext& g) {
   for (std::int64_t extent : attributes.get_ints("kernel_shape")) taps *= static_cast<double>(extent);
   const Expr spread = average_pool_grad(root_gradient(g.dy(), g.out(0), p) * taps, attributes, x.shape());
   return {signed_power(x, p) * spread};
-}
-
-Expr expand(Expr x, const Shape& shape) { return x.builder().op("Expand", {x, x.builder().ints(shape.dims())}); }
-
-std::vector<Expr> global_average_pool_gradient(GradientContext& g) {
-  const Shape& x = g.in(0).shape();
-  return {expand(g.dy() / static_cast<double>(x.count(2, x.rank())), x)};
-}
-
-std::vector<Expr> global_max_pool_gradient(GradientContext& g) {
-  const std::span<const std::int64_t> extents = spatial(g.in(0).shape());
-  return {g.b.own("MaxPoolGrad", {g.dy(), g.in(0)},
-                  {{"kernel_shape", std::vector<std::int64_t>(extents.begin(), extents.end())}})};
-}
-
-std::vector<Expr> global_lp_pool_gradient(GradientContext& g) {
-  const std::int64_t p = g.node.attributes.get_int("p", 2);
-  return {signed_power(g.in(0), p) * root_gradient(g.dy(), g.out(0), p)};
 }
 
 // Table ---------------------------------------------------------------------------------------------------------------
@@ -323,22 +240,6 @@ const std::vector<OpCase> kLpPoolCases = {
     {"(float[1,2,4,4] x) => (float[1,2,2,2] y) { y = LpPool<kernel_shape = [2, 2], strides = [2, 2], p = 1>(x) }"},
 };
 
-const std::vector<OpCase> kGlobalAveragePoolCases = {
-    {"(float[2,3,5,4] x) => (float[2,3,1,1] y) { y = GlobalAveragePool(x) }"},
-    {"(float[2,3,7] x) => (float[2,3,1] y) { y = GlobalAveragePool(x) }"},
-    {"(float[0,3,2,2,2] x) => (float[0,3,1,1,1] y) { y = GlobalAveragePool(x) }"},
-};
-const std::vector<OpCase> kGlobalMaxPoolCases = {
-    {"(float[2,3,5,4] x) => (float[2,3,1,1] y) { y = GlobalMaxPool(x) }"},
-    {"(float[2,3,7] x) => (float[2,3,1] y) { y = GlobalMaxPool(x) }"},
-    {"(float[0,3,2,2,2] x) => (float[0,3,1,1,1] y) { y = GlobalMaxPool(x) }"},
-};
-const std::vector<OpCase> kGlobalLpPoolCases = {
-    {"(float[2,3,5,4] x) => (float[2,3,1,1] y) { y = GlobalLpPool(x) }"},
-    {"(float[2,3,7] x) => (float[2,3,1] y) { y = GlobalLpPool<p = 3>(x) }"},
-    {"(float[2,3,7] x) => (float[2,3,1] y) { y = GlobalLpPool<p = 1>(x) }"},
-};
-
 const std::vector<OpCase> kMaxPoolGradCases = {
     {"(float[1,2,4,4] dy, float[1,2,7,7] x) => (float[1,2,7,7] dx) { dx = ai.halfstep.MaxPoolGrad"
      "<kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 2]>(dy, x) }",
@@ -362,20 +263,15 @@ const std::vector<OpCase> kAveragePoolGradCases = {
      -2, 2, false},
 };
 
-constexpr std::string_view kTies =
-    "of several maxima the first in row-major order is taken and gets the whole gradient, as in PyTorch";
-
-}  // namespace
-
-std::span<const OpDef> pooling_ops() {
+std::vector<OpDef> make_rows() {
   constexpr PrecisionClass follow = PrecisionClass::follow;
-  static const OpDef rows[] = {
+  std::vector<OpDef> rows = {
       {.name = "MaxPool",
        .precision = follow,
        .reference = max_pool_kernel,
        .gradient = max_pool_gradient,
        .cases = kMaxPoolCases,
-       .note = kTies},
+       .note = kMaximumTies},
       {.name = "AveragePool",
        .precision = follow,
        .reference = average_pool_kernel,
@@ -387,30 +283,13 @@ std::span<const OpDef> pooling_ops() {
        .gradient = lp_pool_gradient,
        .cases = kLpPoolCases,
        .note = "no gradient with ceil_mode; the gradient is 0 where the norm is 0"},
-      {.name = "GlobalAveragePool",
-       .precision = follow,
-       .reference = global_average_pool_kernel,
-       .gradient = global_average_pool_gradient,
-       .cases = kGlobalAveragePoolCases},
-      {.name = "GlobalMaxPool",
-       .precision = follow,
-       .reference = global_max_pool_kernel,
-       .gradient = global_max_pool_gradient,
-       .cases = kGlobalMaxPoolCases,
-       .note = kTies},
-      {.name = "GlobalLpPool",
-       .precision = PrecisionClass::full,
-       .reference = global_lp_pool_kernel,
-       .gradient = global_lp_pool_gradient,
-       .cases = kGlobalLpPoolCases,
-       .note = "the gradient is 0 where the norm is 0"},
       {.name = "MaxPoolGrad",
        .domain = kOwnDomain,
        .precision = follow,
        .reference = max_pool_grad_kernel,
        .cases = kMaxPoolGradCases,
        .schema = max_pool_grad_schema,
-       .note = kTies},
+       .note = kMaximumTies},
       {.name = "AveragePoolGrad",
        .domain = kOwnDomain,
        .precision = follow,
@@ -418,6 +297,15 @@ std::span<const OpDef> pooling_ops() {
        .cases = kAveragePoolGradCases,
        .schema = average_pool_grad_schema},
   };
+  const std::span<const OpDef> global = global_pooling_ops();
+  rows.insert(rows.end(), global.begin(), global.end());
+  return rows;
+}
+
+}  // namespace
+
+std::span<const OpDef> pooling_ops() {
+  static const std::vector<OpDef> rows = make_rows();
   return rows;
 }
 
