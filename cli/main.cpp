@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <exception>
 #include <new>
+#include <string>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -22,7 +24,9 @@ constexpr int kWrongInput = 2;
 int report(const CLI::App& app, const CLI::ParseError& error) {
   if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) return app.exit(error);  // --help, --version
   const std::vector<CLI::App*> commands = app.get_subcommands();
-  cli::print_message(error.what());
+  // CLI11 calls a word that is no subcommand a missing one.
+  const std::vector<std::string> unknown = commands.empty() ? app.remaining() : std::vector<std::string>();
+  cli::print_message(unknown.empty() ? error.what() : fmt::format("there is no subcommand '{}'", unknown.front()));
   fmt::print(stderr, "See: halfstep {}--help\n", commands.empty() ? "" : commands.front()->get_name() + " ");
   return kWrongInput;
 }
@@ -43,9 +47,7 @@ int main(int argc, char** argv) {
   cli::add_convert(app, exit_code);
   cli::add_inspect(app, exit_code);
   cli::add_devices(app, exit_code);
-#ifdef HALFSTEP_HAS_CHECK
   cli::add_check(app, exit_code);
-#endif
 
   try {
     app.parse(argc, argv);

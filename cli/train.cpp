@@ -1,5 +1,6 @@
 // halfstep train: from a model and data to a trained model.
 #include <atomic>
+#include <cmath>
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
@@ -147,6 +148,9 @@ TrainerOptions trainer_options(const TrainFlags& flags) {
   options.schedule = parse_schedule(flags.schedule, flags.lr);
   options.precision = flags.precision.value();
   options.loss_scale = flags.loss_scale;
+  // Every skipped step halves the scale: one that starts high needs as many more to come down.
+  if (flags.loss_scale && *flags.loss_scale > LossScaleOptions().initial)
+    options.max_skipped_in_a_row += std::ilogb(*flags.loss_scale / LossScaleOptions().initial);
   options.parameters = {.freeze = flags.freeze, .trainable = flags.trainable};
   options.mode.train_batchnorm = !flags.freeze_batchnorm;
   options.epochs = flags.epochs;

@@ -1,5 +1,6 @@
 #include "onnx_io/lift.h"
 
+#include <algorithm>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -32,6 +33,12 @@ void collect_reads(const Graph& graph, std::unordered_set<std::string>& names) {
   for (ValueId out : graph.outputs) names.insert(graph[out].name);
   for (const State& state : graph.states)
     if (state.next != kNoValue) names.insert(graph[state.next].name);
+}
+
+bool has_subgraph(const Node& node) {
+  return std::any_of(node.attributes.begin(), node.attributes.end(), [](const Attributes::Entry& entry) {
+    return std::holds_alternative<std::shared_ptr<const Graph>>(entry.second);
+  });
 }
 
 // Goes through the nodes in order, appending to the graph what each becomes.
@@ -123,6 +130,8 @@ class Lifter final : public LiftContext {
       unsupported_->add(node.domain, node.op, node.name);
     }
     graph_.nodes.push_back(std::move(node));
+    // Inference does not enter subgraphs; the results of such a node keep what the file says of them.
+    if (has_subgraph(graph_.nodes.back())) return;
     try {
       infer_node(graph_, graph_.nodes.back());
     } catch (const Error&) {

@@ -83,12 +83,13 @@ void global_lp_pool_kernel(KernelCall& call) {
 Expr expand(Expr x, const Shape& shape) { return x.builder().op("Expand", {x, x.builder().ints(shape.dims())}); }
 
 std::vector<Expr> global_average_pool_gradient(GradientContext& g) {
-  const Shape& x = g.in(0).shape();
+  const Shape x = g.in(0).shape();
   return {expand(g.dy() / static_cast<double>(x.count(2, x.rank())), x)};
 }
 
 std::vector<Expr> global_max_pool_gradient(GradientContext& g) {
-  const std::span<const std::int64_t> extents = spatial(g.in(0).shape());
+  const Shape x = g.in(0).shape();
+  const std::span<const std::int64_t> extents = spatial(x);
   return {g.b.own("MaxPoolGrad", {g.dy(), g.in(0)},
                   {{"kernel_shape", std::vector<std::int64_t>(extents.begin(), extents.end())}})};
 }

@@ -189,7 +189,7 @@ std::vector<Expr> instance_normalization_gradient(GradientContext& g) {
 
 std::vector<Expr> group_normalization_gradient(GradientContext& g) {
   const Expr x = g.in(0);
-  const Shape& shape = x.shape();
+  const Shape shape = x.shape();
   const DType type = wide(x.dtype());
   const std::int64_t groups = groups_of(g.node, shape);
   const Shape grouped{shape[0], groups, shape[1] / groups * shape.count(2, shape.rank())};
@@ -211,8 +211,9 @@ const std::vector<OpCase> kLayerNormalizationCases = {
     {"(float[2,3,5] x, float[5] s) => (float[2,3,5] y) { y = LayerNormalization<epsilon = 0.01>(x, s) }"},
     {"(float[2,3,5] x, float[3,5] s, float[3,5] b) => (float[2,3,5] y) { y = LayerNormalization<axis = 1>(x, s, b) }"},
     {"(float[2,3,5] x, float[1,1] s, float[5] b) => (float[2,3,5] y) { y = LayerNormalization<axis = -2>(x, s, b) }"},
-    {"(float[2,3,5] x, float[5] s, float[5] b) => (float[2,3,5] y, m, r) { y, m, r = LayerNormalization(x, s, b) }", -2,
-     2, false},
+    {"(float[2,3,5] x, float[5] s, float[5] b) => (float[2,3,5] y, float[2,3,1] m, float[2,3,1] r) { y, m, r = "
+     "LayerNormalization(x, s, b) }",
+     -2, 2, false},
     {"(float[0,5] x, float[5] s, float[5] b) => (float[0,5] y) { y = LayerNormalization(x, s, b) }"},
 };
 

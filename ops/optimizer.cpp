@@ -1,7 +1,6 @@
 #include "ops/optimizer.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 
 #include <fmt/format.h>
@@ -13,25 +12,17 @@
 
 namespace halfstep::ops {
 
-double as_written(float value) {
-  char text[32];
-  const std::to_chars_result end = std::to_chars(text, text + sizeof text, value);
-  double result = value;
-  std::from_chars(text, end.ptr, result);
-  return result;
-}
-
 AdamSettings::AdamSettings(const Attributes& a)
-    : beta1(as_written(a.get_float("beta1", 0.9f))),
-      beta2(as_written(a.get_float("beta2", 0.999f))),
-      epsilon(as_written(a.get_float("epsilon", 1e-8f))),
-      weight_decay(as_written(a.get_float("weight_decay", 0))),
+    : beta1(a.get_float("beta1", 0.9f)),
+      beta2(a.get_float("beta2", 0.999f)),
+      epsilon(a.get_float("epsilon", 1e-8f)),
+      weight_decay(a.get_float("weight_decay", 0)),
       decoupled(a.get_int("decoupled", 0) != 0) {}
 
 SgdSettings::SgdSettings(const Attributes& a)
-    : momentum(as_written(a.get_float("momentum", 0))),
-      dampening(as_written(a.get_float("dampening", 0))),
-      weight_decay(as_written(a.get_float("weight_decay", 0))),
+    : momentum(a.get_float("momentum", 0)),
+      dampening(a.get_float("dampening", 0)),
+      weight_decay(a.get_float("weight_decay", 0)),
       nesterov(a.get_int("nesterov", 0) != 0) {}
 
 LossScaleSettings::LossScaleSettings(const Attributes& a)
@@ -178,9 +169,10 @@ void loss_scale_update_kernel(KernelCall& call) {
 // Table ---------------------------------------------------------------------------------------------------------------
 
 const std::vector<OpCase> kGlobalNormCases = {
-    {"(float[3,4] a, float[5] b, float c) => (norm, finite) { norm, finite = ai.halfstep.GlobalNorm(a, b, c) }", -2, 2,
-     false},
-    {"(float[0] a) => (norm, finite) { norm, finite = ai.halfstep.GlobalNorm(a) }", -2, 2, false},
+    {"(float[3,4] a, float[5] b, float c) => (float norm, bool finite) { norm, finite = ai.halfstep.GlobalNorm(a, b, "
+     "c) }",
+     -2, 2, false},
+    {"(float[0] a) => (float norm, bool finite) { norm, finite = ai.halfstep.GlobalNorm(a) }", -2, 2, false},
 };
 
 const std::vector<OpCase> kLossScaleUpdateCases = {

@@ -11,10 +11,6 @@ namespace halfstep::ops {
 /// Inputs of AdamStep and SgdStep before the tensors: lr, step, apply, grad_factor.
 inline constexpr std::size_t kOptimizerScalars = 4;
 
-/// The double nearest to the shortest decimal number that reads as this float: 0.999 for 0.999f, whose own value is
-/// 1.3e-5 (relative) off in 1 - beta2.
-double as_written(float value);
-
 /// AdamStep: torch.optim.Adam, or AdamW when decoupled.
 struct AdamSettings {
   double beta1, beta2, epsilon, weight_decay;

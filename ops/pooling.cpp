@@ -183,7 +183,7 @@ Expr average_pool_grad(Expr dy, Attributes attributes, const Shape& x) {
 }
 
 std::vector<Expr> average_pool_gradient(GradientContext& g) {
-  const Shape& x = g.in(0).shape();
+  const Shape x = g.in(0).shape();
   return {average_pool_grad(g.dy(), gradient_attributes(g.node.attributes, x), x)};
 }
 

@@ -38,8 +38,9 @@ Window make_window(const Attributes& attributes, std::span<const std::int64_t> i
 std::vector<std::int64_t> explicit_pads(const Attributes& attributes, std::span<const std::int64_t> input,
                                         std::span<const std::int64_t> kernel);
 
-/// The spatial extents of a shape [N, C, D1, ...]. Throws Error for a rank below 2.
+/// The spatial extents of a shape [N, C, D1, ...], which must outlive them. Throws Error for a rank below 2.
 std::span<const std::int64_t> spatial(const Shape& shape);
+std::span<const std::int64_t> spatial(Shape&& shape) = delete;
 
 /// Calls `tap(offset)` for every element of an input plane (row-major offset into it) that output position (o0, o1, o2)
 /// looks at, row-major, padding left out.

@@ -147,10 +147,7 @@ class Trainer::Impl {
   void choose_loss_scale() {
     LossScaleOptions& scale = options_.optimizer.loss_scale;
     scale.enabled = options_.loss_scale ? *options_.loss_scale > 0 : precision_ == DType::f16;
-    if (options_.loss_scale && *options_.loss_scale > 0) {
-      scale.initial = *options_.loss_scale;
-      scale.max = std::max(scale.max, scale.initial);
-    }
+    if (options_.loss_scale && *options_.loss_scale > 0) scale.initial = *options_.loss_scale;
     options_.optimizer.output_gradient_norms = options_.log_grad_norms;
     options_.mode.seed = static_cast<std::int64_t>(options_.seed);
   }

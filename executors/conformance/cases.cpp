@@ -11,8 +11,8 @@ namespace halfstep {
 namespace {
 
 Graph parse_case(const OpCase& op_case) {
-  return parse_model(fmt::format("<ir_version: 10, opset_import: [\"\": {}, \"{}\": {}]> case {}", kOnnxOpset, kOwnDomain,
-                                 kOwnOpset, op_case.text))
+  return parse_model(fmt::format("<ir_version: 10, opset_import: [\"\": {}, \"{}\": {}]> case {}", kOnnxOpset,
+                                 kOwnDomain, kOwnOpset, op_case.text))
       .graph;
 }
 
@@ -117,7 +117,8 @@ std::optional<ConformanceCase> make_case(const OpDef& op, std::size_t index, DTy
   for (std::size_t i = 0; i < result.graph.inputs.size(); ++i) {
     const Value& input = result.graph[result.graph.inputs[i]];
     if (!is_float(input.dtype))
-      throw_input_error("a case whose inputs are floats", fmt::format("'{}' of type {}", input.name, name_of(input.dtype)),
+      throw_input_error("a case whose inputs are floats",
+                        fmt::format("'{}' of type {}", input.name, name_of(input.dtype)),
                         "make it an initializer of the case");
     result.inputs.push_back(draw_uniform(input.dtype, input.shape, op_case.low, op_case.high, i + 1));
   }

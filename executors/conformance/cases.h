@@ -26,12 +26,12 @@ std::string_view name_of(CheckResult result);
 
 /// The outcome of one check of one case in one element type.
 struct CheckReport {
-  std::string op;          ///< with its domain when that is not ai.onnx
-  std::size_t index = 0;   ///< of the case, in OpDef::cases
+  std::string op;         ///< with its domain when that is not ai.onnx
+  std::size_t index = 0;  ///< of the case, in OpDef::cases
   CheckKind kind = CheckKind::gradient;
   DType dtype = DType::f64;
   CheckResult result = CheckResult::passed;
-  std::string message;     ///< what differed, or why the check does not apply; empty when it passed
+  std::string message;  ///< what differed, or why the check does not apply; empty when it passed
 
   bool ok() const { return result != CheckResult::failed; }
 };
@@ -45,9 +45,10 @@ struct ConformanceCase {
   std::vector<Tensor> inputs;
 };
 
-/// Case `index` of `op` with every f32 in it turned into `dtype`; where the schema demands f32 of its constants (scales,
-/// ratios), those stay. Inputs are drawn by a counter-based generator, so they are the same everywhere and always.
-/// Empty when the operator does not take `dtype`. Throws Error when the case is no valid graph as it is written.
+/// Case `index` of `op` with every f32 in it turned into `dtype`; where the schema demands f32 of its constants
+/// (scales, ratios), those stay. Inputs are drawn by a counter-based generator, so they are the same everywhere and
+/// always. Empty when the operator does not take `dtype`. Throws Error when the case is no valid graph as it is
+/// written.
 std::optional<ConformanceCase> make_case(const OpDef& op, std::size_t index, DType dtype);
 
 /// Elements uniform in [low, high): a pure function of the arguments.

@@ -1,10 +1,10 @@
 #include "executors/conformance/executor_check.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+
+#include <fmt/format.h>
 
 #include "graph/error.h"
 
@@ -56,8 +56,8 @@ std::string compare(const std::string& name, const Tensor& found, const Tensor& 
     if (std::isfinite(x)) largest = std::max(largest, std::fabs(x));
   for (std::size_t i = 0; i < a.size(); ++i) {
     if (same(a[i], b[i]) || std::fabs(a[i] - b[i]) <= tolerance * largest) continue;
-    return fmt::format("output '{}', element {}: {:.9g}, and {:.9g} on the reference executor (allowed: {:.3g})", name, i,
-                       a[i], b[i], tolerance * largest);
+    return fmt::format("output '{}', element {}: {:.9g}, and {:.9g} on the reference executor (allowed: {:.3g})", name,
+                       i, a[i], b[i], tolerance * largest);
   }
   return {};
 }
@@ -87,7 +87,8 @@ void check(const OpDef& op, Executor& executor, CheckReport& report) {
 }  // namespace
 
 CheckReport check_execution(const OpDef& op, std::size_t index, DType dtype, Executor& executor) {
-  CheckReport report{.op = qualified_name(op), .index = index, .kind = CheckKind::execution, .dtype = dtype, .message = {}};
+  CheckReport report{
+      .op = qualified_name(op), .index = index, .kind = CheckKind::execution, .dtype = dtype, .message = {}};
   try {
     check(op, executor, report);
   } catch (const std::exception& e) {

@@ -1,9 +1,9 @@
 #include "executors/conformance/gradient_check.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
+
+#include <fmt/format.h>
 
 #include "executors/executor.h"
 #include "graph/error.h"
@@ -22,7 +22,9 @@ constexpr std::uint64_t kWeightSeed = 1000;
 class Run {
  public:
   explicit Run(const Graph& graph)
-      : executor_(make_reference_executor()), store_(executor_->make_store()), program_(executor_->compile(graph, *store_)) {
+      : executor_(make_reference_executor()),
+        store_(executor_->make_store()),
+        program_(executor_->compile(graph, *store_)) {
     program_->run();
   }
   Tensor output(std::size_t i) { return program_->output(i); }
@@ -100,8 +102,8 @@ std::string compare(const std::string& name, const std::vector<double>& rule, co
   for (double d : numeric) largest = std::max(largest, std::fabs(d));
   for (std::size_t i = 0; i < rule.size(); ++i) {
     if (std::fabs(rule[i] - numeric[i]) <= kTolerance * largest) continue;  // false for NaN
-    return fmt::format("gradient of '{}', element {}: {:.9g} by the rule, {:.9g} by finite differences", name, i, rule[i],
-                       numeric[i]);
+    return fmt::format("gradient of '{}', element {}: {:.9g} by the rule, {:.9g} by finite differences", name, i,
+                       rule[i], numeric[i]);
   }
   return {};
 }
@@ -133,7 +135,8 @@ void check(const OpDef& op, CheckReport& report) {
 }  // namespace
 
 CheckReport check_gradient(const OpDef& op, std::size_t index) {
-  CheckReport report{.op = qualified_name(op), .index = index, .kind = CheckKind::gradient, .dtype = DType::f64, .message = {}};
+  CheckReport report{
+      .op = qualified_name(op), .index = index, .kind = CheckKind::gradient, .dtype = DType::f64, .message = {}};
   try {
     check(op, report);
   } catch (const std::exception& e) {

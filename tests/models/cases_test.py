@@ -20,6 +20,7 @@ SPREADS = 5
 HALF_TENTH_LOSS = 0.05  # relative to fp32
 HALF_SPREADS = 10
 GRADIENT_NORM = 1e-3  # relative
+CHAOTIC_GRADIENT_NORM = 1e-2  # the same for a case whose framework does not come within GRADIENT_NORM of itself
 NEGLIGIBLE_NORM = 1e-5  # of the largest norm: rounding decides about what is smaller
 
 
@@ -64,11 +65,13 @@ def pair_norms(found, wanted):
 def check_gradient_norms(log, expected):
     found = {name: float(norm) for name, norm in log[0]["grad_norms"].items()}
     pairs = pair_norms(found, expected["grad_norms"])
+    strays = expected.get("spread", {}).get("grad_norms_max", 0) > GRADIENT_NORM
+    tolerance = CHAOTIC_GRADIENT_NORM if strays else GRADIENT_NORM
     negligible = NEGLIGIBLE_NORM * max(expected["grad_norms"].values())
     wrong = [
         f"{name}: {found:.7g}, the framework's {wanted:.7g}"
         for name, found, wanted in pairs
-        if not abs(found - wanted) <= max(GRADIENT_NORM * wanted, negligible)
+        if not abs(found - wanted) <= max(tolerance * wanted, negligible)
     ]
     print(f"{len(pairs)} gradient norms, {len(wrong)} of them wrong")
     assert not wrong, "gradient norms of the first step:\n  " + "\n  ".join(wrong)

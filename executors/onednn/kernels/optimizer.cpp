@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "executors/onednn/kernels/kernels.h"
+#include "ops/optimizer.h"
 
 namespace halfstep::onednn {
 namespace {
@@ -90,7 +91,7 @@ Made make_loss_scale_update(KernelContext& context) {
               const float now = *s;
               const std::int64_t steps = *f ? *g + 1 : 0;
               const bool grows = *f && steps >= interval;
-              *s_next = !*f ? std::max(now * backoff, least) : grows ? std::min(now * growth, most) : now;
+              *s_next = std::clamp(!*f ? now * backoff : grows ? now * growth : now, least, most);
               *g_next = grows ? 0 : steps;
             };
           }};
@@ -99,13 +100,13 @@ Made make_loss_scale_update(KernelContext& context) {
 Made make_adam_step(KernelContext& context) {
   const Node& node = context.node();
   if (!all_f32(context, 4) || context.in(0).dtype != DType::f32) return refuse("parameters that are not f32");
-  const Attributes& attributes = node.attributes;
   simd::AdamParams params;
-  params.beta1 = attributes.get_float("beta1", 0.9F);
-  params.beta2 = attributes.get_float("beta2", 0.999F);
-  params.epsilon = attributes.get_float("epsilon", 1e-8F);
-  params.weight_decay = attributes.get_float("weight_decay", 0);
-  params.decoupled = attributes.get_int("decoupled", 0) != 0;
+  const ops::AdamSettings settings(node.attributes);
+  params.beta1 = settings.beta1;
+  params.beta2 = settings.beta2;
+  params.epsilon = settings.epsilon;
+  params.weight_decay = settings.weight_decay;
+  params.decoupled = settings.decoupled;
 
   const Scalars scalars(context);
   const std::size_t n = parameter_count(node);
@@ -130,12 +131,12 @@ Made make_adam_step(KernelContext& context) {
 Made make_sgd_step(KernelContext& context) {
   const Node& node = context.node();
   if (!all_f32(context, 4) || context.in(0).dtype != DType::f32) return refuse("parameters that are not f32");
-  const Attributes& attributes = node.attributes;
   simd::SgdParams params;
-  params.momentum = attributes.get_float("momentum", 0);
-  params.dampening = attributes.get_float("dampening", 0);
-  params.weight_decay = attributes.get_float("weight_decay", 0);
-  params.nesterov = attributes.get_int("nesterov", 0) != 0;
+  const ops::SgdSettings settings(node.attributes);
+  params.momentum = settings.momentum;
+  params.dampening = settings.dampening;
+  params.weight_decay = settings.weight_decay;
+  params.nesterov = settings.nesterov;
 
   const Scalars scalars(context);
   const std::size_t n = parameter_count(node);

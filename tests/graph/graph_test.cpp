@@ -1,0 +1,138 @@
+#include "graph/graph.h"
+
+#include <gmock/gmock.h>
+
+#include "graph/error.h"
+
+namespace halfstep {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+// x -> first -> second -> output
+struct Chain {
+  Graph graph;
+  ValueId x, first, second;
+
+  Chain() {
+    x = graph.add_input("x", DType::f32, {2});
+    first = graph.nodes[graph.add_node("Relu", "", {x}, 1, {}, "first")].outputs[0];
+    second = graph.nodes[graph.add_node("Tanh", "", {first}, 1, {}, "second")].outputs[0];
+    graph.outputs = {second};
+  }
+};
+
+std::vector<std::string> node_names(const Graph& graph) {
+  std::vector<std::string> names;
+  for (const Node& node : graph.nodes) names.push_back(node.name);
+  return names;
+}
+
+std::string verify_message(const Graph& graph) {
+  try {
+    verify(graph);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), Error::Kind::failure);
+    return error.what();
+  }
+  return "valid";
+}
+
+TEST(Graph, MakesNamesUnique) {
+  Graph graph;
+  const ValueId a = graph.add_value("a"), b = graph.add_value("a"), made_up = graph.add_value("");
+  EXPECT_EQ(graph[a].name, "a");
+  EXPECT_NE(graph[b].name, "a");
+  EXPECT_FALSE(graph[made_up].name.empty());
+  EXPECT_EQ(graph.find(graph[b].name), b);
+  EXPECT_EQ(graph.find("nobody"), kNoValue);
+}
+
+TEST(Graph, RenamesAndForgetsTheOldName) {
+  Graph graph;
+  const ValueId a = graph.add_value("a"), b = graph.add_value("b");
+  graph.rename(a, "c");
+  EXPECT_EQ(graph.find("a"), kNoValue);
+  EXPECT_EQ(graph.find("c"), a);
+  graph.rename(b, "c");
+  EXPECT_EQ(graph.find("c"), a);
+  EXPECT_EQ(graph.find(graph[b].name), b);
+}
+
+TEST(Graph, SortsProducersFirst) {
+  Chain c;
+  std::swap(c.graph.nodes[0], c.graph.nodes[1]);
+  EXPECT_THAT(verify_message(c.graph), HasSubstr("nodes come after what they read"));
+  c.graph.sort();
+  EXPECT_THAT(node_names(c.graph), ElementsAre("first", "second"));
+  EXPECT_EQ(verify_message(c.graph), "valid");
+}
+
+TEST(Graph, SortKeepsASortedOrder) {
+  Graph graph;
+  const ValueId x = graph.add_input("x", DType::f32, {2});
+  for (const char* name : {"c", "a", "b"}) graph.add_node("Relu", "", {x}, 1, {}, name);
+  graph.sort();
+  EXPECT_THAT(node_names(graph), ElementsAre("c", "a", "b"));
+}
+
+TEST(Graph, RefusesACycle) {
+  Chain c;
+  c.graph.nodes[0].inputs[0] = c.second;
+  EXPECT_THROW(c.graph.sort(), Error);
+}
+
+TEST(Graph, RemovesWhatNobodyReads) {
+  Chain c;
+  const ValueId constant = c.graph.add_constant("unread", Tensor::scalar(1.0f));
+  const ValueId state = c.graph.add_state("w", Tensor::scalar(1.0f), StateRole::parameter);
+  c.graph.add_node("Add", "", {c.first, constant}, 1, {}, "dead");
+  const std::size_t next = c.graph.add_node("Neg", "", {state}, 1, {}, "update");
+  c.graph.states[0].next = c.graph.nodes[next].outputs[0];
+  c.graph.remove_dead();
+  EXPECT_THAT(node_names(c.graph), ElementsAre("first", "second", "update"));
+  EXPECT_FALSE(c.graph[constant].is_constant());
+  EXPECT_EQ(c.graph.states.size(), 1u);
+  EXPECT_EQ(verify_message(c.graph), "valid");
+}
+
+TEST(Graph, ReplacesUsesEverywhere) {
+  Chain c;
+  c.graph.add_state("s", Tensor(DType::f32, {2}), StateRole::statistic);
+  c.graph.states[0].next = c.second;
+  c.graph.replace_uses(c.second, c.first);
+  EXPECT_THAT(c.graph.outputs, ElementsAre(c.first));
+  EXPECT_EQ(c.graph.states[0].next, c.first);
+  EXPECT_EQ(c.graph.use_counts()[static_cast<std::size_t>(c.second)], 0);
+}
+
+TEST(Verify, FindsWhatIsBroken) {
+  Chain twice;
+  twice.graph.nodes[1].outputs[0] = twice.first;
+  EXPECT_THAT(verify_message(twice.graph), HasSubstr("every value is defined once"));
+
+  Chain no_output;
+  no_output.graph.outputs.push_back(no_output.graph.add_value("nowhere"));
+  EXPECT_THAT(verify_message(no_output.graph), HasSubstr("'nowhere'"));
+
+  Chain no_next;
+  no_next.graph.add_state("s", Tensor::scalar(0.0f), StateRole::statistic);
+  no_next.graph.states[0].next = no_next.graph.add_value("lost");
+  EXPECT_THAT(verify_message(no_next.graph), HasSubstr("'lost'"));
+}
+
+TEST(Printer, ShowsInputsStatesConstantsAndNodes) {
+  Chain c;
+  c.graph.name = "g";
+  c.graph.add_state("w", Tensor(DType::f32, {4}), StateRole::parameter);
+  c.graph.add_constant("k", Tensor::of<std::int64_t>({3, -1}));
+  const std::string text = to_text(c.graph);
+  EXPECT_THAT(text, HasSubstr("g (float[2] x) =>"));
+  EXPECT_THAT(text, HasSubstr("# parameter float[4] w"));
+  EXPECT_THAT(text, HasSubstr("int64[2] k = int64[2] {3, -1}"));
+  EXPECT_THAT(text, HasSubstr("[second] second = Tanh (first)"));
+}
+
+}  // namespace
+}  // namespace halfstep

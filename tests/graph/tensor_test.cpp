@@ -1,0 +1,95 @@
+#include "graph/tensor.h"
+
+#include <cmath>
+#include <limits>
+
+#include <gmock/gmock.h>
+
+#include "graph/error.h"
+
+namespace halfstep {
+namespace {
+
+using ::testing::Each;
+using ::testing::ElementsAre;
+
+TEST(Tensor, StartsAsAlignedZeros) {
+  const Tensor t(DType::f32, {3, 5});
+  EXPECT_EQ(t.count(), 15);
+  EXPECT_EQ(t.bytes(), 60u);
+  EXPECT_EQ(reinterpret_cast<std::uintptr_t>(t.raw()) % 64, 0u);
+  EXPECT_THAT(to_doubles(t), Each(0.0));
+}
+
+TEST(Tensor, MayBeEmptyOrUndefined) {
+  EXPECT_FALSE(Tensor().is_defined());
+  EXPECT_FALSE(Tensor().clone().is_defined());
+  const Tensor empty(DType::f16, {0, 4});
+  EXPECT_TRUE(empty.is_defined());
+  EXPECT_EQ(empty.bytes(), 0u);
+  EXPECT_EQ(empty.clone().shape(), (Shape{0, 4}));
+}
+
+TEST(Tensor, CopiesShareAndClonesDoNot) {
+  Tensor t = Tensor::of<float>({1, 2});
+  Tensor copy = t, clone = t.clone();
+  t.data<float>()[0] = 7;
+  EXPECT_EQ(copy.data<float>()[0], 7);
+  EXPECT_EQ(clone.data<float>()[0], 1);
+}
+
+TEST(Tensor, RowsAndReshapesShareTheBuffer) {
+  Tensor t = Tensor::of<std::int64_t>({0, 1, 2, 3, 4, 5}, {3, 2});
+  EXPECT_THAT(to_int64s(t.rows(1, 3)), ElementsAre(2, 3, 4, 5));
+  EXPECT_EQ(t.rows(1, 1).count(), 0);
+  EXPECT_EQ(t.reshaped({6}).raw(), t.raw());
+  EXPECT_THROW(t.reshaped({5}), Error);
+}
+
+TEST(Tensor, PacksSmallElements) {
+  EXPECT_EQ(Tensor(DType::i4, {5}).bytes(), 3u);
+  EXPECT_EQ(Tensor(DType::u2, {5}).bytes(), 2u);
+}
+
+TEST(Tensor, RefusesImpossibleSizes) {
+  EXPECT_THROW(Tensor(DType::f32, {std::int64_t{1} << 62, 2}), Error);
+  EXPECT_THROW(Tensor(DType::f32, {Shape::kUnknown}), Error);
+}
+
+TEST(Convert, SaturatesAndTruncatesTowardsZero) {
+  const float inf = std::numeric_limits<float>::infinity();
+  const Tensor t = Tensor::of<float>({-1.9f, 1.9f, 300, -inf, NAN});
+  EXPECT_THAT(to_int64s(convert(t, DType::i8)), ElementsAre(-1, 1, 127, -128, 0));
+  EXPECT_THAT(to_int64s(convert(t, DType::u8)), ElementsAre(0, 1, 255, 0, 0));
+}
+
+TEST(Convert, ToBoolIsUnequalZero) {
+  EXPECT_THAT(to_int64s(convert(Tensor::of<float>({0, -0.0f, 0.5f, NAN}), DType::boolean)), ElementsAre(0, 0, 1, 1));
+}
+
+TEST(Convert, RoundsToHalfTypes) {
+  const Tensor t = Tensor::of<float>({1 + 0x1p-11f, 1 + 3 * 0x1p-11f, 1e6f});
+  EXPECT_THAT(to_doubles(convert(t, DType::f16)), ElementsAre(1, 1 + 0x1p-9, HUGE_VAL));
+  EXPECT_THAT(to_doubles(convert(Tensor::of<float>({1 + 0x1p-8f, 1 + 3 * 0x1p-8f}), DType::bf16)),
+              ElementsAre(1, 1 + 0x1p-6));
+}
+
+TEST(Convert, RefusesStrings) { EXPECT_THROW(convert(Tensor(DType::string, {1}), DType::f32), Error); }
+
+TEST(Identical, ComparesTypeShapeAndBytes) {
+  const Tensor a = Tensor::of<float>({0, 1});
+  EXPECT_TRUE(identical(a, a.clone()));
+  EXPECT_FALSE(identical(a, Tensor::of<float>({-0.0f, 1})));
+  EXPECT_FALSE(identical(a, a.reshaped({2, 1})));
+  EXPECT_FALSE(identical(a, convert(a, DType::f64)));
+}
+
+TEST(DTypes, AreFoundByBothNames) {
+  EXPECT_EQ(dtype_from_name("bf16"), DType::bf16);
+  EXPECT_EQ(dtype_from_name("bfloat16"), DType::bf16);
+  EXPECT_EQ(dtype_from_name("float"), DType::f32);
+  EXPECT_EQ(dtype_from_name("half"), DType::undefined);
+}
+
+}  // namespace
+}  // namespace halfstep
