@@ -9,7 +9,7 @@
 
 #include <fmt/format.h>
 
-#include "data/atomic_file.h"
+#include "graph/atomic_file.h"
 #include "graph/error.h"
 
 namespace halfstep {
@@ -185,10 +185,10 @@ std::string npy_header(DType dtype, const Shape& shape) {
 
 void write_npy(const std::filesystem::path& path, const Tensor& tensor) {
   const std::string header = npy_header(tensor.dtype(), tensor.shape());
-  AtomicFile file(path);
-  file.write(header.data(), header.size());
-  file.write(tensor.raw(), tensor.bytes());
-  file.commit();
+  write_atomically(path, [&](FileWriter& file) {
+    file.write(header);
+    file.write(tensor.raw(), tensor.bytes());
+  });
 }
 
 }  // namespace halfstep

@@ -49,14 +49,14 @@ void write_npz(const std::filesystem::path& path, const std::vector<std::pair<st
   std::set<std::string_view> seen;
   for (const auto& [name, tensor] : arrays)
     if (!seen.insert(name).second) throw_input_error("arrays of different names", "two named " + name, "rename one");
-  AtomicFile file(path);
-  ZipWriter zip(file);
-  for (const auto& [name, tensor] : arrays) {
-    const std::string header = npy_header(tensor.dtype(), tensor.shape());
-    zip.add(name + std::string(kSuffix), {{header.data(), header.size()}, {tensor.raw(), tensor.bytes()}});
-  }
-  zip.finish();
-  file.commit();
+  write_atomically(path, [&](FileWriter& file) {
+    ZipWriter zip(file);
+    for (const auto& [name, tensor] : arrays) {
+      const std::string header = npy_header(tensor.dtype(), tensor.shape());
+      zip.add(name + std::string(kSuffix), {{header.data(), header.size()}, {tensor.raw(), tensor.bytes()}});
+    }
+    zip.finish();
+  });
 }
 
 }  // namespace halfstep

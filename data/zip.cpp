@@ -175,7 +175,7 @@ void ZipWriter::add(const std::string& name, const std::vector<std::pair<const v
   entry.name = name;
   entry.flags = kUtf8Names;
   entry.crc = crc_of(pieces);
-  entry.header_offset = file_.size();
+  entry.header_offset = file_.position();
   for (const auto& [data, size] : pieces) entry.size += size;
   entry.compressed_size = entry.size;
   if (name.size() > 0xffff) throw_input_error("a name of at most 65535 bytes", "a longer one", "shorten it");
@@ -197,7 +197,7 @@ void ZipWriter::add(const std::string& name, const std::vector<std::pair<const v
 }
 
 void ZipWriter::finish() {
-  const std::uint64_t begin = file_.size();
+  const std::uint64_t begin = file_.position();
   std::string out;
   for (const ZipEntry& entry : entries_) {
     std::string extra;

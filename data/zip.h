@@ -6,8 +6,8 @@
 #include <utility>
 #include <vector>
 
-#include "data/atomic_file.h"
 #include "data/shared_bytes.h"
+#include "graph/atomic_file.h"
 
 namespace halfstep {
 
@@ -31,14 +31,14 @@ SharedBytes open_zip_member(const SharedBytes& archive, const ZipEntry& entry, c
 /// Writes an archive of stored members into `file`.
 class ZipWriter {
  public:
-  explicit ZipWriter(AtomicFile& file) : file_(file) {}
+  explicit ZipWriter(FileWriter& file) : file_(file) {}
   /// A member of the given pieces, one after the other.
   void add(const std::string& name, const std::vector<std::pair<const void*, std::size_t>>& pieces);
   /// Writes the directory; nothing may be added afterwards.
   void finish();
 
  private:
-  AtomicFile& file_;
+  FileWriter& file_;
   std::vector<ZipEntry> entries_;
 };
 

@@ -19,7 +19,7 @@ Pipeline finish(const Capabilities& capabilities) {
 
 Pipeline training_pipeline(const TrainingOptions& options, const Capabilities& capabilities) {
   Pipeline pipeline = trainable_model(options);
-  append(pipeline, {to_training_mode(options.mode), attach_loss(options.loss), mixed_precision({.half = options.precision}),
+  append(pipeline, {to_training_mode(options.mode), attach_loss(options.loss), mixed_precision({.half = options.precision, .keep_full_ops = {}}),
                     differentiate(), scale_loss(options.optimizer.loss_scale), attach_optimizer(options.optimizer)});
   append(pipeline, finish(capabilities));
   return pipeline;
@@ -28,14 +28,14 @@ Pipeline training_pipeline(const TrainingOptions& options, const Capabilities& c
 Pipeline evaluation_pipeline(const TrainingOptions& options, const Capabilities& capabilities) {
   Pipeline pipeline = trainable_model(options);
   // Running statistics become states here too: they are what the training step has moved.
-  append(pipeline, {statistics_to_states(), to_inference_mode(), attach_loss(options.loss), mixed_precision({.half = options.precision})});
+  append(pipeline, {statistics_to_states(), to_inference_mode(), attach_loss(options.loss), mixed_precision({.half = options.precision, .keep_full_ops = {}})});
   append(pipeline, finish(capabilities));
   return pipeline;
 }
 
 Pipeline inference_pipeline(const InputShapes& shapes, DType precision, const Capabilities& capabilities) {
   Pipeline pipeline{separate_merged_parameters(), bind_shapes(shapes), to_inference_mode(), fold_constants(), canonicalize(),
-                    mixed_precision({.half = precision})};
+                    mixed_precision({.half = precision, .keep_full_ops = {}})};
   append(pipeline, finish(capabilities));
   return pipeline;
 }
