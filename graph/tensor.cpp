@@ -1,6 +1,8 @@
 #include "graph/tensor.h"
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
@@ -23,6 +25,16 @@ std::shared_ptr<void> allocate(std::size_t bytes) {
   return {p, [](void* q) { std::free(q); }};
 }
 
+// `value` as a float whose last bit is set when anything was cut off ("round to odd"): rounding that to a half type gives
+// what rounding `value` itself gives, where rounding to nearest twice would not (Boldo & Melquiond 2008).
+float round_to_odd(double value) {
+  const auto nearest = static_cast<float>(value);
+  if (static_cast<double>(nearest) == value || !std::isfinite(nearest)) return nearest;
+  auto bits = std::bit_cast<std::uint32_t>(nearest);
+  if (std::fabs(static_cast<double>(nearest)) > std::fabs(value)) --bits;
+  return std::bit_cast<float>(bits | 1u);
+}
+
 template <class To, class From>
 To convert_one(From value) {
   using Wide = std::conditional_t<std::is_same_v<From, f16> || std::is_same_v<From, bf16>, float, From>;
@@ -30,7 +42,10 @@ To convert_one(From value) {
   if constexpr (std::is_same_v<To, bool>) {
     return wide != Wide{};
   } else if constexpr (std::is_same_v<To, f16> || std::is_same_v<To, bf16>) {
-    return To(static_cast<float>(wide));
+    if constexpr (std::is_same_v<Wide, double>)
+      return To(round_to_odd(wide));
+    else
+      return To(static_cast<float>(wide));
   } else if constexpr (std::is_integral_v<To> && std::is_floating_point_v<Wide>) {
     // Out of range is undefined in C++: saturate, and NaN becomes 0.
     if (wide != wide) return To{};

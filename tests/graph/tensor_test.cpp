@@ -74,6 +74,14 @@ TEST(Convert, RoundsToHalfTypes) {
               ElementsAre(1, 1 + 0x1p-6));
 }
 
+TEST(Convert, RoundsDoublesToHalfTypesOnce) {
+  // Just above and just below the middle of two neighbours; a float in between would make each a tie.
+  const Tensor f16_ties = Tensor::of<double>({1 + 0x1p-11 + 0x1p-40, 1 + 0x1p-11 - 0x1p-40, -(1 + 0x1p-11 + 0x1p-40)});
+  EXPECT_EQ(to_doubles(convert(f16_ties, DType::f16)), (std::vector<double>{1 + 0x1p-10, 1, -(1 + 0x1p-10)}));
+  const Tensor bf16_ties = Tensor::of<double>({1 + 0x1p-8 + 0x1p-40, 1 + 0x1p-8 - 0x1p-40});
+  EXPECT_EQ(to_doubles(convert(bf16_ties, DType::bf16)), (std::vector<double>{1 + 0x1p-7, 1}));
+}
+
 TEST(Convert, RefusesStrings) { EXPECT_THROW(convert(Tensor(DType::string, {1}), DType::f32), Error); }
 
 TEST(Identical, ComparesTypeShapeAndBytes) {
