@@ -40,16 +40,16 @@ struct ExecutorOptions {
 
 /// One line of `halfstep inspect --plan`: where a node went and why.
 struct PlanEntry {
-  std::string node;     ///< name in the source model, or a made one
-  std::string op;       ///< operator with its domain when not ai.onnx
-  std::string kernel;   ///< "onednn: brgconv:avx512_core_bf16", "simd", "reference"
-  std::string reason;   ///< why better kernels refused it; empty when the first took it
+  std::string node;    ///< name in the source model, or a made one
+  std::string op;      ///< operator with its domain when not ai.onnx
+  std::string kernel;  ///< "onednn: brgconv:avx512_core_bf16", "simd", "reference"
+  std::string reason;  ///< why better kernels refused it; empty when the first took it
   std::size_t scratch_bytes = 0;
 };
 
 struct Plan {
   std::vector<PlanEntry> entries;
-  std::size_t arena_bytes = 0;   ///< memory for all values of a step, shared by liveness
+  std::size_t arena_bytes = 0;  ///< memory for all values of a step, shared by liveness
   std::size_t state_bytes = 0;
   std::vector<std::string> notes;
 };

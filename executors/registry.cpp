@@ -1,9 +1,9 @@
 #include "executors/registry.h"
 
-#include <dlfcn.h>
-
 #include <array>
 #include <filesystem>
+
+#include <dlfcn.h>
 
 #include "graph/error.h"
 
@@ -42,12 +42,17 @@ std::unique_ptr<Executor> open_plugin(const std::string& library, const Executor
   return executor;
 }
 
-std::unique_ptr<Executor> open_reference(const ExecutorOptions& options, std::string&) { return make_reference_executor(options); }
-std::unique_ptr<Executor> open_onednn(const ExecutorOptions& options, std::string&) { return make_onednn_executor(options); }
+std::unique_ptr<Executor> open_reference(const ExecutorOptions& options, std::string&) {
+  return make_reference_executor(options);
+}
+std::unique_ptr<Executor> open_onednn(const ExecutorOptions& options, std::string&) {
+  return make_onednn_executor(options);
+}
 std::unique_ptr<Executor> open_cudnn(const ExecutorOptions& options, std::string& reason) {
   const std::string library = find_plugin("libhalfstep_cudnn.so");
   if (library.empty()) {
-    reason = "this build has no cuDNN plug-in (libhalfstep_cudnn.so): build with the CUDA toolkit and cuDNN 9 installed";
+    reason =
+        "this build has no cuDNN plug-in (libhalfstep_cudnn.so): build with the CUDA toolkit and cuDNN 9 installed";
     return nullptr;
   }
   return open_plugin(library, options, reason);
@@ -58,14 +63,17 @@ struct Entry {
   std::unique_ptr<Executor> (*open)(const ExecutorOptions&, std::string& reason);
 };
 // In the order `auto` tries them; reference is never taken by itself.
-constexpr std::array<Entry, 3> kExecutors{{{"cudnn", open_cudnn}, {"onednn", open_onednn}, {"reference", open_reference}}};
+constexpr std::array<Entry, 3> kExecutors{
+    {{"cudnn", open_cudnn}, {"onednn", open_onednn}, {"reference", open_reference}}};
 
 }  // namespace
 
 std::unique_ptr<Executor> load_executor(const std::string& library, const ExecutorOptions& options) {
   std::string reason;
   auto executor = open_plugin(library, options, reason);
-  if (!executor) throw_input_error("an executor plug-in that works on this machine", reason, "check the path and what the plug-in needs");
+  if (!executor)
+    throw_input_error("an executor plug-in that works on this machine", reason,
+                      "check the path and what the plug-in needs");
   return executor;
 }
 
@@ -81,7 +89,8 @@ std::unique_ptr<Executor> make_executor(std::string_view name, const ExecutorOpt
     reasons += (reasons.empty() ? "" : "; ") + reason;
   }
   if (reasons.empty())
-    throw_input_error("one of the executors auto, onednn, cudnn, reference", "'" + std::string(name) + "'", "check --executor");
+    throw_input_error("one of the executors auto, onednn, cudnn, reference", "'" + std::string(name) + "'",
+                      "check --executor");
   throw_input_error("an executor that works on this machine", reasons, "use --executor auto to fall back to the CPU");
 }
 

@@ -9,8 +9,9 @@ namespace {
 
 void require_same_type(std::string_view name, const Tensor& have, const Tensor& given) {
   if (have.dtype() == given.dtype() && have.shape() == given.shape()) return;
-  throw_input_error("state '" + std::string(name) + "' as " + std::string(name_of(have.dtype())) + have.shape().to_string(),
-                    std::string(name_of(given.dtype())) + given.shape().to_string(), "use the state of the same model");
+  throw_input_error(
+      "state '" + std::string(name) + "' as " + std::string(name_of(have.dtype())) + have.shape().to_string(),
+      std::string(name_of(given.dtype())) + given.shape().to_string(), "use the state of the same model");
 }
 
 }  // namespace
@@ -25,13 +26,15 @@ bool HostStore::has(std::string_view name) const { return tensors_.find(name) !=
 
 Tensor HostStore::read(std::string_view name) const {
   auto it = tensors_.find(name);
-  if (it == tensors_.end()) throw_input_error("the name of a state", "'" + std::string(name) + "'", "see StateStore::names");
+  if (it == tensors_.end())
+    throw_input_error("the name of a state", "'" + std::string(name) + "'", "see StateStore::names");
   return it->second.clone();
 }
 
 void HostStore::write(std::string_view name, const Tensor& value) {
   auto it = tensors_.find(name);
-  if (it == tensors_.end()) throw_input_error("the name of a state", "'" + std::string(name) + "'", "see StateStore::names");
+  if (it == tensors_.end())
+    throw_input_error("the name of a state", "'" + std::string(name) + "'", "see StateStore::names");
   require_same_type(name, it->second, value);
   if (value.bytes() > 0) std::memcpy(it->second.raw(), value.raw(), value.bytes());
 }

@@ -15,7 +15,8 @@ namespace halfstep {
 
 class Graph;
 
-/// The value of one attribute. A subgraph (the body of If, Loop, Scan) is shared and must be copied before it is changed.
+/// The value of one attribute. A subgraph (the body of If, Loop, Scan) is shared and must be copied before it is
+/// changed.
 using Attribute = std::variant<std::int64_t, float, std::string, Tensor, std::shared_ptr<const Graph>,
                                std::vector<std::int64_t>, std::vector<float>, std::vector<std::string>>;
 

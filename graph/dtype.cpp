@@ -65,9 +65,17 @@ bool is_float(DType d) { return d == DType::f32 || d == DType::f16 || d == DType
 bool is_half(DType d) { return d == DType::f16 || d == DType::bf16; }
 bool is_integer(DType d) {
   switch (d) {
-    case DType::u8: case DType::i8: case DType::u16: case DType::i16:
-    case DType::u32: case DType::i32: case DType::u64: case DType::i64: return true;
-    default: return false;
+    case DType::u8:
+    case DType::i8:
+    case DType::u16:
+    case DType::i16:
+    case DType::u32:
+    case DType::i32:
+    case DType::u64:
+    case DType::i64:
+      return true;
+    default:
+      return false;
   }
 }
 

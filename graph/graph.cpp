@@ -10,12 +10,18 @@ namespace halfstep {
 
 std::string_view name_of(StateRole role) {
   switch (role) {
-    case StateRole::parameter: return "parameter";
-    case StateRole::statistic: return "statistic";
-    case StateRole::optimizer: return "optimizer";
-    case StateRole::loss_scale: return "loss_scale";
-    case StateRole::accumulator: return "accumulator";
-    case StateRole::random: return "random";
+    case StateRole::parameter:
+      return "parameter";
+    case StateRole::statistic:
+      return "statistic";
+    case StateRole::optimizer:
+      return "optimizer";
+    case StateRole::loss_scale:
+      return "loss_scale";
+    case StateRole::accumulator:
+      return "accumulator";
+    case StateRole::random:
+      return "random";
   }
   return "unknown";
 }
@@ -151,7 +157,8 @@ void Graph::sort() {
     sorted.push_back(std::move(nodes[i]));
   }
   if (sorted.size() != nodes.size()) {
-    throw_input_error("a graph without cycles", "a cycle in graph '" + name + "'", "check the model with the ONNX checker");
+    throw_input_error("a graph without cycles", "a cycle in graph '" + name + "'",
+                      "check the model with the ONNX checker");
   }
   nodes = std::move(sorted);
 }
@@ -193,8 +200,10 @@ void verify(const Graph& graph) {
   };
   std::vector<bool> defined(graph.values.size(), false);
   auto define = [&](ValueId id, const char* what) {
-    if (id < 0 || static_cast<std::size_t>(id) >= graph.values.size()) fail("every id names a value", std::to_string(id));
-    if (defined[static_cast<std::size_t>(id)]) fail("every value is defined once", std::string(what) + " '" + graph[id].name + "' twice");
+    if (id < 0 || static_cast<std::size_t>(id) >= graph.values.size())
+      fail("every id names a value", std::to_string(id));
+    if (defined[static_cast<std::size_t>(id)])
+      fail("every value is defined once", std::string(what) + " '" + graph[id].name + "' twice");
     defined[static_cast<std::size_t>(id)] = true;
   };
   for (std::size_t i = 0; i < graph.values.size(); ++i)

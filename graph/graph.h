@@ -43,15 +43,17 @@ struct Value {
 /// One operator applied to values.
 struct Node {
   NodeId id = kNoNode;
-  std::string op;      ///< ONNX operator type: "Conv"
-  std::string domain;  ///< "" for ai.onnx, "ai.halfstep" for our own
-  std::string name;    ///< the node's name in the source model, or a made one
+  std::string op;                        ///< ONNX operator type: "Conv"
+  std::string domain;                    ///< "" for ai.onnx, "ai.halfstep" for our own
+  std::string name;                      ///< the node's name in the source model, or a made one
   std::vector<ValueId> inputs, outputs;  ///< kNoValue where an optional one is absent
   Attributes attributes;
   /// For a gradient node the node it differentiates, so that kernels of the two can share private state.
   NodeId forward = kNoNode;
 
-  bool is(std::string_view type, std::string_view in_domain = kOnnxDomain) const { return op == type && domain == in_domain; }
+  bool is(std::string_view type, std::string_view in_domain = kOnnxDomain) const {
+    return op == type && domain == in_domain;
+  }
   bool is_own(std::string_view type) const { return is(type, kOwnDomain); }
   ValueId input(std::size_t i) const { return i < inputs.size() ? inputs[i] : kNoValue; }
   ValueId output(std::size_t i) const { return i < outputs.size() ? outputs[i] : kNoValue; }
@@ -59,12 +61,12 @@ struct Node {
 
 /// What a state is for; the trainer, the checkpoint and the printer look at it.
 enum class StateRole {
-  parameter,   ///< trained by the optimizer
-  statistic,   ///< written by the forward pass: BatchNormalization's running mean and variance
-  optimizer,   ///< moments, step counter
-  loss_scale,  ///< scale and its counter of good steps
-  accumulator, ///< gradients summed over several batches
-  random,      ///< counter of the random number generator
+  parameter,    ///< trained by the optimizer
+  statistic,    ///< written by the forward pass: BatchNormalization's running mean and variance
+  optimizer,    ///< moments, step counter
+  loss_scale,   ///< scale and its counter of good steps
+  accumulator,  ///< gradients summed over several batches
+  random,       ///< counter of the random number generator
 };
 std::string_view name_of(StateRole role);
 
@@ -73,7 +75,7 @@ struct State {
   ValueId value = kNoValue;
   ValueId next = kNoValue;  ///< kNoValue while nothing updates it
   StateRole role = StateRole::parameter;
-  Tensor initial;           ///< what it holds before the first step
+  Tensor initial;  ///< what it holds before the first step
   /// Gradient of the loss with respect to a parameter, from `differentiate` until an optimizer has used it.
   ValueId gradient = kNoValue;
 };
@@ -103,8 +105,8 @@ class Graph {
   /// Adds a state whose value has the dtype and shape of `initial`.
   ValueId add_state(std::string_view name, Tensor initial, StateRole role);
   /// Appends a node with `output_count` new outputs (named after the node) and returns its index in `nodes`.
-  std::size_t add_node(std::string_view op, std::string_view domain, std::vector<ValueId> inputs, std::size_t output_count,
-                       Attributes attributes = {}, std::string_view name = {});
+  std::size_t add_node(std::string_view op, std::string_view domain, std::vector<ValueId> inputs,
+                       std::size_t output_count, Attributes attributes = {}, std::string_view name = {});
 
   /// The value of that name, or kNoValue.
   ValueId find(std::string_view name) const;

@@ -16,20 +16,34 @@ std::string identifier(const std::string& name) {
 
 std::string onnx_type(DType dtype) {
   switch (dtype) {
-    case DType::f32: return "float";
-    case DType::f16: return "float16";
-    case DType::bf16: return "bfloat16";
-    case DType::f64: return "double";
-    case DType::boolean: return "bool";
-    case DType::i8: return "int8";
-    case DType::i16: return "int16";
-    case DType::i32: return "int32";
-    case DType::i64: return "int64";
-    case DType::u8: return "uint8";
-    case DType::u16: return "uint16";
-    case DType::u32: return "uint32";
-    case DType::u64: return "uint64";
-    default: return std::string(name_of(dtype));
+    case DType::f32:
+      return "float";
+    case DType::f16:
+      return "float16";
+    case DType::bf16:
+      return "bfloat16";
+    case DType::f64:
+      return "double";
+    case DType::boolean:
+      return "bool";
+    case DType::i8:
+      return "int8";
+    case DType::i16:
+      return "int16";
+    case DType::i32:
+      return "int32";
+    case DType::i64:
+      return "int64";
+    case DType::u8:
+      return "uint8";
+    case DType::u16:
+      return "uint16";
+    case DType::u32:
+      return "uint32";
+    case DType::u64:
+      return "uint64";
+    default:
+      return std::string(name_of(dtype));
   }
 }
 
@@ -101,7 +115,8 @@ std::string to_text(const Graph& graph) {
   print_values(out, graph, graph.outputs);
   out << ")\n";
   for (const State& state : graph.states) {
-    out << "# " << name_of(state.role) << ' ' << type_of(graph[state.value]) << ' ' << identifier(graph[state.value].name);
+    out << "# " << name_of(state.role) << ' ' << type_of(graph[state.value]) << ' '
+        << identifier(graph[state.value].name);
     if (state.next != kNoValue) out << " <- " << identifier(graph[state.next].name);
     out << '\n';
   }

@@ -17,7 +17,8 @@ std::int64_t Shape::count(std::size_t first, std::size_t last) const {
   for (std::size_t i = first; i < last; ++i) {
     if (dims_[i] < 0) throw_input_error("a shape with every extent known", to_string(), "bind the shapes first");
     if (__builtin_mul_overflow(product, dims_[i], &product))
-      throw_input_error("a tensor whose element count fits 63 bits", "shape " + to_string(), "check the model's shapes");
+      throw_input_error("a tensor whose element count fits 63 bits", "shape " + to_string(),
+                        "check the model's shapes");
   }
   return product;
 }

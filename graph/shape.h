@@ -32,7 +32,9 @@ class Shape {
   std::int64_t operator[](std::size_t axis) const { return dims_[axis]; }
   std::int64_t& operator[](std::size_t axis) { return dims_[axis]; }
   /// Extent of an axis counted from the front, or from the back when negative.
-  std::int64_t dim(std::int64_t axis) const { return dims_[axis < 0 ? axis + static_cast<std::int64_t>(rank()) : axis]; }
+  std::int64_t dim(std::int64_t axis) const {
+    return dims_[axis < 0 ? axis + static_cast<std::int64_t>(rank()) : axis];
+  }
   const std::vector<std::int64_t>& dims() const { return dims_; }
   auto begin() const { return dims_.begin(); }
   auto end() const { return dims_.end(); }

@@ -25,8 +25,8 @@ std::shared_ptr<void> allocate(std::size_t bytes) {
   return {p, [](void* q) { std::free(q); }};
 }
 
-// `value` as a float whose last bit is set when anything was cut off ("round to odd"): rounding that to a half type gives
-// what rounding `value` itself gives, where rounding to nearest twice would not (Boldo & Melquiond 2008).
+// `value` as a float whose last bit is set when anything was cut off ("round to odd"): rounding that to a half type
+// gives what rounding `value` itself gives, where rounding to nearest twice would not (Boldo & Melquiond 2008).
 float round_to_odd(double value) {
   const auto nearest = static_cast<float>(value);
   if (static_cast<double>(nearest) == value || !std::isfinite(nearest)) return nearest;
@@ -76,7 +76,8 @@ Tensor::Tensor(DType dtype, Shape shape) : dtype_(dtype), shape_(std::move(shape
   }
   const std::size_t bits = std::max<std::size_t>(bits_of(dtype), 1);
   if (static_cast<std::size_t>(count_) > std::numeric_limits<std::size_t>::max() / bits / 2)
-    throw_input_error("a tensor that fits the address space", "shape " + shape_.to_string(), "check the model's shapes");
+    throw_input_error("a tensor that fits the address space", "shape " + shape_.to_string(),
+                      "check the model's shapes");
   data_ = allocate(bytes());
 }
 
@@ -132,7 +133,8 @@ std::vector<std::int64_t> to_int64s(const Tensor& tensor) { return to_vector<std
 
 bool identical(const Tensor& a, const Tensor& b) {
   if (a.dtype() != b.dtype() || a.shape() != b.shape()) return false;
-  if (a.dtype() == DType::string) return std::equal(a.data<std::string>(), a.data<std::string>() + a.count(), b.data<std::string>());
+  if (a.dtype() == DType::string)
+    return std::equal(a.data<std::string>(), a.data<std::string>() + a.count(), b.data<std::string>());
   return a.bytes() == 0 || std::memcmp(a.raw(), b.raw(), a.bytes()) == 0;
 }
 

@@ -15,8 +15,8 @@ namespace halfstep {
 /// Copies share the buffer (they are cheap, and a write through one is seen by all); `clone` copies it.
 class Tensor {
  public:
-  Tensor() = default;                 ///< holds nothing: dtype `undefined`
-  Tensor(DType dtype, Shape shape);   ///< zero-filled (empty strings for DType::string)
+  Tensor() = default;                ///< holds nothing: dtype `undefined`
+  Tensor(DType dtype, Shape shape);  ///< zero-filled (empty strings for DType::string)
   /// Elements owned elsewhere; `keep_alive` is held for as long as the tensor or a copy lives.
   static Tensor view(DType dtype, Shape shape, void* data, std::shared_ptr<void> keep_alive = {});
 

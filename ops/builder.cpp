@@ -28,8 +28,8 @@ Expr Builder::own(std::string_view type, std::vector<Expr> inputs, Attributes at
   return multi(type, kOwnDomain, std::move(inputs), 1, std::move(attributes))[0];
 }
 
-std::vector<Expr> Builder::multi(std::string_view type, std::string_view domain, std::vector<Expr> inputs, std::size_t outputs,
-                                 Attributes attributes) {
+std::vector<Expr> Builder::multi(std::string_view type, std::string_view domain, std::vector<Expr> inputs,
+                                 std::size_t outputs, Attributes attributes) {
   std::vector<ValueId> ids;
   ids.reserve(inputs.size());
   for (const Expr& input : inputs) ids.push_back(input.id());
@@ -70,7 +70,9 @@ Expr Builder::reshape(Expr x, const Shape& shape) {
   return op("Reshape", {x, ints(shape.dims())}, {{"allowzero", std::int64_t{1}}});
 }
 
-Expr Builder::transpose(Expr x, std::vector<std::int64_t> perm) { return op("Transpose", {x}, {{"perm", std::move(perm)}}); }
+Expr Builder::transpose(Expr x, std::vector<std::int64_t> perm) {
+  return op("Transpose", {x}, {{"perm", std::move(perm)}});
+}
 
 Expr Builder::reduce_sum(Expr x, const std::vector<std::int64_t>& axes, bool keep_dims) {
   return op("ReduceSum", {x, ints(axes)}, {{"keepdims", std::int64_t{keep_dims}}});
@@ -80,7 +82,8 @@ Expr Builder::sum_to(Expr x, Shape shape) {
   const Shape from = x.shape();
   if (from == shape) return x;
   if (from.rank() < shape.rank())
-    throw_failure("a gradient of at least its input's rank", from.to_string() + " for " + shape.to_string(), "this is a defect of a gradient rule");
+    throw_failure("a gradient of at least its input's rank", from.to_string() + " for " + shape.to_string(),
+                  "this is a defect of a gradient rule");
   const std::size_t lead = from.rank() - shape.rank();
   std::vector<std::int64_t> axes;
   for (std::size_t axis = 0; axis < from.rank(); ++axis)

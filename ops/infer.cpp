@@ -1,10 +1,10 @@
 #include "ops/infer.h"
 
-#include <fmt/format.h>
-#include <onnx/defs/schema.h>
-
 #include <deque>
 #include <unordered_map>
+
+#include <fmt/format.h>
+#include <onnx/defs/schema.h>
 
 #include "graph/error.h"
 #include "ops/op_def.h"
@@ -18,7 +18,8 @@ class Context final : public onnx::InferenceContext {
  public:
   Context(const Graph& graph, const Node& node) {
     for (const auto& [name, value] : node.attributes)
-      if (!std::holds_alternative<std::shared_ptr<const Graph>>(value)) attributes_.emplace(name, attribute_to_proto(name, value));
+      if (!std::holds_alternative<std::shared_ptr<const Graph>>(value))
+        attributes_.emplace(name, attribute_to_proto(name, value));
     for (ValueId in : node.inputs) {
       Input& input = inputs_.emplace_back();
       if (in == kNoValue) continue;
@@ -93,12 +94,15 @@ std::string describe(const Graph& graph, const Node& node) {
 
 void infer_node(Graph& graph, const Node& node) {
   const onnx::OpSchema* schema = find_schema(graph, node);
-  if (!schema) throw_input_error("an operator with a schema", describe(graph, node), "check the operator's name, domain and version");
+  if (!schema)
+    throw_input_error("an operator with a schema", describe(graph, node),
+                      "check the operator's name, domain and version");
   Context context(graph, node);
   try {
     if (schema->has_type_and_shape_inference_function()) schema->GetTypeAndShapeInferenceFunction()(context);
   } catch (const std::exception& e) {
-    throw_input_error("operands that fit the operator", describe(graph, node) + ": " + e.what(), "check the shapes and types fed to it");
+    throw_input_error("operands that fit the operator", describe(graph, node) + ": " + e.what(),
+                      "check the shapes and types fed to it");
   }
   for (std::size_t i = 0; i < node.outputs.size(); ++i) {
     if (node.outputs[i] == kNoValue) continue;

@@ -2,10 +2,10 @@
 #include <string>
 #include <unordered_map>
 
+#include <onnx/defs/schema.h>
+
 #include "ops/families.h"
 #include "ops/op_def.h"
-
-#include <onnx/defs/schema.h>
 
 namespace halfstep {
 namespace {
@@ -16,8 +16,9 @@ struct Table {
 
   Table() {
     for (std::span<const OpDef> family :
-         {ops::matmul_ops(), ops::convolution_ops(), ops::pooling_ops(), ops::normalization_ops(), ops::activation_ops(),
-          ops::unary_ops(), ops::binary_ops(), ops::reduction_ops(), ops::shape_ops(), ops::loss_ops(), ops::optimizer_ops()}) {
+         {ops::matmul_ops(), ops::convolution_ops(), ops::pooling_ops(), ops::normalization_ops(),
+          ops::activation_ops(), ops::unary_ops(), ops::binary_ops(), ops::reduction_ops(), ops::shape_ops(),
+          ops::loss_ops(), ops::optimizer_ops()}) {
       for (const OpDef& row : family) {
         rows.push_back(&row);
         by_name.emplace(key(row.name, row.domain), &row);
@@ -39,10 +40,14 @@ const Table& table() {
 
 std::string_view name_of(PrecisionClass c) {
   switch (c) {
-    case PrecisionClass::half: return "half";
-    case PrecisionClass::follow: return "follow";
-    case PrecisionClass::full: return "full";
-    case PrecisionClass::neutral: return "neutral";
+    case PrecisionClass::half:
+      return "half";
+    case PrecisionClass::follow:
+      return "follow";
+    case PrecisionClass::full:
+      return "full";
+    case PrecisionClass::neutral:
+      return "neutral";
   }
   return "unknown";
 }

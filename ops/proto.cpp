@@ -24,7 +24,8 @@ Shape shape_of(const onnx::TensorProto& proto) {
 template <class T, class Field>
 void copy_field(const onnx::TensorProto& proto, const Field& field, Tensor& tensor) {
   if (field.size() != tensor.count())
-    bad_tensor(proto, std::to_string(tensor.count()) + " elements, as its shape " + tensor.shape().to_string() + " says",
+    bad_tensor(proto,
+               std::to_string(tensor.count()) + " elements, as its shape " + tensor.shape().to_string() + " says",
                std::to_string(field.size()));
   T* out = tensor.data<T>();
   for (int i = 0; i < field.size(); ++i) {
@@ -110,17 +111,21 @@ onnx::TensorProto tensor_to_proto(const Tensor& tensor, const std::string& name)
 
 Tensor tensor_from_proto(const onnx::TensorProto& proto) {
   if (proto.data_location() == onnx::TensorProto::EXTERNAL)
-    throw_failure("a tensor whose data is in the message", "external data in '" + proto.name() + "'", "load the model with onnx_io");
+    throw_failure("a tensor whose data is in the message", "external data in '" + proto.name() + "'",
+                  "load the model with onnx_io");
   const int type = proto.data_type();
-  if (type <= 0 || type > static_cast<int>(DType::i2)) bad_tensor(proto, "an element type ONNX defines", std::to_string(type));
+  if (type <= 0 || type > static_cast<int>(DType::i2))
+    bad_tensor(proto, "an element type ONNX defines", std::to_string(type));
   const auto dtype = static_cast<DType>(type);
   const Shape shape = shape_of(proto);
   const std::int64_t count = shape.count();
   // Compare with what the message holds before anything of the claimed size is allocated.
-  const std::size_t held = proto.has_raw_data() ? proto.raw_data().size()
-                                                : static_cast<std::size_t>(proto.float_data_size() + proto.int32_data_size() +
-                                                                           proto.int64_data_size() + proto.double_data_size() +
-                                                                           proto.uint64_data_size() + proto.string_data_size()) * 16;
+  const std::size_t held =
+      proto.has_raw_data()
+          ? proto.raw_data().size()
+          : static_cast<std::size_t>(proto.float_data_size() + proto.int32_data_size() + proto.int64_data_size() +
+                                     proto.double_data_size() + proto.uint64_data_size() + proto.string_data_size()) *
+                16;
   const std::size_t least = dtype == DType::string ? 1 : std::max<std::size_t>(bits_of(dtype), 1);
   if (static_cast<std::size_t>(count) > (held * 8 + 7) / least + 8)
     bad_tensor(proto, "as many bytes as shape " + shape.to_string() + " of " + std::string(name_of(dtype)) + " takes",
@@ -134,27 +139,59 @@ Tensor tensor_from_proto(const onnx::TensorProto& proto) {
     return tensor;
   }
   switch (dtype) {
-    case DType::f32: copy_field<float>(proto, proto.float_data(), tensor); break;
-    case DType::f64: copy_field<double>(proto, proto.double_data(), tensor); break;
-    case DType::f16: copy_field<f16>(proto, proto.int32_data(), tensor); break;
-    case DType::bf16: copy_field<bf16>(proto, proto.int32_data(), tensor); break;
-    case DType::i8: copy_field<std::int8_t>(proto, proto.int32_data(), tensor); break;
-    case DType::u8: copy_field<std::uint8_t>(proto, proto.int32_data(), tensor); break;
-    case DType::i16: copy_field<std::int16_t>(proto, proto.int32_data(), tensor); break;
-    case DType::u16: copy_field<std::uint16_t>(proto, proto.int32_data(), tensor); break;
-    case DType::i32: copy_field<std::int32_t>(proto, proto.int32_data(), tensor); break;
-    case DType::boolean: copy_field<bool>(proto, proto.int32_data(), tensor); break;
-    case DType::i64: copy_field<std::int64_t>(proto, proto.int64_data(), tensor); break;
-    case DType::u32: copy_field<std::uint32_t>(proto, proto.uint64_data(), tensor); break;
-    case DType::u64: copy_field<std::uint64_t>(proto, proto.uint64_data(), tensor); break;
-    case DType::c64: copy_pairs<float>(proto, proto.float_data(), tensor); break;
-    case DType::c128: copy_pairs<double>(proto, proto.double_data(), tensor); break;
+    case DType::f32:
+      copy_field<float>(proto, proto.float_data(), tensor);
+      break;
+    case DType::f64:
+      copy_field<double>(proto, proto.double_data(), tensor);
+      break;
+    case DType::f16:
+      copy_field<f16>(proto, proto.int32_data(), tensor);
+      break;
+    case DType::bf16:
+      copy_field<bf16>(proto, proto.int32_data(), tensor);
+      break;
+    case DType::i8:
+      copy_field<std::int8_t>(proto, proto.int32_data(), tensor);
+      break;
+    case DType::u8:
+      copy_field<std::uint8_t>(proto, proto.int32_data(), tensor);
+      break;
+    case DType::i16:
+      copy_field<std::int16_t>(proto, proto.int32_data(), tensor);
+      break;
+    case DType::u16:
+      copy_field<std::uint16_t>(proto, proto.int32_data(), tensor);
+      break;
+    case DType::i32:
+      copy_field<std::int32_t>(proto, proto.int32_data(), tensor);
+      break;
+    case DType::boolean:
+      copy_field<bool>(proto, proto.int32_data(), tensor);
+      break;
+    case DType::i64:
+      copy_field<std::int64_t>(proto, proto.int64_data(), tensor);
+      break;
+    case DType::u32:
+      copy_field<std::uint32_t>(proto, proto.uint64_data(), tensor);
+      break;
+    case DType::u64:
+      copy_field<std::uint64_t>(proto, proto.uint64_data(), tensor);
+      break;
+    case DType::c64:
+      copy_pairs<float>(proto, proto.float_data(), tensor);
+      break;
+    case DType::c128:
+      copy_pairs<double>(proto, proto.double_data(), tensor);
+      break;
     case DType::string:
       if (proto.string_data_size() != count)
         bad_tensor(proto, std::to_string(count) + " strings", std::to_string(proto.string_data_size()));
       for (int i = 0; i < proto.string_data_size(); ++i) tensor.data<std::string>()[i] = proto.string_data(i);
       break;
-    default: copy_bytes_field(proto, tensor); break;
+    default:
+      copy_bytes_field(proto, tensor);
+      break;
   }
   return tensor;
 }

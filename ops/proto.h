@@ -1,9 +1,9 @@
 // Attributes, tensors and types as ONNX protobuf messages. The one place where the two meet below onnx_io.
 #pragma once
 
-#include <onnx/onnx_pb.h>
-
 #include <string>
+
+#include <onnx/onnx_pb.h>
 
 #include "graph/graph.h"
 

@@ -1,6 +1,6 @@
-#include <fmt/format.h>
-
 #include <array>
+
+#include <fmt/format.h>
 
 #include "graph/error.h"
 #include "ops/builder.h"
@@ -24,8 +24,8 @@ constexpr std::array<LossName, 7> kLosses{{
 }};
 
 [[noreturn]] void mismatch(LossKind kind, const Expr& output, const Expr& labels) {
-  throw_input_error(fmt::format("labels that fit the model's output '{}' of shape {} under {}", output.builder().graph()[output.id()].name,
-                                output.shape().to_string(), name_of(kind)),
+  throw_input_error(fmt::format("labels that fit the model's output '{}' of shape {} under {}",
+                                output.builder().graph()[output.id()].name, output.shape().to_string(), name_of(kind)),
                     fmt::format("labels of {}{}", name_of(labels.dtype()), labels.shape().to_string()),
                     "give labels of that shape, or choose another loss with --loss");
 }
@@ -52,7 +52,8 @@ ClassRows class_rows(LossKind kind, Expr scores, Expr labels) {
   Builder& b = scores.builder();
   const bool integer = is_integer(labels.dtype());
   // [N, 1] labels are [N].
-  if (integer && s.rank() == 2 && l.rank() == 2 && l[1] == 1 && l[0] == s[0]) return {scores, b.reshape(labels, Shape{l[0]})};
+  if (integer && s.rank() == 2 && l.rank() == 2 && l[1] == 1 && l[0] == s[0])
+    return {scores, b.reshape(labels, Shape{l[0]})};
   if (!integer || s.rank() < 2 || l.rank() + 1 != s.rank()) mismatch(kind, scores, labels);
   const bool class_last = std::equal(l.begin(), l.end(), s.begin());
   const bool class_second = l[0] == s[0] && std::equal(l.begin() + 1, l.end(), s.begin() + 2);
@@ -71,7 +72,8 @@ Expr cross_entropy(Expr logits, Expr labels) {
     return mean(-b.reduce_sum(b.cast(labels, logits.dtype()) * log_prob, {last}, false));
   }
   const ClassRows rows = class_rows(LossKind::softmax_cross_entropy, logits, labels);
-  return b.multi("SoftmaxCrossEntropyLoss", kOnnxDomain, {rows.scores, rows.labels}, 2, {{"reduction", std::string("mean")}})[0];
+  return b.multi("SoftmaxCrossEntropyLoss", kOnnxDomain, {rows.scores, rows.labels}, 2,
+                 {{"reduction", std::string("mean")}})[0];
 }
 
 Expr clamp(Expr x, double low, double high) {
@@ -87,7 +89,8 @@ Expr elementwise_loss(LossKind kind, Expr y, Expr labels) {
   }
   Expr t = b.cast(labels, y.dtype());
   switch (kind) {
-    case LossKind::l1: return mean(b.op("Abs", {y - t}));
+    case LossKind::l1:
+      return mean(b.op("Abs", {y - t}));
     case LossKind::binary_cross_entropy: {
       // Probabilities kept off 0 and 1 by Keras' epsilon, so that a confident mistake costs a finite loss.
       Expr p = clamp(y, 1e-7, 1 - 1e-7);
@@ -121,52 +124,56 @@ LossKind parse_loss(std::string_view name) {
 }
 
 Pass attach_loss(LossOptions options) {
-  return {"attach_loss", [options = std::move(options)](Graph& graph) {
-            if (graph.outputs.empty()) throw_input_error("a model with an output", "none", "export the model again");
-            std::size_t which = 0;
-            if (!options.output.empty()) {
-              std::string known;
-              for (which = 0; which < graph.outputs.size() && graph[graph.outputs[which]].name != options.output; ++which)
-                known += (known.empty() ? "" : ", ") + graph[graph.outputs[which]].name;
-              if (which == graph.outputs.size())
-                throw_input_error("the name of a model output (" + known + ")", "'" + options.output + "'", "check the output's name");
+  return {
+      "attach_loss", [options = std::move(options)](Graph& graph) {
+        if (graph.outputs.empty()) throw_input_error("a model with an output", "none", "export the model again");
+        std::size_t which = 0;
+        if (!options.output.empty()) {
+          std::string known;
+          for (which = 0; which < graph.outputs.size() && graph[graph.outputs[which]].name != options.output; ++which)
+            known += (known.empty() ? "" : ", ") + graph[graph.outputs[which]].name;
+          if (which == graph.outputs.size())
+            throw_input_error("the name of a model output (" + known + ")", "'" + options.output + "'",
+                              "check the output's name");
+        }
+        Builder b(graph);
+        b.set_context("loss");
+        Expr y = b.expr(graph.outputs[which]);
+        Expr loss;
+        if (options.kind == LossKind::output) {
+          if (!y.shape().is_static() || !is_float(y.dtype()))
+            throw_input_error("a loss output of a float type", std::string(name_of(y.dtype())) + y.shape().to_string(),
+                              "name another output");
+          loss = y.shape().count() == 1 ? b.reshape(y, Shape{}) : mean(y);
+        } else {
+          Expr labels = b.expr(graph.add_input("labels", options.label_dtype, options.label_shape));
+          if (options.kind == LossKind::softmax_cross_entropy) {
+            const Node* softmax = final_node(graph, y.id(), "Softmax");
+            if (!softmax) softmax = final_node(graph, y.id(), "LogSoftmax");
+            if (softmax) {
+              y = b.expr(softmax->inputs[0]);
+              graph.outputs[which] = y.id();
             }
-            Builder b(graph);
-            b.set_context("loss");
-            Expr y = b.expr(graph.outputs[which]);
-            Expr loss;
-            if (options.kind == LossKind::output) {
-              if (!y.shape().is_static() || !is_float(y.dtype()))
-                throw_input_error("a loss output of a float type", std::string(name_of(y.dtype())) + y.shape().to_string(), "name another output");
-              loss = y.shape().count() == 1 ? b.reshape(y, Shape{}) : mean(y);
-            } else {
-              Expr labels = b.expr(graph.add_input("labels", options.label_dtype, options.label_shape));
-              if (options.kind == LossKind::softmax_cross_entropy) {
-                const Node* softmax = final_node(graph, y.id(), "Softmax");
-                if (!softmax) softmax = final_node(graph, y.id(), "LogSoftmax");
-                if (softmax) {
-                  y = b.expr(softmax->inputs[0]);
-                  graph.outputs[which] = y.id();
-                }
-                y = b.cast(y, y.dtype() == DType::f64 ? DType::f64 : DType::f32);
-                loss = cross_entropy(y, labels);
-              } else if (options.kind == LossKind::negative_log_likelihood) {
-                const ClassRows rows = class_rows(options.kind, b.cast(y, DType::f32), labels);
-                loss = b.op("NegativeLogLikelihoodLoss", {rows.scores, rows.labels}, {{"reduction", std::string("mean")}});
-              } else {
-                loss = elementwise_loss(options.kind, b.cast(y, y.dtype() == DType::f64 ? DType::f64 : DType::f32), labels);
-              }
-            }
-            graph.rename(loss.id(), "loss");
-            if (options.kind == LossKind::output) graph.outputs.erase(graph.outputs.begin() + static_cast<std::ptrdiff_t>(which));
-            // The output the loss was computed from comes right behind it: metrics read it there.
-            std::vector<ValueId> outputs{loss.id()};
-            if (options.kind != LossKind::output) outputs.push_back(graph.outputs[which]);
-            for (std::size_t i = 0; i < graph.outputs.size(); ++i)
-              if (options.kind == LossKind::output || i != which) outputs.push_back(graph.outputs[i]);
-            graph.outputs = std::move(outputs);
-            graph.remove_dead();
-          }};
+            y = b.cast(y, y.dtype() == DType::f64 ? DType::f64 : DType::f32);
+            loss = cross_entropy(y, labels);
+          } else if (options.kind == LossKind::negative_log_likelihood) {
+            const ClassRows rows = class_rows(options.kind, b.cast(y, DType::f32), labels);
+            loss = b.op("NegativeLogLikelihoodLoss", {rows.scores, rows.labels}, {{"reduction", std::string("mean")}});
+          } else {
+            loss = elementwise_loss(options.kind, b.cast(y, y.dtype() == DType::f64 ? DType::f64 : DType::f32), labels);
+          }
+        }
+        graph.rename(loss.id(), "loss");
+        if (options.kind == LossKind::output)
+          graph.outputs.erase(graph.outputs.begin() + static_cast<std::ptrdiff_t>(which));
+        // The output the loss was computed from comes right behind it: metrics read it there.
+        std::vector<ValueId> outputs{loss.id()};
+        if (options.kind != LossKind::output) outputs.push_back(graph.outputs[which]);
+        for (std::size_t i = 0; i < graph.outputs.size(); ++i)
+          if (options.kind == LossKind::output || i != which) outputs.push_back(graph.outputs[i]);
+        graph.outputs = std::move(outputs);
+        graph.remove_dead();
+      }};
 }
 
 }  // namespace halfstep

@@ -15,7 +15,8 @@ Shape bound_shape(const Value& input, const InputShapes& shapes) {
       fits = shape[axis] == Shape::kUnknown || shape[axis] == given[axis];
     if (!fits)
       throw_input_error(fmt::format("input '{}' of shape {}, as the model says", input.name, shape.to_string()),
-                        given.to_string(), "give data of the model's shape, or export the model with that dimension dynamic");
+                        given.to_string(),
+                        "give data of the model's shape, or export the model with that dimension dynamic");
     return given;
   }
   if (shape.is_ranked() && shape.rank() > 0 && shape[0] == Shape::kUnknown && shapes.batch != Shape::kUnknown)
@@ -35,7 +36,8 @@ Pass bind_shapes(InputShapes shapes) {
               if (id == kNoValue || !graph.is_input(id)) {
                 std::string known;
                 for (ValueId in : graph.inputs) known += (known.empty() ? "" : ", ") + graph[in].name;
-                throw_input_error("the name of a model input (" + known + ")", "'" + name + "'", "check the input's name");
+                throw_input_error("the name of a model input (" + known + ")", "'" + name + "'",
+                                  "check the input's name");
               }
             }
             for (ValueId in : graph.inputs) graph[in].shape = bound_shape(graph[in], shapes);

@@ -10,7 +10,9 @@ namespace halfstep {
 namespace {
 
 using Flags = std::vector<bool>;
-bool get(const Flags& flags, ValueId id) { return id != kNoValue && static_cast<std::size_t>(id) < flags.size() && flags[static_cast<std::size_t>(id)]; }
+bool get(const Flags& flags, ValueId id) {
+  return id != kNoValue && static_cast<std::size_t>(id) < flags.size() && flags[static_cast<std::size_t>(id)];
+}
 
 // Values that depend on a parameter through float edges.
 Flags reached_by_parameters(const Graph& graph) {
@@ -49,7 +51,8 @@ class Accumulator {
 
 void run(Graph& graph) {
   if (graph.outputs.empty() || !graph[graph.outputs[0]].shape.is_static() || graph[graph.outputs[0]].shape.count() != 1)
-    throw_failure("a scalar loss as output 0", graph.outputs.empty() ? "no output" : graph[graph.outputs[0]].shape.to_string(),
+    throw_failure("a scalar loss as output 0",
+                  graph.outputs.empty() ? "no output" : graph[graph.outputs[0]].shape.to_string(),
                   "attach a loss before differentiating");
   const ValueId loss = graph.outputs[0];
   const Flags reached = reached_by_parameters(graph);
@@ -105,7 +108,8 @@ void run(Graph& graph) {
     ++trained;
   }
   if (trained == 0)
-    throw_input_error("a loss that depends on a parameter", "none does", "check which output the loss is computed from");
+    throw_input_error("a loss that depends on a parameter", "none does",
+                      "check which output the loss is computed from");
 }
 
 }  // namespace

@@ -32,15 +32,16 @@ bool moves_nothing(const std::vector<std::int64_t>& perm, const Shape& shape) {
 
 /// The input that `node` merely passes on, or kNoValue.
 ValueId passed_on(const Graph& graph, const Node& node) {
-  if (!node.domain.empty() || node.outputs.empty() || node.outputs[0] == kNoValue || node.inputs.empty()) return kNoValue;
+  if (!node.domain.empty() || node.outputs.empty() || node.outputs[0] == kNoValue || node.inputs.empty())
+    return kNoValue;
   const ValueId in = node.inputs[0];
   if (in == kNoValue) return kNoValue;
   const Value& from = graph[in];
   const Value& to = graph[node.outputs[0]];
   if (node.op == "Identity") return in;
   if (from.dtype != to.dtype || !from.shape.is_static() || from.shape != to.shape) return kNoValue;
-  if (node.op == "Cast" || node.op == "CastLike" || node.op == "Reshape" || node.op == "Flatten" || node.op == "Squeeze" ||
-      node.op == "Unsqueeze" || node.op == "Expand" || node.op == "Tile")
+  if (node.op == "Cast" || node.op == "CastLike" || node.op == "Reshape" || node.op == "Flatten" ||
+      node.op == "Squeeze" || node.op == "Unsqueeze" || node.op == "Expand" || node.op == "Tile")
     return in;
   if (node.op == "Transpose" && is_identity_permutation(node.attributes.get_ints("perm"))) return in;
   if (node.op == "Concat" && node.inputs.size() == 1) return in;
@@ -61,7 +62,8 @@ ValueId passed_on(const Graph& graph, const Node& node) {
   }
   if (node.op == "Dropout") {
     const ValueId training = node.input(2);
-    const bool mask_read = node.output(1) != kNoValue && graph.use_counts()[static_cast<std::size_t>(node.output(1))] > 0;
+    const bool mask_read =
+        node.output(1) != kNoValue && graph.use_counts()[static_cast<std::size_t>(node.output(1))] > 0;
     if (mask_read) return kNoValue;
     if (training == kNoValue) return in;
     if (graph[training].is_constant() && to_int64s(graph[training].constant)[0] == 0) return in;
@@ -70,8 +72,8 @@ ValueId passed_on(const Graph& graph, const Node& node) {
 }
 
 bool is_deterministic(const Node& node) {
-  return node.op != "Dropout" && node.op != "PhiloxDropout" && !node.op.starts_with("Random") && node.op != "Bernoulli" &&
-         node.op != "Multinomial";
+  return node.op != "Dropout" && node.op != "PhiloxDropout" && !node.op.starts_with("Random") &&
+         node.op != "Bernoulli" && node.op != "Multinomial";
 }
 
 bool has_subgraph(const Node& node) {
@@ -157,7 +159,8 @@ void fold_all(Graph& graph) {
       if (moves_nothing(perm, shape) && !is_identity_permutation(perm)) {
         node.op = "Reshape";
         node.attributes = {{"allowzero", std::int64_t{1}}};
-        node.inputs.push_back(graph.add_constant(node.name + ".shape", Tensor::of(graph[node.outputs[0]].shape.dims())));
+        node.inputs.push_back(
+            graph.add_constant(node.name + ".shape", Tensor::of(graph[node.outputs[0]].shape.dims())));
         now.push_back(node.inputs.back());
       }
     }

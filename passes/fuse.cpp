@@ -44,7 +44,8 @@ bool fuse_relu(Graph& graph, const Uses& uses, const std::set<std::string, std::
   Node& producer = graph.nodes[static_cast<std::size_t>(p)];
   const std::string_view name = fused_name(producer);
   if ((name != "FusedGemm" && name != "FusedConv") || !fused.contains(name)) return false;
-  if (!producer.attributes.get_string("activation", "").empty() || producer.attributes.get_int("to", 0) != 0) return false;
+  if (!producer.attributes.get_string("activation", "").empty() || producer.attributes.get_int("to", 0) != 0)
+    return false;
   become_fused(producer);
   producer.attributes.set("activation", std::string("Relu"));
   replace_output(graph, producer, relu);
@@ -75,7 +76,8 @@ Pass fuse(std::set<std::string, std::less<>> fused) {
               std::vector<bool> gone(graph.nodes.size(), false);
               for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
                 const Node node = graph.nodes[i];
-                if (node.is(op)) gone[i] = op == "Relu" ? fuse_relu(graph, uses, fused, node) : fuse_cast(graph, uses, fused, node);
+                if (node.is(op))
+                  gone[i] = op == "Relu" ? fuse_relu(graph, uses, fused, node) : fuse_cast(graph, uses, fused, node);
               }
               std::vector<Node> kept;
               for (std::size_t i = 0; i < gone.size(); ++i)

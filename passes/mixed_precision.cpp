@@ -1,7 +1,7 @@
 // Where a half type is worth it, and the fewest casts that get it there.
-#include <onnx/defs/schema.h>
-
 #include <map>
+
+#include <onnx/defs/schema.h>
 
 #include "ops/builder.h"
 #include "ops/infer.h"
@@ -59,7 +59,8 @@ class Painter {
     for (std::size_t i = 0; i < graph_.nodes.size(); ++i) {
       const Node& node = graph_.nodes[i];
       const OpDef* row = find_op(node.op, node.domain);
-      if (!row || node.outputs.empty() || node.outputs[0] == kNoValue || !is_wide(graph_[node.outputs[0]].dtype)) continue;
+      if (!row || node.outputs.empty() || node.outputs[0] == kNoValue || !is_wide(graph_[node.outputs[0]].dtype))
+        continue;
       if (options_.keep_full_ops.contains(node.op) || node.op == "Cast" || node.op == "CastLike") continue;
       bool half = row->precision == PrecisionClass::half;
       if (row->precision == PrecisionClass::follow || row->precision == PrecisionClass::neutral) {
@@ -70,7 +71,8 @@ class Painter {
           if (in == kNoValue || !follows[k] || !is_wide(graph_[in].dtype) || graph_[in].is_constant()) continue;
           if (half_value[static_cast<std::size_t>(in)]) any_half = true;
           // A parameter or bias costs one cast of its own; another f32 result would be cast only to follow.
-          else if (graph_.state_of(in) < 0) any_wide = true;
+          else if (graph_.state_of(in) < 0)
+            any_wide = true;
         }
         half = any_half && !any_wide;
       }

@@ -12,7 +12,8 @@ struct OptimizerName {
   OptimizerKind kind;
   std::string_view name;
 };
-constexpr std::array<OptimizerName, 3> kOptimizers{{{OptimizerKind::sgd, "sgd"}, {OptimizerKind::adam, "adam"}, {OptimizerKind::adamw, "adamw"}}};
+constexpr std::array<OptimizerName, 3> kOptimizers{
+    {{OptimizerKind::sgd, "sgd"}, {OptimizerKind::adam, "adam"}, {OptimizerKind::adamw, "adamw"}}};
 
 // A state, and the place where its next value goes.
 struct Slot {
@@ -59,7 +60,9 @@ std::vector<Slot> moments(Builder& b, const Parameters& p, std::string_view pref
   return slots;
 }
 
-void append(std::vector<Expr>& list, const std::vector<Expr>& more) { list.insert(list.end(), more.begin(), more.end()); }
+void append(std::vector<Expr>& list, const std::vector<Expr>& more) {
+  list.insert(list.end(), more.begin(), more.end());
+}
 void append(std::vector<Expr>& list, const std::vector<Slot>& more) {
   for (const Slot& slot : more) list.push_back(slot.now);
 }
@@ -70,7 +73,8 @@ void output(Builder& b, Expr value, std::string_view name) {
 }
 
 // Adds the gradients of `accumulate` batches before they are used; returns the means so far.
-std::vector<Expr> accumulate(Builder& b, const Parameters& p, std::int64_t batches, Expr update, std::vector<Slot>& slots) {
+std::vector<Expr> accumulate(Builder& b, const Parameters& p, std::int64_t batches, Expr update,
+                             std::vector<Slot>& slots) {
   slots = moments(b, p, "accumulator", StateRole::accumulator);
   std::vector<Expr> sums;
   for (std::size_t i = 0; i < slots.size(); ++i) {
@@ -200,10 +204,12 @@ Pass scale_loss(LossScaleOptions options) {
   return {"scale_loss", [options](Graph& graph) {
             if (!options.enabled) return;
             const ValueId seed = graph.find("loss.gradient");
-            if (seed == kNoValue) throw_failure("a differentiated graph", "no value 'loss.gradient'", "differentiate first");
+            if (seed == kNoValue)
+              throw_failure("a differentiated graph", "no value 'loss.gradient'", "differentiate first");
             Builder b(graph);
             b.set_context("loss_scale");
-            const Expr scale = b.expr(graph.add_state("loss_scale", Tensor::scalar(static_cast<float>(options.initial)), StateRole::loss_scale));
+            const Expr scale = b.expr(graph.add_state("loss_scale", Tensor::scalar(static_cast<float>(options.initial)),
+                                                      StateRole::loss_scale));
             const Shape shape = graph[seed].shape;
             const Expr scaled = b.reshape(b.cast(scale, graph[seed].dtype), shape);
             graph.replace_uses(seed, scaled.id());

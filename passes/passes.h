@@ -34,8 +34,8 @@ struct InputShapes {
 Pass bind_shapes(InputShapes shapes);
 
 /// Computes what is known at compile (nodes all of whose inputs are constants, Shape, Size), and removes nodes that do
-/// nothing: Identity, Cast and CastLike to the same type, Reshape, Expand, Transpose, Slice, Pad to the same shape and order, Dropout that
-/// is off. Re-infers every shape on the way.
+/// nothing: Identity, Cast and CastLike to the same type, Reshape, Expand, Transpose, Slice, Pad to the same shape and
+/// order, Dropout that is off. Re-infers every shape on the way.
 Pass fold_constants();
 
 /// The same product under its one name: MatMul of matrices + Add of a vector becomes Gemm.
@@ -55,13 +55,13 @@ Pass statistics_to_states();
 Pass to_inference_mode();
 
 enum class LossKind {
-  softmax_cross_entropy,        ///< class indices or one-hot / soft labels; a Softmax that ends the model is fused
-  negative_log_likelihood,      ///< on log-probabilities
+  softmax_cross_entropy,    ///< class indices or one-hot / soft labels; a Softmax that ends the model is fused
+  negative_log_likelihood,  ///< on log-probabilities
   mean_squared_error,
   l1,
-  binary_cross_entropy,         ///< on probabilities
+  binary_cross_entropy,  ///< on probabilities
   binary_cross_entropy_logits,
-  output,                       ///< the model computes its loss itself: `output` names it
+  output,  ///< the model computes its loss itself: `output` names it
 };
 std::string_view name_of(LossKind kind);
 /// Throws Error listing the losses there are.
@@ -69,21 +69,21 @@ LossKind parse_loss(std::string_view name);
 
 struct LossOptions {
   LossKind kind = LossKind::softmax_cross_entropy;
-  std::string output;             ///< the model output it is computed from; empty: the first
-  DType label_dtype = DType::i64; ///< i64 class indices, or f32
-  Shape label_shape;              ///< whole shape, batch included
+  std::string output;              ///< the model output it is computed from; empty: the first
+  DType label_dtype = DType::i64;  ///< i64 class indices, or f32
+  Shape label_shape;               ///< whole shape, batch included
 };
 /// Adds the input "labels" and the mean loss (f32 scalar, unless the model computes its own) as output 0, named "loss".
-/// The model's outputs follow; where a final Softmax was fused into the loss its input stands in for it, named "logits".
-/// Throws Error when labels and outputs do not fit, naming both shapes.
+/// The model's outputs follow; where a final Softmax was fused into the loss its input stands in for it, named
+/// "logits". Throws Error when labels and outputs do not fit, naming both shapes.
 Pass attach_loss(LossOptions options);
 
-/// Inserts casts so that operators of class Half, and what lies between them, run in `half` (f16 or bf16); with f32 does
-/// nothing. States stay f32 (master copies). See design: choose precision before differentiating.
+/// Inserts casts so that operators of class Half, and what lies between them, run in `half` (f16 or bf16); with f32
+/// does nothing. States stay f32 (master copies). See design: choose precision before differentiating.
 struct PrecisionOptions {
   DType half = DType::f32;
   std::set<std::string> keep_full_ops;  ///< operator types that stay in f32
-  bool convert_io = false;  ///< graph inputs and outputs of type f32 become `half` too
+  bool convert_io = false;              ///< graph inputs and outputs of type f32 become `half` too
 };
 Pass mixed_precision(PrecisionOptions options);
 
@@ -111,19 +111,19 @@ OptimizerKind parse_optimizer(std::string_view name);
 
 struct OptimizerOptions {
   OptimizerKind kind = OptimizerKind::adam;
-  double momentum = 0, dampening = 0;     // sgd
-  bool nesterov = false;                  // sgd
+  double momentum = 0, dampening = 0;                 // sgd
+  bool nesterov = false;                              // sgd
   double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;  // adam, adamw
-  double weight_decay = 0;                // coupled for sgd and adam, decoupled for adamw
-  double clip_norm = 0;                   ///< 0: no clipping by global norm
-  std::int64_t accumulate = 1;            ///< batches whose gradients are averaged before an update
-  bool output_gradient_norms = false;     ///< one more output per parameter: "grad_norm.<name>"
-  LossScaleOptions loss_scale;            ///< as given to scale_loss
+  double weight_decay = 0;                            // coupled for sgd and adam, decoupled for adamw
+  double clip_norm = 0;                               ///< 0: no clipping by global norm
+  std::int64_t accumulate = 1;                        ///< batches whose gradients are averaged before an update
+  bool output_gradient_norms = false;                 ///< one more output per parameter: "grad_norm.<name>"
+  LossScaleOptions loss_scale;                        ///< as given to scale_loss
 };
 /// Adds the input "learning_rate" (f32 scalar) and, when accumulating, the input "update" (bool scalar: this batch
-/// completes an update); the optimizer's states and one update node for all parameters; outputs "grad_norm" (f32, of the
-/// unscaled gradients before clipping) and "grads_finite" (bool). With loss scaling, or non-finite gradients, the update
-/// of every state is skipped as a whole.
+/// completes an update); the optimizer's states and one update node for all parameters; outputs "grad_norm" (f32, of
+/// the unscaled gradients before clipping) and "grads_finite" (bool). With loss scaling, or non-finite gradients, the
+/// update of every state is skipped as a whole.
 Pass attach_optimizer(OptimizerOptions options);
 
 /// Removes nodes and constants nobody reads.

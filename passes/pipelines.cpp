@@ -7,8 +7,8 @@ void append(Pipeline& pipeline, const Pipeline& more) { pipeline.insert(pipeline
 
 // What the training step and its evaluation share: parameters are states, shapes known, nothing superfluous left.
 Pipeline trainable_model(const TrainingOptions& options) {
-  return {separate_merged_parameters(), select_parameters(options.parameters), bind_shapes(options.shapes), fold_constants(),
-          canonicalize()};
+  return {separate_merged_parameters(), select_parameters(options.parameters), bind_shapes(options.shapes),
+          fold_constants(), canonicalize()};
 }
 
 Pipeline finish(const Capabilities& capabilities) {
@@ -19,8 +19,9 @@ Pipeline finish(const Capabilities& capabilities) {
 
 Pipeline training_pipeline(const TrainingOptions& options, const Capabilities& capabilities) {
   Pipeline pipeline = trainable_model(options);
-  append(pipeline, {to_training_mode(options.mode), attach_loss(options.loss), mixed_precision({.half = options.precision, .keep_full_ops = {}}),
-                    differentiate(), scale_loss(options.optimizer.loss_scale), attach_optimizer(options.optimizer)});
+  append(pipeline, {to_training_mode(options.mode), attach_loss(options.loss),
+                    mixed_precision({.half = options.precision, .keep_full_ops = {}}), differentiate(),
+                    scale_loss(options.optimizer.loss_scale), attach_optimizer(options.optimizer)});
   append(pipeline, finish(capabilities));
   return pipeline;
 }
@@ -28,21 +29,26 @@ Pipeline training_pipeline(const TrainingOptions& options, const Capabilities& c
 Pipeline evaluation_pipeline(const TrainingOptions& options, const Capabilities& capabilities) {
   Pipeline pipeline = trainable_model(options);
   // Running statistics become states here too: they are what the training step has moved.
-  append(pipeline, {statistics_to_states(), to_inference_mode(), attach_loss(options.loss), mixed_precision({.half = options.precision, .keep_full_ops = {}})});
+  append(pipeline, {statistics_to_states(), to_inference_mode(), attach_loss(options.loss),
+                    mixed_precision({.half = options.precision, .keep_full_ops = {}})});
   append(pipeline, finish(capabilities));
   return pipeline;
 }
 
 Pipeline inference_pipeline(const InputShapes& shapes, DType precision, const Capabilities& capabilities) {
-  Pipeline pipeline{separate_merged_parameters(), bind_shapes(shapes), to_inference_mode(), fold_constants(), canonicalize(),
+  Pipeline pipeline{separate_merged_parameters(),
+                    bind_shapes(shapes),
+                    to_inference_mode(),
+                    fold_constants(),
+                    canonicalize(),
                     mixed_precision({.half = precision, .keep_full_ops = {}})};
   append(pipeline, finish(capabilities));
   return pipeline;
 }
 
 Pipeline conversion_pipeline(DType half, bool keep_io_types) {
-  return {infer_types(), mixed_precision({.half = half, .keep_full_ops = {}, .convert_io = !keep_io_types}), fold_constants(),
-          eliminate_common_subexpressions(), remove_dead_nodes()};
+  return {infer_types(), mixed_precision({.half = half, .keep_full_ops = {}, .convert_io = !keep_io_types}),
+          fold_constants(), eliminate_common_subexpressions(), remove_dead_nodes()};
 }
 
 }  // namespace halfstep

@@ -12,7 +12,7 @@ namespace halfstep {
 struct TrainingOptions {
   ParameterSelection parameters;
   TrainingModeOptions mode;
-  LossOptions loss;        ///< label_shape includes the batch
+  LossOptions loss;              ///< label_shape includes the batch
   DType precision = DType::f32;  ///< f32, f16 or bf16
   OptimizerOptions optimizer;    ///< with its loss_scale
   InputShapes shapes;

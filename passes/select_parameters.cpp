@@ -1,6 +1,6 @@
-#include <fnmatch.h>
-
 #include <algorithm>
+
+#include <fnmatch.h>
 
 #include "graph/error.h"
 #include "passes/passes.h"
@@ -20,7 +20,9 @@ bool matches(const std::vector<std::string>& patterns, const std::string& name, 
 
 void require_used(const std::vector<std::string>& patterns, const std::vector<bool>& used, const std::string& names) {
   for (std::size_t i = 0; i < patterns.size(); ++i)
-    if (!used[i]) throw_input_error("a pattern that matches a parameter (" + names + ")", "'" + patterns[i] + "'", "see halfstep inspect --trainable");
+    if (!used[i])
+      throw_input_error("a pattern that matches a parameter (" + names + ")", "'" + patterns[i] + "'",
+                        "see halfstep inspect --trainable");
 }
 
 // Running statistics of BatchNormalization, followed back through what exporters put in front of them.
@@ -33,7 +35,8 @@ std::vector<bool> statistics_of(const Graph& graph) {
   }
   for (auto node = graph.nodes.rbegin(); node != graph.nodes.rend(); ++node) {
     const bool passes_on = node->is("Expand") || node->is("CastLike") || node->is("Cast") || node->is("Identity");
-    if (passes_on && statistic[static_cast<std::size_t>(node->outputs[0])]) statistic[static_cast<std::size_t>(node->inputs[0])] = true;
+    if (passes_on && statistic[static_cast<std::size_t>(node->outputs[0])])
+      statistic[static_cast<std::size_t>(node->inputs[0])] = true;
   }
   return statistic;
 }
@@ -55,7 +58,8 @@ Pass select_parameters(ParameterSelection selection) {
               const bool frozen = matches(selection.freeze, value.name, froze);
               const bool chosen = selection.trainable.empty() || matches(selection.trainable, value.name, chose);
               if (frozen || !chosen) continue;
-              graph.states.push_back({.value = static_cast<ValueId>(i), .role = StateRole::parameter, .initial = value.constant});
+              graph.states.push_back(
+                  {.value = static_cast<ValueId>(i), .role = StateRole::parameter, .initial = value.constant});
               value.constant = Tensor();
               ++count;
             }

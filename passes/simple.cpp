@@ -15,12 +15,18 @@ std::string key_of(const Node& node) {
   for (ValueId in : node.inputs) key << ',' << in;
   for (const auto& [name, value] : node.attributes) {
     key << '|' << name << '=' << value.index() << ':';
-    if (auto* i = std::get_if<std::int64_t>(&value)) key << *i;
-    else if (auto* f = std::get_if<float>(&value)) key << std::hexfloat << *f;
-    else if (auto* s = std::get_if<std::string>(&value)) key << *s;
-    else if (auto* is = std::get_if<std::vector<std::int64_t>>(&value)) for (auto v : *is) key << v << ' ';
-    else if (auto* fs = std::get_if<std::vector<float>>(&value)) for (auto v : *fs) key << std::hexfloat << v << ' ';
-    else key << "unique" << node.id;
+    if (auto* i = std::get_if<std::int64_t>(&value))
+      key << *i;
+    else if (auto* f = std::get_if<float>(&value))
+      key << std::hexfloat << *f;
+    else if (auto* s = std::get_if<std::string>(&value))
+      key << *s;
+    else if (auto* is = std::get_if<std::vector<std::int64_t>>(&value))
+      for (auto v : *is) key << v << ' ';
+    else if (auto* fs = std::get_if<std::vector<float>>(&value))
+      for (auto v : *fs) key << std::hexfloat << v << ' ';
+    else
+      key << "unique" << node.id;
   }
   return key.str();
 }
@@ -82,7 +88,8 @@ Pass eliminate_common_subexpressions() {
               const Node& first = graph.nodes[it->second];
               bool same = true;  // an output of the second that the first lacks, or that has a name to keep
               for (std::size_t k = 0; k < node.outputs.size(); ++k)
-                if (node.outputs[k] != kNoValue && (first.output(k) == kNoValue || graph.is_output(node.outputs[k]))) same = false;
+                if (node.outputs[k] != kNoValue && (first.output(k) == kNoValue || graph.is_output(node.outputs[k])))
+                  same = false;
               if (!same) continue;
               for (std::size_t k = 0; k < node.outputs.size(); ++k)
                 if (node.outputs[k] != kNoValue) now[static_cast<std::size_t>(node.outputs[k])] = first.outputs[k];

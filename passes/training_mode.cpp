@@ -19,7 +19,8 @@ ValueId statistic_state(Graph& graph, const Node& node, std::size_t i) {
   }
   Value& value = graph[id];
   if (!value.is_constant())
-    throw_input_error("BatchNormalization whose running statistics are initializers", "'" + value.name + "' computed by the graph, read by '" + node.name + "'",
+    throw_input_error("BatchNormalization whose running statistics are initializers",
+                      "'" + value.name + "' computed by the graph, read by '" + node.name + "'",
                       "freeze its statistics (--freeze-batchnorm) or export the model again");
   graph.states.push_back({.value = id, .role = StateRole::statistic, .initial = value.constant});
   value.constant = Tensor();
@@ -49,7 +50,8 @@ void train_dropout(Graph& graph, std::size_t index, ValueId counter, std::int64_
   ValueId ratio = node.input(1);
   if (ratio == kNoValue) ratio = graph.add_constant(node.name + ".ratio", Tensor::scalar(0.5f));
   if (!graph[ratio].is_constant())
-    throw_input_error("Dropout whose ratio is a constant", "'" + graph[ratio].name + "' computed by the graph", "export the model with a fixed ratio");
+    throw_input_error("Dropout whose ratio is a constant", "'" + graph[ratio].name + "' computed by the graph",
+                      "export the model with a fixed ratio");
   if (graph[ratio].dtype != DType::f32)
     ratio = graph.add_constant(node.name + ".ratio", convert(graph[ratio].constant, DType::f32));
   node.op = "PhiloxDropout";
@@ -76,7 +78,8 @@ Pass to_training_mode(TrainingModeOptions options) {
             for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
               if (graph.nodes[i].is("BatchNormalization") && options.train_batchnorm) train_batchnorm(graph, i);
               if (graph.nodes[i].is("Dropout") && options.train_dropout && drops(graph, graph.nodes[i])) {
-                if (counter == kNoValue) counter = graph.add_state("dropout.counter", Tensor::scalar(std::int64_t{0}), StateRole::random);
+                if (counter == kNoValue)
+                  counter = graph.add_state("dropout.counter", Tensor::scalar(std::int64_t{0}), StateRole::random);
                 train_dropout(graph, i, counter, options.seed, streams++);
               }
             }
@@ -104,27 +107,17 @@ Pass statistics_to_states() {
 
 Pass to_inference_mode() {
   return {"to_inference_mode", [](Graph& graph) {
-            std::vector<Node> kept;
-            std::vector<std::pair<ValueId, ValueId>> dropped;
             for (Node& node : graph.nodes) {
               if (node.is("BatchNormalization")) {
                 node.attributes.remove("training_mode");
                 node.outputs.resize(1);
-              }
-              if (node.is("Dropout")) dropped.emplace_back(node.outputs[0], node.inputs[0]);
-              if (!node.is("Dropout") || graph.is_output(node.outputs[0])) {
-                if (node.is("Dropout")) {
-                  node.op = "Identity";
-                  node.inputs.resize(1);
-                  node.outputs.resize(1);
-                  node.attributes = {};
-                  dropped.pop_back();
-                }
-                kept.push_back(std::move(node));
+              } else if (node.is("Dropout")) {  // fold_constants takes the Identity out where nothing needs its name
+                node.op = "Identity";
+                node.inputs.resize(1);
+                node.outputs.resize(1);
+                node.attributes = {};
               }
             }
-            graph.nodes = std::move(kept);
-            for (auto [from, to] : dropped) graph.replace_uses(from, to);
           }};
 }
 

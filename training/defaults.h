@@ -21,8 +21,8 @@ struct LossChoice {
 };
 
 /// `graph` has its shapes bound; `output` is the value the loss is computed from. `wanted` overrides the kind.
-/// Integer labels: softmax cross-entropy, or binary cross-entropy for a single output column. Float labels: mean squared
-/// error, unless the model ends in Softmax or Sigmoid and the shapes are equal.
+/// Integer labels: softmax cross-entropy, or binary cross-entropy for a single output column. Float labels: mean
+/// squared error, unless the model ends in Softmax or Sigmoid and the shapes are equal.
 LossChoice choose_loss(const Graph& graph, ValueId output, const DataArray& labels, std::optional<LossKind> wanted);
 
 }  // namespace halfstep

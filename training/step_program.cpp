@@ -22,7 +22,8 @@ Tensor input_named(Program& program, const Graph& graph, std::string_view name) 
 void fill(Tensor to, const Tensor& from) {
   if (!to.is_defined()) return;
   if (to.bytes() != from.bytes())
-    throw_failure("a batch of " + to.shape().to_string(), from.shape().to_string(), "compile a program for this batch size");
+    throw_failure("a batch of " + to.shape().to_string(), from.shape().to_string(),
+                  "compile a program for this batch size");
   if (from.bytes() > 0) std::memcpy(to.raw(), from.raw(), from.bytes());
 }
 
@@ -37,7 +38,8 @@ bool all_finite(const Tensor& tensor) {
 
 }  // namespace
 
-StepProgram::StepProgram(const Graph& graph, Executor& executor, StateStore& store, std::string_view x, std::string_view y)
+StepProgram::StepProgram(const Graph& graph, Executor& executor, StateStore& store, std::string_view x,
+                         std::string_view y)
     : program_(executor.compile(graph, store)) {
   x_ = input_named(*program_, graph, x);
   y_ = input_named(*program_, graph, y);

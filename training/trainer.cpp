@@ -1,9 +1,9 @@
 #include "training/trainer.h"
 
-#include <fmt/format.h>
-
 #include <array>
 #include <chrono>
+
+#include <fmt/format.h>
 
 #include "data/batch_loader.h"
 #include "graph/error.h"
@@ -24,7 +24,8 @@ constexpr std::array<PrecisionName, 4> kPrecisions{
 
 RowType row_of(const Value& input) {
   if (!input.shape.is_ranked()) return {input.dtype, Shape::unranked()};
-  return {input.dtype, Shape(std::vector<std::int64_t>(input.shape.begin() + (input.shape.rank() ? 1 : 0), input.shape.end()))};
+  return {input.dtype,
+          Shape(std::vector<std::int64_t>(input.shape.begin() + (input.shape.rank() ? 1 : 0), input.shape.end()))};
 }
 
 Shape with_batch(std::int64_t rows, const Shape& row) {
@@ -38,7 +39,8 @@ Shape with_batch(std::int64_t rows, const Shape& row) {
 Precision parse_precision(std::string_view name) {
   for (const PrecisionName& p : kPrecisions)
     if (p.name == name) return p.precision;
-  throw_input_error("a precision: auto, fp32, bf16, fp16", "'" + std::string(name) + "'", "check --precision and HALFSTEP_PRECISION");
+  throw_input_error("a precision: auto, fp32, bf16, fp16", "'" + std::string(name) + "'",
+                    "check --precision and HALFSTEP_PRECISION");
 }
 
 std::string_view name_of(Precision precision) {
@@ -49,10 +51,14 @@ std::string_view name_of(Precision precision) {
 
 DType resolve(Precision precision, const Capabilities& capabilities) {
   switch (precision) {
-    case Precision::fp32: return DType::f32;
-    case Precision::bf16: return DType::bf16;
-    case Precision::fp16: return DType::f16;
-    case Precision::automatic: break;
+    case Precision::fp32:
+      return DType::f32;
+    case Precision::bf16:
+      return DType::bf16;
+    case Precision::fp16:
+      return DType::f16;
+    case Precision::automatic:
+      break;
   }
   return capabilities.auto_precision;
 }
@@ -60,9 +66,14 @@ DType resolve(Precision precision, const Capabilities& capabilities) {
 class Trainer::Impl {
  public:
   Impl(LoadedModel model, Executor& executor, Dataset data, TrainerOptions options)
-      : model_(std::move(model)), executor_(executor), data_(std::move(data)), options_(std::move(options)), store_(executor.make_store()) {
+      : model_(std::move(model)),
+        executor_(executor),
+        data_(std::move(data)),
+        options_(std::move(options)),
+        store_(executor.make_store()) {
     if (model_.graph.inputs.empty()) throw_input_error("a model with an input", "none", "export the model again");
-    if (options_.batch_size < 1) throw_input_error("a batch of at least 1 row", std::to_string(options_.batch_size), "check --batch");
+    if (options_.batch_size < 1)
+      throw_input_error("a batch of at least 1 row", std::to_string(options_.batch_size), "check --batch");
     precision_ = resolve(options_.precision, executor.capabilities());
     x_name_ = model_.graph[model_.graph.inputs[0]].name;
     choose_batch();
@@ -108,10 +119,11 @@ class Trainer::Impl {
     batch_ = std::min(options_.batch_size, data_.rows());
     if (fixed == Shape::kUnknown || fixed == batch_) return;
     if (data_.rows() < fixed)
-      throw_input_error(fmt::format("at least {} rows: the model's batch size is fixed", fixed), std::to_string(data_.rows()),
-                        "export the model with a dynamic batch dimension");
-    notices_.push_back(fmt::format("the model's batch size is fixed at {}: batches have that size{}", fixed,
-                                   data_.rows() % fixed ? ", and an epoch's last rows that do not fill one are left out" : ""));
+      throw_input_error(fmt::format("at least {} rows: the model's batch size is fixed", fixed),
+                        std::to_string(data_.rows()), "export the model with a dynamic batch dimension");
+    notices_.push_back(
+        fmt::format("the model's batch size is fixed at {}: batches have that size{}", fixed,
+                    data_.rows() % fixed ? ", and an epoch's last rows that do not fill one are left out" : ""));
     batch_ = fixed;
     drop_last_ = true;
   }
@@ -123,7 +135,8 @@ class Trainer::Impl {
     shapes.by_name[x_name_] = with_batch(batch_, x_transform_.to.shape);
     if (options_.loss == LossKind::output) {
       if (model_.graph.inputs.size() < 2)
-        throw_input_error("a model that computes its own loss takes the labels as its second input", "one input", "choose a loss with --loss");
+        throw_input_error("a model that computes its own loss takes the labels as its second input", "one input",
+                          "choose a loss with --loss");
       const Value& labels = model_.graph[model_.graph.inputs[1]];
       y_name_ = labels.name;
       loss_.kind = LossKind::output;
@@ -134,7 +147,8 @@ class Trainer::Impl {
     Graph bound = run_pipeline(model_.graph, {separate_merged_parameters(), bind_shapes(shapes), fold_constants()});
     const ValueId output = options_.loss_output.empty() ? bound.outputs.at(0) : bound.find(options_.loss_output);
     if (output == kNoValue || !bound[output].shape.is_static())
-      throw_input_error("a model output of static shape to compute the loss from", options_.loss_output.empty() ? "none" : "'" + options_.loss_output + "'",
+      throw_input_error("a model output of static shape to compute the loss from",
+                        options_.loss_output.empty() ? "none" : "'" + options_.loss_output + "'",
                         "name an output of the model");
     loss_ = choose_loss(bound, output, data_.y, options_.loss);
     y_name_ = "labels";
@@ -158,7 +172,9 @@ class Trainer::Impl {
     o.mode = options_.mode;
     o.precision = precision_;
     o.optimizer = options_.optimizer;
-    o.loss = {.kind = loss_.kind, .output = options_.loss_output, .label_dtype = loss_.label.dtype,
+    o.loss = {.kind = loss_.kind,
+              .output = options_.loss_output,
+              .label_dtype = loss_.label.dtype,
               .label_shape = with_batch(rows, loss_.label.shape)};
     o.shapes.by_name[x_name_] = with_batch(rows, x_transform_.to.shape);
     if (loss_.kind == LossKind::output) o.shapes.by_name[y_name_] = with_batch(rows, loss_.label.shape);
@@ -172,7 +188,8 @@ class Trainer::Impl {
   StepProgram& evaluation_program(std::int64_t rows) {
     auto& program = evaluation_programs_[rows];
     if (!program) {
-      const Graph graph = run_pipeline(model_.graph, evaluation_pipeline(pipeline_options(rows), executor_.capabilities()));
+      const Graph graph =
+          run_pipeline(model_.graph, evaluation_pipeline(pipeline_options(rows), executor_.capabilities()));
       program = std::make_unique<StepProgram>(graph, executor_, *store_, x_name_, y_name_);
     }
     return *program;
@@ -204,7 +221,8 @@ void Trainer::Impl::resume(Cursor& cursor, std::int64_t& step, const TrainerCall
   for (const std::string& name : store_->names()) target.tensors[name] = store_->read(name);
   check_resumable(loaded.checkpoint, target);
   if (state.seed != options_.seed && callbacks.on_notice)
-    callbacks.on_notice(fmt::format("resuming with seed {}, the checkpoint's was {}: the order of the data differs", options_.seed, state.seed));
+    callbacks.on_notice(fmt::format("resuming with seed {}, the checkpoint's was {}: the order of the data differs",
+                                    options_.seed, state.seed));
   for (const auto& [name, tensor] : loaded.checkpoint.tensors) store_->write(name, tensor);
   cursor = {state.epoch, state.position};
   step = state.step;
@@ -332,7 +350,8 @@ Evaluation Trainer::Impl::evaluate(const Dataset& data) {
     evaluation.rows += batch->rows;
   }
   evaluation.loss = loss.value();
-  for (std::size_t i = 0; i < metrics.size(); ++i) evaluation.metrics.emplace_back(metrics.metric(i).name(), metrics.value(i));
+  for (std::size_t i = 0; i < metrics.size(); ++i)
+    evaluation.metrics.emplace_back(metrics.metric(i).name(), metrics.value(i));
   return evaluation;
 }
 

@@ -29,33 +29,33 @@ std::string_view name_of(Precision precision);
 DType resolve(Precision precision, const Capabilities& capabilities);
 
 struct TrainerOptions {
-  std::optional<LossKind> loss;   ///< unset: from the labels' type and the model's last node
-  std::string loss_output;        ///< model output the loss is computed from (or is, with LossKind::output)
+  std::optional<LossKind> loss;  ///< unset: from the labels' type and the model's last node
+  std::string loss_output;       ///< model output the loss is computed from (or is, with LossKind::output)
   OptimizerOptions optimizer;
   Schedule schedule;
   Precision precision = Precision::automatic;
-  std::optional<double> loss_scale;       ///< unset: dynamic from 65536 for fp16, off otherwise; 0: off
+  std::optional<double> loss_scale;  ///< unset: dynamic from 65536 for fp16, off otherwise; 0: off
   ParameterSelection parameters;
   TrainingModeOptions mode;
   std::int64_t epochs = 10;
-  std::int64_t steps = 0;         ///< when not 0, stop after so many steps
+  std::int64_t steps = 0;  ///< when not 0, stop after so many steps
   std::int64_t batch_size = 32;
   bool shuffle = true;
   std::uint64_t seed = 0;
   std::optional<std::vector<Metric>> metrics;  ///< unset: accuracy for classes, none otherwise
   InputOptions input;
-  std::filesystem::path checkpoint;       ///< directory; empty: none
-  std::int64_t checkpoint_every = 0;      ///< steps; 0: at the end of every epoch
-  std::filesystem::path resume;           ///< directory; empty: start anew
+  std::filesystem::path checkpoint;   ///< directory; empty: none
+  std::int64_t checkpoint_every = 0;  ///< steps; 0: at the end of every epoch
+  std::filesystem::path resume;       ///< directory; empty: start anew
   bool log_grad_norms = false;
-  std::int64_t max_skipped_in_a_row = 50; ///< then training stops with an error
+  std::int64_t max_skipped_in_a_row = 50;  ///< then training stops with an error
   PassObserver observer;
 };
 
 /// What one step gave.
 struct StepResult {
-  std::int64_t step = 0;     ///< counted from 1
-  std::int64_t epoch = 0;    ///< counted from 0
+  std::int64_t step = 0;   ///< counted from 1
+  std::int64_t epoch = 0;  ///< counted from 0
   std::int64_t step_in_epoch = 0, steps_in_epoch = 0;
   std::int64_t samples = 0, epoch_samples = 0;  ///< rows of the epoch seen so far, and in all
   float loss = 0, learning_rate = 0, loss_scale = 1, grad_norm = 0;
@@ -63,7 +63,7 @@ struct StepResult {
   bool dynamic_loss_scale = false;
   std::int64_t skipped = 0;  ///< steps skipped so far
   double ms = 0;
-  double mean_loss = 0;      ///< of the epoch so far
+  double mean_loss = 0;  ///< of the epoch so far
   std::vector<std::pair<std::string, float>> const* grad_norms = nullptr;
   const Metrics* metrics = nullptr;
 };
@@ -90,7 +90,8 @@ class Trainer {
 
   /// Trains to the end, or until `stop` becomes true (then a checkpoint is written, when there is a directory for it).
   /// Returns false when it was stopped.
-  bool fit(const TrainerCallbacks& callbacks, const Dataset* validation = nullptr, const std::atomic<bool>* stop = nullptr);
+  bool fit(const TrainerCallbacks& callbacks, const Dataset* validation = nullptr,
+           const std::atomic<bool>* stop = nullptr);
 
   /// Loss and metrics over a data set with the present parameters, in inference form.
   Evaluation evaluate(const Dataset& data);

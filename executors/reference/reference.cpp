@@ -1,7 +1,7 @@
 // The definition of right: every node by its reference kernel, one after another, each value in memory of its own.
-#include <fmt/format.h>
-
 #include <cstring>
+
+#include <fmt/format.h>
 
 #include "executors/executor.h"
 #include "executors/store.h"
@@ -23,9 +23,11 @@ class ReferenceProgram final : public Program {
         continue;
       }
       kernels_.push_back(row->reference);
-      plan_.entries.push_back({node.name, node.domain.empty() ? node.op : node.domain + "." + node.op, "reference", "", 0});
+      plan_.entries.push_back(
+          {node.name, node.domain.empty() ? node.op : node.domain + "." + node.op, "reference", "", 0});
     }
-    if (!missing.empty()) throw_input_error("operators that have a reference kernel", missing, "see the table of operators");
+    if (!missing.empty())
+      throw_input_error("operators that have a reference kernel", missing, "see the table of operators");
 
     for (std::size_t i = 0; i < graph_.values.size(); ++i)
       if (graph_.values[i].is_constant()) values_[i] = graph_.values[i].constant;
@@ -36,7 +38,8 @@ class ReferenceProgram final : public Program {
     }
     for (const Node& node : graph_.nodes) {
       for (ValueId out : node.outputs)
-        if (out != kNoValue && graph_[out].shape.is_static() && graph_[out].dtype != DType::undefined) at(out) = allocate(out);
+        if (out != kNoValue && graph_[out].shape.is_static() && graph_[out].dtype != DType::undefined)
+          at(out) = allocate(out);
     }
     for (const Tensor& t : values_) plan_.arena_bytes += t.bytes();
   }
@@ -65,7 +68,8 @@ class ReferenceProgram final : public Program {
     }
     // Copy all before moving any: a state's next may be another state's value.
     next_.clear();
-    for (const State& state : graph_.states) next_.push_back(state.next == kNoValue ? Tensor() : at(state.next).clone());
+    for (const State& state : graph_.states)
+      next_.push_back(state.next == kNoValue ? Tensor() : at(state.next).clone());
     for (std::size_t i = 0; i < next_.size(); ++i)
       if (next_[i].is_defined() && next_[i].bytes() > 0)
         std::memcpy(at(graph_.states[i].value).raw(), next_[i].raw(), next_[i].bytes());
@@ -76,7 +80,8 @@ class ReferenceProgram final : public Program {
   Tensor allocate(ValueId id) const {
     const Value& value = graph_[id];
     if (!value.shape.is_static())
-      throw_input_error("static shapes at compile", "'" + value.name + "' of shape " + value.shape.to_string(), "bind the input shapes first");
+      throw_input_error("static shapes at compile", "'" + value.name + "' of shape " + value.shape.to_string(),
+                        "bind the input shapes first");
     return Tensor(value.dtype, value.shape);
   }
 
@@ -91,14 +96,16 @@ class ReferenceExecutor final : public Executor {
   ReferenceExecutor() {
     capabilities_.device = "reference (one CPU thread)";
     capabilities_.auto_precision = DType::f32;
-    capabilities_.auto_reason = "the reference executor computes in f64 whatever the storage: a half type gains nothing";
+    capabilities_.auto_reason =
+        "the reference executor computes in f64 whatever the storage: a half type gains nothing";
   }
   std::string_view name() const override { return "reference"; }
   const Capabilities& capabilities() const override { return capabilities_; }
   std::unique_ptr<StateStore> make_store() override { return std::make_unique<HostStore>(); }
   std::unique_ptr<Program> compile(const Graph& graph, StateStore& store) override {
     auto* host = dynamic_cast<HostStore*>(&store);
-    if (!host) throw_input_error("a store made by the reference executor", "another executor's", "use Executor::make_store");
+    if (!host)
+      throw_input_error("a store made by the reference executor", "another executor's", "use Executor::make_store");
     return std::make_unique<ReferenceProgram>(graph, *host);
   }
 
@@ -108,6 +115,8 @@ class ReferenceExecutor final : public Executor {
 
 }  // namespace
 
-std::unique_ptr<Executor> make_reference_executor(const ExecutorOptions&) { return std::make_unique<ReferenceExecutor>(); }
+std::unique_ptr<Executor> make_reference_executor(const ExecutorOptions&) {
+  return std::make_unique<ReferenceExecutor>();
+}
 
 }  // namespace halfstep
