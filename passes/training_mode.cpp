@@ -111,13 +111,16 @@ Pass to_inference_mode() {
               if (node.is("BatchNormalization")) {
                 node.attributes.remove("training_mode");
                 node.outputs.resize(1);
-              } else if (node.is("Dropout")) {  // fold_constants takes the Identity out where nothing needs its name
+              } else if (node.is("Dropout") && graph.is_output(node.outputs[0])) {  // an output keeps its name
                 node.op = "Identity";
                 node.inputs.resize(1);
                 node.outputs.resize(1);
                 node.attributes = {};
+              } else if (node.is("Dropout")) {
+                graph.replace_uses(node.outputs[0], node.inputs[0]);
               }
             }
+            std::erase_if(graph.nodes, [](const Node& node) { return node.is("Dropout"); });
           }};
 }
 
