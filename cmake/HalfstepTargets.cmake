@@ -4,9 +4,8 @@ set(HALFSTEP_WARNINGS -Wall -Wextra -Wshadow=local -Wno-unused-parameter -Wno-re
 add_library(halfstep_options INTERFACE)
 target_compile_options(halfstep_options INTERFACE ${HALFSTEP_WARNINGS})
 if(HALFSTEP_SANITIZE)
-  target_compile_options(halfstep_options INTERFACE -fsanitize=${HALFSTEP_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
-  target_link_options(halfstep_options INTERFACE -fsanitize=${HALFSTEP_SANITIZE})
-  link_libraries(halfstep_options)
+  add_compile_options(-fsanitize=${HALFSTEP_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${HALFSTEP_SANITIZE})
 endif()
 
 # halfstep_part(NAME SOURCES file... [LINK target...])
