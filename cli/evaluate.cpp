@@ -8,7 +8,7 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "onnx_io/load.h"
-#include "training/trainer.h"
+#include "training/evaluator.h"
 
 namespace halfstep::cli {
 namespace {
@@ -28,13 +28,13 @@ void print_text(const Evaluation& result) {
   for (const auto& [name, value] : result.metrics) fmt::print("{:<12} {:.6g}\n", name, value);
 }
 
-void print_json(const Evaluation& result, const Trainer& trainer, const Executor& executor) {
+void print_json(const Evaluation& result, const Evaluator& evaluator, const Executor& executor) {
   nlohmann::ordered_json json{{"rows", result.rows},
                               {"loss", result.loss},
                               {"metrics", nlohmann::ordered_json::object()},
-                              {"loss_function", name_of(trainer.loss())},
+                              {"loss_function", name_of(evaluator.loss())},
                               {"executor", executor.name()},
-                              {"precision", name_of(trainer.precision())}};
+                              {"precision", name_of(evaluator.precision())}};
   for (const auto& [name, value] : result.metrics) json["metrics"][name] = value;
   fmt::print("{}\n", json.dump(2));
 }
@@ -45,14 +45,14 @@ void evaluate(const EvaluateFlags& flags) {
   options.precision = flags.precision.value();
   options.input = flags.rows.input();
   options.batch_size = flags.batch;
-  options.shuffle = false;
   LoadedModel model = load_model(flags.model);
   const Dataset data = flags.rows.open(flags.data, flags.split == "train" ? Split::train : Split::test);
   const std::unique_ptr<Executor> executor = flags.executor.open();
-  Trainer trainer(std::move(model), *executor, data, options);
-  const Evaluation result = trainer.evaluate(data);
+  Evaluator evaluator(std::move(model), *executor, data, options);
+  for (const std::string& notice : evaluator.notices()) print_message(notice);
+  const Evaluation result = evaluator.evaluate(data);
   if (flags.json) {
-    print_json(result, trainer, *executor);
+    print_json(result, evaluator, *executor);
   } else {
     print_text(result);
   }

@@ -1,7 +1,4 @@
 // halfstep train: from a model and data to a trained model.
-#include <atomic>
-#include <cmath>
-#include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
@@ -16,17 +13,17 @@
 
 #include "cli/commands.h"
 #include "cli/common.h"
-#include "cli/curve_recorder.h"
+#include "cli/parameter_report.h"
+#include "cli/run_reporter.h"
+#include "cli/stop_on_signal.h"
+#include "conversion/convert.h"
 #include "graph/atomic_file.h"
 #include "graph/error.h"
 #include "onnx_io/load.h"
 #include "onnx_io/save.h"
 #include "passes/pass.h"
-#include "passes/pipelines.h"
 #include "training/checkpoint.h"
-#include "training/progress.h"
 #include "training/schedule.h"
-#include "training/step_log.h"
 #include "training/trainer.h"
 
 namespace halfstep::cli {
@@ -49,7 +46,7 @@ struct TrainFlags {
   std::int64_t epochs = 10, steps = 0, batch = 32, accumulate = 1;
   bool no_shuffle = false, freeze_batchnorm = false, log_grad_norms = false;
   std::uint64_t seed = 0;
-  std::vector<std::string> freeze, trainable;
+  std::vector<std::string> freeze, trainable, untie;
   std::string checkpoint, resume, log, curve, dump_passes;
   std::int64_t checkpoint_every = 0;
   std::string output, fp16_output, output_form = "inference";
@@ -92,7 +89,16 @@ void add_flags(CLI::App& command, TrainFlags& flags) {
   command.add_option("--seed", flags.seed, "of shuffling and dropout")->capture_default_str();
 
   command.add_option("--freeze", flags.freeze, "name patterns of parameters that stay as they are")->delimiter(',');
-  command.add_option("--trainable", flags.trainable, "name patterns of the only parameters to train")->delimiter(',');
+  command
+      .add_option("--trainable", flags.trainable,
+                  "name patterns of the only parameters to train; a full name adds what is taken for none")
+      ->delimiter(',');
+  command
+      .add_option(
+          "--untie", flags.untie,
+          "name patterns of parameters that the exporter merged because they were equal, to be separated; or all")
+      ->delimiter(',')
+      ->type_name("all|PATTERN");
   command.add_flag("--freeze-batchnorm", flags.freeze_batchnorm, "BatchNormalization keeps its running statistics");
 
   flags.precision.add_to(command);
@@ -148,9 +154,6 @@ TrainerOptions trainer_options(const TrainFlags& flags) {
   options.schedule = parse_schedule(flags.schedule, flags.lr);
   options.precision = flags.precision.value();
   options.loss_scale = flags.loss_scale;
-  // Every skipped step halves the scale: one that starts high needs as many more to come down.
-  if (flags.loss_scale && *flags.loss_scale > LossScaleOptions().initial)
-    options.max_skipped_in_a_row += std::ilogb(*flags.loss_scale / LossScaleOptions().initial);
   options.parameters = {.freeze = flags.freeze, .trainable = flags.trainable};
   options.mode.train_batchnorm = !flags.freeze_batchnorm;
   options.epochs = flags.epochs;
@@ -189,122 +192,6 @@ void check_outputs(const TrainFlags& flags, const TrainerOptions& options) {
   if (!options.checkpoint.empty()) prepare_checkpoint_directory(options.checkpoint, 3 * model_bytes);
 }
 
-/// SIGINT and SIGTERM ask the run to stop after its step; the second one ends the program at once.
-class StopOnSignal {
- public:
-  StopOnSignal() {
-    requested = false;
-    struct sigaction action = {};
-    action.sa_handler = [](int) { requested = true; };
-    action.sa_flags = static_cast<int>(SA_RESETHAND);
-    sigaction(SIGINT, &action, &before_interrupt_);
-    sigaction(SIGTERM, &action, &before_terminate_);
-  }
-  ~StopOnSignal() {
-    sigaction(SIGINT, &before_interrupt_, nullptr);
-    sigaction(SIGTERM, &before_terminate_, nullptr);
-  }
-  StopOnSignal(const StopOnSignal&) = delete;
-  StopOnSignal& operator=(const StopOnSignal&) = delete;
-
-  static inline std::atomic<bool> requested = false;
-  static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler writes it");
-
- private:
-  struct sigaction before_interrupt_ = {}, before_terminate_ = {};
-};
-
-std::vector<NamedValue> named_values(const Evaluation& evaluation) {
-  std::vector<NamedValue> values{{"loss", evaluation.loss}};
-  for (const auto& [name, value] : evaluation.metrics) values.push_back({name, value});
-  return values;
-}
-
-/// Passes what happens in a run on to the progress display, the log and the curve.
-class RunReporter {
- public:
-  RunReporter(const TrainFlags& flags, const std::vector<Metric>& metrics)
-      : epochs_(flags.steps == 0 ? flags.epochs : 0),
-        progress_(stdout, ProgressStyle::detect(stdout)),
-        curve_(metrics) {
-    if (!flags.log.empty())
-      log_.emplace(flags.log, flags.resume.empty() ? StepLog::Mode::truncate : StepLog::Mode::append);
-    for (const Metric& metric : metrics) names_.push_back(metric.name());
-    for (const std::string& name : names_) values_.push_back({name, 0});
-  }
-
-  TrainerCallbacks callbacks() {
-    return {
-        .on_epoch_begin = [this](std::int64_t epoch,
-                                 std::int64_t first) { progress_.begin_epoch(epoch + 1, epochs_, first); },
-        .on_step = [this](const StepResult& result) { step(result); },
-        .on_epoch_end = [this](const StepResult& last, const Evaluation* validation) { end_epoch(last, validation); },
-        .on_notice = [this](const std::string& text) { progress_.notice(text); },
-    };
-  }
-
-  void close() {
-    if (log_) log_->close();
-  }
-  const CurveRecorder& curve() const { return curve_; }
-  std::int64_t steps() const { return steps_; }
-  /// Of the last epoch that had one.
-  const std::optional<Evaluation>& validation() const { return validation_; }
-
- private:
-  void step(const StepResult& result) {
-    steps_ = result.step;
-    curve_.step(result);
-    progress_.update(point(result));
-    if (!log_) return;
-    norms_.clear();
-    if (result.grad_norms)
-      for (const auto& [name, norm] : *result.grad_norms) norms_.push_back({name, norm});
-    log_->write({.step = result.step,
-                 .epoch = result.epoch,
-                 .loss = result.loss,
-                 .lr = result.learning_rate,
-                 .loss_scale = result.loss_scale,
-                 .grads_finite = result.grads_finite,
-                 .grad_norm = result.grad_norm,
-                 .grad_norms = norms_,
-                 .ms = result.ms});
-  }
-
-  void end_epoch(const StepResult& last, const Evaluation* validation) {
-    curve_.epoch(last, validation);
-    if (validation) {
-      validation_ = *validation;
-      progress_.end_epoch(point(last), named_values(*validation));
-    } else {
-      progress_.end_epoch(point(last));
-    }
-  }
-
-  ProgressPoint point(const StepResult& result) {
-    if (result.metrics)
-      for (std::size_t i = 0; i < values_.size() && i < result.metrics->size(); ++i)
-        values_[i].value = result.metrics->value(i);
-    return {.step = result.step_in_epoch,
-            .steps = result.steps_in_epoch,
-            .samples = result.samples,
-            .epoch_samples = result.epoch_samples,
-            .loss = result.mean_loss,
-            .metrics = values_,
-            .loss_scale = result.dynamic_loss_scale ? result.loss_scale : 0,
-            .skipped_steps = result.skipped};
-  }
-
-  std::int64_t epochs_, steps_ = 0;
-  Progress progress_;
-  CurveRecorder curve_;
-  std::optional<StepLog> log_;
-  std::optional<Evaluation> validation_;
-  std::vector<std::string> names_;
-  std::vector<NamedValue> values_;
-  std::vector<GradNorm> norms_;
-};
-
 void print_header(const TrainFlags& flags, const Trainer& trainer, const Executor& executor, const Dataset& data,
                   const Dataset* validation, const TrainerOptions& options) {
   std::vector<std::string> metrics;
@@ -322,37 +209,39 @@ void print_header(const TrainFlags& flags, const Trainer& trainer, const Executo
 }
 
 void write_fp16(const LoadedModel& source, const NamedTensors& parameters, OutputForm form, const std::string& path) {
-  LoadedModel trained = load_model_from_bytes(trained_model_bytes(*source.source, parameters, form));
-  save_model(run_pipeline(std::move(trained.graph), conversion_pipeline(DType::f16, true)), path);
+  const ModelFile trained = ModelFile::from_bytes(trained_model_bytes(*source.source, parameters, form));
+  convert(trained, {.half = DType::f16, .keep_io_types = true}).save(path);
 }
 
-void write_outputs(const TrainFlags& flags, const LoadedModel& source, const Trainer& trainer,
-                   const CurveRecorder& curve) {
+/// Where one file cannot be written the others still are; then throws.
+void write_outputs(const TrainFlags& flags, const LoadedModel& source, const Trainer& trainer, RunReporter& reporter) {
   const OutputForm form = flags.output_form == "training" ? OutputForm::training : OutputForm::inference;
   const NamedTensors parameters = trainer.parameters();
-  const auto wrote = [](const char* what, const std::string& path) {
-    fmt::print("{:<17} {}\n", what, fs::absolute(path).lexically_normal().string());
+  std::optional<Error> failure;
+  const auto write = [&](const char* what, const std::string& path, const auto& write_to) {
+    if (path.empty()) return;
+    try {
+      write_to(path);
+      fmt::print("{:<17} {}\n", what, fs::absolute(path).lexically_normal().string());
+    } catch (const Error& error) {
+      if (failure) print_message(failure->what());
+      failure = error;
+    }
   };
-  if (!flags.output.empty()) {
-    save_trained(*source.source, parameters, flags.output, {.form = form});
-    wrote("trained model", flags.output);
-  }
-  if (!flags.fp16_output.empty()) {
-    write_fp16(source, parameters, form, flags.fp16_output);
-    wrote("in fp16", flags.fp16_output);
-  }
-  if (!flags.curve.empty()) {
-    curve.write(flags.curve, fs::path(flags.model).stem().string());
-    wrote("training curve", flags.curve);
-  }
-  if (!flags.log.empty()) wrote("log", flags.log);
+  write("trained model", flags.output,
+        [&](const std::string& path) { save_trained(*source.source, parameters, path, {.form = form}); });
+  write("in fp16", flags.fp16_output, [&](const std::string& path) { write_fp16(source, parameters, form, path); });
+  write("training curve", flags.curve,
+        [&](const std::string& path) { reporter.curve().write(path, fs::path(flags.model).stem().string()); });
+  write("log", flags.log, [&](const std::string&) { reporter.close_log(); });
+  if (failure) throw *failure;
   if (flags.output.empty() && flags.fp16_output.empty())
     print_message("the trained model was not written: -o TRAINED.onnx does that");
 }
 
 void train(const TrainFlags& flags) {
   TrainerOptions options = trainer_options(flags);
-  const LoadedModel source = load_model(flags.model);
+  const LoadedModel source = untie_merged(load_model(flags.model), flags.untie);
   const Dataset data = flags.rows.open(flags.data, Split::train);
   std::optional<Dataset> validation;
   if (!flags.validation.empty()) validation = flags.rows.open(flags.validation, Split::test);
@@ -367,10 +256,10 @@ void train(const TrainFlags& flags) {
 
   const Dataset* held_out = validation ? &*validation : nullptr;
   print_header(flags, trainer, *executor, data, held_out, options);
-  RunReporter reporter(flags, trainer.metrics());
+  for (const std::string& note : exporter_notes(source)) print_message(note);
+  RunReporter reporter(flags.steps == 0 ? flags.epochs : 0, flags.log, trainer.metrics());
   const StopOnSignal stop;
   const bool finished = trainer.fit(reporter.callbacks(), held_out, &StopOnSignal::requested);
-  reporter.close();
   if (!finished)
     fmt::print("\nstopped after step {}: {}\n", with_thousands(reporter.steps()),
                options.checkpoint.empty() ? "what follows is the model as trained so far"
@@ -382,7 +271,7 @@ void train(const TrainFlags& flags) {
     for (const NamedValue& value : named_values(result)) fmt::print(" {} {:.6g}", value.name, value.value);
     fmt::print("\n");
   }
-  write_outputs(flags, source, trainer, reporter.curve());
+  write_outputs(flags, source, trainer, reporter);
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
 // From gradients to updated states: loss scaling, clipping, accumulation, the optimizer.
+#include <algorithm>
 #include <array>
 
 #include "graph/error.h"
@@ -159,6 +160,7 @@ void attach(Graph& graph, const OptimizerOptions& o) {
   output(b, finite, "grads_finite");
 
   if (scale_id != kNoValue) {
+    graph.outputs.push_back(scale_id);
     const Slot scale{b.expr(scale_id), static_cast<std::size_t>(graph.state_of(scale_id))};
     const Slot good = add_state(b, "loss_scale.good_steps", Tensor::scalar(std::int64_t{0}), StateRole::loss_scale);
     std::vector<Expr> moved = b.multi("LossScaleUpdate", kOwnDomain, {scale.now, good.now, finite}, 2,
@@ -166,7 +168,7 @@ void attach(Graph& graph, const OptimizerOptions& o) {
                                        {"backoff_factor", static_cast<float>(o.loss_scale.backoff_factor)},
                                        {"growth_interval", o.loss_scale.growth_interval},
                                        {"min", static_cast<float>(o.loss_scale.min)},
-                                       {"max", static_cast<float>(o.loss_scale.max)}});
+                                       {"max", static_cast<float>(std::max(o.loss_scale.max, o.loss_scale.initial))}});
     if (update) {  // the scale moves only with the update it belongs to
       moved[0] = select(update, moved[0], scale.now);
       moved[1] = select(update, moved[1], good.now);

@@ -1,9 +1,9 @@
 #include "training/step_log.h"
 
-#include <algorithm>
-#include <array>
 #include <cerrno>
+#include <charconv>
 #include <cmath>
+#include <fstream>
 #include <iterator>
 #include <system_error>
 #include <utility>
@@ -11,13 +11,15 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "graph/atomic_file.h"
 #include "graph/error.h"
 
 namespace halfstep {
 namespace {
+
+namespace fs = std::filesystem;
 
 constexpr std::size_t kBufferBytes = std::size_t{1} << 16;
 constexpr std::chrono::seconds kFlushInterval(1);
@@ -37,19 +39,34 @@ void append_number(std::string& out, T value) {
                 "free some space, or check the path and its permissions");
 }
 
-/// The file's length up to and with its last line end.
-off_t end_of_last_line(int descriptor, off_t size) {
-  std::array<char, 4096> block;
-  while (size > 0) {
-    const off_t start = std::max<off_t>(size - static_cast<off_t>(block.size()), 0);
-    const ssize_t got = ::pread(descriptor, block.data(), static_cast<std::size_t>(size - start), start);
-    if (got != size - start) return size;
-    const std::string_view text(block.data(), static_cast<std::size_t>(got));
-    if (const std::size_t line_end = text.rfind('\n'); line_end != text.npos)
-      return start + static_cast<off_t>(line_end) + 1;
-    size = start;
-  }
-  return 0;
+/// The step of a line that `append_json` wrote; 0 for any other line.
+std::int64_t step_of(std::string_view line) {
+  constexpr std::string_view kStart = R"({"step":)";
+  std::int64_t step = 0;
+  if (line.starts_with(kStart)) std::from_chars(line.data() + kStart.size(), line.data() + line.size(), step);
+  return step;
+}
+
+/// Leaves the whole lines of the first `steps` steps in a regular file, and lines that are not about a step.
+void keep_steps(const fs::path& path, std::int64_t steps) {
+  std::error_code none;
+  if (!fs::is_regular_file(path, none)) return;
+  const fs::path file = fs::canonical(path);  // what is replaced is the file, not a link to it
+  std::ifstream in(file, std::ios::binary);
+  std::uint64_t kept = 0;
+  const auto for_kept_lines = [&](auto&& take) {
+    for (std::string line; std::getline(in, line);) {
+      if (in.eof()) break;  // without its end
+      line += '\n';
+      if (step_of(line) <= steps) take(line);
+    }
+    if (in.bad() || !in.eof()) throw_unwritable(path, EIO);
+  };
+  for_kept_lines([&](const std::string& line) { kept += line.size(); });
+  if (kept == fs::file_size(file)) return;
+  in.clear();
+  in.seekg(0);
+  write_atomically(file, [&](FileWriter& out) { for_kept_lines([&](const std::string& line) { out.write(line); }); });
 }
 
 }  // namespace
@@ -78,21 +95,11 @@ void append_json(std::string& out, const StepRecord& r) {
   out += '}';
 }
 
-StepLog::StepLog(const std::filesystem::path& path, Mode mode)
-    : path_(path),
-      descriptor_(
-          ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | (mode == Mode::truncate ? O_TRUNC : O_APPEND), 0666)),
-      last_flush_(std::chrono::steady_clock::now()) {
-  // A pipe may be open for writing only.
-  if (descriptor_ < 0 && errno != EISDIR) descriptor_ = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
+StepLog::StepLog(const fs::path& path, std::int64_t steps)
+    : path_(path), last_flush_(std::chrono::steady_clock::now()) {
+  if (steps > 0) keep_steps(path, steps);
+  descriptor_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | (steps > 0 ? O_APPEND : O_TRUNC), 0666);
   if (descriptor_ < 0) throw_unwritable(path, errno);
-  struct stat status;
-  if (mode == Mode::append && ::fstat(descriptor_, &status) == 0 && S_ISREG(status.st_mode))
-    if (::ftruncate(descriptor_, end_of_last_line(descriptor_, status.st_size)) != 0) {
-      const int code = errno;
-      ::close(descriptor_);
-      throw_unwritable(path, code);
-    }
   buffer_.reserve(kBufferBytes);
 }
 

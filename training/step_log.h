@@ -35,13 +35,10 @@ void append_json(std::string& out, const StepRecord& record);
 /// Writes records to a file through a buffer that goes out when it is full, once a second, and on `close`.
 class StepLog {
  public:
-  enum class Mode {
-    truncate,
-    append,  ///< after the last whole line: one that a killed run left unfinished is dropped
-  };
-
-  /// Throws Error(failure) when the file cannot be opened.
-  explicit StepLog(const std::filesystem::path& path, Mode mode = Mode::truncate);
+  /// For a run that has done `steps` steps. At 0 the file starts anew. Otherwise it is gone on with: the lines of later
+  /// steps, which the run is going to repeat, and a last line that is not whole are taken out of it first, atomically.
+  /// Throws Error(failure) when the file cannot be read or written.
+  explicit StepLog(const std::filesystem::path& path, std::int64_t steps = 0);
   /// Closes without reporting errors: call `close` to learn of them.
   ~StepLog();
   StepLog(const StepLog&) = delete;

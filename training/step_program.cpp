@@ -48,6 +48,7 @@ StepProgram::StepProgram(const Graph& graph, Executor& executor, StateStore& sto
   loss_ = index_of(graph, graph.outputs, "loss");
   norm_ = index_of(graph, graph.outputs, "grad_norm");
   finite_ = index_of(graph, graph.outputs, "grads_finite");
+  scale_ = index_of(graph, graph.outputs, "loss_scale");
   has_prediction_ = graph.outputs.size() > 1 && norm_ != 1;
   for (std::size_t i = 0; i < graph.outputs.size(); ++i) {
     const std::string& name = graph[graph.outputs[i]].name;

@@ -21,6 +21,8 @@ class StepProgram {
   float scalar(std::ptrdiff_t output) const;
   float loss() const { return scalar(loss_); }
   float grad_norm() const { return scalar(norm_); }
+  /// Of this step; only with loss scaling.
+  float loss_scale() const { return scalar(scale_); }
   bool grads_finite() const { return *program_->output(static_cast<std::size_t>(finite_)).data<bool>(); }
   /// The model's output that the loss was computed from.
   Tensor prediction() const { return program_->output(1); }
@@ -28,11 +30,14 @@ class StepProgram {
   /// Gradient norms by parameter, of the last run.
   const std::vector<std::pair<std::string, float>>& parameter_norms();
   const Plan& plan() const { return program_->plan(); }
+  /// The time of each entry of the plan in seconds, over runs on the batch of the last `run`; see
+  /// Program::time_entries.
+  std::vector<double> time_entries(int times) { return program_->time_entries(times); }
 
  private:
   std::unique_ptr<Program> program_;
   Tensor x_, y_, learning_rate_, update_;
-  std::ptrdiff_t loss_ = -1, norm_ = -1, finite_ = -1;
+  std::ptrdiff_t loss_ = -1, norm_ = -1, finite_ = -1, scale_ = -1;
   bool has_prediction_ = false;
   std::vector<std::ptrdiff_t> norm_outputs_;
   std::vector<std::pair<std::string, float>> norms_;

@@ -3,54 +3,21 @@
 
 #include <atomic>
 #include <cstdint>
-#include <filesystem>
 #include <functional>
 #include <map>
 #include <memory>
-#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "data/dataset.h"
-#include "data/row_transform.h"
 #include "executors/executor.h"
 #include "onnx_io/load.h"
-#include "passes/pipelines.h"
+#include "training/evaluator.h"
 #include "training/metrics.h"
-#include "training/schedule.h"
+#include "training/options.h"
 
 namespace halfstep {
-
-enum class Precision { automatic, fp32, bf16, fp16 };
-/// "auto", "fp32", "bf16", "fp16"; throws Error for anything else.
-Precision parse_precision(std::string_view name);
-std::string_view name_of(Precision precision);
-/// What `precision` means on a device: automatic becomes what the device prefers.
-DType resolve(Precision precision, const Capabilities& capabilities);
-
-struct TrainerOptions {
-  std::optional<LossKind> loss;  ///< unset: from the labels' type and the model's last node
-  std::string loss_output;       ///< model output the loss is computed from (or is, with LossKind::output)
-  OptimizerOptions optimizer;
-  Schedule schedule;
-  Precision precision = Precision::automatic;
-  std::optional<double> loss_scale;  ///< unset: dynamic from 65536 for fp16, off otherwise; 0: off
-  ParameterSelection parameters;
-  TrainingModeOptions mode;
-  std::int64_t epochs = 10;
-  std::int64_t steps = 0;  ///< when not 0, stop after so many steps
-  std::int64_t batch_size = 32;
-  bool shuffle = true;
-  std::uint64_t seed = 0;
-  std::optional<std::vector<Metric>> metrics;  ///< unset: accuracy for classes, none otherwise
-  InputOptions input;
-  std::filesystem::path checkpoint;   ///< directory; empty: none
-  std::int64_t checkpoint_every = 0;  ///< steps; 0: at the end of every epoch
-  std::filesystem::path resume;       ///< directory; empty: start anew
-  bool log_grad_norms = false;
-  std::int64_t max_skipped_in_a_row = 50;  ///< then training stops with an error
-  PassObserver observer;
-};
 
 /// What one step gave.
 struct StepResult {
@@ -68,17 +35,15 @@ struct StepResult {
   const Metrics* metrics = nullptr;
 };
 
-struct Evaluation {
-  double loss = 0;
-  std::vector<std::pair<std::string, double>> metrics;
-  std::int64_t rows = 0;
-};
-
 struct TrainerCallbacks {
-  std::function<void(std::int64_t epoch, std::int64_t first_sample)> on_epoch_begin;
-  std::function<void(const StepResult&)> on_step;
-  std::function<void(const StepResult& last, const Evaluation* validation)> on_epoch_end;
-  std::function<void(const std::string&)> on_notice;
+  /// Before the first step; `steps` were done before a resume.
+  std::function<void(std::int64_t steps)> on_start = {};
+  std::function<void(std::int64_t epoch, std::int64_t first_sample)> on_epoch_begin = {};
+  std::function<void(const StepResult&)> on_step = {};
+  std::function<void(const StepResult& last, const Evaluation* validation)> on_epoch_end = {};
+  /// Before a checkpoint is written: what is kept of the steps so far must not be lost after it.
+  std::function<void()> on_checkpoint = {};
+  std::function<void(const std::string&)> on_notice = {};
 };
 
 /// One training run. Compiles programs as batch sizes appear and keeps them.
@@ -103,7 +68,11 @@ class Trainer {
   LossKind loss() const;
   const std::vector<Metric>& metrics() const;
   std::int64_t parameter_count() const;
+  /// Of the training step on a full batch.
   const Plan& plan();
+  /// The seconds that each entry of `plan` takes: the median of `times` training steps on the data set's first batch,
+  /// which change the parameters. Empty when the executor cannot tell.
+  std::vector<double> time_plan(int times);
 
  private:
   class Impl;

@@ -7,11 +7,12 @@
 #include "executors/cudnn/indexing.h"
 #include "executors/cudnn/kernel_table.h"
 #include "executors/cudnn/kernels/launch.h"
+#include "ops/optimizer.h"
 
 namespace halfstep::cudnn {
 namespace {
 
-constexpr std::size_t kScalars = 4;  // lr, step, apply, grad_factor come before the tensors
+constexpr std::size_t kScalars = ops::kOptimizerScalars;
 
 /// Tensors [first, last) of a list that takes more than one launch.
 struct Batch {
@@ -60,15 +61,15 @@ Made make_adam(const Site& site) {
   const std::size_t n = (site.node.inputs.size() - kScalars) / 4;
   const std::vector<std::int64_t> counts = counts_of(site, kScalars, n);
   if (counts_of(site, kScalars, 4 * n).empty()) return Refusal{kWantsF32};
-  const Attributes& attributes = site.node.attributes;
+  const ops::AdamSettings settings(site.node.attributes);
   AdamStep proto{};
-  proto.beta1 = attributes.get_float("beta1", 0.9f);
-  proto.beta2 = attributes.get_float("beta2", 0.999f);
-  proto.epsilon = attributes.get_float("epsilon", 1e-8f);
-  proto.weight_decay = attributes.get_float("weight_decay", 0);
-  proto.decoupled = attributes.get_int("decoupled", 0) != 0;
-  proto.log_beta1 = static_cast<float>(std::log(static_cast<double>(proto.beta1)));
-  proto.log_beta2 = static_cast<float>(std::log(static_cast<double>(proto.beta2)));
+  proto.beta1 = static_cast<float>(settings.beta1);
+  proto.beta2 = static_cast<float>(settings.beta2);
+  proto.epsilon = static_cast<float>(settings.epsilon);
+  proto.weight_decay = static_cast<float>(settings.weight_decay);
+  proto.decoupled = settings.decoupled;
+  proto.log_beta1 = static_cast<float>(std::log(settings.beta1));
+  proto.log_beta2 = static_cast<float>(std::log(settings.beta2));
   const auto launch = [=](const Launch& l) {
     AdamStep f = proto;
     f.scalars = scalars(l);
@@ -90,13 +91,13 @@ Made make_adam(const Site& site) {
 }
 
 Made make_sgd(const Site& site) {
-  const Attributes& attributes = site.node.attributes;
+  const ops::SgdSettings settings(site.node.attributes);
   SgdStep proto{};
-  proto.momentum = attributes.get_float("momentum", 0);
-  proto.dampening = attributes.get_float("dampening", 0);
-  proto.weight_decay = attributes.get_float("weight_decay", 0);
-  proto.nesterov = attributes.get_int("nesterov", 0) != 0;
-  const bool has_momentum = proto.momentum != 0;
+  proto.momentum = static_cast<float>(settings.momentum);
+  proto.dampening = static_cast<float>(settings.dampening);
+  proto.weight_decay = static_cast<float>(settings.weight_decay);
+  proto.nesterov = settings.nesterov;
+  const bool has_momentum = settings.has_buffers();
   const std::size_t lists = has_momentum ? 3 : 2;
   const std::size_t n = (site.node.inputs.size() - kScalars) / lists;
   const std::vector<std::int64_t> counts = counts_of(site, kScalars, n);
@@ -155,13 +156,13 @@ Made make_global_norm(const Site& site) {
 
 Made make_loss_scale_update(const Site& site) {
   if (site.in(0).dtype != DType::f32) return Refusal{"the loss scale is f32"};
-  const Attributes& attributes = site.node.attributes;
+  const ops::LossScaleSettings settings(site.node.attributes);
   LossScaleUpdate proto{};
-  proto.growth_factor = attributes.get_float("growth_factor", 2);
-  proto.backoff_factor = attributes.get_float("backoff_factor", 0.5f);
-  proto.growth_interval = attributes.get_int("growth_interval", 2000);
-  proto.lowest = attributes.get_float("min", 1);
-  proto.highest = attributes.get_float("max", 16777216);
+  proto.growth_factor = static_cast<float>(settings.growth_factor);
+  proto.backoff_factor = static_cast<float>(settings.backoff_factor);
+  proto.growth_interval = settings.growth_interval;
+  proto.lowest = static_cast<float>(settings.min);
+  proto.highest = static_cast<float>(settings.max);
   const auto launch = [=](const Launch& l) {
     LossScaleUpdate f = proto;
     f.scale = l.input<float>(0);

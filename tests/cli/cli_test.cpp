@@ -1,6 +1,5 @@
 // The command line as scripts see it: exit codes, messages, files.
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -13,11 +12,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
-#include <sys/wait.h>
 
-#include "data/npy.h"
 #include "data/npz.h"
-#include "graph/tensor.h"
+#include "onnx_io/load.h"
+#include "onnx_io/save.h"
+#include "tests/cli/program.h"
 
 namespace halfstep {
 namespace {
@@ -25,65 +24,6 @@ namespace {
 namespace fs = std::filesystem;
 using testing::HasSubstr;
 using testing::Not;
-
-struct Outcome {
-  int exit_code = -1;
-  std::string output;  ///< standard output
-  std::string text;    ///< standard output, then standard error
-};
-
-/// Runs `halfstep ARGUMENTS` in the shell, in the folder `where`.
-Outcome halfstep(const fs::path& where, const std::string& arguments, const std::string& environment = "") {
-  const std::string command = "cd '" + where.string() + "' && " + environment + " '" HALFSTEP_PROGRAM "' " + arguments +
-                              " 2>standard_error </dev/null";
-  Outcome outcome;
-  std::FILE* pipe = popen(command.c_str(), "r");
-  if (!pipe) return outcome;
-  std::array<char, 4096> buffer;
-  while (const std::size_t count = std::fread(buffer.data(), 1, buffer.size(), pipe))
-    outcome.output.append(buffer.data(), count);
-  const int status = pclose(pipe);
-  std::ifstream errors(where / "standard_error");
-  outcome.text = outcome.output + std::string(std::istreambuf_iterator<char>(errors), {});
-  outcome.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  return outcome;
-}
-
-/// A folder with mlp.onnx (784 inputs, 10 classes) and 40 rows of data in x.npy and y.npy.
-class CliTest : public testing::Test {
- protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "halfstep_cli_XXXXXX").string();
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-    fs::copy_file(fs::path(HALFSTEP_SOURCE_DIR) / "models" / "mnist_mlp.onnx", folder_ / "mlp.onnx");
-    constexpr std::int64_t kRows = 40, kFeatures = 784, kClasses = 10;
-    Tensor x(DType::f32, {kRows, kFeatures}), y(DType::i64, {kRows});
-    for (std::int64_t row = 0; row < kRows; ++row) {
-      const std::int64_t label = row % kClasses;
-      y.data<std::int64_t>()[row] = label;
-      for (std::int64_t i = 0; i < kFeatures; ++i)
-        x.data<float>()[row * kFeatures + i] = i % kClasses == label ? 1.0f : 0.0f;
-    }
-    write_npy(folder_ / "x.npy", x);
-    write_npy(folder_ / "y.npy", y);
-    write_npy(folder_ / "short.npy", y.rows(0, kRows - 1).clone());
-    std::ofstream(folder_ / "garbage.onnx") << "this is no model at all\n";
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
-  Outcome run(const std::string& arguments, const std::string& environment = "") const {
-    return halfstep(folder_, arguments, environment);
-  }
-  std::vector<nlohmann::json> read_log(const std::string& name) const {
-    std::vector<nlohmann::json> lines;
-    std::ifstream file(folder_ / name);
-    for (std::string line; std::getline(file, line);) lines.push_back(nlohmann::json::parse(line));
-    return lines;
-  }
-
-  fs::path folder_;
-};
 
 TEST_F(CliTest, HelpAndVersionExitWithZero) {
   for (const char* arguments : {"--help", "train --help", "evaluate --help", "run --help", "convert --help",
@@ -94,57 +34,16 @@ TEST_F(CliTest, HelpAndVersionExitWithZero) {
   }
 }
 
-TEST_F(CliTest, WrongCallsAndInputsExitWithTwoAndSayWhy) {
-  struct Case {
-    const char* arguments;
-    const char* says;
-  };
-  const Case cases[] = {
-      {"", "subcommand"},
-      {"paint", "paint"},
-      {"train mlp.onnx --data x.npy,y.npy --colour red", "--colour"},
-      {"train mlp.onnx", "--data"},
-      {"train missing.onnx --data x.npy,y.npy", "missing.onnx"},
-      {"train garbage.onnx --data x.npy,y.npy", "garbage.onnx"},
-      {"inspect garbage.onnx", "garbage.onnx"},
-      {"train mlp.onnx --data x.npy,missing.npy", "missing.npy"},
-      {"train mlp.onnx --data x.npy,short.npy", "39"},
-      {"train mlp.onnx --data x.npy,y.npy --lr-schedule exponential:decay_stepz=3,decay_rate=0.9", "decay_stepz"},
-      {"train mlp.onnx --data x.npy,y.npy --lr-schedule sawtooth", "sawtooth"},
-      {"train mlp.onnx --data x.npy,y.npy --loss cubic", "cubic"},
-      {"train mlp.onnx --data x.npy,y.npy --optimizer lion", "lion"},
-      {"train mlp.onnx --data x.npy,y.npy --optimizer adam --momentum 0.9", "--momentum"},
-      {"train mlp.onnx --data x.npy,y.npy --metrics beauty", "beauty"},
-      {"train mlp.onnx --data x.npy,y.npy --precision fp17", "fp17"},
-      {"train mlp.onnx --data x.npy,y.npy --executor abacus", "abacus"},
-      {"train mlp.onnx --data x.npy,y.npy --plugin missing.so", "missing.so"},
-      {"train mlp.onnx --data x.npy,y.npy --batch 0", "--batch"},
-      {"train mlp.onnx --data x.npy,y.npy --epochs 1 --steps 1", "--epochs"},
-      {"train mlp.onnx --data x.npy,y.npy --freeze 'nothing*'", "nothing*"},
-      {"train mlp.onnx --data x.npy,y.npy --scale 1/0", "1/0"},
-      {"train mlp.onnx --data x.npy,y.npy --resume missing", "missing"},
-      {"train mlp.onnx --data x.npy,y.npy -o same.onnx --fp16-output same.onnx", "same.onnx"},
-      {"evaluate mlp.onnx --data x.npy,short.npy", "39"},
-      {"run mlp.onnx --input nobody=x.npy -o out.npz", "nobody"},
-      {"run mlp.onnx --input y.npy -o out.npz", "784"},
-      {"convert mlp.onnx -o out.onnx --precision fp32", "fp32"},
-  };
-  for (const Case& c : cases) {
-    const Outcome outcome = run(c.arguments);
-    EXPECT_EQ(outcome.exit_code, 2) << c.arguments << "\n" << outcome.text;
-    EXPECT_THAT(outcome.text, HasSubstr("halfstep: ")) << c.arguments;
-    EXPECT_THAT(outcome.text, HasSubstr(c.says)) << c.arguments;
-  }
-}
-
-TEST_F(CliTest, OutputThatCannotBeWrittenIsFoundBeforeTraining) {
-  for (const char* flag : {"-o", "--fp16-output", "--curve", "--log"}) {
-    const Outcome outcome =
-        run("train mlp.onnx --data x.npy,y.npy --epochs 1 " + std::string(flag) + " no/such/folder/file");
-    EXPECT_THAT(outcome.exit_code, testing::AnyOf(1, 2)) << flag << "\n" << outcome.text;
-    EXPECT_THAT(outcome.text, HasSubstr("no/such/folder")) << flag;
-    EXPECT_THAT(outcome.text, Not(HasSubstr("epoch"))) << flag;
-  }
+TEST_F(CliTest, EvaluateNeedsNothingToTrain) {
+  save_model(parse_model(R"(<ir_version: 10, opset_import: ["": 20]> m (float[N, 784] x) => (float[N, 784] y)
+    { y = Neg(x) })")
+                 .graph,
+             folder_ / "fixed.onnx");
+  const Outcome outcome = run("evaluate fixed.onnx --data x.npy,y.npy --json");
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.text;
+  EXPECT_EQ(nlohmann::json::parse(outcome.output)["rows"], 40);
+  const Outcome trained = run("train fixed.onnx --data x.npy,y.npy");
+  EXPECT_EQ(trained.exit_code, 2) << trained.text;
 }
 
 TEST_F(CliTest, PrecisionComesFromTheEnvironmentUnlessAFlagSaysOtherwise) {
@@ -203,6 +102,47 @@ TEST_F(CliTest, ResumedRunEndsWhereAnUninterruptedOneDoes) {
   for (std::size_t i = 0; i < log.size(); ++i) EXPECT_EQ(log[i]["step"], i + 1);
 }
 
+TEST_F(CliTest, KilledRunsLeaveEachStepInTheLogOnce) {
+  // What a killed run leaves: a checkpoint of step 3, and a log that goes on to step 7.
+  const std::string common = "train mlp.onnx --data x.npy,y.npy --batch 40 --precision fp32 ";
+  ASSERT_EQ(run(common + "--steps 3 --checkpoint checkpoint --log log.jsonl").exit_code, 0);
+  ASSERT_EQ(run(common + "--steps 7 --log log.jsonl").exit_code, 0);
+  const Outcome resumed = run(common + "--steps 9 --resume checkpoint --log log.jsonl");
+  ASSERT_EQ(resumed.exit_code, 0) << resumed.text;
+  const std::vector<nlohmann::json> log = read_log("log.jsonl");
+  ASSERT_EQ(log.size(), 9u);
+  for (std::size_t i = 0; i < log.size(); ++i) EXPECT_EQ(log[i]["step"], i + 1);
+}
+
+TEST_F(CliTest, LogReachesTheCheckpointWhenARunIsKilled) {
+  const std::string command = "cd '" + folder_.string() +
+                              "' && exec '" HALFSTEP_PROGRAM
+                              "' train mlp.onnx --data x.npy,y.npy --steps 100000000 --checkpoint checkpoint "
+                              "--checkpoint-every 5 --log log.jsonl >output 2>&1 & run=$!; "
+                              "while kill -0 $run && [ ! -s '" +
+                              (folder_ / "checkpoint" / "checkpoint.prev.safetensors").string() +
+                              "' ]; do sleep 0.05; done; kill -KILL $run; wait $run";
+  std::system(command.c_str());
+  const Outcome resumed = run("train mlp.onnx --data x.npy,y.npy --epochs 1 --resume checkpoint --log log.jsonl");
+  ASSERT_EQ(resumed.exit_code, 0) << resumed.text;
+  const std::vector<nlohmann::json> log = read_log("log.jsonl");
+  ASSERT_GE(log.size(), 5u);
+  EXPECT_EQ(log.size() % 5, 0u) << "as many steps as the checkpoint has";
+  for (std::size_t i = 0; i < log.size(); ++i) EXPECT_EQ(log[i]["step"], i + 1);
+}
+
+TEST_F(CliTest, OpenMpThreadsDoNotSpinUnlessTheUserSaysSo) {
+  // libgomp shows what it took from the environment on standard error.
+  const auto spins = [&](const std::string& environment) {
+    const std::string text = run("devices", "OMP_DISPLAY_ENV=verbose " + environment).text;
+    const std::size_t at = text.rfind("GOMP_SPINCOUNT = '");
+    return at == text.npos ? "none" : text.substr(at + 18, text.find('\'', at + 18) - at - 18);
+  };
+  EXPECT_EQ(spins("env -u OMP_WAIT_POLICY -u GOMP_SPINCOUNT"), "1000");
+  EXPECT_EQ(spins("env -u OMP_WAIT_POLICY GOMP_SPINCOUNT=77"), "77");
+  EXPECT_EQ(spins("env -u GOMP_SPINCOUNT OMP_WAIT_POLICY=passive"), "0");
+}
+
 TEST_F(CliTest, OverflowSkipsStepsUntilTheLossScaleFits) {
   const Outcome trained = run(
       "train mlp.onnx --data x.npy,y.npy --precision fp16 --loss-scale 1e30 --batch 40 --steps 150 --log log.jsonl");
@@ -210,11 +150,10 @@ TEST_F(CliTest, OverflowSkipsStepsUntilTheLossScaleFits) {
   const std::vector<nlohmann::json> log = read_log("log.jsonl");
   ASSERT_EQ(log.size(), 150u);
   EXPECT_FALSE(log.front()["grads_finite"].get<bool>());
-  constexpr double kLargestScale = 1 << 24;  // what a first scale above it falls to
   for (std::size_t i = 0; i + 1 < log.size(); ++i) {
     if (log[i]["grads_finite"].get<bool>()) continue;
     const double scale = log[i]["loss_scale"].get<double>(), next = log[i + 1]["loss_scale"].get<double>();
-    EXPECT_EQ(next, std::min(scale / 2, kLargestScale)) << "after step " << i + 1;
+    EXPECT_FLOAT_EQ(next, scale / 2) << "after step " << i + 1;
   }
   EXPECT_TRUE(log.back()["grads_finite"].get<bool>());
   EXPECT_LT(log.back()["loss"].get<double>(), log.front()["loss"].get<double>() / 2);

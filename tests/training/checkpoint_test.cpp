@@ -8,7 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "temporary_directory.h"
+#include "tests/temporary_directory.h"
 #include "training/safetensors.h"
 
 namespace halfstep {

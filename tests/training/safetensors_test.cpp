@@ -5,7 +5,7 @@
 #include <gmock/gmock.h>
 
 #include "graph/visit.h"
-#include "temporary_directory.h"
+#include "tests/temporary_directory.h"
 
 namespace halfstep {
 namespace {

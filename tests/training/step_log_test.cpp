@@ -5,7 +5,7 @@
 #include <gmock/gmock.h>
 #include <nlohmann/json.hpp>
 
-#include "temporary_directory.h"
+#include "tests/temporary_directory.h"
 
 namespace halfstep {
 namespace {
@@ -86,7 +86,7 @@ TEST(StepLog, AppendingDropsATornLine) {
   const std::string torn = R"({"step":2,"epo)", long_torn(10000, 'x');
   for (const std::string& left : {std::string(), whole, whole + torn, torn, whole + long_torn}) {
     write_text(dir / "log", left);
-    StepLog log(dir / "log", StepLog::Mode::append);
+    StepLog log(dir / "log", 2);
     log.write({.step = 3});
     log.close();
     const std::string kept = left.starts_with(whole) ? whole : "";
@@ -94,7 +94,45 @@ TEST(StepLog, AppendingDropsATornLine) {
   }
 }
 
-TEST(StepLog, TruncatesByDefault) {
+TEST(StepLog, GoingOnDropsTheStepsThatAreRepeated) {
+  TemporaryDirectory dir;
+  const auto lines = [](std::initializer_list<std::int64_t> steps) {
+    std::string text;
+    for (const std::int64_t step : steps) text += text_of({.step = step}) + "\n";
+    return text;
+  };
+  struct Case {
+    std::string before;
+    std::int64_t steps;
+    std::string after;
+  };
+  const Case cases[] = {
+      {lines({1, 2, 3, 4, 5}), 3, lines({1, 2, 3})},
+      {lines({1, 2, 3, 4, 5}), 5, lines({1, 2, 3, 4, 5})},
+      {lines({1, 2, 3}), 7, lines({1, 2, 3})},
+      {lines({8, 9, 10, 11, 100}), 9, lines({8, 9})},
+      {lines({1, 2, 3, 2, 3, 4}), 2, lines({1, 2, 2})},  // of runs that were resumed without dropping
+      {"a remark\n" + lines({1, 2}) + "{}\n", 1, "a remark\n" + lines({1}) + "{}\n"},
+      {lines({1, 2}) + R"({"step":3,"ep)", 2, lines({1, 2})},
+  };
+  for (const Case& c : cases) {
+    write_text(dir / "log", c.before);
+    StepLog(dir / "log", c.steps).close();
+    EXPECT_EQ(read_text(dir / "log"), c.after) << c.before << "after " << c.steps;
+  }
+  EXPECT_THAT(dir.names(), testing::ElementsAre("log"));
+}
+
+TEST(StepLog, GoingOnFollowsALink) {
+  TemporaryDirectory dir;
+  write_text(dir / "file", text_of({.step = 1}) + "\n" + text_of({.step = 2}) + "\n");
+  std::filesystem::create_symlink("file", dir / "link");
+  StepLog(dir / "link", 1).close();
+  EXPECT_TRUE(std::filesystem::is_symlink(dir / "link"));
+  EXPECT_EQ(read_text(dir / "file"), text_of({.step = 1}) + "\n");
+}
+
+TEST(StepLog, StartsAnewWithoutSteps) {
   TemporaryDirectory dir;
   write_text(dir / "log", "old\n");
   StepLog(dir / "log").close();

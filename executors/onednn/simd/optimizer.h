@@ -1,5 +1,5 @@
 // Optimizer steps over all parameters at once, in f32: one parallel region over the tensors laid end to end.
-// Formulas are those of torch.optim.Adam, AdamW and SGD.
+// Formulas are those of torch.optim.Adam, AdamW and SGD; moments and momenta below the normal numbers become zero.
 #pragma once
 
 #include <cstddef>

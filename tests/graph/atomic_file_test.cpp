@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "temporary_directory.h"
+#include "tests/temporary_directory.h"
 
 namespace halfstep {
 namespace {

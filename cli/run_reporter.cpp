@@ -1,0 +1,87 @@
+#include "cli/run_reporter.h"
+
+#include <cstdio>
+#include <utility>
+
+namespace halfstep::cli {
+
+std::vector<NamedValue> named_values(const Evaluation& evaluation) {
+  std::vector<NamedValue> values{{"loss", evaluation.loss}};
+  for (const auto& [name, value] : evaluation.metrics) values.push_back({name, value});
+  return values;
+}
+
+RunReporter::RunReporter(std::int64_t epochs, std::string log, const std::vector<Metric>& metrics)
+    : epochs_(epochs), log_path_(std::move(log)), progress_(stdout, ProgressStyle::detect(stdout)), curve_(metrics) {
+  for (const Metric& metric : metrics) names_.push_back(metric.name());
+  for (const std::string& name : names_) values_.push_back({name, 0});
+}
+
+TrainerCallbacks RunReporter::callbacks() {
+  return {
+      .on_start = [this](std::int64_t steps) { start(steps); },
+      .on_epoch_begin = [this](std::int64_t epoch,
+                               std::int64_t first) { progress_.begin_epoch(epoch + 1, epochs_, first); },
+      .on_step = [this](const StepResult& result) { step(result); },
+      .on_epoch_end = [this](const StepResult& last, const Evaluation* validation) { end_epoch(last, validation); },
+      .on_checkpoint =
+          [this] {
+            if (log_) log_->flush();
+          },
+      .on_notice = [this](const std::string& text) { progress_.notice(text); },
+  };
+}
+
+void RunReporter::close_log() {
+  if (log_) log_->close();
+}
+
+void RunReporter::start(std::int64_t steps) {
+  steps_ = steps;
+  if (!log_path_.empty()) log_.emplace(log_path_, steps);
+}
+
+void RunReporter::step(const StepResult& result) {
+  steps_ = result.step;
+  curve_.step(result);
+  progress_.update(point(result));
+  if (!log_) return;
+  norms_.clear();
+  if (result.grad_norms)
+    for (const auto& [name, norm] : *result.grad_norms) norms_.push_back({name, norm});
+  log_->write({.step = result.step,
+               .epoch = result.epoch,
+               .loss = result.loss,
+               .lr = result.learning_rate,
+               .loss_scale = result.loss_scale,
+               .grads_finite = result.grads_finite,
+               .grad_norm = result.grad_norm,
+               .grad_norms = norms_,
+               .ms = result.ms});
+}
+
+void RunReporter::end_epoch(const StepResult& last, const Evaluation* validation) {
+  curve_.epoch(last, validation);
+  if (validation) {
+    validation_ = *validation;
+    progress_.end_epoch(point(last), named_values(*validation));
+  } else {
+    progress_.end_epoch(point(last));
+  }
+}
+
+ProgressPoint RunReporter::point(const StepResult& result) {
+  if (result.metrics)
+    for (std::size_t i = 0; i < values_.size() && i < result.metrics->size(); ++i)
+      values_[i].value = result.metrics->value(i);
+  return {.step = result.step_in_epoch,
+          .steps = result.steps_in_epoch,
+          .samples = result.samples,
+          .epoch_samples = result.epoch_samples,
+          .loss = result.mean_loss,
+          .metrics = values_,
+          .loss_scale = result.dynamic_loss_scale ? result.loss_scale : 0,
+          .skipped_steps = result.skipped};
+}
+
+}  // namespace halfstep::cli

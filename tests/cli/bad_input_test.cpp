@@ -1,0 +1,158 @@
+// Wrong calls, wrong input and disks that refuse: what the program says, and that nothing is lost.
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "data/npy.h"
+#include "graph/tensor.h"
+#include "onnx_io/load.h"
+#include "onnx_io/save.h"
+#include "tests/cli/program.h"
+
+namespace halfstep {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+using testing::Not;
+
+using BadInput = CliTest;
+
+TEST_F(BadInput, WrongCallsAndInputsExitWithTwoAndSayWhy) {
+  struct Case {
+    const char* arguments;
+    const char* says;
+  };
+  const Case cases[] = {
+      {"", "subcommand"},
+      {"paint", "paint"},
+      {"train mlp.onnx --data x.npy,y.npy --colour red", "--colour"},
+      {"train mlp.onnx", "--data"},
+      {"train missing.onnx --data x.npy,y.npy", "missing.onnx"},
+      {"train garbage.onnx --data x.npy,y.npy", "garbage.onnx"},
+      {"inspect garbage.onnx", "garbage.onnx"},
+      {"train mlp.onnx --data x.npy,missing.npy", "missing.npy"},
+      {"train mlp.onnx --data x.npy,short.npy", "39"},
+      {"train mlp.onnx --data x.npy,y.npy --lr-schedule exponential:decay_stepz=3,decay_rate=0.9", "decay_stepz"},
+      {"train mlp.onnx --data x.npy,y.npy --lr-schedule sawtooth", "sawtooth"},
+      {"train mlp.onnx --data x.npy,y.npy --loss cubic", "cubic"},
+      {"train mlp.onnx --data x.npy,y.npy --optimizer lion", "lion"},
+      {"train mlp.onnx --data x.npy,y.npy --optimizer adam --momentum 0.9", "--momentum"},
+      {"train mlp.onnx --data x.npy,y.npy --metrics beauty", "beauty"},
+      {"train mlp.onnx --data x.npy,y.npy --precision fp17", "fp17"},
+      {"train mlp.onnx --data x.npy,y.npy --executor abacus", "abacus"},
+      {"train mlp.onnx --data x.npy,y.npy --plugin missing.so", "missing.so"},
+      {"train mlp.onnx --data x.npy,y.npy --batch 0", "--batch"},
+      {"train mlp.onnx --data x.npy,y.npy --epochs 1 --steps 1", "--epochs"},
+      {"train mlp.onnx --data x.npy,y.npy --freeze 'nothing*'", "nothing*"},
+      {"train mlp.onnx --data x.npy,y.npy --scale 1/0", "1/0"},
+      {"train mlp.onnx --data x.npy,y.npy --resume missing", "missing"},
+      {"train mlp.onnx --data x.npy,y.npy -o same.onnx --fp16-output same.onnx", "same.onnx"},
+      {"evaluate mlp.onnx --data x.npy,short.npy", "39"},
+      {"run mlp.onnx --input nobody=x.npy -o out.npz", "nobody"},
+      {"run mlp.onnx --input y.npy -o out.npz", "784"},
+      {"convert mlp.onnx -o out.onnx --precision fp32", "fp32"},
+  };
+  for (const Case& c : cases) {
+    const Outcome outcome = run(c.arguments);
+    EXPECT_EQ(outcome.exit_code, 2) << c.arguments << "\n" << outcome.text;
+    EXPECT_THAT(outcome.text, HasSubstr("halfstep: ")) << c.arguments;
+    EXPECT_THAT(outcome.text, HasSubstr(c.says)) << c.arguments;
+  }
+}
+
+TEST_F(BadInput, OutputThatCannotBeWrittenIsFoundBeforeTraining) {
+  for (const char* flag : {"-o", "--fp16-output", "--curve", "--log"}) {
+    const Outcome outcome =
+        run("train mlp.onnx --data x.npy,y.npy --epochs 1 " + std::string(flag) + " no/such/folder/file");
+    EXPECT_THAT(outcome.exit_code, testing::AnyOf(1, 2)) << flag << "\n" << outcome.text;
+    EXPECT_THAT(outcome.text, HasSubstr("no/such/folder")) << flag;
+    EXPECT_THAT(outcome.text, Not(HasSubstr("epoch"))) << flag;
+  }
+}
+
+TEST_F(BadInput, FullDiskIsAFailureThatNamesTheFile) {
+  for (const char* flag : {"-o", "--fp16-output", "--curve", "--log"}) {
+    const Outcome outcome = run("train mlp.onnx --data x.npy,y.npy --steps 2 " + std::string(flag) + " /dev/full");
+    EXPECT_EQ(outcome.exit_code, 1) << flag << "\n" << outcome.text;
+    EXPECT_THAT(outcome.text, HasSubstr("/dev/full")) << flag;
+    EXPECT_THAT(outcome.text, HasSubstr("No space left")) << flag;
+  }
+  const Outcome both = run("train mlp.onnx --data x.npy,y.npy --steps 2 -o /dev/full --fp16-output half.onnx");
+  EXPECT_EQ(both.exit_code, 1) << both.text;
+  EXPECT_TRUE(fs::exists(folder_ / "half.onnx")) << "one file that cannot be written takes another along";
+  for (const char* arguments : {"run mlp.onnx --input x.npy -o /dev/full",
+                                "convert mlp.onnx --precision fp16 -o /dev/full", "devices >/dev/full"}) {
+    const Outcome outcome = run(arguments);
+    EXPECT_EQ(outcome.exit_code, 1) << arguments << "\n" << outcome.text;
+    EXPECT_THAT(outcome.text, HasSubstr("halfstep: ")) << arguments;
+  }
+}
+
+TEST_F(BadInput, DataThatDoesNotFitTheModelIsToldBeforeAnythingIsWritten) {
+  const Tensor x = open_npy(folder_ / "x.npy").load(), y = open_npy(folder_ / "y.npy").load();
+  const auto save = [&](const char* name, const Tensor& from, auto&& change) {
+    Tensor changed = from.clone();
+    change(changed);
+    write_npy(folder_ / name, changed);
+  };
+  save("nan.npy", x, [](Tensor& t) { t.data<float>()[17 * 784 + 5] = NAN; });
+  save("high.npy", y, [](Tensor& t) { t.data<std::int64_t>()[23] = 10; });
+  save("negative.npy", y, [](Tensor& t) { t.data<std::int64_t>()[23] = -1; });
+  write_npy(folder_ / "narrow.npy", Tensor(DType::f32, {40, 783}));
+  write_npy(folder_ / "complex.npy", Tensor(DType::boolean, {40, 784}));
+  write_npy(folder_ / "no_x.npy", Tensor(DType::f32, {0, 784}));
+  write_npy(folder_ / "no_y.npy", Tensor(DType::i64, {0}));
+  write_npy(folder_ / "square_y.npy", Tensor(DType::i64, {40, 7}));
+  struct Case {
+    const char* data;
+    std::vector<const char*> says;
+  };
+  const Case cases[] = {
+      {"nan.npy,y.npy", {"nan.npy", "17", "nan"}},
+      {"x.npy,high.npy", {"high.npy", "23", "10"}},
+      {"x.npy,negative.npy", {"negative.npy", "23"}},
+      {"x.npy,short.npy", {"40", "39"}},
+      {"narrow.npy,y.npy", {"narrow.npy", "783", "784"}},
+      {"no_x.npy,no_y.npy", {"no_x.npy"}},
+      {"x.npy,square_y.npy", {"7"}},
+  };
+  for (const Case& c : cases) {
+    for (const std::string command : {"train mlp.onnx --epochs 1 -o out.onnx --data ", "evaluate mlp.onnx --data "}) {
+      const Outcome outcome = run(command + c.data);
+      EXPECT_EQ(outcome.exit_code, 2) << c.data << "\n" << outcome.text;
+      for (const char* says : c.says) EXPECT_THAT(outcome.text, HasSubstr(says)) << command << c.data;
+      EXPECT_FALSE(fs::exists(folder_ / "out.onnx")) << c.data;
+    }
+  }
+}
+
+TEST_F(BadInput, CheckpointOfAnotherModelIsRefused) {
+  const Outcome first = run("train mlp.onnx --data x.npy,y.npy --steps 2 --checkpoint checkpoint");
+  ASSERT_EQ(first.exit_code, 0) << first.text;
+  save_model(parse_model(R"(<ir_version: 10, opset_import: ["": 20]> m (float[N, 784] x) => (float[N, 10] y)
+    <int64[1] axes = {1}, float[1, 10] w = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10}> { s = ReduceSum<keepdims = 1>(x, axes) y = MatMul(s, w) })")
+                 .graph,
+             folder_ / "other.onnx");
+  const auto checkpoint = [&] {
+    std::ifstream file(folder_ / "checkpoint" / "checkpoint.safetensors", std::ios::binary);
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  };
+  const std::string before = checkpoint();
+  const Outcome other = run("train other.onnx --data x.npy,y.npy --steps 4 --resume checkpoint");
+  EXPECT_EQ(other.exit_code, 2) << other.text;
+  EXPECT_THAT(other.text, HasSubstr("a checkpoint of this model"));
+  const Outcome optimizer = run("train mlp.onnx --data x.npy,y.npy --steps 4 --optimizer sgd --resume checkpoint");
+  EXPECT_EQ(optimizer.exit_code, 2) << optimizer.text;
+  EXPECT_THAT(optimizer.text, HasSubstr("--optimizer adam"));
+  EXPECT_TRUE(checkpoint() == before) << "a refused run changed the checkpoint";
+}
+
+}  // namespace
+}  // namespace halfstep

@@ -1,0 +1,73 @@
+#include "training/trainer.h"
+
+#include <memory>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "graph/error.h"
+#include "tests/temporary_directory.h"
+
+namespace halfstep {
+namespace {
+
+using testing::HasSubstr;
+
+/// Rows whose squared error overflows f32, whatever the loss scale: every step is skipped.
+Dataset overflowing_rows() {
+  Tensor x(DType::f32, {4, 2}), y(DType::f32, {4, 1});
+  for (float& value : x.span<float>()) value = 1e30f;
+  for (float& value : y.span<float>()) value = -1e30f;
+  return Dataset(DataArray::of(x, "x"), DataArray::of(y, "y"));
+}
+
+LoadedModel linear_model() {
+  return parse_model(R"(<ir_version: 10, opset_import: ["": 24]> test
+    (float[N, 2] x) => (float[N, 1] y) <float[2, 1] w = {1, 1}> { y = MatMul(x, w) })");
+}
+
+TEST(Trainer, GivesUpWhenTheLossScaleHasNothingLeftToGive) {
+  struct Case {
+    double loss_scale;  // 0: off
+    std::int64_t accumulate, steps;
+  };
+  // Five updates, and one for each halving that brings the scale to 1.
+  const Case cases[] = {{0, 1, 5}, {1, 1, 5}, {8, 1, 8}, {9, 1, 9}, {8, 2, 16}, {1e30, 1, 105}};
+  const std::unique_ptr<Executor> executor = make_reference_executor();
+  for (const Case& c : cases) {
+    const TrainerOptions options{.optimizer = {.accumulate = c.accumulate},
+                                 .precision = Precision::fp32,
+                                 .loss_scale = c.loss_scale,
+                                 .epochs = 1000,
+                                 .max_skipped_in_a_row = 5};
+    Trainer trainer(linear_model(), *executor, overflowing_rows(), options);
+    std::int64_t steps = 0;
+    float scale = 0;
+    const TrainerCallbacks callbacks{.on_step = [&](const StepResult& result) {
+      EXPECT_FALSE(result.grads_finite);
+      steps = result.step;
+      scale = result.loss_scale;
+    }};
+    EXPECT_THAT(error_of(Error::Kind::failure, [&] { trainer.fit(callbacks); }), HasSubstr("non-finite"));
+    EXPECT_EQ(steps, c.steps) << "loss scale " << c.loss_scale << ", " << c.accumulate << " batches an update";
+    EXPECT_EQ(scale, 1) << "the last steps ran unscaled";
+  }
+}
+
+TEST(Trainer, CallsOnStartOnceWithTheStepsAlreadyDone) {
+  TemporaryDirectory dir;
+  const std::unique_ptr<Executor> executor = make_reference_executor();
+  Tensor x(DType::f32, {4, 2}), y(DType::f32, {4, 1});
+  const Dataset data(DataArray::of(x, "x"), DataArray::of(y, "y"));
+  TrainerOptions options{.precision = Precision::fp32, .steps = 3, .batch_size = 2, .checkpoint = dir.path()};
+  std::vector<std::int64_t> starts;
+  const TrainerCallbacks callbacks{.on_start = [&](std::int64_t steps) { starts.push_back(steps); }};
+  Trainer(linear_model(), *executor, data, options).fit(callbacks);
+  options.resume = dir.path();
+  options.steps = 5;
+  Trainer(linear_model(), *executor, data, options).fit(callbacks);
+  EXPECT_THAT(starts, testing::ElementsAre(0, 3));
+}
+
+}  // namespace
+}  // namespace halfstep

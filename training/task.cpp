@@ -1,0 +1,110 @@
+#include "training/task.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "graph/error.h"
+
+namespace halfstep {
+namespace {
+
+RowType row_of(const Value& input) {
+  if (!input.shape.is_ranked()) return {input.dtype, Shape::unranked()};
+  return {input.dtype,
+          Shape(std::vector<std::int64_t>(input.shape.begin() + (input.shape.rank() ? 1 : 0), input.shape.end()))};
+}
+
+Shape with_batch(std::int64_t rows, const Shape& row) {
+  std::vector<std::int64_t> dims{rows};
+  dims.insert(dims.end(), row.begin(), row.end());
+  return Shape(std::move(dims));
+}
+
+void choose_batch(Task& task, const Graph& model, const Dataset& data, std::int64_t wanted) {
+  const Shape& shape = model[model.inputs[0]].shape;
+  const std::int64_t fixed = shape.is_ranked() && shape.rank() > 0 ? shape[0] : Shape::kUnknown;
+  task.batch = std::min(wanted, data.rows());
+  if (fixed == Shape::kUnknown) return;
+  const std::string obstacle = batch_obstacle(model);
+  if (obstacle.empty()) return;
+  const char* rest = data.rows() % fixed != 0 ? ", and the last rows that do not fill one are left out" : "";
+  task.notices.push_back(
+      fmt::format("the model's batch size is fixed at {} ({}): batches have that size{}", fixed, obstacle, rest));
+  task.batch = fixed;
+  task.drop_last = true;
+  require_full_batch(task, data);
+}
+
+void choose_labels(Task& task, const Graph& model, const Dataset& data, const TrainerOptions& options) {
+  task.x = fit_input(data.x, row_of(model[model.inputs[0]]), options.input);
+  if (options.loss == LossKind::output) {
+    if (model.inputs.size() < 2)
+      throw_input_error("a model that computes its own loss takes the labels as its second input", "one input",
+                        "choose a loss with --loss");
+    const Value& labels = model[model.inputs[1]];
+    task.y_name = labels.name;
+    task.loss.kind = LossKind::output;
+    task.y = fit_target(data.y, row_of(labels));
+    task.loss.label = task.y.to;
+    return;
+  }
+  InputShapes shapes;
+  shapes.by_name[task.x_name] = with_batch(task.batch, task.x.to.shape);
+  const Graph bound = run_pipeline(
+      model, {separate_merged_parameters(), undo_batch_expansion(), bind_shapes(shapes), fold_constants()});
+  const ValueId output = options.loss_output.empty() ? bound.outputs.at(0) : bound.find(options.loss_output);
+  if (output == kNoValue || !bound[output].shape.is_static())
+    throw_input_error("a model output of static shape to compute the loss from",
+                      options.loss_output.empty() ? "none" : "'" + options.loss_output + "'",
+                      "name an output of the model");
+  task.loss = choose_loss(bound, output, data.y, options.loss);
+  task.y_name = "labels";
+  if (task.loss.label.dtype == DType::f32 && task.loss.kind == LossKind::softmax_cross_entropy)
+    task.loss.label.shape = row_of(bound[output]).shape;
+  task.y = fit_target(data.y, task.loss.label, {.classes = task.loss.classes});
+  if (options.metrics) task.loss.metrics = *options.metrics;
+}
+
+}  // namespace
+
+void require_full_batch(const Task& task, const Dataset& data) {
+  if (task.drop_last && data.rows() < task.batch)
+    throw_input_error(fmt::format("at least {} rows: the model's batch size is fixed", task.batch),
+                      std::to_string(data.rows()), "export the model with a dynamic batch dimension");
+}
+
+TrainingOptions Task::step_options(std::int64_t rows) const {
+  TrainingOptions options = step;
+  options.loss.label_shape = with_batch(rows, loss.label.shape);
+  options.shapes.by_name[x_name] = with_batch(rows, x.to.shape);
+  if (loss.kind == LossKind::output) options.shapes.by_name[y_name] = options.loss.label_shape;
+  return options;
+}
+
+Task make_task(const Graph& model, const Dataset& data, const TrainerOptions& options,
+               const Capabilities& capabilities) {
+  if (model.inputs.empty()) throw_input_error("a model with an input", "none", "export the model again");
+  if (options.batch_size < 1)
+    throw_input_error("a batch of at least 1 row", std::to_string(options.batch_size), "check --batch");
+  Task task;
+  task.precision = resolve(options.precision, capabilities);
+  task.x_name = model[model.inputs[0]].name;
+  choose_batch(task, model, data, options.batch_size);
+  choose_labels(task, model, data, options);
+
+  task.step.parameters = options.parameters;
+  task.step.mode = options.mode;
+  task.step.mode.seed = static_cast<std::int64_t>(options.seed);
+  task.step.precision = task.precision;
+  task.step.optimizer = options.optimizer;
+  task.step.optimizer.output_gradient_norms = options.log_grad_norms;
+  LossScaleOptions& scale = task.step.optimizer.loss_scale;
+  scale.enabled = options.loss_scale ? *options.loss_scale > 0 : task.precision == DType::f16;
+  if (options.loss_scale && *options.loss_scale > 0) scale.initial = *options.loss_scale;
+  task.step.loss = {
+      .kind = task.loss.kind, .output = options.loss_output, .label_dtype = task.loss.label.dtype, .label_shape = {}};
+  return task;
+}
+
+}  // namespace halfstep
