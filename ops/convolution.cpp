@@ -1,5 +1,7 @@
 // Conv, ConvTranspose, the fused form and the gradients of convolution: kernels, gradient rules and the table.
 // Schemas of the operators of ai.halfstep are in convolution_schema.cpp.
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "graph/error.h"
@@ -174,6 +176,9 @@ void conv_grad_weight_kernel(KernelCall& call) {
 struct Transposition {
   Shape output;
   std::vector<std::int64_t> pads;
+  /// Extents of the output along its spatial axes that the convolution may see: those of the output, or less where
+  /// output_padding or output_shape leave a whole stride that no element of the input reaches.
+  std::vector<std::int64_t> reached;
 };
 
 Transposition transposition_of(const Attributes& attributes, const Shape& x, const Shape& w) {
@@ -204,9 +209,11 @@ Transposition transposition_of(const Attributes& attributes, const Shape& x, con
                                               : full - std::max<std::int64_t>(0, reach - strides[i]);
       total = std::max<std::int64_t>(0, full - extent);
       t.pads[i] = auto_pad == "SAME_UPPER" ? total / 2 : total - total / 2;
-      t.pads[i + axes] = total - t.pads[i];
     }
     dims.push_back(extent);
+    const std::int64_t reached = strides[i] * (in[i] - 1) + reach - t.pads[i];
+    t.pads[i + axes] = std::max<std::int64_t>(0, reached - extent);
+    t.reached.push_back(extent - reached < strides[i] ? extent : reached);
   }
   t.output = Shape(std::move(dims));
   return t;
@@ -270,18 +277,25 @@ std::vector<Expr> conv_gradient(GradientContext& g) {
   return d;
 }
 
+/// dy as far as the elements of the input reach.
+Expr reached_part(Expr dy, const Transposition& t) {
+  const Shape shape = dy.shape();
+  if (std::ranges::equal(spatial(shape), t.reached)) return dy;
+  Builder& b = dy.builder();
+  std::vector<std::int64_t> axes;
+  for (std::size_t axis = 2; axis < shape.rank(); ++axis) axes.push_back(static_cast<std::int64_t>(axis));
+  return b.op("Slice", {dy, b.ints(std::vector<std::int64_t>(axes.size(), 0)), b.ints(t.reached), b.ints(axes)});
+}
+
 std::vector<Expr> conv_transpose_gradient(GradientContext& g) {
   const Expr x = g.in(0), w = g.in(1), dy = g.dy();
   const Transposition t = transposition_of(g.node.attributes, x.shape(), w.shape());
-  const Attributes attributes = gradient_attributes(transposed_attributes(g.node.attributes, t), t.output, w.shape());
+  const Expr reached = reached_part(dy, t);
+  const Attributes attributes =
+      gradient_attributes(transposed_attributes(g.node.attributes, t), reached.shape(), w.shape());
   std::vector<Expr> d(3);
-  if (g.wants(0)) {
-    d[0] = g.b.op("Conv", {dy, w}, attributes);
-    if (d[0].shape() != x.shape())
-      throw_input_error("a ConvTranspose whose output_padding is smaller than its strides", g.node.name,
-                        "make output_padding smaller to train through this node");
-  }
-  if (g.wants(1)) d[1] = g.b.own("ConvGradWeight", {x, dy}, with_shape(attributes, "weight_shape", w.shape()));
+  if (g.wants(0)) d[0] = g.b.op("Conv", {reached, w}, attributes);
+  if (g.wants(1)) d[1] = g.b.own("ConvGradWeight", {x, reached}, with_shape(attributes, "weight_shape", w.shape()));
   if (g.in(2) && g.wants(2)) d[2] = bias_gradient(g.b, dy);
   return d;
 }
@@ -312,6 +326,12 @@ const std::vector<OpCase> kConvTransposeCases = {
      "{ y = ConvTranspose<strides = [2, 2], pads = [1, 1, 1, 1], output_padding = [1, 1]>(x, w) }"},
     {"(float[1,2,4] x, float[2,2,3] w) => (float[1,2,8] y) "
      "{ y = ConvTranspose<auto_pad = \"SAME_UPPER\", strides = [2]>(x, w) }"},
+    {"(float[1,4,2,3,2] x, float[4,1,2,2,3] w, float[2] b) => (float[1,2,6,4,6] y) "
+     "{ y = ConvTranspose<group = 2, strides = [2, 1, 3], dilations = [3, 1, 1]>(x, w, b) }"},
+    {"(float[1,2,3] x, float[2,1,2] w, float[1] b) => (float[1,1,7] y) "
+     "{ y = ConvTranspose<dilations = [3], output_padding = [2], pads = [0, 1]>(x, w, b) }"},
+    {"(float[1,1,3,3] x, float[1,2,3,3] w) => (float[1,2,10,8] y) "
+     "{ y = ConvTranspose<strides = [3, 2], output_shape = [10, 8]>(x, w) }"},
 };
 
 const std::vector<OpCase> kFusedConvCases = {

@@ -1,4 +1,4 @@
-// Operators that move or repeat whole axes: Transpose, Concat, Expand, Tile, DepthToSpace.
+// Operators that move or repeat whole axes: Transpose, Concat, Expand, Tile, DepthToSpace, ReverseSequence.
 #include <algorithm>
 #include <numeric>
 
@@ -131,6 +131,28 @@ void space_to_depth(KernelCall& call) {
        ensure_out(call, 0, call.in[0].dtype(), {b.n, b.c * b.size * b.size, h, w}));
 }
 
+void reverse_sequence(KernelCall& call) {
+  const Tensor& x = call.in[0];
+  const Shape& shape = x.shape();
+  const std::size_t time = normalize_axis(call.node.attributes.get_int("time_axis", 0), shape.rank());
+  const std::size_t batch = normalize_axis(call.node.attributes.get_int("batch_axis", 1), shape.rank());
+  const std::vector<std::int64_t> lengths = to_int64s(call.in[1]);
+  if (time == batch || static_cast<std::int64_t>(lengths.size()) != shape[batch] ||
+      std::ranges::any_of(lengths, [&](auto n) { return n < 0 || n > shape[time]; }))
+    throw_input_error("two axes, and a length of each sequence in [0, " + std::to_string(shape[time]) + "]",
+                      "axes " + std::to_string(time) + " and " + std::to_string(batch) + " of " + shape.to_string() +
+                          ", " + std::to_string(lengths.size()) + " lengths",
+                      "check the operands of ReverseSequence");
+  const std::vector<std::int64_t> strides = shape.strides();
+  IndexMap map = counting(x.count());
+  for (std::int64_t& i : map) {
+    const std::int64_t t = i / strides[time] % shape[time];
+    const std::int64_t length = lengths[static_cast<std::size_t>(i / strides[batch] % shape[batch])];
+    if (t < length) i += (length - 1 - 2 * t) * strides[time];
+  }
+  take(x, map, ensure_out(call, 0, x.dtype(), shape));
+}
+
 Gradients transpose_gradient(GradientContext& g) {
   const std::vector<std::size_t> perm = permutation(g.node, g.in(0).rank());
   std::vector<std::int64_t> inverse(perm.size());
@@ -162,6 +184,9 @@ Gradients tile_gradient(GradientContext& g) {
 Gradients trilu_gradient(GradientContext& g) { return {g.b.op("Trilu", {g.dy(), g.in(1)}, g.node.attributes)}; }
 Gradients depth_to_space_gradient(GradientContext& g) { return {g.b.op("SpaceToDepth", {g.dy()}, g.node.attributes)}; }
 Gradients space_to_depth_gradient(GradientContext& g) { return {g.b.op("DepthToSpace", {g.dy()}, g.node.attributes)}; }
+Gradients reverse_sequence_gradient(GradientContext& g) {
+  return {g.b.op("ReverseSequence", {g.dy(), g.in(1)}, g.node.attributes)};
+}
 
 }  // namespace
 
@@ -217,6 +242,14 @@ std::vector<OpDef> movement_rows() {
        .gradient = space_to_depth_gradient,
        .cases = {{"(float[1,2,4,6] x) => (float[1,8,2,3] y) { y = SpaceToDepth<blocksize=2>(x) }"},
                  {"(float[1,2,4,6] x) => (float[1,8,2,3] y) { y = SpaceToDepth<blocksize=2, mode=\"CRD\">(x) }"}}},
+      {.name = "ReverseSequence",
+       .precision = neutral,
+       .reference = reverse_sequence,
+       .gradient = reverse_sequence_gradient,
+       .cases = {{"(float[4,3,2] x) => (float[4,3,2] y) <int64[3] n = {4, 1, 3}> { y = ReverseSequence(x, n) }"},
+                 {"(float[2,5] x) => (float[2,5] y) <int64[2] n = {2, 5}>"
+                  " { y = ReverseSequence<time_axis=1, batch_axis=0>(x, n) }"},
+                 {"() => (int32[3,1] y) <int32[3,1] x = {1, 2, 3}, int64[1] n = {0}> { y = ReverseSequence(x, n) }"}}},
   };
 }
 

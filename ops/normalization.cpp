@@ -8,7 +8,9 @@
 #include "ops/batch_normalization.h"
 #include "ops/dropout.h"
 #include "ops/families.h"
+#include "ops/gradient_util.h"
 #include "ops/kernel_util.h"
+#include "ops/rescaling.h"
 
 namespace halfstep::ops {
 namespace {
@@ -128,8 +130,6 @@ struct Normalized {
   /// The gradient with respect to x, given that with respect to `value`.
   Expr input_gradient(Expr d) const { return inverse_deviation * (d - mean(d) - value * mean(d * value)); }
 };
-
-DType wide(DType dtype) { return is_half(dtype) ? DType::f32 : dtype; }
 
 std::vector<std::int64_t> axes_from(std::size_t first, std::size_t rank) {
   std::vector<std::int64_t> axes;
@@ -251,6 +251,8 @@ std::vector<OpDef> make_rows() {
                   .reference = group_normalization_kernel,
                   .gradient = group_normalization_gradient,
                   .cases = kGroupNormalizationCases});
+  const std::span<const OpDef> rescaling = rescaling_ops();
+  rows.insert(rows.end(), rescaling.begin(), rescaling.end());
   return rows;
 }
 

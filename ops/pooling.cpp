@@ -1,5 +1,6 @@
 // Poolings over windows and their gradients: kernels, gradient rules and the table. Schemas are in pooling_schema.cpp,
 // poolings over whole planes in global_pooling.cpp.
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -187,12 +188,25 @@ std::vector<Expr> average_pool_gradient(GradientContext& g) {
   return {average_pool_grad(g.dy(), gradient_attributes(g.node.attributes, x), x)};
 }
 
+/// The same windows with end pads that reach just to the end of the last one, so that no tap lies beyond them.
+Attributes with_all_taps_padded(Attributes attributes, const Shape& x) {
+  const std::size_t axes = spatial(x).size();
+  std::vector<std::int64_t> pads = attributes.get_ints("pads");
+  const Window w = make_window(attributes, spatial(x), attributes.get_ints("kernel_shape"));
+  for (std::size_t i = 0; i < axes; ++i) {
+    const std::size_t axis = w.input.size() - axes + i;
+    const std::int64_t last = w.position(axis, w.output[axis] - 1, w.kernel[axis] - 1);
+    pads[i + axes] = std::max<std::int64_t>(0, last - (w.input[axis] - 1));
+  }
+  attributes.set("pads", pads);
+  attributes.remove("ceil_mode");
+  return attributes;
+}
+
 std::vector<Expr> lp_pool_gradient(GradientContext& g) {
   const Expr x = g.in(0);
   const std::int64_t p = g.node.attributes.get_int("p", 2);
-  Attributes attributes = gradient_attributes(g.node.attributes, x.shape());
-  if (attributes.get_int("ceil_mode", 0) != 0)
-    throw_input_error("an LpPool without ceil_mode", g.node.name, "pad explicitly to train through this node");
+  Attributes attributes = with_all_taps_padded(gradient_attributes(g.node.attributes, x.shape()), x.shape());
   // A sum over windows is an average times the kernel's size when every tap counts.
   attributes.set("count_include_pad", std::int64_t{1});
   double taps = 1;
@@ -238,6 +252,10 @@ const std::vector<OpCase> kLpPoolCases = {
     {"(float[2,3,5,4] x) => (float[2,3,4,3] y) { y = LpPool<kernel_shape = [2, 2]>(x) }"},
     {"(float[1,2,7] x) => (float[1,2,4] y) { y = LpPool<kernel_shape = [3], pads = [1, 1], strides = [2], p = 3>(x) }"},
     {"(float[1,2,4,4] x) => (float[1,2,2,2] y) { y = LpPool<kernel_shape = [2, 2], strides = [2, 2], p = 1>(x) }"},
+    {"(float[1,2,6,5] x) => (float[1,2,3,3] y) "
+     "{ y = LpPool<kernel_shape = [2, 2], strides = [2, 2], pads = [0, 1, 0, 0], ceil_mode = 1>(x) }"},
+    {"(float[1,1,7,5] x) => (float[1,1,3,2] y) "
+     "{ y = LpPool<kernel_shape = [3, 3], strides = [3, 3], pads = [1, 0, 1, 0], ceil_mode = 1, p = 3>(x) }"},
 };
 
 const std::vector<OpCase> kMaxPoolGradCases = {
@@ -282,7 +300,7 @@ std::vector<OpDef> make_rows() {
        .reference = lp_pool_kernel,
        .gradient = lp_pool_gradient,
        .cases = kLpPoolCases,
-       .note = "no gradient with ceil_mode; the gradient is 0 where the norm is 0"},
+       .note = "the gradient is 0 where the norm is 0"},
       {.name = "MaxPoolGrad",
        .domain = kOwnDomain,
        .precision = follow,

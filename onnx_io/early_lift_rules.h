@@ -1,0 +1,13 @@
+// Changes of operators up to version 7; those since then are in lift_rules.cpp.
+#pragma once
+
+#include <vector>
+
+#include "onnx_io/lift.h"
+
+namespace halfstep {
+
+/// The rules whose `below` is at most 7, those of one operator in order.
+std::vector<LiftRule> early_lift_rules();
+
+}  // namespace halfstep

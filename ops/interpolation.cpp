@@ -1,0 +1,247 @@
+#include "ops/interpolation.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+
+#include <fmt/format.h>
+
+#include "graph/error.h"
+#include "ops/kernel_util.h"
+
+namespace halfstep::ops {
+namespace {
+
+/// One axis: its extents, what one element of the operand measures in the result, and the region of interest.
+struct AxisGeometry {
+  std::int64_t input, output;
+  double scale;
+  double roi_start = 0, roi_end = 1;
+
+  /// The operand's length in the result's elements, which need not be whole.
+  double length() const { return scale * static_cast<double>(input); }
+};
+
+/// Where element `o` of the result lies on the operand's axis, whose elements have whole coordinates.
+using Transform = double (*)(const AxisGeometry& axis, double o);
+
+double half_pixel(const AxisGeometry& axis, double o) { return (o + 0.5) / axis.scale - 0.5; }
+
+double half_pixel_symmetric(const AxisGeometry& axis, double o) {
+  const double rounding = static_cast<double>(axis.output) / axis.length();
+  return static_cast<double>(axis.input) / 2 * (1 - rounding) + half_pixel(axis, o);
+}
+
+double pytorch_half_pixel(const AxisGeometry& axis, double o) {
+  return axis.length() == 1 ? -0.5 : half_pixel(axis, o);
+}
+
+double align_corners(const AxisGeometry& axis, double o) {
+  return axis.length() == 1 ? 0 : o * static_cast<double>(axis.input - 1) / (axis.length() - 1);
+}
+
+double asymmetric(const AxisGeometry& axis, double o) { return o / axis.scale; }
+
+double tf_crop_and_resize(const AxisGeometry& axis, double o) {
+  const double last = static_cast<double>(axis.input - 1), width = (axis.roi_end - axis.roi_start) * last;
+  return axis.roi_start * last + (axis.length() == 1 ? width / 2 : o * width / (axis.length() - 1));
+}
+
+/// Rounds a coordinate to an element.
+using Rounding = double (*)(double x);
+
+template <class F, std::size_t n>
+F by_name(const std::pair<const char*, F> (&known)[n], const std::string& name, const char* what) {
+  std::string names;
+  for (const auto& [key, value] : known) {
+    if (name == key) return value;
+    names += (names.empty() ? "" : ", ") + std::string(key);
+  }
+  throw_input_error(fmt::format("Resize's {} to be one of {}", what, names), "'" + name + "'", "mend the model");
+}
+
+Transform transform_of(const Attributes& attributes) {
+  static constexpr std::pair<const char*, Transform> kTransforms[] = {
+      {"half_pixel", half_pixel},
+      {"half_pixel_symmetric", half_pixel_symmetric},
+      {"pytorch_half_pixel", pytorch_half_pixel},
+      {"align_corners", align_corners},
+      {"asymmetric", asymmetric},
+      {"tf_crop_and_resize", tf_crop_and_resize},
+  };
+  return by_name(kTransforms, attributes.get_string("coordinate_transformation_mode", "half_pixel"),
+                 "coordinate_transformation_mode");
+}
+
+Rounding rounding_of(const Attributes& attributes) {
+  static constexpr std::pair<const char*, Rounding> kRoundings[] = {
+      {"round_prefer_floor", [](double x) { return std::ceil(x - 0.5); }},
+      {"round_prefer_ceil", [](double x) { return std::floor(x + 0.5); }},
+      {"floor", [](double x) { return std::floor(x); }},
+      {"ceil", [](double x) { return std::ceil(x); }},
+  };
+  return by_name(kRoundings, attributes.get_string("nearest_mode", "round_prefer_floor"), "nearest_mode");
+}
+
+/// A kernel of interpolation: the weight of an element at a distance, 0 from `radius` on.
+struct Filter {
+  double radius, a;
+
+  double operator()(double distance) const {
+    const double x = std::abs(distance);
+    if (x >= radius) return 0;
+    if (radius == 1) return 1 - x;
+    // Keys, Cubic convolution interpolation for digital image processing, 1981.
+    return x <= 1 ? ((a + 2) * x - (a + 3)) * x * x + 1 : ((a * x - 5 * a) * x + 8 * a) * x - 4 * a;
+  }
+};
+
+std::int64_t inside(double coordinate, std::int64_t extent) {
+  return static_cast<std::int64_t>(std::clamp(coordinate, 0.0, static_cast<double>(extent - 1)));
+}
+
+class TapMaker {
+ public:
+  explicit TapMaker(const Attributes& attributes)
+      : transform_(transform_of(attributes)),
+        rounding_(rounding_of(attributes)),
+        antialias_(attributes.get_int("antialias", 0) != 0),
+        exclude_outside_(attributes.get_int("exclude_outside", 0) != 0) {
+    static constexpr std::pair<const char*, double> kRadii[] = {{"nearest", 0}, {"linear", 1}, {"cubic", 2}};
+    filter_ = {by_name(kRadii, attributes.get_string("mode", "nearest"), "mode"),
+               attributes.get_float("cubic_coeff_a", -0.75f)};
+    if (antialias_ && filter_.radius == 0)
+      throw_input_error("mode linear or cubic with antialias", "nearest", "mend the Resize");
+  }
+
+  std::vector<Tap> operator()(const AxisGeometry& axis, std::int64_t o) const {
+    const double x = transform_(axis, static_cast<double>(o));
+    const double last = static_cast<double>(axis.input - 1);
+    if (!std::isfinite(x))
+      throw_input_error("finite scales and region of interest", fmt::to_string(x), "mend the Resize");
+    if (transform_ == tf_crop_and_resize && (x < 0 || x > last)) return {};
+    if (filter_.radius == 0) return {{inside(rounding_(x), axis.input), 1}};
+
+    // Shrinking, an antialiasing filter is as much wider as the result is smaller.
+    const double narrow = antialias_ ? std::min(axis.scale, 1.0) : 1;
+    const double reach = filter_.radius / narrow;
+    std::vector<Tap> taps;
+    double total = 0;
+    // Beyond one radius outside of the axis all weight falls on its end.
+    const double centre = std::clamp(x, -reach, last + reach);
+    for (double i = std::floor(centre - reach) + 1; i < centre + reach; ++i) {
+      const double weight = filter_((i - centre) * narrow);
+      const bool outside = i < 0 || i > last;
+      if (weight == 0 || (outside && exclude_outside_)) continue;
+      total += weight;
+      const std::int64_t index = inside(i, axis.input);
+      if (!taps.empty() && taps.back().index == index)
+        taps.back().weight += weight;
+      else
+        taps.push_back({index, weight});
+    }
+    if (total == 0) return {{inside(x, axis.input), 1}};
+    for (Tap& tap : taps) tap.weight /= total;
+    return taps;
+  }
+
+ private:
+  Transform transform_;
+  Rounding rounding_;
+  bool antialias_, exclude_outside_;
+  Filter filter_{};
+};
+
+bool is_given(const Tensor& tensor) { return tensor.is_defined() && tensor.count() > 0; }
+
+void check_count(const Tensor& tensor, std::size_t count, const char* what) {
+  if (static_cast<std::size_t>(tensor.count()) != count)
+    throw_input_error(fmt::format("{} of Resize's {}", count, what), fmt::to_string(tensor.count()),
+                      "check Resize's operands");
+}
+
+/// Scales and extents of the given axes, as ONNX's shape inference computes them (in f32).
+std::vector<AxisGeometry> geometry(const Attributes& attributes, const std::vector<std::int64_t>& extents,
+                                   const Tensor& scales, const Tensor& sizes) {
+  if (is_given(scales) == is_given(sizes) && !extents.empty())
+    throw_input_error("either scales or sizes of a Resize", is_given(scales) ? "both" : "neither", "mend the model");
+  std::vector<AxisGeometry> axes;
+  if (is_given(scales)) {
+    check_count(scales, extents.size(), "scales");
+    for (std::size_t i = 0; i < extents.size(); ++i) {
+      const float scale = convert(scales, DType::f32).data<float>()[i];
+      const float length = std::floor(static_cast<float>(extents[i]) * scale);
+      if (!(scale > 0) || !(length < static_cast<float>(std::numeric_limits<std::int64_t>::max())))
+        throw_input_error("positive, finite scales", fmt::to_string(scale), "check Resize's operands");
+      axes.push_back({extents[i], static_cast<std::int64_t>(length), scale});
+    }
+  } else if (is_given(sizes)) {
+    check_count(sizes, extents.size(), "sizes");
+    const std::vector<std::int64_t> wanted = to_int64s(sizes);
+    for (std::size_t i = 0; i < extents.size(); ++i) {
+      if (wanted[i] < 0) throw_input_error("sizes of at least 0", fmt::to_string(wanted[i]), "check Resize's operands");
+      axes.push_back({extents[i], wanted[i],
+                      extents[i] == 0 ? 1 : static_cast<double>(wanted[i]) / static_cast<double>(extents[i])});
+    }
+    const std::string policy = attributes.get_string("keep_aspect_ratio_policy", "stretch");
+    if (policy != "stretch") {
+      if (policy != "not_larger" && policy != "not_smaller")
+        throw_input_error("Resize's keep_aspect_ratio_policy to be one of stretch, not_larger, not_smaller",
+                          "'" + policy + "'", "mend the model");
+      const auto [least, most] = std::ranges::minmax(axes, {}, &AxisGeometry::scale);
+      const double scale = policy == "not_larger" ? least.scale : most.scale;
+      for (AxisGeometry& axis : axes) {
+        axis.scale = scale;
+        axis.output = std::llround(axis.length());
+      }
+    }
+  }
+  return axes;
+}
+
+}  // namespace
+
+Resizing::Resizing(const Attributes& attributes, const Shape& input, const Tensor& roi, const Tensor& scales,
+                   const Tensor& sizes) {
+  const TapMaker make_taps(attributes);
+  for (std::int64_t extent : input) {
+    AxisTaps& taps = axes.emplace_back();
+    for (std::int64_t i = 0; i < extent; ++i) taps.push_back({{i, 1}});
+  }
+  std::vector<std::size_t> resized;
+  if (attributes.has("axes"))
+    resized = normalize_axes(attributes.get_ints("axes"), input.rank());
+  else
+    for (std::size_t axis = 0; axis < input.rank(); ++axis) resized.push_back(axis);
+  std::vector<std::int64_t> extents;
+  for (std::size_t axis : resized) extents.push_back(input[axis]);
+
+  std::vector<AxisGeometry> geometries = geometry(attributes, extents, scales, sizes);
+  const std::size_t n = geometries.size();
+  if (attributes.get_string("coordinate_transformation_mode", "") == "tf_crop_and_resize") {
+    if (!is_given(roi)) throw_input_error("a region of interest with tf_crop_and_resize", "none", "mend the model");
+    check_count(roi, 2 * n, "numbers of the region of interest");
+    const std::vector<double> bounds = to_doubles(roi);
+    for (std::size_t i = 0; i < n; ++i) {
+      geometries[i].roi_start = bounds[i];
+      geometries[i].roi_end = bounds[i + n];
+    }
+  }
+  for (std::size_t i = 0; i < n; ++i) {
+    const AxisGeometry& axis = geometries[i];
+    if (axis.input == 0 && axis.output > 0)
+      throw_input_error("an operand with elements to resize", "shape " + input.to_string(), "check Resize's operand");
+    AxisTaps& taps = axes[resized[i]];
+    taps.clear();
+    for (std::int64_t o = 0; o < axis.output; ++o) taps.push_back(make_taps(axis, o));
+  }
+}
+
+Shape Resizing::output() const {
+  std::vector<std::int64_t> dims;
+  for (const AxisTaps& taps : axes) dims.push_back(static_cast<std::int64_t>(taps.size()));
+  return Shape(std::move(dims));
+}
+
+}  // namespace halfstep::ops

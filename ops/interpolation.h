@@ -1,0 +1,35 @@
+// The geometry of ONNX Resize: which elements of the operand each element of the result is made of.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "graph/attribute.h"
+#include "graph/tensor.h"
+
+namespace halfstep::ops {
+
+/// An element of the operand's axis and what it counts.
+struct Tap {
+  std::int64_t index;
+  double weight;
+};
+
+/// For each element of an axis of the result the taps it is the sum of; none where it lies outside of the region of
+/// interest and has the extrapolation value.
+using AxisTaps = std::vector<std::vector<Tap>>;
+
+/// Resizing is separable: an element of the result is a sum along each axis in turn.
+struct Resizing {
+  std::vector<AxisTaps> axes;  ///< one for each axis of the operand
+
+  /// From Resize's attributes and operands; absent ones are undefined or empty tensors.
+  /// Throws Error when neither or both of scales and sizes are given, for lengths that do not fit, and for unknown
+  /// modes.
+  Resizing(const Attributes& attributes, const Shape& input, const Tensor& roi, const Tensor& scales,
+           const Tensor& sizes);
+
+  Shape output() const;
+};
+
+}  // namespace halfstep::ops
