@@ -4,6 +4,7 @@
 #include <functional>
 #include <queue>
 
+#include "graph/bodies.h"
 #include "graph/error.h"
 
 namespace halfstep {
@@ -193,35 +194,81 @@ void Graph::remove_dead() {
     if (!live_value[i]) values[i].constant = Tensor();
 }
 
+namespace {
+
+[[noreturn]] void fail(const Graph& graph, const std::string& required, const std::string& found) {
+  throw_failure("a graph in which " + required, found + " in graph '" + graph.name + "'",
+                "this is a defect of the pass that made the graph: write the stages out with --dump-passes");
+}
+
+void verify_bodies(const Graph& graph, const Node& node) {
+  const std::string label = node.op + " '" + node.name + "'";
+  if (node.capture_count > node.inputs.size())
+    fail(graph, "captures are inputs", std::to_string(node.capture_count) + " captures of " + label);
+  const auto inner = bodies(node);
+  if (inner.empty() && node.capture_count > 0) fail(graph, "only bodies capture", label);
+  for (ValueId id : node.captures())
+    if (id == kNoValue) fail(graph, "every capture is a value", "an absent one of " + label);
+  for (const Graph* body : inner) {
+    if (body->captures.size() != node.capture_count)
+      fail(graph, "the captures of a node and of its bodies correspond",
+           std::to_string(node.capture_count) + " of " + label + " and " + std::to_string(body->captures.size()) +
+               " of its body '" + body->name + "'");
+    for (std::size_t i = 0; i < node.capture_count; ++i) {
+      const ValueId inside = body->captures[i];
+      if (inside == kNoValue) continue;
+      const Value &from = graph[node.captures()[i]], &to = (*body)[inside];
+      if (from.dtype != DType::undefined && to.dtype != DType::undefined && from.dtype != to.dtype)
+        fail(graph, "a captured value has one type",
+             std::string(name_of(from.dtype)) + " '" + from.name + "' read as " + std::string(name_of(to.dtype)) +
+                 " by a body of " + label);
+    }
+    verify(*body);
+  }
+}
+
+}  // namespace
+
 void verify(const Graph& graph) {
-  auto fail = [&](const std::string& required, const std::string& found) {
-    throw_failure("a graph in which " + required, found + " in graph '" + graph.name + "'",
-                  "this is a defect of the pass that made the graph: write the stages out with --dump-passes");
-  };
   std::vector<bool> defined(graph.values.size(), false);
-  auto define = [&](ValueId id, const char* what) {
+  const auto check_id = [&](ValueId id, const std::string& where) {
     if (id < 0 || static_cast<std::size_t>(id) >= graph.values.size())
-      fail("every id names a value", std::to_string(id));
+      fail(graph, "every id names a value", std::to_string(id) + " as " + where);
+  };
+  const auto define = [&](ValueId id, const std::string& what) {
+    check_id(id, what);
     if (defined[static_cast<std::size_t>(id)])
-      fail("every value is defined once", std::string(what) + " '" + graph[id].name + "' twice");
+      fail(graph, "every value is defined once", what + " '" + graph[id].name + "' twice");
     defined[static_cast<std::size_t>(id)] = true;
+  };
+  const auto is_defined = [&](ValueId id, const std::string& where) {
+    check_id(id, where);
+    return defined[static_cast<std::size_t>(id)];
   };
   for (std::size_t i = 0; i < graph.values.size(); ++i)
     if (graph.values[i].is_constant()) define(static_cast<ValueId>(i), "constant");
   for (ValueId in : graph.inputs) define(in, "input");
   for (const State& state : graph.states) define(state.value, "state");
+  for (ValueId capture : graph.captures)
+    if (capture != kNoValue) define(capture, "capture");
   for (const Node& node : graph.nodes) {
+    const std::string label = node.op + " '" + node.name + "'";
     for (ValueId in : node.inputs)
-      if (in != kNoValue && !defined[static_cast<std::size_t>(in)])
-        fail("nodes come after what they read", "'" + graph[in].name + "' read by " + node.op + " '" + node.name + "'");
+      if (in != kNoValue && !is_defined(in, "an input of " + label))
+        fail(graph, "nodes come after what they read", "'" + graph[in].name + "' read by " + label);
+    verify_bodies(graph, node);
     for (ValueId out : node.outputs)
-      if (out != kNoValue) define(out, "output");
+      if (out != kNoValue) define(out, "output of " + label);
   }
   for (ValueId out : graph.outputs)
-    if (!defined[static_cast<std::size_t>(out)]) fail("every output is defined", "'" + graph[out].name + "'");
-  for (const State& state : graph.states)
-    if (state.next != kNoValue && !defined[static_cast<std::size_t>(state.next)])
-      fail("every state's next value is defined", "'" + graph[state.next].name + "'");
+    if (!is_defined(out, "a graph output")) fail(graph, "every output is defined", "'" + graph[out].name + "'");
+  for (const State& state : graph.states) {
+    const std::string label = "state '" + graph[state.value].name + "'";
+    if (state.next != kNoValue && !is_defined(state.next, "the next value of " + label))
+      fail(graph, "every state's next value is defined", "'" + graph[state.next].name + "'");
+    if (state.gradient != kNoValue && !is_defined(state.gradient, "the gradient of " + label))
+      fail(graph, "every state's gradient is defined", "'" + graph[state.gradient].name + "'");
+  }
 }
 
 }  // namespace halfstep

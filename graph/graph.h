@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -27,6 +28,9 @@ inline constexpr NodeId kNoNode = -1;
 inline constexpr std::string_view kOnnxDomain = "";
 inline constexpr std::string_view kOwnDomain = "ai.halfstep";
 
+/// What the exporter says that an initializer is, where it says so.
+enum class Declared : std::uint8_t { nothing, parameter, buffer };
+
 /// One edge: a tensor with a name that is unique in its graph.
 struct Value {
   std::string name;
@@ -36,6 +40,7 @@ struct Value {
   Tensor constant;
   /// The constant stood in the source model as an initializer, not as a Constant node: it may be a parameter.
   bool is_initializer = false;
+  Declared declared = Declared::nothing;
 
   bool is_constant() const { return constant.is_defined(); }
 };
@@ -47,6 +52,9 @@ struct Node {
   std::string domain;                    ///< "" for ai.onnx, "ai.halfstep" for our own
   std::string name;                      ///< the node's name in the source model, or a made one
   std::vector<ValueId> inputs, outputs;  ///< kNoValue where an optional one is absent
+  /// The last so many of `inputs` are no operands of the operator: they are what its bodies (If, Loop, Scan) read of
+  /// this graph. Whatever follows uses of values sees them like any input. See Graph::captures.
+  std::size_t capture_count = 0;
   Attributes attributes;
   /// For a gradient node the node it differentiates, so that kernels of the two can share private state.
   NodeId forward = kNoNode;
@@ -55,6 +63,10 @@ struct Node {
     return op == type && domain == in_domain;
   }
   bool is_own(std::string_view type) const { return is(type, kOwnDomain); }
+  /// The inputs that the operator's schema speaks of.
+  std::span<const ValueId> operands() const { return std::span(inputs).first(inputs.size() - capture_count); }
+  /// The inputs that only the bodies read.
+  std::span<const ValueId> captures() const { return std::span(inputs).last(capture_count); }
   ValueId input(std::size_t i) const { return i < inputs.size() ? inputs[i] : kNoValue; }
   ValueId output(std::size_t i) const { return i < outputs.size() ? outputs[i] : kNoValue; }
 };
@@ -82,7 +94,8 @@ struct State {
 
 /// Nodes in topological order over values; inputs, outputs, states. A plain value: copy it, change it, compare stages.
 /// Invariants (checked by `verify`): every value has at most one producer, nodes come after the producers of their
-/// inputs, names are unique, states and inputs have no producer.
+/// inputs, names are unique, states, inputs and captures have no producer; the same holds in every body of a node, and
+/// its captures correspond one to one to the node's.
 class Graph {
  public:
   std::string name;
@@ -94,6 +107,10 @@ class Graph {
   std::vector<ValueId> inputs;
   std::vector<ValueId> outputs;
   std::vector<State> states;
+  /// In a body of a node: `captures[i]` is the value that stands here for `Node::captures()[i]`, a value of the
+  /// enclosing graph, or kNoValue where this body does not read it. It need not have the name it has outside.
+  /// Of a value two graphs further out the enclosing body has a capture, too.
+  std::vector<ValueId> captures;
 
   Value& operator[](ValueId id) { return values[static_cast<std::size_t>(id)]; }
   const Value& operator[](ValueId id) const { return values[static_cast<std::size_t>(id)]; }

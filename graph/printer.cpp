@@ -120,6 +120,11 @@ std::string to_text(const Graph& graph) {
     if (state.next != kNoValue) out << " <- " << identifier(graph[state.next].name);
     out << '\n';
   }
+  if (!graph.captures.empty()) {
+    out << "# captures ";
+    print_names(out, graph, graph.captures);
+    out << '\n';
+  }
   bool any = false;
   for (const Value& value : graph.values) {
     if (!value.is_constant()) continue;
@@ -144,8 +149,13 @@ std::string to_text(const Graph& graph) {
       out << '>';
     }
     out << " (";
-    print_names(out, graph, node.inputs);
-    out << ")\n";
+    print_names(out, graph, {node.operands().begin(), node.operands().end()});
+    out << ')';
+    if (node.capture_count > 0) {
+      out << "  # captures ";
+      print_names(out, graph, {node.captures().begin(), node.captures().end()});
+    }
+    out << '\n';
   }
   out << "}\n";
   return out.str();

@@ -1,15 +1,19 @@
 #include "onnx_io/external_data.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
+#include <limits>
 #include <map>
+#include <memory>
 #include <system_error>
 #include <utility>
 #include <vector>
 
 #include <fcntl.h>
 #include <onnx/onnx_pb.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -26,6 +30,7 @@ namespace {
 // Tied tensors may share a region of the file; a file that is claimed many times over is an attack on memory.
 constexpr std::uint64_t kMaxClaimsOfFile = 16;
 constexpr std::uint64_t kAlignment = 64;
+constexpr std::size_t kMaxMessageBytes = std::numeric_limits<std::int32_t>::max();
 
 class Descriptor {
  public:
@@ -54,6 +59,7 @@ struct Reference {
 struct OpenFile {
   Descriptor descriptor;
   std::uint64_t size = 0, claimed = 0;
+  std::shared_ptr<void> mapping = {};
 };
 
 // Names come from the file and may hold anything.
@@ -127,7 +133,7 @@ OpenFile open_contained(const std::filesystem::path& folder, const std::string& 
   if (status.st_nlink > 1)
     bad_reference("an external data file with one name only",
                   "'" + location + "', which has " + std::to_string(status.st_nlink) + " hard links", tensor);
-  return {std::move(current), static_cast<std::uint64_t>(status.st_size), 0};
+  return {.descriptor = std::move(current), .size = static_cast<std::uint64_t>(status.st_size)};
 }
 
 std::uint64_t expected_bytes(const onnx::TensorProto& tensor) {
@@ -158,17 +164,18 @@ std::string read_region(const OpenFile& file, std::uint64_t offset, std::uint64_
   return bytes;
 }
 
-}  // namespace
-
-void check_external_location(const std::string& location, const std::string& tensor) {
-  bool plain =
-      !location.empty() && location.find('\0') == std::string::npos && location.find('\\') == std::string::npos;
-  for (const std::string& part : components(location)) plain = plain && !part.empty() && part != "." && part != "..";
-  if (!plain)
-    bad_reference("external data at a relative path without '.' and '..'", "location '" + location + "'", tensor);
+void map(OpenFile& file, const onnx::TensorProto& tensor) {
+  if (file.mapping || file.size == 0) return;
+  void* start = ::mmap(nullptr, file.size, PROT_READ, MAP_PRIVATE, file.descriptor.get(), 0);
+  if (start == MAP_FAILED)
+    throw_failure("to map external data of tensor '" + tensor.name() + "'", std::generic_category().message(errno),
+                  "use a machine with more address space");
+  file.mapping = std::shared_ptr<void>(start, [size = file.size](void* at) { ::munmap(at, size); });
 }
 
-void read_external_data(onnx::ModelProto& model, const std::filesystem::path& folder) {
+// Calls `visit(tensor, file, offset, bytes)` for every external tensor, whose region has been found to lie in the file.
+template <class Visit>
+void for_each_external(onnx::ModelProto& model, const std::filesystem::path& folder, const Visit& visit) {
   std::map<std::string, OpenFile> files;
   for_each_tensor(model, [&](onnx::TensorProto& tensor) {
     if (tensor.data_location() != onnx::TensorProto::EXTERNAL) return;
@@ -189,55 +196,138 @@ void read_external_data(onnx::ModelProto& model, const std::filesystem::path& fo
     if (file.claimed / kMaxClaimsOfFile > file.size)
       bad_reference("tensors that do not claim a data file many times over", "'" + reference.location + "'",
                     tensor.name());
-    tensor.set_raw_data(read_region(file, reference.offset, expected, tensor));
-    tensor.clear_external_data();
     tensor.clear_data_location();
+    tensor.clear_external_data();
+    visit(tensor, file, reference.offset, expected);
   });
 }
 
-void write_external_data(onnx::ModelProto& model, const std::filesystem::path& file, std::uint64_t at_least) {
+// Whether the model at `path`, if there is one, keeps tensors in the file `name` beside it.
+bool refers_to(const std::filesystem::path& path, const std::string& name) {
+  onnx::ModelProto model;
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error)) return false;
+  const std::uint64_t size = std::filesystem::file_size(path, error);
+  std::FILE* file = !error && size <= kMaxMessageBytes ? std::fopen(path.c_str(), "rb") : nullptr;
+  if (!file) return false;
+  const bool parsed = model.ParseFromFileDescriptor(fileno(file));
+  std::fclose(file);
+  bool found = false;
+  if (parsed && model.has_graph())
+    for_each_tensor(model, [&](const onnx::TensorProto& tensor) {
+      for (const auto& entry : tensor.external_data())
+        found = found || (entry.key() == "location" && entry.value() == name);
+    });
+  return found;
+}
+
+}  // namespace
+
+void check_external_location(const std::string& location, const std::string& tensor) {
+  bool plain =
+      !location.empty() && location.find('\0') == std::string::npos && location.find('\\') == std::string::npos;
+  for (const std::string& part : components(location)) plain = plain && !part.empty() && part != "." && part != "..";
+  if (!plain)
+    bad_reference("external data at a relative path without '.' and '..'", "location '" + location + "'", tensor);
+}
+
+void read_external_data(onnx::ModelProto& model, const std::filesystem::path& folder) {
+  for_each_external(model, folder,
+                    [](onnx::TensorProto& tensor, OpenFile& file, std::uint64_t offset, std::uint64_t bytes) {
+                      tensor.set_raw_data(read_region(file, offset, bytes, tensor));
+                    });
+}
+
+void map_external_data(onnx::ModelProto& model, const std::filesystem::path& folder,
+                       const std::function<void(onnx::TensorProto&, Tensor, bool mapped)>& take) {
+  for_each_external(model, folder, [&](onnx::TensorProto& tensor, OpenFile& file, std::uint64_t offset, std::uint64_t) {
+    const auto dtype = static_cast<DType>(tensor.data_type());
+    const Shape shape(std::vector<std::int64_t>(tensor.dims().begin(), tensor.dims().end()));
+    if (offset % std::max<std::size_t>(1, bits_of(dtype) / 8) != 0) {  // elements must lie where they can be read
+      Tensor copy(dtype, shape);
+      const std::string bytes = read_region(file, offset, copy.bytes(), tensor);
+      std::memcpy(copy.raw(), bytes.data(), bytes.size());
+      return take(tensor, std::move(copy), false);
+    }
+    map(file, tensor);
+    take(tensor, Tensor::view(dtype, shape, static_cast<char*>(file.mapping.get()) + offset, file.mapping), true);
+  });
+}
+
+void write_external_data(onnx::ModelProto& model, const std::filesystem::path& file, std::uint64_t at_least,
+                         const OutsideTensors& outside) {
   const std::string location = file.filename().string();
   check_external_location(location, "(all)");
-  std::vector<onnx::TensorProto*> tensors;
-  std::vector<std::uint64_t> offsets;
+  struct Placed {
+    onnx::TensorProto* tensor;
+    bool is_outside;
+    std::uint64_t offset, bytes;
+  };
+  std::vector<Placed> placed;
   std::uint64_t position = 0;
-  auto assign = [&](onnx::TensorProto& tensor) {
-    if (tensor.data_type() == onnx::TensorProto::STRING || tensor.ByteSizeLong() < at_least) return;
-    if (!tensor.has_raw_data()) *tensor.mutable_raw_data() = tensor_to_proto(tensor_from_proto(tensor)).raw_data();
-    if (tensor.raw_data().empty()) return;
+  auto place = [&](onnx::TensorProto& tensor) {
+    std::uint64_t bytes = outside.bytes ? outside.bytes(tensor) : 0;
+    const bool is_outside = bytes > 0;
+    if (!is_outside) {
+      if (tensor.data_type() == onnx::TensorProto::STRING || tensor.ByteSizeLong() < at_least) return;
+      if (!tensor.has_raw_data()) *tensor.mutable_raw_data() = tensor_to_proto(tensor_from_proto(tensor)).raw_data();
+      bytes = tensor.raw_data().size();
+      if (bytes == 0) return;
+    }
     position = (position + kAlignment - 1) / kAlignment * kAlignment;
-    tensors.push_back(&tensor);
-    offsets.push_back(position);
-    position += tensor.raw_data().size();
+    placed.push_back({&tensor, is_outside, position, bytes});
+    position += bytes;
   };
   for_each_graph(*model.mutable_graph(), [&](onnx::GraphProto& graph) {
-    for (onnx::TensorProto& tensor : *graph.mutable_initializer()) assign(tensor);
+    for (onnx::TensorProto& tensor : *graph.mutable_initializer()) place(tensor);
   });
   write_atomically(file, [&](FileWriter& writer) {
     const std::string padding(kAlignment, '\0');
-    for (std::size_t i = 0; i < tensors.size(); ++i) {
-      writer.write(padding.data(), static_cast<std::size_t>(offsets[i] - writer.position()));
-      writer.write(tensors[i]->raw_data());
+    for (const Placed& p : placed) {
+      writer.write(padding.data(), static_cast<std::size_t>(p.offset - writer.position()));
+      if (p.is_outside)
+        outside.write(*p.tensor, writer);
+      else
+        writer.write(p.tensor->raw_data());
     }
   });
-  for (std::size_t i = 0; i < tensors.size(); ++i) {
-    const std::uint64_t length = tensors[i]->raw_data().size();
+  for (const Placed& p : placed) {
+    p.tensor->clear_raw_data();
+    p.tensor->clear_float_data();
+    p.tensor->clear_double_data();
+    p.tensor->clear_int32_data();
+    p.tensor->clear_int64_data();
+    p.tensor->clear_uint64_data();
+    p.tensor->clear_external_data();
+    p.tensor->set_data_location(onnx::TensorProto::EXTERNAL);
     auto add = [&](const char* key, std::string value) {
-      auto* entry = tensors[i]->add_external_data();
+      auto* entry = p.tensor->add_external_data();
       entry->set_key(key);
       entry->set_value(std::move(value));
     };
-    tensors[i]->clear_raw_data();
-    tensors[i]->clear_float_data();
-    tensors[i]->clear_double_data();
-    tensors[i]->clear_int32_data();
-    tensors[i]->clear_int64_data();
-    tensors[i]->clear_uint64_data();
-    tensors[i]->set_data_location(onnx::TensorProto::EXTERNAL);
     add("location", location);
-    add("offset", std::to_string(offsets[i]));
-    add("length", std::to_string(length));
+    add("offset", std::to_string(p.offset));
+    add("length", std::to_string(p.bytes));
   }
+}
+
+void write_model_with_data(onnx::ModelProto model, const std::filesystem::path& path, const OutsideTensors& outside) {
+  const std::string first = path.filename().string() + ".data", second = path.filename().string() + ".data2";
+  const bool first_in_use = refers_to(path, first), second_in_use = refers_to(path, second);
+  write_external_data(model, path.parent_path() / (first_in_use ? second : first), 1024, outside);
+  write_atomically(path, serialize_message(model));
+  std::error_code ignored;
+  if (first_in_use || second_in_use)
+    std::filesystem::remove(path.parent_path() / (first_in_use ? first : second), ignored);
+}
+
+std::string serialize_message(const onnx::ModelProto& model) {
+  const std::size_t size = model.ByteSizeLong();
+  std::string bytes;
+  if (size > kMaxMessageBytes || !model.SerializeToString(&bytes))
+    throw_failure("a model of at most 2 GB in one file", std::to_string(size) + " bytes",
+                  "let its tensors go to external data");
+  return bytes;
 }
 
 }  // namespace halfstep

@@ -3,11 +3,16 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
+
+#include "graph/atomic_file.h"
+#include "graph/tensor.h"
 
 namespace onnx {
 class ModelProto;
-}
+class TensorProto;
+}  // namespace onnx
 
 namespace halfstep {
 
@@ -20,10 +25,32 @@ namespace halfstep {
 /// Throws Error(input) on any breach, naming tensor and location.
 void read_external_data(onnx::ModelProto& model, const std::filesystem::path& folder);
 
+/// The same without reading: calls `take` with each external tensor and a view of its elements in the mapped file,
+/// which stays mapped as long as a view lives. `take` decides what the message says of the tensor from then on.
+void map_external_data(onnx::ModelProto& model, const std::filesystem::path& folder,
+                       const std::function<void(onnx::TensorProto&, Tensor, bool mapped)>& take);
+
+/// Elements of tensors that are not in the message when it is written.
+struct OutsideTensors {
+  /// How many bytes the tensor will have; 0: its elements are in the message.
+  std::function<std::uint64_t(const onnx::TensorProto&)> bytes;
+  std::function<void(const onnx::TensorProto&, FileWriter&)> write;
+};
+
 /// Writes the data of every initializer of at least `at_least` bytes to `file` (each at a multiple of 64 bytes, which
 /// readers can map) and leaves references to it in `model`. The file is written atomically; a symbolic link in its
 /// place is replaced, not followed. Throws Error(failure) when it cannot be written.
-void write_external_data(onnx::ModelProto& model, const std::filesystem::path& file, std::uint64_t at_least = 1024);
+void write_external_data(onnx::ModelProto& model, const std::filesystem::path& file, std::uint64_t at_least = 1024,
+                         const OutsideTensors& outside = {});
+
+/// The model as a message at `path`, its tensor data in `NAME.data` beside it. A model that stands at `path` stays
+/// whole until the new one takes its place: when it keeps tensors in that file, `NAME.data2` is written, and the old
+/// one removed at last.
+void write_model_with_data(onnx::ModelProto model, const std::filesystem::path& path,
+                           const OutsideTensors& outside = {});
+
+/// The message's bytes. Throws Error(failure) above the 2 GB that a message may have.
+std::string serialize_message(const onnx::ModelProto& model);
 
 /// Throws Error(input) unless `location` is a relative path of plain names, as every external location must be.
 void check_external_location(const std::string& location, const std::string& tensor);

@@ -2,7 +2,9 @@
 #include <charconv>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 
+#include "graph/bodies.h"
 #include "graph/error.h"
 #include "onnx_io/convert.h"
 #include "onnx_io/metadata.h"
@@ -58,6 +60,7 @@ class GraphReader {
  public:
   GraphReader(const onnx::GraphProto& proto, bool is_subgraph) : proto_(proto), is_subgraph_(is_subgraph) {}
 
+  /// In a subgraph the captures are those of this graph alone, not yet matched with those of the node.
   Graph read() {
     graph_.name = proto_.name();
     if (proto_.sparse_initializer_size() > 0)
@@ -75,6 +78,9 @@ class GraphReader {
       graph_.outputs.push_back(id);
       if (graph_[id].dtype == DType::undefined) set_type(graph_[id], output.type());
     }
+    for (const onnx::ValueInfoProto& info : proto_.value_info()) read_declaration(info);
+    for (std::size_t i = 0; i < graph_.values.size(); ++i)
+      if (!defined_.contains(graph_.values[i].name)) graph_.captures.push_back(static_cast<ValueId>(i));
     return std::move(graph_);
   }
 
@@ -105,6 +111,17 @@ class GraphReader {
     graph_.inputs.push_back(id);
   }
 
+  // torch.onnx's newer exporter says of each initializer that it took from the module what it was there.
+  void read_declaration(const onnx::ValueInfoProto& info) {
+    const ValueId id = graph_.find(info.name());
+    if (id == kNoValue) return;
+    for (const onnx::StringStringEntryProto& entry : info.metadata_props()) {
+      if (entry.key() != "pkg.torch.export.graph_signature.InputSpec.kind") continue;
+      if (entry.value() == "PARAMETER") graph_[id].declared = Declared::parameter;
+      if (entry.value() == "BUFFER" || entry.value() == "CONSTANT_TENSOR") graph_[id].declared = Declared::buffer;
+    }
+  }
+
   void set_constant(const std::string& name, Tensor tensor, bool is_initializer) {
     Value& value = graph_[define(name)];
     value.dtype = tensor.dtype();
@@ -122,15 +139,25 @@ class GraphReader {
     std::vector<ValueId> inputs, outputs;
     for (const std::string& name : proto.input())
       inputs.push_back(name.empty() ? kNoValue : reference(name, label(proto)));
-    for (const std::string& name : proto.output()) outputs.push_back(name.empty() ? kNoValue : define(name));
     Attributes attributes;
+    std::vector<std::vector<std::pair<ValueId, ValueId>>> captured;
     for (const onnx::AttributeProto& attribute : proto.attribute()) {
       if (attributes.has(attribute.name()))
         throw_input_error("every attribute once", "'" + attribute.name() + "' twice in " + label(proto), kExportAgain);
-      attributes.set(attribute.name(), attribute_from_proto(attribute));
+      if (attribute.type() == onnx::AttributeProto::GRAPH) {
+        auto body = std::make_shared<Graph>(GraphReader(attribute.g(), true).read());
+        captured.emplace_back();
+        for (ValueId inside : body->captures)
+          captured.back().emplace_back(reference((*body)[inside].name, label(proto)), inside);
+        attributes.set(attribute.name(), std::shared_ptr<const Graph>(std::move(body)));
+      } else {
+        attributes.set(attribute.name(), attribute_from_proto(attribute));
+      }
     }
+    for (const std::string& name : proto.output()) outputs.push_back(name.empty() ? kNoValue : define(name));
     graph_.add_node(proto.op_type(), domain, std::move(inputs), 0, std::move(attributes), proto.name());
     graph_.nodes.back().outputs = std::move(outputs);
+    set_captures(graph_.nodes.back(), captured);
   }
 
   const onnx::GraphProto& proto_;
@@ -188,8 +215,6 @@ Attribute attribute_from_proto(const onnx::AttributeProto& a) {
       return a.s();
     case onnx::AttributeProto::TENSOR:
       return tensor_from_proto(a.t());
-    case onnx::AttributeProto::GRAPH:
-      return std::make_shared<const Graph>(GraphReader(a.g(), true).read());
     case onnx::AttributeProto::INTS:
       return std::vector<std::int64_t>(a.ints().begin(), a.ints().end());
     case onnx::AttributeProto::FLOATS:
@@ -197,9 +222,17 @@ Attribute attribute_from_proto(const onnx::AttributeProto& a) {
     case onnx::AttributeProto::STRINGS:
       return std::vector<std::string>(a.strings().begin(), a.strings().end());
     default:
-      throw_input_error("an attribute that is a number, a string, a dense tensor, a graph or a list of these",
+      throw_input_error("an attribute that is a number, a string, a dense tensor, a graph or a list of the former",
                         "attribute '" + a.name() + "' of ONNX type " + std::to_string(a.type()), kExportAgain);
   }
+}
+
+Graph from_proto(const onnx::GraphProto& proto) {
+  Graph graph = GraphReader(proto, true).read();
+  if (!graph.captures.empty())
+    throw_input_error("every value to be defined before it is read",
+                      "'" + graph[graph.captures[0]].name + "' in '" + proto.name() + "'", kExportAgain);
+  return graph;
 }
 
 Graph from_proto(const onnx::ModelProto& model) {

@@ -1,14 +1,16 @@
 #include "onnx_io/lift.h"
 
-#include <algorithm>
-#include <unordered_map>
-#include <unordered_set>
+#include <iterator>
+#include <utility>
 
 #include <onnx/defs/schema.h>
 
+#include "graph/bodies.h"
 #include "graph/error.h"
 #include "onnx_io/convert.h"
+#include "onnx_io/proto_walk.h"
 #include "onnx_io/unsupported.h"
+#include "ops/control_flow.h"
 #include "ops/infer.h"
 #include "ops/op_def.h"
 #include "ops/proto.h"
@@ -23,31 +25,11 @@ constexpr int kMaxFunctionDepth = 16;
 
 std::int64_t newest_version(const std::string& domain) { return domain.empty() ? kOnnxOpset : kOwnOpset; }
 
-void collect_reads(const Graph& graph, std::unordered_set<std::string>& names) {
-  for (const Node& node : graph.nodes) {
-    for (ValueId in : node.inputs)
-      if (in != kNoValue) names.insert(graph[in].name);
-    for (const auto& [_, value] : node.attributes)
-      if (const auto* subgraph = std::get_if<std::shared_ptr<const Graph>>(&value)) collect_reads(**subgraph, names);
-  }
-  for (ValueId out : graph.outputs) names.insert(graph[out].name);
-  for (const State& state : graph.states)
-    if (state.next != kNoValue) names.insert(graph[state.next].name);
-}
-
-bool has_subgraph(const Node& node) {
-  return std::any_of(node.attributes.begin(), node.attributes.end(), [](const Attributes::Entry& entry) {
-    return std::holds_alternative<std::shared_ptr<const Graph>>(entry.second);
-  });
-}
-
 // Goes through the nodes in order, appending to the graph what each becomes.
 class Lifter final : public LiftContext {
  public:
   Lifter(Graph& graph, Opsets versions, UnsupportedOperators* unsupported)
-      : graph_(graph), versions_(std::move(versions)), unsupported_(unsupported), known_values_(graph.values.size()) {
-    collect_reads(graph, reads_);
-  }
+      : graph_(graph), versions_(std::move(versions)), unsupported_(unsupported), uses_(graph.use_counts()) {}
 
   void run() {
     std::vector<Node> nodes = std::move(graph_.nodes);
@@ -75,7 +57,7 @@ class Lifter final : public LiftContext {
   ValueId value(std::string_view suffix) override { return graph_.add_value(current_ + "." + std::string(suffix)); }
 
   bool is_read(ValueId id) const override {
-    return static_cast<std::size_t>(id) >= known_values_ || reads_.contains(graph_[id].name);
+    return static_cast<std::size_t>(id) >= uses_.size() || uses_[static_cast<std::size_t>(id)] > 0;
   }
 
   [[noreturn]] void refuse(std::string required, std::string found) const override {
@@ -100,27 +82,16 @@ class Lifter final : public LiftContext {
       for (const LiftRule& rule : lift_rules())
         if (node.op == rule.op && version->second < rule.below) rule.rewrite(*this, node);
     std::vector<Node> after = std::exchange(after_, {});
-    lift_subgraphs(node, versions);
+    lift_bodies(node, versions);
     emit(std::move(node), depth);
     for (Node& next : after) emit(std::move(next), depth);
   }
 
-  void lift_subgraphs(Node& node, const Opsets& versions) {
-    Attributes lifted = node.attributes;
-    for (const auto& [name, value] : node.attributes) {
-      const auto* subgraph = std::get_if<std::shared_ptr<const Graph>>(&value);
-      if (!subgraph) continue;
-      Graph copy = **subgraph;
-      for (Value& inner : copy.values) {
-        const ValueId outer = inner.dtype == DType::undefined ? graph_.find(inner.name) : kNoValue;
-        if (outer == kNoValue) continue;
-        inner.dtype = graph_[outer].dtype;
-        inner.shape = graph_[outer].shape;
-      }
-      Lifter(copy, versions, unsupported_).run();
-      lifted.set(name, std::make_shared<const Graph>(std::move(copy)));
-    }
-    node.attributes = std::move(lifted);
+  void lift_bodies(Node& node, const Opsets& versions) {
+    change_bodies(node, [&](Graph& body) {
+      if (is_control_flow(node)) type_body_inputs(graph_, node, body);
+      Lifter(body, versions, unsupported_).run();
+    });
   }
 
   // Appends a node that is in the newest form, or what its function body says.
@@ -130,10 +101,11 @@ class Lifter final : public LiftContext {
       unsupported_->add(node.domain, node.op, node.name);
     }
     graph_.nodes.push_back(std::move(node));
-    // Inference does not enter subgraphs; the results of such a node keep what the file says of them.
-    if (has_subgraph(graph_.nodes.back())) return;
     try {
-      infer_node(graph_, graph_.nodes.back());
+      if (is_control_flow(graph_.nodes.back()))
+        infer_control_flow(graph_, graph_.nodes.back());
+      else
+        infer_node(graph_, graph_.nodes.back());
     } catch (const Error&) {
       // What follows an unsupported node may lack types; the report of the unsupported comes first.
       if (!unsupported_ || unsupported_->empty()) throw;
@@ -170,67 +142,49 @@ class Lifter final : public LiftContext {
     return true;
   }
 
-  void splice(const Node& call, const onnx::FunctionProto& body, const onnx::OpSchema& schema, int depth) {
+  void splice(const Node& call, const onnx::FunctionProto& function, const onnx::OpSchema& schema, int depth) {
     Opsets versions;
-    for (const auto& import : body.opset_import()) versions[canonical_domain(import.domain())] = import.version();
+    for (const auto& import : function.opset_import()) versions[canonical_domain(import.domain())] = import.version();
     versions.try_emplace("", schema.since_version());
-    std::unordered_map<std::string, ValueId> values{{"", kNoValue}};
-    for (int i = 0; i < body.input_size(); ++i) values[body.input(i)] = call.input(static_cast<std::size_t>(i));
-    std::unordered_map<std::string, ValueId> results;
-    for (int i = 0; i < body.output_size(); ++i) results[body.output(i)] = call.output(static_cast<std::size_t>(i));
-    auto define = [&](const std::string& name) {
-      if (name.empty()) return kNoValue;
-      auto it = results.find(name);
-      const bool is_result = it != results.end() && it->second != kNoValue;
-      return values[name] = is_result ? it->second : graph_.add_value(call.name + "." + name);
-    };
-    for (const onnx::NodeProto& proto : body.node()) {
-      Attributes attributes;
-      for (const onnx::AttributeProto& a : proto.attribute()) {
-        if (a.ref_attr_name().empty()) {
-          attributes.set(a.name(), attribute_from_proto(a));
-        } else if (const Attribute* given = call.attributes.find(a.ref_attr_name())) {
-          attributes.set(a.name(), *given);
-        } else if (auto known = schema.attributes().find(a.ref_attr_name());
-                   known != schema.attributes().end() && known->second.default_value.has_name()) {
-          attributes.set(a.name(), attribute_from_proto(known->second.default_value));
-        }
-      }
-      std::vector<ValueId> inputs;
-      for (const std::string& name : proto.input()) inputs.push_back(values.at(name));
-      graph_.add_node(proto.op_type(), canonical_domain(proto.domain()), std::move(inputs), 0, std::move(attributes),
-                      call.name + "." + proto.op_type());
-      Node node = std::move(graph_.nodes.back());
-      graph_.nodes.pop_back();
-      for (const std::string& name : proto.output()) node.outputs.push_back(define(name));
-      if (node.is("Constant"))
-        emit_constant(node);
-      else
-        process(std::move(node), versions, depth + 1);
-    }
+    onnx::GraphProto proto;
+    proto.set_name(function.name());
+    for (const std::string& name : function.input()) proto.add_input()->set_name(name);
+    for (const std::string& name : function.output()) proto.add_output()->set_name(name);
+    *proto.mutable_node() = function.node();
+    for_each_node(proto, [&](onnx::NodeProto& node) { give_attributes(node, call, schema); });
+
+    BodyArguments arguments{.outputs = call.outputs};
+    for (int i = 0; i < function.input_size(); ++i) arguments.inputs.push_back(call.input(static_cast<std::size_t>(i)));
+    const auto first = static_cast<std::ptrdiff_t>(graph_.nodes.size());
+    append_copy(graph_, from_proto(proto), arguments, call.name + ".");
+    std::vector<Node> nodes(std::make_move_iterator(graph_.nodes.begin() + first),
+                            std::make_move_iterator(graph_.nodes.end()));
+    graph_.nodes.resize(static_cast<std::size_t>(first));
+    for (Node& node : nodes) process(std::move(node), versions, depth + 1);
   }
 
-  // A Constant of a function body, whose value may have come from the caller's attribute.
-  void emit_constant(const Node& node) {
-    onnx::GraphProto proto;
-    onnx::NodeProto& constant = *proto.add_node();
-    constant.set_op_type("Constant");
-    constant.add_output("constant");
-    for (const auto& [name, value] : node.attributes) *constant.add_attribute() = attribute_to_proto(name, value);
-    onnx::ModelProto model;
-    *model.mutable_graph() = std::move(proto);
-    const Graph read = from_proto(model);
-    Value& value = graph_[node.outputs.at(0)];
-    value.constant = read[read.find("constant")].constant;
-    value.dtype = value.constant.dtype();
-    value.shape = value.constant.shape();
+  // References to attributes of the function become what the caller gives, or the default.
+  static void give_attributes(onnx::NodeProto& node, const Node& call, const onnx::OpSchema& schema) {
+    google::protobuf::RepeatedPtrField<onnx::AttributeProto> given;
+    for (const onnx::AttributeProto& a : node.attribute()) {
+      const Attribute* value = call.attributes.find(a.ref_attr_name());
+      const auto known = schema.attributes().find(a.ref_attr_name());
+      if (a.ref_attr_name().empty()) {
+        *given.Add() = a;
+      } else if (value) {
+        *given.Add() = attribute_to_proto(a.name(), *value);
+      } else if (known != schema.attributes().end() && known->second.default_value.has_name()) {
+        *given.Add() = known->second.default_value;
+        given.rbegin()->set_name(a.name());
+      }
+    }
+    *node.mutable_attribute() = std::move(given);
   }
 
   Graph& graph_;
   Opsets versions_;
   UnsupportedOperators* unsupported_;  ///< null: operators without a row stay as they are
-  std::size_t known_values_;
-  std::unordered_set<std::string> reads_;
+  std::vector<std::int32_t> uses_;     ///< of the values there were before lifting
   std::vector<Node> after_;
   std::string current_;
   int depth_ = 0;

@@ -11,7 +11,7 @@
 namespace halfstep {
 
 /// Oldest operator set of ai.onnx that is read.
-inline constexpr std::int64_t kOldestOnnxOpset = 7;
+inline constexpr std::int64_t kOldestOnnxOpset = 1;
 
 /// What a rewrite of one node may do to the graph around it. Nodes it adds are in the newest form.
 class LiftContext {

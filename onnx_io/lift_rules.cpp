@@ -1,8 +1,9 @@
-// What changed in the operators of ai.onnx from version 7 on, where the old form is not valid, or means something else,
+// What changed in the operators of ai.onnx after version 7, where the old form is not valid, or means something else,
 // in the newest version. Source: the change lists of the ONNX operator schemas (onnx/defs/*/old.cc).
 #include <limits>
 
 #include "graph/error.h"
+#include "onnx_io/early_lift_rules.h"
 #include "onnx_io/lift.h"
 
 namespace halfstep {
@@ -152,8 +153,31 @@ void roi_align_16(LiftContext&, Node& node) {
   node.attributes.set("coordinate_transformation_mode", std::string("output_half_pixel"));
 }
 
-void scan_9(LiftContext& lift, Node&) {
-  lift.refuse("Scan of version 9 or newer", "version 8, which has a batch axis");
+// Before 9 everything had a batch axis in front: a Scan over it, in whose body the sequence is scanned.
+void scan_9(LiftContext& lift, Node& node) {
+  if (node.attributes.has("scan_input_axes")) return;  // the inner one, made below
+  if (node.input(0) != kNoValue) lift.refuse("Scan without lengths of its own for each sequence", "'sequence_lens'");
+  node.inputs.erase(node.inputs.begin());
+  const std::size_t operands = node.operands().size();
+  const std::int64_t scanned = node.attributes.get_int("num_scan_inputs", 0);
+  auto each = std::make_shared<Graph>();
+  each->name = node.name + ".batch";
+  Node inner = node;
+  for (std::size_t i = 0; i < node.inputs.size(); ++i) {
+    inner.inputs[i] = each->add_value(lift.graph()[node.inputs[i]].name);
+    (i < operands ? each->inputs : each->captures).push_back(inner.inputs[i]);
+  }
+  for (ValueId& out : inner.outputs) out = each->add_value(out == kNoValue ? "unread" : lift.graph()[out].name);
+  each->outputs = inner.outputs;
+  inner.attributes.set("scan_input_directions", node.attributes.get_ints("directions"));
+  inner.attributes.remove("directions");
+  inner.attributes.set("scan_input_axes", std::vector<std::int64_t>(static_cast<std::size_t>(scanned), 0));
+  each->add_node("Scan", kOnnxDomain, inner.inputs, 0, inner.attributes, node.name + ".sequence");
+  each->nodes.back().outputs = inner.outputs;
+  each->nodes.back().capture_count = inner.capture_count;
+  node.attributes = {{"num_scan_inputs", static_cast<std::int64_t>(operands)},
+                     {"scan_input_axes", std::vector<std::int64_t>(operands, 0)},
+                     {"body", std::shared_ptr<const Graph>(std::move(each))}};
 }
 
 void slice_10(LiftContext& lift, Node& node) {
@@ -220,6 +244,13 @@ constexpr LiftRule kRules[] = {
 
 }  // namespace
 
-std::span<const LiftRule> lift_rules() { return kRules; }
+std::span<const LiftRule> lift_rules() {
+  static const std::vector<LiftRule> rules = [] {
+    std::vector<LiftRule> all = early_lift_rules();
+    all.insert(all.end(), std::begin(kRules), std::end(kRules));
+    return all;
+  }();
+  return rules;
+}
 
 }  // namespace halfstep

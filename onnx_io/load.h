@@ -22,7 +22,7 @@ struct LoadedModel {
 
 /// Reads a model: size and structure, external data (see external_data.h), the ONNX checker, model-local functions
 /// inlined, old operator sets lifted, operators without a row replaced by their function bodies. Accepts IR versions 3
-/// to 14 and ai.onnx operator sets 7 to 28. Throws Error(input): what is wrong with the file, or all operators that are
+/// to 14 and ai.onnx operator sets 1 to 28. Throws Error(input): what is wrong with the file, or all operators that are
 /// not supported, with their nodes' names.
 LoadedModel load_model(const std::filesystem::path& path);
 

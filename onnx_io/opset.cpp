@@ -1,6 +1,7 @@
 #include "onnx_io/opset.h"
 
 #include <algorithm>
+#include <span>
 
 #include <onnx/defs/data_type_utils.h>
 #include <onnx/defs/schema.h>
@@ -22,7 +23,7 @@ bool takes_type(const onnx::OpSchema::FormalParameter& parameter, const Value& v
   return parameter.GetTypes().contains(type);
 }
 
-bool takes_types(const Graph& graph, const std::vector<ValueId>& values,
+bool takes_types(const Graph& graph, std::span<const ValueId> values,
                  const std::vector<onnx::OpSchema::FormalParameter>& parameters) {
   if (parameters.empty()) return values.empty();
   for (std::size_t i = 0; i < values.size(); ++i)
@@ -55,10 +56,10 @@ bool fits(const Graph& graph, const Node& node, std::int64_t version) {
   if (old_schema == newest) return true;
   for (const LiftRule& rule : lift_rules())
     if (node.op == rule.op && version < rule.below) return false;
-  const auto inputs = static_cast<int>(node.inputs.size()), outputs = static_cast<int>(node.outputs.size());
+  const auto inputs = static_cast<int>(node.operands().size()), outputs = static_cast<int>(node.outputs.size());
   return inputs >= old_schema->min_input() && inputs <= old_schema->max_input() &&
          outputs <= old_schema->max_output() && same_defaults(node, *old_schema, *newest) &&
-         takes_types(graph, node.inputs, old_schema->inputs()) &&
+         takes_types(graph, node.operands(), old_schema->inputs()) &&
          takes_types(graph, node.outputs, old_schema->outputs());
 }
 

@@ -1,6 +1,7 @@
 #include "onnx_io/patch.h"
 
 #include <algorithm>
+#include <cstring>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -58,8 +59,22 @@ class TensorIndex {
   std::unordered_map<std::string, int> initializers_, constants_, identities_;
 };
 
-onnx::TensorProto patched(const onnx::TensorProto& old_tensor, const Tensor& tensor, const std::string& name) {
+// One row for each of a tensor whose rows the exporter made equal by expanding it over the batch.
+Tensor repeat_row(const Tensor& row, const Shape& shape) {
+  Tensor result(row.dtype(), shape);
+  for (std::size_t at = 0; at < result.bytes(); at += row.bytes())
+    std::memcpy(static_cast<std::byte*>(result.raw()) + at, row.raw(), row.bytes());
+  return result;
+}
+
+bool is_row_of(const Shape& row, const Shape& shape) {
+  return row.rank() == shape.rank() && row.rank() > 1 && row[0] == 1 && row.count() > 0 &&
+         std::equal(row.begin() + 1, row.end(), shape.begin() + 1);
+}
+
+onnx::TensorProto patched(const onnx::TensorProto& old_tensor, Tensor tensor, const std::string& name) {
   const Shape shape(std::vector<std::int64_t>(old_tensor.dims().begin(), old_tensor.dims().end()));
+  if (shape != tensor.shape() && is_row_of(tensor.shape(), shape)) tensor = repeat_row(tensor, shape);
   if (shape != tensor.shape())
     throw_failure("parameter '" + name + "' in its shape of the source model, " + shape.to_string(),
                   tensor.shape().to_string(), "save with the model that was trained");

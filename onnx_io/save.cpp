@@ -11,7 +11,6 @@
 #include "onnx_io/external_data.h"
 #include "onnx_io/opset.h"
 #include "onnx_io/patch.h"
-#include "onnx_io/proto_walk.h"
 #include "onnx_io/source_model.h"
 #include "ops/op_def.h"
 
@@ -19,34 +18,6 @@ namespace halfstep {
 namespace {
 
 constexpr std::size_t kMaxMessageBytes = std::numeric_limits<std::int32_t>::max();
-
-std::string serialize(const onnx::ModelProto& model) {
-  const std::size_t size = model.ByteSizeLong();
-  std::string bytes;
-  if (size > kMaxMessageBytes || !model.SerializeToString(&bytes))
-    throw_failure("a model of at most 2 GB in one file", std::to_string(size) + " bytes",
-                  "let its tensors go to external data");
-  return bytes;
-}
-
-// Whether the model at `path`, if there is one, keeps tensors in the file `name` beside it.
-bool refers_to(const std::filesystem::path& path, const std::string& name) {
-  onnx::ModelProto model;
-  std::error_code error;
-  if (!std::filesystem::is_regular_file(path, error)) return false;
-  const std::uint64_t size = std::filesystem::file_size(path, error);
-  std::FILE* file = !error && size <= kMaxMessageBytes ? std::fopen(path.c_str(), "rb") : nullptr;
-  if (!file) return false;
-  const bool parsed = model.ParseFromFileDescriptor(fileno(file));
-  std::fclose(file);
-  bool found = false;
-  if (parsed && model.has_graph())
-    for_each_tensor(model, [&](const onnx::TensorProto& tensor) {
-      for (const auto& entry : tensor.external_data())
-        found = found || (entry.key() == "location" && entry.value() == name);
-    });
-  return found;
-}
 
 void write_model(onnx::ModelProto model, const std::filesystem::path& path, ExternalData external) {
   try {
@@ -57,17 +28,10 @@ void write_model(onnx::ModelProto model, const std::filesystem::path& path, Exte
   }
   const bool too_large = model.ByteSizeLong() > kMaxMessageBytes;
   if (external == ExternalData::never || (external == ExternalData::automatic && !too_large)) {
-    write_atomically(path, serialize(model));
+    write_atomically(path, serialize_message(model));
     return;
   }
-  // A model that stands at `path` must stay whole until the new one takes its place: its data file is not touched
-  // before.
-  const std::string first = path.filename().string() + ".data", second = path.filename().string() + ".data2";
-  const bool first_in_use = refers_to(path, first);
-  write_external_data(model, path.parent_path() / (first_in_use ? second : first));
-  write_atomically(path, serialize(model));
-  std::error_code ignored;
-  if (first_in_use) std::filesystem::remove(path.parent_path() / first, ignored);
+  write_model_with_data(std::move(model), path);
 }
 
 onnx::ModelProto trained_model(const SourceModel& source, const NamedTensors& parameters, OutputForm form) {
@@ -89,7 +53,7 @@ void save_trained(const SourceModel& source, const NamedTensors& parameters, con
 }
 
 std::string trained_model_bytes(const SourceModel& source, const NamedTensors& parameters, OutputForm form) {
-  return serialize(trained_model(source, parameters, form));
+  return serialize_message(trained_model(source, parameters, form));
 }
 
 void check_can_save(const SourceModel& source, const std::vector<std::string>& parameter_names) {

@@ -1,6 +1,7 @@
 #include <map>
-#include <unordered_map>
+#include <string>
 #include <unordered_set>
+#include <vector>
 
 #include "onnx_io/convert.h"
 #include "onnx_io/metadata.h"
@@ -10,17 +11,21 @@
 namespace halfstep {
 namespace {
 
-using Names = std::unordered_map<std::string, std::string>;
+using NameSet = std::unordered_set<std::string>;
 
-// Writes a graph and, inside it, its subgraphs. `outer` holds the enclosing graphs' names and how they were written: a
-// subgraph may read them but, by ONNX's rules, not define them again, so that its own are renamed where they clash.
+// Writes a graph and, inside it, its bodies. A body reads values of the enclosing graphs by name but must not, by
+// ONNX's rules, define a name again that is visible there: `captured` holds what its captures are called there, `outer`
+// all names in use.
 class GraphWriter {
  public:
-  GraphWriter(const Graph& graph, const Names* outer) : graph_(graph), outer_(outer) {}
+  explicit GraphWriter(const Graph& graph) : GraphWriter(graph, {}, {}) {}
+  GraphWriter(const Graph& graph, const std::vector<std::string>& captured, const NameSet& outer)
+      : graph_(graph), taken_(outer) {
+    name_values(captured);
+  }
 
   onnx::GraphProto write() {
     proto_.set_name(graph_.name.empty() ? "graph" : graph_.name);
-    name_values();
     for (std::size_t i = 0; i < graph_.values.size(); ++i)
       if (graph_.values[i].is_constant()) write_constant(static_cast<ValueId>(i));
     for (ValueId in : graph_.inputs) add_info(*proto_.add_input(), in);
@@ -31,8 +36,10 @@ class GraphWriter {
     for (const Node& node : graph_.nodes) write_node(node);
     std::unordered_set<ValueId> written;
     for (ValueId out : graph_.outputs) {
-      add_info(*proto_.add_output(), out);
-      written.insert(out);
+      if (written.insert(out).second && !captured_.contains(out))
+        add_info(*proto_.add_output(), out);
+      else
+        write_copied_output(out);
     }
     for (const State& state : graph_.states)
       for (ValueId out : {state.next, state.gradient})
@@ -45,33 +52,35 @@ class GraphWriter {
   }
 
  private:
-  std::string name(ValueId id) const { return id == kNoValue ? std::string() : names_.at(graph_[id].name); }
+  std::string name(ValueId id) const { return id == kNoValue ? std::string() : names_[static_cast<std::size_t>(id)]; }
 
-  void name_values() {
-    std::vector<bool> own(graph_.values.size(), false);
-    auto define = [&](ValueId id) {
-      if (id != kNoValue) own[static_cast<std::size_t>(id)] = true;
-    };
-    for (ValueId in : graph_.inputs) define(in);
-    for (const State& state : graph_.states) define(state.value);
-    for (const Node& node : graph_.nodes)
-      for (ValueId out : node.outputs) define(out);
-    std::unordered_set<std::string> taken;
-    if (outer_) {
-      names_ = *outer_;
-      for (const auto& [_, written] : *outer_) taken.insert(written);
+  void name_values(const std::vector<std::string>& captured) {
+    names_.resize(graph_.values.size());
+    for (std::size_t i = 0; i < graph_.captures.size(); ++i) {
+      const ValueId inside = graph_.captures[i];
+      if (inside == kNoValue) continue;
+      names_[static_cast<std::size_t>(inside)] = captured.at(i);
+      captured_.insert(inside);
     }
-    for (const Value& value : graph_.values)
-      if (!outer_ || !outer_->contains(value.name)) taken.insert(value.name);
-    for (std::size_t i = 0; i < graph_.values.size(); ++i) {
-      const Value& value = graph_.values[i];
-      const bool captured = !own[i] && !value.is_constant();
-      if (captured && outer_ && outer_->contains(value.name)) continue;
-      std::string written = value.name;
-      if (outer_ && outer_->contains(value.name))
-        for (int n = 1; !taken.insert(written).second; ++n) written = value.name + "_" + std::to_string(n);
-      names_[value.name] = written;
-    }
+    for (std::size_t i = 0; i < names_.size(); ++i)
+      if (!captured_.contains(static_cast<ValueId>(i))) names_[i] = unique(graph_.values[i].name);
+  }
+
+  std::string unique(const std::string& wanted) {
+    std::string name = wanted;
+    for (int n = 1; !taken_.insert(name).second; ++n) name = wanted + "_" + std::to_string(n);
+    return name;
+  }
+
+  // An output that is a captured value, or for the second time one, as runtimes want outputs: made by a node.
+  void write_copied_output(ValueId id) {
+    onnx::NodeProto& identity = *proto_.add_node();
+    identity.set_op_type("Identity");
+    identity.add_input(name(id));
+    identity.add_output(unique(graph_[id].name + "_out"));
+    onnx::ValueInfoProto& info = *proto_.add_output();
+    add_info(info, id);
+    info.set_name(identity.output(0));
   }
 
   void add_info(onnx::ValueInfoProto& info, ValueId id) const {
@@ -96,14 +105,16 @@ class GraphWriter {
     proto.set_name(node.name);
     proto.set_op_type(node.op);
     proto.set_domain(node.domain);
-    for (ValueId in : node.inputs) proto.add_input(name(in));
+    for (ValueId in : node.operands()) proto.add_input(name(in));
     for (ValueId out : node.outputs) proto.add_output(name(out));
+    std::vector<std::string> captured;
+    for (ValueId id : node.captures()) captured.push_back(name(id));
     for (const auto& [key, value] : node.attributes) {
       if (const auto* subgraph = std::get_if<std::shared_ptr<const Graph>>(&value)) {
         onnx::AttributeProto& attribute = *proto.add_attribute();
         attribute.set_name(key);
         attribute.set_type(onnx::AttributeProto::GRAPH);
-        *attribute.mutable_g() = GraphWriter(**subgraph, &names_).write();
+        *attribute.mutable_g() = GraphWriter(**subgraph, captured, taken_).write();
       } else {
         *proto.add_attribute() = attribute_to_proto(key, value);
       }
@@ -111,8 +122,9 @@ class GraphWriter {
   }
 
   const Graph& graph_;
-  const Names* outer_;
-  Names names_;
+  NameSet taken_;                   // names in use here and in the enclosing graphs
+  std::vector<std::string> names_;  // how each value is written
+  std::unordered_set<ValueId> captured_;
   onnx::GraphProto proto_;
 };
 
@@ -138,7 +150,7 @@ onnx::ModelProto to_proto(const Graph& graph) {
     import->set_domain(domain);
     import->set_version(version);
   }
-  *model.mutable_graph() = GraphWriter(graph, nullptr).write();
+  *model.mutable_graph() = GraphWriter(graph).write();
   auto add_metadata = [&](std::string key, std::string value) {
     auto* entry = model.add_metadata_props();
     entry->set_key(std::move(key));

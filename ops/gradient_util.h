@@ -8,6 +8,9 @@ namespace halfstep::ops {
 /// The scalar 0 of x's type.
 inline Expr zero_like(Expr x) { return x.builder().scalar(0, x.dtype()); }
 
+/// The type a gradient rule computes sums and roots in: f32 in place of a half type.
+inline DType wide(DType dtype) { return is_half(dtype) ? DType::f32 : dtype; }
+
 /// ONNX Where.
 inline Expr select(Expr condition, Expr x, Expr y) { return condition.builder().op("Where", {condition, x, y}); }
 

@@ -7,6 +7,7 @@
 #include <onnx/defs/schema.h>
 
 #include "graph/error.h"
+#include "ops/control_flow.h"
 #include "ops/op_def.h"
 #include "ops/proto.h"
 
@@ -20,7 +21,7 @@ class Context final : public onnx::InferenceContext {
     for (const auto& [name, value] : node.attributes)
       if (!std::holds_alternative<std::shared_ptr<const Graph>>(value))
         attributes_.emplace(name, attribute_to_proto(name, value));
-    for (ValueId in : node.inputs) {
+    for (ValueId in : node.operands()) {
       Input& input = inputs_.emplace_back();
       if (in == kNoValue) continue;
       const Value& value = graph[in];
@@ -93,6 +94,10 @@ std::string describe(const Graph& graph, const Node& node) {
 }  // namespace
 
 void infer_node(Graph& graph, const Node& node) {
+  if (is_control_flow(node)) {
+    Node copy = node;
+    return infer_control_flow(graph, copy);
+  }
   const onnx::OpSchema* schema = find_schema(graph, node);
   if (!schema)
     throw_input_error("an operator with a schema", describe(graph, node),
@@ -115,7 +120,7 @@ void infer_node(Graph& graph, const Node& node) {
 }
 
 void infer_graph(Graph& graph) {
-  for (const Node& node : graph.nodes) infer_node(graph, node);
+  for (Node& node : graph.nodes) is_control_flow(node) ? infer_control_flow(graph, node) : infer_node(graph, node);
 }
 
 }  // namespace halfstep

@@ -9,7 +9,7 @@ namespace halfstep {
 /// Unknown extents stay unknown. Throws Error when the schema refuses the operands, naming node, operator and shapes.
 void infer_node(Graph& graph, const Node& node);
 
-/// The same for every node, in order.
+/// The same for every node, in order; what is inferred inside the bodies of If, Loop and Scan stays there.
 void infer_graph(Graph& graph);
 
 }  // namespace halfstep

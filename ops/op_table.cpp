@@ -16,9 +16,10 @@ struct Table {
 
   Table() {
     for (std::span<const OpDef> family :
-         {ops::matmul_ops(), ops::convolution_ops(), ops::pooling_ops(), ops::normalization_ops(),
+         {ops::matmul_ops(), ops::einsum_ops(), ops::convolution_ops(), ops::pooling_ops(), ops::normalization_ops(),
           ops::activation_ops(), ops::unary_ops(), ops::binary_ops(), ops::reduction_ops(), ops::shape_ops(),
-          ops::loss_ops(), ops::optimizer_ops()}) {
+          ops::recurrent_ops(), ops::attention_ops(), ops::loss_ops(), ops::optimizer_ops(), ops::onnx_optimizer_ops(),
+          ops::control_flow_ops()}) {
       for (const OpDef& row : family) {
         rows.push_back(&row);
         by_name.emplace(key(row.name, row.domain), &row);

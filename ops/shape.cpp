@@ -142,7 +142,7 @@ std::vector<OpDef> reshape_rows() {
 
 std::span<const OpDef> shape_ops() {
   static const std::vector<OpDef> rows =
-      join({reshape_rows(), generator_rows(), movement_rows(), slicing_rows(), indexing_rows()});
+      join({reshape_rows(), generator_rows(), movement_rows(), slicing_rows(), resize_rows(), indexing_rows()});
   return rows;
 }
 

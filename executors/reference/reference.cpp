@@ -41,11 +41,14 @@ class ReferenceProgram final : public Program {
         if (out != kNoValue && graph_[out].shape.is_static() && graph_[out].dtype != DType::undefined)
           at(out) = allocate(out);
     }
+    for (ValueId out : graph_.outputs) state_outputs_.push_back(graph_.state_of(out) < 0 ? Tensor() : allocate(out));
     for (const Tensor& t : values_) plan_.arena_bytes += t.bytes();
   }
 
   Tensor input(std::size_t i) override { return at(graph_.inputs.at(i)); }
-  Tensor output(std::size_t i) override { return at(graph_.outputs.at(i)); }
+  Tensor output(std::size_t i) override {
+    return state_outputs_.at(i).is_defined() ? state_outputs_[i] : at(graph_.outputs[i]);
+  }
   const Plan& plan() const override { return plan_; }
 
   void run() override {
@@ -66,6 +69,9 @@ class ReferenceProgram final : public Program {
       for (std::size_t k = 0; k < out.size(); ++k)
         if (node.outputs[k] != kNoValue) at(node.outputs[k]) = out[k];
     }
+    for (std::size_t i = 0; i < state_outputs_.size(); ++i)
+      if (state_outputs_[i].bytes() > 0)
+        std::memcpy(state_outputs_[i].raw(), at(graph_.outputs[i]).raw(), state_outputs_[i].bytes());
     // Copy all before moving any: a state's next may be another state's value.
     next_.clear();
     for (const State& state : graph_.states)
@@ -87,6 +93,7 @@ class ReferenceProgram final : public Program {
 
   Graph graph_;
   std::vector<Tensor> values_, next_;
+  std::vector<Tensor> state_outputs_;  // of outputs that are states: what they held before the states moved
   std::vector<ReferenceKernel> kernels_;
   Plan plan_;
 };

@@ -122,6 +122,34 @@ TEST(Verify, FindsWhatIsBroken) {
   EXPECT_THAT(verify_message(no_next.graph), HasSubstr("'lost'"));
 }
 
+TEST(Verify, FindsIdsThatNameNoValue) {
+  struct Case {
+    const char* where;
+    void (*put)(Graph& graph, ValueId id);
+  };
+  const Case cases[] = {
+      {"input", [](Graph& graph, ValueId id) { graph.inputs.push_back(id); }},
+      {"a graph output", [](Graph& graph, ValueId id) { graph.outputs.push_back(id); }},
+      {"an input of", [](Graph& graph, ValueId id) { graph.nodes[1].inputs.push_back(id); }},
+      {"output of", [](Graph& graph, ValueId id) { graph.nodes[1].outputs.push_back(id); }},
+      {"state", [](Graph& graph, ValueId id) { graph.states[0].value = id; }},
+      {"the next value of", [](Graph& graph, ValueId id) { graph.states[0].next = id; }},
+      {"the gradient of", [](Graph& graph, ValueId id) { graph.states[0].gradient = id; }},
+      {"capture", [](Graph& graph, ValueId id) { graph.captures.push_back(id); }},
+  };
+  for (const Case& c : cases) {
+    for (const bool negative : {false, true}) {
+      Chain chain;
+      chain.graph.add_state("s", Tensor::scalar(0.0f), StateRole::statistic);
+      ASSERT_EQ(verify_message(chain.graph), "valid");
+      c.put(chain.graph, negative ? -7 : static_cast<ValueId>(chain.graph.values.size()));
+      const std::string message = verify_message(chain.graph);
+      EXPECT_THAT(message, HasSubstr("every id names a value")) << c.where;
+      EXPECT_THAT(message, HasSubstr(c.where));
+    }
+  }
+}
+
 TEST(Printer, ShowsInputsStatesConstantsAndNodes) {
   Chain c;
   c.graph.name = "g";

@@ -179,6 +179,29 @@ const LiftCase kCases[] = {
     {"DFT", 17, "(float[1,4,1] x) => (float[1,4,2] y) { y = DFT(x) }", "y = DFT(x, _, i64[]{1})\n"},
     {"RoiAlign", 10, "(float[1,1,4,4] x, float[1,4] r, int64[1] b) => (float[1,1,1,1] y) { y = RoiAlign(x, r, b) }",
      "y = RoiAlign<coordinate_transformation_mode=output_half_pixel>(x, r, b)\n"},
+
+    {"InPlaceHint", 1, "(float[2] x) => (float[2] y) { y = Relu<consumed_inputs=[0]>(x) }", "y = Relu(x)\n"},
+    {"BroadcastByAxis", 6,
+     "(float[2,3,4,5] x, float[3] s) => (float[2,3,4,5] y) { y = Add<broadcast=1, axis=1>(x, s) }",
+     "%1 = Unsqueeze(s, i64[2]{1 2})\ny = Add(x, %1)\n"},
+    {"BroadcastOfTheLastAxes", 6, "(float[2,3] x, float[3] s) => (float[2,3] y) { y = Mul<broadcast=1, axis=1>(x, s) }",
+     "y = Mul(x, s)\n"},
+    {"SlopesOfChannels", 6, "(float[2,3,4] x, float[3] s) => (float[2,3,4] y) { y = PRelu(x, s) }",
+     "%1 = Unsqueeze(s, i64[1]{1})\ny = PRelu(x, %1)\n"},
+    {"TestModeNormalization", 6,
+     "(float[2,3] x, float[3] s) => (float[2,3] y) { y, m, v = BatchNormalization<is_test=1>(x, s, s, s, s) }",
+     "y = BatchNormalization(x, s, s, s, s)\n"},
+    {"CastByName", 5, "(float[2] x) => (int64[2] y) { y = Cast<to=\"INT64\">(x) }", "y = Cast<to=7>(x)\n"},
+    {"ConcatWithoutAxis", 3, "(float[2,1] x) => (float[2,2] y) { y = Concat(x, x) }", "y = Concat<axis=1>(x, x)\n"},
+    {"PadPaddings", 1, "(float[2] x) => (float[4] y) { y = Pad<paddings=[1, 1]>(x) }", "y = Pad(x, i64[2]{1 1})\n"},
+    {"ReshapeAttribute", 4, "(float[2,3] x) => (float[6] y) { y = Reshape<shape=[6]>(x) }",
+     "y = Reshape(x, i64[1]{6})\n"},
+    {"TileOfOneAxis", 5, "(float[2,3] x) => (float[2,6] y) <float n = {2.0}, float a = {1.0}> { y = Tile(x, n, a) }",
+     "y = Tile(x, i64[2]{1 2})\n"},
+    {"UpsampleOfPlanes", 6,
+     "(float[1,1,2,2] x) => (float[1,1,4,6] y) "
+     "{ y = Upsample<height_scale=2.0, width_scale=3.0, mode=\"bilinear\">(x) }",
+     "y = Resize<coordinate_transformation_mode=asymmetric, mode=linear, nearest_mode=floor>(x, _, f32[4]{1 1 2 3})\n"},
 };
 
 INSTANTIATE_TEST_SUITE_P(, Lift, testing::ValuesIn(kCases), [](const auto& test) { return test.param.name; });

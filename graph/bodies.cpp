@@ -1,0 +1,188 @@
+#include "graph/bodies.h"
+
+#include <algorithm>
+
+namespace halfstep {
+namespace {
+
+using Body = std::shared_ptr<const Graph>;
+
+// Captures of an input that a function's caller left out: the bodies read nothing there.
+void drop_absent_captures(Node& node) {
+  const auto captures = node.captures();
+  if (std::find(captures.begin(), captures.end(), kNoValue) == captures.end()) return;
+  std::vector<bool> absent;
+  for (ValueId id : captures) absent.push_back(id == kNoValue);
+  change_bodies(node, [&](Graph& body) {
+    for (std::size_t i = 0; i < absent.size(); ++i)
+      if (absent[i] && body.captures[i] != kNoValue) body.replace_uses(body.captures[i], kNoValue);
+    for (Node& inner : body.nodes) drop_absent_captures(inner);
+  });
+  drop_unread_captures(node);
+}
+
+void define_as(Graph& graph, ValueId result, ValueId value) {
+  if (graph[value].is_constant()) {
+    graph[result].constant = graph[value].constant;
+    graph[result].dtype = graph[value].dtype;
+    graph[result].shape = graph[value].shape;
+  } else {
+    graph.add_node("Identity", kOnnxDomain, {value}, 0, {}, graph[result].name + ".copy");
+    graph.nodes.back().outputs = {result};
+  }
+}
+
+}  // namespace
+
+bool has_body(const Node& node) {
+  return std::any_of(node.attributes.begin(), node.attributes.end(),
+                     [](const Attributes::Entry& entry) { return std::holds_alternative<Body>(entry.second); });
+}
+
+std::vector<const Graph*> bodies(const Node& node) {
+  std::vector<const Graph*> result;
+  for (const auto& [_, value] : node.attributes)
+    if (const Body* body = std::get_if<Body>(&value)) result.push_back(body->get());
+  return result;
+}
+
+void change_bodies(Node& node, const std::function<void(Graph&)>& change) {
+  Attributes changed;
+  for (const auto& [name, value] : node.attributes) {
+    if (const Body* body = std::get_if<Body>(&value)) {
+      auto copy = std::make_shared<Graph>(**body);
+      change(*copy);
+      changed.set(name, Body(std::move(copy)));
+    } else {
+      changed.set(name, value);
+    }
+  }
+  node.attributes = std::move(changed);
+}
+
+void set_captures(Node& node, const std::vector<std::vector<std::pair<ValueId, ValueId>>>& captured) {
+  std::vector<ValueId> outer;
+  for (const auto& body : captured)
+    for (const auto& [outside, _] : body)
+      if (std::find(outer.begin(), outer.end(), outside) == outer.end()) outer.push_back(outside);
+  node.inputs.resize(node.inputs.size() - node.capture_count);
+  node.inputs.insert(node.inputs.end(), outer.begin(), outer.end());
+  node.capture_count = outer.size();
+  std::size_t next = 0;
+  change_bodies(node, [&](Graph& body) {
+    body.captures.assign(outer.size(), kNoValue);
+    for (const auto& [outside, inside] : captured.at(next))
+      body.captures[static_cast<std::size_t>(std::find(outer.begin(), outer.end(), outside) - outer.begin())] = inside;
+    ++next;
+  });
+}
+
+ValueId add_capture(const Graph& graph, Node& node, std::size_t body, ValueId outside) {
+  ValueId inside = kNoValue;
+  node.inputs.push_back(outside);
+  ++node.capture_count;
+  std::size_t next = 0;
+  change_bodies(node, [&](Graph& each) {
+    each.captures.push_back(kNoValue);
+    if (next++ != body) return;
+    const Value& value = graph[outside];
+    inside = each.add_value(value.name, value.dtype, value.shape);
+    each.captures.back() = inside;
+  });
+  return inside;
+}
+
+void drop_unread_captures(Node& node) {
+  if (node.capture_count == 0) return;
+  std::vector<bool> read(node.capture_count, false);
+  for (const Graph* body : bodies(node)) {
+    const std::vector<std::int32_t> uses = body->use_counts();
+    for (std::size_t i = 0; i < read.size(); ++i)
+      if (body->captures[i] != kNoValue && uses[static_cast<std::size_t>(body->captures[i])] > 0) read[i] = true;
+  }
+  if (std::all_of(read.begin(), read.end(), [](bool r) { return r; })) return;
+  auto keep_read = [&](std::vector<ValueId>& list, std::size_t first) {
+    std::size_t to = first;
+    for (std::size_t i = 0; i < read.size(); ++i)
+      if (read[i]) list[to++] = list[first + i];
+    list.resize(to);
+  };
+  keep_read(node.inputs, node.operands().size());
+  node.capture_count = static_cast<std::size_t>(std::count(read.begin(), read.end(), true));
+  change_bodies(node, [&](Graph& body) { keep_read(body.captures, 0); });
+}
+
+void hoist_constants(Graph& graph, Node& node, bool only_initializers) {
+  std::vector<std::vector<std::pair<ValueId, ValueId>>> captured;
+  bool any = false;
+  for (const Graph* body : bodies(node)) {
+    captured.emplace_back();
+    for (std::size_t i = 0; i < node.capture_count; ++i)
+      if (body->captures[i] != kNoValue) captured.back().emplace_back(node.captures()[i], body->captures[i]);
+  }
+  std::size_t next = 0;
+  change_bodies(node, [&](Graph& body) {
+    auto& pairs = captured[next++];
+    for (std::size_t i = 0; i < body.values.size(); ++i) {
+      Value& value = body.values[i];
+      if (!value.is_constant() || (only_initializers && !value.is_initializer)) continue;
+      const ValueId outside = graph.add_constant(value.name, std::move(value.constant));
+      graph[outside].is_initializer = value.is_initializer;
+      value.constant = Tensor();
+      pairs.emplace_back(outside, static_cast<ValueId>(i));
+      any = true;
+    }
+  });
+  if (any) set_captures(node, captured);
+}
+
+std::vector<ValueId> append_copy(Graph& graph, const Graph& body, const BodyArguments& arguments,
+                                 std::string_view prefix) {
+  // Values of the body are unused, bound to one of the graph's, or new there.
+  std::vector<ValueId> now(body.values.size(), kNoValue);
+  std::vector<bool> bound(body.values.size(), false);
+  auto bind = [&](ValueId inside, ValueId outside) {
+    now[static_cast<std::size_t>(inside)] = outside;
+    bound[static_cast<std::size_t>(inside)] = true;
+  };
+  auto make = [&](ValueId inside) {
+    if (inside == kNoValue || bound[static_cast<std::size_t>(inside)]) return;
+    const Value& value = body[inside];
+    const ValueId made = graph.add_value(std::string(prefix) + value.name, value.dtype, value.shape);
+    graph[made].constant = value.constant;
+    graph[made].is_initializer = value.is_initializer;
+    bind(inside, made);
+  };
+  for (std::size_t i = 0; i < body.inputs.size(); ++i) bind(body.inputs[i], arguments.inputs.at(i));
+  for (std::size_t i = 0; i < body.captures.size(); ++i)
+    if (body.captures[i] != kNoValue) bind(body.captures[i], arguments.captures.at(i));
+  const std::vector<std::int32_t> producers = body.producers();
+  for (std::size_t i = 0; i < body.outputs.size(); ++i) {
+    const auto inside = static_cast<std::size_t>(body.outputs[i]);
+    const ValueId wanted = i < arguments.outputs.size() ? arguments.outputs[i] : kNoValue;
+    if (wanted != kNoValue && producers[inside] >= 0 && !bound[inside]) bind(body.outputs[i], wanted);
+  }
+  for (std::size_t i = 0; i < body.values.size(); ++i)
+    if (body.values[i].is_constant()) make(static_cast<ValueId>(i));
+  auto id_of = [&](ValueId inside) { return inside == kNoValue ? kNoValue : now[static_cast<std::size_t>(inside)]; };
+  for (const Node& node : body.nodes) {
+    for (ValueId out : node.outputs) make(out);
+    std::vector<ValueId> inputs;
+    for (ValueId in : node.inputs) inputs.push_back(id_of(in));
+    graph.add_node(node.op, node.domain, std::move(inputs), 0, node.attributes, std::string(prefix) + node.name);
+    Node& copy = graph.nodes.back();
+    for (ValueId out : node.outputs) copy.outputs.push_back(id_of(out));
+    copy.capture_count = node.capture_count;
+    drop_absent_captures(copy);
+  }
+  std::vector<ValueId> results;
+  for (std::size_t i = 0; i < body.outputs.size(); ++i) {
+    const ValueId made = id_of(body.outputs[i]);
+    const ValueId wanted = i < arguments.outputs.size() ? arguments.outputs[i] : kNoValue;
+    if (wanted != kNoValue && wanted != made && made != kNoValue) define_as(graph, wanted, made);
+    results.push_back(wanted != kNoValue ? wanted : made);
+  }
+  return results;
+}
+
+}  // namespace halfstep

@@ -1,0 +1,16 @@
+// What exporters write into a model about where it came from.
+#pragma once
+
+#include <string>
+#include <vector>
+
+
+namespace halfstep {
+
+class SourceModel;
+
+/// The parameters that the exporter says the module had, by their names there: from the graph signature that
+/// torch.onnx's newer exporter keeps in the metadata. Empty when there is none.
+std::vector<std::string> declared_parameters(const SourceModel& source);
+
+}  // namespace halfstep

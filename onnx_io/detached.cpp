@@ -1,0 +1,146 @@
+#include "onnx_io/detached.h"
+
+#include <charconv>
+#include <system_error>
+#include <utility>
+
+#include <onnx/checker.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "graph/error.h"
+#include "onnx_io/external_data.h"
+#include "onnx_io/message.h"
+#include "onnx_io/proto_walk.h"
+#include "ops/op_def.h"
+#include "ops/proto.h"
+
+namespace halfstep {
+namespace {
+
+// Smaller tensors may be shapes and axes, which type inference looks at.
+constexpr std::size_t kDetachedBytes = 1024;
+constexpr std::int64_t kOldestOpset = 1;
+constexpr const char* kIndexKey = "ai.halfstep.detached";
+
+void mark(onnx::TensorProto& tensor, std::size_t index) {
+  onnx::TensorProto marked;
+  marked.set_name(tensor.name());
+  marked.set_doc_string(tensor.doc_string());
+  marked.set_data_type(tensor.data_type());
+  marked.mutable_dims()->Swap(tensor.mutable_dims());
+  marked.mutable_metadata_props()->Swap(tensor.mutable_metadata_props());
+  marked.set_data_location(onnx::TensorProto::EXTERNAL);
+  auto* entry = marked.add_external_data();
+  entry->set_key(kIndexKey);
+  entry->set_value(std::to_string(index));
+  tensor.Swap(&marked);
+}
+
+// The tensor's elements without a copy where they are raw bytes that can be read in place.
+Tensor take_elements(onnx::TensorProto& tensor) {
+  const auto dtype = static_cast<DType>(tensor.data_type());
+  const Shape shape(std::vector<std::int64_t>(tensor.dims().begin(), tensor.dims().end()));
+  if (!tensor.has_raw_data() || !shape.is_static() ||
+      tensor.raw_data().size() != bytes_of(dtype, static_cast<std::size_t>(shape.count())))
+    return tensor_from_proto(tensor);
+  auto bytes = std::make_shared<std::string>(std::move(*tensor.mutable_raw_data()));
+  char* start = bytes->data();
+  return Tensor::view(dtype, shape, start, std::move(bytes));
+}
+
+bool is_numeric(const onnx::TensorProto& tensor) {
+  const int type = tensor.data_type();
+  return type > 0 && type <= static_cast<int>(DType::i2) && bits_of(static_cast<DType>(type)) > 0;
+}
+
+void detach_large(DetachedModel& result) {
+  for_each_tensor(result.model, [&](onnx::TensorProto& tensor) {
+    if (tensor.data_location() == onnx::TensorProto::EXTERNAL || !is_numeric(tensor) ||
+        tensor.ByteSizeLong() < kDetachedBytes)
+      return;
+    result.tensors.push_back(take_elements(tensor));
+    result.is_mapped.push_back(false);
+    mark(tensor, result.tensors.size() - 1);
+  });
+}
+
+}  // namespace
+
+std::ptrdiff_t DetachedModel::index_of(const onnx::TensorProto& tensor) {
+  if (tensor.data_location() != onnx::TensorProto::EXTERNAL) return -1;
+  std::ptrdiff_t index = -1;
+  for (const auto& entry : tensor.external_data())
+    if (entry.key() == kIndexKey)
+      std::from_chars(entry.value().data(), entry.value().data() + entry.value().size(), index);
+  return index;
+}
+
+Tensor DetachedModel::read(const onnx::TensorProto& tensor) const {
+  const std::ptrdiff_t index = index_of(tensor);
+  return index < 0 ? tensor_from_proto(tensor) : tensors.at(static_cast<std::size_t>(index));
+}
+
+// The mapping is private and never written: what is given back is read from the file again when it is needed.
+void DetachedModel::forget(const onnx::TensorProto& tensor, std::size_t first_byte, std::size_t bytes) const {
+  const std::ptrdiff_t index = index_of(tensor);
+  if (index < 0 || !is_mapped[static_cast<std::size_t>(index)]) return;
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto start = reinterpret_cast<std::uintptr_t>(tensors[static_cast<std::size_t>(index)].raw()) + first_byte;
+  const std::uintptr_t first = (start + page - 1) / page * page, last = (start + bytes) / page * page;
+  if (last > first) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+}
+
+DetachedModel read_detached(const std::filesystem::path& path) {
+  return naming_file(path, [&] {
+    register_schemas();
+    DetachedModel result;
+    result.model = read_message(path);
+    check_versions(result.model, kOldestOpset);
+    std::error_code ignored;
+    result.bytes = std::filesystem::file_size(path, ignored);
+    map_external_data(result.model, path.parent_path(), [&](onnx::TensorProto& tensor, Tensor elements, bool mapped) {
+      result.had_external_data = true;
+      result.bytes += elements.bytes();
+      if (elements.bytes() < kDetachedBytes) {
+        tensor.set_raw_data(elements.raw(), elements.bytes());
+        return;
+      }
+      result.tensors.push_back(std::move(elements));
+      result.is_mapped.push_back(mapped);
+      mark(tensor, result.tensors.size() - 1);
+    });
+    detach_large(result);
+    return result;
+  });
+}
+
+DetachedModel detach(onnx::ModelProto model) {
+  register_schemas();
+  check_versions(model, kOldestOpset);
+  for_each_tensor(model, [](const onnx::TensorProto& tensor) {
+    if (tensor.data_location() == onnx::TensorProto::EXTERNAL)
+      throw_input_error("a model that holds all its data, since it has no folder",
+                        "external data for tensor '" + tensor.name() + "'", "load the model from its file");
+  });
+  DetachedModel result;
+  result.bytes = model.ByteSizeLong();
+  result.model = std::move(model);
+  detach_large(result);
+  return result;
+}
+
+void check_model(const DetachedModel& model) {
+  // Of a detached tensor the checker sees one without elements.
+  onnx::ModelProto copy = model.model;
+  for_each_tensor(copy, [&](onnx::TensorProto& tensor) {
+    if (!model.is_detached(tensor)) return;
+    tensor.clear_data_location();
+    tensor.clear_external_data();
+    tensor.clear_dims();
+    tensor.add_dims(0);
+  });
+  guarded("a valid ONNX model", [&] { onnx::checker::check_model(copy); });
+}
+
+}  // namespace halfstep

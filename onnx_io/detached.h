@@ -1,0 +1,42 @@
+// A model message whose large tensors lie outside of it: in memory or in mapped files. So a model of any size can be
+// looked at and changed, copies of the message are cheap, and nothing but what is looked at is read. Internal.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <vector>
+
+#include <onnx/onnx_pb.h>
+
+#include "graph/tensor.h"
+
+namespace halfstep {
+
+struct DetachedModel {
+  /// Detached tensors have name, type and dims only.
+  onnx::ModelProto model;
+  std::vector<Tensor> tensors;
+  std::vector<bool> is_mapped;  ///< per tensor: it lies in a mapped file
+  /// The file kept tensors in other files.
+  bool had_external_data = false;
+  /// What the model takes in all its files.
+  std::uint64_t bytes = 0;
+
+  /// Index in `tensors` of the elements of a tensor of the message; -1 when they are in the message.
+  static std::ptrdiff_t index_of(const onnx::TensorProto& tensor);
+  bool is_detached(const onnx::TensorProto& tensor) const { return index_of(tensor) >= 0; }
+  /// The elements, wherever they are.
+  Tensor read(const onnx::TensorProto& tensor) const;
+  /// Elements that were read will not soon be again: where they lie in a mapped file, they leave memory.
+  void forget(const onnx::TensorProto& tensor, std::size_t first_byte, std::size_t bytes) const;
+};
+
+/// Reads the message and maps its external data. Versions are checked, the model is not. Throws Error as load_model.
+DetachedModel read_detached(const std::filesystem::path& path);
+/// The same from a message, which must have all its data.
+DetachedModel detach(onnx::ModelProto model);
+
+/// Runs the ONNX checker. Throws Error(input).
+void check_model(const DetachedModel& model);
+
+}  // namespace halfstep

@@ -1,0 +1,75 @@
+#include "onnx_io/inlined_size.h"
+
+#include <algorithm>
+#include <string>
+#include <unordered_map>
+
+#include "graph/error.h"
+
+namespace halfstep {
+namespace {
+
+// A few nested functions can multiply to any number of nodes; the largest real models have some ten thousand.
+constexpr std::uint64_t kMaxNodes = 5'000'000;
+// Whatever walks a graph calls itself for subgraphs and functions, and inference of loops within loops multiplies.
+constexpr int kMaxNesting = 16;
+constexpr int kMaxCallDepth = 256;
+
+struct Size {
+  std::uint64_t nodes = 0;
+  int nesting = 0;  // subgraphs within subgraphs
+};
+
+class Measure {
+ public:
+  explicit Measure(const onnx::ModelProto& model) {
+    for (const auto& f : model.functions()) functions_[key(f.domain(), f.name(), f.overload())] = &f;
+  }
+
+  Size of(const google::protobuf::RepeatedPtrField<onnx::NodeProto>& nodes, int calls = 0) {
+    Size total;
+    auto add = [&](const Size& part, int deeper) {
+      total.nodes = std::min(total.nodes + part.nodes, kMaxNodes + 1);
+      total.nesting = std::max(total.nesting, part.nesting + deeper);
+    };
+    for (const onnx::NodeProto& node : nodes) {
+      const auto function = functions_.find(key(node.domain(), node.op_type(), node.overload()));
+      add(function == functions_.end() ? Size{.nodes = 1} : of_function(*function->second, calls + 1), 0);
+      for (const auto& attribute : node.attribute()) {
+        if (attribute.has_g()) add(of(attribute.g().node(), calls), 1);
+        for (const auto& graph : attribute.graphs()) add(of(graph.node(), calls), 1);
+      }
+    }
+    return total;
+  }
+
+ private:
+  static std::string key(const std::string& domain, const std::string& name, const std::string& overload) {
+    return domain + ':' + name + ':' + overload;
+  }
+
+  Size of_function(const onnx::FunctionProto& function, int calls) {
+    if (calls > kMaxCallDepth)
+      throw_input_error("functions that call functions at most " + std::to_string(kMaxCallDepth) + " levels deep",
+                        "more, at '" + function.name() + "'", "export the model without nested functions");
+    if (auto it = sizes_.find(&function); it != sizes_.end()) return it->second;
+    return sizes_[&function] = of(function.node(), calls);
+  }
+
+  std::unordered_map<std::string, const onnx::FunctionProto*> functions_;
+  std::unordered_map<const onnx::FunctionProto*, Size> sizes_;
+};
+
+}  // namespace
+
+void check_inlined_size(const onnx::ModelProto& model) {
+  const Size size = Measure(model).of(model.graph().node());
+  if (size.nodes > kMaxNodes)
+    throw_input_error("a model of at most " + std::to_string(kMaxNodes) + " nodes once its functions are inlined",
+                      "more", "export the model without nested functions");
+  if (size.nesting > kMaxNesting)
+    throw_input_error("subgraphs nested at most " + std::to_string(kMaxNesting) + " deep",
+                      std::to_string(size.nesting) + " levels", "export the model with fewer nested If, Loop or Scan");
+}
+
+}  // namespace halfstep

@@ -1,0 +1,51 @@
+// Reading the protobuf message of a model, before anything is made of it. Internal.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <new>
+#include <string>
+#include <string_view>
+
+#include <onnx/onnx_pb.h>
+
+#include "graph/error.h"
+
+namespace halfstep {
+
+/// Throws Error(input) when the bytes are no ONNX model, naming the format they are of where it is known.
+onnx::ModelProto parse_message(std::string_view bytes);
+onnx::ModelProto read_message(const std::filesystem::path& path);
+
+/// Throws Error(input) on an IR or operator set version that is not known.
+void check_versions(const onnx::ModelProto& model, std::int64_t oldest_opset);
+
+/// Replaces calls of the model's local functions by their bodies. Throws Error(input) when that cannot be done, or
+/// would give too many nodes.
+void inline_functions(onnx::ModelProto& model);
+
+/// Runs a part of the ONNX library, which reports what it dislikes by exceptions of several types, as Error(input).
+template <class F>
+void guarded(const std::string& required, const F& work) {
+  try {
+    work();
+  } catch (const Error&) {
+    throw;
+  } catch (const std::bad_alloc&) {
+    throw_failure(required, "not enough memory for it", "use a machine with more memory");
+  } catch (const std::exception& e) {
+    throw_input_error(required, e.what(), "mend the model where the message says, or export it again");
+  }
+}
+
+/// Adds the file's name to the errors of `work`.
+template <class F>
+auto naming_file(const std::filesystem::path& path, const F& work) {
+  try {
+    return work();
+  } catch (const Error& e) {
+    throw Error(e.kind(), e.required(), e.found() + " (in '" + path.string() + "')", e.remedy());
+  }
+}
+
+}  // namespace halfstep

@@ -1,0 +1,55 @@
+// Separating what an exporter merged without names.
+#include "onnx_io/untie.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "graph/error.h"
+#include "onnx_io/save.h"
+
+namespace halfstep {
+namespace {
+
+constexpr const char* kMerged =
+    "<ir_version: 10, opset_import: [\"\": 20]> merged (float[N,2] x) => (float[N,2] y) "
+    "<float[2] zeros = {0,0}> { a = Add(x, zeros) own = Identity(zeros) b = Add(a, own) y = Add(b, zeros) }";
+
+TEST(Untie, GivesEachReaderAnInitializerAndLeavesIdentities) {
+  const LoadedModel untied = untie(parse_model(kMerged), {"zeros"});
+  const Graph& graph = untied.graph;
+  const ValueId second = graph.find("zeros.2");
+  ASSERT_NE(second, kNoValue);
+  EXPECT_TRUE(graph[second].is_initializer);
+  EXPECT_EQ(graph[graph.nodes[0].inputs[1]].name, "zeros");
+  EXPECT_EQ(graph[graph.nodes[1].inputs[0]].name, "zeros");
+  EXPECT_EQ(graph[graph.nodes[3].inputs[1]].name, "zeros.2");
+}
+
+TEST(Untie, IsKeptWhenParametersAreSaved) {
+  const LoadedModel untied = untie(parse_model(kMerged), {"zeros"});
+  const NamedTensors trained{{"zeros", Tensor::of<float>({1, 2})}, {"zeros.2", Tensor::of<float>({3, 4})}};
+  const LoadedModel saved = load_model_from_bytes(trained_model_bytes(*untied.source, trained));
+  EXPECT_EQ(to_doubles(saved.graph[saved.graph.find("zeros")].constant), (std::vector<double>{1, 2}));
+  EXPECT_EQ(to_doubles(saved.graph[saved.graph.find("zeros.2")].constant), (std::vector<double>{3, 4}));
+  // The parameter that the Identity names was not trained.
+  EXPECT_EQ(to_doubles(saved.graph[saved.graph.find("own")].constant), (std::vector<double>{0, 0}));
+}
+
+TEST(Untie, OfNothingChangesNothing) {
+  const LoadedModel model = parse_model(kMerged);
+  EXPECT_EQ(untie(model, {}).source, model.source);
+}
+
+TEST(Untie, RefusesWhatIsNoInitializer) { EXPECT_THROW(untie(parse_model(kMerged), {"a"}), Error); }
+
+TEST(SavedRow, FillsATensorThatWasExpandedOverTheBatch) {
+  const LoadedModel model = parse_model(
+      "<ir_version: 10, opset_import: [\"\": 20]> token (float[2,1,2] x) => (float[2,2,2] y) "
+      "<float[2,1,2] t = {1,2,1,2}> { y = Concat<axis = 1>(t, x) }");
+  const NamedTensors trained{{"t", Tensor::of<float>({5, 6}, Shape{1, 1, 2})}};
+  const LoadedModel saved = load_model_from_bytes(trained_model_bytes(*model.source, trained));
+  EXPECT_EQ(to_doubles(saved.graph[saved.graph.find("t")].constant), (std::vector<double>{5, 6, 5, 6}));
+}
+
+}  // namespace
+}  // namespace halfstep
