@@ -1,5 +1,6 @@
 // halfstep inspect: what is in a model, what can be trained in it, and how a device would run it.
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <memory>
 #include <string>
@@ -7,12 +8,15 @@
 #include <vector>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/parameter_report.h"
 #include "onnx_io/load.h"
 #include "passes/pipelines.h"
+#include "training/trainer.h"
 
 namespace halfstep::cli {
 namespace {
@@ -23,7 +27,12 @@ struct InspectFlags {
   std::string model;
   ExecutorFlags executor;
   PrecisionFlag precision;
+  std::string training;  // data of a training step to plan; empty: inference
+  DataFlags rows;
+  LossFlags loss;
+  std::vector<std::string> untie;
   std::int64_t batch = 1;
+  int time = 0;
   bool trainable = false, plan = false, json = false;
 };
 
@@ -50,39 +59,53 @@ Json summary(const Graph& graph) {
   return json;
 }
 
-Json trainable_parameters(const Graph& source) {
-  const Graph graph = run_pipeline(source, {separate_merged_parameters(), select_parameters()});
-  Json json = Json::array();
-  for (const State& state : graph.states) {
-    if (state.role != StateRole::parameter) continue;
-    json.push_back(describe(graph[state.value]));
-    json.back()["elements"] = state.initial.count();
+Json describe(const Plan& plan, const std::vector<double>& seconds) {
+  Json json{{"arena_bytes", plan.arena_bytes},
+            {"state_bytes", plan.state_bytes},
+            {"notes", plan.notes},
+            {"nodes", Json::array()}};
+  for (std::size_t i = 0; i < plan.entries.size(); ++i) {
+    const PlanEntry& entry = plan.entries[i];
+    Json& node = json["nodes"].emplace_back();
+    if (!seconds.empty()) node["us"] = std::round(seconds[i] * 1e7) / 10;
+    node["node"] = entry.node;
+    node["op"] = entry.op;
+    node["kernel"] = entry.kernel;
+    node["reason"] = entry.reason;
+    node["scratch_bytes"] = entry.scratch_bytes;
   }
   return json;
 }
 
-Json inference_plan(const Graph& source, const InspectFlags& flags) {
+/// The plan, with times when they are asked for, of inference on zeros.
+Json inference_plan(const Graph& source, const InspectFlags& flags, Executor& executor, DType precision) {
+  const Graph graph = run_pipeline(
+      source, inference_pipeline({.by_name = {}, .batch = flags.batch}, precision, executor.capabilities()));
+  const std::unique_ptr<StateStore> store = executor.make_store();
+  const std::unique_ptr<Program> program = executor.compile(graph, *store);
+  return describe(program->plan(), flags.time > 0 ? program->time_entries(flags.time) : std::vector<double>());
+}
+
+/// The same of a training step, with Adam, on data.
+Json training_plan(const LoadedModel& model, const InspectFlags& flags, Executor& executor) {
+  TrainerOptions options;
+  flags.loss.apply(options);
+  options.precision = flags.precision.value();
+  options.batch_size = flags.batch;
+  options.input = flags.rows.input();
+  Trainer trainer(model, executor, flags.rows.open(flags.training, Split::train), options);
+  return describe(trainer.plan(), flags.time > 0 ? trainer.time_plan(flags.time) : std::vector<double>());
+}
+
+Json plan_of(const LoadedModel& model, const InspectFlags& flags) {
   const std::unique_ptr<Executor> executor = flags.executor.open();
   const Precision asked = flags.precision.value();
   const DType precision = resolve(asked, executor->capabilities());
-  const Graph graph = run_pipeline(
-      source, inference_pipeline({.by_name = {}, .batch = flags.batch}, precision, executor->capabilities()));
-  const std::unique_ptr<StateStore> store = executor->make_store();
-  const std::unique_ptr<Program> program = executor->compile(graph, *store);
-  const Plan& plan = program->plan();
   Json json{{"executor", executor->name()},
             {"precision", describe_precision(precision, asked, executor->capabilities())},
-            {"batch", flags.batch},
-            {"arena_bytes", plan.arena_bytes},
-            {"state_bytes", plan.state_bytes},
-            {"notes", plan.notes},
-            {"nodes", Json::array()}};
-  for (const PlanEntry& entry : plan.entries)
-    json["nodes"].push_back({{"node", entry.node},
-                             {"op", entry.op},
-                             {"kernel", entry.kernel},
-                             {"reason", entry.reason},
-                             {"scratch_bytes", entry.scratch_bytes}});
+            {"batch", flags.batch}};
+  json.update(flags.training.empty() ? inference_plan(model.graph, flags, *executor, precision)
+                                     : training_plan(model, flags, *executor));
   return json;
 }
 
@@ -104,6 +127,28 @@ void print_table(const Json& rows, const std::vector<std::string>& members) {
   for (const Json& row : rows) print_row([&](const std::string& member) { return cell(row[member]); });
 }
 
+void print_trainable(Json report) {
+  constexpr std::size_t kUsesShown = 3;
+  for (Json& row : report["parameters"]) {
+    const auto uses = row["use"].get<std::vector<std::string>>();
+    const std::size_t shown = std::min(uses.size(), kUsesShown);
+    row["use"] = fmt::format("{}{}", fmt::join(uses.begin(), uses.begin() + static_cast<std::ptrdiff_t>(shown), "; "),
+                             uses.size() > shown ? fmt::format("; {} more", uses.size() - shown) : "");
+  }
+  fmt::print("trainable\n");
+  print_table(report["parameters"], {"name", "type", "shape", "elements", "use"});
+  if (!report["not_trained"].empty()) {
+    fmt::print("not trained\n");
+    print_table(report["not_trained"], {"name", "type", "shape", "reason"});
+  }
+  if (!report["blocked_by"].empty()) {
+    fmt::print("operators without a gradient between parameters and outputs\n");
+    print_table(report["blocked_by"], {"node", "op"});
+  }
+  if (!report["notes"].empty()) fmt::print("notes\n");
+  for (const Json& note : report["notes"]) fmt::print("  {}\n", note.get<std::string>());
+}
+
 void print_text(const Json& json) {
   for (const char* part : {"inputs", "outputs"}) {
     fmt::print("{}\n", part);
@@ -113,10 +158,7 @@ void print_text(const Json& json) {
   for (const auto& [op, count] : json["operators"].items()) fmt::print("  {:>4} {}\n", count.get<std::int64_t>(), op);
   fmt::print("initializers\n  {} tensors, {} elements\n", json["initializers"]["tensors"].get<std::int64_t>(),
              with_thousands(json["initializers"]["elements"].get<std::int64_t>()));
-  if (json.contains("trainable")) {
-    fmt::print("trainable\n");
-    print_table(json["trainable"], {"name", "type", "shape", "elements"});
-  }
+  if (json.contains("trainable")) print_trainable(json["trainable"]);
   if (json.contains("plan")) {
     const Json& plan = json["plan"];
     fmt::print("plan\n  executor {}, precision {}\n  batch {}, {} bytes for values, {} for states\n",
@@ -124,15 +166,17 @@ void print_text(const Json& json) {
                plan["batch"].get<std::int64_t>(), with_thousands(plan["arena_bytes"].get<std::int64_t>()),
                with_thousands(plan["state_bytes"].get<std::int64_t>()));
     for (const Json& note : plan["notes"]) fmt::print("  {}\n", note.get<std::string>());
-    print_table(plan["nodes"], {"node", "op", "kernel", "reason"});
+    std::vector<std::string> columns{"node", "op", "kernel", "reason"};
+    if (!plan["nodes"].empty() && plan["nodes"][0].contains("us")) columns.insert(columns.begin(), "us");
+    print_table(plan["nodes"], columns);
   }
 }
 
 void inspect(const InspectFlags& flags) {
-  const LoadedModel model = load_model(flags.model);
+  const LoadedModel model = untie_merged(load_model(flags.model), flags.untie);
   Json json = summary(model.graph);
-  if (flags.trainable) json["trainable"] = trainable_parameters(model.graph);
-  if (flags.plan) json["plan"] = inference_plan(model.graph, flags);
+  if (flags.trainable) json["trainable"] = parameter_report(model, {}, flags.batch);
+  if (flags.plan) json["plan"] = plan_of(model, flags);
   if (flags.json) {
     // Names come from the file and may be no UTF-8.
     fmt::print("{}\n", json.dump(2, ' ', false, Json::error_handler_t::replace));
@@ -147,8 +191,19 @@ void add_inspect(CLI::App& app, int&) {
   CLI::App* command = app.add_subcommand("inspect", "Prints what is in a model.");
   auto flags = std::make_shared<InspectFlags>();
   add_model(*command, flags->model);
-  command->add_flag("--trainable", flags->trainable, "the parameters that training would change");
+  command->add_flag("--trainable", flags->trainable,
+                    "the parameters that training would change, what it would not and why, and what blocks gradients");
+  command->add_option("--untie", flags->untie, "as in halfstep train")->delimiter(',')->type_name("all|PATTERN");
   command->add_flag("--plan", flags->plan, "the kernel of every node, and why");
+  CLI::Option* plan = command->get_option("--plan");
+  command->add_option("--training", flags->training, "plan a training step on this data instead of inference")
+      ->type_name("DATA")
+      ->needs(plan);
+  command->add_option("--time", flags->time, "time every node of the plan in so many executions")
+      ->needs(plan)
+      ->check(CLI::Range(1, 1 << 20));
+  flags->rows.add_to(*command);
+  flags->loss.add_to(*command);
   command->add_option("--batch", flags->batch, "rows the plan is for")
       ->capture_default_str()
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40));

@@ -269,6 +269,19 @@ TEST(ScaleLoss, ChangesNoUpdateAndSkipsOverflows) {
   EXPECT_THAT(step.state("optimizer.step"), ElementsAre(1));
 }
 
+TEST(ScaleLoss, HalvesAScaleThatStartsAboveItsUsualLimit) {
+  OptimizerOptions options{.kind = OptimizerKind::sgd};
+  options.loss_scale = {.enabled = true, .initial = 0x1p40, .growth_interval = 1};
+  Compiled step(run_passes(kSquare, step_of(options)));
+  step.set("learning_rate", Tensor::scalar(0.125f));
+  step.set("x", Tensor::of<float>({INFINITY, 1}));
+  for (const double scale : {0x1p40, 0x1p39, 0x1p38}) {
+    step.program->run();
+    EXPECT_THAT(step.get("loss_scale"), ElementsAre(scale)) << "the output is the scale of the step";
+    EXPECT_THAT(step.state("loss_scale"), ElementsAre(scale / 2));
+  }
+}
+
 // ---- precision and fusion
 
 TEST(MixedPrecision, RunsProductsInHalfAndKeepsParametersAndOutputs) {

@@ -1,0 +1,131 @@
+#include "cli/parameter_report.h"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "graph/error.h"
+#include "onnx_io/declared.h"
+#include "onnx_io/untie.h"
+#include "ops/operand_name.h"
+#include "passes/parameter_choice.h"
+
+namespace halfstep::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// The first few of a list, and how many there are besides.
+std::string abridged(const std::vector<std::string>& names) {
+  constexpr std::size_t kShown = 4;
+  const std::vector<std::string> shown(names.begin(),
+                                       names.begin() + static_cast<std::ptrdiff_t>(std::min(names.size(), kShown)));
+  return fmt::format("{}{}", fmt::join(shown, ", "),
+                     names.size() > kShown ? fmt::format(" and {} more", names.size() - kShown) : "");
+}
+
+bool only_moves(const Node& node) {
+  static const std::set<std::string, std::less<>> kMovement{"Transpose", "Reshape", "Unsqueeze", "Squeeze",
+                                                            "Cast",      "Expand",  "CastLike"};
+  return node.domain.empty() && kMovement.contains(node.op);
+}
+
+/// "B of MatMul 'fc', through Transpose": followed to where something is computed from the value.
+std::string describe_use(const Graph& graph, const std::vector<std::vector<Use>>& uses, Use use) {
+  std::string through;
+  for (const Node* node = &graph.nodes[use.node]; use.input == 0 && only_moves(*node); node = &graph.nodes[use.node]) {
+    const std::vector<Use>& readers = uses[static_cast<std::size_t>(node->outputs[0])];
+    if (readers.empty()) break;
+    through += (through.empty() ? ", through " : ", ") + node->op;
+    use = readers[0];
+  }
+  const Node& node = graph.nodes[use.node];
+  return fmt::format("{} of {} '{}'{}", operand_name(node, use.input), node.op, node.name, through);
+}
+
+Json describe(const Value& value) {
+  return {{"name", value.name}, {"type", name_of(value.dtype)}, {"shape", value.shape.to_string()}};
+}
+
+/// The model in the form that is differentiated, as far as its shapes can be told.
+Graph training_form(const Graph& source, const ParameterSelection& selection, std::int64_t batch) {
+  const Pipeline chosen{separate_merged_parameters(), undo_batch_expansion(), select_parameters(selection)};
+  Pipeline whole = chosen;
+  whole.insert(whole.end(),
+               {bind_shapes({.by_name = {}, .batch = batch}), fold_constants(), canonicalize(), to_training_mode()});
+  try {
+    return run_pipeline(source, whole);
+  } catch (const Error&) {
+    return run_pipeline(source, chosen);  // an extent besides the batch is open
+  }
+}
+
+}  // namespace
+
+Json parameter_report(const LoadedModel& model, const ParameterSelection& selection, std::int64_t batch) {
+  Graph graph = run_pipeline(model.graph, {separate_merged_parameters(), undo_batch_expansion()});
+  const std::vector<std::vector<Use>> uses = uses_of(graph);
+  Json json{{"parameters", Json::array()},
+            {"not_trained", Json::array()},
+            {"blocked_by", Json::array()},
+            {"notes", exporter_notes(model)}};
+  if (const std::string obstacle = batch_obstacle(model.graph); !obstacle.empty())
+    json["notes"].push_back(fmt::format("the batch size is fixed: {}", obstacle));
+  bool any = false;
+  for (const ParameterChoice& choice : choose_parameters(graph, selection)) {
+    const Value& value = graph[choice.value];
+    Json& row = json[choice.trained ? "parameters" : "not_trained"].emplace_back(describe(value));
+    any = any || choice.trained;
+    if (choice.trained) {
+      row["elements"] = value.constant.count();
+      row["use"] = Json::array();
+      for (const Use& use : choice.uses) row["use"].push_back(describe_use(graph, uses, use));
+    } else {
+      row["reason"] = choice.reason;
+    }
+  }
+  if (!any) return json;
+  const Graph trained = training_form(model.graph, selection, batch);
+  for (std::size_t i : blocking_nodes(trained))
+    json["blocked_by"].push_back({{"node", trained.nodes[i].name}, {"op", trained.nodes[i].op}});
+  return json;
+}
+
+std::vector<std::string> exporter_notes(const LoadedModel& model) {
+  std::vector<std::string> notes;
+  const Graph separated = run_pipeline(model.graph, {separate_merged_parameters()});
+  const Graph graph = run_pipeline(separated, {undo_batch_expansion()});
+  for (const ParameterChoice& choice : choose_parameters(graph, {})) {
+    const Value& value = graph[choice.value];
+    const Shape& before = separated[choice.value].shape;
+    if (before != value.shape)
+      notes.push_back(
+          fmt::format("'{}' of shape {} is one row that the exporter expanded over the batch: it is trained "
+                      "as {}",
+                      value.name, before.to_string(), value.shape.to_string()));
+    if (choice.is_parameter && choice.maybe_merged)
+      notes.push_back(
+          fmt::format("'{}' has {} readers and equal elements: probably parameters that the exporter merged, "
+                      "which now train as one; --untie {} separates them",
+                      value.name, choice.uses.size(), value.name));
+  }
+  std::vector<std::string> gone;
+  for (const std::string& name : declared_parameters(*model.source))
+    if (graph.find(name) == kNoValue || !graph[graph.find(name)].is_constant()) gone.push_back(name);
+  if (!gone.empty())
+    notes.push_back(
+        fmt::format("{} of the module's parameters are not in the file under their names: the exporter "
+                    "folded, merged or dropped them ({}); torch.onnx.export(…, optimize=False) keeps them",
+                    gone.size(), abridged(gone)));
+  return notes;
+}
+
+LoadedModel untie_merged(LoadedModel model, const std::vector<std::string>& patterns) {
+  const std::vector<std::string> names = choose_untied(model.graph, patterns);
+  return names.empty() ? std::move(model) : untie(model, names);
+}
+
+}  // namespace halfstep::cli

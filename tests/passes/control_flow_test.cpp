@@ -1,0 +1,227 @@
+#include "passes/control_flow.h"
+
+#include "graph/bodies.h"
+#include "tests/passes/pass_testing.h"
+
+namespace halfstep::testing {
+namespace {
+
+using ::testing::Each;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+// Outputs of the graph as it is, each of which the inlined graph must give, too.
+std::vector<std::vector<double>> outputs_of(const Graph& graph, const std::vector<Tensor>& inputs) {
+  Compiled compiled(graph);
+  for (std::size_t i = 0; i < inputs.size(); ++i) compiled.set(graph[graph.inputs[i]].name, inputs[i]);
+  compiled.program->run();
+  compiled.program->run();  // the second run must not see the first's
+  std::vector<std::vector<double>> results;
+  for (std::size_t i = 0; i < graph.outputs.size(); ++i) results.push_back(to_doubles(compiled.program->output(i)));
+  return results;
+}
+
+Tensor vector_of(std::vector<float> values) { return Tensor::of(values); }
+Tensor matrix_of(std::vector<float> values, std::int64_t rows) {
+  const auto columns = static_cast<std::int64_t>(values.size()) / rows;
+  return Tensor::of(values, Shape{rows, columns});
+}
+
+struct Case {
+  const char* name;
+  std::string text;
+  std::vector<Tensor> inputs;
+  std::vector<std::vector<double>> expected;
+  bool inlined = true;
+};
+
+std::vector<Case> cases() {
+  const std::string sum_loop =
+      "<body = b (int64 i, bool go, float[2] s) => (bool again, float[2] t, float[2] u) "
+      "{ again = Identity(go) t = Add(s, x) u = Mul(t, s) }> }";
+  return {
+      {"IfTrue",
+       "(float[2] x) => (float[2] y) <bool c = {1}> { y = If (c) <then_branch = t () => (float[2] a) { a = Neg(x) }, "
+       "else_branch = e () => (float[2] b) { b = Relu(x) }> }",
+       {vector_of({1, -2})},
+       {{-1, 2}}},
+      {"IfData",
+       "(float[2] x, bool c) => (float[2] y) { y = If (c) <then_branch = t () => (float[2] a) { a = Identity(x) }, "
+       "else_branch = e () => (float[2] b) { b = Relu(x) }> }",
+       {vector_of({1, -2}), Tensor::scalar(false)},
+       {{1, 0}},
+       false},
+      {"LoopCounted",
+       "(float[2] x) => (float[2] y, float[3,2] all) <int64 n = {3}, bool c = {1}> { y, all = Loop (n, c, x) " +
+           sum_loop,
+       {vector_of({1, 2})},
+       {{4, 8}, {2, 8, 6, 24, 12, 48}}},
+      {"LoopWithoutCondition",
+       "(float[2] x) => (float[2] y, float[2,2] all) <int64 n = {2}> { y, all = Loop (n, , x) " + sum_loop,
+       {vector_of({1, 2})},
+       {{3, 6}, {2, 8, 6, 24}}},
+      {"LoopOfNoTrips",
+       "(float[2] x) => (float[2] y, float[z,2] all) <int64 n = {0}> { y, all = Loop (n, , x) " + sum_loop,
+       {vector_of({1, 2})},
+       {{1, 2}, {}}},
+      {"LoopThatNeverStarts",
+       "(float[2] x) => (float[2] y, float[z,2] all) <int64 n = {5}, bool c = {0}> { y, all = Loop (n, c, x) " +
+           sum_loop,
+       {vector_of({1, 2})},
+       {{1, 2}, {}}},
+      {"LoopCountedByData",
+       "(float[2] x, int64 n) => (float[2] y, float[z,2] all) { y, all = Loop (n, , x) " + sum_loop,
+       {vector_of({1, 2}), Tensor::scalar(std::int64_t{1})},
+       {{2, 4}, {2, 8}},
+       false},
+      {"LoopEndedByItsCounter",
+       "(float[2] x) => (int64 k, float[2] y) <int64 zero = {0}, int64 one = {1}, int64 five = {5}> { k, y = Loop ( , "
+       ", "
+       "zero, x) <body = b (int64 i, bool go, int64 k_in, float[2] s) => (bool again, int64 k_out, float[2] t) "
+       "{ k_out = Add(k_in, one) again = Less(k_out, five) t = Add(s, x) }> }",
+       {vector_of({1, 2})},
+       {{5}, {6, 12}}},
+      {"LoopEndedByData",
+       "(float x, float limit) => (float y) { y = Loop ( , , x) <body = b (int64 i, bool go, float s) => (bool again, "
+       "float t) { t = Add(s, s) again = Less(t, limit) }> }",
+       {Tensor::scalar(1.0f), Tensor::scalar(20.0f)},
+       {{32}},
+       false},
+      {"LoopThatGrows",
+       "(float[1] x, int64 n) => (float[k] y) { y = Loop (n, , x) <body = b (int64 i, bool go, float[k] s) => (bool "
+       "again, "
+       "float[m] t) { again = Identity(go) t = Concat<axis=0>(s, x) }> }",
+       {vector_of({7}), Tensor::scalar(std::int64_t{2})},
+       {{7, 7, 7}},
+       false},
+      {"LoopCountedByAShape",
+       "(float[3,2] x) => (float[2] y) <int64 axis = {0}, float[2] zero = {0.0, 0.0}> { shape = Shape(x) "
+       "n = Gather<axis=0>(shape, axis) y = Loop (n, , zero) <body = b (int64 i, bool go, float[2] s) => "
+       "(bool again, float[2] t) { again = Identity(go) row = Gather<axis=0>(x, i) t = Add(s, row) }> }",
+       {matrix_of({1, 2, 3, 4, 5, 6}, 3)},
+       {{9, 12}}},
+      {"Nested",
+       "(float[2] x) => (float[2] y) <int64 n = {2}, int64 m = {3}> { y = Loop (n, , x) <body = b (int64 i, bool go, "
+       "float[2] s) => (bool again, float[2] t) { again = Identity(go) t = Loop (m, go, s) <body = bb (int64 j, bool "
+       "on, "
+       "float[2] r) => (bool still, float[2] q) { still = Identity(on) q = Add(r, x) }> }> }",
+       {vector_of({1, 2})},
+       {{7, 14}}},
+      {"IfInALoop",
+       "(float[2] x) => (float[2] y) <int64 n = {3}, int64 one = {1}> { y = Loop (n, , x) <body = b (int64 i, bool go, "
+       "float[2] s) => (bool again, float[2] t) { again = Identity(go) c = Equal(i, one) t = If (c) <then_branch = p "
+       "() "
+       "=> (float[2] a) { a = Neg(s) }, else_branch = q () => (float[2] d) { d = Add(s, x) }> }> }",
+       {vector_of({1, 2})},
+       {{-1, -2}}},
+      {"Scan",
+       "(float[2] s, float[3,2] x) => (float[2] y, float[3,2] all) { y, all = Scan <num_scan_inputs = 1, body = b "
+       "(float[2] p, float[2] q) => (float[2] sum, float[2] out) { sum = Add(p, q) out = Mul(sum, q) }> (s, x) }",
+       {vector_of({1, 1}), matrix_of({1, 2, 3, 4, 5, 6}, 3)},
+       {{10, 13}, {2, 6, 15, 28, 50, 78}}},
+      {"ScanBackwardsAlongOtherAxes",
+       "(float s, float[2] t, float[2,3] x, float[3,2] z) => (float y, float[2] u, float[2,3] all) { y, u, all = Scan "
+       "<num_scan_inputs = 2, scan_input_axes = [1, 0], scan_input_directions = [1, 0], scan_output_axes = [-1], "
+       "scan_output_directions = [1], body = b (float p, float[2] r, float[2] q, float[2] w) => "
+       "(float n, float[2] v, float[2] out) { n = Neg(p) v = Add(r, q) out = Sub(v, w) }> (s, t, x, z) }",
+       {Tensor::scalar(1.0f), vector_of({0, 0}), matrix_of({1, 2, 3, 4, 5, 6}, 2), matrix_of({0, 0, 1, 1, 2, 2}, 3)},
+       {{-1}, {6, 15}, {4, 4, 3, 13, 10, 6}}},
+  };
+}
+
+TEST(ControlFlow, RunsTheSameInlinedAndNot) {
+  for (const Case& c : cases()) {
+    SCOPED_TRACE(c.name);
+    const Graph source = parse(c.text);
+    EXPECT_EQ(outputs_of(source, c.inputs), c.expected);
+    const Graph inlined = run_pipeline(source, {bind_shapes({}), inline_control_flow()});
+    const std::vector<std::string> ops = ops_of(inlined);
+    const bool any =
+        std::any_of(ops.begin(), ops.end(), [](auto& op) { return op == "If" || op == "Loop" || op == "Scan"; });
+    EXPECT_EQ(any, !c.inlined);
+    EXPECT_EQ(outputs_of(inlined, c.inputs), c.expected);
+  }
+}
+
+TEST(InlineControlFlow, NamesCopiesAfterNodeAndIteration) {
+  const Graph graph = run_passes(
+      "(float[2] x) => (float[2] y) <int64 n = {2}> { [steps] y = Loop (n, , x) <body = b (int64 i, bool go, float[2] "
+      "s) "
+      "=> (bool again, float[2] t) { again = Identity(go) [add] t = Add(s, x) }> }",
+      {inline_control_flow()});
+  std::vector<std::string> names;
+  for (const Node& node : graph.nodes)
+    if (node.op == "Add") names.push_back(node.name);
+  EXPECT_THAT(names, ElementsAre("steps.0.add", "steps.1.add"));
+  EXPECT_EQ(graph[graph.outputs[0]].name, "y");
+}
+
+TEST(InlineControlFlow, LeavesLoopsThatWouldUnrollTooFar) {
+  const Graph graph = run_passes(
+      "(float[2] x) => (float[2] y) <int64 n = {1000000000}> { y = Loop (n, , x) <body = b (int64 i, bool go, "
+      "float[2] s) => (bool again, float[2] t) { again = Identity(go) t = Add(s, x) }> }",
+      {inline_control_flow()});
+  const Node* loop = node_of(graph, "Loop");
+  ASSERT_NE(loop, nullptr);
+  EXPECT_THAT(reason_not_inlined(graph, *loop), HasSubstr("1000000000 iterations"));
+}
+
+TEST(Differentiate, SaysWhyControlFlowStands) {
+  const std::string text =
+      "(float[2] x, bool c) => (float loss) <float[2] w = {1.0, 2.0}> { y = If (c) <then_branch = t () => (float[2] a) "
+      "{ a = Mul(x, w) }, else_branch = e () => (float[2] b) { b = Sub(x, w) }> loss = ReduceSum<keepdims=0>(y) }";
+  EXPECT_THAT(error_of(text, {select_parameters(), inline_control_flow(), differentiate()}),
+              HasSubstr("its condition depends on data"));
+}
+
+// Gradients through inlined control flow against central differences of the graph that runs it as it is.
+TEST(Differentiate, GoesThroughInlinedControlFlow) {
+  const struct {
+    const char* name;
+    std::string text;
+  } models[] = {
+      {"Scan",
+       "(double[3,2] x) => (double loss) <double[2] w = {0.5, -0.25}, double[2] s = {0.0, 0.0}> { h, all = Scan "
+       "<num_scan_inputs = 1, scan_output_directions = [1], body = b (double[2] p, double[2] q) => (double[2] n, "
+       "double[2] out) { m = Mul(p, w) d = Add(m, q) n = Tanh(d) out = Mul(n, q) }> (s, x) t = "
+       "ReduceSum<keepdims=0>(all) "
+       "r = ReduceSum<keepdims=0>(h) loss = Add(t, r) }"},
+      {"LoopWithAnInitializerInItsBody",
+       "(double[3,2] x) => (double loss) <int64 n = {3}> { first = ReduceSum<keepdims=0>(x) h = Loop (n, , first) "
+       "<body "
+       "= b (int64 i, bool go, double s) => (bool again, double t) <double[2] w = {0.5, -0.25}> { again = Identity(go) "
+       "row = Gather<axis=0>(x, i) p = Mul(row, w) k = ReduceSum<keepdims=0>(p) m = Add(s, k) t = Sin(m) }> "
+       "loss = Identity(h) }"},
+      {"If",
+       "(double[3,2] x) => (double loss) <bool c = {0}, double[2] w = {0.5, -0.25}> { y = If (c) <then_branch = t () "
+       "=> "
+       "(double[3,2] a) { a = Neg(x) }, else_branch = e () => (double[3,2] b) { v = Mul(x, w) b = Tanh(v) }> "
+       "loss = ReduceSum<keepdims=0>(y) }"},
+  };
+  const Tensor x = Tensor::of<double>({0.1, -0.4, 0.7, 0.2, -0.3, 0.9}, Shape{3, 2});
+  for (const auto& model : models) {
+    SCOPED_TRACE(model.name);
+    Graph source = run_passes(model.text, {hoist_initializers(), select_parameters()});
+    ASSERT_FALSE(source.states.empty());
+    Graph graph = run_pipeline(source, {bind_shapes({}), inline_control_flow(), differentiate()});
+    for (const State& state : graph.states) graph.outputs.push_back(state.gradient);
+    const std::vector<std::vector<double>> results = outputs_of(graph, {x});
+    constexpr double kStep = 1e-6;
+    for (std::size_t p = 0; p < source.states.size(); ++p) {
+      for (std::size_t i = 0; i < 2; ++i) {
+        double difference = 0;
+        for (double sign : {1.0, -1.0}) {
+          Graph moved = source;
+          moved.states[p].initial = moved.states[p].initial.clone();
+          moved.states[p].initial.data<double>()[i] += sign * kStep;
+          difference += sign * outputs_of(moved, {x}).at(0).at(0) / (2 * kStep);
+        }
+        EXPECT_NEAR(results.at(p + 1).at(i), difference, 1e-7);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace halfstep::testing
