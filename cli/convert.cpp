@@ -1,32 +1,119 @@
 // halfstep convert: a model's weights and computation in a half precision.
+#include "conversion/convert.h"
+
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/model_inputs.h"
+#include "cli/stop_on_signal.h"
+#include "conversion/calibrate.h"
+#include "graph/atomic_file.h"
+#include "graph/error.h"
 #include "onnx_io/load.h"
-#include "onnx_io/save.h"
-#include "passes/pipelines.h"
 
 namespace halfstep::cli {
 namespace {
 
 struct ConvertFlags {
   std::string model, output, precision;
-  bool keep_io_types = false;
+  std::string keep_io_types;  // "" without the flag, "true" without names
+  std::string keep_f32, force_half;
+  std::vector<std::string> calibrate, verify, reports;
+  std::optional<double> max_error;
+  std::string external_data = "auto", functions = "inline";
+  bool dry_run = false;
+  DataFlags rows;
+  ExecutorFlags executor;
 };
 
-void convert(const ConvertFlags& flags) {
-  LoadedModel model = load_model(flags.model);
-  check_output_path(flags.output, file_bytes(flags.model) / 2);
-  const DType half = flags.precision == "bf16" ? DType::bf16 : DType::f16;
-  save_model(run_pipeline(std::move(model.graph), conversion_pipeline(half, flags.keep_io_types)), flags.output);
-  fmt::print("{}: {} bytes, from {}\n", flags.output,
-             with_thousands(static_cast<std::int64_t>(file_bytes(flags.output))),
-             with_thousands(static_cast<std::int64_t>(file_bytes(flags.model))));
+const std::map<std::string, ExternalData> kExternalData = {
+    {"auto", ExternalData::automatic}, {"always", ExternalData::always}, {"never", ExternalData::never}};
+
+bool is_html(const std::string& report) { return report.ends_with(".html"); }
+
+void check_flags(const ConvertFlags& flags) {
+  if (flags.output.empty() && !flags.dry_run)
+    throw_input_error("a path for the converted model", "none", "add -o OUT.onnx, or --dry-run to write nothing");
+  if (flags.max_error && flags.calibrate.empty())
+    throw_input_error("data for --max-error to measure with", "none", "add --calibrate X.npy");
+  for (const std::string& report : flags.reports) {
+    if (!is_html(report) && !report.ends_with(".json"))
+      throw_input_error("a report whose name ends in .json or .html", "'" + report + "'", "rename it");
+    check_writable(report);
+  }
+  if (!flags.dry_run) check_output_path(flags.output, file_bytes(flags.model) / 2);
+}
+
+ConvertOptions convert_options(const ConvertFlags& flags) {
+  ConvertOptions options;
+  options.half = flags.precision == "bf16" ? DType::bf16 : DType::f16;
+  options.keep_io_types = flags.keep_io_types == "true";
+  if (!options.keep_io_types && !flags.keep_io_types.empty())
+    options.keep_io_names = CLI::detail::split(flags.keep_io_types, ',');
+  if (!flags.keep_f32.empty()) options.keep_f32 = parse_node_patterns(flags.keep_f32);
+  if (!flags.force_half.empty()) options.force_half = parse_node_patterns(flags.force_half);
+  options.keep_functions = flags.functions == "keep";
+  return options;
+}
+
+Conversion search(const ConvertFlags& flags, const ModelFile& model, const ConvertOptions& options,
+                  const NamedInputs& inputs, Executor& executor) {
+  SearchOptions search{.max_error = *flags.max_error, .stop = &StopOnSignal::requested};
+  search.on_trial = [](int trial, int kept, int candidates, double error) {
+    print_message(
+        fmt::format("trial {}: {} of {} half nodes kept in f32, error {:.3g}", trial, kept, candidates, error));
+  };
+  const StopOnSignal stop;
+  const SearchResult result = search_precision(model, options, inputs, executor, search);
+  fmt::print("error {:.3g} after {} trials, with {} nodes kept in f32{}{}\n", result.error, result.trials,
+             result.kept.size(), result.kept.empty() ? "" : fmt::format(": {}", fmt::join(result.kept, ", ")),
+             result.complete ? "" : " (stopped: fewer may do)");
+  return result.conversion;
+}
+
+void print_report(const ConvertFlags& flags, const ConversionReport& report) {
+  for (const std::string& warning : report.warnings) print_message("warning: " + warning);
+  for (const std::string& note : report.notes) fmt::print("{}\n", note);
+  fmt::print("{} nodes in {}, {} in f32, {} casts (the source has {})\n", report.half_nodes(), name_of(report.half),
+             report.f32_nodes(), report.casts_after, report.casts_before);
+  for (const OutputError& error : report.errors)
+    fmt::print("'{}': largest error {:.3g}, {:.3g} of the largest value\n", error.name, error.max_error,
+               error.relative());
+  fmt::print("{}: {} bytes, from {}\n", flags.dry_run ? "would be" : flags.output,
+             with_thousands(static_cast<std::int64_t>(report.bytes_after)),
+             with_thousands(static_cast<std::int64_t>(report.bytes_before)));
+}
+
+void convert_file(const ConvertFlags& flags) {
+  check_flags(flags);
+  ConvertOptions options = convert_options(flags);
+  const ModelFile model = ModelFile::open(flags.model);
+  NamedInputs calibration, verification;
+  std::unique_ptr<Executor> executor;
+  if (!flags.calibrate.empty() || !flags.verify.empty()) {
+    const Graph graph = load_model(flags.model).graph;
+    if (!flags.calibrate.empty()) calibration = read_inputs(graph, flags.calibrate, flags.rows.input());
+    if (!flags.verify.empty()) verification = read_inputs(graph, flags.verify, flags.rows.input());
+    executor = flags.executor.open();
+  }
+  if (!calibration.empty()) options.measured = measure_ranges(model, calibration, *executor);
+  const Conversion conversion =
+      flags.max_error ? search(flags, model, options, calibration, *executor) : convert(model, options);
+  ConversionReport report = conversion.report();
+  if (!verification.empty()) report.errors = compare_outputs(model, conversion, verification, *executor);
+  if (!flags.dry_run) conversion.save(flags.output, kExternalData.at(flags.external_data));
+  for (const std::string& path : flags.reports)
+    write_atomically(path, is_html(path) ? report_html(report) : report_json(report));
+  print_report(flags, report);
 }
 
 }  // namespace
@@ -35,12 +122,41 @@ void add_convert(CLI::App& app, int&) {
   CLI::App* command = app.add_subcommand("convert", "Writes a model in fp16 or bf16.");
   auto flags = std::make_shared<ConvertFlags>();
   add_model(*command, flags->model);
-  command->add_option("-o,--output", flags->output, "the converted model")->required()->type_name("OUT.onnx");
+  command->add_option("-o,--output", flags->output, "the converted model")->type_name("OUT.onnx");
   command->add_option("--precision", flags->precision, "fp16 or bf16")
       ->required()
       ->check(CLI::IsMember({"fp16", "bf16"}));
-  command->add_flag("--keep-io-types", flags->keep_io_types, "inputs and outputs stay fp32");
-  command->callback([flags] { convert(*flags); });
+  command->add_flag("--keep-io-types", flags->keep_io_types,
+                    "inputs and outputs stay fp32; --keep-io-types=NAME,NAME: only these");
+  command->add_option("--keep-fp32", flags->keep_f32, "nodes that stay fp32: op:Softmax,node:REGEX")
+      ->type_name("NODES");
+  command->add_option("--force-half", flags->force_half, "nodes that become half whatever their ranges")
+      ->type_name("NODES");
+  command->add_option("--calibrate", flags->calibrate, "inputs to measure activations with: [NAME=]X.npy, or X.npz")
+      ->allow_extra_args(false)
+      ->type_name("X");
+  command
+      ->add_option("--max-error", flags->max_error,
+                   "largest error of an output relative to its largest value; keeps as few nodes in fp32 as that "
+                   "takes (with --calibrate)")
+      ->check(CLI::PositiveNumber)
+      ->type_name("R");
+  command->add_option("--verify", flags->verify, "inputs to compare the outputs of both models on")
+      ->allow_extra_args(false)
+      ->type_name("X");
+  command->add_option("--external-data", flags->external_data, "tensors in a second file: auto, always or never")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"auto", "always", "never"}));
+  command->add_option("--functions", flags->functions, "the model's local functions: inline, or keep (in fp32)")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"inline", "keep"}));
+  command->add_option("--report", flags->reports, "what was done and why, as FILE.json or FILE.html")
+      ->allow_extra_args(false)
+      ->type_name("FILE");
+  command->add_flag("--dry-run", flags->dry_run, "only says what would be done");
+  flags->rows.add_to(*command);
+  flags->executor.add_to(*command);
+  command->callback([flags] { convert_file(*flags); });
 }
 
 }  // namespace halfstep::cli

@@ -3,7 +3,9 @@
 
 #include "graph/error.h"
 #include "ops/builder.h"
+#include "ops/control_flow.h"
 #include "ops/op_def.h"
+#include "passes/control_flow.h"
 #include "passes/passes.h"
 
 namespace halfstep {
@@ -83,6 +85,8 @@ void run(Graph& graph) {
     const OpDef* row = find_op(node->op, node->domain);
     if (!row || !row->gradient) {
       blocked += fmt::format("{}{} '{}'", blocked.empty() ? "" : ", ", node->op, node->name);
+      if (is_control_flow(*node))
+        blocked += fmt::format(" (which stays a node of its own: {})", reason_not_inlined(graph, *node));
       continue;
     }
     GradientContext context(b, *node, dy, wants);

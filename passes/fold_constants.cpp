@@ -1,7 +1,9 @@
 #include <algorithm>
 #include <numeric>
 
+#include "graph/bodies.h"
 #include "graph/error.h"
+#include "ops/control_flow.h"
 #include "ops/infer.h"
 #include "ops/op_def.h"
 #include "passes/passes.h"
@@ -76,15 +78,9 @@ bool is_deterministic(const Node& node) {
          node.op != "Bernoulli" && node.op != "Multinomial";
 }
 
-bool has_subgraph(const Node& node) {
-  return std::any_of(node.attributes.begin(), node.attributes.end(), [](const Attributes::Entry& e) {
-    return std::holds_alternative<std::shared_ptr<const Graph>>(e.second);
-  });
-}
-
 /// Computes the node at compile; false when it cannot be.
 bool fold(Graph& graph, const Node& node) {
-  if (node.outputs.empty() || !is_deterministic(node) || has_subgraph(node)) return false;
+  if (node.outputs.empty() || !is_deterministic(node) || has_body(node)) return false;
   const OpDef* row = find_op(node.op, node.domain);
   if (!row || !row->reference) return false;
   const bool shape_only = node.is("Shape") || node.is("Size");
@@ -140,7 +136,7 @@ void merge_transposes(Graph& graph) {
   }
 }
 
-void fold_all(Graph& graph) {
+void fold_all(Graph& graph, const NodeHook& before) {
   std::vector<ValueId> now(graph.values.size());
   std::iota(now.begin(), now.end(), 0);
   std::vector<Node> kept;
@@ -148,7 +144,11 @@ void fold_all(Graph& graph) {
   for (Node& node : graph.nodes) {
     for (ValueId& in : node.inputs)
       if (in != kNoValue) in = now[static_cast<std::size_t>(in)];
-    infer_node(graph, node);
+    if (before) {
+      before(graph, node);
+      while (now.size() < graph.values.size()) now.push_back(static_cast<ValueId>(now.size()));
+    }
+    is_control_flow(node) ? infer_control_flow(graph, node) : infer_node(graph, node);
     if (node.is("Transpose") && graph[node.inputs[0]].shape.is_static()) {
       // Explicit and, where it moves nothing, a Reshape: executors alias those.
       const Shape& shape = graph[node.inputs[0]].shape;
@@ -181,9 +181,9 @@ void fold_all(Graph& graph) {
 
 }  // namespace
 
-Pass fold_constants() {
-  return {"fold_constants", [](Graph& graph) {
-            fold_all(graph);
+Pass fold_constants(NodeHook before) {
+  return {"fold_constants", [before = std::move(before)](Graph& graph) {
+            fold_all(graph, before);
             merge_transposes(graph);
             graph.remove_dead();
           }};

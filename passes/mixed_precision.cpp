@@ -1,118 +1,128 @@
-// Where a half type is worth it, and the fewest casts that get it there.
+// Where a half type is worth it in a Graph, and the casts that get it there.
+#include <algorithm>
+#include <deque>
 #include <map>
+#include <utility>
 
 #include <onnx/defs/schema.h>
 
 #include "ops/builder.h"
 #include "ops/infer.h"
 #include "ops/op_def.h"
+#include "passes/choose_precision.h"
 #include "passes/passes.h"
 
 namespace halfstep {
 namespace {
 
-bool is_wide(DType dtype) { return dtype == DType::f32; }
+bool is_wide(const Value& value) { return value.dtype == DType::f32; }
 
 const onnx::OpSchema* schema_of(const Node& node) {
   const std::int64_t version = node.domain.empty() ? kOnnxOpset : kOwnOpset;
   return onnx::OpSchemaRegistry::Schema(node.op, static_cast<int>(version), node.domain);
 }
 
-// Inputs that must have the type of output 0: those the schema gives the same type variable. The others
-// (BatchNormalization's scale and statistics, Resize's scales) keep theirs.
-std::vector<bool> follows_output(const Node& node) {
-  std::vector<bool> result(node.inputs.size(), false);
-  const onnx::OpSchema* schema = schema_of(node);
-  if (!schema || schema->outputs().empty()) return result;
-  const std::string& type = schema->outputs()[0].GetTypeStr();
-  const auto& formal = schema->inputs();
-  for (std::size_t i = 0; i < result.size() && !formal.empty(); ++i) {
-    const auto& input = formal[std::min(i, formal.size() - 1)];
-    result[i] = input.GetTypeStr() == type;
-  }
+Tensor clamped(const Tensor& tensor, double limit) {
+  Tensor result = tensor.clone();
+  const auto bound = static_cast<float>(limit);
+  for (float& x : result.span<float>()) x = std::clamp(x, -bound, bound);
   return result;
 }
 
 class Painter {
  public:
-  Painter(Graph& graph, const PrecisionOptions& options) : graph_(graph), options_(options), b_(graph) {}
+  Painter(Graph& graph, const PrecisionOptions& options) : graph_(graph), half_(options.half), b_(graph) {
+    describe(options);
+    choice_ = choose_precision(nodes_, values_, half_);
+  }
 
   void run() {
-    paint();
+    for (std::size_t v = 0; v < values_.size(); ++v)
+      if (choice_.limits[v] > 0) {
+        Tensor& constant = graph_.values[v].constant;
+        constant = clamped(constant, choice_.limits[v]);
+      }
     std::vector<Node> source = std::move(graph_.nodes);
     graph_.nodes.clear();
-    if (options_.convert_io)
-      for (ValueId in : graph_.inputs)
-        if (is_wide(graph_[in].dtype)) graph_[in].dtype = options_.half;
-    for (std::size_t i = 0; i < source.size(); ++i) emit(std::move(source[i]), half_[i]);
-    for (std::size_t i = 0; i < graph_.outputs.size(); ++i) keep_output_type(i);
+    for (std::size_t i = 0; i < source.size(); ++i) emit(std::move(source[i]), i);
+    for (ValueId& out : graph_.outputs) keep_output_type(out);
+    for (State& state : graph_.states)
+      if (state.next != kNoValue) state.next = as_f32(state.next);
   }
 
  private:
-  // Half nodes are painted; Follow and Neutral ones take the colour of what they read, when all of it that could be
-  // half is. Nodes without a float result stay as they are.
-  void paint() {
-    half_.assign(graph_.nodes.size(), false);
-    std::vector<bool> half_value(graph_.values.size(), false);
-    if (options_.convert_io)
-      for (ValueId in : graph_.inputs) half_value[static_cast<std::size_t>(in)] = is_wide(graph_[in].dtype);
-    for (std::size_t i = 0; i < graph_.nodes.size(); ++i) {
-      const Node& node = graph_.nodes[i];
-      const OpDef* row = find_op(node.op, node.domain);
-      if (!row || node.outputs.empty() || node.outputs[0] == kNoValue || !is_wide(graph_[node.outputs[0]].dtype))
-        continue;
-      if (options_.keep_full_ops.contains(node.op) || node.op == "Cast" || node.op == "CastLike") continue;
-      bool half = row->precision == PrecisionClass::half;
-      if (row->precision == PrecisionClass::follow || row->precision == PrecisionClass::neutral) {
-        const std::vector<bool> follows = follows_output(node);
-        bool any_half = false, any_wide = false;
-        for (std::size_t k = 0; k < node.inputs.size(); ++k) {
-          const ValueId in = node.inputs[k];
-          if (in == kNoValue || !follows[k] || !is_wide(graph_[in].dtype) || graph_[in].is_constant()) continue;
-          if (half_value[static_cast<std::size_t>(in)]) any_half = true;
-          // A parameter or bias costs one cast of its own; another f32 result would be cast only to follow.
-          else if (graph_.state_of(in) < 0)
-            any_wide = true;
-        }
-        half = any_half && !any_wide;
+  // nodes_[i] is graph_.nodes[i]; boundaries follow. Values have their ids as indices.
+  void describe(const PrecisionOptions& options) {
+    values_.resize(graph_.values.size());
+    for (std::size_t v = 0; v < values_.size(); ++v) {
+      const Value& value = graph_.values[v];
+      values_[v].wide = is_wide(value);
+      if (value.is_constant()) {
+        values_[v].kind = PrecisionValue::Kind::constant;
+        if (is_wide(value)) values_[v].range = &ranges_.emplace_back(range_of(value.constant));
       }
-      if (!half) continue;
-      half_[i] = true;
-      const onnx::OpSchema* schema = schema_of(node);
-      for (std::size_t k = 0; k < node.outputs.size(); ++k)
-        if (node.outputs[k] != kNoValue && schema && k < schema->outputs().size() &&
-            schema->outputs()[k].GetTypeStr() == schema->outputs()[0].GetTypeStr())
-          half_value[static_cast<std::size_t>(node.outputs[k])] = true;
     }
+    for (const State& state : graph_.states)
+      values_[static_cast<std::size_t>(state.value)].kind = PrecisionValue::Kind::parameter;
+    for (const Node& node : graph_.nodes) {
+      for (ValueId out : node.outputs)
+        if (out != kNoValue && node.is("Cast"))
+          values_[static_cast<std::size_t>(out)].integral =
+              bits_of(graph_[node.inputs[0]].dtype) > 8 && is_integer(graph_[node.inputs[0]].dtype);
+      PrecisionNode& described = nodes_.emplace_back();
+      described.op = node.op;
+      described.domain = node.domain;
+      described.inputs.assign(node.inputs.begin(), node.inputs.end());
+      described.outputs.assign(node.outputs.begin(), node.outputs.end());
+      assign_roles(described, schema_of(node), half_, values_);
+      if (options.keep_full_ops.contains(node.op)) described.pin = Paint::full;
+    }
+    std::vector<ValueId> read = graph_.outputs;
+    for (const State& state : graph_.states)
+      if (state.next != kNoValue) read.push_back(state.next);
+    add_boundary({}, graph_.inputs);
+    add_boundary(read, {});
   }
 
-  void emit(Node node, bool half) {
-    const std::vector<bool> follows = follows_output(node);
+  void add_boundary(const std::vector<ValueId>& inputs, const std::vector<ValueId>& outputs) {
+    PrecisionNode& boundary = nodes_.emplace_back();
+    boundary.pin = Paint::full;
+    const auto add = [&](const std::vector<ValueId>& ids, std::vector<int>& operands, std::vector<Role>& roles) {
+      operands.assign(ids.begin(), ids.end());
+      for (ValueId id : ids) roles.push_back(is_wide(graph_[id]) ? Role::tied : Role::other);
+    };
+    add(inputs, boundary.inputs, boundary.input_roles);
+    add(outputs, boundary.outputs, boundary.output_roles);
+  }
+
+  void emit(Node node, std::size_t i) {
+    const PrecisionNode& described = nodes_[i];
+    const bool half = choice_.half[i];
     for (std::size_t k = 0; k < node.inputs.size(); ++k) {
-      ValueId& in = node.inputs[k];
-      if (in == kNoValue) continue;
-      const DType now = graph_[in].dtype;
-      if (half && follows[k] && is_wide(now)) in = as(in, options_.half);
-      if (!half && now == options_.half && was_wide(in)) in = as(in, DType::f32);
-      if (half && !follows[k] && now == options_.half && was_wide(in)) in = as(in, DType::f32);
+      if (node.inputs[k] == kNoValue || described.input_roles[k] == Role::other) continue;
+      const bool narrow = half && described.input_roles[k] == Role::tied;
+      node.inputs[k] = narrow ? as(node.inputs[k], half_) : as_f32(node.inputs[k]);
     }
-    std::vector<std::pair<ValueId, DType>> before;
-    for (ValueId out : node.outputs)
-      if (out != kNoValue) before.emplace_back(out, graph_[out].dtype);
+    if (half && node.is("Cast") && described.output_roles[0] == Role::tied)
+      node.attributes.set("to", static_cast<std::int64_t>(half_));
+    if (half && node.is("ConstantOfShape")) {
+      const Attribute* value = node.attributes.find("value");
+      node.attributes.set("value", convert(value ? std::get<Tensor>(*value) : Tensor::of<float>({0}), half_));
+    }
     infer_node(graph_, node);
-    for (auto [out, dtype] : before)
-      if (is_wide(dtype) && graph_[out].dtype == options_.half) narrowed_[out] = true;
     graph_.nodes.push_back(std::move(node));
   }
 
-  // Was this value f32 before the pass? (Values that were half already in the model are none of our business.)
-  bool was_wide(ValueId id) const {
-    if (narrowed_.contains(id)) return true;
-    return options_.convert_io && graph_.is_input(id);
+  /// A value that was f32 in f32 again.
+  ValueId as_f32(ValueId id) {
+    const bool narrowed = graph_[id].dtype == half_ && static_cast<std::size_t>(id) < values_.size() &&
+                          values_[static_cast<std::size_t>(id)].wide;
+    return narrowed ? as(id, DType::f32) : id;
   }
 
   /// The value in another type: cast once, a constant converted once.
   ValueId as(ValueId id, DType to) {
+    if (graph_[id].dtype == to) return id;
     auto [it, is_new] = cast_.try_emplace({id, to}, kNoValue);
     if (!is_new) return it->second;
     if (graph_[id].is_constant()) {
@@ -127,23 +137,24 @@ class Painter {
     return it->second;
   }
 
-  // Outputs keep their name, and their type unless asked otherwise.
-  void keep_output_type(std::size_t i) {
-    const ValueId out = graph_.outputs[i];
-    if (!narrowed_.contains(out) || options_.convert_io) return;
+  // Outputs keep their name and type.
+  void keep_output_type(ValueId& out) {
+    const ValueId wide = as_f32(out);
+    if (wide == out) return;
     const std::string name = graph_[out].name;
-    const ValueId wide = as(out, DType::f32);
-    graph_.rename(out, name + "." + std::string(name_of(options_.half)));
+    graph_.rename(out, name + "." + std::string(name_of(half_)));
     graph_.rename(wide, name);
-    graph_.outputs[i] = wide;
+    out = wide;
   }
 
   Graph& graph_;
-  const PrecisionOptions& options_;
+  const DType half_;
   Builder b_;
-  std::vector<bool> half_;
+  std::vector<PrecisionNode> nodes_;
+  std::vector<PrecisionValue> values_;
+  std::deque<FloatRange> ranges_;  // where values_ point
+  PrecisionChoice choice_;
   std::map<std::pair<ValueId, DType>, ValueId> cast_;
-  std::map<ValueId, bool> narrowed_;
 };
 
 }  // namespace

@@ -1,6 +1,7 @@
 // All passes. Each is a function that returns the Pass, made from its options.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
@@ -15,28 +16,44 @@ namespace halfstep {
 /// of its own, named as the Identity's output. Other Identity nodes disappear.
 Pass separate_merged_parameters();
 
-/// Which initializers become parameters. Patterns are shell globs over source names ("layer1.*").
+/// Overrules which initializers become parameters (see parameter_choice.h). Patterns are shell globs over source names
+/// ("layer1.*").
 struct ParameterSelection {
-  std::vector<std::string> freeze;     ///< these are not trained
-  std::vector<std::string> trainable;  ///< when not empty, only these are trained
+  std::vector<std::string> freeze;  ///< these are not trained
+  /// When not empty, only these are trained. A glob chooses among parameters; a constant named in full is trained even
+  /// if it is not taken for a parameter.
+  std::vector<std::string> trainable;
 };
-/// Turns trainable float initializers into states: those of rank 1 or more that are not running statistics of
-/// BatchNormalization. Throws Error when a pattern matches nothing, or nothing is left to train.
+/// Turns parameters into states. Throws Error when a pattern matches nothing, or nothing is left to train.
 Pass select_parameters(ParameterSelection selection = {});
 
+/// A constant that holds one row over and over, because the exporter expanded it over a fixed batch (a class token, a
+/// mask), becomes that row under the same name; a node expands it where it is concatenated.
+Pass undo_batch_expansion();
+
 /// Gives the graph inputs these shapes, and everything else the shapes that follow. An input that is not named gets
-/// `batch` for its first extent when that is unknown. Throws Error when a shape contradicts the model's own (naming
-/// both) or an extent stays unknown.
+/// `batch` for its first extent when that is unknown.
+///
+/// A first extent that the model fixes may be given another value: shapes written down in the model (Reshape, Expand,
+/// Tile, ConstantOfShape) then follow the batch. Throws Error when a shape contradicts the model's own (naming both and,
+/// where the batch cannot change, the node that it is baked into) or an extent stays unknown.
 struct InputShapes {
   std::map<std::string, Shape> by_name;
   std::int64_t batch = Shape::kUnknown;
 };
 Pass bind_shapes(InputShapes shapes);
 
+/// Whether a model exported for one batch size computes for others: empty when it does, or when the batch is open
+/// anyway; else what keeps it from that, naming the node.
+std::string batch_obstacle(const Graph& model);
+
+/// Is shown each node before its types are inferred, its inputs' types known; may change its inputs and add constants.
+using NodeHook = std::function<void(Graph&, Node&)>;
+
 /// Computes what is known at compile (nodes all of whose inputs are constants, Shape, Size), and removes nodes that do
 /// nothing: Identity, Cast and CastLike to the same type, Reshape, Expand, Transpose, Slice, Pad to the same shape and
 /// order, Dropout that is off. Re-infers every shape on the way.
-Pass fold_constants();
+Pass fold_constants(NodeHook before = {});
 
 /// The same product under its one name: MatMul of matrices + Add of a vector becomes Gemm.
 Pass canonicalize();
@@ -78,17 +95,14 @@ struct LossOptions {
 /// "logits". Throws Error when labels and outputs do not fit, naming both shapes.
 Pass attach_loss(LossOptions options);
 
-/// Inserts casts so that operators of class Half, and what lies between them, run in `half` (f16 or bf16); with f32
-/// does nothing. States stay f32 (master copies). See design: choose precision before differentiating.
+/// Paints nodes in `half` (f16 or bf16) as choose_precision.h tells, and inserts the fewest casts; with f32 does nothing.
+/// States stay f32 (master copies), and so do inputs, outputs and the bodies of control flow. See design: choose
+/// precision before differentiating.
 struct PrecisionOptions {
   DType half = DType::f32;
   std::set<std::string> keep_full_ops;  ///< operator types that stay in f32
-  bool convert_io = false;              ///< graph inputs and outputs of type f32 become `half` too
 };
 Pass mixed_precision(PrecisionOptions options);
-
-/// Infers every type and shape again, from the inputs on.
-Pass infer_types();
 
 /// Appends the gradient of output 0 with respect to every parameter; State::gradient points at it. The gradient of the
 /// loss itself is the constant 1 named "loss.gradient".
@@ -100,7 +114,7 @@ struct LossScaleOptions {
   double initial = 65536;
   double growth_factor = 2, backoff_factor = 0.5;
   std::int64_t growth_interval = 2000;
-  double min = 1, max = 16777216;
+  double min = 1, max = 16777216;  ///< the scale stays between them; a larger `initial` is its own upper bound
 };
 /// Multiplies the gradient of the loss by the state "loss_scale"; attach_optimizer divides it out again and updates it.
 Pass scale_loss(LossScaleOptions options);
@@ -122,8 +136,8 @@ struct OptimizerOptions {
 };
 /// Adds the input "learning_rate" (f32 scalar) and, when accumulating, the input "update" (bool scalar: this batch
 /// completes an update); the optimizer's states and one update node for all parameters; outputs "grad_norm" (f32, of
-/// the unscaled gradients before clipping) and "grads_finite" (bool). With loss scaling, or non-finite gradients, the
-/// update of every state is skipped as a whole.
+/// the unscaled gradients before clipping), "grads_finite" (bool) and, with loss scaling, "loss_scale" (f32, the one
+/// this step used). Where gradients are not finite the update of every state is skipped as a whole.
 Pass attach_optimizer(OptimizerOptions options);
 
 /// Removes nodes and constants nobody reads.

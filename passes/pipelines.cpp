@@ -1,5 +1,7 @@
 #include "passes/pipelines.h"
 
+#include "passes/control_flow.h"
+
 namespace halfstep {
 namespace {
 
@@ -7,8 +9,14 @@ void append(Pipeline& pipeline, const Pipeline& more) { pipeline.insert(pipeline
 
 // What the training step and its evaluation share: parameters are states, shapes known, nothing superfluous left.
 Pipeline trainable_model(const TrainingOptions& options) {
-  return {separate_merged_parameters(), select_parameters(options.parameters), bind_shapes(options.shapes),
-          fold_constants(), canonicalize()};
+  return {hoist_initializers(),
+          separate_merged_parameters(),
+          undo_batch_expansion(),
+          select_parameters(options.parameters),
+          bind_shapes(options.shapes),
+          fold_constants(),
+          inline_control_flow(),
+          canonicalize()};
 }
 
 Pipeline finish(const Capabilities& capabilities) {
@@ -35,20 +43,31 @@ Pipeline evaluation_pipeline(const TrainingOptions& options, const Capabilities&
   return pipeline;
 }
 
-Pipeline inference_pipeline(const InputShapes& shapes, DType precision, const Capabilities& capabilities) {
+Pipeline scoring_pipeline(const TrainingOptions& options, const Capabilities& capabilities) {
   Pipeline pipeline{separate_merged_parameters(),
-                    bind_shapes(shapes),
+                    undo_batch_expansion(),
+                    bind_shapes(options.shapes),
                     to_inference_mode(),
                     fold_constants(),
+                    inline_control_flow(),
                     canonicalize(),
-                    mixed_precision({.half = precision, .keep_full_ops = {}})};
+                    attach_loss(options.loss),
+                    mixed_precision({.half = options.precision, .keep_full_ops = {}})};
   append(pipeline, finish(capabilities));
   return pipeline;
 }
 
-Pipeline conversion_pipeline(DType half, bool keep_io_types) {
-  return {infer_types(), mixed_precision({.half = half, .keep_full_ops = {}, .convert_io = !keep_io_types}),
-          fold_constants(), eliminate_common_subexpressions(), remove_dead_nodes()};
+Pipeline inference_pipeline(const InputShapes& shapes, DType precision, const Capabilities& capabilities) {
+  Pipeline pipeline{separate_merged_parameters(),
+                    undo_batch_expansion(),
+                    bind_shapes(shapes),
+                    to_inference_mode(),
+                    fold_constants(),
+                    inline_control_flow(),
+                    canonicalize(),
+                    mixed_precision({.half = precision, .keep_full_ops = {}})};
+  append(pipeline, finish(capabilities));
+  return pipeline;
 }
 
 }  // namespace halfstep

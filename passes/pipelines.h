@@ -19,18 +19,18 @@ struct TrainingOptions {
 };
 
 /// From a loaded model to one training step: inputs (the model's, "labels", "learning_rate"[, "update"]), outputs
-/// ("loss", the model's, "grad_norm", "grads_finite"[, "grad_norm.NAME"…]), states.
+/// ("loss", the model's, "grad_norm", "grads_finite"[, "loss_scale"][, "grad_norm.NAME"…]), states.
 Pipeline training_pipeline(const TrainingOptions& options, const Capabilities& capabilities);
 
 /// The same states with loss and outputs only, in inference form: for evaluating while training. The state names are
 /// those of the training step, so that both run on one StateStore.
 Pipeline evaluation_pipeline(const TrainingOptions& options, const Capabilities& capabilities);
 
+/// A model as it is with loss and outputs, without states: for evaluating one that is not being trained. Needs neither
+/// gradients nor anything to train; of the options it looks at loss, precision and shapes.
+Pipeline scoring_pipeline(const TrainingOptions& options, const Capabilities& capabilities);
+
 /// A model as it is, for running: shapes bound, constants folded, precision chosen, fused.
 Pipeline inference_pipeline(const InputShapes& shapes, DType precision, const Capabilities& capabilities);
-
-/// A model whose weights and computation are `half`, for saving: shapes stay open. With `keep_io_types` inputs and
-/// outputs keep their type.
-Pipeline conversion_pipeline(DType half, bool keep_io_types);
 
 }  // namespace halfstep

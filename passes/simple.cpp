@@ -2,7 +2,6 @@
 #include <map>
 #include <sstream>
 
-#include "ops/infer.h"
 #include "passes/passes.h"
 
 namespace halfstep {
@@ -52,6 +51,7 @@ Pass separate_merged_parameters() {
                 to.dtype = from.dtype;
                 to.shape = from.shape;
                 to.is_initializer = from.is_initializer;
+                if (to.declared == Declared::nothing) to.declared = from.declared;
               } else if (graph.is_output(node.outputs[0])) {
                 kept.push_back(std::move(node));  // an output keeps its name
               } else {
@@ -66,10 +66,6 @@ Pass separate_merged_parameters() {
 
 Pass remove_dead_nodes() {
   return {"remove_dead_nodes", [](Graph& graph) { graph.remove_dead(); }};
-}
-
-Pass infer_types() {
-  return {"infer_types", [](Graph& graph) { infer_graph(graph); }};
 }
 
 Pass eliminate_common_subexpressions() {

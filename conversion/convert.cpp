@@ -1,0 +1,231 @@
+#include "conversion/convert.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include <fmt/format.h>
+#include <onnx/defs/parser.h>
+
+#include "conversion/content.h"
+#include "conversion/model_view.h"
+#include "conversion/node_patterns.h"
+#include "conversion/plan.h"
+#include "conversion/raise_opset.h"
+#include "conversion/rewrite.h"
+#include "conversion/stored_tensors.h"
+#include "graph/error.h"
+#include "onnx_io/convert.h"
+#include "onnx_io/message.h"
+#include "onnx_io/proto_walk.h"
+
+namespace halfstep {
+namespace {
+
+using namespace conversion;
+
+constexpr std::uint64_t kMaxMessageBytes = std::numeric_limits<std::int32_t>::max();
+
+std::size_t index(int i) { return static_cast<std::size_t>(i); }
+
+DetachedModel prepared(DetachedModel model) {
+  sort_nodes(model.model);
+  check_model(model);
+  return model;
+}
+
+int count_casts(onnx::ModelProto& model) {
+  int casts = 0;
+  for_each_node(*model.mutable_graph(), [&](const onnx::NodeProto& node) { casts += node.op_type() == "Cast"; });
+  return casts;
+}
+
+std::int64_t opset_of(const onnx::ModelProto& model) {
+  for (const auto& import : model.opset_import())
+    if (canonical_domain(import.domain()).empty()) return import.version();
+  return 0;
+}
+
+std::uint64_t bytes_of_tensors(onnx::ModelProto& model, const OutsideTensors& outside) {
+  std::uint64_t bytes = 0;
+  for_each_tensor(model, [&](const onnx::TensorProto& tensor) { bytes += outside.bytes(tensor); });
+  return bytes;
+}
+
+// "" for the main graph, else the names of the owners.
+std::string path_of(const ModelView& view, const std::vector<std::string>& owners, int scope) {
+  const int parent = view.scopes[index(scope)].parent;
+  if (parent == kNone) return {};
+  const std::string outer = path_of(view, owners, parent);
+  return (outer.empty() ? "" : outer + "/") + owners[index(scope)];
+}
+
+void report_nodes(const ModelView& view, const ConversionPlan& plan, ConversionReport& report) {
+  std::vector<std::string> owners(view.scopes.size());
+  for (const ViewNode& node : view.nodes)
+    for (std::size_t b = 0; b < node.bodies.size(); ++b)
+      owners[index(node.bodies[b])] =
+          fmt::format("{}.{}", label_of(*node.proto), view.scopes[index(node.bodies[b])].graph->name());
+  for (std::size_t i = 0; i < view.nodes.size(); ++i) {
+    const ViewNode& node = view.nodes[i];
+    if (node.is("Constant")) continue;
+    NodeReport& entry = report.nodes.emplace_back();
+    entry.name = label_of(*node.proto);
+    entry.op = operator_of(node);
+    entry.graph = path_of(view, owners, node.scope);
+    const PrecisionNode& planned = plan.nodes[i];
+    const auto has_floats = [](const std::vector<Role>& roles) {
+      return std::any_of(roles.begin(), roles.end(), [](Role role) { return role != Role::other; });
+    };
+    entry.has_floats = has_floats(planned.input_roles) || has_floats(planned.output_roles);
+    entry.half = plan.is_half(static_cast<int>(i)) && entry.has_floats;
+    entry.reason = plan.kinds[i] == NodeKind::widening || plan.kinds[i] == NodeKind::narrowing ? "a cast of the source"
+                                                                                               : plan.choice.reasons[i];
+    const auto names = [&](const std::vector<int>& values) {
+      std::vector<std::string> result;
+      for (int v : values)
+        if (v != kNone) result.push_back(view.values[index(v)].name);
+      return result;
+    };
+    entry.inputs = names(node.inputs);
+    entry.outputs = names(node.outputs);
+  }
+}
+
+void report_tensors(const ModelView& view, const ConversionPlan& plan, const RewrittenConstants& constants,
+                    ConversionReport& report) {
+  for (std::size_t v = 0; v < view.values.size(); ++v) {
+    const FloatRange* range = plan.values[v].range;
+    if (!range) continue;
+    TensorReport& entry = report.tensors.emplace_back();
+    entry.name = view.values[v].name;
+    entry.range = *range;
+    entry.is_constant = plan.values[v].kind == PrecisionValue::Kind::constant;
+    if (!entry.is_constant) continue;
+    const std::string half(name_of(report.half));
+    entry.types = !constants.half[v] ? "f32" : constants.f32[v] ? half + " and f32" : half;
+    entry.bytes_before = range->count() * sizeof(float);
+    entry.bytes_after = range->count() * ((constants.half[v] ? 2 : 0) + (constants.f32[v] ? sizeof(float) : 0));
+    entry.limit = plan.choice.limits[v];
+    if (entry.limit > 0)
+      report.notes.push_back(
+          fmt::format("'{}': elements beyond {:.6g} became that (a mask or a bound)", entry.name, entry.limit));
+  }
+}
+
+// Constants that keep a whole node in f32.
+void warn_of_constants(const ModelView& view, const ConversionPlan& plan, ConversionReport& report) {
+  for (std::size_t v = 0; v < view.values.size(); ++v) {
+    const PrecisionValue& value = plan.values[v];
+    if (value.kind != PrecisionValue::Kind::constant || !value.range) continue;
+    if (plan.choice.limits[v] > 0) continue;
+    for (std::size_t i = 0; i < view.nodes.size(); ++i) {
+      const auto& inputs = plan.nodes[i].inputs;
+      const auto it = std::find(inputs.begin(), inputs.end(), static_cast<int>(v));
+      if (it == inputs.end() || plan.nodes[i].input_roles[static_cast<std::size_t>(it - inputs.begin())] != Role::tied)
+        continue;
+      const std::string& reason = plan.choice.reasons[i];
+      if (!reason.starts_with("its constants")) continue;
+      report.warnings.push_back(fmt::format("'{}' stays f32, and with it {} '{}': {}", view.values[v].name,
+                                            operator_of(view.nodes[i]), label_of(*view.nodes[i].proto), reason));
+      break;
+    }
+  }
+}
+
+}  // namespace
+
+ModelFile ModelFile::open(const std::filesystem::path& path) {
+  ModelFile file;
+  file.content_ = naming_file(path, [&] { return std::make_shared<const Content>(prepared(read_detached(path))); });
+  return file;
+}
+
+ModelFile ModelFile::from_bytes(std::string_view bytes) {
+  ModelFile file;
+  file.content_ = std::make_shared<const Content>(prepared(detach(parse_message(bytes))));
+  return file;
+}
+
+ModelFile ModelFile::parse(std::string_view text) {
+  onnx::ModelProto model;
+  guarded("a model in ONNX's text form", [&] {
+    const std::string copy(text);
+    onnx::OnnxParser parser(copy.c_str());
+    const auto status = parser.Parse(model);
+    if (!status.IsOK()) throw std::runtime_error(status.ErrorMessage());
+  });
+  ModelFile file;
+  file.content_ = std::make_shared<const Content>(prepared(detach(std::move(model))));
+  return file;
+}
+
+const ConversionReport& Conversion::report() const { return content_->report; }
+
+std::string Conversion::bytes() const {
+  onnx::ModelProto model = content_->model;
+  attach(model, content_->source->source, true);
+  return serialize_message(model);
+}
+
+void Conversion::save(const std::filesystem::path& path, ExternalData external) const {
+  const DetachedModel& source = content_->source->source;
+  const bool too_large = content_->report.bytes_after > kMaxMessageBytes;
+  if (external == ExternalData::never ||
+      (external == ExternalData::automatic && !too_large && !source.had_external_data))
+    return write_atomically(path, bytes());
+  onnx::ModelProto model = content_->model;
+  attach(model, source, false);
+  write_model_with_data(std::move(model), path, outside_tensors(source));
+}
+
+Conversion convert(const ModelFile& file, const ConvertOptions& options) {
+  if (!is_half(options.half))
+    throw_input_error("f16 or bf16 to convert to", std::string(name_of(options.half)), "choose one of these");
+  auto result = std::make_shared<Conversion::Content>();
+  result->source = file.shared_content();
+  const DetachedModel& source = file.content().source;
+  onnx::ModelProto& model = result->model;
+  model = source.model;
+  ConversionReport& report = result->report;
+  report.model = model.graph().name();
+  report.half = options.half;
+  report.bytes_before = source.bytes;
+  report.casts_before = count_casts(model);
+  report.opset_before = opset_of(model);
+  if (model.functions_size() > 0 && !options.keep_functions) {
+    inline_functions(model);
+    report.notes.push_back("local functions were inlined");
+  }
+  if (options.half == DType::bf16) raise_opset(model, options.half, report.notes);
+  const ModelView view = view_model(model);
+  const ConversionPlan plan = plan_conversion(view, source, options);
+  report.warnings = plan.warnings;
+  warn_of_constants(view, plan, report);
+  report_nodes(view, plan, report);
+  const RewrittenConstants constants = rewrite(view, plan, options.half);
+  report_tensors(view, plan, constants, report);
+  report.opset_after = opset_of(model);
+  report.casts_after = count_casts(model);
+  report.bytes_after = model.ByteSizeLong() + bytes_of_tensors(model, outside_tensors(source));
+  try {
+    DetachedModel converted;
+    converted.model = model;
+    check_model(converted);
+  } catch (const std::exception& e) {
+    throw_failure("a converted model that the ONNX checker accepts", e.what(),
+                  "this is a defect of halfstep: please report it with the model");
+  }
+  return Conversion(std::move(result));
+}
+
+int ConversionReport::half_nodes() const {
+  return static_cast<int>(std::count_if(nodes.begin(), nodes.end(), [](const NodeReport& n) { return n.half; }));
+}
+
+int ConversionReport::f32_nodes() const {
+  return static_cast<int>(
+      std::count_if(nodes.begin(), nodes.end(), [](const NodeReport& n) { return n.has_floats && !n.half; }));
+}
+
+}  // namespace halfstep

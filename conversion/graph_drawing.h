@@ -1,0 +1,17 @@
+// The graph of a report as a picture. Internal to conversion.
+#pragma once
+
+#include <string>
+
+#include "conversion/report.h"
+
+namespace halfstep::conversion {
+
+/// An <svg> element, from the inputs at the top to the outputs at the bottom: nodes of class "half", "full" or "none",
+/// each with its name and the reason for its precision as a tooltip.
+std::string draw_graph(const ConversionReport& report);
+
+/// Text with what HTML would take for markup replaced.
+std::string escape_html(const std::string& text);
+
+}  // namespace halfstep::conversion

@@ -1,0 +1,190 @@
+#include "conversion/model_view.h"
+
+#include <algorithm>
+
+#include <onnx/defs/schema.h>
+
+#include "conversion/infer_types.h"
+#include "graph/error.h"
+#include "onnx_io/convert.h"
+
+namespace halfstep::conversion {
+namespace {
+
+using onnx::TypeProto;
+
+bool is_known(const TypeProto& type) { return type.value_case() != TypeProto::VALUE_NOT_SET; }
+
+TypeProto tensor_type(int element) {
+  TypeProto type;
+  type.mutable_tensor_type()->set_elem_type(element);
+  return type;
+}
+
+class Viewer {
+ public:
+  explicit Viewer(onnx::ModelProto& model) {
+    for (const auto& import : model.opset_import()) view_.opsets[canonical_domain(import.domain())] = import.version();
+    enter(*model.mutable_graph(), kNone, {});
+  }
+
+  ModelView take() { return std::move(view_); }
+
+ private:
+  int define(int scope, const std::string& name) {
+    const int id = static_cast<int>(view_.values.size());
+    ViewValue& value = view_.values.emplace_back();
+    value.name = name;
+    value.scope = scope;
+    auto [it, is_new] = view_.scopes[static_cast<std::size_t>(scope)].values.emplace(name, id);
+    if (!is_new) it->second = id;  // a Constant may be listed again; the checker refuses what matters
+    return id;
+  }
+
+  int find(int scope, const std::string& name) const {
+    for (int s = scope; s != kNone; s = view_.scopes[static_cast<std::size_t>(s)].parent) {
+      const auto& values = view_.scopes[static_cast<std::size_t>(s)].values;
+      if (auto it = values.find(name); it != values.end()) return it->second;
+    }
+    throw_input_error("every value to be defined before it is read", "'" + name + "'",
+                      "check the model with the ONNX checker, and export it again");
+  }
+
+  // `given`: types of a subgraph's inputs, as far as its owner's operands tell them.
+  int enter(onnx::GraphProto& graph, int parent, const std::vector<TypeProto>& given) {
+    const int scope = static_cast<int>(view_.scopes.size());
+    view_.scopes.emplace_back();
+    view_.scopes.back().graph = &graph;
+    view_.scopes.back().parent = parent;
+    std::unordered_map<std::string, TypeProto> declared;
+    for (const auto* list : {&graph.value_info(), &graph.output()})
+      for (const auto& info : *list)
+        if (is_known(info.type())) declared.emplace(info.name(), without_shapes(info.type()));
+
+    std::vector<int> inputs, outputs, initializers;
+    for (int i = 0; i < graph.input_size(); ++i) {
+      const int id = define(scope, graph.input(i).name());
+      ViewValue& value = view_.values.back();
+      value.is_input = true;
+      value.type = without_shapes(graph.input(i).type());
+      if (!is_known(value.type) && static_cast<std::size_t>(i) < given.size())
+        value.type = given[static_cast<std::size_t>(i)];
+      inputs.push_back(id);
+    }
+    for (auto& tensor : *graph.mutable_initializer()) {
+      const auto& known = view_.scopes[static_cast<std::size_t>(scope)].values;
+      if (auto it = known.find(tensor.name()); it != known.end()) {
+        if (view_.values[static_cast<std::size_t>(it->second)].is_input)
+          view_.values[static_cast<std::size_t>(it->second)].initializer = &tensor;
+        continue;
+      }
+      initializers.push_back(define(scope, tensor.name()));
+      view_.values.back().initializer = &tensor;
+      view_.values.back().type = tensor_type(tensor.data_type());
+    }
+    for (auto& sparse : *graph.mutable_sparse_initializer()) define(scope, sparse.values().name());
+    for (auto& node : *graph.mutable_node()) add_node(node, scope, declared);
+    for (const auto& output : graph.output()) outputs.push_back(find(scope, output.name()));
+    ViewScope& done = view_.scopes[static_cast<std::size_t>(scope)];
+    done.inputs = std::move(inputs);
+    done.outputs = std::move(outputs);
+    done.initializers = std::move(initializers);
+    return scope;
+  }
+
+  // Types of the inputs of a body: what Loop and Scan hand over is of their operands' types.
+  std::vector<TypeProto> body_inputs(const ViewNode& node) const {
+    std::vector<TypeProto> types;
+    if (node.is("Loop")) types.push_back(tensor_type(onnx::TensorProto::INT64));
+    const std::size_t skipped = node.is("Loop") ? 1 : 0;  // the trip count
+    for (std::size_t k = skipped; k < node.inputs.size(); ++k)
+      types.push_back(node.inputs[k] == kNone ? TypeProto{}
+                                              : view_.values[static_cast<std::size_t>(node.inputs[k])].type);
+    return types;
+  }
+
+  void add_node(onnx::NodeProto& proto, int scope, const std::unordered_map<std::string, TypeProto>& declared) {
+    ViewNode node;
+    node.proto = &proto;
+    node.scope = scope;
+    node.name = proto.name();
+    node.op = proto.op_type();
+    node.domain = canonical_domain(proto.domain());
+    for (const std::string& name : proto.input()) node.inputs.push_back(name.empty() ? kNone : find(scope, name));
+    std::vector<std::vector<TypeProto>> body_types;
+    const auto enter_body = [&](onnx::GraphProto& graph) {
+      const int body = enter(graph, scope, body_inputs(node));
+      node.bodies.push_back(body);
+      auto& types = body_types.emplace_back();
+      for (int out : view_.scopes[static_cast<std::size_t>(body)].outputs)
+        types.push_back(view_.values[static_cast<std::size_t>(out)].type);
+    };
+    for (auto& attribute : *proto.mutable_attribute()) {
+      if (attribute.has_g()) enter_body(*attribute.mutable_g());
+      for (auto& graph : *attribute.mutable_graphs()) enter_body(graph);
+    }
+    const onnx::OpSchema* schema = view_.schema_of(node);
+    std::vector<TypeProto> types(static_cast<std::size_t>(proto.output_size()));
+    if (schema) {
+      fill_inputs(*schema, node);
+      std::vector<const TypeProto*> inputs;
+      for (int v : node.inputs)
+        inputs.push_back(v == kNone ? nullptr : &view_.values[static_cast<std::size_t>(v)].type);
+      types = infer_output_types(*schema, proto, inputs, body_types);
+    }
+    const int index = static_cast<int>(view_.nodes.size());
+    for (int k = 0; k < proto.output_size(); ++k) {
+      const std::string& name = proto.output(k);
+      if (name.empty()) {
+        node.outputs.push_back(kNone);
+        continue;
+      }
+      node.outputs.push_back(define(scope, name));
+      ViewValue& value = view_.values.back();
+      value.producer = index;
+      value.type = std::move(types[static_cast<std::size_t>(k)]);
+      if (auto it = declared.find(name); it != declared.end() && !is_known(value.type)) value.type = it->second;
+    }
+    view_.scopes[static_cast<std::size_t>(scope)].nodes.push_back(index);
+    view_.nodes.push_back(std::move(node));
+  }
+
+  // An operand of unknown type has that of the others with the same type variable.
+  void fill_inputs(const onnx::OpSchema& schema, const ViewNode& node) {
+    const auto formal = [&](std::size_t k) -> const onnx::OpSchema::FormalParameter* {
+      return schema.inputs().empty() ? nullptr : &schema.inputs()[std::min(k, schema.inputs().size() - 1)];
+    };
+    for (std::size_t k = 0; k < node.inputs.size(); ++k) {
+      const int v = node.inputs[k];
+      if (v == kNone || !formal(k) || is_known(view_.values[static_cast<std::size_t>(v)].type) ||
+          !formal(k)->GetIsHomogeneous())
+        continue;
+      for (std::size_t other = 0; other < node.inputs.size(); ++other) {
+        const int o = node.inputs[other];
+        if (o == kNone || formal(other)->GetTypeStr() != formal(k)->GetTypeStr()) continue;
+        if (!is_known(view_.values[static_cast<std::size_t>(o)].type)) continue;
+        view_.values[static_cast<std::size_t>(v)].type = view_.values[static_cast<std::size_t>(o)].type;
+        break;
+      }
+    }
+  }
+
+  ModelView view_;
+};
+
+}  // namespace
+
+const onnx::OpSchema* ModelView::schema_of(const ViewNode& node) const {
+  auto it = opsets.find(node.domain);
+  if (it == opsets.end()) return nullptr;
+  return onnx::OpSchemaRegistry::Schema(node.op, static_cast<int>(it->second), node.domain);
+}
+
+bool ModelView::is_output(int value) const {
+  const auto& outputs = scopes[0].outputs;
+  return std::find(outputs.begin(), outputs.end(), value) != outputs.end();
+}
+
+ModelView view_model(onnx::ModelProto& model) { return Viewer(model).take(); }
+
+}  // namespace halfstep::conversion

@@ -1,0 +1,78 @@
+// A model message seen as one list of values and one list of nodes, subgraphs included. Internal to conversion.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include <onnx/onnx_pb.h>
+
+#include "graph/dtype.h"
+
+namespace onnx {
+class OpSchema;
+}
+
+namespace halfstep::conversion {
+
+inline constexpr int kNone = -1;
+
+struct ViewValue {
+  std::string name;
+  int scope = 0;
+  onnx::TypeProto type;                      ///< without shapes; value_case VALUE_NOT_SET when not known
+  onnx::TensorProto* initializer = nullptr;  ///< of an initializer that is no graph input
+  int producer = kNone;                      ///< index of a node
+  bool is_input = false;                     ///< of the model or of a subgraph
+
+  /// undefined when it is no tensor, or not known.
+  DType dtype() const {
+    return type.has_tensor_type() ? static_cast<DType>(type.tensor_type().elem_type()) : DType::undefined;
+  }
+  bool is_wide() const { return dtype() == DType::f32; }
+  bool is_tensor_or_unknown() const {
+    return type.has_tensor_type() || type.value_case() == onnx::TypeProto::VALUE_NOT_SET;
+  }
+};
+
+struct ViewNode {
+  onnx::NodeProto* proto = nullptr;
+  int scope = 0;
+  std::vector<int> inputs, outputs;  ///< values; kNone where absent
+  std::vector<int> bodies;           ///< scopes
+  std::string name, op, domain;      ///< domain "" for ai.onnx
+
+  bool is(std::string_view type) const { return domain.empty() && op == type; }
+};
+
+struct ViewScope {
+  onnx::GraphProto* graph = nullptr;
+  int parent = kNone;
+  std::vector<int> nodes;
+  std::vector<int> inputs, outputs, initializers;  ///< values
+  std::unordered_map<std::string, int> values;
+};
+
+/// Scope 0 is the main graph. Nodes are in topological order, those of a subgraph before its owner.
+struct ModelView {
+  std::vector<ViewValue> values;
+  std::vector<ViewNode> nodes;
+  std::vector<ViewScope> scopes;
+  std::unordered_map<std::string, std::int64_t> opsets;
+
+  const onnx::OpSchema* schema_of(const ViewNode& node) const;
+  bool is_output(int value) const;  ///< of the main graph
+};
+
+/// Views `model`, whose graphs are sorted. Types come from the operators' schemas, and where those do not know (unknown
+/// operators), from what the model declares and from the other operands of the readers. The view points into the
+/// message. Throws Error(input) when a name is read that nothing defines.
+ModelView view_model(onnx::ModelProto& model);
+
+/// Brings the nodes of every graph and function of the model into topological order, keeping the present order where it
+/// can. Throws Error(input) on a cycle.
+void sort_nodes(onnx::ModelProto& model);
+
+}  // namespace halfstep::conversion

@@ -1,0 +1,34 @@
+// Nodes selected by patterns. Internal to conversion.
+#pragma once
+
+#include <regex>
+#include <string>
+#include <vector>
+
+#include "conversion/convert.h"
+#include "conversion/model_view.h"
+
+namespace halfstep::conversion {
+
+/// The node's name, or that of its first output.
+std::string label_of(const onnx::NodeProto& node);
+/// "Softmax", "com.microsoft.Gelu".
+std::string operator_of(const ViewNode& node);
+
+class Matcher {
+ public:
+  explicit Matcher(const std::vector<NodePattern>& patterns);
+  bool matches(const ViewNode& node) const;
+  /// Patterns that have matched no node so far, as they are written.
+  std::vector<std::string> unused() const;
+
+ private:
+  struct Entry {
+    NodePattern pattern;
+    std::regex expression;
+    mutable bool used = false;
+  };
+  std::vector<Entry> entries_;
+};
+
+}  // namespace halfstep::conversion

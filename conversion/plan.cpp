@@ -1,0 +1,219 @@
+#include "conversion/plan.h"
+
+#include <algorithm>
+
+#include "conversion/node_patterns.h"
+#include "graph/error.h"
+
+namespace halfstep::conversion {
+namespace {
+
+std::size_t index(int i) { return static_cast<std::size_t>(i); }
+
+class Planner {
+ public:
+  Planner(const ModelView& view, const DetachedModel& model, const ConvertOptions& options)
+      : view_(view), model_(model), options_(options) {}
+
+  ConversionPlan run() {
+    describe_values();
+    classify_nodes();
+    choose_boundaries();
+    describe_nodes();
+    describe_boundaries();
+    plan_.choice = choose_precision(plan_.nodes, plan_.values, options_.half);
+    return std::move(plan_);
+  }
+
+ private:
+  void describe_values() {
+    plan_.values.resize(view_.values.size());
+    for (std::size_t v = 0; v < view_.values.size(); ++v) {
+      const ViewValue& value = view_.values[v];
+      PrecisionValue& described = plan_.values[v];
+      described.wide = value.is_wide();
+      plan_.same_as.push_back(static_cast<int>(v));
+      if (!described.wide) continue;
+      if (const Tensor tensor = constant_of(view_, model_, static_cast<int>(v)); tensor.is_defined()) {
+        described.kind = PrecisionValue::Kind::constant;
+        described.range = &plan_.ranges.emplace_back(range_of(tensor));
+        if (value.initializer) model_.forget(*value.initializer, 0, tensor.bytes());
+      } else if (auto it = options_.measured.find(value.name); it != options_.measured.end() && value.scope == 0) {
+        described.range = &it->second;
+      }
+    }
+  }
+
+  void classify_nodes() {
+    for (const ViewNode& node : view_.nodes) {
+      NodeKind kind = NodeKind::ordinary;
+      const bool one = node.outputs.size() == 1 && node.outputs[0] != kNone;
+      if (node.is("Constant") && one && plan_.values[index(node.outputs[0])].kind == PrecisionValue::Kind::constant)
+        kind = NodeKind::constant;
+      if (node.is("Cast") && one && node.inputs.size() == 1 && node.inputs[0] != kNone) {
+        const DType from = view_.values[index(node.inputs[0])].dtype();
+        const DType to = view_.values[index(node.outputs[0])].dtype();
+        if (from == options_.half && to == DType::f32) kind = NodeKind::widening;
+        if (from == DType::f32 && to == options_.half) kind = NodeKind::narrowing;
+        if (from != DType::undefined && from != DType::f32 && from != options_.half && to == DType::f32)
+          kind = NodeKind::cast;
+        if (kind == NodeKind::cast && is_integer(from) && bits_of(from) > 8)
+          plan_.values[index(node.outputs[0])].integral = true;
+      }
+      plan_.kinds.push_back(kind);
+      if (kind != NodeKind::widening) continue;
+      const int producer = view_.values[index(node.inputs[0])].producer;
+      const bool there_and_back = producer != kNone && plan_.kinds[index(producer)] == NodeKind::narrowing;
+      if (there_and_back && !view_.is_output(node.outputs[0]) && is_scope_of_nodes(node))
+        plan_.same_as[index(node.outputs[0])] = plan_.same_as[index(view_.nodes[index(producer)].inputs[0])];
+    }
+  }
+
+  // A body's outputs are pinned by position: there the Cast stays.
+  bool is_scope_of_nodes(const ViewNode& node) const {
+    const auto& outputs = view_.scopes[index(node.scope)].outputs;
+    return std::find(outputs.begin(), outputs.end(), node.outputs[0]) == outputs.end();
+  }
+
+  bool keeps_type(const std::string& name) const {
+    const auto& names = options_.keep_io_names;
+    return options_.keep_io_types || std::find(names.begin(), names.end(), name) != names.end();
+  }
+
+  void choose_boundaries() {
+    const ViewScope& main = view_.scopes[0];
+    for (const std::string& name : options_.keep_io_names) {
+      const auto is_it = [&](int v) { return view_.values[index(v)].name == name; };
+      if (std::none_of(main.inputs.begin(), main.inputs.end(), is_it) &&
+          std::none_of(main.outputs.begin(), main.outputs.end(), is_it))
+        throw_input_error("the name of an input or output of the model whose type is to be kept", "'" + name + "'",
+                          "halfstep inspect lists them");
+    }
+    plan_.half_boundary.assign(view_.values.size(), false);
+    for (const auto* list : {&main.inputs, &main.outputs})
+      for (int v : *list) {
+        const ViewValue& value = view_.values[index(v)];
+        plan_.half_boundary[index(v)] = value.is_wide() && !keeps_type(value.name);
+      }
+  }
+
+  void describe_nodes() {
+    const Matcher keep(options_.keep_f32), force(options_.force_half);
+    for (std::size_t i = 0; i < view_.nodes.size(); ++i) {
+      const ViewNode& node = view_.nodes[i];
+      PrecisionNode& described = plan_.nodes.emplace_back();
+      const NodeKind kind = plan_.kinds[i];
+      if (kind == NodeKind::constant) {
+        described.pin = Paint::full;
+        continue;
+      }
+      if (kind == NodeKind::widening || kind == NodeKind::narrowing) {
+        described.pin = Paint::half;
+        if (kind == NodeKind::widening && plan_.same_as[index(node.outputs[0])] == node.outputs[0])
+          described.outputs = node.outputs;
+        // One whose only readers are Casts back to f32 asks for nothing.
+        if (kind == NodeKind::narrowing && !only_widened(node.outputs[0]))
+          described.inputs = {plan_.same_as[index(node.inputs[0])]};
+        described.input_roles.assign(described.inputs.size(), Role::tied);
+        described.output_roles.assign(described.outputs.size(), Role::tied);
+        continue;
+      }
+      described.op = node.op;
+      described.domain = node.domain;
+      for (int v : node.inputs) described.inputs.push_back(v == kNone ? kNone : plan_.same_as[index(v)]);
+      described.outputs = node.outputs;
+      assign_roles(described, view_.schema_of(node), options_.half, plan_.values);
+      if (!node.bodies.empty()) {
+        described.pin = Paint::full;
+        described.reason = "passes values into and out of subgraphs in f32";
+        fix_all(described);
+      } else if (touches_containers(node)) {
+        described.pin = Paint::full;
+        described.reason = "has sequences or optional values";
+        fix_all(described);
+      }
+      if (described.pin != Paint::open) continue;
+      const bool kept = keep.matches(node), forced = force.matches(node);
+      if (!kept && !forced) continue;
+      described.pin = kept ? Paint::full : Paint::half;
+      described.reason = kept ? "kept in f32 as asked" : "half as asked";
+      described.forced = forced && !kept;
+    }
+    for (const std::string& unused : keep.unused()) plan_.warnings.push_back("no node is selected by '" + unused + "'");
+    for (const std::string& unused : force.unused())
+      plan_.warnings.push_back("no node is selected by '" + unused + "'");
+  }
+
+  bool only_widened(int value) const {
+    bool any = false;
+    for (std::size_t i = 0; i < view_.nodes.size(); ++i)
+      for (int in : view_.nodes[i].inputs) {
+        if (in != value) continue;
+        if (plan_.kinds[i] != NodeKind::widening ||
+            plan_.same_as[index(view_.nodes[i].outputs[0])] == view_.nodes[i].outputs[0])
+          return false;
+        any = true;
+      }
+    for (const ViewScope& scope : view_.scopes)
+      if (std::find(scope.outputs.begin(), scope.outputs.end(), value) != scope.outputs.end()) return false;
+    return any;
+  }
+
+  static void fix_all(PrecisionNode& node) {
+    for (auto* roles : {&node.input_roles, &node.output_roles})
+      for (Role& role : *roles)
+        if (role == Role::tied) role = Role::fixed;
+  }
+
+  bool touches_containers(const ViewNode& node) const {
+    const auto is_container = [&](int v) { return v != kNone && !view_.values[index(v)].is_tensor_or_unknown(); };
+    return std::any_of(node.inputs.begin(), node.inputs.end(), is_container) ||
+           std::any_of(node.outputs.begin(), node.outputs.end(), is_container);
+  }
+
+  void describe_boundaries() {
+    for (std::size_t s = 0; s < view_.scopes.size(); ++s)
+      for (const bool half : {false, true}) {
+        PrecisionNode boundary;
+        boundary.pin = half ? Paint::half : Paint::full;
+        for (int v : view_.scopes[s].inputs)
+          if (view_.values[index(v)].is_wide() && (s == 0 && plan_.half_boundary[index(v)]) == half)
+            boundary.outputs.push_back(v);
+        for (int v : view_.scopes[s].outputs)
+          if (view_.values[index(v)].is_wide() && (s == 0 && plan_.half_boundary[index(v)]) == half)
+            boundary.inputs.push_back(s == 0 ? v : plan_.same_as[index(v)]);
+        boundary.input_roles.assign(boundary.inputs.size(), Role::tied);
+        boundary.output_roles.assign(boundary.outputs.size(), Role::tied);
+        plan_.nodes.push_back(std::move(boundary));
+      }
+  }
+
+  const ModelView& view_;
+  const DetachedModel& model_;
+  const ConvertOptions& options_;
+  ConversionPlan plan_;
+};
+
+}  // namespace
+
+Tensor constant_of(const ModelView& view, const DetachedModel& model, int v) {
+  const ViewValue& value = view.values[index(v)];
+  if (value.is_input || !value.is_wide()) return {};
+  if (value.initializer) return model.read(*value.initializer);
+  if (value.producer == kNone) return {};
+  const ViewNode& node = view.nodes[index(value.producer)];
+  if (!node.is("Constant")) return {};
+  for (const auto& attribute : node.proto->attribute()) {
+    if (attribute.name() == "value" && attribute.has_t()) return model.read(attribute.t());
+    if (attribute.name() == "value_float") return Tensor::scalar(attribute.f());
+    if (attribute.name() == "value_floats")
+      return Tensor::of(std::vector<float>(attribute.floats().begin(), attribute.floats().end()));
+  }
+  return {};
+}
+
+ConversionPlan plan_conversion(const ModelView& view, const DetachedModel& model, const ConvertOptions& options) {
+  return Planner(view, model, options).run();
+}
+
+}  // namespace halfstep::conversion

@@ -1,0 +1,42 @@
+// What becomes half in a viewed model. Internal to conversion.
+#pragma once
+
+#include <deque>
+#include <string>
+#include <vector>
+
+#include "conversion/convert.h"
+#include "conversion/model_view.h"
+#include "onnx_io/detached.h"
+#include "passes/choose_precision.h"
+
+namespace halfstep::conversion {
+
+enum class NodeKind : std::uint8_t {
+  ordinary,
+  constant,   ///< a Constant of f32
+  widening,   ///< a Cast from the half type to f32: its result is there in half already
+  narrowing,  ///< a Cast from f32 to the half type: a reader that wants half
+  cast,       ///< a Cast to f32 from any other type: can as well give half
+};
+
+struct ConversionPlan {
+  std::vector<NodeKind> kinds;       ///< of the view's nodes
+  std::vector<PrecisionNode> nodes;  ///< the view's nodes, then boundaries
+  std::vector<PrecisionValue> values;
+  /// Itself, or the value that the same number comes from by a Cast to half and back.
+  std::vector<int> same_as;
+  std::deque<FloatRange> ranges;    ///< where `values` point
+  std::vector<bool> half_boundary;  ///< per value: an input or output of the model whose type becomes half
+  PrecisionChoice choice;
+  std::vector<std::string> warnings;
+
+  bool is_half(int node) const { return choice.half[static_cast<std::size_t>(node)]; }
+};
+
+ConversionPlan plan_conversion(const ModelView& view, const DetachedModel& model, const ConvertOptions& options);
+
+/// The f32 tensor of a Constant node or an initializer; undefined when it is none.
+Tensor constant_of(const ModelView& view, const DetachedModel& model, int value);
+
+}  // namespace halfstep::conversion

@@ -1,0 +1,359 @@
+#include "conversion/rewrite.h"
+
+#include <algorithm>
+#include <memory>
+#include <unordered_set>
+#include <utility>
+
+#include "conversion/stored_tensors.h"
+#include "ops/proto.h"
+
+namespace halfstep::conversion {
+namespace {
+
+using onnx::NodeProto;
+
+std::size_t index(int i) { return static_cast<std::size_t>(i); }
+
+void set_element_type(onnx::ValueInfoProto& info, DType dtype) {
+  if (info.type().has_tensor_type()) info.mutable_type()->mutable_tensor_type()->set_elem_type(static_cast<int>(dtype));
+}
+
+class Rewriter {
+ public:
+  Rewriter(const ModelView& view, const ConversionPlan& plan, DType half)
+      : view_(view), plan_(plan), half_(half), values_(view.values.size()) {
+    for (const ViewValue& value : view.values) taken_.insert(value.name);
+    for (const ViewNode& node : view.nodes) taken_.insert(node.proto->name());
+  }
+
+  RewrittenConstants run() {
+    for (std::size_t v = 0; v < values_.size(); ++v) {
+      values_[v].name = view_.values[v].name;
+      values_[v].half = is_stored_half(static_cast<int>(v));
+    }
+    collect_wishes();
+    name_copies();
+    RewrittenConstants constants;
+    for (std::size_t v = 0; v < values_.size(); ++v) {
+      const bool constant = plan_.values[v].kind == PrecisionValue::Kind::constant;
+      constants.half.push_back(constant && values_[v].wants_half);
+      constants.f32.push_back(constant && (values_[v].wants_f32 || !values_[v].wants_half));
+    }
+    for (std::size_t s = 0; s < view_.scopes.size(); ++s) rewrite_scope(static_cast<int>(s));
+    return constants;
+  }
+
+ private:
+  struct ValueState {
+    std::string name;   ///< of the value in the type it is stored in
+    std::string copy;   ///< of its copy in the other type
+    bool half = false;  ///< an f32 value that is stored in half now
+    bool wants_half = false, wants_f32 = false;
+    int narrowing = kNone;  ///< a Cast of the source that gives the copy
+    bool gone = false;      ///< nothing of that name is there any more
+  };
+
+  NodeKind kind_of_producer(int v) const {
+    const int p = view_.values[index(v)].producer;
+    return p == kNone ? NodeKind::ordinary : plan_.kinds[index(p)];
+  }
+  bool is_constant(int v) const { return plan_.values[index(v)].kind == PrecisionValue::Kind::constant; }
+
+  bool is_stored_half(int v) const {
+    const ViewValue& value = view_.values[index(v)];
+    if (!value.is_wide()) return false;
+    if (value.is_input) return plan_.half_boundary[index(v)];
+    if (value.producer == kNone || kind_of_producer(v) == NodeKind::widening) return false;
+    if (!plan_.is_half(value.producer)) return false;
+    const PrecisionNode& node = plan_.nodes[index(value.producer)];
+    for (std::size_t k = 0; k < node.outputs.size(); ++k)
+      if (node.outputs[k] == v) return node.output_roles[k] == Role::tied;
+    return false;
+  }
+
+  void wish(int v, bool half) {
+    ValueState& state = values_[index(plan_.same_as[index(v)])];
+    (half ? state.wants_half : state.wants_f32) = true;
+  }
+
+  void collect_wishes() {
+    for (std::size_t i = 0; i < view_.nodes.size(); ++i) {
+      const ViewNode& node = view_.nodes[i];
+      const PrecisionNode& planned = plan_.nodes[i];
+      switch (plan_.kinds[i]) {
+        case NodeKind::constant:
+        case NodeKind::widening:
+          break;
+        case NodeKind::narrowing:
+          if (!planned.inputs.empty()) wish(node.inputs[0], true);
+          break;
+        default:
+          for (std::size_t k = 0; k < node.inputs.size(); ++k)
+            if (node.inputs[k] != kNone && planned.input_roles[k] != Role::other)
+              wish(node.inputs[k], plan_.is_half(static_cast<int>(i)) && planned.input_roles[k] == Role::tied);
+      }
+    }
+    for (std::size_t s = 0; s < view_.scopes.size(); ++s)
+      for (int v : view_.scopes[s].outputs)
+        if (view_.values[index(v)].is_wide()) wish(v, s == 0 && plan_.half_boundary[index(v)]);
+  }
+
+  std::string fresh(const std::string& name, DType dtype) {
+    std::string wanted = name + "." + std::string(name_of(dtype));
+    std::string result = wanted;
+    for (int i = 1; !taken_.insert(result).second; ++i) result = wanted + "_" + std::to_string(i);
+    return result;
+  }
+
+  void name_copies() {
+    for (std::size_t i = 0; i < view_.nodes.size(); ++i) {
+      if (plan_.kinds[i] != NodeKind::narrowing) continue;
+      const ViewNode& node = view_.nodes[i];
+      const int v = plan_.same_as[index(node.inputs[0])];
+      ValueState& state = values_[index(v)];
+      const bool gives_copy = !plan_.nodes[i].inputs.empty() && !state.half && !is_constant(v) &&
+                              kind_of_producer(v) != NodeKind::widening && state.narrowing == kNone &&
+                              view_.values[index(v)].scope == node.scope;
+      if (gives_copy) {
+        state.narrowing = static_cast<int>(i);
+        state.copy = view_.values[index(node.outputs[0])].name;
+      } else if (!is_scope_output(node.outputs[0])) {
+        values_[index(node.outputs[0])].gone = true;
+      }
+    }
+    for (std::size_t i = 0; i < values_.size(); ++i) {
+      const int v = static_cast<int>(i);
+      ValueState& state = values_[i];
+      if (!view_.values[i].is_wide() || plan_.same_as[i] != v) continue;
+      if (kind_of_producer(v) == NodeKind::widening) {
+        state.gone = !state.wants_f32 && !is_scope_output(v);
+        state.half = view_.values[i].scope == 0 && view_.is_output(v) && plan_.half_boundary[i];
+        if (state.half && state.wants_f32) state.copy = fresh(state.name, DType::f32);
+        continue;
+      }
+      const bool output = view_.values[i].scope == 0 && view_.is_output(v);
+      if (is_constant(v)) {
+        // The name goes to the type that the model gives out, else to f32 where that is there.
+        state.half = state.wants_half && (!state.wants_f32 || (output && plan_.half_boundary[i]));
+        if (state.wants_half && state.wants_f32) state.copy = fresh(state.name, state.half ? DType::f32 : half_);
+        continue;
+      }
+      if (!(state.half ? state.wants_f32 : state.wants_half)) continue;
+      if (output && plan_.half_boundary[i] != state.half && !view_.values[i].is_input) {
+        state.copy = std::exchange(state.name, fresh(state.name, state.half ? half_ : DType::f32));
+        // A Cast of the source that gives the same beside an output reads it.
+        if (state.narrowing != kNone) {
+          const int out = view_.nodes[index(state.narrowing)].outputs[0];
+          values_[index(out)].gone = !is_scope_output(out);
+        }
+        state.narrowing = kNone;
+      } else if (state.copy.empty()) {
+        state.copy = fresh(state.name, state.half ? DType::f32 : half_);
+      }
+    }
+  }
+
+  bool is_scope_output(int v) const {
+    const auto& outputs = view_.scopes[index(view_.values[index(v)].scope)].outputs;
+    return std::find(outputs.begin(), outputs.end(), v) != outputs.end();
+  }
+
+  /// The name under which an f32 value of the source is there in half, or in f32.
+  const std::string& wide_name(int any, bool half) const {
+    const int v = plan_.same_as[index(any)];
+    const ValueState& state = values_[index(v)];
+    if (half && kind_of_producer(v) == NodeKind::widening)
+      return plain_name(view_.nodes[index(view_.values[index(v)].producer)].inputs[0]);
+    return state.half == half ? state.name : state.copy;
+  }
+  /// The name of a value that was not f32.
+  const std::string& plain_name(int v) const {
+    if (!values_[index(v)].gone || kind_of_producer(v) != NodeKind::narrowing) return values_[index(v)].name;
+    return wide_name(view_.nodes[index(view_.values[index(v)].producer)].inputs[0], true);
+  }
+
+  void rewrite_scope(int s) {
+    const ViewScope& scope = view_.scopes[index(s)];
+    onnx::GraphProto& graph = *scope.graph;
+    rewrite_initializers(scope);
+    std::vector<std::unique_ptr<NodeProto>> nodes(index(graph.node_size()));
+    for (std::size_t i = nodes.size(); i-- > 0;) nodes[i].reset(graph.mutable_node()->ReleaseLast());
+    for (int v : scope.inputs) add_copy(graph, v);
+    for (std::size_t i = 0; i < nodes.size(); ++i) rewrite_node(graph, std::move(nodes[i]), scope.nodes[i]);
+    for (std::size_t k = 0; k < scope.inputs.size(); ++k)
+      if (values_[index(scope.inputs[k])].half) set_element_type(*graph.mutable_input(static_cast<int>(k)), half_);
+    for (std::size_t k = 0; k < scope.outputs.size(); ++k) {
+      const int v = scope.outputs[k];
+      auto& output = *graph.mutable_output(static_cast<int>(k));
+      const bool wide = view_.values[index(v)].is_wide(), half = wide && s == 0 && plan_.half_boundary[index(v)];
+      output.set_name(wide ? wide_name(v, half) : plain_name(v));
+      if (half) set_element_type(output, half_);
+    }
+    rewrite_value_info(scope);
+  }
+
+  void rewrite_initializers(const ViewScope& scope) {
+    for (const auto* list : {&scope.inputs, &scope.initializers})
+      for (int v : *list) {
+        onnx::TensorProto* tensor = view_.values[index(v)].initializer;
+        if (!tensor || !view_.values[index(v)].is_wide()) continue;
+        const ValueState& state = values_[index(v)];
+        const double limit = plan_.choice.limits[index(v)];
+        if (is_constant(v) && !state.copy.empty()) {
+          onnx::TensorProto copy = *tensor;
+          copy.set_name(state.copy);
+          retype(copy, state.half ? DType::f32 : half_, limit);
+          *scope.graph->add_initializer() = std::move(copy);
+        }
+        if (state.half || limit > 0) retype(*tensor, state.half ? half_ : DType::f32, limit);
+      }
+  }
+
+  void rewrite_node(onnx::GraphProto& graph, std::unique_ptr<NodeProto> proto, int i) {
+    const ViewNode& node = view_.nodes[index(i)];
+    const PrecisionNode& planned = plan_.nodes[index(i)];
+    switch (plan_.kinds[index(i)]) {
+      case NodeKind::constant:
+        return rewrite_constant(graph, std::move(proto), node.outputs[0]);
+      case NodeKind::narrowing: {
+        const int out = node.outputs[0], in = plan_.same_as[index(node.inputs[0])];
+        if (values_[index(out)].gone || values_[index(in)].narrowing == i) return;  // add_copy writes the latter
+        // An output of the graph that is in half already.
+        proto->set_op_type("Identity");
+        proto->clear_attribute();
+        proto->set_input(0, wide_name(in, true));
+        break;
+      }
+      case NodeKind::widening: {
+        const int out = node.outputs[0];
+        if (plan_.same_as[index(out)] != out || values_[index(out)].gone) return;
+        proto->set_input(0, plain_name(node.inputs[0]));
+        if (values_[index(out)].half) {  // an output of the model whose type becomes half
+          proto->set_op_type("Identity");
+          proto->clear_attribute();
+          if (!values_[index(out)].copy.empty())
+            add_cast(graph, proto->input(0), values_[index(out)].copy, DType::f32, values_[index(out)].copy);
+        }
+        break;
+      }
+      default:
+        for (std::size_t k = 0; k < node.inputs.size(); ++k) {
+          const int v = node.inputs[k];
+          if (v == kNone) continue;
+          const bool half = plan_.is_half(i) && planned.input_roles[k] == Role::tied;
+          proto->set_input(static_cast<int>(k), view_.values[index(v)].is_wide() ? wide_name(v, half) : plain_name(v));
+        }
+        if (plan_.is_half(i)) set_result_type(*proto);
+    }
+    for (std::size_t k = 0; k < node.outputs.size(); ++k)
+      if (node.outputs[k] != kNone) proto->set_output(static_cast<int>(k), values_[index(node.outputs[k])].name);
+    graph.mutable_node()->AddAllocated(proto.release());
+    for (int v : node.outputs)
+      if (v != kNone) add_copy(graph, v);
+  }
+
+  // Of the two operators whose result has the type an attribute says.
+  void set_result_type(NodeProto& node) const {
+    if (node.op_type() == "Cast")
+      for (auto& attribute : *node.mutable_attribute())
+        if (attribute.name() == "to" && attribute.i() == static_cast<int>(DType::f32))
+          attribute.set_i(static_cast<int>(half_));
+    if (node.op_type() != "ConstantOfShape") return;
+    onnx::TensorProto value = tensor_to_proto(Tensor::of<float>({0}));
+    for (const auto& attribute : node.attribute())
+      if (attribute.name() == "value" && attribute.has_t()) value = attribute.t();
+    retype(value, half_, 0);
+    node.clear_attribute();
+    auto* attribute = node.add_attribute();
+    attribute->set_name("value");
+    attribute->set_type(onnx::AttributeProto::TENSOR);
+    *attribute->mutable_t() = std::move(value);
+  }
+
+  void rewrite_constant(onnx::GraphProto& graph, std::unique_ptr<NodeProto> proto, int v) {
+    const ValueState& state = values_[index(v)];
+    const double limit = plan_.choice.limits[index(v)];
+    const auto write = [&](std::unique_ptr<NodeProto> node, const std::string& name, bool half) {
+      if (half || limit > 0) {
+        if (!node->attribute(0).has_t()) {
+          const Tensor elements = constant_of_attribute(node->attribute(0));
+          node->clear_attribute();
+          auto* attribute = node->add_attribute();
+          attribute->set_name("value");
+          attribute->set_type(onnx::AttributeProto::TENSOR);
+          *attribute->mutable_t() = tensor_to_proto(elements);
+        }
+        retype(*node->mutable_attribute(0)->mutable_t(), half ? half_ : DType::f32, limit);
+      }
+      node->set_output(0, name);
+      graph.mutable_node()->AddAllocated(node.release());
+    };
+    std::unique_ptr<NodeProto> copy;
+    if (!state.copy.empty()) {
+      copy = std::make_unique<NodeProto>(*proto);
+      if (!copy->name().empty()) copy->set_name(fresh(copy->name(), state.half ? DType::f32 : half_));
+    }
+    write(std::move(proto), state.name, state.half);
+    if (copy) write(std::move(copy), state.copy, !state.half);
+  }
+
+  static Tensor constant_of_attribute(const onnx::AttributeProto& attribute) {
+    if (attribute.name() == "value_float") return Tensor::scalar(attribute.f());
+    return Tensor::of(std::vector<float>(attribute.floats().begin(), attribute.floats().end()));
+  }
+
+  /// The Cast that gives the copy of `v` in the other type, where one is wanted, after what gives `v` itself.
+  void add_copy(onnx::GraphProto& graph, int v) {
+    const ValueState& state = values_[index(v)];
+    if (state.copy.empty() || is_constant(v) || kind_of_producer(v) == NodeKind::widening) return;
+    const DType to = state.half ? DType::f32 : half_;
+    // From what the value itself was cast from, so that no two casts follow each other.
+    const bool from_cast = kind_of_producer(v) == NodeKind::cast;
+    const ViewNode* producer = from_cast ? &view_.nodes[index(view_.values[index(v)].producer)] : nullptr;
+    const std::string from = producer ? plain_name(producer->inputs[0]) : state.name;
+    add_cast(graph, from, state.copy, to,
+             state.narrowing == kNone ? state.copy : view_.nodes[index(state.narrowing)].name);
+  }
+
+  void add_cast(onnx::GraphProto& graph, const std::string& from, const std::string& to_name, DType to,
+                const std::string& name) {
+    NodeProto& cast = *graph.add_node();
+    cast.set_op_type("Cast");
+    if (!name.empty()) cast.set_name(name);
+    cast.add_input(from);
+    cast.add_output(to_name);
+    *cast.add_attribute() = attribute_to_proto("to", static_cast<std::int64_t>(to));
+  }
+
+  void rewrite_value_info(const ViewScope& scope) {
+    auto& infos = *scope.graph->mutable_value_info();
+    int kept = 0;
+    for (int i = 0; i < infos.size(); ++i) {
+      auto it = scope.values.find(infos.Get(i).name());
+      if (it != scope.values.end()) {
+        const int v = it->second;
+        const ValueState& state = values_[index(v)];
+        if (state.gone || plan_.same_as[index(v)] != v) continue;
+        infos.Mutable(i)->set_name(state.name);
+        if (state.half) set_element_type(*infos.Mutable(i), half_);
+      }
+      infos.SwapElements(kept++, i);
+    }
+    infos.DeleteSubrange(kept, infos.size() - kept);
+  }
+
+  const ModelView& view_;
+  const ConversionPlan& plan_;
+  const DType half_;
+  std::vector<ValueState> values_;
+  std::unordered_set<std::string> taken_;
+};
+
+}  // namespace
+
+RewrittenConstants rewrite(const ModelView& view, const ConversionPlan& plan, DType half) {
+  return Rewriter(view, plan, half).run();
+}
+
+}  // namespace halfstep::conversion

@@ -1,0 +1,79 @@
+// Which nodes of a model compute in a half type: one decision for training and for conversion. It knows neither Graph
+// nor file; both describe themselves to it as plain lists.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "graph/dtype.h"
+#include "passes/float_range.h"
+
+namespace onnx {
+class OpSchema;
+}
+
+namespace halfstep {
+
+struct PrecisionValue {
+  enum class Kind : std::uint8_t {
+    computed,   ///< by a node: has exactly one among whose outputs it is
+    constant,   ///< can be stored in either type, or both
+    parameter,  ///< stored in f32; a half copy costs a cast
+  };
+  Kind kind = Kind::computed;
+  bool wide = false;  ///< of type f32; the others do not matter here
+  /// Made from integers of more than 8 bits by a Cast: half types do not hold them exactly.
+  bool integral = false;
+  /// Of a constant, or as measured; nullptr when not known.
+  const FloatRange* range = nullptr;
+};
+
+enum class Paint : std::uint8_t { open, full, half };
+
+/// What a node does with one of its f32 operands when it is painted half.
+enum class Role : std::uint8_t {
+  other,  ///< not of type f32
+  tied,   ///< becomes half with the node
+  fixed,  ///< stays f32 (the scales of Resize, the statistics of BatchNormalization)
+};
+
+/// A node, or a boundary of the model (its inputs, its outputs, those of a subgraph): one without operator, pinned.
+struct PrecisionNode {
+  static constexpr int kAbsent = -1;
+
+  std::string_view op, domain;
+  std::vector<int> inputs, outputs;  ///< indices of values, or kAbsent
+  std::vector<Role> input_roles, output_roles;
+  /// Not open: decided by whoever describes the model, who gives the reason.
+  Paint pin = Paint::open;
+  std::string reason;
+  /// A pin that also overrules what ranges say.
+  bool forced = false;
+
+  bool is_boundary() const { return op.empty(); }
+  bool has_tied() const;
+};
+
+/// Sets the roles of operands from the operator's schema (nullptr: unknown, all fixed): those that share the type
+/// variable of the first f32 result (or operand, when there is no such result) are tied. All are fixed when the schema
+/// does not let that variable be `half`.
+void assign_roles(PrecisionNode& node, const onnx::OpSchema* schema, DType half,
+                  const std::vector<PrecisionValue>& values);
+
+struct PrecisionChoice {
+  std::vector<bool> half;            ///< per node
+  std::vector<std::string> reasons;  ///< per node: why, in a few words
+  /// Per value: elements of larger magnitude become this, sign kept; 0: none. Constants that only mask (or bound)
+  /// something may be clamped, and are where half nodes see them.
+  std::vector<double> limits;
+};
+
+/// Nodes must be in topological order. Operators of class half are painted half; quantised ones, squares (whose sum
+/// overflows first), those that would compute with integers half cannot hold, and those an operand of which does not
+/// fit into half are painted full. What is left open is painted so that the fewest casts are needed.
+PrecisionChoice choose_precision(const std::vector<PrecisionNode>& nodes, const std::vector<PrecisionValue>& values,
+                                 DType half);
+
+}  // namespace halfstep

@@ -1,0 +1,46 @@
+// How large and how small the elements of a tensor are, and whether a half type can hold them.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "graph/tensor.h"
+
+namespace halfstep {
+
+/// Counts of f32 elements by magnitude, merged over any number of tensors.
+struct FloatRange {
+  /// `exponents[e]`: finite elements of magnitude [2^(e-127), 2^(e-126)); `exponents[0]`: zeros and f32's subnormals.
+  std::array<std::uint64_t, 256> exponents{};
+  std::uint64_t zeros = 0, infinities = 0, nans = 0;
+  double max = 0;           ///< largest finite magnitude
+  double min_non_zero = 0;  ///< smallest magnitude that is not zero; 0 when there is none
+
+  void add(const float* elements, std::size_t count);
+  void add(const FloatRange& other);
+
+  std::uint64_t count() const;
+  std::uint64_t non_zeros() const { return count() - zeros - infinities - nans; }
+  /// Finite elements that are not zero and smaller than the smallest normal number of `half`.
+  std::uint64_t below_normal(DType half) const;
+  /// Those that become zero.
+  std::uint64_t flushed(DType half) const;
+  /// A finite element becomes infinite.
+  bool overflows(DType half) const;
+  /// L2 norm of what is lost below the smallest normal number, relative to that of all finite elements. Estimated from
+  /// the counts: elements are taken as the middle of their interval.
+  double underflow_error(DType half) const;
+};
+
+/// The range of an f32 tensor.
+FloatRange range_of(const Tensor& tensor);
+
+/// Largest finite number of f16 or bf16; smallest positive normal one.
+double largest(DType half);
+double smallest_normal(DType half);
+
+/// An underflow error above this is one that rounding alone cannot cause (f16 rounds by 2^-11 at most).
+inline constexpr double kMaxUnderflowError = 0x1p-10;
+
+}  // namespace halfstep

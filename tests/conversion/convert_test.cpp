@@ -1,0 +1,368 @@
+// Options, files and reports.
+#include <csignal>
+#include <fstream>
+#include <thread>
+
+#include <nlohmann/json.hpp>
+#include <onnx/defs/parser.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "data/npy.h"
+#include "onnx_io/external_data.h"
+#include "tests/conversion/conversion_testing.h"
+#include "tests/data/temporary_folder.h"
+
+namespace halfstep {
+namespace {
+
+using namespace halfstep::testing;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+constexpr const char* kTwoProducts = R"((float[2,2] x) => (float[2,2] y)
+    <float[2,2] w = {1, 2, 3, 4}, float[2,2] v = {1, 2, 3, 4}> {
+      a = MatMul(x, w)
+      b = Softmax(a)
+      y = MatMul(b, v)
+    })";
+
+std::string error_of(const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return {};
+}
+
+std::string read_file(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+void write_file(const std::filesystem::path& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary) << bytes;
+}
+
+TEST(Convert, InputsAndOutputsBecomeHalfUnlessKept) {
+  const Converted all = convert_text(kTwoProducts);
+  EXPECT_EQ(element_type(all.graph().input(0)), "f16");
+  EXPECT_EQ(element_type(all.graph().output(0)), "f16");
+  EXPECT_THAT(ops_of(all.graph()), ElementsAre("MatMul", "Cast", "Softmax", "Cast", "MatMul"));
+
+  const Converted kept = convert_text(kTwoProducts, kKeepIo);
+  EXPECT_EQ(element_type(kept.graph().input(0)), "f32");
+  EXPECT_EQ(element_type(kept.graph().output(0)), "f32");
+  EXPECT_EQ(kept.graph().output(0).name(), "y");
+  EXPECT_EQ(kept.report.casts_after, 4);
+
+  ConvertOptions some;
+  some.keep_io_names = {"x"};
+  const Converted named = convert_text(kTwoProducts, some);
+  EXPECT_EQ(element_type(named.graph().input(0)), "f32");
+  EXPECT_EQ(element_type(named.graph().output(0)), "f16");
+  some.keep_io_names = {"nothing"};
+  EXPECT_THAT(error_of([&] { convert_text(kTwoProducts, some); }), HasSubstr("'nothing'"));
+}
+
+TEST(Convert, NodesAreKeptAndForcedByOperatorAndByName) {
+  ConvertOptions options = kKeepIo;
+  options.keep_f32 = parse_node_patterns("op:Softmax,node:y");
+  const Converted kept = convert_text(kTwoProducts, options);
+  EXPECT_EQ(kept.type_of("w"), "f16");
+  EXPECT_EQ(kept.type_of("v"), "f32");
+  EXPECT_THAT(kept.report.warnings, IsEmpty());
+
+  options = kKeepIo;
+  options.force_half = parse_node_patterns("op:Softmax");
+  EXPECT_EQ(convert_text(kTwoProducts, options).report.casts_after, 2);
+
+  options.keep_f32 = parse_node_patterns("op:Conv");
+  EXPECT_THAT(convert_text(kTwoProducts, options).report.warnings, ElementsAre(HasSubstr("'op:Conv'")));
+}
+
+TEST(Convert, ForcedNodesTakeWhatOverflowsAsTheLargestNumber) {
+  const char* text = "(float[2,2] x) => (float[2,2] y) <float[2,2] w = {1e6, 2, 3, 4}> { y = MatMul(x, w) }";
+  ConvertOptions options = kKeepIo;
+  options.force_half = parse_node_patterns("node:y");
+  EXPECT_THAT(convert_text(text, options).values("w"), ElementsAre(65504, 2, 3, 4));
+}
+
+TEST(Convert, PatternsAreChecked) {
+  EXPECT_EQ(parse_node_patterns("op:A,node:x\\,y").size(), 2u);
+  EXPECT_EQ(parse_node_patterns("op:A,node:x\\,y")[1].text, "x,y");
+  for (const char* bad : {"", "Softmax", "op:", "op:A,", "node:("})
+    EXPECT_NE(error_of([&] { parse_node_patterns(bad); }), "") << bad;
+}
+
+TEST(Convert, Bf16RaisesTheOperatorSetOnlyWhereItMust) {
+  const char* convolution = R"((float[1,1,2,2] x) => (float[1,1,2,2] y)
+      <float[1,1,1,1] w = {2}> { a = Conv(x, w) y = Relu(a) })";
+  const Converted raised = convert_text(convolution, {.half = DType::bf16}, 17);
+  EXPECT_EQ(raised.report.opset_after, 22);
+  EXPECT_THAT(raised.report.notes, ElementsAre(HasSubstr("operator set 22 instead of 17, since Conv")));
+  EXPECT_EQ(raised.type_of("w"), "bf16");
+  EXPECT_EQ(convert_text(convolution, {}, 17).report.opset_after, 17);
+  EXPECT_EQ(convert_text(kTwoProducts, {.half = DType::bf16}, 13).report.opset_after, 13);
+}
+
+TEST(Convert, Bf16RewritesWhatTheNewerOperatorSetWritesInAnotherWay) {
+  const Converted c = convert_text(R"((float[1,1,2,2] x) => (float[1,2] y)
+      <float[1,1,1,1] w = {2}> {
+        a = Conv(x, w)
+        b = ReduceMax<axes = [2], keepdims = 0>(a)
+        c = Squeeze<axes = [1]>(b)
+        y = Softmax<axis = -1>(c)
+      })",
+                                   {.half = DType::bf16}, 11);
+  EXPECT_EQ(c.report.opset_after, 22);
+  EXPECT_EQ(c.node_of("Squeeze")->input_size(), 2);
+}
+
+TEST(Convert, Bf16StaysWhereAnOperatorHasNoEquivalentAndSaysSo) {
+  const Converted c = convert_text(R"((float[1,1,2,2] x) => (float[1,1,2,2] y)
+      <float[1,1,1,1] w = {2}> { a = Conv(x, w) y = Softmax(a) })",
+                                   {.half = DType::bf16, .keep_io_types = true}, 12);
+  EXPECT_EQ(c.report.opset_after, 12);
+  EXPECT_EQ(c.type_of("w"), "f32");
+  EXPECT_THAT(c.report.notes, ElementsAre(HasSubstr("Softmax means something else from 13 on")));
+}
+
+TEST(Convert, NamesMetadataAndDocStringsStay) {
+  onnx::ModelProto model;
+  ASSERT_TRUE(model.ParseFromString(convert(ModelFile::parse(header() + kTwoProducts),
+                                            {.keep_io_types = true, .keep_f32 = parse_node_patterns("op:MatMul")})
+                                        .bytes()));
+  model.set_producer_name("someone");
+  model.set_doc_string("what it is");
+  auto* entry = model.add_metadata_props();
+  entry->set_key("author");
+  entry->set_value("me");
+  for (int i = 0; i < model.graph().node_size(); ++i)
+    model.mutable_graph()->mutable_node(i)->set_name("node" + std::to_string(i));
+  auto* info = model.mutable_graph()->add_value_info();
+  info->set_name("a");
+  info->mutable_type()->mutable_tensor_type()->set_elem_type(onnx::TensorProto::FLOAT);
+  const Converted c = convert_model(ModelFile::from_bytes(model.SerializeAsString()), {});
+  EXPECT_EQ(c.model.producer_name(), "someone");
+  EXPECT_EQ(c.model.doc_string(), "what it is");
+  EXPECT_EQ(c.model.metadata_props(0).value(), "me");
+  std::vector<std::string> names;
+  for (const auto& node : c.graph().node())
+    if (node.op_type() != "Cast") names.push_back(node.name());
+  EXPECT_THAT(names, ElementsAre("node0", "node1", "node2"));
+  EXPECT_EQ(element_type(c.graph().value_info(0)), "f16");
+}
+
+TEST(Convert, ReportsTellEveryNodeAndRange) {
+  ConvertOptions options;
+  const Converted c = convert_text(kTwoProducts, options);
+  const auto json = nlohmann::json::parse(report_json(c.report));
+  ASSERT_EQ(json["nodes"].size(), 3u);
+  EXPECT_EQ(json["nodes"][0]["precision"], "f16");
+  EXPECT_EQ(json["nodes"][1]["precision"], "f32");
+  EXPECT_NE(json["nodes"][1]["reason"], "");
+  EXPECT_EQ(json["tensors"][0]["range"]["max"], 4);
+  EXPECT_EQ(json["tensors"][0]["range"]["histogram"]["1"], 2);
+  const std::string html = report_html(c.report);
+  EXPECT_THAT(html, HasSubstr("<svg"));
+  EXPECT_THAT(html, HasSubstr("Softmax"));
+  EXPECT_EQ(html.find("https://"), std::string::npos);
+  EXPECT_EQ(html.find("src="), std::string::npos);
+}
+
+TEST(Convert, NamesInReportsAreNoMarkup) {
+  ConversionReport report;
+  report.nodes.push_back({.name = "<script>",
+                          .op = "A&B",
+                          .graph = {},
+                          .has_floats = true,
+                          .half = true,
+                          .reason = {},
+                          .inputs = {},
+                          .outputs = {}});
+  EXPECT_EQ(report_html(report).find("<script>\""), std::string::npos);
+  EXPECT_THAT(report_html(report), HasSubstr("&lt;script&gt;"));
+}
+
+TEST(Search, KeepsNoMoreNodesInF32ThanTheErrorTakes) {
+  // A difference of nearly equal numbers: only the products before it matter.
+  const ModelFile model = ModelFile::parse(header() + R"((float[1,2] x) => (float[1,2] y)
+      <float[2,2] w = {1.0007, 1, 1, 1.0007}, float[2,2] v = {1, 1, 1, 1}, float[2,2] u = {1, 0.5, 0.5, 1}> {
+        a = MatMul(x, w)
+        b = MatMul(x, v)
+        d = Sub(a, b)
+        y = MatMul(d, u)
+      })");
+  const NamedInputs inputs = {{"x", Tensor::of<float>({3.001f, 5.003f}, Shape{1, 2})}};
+  const std::unique_ptr<Executor> executor = make_reference_executor();
+  int told = 0;
+  const SearchResult result = search_precision(model, kKeepIo, inputs, *executor,
+                                               {.max_error = 2e-3, .on_trial = [&](int, int, int, double) { ++told; }});
+  EXPECT_LE(result.error, 2e-3);
+  EXPECT_TRUE(result.complete);
+  EXPECT_GT(told, 0);
+  EXPECT_FALSE(result.kept.empty());
+  EXPECT_LT(result.kept.size(), 4u);
+  EXPECT_EQ(compare_outputs(model, result.conversion, inputs, *executor)[0].relative(), result.error);
+
+  const std::atomic<bool> stop = true;
+  const SearchResult stopped = search_precision(model, kKeepIo, inputs, *executor, {.max_error = 2e-3, .stop = &stop});
+  EXPECT_LE(stopped.error, 2e-3) << "the best so far is an answer";
+  EXPECT_FALSE(stopped.complete);
+  EXPECT_THAT(error_of([&] { search_precision(model, {}, inputs, *executor, {.max_error = 1e-12}); }),
+              HasSubstr("every node in f32"));
+}
+
+// ---- files
+
+std::string large_model(std::int64_t rows) {
+  onnx::ModelProto model;
+  model.ParseFromString(convert(ModelFile::parse(header() + "(float[1,256] x) => (float[1,256] y) { y = Relu(x) }"),
+                                {.keep_io_types = true})
+                            .bytes());
+  auto* node = model.mutable_graph()->mutable_node(0);
+  node->set_op_type("MatMul");
+  node->add_input("w");
+  std::vector<float> weights(static_cast<std::size_t>(rows * 256));
+  for (std::size_t i = 0; i < weights.size(); ++i) weights[i] = static_cast<float>(i % 1000) / 256;
+  *model.mutable_graph()->add_initializer() = tensor_to_proto(Tensor::of(weights, Shape{rows, 256}), "w");
+  return model.SerializeAsString();
+}
+
+TEST(Files, ExternalDataIsKeptWhereTheSourceHasItAndAskedFor) {
+  const TemporaryFolder folder;
+  const auto single = folder.path() / "single.onnx", split = folder.path() / "split.onnx",
+             out = folder.path() / "out.onnx";
+  write_file(single, large_model(256));
+  const Conversion conversion = convert(ModelFile::open(single), kKeepIo);
+  conversion.save(out);
+  EXPECT_FALSE(std::filesystem::exists(out.string() + ".data"));
+  conversion.save(split, ExternalData::always);
+  EXPECT_EQ(std::filesystem::file_size(split.string() + ".data"), 256u * 256 * 2);
+  EXPECT_LT(std::filesystem::file_size(split), 2000u);
+
+  const std::string inline_bytes = read_file(out);
+  const Conversion again = convert(ModelFile::open(split), kKeepIo);
+  EXPECT_EQ(again.bytes(), inline_bytes) << "the same model, read from two files";
+  again.save(split);  // onto its own source
+  EXPECT_EQ(convert(ModelFile::open(split), kKeepIo).bytes(), inline_bytes);
+  again.save(out, ExternalData::never);
+  EXPECT_EQ(read_file(out), inline_bytes);
+}
+
+TEST(Files, WhatCannotBeReadOrWrittenLeavesTheOldFile) {
+  const TemporaryFolder folder;
+  const auto bad = folder.path() / "bad.onnx", out = folder.path() / "out.onnx";
+  write_file(bad, "no model at all");
+  EXPECT_THAT(error_of([&] { ModelFile::open(bad); }), HasSubstr("bad.onnx"));
+  EXPECT_THAT(error_of([&] { ModelFile::open(folder.path() / "none.onnx"); }), HasSubstr("does not exist"));
+  const std::string bytes = large_model(256);
+  write_file(bad, bytes.substr(0, bytes.size() / 2));
+  EXPECT_NE(error_of([&] { ModelFile::open(bad); }), "");
+  const Conversion conversion = convert(ModelFile::from_bytes(bytes), {});
+  EXPECT_NE(error_of([&] { conversion.save(folder.path() / "no" / "folder.onnx"); }), "");
+
+  // A disk that is full half way.
+  write_file(out, "old");
+  for (const ExternalData external : {ExternalData::never, ExternalData::always}) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      std::signal(SIGXFSZ, SIG_IGN);
+      const rlimit limit{50000, 50000};
+      ::setrlimit(RLIMIT_FSIZE, &limit);
+      const bool refused = !error_of([&] { conversion.save(out, external); }).empty();
+      ::_exit(refused ? 0 : 1);
+    }
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    EXPECT_EQ(status, 0);
+    EXPECT_EQ(read_file(out), "old");
+  }
+}
+
+TEST(Files, AKilledWriteLeavesTheOldModelWhole) {
+  const TemporaryFolder folder;
+  const auto source = folder.path() / "source.onnx", out = folder.path() / "out.onnx";
+  write_file(source, large_model(65536));  // 64 MB
+  write_file(out, large_model(256));
+  for (const int milliseconds : {5, 20, 60}) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      convert(ModelFile::open(source), kKeepIo).save(out, ExternalData::always);
+      ::_exit(0);
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
+    ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
+    EXPECT_NO_THROW(ModelFile::open(out)) << "after " << milliseconds << " ms";
+  }
+}
+
+// Three gigabytes in tensors of half a gigabyte. The weights are holes of a sparse file but for a few.
+TEST(Files, ThreeGigabytesPassThroughLittleMemory) {
+  constexpr std::int64_t kTensors = 6, kRows = 1 << 17, kColumns = 1024;
+  constexpr std::uint64_t kTensorBytes = static_cast<std::uint64_t>(kRows) * kColumns * sizeof(float);
+  const TemporaryFolder folder;
+  const auto path = folder.path() / "large.onnx", out = folder.path() / "half.onnx";
+  std::string text = "<ir_version: 10, opset_import: [\"\": 20]> large (float[1," + std::to_string(kRows) +
+                     "] x) => (float[1," + std::to_string(kColumns) + "] y) { s0 = MatMul(x, w0) ";
+  for (std::int64_t i = 1; i < kTensors; ++i) {
+    const std::string n = std::to_string(i);
+    text += "p" + n + " = MatMul(x, w" + n + ") s" + n + " = Add(s" + std::to_string(i - 1) + ", p" + n + ") ";
+  }
+  text += "y = Identity(s" + std::to_string(kTensors - 1) + ") }";
+  onnx::ModelProto model;
+  {
+    onnx::OnnxParser parser(text.c_str());
+    ASSERT_TRUE(parser.Parse(model).IsOK());
+  }
+  {
+    std::ofstream data(folder.path() / "weights.bin", std::ios::binary);
+    for (std::int64_t i = 0; i < kTensors; ++i) {
+      auto* tensor = model.mutable_graph()->add_initializer();
+      tensor->set_name("w" + std::to_string(i));
+      tensor->set_data_type(onnx::TensorProto::FLOAT);
+      tensor->add_dims(kRows);
+      tensor->add_dims(kColumns);
+      tensor->set_data_location(onnx::TensorProto::EXTERNAL);
+      const auto add = [&](const char* key, const std::string& value) {
+        auto* entry = tensor->add_external_data();
+        entry->set_key(key);
+        entry->set_value(value);
+      };
+      add("location", "weights.bin");
+      add("offset", std::to_string(static_cast<std::uint64_t>(i) * kTensorBytes));
+      add("length", std::to_string(kTensorBytes));
+      const float marker = static_cast<float>(i) + 0.5f;
+      data.seekp(static_cast<std::streamoff>(static_cast<std::uint64_t>(i + 1) * kTensorBytes - sizeof marker));
+      data.write(reinterpret_cast<const char*>(&marker), sizeof marker);
+    }
+  }
+  write_file(path, model.SerializeAsString());
+  const pid_t child = ::fork();
+  if (child == 0) {
+    convert(ModelFile::open(path), {}).save(out);
+    ::_exit(0);
+  }
+  int status = 0;
+  rusage usage{};
+  ::wait4(child, &status, 0, &usage);
+  ASSERT_EQ(status, 0);
+  EXPECT_LT(static_cast<std::uint64_t>(usage.ru_maxrss) * 1024, kTensorBytes * 13 / 10 + 500'000'000);
+  ASSERT_EQ(std::filesystem::file_size(out.string() + ".data"), kTensors * kTensorBytes / 2);
+  const ModelFile converted = ModelFile::open(out);
+  std::ifstream data(out.string() + ".data", std::ios::binary);
+  for (std::int64_t i = 0; i < kTensors; ++i) {
+    f16 marker;
+    data.seekg(static_cast<std::streamoff>(static_cast<std::uint64_t>(i + 1) * kTensorBytes / 2 - sizeof marker));
+    data.read(reinterpret_cast<char*>(&marker), sizeof marker);
+    EXPECT_EQ(static_cast<float>(marker), static_cast<float>(i) + 0.5f);
+  }
+}
+
+}  // namespace
+}  // namespace halfstep
