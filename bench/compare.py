@@ -57,7 +57,15 @@ def main():
     parser.add_argument("--halfstep", default=ROOT / "build" / "release" / "bin" / "halfstep", help="the program")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--runs", type=int, default=5, help="turns that each of the two takes")
+    parser.add_argument("--models", nargs="*", metavar="NAME", help="compare models of --zoo instead: these, or all")
+    parser.add_argument("--zoo", type=pathlib.Path, default=ROOT / "models" / "zoo")
+    parser.add_argument("--seconds", type=float, default=2, help="how long a run of a model goes on")
     arguments = parser.parse_args()
+    if arguments.models is not None:
+        from compare_models import compare_models  # which imports this file
+
+        return compare_models(arguments.halfstep, arguments.zoo, arguments.models, arguments.threads, arguments.runs,
+                              arguments.seconds)  # fmt: skip
 
     print(f"{arguments.runs} alternating runs, {arguments.threads} threads, fp32; median (fastest to slowest run)\n")
     print("| training step | halfstep | PyTorch eager | ratio |\n| --- | --- | --- | --- |")

@@ -11,8 +11,10 @@ namespace halfstep {
 namespace {
 
 Graph parse_case(const OpCase& op_case) {
-  return parse_model(fmt::format("<ir_version: 10, opset_import: [\"\": {}, \"{}\": {}]> case {}", kOnnxOpset,
-                                 kOwnDomain, kOwnOpset, op_case.text))
+  return parse_model(
+             fmt::format(
+                 "<ir_version: 10, opset_import: [\"\": {}, \"{}\": {}, \"ai.onnx.preview.training\": 1]> case {}",
+                 kOnnxOpset, kOwnDomain, kOwnOpset, op_case.text))
       .graph;
 }
 
@@ -62,29 +64,11 @@ bool has_type(const Graph& graph, DType dtype) {
 
 }  // namespace
 
-std::string_view name_of(CheckKind kind) { return kind == CheckKind::gradient ? "gradient" : "execution"; }
-
-CheckKind parse_check_kind(std::string_view name) {
-  for (CheckKind kind : {CheckKind::gradient, CheckKind::execution})
-    if (name == name_of(kind)) return kind;
-  throw_input_error("a kind of check: gradient, execution", fmt::format("'{}'", name), "check --kind");
-}
-
-std::string_view name_of(CheckResult result) {
-  switch (result) {
-    case CheckResult::passed:
-      return "passed";
-    case CheckResult::failed:
-      return "failed";
-    case CheckResult::not_applicable:
-      return "not applicable";
-  }
-  return "unknown";
-}
-
 std::string qualified_name(const OpDef& op) {
   return op.domain.empty() ? std::string(op.name) : fmt::format("{}.{}", op.domain, op.name);
 }
+
+std::string case_name(const OpDef& op, std::size_t index) { return fmt::format("{}/{}", qualified_name(op), index); }
 
 Tensor draw_uniform(DType dtype, const Shape& shape, double low, double high, std::uint64_t seed) {
   Tensor wide(DType::f64, shape);
@@ -116,7 +100,7 @@ std::optional<ConformanceCase> make_case(const OpDef& op, std::size_t index, DTy
   }
   for (std::size_t i = 0; i < result.graph.inputs.size(); ++i) {
     const Value& input = result.graph[result.graph.inputs[i]];
-    if (!is_float(input.dtype))
+    if (!is_float(input.dtype) && input.dtype != dtype)
       throw_input_error("a case whose inputs are floats",
                         fmt::format("'{}' of type {}", input.name, name_of(input.dtype)),
                         "make it an initializer of the case");

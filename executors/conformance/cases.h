@@ -7,37 +7,17 @@
 #include <string_view>
 #include <vector>
 
+#include "executors/conformance/report.h"
 #include "graph/graph.h"
 #include "ops/op_def.h"
 
 namespace halfstep {
 
-/// What was held against what.
-enum class CheckKind {
-  gradient,   ///< the gradient rule against finite differences, in f64 on the reference executor
-  execution,  ///< an executor against the reference executor
-};
-std::string_view name_of(CheckKind kind);
-/// Throws Error listing the kinds there are.
-CheckKind parse_check_kind(std::string_view name);
-
-enum class CheckResult { passed, failed, not_applicable };
-std::string_view name_of(CheckResult result);
-
-/// The outcome of one check of one case in one element type.
-struct CheckReport {
-  std::string op;         ///< with its domain when that is not ai.onnx
-  std::size_t index = 0;  ///< of the case, in OpDef::cases
-  CheckKind kind = CheckKind::gradient;
-  DType dtype = DType::f64;
-  CheckResult result = CheckResult::passed;
-  std::string message;  ///< what differed, or why the check does not apply; empty when it passed
-
-  bool ok() const { return result != CheckResult::failed; }
-};
-
 /// "Relu", "ai.halfstep.ReluGrad".
 std::string qualified_name(const OpDef& op);
+
+/// "Relu/0": case `index` of the row.
+std::string case_name(const OpDef& op, std::size_t index);
 
 /// One case in one element type, with the elements of its graph inputs, in order.
 struct ConformanceCase {

@@ -1,7 +1,7 @@
 // Executors against the reference executor.
 #pragma once
 
-#include "executors/conformance/cases.h"
+#include "executors/conformance/draw_case.h"
 #include "executors/executor.h"
 
 namespace halfstep {
@@ -9,10 +9,15 @@ namespace halfstep {
 /// The element types every case is run in.
 inline constexpr DType kCheckedTypes[] = {DType::f32, DType::f16, DType::bf16};
 
-/// Runs case `index` of `op` in `dtype` on `executor` and on the reference executor. Types and shapes must be equal,
-/// integers too; floats within 4 units of the type's precision of the largest element, plus one unit of f32 (f64 in
-/// f64) for each element of the largest operand, which is what summing them may cost. Does not apply where the operator
-/// does not take `dtype`. Never throws: an Error on the way is a failed check.
+/// Runs `graph` on `executor` and on the reference executor; empty, or what differs first. Types and shapes must be
+/// equal, integers too; floats within 4 units of the type's precision of the largest element, plus one unit of f32 (f64
+/// in f64) for each element of the largest operand, which is what summing them may cost. Throws what the executors do.
+std::string execution_difference(const Graph& graph, const std::vector<Tensor>& inputs, Executor& executor);
+
+/// The same for case `index` of `op` in `dtype`. Does not apply where the operator does not take `dtype`. Never throws:
+/// an Error on the way is a failed check.
 CheckReport check_execution(const OpDef& op, std::size_t index, DType dtype, Executor& executor);
+/// The same for a random variation of the case, its element type included.
+CheckReport check_execution(const OpDef& op, std::size_t index, const Draw& draw, Executor& executor);
 
 }  // namespace halfstep

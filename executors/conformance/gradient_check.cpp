@@ -16,6 +16,8 @@ namespace {
 constexpr double kStep = 1e-5;       // relative to the larger of 1 and the element
 constexpr double kTolerance = 1e-5;  // relative to the largest element of the gradient
 constexpr double kSmallest = 1e-3;   // a gradient below this is held against this: differences carry noise of 1e-10
+// Two runs for each element.
+constexpr std::int64_t kMostDrawnElements = 160;
 constexpr std::uint64_t kWeightSeed = 1000;
 
 // A graph compiled on the reference executor.
@@ -39,28 +41,6 @@ class Run {
   std::unique_ptr<StateStore> store_;
   std::unique_ptr<Program> program_;
 };
-
-// Inputs become parameters, and the weighted sum of the float outputs the only output. False when there is nothing to
-// sum.
-bool make_loss(Graph& graph, const std::vector<Tensor>& inputs) {
-  for (std::size_t i = 0; i < inputs.size(); ++i)
-    graph.states.push_back({.value = graph.inputs[i], .role = StateRole::parameter, .initial = inputs[i]});
-  graph.inputs.clear();
-
-  Builder b(graph);
-  b.set_context("loss");
-  Expr loss;
-  for (std::size_t i = 0; i < graph.outputs.size(); ++i) {
-    const Expr y = b.expr(graph.outputs[i]);
-    if (!is_float(y.dtype()) || !y.shape().is_static() || graph[y.id()].is_constant()) continue;
-    const Expr weights = b.constant(draw_uniform(DType::f64, y.shape(), -1, 1, kWeightSeed + i));
-    const Expr sum = b.op("ReduceSum", {b.cast(y, DType::f64) * weights}, {{"keepdims", std::int64_t{0}}});
-    loss = loss ? loss + sum : sum;
-  }
-  if (!loss) return false;
-  graph.outputs = {loss.id()};
-  return true;
-}
 
 // One tensor of gradients for each state; zeros where none flows.
 std::vector<std::vector<double>> rule_gradients(const OpDef& op, Graph graph) {
@@ -108,17 +88,22 @@ std::string compare(const std::string& name, const std::vector<double>& rule, co
   return {};
 }
 
-void check(const OpDef& op, CheckReport& report) {
+// Why there is nothing to check; empty when there is.
+std::string why_not(const OpDef& op, std::size_t index) {
+  if (!op.gradient) return "the operator has no gradient rule";
+  if (!op.cases.at(index).check_gradient) return "the case asks for no gradient check";
+  return {};
+}
+
+void check(const OpDef& op, std::optional<ConformanceCase> made, CheckReport& report) {
   auto not_applicable = [&](std::string why) {
     report.result = CheckResult::not_applicable;
     report.message = std::move(why);
   };
-  if (!op.gradient) return not_applicable("the operator has no gradient rule");
-  if (!op.cases.at(report.index).check_gradient) return not_applicable("the case asks for no gradient check");
-  std::optional<ConformanceCase> made = make_case(op, report.index, DType::f64);
-  if (!made) return not_applicable("the operator does not take f64");
+  if (!made) return not_applicable("the case does not exist in f64");
   if (made->inputs.empty()) return not_applicable("the case has no float input");
-  if (!make_loss(made->graph, made->inputs)) return not_applicable("the case has no float output of a known shape");
+  if (!make_weighted_loss(made->graph, made->inputs, DType::f64))
+    return not_applicable("the case has no float output of a known shape");
 
   const std::vector<std::vector<double>> by_rule = rule_gradients(op, made->graph);
   Run forward(made->graph);
@@ -132,18 +117,55 @@ void check(const OpDef& op, CheckReport& report) {
   }
 }
 
-}  // namespace
-
-CheckReport check_gradient(const OpDef& op, std::size_t index) {
-  CheckReport report{
-      .op = qualified_name(op), .index = index, .kind = CheckKind::gradient, .dtype = DType::f64, .message = {}};
+template <class MakeCase>
+CheckReport check_made(const OpDef& op, std::size_t index, std::string name, const MakeCase& make) {
+  CheckReport report{.op = qualified_name(op),
+                     .case_name = std::move(name),
+                     .kind = CheckKind::gradient,
+                     .dtype = DType::f64,
+                     .message = why_not(op, index)};
+  if (!report.message.empty()) {
+    report.result = CheckResult::not_applicable;
+    return report;
+  }
   try {
-    check(op, report);
+    check(op, make(), report);
   } catch (const std::exception& e) {
     report.result = CheckResult::failed;
     report.message = e.what();
   }
   return report;
+}
+
+}  // namespace
+
+bool make_weighted_loss(Graph& graph, const std::vector<Tensor>& inputs, DType dtype) {
+  for (std::size_t i = 0; i < inputs.size(); ++i)
+    graph.states.push_back({.value = graph.inputs[i], .role = StateRole::parameter, .initial = inputs[i]});
+  graph.inputs.clear();
+
+  Builder b(graph);
+  b.set_context("loss");
+  Expr loss;
+  for (std::size_t i = 0; i < graph.outputs.size(); ++i) {
+    const Expr y = b.expr(graph.outputs[i]);
+    if (!is_float(y.dtype()) || !y.shape().is_static() || graph[y.id()].is_constant()) continue;
+    const Expr weights = b.constant(draw_uniform(dtype, y.shape(), -1, 1, kWeightSeed + i));
+    const Expr sum = b.op("ReduceSum", {b.cast(y, dtype) * weights}, {{"keepdims", std::int64_t{0}}});
+    loss = loss ? loss + sum : sum;
+  }
+  if (!loss) return false;
+  graph.outputs = {loss.id()};
+  return true;
+}
+
+CheckReport check_gradient(const OpDef& op, std::size_t index) {
+  return check_made(op, index, case_name(op, index), [&] { return make_case(op, index, DType::f64); });
+}
+
+CheckReport check_gradient(const OpDef& op, std::size_t index, const Draw& draw) {
+  return check_made(op, index, case_name(op, index, draw),
+                    [&] { return draw_case(op, index, draw, DType::f64, kMostDrawnElements); });
 }
 
 }  // namespace halfstep

@@ -25,7 +25,7 @@ struct Step {
 /// What a forward kernel leaves for the gradient kernels of its node.
 struct ForwardRecord {
   BufferId workspace = kNoBuffer;     ///< pooling: where each maximum was
-  Operand mean, variance;             ///< batch normalization: statistics of the batch
+  Operand mean, variance;             ///< normalization: statistics; of layers the inverse deviation, not the variance
   Layout source, destination;         ///< layouts the forward kernel ran on
   DType computed = DType::undefined;  ///< type it ran in; undefined while no kernel filled this in
 };

@@ -9,7 +9,7 @@ class PrimitiveRun {
   PrimitiveRun(dnnl::primitive primitive, const std::vector<Argument>& arguments, const Memory& memory)
       : primitive_(std::move(primitive)), stream_(memory.stream()) {
     for (const Argument& a : arguments) {
-      if (a.buffer == kNoBuffer || !a.desc.get(true) || a.desc.get_size() == 0) continue;
+      if (a.buffer == kNoBuffer || !a.desc.get(true) || a.desc.get_ndims() == 0) continue;
       memories_.emplace_back(a.desc, engine(), memory.at(a.buffer));
       arguments_.push_back({a.index, memories_.back().get()});
     }

@@ -38,6 +38,12 @@ bool is_row_major_in_blocks(const Dims& dims, const Dims& strides, const Dims& b
   return true;
 }
 
+/// Empty when the tag is of another number of axes.
+Desc tagged(const Dims& dims, DType dtype, dnnl_format_tag_t tag) {
+  if (tag == dnnl_format_tag_undef) return Desc();
+  return Desc(dims, data_type(dtype), static_cast<dnnl::memory::format_tag>(tag), true);
+}
+
 std::int64_t product(const Dims& dims) {
   return std::accumulate(dims.begin(), dims.end(), std::int64_t{1}, std::multiplies<>());
 }
@@ -111,12 +117,22 @@ Desc Layout::desc(const Shape& shape, DType dtype) const {
   if (origin_.get_data_type() == data_type(dtype)) return origin_;
   if (inner_blocks_.empty() && !is_padded()) return Desc(dims_, data_type(dtype), strides_);
   // Blocked descriptors can only be had by their tag.
-  for (int tag = dnnl_format_tag_any + 1; tag < dnnl_format_tag_last; ++tag) {
-    const Desc candidate(dims_, data_type(dtype), static_cast<dnnl::memory::format_tag>(tag), true);
+  return tagged(dims_, dtype, tag(dtype));
+}
+
+Desc Layout::resized(const Dims& dims, DType dtype) const {
+  if (is_row_major()) return row_major(dims, dtype);
+  if (is_permutation()) return permuted_like(*this, Shape(dims), dtype);
+  return tagged(dims, dtype, tag(dtype));
+}
+
+dnnl_format_tag_t Layout::tag(DType dtype) const {
+  for (int i = dnnl_format_tag_any + 1; i < dnnl_format_tag_last; ++i) {
+    const Desc candidate = tagged(dims_, dtype, static_cast<dnnl_format_tag_t>(i));
     if (candidate.get(true) && candidate.get_inner_blks() == inner_blocks_ && Layout(candidate) == *this)
-      return candidate;
+      return static_cast<dnnl_format_tag_t>(i);
   }
-  return Desc();
+  return dnnl_format_tag_undef;
 }
 
 bool Layout::operator==(const Layout& other) const {

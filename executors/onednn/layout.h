@@ -52,11 +52,17 @@ class Layout {
   const Dims& dims() const { return dims_; }
   /// The descriptor of a value of this shape in this layout. Empty when oneDNN has no such descriptor for the type.
   Desc desc(const Shape& shape, DType dtype) const;
+  /// A descriptor of other extents, as many, in the same order: axes permuted alike, or blocked alike. Empty when
+  /// oneDNN has no such descriptor.
+  Desc resized(const Dims& dims, DType dtype) const;
 
   /// The same order in memory (strides of axes of extent 1 do not count).
   bool operator==(const Layout& other) const;
 
  private:
+  /// oneDNN's name of a blocked order; dnnl_format_tag_undef when it has none for this type.
+  dnnl_format_tag_t tag(DType dtype) const;
+
   Dims dims_, padded_, strides_, inner_blocks_, inner_axes_;
   Desc origin_;  // what it was made from; empty for row-major
 };

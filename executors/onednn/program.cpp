@@ -1,6 +1,7 @@
 #include "executors/onednn/program.h"
 
 #include <algorithm>
+#include <chrono>
 
 #include <fmt/format.h>
 #include <omp.h>
@@ -84,6 +85,26 @@ class OneDnnProgram final : public Program {
     for (const Run& step : steps_) step();
   }
 
+  std::vector<double> time_entries(int times) override {
+    using Clock = std::chrono::steady_clock;
+    ThreadScope scope(threads_);
+    std::vector<std::vector<double>> seconds(steps_.size());
+    for (int i = 0; i < times; ++i) {
+      for (std::size_t s = 0; s < steps_.size(); ++s) {
+        const auto start = Clock::now();
+        steps_[s]();
+        seconds[s].push_back(std::chrono::duration<double>(Clock::now() - start).count());
+      }
+    }
+    std::vector<double> medians(plan_.entries.size(), 0);
+    for (std::size_t s = 0; s < steps_.size(); ++s) {
+      const auto middle = seconds[s].begin() + times / 2;
+      std::nth_element(seconds[s].begin(), middle, seconds[s].end());
+      medians[entry_of_step_[s]] = *middle;
+    }
+    return medians;
+  }
+
  private:
   void compile_nodes(Assembly& assembly) {
     std::vector<bool> absorbed(graph_.nodes.size(), false);
@@ -136,7 +157,9 @@ class OneDnnProgram final : public Program {
     const Memory memory(std::move(addresses), dnnl::stream(engine()));
     for (const Step& step : steps) {
       plan_.entries.push_back(step.entry);
-      if (step.bind) steps_.push_back(step.bind(memory));
+      if (!step.bind) continue;
+      steps_.push_back(step.bind(memory));
+      entry_of_step_.push_back(plan_.entries.size() - 1);
     }
     plan_.arena_bytes = arena.bytes;
     inputs_ = assembly.inputs;
@@ -149,6 +172,7 @@ class OneDnnProgram final : public Program {
   Graph graph_;
   int threads_;
   std::vector<Run> steps_;
+  std::vector<std::size_t> entry_of_step_;  // in the plan, where entries that need not run are listed too
   Tensor arena_;
   std::vector<Tensor> inputs_, outputs_, keep_;
   std::vector<std::shared_ptr<Tensor>> dynamic_outputs_;

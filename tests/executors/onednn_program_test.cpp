@@ -69,7 +69,9 @@ TEST(OneDnnProgram, AForwardPassReordersNoWeights) {
     expect_like_reference(t.graph, 2 * epsilon_of(dtype));
     Compiled compiled(make_onednn_executor(), t.graph);
     for (const PlanEntry& entry : compiled.program->plan().entries)
-      if (entry.op == "Reorder") EXPECT_NE(entry.node, t.graph[w.id()].name);
+      if (entry.op == "Reorder") {
+        EXPECT_NE(entry.node, t.graph[w.id()].name);
+      }
   }
 }
 
@@ -210,7 +212,9 @@ TEST(OneDnnCapabilities, SayWhatAutoTakesAndWhy) {
   EXPECT_FALSE(c.auto_reason.empty());
   EXPECT_FALSE(c.device.empty());
   EXPECT_TRUE(c.fused.contains("FusedConv"));
-  if (c.is_native(OpClass::matmul, DType::bf16)) EXPECT_EQ(c.auto_precision, DType::bf16);
+  if (c.is_native(OpClass::matmul, DType::bf16)) {
+    EXPECT_EQ(c.auto_precision, DType::bf16);
+  }
 }
 
 }  // namespace

@@ -25,13 +25,14 @@ void count_allocation(const void* caller) {
 
 }  // namespace
 
-void* operator new(std::size_t size) {
+// Not inlined, so that the compiler sees them as the pair that they are.
+[[gnu::noinline]] void* operator new(std::size_t size) {
   count_allocation(__builtin_return_address(0));
   if (void* p = std::malloc(size)) return p;
   throw std::bad_alloc();
 }
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void* p, std::size_t) noexcept { std::free(p); }
 
 namespace halfstep::testing {
 namespace {
@@ -263,8 +264,9 @@ TEST(OneDnnTraining, MomentsTakeTheLayoutOfTheirParameter) {
   Compiled onednn(make_onednn_executor(), graph);
   // One reorder at most for each gradient, and none for parameters and moments.
   for (const PlanEntry& entry : onednn.program->plan().entries)
-    if (entry.op == "Reorder" || entry.op == "Copy")
+    if (entry.op == "Reorder" || entry.op == "Copy") {
       EXPECT_EQ(graph.state_of(graph.find(entry.node)), -1) << entry.node;
+    }
 }
 
 }  // namespace

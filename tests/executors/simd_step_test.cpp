@@ -1,5 +1,6 @@
 // SIMD optimizer steps, gradient norm and dropout against plain loops.
 #include <array>
+#include <limits>
 
 #include "executors/onednn/simd/dropout.h"
 #include "executors/onednn/simd/optimizer.h"
@@ -86,6 +87,25 @@ TEST(SimdAdam, LeavesEverythingAloneUnlessApplied) {
   for (std::size_t k = 0; k < kTensors.size(); ++k)
     for (std::size_t i = 0; i < to[3][k].size(); ++i)
       ASSERT_TRUE(close(DType::f32, to[3][k][i], rounded(DType::f16, from[0][k][i]), 0));
+}
+
+TEST(SimdAdam, LeavesNoSubnormalMoments) {
+  constexpr float kLeast = std::numeric_limits<float>::min();
+  States from = {arrays(-1, 1, 1), arrays(0, 0, 2), arrays(0, 0, 3), half_copies(DType::bf16)};
+  std::vector<Array> g = arrays(0, 0, 4);
+  for (std::size_t k = 0; k < kTensors.size(); ++k) {
+    for (std::size_t i = 0; i < from[1][k].size(); ++i) {
+      from[1][k].floats()[i] = (i % 2 ? -kLeast : kLeast) / static_cast<float>(i % 5 + 1);
+      from[2][k].floats()[i] = kLeast / static_cast<float>(i % 7 + 1);
+    }
+  }
+  const States to = run_adam(from, g, StepScalars{}, AdamParams{});
+  for (std::size_t k = 0; k < kTensors.size(); ++k) {
+    for (std::size_t i = 0; i < to[1][k].size(); ++i) {
+      ASSERT_EQ(to[1][k][i], 0.0f);
+      ASSERT_EQ(to[2][k][i], 0.0f);
+    }
+  }
 }
 
 TEST(SimdSgd, MatchesDouble) {

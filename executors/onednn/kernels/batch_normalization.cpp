@@ -102,15 +102,6 @@ Made make_batch_normalization(KernelContext& context) {
 
 namespace {
 
-/// Whether the forward node's kernel left the statistics of this node's X.
-const ForwardRecord* normalized(KernelContext& context) {
-  const ForwardRecord* record = context.forward_record();
-  if (!record || !record->mean) return nullptr;
-  for (const Node& node : context.graph().nodes)
-    if (node.id == context.node().forward && node.inputs[0] == context.node().inputs[1]) return record;
-  return nullptr;
-}
-
 /// Computes the statistics of the source anew.
 Bind statistics_again(KernelContext& context, const Operand& source, const Operand& scale, float epsilon,
                       const Operand& mean, const Operand& variance) {
@@ -134,7 +125,7 @@ Made make_batch_normalization_grad(KernelContext& context) {
   if (!has_dnnl_rank(x.shape)) return refuse("oneDNN normalizes tensors of 2 to 5 axes");
   const bool trains = is_training(node);
   const float epsilon = epsilon_of(node);
-  const ForwardRecord* record = trains ? normalized(context) : nullptr;
+  const ForwardRecord* record = trains ? forward_statistics(context) : nullptr;
   const Layout layout = record ? record->source : context.layout(1);
   const auto chosen = choose_primitive(x.dtype, [&](DType t) {
     const Desc d = layout.desc(x.shape, t);

@@ -21,6 +21,10 @@ Made make_average_pool_grad(KernelContext& context);
 // batch_normalization.cpp
 Made make_batch_normalization(KernelContext& context);
 Made make_batch_normalization_grad(KernelContext& context);
+// layer_normalization.cpp
+Made make_layer_normalization(KernelContext& context);
+Made make_layer_normalization_grad(KernelContext& context);
+Made make_instance_normalization(KernelContext& context);
 // elementwise.cpp: SIMD, in the operands' layout
 Made make_unary(KernelContext& context);
 Made make_binary(KernelContext& context);
@@ -32,9 +36,15 @@ Made make_view(KernelContext& context);
 // data_movement.cpp
 Made make_transpose(KernelContext& context);
 Made make_concat(KernelContext& context);
+Made make_expand(KernelContext& context);
+// slicing.cpp
 Made make_slice(KernelContext& context);
 Made make_slice_grad(KernelContext& context);
-Made make_expand(KernelContext& context);
+Made make_split(KernelContext& context);
+Made make_pad(KernelContext& context);
+// gather.cpp
+Made make_gather(KernelContext& context);
+Made make_gather_grad(KernelContext& context);
 // reduction.cpp
 Made make_reduce(KernelContext& context);
 Made make_softmax(KernelContext& context);
@@ -47,10 +57,13 @@ Made make_global_norm(KernelContext& context);
 Made make_loss_scale_update(KernelContext& context);
 Made make_adam_step(KernelContext& context);
 Made make_sgd_step(KernelContext& context);
-// scalar.cpp: arithmetic on single elements of any type, such as step counters
-Made make_scalar_arithmetic(KernelContext& context);
+// plain_arithmetic.cpp: comparisons, logic, and arithmetic on integers
+Made make_plain_arithmetic(KernelContext& context);
 // dropout.cpp
 Made make_dropout(KernelContext& context);
+// recurrent.cpp
+Made make_recurrent(KernelContext& context);
+Made make_recurrent_grad(KernelContext& context);
 
 /// The types to try a oneDNN primitive in for a node of type `dtype`: that type, then f32 (with conversions) for the
 /// half types; none for types oneDNN does not know.
@@ -82,6 +95,9 @@ auto choose_primitive(DType dtype, const Make& make) {
   }
   return slow;
 }
+
+/// The record of the forward node when its kernel left the statistics of this gradient node's X, input 1; or nullptr.
+const ForwardRecord* forward_statistics(KernelContext& context);
 
 /// Attributes with the scratchpad given by the user.
 dnnl::primitive_attr user_scratchpad();

@@ -36,6 +36,7 @@ struct Pow {
   V operator()(V a, V b, Params) const {
     const F32 d;
     if (hn::AllTrue(d, hn::Eq(b, constant(2)))) return hn::Mul(a, a);
+    if (hn::AllTrue(d, hn::Eq(b, constant(3)))) return hn::Mul(hn::Mul(a, a), a);
     HWY_ALIGN float bases[HWY_MAX_BYTES / sizeof(float)];
     HWY_ALIGN float exponents[HWY_MAX_BYTES / sizeof(float)];
     hn::Store(a, d, bases);

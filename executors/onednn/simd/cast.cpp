@@ -1,6 +1,8 @@
-// Conversion of arrays between the float types, and from integers and bool.
+// Conversion of arrays between the float types, and from integers and bool to any type.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "executors/onednn/simd/cast.cpp"
+#include <type_traits>
+
 #include <hwy/foreach_target.h>  // must come before the other headers
 
 #include "executors/onednn/simd/kernels.h"
@@ -12,28 +14,27 @@ namespace {
 
 template <class From, class To>
 void between_floats(const void* x, void* y, std::int64_t n, ElementwiseParams) {
-  const From* from = static_cast<const From*>(x);
-  To* to = static_cast<To*>(y);
-  for_vectors(n, [&](std::int64_t i, auto count) { write(read(from + i, count), to + i, count); });
+  map_array<From, To>(x, y, n, [](V v) { return v; });
 }
 
-/// Integers beyond 2^24 are rounded to f32 first.
+/// From integers and bool. To a half type integers beyond 2^24 are rounded to f32 first.
 template <class From, class To>
 void from_integers(const void* x, void* y, std::int64_t n, ElementwiseParams) {
   const From* from = static_cast<const From*>(x);
   To* to = static_cast<To*>(y);
-  for (std::int64_t i = 0; i < n; ++i) to[i] = To(static_cast<float>(from[i]));
+  for (std::int64_t i = 0; i < n; ++i) {
+    if constexpr (std::is_same_v<To, bool>)
+      to[i] = from[i] != 0;
+    else if constexpr (std::is_integral_v<To>)
+      to[i] = static_cast<To>(from[i]);
+    else
+      to[i] = To(static_cast<float>(from[i]));
+  }
 }
 
 template <class To>
-UnaryFn find_to(DType from) {
+UnaryFn find_from_integers(DType from) {
   switch (from) {
-    case DType::f32:
-      return &between_floats<float, To>;
-    case DType::f16:
-      return &between_floats<f16, To>;
-    case DType::bf16:
-      return &between_floats<bf16, To>;
     case DType::boolean:
     case DType::u8:
       return &from_integers<std::uint8_t, To>;
@@ -46,8 +47,31 @@ UnaryFn find_to(DType from) {
   }
 }
 
+template <class To>
+UnaryFn find_to(DType from) {
+  switch (from) {
+    case DType::f32:
+      return &between_floats<float, To>;
+    case DType::f16:
+      return &between_floats<f16, To>;
+    case DType::bf16:
+      return &between_floats<bf16, To>;
+    default:
+      return find_from_integers<To>(from);
+  }
+}
+
 UnaryFn find(DType from, DType to) {
-  return by_type(to, [from]<class To>() { return find_to<To>(from); });
+  switch (to) {
+    case DType::i32:
+      return find_from_integers<std::int32_t>(from);
+    case DType::i64:
+      return find_from_integers<std::int64_t>(from);
+    case DType::boolean:
+      return find_from_integers<bool>(from);
+    default:
+      return by_type(to, [from]<class To>() { return find_to<To>(from); });
+  }
 }
 
 }  // namespace

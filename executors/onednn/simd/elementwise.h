@@ -46,7 +46,7 @@ enum class BinaryOp {
   div,
   min,              ///< NaN if either is
   max,              ///< NaN if either is
-  pow,              ///< std::pow element by element, but for a square
+  pow,              ///< std::pow element by element, but for the powers 2 and 3
   relu_grad,        ///< a where b > 0, else 0: dy, y -> dx
   clip_grad,        ///< a where alpha <= b <= beta, else 0: dy, x -> dx
   sigmoid_grad,     ///< a b (1 - b): dy, y -> dx
@@ -108,7 +108,7 @@ UnaryKernel find_unary(UnaryOp op, DType dtype, ElementwiseParams params = {});
 BinaryKernel find_binary(BinaryOp op, DType dtype, ElementwiseParams params = {});
 
 /// Conversion between f32, f16 and bf16 with the bits of graph/half.h (a signalling NaN may come out quiet), and from
-/// bool, u8, i32 and i64 to those; empty for other pairs.
+/// bool, u8, i32 and i64 to those and to i32, i64 and bool; empty for other pairs.
 UnaryKernel find_cast(DType from, DType to);
 
 /// y = cond ? a : b for elements of `element_bytes` (1, 2, 4 or 8) bytes; cond holds one byte an element, 0 or 1.

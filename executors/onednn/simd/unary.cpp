@@ -108,9 +108,7 @@ struct Affine {
 
 template <class Op, class T>
 void range(const void* x, void* y, std::int64_t n, Params params) {
-  const T* from = static_cast<const T*>(x);
-  T* to = static_cast<T*>(y);
-  for_vectors(n, [&](std::int64_t i, auto count) { write(Op()(read(from + i, count), params), to + i, count); });
+  map_array<T, T>(x, y, n, [params](V v) { return Op()(v, params); });
 }
 
 template <class T>

@@ -135,6 +135,14 @@ HWY_INLINE V keep(V v, std::int64_t count, float fill = 0) {
   return hn::IfThenElse(hn::FirstN(d, static_cast<std::size_t>(count)), v, hn::Set(d, fill));
 }
 
+/// y[i] = f(x[i]).
+template <class From, class To, class F>
+HWY_INLINE void map_array(const void* x, void* y, std::int64_t n, const F& f) {
+  const From* from = static_cast<const From*>(x);
+  To* to = static_cast<To*>(y);
+  for_vectors(n, [&](std::int64_t i, auto count) { write(f(read(from + i, count)), to + i, count); });
+}
+
 /// The sum of term(i, count) over n elements, in every lane. Runs are summed first and their sums then, so that the
 /// error grows slowly with n.
 template <class Term>

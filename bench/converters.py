@@ -1,0 +1,169 @@
+"""Conversion to FP16 by halfstep, onnxconverter-common and ModelOpt AutoCast, side by side.
+
+Every model is converted by each with its inputs' and outputs' types kept, loaded into ONNX Runtime (CPU), and run on
+the same inputs as its source: the batch `x.npy` beside the model where there is one, else numbers from a fixed seed.
+The error is the largest difference of an output's elements relative to the output's largest value. Seconds are from the
+file to the file, importing Python packages not counted.
+"""
+
+import argparse
+import logging
+import os
+import pathlib
+import statistics
+import subprocess
+import tempfile
+import time
+import warnings
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+NUMPY_TYPES = {
+    "tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64,
+    "tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(uint8)": np.uint8, "tensor(bool)": np.bool_,
+}  # fmt: skip
+
+
+def by_halfstep(program):
+    def convert(source, target):
+        command = [program, "convert", source, "-o", target, "--precision", "fp16", "--keep-io-types"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(done.stderr.strip())
+
+    return convert
+
+
+def by_onnxconverter_common(source, target):
+    from onnxconverter_common import float16
+
+    onnx.save(float16.convert_float_to_float16(onnx.load(source), keep_io_types=True), target)
+
+
+def by_modelopt(source, target):
+    from modelopt.onnx.autocast import convert_to_mixed_precision
+
+    onnx.save(convert_to_mixed_precision(str(source), low_precision_type="fp16", keep_io_types=True), target)
+
+
+def inputs_of(session, batch):
+    rng = np.random.default_rng(0)
+    feeds = {}
+    for i, value in enumerate(session.get_inputs()):
+        dtype = NUMPY_TYPES[value.type]
+        if i == 0 and batch is not None:
+            feeds[value.name] = np.load(batch).astype(dtype)
+            continue
+        shape = [extent if isinstance(extent, int) and extent > 0 else 2 for extent in value.shape]
+        drawn = rng.standard_normal(shape) if np.issubdtype(dtype, np.floating) else rng.integers(0, 2, shape)
+        feeds[value.name] = drawn.astype(dtype)
+    return feeds
+
+
+def session_of(path):
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def error_of(expected, actual):
+    worst = 0.0
+    for a, b in zip(expected, actual):
+        if not isinstance(a, np.ndarray) or a.dtype.kind not in "fiub" or a.size == 0:
+            continue
+        a, b = a.astype(np.float64), b.astype(np.float64)
+        finite = np.isfinite(a)
+        if not np.isfinite(b[finite]).all():
+            return float("inf")
+        scale = np.abs(a[finite]).max(initial=0)
+        worst = max(worst, np.abs(a - b)[finite].max(initial=0) / (scale or 1))
+    return worst
+
+
+def casts_in(graph):
+    return sum((node.op_type == "Cast") + sum(casts_in(a.g) for a in node.attribute if a.HasField("g"))
+               for node in graph.node)  # fmt: skip
+
+
+def measure(convert, source, target, feeds, expected, repeats):
+    seconds = []
+    try:
+        for _ in range(repeats):
+            start = time.perf_counter()
+            convert(source, target)
+            seconds.append(time.perf_counter() - start)
+    except Exception as e:  # whatever a converter raises is its result
+        return {"failed": "does not convert", "why": str(e)}
+    try:
+        onnx.checker.check_model(str(target), full_check=True)
+    except Exception as e:
+        return {"failed": "checker refuses", "why": str(e)}
+    try:
+        session = session_of(target)
+        actual = session.run(None, {i.name: feeds[i.name] for i in session.get_inputs()})
+    except Exception as e:
+        return {"failed": "does not run", "why": str(e)}
+    model = onnx.load(str(target))
+    return {"error": error_of(expected, actual), "size": target.stat().st_size / source.stat().st_size,
+            "seconds": statistics.median(seconds), "casts": casts_in(model.graph)}  # fmt: skip
+
+
+def cell(result):
+    if "failed" in result:
+        return result["failed"]
+    return f"{result['error']:.1e}, {result['size']:.2f}x, {result['seconds']:.2f} s, {result['casts']} casts"
+
+
+def models_in(paths):
+    for path in paths:
+        path = pathlib.Path(path)
+        yield from [path] if path.is_file() else sorted(path.rglob("*.onnx"))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", default=[ROOT / "models"], help="models, or folders with models")
+    parser.add_argument("--halfstep", default=ROOT / "build" / "release" / "bin" / "halfstep", help="the program")
+    parser.add_argument("--repeats", type=int, default=1, help="conversions of which the median time is shown")
+    parser.add_argument("--verbose", action="store_true", help="say why a conversion failed")
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    converters = {"halfstep": by_halfstep(arguments.halfstep), "onnxconverter-common": by_onnxconverter_common,
+                  "ModelOpt": by_modelopt}  # fmt: skip
+    for name in ("onnxconverter_common.float16", "modelopt.onnx.autocast"):
+        __import__(name)
+
+    print("| model | " + " | ".join(converters) + " |")
+    print("| --- |" + " --- |" * len(converters))
+    worked = dict.fromkeys(converters, 0)
+    count = 0
+    for source in models_in(arguments.models):
+        batch = source.parent / "x.npy"
+        try:
+            session = session_of(source)
+            feeds = inputs_of(session, batch if batch.exists() else None)
+            expected = session.run(None, feeds)
+        except Exception as e:
+            print(f"| {source.parent.name} | the source does not run: {str(e).splitlines()[0][:80]} |")
+            continue
+        count += 1
+        cells = []
+        with tempfile.TemporaryDirectory() as folder:
+            for name, convert in converters.items():
+                result = measure(convert, source, pathlib.Path(folder) / f"{name}.onnx", feeds, expected,
+                                 arguments.repeats)  # fmt: skip
+                worked[name] += "failed" not in result
+                cells.append(cell(result))
+                if arguments.verbose and "why" in result:
+                    print(f"<!-- {source} {name}: {result['why'][:300]} -->")
+        print(f"| {source.parent.name if source.stem == 'model' else source.stem} | " + " | ".join(cells) + " |", flush=True)
+    print("| work | " + " | ".join(f"{n} of {count}" for n in worked.values()) + " |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+#include "executors/conformance/report.h"
+
+#include <fmt/format.h>
+
+#include "graph/error.h"
+
+namespace halfstep {
+
+std::string_view name_of(CheckKind kind) {
+  switch (kind) {
+    case CheckKind::gradient:
+      return "gradient";
+    case CheckKind::execution:
+      return "execution";
+    case CheckKind::onnx_case:
+      return "onnx";
+    case CheckKind::mutation:
+      return "mutation";
+  }
+  return "unknown";
+}
+
+CheckKind parse_check_kind(std::string_view name) {
+  for (CheckKind kind : {CheckKind::gradient, CheckKind::execution, CheckKind::onnx_case, CheckKind::mutation})
+    if (name == name_of(kind)) return kind;
+  throw_input_error("a kind of check: gradient, execution, onnx, mutation", fmt::format("'{}'", name), "check --kind");
+}
+
+std::string_view name_of(CheckResult result) {
+  switch (result) {
+    case CheckResult::passed:
+      return "passed";
+    case CheckResult::failed:
+      return "failed";
+    case CheckResult::not_applicable:
+      return "not applicable";
+  }
+  return "unknown";
+}
+
+}  // namespace halfstep

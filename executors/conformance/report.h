@@ -1,0 +1,38 @@
+// What a check found.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "graph/dtype.h"
+
+namespace halfstep {
+
+/// What was held against what.
+enum class CheckKind {
+  gradient,   ///< the gradient rule against finite differences, in f64 on the reference executor
+  execution,  ///< an executor against the reference executor
+  onnx_case,  ///< an executor against the outputs that an ONNX test case brings along
+  mutation,   ///< an executor against the reference executor on an ONNX test case that was changed at random
+};
+std::string_view name_of(CheckKind kind);
+/// Throws Error listing the kinds there are.
+CheckKind parse_check_kind(std::string_view name);
+
+enum class CheckResult { passed, failed, not_applicable };
+std::string_view name_of(CheckResult result);
+
+/// The outcome of one check of one case.
+struct CheckReport {
+  std::string op;         ///< with its domain when that is not ai.onnx; those of a model, separated by spaces
+  std::string case_name;  ///< "Relu/0" (case 0 of the row), "Relu/0/17" (random draw 17 of it), "node/test_relu"
+  CheckKind kind = CheckKind::gradient;
+  DType dtype = DType::undefined;  ///< the type that stands for f32 in the case; undefined: the case has its own types
+  CheckResult result = CheckResult::passed;
+  std::string message = {};  ///< what differed, or why the check does not apply; empty when it passed
+
+  bool ok() const { return result != CheckResult::failed; }
+};
+
+}  // namespace halfstep

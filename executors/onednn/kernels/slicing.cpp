@@ -1,0 +1,156 @@
+// Operators that copy a part of a tensor, or into a part: Slice and its gradient, Split, Pad.
+#include <algorithm>
+#include <cstring>
+#include <optional>
+
+#include <fmt/format.h>
+
+#include "executors/onednn/kernels/kernels.h"
+#include "executors/onednn/simd/strided_copy.h"
+
+namespace halfstep::onednn {
+namespace {
+
+/// The part of a tensor that a node reads or writes.
+struct Part {
+  Dims begin, extents, steps;
+
+  bool is_dense() const {
+    return std::all_of(steps.begin(), steps.end(), [](std::int64_t step) { return step == 1; });
+  }
+};
+
+Part whole_of(const Shape& shape) {
+  const Dims dims(shape.begin(), shape.end());
+  return {Dims(dims.size(), 0), dims, Dims(dims.size(), 1)};
+}
+
+/// Slice's operands from input 1 on; empty unless they are constants and every step is positive.
+std::optional<Part> part_of_slice(KernelContext& context, const Shape& whole, const Shape& part) {
+  const auto starts = context.constant_ints(1);
+  const auto axes = context.has_input(3) ? context.constant_ints(3) : std::vector<std::int64_t>();
+  const auto steps = context.has_input(4) ? context.constant_ints(4) : std::vector<std::int64_t>();
+  if (!starts || !axes || !steps) return std::nullopt;
+  Part result = whole_of(part);
+  for (std::size_t i = 0; i < starts->size(); ++i) {
+    const std::size_t axis = axes->empty() ? i : normalize_axis((*axes)[i], whole.rank());
+    const std::int64_t step = steps->empty() ? 1 : (*steps)[i];
+    if (step <= 0) return std::nullopt;
+    std::int64_t start = (*starts)[i];
+    if (start < 0) start += whole[axis];
+    result.begin[axis] = std::clamp<std::int64_t>(start, 0, whole[axis]);
+    result.steps[axis] = step;
+  }
+  return result;
+}
+
+/// A reorder; one of the descriptors is of a part of its memory.
+Bind bind_reorder(const Desc& from, BufferId source, const Desc& to, BufferId target) {
+  const dnnl::reorder::primitive_desc pd(engine(), from, engine(), to);
+  return bind_primitive(dnnl::reorder(pd), {{DNNL_ARG_FROM, from, source}, {DNNL_ARG_TO, to, target}});
+}
+
+/// The elements of a row-major tensor's part, `inward` from a tensor of the part's shape, or out to one.
+Bind bind_part_copy(const Operand& whole, const Operand& part, const Part& where, bool inward) {
+  const Shape& shape = whole.shape;
+  Dims steps = shape.strides();
+  std::int64_t offset = 0;
+  for (std::size_t axis = 0; axis < shape.rank(); ++axis) {
+    offset += where.begin[axis] * steps[axis];
+    steps[axis] *= where.steps[axis];
+  }
+  const Dims packed = Shape(where.extents).strides();
+  const simd::StridedCopy copy = inward ? simd::StridedCopy(where.extents, packed, steps, bytes_of(part.dtype, 1))
+                                        : simd::StridedCopy(where.extents, steps, packed, bytes_of(part.dtype, 1));
+  const std::size_t skip = bytes_of(whole.dtype, static_cast<std::size_t>(offset));
+  return [=](const Memory& memory) -> Run {
+    return [=, large = memory.as<std::byte>(whole) + skip, small = memory.as<std::byte>(part)] {
+      inward ? copy(small, large) : copy(large, small);
+    };
+  };
+}
+
+bool is_copyable(DType dtype) { return bits_of(dtype) >= 8 && bits_of(dtype) <= 64; }
+
+/// The layout of a part that oneDNN can take out of a tensor as this one lies; empty when it must be row-major first.
+std::optional<Layout> layout_of_part(const Layout& layout, const Shape& whole, const Part& part, DType dtype) {
+  if (layout.is_row_major() || layout.dims().size() != whole.rank() || !part.is_dense()) return std::nullopt;
+  const Desc desc = layout.desc(whole, dtype);
+  if (!desc.get(true) || !desc.submemory_desc(part.extents, part.begin, true).get(true)) return std::nullopt;
+  const Desc same_order = layout.resized(part.extents, dtype);
+  if (!same_order.get(true)) return std::nullopt;
+  return Layout(same_order);
+}
+
+/// Copies one part of input 0 to an output.
+Bind copy_out(KernelContext& context, std::size_t output, const Part& part) {
+  const Value& x = context.in(0);
+  const auto layout = layout_of_part(context.layout(0), x.shape, part, x.dtype);
+  const Operand whole = context.read(0, layout ? context.layout(0) : Layout());
+  const Operand result = context.write(output, layout.value_or(Layout()));
+  if (!layout) return bind_part_copy(whole, result, part, false);
+  return bind_reorder(whole.desc().submemory_desc(part.extents, part.begin), whole.buffer, result.desc(part.extents),
+                      result.buffer);
+}
+
+/// Output 0 is zero but for the part that input 0 fills.
+Made fill_part(KernelContext& context, const Part& part) {
+  const Operand from = context.read(0, Layout());
+  const Operand to = context.write(0, Layout());
+  Bind clear = [to](const Memory& memory) -> Run {
+    return [to = memory.at(to), bytes = to.bytes()] { std::memset(to, 0, bytes); };
+  };
+  return {"native", {}, in_sequence(std::move(clear), bind_part_copy(to, from, part, true))};
+}
+
+}  // namespace
+
+Made make_slice(KernelContext& context) {
+  if (!is_copyable(context.in(0).dtype)) return refuse("elements that are not 1 to 8 bytes");
+  const auto part = part_of_slice(context, context.in(0).shape, context.out(0).shape);
+  if (!part) return refuse("a slice that is computed, or runs backwards");
+  return {"native", {}, copy_out(context, 0, *part)};
+}
+
+Made make_slice_grad(KernelContext& context) {
+  if (!is_copyable(context.in(0).dtype)) return refuse("elements that are not 1 to 8 bytes");
+  const auto part = part_of_slice(context, context.out(0).shape, context.in(0).shape);
+  if (!part) return refuse("a slice that is computed, or runs backwards");
+  return fill_part(context, *part);
+}
+
+Made make_split(KernelContext& context) {
+  const Value& x = context.in(0);
+  if (!is_copyable(x.dtype)) return refuse("elements that are not 1 to 8 bytes");
+  const std::size_t axis = normalize_axis(context.node().attributes.get_int("axis", 0), x.shape.rank());
+  Bind all;
+  std::int64_t begin = 0;
+  for (std::size_t i = 0; i < context.node().outputs.size(); ++i) {
+    if (context.node().output(i) == kNoValue) return refuse("a part that nobody names");
+    Part part = whole_of(context.out(i).shape);
+    part.begin[axis] = begin;
+    begin += part.extents[axis];
+    if (!context.has_output(i)) continue;
+    Bind one = copy_out(context, i, part);
+    all = all ? in_sequence(std::move(all), std::move(one)) : std::move(one);
+  }
+  return {"native", {}, std::move(all)};
+}
+
+Made make_pad(KernelContext& context) {
+  const Shape &x = context.in(0).shape, &y = context.out(0).shape;
+  const auto pads = context.constant_ints(1);
+  const auto axes = context.has_input(3) ? context.constant_ints(3) : std::vector<std::int64_t>();
+  if (!pads || !axes || context.node().attributes.get_string("mode", "constant") != "constant")
+    return refuse("pads that are computed, or not constant");
+  if (context.has_input(2) && context.constant_scalar(2) != 0) return refuse("padding with another value than 0");
+  if (!is_copyable(context.in(0).dtype)) return refuse("elements that are not 1 to 8 bytes");
+  if (std::any_of(pads->begin(), pads->end(), [](std::int64_t p) { return p < 0; })) return refuse("negative pads");
+  Part part = whole_of(x);
+  const std::size_t count = axes->empty() ? y.rank() : axes->size();
+  for (std::size_t i = 0; i < count; ++i)
+    part.begin[axes->empty() ? i : normalize_axis((*axes)[i], x.rank())] = (*pads)[i];
+  return fill_part(context, part);
+}
+
+}  // namespace halfstep::onednn

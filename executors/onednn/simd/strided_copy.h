@@ -1,0 +1,34 @@
+// Copying elements of any type from one order in memory to another.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace halfstep::simd {
+
+/// Prepared once for given extents and steps (in elements, one an axis). Axes of extent 1 are left out, neighbours that
+/// both sides walk alike are merged.
+class StridedCopy {
+ public:
+  static constexpr std::size_t kMaxRank = 12;
+  using Steps = std::span<const std::int64_t>;
+
+  /// `element_bytes`: 1, 2, 4 or 8. At most kMaxRank axes.
+  StridedCopy(Steps extents, Steps from, Steps to, std::size_t element_bytes);
+
+  void operator()(const void* from, void* to) const;
+
+ private:
+  struct Axis {
+    std::int64_t extent, from, to;
+  };
+  void row(const char* from, char* to) const;
+
+  std::array<Axis, kMaxRank> axes_{};  // the last one innermost
+  std::size_t rank_ = 0, element_bytes_ = 0;
+  std::int64_t rows_ = 1;  // of the innermost axis; 0 when there is nothing to copy
+};
+
+}  // namespace halfstep::simd
