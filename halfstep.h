@@ -10,6 +10,8 @@
 // Every function that fails throws halfstep::Error.
 #pragma once
 
+#include "conversion/calibrate.h"
+#include "conversion/convert.h"
 #include "data/dataset.h"
 #include "data/row_transform.h"
 #include "executors/executor.h"
@@ -24,6 +26,8 @@
 #include "passes/passes.h"
 #include "passes/pipelines.h"
 #include "training/checkpoint.h"
+#include "training/evaluator.h"
 #include "training/metrics.h"
+#include "training/options.h"
 #include "training/schedule.h"
 #include "training/trainer.h"

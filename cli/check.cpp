@@ -1,18 +1,26 @@
-// halfstep check: is what this machine computes right? Every operator, against finite differences and the reference.
-#include <functional>
+// halfstep check: is what this machine computes right? Every operator, against finite differences, the reference
+// executor and ONNX's own test cases.
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <fnmatch.h>
-#include <nlohmann/json.hpp>
+#include <unistd.h>
 
+#include "cli/check_report.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "executors/conformance/executor_check.h"
 #include "executors/conformance/gradient_check.h"
+#include "executors/conformance/mutate_case.h"
+#include "executors/conformance/onnx_case.h"
+#include "executors/conformance/operator_table.h"
+#include "graph/atomic_file.h"
 #include "graph/error.h"
 
 namespace halfstep::cli {
@@ -20,31 +28,48 @@ namespace {
 
 struct CheckFlags {
   ExecutorFlags executor;
-  std::string op = "*", kind, dtype;
-  int index = -1;  // every case
-  bool as_json = false;
+  std::string op = "*", case_name = "*", kind, dtype, cases, junit, crash_file;
+  std::size_t random = 0;  // draws of each case
+  std::size_t mutants = 0;
+  std::uint64_t seed = 0;
+  bool as_json = false, as_markdown = false;
 };
 
-// What was run, and what there is nothing to run for.
-struct Summary {
-  std::vector<CheckReport> reports;
-  std::vector<std::string> without_cases;
+// ' ends and begins a shell string around a quoted one.
+std::string shell_quoted(const std::string& text) {
+  const bool plain = std::all_of(text.begin(), text.end(), [](unsigned char c) {
+    return std::isalnum(c) || std::string_view("_-./,=:+").find(static_cast<char>(c)) != std::string_view::npos;
+  });
+  if (plain && !text.empty()) return text;
+  std::string quoted = "'";
+  for (const char c : text) quoted += c == '\'' ? "'\\''" : std::string(1, c);
+  return quoted + "'";
+}
 
-  std::size_t count(CheckResult result) const {
-    std::size_t n = 0;
-    for (const CheckReport& report : reports) n += report.result == result;
-    return n;
-  }
-};
+// Names of draws have one part more: Relu/0/17.
+bool is_draw(const CheckReport& report) {
+  return report.kind != CheckKind::onnx_case && std::count(report.case_name.begin(), report.case_name.end(), '/') == 2;
+}
 
-// The call that repeats this one check.
 std::string repeat_command(const CheckReport& report, const CheckFlags& flags) {
-  std::string command =
-      fmt::format("halfstep check --op {} --case {} --kind {}", report.op, report.index, name_of(report.kind));
-  if (report.kind == CheckKind::gradient) return command;
-  command += fmt::format(" --dtype {}", name_of(report.dtype));
-  return command + (flags.executor.plugin.empty() ? " --executor " + flags.executor.executor
-                                                  : fmt::format(" --plugin '{}'", flags.executor.plugin));
+  std::string command = "halfstep check";
+  if (report.kind != CheckKind::gradient)
+    command += flags.executor.plugin.empty() ? " --executor " + flags.executor.executor
+                                             : " --plugin " + shell_quoted(flags.executor.plugin);
+  if (!flags.cases.empty()) command += " --cases " + shell_quoted(flags.cases);
+  if (flags.cases.empty()) command += fmt::format(" --kind {}", name_of(report.kind));
+  if (report.kind == CheckKind::mutation && flags.op != "*") command += " --op " + shell_quoted(flags.op);
+  if (report.kind == CheckKind::mutation)
+    command += fmt::format(" --mutate {} --seed {}", flags.mutants, flags.seed);
+  else if (is_draw(report))
+    command += fmt::format(" --random {} --seed {}", flags.random, flags.seed);
+  else if (report.kind == CheckKind::execution)
+    command += fmt::format(" --dtype {}", name_of(report.dtype));
+  return command + " --case " + shell_quoted(report.case_name);
+}
+
+bool matches(const std::string& pattern, const std::string& name) {
+  return fnmatch(pattern.c_str(), name.c_str(), 0) == 0;
 }
 
 std::vector<DType> checked_types(const CheckFlags& flags) {
@@ -55,87 +80,175 @@ std::vector<DType> checked_types(const CheckFlags& flags) {
   return {dtype};
 }
 
-Summary run_checks(const CheckFlags& flags, Executor& executor) {
-  const std::vector<DType> types = checked_types(flags);
-  const bool gradients = flags.kind.empty() || parse_check_kind(flags.kind) == CheckKind::gradient;
-  const bool executions = flags.kind.empty() || parse_check_kind(flags.kind) == CheckKind::execution;
-  Summary summary;
-  bool matched = false;
-  for (const OpDef* op : op_table()) {
-    const std::string name = qualified_name(*op);
-    if (fnmatch(flags.op.c_str(), name.c_str(), 0) != 0) continue;
-    matched = true;
-    if (op->cases.empty()) summary.without_cases.push_back(name);
-    for (std::size_t i = 0; i < op->cases.size(); ++i) {
-      if (flags.index >= 0 && static_cast<std::size_t>(flags.index) != i) continue;
-      if (gradients) summary.reports.push_back(check_gradient(*op, i));
-      if (!executions) continue;
-      for (DType dtype : types) summary.reports.push_back(check_execution(*op, i, dtype, executor));
+// A mutant that runs longer hangs: the program ends by SIGALRM, and the crash file names it.
+constexpr unsigned kLongestMutantSeconds = 120;
+
+// Runs the checks that the flags ask for, and says what fails as it does.
+class CheckRun {
+ public:
+  CheckRun(const CheckFlags& flags, Executor& executor) : flags_(flags), executor_(executor) {
+    summary_.executor = executor.name();
+    summary_.repeat_command = [this](const CheckReport& report) { return repeat_command(report, flags_); };
+  }
+
+  CheckSummary& run() {
+    if (flags_.cases.empty())
+      run_table();
+    else if (flags_.mutants > 0)
+      run_mutants();
+    else
+      run_onnx_cases();
+    clear_progress();
+    return summary_;
+  }
+
+ private:
+  bool wants(CheckKind kind) const { return flags_.kind.empty() || parse_check_kind(flags_.kind) == kind; }
+
+  void run_table() {
+    const std::vector<DType> types = checked_types(flags_);
+    bool matched = false;
+    for (const OpDef* op : op_table()) {
+      const std::string name = qualified_name(*op);
+      if (!matches(flags_.op, name)) continue;
+      matched = true;
+      if (op->cases.empty()) summary_.without_cases.push_back(name);
+      for (std::size_t i = 0; i < op->cases.size(); ++i) {
+        if (matches(flags_.case_name, case_name(*op, i))) {
+          if (wants(CheckKind::gradient)) add(check_gradient(*op, i));
+          if (wants(CheckKind::execution))
+            for (DType dtype : types) add(check_execution(*op, i, dtype, executor_));
+        }
+        for (std::size_t k = 0; k < flags_.random; ++k) run_draw(*op, i, {.seed = flags_.seed, .number = k});
+      }
+    }
+    if (!matched)
+      throw_input_error("--op as the name of an operator, or a pattern that matches one",
+                        fmt::format("'{}'", flags_.op), "operators of the own domain are written ai.halfstep.NAME");
+    if (flags_.case_name != "*") {
+      summary_.without_cases.clear();
+      if (summary_.reports.empty()) no_such_case("cases of the table are written Relu/0");
     }
   }
-  if (!matched)
-    throw_input_error("--op as the name of an operator, or a pattern that matches one", fmt::format("'{}'", flags.op),
-                      "operators of the own domain are written ai.halfstep.NAME");
-  if (summary.reports.empty() && flags.index >= 0)
-    throw_input_error(fmt::format("a case of {}", flags.op), fmt::format("--case {}", flags.index),
-                      "leave --case out to run all there are");
-  return summary;
-}
 
-void print_text(const Summary& summary, const CheckFlags& flags, std::string_view executor) {
-  for (const CheckReport& report : summary.reports) {
-    if (report.ok()) continue;
-    fmt::print("FAILED {} case {}, {} in {}: {}\n  {}\n", report.op, report.index, name_of(report.kind),
-               name_of(report.dtype), report.message, repeat_command(report, flags));
+  void run_draw(const OpDef& op, std::size_t index, const Draw& draw) {
+    if (!matches(flags_.case_name, case_name(op, index, draw))) return;
+    if (wants(CheckKind::gradient)) add(check_gradient(op, index, draw));
+    if (wants(CheckKind::execution)) add(check_execution(op, index, draw, executor_));
   }
-  if (!summary.without_cases.empty())
-    fmt::print("Operators without a case: {}\n", fmt::join(summary.without_cases, ", "));
-  fmt::print("{} checks on {}: {} passed, {} failed, {} not applicable\n", summary.reports.size(), executor,
-             summary.count(CheckResult::passed), summary.count(CheckResult::failed),
-             summary.count(CheckResult::not_applicable));
-}
 
-void print_json(const Summary& summary, const CheckFlags& flags, std::string_view executor) {
-  nlohmann::ordered_json checks = nlohmann::ordered_json::array();
-  for (const CheckReport& report : summary.reports) {
-    nlohmann::ordered_json check{{"op", report.op},
-                                 {"case", report.index},
-                                 {"kind", name_of(report.kind)},
-                                 {"dtype", name_of(report.dtype)},
-                                 {"result", name_of(report.result)}};
-    if (!report.message.empty()) check["message"] = report.message;
-    if (!report.ok()) check["repeat"] = repeat_command(report, flags);
-    checks.push_back(std::move(check));
+  bool has_wanted_operator(const OnnxCase& onnx_case) const {
+    const std::vector<std::string> operators = onnx_case.operators();
+    return std::any_of(operators.begin(), operators.end(), [&](const auto& op) { return matches(flags_.op, op); });
   }
-  const nlohmann::ordered_json all{{"executor", executor},
-                                   {"passed", summary.count(CheckResult::passed)},
-                                   {"failed", summary.count(CheckResult::failed)},
-                                   {"not_applicable", summary.count(CheckResult::not_applicable)},
-                                   {"without_cases", summary.without_cases},
-                                   {"checks", std::move(checks)}};
-  fmt::print("{}\n", all.dump(2));
+
+  // By its path, or by the last part of it.
+  bool is_wanted_case(const std::string& name) const {
+    return matches(flags_.case_name, name) || matches(flags_.case_name, name.substr(name.rfind('/') + 1));
+  }
+
+  void run_onnx_cases() {
+    for (const OnnxCase& onnx_case : find_onnx_cases(flags_.cases))
+      if (has_wanted_operator(onnx_case) && is_wanted_case(onnx_case.name()) && wants(CheckKind::onnx_case))
+        add(check_onnx_case(onnx_case, executor_));
+    if (summary_.reports.empty()) no_such_case("cases are named by their folders");
+  }
+
+  // Which case mutant k is made of follows from seed and k alone, so that --case picks it without running the others.
+  void run_mutants() {
+    std::vector<OnnxCase> cases;
+    for (OnnxCase& onnx_case : find_onnx_cases(flags_.cases))
+      if (has_wanted_operator(onnx_case) && onnx_case.not_applicable().empty()) cases.push_back(std::move(onnx_case));
+    for (std::size_t k = 0; k < flags_.mutants && !cases.empty(); ++k) {
+      const OnnxCase& onnx_case = cases[mutated_case_index(flags_.seed, k, cases.size())];
+      if (is_wanted_case(mutant_name(onnx_case, k))) run_mutant(onnx_case, k);
+    }
+    if (summary_.reports.empty()) no_such_case("mutants are named CASE#NUMBER");
+  }
+
+  void run_mutant(const OnnxCase& onnx_case, std::size_t number) {
+    const MutatedCase mutant = mutate_case(onnx_case, flags_.seed, number);
+    if (!flags_.crash_file.empty()) {
+      const CheckReport at_work{.op = {}, .case_name = mutant_name(onnx_case, number), .kind = CheckKind::mutation};
+      std::ofstream(flags_.crash_file) << summary_.repeat_command(at_work) << "\n" << mutant.changes;
+    }
+    alarm(kLongestMutantSeconds);
+    add(check_mutant(onnx_case, mutant, number, executor_));
+    alarm(0);
+  }
+
+  [[noreturn]] void no_such_case(const std::string& remedy) const {
+    throw_input_error("--op, --case and --kind that leave a case to run",
+                      fmt::format("--op {} --case {}{}", shell_quoted(flags_.op), shell_quoted(flags_.case_name),
+                                  flags_.kind.empty() ? "" : " --kind " + flags_.kind),
+                      remedy);
+  }
+
+  void add(CheckReport report) {
+    if (!report.ok() && !flags_.as_json) {
+      clear_progress();
+      print_failure(report, summary_);
+      std::fflush(stdout);
+    }
+    summary_.reports.push_back(std::move(report));
+    if (!terminal_) return;
+    fmt::print(stderr, "\r{} checks, {}\033[K", summary_.reports.size(), summary_.reports.back().case_name);
+    std::fflush(stderr);
+  }
+  void clear_progress() const {
+    if (terminal_) fmt::print(stderr, "\r\033[K");
+  }
+
+  const CheckFlags& flags_;
+  Executor& executor_;
+  CheckSummary summary_;
+  const bool terminal_ = isatty(STDERR_FILENO) == 1;
+};
+
+void check(const CheckFlags& flags, int& exit_code) {
+  if (flags.mutants > 0 && flags.cases.empty())
+    throw_input_error("--cases with --mutate", "none", "name a folder of ONNX test cases to change");
+  if (!flags.junit.empty()) check_writable(flags.junit);
+  const std::unique_ptr<Executor> executor = flags.executor.open();
+  if (flags.as_markdown) {
+    fmt::print("{}", operators_markdown(*executor));
+    return;
+  }
+  CheckRun run(flags, *executor);
+  const CheckSummary& summary = run.run();
+  if (!flags.crash_file.empty()) std::filesystem::remove(flags.crash_file);
+  if (!flags.junit.empty()) write_junit(summary, flags.junit);
+  (flags.as_json ? print_json : print_summary)(summary);
+  if (!summary.ok()) exit_code = 1;
 }
 
 }  // namespace
 
 void add_check(CLI::App& app, int& exit_code) {
-  CLI::App* command = app.add_subcommand(
-      "check",
-      "Runs every operator's cases: gradient rules against finite differences, the executor against the reference.");
+  CLI::App* command = app.add_subcommand("check",
+                                         "Runs every operator's cases: gradient rules against finite differences, the "
+                                         "executor against the reference, or ONNX's own test cases.");
   auto flags = std::make_shared<CheckFlags>();
   flags->executor.add_to(*command);
   command->add_option("--op", flags->op, "operators whose name matches this shell pattern")->type_name("PATTERN");
-  command->add_option("--case", flags->index, "this case of each operator alone, counted from 0")
-      ->check(CLI::NonNegativeNumber);
+  command->add_option("--case", flags->case_name, "cases whose name matches this shell pattern: Relu/0, test_relu*")
+      ->type_name("PATTERN");
   command->add_option("--kind", flags->kind, "gradient or execution alone");
   command->add_option("--dtype", flags->dtype, "execution in this element type alone");
+  command
+      ->add_option("--cases", flags->cases,
+                   "ONNX test cases in this folder (CASE/model.onnx, CASE/test_data_set_0), instead of the table's own")
+      ->type_name("FOLDER");
+  command->add_option("--random", flags->random, "so many random variations of each case as well")->type_name("COUNT");
+  command->add_option("--mutate", flags->mutants, "instead of ONNX's cases as they are, so many with something changed")
+      ->type_name("COUNT");
+  command->add_option("--seed", flags->seed, "of --random and --mutate")->capture_default_str();
+  command->add_option("--crash-file", flags->crash_file, "names the mutant at work; removed at the end")
+      ->type_name("FILE");
+  command->add_flag("--markdown", flags->as_markdown, "no checks: the table of operators, as docs/operators.md");
   command->add_flag("--json", flags->as_json, "as JSON");
-  command->callback([flags, &exit_code] {
-    const std::unique_ptr<Executor> executor = flags->executor.open();
-    const Summary summary = run_checks(*flags, *executor);
-    (flags->as_json ? print_json : print_text)(summary, *flags, executor->name());
-    if (summary.count(CheckResult::failed) > 0) exit_code = 1;
-  });
+  command->add_option("--junit", flags->junit, "the results as JUnit's XML as well")->type_name("FILE.xml");
+  command->callback([flags, &exit_code] { check(*flags, exit_code); });
 }
 
 }  // namespace halfstep::cli

@@ -13,7 +13,7 @@
 #include "data/dataset.h"
 #include "data/row_transform.h"
 #include "executors/executor.h"
-#include "training/trainer.h"
+#include "training/options.h"
 
 namespace halfstep::cli {
 

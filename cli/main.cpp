@@ -12,6 +12,7 @@
 
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/openmp_waiting.h"
 #include "graph/error.h"
 
 namespace {
@@ -40,6 +41,8 @@ int main(int argc, char** argv) {
   CLI::App app("halfstep trains ONNX models in mixed precision.", "halfstep");
   app.set_version_flag("--version", HALFSTEP_VERSION);
   app.require_subcommand(1);
+  // Before the subcommand does anything, and only when there is one to run.
+  app.parse_complete_callback([argv] { cli::choose_openmp_waiting(argv); });
   int exit_code = 0;
   cli::add_train(app, exit_code);
   cli::add_evaluate(app, exit_code);

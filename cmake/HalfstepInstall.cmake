@@ -13,7 +13,7 @@ endif()
 
 install(TARGETS halfstep EXPORT halfstep-targets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(EXPORT halfstep-targets NAMESPACE halfstep:: DESTINATION ${HALFSTEP_CMAKE_DIR})
-foreach(folder graph ops onnx_io passes executors training data)
+foreach(folder graph ops onnx_io passes executors training conversion data)
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/${folder} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/halfstep FILES_MATCHING PATTERN "*.h"
           PATTERN "onednn" EXCLUDE PATTERN "cudnn" EXCLUDE)
 endforeach()

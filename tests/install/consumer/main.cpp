@@ -30,9 +30,8 @@ std::vector<float> train(const std::filesystem::path& model_file, const char* da
 }
 
 void convert(const std::filesystem::path& model_file, const std::filesystem::path& output) {
-  const halfstep::Graph graph = halfstep::load_model(model_file).graph;
-  halfstep::save_model(halfstep::run_pipeline(graph, halfstep::conversion_pipeline(halfstep::DType::f16, true)),
-                       output);
+  const halfstep::ModelFile model = halfstep::ModelFile::open(model_file);
+  halfstep::convert(model, {.half = halfstep::DType::f16, .keep_io_types = true}).save(output);
 }
 
 }  // namespace

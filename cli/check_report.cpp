@@ -1,0 +1,131 @@
+#include "cli/check_report.h"
+
+#include <algorithm>
+#include <map>
+#include <string_view>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
+
+#include "graph/atomic_file.h"
+
+namespace halfstep::cli {
+namespace {
+
+std::string one_line(std::string text) {
+  std::replace(text.begin(), text.end(), '\n', ' ');
+  return text;
+}
+
+// XML 1.0 has no way to write most control characters, so they become '?'.
+std::string escaped(std::string_view text) {
+  std::string result;
+  for (const char c : text) {
+    if (c == '&')
+      result += "&amp;";
+    else if (c == '<')
+      result += "&lt;";
+    else if (c == '>')
+      result += "&gt;";
+    else if (c == '"')
+      result += "&quot;";
+    else
+      result += static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\t' ? '?' : c;
+  }
+  return result;
+}
+
+std::string junit_case(const CheckReport& report, const CheckSummary& summary) {
+  const std::string name = report.dtype == DType::undefined
+                               ? report.case_name
+                               : fmt::format("{} {}", report.case_name, name_of(report.dtype));
+  std::string xml = fmt::format("    <testcase classname=\"{}.{}\" name=\"{}\"", escaped(summary.executor),
+                                name_of(report.kind), escaped(name));
+  if (report.result == CheckResult::passed) return xml + "/>\n";
+  if (report.result == CheckResult::not_applicable)
+    return xml + fmt::format("><skipped message=\"{}\"/></testcase>\n", escaped(report.message));
+  return xml + fmt::format("><failure message=\"{}\">{}</failure></testcase>\n", escaped(report.message),
+                           escaped(summary.repeat_command(report)));
+}
+
+}  // namespace
+
+std::size_t CheckSummary::count(CheckResult result) const {
+  return static_cast<std::size_t>(
+      std::count_if(reports.begin(), reports.end(), [&](const CheckReport& r) { return r.result == result; }));
+}
+
+std::string describe(const CheckReport& report) {
+  if (report.kind == CheckKind::onnx_case) return report.case_name;
+  std::string text = fmt::format("{}, {}", report.case_name, name_of(report.kind));
+  return report.dtype == DType::undefined ? text : fmt::format("{} in {}", text, name_of(report.dtype));
+}
+
+void print_failure(const CheckReport& report, const CheckSummary& summary) {
+  fmt::print("FAILED {}: {}\n  {}\n", describe(report), one_line(report.message), summary.repeat_command(report));
+}
+
+void print_summary(const CheckSummary& summary) {
+  std::map<std::string, std::vector<std::string>> reasons;
+  for (const CheckReport& report : summary.reports)
+    if (report.kind == CheckKind::onnx_case && report.result == CheckResult::not_applicable)
+      reasons[report.message].push_back(report.case_name);
+  for (const auto& [reason, names] : reasons)
+    fmt::print("n/a {} {}, {}\n", names.size(), names.size() == 1 ? "case" : "cases", reason);
+  if (!summary.without_cases.empty())
+    fmt::print("Operators without a case: {}\n", fmt::join(summary.without_cases, ", "));
+  fmt::print("{} checks on {}: {} passed, {} failed, {} not applicable\n", summary.reports.size(), summary.executor,
+             summary.count(CheckResult::passed), summary.count(CheckResult::failed),
+             summary.count(CheckResult::not_applicable));
+}
+
+void print_json(const CheckSummary& summary) {
+  nlohmann::ordered_json checks = nlohmann::ordered_json::array();
+  for (const CheckReport& report : summary.reports) {
+    nlohmann::ordered_json check{{"op", report.op}, {"case", report.case_name}, {"kind", name_of(report.kind)}};
+    if (report.dtype != DType::undefined) check["dtype"] = name_of(report.dtype);
+    check["result"] = name_of(report.result);
+    if (!report.message.empty()) check["message"] = report.message;
+    if (!report.ok()) check["repeat"] = summary.repeat_command(report);
+    checks.push_back(std::move(check));
+  }
+  const nlohmann::ordered_json all{{"executor", summary.executor},
+                                   {"passed", summary.count(CheckResult::passed)},
+                                   {"failed", summary.count(CheckResult::failed)},
+                                   {"not_applicable", summary.count(CheckResult::not_applicable)},
+                                   {"without_cases", summary.without_cases},
+                                   {"checks", std::move(checks)}};
+  // Names of values may hold any bytes.
+  fmt::print("{}\n", all.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+}
+
+void write_junit(const CheckSummary& summary, const std::string& path) {
+  std::map<CheckKind, std::vector<const CheckReport*>> suites;
+  for (const CheckReport& report : summary.reports) suites[report.kind].push_back(&report);
+  auto count = [](const std::vector<const CheckReport*>& reports, CheckResult result) {
+    return std::count_if(reports.begin(), reports.end(), [&](const CheckReport* r) { return r->result == result; });
+  };
+  const std::size_t without_cases = summary.without_cases.size();
+  std::string xml = fmt::format(
+      "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"halfstep check\" tests=\"{}\" failures=\"{}\">\n",
+      summary.reports.size() + without_cases, summary.count(CheckResult::failed) + without_cases);
+  for (const auto& [kind, reports] : suites) {
+    xml +=
+        fmt::format("  <testsuite name=\"{}\" tests=\"{}\" failures=\"{}\" skipped=\"{}\">\n", name_of(kind),
+                    reports.size(), count(reports, CheckResult::failed), count(reports, CheckResult::not_applicable));
+    for (const CheckReport* report : reports) xml += junit_case(*report, summary);
+    xml += "  </testsuite>\n";
+  }
+  if (without_cases > 0) {
+    xml += fmt::format("  <testsuite name=\"cases\" tests=\"{0}\" failures=\"{0}\">\n", without_cases);
+    for (const std::string& op : summary.without_cases)
+      xml += fmt::format(
+          "    <testcase classname=\"cases\" name=\"{}\"><failure message=\"no case in the table\"/></testcase>\n",
+          escaped(op));
+    xml += "  </testsuite>\n";
+  }
+  write_atomically(path, xml + "</testsuites>\n");
+}
+
+}  // namespace halfstep::cli

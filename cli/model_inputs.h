@@ -1,0 +1,19 @@
+// Inputs of a model from files.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "data/row_transform.h"
+#include "graph/graph.h"
+
+namespace halfstep::cli {
+
+/// A tensor for every input of the graph, of its type, from texts such as FILE.npy (for the first input without one),
+/// NAME=FILE.npy, or FILE.npz, whose arrays are called as inputs are. Throws Error(input) when one is missing, given
+/// twice, or does not fit.
+std::map<std::string, Tensor> read_inputs(const Graph& graph, const std::vector<std::string>& texts,
+                                          const InputOptions& options);
+
+}  // namespace halfstep::cli

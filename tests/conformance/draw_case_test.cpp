@@ -1,0 +1,102 @@
+// Random variations of the table's cases.
+#include "executors/conformance/draw_case.h"
+
+#include <set>
+
+#include <gtest/gtest.h>
+
+#include "executors/conformance/executor_check.h"
+#include "executors/conformance/gradient_check.h"
+
+namespace halfstep {
+namespace {
+
+constexpr std::int64_t kLimit = 4096;
+
+std::optional<ConformanceCase> draw(const OpDef& op, std::size_t number, DType dtype = DType::undefined) {
+  return draw_case(op, 0, {.seed = 3, .number = number}, dtype, kLimit);
+}
+
+TEST(DrawCase, IsAFunctionOfSeedAndNumber) {
+  const OpDef& op = *find_op("Add");
+  std::set<std::string> shapes;
+  for (std::size_t i = 0; i < 20; ++i) {
+    const auto first = draw(op, i), second = draw(op, i);
+    ASSERT_EQ(first.has_value(), second.has_value());
+    if (!first) continue;
+    ASSERT_EQ(first->inputs.size(), 2u);
+    EXPECT_TRUE(identical(first->inputs[0], second->inputs[0]));
+    shapes.insert(first->inputs[0].shape().to_string());
+  }
+  EXPECT_GT(shapes.size(), 5u);
+}
+
+TEST(DrawCase, ReachesEmptyTensorsScalarsBroadcastsAndOtherTypes) {
+  const OpDef& op = *find_op("Add");
+  bool empty = false, scalar = false, broadcast = false;
+  std::set<DType> types;
+  for (std::size_t i = 0; i < 100; ++i) {
+    const auto made = draw(op, i);
+    if (!made) continue;
+    const Tensor &a = made->inputs[0], &b = made->inputs[1];
+    empty |= a.count() == 0;
+    scalar |= a.shape().rank() == 0;
+    broadcast |= a.shape() != b.shape();
+    types.insert(a.dtype());
+  }
+  EXPECT_TRUE(empty);
+  EXPECT_TRUE(scalar);
+  EXPECT_TRUE(broadcast);
+  EXPECT_GT(types.size(), 5u);
+}
+
+TEST(DrawCase, ReachesNegativeAxes) {
+  const OpDef& op = *find_op("Softmax");
+  bool negative = false;
+  for (std::size_t i = 0; i < 50; ++i)
+    if (const auto made = draw(op, i, DType::f32)) negative |= made->graph.nodes[0].attributes.get_int("axis", -1) < -1;
+  EXPECT_TRUE(negative);
+}
+
+TEST(DrawCase, StaysWithinTheLimit) {
+  for (const OpDef* op : op_table()) {
+    if (op->cases.empty()) continue;
+    const auto made = draw_case(*op, 0, {.seed = 5, .number = 0}, DType::f32, 100);
+    if (!made) continue;
+    std::int64_t elements = 0;
+    for (const Tensor& input : made->inputs) elements += input.count();
+    EXPECT_LE(elements, 100) << op->name;
+  }
+}
+
+TEST(RandomChecks, FindAWrongRule) {
+  OpDef op = *find_op("Tanh");
+  op.gradient = no_gradient;
+  std::size_t failed = 0;
+  for (std::size_t i = 0; i < 10; ++i) failed += !check_gradient(op, 0, Draw{.seed = 1, .number = i}).ok();
+  EXPECT_GT(failed, 4u);  // nothing is wrong with the gradient of an empty tensor
+}
+
+class RandomOps : public ::testing::TestWithParam<const OpDef*> {};
+
+TEST_P(RandomOps, MatchReferenceAndFiniteDifferences) {
+  const std::unique_ptr<Executor> onednn = make_onednn_executor();
+  const OpDef& op = *GetParam();
+  for (std::size_t i = 0; i < op.cases.size(); ++i) {
+    const Draw draw{.seed = 0, .number = i};
+    const CheckReport forward = check_execution(op, i, draw, *onednn);
+    EXPECT_TRUE(forward.ok()) << forward.case_name << ": " << forward.message;
+    const CheckReport backward = check_gradient(op, i, draw);
+    EXPECT_TRUE(backward.ok()) << backward.case_name << ": " << backward.message;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(OpTable, RandomOps, ::testing::ValuesIn(op_table().begin(), op_table().end()),
+                         [](const ::testing::TestParamInfo<const OpDef*>& info) {
+                           std::string name = qualified_name(*info.param);
+                           for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace halfstep

@@ -1,0 +1,114 @@
+// ONNX test cases in folders: read, run, compared, and the reasons for which they do not apply.
+#include "executors/conformance/onnx_case.h"
+
+#include <fstream>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <onnx/onnx_pb.h>
+
+#include "graph/error.h"
+#include "onnx_io/convert.h"
+#include "onnx_io/load.h"
+#include "ops/proto.h"
+#include "tests/temporary_directory.h"
+
+namespace halfstep {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr const char* kRelu =
+    R"(<ir_version: 10, opset_import: ["": 20]> g (float[N] x) => (float[N] y) { y = Relu(x) })";
+
+void write_message(const fs::path& path, const google::protobuf::MessageLite& message) {
+  fs::create_directories(path.parent_path());
+  std::ofstream(path, std::ios::binary) << message.SerializeAsString();
+}
+
+onnx::ModelProto model_of(const std::string& text) { return to_proto(parse_model(text).graph); }
+
+class OnnxCaseTest : public ::testing::Test {
+ protected:
+  OnnxCase write(const onnx::ModelProto& model, const std::vector<Tensor>& inputs, const std::vector<Tensor>& outputs,
+                 const std::string& name = "test_case") const {
+    write_message(root() / name / "model.onnx", model);
+    const fs::path data = root() / name / "test_data_set_0";
+    fs::create_directories(data);
+    for (std::size_t i = 0; i < inputs.size(); ++i)
+      write_message(data / ("input_" + std::to_string(i) + ".pb"), tensor_to_proto(inputs[i]));
+    for (std::size_t i = 0; i < outputs.size(); ++i)
+      write_message(data / ("output_" + std::to_string(i) + ".pb"), tensor_to_proto(outputs[i]));
+    return OnnxCase(root() / name, name);
+  }
+  CheckReport check(const OnnxCase& onnx_case) const { return check_onnx_case(onnx_case, *executor_); }
+  const fs::path& root() const { return folder_.path(); }
+
+  TemporaryDirectory folder_;
+  std::unique_ptr<Executor> executor_ = make_reference_executor();
+};
+
+TEST_F(OnnxCaseTest, PassesWithTheRightOutputs) {
+  const CheckReport report = check(write(model_of(kRelu), {Tensor::of<float>({-1, 2})}, {Tensor::of<float>({0, 2})}));
+  EXPECT_EQ(report.result, CheckResult::passed) << report.message;
+  EXPECT_EQ(report.op, "Relu");
+  EXPECT_EQ(report.case_name, "test_case");
+}
+
+TEST_F(OnnxCaseTest, SaysWhichElementDiffers) {
+  const CheckReport report = check(write(model_of(kRelu), {Tensor::of<float>({-1, 2})}, {Tensor::of<float>({0, 3})}));
+  EXPECT_EQ(report.result, CheckResult::failed);
+  EXPECT_THAT(report.message, HasSubstr("output 'y', element 1: 2, and 3 in the case"));
+}
+
+TEST_F(OnnxCaseTest, RefusesAnotherShapeOrType) {
+  const Tensor x = Tensor::of<float>({1, 2});
+  EXPECT_THAT(check(write(model_of(kRelu), {x}, {x.reshaped({1, 2})}, "shape")).message,
+              HasSubstr("[1,2] in the case"));
+  EXPECT_THAT(check(write(model_of(kRelu), {x}, {convert(x, DType::f64)}, "type")).message, HasSubstr("f64"));
+  EXPECT_THAT(check(write(model_of(kRelu), {x}, {x, x}, "count")).message, HasSubstr("2 in the case"));
+}
+
+TEST_F(OnnxCaseTest, TakesTheCasesOwnTolerance) {
+  const OnnxCase onnx_case = write(model_of(kRelu), {Tensor::of<float>({100})}, {Tensor::of<float>({101})});
+  EXPECT_EQ(check(onnx_case).result, CheckResult::failed);
+  std::ofstream(onnx_case.folder() / "data.json") << R"({"rtol": 0.02})";
+  EXPECT_EQ(check(onnx_case).result, CheckResult::passed);
+  EXPECT_EQ(onnx_case.tolerance().absolute, 1e-7);
+  std::ofstream(onnx_case.folder() / "data.json") << "[";
+  EXPECT_THAT(check(onnx_case).message, HasSubstr("data.json"));
+}
+
+TEST_F(OnnxCaseTest, NamesOperatorsOutsideTheTable) {
+  onnx::ModelProto model = model_of(kRelu);
+  model.mutable_graph()->mutable_node(0)->set_op_type("SequenceConstruct");
+  const CheckReport report = check(write(model, {}, {}));
+  EXPECT_EQ(report.result, CheckResult::not_applicable);
+  EXPECT_EQ(report.message, "not in the operator table: SequenceConstruct");
+}
+
+TEST_F(OnnxCaseTest, DoesNotApplyToSequences) {
+  onnx::ModelProto model = model_of(kRelu);
+  model.mutable_graph()->mutable_input(0)->mutable_type()->mutable_sequence_type();
+  EXPECT_EQ(write(model, {}, {}).not_applicable(), "'x' is a sequence");
+}
+
+TEST_F(OnnxCaseTest, FailsWithoutData) {
+  const OnnxCase onnx_case = write(model_of(kRelu), {}, {});
+  fs::remove_all(onnx_case.folder() / "test_data_set_0");
+  EXPECT_THAT(check(onnx_case).message, HasSubstr("no test_data_set_0"));
+}
+
+TEST_F(OnnxCaseTest, FindsCasesInFoldersOfFolders) {
+  write(model_of(kRelu), {}, {}, "b/test_1");
+  write(model_of(kRelu), {}, {}, "a/test_2");
+  std::vector<std::string> names;
+  for (const OnnxCase& found : find_onnx_cases(root())) names.push_back(found.name());
+  EXPECT_THAT(names, ElementsAre("a/test_2", "b/test_1"));
+  EXPECT_THROW(find_onnx_cases(root() / "nothing"), Error);
+}
+
+}  // namespace
+}  // namespace halfstep
