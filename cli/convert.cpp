@@ -1,6 +1,7 @@
 // halfstep convert: a model's weights and computation in a half precision.
 #include "conversion/convert.h"
 
+#include <chrono>
 #include <map>
 #include <memory>
 #include <optional>
@@ -80,7 +81,7 @@ Conversion search(const ConvertFlags& flags, const ModelFile& model, const Conve
   return result.conversion;
 }
 
-void print_report(const ConvertFlags& flags, const ConversionReport& report) {
+void print_report(const ConvertFlags& flags, const ConversionReport& report, double seconds) {
   for (const std::string& warning : report.warnings) print_message("warning: " + warning);
   for (const std::string& note : report.notes) fmt::print("{}\n", note);
   fmt::print("{} nodes in {}, {} in f32, {} casts (the source has {})\n", report.half_nodes(), name_of(report.half),
@@ -88,13 +89,14 @@ void print_report(const ConvertFlags& flags, const ConversionReport& report) {
   for (const OutputError& error : report.errors)
     fmt::print("'{}': largest error {:.3g}, {:.3g} of the largest value\n", error.name, error.max_error,
                error.relative());
-  fmt::print("{}: {} bytes, from {}\n", flags.dry_run ? "would be" : flags.output,
+  fmt::print("{}: {} bytes, from {}, in {:.3f} s\n", flags.dry_run ? "would be" : flags.output,
              with_thousands(static_cast<std::int64_t>(report.bytes_after)),
-             with_thousands(static_cast<std::int64_t>(report.bytes_before)));
+             with_thousands(static_cast<std::int64_t>(report.bytes_before)), seconds);
 }
 
 void convert_file(const ConvertFlags& flags) {
   check_flags(flags);
+  const auto start = std::chrono::steady_clock::now();
   ConvertOptions options = convert_options(flags);
   const ModelFile model = ModelFile::open(flags.model);
   NamedInputs calibration, verification;
@@ -113,7 +115,7 @@ void convert_file(const ConvertFlags& flags) {
   if (!flags.dry_run) conversion.save(flags.output, kExternalData.at(flags.external_data));
   for (const std::string& path : flags.reports)
     write_atomically(path, is_html(path) ? report_html(report) : report_json(report));
-  print_report(flags, report);
+  print_report(flags, report, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
 }
 
 }  // namespace

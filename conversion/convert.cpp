@@ -46,10 +46,17 @@ std::int64_t opset_of(const onnx::ModelProto& model) {
   return 0;
 }
 
-std::uint64_t bytes_of_tensors(onnx::ModelProto& model, const OutsideTensors& outside) {
+// What the message takes with all its tensors in it, but for a few bytes of framing.
+std::uint64_t bytes_with_tensors(onnx::ModelProto model, const OutsideTensors& outside) {
   std::uint64_t bytes = 0;
-  for_each_tensor(model, [&](const onnx::TensorProto& tensor) { bytes += outside.bytes(tensor); });
-  return bytes;
+  for_each_tensor(model, [&](onnx::TensorProto& tensor) {
+    const std::uint64_t elements = outside.bytes(tensor);
+    bytes += elements;
+    if (elements == 0) return;
+    tensor.clear_external_data();
+    tensor.clear_data_location();
+  });
+  return bytes + model.ByteSizeLong();
 }
 
 // "" for the main graph, else the names of the owners.
@@ -75,7 +82,8 @@ void report_nodes(const ModelView& view, const ConversionPlan& plan, ConversionR
     entry.graph = path_of(view, owners, node.scope);
     const PrecisionNode& planned = plan.nodes[i];
     const auto has_floats = [](const std::vector<Role>& roles) {
-      return std::any_of(roles.begin(), roles.end(), [](Role role) { return role != Role::other; });
+      return std::any_of(roles.begin(), roles.end(),
+                         [](Role role) { return role == Role::tied || role == Role::fixed; });
     };
     entry.has_floats = has_floats(planned.input_roles) || has_floats(planned.output_roles);
     entry.half = plan.is_half(static_cast<int>(i)) && entry.has_floats;
@@ -207,7 +215,7 @@ Conversion convert(const ModelFile& file, const ConvertOptions& options) {
   report_tensors(view, plan, constants, report);
   report.opset_after = opset_of(model);
   report.casts_after = count_casts(model);
-  report.bytes_after = model.ByteSizeLong() + bytes_of_tensors(model, outside_tensors(source));
+  report.bytes_after = bytes_with_tensors(model, outside_tensors(source));
   try {
     DetachedModel converted;
     converted.model = model;

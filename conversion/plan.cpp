@@ -32,6 +32,7 @@ class Planner {
       const ViewValue& value = view_.values[v];
       PrecisionValue& described = plan_.values[v];
       described.wide = value.is_wide();
+      described.half = value.dtype() == options_.half;
       plan_.same_as.push_back(static_cast<int>(v));
       if (!described.wide) continue;
       if (const Tensor tensor = constant_of(view_, model_, static_cast<int>(v)); tensor.is_defined()) {
@@ -54,6 +55,10 @@ class Planner {
         const DType from = view_.values[index(node.inputs[0])].dtype();
         const DType to = view_.values[index(node.outputs[0])].dtype();
         if (from == options_.half && to == DType::f32) kind = NodeKind::widening;
+        if (from == DType::f32 && to == DType::f32 && !view_.is_output(node.outputs[0]) && is_inner(node)) {
+          kind = NodeKind::widening;  // of nothing
+          plan_.same_as[index(node.outputs[0])] = plan_.same_as[index(node.inputs[0])];
+        }
         if (from == DType::f32 && to == options_.half) kind = NodeKind::narrowing;
         if (from != DType::undefined && from != DType::f32 && from != options_.half && to == DType::f32)
           kind = NodeKind::cast;
@@ -61,16 +66,16 @@ class Planner {
           plan_.values[index(node.outputs[0])].integral = true;
       }
       plan_.kinds.push_back(kind);
-      if (kind != NodeKind::widening) continue;
+      if (kind != NodeKind::widening || plan_.same_as[index(node.outputs[0])] != node.outputs[0]) continue;
       const int producer = view_.values[index(node.inputs[0])].producer;
       const bool there_and_back = producer != kNone && plan_.kinds[index(producer)] == NodeKind::narrowing;
-      if (there_and_back && !view_.is_output(node.outputs[0]) && is_scope_of_nodes(node))
+      if (there_and_back && !view_.is_output(node.outputs[0]) && is_inner(node))
         plan_.same_as[index(node.outputs[0])] = plan_.same_as[index(view_.nodes[index(producer)].inputs[0])];
     }
   }
 
   // A body's outputs are pinned by position: there the Cast stays.
-  bool is_scope_of_nodes(const ViewNode& node) const {
+  bool is_inner(const ViewNode& node) const {
     const auto& outputs = view_.scopes[index(node.scope)].outputs;
     return std::find(outputs.begin(), outputs.end(), node.outputs[0]) == outputs.end();
   }

@@ -24,7 +24,7 @@ struct ConversionPlan {
   std::vector<NodeKind> kinds;       ///< of the view's nodes
   std::vector<PrecisionNode> nodes;  ///< the view's nodes, then boundaries
   std::vector<PrecisionValue> values;
-  /// Itself, or the value that the same number comes from by a Cast to half and back.
+  /// Itself, or the value that the same numbers come from: by a Cast from f32 to f32, or to half and back.
   std::vector<int> same_as;
   std::deque<FloatRange> ranges;    ///< where `values` point
   std::vector<bool> half_boundary;  ///< per value: an input or output of the model whose type becomes half

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <unordered_map>
 #include <unordered_set>
 #include <utility>
 
@@ -90,7 +91,7 @@ class Rewriter {
           break;
         default:
           for (std::size_t k = 0; k < node.inputs.size(); ++k)
-            if (node.inputs[k] != kNone && planned.input_roles[k] != Role::other)
+            if (node.inputs[k] != kNone && planned.input_roles[k] != Role::other && planned.input_roles[k] != Role::any)
               wish(node.inputs[k], plan_.is_half(static_cast<int>(i)) && planned.input_roles[k] == Role::tied);
       }
     }
@@ -167,6 +168,11 @@ class Rewriter {
       return plain_name(view_.nodes[index(view_.values[index(v)].producer)].inputs[0]);
     return state.half == half ? state.name : state.copy;
   }
+  /// The name of an f32 value of the source in whichever type it is there without a cast.
+  const std::string& stored_name(int v) const {
+    const int same = plan_.same_as[index(v)];
+    return wide_name(v, kind_of_producer(same) == NodeKind::widening || values_[index(same)].half);
+  }
   /// The name of a value that was not f32.
   const std::string& plain_name(int v) const {
     if (!values_[index(v)].gone || kind_of_producer(v) != NodeKind::narrowing) return values_[index(v)].name;
@@ -179,6 +185,8 @@ class Rewriter {
     rewrite_initializers(scope);
     std::vector<std::unique_ptr<NodeProto>> nodes(index(graph.node_size()));
     for (std::size_t i = nodes.size(); i-- > 0;) nodes[i].reset(graph.mutable_node()->ReleaseLast());
+    for (std::size_t i = 0; i < nodes.size(); ++i)
+      if (plan_.kinds[index(scope.nodes[i])] == NodeKind::narrowing) narrowings_[scope.nodes[i]] = nodes[i].get();
     for (int v : scope.inputs) add_copy(graph, v);
     for (std::size_t i = 0; i < nodes.size(); ++i) rewrite_node(graph, std::move(nodes[i]), scope.nodes[i]);
     for (std::size_t k = 0; k < scope.inputs.size(); ++k)
@@ -232,8 +240,7 @@ class Rewriter {
         if (values_[index(out)].half) {  // an output of the model whose type becomes half
           proto->set_op_type("Identity");
           proto->clear_attribute();
-          if (!values_[index(out)].copy.empty())
-            add_cast(graph, proto->input(0), values_[index(out)].copy, DType::f32, values_[index(out)].copy);
+          if (!values_[index(out)].copy.empty()) add_cast(graph, proto->input(0), values_[index(out)].copy, DType::f32);
         }
         break;
       }
@@ -242,7 +249,10 @@ class Rewriter {
           const int v = node.inputs[k];
           if (v == kNone) continue;
           const bool half = plan_.is_half(i) && planned.input_roles[k] == Role::tied;
-          proto->set_input(static_cast<int>(k), view_.values[index(v)].is_wide() ? wide_name(v, half) : plain_name(v));
+          const bool any = planned.input_roles[k] == Role::any;
+          proto->set_input(static_cast<int>(k), any                                ? stored_name(v)
+                                                : view_.values[index(v)].is_wide() ? wide_name(v, half)
+                                                                                   : plain_name(v));
         }
         if (plan_.is_half(i)) set_result_type(*proto);
     }
@@ -312,17 +322,18 @@ class Rewriter {
     const bool from_cast = kind_of_producer(v) == NodeKind::cast;
     const ViewNode* producer = from_cast ? &view_.nodes[index(view_.values[index(v)].producer)] : nullptr;
     const std::string from = producer ? plain_name(producer->inputs[0]) : state.name;
-    add_cast(graph, from, state.copy, to,
-             state.narrowing == kNone ? state.copy : view_.nodes[index(state.narrowing)].name);
+    if (state.narrowing == kNone) return add_cast(graph, from, state.copy, to);
+    NodeProto& cast = *graph.add_node();
+    cast = *narrowings_.at(state.narrowing);
+    cast.set_input(0, from);
   }
 
-  void add_cast(onnx::GraphProto& graph, const std::string& from, const std::string& to_name, DType to,
-                const std::string& name) {
+  static void add_cast(onnx::GraphProto& graph, const std::string& from, const std::string& name, DType to) {
     NodeProto& cast = *graph.add_node();
     cast.set_op_type("Cast");
-    if (!name.empty()) cast.set_name(name);
+    cast.set_name(name);
     cast.add_input(from);
-    cast.add_output(to_name);
+    cast.add_output(name);
     *cast.add_attribute() = attribute_to_proto("to", static_cast<std::int64_t>(to));
   }
 
@@ -348,6 +359,7 @@ class Rewriter {
   const DType half_;
   std::vector<ValueState> values_;
   std::unordered_set<std::string> taken_;
+  std::unordered_map<int, const NodeProto*> narrowings_;  ///< the source's, until their place in the graph is reached
 };
 
 }  // namespace

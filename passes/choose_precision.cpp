@@ -26,6 +26,9 @@ constexpr std::array<std::string_view, 12> kIntegerArithmetic = {"Add", "Sub", "
 constexpr std::array<std::string_view, 3> kQuantization = {"QuantizeLinear", "DequantizeLinear",
                                                            "DynamicQuantizeLinear"};
 
+// Their first operand's elements do not matter, or are cast in any case.
+constexpr std::array<std::string_view, 4> kTakesAnyFirst = {"Shape", "Size", "Cast", "CastLike"};
+
 template <std::size_t n>
 bool contains(const std::array<std::string_view, n>& list, std::string_view op) {
   return std::find(list.begin(), list.end(), op) != list.end();
@@ -236,7 +239,8 @@ class Chooser {
     for (std::size_t i = 0; i < nodes_.size(); ++i)
       for (std::size_t k = 0; k < nodes_[i].inputs.size(); ++k) {
         const int v = nodes_[i].inputs[k];
-        if (v == kAbsent || nodes_[i].input_roles[k] == Role::other) continue;
+        const Role role = nodes_[i].input_roles[k];
+        if (v == kAbsent || role == Role::other || role == Role::any) continue;
         readers[index(v)].push_back(nodes_[i].input_roles[k] == Role::tied ? vertex[i] : MinCut::kSink);
       }
     for (auto& list : readers) {
@@ -258,8 +262,9 @@ class Chooser {
       return v;
     };
     for (std::size_t v = 0; v < values_.size(); ++v) {
-      if (!values_[v].wide || values_[v].kind != PrecisionValue::Kind::computed) continue;
-      int first = producer_vertex(v, vertex);
+      if (!values_[v].wide || values_[v].kind == PrecisionValue::Kind::parameter) continue;
+      const bool computed = values_[v].kind == PrecisionValue::Kind::computed;
+      int first = computed ? producer_vertex(v, vertex) : MinCut::kSink;
       for (int reader : readers[v]) {
         if (reader == MinCut::kSink) continue;
         if (first == MinCut::kSink) first = reader;
@@ -299,30 +304,42 @@ void assign_roles(PrecisionNode& node, const onnx::OpSchema* schema, DType half,
   };
   const onnx::OpSchema::FormalParameter* key = nullptr;
   if (schema) {
-    for (std::size_t k = 0; !key && k < node.outputs.size(); ++k)
-      if (is_wide(node.outputs[k])) key = parameter(schema->outputs(), k);
-    for (std::size_t k = 0; !key && k < node.inputs.size(); ++k)
+    const auto first = std::find_if(node.outputs.begin(), node.outputs.end(), [](int v) { return v != kAbsent; });
+    const bool has_result = first != node.outputs.end();
+    if (has_result && is_wide(*first))
+      key = parameter(schema->outputs(), static_cast<std::size_t>(first - node.outputs.begin()));
+    const bool already_half = has_result && values[index(*first)].half;
+    for (std::size_t k = 0; !key && !already_half && k < node.inputs.size(); ++k)
       if (is_wide(node.inputs[k])) key = parameter(schema->inputs(), k);
   }
   // A result type that no operand decides is an attribute's: of those only these two are known to be changed.
   const bool by_attribute =
       key && std::none_of(schema->inputs().begin(), schema->inputs().end(),
                           [&](const auto& formal) { return formal.GetTypeStr() == key->GetTypeStr(); });
-  const bool can_be_half = key && key->GetTypes().size() > 1 &&
-                           (!by_attribute || node.op == "Cast" || node.op == "ConstantOfShape") &&
-                           std::any_of(key->GetTypes().begin(), key->GetTypes().end(), [&](const std::string* type) {
-                             return *type == (half == DType::f16 ? "tensor(float16)" : "tensor(bfloat16)");
-                           });
+  const auto allows_half = [&](const onnx::OpSchema::FormalParameter& formal) {
+    return formal.GetTypes().size() > 1 &&
+           std::any_of(formal.GetTypes().begin(), formal.GetTypes().end(), [&](const std::string* type) {
+             return *type == (half == DType::f16 ? "tensor(float16)" : "tensor(bfloat16)");
+           });
+  };
+  const bool can_be_half =
+      key && allows_half(*key) && (!by_attribute || node.op == "Cast" || node.op == "ConstantOfShape");
+  // Queries and keys have one type variable, values another: runtimes take them in one type only.
+  const bool one_type = node.op.find("Attention") != std::string_view::npos;
   const auto role = [&](int v, const onnx::OpSchema::FormalParameter* formal) {
     if (!is_wide(v)) return Role::other;
     // A variadic operand of mixed types ties nothing to anything.
-    const bool tied = can_be_half && formal && formal->GetIsHomogeneous() && formal->GetTypeStr() == key->GetTypeStr();
+    if (!can_be_half || !formal || !formal->GetIsHomogeneous()) return Role::fixed;
+    const bool tied = formal->GetTypeStr() == key->GetTypeStr() || (one_type && allows_half(*formal));
     return tied ? Role::tied : Role::fixed;
   };
   node.input_roles.clear();
   node.output_roles.clear();
-  for (std::size_t k = 0; k < node.inputs.size(); ++k)
-    node.input_roles.push_back(role(node.inputs[k], schema ? parameter(schema->inputs(), k) : nullptr));
+  const bool takes_any = node.domain.empty() && contains(kTakesAnyFirst, node.op);
+  for (std::size_t k = 0; k < node.inputs.size(); ++k) {
+    const Role assigned = role(node.inputs[k], schema ? parameter(schema->inputs(), k) : nullptr);
+    node.input_roles.push_back(takes_any && k == 0 && assigned != Role::other ? Role::any : assigned);
+  }
   for (std::size_t k = 0; k < node.outputs.size(); ++k)
     node.output_roles.push_back(role(node.outputs[k], schema ? parameter(schema->outputs(), k) : nullptr));
 }

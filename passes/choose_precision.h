@@ -23,7 +23,8 @@ struct PrecisionValue {
     parameter,  ///< stored in f32; a half copy costs a cast
   };
   Kind kind = Kind::computed;
-  bool wide = false;  ///< of type f32; the others do not matter here
+  bool wide = false;  ///< of type f32: what is painted
+  bool half = false;  ///< of the half type in the model already
   /// Made from integers of more than 8 bits by a Cast: half types do not hold them exactly.
   bool integral = false;
   /// Of a constant, or as measured; nullptr when not known.
@@ -37,6 +38,7 @@ enum class Role : std::uint8_t {
   other,  ///< not of type f32
   tied,   ///< becomes half with the node
   fixed,  ///< stays f32 (the scales of Resize, the statistics of BatchNormalization)
+  any,    ///< is taken in whichever type it is there: only its shape is looked at, or it is cast to another type
 };
 
 /// A node, or a boundary of the model (its inputs, its outputs, those of a subgraph): one without operator, pinned.
@@ -57,8 +59,8 @@ struct PrecisionNode {
 };
 
 /// Sets the roles of operands from the operator's schema (nullptr: unknown, all fixed): those that share the type
-/// variable of the first f32 result (or operand, when there is no such result) are tied. All are fixed when the schema
-/// does not let that variable be `half`.
+/// variable of the first result (or, when that is no float, of the first f32 operand) are tied. All are fixed when the
+/// schema does not let that variable be `half`, and in a node that is half already.
 void assign_roles(PrecisionNode& node, const onnx::OpSchema* schema, DType half,
                   const std::vector<PrecisionValue>& values);
 

@@ -57,6 +57,7 @@ class Painter {
     for (std::size_t v = 0; v < values_.size(); ++v) {
       const Value& value = graph_.values[v];
       values_[v].wide = is_wide(value);
+      values_[v].half = value.dtype == half_;
       if (value.is_constant()) {
         values_[v].kind = PrecisionValue::Kind::constant;
         if (is_wide(value)) values_[v].range = &ranges_.emplace_back(range_of(value.constant));
@@ -99,8 +100,9 @@ class Painter {
     const PrecisionNode& described = nodes_[i];
     const bool half = choice_.half[i];
     for (std::size_t k = 0; k < node.inputs.size(); ++k) {
-      if (node.inputs[k] == kNoValue || described.input_roles[k] == Role::other) continue;
-      const bool narrow = half && described.input_roles[k] == Role::tied;
+      const Role role = described.input_roles[k];
+      if (node.inputs[k] == kNoValue || role == Role::other || role == Role::any) continue;
+      const bool narrow = half && role == Role::tied;
       node.inputs[k] = narrow ? as(node.inputs[k], half_) : as_f32(node.inputs[k]);
     }
     if (half && node.is("Cast") && described.output_roles[0] == Role::tied)

@@ -125,7 +125,8 @@ TEST(Traps, CalibrationKeepsWhatOverflowsOrUnderflowsInF32) {
   EXPECT_FALSE(c.report.nodes[1].half) << "reads what overflows";
   EXPECT_TRUE(c.report.nodes[2].half);
   EXPECT_FALSE(c.report.nodes[3].half) << "4e-6 is below the smallest normal number";
-  for (double y : run_bytes(c.bytes, inputs)[0]) EXPECT_TRUE(std::isfinite(y));
+  const auto outputs = run_bytes(c.bytes, inputs);
+  for (double y : outputs[0]) EXPECT_TRUE(std::isfinite(y));
 }
 
 TEST(Traps, WeightsThatWouldVanishStayInF32) {
@@ -190,7 +191,8 @@ TEST(Traps, IfWithCapturesOfTheOuterGraph) {
   EXPECT_THAT(ops_of(node->attribute(1).g()), ElementsAre("Softmax"));
   for (const bool b : {false, true}) {
     const NamedInputs inputs = {{"x", Tensor::of<float>({1, -1, 0.5, 0.25}, Shape{2, 2})}, {"b", Tensor::scalar(b)}};
-    for (double y : run_bytes(c.bytes, inputs)[0]) EXPECT_TRUE(std::isfinite(y));
+    const auto outputs = run_bytes(c.bytes, inputs);
+    for (double y : outputs[0]) EXPECT_TRUE(std::isfinite(y));
   }
 }
 
@@ -244,6 +246,22 @@ TEST(Traps, AGraphThatIsHalfF16Already) {
   EXPECT_EQ(c.type_of("w"), "f16");
 }
 
+TEST(Traps, StatisticsOfANodeThatIsHalfAlreadyStayF32) {
+  const Converted c = convert_text(R"((float[2,3,4] x, float[3] s, float[3] b, float[3] m, float[3] v)
+      => (float[2,3,4] y, float[3] m2, float[3] v2) {
+        y, m2, v2 = BatchNormalization<training_mode = 1>(x, s, b, m, v)
+      })");
+  EXPECT_EQ(c.report.casts_after, 6);
+}
+
+TEST(Traps, AttentionTakesAllItsOperandsInOneType) {
+  const Converted c = convert_text(R"((float[1,1,2,4] q, float[1,1,2,4] k, float[1,1,2,4] v) => (float[1,1,2,4] y) {
+        y = Attention<is_causal = 1>(q, k, v)
+      })",
+                                   kKeepIo, 24);
+  EXPECT_EQ(c.report.casts_after, 4);
+}
+
 TEST(Traps, ChainsOfCasts) {
   const Converted c = convert_text(R"((float[2,2] x, int32[2,2] i) => (float[2,2] y, float[2,2] z)
       <float[2,2] w = {1, 2, 3, 4}> {
@@ -293,6 +311,14 @@ TEST(Traps, SequencesKeepTheirElementType) {
       })");
   EXPECT_EQ(c.type_of("w"), "f16");
   EXPECT_FALSE(c.reported("SequenceConstruct")->half);
+}
+
+TEST(Traps, AShapeThatIsAskedForIsNoReasonForASecondCopy) {
+  const Converted c = convert_text(R"((float[2,2] x) => (float[2,2] y, int64[2] s)
+      <float[2,2] w = {1, 2, 3, 4}> { y = MatMul(x, w) s = Shape(w) })",
+                                   kKeepIo);
+  EXPECT_EQ(c.graph().initializer_size(), 1);
+  EXPECT_EQ(c.node_of("Shape")->input(0), "w");
 }
 
 TEST(Traps, UnknownOperatorsKeepF32AndTheirReadersKnowIt) {
