@@ -18,6 +18,9 @@ struct Draw {
 std::optional<ConformanceCase> draw_case(const OpDef& op, std::size_t index, const Draw& draw, DType dtype,
                                          std::int64_t limit);
 
+/// Whether the operators' schemas allow the types of their operands in `graph`.
+bool schema_takes(const Graph& graph);
+
 /// "Relu/0/17": draw 17 of case 0.
 std::string case_name(const OpDef& op, std::size_t index, const Draw& draw);
 

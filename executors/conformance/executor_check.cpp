@@ -25,20 +25,20 @@ std::int64_t largest_operand(const Graph& graph) {
   return largest;
 }
 
-void check(const std::optional<ConformanceCase>& made, Executor& executor, CheckReport& report) {
+void check(const std::optional<ConformanceCase>& made, Executor& executor, double least_scale, CheckReport& report) {
   if (!made) {
     report.result = CheckResult::not_applicable;
     report.message = "the case does not exist in this type, or has no such variation";
     return;
   }
-  report.message = execution_difference(made->graph, made->inputs, executor);
+  report.message = execution_difference(made->graph, made->inputs, executor, least_scale);
   if (!report.message.empty()) report.result = CheckResult::failed;
 }
 
 template <class MakeCase>
-CheckReport check_made(CheckReport report, Executor& executor, const MakeCase& make) {
+CheckReport check_made(CheckReport report, Executor& executor, double least_scale, const MakeCase& make) {
   try {
-    check(make(), executor, report);
+    check(make(), executor, least_scale, report);
   } catch (const std::exception& e) {
     report.result = CheckResult::failed;
     report.message = e.what();
@@ -48,14 +48,15 @@ CheckReport check_made(CheckReport report, Executor& executor, const MakeCase& m
 
 }  // namespace
 
-std::string execution_difference(const Graph& graph, const std::vector<Tensor>& inputs, Executor& executor) {
+std::string execution_difference(const Graph& graph, const std::vector<Tensor>& inputs, Executor& executor,
+                                 double least_scale) {
   const std::vector<Tensor> wanted = run_graph(*make_reference_executor(), graph, inputs);
   const std::vector<Tensor> found = run_graph(executor, graph, inputs);
   const std::int64_t operand = largest_operand(graph);
   for (std::size_t i = 0; i < wanted.size(); ++i) {
     Tolerance tolerance;
     if (is_float(wanted[i].dtype()))
-      tolerance.absolute = tolerance_of(wanted[i].dtype(), operand) * largest_element(wanted[i]);
+      tolerance.absolute = tolerance_of(wanted[i].dtype(), operand) * std::max(least_scale, largest_element(wanted[i]));
     std::string differs =
         difference(graph[graph.outputs[i]].name, found[i], wanted[i], tolerance, "on the reference executor");
     if (!differs.empty()) return differs;
@@ -66,12 +67,12 @@ std::string execution_difference(const Graph& graph, const std::vector<Tensor>& 
 CheckReport check_execution(const OpDef& op, std::size_t index, DType dtype, Executor& executor) {
   return check_made(
       {.op = qualified_name(op), .case_name = case_name(op, index), .kind = CheckKind::execution, .dtype = dtype},
-      executor, [&] { return make_case(op, index, dtype); });
+      executor, 0, [&] { return make_case(op, index, dtype); });
 }
 
 CheckReport check_execution(const OpDef& op, std::size_t index, const Draw& draw, Executor& executor) {
   return check_made({.op = qualified_name(op), .case_name = case_name(op, index, draw), .kind = CheckKind::execution},
-                    executor, [&] { return draw_case(op, index, draw, DType::undefined, kMostDrawnElements); });
+                    executor, 1, [&] { return draw_case(op, index, draw, DType::undefined, kMostDrawnElements); });
 }
 
 }  // namespace halfstep

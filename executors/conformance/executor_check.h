@@ -11,8 +11,10 @@ inline constexpr DType kCheckedTypes[] = {DType::f32, DType::f16, DType::bf16};
 
 /// Runs `graph` on `executor` and on the reference executor; empty, or what differs first. Types and shapes must be
 /// equal, integers too; floats within 4 units of the type's precision of the largest element, plus one unit of f32 (f64
-/// in f64) for each element of the largest operand, which is what summing them may cost. Throws what the executors do.
-std::string execution_difference(const Graph& graph, const std::vector<Tensor>& inputs, Executor& executor);
+/// in f64) for each element of the largest operand, which is what summing them may cost. A largest element below
+/// `least_scale` counts as that: sums may cancel. Throws what the executors do.
+std::string execution_difference(const Graph& graph, const std::vector<Tensor>& inputs, Executor& executor,
+                                 double least_scale = 0);
 
 /// The same for case `index` of `op` in `dtype`. Does not apply where the operator does not take `dtype`. Never throws:
 /// an Error on the way is a failed check.

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,8 @@ class OnnxCase {
   const onnx::ModelProto& model() const { return *model_; }
   /// Operators of the model, subgraphs and local functions included, each once and in alphabetical order.
   std::vector<std::string> operators() const;
+  /// Those of them that run, if at all, through the function bodies of their schemas.
+  std::set<std::string> operators_without_row() const;
   /// Why halfstep does not claim to run the case: operators outside the table, values that are no tensors, an operator
   /// set older than what is read. Empty when it does.
   std::string not_applicable() const;

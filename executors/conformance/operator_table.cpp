@@ -42,6 +42,14 @@ std::set<std::string> names_of(const Graph& graph, const OpDef& op) {
   return names;
 }
 
+// Cases in other types are about types that executors need not be quick in.
+bool reads_floats(const Graph& graph, const OpDef& op) {
+  for (const Node& node : graph.nodes)
+    if (node.is(op.name, op.domain) && node.input(0) != kNoValue && graph[node.input(0)].dtype == DType::f32)
+      return true;
+  return false;
+}
+
 // Nodes that the gradient rule of `op` wrote.
 std::set<std::string> gradient_names(const Graph& graph, const OpDef& op) {
   std::set<NodeId> forward;
@@ -56,7 +64,7 @@ std::set<std::string> gradient_names(const Graph& graph, const OpDef& op) {
 bool runs_in(const OpDef& op, std::size_t index, DType dtype) {
   try {
     const std::optional<ConformanceCase> made = make_case(op, index, dtype);
-    if (!made) return false;
+    if (!made || !schema_takes(made->graph)) return false;
     run_graph(*make_reference_executor(), made->graph, made->inputs);
     return true;
   } catch (const Error&) {
@@ -90,10 +98,15 @@ std::string escaped(std::string_view text) {
 
 KernelUse kernel_use(const OpDef& op, Executor& executor) {
   std::set<std::string> forward, backward;
+  bool has_floats = false;
+  for (std::size_t i = 0; i < op.cases.size(); ++i)
+    if (const std::optional<ConformanceCase> made = make_case(op, i, DType::f32))
+      has_floats = has_floats || reads_floats(made->graph, op);
   for (std::size_t i = 0; i < op.cases.size(); ++i) {
     try {
       std::optional<ConformanceCase> made = make_case(op, i, DType::f32);
       if (!made) continue;
+      if (has_floats != reads_floats(made->graph, op)) continue;
       collect(executor, made->graph, names_of(made->graph, op), forward);
       if (!op.gradient || op.gradient == no_gradient || !op.cases[i].check_gradient) continue;
       if (!make_weighted_loss(made->graph, made->inputs, DType::f32)) continue;
@@ -106,6 +119,7 @@ KernelUse kernel_use(const OpDef& op, Executor& executor) {
   }
   KernelUse use{joined(forward), joined(backward)};
   if (op.gradient == no_gradient) use.backward = "zero";
+  if (op.gradient && backward.empty() && op.gradient != no_gradient) use.backward = "nothing to run";
   return use;
 }
 
@@ -144,8 +158,8 @@ std::string operators_markdown(Executor& executor) {
       "# Operators\n\n"
       "Written by `halfstep check --executor {0} --markdown`.\n\n"
       "The reference executor runs every operator here in every type listed, forward and, where there is a gradient\n"
-      "rule, backward. The columns of {0} say which of its kernels run the operator's cases in f32: its library\n"
-      "(`onednn`), its own (`simd`, `copy`, …), or the reference's (`reference`).\n\n"
+      "rule, backward. The columns of {0} say which of its kernels run the operator's cases in f32: a library's\n"
+      "(`onednn`), its own (`simd`, `native`, `alias`), or the reference executor's (`reference`).\n\n"
       "- Opsets: versions of the operator that are read, each named by the operator set that brought it. All run in\n"
       "  their newest form.\n"
       "- Types: element types of the operands that may be floats; of others where there are none.\n"

@@ -50,12 +50,14 @@ TEST(DrawCase, ReachesEmptyTensorsScalarsBroadcastsAndOtherTypes) {
   EXPECT_GT(types.size(), 5u);
 }
 
-TEST(DrawCase, ReachesNegativeAxes) {
+TEST(DrawCase, ReachesOtherAxes) {
   const OpDef& op = *find_op("Softmax");
-  bool negative = false;
+  std::set<std::int64_t> axes;
   for (std::size_t i = 0; i < 50; ++i)
-    if (const auto made = draw(op, i, DType::f32)) negative |= made->graph.nodes[0].attributes.get_int("axis", -1) < -1;
-  EXPECT_TRUE(negative);
+    if (const auto made = draw_case(op, 1, {.seed = 3, .number = i}, DType::f32, kLimit))
+      axes.insert(made->graph.nodes[0].attributes.get_int("axis", -1));
+  EXPECT_GT(axes.size(), 2u);
+  EXPECT_LT(*axes.begin(), 0);
 }
 
 TEST(DrawCase, StaysWithinTheLimit) {

@@ -66,7 +66,7 @@ TEST_F(OnnxCaseTest, SaysWhichElementDiffers) {
 TEST_F(OnnxCaseTest, RefusesAnotherShapeOrType) {
   const Tensor x = Tensor::of<float>({1, 2});
   EXPECT_THAT(check(write(model_of(kRelu), {x}, {x.reshaped({1, 2})}, "shape")).message,
-              HasSubstr("[1,2] in the case"));
+              HasSubstr("[1, 2] in the case"));
   EXPECT_THAT(check(write(model_of(kRelu), {x}, {convert(x, DType::f64)}, "type")).message, HasSubstr("f64"));
   EXPECT_THAT(check(write(model_of(kRelu), {x}, {x, x}, "count")).message, HasSubstr("2 in the case"));
 }

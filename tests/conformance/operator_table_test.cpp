@@ -20,7 +20,7 @@ TEST(OperatorTable, EveryRowHasACase) {
 }
 
 TEST(OperatorTable, ListsVersionsOfAnOperator) {
-  EXPECT_EQ(operator_versions(*find_op("Relu")), "6, 13, 14");
+  EXPECT_EQ(operator_versions(*find_op("Relu")), "1, 6, 13, 14");
   EXPECT_EQ(operator_versions(*find_op("ReluGrad", kOwnDomain)), "1");
 }
 
@@ -33,7 +33,7 @@ TEST(OperatorTable, ListsTypesTheReferenceRuns) {
 
 TEST(OperatorTable, TellsKernelsOfAnExecutor) {
   EXPECT_EQ(kernel_use(*find_op("Relu"), *make_reference_executor()).forward, "reference");
-  EXPECT_EQ(kernel_use(*find_op("Relu"), *make_onednn_executor()).forward, "simd");
+  EXPECT_THAT(kernel_use(*find_op("Relu"), *make_onednn_executor()).forward, HasSubstr("simd"));
   EXPECT_EQ(kernel_use(*find_op("Equal"), *make_reference_executor()).backward, "zero");
 }
 
