@@ -95,13 +95,38 @@ def rnn(node, x, weight, recurrence, bias=None, lengths=None, initial=None):
     return y.unsqueeze(1), last
 
 
+def torch_gates(weights):
+    """Rows of four gates in PyTorch's order (input, forget, cell, output), from ONNX's (input, output, forget, cell)."""
+    i, o, f, c = weights.chunk(4)
+    return torch.cat((i, f, c, o))
+
+
+def lstm(node, x, weight, recurrence, bias=None, lengths=None, hidden=None, cell=None, peepholes=None):
+    directions, size = recurrence.shape[0], recurrence.shape[-1]
+    zeros = x.new_zeros(directions, x.shape[1], size)
+    parameters = []
+    for d in range(directions):
+        both = torch.zeros(8 * size) if bias is None else bias[d]
+        parameters += [torch_gates(p) for p in (weight[d], recurrence[d], both[: 4 * size], both[4 * size :])]
+    state = [zeros if s is None else s for s in (hidden, cell)]
+    y, last, last_cell = torch.lstm(x, state, parameters, True, 1, 0.0, True, directions == 2, False)
+    return y.unflatten(2, (directions, size)).transpose(1, 2), last, last_cell
+
+
+def reshape(node, x, shape):
+    sizes = shape.tolist()
+    if not node.get("allowzero"):
+        sizes = [size or x.shape[i] for i, size in enumerate(sizes)]
+    return x.reshape(sizes)
+
+
 def reduce_mean(node, x, axes=None):
     return x.mean(tuple(axes.tolist()), bool(node.get("keepdims", 1)))
 
 
 def resize(node, x, roi=None, scales=None, sizes=None):
     size = sizes.tolist()[2:] if sizes is not None else [int(d * s) for d, s in zip(x.shape[2:], scales.tolist()[2:])]
-    mode = node.get("mode", "nearest")
+    mode = node.get("mode", b"nearest").decode()
     return F.interpolate(x, size, mode="bilinear" if mode == "linear" else mode)
 
 
@@ -122,7 +147,7 @@ OPERATORS = {
     "LayerNormalization": layer_norm,
     "InstanceNormalization": lambda node, x, s, b: F.instance_norm(x, weight=s, bias=b, eps=node.get("epsilon", 1e-5)),
     "Dropout": lambda node, x, ratio=None, *_: F.dropout(x, 0.5 if ratio is None else float(ratio)),
-    "Reshape": same(lambda x, shape: x.reshape(shape.tolist())), "Flatten": same(lambda x: x.flatten(1)),
+    "Reshape": reshape, "Flatten": same(lambda x: x.flatten(1)),
     "Transpose": lambda node, x: x.permute(node["perm"]), "Squeeze": same(lambda x, axes: x.squeeze(axes.tolist())),
     "Unsqueeze": same(lambda x, axes: x.unsqueeze(int(axes))), "Slice": slice_, "Gather": gather,
     "GatherElements": lambda node, x, i: torch.gather(x, node.get("axis", 0), i),
@@ -130,6 +155,7 @@ OPERATORS = {
     "Where": same(torch.where), "Equal": same(torch.eq), "Not": same(torch.logical_not), "IsNaN": same(torch.isnan),
     "CumSum": same(lambda x, axis: torch.cumsum(x, int(axis))), "ReduceMean": reduce_mean, "Resize": resize,
     "Cast": lambda node, x: x.to(TYPES[node["to"]]), "Identity": same(lambda x: x), "RNN": rnn,
+    "LSTM": lstm,
 }  # fmt: skip
 TYPES = {onnx.TensorProto.FLOAT: torch.float32, onnx.TensorProto.INT64: torch.int64,
          onnx.TensorProto.INT32: torch.int32, onnx.TensorProto.BOOL: torch.bool}  # fmt: skip

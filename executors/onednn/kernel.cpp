@@ -7,10 +7,10 @@ namespace {
 class PrimitiveRun {
  public:
   PrimitiveRun(dnnl::primitive primitive, const std::vector<Argument>& arguments, const Memory& memory)
-      : primitive_(std::move(primitive)), stream_(memory.stream()) {
+      : primitive_(std::move(primitive)), stream_(engine()) {
     for (const Argument& a : arguments) {
       if (a.buffer == kNoBuffer || !a.desc.get(true) || a.desc.get_ndims() == 0) continue;
-      memories_.emplace_back(a.desc, engine(), memory.at(a.buffer));
+      memories_.emplace_back(a.desc, engine(), static_cast<std::byte*>(memory.at(a.buffer)) + a.offset);
       arguments_.push_back({a.index, memories_.back().get()});
     }
   }

@@ -37,8 +37,7 @@ struct Operand {
 /// Addresses of a program's buffers once they are placed.
 class Memory {
  public:
-  Memory(std::vector<void*> addresses, dnnl::stream stream)
-      : addresses_(std::move(addresses)), stream_(std::move(stream)) {}
+  explicit Memory(std::vector<void*> addresses) : addresses_(std::move(addresses)) {}
 
   /// nullptr for kNoBuffer.
   void* at(BufferId id) const { return id == kNoBuffer ? nullptr : addresses_[static_cast<std::size_t>(id)]; }
@@ -51,11 +50,9 @@ class Memory {
   T* as(const Operand& operand) const {
     return static_cast<T*>(at(operand.buffer));
   }
-  const dnnl::stream& stream() const { return stream_; }
 
  private:
   std::vector<void*> addresses_;
-  dnnl::stream stream_;
 };
 
 /// Executes one step of a program. Neither looks anything up nor allocates.
@@ -71,14 +68,16 @@ struct Made {
 };
 inline Made refuse(std::string reason) { return {{}, std::move(reason), {}}; }
 
-/// One argument of a oneDNN primitive: DNNL_ARG_*, its descriptor, and where it lies.
+/// One argument of a oneDNN primitive: DNNL_ARG_*, its descriptor, and where it lies (`offset` bytes into a buffer).
 struct Argument {
   int index;
   Desc desc;
   BufferId buffer;
+  std::size_t offset = 0;
 };
 
-/// Executes a primitive with these arguments; ones without a buffer, or with an empty descriptor, are left out.
+/// Executes a primitive with these arguments; ones without a buffer, or with an empty descriptor, are left out. Its
+/// stream is its own, so that several threads may each run one.
 Bind bind_primitive(dnnl::primitive primitive, std::vector<Argument> arguments);
 /// One after the other, in one step.
 Bind in_sequence(Bind first, Bind second);

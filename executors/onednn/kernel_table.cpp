@@ -27,6 +27,7 @@ const std::vector<Row>& table() {
       {"FusedConv", kOwnDomain, {make_convolution}},
       {"ConvGradInput", kOwnDomain, {make_convolution_grad_input}},
       {"ConvGradWeight", kOwnDomain, {make_convolution_grad_weight}},
+      {"ConvTranspose", kOnnxDomain, {make_convolution_transpose}},
       // Pooling
       {"MaxPool", kOnnxDomain, {make_max_pool}},
       {"MaxPoolGrad", kOwnDomain, {make_max_pool_grad}},
@@ -40,6 +41,7 @@ const std::vector<Row>& table() {
       {"LayerNormalizationGrad", kOwnDomain, {make_layer_normalization_grad}},
       {"InstanceNormalization", kOnnxDomain, {make_instance_normalization}},
       {"PhiloxDropout", kOwnDomain, {make_dropout}},
+      {"Dropout", kOnnxDomain, {make_idle_dropout}},
       // Elementwise, one operand
       {"Relu", kOnnxDomain, {make_unary}},
       {"LeakyRelu", kOnnxDomain, {make_unary}},
@@ -117,6 +119,8 @@ const std::vector<Row>& table() {
       {"Gather", kOnnxDomain, {make_gather}},
       {"GatherGrad", kOwnDomain, {make_gather_grad}},
       {"Expand", kOnnxDomain, {make_expand}},
+      {"Resize", kOnnxDomain, {make_resize}},
+      {"ResizeGrad", kOwnDomain, {make_resize_grad}},
       // The end of a training step
       {"GlobalNorm", kOwnDomain, {make_global_norm}},
       {"LossScaleUpdate", kOwnDomain, {make_loss_scale_update}},

@@ -112,6 +112,26 @@ std::vector<std::size_t> Layout::axis_order() const {
 
 std::int64_t Layout::stored(std::int64_t count) const { return is_row_major() ? count : product(padded_); }
 
+std::optional<std::int64_t> Layout::channels_together(const Shape& shape) const {
+  if (is_row_major()) return 1;
+  if (dims_ != dims_of(shape) || dims_.size() < 2) return std::nullopt;
+  const bool is_blocked = inner_blocks_.size() == 1 && inner_axes_[0] == 1;
+  if (!inner_blocks_.empty() && !is_blocked) return std::nullopt;
+  const std::int64_t together = is_blocked ? inner_blocks_[0] : dims_[1];
+  Dims expected(dims_.size()), blocks = padded_;
+  blocks[1] /= together;
+  std::int64_t stride = together;
+  auto place = [&](std::size_t axis) {
+    expected[axis] = stride;
+    stride *= blocks[axis];
+  };
+  for (std::size_t axis = dims_.size(); axis-- > 2;) place(axis);
+  place(1);
+  place(0);
+  if (!is_blocked) expected[1] = 1;
+  return same_strides(is_blocked ? blocks : padded_, expected, strides_) ? std::optional(together) : std::nullopt;
+}
+
 Desc Layout::desc(const Shape& shape, DType dtype) const {
   if (is_row_major()) return row_major(shape, dtype);
   if (origin_.get_data_type() == data_type(dtype)) return origin_;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include <dnnl.hpp>
@@ -48,6 +49,11 @@ class Layout {
   std::int64_t stored(std::int64_t count) const;
   /// Axes from the slowest to the fastest in memory; only for permutations.
   std::vector<std::size_t> axis_order() const;
+
+  /// How many channels (elements along axis 1) lie together, when all else is in row-major order around them: 1 for
+  /// row-major, all for NHWC, 16 for NCHW in blocks of 16. Empty for any other order, and for axes that are not the
+  /// shape's.
+  std::optional<std::int64_t> channels_together(const Shape& shape) const;
 
   const Dims& dims() const { return dims_; }
   /// The descriptor of a value of this shape in this layout. Empty when oneDNN has no such descriptor for the type.

@@ -154,7 +154,7 @@ class OneDnnProgram final : public Program {
         addresses[b] = arena_.data<std::uint8_t>() + arena.offsets[b];
       if (buffers[b].state) plan_.state_bytes += buffers[b].state->memory.bytes();
     }
-    const Memory memory(std::move(addresses), dnnl::stream(engine()));
+    const Memory memory(std::move(addresses));
     for (const Step& step : steps) {
       plan_.entries.push_back(step.entry);
       if (!step.bind) continue;

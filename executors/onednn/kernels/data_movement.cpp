@@ -11,6 +11,7 @@
 namespace halfstep::onednn {
 
 Made make_view(KernelContext& context) {
+  if (context.in(0).shape.count() != context.out(0).shape.count()) return refuse("another number of elements");
   // Only Identity keeps the axes that another layout than row-major speaks of.
   const Operand x = context.node().op == "Identity" ? context.read(0, context.layout(0)) : context.read(0, Layout());
   context.alias(x);
@@ -26,6 +27,8 @@ Made make_transpose(KernelContext& context) {
   Dims reversed(x.rank());
   for (std::size_t i = 0; i < x.rank(); ++i) reversed[i] = static_cast<std::int64_t>(x.rank() - 1 - i);
   const Dims perm = context.node().attributes.get_ints("perm", reversed);
+
+  if (perm.size() != x.rank()) return refuse("a perm that does not have every axis");
 
   Operand operand = context.read(0, keeps ? layout : Layout());
   const Dims strides = operand.desc().get_strides();

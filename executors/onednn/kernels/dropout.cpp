@@ -1,9 +1,10 @@
-// Dropout with counter-based random numbers.
+// Dropout with counter-based random numbers, and dropout that drops nothing.
 #include "executors/onednn/simd/dropout.h"
 
 #include <fmt/format.h>
 
 #include "executors/onednn/kernels/kernels.h"
+#include "executors/onednn/simd/elementwise.h"
 
 namespace halfstep::onednn {
 
@@ -23,6 +24,20 @@ Made make_dropout(KernelContext& context) {
             return [=, from = memory.at(x), to = y ? memory.at(y) : memory.at(unused), m = memory.as<bool>(mask),
                     r = memory.as<const float>(ratio),
                     c = memory.as<const std::int64_t>(counter)] { kernel(from, to, m, n, *r, *c); };
+          }};
+}
+
+Made make_idle_dropout(KernelContext& context) {
+  const bool is_off = !context.has_input(2) || context.constant_scalar(2) == 0.0 || context.constant_scalar(1) == 0.0;
+  if (!is_off) return refuse("ONNX's stream of random numbers");
+  if (context.has_output(1)) return refuse("a mask");
+  const DType dtype = context.in(0).dtype;
+  const simd::UnaryKernel copy = simd::find_unary(simd::UnaryOp::identity, dtype);
+  if (!copy) return refuse(fmt::format("no SIMD kernel for {}", name_of(dtype)));
+  const Operand from = context.read(0), to = context.write_over(0, from);
+  if (from.buffer == to.buffer) return {"alias", {}, {}};
+  return {"simd", {}, [=, n = from.stored()](const Memory& memory) -> Run {
+            return [=, a = memory.at(from), b = memory.at(to)] { copy(a, b, n); };
           }};
 }
 

@@ -12,6 +12,8 @@ Made make_matmul(KernelContext& context);
 Made make_convolution(KernelContext& context);
 Made make_convolution_grad_input(KernelContext& context);
 Made make_convolution_grad_weight(KernelContext& context);
+// convolution_transpose.cpp
+Made make_convolution_transpose(KernelContext& context);
 // pooling.cpp
 Made make_max_pool(KernelContext& context);
 Made make_max_pool_grad(KernelContext& context);
@@ -61,6 +63,10 @@ Made make_sgd_step(KernelContext& context);
 Made make_plain_arithmetic(KernelContext& context);
 // dropout.cpp
 Made make_dropout(KernelContext& context);
+Made make_idle_dropout(KernelContext& context);
+// resize.cpp
+Made make_resize(KernelContext& context);
+Made make_resize_grad(KernelContext& context);
 // recurrent.cpp
 Made make_recurrent(KernelContext& context);
 Made make_recurrent_grad(KernelContext& context);

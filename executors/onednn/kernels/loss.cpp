@@ -24,6 +24,8 @@ simd::CrossEntropyParams params_of(const Node& node, const Shape& scores) {
 Made make_cross_entropy(KernelContext& context) {
   const Value &scores = context.in(0), &labels = context.in(1);
   if (scores.shape.rank() != 2) return refuse("scores with more axes than [N, C]");
+  const std::string reduction = context.node().attributes.get_string("reduction", "mean");
+  if (reduction != "none" && reduction != "sum" && reduction != "mean") return refuse("an unknown reduction");
   const simd::CrossEntropyParams params = params_of(context.node(), scores.shape);
   const simd::CrossEntropyKernel kernel = simd::find_cross_entropy(params, scores.dtype, labels.dtype);
   if (!kernel)

@@ -2,7 +2,10 @@
 #include <cstring>
 #include <memory>
 
+#include <fmt/format.h>
+
 #include "executors/onednn/kernel_table.h"
+#include "graph/error.h"
 #include "ops/op_def.h"
 
 namespace halfstep::onednn {
@@ -48,6 +51,10 @@ class ReferenceRun {
 
  private:
   static void copy(const Tensor& from, Tensor& to) {
+    if (from.dtype() != to.dtype() || from.shape() != to.shape())
+      throw_input_error(fmt::format("a result of {}{}, as was inferred", name_of(to.dtype()), to.shape().to_string()),
+                        fmt::format("{}{}", name_of(from.dtype()), from.shape().to_string()),
+                        "check the shapes and types fed to this operator");
     if (from.dtype() == DType::string)
       std::copy_n(from.data<std::string>(), from.count(), to.data<std::string>());
     else if (from.bytes() > 0)

@@ -1,0 +1,171 @@
+// ConvGradWeight, with the bias' gradient when the graph asks for both.
+#include <fmt/format.h>
+#include <omp.h>
+
+#include "executors/onednn/fusion.h"
+#include "executors/onednn/kernels/convolution.h"
+#include "executors/onednn/program.h"
+#include "executors/onednn/simd/elementwise.h"
+#include "executors/onednn/simd/parallel.h"
+
+namespace halfstep::onednn {
+namespace {
+
+using Backward = dnnl::convolution_backward_weights::primitive_desc;
+
+/// `bias` is undefined for a gradient without one.
+Backward describe(const Convolution& c, DType dtype, DType out, DType bias) {
+  const auto hint = describe_convolution(c, dnnl::prop_kind::forward_training, dtype, bias, dtype, {});
+  if (!hint.get(true)) return Backward();
+  const DnnlWindow& w = c.window;
+  return Backward(engine(), dnnl::algorithm::convolution_direct, any_order(c.source, dtype), any_order(c.weights, out),
+                  bias == DType::undefined ? Desc() : any_order({c.channels_out}, bias),
+                  any_order(c.destination, dtype), w.strides, w.dilation, w.pad_begin, w.pad_end, hint,
+                  user_scratchpad(), true);
+}
+
+/// The ReduceSum that computes the gradient of the bias and has no kernel yet; nullptr when there is none.
+const Node* bias_sum(KernelContext& context, std::size_t& index) {
+  for (const auto& [weight, bias] : bias_gradient_pairs(context.graph())) {
+    if (weight != context.node_index() || context.is_done(bias)) continue;
+    index = bias;
+    return &context.graph().nodes[bias];
+  }
+  return nullptr;
+}
+
+/// The gradient of all images by one primitive for each thread, that of its share of the images, added up in order.
+/// oneDNN would have its threads meet in barriers that spin, and on a machine with other work each of them may cost a
+/// time slice.
+struct ImageShares {
+  std::int64_t count = 0;
+  Chosen<Backward> chosen;  ///< of one share
+  Layout source, destination, weights;
+};
+
+/// Whether `all` is made of `count` pieces of memory as `share` describes them, one behind the other.
+bool has_outer_images(const Desc& all, const Desc& share, std::int64_t count) {
+  if (!all.get(true) || all.get_inner_blks() != share.get_inner_blks()) return false;
+  const std::int64_t stored = Shape(share.get_padded_dims()).count();
+  return all.get_size() == share.get_size() * static_cast<std::size_t>(count) &&
+         all.get_strides()[0] * share.get_dims()[0] == stored;
+}
+
+/// Empty (count 0) when a share is less than an image, or the partial results are larger than the operands.
+ImageShares share_images(const Convolution& all, DType dtype, bool has_bias) {
+  ImageShares shares;
+  const std::int64_t threads = omp_get_max_threads(), images = all.source[0];
+  if (threads == 1 || images % threads != 0) return shares;
+  const auto elements = [](const Dims& dims) { return Shape(dims).count(); };
+  if (threads * elements(all.weights) > elements(all.source) + elements(all.destination)) return shares;
+  Convolution share = all;
+  share.source[0] = share.destination[0] = images / threads;
+  const ThreadScope one_thread(1);
+  shares.chosen = choose_primitive(
+      dtype, [&](DType t) { return describe(share, t, DType::f32, has_bias ? DType::f32 : DType::undefined); });
+  if (!shares.chosen) return shares;
+  const Backward& pd = shares.chosen.pd;
+  const Desc source = Layout(pd.src_desc()).resized(all.source, shares.chosen.dtype);
+  const Desc destination = Layout(pd.diff_dst_desc()).resized(all.destination, shares.chosen.dtype);
+  if (!has_outer_images(source, pd.src_desc(), threads) || !has_outer_images(destination, pd.diff_dst_desc(), threads))
+    return shares;
+  shares.source = Layout(source);
+  shares.destination = Layout(destination);
+  shares.weights = Layout(pd.diff_weights_desc());
+  shares.count = threads;
+  return shares;
+}
+
+/// sum[i] += the partials' element i; partial p begins at p * stride.
+void add_partials(const simd::BinaryKernel& add, float* sum, const float* partials, std::int64_t count,
+                  std::int64_t stride, std::int64_t n) {
+  constexpr std::int64_t kBlock = 4096;
+  const auto bytes = (count + 2) * n * static_cast<std::int64_t>(sizeof(float));
+  simd::parallel_for(simd::blocks_of(n, kBlock), bytes, [&](std::int64_t block) {
+    const std::int64_t begin = block * kBlock, length = std::min(kBlock, n - begin);
+    for (std::int64_t p = 0; p < count; ++p) add(sum + begin, partials + p * stride + begin, sum + begin, length);
+  });
+}
+
+Made make_shared(KernelContext& context, const ImageShares& shares, const Node* bias_node, std::size_t bias_index) {
+  const Backward& pd = shares.chosen.pd;
+  const Operand diff = context.read(0, shares.destination, shares.chosen.dtype);
+  const Operand source = context.read(1, shares.source, shares.chosen.dtype);
+  const Operand result = context.write(0, shares.weights, DType::f32);
+  Operand bias;
+  if (bias_node) {
+    bias = context.write_value(bias_node->outputs[0], Layout(), DType::f32);
+    context.absorb(bias_index);
+  }
+  auto aligned = [](std::size_t bytes) { return (bytes + 63) / 64 * 64; };
+  const auto threads = static_cast<std::size_t>(shares.count);
+  const std::size_t weight_bytes = aligned(result.bytes()), bias_bytes = bias ? aligned(bias.bytes()) : 0;
+  const std::size_t work_bytes = aligned(pd.scratchpad_desc().get_size());
+  const BufferId partial_weights = context.scratch((threads - 1) * weight_bytes);
+  const BufferId partial_biases = context.scratch((threads - 1) * bias_bytes);
+  const BufferId work = context.scratch(threads * work_bytes);
+  std::vector<Bind> binds;
+  for (std::size_t i = 0; i < threads; ++i) {
+    const bool first = i == 0;
+    binds.push_back(
+        bind_primitive(dnnl::convolution_backward_weights(pd),
+                       {{DNNL_ARG_DIFF_DST, pd.diff_dst_desc(), diff.buffer, i * pd.diff_dst_desc().get_size()},
+                        {DNNL_ARG_SRC, pd.src_desc(), source.buffer, i * pd.src_desc().get_size()},
+                        {DNNL_ARG_DIFF_WEIGHTS, pd.diff_weights_desc(), first ? result.buffer : partial_weights,
+                         first ? 0 : (i - 1) * weight_bytes},
+                        {DNNL_ARG_DIFF_BIAS, pd.diff_bias_desc(), first ? bias.buffer : partial_biases,
+                         first ? 0 : (i - 1) * bias_bytes},
+                        {DNNL_ARG_SCRATCHPAD, pd.scratchpad_desc(), work, i * work_bytes}}));
+  }
+  const simd::BinaryKernel add = simd::find_binary(simd::BinaryOp::add, DType::f32, {});
+  return {kernel_name(pd), conversion_remark(context.in(0).dtype, shares.chosen.dtype),
+          [=, binds = std::move(binds)](const Memory& memory) -> Run {
+            std::vector<Run> runs;
+            for (const Bind& bind : binds) runs.push_back(bind(memory));
+            return [=, runs = std::move(runs), dw = memory.as<float>(result), db = memory.as<float>(bias),
+                    dws = memory.as<const float>(partial_weights), dbs = memory.as<const float>(partial_biases)] {
+              simd::parallel_for(shares.count, simd::kParallelBytes,
+                                 [&](std::int64_t i) { runs[static_cast<std::size_t>(i)](); });
+              const auto floats = [](std::size_t bytes) { return static_cast<std::int64_t>(bytes / sizeof(float)); };
+              add_partials(add, dw, dws, shares.count - 1, floats(weight_bytes), result.stored());
+              if (db) add_partials(add, db, dbs, shares.count - 1, floats(bias_bytes), bias.stored());
+            };
+          }};
+}
+
+}  // namespace
+
+Made make_convolution_grad_weight(KernelContext& context) {
+  const Value &dy = context.in(0), &x = context.in(1), &dw = context.out(0);
+  if (!has_dnnl_rank(x.shape)) return refuse("oneDNN convolutions have one to three spatial axes");
+  const Convolution c = make_convolution_extents(context.node().attributes, x.shape, dw.shape, dy.shape);
+  std::size_t bias_index = 0;
+  const Node* bias_node = bias_sum(context, bias_index);
+  if (const ImageShares shares = share_images(c, dy.dtype, bias_node != nullptr); shares.count > 0)
+    return make_shared(context, shares, bias_node, bias_index);
+
+  auto out_type = [&](DType t) { return t == dy.dtype ? dw.dtype : DType::f32; };
+  // Of bias gradients oneDNN makes every type in f32.
+  const DType bias_type = bias_node ? DType::f32 : DType::undefined;
+  const auto chosen = choose_primitive(dy.dtype, [&](DType t) { return describe(c, t, out_type(t), bias_type); });
+  if (!chosen) return refuse(fmt::format("oneDNN has no {} convolution gradient of this form", name_of(dy.dtype)));
+
+  const Operand diff = context.read(0, Layout(chosen.pd.diff_dst_desc()), chosen.dtype);
+  const Operand source = context.read(1, Layout(chosen.pd.src_desc()), chosen.dtype);
+  const Operand result = context.write(0, Layout(chosen.pd.diff_weights_desc()), out_type(chosen.dtype));
+  Operand bias;
+  if (bias_node) {
+    bias = context.write_value(bias_node->outputs[0], Layout(), bias_type);
+    context.absorb(bias_index);
+  }
+  const BufferId scratch = context.scratch(chosen.pd.scratchpad_desc().get_size());
+  return {kernel_name(chosen.pd), conversion_remark(dy.dtype, chosen.dtype),
+          bind_primitive(dnnl::convolution_backward_weights(chosen.pd),
+                         {{DNNL_ARG_DIFF_DST, chosen.pd.diff_dst_desc(), diff.buffer},
+                          {DNNL_ARG_SRC, chosen.pd.src_desc(), source.buffer},
+                          {DNNL_ARG_DIFF_WEIGHTS, chosen.pd.diff_weights_desc(), result.buffer},
+                          {DNNL_ARG_DIFF_BIAS, chosen.pd.diff_bias_desc(), bias.buffer},
+                          {DNNL_ARG_SCRATCHPAD, chosen.pd.scratchpad_desc(), scratch}})};
+}
+
+}  // namespace halfstep::onednn

@@ -1,0 +1,79 @@
+// Batch normalization, optionally with ReLU, and its gradient, in whichever of the usual layouts the tensor lies; f32,
+// f16 and bf16 with f32 statistics.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "graph/dtype.h"
+
+namespace halfstep::simd {
+
+/// A tensor in memory [images, groups, positions, lanes]; its channel is group * lanes + lane:
+///   NCHW  {N, C, H W, 1}     NHWC  {1, 1, N H W, C}     NCHW in blocks of 16 channels  {N, C / 16 rounded up, H W, 16}
+struct BatchNormShape {
+  std::int64_t images = 1, groups = 1, positions = 1, lanes = 1;
+  std::int64_t channels = 0;  ///< without the padding of the last block
+
+  std::int64_t stored_channels() const { return groups * lanes; }
+  std::int64_t per_channel() const { return images * positions; }
+  std::int64_t stored() const { return stored_channels() * per_channel(); }
+};
+
+/// A piece of the work: channels [lane, lane + width) of a group, at positions [begin, end) counted through all images.
+struct BatchNormPart {
+  std::int64_t group, lane, width, begin, end;
+};
+
+/// Per stored channel, f32. dx = slope * dy + tilt * (x - mean) + offset.
+struct BatchNormGradCoefficients {
+  const float *mean, *slope, *tilt, *offset;
+};
+
+/// What each instruction set provides. The sums are those of the part alone.
+struct BatchNormFunctions {
+  /// Mean, and sum of squared distances from it.
+  void (*moments)(const BatchNormShape&, const BatchNormPart&, const void* x, float* mean, float* squares) = nullptr;
+  /// y = (x - mean) * factor + shift, or ReLU of that.
+  void (*normalize)(const BatchNormShape&, const BatchNormPart&, const void* x, const float* mean, const float* factor,
+                    const float* shift, void* y) = nullptr;
+  /// Sums of dy, and of dy * (x - mean). `y` is that of the forward pass if it had a ReLU.
+  void (*grad_sums)(const BatchNormShape&, const BatchNormPart&, const void* dy, const void* x, const void* y,
+                    const float* mean, float* sums, float* products) = nullptr;
+  void (*grad)(const BatchNormShape&, const BatchNormPart&, const void* dy, const void* x, const void* y,
+               const BatchNormGradCoefficients&, void* dx) = nullptr;
+};
+
+/// Results do not depend on the number of threads. mean and variance are f32 [stored_channels()], scale and shift f32
+/// [channels]. Padding of x and dy must be zeros; that of y and dx becomes zeros.
+class BatchNormKernel {
+ public:
+  BatchNormKernel() = default;
+  BatchNormKernel(BatchNormFunctions functions, BatchNormShape shape, float epsilon, std::size_t element_bytes)
+      : functions_(functions), shape_(shape), epsilon_(epsilon), element_bytes_(element_bytes) {}
+  explicit operator bool() const { return functions_.moments != nullptr; }
+  const BatchNormShape& shape() const { return shape_; }
+  /// Of every function below; aligned to 64.
+  std::size_t scratch_bytes() const;
+
+  /// The mean and the biased variance of every channel.
+  void statistics(const void* x, float* mean, float* variance, void* scratch) const;
+  /// y = (x - mean) / sqrt(variance + epsilon) * scale + shift, with its ReLU if the kernel was found with one.
+  void normalize(const void* x, const float* mean, const float* variance, const float* scale, const float* shift,
+                 void* y, void* scratch) const;
+  /// dx, dscale and dshift (either of these two may be null). With `own_statistics` mean and variance are those of x.
+  /// `y` is read only by a kernel found with a ReLU.
+  void gradient(const void* dy, const void* x, const void* y, const float* mean, const float* variance,
+                const float* scale, bool own_statistics, void* dx, float* dscale, float* dshift, void* scratch) const;
+
+ private:
+  BatchNormFunctions functions_;
+  BatchNormShape shape_;
+  float epsilon_ = 0;
+  std::size_t element_bytes_ = 0;
+};
+
+/// Empty unless dtype is f32, f16 or bf16.
+BatchNormKernel find_batch_norm(const BatchNormShape& shape, float epsilon, bool relu, DType dtype);
+
+}  // namespace halfstep::simd
