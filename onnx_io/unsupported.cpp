@@ -26,7 +26,7 @@ void UnsupportedOperators::report() const {
     if (nodes.size() > kNamesShown) found += " and " + std::to_string(nodes.size() - kNamesShown) + " more";
     found += ")";
   }
-  throw_input_error("a model whose operators are all supported ('halfstep check' lists them)", "unsupported " + found,
+  throw_input_error(std::string(kSupportedModel), "unsupported " + found,
                     "export the model without these operators, or add rows for them to the operator table");
 }
 

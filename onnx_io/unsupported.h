@@ -9,6 +9,10 @@
 
 namespace halfstep {
 
+/// Error::required of what `report` throws.
+inline constexpr std::string_view kSupportedModel =
+    "a model whose operators are all supported ('halfstep check' lists them)";
+
 /// Collects operators, then reports them all in one Error.
 class UnsupportedOperators {
  public:

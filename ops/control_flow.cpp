@@ -85,20 +85,26 @@ class Stack {
   std::vector<Tensor> slices_;
 };
 
-std::size_t half_of_memory() {
+// What a loop may collect and grow by: slices are copied once more into the result, and a carried value that doubles
+// stands beside its successor.
+std::size_t quarter_of_memory() {
   const long pages = ::sysconf(_SC_PHYS_PAGES), size = ::sysconf(_SC_PAGESIZE);
-  return pages > 0 && size > 0 ? static_cast<std::size_t>(pages) / 2 * static_cast<std::size_t>(size)
+  return pages > 0 && size > 0 ? static_cast<std::size_t>(pages) / 4 * static_cast<std::size_t>(size)
                                : std::numeric_limits<std::size_t>::max();
 }
 
 // What Loop and Scan do alike: carry states, collect scan outputs.
 class Iterations {
+  // What a tensor takes besides its elements: a loop of scalars may not end otherwise before memory does.
+  static constexpr std::size_t kTensorBytes = 256;
+
  public:
   Iterations(KernelCall& call, const LoopForm& form) : call_(call), form_(form), body_(*form.body) {
     for (std::size_t s = 0; s < form.states; ++s) states_.push_back(call.in[form.first_operand + s]);
     for (std::size_t i = 0; i < form.scan_outputs; ++i)
       stacks_.emplace_back((*form.body)[form.body->outputs[form.first_output + form.states + i]], form.output_axes[i],
                            form.output_reversed[i]);
+    initial_bytes_ = carried_bytes();
   }
 
   /// Runs the body on `before`, the states and `after`; returns its first output, which is a Loop's condition.
@@ -109,14 +115,10 @@ class Iterations {
     for (std::size_t s = 0; s < form_.states; ++s) states_[s] = results[form_.first_output + s];
     for (std::size_t i = 0; i < stacks_.size(); ++i) {
       if (!call_.has_out(form_.states + i)) continue;
-      stacked_bytes_ += stacks_[i].push(results[form_.first_output + form_.states + i]);
+      stacked_bytes_ += kTensorBytes + stacks_[i].push(results[form_.first_output + form_.states + i]);
     }
-    if (stacked_bytes_ > most_bytes_)
-      throw_failure(fmt::format("scan outputs of at most {} bytes, half of this machine's memory", most_bytes_),
-                    fmt::format("{} bytes after {} iterations of {} '{}'", stacked_bytes_, count_ + 1, call_.node.op,
-                                call_.node.name),
-                    "check what ends the loop, or use a machine with more memory");
     ++count_;
+    check_memory();
     return results.empty() ? Tensor() : results[0];
   }
 
@@ -127,12 +129,29 @@ class Iterations {
   }
 
  private:
+  std::size_t carried_bytes() const {
+    std::size_t bytes = 0;
+    for (const Tensor& state : states_) bytes += state.bytes();
+    return bytes;
+  }
+
+  void check_memory() const {
+    const std::size_t carried = carried_bytes();
+    const std::size_t grown = stacked_bytes_ + (carried > initial_bytes_ ? carried - initial_bytes_ : 0);
+    if (grown > most_bytes_)
+      throw_failure(
+          fmt::format("a loop that grows by at most {} bytes, a quarter of this machine's memory", most_bytes_),
+          fmt::format("{} bytes after {} iterations of {} '{}'", grown, count_, call_.node.op, call_.node.name),
+          "check what ends the loop, or use a machine with more memory");
+  }
+
   KernelCall& call_;
   const LoopForm& form_;
   Interpreter body_;
   std::vector<Tensor> states_;
   std::vector<Stack> stacks_;
-  std::size_t stacked_bytes_ = 0, most_bytes_ = half_of_memory();
+  std::size_t initial_bytes_ = 0, stacked_bytes_ = 0;
+  const std::size_t most_bytes_ = quarter_of_memory();
   std::int64_t count_ = 0;
 };
 

@@ -200,6 +200,9 @@ Transposition transposition_of(const Attributes& attributes, const Shape& x, con
   t.pads = ints("pads", 2 * axes, 0);
   std::vector<std::int64_t> dims = {x[0], w[1] * attributes.get_int("group", 1)};
   for (std::size_t i = 0; i < axes; ++i) {
+    if (in[i] < 1)
+      throw_input_error("at least one element along each spatial axis", x.to_string(),
+                        "check the shapes fed to this operator");
     const std::int64_t reach = (kernel[i] - 1) * dilations[i] + 1;
     const std::int64_t full = strides[i] * (in[i] - 1) + padding[i] + reach;
     std::int64_t total = t.pads[i] + t.pads[i + axes];

@@ -32,6 +32,10 @@ struct Equation {
     auto it = std::ranges::find(extents, label, &std::pair<int, std::int64_t>::first);
     return it != extents.end() ? it->second : extents.emplace_back(label, 1).second;
   }
+  /// What an axis of extent 1 with this label is broadcast to.
+  std::int64_t full_extent(int label) const {
+    return std::ranges::find(extents, label, &std::pair<int, std::int64_t>::first)->second;
+  }
 };
 
 [[noreturn]] void refuse(const std::string& required, const std::string& text, std::span<const Shape> shapes) {
@@ -199,8 +203,16 @@ Expr operand_gradient(GradientContext& g, const Equation& e, std::size_t k) {
   std::vector<Labels> terms{e.output};
   for (std::size_t i = 0; i < e.operands.size(); ++i) {
     if (i == k) continue;
-    inputs.push_back(g.in(i));
-    terms.push_back(e.operands[i]);
+    // Without the axes that were broadcast: type inference takes a label's first extent for that of the result.
+    const Shape whole = g.in(i).shape();
+    std::vector<std::int64_t> dims;
+    terms.emplace_back();
+    for (std::size_t axis = 0; axis < whole.rank(); ++axis) {
+      if (whole[axis] != e.full_extent(e.operands[i][axis])) continue;
+      dims.push_back(whole[axis]);
+      terms.back().push_back(e.operands[i][axis]);
+    }
+    inputs.push_back(g.b.reshape(g.in(i), Shape(std::move(dims))));
   }
   Labels result;
   auto add_constant = [&](const Tensor& tensor, Labels labels) {
@@ -209,6 +221,7 @@ Expr operand_gradient(GradientContext& g, const Equation& e, std::size_t k) {
   };
   for (std::size_t axis = 0; axis < shape.rank(); ++axis) {
     const int label = e.operands[k][axis];
+    if (shape[axis] != e.full_extent(label)) continue;  // summed over, and put back by the reshape
     if (std::ranges::count(result, label) > 0) {
       result.push_back(kRepeated + static_cast<int>(axis));
       add_constant(unit_matrix(shape[axis]), {label, result.back()});
@@ -222,7 +235,7 @@ Expr operand_gradient(GradientContext& g, const Equation& e, std::size_t k) {
   std::string equation;
   for (const Labels& term : terms) equation += letters(term) + ",";
   equation.pop_back();
-  return g.b.op("Einsum", inputs, {{"equation", equation + "->" + letters(result)}});
+  return g.b.reshape(g.b.op("Einsum", inputs, {{"equation", equation + "->" + letters(result)}}), shape);
 }
 
 std::vector<Expr> einsum_gradient(GradientContext& g) {
@@ -255,6 +268,8 @@ std::span<const OpDef> einsum_ops() {
             {"(float[2,1,3] a, float[1,4,3] b) => (float[2,4] y) { y = Einsum<equation = \"...i,...i->...\">(a, b) }"},
             {"(float[2,3] a, float[3,4] b, float[4,2] c) => (float[2,2] y) "
              "{ y = Einsum<equation = \"ij,jk,kl->il\">(a, b, c) }"},
+            {"(float[1,3] a, float[3,1] b) => (float y) { y = Einsum<equation = \"ij,ji->\">(a, b) }"},
+            {"(float[2,1] a, float[3,4] b) => (float[2,4] y) { y = Einsum<equation = \"ij,jk->ik\">(a, b) }"},
             {"(float a, float[3] b) => (float[3] y) { y = Einsum<equation = \",i->i\">(a, b) }"},
             {"(float[0,3] a, float[3] b) => (float[0] y) { y = Einsum<equation = \"ij,j->i\">(a, b) }"},
             {"() => (int32 y) <int32[3] a = {1, 2, -3}, int32[3] b = {4, 5, 6}> "

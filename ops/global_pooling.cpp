@@ -61,6 +61,10 @@ void global_average_pool_kernel(KernelCall& call) {
 }
 
 void global_max_pool_kernel(KernelCall& call) {
+  const Shape& x = call.in[0].shape();
+  if (x.count(2, x.rank()) == 0 && x.count(0, 2) > 0)
+    throw_input_error("at least one element for each channel to take the maximum of", x.to_string(),
+                      "check the shapes fed to this operator");
   pool_globally(call, [](const double* first, const double* last) {
     double best = -std::numeric_limits<double>::infinity();
     for (const double* p = first; p != last; ++p)

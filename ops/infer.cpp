@@ -1,6 +1,8 @@
 #include "ops/infer.h"
 
+#include <algorithm>
 #include <deque>
+#include <span>
 #include <unordered_map>
 
 #include <fmt/format.h>
@@ -91,6 +93,32 @@ std::string describe(const Graph& graph, const Node& node) {
   return text + ")";
 }
 
+// Kernels count on both: operands that must be there are, and those of one type parameter have one type.
+std::string wrong_operands(const Graph& graph, const Node& node, const onnx::OpSchema& schema) {
+  const std::span<const ValueId> operands = node.operands();
+  const auto& formals = schema.inputs();
+  if (operands.size() < static_cast<std::size_t>(schema.min_input()))
+    return fmt::format("{} operands at least", schema.min_input());
+  if (operands.size() > static_cast<std::size_t>(schema.max_input()))
+    return fmt::format("{} operands at most", schema.max_input());
+  std::unordered_map<std::string, DType> types;
+  for (std::size_t i = 0; i < operands.size() && !formals.empty(); ++i) {
+    const auto& formal = formals[std::min(i, formals.size() - 1)];
+    if (operands[i] == kNoValue) {
+      if (formal.GetOption() == onnx::OpSchema::Single) return fmt::format("operand {} ({})", i, formal.GetName());
+      continue;
+    }
+    const DType dtype = graph[operands[i]].dtype;
+    if (dtype == DType::undefined || (formal.GetOption() == onnx::OpSchema::Variadic && !formal.GetIsHomogeneous()))
+      continue;
+    const auto [known, is_new] = types.emplace(formal.GetTypeStr(), dtype);
+    if (known->second != dtype)
+      return fmt::format("{} for operand {} ({}), as others of type {} have", name_of(known->second), i,
+                         formal.GetName(), formal.GetTypeStr());
+  }
+  return {};
+}
+
 }  // namespace
 
 void infer_node(Graph& graph, const Node& node) {
@@ -102,6 +130,8 @@ void infer_node(Graph& graph, const Node& node) {
   if (!schema)
     throw_input_error("an operator with a schema", describe(graph, node),
                       "check the operator's name, domain and version");
+  if (const std::string wanted = wrong_operands(graph, node, *schema); !wanted.empty())
+    throw_input_error(wanted, describe(graph, node), "check the operands fed to it");
   Context context(graph, node);
   try {
     if (schema->has_type_and_shape_inference_function()) schema->GetTypeAndShapeInferenceFunction()(context);

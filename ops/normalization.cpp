@@ -10,6 +10,7 @@
 #include "ops/families.h"
 #include "ops/gradient_util.h"
 #include "ops/kernel_util.h"
+#include "ops/layer_normalization_grad.h"
 #include "ops/rescaling.h"
 
 namespace halfstep::ops {
@@ -73,8 +74,8 @@ void layer_normalization_kernel(KernelCall& call) {
 void normalize_channels(KernelCall& call, std::int64_t row_length) {
   const Tensor& x = call.in[0];
   const std::int64_t channels = x.shape()[1];
-  if (call.in[1].count() != channels || call.in[2].count() != channels)
-    throw_input_error(fmt::format("scale and bias of {} values", channels),
+  if (call.in[1].shape() != Shape{channels} || call.in[2].shape() != Shape{channels})
+    throw_input_error(fmt::format("scale and bias of shape [{}]", channels),
                       call.in[1].shape().to_string() + " and " + call.in[2].shape().to_string(),
                       "check the shapes of the normalization's parameters");
   Rows rows(x, row_length, epsilon_of(call.node));
@@ -143,6 +144,13 @@ std::vector<Expr> layer_normalization_gradient(GradientContext& g) {
   const Expr x = g.in(0), scale = g.in(1), bias = g.in(2);
   const DType type = wide(x.dtype());
   const std::size_t axis = normalize_axis(g.node.attributes.get_int("axis", -1), x.rank());
+  const Shape row{x.shape()[x.rank() - 1]};
+  if (axis + 1 == x.rank() && scale.shape() == row && (!bias || bias.shape() == row) && !g.dy(1) && !g.dy(2)) {
+    std::vector<Expr> d =
+        g.b.multi("LayerNormalizationGrad", kOwnDomain, {g.dy(), x, scale}, 3, {{"epsilon", epsilon_of(g)}});
+    if (!bias) d.pop_back();
+    return d;
+  }
   const Normalized n(g.b.cast(x, type), axes_from(axis, x.rank()), epsilon_of(g));
   std::vector<Expr> d(3);
   Expr dx;
@@ -171,6 +179,10 @@ void add_channel_gradients(GradientContext& g, Expr dy, Expr normalized, std::ve
 
 /// scale [C] for multiplying with a value [N, C, ...].
 Expr per_channel(Builder& b, Expr scale, std::size_t rank, DType type) {
+  if (rank < 2 || scale.shape().rank() != 1)
+    throw_input_error("a tensor of shape [N, C, ...] and a scale of shape [C]",
+                      fmt::format("{} axes and {}", rank, scale.shape().to_string()),
+                      "check the shapes of the normalization's parameters");
   std::vector<std::int64_t> dims(rank, 1);
   dims[1] = scale.shape()[0];
   return b.cast(b.reshape(scale, Shape(std::move(dims))), type);
@@ -251,8 +263,8 @@ std::vector<OpDef> make_rows() {
                   .reference = group_normalization_kernel,
                   .gradient = group_normalization_gradient,
                   .cases = kGroupNormalizationCases});
-  const std::span<const OpDef> rescaling = rescaling_ops();
-  rows.insert(rows.end(), rescaling.begin(), rescaling.end());
+  for (std::span<const OpDef> part : {layer_normalization_grad_ops(), rescaling_ops()})
+    rows.insert(rows.end(), part.begin(), part.end());
   return rows;
 }
 

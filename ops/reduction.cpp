@@ -58,7 +58,7 @@ void reduce(KernelCall& call, F f) {
   for (std::size_t group = 0; group < groups; ++group)
     y[group] = static_cast<W>(f(std::span<const W>(grouped).subspan(group * size, size)));
 
-  const bool keep = call.node.attributes.get_int("keepdims", 1) != 0;
+  const bool keep = call.node.attributes.get_int("keepdims", 1) == 1;
   store(ensure_out(call, 0, x.dtype(), keep ? kept : drop_dims(x.shape(), axes)), std::span<const W>(y));
 }
 

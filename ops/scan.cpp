@@ -22,7 +22,7 @@ void arg_extremum(KernelCall& call) {
     throw_input_error("an axis with at least one element", "shape " + x.shape().to_string(),
                       "check the model's shapes");
   std::vector<std::int64_t> dims = x.shape().dims();
-  if (attributes.get_int("keepdims", 1) != 0)
+  if (attributes.get_int("keepdims", 1) == 1)
     dims[axis] = 1;
   else
     dims.erase(dims.begin() + static_cast<std::ptrdiff_t>(axis));

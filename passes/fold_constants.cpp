@@ -14,6 +14,8 @@ namespace {
 // Folding must not turn a few bytes into gigabytes (ConstantOfShape, Expand): results above this stay nodes unless they
 // are no larger than what they are made from.
 constexpr std::size_t kMaxFoldedBytes = std::size_t{16} << 20;
+// What shapes, axes and indices are made of; weights are not copied into bodies.
+constexpr std::size_t kMaxKnownCaptureBytes = 1024;
 
 bool is_identity_permutation(const std::vector<std::int64_t>& perm) {
   for (std::size_t i = 0; i < perm.size(); ++i)
@@ -136,7 +138,21 @@ void merge_transposes(Graph& graph) {
   }
 }
 
-void fold_all(Graph& graph, const NodeHook& before) {
+void fold_bodies(const Graph& graph, Node& node);
+
+// A body need not run: what fails in it when folded fails if and when it runs.
+enum class Within { graph, body };
+
+bool fold(Graph& graph, const Node& node, Within within) {
+  if (within == Within::graph) return fold(graph, node);
+  try {
+    return fold(graph, node);
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+void fold_all(Graph& graph, const NodeHook& before, Within within) {
   std::vector<ValueId> now(graph.values.size());
   std::iota(now.begin(), now.end(), 0);
   std::vector<Node> kept;
@@ -148,7 +164,12 @@ void fold_all(Graph& graph, const NodeHook& before) {
       before(graph, node);
       while (now.size() < graph.values.size()) now.push_back(static_cast<ValueId>(now.size()));
     }
-    is_control_flow(node) ? infer_control_flow(graph, node) : infer_node(graph, node);
+    if (is_control_flow(node)) {
+      infer_control_flow(graph, node);
+      fold_bodies(graph, node);
+    } else {
+      infer_node(graph, node);
+    }
     if (node.is("Transpose") && graph[node.inputs[0]].shape.is_static()) {
       // Explicit and, where it moves nothing, a Reshape: executors alias those.
       const Shape& shape = graph[node.inputs[0]].shape;
@@ -164,7 +185,7 @@ void fold_all(Graph& graph, const NodeHook& before) {
         now.push_back(node.inputs.back());
       }
     }
-    if (fold(graph, node)) continue;
+    if (fold(graph, node, within)) continue;
     const ValueId same = passed_on(graph, node);
     if (same != kNoValue && !graph.is_output(node.outputs[0])) {
       now[static_cast<std::size_t>(node.outputs[0])] = same;
@@ -179,14 +200,34 @@ void fold_all(Graph& graph, const NodeHook& before) {
   }
 }
 
+void fold_graph(Graph& graph, const NodeHook& before, Within within) {
+  fold_all(graph, before, within);
+  merge_transposes(graph);
+  graph.remove_dead();
+}
+
+// Small constants of the enclosing graph that a body reads are constants there, too.
+void know_captures(const Graph& graph, const Node& node, Graph& body) {
+  for (std::size_t i = 0; i < node.capture_count; ++i) {
+    const Value& outside = graph[node.captures()[i]];
+    const ValueId inside = body.captures[i];
+    if (inside == kNoValue || !outside.is_constant() || outside.constant.bytes() > kMaxKnownCaptureBytes) continue;
+    body.replace_uses(inside, body.add_constant(body[inside].name, outside.constant));
+  }
+}
+
+void fold_bodies(const Graph& graph, Node& node) {
+  change_bodies(node, [&](Graph& body) {
+    know_captures(graph, node, body);
+    fold_graph(body, {}, Within::body);
+  });
+  drop_unread_captures(node);
+}
+
 }  // namespace
 
 Pass fold_constants(NodeHook before) {
-  return {"fold_constants", [before = std::move(before)](Graph& graph) {
-            fold_all(graph, before);
-            merge_transposes(graph);
-            graph.remove_dead();
-          }};
+  return {"fold_constants", [before = std::move(before)](Graph& graph) { fold_graph(graph, before, Within::graph); }};
 }
 
 }  // namespace halfstep

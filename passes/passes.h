@@ -35,8 +35,8 @@ Pass undo_batch_expansion();
 /// `batch` for its first extent when that is unknown.
 ///
 /// A first extent that the model fixes may be given another value: shapes written down in the model (Reshape, Expand,
-/// Tile, ConstantOfShape) then follow the batch. Throws Error when a shape contradicts the model's own (naming both and,
-/// where the batch cannot change, the node that it is baked into) or an extent stays unknown.
+/// Tile, ConstantOfShape) then follow the batch. Throws Error when a shape contradicts the model's own (naming both
+/// and, where the batch cannot change, the node that it is baked into) or an extent stays unknown.
 struct InputShapes {
   std::map<std::string, Shape> by_name;
   std::int64_t batch = Shape::kUnknown;
@@ -52,7 +52,8 @@ using NodeHook = std::function<void(Graph&, Node&)>;
 
 /// Computes what is known at compile (nodes all of whose inputs are constants, Shape, Size), and removes nodes that do
 /// nothing: Identity, Cast and CastLike to the same type, Reshape, Expand, Transpose, Slice, Pad to the same shape and
-/// order, Dropout that is off. Re-infers every shape on the way.
+/// order, Dropout that is off. Re-infers every shape on the way. The same in the bodies of control flow, but that what
+/// fails there is left to fail when it runs, if it does.
 Pass fold_constants(NodeHook before = {});
 
 /// The same product under its one name: MatMul of matrices + Add of a vector becomes Gemm.
@@ -68,7 +69,8 @@ struct TrainingModeOptions {
 Pass to_training_mode(TrainingModeOptions options = {});
 /// Running statistics of BatchNormalization become states, as to_training_mode makes them.
 Pass statistics_to_states();
-/// The reverse: BatchNormalization uses its running statistics, Dropout disappears.
+/// The reverse, in the bodies of control flow as well: BatchNormalization uses its running statistics, and what it
+/// would have made of them is what they are; Dropout disappears, or where its mask is read drops nothing.
 Pass to_inference_mode();
 
 enum class LossKind {
@@ -95,9 +97,9 @@ struct LossOptions {
 /// "logits". Throws Error when labels and outputs do not fit, naming both shapes.
 Pass attach_loss(LossOptions options);
 
-/// Paints nodes in `half` (f16 or bf16) as choose_precision.h tells, and inserts the fewest casts; with f32 does nothing.
-/// States stay f32 (master copies), and so do inputs, outputs and the bodies of control flow. See design: choose
-/// precision before differentiating.
+/// Paints nodes in `half` (f16 or bf16) as choose_precision.h tells, and inserts the fewest casts; with f32 does
+/// nothing. States stay f32 (master copies), and so do inputs, outputs and the bodies of control flow. See design:
+/// choose precision before differentiating.
 struct PrecisionOptions {
   DType half = DType::f32;
   std::set<std::string> keep_full_ops;  ///< operator types that stay in f32

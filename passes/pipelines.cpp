@@ -9,14 +9,10 @@ void append(Pipeline& pipeline, const Pipeline& more) { pipeline.insert(pipeline
 
 // What the training step and its evaluation share: parameters are states, shapes known, nothing superfluous left.
 Pipeline trainable_model(const TrainingOptions& options) {
-  return {hoist_initializers(),
-          separate_merged_parameters(),
-          undo_batch_expansion(),
-          select_parameters(options.parameters),
-          bind_shapes(options.shapes),
-          fold_constants(),
-          inline_control_flow(),
-          canonicalize()};
+  return {hoist_initializers(),        separate_merged_parameters(),
+          undo_batch_expansion(),      select_parameters(options.parameters),
+          bind_shapes(options.shapes), fold_constants(),
+          inline_control_flow(),       canonicalize()};
 }
 
 Pipeline finish(const Capabilities& capabilities) {

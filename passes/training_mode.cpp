@@ -1,3 +1,4 @@
+#include "graph/bodies.h"
 #include "graph/error.h"
 #include "ops/builder.h"
 #include "ops/infer.h"
@@ -63,6 +64,59 @@ void train_dropout(Graph& graph, std::size_t index, ValueId counter, std::int64_
   infer_node(graph, node);
 }
 
+// Whoever reads `from` reads `to`; an output keeps its name.
+void pass_on(Graph& graph, ValueId from, ValueId to) {
+  if (from == kNoValue) return;
+  if (!graph.is_output(from)) {
+    graph.replace_uses(from, to);
+    return;
+  }
+  graph.add_node("Identity", kOnnxDomain, {to}, 0, {}, graph[from].name);
+  graph.nodes.back().outputs = {from};
+}
+
+void stop_batchnorm(Graph& graph, std::size_t index) {
+  const Node before = graph.nodes[index];
+  graph.nodes[index].attributes.remove("training_mode");
+  graph.nodes[index].outputs.resize(1);
+  pass_on(graph, before.output(1), before.inputs[3]);
+  pass_on(graph, before.output(2), before.inputs[4]);
+}
+
+// Whether the node is still needed: it gives a mask, which says that nothing was dropped.
+bool stop_dropout(Graph& graph, std::size_t index, bool is_mask_read) {
+  Node& node = graph.nodes[index];
+  if (is_mask_read) {
+    node.inputs.resize(1);
+    node.attributes = {};
+    return true;
+  }
+  const ValueId x = node.inputs[0], y = node.outputs[0];
+  node.outputs.clear();
+  pass_on(graph, y, x);
+  return false;
+}
+
+void leave_training(Graph& graph) {
+  const std::vector<std::int32_t> uses = graph.use_counts();
+  auto is_read = [&](ValueId id) { return id != kNoValue && uses[static_cast<std::size_t>(id)] > 0; };
+  const std::size_t count = graph.nodes.size();  // pass_on appends more
+  std::vector<bool> needed(count, true);
+  for (std::size_t i = 0; i < count; ++i) {
+    if (graph.nodes[i].is("BatchNormalization"))
+      stop_batchnorm(graph, i);
+    else if (graph.nodes[i].is("Dropout"))
+      needed[i] = stop_dropout(graph, i, is_read(graph.nodes[i].output(1)));
+    else
+      change_bodies(graph.nodes[i], leave_training);
+  }
+  std::vector<Node> kept;
+  for (std::size_t i = 0; i < graph.nodes.size(); ++i)
+    if (i >= count || needed[i]) kept.push_back(std::move(graph.nodes[i]));
+  graph.nodes = std::move(kept);
+  graph.sort();
+}
+
 bool drops(const Graph& graph, const Node& node) {
   const ValueId ratio = node.input(1);
   return ratio == kNoValue || !graph[ratio].is_constant() || to_doubles(graph[ratio].constant)[0] > 0;
@@ -105,23 +159,6 @@ Pass statistics_to_states() {
           }};
 }
 
-Pass to_inference_mode() {
-  return {"to_inference_mode", [](Graph& graph) {
-            for (Node& node : graph.nodes) {
-              if (node.is("BatchNormalization")) {
-                node.attributes.remove("training_mode");
-                node.outputs.resize(1);
-              } else if (node.is("Dropout") && graph.is_output(node.outputs[0])) {  // an output keeps its name
-                node.op = "Identity";
-                node.inputs.resize(1);
-                node.outputs.resize(1);
-                node.attributes = {};
-              } else if (node.is("Dropout")) {
-                graph.replace_uses(node.outputs[0], node.inputs[0]);
-              }
-            }
-            std::erase_if(graph.nodes, [](const Node& node) { return node.is("Dropout"); });
-          }};
-}
+Pass to_inference_mode() { return {"to_inference_mode", leave_training}; }
 
 }  // namespace halfstep

@@ -1,5 +1,7 @@
 #include "passes/control_flow.h"
 
+#include <unistd.h>
+
 #include "graph/bodies.h"
 #include "tests/passes/pass_testing.h"
 
@@ -20,6 +22,18 @@ std::vector<std::vector<double>> outputs_of(const Graph& graph, const std::vecto
   std::vector<std::vector<double>> results;
   for (std::size_t i = 0; i < graph.outputs.size(); ++i) results.push_back(to_doubles(compiled.program->output(i)));
   return results;
+}
+
+// What the reference executor says against running the graph; "" when nothing. Input "x" is left as it is.
+std::string error_of_run(const std::string& text, const Tensor& trips) {
+  try {
+    Compiled compiled(parse(text));
+    compiled.set("n", trips);
+    compiled.program->run();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return {};
 }
 
 Tensor vector_of(std::vector<float> values) { return Tensor::of(values); }
@@ -142,6 +156,85 @@ TEST(ControlFlow, RunsTheSameInlinedAndNot) {
     EXPECT_EQ(any, !c.inlined);
     EXPECT_EQ(outputs_of(inlined, c.inputs), c.expected);
   }
+}
+
+// Operators of the body of the graph's only control flow.
+std::vector<std::string> ops_of_body(const Graph& graph, std::size_t body) {
+  for (const Node& node : graph.nodes)
+    if (has_body(node)) return ops_of(*bodies(node).at(body));
+  ADD_FAILURE() << "no node with a body";
+  return {};
+}
+
+TEST(FoldConstants, EntersBodiesThatStay) {
+  const std::string text =
+      "(float[2,3] x, int64 n) => (float[2,3] y) <int64[1] last = {-1}, int64 one = {1}> { y = Loop (n, , x) <body = b "
+      "(int64 i, bool go, float[2,3] s) => (bool again, float[2,3] t) { again = Identity(go) shape = Shape(x) "
+      "k = Gather<axis=0>(shape, one) m = Reshape(k, last) two = Sub(m, one) wide = Cast<to=1>(two) t = Add(s, wide) "
+      "}> }";
+  const std::vector<Tensor> inputs{matrix_of({1, 2, 3, 4, 5, 6}, 2), Tensor::scalar(std::int64_t{2})};
+  const Graph folded = run_passes(text, {fold_constants()});
+  EXPECT_THAT(ops_of_body(folded, 0), ElementsAre("Identity", "Add"));
+  const Node* loop = node_of(folded, "Loop");
+  ASSERT_NE(loop, nullptr);
+  EXPECT_EQ(loop->capture_count, 0u);
+  EXPECT_EQ(outputs_of(folded, inputs), outputs_of(parse(text), inputs));
+}
+
+TEST(FoldConstants, LeavesLargeConstantsOutsideOfBodies) {
+  const Graph folded = run_passes("(float[2] x, bool c) => (float[1,1024] y) <float[1,1024] w = {" +
+                                      [] {
+                                        std::string ones = "1.0";
+                                        for (int i = 1; i < 1024; ++i) ones += ", 1.0";
+                                        return ones;
+                                      }() +
+                                      "}> { y = If (c) <then_branch = t () => (float[1,1024] a) { a = Neg(w) }, "
+                                      "else_branch = e () => (float[1,1024] b) { b = Abs(w) }> }",
+                                  {fold_constants()});
+  EXPECT_THAT(ops_of_body(folded, 0), ElementsAre("Neg"));
+  EXPECT_THAT(ops_of_body(folded, 1), ElementsAre("Abs"));
+}
+
+TEST(FoldConstants, LeavesWhatFailsInABranchToTheRunThatTakesIt) {
+  const std::string text =
+      "(float[2] x, bool c) => (float[2] y) <float[2] table = {1.0, 2.0}, int64[2] far = {7, 8}> { y = If (c) "
+      "<then_branch = t () => (float[2] a) { a = Gather<axis=0>(table, far) }, "
+      "else_branch = e () => (float[2] b) { b = Neg(x) }> }";
+  const Graph folded = run_passes(text, {fold_constants()});
+  EXPECT_EQ(outputs_of(folded, {vector_of({1, 2}), Tensor::scalar(false)}),
+            (std::vector<std::vector<double>>{{-1, -2}}));
+  EXPECT_THROW(outputs_of(folded, {vector_of({1, 2}), Tensor::scalar(true)}), Error);
+}
+
+// Nothing of that size is ever allocated: every iteration gives the same elements again.
+TEST(Loop, MayNotCollectMoreThanAPartOfTheMemory) {
+  const std::string text =
+      "(float[4194304] x, int64 n) => (float[k,4194304] all) { y, all = Loop (n, , x) <body = b (int64 i, bool go, "
+      "float[4194304] s) => (bool go, float[4194304] s, float[4194304] s) { }> }";
+  const std::string error = error_of_run(text, Tensor::scalar(std::int64_t{1} << 40));
+  EXPECT_THAT(error, HasSubstr("a quarter of this machine's memory"));
+  EXPECT_THAT(error, HasSubstr("iterations of Loop"));
+}
+
+TEST(Loop, MayNotGrowWhatItCarriesBeyondAPartOfTheMemory) {
+  constexpr std::int64_t kElements = std::int64_t{1} << 24;
+  const auto memory = static_cast<std::int64_t>(::sysconf(_SC_PHYS_PAGES)) * ::sysconf(_SC_PAGESIZE);
+  const std::int64_t count = memory / 4 / (kElements * 4) + 1;  // so many large tensors are too many
+  std::string carried, declared, initial, large;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::string separator = i == 0 ? "" : ", ";
+    carried += separator + "y" + std::to_string(i);
+    initial += ", small";
+    declared += ", float[k] s" + std::to_string(i);
+    large += ", float[k] x";
+  }
+  const std::string size = std::to_string(kElements);
+  const std::string error = error_of_run(
+      "(float[" + size + "] x, int64 n) => (float[k] y0) <float[1] small = {1.0}> { " + carried + " = Loop (n, " +
+          initial + ") <body = b (int64 i, bool go" + declared + ") => (bool go" + large + ") { }> }",
+      Tensor::scalar(std::int64_t{1}));
+  EXPECT_THAT(error, HasSubstr("a quarter of this machine's memory"));
+  EXPECT_THAT(error, HasSubstr("after 1 iterations"));
 }
 
 TEST(InlineControlFlow, NamesCopiesAfterNodeAndIteration) {

@@ -78,25 +78,25 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& info) { return std::string(info.param.what); });
 
 constexpr const char* kTwoLayers =
-    "(float[N,2] x) => (float[N,2] y) <float[2,2] a.weight = {1,2,3,4}, float[2,2] b.weight = {1,2,3,5}, float s = "
+    "(float[N,2] x) => (float[N,2] y) <float[2,2] a_weight = {1,2,3,4}, float[2,2] b_weight = {1,2,3,5}, float s = "
     "{2}> "
-    "{ h = MatMul(x, a.weight) i = Mul(h, s) y = MatMul(i, b.weight) }";
+    "{ h = MatMul(x, a_weight) i = Mul(h, s) y = MatMul(i, b_weight) }";
 
 std::vector<std::string> trained(const ParameterSelection& selection) {
   return state_names(run_passes(kTwoLayers, {select_parameters(selection)}), StateRole::parameter);
 }
 
 TEST(ParameterPatterns, Overrule) {
-  EXPECT_THAT(trained({}), ElementsAre("a.weight", "b.weight"));
-  EXPECT_THAT(trained({.freeze = {"a.*"}, .trainable = {}}), ElementsAre("b.weight"));
-  EXPECT_THAT(trained({.freeze = {}, .trainable = {"a.*"}}), ElementsAre("a.weight"));
-  EXPECT_THAT(trained({.freeze = {}, .trainable = {"*"}}), ElementsAre("a.weight", "b.weight"));
-  EXPECT_THAT(trained({.freeze = {}, .trainable = {"*", "s"}}), ElementsAre("a.weight", "b.weight", "s"));
+  EXPECT_THAT(trained({}), ElementsAre("a_weight", "b_weight"));
+  EXPECT_THAT(trained({.freeze = {"a_*"}, .trainable = {}}), ElementsAre("b_weight"));
+  EXPECT_THAT(trained({.freeze = {}, .trainable = {"a_*"}}), ElementsAre("a_weight"));
+  EXPECT_THAT(trained({.freeze = {}, .trainable = {"*"}}), ElementsAre("a_weight", "b_weight"));
+  EXPECT_THAT(trained({.freeze = {}, .trainable = {"*", "s"}}), ElementsAre("a_weight", "b_weight", "s"));
 }
 
 TEST(ParameterPatterns, AreRefusedWhenTheyMatchNothing) {
-  EXPECT_THAT(error_of(kTwoLayers, {select_parameters({.freeze = {"c.*"}, .trainable = {}})}),
-              HasSubstr("a.weight, b.weight"));
+  EXPECT_THAT(error_of(kTwoLayers, {select_parameters({.freeze = {"c_*"}, .trainable = {}})}),
+              HasSubstr("a_weight, b_weight"));
   EXPECT_THAT(error_of(kTwoLayers, {select_parameters({.freeze = {"*"}, .trainable = {}})}), HasSubstr("frozen"));
 }
 
