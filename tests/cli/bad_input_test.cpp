@@ -58,6 +58,13 @@ TEST_F(BadInput, WrongCallsAndInputsExitWithTwoAndSayWhy) {
       {"run mlp.onnx --input nobody=x.npy -o out.npz", "nobody"},
       {"run mlp.onnx --input y.npy -o out.npz", "784"},
       {"convert mlp.onnx -o out.onnx --precision fp32", "fp32"},
+      {"convert mlp.onnx --precision fp16", "--dry-run"},
+      {"convert garbage.onnx -o out.onnx --precision fp16", "garbage.onnx"},
+      {"convert mlp.onnx -o out.onnx --precision fp16 --keep-io-types=nobody", "nobody"},
+      {"convert mlp.onnx -o out.onnx --precision fp16 --keep-fp32 Softmax", "op:TYPE"},
+      {"convert mlp.onnx -o out.onnx --precision fp16 --keep-fp32 'node:('", "regular expression"},
+      {"convert mlp.onnx -o out.onnx --precision fp16 --max-error 0.1", "--calibrate"},
+      {"convert mlp.onnx -o out.onnx --precision fp16 --report out.txt", ".json or .html"},
   };
   for (const Case& c : cases) {
     const Outcome outcome = run(c.arguments);
