@@ -9,13 +9,25 @@
 #include <new>
 #include <string>
 
+#include <fmt/format.h>
+
 #include "graph/error.h"
+#include "graph/machine_memory.h"
 #include "graph/visit.h"
 
 namespace halfstep {
 namespace {
 
 constexpr std::size_t kAlignment = 64;
+
+// Systems promise more memory than there is, and end programs that come to use it.
+void check_memory(double bytes, const Shape& shape) {
+  const auto there_is = static_cast<double>(machine_memory());
+  if (bytes <= there_is) return;
+  throw_failure(fmt::format("tensors that fit into this machine's {:.1f} GiB of memory", there_is / (1 << 30)),
+                fmt::format("{:.1f} GiB for the shape {}", bytes / (1 << 30), shape.to_string()),
+                "check the model's shapes, use a smaller batch, or a machine with more memory");
+}
 
 std::shared_ptr<void> allocate(std::size_t bytes) {
   const std::size_t rounded = (std::max<std::size_t>(bytes, 1) + kAlignment - 1) / kAlignment * kAlignment;
@@ -71,6 +83,7 @@ std::vector<To> to_vector(const Tensor& tensor) {
 
 Tensor::Tensor(DType dtype, Shape shape) : dtype_(dtype), shape_(std::move(shape)), count_(shape_.count()) {
   if (dtype == DType::string) {
+    check_memory(static_cast<double>(count_) * sizeof(std::string), shape_);
     data_ = std::shared_ptr<std::string[]>(new std::string[static_cast<std::size_t>(count_)]);
     return;
   }
@@ -78,6 +91,7 @@ Tensor::Tensor(DType dtype, Shape shape) : dtype_(dtype), shape_(std::move(shape
   if (static_cast<std::size_t>(count_) > std::numeric_limits<std::size_t>::max() / bits / 2)
     throw_input_error("a tensor that fits the address space", "shape " + shape_.to_string(),
                       "check the model's shapes");
+  check_memory(static_cast<double>(bytes()), shape_);
   data_ = allocate(bytes());
 }
 

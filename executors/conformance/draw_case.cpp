@@ -19,6 +19,7 @@ namespace halfstep {
 namespace {
 
 constexpr int kTries = 24;
+constexpr std::int64_t kMostGrowth = 16;  // of results, against the limit of the inputs
 // Odd, prime, around the widths of vector registers, and the two that break most things.
 constexpr std::array<std::int64_t, 10> kExtents = {1, 2, 3, 5, 7, 8, 13, 17, 31, 0};
 constexpr std::array<DType, 10> kTypes = {DType::f32, DType::f32, DType::f16, DType::bf16, DType::f64,
@@ -160,6 +161,8 @@ std::optional<ConformanceCase> try_draw(const OpDef& op, std::size_t index, DTyp
   for (ValueId in : graph.inputs) elements += graph[in].shape.count();
   if (elements > limit) return std::nullopt;
   infer_graph(graph);
+  for (const Value& value : graph.values)  // before anything of that size is made
+    if (value.shape.is_static() && value.shape.count() > kMostGrowth * limit) return std::nullopt;
 
   const OpCase& op_case = op.cases[index];
   const bool is_unsigned = dtype == DType::u8 || dtype == DType::u16 || dtype == DType::u32 || dtype == DType::u64;
@@ -172,7 +175,7 @@ std::optional<ConformanceCase> try_draw(const OpDef& op, std::size_t index, DTyp
   const std::vector<Tensor> outputs = run_graph(*make_reference_executor(), graph, made->inputs);
   for (std::size_t i = 0; i < outputs.size(); ++i) {
     const Shape& inferred = graph[graph.outputs[i]].shape;
-    if (outputs[i].count() > 16 * limit || (inferred.is_static() && outputs[i].shape() != inferred))
+    if (outputs[i].count() > kMostGrowth * limit || (inferred.is_static() && outputs[i].shape() != inferred))
       return std::nullopt;
   }
   return made;

@@ -31,6 +31,25 @@ const std::set<std::string> kRandomOperators = {"Bernoulli",        "Multinomial
                                                 "RandomNormalLike", "RandomUniform", "RandomUniformLike"};
 constexpr double kBfloat16Relative = 0x1p-6;  // two units of its precision, as in ONNX's suite
 
+/// A case whose outputs in the file are further from the exact ones than its tolerance, so that a result that is right
+/// may be outside.
+struct RoughCase {
+  std::string_view name;
+  double relative;  ///< what is allowed instead
+  const char* reason;
+};
+constexpr RoughCase kRoughCases[] = {
+    {"test_attention_4d_causal_fp16_expanded", 2 * 0x1p-10,
+     "compared to two units of f16: numpy rounded every exponential and sum of the softmax to f16, and is off by more "
+     "than the case's 1e-3 itself"}};
+
+const RoughCase* find_rough_case(std::string_view name) {
+  name = name.substr(name.rfind('/') + 1);  // all of it when there is none
+  const auto* const found =
+      std::find_if(std::begin(kRoughCases), std::end(kRoughCases), [&](const RoughCase& c) { return c.name == name; });
+  return found == std::end(kRoughCases) ? nullptr : found;
+}
+
 template <class Message>
 void read_message(const fs::path& path, Message& message, const std::string& what) {
   std::ifstream file(path, std::ios::binary);
@@ -208,9 +227,16 @@ CheckReport check_onnx_case(const OnnxCase& onnx_case, Executor& executor) {
     const Graph graph = load_model(onnx_case.folder() / "model.onnx").graph;
     const std::vector<OnnxDataSet> sets = onnx_case.data_sets();
     if (sets.empty()) report.message = "no test_data_set_0 beside the model";
+    Tolerance tolerance = onnx_case.tolerance();
+    const RoughCase* rough = find_rough_case(onnx_case.name());
+    if (rough) tolerance.relative = std::max(tolerance.relative, rough->relative);
     for (const OnnxDataSet& data : sets) {
-      report.message = run_data_set(graph, data, executor, onnx_case.tolerance());
+      report.message = run_data_set(graph, data, executor, tolerance);
       if (!report.message.empty()) break;
+    }
+    if (rough && report.message.empty()) {
+      report.message = rough->reason;
+      return report;
     }
   } catch (const Error& e) {
     if (e.required() == kSupportedModel) {

@@ -59,8 +59,9 @@ std::vector<OnnxCase> find_onnx_cases(const std::filesystem::path& root);
 Graph prepare_graph(Graph graph, const std::vector<Tensor>& inputs, const Capabilities& capabilities);
 
 /// Runs every data set of the case. Outputs must have the types and shapes of those in the files, floats within the
-/// tolerance (bf16 at least within two units of its precision), all else exactly. Never throws: an Error on the way is
-/// a failed check.
+/// tolerance (bf16 at least within two units of its precision), all else exactly. Where the outputs in the files are
+/// known to be rougher than that, the report of a case that passed says how they were compared. Never throws: an Error
+/// on the way is a failed check.
 CheckReport check_onnx_case(const OnnxCase& onnx_case, Executor& executor);
 
 }  // namespace halfstep

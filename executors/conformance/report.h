@@ -30,7 +30,7 @@ struct CheckReport {
   CheckKind kind = CheckKind::gradient;
   DType dtype = DType::undefined;  ///< the type that stands for f32 in the case; undefined: the case has its own types
   CheckResult result = CheckResult::passed;
-  std::string message = {};  ///< what differed, or why the check does not apply; empty when it passed
+  std::string message = {};  ///< what differed, why the check does not apply, or with what reservation it passed
 
   bool ok() const { return result != CheckResult::failed; }
 };

@@ -23,8 +23,8 @@ std::string why_not(const Value& value) {
 
 }  // namespace
 
-std::span<const TableRow> kernel_table() {
-  static const std::vector<TableRow> table = {
+std::span<const KernelRow<Maker>> kernel_table() {
+  static const std::vector<KernelRow<Maker>> table = {
       {"Gemm", kOnnxDomain, {make_gemm}},
       {"FusedGemm", kOwnDomain, {make_gemm}},
       {"MatMul", kOnnxDomain, {make_matmul}},
@@ -79,7 +79,7 @@ std::span<const TableRow> kernel_table() {
 
 std::vector<std::string_view> own_operators() {
   std::vector<std::string_view> names;
-  for (const TableRow& row : kernel_table())
+  for (const KernelRow<Maker>& row : kernel_table())
     if (row.domain == kOwnDomain) names.push_back(row.op);
   return names;
 }
@@ -90,16 +90,15 @@ bool is_view(const Node& node) {
 }
 
 Made make_kernel(const Site& site) {
-  const auto row =
-      std::ranges::find_if(kernel_table(), [&](const TableRow& r) { return site.node.is(r.op, r.domain); });
-  if (row == kernel_table().end()) return Refusal{"the cudnn executor has no kernel for this operator"};
+  const std::span<const Maker> makers = makers_of(kernel_table(), site.node);
+  if (makers.empty()) return Refusal{"the cudnn executor has no kernel for this operator"};
   for (const auto* ids : {&site.node.inputs, &site.node.outputs})
     for (ValueId id : *ids) {
       if (id == kNoValue) continue;
       if (std::string reason = why_not(site.graph[id]); !reason.empty()) return Refusal{std::move(reason)};
     }
   Refusal all;
-  for (Maker maker : row->makers) {
+  for (Maker maker : makers) {
     Made made = maker(site);
     if (std::holds_alternative<DeviceKernel>(made)) return made;
     if (!all.reason.empty()) all.reason += "; ";

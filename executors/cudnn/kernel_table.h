@@ -6,14 +6,11 @@
 #include <vector>
 
 #include "executors/cudnn/kernel.h"
+#include "executors/kernel_row.h"
 
 namespace halfstep::cudnn {
 
-struct TableRow {
-  std::string_view op, domain;
-  std::vector<Maker> makers;
-};
-std::span<const TableRow> kernel_table();
+std::span<const KernelRow<Maker>> kernel_table();
 
 /// Names of the operators of ai.halfstep the table has.
 std::vector<std::string_view> own_operators();

@@ -27,7 +27,11 @@ Assembly::Assembly(const Graph& graph, Store& store)
     : graph_(graph), schedule_(make_schedule(graph)), values_(graph.values.size()) {
   for (std::size_t i = 0; i < graph.values.size(); ++i) {
     const Value& value = graph.values[i];
-    if (value.is_constant())
+    if (!value.is_constant()) continue;
+    const auto id = static_cast<ValueId>(i);
+    if (is_dynamic(id))
+      *dynamic(id) = value.constant;
+    else
       values_[i].home = {fixed_buffer(value.constant), value.dtype, value.constant.shape(), Layout()};
   }
   for (ValueId in : graph.inputs) {
@@ -36,7 +40,10 @@ Assembly::Assembly(const Graph& graph, Store& store)
                         fmt::format("'{}' of shape {}", graph[in].name, graph[in].shape.to_string()),
                         "bind the input shapes first");
     inputs.emplace_back(graph[in].dtype, graph[in].shape);
-    info(in).home = {fixed_buffer(inputs.back()), graph[in].dtype, graph[in].shape, Layout()};
+    if (is_dynamic(in))
+      *dynamic(in) = inputs.back();
+    else
+      info(in).home = {fixed_buffer(inputs.back()), graph[in].dtype, graph[in].shape, Layout()};
   }
   for (const State& state : graph.states) {
     Store::Entry& entry = store.bind(graph[state.value].name, state.initial);
@@ -47,8 +54,8 @@ Assembly::Assembly(const Graph& graph, Store& store)
   }
   for (ValueId out : graph.outputs) {
     const Value& value = graph[out];
-    outputs.push_back(value.shape.is_static() ? Tensor(value.dtype, value.shape) : Tensor());
-    output_buffers_.push_back(value.shape.is_static() ? fixed_buffer(outputs.back()) : kNoBuffer);
+    outputs.push_back(is_dynamic(out) ? Tensor() : Tensor(value.dtype, value.shape));
+    output_buffers_.push_back(is_dynamic(out) ? kNoBuffer : fixed_buffer(outputs.back()));
   }
 }
 

@@ -62,9 +62,10 @@ class Assembly {
   /// Appends steps that bring `from` to the layout and type of `to`.
   void convert(const std::string& name, const Operand& from, const Operand& to);
 
-  /// The tensor of a value whose shape depends on data; made on first use.
+  /// Whether a value has a tensor of its own instead of planned memory: its shape depends on data, or it holds strings.
+  bool is_dynamic(ValueId id) const { return !graph_[id].shape.is_static() || graph_[id].dtype == DType::string; }
+  /// That tensor; made on first use.
   std::shared_ptr<Tensor> dynamic(ValueId id);
-  bool is_dynamic(ValueId id) const { return !graph_[id].shape.is_static(); }
 
   ForwardRecord& record(NodeId forward) { return records_[forward]; }
 
@@ -80,7 +81,7 @@ class Assembly {
   };
   std::vector<Step>& steps() { return steps_; }
   const std::vector<Buffer>& buffers() const { return buffers_; }
-  std::vector<Tensor> inputs, outputs;  ///< host memory; an output whose shape depends on data is undefined
+  std::vector<Tensor> inputs, outputs;  ///< host memory; a dynamic output is undefined
   std::vector<Tensor> keep;             ///< constants and their copies
 
  private:

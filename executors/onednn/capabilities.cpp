@@ -1,11 +1,11 @@
 #include "executors/onednn/capabilities.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include "executors/onednn/cpu_features.h"
 #include "executors/onednn/kernel_table.h"
 #include "executors/onednn/kernels/kernels.h"
+#include "graph/machine_memory.h"
 
 namespace halfstep::onednn {
 namespace {
@@ -96,8 +96,7 @@ Capabilities probe_capabilities(int threads) {
   c.native.insert({OpClass::elementwise, DType::f32});
   c.native.insert({OpClass::reduction, DType::f32});
   for (std::string_view op : fused_operators()) c.fused.emplace(op);
-  const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGE_SIZE);
-  if (pages > 0 && page > 0) c.memory = static_cast<std::size_t>(pages) * static_cast<std::size_t>(page);
+  c.memory = machine_memory();
   choose_precision(cpu, c);
   return c;
 }

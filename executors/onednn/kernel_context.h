@@ -23,6 +23,9 @@ class KernelContext {
   std::size_t node_index() const { return index_; }
 
   bool has_input(std::size_t i) const { return node().input(i) != kNoValue; }
+  /// Whether input i, if there is one, has this shape. Kernels that ask leave it to the reference kernel to refuse
+  /// others.
+  bool fits(std::size_t i, const Shape& shape) const { return !has_input(i) || in(i).shape == shape; }
   /// Whether anything reads output i.
   bool has_output(std::size_t i) const;
   const Value& in(std::size_t i) const { return graph()[node().inputs[i]]; }

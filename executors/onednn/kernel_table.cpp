@@ -1,22 +1,15 @@
 #include "executors/onednn/kernel_table.h"
 
-#include <algorithm>
 #include <array>
-#include <vector>
 
+#include "executors/kernel_row.h"
 #include "executors/onednn/kernels/kernels.h"
 
 namespace halfstep::onednn {
 namespace {
 
-struct Row {
-  std::string_view op;
-  std::string_view domain;
-  std::vector<KernelMaker> makers;
-};
-
-const std::vector<Row>& table() {
-  static const std::vector<Row> rows = {
+std::span<const KernelRow<KernelMaker>> table() {
+  static const std::vector<KernelRow<KernelMaker>> rows = {
       // Matrix products
       {"Gemm", kOnnxDomain, {make_gemm}},
       {"FusedGemm", kOwnDomain, {make_gemm}},
@@ -36,6 +29,7 @@ const std::vector<Row>& table() {
       {"GlobalAveragePool", kOnnxDomain, {make_global_average_pool, make_reduce}},
       // Normalization
       {"BatchNormalization", kOnnxDomain, {make_batch_normalization}},
+      {"FusedBatchNormalization", kOwnDomain, {make_batch_normalization}},
       {"BatchNormalizationGrad", kOwnDomain, {make_batch_normalization_grad}},
       {"LayerNormalization", kOnnxDomain, {make_layer_normalization}},
       {"LayerNormalizationGrad", kOwnDomain, {make_layer_normalization_grad}},
@@ -132,15 +126,11 @@ const std::vector<Row>& table() {
 
 }  // namespace
 
-std::span<const KernelMaker> kernel_makers(const Node& node) {
-  const auto& rows = table();
-  auto row = std::find_if(rows.begin(), rows.end(), [&](const Row& r) { return node.is(r.op, r.domain); });
-  if (row == rows.end()) return {};
-  return row->makers;
-}
+std::span<const KernelMaker> kernel_makers(const Node& node) { return makers_of(table(), node); }
 
 std::span<const std::string_view> fused_operators() {
-  static constexpr std::array<std::string_view, 3> kFused = {"FusedGemm", "FusedMatMul", "FusedConv"};
+  static constexpr std::array<std::string_view, 4> kFused = {"FusedGemm", "FusedMatMul", "FusedConv",
+                                                             "FusedBatchNormalization"};
   return kFused;
 }
 

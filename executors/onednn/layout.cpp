@@ -179,7 +179,7 @@ void reorder_now(const Shape& shape, DType dtype, const void* from, const Layout
     return;
   }
   // Row-major takes the other side's extents; two other layouts with different extents meet in row-major.
-  auto copy = [dtype](const Desc& a, const void* source, const Desc& b, void* target) {
+  auto copy = [](const Desc& a, const void* source, const Desc& b, void* target) {
     dnnl::memory src(a, engine(), const_cast<void*>(source)), dst(b, engine(), target);
     dnnl::stream stream(engine());
     dnnl::reorder(src, dst).execute(stream, src, dst);

@@ -16,8 +16,8 @@ namespace {
 
 std::string operator_name(const Node& node) { return node.domain.empty() ? node.op : node.domain + "." + node.op; }
 
-bool is_data_dependent(const Graph& graph, const Node& node) {
-  auto dynamic = [&](ValueId id) { return id != kNoValue && !graph[id].shape.is_static(); };
+bool has_dynamic_operand(const Assembly& assembly, const Node& node) {
+  auto dynamic = [&](ValueId id) { return id != kNoValue && assembly.is_dynamic(id); };
   return std::any_of(node.inputs.begin(), node.inputs.end(), dynamic) ||
          std::any_of(node.outputs.begin(), node.outputs.end(), dynamic);
 }
@@ -55,8 +55,8 @@ bool compile_node(Assembly& assembly, std::size_t index, std::int32_t position, 
     context.append_conversions();
     return true;
   };
-  if (is_data_dependent(graph, node)) {
-    entry.reason = "the shape depends on data";
+  if (has_dynamic_operand(assembly, node)) {
+    entry.reason = "the shape depends on data, or the elements are strings";
   } else if (!has_empty_operand(graph, node)) {
     const auto makers = kernel_makers(node);
     if (makers.empty()) entry.reason = "no kernel of its own";

@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 
 #include "graph/error.h"
+#include "graph/machine_memory.h"
 
 namespace halfstep {
 namespace {
@@ -54,6 +55,9 @@ TEST(Tensor, PacksSmallElements) {
 TEST(Tensor, RefusesImpossibleSizes) {
   EXPECT_THROW(Tensor(DType::f32, {std::int64_t{1} << 62, 2}), Error);
   EXPECT_THROW(Tensor(DType::f32, {Shape::kUnknown}), Error);
+  const auto memory = static_cast<std::int64_t>(machine_memory());
+  EXPECT_THROW(Tensor(DType::u8, {memory + 1}), Error);
+  EXPECT_THROW(Tensor(DType::string, {memory}), Error);
 }
 
 TEST(Convert, SaturatesAndTruncatesTowardsZero) {

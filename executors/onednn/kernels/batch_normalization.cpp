@@ -63,6 +63,8 @@ Made make_batch_normalization(KernelContext& context) {
   const Node& node = context.node();
   const Value& x = context.in(0);
   if (x.shape.rank() < 2) return refuse("a tensor without an axis of channels");
+  for (std::size_t i : {1, 2, 3, 4})
+    if (!context.fits(i, {x.shape[1]})) return refuse("not one value for each channel");
   const Walked walked = walk_of(x.shape, context.layout(0));
   const simd::BatchNormKernel kernel = find_kernel(node, walked, x.dtype);
   if (!kernel) return refuse(fmt::format("no SIMD kernel for {}", name_of(x.dtype)));
@@ -108,6 +110,9 @@ Made make_batch_normalization_grad(KernelContext& context) {
   const Node& node = context.node();
   const Value& x = context.in(1);
   if (x.shape.rank() < 2) return refuse("a tensor without an axis of channels");
+  for (std::size_t i : {2, 3, 4})
+    if (!context.fits(i, {x.shape[1]})) return refuse("not one value for each channel");
+  if (!context.fits(0, x.shape) || !context.fits(5, x.shape)) return refuse("operands of different shapes");
   const bool trains = is_training(node);
   const ForwardRecord* record = trains ? forward_statistics(context) : nullptr;
   const Walked walked = walk_of(x.shape, record ? record->source : context.layout(1));

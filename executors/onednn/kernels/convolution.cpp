@@ -42,6 +42,8 @@ Made make_convolution(KernelContext& context) {
   if (!has_dnnl_rank(x.shape)) return refuse("oneDNN convolutions have one to three spatial axes");
   const Convolution c = make_convolution_extents(node.attributes, x.shape, context.in(1).shape, y.shape);
   const bool has_bias = context.has_input(2), has_residual = context.has_input(3);
+  if (!context.fits(2, {c.channels_out}) || !context.fits(3, y.shape))
+    return refuse("a bias or residual that does not fit");
 
   dnnl::primitive_attr attr = user_scratchpad();
   dnnl::post_ops post;

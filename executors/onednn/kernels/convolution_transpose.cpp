@@ -26,6 +26,7 @@ Made make_convolution_transpose(KernelContext& context) {
   swap = swapped(std::move(swap));
 
   const bool has_bias = context.has_input(2);
+  if (!context.fits(2, {y.shape[1]})) return refuse("a bias that does not fit");
   const auto kind = context.has_gradient() ? dnnl::prop_kind::forward_training : dnnl::prop_kind::forward_inference;
   const DnnlWindow& window = c.window;
   const auto chosen = choose_primitive(x.dtype, [&](DType t) {

@@ -11,7 +11,11 @@
 namespace halfstep::onednn {
 
 Made make_view(KernelContext& context) {
-  if (context.in(0).shape.count() != context.out(0).shape.count()) return refuse("another number of elements");
+  const Shape& x_shape = context.in(0).shape;
+  if (x_shape.count() != context.out(0).shape.count()) return refuse("another number of elements");
+  const auto rank = static_cast<std::int64_t>(x_shape.rank());
+  const std::int64_t axis = context.node().op == "Flatten" ? context.node().attributes.get_int("axis", 1) : 0;
+  if (axis < -rank || axis > rank) return refuse("an axis out of range");
   // Only Identity keeps the axes that another layout than row-major speaks of.
   const Operand x = context.node().op == "Identity" ? context.read(0, context.layout(0)) : context.read(0, Layout());
   context.alias(x);

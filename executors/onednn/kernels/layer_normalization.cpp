@@ -61,6 +61,7 @@ Made make_layer_normalization_grad(KernelContext& context) {
   const simd::LayerNormParams rows = rows_of(x.shape, -1, epsilon_of(node));
   const simd::LayerNormGradKernel kernel = simd::find_layer_norm_grad(rows, x.dtype);
   if (!kernel) return refuse(fmt::format("no SIMD kernel for {}", name_of(x.dtype)));
+  if (!context.fits(0, x.shape)) return refuse("operands of different shapes");
   if (context.in(2).shape.count() != rows.n || context.in(2).dtype != x.dtype)
     return refuse("a scale of another type than the rows, or broadcast along them");
   const ForwardRecord* record = forward_statistics(context);
@@ -92,6 +93,7 @@ Made make_instance_normalization(KernelContext& context) {
   if (x.shape.rank() < 3 || x.shape.rank() > 5) return refuse("oneDNN normalizes tensors of 3 to 5 axes");
   // Every channel of every image is a channel of one image.
   const std::int64_t images = x.shape[0], channels = x.shape[1], all = images * channels;
+  if (!context.fits(1, {channels}) || !context.fits(2, {channels})) return refuse("not one value for each channel");
   Dims dims{1, all};
   dims.insert(dims.end(), x.shape.begin() + 2, x.shape.end());
   using Pd = dnnl::batch_normalization_forward::primitive_desc;

@@ -1,4 +1,6 @@
 // Softmax cross-entropy and its gradient by SIMD kernels, for scores [N, C].
+#include "ops/loss.h"
+
 #include <fmt/format.h>
 
 #include "executors/onednn/kernels/kernels.h"
@@ -27,6 +29,8 @@ Made make_cross_entropy(KernelContext& context) {
   const std::string reduction = context.node().attributes.get_string("reduction", "mean");
   if (reduction != "none" && reduction != "sum" && reduction != "mean") return refuse("an unknown reduction");
   const simd::CrossEntropyParams params = params_of(context.node(), scores.shape);
+  if (!context.fits(1, {params.rows}) || !context.fits(2, {params.classes}))
+    return refuse("labels or weights of another shape");
   const simd::CrossEntropyKernel kernel = simd::find_cross_entropy(params, scores.dtype, labels.dtype);
   if (!kernel)
     return refuse(fmt::format("no SIMD kernel for {} with {} labels", name_of(scores.dtype), name_of(labels.dtype)));
@@ -37,8 +41,12 @@ Made make_cross_entropy(KernelContext& context) {
     loss.buffer = context.scratch(bytes_of(scores.dtype, static_cast<std::size_t>(context.out(0).shape.count())));
   const BufferId scratch = context.scratch(kernel.scratch_bytes());
   return {"simd", {}, [=](const Memory& memory) -> Run {
+            const Tensor checked = Tensor::view(y.dtype, y.shape, memory.at(y));
             return [=, x0 = memory.at(x), labels0 = memory.at(y), w0 = memory.at(w), l = memory.at(loss),
-                    p = memory.at(log_prob), s = memory.at(scratch)] { kernel(x0, labels0, w0, l, p, s); };
+                    p = memory.at(log_prob), s = memory.at(scratch)] {
+              ops::check_labels(checked, params.classes, params.ignore_index);
+              kernel(x0, labels0, w0, l, p, s);
+            };
           }};
 }
 
@@ -46,6 +54,8 @@ Made make_cross_entropy_grad(KernelContext& context) {
   const Value &dloss = context.in(0), &log_prob = context.in(1), &labels = context.in(2);
   if (log_prob.shape.rank() != 2) return refuse("scores with more axes than [N, C]");
   const simd::CrossEntropyParams params = params_of(context.node(), log_prob.shape);
+  if (!context.fits(2, {params.rows}) || !context.fits(3, {params.classes}))
+    return refuse("labels or weights of another shape");
   const simd::CrossEntropyGradKernel kernel =
       simd::find_cross_entropy_grad(params, log_prob.dtype, labels.dtype, dloss.dtype);
   if (!kernel)
@@ -55,8 +65,12 @@ Made make_cross_entropy_grad(KernelContext& context) {
   const Operand dx = context.write_over(0, p);
   const BufferId scratch = context.scratch(kernel.scratch_bytes());
   return {"simd", {}, [=](const Memory& memory) -> Run {
+            const Tensor checked = Tensor::view(y.dtype, y.shape, memory.at(y));
             return [=, d0 = memory.at(d), p0 = memory.at(p), labels0 = memory.at(y), w0 = memory.at(w),
-                    to = memory.at(dx), s = memory.at(scratch)] { kernel(d0, p0, labels0, w0, to, s); };
+                    to = memory.at(dx), s = memory.at(scratch)] {
+              ops::check_labels(checked, params.classes, params.ignore_index);
+              kernel(d0, p0, labels0, w0, to, s);
+            };
           }};
 }
 

@@ -139,6 +139,7 @@ Made make_gemm(KernelContext& context) {
   if (trans_a) p.a.transpose();
   if (trans_b) p.b.transpose();
   const Shape& ys = context.out(0).shape;
+  if (context.has_input(2) && broadcast(context.in(2).shape, ys) != ys) return refuse("an addend that does not fit");
   p.y = row_major_matrix(dims_of(ys));
   if (p.has_addend) {
     p.addend = dims_of(context.in(2).shape);

@@ -11,7 +11,7 @@
 namespace halfstep::onednn {
 namespace {
 
-/// An operand in the program's memory, or a tensor of its own where the shape depends on data.
+/// An operand in the program's memory, or a tensor of its own (see Assembly::is_dynamic).
 struct Slot {
   Operand operand;
   std::shared_ptr<Tensor> dynamic;
@@ -38,7 +38,7 @@ class ReferenceRun {
       if (in_slots_[i].dynamic) in_[i] = *in_slots_[i].dynamic;
     // Kernels may count on zeros, as in a fresh tensor.
     for (Tensor& t : out_)
-      if (t.is_defined() && t.dtype() != DType::string && t.bytes() > 0) std::memset(t.raw(), 0, t.bytes());
+      if (t.is_defined() && t.bytes() > 0) std::memset(t.raw(), 0, t.bytes());
     KernelCall call{*node_, in_, out_};
     kernel_(call);
     for (std::size_t i = 0; i < out_.size(); ++i) {
@@ -55,10 +55,7 @@ class ReferenceRun {
       throw_input_error(fmt::format("a result of {}{}, as was inferred", name_of(to.dtype()), to.shape().to_string()),
                         fmt::format("{}{}", name_of(from.dtype()), from.shape().to_string()),
                         "check the shapes and types fed to this operator");
-    if (from.dtype() == DType::string)
-      std::copy_n(from.data<std::string>(), from.count(), to.data<std::string>());
-    else if (from.bytes() > 0)
-      std::memcpy(to.raw(), from.raw(), from.bytes());
+    if (from.bytes() > 0) std::memcpy(to.raw(), from.raw(), from.bytes());
   }
 
   const Node* node_;

@@ -17,13 +17,18 @@ namespace {
 
 constexpr int kSums = 4;  // accumulators side by side, which hide the latency of an addition
 
+/// Offset of the part's first channel at position p.
+HWY_INLINE std::int64_t offset_of(const BatchNormShape& shape, const BatchNormPart& part, std::int64_t p) {
+  const std::int64_t image = p / shape.positions, position = p % shape.positions;
+  return ((image * shape.groups + part.group) * shape.positions + position) * shape.lanes + part.lane;
+}
+
 /// Calls f(offset, count) for the runs of positions of the part's first channel that follow each other in memory.
 template <class F>
 HWY_INLINE void for_runs(const BatchNormShape& shape, const BatchNormPart& part, const F& f) {
   for (std::int64_t p = part.begin; p < part.end;) {
-    const std::int64_t image = p / shape.positions, first = p % shape.positions;
-    const std::int64_t count = HWY_MIN(shape.positions - first, part.end - p);
-    f(((image * shape.groups + part.group) * shape.positions + first) * shape.lanes + part.lane, count);
+    const std::int64_t count = HWY_MIN(shape.positions - p % shape.positions, part.end - p);
+    f(offset_of(shape, part, p), count);
     p += count;
   }
 }
@@ -44,6 +49,11 @@ struct Plane {
         for (int k = 0; k < kSums; ++k) f(offset + i + k * step, std::true_type(), k, 0);
       for_vectors(n - i, [&](std::int64_t j, auto count) { f(offset + i + j, count, 0, 0); });
     });
+  }
+  /// The first element of each channel.
+  template <class T>
+  HWY_INLINE V first(const T* x, int) const {
+    return constant(static_cast<float>(x[offset_of(shape, part, part.begin)]));
   }
   HWY_INLINE V total(const V* sums, int) const {
     return hn::SumOfLanes(F32(), hn::Add(hn::Add(sums[0], sums[1]), hn::Add(sums[2], sums[3])));
@@ -75,6 +85,10 @@ struct Columns {
         for (int k = 0; k < kVectors; ++k) f(offset + r * stride + k * step, count, k, k);
     });
   }
+  template <class T>
+  HWY_INLINE V first(const T* x, int k) const {
+    return read(x + offset_of(shape, part, part.begin) + lane - part.lane + k * lanes(), count);
+  }
   HWY_INLINE V total(const V* sums, int k) const {
     if constexpr (kVectors == kSums) return sums[k];
     return hn::Add(hn::Add(sums[0], sums[1]), hn::Add(sums[2], sums[3]));
@@ -103,10 +117,16 @@ void moments(const BatchNormShape& shape, const BatchNormPart& part, const void*
   const V length = constant(static_cast<float>(part.end - part.begin));
   for_tiles(shape, part, [&](const auto& tile) {
     constexpr int kVectors = std::decay_t<decltype(tile)>::kVectors;
+    // Distances from the first element are what is summed: of a constant channel, which a ReLU in front may leave, the
+    // mean is exact and all that is normalized exactly 0, neither above nor below the next ReLU's bound.
+    V firsts[kVectors];
+    for (int k = 0; k < kVectors; ++k) firsts[k] = tile.first(from, k);
     V sums[kSums] = {constant(0), constant(0), constant(0), constant(0)};
-    tile.walk([&](std::int64_t i, auto count, int sum, int) { sums[sum] = hn::Add(sums[sum], read(from + i, count)); });
+    tile.walk([&](std::int64_t i, auto count, int sum, int k) {
+      sums[sum] = hn::Add(sums[sum], keep(hn::Sub(read(from + i, count), firsts[k]), count));
+    });
     V centers[kVectors];
-    for (int k = 0; k < kVectors; ++k) centers[k] = hn::Div(tile.total(sums, k), length);
+    for (int k = 0; k < kVectors; ++k) centers[k] = hn::Add(firsts[k], hn::Div(tile.total(sums, k), length));
     V distances[kSums] = {constant(0), constant(0), constant(0), constant(0)};
     tile.walk([&](std::int64_t i, auto count, int sum, int k) {
       const V distance = keep(hn::Sub(read(from + i, count), centers[k]), count);
@@ -214,7 +234,7 @@ HWY_EXPORT(find);
 namespace {
 
 constexpr std::int64_t kPositions = 4096;  // of a channel in a part, when its elements lie together
-constexpr std::int64_t kRows = 256;        // of as many channels as a part has, when these lie together
+constexpr std::int64_t kRows = 128;        // of as many channels as a part has, when these lie together
 constexpr std::int64_t kWidth = 64;        // channels of a part
 
 /// How a tensor is cut into parts; of those with the same positions ("a piece") every channel is in one.

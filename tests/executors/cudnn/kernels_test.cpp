@@ -90,7 +90,7 @@ INSTANTIATE_TEST_SUITE_P(, KernelTest, testing::ValuesIn(instances()),
 TEST(KernelTable, EveryOperatorHasATest) {
   std::set<std::string> tested;
   for (const OpTest& test : op_tests()) tested.insert(test.op);
-  for (const TableRow& row : kernel_table()) EXPECT_TRUE(tested.contains(std::string(row.op))) << row.op;
+  for (const auto& row : kernel_table()) EXPECT_TRUE(tested.contains(std::string(row.op))) << row.op;
 }
 
 struct Refused {

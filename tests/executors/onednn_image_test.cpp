@@ -1,0 +1,186 @@
+// What networks of images add to convolutions, against the reference kernels: transposed convolutions, resizing,
+// normalization in the convolutions' layouts, gradients that threads share.
+#include "passes/passes.h"
+#include "tests/executors/onednn_testing.h"
+
+namespace halfstep::testing {
+namespace {
+
+constexpr DType kFloats[] = {DType::f32, DType::bf16, DType::f16};
+using Ints = std::vector<std::int64_t>;
+
+struct TransposeCase {
+  Shape x, w;
+  Attributes attributes;
+};
+
+TEST(OneDnnConvTranspose, AgreesWithReference) {
+  const std::vector<TransposeCase> cases = {
+      {{2, 6, 7, 7}, {6, 4, 4, 4}, {{"strides", Ints{2, 2}}, {"pads", Ints{1, 1, 1, 1}}}},
+      {{2, 16, 5, 6}, {16, 32, 3, 3}, {}},
+      {{1, 4, 5, 5}, {4, 3, 3, 2}, {{"strides", Ints{2, 3}}, {"output_padding", Ints{1, 2}}}},
+      {{1, 8, 5, 5}, {8, 3, 3, 3}, {{"group", std::int64_t{2}}, {"dilations", Ints{2, 1}}}},
+      {{2, 3, 9}, {3, 5, 4}, {{"strides", Ints{2}}, {"pads", Ints{0, 2}}}},
+  };
+  for (DType dtype : kFloats) {
+    for (const TransposeCase& c : cases) {
+      for (bool bias : {false, true}) {
+        SCOPED_TRACE(c.x.to_string() + c.w.to_string() + std::string(name_of(dtype)) + (bias ? " bias" : ""));
+        TestGraph t;
+        std::vector<Expr> in = {t.input(dtype, c.x), t.b.cast(t.state("w", c.w), dtype)};
+        if (bias) in.push_back(t.input(dtype, {c.w[1] * c.attributes.get_int("group", 1)}));
+        t.output(t.b.op("ConvTranspose", in, c.attributes));
+        expect_like_reference(t.graph, epsilon_of(dtype));
+        Compiled compiled(make_onednn_executor(), t.graph);
+        EXPECT_NE(plan_entry(*compiled.program, "ConvTranspose").kernel, "reference");
+      }
+    }
+  }
+}
+
+TEST(OneDnnResize, AgreesWithReferenceBothWays) {
+  struct Case {
+    Shape x, y;
+    Attributes attributes;
+  };
+  const std::vector<Case> cases = {
+      {{2, 3, 5, 7}, {2, 3, 10, 14}, {{"mode", std::string("linear")}}},
+      {{2, 3, 5, 7}, {2, 3, 3, 4}, {{"mode", std::string("linear")}, {"antialias", std::int64_t{1}}}},
+      {{1, 2, 6, 5}, {1, 2, 13, 9}, {{"mode", std::string("cubic")}}},
+      {{1, 2, 6, 5}, {1, 2, 13, 2}, {{"nearest_mode", std::string("floor")}}},
+      {{3, 4, 9}, {3, 4, 6}, {{"mode", std::string("linear")}}},
+      {{9}, {20}, {{"mode", std::string("linear")}}},
+  };
+  for (DType dtype : kFloats) {
+    for (const Case& c : cases) {
+      SCOPED_TRACE(c.x.to_string() + c.y.to_string() + std::string(name_of(dtype)));
+      TestGraph t;
+      Expr sizes = t.b.ints(c.y.dims());
+      t.output(t.b.op("Resize", {t.input(dtype, c.x), {}, {}, sizes}, c.attributes));
+      Attributes gradient = c.attributes;
+      gradient.set("input_shape", c.x.dims());
+      t.output(t.b.own("ResizeGrad", {t.input(dtype, c.y), {}, {}, sizes}, gradient));
+      expect_like_reference(t.graph, epsilon_of(dtype));
+      Compiled compiled(make_onednn_executor(), t.graph);
+      EXPECT_EQ(plan_entry(*compiled.program, "Resize").kernel, "native");
+      EXPECT_EQ(plan_entry(*compiled.program, "ai.halfstep.ResizeGrad").kernel, "native");
+    }
+  }
+}
+
+// Convolution, normalization, ReLU and their gradients: the normalization works in the convolution's layout, and takes
+// the ReLU and its gradient along.
+TEST(OneDnnBatchNormalization, TrainsBehindConvolutions) {
+  for (DType dtype : kFloats) {
+    for (std::int64_t channels : {6, 16, 40}) {
+      SCOPED_TRACE(std::string(name_of(dtype)) + " " + std::to_string(channels));
+      TestGraph t;
+      Expr x = t.input(dtype, {4, 3, 12, 12}), w = t.b.cast(t.state("w", {channels, 3, 3, 3}), dtype);
+      Expr dy = t.input(dtype, {4, channels, 10, 10});
+      Expr scale = t.state("scale", {channels}, 1, 0.5, 1.5), shift = t.state("shift", {channels}, 2);
+      Expr mean = t.state("mean", {channels}, 3), variance = t.state("variance", {channels}, 4, 0.5, 1.5);
+      Expr image = t.b.op("Conv", {x, w});
+      const Attributes training = {{"training_mode", std::int64_t{1}}};
+      auto normal = t.b.multi("BatchNormalization", "", {image, scale, shift, mean, variance}, 3, training);
+      const NodeId forward = t.graph.nodes.back().id;
+      t.update(mean, normal[1]);
+      t.update(variance, normal[2]);
+      Expr y = t.b.op("Relu", {normal[0]});
+      t.output(y);
+      t.b.set_context("grad", forward);
+      Expr through_relu = t.b.own("ReluGrad", {dy, y});
+      auto gradients = t.b.multi("BatchNormalizationGrad", "ai.halfstep", {through_relu, image, scale}, 3, training);
+      for (Expr g : gradients) t.output(g);
+      expect_like_reference(t.graph, 4 * epsilon_of(dtype), 2);
+
+      const Graph fused = run_pipeline(t.graph, {fuse({"FusedBatchNormalization"})});
+      expect_like_reference(fused, 4 * epsilon_of(dtype), 2);
+      Compiled compiled(make_onednn_executor(), fused);
+      EXPECT_EQ(plan_entry(*compiled.program, "ai.halfstep.FusedBatchNormalization").kernel, "simd");
+      EXPECT_EQ(count_steps(*compiled.program, "Relu") + count_steps(*compiled.program, "ai.halfstep.ReluGrad"), 0U);
+    }
+  }
+}
+
+// The images of a batch are shared out to threads where they divide; either way the sums are the reference's.
+TEST(OneDnnConvolution, WeightGradientsAgreeForAnyNumberOfThreads) {
+  for (DType dtype : kFloats) {
+    for (const Shape& image : {Shape{4, 3, 17, 19}, Shape{6, 16, 9, 9}, Shape{3, 32, 8, 8}}) {
+      for (std::int64_t group : {std::int64_t{1}, image[1]}) {
+        TestGraph t;
+        const Shape weight{group == 1 ? 24 : image[1], image[1] / group, 3, 3};
+        Expr x = t.input(dtype, image), dy = t.input(dtype, {image[0], weight[0], image[2] - 2, image[3] - 2});
+        t.output(t.b.reduce_sum(dy, {0, 2, 3}, false));
+        t.output(t.b.own("ConvGradWeight", {dy, x},
+                         {{"kernel_shape", Ints{3, 3}}, {"weight_shape", weight.dims()}, {"group", group}}));
+        Compiled reference(make_reference_executor(), t.graph);
+        for (int threads : {1, 2, 3}) {
+          SCOPED_TRACE(image.to_string() + std::string(name_of(dtype)) + " threads " + std::to_string(threads));
+          Compiled onednn(make_onednn_executor({.threads = threads}), t.graph);
+          for (std::size_t i = 0; i < t.graph.inputs.size(); ++i) {
+            const Value& in = t.graph[t.graph.inputs[i]];
+            const Tensor value = random_tensor(in.dtype, in.shape, static_cast<unsigned>(i) + 1);
+            set_input(*reference.program, i, value);
+            set_input(*onednn.program, i, value);
+          }
+          reference.program->run();
+          onednn.program->run();
+          const Tensor first = onednn.program->output(1).clone();
+          onednn.program->run();
+          expect_close(onednn.program->output(1), first, 0, "the same bits again");
+          for (std::size_t i : {0, 1})
+            expect_close(onednn.program->output(i), reference.program->output(i), epsilon_of(dtype), "sums");
+        }
+      }
+    }
+  }
+}
+
+TEST(OneDnnDropout, ThatDropsNothingCopies) {
+  TestGraph t;
+  Expr x = t.input(DType::f32, {3, 50});
+  Expr ratio = t.b.constant(Tensor::scalar(0.0F)), training = t.b.constant(Tensor::scalar(true));
+  t.output(t.b.op("Dropout", {x, ratio, training}));
+  t.output(t.b.op("Dropout", {x}) * 2.0);
+  expect_like_reference(t.graph, 0);
+  Compiled compiled(make_onednn_executor(), t.graph);
+  EXPECT_NE(plan_entry(*compiled.program, "Dropout").kernel, "reference");
+}
+
+TEST(OneDnnSplit, TakesTheLayoutOfItsOperand) {
+  for (std::int64_t channels : {16, 24, 32}) {
+    SCOPED_TRACE(channels);
+    TestGraph t;
+    Expr y = t.b.op("Conv", {t.input(DType::f32, {2, 3, 9, 9}), t.input(DType::f32, {channels, 3, 3, 3})});
+    for (std::int64_t axis : {0, 1, 3}) {
+      const std::int64_t extent = axis == 0 ? 2 : axis == 1 ? channels : 7;
+      for (Expr part : t.b.multi("Split", "", {y, t.b.ints({extent / 2, extent - extent / 2})}, 2, {{"axis", axis}}))
+        t.output(t.b.op("Relu", {part}));
+    }
+    expect_like_reference(t.graph, 1e-5);
+  }
+}
+
+TEST(OneDnnLayerNormalization, GradientAgreesWithReference) {
+  for (DType dtype : kFloats) {
+    for (const Shape& shape : {Shape{3, 5}, Shape{2, 7, 64}, Shape{40, 33}}) {
+      SCOPED_TRACE(std::string(name_of(dtype)) + shape.to_string());
+      TestGraph t;
+      const Shape row{shape[shape.rank() - 1]};
+      Expr x = t.input(dtype, shape), dy = t.input(dtype, shape), scale = t.input(dtype, row);
+      t.output(t.b.op("LayerNormalization", {x, scale, t.input(dtype, row)}, {{"epsilon", 1e-3F}}));
+      const NodeId forward = t.graph.nodes.back().id;
+      auto gradient = [&] {
+        for (Expr g : t.b.multi("LayerNormalizationGrad", "ai.halfstep", {dy, x, scale}, 3, {{"epsilon", 1e-3F}}))
+          t.output(g);
+      };
+      gradient();  // with statistics of its own
+      t.b.set_context("grad", forward);
+      gradient();  // with the forward pass' statistics
+      expect_like_reference(t.graph, 4 * epsilon_of(dtype));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace halfstep::testing

@@ -1,0 +1,108 @@
+// Operands that do not fit an operator: every executor refuses what the reference executor refuses, and computes what
+// it computes.
+#include <optional>
+#include <string>
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include "executors/conformance/cases.h"
+#include "executors/conformance/executor_check.h"
+#include "executors/conformance/onnx_case.h"
+#include "executors/conformance/run_graph.h"
+#include "executors/executor.h"
+#include "graph/error.h"
+#include "onnx_io/load.h"
+
+namespace halfstep {
+namespace {
+
+struct Loaded {
+  Graph graph;
+  std::vector<Tensor> inputs;
+};
+
+// A model of these nodes as a program would be compiled from it, with random inputs.
+Loaded load(const std::string& text, const Capabilities& capabilities) {
+  const Graph graph = parse_model(fmt::format("<ir_version: 10, opset_import: [\"\": {}, \"{}\": {}]> g {}", kOnnxOpset,
+                                              kOwnDomain, kOwnOpset, text))
+                          .graph;
+  std::vector<Tensor> inputs;
+  for (ValueId in : graph.inputs)
+    inputs.push_back(draw_uniform(graph[in].dtype, graph[in].shape, -1, 1, inputs.size() + 1));
+  return {prepare_graph(graph, inputs, capabilities), inputs};
+}
+
+// What the executor requires and does not find; nothing when it runs.
+std::optional<std::string> refusal(const std::string& text, Executor& executor) {
+  try {
+    const Loaded loaded = load(text, executor.capabilities());
+    run_graph(executor, loaded.graph, loaded.inputs);
+  } catch (const Error& e) {
+    return e.required();
+  }
+  return {};
+}
+
+class Refused : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(Refused, ByEveryExecutorForTheSameReason) {
+  const std::optional<std::string> reference = refusal(GetParam(), *make_reference_executor());
+  const std::optional<std::string> onednn = refusal(GetParam(), *make_onednn_executor());
+  ASSERT_TRUE(reference);
+  EXPECT_EQ(onednn.value_or("nothing"), *reference);
+}
+
+constexpr const char* kRefused[] = {
+    "(float[2,3] a) => (float[n,3] y) { y = Concat<axis = 0>(a, , a) }",
+    "(float[2,3] x) => (float[2,3] y) { y = Cast<to = 0>(x) }",
+    "(float[2,3] x, float[2] c) => (float[2,5] y) <int64[4] p = {0, 1, 0, 1}> { y = Pad(x, p, c) }",
+    "(float[4] x) => (float[3] y) <bool[4] c = {1, 0, 1, 0}> { y = Compress(x, c) }",
+    "(float[2,3] a, float[3,4] b, float[3] c) => (float[2,4] y) { y = Gemm(a, b, c) }",
+    "(float[2,3] a, float[3,4] b, float[1,2,4] c) => (float[2,4] y) { y = Gemm(a, b, c) }",
+    "(float[1,2,5,5] x, float[4,2,3,3] w, float[3] b) => (float[1,4,3,3] y) { y = Conv(x, w, b) }",
+    "(float[1,2,5,5] x, float[4,2,3,3] w) => (float[1,4,4,3] y) { y = Conv<kernel_shape = [2, 3]>(x, w) }",
+    "(float[1,2,5,5] x, float[4,2,3,3] w) => (float[1,4,4,3] y) { y = Conv<dilations = [9223372036854775807, 1]>(x, w) "
+    "}",
+    "(float[2,3,4] x) => (float[6,4] y) { y = Flatten<axis = 9223372036854775807>(x) }",
+    "(float[2,3] x, float[3] s) => (float[2,3] y) { y = LayerNormalization<axis = 9223372036854775807>(x, s) }",
+    "(float[1,2,5,5] x, float[2,4,3,3] w, float[3] b) => (float[1,4,7,7] y) { y = ConvTranspose(x, w, b) }",
+    "(float[1,2,0,3] x, float[2,4,3,3] w) => (float[1,4,n,5] y) { y = ConvTranspose(x, w) }",
+    "(float[2,3,4] x, float[2] s, float[3] b, float[3] m, float[3] v) => (float[2,3,4] y) "
+    "{ y = BatchNormalization(x, s, b, m, v) }",
+    "(float[2,3,4] x, float[3,1] s, float[3] b) => (float[2,3,4] y) { y = InstanceNormalization(x, s, b) }",
+    "(float[2,3,4] x, float[2] s, float[3] b) => (float[2,3,4] y) { y = InstanceNormalization(x, s, b) }",
+    "(float[3,4] x, float[3] s) => (float[3,4] y) { y = LayerNormalization(x, s) }",
+    "(float[2,3] dy, float[3,3] y) => (float[2,3] dx) { dx = ai.halfstep.ReluGrad(dy, y) }",
+    "(float[2,4] x) => (float loss) <int64[2] t = {1, 4}> { loss = SoftmaxCrossEntropyLoss(x, t) }",
+    "(float[2,4] x) => (float loss) <int32[2] t = {1, -1}> { loss = SoftmaxCrossEntropyLoss(x, t) }",
+    "(float[2,4] x, float[3] w) => (float loss) <int64[2] t = {1, 3}> { loss = SoftmaxCrossEntropyLoss(x, t, w) }",
+    "(float d, float[2,4] p) => (float[2,4] dx) <int64[2] t = {1, 9}> "
+    "{ dx = ai.halfstep.SoftmaxCrossEntropyGrad(d, p, t) }",
+};
+
+INSTANTIATE_TEST_SUITE_P(Operands, Refused, ::testing::ValuesIn(kRefused));
+
+class Taken : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(Taken, WithTheSameResultsOnEveryExecutor) {
+  const std::unique_ptr<Executor> onednn = make_onednn_executor();
+  const Loaded loaded = load(GetParam(), onednn->capabilities());
+  EXPECT_EQ(execution_difference(loaded.graph, loaded.inputs, *onednn), "");
+}
+
+constexpr const char* kTaken[] = {
+    "(float[2,0] x, float[0] s) => (float[2,0] y) { y = LayerNormalization(x, s) }",
+    "(float[0,3] x, float[3] s) => (float[0,3] y, float[0,1] m) { y, m = LayerNormalization(x, s) }",
+    "(float[2,3] x, float[3] s, float[3] b) => (float[2,3] y) { y = InstanceNormalization(x, s, b) }",
+    "(float[2,0,2] x) => (float[2,0,2] y) { y = LRN<size = 3>(x) }",
+    "(float[2,4] x) => (float loss) <int64[2] t = {1, 9}> "
+    "{ loss = SoftmaxCrossEntropyLoss<ignore_index = 9>(x, t) }",
+    "(float[2] x) => (string[2] s) { s = Constant<value_strings = [\"a\", \"b\"]>() }",
+    "(float[2] x) => (string[2] s) <string[2] c = {\"a\", \"b\"}> { s = Identity(c) }",
+};
+
+INSTANTIATE_TEST_SUITE_P(Operands, Taken, ::testing::ValuesIn(kTaken));
+
+}  // namespace
+}  // namespace halfstep
