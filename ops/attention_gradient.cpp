@@ -102,7 +102,7 @@ class Rule {
     if (bias) biased = biased + bias;
     const Expr result = b_.op("Softmax", {biased}, {{"axis", std::int64_t{-1}}});
     if (!bias) return result;
-    const Expr highest = b_.op("ReduceMax", {bias, b_.ints({-1})});
+    const Expr highest = bias.rank() == 0 ? bias : b_.op("ReduceMax", {bias, b_.ints({-1})});
     return select(b_.op("Equal", {highest, never()}), b_.scalar(0, soft_), result);
   }
 

@@ -67,7 +67,9 @@ Statistics batch_statistics(const Channels& c, const std::vector<double>& x) {
 }
 
 double epsilon_of(const Node& node) { return node.attributes.get_float("epsilon", 1e-5f); }
+bool has_relu(const Node& node) { return node.attributes.get_string("activation", "") == "Relu"; }
 
+// BatchNormalization, and FusedBatchNormalization (whose activation BatchNormalization does not have).
 void batch_normalization_kernel(KernelCall& call) {
   const Tensor& x = call.in[0];
   const Channels c(x.shape());
@@ -83,6 +85,8 @@ void batch_normalization_kernel(KernelCall& call) {
     const double factor = scale[k] / std::sqrt(s.variance[k] + epsilon);
     c.for_each(channel, [&](std::size_t i) { y[i] = (values[i] - s.mean[k]) * factor + bias[k]; });
   }
+  if (has_relu(call.node))
+    for (double& value : y) value = value < 0 ? 0 : value;
   if (call.has_out(0)) store(ensure_out(call, 0, x.dtype(), x.shape()), y);
   if (!training) return;
 
@@ -106,7 +110,15 @@ void batch_normalization_grad_kernel(KernelCall& call) {
   const bool training = call.node.attributes.get_int("training_mode", 0) != 0;
   if (!training && !(call.has_in(3) && call.has_in(4)))
     throw_input_error("mean and variance when training_mode is 0", "none", "give inputs 3 and 4");
-  const std::vector<double> g = to_doubles(dy), values = to_doubles(x), scales = c.read(scale);
+  std::vector<double> g = to_doubles(dy);
+  if (has_relu(call.node)) {
+    if (!call.has_in(5) || call.in[5].shape() != x.shape())
+      throw_input_error("the activation's result, of shape " + x.shape().to_string(),
+                        call.has_in(5) ? call.in[5].shape().to_string() : "none", "give input 5");
+    const std::vector<double> y = to_doubles(call.in[5]);
+    for (std::size_t i = 0; i < g.size(); ++i) g[i] = y[i] > 0 ? g[i] : 0;
+  }
+  const std::vector<double> values = to_doubles(x), scales = c.read(scale);
   const Statistics s = training ? batch_statistics(c, values) : Statistics{c.read(call.in[3]), c.read(call.in[4])};
   const double epsilon = epsilon_of(call.node), count = static_cast<double>(c.per_channel());
 
@@ -152,6 +164,8 @@ std::vector<Expr> batch_normalization_gradient(GradientContext& g) {
 
 // Schema --------------------------------------------------------------------------------------------------------------
 
+constexpr const char* kActivationDoc = "Of the normalized: \"Relu\", or nothing.";
+
 std::string batch_normalization_grad_body(const onnx::FunctionBodyBuildContext& call) {
   const onnx::TypeProto* type = call.getInputType(1);
   if (!type || !onnx::hasShape(*type)) return {};
@@ -165,12 +179,18 @@ std::string batch_normalization_grad_body(const onnx::FunctionBodyBuildContext& 
 
   std::string text = fmt::format(
       "x = CastLike(X, scale)\n"
-      "g = CastLike(dY, scale)\n"
+      "{}"
+      "g = CastLike(d_normalized, scale)\n"
       "axes = Constant<value_ints = {}>()\n"
       "per_channel = Constant<value_ints = {}>()\n"
       "e = Constant<value_float = {:e}>()\n"
       "epsilon = CastLike(e, scale)\n"
       "s = Reshape(scale, per_channel)\n",
+      string_of(call, "activation", "") == "Relu" ? "none = Constant<value_float = 0.0>()\n"
+                                                    "zero = CastLike(none, dY)\n"
+                                                    "is_kept = Greater(Y, zero)\n"
+                                                    "d_normalized = Where(is_kept, dY, zero)\n"
+                                                  : "d_normalized = Identity(dY)\n",
       text_of(axes), text_of(channels), epsilon ? epsilon->f() : 1e-5f);
   text += training ? "m = ReduceMean(x, axes)\n"
                      "d = Sub(x, m)\n"
@@ -200,8 +220,44 @@ std::string batch_normalization_grad_body(const onnx::FunctionBodyBuildContext& 
          "dX = CastLike(dx, X)";
 }
 
+std::string fused_batch_normalization_body(const onnx::FunctionBodyBuildContext& call) {
+  const bool training = int_of(call, "training_mode", 0) != 0;
+  return fmt::format(
+      "N{} = BatchNormalization<epsilon : float = @epsilon, momentum : float = @momentum, "
+      "training_mode : int = @training_mode>(X, scale, B, input_mean, input_var)\n"
+      "Y = {}(N)",
+      training ? ", running_mean, running_var" : "", string_of(call, "activation", "") == "Relu" ? "Relu" : "Identity");
+}
+
+void fused_batch_normalization_schema(onnx::OpSchema& schema) {
+  schema.Attr("epsilon", "As BatchNormalization.", onnx::AttributeProto::FLOAT, 1e-5f)
+      .Attr("momentum", "As BatchNormalization.", onnx::AttributeProto::FLOAT, 0.9f)
+      .Attr("training_mode", "As BatchNormalization.", onnx::AttributeProto::INT, std::int64_t{0})
+      .Attr("activation", kActivationDoc, onnx::AttributeProto::STRING, std::string());
+  constrain_floats(schema, "T", "Type of X and Y.");
+  constrain_floats(schema, "T1", "Type of scale and B.");
+  constrain_floats(schema, "T2", "Type of the statistics.");
+  schema.Input(0, "X", "[N, C, D1, ...]", "T")
+      .Input(1, "scale", "[C]", "T1")
+      .Input(2, "B", "[C]", "T1")
+      .Input(3, "input_mean", "[C]", "T2")
+      .Input(4, "input_var", "[C]", "T2")
+      .Output(0, "Y", "activation(BatchNormalization(X, ...))", "T")
+      .Output(1, "running_mean", "As BatchNormalization.", "T2", onnx::OpSchema::Optional)
+      .Output(2, "running_var", "As BatchNormalization.", "T2", onnx::OpSchema::Optional)
+      .TypeAndShapeInferenceFunction([](onnx::InferenceContext& ctx) {
+        for (std::size_t out = 0; out < ctx.getNumOutputs(); ++out) {
+          const std::size_t like = out == 0 ? 0 : out + 2;
+          onnx::propagateElemTypeFromInputToOutput(ctx, like, out);
+          if (onnx::hasInputShape(ctx, like)) onnx::propagateShapeFromInputToOutput(ctx, like, out);
+        }
+      });
+  set_function_body(schema, fused_batch_normalization_body);
+}
+
 void batch_normalization_grad_schema(onnx::OpSchema& schema) {
   schema.Attr("epsilon", "Added to the variance.", onnx::AttributeProto::FLOAT, 1e-5f)
+      .Attr("activation", kActivationDoc, onnx::AttributeProto::STRING, std::string())
       .Attr("training_mode", "1: the statistics are those of X; 0: mean and var.", onnx::AttributeProto::INT,
             std::int64_t{0});
   constrain_floats(schema, "T", "Type of dY, X and dX.");
@@ -212,6 +268,7 @@ void batch_normalization_grad_schema(onnx::OpSchema& schema) {
       .Input(2, "scale", "[C]", "T1")
       .Input(3, "mean", "[C]; with training_mode 0", "T2", onnx::OpSchema::Optional)
       .Input(4, "var", "[C], biased; with training_mode 0", "T2", onnx::OpSchema::Optional)
+      .Input(5, "Y", "Result of the activation, if there is one.", "T", onnx::OpSchema::Optional)
       .Output(0, "dX", "Gradient with respect to X.", "T")
       .Output(1, "dscale", "Gradient with respect to scale.", "T1")
       .Output(2, "dbias", "Gradient with respect to the bias.", "T1")
@@ -249,6 +306,16 @@ const std::vector<OpCase> kBatchNormalizationCases = {
      0.1, 2},
 };
 
+const std::vector<OpCase> kFusedBatchNormalizationCases = {
+    {"(float[2,3,4,5] x, float[3] s, float[3] b, float[3] m, float[3] v) => "
+     "(float[2,3,4,5] y, float[3] rm, float[3] rv) "
+     "{ y, rm, rv = ai.halfstep.FusedBatchNormalization<training_mode = 1, activation = \"Relu\">(x, s, b, m, v) }",
+     0.1, 2, false},
+    {"(float[4,3] x, float[3] s, float[3] b, float[3] m, float[3] v) => (float[4,3] y) "
+     "{ y = ai.halfstep.FusedBatchNormalization<epsilon = 0.01, activation = \"Relu\">(x, s, b, m, v) }",
+     0.1, 2, false},
+};
+
 const std::vector<OpCase> kBatchNormalizationGradCases = {
     {"(float[2,3,4,5] dy, float[2,3,4,5] x, float[3] s) => (float[2,3,4,5] dx, float[3] ds, float[3] db) "
      "{ dx, ds, db = ai.halfstep.BatchNormalizationGrad<training_mode = 1>(dy, x, s) }",
@@ -260,6 +327,9 @@ const std::vector<OpCase> kBatchNormalizationGradCases = {
      "db) "
      "{ dx, ds, db = ai.halfstep.BatchNormalizationGrad(dy, x, s, m, v) }",
      0.1, 2, false},
+    {"(float[2,3,4] dy, float[2,3,4] x, float[3] s, float[2,3,4] y) => (float[2,3,4] dx, float[3] ds, float[3] db) "
+     "{ dx, ds, db = ai.halfstep.BatchNormalizationGrad<training_mode = 1, activation = \"Relu\">(dy, x, s, , , y) }",
+     -2, 2, false},
 };
 
 }  // namespace
@@ -272,6 +342,13 @@ std::span<const OpDef> batch_normalization_ops() {
        .gradient = batch_normalization_gradient,
        .cases = kBatchNormalizationCases,
        .note = "the running variance is the biased one, as ONNX says (PyTorch keeps the unbiased one)"},
+      {.name = "FusedBatchNormalization",
+       .domain = kOwnDomain,
+       .precision = PrecisionClass::follow,
+       .reference = batch_normalization_kernel,
+       .cases = kFusedBatchNormalizationCases,
+       .schema = fused_batch_normalization_schema,
+       .note = "made after differentiation: no gradient"},
       {.name = "BatchNormalizationGrad",
        .domain = kOwnDomain,
        .precision = PrecisionClass::follow,

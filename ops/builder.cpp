@@ -5,8 +5,14 @@
 
 namespace halfstep {
 
-DType Expr::dtype() const { return builder_->graph()[id_].dtype; }
-Shape Expr::shape() const { return builder_->graph()[id_].shape; }
+Builder& Expr::builder() const {
+  if (!builder_ || id_ == kNoValue)
+    throw_failure("an operand of a node", "none, where one was computed with", "this is a defect of a gradient rule");
+  return *builder_;
+}
+
+DType Expr::dtype() const { return builder().graph()[id_].dtype; }
+Shape Expr::shape() const { return builder().graph()[id_].shape; }
 
 Expr operator+(Expr a, Expr b) { return a.builder().op("Add", {a, b}); }
 Expr operator-(Expr a, Expr b) { return a.builder().op("Sub", {a, b}); }

@@ -22,7 +22,8 @@ class Expr {
 
   explicit operator bool() const { return id_ != kNoValue; }
   ValueId id() const { return id_; }
-  Builder& builder() const { return *builder_; }
+  /// The builder of its graph. Throws Error(failure) for an empty expression.
+  Builder& builder() const;
   DType dtype() const;
   Shape shape() const;  ///< a copy: values move when the graph grows
   std::size_t rank() const { return shape().rank(); }

@@ -5,9 +5,9 @@
 #include <limits>
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include "graph/error.h"
+#include "graph/machine_memory.h"
 #include "ops/families.h"
 #include "ops/interpreter.h"
 #include "ops/kernel_util.h"
@@ -87,11 +87,7 @@ class Stack {
 
 // What a loop may collect and grow by: slices are copied once more into the result, and a carried value that doubles
 // stands beside its successor.
-std::size_t quarter_of_memory() {
-  const long pages = ::sysconf(_SC_PHYS_PAGES), size = ::sysconf(_SC_PAGESIZE);
-  return pages > 0 && size > 0 ? static_cast<std::size_t>(pages) / 4 * static_cast<std::size_t>(size)
-                               : std::numeric_limits<std::size_t>::max();
-}
+std::size_t quarter_of_memory() { return machine_memory() / 4; }
 
 // What Loop and Scan do alike: carry states, collect scan outputs.
 class Iterations {

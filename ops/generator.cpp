@@ -18,7 +18,8 @@ void constant_of_shape(KernelCall& call) {
   const Shape shape(to_int64s(call.in[0]));
   if (!shape.is_static())
     throw_input_error("extents of at least 0", shape.to_string(), "check the shape fed to this operator");
-  take(element, IndexMap(static_cast<std::size_t>(shape.count())), ensure_out(call, 0, element.dtype(), shape));
+  Tensor& out = ensure_out(call, 0, element.dtype(), shape);  // refuses what memory cannot hold
+  take(element, IndexMap(static_cast<std::size_t>(shape.count())), out);
 }
 
 void range(KernelCall& call) {
@@ -32,9 +33,10 @@ void range(KernelCall& call) {
         std::ceil((static_cast<double>(limit) - static_cast<double>(start)) / static_cast<double>(delta));
     if (delta == W{0} || !(length < 0x1p40))
       throw_input_error("a Range of finite length", "delta " + std::to_string(delta), "check the operands of Range");
-    std::vector<W> values(static_cast<std::size_t>(std::max(length, 0.0)));
+    Tensor& out = ensure_out(call, 0, dtype, {static_cast<std::int64_t>(std::max(length, 0.0))});
+    std::vector<W> values(static_cast<std::size_t>(out.count()));
     for (std::size_t i = 0; i < values.size(); ++i) values[i] = start + static_cast<W>(i) * delta;
-    store(ensure_out(call, 0, dtype, {static_cast<std::int64_t>(values.size())}), std::span<const W>(values));
+    store(out, std::span<const W>(values));
   });
 }
 
@@ -49,6 +51,7 @@ void one_hot(KernelCall& call) {
   std::vector<std::int64_t> dims = indices.shape().dims();
   dims.insert(dims.begin() + static_cast<std::ptrdiff_t>(axis), depth);
   const Shape shape(std::move(dims));
+  Tensor& out = ensure_out(call, 0, values.dtype(), shape);
 
   IndexMap map(static_cast<std::size_t>(shape.count()));  // 0: off, 1: on
   const std::vector<std::int64_t> hot = to_int64s(indices);
@@ -58,7 +61,7 @@ void one_hot(KernelCall& call) {
     if (index >= -depth && index < depth)
       map[static_cast<std::size_t>(start + (index < 0 ? index + depth : index) * step)] = 1;
   });
-  take(values, map, ensure_out(call, 0, values.dtype(), shape));
+  take(values, map, out);
 }
 
 void eye_like(KernelCall& call) {

@@ -93,6 +93,13 @@ std::vector<Expr> global_average_pool_gradient(GradientContext& g) {
 
 std::vector<Expr> global_max_pool_gradient(GradientContext& g) {
   const Shape x = g.in(0).shape();
+  if (x.rank() > 5) {  // more spatial axes than windows have
+    const std::int64_t plane = x.count(2, x.rank());
+    const Expr dx =
+        g.b.own("MaxPoolGrad", {g.b.reshape(g.dy(), {x[0], x[1], 1}), g.b.reshape(g.in(0), {x[0], x[1], plane})},
+                {{"kernel_shape", std::vector<std::int64_t>{plane}}});
+    return {g.b.reshape(dx, x)};
+  }
   const std::span<const std::int64_t> extents = spatial(x);
   return {g.b.own("MaxPoolGrad", {g.dy(), g.in(0)},
                   {{"kernel_shape", std::vector<std::int64_t>(extents.begin(), extents.end())}})};
@@ -114,6 +121,7 @@ const std::vector<OpCase> kGlobalMaxPoolCases = {
     {"(float[2,3,5,4] x) => (float[2,3,1,1] y) { y = GlobalMaxPool(x) }"},
     {"(float[2,3,7] x) => (float[2,3,1] y) { y = GlobalMaxPool(x) }"},
     {"(float[0,3,2,2,2] x) => (float[0,3,1,1,1] y) { y = GlobalMaxPool(x) }"},
+    {"(float[1,2,2,3,2,3] x) => (float[1,2,1,1,1,1] y) { y = GlobalMaxPool(x) }"},
 };
 const std::vector<OpCase> kGlobalLpPoolCases = {
     {"(float[2,3,5,4] x) => (float[2,3,1,1] y) { y = GlobalLpPool(x) }"},

@@ -119,6 +119,14 @@ std::string wrong_operands(const Graph& graph, const Node& node, const onnx::OpS
   return {};
 }
 
+// ONNX's inference functions keep axes in an int, and index with what is left of a larger number.
+void check_axis(const Graph& graph, const Node& node) {
+  const auto* axis = std::get_if<std::int64_t>(node.attributes.find("axis"));
+  if (axis && (*axis < INT32_MIN || *axis > INT32_MAX))
+    throw_input_error("an axis of an operand", fmt::format("axis {} of {}", *axis, describe(graph, node)),
+                      "check the operator's axis attribute");
+}
+
 }  // namespace
 
 void infer_node(Graph& graph, const Node& node) {
@@ -132,6 +140,7 @@ void infer_node(Graph& graph, const Node& node) {
                       "check the operator's name, domain and version");
   if (const std::string wanted = wrong_operands(graph, node, *schema); !wanted.empty())
     throw_input_error(wanted, describe(graph, node), "check the operands fed to it");
+  check_axis(graph, node);
   Context context(graph, node);
   try {
     if (schema->has_type_and_shape_inference_function()) schema->GetTypeAndShapeInferenceFunction()(context);

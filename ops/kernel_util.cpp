@@ -6,16 +6,23 @@
 namespace halfstep::ops {
 namespace {
 
-void store_wide(Tensor& out, DType wide_type, const void* values) {
+void store_wide(Tensor& out, DType wide_type, const void* values, std::size_t count) {
+  if (count != static_cast<std::size_t>(out.count()))
+    throw_input_error("operands that give " + std::to_string(out.count()) + " results", std::to_string(count),
+                      "check the shapes fed to this operator");
   const Tensor wide = Tensor::view(wide_type, out.shape(), const_cast<void*>(values));
   copy_elements(convert(wide, out.dtype()), out);
 }
 
 }  // namespace
 
-void store(Tensor& out, std::span<const double> values) { store_wide(out, DType::f64, values.data()); }
-void store(Tensor& out, std::span<const std::int64_t> values) { store_wide(out, DType::i64, values.data()); }
-void store(Tensor& out, std::span<const std::uint64_t> values) { store_wide(out, DType::u64, values.data()); }
+void store(Tensor& out, std::span<const double> values) { store_wide(out, DType::f64, values.data(), values.size()); }
+void store(Tensor& out, std::span<const std::int64_t> values) {
+  store_wide(out, DType::i64, values.data(), values.size());
+}
+void store(Tensor& out, std::span<const std::uint64_t> values) {
+  store_wide(out, DType::u64, values.data(), values.size());
+}
 
 template <>
 std::vector<double> load<double>(const Tensor& tensor) {

@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include <fmt/format.h>
+
 #include "graph/error.h"
 #include "ops/kernel_util.h"
 #include "ops/schema_util.h"
@@ -57,13 +59,14 @@ void layer_normalization_grad_schema(onnx::OpSchema& schema) {
           if (onnx::hasInputShape(ctx, like)) onnx::propagateShapeFromInputToOutput(ctx, like, out);
         }
       });
-  set_function_body(schema, [](const onnx::FunctionBodyBuildContext&) -> std::string {
-    return R"(f = Cast<to = 1>(X)
+  set_function_body(schema, [](const onnx::FunctionBodyBuildContext& call) {
+    // A Constant needs its value where the call leaves epsilon at its default.
+    return fmt::format("epsilon = Constant<value_float = {:e}>()\n", float_of(call, "epsilon", 1e-5f)) +
+           R"(f = Cast<to = 1>(X)
               d = Cast<to = 1>(dY)
               s = Cast<to = 1>(scale)
               last = Constant<value_ints = [-1]>()
               first = Constant<value_ints = [0]>()
-              epsilon = Constant<value_float : float = @epsilon>()
               mean = ReduceMean(f, last)
               deviation = Sub(f, mean)
               squares = Mul(deviation, deviation)

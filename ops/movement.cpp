@@ -57,10 +57,11 @@ void concat(KernelCall& call) {
 void expand(KernelCall& call) {
   const Tensor& x = call.in[0];
   const Shape shape = broadcast(x.shape(), Shape(to_int64s(call.in[1])));
+  Tensor& out = ensure_out(call, 0, x.dtype(), shape);
   const BroadcastOffsets offset(x.shape(), shape);
   IndexMap map(static_cast<std::size_t>(shape.count()));
   for (std::size_t i = 0; i < map.size(); ++i) map[i] = offset(static_cast<std::int64_t>(i));
-  take(x, map, ensure_out(call, 0, x.dtype(), shape));
+  take(x, map, out);
 }
 
 void tile(KernelCall& call) {
@@ -69,9 +70,13 @@ void tile(KernelCall& call) {
   if (repeats.size() != shape.rank() || std::ranges::any_of(repeats, [](auto n) { return n < 0; }))
     throw_input_error("a repeat of at least 0 for each axis of " + shape.to_string(), Shape(repeats).to_string(),
                       "check Tile's repeats");
+  std::vector<std::int64_t> dims;
+  for (std::size_t axis = 0; axis < shape.rank(); ++axis) dims.push_back(Shape{repeats[axis], shape[axis]}.count());
+  // Refuses what memory cannot hold, before there is an index for each element of an axis.
+  if (ensure_out(call, 0, call.in[0].dtype(), Shape(dims)).count() == 0) return;
   AxisIndices axes(shape.rank());
   for (std::size_t axis = 0; axis < axes.size(); ++axis)
-    for (std::int64_t i = 0; i < repeats[axis] * shape[axis]; ++i) axes[axis].push_back(i % shape[axis]);
+    for (std::int64_t i = 0; i < dims[axis]; ++i) axes[axis].push_back(i % shape[axis]);
   take_axes(call, 0, axes);
 }
 

@@ -127,7 +127,10 @@ struct Normalized {
     value = deviation * inverse_deviation;
   }
 
-  Expr mean(Expr e) const { return e.builder().op("ReduceMean", {e, e.builder().ints(axes)}); }
+  Expr mean(Expr e) const {
+    // ReduceMean takes no axes for all of them.
+    return axes.empty() ? e : e.builder().op("ReduceMean", {e, e.builder().ints(axes)});
+  }
   /// The gradient with respect to x, given that with respect to `value`.
   Expr input_gradient(Expr d) const { return inverse_deviation * (d - mean(d) - value * mean(d * value)); }
 };
@@ -233,6 +236,7 @@ const std::vector<OpCase> kInstanceNormalizationCases = {
     {"(float[2,3,4,5] x, float[3] s, float[3] b) => (float[2,3,4,5] y) { y = InstanceNormalization(x, s, b) }"},
     {"(float[2,3,7] x, float[3] s, float[3] b) => (float[2,3,7] y) "
      "{ y = InstanceNormalization<epsilon = 0.01>(x, s, b) }"},
+    {"(float[2,3] x, float[3] s, float[3] b) => (float[2,3] y) { y = InstanceNormalization(x, s, b) }"},
     {"(float[0,3,4,5] x, float[3] s, float[3] b) => (float[0,3,4,5] y) { y = InstanceNormalization(x, s, b) }"},
 };
 

@@ -180,6 +180,7 @@ void lrn(KernelCall& call) {
 
 Gradients lrn_gradient(GradientContext& g) {
   const Shape shape = g.in(0).shape();
+  if (shape.count() == 0) return {g.dy()};  // pooling takes no empty axes
   const DType type = wide(g.in(0).dtype());
   const Response r(g.node);
   const Shape planes{shape[0], 1, shape[1], shape.count(2, shape.rank())};
@@ -225,6 +226,7 @@ const std::vector<OpCase> kLrnCases = {
     {"(float[1,7,2,3] x) => (float[1,7,2,3] y) { y = LRN<size = 4, alpha = 0.5, beta = 0.6, bias = 2.0>(x) }"},
     {"(float[2,2,3] x) => (float[2,2,3] y) { y = LRN<size = 9, alpha = 0.1>(x) }"},
     {"(float[0,3,2,2] x) => (float[0,3,2,2] y) { y = LRN<size = 3>(x) }"},
+    {"(float[2,0,2,2] x) => (float[2,0,2,2] y) { y = LRN<size = 3>(x) }"},
 };
 
 }  // namespace

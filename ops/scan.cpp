@@ -3,7 +3,10 @@
 #include <functional>
 #include <numeric>
 
+#include "graph/error.h"
 #include "ops/family_parts.h"
+#include "ops/gradient_util.h"
+#include "ops/index_map.h"
 #include "ops/kernel_util.h"
 
 namespace halfstep::ops {
@@ -111,6 +114,46 @@ Gradients cum_sum_gradient(GradientContext& g) {
   return {g.b.op("CumSum", {g.dy(), g.in(1)},
                  {{"exclusive", forward.get_int("exclusive", 0)}, {"reverse", 1 - forward.get_int("reverse", 0)}})};
 }
+
+// Of y[j], the product of the x[k] before j, the derivative with respect to x[i] is the product of the x[k] before i
+// times that of those between i and j: the second made for every pair (i, j), so that nothing is divided by x.
+Gradients cum_prod_gradient(GradientContext& g) {
+  Builder& b = g.b;
+  const Expr x = g.in(0);
+  const Value& axis_operand = b.graph()[g.node.inputs[1]];
+  if (!axis_operand.is_constant())
+    throw_input_error("CumProd along an axis that is a constant", "one that the graph computes",
+                      "export the model with a fixed axis");
+  const Shape shape = x.shape();
+  const std::size_t axis = normalize_axis(single_int(axis_operand.constant, "an axis"), shape.rank());
+  const std::int64_t n = shape[axis];
+  const bool reverse = g.node.attributes.get_int("reverse", 0) != 0;
+  const bool exclusive = g.node.attributes.get_int("exclusive", 0) != 0;
+  Tensor between(DType::boolean, Shape{n, n}), reached(DType::boolean, Shape{n, n});
+  for (std::int64_t i = 0; i < n; ++i)
+    for (std::int64_t j = 0; j < n; ++j) {
+      const bool after = reverse ? j < i : j > i;
+      between.data<bool>()[i * n + j] = after;
+      reached.data<bool>()[i * n + j] = after || (j == i && !exclusive);
+    }
+
+  std::vector<std::int64_t> swapped = counting(static_cast<std::int64_t>(shape.rank()));
+  std::swap(swapped[axis], swapped.back());
+  const Expr last = b.scalar(-1, DType::i64), moved = b.transpose(x, swapped);
+  std::vector<std::int64_t> dims = moved.shape().dims();
+  dims.insert(dims.end() - 1, 1);
+  const Shape row(std::move(dims));
+  auto product = [&](Expr factors, bool without_own) {
+    return b.op("CumProd", {factors, last},
+                {{"exclusive", std::int64_t{without_own}}, {"reverse", std::int64_t{reverse}}});
+  };
+  const Expr one = b.scalar(1, x.dtype()), dy = b.reshape(b.transpose(g.dy(), swapped), row);
+  const Expr factors = select(b.constant(between), b.reshape(moved, row), one);
+  const Expr terms = select(b.constant(reached), product(factors, exclusive) * dy, zero_like(x));
+  const Expr sums = b.reduce_sum(terms, {-1}, /*keep_dims=*/false);
+  return {b.transpose(product(moved, /*without_own=*/true) * sums, swapped)};
+}
+
 Gradients top_k_gradient(GradientContext& g) {
   if (!g.dy()) return {};
   return {g.b.op("ScatterElements", {g.b.zeros_like(g.in(0)), g.out(1), g.dy()},
@@ -147,10 +190,15 @@ std::vector<OpDef> scan_rows() {
       {.name = "CumProd",
        .precision = full,
        .reference = cum_prod,
-       .cases = {{"(float[2,5] x) => (float[2,5] y) <int64 axis = {1}> { y = CumProd(x, axis) }", -2, 2, false},
-                 {"(float[3,2] x) => (float[3,2] y) <int64 axis = {0}>"
-                  " { y = CumProd<reverse=1, exclusive=1>(x, axis) }",
-                  -2, 2, false}}},
+       .gradient = cum_prod_gradient,
+       .cases = {{"(float[2,5] x) => (float[2,5] y) <int64 axis = {1}> { y = CumProd(x, axis) }"},
+                 {"(float[3,2] x) => (float[3,2] y) <int64 axis = {0}> { y = CumProd<reverse=1>(x, axis) }"},
+                 {"(float[2,4,3] x) => (float[2,4,3] y) <int64 axis = {-2}> { y = CumProd<exclusive=1>(x, axis) }"},
+                 {"(float[3,2] x) => (float[3,2] y) <int64 axis = {0}> "
+                  "{ y = CumProd<reverse=1, exclusive=1>(x, axis) }"},
+                 {"(float[3] a) => (float[4] y) <float[1] zero = {0.0}, int64 axis = {0}> "
+                  "{ x = Concat<axis=0>(a, zero) y = CumProd(x, axis) }"},
+                 {"(float[0,2] x) => (float[0,2] y) <int64 axis = {0}> { y = CumProd(x, axis) }"}}},
       {.name = "TopK",
        .precision = follow,
        .reference = top_k,

@@ -62,6 +62,11 @@ std::int64_t int_of(const onnx::FunctionBodyBuildContext& call, const std::strin
   return found ? found->i() : fallback;
 }
 
+float float_of(const onnx::FunctionBodyBuildContext& call, const std::string& attribute, float fallback) {
+  const onnx::AttributeProto* found = call.getAttribute(attribute);
+  return found ? found->f() : fallback;
+}
+
 std::string string_of(const onnx::FunctionBodyBuildContext& call, const std::string& attribute,
                       const std::string& fallback) {
   const onnx::AttributeProto* found = call.getAttribute(attribute);

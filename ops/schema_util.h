@@ -37,6 +37,7 @@ void set_function_body(onnx::OpSchema& schema, FunctionText text);
 
 // Attributes of the call a function body is built for.
 std::int64_t int_of(const onnx::FunctionBodyBuildContext& call, const std::string& attribute, std::int64_t fallback);
+float float_of(const onnx::FunctionBodyBuildContext& call, const std::string& attribute, float fallback);
 std::string string_of(const onnx::FunctionBodyBuildContext& call, const std::string& attribute,
                       const std::string& fallback);
 std::vector<std::int64_t> ints_of(const onnx::FunctionBodyBuildContext& call, const std::string& attribute);

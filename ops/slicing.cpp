@@ -101,25 +101,38 @@ struct Padding {
     }
   }
 
+  Shape padded(const Shape& shape, const std::string& mode) const {
+    std::vector<std::int64_t> dims;
+    for (std::size_t axis = 0; axis < shape.rank(); ++axis) dims.push_back(length(axis, shape[axis], mode));
+    return Shape(std::move(dims));
+  }
+
   bool touches(std::size_t axis) const { return before[axis] != 0 || after[axis] != 0; }
 
   /// The element of an axis with `extent` elements that each element of the padded axis is.
   std::vector<std::int64_t> indices(std::size_t axis, std::int64_t extent, const std::string& mode) const {
-    const std::int64_t length = extent + before[axis] + after[axis];
-    if (length < 0 || (extent == 0 && length > 0 && mode != "constant"))
-      throw_input_error("padding that leaves extents of at least 0, and elements to repeat",
-                        "extent " + std::to_string(extent) + " padded to " + std::to_string(length),
-                        "check Pad's pads");
-    std::vector<std::int64_t> result = counting(length, -before[axis]);
+    const std::int64_t count = length(axis, extent, mode);
+    std::vector<std::int64_t> result = counting(count, -before[axis]);
     for (std::int64_t& i : result) i = source(i, extent, mode);
     return result;
   }
 
  private:
+  std::int64_t length(std::size_t axis, std::int64_t extent, const std::string& mode) const {
+    std::int64_t sum = 0;
+    if (__builtin_add_overflow(before[axis], after[axis], &sum) || __builtin_add_overflow(sum, extent, &sum) ||
+        sum < 0 || (extent == 0 && sum > 0 && mode != "constant"))
+      throw_input_error("padding that leaves extents of at least 0, and elements to repeat",
+                        "extent " + std::to_string(extent) + " with pads " + std::to_string(before[axis]) + " and " +
+                            std::to_string(after[axis]),
+                        "check Pad's pads");
+    return sum;
+  }
+
   static std::int64_t source(std::int64_t i, std::int64_t extent, const std::string& mode) {
     if (i >= 0 && i < extent) return i;
     auto modulo = [](std::int64_t a, std::int64_t n) { return (a % n + n) % n; };
-    if (mode == "constant") return kNoElement;
+    if (mode == "constant" || extent == 0) return kNoElement;
     if (mode == "edge") return std::clamp(i, std::int64_t{0}, extent - 1);
     if (mode == "wrap") return modulo(i, extent);
     if (mode != "reflect")
@@ -132,14 +145,26 @@ struct Padding {
 
 std::string pad_mode(const Node& node) { return node.attributes.get_string("mode", "constant"); }
 
+/// What Pad fills with; undefined for zeros.
+Tensor fill_of(const KernelCall& call) {
+  if (!call.has_in(2)) return {};
+  const Tensor &x = call.in[0], &fill = call.in[2];
+  if (fill.count() != 1 || fill.dtype() != x.dtype())
+    throw_input_error("one " + std::string(name_of(x.dtype())) + " to pad with",
+                      std::string(name_of(fill.dtype())) + fill.shape().to_string(), "check Pad's constant_value");
+  return fill;
+}
+
 void pad(KernelCall& call) {
   const Shape& shape = call.in[0].shape();
   const Padding padding(to_int64s(call.in[1]), call.has_in(3) ? to_int64s(call.in[3]) : std::vector<std::int64_t>(),
                         shape.rank());
+  const std::string mode = pad_mode(call.node);
+  // Refuses what memory cannot hold, before there is an index for each element of an axis.
+  if (ensure_out(call, 0, call.in[0].dtype(), padding.padded(shape, mode)).count() == 0) return;
   AxisIndices axes;
-  for (std::size_t axis = 0; axis < shape.rank(); ++axis)
-    axes.push_back(padding.indices(axis, shape[axis], pad_mode(call.node)));
-  take_axes(call, 0, axes, call.has_in(2) ? call.in[2] : Tensor());
+  for (std::size_t axis = 0; axis < shape.rank(); ++axis) axes.push_back(padding.indices(axis, shape[axis], mode));
+  take_axes(call, 0, axes, fill_of(call));
 }
 
 Gradients split_gradient(GradientContext& g) {

@@ -8,8 +8,9 @@ namespace halfstep::ops {
 namespace {
 
 constexpr std::size_t kMaxSpatial = 3;
+constexpr std::int64_t kMost = INT32_MAX;  // of any extent, stride, pad: products of two fit 63 bits
 
-/// An attribute with `length` values, each at least `least`; all `fallback` when it is absent.
+/// An attribute with `length` values, each from `least` to kMost; all `fallback` when it is absent.
 std::vector<std::int64_t> checked_ints(const Attributes& attributes, std::string_view name, std::size_t length,
                                        std::int64_t fallback, std::int64_t least) {
   std::vector<std::int64_t> values = attributes.get_ints(name, std::vector<std::int64_t>(length, fallback));
@@ -17,8 +18,8 @@ std::vector<std::int64_t> checked_ints(const Attributes& attributes, std::string
     throw_input_error(fmt::format("attribute {} with {} values", name, length), fmt::format("{} values", values.size()),
                       "give one value for each spatial axis (two for pads)");
   for (std::int64_t value : values)
-    if (value < least)
-      throw_input_error(fmt::format("values of attribute {} that are at least {}", name, least), std::to_string(value),
+    if (value < least || value > kMost)
+      throw_input_error(fmt::format("values of attribute {} from {} to {}", name, least, kMost), std::to_string(value),
                         "mend the model");
   return values;
 }
@@ -30,6 +31,9 @@ void check_spatial(std::span<const std::int64_t> input, std::span<const std::int
   if (kernel.size() != input.size())
     throw_input_error(fmt::format("a kernel with {} axes", input.size()), std::to_string(kernel.size()),
                       "give the kernel one extent for each spatial axis");
+  for (std::int64_t extent : kernel)
+    if (extent > kMost)
+      throw_input_error(fmt::format("kernel extents of at most {}", kMost), std::to_string(extent), "mend the model");
 }
 
 }  // namespace
@@ -40,9 +44,18 @@ std::span<const std::int64_t> spatial(const Shape& shape) {
   return std::span(shape.dims()).subspan(2);
 }
 
+void check_kernel_shape(const Attributes& attributes, std::span<const std::int64_t> kernel) {
+  const std::vector<std::int64_t> given = attributes.get_ints("kernel_shape");
+  if (!given.empty() && !std::ranges::equal(given, kernel))
+    throw_input_error(
+        "attribute kernel_shape as the weights have it: " + Shape({kernel.begin(), kernel.end()}).to_string(),
+        Shape(given).to_string(), "mend the model");
+}
+
 std::vector<std::int64_t> explicit_pads(const Attributes& attributes, std::span<const std::int64_t> input,
                                         std::span<const std::int64_t> kernel) {
   check_spatial(input, kernel);
+  check_kernel_shape(attributes, kernel);
   const std::size_t axes = input.size();
   std::vector<std::int64_t> pads = checked_ints(attributes, "pads", 2 * axes, 0, 0);
   const std::string auto_pad = attributes.get_string("auto_pad", "NOTSET");

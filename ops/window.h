@@ -34,7 +34,10 @@ struct Window {
 Window make_window(const Attributes& attributes, std::span<const std::int64_t> input,
                    std::span<const std::int64_t> kernel);
 
-/// The pads, begins before ends, that auto_pad and pads stand for.
+/// Throws Error when the attribute kernel_shape is there and says otherwise.
+void check_kernel_shape(const Attributes& attributes, std::span<const std::int64_t> kernel);
+
+/// The pads, begins before ends, that auto_pad and pads stand for. Throws Error as check_kernel_shape does.
 std::vector<std::int64_t> explicit_pads(const Attributes& attributes, std::span<const std::int64_t> input,
                                         std::span<const std::int64_t> kernel);
 

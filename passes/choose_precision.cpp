@@ -112,6 +112,7 @@ class Chooser {
     const PrecisionNode& node = nodes_[i];
     if (node.pin != Paint::open && !(node.forced && !node.has_tied())) return because(i, node.pin, node.reason);
     if (!node.has_tied()) return because(i, Paint::full, describe_untied(node));
+    if (node.is_boundary()) return any_integral(node) || !find_misfit(node).empty() ? Paint::full : Paint::open;
     if (node.domain.empty() && contains(kQuantization, node.op)) return because(i, Paint::full, "quantises");
     const PrecisionClass c = class_of(node);
     if (c == PrecisionClass::full)

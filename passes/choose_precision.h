@@ -41,7 +41,8 @@ enum class Role : std::uint8_t {
   any,    ///< is taken in whichever type it is there: only its shape is looked at, or it is cast to another type
 };
 
-/// A node, or a boundary of the model (its inputs, its outputs, those of a subgraph): one without operator, pinned.
+/// A node, or a boundary, which has no operator: inputs and outputs of the model or of a subgraph, pinned; or what has
+/// one type on both sides of a subgraph's boundary, open.
 struct PrecisionNode {
   static constexpr int kAbsent = -1;
 
@@ -72,9 +73,9 @@ struct PrecisionChoice {
   std::vector<double> limits;
 };
 
-/// Nodes must be in topological order. Operators of class half are painted half; quantised ones, squares (whose sum
-/// overflows first), those that would compute with integers half cannot hold, and those an operand of which does not
-/// fit into half are painted full. What is left open is painted so that the fewest casts are needed.
+/// Nodes must be in topological order, boundaries anywhere. Operators of class half are painted half; quantised ones,
+/// squares (whose sum overflows first), those that would compute with integers half cannot hold, and those an operand
+/// of which does not fit into half are painted full. What is left open is painted so that the fewest casts are needed.
 PrecisionChoice choose_precision(const std::vector<PrecisionNode>& nodes, const std::vector<PrecisionValue>& values,
                                  DType half);
 

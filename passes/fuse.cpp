@@ -18,12 +18,13 @@ struct Uses {
   }
 };
 
-// The fused operator that computes what `node` does, and takes `activation` and `to`.
+// The fused operator that computes what `node` does, and takes `activation`, `to` or both.
 std::string_view fused_name(const Node& node) {
   if (node.is("Gemm") || node.is_own("FusedGemm")) return "FusedGemm";
   if (node.is("MatMul") || node.is_own("FusedMatMul")) return "FusedMatMul";
   if (node.is("Conv") || node.is_own("FusedConv")) return "FusedConv";
   if (node.is_own("ConvGradWeight")) return "ConvGradWeight";
+  if (node.is("BatchNormalization") || node.is_own("FusedBatchNormalization")) return "FusedBatchNormalization";
   return {};
 }
 
@@ -37,13 +38,20 @@ void replace_output(Graph& graph, Node& producer, const Node& user) {
   infer_node(graph, producer);
 }
 
-// Relu(Gemm) and Relu(Conv).
+bool takes_activation(std::string_view fused_op) {
+  return fused_op == "FusedGemm" || fused_op == "FusedConv" || fused_op == "FusedBatchNormalization";
+}
+bool takes_type(std::string_view fused_op) {
+  return fused_op == "FusedGemm" || fused_op == "FusedMatMul" || fused_op == "ConvGradWeight";
+}
+
+// Relu of a product, a convolution or a normalization.
 bool fuse_relu(Graph& graph, const Uses& uses, const std::set<std::string, std::less<>>& fused, const Node& relu) {
   const std::int32_t p = uses.sole_producer(graph, relu.inputs[0]);
   if (p < 0) return false;
   Node& producer = graph.nodes[static_cast<std::size_t>(p)];
   const std::string_view name = fused_name(producer);
-  if ((name != "FusedGemm" && name != "FusedConv") || !fused.contains(name)) return false;
+  if (!takes_activation(name) || !fused.contains(name)) return false;
   if (!producer.attributes.get_string("activation", "").empty() || producer.attributes.get_int("to", 0) != 0)
     return false;
   become_fused(producer);
@@ -58,13 +66,37 @@ bool fuse_cast(Graph& graph, const Uses& uses, const std::set<std::string, std::
   if (p < 0 || graph[cast.outputs[0]].dtype != DType::f32 || !is_half(graph[cast.inputs[0]].dtype)) return false;
   Node& producer = graph.nodes[static_cast<std::size_t>(p)];
   const std::string_view name = fused_name(producer);
-  if (name.empty() || name == "FusedConv") return false;
+  if (!takes_type(name)) return false;
   if (name != "ConvGradWeight" && !fused.contains(name)) return false;
   if (producer.attributes.get_int("to", 0) != 0) return false;
   become_fused(producer);
   producer.attributes.set("to", static_cast<std::int64_t>(DType::f32));
   replace_output(graph, producer, cast);
   return true;
+}
+
+// BatchNormalizationGrad of a ReluGrad, where the forward pass has the two as one.
+bool fuse_relu_grad(Graph& graph, const Uses& uses, Node& grad) {
+  const std::int32_t p = uses.sole_producer(graph, grad.inputs[0]);
+  if (p < 0 || !graph.nodes[static_cast<std::size_t>(p)].is_own("ReluGrad")) return false;
+  const Node& relu_grad = graph.nodes[static_cast<std::size_t>(p)];
+  const std::int32_t forward = uses.producers[static_cast<std::size_t>(relu_grad.inputs[1])];
+  if (forward < 0 || grad.forward == kNoNode) return false;
+  const Node& normalization = graph.nodes[static_cast<std::size_t>(forward)];
+  if (normalization.id != grad.forward || normalization.attributes.get_string("activation", "") != "Relu") return false;
+  grad.inputs.resize(6, kNoValue);
+  grad.inputs[0] = relu_grad.inputs[0];
+  grad.inputs[5] = relu_grad.inputs[1];
+  grad.attributes.set("activation", std::string("Relu"));
+  return true;
+}
+
+// Removes the nodes that `is_gone` says.
+void remove_nodes(Graph& graph, const std::vector<bool>& is_gone) {
+  std::vector<Node> kept;
+  for (std::size_t i = 0; i < is_gone.size(); ++i)
+    if (!is_gone[i]) kept.push_back(std::move(graph.nodes[i]));
+  graph.nodes = std::move(kept);
 }
 
 }  // namespace
@@ -79,11 +111,17 @@ Pass fuse(std::set<std::string, std::less<>> fused) {
                 if (node.is(op))
                   gone[i] = op == "Relu" ? fuse_relu(graph, uses, fused, node) : fuse_cast(graph, uses, fused, node);
               }
-              std::vector<Node> kept;
-              for (std::size_t i = 0; i < gone.size(); ++i)
-                if (!gone[i]) kept.push_back(std::move(graph.nodes[i]));
-              graph.nodes = std::move(kept);
+              remove_nodes(graph, gone);
             }
+            const Uses uses(graph);
+            std::vector<bool> gone(graph.nodes.size(), false);
+            for (Node& node : graph.nodes) {
+              if (!node.is_own("BatchNormalizationGrad")) continue;
+              const ValueId gradient = node.inputs[0];
+              if (fuse_relu_grad(graph, uses, node))
+                gone[static_cast<std::size_t>(uses.producers[static_cast<std::size_t>(gradient)])] = true;
+            }
+            remove_nodes(graph, gone);
           }};
 }
 

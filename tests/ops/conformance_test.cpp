@@ -2,6 +2,7 @@
 // reference executor, in every case and element type.
 #include <algorithm>
 #include <map>
+#include <set>
 #include <string>
 
 #include <gtest/gtest.h>
@@ -52,6 +53,15 @@ TEST(OpTable, NamesEveryOperatorOnce) {
   for (const OpDef* op : op_table()) ++rows[qualified_name(*op)];
   for (const auto& [name, count] : rows) EXPECT_EQ(count, 1) << name;
   for (const OpDef* op : op_table()) EXPECT_EQ(find_op(op->name, op->domain), op);
+}
+
+// So that a parameter behind it can be trained, whether or not its schema has a function body that could be. Control
+// flow is trained through once it is inlined.
+TEST(OpTable, HasAGradientRuleForEveryStandardOperatorButControlFlow) {
+  std::set<std::string_view> without;
+  for (const OpDef* op : op_table())
+    if (op->domain == kOnnxDomain && !op->gradient) without.insert(op->name);
+  EXPECT_EQ(without, (std::set<std::string_view>{"If", "Loop", "Scan"}));
 }
 
 // The checks must be able to fail: Tanh's gradient is not zero everywhere.

@@ -1,8 +1,7 @@
 #include "passes/control_flow.h"
 
-#include <unistd.h>
-
 #include "graph/bodies.h"
+#include "graph/machine_memory.h"
 #include "tests/passes/pass_testing.h"
 
 namespace halfstep::testing {
@@ -218,21 +217,20 @@ TEST(Loop, MayNotCollectMoreThanAPartOfTheMemory) {
 
 TEST(Loop, MayNotGrowWhatItCarriesBeyondAPartOfTheMemory) {
   constexpr std::int64_t kElements = std::int64_t{1} << 24;
-  const auto memory = static_cast<std::int64_t>(::sysconf(_SC_PHYS_PAGES)) * ::sysconf(_SC_PAGESIZE);
-  const std::int64_t count = memory / 4 / (kElements * 4) + 1;  // so many large tensors are too many
-  std::string carried, declared, initial, large;
-  for (std::int64_t i = 0; i < count; ++i) {
-    const std::string separator = i == 0 ? "" : ", ";
-    carried += separator + "y" + std::to_string(i);
+  const auto memory = static_cast<std::int64_t>(machine_memory());
+  const std::int64_t count = memory / 4 / (kElements * 4) + 2;  // one is large from the start
+  std::string results = "y0", initial = "x", carried = "float[k] s0", next = "float[k] s0";
+  for (std::int64_t i = 1; i < count; ++i) {
+    results += ", y" + std::to_string(i);
     initial += ", small";
-    declared += ", float[k] s" + std::to_string(i);
-    large += ", float[k] x";
+    carried += ", float[k] s" + std::to_string(i);
+    next += ", float[k] s0";
   }
-  const std::string size = std::to_string(kElements);
-  const std::string error = error_of_run(
-      "(float[" + size + "] x, int64 n) => (float[k] y0) <float[1] small = {1.0}> { " + carried + " = Loop (n, " +
-          initial + ") <body = b (int64 i, bool go" + declared + ") => (bool go" + large + ") { }> }",
-      Tensor::scalar(std::int64_t{1}));
+  const std::string error =
+      error_of_run("(float[" + std::to_string(kElements) +
+                       "] x, int64 n) => (float[k] y0) <float[1] small = {1.0}> { " + results + " = Loop (n, , " +
+                       initial + ") <body = b (int64 i, bool go, " + carried + ") => (bool go, " + next + ") { }> }",
+                   Tensor::scalar(std::int64_t{1}));
   EXPECT_THAT(error, HasSubstr("a quarter of this machine's memory"));
   EXPECT_THAT(error, HasSubstr("after 1 iterations"));
 }
