@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "conversion/joints.h"
 #include "conversion/node_patterns.h"
 #include "graph/error.h"
 
@@ -20,8 +21,11 @@ class Planner {
     classify_nodes();
     choose_boundaries();
     describe_nodes();
+    describe_joints();
     describe_boundaries();
     plan_.choice = choose_precision(plan_.nodes, plan_.values, options_.half);
+    collect_made_half();
+    tell_of_joints();
     return std::move(plan_);
   }
 
@@ -108,6 +112,8 @@ class Planner {
       const ViewNode& node = view_.nodes[i];
       PrecisionNode& described = plan_.nodes.emplace_back();
       const NodeKind kind = plan_.kinds[i];
+      const bool kept = keep.matches(node), forced = !kept && force.matches(node);
+      kept_.push_back(kept);
       if (kind == NodeKind::constant) {
         described.pin = Paint::full;
         continue;
@@ -130,19 +136,18 @@ class Planner {
       assign_roles(described, view_.schema_of(node), options_.half, plan_.values);
       if (!node.bodies.empty()) {
         described.pin = Paint::full;
-        described.reason = "passes values into and out of subgraphs in f32";
+        described.reason = "has subgraphs";
         fix_all(described);
       } else if (touches_containers(node)) {
         described.pin = Paint::full;
         described.reason = "has sequences or optional values";
         fix_all(described);
       }
-      if (described.pin != Paint::open) continue;
-      const bool kept = keep.matches(node), forced = force.matches(node);
-      if (!kept && !forced) continue;
+      if (kept) described.reason = "kept in f32 as asked";
+      if (described.pin != Paint::open || (!kept && !forced)) continue;
       described.pin = kept ? Paint::full : Paint::half;
-      described.reason = kept ? "kept in f32 as asked" : "half as asked";
-      described.forced = forced && !kept;
+      if (forced) described.reason = "half as asked";
+      described.forced = forced;
     }
     for (const std::string& unused : keep.unused()) plan_.warnings.push_back("no node is selected by '" + unused + "'");
     for (const std::string& unused : force.unused())
@@ -176,27 +181,98 @@ class Planner {
            std::any_of(node.outputs.begin(), node.outputs.end(), is_container);
   }
 
+  void describe_joints() {
+    for (const ViewScope& scope : view_.scopes) plan_.output_joints.emplace_back(scope.outputs.size(), kNone);
+    joined_.assign(view_.values.size(), false);
+    for (std::size_t i = 0; i < view_.nodes.size(); ++i) {
+      const ViewNode& node = view_.nodes[i];
+      auto& operands = plan_.operand_joints.emplace_back(node.bodies.empty() ? 0 : node.inputs.size(), kNone);
+      for (const Joint& joint : joints_of(view_, node, options_.half)) {
+        const int id = static_cast<int>(plan_.nodes.size());
+        PrecisionNode described;
+        if (kept_[i]) described.pin = Paint::full;
+        PrecisionNode& owner = plan_.nodes[i];
+        if (joint.operand != kNone) {
+          operands[index(joint.operand)] = id;
+          described.inputs.push_back(std::exchange(owner.inputs[index(joint.operand)], kNone));
+        }
+        for (const auto& [scope, position] : joint.body_outputs) {
+          plan_.output_joints[index(scope)][position] = id;
+          described.inputs.push_back(plan_.same_as[index(view_.scopes[index(scope)].outputs[position])]);
+        }
+        if (joint.output != kNone)
+          described.outputs.push_back(std::exchange(owner.outputs[index(joint.output)], kNone));
+        if (joint.body_input != kNone) {
+          joined_[index(joint.body_input)] = true;
+          described.outputs.push_back(joint.body_input);
+        }
+        add_boundary(std::move(described));
+      }
+    }
+  }
+
   void describe_boundaries() {
     for (std::size_t s = 0; s < view_.scopes.size(); ++s)
       for (const bool half : {false, true}) {
         PrecisionNode boundary;
         boundary.pin = half ? Paint::half : Paint::full;
+        const auto is_here = [&](int v) {
+          return view_.values[index(v)].is_wide() && (s == 0 && plan_.half_boundary[index(v)]) == half;
+        };
         for (int v : view_.scopes[s].inputs)
-          if (view_.values[index(v)].is_wide() && (s == 0 && plan_.half_boundary[index(v)]) == half)
-            boundary.outputs.push_back(v);
-        for (int v : view_.scopes[s].outputs)
-          if (view_.values[index(v)].is_wide() && (s == 0 && plan_.half_boundary[index(v)]) == half)
+          if (is_here(v) && !joined_[index(v)]) boundary.outputs.push_back(v);
+        for (std::size_t k = 0; k < view_.scopes[s].outputs.size(); ++k)
+          if (const int v = view_.scopes[s].outputs[k]; is_here(v) && plan_.output_joints[s][k] == kNone)
             boundary.inputs.push_back(s == 0 ? v : plan_.same_as[index(v)]);
-        boundary.input_roles.assign(boundary.inputs.size(), Role::tied);
-        boundary.output_roles.assign(boundary.outputs.size(), Role::tied);
-        plan_.nodes.push_back(std::move(boundary));
+        add_boundary(std::move(boundary));
       }
+  }
+
+  void add_boundary(PrecisionNode boundary) {
+    boundary.input_roles.assign(boundary.inputs.size(), Role::tied);
+    boundary.output_roles.assign(boundary.outputs.size(), Role::tied);
+    plan_.nodes.push_back(std::move(boundary));
+  }
+
+  void collect_made_half() {
+    plan_.made_half.assign(view_.values.size(), false);
+    for (std::size_t n = 0; n < plan_.nodes.size(); ++n) {
+      const bool widens = n < plan_.kinds.size() && plan_.kinds[n] == NodeKind::widening;
+      if (!plan_.choice.half[n] || widens) continue;
+      const PrecisionNode& node = plan_.nodes[n];
+      for (std::size_t k = 0; k < node.outputs.size(); ++k)
+        if (node.outputs[k] != kNone && node.output_roles[k] == Role::tied)
+          plan_.made_half[index(node.outputs[k])] = true;
+    }
+  }
+
+  // A node with joints counts as half when all it hands over is.
+  void tell_of_joints() {
+    for (std::size_t i = 0; i < view_.nodes.size(); ++i) {
+      bool half = false, full = false;
+      const auto count = [&](int joint) {
+        if (joint != kNone) (plan_.choice.half[index(joint)] ? half : full) = true;
+      };
+      for (int joint : plan_.operand_joints[i]) count(joint);
+      for (int body : view_.nodes[i].bodies)
+        for (int joint : plan_.output_joints[index(body)]) count(joint);
+      if (!half) continue;
+      const PrecisionNode& node = plan_.nodes[i];
+      for (std::size_t k = 0; k < node.inputs.size(); ++k)
+        full = full || (node.inputs[k] != kNone && node.input_roles[k] == Role::fixed);
+      for (std::size_t k = 0; k < node.outputs.size(); ++k)
+        full = full || (node.outputs[k] != kNone && node.output_roles[k] == Role::fixed);
+      plan_.choice.half[i] = !full;
+      plan_.choice.reasons[i] = full ? "hands over some values in half, others in f32" : "hands values over in half";
+    }
   }
 
   const ModelView& view_;
   const DetachedModel& model_;
   const ConvertOptions& options_;
   ConversionPlan plan_;
+  std::vector<bool> kept_;    ///< per node: as an option says
+  std::vector<bool> joined_;  ///< per value: an input of a body that a joint gives
 };
 
 }  // namespace
@@ -215,6 +291,20 @@ Tensor constant_of(const ModelView& view, const DetachedModel& model, int v) {
       return Tensor::of(std::vector<float>(attribute.floats().begin(), attribute.floats().end()));
   }
   return {};
+}
+
+Taken ConversionPlan::taken(int node, std::size_t operand) const {
+  const auto& joints = operand_joints[index(node)];
+  if (operand < joints.size() && joints[operand] != kNone) return is_half(joints[operand]) ? Taken::half : Taken::f32;
+  const Role role = nodes[index(node)].input_roles[operand];
+  if (role == Role::any || role == Role::other) return Taken::any;
+  return role == Role::tied && is_half(node) ? Taken::half : Taken::f32;
+}
+
+bool ConversionPlan::gives_half(const ModelView& view, std::size_t scope, std::size_t position) const {
+  if (scope == 0) return half_boundary[index(view.scopes[0].outputs[position])];
+  const int joint = output_joints[scope][position];
+  return joint != kNone && is_half(joint);
 }
 
 ConversionPlan plan_conversion(const ModelView& view, const DetachedModel& model, const ConvertOptions& options) {

@@ -20,18 +20,28 @@ enum class NodeKind : std::uint8_t {
   cast,       ///< a Cast to f32 from any other type: can as well give half
 };
 
+/// In which type a node takes an f32 operand of the source.
+enum class Taken : std::uint8_t { f32, half, any };
+
 struct ConversionPlan {
   std::vector<NodeKind> kinds;       ///< of the view's nodes
-  std::vector<PrecisionNode> nodes;  ///< the view's nodes, then boundaries
+  std::vector<PrecisionNode> nodes;  ///< the view's nodes, then boundaries and joints
   std::vector<PrecisionValue> values;
   /// Itself, or the value that the same numbers come from: by a Cast from f32 to f32, or to half and back.
   std::vector<int> same_as;
   std::deque<FloatRange> ranges;    ///< where `values` point
   std::vector<bool> half_boundary;  ///< per value: an input or output of the model whose type becomes half
+  /// Per operand of a node with subgraphs, and per output of a subgraph: the one of `nodes` that is its joint, or
+  /// kNone.
+  std::vector<std::vector<int>> operand_joints, output_joints;
+  std::vector<bool> made_half;  ///< per value: an f32 value of the source that is computed in half, or comes in so
   PrecisionChoice choice;
   std::vector<std::string> warnings;
 
   bool is_half(int node) const { return choice.half[static_cast<std::size_t>(node)]; }
+  Taken taken(int node, std::size_t operand) const;
+  /// Of an f32 output of a graph, at its position: whether it becomes half.
+  bool gives_half(const ModelView& view, std::size_t scope, std::size_t position) const;
 };
 
 ConversionPlan plan_conversion(const ModelView& view, const DetachedModel& model, const ConvertOptions& options);

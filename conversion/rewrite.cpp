@@ -31,7 +31,7 @@ class Rewriter {
   RewrittenConstants run() {
     for (std::size_t v = 0; v < values_.size(); ++v) {
       values_[v].name = view_.values[v].name;
-      values_[v].half = is_stored_half(static_cast<int>(v));
+      values_[v].half = plan_.made_half[v];
     }
     collect_wishes();
     name_copies();
@@ -51,8 +51,9 @@ class Rewriter {
     std::string copy;   ///< of its copy in the other type
     bool half = false;  ///< an f32 value that is stored in half now
     bool wants_half = false, wants_f32 = false;
-    int narrowing = kNone;  ///< a Cast of the source that gives the copy
-    bool gone = false;      ///< nothing of that name is there any more
+    bool given_half = false;  ///< as an output of its graph
+    int narrowing = kNone;    ///< a Cast of the source that gives the copy
+    bool gone = false;        ///< nothing of that name is there any more
   };
 
   NodeKind kind_of_producer(int v) const {
@@ -60,18 +61,6 @@ class Rewriter {
     return p == kNone ? NodeKind::ordinary : plan_.kinds[index(p)];
   }
   bool is_constant(int v) const { return plan_.values[index(v)].kind == PrecisionValue::Kind::constant; }
-
-  bool is_stored_half(int v) const {
-    const ViewValue& value = view_.values[index(v)];
-    if (!value.is_wide()) return false;
-    if (value.is_input) return plan_.half_boundary[index(v)];
-    if (value.producer == kNone || kind_of_producer(v) == NodeKind::widening) return false;
-    if (!plan_.is_half(value.producer)) return false;
-    const PrecisionNode& node = plan_.nodes[index(value.producer)];
-    for (std::size_t k = 0; k < node.outputs.size(); ++k)
-      if (node.outputs[k] == v) return node.output_roles[k] == Role::tied;
-    return false;
-  }
 
   void wish(int v, bool half) {
     ValueState& state = values_[index(plan_.same_as[index(v)])];
@@ -91,13 +80,19 @@ class Rewriter {
           break;
         default:
           for (std::size_t k = 0; k < node.inputs.size(); ++k)
-            if (node.inputs[k] != kNone && planned.input_roles[k] != Role::other && planned.input_roles[k] != Role::any)
-              wish(node.inputs[k], plan_.is_half(static_cast<int>(i)) && planned.input_roles[k] == Role::tied);
+            if (node.inputs[k] != kNone && view_.values[index(node.inputs[k])].is_wide())
+              if (const Taken taken = plan_.taken(static_cast<int>(i), k); taken != Taken::any)
+                wish(node.inputs[k], taken == Taken::half);
       }
     }
     for (std::size_t s = 0; s < view_.scopes.size(); ++s)
-      for (int v : view_.scopes[s].outputs)
-        if (view_.values[index(v)].is_wide()) wish(v, s == 0 && plan_.half_boundary[index(v)]);
+      for (std::size_t k = 0; k < view_.scopes[s].outputs.size(); ++k) {
+        const int v = view_.scopes[s].outputs[k];
+        if (!view_.values[index(v)].is_wide()) continue;
+        const bool half = plan_.gives_half(view_, s, k);
+        wish(v, half);
+        if (half) values_[index(v)].given_half = true;
+      }
   }
 
   std::string fresh(const std::string& name, DType dtype) {
@@ -129,7 +124,7 @@ class Rewriter {
       if (!view_.values[i].is_wide() || plan_.same_as[i] != v) continue;
       if (kind_of_producer(v) == NodeKind::widening) {
         state.gone = !state.wants_f32 && !is_scope_output(v);
-        state.half = view_.values[i].scope == 0 && view_.is_output(v) && plan_.half_boundary[i];
+        state.half = state.given_half;
         if (state.half && state.wants_f32) state.copy = fresh(state.name, DType::f32);
         continue;
       }
@@ -194,8 +189,9 @@ class Rewriter {
     for (std::size_t k = 0; k < scope.outputs.size(); ++k) {
       const int v = scope.outputs[k];
       auto& output = *graph.mutable_output(static_cast<int>(k));
-      const bool wide = view_.values[index(v)].is_wide(), half = wide && s == 0 && plan_.half_boundary[index(v)];
-      output.set_name(wide ? wide_name(v, half) : plain_name(v));
+      const bool wide = view_.values[index(v)].is_wide(), half = wide && plan_.gives_half(view_, index(s), k);
+      const ValueState& state = values_[index(v)];
+      output.set_name(!wide ? plain_name(v) : state.half == half ? state.name : state.copy);
       if (half) set_element_type(output, half_);
     }
     rewrite_value_info(scope);
@@ -220,7 +216,6 @@ class Rewriter {
 
   void rewrite_node(onnx::GraphProto& graph, std::unique_ptr<NodeProto> proto, int i) {
     const ViewNode& node = view_.nodes[index(i)];
-    const PrecisionNode& planned = plan_.nodes[index(i)];
     switch (plan_.kinds[index(i)]) {
       case NodeKind::constant:
         return rewrite_constant(graph, std::move(proto), node.outputs[0]);
@@ -237,7 +232,7 @@ class Rewriter {
         const int out = node.outputs[0];
         if (plan_.same_as[index(out)] != out || values_[index(out)].gone) return;
         proto->set_input(0, plain_name(node.inputs[0]));
-        if (values_[index(out)].half) {  // an output of the model whose type becomes half
+        if (values_[index(out)].half) {  // an output of a graph whose type becomes half
           proto->set_op_type("Identity");
           proto->clear_attribute();
           if (!values_[index(out)].copy.empty()) add_cast(graph, proto->input(0), values_[index(out)].copy, DType::f32);
@@ -248,11 +243,10 @@ class Rewriter {
         for (std::size_t k = 0; k < node.inputs.size(); ++k) {
           const int v = node.inputs[k];
           if (v == kNone) continue;
-          const bool half = plan_.is_half(i) && planned.input_roles[k] == Role::tied;
-          const bool any = planned.input_roles[k] == Role::any;
-          proto->set_input(static_cast<int>(k), any                                ? stored_name(v)
-                                                : view_.values[index(v)].is_wide() ? wide_name(v, half)
-                                                                                   : plain_name(v));
+          const Taken taken = plan_.taken(i, k);
+          proto->set_input(static_cast<int>(k), !view_.values[index(v)].is_wide() ? plain_name(v)
+                                                : taken == Taken::any             ? stored_name(v)
+                                                                                  : wide_name(v, taken == Taken::half));
         }
         if (plan_.is_half(i)) set_result_type(*proto);
     }

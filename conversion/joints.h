@@ -1,0 +1,27 @@
+// Values that have one type because a node hands them into or out of its subgraphs. Internal to conversion.
+#pragma once
+
+#include <vector>
+
+#include "conversion/model_view.h"
+
+namespace halfstep::conversion {
+
+/// An output of an If and those of its branches; what Loop or Scan stack and the output of the body; what Scan goes
+/// through and the input of the body.
+struct Joint {
+  struct BodyOutput {
+    int scope = 0;
+    std::size_t position = 0;
+  };
+  int operand = kNone;     ///< of the node
+  int output = kNone;      ///< of the node
+  int body_input = kNone;  ///< a value
+  std::vector<BodyOutput> body_outputs = {};
+};
+
+/// The joints of f32 values at a node that may as well hand over `half`. State that an iteration leaves to the next is
+/// in none: it stays f32, since a sum over many iterations would be rounded in each.
+std::vector<Joint> joints_of(const ModelView& view, const ViewNode& node, DType half);
+
+}  // namespace halfstep::conversion
