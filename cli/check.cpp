@@ -10,6 +10,7 @@
 
 #include <fmt/format.h>
 #include <fnmatch.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "cli/check_report.h"
@@ -82,6 +83,18 @@ std::vector<DType> checked_types(const CheckFlags& flags) {
 
 // A mutant that runs longer hangs: the program ends by SIGALRM, and the crash file names it.
 constexpr unsigned kLongestMutantSeconds = 120;
+// What a mutant may ask for: more fails at once, and leaves the machine to others.
+constexpr std::size_t kMutantBytes = std::size_t{2} << 30;
+
+// Lets the program's address space grow by so much from here on.
+void limit_growth(std::size_t bytes) {
+  std::size_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  rlimit limit{};
+  if (pages == 0 || getrlimit(RLIMIT_AS, &limit) != 0) return;
+  limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, pages * static_cast<std::size_t>(sysconf(_SC_PAGESIZE)) + bytes);
+  setrlimit(RLIMIT_AS, &limit);
+}
 
 // Runs the checks that the flags ask for, and says what fails as it does.
 class CheckRun {
@@ -159,6 +172,7 @@ class CheckRun {
     std::vector<OnnxCase> cases;
     for (OnnxCase& onnx_case : find_onnx_cases(flags_.cases))
       if (has_wanted_operator(onnx_case) && onnx_case.not_applicable().empty()) cases.push_back(std::move(onnx_case));
+    limit_growth(kMutantBytes);
     for (std::size_t k = 0; k < flags_.mutants && !cases.empty(); ++k) {
       const OnnxCase& onnx_case = cases[mutated_case_index(flags_.seed, k, cases.size())];
       if (is_wanted_case(mutant_name(onnx_case, k))) run_mutant(onnx_case, k);

@@ -67,12 +67,14 @@ void print_failure(const CheckReport& report, const CheckSummary& summary) {
 }
 
 void print_summary(const CheckSummary& summary) {
-  std::map<std::string, std::vector<std::string>> reasons;
-  for (const CheckReport& report : summary.reports)
-    if (report.kind == CheckKind::onnx_case && report.result == CheckResult::not_applicable)
-      reasons[report.message].push_back(report.case_name);
-  for (const auto& [reason, names] : reasons)
-    fmt::print("n/a {} {}, {}\n", names.size(), names.size() == 1 ? "case" : "cases", reason);
+  std::map<std::string, std::size_t> reasons;
+  for (const CheckReport& report : summary.reports) {
+    if (report.kind != CheckKind::onnx_case || report.message.empty()) continue;
+    if (report.result == CheckResult::not_applicable) ++reasons[report.message];
+    if (report.result == CheckResult::passed) fmt::print("{}: {}\n", report.case_name, report.message);
+  }
+  for (const auto& [reason, count] : reasons)
+    fmt::print("n/a {} {}, {}\n", count, count == 1 ? "case" : "cases", reason);
   if (!summary.without_cases.empty())
     fmt::print("Operators without a case: {}\n", fmt::join(summary.without_cases, ", "));
   fmt::print("{} checks on {}: {} passed, {} failed, {} not applicable\n", summary.reports.size(), summary.executor,

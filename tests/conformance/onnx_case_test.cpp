@@ -81,6 +81,21 @@ TEST_F(OnnxCaseTest, TakesTheCasesOwnTolerance) {
   EXPECT_THAT(check(onnx_case).message, HasSubstr("data.json"));
 }
 
+TEST_F(OnnxCaseTest, ComparesRoughExpectationsToUnitsOfTheirType) {
+  const onnx::ModelProto model = model_of(R"(<ir_version: 10, opset_import: ["": 20]>
+      g (float16[N] x) => (float16[N] y) { y = Relu(x) })");
+  auto check_against = [&](double expected, const std::string& name) {
+    return check(write(model, {convert(Tensor::of<float>({1}), DType::f16)},
+                       {convert(Tensor::of(std::vector<double>{expected}), DType::f16)}, name));
+  };
+  const double two_units = 1 + 0x1p-9, three_units = 1 + 3 * 0x1p-10;
+  EXPECT_EQ(check_against(two_units, "node/test_relu_fp16").result, CheckResult::failed);
+  const CheckReport rough = check_against(two_units, "node/test_attention_4d_causal_fp16_expanded");
+  EXPECT_EQ(rough.result, CheckResult::passed);
+  EXPECT_THAT(rough.message, HasSubstr("two units of f16"));
+  EXPECT_EQ(check_against(three_units, "light/test_attention_4d_causal_fp16_expanded").result, CheckResult::failed);
+}
+
 TEST_F(OnnxCaseTest, NamesOperatorsOutsideTheTable) {
   onnx::ModelProto model = model_of(kRelu);
   model.mutable_graph()->mutable_node(0)->set_op_type("SequenceConstruct");
