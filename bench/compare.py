@@ -56,22 +56,23 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--halfstep", default=ROOT / "build" / "release" / "bin" / "halfstep", help="the program")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--runs", type=int, default=5, help="turns that each of the two takes")
+    parser.add_argument("--runs", type=int, help="turns that each of the two takes (5; 3 with --models)")
     parser.add_argument("--models", nargs="*", metavar="NAME", help="compare models of --zoo instead: these, or all")
     parser.add_argument("--zoo", type=pathlib.Path, default=ROOT / "models" / "zoo")
-    parser.add_argument("--seconds", type=float, default=2, help="how long a run of a model goes on")
+    parser.add_argument("--seconds", type=float, default=1, help="how long a run of a model goes on")
     arguments = parser.parse_args()
     if arguments.models is not None:
         from compare_models import compare_models  # which imports this file
 
-        return compare_models(arguments.halfstep, arguments.zoo, arguments.models, arguments.threads, arguments.runs,
-                              arguments.seconds)  # fmt: skip
+        return compare_models(arguments.halfstep, arguments.zoo, arguments.models, arguments.threads,
+                              arguments.runs or 3, arguments.seconds)  # fmt: skip
 
-    print(f"{arguments.runs} alternating runs, {arguments.threads} threads, fp32; median (fastest to slowest run)\n")
+    runs = arguments.runs or 5
+    print(f"{runs} alternating runs, {arguments.threads} threads, fp32; median (fastest to slowest run)\n")
     print("| training step | halfstep | PyTorch eager | ratio |\n| --- | --- | --- | --- |")
     for name, title, model, batch, steps in CASES:
         ours, theirs = [], []
-        for _ in range(arguments.runs):
+        for _ in range(runs):
             theirs.append(torch_step(name, steps, arguments.threads))
             ours.append(halfstep_step(arguments.halfstep, model, batch, steps, arguments.threads))
         ratio = statistics.median(ours) / statistics.median(theirs)
