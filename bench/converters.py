@@ -2,16 +2,19 @@
 
 Every model is converted by each with its inputs' and outputs' types kept, loaded into ONNX Runtime (CPU), and run on
 the same inputs as its source: the batch `x.npy` beside the model where there is one, else numbers from a fixed seed.
+"calibrated" is halfstep with these inputs as `--calibrate`; ModelOpt measures with random ones of its own.
 The error is the largest difference of an output's elements relative to the output's largest value. Seconds are from the
-file to the file; importing Python packages is not counted, and of halfstep what it takes for a model of one node.
+file to the file, without starting a process and without importing Python packages; "process" is all of that, once.
 """
 
 import argparse
 import logging
 import os
 import pathlib
+import re
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 import warnings
@@ -27,28 +30,17 @@ NUMPY_TYPES = {
 }  # fmt: skip
 
 
-def by_halfstep(program):
+def by_halfstep(program, *flags):
+    """Converts in a process of its own, which says how long the conversion took."""
+
     def convert(source, target):
-        command = [program, "convert", source, "-o", target, "--precision", "fp16", "--keep-io-types"]
+        command = [program, "convert", source, "-o", target, "--precision", "fp16", "--keep-io-types", *flags]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(done.stderr.strip())
+        return float(re.search(r"in ([0-9.]+) s$", done.stdout.strip()).group(1))
 
     return convert
-
-
-def start_up(convert, folder):
-    """Seconds of converting a model of one node."""
-    value = lambda name: onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1])
-    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "small", [value("x")], [value("y")])
-    source = folder / "small.onnx"
-    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]), source)
-    seconds = []
-    for _ in range(9):
-        start = time.perf_counter()
-        convert(source, folder / "small_fp16.onnx")
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
 
 
 def by_onnxconverter_common(source, target):
@@ -61,6 +53,9 @@ def by_modelopt(source, target):
     from modelopt.onnx.autocast import convert_to_mixed_precision
 
     onnx.save(convert_to_mixed_precision(str(source), low_precision_type="fp16", keep_io_types=True), target)
+
+
+PEERS = {"onnxconverter-common": by_onnxconverter_common, "ModelOpt": by_modelopt}
 
 
 def inputs_of(session, batch):
@@ -97,18 +92,26 @@ def error_of(expected, actual):
     return worst
 
 
+def process_seconds(name, source, target):
+    """Of a Python process that imports a converter and converts one model."""
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, __file__, "--only", name, "--output", target, source], capture_output=True)
+    return float("nan") if done.returncode else time.perf_counter() - start
+
+
 def casts_in(graph):
     return sum((node.op_type == "Cast") + sum(casts_in(a.g) for a in node.attribute if a.HasField("g"))
                for node in graph.node)  # fmt: skip
 
 
-def measure(convert, source, target, feeds, expected, repeats, fixed):
-    seconds = []
+def measure(convert, source, target, feeds, expected, repeats):
+    seconds, process = [], 0
     try:
         for _ in range(repeats):
             start = time.perf_counter()
-            convert(source, target)
-            seconds.append(max(0, time.perf_counter() - start - fixed))
+            alone = convert(source, target)  # None unless it ran in a process
+            process = time.perf_counter() - start
+            seconds.append(process if alone is None else alone)
     except Exception as e:  # whatever a converter raises is its result
         return {"failed": "does not convert", "why": str(e)}
     try:
@@ -122,7 +125,7 @@ def measure(convert, source, target, feeds, expected, repeats, fixed):
         return {"failed": "does not run", "why": str(e)}
     model = onnx.load(str(target))
     return {"error": error_of(expected, actual), "size": target.stat().st_size / source.stat().st_size,
-            "seconds": statistics.median(seconds), "casts": casts_in(model.graph)}  # fmt: skip
+            "seconds": statistics.median(seconds), "process": process, "casts": casts_in(model.graph)}  # fmt: skip
 
 
 def cell(result):
@@ -137,27 +140,39 @@ def models_in(paths):
         yield from [path] if path.is_file() else sorted(path.rglob("*.onnx"))
 
 
+def summary(results):
+    """Over the models that a converter made work."""
+    done = [r for r in results if "failed" not in r]
+    if not done:
+        return "none"
+    worst = lambda key: max(r[key] for r in done)
+    total = lambda key: sum(r[key] for r in done)
+    return (f"{len(done)} of {len(results)}; worst: {worst('error'):.1e}, {worst('size'):.2f}x, {worst('seconds'):.3f} s; "
+            f"all: {total('seconds'):.2f} s, {total('casts')} casts")  # fmt: skip
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", default=[ROOT / "models"], help="models, or folders with models")
     parser.add_argument("--halfstep", default=ROOT / "build" / "release" / "bin" / "halfstep", help="the program")
     parser.add_argument("--repeats", type=int, default=1, help="conversions of which the median time is shown")
+    parser.add_argument("--processes", action="store_true", help="time a whole process for every conversion too")
     parser.add_argument("--verbose", action="store_true", help="say why a conversion failed")
+    parser.add_argument("--only", choices=PEERS, help="convert one model with a peer and do nothing else")
+    parser.add_argument("--output", help="with --only: the converted model")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     os.environ.setdefault("TQDM_DISABLE", "1")
-    converters = {"halfstep": by_halfstep(arguments.halfstep), "onnxconverter-common": by_onnxconverter_common,
-                  "ModelOpt": by_modelopt}  # fmt: skip
+    if arguments.only:
+        return PEERS[arguments.only](arguments.models[0], arguments.output)
     for name in ("onnxconverter_common.float16", "modelopt.onnx.autocast"):
         __import__(name)
 
-    print("| model | " + " | ".join(converters) + " |")
-    print("| --- |" + " --- |" * len(converters))
-    with tempfile.TemporaryDirectory() as folder:
-        fixed = {"halfstep": start_up(converters["halfstep"], pathlib.Path(folder))}
-    worked = dict.fromkeys(converters, 0)
-    count = 0
+    names = ["halfstep", "halfstep, calibrated", *PEERS]
+    print("| model | " + " | ".join(names) + " |")
+    print("| --- |" + " --- |" * len(names))
+    results = {name: [] for name in names}
     for source in models_in(arguments.models):
         batch = source.parent / "x.npy"
         try:
@@ -167,18 +182,25 @@ def main():
         except Exception as e:
             print(f"| {source.parent.name} | the source does not run: {str(e).splitlines()[0][:80]} |")
             continue
-        count += 1
-        cells = []
         with tempfile.TemporaryDirectory() as folder:
+            folder = pathlib.Path(folder)
+            np.savez(folder / "inputs.npz", **feeds)
+            calibrate = ("--calibrate", folder / "inputs.npz")
+            converters = {"halfstep": by_halfstep(arguments.halfstep),
+                          "halfstep, calibrated": by_halfstep(arguments.halfstep, *calibrate), **PEERS}  # fmt: skip
             for name, convert in converters.items():
-                result = measure(convert, source, pathlib.Path(folder) / f"{name}.onnx", feeds, expected,
-                                 arguments.repeats, fixed.get(name, 0))  # fmt: skip
-                worked[name] += "failed" not in result
-                cells.append(cell(result))
+                result = measure(convert, source, folder / "converted.onnx", feeds, expected, arguments.repeats)
+                if arguments.processes and name in PEERS and "failed" not in result:
+                    result["process"] = process_seconds(name, source, folder / "converted.onnx")
+                results[name].append(result)
                 if arguments.verbose and "why" in result:
                     print(f"<!-- {source} {name}: {result['why'][:300]} -->")
+        cells = [cell(results[name][-1]) for name in names]
         print(f"| {source.parent.name if source.stem == 'model' else source.stem} | " + " | ".join(cells) + " |", flush=True)
-    print("| work | " + " | ".join(f"{n} of {count}" for n in worked.values()) + " |")
+    print("| work | " + " | ".join(summary(results[name]) for name in names) + " |")
+    if arguments.processes:
+        medians = [statistics.median(r["process"] for r in results[n] if "failed" not in r) for n in names]
+        print("| a process (median) | " + " | ".join(f"{m:.2f} s" for m in medians) + " |")
 
 
 if __name__ == "__main__":

@@ -86,6 +86,12 @@ def gather(node, x, indices):
     return x.index_select(axis, indices.flatten()).unflatten(axis, indices.shape)
 
 
+def gather_nd(node, x, indices):
+    if node.get("batch_dims", 0):
+        raise SystemExit("GatherND with batch_dims: no torch function for it")
+    return x[indices.unbind(-1)]
+
+
 def rnn(node, x, weight, recurrence, bias=None, lengths=None, initial=None):
     hidden = recurrence.shape[-1]
     both = torch.zeros(2 * hidden) if bias is None else bias[0]
@@ -150,7 +156,7 @@ OPERATORS = {
     "Reshape": reshape, "Flatten": same(lambda x: x.flatten(1)),
     "Transpose": lambda node, x: x.permute(node["perm"]), "Squeeze": same(lambda x, axes: x.squeeze(axes.tolist())),
     "Unsqueeze": same(lambda x, axes: x.unsqueeze(int(axes))), "Slice": slice_, "Gather": gather,
-    "GatherElements": lambda node, x, i: torch.gather(x, node.get("axis", 0), i),
+    "GatherND": gather_nd, "GatherElements": lambda node, x, i: torch.gather(x, node.get("axis", 0), i),
     "Concat": lambda node, *x: torch.cat(x, node["axis"]), "Expand": same(lambda x, shape: x.expand(shape.tolist())),
     "Where": same(torch.where), "Equal": same(torch.eq), "Not": same(torch.logical_not), "IsNaN": same(torch.isnan),
     "CumSum": same(lambda x, axis: torch.cumsum(x, int(axis))), "ReduceMean": reduce_mean, "Resize": resize,

@@ -41,8 +41,12 @@ int main(int argc, char** argv) {
   CLI::App app("halfstep trains ONNX models in mixed precision.", "halfstep");
   app.set_version_flag("--version", HALFSTEP_VERSION);
   app.require_subcommand(1);
-  // Before the subcommand does anything, and only when there is one to run.
-  app.parse_complete_callback([argv] { cli::choose_openmp_waiting(argv); });
+  // Before the subcommand does anything, and only when there is one to run that may compute.
+  app.parse_complete_callback([&app, argv] {
+    const CLI::App* convert = app.get_subcommand("convert");
+    const bool rewrites_only = convert->parsed() && convert->count("--calibrate") + convert->count("--verify") == 0;
+    if (!rewrites_only) cli::choose_openmp_waiting(argv);
+  });
   int exit_code = 0;
   cli::add_train(app, exit_code);
   cli::add_evaluate(app, exit_code);

@@ -46,6 +46,16 @@ std::int64_t opset_of(const onnx::ModelProto& model) {
   return 0;
 }
 
+bool io_changes(const onnx::ModelProto& model, const ConvertOptions& options) {
+  const auto changes = [&](const onnx::ValueInfoProto& info) {
+    const auto& kept = options.keep_io_names;
+    return info.type().tensor_type().elem_type() == onnx::TensorProto::FLOAT && !options.keep_io_types &&
+           std::find(kept.begin(), kept.end(), info.name()) == kept.end();
+  };
+  return std::any_of(model.graph().input().begin(), model.graph().input().end(), changes) ||
+         std::any_of(model.graph().output().begin(), model.graph().output().end(), changes);
+}
+
 // What the message takes with all its tensors in it, but for a few bytes of framing.
 std::uint64_t bytes_with_tensors(onnx::ModelProto model, const OutsideTensors& outside) {
   std::uint64_t bytes = 0;
@@ -205,7 +215,7 @@ Conversion convert(const ModelFile& file, const ConvertOptions& options) {
     inline_functions(model);
     report.notes.push_back("local functions were inlined");
   }
-  if (options.half == DType::bf16) raise_opset(model, options.half, report.notes);
+  if (options.half == DType::bf16) raise_opset(model, options.half, io_changes(model, options), report.notes);
   const ModelView view = view_model(model);
   const ConversionPlan plan = plan_conversion(view, source, options);
   report.warnings = plan.warnings;

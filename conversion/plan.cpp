@@ -4,6 +4,7 @@
 
 #include "conversion/joints.h"
 #include "conversion/node_patterns.h"
+#include "conversion/raise_opset.h"
 #include "graph/error.h"
 
 namespace halfstep::conversion {
@@ -99,6 +100,8 @@ class Planner {
                           "halfstep inspect lists them");
     }
     plan_.half_boundary.assign(view_.values.size(), false);
+    const auto opset = view_.opsets.find("");
+    if (options_.half == DType::bf16 && opset != view_.opsets.end() && opset->second < kFirstBf16Opset) return;
     for (const auto* list : {&main.inputs, &main.outputs})
       for (int v : *list) {
         const ViewValue& value = view_.values[index(v)];

@@ -106,7 +106,7 @@ void for_each_standard_node(onnx::ModelProto& model, const Visit& visit) {
 
 }  // namespace
 
-void raise_opset(onnx::ModelProto& model, DType half, std::vector<std::string>& notes) {
+void raise_opset(onnx::ModelProto& model, DType half, bool io_changes, std::vector<std::string>& notes) {
   if (model.functions_size() > 0) return;  // their bodies have operator sets of their own
   onnx::OperatorSetIdProto* import = nullptr;
   for (auto& candidate : *model.mutable_opset_import())
@@ -117,6 +117,10 @@ void raise_opset(onnx::ModelProto& model, DType half, std::vector<std::string>& 
 
   std::int64_t wanted = now, reached = kOnnxOpset;
   std::string needed_by, stopped_by;
+  if (io_changes && half == DType::bf16 && now < kFirstBf16Opset) {
+    wanted = kFirstBf16Opset;
+    needed_by = "Cast";
+  }
   for_each_standard_node(model, [&](onnx::GraphProto&, const NodeProto& node) {
     if (const std::int64_t first = first_with(node, now, type); first > wanted) {
       wanted = first;

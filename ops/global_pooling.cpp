@@ -93,6 +93,7 @@ std::vector<Expr> global_average_pool_gradient(GradientContext& g) {
 
 std::vector<Expr> global_max_pool_gradient(GradientContext& g) {
   const Shape x = g.in(0).shape();
+  if (x.count() == 0) return {g.b.zeros_like(g.in(0))};
   if (x.rank() > 5) {  // more spatial axes than windows have
     const std::int64_t plane = x.count(2, x.rank());
     const Expr dx =

@@ -42,12 +42,12 @@ struct Stack {
   }
 };
 
-/// y += alpha * a b for row-major matrices [rows, inner] and [inner, columns].
+/// y += a b for row-major matrices [rows, inner] and [inner, columns].
 template <class T>
-void multiply(const T* a, const T* b, T* y, std::int64_t rows, std::int64_t inner, std::int64_t columns, T alpha) {
+void multiply(const T* a, const T* b, T* y, std::int64_t rows, std::int64_t inner, std::int64_t columns) {
   for (std::int64_t r = 0; r < rows; ++r)
     for (std::int64_t k = 0; k < inner; ++k) {
-      const T factor = alpha * a[r * inner + k];
+      const T factor = a[r * inner + k];
       for (std::int64_t c = 0; c < columns; ++c) y[r * columns + c] += factor * b[k * columns + c];
     }
 }
@@ -58,7 +58,7 @@ Shape matrix_shape(const Shape& batch, std::int64_t rows, std::int64_t columns) 
   return Shape(std::move(dims));
 }
 
-/// The product of two stacks of matrices, batch axes broadcast; its shape goes to `result`.
+/// alpha times the product of two stacks of matrices, batch axes broadcast; its shape goes to `result`.
 template <class T>
 std::vector<T> multiply_stacks(const std::vector<T>& a, const Stack& as, const std::vector<T>& b, const Stack& bs,
                                T alpha, Shape& result) {
@@ -73,7 +73,9 @@ std::vector<T> multiply_stacks(const std::vector<T>& a, const Stack& as, const s
   const BroadcastOffsets a_index(as.batch, batch), b_index(bs.batch, batch);
   for (std::int64_t i = 0; i < batch.count(); ++i)
     multiply(as.matrix(a, a_index(i)).data(), bs.matrix(b, b_index(i)).data(), y.data() + i * as.rows * bs.columns,
-             as.rows, as.columns, bs.columns, alpha);
+             as.rows, as.columns, bs.columns);
+  if (alpha != T{1})
+    for (T& value : y) value *= alpha;
   return y;
 }
 

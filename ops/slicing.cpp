@@ -22,6 +22,9 @@ void split(KernelCall& call) {
     sizes = to_int64s(call.in[1]);
   else
     for (std::int64_t i = 0; i < parts; ++i) sizes.push_back(std::clamp(extent - i * chunk, std::int64_t{0}, chunk));
+  if (call.node.attributes.get_int("num_outputs", parts) != parts)
+    throw_input_error("attribute num_outputs as the node has outputs: " + std::to_string(parts),
+                      std::to_string(call.node.attributes.get_int("num_outputs", parts)), "check Split's num_outputs");
   if (static_cast<std::int64_t>(sizes.size()) != parts || std::ranges::any_of(sizes, [](auto n) { return n < 0; }) ||
       std::accumulate(sizes.begin(), sizes.end(), std::int64_t{0}) != extent)
     throw_input_error(std::to_string(parts) + " sizes that add up to " + std::to_string(extent),

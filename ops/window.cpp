@@ -36,6 +36,12 @@ void check_spatial(std::span<const std::int64_t> input, std::span<const std::int
       throw_input_error(fmt::format("kernel extents of at most {}", kMost), std::to_string(extent), "mend the model");
 }
 
+void check_ceil_mode(const Attributes& attributes) {
+  const std::int64_t ceil_mode = attributes.get_int("ceil_mode", 0);
+  if (ceil_mode != 0 && ceil_mode != 1)
+    throw_input_error("attribute ceil_mode 0 or 1", std::to_string(ceil_mode), "mend the model");
+}
+
 }  // namespace
 
 std::span<const std::int64_t> spatial(const Shape& shape) {
@@ -56,6 +62,7 @@ std::vector<std::int64_t> explicit_pads(const Attributes& attributes, std::span<
                                         std::span<const std::int64_t> kernel) {
   check_spatial(input, kernel);
   check_kernel_shape(attributes, kernel);
+  check_ceil_mode(attributes);
   const std::size_t axes = input.size();
   std::vector<std::int64_t> pads = checked_ints(attributes, "pads", 2 * axes, 0, 0);
   const std::string auto_pad = attributes.get_string("auto_pad", "NOTSET");
@@ -80,7 +87,7 @@ Window make_window(const Attributes& attributes, std::span<const std::int64_t> i
   const std::size_t axes = input.size();
   const auto strides = checked_ints(attributes, "strides", axes, 1, 1);
   const auto dilations = checked_ints(attributes, "dilations", axes, 1, 1);
-  const bool ceil_mode = attributes.get_int("ceil_mode", 0) != 0;
+  const bool ceil_mode = attributes.get_int("ceil_mode", 0) == 1;
 
   Window w;
   for (std::size_t i = 0; i < axes; ++i) {

@@ -37,7 +37,8 @@ Window make_window(const Attributes& attributes, std::span<const std::int64_t> i
 /// Throws Error when the attribute kernel_shape is there and says otherwise.
 void check_kernel_shape(const Attributes& attributes, std::span<const std::int64_t> kernel);
 
-/// The pads, begins before ends, that auto_pad and pads stand for. Throws Error as check_kernel_shape does.
+/// The pads, begins before ends, that auto_pad and pads stand for. Throws Error as check_kernel_shape does,
+/// and for a ceil_mode other than 0 and 1.
 std::vector<std::int64_t> explicit_pads(const Attributes& attributes, std::span<const std::int64_t> input,
                                         std::span<const std::int64_t> kernel);
 

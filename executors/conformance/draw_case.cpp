@@ -73,7 +73,7 @@ void change_constants(Graph& graph, const ExtentMap& extents, RandomChoice& choi
     const bool floats = is_float(value.dtype);
     if (floats || (!scatters && choice.one_in(2)))
       value.constant = resized(value.constant, mapped(value.shape, extents));
-    if (value.dtype == DType::i64 && choice.one_in(2))
+    if (value.dtype == DType::i64 && !scatters && choice.one_in(2))
       value.constant = Tensor::of(mapped_values(to_int64s(value.constant), extents), value.constant.shape());
     value.shape = value.constant.shape();
   }

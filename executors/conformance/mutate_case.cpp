@@ -248,6 +248,20 @@ bool takes_long(const Graph& graph) {
   });
 }
 
+bool has_nan(const Tensor& tensor) {
+  if (!is_float(tensor.dtype())) return false;
+  const std::vector<double> values = to_doubles(tensor);
+  return std::any_of(values.begin(), values.end(), [](double x) { return std::isnan(x); });
+}
+
+// ONNX does not say which element of a window is the largest beside a NaN, and libraries differ.
+bool takes_maximum_of_nan(const Graph& graph, const std::vector<Tensor>& inputs) {
+  return std::any_of(graph.nodes.begin(), graph.nodes.end(), [](const Node& node) { return node.op == "MaxPool"; }) &&
+         (std::any_of(inputs.begin(), inputs.end(), has_nan) ||
+          std::any_of(graph.values.begin(), graph.values.end(),
+                      [](const Value& value) { return value.is_constant() && has_nan(value.constant); }));
+}
+
 // Empty when halfstep refuses the model.
 std::optional<Graph> load_mutant(const MutatedCase& mutant, const Capabilities& capabilities) {
   try {
@@ -255,6 +269,13 @@ std::optional<Graph> load_mutant(const MutatedCase& mutant, const Capabilities& 
   } catch (const Error&) {
     return {};
   }
+}
+
+// Why there is nothing to compare; empty when there is.
+std::string why_not(const Graph& graph, const std::vector<Tensor>& inputs) {
+  if (takes_long(graph)) return fmt::format("a tensor of more than {} elements", kMostElements);
+  if (takes_maximum_of_nan(graph, inputs)) return "the maximum of a window with a NaN in it";
+  return {};
 }
 
 // Empty when the two agree, or both refuse.
@@ -306,9 +327,9 @@ CheckReport check_mutant(const OnnxCase& onnx_case, const MutatedCase& mutant, s
                      .kind = CheckKind::mutation};
   try {
     const std::optional<Graph> graph = load_mutant(mutant, executor.capabilities());
-    if (graph && takes_long(*graph)) {
+    if (graph) report.message = why_not(*graph, mutant.inputs);
+    if (!report.message.empty()) {
       report.result = CheckResult::not_applicable;
-      report.message = fmt::format("a tensor of more than {} elements", kMostElements);
       return report;
     }
     if (graph) report.message = mutant_difference(*graph, mutant.inputs, executor);

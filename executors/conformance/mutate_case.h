@@ -28,7 +28,7 @@ std::string mutant_name(const OnnxCase& onnx_case, std::size_t number);
 /// Loads and runs mutant `number` on the reference executor and on `executor`. It passes when halfstep refuses it with
 /// an Error, or when both give the same results (as execution_difference compares them); it fails when only one of them
 /// refuses it, when they differ, or when anything else than an Error is thrown. Does not apply to what has tensors too
-/// large for a test.
+/// large for a test, or a result that ONNX leaves open.
 CheckReport check_mutant(const OnnxCase& onnx_case, const MutatedCase& mutant, std::size_t number, Executor& executor);
 
 }  // namespace halfstep

@@ -64,6 +64,9 @@ constexpr const char* kRefused[] = {
     "(float[1,2,5,5] x, float[4,2,3,3] w) => (float[1,4,4,3] y) { y = Conv<kernel_shape = [2, 3]>(x, w) }",
     "(float[1,2,5,5] x, float[4,2,3,3] w) => (float[1,4,4,3] y) { y = Conv<dilations = [9223372036854775807, 1]>(x, w) "
     "}",
+    "(float[1,1,5,5] x) => (float[1,1,2,2] y) { y = MaxPool<kernel_shape = [2, 2], ceil_mode = 7>(x) }",
+    "(float[5] x) => (float[2] y, float[2] z) { y, z = Split<num_outputs = 7>(x) }",
+    "(float[4] x) => (float[4] y) <float r = {2.0}> { y = Dropout(x, r) }",
     "(float[2,3,4] x) => (float[6,4] y) { y = Flatten<axis = 9223372036854775807>(x) }",
     "(float[2,3] x, float[3] s) => (float[2,3] y) { y = LayerNormalization<axis = 9223372036854775807>(x, s) }",
     "(float[1,2,5,5] x, float[2,4,3,3] w, float[3] b) => (float[1,4,7,7] y) { y = ConvTranspose(x, w, b) }",

@@ -30,6 +30,8 @@ Made make_dropout(KernelContext& context) {
 Made make_idle_dropout(KernelContext& context) {
   const bool is_off = !context.has_input(2) || context.constant_scalar(2) == 0.0 || context.constant_scalar(1) == 0.0;
   if (!is_off) return refuse("ONNX's stream of random numbers");
+  const auto ratio = context.has_input(1) ? context.constant_scalar(1) : 0.5;
+  if (!ratio || !(*ratio >= 0 && *ratio < 1)) return refuse("a ratio that is computed, or not in [0, 1)");
   if (context.has_output(1)) return refuse("a mask");
   const DType dtype = context.in(0).dtype;
   const simd::UnaryKernel copy = simd::find_unary(simd::UnaryOp::identity, dtype);

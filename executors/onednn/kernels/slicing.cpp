@@ -123,10 +123,15 @@ Made make_split(KernelContext& context) {
   const Value& x = context.in(0);
   if (!is_copyable(x.dtype)) return refuse("elements that are not 1 to 8 bytes");
   const std::size_t axis = normalize_axis(context.node().attributes.get_int("axis", 0), x.shape.rank());
+  std::int64_t sum = 0;
+  for (std::size_t i = 0; i < context.node().outputs.size(); ++i) {
+    if (context.node().output(i) == kNoValue) return refuse("a part that nobody names");
+    sum += context.out(i).shape[axis];
+  }
+  if (sum != x.shape[axis]) return refuse("parts that are not all of it");
   Bind all;
   std::int64_t begin = 0;
   for (std::size_t i = 0; i < context.node().outputs.size(); ++i) {
-    if (context.node().output(i) == kNoValue) return refuse("a part that nobody names");
     Part part = whole_of(context.out(i).shape);
     part.begin[axis] = begin;
     begin += part.extents[axis];

@@ -205,6 +205,22 @@ void ReduceKernel::operator()(const void* x, void* y, void* scratch) const {
   const Cut cut = cut_of(shape_);
   const auto bytes = shape_.outputs() * shape_.reduced() * static_cast<std::int64_t>(in_bytes_);
 
+  const double divisor = op_ == ReduceOp::mean ? static_cast<double>(shape_.reduced()) : 1;
+
+  if (shape_.kept1 == 1 && cut.runs == 1) {  // rows that may be short: many at a time
+    const std::int64_t rows = std::clamp<std::int64_t>(4 * kRun / std::max<std::int64_t>(shape_.reduced1, 1), 1, kTile);
+    parallel_for(blocks_of(shape_.kept0, rows), bytes, [&](std::int64_t block) {
+      float results[kTile];
+      const std::int64_t first = block * rows, n = std::min(rows, shape_.kept0 - first);
+      for (std::int64_t i = 0; i < n; ++i) {
+        const float partial = functions_.row(at(x, (first + i) * shape_.reduced1, in_bytes_), shape_.reduced1);
+        results[i] = static_cast<float>(combine(op_, start(op_), partial) / divisor);
+      }
+      functions_.store(results, at(y, first, out_bytes_), n);
+    });
+    return;
+  }
+
   const auto columns_of = [&](std::int64_t unit) { return std::min(kTile, shape_.kept1 - unit % cut.tiles * kTile); };
   const auto reduce_run = [&](std::int64_t unit, std::int64_t run, float* partial) {
     const std::int64_t k0 = unit / cut.tiles, column = unit % cut.tiles * kTile;
@@ -226,7 +242,6 @@ void ReduceKernel::operator()(const void* x, void* y, void* scratch) const {
       const float* partial = partials(run);
       for (std::int64_t c = 0; c < n; ++c) totals[c] = combine(op_, totals[c], partial[c]);
     }
-    const double divisor = op_ == ReduceOp::mean ? static_cast<double>(shape_.reduced()) : 1;
     for (std::int64_t c = 0; c < n; ++c) results[c] = static_cast<float>(totals[c] / divisor);
     functions_.store(results, at(y, unit / cut.tiles * shape_.kept1 + unit % cut.tiles * kTile, out_bytes_), n);
   };
