@@ -53,11 +53,11 @@ void convert_blocks(const onnx::TensorProto& tensor, const DetachedModel& source
   const simd::UnaryFn cast = stored.dtype() == to ? nullptr : simd::find_cast_range(stored.dtype(), to);
   Tensor converted(to, Shape{std::min(kBlock, stored.count())});
   each_block([&](const std::byte* block, std::int64_t n) {
-    Tensor source = Tensor::view(stored.dtype(), Shape{n}, const_cast<std::byte*>(block));
-    if (limit > 0) source = clamp(source, limit);
-    const void* result = source.raw();
+    Tensor elements = Tensor::view(stored.dtype(), Shape{n}, const_cast<std::byte*>(block));
+    if (limit > 0) elements = clamp(elements, limit);
+    const void* result = elements.raw();
     if (cast) {
-      cast(source.raw(), converted.raw(), n, {});
+      cast(elements.raw(), converted.raw(), n, {});
       result = converted.raw();
     }
     take(result, bytes_of(to, static_cast<std::size_t>(n)));

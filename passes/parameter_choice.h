@@ -24,8 +24,8 @@ struct ParameterChoice {
   ValueId value = kNoValue;
   bool trained = false;
   bool is_parameter = false;  ///< trained when no pattern says otherwise
-  std::string reason;         ///< why it is not trained; empty when it is
-  std::vector<Use> uses;
+  std::string reason = {};    ///< why it is not trained; empty when it is
+  std::vector<Use> uses = {};
   /// All its elements are equal and several nodes read it: probably several parameters, equal at export, that the
   /// exporter wrote once. Training moves them together unless they are untied.
   bool maybe_merged = false;

@@ -90,7 +90,7 @@ struct LossOptions {
   LossKind kind = LossKind::softmax_cross_entropy;
   std::string output;              ///< the model output it is computed from; empty: the first
   DType label_dtype = DType::i64;  ///< i64 class indices, or f32
-  Shape label_shape;               ///< whole shape, batch included
+  Shape label_shape = {};          ///< whole shape, batch included
 };
 /// Adds the input "labels" and the mean loss (f32 scalar, unless the model computes its own) as output 0, named "loss".
 /// The model's outputs follow; where a final Softmax was fused into the loss its input stands in for it, named
@@ -134,7 +134,7 @@ struct OptimizerOptions {
   double clip_norm = 0;                               ///< 0: no clipping by global norm
   std::int64_t accumulate = 1;                        ///< batches whose gradients are averaged before an update
   bool output_gradient_norms = false;                 ///< one more output per parameter: "grad_norm.<name>"
-  LossScaleOptions loss_scale;                        ///< as given to scale_loss
+  LossScaleOptions loss_scale = {};                   ///< as given to scale_loss
 };
 /// Adds the input "learning_rate" (f32 scalar) and, when accumulating, the input "update" (bool scalar: this batch
 /// completes an update); the optimizer's states and one update node for all parameters; outputs "grad_norm" (f32, of

@@ -24,29 +24,29 @@ std::string_view name_of(Precision precision);
 DType resolve(Precision precision, const Capabilities& capabilities);
 
 struct TrainerOptions {
-  std::optional<LossKind> loss;  ///< unset: from the labels' type and the model's last node
-  std::string loss_output;       ///< model output the loss is computed from (or is, with LossKind::output)
-  OptimizerOptions optimizer;
-  Schedule schedule;
+  std::optional<LossKind> loss = {};  ///< unset: from the labels' type and the model's last node
+  std::string loss_output = {};       ///< model output the loss is computed from (or is, with LossKind::output)
+  OptimizerOptions optimizer = {};
+  Schedule schedule = {};
   Precision precision = Precision::automatic;
-  std::optional<double> loss_scale;  ///< unset: dynamic from 65536 for fp16, off otherwise; 0: off
-  ParameterSelection parameters;
-  TrainingModeOptions mode;
+  std::optional<double> loss_scale = {};  ///< unset: dynamic from 65536 for fp16, off otherwise; 0: off
+  ParameterSelection parameters = {};
+  TrainingModeOptions mode = {};
   std::int64_t epochs = 10;
   std::int64_t steps = 0;  ///< when not 0, stop after so many steps
   std::int64_t batch_size = 32;
   bool shuffle = true;
   std::uint64_t seed = 0;
-  std::optional<std::vector<Metric>> metrics;  ///< unset: accuracy for classes, none otherwise
-  InputOptions input;
-  std::filesystem::path checkpoint;   ///< directory; empty: none
-  std::int64_t checkpoint_every = 0;  ///< steps; 0: at the end of every epoch
-  std::filesystem::path resume;       ///< directory; empty: start anew
+  std::optional<std::vector<Metric>> metrics = {};  ///< unset: accuracy for classes, none otherwise
+  InputOptions input = {};
+  std::filesystem::path checkpoint = {};  ///< directory; empty: none
+  std::int64_t checkpoint_every = 0;      ///< steps; 0: at the end of every epoch
+  std::filesystem::path resume = {};      ///< directory; empty: start anew
   bool log_grad_norms = false;
   /// Updates skipped in a row after which training stops with an error, besides the halvings that bring `loss_scale`
   /// down to 1.
   std::int64_t max_skipped_in_a_row = 50;
-  PassObserver observer;
+  PassObserver observer = {};
 };
 
 }  // namespace halfstep

@@ -94,8 +94,8 @@ TEST_P(RandomOps, MatchReferenceAndFiniteDifferences) {
 }
 
 INSTANTIATE_TEST_SUITE_P(OpTable, RandomOps, ::testing::ValuesIn(op_table().begin(), op_table().end()),
-                         [](const ::testing::TestParamInfo<const OpDef*>& info) {
-                           std::string name = qualified_name(*info.param);
+                         [](const ::testing::TestParamInfo<const OpDef*>& test) {
+                           std::string name = qualified_name(*test.param);
                            for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
                            return name;
                          });

@@ -51,7 +51,7 @@ INSTANTIATE_TEST_SUITE_P(
              "(float[4,1,2] x) => (float[4,2,2] y) <float[1,1,2] t = {1,2}, int64[3] s = {4,1,2}> "
              "{ e = Expand(t, s) y = Concat<axis = 1>(e, x) }"},
         Case{"mask_over_the_batch", "(float[2,2] x) => (float[2,2] y) <float[2,2] m = {0,-5,0,-5}> { y = Add(x, m) }"}),
-    [](const auto& info) { return std::string(info.param.what); });
+    [](const auto& test) { return std::string(test.param.what); });
 
 TEST(FixedBatch, NamesTheNodeThatBakesItIn) {
   EXPECT_THAT(batch_obstacle(parse("(float[2,2] x) => (float[2,2] y) <float[2,2] b = {1,2,3,4}> { y = Add(x, b) }")),

@@ -75,7 +75,7 @@ INSTANTIATE_TEST_SUITE_P(
              "no gradient flows to it"},
         Case{"frequencies", "(float[2,1] x) => (float[2,2] y) <float[1,2] f = {1,0.1}> { a = MatMul(x, f) y = Cos(a) }",
              "f", "position encoding"}),
-    [](const auto& info) { return std::string(info.param.what); });
+    [](const auto& test) { return std::string(test.param.what); });
 
 constexpr const char* kTwoLayers =
     "(float[N,2] x) => (float[N,2] y) <float[2,2] a_weight = {1,2,3,4}, float[2,2] b_weight = {1,2,3,5}, float s = "
