@@ -159,8 +159,7 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
   result.epoch_samples = data_.rows();
   result.dynamic_loss_scale = task_.step.optimizer.loss_scale.enabled;
   std::int64_t skipped_in_a_row = 0, epoch_shown = -1;
-  const std::int64_t accumulate = options_.optimizer.accumulate;
-  const bool scaled = task_.step.optimizer.loss_scale.enabled;
+  const std::int64_t accumulate = options_.optimizer.accumulate, most_in_a_row = most_skipped();
   bool stopped = false;
 
   while (options_.steps == 0 || step < options_.steps) {
@@ -187,7 +186,7 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
     result.loss = program.loss();
     result.grad_norm = program.grad_norm();
     result.grads_finite = program.grads_finite();
-    if (scaled) result.loss_scale = program.loss_scale();
+    if (result.dynamic_loss_scale) result.loss_scale = program.loss_scale();
     if (updates) skipped_in_a_row = result.grads_finite ? 0 : skipped_in_a_row + 1;
     result.skipped += !result.grads_finite;
     if (options_.log_grad_norms) result.grad_norms = &program.parameter_norms();
@@ -196,7 +195,7 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
     if (metrics.size() > 0 && program.has_prediction()) metrics.add(program.prediction(), batch->y);
     result.metrics = &metrics;
     if (callbacks.on_step) callbacks.on_step(result);
-    if (skipped_in_a_row >= most_skipped()) diverged(step, *batch);
+    if (skipped_in_a_row >= most_in_a_row) diverged(step, *batch);
 
     const bool ends_epoch = batch->ends_epoch();
     cursor = batch->next;

@@ -53,8 +53,29 @@ struct Scalars {
   }
 };
 
-/// After the scalars: parameters, gradients, and as many further inputs as outputs besides the parameters'.
-std::size_t parameter_count(const Node& node) { return node.inputs.size() - 4 - node.outputs.size(); }
+/// What every optimizer updates: parameters, and their gradients in the parameters' layouts. After these two come as
+/// many further inputs as there are outputs besides the parameters'.
+struct Parameters {
+  std::size_t n;
+  std::vector<Operand> p, g, p_out;
+  simd::TensorList list;
+
+  explicit Parameters(KernelContext& context)
+      : n(context.node().inputs.size() - 4 - context.node().outputs.size()),
+        p(read(context, n)),
+        g(read_like(context, 4 + n, p)),
+        p_out(write_over(context, 0, p)),
+        list(stored_sizes(p)) {}
+
+  static bool are_f32(KernelContext& context) { return all_f32(context, 4) && context.in(0).dtype == DType::f32; }
+
+ private:
+  static std::vector<Operand> read(KernelContext& context, std::size_t n) {
+    std::vector<Operand> result;
+    for (std::size_t i = 0; i < n; ++i) result.push_back(context.read(4 + i));
+    return result;
+  }
+};
 
 }  // namespace
 
@@ -98,10 +119,9 @@ Made make_loss_scale_update(KernelContext& context) {
 }
 
 Made make_adam_step(KernelContext& context) {
-  const Node& node = context.node();
-  if (!all_f32(context, 4) || context.in(0).dtype != DType::f32) return refuse("parameters that are not f32");
+  if (!Parameters::are_f32(context)) return refuse("parameters that are not f32");
   simd::AdamParams params;
-  const ops::AdamSettings settings(node.attributes);
+  const ops::AdamSettings settings(context.node().attributes);
   params.beta1 = settings.beta1;
   params.beta2 = settings.beta2;
   params.epsilon = settings.epsilon;
@@ -109,58 +129,50 @@ Made make_adam_step(KernelContext& context) {
   params.decoupled = settings.decoupled;
 
   const Scalars scalars(context);
-  const std::size_t n = parameter_count(node);
-  std::vector<Operand> p;
-  for (std::size_t i = 0; i < n; ++i) p.push_back(context.read(4 + i));
-  const std::vector<Operand> g = read_like(context, 4 + n, p), m = read_like(context, 4 + 2 * n, p),
-                             v = read_like(context, 4 + 3 * n, p);
-  const std::vector<Operand> p_out = write_over(context, 0, p), m_out = write_over(context, n, m),
-                             v_out = write_over(context, 2 * n, v);
-  const simd::TensorList list(stored_sizes(p));
+  const Parameters of(context);
+  const std::size_t n = of.n;
+  const std::vector<Operand> m = read_like(context, 4 + 2 * n, of.p), v = read_like(context, 4 + 3 * n, of.p);
+  const std::vector<Operand> m_out = write_over(context, n, m), v_out = write_over(context, 2 * n, v);
   return {"simd", {}, [=](const Memory& memory) -> Run {
             std::vector<simd::AdamTensor> tensors(n);
             for (std::size_t i = 0; i < n; ++i)
-              tensors[i] = {memory.as<const float>(p[i]), memory.as<const float>(g[i]),
-                            memory.as<const float>(m[i]), memory.as<const float>(v[i]),
-                            memory.as<float>(p_out[i]),   memory.as<float>(m_out[i]),
-                            memory.as<float>(v_out[i]),   nullptr};
-            return [=, s = scalars.at(memory)] { simd::adam_step(list, tensors, s, params); };
+              tensors[i] = {memory.as<const float>(of.p[i]), memory.as<const float>(of.g[i]),
+                            memory.as<const float>(m[i]),    memory.as<const float>(v[i]),
+                            memory.as<float>(of.p_out[i]),   memory.as<float>(m_out[i]),
+                            memory.as<float>(v_out[i]),      nullptr};
+            return [=, s = scalars.at(memory)] { simd::adam_step(of.list, tensors, s, params); };
           }};
 }
 
 Made make_sgd_step(KernelContext& context) {
-  const Node& node = context.node();
-  if (!all_f32(context, 4) || context.in(0).dtype != DType::f32) return refuse("parameters that are not f32");
+  if (!Parameters::are_f32(context)) return refuse("parameters that are not f32");
   simd::SgdParams params;
-  const ops::SgdSettings settings(node.attributes);
+  const ops::SgdSettings settings(context.node().attributes);
   params.momentum = settings.momentum;
   params.dampening = settings.dampening;
   params.weight_decay = settings.weight_decay;
   params.nesterov = settings.nesterov;
 
   const Scalars scalars(context);
-  const std::size_t n = parameter_count(node);
-  const bool has_momentum = node.outputs.size() > n;
-  std::vector<Operand> p;
-  for (std::size_t i = 0; i < n; ++i) p.push_back(context.read(4 + i));
-  const std::vector<Operand> g = read_like(context, 4 + n, p);
-  const std::vector<Operand> b = has_momentum ? read_like(context, 4 + 2 * n, p) : std::vector<Operand>();
-  const std::vector<Operand> p_out = write_over(context, 0, p), b_out = write_over(context, n, b);
-  const simd::TensorList list(stored_sizes(p));
+  const Parameters of(context);
+  const std::size_t n = of.n;
+  const bool has_momentum = context.node().outputs.size() > n;
+  const std::vector<Operand> b = has_momentum ? read_like(context, 4 + 2 * n, of.p) : std::vector<Operand>();
+  const std::vector<Operand> b_out = write_over(context, n, b);
   return {"simd", {}, [=](const Memory& memory) -> Run {
             std::vector<simd::SgdTensor> tensors(n);
             for (std::size_t i = 0; i < n; ++i) {
-              tensors[i] = {memory.as<const float>(p[i]),
-                            memory.as<const float>(g[i]),
+              tensors[i] = {memory.as<const float>(of.p[i]),
+                            memory.as<const float>(of.g[i]),
                             nullptr,
-                            memory.as<float>(p_out[i]),
+                            memory.as<float>(of.p_out[i]),
                             nullptr,
                             nullptr};
               if (!has_momentum) continue;
               tensors[i].b = memory.as<const float>(b[i]);
               tensors[i].b_out = memory.as<float>(b_out[i]);
             }
-            return [=, s = scalars.at(memory)] { simd::sgd_step(list, tensors, s, params); };
+            return [=, s = scalars.at(memory)] { simd::sgd_step(of.list, tensors, s, params); };
           }};
 }
 
