@@ -43,29 +43,17 @@ Geometry planes(std::size_t count, std::size_t channels, bool in_last, bool out_
 struct Affine {
   std::vector<double> multiplier{1}, offset{0};
 
-  bool is_identity() const { return multiplier == std::vector<double>{1} && offset == std::vector<double>{0}; }
+  bool is_identity() const { return channels() == 1 && multiplier[0] == 1 && offset[0] == 0; }
   std::size_t channels() const { return multiplier.size(); }
 };
 
-/// out = op(c)(in) for every element, c its channel. The loops are plain so that the compiler vectorises them.
-template <class From, class To, class OpOfChannel>
-void for_each_element(const Geometry& g, const From* __restrict in, std::size_t rows, To* __restrict out,
-                      OpOfChannel op_of) {
-  if (g.channels == 1) {
-    const auto op = op_of(0);
-    for (std::size_t i = 0; i < rows * g.extent; ++i) out[i] = op(in[i]);
-    return;
-  }
+/// visit(c, x, y, n) for every plane of every row: its channel c, its first elements before and after, and how many.
+template <class From, class To, class Visit>
+void for_each_plane(const Geometry& g, const From* in, std::size_t rows, To* out, const Visit& visit) {
+  if (g.channels == 1) return visit(0, in, out, rows * g.extent);
   for (std::size_t r = 0; r < rows; ++r, in += g.count(), out += g.count())
-    for (std::size_t c = 0; c < g.channels; ++c) {
-      const auto op = op_of(c);
-      const From* __restrict from = in + c * g.in_channel_step;
-      To* __restrict to = out + c * g.out_channel_step;
-      if (g.in_step == 1 && g.out_step == 1)
-        for (std::size_t i = 0; i < g.extent; ++i) to[i] = op(from[i]);
-      else
-        for (std::size_t i = 0; i < g.extent; ++i) to[i * g.out_step] = op(from[i * g.in_step]);
-    }
+    for (std::size_t c = 0; c < g.channels; ++c)
+      visit(c, in + c * g.in_channel_step, out + c * g.out_channel_step, g.extent);
 }
 
 /// Whether `value` is a value of To, which it then stores in `result`. Any number is a bool: whether it is not 0.
@@ -106,54 +94,68 @@ std::string text_of(T value) {
 
 using Apply = decltype(RowTransform::apply);
 
+/// A conversion of rows but for the types of its elements, so that only its loops are compiled for each pair of them.
+struct Conversion {
+  std::string name;  // of the data
+  RowType to;
+  Geometry geometry = {};
+  Affine affine = {};
+};
+using Convert = void (*)(const Conversion&, const void* in, Rows rows, void* out);
+
+Apply applying(Convert convert, Conversion conversion) {
+  return [convert, conversion = std::move(conversion)](const void* in, Rows rows, void* out) {
+    convert(conversion, in, rows, out);
+  };
+}
+
 /// Floats out of anything, scaled.
 template <class From, class To>
-Apply affine_conversion(const std::string& name, const RowType& to, const Geometry& g, const Affine& affine) {
+void convert_scaled(const Conversion& conversion, const void* in, Rows rows, void* out) {
   using Compute = std::conditional_t<std::is_same_v<From, double> || std::is_same_v<To, double>, double, float>;
   using Value = std::conditional_t<std::is_arithmetic_v<From>, From, float>;  // the half types convert to float only
-  const std::vector<Compute> multiplier(affine.multiplier.begin(), affine.multiplier.end());
-  const std::vector<Compute> offset(affine.offset.begin(), affine.offset.end());
-  const bool scaled = !affine.is_identity();
-  const bool per_channel = affine.channels() > 1;
-  const bool may_overflow = is_half(to.dtype) || std::is_same_v<From, double> || (scaled && !std::is_integral_v<From>);
-  return [=](const void* in, Rows rows, void* out) {
-    for_each_element(g, static_cast<const From*>(in), rows.size(), static_cast<To*>(out), [&](std::size_t c) {
-      const Compute m = multiplier[per_channel ? c : 0], b = offset[per_channel ? c : 0];
-      return [m, b](From value) { return static_cast<To>(static_cast<Compute>(static_cast<Value>(value)) * m + b); };
-    });
-    if (may_overflow) require_finite(name, to, out, rows);
+  const auto& [name, to, g, affine] = conversion;
+  const auto scale_plane = [&](std::size_t c, const From* __restrict x, To* __restrict y, std::size_t n) {
+    const std::size_t k = affine.channels() > 1 ? c : 0;
+    const auto m = static_cast<Compute>(affine.multiplier[k]), b = static_cast<Compute>(affine.offset[k]);
+    const auto scale = [m, b](From value) {
+      return static_cast<To>(static_cast<Compute>(static_cast<Value>(value)) * m + b);
+    };
+    if (g.in_step == 1 && g.out_step == 1)  // plain, so that the compiler vectorises it
+      for (std::size_t i = 0; i < n; ++i) y[i] = scale(x[i]);
+    else
+      for (std::size_t i = 0; i < n; ++i) y[i * g.out_step] = scale(x[i * g.in_step]);
   };
+  for_each_plane(g, static_cast<const From*>(in), rows.size(), static_cast<To*>(out), scale_plane);
+  const bool scaled = !affine.is_identity();
+  const bool may_overflow = is_half(to.dtype) || std::is_same_v<From, double> || (scaled && !std::is_integral_v<From>);
+  if (may_overflow) require_finite(name, to, out, rows);
 }
 
 /// Integers and bools out of anything that is exactly one.
 template <class From, class To>
-Apply exact_conversion(const std::string& name, const RowType& to, const Geometry& g) {
-  return [=](const void* in_bytes, Rows rows, void* out) {
-    const From* in = static_cast<const From*>(in_bytes);
-    bool exact = true;
-    for_each_element(g, in, rows.size(), static_cast<To*>(out), [&](std::size_t) {
-      return [&exact](From value) {
-        To result{};
-        exact &= to_exactly(value, result);
-        return result;
-      };
-    });
-    To ignored;
-    for (std::size_t i = 0; !exact && i < rows.size() * g.count(); ++i)
-      if (!to_exactly(in[i], ignored))
-        throw_at_row(name, rows[i / g.count()], fmt::format("values that {} can hold", name_of(to.dtype)),
-                     text_of(in[i]));
+void convert_exactly(const Conversion& conversion, const void* in_bytes, Rows rows, void* out) {
+  const Geometry& g = conversion.geometry;
+  const From* in = static_cast<const From*>(in_bytes);
+  bool exact = true;
+  const auto convert_plane = [&](std::size_t, const From* x, To* y, std::size_t n) {
+    for (std::size_t i = 0; i < n; ++i) exact &= to_exactly(x[i * g.in_step], y[i * g.out_step]);
   };
+  for_each_plane(g, in, rows.size(), static_cast<To*>(out), convert_plane);
+  To ignored;
+  for (std::size_t i = 0; !exact && i < rows.size() * g.count(); ++i)
+    if (!to_exactly(in[i], ignored))
+      throw_at_row(conversion.name, rows[i / g.count()],
+                   fmt::format("values that {} can hold", name_of(conversion.to.dtype)), text_of(in[i]));
 }
 
-Apply conversion(const std::string& name, const RowType& from, const RowType& to, const Geometry& g,
-                 const Affine& affine) {
-  return visit_dtype(from.dtype, [&]<class From>() {
-    return visit_dtype(to.dtype, [&]<class To>() -> Apply {
+Convert convert_of(DType from, DType to) {
+  return visit_dtype(from, [&]<class From>() {
+    return visit_dtype(to, [&]<class To>() -> Convert {
       if constexpr (std::is_integral_v<To>)
-        return exact_conversion<From, To>(name, to, g);
+        return convert_exactly<From, To>;
       else
-        return affine_conversion<From, To>(name, to, g, affine);
+        return convert_scaled<From, To>;
     });
   });
 }
@@ -166,7 +168,7 @@ RowTransform make_transform(const std::string& name, const RowType& from, const 
     const std::size_t row_bytes = bytes_of(from.dtype, static_cast<std::size_t>(from.shape.count()));
     result.apply = [row_bytes](const void* in, Rows rows, void* out) { std::memcpy(out, in, rows.size() * row_bytes); };
   } else {
-    result.apply = conversion(name, from, to, g, affine);
+    result.apply = applying(convert_of(from.dtype, to.dtype), {name, to, g, affine});
   }
   return result;
 }
@@ -232,20 +234,20 @@ Geometry geometry_of(const RowShapeFit& fit, const Shape& from, const Affine& af
   return planes(count, found, from_last, !from_last);
 }
 
-/// One-hot rows of `classes` floats out of `count` class indices a row.
+/// One-hot rows, as long as the last axis of `to`, out of class indices.
 template <class From, class To>
-Apply one_hot(const std::string& name, std::size_t count, std::int64_t classes) {
-  return [=](const void* in_bytes, Rows rows, void* out_bytes) {
-    const From* in = static_cast<const From*>(in_bytes);
-    To* out = static_cast<To*>(out_bytes);
-    std::fill_n(out, rows.size() * count * static_cast<std::size_t>(classes), To(0.0f));
-    for (std::size_t i = 0; i < rows.size() * count; ++i, out += classes) {
-      std::int64_t index = 0;
-      if (!to_exactly(in[i], index) || index < 0 || index >= classes)
-        throw_at_row(name, rows[i / count], fmt::format("class indices in [0, {})", classes), text_of(in[i]));
-      out[index] = To(1.0f);
-    }
-  };
+void convert_to_one_hot(const Conversion& conversion, const void* in_bytes, Rows rows, void* out_bytes) {
+  const std::int64_t classes = conversion.to.shape.dim(-1);
+  const auto count = static_cast<std::size_t>(conversion.to.shape.count() / classes);  // of indices in a row
+  const From* in = static_cast<const From*>(in_bytes);
+  To* out = static_cast<To*>(out_bytes);
+  std::fill_n(out, rows.size() * count * static_cast<std::size_t>(classes), To(0.0f));
+  for (std::size_t i = 0; i < rows.size() * count; ++i, out += classes) {
+    std::int64_t index = 0;
+    if (!to_exactly(in[i], index) || index < 0 || index >= classes)
+      throw_at_row(conversion.name, rows[i / count], fmt::format("class indices in [0, {})", classes), text_of(in[i]));
+    out[index] = To(1.0f);
+  }
 }
 
 std::optional<RowTransform> fit_one_hot(const DataArray& y, const RowType& wanted) {
@@ -259,17 +261,17 @@ std::optional<RowTransform> fit_one_hot(const DataArray& y, const RowType& wante
   if (!indices) return std::nullopt;
   dims = indices->shape.dims();
   dims.push_back(classes);
-  RowTransform result{.from = from, .to = {wanted.dtype, Shape(dims)}, .is_copy = false, .apply = {}};
-  const auto count = static_cast<std::size_t>(from.shape.count());
-  result.apply = visit_dtype(from.dtype, [&]<class From>() {
-    return visit_dtype(wanted.dtype, [&]<class To>() -> Apply {
-      if constexpr (std::is_integral_v<To>)
-        return {};
+  const auto convert = visit_dtype(from.dtype, [&]<class From>() {
+    return visit_dtype(wanted.dtype, [&]<class To>() -> Convert {
+      if constexpr (std::is_integral_v<From> && !std::is_integral_v<To>)
+        return convert_to_one_hot<From, To>;
       else
-        return one_hot<From, To>(y.name(), count, classes);
+        return nullptr;
     });
   });
-  return result;
+  const RowType to{wanted.dtype, Shape(dims)};
+  return RowTransform{
+      .from = from, .to = to, .is_copy = false, .apply = applying(convert, {.name = y.name(), .to = to})};
 }
 
 /// `convert`, and then every index it made checked.
