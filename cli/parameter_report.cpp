@@ -118,7 +118,8 @@ std::vector<std::string> exporter_notes(const LoadedModel& model) {
   if (!gone.empty())
     notes.push_back(
         fmt::format("{} of the module's parameters are not in the file under their names: the exporter "
-                    "folded, merged or dropped them ({}); torch.onnx.export(…, optimize=False) keeps them",
+                    "folded, merged or dropped them ({}); torch.onnx.export(…, optimize=False) keeps all but the "
+                    "second name of a tied weight",
                     gone.size(), abridged(gone)));
   return notes;
 }

@@ -13,7 +13,7 @@ endif()
 add_library(halfstep_optimize_less INTERFACE)
 target_compile_options(halfstep_optimize_less INTERFACE $<$<CONFIG:Release>:-O2>)
 add_library(halfstep_optimize_little INTERFACE)
-target_compile_options(halfstep_optimize_little INTERFACE $<$<CONFIG:Release>:-O1>)
+target_compile_options(halfstep_optimize_little INTERFACE $<$<CONFIG:Release,RelWithDebInfo>:-O1>)
 
 # halfstep_part(NAME [KERNELS] SOURCES file... [LINK target...])
 # Compiles the folder's sources into halfstep_NAME and adds them to the halfstep library. KERNELS: they compute on tensors.

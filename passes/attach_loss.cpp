@@ -24,10 +24,13 @@ constexpr std::array<LossName, 7> kLosses{{
 }};
 
 [[noreturn]] void mismatch(LossKind kind, const Expr& output, const Expr& labels) {
+  const bool may_be_classes = !is_integer(labels.dtype()) && labels.rank() + 1 == output.rank();
   throw_input_error(fmt::format("labels that fit the model's output '{}' of shape {} under {}",
                                 output.builder().graph()[output.id()].name, output.shape().to_string(), name_of(kind)),
                     fmt::format("labels of {}{}", name_of(labels.dtype()), labels.shape().to_string()),
-                    "give labels of that shape, or choose another loss with --loss");
+                    may_be_classes ? "save class indices as integers (labels.astype(numpy.int64)), give labels of the "
+                                     "output's shape, or choose another loss with --loss"
+                                   : "give labels of that shape, or choose another loss with --loss");
 }
 
 Expr mean(Expr x) { return x.builder().op("ReduceMean", {x}, {{"keepdims", std::int64_t{0}}}); }

@@ -44,12 +44,9 @@ class Trainer::Impl {
   }
 
   StepProgram& training_program(std::int64_t rows) {
+    // States take the layout of the first program: that is the one of full batches.
     auto& program = training_programs_[rows];
-    if (!program) {
-      // States take the layout of the first program: that is the one of full batches.
-      const Graph graph = rows == task_.batch ? first_graph_ : training_graph(rows, {});
-      program = std::make_unique<StepProgram>(graph, executor_, *store_, task_.x_name, task_.y_name);
-    }
+    if (!program) program = rows == task_.batch ? compile(first_graph_) : compile(training_graph(rows, {}));
     return *program;
   }
 
@@ -61,13 +58,15 @@ class Trainer::Impl {
     return run_pipeline(model_.graph, training_pipeline(task_.step_options(rows), executor_.capabilities()), observer);
   }
 
+  std::unique_ptr<StepProgram> compile(const Graph& graph) {
+    return std::make_unique<StepProgram>(graph, executor_, *store_, task_.x_name, task_.y_name);
+  }
+
   StepProgram& evaluation_program(std::int64_t rows) {
     auto& program = evaluation_programs_[rows];
-    if (!program) {
-      const Graph graph =
-          run_pipeline(model_.graph, evaluation_pipeline(task_.step_options(rows), executor_.capabilities()));
-      program = std::make_unique<StepProgram>(graph, executor_, *store_, task_.x_name, task_.y_name);
-    }
+    if (!program)
+      program =
+          compile(run_pipeline(model_.graph, evaluation_pipeline(task_.step_options(rows), executor_.capabilities())));
     return *program;
   }
 

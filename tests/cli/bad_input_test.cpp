@@ -113,7 +113,7 @@ TEST_F(BadInput, DataThatDoesNotFitTheModelIsToldBeforeAnythingIsWritten) {
   save("high.npy", y, [](Tensor& t) { t.data<std::int64_t>()[23] = 10; });
   save("negative.npy", y, [](Tensor& t) { t.data<std::int64_t>()[23] = -1; });
   write_npy(folder_ / "narrow.npy", Tensor(DType::f32, {40, 783}));
-  write_npy(folder_ / "complex.npy", Tensor(DType::boolean, {40, 784}));
+  write_npy(folder_ / "float_y.npy", Tensor(DType::f32, {40}));
   write_npy(folder_ / "no_x.npy", Tensor(DType::f32, {0, 784}));
   write_npy(folder_ / "no_y.npy", Tensor(DType::i64, {0}));
   write_npy(folder_ / "square_y.npy", Tensor(DType::i64, {40, 7}));
@@ -129,6 +129,7 @@ TEST_F(BadInput, DataThatDoesNotFitTheModelIsToldBeforeAnythingIsWritten) {
       {"narrow.npy,y.npy", {"narrow.npy", "783", "784"}},
       {"no_x.npy,no_y.npy", {"no_x.npy"}},
       {"x.npy,square_y.npy", {"7"}},
+      {"x.npy,float_y.npy", {"f32", "save class indices as integers"}},
   };
   for (const Case& c : cases) {
     for (const std::string command : {"train mlp.onnx --epochs 1 -o out.onnx --data ", "evaluate mlp.onnx --data "}) {
