@@ -36,6 +36,10 @@ struct PrecisionFlag {
   Precision value() const;
 };
 
+/// What --data takes.
+inline constexpr const char* kDataHelp =
+    "X.npy,Y.npy, or NAME=FILE for each input and last the targets; a folder of IDX files; an .npz, .csv or .tsv file";
+
 /// How rows of a data set become inputs: --scale, --mean, --std, --layout, --label-column.
 struct DataFlags {
   std::string scale;

@@ -64,9 +64,7 @@ void add_evaluate(CLI::App& app, int&) {
   CLI::App* command = app.add_subcommand("evaluate", "Prints loss and metrics of a model over data.");
   auto flags = std::make_shared<EvaluateFlags>();
   add_model(*command, flags->model);
-  command->add_option("--data", flags->data, "X.npy,Y.npy, a folder of IDX files, an .npz, .csv or .tsv file")
-      ->required()
-      ->type_name("DATA");
+  command->add_option("--data", flags->data, kDataHelp)->required()->type_name("DATA");
   command->add_option("--split", flags->split, "part of a folder or .npz that has both: train or test")
       ->capture_default_str()
       ->check(CLI::IsMember({"train", "test"}));

@@ -24,19 +24,36 @@ Shape with_rows(std::int64_t rows, const Shape& row) {
   return Shape(std::move(dims));
 }
 
-LoaderOptions checked(LoaderOptions options, const Dataset& data, const RowTransform& x, const RowTransform& y) {
+/// An array and how its rows are read.
+struct Column {
+  DataArray array;
+  RowTransform transform;
+  Tensor staging;  // where rows are read to before they are converted; nothing when reading is all there is to do
+};
+
+std::vector<Column> columns_of(const Dataset& data, std::vector<RowTransform> x, RowTransform y) {
+  const auto require = [](bool holds, const std::string& found) {
+    if (!holds) throw_input_error("transforms made for these arrays", found, "fit the arrays to the model again");
+  };
+  require(x.size() == data.x.size(), fmt::format("{} for {} arrays", x.size(), data.x.size()));
+  std::vector<Column> columns;
+  for (std::size_t i = 0; i < x.size(); ++i) columns.push_back({data.x[i].rows, std::move(x[i]), {}});
+  columns.push_back({data.y, std::move(y), {}});
+  for (const auto& [array, transform, staging] : columns)
+    require(array.row_type() == transform.from, fmt::format("{} has {}, the transform takes {}", array.name(),
+                                                            array.row_type().to_string(), transform.from.to_string()));
+  return columns;
+}
+
+LoaderOptions checked(LoaderOptions options, std::int64_t rows) {
   const auto require = [](bool holds, const char* required, const std::string& found) {
     if (!holds) throw_input_error(required, found, "mend the option");
   };
   require(options.batch_size >= 1, "a batch of at least one row", std::to_string(options.batch_size));
   require(options.prefetch >= 1, "at least one batch prepared ahead", std::to_string(options.prefetch));
-  require(options.start.epoch >= 0 && options.start.row >= 0 && options.start.row <= data.rows(),
+  require(options.start.epoch >= 0 && options.start.row >= 0 && options.start.row <= rows,
           "a start inside the data set", fmt::format("epoch {}, row {}", options.start.epoch, options.start.row));
-  for (const auto& [array, transform] : {std::pair{&data.x, &x}, std::pair{&data.y, &y}})
-    require(array->row_type() == transform->from, "transforms made for these arrays",
-            fmt::format("{} has {}, the transform takes {}", array->name(), array->row_type().to_string(),
-                        transform->from.to_string()));
-  options.batch_size = std::min(options.batch_size, data.rows());
+  options.batch_size = std::min(options.batch_size, rows);
   return options;
 }
 
@@ -44,15 +61,16 @@ LoaderOptions checked(LoaderOptions options, const Dataset& data, const RowTrans
 
 class BatchLoader::Impl {
  public:
-  Impl(Dataset data, RowTransform x, RowTransform y, const LoaderOptions& options)
-      : data_(std::move(data)),
-        x_(std::move(x)),
-        y_(std::move(y)),
-        options_(checked(options, data_, x_, y_)),
-        order_(static_cast<std::size_t>(data_.rows())),
-        x_staging_(staging_for(x_)),
-        y_staging_(staging_for(y_)),
+  Impl(const Dataset& data, std::vector<RowTransform> x, RowTransform y, const LoaderOptions& options)
+      : rows_(data.rows()),
+        options_(checked(options, rows_)),
+        columns_(columns_of(data, std::move(x), std::move(y))),
+        order_(static_cast<std::size_t>(rows_)),
         slots_(static_cast<std::size_t>(options_.prefetch) + 1) {
+    for (Column& column : columns_)
+      if (!column.transform.is_copy)
+        column.staging =
+            Tensor(column.transform.from.dtype, with_rows(options_.batch_size, column.transform.from.shape));
     for (Slot& slot : slots_) slot = make_slot();
     thread_ = std::thread([this] { produce(); });
   }
@@ -87,8 +105,8 @@ class BatchLoader::Impl {
   std::int64_t batch_size() const { return options_.batch_size; }
 
   std::int64_t batches_per_epoch() const {
-    const std::int64_t full = data_.rows() / options_.batch_size;
-    const bool has_rest = data_.rows() % options_.batch_size != 0;
+    const std::int64_t full = rows_ / options_.batch_size;
+    const bool has_rest = rows_ % options_.batch_size != 0;
     return full + (has_rest && !options_.drop_last);
   }
 
@@ -99,22 +117,20 @@ class BatchLoader::Impl {
     Batch* current = nullptr;
   };
 
-  /// Where rows are read to before they are converted; nothing when reading is all there is to do.
-  Tensor staging_for(const RowTransform& transform) const {
-    if (transform.is_copy) return {};
-    return Tensor(transform.from.dtype, with_rows(options_.batch_size, transform.from.shape));
-  }
-
   Slot make_slot() const {
-    const Tensor x(x_.to.dtype, with_rows(options_.batch_size, x_.to.shape));
-    const Tensor y(y_.to.dtype, with_rows(options_.batch_size, y_.to.shape));
+    std::vector<Tensor> full;
+    for (const Column& column : columns_)
+      full.emplace_back(column.transform.to.dtype, with_rows(options_.batch_size, column.transform.to.shape));
     Slot slot;
     // Full batches, the last of an epoch, and the last of the epoch that was begun in its middle.
-    for (std::int64_t rows : {options_.batch_size, data_.rows() % options_.batch_size,
-                              (data_.rows() - options_.start.row) % options_.batch_size}) {
+    for (std::int64_t rows :
+         {options_.batch_size, rows_ % options_.batch_size, (rows_ - options_.start.row) % options_.batch_size}) {
       const auto known = [&](const Batch& view) { return view.rows == rows; };
-      if (rows > 0 && std::none_of(slot.views.begin(), slot.views.end(), known))
-        slot.views.push_back({.x = x.rows(0, rows), .y = y.rows(0, rows), .rows = rows, .at = {}, .next = {}});
+      if (rows == 0 || std::any_of(slot.views.begin(), slot.views.end(), known)) continue;
+      Batch& view = slot.views.emplace_back();
+      view.rows = rows;
+      for (std::size_t i = 0; i + 1 < full.size(); ++i) view.x.push_back(full[i].rows(0, rows));
+      view.y = full.back().rows(0, rows);
     }
     return slot;
   }
@@ -139,7 +155,7 @@ class BatchLoader::Impl {
       shuffled_order(order_, options_.seed, at.epoch);
     else
       sequential_order(order_);
-    for (std::int64_t rest = data_.rows() - at.row; rest > 0; rest = data_.rows() - at.row) {
+    for (std::int64_t rest = rows_ - at.row; rest > 0; rest = rows_ - at.row) {
       if (options_.drop_last && rest < options_.batch_size) break;
       Slot* slot = wait_for_room();
       if (!slot) return false;
@@ -170,10 +186,10 @@ class BatchLoader::Impl {
     Batch& batch = *std::find_if(slot.views.begin(), slot.views.end(), [&](const Batch& b) { return b.rows == rows; });
     const auto indices =
         std::span<const std::int64_t>(order_).subspan(static_cast<std::size_t>(at.row), static_cast<std::size_t>(rows));
-    read(data_.x, x_, indices, x_staging_, batch.x);
-    read(data_.y, y_, indices, y_staging_, batch.y);
+    for (std::size_t i = 0; i < batch.x.size(); ++i) read(columns_[i], indices, batch.x[i]);
+    read(columns_.back(), indices, batch.y);
     const std::int64_t end = at.row + rows;
-    const std::int64_t rest = data_.rows() - end;
+    const std::int64_t rest = rows_ - end;
     const bool last = rest == 0 || (options_.drop_last && rest < options_.batch_size);
     batch.at = at;
     batch.next = last ? Cursor{at.epoch + 1, 0} : Cursor{at.epoch, end};
@@ -181,21 +197,19 @@ class BatchLoader::Impl {
     return batch.next;
   }
 
-  static void read(const DataArray& array, const RowTransform& transform, std::span<const std::int64_t> rows,
-                   Tensor& staging, Tensor& out) {
-    if (transform.is_copy) {
-      array.read_rows(rows, out.raw());
+  static void read(Column& column, std::span<const std::int64_t> rows, Tensor& out) {
+    if (column.transform.is_copy) {
+      column.array.read_rows(rows, out.raw());
     } else {
-      array.read_rows(rows, staging.raw());
-      transform.apply(staging.raw(), rows, out.raw());
+      column.array.read_rows(rows, column.staging.raw());
+      column.transform.apply(column.staging.raw(), rows, out.raw());
     }
   }
 
-  const Dataset data_;
-  const RowTransform x_, y_;
+  const std::int64_t rows_;
   const LoaderOptions options_;
+  std::vector<Column> columns_;  // of data.x, and last that of data.y
   std::vector<std::int64_t> order_;
-  Tensor x_staging_, y_staging_;
 
   // The ring: slots [first_, first_ + filled_) are ready, and the consumer may hold the first of them.
   std::vector<Slot> slots_;
@@ -208,8 +222,8 @@ class BatchLoader::Impl {
   std::thread thread_;
 };
 
-BatchLoader::BatchLoader(Dataset data, RowTransform x, RowTransform y, const LoaderOptions& options)
-    : impl_(std::make_unique<Impl>(std::move(data), std::move(x), std::move(y), options)) {}
+BatchLoader::BatchLoader(const Dataset& data, std::vector<RowTransform> x, RowTransform y, const LoaderOptions& options)
+    : impl_(std::make_unique<Impl>(data, std::move(x), std::move(y), options)) {}
 
 BatchLoader::~BatchLoader() = default;
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "data/dataset.h"
 #include "data/row_transform.h"
@@ -29,9 +30,10 @@ struct LoaderOptions {
   int prefetch = 8;                            ///< batches that may be ready ahead of the consumer, at least 1
 };
 
-/// One batch: x [rows, ...] and y [rows, ...].
+/// One batch: each of x, and y, is [rows, ...].
 struct Batch {
-  Tensor x, y;
+  std::vector<Tensor> x;
+  Tensor y;
   std::int64_t rows = 0;
   Cursor at;    ///< where it starts
   Cursor next;  ///< where the batch after it starts: {epoch + 1, 0} after the last of an epoch
@@ -43,8 +45,9 @@ struct Batch {
 /// row; nothing is allocated after construction. For one consumer thread.
 class BatchLoader {
  public:
-  /// Throws Error when an option is out of range or a transform was made for other rows.
-  BatchLoader(Dataset data, RowTransform x, RowTransform y, const LoaderOptions& options = {});
+  /// `x` has a transform for each array of data.x. Throws Error when an option is out of range or a transform was made
+  /// for other rows.
+  BatchLoader(const Dataset& data, std::vector<RowTransform> x, RowTransform y, const LoaderOptions& options = {});
   ~BatchLoader();
   BatchLoader(const BatchLoader&) = delete;
   BatchLoader& operator=(const BatchLoader&) = delete;

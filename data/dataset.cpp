@@ -19,6 +19,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kForms = "X.npy,Y.npy, a folder of IDX files, file.npz, file.csv or file.tsv";
+constexpr const char* kManyForms =
+    "give them as NAME=FILE,NAME=FILE,TARGETS, or as arrays of these names beside one called y in an NPZ file";
 
 bool is_table(std::string_view name) {
   if (name.ends_with(".gz")) name.remove_suffix(3);
@@ -64,15 +66,36 @@ Dataset open_idx_directory(const fs::path& folder, Split split) {
   return {open_idx(find_idx(folder, prefix, "images")), open_idx(find_idx(folder, prefix, "labels"))};
 }
 
+/// What `name` is of, when it ends in `suffix`.
+std::optional<std::string> without(const std::string& suffix, const std::string& name) {
+  if (!name.ends_with(suffix) || name.size() == suffix.size()) return std::nullopt;
+  return name.substr(0, name.size() - suffix.size());
+}
+
 Dataset open_npz(const fs::path& path, Split split) {
   const NpzFile file(path);
-  const std::string suffix = split == Split::train ? "_train" : "_test";
-  for (const auto& [x, y] : {std::pair{"x" + suffix, "y" + suffix}, std::pair<std::string, std::string>{"x", "y"}})
-    if (file.contains(x) && file.contains(y)) return {file.open(x), file.open(y)};
   const std::vector<std::string> names = file.names();
+  const std::string part = split == Split::train ? "_train" : "_test";
+  for (const std::string& suffix : {part, std::string()}) {
+    const std::string x = "x" + suffix, y = "y" + suffix;
+    if (!file.contains(y)) continue;
+    if (file.contains(x)) return {file.open(x), file.open(y)};
+    std::vector<Dataset::Input> inputs;
+    for (const std::string& name : names)
+      if (const auto input = without(suffix, name); input && name != y) inputs.push_back({*input, file.open(name)});
+    if (inputs.size() == 1) inputs[0].name.clear();
+    if (!inputs.empty()) return {std::move(inputs), file.open(y)};
+  }
   if (names.size() == 2) return {file.open(names[0]), file.open(names[1])};
-  throw_input_error(fmt::format("arrays x{0} and y{0}, or x and y, or just two, in {1}", suffix, path.string()),
+  throw_input_error(fmt::format("arrays x{0} and y{0}, or x and y, or just two, or y{0} and the model's inputs, in {1}",
+                                part, path.string()),
                     names.empty() ? "none" : fmt::format("{}", fmt::join(names, ", ")), "rename the arrays");
+}
+
+Dataset open_files(const DataSpec& spec) {
+  std::vector<Dataset::Input> inputs;
+  for (std::size_t i = 0; i + 1 < spec.paths.size(); ++i) inputs.push_back({spec.names[i], open_array(spec.paths[i])});
+  return {std::move(inputs), open_array(spec.paths.back())};
 }
 
 Dataset open_table(const fs::path& path, CsvOptions options) {
@@ -83,15 +106,47 @@ Dataset open_table(const fs::path& path, CsvOptions options) {
 
 }  // namespace
 
-Dataset::Dataset(DataArray x_rows, DataArray y_rows) : x(std::move(x_rows)), y(std::move(y_rows)) {
-  for (const DataArray* array : {&x, &y})
-    if (array->shape().rank() == 0)
-      throw_input_error("an array whose first axis counts rows", array->name() + " is a scalar", "add an axis");
-  if (x.rows() != y.rows())
-    throw_input_error("as many rows in x as in y",
-                      fmt::format("{} in {} and {} in {}", x.rows(), x.name(), y.rows(), y.name()),
-                      "check that the two belong together");
-  if (x.rows() == 0) throw_input_error("a data set of at least one row", x.name() + " has none", "check the file");
+Dataset::Dataset(DataArray x_rows, DataArray y_rows)
+    : Dataset(std::vector<Input>{{"", std::move(x_rows)}}, std::move(y_rows)) {}
+
+Dataset::Dataset(std::vector<Input> inputs, DataArray y_rows) : x(std::move(inputs)), y(std::move(y_rows)) {
+  const auto require_rows = [](const DataArray& array) {
+    if (array.shape().rank() == 0)
+      throw_input_error("an array whose first axis counts rows", array.name() + " is a scalar", "add an axis");
+  };
+  if (x.empty()) throw_input_error("rows for at least one input", "none", "give an array of inputs");
+  require_rows(y);
+  for (const Input& input : x) {
+    require_rows(input.rows);
+    if (input.rows.rows() != y.rows())
+      throw_input_error("as many rows in x as in y",
+                        fmt::format("{} in {} and {} in {}", input.rows.rows(), input.rows.name(), y.rows(), y.name()),
+                        "check that they belong together");
+  }
+  if (y.rows() == 0) throw_input_error("a data set of at least one row", x.front().rows.name() + " has none", "check the file");
+}
+
+Dataset in_order_of(const std::vector<std::string>& inputs, const Dataset& data) {
+  std::vector<const Dataset::Input*> ordered(inputs.size());
+  bool fits = inputs.size() == data.x.size();
+  for (const Dataset::Input& x : data.x) {
+    if (x.name.empty()) continue;
+    const auto place = std::find(inputs.begin(), inputs.end(), x.name);
+    fits = fits && place != inputs.end() && !ordered[static_cast<std::size_t>(place - inputs.begin())];
+    if (fits) ordered[static_cast<std::size_t>(place - inputs.begin())] = &x;
+  }
+  if (!fits) {
+    std::vector<std::string> found;
+    for (const Dataset::Input& x : data.x) found.push_back(x.name.empty() ? x.rows.name() : x.name);
+    throw_input_error(fmt::format("rows for each of the model's inputs: {}", fmt::join(inputs, ", ")),
+                      fmt::format("{}", fmt::join(found, ", ")), kManyForms);
+  }
+  auto next = ordered.begin();
+  for (const Dataset::Input& x : data.x)
+    if (x.name.empty()) *(next = std::find(next, ordered.end(), nullptr)) = &x;
+  std::vector<Dataset::Input> x;
+  for (std::size_t i = 0; i < inputs.size(); ++i) x.push_back({inputs[i], ordered[i]->rows});
+  return {std::move(x), data.y};
 }
 
 DataArray open_array(const fs::path& path) {
@@ -104,11 +159,21 @@ DataArray open_array(const fs::path& path) {
 }
 
 DataSpec parse_data_spec(const std::string& text) {
-  const std::size_t comma = text.find(',');
-  if (comma != std::string::npos && !is_there(text)) {
-    DataSpec spec{DataSpec::Kind::pair, {text.substr(0, comma), text.substr(comma + 1)}};
-    if (spec.paths[0].empty() || spec.paths[1].empty() || text.find(',', comma + 1) != std::string::npos)
-      throw_input_error("two files, X,Y", text, "give one file of inputs and one of targets");
+  if (text.find(',') != std::string::npos && !is_there(text)) {
+    DataSpec spec{DataSpec::Kind::files, {}, {}};
+    for (std::size_t begin = 0, end = 0; end != std::string::npos; begin = end + 1) {
+      end = text.find(',', begin);
+      std::string file = text.substr(begin, end - begin), name;
+      if (const std::size_t equals = file.find('='); equals != std::string::npos && !is_there(file)) {
+        name = file.substr(0, equals);
+        file.erase(0, equals + 1);
+      }
+      if (file.empty() || (end == std::string::npos && !name.empty()))
+        throw_input_error("files X,Y or NAME=X,NAME=X,Y", text, "give a file for each input, and last one of targets");
+      spec.paths.emplace_back(file);
+      spec.names.push_back(std::move(name));
+    }
+    spec.names.pop_back();
     for (const fs::path& path : spec.paths) require_exists(path);
     return spec;
   }
@@ -116,13 +181,14 @@ DataSpec parse_data_spec(const std::string& text) {
   if (is_folder(text)) return {DataSpec::Kind::idx_directory, {text}};
   if (text.ends_with(".npz")) return {DataSpec::Kind::npz, {text}};
   if (is_table(text)) return {DataSpec::Kind::csv, {text}};
-  throw_input_error(fmt::format("data given as {}", kForms), text, "name both files of a pair, separated by a comma");
+  throw_input_error(fmt::format("data given as {}", kForms), text,
+                    "name the files of inputs and targets, separated by commas");
 }
 
 Dataset open_dataset(const DataSpec& spec, Split split, const CsvOptions& csv) {
   switch (spec.kind) {
-    case DataSpec::Kind::pair:
-      return {open_array(spec.paths.at(0)), open_array(spec.paths.at(1))};
+    case DataSpec::Kind::files:
+      return open_files(spec);
     case DataSpec::Kind::idx_directory:
       return open_idx_directory(spec.paths.at(0), split);
     case DataSpec::Kind::npz:

@@ -1,4 +1,4 @@
-// What a training run learns from: rows of x, and a target y for each.
+// What a training run learns from: rows of x, one array for each input of the model, and a target y for each row.
 #pragma once
 
 #include <cstdint>
@@ -11,32 +11,43 @@
 
 namespace halfstep {
 
-/// Two arrays of as many rows each, at least one.
+/// Arrays of as many rows each, at least one row.
 struct Dataset {
-  DataArray x;
+  /// The rows of one input. `name` is the model's input that takes them; empty: the next one that none is named for.
+  struct Input {
+    std::string name;
+    DataArray rows;
+  };
+  std::vector<Input> x;  ///< at least one
   DataArray y;
 
-  /// Throws Error when the lengths differ or there is no row.
+  /// Both throw Error when the lengths differ or there is no row.
   Dataset(DataArray x_rows, DataArray y_rows);
-  std::int64_t rows() const { return x.rows(); }
+  Dataset(std::vector<Input> inputs, DataArray y_rows);
+  std::int64_t rows() const { return y.rows(); }
 };
+
+/// The same rows with `x` as `inputs` tells, the names of all of a model's inputs in order. Throws Error when an input
+/// has no rows, or rows no input.
+Dataset in_order_of(const std::vector<std::string>& inputs, const Dataset& data);
 
 enum class Split { train, test };
 
 /// Where a data set lies.
 struct DataSpec {
   enum class Kind {
-    pair,           ///< two files, x and y, each NPY or IDX
+    files,          ///< X,Y: for each input an NPY or IDX file, and last the targets; NAME=FILE names the input
     idx_directory,  ///< the four files `{train,t10k}-{images,labels}*`, plain or .gz
-    npz,            ///< arrays x_train, y_train, x_test, y_test; or x, y; or the only two
+    npz,            ///< arrays x_train, y_train, x_test, y_test; or x, y; or the only two; or the inputs by their names
     csv,            ///< a table with a label column
   };
-  Kind kind = Kind::pair;
-  std::vector<std::filesystem::path> paths;  ///< two for `pair`, else one
+  Kind kind = Kind::files;
+  std::vector<std::filesystem::path> paths;  ///< two or more for `files`, else one
+  std::vector<std::string> names = {};       ///< with `files`: an input's name, or "", for each but the last
 };
 
-/// "X.npy,Y.npy", a folder of IDX files, "file.npz", "file.csv" or "file.tsv" (the last two also with ".gz").
-/// Throws Error when a file is missing or the text is none of these.
+/// "X.npy,Y.npy", "NAME=X.npy,NAME=X2.npy,Y.npy", a folder of IDX files, "file.npz", "file.csv" or "file.tsv" (the last
+/// two also with ".gz"). Throws Error when a file is missing or the text is none of these.
 DataSpec parse_data_spec(const std::string& text);
 
 /// The data set, opened. `split` chooses in IDX folders and in NPZ files that have both; other kinds hold one split.

@@ -38,11 +38,10 @@ bool all_finite(const Tensor& tensor) {
 
 }  // namespace
 
-StepProgram::StepProgram(const Graph& graph, Executor& executor, StateStore& store, std::string_view x,
-                         std::string_view y)
+StepProgram::StepProgram(const Graph& graph, Executor& executor, StateStore& store, const BatchInputs& inputs)
     : program_(executor.compile(graph, store)) {
-  x_ = input_named(*program_, graph, x);
-  y_ = input_named(*program_, graph, y);
+  for (const std::string& name : inputs.x) x_.push_back(input_named(*program_, graph, name));
+  y_ = input_named(*program_, graph, inputs.y);
   learning_rate_ = input_named(*program_, graph, "learning_rate");
   update_ = input_named(*program_, graph, "update");
   loss_ = index_of(graph, graph.outputs, "loss");
@@ -58,9 +57,9 @@ StepProgram::StepProgram(const Graph& graph, Executor& executor, StateStore& sto
   }
 }
 
-void StepProgram::run(const Tensor& x, const Tensor& y, float learning_rate, bool update) {
-  fill(x_, x);
-  fill(y_, y);
+void StepProgram::run(const Batch& batch, float learning_rate, bool update) {
+  for (std::size_t i = 0; i < x_.size(); ++i) fill(x_[i], batch.x[i]);
+  fill(y_, batch.y);
   if (learning_rate_.is_defined()) *learning_rate_.data<float>() = learning_rate;
   if (update_.is_defined()) *update_.data<bool>() = update;
   program_->run();
@@ -76,8 +75,8 @@ const std::vector<std::pair<std::string, float>>& StepProgram::parameter_norms()
   return norms_;
 }
 
-std::string first_non_finite_node(const Graph& graph, const StateStore& states, std::string_view x, std::string_view y,
-                                  const Tensor& x_batch, const Tensor& y_batch) {
+std::string first_non_finite_node(const Graph& graph, const StateStore& states, const BatchInputs& inputs,
+                                  const Batch& batch) {
   Graph watched = graph;
   const std::size_t first = watched.outputs.size();
   std::vector<std::string> names;
@@ -96,8 +95,8 @@ std::string first_non_finite_node(const Graph& graph, const StateStore& states, 
     if (!all_finite(now)) return "state '" + name + "'";
     store->write(name, now);
   }
-  fill(input_named(*program, watched, x), x_batch);
-  fill(input_named(*program, watched, y), y_batch);
+  for (std::size_t i = 0; i < inputs.x.size(); ++i) fill(input_named(*program, watched, inputs.x[i]), batch.x[i]);
+  fill(input_named(*program, watched, inputs.y), batch.y);
   program->run();
   for (std::size_t i = 0; i < names.size(); ++i)
     if (!all_finite(program->output(first + i))) return names[i];

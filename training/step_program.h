@@ -6,17 +6,23 @@
 #include <utility>
 #include <vector>
 
+#include "data/batch_loader.h"
 #include "executors/executor.h"
 
 namespace halfstep {
 
+/// Names of the graph inputs that take a batch and its labels.
+struct BatchInputs {
+  std::vector<std::string> x;
+  std::string y;
+};
+
 class StepProgram {
  public:
-  /// `x` and `y` are the names of the graph inputs that take a batch and its labels.
-  StepProgram(const Graph& graph, Executor& executor, StateStore& store, std::string_view x, std::string_view y);
+  StepProgram(const Graph& graph, Executor& executor, StateStore& store, const BatchInputs& inputs);
 
-  /// One run on this batch; x and y have the shapes of the inputs.
-  void run(const Tensor& x, const Tensor& y, float learning_rate, bool update);
+  /// One run on this batch, whose tensors have the shapes of the inputs.
+  void run(const Batch& batch, float learning_rate, bool update);
 
   float scalar(std::ptrdiff_t output) const;
   float loss() const { return scalar(loss_); }
@@ -36,7 +42,8 @@ class StepProgram {
 
  private:
   std::unique_ptr<Program> program_;
-  Tensor x_, y_, learning_rate_, update_;
+  std::vector<Tensor> x_;
+  Tensor y_, learning_rate_, update_;
   std::ptrdiff_t loss_ = -1, norm_ = -1, finite_ = -1, scale_ = -1;
   bool has_prediction_ = false;
   std::vector<std::ptrdiff_t> norm_outputs_;
@@ -45,7 +52,7 @@ class StepProgram {
 
 /// The name of the first node, in order, whose result is not finite when `graph` runs on this batch with these states;
 /// for telling a user where training went wrong. Runs on the reference executor.
-std::string first_non_finite_node(const Graph& graph, const StateStore& states, std::string_view x, std::string_view y,
-                                  const Tensor& x_batch, const Tensor& y_batch);
+std::string first_non_finite_node(const Graph& graph, const StateStore& states, const BatchInputs& inputs,
+                                  const Batch& batch);
 
 }  // namespace halfstep

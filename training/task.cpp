@@ -1,6 +1,7 @@
 #include "training/task.h"
 
 #include <algorithm>
+#include <map>
 
 #include <fmt/format.h>
 
@@ -36,30 +37,31 @@ void choose_batch(Task& task, const Graph& model, const Dataset& data, std::int6
   require_full_batch(task, data);
 }
 
+// The shapes of the inputs for a batch of `rows`.
+std::map<std::string, Shape> input_shapes(const Task& task, std::int64_t rows) {
+  std::map<std::string, Shape> shapes;
+  for (std::size_t i = 0; i < task.x.size(); ++i) shapes[task.inputs.x[i]] = with_batch(rows, task.x[i].to.shape);
+  return shapes;
+}
+
 void choose_labels(Task& task, const Graph& model, const Dataset& data, const TrainerOptions& options) {
-  task.x = fit_input(data.x, row_of(model[model.inputs[0]]), options.input);
   if (options.loss == LossKind::output) {
-    if (model.inputs.size() < 2)
-      throw_input_error("a model that computes its own loss takes the labels as its second input", "one input",
-                        "choose a loss with --loss");
-    const Value& labels = model[model.inputs[1]];
-    task.y_name = labels.name;
+    const Value& labels = model[model.inputs.back()];
+    task.inputs.y = labels.name;
     task.loss.kind = LossKind::output;
     task.y = fit_target(data.y, row_of(labels));
     task.loss.label = task.y.to;
     return;
   }
-  InputShapes shapes;
-  shapes.by_name[task.x_name] = with_batch(task.batch, task.x.to.shape);
-  const Graph bound = run_pipeline(
-      model, {separate_merged_parameters(), undo_batch_expansion(), bind_shapes(shapes), fold_constants()});
+  const Graph bound = run_pipeline(model, {separate_merged_parameters(), undo_batch_expansion(),
+                                           bind_shapes({.by_name = input_shapes(task, task.batch)}), fold_constants()});
   const ValueId output = options.loss_output.empty() ? bound.outputs.at(0) : bound.find(options.loss_output);
   if (output == kNoValue || !bound[output].shape.is_static())
     throw_input_error("a model output of static shape to compute the loss from",
                       options.loss_output.empty() ? "none" : "'" + options.loss_output + "'",
                       "name an output of the model");
   task.loss = choose_loss(bound, output, data.y, options.loss);
-  task.y_name = "labels";
+  task.inputs.y = "labels";
   if (task.loss.label.dtype == DType::f32 && task.loss.kind == LossKind::softmax_cross_entropy)
     task.loss.label.shape = row_of(bound[output]).shape;
   task.y = fit_target(data.y, task.loss.label, {.classes = task.loss.classes});
@@ -77,19 +79,44 @@ void require_full_batch(const Task& task, const Dataset& data) {
 TrainingOptions Task::step_options(std::int64_t rows) const {
   TrainingOptions options = step;
   options.loss.label_shape = with_batch(rows, loss.label.shape);
-  options.shapes.by_name[x_name] = with_batch(rows, x.to.shape);
-  if (loss.kind == LossKind::output) options.shapes.by_name[y_name] = options.loss.label_shape;
+  options.shapes.by_name = input_shapes(*this, rows);
+  if (loss.kind == LossKind::output) options.shapes.by_name[inputs.y] = options.loss.label_shape;
   return options;
+}
+
+std::vector<std::string> data_inputs(const Graph& model, std::optional<LossKind> loss) {
+  if (model.inputs.empty()) throw_input_error("a model with an input", "none", "export the model again");
+  std::vector<std::string> names;
+  for (ValueId in : model.inputs) names.push_back(model[in].name);
+  if (loss == LossKind::output) names.pop_back();
+  if (names.empty())
+    throw_input_error("a model that computes its own loss takes the labels as its last input", "one input",
+                      "choose a loss with --loss");
+  return names;
+}
+
+std::vector<RowTransform> fit_inputs(const Dataset& data, const std::vector<RowType>& wanted,
+                                     const InputOptions& options) {
+  std::vector<RowTransform> transforms;
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
+    const bool unscaled = wanted.size() > 1 && !is_float(wanted[i].dtype);
+    transforms.push_back(fit_input(data.x[i].rows, wanted[i], unscaled ? InputOptions{} : options));
+  }
+  return transforms;
 }
 
 Task make_task(const Graph& model, const Dataset& data, const TrainerOptions& options,
                const Capabilities& capabilities) {
-  if (model.inputs.empty()) throw_input_error("a model with an input", "none", "export the model again");
   if (options.batch_size < 1)
     throw_input_error("a batch of at least 1 row", std::to_string(options.batch_size), "check --batch");
   Task task;
   task.precision = resolve(options.precision, capabilities);
-  task.x_name = model[model.inputs[0]].name;
+  std::vector<RowType> rows;
+  for (const Dataset::Input& input : data.x) {
+    task.inputs.x.push_back(input.name);
+    rows.push_back(row_of(model[model.find(input.name)]));
+  }
+  task.x = fit_inputs(data, rows, options.input);
   choose_batch(task, model, data, options.batch_size);
   choose_labels(task, model, data, options);
 

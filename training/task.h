@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,14 +12,16 @@
 #include "passes/pipelines.h"
 #include "training/defaults.h"
 #include "training/options.h"
+#include "training/step_program.h"
 
 namespace halfstep {
 
 struct Task {
   DType precision = DType::f32;
   LossChoice loss;
-  std::string x_name, y_name;        ///< graph inputs that take a batch and its labels
-  RowTransform x, y;                 ///< rows of the data set to rows of those inputs
+  BatchInputs inputs;           ///< graph inputs that take a batch and its labels
+  std::vector<RowTransform> x;  ///< rows of the data set to rows of those inputs
+  RowTransform y;
   std::int64_t batch = 0;            ///< rows of a full batch
   bool drop_last = false;            ///< the model takes no smaller one
   std::vector<std::string> notices;  ///< for the user
@@ -28,7 +31,16 @@ struct Task {
   TrainingOptions step_options(std::int64_t rows) const;
 };
 
-/// Throws Error when model, data and options do not fit.
+/// The inputs of a model that a data set has rows for: all but the labels of one that computes its own loss, which are
+/// its last. Throws Error when there is none.
+std::vector<std::string> data_inputs(const Graph& model, std::optional<LossKind> loss);
+
+/// The transforms of `data` to rows of the types `wanted`. Options for scaling are for floats alone where there are
+/// several inputs.
+std::vector<RowTransform> fit_inputs(const Dataset& data, const std::vector<RowType>& wanted,
+                                     const InputOptions& options);
+
+/// `data` is in the order of data_inputs. Throws Error when model, data and options do not fit.
 Task make_task(const Graph& model, const Dataset& data, const TrainerOptions& options,
                const Capabilities& capabilities);
 

@@ -16,10 +16,10 @@ namespace halfstep {
 
 class Trainer::Impl {
  public:
-  Impl(LoadedModel model, Executor& executor, Dataset data, TrainerOptions options)
+  Impl(LoadedModel model, Executor& executor, const Dataset& data, TrainerOptions options)
       : model_(std::move(model)),
         executor_(executor),
-        data_(std::move(data)),
+        data_(in_order_of(data_inputs(model_.graph, options.loss), data)),
         options_(std::move(options)),
         task_(make_task(model_.graph, data_, options_, executor.capabilities())),
         store_(executor.make_store()),
@@ -59,7 +59,7 @@ class Trainer::Impl {
   }
 
   std::unique_ptr<StepProgram> compile(const Graph& graph) {
-    return std::make_unique<StepProgram>(graph, executor_, *store_, task_.x_name, task_.y_name);
+    return std::make_unique<StepProgram>(graph, executor_, *store_, task_.inputs);
   }
 
   StepProgram& evaluation_program(std::int64_t rows) {
@@ -126,8 +126,7 @@ void Trainer::Impl::save(const Cursor& cursor, std::int64_t step) const {
 
 void Trainer::Impl::diverged(std::int64_t step, const Batch& batch) const {
   std::string where = "not looked for, the batch is a smaller one";
-  if (batch.rows == task_.batch)
-    where = first_non_finite_node(first_graph_, *store_, task_.x_name, task_.y_name, batch.x, batch.y);
+  if (batch.rows == task_.batch) where = first_non_finite_node(first_graph_, *store_, task_.inputs, batch);
   throw_failure(fmt::format("finite gradients at least once in {} updates", most_skipped()),
                 fmt::format("non-finite ones up to step {}; the first node that went non-finite: {}", step, where),
                 "lower the learning rate, clip gradients (--clip-norm), or train in fp32 or bf16");
@@ -175,7 +174,7 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
     const auto start = std::chrono::steady_clock::now();
     result.learning_rate = options_.schedule.at(step / accumulate);
     const bool updates = (step + 1) % accumulate == 0;
-    program.run(batch->x, batch->y, result.learning_rate, updates);
+    program.run(*batch, result.learning_rate, updates);
     result.ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
 
     result.step = ++step;
@@ -228,12 +227,12 @@ std::vector<double> Trainer::Impl::time_plan(int times) {
   BatchLoader loader(data_, task_.x, task_.y, loading);
   const Batch* batch = loader.next();
   StepProgram& program = training_program(task_.batch);
-  for (int i = 0; i < kWarmUp; ++i) program.run(batch->x, batch->y, options_.schedule.at(0), true);
+  for (int i = 0; i < kWarmUp; ++i) program.run(*batch, options_.schedule.at(0), true);
   return program.time_entries(times);
 }
 
-Trainer::Trainer(LoadedModel model, Executor& executor, Dataset data, TrainerOptions options)
-    : impl_(std::make_unique<Impl>(std::move(model), executor, std::move(data), std::move(options))) {}
+Trainer::Trainer(LoadedModel model, Executor& executor, const Dataset& data, TrainerOptions options)
+    : impl_(std::make_unique<Impl>(std::move(model), executor, data, std::move(options))) {}
 Trainer::~Trainer() = default;
 bool Trainer::fit(const TrainerCallbacks& callbacks, const Dataset* validation, const std::atomic<bool>* stop) {
   return impl_->fit(callbacks, validation, stop);

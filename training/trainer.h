@@ -50,7 +50,7 @@ struct TrainerCallbacks {
 class Trainer {
  public:
   /// Loads nothing and trains nothing yet, but checks that model, data and options fit: throws Error otherwise.
-  Trainer(LoadedModel model, Executor& executor, Dataset data, TrainerOptions options);
+  Trainer(LoadedModel model, Executor& executor, const Dataset& data, TrainerOptions options);
   ~Trainer();
 
   /// Trains to the end, or until `stop` becomes true (then a checkpoint is written, when there is a directory for it).

@@ -36,8 +36,8 @@ struct Seen {
 
 /// x is read as it is, y is converted: both ways into the ring.
 BatchLoader loader_of(const Dataset& data, const LoaderOptions& options) {
-  return BatchLoader(data, fit_input(data.x, {DType::f32, Shape{2}}), fit_target(data.y, {DType::i64, Shape{}}),
-                     options);
+  return BatchLoader(data, {fit_input(data.x[0].rows, {DType::f32, Shape{2}})},
+                     fit_target(data.y, {DType::i64, Shape{}}), options);
 }
 
 /// Up to `limit` batches, each checked against itself.
@@ -47,12 +47,12 @@ std::vector<Seen> batches(const Dataset& data, const LoaderOptions& options, std
   while (result.size() < limit) {
     const Batch* batch = loader.next();
     if (!batch) break;
-    EXPECT_EQ(batch->x.shape(), (Shape{batch->rows, 2}));
+    EXPECT_EQ(batch->x[0].shape(), (Shape{batch->rows, 2}));
     EXPECT_EQ(batch->y.shape(), (Shape{batch->rows}));
     Seen seen{to_int64s(batch->y), batch->at, batch->next};
     for (std::size_t i = 0; i < seen.labels.size(); ++i) {
-      EXPECT_EQ(batch->x.data<float>()[2 * i], static_cast<float>(seen.labels[i]));
-      EXPECT_EQ(batch->x.data<float>()[2 * i + 1], static_cast<float>(-seen.labels[i]));
+      EXPECT_EQ(batch->x[0].data<float>()[2 * i], static_cast<float>(seen.labels[i]));
+      EXPECT_EQ(batch->x[0].data<float>()[2 * i + 1], static_cast<float>(-seen.labels[i]));
     }
     EXPECT_EQ(batch->ends_epoch(), batch->next.row == 0);
     result.push_back(std::move(seen));
@@ -136,7 +136,7 @@ TEST(BatchLoader, BatchesLieInARingThatIsUsedAgain) {
   BatchLoader loader = loader_of(data, {.batch_size = 4, .prefetch = 2});
   std::vector<const void*> buffers;
   for (int i = 0; i < 30; ++i) {
-    const void* buffer = loader.next()->x.raw();
+    const void* buffer = loader.next()->x[0].raw();
     if (std::find(buffers.begin(), buffers.end(), buffer) == buffers.end()) buffers.push_back(buffer);
   }
   EXPECT_EQ(buffers.size(), 3u);
@@ -169,10 +169,11 @@ TEST(BatchLoader, RefusesOptionsOutOfRange) {
         LoaderOptions{.start = {-1, 0}}, LoaderOptions{.start = {0, -1}}, LoaderOptions{.start = {0, 11}}})
     EXPECT_THROW(loader_of(data, wrong), Error);
   const DataArray other = DataArray::of(Tensor(DType::f32, Shape{10, 3}), "other");
-  EXPECT_THAT(error_of([&] {
-                BatchLoader(data, fit_input(other, {DType::f32, Shape{3}}), fit_target(data.y, {DType::i64, Shape{}}));
-              }),
-              HasSubstr("x has f32 [2], the transform takes f32 [3]"));
+  EXPECT_THAT(
+      error_of([&] {
+        BatchLoader(data, {fit_input(other, {DType::f32, Shape{3}})}, fit_target(data.y, {DType::i64, Shape{}}));
+      }),
+      HasSubstr("x has f32 [2], the transform takes f32 [3]"));
 }
 
 }  // namespace

@@ -31,13 +31,13 @@ TEST(Dataset, ReadsMnist) {
   for (const auto& c : cases) {
     const Dataset data = open(HALFSTEP_SOURCE_DIR "/models/mnist", c.split);
     EXPECT_EQ(data.rows(), c.rows);
-    EXPECT_EQ(data.x.row_type(), (RowType{DType::u8, Shape{28, 28}}));
+    EXPECT_EQ(data.x[0].rows.row_type(), (RowType{DType::u8, Shape{28, 28}}));
     EXPECT_EQ(data.y.row_type(), (RowType{DType::u8, Shape{}}));
     std::vector<std::int64_t> rows(10);
     for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<std::int64_t>(i);
     std::vector<std::uint8_t> labels(10), images(10 * 784);
     data.y.read_rows(rows, labels.data());
-    data.x.read_rows(rows, images.data());
+    data.x[0].rows.read_rows(rows, images.data());
     EXPECT_EQ(labels, c.first_labels);
     EXPECT_THAT(std::vector<std::uint8_t>(images.begin(), images.begin() + 28), Each(0));  // digits have a margin
     EXPECT_GT(*std::max_element(images.begin(), images.end()), 250);
@@ -49,7 +49,7 @@ TEST(Dataset, ReadsAPairOfFiles) {
   write_npy(folder / "x.npy", kX);
   write_npy(folder / "y.npy", kY);
   const Dataset data = open((folder / "x.npy").string() + "," + (folder / "y.npy").string());
-  EXPECT_TRUE(identical(data.x.load(), kX));
+  EXPECT_TRUE(identical(data.x[0].rows.load(), kX));
   EXPECT_TRUE(identical(data.y.load(), kY));
   const std::string mnist = HALFSTEP_SOURCE_DIR "/models/mnist/";
   EXPECT_EQ(open(mnist + "t10k-images-idx3-ubyte.gz," + mnist + "t10k-labels-idx1-ubyte.gz").rows(), 10000);
@@ -65,6 +65,7 @@ TEST(Dataset, ReadsNpzByItsNames) {
       {{{"x_train", kX}, {"y_train", kY}, {"x_test", kX}, {"y_test", other}}, Split::train, 7},
       {{{"x_train", kX}, {"y_train", kY}, {"x_test", kX}, {"y_test", other}}, Split::test, 1},
       {{{"y", kY}, {"x", kX}, {"more", other}}, Split::train, 7},
+      {{{"pixels_train", kX}, {"y_train", kY}, {"pixels_test", kY}, {"y_test", other}}, Split::train, 7},
       {{{"y", kY}, {"x", kX}}, Split::test, 7},
       {{{"arr_0", kX}, {"arr_1", kY}}, Split::train, 7},
   };
@@ -72,16 +73,72 @@ TEST(Dataset, ReadsNpzByItsNames) {
   for (const auto& c : cases) {
     write_npz(folder / "a.npz", c.arrays);
     const Dataset data = open((folder / "a.npz").string(), c.split);
-    EXPECT_TRUE(identical(data.x.load(), kX));
+    EXPECT_TRUE(identical(data.x[0].rows.load(), kX));
     EXPECT_EQ(to_int64s(data.y.load())[0], c.first_label);
   }
 }
 
+std::vector<std::string> names_of(const Dataset& data) {
+  std::vector<std::string> names;
+  for (const Dataset::Input& input : data.x) names.push_back(input.name);
+  return names;
+}
+
+TEST(Dataset, ReadsSeveralInputs) {
+  TemporaryFolder folder;
+  const Tensor mask = Tensor::of<std::int64_t>({1, 0, 1});
+  write_npy(folder / "ids.npy", kX);
+  write_npy(folder / "mask.npy", mask);
+  write_npy(folder / "y.npy", kY);
+  const std::string at = folder.path().string() + "/";
+  const std::string ids = at + "ids.npy", masks = at + "mask.npy", y = "," + at + "y.npy";
+  const auto with_names = [&](const std::string& file, std::vector<std::pair<std::string, Tensor>> arrays) {
+    write_npz(folder / file, arrays);
+    return at + file;
+  };
+  const struct {
+    std::string spec;
+    std::vector<std::string> names;
+  } cases[] = {
+      {ids + "," + masks + y, {"", ""}},
+      {"mask=" + masks + ",ids=" + ids + y, {"mask", "ids"}},
+      {"mask=" + masks + "," + ids + y, {"mask", ""}},
+      {with_names("a.npz", {{"mask", mask}, {"y", kY}, {"ids", kX}}), {"mask", "ids"}},
+      {with_names("b.npz", {{"ids_train", kX}, {"mask_train", mask}, {"y_train", kY}, {"y_test", kX}}),
+       {"ids", "mask"}},
+  };
+  for (const auto& c : cases) {
+    const Dataset data = open(c.spec);
+    EXPECT_EQ(names_of(data), c.names) << c.spec;
+    const Dataset ordered = in_order_of({"ids", "mask"}, data);
+    EXPECT_THAT(names_of(ordered), ElementsAre("ids", "mask")) << c.spec;
+    EXPECT_TRUE(identical(ordered.x[0].rows.load(), kX)) << c.spec;
+    EXPECT_TRUE(identical(ordered.x[1].rows.load(), mask)) << c.spec;
+    EXPECT_TRUE(identical(ordered.y.load(), kY)) << c.spec;
+  }
+}
+
+TEST(Dataset, InputsAndRowsThatDoNotMatchAreTold) {
+  const DataArray rows = DataArray::of(kX, "rows.npy"), y = DataArray::of(kY, "y.npy");
+  const struct {
+    std::vector<std::string> inputs;
+    std::vector<Dataset::Input> x;
+    const char* error;
+  } cases[] = {
+      {{"ids", "mask"}, {{"", rows}}, "inputs: ids, mask; found: rows.npy"},
+      {{"ids"}, {{"", rows}, {"", rows}}, "inputs: ids; found: rows.npy, rows.npy"},
+      {{"ids", "mask"}, {{"ids", rows}, {"ids", rows}}, "found: ids, ids"},
+      {{"ids", "mask"}, {{"ids", rows}, {"musk", rows}}, "found: ids, musk"},
+  };
+  for (const auto& c : cases)
+    EXPECT_THAT(testing::error_of([&] { in_order_of(c.inputs, Dataset(c.x, y)); }), HasSubstr(c.error));
+}
+
 TEST(Dataset, ReadsTables) {
   TemporaryFolder folder;
-  EXPECT_EQ(open(folder.write("a.csv", "1,2,0\n3,4,1\n")).x.shape(), (Shape{2, 2}));
-  EXPECT_EQ(open(folder.write("a.tsv", "1\t2\t0\n3\t4\t1\n")).x.shape(), (Shape{2, 2}));
-  EXPECT_EQ(open(folder.write("a.csv.gz", testing::gzipped("1,2,0\n3,4,1\n"))).x.shape(), (Shape{2, 2}));
+  EXPECT_EQ(open(folder.write("a.csv", "1,2,0\n3,4,1\n")).x[0].rows.shape(), (Shape{2, 2}));
+  EXPECT_EQ(open(folder.write("a.tsv", "1\t2\t0\n3\t4\t1\n")).x[0].rows.shape(), (Shape{2, 2}));
+  EXPECT_EQ(open(folder.write("a.csv.gz", testing::gzipped("1,2,0\n3,4,1\n"))).x[0].rows.shape(), (Shape{2, 2}));
 }
 
 TEST(Dataset, WhatIsWrongIsTold) {
@@ -104,10 +161,11 @@ TEST(Dataset, WhatIsWrongIsTold) {
       {at + "scalar.npy," + at + "scalar.npy", "is a scalar"},
       {at + "header_only.csv", "at least one row"},
       {at + "a.npz", "found: a, b, c"},
-      {at + "x.npy", "name both files"},
-      {at + "x.npy,", "two files, X,Y"},
-      {"," + at + "x.npy", "two files, X,Y"},
-      {at + "x.npy,b,c", "two files, X,Y"},
+      {at + "x.npy", "name the files of inputs and targets"},
+      {at + "x.npy,", "files X,Y"},
+      {"," + at + "x.npy", "files X,Y"},
+      {at + "x.npy,name=" + at + "y.npy", "files X,Y"},
+      {at + "x.npy,b,c", "nothing at b"},
       {at + "x.npy," + at + "missing.npy", "missing.npy"},
       {at + "missing.csv", "nothing at"},
       {"", "nothing at"},

@@ -54,6 +54,47 @@ TEST(Trainer, GivesUpWhenTheLossScaleHasNothingLeftToGive) {
   }
 }
 
+TEST(Trainer, SeveralInputsLearnAsTheirConcatenationDoes) {
+  const std::unique_ptr<Executor> executor = make_reference_executor();
+  Tensor x(DType::f32, {6, 5}), a(DType::f32, {6, 2}), y(DType::f32, {6, 1});
+  Tensor b(DType::i64, {6, 3});
+  for (std::int64_t row = 0; row < 6; ++row) {
+    for (std::int64_t column = 0; column < 5; ++column) {
+      const std::int64_t value = (row * 7 + column * 3) % 5 - 2;
+      x.data<float>()[row * 5 + column] = static_cast<float>(value);
+      if (column < 2)
+        a.data<float>()[row * 2 + column] = static_cast<float>(value);
+      else
+        b.data<std::int64_t>()[row * 3 + column - 2] = value;
+    }
+    y.data<float>()[row] = static_cast<float>(row % 3);
+  }
+  const TrainerOptions options{.precision = Precision::fp32, .steps = 7, .batch_size = 4, .shuffle = false};
+  const DataArray targets = DataArray::of(y, "y");
+  const auto train = [&](const char* model, const Dataset& data, const Dataset& held_out) {
+    Trainer trainer(parse_model(model), *executor, data, options);
+    std::vector<double> losses;
+    trainer.fit({.on_step = [&](const StepResult& result) { losses.push_back(result.loss); }});
+    losses.push_back(trainer.evaluate(held_out).loss);
+    return losses;
+  };
+  const Dataset whole(DataArray::of(x, "x"), targets);
+  const std::vector<double> expected =
+      train(R"(<ir_version: 10, opset_import: ["": 24]> one (float[N, 5] x) => (float[N, 1] y)
+               <float[5, 1] w = {1, -1, 0.5, 0.25, -0.5}> { y = MatMul(x, w) })",
+            whole, whole);
+  const Dataset::Input first{"a", DataArray::of(a, "a.npy")}, second{"b", DataArray::of(b, "b.npy")};
+  const std::vector<double> losses =
+      train(R"(<ir_version: 10, opset_import: ["": 24]> two (float[N, 2] a, int64[N, 3] b) => (float[N, 1] y)
+               <float[2, 1] v = {1, -1}, float[3, 1] w = {0.5, 0.25, -0.5}>
+               { c = Cast<to = 1>(b) p = MatMul(a, v) q = MatMul(c, w) y = Add(p, q) })",
+            Dataset({first, second}, targets), Dataset({second, first}, targets));
+  ASSERT_EQ(losses.size(), expected.size());
+  EXPECT_LT(losses[6], losses[0]) << "the same rows, six steps later";
+  for (std::size_t i = 0; i < losses.size(); ++i)
+    EXPECT_NEAR(losses[i], expected[i], 1e-5 * expected[i]) << "step " << i;
+}
+
 TEST(Trainer, CallsOnStartOnceWithTheStepsAlreadyDone) {
   TemporaryDirectory dir;
   const std::unique_ptr<Executor> executor = make_reference_executor();
