@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,7 @@
 #include "executors/conformance/mutate_case.h"
 #include "executors/conformance/onnx_case.h"
 #include "executors/conformance/operator_table.h"
+#include "executors/conformance/statistics_check.h"
 #include "graph/atomic_file.h"
 #include "graph/error.h"
 
@@ -64,7 +66,7 @@ std::string repeat_command(const CheckReport& report, const CheckFlags& flags) {
     command += fmt::format(" --mutate {} --seed {}", flags.mutants, flags.seed);
   else if (is_draw(report))
     command += fmt::format(" --random {} --seed {}", flags.random, flags.seed);
-  else if (report.kind == CheckKind::execution)
+  else if (report.kind == CheckKind::execution || report.kind == CheckKind::statistics)
     command += fmt::format(" --dtype {}", name_of(report.dtype));
   return command + " --case " + shell_quoted(report.case_name);
 }
@@ -73,8 +75,9 @@ bool matches(const std::string& pattern, const std::string& name) {
   return fnmatch(pattern.c_str(), name.c_str(), 0) == 0;
 }
 
-std::vector<DType> checked_types(const CheckFlags& flags) {
-  if (flags.dtype.empty()) return {std::begin(kCheckedTypes), std::end(kCheckedTypes)};
+/// The one asked for, or else `all`.
+std::vector<DType> checked_types(const CheckFlags& flags, std::span<const DType> all) {
+  if (flags.dtype.empty()) return {all.begin(), all.end()};
   const DType dtype = dtype_from_name(flags.dtype);
   if (!is_float(dtype))
     throw_input_error("--dtype f32, f16, bf16 or f64", fmt::format("'{}'", flags.dtype), "name one of them");
@@ -119,7 +122,7 @@ class CheckRun {
   bool wants(CheckKind kind) const { return flags_.kind.empty() || parse_check_kind(flags_.kind) == kind; }
 
   void run_table() {
-    const std::vector<DType> types = checked_types(flags_);
+    const std::vector<DType> types = checked_types(flags_, kCheckedTypes), drawn = checked_types(flags_, kDrawnTypes);
     bool matched = false;
     for (const OpDef* op : op_table()) {
       const std::string name = qualified_name(*op);
@@ -134,6 +137,8 @@ class CheckRun {
         }
         for (std::size_t k = 0; k < flags_.random; ++k) run_draw(*op, i, {.seed = flags_.seed, .number = k});
       }
+      if (draws_at_random(*op) && wants(CheckKind::statistics) && matches(flags_.case_name, statistics_name(*op)))
+        for (DType dtype : drawn) add(check_statistics(*op, dtype, executor_));
     }
     if (!matched)
       throw_input_error("--op as the name of an operator, or a pattern that matches one",
@@ -239,16 +244,18 @@ void check(const CheckFlags& flags, int& exit_code) {
 }  // namespace
 
 void add_check(CLI::App& app, int& exit_code) {
-  CLI::App* command = app.add_subcommand("check",
-                                         "Runs every operator's cases: gradient rules against finite differences, the "
-                                         "executor against the reference, or ONNX's own test cases.");
+  CLI::App* command =
+      app.add_subcommand("check",
+                         "Runs every operator's cases: gradient rules against finite differences, the "
+                         "executor against the reference, random draws against their distribution; or ONNX's "
+                         "own test cases.");
   auto flags = std::make_shared<CheckFlags>();
   flags->executor.add_to(*command);
   command->add_option("--op", flags->op, "operators whose name matches this shell pattern")->type_name("PATTERN");
   command->add_option("--case", flags->case_name, "cases whose name matches this shell pattern: Relu/0, test_relu*")
       ->type_name("PATTERN");
-  command->add_option("--kind", flags->kind, "gradient or execution alone");
-  command->add_option("--dtype", flags->dtype, "execution in this element type alone");
+  command->add_option("--kind", flags->kind, "gradient, execution or statistics alone");
+  command->add_option("--dtype", flags->dtype, "execution and statistics in this element type alone");
   command
       ->add_option("--cases", flags->cases,
                    "ONNX test cases in this folder (CASE/model.onnx, CASE/test_data_set_0), instead of the table's own")

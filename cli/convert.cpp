@@ -15,7 +15,7 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/model_inputs.h"
-#include "cli/stop_on_signal.h"
+#include "cli/signals.h"
 #include "conversion/calibrate.h"
 #include "graph/atomic_file.h"
 #include "graph/error.h"

@@ -59,6 +59,32 @@ Json summary(const Graph& graph) {
   return json;
 }
 
+/// What the nodes of each operator take together in one execution, the longest first.
+Json time_by_operator(const Plan& plan, const std::vector<double>& seconds) {
+  struct Total {
+    std::int64_t calls = 0;
+    double seconds = 0;
+  };
+  std::map<std::string, Total> by_operator;
+  double all = 0;
+  for (std::size_t i = 0; i < plan.entries.size(); ++i) {
+    Total& total = by_operator[plan.entries[i].op];
+    ++total.calls;
+    total.seconds += seconds[i];
+    all += seconds[i];
+  }
+  std::vector<std::pair<std::string, Total>> rows(by_operator.begin(), by_operator.end());
+  std::stable_sort(rows.begin(), rows.end(),
+                   [](const auto& a, const auto& b) { return a.second.seconds > b.second.seconds; });
+  Json json = Json::array();
+  for (const auto& [op, total] : rows)
+    json.push_back({{"op", op},
+                    {"calls", total.calls},
+                    {"ms", std::round(total.seconds * 1e7) / 1e4},
+                    {"share", all > 0 ? std::round(total.seconds / all * 1e4) / 1e4 : 0}});
+  return json;
+}
+
 Json describe(const Plan& plan, const std::vector<double>& seconds) {
   Json json{{"arena_bytes", plan.arena_bytes},
             {"state_bytes", plan.state_bytes},
@@ -74,6 +100,7 @@ Json describe(const Plan& plan, const std::vector<double>& seconds) {
     node["reason"] = entry.reason;
     node["scratch_bytes"] = entry.scratch_bytes;
   }
+  if (!seconds.empty()) json["time_by_operator"] = time_by_operator(plan, seconds);
   return json;
 }
 
@@ -149,6 +176,26 @@ void print_trainable(Json report) {
   for (const Json& note : report["notes"]) fmt::print("  {}\n", note.get<std::string>());
 }
 
+void print_plan(const Json& plan) {
+  fmt::print("plan\n  executor {}, precision {}\n  batch {}, {} bytes for values, {} for states\n",
+             plan["executor"].get<std::string>(), plan["precision"].get<std::string>(),
+             plan["batch"].get<std::int64_t>(), with_thousands(plan["arena_bytes"].get<std::int64_t>()),
+             with_thousands(plan["state_bytes"].get<std::int64_t>()));
+  for (const Json& note : plan["notes"]) fmt::print("  {}\n", note.get<std::string>());
+  const bool timed = plan.contains("time_by_operator");
+  std::vector<std::string> columns{"node", "op", "kernel", "reason"};
+  if (timed) columns.insert(columns.begin(), "us");
+  print_table(plan["nodes"], columns);
+  if (!timed) return;
+  fmt::print("time by operator\n");
+  Json rows = plan["time_by_operator"];
+  for (Json& row : rows) {
+    row["ms"] = fmt::format("{:.4f}", row["ms"].get<double>());
+    row["share"] = fmt::format("{:.1f} %", 100 * row["share"].get<double>());
+  }
+  print_table(rows, {"op", "calls", "ms", "share"});
+}
+
 void print_text(const Json& json) {
   for (const char* part : {"inputs", "outputs"}) {
     fmt::print("{}\n", part);
@@ -159,17 +206,7 @@ void print_text(const Json& json) {
   fmt::print("initializers\n  {} tensors, {} elements\n", json["initializers"]["tensors"].get<std::int64_t>(),
              with_thousands(json["initializers"]["elements"].get<std::int64_t>()));
   if (json.contains("trainable")) print_trainable(json["trainable"]);
-  if (json.contains("plan")) {
-    const Json& plan = json["plan"];
-    fmt::print("plan\n  executor {}, precision {}\n  batch {}, {} bytes for values, {} for states\n",
-               plan["executor"].get<std::string>(), plan["precision"].get<std::string>(),
-               plan["batch"].get<std::int64_t>(), with_thousands(plan["arena_bytes"].get<std::int64_t>()),
-               with_thousands(plan["state_bytes"].get<std::int64_t>()));
-    for (const Json& note : plan["notes"]) fmt::print("  {}\n", note.get<std::string>());
-    std::vector<std::string> columns{"node", "op", "kernel", "reason"};
-    if (!plan["nodes"].empty() && plan["nodes"][0].contains("us")) columns.insert(columns.begin(), "us");
-    print_table(plan["nodes"], columns);
-  }
+  if (json.contains("plan")) print_plan(json["plan"]);
 }
 
 void inspect(const InspectFlags& flags) {
@@ -199,7 +236,7 @@ void add_inspect(CLI::App& app, int&) {
   command->add_option("--training", flags->training, "plan a training step on this data instead of inference")
       ->type_name("DATA")
       ->needs(plan);
-  command->add_option("--time", flags->time, "time every node of the plan in so many executions")
+  command->add_option("--time", flags->time, "time every node of the plan, and every operator, in so many executions")
       ->needs(plan)
       ->check(CLI::Range(1, 1 << 20));
   flags->rows.add_to(*command);

@@ -12,6 +12,7 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/model_inputs.h"
+#include "cli/signals.h"
 #include "data/npz.h"
 #include "data/row_transform.h"
 #include "graph/atomic_file.h"
@@ -37,6 +38,12 @@ Tensor to_npy_type(const Tensor& tensor) {
   return tensor.dtype() == DType::bf16 ? convert(tensor, DType::f32) : tensor.clone();
 }
 
+/// A model may hold a loop that never ends, and only the user can tell.
+void run_until_signal(Program& program) {
+  const EndOnSignal end("halfstep: interrupted while the model ran; nothing was written\n");
+  program.run();
+}
+
 void run(const RunFlags& flags) {
   LoadedModel model = load_model(flags.model);
   check_writable(flags.output);
@@ -57,7 +64,7 @@ void run(const RunFlags& flags) {
     Tensor to = program->input(i);
     std::memcpy(to.raw(), from.raw(), from.bytes());
   }
-  program->run();
+  run_until_signal(*program);
   std::vector<std::pair<std::string, Tensor>> outputs;
   for (std::size_t i = 0; i < output_names.size(); ++i)
     outputs.emplace_back(output_names[i], to_npy_type(program->output(i)));

@@ -15,7 +15,7 @@
 #include "cli/common.h"
 #include "cli/parameter_report.h"
 #include "cli/run_reporter.h"
-#include "cli/stop_on_signal.h"
+#include "cli/signals.h"
 #include "conversion/convert.h"
 #include "graph/atomic_file.h"
 #include "graph/error.h"

@@ -281,6 +281,7 @@ std::vector<OpDef> arithmetic_rows() {
        .cases = {{"(float[2,3] a, float[2,3] b) => (float[2,3] y) { y = Pow(a, b) }", 0.5, 2},
                  {"(float[2,3] a) => (float[2,3] y) <float two = {2}> { y = Pow(a, two) }"},
                  {"(float[2,3] a) => (float[2,3] y) <int64[3] e = {0, 1, 3}> { y = Pow(a, e) }"},
+                 {"(float[2,3] a) => (float[2,3] y) <float zero = {0}> { y = Pow(a, zero) }"},
                  {"(float[2,1] a, float[3] b) => (float[2,3] y) { y = Pow(a, b) }", 0.5, 2},
                  {"() => (int32[3] y) <int32[3] a = {2, -3, 7}, int32[3] e = {10, 3, 0}> { y = Pow(a, e) }"}},
        .note = "the gradient of the exponent is 0 where the base is 0 and NaN where it is negative"},

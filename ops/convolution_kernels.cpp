@@ -14,10 +14,11 @@ namespace {
 /// A convolution x [N, C, ...] with w [M, C/group, ...] to y [N, M, ...], whichever of the three is being computed.
 struct Convolution {
   std::int64_t batch, in_channels, out_channels, group;
+  std::size_t axes;  // spatial ones
   Window window;
 
   Convolution(const Attributes& attributes, const Shape& x, const Shape& w)
-      : window(make_window(attributes, spatial(x), spatial(w))) {
+      : axes(x.rank() - 2), window(make_window(attributes, spatial(x), spatial(w))) {
     batch = x[0];
     in_channels = x[1];
     out_channels = w[0];
@@ -32,11 +33,16 @@ struct Convolution {
   std::int64_t y_count() const { return batch * out_channels * window.output_count(); }
   std::int64_t w_count() const { return out_channels * (in_channels / group) * window.kernel_count(); }
 
+  Shape y_shape() const {
+    std::vector<std::int64_t> dims = {batch, out_channels};
+    dims.insert(dims.end(), window.output.end() - static_cast<std::ptrdiff_t>(axes), window.output.end());
+    return Shape(std::move(dims));
+  }
   /// Throws Error unless y has the shape this convolution gives.
   void check_output(const Shape& y) const {
-    if (y.rank() < 2 || y[0] != batch || y[1] != out_channels || y.count() != y_count())
-      throw_input_error(fmt::format("an operand of {} x {} x {} elements", batch, out_channels, window.output_count()),
-                        y.to_string(), "check the attributes of the gradient of the convolution");
+    if (y != y_shape())
+      throw_input_error("an operand of shape " + y_shape().to_string(), y.to_string(),
+                        "check the attributes of the gradient of the convolution");
   }
 };
 
@@ -121,14 +127,6 @@ void add_bias(std::vector<double>& y, const Tensor& bias, std::int64_t channels,
     y[i] += b[i / static_cast<std::size_t>(plane) % static_cast<std::size_t>(channels)];
 }
 
-/// [batch, channels, spatial...] for a tensor of as many axes as `like`.
-Shape shape_like(const Shape& like, std::int64_t batch, std::int64_t channels, const Window::Axes& extents) {
-  const std::size_t axes = like.rank() - 2;
-  std::vector<std::int64_t> dims = {batch, channels};
-  dims.insert(dims.end(), extents.end() - static_cast<std::ptrdiff_t>(axes), extents.end());
-  return Shape(std::move(dims));
-}
-
 DType to_type(const Node& node, DType fallback) {
   const std::int64_t to = node.attributes.get_int("to", 0);
   return to == 0 ? fallback : static_cast<DType>(to);
@@ -148,8 +146,7 @@ void conv_kernel(KernelCall& call) {
   }
   if (call.node.attributes.get_string("activation", "") == "Relu")
     for (double& value : y) value = value < 0 ? 0 : value;
-  const Shape shape = shape_like(x.shape(), c.batch, c.out_channels, c.window.output);
-  store(ensure_out(call, 0, to_type(call.node, x.dtype()), shape), y);
+  store(ensure_out(call, 0, to_type(call.node, x.dtype()), c.y_shape()), y);
 }
 
 void conv_grad_input_kernel(KernelCall& call) {

@@ -23,11 +23,17 @@ constexpr int kEllipsis = 256;
 struct Equation {
   std::vector<Labels> operands;
   Labels output;
-  /// Every label with its extent: those of the output, in order, then the summed ones.
+  /// Every label with its extent, the widest of its axes': those of the output, in order, then the summed ones.
+  /// Unknown while an axis that is may be wider than 1.
   std::vector<std::pair<int, std::int64_t>> extents;
 
   Equation(const std::string& text, std::span<const Shape> shapes);
 
+  Shape result_shape() const {
+    std::vector<std::int64_t> dims;
+    for (std::size_t i = 0; i < output.size(); ++i) dims.push_back(extents[i].second);
+    return Shape(std::move(dims));
+  }
   std::int64_t& extent(int label) {
     auto it = std::ranges::find(extents, label, &std::pair<int, std::int64_t>::first);
     return it != extents.end() ? it->second : extents.emplace_back(label, 1).second;
@@ -104,8 +110,11 @@ Equation::Equation(const std::string& text, std::span<const Shape> shapes) {
     for (std::size_t axis = 0; axis < operands[i].size(); ++axis) {
       std::int64_t& known = extent(operands[i][axis]);
       const std::int64_t found = shapes[i][axis];
-      if (known != 1 && found != 1 && known != found) refuse("one extent for each label, or 1", text, shapes);
-      if (found != 1) known = found;
+      if (found == 1 || found == known) continue;
+      if (known == 1 || known == Shape::kUnknown)
+        known = found;
+      else if (found != Shape::kUnknown)
+        refuse("one extent for each label, or 1", text, shapes);
     }
   }
 }
@@ -114,13 +123,15 @@ Equation equation_of(const Node& node, std::span<const Shape> shapes) {
   return {node.attributes.get_string("equation", ""), shapes};
 }
 
+Shape einsum_shape(const Node& node, std::span<const Shape> operands) {
+  return equation_of(node, operands).result_shape();
+}
+
 void einsum(KernelCall& call) {
   std::vector<Shape> shapes;
   for (const Tensor& operand : call.in) shapes.push_back(operand.shape());
   const Equation e = equation_of(call.node, shapes);
-  std::vector<std::int64_t> dims;
-  for (std::size_t i = 0; i < e.output.size(); ++i) dims.push_back(e.extents[i].second);
-  const Shape output(dims);
+  const Shape output = e.result_shape();
   // Steps of every operand along every label; a repeated label steps along the diagonal.
   std::vector<std::vector<std::int64_t>> steps;
   for (std::size_t i = 0; i < shapes.size(); ++i) {
@@ -203,7 +214,7 @@ Expr operand_gradient(GradientContext& g, const Equation& e, std::size_t k) {
   std::vector<Labels> terms{e.output};
   for (std::size_t i = 0; i < e.operands.size(); ++i) {
     if (i == k) continue;
-    // Without the axes that were broadcast: type inference takes a label's first extent for that of the result.
+    // Without the axes that were broadcast, so that every term says the whole extent of its labels.
     const Shape whole = g.in(i).shape();
     std::vector<std::int64_t> dims;
     terms.emplace_back();
@@ -256,6 +267,7 @@ std::span<const OpDef> einsum_ops() {
        .precision = PrecisionClass::half,
        .reference = einsum,
        .gradient = einsum_gradient,
+       .result_shape = einsum_shape,
        .cases =
            {{"(float[2,3] a, float[3,4] b) => (float[2,4] y) { y = Einsum<equation = \"ij,jk->ik\">(a, b) }"},
             {"(float[2,3,4] a, float[2,5,4] b) => (float[2,3,5] y) { y = Einsum<equation = \"bik, bjk\">(a, b) }"},
@@ -270,6 +282,9 @@ std::span<const OpDef> einsum_ops() {
              "{ y = Einsum<equation = \"ij,jk,kl->il\">(a, b, c) }"},
             {"(float[1,3] a, float[3,1] b) => (float y) { y = Einsum<equation = \"ij,ji->\">(a, b) }"},
             {"(float[2,1] a, float[3,4] b) => (float[2,4] y) { y = Einsum<equation = \"ij,jk->ik\">(a, b) }"},
+            {"(float[2,1] a, float[2,4] b) => (float[2,4] y) { y = Einsum<equation = \"ij,ij->ij\">(a, b) }"},
+            {"(float[1,3] a, float[2,3] b, float[1,1] c) => (float[2] y) "
+             "{ y = Einsum<equation = \"bi,bi,bi->b\">(a, b, c) }"},
             {"(float a, float[3] b) => (float[3] y) { y = Einsum<equation = \",i->i\">(a, b) }"},
             {"(float[0,3] a, float[3] b) => (float[0] y) { y = Einsum<equation = \"ij,j->i\">(a, b) }"},
             {"() => (int32 y) <int32[3] a = {1, 2, -3}, int32[3] b = {4, 5, 6}> "

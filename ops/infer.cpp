@@ -4,6 +4,7 @@
 #include <deque>
 #include <span>
 #include <unordered_map>
+#include <vector>
 
 #include <fmt/format.h>
 #include <onnx/defs/schema.h>
@@ -104,13 +105,14 @@ std::string wrong_operands(const Graph& graph, const Node& node, const onnx::OpS
   std::unordered_map<std::string, DType> types;
   for (std::size_t i = 0; i < operands.size() && !formals.empty(); ++i) {
     const auto& formal = formals[std::min(i, formals.size() - 1)];
+    const bool of_one_type = formal.GetOption() != onnx::OpSchema::Variadic || formal.GetIsHomogeneous();
     if (operands[i] == kNoValue) {
-      if (formal.GetOption() == onnx::OpSchema::Single) return fmt::format("operand {} ({})", i, formal.GetName());
+      if (formal.GetOption() != onnx::OpSchema::Optional && of_one_type)
+        return fmt::format("operand {} ({})", i, formal.GetName());
       continue;
     }
     const DType dtype = graph[operands[i]].dtype;
-    if (dtype == DType::undefined || (formal.GetOption() == onnx::OpSchema::Variadic && !formal.GetIsHomogeneous()))
-      continue;
+    if (dtype == DType::undefined || !of_one_type) continue;
     const auto [known, is_new] = types.emplace(formal.GetTypeStr(), dtype);
     if (known->second != dtype)
       return fmt::format("{} for operand {} ({}), as others of type {} have", name_of(known->second), i,
@@ -125,6 +127,17 @@ void check_axis(const Graph& graph, const Node& node) {
   if (axis && (*axis < INT32_MIN || *axis > INT32_MAX))
     throw_input_error("an axis of an operand", fmt::format("axis {} of {}", *axis, describe(graph, node)),
                       "check the operator's axis attribute");
+}
+
+void overrule_shape(Graph& graph, const Node& node) {
+  const OpDef* row = find_op(node.op, node.domain);
+  if (!row || !row->result_shape || node.output(0) == kNoValue) return;
+  std::vector<Shape> shapes;
+  for (ValueId in : node.inputs) {
+    if (!graph[in].shape.is_ranked()) return;
+    shapes.push_back(graph[in].shape);
+  }
+  graph[node.outputs[0]].shape = row->result_shape(node, shapes);
 }
 
 }  // namespace
@@ -156,6 +169,7 @@ void infer_node(Graph& graph, const Node& node) {
     if (type.tensor_type().elem_type() != 0) value.dtype = static_cast<DType>(type.tensor_type().elem_type());
     value.shape = shape_from_proto(type.tensor_type());
   }
+  overrule_shape(graph, node);
 }
 
 void infer_graph(Graph& graph) {

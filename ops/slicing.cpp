@@ -163,11 +163,12 @@ void pad(KernelCall& call) {
   const Padding padding(to_int64s(call.in[1]), call.has_in(3) ? to_int64s(call.in[3]) : std::vector<std::int64_t>(),
                         shape.rank());
   const std::string mode = pad_mode(call.node);
+  const Tensor fill = fill_of(call);
   // Refuses what memory cannot hold, before there is an index for each element of an axis.
   if (ensure_out(call, 0, call.in[0].dtype(), padding.padded(shape, mode)).count() == 0) return;
   AxisIndices axes;
   for (std::size_t axis = 0; axis < shape.rank(); ++axis) axes.push_back(padding.indices(axis, shape[axis], mode));
-  take_axes(call, 0, axes, fill_of(call));
+  take_axes(call, 0, axes, fill);
 }
 
 Gradients split_gradient(GradientContext& g) {

@@ -87,6 +87,9 @@ void run(Graph& graph) {
       blocked += fmt::format("{}{} '{}'", blocked.empty() ? "" : ", ", node->op, node->name);
       if (is_control_flow(*node))
         blocked += fmt::format(" (which stays a node of its own: {})", reason_not_inlined(graph, *node));
+      if (node->domain == kOwnDomain)
+        blocked += fmt::format(" (of {}: what halfstep writes when it differentiates or fuses a model; train that one)",
+                               kOwnDomain);
       continue;
     }
     GradientContext context(b, *node, dy, wants);

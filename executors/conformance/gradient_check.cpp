@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "executors/conformance/run_graph.h"
 #include "executors/executor.h"
 #include "graph/error.h"
 #include "ops/builder.h"
@@ -14,6 +15,7 @@ namespace halfstep {
 namespace {
 
 constexpr double kStep = 1e-5;       // relative to the larger of 1 and the element
+constexpr double kShortStep = 1e-7;  // the same where a kink or a tie lies within the long one
 constexpr double kTolerance = 1e-5;  // relative to the largest element of the gradient
 constexpr double kSmallest = 1e-3;   // a gradient below this is held against this: differences carry noise of 1e-10
 // Two runs for each element.
@@ -59,33 +61,46 @@ std::vector<std::vector<double>> rule_gradients(const OpDef& op, Graph graph) {
   return gradients;
 }
 
-std::vector<double> central_differences(Run& run, const std::string& name, const Tensor& at) {
-  std::vector<double> result(static_cast<std::size_t>(at.count()));
-  for (std::size_t i = 0; i < result.size(); ++i) {
-    Tensor moved = at.clone();
-    double& x = moved.data<double>()[i];
-    const double centre = x, step = kStep * std::max(1.0, std::fabs(centre));
-    x = centre + step;
-    const double above = x, loss_above = run.loss_with(name, moved);
-    x = centre - step;
-    const double below = x, loss_below = run.loss_with(name, moved);
-    result[i] = (loss_above - loss_below) / (above - below);
-  }
-  run.loss_with(name, at);
-  return result;
+double central_difference(Run& run, const std::string& name, const Tensor& at, std::size_t i, double relative_step) {
+  Tensor moved = at.clone();
+  double& x = moved.data<double>()[i];
+  const double centre = x, step = relative_step * std::max(1.0, std::fabs(centre));
+  x = centre + step;
+  const double above = x, loss_above = run.loss_with(name, moved);
+  x = centre - step;
+  const double below = x, loss_below = run.loss_with(name, moved);
+  return (loss_above - loss_below) / (above - below);
 }
 
-std::string compare(const std::string& name, const std::vector<double>& rule, const std::vector<double>& numeric) {
+// What differs between the gradient of the state `name`, which holds `at`, and differences; empty when nothing does.
+std::string compare(Run& run, const std::string& name, const Tensor& at, const std::vector<double>& rule) {
+  std::vector<double> numeric(static_cast<std::size_t>(at.count()));
   if (rule.size() != numeric.size())
     return fmt::format("gradient of '{}' has {} elements, the input has {}", name, rule.size(), numeric.size());
   double largest = kSmallest;
-  for (double d : numeric) largest = std::max(largest, std::fabs(d));
-  for (std::size_t i = 0; i < rule.size(); ++i) {
-    if (std::fabs(rule[i] - numeric[i]) <= kTolerance * largest) continue;  // false for NaN
-    return fmt::format("gradient of '{}', element {}: {:.9g} by the rule, {:.9g} by finite differences", name, i,
-                       rule[i], numeric[i]);
+  for (std::size_t i = 0; i < numeric.size(); ++i) {
+    numeric[i] = central_difference(run, name, at, i, kStep);
+    largest = std::max(largest, std::fabs(numeric[i]));
   }
-  return {};
+  std::string differs;
+  for (std::size_t i = 0; i < rule.size() && differs.empty(); ++i) {
+    const auto agrees = [&](double d) { return std::fabs(rule[i] - d) <= kTolerance * largest; };  // false for NaN
+    if (!agrees(numeric[i]) && !agrees(central_difference(run, name, at, i, kShortStep)))
+      differs = fmt::format("gradient of '{}', element {}: {:.9g} by the rule, {:.9g} by finite differences", name, i,
+                            rule[i], numeric[i]);
+  }
+  run.loss_with(name, at);
+  return differs;
+}
+
+// Where an input may have a result of -infinity, as a score that Attention hides, the loss has no differences.
+bool has_finite_outputs(const ConformanceCase& made) {
+  const std::vector<Tensor> outputs = run_graph(*make_reference_executor(), made.graph, made.inputs);
+  return std::none_of(outputs.begin(), outputs.end(), [](const Tensor& output) {
+    if (!is_float(output.dtype())) return false;
+    const std::vector<double> values = to_doubles(output);
+    return std::any_of(values.begin(), values.end(), [](double x) { return std::isinf(x); });
+  });
 }
 
 // Why there is nothing to check; empty when there is.
@@ -107,10 +122,10 @@ void check(const OpDef& op, std::optional<ConformanceCase> made, CheckReport& re
 
   const std::vector<std::vector<double>> by_rule = rule_gradients(op, made->graph);
   Run forward(made->graph);
-  for (std::size_t i = 0; i < by_rule.size(); ++i) {
+  for (std::size_t i = 0; i < made->inputs.size(); ++i) {
     const State& state = made->graph.states[i];
     const std::string& name = made->graph[state.value].name;
-    report.message = compare(name, by_rule[i], central_differences(forward, name, state.initial));
+    report.message = compare(forward, name, state.initial, by_rule[i]);
     if (report.message.empty()) continue;
     report.result = CheckResult::failed;
     return;
@@ -155,6 +170,8 @@ bool make_weighted_loss(Graph& graph, const std::vector<Tensor>& inputs, DType d
     loss = loss ? loss + sum : sum;
   }
   if (!loss) return false;
+  const Tensor zero = convert(Tensor::scalar(0.0), dtype);
+  loss = loss + b.expr(graph.add_state("offset", zero, StateRole::parameter));
   graph.outputs = {loss.id()};
   return true;
 }
@@ -164,8 +181,11 @@ CheckReport check_gradient(const OpDef& op, std::size_t index) {
 }
 
 CheckReport check_gradient(const OpDef& op, std::size_t index, const Draw& draw) {
-  return check_made(op, index, case_name(op, index, draw),
-                    [&] { return draw_case(op, index, draw, DType::f64, kMostDrawnElements); });
+  return check_made(op, index, case_name(op, index, draw), [&] {
+    std::optional<ConformanceCase> made = draw_case(op, index, draw, DType::f64, kMostDrawnElements);
+    if (made && !has_finite_outputs(*made)) made.reset();
+    return made;
+  });
 }
 
 }  // namespace halfstep

@@ -11,10 +11,11 @@ namespace halfstep {
 
 /// What was held against what.
 enum class CheckKind {
-  gradient,   ///< the gradient rule against finite differences, in f64 on the reference executor
-  execution,  ///< an executor against the reference executor
-  onnx_case,  ///< an executor against the outputs that an ONNX test case brings along
-  mutation,   ///< an executor against the reference executor on an ONNX test case that was changed at random
+  gradient,    ///< the gradient rule against finite differences, in f64 on the reference executor
+  execution,   ///< an executor against the reference executor
+  onnx_case,   ///< an executor against the outputs that an ONNX test case brings along
+  statistics,  ///< an executor's random draws against the distribution they should come from
+  mutation,    ///< an executor against the reference executor on an ONNX test case that was changed at random
 };
 std::string_view name_of(CheckKind kind);
 /// Throws Error listing the kinds there are.
@@ -26,7 +27,8 @@ std::string_view name_of(CheckResult result);
 /// The outcome of one check of one case.
 struct CheckReport {
   std::string op;         ///< with its domain when that is not ai.onnx; those of a model, separated by spaces
-  std::string case_name;  ///< "Relu/0" (case 0 of the row), "Relu/0/17" (random draw 17 of it), "node/test_relu"
+  std::string case_name;  ///< "Relu/0" (case 0 of the row), "Relu/0/17" (random draw 17 of it), "node/test_relu",
+                          ///< "Dropout/statistics"
   CheckKind kind = CheckKind::gradient;
   DType dtype = DType::undefined;  ///< the type that stands for f32 in the case; undefined: the case has its own types
   CheckResult result = CheckResult::passed;

@@ -218,6 +218,49 @@ TEST_F(CliTest, InspectTellsInputsParametersAndPlan) {
   EXPECT_EQ(run("inspect mlp.onnx --trainable --plan").exit_code, 0);
 }
 
+TEST_F(CliTest, InspectAddsUpTimesByOperator) {
+  const Outcome outcome = run("inspect mlp.onnx --plan --time 3 --executor onednn --json");
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.text;
+  const nlohmann::json plan = nlohmann::json::parse(outcome.output)["plan"];
+  double us = 0, ms = 0, share = 0, before = 1;
+  std::size_t calls = 0;
+  for (const nlohmann::json& node : plan["nodes"]) us += node["us"].get<double>();
+  for (const nlohmann::json& row : plan["time_by_operator"]) {
+    calls += row["calls"].get<std::size_t>();
+    ms += row["ms"].get<double>();
+    share += row["share"].get<double>();
+    EXPECT_LE(row["share"], before) << row;
+    before = row["share"];
+  }
+  EXPECT_EQ(calls, plan["nodes"].size());
+  EXPECT_NEAR(us, 1000 * ms, 0.1 * static_cast<double>(calls));  // both are rounded to 0.1 us
+  EXPECT_NEAR(share, 1, 1e-4 * static_cast<double>(calls));
+  EXPECT_THAT(run("inspect mlp.onnx --plan --time 3 --executor onednn").output, HasSubstr("time by operator\n  op"));
+  EXPECT_THAT(run("inspect mlp.onnx --plan --executor onednn").output, Not(HasSubstr("time by operator")));
+}
+
+TEST_F(CliTest, RunOfAnEndlessLoopEndsWithTheFirstSignal) {
+  save_model(parse_model(R"(<ir_version: 10, opset_import: ["": 20]> m (float[1] x) => (float[1] y)
+    <int64 n = {9223372036854775807}, bool c = {1}> { y = Loop (n, c, x)
+      <body = b (int64 i, bool go, float[1] s) => (bool again, float[1] t) { again = Identity(go) t = Neg(s) }> })")
+                 .graph,
+             folder_ / "endless.onnx");
+  write_npy(folder_ / "one.npy", Tensor::of<float>({1}));
+  // Sends the signal once the program catches it, which is while the model runs.
+  std::ofstream(folder_ / "send.sh") << R"(signal=$1; shift
+"$@" & pid=$!
+until grep -q 'SigCgt:.*[2367abef]$' /proc/$pid/status || grep -q 'State:.Z' /proc/$pid/status; do sleep 0.02; done
+kill -$signal $pid
+wait $pid)";
+  for (const char* signal : {"INT", "TERM"}) {
+    const Outcome outcome =
+        run("run endless.onnx --input one.npy -o y.npz --executor reference", "sh send.sh " + std::string(signal));
+    EXPECT_EQ(outcome.exit_code, std::string(signal) == "INT" ? 130 : 143) << outcome.text;
+    EXPECT_THAT(outcome.text, HasSubstr("halfstep: interrupted while the model ran; nothing was written\n"));
+    EXPECT_FALSE(fs::exists(folder_ / "y.npz"));
+  }
+}
+
 TEST_F(CliTest, DevicesTellsEveryExecutor) {
   const Outcome outcome = run("devices --json");
   ASSERT_EQ(outcome.exit_code, 0) << outcome.text;

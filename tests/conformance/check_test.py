@@ -67,6 +67,17 @@ def test_table():
     assert one.returncode == 0 and one.stdout.startswith("1 checks on onednn"), one
 
 
+def test_statistics():
+    for executor in "reference", "onednn":
+        drawn = json.loads(check("--executor", executor, "--op", "*Dropout", "--kind", "statistics", "--json").stdout)
+        assert {(entry["case"], entry["dtype"]) for entry in drawn["checks"]} == {
+            (f"{op}/statistics", dtype) for op in ("Dropout", "ai.halfstep.PhiloxDropout")
+            for dtype in ("f32", "f16", "bf16", "f64")}, drawn
+        assert drawn["passed"] == 8, drawn
+    one = check("--executor", "onednn", "--kind", "statistics", "--dtype", "f16", "--case", "Dropout/statistics")
+    assert one.returncode == 0 and one.stdout.startswith("1 checks on onednn: 1 passed"), one
+
+
 def test_refusals(folder):
     for arguments, part in [
         (("--op", "NoSuchOperator"), "--op"),
@@ -85,3 +96,4 @@ with tempfile.TemporaryDirectory() as name:
     test_onnx_cases(pathlib.Path(name))
     test_refusals(pathlib.Path(name))
 test_table()
+test_statistics()

@@ -71,6 +71,30 @@ TEST(DrawCase, StaysWithinTheLimit) {
   }
 }
 
+TEST(DrawCase, NormalizesMoreThanTwoNumbers) {
+  std::size_t drawn = 0;
+  for (std::size_t i = 0; i < 60; ++i) {
+    if (const auto layer = draw(*find_op("LayerNormalizationGrad", kOwnDomain), i)) {
+      ++drawn;
+      EXPECT_TRUE(layer->inputs[1].shape().dim(-1) > 2 || layer->inputs[1].count() == 0) << i;
+    }
+    if (const auto batch = draw(*find_op("BatchNormalizationGrad", kOwnDomain), i)) {
+      ++drawn;
+      const Shape& x = batch->inputs[1].shape();
+      EXPECT_TRUE(x.count() > 2 * x[1] || x.count() == 0) << i;
+    }
+  }
+  EXPECT_GT(drawn, 60u);
+}
+
+// Nearer to a kink than the step of the differences, which then see both sides of it.
+TEST(GradientCheck, FindsTheSlopeBesideAKink) {
+  OpDef op = *find_op("Abs");
+  op.cases = {{"(float[9] x) => (float[9] y) { y = Abs(x) }", -9e-6, 9e-6}};
+  const CheckReport report = check_gradient(op, 0);
+  EXPECT_EQ(report.result, CheckResult::passed) << report.message;
+}
+
 TEST(RandomChecks, FindAWrongRule) {
   OpDef op = *find_op("Tanh");
   op.gradient = no_gradient;
