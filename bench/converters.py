@@ -3,8 +3,11 @@
 Every model is converted by each with its inputs' and outputs' types kept, loaded into ONNX Runtime (CPU), and run on
 the same inputs as its source: the batch `x.npy` beside the model where there is one, else numbers from a fixed seed.
 "calibrated" is halfstep with these inputs as `--calibrate`; ModelOpt measures with random ones of its own.
-The error is the largest difference of an output's elements relative to the output's largest value. Seconds are from the
-file to the file, without starting a process and without importing Python packages; "process" is all of that, once.
+The error is the largest difference of an output's elements relative to the output's largest value; in parentheses its
+median over batches drawn like the first (which one of two equally exact models comes out better on one batch is luck).
+Seconds are from the file to the file, without starting a process, importing Python packages and loading ONNX's operator
+schemas, and without a disk where the system has a folder in memory: halfstep alone waits for a disk to have the file.
+"process" is all of that, once.
 """
 
 import argparse
@@ -24,6 +27,7 @@ import onnx
 import onnxruntime as ort
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+MEMORY = "/dev/shm"  # Linux's folder in memory
 NUMPY_TYPES = {
     "tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64,
     "tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(uint8)": np.uint8, "tensor(bool)": np.bool_,
@@ -72,6 +76,14 @@ def inputs_of(session, batch):
     return feeds
 
 
+def draws_like(feeds, count):
+    """Batches with the same mean and deviation (integers: range) as the first."""
+    rng = np.random.default_rng(1)
+    draw = lambda x: (rng.normal(x.mean(), x.std(), x.shape) if np.issubdtype(x.dtype, np.floating)
+                      else rng.integers(x.min(), int(x.max()) + 1, x.shape)).astype(x.dtype)  # fmt: skip
+    return [{name: draw(x) for name, x in feeds.items()} for _ in range(count)]
+
+
 def session_of(path):
     options = ort.SessionOptions()
     options.log_severity_level = 4
@@ -104,7 +116,7 @@ def casts_in(graph):
                for node in graph.node)  # fmt: skip
 
 
-def measure(convert, source, target, feeds, expected, repeats):
+def measure(convert, source, target, batches, expected, repeats):
     seconds, process = [], 0
     try:
         for _ in range(repeats):
@@ -120,18 +132,22 @@ def measure(convert, source, target, feeds, expected, repeats):
         return {"failed": "checker refuses", "why": str(e)}
     try:
         session = session_of(target)
-        actual = session.run(None, {i.name: feeds[i.name] for i in session.get_inputs()})
+        names = [i.name for i in session.get_inputs()]
+        errors = [error_of(outputs, session.run(None, {name: feeds[name] for name in names}))
+                  for feeds, outputs in zip(batches, expected)]  # fmt: skip
     except Exception as e:
         return {"failed": "does not run", "why": str(e)}
     model = onnx.load(str(target))
-    return {"error": error_of(expected, actual), "size": target.stat().st_size / source.stat().st_size,
-            "seconds": statistics.median(seconds), "process": process, "casts": casts_in(model.graph)}  # fmt: skip
+    return {"error": errors[0], "median": statistics.median(errors[1:] or errors),
+            "size": target.stat().st_size / source.stat().st_size, "seconds": statistics.median(seconds),
+            "process": process, "casts": casts_in(model.graph)}  # fmt: skip
 
 
 def cell(result):
     if "failed" in result:
         return result["failed"]
-    return f"{result['error']:.1e}, {result['size']:.2f}x, {result['seconds']:.3f} s, {result['casts']} casts"
+    return (f"{result['error']:.1e} ({result['median']:.1e}), {result['size']:.2f}x, {1e3 * result['seconds']:.1f} ms, "
+            f"{result['casts']} casts")  # fmt: skip
 
 
 def models_in(paths):
@@ -147,8 +163,17 @@ def summary(results):
         return "none"
     worst = lambda key: max(r[key] for r in done)
     total = lambda key: sum(r[key] for r in done)
-    return (f"{len(done)} of {len(results)}; worst: {worst('error'):.1e}, {worst('size'):.2f}x, {worst('seconds'):.3f} s; "
-            f"all: {total('seconds'):.2f} s, {total('casts')} casts")  # fmt: skip
+    return (f"{len(done)} of {len(results)}; worst: {worst('error'):.1e} ({worst('median'):.1e}), {worst('size'):.2f}x, "
+            f"{1e3 * worst('seconds'):.1f} ms; all: {1e3 * total('seconds'):.0f} ms, {total('casts')} casts")  # fmt: skip
+
+
+def print_comparison(results, peer):
+    """On how many models halfstep is no worse than the peer, of those that both make work."""
+    pairs = [(a, b) for a, b in zip(results["halfstep"], results[peer]) if "failed" not in a and "failed" not in b]
+    no_worse = lambda key: sum(a[key] <= b[key] for a, b in pairs)
+    print(f"\nNo worse than {peer} on {len(pairs)} models: error {no_worse('error')}, median error {no_worse('median')}, "
+          f"size {no_worse('size')}, seconds {no_worse('seconds')}; casts {sum(a['casts'] for a, b in pairs)} "
+          f"to {sum(b['casts'] for a, b in pairs)}")  # fmt: skip
 
 
 def main():
@@ -156,6 +181,7 @@ def main():
     parser.add_argument("models", nargs="*", default=[ROOT / "models"], help="models, or folders with models")
     parser.add_argument("--halfstep", default=ROOT / "build" / "release" / "bin" / "halfstep", help="the program")
     parser.add_argument("--repeats", type=int, default=1, help="conversions of which the median time is shown")
+    parser.add_argument("--draws", type=int, default=20, help="batches of which the median error is shown")
     parser.add_argument("--processes", action="store_true", help="time a whole process for every conversion too")
     parser.add_argument("--verbose", action="store_true", help="say why a conversion failed")
     parser.add_argument("--only", choices=PEERS, help="convert one model with a peer and do nothing else")
@@ -178,18 +204,19 @@ def main():
         try:
             session = session_of(source)
             feeds = inputs_of(session, batch if batch.exists() else None)
-            expected = session.run(None, feeds)
+            batches = [feeds, *draws_like(feeds, arguments.draws)]
+            expected = [session.run(None, batch) for batch in batches]
         except Exception as e:
             print(f"| {source.parent.name} | the source does not run: {str(e).splitlines()[0][:80]} |")
             continue
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(dir=MEMORY if os.path.isdir(MEMORY) else None) as folder:
             folder = pathlib.Path(folder)
             np.savez(folder / "inputs.npz", **feeds)
             calibrate = ("--calibrate", folder / "inputs.npz")
             converters = {"halfstep": by_halfstep(arguments.halfstep),
                           "halfstep, calibrated": by_halfstep(arguments.halfstep, *calibrate), **PEERS}  # fmt: skip
             for name, convert in converters.items():
-                result = measure(convert, source, folder / "converted.onnx", feeds, expected, arguments.repeats)
+                result = measure(convert, source, folder / "converted.onnx", batches, expected, arguments.repeats)
                 if arguments.processes and name in PEERS and "failed" not in result:
                     result["process"] = process_seconds(name, source, folder / "converted.onnx")
                 results[name].append(result)
@@ -198,6 +225,8 @@ def main():
         cells = [cell(results[name][-1]) for name in names]
         print(f"| {source.parent.name if source.stem == 'model' else source.stem} | " + " | ".join(cells) + " |", flush=True)
     print("| work | " + " | ".join(summary(results[name]) for name in names) + " |")
+    for peer in PEERS:
+        print_comparison(results, peer)
     if arguments.processes:
         medians = [statistics.median(r["process"] for r in results[n] if "failed" not in r) for n in names]
         print("| a process (median) | " + " | ".join(f"{m:.2f} s" for m in medians) + " |")

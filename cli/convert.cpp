@@ -30,7 +30,7 @@ struct ConvertFlags {
   std::string keep_f32, force_half;
   std::vector<std::string> calibrate, verify, reports;
   std::optional<double> max_error;
-  std::string external_data = "auto", functions = "inline";
+  std::string external_data = "auto", functions = "inline", metadata = "keep";
   bool dry_run = false;
   DataFlags rows;
   ExecutorFlags executor;
@@ -63,6 +63,7 @@ ConvertOptions convert_options(const ConvertFlags& flags) {
   if (!flags.keep_f32.empty()) options.keep_f32 = parse_node_patterns(flags.keep_f32);
   if (!flags.force_half.empty()) options.force_half = parse_node_patterns(flags.force_half);
   options.keep_functions = flags.functions == "keep";
+  options.keep_metadata = flags.metadata == "keep";
   return options;
 }
 
@@ -89,13 +90,14 @@ void print_report(const ConvertFlags& flags, const ConversionReport& report, dou
   for (const OutputError& error : report.errors)
     fmt::print("'{}': largest error {:.3g}, {:.3g} of the largest value\n", error.name, error.max_error,
                error.relative());
-  fmt::print("{}: {} bytes, from {}, in {:.3f} s\n", flags.dry_run ? "would be" : flags.output,
+  fmt::print("{}: {} bytes, from {}, in {:.4f} s\n", flags.dry_run ? "would be" : flags.output,
              with_thousands(static_cast<std::int64_t>(report.bytes_after)),
              with_thousands(static_cast<std::int64_t>(report.bytes_before)), seconds);
 }
 
 void convert_file(const ConvertFlags& flags) {
   check_flags(flags);
+  load_schemas();
   const auto start = std::chrono::steady_clock::now();
   ConvertOptions options = convert_options(flags);
   const ModelFile model = ModelFile::open(flags.model);
@@ -152,6 +154,11 @@ void add_convert(CLI::App& app, int&) {
   command->add_option("--functions", flags->functions, "the model's local functions: inline, or keep (in fp32)")
       ->capture_default_str()
       ->check(CLI::IsMember({"inline", "keep"}));
+  command
+      ->add_option("--metadata", flags->metadata,
+                   "what exporters write about nodes and values (stack traces, doc strings): keep or drop")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"keep", "drop"}));
   command->add_option("--report", flags->reports, "what was done and why, as FILE.json or FILE.html")
       ->allow_extra_args(false)
       ->type_name("FILE");

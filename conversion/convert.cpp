@@ -6,8 +6,10 @@
 
 #include <fmt/format.h>
 #include <onnx/defs/parser.h>
+#include <onnx/defs/schema.h>
 
 #include "conversion/content.h"
+#include "conversion/drop_metadata.h"
 #include "conversion/model_view.h"
 #include "conversion/node_patterns.h"
 #include "conversion/plan.h"
@@ -18,6 +20,7 @@
 #include "onnx_io/convert.h"
 #include "onnx_io/message.h"
 #include "onnx_io/proto_walk.h"
+#include "ops/op_def.h"
 
 namespace halfstep {
 namespace {
@@ -30,7 +33,7 @@ std::size_t index(int i) { return static_cast<std::size_t>(i); }
 
 DetachedModel prepared(DetachedModel model) {
   sort_nodes(model.model);
-  check_model(model);
+  check_detached(model.model);
   return model;
 }
 
@@ -57,16 +60,15 @@ bool io_changes(const onnx::ModelProto& model, const ConvertOptions& options) {
 }
 
 // What the message takes with all its tensors in it, but for a few bytes of framing.
-std::uint64_t bytes_with_tensors(onnx::ModelProto model, const OutsideTensors& outside) {
-  std::uint64_t bytes = 0;
-  for_each_tensor(model, [&](onnx::TensorProto& tensor) {
+std::uint64_t bytes_with_tensors(onnx::ModelProto& model, const OutsideTensors& outside) {
+  std::uint64_t bytes = model.ByteSizeLong();
+  for_each_tensor(model, [&](const onnx::TensorProto& tensor) {
     const std::uint64_t elements = outside.bytes(tensor);
-    bytes += elements;
     if (elements == 0) return;
-    tensor.clear_external_data();
-    tensor.clear_data_location();
+    bytes += elements;
+    for (const auto& entry : tensor.external_data()) bytes -= entry.ByteSizeLong();
   });
-  return bytes + model.ByteSizeLong();
+  return bytes;
 }
 
 // "" for the main graph, else the names of the owners.
@@ -151,6 +153,16 @@ void warn_of_constants(const ModelView& view, const ConversionPlan& plan, Conver
   }
 }
 
+void tell_of_expectations(const ConversionPlan& plan, ConversionReport& report) {
+  const auto count = std::count_if(plan.choice.reasons.begin(), plan.choice.reasons.end(),
+                                   [](const std::string& s) { return s.find("are expected") != std::string::npos; });
+  if (count > 0)
+    report.notes.push_back(
+        fmt::format("{} nodes stay f32, since by the weights their values are likely to lie outside "
+                    "of {}; measured ranges tell better",
+                    count, name_of(report.half)));
+}
+
 }  // namespace
 
 ModelFile ModelFile::open(const std::filesystem::path& path) {
@@ -197,6 +209,11 @@ void Conversion::save(const std::filesystem::path& path, ExternalData external) 
   write_model_with_data(std::move(model), path, outside_tensors(source));
 }
 
+void load_schemas() {
+  register_schemas();
+  onnx::OpSchemaRegistry::Schema("Identity");
+}
+
 Conversion convert(const ModelFile& file, const ConvertOptions& options) {
   if (!is_half(options.half))
     throw_input_error("f16 or bf16 to convert to", std::string(name_of(options.half)), "choose one of these");
@@ -211,6 +228,12 @@ Conversion convert(const ModelFile& file, const ConvertOptions& options) {
   report.bytes_before = source.bytes;
   report.casts_before = count_casts(model);
   report.opset_before = opset_of(model);
+  if (!options.keep_metadata) {
+    const std::size_t before = model.ByteSizeLong();
+    drop_metadata(model);
+    if (const std::size_t dropped = before - model.ByteSizeLong(); dropped > 0)
+      report.notes.push_back(fmt::format("{} bytes of metadata and doc strings were dropped", dropped));
+  }
   if (model.functions_size() > 0 && !options.keep_functions) {
     inline_functions(model);
     report.notes.push_back("local functions were inlined");
@@ -220,6 +243,7 @@ Conversion convert(const ModelFile& file, const ConvertOptions& options) {
   const ConversionPlan plan = plan_conversion(view, source, options);
   report.warnings = plan.warnings;
   warn_of_constants(view, plan, report);
+  tell_of_expectations(plan, report);
   report_nodes(view, plan, report);
   const RewrittenConstants constants = rewrite(view, plan, options.half);
   report_tensors(view, plan, constants, report);
@@ -227,9 +251,7 @@ Conversion convert(const ModelFile& file, const ConvertOptions& options) {
   report.casts_after = count_casts(model);
   report.bytes_after = bytes_with_tensors(model, outside_tensors(source));
   try {
-    DetachedModel converted;
-    converted.model = model;
-    check_model(converted);
+    check_detached(model);
   } catch (const std::exception& e) {
     throw_failure("a converted model that the ONNX checker accepts", e.what(),
                   "this is a defect of halfstep: please report it with the model");

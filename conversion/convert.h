@@ -65,6 +65,8 @@ struct ConvertOptions {
   std::vector<NodePattern> force_half = {};     ///< nodes that become half even where that is not safe
   /// Model-local functions stay functions, and calls of them f32. Otherwise they are inlined.
   bool keep_functions = false;
+  /// Metadata and doc strings of graphs, nodes, values and tensors stay. Those of the model do in any case.
+  bool keep_metadata = true;
   /// Nodes whose operands or results do not fit into `half` stay f32.
   ActivationRanges measured = {};
 };
@@ -86,6 +88,9 @@ class Conversion {
  private:
   std::shared_ptr<const Content> content_;
 };
+
+/// Makes the operators' schemas known to the process, which else the first model that is opened does (some 10 ms).
+void load_schemas();
 
 /// Names of inputs, outputs, nodes and initializers are kept, and metadata, and the operator set unless bf16 needs a
 /// newer one. The same model and options give the same bytes; converting the result again changes nothing.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "conversion/expected_magnitudes.h"
 #include "conversion/joints.h"
 #include "conversion/node_patterns.h"
 #include "conversion/raise_opset.h"
@@ -19,6 +20,7 @@ class Planner {
 
   ConversionPlan run() {
     describe_values();
+    expect_magnitudes(view_, model_, plan_.values);
     classify_nodes();
     choose_boundaries();
     describe_nodes();
@@ -281,8 +283,12 @@ class Planner {
 }  // namespace
 
 Tensor constant_of(const ModelView& view, const DetachedModel& model, int v) {
+  return view.values[index(v)].is_wide() ? stored_tensor(view, model, v) : Tensor();
+}
+
+Tensor stored_tensor(const ModelView& view, const DetachedModel& model, int v) {
   const ViewValue& value = view.values[index(v)];
-  if (value.is_input || !value.is_wide()) return {};
+  if (value.is_input) return {};
   if (value.initializer) return model.read(*value.initializer);
   if (value.producer == kNone) return {};
   const ViewNode& node = view.nodes[index(value.producer)];

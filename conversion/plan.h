@@ -46,7 +46,9 @@ struct ConversionPlan {
 
 ConversionPlan plan_conversion(const ModelView& view, const DetachedModel& model, const ConvertOptions& options);
 
-/// The f32 tensor of a Constant node or an initializer; undefined when it is none.
+/// The tensor of a Constant node or an initializer; undefined when it is none, or holds no numbers.
+Tensor stored_tensor(const ModelView& view, const DetachedModel& model, int value);
+/// The same of f32; undefined otherwise.
 Tensor constant_of(const ModelView& view, const DetachedModel& model, int value);
 
 }  // namespace halfstep::conversion

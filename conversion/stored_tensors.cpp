@@ -31,6 +31,13 @@ double limit_of(const onnx::TensorProto& tensor) {
   return limit;
 }
 
+// 0: its elements are in the message.
+std::uint64_t detached_bytes(const onnx::TensorProto& tensor) {
+  if (DetachedModel::index_of(tensor) < 0) return 0;
+  const Shape shape(std::vector<std::int64_t>(tensor.dims().begin(), tensor.dims().end()));
+  return bytes_of(static_cast<DType>(tensor.data_type()), static_cast<std::size_t>(shape.count()));
+}
+
 template <class Take>
 void convert_blocks(const onnx::TensorProto& tensor, const DetachedModel& source, const Take& take) {
   const Tensor stored = source.read(tensor);
@@ -86,21 +93,16 @@ void retype(onnx::TensorProto& tensor, DType to, double limit) {
 }
 
 OutsideTensors outside_tensors(const DetachedModel& source) {
-  return {.bytes = [](const onnx::TensorProto& tensor) -> std::uint64_t {
-            if (DetachedModel::index_of(tensor) < 0) return 0;
-            const Shape shape(std::vector<std::int64_t>(tensor.dims().begin(), tensor.dims().end()));
-            return bytes_of(static_cast<DType>(tensor.data_type()), static_cast<std::size_t>(shape.count()));
-          },
-          .write =
-              [&source](const onnx::TensorProto& tensor, FileWriter& writer) {
-                convert_blocks(tensor, source, [&](const void* data, std::size_t bytes) { writer.write(data, bytes); });
-              }};
+  return {.bytes = detached_bytes, .write = [&source](const onnx::TensorProto& tensor, FileWriter& writer) {
+            convert_blocks(tensor, source, [&](const void* data, std::size_t bytes) { writer.write(data, bytes); });
+          }};
 }
 
 void attach(onnx::ModelProto& model, const DetachedModel& source, bool also_initializers) {
   const auto fill = [&](onnx::TensorProto& tensor) {
     if (DetachedModel::index_of(tensor) < 0) return;
     std::string* raw = tensor.mutable_raw_data();
+    raw->reserve(detached_bytes(tensor));
     convert_blocks(tensor, source,
                    [&](const void* data, std::size_t bytes) { raw->append(static_cast<const char*>(data), bytes); });
     tensor.clear_external_data();

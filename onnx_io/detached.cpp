@@ -130,17 +130,28 @@ DetachedModel detach(onnx::ModelProto model) {
   return result;
 }
 
-void check_model(const DetachedModel& model) {
+void check_detached(onnx::ModelProto& model) {
   // Of a detached tensor the checker sees one without elements.
-  onnx::ModelProto copy = model.model;
-  for_each_tensor(copy, [&](onnx::TensorProto& tensor) {
-    if (!model.is_detached(tensor)) return;
-    tensor.clear_data_location();
-    tensor.clear_external_data();
-    tensor.clear_dims();
-    tensor.add_dims(0);
+  std::vector<std::pair<onnx::TensorProto*, onnx::TensorProto>> hidden;
+  for_each_tensor(model, [&](onnx::TensorProto& tensor) {
+    if (DetachedModel::index_of(tensor) < 0) return;
+    onnx::TensorProto empty;
+    empty.set_name(tensor.name());
+    empty.set_data_type(tensor.data_type());
+    empty.add_dims(0);
+    empty.Swap(&tensor);
+    hidden.emplace_back(&tensor, std::move(empty));
   });
-  guarded("a valid ONNX model", [&] { onnx::checker::check_model(copy); });
+  const auto show = [&] {
+    for (auto& [tensor, stored] : hidden) tensor->Swap(&stored);
+  };
+  try {
+    guarded("a valid ONNX model", [&] { onnx::checker::check_model(model); });
+  } catch (...) {
+    show();
+    throw;
+  }
+  show();
 }
 
 }  // namespace halfstep

@@ -24,7 +24,6 @@ struct DetachedModel {
 
   /// Index in `tensors` of the elements of a tensor of the message; -1 when they are in the message.
   static std::ptrdiff_t index_of(const onnx::TensorProto& tensor);
-  bool is_detached(const onnx::TensorProto& tensor) const { return index_of(tensor) >= 0; }
   /// The elements, wherever they are.
   Tensor read(const onnx::TensorProto& tensor) const;
   /// Elements that were read will not soon be again: where they lie in a mapped file, they leave memory.
@@ -36,7 +35,7 @@ DetachedModel read_detached(const std::filesystem::path& path);
 /// The same from a message, which must have all its data.
 DetachedModel detach(onnx::ModelProto model);
 
-/// Runs the ONNX checker. Throws Error(input).
-void check_model(const DetachedModel& model);
+/// Runs the ONNX checker on a message whose tensors may be detached. It is as it was afterwards. Throws Error(input).
+void check_detached(onnx::ModelProto& model);
 
 }  // namespace halfstep

@@ -178,7 +178,7 @@ std::span<const OpDef> unary_ops() {
        .gradient = no_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Round(x) }", -2, 2, false}}},
       {.name = "Erf",
-       .precision = full,
+       .precision = follow,
        .reference = float_unary<[](double x) { return std::erf(x); }>,
        .gradient = erf_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Erf(x) }"}}},

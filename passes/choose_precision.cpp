@@ -20,11 +20,17 @@ constexpr int kAbsent = PrecisionNode::kAbsent;
 // Costs that the cut weighs. Parameters are small beside activations; a constant in two types costs only memory.
 constexpr std::int64_t kCastCost = 4, kParameterCastCost = 1, kSecondCopyCost = 1;
 
+// Elements of a normal distribution hardly ever lie beyond so many times its root mean square.
+constexpr double kReach = 4;
+
 // Sums over a growing number of integers, exact in f32 up to 2^24.
 constexpr std::array<std::string_view, 12> kIntegerArithmetic = {"Add", "Sub", "Mul",   "Div",  "Neg",   "Abs",
                                                                  "Min", "Max", "Floor", "Ceil", "Round", "Mod"};
 constexpr std::array<std::string_view, 3> kQuantization = {"QuantizeLinear", "DequantizeLinear",
                                                            "DynamicQuantizeLinear"};
+
+// Small operands of these matter only as part of the result.
+constexpr std::array<std::string_view, 4> kJoins = {"Add", "Sub", "Sum", "Concat"};
 
 // Their first operand's elements do not matter, or are cast in any case.
 constexpr std::array<std::string_view, 4> kTakesAnyFirst = {"Shape", "Size", "Cast", "CastLike"};
@@ -115,7 +121,7 @@ class Chooser {
     if (node.is_boundary()) return any_integral(node) || !find_misfit(node).empty() ? Paint::full : Paint::open;
     if (node.domain.empty() && contains(kQuantization, node.op)) return because(i, Paint::full, "quantises");
     const PrecisionClass c = class_of(node);
-    if (c == PrecisionClass::full)
+    if (c == PrecisionClass::full && !is_root_of_constant(node))
       return because(i, Paint::full,
                      find_op(node.op, node.domain) ? "exponentials, long sums and the like need f32"
                                                    : "no rule for this operator");
@@ -140,6 +146,14 @@ class Chooser {
                                                                : "nothing of type f32 here";
   }
 
+  // Roots are kept in f32 for the sake of small variances. What is scaled by the root of a constant is none.
+  bool is_root_of_constant(const PrecisionNode& node) const {
+    const int v = node.inputs[0];
+    return node.op == "Sqrt" && node.domain.empty() && v != kAbsent && values_[index(v)].of_constant;
+  }
+
+  bool is_known(int v) const { return v != kAbsent && (values_[index(v)].range || values_[index(v)].expected > 0); }
+
   bool reads_quantized(const PrecisionNode& node) const {
     bool found = false;
     for_tied_inputs(node, [&](int v) {
@@ -149,17 +163,29 @@ class Chooser {
     return found;
   }
 
+  std::string find_expected_misfit(double expected, bool may_be_small, const char* what) const {
+    if (expected == 0) return {};
+    if (kReach * expected > largest(half_))
+      return fmt::format("{} of about {:.2g} are expected, too large for {}", what, expected, name_of(half_));
+    if (!may_be_small && expected_underflow_error(expected, half_) > kMaxUnderflowError)
+      return fmt::format("{} of about {:.2g} are expected, too small for {}", what, expected, name_of(half_));
+    return {};
+  }
+
   // What of the node's operands and results does not fit into the half type; "" when all does.
   std::string find_misfit(const PrecisionNode& node) const {
+    const bool joins = node.domain.empty() && contains(kJoins, node.op) && is_known(node.outputs[0]);
     const auto check = [&](int v, Role role, const char* what) -> std::string {
-      if (v == kAbsent || role != Role::tied || !values_[index(v)].range || masks_.is_mask(v)) return {};
+      if (v == kAbsent || role != Role::tied || masks_.is_mask(v)) return {};
       const PrecisionValue& value = values_[index(v)];
-      const FloatRange& range = *value.range;
       const bool constant = value.kind == PrecisionValue::Kind::constant;
+      const bool may_be_small = joins && !constant && v != node.outputs[0];
+      if (!value.range) return find_expected_misfit(value.expected, may_be_small, what);
+      const FloatRange& range = *value.range;
       if (range.overflows(half_))
         return fmt::format("{} reach{} {:.3g}, beyond the {:.5g} of {}", what, constant ? "" : "ed", range.max,
                            largest(half_), name_of(half_));
-      if (range.underflow_error(half_) > kMaxUnderflowError ||
+      if ((!may_be_small && range.underflow_error(half_) > kMaxUnderflowError) ||
           (constant && 2 * range.flushed(half_) > range.non_zeros()))
         return fmt::format("{} are too small: {} of {} elements below {:.2g}, the smallest normal {}", what,
                            range.below_normal(half_), range.count(), smallest_normal(half_), name_of(half_));

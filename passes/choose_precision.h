@@ -29,6 +29,9 @@ struct PrecisionValue {
   bool integral = false;
   /// Of a constant, or as measured; nullptr when not known.
   const FloatRange* range = nullptr;
+  /// Where no range is known: the root mean square that its elements are likely to have; 0: that is not known either.
+  double expected = 0;
+  bool of_constant = false;  ///< computed, but the same in every run: a constant moved around or cast
 };
 
 enum class Paint : std::uint8_t { open, full, half };

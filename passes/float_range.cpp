@@ -20,6 +20,23 @@ Exponents exponents_of(DType half) { return half == DType::f16 ? Exponents{-14, 
 // The largest magnitude, as bits of f32, that still rounds to a finite number of the half type.
 std::uint32_t last_finite(DType half) { return half == DType::f16 ? 0x477fefffu : 0x7f7f7fffu; }
 
+// Mean square of what rounding to a grid of the smallest subnormal number loses.
+double grid_error(int subnormal) { return std::exp2(2 * subnormal) / 12; }
+
+// Of the finite elements.
+double sum_of_squares(const float* elements, std::size_t n) {
+  std::array<double, 8> sums{};
+  std::size_t i = 0;
+  for (; i + sums.size() <= n; i += sums.size())
+    for (std::size_t k = 0; k < sums.size(); ++k) sums[k] += static_cast<double>(elements[i + k]) * elements[i + k];
+  for (; i < n; ++i) sums[0] += static_cast<double>(elements[i]) * elements[i];
+  const double sum = std::accumulate(sums.begin(), sums.end(), 0.0);
+  if (std::isfinite(sum)) return sum;
+  return std::accumulate(elements, elements + n, 0.0, [](double total, float x) {
+    return std::isfinite(x) ? total + static_cast<double>(x) * x : total;
+  });
+}
+
 std::uint64_t count_below(const FloatRange& range, int exponent) {
   const int end = std::clamp(exponent + kBias, 0, 255);
   const auto first = range.exponents.begin();
@@ -32,10 +49,11 @@ void FloatRange::add(const float* elements, std::size_t n) {
   // Several tables, so that runs of equal exponents do not wait for one counter.
   std::array<std::array<std::uint32_t, 256>, 4> counts;
   std::uint32_t most = 0, least = kMagnitude;
-  constexpr std::size_t kBlock = std::size_t{1} << 24;
+  constexpr std::size_t kBlock = std::size_t{1} << 14;  // stays in a cache
   for (std::size_t start = 0; start < n; start += kBlock) {
     for (auto& table : counts) table.fill(0);
     const std::size_t end = std::min(n, start + kBlock);
+    squares += sum_of_squares(elements + start, end - start);
     for (std::size_t i = start; i < end; ++i) {
       const std::uint32_t bits = std::bit_cast<std::uint32_t>(elements[i]) & kMagnitude;
       ++counts[i & 3][bits >> 23];
@@ -63,6 +81,7 @@ void FloatRange::add(const FloatRange& other) {
   infinities += other.infinities;
   nans += other.nans;
   max = std::max(max, other.max);
+  squares += other.squares;
   if (min_non_zero == 0 || (other.min_non_zero != 0 && other.min_non_zero < min_non_zero))
     min_non_zero = other.min_non_zero;
 }
@@ -90,7 +109,7 @@ double FloatRange::underflow_error(DType half) const {
     if (e - kBias < subnormal - 1)
       lost += energy;
     else if (e - kBias < normal)
-      lost += std::min(energy, n * std::exp2(2 * subnormal) / 12);  // rounding to a grid of this width
+      lost += std::min(energy, n * grid_error(subnormal));
   }
   return total > 0 ? std::sqrt(lost / total) : 0;
 }
@@ -99,6 +118,10 @@ FloatRange range_of(const Tensor& tensor) {
   FloatRange range;
   range.add(tensor.data<float>(), static_cast<std::size_t>(tensor.count()));
   return range;
+}
+
+double expected_underflow_error(double root_mean_square, DType half) {
+  return std::min(1.0, std::sqrt(grid_error(exponents_of(half).subnormal)) / root_mean_square);
 }
 
 double largest(DType half) { return half == DType::f16 ? 65504.0 : 0x1.fep127; }

@@ -16,12 +16,14 @@ struct FloatRange {
   std::uint64_t zeros = 0, infinities = 0, nans = 0;
   double max = 0;           ///< largest finite magnitude
   double min_non_zero = 0;  ///< smallest magnitude that is not zero; 0 when there is none
+  double squares = 0;       ///< sum of the squares of finite elements
 
   void add(const float* elements, std::size_t count);
   void add(const FloatRange& other);
 
   std::uint64_t count() const;
-  std::uint64_t non_zeros() const { return count() - zeros - infinities - nans; }
+  std::uint64_t finite() const { return count() - infinities - nans; }
+  std::uint64_t non_zeros() const { return finite() - zeros; }
   /// Finite elements that are not zero and smaller than the smallest normal number of `half`.
   std::uint64_t below_normal(DType half) const;
   /// Those that become zero.
@@ -39,6 +41,9 @@ FloatRange range_of(const Tensor& tensor);
 /// Largest finite number of f16 or bf16; smallest positive normal one.
 double largest(DType half);
 double smallest_normal(DType half);
+
+/// The underflow error of normally distributed elements of this root mean square.
+double expected_underflow_error(double root_mean_square, DType half);
 
 /// An underflow error above this is one that rounding alone cannot cause (f16 rounds by 2^-11 at most).
 inline constexpr double kMaxUnderflowError = 0x1p-10;

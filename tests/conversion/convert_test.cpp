@@ -167,6 +167,38 @@ TEST(Convert, NamesMetadataAndDocStringsStay) {
   EXPECT_EQ(element_type(c.graph().value_info(0)), "f16");
 }
 
+TEST(Convert, MetadataOfAllButTheModelIsDroppedWhenAsked) {
+  onnx::ModelProto model;
+  ASSERT_TRUE(model.ParseFromString(convert(ModelFile::parse(header() + kTwoProducts),
+                                            {.keep_io_types = true, .keep_f32 = parse_node_patterns("node:.*")})
+                                        .bytes()));
+  const auto annotate = [](auto& message) {
+    auto* entry = message.add_metadata_props();
+    entry->set_key("trace");
+    entry->set_value("line 1");
+    message.set_doc_string("written");
+  };
+  annotate(model);
+  annotate(*model.mutable_graph());
+  annotate(*model.mutable_graph()->mutable_node(0));
+  annotate(*model.mutable_graph()->mutable_input(0));
+  annotate(*model.mutable_graph()->mutable_initializer(0));
+  const ModelFile file = ModelFile::from_bytes(model.SerializeAsString());
+  const auto mentions = [](const std::string& bytes) {
+    int count = 0;
+    for (std::size_t at = bytes.find("line 1"); at != std::string::npos; at = bytes.find("line 1", at + 1)) ++count;
+    return count;
+  };
+  EXPECT_EQ(mentions(convert_model(file, {}).bytes), 5);
+  ConvertOptions options;
+  options.keep_metadata = false;
+  const Converted dropped = convert_model(file, options);
+  EXPECT_EQ(mentions(dropped.bytes), 1);
+  EXPECT_EQ(dropped.model.metadata_props(0).key(), "trace");
+  EXPECT_EQ(dropped.model.doc_string(), "written");
+  EXPECT_THAT(dropped.report.notes, ElementsAre(HasSubstr("bytes of metadata")));
+}
+
 TEST(Convert, ReportsTellEveryNodeAndRange) {
   ConvertOptions options;
   const Converted c = convert_text(kTwoProducts, options);

@@ -297,8 +297,9 @@ TEST(Traps, ASharedInitializerIsSplitForAReaderThatNeedsF32) {
 }
 
 TEST(Traps, AGraphThatIsHalfF16Already) {
+  // f16 is written by its bits: 1, 2, 3 and 4.
   const Converted c = convert_text(R"((float16[2,2] x) => (float[2,2] y)
-      <float16[2,2] v = {1, 2, 3, 4}, float[2,2] w = {1, 2, 3, 4}> {
+      <float16[2,2] v = {15360, 16384, 16896, 17408}, float[2,2] w = {1, 2, 3, 4}> {
         a = MatMul(x, v)
         b = Cast<to = 1>(a)
         c = MatMul(b, w)
