@@ -114,7 +114,8 @@ template <class From, class To>
 void convert_scaled(const Conversion& conversion, const void* in, Rows rows, void* out) {
   using Compute = std::conditional_t<std::is_same_v<From, double> || std::is_same_v<To, double>, double, float>;
   using Value = std::conditional_t<std::is_arithmetic_v<From>, From, float>;  // the half types convert to float only
-  const auto& [name, to, g, affine] = conversion;
+  const Geometry& g = conversion.geometry;
+  const Affine& affine = conversion.affine;
   const auto scale_plane = [&](std::size_t c, const From* __restrict x, To* __restrict y, std::size_t n) {
     const std::size_t k = affine.channels() > 1 ? c : 0;
     const auto m = static_cast<Compute>(affine.multiplier[k]), b = static_cast<Compute>(affine.offset[k]);
@@ -128,8 +129,9 @@ void convert_scaled(const Conversion& conversion, const void* in, Rows rows, voi
   };
   for_each_plane(g, static_cast<const From*>(in), rows.size(), static_cast<To*>(out), scale_plane);
   const bool scaled = !affine.is_identity();
-  const bool may_overflow = is_half(to.dtype) || std::is_same_v<From, double> || (scaled && !std::is_integral_v<From>);
-  if (may_overflow) require_finite(name, to, out, rows);
+  const bool may_overflow =
+      is_half(conversion.to.dtype) || std::is_same_v<From, double> || (scaled && !std::is_integral_v<From>);
+  if (may_overflow) require_finite(conversion.name, conversion.to, out, rows);
 }
 
 /// Integers and bools out of anything that is exactly one.

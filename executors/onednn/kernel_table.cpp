@@ -105,7 +105,7 @@ std::span<const KernelRow<KernelMaker>> table() {
       {"Unsqueeze", kOnnxDomain, {make_view}},
       {"Identity", kOnnxDomain, {make_view}},
       {"Transpose", kOnnxDomain, {make_transpose}},
-      {"Concat", kOnnxDomain, {make_concat}},
+      {"Concat", kOnnxDomain, {make_row_major_concat, make_concat}},
       {"Slice", kOnnxDomain, {make_slice}},
       {"SliceGrad", kOwnDomain, {make_slice_grad}},
       {"Split", kOnnxDomain, {make_split}},

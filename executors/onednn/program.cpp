@@ -4,9 +4,9 @@
 #include <chrono>
 
 #include <fmt/format.h>
-#include <omp.h>
 
 #include "executors/onednn/kernel_table.h"
+#include "executors/onednn/threads.h"
 #include "executors/plan/memory.h"
 #include "graph/error.h"
 #include "ops/op_def.h"
@@ -180,14 +180,6 @@ class OneDnnProgram final : public Program {
 };
 
 }  // namespace
-
-ThreadScope::ThreadScope(int threads) : before_(omp_get_max_threads()) {
-  if (threads > 0 && threads != before_) omp_set_num_threads(threads);
-}
-
-ThreadScope::~ThreadScope() {
-  if (omp_get_max_threads() != before_) omp_set_num_threads(before_);
-}
 
 std::unique_ptr<Program> compile_program(const Graph& graph, Store& store, int threads) {
   try {

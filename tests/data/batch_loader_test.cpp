@@ -7,7 +7,7 @@
 #include <gmock/gmock.h>
 
 #include "data/epoch_order.h"
-#include "tests/data/allocations.h"
+#include "tests/allocations.h"
 #include "tests/data/temporary_folder.h"
 
 namespace halfstep {
@@ -146,9 +146,9 @@ TEST(BatchLoader, AllocatesNothingOnceItRuns) {
   const Dataset data = numbered(1003);
   BatchLoader loader = loader_of(data, {.batch_size = 10, .prefetch = 2});
   for (int i = 0; i < 5; ++i) loader.next();
-  const long before = testing::allocations();
+  const testing::AllocationCounter allocations;
   for (int i = 0; i < 5 * loader.batches_per_epoch(); ++i) loader.next();
-  EXPECT_EQ(testing::allocations() - before, 0);
+  EXPECT_EQ(allocations.count(), 0);
 }
 
 TEST(BatchLoader, HandsOutTheGoodBatchesAndThenTheError) {

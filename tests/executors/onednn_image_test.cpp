@@ -136,6 +136,75 @@ TEST(OneDnnConvolution, WeightGradientsAgreeForAnyNumberOfThreads) {
   }
 }
 
+// Kernels larger than the image, which oneDNN has no depthwise kernel for, in every order of channels.
+TEST(OneDnnConvolution, DepthwiseKernelsLargerThanTheImageAgree) {
+  const auto wide = [](Ints kernel, Ints pads, Ints strides, Ints dilations) {
+    return Attributes{{"kernel_shape", kernel}, {"pads", pads}, {"strides", strides}, {"dilations", dilations}};
+  };
+  const std::vector<std::pair<Shape, Attributes>> cases = {
+      {{2, 16, 2, 2}, wide({3, 3}, {1, 1, 1, 1}, {1, 1}, {1, 1})},
+      {{3, 24, 4, 5}, wide({7, 7}, {3, 3, 3, 3}, {1, 1}, {1, 1})},
+      {{2, 5, 9, 11}, wide({7, 5}, {3, 2, 4, 5}, {2, 1}, {1, 2})},
+      {{1, 40, 3, 20}, wide({9, 3}, {4, 0, 4, 2}, {1, 3}, {1, 1})},
+      {{2, 33, 6}, wide({9}, {4, 4}, {1}, {1})},
+  };
+  for (DType dtype : kFloats) {
+    for (const auto& [image, window] : cases) {
+      for (bool channels_last : {false, true}) {
+        SCOPED_TRACE(image.to_string() + std::string(name_of(dtype)) + (channels_last ? " channels last" : ""));
+        TestGraph t;
+        const std::int64_t channels = image[1];
+        Ints kernel{channels, 1};
+        for (std::int64_t extent : window.get_ints("kernel_shape")) kernel.push_back(extent);
+        Attributes attributes = window;
+        attributes.set("group", channels);
+        Expr x;
+        if (channels_last) {
+          Ints shape{image[0]}, perm{0, static_cast<std::int64_t>(image.rank()) - 1};
+          for (std::size_t i = 2; i < image.rank(); ++i) shape.push_back(image[i]);
+          for (std::size_t i = 1; i + 1 < image.rank(); ++i) perm.push_back(static_cast<std::int64_t>(i));
+          shape.push_back(channels);
+          x = t.b.op("Transpose", {t.input(dtype, Shape(shape))}, {{"perm", perm}});
+        } else {
+          x = t.input(dtype, image);
+        }
+        Expr w = t.input(dtype, Shape(kernel)), bias = t.input(dtype, {channels});
+        Expr y = t.b.op("Conv", {x, w, bias}, attributes);
+        t.output(y);
+        t.output(t.b.op("Conv", {x, w}, attributes));
+        Expr dy = t.input(dtype, y.shape());
+        Ints axes;
+        for (std::size_t i = 0; i < image.rank(); ++i)
+          if (i != 1) axes.push_back(static_cast<std::int64_t>(i));
+        t.output(t.b.reduce_sum(dy, axes, false));
+        attributes.set("weight_shape", kernel);
+        t.output(t.b.own("ConvGradWeight", {dy, x}, attributes));
+        expect_like_reference(t.graph, epsilon_of(dtype));
+      }
+    }
+  }
+}
+
+TEST(OneDnnConvolution, DepthwiseWeightGradientsAreTheSameForAnyNumberOfThreads) {
+  TestGraph t;
+  const Attributes attributes = {{"kernel_shape", Ints{7, 7}},
+                                 {"pads", Ints{3, 3, 3, 3}},
+                                 {"group", std::int64_t{96}},
+                                 {"weight_shape", Ints{96, 1, 7, 7}}};
+  t.output(
+      t.b.own("ConvGradWeight", {t.input(DType::f32, {4, 96, 5, 5}), t.input(DType::f32, {4, 96, 5, 5})}, attributes));
+  std::vector<Tensor> found;
+  for (int threads : {1, 2, 3}) {
+    Compiled onednn(make_onednn_executor({.threads = threads}), t.graph);
+    EXPECT_EQ(plan_entry(*onednn.program, "ai.halfstep.ConvGradWeight").kernel, "simd");
+    for (std::size_t i : {0, 1})
+      set_input(*onednn.program, i, random_tensor(DType::f32, {4, 96, 5, 5}, static_cast<unsigned>(i) + 1));
+    onednn.program->run();
+    found.push_back(onednn.program->output(0).clone());
+    expect_close(found.back(), found[0], 0, "threads " + std::to_string(threads));
+  }
+}
+
 TEST(OneDnnDropout, ThatDropsNothingCopies) {
   TestGraph t;
   Expr x = t.input(DType::f32, {3, 50});
@@ -158,6 +227,17 @@ TEST(OneDnnSplit, TakesTheLayoutOfItsOperand) {
         t.output(t.b.op("Relu", {part}));
     }
     expect_like_reference(t.graph, 1e-5);
+  }
+}
+
+TEST(OneDnnSlice, OfManyAxesAgreesWithReference) {
+  for (std::size_t rank : {std::size_t{12}, std::size_t{13}}) {
+    TestGraph t;
+    Expr x = t.input(DType::f32, Shape(Ints(rank, 3)));
+    Expr part = t.b.op("Slice", {x, t.b.ints(Ints(rank, 1)), t.b.ints(Ints(rank, 3))});
+    t.output(part);
+    t.output(t.b.op("Concat", {part, part}, {{"axis", std::int64_t{5}}}));
+    expect_like_reference(t.graph, 0);
   }
 }
 

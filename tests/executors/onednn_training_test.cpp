@@ -1,38 +1,7 @@
 // What a training step is made of beyond products and convolutions: normalization, dropout, losses, optimizers; and a
 // whole step, which must not allocate.
-#include <atomic>
-#include <cstdlib>
-#include <new>
-#include <string_view>
-
-#include <dlfcn.h>
-
+#include "tests/allocations.h"
 #include "tests/executors/onednn_testing.h"
-
-namespace {
-
-std::atomic<bool> is_counting{false};
-std::atomic<int> allocations{0}, library_allocations{0};
-
-// oneDNN builds a map of arguments in every call of a primitive; those allocations are counted apart.
-void count_allocation(const void* caller) {
-  if (!is_counting) return;
-  Dl_info info{};
-  const bool known = dladdr(caller, &info) != 0 && info.dli_fname != nullptr;
-  const bool is_library = known && std::string_view(info.dli_fname).find("libdnnl") != std::string_view::npos;
-  ++(is_library ? library_allocations : allocations);
-}
-
-}  // namespace
-
-// Not inlined, so that the compiler sees them as the pair that they are.
-[[gnu::noinline]] void* operator new(std::size_t size) {
-  count_allocation(__builtin_return_address(0));
-  if (void* p = std::malloc(size)) return p;
-  throw std::bad_alloc();
-}
-[[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
-[[gnu::noinline]] void operator delete(void* p, std::size_t) noexcept { std::free(p); }
 
 namespace halfstep::testing {
 namespace {
@@ -249,11 +218,11 @@ TEST(OneDnnTraining, AStepAllocatesNothing) {
     Compiled onednn(make_onednn_executor(), graph);
     feed(*onednn.program, graph);
     onednn.program->run();
-    allocations = library_allocations = 0;
-    is_counting = true;
-    for (int step = 0; step < 5; ++step) onednn.program->run();
-    is_counting = false;
-    EXPECT_EQ(allocations, 0) << name_of(half);
+    {
+      const AllocationCounter allocations;
+      for (int step = 0; step < 5; ++step) onednn.program->run();
+      EXPECT_EQ(allocations.count(), 0) << name_of(half);
+    }
     for (const PlanEntry& entry : onednn.program->plan().entries)
       EXPECT_NE(entry.kernel, "reference") << entry.op << ' ' << entry.node << ": " << entry.reason;
   }

@@ -64,6 +64,10 @@ constexpr const char* kRefused[] = {
     "(float[1,2,5,5] x, float[4,2,3,3] w) => (float[1,4,4,3] y) { y = Conv<kernel_shape = [2, 3]>(x, w) }",
     "(float[1,2,5,5] x, float[4,2,3,3] w) => (float[1,4,4,3] y) { y = Conv<dilations = [9223372036854775807, 1]>(x, w) "
     "}",
+    "(float[2,1,3] x, float[1,8,3] w, float[1,8,2] r, float[1,5] b) => (float[2,1,1,2] y) "
+    "{ y = LSTM<hidden_size = 2>(x, w, r, b) }",
+    "(float[2,3,3] x, float[1,2,3] w, float[1,2,2] r, float[1,2,2] h) => (float[2,1,3,2] y) "
+    "{ y = RNN<hidden_size = 2>(x, w, r, , , h) }",
     "(float[1,1,5,5] x) => (float[1,1,2,2] y) { y = MaxPool<kernel_shape = [2, 2], ceil_mode = 7>(x) }",
     "(float[5] x) => (float[2] y, float[2] z) { y, z = Split<num_outputs = 7>(x) }",
     "(float[4] x) => (float[4] y) <float r = {2.0}> { y = Dropout(x, r) }",

@@ -58,6 +58,8 @@ Made make_convolution(KernelContext& context) {
   auto out_type = [&](DType t) { return t == x.dtype ? y.dtype : DType::f32; };
   const auto chosen = choose_primitive(
       x.dtype, [&](DType t) { return describe_convolution(c, kind, t, bias_type(t), out_type(t), attr); });
+  if (!has_residual && post.len() == 0 && lacks_depthwise_kernel(c, chosen))
+    return make_depthwise_convolution(context, c);
   if (!chosen) return refuse(fmt::format("oneDNN has no {} convolution of this form", name_of(x.dtype)));
 
   const Operand source = context.read(0, Layout(chosen.pd.src_desc()), chosen.dtype);

@@ -23,4 +23,17 @@ inline bool has_dnnl_rank(const Shape& input) { return input.rank() >= 3 && inpu
 dnnl::convolution_forward::primitive_desc describe_convolution(const Convolution& c, dnnl::prop_kind kind, DType dtype,
                                                                DType bias, DType out, const dnnl::primitive_attr& attr);
 
+/// Whether every channel has a kernel of its own, over one or two axes.
+bool is_depthwise(const Convolution& c);
+/// Own kernels for depthwise convolutions: Conv with or without a bias, and the gradient of its weights with that of
+/// the bias when `bias_gradient` is a value.
+Made make_depthwise_convolution(KernelContext& context, const Convolution& c);
+Made make_depthwise_grad_weight(KernelContext& context, const Convolution& c, ValueId bias_gradient);
+/// Whether this is a depthwise convolution that oneDNN would do channel by channel.
+template <class Pd>
+bool lacks_depthwise_kernel(const Convolution& c, const Chosen<Pd>& chosen) {
+  return is_depthwise(c) && chosen &&
+         (is_slow(chosen.pd) || std::string_view(chosen.pd.impl_info_str()).find("gemm") != std::string_view::npos);
+}
+
 }  // namespace halfstep::onednn

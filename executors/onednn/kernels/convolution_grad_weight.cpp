@@ -4,9 +4,9 @@
 
 #include "executors/onednn/fusion.h"
 #include "executors/onednn/kernels/convolution.h"
-#include "executors/onednn/program.h"
 #include "executors/onednn/simd/elementwise.h"
 #include "executors/onednn/simd/parallel.h"
+#include "executors/onednn/threads.h"
 
 namespace halfstep::onednn {
 namespace {
@@ -22,6 +22,10 @@ Backward describe(const Convolution& c, DType dtype, DType out, DType bias) {
                   bias == DType::undefined ? Desc() : any_order({c.channels_out}, bias),
                   any_order(c.destination, dtype), w.strides, w.dilation, w.pad_begin, w.pad_end, hint,
                   user_scratchpad(), true);
+}
+
+std::int64_t multiplications(const Convolution& c) {
+  return Shape(c.destination).count() * (Shape(c.weights).count() / c.channels_out);
 }
 
 /// The ReduceSum that computes the gradient of the bias and has no kernel yet; nullptr when there is none.
@@ -141,13 +145,25 @@ Made make_convolution_grad_weight(KernelContext& context) {
   const Convolution c = make_convolution_extents(context.node().attributes, x.shape, dw.shape, dy.shape);
   std::size_t bias_index = 0;
   const Node* bias_node = bias_sum(context, bias_index);
-  if (const ImageShares shares = share_images(c, dy.dtype, bias_node != nullptr); shares.count > 0)
-    return make_shared(context, shares, bias_node, bias_index);
-
   auto out_type = [&](DType t) { return t == dy.dtype ? dw.dtype : DType::f32; };
   // Of bias gradients oneDNN makes every type in f32.
   const DType bias_type = bias_node ? DType::f32 : DType::undefined;
-  const auto chosen = choose_primitive(dy.dtype, [&](DType t) { return describe(c, t, out_type(t), bias_type); });
+  auto choose = [&] {
+    return choose_primitive(dy.dtype, [&](DType t) { return describe(c, t, out_type(t), bias_type); });
+  };
+  auto chosen = choose();
+  if (lacks_depthwise_kernel(c, chosen)) {
+    if (bias_node) context.absorb(bias_index);
+    return make_depthwise_grad_weight(context, c, bias_node ? bias_node->outputs[0] : kNoValue);
+  }
+  if (const ImageShares shares = share_images(c, dy.dtype, bias_node != nullptr); shares.count > 0)
+    return make_shared(context, shares, bias_node, bias_index);
+  // Barriers of several threads pay for more work than one region does.
+  const bool alone = multiplications(c) < 4 * kFewMultiplications;
+  if (alone) {
+    const ThreadScope one_thread(1);
+    chosen = choose();
+  }
   if (!chosen) return refuse(fmt::format("oneDNN has no {} convolution gradient of this form", name_of(dy.dtype)));
 
   const Operand diff = context.read(0, Layout(chosen.pd.diff_dst_desc()), chosen.dtype);
@@ -159,13 +175,14 @@ Made make_convolution_grad_weight(KernelContext& context) {
     context.absorb(bias_index);
   }
   const BufferId scratch = context.scratch(chosen.pd.scratchpad_desc().get_size());
+  Bind run = bind_primitive(dnnl::convolution_backward_weights(chosen.pd),
+                            {{DNNL_ARG_DIFF_DST, chosen.pd.diff_dst_desc(), diff.buffer},
+                             {DNNL_ARG_SRC, chosen.pd.src_desc(), source.buffer},
+                             {DNNL_ARG_DIFF_WEIGHTS, chosen.pd.diff_weights_desc(), result.buffer},
+                             {DNNL_ARG_DIFF_BIAS, chosen.pd.diff_bias_desc(), bias.buffer},
+                             {DNNL_ARG_SCRATCHPAD, chosen.pd.scratchpad_desc(), scratch}});
   return {kernel_name(chosen.pd), conversion_remark(dy.dtype, chosen.dtype),
-          bind_primitive(dnnl::convolution_backward_weights(chosen.pd),
-                         {{DNNL_ARG_DIFF_DST, chosen.pd.diff_dst_desc(), diff.buffer},
-                          {DNNL_ARG_SRC, chosen.pd.src_desc(), source.buffer},
-                          {DNNL_ARG_DIFF_WEIGHTS, chosen.pd.diff_weights_desc(), result.buffer},
-                          {DNNL_ARG_DIFF_BIAS, chosen.pd.diff_bias_desc(), bias.buffer},
-                          {DNNL_ARG_SCRATCHPAD, chosen.pd.scratchpad_desc(), scratch}})};
+          alone ? on_one_thread(std::move(run)) : std::move(run)};
 }
 
 }  // namespace halfstep::onednn

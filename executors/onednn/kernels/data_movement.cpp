@@ -48,6 +48,7 @@ Made make_concat(KernelContext& context) {
   const DType dtype = context.out(0).dtype;
   const Shape& y = context.out(0).shape;
   if (data_type(dtype) == DataType::undef) return refuse("a type that oneDNN does not know");
+  if (y.rank() > DNNL_MAX_NDIMS) return refuse("a number of axes that oneDNN does not know");
   const auto axis = static_cast<int>(normalize_axis(node.attributes.get_int("axis", 0), y.rank()));
   using Pd = dnnl::concat::primitive_desc;
   auto describe = [&](const std::vector<Desc>& sources) {

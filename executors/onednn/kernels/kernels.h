@@ -43,6 +43,7 @@ Made make_expand(KernelContext& context);
 Made make_slice(KernelContext& context);
 Made make_slice_grad(KernelContext& context);
 Made make_split(KernelContext& context);
+Made make_row_major_concat(KernelContext& context);
 Made make_pad(KernelContext& context);
 // gather.cpp
 Made make_gather(KernelContext& context);

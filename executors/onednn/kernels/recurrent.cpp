@@ -1,33 +1,70 @@
-// RNN, LSTM and GRU as exporters write them, and their gradients: one product for the inputs of all steps, then a
-// small product and the cell for each step.
+// RNN, LSTM and GRU as exporters write them, and their gradients: one product for the inputs of all steps in all
+// directions, and as few for the gradients of the weights; between them each thread takes its sequences through the
+// steps.
 #include "ops/recurrent.h"
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <limits>
 
 #include <fmt/format.h>
+#include <omp.h>
 
 #include "executors/onednn/kernels/kernels.h"
+#include "executors/onednn/simd/parallel.h"
+#include "executors/onednn/simd/recurrent.h"
+#include "executors/onednn/simd/reduce.h"
+#include "executors/onednn/threads.h"
 
 namespace halfstep::onednn {
 namespace {
 
-enum class Cell { rnn_tanh, rnn_relu, lstm, gru };
+using Cell = simd::RecurrentCell;
+
+std::size_t floats(std::int64_t count) { return static_cast<std::size_t>(count) * sizeof(float); }
 
 struct Problem {
   Cell cell = Cell::rnn_tanh;
   std::int64_t gates = 1, steps = 0, batch = 0, inputs = 0, hidden = 0, directions = 1;
   std::array<bool, 2> reverse{};
+  std::int64_t share = 0;  ///< sequences that go through the steps together, in one direction
 
-  std::int64_t rows() const { return gates * hidden; }
-  std::int64_t state() const { return batch * hidden; }
-  /// Floats of one direction that the way back needs: activated gates [T, N, gates*H], states before each step
-  /// [T, N, H], and one more of these: c before each step of LSTM, R h + bias of GRU's hidden gate.
-  std::int64_t kept() const { return steps * batch * (rows() + 2 * hidden); }
+  std::int64_t rows() const { return gates * hidden; }  ///< of one direction's W and R
+  std::int64_t width() const { return directions * rows(); }
+  std::int64_t pairs() const { return steps * batch; }
+  std::int64_t states() const { return directions * batch * hidden; }  ///< elements, of one time
+  simd::RecurrentShape shape() const { return {cell, hidden, width()}; }
+
+  // What the way back needs, in one piece of memory: activated gates [T, N, D, G*H]; h before each step, and c before
+  // each step of LSTM or R h + bias of GRU's hidden gate, [D, T, N, H] both.
+  std::int64_t kept_h() const { return pairs() * width(); }
+  std::int64_t kept_extra() const { return kept_h() + steps * states(); }
+  std::int64_t kept() const { return kept_extra() + steps * states(); }
+
   std::int64_t time(std::int64_t direction, std::int64_t step) const {
     return reverse[static_cast<std::size_t>(direction)] ? steps - 1 - step : step;
+  }
+  std::int64_t gates_at(std::int64_t direction, std::int64_t time, std::int64_t n) const {
+    return (time * batch + n) * width() + direction * rows();
+  }
+  std::int64_t state_at(std::int64_t direction, std::int64_t n) const { return (direction * batch + n) * hidden; }
+  std::int64_t kept_at(std::int64_t direction, std::int64_t time, std::int64_t n) const {
+    return ((direction * steps + time) * batch + n) * hidden;
+  }
+  std::int64_t y_at(std::int64_t direction, std::int64_t time, std::int64_t n) const {
+    return time * states() + state_at(direction, n);
+  }
+
+  /// body(direction, first, count): sequences that a thread takes through all steps without waiting for others.
+  template <class Body>
+  void for_shares(const Body& body) const {
+    const std::int64_t shares = simd::blocks_of(batch, share);
+    // Roughly the time of the arithmetic, in bytes that memory would move in it.
+    const std::int64_t work = pairs() * width() * (hidden / 2 + 16);
+    simd::parallel_for(directions * shares, work, [&](std::int64_t i) {
+      const std::int64_t first = i % shares * share;
+      body(i / shares, first, std::min(share, batch - first));
+    });
   }
 };
 
@@ -69,121 +106,53 @@ std::string make_problem(KernelContext& context, Problem& p) {
   p.hidden = at.hidden;
   p.directions = at.directions;
   if (p.steps * p.batch * p.inputs == 0) return "an empty operand";
+  const Shape state{p.directions, p.batch, p.hidden};
+  const Positions of = positions_of(lstm);
+  const bool fit = context.fits(3, {p.directions, 2 * p.rows()}) && context.fits(5, state) &&
+                   context.fits(of.initial_c, state) &&
+                   context.fits(of.dy, {p.steps, p.directions, p.batch, p.hidden}) && context.fits(of.dy + 1, state) &&
+                   context.fits(of.dy + 2, state);
+  if (!fit) return "operands that do not fit";
   for (std::size_t d = 0; d < attributes.directions.size(); ++d) p.reverse[d] = attributes.directions[d].reverse;
+  constexpr std::int64_t kTogether = 4;  // rows that the kernel takes at once
+  const std::int64_t threads = simd::blocks_of(omp_get_max_threads(), p.directions);
+  p.share = simd::blocks_of(simd::blocks_of(p.batch, threads), kTogether) * kTogether;
   return {};
 }
 
-/// c [m, n] = a b + beta c, all row-major; `ta`, `tb`: the operand lies transposed.
-void multiply(bool ta, bool tb, std::int64_t m, std::int64_t n, std::int64_t k, const float* a, const float* b,
-              float beta, float* c) {
-  dnnl_sgemm(ta ? 'T' : 'N', tb ? 'T' : 'N', m, n, k, 1, a, ta ? m : k, b, tb ? k : n, beta, c, n);
-}
+/// A stack of matrices somewhere in a buffer of floats.
+struct Matrix {
+  BufferId buffer;
+  std::int64_t offset;
+  Dims dims, strides;
 
-float sigmoid(float x) { return 1 / (1 + std::exp(-x)); }
-
-/// The memory of one direction.
-struct Kept {
-  float *gates, *before, *extra;
-  Kept(const Problem& p, float* all, std::int64_t direction)
-      : gates(all + direction * p.kept()),
-        before(gates + p.steps * p.batch * p.rows()),
-        extra(before + p.steps * p.state()) {}
+  Argument argument(int index) const { return {index, desc(), buffer, floats(offset)}; }
+  Desc desc() const { return Desc(dims, DataType::f32, strides); }
 };
-
-struct Weights {
-  const float *w, *r, *b;  ///< of one direction; b may be null
-  Weights(const Problem& p, const float* all_w, const float* all_r, const float* all_b, std::int64_t direction)
-      : w(all_w + direction * p.rows() * p.inputs),
-        r(all_r + direction * p.rows() * p.hidden),
-        b(all_b ? all_b + direction * 2 * p.rows() : nullptr) {}
-};
-
-/// One step of one direction. `input`, which becomes the activated gates, and `recurrent` are [N, gates*H] sums,
-/// biases included; h and c become the states after the step.
-void cell_forward(const Problem& p, float* input, const float* recurrent, float* extra, float* h, float* c) {
-  for (std::int64_t n = 0; n < p.batch; ++n) {
-    float* x = input + n * p.rows();
-    const float* y = recurrent + n * p.rows();
-    for (std::int64_t k = 0; k < p.hidden; ++k) {
-      const std::int64_t s = n * p.hidden + k, i = k, o = p.hidden + k, f = 2 * p.hidden + k, g = 3 * p.hidden + k;
-      switch (p.cell) {
-        case Cell::rnn_tanh:
-          h[s] = x[i] = std::tanh(x[i] + y[i]);
-          break;
-        case Cell::rnn_relu:
-          h[s] = x[i] = std::max(x[i] + y[i], 0.0f);
-          break;
-        case Cell::lstm:
-          for (std::int64_t gate : {i, o, f}) x[gate] = sigmoid(x[gate] + y[gate]);
-          x[g] = std::tanh(x[g] + y[g]);
-          extra[s] = c[s];
-          c[s] = x[f] * c[s] + x[i] * x[g];
-          h[s] = x[o] * std::tanh(c[s]);
-          break;
-        case Cell::gru:  // i, o, f stand for ONNX's z, r, h
-          x[i] = sigmoid(x[i] + y[i]);
-          x[o] = sigmoid(x[o] + y[o]);
-          extra[s] = y[f];
-          x[f] = std::tanh(x[f] + x[o] * y[f]);
-          h[s] = x[f] + x[i] * (h[s] - x[f]);
-          break;
-      }
-    }
-  }
+Matrix row_major_matrix(const Operand& operand, std::int64_t rows, std::int64_t columns) {
+  return {operand.buffer, 0, {rows, columns}, {columns, 1}};
+}
+Matrix transposed(Matrix m) {
+  std::swap(m.dims.end()[-1], m.dims.end()[-2]);
+  std::swap(m.strides.end()[-1], m.strides.end()[-2]);
+  return m;
 }
 
-/// Back through one step: from dh, dc the gradients of the two sums; dh and dc become those of the states before but
-/// for what flows through R.
-void cell_backward(const Problem& p, const float* gates, const float* before, const float* extra, float* dh, float* dc,
-                   float* input, float* recurrent) {
-  for (std::int64_t n = 0; n < p.batch; ++n) {
-    const float* x = gates + n * p.rows();
-    float *a = input + n * p.rows(), *b = recurrent + n * p.rows();
-    for (std::int64_t k = 0; k < p.hidden; ++k) {
-      const std::int64_t s = n * p.hidden + k, i = k, o = p.hidden + k, f = 2 * p.hidden + k, g = 3 * p.hidden + k;
-      switch (p.cell) {
-        case Cell::rnn_tanh:
-          a[i] = dh[s] * (1 - x[i] * x[i]);
-          dh[s] = 0;
-          break;
-        case Cell::rnn_relu:
-          a[i] = x[i] > 0 ? dh[s] : 0;
-          dh[s] = 0;
-          break;
-        case Cell::lstm: {
-          const float t = std::tanh(x[f] * extra[s] + x[i] * x[g]);
-          const float d = dc[s] + dh[s] * x[o] * (1 - t * t);
-          a[i] = d * x[g] * x[i] * (1 - x[i]);
-          a[o] = dh[s] * t * x[o] * (1 - x[o]);
-          a[f] = d * extra[s] * x[f] * (1 - x[f]);
-          a[g] = d * x[i] * (1 - x[g] * x[g]);
-          dh[s] = 0;
-          dc[s] = d * x[f];
-          break;
-        }
-        case Cell::gru:
-          a[f] = dh[s] * (1 - x[i]) * (1 - x[f] * x[f]);
-          a[i] = b[i] = dh[s] * (before[s] - x[f]) * x[i] * (1 - x[i]);
-          a[o] = b[o] = a[f] * extra[s] * x[o] * (1 - x[o]);
-          b[f] = a[f] * x[o];
-          dh[s] *= x[i];
-          break;
-      }
-    }
-  }
+/// c = a b.
+Bind product(KernelContext& context, const Matrix& a, const Matrix& b, const Matrix& c) {
+  const bool alone = Shape(c.dims).count() * a.dims.back() < kFewMultiplications;
+  const ThreadScope scope(alone ? 1 : 0);
+  const dnnl::matmul::primitive_desc pd(engine(), a.desc(), b.desc(), c.desc(), user_scratchpad());
+  const BufferId scratch = context.scratch(pd.scratchpad_desc().get_size());
+  Bind run = bind_primitive(dnnl::matmul(pd), {a.argument(DNNL_ARG_SRC),
+                                               b.argument(DNNL_ARG_WEIGHTS),
+                                               c.argument(DNNL_ARG_DST),
+                                               {DNNL_ARG_SCRATCHPAD, pd.scratchpad_desc(), scratch}});
+  return alone ? on_one_thread(std::move(run)) : run;
 }
 
-void add_bias(float* rows, const float* bias, std::int64_t count, std::int64_t width) {
-  if (!bias) return;
-  for (std::int64_t i = 0; i < count; ++i)
-    for (std::int64_t k = 0; k < width; ++k) rows[i * width + k] += bias[k];
-}
-
-void sum_rows(const float* rows, std::int64_t count, std::int64_t width, float* sums) {
-  std::fill_n(sums, width, 0.0f);
-  for (std::int64_t i = 0; i < count; ++i)
-    for (std::int64_t k = 0; k < width; ++k) sums[k] += rows[i * width + k];
-}
+/// Gates, or their gradients, of all steps as one matrix.
+Matrix gates_matrix(const Problem& p, BufferId buffer) { return {buffer, 0, {p.pairs(), p.width()}, {p.width(), 1}}; }
 
 void copy_or_zero(const float* from, std::int64_t count, float* to) {
   if (from)
@@ -192,108 +161,148 @@ void copy_or_zero(const float* from, std::int64_t count, float* to) {
     std::fill_n(to, count, 0.0f);
 }
 
-struct ForwardCall {
+const float* at(const float* array, std::int64_t offset) { return array ? array + offset : nullptr; }
+float* at(float* array, std::int64_t offset) { return array ? array + offset : nullptr; }
+
+struct ForwardRun {
   Problem p;
-  const float *x, *w, *r, *b, *h0, *c0;
-  float *y, *y_h, *y_c, *kept, *recurrent, *h, *c;
+  simd::RecurrentKernel kernel;
+  Run input_product;
+  const float *r, *b, *h0, *c0;
+  float *y, *h_end, *c_end, *kept, *packed;
 
   void operator()() const {
-    for (std::int64_t d = 0; d < p.directions; ++d) {
-      const Kept k(p, kept, d);
-      const Weights weights(p, w, r, b, d);
-      copy_or_zero(h0 ? h0 + d * p.state() : nullptr, p.state(), h);
-      copy_or_zero(c0 ? c0 + d * p.state() : nullptr, p.state(), c);
-      multiply(false, true, p.steps * p.batch, p.rows(), p.inputs, x, weights.w, 0, k.gates);
-      add_bias(k.gates, weights.b, p.steps * p.batch, p.rows());
-      for (std::int64_t step = 0; step < p.steps; ++step) {
-        const std::int64_t t = p.time(d, step);
-        std::copy_n(h, p.state(), k.before + t * p.state());
-        multiply(false, true, p.batch, p.rows(), p.hidden, h, weights.r, 0, recurrent);
-        add_bias(recurrent, weights.b ? weights.b + p.rows() : nullptr, p.batch, p.rows());
-        cell_forward(p, k.gates + t * p.batch * p.rows(), recurrent, k.extra + t * p.state(), h, c);
-        if (y) std::copy_n(h, p.state(), y + (t * p.directions + d) * p.state());
+    input_product();
+    const std::int64_t panels = kernel.panels(), packed_bytes = p.directions * kernel.packed_floats() * 4;
+    simd::parallel_for(p.directions * panels, packed_bytes, [&](std::int64_t i) {
+      const std::int64_t d = i / panels;
+      kernel.pack(r + d * p.rows() * p.hidden, packed + d * kernel.packed_floats(), i % panels);
+    });
+    p.for_shares([&](std::int64_t d, std::int64_t first, std::int64_t count) { run_share(d, first, count); });
+  }
+
+ private:
+  void run_share(std::int64_t d, std::int64_t first, std::int64_t count) const {
+    float *h = kept + p.kept_h(), *extra = kept + p.kept_extra();
+    const std::int64_t begin = p.kept_at(d, p.time(d, 0), first), end = p.state_at(d, first);
+    copy_or_zero(at(h0, end), count * p.hidden, h + begin);
+    if (p.cell == Cell::lstm) copy_or_zero(at(c0, end), count * p.hidden, extra + begin);
+    for (std::int64_t step = 0; step < p.steps; ++step) {
+      const std::int64_t t = p.time(d, step), now = p.kept_at(d, t, first);
+      const bool last = step + 1 == p.steps;
+      const std::int64_t next = last ? end : p.kept_at(d, p.time(d, step + 1), first);
+      simd::RecurrentForward call;
+      call.weights = packed + d * kernel.packed_floats();
+      call.bias = at(b, d * 2 * p.rows());
+      call.gates = kept + p.gates_at(d, t, first);
+      call.h = h + now;
+      call.h_after = (last ? h_end : h) + next;
+      call.y = at(y, p.y_at(d, t, first));
+      if (p.cell == Cell::lstm) {
+        call.c = extra + now;
+        call.c_after = (last ? c_end : extra) + next;
+      } else {
+        call.linear = extra + now;
       }
-      if (y_h) std::copy_n(h, p.state(), y_h + d * p.state());
-      if (y_c) std::copy_n(c, p.state(), y_c + d * p.state());
+      kernel(call, count);
     }
   }
 };
 
-struct BackwardCall {
+struct BackwardRun {
   Problem p;
-  const float *x, *w, *r, *dy, *dy_h, *dy_c;
-  float *dx, *dw, *dr, *db, *dh0, *dc0, *kept, *input, *recurrent, *dh, *dc;
+  simd::RecurrentKernel kernel;
+  const float *r, *dy, *dy_h, *dy_c, *kept;
+  float *input, *recurrent, *dh, *dc;
 
   void operator()() const {
-    const std::int64_t rows = p.steps * p.batch, size = p.batch * p.rows();
-    for (std::int64_t d = 0; d < p.directions; ++d) {
-      const Kept k(p, kept, d);
-      const Weights weights(p, w, r, nullptr, d);
-      copy_or_zero(dy_h ? dy_h + d * p.state() : nullptr, p.state(), dh);
-      copy_or_zero(dy_c ? dy_c + d * p.state() : nullptr, p.state(), dc);
-      for (std::int64_t step = p.steps; step-- > 0;) {
-        const std::int64_t t = p.time(d, step);
-        if (dy) {
-          const float* from = dy + (t * p.directions + d) * p.state();
-          for (std::int64_t i = 0; i < p.state(); ++i) dh[i] += from[i];
-        }
-        cell_backward(p, k.gates + t * size, k.before + t * p.state(), k.extra + t * p.state(), dh, dc,
-                      input + t * size, recurrent + t * size);
-        multiply(false, false, p.batch, p.hidden, p.rows(), recurrent + t * size, weights.r, 1, dh);
-      }
-      if (dx) multiply(false, false, rows, p.inputs, p.rows(), input, weights.w, d == 0 ? 0.0f : 1.0f, dx);
-      if (dw) multiply(true, false, p.rows(), p.inputs, rows, input, x, 0, dw + d * p.rows() * p.inputs);
-      if (dr) multiply(true, false, p.rows(), p.hidden, rows, recurrent, k.before, 0, dr + d * p.rows() * p.hidden);
-      if (db) {
-        sum_rows(input, rows, p.rows(), db + d * 2 * p.rows());
-        sum_rows(recurrent, rows, p.rows(), db + d * 2 * p.rows() + p.rows());
-      }
-      if (dh0) std::copy_n(dh, p.state(), dh0 + d * p.state());
-      if (dc0) std::copy_n(dc, p.state(), dc0 + d * p.state());
+    p.for_shares([&](std::int64_t d, std::int64_t first, std::int64_t count) { run_share(d, first, count); });
+  }
+
+ private:
+  void run_share(std::int64_t d, std::int64_t first, std::int64_t count) const {
+    const float *h = kept + p.kept_h(), *extra = kept + p.kept_extra();
+    const std::int64_t end = p.state_at(d, first);
+    copy_or_zero(at(dy_h, end), count * p.hidden, dh + end);
+    if (p.cell == Cell::lstm) copy_or_zero(at(dy_c, end), count * p.hidden, dc + end);
+    for (std::int64_t step = p.steps; step-- > 0;) {
+      const std::int64_t t = p.time(d, step), now = p.kept_at(d, t, first), gates = p.gates_at(d, t, first);
+      simd::RecurrentBackward call;
+      call.weights = r + d * p.rows() * p.hidden;
+      call.gates = kept + gates;
+      call.h = h + now;
+      call.c = call.linear = extra + now;  // of each cell the one it has
+      call.dy = at(dy, p.y_at(d, t, first));
+      call.dh = dh + end;
+      call.dc = at(dc, end);
+      call.input = input + gates;
+      call.recurrent = recurrent + gates;
+      kernel(call, count);
     }
   }
 };
 
-std::size_t floats(std::int64_t count) { return static_cast<std::size_t>(count) * sizeof(float); }
+/// dB [D, 2, G*H]: the gradients of W x and of R h, summed over steps and sequences.
+struct BiasRun {
+  Problem p;
+  simd::ReduceKernel sum;
+  const float *input, *recurrent;
+  float *db, *sums;
+  void* scratch;
+
+  void operator()() const {
+    for (std::int64_t half : {0, 1}) {
+      if (half == 0 || recurrent != input) sum(half == 0 ? input : recurrent, sums, scratch);
+      for (std::int64_t d = 0; d < p.directions; ++d)
+        std::copy_n(sums + d * p.rows(), p.rows(), db + (2 * d + half) * p.rows());
+    }
+  }
+};
 
 std::string remark(KernelContext& context) { return conversion_remark(context.in(0).dtype, DType::f32); }
+
+/// The operands that a node and its gradient share.
+struct Operands {
+  Operand x, w, r, b, h0, c0;
+};
+Operands read_operands(KernelContext& context, const Positions& at) {
+  auto read = [&](std::size_t i) { return context.read(i, Layout(), DType::f32); };
+  return {read(0), read(1), read(2), read(3), read(5), read(at.initial_c)};
+}
+
+/// `y` may be empty; the last states lie in `h_end` and `c_end`.
+Bind forward_bind(KernelContext& context, const Problem& p, const Operands& in, const Operand& y, BufferId h_end,
+                  BufferId c_end, BufferId kept) {
+  Bind input = product(context, row_major_matrix(in.x, p.pairs(), p.inputs),
+                       transposed(row_major_matrix(in.w, p.width(), p.inputs)), gates_matrix(p, kept));
+  const simd::RecurrentKernel kernel = simd::find_recurrent(p.shape());
+  const BufferId packed = context.scratch(floats(p.directions * kernel.packed_floats()));
+  return [=, input = std::move(input)](const Memory& memory) -> Run {
+    auto read = [&](const Operand& operand) { return memory.as<const float>(operand); };
+    auto own = [&](BufferId id) { return memory.as<float>(id); };
+    return ForwardRun{p,          kernel,      input(memory), read(in.r),
+                      read(in.b), read(in.h0), read(in.c0),   memory.as<float>(y),
+                      own(h_end), own(c_end),  own(kept),     own(packed)};
+  };
+}
 
 }  // namespace
 
 Made make_recurrent(KernelContext& context) {
   Problem p;
   if (std::string reason = make_problem(context, p); !reason.empty()) return refuse(reason);
-  const Positions at = positions_of(p.cell == Cell::lstm);
-  auto read = [&](std::size_t i) { return context.read(i, Layout(), DType::f32); };
-  const Operand x = read(0), w = read(1), r = read(2), b = read(3), h0 = read(5), c0 = read(at.initial_c);
+  const Operands in = read_operands(context, positions_of(p.cell == Cell::lstm));
   auto write = [&](std::size_t i) { return context.write(i, Layout(), DType::f32); };
-  const Operand y = write(0), y_h = write(1), y_c = write(2);
+  auto buffer = [&](const Operand& out) { return out ? out.buffer : context.scratch(floats(p.states())); };
+  const Operand y = write(0);
+  const BufferId h_end = buffer(write(1)), c_end = p.cell == Cell::lstm ? buffer(write(2)) : kNoBuffer;
   // Kept for the gradient node, whose kernel says until when.
-  const BufferId kept = context.keep(floats(p.directions * p.kept()));
+  const BufferId kept = context.keep(floats(p.kept()));
   if (context.has_gradient()) {
     context.own_record().workspace = kept;
     context.own_record().computed = DType::f32;
   }
-  const BufferId recurrent = context.scratch(floats(p.batch * p.rows()));
-  const BufferId h = context.scratch(floats(p.state())), c = context.scratch(floats(p.state()));
-  return {"native", remark(context), [=](const Memory& memory) -> Run {
-            auto in = [&](const Operand& operand) { return memory.as<const float>(operand); };
-            auto out = [&](const Operand& operand) { return memory.as<float>(operand); };
-            return ForwardCall{p,
-                               in(x),
-                               in(w),
-                               in(r),
-                               in(b),
-                               in(h0),
-                               in(c0),
-                               out(y),
-                               out(y_h),
-                               out(y_c),
-                               memory.as<float>(kept),
-                               memory.as<float>(recurrent),
-                               memory.as<float>(h),
-                               memory.as<float>(c)};
-          }};
+  return {"simd", remark(context), forward_bind(context, p, in, y, h_end, c_end, kept)};
 }
 
 Made make_recurrent_grad(KernelContext& context) {
@@ -304,33 +313,53 @@ Made make_recurrent_grad(KernelContext& context) {
   const ForwardRecord* record = context.forward_record();
   const bool shared = record && record->workspace != kNoBuffer;
 
+  const Operands in = read_operands(context, at);
   auto read = [&](std::size_t i) { return context.read(i, Layout(), DType::f32); };
-  const Operand x = read(0), w = read(1), r = read(2), b = read(3), h0 = read(5), c0 = read(at.initial_c);
   const Operand dy = read(at.dy), dy_h = read(at.dy + 1), dy_c = lstm ? read(at.dy + 2) : Operand();
   auto write = [&](std::size_t i) { return context.write(i, Layout(), DType::f32); };
-  const Operand dx = write(0), dw = write(1), dr = write(2), db = write(3), dh0 = write(4), dc0 = write(5);
-  const std::int64_t sums = p.steps * p.batch * p.rows();
-  const BufferId kept = shared ? record->workspace : context.scratch(floats(p.directions * p.kept()));
+  auto buffer = [&](const Operand& out) { return out ? out.buffer : context.scratch(floats(p.states())); };
+  const Operand dx = write(0), dw = write(1), dr = write(2), db = write(3);
+  const BufferId dh = buffer(write(4)), dc = lstm ? buffer(write(5)) : kNoBuffer;
+  const BufferId kept = shared ? record->workspace : context.scratch(floats(p.kept()));
   if (shared) context.touch(kept);
-  const BufferId input = context.scratch(floats(sums));
+  const BufferId input = context.scratch(floats(p.kept_h()));
   // RNN and LSTM add the two sums of a step: the gradients of both are one.
-  const BufferId recurrent = p.cell == Cell::gru ? context.scratch(floats(sums)) : input;
-  const BufferId dh = context.scratch(floats(p.state())), dc = context.scratch(floats(p.state()));
-  return {"native", remark(context), [=](const Memory& memory) -> Run {
-            auto in = [&](const Operand& operand) { return memory.as<const float>(operand); };
-            auto out = [&](const Operand& operand) { return memory.as<float>(operand); };
-            auto own = [&](BufferId id) { return memory.as<float>(id); };
-            const BackwardCall backward{p,        in(x),     in(w),      in(r),          in(dy),  in(dy_h),
-                                        in(dy_c), out(dx),   out(dw),    out(dr),        out(db), out(dh0),
-                                        out(dc0), own(kept), own(input), own(recurrent), own(dh), own(dc)};
-            if (shared) return backward;
-            const ForwardCall forward{p,       in(x),   in(w),   in(r),     in(b),          in(h0),  in(c0),
-                                      nullptr, nullptr, nullptr, own(kept), own(recurrent), own(dh), own(dc)};
-            return [=] {
-              forward();
-              backward();
-            };
-          }};
+  const BufferId recurrent = p.cell == Cell::gru ? context.scratch(floats(p.kept_h())) : input;
+
+  Bind all;
+  auto then = [&](Bind next) { all = all ? in_sequence(std::move(all), std::move(next)) : std::move(next); };
+  if (!shared) then(forward_bind(context, p, in, {}, dh, dc, kept));
+  then([=, kernel = simd::find_recurrent(p.shape())](const Memory& memory) -> Run {
+    auto load = [&](const Operand& operand) { return memory.as<const float>(operand); };
+    auto own = [&](BufferId id) { return memory.as<float>(id); };
+    return BackwardRun{p,         kernel,     load(in.r),     load(dy), load(dy_h), load(dy_c),
+                       own(kept), own(input), own(recurrent), own(dh),  own(dc)};
+  });
+  const Matrix sums = gates_matrix(p, input);
+  const Matrix w = row_major_matrix(in.w, p.width(), p.inputs), x = row_major_matrix(in.x, p.pairs(), p.inputs);
+  if (dx) then(product(context, sums, w, row_major_matrix(dx, p.pairs(), p.inputs)));
+  if (dw) then(product(context, transposed(sums), x, row_major_matrix(dw, p.width(), p.inputs)));
+  if (dr) {
+    const std::int64_t d = p.directions, rows = p.rows(), h = p.hidden;
+    const Matrix by_direction = {recurrent, 0, {d, rows, p.pairs()}, {rows, 1, p.width()}};
+    const Matrix before = {kept, p.kept_h(), {d, p.pairs(), h}, {p.pairs() * h, h, 1}};
+    then(product(context, by_direction, before, {dr.buffer, 0, {d, rows, h}, {rows * h, h, 1}}));
+  }
+  if (db) {
+    const simd::ReduceKernel sum =
+        simd::find_reduce(simd::ReduceOp::sum, DType::f32, DType::f32, {.reduced1 = p.pairs(), .kept1 = p.width()});
+    const BufferId total = context.scratch(floats(p.width())), scratch = context.scratch(sum.scratch_bytes());
+    then([=](const Memory& memory) -> Run {
+      return BiasRun{p,
+                     sum,
+                     memory.as<const float>(input),
+                     memory.as<const float>(recurrent),
+                     memory.as<float>(db),
+                     memory.as<float>(total),
+                     memory.at(scratch)};
+    });
+  }
+  return {"simd", remark(context), std::move(all)};
 }
 
 }  // namespace halfstep::onednn

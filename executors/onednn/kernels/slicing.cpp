@@ -1,4 +1,4 @@
-// Operators that copy a part of a tensor, or into a part: Slice and its gradient, Split, Pad.
+// Operators that copy a part of a tensor, or into a part: Slice and its gradient, Split, row-major Concat, Pad.
 #include <algorithm>
 #include <cstring>
 #include <optional>
@@ -70,7 +70,13 @@ Bind bind_part_copy(const Operand& whole, const Operand& part, const Part& where
   };
 }
 
-bool is_copyable(DType dtype) { return bits_of(dtype) >= 8 && bits_of(dtype) <= 64; }
+/// Why StridedCopy takes no such tensors; empty when it does.
+std::string refusal_to_copy(const Value& value) {
+  const std::size_t bits = bits_of(value.dtype);
+  if (bits < 8 || bits > 64) return "elements that are not 1 to 8 bytes";
+  if (value.shape.rank() > simd::StridedCopy::kMaxRank) return "too many axes";
+  return {};
+}
 
 /// The layout of a part that oneDNN can take out of a tensor as this one lies; empty when it must be row-major first.
 std::optional<Layout> layout_of_part(const Layout& layout, const Shape& whole, const Part& part, DType dtype) {
@@ -106,14 +112,14 @@ Made fill_part(KernelContext& context, const Part& part) {
 }  // namespace
 
 Made make_slice(KernelContext& context) {
-  if (!is_copyable(context.in(0).dtype)) return refuse("elements that are not 1 to 8 bytes");
+  if (std::string reason = refusal_to_copy(context.in(0)); !reason.empty()) return refuse(reason);
   const auto part = part_of_slice(context, context.in(0).shape, context.out(0).shape);
   if (!part) return refuse("a slice that is computed, or runs backwards");
   return {"native", {}, copy_out(context, 0, *part)};
 }
 
 Made make_slice_grad(KernelContext& context) {
-  if (!is_copyable(context.in(0).dtype)) return refuse("elements that are not 1 to 8 bytes");
+  if (std::string reason = refusal_to_copy(context.in(0)); !reason.empty()) return refuse(reason);
   const auto part = part_of_slice(context, context.out(0).shape, context.in(0).shape);
   if (!part) return refuse("a slice that is computed, or runs backwards");
   return fill_part(context, *part);
@@ -121,7 +127,7 @@ Made make_slice_grad(KernelContext& context) {
 
 Made make_split(KernelContext& context) {
   const Value& x = context.in(0);
-  if (!is_copyable(x.dtype)) return refuse("elements that are not 1 to 8 bytes");
+  if (std::string reason = refusal_to_copy(x); !reason.empty()) return refuse(reason);
   const std::size_t axis = normalize_axis(context.node().attributes.get_int("axis", 0), x.shape.rank());
   std::int64_t sum = 0;
   for (std::size_t i = 0; i < context.node().outputs.size(); ++i) {
@@ -142,6 +148,36 @@ Made make_split(KernelContext& context) {
   return {"native", {}, std::move(all)};
 }
 
+Made make_row_major_concat(KernelContext& context) {
+  const Value& y = context.out(0);
+  if (std::string reason = refusal_to_copy(y); !reason.empty()) return refuse(reason);
+  const std::size_t axis = normalize_axis(context.node().attributes.get_int("axis", 0), y.shape.rank());
+  const std::size_t parts = context.node().inputs.size();
+  std::int64_t sum = 0;
+  for (std::size_t i = 0; i < parts; ++i) {
+    if (!context.has_input(i)) return refuse("a part that nobody names");
+    if (!context.layout(i).is_row_major()) return refuse("operands that are not row-major");
+    Dims part(y.shape.begin(), y.shape.end());
+    if (context.in(i).shape.rank() == part.size()) part[axis] = context.in(i).shape[axis];
+    if (context.in(i).shape != Shape(part)) return refuse("parts of other extents");
+    sum += part[axis];
+  }
+  if (sum != y.shape[axis]) return refuse("parts that are not all of it");
+  std::vector<Operand> from;
+  for (std::size_t i = 0; i < parts; ++i) from.push_back(context.read(i, Layout()));
+  const Operand to = context.write(0, Layout());
+  Bind all;
+  std::int64_t begin = 0;
+  for (const Operand& operand : from) {
+    Part part = whole_of(operand.shape);
+    part.begin[axis] = begin;
+    begin += part.extents[axis];
+    Bind one = bind_part_copy(to, operand, part, true);
+    all = all ? in_sequence(std::move(all), std::move(one)) : std::move(one);
+  }
+  return {"native", {}, std::move(all)};
+}
+
 Made make_pad(KernelContext& context) {
   const Shape &x = context.in(0).shape, &y = context.out(0).shape;
   const auto pads = context.constant_ints(1);
@@ -149,7 +185,7 @@ Made make_pad(KernelContext& context) {
   if (!pads || !axes || context.node().attributes.get_string("mode", "constant") != "constant")
     return refuse("pads that are computed, or not constant");
   if (context.has_input(2) && context.constant_scalar(2) != 0) return refuse("padding with another value than 0");
-  if (!is_copyable(context.in(0).dtype)) return refuse("elements that are not 1 to 8 bytes");
+  if (std::string reason = refusal_to_copy(context.in(0)); !reason.empty()) return refuse(reason);
   if (std::any_of(pads->begin(), pads->end(), [](std::int64_t p) { return p < 0; })) return refuse("negative pads");
   Part part = whole_of(x);
   const std::size_t count = axes->empty() ? y.rank() : axes->size();

@@ -1,0 +1,77 @@
+// One time step of RNN, LSTM and GRU cells and the way back through it, in f32, on the calling thread. What a row
+// (sequence) gets does not depend on the rows beside it.
+#pragma once
+
+#include <cstdint>
+
+namespace halfstep::simd {
+
+/// ONNX's cells with their default activations, or Relu for RNN; GRU with linear_before_reset.
+enum class RecurrentCell { rnn_tanh, rnn_relu, lstm, gru };
+
+struct RecurrentShape {
+  RecurrentCell cell = RecurrentCell::rnn_tanh;
+  std::int64_t hidden = 0;
+  std::int64_t stride = 0;  ///< floats from one row of gates, or of their gradients, to the next
+
+  std::int64_t gates() const {
+    if (cell == RecurrentCell::lstm) return 4;
+    return cell == RecurrentCell::gru ? 3 : 1;
+  }
+};
+
+/// H is `hidden`, G the number of gates, in ONNX's order. States are [rows, H].
+struct RecurrentForward {
+  const float* weights = nullptr;  ///< R as RecurrentKernel::pack lays it
+  const float* bias = nullptr;     ///< ONNX's B [2, G*H], or null
+  const float* h = nullptr;        ///< before the step
+  const float* c = nullptr;        ///< before the step; LSTM
+  float* gates = nullptr;          ///< [rows, G*H]: W x, which becomes the activated gates
+  float* linear = nullptr;         ///< GRU: R h + bias of the hidden gate, a state
+  float* h_after = nullptr;        ///< none of the states before
+  float* c_after = nullptr;        ///< LSTM
+  float* y = nullptr;              ///< gets h_after too; may be null
+};
+
+struct RecurrentBackward {
+  const float* weights = nullptr;  ///< R [G*H, H], row-major
+  const float* gates = nullptr;    ///< activated
+  const float* h = nullptr;        ///< before the step
+  const float* c = nullptr;        ///< before the step; LSTM
+  const float* linear = nullptr;   ///< GRU
+  const float* dy = nullptr;       ///< is added to dh; may be null
+  float* dh = nullptr;             ///< of the state after the step, which becomes that of the state before
+  float* dc = nullptr;             ///< likewise; LSTM
+  float* input = nullptr;          ///< gets the gradient of W x [rows, G*H]
+  float* recurrent = nullptr;      ///< GRU: gets that of R h, which for other cells is the same
+};
+
+/// Found when a step is compiled.
+class RecurrentKernel {
+ public:
+  struct Functions {
+    void (*pack)(const RecurrentShape& shape, const float* r, float* packed, std::int64_t panel);
+    void (*forward)(const RecurrentShape& shape, const RecurrentForward& step, std::int64_t rows);
+    void (*backward)(const RecurrentShape& shape, const RecurrentBackward& step, std::int64_t rows);
+    std::int64_t lanes;
+  };
+
+  RecurrentKernel(Functions functions, RecurrentShape shape) : functions_(functions), shape_(shape) {}
+
+  /// Panels of as many columns of R^T as a vector has lanes; each can be packed by itself.
+  std::int64_t panels() const { return (shape_.hidden + functions_.lanes - 1) / functions_.lanes; }
+  std::int64_t packed_floats() const { return panels() * functions_.lanes * shape_.gates() * shape_.hidden; }
+  /// From R [G*H, H].
+  void pack(const float* r, float* packed, std::int64_t panel) const { functions_.pack(shape_, r, packed, panel); }
+
+  void operator()(const RecurrentForward& step, std::int64_t rows) const { functions_.forward(shape_, step, rows); }
+  void operator()(const RecurrentBackward& step, std::int64_t rows) const { functions_.backward(shape_, step, rows); }
+
+ private:
+  Functions functions_;
+  RecurrentShape shape_;
+};
+
+RecurrentKernel find_recurrent(const RecurrentShape& shape);
+
+}  // namespace halfstep::simd

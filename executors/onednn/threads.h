@@ -1,0 +1,31 @@
+// How many threads a piece of work may use.
+#pragma once
+
+#include <cstdint>
+
+#include "executors/onednn/kernel.h"
+
+namespace halfstep::onednn {
+
+/// Sets the number of OpenMP threads of the calling thread, and sets it back. Primitives are cut for the number of
+/// threads they are made with and must run with the same.
+class ThreadScope {
+ public:
+  /// 0 changes nothing.
+  explicit ThreadScope(int threads);
+  ~ThreadScope();
+  ThreadScope(const ThreadScope&) = delete;
+  ThreadScope& operator=(const ThreadScope&) = delete;
+
+ private:
+  int before_;
+};
+
+/// Multiplications, and bytes read and written, that take about as long as entering a parallel region.
+inline constexpr std::int64_t kFewMultiplications = 1 << 18;
+inline constexpr std::size_t kFewBytes = 128 * 1024;
+
+/// A primitive on the calling thread alone; it must be made under ThreadScope(1).
+Bind on_one_thread(Bind bind);
+
+}  // namespace halfstep::onednn
