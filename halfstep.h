@@ -3,7 +3,7 @@
 //   halfstep::LoadedModel model = halfstep::load_model("model.onnx");
 //   auto executor = halfstep::make_executor("auto", {});
 //   auto data = halfstep::open_dataset(halfstep::parse_data_spec("x.npy,y.npy"));
-//   halfstep::Trainer trainer(model, *executor, std::move(data), {});
+//   halfstep::Trainer trainer(model, *executor, data, {});
 //   trainer.fit({});
 //   halfstep::save_trained(*model.source, trainer.parameters(), "trained.onnx");
 //

@@ -59,6 +59,8 @@ Json summary(const Graph& graph) {
   return json;
 }
 
+double in_us(double seconds) { return std::round(seconds * 1e7) / 10; }
+
 /// What the nodes of each operator take together in one execution, the longest first.
 Json time_by_operator(const Plan& plan, const std::vector<double>& seconds) {
   struct Total {
@@ -80,7 +82,7 @@ Json time_by_operator(const Plan& plan, const std::vector<double>& seconds) {
   for (const auto& [op, total] : rows)
     json.push_back({{"op", op},
                     {"calls", total.calls},
-                    {"ms", std::round(total.seconds * 1e7) / 1e4},
+                    {"us", in_us(total.seconds)},
                     {"share", all > 0 ? std::round(total.seconds / all * 1e4) / 1e4 : 0}});
   return json;
 }
@@ -93,7 +95,7 @@ Json describe(const Plan& plan, const std::vector<double>& seconds) {
   for (std::size_t i = 0; i < plan.entries.size(); ++i) {
     const PlanEntry& entry = plan.entries[i];
     Json& node = json["nodes"].emplace_back();
-    if (!seconds.empty()) node["us"] = std::round(seconds[i] * 1e7) / 10;
+    if (!seconds.empty()) node["us"] = in_us(seconds[i]);
     node["node"] = entry.node;
     node["op"] = entry.op;
     node["kernel"] = entry.kernel;
@@ -189,11 +191,8 @@ void print_plan(const Json& plan) {
   if (!timed) return;
   fmt::print("time by operator\n");
   Json rows = plan["time_by_operator"];
-  for (Json& row : rows) {
-    row["ms"] = fmt::format("{:.4f}", row["ms"].get<double>());
-    row["share"] = fmt::format("{:.1f} %", 100 * row["share"].get<double>());
-  }
-  print_table(rows, {"op", "calls", "ms", "share"});
+  for (Json& row : rows) row["share"] = fmt::format("{:.1f} %", 100 * row["share"].get<double>());
+  print_table(rows, {"us", "op", "calls", "share"});
 }
 
 void print_text(const Json& json) {

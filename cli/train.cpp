@@ -57,9 +57,7 @@ void add_flags(CLI::App& command, TrainFlags& flags) {
   const auto not_negative = CLI::Range(0.0, 1e30);
 
   add_model(command, flags.model);
-  command.add_option("--data", flags.data, kDataHelp)
-      ->required()
-      ->type_name("DATA");
+  command.add_option("--data", flags.data, kDataHelp)->required()->type_name("DATA");
   command.add_option("--val-data", flags.validation, "the same for validation; of a folder or .npz the test part")
       ->type_name("DATA");
   flags.rows.add_to(command);

@@ -158,9 +158,9 @@ void tell_of_expectations(const ConversionPlan& plan, ConversionReport& report) 
                                    [](const std::string& s) { return s.find("are expected") != std::string::npos; });
   if (count > 0)
     report.notes.push_back(
-        fmt::format("{} nodes stay f32, since by the weights their values are likely to lie outside "
-                    "of {}; measured ranges tell better",
-                    count, name_of(report.half)));
+        fmt::format("nodes that stay f32 since by the weights their values are likely to lie outside of {}: {}; "
+                    "measured ranges tell better",
+                    name_of(report.half), count));
 }
 
 }  // namespace

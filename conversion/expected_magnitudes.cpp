@@ -314,8 +314,11 @@ class Estimator {
     if (!node.is("Transpose")) return {};
     std::reverse(dims.begin(), dims.end());
     if (const auto* order = in.attribute("perm"); order && static_cast<std::size_t>(order->ints_size()) == dims.size())
-      for (int k = 0; k < order->ints_size(); ++k)
-        dims[static_cast<std::size_t>(k)] = in.at(0).dims.at(static_cast<std::size_t>(order->ints(k)));
+      for (std::size_t k = 0; k < dims.size(); ++k) {
+        const auto axis = static_cast<std::size_t>(order->ints(static_cast<int>(k)));
+        if (axis >= dims.size()) return {};  // not a permutation, which the checker lets pass
+        dims[k] = in.at(0).dims[axis];
+      }
     return dims;
   }
 

@@ -79,12 +79,20 @@ Dataset open_npz(const fs::path& path, Split split) {
   for (const std::string& suffix : {part, std::string()}) {
     const std::string x = "x" + suffix, y = "y" + suffix;
     if (!file.contains(y)) continue;
-    if (file.contains(x)) return {file.open(x), file.open(y)};
+    DataArray targets = file.open(y);
     std::vector<Dataset::Input> inputs;
-    for (const std::string& name : names)
-      if (const auto input = without(suffix, name); input && name != y) inputs.push_back({*input, file.open(name)});
+    if (file.contains(x)) inputs.push_back({"", file.open(x)});
+    const bool has_x = !inputs.empty();
+    for (const std::string& name : names) {
+      const auto input = without(suffix, name);
+      if (!input || name == x || name == y) continue;
+      // Beside x there may be inputs, and whatever else is kept with the data.
+      DataArray rows = file.open(name);
+      if (!has_x || (rows.shape().rank() > 0 && rows.rows() == targets.rows()))
+        inputs.push_back({*input, std::move(rows), has_x});
+    }
     if (inputs.size() == 1) inputs[0].name.clear();
-    if (!inputs.empty()) return {std::move(inputs), file.open(y)};
+    if (!inputs.empty()) return {std::move(inputs), std::move(targets)};
   }
   if (names.size() == 2) return {file.open(names[0]), file.open(names[1])};
   throw_input_error(fmt::format("arrays x{0} and y{0}, or x and y, or just two, or y{0} and the model's inputs, in {1}",
@@ -93,8 +101,11 @@ Dataset open_npz(const fs::path& path, Split split) {
 }
 
 Dataset open_files(const DataSpec& spec) {
+  if (spec.paths.size() < 2)
+    throw_input_error("files of inputs and targets", std::to_string(spec.paths.size()), "name two files or more");
   std::vector<Dataset::Input> inputs;
-  for (std::size_t i = 0; i + 1 < spec.paths.size(); ++i) inputs.push_back({spec.names[i], open_array(spec.paths[i])});
+  for (std::size_t i = 0; i + 1 < spec.paths.size(); ++i)
+    inputs.push_back({i < spec.names.size() ? spec.names[i] : "", open_array(spec.paths[i])});
   return {std::move(inputs), open_array(spec.paths.back())};
 }
 
@@ -123,27 +134,31 @@ Dataset::Dataset(std::vector<Input> inputs, DataArray y_rows) : x(std::move(inpu
                         fmt::format("{} in {} and {} in {}", input.rows.rows(), input.rows.name(), y.rows(), y.name()),
                         "check that they belong together");
   }
-  if (y.rows() == 0) throw_input_error("a data set of at least one row", x.front().rows.name() + " has none", "check the file");
+  if (y.rows() == 0)
+    throw_input_error("a data set of at least one row", x.front().rows.name() + " has none", "check the file");
 }
 
 Dataset in_order_of(const std::vector<std::string>& inputs, const Dataset& data) {
-  std::vector<const Dataset::Input*> ordered(inputs.size());
-  bool fits = inputs.size() == data.x.size();
+  std::vector<const Dataset::Input*> ordered(inputs.size()), unnamed;
+  bool fits = true;
   for (const Dataset::Input& x : data.x) {
-    if (x.name.empty()) continue;
     const auto place = std::find(inputs.begin(), inputs.end(), x.name);
-    fits = fits && place != inputs.end() && !ordered[static_cast<std::size_t>(place - inputs.begin())];
-    if (fits) ordered[static_cast<std::size_t>(place - inputs.begin())] = &x;
+    if (x.name.empty())
+      unnamed.push_back(&x);
+    else if (place != inputs.end() && !ordered[static_cast<std::size_t>(place - inputs.begin())])
+      ordered[static_cast<std::size_t>(place - inputs.begin())] = &x;
+    else
+      fits = fits && x.optional;
   }
+  const auto open = std::count(ordered.begin(), ordered.end(), nullptr);
+  fits = fits && open == static_cast<std::ptrdiff_t>(unnamed.size());
   if (!fits) {
     std::vector<std::string> found;
     for (const Dataset::Input& x : data.x) found.push_back(x.name.empty() ? x.rows.name() : x.name);
     throw_input_error(fmt::format("rows for each of the model's inputs: {}", fmt::join(inputs, ", ")),
                       fmt::format("{}", fmt::join(found, ", ")), kManyForms);
   }
-  auto next = ordered.begin();
-  for (const Dataset::Input& x : data.x)
-    if (x.name.empty()) *(next = std::find(next, ordered.end(), nullptr)) = &x;
+  for (const Dataset::Input* x : unnamed) *std::find(ordered.begin(), ordered.end(), nullptr) = x;
   std::vector<Dataset::Input> x;
   for (std::size_t i = 0; i < inputs.size(); ++i) x.push_back({inputs[i], ordered[i]->rows});
   return {std::move(x), data.y};
@@ -164,7 +179,7 @@ DataSpec parse_data_spec(const std::string& text) {
     for (std::size_t begin = 0, end = 0; end != std::string::npos; begin = end + 1) {
       end = text.find(',', begin);
       std::string file = text.substr(begin, end - begin), name;
-      if (const std::size_t equals = file.find('='); equals != std::string::npos && !is_there(file)) {
+      if (const std::size_t equals = file.find('='); equals != std::string::npos && equals > 0 && !is_there(file)) {
         name = file.substr(0, equals);
         file.erase(0, equals + 1);
       }

@@ -17,8 +17,9 @@ struct Dataset {
   struct Input {
     std::string name;
     DataArray rows;
+    bool optional = false;  ///< left out where the model has no input of this name
   };
-  std::vector<Input> x;  ///< at least one
+  std::vector<Input> x;  ///< at least one that is not optional
   DataArray y;
 
   /// Both throw Error when the lengths differ or there is no row.
@@ -43,7 +44,7 @@ struct DataSpec {
   };
   Kind kind = Kind::files;
   std::vector<std::filesystem::path> paths;  ///< two or more for `files`, else one
-  std::vector<std::string> names = {};       ///< with `files`: an input's name, or "", for each but the last
+  std::vector<std::string> names = {};       ///< with `files`: an input's name, or "", for each but the last (or none)
 };
 
 /// "X.npy,Y.npy", "NAME=X.npy,NAME=X2.npy,Y.npy", a folder of IDX files, "file.npz", "file.csv" or "file.tsv" (the last

@@ -134,7 +134,7 @@ void overrule_shape(Graph& graph, const Node& node) {
   if (!row || !row->result_shape || node.output(0) == kNoValue) return;
   std::vector<Shape> shapes;
   for (ValueId in : node.inputs) {
-    if (!graph[in].shape.is_ranked()) return;
+    if (in == kNoValue || !graph[in].shape.is_ranked()) return;
     shapes.push_back(graph[in].shape);
   }
   graph[node.outputs[0]].shape = row->result_shape(node, shapes);

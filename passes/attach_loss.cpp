@@ -33,6 +33,22 @@ constexpr std::array<LossName, 7> kLosses{{
                                    : "give labels of that shape, or choose another loss with --loss");
 }
 
+// What the passes that make a step call the values that they add: its surroundings find most of them by these names.
+constexpr std::array<std::string_view, 8> kStepNames{"labels",        "learning_rate", "update",       "loss",
+                                                     "loss.gradient", "grad_norm",     "grads_finite", "loss_scale"};
+
+// Takes these names from values of the model. A parameter's cannot be taken: checkpoints know it by its name.
+void free_step_names(Graph& graph) {
+  for (const std::string_view name : kStepNames) {
+    const ValueId holder = graph.find(name);
+    if (holder == kNoValue) continue;
+    if (graph.state_of(holder) >= 0)
+      throw_input_error("parameters that are not called as a part of the training step is", fmt::format("'{}'", name),
+                        "give that initializer another name");
+    graph.rename(holder, std::string(name) + ".model");
+  }
+}
+
 Expr mean(Expr x) { return x.builder().op("ReduceMean", {x}, {{"keepdims", std::int64_t{0}}}); }
 
 // The node that produces `id`, when it is an `op` over the last axis and nothing else needs its input's shape.
@@ -139,6 +155,7 @@ Pass attach_loss(LossOptions options) {
             throw_input_error("the name of a model output (" + known + ")", "'" + options.output + "'",
                               "check the output's name");
         }
+        free_step_names(graph);
         Builder b(graph);
         b.set_context("loss");
         Expr y = b.expr(graph.outputs[which]);

@@ -148,8 +148,9 @@ class Chooser {
 
   // Roots are kept in f32 for the sake of small variances. What is scaled by the root of a constant is none.
   bool is_root_of_constant(const PrecisionNode& node) const {
+    if (node.op != "Sqrt" || !node.domain.empty()) return false;
     const int v = node.inputs[0];
-    return node.op == "Sqrt" && node.domain.empty() && v != kAbsent && values_[index(v)].of_constant;
+    return v != kAbsent && values_[index(v)].of_constant;
   }
 
   bool is_known(int v) const { return v != kAbsent && (values_[index(v)].range || values_[index(v)].expected > 0); }

@@ -86,6 +86,12 @@ std::vector<Expr> accumulate(Builder& b, const Parameters& p, std::int64_t batch
   return sums;
 }
 
+ValueId loss_scale_of(const Graph& graph) {
+  const auto state = std::find_if(graph.states.begin(), graph.states.end(),
+                                  [](const State& s) { return s.role == StateRole::loss_scale; });
+  return state == graph.states.end() ? kNoValue : state->value;
+}
+
 void attach(Graph& graph, const OptimizerOptions& o) {
   Builder b(graph);
   b.set_context("optimizer");
@@ -102,7 +108,7 @@ void attach(Graph& graph, const OptimizerOptions& o) {
   // Norm and finiteness of all gradients, and what every gradient is multiplied by.
   const std::vector<Expr> check = b.multi("GlobalNorm", kOwnDomain, p.gradients, 2);
   Expr norm = check[0], finite = check[1], factor;
-  const ValueId scale_id = graph.find("loss_scale");
+  const ValueId scale_id = loss_scale_of(graph);
   if (scale_id != kNoValue) {
     factor = 1.0 / b.expr(scale_id);
     norm = norm * factor;

@@ -94,7 +94,9 @@ struct LossOptions {
 };
 /// Adds the input "labels" and the mean loss (f32 scalar, unless the model computes its own) as output 0, named "loss".
 /// The model's outputs follow; where a final Softmax was fused into the loss its input stands in for it, named
-/// "logits". Throws Error when labels and outputs do not fit, naming both shapes.
+/// "logits". A value of the model that is called as a part of the step ("labels", "loss", "learning_rate", …) gets
+/// another name, inputs included: in a step they are told by their place. Throws Error when labels and outputs do not
+/// fit, naming both shapes, and when a parameter has such a name.
 Pass attach_loss(LossOptions options);
 
 /// Paints nodes in `half` (f16 or bf16) as choose_precision.h tells, and inserts the fewest casts; with f32 does

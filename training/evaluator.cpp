@@ -10,7 +10,7 @@ namespace halfstep {
 
 Evaluation evaluate(const Task& task, const InputOptions& input, const Dataset& unordered,
                     const std::function<StepProgram&(std::int64_t rows)>& program) {
-  const Dataset data = in_order_of(task.inputs.x, unordered);
+  const Dataset data = in_order_of(task.x_names, unordered);
   require_full_batch(task, data);
   std::vector<RowType> rows;
   for (const RowTransform& x : task.x) rows.push_back(x.to);
@@ -60,7 +60,7 @@ StepProgram& Evaluator::program(std::int64_t rows) {
   auto& program = programs_[rows];
   if (!program) {
     const Graph graph = run_pipeline(model_, scoring_pipeline(task_->step_options(rows), executor_.capabilities()));
-    program = std::make_unique<StepProgram>(graph, executor_, *store_, task_->inputs);
+    program = std::make_unique<StepProgram>(graph, executor_, *store_, task_->x.size());
   }
   return *program;
 }

@@ -14,13 +14,7 @@ std::ptrdiff_t index_of(const Graph& graph, const std::vector<ValueId>& ids, std
   return -1;
 }
 
-Tensor input_named(Program& program, const Graph& graph, std::string_view name) {
-  const std::ptrdiff_t i = index_of(graph, graph.inputs, name);
-  return i < 0 ? Tensor() : program.input(static_cast<std::size_t>(i));
-}
-
 void fill(Tensor to, const Tensor& from) {
-  if (!to.is_defined()) return;
   if (to.bytes() != from.bytes())
     throw_failure("a batch of " + to.shape().to_string(), from.shape().to_string(),
                   "compile a program for this batch size");
@@ -38,18 +32,18 @@ bool all_finite(const Tensor& tensor) {
 
 }  // namespace
 
-StepProgram::StepProgram(const Graph& graph, Executor& executor, StateStore& store, const BatchInputs& inputs)
+StepProgram::StepProgram(const Graph& graph, Executor& executor, StateStore& store, std::size_t data_inputs)
     : program_(executor.compile(graph, store)) {
-  for (const std::string& name : inputs.x) x_.push_back(input_named(*program_, graph, name));
-  y_ = input_named(*program_, graph, inputs.y);
-  learning_rate_ = input_named(*program_, graph, "learning_rate");
-  update_ = input_named(*program_, graph, "update");
-  loss_ = index_of(graph, graph.outputs, "loss");
+  for (std::size_t i = 0; i < data_inputs; ++i) x_.push_back(program_->input(i));
+  y_ = program_->input(data_inputs);
+  const std::size_t rate = data_inputs + 1, update = data_inputs + 2;
+  if (rate < graph.inputs.size()) learning_rate_ = program_->input(rate);
+  if (update < graph.inputs.size()) update_ = program_->input(update);
   norm_ = index_of(graph, graph.outputs, "grad_norm");
   finite_ = index_of(graph, graph.outputs, "grads_finite");
   scale_ = index_of(graph, graph.outputs, "loss_scale");
   has_prediction_ = graph.outputs.size() > 1 && norm_ != 1;
-  for (std::size_t i = 0; i < graph.outputs.size(); ++i) {
+  for (auto i = static_cast<std::size_t>(norm_ + 1); i < graph.outputs.size(); ++i) {
     const std::string& name = graph[graph.outputs[i]].name;
     if (!name.starts_with(kNormPrefix)) continue;
     norm_outputs_.push_back(static_cast<std::ptrdiff_t>(i));
@@ -75,8 +69,7 @@ const std::vector<std::pair<std::string, float>>& StepProgram::parameter_norms()
   return norms_;
 }
 
-std::string first_non_finite_node(const Graph& graph, const StateStore& states, const BatchInputs& inputs,
-                                  const Batch& batch) {
+std::string first_non_finite_node(const Graph& graph, const StateStore& states, const Batch& batch) {
   Graph watched = graph;
   const std::size_t first = watched.outputs.size();
   std::vector<std::string> names;
@@ -95,8 +88,8 @@ std::string first_non_finite_node(const Graph& graph, const StateStore& states, 
     if (!all_finite(now)) return "state '" + name + "'";
     store->write(name, now);
   }
-  for (std::size_t i = 0; i < inputs.x.size(); ++i) fill(input_named(*program, watched, inputs.x[i]), batch.x[i]);
-  fill(input_named(*program, watched, inputs.y), batch.y);
+  for (std::size_t i = 0; i < batch.x.size(); ++i) fill(program->input(i), batch.x[i]);
+  fill(program->input(batch.x.size()), batch.y);
   program->run();
   for (std::size_t i = 0; i < names.size(); ++i)
     if (!all_finite(program->output(first + i))) return names[i];

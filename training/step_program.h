@@ -11,21 +11,17 @@
 
 namespace halfstep {
 
-/// Names of the graph inputs that take a batch and its labels.
-struct BatchInputs {
-  std::vector<std::string> x;
-  std::string y;
-};
-
 class StepProgram {
  public:
-  StepProgram(const Graph& graph, Executor& executor, StateStore& store, const BatchInputs& inputs);
+  /// `graph` is from one of pipelines.h: its inputs are the `data_inputs` that take a batch, its labels and, in a
+  /// training step, the learning rate and whether to update.
+  StepProgram(const Graph& graph, Executor& executor, StateStore& store, std::size_t data_inputs);
 
   /// One run on this batch, whose tensors have the shapes of the inputs.
   void run(const Batch& batch, float learning_rate, bool update);
 
   float scalar(std::ptrdiff_t output) const;
-  float loss() const { return scalar(loss_); }
+  float loss() const { return scalar(0); }
   float grad_norm() const { return scalar(norm_); }
   /// Of this step; only with loss scaling.
   float loss_scale() const { return scalar(scale_); }
@@ -44,7 +40,7 @@ class StepProgram {
   std::unique_ptr<Program> program_;
   std::vector<Tensor> x_;
   Tensor y_, learning_rate_, update_;
-  std::ptrdiff_t loss_ = -1, norm_ = -1, finite_ = -1, scale_ = -1;
+  std::ptrdiff_t norm_ = -1, finite_ = -1, scale_ = -1;
   bool has_prediction_ = false;
   std::vector<std::ptrdiff_t> norm_outputs_;
   std::vector<std::pair<std::string, float>> norms_;
@@ -52,7 +48,6 @@ class StepProgram {
 
 /// The name of the first node, in order, whose result is not finite when `graph` runs on this batch with these states;
 /// for telling a user where training went wrong. Runs on the reference executor.
-std::string first_non_finite_node(const Graph& graph, const StateStore& states, const BatchInputs& inputs,
-                                  const Batch& batch);
+std::string first_non_finite_node(const Graph& graph, const StateStore& states, const Batch& batch);
 
 }  // namespace halfstep

@@ -40,14 +40,14 @@ void choose_batch(Task& task, const Graph& model, const Dataset& data, std::int6
 // The shapes of the inputs for a batch of `rows`.
 std::map<std::string, Shape> input_shapes(const Task& task, std::int64_t rows) {
   std::map<std::string, Shape> shapes;
-  for (std::size_t i = 0; i < task.x.size(); ++i) shapes[task.inputs.x[i]] = with_batch(rows, task.x[i].to.shape);
+  for (std::size_t i = 0; i < task.x.size(); ++i) shapes[task.x_names[i]] = with_batch(rows, task.x[i].to.shape);
   return shapes;
 }
 
 void choose_labels(Task& task, const Graph& model, const Dataset& data, const TrainerOptions& options) {
   if (options.loss == LossKind::output) {
     const Value& labels = model[model.inputs.back()];
-    task.inputs.y = labels.name;
+    task.y_name = labels.name;
     task.loss.kind = LossKind::output;
     task.y = fit_target(data.y, row_of(labels));
     task.loss.label = task.y.to;
@@ -61,7 +61,6 @@ void choose_labels(Task& task, const Graph& model, const Dataset& data, const Tr
                       options.loss_output.empty() ? "none" : "'" + options.loss_output + "'",
                       "name an output of the model");
   task.loss = choose_loss(bound, output, data.y, options.loss);
-  task.inputs.y = "labels";
   if (task.loss.label.dtype == DType::f32 && task.loss.kind == LossKind::softmax_cross_entropy)
     task.loss.label.shape = row_of(bound[output]).shape;
   task.y = fit_target(data.y, task.loss.label, {.classes = task.loss.classes});
@@ -80,7 +79,7 @@ TrainingOptions Task::step_options(std::int64_t rows) const {
   TrainingOptions options = step;
   options.loss.label_shape = with_batch(rows, loss.label.shape);
   options.shapes.by_name = input_shapes(*this, rows);
-  if (loss.kind == LossKind::output) options.shapes.by_name[inputs.y] = options.loss.label_shape;
+  if (loss.kind == LossKind::output) options.shapes.by_name[y_name] = options.loss.label_shape;
   return options;
 }
 
@@ -97,11 +96,11 @@ std::vector<std::string> data_inputs(const Graph& model, std::optional<LossKind>
 
 std::vector<RowTransform> fit_inputs(const Dataset& data, const std::vector<RowType>& wanted,
                                      const InputOptions& options) {
+  const bool any_float = std::any_of(wanted.begin(), wanted.end(), [](const RowType& t) { return is_float(t.dtype); });
   std::vector<RowTransform> transforms;
-  for (std::size_t i = 0; i < wanted.size(); ++i) {
-    const bool unscaled = wanted.size() > 1 && !is_float(wanted[i].dtype);
-    transforms.push_back(fit_input(data.x[i].rows, wanted[i], unscaled ? InputOptions{} : options));
-  }
+  for (std::size_t i = 0; i < wanted.size(); ++i)
+    transforms.push_back(
+        fit_input(data.x[i].rows, wanted[i], any_float && !is_float(wanted[i].dtype) ? InputOptions{} : options));
   return transforms;
 }
 
@@ -113,7 +112,7 @@ Task make_task(const Graph& model, const Dataset& data, const TrainerOptions& op
   task.precision = resolve(options.precision, capabilities);
   std::vector<RowType> rows;
   for (const Dataset::Input& input : data.x) {
-    task.inputs.x.push_back(input.name);
+    task.x_names.push_back(input.name);
     rows.push_back(row_of(model[model.find(input.name)]));
   }
   task.x = fit_inputs(data, rows, options.input);

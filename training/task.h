@@ -12,15 +12,15 @@
 #include "passes/pipelines.h"
 #include "training/defaults.h"
 #include "training/options.h"
-#include "training/step_program.h"
 
 namespace halfstep {
 
 struct Task {
   DType precision = DType::f32;
   LossChoice loss;
-  BatchInputs inputs;           ///< graph inputs that take a batch and its labels
-  std::vector<RowTransform> x;  ///< rows of the data set to rows of those inputs
+  std::vector<std::string> x_names;  ///< the model's inputs that take a batch
+  std::string y_name;                ///< its input for the labels, when it computes its own loss
+  std::vector<RowTransform> x;       ///< rows of the data set to rows of those inputs
   RowTransform y;
   std::int64_t batch = 0;            ///< rows of a full batch
   bool drop_last = false;            ///< the model takes no smaller one
@@ -35,8 +35,7 @@ struct Task {
 /// its last. Throws Error when there is none.
 std::vector<std::string> data_inputs(const Graph& model, std::optional<LossKind> loss);
 
-/// The transforms of `data` to rows of the types `wanted`. Options for scaling are for floats alone where there are
-/// several inputs.
+/// The transforms of `data` to rows of the types `wanted`. `options` are for floats alone, where there are any.
 std::vector<RowTransform> fit_inputs(const Dataset& data, const std::vector<RowType>& wanted,
                                      const InputOptions& options);
 

@@ -59,7 +59,7 @@ class Trainer::Impl {
   }
 
   std::unique_ptr<StepProgram> compile(const Graph& graph) {
-    return std::make_unique<StepProgram>(graph, executor_, *store_, task_.inputs);
+    return std::make_unique<StepProgram>(graph, executor_, *store_, task_.x.size());
   }
 
   StepProgram& evaluation_program(std::int64_t rows) {
@@ -126,7 +126,7 @@ void Trainer::Impl::save(const Cursor& cursor, std::int64_t step) const {
 
 void Trainer::Impl::diverged(std::int64_t step, const Batch& batch) const {
   std::string where = "not looked for, the batch is a smaller one";
-  if (batch.rows == task_.batch) where = first_non_finite_node(first_graph_, *store_, task_.inputs, batch);
+  if (batch.rows == task_.batch) where = first_non_finite_node(first_graph_, *store_, batch);
   throw_failure(fmt::format("finite gradients at least once in {} updates", most_skipped()),
                 fmt::format("non-finite ones up to step {}; the first node that went non-finite: {}", step, where),
                 "lower the learning rate, clip gradients (--clip-norm), or train in fp32 or bf16");

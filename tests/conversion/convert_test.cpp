@@ -199,6 +199,27 @@ TEST(Convert, MetadataOfAllButTheModelIsDroppedWhenAsked) {
   EXPECT_THAT(dropped.report.notes, ElementsAre(HasSubstr("bytes of metadata")));
 }
 
+TEST(Convert, MetadataOfFunctionsSubgraphsIsDroppedToo) {
+  ConvertOptions options{.keep_io_types = true, .keep_functions = true};
+  onnx::ModelProto model;
+  ASSERT_TRUE(model.ParseFromString(convert(ModelFile::parse(R"(
+          <ir_version: 10, opset_import: ["": 20, "local": 1]> test (bool c, float[2,2] x) => (float[2,2] y)
+          { y = local.either(c, x) }
+          <domain: "local", opset_import: ["": 20]> either (c, p) => (r)
+          { r = If(c) <then_branch = t () => (a) { a = Neg(p) }, else_branch = e () => (b) { b = Abs(p) }> })"),
+                                            options)
+                                        .bytes()));
+  for (auto& branch : *model.mutable_functions(0)->mutable_node(0)->mutable_attribute())
+    branch.mutable_g()->set_doc_string("written");
+  const ModelFile file = ModelFile::from_bytes(model.SerializeAsString());
+  EXPECT_THAT(convert_model(file, options).bytes, HasSubstr("written"));
+  options.keep_metadata = false;
+  for (const bool keep_functions : {false, true}) {
+    options.keep_functions = keep_functions;
+    EXPECT_THAT(convert_model(file, options).bytes, ::testing::Not(HasSubstr("written"))) << keep_functions;
+  }
+}
+
 TEST(Convert, ReportsTellEveryNodeAndRange) {
   ConvertOptions options;
   const Converted c = convert_text(kTwoProducts, options);

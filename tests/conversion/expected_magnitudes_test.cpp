@@ -149,6 +149,17 @@ INSTANTIATE_TEST_SUITE_P(
         OneNode{"unknown", "y = Sin(t)", true}),
     [](const auto& one) { return std::string(one.param.what); });
 
+// The checker lets it pass unless it infers shapes.
+TEST(ExpectedMagnitudes, APermutationOfAxesThatAreNotThereTellsNothing) {
+  const Conversion c = convert(ModelFile::parse(header() + R"((float[2,2] x) => (float[2,2] y)
+      <float[2,2] w = {1, 2, 3, 4}> {
+        t = Transpose<perm = [0, 5]>(w)
+        y = MatMul(x, t)
+      })"),
+                               {});
+  EXPECT_TRUE(c.report().nodes.back().half);
+}
+
 TEST(ExpectedMagnitudes, RootsOfConstantsGoWithTheirNeighbours) {
   const char* text = R"((float[2,2] x) => (float[2,2] y) <float scale = {0.25}> {
         s = CastLike(scale, x)

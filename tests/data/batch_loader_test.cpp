@@ -174,6 +174,10 @@ TEST(BatchLoader, RefusesOptionsOutOfRange) {
         BatchLoader(data, {fit_input(other, {DType::f32, Shape{3}})}, fit_target(data.y, {DType::i64, Shape{}}));
       }),
       HasSubstr("x has f32 [2], the transform takes f32 [3]"));
+  EXPECT_THAT(error_of([&] {
+                BatchLoader(data, {}, fit_target(data.y, {DType::i64, Shape{}}));
+              }),
+              HasSubstr("0 for 1 arrays"));
 }
 
 }  // namespace

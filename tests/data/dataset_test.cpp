@@ -118,6 +118,23 @@ TEST(Dataset, ReadsSeveralInputs) {
   }
 }
 
+TEST(Dataset, OfArraysBesideXOnlyInputsAreTaken) {
+  TemporaryFolder folder;
+  const Tensor mask = Tensor::of<std::int64_t>({1, 0, 1});
+  write_npz(folder / "a.npz", {{"mask", mask}, {"x", kX}, {"classes", Tensor::of<std::int64_t>({5, 6})}, {"y", kY}});
+  const Dataset data = open((folder / "a.npz").string());
+  const struct {
+    std::vector<std::string> inputs;
+    std::vector<Tensor> rows;
+  } cases[] = {{{"x"}, {kX}}, {{"pixels"}, {kX}}, {{"x", "mask"}, {kX, mask}}, {{"mask", "x"}, {mask, kX}}};
+  for (const auto& c : cases) {
+    const Dataset ordered = in_order_of(c.inputs, data);
+    ASSERT_EQ(ordered.x.size(), c.rows.size());
+    for (std::size_t i = 0; i < c.rows.size(); ++i) EXPECT_TRUE(identical(ordered.x[i].rows.load(), c.rows[i]));
+  }
+  EXPECT_THAT(testing::error_of([&] { in_order_of({"x", "musk"}, data); }), HasSubstr("inputs: x, musk; found: "));
+}
+
 TEST(Dataset, InputsAndRowsThatDoNotMatchAreTold) {
   const DataArray rows = DataArray::of(kX, "rows.npy"), y = DataArray::of(kY, "y.npy");
   const struct {
@@ -166,6 +183,7 @@ TEST(Dataset, WhatIsWrongIsTold) {
       {"," + at + "x.npy", "files X,Y"},
       {at + "x.npy,name=" + at + "y.npy", "files X,Y"},
       {at + "x.npy,b,c", "nothing at b"},
+      {"=" + at + "x.npy," + at + "x.npy", "nothing at ="},
       {at + "x.npy," + at + "missing.npy", "missing.npy"},
       {at + "missing.csv", "nothing at"},
       {"", "nothing at"},

@@ -1,7 +1,11 @@
 #include "training/trainer.h"
 
+#include <array>
 #include <memory>
+#include <string>
+#include <vector>
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -93,6 +97,58 @@ TEST(Trainer, SeveralInputsLearnAsTheirConcatenationDoes) {
   EXPECT_LT(losses[6], losses[0]) << "the same rows, six steps later";
   for (std::size_t i = 0; i < losses.size(); ++i)
     EXPECT_NEAR(losses[i], expected[i], 1e-5 * expected[i]) << "step " << i;
+}
+
+/// Losses of five steps of a model whose values are called so: two inputs, one between, the output.
+std::vector<float> losses_with_names(std::array<std::string, 4> names, LossKind loss, std::int64_t accumulate) {
+  const auto& [first, second, inner, out] = names;
+  const bool own = loss == LossKind::output;
+  const std::string rest = own ? fmt::format("d = Sub({}, {}) {} = Mul(d, d)", inner, second, out)
+                               : fmt::format("{} = Mul({}, {})", out, inner, second);
+  const std::string text = fmt::format(
+      R"(<ir_version: 10, opset_import: ["": 24]> m (float[N, 2] {0}, float[N, 1] {1}) => (float[N, 1] {3})
+         <float[2, 1] w = {{1, -1}}> {{ {2} = MatMul({0}, w) {4} }})",
+      first, second, inner, out, rest);
+  Tensor a(DType::f32, {4, 2}), b(DType::f32, {4, 1}), y(DType::f32, {4, 1});
+  for (std::size_t i = 0; i < 8; ++i) a.span<float>()[i] = static_cast<float>(i % 3);
+  for (std::size_t i = 0; i < 4; ++i)
+    b.span<float>()[i] = static_cast<float>(i + 1), y.span<float>()[i] = static_cast<float>(i % 2);
+  std::vector<Dataset::Input> x{{"", DataArray::of(a, "a")}};
+  if (!own) x.push_back({"", DataArray::of(b, "b")});
+  TrainerOptions options{.precision = Precision::fp32, .loss_scale = 8, .steps = 6, .batch_size = 2, .shuffle = false};
+  options.loss = loss;
+  options.optimizer.accumulate = accumulate;
+  const std::unique_ptr<Executor> executor = make_reference_executor();
+  Trainer trainer(parse_model(text), *executor, Dataset(x, DataArray::of(y, "y")), options);
+  std::vector<float> losses;
+  trainer.fit({.on_step = [&](const StepResult& result) { losses.push_back(result.loss); }});
+  return losses;
+}
+
+TEST(Trainer, ValuesMayBeCalledAsAPartOfTheStepIs) {
+  const std::array<std::string, 4> plain{"a", "b", "h", "o"};
+  const char* reserved[] = {"labels", "learning_rate", "update", "loss", "grad_norm", "grads_finite", "loss_scale"};
+  for (const LossKind loss : {LossKind::mean_squared_error, LossKind::output}) {
+    for (const std::int64_t accumulate : {1, 2}) {
+      const std::vector<float> expected = losses_with_names(plain, loss, accumulate);
+      EXPECT_NE(expected[0], expected[4]) << "it does not learn";
+      for (const char* name : reserved) {
+        for (std::size_t i = 0; i < plain.size(); ++i) {
+          std::array<std::string, 4> names = plain;
+          names[i] = name;
+          EXPECT_EQ(losses_with_names(names, loss, accumulate), expected) << name << " for " << plain[i];
+        }
+      }
+    }
+  }
+}
+
+TEST(Trainer, AParameterCalledAsAPartOfTheStepIsRefused) {
+  const std::unique_ptr<Executor> executor = make_reference_executor();
+  const LoadedModel model = parse_model(R"(<ir_version: 10, opset_import: ["": 24]> test
+    (float[N, 2] x) => (float[N, 1] y) <float[2, 1] loss = {1, 1}> { y = MatMul(x, loss) })");
+  EXPECT_THAT(error_of(Error::Kind::input, [&] { Trainer(model, *executor, overflowing_rows(), {}); }),
+              HasSubstr("'loss'"));
 }
 
 TEST(Trainer, CallsOnStartOnceWithTheStepsAlreadyDone) {

@@ -20,7 +20,7 @@ std::vector<float> train(const std::filesystem::path& model_file, const char* da
   halfstep::TrainerOptions options;
   options.steps = 3;
   options.precision = halfstep::Precision::fp32;
-  halfstep::Trainer trainer(model, *executor, std::move(data), std::move(options));
+  halfstep::Trainer trainer(model, *executor, data, std::move(options));
   std::vector<float> losses;
   halfstep::TrainerCallbacks callbacks;
   callbacks.on_step = [&](const halfstep::StepResult& result) { losses.push_back(result.loss); };
