@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "executors/onednn/simd/elementwise.h"
+#include "executors/onednn/simd/parallel.h"
 #include "executors/onednn/threads.h"
 #include "graph/error.h"
 
@@ -191,7 +192,7 @@ void Assembly::convert(const std::string& name, const Operand& from, const Opera
     const Desc a = from.desc(dims), b = to.desc(dims);
     dnnl::primitive_attr attr;
     attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-    const bool alone = from.bytes() + to.bytes() < kFewBytes;
+    const bool alone = static_cast<std::int64_t>(from.bytes() + to.bytes()) < simd::kParallelBytes;
     const ThreadScope scope(alone ? 1 : 0);
     const dnnl::reorder::primitive_desc pd(engine(), a, engine(), b, attr);
     entry.kernel = std::string("onednn: ") + pd.impl_info_str();

@@ -8,7 +8,8 @@
 namespace halfstep::onednn {
 
 /// Sets the number of OpenMP threads of the calling thread, and sets it back. Primitives are cut for the number of
-/// threads they are made with and must run with the same.
+/// threads they are described with. They must be made with the same, under which oneDNN finds them in its cache, and
+/// run with the same.
 class ThreadScope {
  public:
   /// 0 changes nothing.
@@ -21,11 +22,10 @@ class ThreadScope {
   int before_;
 };
 
-/// Multiplications, and bytes read and written, that take about as long as entering a parallel region.
+/// Multiplications that take about as long as entering a parallel region; see simd::kParallelBytes.
 inline constexpr std::int64_t kFewMultiplications = 1 << 18;
-inline constexpr std::size_t kFewBytes = 128 * 1024;
 
-/// A primitive on the calling thread alone; it must be made under ThreadScope(1).
+/// A primitive on the calling thread alone; it must be described and made under ThreadScope(1).
 Bind on_one_thread(Bind bind);
 
 }  // namespace halfstep::onednn

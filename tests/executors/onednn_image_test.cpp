@@ -136,6 +136,19 @@ TEST(OneDnnConvolution, WeightGradientsAgreeForAnyNumberOfThreads) {
   }
 }
 
+// oneDNN keeps primitives by their descriptor and the number of threads: a share of six images must not find the
+// primitive that two threads made for three.
+TEST(OneDnnConvolution, WeightGradientsOfAShareAgreeBehindThoseOfTheWhole) {
+  for (std::int64_t images : {3, 6}) {
+    SCOPED_TRACE(images);
+    TestGraph t;
+    t.output(t.b.own("ConvGradWeight",
+                     {t.input(DType::f32, {images, 32, 14, 14}), t.input(DType::f32, {images, 32, 16, 16})},
+                     {{"kernel_shape", Ints{3, 3}}, {"weight_shape", Ints{32, 32, 3, 3}}}));
+    expect_like_reference(t.graph, 1e-5, 1, -1, 1, {.threads = 2});
+  }
+}
+
 // Kernels larger than the image, which oneDNN has no depthwise kernel for, in every order of channels.
 TEST(OneDnnConvolution, DepthwiseKernelsLargerThanTheImageAgree) {
   const auto wide = [](Ints kernel, Ints pads, Ints strides, Ints dilations) {
@@ -180,6 +193,10 @@ TEST(OneDnnConvolution, DepthwiseKernelsLargerThanTheImageAgree) {
         attributes.set("weight_shape", kernel);
         t.output(t.b.own("ConvGradWeight", {dy, x}, attributes));
         expect_like_reference(t.graph, epsilon_of(dtype));
+        Compiled compiled(make_onednn_executor(), t.graph);
+        // For some of them oneDNN has a kernel that is no matrix product.
+        EXPECT_EQ(plan_entry(*compiled.program, "Conv").kernel.find("gemm"), std::string::npos);
+        EXPECT_EQ(plan_entry(*compiled.program, "ai.halfstep.ConvGradWeight").kernel, "simd");
       }
     }
   }
@@ -202,6 +219,45 @@ TEST(OneDnnConvolution, DepthwiseWeightGradientsAreTheSameForAnyNumberOfThreads)
     onednn.program->run();
     found.push_back(onednn.program->output(0).clone());
     expect_close(found.back(), found[0], 0, "threads " + std::to_string(threads));
+  }
+}
+
+TEST(OneDnnConvolution, DepthwiseKernelsTakeChannelsLastAsTheyLie) {
+  for (std::int64_t channels : {8, 16, 24}) {
+    SCOPED_TRACE(channels);
+    TestGraph t;
+    auto image = [&] {
+      return t.b.op("Transpose", {t.input(DType::f32, {2, 4, 4, channels})}, {{"perm", Ints{0, 3, 1, 2}}});
+    };
+    t.output(t.b.own("ConvGradWeight", {image(), image()},
+                     {{"kernel_shape", Ints{7, 7}},
+                      {"pads", Ints{3, 3, 3, 3}},
+                      {"group", channels},
+                      {"weight_shape", Ints{channels, 1, 7, 7}}}));
+    expect_like_reference(t.graph, 1e-5);
+    Compiled compiled(make_onednn_executor(), t.graph);
+    EXPECT_EQ(plan_entry(*compiled.program, "ai.halfstep.ConvGradWeight").kernel, "simd");
+    EXPECT_EQ(count_steps(*compiled.program, "Reorder"), 1U);  // of the result
+  }
+}
+
+TEST(OneDnnConvolution, DepthwiseKernelsTakeBiasResidualAndRelu) {
+  for (bool bias : {false, true}) {
+    for (bool residual : {false, true}) {
+      for (const char* activation : {"", "Relu"}) {
+        SCOPED_TRACE(std::string(bias ? "bias " : "") + (residual ? "residual " : "") + activation);
+        TestGraph t;
+        const Shape image{2, 33, 6};
+        std::vector<Expr> in = {t.input(DType::f32, image), t.input(DType::f32, {33, 1, 9}), Expr(), Expr()};
+        if (bias) in[2] = t.input(DType::f32, {33});
+        if (residual) in[3] = t.input(DType::f32, image);
+        t.output(t.b.own("FusedConv", in,
+                         {{"pads", Ints{4, 4}}, {"group", std::int64_t{33}}, {"activation", std::string(activation)}}));
+        expect_like_reference(t.graph, 1e-5);
+        Compiled compiled(make_onednn_executor(), t.graph);
+        EXPECT_EQ(plan_entry(*compiled.program, "ai.halfstep.FusedConv").kernel, "simd");
+      }
+    }
   }
 }
 

@@ -89,7 +89,6 @@ TEST(OneDnnRecurrent, TakesHalfTypes) {
 }
 
 // Threads take shares of the sequences and of the directions through the steps.
-// states.
 TEST(OneDnnRecurrent, AgreesForAnyNumberOfThreads) {
   for (const RecurrentCase& c : recurrent_cases()) {
     SCOPED_TRACE(c.op);

@@ -48,7 +48,8 @@ Made make_convolution(KernelContext& context) {
   dnnl::primitive_attr attr = user_scratchpad();
   dnnl::post_ops post;
   if (has_residual) post.append_sum(1);
-  if (node.attributes.get_string("activation", "") == "Relu") post.append_eltwise(dnnl::algorithm::eltwise_relu, 0, 0);
+  const bool relu = node.attributes.get_string("activation", "") == "Relu";
+  if (relu) post.append_eltwise(dnnl::algorithm::eltwise_relu, 0, 0);
   attr.set_post_ops(post);
   const auto kind = context.has_gradient() ? dnnl::prop_kind::forward_training : dnnl::prop_kind::forward_inference;
   auto bias_type = [&](DType t) {
@@ -58,8 +59,7 @@ Made make_convolution(KernelContext& context) {
   auto out_type = [&](DType t) { return t == x.dtype ? y.dtype : DType::f32; };
   const auto chosen = choose_primitive(
       x.dtype, [&](DType t) { return describe_convolution(c, kind, t, bias_type(t), out_type(t), attr); });
-  if (!has_residual && post.len() == 0 && lacks_depthwise_kernel(c, chosen))
-    return make_depthwise_convolution(context, c);
+  if (lacks_depthwise_kernel(c, chosen)) return make_depthwise_convolution(context, c, relu);
   if (!chosen) return refuse(fmt::format("oneDNN has no {} convolution of this form", name_of(x.dtype)));
 
   const Operand source = context.read(0, Layout(chosen.pd.src_desc()), chosen.dtype);

@@ -25,9 +25,9 @@ dnnl::convolution_forward::primitive_desc describe_convolution(const Convolution
 
 /// Whether every channel has a kernel of its own, over one or two axes.
 bool is_depthwise(const Convolution& c);
-/// Own kernels for depthwise convolutions: Conv with or without a bias, and the gradient of its weights with that of
-/// the bias when `bias_gradient` is a value.
-Made make_depthwise_convolution(KernelContext& context, const Convolution& c);
+/// Own kernels for depthwise convolutions: Conv and FusedConv, and the gradient of the weights with that of the bias
+/// when `bias_gradient` is a value.
+Made make_depthwise_convolution(KernelContext& context, const Convolution& c, bool relu);
 Made make_depthwise_grad_weight(KernelContext& context, const Convolution& c, ValueId bias_gradient);
 /// Whether this is a depthwise convolution that oneDNN would do channel by channel.
 template <class Pd>

@@ -108,6 +108,7 @@ Made make_shared(KernelContext& context, const ImageShares& shares, const Node* 
   const BufferId partial_weights = context.scratch((threads - 1) * weight_bytes);
   const BufferId partial_biases = context.scratch((threads - 1) * bias_bytes);
   const BufferId work = context.scratch(threads * work_bytes);
+  const ThreadScope one_thread(1);
   std::vector<Bind> binds;
   for (std::size_t i = 0; i < threads; ++i) {
     const bool first = i == 0;
@@ -175,6 +176,7 @@ Made make_convolution_grad_weight(KernelContext& context) {
     context.absorb(bias_index);
   }
   const BufferId scratch = context.scratch(chosen.pd.scratchpad_desc().get_size());
+  const ThreadScope scope(alone ? 1 : 0);
   Bind run = bind_primitive(dnnl::convolution_backward_weights(chosen.pd),
                             {{DNNL_ARG_DIFF_DST, chosen.pd.diff_dst_desc(), diff.buffer},
                              {DNNL_ARG_SRC, chosen.pd.src_desc(), source.buffer},

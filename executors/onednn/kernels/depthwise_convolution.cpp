@@ -22,14 +22,6 @@ constexpr Order kOrders[] = {
     {0, {Tag::nwc, Tag::nhwc}, {Tag::wigo, Tag::hwigo}},
 };
 
-/// The order that input `i` lies in; that of blocks of 16 when it is another.
-const Order& order_of(KernelContext& context, std::size_t i, std::int64_t channels) {
-  const auto together = context.layout(i).channels_together(context.in(i).shape);
-  for (const Order& order : kOrders)
-    if (together && *together == (order.together == 0 ? channels : order.together)) return order;
-  return kOrders[0];
-}
-
 struct Layouts {
   Layout source, weights, destination;
 };
@@ -40,7 +32,14 @@ Layouts layouts_of(const Convolution& c, const Order& order) {
           layout(c.destination, order.images[axes])};
 }
 
-simd::DepthwiseKernel kernel_of(const Convolution& c, const Order& order) {
+/// The order that input `i`, the source, lies in; that of blocks of 16 when it is another.
+const Order& order_of(KernelContext& context, std::size_t i, const Convolution& c) {
+  for (const Order& order : kOrders)
+    if (layouts_of(c, order).source == context.layout(i)) return order;
+  return kOrders[0];
+}
+
+simd::DepthwiseKernel kernel_of(const Convolution& c, const Order& order, bool relu) {
   // One spatial axis is a row of an image.
   auto pair = [](const Dims& dims, std::int64_t missing) {
     return simd::DepthwiseShape::Pair{dims.size() > 1 ? dims.end()[-2] : missing, dims.back()};
@@ -57,6 +56,7 @@ simd::DepthwiseKernel kernel_of(const Convolution& c, const Order& order) {
   shape.dilations = pair(c.window.dilation, 0);
   for (std::int64_t& dilation : shape.dilations) ++dilation;
   shape.pads = pair(c.window.pad_begin, 0);
+  shape.relu = relu;
   return simd::find_depthwise(shape);
 }
 
@@ -67,31 +67,34 @@ bool is_depthwise(const Convolution& c) {
   return grouped && c.weights[1] == 1 && c.weights[2] == 1 && c.source.size() <= 4;
 }
 
-Made make_depthwise_convolution(KernelContext& context, const Convolution& c) {
+Made make_depthwise_convolution(KernelContext& context, const Convolution& c, bool relu) {
   const DType dtype = context.in(0).dtype;
-  const Order& order = order_of(context, 0, c.channels_out);
+  const Order& order = order_of(context, 0, c);
   const Layouts layouts = layouts_of(c, order);
   const Operand x = context.read(0, layouts.source, DType::f32);
   const Operand w = context.read(1, layouts.weights, DType::f32);
   const Operand bias = context.read(2, Layout(), DType::f32);
+  const Operand residual = context.read(3, layouts.destination, DType::f32);
   const Operand y = context.write(0, layouts.destination, DType::f32);
-  return {"simd", conversion_remark(dtype, DType::f32), [=, kernel = kernel_of(c, order)](const Memory& memory) -> Run {
+  return {"simd", conversion_remark(dtype, DType::f32),
+          [=, kernel = kernel_of(c, order, relu)](const Memory& memory) -> Run {
             return [=, from = memory.as<const float>(x), weights = memory.as<const float>(w),
-                    shift = memory.as<const float>(bias),
-                    to = memory.as<float>(y)] { kernel.forward(from, weights, shift, to); };
+                    shift = memory.as<const float>(bias), added = memory.as<const float>(residual),
+                    to = memory.as<float>(y)] { kernel.forward(from, weights, shift, added, to); };
           }};
 }
 
 Made make_depthwise_grad_weight(KernelContext& context, const Convolution& c, ValueId bias_gradient) {
   const DType dtype = context.in(0).dtype;
-  const Order& order = order_of(context, 1, c.channels_out);
+  const Order& order = order_of(context, 1, c);
   const Layouts layouts = layouts_of(c, order);
   const Operand diff = context.read(0, layouts.destination, DType::f32);
   const Operand source = context.read(1, layouts.source, DType::f32);
   const Operand result = context.write(0, layouts.weights, DType::f32);
   Operand bias;
   if (bias_gradient != kNoValue) bias = context.write_value(bias_gradient, Layout(), DType::f32);
-  return {"simd", conversion_remark(dtype, DType::f32), [=, kernel = kernel_of(c, order)](const Memory& memory) -> Run {
+  return {"simd", conversion_remark(dtype, DType::f32),
+          [=, kernel = kernel_of(c, order, false)](const Memory& memory) -> Run {
             return [=, dy = memory.as<const float>(diff), x = memory.as<const float>(source),
                     dw = memory.as<float>(result), db = memory.as<float>(bias)] { kernel.gradient(dy, x, dw, db); };
           }};

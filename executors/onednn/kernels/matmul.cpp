@@ -119,6 +119,7 @@ Made make_product(KernelContext& context, const Product& p) {
     const int index = as_bias ? DNNL_ARG_BIAS : (DNNL_ARG_ATTR_MULTIPLE_POST_OP(p.alpha != 1 ? 1 : 0) | DNNL_ARG_SRC_1);
     arguments.push_back({index, row_major(p.addend, addend.dtype), addend.buffer});
   }
+  const ThreadScope scope(alone ? 1 : 0);
   Bind run = bind_primitive(dnnl::matmul(chosen.pd), std::move(arguments));
   return {kernel_name(chosen.pd), conversion_remark(type, chosen.dtype),
           alone ? on_one_thread(std::move(run)) : std::move(run)};

@@ -25,21 +25,27 @@ std::size_t floats(std::int64_t count) { return static_cast<std::size_t>(count) 
 
 struct Problem {
   Cell cell = Cell::rnn_tanh;
-  std::int64_t gates = 1, steps = 0, batch = 0, inputs = 0, hidden = 0, directions = 1;
+  std::int64_t steps = 0, batch = 0, inputs = 0, hidden = 0, directions = 1;
   std::array<bool, 2> reverse{};
   std::int64_t share = 0;  ///< sequences that go through the steps together, in one direction
 
-  std::int64_t rows() const { return gates * hidden; }  ///< of one direction's W and R
+  std::int64_t rows() const { return simd::gates_of(cell) * hidden; }  ///< of one direction's W and R
   std::int64_t width() const { return directions * rows(); }
   std::int64_t pairs() const { return steps * batch; }
   std::int64_t states() const { return directions * batch * hidden; }  ///< elements, of one time
   simd::RecurrentShape shape() const { return {cell, hidden, width()}; }
 
   // What the way back needs, in one piece of memory: activated gates [T, N, D, G*H]; h before each step, and c before
-  // each step of LSTM or R h + bias of GRU's hidden gate, [D, T, N, H] both.
+  // each step of LSTM or R h + bias of GRU's hidden gate (RNN has no such extra), [D, T, N, H] both.
   std::int64_t kept_h() const { return pairs() * width(); }
   std::int64_t kept_extra() const { return kept_h() + steps * states(); }
-  std::int64_t kept() const { return kept_extra() + steps * states(); }
+  std::int64_t kept() const { return kept_extra() + (has_extra() ? steps * states() : 0); }
+  bool has_extra() const { return cell == Cell::lstm || cell == Cell::gru; }
+  /// Null when there is none.
+  template <class Float>
+  Float* extra(Float* kept) const {
+    return has_extra() ? kept + kept_extra() : nullptr;
+  }
 
   std::int64_t time(std::int64_t direction, std::int64_t step) const {
     return reverse[static_cast<std::size_t>(direction)] ? steps - 1 - step : step;
@@ -78,8 +84,7 @@ Positions positions_of(bool lstm) { return lstm ? Positions{6, 7, 8} : Positions
 std::string make_problem(KernelContext& context, Problem& p) {
   const Node& node = context.node();
   const bool lstm = node.op == "LSTM" || node.op == "LstmGrad", gru = node.op == "GRU" || node.op == "GruGrad";
-  if (data_type(context.in(0).dtype) == DataType::undef || context.in(0).dtype == DType::f64)
-    return fmt::format("type {}", name_of(context.in(0).dtype));
+  if (data_type(context.in(0).dtype) == DataType::undef) return fmt::format("type {}", name_of(context.in(0).dtype));
   std::vector<std::string_view> defaults = {"Tanh"};
   if (lstm) defaults = {"Sigmoid", "Tanh", "Tanh"};
   if (gru) defaults = {"Sigmoid", "Tanh"};
@@ -90,7 +95,6 @@ std::string make_problem(KernelContext& context, Problem& p) {
   if (gru && !attributes.linear_before_reset) return "linear_before_reset 0";
   if (context.has_input(4)) return "sequence_lens";
   if (lstm && context.has_input(7)) return "peepholes";
-  p.gates = lstm ? 4 : gru ? 3 : 1;
   p.cell = lstm ? Cell::lstm : gru ? Cell::gru : Cell::rnn_tanh;
   const std::string_view first = attributes.directions[0].activations[0].name();
   if (p.cell == Cell::rnn_tanh && first == "Relu") p.cell = Cell::rnn_relu;
@@ -98,7 +102,7 @@ std::string make_problem(KernelContext& context, Problem& p) {
     for (std::size_t i = 0; i < defaults.size(); ++i)
       if (direction.activations[i].name() != (p.cell == Cell::rnn_relu ? "Relu" : defaults[i]))
         return fmt::format("activation {}", direction.activations[i].name());
-  const ops::RecurrentExtents at(node, attributes, p.gates, context.in(0).shape, context.in(1).shape,
+  const ops::RecurrentExtents at(node, attributes, simd::gates_of(p.cell), context.in(0).shape, context.in(1).shape,
                                  context.in(2).shape);
   p.steps = at.steps;
   p.batch = at.batch;
@@ -114,9 +118,9 @@ std::string make_problem(KernelContext& context, Problem& p) {
                    context.fits(of.dy + 2, state);
   if (!fit) return "operands that do not fit";
   for (std::size_t d = 0; d < attributes.directions.size(); ++d) p.reverse[d] = attributes.directions[d].reverse;
-  constexpr std::int64_t kTogether = 4;  // rows that the kernel takes at once
+  const std::int64_t together = simd::find_recurrent(p.shape()).rows_together();
   const std::int64_t threads = simd::blocks_of(omp_get_max_threads(), p.directions);
-  p.share = simd::blocks_of(simd::blocks_of(p.batch, threads), kTogether) * kTogether;
+  p.share = simd::blocks_of(simd::blocks_of(p.batch, threads), together) * together;
   return {};
 }
 
@@ -183,7 +187,7 @@ struct ForwardRun {
 
  private:
   void run_share(std::int64_t d, std::int64_t first, std::int64_t count) const {
-    float *h = kept + p.kept_h(), *extra = kept + p.kept_extra();
+    float *h = kept + p.kept_h(), *extra = p.extra(kept);
     const std::int64_t begin = p.kept_at(d, p.time(d, 0), first), end = p.state_at(d, first);
     copy_or_zero(at(h0, end), count * p.hidden, h + begin);
     if (p.cell == Cell::lstm) copy_or_zero(at(c0, end), count * p.hidden, extra + begin);
@@ -202,7 +206,7 @@ struct ForwardRun {
         call.c = extra + now;
         call.c_after = (last ? c_end : extra) + next;
       } else {
-        call.linear = extra + now;
+        call.linear = at(extra, now);
       }
       kernel(call, count);
     }
@@ -221,7 +225,7 @@ struct BackwardRun {
 
  private:
   void run_share(std::int64_t d, std::int64_t first, std::int64_t count) const {
-    const float *h = kept + p.kept_h(), *extra = kept + p.kept_extra();
+    const float *h = kept + p.kept_h(), *extra = p.extra(kept);
     const std::int64_t end = p.state_at(d, first);
     copy_or_zero(at(dy_h, end), count * p.hidden, dh + end);
     if (p.cell == Cell::lstm) copy_or_zero(at(dy_c, end), count * p.hidden, dc + end);
@@ -231,7 +235,7 @@ struct BackwardRun {
       call.weights = r + d * p.rows() * p.hidden;
       call.gates = kept + gates;
       call.h = h + now;
-      call.c = call.linear = extra + now;  // of each cell the one it has
+      call.c = call.linear = at(extra, now);  // of each cell the one it has
       call.dy = at(dy, p.y_at(d, t, first));
       call.dh = dh + end;
       call.dc = at(dc, end);

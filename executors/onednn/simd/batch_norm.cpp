@@ -154,8 +154,7 @@ void normalize(const BatchNormShape& shape, const BatchNormPart& part, const voi
     }
     tile.walk([&](std::int64_t i, auto count, int, int k) {
       const V v = hn::MulAdd(hn::Sub(read(from + i, count), centers[k]), factors[k], shifts[k]);
-      // A NaN stays one.
-      write(kRelu ? hn::IfThenZeroElse(hn::Lt(v, constant(0)), v) : v, to + i, count);
+      write(kRelu ? relu(v) : v, to + i, count);
     });
   });
 }

@@ -34,11 +34,13 @@ Range outputs_at(const DepthwiseShape& shape, std::size_t axis, std::int64_t tap
 
 /// kCount neighbouring outputs, all of which have these taps.
 template <std::int64_t kCount, class Count>
-HWY_INLINE void forward_tile(const DepthwiseShape& shape, const float* x, const float* weights, V bias, float* y,
-                             std::int64_t row, std::int64_t column, Range rows, Range columns, Count count) {
+HWY_INLINE void forward_tile(const DepthwiseShape& shape, const float* x, const float* weights, V bias,
+                             const float* residual, float* y, std::int64_t row, std::int64_t column, Range rows,
+                             Range columns, Count count) {
   const std::int64_t together = shape.together, stride = shape.strides[1] * together;
   V sum[kCount];
-  for (std::int64_t j = 0; j < kCount; ++j) sum[j] = bias;
+  for (std::int64_t j = 0; j < kCount; ++j)
+    sum[j] = residual ? hn::Add(bias, read(residual + j * together, count)) : bias;
   for (std::int64_t kh = rows.begin; kh < rows.end; ++kh) {
     const std::int64_t from_row = row * shape.strides[0] + kh * shape.dilations[0] - shape.pads[0];
     const std::int64_t from_column = column * shape.strides[1] + columns.begin * shape.dilations[1] - shape.pads[1];
@@ -51,30 +53,31 @@ HWY_INLINE void forward_tile(const DepthwiseShape& shape, const float* x, const 
       factor += together;
     }
   }
-  for (std::int64_t j = 0; j < kCount; ++j) write(sum[j], y + j * together, count);
+  for (std::int64_t j = 0; j < kCount; ++j) write(shape.relu ? relu(sum[j]) : sum[j], y + j * together, count);
 }
 
-void forward(const DepthwiseShape& shape, const float* x, const float* weights, const float* bias, float* y,
-             std::int64_t image, std::int64_t block, std::int64_t row) {
+void forward(const DepthwiseShape& shape, const float* x, const float* weights, const float* bias,
+             const float* residual, float* y, std::int64_t image, std::int64_t block, std::int64_t row) {
   constexpr std::int64_t kTile = 4;
   const std::int64_t together = shape.together, plane = image * shape.blocks() + block;
   x += plane * shape.in[0] * shape.in[1] * together;
-  y += (plane * shape.out[0] + row) * shape.out[1] * together;
-  weights += block * shape.kernel[0] * shape.kernel[1] * together;
+  const std::int64_t to = (plane * shape.out[0] + row) * shape.out[1] * together;
+  weights += block * shape.taps() * together;
   const Range rows = taps_at(shape, 0, row);
   for_vectors(together, [&](std::int64_t i, auto count) {
     const std::int64_t channel = block * together + i, left = std::max<std::int64_t>(shape.channels - channel, 0);
     const V shift = bias && left > 0 ? read(bias + channel, std::min(left, lanes())) : constant(0);
     for (std::int64_t column = 0; column < shape.out[1];) {
+      const std::int64_t at = to + column * together + i;
+      const float* added = residual ? residual + at : nullptr;
       const Range taps = taps_at(shape, 1, column);
       const std::int64_t last = column + kTile - 1;
       const Range last_taps = last < shape.out[1] ? taps_at(shape, 1, last) : Range{-1, -1};
       if (taps.begin == last_taps.begin && taps.end == last_taps.end) {
-        forward_tile<kTile>(shape, x + i, weights + i, shift, y + column * together + i, row, column, rows, taps,
-                            count);
+        forward_tile<kTile>(shape, x + i, weights + i, shift, added, y + at, row, column, rows, taps, count);
         column += kTile;
       } else {
-        forward_tile<1>(shape, x + i, weights + i, shift, y + column * together + i, row, column, rows, taps, count);
+        forward_tile<1>(shape, x + i, weights + i, shift, added, y + at, row, column, rows, taps, count);
         ++column;
       }
     }
@@ -110,30 +113,27 @@ void bias_gradient(const DepthwiseShape& shape, const float* dy, float* db, std:
 }
 
 void gradient(const DepthwiseShape& shape, const float* dy, const float* x, float* result, std::int64_t block,
-              std::int64_t kh) {
-  if (kh < 0) return bias_gradient(shape, dy, result, block);
-  const std::int64_t together = shape.together;
-  const Range rows = outputs_at(shape, 0, kh);
-  for (std::int64_t kw = 0; kw < shape.kernel[1]; ++kw) {
-    const Range columns = outputs_at(shape, 1, kw);
-    const std::int64_t from_column = columns.begin * shape.strides[1] + kw * shape.dilations[1] - shape.pads[1];
-    float* to = result + ((block * shape.kernel[0] + kh) * shape.kernel[1] + kw) * together;
-    for_vectors(together, [&](std::int64_t i, auto count) {
-      V total = constant(0);
-      for (std::int64_t image = 0; image < shape.images; ++image) {
-        const std::int64_t plane = image * shape.blocks() + block;
-        V sum = constant(0);
-        for (std::int64_t row = rows.begin; row < rows.end && columns.begin < columns.end; ++row) {
-          const std::int64_t from_row = row * shape.strides[0] + kh * shape.dilations[0] - shape.pads[0];
-          const float* up = dy + ((plane * shape.out[0] + row) * shape.out[1] + columns.begin) * together + i;
-          const float* from = x + ((plane * shape.in[0] + from_row) * shape.in[1] + from_column) * together + i;
-          sum = products(up, from, columns.end - columns.begin, together, shape.strides[1] * together, sum, count);
-        }
-        total = hn::Add(total, sum);
+              std::int64_t tap) {
+  if (tap < 0) return bias_gradient(shape, dy, result, block);
+  const std::int64_t together = shape.together, kh = tap / shape.kernel[1], kw = tap % shape.kernel[1];
+  const Range rows = outputs_at(shape, 0, kh), columns = outputs_at(shape, 1, kw);
+  const std::int64_t from_column = columns.begin * shape.strides[1] + kw * shape.dilations[1] - shape.pads[1];
+  float* to = result + (block * shape.taps() + tap) * together;
+  for_vectors(together, [&](std::int64_t i, auto count) {
+    V total = constant(0);
+    for (std::int64_t image = 0; image < shape.images; ++image) {
+      const std::int64_t plane = image * shape.blocks() + block;
+      V sum = constant(0);
+      for (std::int64_t row = rows.begin; row < rows.end && columns.begin < columns.end; ++row) {
+        const std::int64_t from_row = row * shape.strides[0] + kh * shape.dilations[0] - shape.pads[0];
+        const float* up = dy + ((plane * shape.out[0] + row) * shape.out[1] + columns.begin) * together + i;
+        const float* from = x + ((plane * shape.in[0] + from_row) * shape.in[1] + from_column) * together + i;
+        sum = products(up, from, columns.end - columns.begin, together, shape.strides[1] * together, sum, count);
       }
-      write(total, to + i, count);
-    });
-  }
+      total = hn::Add(total, sum);
+    }
+    write(total, to + i, count);
+  });
 }
 
 DepthwiseKernel::Functions find() { return {&forward, &gradient}; }
@@ -146,19 +146,24 @@ HWY_AFTER_NAMESPACE();
 namespace halfstep::simd {
 HWY_EXPORT(find);
 
-void DepthwiseKernel::forward(const float* x, const float* weights, const float* bias, float* y) const {
+// Both pass multiplications for parallel_for's bytes: every element takes part in many, so that their time, and not
+// that of memory, tells whether a parallel region pays.
+
+void DepthwiseKernel::forward(const float* x, const float* weights, const float* bias, const float* residual,
+                              float* y) const {
   const std::int64_t rows = shape_.out[0];
   parallel_for(shape_.images * shape_.blocks() * rows, shape_.multiplications(), [&](std::int64_t i) {
     const std::int64_t plane = i / rows;
-    functions_.forward(shape_, x, weights, bias, y, plane / shape_.blocks(), plane % shape_.blocks(), i % rows);
+    functions_.forward(shape_, x, weights, bias, residual, y, plane / shape_.blocks(), plane % shape_.blocks(),
+                       i % rows);
   });
 }
 
 void DepthwiseKernel::gradient(const float* dy, const float* x, float* dw, float* db) const {
-  const std::int64_t first = db ? -1 : 0, rows = shape_.kernel[0] - first;
-  parallel_for(shape_.blocks() * rows, shape_.multiplications(), [&](std::int64_t i) {
-    const std::int64_t row = i % rows + first;
-    functions_.gradient(shape_, dy, x, row < 0 ? db : dw, i / rows, row);
+  const std::int64_t first = db ? -1 : 0, taps = shape_.taps() - first;
+  parallel_for(shape_.blocks() * taps, shape_.multiplications(), [&](std::int64_t i) {
+    const std::int64_t tap = i % taps + first;
+    functions_.gradient(shape_, dy, x, tap < 0 ? db : dw, i / taps, tap);
   });
 }
 

@@ -19,6 +19,9 @@ inline constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
 HWY_INLINE V constant(float value) { return hn::Set(F32(), value); }
 
+/// A NaN stays one.
+HWY_INLINE V relu(V x) { return hn::IfThenZeroElse(hn::Lt(x, constant(0)), x); }
+
 /// c[0] + c[1] x + ... by Horner's rule.
 template <std::size_t N>
 HWY_INLINE V polynomial(V x, const float (&c)[N]) {

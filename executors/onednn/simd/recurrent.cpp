@@ -3,6 +3,8 @@
 #define HWY_TARGET_INCLUDE "executors/onednn/simd/recurrent.cpp"
 #include "executors/onednn/simd/recurrent.h"
 
+#include <numeric>
+
 #include <hwy/foreach_target.h>  // must come before the other headers
 
 #include "executors/onednn/simd/math-inl.h"
@@ -39,14 +41,14 @@ struct RnnTanh {
   static HWY_INLINE V through(V dy, V y) { return through_tanh(dy, y); }
 };
 struct RnnRelu {
-  static HWY_INLINE V activate(V x) { return hn::IfThenZeroElse(hn::Lt(x, constant(0)), x); }
+  static HWY_INLINE V activate(V x) { return relu(x); }
   static HWY_INLINE V through(V dy, V y) { return hn::IfThenElseZero(hn::Gt(y, constant(0)), dy); }
 };
 // Cells. forward(at, x, r): x is W x with its bias, r is R h with its own, gate by gate; gives h.
 // backward(at, dh): dh includes dy.
 template <class Function>
 struct Rnn {
-  static constexpr std::int64_t kGates = 1;
+  static constexpr std::int64_t kGates = gates_of(RecurrentCell::rnn_tanh);
   template <class At>
   static HWY_INLINE V forward(const At& at, const V* x, const V* r) {
     const V h = Function::activate(hn::Add(x[0], r[0]));
@@ -61,7 +63,7 @@ struct Rnn {
 };
 
 struct Lstm {
-  static constexpr std::int64_t kGates = 4;  // i, o, f, c
+  static constexpr std::int64_t kGates = gates_of(RecurrentCell::lstm);  // i, o, f, c
   template <class At>
   static HWY_INLINE V forward(const At& at, const V* x, const V* r) {
     const V i = sigmoid(hn::Add(x[0], r[0])), o = sigmoid(hn::Add(x[1], r[1])), f = sigmoid(hn::Add(x[2], r[2]));
@@ -90,7 +92,7 @@ struct Lstm {
 };
 
 struct Gru {
-  static constexpr std::int64_t kGates = 3;  // z, r, h
+  static constexpr std::int64_t kGates = gates_of(RecurrentCell::gru);  // z, r, h
   template <class At>
   static HWY_INLINE V forward(const At& at, const V* x, const V* r) {
     const V update = sigmoid(hn::Add(x[0], r[0])), reset = sigmoid(hn::Add(x[1], r[1]));
@@ -222,7 +224,7 @@ void backward(const RecurrentShape& shape, const RecurrentBackward& step, std::i
 
 template <class Cell>
 RecurrentKernel::Functions functions_of() {
-  return {&pack, &forward<Cell>, &backward<Cell>, lanes()};
+  return {&pack, &forward<Cell>, &backward<Cell>, lanes(), std::lcm(kForwardRows, kBackwardRows)};
 }
 
 RecurrentKernel::Functions find(RecurrentCell cell) {

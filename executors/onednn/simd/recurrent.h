@@ -9,15 +9,17 @@ namespace halfstep::simd {
 /// ONNX's cells with their default activations, or Relu for RNN; GRU with linear_before_reset.
 enum class RecurrentCell { rnn_tanh, rnn_relu, lstm, gru };
 
+constexpr std::int64_t gates_of(RecurrentCell cell) {
+  if (cell == RecurrentCell::lstm) return 4;
+  return cell == RecurrentCell::gru ? 3 : 1;
+}
+
 struct RecurrentShape {
   RecurrentCell cell = RecurrentCell::rnn_tanh;
   std::int64_t hidden = 0;
   std::int64_t stride = 0;  ///< floats from one row of gates, or of their gradients, to the next
 
-  std::int64_t gates() const {
-    if (cell == RecurrentCell::lstm) return 4;
-    return cell == RecurrentCell::gru ? 3 : 1;
-  }
+  std::int64_t gates() const { return gates_of(cell); }
 };
 
 /// H is `hidden`, G the number of gates, in ONNX's order. States are [rows, H].
@@ -53,11 +55,13 @@ class RecurrentKernel {
     void (*pack)(const RecurrentShape& shape, const float* r, float* packed, std::int64_t panel);
     void (*forward)(const RecurrentShape& shape, const RecurrentForward& step, std::int64_t rows);
     void (*backward)(const RecurrentShape& shape, const RecurrentBackward& step, std::int64_t rows);
-    std::int64_t lanes;
+    std::int64_t lanes, rows;
   };
 
   RecurrentKernel(Functions functions, RecurrentShape shape) : functions_(functions), shape_(shape) {}
 
+  /// Calls are fastest for multiples of this many rows.
+  std::int64_t rows_together() const { return functions_.rows; }
   /// Panels of as many columns of R^T as a vector has lanes; each can be packed by itself.
   std::int64_t panels() const { return (shape_.hidden + functions_.lanes - 1) / functions_.lanes; }
   std::int64_t packed_floats() const { return panels() * functions_.lanes * shape_.gates() * shape_.hidden; }

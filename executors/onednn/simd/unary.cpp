@@ -16,7 +16,7 @@ struct Identity {
   V operator()(V x, Params) const { return x; }
 };
 struct Relu {
-  V operator()(V x, Params) const { return hn::IfThenZeroElse(hn::Lt(x, constant(0)), x); }
+  V operator()(V x, Params) const { return relu(x); }
 };
 struct LeakyRelu {
   V operator()(V x, Params p) const { return hn::IfThenElse(hn::Lt(x, constant(0)), hn::Mul(x, constant(p.alpha)), x); }
@@ -67,7 +67,7 @@ struct Sigmoid {
   V operator()(V x, Params) const { return sigmoid(x); }
 };
 V unit_clamp(V x) {
-  const V floored = hn::IfThenZeroElse(hn::Lt(x, constant(0)), x);
+  const V floored = relu(x);
   return hn::IfThenElse(hn::Gt(floored, constant(1)), constant(1), floored);
 }
 struct HardSigmoid {
@@ -78,7 +78,7 @@ struct Tanh {
 };
 struct Softplus {
   V operator()(V x, Params) const {  // max(x, 0) + log(1 + exp(-|x|))
-    const V positive = hn::IfThenZeroElse(hn::Lt(x, constant(0)), x);
+    const V positive = relu(x);
     return hn::Add(positive, log1p_unit(exp(hn::Neg(hn::Abs(x)))));
   }
 };
