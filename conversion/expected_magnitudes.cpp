@@ -261,7 +261,7 @@ class Estimator {
     Estimate result;
     if (tensor.is_defined())
       result.dims = tensor.shape().dims();
-    else
+    else if (initializer)
       result.dims.assign(initializer->dims().begin(), initializer->dims().end());
     if (result.dims.empty()) result.dims = {1};
     result.square = square_of(range);
