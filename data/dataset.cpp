@@ -82,16 +82,15 @@ Dataset open_npz(const fs::path& path, Split split) {
     DataArray targets = file.open(y);
     std::vector<Dataset::Input> inputs;
     if (file.contains(x)) inputs.push_back({"", file.open(x)});
-    const bool has_x = !inputs.empty();
     for (const std::string& name : names) {
       const auto input = without(suffix, name);
       if (!input || name == x || name == y) continue;
-      // Beside x there may be inputs, and whatever else is kept with the data.
+      // What else is kept with the data is no input.
       DataArray rows = file.open(name);
-      if (!has_x || (rows.shape().rank() > 0 && rows.rows() == targets.rows()))
-        inputs.push_back({*input, std::move(rows), has_x});
+      if (rows.shape().rank() > 0 && rows.rows() == targets.rows())
+        inputs.push_back({*input, std::move(rows), /*optional=*/true});
     }
-    if (inputs.size() == 1) inputs[0].name.clear();
+    if (inputs.size() == 1) inputs[0] = {"", inputs[0].rows};
     if (!inputs.empty()) return {std::move(inputs), std::move(targets)};
   }
   if (names.size() == 2) return {file.open(names[0]), file.open(names[1])};

@@ -19,7 +19,7 @@ struct Dataset {
     DataArray rows;
     bool optional = false;  ///< left out where the model has no input of this name
   };
-  std::vector<Input> x;  ///< at least one that is not optional
+  std::vector<Input> x;  ///< at least one
   DataArray y;
 
   /// Both throw Error when the lengths differ or there is no row.

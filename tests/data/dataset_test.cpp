@@ -118,10 +118,13 @@ TEST(Dataset, ReadsSeveralInputs) {
   }
 }
 
-TEST(Dataset, OfArraysBesideXOnlyInputsAreTaken) {
+TEST(Dataset, OfTheArraysOfAnNpzOnlyInputsAreTaken) {
   TemporaryFolder folder;
   const Tensor mask = Tensor::of<std::int64_t>({1, 0, 1});
   write_npz(folder / "a.npz", {{"mask", mask}, {"x", kX}, {"classes", Tensor::of<std::int64_t>({5, 6})}, {"y", kY}});
+  write_npz(folder / "b.npz", {{"mask", mask}, {"more", kX}, {"ids", kX}, {"y", kY}});
+  const Dataset named = in_order_of({"ids", "mask"}, open((folder / "b.npz").string()));
+  EXPECT_THAT(names_of(named), ElementsAre("ids", "mask"));
   const Dataset data = open((folder / "a.npz").string());
   const struct {
     std::vector<std::string> inputs;
