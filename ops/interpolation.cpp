@@ -130,7 +130,10 @@ class TapMaker {
     double total = 0;
     // Beyond one radius outside of the axis all weight falls on its end.
     const double centre = std::clamp(x, -reach, last + reach);
-    for (double i = std::floor(centre - reach) + 1; i < centre + reach; ++i) {
+    const auto first = static_cast<std::int64_t>(std::floor(centre - reach)) + 1;
+    const auto end = static_cast<std::int64_t>(std::ceil(centre + reach));
+    for (std::int64_t at = first; at < end; ++at) {
+      const auto i = static_cast<double>(at);
       const double weight = filter_((i - centre) * narrow);
       const bool outside = i < 0 || i > last;
       if (weight == 0 || (outside && exclude_outside_)) continue;
