@@ -6,8 +6,6 @@
 #include <fmt/format.h>
 
 #include "executors/onednn/simd/elementwise.h"
-#include "executors/onednn/simd/parallel.h"
-#include "executors/onednn/threads.h"
 #include "graph/error.h"
 
 namespace halfstep::onednn {
@@ -192,16 +190,15 @@ void Assembly::convert(const std::string& name, const Operand& from, const Opera
     const Desc a = from.desc(dims), b = to.desc(dims);
     dnnl::primitive_attr attr;
     attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-    const bool alone = static_cast<std::int64_t>(from.bytes() + to.bytes()) < simd::kParallelBytes;
-    const ThreadScope scope(alone ? 1 : 0);
     const dnnl::reorder::primitive_desc pd(engine(), a, engine(), b, attr);
     entry.kernel = std::string("onednn: ") + pd.impl_info_str();
     const BufferId scratch = arena_buffer(pd.scratchpad_desc().get_size());
     entry.scratch_bytes = pd.scratchpad_desc().get_size();
-    Bind run = bind_primitive(dnnl::reorder(pd), {{DNNL_ARG_FROM, a, from.buffer},
-                                                  {DNNL_ARG_TO, b, to.buffer},
-                                                  {DNNL_ARG_SCRATCHPAD, pd.scratchpad_desc(), scratch}});
-    append({entry, alone ? on_one_thread(std::move(run)) : std::move(run), {from.buffer, to.buffer, scratch}});
+    append({entry,
+            bind_primitive(dnnl::reorder(pd), {{DNNL_ARG_FROM, a, from.buffer},
+                                               {DNNL_ARG_TO, b, to.buffer},
+                                               {DNNL_ARG_SCRATCHPAD, pd.scratchpad_desc(), scratch}}),
+            {from.buffer, to.buffer, scratch}});
   }
 }
 

@@ -12,13 +12,4 @@ ThreadScope::~ThreadScope() {
   if (omp_get_max_threads() != before_) omp_set_num_threads(before_);
 }
 
-Bind on_one_thread(Bind bind) {
-  return [bind = std::move(bind)](const Memory& memory) -> Run {
-    return [run = bind(memory)] {
-      const ThreadScope scope(1);
-      run();
-    };
-  };
-}
-
 }  // namespace halfstep::onednn

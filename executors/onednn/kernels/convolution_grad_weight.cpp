@@ -24,10 +24,6 @@ Backward describe(const Convolution& c, DType dtype, DType out, DType bias) {
                   user_scratchpad(), true);
 }
 
-std::int64_t multiplications(const Convolution& c) {
-  return Shape(c.destination).count() * (Shape(c.weights).count() / c.channels_out);
-}
-
 /// The ReduceSum that computes the gradient of the bias and has no kernel yet; nullptr when there is none.
 const Node* bias_sum(KernelContext& context, std::size_t& index) {
   for (const auto& [weight, bias] : bias_gradient_pairs(context.graph())) {
@@ -149,22 +145,13 @@ Made make_convolution_grad_weight(KernelContext& context) {
   auto out_type = [&](DType t) { return t == dy.dtype ? dw.dtype : DType::f32; };
   // Of bias gradients oneDNN makes every type in f32.
   const DType bias_type = bias_node ? DType::f32 : DType::undefined;
-  auto choose = [&] {
-    return choose_primitive(dy.dtype, [&](DType t) { return describe(c, t, out_type(t), bias_type); });
-  };
-  auto chosen = choose();
+  const auto chosen = choose_primitive(dy.dtype, [&](DType t) { return describe(c, t, out_type(t), bias_type); });
   if (lacks_depthwise_kernel(c, chosen)) {
     if (bias_node) context.absorb(bias_index);
     return make_depthwise_grad_weight(context, c, bias_node ? bias_node->outputs[0] : kNoValue);
   }
   if (const ImageShares shares = share_images(c, dy.dtype, bias_node != nullptr); shares.count > 0)
     return make_shared(context, shares, bias_node, bias_index);
-  // Barriers of several threads pay for more work than one region does.
-  const bool alone = multiplications(c) < 4 * kFewMultiplications;
-  if (alone) {
-    const ThreadScope one_thread(1);
-    chosen = choose();
-  }
   if (!chosen) return refuse(fmt::format("oneDNN has no {} convolution gradient of this form", name_of(dy.dtype)));
 
   const Operand diff = context.read(0, Layout(chosen.pd.diff_dst_desc()), chosen.dtype);
@@ -176,15 +163,13 @@ Made make_convolution_grad_weight(KernelContext& context) {
     context.absorb(bias_index);
   }
   const BufferId scratch = context.scratch(chosen.pd.scratchpad_desc().get_size());
-  const ThreadScope scope(alone ? 1 : 0);
-  Bind run = bind_primitive(dnnl::convolution_backward_weights(chosen.pd),
-                            {{DNNL_ARG_DIFF_DST, chosen.pd.diff_dst_desc(), diff.buffer},
-                             {DNNL_ARG_SRC, chosen.pd.src_desc(), source.buffer},
-                             {DNNL_ARG_DIFF_WEIGHTS, chosen.pd.diff_weights_desc(), result.buffer},
-                             {DNNL_ARG_DIFF_BIAS, chosen.pd.diff_bias_desc(), bias.buffer},
-                             {DNNL_ARG_SCRATCHPAD, chosen.pd.scratchpad_desc(), scratch}});
   return {kernel_name(chosen.pd), conversion_remark(dy.dtype, chosen.dtype),
-          alone ? on_one_thread(std::move(run)) : std::move(run)};
+          bind_primitive(dnnl::convolution_backward_weights(chosen.pd),
+                         {{DNNL_ARG_DIFF_DST, chosen.pd.diff_dst_desc(), diff.buffer},
+                          {DNNL_ARG_SRC, chosen.pd.src_desc(), source.buffer},
+                          {DNNL_ARG_DIFF_WEIGHTS, chosen.pd.diff_weights_desc(), result.buffer},
+                          {DNNL_ARG_DIFF_BIAS, chosen.pd.diff_bias_desc(), bias.buffer},
+                          {DNNL_ARG_SCRATCHPAD, chosen.pd.scratchpad_desc(), scratch}})};
 }
 
 }  // namespace halfstep::onednn

@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include "executors/onednn/kernels/kernels.h"
-#include "executors/onednn/threads.h"
 
 namespace halfstep::onednn {
 namespace {
@@ -91,17 +90,12 @@ dnnl::matmul::primitive_desc describe(const Product& p, DType dtype, DType out, 
 /// `product` has everything but the memory: choose types, ask for operands, bind.
 Made make_product(KernelContext& context, const Product& p) {
   const DType type = context.in(0).dtype;
-  const bool alone = Shape(p.y.dims).count() * p.a.dims.back() < kFewMultiplications;
   auto out_type = [&](DType computed) { return computed == type ? context.out(0).dtype : DType::f32; };
   // oneDNN's f16 kernels add a bias in f32 only.
   auto addend_type = [&](DType computed) {
     return p.has_addend && computed != DType::f16 && context.in(2).dtype == computed ? computed : DType::f32;
   };
-  auto choose = [&] {
-    const ThreadScope scope(alone ? 1 : 0);
-    return choose_primitive(type, [&](DType t) { return describe(p, t, out_type(t), addend_type(t)); });
-  };
-  const auto chosen = choose();
+  const auto chosen = choose_primitive(type, [&](DType t) { return describe(p, t, out_type(t), addend_type(t)); });
   if (!chosen) return refuse(fmt::format("oneDNN has no {} matrix product of this form", name_of(type)));
 
   const Operand first = context.read(0, p.a_layout, chosen.dtype), second = context.read(1, p.b_layout, chosen.dtype);
@@ -119,10 +113,8 @@ Made make_product(KernelContext& context, const Product& p) {
     const int index = as_bias ? DNNL_ARG_BIAS : (DNNL_ARG_ATTR_MULTIPLE_POST_OP(p.alpha != 1 ? 1 : 0) | DNNL_ARG_SRC_1);
     arguments.push_back({index, row_major(p.addend, addend.dtype), addend.buffer});
   }
-  const ThreadScope scope(alone ? 1 : 0);
-  Bind run = bind_primitive(dnnl::matmul(chosen.pd), std::move(arguments));
   return {kernel_name(chosen.pd), conversion_remark(type, chosen.dtype),
-          alone ? on_one_thread(std::move(run)) : std::move(run)};
+          bind_primitive(dnnl::matmul(chosen.pd), std::move(arguments))};
 }
 
 }  // namespace

@@ -14,7 +14,6 @@
 #include "executors/onednn/simd/parallel.h"
 #include "executors/onednn/simd/recurrent.h"
 #include "executors/onednn/simd/reduce.h"
-#include "executors/onednn/threads.h"
 
 namespace halfstep::onednn {
 namespace {
@@ -144,15 +143,12 @@ Matrix transposed(Matrix m) {
 
 /// c = a b.
 Bind product(KernelContext& context, const Matrix& a, const Matrix& b, const Matrix& c) {
-  const bool alone = Shape(c.dims).count() * a.dims.back() < kFewMultiplications;
-  const ThreadScope scope(alone ? 1 : 0);
   const dnnl::matmul::primitive_desc pd(engine(), a.desc(), b.desc(), c.desc(), user_scratchpad());
   const BufferId scratch = context.scratch(pd.scratchpad_desc().get_size());
-  Bind run = bind_primitive(dnnl::matmul(pd), {a.argument(DNNL_ARG_SRC),
-                                               b.argument(DNNL_ARG_WEIGHTS),
-                                               c.argument(DNNL_ARG_DST),
-                                               {DNNL_ARG_SCRATCHPAD, pd.scratchpad_desc(), scratch}});
-  return alone ? on_one_thread(std::move(run)) : run;
+  return bind_primitive(dnnl::matmul(pd), {a.argument(DNNL_ARG_SRC),
+                                           b.argument(DNNL_ARG_WEIGHTS),
+                                           c.argument(DNNL_ARG_DST),
+                                           {DNNL_ARG_SCRATCHPAD, pd.scratchpad_desc(), scratch}});
 }
 
 /// Gates, or their gradients, of all steps as one matrix.
