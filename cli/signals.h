@@ -49,8 +49,9 @@ class StopOnSignal {
   SignalScope scope_;
 };
 
-/// SIGINT and SIGTERM end the program at once (even where a shell that runs it in the background has them ignored), with
-/// a word on stderr: for work that has no good moment to stop, such as a model whose loop never ends. One at a time.
+/// SIGINT and SIGTERM end the program at once (even where a shell that runs it in the background has them ignored),
+/// with a word on stderr: for work that has no good moment to stop, such as a model whose loop never ends. One at a
+/// time.
 class EndOnSignal {
  public:
   /// `message` is a line with its end, and lives as long as the program.

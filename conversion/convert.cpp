@@ -144,18 +144,17 @@ void warn_of_constants(const ModelView& view, const ConversionPlan& plan, Conver
       const auto it = std::find(inputs.begin(), inputs.end(), static_cast<int>(v));
       if (it == inputs.end() || plan.nodes[i].input_roles[static_cast<std::size_t>(it - inputs.begin())] != Role::tied)
         continue;
-      const std::string& reason = plan.choice.reasons[i];
-      if (!reason.starts_with("its constants")) continue;
+      if (plan.choice.misfits[i] != Misfit::constant) continue;
       report.warnings.push_back(fmt::format("'{}' stays f32, and with it {} '{}': {}", view.values[v].name,
-                                            operator_of(view.nodes[i]), label_of(*view.nodes[i].proto), reason));
+                                            operator_of(view.nodes[i]), label_of(*view.nodes[i].proto),
+                                            plan.choice.reasons[i]));
       break;
     }
   }
 }
 
 void tell_of_expectations(const ConversionPlan& plan, ConversionReport& report) {
-  const auto count = std::count_if(plan.choice.reasons.begin(), plan.choice.reasons.end(),
-                                   [](const std::string& s) { return s.find("are expected") != std::string::npos; });
+  const auto count = std::count(plan.choice.misfits.begin(), plan.choice.misfits.end(), Misfit::expected);
   if (count > 0)
     report.notes.push_back(
         fmt::format("nodes that stay f32 since by the weights their values are likely to lie outside of {}: {}; "

@@ -13,16 +13,11 @@
 #include <fmt/format.h>
 
 #include "data/epoch_order.h"
+#include "data/row_shape.h"
 #include "graph/error.h"
 
 namespace halfstep {
 namespace {
-
-Shape with_rows(std::int64_t rows, const Shape& row) {
-  std::vector<std::int64_t> dims{rows};
-  dims.insert(dims.end(), row.begin(), row.end());
-  return Shape(std::move(dims));
-}
 
 /// An array and how its rows are read.
 struct Column {

@@ -56,6 +56,12 @@ std::optional<RowShapeFit> with_change(const Shape& moved, const Shape& wanted, 
 
 }  // namespace
 
+Shape with_rows(std::int64_t rows, const Shape& row) {
+  std::vector<std::int64_t> dims{rows};
+  dims.insert(dims.end(), row.begin(), row.end());
+  return Shape(std::move(dims));
+}
+
 std::optional<RowShapeFit> fit_row_shape(const Shape& found, const Shape& wanted, LayoutChange layout) {
   const bool has_channels = found.rank() >= 3;
   switch (layout) {

@@ -1,12 +1,16 @@
 // How the shape of a row in a file becomes the shape a model asks for.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 
 #include "data/row_transform.h"
 #include "graph/shape.h"
 
 namespace halfstep {
+
+/// The shape of a batch of rows.
+Shape with_rows(std::int64_t rows, const Shape& row);
 
 /// A row's shape at the model, and how its elements get there.
 struct RowShapeFit {

@@ -55,6 +55,7 @@ class Chooser {
   PrecisionChoice run() {
     paint_.resize(nodes_.size());
     reasons_.resize(nodes_.size());
+    misfits_.resize(nodes_.size());
     find_integers();
     for (std::size_t i = 0; i < nodes_.size(); ++i) paint_[i] = decide(i);
     paint_open();
@@ -67,6 +68,7 @@ class Chooser {
           if (nodes_[i].input_roles[k] == Role::tied) masks_.saturate(nodes_[i].inputs[k]);
     }
     choice.reasons = std::move(reasons_);
+    choice.misfits = std::move(misfits_);
     choice.limits = masks_.limits(choice.half);
     return choice;
   }
@@ -118,7 +120,8 @@ class Chooser {
     const PrecisionNode& node = nodes_[i];
     if (node.pin != Paint::open && !(node.forced && !node.has_tied())) return because(i, node.pin, node.reason);
     if (!node.has_tied()) return because(i, Paint::full, describe_untied(node));
-    if (node.is_boundary()) return any_integral(node) || !find_misfit(node).empty() ? Paint::full : Paint::open;
+    if (node.is_boundary())
+      return any_integral(node) || find_misfit(node).kind != Misfit::none ? Paint::full : Paint::open;
     if (node.domain.empty() && contains(kQuantization, node.op)) return because(i, Paint::full, "quantises");
     const PrecisionClass c = class_of(node);
     if (c == PrecisionClass::full && !is_root_of_constant(node))
@@ -133,7 +136,10 @@ class Chooser {
       return because(i, Paint::full, "a whole table would be cast for a few rows");
     if (all_integral(node) || (c == PrecisionClass::half && any_integral(node)))
       return because(i, Paint::full, fmt::format("computes with integers, which {} does not hold", name_of(half_)));
-    if (std::string misfit = find_misfit(node); !misfit.empty()) return because(i, Paint::full, std::move(misfit));
+    if (FoundMisfit found = find_misfit(node); found.kind != Misfit::none) {
+      misfits_[i] = found.kind;
+      return because(i, Paint::full, std::move(found.reason));
+    }
     if (c == PrecisionClass::half) return because(i, Paint::half, "matrix products and their like gain most");
     return Paint::open;
   }
@@ -164,43 +170,51 @@ class Chooser {
     return found;
   }
 
-  std::string find_expected_misfit(double expected, bool may_be_small, const char* what) const {
+  struct FoundMisfit {
+    Misfit kind = Misfit::none;
+    std::string reason = {};
+  };
+
+  FoundMisfit find_expected_misfit(double expected, bool may_be_small, const char* what) const {
+    const auto found = [&](const char* how) {
+      return FoundMisfit{Misfit::expected, fmt::format("{} of about {:.2g} are expected, too {} for {}", what, expected,
+                                                       how, name_of(half_))};
+    };
     if (expected == 0) return {};
-    if (kReach * expected > largest(half_))
-      return fmt::format("{} of about {:.2g} are expected, too large for {}", what, expected, name_of(half_));
-    if (!may_be_small && expected_underflow_error(expected, half_) > kMaxUnderflowError)
-      return fmt::format("{} of about {:.2g} are expected, too small for {}", what, expected, name_of(half_));
+    if (kReach * expected > largest(half_)) return found("large");
+    if (!may_be_small && expected_underflow_error(expected, half_) > kMaxUnderflowError) return found("small");
     return {};
   }
 
-  // What of the node's operands and results does not fit into the half type; "" when all does.
-  std::string find_misfit(const PrecisionNode& node) const {
+  // The first of the node's operands and results that does not fit into the half type.
+  FoundMisfit find_misfit(const PrecisionNode& node) const {
     const bool joins = node.domain.empty() && contains(kJoins, node.op) && is_known(node.outputs[0]);
-    const auto check = [&](int v, Role role, const char* what) -> std::string {
+    const auto check = [&](int v, Role role, const char* what) -> FoundMisfit {
       if (v == kAbsent || role != Role::tied || masks_.is_mask(v)) return {};
       const PrecisionValue& value = values_[index(v)];
       const bool constant = value.kind == PrecisionValue::Kind::constant;
       const bool may_be_small = joins && !constant && v != node.outputs[0];
       if (!value.range) return find_expected_misfit(value.expected, may_be_small, what);
       const FloatRange& range = *value.range;
+      const Misfit kind = constant ? Misfit::constant : Misfit::measured;
       if (range.overflows(half_))
-        return fmt::format("{} reach{} {:.3g}, beyond the {:.5g} of {}", what, constant ? "" : "ed", range.max,
-                           largest(half_), name_of(half_));
+        return {kind, fmt::format("{} reach{} {:.3g}, beyond the {:.5g} of {}", what, constant ? "" : "ed", range.max,
+                                  largest(half_), name_of(half_))};
       if ((!may_be_small && range.underflow_error(half_) > kMaxUnderflowError) ||
           (constant && 2 * range.flushed(half_) > range.non_zeros()))
-        return fmt::format("{} are too small: {} of {} elements below {:.2g}, the smallest normal {}", what,
-                           range.below_normal(half_), range.count(), smallest_normal(half_), name_of(half_));
+        return {kind, fmt::format("{} are too small: {} of {} elements below {:.2g}, the smallest normal {}", what,
+                                  range.below_normal(half_), range.count(), smallest_normal(half_), name_of(half_))};
       return {};
     };
     for (std::size_t k = 0; k < node.inputs.size(); ++k) {
       const bool constant =
           node.inputs[k] != kAbsent && values_[index(node.inputs[k])].kind == PrecisionValue::Kind::constant;
-      if (std::string s = check(node.inputs[k], node.input_roles[k], constant ? "its constants" : "operands");
-          !s.empty())
-        return s;
+      FoundMisfit found = check(node.inputs[k], node.input_roles[k], constant ? "its constants" : "operands");
+      if (found.kind != Misfit::none) return found;
     }
     for (std::size_t k = 0; k < node.outputs.size(); ++k)
-      if (std::string s = check(node.outputs[k], node.output_roles[k], "results"); !s.empty()) return s;
+      if (FoundMisfit found = check(node.outputs[k], node.output_roles[k], "results"); found.kind != Misfit::none)
+        return found;
     return {};
   }
 
@@ -312,6 +326,7 @@ class Chooser {
   std::vector<bool> integral_;
   std::vector<Paint> paint_;
   std::vector<std::string> reasons_;
+  std::vector<Misfit> misfits_;
 };
 
 }  // namespace

@@ -68,9 +68,18 @@ struct PrecisionNode {
 void assign_roles(PrecisionNode& node, const onnx::OpSchema* schema, DType half,
                   const std::vector<PrecisionValue>& values);
 
+/// What does not fit into half, where that is why a node is full.
+enum class Misfit : std::uint8_t {
+  none,
+  constant,  ///< a constant operand
+  measured,  ///< another value, by its range
+  expected,  ///< another value, by what is likely
+};
+
 struct PrecisionChoice {
   std::vector<bool> half;            ///< per node
   std::vector<std::string> reasons;  ///< per node: why, in a few words
+  std::vector<Misfit> misfits;       ///< per node
   /// Per value: elements of larger magnitude become this, sign kept; 0: none. Constants that only mask (or bound)
   /// something may be clamped, and are where half nodes see them.
   std::vector<double> limits;

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "data/row_shape.h"
 #include "graph/error.h"
 
 namespace halfstep {
@@ -14,12 +15,6 @@ RowType row_of(const Value& input) {
   if (!input.shape.is_ranked()) return {input.dtype, Shape::unranked()};
   return {input.dtype,
           Shape(std::vector<std::int64_t>(input.shape.begin() + (input.shape.rank() ? 1 : 0), input.shape.end()))};
-}
-
-Shape with_batch(std::int64_t rows, const Shape& row) {
-  std::vector<std::int64_t> dims{rows};
-  dims.insert(dims.end(), row.begin(), row.end());
-  return Shape(std::move(dims));
 }
 
 void choose_batch(Task& task, const Graph& model, const Dataset& data, std::int64_t wanted) {
@@ -40,7 +35,7 @@ void choose_batch(Task& task, const Graph& model, const Dataset& data, std::int6
 // The shapes of the inputs for a batch of `rows`.
 std::map<std::string, Shape> input_shapes(const Task& task, std::int64_t rows) {
   std::map<std::string, Shape> shapes;
-  for (std::size_t i = 0; i < task.x.size(); ++i) shapes[task.x_names[i]] = with_batch(rows, task.x[i].to.shape);
+  for (std::size_t i = 0; i < task.x.size(); ++i) shapes[task.x_names[i]] = with_rows(rows, task.x[i].to.shape);
   return shapes;
 }
 
@@ -77,7 +72,7 @@ void require_full_batch(const Task& task, const Dataset& data) {
 
 TrainingOptions Task::step_options(std::int64_t rows) const {
   TrainingOptions options = step;
-  options.loss.label_shape = with_batch(rows, loss.label.shape);
+  options.loss.label_shape = with_rows(rows, loss.label.shape);
   options.shapes.by_name = input_shapes(*this, rows);
   if (loss.kind == LossKind::output) options.shapes.by_name[y_name] = options.loss.label_shape;
   return options;

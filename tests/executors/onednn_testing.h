@@ -70,8 +70,8 @@ inline void set_input(Program& program, std::size_t i, const Tensor& value) {
 }
 
 /// Fills float inputs at random and runs both executors `runs` times; outputs and states must agree after each.
-inline void expect_like_reference(const Graph& graph, double tolerance, int runs = 1, double low = -1,
-                                  double high = 1, const ExecutorOptions& options = {}) {
+inline void expect_like_reference(const Graph& graph, double tolerance, int runs = 1, double low = -1, double high = 1,
+                                  const ExecutorOptions& options = {}) {
   verify(graph);
   Compiled reference(make_reference_executor(), graph), onednn(make_onednn_executor(options), graph);
   for (int run = 0; run < runs; ++run) {
