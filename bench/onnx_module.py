@@ -161,7 +161,7 @@ OPERATORS = {
     "Where": same(torch.where), "Equal": same(torch.eq), "Not": same(torch.logical_not), "IsNaN": same(torch.isnan),
     "CumSum": same(lambda x, axis: torch.cumsum(x, int(axis))), "ReduceMean": reduce_mean, "Resize": resize,
     "Cast": lambda node, x: x.to(TYPES[node["to"]]), "Identity": same(lambda x: x), "RNN": rnn,
-    "LSTM": lstm,
+    "LSTM": lstm, "Split": lambda node, x, sizes: torch.split(x, sizes.tolist(), node.get("axis", 0)),
 }  # fmt: skip
 TYPES = {onnx.TensorProto.FLOAT: torch.float32, onnx.TensorProto.INT64: torch.int64,
          onnx.TensorProto.INT32: torch.int32, onnx.TensorProto.BOOL: torch.bool}  # fmt: skip

@@ -260,10 +260,13 @@ void add_check(CLI::App& app, int& exit_code) {
       ->add_option("--cases", flags->cases,
                    "ONNX test cases in this folder (CASE/model.onnx, CASE/test_data_set_0), instead of the table's own")
       ->type_name("FOLDER");
-  command->add_option("--random", flags->random, "so many random variations of each case as well")->type_name("COUNT");
+  command->add_option("--random", flags->random, "so many random variations of each case as well")
+      ->type_name("COUNT")
+      ->check(whole_number());
   command->add_option("--mutate", flags->mutants, "instead of ONNX's cases as they are, so many with something changed")
-      ->type_name("COUNT");
-  command->add_option("--seed", flags->seed, "of --random and --mutate")->capture_default_str();
+      ->type_name("COUNT")
+      ->check(whole_number());
+  command->add_option("--seed", flags->seed, "of --random and --mutate")->capture_default_str()->check(whole_number());
   command->add_option("--crash-file", flags->crash_file, "names the mutant at work; removed at the end")
       ->type_name("FILE");
   command->add_flag("--markdown", flags->as_markdown, "no checks: the table of operators, as docs/operators.md");

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
+#include <limits>
 #include <system_error>
 #include <utility>
 
@@ -107,6 +108,31 @@ void LossFlags::apply(TrainerOptions& options) const {
   if (!loss.empty()) options.loss = parse_loss(loss);
   options.loss_output = loss_output;
   if (metrics) options.metrics = parse_metrics(*metrics);
+}
+
+CLI::Validator not_empty() {
+  return {[](const std::string& text) { return text.empty() ? std::string("a name is required; found: none") : ""; },
+          ""};
+}
+
+CLI::Validator not_nan() {
+  return {[](const std::string& text) {
+            double value = 0;
+            const bool is_nan = CLI::detail::lexical_cast(text, value) && std::isnan(value);
+            return is_nan ? std::string("a number is required; found: nan") : "";
+          },
+          ""};
+}
+
+CLI::Validator whole_number() {
+  return {[](const std::string& text) {
+            std::uint64_t value = 0;
+            const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+            if (error == std::errc() && end == text.data() + text.size()) return std::string();
+            return fmt::format("a whole number from 0 to {} is required; found: '{}'",
+                               std::numeric_limits<std::uint64_t>::max(), text);
+          },
+          ""};
 }
 
 void add_model(CLI::App& command, std::string& model) {

@@ -61,6 +61,12 @@ struct LossFlags {
   void apply(TrainerOptions& options) const;
 };
 
+/// What CLI11's own checks let through: an empty text (of a shell variable that is not set), NaN in a range, and
+/// negative or too large numbers for unsigned ones.
+CLI::Validator not_empty();
+CLI::Validator not_nan();
+CLI::Validator whole_number();
+
 /// Adds the positional argument MODEL.onnx.
 void add_model(CLI::App& command, std::string& model);
 

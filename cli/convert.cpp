@@ -15,6 +15,7 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/model_inputs.h"
+#include "cli/output_paths.h"
 #include "cli/signals.h"
 #include "conversion/calibrate.h"
 #include "graph/atomic_file.h"
@@ -52,6 +53,14 @@ void check_flags(const ConvertFlags& flags) {
     check_writable(report);
   }
   if (!flags.dry_run) check_output_path(flags.output, file_bytes(flags.model) / 2);
+  std::vector<std::filesystem::path> inputs = input_files(flags.calibrate);
+  for (std::filesystem::path& path : input_files(flags.verify)) inputs.push_back(std::move(path));
+  std::vector<OutputPath> outputs;
+  for (const std::string& report : flags.reports) outputs.push_back({"--report", report});
+  outputs.push_back({"--output", flags.dry_run ? "" : flags.output});
+  check_distinct(outputs, inputs);
+  outputs.pop_back();  // a model may be converted in place
+  check_distinct(outputs, {flags.model});
 }
 
 ConvertOptions convert_options(const ConvertFlags& flags) {
@@ -144,6 +153,7 @@ void add_convert(CLI::App& app, int&) {
                    "largest error of an output relative to its largest value; keeps as few nodes in fp32 as that "
                    "takes (with --calibrate)")
       ->check(CLI::PositiveNumber)
+      ->check(not_nan())
       ->type_name("R");
   command->add_option("--verify", flags->verify, "inputs to compare the outputs of both models on")
       ->allow_extra_args(false)

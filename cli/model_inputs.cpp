@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <filesystem>
 #include <numeric>
+#include <optional>
+#include <system_error>
 #include <utility>
 
 #include <fmt/format.h>
@@ -25,24 +27,39 @@ std::vector<std::string> input_names(const Graph& graph) {
   return names;
 }
 
+// A path that cannot be looked at is none.
+bool is_there(const fs::path& path) {
+  std::error_code ignored;
+  return fs::exists(path, ignored);
+}
+
 void add_array(Arrays& arrays, const std::string& name, DataArray array) {
   if (!arrays.emplace(name, std::move(array)).second)
     throw_input_error("each model input once", fmt::format("'{}' twice", name), "check --input");
 }
 
+struct InputText {
+  std::optional<std::string> name;
+  fs::path path;
+};
+
+/// NAME=FILE or FILE.
+InputText split_text(const std::string& text) {
+  const std::size_t equals = text.find('=');
+  if (equals == std::string::npos || is_there(text)) return {{}, text};
+  return {text.substr(0, equals), text.substr(equals + 1)};
+}
+
 /// One --input: NAME=FILE, FILE for the first input without one, or an .npz whose arrays are called as inputs are.
 void add_input(Arrays& arrays, const std::vector<std::string>& names, const std::string& text) {
-  const std::size_t equals = text.find('=');
-  const bool named = equals != std::string::npos && !fs::exists(text);
-  const fs::path path = named ? text.substr(equals + 1) : text;
-  if (!fs::exists(path)) throw_input_error("a file of input", "nothing at " + path.string(), "check the path");
+  const auto [input, path] = split_text(text);
+  if (!is_there(path)) throw_input_error("a file of input", "nothing at " + path.string(), "check the path");
   const bool archive = path.extension() == ".npz";
-  if (named) {
-    const std::string name = text.substr(0, equals);
-    if (std::find(names.begin(), names.end(), name) == names.end())
+  if (input) {
+    if (std::find(names.begin(), names.end(), *input) == names.end())
       throw_input_error(fmt::format("one of the model's inputs ({})", fmt::join(names, ", ")),
-                        fmt::format("'{}'", name), "check --input");
-    return add_array(arrays, name, archive ? NpzFile(path).open(name) : open_array(path));
+                        fmt::format("'{}'", *input), "check --input");
+    return add_array(arrays, *input, archive ? NpzFile(path).open(*input) : open_array(path));
   }
   if (archive) {
     const NpzFile file(path);
@@ -87,6 +104,12 @@ Tensor to_input(const DataArray& array, const Value& input, const InputOptions& 
 }
 
 }  // namespace
+
+std::vector<fs::path> input_files(const std::vector<std::string>& texts) {
+  std::vector<fs::path> files;
+  for (const std::string& text : texts) files.push_back(split_text(text).path);
+  return files;
+}
 
 std::map<std::string, Tensor> read_inputs(const Graph& graph, const std::vector<std::string>& texts,
                                           const InputOptions& options) {

@@ -1,6 +1,7 @@
 // Inputs of a model from files.
 #pragma once
 
+#include <filesystem>
 #include <map>
 #include <string>
 #include <vector>
@@ -15,5 +16,8 @@ namespace halfstep::cli {
 /// twice, or does not fit.
 std::map<std::string, Tensor> read_inputs(const Graph& graph, const std::vector<std::string>& texts,
                                           const InputOptions& options);
+
+/// The files that such texts name.
+std::vector<std::filesystem::path> input_files(const std::vector<std::string>& texts);
 
 }  // namespace halfstep::cli

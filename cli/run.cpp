@@ -12,6 +12,7 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/model_inputs.h"
+#include "cli/output_paths.h"
 #include "cli/signals.h"
 #include "data/npz.h"
 #include "data/row_transform.h"
@@ -47,6 +48,7 @@ void run_until_signal(Program& program) {
 void run(const RunFlags& flags) {
   LoadedModel model = load_model(flags.model);
   check_writable(flags.output);
+  check_distinct({{"--output", flags.output}}, input_files(flags.inputs));
   const std::map<std::string, Tensor> tensors = read_inputs(model.graph, flags.inputs, flags.rows.input());
   InputShapes shapes;
   for (const auto& [name, tensor] : tensors) shapes.by_name[name] = tensor.shape();
@@ -83,7 +85,10 @@ void add_run(CLI::App& app, int&) {
       ->required()
       ->allow_extra_args(false)
       ->type_name("[NAME=]FILE");
-  command->add_option("-o,--output", flags->output, "all outputs under their names")->required()->type_name("OUT.npz");
+  command->add_option("-o,--output", flags->output, "all outputs under their names")
+      ->required()
+      ->type_name("OUT.npz")
+      ->check(not_empty());
   flags->rows.add_to(*command);
   flags->precision.add_to(*command);
   flags->executor.add_to(*command);

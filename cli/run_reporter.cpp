@@ -3,6 +3,8 @@
 #include <cstdio>
 #include <utility>
 
+#include <fmt/format.h>
+
 namespace halfstep::cli {
 
 std::vector<NamedValue> named_values(const Evaluation& evaluation) {
@@ -24,16 +26,25 @@ TrainerCallbacks RunReporter::callbacks() {
                                std::int64_t first) { progress_.begin_epoch(epoch + 1, epochs_, first); },
       .on_step = [this](const StepResult& result) { step(result); },
       .on_epoch_end = [this](const StepResult& last, const Evaluation* validation) { end_epoch(last, validation); },
-      .on_checkpoint =
-          [this] {
-            if (log_) log_->flush();
-          },
+      .on_checkpoint = [this] { log([](StepLog& log) { log.flush(); }); },
       .on_notice = [this](const std::string& text) { progress_.notice(text); },
   };
 }
 
 void RunReporter::close_log() {
+  if (log_failure_) throw *log_failure_;
   if (log_) log_->close();
+}
+
+template <class Write>
+void RunReporter::log(const Write& write) {
+  if (!log_ || log_failure_) return;
+  try {
+    write(*log_);
+  } catch (const Error& error) {
+    log_failure_ = error;
+    progress_.notice(fmt::format("training goes on without its log: {}", error.what()));
+  }
 }
 
 void RunReporter::start(std::int64_t steps) {
@@ -49,15 +60,16 @@ void RunReporter::step(const StepResult& result) {
   norms_.clear();
   if (result.grad_norms)
     for (const auto& [name, norm] : *result.grad_norms) norms_.push_back({name, norm});
-  log_->write({.step = result.step,
-               .epoch = result.epoch,
-               .loss = result.loss,
-               .lr = result.learning_rate,
-               .loss_scale = result.loss_scale,
-               .grads_finite = result.grads_finite,
-               .grad_norm = result.grad_norm,
-               .grad_norms = norms_,
-               .ms = result.ms});
+  const StepRecord record{.step = result.step,
+                          .epoch = result.epoch,
+                          .loss = result.loss,
+                          .lr = result.learning_rate,
+                          .loss_scale = result.loss_scale,
+                          .grads_finite = result.grads_finite,
+                          .grad_norm = result.grad_norm,
+                          .grad_norms = norms_,
+                          .ms = result.ms};
+  log([&](StepLog& log) { log.write(record); });
 }
 
 void RunReporter::end_epoch(const StepResult& last, const Evaluation* validation) {

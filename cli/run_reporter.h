@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cli/curve_recorder.h"
+#include "graph/error.h"
 #include "training/evaluator.h"
 #include "training/metrics.h"
 #include "training/progress.h"
@@ -26,7 +27,7 @@ class RunReporter {
 
   /// They refer to this object.
   TrainerCallbacks callbacks();
-  /// Throws Error(failure) when the log cannot be written.
+  /// Throws Error(failure) when the log cannot be written, or could not during the run, which that does not end.
   void close_log();
 
   const CurveRecorder& curve() const { return curve_; }
@@ -36,6 +37,8 @@ class RunReporter {
 
  private:
   void start(std::int64_t steps);
+  template <class Write>
+  void log(const Write& write);
   void step(const StepResult& result);
   void end_epoch(const StepResult& last, const Evaluation* validation);
   ProgressPoint point(const StepResult& result);
@@ -45,6 +48,7 @@ class RunReporter {
   Progress progress_;
   CurveRecorder curve_;
   std::optional<StepLog> log_;
+  std::optional<Error> log_failure_;
   std::optional<Evaluation> validation_;
   std::vector<std::string> names_;
   std::vector<NamedValue> values_;

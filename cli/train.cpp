@@ -5,6 +5,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -13,6 +14,7 @@
 
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/output_paths.h"
 #include "cli/parameter_report.h"
 #include "cli/run_reporter.h"
 #include "cli/signals.h"
@@ -59,32 +61,39 @@ void add_flags(CLI::App& command, TrainFlags& flags) {
   add_model(command, flags.model);
   command.add_option("--data", flags.data, kDataHelp)->required()->type_name("DATA");
   command.add_option("--val-data", flags.validation, "the same for validation; of a folder or .npz the test part")
-      ->type_name("DATA");
+      ->type_name("DATA")
+      ->check(not_empty());
   flags.rows.add_to(command);
   flags.loss.add_to(command);
 
   command.add_option("--optimizer", flags.optimizer, "sgd, adam or adamw")->capture_default_str();
-  command.add_option("--lr", flags.lr, "learning rate")->capture_default_str()->check(not_negative);
+  command.add_option("--lr", flags.lr, "learning rate")->capture_default_str()->check(not_negative)->check(not_nan());
   command
       .add_option("--lr-schedule", flags.schedule,
                   "constant, exponential:decay_steps=N,decay_rate=R[,staircase=true], step:step_size=N[,gamma=G], "
                   "cosine:decay_steps=N[,alpha=A], linear:decay_steps=N[,end_lr=LR]; each [,warmup_steps=N]")
       ->capture_default_str();
-  command.add_option("--momentum", flags.momentum, "of sgd")->capture_default_str()->check(CLI::Range(0.0, 1.0));
+  command.add_option("--momentum", flags.momentum, "of sgd")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 1.0))
+      ->check(not_nan());
   command.add_flag("--nesterov", flags.nesterov, "Nesterov's momentum, of sgd");
-  command.add_option("--weight-decay", flags.weight_decay, "0; adamw: 0.01")->check(not_negative);
-  command.add_option("--clip-norm", flags.clip_norm, "largest norm of all gradients; 0: any")->check(not_negative);
+  command.add_option("--weight-decay", flags.weight_decay, "0; adamw: 0.01")->check(not_negative)->check(not_nan());
+  command.add_option("--clip-norm", flags.clip_norm, "largest norm of all gradients; 0: any")
+      ->check(not_negative)
+      ->check(not_nan());
   command.add_option("--accumulate", flags.accumulate, "batches whose gradients make one update")
       ->capture_default_str()
       ->check(counting);
   command.add_option("--loss-scale", flags.loss_scale, "first loss scale; 0: off (fp16: 65536, else off)")
-      ->check(not_negative);
+      ->check(not_negative)
+      ->check(not_nan());
 
   CLI::Option* epochs = command.add_option("--epochs", flags.epochs)->capture_default_str()->check(counting);
   command.add_option("--steps", flags.steps, "steps in all, instead of --epochs")->excludes(epochs)->check(counting);
   command.add_option("--batch", flags.batch, "rows of a step")->capture_default_str()->check(counting);
   command.add_flag("--no-shuffle", flags.no_shuffle, "rows in the order of the data");
-  command.add_option("--seed", flags.seed, "of shuffling and dropout")->capture_default_str();
+  command.add_option("--seed", flags.seed, "of shuffling and dropout")->capture_default_str()->check(whole_number());
 
   command.add_option("--freeze", flags.freeze, "name patterns of parameters that stay as they are")->delimiter(',');
   command
@@ -102,15 +111,23 @@ void add_flags(CLI::App& command, TrainFlags& flags) {
   flags.precision.add_to(command);
   flags.executor.add_to(command);
 
-  command.add_option("--checkpoint", flags.checkpoint, "folder for checkpoints (that of --resume)")->type_name("DIR");
+  command.add_option("--checkpoint", flags.checkpoint, "folder for checkpoints (that of --resume)")
+      ->type_name("DIR")
+      ->check(not_empty());
   command.add_option("--checkpoint-every", flags.checkpoint_every, "steps between them (an epoch)")->check(counting);
-  command.add_option("--resume", flags.resume, "go on from the checkpoint in this folder")->type_name("DIR");
-  command.add_option("--log", flags.log, "one JSON object a step")->type_name("FILE.jsonl");
+  command.add_option("--resume", flags.resume, "go on from the checkpoint in this folder")
+      ->type_name("DIR")
+      ->check(not_empty());
+  command.add_option("--log", flags.log, "one JSON object a step")->type_name("FILE.jsonl")->check(not_empty());
   command.add_flag("--log-grad-norms", flags.log_grad_norms, "in it, the gradient norm of every parameter");
-  command.add_option("--curve", flags.curve, "a picture of the run")->type_name("FILE.svg");
-  command.add_option("--dump-passes", flags.dump_passes, "writes the model after every pass")->type_name("DIR");
-  command.add_option("-o,--output", flags.output, "the trained model")->type_name("TRAINED.onnx");
-  command.add_option("--fp16-output", flags.fp16_output, "the trained model in fp16")->type_name("FILE.onnx");
+  command.add_option("--curve", flags.curve, "a picture of the run")->type_name("FILE.svg")->check(not_empty());
+  command.add_option("--dump-passes", flags.dump_passes, "writes the model after every pass")
+      ->type_name("DIR")
+      ->check(not_empty());
+  command.add_option("-o,--output", flags.output, "the trained model")->type_name("TRAINED.onnx")->check(not_empty());
+  command.add_option("--fp16-output", flags.fp16_output, "the trained model in fp16")
+      ->type_name("FILE.onnx")
+      ->check(not_empty());
   command
       .add_option("--output-form", flags.output_form, "inference, or training (BatchNormalization and Dropout kept)")
       ->capture_default_str()
@@ -171,19 +188,25 @@ TrainerOptions trainer_options(const TrainFlags& flags) {
 /// Everything that can be known to go wrong when the run is over, before it starts.
 void check_outputs(const TrainFlags& flags, const TrainerOptions& options) {
   const std::uint64_t model_bytes = file_bytes(flags.model);
-  std::set<fs::path> taken;
-  const auto check = [&](const std::string& path, const char* flag, std::uint64_t bytes) {
-    if (path.empty()) return;
-    check_output_path(path, bytes);
-    if (!taken.insert(fs::weakly_canonical(path)).second)
-      throw_input_error("a file of its own for every output", fmt::format("{} {}, already taken", flag, path),
-                        "give another name");
+  const auto check = [](const std::string& path, std::uint64_t bytes) {
+    if (!path.empty()) check_output_path(path, bytes);
   };
-  check(flags.output, "--output", model_bytes);
-  check(flags.fp16_output, "--fp16-output", model_bytes / 2);
-  check(flags.curve, "--curve", 0);
-  check(flags.log, "--log", 0);
-  if (!options.resume.empty() && !fs::is_directory(options.resume))
+  check(flags.output, model_bytes);
+  check(flags.fp16_output, model_bytes / 2);
+  check(flags.curve, 0);
+  check(flags.log, 0);
+  std::vector<fs::path> data = parse_data_spec(flags.data).paths;
+  if (!flags.validation.empty())
+    for (fs::path& path : parse_data_spec(flags.validation).paths) data.push_back(std::move(path));
+  // A model may be trained in place.
+  check_distinct({{"--output", flags.output},
+                  {"--fp16-output", flags.fp16_output},
+                  {"--curve", flags.curve},
+                  {"--log", flags.log}},
+                 data);
+  check_distinct({{"--curve", flags.curve}, {"--log", flags.log}}, {flags.model});
+  std::error_code ignored;
+  if (!options.resume.empty() && !fs::is_directory(options.resume, ignored))
     throw_input_error("a folder with a checkpoint for --resume", "none at " + options.resume.string(),
                       "check the path");
   // A checkpoint holds the parameters and, with Adam, two moments of each.

@@ -133,23 +133,35 @@ void report_tensors(const ModelView& view, const ConversionPlan& plan, const Rew
   }
 }
 
-// Constants that keep a whole node in f32.
+// Constants that keep a whole node in f32, or lose what is small in them.
 void warn_of_constants(const ModelView& view, const ConversionPlan& plan, ConversionReport& report) {
+  const DType half = report.half;
   for (std::size_t v = 0; v < view.values.size(); ++v) {
     const PrecisionValue& value = plan.values[v];
-    if (value.kind != PrecisionValue::Kind::constant || !value.range) continue;
-    if (plan.choice.limits[v] > 0) continue;
-    for (std::size_t i = 0; i < view.nodes.size(); ++i) {
-      const auto& inputs = plan.nodes[i].inputs;
-      const auto it = std::find(inputs.begin(), inputs.end(), static_cast<int>(v));
-      if (it == inputs.end() || plan.nodes[i].input_roles[static_cast<std::size_t>(it - inputs.begin())] != Role::tied)
-        continue;
-      if (plan.choice.misfits[i] != Misfit::constant) continue;
-      report.warnings.push_back(fmt::format("'{}' stays f32, and with it {} '{}': {}", view.values[v].name,
-                                            operator_of(view.nodes[i]), label_of(*view.nodes[i].proto),
-                                            plan.choice.reasons[i]));
-      break;
+    if (value.kind != PrecisionValue::Kind::constant || !value.range || plan.choice.limits[v] > 0) continue;
+    const FloatRange& range = *value.range;
+    if (!range.overflows(half) && !range.underflows_as_constant(half)) continue;
+    const auto is_it = [&](int in) {
+      return in != kNone && (in == static_cast<int>(v) || plan.choice.moved_from[index(in)] == static_cast<int>(v));
+    };
+    std::string warning;
+    for (std::size_t i = 0; i < view.nodes.size() && warning.empty(); ++i) {
+      const PrecisionNode& node = plan.nodes[i];
+      for (std::size_t k = 0; k < node.inputs.size() && warning.empty(); ++k) {
+        if (node.input_roles[k] != Role::tied || !is_it(node.inputs[k])) continue;
+        const std::string reader = fmt::format("{} '{}'", operator_of(view.nodes[i]), label_of(*view.nodes[i].proto));
+        if (plan.choice.misfits[i] == Misfit::constant)
+          warning =
+              fmt::format("'{}' stays f32, and with it {}: {}", view.values[v].name, reader, plan.choice.reasons[i]);
+        else if (plan.choice.half[i] && moves_data(node) && count_tied_inputs(node) > 1)
+          warning = fmt::format(
+              "'{}' is {} since {} puts it beside other values: {} of {} elements below {:.2g}, the "
+              "smallest normal {}",
+              view.values[v].name, name_of(half), reader, range.below_normal(half), range.count(),
+              smallest_normal(half), name_of(half));
+      }
     }
+    if (!warning.empty()) report.warnings.push_back(std::move(warning));
   }
 }
 
@@ -201,11 +213,14 @@ void Conversion::save(const std::filesystem::path& path, ExternalData external) 
   const DetachedModel& source = content_->source->source;
   const bool too_large = content_->report.bytes_after > kMaxMessageBytes;
   if (external == ExternalData::never ||
-      (external == ExternalData::automatic && !too_large && !source.had_external_data))
+      (external == ExternalData::automatic && !too_large && source.data_files.empty()))
     return write_atomically(path, bytes());
   onnx::ModelProto model = content_->model;
   attach(model, source, false);
-  write_model_with_data(std::move(model), path, outside_tensors(source));
+  std::error_code ignored;
+  const bool onto_itself = std::filesystem::equivalent(path, source.path, ignored);
+  write_model_with_data(std::move(model), path, outside_tensors(source),
+                        onto_itself ? std::vector<std::filesystem::path>() : source.data_files);
 }
 
 void load_schemas() {
@@ -246,8 +261,15 @@ Conversion convert(const ModelFile& file, const ConvertOptions& options) {
   report_nodes(view, plan, report);
   const RewrittenConstants constants = rewrite(view, plan, options.half);
   report_tensors(view, plan, constants, report);
-  report.opset_after = opset_of(model);
   report.casts_after = count_casts(model);
+  if (report.casts_after > report.casts_before && opset_of(model) == 0) {
+    auto* import = model.add_opset_import();
+    import->set_domain("");
+    import->set_version(kFirstBf16Opset);
+    report.notes.push_back(
+        fmt::format("operator set {} of ai.onnx was added to those of the model, for Casts", kFirstBf16Opset));
+  }
+  report.opset_after = opset_of(model);
   report.bytes_after = bytes_with_tensors(model, outside_tensors(source));
   try {
     check_detached(model);

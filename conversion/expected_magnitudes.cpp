@@ -16,7 +16,7 @@ namespace {
 
 // What is not known is NaN: so is everything computed from it.
 constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
-// What goes beyond this is a mask or a bound rather than data, or overflows anyway.
+// What reaches this is a mask or a bound rather than data, or overflows anyway.
 constexpr double kLargestMagnitude = 1e4;
 
 struct Estimate {
@@ -60,6 +60,11 @@ class Operands {
 };
 
 double squared(double x) { return x * x; }
+
+double rounded(double x, DType half) {
+  const auto f32 = static_cast<float>(x);
+  return half == DType::f16 ? static_cast<float>(f16(f32)) : static_cast<float>(bf16(f32));
+}
 
 double product_of(const std::vector<std::int64_t>& dims, std::size_t first) {
   return std::accumulate(dims.begin() + static_cast<std::ptrdiff_t>(std::min(first, dims.size())), dims.end(), 1.0,
@@ -129,8 +134,8 @@ double clip(const Operands& in) {
   const bool by_attributes = in.count() == 1;
   const double low = by_attributes ? squared(in.real("min", -INFINITY)) : in.square_or(1, INFINITY);
   const double high = by_attributes ? squared(in.real("max", INFINITY)) : in.square_or(2, INFINITY);
-  const double x = low == 0 ? in.square(0) / 2 : in.square(0);
-  return high < x ? high : x;
+  const double x = high < in.square(0) ? high : in.square(0);
+  return low == 0 ? x / 2 : x;
 }
 
 // Means and maxima of a few elements: what is lost or gained by them is little beside what the estimate is good for.
@@ -209,20 +214,33 @@ double square_of_function(const Function& function, double square, double alpha)
   return total / weights;
 }
 
-// Of a tensor of any float type, a part at a time: it may be as large as memory.
-FloatRange range_in_f32(const Tensor& tensor) {
-  constexpr std::int64_t kPart = std::int64_t{1} << 20;
+// Of a tensor of any float type, a part at a time: it may be as large as memory. The same as of f32.
+FloatRange range_in_f32(const Tensor& tensor, DType half) {
+  constexpr std::int64_t kPart = 64 * FloatRange::kBlock;
   FloatRange range;
   const Tensor flat = tensor.reshaped(Shape{tensor.count()});
-  for (std::int64_t start = 0; start < flat.count(); start += kPart)
-    range.add(range_of(convert(flat.rows(start, std::min(start + kPart, flat.count())), DType::f32)));
+  for (std::int64_t start = 0; start < flat.count(); start += kPart) {
+    const Tensor part = convert(flat.rows(start, std::min(start + kPart, flat.count())), DType::f32);
+    range.add(part.data<float>(), static_cast<std::size_t>(part.count()), half);
+  }
   return range;
 }
 
 class Estimator {
  public:
-  Estimator(const ModelView& view, const DetachedModel& model, const std::vector<PrecisionValue>& described)
-      : view_(view), model_(model), described_(described), values_(view.values.size()) {}
+  Estimator(const ModelView& view, const DetachedModel& model, DType half, const std::vector<PrecisionNode>& nodes,
+            const std::vector<PrecisionValue>& described)
+      : view_(view),
+        model_(model),
+        half_(half),
+        described_(described),
+        taken_anyway_(view.values.size()),
+        values_(view.values.size()) {
+    for (auto node = nodes.rbegin(); node != nodes.rend(); ++node)
+      for (std::size_t k = 0; k < node->inputs.size(); ++k)
+        if (node->inputs[k] != kNone && node->input_roles[k] == Role::tied && takes_anyway(*node, k))
+          taken_anyway_[static_cast<std::size_t>(node->inputs[k])] = true;
+  }
 
   std::vector<Estimate> run() {
     for (std::size_t v = 0; v < values_.size(); ++v)
@@ -232,6 +250,14 @@ class Estimator {
   }
 
  private:
+  bool takes_anyway(const PrecisionNode& node, std::size_t k) const {
+    if (node.forced || may_underflow(node, k)) return true;
+    if (!moves_data(node)) return false;
+    return count_tied_inputs(node) > 1 || std::any_of(node.outputs.begin(), node.outputs.end(), [&](int v) {
+             return v != kNone && taken_anyway_[static_cast<std::size_t>(v)];
+           });
+  }
+
   bool is_float(int v) const {
     const DType dtype = view_.values[static_cast<std::size_t>(v)].dtype();
     return dtype == DType::f32 || dtype == DType::f64 || is_half(dtype);
@@ -245,9 +271,15 @@ class Estimator {
     return of_constant(v);
   }
 
-  static double square_of(const FloatRange& range) {
-    const bool is_data = range.max < kLargestMagnitude && range.infinities == 0;
-    return is_data ? range.squares / static_cast<double>(range.finite()) : kUnknown;
+  static double mean_square(const FloatRange& range, double sum, double largest) {
+    const bool is_data = largest < kLargestMagnitude && range.infinities == 0;
+    return is_data ? sum / static_cast<double>(range.finite()) : kUnknown;
+  }
+  static double square_of(const FloatRange& range) { return mean_square(range, range.squares, range.max); }
+
+  double square_of_constant(int v, const FloatRange& range) const {
+    const bool rounds = taken_anyway_[static_cast<std::size_t>(v)] || !range.underflows_as_constant(half_);
+    return rounds ? mean_square(range, range.rounded_squares, rounded(range.max, half_)) : square_of(range);
   }
 
   Estimate of_constant(int v) const {
@@ -256,7 +288,7 @@ class Estimator {
     const FloatRange* known = described_[static_cast<std::size_t>(v)].range;
     const Tensor tensor = known && initializer ? Tensor() : stored_tensor(view_, model_, v);
     if (!known && !tensor.is_defined()) return {};
-    const FloatRange range = known ? *known : range_in_f32(tensor);
+    const FloatRange range = known ? *known : range_in_f32(tensor, half_);
     if (!known && initializer) model_.forget(*initializer, 0, tensor.bytes());
     Estimate result;
     if (tensor.is_defined())
@@ -264,7 +296,7 @@ class Estimator {
     else if (initializer)
       result.dims.assign(initializer->dims().begin(), initializer->dims().end());
     if (result.dims.empty()) result.dims = {1};
-    result.square = square_of(range);
+    result.square = square_of_constant(v, range);
     return result;
   }
 
@@ -324,14 +356,17 @@ class Estimator {
 
   const ModelView& view_;
   const DetachedModel& model_;
+  const DType half_;
   const std::vector<PrecisionValue>& described_;
+  std::vector<bool> taken_anyway_;  ///< per value: in half, even where that cannot hold it
   std::vector<Estimate> values_;
 };
 
 }  // namespace
 
-void expect_magnitudes(const ModelView& view, const DetachedModel& model, std::vector<PrecisionValue>& values) {
-  const std::vector<Estimate> estimates = Estimator(view, model, values).run();
+void expect_magnitudes(const ModelView& view, const DetachedModel& model, DType half,
+                       const std::vector<PrecisionNode>& nodes, std::vector<PrecisionValue>& values) {
+  const std::vector<Estimate> estimates = Estimator(view, model, half, nodes, values).run();
   for (std::size_t v = 0; v < values.size(); ++v) {
     if (values[v].range || !std::isfinite(estimates[v].square)) continue;
     values[v].expected = std::sqrt(estimates[v].square);

@@ -20,10 +20,11 @@ class Planner {
 
   ConversionPlan run() {
     describe_values();
-    expect_magnitudes(view_, model_, plan_.values);
+    find_readers();
     classify_nodes();
     choose_boundaries();
     describe_nodes();
+    expect_magnitudes(view_, model_, options_.half, plan_.nodes, plan_.values);
     describe_joints();
     describe_boundaries();
     plan_.choice = choose_precision(plan_.nodes, plan_.values, options_.half);
@@ -44,12 +45,22 @@ class Planner {
       if (!described.wide) continue;
       if (const Tensor tensor = constant_of(view_, model_, static_cast<int>(v)); tensor.is_defined()) {
         described.kind = PrecisionValue::Kind::constant;
-        described.range = &plan_.ranges.emplace_back(range_of(tensor));
+        described.range = &plan_.ranges.emplace_back(range_of(tensor, options_.half));
         if (value.initializer) model_.forget(*value.initializer, 0, tensor.bytes());
       } else if (auto it = options_.measured.find(value.name); it != options_.measured.end() && value.scope == 0) {
         described.range = &it->second;
       }
     }
+  }
+
+  void find_readers() {
+    is_read_.assign(view_.values.size(), false);
+    const auto read = [&](const std::vector<int>& values) {
+      for (int v : values)
+        if (v != kNone) is_read_[index(v)] = true;
+    };
+    for (const ViewNode& node : view_.nodes) read(node.inputs);
+    for (const ViewScope& scope : view_.scopes) read(scope.outputs);
   }
 
   void classify_nodes() {
@@ -58,15 +69,18 @@ class Planner {
       const bool one = node.outputs.size() == 1 && node.outputs[0] != kNone;
       if (node.is("Constant") && one && plan_.values[index(node.outputs[0])].kind == PrecisionValue::Kind::constant)
         kind = NodeKind::constant;
-      if (node.is("Cast") && one && node.inputs.size() == 1 && node.inputs[0] != kNone) {
+      const bool like = node.is("CastLike") && node.inputs.size() == 2;
+      if (one && (like || (node.is("Cast") && node.inputs.size() == 1)) && node.inputs[0] != kNone) {
         const DType from = view_.values[index(node.inputs[0])].dtype();
         const DType to = view_.values[index(node.outputs[0])].dtype();
-        if (from == options_.half && to == DType::f32) kind = NodeKind::widening;
-        if (from == DType::f32 && to == DType::f32 && !view_.is_output(node.outputs[0]) && is_inner(node)) {
+        if (from == options_.half && to == DType::f32 && !like) kind = NodeKind::widening;
+        if (from == DType::f32 && to == DType::f32 && !is_inner(node)) {
+          if (node.scope != 0) kind = NodeKind::copy;
+        } else if (from == DType::f32 && to == DType::f32) {
           kind = NodeKind::widening;  // of nothing
           plan_.same_as[index(node.outputs[0])] = plan_.same_as[index(node.inputs[0])];
         }
-        if (from == DType::f32 && to == options_.half) kind = NodeKind::narrowing;
+        if (from == DType::f32 && to == options_.half && !like) kind = NodeKind::narrowing;
         if (from != DType::undefined && from != DType::f32 && from != options_.half && to == DType::f32)
           kind = NodeKind::cast;
         if (kind == NodeKind::cast && is_integer(from) && bits_of(from) > 8)
@@ -139,6 +153,16 @@ class Planner {
       for (int v : node.inputs) described.inputs.push_back(v == kNone ? kNone : plan_.same_as[index(v)]);
       described.outputs = node.outputs;
       assign_roles(described, view_.schema_of(node), options_.half, plan_.values);
+      // What a CastLike imitates need not be there in the type that it gives: it can be written as a Cast.
+      if (node.is("CastLike") && node.inputs.size() == 2 && described.input_roles[1] == Role::tied)
+        described.input_roles[1] = Role::any;
+      if (kind == NodeKind::copy) {
+        described.op = "Identity";
+        described.input_roles[0] = Role::tied;
+      }
+      if (normalizes_by_constants(node))
+        for (auto* roles : {&described.input_roles, &described.output_roles})
+          std::replace(roles->begin(), roles->end(), Role::fixed, Role::tied);
       if (!node.bodies.empty()) {
         described.pin = Paint::full;
         described.reason = "has subgraphs";
@@ -147,6 +171,10 @@ class Planner {
         described.pin = Paint::full;
         described.reason = "has sequences or optional values";
         fix_all(described);
+      }
+      if (!forced && node.op.starts_with("Scatter") && accumulates(*node.proto)) {
+        described.pin = Paint::full;
+        described.reason = "adds up any number of elements";
       }
       if (kept) described.reason = "kept in f32 as asked";
       if (described.pin != Paint::open || (!kept && !forced)) continue;
@@ -158,6 +186,26 @@ class Planner {
     for (const std::string& unused : force.unused())
       plan_.warnings.push_back("no node is selected by '" + unused + "'");
   }
+
+  static bool accumulates(const onnx::NodeProto& node) {
+    return std::any_of(node.attribute().begin(), node.attribute().end(), [](const auto& attribute) {
+      return attribute.name() == "reduction" && attribute.s() != "none";
+    });
+  }
+
+  // ONNX lets the parameters and statistics have another type than the data, runtimes mostly do not. Where they only
+  // change in training, they are constants like any others.
+  bool normalizes_by_constants(const ViewNode& node) const {
+    const auto is_constant = [&](int v) {
+      return v != kNone && plan_.values[index(v)].kind == PrecisionValue::Kind::constant;
+    };
+    const auto is_left = [&](int v) { return v == kNone || !is_read_[index(v)]; };
+    return node.is("BatchNormalization") && node.inputs.size() == 5 && is_wide(node.outputs[0]) &&
+           std::all_of(node.inputs.begin() + 1, node.inputs.end(), is_constant) &&
+           std::all_of(node.outputs.begin() + 1, node.outputs.end(), is_left);
+  }
+
+  bool is_wide(int v) const { return v != kNone && plan_.values[index(v)].wide; }
 
   bool only_widened(int value) const {
     bool any = false;
@@ -276,8 +324,9 @@ class Planner {
   const DetachedModel& model_;
   const ConvertOptions& options_;
   ConversionPlan plan_;
-  std::vector<bool> kept_;    ///< per node: as an option says
-  std::vector<bool> joined_;  ///< per value: an input of a body that a joint gives
+  std::vector<bool> is_read_;  ///< per value
+  std::vector<bool> kept_;     ///< per node: as an option says
+  std::vector<bool> joined_;   ///< per value: an input of a body that a joint gives
 };
 
 }  // namespace

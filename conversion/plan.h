@@ -17,7 +17,8 @@ enum class NodeKind : std::uint8_t {
   constant,   ///< a Constant of f32
   widening,   ///< a Cast from the half type to f32: its result is there in half already
   narrowing,  ///< a Cast from f32 to the half type: a reader that wants half
-  cast,       ///< a Cast to f32 from any other type: can as well give half
+  cast,       ///< a Cast or CastLike to f32 from any other type: can as well give half
+  copy,       ///< one from f32 to f32 that gives an output of a subgraph: an Identity
 };
 
 /// In which type a node takes an f32 operand of the source.

@@ -163,11 +163,12 @@ class Rewriter {
       return plain_name(view_.nodes[index(view_.values[index(v)].producer)].inputs[0]);
     return state.half == half ? state.name : state.copy;
   }
-  /// The name of an f32 value of the source in whichever type it is there without a cast.
-  const std::string& stored_name(int v) const {
+  /// An f32 value of the source is there in half without a cast.
+  bool is_stored_half(int v) const {
     const int same = plan_.same_as[index(v)];
-    return wide_name(v, kind_of_producer(same) == NodeKind::widening || values_[index(same)].half);
+    return kind_of_producer(same) == NodeKind::widening || values_[index(same)].half;
   }
+  const std::string& stored_name(int v) const { return wide_name(v, is_stored_half(v)); }
   /// The name of a value that was not f32.
   const std::string& plain_name(int v) const {
     if (!values_[index(v)].gone || kind_of_producer(v) != NodeKind::narrowing) return values_[index(v)].name;
@@ -223,8 +224,7 @@ class Rewriter {
         const int out = node.outputs[0], in = plan_.same_as[index(node.inputs[0])];
         if (values_[index(out)].gone || values_[index(in)].narrowing == i) return;  // add_copy writes the latter
         // An output of the graph that is in half already.
-        proto->set_op_type("Identity");
-        proto->clear_attribute();
+        make_identity(*proto);
         proto->set_input(0, wide_name(in, true));
         break;
       }
@@ -233,8 +233,7 @@ class Rewriter {
         if (plan_.same_as[index(out)] != out || values_[index(out)].gone) return;
         proto->set_input(0, plain_name(node.inputs[0]));
         if (values_[index(out)].half) {  // an output of a graph whose type becomes half
-          proto->set_op_type("Identity");
-          proto->clear_attribute();
+          make_identity(*proto);
           if (!values_[index(out)].copy.empty()) add_cast(graph, proto->input(0), values_[index(out)].copy, DType::f32);
         }
         break;
@@ -249,12 +248,31 @@ class Rewriter {
                                                                                   : wide_name(v, taken == Taken::half));
         }
         if (plan_.is_half(i)) set_result_type(*proto);
+        if (plan_.kinds[index(i)] == NodeKind::copy)
+          make_identity(*proto);
+        else if (node.is("CastLike"))
+          set_result_type_of_cast_like(*proto, i);
     }
     for (std::size_t k = 0; k < node.outputs.size(); ++k)
       if (node.outputs[k] != kNone) proto->set_output(static_cast<int>(k), values_[index(node.outputs[k])].name);
     graph.mutable_node()->AddAllocated(proto.release());
     for (int v : node.outputs)
       if (v != kNone) add_copy(graph, v);
+  }
+
+  static void make_identity(NodeProto& cast) {
+    cast.set_op_type("Identity");
+    cast.clear_attribute();
+    while (cast.input_size() > 1) cast.mutable_input()->RemoveLast();
+  }
+
+  // A Cast where what it imitates is not there in the type it is to give.
+  void set_result_type_of_cast_like(NodeProto& proto, int i) const {
+    const int like = view_.nodes[index(i)].inputs[1];
+    if (!view_.values[index(like)].is_wide() || is_stored_half(like) == plan_.is_half(i)) return;
+    proto.set_op_type("Cast");
+    proto.mutable_input()->RemoveLast();
+    *proto.add_attribute() = attribute_to_proto("to", static_cast<std::int64_t>(plan_.is_half(i) ? half_ : DType::f32));
   }
 
   // Of the two operators whose result has the type an attribute says.

@@ -38,10 +38,12 @@ class FileWriter {
 using FileContent = std::function<void(FileWriter&)>;
 
 /// Writes `path` so that a reader, a crash or a power cut finds the old file or the new one, never a part of either:
-/// into
-/// `.NAME.tmp` in the same folder, fsync, rename, fsync of the folder. A temporary file that a killed process left
-/// behind is overwritten. A symbolic link at `path` is replaced, not followed; a device or pipe (/dev/stdout) is
-/// written in place.
+/// into `.NAME.tmp` in the same folder, fsync, rename, fsync of the folder. The first fsync has the content on disk
+/// before its name is; the second has the name there before this returns, so that whatever the caller does next comes
+/// after it on disk too: writing a model after its data file, removing what the new file replaces.
+///
+/// A temporary file that a killed process left behind is overwritten. A symbolic link at `path` is replaced, not
+/// followed; a device or pipe (/dev/stdout) is written in place.
 ///
 /// Throws Error(failure) when the file cannot be written, and passes on what `content` throws; the old file is then
 /// untouched and the temporary one removed.

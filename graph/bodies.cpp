@@ -7,6 +7,9 @@ namespace {
 
 using Body = std::shared_ptr<const Graph>;
 
+// What shapes, axes and indices are made of; weights are not copied into bodies.
+constexpr std::size_t kMaxCopiedBytes = 1024;
+
 // Captures of an input that a function's caller left out: the bodies read nothing there.
 void drop_absent_captures(Node& node) {
   const auto captures = node.captures();
@@ -134,6 +137,16 @@ void hoist_constants(Graph& graph, Node& node, bool only_initializers) {
     }
   });
   if (any) set_captures(node, captured);
+}
+
+void copy_small_constants(const Graph& graph, const Node& node, Graph& body, bool only_integers) {
+  for (std::size_t i = 0; i < node.capture_count; ++i) {
+    const Value& outside = graph[node.captures()[i]];
+    const ValueId inside = body.captures[i];
+    if (inside == kNoValue || !outside.is_constant() || outside.constant.bytes() > kMaxCopiedBytes) continue;
+    if (only_integers && outside.dtype != DType::boolean && !is_integer(outside.dtype)) continue;
+    body.replace_uses(inside, body.add_constant(body[inside].name, outside.constant));
+  }
 }
 
 std::vector<ValueId> append_copy(Graph& graph, const Graph& body, const BodyArguments& arguments,

@@ -29,6 +29,11 @@ void drop_unread_captures(Node& node);
 /// Moves constants of the bodies of `node` out into `graph`, as captures: all, or only the initializers.
 void hoist_constants(Graph& graph, Node& node, bool only_initializers);
 
+/// Small constants of `graph` that `body`, one of the bodies of `node`, captures become constants of its own: what
+/// shapes, axes and indices are made of. `only_integers` (and truth values): none that could be a parameter. The
+/// captures stay, unread.
+void copy_small_constants(const Graph& graph, const Node& node, Graph& body, bool only_integers);
+
 /// What the inputs, captures and outputs of a body become where it is copied to; kNoValue for an absent input, and for
 /// an output that needs no value of its own.
 struct BodyArguments {

@@ -10,6 +10,7 @@ namespace halfstep {
 ///
 /// Example: `throw Error(Error::Kind::input, "x and y must have the same number of rows",
 ///                       "x.npy has 10 and y.npy has 9", "check that the two files belong together");`
+/// In the text, control characters other than line feeds and tabs stand as \\xNN.
 class Error : public std::runtime_error {
  public:
   enum class Kind {

@@ -20,15 +20,6 @@ namespace {
 
 constexpr std::size_t kAlignment = 64;
 
-// Systems promise more memory than there is, and end programs that come to use it.
-void check_memory(double bytes, const Shape& shape) {
-  const auto there_is = static_cast<double>(machine_memory());
-  if (bytes <= there_is) return;
-  throw_failure(fmt::format("tensors that fit into this machine's {:.1f} GiB of memory", there_is / (1 << 30)),
-                fmt::format("{:.1f} GiB for the shape {}", bytes / (1 << 30), shape.to_string()),
-                "check the model's shapes, use a smaller batch, or a machine with more memory");
-}
-
 std::shared_ptr<void> allocate(std::size_t bytes) {
   const std::size_t rounded = (std::max<std::size_t>(bytes, 1) + kAlignment - 1) / kAlignment * kAlignment;
   void* p = std::aligned_alloc(kAlignment, rounded);
@@ -82,17 +73,26 @@ std::vector<To> to_vector(const Tensor& tensor) {
 }  // namespace
 
 Tensor::Tensor(DType dtype, Shape shape) : dtype_(dtype), shape_(std::move(shape)), count_(shape_.count()) {
+  check_fits_memory(dtype, shape_);
   if (dtype == DType::string) {
-    check_memory(static_cast<double>(count_) * sizeof(std::string), shape_);
     data_ = std::shared_ptr<std::string[]>(new std::string[static_cast<std::size_t>(count_)]);
     return;
   }
-  const std::size_t bits = std::max<std::size_t>(bits_of(dtype), 1);
-  if (static_cast<std::size_t>(count_) > std::numeric_limits<std::size_t>::max() / bits / 2)
-    throw_input_error("a tensor that fits the address space", "shape " + shape_.to_string(),
-                      "check the model's shapes");
-  check_memory(static_cast<double>(bytes()), shape_);
   data_ = allocate(bytes());
+}
+
+void check_fits_memory(DType dtype, const Shape& shape) {
+  const std::size_t bits = dtype == DType::string ? 8 * sizeof(std::string) : std::max<std::size_t>(bits_of(dtype), 1);
+  const auto count = static_cast<std::size_t>(shape.count());
+  if (count > std::numeric_limits<std::size_t>::max() / bits / 2)
+    throw_input_error("a tensor that fits the address space", "shape " + shape.to_string(), "check the model's shapes");
+  // Systems promise more memory than there is, and end programs that come to use it.
+  const auto bytes = static_cast<double>(count) * static_cast<double>(bits) / 8;
+  const auto there_is = static_cast<double>(machine_memory());
+  if (bytes > there_is)
+    throw_failure(fmt::format("tensors that fit into this machine's {:.1f} GiB of memory", there_is / (1 << 30)),
+                  fmt::format("{:.1f} GiB for the shape {}", bytes / (1 << 30), shape.to_string()),
+                  "check the model's shapes, use a smaller batch, or a machine with more memory");
 }
 
 Tensor Tensor::view(DType dtype, Shape shape, void* data, std::shared_ptr<void> keep_alive) {

@@ -77,6 +77,9 @@ class Tensor {
   std::shared_ptr<void> data_;
 };
 
+/// Throws Error where a tensor of this type and static shape needs more memory than the machine has, as making it does.
+void check_fits_memory(DType dtype, const Shape& shape);
+
 /// `from` as `to`: a copy, numerically converted (floats round to nearest even; float → int truncates; → bool is != 0).
 /// Both types must be floats, integers or bool.
 Tensor convert(const Tensor& from, DType to);

@@ -99,8 +99,8 @@ DetachedModel read_detached(const std::filesystem::path& path) {
     check_versions(result.model, kOldestOpset);
     std::error_code ignored;
     result.bytes = std::filesystem::file_size(path, ignored);
-    map_external_data(result.model, path.parent_path(), [&](onnx::TensorProto& tensor, Tensor elements, bool mapped) {
-      result.had_external_data = true;
+    result.path = path;
+    const auto take = [&](onnx::TensorProto& tensor, Tensor elements, bool mapped) {
       result.bytes += elements.bytes();
       if (elements.bytes() < kDetachedBytes) {
         tensor.set_raw_data(elements.raw(), elements.bytes());
@@ -109,7 +109,8 @@ DetachedModel read_detached(const std::filesystem::path& path) {
       result.tensors.push_back(std::move(elements));
       result.is_mapped.push_back(mapped);
       mark(tensor, result.tensors.size() - 1);
-    });
+    };
+    result.data_files = map_external_data(result.model, path.parent_path(), take);
     detach_large(result);
     return result;
   });

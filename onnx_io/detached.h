@@ -17,8 +17,9 @@ struct DetachedModel {
   onnx::ModelProto model;
   std::vector<Tensor> tensors;
   std::vector<bool> is_mapped;  ///< per tensor: it lies in a mapped file
-  /// The file kept tensors in other files.
-  bool had_external_data = false;
+  /// The model's file, and those beside it that it keeps tensors in; empty where it has none.
+  std::filesystem::path path;
+  std::vector<std::filesystem::path> data_files;
   /// What the model takes in all its files.
   std::uint64_t bytes = 0;
 

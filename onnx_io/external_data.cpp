@@ -7,6 +7,8 @@
 #include <limits>
 #include <map>
 #include <memory>
+#include <set>
+#include <string_view>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -174,8 +176,10 @@ void map(OpenFile& file, const onnx::TensorProto& tensor) {
 }
 
 // Calls `visit(tensor, file, offset, bytes)` for every external tensor, whose region has been found to lie in the file.
+// Returns the locations of the files.
 template <class Visit>
-void for_each_external(onnx::ModelProto& model, const std::filesystem::path& folder, const Visit& visit) {
+std::vector<std::string> for_each_external(onnx::ModelProto& model, const std::filesystem::path& folder,
+                                           const Visit& visit) {
   std::map<std::string, OpenFile> files;
   for_each_tensor(model, [&](onnx::TensorProto& tensor) {
     if (tensor.data_location() != onnx::TensorProto::EXTERNAL) return;
@@ -200,25 +204,48 @@ void for_each_external(onnx::ModelProto& model, const std::filesystem::path& fol
     tensor.clear_external_data();
     visit(tensor, file, reference.offset, expected);
   });
+  std::vector<std::string> locations;
+  for (const auto& [location, _] : files) locations.push_back(location);
+  return locations;
 }
 
-// Whether the model at `path`, if there is one, keeps tensors in the file `name` beside it.
-bool refers_to(const std::filesystem::path& path, const std::string& name) {
+constexpr std::string_view kDataSuffix = ".data";
+
+bool is_there(const std::filesystem::path& path) {
+  std::error_code ignored;
+  return std::filesystem::exists(std::filesystem::symlink_status(path, ignored));
+}
+
+// The first of NAME.data, NAME.data2, … for a model at `path` that is not there.
+std::filesystem::path free_data_file(const std::filesystem::path& path) {
+  std::filesystem::path file = path;
+  file += kDataSuffix;
+  for (int i = 2; is_there(file); ++i) (file = path).concat(kDataSuffix).concat(std::to_string(i));
+  return file;
+}
+
+// Files of these names in which the model at `path`, if there is one, keeps tensors.
+std::vector<std::filesystem::path> data_files_of(const std::filesystem::path& path) {
   onnx::ModelProto model;
   std::error_code error;
-  if (!std::filesystem::is_regular_file(path, error)) return false;
+  if (!std::filesystem::is_regular_file(path, error)) return {};
   const std::uint64_t size = std::filesystem::file_size(path, error);
   std::FILE* file = !error && size <= kMaxMessageBytes ? std::fopen(path.c_str(), "rb") : nullptr;
-  if (!file) return false;
+  if (!file) return {};
   const bool parsed = model.ParseFromFileDescriptor(fileno(file));
   std::fclose(file);
-  bool found = false;
+  std::set<std::string> locations;
   if (parsed && model.has_graph())
     for_each_tensor(model, [&](const onnx::TensorProto& tensor) {
       for (const auto& entry : tensor.external_data())
-        found = found || (entry.key() == "location" && entry.value() == name);
+        if (entry.key() == "location") locations.insert(entry.value());
     });
-  return found;
+  const std::string prefix = path.filename().string().append(kDataSuffix);
+  std::vector<std::filesystem::path> files;
+  for (const std::string& location : locations)
+    if (location.starts_with(prefix) && location.find_first_not_of("0123456789", prefix.size()) == std::string::npos)
+      files.push_back(path.parent_path() / location);
+  return files;
 }
 
 }  // namespace
@@ -238,9 +265,10 @@ void read_external_data(onnx::ModelProto& model, const std::filesystem::path& fo
                     });
 }
 
-void map_external_data(onnx::ModelProto& model, const std::filesystem::path& folder,
-                       const std::function<void(onnx::TensorProto&, Tensor, bool mapped)>& take) {
-  for_each_external(model, folder, [&](onnx::TensorProto& tensor, OpenFile& file, std::uint64_t offset, std::uint64_t) {
+std::vector<std::filesystem::path> map_external_data(
+    onnx::ModelProto& model, const std::filesystem::path& folder,
+    const std::function<void(onnx::TensorProto&, Tensor, bool mapped)>& take) {
+  const auto visit = [&](onnx::TensorProto& tensor, OpenFile& file, std::uint64_t offset, std::uint64_t) {
     const auto dtype = static_cast<DType>(tensor.data_type());
     const Shape shape(std::vector<std::int64_t>(tensor.dims().begin(), tensor.dims().end()));
     if (offset % std::max<std::size_t>(1, bits_of(dtype) / 8) != 0) {  // elements must lie where they can be read
@@ -251,7 +279,10 @@ void map_external_data(onnx::ModelProto& model, const std::filesystem::path& fol
     }
     map(file, tensor);
     take(tensor, Tensor::view(dtype, shape, static_cast<char*>(file.mapping.get()) + offset, file.mapping), true);
-  });
+  };
+  std::vector<std::filesystem::path> files;
+  for (const std::string& location : for_each_external(model, folder, visit)) files.push_back(folder / location);
+  return files;
 }
 
 void write_external_data(onnx::ModelProto& model, const std::filesystem::path& file, std::uint64_t at_least,
@@ -311,14 +342,18 @@ void write_external_data(onnx::ModelProto& model, const std::filesystem::path& f
   }
 }
 
-void write_model_with_data(onnx::ModelProto model, const std::filesystem::path& path, const OutsideTensors& outside) {
-  const std::string first = path.filename().string() + ".data", second = path.filename().string() + ".data2";
-  const bool first_in_use = refers_to(path, first), second_in_use = refers_to(path, second);
-  write_external_data(model, path.parent_path() / (first_in_use ? second : first), 1024, outside);
+void write_model_with_data(onnx::ModelProto model, const std::filesystem::path& path, const OutsideTensors& outside,
+                           const std::vector<std::filesystem::path>& in_use) {
+  const std::vector<std::filesystem::path> replaced = data_files_of(path);
+  write_external_data(model, free_data_file(path), 1024, outside);
   write_atomically(path, serialize_message(model));
   std::error_code ignored;
-  if (first_in_use || second_in_use)
-    std::filesystem::remove(path.parent_path() / (first_in_use ? first : second), ignored);
+  for (const std::filesystem::path& old : replaced) {
+    const auto is_same = [&](const std::filesystem::path& file) {
+      return std::filesystem::equivalent(file, old, ignored);
+    };
+    if (std::none_of(in_use.begin(), in_use.end(), is_same)) std::filesystem::remove(old, ignored);
+  }
 }
 
 std::string serialize_message(const onnx::ModelProto& model) {

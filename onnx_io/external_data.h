@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "graph/atomic_file.h"
 #include "graph/tensor.h"
@@ -27,8 +28,10 @@ void read_external_data(onnx::ModelProto& model, const std::filesystem::path& fo
 
 /// The same without reading: calls `take` with each external tensor and a view of its elements in the mapped file,
 /// which stays mapped as long as a view lives. `take` decides what the message says of the tensor from then on.
-void map_external_data(onnx::ModelProto& model, const std::filesystem::path& folder,
-                       const std::function<void(onnx::TensorProto&, Tensor, bool mapped)>& take);
+/// Returns the files.
+std::vector<std::filesystem::path> map_external_data(
+    onnx::ModelProto& model, const std::filesystem::path& folder,
+    const std::function<void(onnx::TensorProto&, Tensor, bool mapped)>& take);
 
 /// Elements of tensors that are not in the message when it is written.
 struct OutsideTensors {
@@ -43,11 +46,12 @@ struct OutsideTensors {
 void write_external_data(onnx::ModelProto& model, const std::filesystem::path& file, std::uint64_t at_least = 1024,
                          const OutsideTensors& outside = {});
 
-/// The model as a message at `path`, its tensor data in `NAME.data` beside it. A model that stands at `path` stays
-/// whole until the new one takes its place: when it keeps tensors in that file, `NAME.data2` is written, and the old
-/// one removed at last.
+/// The model as a message at `path`, its tensor data beside it in `NAME.data`, or the first of `NAME.data2`,
+/// `NAME.data3`, … that is not there: any model may keep its tensors in a file that is. So a model that stands at
+/// `path` stays whole until the new one takes its place, whose data are on disk before. Files of such names that the
+/// replaced model kept tensors in are removed at last, but for those `in_use`.
 void write_model_with_data(onnx::ModelProto model, const std::filesystem::path& path,
-                           const OutsideTensors& outside = {});
+                           const OutsideTensors& outside = {}, const std::vector<std::filesystem::path>& in_use = {});
 
 /// The message's bytes. Throws Error(failure) above the 2 GB that a message may have.
 std::string serialize_message(const onnx::ModelProto& model);

@@ -150,7 +150,8 @@ class GraphReader {
         for (ValueId inside : body->captures)
           captured.back().emplace_back(reference((*body)[inside].name, label(proto)), inside);
         attributes.set(attribute.name(), std::shared_ptr<const Graph>(std::move(body)));
-      } else {
+      } else if (attribute.type() != onnx::AttributeProto::TYPE_PROTO || proto.op_type() != "Optional") {
+        // An Optional's type is of what it might hold, which nobody needs to know.
         attributes.set(attribute.name(), attribute_from_proto(attribute));
       }
     }

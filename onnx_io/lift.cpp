@@ -1,19 +1,27 @@
 #include "onnx_io/lift.h"
 
+#include <algorithm>
 #include <iterator>
+#include <optional>
+#include <tuple>
+#include <unordered_map>
 #include <utility>
 
+#include <fmt/format.h>
 #include <onnx/defs/schema.h>
 
 #include "graph/bodies.h"
 #include "graph/error.h"
+#include "onnx_io/container_bodies.h"
 #include "onnx_io/convert.h"
 #include "onnx_io/proto_walk.h"
 #include "onnx_io/unsupported.h"
 #include "ops/control_flow.h"
+#include "ops/fold.h"
 #include "ops/infer.h"
 #include "ops/op_def.h"
 #include "ops/proto.h"
+#include "ops/unroll.h"
 
 namespace halfstep {
 namespace {
@@ -28,26 +36,47 @@ std::int64_t newest_version(const std::string& domain) { return domain.empty() ?
 // Goes through the nodes in order, appending to the graph what each becomes.
 class Lifter final : public LiftContext {
  public:
-  Lifter(Graph& graph, Opsets versions, UnsupportedOperators* unsupported)
-      : graph_(graph), versions_(std::move(versions)), unsupported_(unsupported), uses_(graph.use_counts()) {}
+  /// `containers`: what is known of the values that the graph, a body, captures.
+  Lifter(Graph& graph, Opsets versions, UnsupportedOperators* unsupported, Containers containers = {})
+      : graph_(graph),
+        versions_(std::move(versions)),
+        unsupported_(unsupported),
+        uses_(graph.use_counts()),
+        containers_(std::move(containers)),
+        has_containers_(!containers_.empty() || has_container_operators(graph)) {}
 
   void run() {
-    std::vector<Node> nodes = std::move(graph_.nodes);
-    graph_.nodes.clear();
-    for (Node& node : nodes) process(std::move(node), versions_, 0);
+    process_from(0, versions_, 0);
+    spread_outputs();
   }
+
+  /// Of each output that the graph had, what it was made of if it was no tensor. Its elements are now outputs.
+  const SpreadOutputs& spread() const { return spread_; }
 
   Graph& graph() override { return graph_; }
 
   ValueId before(std::string_view op, std::vector<ValueId> inputs, Attributes attributes) override {
     const ValueId output = value(op);
-    Node node = make_node(op, std::move(inputs), output, std::move(attributes));
-    emit(std::move(node), depth_);
+    give(op, std::move(inputs), {output}, std::move(attributes));
     return output;
   }
 
+  void give(std::string_view op, std::vector<ValueId> inputs, std::vector<ValueId> outputs,
+            Attributes attributes) override {
+    emit(make_node(op, std::move(inputs), std::move(outputs), std::move(attributes)), depth_);
+  }
+
+  void replace(ValueId value, ValueId by) override {
+    if (graph_.is_output(value))
+      give("Identity", {by}, {value}, {});
+    else
+      replaced_[value] = by;
+  }
+
+  Containers& containers() override { return containers_; }
+
   void after(std::string_view op, std::vector<ValueId> inputs, ValueId output, Attributes attributes) override {
-    after_.push_back(make_node(op, std::move(inputs), output, std::move(attributes)));
+    after_.push_back(make_node(op, std::move(inputs), {output}, std::move(attributes)));
   }
 
   ValueId constant(std::string_view suffix, Tensor tensor) override {
@@ -66,18 +95,34 @@ class Lifter final : public LiftContext {
   }
 
  private:
-  Node make_node(std::string_view op, std::vector<ValueId> inputs, ValueId output, Attributes attributes) {
+  Node make_node(std::string_view op, std::vector<ValueId> inputs, std::vector<ValueId> outputs,
+                 Attributes attributes) {
     graph_.add_node(op, kOnnxDomain, std::move(inputs), 0, std::move(attributes), current_ + "." + std::string(op));
     Node node = std::move(graph_.nodes.back());
     graph_.nodes.pop_back();
-    node.outputs = {output};
+    node.outputs = std::move(outputs);
     return node;
+  }
+
+  ValueId current(ValueId id) const {
+    for (auto by = replaced_.find(id); by != replaced_.end(); by = replaced_.find(id)) id = by->second;
+    return id;
+  }
+
+  // Takes the nodes from `first` on out of the graph, and appends what they become.
+  void process_from(std::size_t first, const Opsets& versions, int depth) {
+    const auto begin = graph_.nodes.begin() + static_cast<std::ptrdiff_t>(first);
+    std::vector<Node> nodes(std::make_move_iterator(begin), std::make_move_iterator(graph_.nodes.end()));
+    graph_.nodes.resize(first);
+    for (Node& node : nodes) process(std::move(node), versions, depth);
   }
 
   void process(Node node, const Opsets& versions, int depth) {
     const auto version = versions.find(node.domain);
     current_ = node.name;
     depth_ = depth;
+    for (ValueId& in : node.inputs) in = current(in);
+    if (has_containers_ && node.domain.empty() && take_apart(node, versions, depth)) return;
     if (node.domain.empty() && version != versions.end())
       for (const LiftRule& rule : lift_rules())
         if (node.op == rule.op && version->second < rule.below) rule.rewrite(*this, node);
@@ -88,10 +133,71 @@ class Lifter final : public LiftContext {
   }
 
   void lift_bodies(Node& node, const Opsets& versions) {
+    std::vector<Containers> captured =
+        has_containers_ ? capture_elements(graph_, node, containers_) : std::vector<Containers>();
+    std::vector<SpreadOutputs> results;
     change_bodies(node, [&](Graph& body) {
+      if (has_containers_) copy_small_constants(graph_, node, body, /*only_integers=*/true);
       if (is_control_flow(node)) type_body_inputs(graph_, node, body);
-      Lifter(body, versions, unsupported_).run();
+      Lifter lifter(body, versions, unsupported_,
+                    captured.empty() ? Containers() : std::move(captured[results.size()]));
+      lifter.run();
+      results.push_back(lifter.spread());
     });
+    if (!has_containers_) return;
+    drop_unread_captures(node);
+    spread_results(graph_, node, results, containers_);
+  }
+
+  // Replaces a node that deals in containers by what it means for tensors; false when it does not.
+  bool take_apart(Node& node, const Opsets& versions, int depth) {
+    if (has_body(node)) return write_out(node, versions, depth);
+    for (const ContainerRule& rule : container_rules()) {
+      if (rule.op != node.op || (!is_container_operator(node.op) && !is_container(node.input(0)))) continue;
+      rule.resolve(*this, node);
+      return true;
+    }
+    for (ValueId in : node.inputs)
+      if (is_container(in)) refuse_container(node, "tensors", "'" + graph_[in].name + "', which is none,");
+    return false;
+  }
+
+  bool is_container(ValueId id) const { return containers_.contains(id); }
+
+  // SequenceMap, and control flow in which containers occur, if its course is known.
+  bool write_out(const Node& node, const Opsets& versions, int depth) {
+    const std::size_t first = graph_.nodes.size();
+    Containers results;
+    if (node.is("SequenceMap"))
+      results = append_map(graph_, node, containers_);
+    else if (!deals_in_containers(node, containers_) || !can_be_written_out(graph_, node, containers_))
+      return false;
+    else
+      append_inlined(graph_, node);
+    process_from(first, versions, depth);
+    for (auto& [value, container] : results)
+      for (ValueId& element : container.elements) element = current(element);
+    containers_.merge(results);
+    return true;
+  }
+
+  // The elements of an output that is a container become outputs.
+  void spread_outputs() {
+    std::vector<ValueId> outputs;
+    for (const ValueId out : graph_.outputs) {
+      const auto container = containers_.find(out);
+      if (container == containers_.end()) {
+        spread_.emplace_back();
+        outputs.push_back(out);
+        continue;
+      }
+      const Container& made = spread_.emplace_back(container->second).value();
+      for (std::size_t i = 0; i < made.elements.size(); ++i) {
+        outputs.push_back(graph_.add_value(fmt::format("{}.{}", graph_[out].name, i)));
+        give("Identity", {made.elements[i]}, {outputs.back()}, {});
+      }
+    }
+    graph_.outputs = std::move(outputs);
   }
 
   // Appends a node that is in the newest form, or what its function body says.
@@ -110,6 +216,18 @@ class Lifter final : public LiftContext {
       // What follows an unsupported node may lack types; the report of the unsupported comes first.
       if (!unsupported_ || unsupported_->empty()) throw;
     }
+    if (has_containers_ && gives_indices(graph_.nodes.back())) {
+      Node last = std::move(graph_.nodes.back());
+      graph_.nodes.pop_back();
+      if (!fold_node(graph_, last)) graph_.nodes.push_back(std::move(last));
+    }
+  }
+
+  // Lengths, positions and conditions of containers must be known here and now.
+  bool gives_indices(const Node& node) const {
+    return std::all_of(node.outputs.begin(), node.outputs.end(), [&](ValueId out) {
+      return out == kNoValue || graph_[out].dtype == DType::boolean || is_integer(graph_[out].dtype);
+    });
   }
 
   bool expand(const Node& node, int depth) {
@@ -155,12 +273,9 @@ class Lifter final : public LiftContext {
 
     BodyArguments arguments{.outputs = call.outputs};
     for (int i = 0; i < function.input_size(); ++i) arguments.inputs.push_back(call.input(static_cast<std::size_t>(i)));
-    const auto first = static_cast<std::ptrdiff_t>(graph_.nodes.size());
+    const std::size_t first = graph_.nodes.size();
     append_copy(graph_, from_proto(proto), arguments, call.name + ".");
-    std::vector<Node> nodes(std::make_move_iterator(graph_.nodes.begin() + first),
-                            std::make_move_iterator(graph_.nodes.end()));
-    graph_.nodes.resize(static_cast<std::size_t>(first));
-    for (Node& node : nodes) process(std::move(node), versions, depth + 1);
+    process_from(first, versions, depth + 1);
   }
 
   // References to attributes of the function become what the caller gives, or the default.
@@ -186,6 +301,10 @@ class Lifter final : public LiftContext {
   UnsupportedOperators* unsupported_;  ///< null: operators without a row stay as they are
   std::vector<std::int32_t> uses_;     ///< of the values there were before lifting
   std::vector<Node> after_;
+  Containers containers_;
+  std::unordered_map<ValueId, ValueId> replaced_;
+  SpreadOutputs spread_;
+  bool has_containers_;
   std::string current_;
   int depth_ = 0;
 };
@@ -194,15 +313,15 @@ void lift(Graph& graph, UnsupportedOperators* unsupported) {
   register_schemas();
   Opsets versions = std::exchange(graph.opsets, {{std::string(kOnnxDomain), kOnnxOpset}});
   if (versions.contains(std::string(kOwnDomain))) graph.opsets[std::string(kOwnDomain)] = kOwnOpset;
-  std::vector<std::pair<DType, Shape>> declared;
-  for (ValueId out : graph.outputs) declared.emplace_back(graph[out].dtype, graph[out].shape);
+  std::vector<std::tuple<ValueId, DType, Shape>> declared;
+  for (ValueId out : graph.outputs) declared.emplace_back(out, graph[out].dtype, graph[out].shape);
   Lifter(graph, std::move(versions), unsupported).run();
   if (unsupported) unsupported->report();
   // Where inference cannot tell, the file's word on its outputs is taken.
-  for (std::size_t i = 0; i < declared.size(); ++i) {
-    Value& output = graph[graph.outputs[i]];
-    if (output.dtype == DType::undefined) output.dtype = declared[i].first;
-    if (!output.shape.is_ranked()) output.shape = declared[i].second;
+  for (auto& [id, dtype, shape] : declared) {
+    Value& output = graph[id];
+    if (output.dtype == DType::undefined) output.dtype = dtype;
+    if (!output.shape.is_ranked()) output.shape = std::move(shape);
   }
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "graph/graph.h"
+#include "onnx_io/containers.h"
 
 namespace halfstep {
 
@@ -20,6 +21,13 @@ class LiftContext {
   virtual Graph& graph() = 0;
   /// A node with one output that comes before the node being lifted.
   virtual ValueId before(std::string_view op, std::vector<ValueId> inputs, Attributes attributes = {}) = 0;
+  /// The same with the outputs named.
+  virtual void give(std::string_view op, std::vector<ValueId> inputs, std::vector<ValueId> outputs,
+                    Attributes attributes = {}) = 0;
+  /// Whoever reads `value` from now on reads `by`.
+  virtual void replace(ValueId value, ValueId by) = 0;
+  /// What the values that are no tensors consist of.
+  virtual Containers& containers() = 0;
   /// A node that comes after the node being lifted and gives `output`.
   virtual void after(std::string_view op, std::vector<ValueId> inputs, ValueId output, Attributes attributes = {}) = 0;
   /// A constant named after the node being lifted.
@@ -42,8 +50,9 @@ struct LiftRule {
 
 std::span<const LiftRule> lift_rules();
 
-/// Brings a graph from the versions in `graph.opsets` to `kOnnxOpset`, subgraphs included, and sets the type and shape
-/// of every value. Throws Error(input) where operands do not fit or a form has no equivalent.
+/// Brings a graph from the versions in `graph.opsets` to `kOnnxOpset`, subgraphs included, takes its containers apart
+/// (a sequence that is an output becomes outputs NAME.0, NAME.1, …), and sets the type and shape of every value. Throws
+/// Error(input) where operands do not fit or a form has no equivalent.
 void lift_operators(Graph& graph);
 
 /// The same; in addition operators without a row in the table are replaced by the function body of their schema.

@@ -1,5 +1,6 @@
 // What changed in the operators of ai.onnx after version 7, where the old form is not valid, or means something else,
 // in the newest version. Source: the change lists of the ONNX operator schemas (onnx/defs/*/old.cc).
+#include <algorithm>
 #include <limits>
 
 #include "graph/error.h"
@@ -158,6 +159,8 @@ void scan_9(LiftContext& lift, Node& node) {
   if (node.attributes.has("scan_input_axes")) return;  // the inner one, made below
   if (node.input(0) != kNoValue) lift.refuse("Scan without lengths of its own for each sequence", "'sequence_lens'");
   node.inputs.erase(node.inputs.begin());
+  if (std::count(node.inputs.begin(), node.inputs.end(), kNoValue) > 0)
+    lift.refuse("Scan with all of its operands", "one that is left out");
   const std::size_t operands = node.operands().size();
   const std::int64_t scanned = node.attributes.get_int("num_scan_inputs", 0);
   auto each = std::make_shared<Graph>();

@@ -6,6 +6,7 @@
 #include <onnx/defs/parser.h>
 
 #include "graph/error.h"
+#include "onnx_io/container_inputs.h"
 #include "onnx_io/convert.h"
 #include "onnx_io/external_data.h"
 #include "onnx_io/inlined_size.h"
@@ -30,7 +31,8 @@ void report_unsupported(onnx::ModelProto& model) {
   unsupported.report();
 }
 
-LoadedModel load_from(onnx::ModelProto model, const std::filesystem::path& folder, bool has_folder) {
+LoadedModel load_from(onnx::ModelProto model, const std::filesystem::path& folder, bool has_folder,
+                      const LoadOptions& options) {
   register_schemas();
   check_versions(model, kOldestOnnxOpset);
   if (!has_folder)
@@ -50,11 +52,17 @@ LoadedModel load_from(onnx::ModelProto model, const std::filesystem::path& folde
     source->inlined = source->model;
     inline_functions(*source->inlined);
   }
-  onnx::ModelProto& flat = source->inlined ? *source->inlined : source->model;
-  report_unsupported(flat);
+  onnx::ModelProto* flat = source->inlined ? &*source->inlined : &source->model;
+  report_unsupported(*flat);
+  onnx::ModelProto spread;
+  if (has_container_inputs(*flat) || !options.sequence_lengths.empty() || !options.absent_inputs.empty()) {
+    spread = *flat;
+    spread_container_inputs(spread, options);
+    flat = &spread;
+  }
   LoadedModel loaded;
   guarded("a model that halfstep can hold", [&] {
-    loaded.graph = from_proto(flat);
+    loaded.graph = from_proto(*flat);
     lift_to_supported(loaded.graph);
     verify(loaded.graph);
   });
@@ -64,15 +72,16 @@ LoadedModel load_from(onnx::ModelProto model, const std::filesystem::path& folde
 
 }  // namespace
 
-LoadedModel load_model(const std::filesystem::path& path) {
-  return naming_file(path, [&] { return load_from(read_message(path), path.parent_path(), true); });
+LoadedModel load_model(const std::filesystem::path& path, const LoadOptions& options) {
+  return naming_file(path, [&] { return load_from(read_message(path), path.parent_path(), true, options); });
 }
 
-LoadedModel load_model_from_bytes(std::string_view bytes, const std::filesystem::path& folder) {
-  return load_from(parse_message(bytes), folder, !folder.empty());
+LoadedModel load_model_from_bytes(std::string_view bytes, const std::filesystem::path& folder,
+                                  const LoadOptions& options) {
+  return load_from(parse_message(bytes), folder, !folder.empty(), options);
 }
 
-LoadedModel parse_model(std::string_view text) {
+LoadedModel parse_model(std::string_view text, const LoadOptions& options) {
   onnx::ModelProto model;
   guarded("a model in ONNX's text form", [&] {
     const std::string copy(text);
@@ -80,7 +89,7 @@ LoadedModel parse_model(std::string_view text) {
     const auto status = parser.Parse(model);
     if (!status.IsOK()) throw std::runtime_error(status.ErrorMessage());
   });
-  return load_from(std::move(model), {}, false);
+  return load_from(std::move(model), {}, false, options);
 }
 
 }  // namespace halfstep

@@ -5,6 +5,7 @@
 #include <onnx/defs/schema.h>
 
 #include "graph/error.h"
+#include "onnx_io/containers.h"
 #include "onnx_io/lift.h"
 #include "ops/op_def.h"
 
@@ -31,7 +32,7 @@ void UnsupportedOperators::report() const {
 }
 
 bool is_supported(std::string_view op, std::string_view domain) {
-  if (find_op(op, domain)) return true;
+  if (find_op(op, domain) || (domain.empty() && is_container_operator(op))) return true;
   if (!domain.empty() && domain != kOwnDomain) return false;
   if (domain.empty() && (op == "Upsample" || op == "Scatter"))
     return is_supported(op == "Upsample" ? "Resize" : "ScatterElements", domain);

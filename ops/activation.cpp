@@ -1,7 +1,6 @@
 // Activations: elementwise nonlinearities of one operand.
 #include <algorithm>
 #include <cmath>
-#include <numbers>
 
 #include "ops/families.h"
 #include "ops/family_parts.h"
@@ -66,15 +65,6 @@ void tanh(KernelCall& call) {
 void softplus(KernelCall& call) { map_float(call, softplus_of); }
 void softsign(KernelCall& call) {
   map_float(call, [](double x) { return x / (1 + std::fabs(x)); });
-}
-// sqrt(2/pi), and the cubic's coefficient: Hendrycks and Gimpel, "Gaussian error linear units", 2016.
-constexpr double kGeluScale = std::numbers::sqrt2 * std::numbers::inv_sqrtpi, kGeluCubic = 0.044715;
-bool is_tanh_gelu(const Node& node) { return node.attributes.get_string("approximate", "none") == "tanh"; }
-void gelu(KernelCall& call) {
-  if (is_tanh_gelu(call.node))
-    map_float(call, [](double x) { return 0.5 * x * (1 + std::tanh(kGeluScale * (x + kGeluCubic * x * x * x))); });
-  else
-    map_float(call, [](double x) { return 0.5 * x * (1 + std::erf(x / std::numbers::sqrt2)); });
 }
 void mish(KernelCall& call) {
   map_float(call, [](double x) { return x * std::tanh(softplus_of(x)); });
@@ -154,17 +144,6 @@ Gradients softplus_gradient(GradientContext& g) { return {g.dy() * sigmoid_of(g,
 Gradients softsign_gradient(GradientContext& g) {
   const Expr d = g.b.op("Abs", {g.in(0)}) + 1;
   return {g.dy() / (d * d)};
-}
-Gradients gelu_gradient(GradientContext& g) {
-  const Expr x = g.in(0), xx = x * x;
-  if (is_tanh_gelu(g.node)) {
-    const Expr t = g.b.op("Tanh", {x * ((xx * kGeluCubic + 1) * kGeluScale)});
-    const Expr inner_slope = (xx * (3 * kGeluCubic) + 1) * kGeluScale;
-    return {g.dy() * ((t + 1 + x * ((1 - t * t) * inner_slope)) * 0.5)};
-  }
-  const Expr cdf = (g.b.op("Erf", {x / std::numbers::sqrt2}) + 1) * 0.5;
-  const Expr pdf = g.b.op("Exp", {xx * -0.5}) * (std::numbers::inv_sqrtpi / std::numbers::sqrt2);
-  return {g.dy() * (cdf + x * pdf)};
 }
 Gradients mish_gradient(GradientContext& g) {
   const Expr x = g.in(0), t = g.b.op("Tanh", {g.b.op("Softplus", {x})});
@@ -284,12 +263,6 @@ std::vector<OpDef> elementwise_rows() {
        .reference = softsign,
        .gradient = softsign_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Softsign(x) }"}}},
-      {.name = "Gelu",
-       .precision = follow,
-       .reference = gelu,
-       .gradient = gelu_gradient,
-       .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Gelu(x) }"},
-                 {"(float[2,3] x) => (float[2,3] y) { y = Gelu<approximate=\"tanh\">(x) }"}}},
       {.name = "Mish",
        .precision = follow,
        .reference = mish,
@@ -343,7 +316,7 @@ std::vector<OpDef> elementwise_rows() {
 }  // namespace
 
 std::span<const OpDef> activation_ops() {
-  static const std::vector<OpDef> rows = join({elementwise_rows(), softmax_rows()});
+  static const std::vector<OpDef> rows = join({elementwise_rows(), gelu_rows(), softmax_rows()});
   return rows;
 }
 

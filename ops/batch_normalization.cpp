@@ -5,8 +5,9 @@
 #include <fmt/format.h>
 
 #include "graph/error.h"
+#include "ops/batch_normalization_schema.h"
+#include "ops/clamp.h"
 #include "ops/kernel_util.h"
-#include "ops/schema_util.h"
 
 namespace halfstep::ops {
 namespace {
@@ -67,7 +68,6 @@ Statistics batch_statistics(const Channels& c, const std::vector<double>& x) {
 }
 
 double epsilon_of(const Node& node) { return node.attributes.get_float("epsilon", 1e-5f); }
-bool has_relu(const Node& node) { return node.attributes.get_string("activation", "") == "Relu"; }
 
 // BatchNormalization, and FusedBatchNormalization (whose activation BatchNormalization does not have).
 void batch_normalization_kernel(KernelCall& call) {
@@ -85,8 +85,8 @@ void batch_normalization_kernel(KernelCall& call) {
     const double factor = scale[k] / std::sqrt(s.variance[k] + epsilon);
     c.for_each(channel, [&](std::size_t i) { y[i] = (values[i] - s.mean[k]) * factor + bias[k]; });
   }
-  if (has_relu(call.node))
-    for (double& value : y) value = value < 0 ? 0 : value;
+  if (const auto clamp = clamp_of(call.node.attributes))
+    for (double& value : y) value = (*clamp)(value);
   if (call.has_out(0)) store(ensure_out(call, 0, x.dtype(), x.shape()), y);
   if (!training) return;
 
@@ -110,23 +110,21 @@ void batch_normalization_grad_kernel(KernelCall& call) {
   const bool training = call.node.attributes.get_int("training_mode", 0) != 0;
   if (!training && !(call.has_in(3) && call.has_in(4)))
     throw_input_error("mean and variance when training_mode is 0", "none", "give inputs 3 and 4");
+  const std::optional<Clamp> clamp = clamp_of(call.node.attributes);
+  if (clamp && !call.has_in(5))
+    throw_input_error("the normalization's bias where it has an activation", "none", "give input 5");
   std::vector<double> g = to_doubles(dy);
-  if (has_relu(call.node)) {
-    if (!call.has_in(5) || call.in[5].shape() != x.shape())
-      throw_input_error("the activation's result, of shape " + x.shape().to_string(),
-                        call.has_in(5) ? call.in[5].shape().to_string() : "none", "give input 5");
-    const std::vector<double> y = to_doubles(call.in[5]);
-    for (std::size_t i = 0; i < g.size(); ++i) g[i] = y[i] > 0 ? g[i] : 0;
-  }
   const std::vector<double> values = to_doubles(x), scales = c.read(scale);
+  const std::vector<double> biases = clamp ? c.read(call.in[5]) : std::vector<double>();
   const Statistics s = training ? batch_statistics(c, values) : Statistics{c.read(call.in[3]), c.read(call.in[4])};
   const double epsilon = epsilon_of(call.node), count = static_cast<double>(c.per_channel());
 
   std::vector<double> dx(values.size()), dscale(scales.size()), dbias(scales.size());
   for (std::int64_t channel = 0; channel < c.channels; ++channel) {
     const auto k = static_cast<std::size_t>(channel);
-    const double inverse = 1 / std::sqrt(s.variance[k] + epsilon);
+    const double deviation = std::sqrt(s.variance[k] + epsilon), inverse = 1 / deviation;
     c.for_each(channel, [&](std::size_t i) {
+      if (clamp && !clamp->passes((values[i] - s.mean[k]) * (scales[k] / deviation) + biases[k])) g[i] = 0;
       dbias[k] += g[i];
       dscale[k] += g[i] * (values[i] - s.mean[k]) * inverse;
     });
@@ -162,127 +160,6 @@ std::vector<Expr> batch_normalization_gradient(GradientContext& g) {
   return d;
 }
 
-// Schema --------------------------------------------------------------------------------------------------------------
-
-constexpr const char* kActivationDoc = "Of the normalized: \"Relu\", or nothing.";
-
-std::string batch_normalization_grad_body(const onnx::FunctionBodyBuildContext& call) {
-  const onnx::TypeProto* type = call.getInputType(1);
-  if (!type || !onnx::hasShape(*type)) return {};
-  const int rank = type->tensor_type().shape().dim_size();
-  if (rank < 2) return {};
-  const bool training = int_of(call, "training_mode", 0) != 0;
-  const onnx::AttributeProto* epsilon = call.getAttribute("epsilon");
-  std::vector<std::int64_t> axes = {0}, channels(static_cast<std::size_t>(rank), 1);
-  for (int axis = 2; axis < rank; ++axis) axes.push_back(axis);
-  channels[1] = -1;
-
-  std::string text = fmt::format(
-      "x = CastLike(X, scale)\n"
-      "{}"
-      "g = CastLike(d_normalized, scale)\n"
-      "axes = Constant<value_ints = {}>()\n"
-      "per_channel = Constant<value_ints = {}>()\n"
-      "e = Constant<value_float = {:e}>()\n"
-      "epsilon = CastLike(e, scale)\n"
-      "s = Reshape(scale, per_channel)\n",
-      string_of(call, "activation", "") == "Relu" ? "none = Constant<value_float = 0.0>()\n"
-                                                    "zero = CastLike(none, dY)\n"
-                                                    "is_kept = Greater(Y, zero)\n"
-                                                    "d_normalized = Where(is_kept, dY, zero)\n"
-                                                  : "d_normalized = Identity(dY)\n",
-      text_of(axes), text_of(channels), epsilon ? epsilon->f() : 1e-5f);
-  text += training ? "m = ReduceMean(x, axes)\n"
-                     "d = Sub(x, m)\n"
-                     "squares = Mul(d, d)\n"
-                     "v = ReduceMean(squares, axes)\n"
-                   : "mean_s = CastLike(mean, scale)\n"
-                     "m = Reshape(mean_s, per_channel)\n"
-                     "d = Sub(x, m)\n"
-                     "var_s = CastLike(var, scale)\n"
-                     "v = Reshape(var_s, per_channel)\n";
-  text +=
-      "ve = Add(v, epsilon)\n"
-      "deviation = Sqrt(ve)\n"
-      "normalized = Div(d, deviation)\n"
-      "gn = Mul(g, normalized)\n"
-      "dbias = ReduceSum<keepdims = 0>(g, axes)\n"
-      "dscale = ReduceSum<keepdims = 0>(gn, axes)\n"
-      "factor = Div(s, deviation)\n";
-  text += training ? "mean_g = ReduceMean(g, axes)\n"
-                     "mean_gn = ReduceMean(gn, axes)\n"
-                     "along = Mul(normalized, mean_gn)\n"
-                     "centred = Sub(g, mean_g)\n"
-                     "dn = Sub(centred, along)\n"
-                   : "dn = Identity(g)\n";
-  return text +
-         "dx = Mul(factor, dn)\n"
-         "dX = CastLike(dx, X)";
-}
-
-std::string fused_batch_normalization_body(const onnx::FunctionBodyBuildContext& call) {
-  const bool training = int_of(call, "training_mode", 0) != 0;
-  return fmt::format(
-      "N{} = BatchNormalization<epsilon : float = @epsilon, momentum : float = @momentum, "
-      "training_mode : int = @training_mode>(X, scale, B, input_mean, input_var)\n"
-      "Y = {}(N)",
-      training ? ", running_mean, running_var" : "", string_of(call, "activation", "") == "Relu" ? "Relu" : "Identity");
-}
-
-void fused_batch_normalization_schema(onnx::OpSchema& schema) {
-  schema.Attr("epsilon", "As BatchNormalization.", onnx::AttributeProto::FLOAT, 1e-5f)
-      .Attr("momentum", "As BatchNormalization.", onnx::AttributeProto::FLOAT, 0.9f)
-      .Attr("training_mode", "As BatchNormalization.", onnx::AttributeProto::INT, std::int64_t{0})
-      .Attr("activation", kActivationDoc, onnx::AttributeProto::STRING, std::string());
-  constrain_floats(schema, "T", "Type of X and Y.");
-  constrain_floats(schema, "T1", "Type of scale and B.");
-  constrain_floats(schema, "T2", "Type of the statistics.");
-  schema.Input(0, "X", "[N, C, D1, ...]", "T")
-      .Input(1, "scale", "[C]", "T1")
-      .Input(2, "B", "[C]", "T1")
-      .Input(3, "input_mean", "[C]", "T2")
-      .Input(4, "input_var", "[C]", "T2")
-      .Output(0, "Y", "activation(BatchNormalization(X, ...))", "T")
-      .Output(1, "running_mean", "As BatchNormalization.", "T2", onnx::OpSchema::Optional)
-      .Output(2, "running_var", "As BatchNormalization.", "T2", onnx::OpSchema::Optional)
-      .TypeAndShapeInferenceFunction([](onnx::InferenceContext& ctx) {
-        for (std::size_t out = 0; out < ctx.getNumOutputs(); ++out) {
-          const std::size_t like = out == 0 ? 0 : out + 2;
-          onnx::propagateElemTypeFromInputToOutput(ctx, like, out);
-          if (onnx::hasInputShape(ctx, like)) onnx::propagateShapeFromInputToOutput(ctx, like, out);
-        }
-      });
-  set_function_body(schema, fused_batch_normalization_body);
-}
-
-void batch_normalization_grad_schema(onnx::OpSchema& schema) {
-  schema.Attr("epsilon", "Added to the variance.", onnx::AttributeProto::FLOAT, 1e-5f)
-      .Attr("activation", kActivationDoc, onnx::AttributeProto::STRING, std::string())
-      .Attr("training_mode", "1: the statistics are those of X; 0: mean and var.", onnx::AttributeProto::INT,
-            std::int64_t{0});
-  constrain_floats(schema, "T", "Type of dY, X and dX.");
-  constrain_floats(schema, "T1", "Type of scale and its gradient.");
-  constrain_floats(schema, "T2", "Type of mean and var.");
-  schema.Input(0, "dY", "Gradient with respect to the normalization's output.", "T")
-      .Input(1, "X", "[N, C, D1, ...]", "T")
-      .Input(2, "scale", "[C]", "T1")
-      .Input(3, "mean", "[C]; with training_mode 0", "T2", onnx::OpSchema::Optional)
-      .Input(4, "var", "[C], biased; with training_mode 0", "T2", onnx::OpSchema::Optional)
-      .Input(5, "Y", "Result of the activation, if there is one.", "T", onnx::OpSchema::Optional)
-      .Output(0, "dX", "Gradient with respect to X.", "T")
-      .Output(1, "dscale", "Gradient with respect to scale.", "T1")
-      .Output(2, "dbias", "Gradient with respect to the bias.", "T1")
-      .TypeAndShapeInferenceFunction([](onnx::InferenceContext& ctx) {
-        onnx::propagateElemTypeFromInputToOutput(ctx, 1, 0);
-        if (onnx::hasInputShape(ctx, 1)) onnx::propagateShapeFromInputToOutput(ctx, 1, 0);
-        for (std::size_t out = 1; out < ctx.getNumOutputs(); ++out) {
-          onnx::propagateElemTypeFromInputToOutput(ctx, 2, out);
-          if (onnx::hasInputShape(ctx, 2)) onnx::propagateShapeFromInputToOutput(ctx, 2, out);
-        }
-      });
-  set_function_body(schema, batch_normalization_grad_body);
-}
-
 // Table ---------------------------------------------------------------------------------------------------------------
 
 const std::vector<OpCase> kBatchNormalizationCases = {
@@ -314,6 +191,14 @@ const std::vector<OpCase> kFusedBatchNormalizationCases = {
     {"(float[4,3] x, float[3] s, float[3] b, float[3] m, float[3] v) => (float[4,3] y) "
      "{ y = ai.halfstep.FusedBatchNormalization<epsilon = 0.01, activation = \"Relu\">(x, s, b, m, v) }",
      0.1, 2, false},
+    {"(float[2,3,4,5] x, float[3] s, float[3] b, float[3] m, float[3] v) => "
+     "(float[2,3,4,5] y, float[3] rm, float[3] rv) "
+     "{ y, rm, rv = ai.halfstep.FusedBatchNormalization<training_mode = 1, activation = \"Clip\", min = 0.0, max = 1.0>"
+     "(x, s, b, m, v) }",
+     0.1, 2, false},
+    {"(float[4,3] x, float[3] s, float[3] b, float[3] m, float[3] v) => (float[4,3] y) "
+     "{ y = ai.halfstep.FusedBatchNormalization<activation = \"Clip\", max = 0.5>(x, s, b, m, v) }",
+     0.1, 2, false},
 };
 
 const std::vector<OpCase> kBatchNormalizationGradCases = {
@@ -327,9 +212,18 @@ const std::vector<OpCase> kBatchNormalizationGradCases = {
      "db) "
      "{ dx, ds, db = ai.halfstep.BatchNormalizationGrad(dy, x, s, m, v) }",
      0.1, 2, false},
-    {"(float[2,3,4] dy, float[2,3,4] x, float[3] s, float[2,3,4] y) => (float[2,3,4] dx, float[3] ds, float[3] db) "
-     "{ dx, ds, db = ai.halfstep.BatchNormalizationGrad<training_mode = 1, activation = \"Relu\">(dy, x, s, , , y) }",
+    {"(float[2,3,4] dy, float[2,3,4] x, float[3] s, float[3] b) => (float[2,3,4] dx, float[3] ds, float[3] db) "
+     "{ dx, ds, db = ai.halfstep.BatchNormalizationGrad<training_mode = 1, activation = \"Relu\">(dy, x, s, , , b) }",
      -2, 2, false},
+    {"(float[2,3,4] dy, float[2,3,4] x, float[3] s, float[3] b) => (float[2,3,4] dx, float[3] ds, float[3] db) "
+     "{ dx, ds, db = ai.halfstep.BatchNormalizationGrad<training_mode = 1, activation = \"Clip\", min = -1.0, max = "
+     "1.0>"
+     "(dy, x, s, , , b) }",
+     -2, 2, false},
+    {"(float[4,3] dy, float[4,3] x, float[3] s, float[3] m, float[3] v, float[3] b) => "
+     "(float[4,3] dx, float[3] ds, float[3] db) "
+     "{ dx, ds, db = ai.halfstep.BatchNormalizationGrad<activation = \"Clip\", min = 0.5>(dy, x, s, m, v, b) }",
+     0.1, 2, false},
 };
 
 }  // namespace

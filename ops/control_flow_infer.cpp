@@ -8,6 +8,7 @@
 #include "graph/bodies.h"
 #include "graph/error.h"
 #include "ops/control_flow.h"
+#include "ops/fold.h"
 #include "ops/infer.h"
 #include "ops/interpreter.h"
 
@@ -240,9 +241,7 @@ std::int64_t constant_trips(const Graph& graph, const Node& loop, std::int64_t m
       if (part.captures[i] != kNoValue && is_read(part.captures[i]) && !is_known(loop.captures()[i]))
         return kUnknownTrips;
   }
-  for (const Node& node : part.nodes)
-    if (node.op == "Dropout" || node.op == "Bernoulli" || node.op == "Multinomial" || node.op.starts_with("Random"))
-      return kUnknownTrips;
+  if (!std::all_of(part.nodes.begin(), part.nodes.end(), is_deterministic)) return kUnknownTrips;
 
   const bool steady = states.empty() && part.use_counts()[static_cast<std::size_t>(part.inputs[0])] == 0;
   std::vector<Tensor> inputs(part.inputs.size()), captures;

@@ -68,6 +68,29 @@ std::vector<Expr> conv_transpose_gradient(GradientContext& g) {
   return d;
 }
 
+/// ONNX's inference stops half-way where output_shape is less than what the pads leave.
+Shape conv_transpose_shape(const Node& node, std::span<const Shape> operands) {
+  const Shape &x = operands[0], &w = operands[1];
+  const std::span<const std::int64_t> extents = spatial(x);
+  const bool is_known = w.is_static() && std::ranges::all_of(extents, [](std::int64_t extent) { return extent >= 0; });
+  if (!is_known) return Shape(std::vector<std::int64_t>(x.rank(), Shape::kUnknown));
+  Shape filled = x;
+  if (filled[1] == Shape::kUnknown) filled[1] = w[0];
+  return transposition_of(node.attributes, filled, w).output;
+}
+
+/// The shapes that attributes give to what is computed, where these and the operands are those of one convolution.
+Shape conv_grad_input_shape(const Node& node, std::span<const Shape> operands) {
+  const Shape &dy = operands[0], &w = operands[1], x(node.attributes.get_ints("input_shape"));
+  if (dy.is_static() && w.is_static()) check_convolution_gradient(node.attributes, x, w, dy);
+  return x;
+}
+Shape conv_grad_weight_shape(const Node& node, std::span<const Shape> operands) {
+  const Shape &dy = operands[0], &x = operands[1], w(node.attributes.get_ints("weight_shape"));
+  if (dy.is_static() && x.is_static()) check_convolution_gradient(node.attributes, x, w, dy);
+  return w;
+}
+
 // Table ---------------------------------------------------------------------------------------------------------------
 
 const std::vector<OpCase> kConvCases = {
@@ -158,6 +181,7 @@ std::span<const OpDef> convolution_ops() {
        .precision = PrecisionClass::half,
        .reference = conv_transpose_kernel,
        .gradient = conv_transpose_gradient,
+       .result_shape = conv_transpose_shape,
        .cases = kConvTransposeCases,
        .note = "one to three spatial axes"},
       {.name = "FusedConv",
@@ -171,12 +195,14 @@ std::span<const OpDef> convolution_ops() {
        .domain = kOwnDomain,
        .precision = PrecisionClass::half,
        .reference = conv_grad_input_kernel,
+       .result_shape = conv_grad_input_shape,
        .cases = kConvGradInputCases,
        .schema = conv_grad_input_schema},
       {.name = "ConvGradWeight",
        .domain = kOwnDomain,
        .precision = PrecisionClass::half,
        .reference = conv_grad_weight_kernel,
+       .result_shape = conv_grad_weight_shape,
        .cases = kConvGradWeightCases,
        .schema = conv_grad_weight_schema},
   };

@@ -23,7 +23,7 @@ struct Convolution {
     in_channels = x[1];
     out_channels = w[0];
     group = attributes.get_int("group", 1);
-    if (group < 1 || in_channels != w[1] * group || out_channels % group != 0)
+    if (group < 1 || in_channels % group != 0 || in_channels / group != w[1] || out_channels % group != 0)
       throw_input_error("weights [M, C/group, ...] with M a multiple of group",
                         fmt::format("input {}, weights {}, group {}", x.to_string(), w.to_string(), group),
                         "check the convolution's weights and its attribute group");
@@ -134,6 +134,16 @@ DType to_type(const Node& node, DType fallback) {
 
 }  // namespace
 
+void check_convolution(const Attributes& attributes, const Shape& x, const Shape& w) { Convolution(attributes, x, w); }
+
+void check_convolution_gradient(const Attributes& attributes, const Shape& x, const Shape& w, const Shape& dy) {
+  if (x.rank() < 3 || w.rank() != x.rank())
+    throw_input_error("input and weights of one rank, with one to three spatial axes",
+                      x.to_string() + " and " + w.to_string(),
+                      "check the attributes of the gradient of the convolution");
+  Convolution(attributes, x, w).check_output(dy);
+}
+
 void conv_kernel(KernelCall& call) {
   const Tensor &x = call.in[0], &w = call.in[1];
   const Convolution c(call.node.attributes, x.shape(), w.shape());
@@ -169,21 +179,21 @@ Transposition transposition_of(const Attributes& attributes, const Shape& x, con
   const std::span<const std::int64_t> in = spatial(x), kernel = spatial(w);
   const std::size_t axes = in.size();
   check_kernel_shape(attributes, kernel);
-  auto ints = [&](std::string_view name, std::size_t count, std::int64_t fallback) {
-    std::vector<std::int64_t> values = attributes.get_ints(name, std::vector<std::int64_t>(count, fallback));
-    if (values.size() != count || kernel.size() != axes)
-      throw_input_error("attributes and weights with one value for each spatial axis",
-                        x.to_string() + " and " + w.to_string(), "mend the model");
-    return values;
-  };
-  const auto strides = ints("strides", axes, 1), dilations = ints("dilations", axes, 1);
-  const auto padding = ints("output_padding", axes, 0);
+  const std::int64_t group = attributes.get_int("group", 1);
+  if (kernel.size() != axes || group < 1 || group > w[0] || x[1] != w[0] || w[0] % group != 0)
+    throw_input_error("weights [C, M/group, ...] with C a multiple of group",
+                      fmt::format("input {}, weights {}, group {}", x.to_string(), w.to_string(), group),
+                      "check the convolution's weights and its attribute group");
+  const auto strides = window_ints(attributes, "strides", axes, 1, 1);
+  const auto dilations = window_ints(attributes, "dilations", axes, 1, 1);
+  const auto padding = window_ints(attributes, "output_padding", axes, 0, 0);
+  const auto extents = window_ints(attributes, "output_shape", axes, 0, 0);
   const std::string auto_pad = attributes.get_string("auto_pad", "NOTSET");
   const bool same = auto_pad == "SAME_UPPER" || auto_pad == "SAME_LOWER";
 
   Transposition t;
-  t.pads = ints("pads", 2 * axes, 0);
-  std::vector<std::int64_t> dims = {x[0], w[1] * attributes.get_int("group", 1)};
+  t.pads = window_ints(attributes, "pads", 2 * axes, 0, 0);
+  std::vector<std::int64_t> dims = {x[0], w[1] * group};
   for (std::size_t i = 0; i < axes; ++i) {
     if (in[i] < 1)
       throw_input_error("at least one element along each spatial axis", x.to_string(),
@@ -193,11 +203,13 @@ Transposition transposition_of(const Attributes& attributes, const Shape& x, con
     std::int64_t total = t.pads[i] + t.pads[i + axes];
     std::int64_t extent = full - total;
     if (attributes.has("output_shape") || same) {
-      extent = attributes.has("output_shape") ? ints("output_shape", axes, 0)[i]
-                                              : full - std::max<std::int64_t>(0, reach - strides[i]);
+      extent = attributes.has("output_shape") ? extents[i] : full - std::max<std::int64_t>(0, reach - strides[i]);
       total = std::max<std::int64_t>(0, full - extent);
       t.pads[i] = auto_pad == "SAME_UPPER" ? total / 2 : total - total / 2;
     }
+    if (extent < 0)
+      throw_input_error("pads that leave something of ConvTranspose's result",
+                        fmt::format("{} along an axis that the input makes {} long", total, full), "mend the model");
     dims.push_back(extent);
     const std::int64_t reached = strides[i] * (in[i] - 1) + reach - t.pads[i];
     t.pads[i + axes] = std::max<std::int64_t>(0, reached - extent);

@@ -14,6 +14,12 @@ void conv_grad_input_kernel(KernelCall& call);
 void conv_grad_weight_kernel(KernelCall& call);
 void conv_transpose_kernel(KernelCall& call);
 
+/// Throws Error unless w [M, C/group, K1, ...] are weights for a convolution of x [N, C, D1, ...], whose window fits.
+void check_convolution(const Attributes& attributes, const Shape& x, const Shape& w);
+
+/// The same, and that dy has the shape of its result.
+void check_convolution_gradient(const Attributes& attributes, const Shape& x, const Shape& w, const Shape& dy);
+
 /// What ConvTranspose's attributes come to: the convolution it is the gradient of, which goes from its output back to
 /// its input.
 struct Transposition {

@@ -9,6 +9,7 @@
 namespace halfstep::ops {
 
 std::vector<OpDef> comparison_rows();  // Equal Less And BitShift …          (binary family)
+std::vector<OpDef> gelu_rows();        // Gelu                              (activation family)
 std::vector<OpDef> softmax_rows();     // Softmax LogSoftmax Hardmax         (activation family)
 std::vector<OpDef> rotary_rows();      // RotaryEmbedding                    (attention family)
 std::vector<OpDef> scan_rows();        // ArgMax CumSum TopK …               (reduction family)

@@ -12,4 +12,7 @@ void infer_node(Graph& graph, const Node& node);
 /// The same for every node, in order; what is inferred inside the bodies of If, Loop and Scan stays there.
 void infer_graph(Graph& graph);
 
+/// Throws Error when a kernel's result is not of the type and shape that were inferred.
+void check_inferred(const Tensor& result, DType dtype, const Shape& shape);
+
 }  // namespace halfstep

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <string>
 
 #include <fmt/format.h>
@@ -203,7 +204,28 @@ std::vector<AxisGeometry> geometry(const Attributes& attributes, const std::vect
   return axes;
 }
 
+std::vector<std::size_t> resized_axes(const Attributes& attributes, const Shape& input) {
+  if (attributes.has("axes")) return normalize_axes(attributes.get_ints("axes"), input.rank());
+  std::vector<std::size_t> axes(input.rank());
+  std::iota(axes.begin(), axes.end(), std::size_t{0});
+  return axes;
+}
+
+std::vector<std::int64_t> extents_of(const Shape& input, const std::vector<std::size_t>& axes) {
+  std::vector<std::int64_t> extents;
+  for (std::size_t axis : axes) extents.push_back(input[axis]);
+  return extents;
+}
+
 }  // namespace
+
+Shape resized_shape(const Attributes& attributes, const Shape& input, const Tensor& scales, const Tensor& sizes) {
+  const std::vector<std::size_t> resized = resized_axes(attributes, input);
+  const std::vector<AxisGeometry> geometries = geometry(attributes, extents_of(input, resized), scales, sizes);
+  Shape result = input;
+  for (std::size_t i = 0; i < geometries.size(); ++i) result[resized[i]] = geometries[i].output;
+  return result;
+}
 
 Resizing::Resizing(const Attributes& attributes, const Shape& input, const Tensor& roi, const Tensor& scales,
                    const Tensor& sizes) {
@@ -212,15 +234,8 @@ Resizing::Resizing(const Attributes& attributes, const Shape& input, const Tenso
     AxisTaps& taps = axes.emplace_back();
     for (std::int64_t i = 0; i < extent; ++i) taps.push_back({{i, 1}});
   }
-  std::vector<std::size_t> resized;
-  if (attributes.has("axes"))
-    resized = normalize_axes(attributes.get_ints("axes"), input.rank());
-  else
-    for (std::size_t axis = 0; axis < input.rank(); ++axis) resized.push_back(axis);
-  std::vector<std::int64_t> extents;
-  for (std::size_t axis : resized) extents.push_back(input[axis]);
-
-  std::vector<AxisGeometry> geometries = geometry(attributes, extents, scales, sizes);
+  const std::vector<std::size_t> resized = resized_axes(attributes, input);
+  std::vector<AxisGeometry> geometries = geometry(attributes, extents_of(input, resized), scales, sizes);
   const std::size_t n = geometries.size();
   if (attributes.get_string("coordinate_transformation_mode", "") == "tf_crop_and_resize") {
     if (!is_given(roi)) throw_input_error("a region of interest with tf_crop_and_resize", "none", "mend the model");
@@ -239,12 +254,6 @@ Resizing::Resizing(const Attributes& attributes, const Shape& input, const Tenso
     taps.clear();
     for (std::int64_t o = 0; o < axis.output; ++o) taps.push_back(make_taps(axis, o));
   }
-}
-
-Shape Resizing::output() const {
-  std::vector<std::int64_t> dims;
-  for (const AxisTaps& taps : axes) dims.push_back(static_cast<std::int64_t>(taps.size()));
-  return Shape(std::move(dims));
 }
 
 }  // namespace halfstep::ops

@@ -19,6 +19,9 @@ struct Tap {
 /// interest and has the extrapolation value.
 using AxisTaps = std::vector<std::vector<Tap>>;
 
+/// The shape of Resize's result. Throws Error as Resizing does.
+Shape resized_shape(const Attributes& attributes, const Shape& input, const Tensor& scales, const Tensor& sizes);
+
 /// Resizing is separable: an element of the result is a sum along each axis in turn.
 struct Resizing {
   std::vector<AxisTaps> axes;  ///< one for each axis of the operand
@@ -28,8 +31,6 @@ struct Resizing {
   /// modes.
   Resizing(const Attributes& attributes, const Shape& input, const Tensor& roi, const Tensor& scales,
            const Tensor& sizes);
-
-  Shape output() const;
 };
 
 }  // namespace halfstep::ops

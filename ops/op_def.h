@@ -83,8 +83,8 @@ struct OpDef {
   ReferenceKernel reference = nullptr;
   /// nullptr: the gradient is not known, and a parameter behind this operator cannot be trained.
   GradientRule gradient = nullptr;
-  /// Shape of the only result where the inference of ONNX's own schema gets it wrong: called with operands of known
-  /// ranks, whose extents may be unknown. Throws Error when they do not fit.
+  /// Shape of the only result where the schema's inference gets it wrong or looks at too little: called with operands
+  /// of known ranks, whose extents may be unknown. Throws Error when they do not fit.
   Shape (*result_shape)(const Node& node, std::span<const Shape> operands) = nullptr;
   std::vector<OpCase> cases = {};
   /// Fills in the schema (inputs, attributes, inference, function body) of an operator of domain ai.halfstep.

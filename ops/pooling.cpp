@@ -103,12 +103,9 @@ std::int64_t divisor(const Window& w, bool include_pad, std::int64_t o0, std::in
   const Window::Axes o = {o0, o1, o2};
   std::int64_t result = 1;
   for (std::size_t axis = 0; axis < 3; ++axis) {
-    std::int64_t taps = 0;
-    for (std::int64_t k = 0; k < w.kernel[axis]; ++k) {
-      const std::int64_t i = w.position(axis, o[axis], k);
-      taps += include_pad ? i < w.input[axis] + w.pad_end[axis] : i >= 0 && i < w.input[axis];
-    }
-    result *= taps;
+    const std::int64_t end = w.input[axis] + (include_pad ? w.pad_end[axis] : 0);
+    const std::int64_t first = include_pad ? 0 : taps_inside(w, axis, o[axis]).first;
+    result *= std::max<std::int64_t>(0, taps_before(w, axis, o[axis], end) - first);
   }
   return result;
 }

@@ -11,9 +11,14 @@
 namespace halfstep::ops {
 namespace {
 
+Tensor operand_of(const KernelCall& call, std::size_t i) { return call.has_in(i) ? call.in[i] : Tensor(); }
+
+Shape result_of(const KernelCall& call, const Shape& input) {
+  return resized_shape(call.node.attributes, input, operand_of(call, 2), operand_of(call, 3));
+}
+
 Resizing resizing_of(const KernelCall& call, const Shape& input) {
-  auto operand = [&](std::size_t i) { return call.has_in(i) ? call.in[i] : Tensor(); };
-  return {call.node.attributes, input, operand(1), operand(2), operand(3)};
+  return {call.node.attributes, input, operand_of(call, 1), operand_of(call, 2), operand_of(call, 3)};
 }
 
 double extrapolation_value(const Node& node) { return node.attributes.get_float("extrapolation_value", 0); }
@@ -45,6 +50,8 @@ void for_each_tap_along(const Shape& shape, std::size_t axis, const AxisTaps& ta
 
 void resize(KernelCall& call) {
   const Tensor& x = call.in[0];
+  // The result first: where it is more than there is memory for, so are its taps.
+  if (ensure_out(call, 0, x.dtype(), result_of(call, x.shape())).count() == 0) return;
   const Resizing resizing = resizing_of(call, x.shape());
   if (call.node.attributes.get_string("mode", "nearest") == "nearest") return take_nearest(call, resizing);
   std::vector<double> values = to_doubles(x);
@@ -73,10 +80,11 @@ void resize(KernelCall& call) {
 void resize_grad(KernelCall& call) {
   const Tensor& dy = call.in[0];
   const Shape input(call.node.attributes.get_ints("input_shape"));
-  const Resizing resizing = resizing_of(call, input);
-  if (dy.shape() != resizing.output())
-    throw_input_error("a gradient of the resized shape " + resizing.output().to_string(), dy.shape().to_string(),
+  const Shape resized = result_of(call, input);
+  if (dy.shape() != resized)
+    throw_input_error("a gradient of the resized shape " + resized.to_string(), dy.shape().to_string(),
                       "check ResizeGrad's operands");
+  const Resizing resizing = resizing_of(call, input);
   std::vector<double> values = to_doubles(dy);
   Shape shape = dy.shape();
   for (std::size_t axis = 0; axis < shape.rank(); ++axis) {

@@ -10,20 +10,6 @@ namespace {
 constexpr std::size_t kMaxSpatial = 3;
 constexpr std::int64_t kMost = INT32_MAX;  // of any extent, stride, pad: products of two fit 63 bits
 
-/// An attribute with `length` values, each from `least` to kMost; all `fallback` when it is absent.
-std::vector<std::int64_t> checked_ints(const Attributes& attributes, std::string_view name, std::size_t length,
-                                       std::int64_t fallback, std::int64_t least) {
-  std::vector<std::int64_t> values = attributes.get_ints(name, std::vector<std::int64_t>(length, fallback));
-  if (values.size() != length)
-    throw_input_error(fmt::format("attribute {} with {} values", name, length), fmt::format("{} values", values.size()),
-                      "give one value for each spatial axis (two for pads)");
-  for (std::int64_t value : values)
-    if (value < least || value > kMost)
-      throw_input_error(fmt::format("values of attribute {} from {} to {}", name, least, kMost), std::to_string(value),
-                        "mend the model");
-  return values;
-}
-
 void check_spatial(std::span<const std::int64_t> input, std::span<const std::int64_t> kernel) {
   if (input.size() > kMaxSpatial)
     throw_input_error(fmt::format("at most {} spatial axes", kMaxSpatial), std::to_string(input.size()),
@@ -43,6 +29,19 @@ void check_ceil_mode(const Attributes& attributes) {
 }
 
 }  // namespace
+
+std::vector<std::int64_t> window_ints(const Attributes& attributes, std::string_view name, std::size_t length,
+                                      std::int64_t fallback, std::int64_t least) {
+  std::vector<std::int64_t> values = attributes.get_ints(name, std::vector<std::int64_t>(length, fallback));
+  if (values.size() != length)
+    throw_input_error(fmt::format("attribute {} with {} values", name, length), fmt::format("{} values", values.size()),
+                      "give one value for each spatial axis (two for pads)");
+  for (std::int64_t value : values)
+    if (value < least || value > kMost)
+      throw_input_error(fmt::format("values of attribute {} from {} to {}", name, least, kMost), std::to_string(value),
+                        "mend the model");
+  return values;
+}
 
 std::span<const std::int64_t> spatial(const Shape& shape) {
   if (shape.rank() < 2)
@@ -64,13 +63,13 @@ std::vector<std::int64_t> explicit_pads(const Attributes& attributes, std::span<
   check_kernel_shape(attributes, kernel);
   check_ceil_mode(attributes);
   const std::size_t axes = input.size();
-  std::vector<std::int64_t> pads = checked_ints(attributes, "pads", 2 * axes, 0, 0);
+  std::vector<std::int64_t> pads = window_ints(attributes, "pads", 2 * axes, 0, 0);
   const std::string auto_pad = attributes.get_string("auto_pad", "NOTSET");
   const bool upper = auto_pad == "SAME_UPPER";
   if (attributes.has("pads") || (!upper && auto_pad != "SAME_LOWER")) return pads;
 
-  const auto strides = checked_ints(attributes, "strides", axes, 1, 1);
-  const auto dilations = checked_ints(attributes, "dilations", axes, 1, 1);
+  const auto strides = window_ints(attributes, "strides", axes, 1, 1);
+  const auto dilations = window_ints(attributes, "dilations", axes, 1, 1);
   for (std::size_t i = 0; i < axes; ++i) {
     const std::int64_t reach = (kernel[i] - 1) * dilations[i] + 1;
     const std::int64_t outputs = (input[i] + strides[i] - 1) / strides[i];
@@ -85,8 +84,8 @@ Window make_window(const Attributes& attributes, std::span<const std::int64_t> i
                    std::span<const std::int64_t> kernel) {
   const std::vector<std::int64_t> pads = explicit_pads(attributes, input, kernel);
   const std::size_t axes = input.size();
-  const auto strides = checked_ints(attributes, "strides", axes, 1, 1);
-  const auto dilations = checked_ints(attributes, "dilations", axes, 1, 1);
+  const auto strides = window_ints(attributes, "strides", axes, 1, 1);
+  const auto dilations = window_ints(attributes, "dilations", axes, 1, 1);
   const bool ceil_mode = attributes.get_int("ceil_mode", 0) == 1;
 
   Window w;

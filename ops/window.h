@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "graph/attribute.h"
@@ -34,6 +35,11 @@ struct Window {
 Window make_window(const Attributes& attributes, std::span<const std::int64_t> input,
                    std::span<const std::int64_t> kernel);
 
+/// An attribute with `length` values, each from `least` to what keeps products of two in 63 bits; all `fallback` when
+/// it is absent. Throws Error for others.
+std::vector<std::int64_t> window_ints(const Attributes& attributes, std::string_view name, std::size_t length,
+                                      std::int64_t fallback, std::int64_t least);
+
 /// Throws Error when the attribute kernel_shape is there and says otherwise.
 void check_kernel_shape(const Attributes& attributes, std::span<const std::int64_t> kernel);
 
@@ -46,22 +52,32 @@ std::vector<std::int64_t> explicit_pads(const Attributes& attributes, std::span<
 std::span<const std::int64_t> spatial(const Shape& shape);
 std::span<const std::int64_t> spatial(Shape&& shape) = delete;
 
+/// [first, last) of a row of positions.
+struct Run {
+  std::int64_t first, last;
+};
+
+/// How many taps of output position `o` along `axis` lie before position `end` of the input.
+inline std::int64_t taps_before(const Window& w, std::size_t axis, std::int64_t o, std::int64_t end) {
+  const std::int64_t start = w.position(axis, o, 0);
+  return start < end ? std::min((end - 1 - start) / w.dilation[axis] + 1, w.kernel[axis]) : 0;
+}
+
+/// The taps of output position `o` along `axis` that lie inside the input. A kernel may be far longer than that.
+inline Run taps_inside(const Window& w, std::size_t axis, std::int64_t o) {
+  return {taps_before(w, axis, o, 0), taps_before(w, axis, o, w.input[axis])};
+}
+
 /// Calls `tap(offset)` for every element of an input plane (row-major offset into it) that output position (o0, o1, o2)
 /// looks at, row-major, padding left out.
 template <class F>
 void for_each_tap(const Window& w, std::int64_t o0, std::int64_t o1, std::int64_t o2, F&& tap) {
-  for (std::int64_t k0 = 0; k0 < w.kernel[0]; ++k0) {
-    const std::int64_t i0 = w.position(0, o0, k0);
-    if (i0 < 0 || i0 >= w.input[0]) continue;
-    for (std::int64_t k1 = 0; k1 < w.kernel[1]; ++k1) {
-      const std::int64_t i1 = w.position(1, o1, k1);
-      if (i1 < 0 || i1 >= w.input[1]) continue;
-      for (std::int64_t k2 = 0; k2 < w.kernel[2]; ++k2) {
-        const std::int64_t i2 = w.position(2, o2, k2);
-        if (i2 >= 0 && i2 < w.input[2]) tap((i0 * w.input[1] + i1) * w.input[2] + i2);
-      }
+  const Run run0 = taps_inside(w, 0, o0), run1 = taps_inside(w, 1, o1), run2 = taps_inside(w, 2, o2);
+  for (std::int64_t k0 = run0.first; k0 < run0.last; ++k0)
+    for (std::int64_t k1 = run1.first; k1 < run1.last; ++k1) {
+      const std::int64_t row = (w.position(0, o0, k0) * w.input[1] + w.position(1, o1, k1)) * w.input[2];
+      for (std::int64_t k2 = run2.first; k2 < run2.last; ++k2) tap(row + w.position(2, o2, k2));
     }
-  }
 }
 
 /// Calls `at(offset, o0, o1, o2)` for every position of an output plane, row-major.
@@ -73,10 +89,7 @@ void for_each_output(const Window& w, F&& at) {
       for (std::int64_t o2 = 0; o2 < w.output[2]; ++o2) at(offset++, o0, o1, o2);
 }
 
-/// The output positions along `axis` whose tap `k` lies inside the input: [first, last).
-struct Run {
-  std::int64_t first, last;
-};
+/// The output positions along `axis` whose tap `k` lies inside the input.
 inline Run run_inside(const Window& w, std::size_t axis, std::int64_t k) {
   const std::int64_t shift = w.pad_begin[axis] - k * w.dilation[axis];  // input position = o * stride - shift
   const std::int64_t stride = w.stride[axis];

@@ -9,6 +9,7 @@
 #include <onnx/defs/schema.h>
 
 #include "ops/op_def.h"
+#include "passes/find_misfit.h"
 #include "passes/mask_constants.h"
 #include "passes/min_cut.h"
 
@@ -17,20 +18,15 @@ namespace {
 
 constexpr int kAbsent = PrecisionNode::kAbsent;
 
-// Costs that the cut weighs. Parameters are small beside activations; a constant in two types costs only memory.
-constexpr std::int64_t kCastCost = 4, kParameterCastCost = 1, kSecondCopyCost = 1;
-
-// Elements of a normal distribution hardly ever lie beyond so many times its root mean square.
-constexpr double kReach = 4;
+// Costs that the cut weighs. Parameters are small beside activations; a constant in two types costs only memory; what
+// is preferred decides between answers with the same casts.
+constexpr std::int64_t kCastCost = 4096, kParameterCastCost = 1024, kSecondCopyCost = 1024, kPreferenceCost = 1;
 
 // Sums over a growing number of integers, exact in f32 up to 2^24.
 constexpr std::array<std::string_view, 12> kIntegerArithmetic = {"Add", "Sub", "Mul",   "Div",  "Neg",   "Abs",
                                                                  "Min", "Max", "Floor", "Ceil", "Round", "Mod"};
 constexpr std::array<std::string_view, 3> kQuantization = {"QuantizeLinear", "DequantizeLinear",
                                                            "DynamicQuantizeLinear"};
-
-// Small operands of these matter only as part of the result.
-constexpr std::array<std::string_view, 4> kJoins = {"Add", "Sub", "Sum", "Concat"};
 
 // Their first operand's elements do not matter, or are cast in any case.
 constexpr std::array<std::string_view, 4> kTakesAnyFirst = {"Shape", "Size", "Cast", "CastLike"};
@@ -45,7 +41,7 @@ std::size_t index(int i) { return static_cast<std::size_t>(i); }
 class Chooser {
  public:
   Chooser(const std::vector<PrecisionNode>& nodes, const std::vector<PrecisionValue>& values, DType half)
-      : nodes_(nodes), values_(values), half_(half), masks_(nodes, values, half) {
+      : nodes_(nodes), values_(values), half_(half), masks_(nodes, values, half), finder_(nodes, values, masks_, half) {
     producer_.assign(values.size(), kAbsent);
     for (std::size_t i = 0; i < nodes.size(); ++i)
       for (int out : nodes[i].outputs)
@@ -56,6 +52,7 @@ class Chooser {
     paint_.resize(nodes_.size());
     reasons_.resize(nodes_.size());
     misfits_.resize(nodes_.size());
+    prefers_f32_.resize(nodes_.size());
     find_integers();
     for (std::size_t i = 0; i < nodes_.size(); ++i) paint_[i] = decide(i);
     paint_open();
@@ -69,6 +66,7 @@ class Chooser {
     }
     choice.reasons = std::move(reasons_);
     choice.misfits = std::move(misfits_);
+    choice.moved_from = finder_.moved_from();
     choice.limits = masks_.limits(choice.half);
     return choice;
   }
@@ -121,7 +119,7 @@ class Chooser {
     if (node.pin != Paint::open && !(node.forced && !node.has_tied())) return because(i, node.pin, node.reason);
     if (!node.has_tied()) return because(i, Paint::full, describe_untied(node));
     if (node.is_boundary())
-      return any_integral(node) || find_misfit(node).kind != Misfit::none ? Paint::full : Paint::open;
+      return any_integral(node) || finder_.find(node).kind != Misfit::none ? Paint::full : Paint::open;
     if (node.domain.empty() && contains(kQuantization, node.op)) return because(i, Paint::full, "quantises");
     const PrecisionClass c = class_of(node);
     if (c == PrecisionClass::full && !is_root_of_constant(node))
@@ -134,9 +132,12 @@ class Chooser {
     if (node.op.starts_with("Gather") && node.inputs[0] != kAbsent &&
         values_[index(node.inputs[0])].kind == PrecisionValue::Kind::parameter)
       return because(i, Paint::full, "a whole table would be cast for a few rows");
-    if (all_integral(node) || (c == PrecisionClass::half && any_integral(node)))
+    if (any_integral(node))
       return because(i, Paint::full, fmt::format("computes with integers, which {} does not hold", name_of(half_)));
-    if (FoundMisfit found = find_misfit(node); found.kind != Misfit::none) {
+    MisfitFinder::Found found = finder_.find(node);
+    if (found.is_small && moves_data(node)) {
+      prefers_f32_[i] = true;
+    } else if (found.kind != Misfit::none) {
       misfits_[i] = found.kind;
       return because(i, Paint::full, std::move(found.reason));
     }
@@ -156,10 +157,8 @@ class Chooser {
   bool is_root_of_constant(const PrecisionNode& node) const {
     if (node.op != "Sqrt" || !node.domain.empty()) return false;
     const int v = node.inputs[0];
-    return v != kAbsent && values_[index(v)].of_constant;
+    return v != kAbsent && (values_[index(v)].kind == PrecisionValue::Kind::constant || values_[index(v)].of_constant);
   }
-
-  bool is_known(int v) const { return v != kAbsent && (values_[index(v)].range || values_[index(v)].expected > 0); }
 
   bool reads_quantized(const PrecisionNode& node) const {
     bool found = false;
@@ -170,54 +169,6 @@ class Chooser {
     return found;
   }
 
-  struct FoundMisfit {
-    Misfit kind = Misfit::none;
-    std::string reason = {};
-  };
-
-  FoundMisfit find_expected_misfit(double expected, bool may_be_small, const char* what) const {
-    const auto found = [&](const char* how) {
-      return FoundMisfit{Misfit::expected, fmt::format("{} of about {:.2g} are expected, too {} for {}", what, expected,
-                                                       how, name_of(half_))};
-    };
-    if (expected == 0) return {};
-    if (kReach * expected > largest(half_)) return found("large");
-    if (!may_be_small && expected_underflow_error(expected, half_) > kMaxUnderflowError) return found("small");
-    return {};
-  }
-
-  // The first of the node's operands and results that does not fit into the half type.
-  FoundMisfit find_misfit(const PrecisionNode& node) const {
-    const bool joins = node.domain.empty() && contains(kJoins, node.op) && is_known(node.outputs[0]);
-    const auto check = [&](int v, Role role, const char* what) -> FoundMisfit {
-      if (v == kAbsent || role != Role::tied || masks_.is_mask(v)) return {};
-      const PrecisionValue& value = values_[index(v)];
-      const bool constant = value.kind == PrecisionValue::Kind::constant;
-      const bool may_be_small = joins && !constant && v != node.outputs[0];
-      if (!value.range) return find_expected_misfit(value.expected, may_be_small, what);
-      const FloatRange& range = *value.range;
-      const Misfit kind = constant ? Misfit::constant : Misfit::measured;
-      if (range.overflows(half_))
-        return {kind, fmt::format("{} reach{} {:.3g}, beyond the {:.5g} of {}", what, constant ? "" : "ed", range.max,
-                                  largest(half_), name_of(half_))};
-      if ((!may_be_small && range.underflow_error(half_) > kMaxUnderflowError) ||
-          (constant && 2 * range.flushed(half_) > range.non_zeros()))
-        return {kind, fmt::format("{} are too small: {} of {} elements below {:.2g}, the smallest normal {}", what,
-                                  range.below_normal(half_), range.count(), smallest_normal(half_), name_of(half_))};
-      return {};
-    };
-    for (std::size_t k = 0; k < node.inputs.size(); ++k) {
-      const bool constant =
-          node.inputs[k] != kAbsent && values_[index(node.inputs[k])].kind == PrecisionValue::Kind::constant;
-      FoundMisfit found = check(node.inputs[k], node.input_roles[k], constant ? "its constants" : "operands");
-      if (found.kind != Misfit::none) return found;
-    }
-    for (std::size_t k = 0; k < node.outputs.size(); ++k)
-      if (FoundMisfit found = check(node.outputs[k], node.output_roles[k], "results"); found.kind != Misfit::none)
-        return found;
-    return {};
-  }
-
   // Half nodes on the source's side, full ones on the sink's; what is cut are the casts.
   void paint_open() {
     MinCut cut;
@@ -226,6 +177,7 @@ class Chooser {
       if (paint_[i] == Paint::half) vertex[i] = MinCut::kSource;
       if (paint_[i] == Paint::full) vertex[i] = MinCut::kSink;
       if (paint_[i] == Paint::open) vertex[i] = cut.add_vertex();
+      if (paint_[i] == Paint::open && prefers_f32_[i]) cut.add_arc(vertex[i], MinCut::kSink, kPreferenceCost);
     }
     const std::vector<std::vector<int>> readers = tied_readers(vertex);
     for (std::size_t v = 0; v < values_.size(); ++v) {
@@ -322,11 +274,13 @@ class Chooser {
   const std::vector<PrecisionValue>& values_;
   const DType half_;
   MaskConstants masks_;
+  MisfitFinder finder_;
   std::vector<int> producer_;
   std::vector<bool> integral_;
   std::vector<Paint> paint_;
   std::vector<std::string> reasons_;
   std::vector<Misfit> misfits_;
+  std::vector<bool> prefers_f32_;  ///< it moves small values, which only its readers can keep
 };
 
 }  // namespace
@@ -336,6 +290,19 @@ bool PrecisionNode::has_tied() const {
     return std::find(roles.begin(), roles.end(), Role::tied) != roles.end();
   };
   return tied(input_roles) || tied(output_roles);
+}
+
+bool moves_data(const PrecisionNode& node) {
+  const OpDef* row = node.domain.empty() ? find_op(node.op) : nullptr;
+  return row && row->precision == PrecisionClass::neutral;
+}
+
+bool may_underflow(const PrecisionNode& node, std::size_t operand) {
+  return node.domain.empty() && node.op == "BatchNormalization" && (operand == 2 || operand == 3);
+}
+
+int count_tied_inputs(const PrecisionNode& node) {
+  return static_cast<int>(std::count(node.input_roles.begin(), node.input_roles.end(), Role::tied));
 }
 
 void assign_roles(PrecisionNode& node, const onnx::OpSchema* schema, DType half,

@@ -2,6 +2,7 @@
 // nor file; both describe themselves to it as plain lists.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -68,6 +69,14 @@ struct PrecisionNode {
 void assign_roles(PrecisionNode& node, const onnx::OpSchema* schema, DType half,
                   const std::vector<PrecisionValue>& values);
 
+/// Underflow of this operand's elements does not matter: shift and mean of a BatchNormalization, which are added to
+/// what is larger, or is divided by more than the root of its epsilon.
+bool may_underflow(const PrecisionNode& node, std::size_t operand);
+
+/// A node of ai.onnx that computes nothing with its operands' elements (precision class neutral).
+bool moves_data(const PrecisionNode& node);
+int count_tied_inputs(const PrecisionNode& node);
+
 /// What does not fit into half, where that is why a node is full.
 enum class Misfit : std::uint8_t {
   none,
@@ -80,6 +89,8 @@ struct PrecisionChoice {
   std::vector<bool> half;            ///< per node
   std::vector<std::string> reasons;  ///< per node: why, in a few words
   std::vector<Misfit> misfits;       ///< per node
+  /// Per value: the constant that it is but moved from, when its own fit is that constant's; or kAbsent.
+  std::vector<int> moved_from;
   /// Per value: elements of larger magnitude become this, sign kept; 0: none. Constants that only mask (or bound)
   /// something may be clamped, and are where half nodes see them.
   std::vector<double> limits;

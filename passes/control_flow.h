@@ -1,8 +1,6 @@
 // Control flow whose course is known at compile.
 #pragma once
 
-#include <string>
-
 #include "passes/pass.h"
 
 namespace halfstep {
@@ -15,8 +13,5 @@ Pass hoist_initializers();
 /// iterations is known by copies of its body; again, until nothing changes. What is left runs in the reference executor
 /// and has no gradient.
 Pass inline_control_flow();
-
-/// Why `inline_control_flow` leaves the node, an If, Loop or Scan: a clause such as "its condition depends on data".
-std::string reason_not_inlined(const Graph& graph, const Node& node);
 
 }  // namespace halfstep

@@ -5,6 +5,7 @@
 #include "ops/builder.h"
 #include "ops/control_flow.h"
 #include "ops/op_def.h"
+#include "ops/unroll.h"
 #include "passes/control_flow.h"
 #include "passes/passes.h"
 

@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <iterator>
 #include <numeric>
+#include <utility>
+#include <vector>
 
 namespace halfstep {
 namespace {
@@ -23,19 +26,68 @@ std::uint32_t last_finite(DType half) { return half == DType::f16 ? 0x477fefffu 
 // Mean square of what rounding to a grid of the smallest subnormal number loses.
 double grid_error(int subnormal) { return std::exp2(2 * subnormal) / 12; }
 
-// Of the finite elements.
-double sum_of_squares(const float* elements, std::size_t n) {
-  std::array<double, 8> sums{};
-  std::size_t i = 0;
-  for (; i + sums.size() <= n; i += sums.size())
-    for (std::size_t k = 0; k < sums.size(); ++k) sums[k] += static_cast<double>(elements[i + k]) * elements[i + k];
-  for (; i < n; ++i) sums[0] += static_cast<double>(elements[i]) * elements[i];
-  const double sum = std::accumulate(sums.begin(), sums.end(), 0.0);
-  if (std::isfinite(sum)) return sum;
-  return std::accumulate(elements, elements + n, 0.0, [](double total, float x) {
-    return std::isfinite(x) ? total + static_cast<double>(x) * x : total;
-  });
-}
+// As static_cast<float>(f16(|x|)) of what f16 can hold, without a branch: adding 2^13 times x's binade lets float
+// addition round where f16 ends.
+constexpr auto kInF16 = [](float x) {
+  constexpr float kSmallestNormal = 0x1p-14f;
+  const std::uint32_t magnitude = std::bit_cast<std::uint32_t>(x) & kMagnitude;
+  const std::uint32_t binade = std::max(magnitude & kInfinity, std::bit_cast<std::uint32_t>(kSmallestNormal));
+  const float shift = 0x1p13f * std::bit_cast<float>(binade);
+  return (std::bit_cast<float>(magnitude) + shift) - shift;
+};
+
+// As static_cast<float>(bf16(|x|)).
+constexpr auto kInBf16 = [](float x) {
+  const std::uint32_t magnitude = std::bit_cast<std::uint32_t>(x) & kMagnitude;
+  return std::bit_cast<float>((magnitude + 0x7fffu + ((magnitude >> 16) & 1u)) & 0xffff0000u);
+};
+
+constexpr auto kInF32 = [](float x) { return x; };
+
+// Sums of the squares and extremes of finite elements, in lanes computed side by side.
+class Moments {
+ public:
+  template <class Rounding>
+  void add(const float* elements, std::size_t n, Rounding rounded) {
+    Moments m = *this;  // which the compiler keeps in registers
+    std::size_t i = 0;
+    for (; i + kLanes <= n; i += kLanes)
+      for (std::size_t lane = 0; lane < kLanes; ++lane) m.add_one(lane, elements[i + lane], rounded);
+    for (; i < n; ++i) m.add_one(0, elements[i], rounded);
+    *this = m;
+  }
+
+  double squares() const { return std::accumulate(squares_.begin(), squares_.end(), 0.0); }
+  double rounded_squares() const { return std::accumulate(rounded_squares_.begin(), rounded_squares_.end(), 0.0); }
+  double largest() const { return float_of(*std::max_element(largest_.begin(), largest_.end())); }
+  double smallest_non_zero() const { return float_of(*std::min_element(smallest_.begin(), smallest_.end())); }
+
+ private:
+  static constexpr std::size_t kLanes = 8;
+
+  static double float_of(std::int32_t bits) { return std::bit_cast<float>(bits); }
+  static double square(float x) { return static_cast<double>(x) * x; }
+
+  template <class Rounding>
+  void add_one(std::size_t lane, float x, Rounding rounded) {
+    const auto magnitude = static_cast<std::int32_t>(std::bit_cast<std::uint32_t>(x) & kMagnitude);
+    squares_[lane] += square(x);
+    rounded_squares_[lane] += square(rounded(x));
+    largest_[lane] = std::max(largest_[lane], magnitude);
+    smallest_[lane] = std::min(smallest_[lane], magnitude == 0 ? kNone : magnitude);
+  }
+
+  static constexpr std::int32_t kNone = kInfinity;
+  // Magnitudes are compared as bits: f32's subnormals may count as zero in floating-point arithmetic.
+  std::array<std::int32_t, kLanes> largest_{}, smallest_ = filled(kNone);
+  std::array<double, kLanes> squares_{}, rounded_squares_{};
+
+  static constexpr std::array<std::int32_t, kLanes> filled(std::int32_t x) {
+    std::array<std::int32_t, kLanes> lanes{};
+    lanes.fill(x);
+    return lanes;
+  }
+};
 
 std::uint64_t count_below(const FloatRange& range, int exponent) {
   const int end = std::clamp(exponent + kBias, 0, 255);
@@ -45,34 +97,41 @@ std::uint64_t count_below(const FloatRange& range, int exponent) {
 
 }  // namespace
 
-void FloatRange::add(const float* elements, std::size_t n) {
+void FloatRange::add(const float* elements, std::size_t n, DType rounded_to) {
+  for (std::size_t start = 0; start < n; start += kBlock)
+    add_block(elements + start, std::min(n - start, kBlock), rounded_to);
+}
+
+void FloatRange::add_block(const float* elements, std::size_t n, DType rounded_to) {
   // Several tables, so that runs of equal exponents do not wait for one counter.
-  std::array<std::array<std::uint32_t, 256>, 4> counts;
-  std::uint32_t most = 0, least = kMagnitude;
-  constexpr std::size_t kBlock = std::size_t{1} << 14;  // stays in a cache
-  for (std::size_t start = 0; start < n; start += kBlock) {
-    for (auto& table : counts) table.fill(0);
-    const std::size_t end = std::min(n, start + kBlock);
-    squares += sum_of_squares(elements + start, end - start);
-    for (std::size_t i = start; i < end; ++i) {
-      const std::uint32_t bits = std::bit_cast<std::uint32_t>(elements[i]) & kMagnitude;
-      ++counts[i & 3][bits >> 23];
-      most = std::max(most, bits < kInfinity ? bits : 0);
-      least = std::min(least, bits - 1);  // zero wraps around to the largest
-    }
-    for (const auto& table : counts)
-      for (std::size_t e = 0; e < table.size(); ++e) exponents[e] += table[e];
+  std::array<std::array<std::uint32_t, 256>, 4> counts{};
+  for (std::size_t i = 0; i < n; ++i) ++counts[i & 3][(std::bit_cast<std::uint32_t>(elements[i]) & kMagnitude) >> 23];
+  for (const auto& table : counts)
+    for (std::size_t e = 0; e < table.size(); ++e) exponents[e] += table[e];
+  const std::uint64_t special = std::exchange(exponents[255], 0);
+  std::vector<float> finite;
+  if (special > 0) {
+    std::copy_if(elements, elements + n, std::back_inserter(finite), [](float x) { return std::isfinite(x); });
+    const auto unknown = std::count_if(elements, elements + n, [](float x) { return std::isnan(x); });
+    nans += static_cast<std::uint64_t>(unknown);
+    infinities += special - static_cast<std::uint64_t>(unknown);
+    elements = finite.data();
+    n = finite.size();
   }
-  const std::uint64_t special = exponents[255], small = exponents[0];
-  exponents[255] = 0;
-  if (special > 0)
-    for (std::size_t i = 0; i < n; ++i) (std::isnan(elements[i]) ? nans : infinities) += !std::isfinite(elements[i]);
-  if (small > 0) zeros += static_cast<std::uint64_t>(std::count(elements, elements + n, 0.0f));
-  max = std::max(max, static_cast<double>(std::bit_cast<float>(most)));
-  if (least + 1 < kInfinity && least != kMagnitude) {
-    const double low = std::bit_cast<float>(least + 1);
-    min_non_zero = min_non_zero == 0 ? low : std::min(min_non_zero, low);
-  }
+  if (counts[0][0] + counts[1][0] + counts[2][0] + counts[3][0] > 0)
+    zeros += static_cast<std::uint64_t>(std::count(elements, elements + n, 0.0f));
+
+  Moments moments;
+  if (rounded_to == DType::f16)
+    moments.add(elements, n, kInF16);
+  else if (rounded_to == DType::bf16)
+    moments.add(elements, n, kInBf16);
+  else
+    moments.add(elements, n, kInF32);
+  squares += moments.squares();
+  rounded_squares += moments.rounded_squares();
+  max = std::max(max, moments.largest());
+  add_smallest(moments.smallest_non_zero());
 }
 
 void FloatRange::add(const FloatRange& other) {
@@ -82,8 +141,12 @@ void FloatRange::add(const FloatRange& other) {
   nans += other.nans;
   max = std::max(max, other.max);
   squares += other.squares;
-  if (min_non_zero == 0 || (other.min_non_zero != 0 && other.min_non_zero < min_non_zero))
-    min_non_zero = other.min_non_zero;
+  rounded_squares += other.rounded_squares;
+  if (other.min_non_zero > 0) add_smallest(other.min_non_zero);
+}
+
+void FloatRange::add_smallest(double magnitude) {
+  if (std::isfinite(magnitude)) min_non_zero = min_non_zero == 0 ? magnitude : std::min(min_non_zero, magnitude);
 }
 
 std::uint64_t FloatRange::count() const {
@@ -114,9 +177,13 @@ double FloatRange::underflow_error(DType half) const {
   return total > 0 ? std::sqrt(lost / total) : 0;
 }
 
-FloatRange range_of(const Tensor& tensor) {
+bool FloatRange::underflows_as_constant(DType half) const {
+  return underflow_error(half) > kMaxUnderflowError || 2 * flushed(half) > non_zeros();
+}
+
+FloatRange range_of(const Tensor& tensor, DType rounded_to) {
   FloatRange range;
-  range.add(tensor.data<float>(), static_cast<std::size_t>(tensor.count()));
+  range.add(tensor.data<float>(), static_cast<std::size_t>(tensor.count()), rounded_to);
   return range;
 }
 

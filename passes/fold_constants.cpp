@@ -4,18 +4,12 @@
 #include "graph/bodies.h"
 #include "graph/error.h"
 #include "ops/control_flow.h"
+#include "ops/fold.h"
 #include "ops/infer.h"
-#include "ops/op_def.h"
 #include "passes/passes.h"
 
 namespace halfstep {
 namespace {
-
-// Folding must not turn a few bytes into gigabytes (ConstantOfShape, Expand): results above this stay nodes unless they
-// are no larger than what they are made from.
-constexpr std::size_t kMaxFoldedBytes = std::size_t{16} << 20;
-// What shapes, axes and indices are made of; weights are not copied into bodies.
-constexpr std::size_t kMaxKnownCaptureBytes = 1024;
 
 bool is_identity_permutation(const std::vector<std::int64_t>& perm) {
   for (std::size_t i = 0; i < perm.size(); ++i)
@@ -75,52 +69,6 @@ ValueId passed_on(const Graph& graph, const Node& node) {
   return kNoValue;
 }
 
-bool is_deterministic(const Node& node) {
-  return node.op != "Dropout" && node.op != "PhiloxDropout" && !node.op.starts_with("Random") &&
-         node.op != "Bernoulli" && node.op != "Multinomial";
-}
-
-/// Computes the node at compile; false when it cannot be.
-bool fold(Graph& graph, const Node& node) {
-  if (node.outputs.empty() || !is_deterministic(node) || has_body(node)) return false;
-  const OpDef* row = find_op(node.op, node.domain);
-  if (!row || !row->reference) return false;
-  const bool shape_only = node.is("Shape") || node.is("Size");
-  std::size_t in_bytes = 0, out_bytes = 0;
-  std::vector<Tensor> in, out;
-  for (ValueId id : node.inputs) {
-    if (id == kNoValue) {
-      in.emplace_back();
-    } else if (graph[id].is_constant()) {
-      in.push_back(graph[id].constant);
-      in_bytes += in.back().bytes();
-    } else if (shape_only && graph[id].shape.is_static()) {
-      in.push_back(Tensor::view(graph[id].dtype, graph[id].shape, nullptr));
-    } else {
-      return false;
-    }
-  }
-  for (ValueId id : node.outputs) {
-    if (id != kNoValue && graph[id].shape.is_static() && graph[id].dtype != DType::undefined) {
-      out_bytes += bytes_of(graph[id].dtype, static_cast<std::size_t>(graph[id].shape.count()));
-      if (out_bytes > std::max(kMaxFoldedBytes, in_bytes)) return false;
-      out.emplace_back(graph[id].dtype, graph[id].shape);
-    } else {
-      out.emplace_back();
-    }
-  }
-  KernelCall call{node, in, out};
-  row->reference(call);
-  for (std::size_t i = 0; i < out.size(); ++i) {
-    if (node.outputs[i] == kNoValue) continue;
-    Value& value = graph[node.outputs[i]];
-    value.constant = out[i];
-    value.dtype = out[i].dtype();
-    value.shape = out[i].shape();
-  }
-  return true;
-}
-
 // Two transpositions in a row are one.
 void merge_transposes(Graph& graph) {
   const std::vector<std::int32_t> producers = graph.producers();
@@ -144,9 +92,9 @@ void fold_bodies(const Graph& graph, Node& node);
 enum class Within { graph, body };
 
 bool fold(Graph& graph, const Node& node, Within within) {
-  if (within == Within::graph) return fold(graph, node);
+  if (within == Within::graph) return fold_node(graph, node);
   try {
-    return fold(graph, node);
+    return fold_node(graph, node);
   } catch (const Error&) {
     return false;
   }
@@ -206,19 +154,9 @@ void fold_graph(Graph& graph, const NodeHook& before, Within within) {
   graph.remove_dead();
 }
 
-// Small constants of the enclosing graph that a body reads are constants there, too.
-void know_captures(const Graph& graph, const Node& node, Graph& body) {
-  for (std::size_t i = 0; i < node.capture_count; ++i) {
-    const Value& outside = graph[node.captures()[i]];
-    const ValueId inside = body.captures[i];
-    if (inside == kNoValue || !outside.is_constant() || outside.constant.bytes() > kMaxKnownCaptureBytes) continue;
-    body.replace_uses(inside, body.add_constant(body[inside].name, outside.constant));
-  }
-}
-
 void fold_bodies(const Graph& graph, Node& node) {
   change_bodies(node, [&](Graph& body) {
-    know_captures(graph, node, body);
+    copy_small_constants(graph, node, body, /*only_integers=*/false);
     fold_graph(body, {}, Within::body);
   });
   drop_unread_captures(node);

@@ -126,11 +126,15 @@ class BatchRewriter {
   std::int64_t from_, to_;
 };
 
-// The batch size all inputs agree on, or kUnknown.
-std::int64_t fixed_batch(const Graph& graph) {
-  if (graph.inputs.empty()) return Shape::kUnknown;
-  const Shape& shape = graph[graph.inputs[0]].shape;
-  return shape.is_ranked() && shape.rank() > 0 ? shape[0] : Shape::kUnknown;
+std::int64_t first_extent(const Value& value) {
+  return value.shape.is_ranked() && value.shape.rank() > 0 ? value.shape[0] : Shape::kUnknown;
+}
+
+// Of the first input that knows it, or kUnknown.
+std::int64_t first_fixed_batch(const Graph& graph) {
+  for (ValueId in : graph.inputs)
+    if (first_extent(graph[in]) != Shape::kUnknown) return first_extent(graph[in]);
+  return Shape::kUnknown;
 }
 
 bool rows_are_equal(const Tensor& tensor) {
@@ -177,7 +181,7 @@ NodeHook rewrite_batch(std::int64_t from, std::int64_t to) { return BatchRewrite
 
 Pass undo_batch_expansion() {
   return {"undo_batch_expansion", [](Graph& graph) {
-            const std::int64_t batch = fixed_batch(graph);
+            const std::int64_t batch = first_fixed_batch(graph);
             if (batch == Shape::kUnknown || batch < 1) return;
             Graph typed = graph;
             infer_graph(typed);
@@ -209,10 +213,27 @@ Pass undo_batch_expansion() {
           }};
 }
 
+std::int64_t fixed_batch(const Graph& model) {
+  const std::int64_t batch = first_fixed_batch(model);
+  std::string found;
+  bool agree = true;
+  for (ValueId in : model.inputs) {
+    const std::int64_t extent = first_extent(model[in]);
+    if (extent == Shape::kUnknown) continue;
+    agree = agree && extent == batch;
+    found += fmt::format("{}'{}' has {}", found.empty() ? "" : ", ", model[in].name, extent);
+  }
+  if (!agree)
+    throw_input_error("inputs of one batch size, their first extent", found,
+                      "export the model with a dynamic batch dimension, or with the same rows in every input");
+  if (batch == 0) throw_input_error("inputs with rows", found, "export the model with a dynamic batch dimension");
+  return batch;
+}
+
 std::string batch_obstacle(const Graph& model) {
   // A prime: no extent of -1 makes up for another batch by dividing it.
   constexpr std::int64_t kProbe = 13, kOtherProbe = 17;
-  const std::int64_t batch = fixed_batch(model);
+  const std::int64_t batch = first_fixed_batch(model);
   if (batch == Shape::kUnknown) return {};
   InputShapes shapes;
   for (ValueId in : model.inputs) {

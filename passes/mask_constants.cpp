@@ -4,8 +4,6 @@
 #include <array>
 #include <string_view>
 
-#include "ops/op_def.h"
-
 namespace halfstep {
 namespace {
 
@@ -32,11 +30,6 @@ bool lists(const std::array<Operand, n>& list, std::string_view op, int operand)
   return std::any_of(list.begin(), list.end(), [&](const Operand& entry) {
     return entry.op == op && (entry.operand == kAnyOperand || entry.operand == operand);
   });
-}
-
-bool moves_data(std::string_view op) {
-  const OpDef* row = find_op(op);
-  return row && row->precision == PrecisionClass::neutral;
 }
 
 }  // namespace
@@ -78,7 +71,7 @@ bool MaskConstants::follow(int start, Mask& mask, std::vector<int>& way) const {
       if (lists(kBounds, node.op, operand)) continue;
       mask.only_bounds = false;
       if (lists(kPickers, node.op, operand)) continue;
-      if (!lists(kSums, node.op, operand) && !moves_data(node.op)) return false;
+      if (!lists(kSums, node.op, operand) && !moves_data(node)) return false;
       for (int out : node.outputs) {
         if (out == PrecisionNode::kAbsent) continue;
         if (!values_[static_cast<std::size_t>(out)].wide) return false;

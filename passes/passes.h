@@ -43,6 +43,10 @@ struct InputShapes {
 };
 Pass bind_shapes(InputShapes shapes);
 
+/// The batch size that a model was exported for: the first extent of its inputs, where it is known; kUnknown where none
+/// is. Throws Error saying what each input says when they do not agree.
+std::int64_t fixed_batch(const Graph& model);
+
 /// Whether a model exported for one batch size computes for others: empty when it does, or when the batch is open
 /// anyway; else what keeps it from that, naming the node.
 std::string batch_obstacle(const Graph& model);
@@ -58,6 +62,10 @@ Pass fold_constants(NodeHook before = {});
 
 /// The same product under its one name: MatMul of matrices + Add of a vector becomes Gemm.
 Pass canonicalize();
+
+/// What exporters write for Gelu where their operator set lacks it becomes Gelu: x/2 (1 + erf(x / sqrt(2))), and its
+/// approximation by tanh, in whatever order the factors and terms stand.
+Pass compose_gelu();
 
 /// BatchNormalization uses batch statistics and updates its running ones (which become states); Dropout drops, drawing
 /// from a counter-based generator seeded with `seed`.
@@ -149,8 +157,8 @@ Pass remove_dead_nodes();
 /// Merges nodes that compute the same thing from the same inputs.
 Pass eliminate_common_subexpressions();
 
-/// Writes fused operators that `fused` (Capabilities::fused) lists: Gemm or Conv with ReLU, casts of results into the
-/// node that computes them.
+/// Writes fused operators that `fused` (Capabilities::fused) lists: Gemm or Conv with Relu, BatchNormalization with
+/// Relu or with Clip between constants, forward and backward, casts of results into the node that computes them.
 Pass fuse(std::set<std::string, std::less<>> fused);
 
 }  // namespace halfstep

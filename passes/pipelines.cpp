@@ -9,10 +9,15 @@ void append(Pipeline& pipeline, const Pipeline& more) { pipeline.insert(pipeline
 
 // What the training step and its evaluation share: parameters are states, shapes known, nothing superfluous left.
 Pipeline trainable_model(const TrainingOptions& options) {
-  return {hoist_initializers(),        separate_merged_parameters(),
-          undo_batch_expansion(),      select_parameters(options.parameters),
-          bind_shapes(options.shapes), fold_constants(),
-          inline_control_flow(),       canonicalize()};
+  return {hoist_initializers(),
+          separate_merged_parameters(),
+          undo_batch_expansion(),
+          select_parameters(options.parameters),
+          bind_shapes(options.shapes),
+          fold_constants(),
+          inline_control_flow(),
+          canonicalize(),
+          compose_gelu()};
 }
 
 Pipeline finish(const Capabilities& capabilities) {
@@ -47,6 +52,7 @@ Pipeline scoring_pipeline(const TrainingOptions& options, const Capabilities& ca
                     fold_constants(),
                     inline_control_flow(),
                     canonicalize(),
+                    compose_gelu(),
                     attach_loss(options.loss),
                     mixed_precision({.half = options.precision, .keep_full_ops = {}})};
   append(pipeline, finish(capabilities));
@@ -61,6 +67,7 @@ Pipeline inference_pipeline(const InputShapes& shapes, DType precision, const Ca
                     fold_constants(),
                     inline_control_flow(),
                     canonicalize(),
+                    compose_gelu(),
                     mixed_precision({.half = precision, .keep_full_ops = {}})};
   append(pipeline, finish(capabilities));
   return pipeline;

@@ -107,7 +107,7 @@ std::string tensor_differences(const Checkpoint& checkpoint, const ResumeTarget&
 void prepare_checkpoint_directory(const fs::path& directory, std::uint64_t expected_bytes) {
   std::error_code code;
   fs::create_directories(directory, code);
-  if (!fs::is_directory(directory)) {
+  if (std::error_code ignored; !fs::is_directory(directory, ignored)) {
     const std::string required = "a directory for checkpoints: " + directory.string();
     if (code == std::errc::not_a_directory || code == std::errc::file_exists || !code)
       throw_input_error(required, "a file in its place", "name another directory");

@@ -97,7 +97,16 @@ void append_json(std::string& out, const StepRecord& r) {
 
 StepLog::StepLog(const fs::path& path, std::int64_t steps)
     : path_(path), last_flush_(std::chrono::steady_clock::now()) {
-  if (steps > 0) keep_steps(path, steps);
+  const std::string required = "one run at a time for the log " + path.string();
+  // What is locked has to be there.
+  if (const int created = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666); created >= 0)
+    ::close(created);
+  lock_ = FileLock(path, required);
+  if (steps > 0) {
+    keep_steps(path, steps);
+    lock_ = FileLock();
+    lock_ = FileLock(path, required);  // another file may be in its place
+  }
   descriptor_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | (steps > 0 ? O_APPEND : O_TRUNC), 0666);
   if (descriptor_ < 0) throw_unwritable(path, errno);
   buffer_.reserve(kBufferBytes);
@@ -141,6 +150,7 @@ void StepLog::close() {
     ::close(std::exchange(descriptor_, -1));
     throw;
   }
+  lock_ = FileLock();
   if (::close(std::exchange(descriptor_, -1)) != 0) throw_unwritable(path_, errno);
 }
 

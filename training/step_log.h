@@ -8,6 +8,8 @@
 #include <string>
 #include <string_view>
 
+#include "graph/file_lock.h"
+
 namespace halfstep {
 
 struct GradNorm {
@@ -37,7 +39,7 @@ class StepLog {
  public:
   /// For a run that has done `steps` steps. At 0 the file starts anew. Otherwise it is gone on with: the lines of later
   /// steps, which the run is going to repeat, and a last line that is not whole are taken out of it first, atomically.
-  /// Throws Error(failure) when the file cannot be read or written.
+  /// Throws Error(failure) when the file cannot be read or written, or another run writes it.
   explicit StepLog(const std::filesystem::path& path, std::int64_t steps = 0);
   /// Closes without reporting errors: call `close` to learn of them.
   ~StepLog();
@@ -51,6 +53,7 @@ class StepLog {
 
  private:
   std::filesystem::path path_;
+  FileLock lock_;
   int descriptor_ = -1;
   std::string buffer_;
   std::chrono::steady_clock::time_point last_flush_;

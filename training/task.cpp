@@ -18,8 +18,7 @@ RowType row_of(const Value& input) {
 }
 
 void choose_batch(Task& task, const Graph& model, const Dataset& data, std::int64_t wanted) {
-  const Shape& shape = model[model.inputs[0]].shape;
-  const std::int64_t fixed = shape.is_ranked() && shape.rank() > 0 ? shape[0] : Shape::kUnknown;
+  const std::int64_t fixed = fixed_batch(model);
   task.batch = std::min(wanted, data.rows());
   if (fixed == Shape::kUnknown) return;
   const std::string obstacle = batch_obstacle(model);
@@ -40,6 +39,8 @@ std::map<std::string, Shape> input_shapes(const Task& task, std::int64_t rows) {
 }
 
 void choose_labels(Task& task, const Graph& model, const Dataset& data, const TrainerOptions& options) {
+  if (model.outputs.empty())
+    throw_input_error("a model with an output to compute the loss from", "none", "export the model again");
   if (options.loss == LossKind::output) {
     const Value& labels = model[model.inputs.back()];
     task.y_name = labels.name;

@@ -7,6 +7,7 @@
 
 #include "data/batch_loader.h"
 #include "graph/error.h"
+#include "graph/file_lock.h"
 #include "training/checkpoint.h"
 #include "training/fingerprint.h"
 #include "training/step_program.h"
@@ -133,6 +134,11 @@ void Trainer::Impl::diverged(std::int64_t step, const Batch& batch) const {
 }
 
 bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* validation, const std::atomic<bool>* stop) {
+  FileLock lock;
+  if (!options_.checkpoint.empty()) {
+    prepare_checkpoint_directory(options_.checkpoint);
+    lock = FileLock(options_.checkpoint, "one run at a time for the checkpoints in " + options_.checkpoint.string());
+  }
   if (callbacks.on_notice)
     for (const std::string& notice : task_.notices) callbacks.on_notice(notice);
   training_program(task_.batch);

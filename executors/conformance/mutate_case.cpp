@@ -11,7 +11,9 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <onnx/checker.h>
 #include <onnx/onnx_pb.h>
+#include <onnx/shape_inference/implementation.h>
 
 #include "executors/conformance/executor_check.h"
 #include "executors/conformance/random_choice.h"
@@ -19,6 +21,7 @@
 #include "graph/error.h"
 #include "graph/machine_memory.h"
 #include "onnx_io/load.h"
+#include "onnx_io/proto_walk.h"
 #include "ops/proto.h"
 
 namespace halfstep {
@@ -40,11 +43,11 @@ std::int64_t other_int(std::int64_t value, RandomChoice& choice) {
   return choice.of(std::span<const std::int64_t>(kInts));
 }
 
+// Of the graph or of a body in it.
 onnx::NodeProto* any_node(onnx::ModelProto& model, RandomChoice& choice) {
-  const int count = model.graph().node_size();
-  return count == 0
-             ? nullptr
-             : model.mutable_graph()->mutable_node(static_cast<int>(choice.below(static_cast<std::size_t>(count))));
+  std::vector<onnx::NodeProto*> nodes;
+  for_each_node(*model.mutable_graph(), [&](onnx::NodeProto& node) { nodes.push_back(&node); });
+  return nodes.empty() ? nullptr : nodes[choice.below(nodes.size())];
 }
 
 template <class List, class Change>
@@ -93,6 +96,13 @@ std::string change_attribute(onnx::ModelProto& model, std::vector<Tensor>&, Rand
     case onnx::AttributeProto::FLOATS:
       change_list(*a.mutable_floats(), choice, to_float);
       return fmt::format("attribute {} = [{}]", a.name(), fmt::join(a.floats(), ", "));
+    case onnx::AttributeProto::GRAPH: {
+      auto& values = choice.one_in(2) ? *a.mutable_g()->mutable_input() : *a.mutable_g()->mutable_output();
+      if (values.empty()) return {};
+      const std::string name = values.rbegin()->name();
+      values.RemoveLast();
+      return fmt::format("'{}' no longer an input or output of {}", name, a.name());
+    }
     default:
       return {};
   }
@@ -162,13 +172,36 @@ int any_input(const onnx::ModelProto& model, const std::vector<Tensor>& inputs, 
   return inputs[i].dtype() == DType::string || bits_of(inputs[i].dtype()) % 8 != 0 ? -1 : static_cast<int>(i);
 }
 
-void declare(onnx::ModelProto& model, int i, const Tensor& tensor, bool with_shape) {
+void forget_extents(onnx::TypeProto& type) {
+  for (auto& dim : *type.mutable_tensor_type()->mutable_shape()->mutable_dim()) dim.Clear();
+}
+
+void declare(onnx::ModelProto& model, int i, const Tensor& tensor, bool with_extents) {
   auto& input = *model.mutable_graph()->mutable_input(i);
   *input.mutable_type() = type_to_proto(tensor.dtype(), tensor.shape());
-  if (!with_shape) input.mutable_type()->mutable_tensor_type()->clear_shape();
-  // What was declared of the results no longer holds.
-  for (auto& output : *model.mutable_graph()->mutable_output())
-    output.mutable_type()->mutable_tensor_type()->clear_shape();
+  if (!with_extents) forget_extents(*input.mutable_type());
+}
+
+// What the model declares of its outputs may no longer hold. Their shapes become the inferred ones; where inference
+// finds none they keep the rank, which ONNX wants to be declared, so that what is wrong is left to halfstep to find.
+void declare_outputs(onnx::ModelProto& model) {
+  onnx::ModelProto inferred = model;
+  for (auto& output : *inferred.mutable_graph()->mutable_output())
+    if (output.type().has_tensor_type()) output.mutable_type()->mutable_tensor_type()->clear_shape();
+  try {
+    onnx::checker::check_model(model);  // inference counts on it
+    onnx::shape_inference::InferShapes(inferred);
+  } catch (const std::exception&) {
+  }
+  for (int i = 0; i < model.graph().output_size(); ++i) {
+    onnx::TypeProto& type = *model.mutable_graph()->mutable_output(i)->mutable_type();
+    const onnx::TypeProto& found = inferred.graph().output(i).type();
+    if (!type.has_tensor_type()) continue;
+    if (found.tensor_type().has_shape())
+      *type.mutable_tensor_type()->mutable_shape() = found.tensor_type().shape();
+    else
+      forget_extents(type);
+  }
 }
 
 std::string change_shape(onnx::ModelProto& model, std::vector<Tensor>& inputs, RandomChoice& choice) {
@@ -248,18 +281,21 @@ bool takes_long(const Graph& graph) {
   });
 }
 
-bool has_nan(const Tensor& tensor) {
-  if (!is_float(tensor.dtype())) return false;
+bool is_finite(const Tensor& tensor) {
+  if (!is_float(tensor.dtype())) return true;
   const std::vector<double> values = to_doubles(tensor);
-  return std::any_of(values.begin(), values.end(), [](double x) { return std::isnan(x); });
+  return std::all_of(values.begin(), values.end(), [](double x) { return std::isfinite(x); });
 }
 
-// ONNX does not say which element of a window is the largest beside a NaN, and libraries differ.
-bool takes_maximum_of_nan(const Graph& graph, const std::vector<Tensor>& inputs) {
-  return std::any_of(graph.nodes.begin(), graph.nodes.end(), [](const Node& node) { return node.op == "MaxPool"; }) &&
-         (std::any_of(inputs.begin(), inputs.end(), has_nan) ||
-          std::any_of(graph.values.begin(), graph.values.end(),
-                      [](const Value& value) { return value.is_constant() && has_nan(value.constant); }));
+// ONNX does not say which element of a window is the largest beside a NaN, nor what infinite weights make of padding,
+// and libraries differ.
+bool has_window_of_no_numbers(const Graph& graph, const std::vector<Tensor>& inputs) {
+  static constexpr std::array<std::string_view, 4> kOps = {"MaxPool", "Conv", "FusedConv", "ConvTranspose"};
+  return std::any_of(graph.nodes.begin(), graph.nodes.end(),
+                     [](const Node& node) { return std::ranges::find(kOps, node.op) != kOps.end(); }) &&
+         !(std::all_of(inputs.begin(), inputs.end(), is_finite) &&
+           std::all_of(graph.values.begin(), graph.values.end(),
+                       [](const Value& value) { return !value.is_constant() || is_finite(value.constant); }));
 }
 
 // Empty when halfstep refuses the model.
@@ -274,7 +310,7 @@ std::optional<Graph> load_mutant(const MutatedCase& mutant, const Capabilities& 
 // Why there is nothing to compare; empty when there is.
 std::string why_not(const Graph& graph, const std::vector<Tensor>& inputs) {
   if (takes_long(graph)) return fmt::format("a tensor of more than {} elements", kMostElements);
-  if (takes_maximum_of_nan(graph, inputs)) return "the maximum of a window with a NaN in it";
+  if (has_window_of_no_numbers(graph, inputs)) return "a window with an infinity or a NaN";
   return {};
 }
 
@@ -317,6 +353,7 @@ MutatedCase mutate_case(const OnnxCase& onnx_case, std::uint64_t seed, std::size
     mutant.changes += change + "\n";
     --wanted;
   }
+  if (!choice.one_in(8)) declare_outputs(model);
   model.SerializeToString(&mutant.model);
   return mutant;
 }

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <fstream>
-#include <iterator>
 #include <set>
 
 #include <fmt/format.h>
@@ -10,6 +9,8 @@
 #include <nlohmann/json.hpp>
 #include <onnx/onnx_pb.h>
 
+#include "executors/conformance/case_file.h"
+#include "executors/conformance/container_case.h"
 #include "executors/conformance/run_graph.h"
 #include "graph/error.h"
 #include "onnx_io/convert.h"
@@ -50,14 +51,6 @@ const RoughCase* find_rough_case(std::string_view name) {
   return found == std::end(kRoughCases) ? nullptr : found;
 }
 
-template <class Message>
-void read_message(const fs::path& path, Message& message, const std::string& what) {
-  std::ifstream file(path, std::ios::binary);
-  const std::string bytes{std::istreambuf_iterator<char>(file), {}};
-  if (!file || !message.ParseFromString(bytes))
-    throw_input_error(what, "'" + path.string() + "'", "write the cases again with script/onnx_cases");
-}
-
 // A local function of the model is no operator of its own: its nodes are.
 template <class Visit>
 void for_each_operator(onnx::ModelProto& model, const Visit& visit) {
@@ -79,9 +72,7 @@ std::vector<Tensor> read_tensors(const fs::path& folder, const std::string& pref
   for (;;) {
     const fs::path path = folder / fmt::format("{}_{}.pb", prefix, tensors.size());
     if (!fs::exists(path)) return tensors;
-    onnx::TensorProto message;
-    read_message(path, message, "a tensor in ONNX's format");
-    tensors.push_back(tensor_from_proto(message));
+    tensors.push_back(tensor_from_proto(read_case_file<onnx::TensorProto>(path, "a tensor")));
   }
 }
 
@@ -98,9 +89,9 @@ const char* kind_of(const onnx::TypeProto& type) {
     case onnx::TypeProto::kTensorType:
       return nullptr;
     case onnx::TypeProto::kSequenceType:
-      return "a sequence";
+      return type.sequence_type().elem_type().has_tensor_type() ? nullptr : "a sequence of what is no tensor";
     case onnx::TypeProto::kOptionalType:
-      return "an optional value";
+      return kind_of(type.optional_type().elem_type());
     case onnx::TypeProto::kMapType:
       return "a map";
     default:
@@ -126,7 +117,12 @@ std::string run_data_set(const Graph& loaded, const OnnxDataSet& data, Executor&
 
 OnnxCase::OnnxCase(fs::path folder, std::string name)
     : folder_(std::move(folder)), name_(std::move(name)), model_(std::make_shared<onnx::ModelProto>()) {
-  read_message(folder_ / "model.onnx", *model_, "an ONNX model");
+  *model_ = read_case_file<onnx::ModelProto>(folder_ / "model.onnx", "a model");
+  if (!has_containers(*model_)) return;
+  const std::vector<fs::path> data = data_folders();
+  if (!not_applicable().empty() || data.empty()) return;
+  source_ = std::make_shared<onnx::ModelProto>(*model_);
+  fix_containers(*model_, data[0]);
 }
 
 std::vector<std::string> OnnxCase::operators() const {
@@ -162,6 +158,11 @@ std::string OnnxCase::not_applicable() const {
   return {};
 }
 
+Graph OnnxCase::load() const {
+  return source_ ? load_model_from_bytes(model_->SerializeAsString(), folder_).graph
+                 : load_model(folder_ / "model.onnx").graph;
+}
+
 Tolerance OnnxCase::tolerance() const {
   std::ifstream file(folder_ / "data.json");
   if (!file) return {.absolute = kAbsolute, .relative = kRelative};
@@ -171,15 +172,22 @@ Tolerance OnnxCase::tolerance() const {
   return {.absolute = data.value("atol", kAbsolute), .relative = data.value("rtol", kRelative)};
 }
 
-std::vector<OnnxDataSet> OnnxCase::data_sets() const {
+std::vector<fs::path> OnnxCase::data_folders() const {
   std::vector<fs::path> folders;
   for (const auto& entry : fs::directory_iterator(folder_))
     if (entry.is_directory() && entry.path().filename().string().starts_with("test_data_set"))
       folders.push_back(entry.path());
   std::sort(folders.begin(), folders.end());
+  return folders;
+}
+
+std::vector<OnnxDataSet> OnnxCase::data_sets() const {
   std::vector<OnnxDataSet> sets;
-  for (const fs::path& folder : folders)
-    sets.push_back({read_tensors(folder, "input"), read_tensors(folder, "output")});
+  for (const fs::path& folder : data_folders())
+    if (source_)
+      sets.push_back({read_container_inputs(*source_, folder), read_container_outputs(*source_, folder)});
+    else
+      sets.push_back({read_tensors(folder, "input"), read_tensors(folder, "output")});
   return sets;
 }
 
@@ -224,7 +232,7 @@ CheckReport check_onnx_case(const OnnxCase& onnx_case, Executor& executor) {
       report.result = CheckResult::not_applicable;
       return report;
     }
-    const Graph graph = load_model(onnx_case.folder() / "model.onnx").graph;
+    const Graph graph = onnx_case.load();
     const std::vector<OnnxDataSet> sets = onnx_case.data_sets();
     if (sets.empty()) report.message = "no test_data_set_0 beside the model";
     Tolerance tolerance = onnx_case.tolerance();

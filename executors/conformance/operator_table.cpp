@@ -10,6 +10,7 @@
 #include "executors/conformance/gradient_check.h"
 #include "executors/conformance/run_graph.h"
 #include "graph/error.h"
+#include "onnx_io/containers.h"
 #include "onnx_io/lift.h"
 #include "passes/passes.h"
 
@@ -137,13 +138,13 @@ std::vector<DType> element_types(const OpDef& op) {
   return ordered;
 }
 
-std::string operator_versions(const OpDef& op) {
+std::string operator_versions(std::string_view name, std::string_view domain) {
   register_schemas();
   std::set<std::int64_t> versions;
-  const std::int64_t newest = op.domain.empty() ? kOnnxOpset : kOwnOpset;
-  for (std::int64_t set = op.domain.empty() ? kOldestOnnxOpset : 1; set <= newest; ++set) {
+  const std::int64_t newest = domain.empty() ? kOnnxOpset : kOwnOpset;
+  for (std::int64_t set = domain.empty() ? kOldestOnnxOpset : 1; set <= newest; ++set) {
     const onnx::OpSchema* schema =
-        onnx::OpSchemaRegistry::Schema(std::string(op.name), static_cast<int>(set), std::string(op.domain));
+        onnx::OpSchemaRegistry::Schema(std::string(name), static_cast<int>(set), std::string(domain));
     if (schema && !schema->deprecated()) versions.insert(schema->SinceVersion());
   }
   return fmt::format("{}", fmt::join(versions, ", "));
@@ -173,9 +174,17 @@ std::string operators_markdown(Executor& executor) {
       executor.name());
   for (const OpDef* op : rows) {
     const KernelUse use = kernel_use(*op, executor);
-    text += fmt::format("| {} | {} | {} | {} | {} | {} | {} |\n", qualified_name(*op), operator_versions(*op),
-                        type_list(*op), use.forward, use.backward, name_of(op->precision), escaped(op->note));
+    text += fmt::format("| {} | {} | {} | {} | {} | {} | {} |\n", qualified_name(*op),
+                        operator_versions(op->name, op->domain), type_list(*op), use.forward, use.backward,
+                        name_of(op->precision), escaped(op->note));
   }
+  text +=
+      "\n## Sequences and optional values\n\n"
+      "These operators are gone once a model is read: a sequence is a list of tensors then, whose length follows from\n"
+      "constants, known shapes and loops with a known number of iterations (which are written out). Gradients pass\n"
+      "through, since what is left are the tensors.\n\n"
+      "| Operator | Opsets |\n|---|---|\n";
+  for (std::string_view op : container_operators()) text += fmt::format("| {} | {} |\n", op, operator_versions(op, ""));
   return text;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "executors/executor.h"
 #include "ops/op_def.h"
@@ -20,9 +21,10 @@ KernelUse kernel_use(const OpDef& op, Executor& executor);
 std::vector<DType> element_types(const OpDef& op);
 
 /// Versions of the operator that are read, by the operator set that brought them: "7, 13–28".
-std::string operator_versions(const OpDef& op);
+std::string operator_versions(std::string_view name, std::string_view domain);
 
-/// A Markdown document: all rows in alphabetical order, own operators after ONNX's.
+/// A Markdown document: all rows in alphabetical order, own operators after ONNX's, and the operators that are gone
+/// once a model is read.
 std::string operators_markdown(Executor& executor);
 
 }  // namespace halfstep

@@ -69,6 +69,7 @@ std::span<const KernelRow<KernelMaker>> table() {
       {"Pow", kOnnxDomain, {make_binary}},
       {"ReluGrad", kOwnDomain, {make_binary}},
       {"ClipGrad", kOwnDomain, {make_clip_grad}},
+      {"GeluGrad", kOwnDomain, {make_gelu_grad}},
       {"Equal", kOnnxDomain, {make_plain_arithmetic}},
       {"Less", kOnnxDomain, {make_plain_arithmetic}},
       {"Greater", kOnnxDomain, {make_plain_arithmetic}},

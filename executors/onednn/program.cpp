@@ -70,6 +70,9 @@ class OneDnnProgram final : public Program {
  public:
   OneDnnProgram(const Graph& graph, Store& store, int threads) : graph_(graph), threads_(threads) {
     ThreadScope scope(threads_);
+    // Before kernels make tables as long as their results.
+    for (const Value& value : graph_.values)
+      if (value.shape.is_static()) check_fits_memory(value.dtype, value.shape);
     Assembly assembly(graph_, store);
     compile_nodes(assembly);
     assembly.append_final_copies();

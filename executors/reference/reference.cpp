@@ -6,6 +6,7 @@
 #include "executors/executor.h"
 #include "executors/store.h"
 #include "graph/error.h"
+#include "ops/infer.h"
 #include "ops/op_def.h"
 
 namespace halfstep {
@@ -66,8 +67,13 @@ class ReferenceProgram final : public Program {
       }
       KernelCall call{node, in, out};
       kernels_[i](call);
-      for (std::size_t k = 0; k < out.size(); ++k)
-        if (node.outputs[k] != kNoValue) at(node.outputs[k]) = out[k];
+      for (std::size_t k = 0; k < out.size(); ++k) {
+        if (node.outputs[k] == kNoValue) continue;
+        const Value& value = graph_[node.outputs[k]];
+        if (value.shape.is_static() && value.dtype != DType::undefined)
+          check_inferred(out[k], value.dtype, value.shape);
+        at(node.outputs[k]) = out[k];
+      }
     }
     for (std::size_t i = 0; i < state_outputs_.size(); ++i)
       if (state_outputs_[i].bytes() > 0)

@@ -9,6 +9,7 @@ Writes FOLDER/NAME/{model.onnx,x.npy,y.npy,output.npy,expected.json}; README.md 
 import json
 import pathlib
 import sys
+from typing import List  # as torch.jit.script wants it
 
 import numpy
 import onnx
@@ -68,6 +69,28 @@ def lstm():
     return LstmClassifier(), torch.randint(0, 100, (8, 12))
 
 
+class LoopClassifier(nn.Module):
+    """A recurrent network as a loop over time that collects its states in a list: Loop and sequences in the file."""
+
+    def __init__(self):
+        super().__init__()
+        self.input = nn.Linear(12, 24)
+        self.recurrence = nn.Linear(24, 24, bias=False)
+        self.head = nn.Linear(24, CLASSES)
+
+    def forward(self, x):
+        state = torch.zeros(x.size(0), 24)
+        states: List[torch.Tensor] = []
+        for step in torch.unbind(x, 1):
+            state = torch.tanh(self.input(step) + self.recurrence(state))
+            states.append(state)
+        return self.head(torch.stack(states, 1).mean(1))
+
+
+def loop():
+    return torch.jit.script(LoopClassifier()), torch.randn(8, 10, 12)
+
+
 # Case → (model and a batch of inputs, exporter, optimizer with its settings).
 ADAMW = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.01}
 ADAM = {"optimizer": "adam", "lr": 1e-3, "weight_decay": 0.0}
@@ -76,6 +99,7 @@ CASES = {
     "swin-dynamo": (swin, "dynamo", ADAMW),
     "bert-dynamo": (bert, "dynamo", ADAMW),
     "lstm-torchscript": (lstm, "torchscript", ADAM),
+    "loop-torchscript": (loop, "torchscript", ADAM),
 }
 
 

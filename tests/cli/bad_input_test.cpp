@@ -54,9 +54,23 @@ TEST_F(BadInput, WrongCallsAndInputsExitWithTwoAndSayWhy) {
       {"train mlp.onnx --data x.npy,y.npy --scale 1/0", "1/0"},
       {"train mlp.onnx --data x.npy,y.npy --resume missing", "missing"},
       {"train mlp.onnx --data x.npy,y.npy -o same.onnx --fp16-output same.onnx", "same.onnx"},
+      {"train mlp.onnx --data x.npy,y.npy -o same.onnx --log ./same.onnx", "already that of --output"},
+      {"train mlp.onnx --data x.npy,y.npy -o x.npy", "x.npy, which is read"},
+      {"train mlp.onnx --data x.npy,y.npy --val-data short.npy,short.npy --log short.npy", "which is read"},
+      {"train mlp.onnx --data x.npy,y.npy --curve mlp.onnx", "mlp.onnx, which is read"},
+      {"train mlp.onnx --data x.npy,y.npy -o ''", "--output"},
+      {"train mlp.onnx --data x.npy,y.npy --resume loop", "loop"},
+      {"train mlp.onnx --data x.npy,y.npy --optimizer sgd --momentum nan", "--momentum"},
+      {"train mlp.onnx --data x.npy,y.npy --weight-decay nan", "--weight-decay"},
+      {"train mlp.onnx --data x.npy,y.npy --clip-norm nan", "--clip-norm"},
+      {"train mlp.onnx --data x.npy,y.npy --loss-scale nan", "--loss-scale"},
+      {"train mlp.onnx --data x.npy,y.npy --seed -1", "--seed"},
+      {"train mlp.onnx --data x.npy,y.npy --seed 18446744073709551616", "--seed"},
       {"evaluate mlp.onnx --data x.npy,short.npy", "39"},
       {"run mlp.onnx --input nobody=x.npy -o out.npz", "nobody"},
       {"run mlp.onnx --input y.npy -o out.npz", "784"},
+      {"run mlp.onnx --input x.npy -o x.npy", "which is read"},
+      {"run mlp.onnx --input loop -o out.npz", "loop"},
       {"convert mlp.onnx -o out.onnx --precision fp32", "fp32"},
       {"convert mlp.onnx --precision fp16", "--dry-run"},
       {"convert garbage.onnx -o out.onnx --precision fp16", "garbage.onnx"},
@@ -64,8 +78,13 @@ TEST_F(BadInput, WrongCallsAndInputsExitWithTwoAndSayWhy) {
       {"convert mlp.onnx -o out.onnx --precision fp16 --keep-fp32 Softmax", "op:TYPE"},
       {"convert mlp.onnx -o out.onnx --precision fp16 --keep-fp32 'node:('", "regular expression"},
       {"convert mlp.onnx -o out.onnx --precision fp16 --max-error 0.1", "--calibrate"},
+      {"convert mlp.onnx -o out.onnx --precision fp16 --max-error nan --calibrate x.npy", "--max-error"},
       {"convert mlp.onnx -o out.onnx --precision fp16 --report out.txt", ".json or .html"},
+      {"convert mlp.onnx -o out.json --precision fp16 --report out.json", "already that of --report"},
+      {"convert mlp.onnx -o x.npy --precision fp16 --calibrate x.npy", "which is read"},
+      {"check --op Relu --random -1", "--random"},
   };
+  fs::create_symlink("loop", folder_ / "loop");
   for (const Case& c : cases) {
     const Outcome outcome = run(c.arguments);
     EXPECT_EQ(outcome.exit_code, 2) << c.arguments << "\n" << outcome.text;
@@ -94,6 +113,9 @@ TEST_F(BadInput, FullDiskIsAFailureThatNamesTheFile) {
   const Outcome both = run("train mlp.onnx --data x.npy,y.npy --steps 2 -o /dev/full --fp16-output half.onnx");
   EXPECT_EQ(both.exit_code, 1) << both.text;
   EXPECT_TRUE(fs::exists(folder_ / "half.onnx")) << "one file that cannot be written takes another along";
+  const Outcome logged = run("train mlp.onnx --data x.npy,y.npy --batch 4 --steps 600 --log /dev/full -o logged.onnx");
+  EXPECT_EQ(logged.exit_code, 1) << logged.text;
+  EXPECT_TRUE(fs::exists(folder_ / "logged.onnx")) << "a log that cannot be written takes the training along";
   for (const char* arguments : {"run mlp.onnx --input x.npy -o /dev/full",
                                 "convert mlp.onnx --precision fp16 -o /dev/full", "devices >/dev/full"}) {
     const Outcome outcome = run(arguments);
@@ -137,6 +159,29 @@ TEST_F(BadInput, DataThatDoesNotFitTheModelIsToldBeforeAnythingIsWritten) {
       EXPECT_EQ(outcome.exit_code, 2) << c.data << "\n" << outcome.text;
       for (const char* says : c.says) EXPECT_THAT(outcome.text, HasSubstr(says)) << command << c.data;
       EXPECT_FALSE(fs::exists(folder_ / "out.onnx")) << c.data;
+    }
+  }
+}
+
+TEST_F(BadInput, ModelsThatCannotBeTrainedAreToldWhy) {
+  struct Case {
+    const char* model;
+    const char* says;
+  };
+  const Case cases[] = {
+      {"(float[0, 784] x) => (float[0, 10] y)", "'x' has 0"},
+      {"(float[N, 784] x) => ()", "a model with an output"},
+  };
+  for (const Case& c : cases) {
+    save_model(parse_model(std::string(R"(<ir_version: 10, opset_import: ["": 20]> m )") + c.model +
+                           " <int64[1] axes = {1}, float[1, 10] w = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10}> "
+                           "{ s = ReduceSum<keepdims = 1>(x, axes) y = MatMul(s, w) }")
+                   .graph,
+               folder_ / "odd.onnx");
+    for (const std::string command : {"train odd.onnx --data x.npy,y.npy", "evaluate odd.onnx --data x.npy,y.npy"}) {
+      const Outcome outcome = run(command);
+      EXPECT_EQ(outcome.exit_code, 2) << command << c.model << "\n" << outcome.text;
+      EXPECT_THAT(outcome.text, HasSubstr(c.says)) << command << c.model;
     }
   }
 }

@@ -246,10 +246,11 @@ TEST_F(CliTest, RunOfAnEndlessLoopEndsWithTheFirstSignal) {
                  .graph,
              folder_ / "endless.onnx");
   write_npy(folder_ / "one.npy", Tensor::of<float>({1}));
-  // Sends the signal once the program catches it, which is while the model runs.
+  // Sends the signal once the program catches both, which is while the model runs. The shell that becomes the program
+  // catches one.
   std::ofstream(folder_ / "send.sh") << R"(signal=$1; shift
 "$@" & pid=$!
-until grep -q 'SigCgt:.*[2367abef]$' /proc/$pid/status || grep -q 'State:.Z' /proc/$pid/status; do sleep 0.02; done
+until grep -q 'SigCgt:.*[4567cdef]..[2367abef]$' /proc/$pid/status || grep -q 'State:.Z' /proc/$pid/status; do sleep 0.02; done
 kill -$signal $pid
 wait $pid)";
   for (const char* signal : {"INT", "TERM"}) {

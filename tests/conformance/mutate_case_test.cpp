@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 #include <onnx/onnx_pb.h>
 
+#include "graph/error.h"
 #include "onnx_io/convert.h"
 #include "onnx_io/load.h"
 #include "ops/proto.h"
@@ -65,6 +66,40 @@ TEST_F(MutateCase, IsRefusedOrRight) {
     const CheckReport report = check_mutant(original, mutate_case(original, 2, i), i, *onednn);
     EXPECT_TRUE(report.ok()) << report.case_name << ": " << report.message;
   }
+}
+
+TEST_F(MutateCase, ChangesBodiesToo) {
+  write(folder_.path() / "model.onnx", to_proto(parse_model(R"(<ir_version: 10, opset_import: ["": 20]>
+    g (bool condition, float[2] x) => (float[a] y) {
+      y = If (condition) <then_branch = t () => (float[a] p) { p = Concat<axis = 0>(x, x) },
+                          else_branch = e () => (float[b] q) { q = LeakyRelu<alpha = 0.5>(x) }>
+    })")
+                                                    .graph));
+  std::set<std::string> changes;
+  for (std::size_t i = 0; i < 200; ++i) changes.insert(mutate_case(onnx_case(), 4, i).changes);
+  for (const char* change : {"attribute alpha = -1\n", "attribute axis removed\n", "'p' no longer", "'q' no longer"})
+    EXPECT_THAT(changes, ::testing::Contains(HasSubstr(change)));
+}
+
+TEST_F(MutateCase, MostShapesThatTheOperatorTakesLoad) {
+  constexpr const char* kRelu = R"(<ir_version: 10, opset_import: ["": 20]> g (float[2,6] x) => (float[2,6] y) {
+    y = Relu(x)
+  })";
+  write(folder_.path() / "model.onnx", to_proto(parse_model(kRelu).graph));
+  for (const char* other : {"input_1.pb", "input_2.pb"}) fs::remove(folder_.path() / "test_data_set_0" / other);
+  std::size_t reshaped = 0, loaded = 0;
+  for (std::size_t i = 0; i < 200; ++i) {
+    const MutatedCase mutant = mutate_case(onnx_case(), 5, i);
+    if (!mutant.changes.starts_with("input 0 of shape") || mutant.changes.find('\n') + 1 != mutant.changes.size())
+      continue;
+    ++reshaped;
+    try {
+      load_model_from_bytes(mutant.model);
+      ++loaded;
+    } catch (const Error&) {  // its declared output is the old one
+    }
+  }
+  EXPECT_GT(4 * loaded, 3 * reshaped);
 }
 
 TEST_F(MutateCase, LeavesTheOriginalAlone) {

@@ -5,6 +5,8 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <onnx/defs/parser.h>
+#include <onnx/onnx-data.pb.h>
 #include <onnx/onnx_pb.h>
 
 #include "graph/error.h"
@@ -98,16 +100,56 @@ TEST_F(OnnxCaseTest, ComparesRoughExpectationsToUnitsOfTheirType) {
 
 TEST_F(OnnxCaseTest, NamesOperatorsOutsideTheTable) {
   onnx::ModelProto model = model_of(kRelu);
-  model.mutable_graph()->mutable_node(0)->set_op_type("SequenceConstruct");
+  model.mutable_graph()->mutable_node(0)->set_op_type("QLinearAdd");
   const CheckReport report = check(write(model, {}, {}));
   EXPECT_EQ(report.result, CheckResult::not_applicable);
-  EXPECT_EQ(report.message, "not in the operator table: SequenceConstruct");
+  EXPECT_EQ(report.message, "not in the operator table: QLinearAdd");
 }
 
-TEST_F(OnnxCaseTest, DoesNotApplyToSequences) {
+TEST_F(OnnxCaseTest, DoesNotApplyToMaps) {
   onnx::ModelProto model = model_of(kRelu);
-  model.mutable_graph()->mutable_input(0)->mutable_type()->mutable_sequence_type();
-  EXPECT_EQ(write(model, {}, {}).not_applicable(), "'x' is a sequence");
+  model.mutable_graph()->mutable_input(0)->mutable_type()->mutable_map_type();
+  EXPECT_EQ(write(model, {}, {}).not_applicable(), "'x' is a map");
+  model.mutable_graph()
+      ->mutable_input(0)
+      ->mutable_type()
+      ->mutable_sequence_type()
+      ->mutable_elem_type()
+      ->mutable_map_type();
+  EXPECT_EQ(write(model, {}, {}, "sequence").not_applicable(), "'x' is a sequence of what is no tensor");
+}
+
+// A sequence, an optional value that is absent, and a position: three kinds of files.
+TEST_F(OnnxCaseTest, TakesSequencesAndOptionalValuesApart) {
+  onnx::ModelProto model;
+  onnx::OnnxParser parser(R"(<ir_version: 10, opset_import: ["": 20]>
+      g (seq(float[N]) s, optional(float[2]) o, int64 i) => (seq(float[N]) t, bool h)
+      { t = SequenceErase(s, i) h = OptionalHasElement(o) })");
+  ASSERT_TRUE(parser.Parse(model).IsOK());
+  auto sequence_of = [](const std::vector<Tensor>& elements) {
+    onnx::SequenceProto sequence;
+    sequence.set_elem_type(onnx::SequenceProto::TENSOR);
+    for (const Tensor& element : elements) *sequence.add_tensor_values() = tensor_to_proto(element);
+    return sequence;
+  };
+  const Tensor a = Tensor::of<float>({1, 2}), b = Tensor::of<float>({3}), c = Tensor::of<float>({4, 5, 6});
+  write_message(root() / "test_case" / "model.onnx", model);
+  const fs::path data = root() / "test_case" / "test_data_set_0";
+  write_message(data / "input_0.pb", sequence_of({a, b, c}));
+  onnx::OptionalProto absent;
+  absent.set_elem_type(onnx::OptionalProto::UNDEFINED);
+  write_message(data / "input_1.pb", absent);
+  write_message(data / "input_2.pb", tensor_to_proto(Tensor::scalar(std::int64_t{-2})));
+  write_message(data / "output_0.pb", sequence_of({a, c}));
+  write_message(data / "output_1.pb", tensor_to_proto(Tensor::scalar(false)));
+  const OnnxCase onnx_case(root() / "test_case", "test_case");
+  EXPECT_EQ(onnx_case.data_sets().at(0).inputs.size(), 3u);
+  const CheckReport right = check(onnx_case);
+  EXPECT_EQ(right.result, CheckResult::passed) << right.message;
+  write_message(data / "output_0.pb", sequence_of({a, b}));
+  EXPECT_THAT(check(onnx_case).message, HasSubstr("output 't.1'"));
+  write_message(data / "output_0.pb", sequence_of({a}));
+  EXPECT_THAT(check(onnx_case).message, HasSubstr("3 outputs, and 2 in the case"));
 }
 
 TEST_F(OnnxCaseTest, FailsWithoutData) {

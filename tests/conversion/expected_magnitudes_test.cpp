@@ -2,6 +2,8 @@
 #include <cmath>
 #include <random>
 
+#include <fmt/format.h>
+
 #include "tests/conversion/conversion_testing.h"
 
 namespace halfstep {
@@ -97,10 +99,69 @@ TEST(ExpectedMagnitudes, WeightsThatKeepTheScaleAndBiasesAreNoReasonForF32) {
   EXPECT_EQ(half_products(convert_model(deep_network(40, 0.25f, 0.1f), kKeepIo).report), 40);
 }
 
+// Far from zero half of what goes into it is cut off: many of them neither grow nor shrink what is multiplied by the
+// root of 2.
+TEST(ExpectedMagnitudes, AHardSwishThatIsSpeltOutKeepsTheScale) {
+  std::string nodes = "s = Mul(x, hundred)\n", last = "s";
+  for (int i = 0; i < 40; ++i) {
+    nodes += fmt::format(
+        "a{0} = Add({1}, three) c{0} = Clip(a{0}, low, six) m{0} = Mul({1}, c{0}) d{0} = Div(m{0}, six) "
+        "g{0} = Mul(d{0}, gain) h{0} = MatMul(g{0}, w)\n",
+        i, last);
+    last = fmt::format("h{}", i);
+  }
+  const Converted c = convert_text(
+      "(float[2,2] x) => (float[2,2] y) <float[2,2] w = {1,0, 0,1}, float three = {3}, "
+      "float low = {0}, float six = {6}, float gain = {1.41421}, float hundred = {100}> { " +
+          nodes + "y = Identity(" + last + ") }",
+      kKeepIo);
+  EXPECT_TRUE(std::all_of(c.report.nodes.begin(), c.report.nodes.end(),
+                          [](const NodeReport& n) { return n.half || n.op == "Identity"; }));
+}
+
 TEST(ExpectedMagnitudes, Bf16HasTheRangeOfF32) {
   EXPECT_EQ(
       half_products(convert_model(deep_network(16, 0.25f, 0), {.half = DType::bf16, .keep_io_types = true}).report),
       16);
+}
+
+/// Two products with diagonal weights: `first`, and the power of two that makes what `first` is decide the second one.
+Converted two_products(float first, float second) {
+  const auto diagonal = [](float x) { return fmt::format("{{{:.9g},0, 0,{:.9g}}}", x, x); };
+  return convert_text(fmt::format("(float[2,2] x) => (float[2,2] y) <float[2,2] a = {}, float[2,2] b = {}> {{\n"
+                                  "  h = MatMul(x, a)\n"
+                                  "  y = MatMul(h, b)\n"
+                                  "}}",
+                                  diagonal(first), diagonal(second)),
+                      kKeepIo);
+}
+
+// `convert_model` converts the result again, in which the first weight is rounded: were the second product decided by
+// what the first weight was before, it would now be found on the other side of the threshold.
+TEST(ExpectedMagnitudes, RoundingWeightsChangesNoDecision) {
+  for (const float second : {0x1p-8f, 0x1.2p-8f, 0x1.4p-8f, 0x1.6p-8f, 0x1.8p-8f, 0x1.ap-8f, 0x1.cp-8f, 0x1.ep-8f}) {
+    const auto is_half = [&](float first) { return two_products(first, second).report.nodes.back().half; };
+    float low = 0x1p-10f, high = 1;  // of the first weight: the second product is f32, half
+    ASSERT_FALSE(is_half(low));
+    ASSERT_TRUE(is_half(high));
+    while (std::nextafter(low, high) < high) {
+      const float middle = low + (high - low) / 2;
+      (is_half(middle) ? high : low) = middle;
+    }
+    ASSERT_FALSE(HasFailure()) << "at weights of " << low << " and " << second;
+  }
+}
+
+// Stored in f16 they are zeros.
+TEST(ExpectedMagnitudes, WeightsForcedToHalfCountAsTheyAreStored) {
+  const char* text = R"((float[2,2] x) => (float[2,2] y) <float[2,2] a = {1e-9,0, 0,1e-9}, float[2,2] b = {1,0, 0,1}> {
+        [first] h = MatMul(x, a)
+        [second] y = MatMul(h, b)
+      })";
+  EXPECT_FALSE(convert_text(text, kKeepIo).report.nodes.back().half);
+  ConvertOptions forced = kKeepIo;
+  forced.force_half = parse_node_patterns("node:first");
+  EXPECT_TRUE(convert_text(text, forced).report.nodes.back().half);
 }
 
 TEST(ExpectedMagnitudes, MeasuredIsBetterThanExpected) {

@@ -108,6 +108,20 @@ TEST(SubgraphTraps, ScanGoesThroughHalfAndStacksHalf) {
   EXPECT_EQ(c.report.casts_after, 3) << "into the model, out of it, and to the sum";
 }
 
+TEST(SubgraphTraps, CastsToTheSameTypeAtABodysEndPassOnWhatTheyGet) {
+  for (const char* cast : {"Cast<to = 1>(m)", "CastLike(m, a)", "Identity(m)"}) {
+    const Converted c = convert_text(std::string(R"((float[3,2] a) => (float[3,2] y) <float[2,2] w = {1, 2, 3, 4}> {
+        ys = Scan <num_scan_inputs = 1, body = step (float[2] x) => (float[2] r) {
+          m = MatMul(x, w)
+          r = )") + cast + R"(
+        }> (a)
+        y = MatMul(ys, w)
+      })",
+                                     kKeepIo);
+    EXPECT_EQ(c.report.casts_after, 2) << cast << ": into the model and out of it";
+  }
+}
+
 TEST(SubgraphTraps, ScanBodyIsConvertedInside) {
   const Converted c = convert_text(R"((float[2] s0, float[3,2] xs) => (float[2] s, float[3,2] ys)
       <float[2,2] w = {1, 2, 3, 4}> {

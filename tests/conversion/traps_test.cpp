@@ -1,145 +1,12 @@
 // Models made to trip converters.
-#include <cmath>
-
 #include "tests/conversion/conversion_testing.h"
 
 namespace halfstep {
 namespace {
 
 using namespace halfstep::testing;
-using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
-
-constexpr const char* kMaskedAttention = R"((float[2,4] q, float[4,2] k, float[2,2] mask) => (float[2,2] p)
-    <float one = {1}, float big = {-1000000000}> {
-      s = MatMul(q, k)
-      hidden = Sub(one, mask)
-      bias = Mul(hidden, big)
-      t = Add(s, bias)
-      p = Softmax(t)
-    })";
-
-TEST(Traps, AttentionMaskOfAMilliardNeedsNoCareInF32) {
-  const Converted c = convert_text(kMaskedAttention, kKeepIo);
-  EXPECT_THAT(ops_of(c.graph()), ElementsAre("Cast", "Cast", "MatMul", "Cast", "Sub", "Mul", "Add", "Softmax"));
-  EXPECT_THAT(c.values("big"), ElementsAre(-1e9f));
-}
-
-TEST(Traps, AttentionMaskOfAMilliardIsClampedAndReported) {
-  ConvertOptions options = kKeepIo;
-  options.force_half = parse_node_patterns("op:Softmax");
-  const Converted c = convert_text(kMaskedAttention, options);
-  EXPECT_THAT(c.values("big"), ElementsAre(-32752));
-  EXPECT_THAT(c.report.notes, Contains(HasSubstr("'big'")));
-  EXPECT_THAT(c.report.warnings, IsEmpty());
-  // The first row is masked as a whole: adding to the mask must not overflow.
-  const NamedInputs inputs = {{"q", Tensor::of<float>({-60, 1, 2, 3, 1, 1, 1, 1}, Shape{2, 4})},
-                              {"k", Tensor::of<float>({60, 60, 1, 2, 3, 4, 5, 6}, Shape{4, 2})},
-                              {"mask", Tensor::of<float>({0, 0, 1, 0}, Shape{2, 2})}};
-  const auto p = run_bytes(c.bytes, inputs)[0];
-  for (double x : p) EXPECT_TRUE(std::isfinite(x));
-  EXPECT_NEAR(p[2], 1, 1e-3);
-  EXPECT_NEAR(p[3], 0, 1e-6);
-}
-
-TEST(Traps, MasksOfInfinityAndOfTheLowestF32) {
-  for (const char* value : {"-inf", "-3.4028234e38"}) {
-    for (const DType half : {DType::f16, DType::bf16}) {
-      const Converted c = convert_text(std::string(R"((float[2,4] q, float[4,2] k, bool[2,2] keep) => (float[2,2] p)
-          <float low = {)") + value + R"(}> {
-            s = MatMul(q, k)
-            t = Where(keep, s, low)
-            p = Softmax(t)
-          })",
-                                       {.half = half, .keep_io_types = true});
-      ASSERT_EQ(c.type_of("low"), name_of(half));
-      EXPECT_THAT(c.values("low"), ElementsAre(::testing::DoubleNear(-largest(half) / 2, largest(half) * 1e-2)));
-    }
-  }
-}
-
-TEST(Traps, AnOverflowingConstantThatIsNoMaskKeepsItsNodeInF32) {
-  const Converted c = convert_text(R"((float[2,2] x) => (float[2,2] y)
-      <float[2,2] w = {1e6, 2, 3, 4}> { y = MatMul(x, w) })",
-                                   kKeepIo);
-  EXPECT_EQ(c.type_of("w"), "f32");
-  EXPECT_THAT(c.report.warnings, ElementsAre(HasSubstr("'w' stays f32")));
-  EXPECT_THAT(ops_of(c.graph()), ElementsAre("MatMul"));
-}
-
-TEST(Traps, BoundsBeyondTheRangeAreNoReasonForF32) {
-  const Converted c = convert_text(R"((float[2,2] x) => (float[2,2] y)
-      <float[2,2] w = {1, 2, 3, 4}, float low = {0}, float high = {3.4028234e38}> {
-        a = MatMul(x, w)
-        b = Clip(a, low, high)
-        y = MatMul(b, w)
-      })");
-  EXPECT_THAT(c.values("high"), ElementsAre(65504));
-  EXPECT_THAT(ops_of(c.graph()), ElementsAre("MatMul", "Clip", "MatMul"));
-}
-
-// Spelt out as exporters before opset 17 do: squares of 300 are beyond f16.
-constexpr const char* kLayerNorm = R"((float[2,4] x) => (float[2,4] z)
-    <float[4,4] w = {1,0,0,0, 0,1,0,0, 0,0,1,0, 0,0,0,1}, float eps = {1e-5}, int64[1] last = {-1}> {
-      a = MatMul(x, w)
-      mean = ReduceMean(a, last)
-      d = Sub(a, mean)
-      s = Mul(d, d)
-      var = ReduceMean(s, last)
-      v = Add(var, eps)
-      std = Sqrt(v)
-      y = Div(d, std)
-      z = MatMul(y, w)
-    })";
-
-TEST(Traps, LayerNormOverLargeActivations) {
-  const Converted c = convert_text(kLayerNorm, kKeepIo);
-  EXPECT_EQ(c.type_of("eps"), "f32");
-  EXPECT_FALSE(c.reported("Mul")->half);
-  const NamedInputs inputs = {{"x", Tensor::of<float>({-900, 300, 600, 900, 1, 2, 3, 4}, Shape{2, 4})}};
-  const auto z = run_bytes(c.bytes, inputs)[0];
-  const auto expected = run_bytes(trained_model_bytes(*parse_model(header() + kLayerNorm).source, {}), inputs)[0];
-  for (std::size_t i = 0; i < z.size(); ++i) EXPECT_NEAR(z[i], expected[i], 2e-3);
-}
-
-TEST(Traps, CalibrationKeepsWhatOverflowsOrUnderflowsInF32) {
-  const ModelFile model = ModelFile::parse(header() + R"((float[1,2] x) => (float[1,2] y)
-      <float[2,2] w = {300, 1, 1, 300}, float[2,2] v = {1, 2, 3, 4}, float[2,2] u = {0.0001, 0, 0, 0.0001}> {
-        a = MatMul(x, w)
-        b = MatMul(a, v)
-        c = MatMul(x, u)
-        d = MatMul(c, u)
-        y = Add(b, d)
-      })");
-  const std::unique_ptr<Executor> executor = make_reference_executor();
-  ConvertOptions options = kKeepIo;
-  const NamedInputs inputs = {{"x", Tensor::of<float>({400, 400}, Shape{1, 2})}};
-  EXPECT_TRUE(convert(model, options).report().nodes[0].half);
-  options.measured = measure_ranges(model, inputs, *executor);
-  EXPECT_EQ(options.measured.at("a").max, 120400);
-  const Converted c = convert_model(model, options);
-  EXPECT_FALSE(c.report.nodes[0].half);
-  EXPECT_THAT(c.report.nodes[0].reason, HasSubstr("1.2e+05"));
-  EXPECT_FALSE(c.report.nodes[1].half) << "reads what overflows";
-  EXPECT_TRUE(c.report.nodes[2].half);
-  EXPECT_FALSE(c.report.nodes[3].half) << "4e-6 is below the smallest normal number";
-  const auto outputs = run_bytes(c.bytes, inputs);
-  for (double y : outputs[0]) EXPECT_TRUE(std::isfinite(y));
-}
-
-TEST(Traps, WeightsThatWouldVanishStayInF32) {
-  const Converted c = convert_text(R"((float[2,2] x) => (float[2,2] y, float[2,2] z)
-      <float[2,2] tiny = {1e-8, 2e-8, -1e-8, 3e-8}, float[2,2] some = {1, 0.5, 1e-8, 2}> {
-        y = MatMul(x, tiny)
-        z = MatMul(x, some)
-      })",
-                                   kKeepIo);
-  EXPECT_EQ(c.type_of("tiny"), "f32");
-  EXPECT_EQ(c.type_of("some"), "f16") << "one small entry among large ones loses nothing";
-  EXPECT_THAT(c.report.warnings, ElementsAre(HasSubstr("'tiny'")));
-}
 
 TEST(Traps, ResizeKeepsItsScalesInF32) {
   for (const int opset : {11, 13, 20}) {
@@ -206,6 +73,32 @@ TEST(Traps, StatisticsOfANodeThatIsHalfAlreadyStayF32) {
         y, m2, v2 = BatchNormalization<training_mode = 1>(x, s, b, m, v)
       })");
   EXPECT_EQ(c.report.casts_after, 6);
+}
+
+TEST(Traps, BatchNormalizationTakesItsConstantsInTheTypeOfItsData) {
+  const auto convert_with = [](const std::string& variance, const std::string& node) {
+    return convert_text(
+        "(float[2,2,4] x) => (float[2,2,4] y) <float[2] s = {1, 2}, float[2] b = {0, 1}, "
+        "float[2] m = {0.5, 1}, float[2] v = {" +
+            variance +
+            "}, float[2,2,1] w = {1,0, 0,1}> { "
+            "c = Conv(x, w) " +
+            node + " y = Conv(n, w) }",
+        kKeepIo);
+  };
+  for (const char* node :
+       {"n = BatchNormalization(c, s, b, m, v)", "n, m2, v2 = BatchNormalization<training_mode = 1>(c, s, b, m, v)"}) {
+    const Converted c = convert_with("1, 0.25", node);
+    for (const char* name : {"s", "b", "m", "v"}) EXPECT_EQ(c.type_of(name), "f16") << name;
+    EXPECT_EQ(c.report.casts_after, 2);
+  }
+  const Converted read = convert_with("1, 0.25",
+                                      "a, m2, v2 = BatchNormalization<training_mode = 1>(c, s, b, m, v) "
+                                      "n = BatchNormalization(a, s, b, m2, v2)");
+  EXPECT_EQ(read.type_of("m"), "f32");
+  const Converted small = convert_with("1e-9, 2e-9", "n = BatchNormalization(c, s, b, m, v)");
+  EXPECT_EQ(small.type_of("v"), "f32");
+  EXPECT_THAT(small.report.warnings, ElementsAre(HasSubstr("'v' stays f32")));
 }
 
 TEST(Traps, AttentionTakesAllItsOperandsInOneType) {
@@ -317,17 +210,38 @@ TEST(Traps, AnUnsortedGraphIsSorted) {
   EXPECT_THAT(ops_of(c.graph()), ElementsAre("Cast", "MatMul", "Cast", "Softmax", "Cast", "MatMul", "Cast"));
 }
 
-TEST(Traps, IntegersThatWereCastToFloatsStayExact) {
-  const Converted c = convert_text(R"((float[1,3] x, int64[3] position) => (float[1,3] y)
-      <float[3,3] w = {1,0,0, 0,1,0, 0,0,1}, float[1,3] rate = {1, 0.5, 0.25}> {
-        p = Cast<to = 1>(position)
-        angle = Mul(p, rate)
-        c = Cos(angle)
-        a = MatMul(x, w)
-        y = Mul(a, c)
+TEST(Traps, ScatteredSumsStayInF32) {
+  const auto is_half = [](const char* attributes) {
+    return convert_text(std::string(R"((float[2,2] x, int64[1,1] at, float[1,2] more) => (float[2,2] y)
+        <float[2,2] w = {1, 2, 3, 4}> {
+          a = MatMul(x, w)
+          s = ScatterND)") + attributes +
+                            R"((a, at, more)
+          y = MatMul(s, w)
+        })",
+                        kKeepIo)
+        .reported("ScatterND")
+        ->half;
+  };
+  EXPECT_TRUE(is_half(""));
+  EXPECT_TRUE(is_half("<reduction = \"none\">"));
+  EXPECT_FALSE(is_half("<reduction = \"add\">"));
+}
+
+TEST(Traps, NothingIsCastForACastLikeToImitate) {
+  const Converted c = convert_text(R"((float[2,4] x, int64 scale) => (float[2,4] y)
+      <float[4,4] w = {1,0,0,0, 0,1,0,0, 0,0,1,0, 0,0,0,1}, float half = {0.5}> {
+        h = MatMul(x, w)
+        f = CastLike(scale, h)
+        g = CastLike(half, h)
+        r = Sqrt(f)
+        a = Mul(h, r)
+        b = Mul(a, g)
+        y = MatMul(b, w)
       })",
                                    kKeepIo);
-  EXPECT_FALSE(c.reported("Mul")->half) << "positions above 2048 are no numbers of f16";
+  EXPECT_THAT(ops_of(c.graph()), ElementsAre("Cast", "MatMul", "Cast", "Sqrt", "Cast", "Mul", "Mul", "MatMul", "Cast"));
+  EXPECT_EQ(c.type_of("half"), "f16");
 }
 
 TEST(Traps, WeightsReachTheirProductThroughDataMovement) {

@@ -82,6 +82,8 @@ TEST(OneDnnElementwise, GradientsClipWhereAndCastAgreeWithReference) {
     t.output(t.b.op("Clip", {a, low, high}));
     t.output(t.b.op("Clip", {a, Expr(), high}));
     t.output(t.b.own("ClipGrad", {a, b, low, high}));
+    t.output(t.b.own("GeluGrad", {a, b}));
+    t.output(t.b.own("GeluGrad", {a, b}, {{"approximate", std::string("tanh")}}));
     t.output(t.b.op("Where", {t.b.op("Less", {a, b}), a, b}));
     for (DType to : {DType::f32, DType::bf16, DType::f16, DType::f64}) t.output(t.b.cast(a, to));
     expect_like_reference(t.graph, epsilon_of(dtype));

@@ -68,36 +68,44 @@ TEST(OneDnnResize, AgreesWithReferenceBothWays) {
   }
 }
 
-// Convolution, normalization, ReLU and their gradients: the normalization works in the convolution's layout, and takes
-// the ReLU and its gradient along.
+// Convolution, normalization, activation and their gradients: the normalization works in the convolution's layout, and
+// takes the activation and its gradient along.
+void train_behind_convolution(DType dtype, std::int64_t channels, const std::string& activation, double low) {
+  SCOPED_TRACE(std::string(name_of(dtype)) + " " + std::to_string(channels) + " " + activation);
+  TestGraph t;
+  Expr x = t.input(dtype, {4, 3, 12, 12}), w = t.b.cast(t.state("w", {channels, 3, 3, 3}), dtype);
+  Expr dy = t.input(dtype, {4, channels, 10, 10});
+  Expr scale = t.state("scale", {channels}, 1, 0.5, 1.5), shift = t.state("shift", {channels}, 2);
+  Expr mean = t.state("mean", {channels}, 3), variance = t.state("variance", {channels}, 4, 0.5, 1.5);
+  Expr image = t.b.op("Conv", {x, w});
+  const Attributes training = {{"training_mode", std::int64_t{1}}};
+  auto normal = t.b.multi("BatchNormalization", "", {image, scale, shift, mean, variance}, 3, training);
+  const NodeId forward = t.graph.nodes.back().id;
+  t.update(mean, normal[1]);
+  t.update(variance, normal[2]);
+  const bool relu = activation == "Relu";
+  Expr least = t.b.scalar(low, dtype), most = t.b.scalar(1, dtype);
+  Expr y = relu ? t.b.op("Relu", {normal[0]}) : t.b.op("Clip", {normal[0], least, most});
+  t.output(y);
+  t.b.set_context("grad", forward);
+  Expr before = relu ? t.b.own("ReluGrad", {dy, y}) : t.b.own("ClipGrad", {dy, normal[0], least, most});
+  for (Expr g : t.b.multi("BatchNormalizationGrad", "ai.halfstep", {before, image, scale}, 3, training)) t.output(g);
+  expect_like_reference(t.graph, 4 * epsilon_of(dtype), 2);
+
+  const Graph fused = run_pipeline(t.graph, {fuse({"FusedBatchNormalization"})});
+  expect_like_reference(fused, 4 * epsilon_of(dtype), 2);
+  Compiled compiled(make_onednn_executor(), fused);
+  EXPECT_EQ(plan_entry(*compiled.program, "ai.halfstep.FusedBatchNormalization").kernel, "simd");
+  EXPECT_EQ(plan_entry(*compiled.program, "ai.halfstep.BatchNormalizationGrad").kernel, "simd");
+  EXPECT_EQ(count_steps(*compiled.program, activation), 0U);
+  EXPECT_EQ(count_steps(*compiled.program, "ai.halfstep." + activation + "Grad"), 0U);
+}
 TEST(OneDnnBatchNormalization, TrainsBehindConvolutions) {
   for (DType dtype : kFloats) {
     for (std::int64_t channels : {6, 16, 40}) {
-      SCOPED_TRACE(std::string(name_of(dtype)) + " " + std::to_string(channels));
-      TestGraph t;
-      Expr x = t.input(dtype, {4, 3, 12, 12}), w = t.b.cast(t.state("w", {channels, 3, 3, 3}), dtype);
-      Expr dy = t.input(dtype, {4, channels, 10, 10});
-      Expr scale = t.state("scale", {channels}, 1, 0.5, 1.5), shift = t.state("shift", {channels}, 2);
-      Expr mean = t.state("mean", {channels}, 3), variance = t.state("variance", {channels}, 4, 0.5, 1.5);
-      Expr image = t.b.op("Conv", {x, w});
-      const Attributes training = {{"training_mode", std::int64_t{1}}};
-      auto normal = t.b.multi("BatchNormalization", "", {image, scale, shift, mean, variance}, 3, training);
-      const NodeId forward = t.graph.nodes.back().id;
-      t.update(mean, normal[1]);
-      t.update(variance, normal[2]);
-      Expr y = t.b.op("Relu", {normal[0]});
-      t.output(y);
-      t.b.set_context("grad", forward);
-      Expr through_relu = t.b.own("ReluGrad", {dy, y});
-      auto gradients = t.b.multi("BatchNormalizationGrad", "ai.halfstep", {through_relu, image, scale}, 3, training);
-      for (Expr g : gradients) t.output(g);
-      expect_like_reference(t.graph, 4 * epsilon_of(dtype), 2);
-
-      const Graph fused = run_pipeline(t.graph, {fuse({"FusedBatchNormalization"})});
-      expect_like_reference(fused, 4 * epsilon_of(dtype), 2);
-      Compiled compiled(make_onednn_executor(), fused);
-      EXPECT_EQ(plan_entry(*compiled.program, "ai.halfstep.FusedBatchNormalization").kernel, "simd");
-      EXPECT_EQ(count_steps(*compiled.program, "Relu") + count_steps(*compiled.program, "ai.halfstep.ReluGrad"), 0U);
+      train_behind_convolution(dtype, channels, "Relu", 0);
+      train_behind_convolution(dtype, channels, "Clip", 0);
+      train_behind_convolution(dtype, channels, "Clip", 0.25);  // which padding must not become
     }
   }
 }

@@ -64,11 +64,36 @@ constexpr const char* kRefused[] = {
     "(float[1,2,5,5] x, float[4,2,3,3] w) => (float[1,4,4,3] y) { y = Conv<kernel_shape = [2, 3]>(x, w) }",
     "(float[1,2,5,5] x, float[4,2,3,3] w) => (float[1,4,4,3] y) { y = Conv<dilations = [9223372036854775807, 1]>(x, w) "
     "}",
+    "(float[2,3,9] x, float[4,3,3] w) => (float[2,4,7] y) { y = Conv<group = 0>(x, w) }",
+    "(float[2,3,9] x, float[4,3,3] w) => (float[2,4,7] y) { y = Conv<group = -9>(x, w) }",
+    "(float[2,3,9] x, float[4,3,3] w) => (float[2,4,7] y) { y = Conv<group = 9223372036854775807>(x, w) }",
+    "(float[2,3,9] x, float[4] w, float[4,3,3] b) => (float[2,4,n] y) { y = Conv<kernel_shape = [3]>(x, w, b) }",
+    "(float[2,3,2,5,5] x, float[4,3,3,3,3] w) => (float[2,4,0,3,3] y) { y = Conv(x, w) }",
+    "(float[2,8,5,5] x, float[8,1,3,3] w) => (float[2,8,n,m] y) "
+    "{ y = ConvTranspose<group = 8, strides = [1, 2], pads = [64, 0, 0, 0]>(x, w) }",
+    "(float[2,3,3] x, float[3,2,3] w) => (float[2,2,5] y) { y = ConvTranspose<strides = [0]>(x, w) }",
+    "(float[2,3,3] x, float[3,2,3] w) => (float[2,2,5] y) { y = ConvTranspose<group = 2>(x, w) }",
+    "(float[6] x) => (float[2] a, float[2] b, float[2] c) { a, b, c = Split<num_outputs = 4>(x) }",
+    "(float[1] x) => (float[1] a, float[1] b, float[n] c) { a, b, c = Split<num_outputs = 3>(x) }",
+    "(float[1,4] x) => (float[1,1099511627776] y) <int64[2] z = {1, 1099511627776}> "
+    "{ y = Resize<mode = \"linear\">(x, , , z) }",
+    "(float[2,4,9,1] dy, float[4,3,3,3] w) => (float[2,3,5,5] dx) "
+    "{ dx = ai.halfstep.ConvGradInput<input_shape = [2, 3, 5, 5]>(dy, w) }",
+    "(float[2,36,1,1] dy, float[4,3,3,3] w) => (float[2,3,5,5] dx) "
+    "{ dx = ai.halfstep.ConvGradInput<input_shape = [2, 3, 5, 5]>(dy, w) }",
+    "(float[2,4,3,3] dy, float[4,3,3,3] w) => (float[6] dx) { dx = ai.halfstep.ConvGradInput<input_shape = [6]>(dy, w) "
+    "}",
+    "(float[2,4,1,9] dy, float[2,3,5,5] x) => (float[4,3,3,3] dw) "
+    "{ dw = ai.halfstep.ConvGradWeight<weight_shape = [4, 3, 3, 3]>(dy, x) }",
+    "(float[4,2,3,3] dy, float[2,3,5,5] x) => (float[4,3,3,3] dw) "
+    "{ dw = ai.halfstep.ConvGradWeight<weight_shape = [4, 3, 3, 3]>(dy, x) }",
     "(float[2,1,3] x, float[1,8,3] w, float[1,8,2] r, float[1,5] b) => (float[2,1,1,2] y) "
     "{ y = LSTM<hidden_size = 2>(x, w, r, b) }",
     "(float[2,3,3] x, float[1,2,3] w, float[1,2,2] r, float[1,2,2] h) => (float[2,1,3,2] y) "
     "{ y = RNN<hidden_size = 2>(x, w, r, , , h) }",
     "(float[1,1,5,5] x) => (float[1,1,2,2] y) { y = MaxPool<kernel_shape = [2, 2], ceil_mode = 7>(x) }",
+    "(float[1,1,1,4] x) => (float[1,1,n,m] y) { y = AveragePool<kernel_shape = [3, 3], strides = [3, 1]>(x) }",
+    "(float[1,1,1,4] x) => (float[1,1,n,m] y) { y = MaxPool<kernel_shape = [3, 3], strides = [3, 1]>(x) }",
     "(float[5] x) => (float[2] y, float[2] z) { y, z = Split<num_outputs = 7>(x) }",
     "(float[4] x) => (float[4] y) <float r = {2.0}> { y = Dropout(x, r) }",
     "(float[2,3,4] x) => (float[6,4] y) { y = Flatten<axis = 9223372036854775807>(x) }",
@@ -105,6 +130,14 @@ constexpr const char* kTaken[] = {
     "(float[2,0,2] x) => (float[2,0,2] y) { y = LRN<size = 3>(x) }",
     "(float[2,4] x) => (float loss) <int64[2] t = {1, 9}> "
     "{ loss = SoftmaxCrossEntropyLoss<ignore_index = 9>(x, t) }",
+    "(float[1,2,8] x) => (float[1,2,8] y) { y = MaxPool<kernel_shape = [2147483647], auto_pad = \"SAME_UPPER\">(x) }",
+    "(float[1,2,8] x) => (float[1,2,8] y) "
+    "{ y = AveragePool<kernel_shape = [2147483647], auto_pad = \"SAME_LOWER\">(x) }",
+    "(float[1,1,17,3] x, float[1,2,3,3] w) => (float[1,2,10,8] y) "
+    "{ y = ConvTranspose<strides = [4, 2], output_shape = [10, 8]>(x, w) }",
+    "(float16[3,4] x, float[4] s) => (float[3,4] y) { y = RMSNormalization(x, s) }",
+    "(float[0,4] x) => (float[0,9007199254740992] y) <int64[1] z = {9007199254740992}> "
+    "{ y = Resize<axes = [1]>(x, , , z) }",
     "(float[2] x) => (string[2] s) { s = Constant<value_strings = [\"a\", \"b\"]>() }",
     "(float[2] x) => (string[2] s) <string[2] c = {\"a\", \"b\"}> { s = Identity(c) }",
 };

@@ -41,7 +41,11 @@ struct Blocked {
   }
 };
 
-void check(const BatchNormShape& shape, DType dtype, bool relu) {
+constexpr float kNone = std::numeric_limits<float>::infinity();
+const std::optional<ops::Clamp> kClamps[] = {std::nullopt, ops::Clamp{0, kNone, true}, ops::Clamp{0, 1},
+                                             ops::Clamp{-kNone, 0.5F}};
+
+void check(const BatchNormShape& shape, DType dtype, const std::optional<ops::Clamp>& clamp) {
   constexpr float kEpsilon = 1e-3F;
   const Blocked layout{shape};
   const Array x = layout.random(dtype, 1, 3, 1), dy = layout.random(dtype, -1, 1, 2);
@@ -49,7 +53,7 @@ void check(const BatchNormShape& shape, DType dtype, bool relu) {
   Array shift = random_array(DType::f32, shape.channels, -1, 1, 4);
   Array mean(DType::f32, shape.stored_channels()), variance(DType::f32, shape.stored_channels());
   Array dscale(DType::f32, shape.channels), dshift(DType::f32, shape.channels);
-  const BatchNormKernel kernel = find_batch_norm(shape, kEpsilon, relu, dtype);
+  const BatchNormKernel kernel = find_batch_norm(shape, kEpsilon, clamp, dtype);
   std::vector<char> scratch(kernel.scratch_bytes());
   const Array y = with_any_threads([&] {
     Array result(dtype, shape.stored());
@@ -60,13 +64,13 @@ void check(const BatchNormShape& shape, DType dtype, bool relu) {
   });
   const Array dx = with_any_threads([&] {
     Array result(dtype, shape.stored());
-    kernel.gradient(dy.data(), x.data(), y.data(), mean.floats(), variance.floats(), scale.floats(), true,
+    kernel.gradient(dy.data(), x.data(), mean.floats(), variance.floats(), scale.floats(), shift.floats(), true,
                     result.data(), dscale.floats(), dshift.floats(), scratch.data());
     return result;
   });
   Array given(dtype, shape.stored());  // the gradient when the statistics do not depend on x
-  kernel.gradient(dy.data(), x.data(), y.data(), mean.floats(), variance.floats(), scale.floats(), false, given.data(),
-                  nullptr, nullptr, scratch.data());
+  kernel.gradient(dy.data(), x.data(), mean.floats(), variance.floats(), scale.floats(), shift.floats(), false,
+                  given.data(), nullptr, nullptr, scratch.data());
   EXPECT_TRUE(y.guard_intact() && dx.guard_intact() && mean.guard_intact() && dscale.guard_intact());
   layout.expect_padding_is_zero(y);
   layout.expect_padding_is_zero(dx);
@@ -77,12 +81,13 @@ void check(const BatchNormShape& shape, DType dtype, bool relu) {
     for (std::int64_t i = 0; i < shape.per_channel(); ++i) m += x[layout.at(c, i)] / n;
     for (std::int64_t i = 0; i < shape.per_channel(); ++i) v += std::pow(x[layout.at(c, i)] - m, 2) / n;
     const double inverse = 1 / std::sqrt(v + static_cast<double>(kEpsilon)), factor = scale[z(c)] * inverse;
-    auto gradient = [&](std::int64_t i) { return relu && !(y[layout.at(c, i)] > 0) ? 0 : dy[layout.at(c, i)]; };
+    auto result_at = [&](std::int64_t i) { return (x[layout.at(c, i)] - m) * factor + shift[z(c)]; };
+    auto gradient = [&](std::int64_t i) { return clamp && !clamp->passes(result_at(i)) ? 0 : dy[layout.at(c, i)]; };
     for (std::int64_t i = 0; i < shape.per_channel(); ++i) {
-      const double normal = (x[layout.at(c, i)] - m) * inverse, result = normal * scale[z(c)] + shift[z(c)];
+      const double normal = (x[layout.at(c, i)] - m) * inverse, result = result_at(i);
       sum += gradient(i);
       product += gradient(i) * normal;
-      ASSERT_TRUE(close(dtype, y[layout.at(c, i)], relu ? std::max(result, 0.0) : result, 8, 4 * factor));
+      ASSERT_TRUE(close(dtype, y[layout.at(c, i)], clamp ? (*clamp)(result) : result, 8, 4 * factor));
     }
     for (std::int64_t i = 0; i < shape.per_channel(); ++i) {
       const double normal = (x[layout.at(c, i)] - m) * inverse;
@@ -99,11 +104,14 @@ void check(const BatchNormShape& shape, DType dtype, bool relu) {
 
 TEST(SimdBatchNorm, MatchesDouble) {
   for (const DType dtype : kFloats) {
-    for (const bool relu : {false, true}) {
+    for (const auto& clamp : kClamps) {
       for (const BatchNormShape& shape : kShapes) {
-        SCOPED_TRACE(testing::Message() << name_of(dtype) << " " << shape.images << "x" << shape.groups << "x"
-                                        << shape.positions << "x" << shape.lanes << (relu ? " relu" : ""));
-        check(shape, dtype, relu);
+        testing::Message trace;
+        trace << name_of(dtype) << " " << shape.images << "x" << shape.groups << "x" << shape.positions << "x"
+              << shape.lanes;
+        if (clamp) trace << " in [" << clamp->low << ", " << clamp->high << "]";
+        SCOPED_TRACE(trace);
+        check(shape, dtype, clamp);
         if (testing::Test::HasFatalFailure()) return;
       }
     }
@@ -114,7 +122,7 @@ TEST(SimdBatchNorm, KeepsTheDigitsOfALargeMean) {
   const BatchNormShape shape{4, 1, 5000, 1, 1};
   const Array x = random_array(DType::f32, shape.stored(), 9999, 10001);
   float mean = 0, variance = 0;
-  const BatchNormKernel kernel = find_batch_norm(shape, 0, false, DType::f32);
+  const BatchNormKernel kernel = find_batch_norm(shape, 0, std::nullopt, DType::f32);
   std::vector<char> scratch(kernel.scratch_bytes());
   kernel.statistics(x.data(), &mean, &variance, scratch.data());
   double m = 0, v = 0;
@@ -130,7 +138,7 @@ TEST(SimdBatchNorm, NormalizesConstantsToTheShiftExactly) {
     for (std::size_t i = 0; i < x.size(); ++i) x.set(i, 0.1F);
     std::vector<float> mean(z(shape.stored_channels())), variance = mean;
     const std::vector<float> scale(z(shape.channels), 3), shift(z(shape.channels), 0.7F);
-    const BatchNormKernel kernel = find_batch_norm(shape, 1e-5F, false, DType::f32);
+    const BatchNormKernel kernel = find_batch_norm(shape, 1e-5F, std::nullopt, DType::f32);
     std::vector<char> scratch(kernel.scratch_bytes());
     kernel.statistics(x.data(), mean.data(), variance.data(), scratch.data());
     kernel.normalize(x.data(), mean.data(), variance.data(), scale.data(), shift.data(), y.data(), scratch.data());
@@ -141,19 +149,33 @@ TEST(SimdBatchNorm, NormalizesConstantsToTheShiftExactly) {
   }
 }
 
-TEST(SimdBatchNorm, PassesNanThroughTheRelu) {
-  const BatchNormShape shape{1, 1, 3, 1, 1};
-  float x[] = {-1, std::numeric_limits<float>::quiet_NaN(), 2}, y[3];
+// What lies on a bound, beyond it, and NaN, with Relu's bounds and with Clip's.
+TEST(SimdBatchNorm, ClampsAndTakesGradientsAtTheBounds) {
+  struct Case {
+    ops::Clamp clamp;
+    float x, y, dx;
+  };
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN(), kTiny = std::numeric_limits<float>::denorm_min();
+  const ops::Clamp relu{0, kNone, true}, clip{0, 6}, crossed{2, 1};
+  const Case cases[] = {{relu, -1, 0, 0},     {relu, 0, 0, 0},       {relu, kTiny, kTiny, 1}, {relu, kNone, kNone, 1},
+                        {clip, -1, 0, 0},     {clip, 0, 0, 1},       {clip, 6, 6, 1},         {clip, 6.001F, 6, 0},
+                        {clip, -kTiny, 0, 0}, {crossed, 1.5F, 1, 0}, {relu, kNan, kNan, 0},   {clip, kNan, kNan, 0}};
   const float zero = 0, one = 1;
-  const BatchNormKernel kernel = find_batch_norm(shape, 0, true, DType::f32);
-  std::vector<char> scratch(kernel.scratch_bytes());
-  kernel.normalize(x, &zero, &one, &one, &zero, y, scratch.data());
-  EXPECT_EQ(y[0], 0);
-  EXPECT_TRUE(std::isnan(y[1]));
-  EXPECT_EQ(y[2], 2);
+  for (const Case& c : cases) {
+    SCOPED_TRACE(testing::Message() << c.x << " in [" << c.clamp.low << ", " << c.clamp.high << "]");
+    float y = -1, dx = -1;
+    const BatchNormKernel kernel = find_batch_norm({1, 1, 1, 1, 1}, 0, c.clamp, DType::f32);
+    std::vector<char> scratch(kernel.scratch_bytes());
+    kernel.normalize(&c.x, &zero, &one, &one, &zero, &y, scratch.data());
+    kernel.gradient(&one, &c.x, &zero, &one, &one, &zero, false, &dx, nullptr, nullptr, scratch.data());
+    EXPECT_TRUE(y == c.y || (std::isnan(y) && std::isnan(c.y))) << y;
+    if (std::isfinite(c.x)) {  // otherwise its distance from the mean makes dx NaN
+      EXPECT_EQ(dx, c.dx);
+    }
+  }
 }
 
-TEST(SimdBatchNorm, RefusesOtherTypes) { EXPECT_FALSE(find_batch_norm({1, 1, 4, 1, 1}, 0, false, DType::f64)); }
+TEST(SimdBatchNorm, RefusesOtherTypes) { EXPECT_FALSE(find_batch_norm({1, 1, 4, 1, 1}, 0, std::nullopt, DType::f64)); }
 
 }  // namespace
 }  // namespace halfstep::simd

@@ -61,9 +61,10 @@ void expect_reduction(ReduceOp op, const Array& x, DType out, const ReduceShape&
 }
 
 TEST(SimdReduce, MatchesDouble) {
-  std::vector<ReduceShape> shapes = {
-      {1, 5, 17, 1},  {1, 300, 1000, 1}, {1, 2, 3, 5},  {4, 3, 49, 1},   {32, 64, 100, 1}, {2, 3, 4, 5}, {100, 3, 1, 7},
-      {1, 1, 32, 10}, {1, 1, 128, 784},  {7, 1, 9, 33}, {1, 1, 3000, 3}, {1, 20, 70, 300}, {3, 0, 2, 1}, {1, 1, 5, 0}};
+  std::vector<ReduceShape> shapes = {{1, 5, 17, 1},    {1, 300, 1000, 1}, {1, 2, 3, 5},    {4, 3, 49, 1},
+                                     {32, 64, 100, 1}, {2, 3, 4, 5},      {100, 3, 1, 7},  {1, 1, 32, 10},
+                                     {1, 1, 128, 784}, {7, 1, 9, 33},     {1, 1, 3000, 3}, {1, 20, 70, 300},
+                                     {3, 0, 2, 1},     {1, 1, 5, 0},      {1, 900, 4, 1}};
   for (const std::int64_t n : kSizes) shapes.push_back({1, 1, n, 1});
   for (const std::int64_t n : kSizes) shapes.push_back({1, 1, 3, n});
   for (const ReduceOp op : kReduceOps) {
@@ -178,6 +179,21 @@ TEST(SimdSoftmax, TakesLargeAndInfiniteLogits) {
   EXPECT_EQ(y[2], 0);
   softmax(static_cast<const float*>(x.data()) + 4, y.data(), 2, 2);  // a NaN, and nothing but -infinity
   for (std::size_t i = 0; i < 4; ++i) EXPECT_TRUE(std::isnan(y[i]));
+}
+
+// exp(-100), which the masks of some models let through, would slow down all that is computed from it.
+TEST(SimdSoftmax, LeavesNoSubnormalNumbers) {
+  const std::vector<double> logits = {0, -20, -80, -87, -88, -90, -100, -103, -200};
+  for (const std::int64_t inner : {1, 5}) {
+    std::vector<double> repeated;
+    for (const double logit : logits) repeated.insert(repeated.end(), z(inner), logit);
+    const Array x(DType::f32, repeated);
+    Array y(DType::f32, repeated.size());
+    find_softmax(SoftmaxOp::softmax, DType::f32)(x.data(), y.data(), 1, static_cast<std::int64_t>(logits.size()),
+                                                 inner);
+    for (std::size_t i = 0; i < repeated.size(); ++i)
+      EXPECT_TRUE(close(DType::f32, y[i], x[i] < -87.4 ? 0 : std::exp(x[i]), 100)) << x[i];
+  }
 }
 
 struct EntropyCase {

@@ -43,7 +43,6 @@ const UnaryCase kUnary[] = {
                                                   : x < 0 ? -1
                                                           : x; }, 0},
     {"reciprocal", UnaryOp::reciprocal, [](double x) { return 1 / x; }, 0.5},
-    {"square", UnaryOp::square, [](double x) { return x * x; }, 0.5},
     {"sqrt", UnaryOp::sqrt, [](double x) { return std::sqrt(x); }, 0.5},
     {"exp", UnaryOp::exp, [](double x) { return std::exp(x); }, 1.5},
     {"log", UnaryOp::log, [](double x) { return std::log(x); }, 1.5},
@@ -67,7 +66,6 @@ const UnaryCase kUnary[] = {
      4,
      {},
      true},
-    {"affine", UnaryOp::affine, [](double x) { return kAlpha * x + kBeta; }, 0.5},
 };
 
 void expect_unary(const UnaryCase& c, const Array& x) {
@@ -124,7 +122,19 @@ struct BinaryCase {
   BinaryOp op;
   double (*f)(double, double);
   double ulps;
+  /// Units are those of the first operand, which is multiplied by a difference.
+  bool relative_to_first = false;
 };
+
+double gelu_slope(double x) {
+  if (std::isinf(x)) return x > 0 ? 1 : 0;
+  return 0.5 * (1 + std::erf(x / std::numbers::sqrt2)) + x * std::exp(-x * x / 2) / std::sqrt(2 * std::numbers::pi);
+}
+double tanh_gelu_slope(double x) {
+  if (std::isinf(x)) return x > 0 ? 1 : 0;
+  const double scale = 2 * std::sqrt(2 / std::numbers::pi), s = sigmoid(scale * (x + 0.044715 * x * x * x));
+  return s + x * s * (1 - s) * scale * (1 + 3 * 0.044715 * x * x);
+}
 
 const BinaryCase kBinary[] = {
     {"add", BinaryOp::add, [](double a, double b) { return a + b; }, 0.5},
@@ -136,9 +146,8 @@ const BinaryCase kBinary[] = {
     {"pow", BinaryOp::pow, [](double a, double b) { return std::pow(a, b); }, 1},
     {"relu_grad", BinaryOp::relu_grad, [](double a, double b) { return b > 0 ? a : 0; }, 0},
     {"clip_grad", BinaryOp::clip_grad, [](double a, double b) { return b >= kClipLow && b <= kClipHigh ? a : 0; }, 0},
-    {"sigmoid_grad", BinaryOp::sigmoid_grad, [](double a, double b) { return a * (b * (1 - b)); }, 3},
-    {"tanh_grad", BinaryOp::tanh_grad, [](double a, double b) { return a * (1 - b * b); }, 3},
-    {"leaky_relu_grad", BinaryOp::leaky_relu_grad, [](double a, double b) { return b > 0 ? a : kClipLow * a; }, 0.5},
+    {"gelu_grad", BinaryOp::gelu_grad, [](double a, double b) { return a * gelu_slope(b); }, 3, true},
+    {"gelu_tanh_grad", BinaryOp::gelu_tanh_grad, [](double a, double b) { return a * tanh_gelu_slope(b); }, 4, true},
 };
 
 using Shape = std::vector<std::int64_t>;
@@ -178,7 +187,8 @@ void expect_binary(const BinaryCase& c, const Array& a, const Shape& shape_a, co
   for (std::size_t i = 0; i < y.size(); ++i) {
     const double left = a[offset_of(static_cast<std::int64_t>(i), result, shape_a)];
     const double right = b[offset_of(static_cast<std::int64_t>(i), result, shape_b)];
-    ASSERT_TRUE(close(dtype, y[i], c.f(left, right), c.ulps)) << c.name << "(" << left << ", " << right << ")";
+    ASSERT_TRUE(close(dtype, y[i], c.f(left, right), c.ulps, c.relative_to_first ? left : 0))
+        << c.name << "(" << left << ", " << right << ")";
   }
 }
 
@@ -201,6 +211,17 @@ TEST(SimdBinary, MatchesDouble) {
       }
     }
   }
+}
+
+TEST(SimdBinary, GeluSlopesHoldTheirAccuracyOverAllFloats) {
+  std::vector<double> values;
+  for (std::uint64_t bits = 0; bits < (std::uint64_t{1} << 32); bits += 19997)
+    values.push_back(std::bit_cast<float>(static_cast<std::uint32_t>(bits)));
+  for (double x = -30; x < 30; x += 0.00137) values.push_back(static_cast<float>(x));
+  const Array x(DType::f32, values), one(DType::f32, std::vector{1.0});
+  const auto n = static_cast<std::int64_t>(x.size());
+  for (const BinaryCase& c : kBinary)
+    if (c.relative_to_first) expect_binary(c, one, {}, x, {n}, {n});
 }
 
 TEST(SimdBinary, Broadcasts) {

@@ -2,6 +2,7 @@
 
 #include "graph/bodies.h"
 #include "graph/machine_memory.h"
+#include "ops/unroll.h"
 #include "tests/passes/pass_testing.h"
 
 namespace halfstep::testing {
@@ -256,6 +257,25 @@ TEST(InlineControlFlow, LeavesLoopsThatWouldUnrollTooFar) {
   const Node* loop = node_of(graph, "Loop");
   ASSERT_NE(loop, nullptr);
   EXPECT_THAT(reason_not_inlined(graph, *loop), HasSubstr("1000000000 iterations"));
+}
+
+// Three loops in each other, none of them long: 27 million additions.
+TEST(InlineControlFlow, StopsWhereLoopsInLoopsMultiply) {
+  const auto loop = [](const std::string& result, const std::string& from, const std::string& id,
+                       const std::string& inner, const std::string& next) {
+    return result + " = Loop (n, , " + from + ") <body = b" + id + " (int64 i" + id + ", bool go" + id +
+           ", float[2] s" + id + ") => (bool a" + id + ", float[2] " + next + ") { a" + id + " = Identity(go" + id +
+           ") " + inner + " }>";
+  };
+  const std::string innermost = loop("t2", "s2", "3", "t3 = Add(s3, x)", "t3");
+  const std::string middle = loop("t1", "s1", "2", innermost, "t2");
+  const Graph graph =
+      run_passes("(float[2] x) => (float[2] y) <int64 n = {300}> { " + loop("y", "x", "1", middle, "t1") + " }",
+                 {inline_control_flow()});
+  EXPECT_LT(graph.values.size(), 1'000'000u);
+  const Node* left = node_of(graph, "Loop");
+  ASSERT_NE(left, nullptr);
+  EXPECT_THAT(reason_not_inlined(graph, *left), HasSubstr("values without its iterations"));
 }
 
 TEST(Differentiate, SaysWhyControlFlowStands) {

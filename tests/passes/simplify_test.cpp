@@ -11,7 +11,7 @@ using ::testing::IsEmpty;
 
 struct Row {
   const char* what;
-  const char* text;
+  std::string text;
   std::vector<std::string> ops;
 };
 
@@ -180,6 +180,72 @@ TEST(Canonicalize, MakesGemmOfMatMulAndBias) {
                "(float[5,2,3] x, float[3,4] w, float[4] b) => (float[5,2,4] y) { a = MatMul(x, w) y = Add(a, b) }",
                {"MatMul", "Add"}}},
              canonicalize());
+}
+
+/// A model whose result is y, with the constants that Gelu is made of.
+std::string gelu_text(const std::string& nodes) {
+  return "(float[2,3] x, float[3] bias, float given) => (float[2,3] y) <float half = {0.5}, float one = {1}, "
+         "float root = {1.4142135}, float inverse = {0.70710677}, float scale = {0.7978846}, float cubic = {0.044715}, "
+         "float scaled_cubic = {0.03567741}, float two = {2}, float three = {3}> { " +
+         nodes + " }";
+}
+
+TEST(ComposeGelu, FindsItHoweverItIsWritten) {
+  const std::vector<std::string> gelu = {"Gelu"};
+  expect_ops(
+      {{"as PyTorch exports it",
+        gelu_text("d = Div(x, root) e = Erf(d) a = Add(e, one) p = Mul(x, a) y = Mul(p, half)"), gelu},
+       {"half of x first", gelu_text("h = Mul(half, x) m = Mul(x, inverse) e = Erf(m) a = Add(one, e) y = Mul(h, a)"),
+        gelu},
+       {"the distribution function first",
+        gelu_text("m = Mul(x, inverse) e = Erf(m) h = Mul(e, half) a = Add(h, half) y = Mul(a, x)"), gelu},
+       {"two terms", gelu_text("m = Mul(x, inverse) e = Erf(m) h = Div(x, two) p = Mul(h, e) y = Add(h, p)"), gelu},
+       {"of a sum",
+        gelu_text("s = Add(x, bias) d = Div(s, root) e = Erf(d) a = Add(e, one) p = Mul(s, a) y = Mul(p, half)"),
+        {"Add", "Gelu"}},
+       {"tanh of x plus a cubic",
+        gelu_text("h = Mul(x, half) c = Pow(x, three) k = Mul(c, cubic) s = Add(x, k) u = Mul(s, scale) t = Tanh(u) "
+                  "a = Add(t, one) y = Mul(h, a)"),
+        gelu},
+       {"tanh of x times a square",
+        gelu_text("xx = Mul(x, x) k = Mul(cubic, xx) s = Add(one, k) xs = Mul(x, s) u = Mul(scale, xs) t = Tanh(u) "
+                  "a = Add(one, t) p = Mul(x, a) y = Mul(half, p)"),
+        gelu},
+       {"tanh of two terms",
+        gelu_text("xx = Pow(x, two) k = Mul(scaled_cubic, xx) s = Add(k, scale) u = Mul(x, s) t = Tanh(u) "
+                  "a = Add(one, t) p = Mul(x, a) y = Mul(half, p)"),
+        gelu}},
+      compose_gelu());
+}
+
+TEST(ComposeGelu, LeavesWhatIsAnotherFunction) {
+  expect_ops(
+      {{"not halved",
+        gelu_text("d = Div(x, root) e = Erf(d) a = Add(e, one) y = Mul(x, a)"),
+        {"Div", "Erf", "Add", "Mul"}},
+       {"of another width",
+        gelu_text("d = Div(x, two) e = Erf(d) a = Add(e, one) p = Mul(x, a) y = Mul(p, half)"),
+        {"Div", "Erf", "Add", "Mul", "Mul"}},
+       {"times another value",
+        gelu_text("d = Div(x, root) e = Erf(d) a = Add(e, one) p = Mul(bias, a) y = Mul(p, half)"),
+        {"Div", "Erf", "Add", "Mul", "Mul"}},
+       {"a factor that is computed",
+        gelu_text("d = Div(x, given) e = Erf(d) a = Add(e, one) p = Mul(x, a) y = Mul(p, half)"),
+        {"Div", "Erf", "Add", "Mul", "Mul"}},
+       {"tanh alone", gelu_text("y = Tanh(x)"), {"Tanh"}},
+       {"tanh of x scaled",
+        gelu_text("h = Mul(x, half) u = Mul(x, scale) t = Tanh(u) a = Add(t, one) y = Mul(h, a)"),
+        {"Mul", "Mul", "Tanh", "Add", "Mul"}},
+       {"of more axes",
+        "(float[2,3] x) => (float[1,2,3] y) <float root = {1.4142135}, float one = {1}, float[1,1,1] half = {0.5}> "
+        "{ d = Div(x, root) e = Erf(d) a = Add(e, one) p = Mul(x, a) y = Mul(p, half) }",
+        {"Div", "Erf", "Add", "Mul", "Mul"}},
+       {"whose parts are read elsewhere",
+        "(float[2,3] x) => (float[2,3] y, float[2,3] p) <float root = {1.4142135}, float one = {1}, float half = "
+        "{0.5}> "
+        "{ d = Div(x, root) e = Erf(d) a = Add(e, one) p = Mul(x, a) y = Mul(p, half) }",
+        {"Div", "Erf", "Add", "Mul", "Mul"}}},
+      compose_gelu());
 }
 
 TEST(EliminateCommonSubexpressions, MergesEqualNodes) {

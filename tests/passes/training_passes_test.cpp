@@ -310,5 +310,44 @@ TEST(Fuse, WritesOnlyWhatTheExecutorHas) {
   EXPECT_EQ(graph.nodes[0].attributes.get_string("activation", ""), "Relu");
 }
 
+// An activation and its gradient go into the normalization and its gradient, or neither does.
+TEST(Fuse, TakesActivationsIntoNormalizations) {
+  struct Case {
+    const char* activation;
+    std::vector<std::string> left;
+  };
+  const Case cases[] = {
+      {"Relu(n)", {}},
+      {"Clip(n, zero, six)", {}},
+      {"Clip(n, , six)", {}},
+      {"Clip(n, zero)", {}},
+      {"Clip(n, zero, given)", {"Clip", "ai.halfstep.ClipGrad"}},
+      {"Clip(n, zero, infinite)", {"Clip", "ai.halfstep.ClipGrad"}},
+      {"Softplus(n)", {"Softplus"}},
+  };
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.activation);
+    const std::string text =
+        "(float[2,3,4] x, float given) => (float loss) <float[3] s = {1, 2, 3}, float[3] b = {1, 2, 3}, "
+        "float[3] m = {0, 0, 0}, float[3] v = {1, 1, 1}, float zero = {0}, float six = {6}, float infinite = {inf}> "
+        "{ n = BatchNormalization(x, s, b, m, v) y = " +
+        std::string(c.activation) + " loss = ReduceSum<keepdims = 0>(y) }";
+    const Graph graph = run_passes(text, {select_parameters(), to_training_mode(), differentiate(),
+                                          fuse({"FusedBatchNormalization"}), remove_dead_nodes()});
+    std::vector<std::string> left = ops_of(graph);
+    std::erase_if(left, [](const std::string& op) {
+      return op.find("Relu") == op.npos && op.find("Clip") == op.npos && op.find("Softplus") == op.npos;
+    });
+    EXPECT_EQ(left, c.left);
+    const Node* forward = node_of(graph, c.left.empty() ? "FusedBatchNormalization" : "BatchNormalization");
+    const Node* backward = node_of(graph, "BatchNormalizationGrad");
+    ASSERT_TRUE(forward && backward);
+    for (const char* attribute : {"activation", "min", "max"})
+      EXPECT_EQ(forward->attributes.has(attribute), backward->attributes.has(attribute)) << attribute;
+    EXPECT_EQ(backward->attributes.has("activation"), c.left.empty());
+    EXPECT_EQ(backward->input(5) != kNoValue, c.left.empty());
+  }
+}
+
 }  // namespace
 }  // namespace halfstep

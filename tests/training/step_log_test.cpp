@@ -139,6 +139,19 @@ TEST(StepLog, StartsAnewWithoutSteps) {
   EXPECT_EQ(read_text(dir / "log"), "");
 }
 
+TEST(StepLog, OneRunAtATimeWritesIt) {
+  TemporaryDirectory dir;
+  StepLog log(dir / "log");
+  log.write({.step = 1});
+  log.flush();
+  const std::string before = read_text(dir / "log");
+  for (const std::int64_t steps : {0, 1})
+    EXPECT_THAT(error_of(Error::Kind::failure, [&] { StepLog other(dir / "log", steps); }), HasSubstr("one run"));
+  EXPECT_EQ(read_text(dir / "log"), before);
+  log.close();
+  EXPECT_NO_THROW(StepLog(dir / "log", 1));
+}
+
 TEST(StepLog, FailuresAreErrors) {
   TemporaryDirectory dir;
   for (const std::filesystem::path& path : {std::filesystem::path("/dev/null/x"), dir / "missing/x", dir.path()})

@@ -151,6 +151,31 @@ TEST(Trainer, AParameterCalledAsAPartOfTheStepIsRefused) {
               HasSubstr("'loss'"));
 }
 
+// Steps of one epoch over five rows of a model with inputs `a` and `b`, both [rows, 2], whose batch size is baked in.
+std::int64_t steps_with_inputs(const std::string& a, const std::string& b) {
+  const LoadedModel model = parse_model(fmt::format(R"(<ir_version: 10, opset_import: ["": 24]> test
+    (float[{}, 2] a, float[{}, 2] b) => (float[N, 1] y) <float[2, 1] w = {{1, 1}}, float[2, 2] c = {{1, 2, 3, 4}}>
+    {{ s = Add(a, b) t = Add(s, c) y = MatMul(t, w) }})",
+                                                    a, b));
+  const Tensor rows(DType::f32, {5, 2}), targets(DType::f32, {5, 1});
+  const Dataset data({{"a", DataArray::of(rows, "a.npy")}, {"b", DataArray::of(rows, "b.npy")}},
+                     DataArray::of(targets, "y.npy"));
+  const std::unique_ptr<Executor> executor = make_reference_executor();
+  std::int64_t steps = 0;
+  const TrainerCallbacks callbacks{.on_step = [&](const StepResult& result) { steps = result.step; }};
+  Trainer(model, *executor, data, {.precision = Precision::fp32, .epochs = 1, .batch_size = 3}).fit(callbacks);
+  return steps;
+}
+
+TEST(Trainer, TakesTheBatchThatInputsAreFixedAt) {
+  EXPECT_EQ(steps_with_inputs("2", "2"), 2);
+  EXPECT_EQ(steps_with_inputs("2", "N"), 2);
+  EXPECT_EQ(steps_with_inputs("N", "2"), 2);
+  for (const auto& [a, b] : {std::pair("2", "1"), std::pair("1", "2")})
+    EXPECT_THAT(error_of(Error::Kind::input, [&] { steps_with_inputs(a, b); }),
+                HasSubstr(fmt::format("'a' has {}, 'b' has {}", a, b)));
+}
+
 TEST(Trainer, CallsOnStartOnceWithTheStepsAlreadyDone) {
   TemporaryDirectory dir;
   const std::unique_ptr<Executor> executor = make_reference_executor();
@@ -164,6 +189,21 @@ TEST(Trainer, CallsOnStartOnceWithTheStepsAlreadyDone) {
   options.steps = 5;
   Trainer(linear_model(), *executor, data, options).fit(callbacks);
   EXPECT_THAT(starts, testing::ElementsAre(0, 3));
+}
+
+TEST(Trainer, OneRunAtATimeHasTheCheckpoints) {
+  TemporaryDirectory dir;
+  const std::unique_ptr<Executor> executor = make_reference_executor();
+  Tensor x(DType::f32, {4, 2}), y(DType::f32, {4, 1});
+  const Dataset data(DataArray::of(x, "x"), DataArray::of(y, "y"));
+  const TrainerOptions options{
+      .precision = Precision::fp32, .steps = 1, .batch_size = 2, .checkpoint = dir / "checkpoints"};
+  std::string refusal;
+  Trainer(linear_model(), *executor, data, options).fit({.on_start = [&](std::int64_t) {
+    refusal = error_of(Error::Kind::failure, [&] { Trainer(linear_model(), *executor, data, options).fit({}); });
+  }});
+  EXPECT_THAT(refusal, testing::HasSubstr("one run at a time for the checkpoints"));
+  EXPECT_NO_THROW(Trainer(linear_model(), *executor, data, options).fit({}));
 }
 
 }  // namespace

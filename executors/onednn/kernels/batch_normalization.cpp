@@ -8,7 +8,6 @@ namespace halfstep::onednn {
 namespace {
 
 bool is_training(const Node& node) { return node.attributes.get_int("training_mode", 0) != 0; }
-bool has_relu(const Node& node) { return node.attributes.get_string("activation", "") == "Relu"; }
 
 /// A layout that the kernels walk, and the extents of a tensor of shape `x` in it.
 struct Walked {
@@ -25,7 +24,8 @@ Walked walk_of(const Shape& x, const Layout& layout) {
 }
 
 simd::BatchNormKernel find_kernel(const Node& node, const Walked& walked, DType dtype) {
-  return simd::find_batch_norm(walked.shape, node.attributes.get_float("epsilon", 1e-5F), has_relu(node), dtype);
+  return simd::find_batch_norm(walked.shape, node.attributes.get_float("epsilon", 1e-5F),
+                               ops::clamp_of(node.attributes), dtype);
 }
 
 /// An f32 value for every channel, padding included.
@@ -65,7 +65,9 @@ Made make_batch_normalization(KernelContext& context) {
   if (x.shape.rank() < 2) return refuse("a tensor without an axis of channels");
   for (std::size_t i : {1, 2, 3, 4})
     if (!context.fits(i, {x.shape[1]})) return refuse("not one value for each channel");
-  const Walked walked = walk_of(x.shape, context.layout(0));
+  const auto clamp = ops::clamp_of(node.attributes);
+  const bool keeps_padding = !clamp || clamp->keeps_zero() || !context.layout(0).is_padded();
+  const Walked walked = walk_of(x.shape, keeps_padding ? context.layout(0) : Layout());
   const simd::BatchNormKernel kernel = find_kernel(node, walked, x.dtype);
   if (!kernel) return refuse(fmt::format("no SIMD kernel for {}", name_of(x.dtype)));
 
@@ -110,9 +112,11 @@ Made make_batch_normalization_grad(KernelContext& context) {
   const Node& node = context.node();
   const Value& x = context.in(1);
   if (x.shape.rank() < 2) return refuse("a tensor without an axis of channels");
-  for (std::size_t i : {2, 3, 4})
+  for (std::size_t i : {2, 3, 4, 5})
     if (!context.fits(i, {x.shape[1]})) return refuse("not one value for each channel");
-  if (!context.fits(0, x.shape) || !context.fits(5, x.shape)) return refuse("operands of different shapes");
+  if (!context.fits(0, x.shape)) return refuse("operands of different shapes");
+  const bool clamps = ops::clamp_of(node.attributes).has_value();
+  if (clamps && !context.has_input(5)) return refuse("an activation without the normalization's bias");
   const bool trains = is_training(node);
   const ForwardRecord* record = trains ? forward_statistics(context) : nullptr;
   const Walked walked = walk_of(x.shape, record ? record->source : context.layout(1));
@@ -121,7 +125,7 @@ Made make_batch_normalization_grad(KernelContext& context) {
 
   const Operand diff = context.read(0, walked.layout), source = context.read(1, walked.layout);
   const Operand scale = context.read(2, Layout(), DType::f32);
-  const Operand output = has_relu(node) ? context.read(5, walked.layout) : Operand();
+  const Operand shift = clamps ? context.read(5, Layout(), DType::f32) : Operand();
   Operand mean, variance;
   if (record) {
     mean = record->mean;
@@ -140,10 +144,10 @@ Made make_batch_normalization_grad(KernelContext& context) {
   const Operand dscale = context.has_output(1) ? context.write(1, Layout(), DType::f32) : Operand();
   const Operand dshift = context.has_output(2) ? context.write(2, Layout(), DType::f32) : Operand();
   Bind run = [=](const Memory& memory) -> Run {
-    return [=, d = memory.at(diff), from = memory.at(source), y = memory.at(output), m = memory.as<const float>(mean),
-            v = memory.as<const float>(variance), s = memory.as<const float>(scale), to = memory.at(dx),
-            ds = memory.as<float>(dscale), db = memory.as<float>(dshift),
-            temporary = memory.at(scratch)] { kernel.gradient(d, from, y, m, v, s, trains, to, ds, db, temporary); };
+    return [=, d = memory.at(diff), from = memory.at(source), m = memory.as<const float>(mean),
+            v = memory.as<const float>(variance), s = memory.as<const float>(scale), b = memory.as<const float>(shift),
+            to = memory.at(dx), ds = memory.as<float>(dscale), db = memory.as<float>(dshift),
+            temporary = memory.at(scratch)] { kernel.gradient(d, from, m, v, s, b, trains, to, ds, db, temporary); };
   };
   if (trains && !record) run = in_sequence(bind_statistics(kernel, source, mean, variance, scratch), std::move(run));
   return {"simd", {}, std::move(run)};

@@ -4,11 +4,13 @@
 #include <fmt/format.h>
 
 #include "executors/onednn/simd/elementwise.h"
+#include "ops/convolution_kernels.h"
 
 namespace halfstep::onednn {
 
 Convolution make_convolution_extents(const Attributes& attributes, const Shape& input, const Shape& weights,
                                      const Shape& output) {
+  ops::check_convolution(attributes, input, weights);
   Convolution c;
   c.source = dims_of(input);
   c.weights = dims_of(weights);

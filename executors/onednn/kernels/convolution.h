@@ -13,6 +13,7 @@ struct Convolution {
   DnnlWindow window;
 };
 
+/// Throws Error where the weights do not fit the input.
 Convolution make_convolution_extents(const Attributes& attributes, const Shape& input, const Shape& weights,
                                      const Shape& output);
 

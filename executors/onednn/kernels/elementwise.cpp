@@ -61,6 +61,8 @@ const Row* find_row(const Row (&rows)[n], std::string_view op) {
   return found == rows + n ? nullptr : found;
 }
 
+bool is_tanh_gelu(const Node& node) { return node.attributes.get_string("approximate", "none") == "tanh"; }
+
 Made run_unary(KernelContext& context, simd::UnaryKernel kernel, bool keeps_zero) {
   const Layout layout = context.layout(0);
   const Operand x = context.read(0, layout.is_padded() && !keeps_zero ? Layout() : layout);
@@ -174,7 +176,7 @@ Made make_unary(KernelContext& context) {
   }
   if (node.op == "Swish" && node.attributes.get_float("alpha", 1) != 1)
     return refuse("Swish with another alpha than 1");
-  if (node.op == "Gelu" && node.attributes.get_string("approximate", "none") == "tanh") op = UnaryOp::gelu_tanh;
+  if (node.op == "Gelu" && is_tanh_gelu(node)) op = UnaryOp::gelu_tanh;
   const simd::UnaryKernel kernel = simd::find_unary(op, dtype, params);
   if (!kernel) return refuse(fmt::format("no SIMD kernel for {}", name_of(dtype)));
   return run_unary(context, kernel, row == nullptr || row->keeps_zero);
@@ -208,6 +210,11 @@ Made make_clip_grad(KernelContext& context) {
   const auto params = bounds(context, 2);
   if (!params) return refuse("bounds that are computed");
   return run_binary(context, {"ClipGrad", BinaryOp::clip_grad, true, true}, *params);
+}
+
+Made make_gelu_grad(KernelContext& context) {
+  const BinaryOp op = is_tanh_gelu(context.node()) ? BinaryOp::gelu_tanh_grad : BinaryOp::gelu_grad;
+  return run_binary(context, {"GeluGrad", op, true, true}, {});
 }
 
 Made make_binary(KernelContext& context) {

@@ -32,6 +32,7 @@ Made make_unary(KernelContext& context);
 Made make_binary(KernelContext& context);
 Made make_clip(KernelContext& context);
 Made make_clip_grad(KernelContext& context);
+Made make_gelu_grad(KernelContext& context);
 Made make_where(KernelContext& context);
 Made make_cast(KernelContext& context);
 Made make_view(KernelContext& context);

@@ -24,6 +24,8 @@ Forward describe(const Pooling& p, dnnl::prop_kind kind, const Desc& source, con
                  w.pad_end, user_scratchpad(), true);
 }
 
+constexpr std::int64_t kMostPadding = 64;  // extents of a window to one of the input
+
 /// The node's pooling, or why oneDNN has none such.
 std::string make_pooling(const Node& node, const Shape& x, const Shape& y, bool is_max, Pooling& p) {
   const Attributes& attributes = node.attributes;
@@ -42,6 +44,8 @@ std::string make_pooling(const Node& node, const Shape& x, const Shape& y, bool 
   if (!is_max && with_padding && !has_plain_pads(attributes, x, p.window)) return "ceil_mode with count_include_pad";
   for (std::size_t i = 0; i < kernel.size(); ++i) {
     const std::int64_t reach = (kernel[i] - 1) * (p.window.dilation[i] + 1) + 1;
+    // oneDNN walks over all of the padding.
+    if (kernel[i] > kMostPadding * x[i + 2]) return "windows of almost nothing but padding";
     if (p.window.pad_begin[i] >= reach || p.window.pad_end[i] >= reach) return "windows that lie in the padding alone";
     p.window.pad_end[i] = std::max<std::int64_t>(p.window.pad_end[i], 0);
   }

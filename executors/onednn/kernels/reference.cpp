@@ -2,10 +2,8 @@
 #include <cstring>
 #include <memory>
 
-#include <fmt/format.h>
-
 #include "executors/onednn/kernel_table.h"
-#include "graph/error.h"
+#include "ops/infer.h"
 #include "ops/op_def.h"
 
 namespace halfstep::onednn {
@@ -51,10 +49,7 @@ class ReferenceRun {
 
  private:
   static void copy(const Tensor& from, Tensor& to) {
-    if (from.dtype() != to.dtype() || from.shape() != to.shape())
-      throw_input_error(fmt::format("a result of {}{}, as was inferred", name_of(to.dtype()), to.shape().to_string()),
-                        fmt::format("{}{}", name_of(from.dtype()), from.shape().to_string()),
-                        "check the shapes and types fed to this operator");
+    check_inferred(from, to.dtype(), to.shape());
     if (from.bytes() > 0) std::memcpy(to.raw(), from.raw(), from.bytes());
   }
 

@@ -88,6 +88,7 @@ std::optional<Tensor> constant_operand(KernelContext& context, std::size_t i) {
 Made make(KernelContext& context, const Shape& operand, const Shape& result, bool is_gradient) {
   const DType dtype = context.in(0).dtype;
   if (data_type(dtype) == DataType::undef) return refuse(fmt::format("no kernel for {}", name_of(dtype)));
+  if (result.count() == 0) return refuse("a result without elements");
   const auto roi = constant_operand(context, 1), scales = constant_operand(context, 2),
              sizes = constant_operand(context, 3);
   if (!roi || !scales || !sizes) return refuse("scales or sizes that are computed");

@@ -129,6 +129,8 @@ Made make_split(KernelContext& context) {
   const Value& x = context.in(0);
   if (std::string reason = refusal_to_copy(x); !reason.empty()) return refuse(reason);
   const std::size_t axis = normalize_axis(context.node().attributes.get_int("axis", 0), x.shape.rank());
+  const auto parts = static_cast<std::int64_t>(context.node().outputs.size());
+  if (context.node().attributes.get_int("num_outputs", parts) != parts) return refuse("other parts than num_outputs");
   std::int64_t sum = 0;
   for (std::size_t i = 0; i < context.node().outputs.size(); ++i) {
     if (context.node().output(i) == kNoValue) return refuse("a part that nobody names");

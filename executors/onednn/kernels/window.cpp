@@ -5,6 +5,7 @@
 namespace halfstep::onednn {
 
 DnnlWindow make_dnnl_window(const Attributes& attributes, const Shape& input, const Dims& kernel, const Shape& output) {
+  ops::make_window(attributes, ops::spatial(input), kernel);  // refuses a kernel that does not fit
   const std::size_t axes = kernel.size();
   DnnlWindow w;
   w.kernel = kernel;

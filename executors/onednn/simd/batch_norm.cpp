@@ -139,48 +139,69 @@ void moments(const BatchNormShape& shape, const BatchNormPart& part, const void*
   });
 }
 
-template <class T, bool kRelu>
-void normalize(const BatchNormShape& shape, const BatchNormPart& part, const void* x, const float* mean,
-               const float* factor, const float* shift, void* y) {
+/// Coefficients of a tile's channels.
+template <int kVectors>
+struct TileCoefficients {
+  V mean[kVectors], factor[kVectors], shift[kVectors];
+
+  template <class Tile>
+  TileCoefficients(const Tile& tile, const BatchNormCoefficients& c) {
+    for (int k = 0; k < kVectors; ++k) {
+      mean[k] = tile.get(c.mean, k);
+      factor[k] = tile.get(c.factor, k);
+      shift[k] = tile.get(c.shift, k);
+    }
+  }
+  HWY_INLINE V normalized(V distance, int k) const { return hn::MulAdd(distance, factor[k], shift[k]); }
+};
+template <class Tile>
+TileCoefficients(const Tile&, const BatchNormCoefficients&) -> TileCoefficients<Tile::kVectors>;
+
+template <class T, bool kClamps>
+void normalize(const BatchNormShape& shape, const BatchNormPart& part, const void* x, const BatchNormCoefficients& c,
+               const ops::Clamp& bounds, void* y) {
   const T* from = static_cast<const T*>(x);
   T* to = static_cast<T*>(y);
+  const V low = constant(bounds.low), high = constant(bounds.high);
   for_tiles(shape, part, [&](const auto& tile) {
-    constexpr int kVectors = std::decay_t<decltype(tile)>::kVectors;
-    V centers[kVectors], factors[kVectors], shifts[kVectors];
-    for (int k = 0; k < kVectors; ++k) {
-      centers[k] = tile.get(mean, k);
-      factors[k] = tile.get(factor, k);
-      shifts[k] = tile.get(shift, k);
-    }
+    const TileCoefficients t(tile, c);
     tile.walk([&](std::int64_t i, auto count, int, int k) {
-      const V v = hn::MulAdd(hn::Sub(read(from + i, count), centers[k]), factors[k], shifts[k]);
-      write(kRelu ? relu(v) : v, to + i, count);
+      const V n = t.normalized(hn::Sub(read(from + i, count), t.mean[k]), k);
+      write(kClamps ? clamp(n, low, high) : n, to + i, count);
     });
   });
 }
 
-/// The gradient before the ReLU.
-template <bool kRelu, class T, class Count>
-HWY_INLINE V gradient_at(const T* dy, const T* y, std::int64_t i, Count count) {
-  const V d = read(dy + i, count);
-  if constexpr (!kRelu) return d;
-  return hn::IfThenElseZero(hn::Gt(read(y + i, count), constant(0)), d);
-}
+/// The gradient before the clamp, where it passes.
+template <bool kClamps>
+struct GradientBefore {
+  V low, high;
 
-template <class T, bool kRelu>
-void grad_sums(const BatchNormShape& shape, const BatchNormPart& part, const void* dy, const void* x, const void* y,
-               const float* mean, float* sums, float* products) {
-  const T *up = static_cast<const T*>(dy), *from = static_cast<const T*>(x), *result = static_cast<const T*>(y);
+  explicit GradientBefore(const ops::Clamp& bounds)
+      : low(constant(bounds.least_passing())), high(constant(bounds.high)) {}
+  template <class Coefficients>
+  HWY_INLINE V operator()(V dy, V distance, const Coefficients& t, int k) const {
+    if constexpr (!kClamps) return dy;
+    const V n = t.normalized(distance, k);
+    return hn::IfThenElseZero(hn::And(hn::Ge(n, low), hn::Le(n, high)), dy);
+  }
+};
+
+template <class T, bool kClamps>
+void grad_sums(const BatchNormShape& shape, const BatchNormPart& part, const void* dy, const void* x,
+               const BatchNormCoefficients& c, const ops::Clamp& bounds, float* sums, float* products) {
+  const T *up = static_cast<const T*>(dy), *from = static_cast<const T*>(x);
+  const GradientBefore<kClamps> before(bounds);
   for_tiles(shape, part, [&](const auto& tile) {
     constexpr int kVectors = std::decay_t<decltype(tile)>::kVectors;
-    V centers[kVectors];
-    for (int k = 0; k < kVectors; ++k) centers[k] = tile.get(mean, k);
+    const TileCoefficients t(tile, c);
     V sum[kSums] = {constant(0), constant(0), constant(0), constant(0)};
     V product[kSums] = {constant(0), constant(0), constant(0), constant(0)};
     tile.walk([&](std::int64_t i, auto count, int s, int k) {
-      const V d = gradient_at<kRelu>(up, result, i, count);
+      const V distance = hn::Sub(read(from + i, count), t.mean[k]);
+      const V d = before(read(up + i, count), distance, t, k);
       sum[s] = hn::Add(sum[s], d);
-      product[s] = hn::MulAdd(d, hn::Sub(read(from + i, count), centers[k]), product[s]);
+      product[s] = hn::MulAdd(d, distance, product[s]);
     });
     for (int k = 0; k < kVectors; ++k) {
       tile.put(tile.total(sum, k), sums, k);
@@ -189,37 +210,40 @@ void grad_sums(const BatchNormShape& shape, const BatchNormPart& part, const voi
   });
 }
 
-template <class T, bool kRelu>
-void grad(const BatchNormShape& shape, const BatchNormPart& part, const void* dy, const void* x, const void* y,
-          const BatchNormGradCoefficients& c, void* dx) {
-  const T *up = static_cast<const T*>(dy), *from = static_cast<const T*>(x), *result = static_cast<const T*>(y);
+template <class T, bool kClamps>
+void grad(const BatchNormShape& shape, const BatchNormPart& part, const void* dy, const void* x,
+          const BatchNormCoefficients& c, const ops::Clamp& bounds, void* dx) {
+  const T *up = static_cast<const T*>(dy), *from = static_cast<const T*>(x);
   T* to = static_cast<T*>(dx);
+  const GradientBefore<kClamps> before(bounds);
   for_tiles(shape, part, [&](const auto& tile) {
     constexpr int kVectors = std::decay_t<decltype(tile)>::kVectors;
-    V centers[kVectors], slopes[kVectors], tilts[kVectors], offsets[kVectors];
+    const TileCoefficients t(tile, c);
+    V tilts[kVectors], offsets[kVectors];
     for (int k = 0; k < kVectors; ++k) {
-      centers[k] = tile.get(c.mean, k);
-      slopes[k] = tile.get(c.slope, k);
       tilts[k] = tile.get(c.tilt, k);
       offsets[k] = tile.get(c.offset, k);
     }
     tile.walk([&](std::int64_t i, auto count, int, int k) {
-      const V linear = hn::MulAdd(hn::Sub(read(from + i, count), centers[k]), tilts[k], offsets[k]);
-      write(hn::MulAdd(gradient_at<kRelu>(up, result, i, count), slopes[k], linear), to + i, count);
+      const V distance = hn::Sub(read(from + i, count), t.mean[k]);
+      const V d = before(read(up + i, count), distance, t, k);
+      write(hn::MulAdd(d, t.factor[k], hn::MulAdd(distance, tilts[k], offsets[k])), to + i, count);
     });
   });
 }
 
-BatchNormFunctions find(DType dtype, bool relu) {
+template <bool kClamps>
+BatchNormFunctions find_typed(DType dtype) {
   BatchNormFunctions functions;
   functions.moments = by_type(dtype, []<class T>() { return &moments<T>; });
-  functions.normalize = relu ? by_type(dtype, []<class T>() { return &normalize<T, true>; })
-                             : by_type(dtype, []<class T>() { return &normalize<T, false>; });
-  functions.grad_sums = relu ? by_type(dtype, []<class T>() { return &grad_sums<T, true>; })
-                             : by_type(dtype, []<class T>() { return &grad_sums<T, false>; });
-  functions.grad = relu ? by_type(dtype, []<class T>() { return &grad<T, true>; })
-                        : by_type(dtype, []<class T>() { return &grad<T, false>; });
+  functions.normalize = by_type(dtype, []<class T>() { return &normalize<T, kClamps>; });
+  functions.grad_sums = by_type(dtype, []<class T>() { return &grad_sums<T, kClamps>; });
+  functions.grad = by_type(dtype, []<class T>() { return &grad<T, kClamps>; });
   return functions;
+}
+
+BatchNormFunctions find(DType dtype, bool clamps) {
+  return clamps ? find_typed<true>(dtype) : find_typed<false>(dtype);
 }
 
 }  // namespace
@@ -272,7 +296,7 @@ struct ChannelArrays {
   float* operator[](std::int64_t i) const { return memory + i * stride; }
 };
 
-constexpr std::int64_t kCoefficients = 4;  // arrays in front of those of the pieces, of which each has two
+constexpr std::int64_t kCoefficients = 5;  // arrays in front of those of the pieces, of which each has two
 
 }  // namespace
 
@@ -306,30 +330,31 @@ void BatchNormKernel::statistics(const void* x, float* mean, float* variance, vo
   }
 }
 
-void BatchNormKernel::normalize(const void* x, const float* mean, const float* variance, const float* scale,
-                                const float* shift, void* y, void* scratch) const {
-  const ChannelArrays arrays(shape_, scratch);
-  std::fill_n(arrays[0], 3 * arrays.stride, 0.0F);
-  for (std::int64_t c = 0; c < shape_.channels; ++c) {
-    arrays[0][c] = mean[c];
-    arrays[1][c] = scale[c] / std::sqrt(variance[c] + epsilon_);
-    arrays[2][c] = shift[c];
-  }
-  for_parts(shape_, 2 * shape_.stored() * static_cast<std::int64_t>(element_bytes_),
-            [&](const BatchNormPart& part, std::int64_t) {
-              functions_.normalize(shape_, part, x, arrays[0], arrays[1], arrays[2], y);
-            });
-}
-
-void BatchNormKernel::gradient(const void* dy, const void* x, const void* y, const float* mean, const float* variance,
-                               const float* scale, bool own_statistics, void* dx, float* dscale, float* dshift,
-                               void* scratch) const {
+BatchNormCoefficients BatchNormKernel::coefficients(const float* mean, const float* variance, const float* scale,
+                                                    const float* shift, void* scratch) const {
   const ChannelArrays arrays(shape_, scratch);
   std::fill_n(arrays[0], kCoefficients * arrays.stride, 0.0F);
   std::copy_n(mean, shape_.channels, arrays[0]);
+  for (std::int64_t c = 0; c < shape_.channels; ++c) arrays[1][c] = scale[c] / std::sqrt(variance[c] + epsilon_);
+  if (shift) std::copy_n(shift, shape_.channels, arrays[2]);
+  return {arrays[0], arrays[1], arrays[2], arrays[3], arrays[4]};
+}
+
+void BatchNormKernel::normalize(const void* x, const float* mean, const float* variance, const float* scale,
+                                const float* shift, void* y, void* scratch) const {
+  const BatchNormCoefficients c = coefficients(mean, variance, scale, shift, scratch);
+  for_parts(shape_, 2 * shape_.stored() * static_cast<std::int64_t>(element_bytes_),
+            [&](const BatchNormPart& part, std::int64_t) { functions_.normalize(shape_, part, x, c, clamp_, y); });
+}
+
+void BatchNormKernel::gradient(const void* dy, const void* x, const float* mean, const float* variance,
+                               const float* scale, const float* shift, bool own_statistics, void* dx, float* dscale,
+                               float* dshift, void* scratch) const {
+  const BatchNormCoefficients coefficients = this->coefficients(mean, variance, scale, shift, scratch);
+  const ChannelArrays arrays(shape_, scratch);
   const std::int64_t bytes = 2 * shape_.stored() * static_cast<std::int64_t>(element_bytes_);
   for_parts(shape_, bytes, [&](const BatchNormPart& part, std::int64_t piece) {
-    functions_.grad_sums(shape_, part, dy, x, y, arrays[0], arrays[kCoefficients + 2 * piece],
+    functions_.grad_sums(shape_, part, dy, x, coefficients, clamp_, arrays[kCoefficients + 2 * piece],
                          arrays[kCoefficients + 2 * piece + 1]);
   });
   const Cut cut(shape_);
@@ -343,20 +368,20 @@ void BatchNormKernel::gradient(const void* dy, const void* x, const void* y, con
     const double inverse = 1 / std::sqrt(static_cast<double>(variance[c]) + epsilon_), slope = scale[c] * inverse;
     if (dscale) dscale[c] = static_cast<float>(product * inverse);
     if (dshift) dshift[c] = static_cast<float>(sum);
-    arrays[1][c] = static_cast<float>(slope);
     if (!own_statistics) continue;  // which move with x
-    arrays[2][c] = static_cast<float>(-slope * inverse * inverse * product / count);
-    arrays[3][c] = static_cast<float>(-slope * sum / count);
+    arrays[3][c] = static_cast<float>(-slope * inverse * inverse * product / count);
+    arrays[4][c] = static_cast<float>(-slope * sum / count);
   }
   if (!dx) return;
-  const BatchNormGradCoefficients coefficients{arrays[0], arrays[1], arrays[2], arrays[3]};
   for_parts(shape_, bytes + bytes / 2, [&](const BatchNormPart& part, std::int64_t) {
-    functions_.grad(shape_, part, dy, x, y, coefficients, dx);
+    functions_.grad(shape_, part, dy, x, coefficients, clamp_, dx);
   });
 }
 
-BatchNormKernel find_batch_norm(const BatchNormShape& shape, float epsilon, bool relu, DType dtype) {
-  return BatchNormKernel(HWY_DYNAMIC_DISPATCH(find)(dtype, relu), shape, epsilon, bytes_of(dtype, 1));
+BatchNormKernel find_batch_norm(const BatchNormShape& shape, float epsilon, const std::optional<ops::Clamp>& clamp,
+                                DType dtype) {
+  return BatchNormKernel(HWY_DYNAMIC_DISPATCH(find)(dtype, clamp.has_value()), shape, epsilon,
+                         clamp.value_or(ops::Clamp()), bytes_of(dtype, 1));
 }
 
 }  // namespace halfstep::simd

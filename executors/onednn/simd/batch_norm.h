@@ -1,11 +1,13 @@
-// Batch normalization, optionally with ReLU, and its gradient, in whichever of the usual layouts the tensor lies; f32,
-// f16 and bf16 with f32 statistics.
+// Batch normalization, optionally with ReLU or Clip, and its gradient, in whichever of the usual layouts the tensor
+// lies; f32, f16 and bf16 with f32 statistics.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
 #include "graph/dtype.h"
+#include "ops/clamp.h"
 
 namespace halfstep::simd {
 
@@ -25,32 +27,35 @@ struct BatchNormPart {
   std::int64_t group, lane, width, begin, end;
 };
 
-/// Per stored channel, f32. dx = slope * dy + tilt * (x - mean) + offset.
-struct BatchNormGradCoefficients {
-  const float *mean, *slope, *tilt, *offset;
+/// Per stored channel, f32. y = (x - mean) * factor + shift, dx = factor * dy + tilt * (x - mean) + offset.
+struct BatchNormCoefficients {
+  const float *mean, *factor, *shift, *tilt, *offset;
 };
 
 /// What each instruction set provides. The sums are those of the part alone.
 struct BatchNormFunctions {
   /// Mean, and sum of squared distances from it.
   void (*moments)(const BatchNormShape&, const BatchNormPart&, const void* x, float* mean, float* squares) = nullptr;
-  /// y = (x - mean) * factor + shift, or ReLU of that.
-  void (*normalize)(const BatchNormShape&, const BatchNormPart&, const void* x, const float* mean, const float* factor,
-                    const float* shift, void* y) = nullptr;
-  /// Sums of dy, and of dy * (x - mean). `y` is that of the forward pass if it had a ReLU.
-  void (*grad_sums)(const BatchNormShape&, const BatchNormPart&, const void* dy, const void* x, const void* y,
-                    const float* mean, float* sums, float* products) = nullptr;
-  void (*grad)(const BatchNormShape&, const BatchNormPart&, const void* dy, const void* x, const void* y,
-               const BatchNormGradCoefficients&, void* dx) = nullptr;
+  /// y, or `clamp` of it if the functions were found for one. The others then take dy where the clamp passes it, else
+  /// 0.
+  void (*normalize)(const BatchNormShape&, const BatchNormPart&, const void* x, const BatchNormCoefficients&,
+                    const ops::Clamp& clamp, void* y) = nullptr;
+  /// Sums of dy, and of dy * (x - mean).
+  void (*grad_sums)(const BatchNormShape&, const BatchNormPart&, const void* dy, const void* x,
+                    const BatchNormCoefficients&, const ops::Clamp& clamp, float* sums, float* products) = nullptr;
+  void (*grad)(const BatchNormShape&, const BatchNormPart&, const void* dy, const void* x, const BatchNormCoefficients&,
+               const ops::Clamp& clamp, void* dx) = nullptr;
 };
 
 /// Results do not depend on the number of threads. mean and variance are f32 [stored_channels()], scale and shift f32
-/// [channels]. Padding of x and dy must be zeros; that of y and dx becomes zeros.
+/// [channels]. Padding of x and dy must be zeros; that of dx becomes zeros, and that of y what the clamp makes of
+/// zeros.
 class BatchNormKernel {
  public:
   BatchNormKernel() = default;
-  BatchNormKernel(BatchNormFunctions functions, BatchNormShape shape, float epsilon, std::size_t element_bytes)
-      : functions_(functions), shape_(shape), epsilon_(epsilon), element_bytes_(element_bytes) {}
+  BatchNormKernel(BatchNormFunctions functions, BatchNormShape shape, float epsilon, ops::Clamp clamp,
+                  std::size_t element_bytes)
+      : functions_(functions), shape_(shape), epsilon_(epsilon), clamp_(clamp), element_bytes_(element_bytes) {}
   explicit operator bool() const { return functions_.moments != nullptr; }
   const BatchNormShape& shape() const { return shape_; }
   /// Of every function below; aligned to 64.
@@ -58,22 +63,28 @@ class BatchNormKernel {
 
   /// The mean and the biased variance of every channel.
   void statistics(const void* x, float* mean, float* variance, void* scratch) const;
-  /// y = (x - mean) / sqrt(variance + epsilon) * scale + shift, with its ReLU if the kernel was found with one.
+  /// y = (x - mean) / sqrt(variance + epsilon) * scale + shift, or the clamp of that.
   void normalize(const void* x, const float* mean, const float* variance, const float* scale, const float* shift,
                  void* y, void* scratch) const;
   /// dx, dscale and dshift (either of these two may be null). With `own_statistics` mean and variance are those of x.
-  /// `y` is read only by a kernel found with a ReLU.
-  void gradient(const void* dy, const void* x, const void* y, const float* mean, const float* variance,
-                const float* scale, bool own_statistics, void* dx, float* dscale, float* dshift, void* scratch) const;
+  /// `shift` is read only by a kernel found with a clamp.
+  void gradient(const void* dy, const void* x, const float* mean, const float* variance, const float* scale,
+                const float* shift, bool own_statistics, void* dx, float* dscale, float* dshift, void* scratch) const;
 
  private:
+  /// Those of the first pass over the data, in the first arrays of the scratch memory; the others are zeros.
+  BatchNormCoefficients coefficients(const float* mean, const float* variance, const float* scale, const float* shift,
+                                     void* scratch) const;
+
   BatchNormFunctions functions_;
   BatchNormShape shape_;
   float epsilon_ = 0;
+  ops::Clamp clamp_;
   std::size_t element_bytes_ = 0;
 };
 
 /// Empty unless dtype is f32, f16 or bf16.
-BatchNormKernel find_batch_norm(const BatchNormShape& shape, float epsilon, bool relu, DType dtype);
+BatchNormKernel find_batch_norm(const BatchNormShape& shape, float epsilon, const std::optional<ops::Clamp>& clamp,
+                                DType dtype);
 
 }  // namespace halfstep::simd

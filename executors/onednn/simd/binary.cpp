@@ -54,17 +54,24 @@ struct ClipGrad {
     return hn::IfThenElseZero(inside, dy);
   }
 };
-struct SigmoidGrad {
-  V operator()(V dy, V y, Params) const { return hn::Mul(dy, hn::Mul(y, hn::Sub(constant(1), y))); }
-};
-struct TanhGrad {
-  V operator()(V dy, V y, Params) const {
-    return hn::Mul(dy, hn::Mul(hn::Sub(constant(1), y), hn::Add(constant(1), y)));
+// cdf + x pdf; beyond the bounds x pdf is 0.
+struct GeluGrad {
+  V operator()(V dy, V x, Params) const {
+    const V near = clamp(x, constant(-13), constant(13));
+    const V half = constant(0.5F), cdf = hn::MulAdd(half, erf(hn::Mul(x, constant(0.70710678F))), half);
+    const V pdf = hn::Mul(constant(0.39894228F), moderate_exp(hn::Mul(hn::Mul(near, near), constant(-0.5F))));
+    return hn::Mul(dy, hn::MulAdd(near, pdf, cdf));
   }
 };
-struct LeakyReluGrad {
-  V operator()(V dy, V x, Params p) const {
-    return hn::IfThenElse(hn::Gt(x, constant(0)), dy, hn::Mul(dy, constant(p.alpha)));
+// s + x s (1 - s) u' where s = sigmoid(u), u = 2 sqrt(2/pi) (x + 0.044715 x^3); beyond the bounds s is 0 or 1.
+struct GeluTanhGrad {
+  V operator()(V dy, V x, Params) const {
+    const V near = clamp(x, constant(-10), constant(10));
+    const V one = constant(1), scaled = hn::Mul(near, constant(kTwiceGeluScale)), square = hn::Mul(near, near);
+    const V u = hn::Mul(scaled, hn::MulAdd(square, constant(kGeluCubic), one));
+    const V e = moderate_exp(hn::Neg(u)), s = hn::Div(one, hn::Add(one, e));
+    const V along = hn::Mul(scaled, hn::MulAdd(square, constant(3 * kGeluCubic), one));
+    return hn::Mul(dy, hn::MulAdd(hn::Mul(along, hn::Mul(e, s)), s, s));
   }
 };
 
@@ -120,12 +127,10 @@ BinaryKernel::Rows find_typed(BinaryOp op) {
       return rows<ReluGrad, T>();
     case BinaryOp::clip_grad:
       return rows<ClipGrad, T>();
-    case BinaryOp::sigmoid_grad:
-      return rows<SigmoidGrad, T>();
-    case BinaryOp::tanh_grad:
-      return rows<TanhGrad, T>();
-    case BinaryOp::leaky_relu_grad:
-      return rows<LeakyReluGrad, T>();
+    case BinaryOp::gelu_grad:
+      return rows<GeluGrad, T>();
+    case BinaryOp::gelu_tanh_grad:
+      return rows<GeluTanhGrad, T>();
   }
   return {};
 }

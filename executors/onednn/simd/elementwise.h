@@ -23,7 +23,6 @@ enum class UnaryOp {
   abs,
   sign,  ///< -1, 0, 1
   reciprocal,
-  square,
   sqrt,
   exp,
   log,
@@ -36,7 +35,6 @@ enum class UnaryOp {
   hard_swish,  ///< x max(0, min(1, x/6 + 0.5))
   gelu,        ///< x/2 (1 + erf(x / sqrt 2))
   gelu_tanh,   ///< the tanh approximation
-  affine,      ///< alpha x + beta
 };
 
 enum class BinaryOp {
@@ -44,14 +42,13 @@ enum class BinaryOp {
   sub,
   mul,
   div,
-  min,              ///< NaN if either is
-  max,              ///< NaN if either is
-  pow,              ///< std::pow element by element, but for the powers 2 and 3
-  relu_grad,        ///< a where b > 0, else 0: dy, y -> dx
-  clip_grad,        ///< a where alpha <= b <= beta, else 0: dy, x -> dx
-  sigmoid_grad,     ///< a b (1 - b): dy, y -> dx
-  tanh_grad,        ///< a (1 - b^2): dy, y -> dx
-  leaky_relu_grad,  ///< a where b > 0, else alpha a: dy, x -> dx
+  min,             ///< NaN if either is
+  max,             ///< NaN if either is
+  pow,             ///< std::pow element by element, but for the powers 2 and 3
+  relu_grad,       ///< a where b > 0, else 0: dy, y -> dx
+  clip_grad,       ///< a where alpha <= b <= beta, else 0: dy, x -> dx
+  gelu_grad,       ///< a times the slope of gelu at b: dy, x -> dx
+  gelu_tanh_grad,  ///< the same of gelu_tanh
 };
 
 /// The constants an operator names in its comment.

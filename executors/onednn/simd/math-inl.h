@@ -16,11 +16,18 @@ namespace halfstep::simd::HWY_NAMESPACE {
 
 inline constexpr float kInfinity = std::numeric_limits<float>::infinity();
 inline constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+inline constexpr float kGeluCubic = 0.044715F, kTwiceGeluScale = 1.59576912F;  // 2 sqrt(2/pi)
 
 HWY_INLINE V constant(float value) { return hn::Set(F32(), value); }
 
 /// A NaN stays one.
 HWY_INLINE V relu(V x) { return hn::IfThenZeroElse(hn::Lt(x, constant(0)), x); }
+
+/// x raised to `low`, then lowered to `high`; a NaN stays one.
+HWY_INLINE V clamp(V x, V low, V high) {
+  const V raised = hn::IfThenElse(hn::Lt(x, low), low, x);
+  return hn::IfThenElse(hn::Gt(raised, high), high, raised);
+}
 
 /// c[0] + c[1] x + ... by Horner's rule.
 template <std::size_t N>
@@ -60,6 +67,17 @@ HWY_INLINE V times_exp(V factor, V x) {
 }
 
 HWY_INLINE V exp(V x) { return times_exp(constant(1), x); }
+
+/// exp(x) for |x| < 87.5.
+HWY_INLINE V moderate_exp(V x) {
+  const ExpParts parts = exp_parts(x);
+  const V scale = power_of_two(parts.n);
+  return hn::MulAdd(scale, parts.fraction, scale);
+}
+
+/// exp(x), or 0 where that is less than the normal numbers, on which arithmetic is many times slower. What a mask lets
+/// through, such as exp(-100), would slow down all that is computed from it.
+HWY_INLINE V normal_exp(V x) { return exp(hn::IfThenElse(hn::Lt(x, constant(-87.33654F)), constant(-kInfinity), x)); }
 
 /// exp(x) - 1 for x <= 0.
 HWY_INLINE V expm1_negative(V x) {
@@ -120,7 +138,7 @@ HWY_INLINE V erf(V x) {
                                      -0.025208248F,   0.0042045591F, -0.00044133590F, 0.000021686814F};
   const V magnitude = hn::Min(hn::Abs(x), constant(4));
   const V small = hn::MulAdd(x, polynomial(hn::Mul(x, x), kSmall), x);
-  const V large = hn::Sub(constant(1), exp(hn::Neg(polynomial(magnitude, kLarge))));
+  const V large = hn::Sub(constant(1), moderate_exp(hn::Neg(polynomial(magnitude, kLarge))));
   const V y = hn::IfThenElse(hn::Lt(hn::Abs(x), constant(1)), small, hn::CopySign(large, x));
   return hn::IfThenElse(hn::IsNaN(x), x, y);
 }

@@ -17,23 +17,23 @@ namespace {
 /// What a reduction starts with, how an element enters, and how lanes and partial results meet.
 struct Sum {
   static constexpr float kStart = 0;
-  static V enter(V total, V x) { return hn::Add(total, x); }
-  static V combine(V a, V b) { return hn::Add(a, b); }
+  static auto enter(auto total, auto x) { return hn::Add(total, x); }
+  static auto combine(auto a, auto b) { return hn::Add(a, b); }
 };
 struct SumSquare {
   static constexpr float kStart = 0;
-  static V enter(V total, V x) { return hn::MulAdd(x, x, total); }
-  static V combine(V a, V b) { return hn::Add(a, b); }
+  static auto enter(auto total, auto x) { return hn::MulAdd(x, x, total); }
+  static auto combine(auto a, auto b) { return hn::Add(a, b); }
 };
 struct Max {
   static constexpr float kStart = -std::numeric_limits<float>::infinity();
-  static V enter(V total, V x) { return combine(total, x); }
-  static V combine(V a, V b) { return hn::IfThenElse(hn::Or(hn::IsNaN(a), hn::Gt(a, b)), a, b); }
+  static auto enter(auto total, auto x) { return combine(total, x); }
+  static auto combine(auto a, auto b) { return hn::IfThenElse(hn::Or(hn::IsNaN(a), hn::Gt(a, b)), a, b); }
 };
 struct Min {
   static constexpr float kStart = std::numeric_limits<float>::infinity();
-  static V enter(V total, V x) { return combine(total, x); }
-  static V combine(V a, V b) { return hn::IfThenElse(hn::Or(hn::IsNaN(a), hn::Lt(a, b)), a, b); }
+  static auto enter(auto total, auto x) { return combine(total, x); }
+  static auto combine(auto a, auto b) { return hn::IfThenElse(hn::Or(hn::IsNaN(a), hn::Lt(a, b)), a, b); }
 };
 
 /// Lanes folded in halves.
@@ -48,10 +48,21 @@ float fold(V v) {
   return hn::GetLane(v);
 }
 
+/// So few that filling vectors and folding them takes longer.
+constexpr std::int64_t kFew = 16;
+template <class Op, class T>
+float few(const T* x, std::int64_t n) {
+  const hn::CappedTag<float, 1> d;
+  auto total = hn::Set(d, Op::kStart);
+  for (std::int64_t i = 0; i < n; ++i) total = Op::enter(total, hn::Set(d, static_cast<float>(x[i])));
+  return hn::GetLane(total);
+}
+
 /// In runs of 16 elements a lane and accumulator, so that the error grows slowly with n whatever the vectors' width.
 template <class Op, class T>
 float row(const void* x, std::int64_t n) {
   const T* from = static_cast<const T*>(x);
+  if (n < kFew) return few<Op>(from, n);
   const std::int64_t step = lanes(), run = 64 * step;
   V result = constant(Op::kStart);
   for (std::int64_t i = 0; i < n;) {

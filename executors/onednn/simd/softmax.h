@@ -1,5 +1,5 @@
 // Softmax and LogSoftmax over the middle axis of [outer, n, inner], and their gradients; f32, f16, bf16, computed in
-// f32.
+// f32. Exponentials below the normal numbers of f32 count as 0.
 #pragma once
 
 #include <cstddef>

@@ -27,10 +27,7 @@ struct Elu {
   }
 };
 struct Clip {
-  V operator()(V x, Params p) const {  // ONNX: max wins where min > max
-    const V raised = hn::IfThenElse(hn::Lt(x, constant(p.alpha)), constant(p.alpha), x);
-    return hn::IfThenElse(hn::Gt(raised, constant(p.beta)), constant(p.beta), raised);
-  }
+  V operator()(V x, Params p) const { return clamp(x, constant(p.alpha), constant(p.beta)); }
 };
 struct Neg {
   V operator()(V x, Params) const { return hn::Neg(x); }
@@ -48,9 +45,6 @@ struct Sign {
 struct Reciprocal {
   V operator()(V x, Params) const { return hn::Div(constant(1), x); }
 };
-struct Square {
-  V operator()(V x, Params) const { return hn::Mul(x, x); }
-};
 struct Sqrt {
   V operator()(V x, Params) const { return hn::Sqrt(x); }
 };
@@ -66,10 +60,7 @@ struct Erf {
 struct Sigmoid {
   V operator()(V x, Params) const { return sigmoid(x); }
 };
-V unit_clamp(V x) {
-  const V floored = relu(x);
-  return hn::IfThenElse(hn::Gt(floored, constant(1)), constant(1), floored);
-}
+V unit_clamp(V x) { return clamp(x, constant(0), constant(1)); }
 struct HardSigmoid {
   V operator()(V x, Params p) const { return unit_clamp(hn::MulAdd(x, constant(p.alpha), constant(p.beta))); }
 };
@@ -98,12 +89,9 @@ struct Gelu {
 };
 struct GeluTanh {
   V operator()(V x, Params) const {  // x/2 (1 + tanh(u)) = x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3)
-    const V cubic = hn::MulAdd(hn::Mul(hn::Mul(x, x), x), constant(0.044715F), x);
-    return times_sigmoid(x, hn::Mul(cubic, constant(1.59576912F)));
+    const V cubic = hn::MulAdd(hn::Mul(hn::Mul(x, x), x), constant(kGeluCubic), x);
+    return times_sigmoid(x, hn::Mul(cubic, constant(kTwiceGeluScale)));
   }
-};
-struct Affine {
-  V operator()(V x, Params p) const { return hn::MulAdd(x, constant(p.alpha), constant(p.beta)); }
 };
 
 template <class Op, class T>
@@ -132,8 +120,6 @@ UnaryFn find_typed(UnaryOp op) {
       return &range<Sign, T>;
     case UnaryOp::reciprocal:
       return &range<Reciprocal, T>;
-    case UnaryOp::square:
-      return &range<Square, T>;
     case UnaryOp::sqrt:
       return &range<Sqrt, T>;
     case UnaryOp::exp:
@@ -158,8 +144,6 @@ UnaryFn find_typed(UnaryOp op) {
       return &range<Gelu, T>;
     case UnaryOp::gelu_tanh:
       return &range<GeluTanh, T>;
-    case UnaryOp::affine:
-      return &range<Affine, T>;
   }
   return nullptr;
 }

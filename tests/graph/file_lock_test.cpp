@@ -1,0 +1,42 @@
+// One process at a time: what is refused, and when it no longer is.
+#include "graph/file_lock.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "graph/error.h"
+#include "tests/temporary_directory.h"
+
+namespace halfstep {
+namespace {
+
+TEST(FileLock, IsHeldByOneForAsLongAsItLives) {
+  TemporaryDirectory dir;
+  write_text(dir / "file", "text");
+  for (const std::filesystem::path& path : {dir.path(), dir / "file"}) {
+    FileLock outer;
+    {
+      FileLock lock(path, "one at a time");
+      EXPECT_EQ(error_of(Error::Kind::failure, [&] { FileLock(path, "one at a time"); }),
+                "one at a time; found: another process at work with it. To mend it: wait for the other, or name "
+                "another path");
+      outer = std::move(lock);
+    }
+    EXPECT_THROW(FileLock(path, "one at a time"), Error);
+    outer = FileLock();
+    EXPECT_NO_THROW(FileLock(path, "one at a time"));
+  }
+  EXPECT_EQ(read_text(dir / "file"), "text");
+}
+
+TEST(FileLock, LetsAllHaveWhatIsNoFile) {
+  TemporaryDirectory dir;
+  for (const std::filesystem::path& path : {dir / "missing", std::filesystem::path("/dev/null")}) {
+    const FileLock first(path, "one at a time");
+    EXPECT_NO_THROW(FileLock(path, "one at a time")) << path;
+  }
+  EXPECT_FALSE(std::filesystem::exists(dir / "missing"));
+}
+
+}  // namespace
+}  // namespace halfstep
