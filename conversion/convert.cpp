@@ -214,7 +214,7 @@ void Conversion::save(const std::filesystem::path& path, ExternalData external) 
   const bool too_large = content_->report.bytes_after > kMaxMessageBytes;
   if (external == ExternalData::never ||
       (external == ExternalData::automatic && !too_large && source.data_files.empty()))
-    return write_atomically(path, bytes());
+    return write_atomically(path, bytes(), Durability::soon);
   onnx::ModelProto model = content_->model;
   attach(model, source, false);
   std::error_code ignored;

@@ -79,7 +79,8 @@ class Conversion {
   /// The model as bytes of an .onnx file (at most 2 GB).
   std::string bytes() const;
   /// Writes the model. `automatic` keeps tensors in a second file when the source does, or they would not fit into one.
-  /// At `path` is either what was there or the whole new model. Throws Error(failure) when it cannot be written.
+  /// At `path` is either what was there or the whole new model, even after a power cut. Throws Error(failure) when it
+  /// cannot be written.
   void save(const std::filesystem::path& path, ExternalData external = ExternalData::automatic) const;
 
   struct Content;

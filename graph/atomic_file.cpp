@@ -86,7 +86,7 @@ void sync_folder(const fs::path& folder) {
 }
 
 /// Renames `from` to `path`, keeping what stood there as `previous` (unless empty).
-void move_into_place(const fs::path& from, const fs::path& path, const fs::path& previous) {
+void move_into_place(const fs::path& from, const fs::path& path, const fs::path& previous, Durability durability) {
   // A second name for the old file first, so that the previous good file goes only when the new one is in place.
   const fs::path old = sibling(path, ".old");
   bool linked = false;
@@ -105,7 +105,7 @@ void move_into_place(const fs::path& from, const fs::path& path, const fs::path&
     sync_folder(folder_of(path));
     if (::rename(old.c_str(), previous.c_str()) != 0) throw_unwritable(previous, errno);
   }
-  sync_folder(folder_of(path));
+  if (durability == Durability::on_return) sync_folder(folder_of(path));
 }
 
 void write_stream(const fs::path& path, const FileContent& content) {
@@ -114,6 +114,25 @@ void write_stream(const fs::path& path, const FileContent& content) {
   FileWriter writer(file.get(), path);
   content(writer);
   writer.flush();
+  if (file.close() != 0) throw_unwritable(path, errno);
+}
+
+void write_file(const fs::path& path, const FileContent& content, const fs::path& previous, Durability durability) {
+  if (is_stream(path)) return write_stream(path, content);
+  const fs::path temporary = sibling(path, ".tmp");
+  Descriptor file = open_temporary(temporary, path);
+  try {
+    struct stat old;
+    if (::lstat(path.c_str(), &old) == 0 && S_ISREG(old.st_mode)) ::fchmod(file.get(), old.st_mode & 07777);
+    FileWriter writer(file.get(), path);
+    content(writer);
+    writer.flush();
+    if (::fsync(file.get()) != 0) throw_unwritable(path, errno);
+    move_into_place(temporary, path, previous, durability);
+  } catch (...) {
+    ::unlink(temporary.c_str());
+    throw;
+  }
   if (file.close() != 0) throw_unwritable(path, errno);
 }
 
@@ -147,28 +166,16 @@ void FileWriter::write_through(const std::byte* data, std::size_t bytes) {
 }
 
 void write_atomically(const fs::path& path, const FileContent& content, const fs::path& previous) {
-  if (is_stream(path)) return write_stream(path, content);
-  const fs::path temporary = sibling(path, ".tmp");
-  Descriptor file = open_temporary(temporary, path);
-  try {
-    struct stat old;
-    if (::lstat(path.c_str(), &old) == 0 && S_ISREG(old.st_mode)) ::fchmod(file.get(), old.st_mode & 07777);
-    FileWriter writer(file.get(), path);
-    content(writer);
-    writer.flush();
-    if (::fsync(file.get()) != 0) throw_unwritable(path, errno);
-    move_into_place(temporary, path, previous);
-  } catch (...) {
-    ::unlink(temporary.c_str());
-    throw;
-  }
-  if (file.close() != 0) throw_unwritable(path, errno);
+  write_file(path, content, previous, Durability::on_return);
 }
 
-void write_atomically(const fs::path& path, const FileContent& content) { write_atomically(path, content, {}); }
+void write_atomically(const fs::path& path, const FileContent& content, Durability durability) {
+  write_file(path, content, {}, durability);
+}
 
-void write_atomically(const fs::path& path, std::string_view content) {
-  write_atomically(path, [&](FileWriter& file) { file.write(content); });
+void write_atomically(const fs::path& path, std::string_view content, Durability durability) {
+  write_atomically(
+      path, [&](FileWriter& file) { file.write(content); }, durability);
 }
 
 void check_writable(const fs::path& path, std::uint64_t expected_bytes) {

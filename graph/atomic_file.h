@@ -37,21 +37,31 @@ class FileWriter {
 
 using FileContent = std::function<void(FileWriter&)>;
 
+/// When a new file is there to stay.
+enum class Durability : std::uint8_t {
+  /// When the call returns: whatever the caller does next comes after it on disk too, such as writing a model after its
+  /// data file, or removing what the new file replaces.
+  on_return,
+  /// When the system writes the folder, some seconds later. A power cut before that brings back the old file.
+  soon,
+};
+
 /// Writes `path` so that a reader, a crash or a power cut finds the old file or the new one, never a part of either:
-/// into `.NAME.tmp` in the same folder, fsync, rename, fsync of the folder. The first fsync has the content on disk
-/// before its name is; the second has the name there before this returns, so that whatever the caller does next comes
-/// after it on disk too: writing a model after its data file, removing what the new file replaces.
+/// into `.NAME.tmp` in the same folder, fsync, which has the content on disk before its name, and rename; for
+/// `on_return` then fsync of the folder.
 ///
 /// A temporary file that a killed process left behind is overwritten. A symbolic link at `path` is replaced, not
 /// followed; a device or pipe (/dev/stdout) is written in place.
 ///
 /// Throws Error(failure) when the file cannot be written, and passes on what `content` throws; the old file is then
 /// untouched and the temporary one removed.
-void write_atomically(const std::filesystem::path& path, const FileContent& content);
-void write_atomically(const std::filesystem::path& path, std::string_view content);
+void write_atomically(const std::filesystem::path& path, const FileContent& content,
+                      Durability durability = Durability::on_return);
+void write_atomically(const std::filesystem::path& path, std::string_view content,
+                      Durability durability = Durability::on_return);
 
-/// As above; the file that stood at `path` lives on as `previous` (in the same folder, replacing what stood there). At
-/// every instant at least one of the two names holds a whole file.
+/// As above, durable on return; the file that stood at `path` lives on as `previous` (in the same folder, replacing
+/// what stood there). At every instant at least one of the two names holds a whole file.
 void write_atomically(const std::filesystem::path& path, const FileContent& content,
                       const std::filesystem::path& previous);
 

@@ -97,7 +97,8 @@ std::string describe(const Graph& graph, const Node& node) {
 using TypeParameters = std::unordered_map<std::string, DType>;
 
 // What is wrong with the operands; `types` gets what the schema's type parameters stand for. Kernels count on both:
-// operands that must be there are, and those of one type parameter have one type.
+// operands that must be there are, and those of one type parameter have one type; and on bool where nothing else is
+// allowed, since another's bytes are none.
 std::string wrong_operands(const Graph& graph, const Node& node, const onnx::OpSchema& schema, TypeParameters& types) {
   const std::span<const ValueId> operands = node.operands();
   const auto& formals = schema.inputs();
@@ -115,6 +116,9 @@ std::string wrong_operands(const Graph& graph, const Node& node, const onnx::OpS
     }
     const DType dtype = graph[operands[i]].dtype;
     if (dtype == DType::undefined || !of_one_type) continue;
+    const auto& allowed = formal.GetTypes();
+    if (dtype != DType::boolean && allowed.size() == 1 && **allowed.begin() == "tensor(bool)")
+      return fmt::format("bool for operand {} ({})", i, formal.GetName());
     const auto [known, is_new] = types.emplace(formal.GetTypeStr(), dtype);
     if (known->second != dtype)
       return fmt::format("{} for operand {} ({}), as others of type {} have", name_of(known->second), i,
@@ -133,12 +137,21 @@ DType type_of_result(const onnx::OpSchema& schema, std::size_t i, const TypePara
   return of_one_type && found != types.end() ? found->second : DType::undefined;
 }
 
-// ONNX's inference functions keep axes in an int, and index with what is left of a larger number.
-void check_axis(const Graph& graph, const Node& node) {
+// ONNX's inference functions keep axes in an int and index with what is left of a larger number, count batch axes from
+// below 0, and make lists of as many parts as they are told.
+void check_attributes(const Graph& graph, const Node& node) {
   const auto* axis = std::get_if<std::int64_t>(node.attributes.find("axis"));
   if (axis && (*axis < INT32_MIN || *axis > INT32_MAX))
     throw_input_error("an axis of an operand", fmt::format("axis {} of {}", *axis, describe(graph, node)),
                       "check the operator's axis attribute");
+  const std::int64_t batch_axes = node.attributes.get_int("batch_dims", 0);
+  if (node.is("GatherND") && (batch_axes < 0 || batch_axes > INT32_MAX))
+    throw_input_error("batch_dims of at least 0, and less than operands have axes",
+                      fmt::format("{} of {}", batch_axes, describe(graph, node)), "check the operator's batch_dims");
+  const auto parts = static_cast<std::int64_t>(node.outputs.size());
+  if (node.is("Split") && node.attributes.get_int("num_outputs", parts) != parts)
+    throw_input_error(fmt::format("attribute num_outputs as the node has outputs: {}", parts),
+                      std::to_string(node.attributes.get_int("num_outputs", parts)), "check Split's num_outputs");
 }
 
 void overrule_shape(Graph& graph, const Node& node) {
@@ -166,7 +179,7 @@ void infer_node(Graph& graph, const Node& node) {
   TypeParameters types;
   if (const std::string wanted = wrong_operands(graph, node, *schema, types); !wanted.empty())
     throw_input_error(wanted, describe(graph, node), "check the operands fed to it");
-  check_axis(graph, node);
+  check_attributes(graph, node);
   Context context(graph, node);
   try {
     if (schema->has_type_and_shape_inference_function()) schema->GetTypeAndShapeInferenceFunction()(context);

@@ -11,9 +11,7 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <onnx/checker.h>
 #include <onnx/onnx_pb.h>
-#include <onnx/shape_inference/implementation.h>
 
 #include "executors/conformance/executor_check.h"
 #include "executors/conformance/random_choice.h"
@@ -172,36 +170,13 @@ int any_input(const onnx::ModelProto& model, const std::vector<Tensor>& inputs, 
   return inputs[i].dtype() == DType::string || bits_of(inputs[i].dtype()) % 8 != 0 ? -1 : static_cast<int>(i);
 }
 
-void forget_extents(onnx::TypeProto& type) {
-  for (auto& dim : *type.mutable_tensor_type()->mutable_shape()->mutable_dim()) dim.Clear();
-}
-
+// Without its extents it keeps its rank, which ONNX wants to be declared. What is declared of outputs may no longer
+// hold; inference overrules it.
 void declare(onnx::ModelProto& model, int i, const Tensor& tensor, bool with_extents) {
   auto& input = *model.mutable_graph()->mutable_input(i);
   *input.mutable_type() = type_to_proto(tensor.dtype(), tensor.shape());
-  if (!with_extents) forget_extents(*input.mutable_type());
-}
-
-// What the model declares of its outputs may no longer hold. Their shapes become the inferred ones; where inference
-// finds none they keep the rank, which ONNX wants to be declared, so that what is wrong is left to halfstep to find.
-void declare_outputs(onnx::ModelProto& model) {
-  onnx::ModelProto inferred = model;
-  for (auto& output : *inferred.mutable_graph()->mutable_output())
-    if (output.type().has_tensor_type()) output.mutable_type()->mutable_tensor_type()->clear_shape();
-  try {
-    onnx::checker::check_model(model);  // inference counts on it
-    onnx::shape_inference::InferShapes(inferred);
-  } catch (const std::exception&) {
-  }
-  for (int i = 0; i < model.graph().output_size(); ++i) {
-    onnx::TypeProto& type = *model.mutable_graph()->mutable_output(i)->mutable_type();
-    const onnx::TypeProto& found = inferred.graph().output(i).type();
-    if (!type.has_tensor_type()) continue;
-    if (found.tensor_type().has_shape())
-      *type.mutable_tensor_type()->mutable_shape() = found.tensor_type().shape();
-    else
-      forget_extents(type);
-  }
+  if (with_extents) return;
+  for (auto& dim : *input.mutable_type()->mutable_tensor_type()->mutable_shape()->mutable_dim()) dim.Clear();
 }
 
 std::string change_shape(onnx::ModelProto& model, std::vector<Tensor>& inputs, RandomChoice& choice) {
@@ -353,7 +328,6 @@ MutatedCase mutate_case(const OnnxCase& onnx_case, std::uint64_t seed, std::size
     mutant.changes += change + "\n";
     --wanted;
   }
-  if (!choice.one_in(8)) declare_outputs(model);
   model.SerializeToString(&mutant.model);
   return mutant;
 }

@@ -1,10 +1,9 @@
 #include "executors/executor.h"
 
-#include <omp.h>
-
 #include "executors/onednn/capabilities.h"
 #include "executors/onednn/program.h"
 #include "executors/onednn/store.h"
+#include "executors/onednn/threads.h"
 #include "graph/error.h"
 
 namespace halfstep {
@@ -13,8 +12,7 @@ namespace {
 class OneDnnExecutor final : public Executor {
  public:
   explicit OneDnnExecutor(const ExecutorOptions& options)
-      : threads_(options.threads > 0 ? options.threads : omp_get_max_threads()),
-        capabilities_(onednn::probe_capabilities(threads_)) {}
+      : threads_(onednn::available_threads(options.threads)), capabilities_(onednn::probe_capabilities(threads_)) {}
 
   std::string_view name() const override { return "onednn"; }
   const Capabilities& capabilities() const override { return capabilities_; }

@@ -5,6 +5,8 @@
 #include <functional>
 #include <numeric>
 
+#include "executors/onednn/threads.h"
+
 namespace halfstep::onednn {
 namespace {
 
@@ -180,6 +182,7 @@ void reorder_now(const Shape& shape, DType dtype, const void* from, const Layout
   }
   // Row-major takes the other side's extents; two other layouts with different extents meet in row-major.
   auto copy = [](const Desc& a, const void* source, const Desc& b, void* target) {
+    const ThreadScope scope(0);
     dnnl::memory src(a, engine(), const_cast<void*>(source)), dst(b, engine(), target);
     dnnl::stream stream(engine());
     dnnl::reorder(src, dst).execute(stream, src, dst);

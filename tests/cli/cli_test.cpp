@@ -84,6 +84,22 @@ TEST_F(CliTest, TrainingWritesModelsLogAndCurve) {
   EXPECT_GT(last["metrics"]["accuracy"].get<double>(), first["metrics"]["accuracy"].get<double>());
 }
 
+// OpenMP may give a region fewer threads than there are.
+TEST_F(CliTest, FewerThreadsThanAskedForComputeTheSame) {
+  const std::string common = "train mlp.onnx --data x.npy,y.npy --executor onednn --precision fp32 --steps 4 ";
+  ASSERT_EQ(run(common + "--threads 1 --log one.jsonl").exit_code, 0);
+  const std::vector<nlohmann::json> expected = read_log("one.jsonl");
+  for (const char* environment : {"OMP_THREAD_LIMIT=1", "OMP_DYNAMIC=true"}) {
+    const Outcome outcome = run(common + "--threads 2 --log two.jsonl", environment);
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.text;
+    const std::vector<nlohmann::json> found = read_log("two.jsonl");
+    ASSERT_EQ(found.size(), expected.size());
+    for (std::size_t i = 0; i < found.size(); ++i)
+      EXPECT_NEAR(found[i]["loss"].get<float>(), expected[i]["loss"].get<float>(), 1e-4)
+          << environment << ", step " << i;
+  }
+}
+
 TEST_F(CliTest, ResumedRunEndsWhereAnUninterruptedOneDoes) {
   const std::string common = "train mlp.onnx --data x.npy,y.npy --batch 16 --precision fp32 --seed 3 ";
   const Outcome whole = run(common + "--steps 8 -o whole.onnx");

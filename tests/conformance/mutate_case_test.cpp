@@ -8,7 +8,6 @@
 #include <gtest/gtest.h>
 #include <onnx/onnx_pb.h>
 
-#include "graph/error.h"
 #include "onnx_io/convert.h"
 #include "onnx_io/load.h"
 #include "ops/proto.h"
@@ -81,25 +80,21 @@ TEST_F(MutateCase, ChangesBodiesToo) {
     EXPECT_THAT(changes, ::testing::Contains(HasSubstr(change)));
 }
 
-TEST_F(MutateCase, MostShapesThatTheOperatorTakesLoad) {
+TEST_F(MutateCase, ShapesThatTheOperatorTakesLoad) {
   constexpr const char* kRelu = R"(<ir_version: 10, opset_import: ["": 20]> g (float[2,6] x) => (float[2,6] y) {
     y = Relu(x)
   })";
   write(folder_.path() / "model.onnx", to_proto(parse_model(kRelu).graph));
   for (const char* other : {"input_1.pb", "input_2.pb"}) fs::remove(folder_.path() / "test_data_set_0" / other);
-  std::size_t reshaped = 0, loaded = 0;
+  std::size_t reshaped = 0;
   for (std::size_t i = 0; i < 200; ++i) {
     const MutatedCase mutant = mutate_case(onnx_case(), 5, i);
     if (!mutant.changes.starts_with("input 0 of shape") || mutant.changes.find('\n') + 1 != mutant.changes.size())
       continue;
     ++reshaped;
-    try {
-      load_model_from_bytes(mutant.model);
-      ++loaded;
-    } catch (const Error&) {  // its declared output is the old one
-    }
+    EXPECT_NO_THROW(load_model_from_bytes(mutant.model)) << mutant.changes;
   }
-  EXPECT_GT(4 * loaded, 3 * reshaped);
+  EXPECT_GT(reshaped, 0u);
 }
 
 TEST_F(MutateCase, LeavesTheOriginalAlone) {

@@ -75,6 +75,10 @@ constexpr const char* kRefused[] = {
     "(float[2,3,3] x, float[3,2,3] w) => (float[2,2,5] y) { y = ConvTranspose<group = 2>(x, w) }",
     "(float[6] x) => (float[2] a, float[2] b, float[2] c) { a, b, c = Split<num_outputs = 4>(x) }",
     "(float[1] x) => (float[1] a, float[1] b, float[n] c) { a, b, c = Split<num_outputs = 3>(x) }",
+    "(float[2,3] x) => (float[1] y) { y = Split<num_outputs = 2147483647>(x) }",
+    "(float[2,3] x) => (float[n,3] y) <int64[2,1] i = {0, 1}> { y = GatherND<batch_dims = -2147483648>(x, i) }",
+    "(float16[3] c, float[3] x) => (float[3] y) { y = Where(c, x, x) }",
+    "(float[3] x) => (float[n] y) <uint8[3] c = {7, 0, 60}> { y = Compress(x, c) }",
     "(float[1,4] x) => (float[1,1099511627776] y) <int64[2] z = {1, 1099511627776}> "
     "{ y = Resize<mode = \"linear\">(x, , , z) }",
     "(float[2,4,9,1] dy, float[4,3,3,3] w) => (float[2,3,5,5] dx) "
@@ -136,6 +140,8 @@ constexpr const char* kTaken[] = {
     "(float[1,1,17,3] x, float[1,2,3,3] w) => (float[1,2,10,8] y) "
     "{ y = ConvTranspose<strides = [4, 2], output_shape = [10, 8]>(x, w) }",
     "(float16[3,4] x, float[4] s) => (float[3,4] y) { y = RMSNormalization(x, s) }",
+    "(float[1,2,3,7,2] x) => (float[1,2,3,6,2] y) <int64[2] z = {5, 6}> "
+    "{ y = Resize<mode = \"linear\", axes = [2, 3], keep_aspect_ratio_policy = \"not_larger\">(x, , , z) }",
     "(float[0,4] x) => (float[0,9007199254740992] y) <int64[1] z = {9007199254740992}> "
     "{ y = Resize<axes = [1]>(x, , , z) }",
     "(float[2] x) => (string[2] s) { s = Constant<value_strings = [\"a\", \"b\"]>() }",

@@ -35,8 +35,10 @@ TEST(AtomicFile, WritesSmallAndLargeContent) {
       EXPECT_EQ(file.position(), bytes);
     });
     EXPECT_EQ(read_text(dir / "pieces"), content);
+    write_atomically(dir / "soon", content, Durability::soon);
+    EXPECT_EQ(read_text(dir / "soon"), content);
   }
-  EXPECT_THAT(dir.names(), UnorderedElementsAre("whole", "pieces"));
+  EXPECT_THAT(dir.names(), UnorderedElementsAre("whole", "pieces", "soon"));
 }
 
 TEST(AtomicFile, LeavesTheOldFileWhenTheContentThrows) {

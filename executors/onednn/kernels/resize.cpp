@@ -78,6 +78,13 @@ struct PlaneResize {
   static std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
 };
 
+/// Whether every element is taken as it is. An axis of the same extent may be resized nevertheless, by a scale near 1.
+bool stays(const ops::AxisTaps& axis, std::int64_t input) {
+  for (std::size_t o = 0; o < axis.size(); ++o)
+    if (axis[o].size() != 1 || axis[o][0].index != static_cast<std::int64_t>(o) || axis[o][0].weight != 1) return false;
+  return static_cast<std::int64_t>(axis.size()) == input;
+}
+
 /// The value of input i: a constant, or undefined when absent; empty when it is computed.
 std::optional<Tensor> constant_operand(KernelContext& context, std::size_t i) {
   if (!context.has_input(i)) return Tensor();
@@ -101,7 +108,7 @@ Made make(KernelContext& context, const Shape& operand, const Shape& result, boo
     if (std::any_of(taps.begin(), taps.end(), [](const auto& element) { return element.empty(); }))
       return refuse("values outside of the region of interest");
     if (axis + spatial >= rank) continue;
-    if (operand[axis] != result[axis]) return refuse("more than the last two axes resized");
+    if (!stays(taps, small[axis])) return refuse("more than the last two axes resized");
     resize.planes *= small[axis];
   }
   auto along = [&](std::size_t axis) {
