@@ -2,17 +2,26 @@
 
 #include <algorithm>
 
+#include <fmt/format.h>
 #include <omp.h>
+
+#include "graph/error.h"
 
 namespace halfstep::onednn {
 
 int available_threads(int wanted) {
-  return std::min(wanted > 0 ? wanted : omp_get_max_threads(), omp_get_thread_limit());
+  const bool can_start = omp_get_active_level() < omp_get_max_active_levels();
+  return std::min(wanted > 0 ? wanted : omp_get_max_threads(), can_start ? omp_get_thread_limit() : 1);
 }
 
 ThreadScope::ThreadScope(int threads) : before_(omp_get_max_threads()), dynamic_before_(omp_get_dynamic()) {
+  const int available = available_threads(threads);
+  if (available < threads)
+    throw_failure(fmt::format("{} threads, as the program was compiled for", threads),
+                  fmt::format("{}, inside an OpenMP parallel region", available),
+                  "call from outside of the region, or make the executor with threads = 1");
   if (dynamic_before_ != 0) omp_set_dynamic(0);
-  if (const int available = available_threads(threads); available != before_) omp_set_num_threads(available);
+  if (available != before_) omp_set_num_threads(available);
 }
 
 ThreadScope::~ThreadScope() {

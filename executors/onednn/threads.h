@@ -4,7 +4,7 @@
 namespace halfstep::onednn {
 
 /// The number of threads that teams of the calling thread can have of `wanted` (0: as many as OpenMP would take):
-/// OMP_THREAD_LIMIT gives a region fewer than it asks for.
+/// OMP_THREAD_LIMIT gives a region fewer than it asks for, and a region within a region mostly has one.
 int available_threads(int wanted);
 
 /// Sets the number of OpenMP threads of the calling thread, and sets it back; OMP_DYNAMIC, by which regions may get
@@ -14,7 +14,7 @@ int available_threads(int wanted);
 /// waking them for the next primitive costs more than a region that gains nothing.
 class ThreadScope {
  public:
-  /// 0: as many as there are.
+  /// 0: as many as there are. Throws Error(failure) when there are not as many as asked for.
   explicit ThreadScope(int threads);
   ~ThreadScope();
   ThreadScope(const ThreadScope&) = delete;

@@ -50,6 +50,24 @@ TEST(OneDnnProgram, ProgramsOfOtherShapesShareTheStates) {
   }
 }
 
+// A team within a team has one thread, and primitives made for several would leave out what the others do.
+TEST(OneDnnProgram, DoesNotRunShortOfThreads) {
+  const auto error_in_region = [](int threads) {
+    Compiled compiled(make_onednn_executor({.threads = threads}), descent(4));
+    std::string error;
+#pragma omp parallel num_threads(2)
+#pragma omp single
+    try {
+      compiled.program->run();
+    } catch (const Error& e) {
+      error = e.what();
+    }
+    return error;
+  };
+  EXPECT_THAT(error_in_region(2), HasSubstr("1, inside an OpenMP parallel region"));
+  EXPECT_EQ(error_in_region(1), "");
+}
+
 TEST(OneDnnProgram, StatesAreReadAndWrittenRowMajor) {
   Compiled compiled(make_onednn_executor(), descent(4));
   EXPECT_THAT(compiled.store->names(), ::testing::UnorderedElementsAre("w", "bias", "velocity"));

@@ -99,6 +99,12 @@ constexpr const char* kRefused[] = {
     "(float[1,1,1,4] x) => (float[1,1,n,m] y) { y = AveragePool<kernel_shape = [3, 3], strides = [3, 1]>(x) }",
     "(float[1,1,1,4] x) => (float[1,1,n,m] y) { y = MaxPool<kernel_shape = [3, 3], strides = [3, 1]>(x) }",
     "(float[5] x) => (float[2] y, float[2] z) { y, z = Split<num_outputs = 7>(x) }",
+    "(float[2,3] x) => (float[2] y) <int64[3] a = {1, -1, 1}> { y = ReduceMin<keepdims = 0>(x, a) }",
+    "(float[4,3] x) => (float[2,3] y) <int64[2] b = {0, 1}, int64[2] e = {2, 3}, int64[2] a = {0, 0}> "
+    "{ y = Slice(x, b, e, a) }",
+    "(float[2,3] x) => (float[n,m] y) <int64[4] p = {1, 1, 0, 0}, int64[2] a = {1, -1}> { y = Pad(x, p, , a) }",
+    "(float[1,3,1] x) => (float[3] y) <int64[3] a = {0, 2, -3}> { y = Squeeze(x, a) }",
+    "(float[2] x) => (float[1,2] y) <int64[2] a = {0, 0}> { y = Unsqueeze(x, a) }",
     "(float[4] x) => (float[4] y) <float r = {2.0}> { y = Dropout(x, r) }",
     "(float[2,3,4] x) => (float[6,4] y) { y = Flatten<axis = 9223372036854775807>(x) }",
     "(float[2,3] x, float[3] s) => (float[2,3] y) { y = LayerNormalization<axis = 9223372036854775807>(x, s) }",

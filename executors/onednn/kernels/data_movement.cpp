@@ -7,6 +7,7 @@
 
 #include "executors/onednn/kernels/kernels.h"
 #include "executors/onednn/simd/elementwise.h"
+#include "ops/kernel_util.h"
 
 namespace halfstep::onednn {
 
@@ -16,6 +17,9 @@ Made make_view(KernelContext& context) {
   const auto rank = static_cast<std::int64_t>(x_shape.rank());
   const std::int64_t axis = context.node().op == "Flatten" ? context.node().attributes.get_int("axis", 1) : 0;
   if (axis < -rank || axis > rank) return refuse("an axis out of range");
+  // The view does not need its axes, but refuses what they should not be.
+  if (context.node().op == "Squeeze" && context.has_input(1))
+    if (const auto axes = context.constant_ints(1)) ops::normalize_axes(*axes, x_shape.rank());
   // Only Identity keeps the axes that another layout than row-major speaks of.
   const Operand x = context.node().op == "Identity" ? context.read(0, context.layout(0)) : context.read(0, Layout());
   context.alias(x);

@@ -7,6 +7,7 @@
 #include "executors/onednn/kernels/kernels.h"
 #include "executors/onednn/simd/reduce.h"
 #include "executors/onednn/simd/softmax.h"
+#include "ops/kernel_util.h"
 
 namespace halfstep::onednn {
 namespace {
@@ -36,7 +37,7 @@ std::optional<std::vector<bool>> reduced_axes(KernelContext& context) {
     if (!given) return std::nullopt;
     axes = *given;
   }
-  for (std::int64_t axis : axes) reduced[normalize_axis(axis, rank)] = true;
+  for (std::size_t axis : ops::normalize_axes(axes, rank)) reduced[axis] = true;
   if (axes.empty()) reduced.assign(rank, context.node().attributes.get_int("noop_with_empty_axes", 0) == 0);
   return reduced;
 }

@@ -7,6 +7,7 @@
 
 #include "executors/onednn/kernels/kernels.h"
 #include "executors/onednn/simd/strided_copy.h"
+#include "ops/kernel_util.h"
 
 namespace halfstep::onednn {
 namespace {
@@ -31,9 +32,10 @@ std::optional<Part> part_of_slice(KernelContext& context, const Shape& whole, co
   const auto axes = context.has_input(3) ? context.constant_ints(3) : std::vector<std::int64_t>();
   const auto steps = context.has_input(4) ? context.constant_ints(4) : std::vector<std::int64_t>();
   if (!starts || !axes || !steps) return std::nullopt;
+  const std::vector<std::size_t> sliced = ops::normalize_axes(*axes, whole.rank());
   Part result = whole_of(part);
   for (std::size_t i = 0; i < starts->size(); ++i) {
-    const std::size_t axis = axes->empty() ? i : normalize_axis((*axes)[i], whole.rank());
+    const std::size_t axis = sliced.empty() ? i : sliced[i];
     const std::int64_t step = steps->empty() ? 1 : (*steps)[i];
     if (step <= 0) return std::nullopt;
     std::int64_t start = (*starts)[i];
@@ -189,10 +191,10 @@ Made make_pad(KernelContext& context) {
   if (context.has_input(2) && context.constant_scalar(2) != 0) return refuse("padding with another value than 0");
   if (std::string reason = refusal_to_copy(context.in(0)); !reason.empty()) return refuse(reason);
   if (std::any_of(pads->begin(), pads->end(), [](std::int64_t p) { return p < 0; })) return refuse("negative pads");
+  const std::vector<std::size_t> padded = ops::normalize_axes(*axes, x.rank());
   Part part = whole_of(x);
-  const std::size_t count = axes->empty() ? y.rank() : axes->size();
-  for (std::size_t i = 0; i < count; ++i)
-    part.begin[axes->empty() ? i : normalize_axis((*axes)[i], x.rank())] = (*pads)[i];
+  const std::size_t count = padded.empty() ? y.rank() : padded.size();
+  for (std::size_t i = 0; i < count; ++i) part.begin[padded.empty() ? i : padded[i]] = (*pads)[i];
   return fill_part(context, part);
 }
 
