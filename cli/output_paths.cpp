@@ -28,7 +28,8 @@ void check_distinct(const std::vector<OutputPath>& outputs, const std::vector<fs
   for (const fs::path& input : inputs) taken.emplace(identity_of(input), "which is read");
   for (const OutputPath& output : outputs) {
     if (output.path.empty()) continue;
-    const auto [known, is_new] = taken.emplace(identity_of(output.path), fmt::format("already that of {}", output.flag));
+    const auto [known, is_new] =
+        taken.emplace(identity_of(output.path), fmt::format("already that of {}", output.flag));
     if (!is_new)
       throw_input_error("a file of its own for every output",
                         fmt::format("{} {}, {}", output.flag, output.path, known->second), "give another name");

@@ -12,10 +12,6 @@ namespace {
 
 using Type = onnx::TypeProto;
 
-bool is_container(const onnx::ValueInfoProto& input) {
-  return input.type().has_sequence_type() || input.type().has_optional_type();
-}
-
 class Spreader {
  public:
   Spreader(onnx::GraphProto& graph, const LoadOptions& options) : graph_(graph), options_(options) {}
@@ -91,6 +87,10 @@ class Spreader {
 };
 
 }  // namespace
+
+bool is_container(const onnx::ValueInfoProto& value) {
+  return value.type().has_sequence_type() || value.type().has_optional_type();
+}
 
 bool has_container_inputs(const onnx::ModelProto& model) {
   return std::any_of(model.graph().input().begin(), model.graph().input().end(), is_container);

@@ -7,6 +7,9 @@
 
 namespace halfstep {
 
+/// Whether an input or output of a graph is a sequence or an optional value.
+bool is_container(const onnx::ValueInfoProto& value);
+
 /// Whether an input of the model's graph is a sequence or an optional value.
 bool has_container_inputs(const onnx::ModelProto& model);
 

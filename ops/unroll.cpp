@@ -45,11 +45,12 @@ Unrolling plan(const Graph& graph, const Node& node) {
   const LoopForm form = loop_form(node);
   const std::int64_t size = nodes_of(*form.body), most = most_copies(graph, *form.body);
   Unrolling result;
-  result.trips =
-      node.is("Scan") ? scan_length(graph, node, form) : constant_trips(graph, node, std::max<std::int64_t>(most, 1));
   if (most == 0) {
     result.obstacle = fmt::format("the graph has more than {} values without its iterations", kMostValues);
-  } else if (result.trips == kUnknownTrips) {
+    return result;
+  }
+  result.trips = node.is("Scan") ? scan_length(graph, node, form) : constant_trips(graph, node, most);
+  if (result.trips == kUnknownTrips) {
     result.obstacle =
         node.is("Scan")
             ? "the shapes of its scan inputs are not known"

@@ -88,12 +88,8 @@ std::vector<Tensor> read_container_outputs(const onnx::ModelProto& model, const 
 }
 
 bool has_containers(onnx::ModelProto& model) {
-  const auto is_container = [](const onnx::ValueInfoProto& value) {
-    return value.type().has_sequence_type() || value.type().has_optional_type();
-  };
-  const auto &inputs = model.graph().input(), &outputs = model.graph().output();
-  bool found = std::any_of(inputs.begin(), inputs.end(), is_container) ||
-               std::any_of(outputs.begin(), outputs.end(), is_container);
+  const auto& outputs = model.graph().output();
+  bool found = has_container_inputs(model) || std::any_of(outputs.begin(), outputs.end(), is_container);
   for_each_node(*model.mutable_graph(), [&](const onnx::NodeProto& node) {
     found = found || (canonical_domain(node.domain()).empty() && is_container_operator(node.op_type()));
   });
