@@ -16,6 +16,7 @@
 
 #include "data/npy.h"
 #include "graph/tensor.h"
+#include "tests/paths.h"
 
 namespace halfstep {
 
@@ -50,8 +51,7 @@ class CliTest : public testing::Test {
     std::string pattern = (std::filesystem::temp_directory_path() / "halfstep_cli_XXXXXX").string();
     ASSERT_NE(mkdtemp(pattern.data()), nullptr);
     folder_ = pattern;
-    std::filesystem::copy_file(std::filesystem::path(HALFSTEP_SOURCE_DIR) / "models" / "mnist_mlp.onnx",
-                               folder_ / "mlp.onnx");
+    std::filesystem::copy_file(test::source_dir() / "models" / "mnist_mlp.onnx", folder_ / "mlp.onnx");
     constexpr std::int64_t kRows = 40, kFeatures = 784, kClasses = 10;
     Tensor x(DType::f32, {kRows, kFeatures}), y(DType::i64, {kRows});
     for (std::int64_t row = 0; row < kRows; ++row) {

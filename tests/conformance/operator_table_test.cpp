@@ -8,6 +8,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/paths.h"
+
 namespace halfstep {
 namespace {
 
@@ -38,7 +40,7 @@ TEST(OperatorTable, TellsKernelsOfAnExecutor) {
 }
 
 TEST(OperatorTable, IsTheOneInTheDocumentation) {
-  std::ifstream file(HALFSTEP_SOURCE_DIR "/docs/operators.md");
+  std::ifstream file(test::source_dir() / "docs/operators.md");
   const std::string written(std::istreambuf_iterator<char>(file), {});
   EXPECT_TRUE(written == operators_markdown(*make_onednn_executor()))
       << "docs/operators.md is out of date: halfstep check --executor onednn --markdown >docs/operators.md";

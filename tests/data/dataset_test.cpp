@@ -7,6 +7,7 @@
 #include "data/npy.h"
 #include "data/npz.h"
 #include "tests/data/temporary_folder.h"
+#include "tests/paths.h"
 
 namespace halfstep {
 namespace {
@@ -29,7 +30,7 @@ TEST(Dataset, ReadsMnist) {
   } cases[] = {{Split::train, 60000, {5, 0, 4, 1, 9, 2, 1, 3, 1, 4}},
                {Split::test, 10000, {7, 2, 1, 0, 4, 1, 4, 9, 5, 9}}};
   for (const auto& c : cases) {
-    const Dataset data = open(HALFSTEP_SOURCE_DIR "/models/mnist", c.split);
+    const Dataset data = open((test::source_dir() / "models/mnist").string(), c.split);
     EXPECT_EQ(data.rows(), c.rows);
     EXPECT_EQ(data.x[0].rows.row_type(), (RowType{DType::u8, Shape{28, 28}}));
     EXPECT_EQ(data.y.row_type(), (RowType{DType::u8, Shape{}}));
@@ -51,7 +52,7 @@ TEST(Dataset, ReadsAPairOfFiles) {
   const Dataset data = open((folder / "x.npy").string() + "," + (folder / "y.npy").string());
   EXPECT_TRUE(identical(data.x[0].rows.load(), kX));
   EXPECT_TRUE(identical(data.y.load(), kY));
-  const std::string mnist = HALFSTEP_SOURCE_DIR "/models/mnist/";
+  const std::string mnist = test::source_dir().string() + "/models/mnist/";
   EXPECT_EQ(open(mnist + "t10k-images-idx3-ubyte.gz," + mnist + "t10k-labels-idx1-ubyte.gz").rows(), 10000);
 }
 

@@ -14,10 +14,11 @@
 
 #include "graph/error.h"
 #include "graph/graph.h"
+#include "tests/paths.h"
 
 namespace halfstep::test {
 
-inline const std::filesystem::path kZoo = std::filesystem::path(HALFSTEP_SOURCE_DIR) / "models" / "zoo";
+inline const std::filesystem::path kZoo = source_dir() / "models" / "zoo";
 
 inline const std::vector<std::string> kZooCases = {"mlp-torchscript",
                                                    "mlp-dynamo",
