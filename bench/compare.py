@@ -44,7 +44,8 @@ def halfstep_step(program, model, batch, steps, threads):
         run([program, "train", ROOT / model, "--data", ROOT / "models" / "mnist", "--precision", "fp32",
              "--executor", "onednn", "--optimizer", "adam", "--lr", "1e-3", "--batch", str(batch),
              "--steps", str(WARM_UP + steps), "--threads", str(threads), "--log", log], threads)  # fmt: skip
-        times = [json.loads(line)["ms"] for line in log.read_text().splitlines()]
+        records = [json.loads(line) for line in log.read_text().splitlines()]
+        times = [record["ms"] for record in records if "ms" in record]
     return statistics.median(times[WARM_UP:])
 
 

@@ -42,7 +42,8 @@ def train(program, case, expected, threads, steps, *more):
              "--loss", expected["loss"], "--optimizer", expected["optimizer"], *hyperparameters, "--batch", str(rows),
              "--steps", str(steps), "--precision", "fp32", "--executor", "onednn", "--threads", str(threads),
              "--log", log, *more], threads)  # fmt: skip
-        return [json.loads(line) for line in log.read_text().splitlines()]
+        records = [json.loads(line) for line in log.read_text().splitlines()]
+        return [record for record in records if "ms" in record]
 
 
 def torch_run(graph, case, threads, seconds):

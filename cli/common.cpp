@@ -146,11 +146,12 @@ std::uint64_t file_bytes(const std::string& path) {
 }
 
 std::string describe_precision(DType taken, Precision asked, const Capabilities& capabilities) {
-  if (asked == Precision::automatic) return fmt::format("{}, by auto: {}", name_of(taken), capabilities.auto_reason);
+  const std::string_view name = precision_name(taken);
+  if (asked == Precision::automatic) return fmt::format("{}, chosen by auto: {}", name, capabilities.auto_reason);
   if (taken == DType::f32 || capabilities.is_native(OpClass::matmul, taken))
-    return fmt::format("{}, as asked for", name_of(taken));
-  return fmt::format("{}, as asked for; this device has no {} arithmetic: stored in {}, computed in f32",
-                     name_of(taken), name_of(taken), name_of(taken));
+    return fmt::format("{}, as asked for", name);
+  return fmt::format("{0}, as asked for; this device stores {0} and computes in fp32: --precision {1} is faster", name,
+                     precision_name(capabilities.auto_precision));
 }
 
 std::string with_thousands(std::int64_t value) {

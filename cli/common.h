@@ -73,7 +73,7 @@ void add_model(CLI::App& command, std::string& model);
 /// The bytes of the file at `path`, 0 when they cannot be known: an estimate of what a model written from it takes.
 std::uint64_t file_bytes(const std::string& path);
 
-/// "bf16: <the reason>" for a precision taken on an executor.
+/// "bf16, chosen by auto: <the reason>" for a precision taken on an executor; says where another is faster.
 std::string describe_precision(DType taken, Precision asked, const Capabilities& capabilities);
 
 /// "60,000"

@@ -8,6 +8,7 @@
 
 #include "cli/commands.h"
 #include "executors/registry.h"
+#include "training/options.h"
 
 namespace halfstep::cli {
 namespace {
@@ -23,7 +24,7 @@ void print_text(const std::vector<ExecutorStatus>& statuses) {
     fmt::print("{:<10} features: {}\n", "",
                found.features.empty() ? "none" : fmt::format("{}", fmt::join(found.features, ", ")));
     if (found.memory) fmt::print("{:<10} memory: {:.1f} GiB\n", "", static_cast<double>(found.memory) / (1 << 30));
-    fmt::print("{:<10} --precision auto takes {}: {}\n", "", name_of(found.auto_precision), found.auto_reason);
+    fmt::print("{:<10} --precision auto takes {}: {}\n", "", precision_name(found.auto_precision), found.auto_reason);
   }
 }
 

@@ -23,7 +23,7 @@ TrainerCallbacks RunReporter::callbacks() {
   return {
       .on_start = [this](std::int64_t steps) { start(steps); },
       .on_epoch_begin = [this](std::int64_t epoch,
-                               std::int64_t first) { progress_.begin_epoch(epoch + 1, epochs_, first); },
+                               std::int64_t first) { progress_.begin_epoch(epoch, epochs_, first); },
       .on_step = [this](const StepResult& result) { step(result); },
       .on_epoch_end = [this](const StepResult& last, const Evaluation* validation) { end_epoch(last, validation); },
       .on_checkpoint = [this] { log([](StepLog& log) { log.flush(); }); },
@@ -62,6 +62,7 @@ void RunReporter::step(const StepResult& result) {
     for (const auto& [name, norm] : *result.grad_norms) norms_.push_back({name, norm});
   const StepRecord record{.step = result.step,
                           .epoch = result.epoch,
+                          .update = result.update,
                           .loss = result.loss,
                           .lr = result.learning_rate,
                           .loss_scale = result.loss_scale,
@@ -74,12 +75,16 @@ void RunReporter::step(const StepResult& result) {
 
 void RunReporter::end_epoch(const StepResult& last, const Evaluation* validation) {
   curve_.epoch(last, validation);
-  if (validation) {
-    validation_ = *validation;
-    progress_.end_epoch(point(last), named_values(*validation));
-  } else {
-    progress_.end_epoch(point(last));
-  }
+  if (validation) validation_ = *validation;
+  const std::vector<NamedValue> held_out = validation ? named_values(*validation) : std::vector<NamedValue>();
+  const ProgressPoint at = point(last);
+  progress_.end_epoch(at, held_out);
+  std::vector<NamedValue> train{{"loss", last.mean_loss}};
+  train.insert(train.end(), at.metrics.begin(), at.metrics.end());
+  log([&](StepLog& log) {
+    log.write_epoch({.step = last.step, .epoch = last.epoch, .train = train, .validation = held_out});
+    log.flush();
+  });
 }
 
 ProgressPoint RunReporter::point(const StepResult& result) {

@@ -33,19 +33,19 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr double kAdamwWeightDecay = 0.01;  // AdamW's own default (Loshchilov and Hutter; PyTorch)
-
 struct TrainFlags {
   std::string model, data, validation;
   ExecutorFlags executor;
   PrecisionFlag precision;
   DataFlags rows;
   LossFlags loss;
-  std::string optimizer = "adam", schedule = "constant";
-  double lr = 1e-3, momentum = 0, clip_norm = 0;
-  std::optional<double> weight_decay, loss_scale;
+  TrainerOptions defaults;
+  std::string optimizer{name_of(defaults.optimizer.kind)}, schedule = defaults.schedule.to_string();
+  double lr = defaults.schedule.base_lr;
+  std::vector<std::optional<double>> numbers = std::vector<std::optional<double>>(optimizer_numbers().size());
+  std::optional<double> loss_scale;
   bool nesterov = false;
-  std::int64_t epochs = 10, steps = 0, batch = 32, accumulate = 1;
+  std::int64_t epochs = defaults.epochs, steps = 0, batch = defaults.batch_size;
   bool no_shuffle = false, freeze_batchnorm = false, log_grad_norms = false;
   std::uint64_t seed = 0;
   std::vector<std::string> freeze, trainable, untie;
@@ -54,9 +54,18 @@ struct TrainFlags {
   std::string output, fp16_output, output_form = "inference";
 };
 
+// A flag for each number of the optimizer, with the library's meaning and default.
+void add_numbers(CLI::App& command, TrainFlags& flags) {
+  for (std::size_t i = 0; i < flags.numbers.size(); ++i) {
+    const OptimizerNumber& number = optimizer_numbers()[i];
+    command.add_option(fmt::format("--{}", number.name), flags.numbers[i], std::string(number.meaning))
+        ->default_str(default_of(number))
+        ->type_name(number.whole ? "INT" : "FLOAT");
+  }
+}
+
 void add_flags(CLI::App& command, TrainFlags& flags) {
   const auto counting = CLI::Range(std::int64_t{1}, std::int64_t{1} << 40);
-  const auto not_negative = CLI::Range(0.0, 1e30);
 
   add_model(command, flags.model);
   command.add_option("--data", flags.data, kDataHelp)->required()->type_name("DATA");
@@ -67,30 +76,22 @@ void add_flags(CLI::App& command, TrainFlags& flags) {
   flags.loss.add_to(command);
 
   command.add_option("--optimizer", flags.optimizer, "sgd, adam or adamw")->capture_default_str();
-  command.add_option("--lr", flags.lr, "learning rate")->capture_default_str()->check(not_negative)->check(not_nan());
+  command.add_option("--lr", flags.lr, "learning rate")->capture_default_str();
   command
       .add_option("--lr-schedule", flags.schedule,
                   "constant, exponential:decay_steps=N,decay_rate=R[,staircase=true], step:step_size=N[,gamma=G], "
-                  "cosine:decay_steps=N[,alpha=A], linear:decay_steps=N[,end_lr=LR]; each [,warmup_steps=N]")
+                  "cosine:decay_steps=N[,alpha=A], linear:decay_steps=N[,end_lr=LR]; each [,warmup_steps=N]; its steps "
+                  "are updates")
       ->capture_default_str();
-  command.add_option("--momentum", flags.momentum, "of sgd")
-      ->capture_default_str()
-      ->check(CLI::Range(0.0, 1.0))
-      ->check(not_nan());
   command.add_flag("--nesterov", flags.nesterov, "Nesterov's momentum, of sgd");
-  command.add_option("--weight-decay", flags.weight_decay, "0; adamw: 0.01")->check(not_negative)->check(not_nan());
-  command.add_option("--clip-norm", flags.clip_norm, "largest norm of all gradients; 0: any")
-      ->check(not_negative)
-      ->check(not_nan());
-  command.add_option("--accumulate", flags.accumulate, "batches whose gradients make one update")
-      ->capture_default_str()
-      ->check(counting);
-  command.add_option("--loss-scale", flags.loss_scale, "first loss scale; 0: off (fp16: 65536, else off)")
-      ->check(not_negative)
-      ->check(not_nan());
+  add_numbers(command, flags);
+  command.add_option("--loss-scale", flags.loss_scale,
+                     fmt::format("first loss scale; 0: off (fp16: {}, else off)", LossScaleOptions{}.initial));
 
   CLI::Option* epochs = command.add_option("--epochs", flags.epochs)->capture_default_str()->check(counting);
-  command.add_option("--steps", flags.steps, "steps in all, instead of --epochs")->excludes(epochs)->check(counting);
+  command.add_option("--steps", flags.steps, "steps (batches) in all, instead of --epochs")
+      ->excludes(epochs)
+      ->check(counting);
   command.add_option("--batch", flags.batch, "rows of a step")->capture_default_str()->check(counting);
   command.add_flag("--no-shuffle", flags.no_shuffle, "rows in the order of the data");
   command.add_option("--seed", flags.seed, "of shuffling and dropout")->capture_default_str()->check(whole_number());
@@ -118,7 +119,9 @@ void add_flags(CLI::App& command, TrainFlags& flags) {
   command.add_option("--resume", flags.resume, "go on from the checkpoint in this folder")
       ->type_name("DIR")
       ->check(not_empty());
-  command.add_option("--log", flags.log, "one JSON object a step")->type_name("FILE.jsonl")->check(not_empty());
+  command.add_option("--log", flags.log, "one JSON object a step and an epoch")
+      ->type_name("FILE.jsonl")
+      ->check(not_empty());
   command.add_flag("--log-grad-norms", flags.log_grad_norms, "in it, the gradient norm of every parameter");
   command.add_option("--curve", flags.curve, "a picture of the run")->type_name("FILE.svg")->check(not_empty());
   command.add_option("--dump-passes", flags.dump_passes, "writes the model after every pass")
@@ -137,16 +140,9 @@ void add_flags(CLI::App& command, TrainFlags& flags) {
 OptimizerOptions optimizer_options(const TrainFlags& flags) {
   OptimizerOptions options;
   options.kind = parse_optimizer(flags.optimizer);
-  if (options.kind != OptimizerKind::sgd && (flags.momentum != 0 || flags.nesterov))
-    throw_input_error("--momentum and --nesterov with --optimizer sgd", "--optimizer " + flags.optimizer,
-                      "leave them out, or take sgd");
-  if (flags.nesterov && flags.momentum == 0)
-    throw_input_error("a --momentum above 0 with --nesterov", "none", "add --momentum 0.9");
-  options.momentum = flags.momentum;
+  for (std::size_t i = 0; i < flags.numbers.size(); ++i)
+    if (flags.numbers[i]) set_number(options, optimizer_numbers()[i], *flags.numbers[i]);
   options.nesterov = flags.nesterov;
-  options.weight_decay = flags.weight_decay.value_or(options.kind == OptimizerKind::adamw ? kAdamwWeightDecay : 0);
-  options.clip_norm = flags.clip_norm;
-  options.accumulate = flags.accumulate;
   return options;
 }
 
@@ -182,6 +178,7 @@ TrainerOptions trainer_options(const TrainFlags& flags) {
   options.checkpoint_every = flags.checkpoint_every;
   options.resume = flags.resume;
   options.log_grad_norms = flags.log_grad_norms;
+  check(options);
   return options;
 }
 
@@ -230,7 +227,8 @@ void print_header(const TrainFlags& flags, const Trainer& trainer, const Executo
 }
 
 void write_fp16(const LoadedModel& source, const NamedTensors& parameters, OutputForm form, const std::string& path) {
-  const ModelFile trained = ModelFile::from_bytes(trained_model_bytes(*source.source, parameters, form));
+  // What a source has in bf16 is no f16 yet.
+  const ModelFile trained = ModelFile::from_bytes(trained_model_bytes(*source.source, parameters, form, DType::bf16));
   convert(trained, {.half = DType::f16, .keep_io_types = true}).save(path);
 }
 
@@ -249,6 +247,8 @@ void write_outputs(const TrainFlags& flags, const LoadedModel& source, const Tra
       failure = error;
     }
   };
+  if (!flags.output.empty())
+    for (const std::string& note : storage_notes(*source.source, parameters)) print_message(note);
   write("trained model", flags.output,
         [&](const std::string& path) { save_trained(*source.source, parameters, path, {.form = form}); });
   write("in fp16", flags.fp16_output, [&](const std::string& path) { write_fp16(source, parameters, form, path); });

@@ -1,6 +1,7 @@
 #include "onnx_io/patch.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <unordered_map>
 #include <unordered_set>
@@ -72,6 +73,23 @@ bool is_row_of(const Shape& row, const Shape& shape) {
          std::equal(row.begin() + 1, row.end(), shape.begin() + 1);
 }
 
+// Calls `f` with the index of each finite element of `from` that is infinite in `to`, the same tensor in a half type.
+template <class F>
+void for_each_beyond(const Tensor& from, const Tensor& to, F&& f) {
+  const std::vector<double> before = to_doubles(from), after = to_doubles(to);
+  for (std::size_t i = 0; i < before.size(); ++i)
+    if (std::isfinite(before[i]) && !std::isfinite(after[i])) f(i);
+}
+
+Tensor as_stored(const Tensor& tensor, DType dtype) {
+  if (tensor.dtype() == dtype) return tensor;
+  Tensor result = convert(tensor, dtype);
+  // The largest number is the one before infinity, of either sign.
+  if (is_half(dtype))
+    for_each_beyond(tensor, result, [&](std::size_t i) { --static_cast<std::uint16_t*>(result.raw())[i]; });
+  return result;
+}
+
 onnx::TensorProto patched(const onnx::TensorProto& old_tensor, Tensor tensor, const std::string& name) {
   const Shape shape(std::vector<std::int64_t>(old_tensor.dims().begin(), old_tensor.dims().end()));
   if (shape != tensor.shape() && is_row_of(tensor.shape(), shape)) tensor = repeat_row(tensor, shape);
@@ -79,7 +97,7 @@ onnx::TensorProto patched(const onnx::TensorProto& old_tensor, Tensor tensor, co
     throw_failure("parameter '" + name + "' in its shape of the source model, " + shape.to_string(),
                   tensor.shape().to_string(), "save with the model that was trained");
   const auto dtype = static_cast<DType>(old_tensor.data_type());
-  onnx::TensorProto data = tensor_to_proto(tensor.dtype() == dtype ? tensor : convert(tensor, dtype), name);
+  onnx::TensorProto data = tensor_to_proto(as_stored(tensor, dtype), name);
   onnx::TensorProto result = old_tensor;
   result.clear_float_data();
   result.clear_int32_data();
@@ -216,6 +234,25 @@ std::vector<std::string> missing_tensors(const onnx::ModelProto& model, const st
     if (index.merged_source(name) == TensorIndex::kNone && index.constant(name) == TensorIndex::kNone)
       missing.push_back(name);
   return missing;
+}
+
+std::map<std::string, DType> stored_types(const onnx::ModelProto& model, const NamedTensors& tensors) {
+  const onnx::GraphProto& graph = model.graph();
+  const TensorIndex index(graph);
+  std::map<std::string, DType> types;
+  for (const auto& [name, _] : tensors) {
+    if (const int i = index.merged_source(name); i != TensorIndex::kNone)
+      types[name] = static_cast<DType>(graph.initializer(i).data_type());
+    else if (const int c = index.constant(name); c != TensorIndex::kNone)
+      types[name] = static_cast<DType>(value_of(graph.node(c)).data_type());
+  }
+  return types;
+}
+
+std::int64_t count_beyond(const Tensor& tensor, DType half) {
+  std::int64_t count = 0;
+  for_each_beyond(tensor, convert(tensor, half), [&](std::size_t) { ++count; });
+  return count;
 }
 
 void replace_tensors(onnx::ModelProto& model, const NamedTensors& tensors) {

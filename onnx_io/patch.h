@@ -1,6 +1,8 @@
 // Changes to a model message that leave the rest of it as it is. Internal to onnx_io.
 #pragma once
 
+#include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -13,8 +15,15 @@ namespace halfstep {
 /// The names that `replace_tensors` would not find.
 std::vector<std::string> missing_tensors(const onnx::ModelProto& model, const std::vector<std::string>& names);
 
+/// The element types that the model has for these tensors, those of `missing_tensors` left out.
+std::map<std::string, DType> stored_types(const onnx::ModelProto& model, const NamedTensors& tensors);
+
+/// Finite elements that become infinite in `half`.
+std::int64_t count_beyond(const Tensor& tensor, DType half);
+
 /// Gives initializers, Constant nodes, and Identity nodes over initializers (which become initializers) these values.
-/// Throws Error(failure) when a name is missing or a shape differs.
+/// What lies beyond a half type becomes its largest number. Throws Error(failure) when a name is missing or a shape
+/// differs.
 void replace_tensors(onnx::ModelProto& model, const NamedTensors& tensors);
 
 /// BatchNormalization and Dropout nodes, in subgraphs and functions too, to their inference form; nodes and

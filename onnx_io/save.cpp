@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include <fmt/format.h>
 #include <onnx/checker.h>
 
 #include "graph/atomic_file.h"
@@ -12,6 +13,7 @@
 #include "onnx_io/opset.h"
 #include "onnx_io/patch.h"
 #include "onnx_io/source_model.h"
+#include "onnx_io/widen.h"
 #include "ops/op_def.h"
 
 namespace halfstep {
@@ -34,12 +36,18 @@ void write_model(onnx::ModelProto model, const std::filesystem::path& path, Exte
   write_model_with_data(std::move(model), path);
 }
 
-onnx::ModelProto trained_model(const SourceModel& source, const NamedTensors& parameters, OutputForm form) {
-  register_schemas();
+/// The form of the source's message in which all these parameters have their names.
+const onnx::ModelProto& message_with(const SourceModel& source, const NamedTensors& parameters) {
   std::vector<std::string> names;
   for (const auto& [name, _] : parameters) names.push_back(name);
-  const bool only_inlined = source.inlined && !missing_tensors(source.model, names).empty();
-  onnx::ModelProto model = only_inlined ? *source.inlined : source.model;
+  return source.inlined && !missing_tensors(source.model, names).empty() ? *source.inlined : source.model;
+}
+
+onnx::ModelProto trained_model(const SourceModel& source, const NamedTensors& parameters, OutputForm form,
+                               DType widened = DType::undefined) {
+  register_schemas();
+  onnx::ModelProto model = message_with(source, parameters);
+  if (is_half(widened)) widen(model, widened);
   replace_tensors(model, parameters);
   if (form == OutputForm::inference) to_inference_form(model);
   return model;
@@ -52,8 +60,29 @@ void save_trained(const SourceModel& source, const NamedTensors& parameters, con
   write_model(trained_model(source, parameters, options.form), path, options.external_data);
 }
 
-std::string trained_model_bytes(const SourceModel& source, const NamedTensors& parameters, OutputForm form) {
-  return serialize_message(trained_model(source, parameters, form));
+std::vector<std::string> storage_notes(const SourceModel& source, const NamedTensors& parameters) {
+  std::map<DType, std::size_t> narrowed;
+  std::vector<std::string> notes;
+  for (const auto& [name, type] : stored_types(message_with(source, parameters), parameters)) {
+    const Tensor& tensor = parameters.at(name);
+    if (!is_half(type) || tensor.dtype() == type) continue;
+    ++narrowed[type];
+    if (const std::int64_t beyond = count_beyond(tensor, type); beyond > 0)
+      notes.push_back(
+          fmt::format("{} of the {} elements of '{}' lie beyond {}, in which the model stores it: they are "
+                      "written as its largest number",
+                      beyond, tensor.count(), name, name_of(type)));
+  }
+  for (const auto& [type, count] : narrowed)
+    notes.insert(notes.begin(), fmt::format("{} {} trained in f32 and written in {}, as the model stores {}", count,
+                                            count == 1 ? "parameter was" : "parameters were", name_of(type),
+                                            count == 1 ? "it" : "them"));
+  return notes;
+}
+
+std::string trained_model_bytes(const SourceModel& source, const NamedTensors& parameters, OutputForm form,
+                                DType widened) {
+  return serialize_message(trained_model(source, parameters, form, widened));
 }
 
 void check_can_save(const SourceModel& source, const std::vector<std::string>& parameter_names) {

@@ -42,9 +42,14 @@ using NamedTensors = std::map<std::string, Tensor>;
 void save_trained(const SourceModel& source, const NamedTensors& parameters, const std::filesystem::path& path,
                   const SaveOptions& options = {});
 
-/// The model `save_trained` would write, as bytes of an .onnx file (at most 2 GB).
+/// For the user, a line each: how many of the parameters `save_trained` writes in a half type, because the source
+/// stores them in it, and which have elements beyond its range, which become its largest number.
+std::vector<std::string> storage_notes(const SourceModel& source, const NamedTensors& parameters);
+
+/// The model `save_trained` would write, as bytes of an .onnx file (at most 2 GB). What it stores and computes in the
+/// half type `widened` is f32 in it.
 std::string trained_model_bytes(const SourceModel& source, const NamedTensors& parameters,
-                                OutputForm form = OutputForm::inference);
+                                OutputForm form = OutputForm::inference, DType widened = DType::undefined);
 
 /// To be called before training: throws Error(input) unless `save_trained` can place parameters of these names.
 void check_can_save(const SourceModel& source, const std::vector<std::string>& parameter_names);

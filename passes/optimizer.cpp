@@ -1,6 +1,5 @@
 // From gradients to updated states: loss scaling, clipping, accumulation, the optimizer.
 #include <algorithm>
-#include <array>
 
 #include "graph/error.h"
 #include "ops/builder.h"
@@ -8,13 +7,6 @@
 
 namespace halfstep {
 namespace {
-
-struct OptimizerName {
-  OptimizerKind kind;
-  std::string_view name;
-};
-constexpr std::array<OptimizerName, 3> kOptimizers{
-    {{OptimizerKind::sgd, "sgd"}, {OptimizerKind::adam, "adam"}, {OptimizerKind::adamw, "adamw"}}};
 
 // A state, and the place where its next value goes.
 struct Slot {
@@ -50,11 +42,11 @@ Parameters trained_parameters(Builder& b) {
   return p;
 }
 
-// One zero-filled state for each parameter, named after it.
+// One zero-filled state for each parameter, named `prefix` + its name.
 std::vector<Slot> moments(Builder& b, const Parameters& p, std::string_view prefix, StateRole role) {
   std::vector<Slot> slots;
   for (const Expr& value : p.values) {
-    const std::string name = std::string(prefix) + "." + b.graph()[value.id()].name;
+    const std::string name = std::string(prefix) + b.graph()[value.id()].name;
     const Shape shape = value.shape();
     slots.push_back(add_state(b, name, Tensor(value.dtype(), shape), role));
   }
@@ -76,7 +68,7 @@ void output(Builder& b, Expr value, std::string_view name) {
 // Adds the gradients of `accumulate` batches before they are used; returns the means so far.
 std::vector<Expr> accumulate(Builder& b, const Parameters& p, std::int64_t batches, Expr update,
                              std::vector<Slot>& slots) {
-  slots = moments(b, p, "accumulator", StateRole::accumulator);
+  slots = moments(b, p, kAccumulatorPrefix, StateRole::accumulator);
   std::vector<Expr> sums;
   for (std::size_t i = 0; i < slots.size(); ++i) {
     Expr sum = slots[i].now + p.gradients[i] / static_cast<double>(batches);
@@ -129,7 +121,7 @@ void attach(Graph& graph, const OptimizerOptions& o) {
     graph.states[i].next = next.id();
   }
 
-  const Slot step = add_state(b, "optimizer.step", Tensor::scalar(std::int64_t{0}), StateRole::optimizer);
+  const Slot step = add_state(b, kUpdatesState, Tensor::scalar(std::int64_t{0}), StateRole::optimizer);
   const Expr this_step = step.now + b.op("Cast", {apply}, {{"to", static_cast<std::int64_t>(DType::i64)}});
   set_next(b, step, this_step);
 
@@ -139,22 +131,22 @@ void attach(Graph& graph, const OptimizerOptions& o) {
   std::vector<std::vector<Slot>> state_lists;
   std::vector<Expr> next;
   if (o.kind == OptimizerKind::sgd) {
-    if (o.momentum != 0) state_lists.push_back(moments(b, p, "momentum", StateRole::optimizer));
+    if (o.momentum != 0) state_lists.push_back(moments(b, p, "momentum.", StateRole::optimizer));
     for (const auto& list : state_lists) append(in, list);
     next = b.multi("SgdStep", kOwnDomain, in, p.values.size() * (1 + state_lists.size()),
                    {{"momentum", static_cast<float>(o.momentum)},
                     {"dampening", static_cast<float>(o.dampening)},
                     {"nesterov", std::int64_t{o.nesterov}},
-                    {"weight_decay", static_cast<float>(o.weight_decay)}});
+                    {"weight_decay", static_cast<float>(weight_decay_of(o))}});
   } else {
-    state_lists.push_back(moments(b, p, "adam.m", StateRole::optimizer));
-    state_lists.push_back(moments(b, p, "adam.v", StateRole::optimizer));
+    state_lists.push_back(moments(b, p, "adam.m.", StateRole::optimizer));
+    state_lists.push_back(moments(b, p, "adam.v.", StateRole::optimizer));
     for (const auto& list : state_lists) append(in, list);
     next = b.multi("AdamStep", kOwnDomain, in, p.values.size() * 3,
                    {{"beta1", static_cast<float>(o.beta1)},
                     {"beta2", static_cast<float>(o.beta2)},
                     {"epsilon", static_cast<float>(o.epsilon)},
-                    {"weight_decay", static_cast<float>(o.weight_decay)},
+                    {"weight_decay", static_cast<float>(weight_decay_of(o))},
                     {"decoupled", std::int64_t{o.kind == OptimizerKind::adamw}}});
   }
   const std::size_t n = p.values.size();
@@ -168,13 +160,13 @@ void attach(Graph& graph, const OptimizerOptions& o) {
   if (scale_id != kNoValue) {
     graph.outputs.push_back(scale_id);
     const Slot scale{b.expr(scale_id), static_cast<std::size_t>(graph.state_of(scale_id))};
-    const Slot good = add_state(b, "loss_scale.good_steps", Tensor::scalar(std::int64_t{0}), StateRole::loss_scale);
+    const Slot good = add_state(b, kGoodStepsState, Tensor::scalar(std::int64_t{0}), StateRole::loss_scale);
     std::vector<Expr> moved = b.multi("LossScaleUpdate", kOwnDomain, {scale.now, good.now, finite}, 2,
                                       {{"growth_factor", static_cast<float>(o.loss_scale.growth_factor)},
                                        {"backoff_factor", static_cast<float>(o.loss_scale.backoff_factor)},
                                        {"growth_interval", o.loss_scale.growth_interval},
-                                       {"min", static_cast<float>(o.loss_scale.min)},
-                                       {"max", static_cast<float>(std::max(o.loss_scale.max, o.loss_scale.initial))}});
+                                       {"min", static_cast<float>(o.loss_scale.lowest())},
+                                       {"max", static_cast<float>(o.loss_scale.highest())}});
     if (update) {  // the scale moves only with the update it belongs to
       moved[0] = select(update, moved[0], scale.now);
       moved[1] = select(update, moved[1], good.now);
@@ -193,21 +185,6 @@ void attach(Graph& graph, const OptimizerOptions& o) {
 
 }  // namespace
 
-std::string_view name_of(OptimizerKind kind) {
-  for (const OptimizerName& o : kOptimizers)
-    if (o.kind == kind) return o.name;
-  return "unknown";
-}
-
-OptimizerKind parse_optimizer(std::string_view name) {
-  std::string known;
-  for (const OptimizerName& o : kOptimizers) {
-    if (o.name == name) return o.kind;
-    known += (known.empty() ? "" : ", ") + std::string(o.name);
-  }
-  throw_input_error("an optimizer: " + known, "'" + std::string(name) + "'", "check --optimizer");
-}
-
 Pass scale_loss(LossScaleOptions options) {
   return {"scale_loss", [options](Graph& graph) {
             if (!options.enabled) return;
@@ -216,8 +193,8 @@ Pass scale_loss(LossScaleOptions options) {
               throw_failure("a differentiated graph", "no value 'loss.gradient'", "differentiate first");
             Builder b(graph);
             b.set_context("loss_scale");
-            const Expr scale = b.expr(graph.add_state("loss_scale", Tensor::scalar(static_cast<float>(options.initial)),
-                                                      StateRole::loss_scale));
+            const Expr scale = b.expr(graph.add_state(
+                kLossScaleState, Tensor::scalar(static_cast<float>(options.initial)), StateRole::loss_scale));
             const Shape shape = graph[seed].shape;
             const Expr scaled = b.reshape(b.cast(scale, graph[seed].dtype), shape);
             graph.replace_uses(seed, scaled.id());
@@ -226,6 +203,7 @@ Pass scale_loss(LossScaleOptions options) {
 }
 
 Pass attach_optimizer(OptimizerOptions options) {
+  check(options);
   return {"attach_optimizer", [options](Graph& graph) {
             graph.opsets.try_emplace(std::string(kOwnDomain), 1);
             attach(graph, options);

@@ -5,9 +5,11 @@
 #include <map>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "executors/executor.h"
+#include "passes/optimizer_options.h"
 #include "passes/pass.h"
 
 namespace halfstep {
@@ -15,6 +17,11 @@ namespace halfstep {
 /// `Identity` of an initializer stands for a parameter that an exporter merged with an equal one: it becomes a constant
 /// of its own, named as the Identity's output. Other Identity nodes disappear.
 Pass separate_merged_parameters();
+
+/// f16 and bf16 become f32 everywhere: constants, inputs, outputs, what operators are told to give; casts between them
+/// disappear. So parameters are f32 masters whatever type the file stores, and `mixed_precision` alone decides what is
+/// computed in half.
+Pass widen_half();
 
 /// Overrules which initializers become parameters (see parameter_choice.h). Patterns are shell globs over source names
 /// ("layer1.*").
@@ -68,10 +75,11 @@ Pass canonicalize();
 Pass compose_gelu();
 
 /// BatchNormalization uses batch statistics and updates its running ones (which become states); Dropout drops, drawing
-/// from a counter-based generator seeded with `seed`.
+/// from a counter-based generator seeded with `seed`. Whether the model was exported in training or in inference form
+/// makes no difference.
 struct TrainingModeOptions {
-  bool train_batchnorm = true;  ///< false: BatchNormalization keeps its statistics
-  bool train_dropout = true;
+  bool train_batchnorm = true;  ///< false: it normalizes by its running statistics, and keeps them
+  bool train_dropout = true;    ///< false: it drops nothing
   std::int64_t seed = 0;
 };
 Pass to_training_mode(TrainingModeOptions options = {});
@@ -121,35 +129,20 @@ Pass mixed_precision(PrecisionOptions options);
 /// Throws Error naming every operator whose gradient is not known and that a parameter lies behind.
 Pass differentiate();
 
-struct LossScaleOptions {
-  bool enabled = false;
-  double initial = 65536;
-  double growth_factor = 2, backoff_factor = 0.5;
-  std::int64_t growth_interval = 2000;
-  double min = 1, max = 16777216;  ///< the scale stays between them; a larger `initial` is its own upper bound
-};
 /// Multiplies the gradient of the loss by the state "loss_scale"; attach_optimizer divides it out again and updates it.
 Pass scale_loss(LossScaleOptions options);
 
-enum class OptimizerKind { sgd, adam, adamw };
-std::string_view name_of(OptimizerKind kind);
-OptimizerKind parse_optimizer(std::string_view name);
-
-struct OptimizerOptions {
-  OptimizerKind kind = OptimizerKind::adam;
-  double momentum = 0, dampening = 0;                 // sgd
-  bool nesterov = false;                              // sgd
-  double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;  // adam, adamw
-  double weight_decay = 0;                            // coupled for sgd and adam, decoupled for adamw
-  double clip_norm = 0;                               ///< 0: no clipping by global norm
-  std::int64_t accumulate = 1;                        ///< batches whose gradients are averaged before an update
-  bool output_gradient_norms = false;                 ///< one more output per parameter: "grad_norm.<name>"
-  LossScaleOptions loss_scale = {};                   ///< as given to scale_loss
-};
+/// Names of the states of a training step: the updates applied so far (batches whose gradients were only accumulated
+/// and skipped updates do not count), the loss scale and its good updates in a row, what accumulators begin with, and
+/// the counter that dropout draws from.
+inline constexpr std::string_view kUpdatesState = "optimizer.step", kLossScaleState = "loss_scale",
+                                  kGoodStepsState = "loss_scale.good_steps", kAccumulatorPrefix = "accumulator.",
+                                  kDropoutState = "dropout.counter";
 /// Adds the input "learning_rate" (f32 scalar) and, when accumulating, the input "update" (bool scalar: this batch
 /// completes an update); the optimizer's states and one update node for all parameters; outputs "grad_norm" (f32, of
 /// the unscaled gradients before clipping), "grads_finite" (bool) and, with loss scaling, "loss_scale" (f32, the one
-/// this step used). Where gradients are not finite the update of every state is skipped as a whole.
+/// this step used). Where gradients are not finite the update of every state is skipped as a whole: the state
+/// kUpdatesState counts the updates that were applied. Throws Error as `check(options)` does.
 Pass attach_optimizer(OptimizerOptions options);
 
 /// Removes nodes and constants nobody reads.

@@ -9,7 +9,8 @@ void append(Pipeline& pipeline, const Pipeline& more) { pipeline.insert(pipeline
 
 // What the training step and its evaluation share: parameters are states, shapes known, nothing superfluous left.
 Pipeline trainable_model(const TrainingOptions& options) {
-  return {hoist_initializers(),
+  return {widen_half(),
+          hoist_initializers(),
           separate_merged_parameters(),
           undo_batch_expansion(),
           select_parameters(options.parameters),

@@ -19,7 +19,8 @@ struct TrainingOptions {
 };
 
 /// From a loaded model to one training step: inputs (the model's, "labels", "learning_rate"[, "update"]), outputs
-/// ("loss", the model's, "grad_norm", "grads_finite"[, "loss_scale"][, "grad_norm.NAME"…]), states.
+/// ("loss", the model's, "grad_norm", "grads_finite"[, "loss_scale"][, "grad_norm.NAME"…]), states. No input or state
+/// is of a half type.
 Pipeline training_pipeline(const TrainingOptions& options, const Capabilities& capabilities);
 
 /// The same states with loss and outputs only, in inference form: for evaluating while training. The state names are

@@ -97,18 +97,23 @@ bool stop_dropout(Graph& graph, std::size_t index, bool is_mask_read) {
   return false;
 }
 
-void leave_training(Graph& graph) {
+// Which operators take their inference form.
+struct Stopped {
+  bool batchnorm = true, dropout = true;
+};
+
+void leave_training(Graph& graph, Stopped stopped) {
   const std::vector<std::int32_t> uses = graph.use_counts();
   auto is_read = [&](ValueId id) { return id != kNoValue && uses[static_cast<std::size_t>(id)] > 0; };
   const std::size_t count = graph.nodes.size();  // pass_on appends more
   std::vector<bool> needed(count, true);
   for (std::size_t i = 0; i < count; ++i) {
-    if (graph.nodes[i].is("BatchNormalization"))
+    if (graph.nodes[i].is("BatchNormalization") && stopped.batchnorm)
       stop_batchnorm(graph, i);
-    else if (graph.nodes[i].is("Dropout"))
+    else if (graph.nodes[i].is("Dropout") && stopped.dropout)
       needed[i] = stop_dropout(graph, i, is_read(graph.nodes[i].output(1)));
-    else
-      change_bodies(graph.nodes[i], leave_training);
+    else if (has_body(graph.nodes[i]))
+      change_bodies(graph.nodes[i], [&](Graph& body) { leave_training(body, stopped); });
   }
   std::vector<Node> kept;
   for (std::size_t i = 0; i < graph.nodes.size(); ++i)
@@ -127,13 +132,15 @@ bool drops(const Graph& graph, const Node& node) {
 Pass to_training_mode(TrainingModeOptions options) {
   return {"to_training_mode", [options](Graph& graph) {
             graph.opsets.try_emplace(std::string(kOwnDomain), 1);
+            if (!options.train_batchnorm || !options.train_dropout)
+              leave_training(graph, {.batchnorm = !options.train_batchnorm, .dropout = !options.train_dropout});
             std::int64_t streams = 0;
             ValueId counter = kNoValue;
             for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
               if (graph.nodes[i].is("BatchNormalization") && options.train_batchnorm) train_batchnorm(graph, i);
               if (graph.nodes[i].is("Dropout") && options.train_dropout && drops(graph, graph.nodes[i])) {
                 if (counter == kNoValue)
-                  counter = graph.add_state("dropout.counter", Tensor::scalar(std::int64_t{0}), StateRole::random);
+                  counter = graph.add_state(kDropoutState, Tensor::scalar(std::int64_t{0}), StateRole::random);
                 train_dropout(graph, i, counter, options.seed, streams++);
               }
             }
@@ -159,6 +166,8 @@ Pass statistics_to_states() {
           }};
 }
 
-Pass to_inference_mode() { return {"to_inference_mode", leave_training}; }
+Pass to_inference_mode() {
+  return {"to_inference_mode", [](Graph& graph) { leave_training(graph, {}); }};
+}
 
 }  // namespace halfstep

@@ -1,8 +1,13 @@
 #include "training/checkpoint.h"
 
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <limits>
 #include <optional>
 #include <string_view>
 #include <system_error>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -12,14 +17,48 @@
 
 #include "graph/atomic_file.h"
 #include "graph/error.h"
+#include "graph/visit.h"
+#include "passes/passes.h"
+#include "training/options.h"
 #include "training/safetensors.h"
+#include "training/settings.h"
 
 namespace halfstep {
 
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(TrainingState, step, epoch, position, seed, optimizer, hyperparameters, schedule,
-                                   model_fingerprint, precision, executor, batch_size, extra)
-
 namespace {
+
+using Json = nlohmann::json;
+
+Json to_json(const TrainingState& state) {
+  return {{"step", state.step},
+          {"epoch", state.epoch},
+          {"position", state.position},
+          {"optimizer", state.optimizer},
+          {"model_fingerprint", state.model_fingerprint},
+          {"settings", state.settings}};
+}
+
+/// The settings of a checkpoint that has a member for each of the few it knows.
+std::map<std::string, std::string> former_settings(const Json& json) {
+  const auto precision = dtype_from_name(json.at("precision").get<std::string>());
+  return {{"--seed", fmt::format("{}", json.at("seed").get<std::uint64_t>())},
+          {"--lr-schedule", json.at("schedule").get<std::string>()},
+          {"--precision", std::string(precision_name(precision))},
+          {"--executor", json.at("executor").get<std::string>()},
+          {"--batch", fmt::format("{}", json.at("batch_size").get<std::int64_t>())}};
+}
+
+TrainingState state_from(const Json& json) {
+  TrainingState state{.step = json.at("step"),
+                      .epoch = json.at("epoch"),
+                      .position = json.at("position"),
+                      .optimizer = json.at("optimizer"),
+                      .model_fingerprint = json.at("model_fingerprint"),
+                      .settings = {}};
+  state.settings =
+      json.contains("settings") ? json.at("settings").get<std::map<std::string, std::string>>() : former_settings(json);
+  return state;
+}
 
 namespace fs = std::filesystem;
 
@@ -70,8 +109,8 @@ Checkpoint read_checkpoint(const fs::path& path) {
            "the file is damaged: use another checkpoint");
   Checkpoint checkpoint;
   try {
-    checkpoint.state = nlohmann::json::parse(state).get<TrainingState>();
-  } catch (const nlohmann::json::exception& e) {
+    checkpoint.state = state_from(Json::parse(state));
+  } catch (const Json::exception& e) {
     refuse("a readable training state", e.what(), "use another checkpoint");
   }
   checkpoint.tensors = std::move(file.tensors);
@@ -84,6 +123,11 @@ std::string list(const std::vector<std::string>& names) {
                      names.size() - kListed);
 }
 
+// A half that a run of now keeps in f32.
+bool widens(const Tensor& stored, const Tensor& wanted) {
+  return is_half(stored.dtype()) && wanted.dtype() == DType::f32 && stored.shape() == wanted.shape();
+}
+
 /// "missing tensors: …; left-over tensors: …; other type or shape: …", or empty when all fit.
 std::string tensor_differences(const Checkpoint& checkpoint, const ResumeTarget& target) {
   std::vector<std::string> missing, extra, different, parts;
@@ -91,7 +135,8 @@ std::string tensor_differences(const Checkpoint& checkpoint, const ResumeTarget&
     const auto it = checkpoint.tensors.find(name);
     if (it == checkpoint.tensors.end())
       missing.push_back(name);
-    else if (it->second.dtype() != tensor.dtype() || it->second.shape() != tensor.shape())
+    else if ((it->second.dtype() != tensor.dtype() || it->second.shape() != tensor.shape()) &&
+             !widens(it->second, tensor))
       different.push_back(fmt::format("{} is {} and should be {}", name, describe(it->second), describe(tensor)));
   }
   for (const auto& [name, tensor] : checkpoint.tensors)
@@ -100,6 +145,77 @@ std::string tensor_differences(const Checkpoint& checkpoint, const ResumeTarget&
   if (!extra.empty()) parts.push_back("left-over tensors: " + list(extra));
   if (!different.empty()) parts.push_back("of another type or shape: " + list(different));
   return fmt::format("{}", fmt::join(parts, "; "));
+}
+
+struct Bounds {
+  std::string_view what;
+  std::int64_t value, lowest, highest;
+};
+
+/// The one element of the state of that name and type; a model may have a parameter of the name.
+std::optional<double> number_in(const Checkpoint& checkpoint, std::string_view name, DType dtype) {
+  const auto it = checkpoint.tensors.find(std::string(name));
+  if (it == checkpoint.tensors.end() || it->second.dtype() != dtype || it->second.count() != 1) return {};
+  return to_doubles(it->second)[0];
+}
+
+[[noreturn]] void throw_impossible(const std::string& required, const std::string& found) {
+  throw_input_error(required, found,
+                    fmt::format("resume from another checkpoint ({} is the one before), or start without --resume",
+                                kPreviousCheckpointFile));
+}
+
+void check_counters(const Checkpoint& checkpoint, const ResumeTarget& target) {
+  constexpr auto kMost = std::numeric_limits<std::int64_t>::max() / 2;  // they are counted on
+  const TrainingState& state = checkpoint.state;
+  for (const Bounds& b : {Bounds{"step", state.step, 0, kMost}, Bounds{"epoch", state.epoch, 0, kMost},
+                          Bounds{"position in the epoch", state.position, 0, target.rows - 1}})
+    if (b.value < b.lowest || b.value > b.highest)
+      throw_impossible(b.highest == kMost ? fmt::format("a checkpoint whose {} is a count", b.what)
+                                          : fmt::format("a checkpoint whose {} is a row of the data, {} to {}", b.what,
+                                                        b.lowest, b.highest),
+                       fmt::format("{}", b.value));
+  const std::pair<std::string_view, double> counters[] = {{kUpdatesState, static_cast<double>(state.step)},
+                                                          {kGoodStepsState, static_cast<double>(state.step)},
+                                                          {kDropoutState, static_cast<double>(state.step)}};
+  for (const auto& [name, highest] : counters)
+    if (const auto value = number_in(checkpoint, name, DType::i64); value && !(*value >= 0 && *value <= highest))
+      throw_impossible(fmt::format("a checkpoint whose {} is from 0 to its {} steps", name, highest),
+                       fmt::format("{}", *value));
+  if (const auto scale = number_in(checkpoint, kLossScaleState, DType::f32);
+      scale && !(*scale > 0 && std::isfinite(*scale)))
+    throw_impossible("a checkpoint whose loss scale is finite and above 0", fmt::format("{}", *scale));
+}
+
+template <class T>
+bool is_finite(const Tensor& tensor) {
+  using Wide = std::conditional_t<std::is_same_v<T, double>, double, float>;
+  return std::all_of(tensor.data<T>(), tensor.data<T>() + tensor.count(),
+                     [](T element) { return std::isfinite(static_cast<Wide>(element)); });
+}
+
+// Gradients that are being accumulated may have overflowed: their update will be skipped.
+bool may_overflow(std::string_view name) { return name.starts_with(kAccumulatorPrefix); }
+
+void check_finite(const Checkpoint& checkpoint) {
+  std::vector<std::string> wrong;
+  for (const auto& [name, tensor] : checkpoint.tensors) {
+    if (!is_float(tensor.dtype()) || may_overflow(name)) continue;
+    if (!visit_dtype(tensor.dtype(), [&]<class T>() { return is_finite<T>(tensor); })) wrong.push_back(name);
+  }
+  if (!wrong.empty()) throw_impossible("a checkpoint of finite numbers", "infinities or NaN in " + list(wrong));
+}
+
+// Sums of gradients are weighted by how many there are to be.
+void check_accumulation(const TrainingState& state, const ResumeTarget& target) {
+  const auto before = state.settings.find(kAccumulateSetting), now = target.settings.find(kAccumulateSetting);
+  if (before == state.settings.end() || now == target.settings.end() || before->second == now->second) return;
+  const auto batches = std::atoll(before->second.c_str());
+  if (batches > 0 && state.step % batches == 0) return;
+  throw_input_error(fmt::format("--accumulate {}, as the checkpoint has added up gradients of {} batches",
+                                before->second, batches > 0 ? state.step % batches : 0),
+                    fmt::format("--accumulate {}", now->second),
+                    "resume from a checkpoint between two updates to change it");
 }
 
 }  // namespace
@@ -117,12 +233,8 @@ void prepare_checkpoint_directory(const fs::path& directory, std::uint64_t expec
 }
 
 void save_checkpoint(const fs::path& directory, const Checkpoint& checkpoint) {
-  std::string state;
-  try {
-    state = nlohmann::json(checkpoint.state).dump();
-  } catch (const nlohmann::json::exception& e) {
-    throw_input_error("a training state in UTF-8", e.what(), "rename what is not");
-  }
+  // A setting may be a name that is no UTF-8.
+  const std::string state = to_json(checkpoint.state).dump(-1, ' ', false, Json::error_handler_t::replace);
   const std::string crc = checksum(state, checkpoint.tensors);
   const Safetensors content{checkpoint.tensors, {{kVersionKey, kVersion}, {kStateKey, state}, {kChecksumKey, crc}}};
   write_atomically(
@@ -158,7 +270,7 @@ LoadedCheckpoint load_checkpoint(const fs::path& directory) {
   }
 }
 
-void check_resumable(const Checkpoint& checkpoint, const ResumeTarget& target) {
+std::vector<std::string> check_resumable(const Checkpoint& checkpoint, const ResumeTarget& target) {
   const TrainingState& state = checkpoint.state;
   if (state.model_fingerprint != target.model_fingerprint) {
     const std::string differences = tensor_differences(checkpoint, target);
@@ -172,9 +284,21 @@ void check_resumable(const Checkpoint& checkpoint, const ResumeTarget& target) {
     throw_input_error(fmt::format("a checkpoint of optimizer '{}'", target.optimizer),
                       fmt::format("'{}'", state.optimizer),
                       fmt::format("resume with --optimizer {}, or start without --resume", state.optimizer));
+  std::vector<std::string> notices = setting_differences(target.settings, state.settings);
   if (const std::string differences = tensor_differences(checkpoint, target); !differences.empty())
-    throw_input_error("a checkpoint with the state of this run", differences,
+    throw_input_error("a checkpoint with the state of this run",
+                      fmt::format("{}{}{}", differences, notices.empty() ? "" : "; ", fmt::join(notices, "; ")),
                       "resume with the options that the checkpoint was made with");
+  check_accumulation(state, target);
+  check_counters(checkpoint, target);
+  check_finite(checkpoint);
+  const auto widened = std::count_if(target.tensors.begin(), target.tensors.end(), [&](const auto& entry) {
+    return widens(checkpoint.tensors.at(entry.first), entry.second);
+  });
+  if (widened > 0)
+    notices.push_back(
+        fmt::format("{} tensors of the checkpoint are stored in a half type; they go on as fp32 masters", widened));
+  return notices;
 }
 
 }  // namespace halfstep

@@ -5,26 +5,23 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "graph/tensor.h"
 
 namespace halfstep {
 
-/// Where a run stands, apart from its tensors.
+/// Where a run stands, apart from its tensors; StepResult tells what a step is.
 struct TrainingState {
-  std::int64_t step = 0;      ///< updates attempted so far, skipped ones included
+  std::int64_t step = 0;      ///< steps done
   std::int64_t epoch = 0;     ///< epochs finished
-  std::int64_t position = 0;  ///< samples consumed of the running epoch
-  std::uint64_t seed = 0;     ///< of shuffling and dropout; their counters follow from step, epoch and position
+  std::int64_t position = 0;  ///< rows consumed of the running epoch
   std::string optimizer;      ///< "sgd", "adam", "adamw"
-  std::string hyperparameters;
-  std::string schedule;  ///< Schedule::to_string
   /// Hash of the source model's structure: operators, names, shapes.
   std::string model_fingerprint;
-  std::string precision;
-  std::string executor;
-  std::int64_t batch_size = 0;
-  std::map<std::string, std::string> extra;
+  /// Options of the run, see settings.h. The counters of shuffling and dropout follow from the seed among them, step,
+  /// epoch and position.
+  std::map<std::string, std::string> settings;
 
   bool operator==(const TrainingState&) const = default;
 };
@@ -61,11 +58,17 @@ LoadedCheckpoint load_checkpoint(const std::filesystem::path& directory);
 struct ResumeTarget {
   std::string model_fingerprint;
   std::string optimizer;
-  std::map<std::string, Tensor> tensors;  ///< names, element types and shapes count; values do not
+  std::map<std::string, Tensor> tensors;        ///< names, element types and shapes count; values do not
+  std::int64_t rows = 0;                        ///< of the data: an epoch has no more
+  std::map<std::string, std::string> settings;  ///< as TrainingState has them
 };
 
+/// What resuming does otherwise than going on, for the user, a line each: settings that differ, and tensors stored in a
+/// half type, as halfstep once kept the state of models whose weights are halves, which become f32.
+///
 /// Throws Error(input) when the checkpoint is of another model (naming tensors that are missing, left over, or of
-/// another type or shape) or of another optimizer.
-void check_resumable(const Checkpoint& checkpoint, const ResumeTarget& target);
+/// another type or shape) or of another optimizer, when its state does not fit these settings, and when no run can have
+/// left it: tensors that are not finite, counters that are negative or beyond their end.
+std::vector<std::string> check_resumable(const Checkpoint& checkpoint, const ResumeTarget& target);
 
 }  // namespace halfstep

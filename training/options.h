@@ -22,6 +22,8 @@ Precision parse_precision(std::string_view name);
 std::string_view name_of(Precision precision);
 /// What `precision` means on a device: automatic becomes what the device prefers.
 DType resolve(Precision precision, const Capabilities& capabilities);
+/// The name of a precision by the type it computes in.
+std::string_view precision_name(DType type);
 
 struct TrainerOptions {
   std::optional<LossKind> loss = {};  ///< unset: from the labels' type and the model's last node
@@ -29,11 +31,12 @@ struct TrainerOptions {
   OptimizerOptions optimizer = {};
   Schedule schedule = {};
   Precision precision = Precision::automatic;
-  std::optional<double> loss_scale = {};  ///< unset: dynamic from 65536 for fp16, off otherwise; 0: off
+  /// The first loss scale; `optimizer.loss_scale` has the rest of it. Unset: 65536 for fp16, off otherwise; 0: off.
+  std::optional<double> loss_scale = {};
   ParameterSelection parameters = {};
   TrainingModeOptions mode = {};
   std::int64_t epochs = 10;
-  std::int64_t steps = 0;  ///< when not 0, stop after so many steps
+  std::int64_t steps = 0;  ///< when not 0, stop after so many steps (batches, see StepResult)
   std::int64_t batch_size = 32;
   bool shuffle = true;
   std::uint64_t seed = 0;
@@ -43,10 +46,13 @@ struct TrainerOptions {
   std::int64_t checkpoint_every = 0;      ///< steps; 0: at the end of every epoch
   std::filesystem::path resume = {};      ///< directory; empty: start anew
   bool log_grad_norms = false;
-  /// Updates skipped in a row after which training stops with an error, besides the halvings that bring `loss_scale`
-  /// down to 1.
+  /// Updates skipped in a row after which training stops with an error, besides those that bring the loss scale from
+  /// its first value down to its lowest.
   std::int64_t max_skipped_in_a_row = 50;
   PassObserver observer = {};
 };
+
+/// Throws Error(input) for a number that is out of its range: those of the optimizer, the schedule and this list.
+void check(const TrainerOptions& options);
 
 }  // namespace halfstep

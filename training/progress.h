@@ -8,12 +8,9 @@
 #include <string>
 #include <string_view>
 
-namespace halfstep {
+#include "training/named_value.h"
 
-struct NamedValue {
-  std::string_view name;
-  double value = 0;
-};
+namespace halfstep {
 
 /// Where and how to draw. `ProgressStyle::detect` fills it in.
 struct ProgressStyle {

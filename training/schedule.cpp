@@ -197,12 +197,12 @@ std::string text_of(const LinearDecay& d) {
 
 }  // namespace
 
-float Schedule::at(std::int64_t step) const {
-  if (step < warmup_steps) {
-    const double fraction = static_cast<double>(step) / static_cast<double>(warmup_steps);
+float Schedule::at(std::int64_t updates) const {
+  if (updates < warmup_steps) {
+    const double fraction = static_cast<double>(updates) / static_cast<double>(warmup_steps);
     return static_cast<float>(base_lr * (warmup_start + (1 - warmup_start) * fraction));
   }
-  const double t = static_cast<double>(step - warmup_steps);
+  const double t = static_cast<double>(updates - warmup_steps);
   return static_cast<float>(std::visit([&](const auto& d) { return rate_at(d, base_lr, t); }, decay));
 }
 
@@ -217,7 +217,7 @@ std::string Schedule::to_string() const {
 
 Schedule parse_schedule(std::string_view text, double base_lr) {
   if (!(base_lr >= 0 && base_lr <= std::numeric_limits<float>::max()))
-    throw_input_error("a finite learning rate of at least 0", fmt::format("{}", base_lr), "correct the learning rate");
+    throw_input_error("a finite learning rate of at least 0", fmt::format("{}", base_lr), "correct --lr");
   const std::size_t colon = text.find(':');
   const std::string_view name = text.substr(0, colon);
   const auto row = std::find_if(table().begin(), table().end(), [&](const Row& r) { return r.name == name; });
@@ -235,6 +235,12 @@ Schedule parse_schedule(std::string_view text, double base_lr) {
                     options.number("warmup_start", 0, 1, 0.0)};
   if (schedule.warmup_steps == 0) schedule.warmup_start = 0;
   return schedule;
+}
+
+void check(const Schedule& schedule) {
+  if (schedule.warmup_steps < 0)
+    throw_input_error("warmup_steps of at least 0", fmt::format("{}", schedule.warmup_steps), "correct the value");
+  parse_schedule(schedule.to_string(), schedule.base_lr);
 }
 
 }  // namespace halfstep

@@ -1,4 +1,4 @@
-// Learning-rate schedules: values that map a step to a learning rate.
+// Learning-rate schedules: values that map a number of updates to a learning rate.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,8 @@
 
 namespace halfstep {
 
-// In the formulas, t is the step counted from 0 (the number of updates done so far) after warm-up.
+// In the formulas, t is the number of updates applied so far (see StepResult), from the end of warm-up. A skipped
+// update does not count, as in PyTorch where scheduler.step() follows an optimizer.step() that was not skipped.
 
 /// lr = base
 struct ConstantRate {
@@ -59,13 +60,13 @@ using Decay = std::variant<ConstantRate, ExponentialDecay, StepDecay, MilestoneD
 struct Schedule {
   double base_lr = 1e-3;
   Decay decay = ConstantRate{};
-  /// While step < warmup_steps: lr = base · (warmup_start + (1 − warmup_start) · step / warmup_steps). The decay starts
-  /// counting when warm-up ends, as in Keras CosineDecay and in PyTorch SequentialLR(LinearLR, …).
+  /// While updates < warmup_steps: lr = base · (warmup_start + (1 − warmup_start) · updates / warmup_steps). The decay
+  /// starts counting when warm-up ends, as in Keras CosineDecay and in PyTorch SequentialLR(LinearLR, …).
   std::int64_t warmup_steps = 0;
   double warmup_start = 0;  ///< a fraction of base_lr
 
-  /// Learning rate of the update that follows `step` finished ones. Computed in double, rounded once.
-  float at(std::int64_t step) const;
+  /// Learning rate of the update that follows `updates` applied ones. Computed in double, rounded once.
+  float at(std::int64_t updates) const;
 
   /// The text that `parse_schedule(text, base_lr)` turns into this schedule again.
   std::string to_string() const;
@@ -82,5 +83,8 @@ struct Schedule {
 /// each with [,warmup_steps=N[,warmup_start=F]] (F 0). Throws Error(input) naming what is known for an unknown name or
 /// key, a missing or repeated key, and a value outside of its range.
 Schedule parse_schedule(std::string_view text, double base_lr);
+
+/// Throws Error(input) as parse_schedule does, for a schedule that was not made by it.
+void check(const Schedule& schedule);
 
 }  // namespace halfstep

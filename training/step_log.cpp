@@ -34,6 +34,13 @@ void append_number(std::string& out, T value) {
     fmt::format_to(std::back_inserter(out), "{}", value);
 }
 
+template <class T>
+void append_member(std::string& out, std::string_view name, T value) {
+  out += nlohmann::json(name).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  out += ':';
+  append_number(out, value);
+}
+
 [[noreturn]] void throw_unwritable(const std::filesystem::path& path, int code) {
   throw_failure("a log that can be written: " + path.string(), std::generic_category().message(code),
                 "free some space, or check the path and its permissions");
@@ -72,7 +79,7 @@ void keep_steps(const fs::path& path, std::int64_t steps) {
 }  // namespace
 
 void append_json(std::string& out, const StepRecord& r) {
-  fmt::format_to(std::back_inserter(out), R"({{"step":{},"epoch":{},"loss":)", r.step, r.epoch);
+  fmt::format_to(std::back_inserter(out), R"({{"step":{},"epoch":{},"update":{},"loss":)", r.step, r.epoch, r.update);
   append_number(out, r.loss);
   out += R"(,"lr":)";
   append_number(out, r.lr);
@@ -84,14 +91,27 @@ void append_json(std::string& out, const StepRecord& r) {
     out += R"(,"grad_norms":{)";
     for (const GradNorm& g : r.grad_norms) {
       if (&g != r.grad_norms.data()) out += ',';
-      out += nlohmann::json(g.parameter).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-      out += ':';
-      append_number(out, g.norm);
+      append_member(out, g.parameter, g.norm);
     }
     out += '}';
   }
   out += R"(,"ms":)";
   append_number(out, std::round(r.ms * 1e4) / 1e4);
+  out += '}';
+}
+
+void append_json(std::string& out, const EpochRecord& r) {
+  fmt::format_to(std::back_inserter(out), R"({{"step":{},"epoch":{})", r.step, r.epoch);
+  const auto append_values = [&](std::string_view name, std::span<const NamedValue> values) {
+    fmt::format_to(std::back_inserter(out), R"(,"{}":{{)", name);
+    for (const NamedValue& v : values) {
+      if (&v != values.data()) out += ',';
+      append_member(out, v.name, v.value);
+    }
+    out += '}';
+  };
+  append_values("train", r.train);
+  if (!r.validation.empty()) append_values("validation", r.validation);
   out += '}';
 }
 
@@ -119,7 +139,11 @@ StepLog::~StepLog() {
   }
 }
 
-void StepLog::write(const StepRecord& record) {
+void StepLog::write(const StepRecord& record) { append(record); }
+void StepLog::write_epoch(const EpochRecord& record) { append(record); }
+
+template <class Record>
+void StepLog::append(const Record& record) {
   append_json(buffer_, record);
   buffer_ += '\n';
   if (buffer_.size() >= kBufferBytes * 3 / 4 || std::chrono::steady_clock::now() - last_flush_ >= kFlushInterval)

@@ -1,4 +1,4 @@
-// The log of a training run: one JSON object a line, one line a step.
+// The log of a training run: one JSON object a line, a line for each step, and one at the end of each epoch.
 #pragma once
 
 #include <chrono>
@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "graph/file_lock.h"
+#include "training/named_value.h"
 
 namespace halfstep {
 
@@ -17,9 +18,11 @@ struct GradNorm {
   float norm = 0;
 };
 
+/// The counts are those of StepResult.
 struct StepRecord {
-  std::int64_t step = 0;  ///< counted from 1
+  std::int64_t step = 0;
   std::int64_t epoch = 0;
+  std::int64_t update = 0;
   float loss = 0;
   float lr = 0;
   float loss_scale = 1;
@@ -29,17 +32,28 @@ struct StepRecord {
   double ms = 0;
 };
 
+/// After the last step of an epoch, or of the run. Only these have the member "train": step records have "loss"
+/// instead.
+struct EpochRecord {
+  std::int64_t step = 0;
+  std::int64_t epoch = 0;
+  std::span<const NamedValue> train = {};       ///< means over the epoch's steps of this run: "loss" and metrics
+  std::span<const NamedValue> validation = {};  ///< the same over validation data; written unless empty
+};
+
 /// One record as JSON without the line's end. Numbers are the shortest that read back as the same float. JSON has no
 /// infinities: they and NaN are the strings "Infinity", "-Infinity" and "NaN", which Python's float() and JavaScript's
 /// Number() take. Bytes of a name that are not UTF-8 become U+FFFD.
 void append_json(std::string& out, const StepRecord& record);
+void append_json(std::string& out, const EpochRecord& record);
 
 /// Writes records to a file through a buffer that goes out when it is full, once a second, and on `close`.
 class StepLog {
  public:
   /// For a run that has done `steps` steps. At 0 the file starts anew. Otherwise it is gone on with: the lines of later
   /// steps, which the run is going to repeat, and a last line that is not whole are taken out of it first, atomically.
-  /// Throws Error(failure) when the file cannot be read or written, or another run writes it.
+  /// An epoch's record follows the checkpoint of its last step: a run that is killed between them leaves none. Throws
+  /// Error(failure) when the file cannot be read or written, or another run writes it.
   explicit StepLog(const std::filesystem::path& path, std::int64_t steps = 0);
   /// Closes without reporting errors: call `close` to learn of them.
   ~StepLog();
@@ -48,10 +62,14 @@ class StepLog {
 
   /// Throws Error(failure) when the buffer went out and could not be written.
   void write(const StepRecord& record);
+  void write_epoch(const EpochRecord& record);
   void flush();
   void close();
 
  private:
+  template <class Record>
+  void append(const Record& record);
+
   std::filesystem::path path_;
   FileLock lock_;
   int descriptor_ = -1;

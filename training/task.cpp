@@ -102,8 +102,7 @@ std::vector<RowTransform> fit_inputs(const Dataset& data, const std::vector<RowT
 
 Task make_task(const Graph& model, const Dataset& data, const TrainerOptions& options,
                const Capabilities& capabilities) {
-  if (options.batch_size < 1)
-    throw_input_error("a batch of at least 1 row", std::to_string(options.batch_size), "check --batch");
+  check(options);
   Task task;
   task.precision = resolve(options.precision, capabilities);
   std::vector<RowType> rows;
@@ -123,7 +122,17 @@ Task make_task(const Graph& model, const Dataset& data, const TrainerOptions& op
   task.step.optimizer.output_gradient_norms = options.log_grad_norms;
   LossScaleOptions& scale = task.step.optimizer.loss_scale;
   scale.enabled = options.loss_scale ? *options.loss_scale > 0 : task.precision == DType::f16;
-  if (options.loss_scale && *options.loss_scale > 0) scale.initial = *options.loss_scale;
+  if (options.loss_scale && *options.loss_scale > 0)
+    scale.initial = *options.loss_scale;
+  else  // the usual one, within bounds that were asked for
+    scale.initial = std::clamp(scale.initial, scale.lowest(), std::max(scale.lowest(), scale.highest()));
+  check(task.step.optimizer);
+  for (const OptimizerNumber& number : optimizer_numbers())
+    if (!scale.enabled && number.name.starts_with("loss-scale") && number.get(options.optimizer) != number.get({}))
+      task.notices.push_back(
+          fmt::format("--{} has no effect: precision {} trains without a loss scale (--loss-scale "
+                      "{} turns it on)",
+                      number.name, precision_name(task.precision), LossScaleOptions{}.initial));
   task.step.loss = {
       .kind = task.loss.kind, .output = options.loss_output, .label_dtype = task.loss.label.dtype, .label_shape = {}};
   return task;

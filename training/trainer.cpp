@@ -1,7 +1,6 @@
 #include "training/trainer.h"
 
 #include <chrono>
-#include <cmath>
 
 #include <fmt/format.h>
 
@@ -10,6 +9,7 @@
 #include "graph/file_lock.h"
 #include "training/checkpoint.h"
 #include "training/fingerprint.h"
+#include "training/settings.h"
 #include "training/step_program.h"
 #include "training/task.h"
 
@@ -22,7 +22,7 @@ class Trainer::Impl {
         executor_(executor),
         data_(in_order_of(data_inputs(model_.graph, options.loss), data)),
         options_(std::move(options)),
-        task_(make_task(model_.graph, data_, options_, executor.capabilities())),
+        task_(make_task(run_pipeline(model_.graph, {widen_half()}), data_, options_, executor.capabilities())),
         store_(executor.make_store()),
         fingerprint_(fingerprint(model_.graph)) {
     // Building the step now finds whatever does not fit before anything is trained.
@@ -73,10 +73,24 @@ class Trainer::Impl {
 
   /// Updates skipped in a row that are too many.
   std::int64_t most_skipped() const {
-    const LossScaleOptions& scale = task_.step.optimizer.loss_scale;
-    const bool halved = scale.enabled && scale.initial > 1;
-    return options_.max_skipped_in_a_row +
-           (halved ? static_cast<std::int64_t>(std::ceil(std::log2(scale.initial))) : 0);
+    return options_.max_skipped_in_a_row + task_.step.optimizer.loss_scale.backoffs();
+  }
+  Settings settings() const { return settings_of(options_, task_, data_, executor_.name()); }
+  /// The states of the training step as they are; an evaluation has some of its own.
+  std::map<std::string, Tensor> states() const {
+    std::map<std::string, Tensor> result;
+    for (const State& state : first_graph_.states) {
+      const std::string& name = first_graph_[state.value].name;
+      result[name] = store_->read(name);
+    }
+    return result;
+  }
+  /// The updates applied so far: the optimizer counts them.
+  std::int64_t updates() const {
+    for (const State& state : first_graph_.states)
+      if (state.role == StateRole::optimizer && state.initial.dtype() == DType::i64)
+        return to_int64s(store_->read(first_graph_[state.value].name))[0];
+    return 0;
   }
   void resume(Cursor& cursor, std::int64_t& step, const TrainerCallbacks& callbacks);
   void save(const Cursor& cursor, std::int64_t step) const;
@@ -97,31 +111,29 @@ void Trainer::Impl::resume(Cursor& cursor, std::int64_t& step, const TrainerCall
   const LoadedCheckpoint loaded = load_checkpoint(options_.resume);
   if (!loaded.notice.empty() && callbacks.on_notice) callbacks.on_notice(loaded.notice);
   const TrainingState& state = loaded.checkpoint.state;
-  ResumeTarget target{fingerprint_, std::string(name_of(options_.optimizer.kind)), {}};
-  for (const std::string& name : store_->names()) target.tensors[name] = store_->read(name);
-  check_resumable(loaded.checkpoint, target);
-  if (state.seed != options_.seed && callbacks.on_notice)
-    callbacks.on_notice(fmt::format("resuming with seed {}, the checkpoint's was {}: the order of the data differs",
-                                    options_.seed, state.seed));
-  for (const auto& [name, tensor] : loaded.checkpoint.tensors) store_->write(name, tensor);
+  const ResumeTarget target{.model_fingerprint = fingerprint_,
+                            .optimizer = std::string(name_of(options_.optimizer.kind)),
+                            .tensors = states(),
+                            .rows = data_.rows(),
+                            .settings = settings()};
+  for (const std::string& notice : check_resumable(loaded.checkpoint, target))
+    if (callbacks.on_notice) callbacks.on_notice(notice);
+  for (const auto& [name, tensor] : loaded.checkpoint.tensors) {
+    const DType wanted = target.tensors.at(name).dtype();
+    store_->write(name, tensor.dtype() == wanted ? tensor : convert(tensor, wanted));
+  }
   cursor = {state.epoch, state.position};
   step = state.step;
 }
 
 void Trainer::Impl::save(const Cursor& cursor, std::int64_t step) const {
-  Checkpoint checkpoint;
-  for (const std::string& name : store_->names()) checkpoint.tensors[name] = store_->read(name);
-  TrainingState& s = checkpoint.state;
-  s.step = step;
-  s.epoch = cursor.epoch;
-  s.position = cursor.row;
-  s.seed = options_.seed;
-  s.optimizer = name_of(options_.optimizer.kind);
-  s.schedule = options_.schedule.to_string();
-  s.model_fingerprint = fingerprint_;
-  s.precision = name_of(task_.precision);
-  s.executor = executor_.name();
-  s.batch_size = task_.batch;
+  const Checkpoint checkpoint{.tensors = states(),
+                              .state = {.step = step,
+                                        .epoch = cursor.epoch,
+                                        .position = cursor.row,
+                                        .optimizer = std::string(name_of(options_.optimizer.kind)),
+                                        .model_fingerprint = fingerprint_,
+                                        .settings = settings()}};
   save_checkpoint(options_.checkpoint, checkpoint);
 }
 
@@ -159,6 +171,7 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
   Metrics metrics(task_.loss.metrics, task_.loss.binary_threshold);
   RunningMean mean_loss;
   StepResult result;
+  result.update = updates();
   result.steps_in_epoch = loader.batches_per_epoch();
   result.epoch_samples = data_.rows();
   result.dynamic_loss_scale = task_.step.optimizer.loss_scale.enabled;
@@ -171,28 +184,32 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
     if (!batch) break;
     if (batch->at.epoch != epoch_shown) {
       epoch_shown = batch->at.epoch;
-      if (callbacks.on_epoch_begin) callbacks.on_epoch_begin(epoch_shown, batch->at.row);
+      if (callbacks.on_epoch_begin) callbacks.on_epoch_begin(epoch_shown + 1, batch->at.row);
       metrics.reset();
       mean_loss.reset();
       result.step_in_epoch = batch->at.row / task_.batch;
     }
     StepProgram& program = training_program(batch->rows);
     const auto start = std::chrono::steady_clock::now();
-    result.learning_rate = options_.schedule.at(step / accumulate);
+    result.learning_rate = options_.schedule.at(result.update);
     const bool updates = (step + 1) % accumulate == 0;
     program.run(*batch, result.learning_rate, updates);
     result.ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
 
     result.step = ++step;
-    result.epoch = batch->at.epoch;
+    result.epoch = batch->at.epoch + 1;
     ++result.step_in_epoch;
     result.samples = batch->ends_epoch() ? data_.rows() : batch->next.row;
     result.loss = program.loss();
     result.grad_norm = program.grad_norm();
     result.grads_finite = program.grads_finite();
     if (result.dynamic_loss_scale) result.loss_scale = program.loss_scale();
-    if (updates) skipped_in_a_row = result.grads_finite ? 0 : skipped_in_a_row + 1;
-    result.skipped += !result.grads_finite;
+    if (updates) {
+      const bool skipped = !result.grads_finite;
+      skipped_in_a_row = skipped ? skipped_in_a_row + 1 : 0;
+      result.skipped += skipped;
+      result.update += !skipped;
+    }
     if (options_.log_grad_norms) result.grad_norms = &program.parameter_norms();
     mean_loss.add(result.loss, static_cast<double>(batch->rows));
     result.mean_loss = mean_loss.value();
@@ -217,6 +234,9 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
     }
     if (stopped) break;
   }
+  if (const std::int64_t left = step % accumulate; left != 0 && !stopped && callbacks.on_notice)
+    callbacks.on_notice(fmt::format("the gradients of the last {} {} made no update: --accumulate {} takes as many",
+                                    left, left == 1 ? "step" : "steps", accumulate));
   return !stopped;
 }
 

@@ -20,15 +20,20 @@
 namespace halfstep {
 
 /// What one step gave.
+///
+/// A step is a batch: options, log and checkpoint count in steps. An update is a change of the parameters by the
+/// optimizer: there is one after `accumulate` steps, and none where gradients were not finite. The learning-rate
+/// schedule follows the updates that were applied, as Adam's bias correction does.
 struct StepResult {
-  std::int64_t step = 0;   ///< counted from 1
-  std::int64_t epoch = 0;  ///< counted from 0
+  std::int64_t step = 0;    ///< counted from 1
+  std::int64_t update = 0;  ///< updates applied so far, this step's included
+  std::int64_t epoch = 0;   ///< counted from 1
   std::int64_t step_in_epoch = 0, steps_in_epoch = 0;
   std::int64_t samples = 0, epoch_samples = 0;  ///< rows of the epoch seen so far, and in all
   float loss = 0, learning_rate = 0, loss_scale = 1, grad_norm = 0;
   bool grads_finite = true;
   bool dynamic_loss_scale = false;
-  std::int64_t skipped = 0;  ///< steps skipped so far
+  std::int64_t skipped = 0;  ///< updates of this run skipped so far
   double ms = 0;
   double mean_loss = 0;  ///< of the epoch so far
   std::vector<std::pair<std::string, float>> const* grad_norms = nullptr;
@@ -38,6 +43,7 @@ struct StepResult {
 struct TrainerCallbacks {
   /// Before the first step; `steps` were done before a resume.
   std::function<void(std::int64_t steps)> on_start = {};
+  /// `epoch` counts from 1.
   std::function<void(std::int64_t epoch, std::int64_t first_sample)> on_epoch_begin = {};
   std::function<void(const StepResult&)> on_step = {};
   std::function<void(const StepResult& last, const Evaluation* validation)> on_epoch_end = {};
@@ -61,7 +67,8 @@ class Trainer {
   /// Loss and metrics over a data set with the present parameters, in inference form.
   Evaluation evaluate(const Dataset& data);
 
-  /// Parameters and running statistics by their names in the source model.
+  /// Parameters and running statistics by their names in the source model. None is of a half type: what the model
+  /// stores in one is trained as an f32 master.
   std::map<std::string, Tensor> parameters() const;
 
   DType precision() const;

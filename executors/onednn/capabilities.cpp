@@ -55,16 +55,16 @@ bool has_arithmetic(const CpuFeatures& cpu, DType t) {
 void choose_precision(const CpuFeatures& cpu, Capabilities& c) {
   if (c.is_native(OpClass::matmul, DType::bf16)) {
     c.auto_precision = DType::bf16;
-    c.auto_reason = fmt::format("bf16, because the CPU multiplies bf16 natively ({}) and bf16 needs no loss scale",
+    c.auto_reason = fmt::format("the CPU multiplies bf16 natively ({}) and bf16 needs no loss scale",
                                 cpu.amx_bf16 ? "AMX-BF16" : "AVX512-BF16");
   } else if (c.is_native(OpClass::matmul, DType::f16)) {
     c.auto_precision = DType::f16;
-    c.auto_reason = fmt::format("fp16, because the CPU computes in fp16 natively ({}) and has no bf16 units",
+    c.auto_reason = fmt::format("the CPU computes in fp16 natively ({}) and has no bf16 units",
                                 cpu.amx_fp16 ? "AMX-FP16" : "AVX512-FP16");
   } else {
     c.auto_precision = DType::f32;
     c.auto_reason =
-        "fp32, because oneDNN finds no arithmetic in a half-precision type on this CPU "
+        "oneDNN finds no arithmetic in a half-precision type on this CPU "
         "(AVX512-BF16, AMX-BF16, AVX512-FP16 or AMX-FP16)";
   }
 }

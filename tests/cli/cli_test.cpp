@@ -70,7 +70,9 @@ TEST_F(CliTest, TrainingWritesModelsLogAndCurve) {
   ASSERT_EQ(log.size(), 15u);  // 40 rows are two batches of 16 and one of 8
   EXPECT_EQ(log.front()["step"], 1);
   EXPECT_EQ(log.back()["step"], 15);
-  EXPECT_EQ(log.back()["epoch"], 4);
+  EXPECT_EQ(log.front()["epoch"], 1);
+  EXPECT_EQ(log.back()["epoch"], 5);
+  EXPECT_EQ(log.back()["update"], 15);
   EXPECT_LT(log.back()["loss"].get<double>(), log.front()["loss"].get<double>());
   EXPECT_EQ(log.front()["grad_norms"].size(), 4u);
 
@@ -82,6 +84,80 @@ TEST_F(CliTest, TrainingWritesModelsLogAndCurve) {
   EXPECT_EQ(last["rows"], 40);
   EXPECT_LT(last["loss"].get<double>(), first["loss"].get<double>());
   EXPECT_GT(last["metrics"]["accuracy"].get<double>(), first["metrics"]["accuracy"].get<double>());
+}
+
+TEST_F(CliTest, TheLogHasEpochsWithMetricsAndValidation) {
+  const std::string common =
+      "train mlp.onnx --data x.npy,y.npy --batch 16 --precision fp32 --metrics accuracy,top_k:3 ";
+  ASSERT_EQ(run(common + "--val-data x.npy,y.npy --epochs 2 --checkpoint checkpoint --log log.jsonl").exit_code, 0);
+  ASSERT_EQ(run(common + "--val-data x.npy,y.npy --epochs 3 --resume checkpoint --log log.jsonl").exit_code, 0);
+  const std::vector<nlohmann::json> epochs = read_log("log.jsonl", "train");
+  ASSERT_EQ(epochs.size(), 3u);
+  for (std::size_t i = 0; i < epochs.size(); ++i) {
+    EXPECT_EQ(epochs[i]["epoch"], i + 1);
+    EXPECT_EQ(epochs[i]["step"], 3 * (i + 1));
+    for (const char* part : {"train", "validation"}) {
+      EXPECT_EQ(epochs[i][part].size(), 3u) << epochs[i];
+      EXPECT_GT(epochs[i][part]["loss"].get<double>(), 0);
+      EXPECT_LE(epochs[i][part]["accuracy"], epochs[i][part]["top_k:3"]) << epochs[i];
+    }
+  }
+  EXPECT_EQ(read_log("log.jsonl").size(), 9u);
+  ASSERT_EQ(run(common + "--epochs 1 --log plain.jsonl").exit_code, 0);
+  EXPECT_FALSE(read_log("plain.jsonl", "train").at(0).contains("validation"));
+}
+
+TEST_F(CliTest, OptimizerNumbersAreTheLibrarys) {
+  const std::string help = run("train --help").text;
+  for (const char* said : {"--beta1", "--beta2", "--epsilon", "--dampening", "--loss-scale-min", "0.999", "1e-08",
+                           "2000", "0; adamw: 0.01"})
+    EXPECT_THAT(help, HasSubstr(said));
+  const auto loss = [&](const std::string& flags) {
+    const Outcome outcome =
+        run("train mlp.onnx --data x.npy,y.npy --precision fp32 --steps 3 --log log.jsonl " + flags);
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.text;
+    return read_log("log.jsonl").back()["loss"].get<double>();
+  };
+  EXPECT_EQ(loss("--beta1 0.9 --beta2 0.999 --epsilon 1e-8"), loss(""));
+  for (const char* flags : {"--beta1 0.5", "--beta2 0.5", "--epsilon 0.1", "--optimizer adamw --weight-decay 10"})
+    EXPECT_NE(loss(flags), loss("")) << flags;
+  EXPECT_NE(loss("--optimizer sgd --momentum 0.9 --dampening 0.9"), loss("--optimizer sgd --momentum 0.9"));
+}
+
+TEST_F(CliTest, AResumedRunTellsWhatDiffers) {
+  const std::string common = "train mlp.onnx --data x.npy,y.npy --precision fp32 ";
+  ASSERT_EQ(run(common + "--steps 2 --checkpoint checkpoint").exit_code, 0);
+  const Outcome resumed = run(common + "--steps 3 --resume checkpoint --lr 0.01 --clip-norm 1");
+  EXPECT_EQ(resumed.exit_code, 0);
+  EXPECT_THAT(resumed.text, HasSubstr("resuming with --lr 0.01; the checkpoint was made with 0.001\n"));
+  EXPECT_THAT(resumed.text, HasSubstr("resuming with --clip-norm 1; the checkpoint was made with 0\n"));
+}
+
+TEST_F(CliTest, AModelStoredInHalfIsTrainedInFullAndSavedAsItWas) {
+  for (const char* half : {"fp16", "bf16"}) {
+    ASSERT_EQ(run("convert mlp.onnx -o half.onnx --precision " + std::string(half)).exit_code, 0);
+    const Outcome trained =
+        run("train half.onnx --data x.npy,y.npy --precision fp32 --lr 1e-5 --steps 20 -o trained.onnx "
+            "--fp16-output fp16.onnx --log log.jsonl");
+    ASSERT_EQ(trained.exit_code, 0) << trained.text;
+    const std::string type = half == std::string("fp16") ? "f16" : "bf16";
+    EXPECT_THAT(trained.text, HasSubstr("4 parameters were trained in f32 and written in " + type));
+    EXPECT_THAT(run("inspect trained.onnx --trainable").text, HasSubstr(type));
+    EXPECT_THAT(run("inspect fp16.onnx --trainable").text, testing::AllOf(HasSubstr("f16"), Not(HasSubstr("bf16"))));
+    const std::vector<nlohmann::json> log = read_log("log.jsonl");
+    EXPECT_LT(log.back()["loss"].get<double>(), log.front()["loss"].get<double>());
+    EXPECT_EQ(run("evaluate trained.onnx --data x.npy,y.npy --precision fp32").exit_code, 0);
+    EXPECT_EQ(run("run fp16.onnx --input x.npy -o out.npz --precision fp32").exit_code, 0);
+  }
+}
+
+TEST_F(CliTest, ThePrecisionLineIsPlain) {
+  const std::string common = "train mlp.onnx --data x.npy,y.npy --steps 1 --executor reference --precision ";
+  EXPECT_THAT(run(common + "auto").text, HasSubstr("precision  fp32, chosen by auto: the reference executor computes"));
+  EXPECT_THAT(run(common + "fp16").text,
+              HasSubstr("precision  fp16, as asked for; this device stores fp16 and computes "
+                        "in fp32: --precision fp32 is faster\n"));
+  EXPECT_THAT(run(common + "fp32").text, HasSubstr("precision  fp32, as asked for\n"));
 }
 
 // OpenMP may give a region fewer threads than there are.

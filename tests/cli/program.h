@@ -70,11 +70,13 @@ class CliTest : public testing::Test {
   Outcome run(const std::string& arguments, const std::string& environment = "") const {
     return halfstep(folder_, arguments, environment);
   }
-  std::vector<nlohmann::json> read_log(const std::string& name) const {
-    std::vector<nlohmann::json> lines;
+  /// The records of a log: of steps (which have "loss") and of epochs (which have "train").
+  std::vector<nlohmann::json> read_log(const std::string& name, const std::string& member = "loss") const {
+    std::vector<nlohmann::json> records;
     std::ifstream file(folder_ / name);
-    for (std::string line; std::getline(file, line);) lines.push_back(nlohmann::json::parse(line));
-    return lines;
+    for (std::string line; std::getline(file, line);)
+      if (nlohmann::json record = nlohmann::json::parse(line); record.contains(member)) records.push_back(record);
+    return records;
   }
 
   std::filesystem::path folder_;

@@ -17,8 +17,9 @@ def run(program, *arguments):
 
 
 def read_log(path):
-    """The records of a training log, one a step."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    """The records of a training log that are about steps; those about epochs have no "loss"."""
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    return [record for record in records if "loss" in record]
 
 
 def read_safetensors(path):

@@ -31,10 +31,25 @@ TEST(TrainingMode, BatchNormalizationMovesItsStatistics) {
   EXPECT_NEAR(step.get("y")[0], -1, 1e-4);
 }
 
-TEST(TrainingMode, BatchNormalizationMayStayAsItIs) {
-  const Graph graph = run_passes(kBatchNorm, {to_training_mode({.train_batchnorm = false})});
-  EXPECT_TRUE(graph.states.empty());
-  EXPECT_EQ(node_of(graph, "BatchNormalization")->attributes.get_int("training_mode", 0), 0);
+TEST(TrainingMode, FrozenBatchNormalizationUsesItsStatisticsWhateverTheForm) {
+  const std::string head =
+      "(float[2,1] x) => (float[2,1] y) <float[1] s = {1}, float[1] b = {0}, float[1] m = {1}, float[1] v = {4}> {";
+  for (const char* node :
+       {"y = BatchNormalization(x, s, b, m, v)", "y, nm, nv = BatchNormalization<training_mode = 1>(x, s, b, m, v)"}) {
+    const Graph graph = run_passes(head + node + " }", {to_training_mode({.train_batchnorm = false})});
+    EXPECT_TRUE(graph.states.empty());
+    Compiled step(graph);
+    step.set("x", Tensor::of<float>({1, 3}, {2, 1}));
+    step.program->run();
+    EXPECT_THAT(step.get("y"), ElementsAre(DoubleNear(0, 1e-5), DoubleNear(1, 1e-5))) << node;
+  }
+}
+
+TEST(TrainingMode, FrozenDropoutDropsNothingWhateverTheForm) {
+  for (const char* text :
+       {"(float[4] x) => (float[4] y) { d = Dropout(x) y = Relu(d) }",
+        "(float[4] x) => (float[4] y) <float r = {0.5}, bool t = {1}> { d = Dropout(x, r, t) y = Relu(d) }"})
+    EXPECT_THAT(ops_of(run_passes(text, {to_training_mode({.train_dropout = false})})), ElementsAre("Relu")) << text;
 }
 
 TEST(TrainingMode, DropoutDrawsFromACounterThatMoves) {
@@ -267,6 +282,21 @@ TEST(ScaleLoss, ChangesNoUpdateAndSkipsOverflows) {
   EXPECT_THAT(step.state("w"), ElementsAre(0.5, -2.625));
   EXPECT_THAT(step.state("loss_scale"), ElementsAre(1024));
   EXPECT_THAT(step.state("optimizer.step"), ElementsAre(1));
+}
+
+TEST(ScaleLoss, AScaleThatStartsBelowOneStaysThere) {
+  OptimizerOptions options{.kind = OptimizerKind::sgd};
+  options.loss_scale = {.enabled = true, .initial = 0x1p-10, .growth_interval = 2};
+  Compiled step(run_passes(kSquare, step_of(options)));
+  step.set("learning_rate", Tensor::scalar(0.125f));
+  const auto scale_after = [&](float x) {
+    step.set("x", Tensor::of<float>({x, 1}));
+    step.program->run();
+    return step.state("loss_scale")[0];
+  };
+  EXPECT_EQ(scale_after(INFINITY), 0x1p-10) << "its own lower bound";
+  EXPECT_EQ(scale_after(0), 0x1p-10) << "a good step alone does not move it";
+  EXPECT_EQ(scale_after(0), 0x1p-9) << "it grows as any other";
 }
 
 TEST(ScaleLoss, HalvesAScaleThatStartsAboveItsUsualLimit) {

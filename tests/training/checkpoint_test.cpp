@@ -26,22 +26,16 @@ constexpr auto kFailure = Error::Kind::failure;
 Checkpoint sample(std::int64_t step) {
   Checkpoint c;
   c.tensors["dense.weight"] = Tensor::of<float>({1, -2, 3.5f, static_cast<float>(step)}, Shape{2, 2});
-  c.tensors["dense.bias"] = Tensor::of<float>({0, std::numeric_limits<float>::quiet_NaN()});
+  c.tensors["dense.bias"] = Tensor::of<float>({0, 1});
   c.tensors["adam.m/dense.weight"] = Tensor(DType::f32, Shape{2, 2});
   c.tensors["loss_scale"] = Tensor::scalar(65536.0f);
-  c.tensors["good_steps"] = Tensor::scalar<std::int64_t>(17);
+  c.tensors["loss_scale.good_steps"] = Tensor::scalar<std::int64_t>(0);
   c.state = {.step = step,
              .epoch = 2,
              .position = 96,
-             .seed = std::numeric_limits<std::uint64_t>::max(),
              .optimizer = "adam",
-             .hyperparameters = "beta1=0.9,beta2=0.999",
-             .schedule = "exponential:decay_steps=1000,decay_rate=0.9,staircase=true",
              .model_fingerprint = "f00d",
-             .precision = "bf16",
-             .executor = "onednn",
-             .batch_size = 32,
-             .extra = {{"data", "mnist \"quoted\""}}};
+             .settings = {{"--seed", "18446744073709551615"}, {"--data", "mnist \"quoted\""}}};
   return c;
 }
 
@@ -51,13 +45,21 @@ void expect_equal(const Checkpoint& a, const Checkpoint& b) {
   for (const auto& [name, tensor] : a.tensors) EXPECT_TRUE(identical(tensor, b.tensors.at(name))) << name;
 }
 
-ResumeTarget target_of(const Checkpoint& c) { return {c.state.model_fingerprint, c.state.optimizer, c.tensors}; }
+ResumeTarget target_of(const Checkpoint& c) {
+  return {.model_fingerprint = c.state.model_fingerprint,
+          .optimizer = c.state.optimizer,
+          .tensors = c.tensors,
+          .rows = 100,
+          .settings = c.state.settings};
+}
 
 TEST(Checkpoint, RoundTrip) {
   TemporaryDirectory dir;
-  save_checkpoint(dir.path(), sample(5));
+  Checkpoint saved = sample(5);
+  saved.tensors["accumulator.w"] = Tensor::of<float>({0, std::numeric_limits<float>::quiet_NaN()});
+  save_checkpoint(dir.path(), saved);
   const LoadedCheckpoint loaded = load_checkpoint(dir.path());
-  expect_equal(loaded.checkpoint, sample(5));
+  expect_equal(loaded.checkpoint, saved);
   EXPECT_EQ(loaded.notice, "");
   EXPECT_EQ(loaded.file, dir / kCheckpointFile);
   EXPECT_THAT(dir.names(), ElementsAre(kCheckpointFile));
@@ -186,7 +188,9 @@ TEST(Checkpoint, AFullDiskLeavesBothOldOnes) {
   EXPECT_EQ(load_checkpoint(dir.path()).checkpoint.state.step, 1);
 }
 
-TEST(Checkpoint, ResumableWhereAllFits) { EXPECT_NO_THROW(check_resumable(sample(1), target_of(sample(2)))); }
+TEST(Checkpoint, ResumableWhereAllFits) {
+  EXPECT_THAT(check_resumable(sample(1), target_of(sample(2))), ElementsAre());
+}
 
 TEST(Checkpoint, AnotherModelIsRefusedNamingItsTensors) {
   ResumeTarget target = target_of(sample(1));

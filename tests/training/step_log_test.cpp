@@ -1,5 +1,6 @@
 #include "training/step_log.h"
 
+#include <cmath>
 #include <limits>
 
 #include <gmock/gmock.h>
@@ -25,6 +26,7 @@ TEST(StepLog, RecordIsExactJson) {
   const GradNorm norms[] = {{"dense.weight", 0.25f}, {"odd \"name\"\n", kInf}};
   const StepRecord record{.step = 7,
                           .epoch = 1,
+                          .update = 5,
                           .loss = 0.1f,
                           .lr = 1e-3f,
                           .loss_scale = 65536,
@@ -33,8 +35,33 @@ TEST(StepLog, RecordIsExactJson) {
                           .grad_norms = norms,
                           .ms = 0.123456};
   EXPECT_EQ(text_of(record),
-            R"({"step":7,"epoch":1,"loss":0.1,"lr":0.001,"loss_scale":65536,"grads_finite":true,"grad_norm":1.5,)"
-            R"("grad_norms":{"dense.weight":0.25,"odd \"name\"\n":"Infinity"},"ms":0.1235})");
+            R"({"step":7,"epoch":1,"update":5,"loss":0.1,"lr":0.001,"loss_scale":65536,"grads_finite":true,)"
+            R"("grad_norm":1.5,"grad_norms":{"dense.weight":0.25,"odd \"name\"\n":"Infinity"},"ms":0.1235})");
+}
+
+TEST(StepLog, EpochRecordIsExactJson) {
+  const NamedValue train[] = {{"loss", 0.25}, {"accuracy", 0.5}}, validation[] = {{"loss", NAN}, {"accuracy", 1}};
+  std::string text;
+  append_json(text, EpochRecord{.step = 9, .epoch = 3, .train = train});
+  EXPECT_EQ(text, R"({"step":9,"epoch":3,"train":{"loss":0.25,"accuracy":0.5}})");
+  text.clear();
+  append_json(text, EpochRecord{.step = 9, .epoch = 3, .train = train, .validation = validation});
+  EXPECT_EQ(text, R"({"step":9,"epoch":3,"train":{"loss":0.25,"accuracy":0.5},)"
+                  R"("validation":{"loss":"NaN","accuracy":1}})");
+}
+
+TEST(StepLog, GoingOnKeepsTheEpochsThatAreNotRepeated) {
+  TemporaryDirectory dir;
+  const NamedValue loss[] = {{"loss", 1}};
+  const auto epoch = [&](std::int64_t step) {
+    std::string text;
+    append_json(text, EpochRecord{.step = step, .train = loss});
+    return text + "\n";
+  };
+  const std::string first = text_of({.step = 1}) + "\n" + text_of({.step = 2}) + "\n" + epoch(2);
+  write_text(dir / "log", first + text_of({.step = 3}) + "\n" + epoch(3));
+  StepLog(dir / "log", 2).close();
+  EXPECT_EQ(read_text(dir / "log"), first);
 }
 
 TEST(StepLog, NonFiniteNumbersAreStrings) {

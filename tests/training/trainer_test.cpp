@@ -1,7 +1,9 @@
 #include "training/trainer.h"
 
 #include <array>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -34,12 +36,22 @@ TEST(Trainer, GivesUpWhenTheLossScaleHasNothingLeftToGive) {
   struct Case {
     double loss_scale;  // 0: off
     std::int64_t accumulate, steps;
+    float last_scale = 1;
+    std::optional<double> min = {};
   };
-  // Five updates, and one for each halving that brings the scale to 1.
-  const Case cases[] = {{0, 1, 5}, {1, 1, 5}, {8, 1, 8}, {9, 1, 9}, {8, 2, 16}, {1e30, 1, 105}};
+  // Five updates, and one for each halving that brings the scale to its lowest: 1, or less where that was asked for.
+  const Case cases[] = {{0, 1, 5},
+                        {1, 1, 5},
+                        {8, 1, 8},
+                        {9, 1, 9},
+                        {8, 2, 16},
+                        {1e30, 1, 105},
+                        {0.001, 1, 5, 0.001f},
+                        {0.001, 2, 10, 0.001f},
+                        {8, 1, 10, 0.25f, 0.25}};
   const std::unique_ptr<Executor> executor = make_reference_executor();
   for (const Case& c : cases) {
-    const TrainerOptions options{.optimizer = {.accumulate = c.accumulate},
+    const TrainerOptions options{.optimizer = {.accumulate = c.accumulate, .loss_scale = {.min = c.min}},
                                  .precision = Precision::fp32,
                                  .loss_scale = c.loss_scale,
                                  .epochs = 1000,
@@ -54,7 +66,105 @@ TEST(Trainer, GivesUpWhenTheLossScaleHasNothingLeftToGive) {
     }};
     EXPECT_THAT(error_of(Error::Kind::failure, [&] { trainer.fit(callbacks); }), HasSubstr("non-finite"));
     EXPECT_EQ(steps, c.steps) << "loss scale " << c.loss_scale << ", " << c.accumulate << " batches an update";
-    EXPECT_EQ(scale, 1) << "the last steps ran unscaled";
+    EXPECT_EQ(scale, c.last_scale) << "the last steps ran with the lowest scale";
+  }
+}
+
+/// Rows on which the linear model learns.
+Dataset learnable_rows() {
+  return Dataset(DataArray::of(Tensor::of<float>({1, 0, 0, 1, 1, 1, 2, 1}, {4, 2}), "x"),
+                 DataArray::of(Tensor(DType::f32, {4, 1}), "y"));
+}
+
+TEST(Trainer, KeepsALossScaleBelowOne) {
+  const std::unique_ptr<Executor> executor = make_reference_executor();
+  TemporaryDirectory dir;
+  TrainerOptions options{.precision = Precision::fp32, .loss_scale = 0.001, .steps = 3, .checkpoint = dir.path()};
+  std::vector<float> scales;
+  const TrainerCallbacks callbacks{.on_step = [&](const StepResult& result) { scales.push_back(result.loss_scale); }};
+  Trainer(linear_model(), *executor, learnable_rows(), options).fit(callbacks);
+  options.resume = dir.path();
+  options.steps = 6;
+  Trainer(linear_model(), *executor, learnable_rows(), options).fit(callbacks);
+  EXPECT_THAT(scales, testing::Each(0.001f));
+  EXPECT_EQ(scales.size(), 6u);
+}
+
+TEST(Trainer, TheScheduleFollowsTheUpdatesThatWereApplied) {
+  struct Case {
+    double loss_scale;  // from 2^96 on a gradient overflows f32
+    std::int64_t accumulate;
+    std::vector<float> rates;
+    std::vector<std::int64_t> updates;
+  };
+  // The rate falls by a tenth with each update.
+  const Case cases[] = {
+      {0, 1, {1, 0.9f, 0.8f, 0.7f, 0.6f, 0.5f}, {1, 2, 3, 4, 5, 6}},
+      {0, 2, {1, 1, 0.9f, 0.9f, 0.8f, 0.8f}, {0, 1, 1, 2, 2, 3}},
+      {0x1.8p98, 1, {1, 1, 1, 1, 0.9f, 0.8f}, {0, 0, 0, 1, 2, 3}},
+  };
+  const std::unique_ptr<Executor> executor = make_reference_executor();
+  Tensor x = Tensor::of<float>({1, 0, 0, 1}, {2, 2}), y(DType::f32, {2, 1});
+  for (float& value : x.span<float>()) value *= 0x1p16f;  // gradients of 2^32
+  for (const Case& c : cases) {
+    TemporaryDirectory dir;
+    TrainerOptions options{.optimizer = {.kind = OptimizerKind::adam, .accumulate = c.accumulate},
+                           .precision = Precision::fp32,
+                           .loss_scale = c.loss_scale,
+                           .steps = 3,
+                           .batch_size = 2,
+                           .checkpoint = dir.path()};
+    options.schedule = parse_schedule("linear:decay_steps=10", 1);
+    std::vector<float> rates;
+    std::vector<std::int64_t> updates;
+    const TrainerCallbacks callbacks{.on_step = [&](const StepResult& result) {
+      rates.push_back(result.learning_rate);
+      updates.push_back(result.update);
+    }};
+    const Dataset data(DataArray::of(x, "x"), DataArray::of(y, "y"));
+    Trainer(linear_model(), *executor, data, options).fit(callbacks);
+    options.resume = dir.path();  // from the middle of what is skipped or accumulated
+    options.steps = 6;
+    Trainer(linear_model(), *executor, data, options).fit(callbacks);
+    ASSERT_EQ(rates.size(), c.rates.size());
+    for (std::size_t i = 0; i < rates.size(); ++i) EXPECT_FLOAT_EQ(rates[i], c.rates[i]) << "step " << i + 1;
+    EXPECT_EQ(updates, c.updates) << "loss scale " << c.loss_scale;
+  }
+}
+
+TEST(Trainer, EpochsCountFromOne) {
+  const std::unique_ptr<Executor> executor = make_reference_executor();
+  std::vector<std::int64_t> begun, of_steps, ended;
+  Trainer(linear_model(), *executor, learnable_rows(), {.precision = Precision::fp32, .epochs = 2, .batch_size = 2})
+      .fit({.on_epoch_begin = [&](std::int64_t epoch, std::int64_t) { begun.push_back(epoch); },
+            .on_step = [&](const StepResult& result) { of_steps.push_back(result.epoch); },
+            .on_epoch_end = [&](const StepResult& last, const Evaluation*) { ended.push_back(last.epoch); }});
+  EXPECT_THAT(begun, testing::ElementsAre(1, 2));
+  EXPECT_THAT(of_steps, testing::ElementsAre(1, 1, 2, 2));
+  EXPECT_THAT(ended, testing::ElementsAre(1, 2));
+}
+
+TEST(Trainer, OptionsOutOfRangeAreRefusedByName) {
+  const std::unique_ptr<Executor> executor = make_reference_executor();
+  struct Case {
+    const char* says;
+    std::function<void(TrainerOptions&)> change;
+  };
+  const Case cases[] = {
+      {"--batch", [](auto& o) { o.batch_size = 0; }},
+      {"--epochs", [](auto& o) { o.epochs = 0; }},
+      {"--steps", [](auto& o) { o.steps = -1; }},
+      {"--lr", [](auto& o) { o.schedule.base_lr = -1; }},
+      {"decay_steps", [](auto& o) { o.schedule.decay = CosineDecay{.decay_steps = 0}; }},
+      {"--loss-scale", [](auto& o) { o.loss_scale = -1; }},
+      {"--beta2", [](auto& o) { o.optimizer.beta2 = 1; }},
+      {"--momentum", [](auto& o) { o.optimizer.momentum = 0.9; }},
+  };
+  for (const Case& c : cases) {
+    TrainerOptions options;
+    c.change(options);
+    EXPECT_THAT(error_of(Error::Kind::input, [&] { Trainer(linear_model(), *executor, learnable_rows(), options); }),
+                HasSubstr(c.says));
   }
 }
 

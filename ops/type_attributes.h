@@ -1,0 +1,13 @@
+// Attributes of ONNX operators that hold an element type.
+#pragma once
+
+#include <array>
+#include <string_view>
+
+namespace halfstep::ops {
+
+/// Of Cast; of EyeLike and the random operators; of the windows; of the normalizations; of Attention.
+inline constexpr std::array<std::string_view, 5> kTypeAttributes{"to", "dtype", "output_datatype", "stash_type",
+                                                                 "softmax_precision"};
+
+}  // namespace halfstep::ops

@@ -1,0 +1,13 @@
+// A number and what it is called.
+#pragma once
+
+#include <string_view>
+
+namespace halfstep {
+
+struct NamedValue {
+  std::string_view name;
+  double value = 0;
+};
+
+}  // namespace halfstep

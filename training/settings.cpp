@@ -1,0 +1,65 @@
+#include "training/settings.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+namespace halfstep {
+namespace {
+
+std::string on_off(bool on) { return on ? "on" : "off"; }
+
+std::string text_of(const std::vector<double>& numbers) {
+  return numbers.empty() ? "none" : fmt::format("{}", fmt::join(numbers, ","));
+}
+
+void add_optimizer(Settings& settings, const OptimizerOptions& options) {
+  for (const OptimizerNumber& number : optimizer_numbers()) {
+    const bool scales = number.name.starts_with("loss-scale");
+    if (!number.belongs_to(options.kind) || (scales && !options.loss_scale.enabled)) continue;
+    const std::optional<double> value = number.get(options);
+    if (value) settings[fmt::format("--{}", number.name)] = fmt::format("{}", *value);
+  }
+  if (options.loss_scale.enabled) {
+    settings["--loss-scale-min"] = fmt::format("{}", options.loss_scale.lowest());
+    settings["--loss-scale-max"] = fmt::format("{}", options.loss_scale.highest());
+  }
+  settings["--weight-decay"] = fmt::format("{}", weight_decay_of(options));
+  settings["--nesterov"] = on_off(options.nesterov);
+  settings["--loss-scale"] = options.loss_scale.enabled ? fmt::format("{}", options.loss_scale.initial) : "off";
+}
+
+void add_inputs(Settings& settings, const InputOptions& input) {
+  settings["--scale"] = input.scale ? fmt::format("{}", *input.scale) : "by type";
+  settings["--mean"] = text_of(input.mean);
+  settings["--std"] = text_of(input.stddev);
+}
+
+}  // namespace
+
+Settings settings_of(const TrainerOptions& options, const Task& task, const Dataset& data, std::string_view executor) {
+  Settings settings;
+  add_optimizer(settings, task.step.optimizer);
+  add_inputs(settings, options.input);
+  settings["--lr"] = fmt::format("{}", options.schedule.base_lr);
+  settings["--lr-schedule"] = options.schedule.to_string();
+  settings["--loss"] = name_of(task.loss.kind);
+  settings["--loss-output"] = options.loss_output.empty() ? "the first" : options.loss_output;
+  settings["--precision"] = precision_name(task.precision);
+  settings["--batch"] = fmt::format("{}", task.batch);
+  settings["--seed"] = fmt::format("{}", options.seed);
+  settings["--no-shuffle"] = on_off(!options.shuffle);
+  settings["--freeze-batchnorm"] = on_off(!options.mode.train_batchnorm);
+  settings["--executor"] = executor;
+  settings["rows of data"] = fmt::format("{}", data.rows());
+  return settings;
+}
+
+std::vector<std::string> setting_differences(const Settings& run, const Settings& checkpoint) {
+  std::vector<std::string> lines;
+  for (const auto& [name, value] : run)
+    if (const auto before = checkpoint.find(name); before != checkpoint.end() && before->second != value)
+      lines.push_back(fmt::format("resuming with {} {}; the checkpoint was made with {}", name, value, before->second));
+  return lines;
+}
+
+}  // namespace halfstep

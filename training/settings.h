@@ -1,0 +1,31 @@
+// What a checkpoint remembers of the options of its run, so that a resumed run can tell where its own differ.
+//
+// Whoever resumes may change options: a longer run with a lower learning rate is one of the reasons to. So a difference
+// is told, a line each, and the run goes on with what it was given. Refused is what the checkpoint's state does not
+// fit: another model or optimizer, other parameters trained, momentum or a loss scale on one side only, and another
+// number of accumulated batches while some are accumulated.
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "data/dataset.h"
+#include "training/options.h"
+#include "training/task.h"
+
+namespace halfstep {
+
+/// Values of options by what a user calls them: mostly flags ("--lr").
+using Settings = std::map<std::string, std::string>;
+
+/// The options that decide what a run computes. How long it is, and what it writes, is not among them.
+Settings settings_of(const TrainerOptions& options, const Task& task, const Dataset& data, std::string_view executor);
+
+/// "resuming with --lr 0.01; the checkpoint was made with 0.1" for each that both have and that differs.
+std::vector<std::string> setting_differences(const Settings& run, const Settings& checkpoint);
+
+inline constexpr const char* kAccumulateSetting = "--accumulate";
+
+}  // namespace halfstep
