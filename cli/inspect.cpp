@@ -1,8 +1,10 @@
 // halfstep inspect: what is in a model, what can be trained in it, and how a device would run it.
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,7 +16,9 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/parameter_report.h"
+#include "graph/error.h"
 #include "onnx_io/load.h"
+#include "onnx_io/outline.h"
 #include "passes/pipelines.h"
 #include "training/trainer.h"
 
@@ -56,6 +60,25 @@ Json summary(const Graph& graph) {
     elements += value.constant.count();
   }
   json["initializers"] = {{"tensors", tensors}, {"elements", elements}};
+  return json;
+}
+
+/// The same of a model that cannot be loaded, and what keeps it from that.
+Json summary(const ModelOutline& outline) {
+  Json json{{"inputs", Json::array()}, {"outputs", Json::array()}, {"operators", Json::object()}};
+  const auto describe = [](const ModelOutline::Value& value) {
+    return Json{{"name", value.name}, {"type", value.type}, {"shape", value.shape.to_string()}};
+  };
+  for (const ModelOutline::Value& input : outline.inputs) json["inputs"].push_back(describe(input));
+  for (const ModelOutline::Value& output : outline.outputs) json["outputs"].push_back(describe(output));
+  for (const auto& [op, count] : outline.operators) json["operators"][op] = count;
+  json["initializers"] = {{"tensors", outline.tensors}, {"elements", outline.elements}};
+  json["unsupported"] = Json::array();
+  for (const auto& [op, nodes] : outline.unsupported.nodes())
+    json["unsupported"].push_back({{"domain", op.first.empty() ? "ai.onnx" : op.first},
+                                   {"operator", op.second},
+                                   {"count", nodes.size()},
+                                   {"nodes", nodes}});
   return json;
 }
 
@@ -166,10 +189,18 @@ void print_trainable(Json report) {
   }
   fmt::print("trainable\n");
   print_table(report["parameters"], {"name", "type", "shape", "elements", "use"});
-  if (!report["not_trained"].empty()) {
-    fmt::print("not trained\n");
-    print_table(report["not_trained"], {"name", "type", "shape", "reason"});
+  // Numbers in formulas are Constant nodes of one element; a model has many.
+  Json listed = Json::array();
+  std::size_t numbers = 0;
+  for (const Json& row : report["not_trained"]) {
+    if (row["stored_in"] == "Constant" && row["elements"] == 1)
+      ++numbers;
+    else
+      listed.push_back(row);
   }
+  if (!report["not_trained"].empty()) fmt::print("not trained\n");
+  if (!listed.empty()) print_table(listed, {"name", "type", "shape", "reason"});
+  if (numbers > 0) fmt::print("  and {} Constant nodes of one element (--json lists them)\n", numbers);
   if (!report["blocked_by"].empty()) {
     fmt::print("operators without a gradient between parameters and outputs\n");
     print_table(report["blocked_by"], {"node", "op"});
@@ -204,21 +235,45 @@ void print_text(const Json& json) {
   for (const auto& [op, count] : json["operators"].items()) fmt::print("  {:>4} {}\n", count.get<std::int64_t>(), op);
   fmt::print("initializers\n  {} tensors, {} elements\n", json["initializers"]["tensors"].get<std::int64_t>(),
              with_thousands(json["initializers"]["elements"].get<std::int64_t>()));
+  if (json.contains("unsupported")) {
+    fmt::print("not supported: halfstep cannot run or train this model\n");
+    print_table(json["unsupported"], {"domain", "operator", "count"});
+  }
   if (json.contains("trainable")) print_trainable(json["trainable"]);
   if (json.contains("plan")) print_plan(json["plan"]);
 }
 
-void inspect(const InspectFlags& flags) {
-  const LoadedModel model = untie_merged(load_model(flags.model), flags.untie);
-  Json json = summary(model.graph);
-  if (flags.trainable) json["trainable"] = parameter_report(model, {}, flags.batch);
-  if (flags.plan) json["plan"] = plan_of(model, flags);
+void print(const Json& json, const InspectFlags& flags) {
   if (flags.json) {
     // Names come from the file and may be no UTF-8.
     fmt::print("{}\n", json.dump(2, ' ', false, Json::error_handler_t::replace));
   } else {
     print_text(json);
   }
+}
+
+/// Loads the model. One with operators that are not supported is described as far as that goes; then there is none, or
+/// where the flags ask for more than a description Error is thrown.
+std::optional<LoadedModel> load_or_describe(const InspectFlags& flags) {
+  try {
+    return load_model(flags.model);
+  } catch (const Error& error) {
+    if (error.required() != kSupportedModel) throw;
+    print(summary(outline_of(flags.model)), flags);
+    std::fflush(stdout);
+    if (flags.trainable || flags.plan || !flags.untie.empty()) throw;
+    return {};
+  }
+}
+
+void inspect(const InspectFlags& flags) {
+  std::optional<LoadedModel> loaded = load_or_describe(flags);
+  if (!loaded) return;
+  const LoadedModel model = untie_merged(*std::move(loaded), flags.untie);
+  Json json = summary(model.graph);
+  if (flags.trainable) json["trainable"] = parameter_report(model, flags.batch);
+  if (flags.plan) json["plan"] = plan_of(model, flags);
+  print(json, flags);
 }
 
 }  // namespace

@@ -11,7 +11,9 @@
 #include "onnx_io/declared.h"
 #include "onnx_io/untie.h"
 #include "ops/operand_name.h"
+#include "passes/gradient_flow.h"
 #include "passes/parameter_choice.h"
+#include "passes/pipelines.h"
 
 namespace halfstep::cli {
 namespace {
@@ -47,12 +49,17 @@ std::string describe_use(const Graph& graph, const std::vector<std::vector<Use>>
 }
 
 Json describe(const Value& value) {
-  return {{"name", value.name}, {"type", name_of(value.dtype)}, {"shape", value.shape.to_string()}};
+  return {{"name", value.name},
+          {"type", name_of(value.dtype)},
+          {"shape", value.shape.to_string()},
+          {"elements", value.constant.count()},
+          {"stored_in", value.is_initializer ? "initializer" : "Constant"}};
 }
 
 /// The model in the form that is differentiated, as far as its shapes can be told.
 Graph training_form(const Graph& source, const ParameterSelection& selection, std::int64_t batch) {
-  const Pipeline chosen{separate_merged_parameters(), undo_batch_expansion(), select_parameters(selection)};
+  Pipeline chosen = choosing_pipeline();
+  chosen.push_back(select_parameters(selection));
   Pipeline whole = chosen;
   whole.insert(whole.end(),
                {bind_shapes({.by_name = {}, .batch = batch}), fold_constants(), canonicalize(), to_training_mode()});
@@ -65,8 +72,9 @@ Graph training_form(const Graph& source, const ParameterSelection& selection, st
 
 }  // namespace
 
-Json parameter_report(const LoadedModel& model, const ParameterSelection& selection, std::int64_t batch) {
-  Graph graph = run_pipeline(model.graph, {separate_merged_parameters(), undo_batch_expansion()});
+Json parameter_report(const LoadedModel& model, std::int64_t batch) {
+  const ParameterSelection selection{.exporter = exporter_of(*model.source)};
+  const Graph graph = run_pipeline(model.graph, choosing_pipeline());
   const std::vector<std::vector<Use>> uses = uses_of(graph);
   Json json{{"parameters", Json::array()},
             {"not_trained", Json::array()},
@@ -74,13 +82,15 @@ Json parameter_report(const LoadedModel& model, const ParameterSelection& select
             {"notes", exporter_notes(model)}};
   if (const std::string obstacle = batch_obstacle(model.graph); !obstacle.empty())
     json["notes"].push_back(fmt::format("the batch size is fixed: {}", obstacle));
+  const std::vector<ParameterChoice> choices = choose_parameters(graph, selection);
+  if (const std::string guesses = guesses_of(graph, choices); !guesses.empty()) json["notes"].push_back(guesses);
   bool any = false;
-  for (const ParameterChoice& choice : choose_parameters(graph, selection)) {
+  for (const ParameterChoice& choice : choices) {
     const Value& value = graph[choice.value];
     Json& row = json[choice.trained ? "parameters" : "not_trained"].emplace_back(describe(value));
     any = any || choice.trained;
     if (choice.trained) {
-      row["elements"] = value.constant.count();
+      if (choice.leading > 0) row["elements"] = value.constant.count() / value.shape.dim(-1) * choice.leading;
       row["use"] = Json::array();
       for (const Use& use : choice.uses) row["use"].push_back(describe_use(graph, uses, use));
     } else {
@@ -89,8 +99,15 @@ Json parameter_report(const LoadedModel& model, const ParameterSelection& select
   }
   if (!any) return json;
   const Graph trained = training_form(model.graph, selection, batch);
-  for (std::size_t i : blocking_nodes(trained))
+  std::vector<std::size_t> blocking = blocking_nodes(trained);
+  const std::vector<CutOff> cut_off = cut_off_parameters(trained, trained.outputs);
+  for (const CutOff& parameter : cut_off)
+    blocking.insert(blocking.end(), parameter.nodes.begin(), parameter.nodes.end());
+  std::sort(blocking.begin(), blocking.end());
+  blocking.erase(std::unique(blocking.begin(), blocking.end()), blocking.end());
+  for (std::size_t i : blocking)
     json["blocked_by"].push_back({{"node", trained.nodes[i].name}, {"op", trained.nodes[i].op}});
+  if (const std::string note = describe_cut_off(trained, cut_off); !note.empty()) json["notes"].push_back(note);
   return json;
 }
 
@@ -98,7 +115,7 @@ std::vector<std::string> exporter_notes(const LoadedModel& model) {
   std::vector<std::string> notes;
   const Graph separated = run_pipeline(model.graph, {separate_merged_parameters()});
   const Graph graph = run_pipeline(separated, {undo_batch_expansion()});
-  for (const ParameterChoice& choice : choose_parameters(graph, {})) {
+  for (const ParameterChoice& choice : choose_parameters(graph, {.exporter = exporter_of(*model.source)})) {
     const Value& value = graph[choice.value];
     const Shape& before = separated[choice.value].shape;
     if (before != value.shape)
@@ -125,7 +142,7 @@ std::vector<std::string> exporter_notes(const LoadedModel& model) {
 }
 
 LoadedModel untie_merged(LoadedModel model, const std::vector<std::string>& patterns) {
-  const std::vector<std::string> names = choose_untied(model.graph, patterns);
+  const std::vector<std::string> names = choose_untied(model.graph, patterns, exporter_of(*model.source));
   return names.empty() ? std::move(model) : untie(model, names);
 }
 

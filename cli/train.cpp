@@ -96,7 +96,7 @@ void add_flags(CLI::App& command, TrainFlags& flags) {
   command.add_flag("--no-shuffle", flags.no_shuffle, "rows in the order of the data");
   command.add_option("--seed", flags.seed, "of shuffling and dropout")->capture_default_str()->check(whole_number());
 
-  command.add_option("--freeze", flags.freeze, "name patterns of parameters that stay as they are")->delimiter(',');
+  command.add_option("--freeze", flags.freeze, "name patterns of constants that stay as they are")->delimiter(',');
   command
       .add_option("--trainable", flags.trainable,
                   "name patterns of the only parameters to train; a full name adds what is taken for none")

@@ -237,7 +237,7 @@ Conversion convert(const ModelFile& file, const ConvertOptions& options) {
   onnx::ModelProto& model = result->model;
   model = source.model;
   ConversionReport& report = result->report;
-  report.model = model.graph().name();
+  report.model = source.path.empty() ? model.graph().name() : source.path.filename().string();
   report.half = options.half;
   report.bytes_before = source.bytes;
   report.casts_before = count_casts(model);

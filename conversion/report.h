@@ -39,7 +39,7 @@ struct OutputError {
 };
 
 struct ConversionReport {
-  std::string model;  ///< name of the graph
+  std::string model;  ///< name of its file, or of its graph where it has none
   DType half = DType::f16;
   std::uint64_t bytes_before = 0, bytes_after = 0;
   std::int64_t opset_before = 0, opset_after = 0;

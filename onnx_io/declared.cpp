@@ -1,11 +1,27 @@
 #include "onnx_io/declared.h"
 
+#include <algorithm>
+#include <array>
+#include <cctype>
 #include <sstream>
 #include <string_view>
 
 #include "onnx_io/source_model.h"
 
 namespace halfstep {
+namespace {
+
+struct Producer {
+  std::string_view name;  ///< part of the producer's, in small letters
+  Exporter exporter;
+};
+constexpr std::array<Producer, 5> kProducers{{{"pytorch", Exporter::pytorch},
+                                              {"tf2onnx", Exporter::keras},
+                                              {"keras", Exporter::keras},
+                                              {"tensorflow", Exporter::keras},
+                                              {"paddle", Exporter::paddle}}};
+
+}  // namespace
 
 std::vector<std::string> declared_parameters(const SourceModel& source) {
   // One line each: p_fc_weight: PARAMETER target='fc.weight'
@@ -22,6 +38,15 @@ std::vector<std::string> declared_parameters(const SourceModel& source) {
     }
   }
   return names;
+}
+
+Exporter exporter_of(const SourceModel& source) {
+  std::string name = source.model.producer_name();
+  std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
+  const auto* known = std::find_if(kProducers.begin(), kProducers.end(), [&](const Producer& producer) {
+    return name.find(producer.name) != std::string::npos;
+  });
+  return known == kProducers.end() ? Exporter::unknown : known->exporter;
 }
 
 }  // namespace halfstep

@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "graph/exporter.h"
+
 namespace halfstep {
 
 class SourceModel;
@@ -11,5 +13,8 @@ class SourceModel;
 /// The parameters that the exporter says the module had, by their names there: from the graph signature that
 /// torch.onnx's newer exporter keeps in the metadata. Empty when there is none.
 std::vector<std::string> declared_parameters(const SourceModel& source);
+
+/// By the producer's name in the file.
+Exporter exporter_of(const SourceModel& source);
 
 }  // namespace halfstep

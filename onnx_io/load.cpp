@@ -20,17 +20,6 @@
 namespace halfstep {
 namespace {
 
-void report_unsupported(onnx::ModelProto& model) {
-  UnsupportedOperators unsupported;
-  for_each_node(*model.mutable_graph(), [&](const onnx::NodeProto& node) {
-    const std::string domain = canonical_domain(node.domain());
-    if ((node.op_type() == "Constant" && domain.empty()) || is_supported(node.op_type(), domain)) return;
-    unsupported.add(domain, node.op_type(),
-                    !node.name().empty() || node.output_size() == 0 ? node.name() : "giving " + node.output(0));
-  });
-  unsupported.report();
-}
-
 LoadedModel load_from(onnx::ModelProto model, const std::filesystem::path& folder, bool has_folder,
                       const LoadOptions& options) {
   register_schemas();
@@ -53,7 +42,7 @@ LoadedModel load_from(onnx::ModelProto model, const std::filesystem::path& folde
     inline_functions(*source->inlined);
   }
   onnx::ModelProto* flat = source->inlined ? &*source->inlined : &source->model;
-  report_unsupported(*flat);
+  unsupported_operators(*flat).report();
   onnx::ModelProto spread;
   if (has_container_inputs(*flat) || !options.sequence_lengths.empty() || !options.absent_inputs.empty()) {
     spread = *flat;

@@ -10,6 +10,7 @@
 #include <onnx/onnx_pb.h>
 
 #include "graph/error.h"
+#include "ops/onnx_message.h"
 
 namespace halfstep {
 
@@ -34,17 +35,19 @@ void guarded(const std::string& required, const F& work) {
   } catch (const std::bad_alloc&) {
     throw_failure(required, "not enough memory for it", "use a machine with more memory");
   } catch (const std::exception& e) {
-    throw_input_error(required, e.what(), "mend the model where the message says, or export it again");
+    throw_input_error(required, plain_onnx_message(e.what()), "mend the model where the message says, or export it again");
   }
 }
 
-/// Adds the file's name to the errors of `work`.
+/// Adds the file's name to the errors of `work` that do not have it.
 template <class F>
 auto naming_file(const std::filesystem::path& path, const F& work) {
   try {
     return work();
   } catch (const Error& e) {
-    throw Error(e.kind(), e.required(), e.found() + " (in '" + path.string() + "')", e.remedy());
+    const std::string where = " (in '" + path.string() + "')";
+    if (e.found().ends_with(where)) throw;
+    throw Error(e.kind(), e.required(), e.found() + where, e.remedy());
   }
 }
 

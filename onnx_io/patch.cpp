@@ -21,6 +21,22 @@ bool is_op(const onnx::NodeProto& node, const char* op) {
   return node.op_type() == op && canonical_domain(node.domain()).empty();
 }
 
+// A Constant node's value as a tensor, whichever attribute holds it.
+onnx::TensorProto value_of(const onnx::NodeProto& constant) {
+  onnx::ModelProto model;
+  *model.mutable_graph()->add_node() = constant;
+  const Graph graph = from_proto(model);
+  return tensor_to_proto(graph[graph.find(constant.output(0))].constant);
+}
+
+void set_value(onnx::NodeProto& constant, onnx::TensorProto value) {
+  constant.clear_attribute();
+  auto& attribute = *constant.add_attribute();
+  attribute.set_name("value");
+  attribute.set_type(onnx::AttributeProto::TENSOR);
+  *attribute.mutable_t() = std::move(value);
+}
+
 // Where the main graph of a model keeps the tensors that can be replaced. Positions in its lists of initializers and
 // nodes.
 class TensorIndex {
@@ -33,7 +49,7 @@ class TensorIndex {
       const onnx::NodeProto& node = graph.node(i);
       if (node.output_size() != 1) continue;
       if (is_op(node, "Constant")) constants_[node.output(0)] = i;
-      if (is_op(node, "Identity") && node.input_size() == 1 && merged_source(node.input(0)) != kNone)
+      if (is_op(node, "Identity") && node.input_size() == 1 && has_source(node.input(0)))
         identities_[node.output(0)] = i;
     }
   }
@@ -43,11 +59,20 @@ class TensorIndex {
   int identity(const std::string& name) const { return find(identities_, name); }
   const std::unordered_map<std::string, int>& identities() const { return identities_; }
 
-  /// The initializer behind a name and any Identity nodes in between.
-  int merged_source(const std::string& name) const {
-    if (const int i = initializer(name); i != kNone) return i;
+  /// The initializer or Constant node behind a name and any Identity nodes in between: its name.
+  const std::string& source_name(const std::string& name) const {
     const int i = identity(name);
-    return i == kNone ? kNone : merged_source(graph_.node(i).input(0));
+    return i == kNone ? name : source_name(graph_.node(i).input(0));
+  }
+  bool has_source(const std::string& name) const {
+    const std::string& source = source_name(name);
+    return initializer(source) != kNone || constant(source) != kNone;
+  }
+  /// The tensor of `source_name(name)`.
+  onnx::TensorProto source(const std::string& name) const {
+    const std::string& source = source_name(name);
+    const int i = initializer(source);
+    return i != kNone ? graph_.initializer(i) : value_of(graph_.node(constant(source)));
   }
 
  private:
@@ -90,9 +115,32 @@ Tensor as_stored(const Tensor& tensor, DType dtype) {
   return result;
 }
 
+// What a tensor becomes when its leading columns are trained: those of a bias whose rest is zero.
+bool leads_zeros(const Shape& leading, const onnx::TensorProto& whole) {
+  const Tensor tensor = tensor_from_proto(whole);
+  const Shape& shape = tensor.shape();
+  if (leading.rank() != 2 || shape.rank() != 2 || leading[0] != shape[0] || 2 * leading[1] != shape[1]) return false;
+  const std::vector<double> elements = to_doubles(tensor);
+  for (std::size_t i = 0; i < elements.size(); ++i)
+    if (static_cast<std::int64_t>(i) % shape[1] >= leading[1] && elements[i] != 0) return false;
+  return true;
+}
+
+Tensor followed_by_zeros(const Tensor& leading) {
+  const Shape& shape = leading.shape();
+  Tensor result(leading.dtype(), Shape{shape[0], 2 * shape[1]});
+  const std::size_t row = leading.bytes() / static_cast<std::size_t>(shape[0]);
+  for (std::int64_t i = 0; i < shape[0]; ++i)
+    std::memcpy(static_cast<std::byte*>(result.raw()) + static_cast<std::size_t>(2 * i) * row,
+                static_cast<const std::byte*>(leading.raw()) + static_cast<std::size_t>(i) * row, row);
+  return result;
+}
+
 onnx::TensorProto patched(const onnx::TensorProto& old_tensor, Tensor tensor, const std::string& name) {
   const Shape shape(std::vector<std::int64_t>(old_tensor.dims().begin(), old_tensor.dims().end()));
   if (shape != tensor.shape() && is_row_of(tensor.shape(), shape)) tensor = repeat_row(tensor, shape);
+  if (shape != tensor.shape() && tensor.count() > 0 && leads_zeros(tensor.shape(), old_tensor))
+    tensor = followed_by_zeros(tensor);
   if (shape != tensor.shape())
     throw_failure("parameter '" + name + "' in its shape of the source model, " + shape.to_string(),
                   tensor.shape().to_string(), "save with the model that was trained");
@@ -107,14 +155,6 @@ onnx::TensorProto patched(const onnx::TensorProto& old_tensor, Tensor tensor, co
   result.set_raw_data(std::move(*data.mutable_raw_data()));
   result.set_name(name);
   return result;
-}
-
-// A Constant node's value as a tensor, whichever attribute holds it.
-onnx::TensorProto value_of(const onnx::NodeProto& constant) {
-  onnx::ModelProto model;
-  *model.mutable_graph()->add_node() = constant;
-  const Graph graph = from_proto(model);
-  return tensor_to_proto(graph[graph.find(constant.output(0))].constant);
 }
 
 void remove_nodes(onnx::GraphProto& graph, const std::unordered_set<const onnx::NodeProto*>& doomed) {
@@ -231,8 +271,7 @@ std::vector<std::string> missing_tensors(const onnx::ModelProto& model, const st
   const TensorIndex index(model.graph());
   std::vector<std::string> missing;
   for (const std::string& name : names)
-    if (index.merged_source(name) == TensorIndex::kNone && index.constant(name) == TensorIndex::kNone)
-      missing.push_back(name);
+    if (!index.has_source(name)) missing.push_back(name);
   return missing;
 }
 
@@ -258,7 +297,7 @@ std::int64_t count_beyond(const Tensor& tensor, DType half) {
 void replace_tensors(onnx::ModelProto& model, const NamedTensors& tensors) {
   onnx::GraphProto& graph = *model.mutable_graph();
   const TensorIndex index(graph);
-  std::vector<std::pair<int, onnx::TensorProto>> changed;
+  std::vector<std::pair<int, onnx::TensorProto>> changed, changed_constants;
   std::vector<onnx::TensorProto> separated;
   std::unordered_set<const onnx::NodeProto*> doomed;
   std::unordered_set<std::string> released, changed_names;
@@ -272,15 +311,10 @@ void replace_tensors(onnx::ModelProto& model, const NamedTensors& tensors) {
       changed.emplace_back(i, patched(graph.initializer(i), tensor, name));
       changed_names.insert(name);
     } else if (const int c = index.constant(name); c != TensorIndex::kNone) {
-      onnx::NodeProto& constant = *graph.mutable_node(c);
-      onnx::TensorProto value = patched(value_of(constant), tensor, name);
-      constant.clear_attribute();
-      auto& attribute = *constant.add_attribute();
-      attribute.set_name("value");
-      attribute.set_type(onnx::AttributeProto::TENSOR);
-      *attribute.mutable_t() = std::move(value);
+      changed_constants.emplace_back(c, patched(value_of(graph.node(c)), tensor, name));
+      changed_names.insert(name);
     } else if (const int identity = index.identity(name); identity != TensorIndex::kNone) {
-      separate(identity, patched(graph.initializer(index.merged_source(name)), tensor, name));
+      separate(identity, patched(index.source(name), tensor, name));
     } else {
       throw_failure("every trained parameter to be in the source model", "'" + name + "' is not",
                     "save with the model that was trained");
@@ -288,14 +322,14 @@ void replace_tensors(onnx::ModelProto& model, const NamedTensors& tensors) {
   }
   // A parameter that was not trained must not follow the trained one it was merged with.
   for (const auto& [name, identity] : index.identities()) {
-    const onnx::TensorProto& shared = graph.initializer(index.merged_source(name));
-    if (tensors.contains(name) || !changed_names.contains(shared.name())) continue;
-    onnx::TensorProto own = shared;
+    if (tensors.contains(name) || !changed_names.contains(index.source_name(name))) continue;
+    onnx::TensorProto own = index.source(name);
     own.set_name(name);
     separate(identity, std::move(own));
   }
   std::sort(separated.begin(), separated.end(), [](const auto& a, const auto& b) { return a.name() < b.name(); });
   for (auto& [i, tensor] : changed) *graph.mutable_initializer(i) = std::move(tensor);
+  for (auto& [i, tensor] : changed_constants) set_value(*graph.mutable_node(i), std::move(tensor));
   remove_nodes(graph, doomed);
   for (onnx::TensorProto& tensor : separated) {
     if (model.ir_version() < kInitializersStandAlone) {

@@ -21,7 +21,7 @@ std::map<std::string, DType> stored_types(const onnx::ModelProto& model, const N
 /// Finite elements that become infinite in `half`.
 std::int64_t count_beyond(const Tensor& tensor, DType half);
 
-/// Gives initializers, Constant nodes, and Identity nodes over initializers (which become initializers) these values.
+/// Gives initializers, Constant nodes, and Identity nodes over either (which become initializers) these values.
 /// What lies beyond a half type becomes its largest number. Throws Error(failure) when a name is missing or a shape
 /// differs.
 void replace_tensors(onnx::ModelProto& model, const NamedTensors& tensors);

@@ -30,7 +30,8 @@ struct SaveOptions {
 
 /// Tensors by the name they have in the source model: an initializer, a Constant node's output, or, for one of several
 /// parameters that an exporter merged, the output of the Identity node that names it. A single row stands for all rows
-/// of a tensor that the exporter expanded over the batch.
+/// of a tensor that the exporter expanded over the batch, the first half of a matrix's columns for one whose others are
+/// zero.
 using NamedTensors = std::map<std::string, Tensor>;
 
 /// Writes the source model with other parameters; everything else (names, versions, metadata, doc strings) stays. Each

@@ -6,7 +6,9 @@
 
 #include "graph/error.h"
 #include "onnx_io/containers.h"
+#include "onnx_io/convert.h"
 #include "onnx_io/lift.h"
+#include "onnx_io/proto_walk.h"
 #include "ops/op_def.h"
 
 namespace halfstep {
@@ -28,7 +30,8 @@ void UnsupportedOperators::report() const {
     found += ")";
   }
   throw_input_error(std::string(kSupportedModel), "unsupported " + found,
-                    "export the model without these operators, or add rows for them to the operator table");
+                    "export the model without these operators; halfstep inspect lists the others, and halfstep convert "
+                    "takes all");
 }
 
 bool is_supported(std::string_view op, std::string_view domain) {
@@ -39,6 +42,17 @@ bool is_supported(std::string_view op, std::string_view domain) {
   const int version = static_cast<int>(domain.empty() ? kOnnxOpset : kOwnOpset);
   const onnx::OpSchema* schema = onnx::OpSchemaRegistry::Schema(std::string(op), version, std::string(domain));
   return schema && !schema->deprecated() && (schema->HasFunction() || schema->HasContextDependentFunction());
+}
+
+UnsupportedOperators unsupported_operators(onnx::ModelProto& model) {
+  UnsupportedOperators unsupported;
+  for_each_node(*model.mutable_graph(), [&](const onnx::NodeProto& node) {
+    const std::string domain = canonical_domain(node.domain());
+    if ((node.op_type() == "Constant" && domain.empty()) || is_supported(node.op_type(), domain)) return;
+    unsupported.add(domain, node.op_type(),
+                    !node.name().empty() || node.output_size() == 0 ? node.name() : "giving " + node.output(0));
+  });
+  return unsupported;
 }
 
 }  // namespace halfstep

@@ -7,26 +7,35 @@
 #include <utility>
 #include <vector>
 
+namespace onnx {
+class ModelProto;
+}
+
 namespace halfstep {
 
 /// Error::required of what `report` throws.
 inline constexpr std::string_view kSupportedModel =
-    "a model whose operators are all supported ('halfstep check' lists them)";
+    "a model whose operators are all supported (halfstep check --markdown lists them)";
 
 /// Collects operators, then reports them all in one Error.
 class UnsupportedOperators {
  public:
   void add(std::string_view domain, std::string_view op, std::string node);
   bool empty() const { return nodes_.empty(); }
+  /// (domain, operator) → names of nodes
+  const std::map<std::pair<std::string, std::string>, std::vector<std::string>>& nodes() const { return nodes_; }
   /// Throws Error(input) naming every operator with its nodes; does nothing when there is none.
   void report() const;
 
  private:
-  std::map<std::pair<std::string, std::string>, std::vector<std::string>> nodes_;  // (domain, operator) → node names
+  std::map<std::pair<std::string, std::string>, std::vector<std::string>> nodes_;
 };
 
 /// Whether a node of this operator, in some version, is supported: by a row of the table, by a lifting rule that turns
 /// it into one that is, or by a function body.
 bool is_supported(std::string_view op, std::string_view domain);
+
+/// Those of a model whose local functions are inlined, subgraphs included.
+UnsupportedOperators unsupported_operators(onnx::ModelProto& model);
 
 }  // namespace halfstep

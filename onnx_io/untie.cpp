@@ -1,6 +1,9 @@
 #include "onnx_io/untie.h"
 
+#include <algorithm>
 #include <unordered_set>
+#include <utility>
+#include <vector>
 
 #include "graph/error.h"
 #include "onnx_io/convert.h"
@@ -24,33 +27,69 @@ std::unordered_set<std::string> names_in(onnx::GraphProto& graph) {
   return names;
 }
 
+template <class Fields, class IsIt>
+int find(const Fields& fields, const IsIt& is_it) {
+  const auto at = std::find_if(fields.begin(), fields.end(), is_it);
+  return at == fields.end() ? -1 : static_cast<int>(at - fields.begin());
+}
+
+void copy_initializer(onnx::ModelProto& model, int at, const std::string& name) {
+  onnx::GraphProto& graph = *model.mutable_graph();
+  onnx::TensorProto tensor = graph.initializer(at);
+  tensor.set_name(name);
+  if (model.ir_version() < kInitializersStandAlone) {
+    onnx::ValueInfoProto& info = *graph.add_input();
+    info.set_name(name);
+    *info.mutable_type() = type_to_proto(static_cast<DType>(tensor.data_type()),
+                                         Shape(std::vector<std::int64_t>(tensor.dims().begin(), tensor.dims().end())));
+  }
+  *graph.add_initializer() = std::move(tensor);
+}
+
+onnx::NodeProto copy_of(const onnx::NodeProto& constant, const std::string& name) {
+  onnx::NodeProto copy = constant;
+  copy.set_output(0, name);
+  if (!copy.name().empty()) copy.set_name(name);
+  return copy;
+}
+
+bool is_op(const onnx::NodeProto& node, const char* op) {
+  return node.op_type() == op && canonical_domain(node.domain()).empty();
+}
+
 void untie_one(onnx::ModelProto& model, const std::string& name, std::unordered_set<std::string>& taken) {
   onnx::GraphProto& graph = *model.mutable_graph();
-  int at = 0;
-  while (at < graph.initializer_size() && graph.initializer(at).name() != name) ++at;
-  if (at == graph.initializer_size())
-    throw_input_error("an initializer of the model's main graph to untie", "'" + name + "'",
+  const int initializer = find(graph.initializer(), [&](const auto& tensor) { return tensor.name() == name; });
+  const int constant = find(graph.node(), [&](const onnx::NodeProto& node) {
+    return is_op(node, "Constant") && node.output_size() == 1 && node.output(0) == name;
+  });
+  if (initializer < 0 && constant < 0)
+    throw_input_error("an initializer or Constant node of the model's main graph to untie", "'" + name + "'",
                       "see halfstep inspect --trainable");
   std::int64_t readers = 0;
+  std::vector<onnx::NodeProto> copies;
   for (onnx::NodeProto& node : *graph.mutable_node()) {
-    if (node.op_type() == "Identity" && canonical_domain(node.domain()).empty()) continue;
+    if (is_op(node, "Identity")) continue;
     for (std::string& input : *node.mutable_input()) {
       if (input != name || ++readers == 1) continue;
       std::string own = name + '.' + std::to_string(readers);
       while (!taken.insert(own).second) own += '_';
-      onnx::TensorProto tensor = graph.initializer(at);
-      tensor.set_name(own);
-      if (model.ir_version() < kInitializersStandAlone) {
-        onnx::ValueInfoProto& info = *graph.add_input();
-        info.set_name(own);
-        *info.mutable_type() =
-            type_to_proto(static_cast<DType>(tensor.data_type()),
-                          Shape(std::vector<std::int64_t>(tensor.dims().begin(), tensor.dims().end())));
-      }
-      *graph.add_initializer() = std::move(tensor);
+      if (initializer >= 0)
+        copy_initializer(model, initializer, own);
+      else
+        copies.push_back(copy_of(graph.node(constant), own));
       input = own;
     }
   }
+  if (copies.empty()) return;
+  // Before their readers: beside the node they are copies of.
+  google::protobuf::RepeatedPtrField<onnx::NodeProto> nodes;
+  for (int i = 0; i < graph.node_size(); ++i) {
+    *nodes.Add() = graph.node(i);
+    if (i == constant)
+      for (onnx::NodeProto& copy : copies) *nodes.Add() = std::move(copy);
+  }
+  *graph.mutable_node() = std::move(nodes);
 }
 
 }  // namespace

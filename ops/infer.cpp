@@ -11,6 +11,7 @@
 
 #include "graph/error.h"
 #include "ops/control_flow.h"
+#include "ops/onnx_message.h"
 #include "ops/op_def.h"
 #include "ops/proto.h"
 
@@ -184,7 +185,7 @@ void infer_node(Graph& graph, const Node& node) {
   try {
     if (schema->has_type_and_shape_inference_function()) schema->GetTypeAndShapeInferenceFunction()(context);
   } catch (const std::exception& e) {
-    throw_input_error("operands that fit the operator", describe(graph, node) + ": " + e.what(),
+    throw_input_error("operands that fit the operator", describe(graph, node) + ": " + plain_onnx_message(e.what()),
                       "check the shapes and types fed to it");
   }
   for (std::size_t i = 0; i < node.outputs.size(); ++i) {

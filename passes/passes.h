@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "executors/executor.h"
+#include "graph/exporter.h"
 #include "passes/optimizer_options.h"
 #include "passes/pass.h"
 
@@ -23,15 +24,18 @@ Pass separate_merged_parameters();
 /// computed in half.
 Pass widen_half();
 
-/// Overrules which initializers become parameters (see parameter_choice.h). Patterns are shell globs over source names
+/// Overrules which constants become parameters (see parameter_choice.h). Patterns are shell globs over source names
 /// ("layer1.*").
 struct ParameterSelection {
-  std::vector<std::string> freeze;  ///< these are not trained
+  std::vector<std::string> freeze = {};  ///< these are not trained
   /// When not empty, only these are trained. A glob chooses among parameters; a constant named in full is trained even
   /// if it is not taken for a parameter.
-  std::vector<std::string> trainable;
+  std::vector<std::string> trainable = {};
+  /// Who wrote the model; a Trainer fills it in.
+  Exporter exporter = Exporter::unknown;
 };
-/// Turns parameters into states. Throws Error when a pattern matches nothing, or nothing is left to train.
+/// Turns parameters into states; of one that only leads its tensor that part, under the tensor's name. Throws Error when
+/// a pattern matches nothing, or nothing is left to train.
 Pass select_parameters(ParameterSelection selection = {});
 
 /// A constant that holds one row over and over, because the exporter expanded it over a fixed batch (a class token, a

@@ -18,6 +18,9 @@ struct TrainingOptions {
   InputShapes shapes;
 };
 
+/// The model in the form in which its parameters are chosen.
+Pipeline choosing_pipeline();
+
 /// From a loaded model to one training step: inputs (the model's, "labels", "learning_rate"[, "update"]), outputs
 /// ("loss", the model's, "grad_norm", "grads_finite"[, "loss_scale"][, "grad_norm.NAME"…]), states. No input or state
 /// is of a half type.

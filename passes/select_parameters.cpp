@@ -1,6 +1,7 @@
 #include "graph/error.h"
 #include "passes/parameter_choice.h"
 #include "passes/passes.h"
+#include "passes/recurrent_bias.h"
 
 namespace halfstep {
 
@@ -10,6 +11,7 @@ Pass select_parameters(ParameterSelection selection) {
         std::string frozen;
         bool any = false;
         for (const ParameterChoice& choice : choose_parameters(graph, selection)) {
+          if (choice.trained && choice.leading > 0) separate_leading(graph, choice.value, choice.leading);
           Value& value = graph[choice.value];
           if (choice.trained) {
             graph.states.push_back({.value = choice.value, .role = StateRole::parameter, .initial = value.constant});
@@ -20,10 +22,11 @@ Pass select_parameters(ParameterSelection selection) {
           }
         }
         if (!any)
-          throw_input_error("a parameter to train: a float initializer of rank 1 or more",
+          throw_input_error("a parameter to train: an initializer, or a Constant node in the role of a weight",
                             frozen.empty() ? "none in the model" : "all of them frozen (" + frozen + ")",
-                            "export the model with its weights as initializers, or freeze less; halfstep inspect "
-                            "--trainable lists what there is");
+                            frozen.empty() ? "name constants to train with --trainable; halfstep inspect --trainable "
+                                             "lists those there are, and why they are not trained"
+                                           : "freeze less; halfstep inspect --trainable lists what there is");
       }};
 }
 

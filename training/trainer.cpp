@@ -7,6 +7,9 @@
 #include "data/batch_loader.h"
 #include "graph/error.h"
 #include "graph/file_lock.h"
+#include "onnx_io/declared.h"
+#include "passes/gradient_flow.h"
+#include "passes/parameter_choice.h"
 #include "training/checkpoint.h"
 #include "training/fingerprint.h"
 #include "training/settings.h"
@@ -15,18 +18,28 @@
 
 namespace halfstep {
 
+namespace {
+
+TrainerOptions knowing_exporter(TrainerOptions options, const LoadedModel& model) {
+  if (model.source) options.parameters.exporter = exporter_of(*model.source);
+  return options;
+}
+
+}  // namespace
+
 class Trainer::Impl {
  public:
   Impl(LoadedModel model, Executor& executor, const Dataset& data, TrainerOptions options)
       : model_(std::move(model)),
         executor_(executor),
         data_(in_order_of(data_inputs(model_.graph, options.loss), data)),
-        options_(std::move(options)),
+        options_(knowing_exporter(std::move(options), model_)),
         task_(make_task(run_pipeline(model_.graph, {widen_half()}), data_, options_, executor.capabilities())),
         store_(executor.make_store()),
         fingerprint_(fingerprint(model_.graph)) {
     // Building the step now finds whatever does not fit before anything is trained.
     first_graph_ = training_graph(task_.batch, options_.observer);
+    note_parameters();
   }
 
   bool fit(const TrainerCallbacks& callbacks, const Dataset* validation, const std::atomic<bool>* stop);
@@ -55,6 +68,15 @@ class Trainer::Impl {
   const Graph& first_graph() const { return first_graph_; }
 
  private:
+  // What was guessed of the parameters, and which of them cannot be trained.
+  void note_parameters() {
+    const Graph source = run_pipeline(model_.graph, choosing_pipeline());
+    for (std::string note :
+         {guesses_of(source, choose_parameters(source, options_.parameters)),
+          describe_cut_off(first_graph_, cut_off_parameters(first_graph_, {first_graph_.outputs[0]}))})
+      if (!note.empty()) task_.notices.push_back(std::move(note));
+  }
+
   Graph training_graph(std::int64_t rows, const PassObserver& observer) const {
     return run_pipeline(model_.graph, training_pipeline(task_.step_options(rows), executor_.capabilities()), observer);
   }

@@ -310,6 +310,47 @@ TEST_F(CliTest, InspectTellsInputsParametersAndPlan) {
   EXPECT_EQ(run("inspect mlp.onnx --trainable --plan").exit_code, 0);
 }
 
+/// mlp.onnx with an operator that is not known, in unknown.onnx.
+void write_unknown_operator(const std::filesystem::path& folder) {
+  std::ifstream source(folder / "mlp.onnx", std::ios::binary);
+  std::string bytes(std::istreambuf_iterator<char>(source), {});
+  const std::size_t at = bytes.find("\x22\x04Relu");  // the field of the operator's type
+  ASSERT_NE(at, std::string::npos);
+  bytes.replace(at + 2, 4, "Curl");
+  std::ofstream(folder / "unknown.onnx", std::ios::binary) << bytes;
+}
+
+TEST_F(CliTest, InspectListsWhatItCanOfAModelWithUnknownOperators) {
+  write_unknown_operator(folder_);
+  const Outcome listed = run("inspect unknown.onnx --json");
+  EXPECT_EQ(listed.exit_code, 0) << listed.text;
+  const auto json = nlohmann::json::parse(listed.output);
+  EXPECT_EQ(json["operators"]["Gemm"], 2);
+  EXPECT_EQ(json["operators"]["Curl"], 1);
+  EXPECT_EQ(json["initializers"]["elements"], 101770);
+  ASSERT_EQ(json["unsupported"].size(), 1u);
+  EXPECT_EQ(json["unsupported"][0]["operator"], "Curl");
+  EXPECT_EQ(json["unsupported"][0]["domain"], "ai.onnx");
+  EXPECT_EQ(json["unsupported"][0]["count"], 1);
+  EXPECT_THAT(run("inspect unknown.onnx").output, HasSubstr("not supported"));
+  // What needs the operator's meaning is refused, after what can be told.
+  const Outcome refused = run("inspect unknown.onnx --trainable");
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_THAT(refused.output, HasSubstr("101,770 elements"));
+  EXPECT_THAT(refused.text, HasSubstr("unsupported Curl"));
+}
+
+TEST_F(CliTest, ReportsAndErrorsNameTheFileOnce) {
+  EXPECT_EQ(run("convert mlp.onnx --precision fp16 --dry-run --report report.json --report report.html").exit_code, 0);
+  std::ifstream report(folder_ / "report.json"), page(folder_ / "report.html");
+  EXPECT_EQ(nlohmann::json::parse(report)["model"], "mlp.onnx");
+  EXPECT_THAT(std::string(std::istreambuf_iterator<char>(page), {}), HasSubstr("<title>mlp.onnx</title>"));
+  const std::string refusal = run("convert garbage.onnx -o half.onnx --precision fp16").text;
+  const std::size_t first = refusal.find("garbage.onnx");
+  ASSERT_NE(first, std::string::npos) << refusal;
+  EXPECT_EQ(refusal.find("garbage.onnx", first + 1), std::string::npos) << refusal;
+}
+
 TEST_F(CliTest, InspectAddsUpTimesByOperator) {
   const Outcome outcome = run("inspect mlp.onnx --plan --time 3 --executor onednn --json");
   ASSERT_EQ(outcome.exit_code, 0) << outcome.text;

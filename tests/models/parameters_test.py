@@ -119,6 +119,7 @@ def check_fixed_batch(program):
                    "--epochs", 1, "--precision", "fp32", "-o", folder / "trained.onnx")  # fmt: skip
     for part in ("fixed at 4", "'scale'", "left out"):
         assert part in said, said
+    assert "InferenceError" not in said, said
 
 
 def main(program):

@@ -35,12 +35,33 @@ TEST(Untie, IsKeptWhenParametersAreSaved) {
   EXPECT_EQ(to_doubles(saved.graph[saved.graph.find("own")].constant), (std::vector<double>{0, 0}));
 }
 
+TEST(Untie, GivesEachReaderAConstantNode) {
+  const LoadedModel untied = untie(parse_model("<ir_version: 10, opset_import: [\"\": 20]> merged (float[N,2] x) => "
+                                               "(float[N,2] y) { zeros = Constant<value = float[2] {0,0}>() a = Add(x, "
+                                               "zeros) y = Add(a, zeros) }"),
+                                   {"zeros"});
+  const NamedTensors trained{{"zeros", Tensor::of<float>({1, 2})}, {"zeros.2", Tensor::of<float>({3, 4})}};
+  const LoadedModel saved = load_model_from_bytes(trained_model_bytes(*untied.source, trained));
+  EXPECT_EQ(to_doubles(saved.graph[saved.graph.nodes[0].inputs[1]].constant), (std::vector<double>{1, 2}));
+  EXPECT_EQ(to_doubles(saved.graph[saved.graph.nodes[1].inputs[1]].constant), (std::vector<double>{3, 4}));
+}
+
 TEST(Untie, OfNothingChangesNothing) {
   const LoadedModel model = parse_model(kMerged);
   EXPECT_EQ(untie(model, {}).source, model.source);
 }
 
 TEST(Untie, RefusesWhatIsNoInitializer) { EXPECT_THROW(untie(parse_model(kMerged), {"a"}), Error); }
+
+TEST(SavedHalf, LeavesTheZerosBesideIt) {
+  const LoadedModel model = parse_model(
+      "<ir_version: 10, opset_import: [\"\": 20]> bias (float[2,4] x) => (float[2,4] y, float[2,4] z) "
+      "<float[2,4] b = {1,2,0,0,3,4,0,0}, float[2,4] c = {1,2,0,0,3,4,0,5}> { y = Add(x, b) z = Add(x, c) }");
+  const Tensor half = Tensor::of<float>({5, 6, 7, 8}, Shape{2, 2});
+  const LoadedModel saved = load_model_from_bytes(trained_model_bytes(*model.source, {{"b", half}}));
+  EXPECT_EQ(to_doubles(saved.graph[saved.graph.find("b")].constant), (std::vector<double>{5, 6, 0, 0, 7, 8, 0, 0}));
+  EXPECT_THROW(trained_model_bytes(*model.source, {{"c", half}}), Error);
+}
 
 TEST(SavedRow, FillsATensorThatWasExpandedOverTheBatch) {
   const LoadedModel model = parse_model(

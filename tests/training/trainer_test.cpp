@@ -301,6 +301,24 @@ TEST(Trainer, CallsOnStartOnceWithTheStepsAlreadyDone) {
   EXPECT_THAT(starts, testing::ElementsAre(0, 3));
 }
 
+TEST(Trainer, SaysWhatItGuessedAndWhatGetsNoGradient) {
+  const LoadedModel model = parse_model(R"(<ir_version: 10, opset_import: ["": 24]> test
+    (float[N, 2] x) => (float[N, 1] y) <float[2, 2] w = {1, 2, 3, 4}, float[2, 1] v = {1, 1}, float s = {2}>
+    { h = MatMul(x, w) [round] r = Round(h) p = Mul(r, s) y = MatMul(p, v) })");
+  const std::unique_ptr<Executor> executor = make_reference_executor();
+  Tensor x(DType::f32, {4, 2}), y(DType::f32, {4, 1});
+  for (float& value : x.span<float>()) value = 1;
+  const Dataset data(DataArray::of(x, "x"), DataArray::of(y, "y"));
+  std::vector<std::string> notices;
+  Trainer trainer(model, *executor, data, {.precision = Precision::fp32, .steps = 1});
+  trainer.fit({.on_notice = [&](const std::string& notice) { notices.push_back(notice); }});
+  EXPECT_THAT(notices, testing::UnorderedElementsAre(
+                           HasSubstr("'s' (scalar constant) is not trained, --trainable"),
+                           HasSubstr("'w' gets no gradient and stays as it is: none passes through Round 'round'")));
+  EXPECT_EQ(to_doubles(trainer.parameters().at("w")), (std::vector<double>{1, 2, 3, 4}));
+  EXPECT_NE(to_doubles(trainer.parameters().at("v")), (std::vector<double>{1, 1}));
+}
+
 TEST(Trainer, OneRunAtATimeHasTheCheckpoints) {
   TemporaryDirectory dir;
   const std::unique_ptr<Executor> executor = make_reference_executor();

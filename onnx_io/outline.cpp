@@ -1,0 +1,75 @@
+#include "onnx_io/outline.h"
+
+#include <set>
+#include <utility>
+
+#include "onnx_io/convert.h"
+#include "onnx_io/message.h"
+#include "onnx_io/proto_walk.h"
+#include "ops/op_def.h"
+
+namespace halfstep {
+namespace {
+
+Shape shape_of(const onnx::TypeProto::Tensor& tensor) {
+  if (!tensor.has_shape()) return Shape::unranked();
+  std::vector<std::int64_t> dims;
+  for (const auto& dim : tensor.shape().dim())
+    dims.push_back(dim.has_dim_value() && dim.dim_value() >= 0 ? dim.dim_value() : Shape::kUnknown);
+  return Shape(std::move(dims));
+}
+
+std::string type_of(const onnx::TypeProto& type) {
+  switch (type.value_case()) {
+    case onnx::TypeProto::kTensorType: {
+      const std::int32_t element = type.tensor_type().elem_type();
+      return element > 0 && element <= static_cast<int>(DType::i2) ? std::string(name_of(static_cast<DType>(element)))
+                                                                   : "type " + std::to_string(element);
+    }
+    case onnx::TypeProto::kSequenceType:
+      return "sequence";
+    case onnx::TypeProto::kOptionalType:
+      return "optional";
+    case onnx::TypeProto::kMapType:
+      return "map";
+    case onnx::TypeProto::kSparseTensorType:
+      return "sparse tensor";
+    default:
+      return "unknown";
+  }
+}
+
+ModelOutline::Value outlined(const onnx::ValueInfoProto& info) {
+  const bool is_tensor = info.type().has_tensor_type();
+  return {info.name(), type_of(info.type()), is_tensor ? shape_of(info.type().tensor_type()) : Shape::unranked()};
+}
+
+}  // namespace
+
+ModelOutline outline_of(const std::filesystem::path& path) {
+  return naming_file(path, [&] {
+    register_schemas();
+    onnx::ModelProto model = read_message(path);
+    if (model.functions_size() > 0) inline_functions(model);
+    onnx::GraphProto& graph = *model.mutable_graph();
+    ModelOutline outline;
+    std::set<std::string> initialized;
+    for (const onnx::TensorProto& tensor : graph.initializer()) {
+      initialized.insert(tensor.name());
+      ++outline.tensors;
+      outline.elements += Shape(std::vector<std::int64_t>(tensor.dims().begin(), tensor.dims().end())).count();
+    }
+    for (const onnx::ValueInfoProto& input : graph.input())
+      if (!initialized.contains(input.name())) outline.inputs.push_back(outlined(input));
+    for (const onnx::ValueInfoProto& output : graph.output()) outline.outputs.push_back(outlined(output));
+    for_each_node(graph, [&](const onnx::NodeProto& node) {
+      const std::string domain = canonical_domain(node.domain());
+      if (domain.empty() && node.op_type() == "Constant") return;
+      ++outline.operators[domain.empty() ? node.op_type() : domain + "." + node.op_type()];
+    });
+    outline.unsupported = unsupported_operators(model);
+    return outline;
+  });
+}
+
+}  // namespace halfstep
