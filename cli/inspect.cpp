@@ -200,7 +200,7 @@ void print_trainable(Json report) {
   }
   if (!report["not_trained"].empty()) fmt::print("not trained\n");
   if (!listed.empty()) print_table(listed, {"name", "type", "shape", "reason"});
-  if (numbers > 0) fmt::print("  and {} Constant nodes of one element (--json lists them)\n", numbers);
+  if (numbers > 0) fmt::print("  numbers in Constant nodes: {} (--json lists them)\n", numbers);
   if (!report["blocked_by"].empty()) {
     fmt::print("operators without a gradient between parameters and outputs\n");
     print_table(report["blocked_by"], {"node", "op"});

@@ -5,8 +5,8 @@
 #include <utility>
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
+#include "graph/abridged.h"
 #include "graph/error.h"
 #include "onnx_io/declared.h"
 #include "onnx_io/untie.h"
@@ -19,15 +19,6 @@ namespace halfstep::cli {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-// The first few of a list, and how many there are besides.
-std::string abridged(const std::vector<std::string>& names) {
-  constexpr std::size_t kShown = 4;
-  const std::vector<std::string> shown(names.begin(),
-                                       names.begin() + static_cast<std::ptrdiff_t>(std::min(names.size(), kShown)));
-  return fmt::format("{}{}", fmt::join(shown, ", "),
-                     names.size() > kShown ? fmt::format(" and {} more", names.size() - kShown) : "");
-}
 
 bool only_moves(const Node& node) {
   static const std::set<std::string, std::less<>> kMovement{"Transpose", "Reshape", "Unsqueeze", "Squeeze",
@@ -92,7 +83,9 @@ Json parameter_report(const LoadedModel& model, std::int64_t batch) {
     if (choice.trained) {
       if (choice.leading > 0) row["elements"] = value.constant.count() / value.shape.dim(-1) * choice.leading;
       row["use"] = Json::array();
-      for (const Use& use : choice.uses) row["use"].push_back(describe_use(graph, uses, use));
+      for (const Use& use : choice.uses)
+        row["use"].push_back(describe_use(graph, uses, use) +
+                             (choice.leading > 0 ? fmt::format(", its first {} columns", choice.leading) : ""));
     } else {
       row["reason"] = choice.reason;
     }

@@ -4,8 +4,8 @@
 #include <set>
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
+#include "graph/abridged.h"
 #include "ops/op_def.h"
 #include "passes/model_facts.h"
 
@@ -62,13 +62,6 @@ std::vector<std::size_t> ends_of(const Graph& graph, ValueId parameter, const Fl
       for (ValueId out : node.outputs) set(reached, out);
   }
   return ends;
-}
-
-std::string abridged(const std::vector<std::string>& items) {
-  constexpr std::size_t kShown = 4;
-  const std::size_t shown = std::min(items.size(), kShown);
-  return fmt::format("{}{}", fmt::join(items.begin(), items.begin() + static_cast<std::ptrdiff_t>(shown), ", "),
-                     items.size() > shown ? fmt::format(" and {} more", items.size() - shown) : "");
 }
 
 }  // namespace

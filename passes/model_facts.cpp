@@ -173,6 +173,9 @@ void ModelFacts::find_roles() {
       raise(in, role);
     }
     if (!is_moved(*node)) continue;
+    // One element that fills a tensor is a number: the zero of an initial state.
+    const bool repeats = node->is("Expand") || node->is("Tile");
+    if (repeats && graph[node->inputs[0]].shape.is_static() && graph[node->inputs[0]].shape.count() == 1) continue;
     for (ValueId out : node->outputs)
       if (out != kNoValue)
         for (std::size_t i = 0; i < data_inputs(*node); ++i) raise(node->inputs[i], roles_[index(out)]);

@@ -6,6 +6,7 @@
 #include <fmt/ranges.h>
 #include <fnmatch.h>
 
+#include "graph/abridged.h"
 #include "graph/error.h"
 #include "ops/infer.h"
 #include "passes/constant_values.h"
@@ -32,7 +33,7 @@ class Patterns {
   void require_used(const std::vector<std::string>& names) const {
     for (std::size_t i = 0; i < patterns_.size(); ++i)
       if (!used_[i])
-        throw_input_error(fmt::format("a pattern that matches a parameter ({})", fmt::join(names, ", ")),
+        throw_input_error(fmt::format("a pattern that matches a parameter ({})", abridged(names)),
                           "'" + patterns_[i] + "'", "see halfstep inspect --trainable");
   }
 
@@ -52,14 +53,7 @@ class Patterns {
   std::vector<bool> used_;
 };
 
-// "'a', 'b' and 3 more are"
-std::string are(const std::vector<std::string>& names) {
-  constexpr std::size_t kShown = 4;
-  const std::size_t shown = std::min(names.size(), kShown);
-  return fmt::format("{}{} {}", fmt::join(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(shown), ", "),
-                     names.size() > shown ? fmt::format(" and {} more", names.size() - shown) : "",
-                     names.size() > 1 ? "are" : "is");
-}
+std::string are(const std::vector<std::string>& names) { return abridged(names) + (names.size() > 1 ? " are" : " is"); }
 
 // The graph with every type that can be told before shapes are bound.
 Graph with_types(Graph graph) {
@@ -124,8 +118,10 @@ std::string guesses_of(const Graph& graph, const std::vector<ParameterChoice>& c
   std::vector<std::string> parts;
   if (!trained.empty()) parts.push_back(fmt::format("{} trained, --freeze NAME leaves one as it is", are(trained)));
   if (!leading.empty())
-    parts.push_back(fmt::format(
-        "of {} the first half trained, as the one bias of its layer, --trainable '*,NAME' trains all", are(leading)));
+    parts.push_back(
+        fmt::format("of {} only the first half is trained, as the one bias of a layer, --trainable '*,NAME' "
+                    "trains all",
+                    abridged(leading)));
   if (!left.empty()) parts.push_back(fmt::format("{} not trained, --trainable '*,NAME' trains one", are(left)));
   return parts.empty() ? "" : fmt::format("guessed from names and uses: {}", fmt::join(parts, "; "));
 }

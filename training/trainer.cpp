@@ -293,7 +293,7 @@ const std::vector<Metric>& Trainer::metrics() const { return impl_->task().loss.
 std::int64_t Trainer::parameter_count() const {
   std::int64_t count = 0;
   for (const State& state : impl_->first_graph().states)
-    if (state.role == StateRole::parameter) count += state.initial.count();
+    if (state.role == StateRole::parameter && state.next != kNoValue) count += state.initial.count();
   return count;
 }
 const Plan& Trainer::plan() {

@@ -113,6 +113,9 @@ constexpr const char* kConstantSlope =
 constexpr const char* kConstantNormalization =
     "(float[N,2] x) => (float[N,2] y) <float[2,2] w = {1,2,3,4}> { s = Constant<value = float[2] {1,1}>() "
     "b = Constant<value = float[2] {0,0.5}>() n = LayerNormalization(x, s, b) y = MatMul(n, w) }";
+constexpr const char* kConstantState =
+    "(float[N,2] x) => (float[2,2] y) <float[2,2] w = {1,2,3,4}> { zero = Constant<value_float = 0.0>() "
+    "s = Constant<value_ints = [2, 2]>() h = Expand(zero, s) y = MatMul(h, w) }";
 constexpr const char* kConstantTable =
     "(int64[N] x) => (float[N,2] y) { t = Constant<value = float[3,2] {1,2,3,4,5,7}>() y = Gather(t, x) }";
 INSTANTIATE_TEST_SUITE_P(
@@ -123,7 +126,8 @@ INSTANTIATE_TEST_SUITE_P(
                       Case{"weight_of_pytorch", kConstantWeights, "w", "PyTorch writes", Exporter::pytorch},
                       Case{"in_arithmetic", kConstantNumbers, "c", "Constant node in arithmetic"},
                       Case{"slope", kConstantSlope, "a", ""}, Case{"filler", kConstantNormalization, "s", "the ones"},
-                      Case{"scale", kConstantNormalization, "b", ""}, Case{"embeddings", kConstantTable, "t", ""}),
+                      Case{"scale", kConstantNormalization, "b", ""}, Case{"embeddings", kConstantTable, "t", ""},
+                      Case{"initial_state", kConstantState, "zero", "scalar"}),
     [](const auto& test) { return std::string(test.param.what); });
 
 // What PyTorch's modules keep in buffers.
