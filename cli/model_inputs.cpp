@@ -87,12 +87,15 @@ Arrays open_inputs(const std::vector<std::string>& names, const std::vector<std:
 Tensor to_input(const DataArray& array, const Value& input, const InputOptions& options) {
   const bool same_rank = input.shape.is_ranked() && input.shape.rank() == array.shape().rank();
   if (array.dtype() == input.dtype && (same_rank || !input.shape.is_ranked())) return array.load();
-  if (array.shape().rank() == 0 || !input.shape.is_ranked() || input.shape.rank() == 0)
+  if (array.shape().rank() == 0 || (input.shape.is_ranked() && input.shape.rank() == 0))
     throw_input_error(
         fmt::format("{} {} for the input '{}'", name_of(input.dtype), input.shape.to_string(), input.name),
         fmt::format("{} {} in {}", name_of(array.dtype()), array.shape().to_string(), array.name()),
         "convert the array");
-  const RowType wanted{input.dtype, Shape(std::vector<std::int64_t>(input.shape.begin() + 1, input.shape.end()))};
+  const Shape row = input.shape.is_ranked()
+                        ? Shape(std::vector<std::int64_t>(input.shape.begin() + 1, input.shape.end()))
+                        : Shape::unranked();
+  const RowType wanted{input.dtype, row};
   const RowTransform transform = fit_input(array, wanted, options);
   std::vector<std::int64_t> shape{array.rows()};
   shape.insert(shape.end(), transform.to.shape.begin(), transform.to.shape.end());

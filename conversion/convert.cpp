@@ -19,6 +19,7 @@
 #include "graph/error.h"
 #include "onnx_io/convert.h"
 #include "onnx_io/message.h"
+#include "onnx_io/normalize.h"
 #include "onnx_io/proto_walk.h"
 #include "ops/op_def.h"
 
@@ -32,7 +33,7 @@ constexpr std::uint64_t kMaxMessageBytes = std::numeric_limits<std::int32_t>::ma
 std::size_t index(int i) { return static_cast<std::size_t>(i); }
 
 DetachedModel prepared(DetachedModel model) {
-  sort_nodes(model.model);
+  normalize_message(model.model);
   check_detached(model.model);
   return model;
 }

@@ -9,6 +9,8 @@
 #include <onnx/defs/schema.h>
 #include <onnx/defs/shape_inference.h>
 
+#include "ops/inference_guard.h"
+
 namespace halfstep::conversion {
 namespace {
 
@@ -112,6 +114,10 @@ std::vector<TypeProto> infer_output_types(const onnx::OpSchema& schema, const on
                                           const std::vector<std::vector<TypeProto>>& bodies) {
   TypesOnly context(node, inputs, bodies);
   try {
+    if (schema.domain().empty())
+      check_before_inference(
+          schema.Name(), context.getNumOutputs(), [&](const std::string& name) { return context.getAttribute(name); },
+          [&] { return "'" + node.name() + "'"; });
     schema.GetTypeAndShapeInferenceFunction()(context);
   } catch (const std::exception&) {  // for want of shapes, or of types of unknown operators' results
   }

@@ -71,8 +71,4 @@ struct ModelView {
 /// message. Throws Error(input) when a name is read that nothing defines.
 ModelView view_model(onnx::ModelProto& model);
 
-/// Brings the nodes of every graph and function of the model into topological order, keeping the present order where it
-/// can. Throws Error(input) on a cycle.
-void sort_nodes(onnx::ModelProto& model);
-
 }  // namespace halfstep::conversion

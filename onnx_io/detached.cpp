@@ -4,13 +4,14 @@
 #include <system_error>
 #include <utility>
 
-#include <onnx/checker.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "graph/error.h"
+#include "onnx_io/check_message.h"
 #include "onnx_io/external_data.h"
 #include "onnx_io/message.h"
+#include "onnx_io/normalize.h"
 #include "onnx_io/proto_walk.h"
 #include "ops/op_def.h"
 #include "ops/proto.h"
@@ -111,6 +112,7 @@ DetachedModel read_detached(const std::filesystem::path& path) {
       mark(tensor, result.tensors.size() - 1);
     };
     result.data_files = map_external_data(result.model, path.parent_path(), take);
+    densify(result.model, [&](const onnx::TensorProto& tensor) { return result.read(tensor); });
     detach_large(result);
     return result;
   });
@@ -127,6 +129,7 @@ DetachedModel detach(onnx::ModelProto model) {
   DetachedModel result;
   result.bytes = model.ByteSizeLong();
   result.model = std::move(model);
+  densify(result.model, tensor_from_proto);
   detach_large(result);
   return result;
 }
@@ -147,7 +150,7 @@ void check_detached(onnx::ModelProto& model) {
     for (auto& [tensor, stored] : hidden) tensor->Swap(&stored);
   };
   try {
-    guarded("a valid ONNX model", [&] { onnx::checker::check_model(model); });
+    guarded("a valid ONNX model", [&] { check_message(model); });
   } catch (...) {
     show();
     throw;

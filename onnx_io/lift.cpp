@@ -141,7 +141,13 @@ class Lifter final : public LiftContext {
       if (is_control_flow(node)) type_body_inputs(graph_, node, body);
       Lifter lifter(body, versions, unsupported_,
                     captured.empty() ? Containers() : std::move(captured[results.size()]));
-      lifter.run();
+      try {
+        lifter.run();
+      } catch (const Error& error) {
+        // Of the branches of an If one need not fit: infer_control_flow decides.
+        if (!node.is("If") || has_containers_ || error.kind() != Error::Kind::input) throw;
+        make_failing(body, error);
+      }
       results.push_back(lifter.spread());
     });
     if (!has_containers_) return;

@@ -6,6 +6,7 @@
 #include "graph/error.h"
 #include "onnx_io/early_lift_rules.h"
 #include "onnx_io/lift.h"
+#include "ops/op_def.h"
 
 namespace halfstep {
 namespace {
@@ -127,10 +128,30 @@ void pad_11(LiftContext& lift, Node& node) {
 
 void rename_scatter(LiftContext&, Node& node) { node.op = "ScatterElements"; }
 
-void resize_11(LiftContext&, Node& node) {
+// ONNX Runtime's name, in whatever operator set.
+void rename_simplified(LiftContext&, Node& node) { node.op = "RMSNormalization"; }
+
+// Version 10 says nothing of rounding. Deployed runtimes cut off along axes that grow, and round up along those that
+// shrink.
+void resize_11(LiftContext& lift, Node& node) {
   node.inputs = {node.input(0), kNoValue, node.input(1)};
   node.attributes.set("coordinate_transformation_mode", std::string("asymmetric"));
   node.attributes.set("nearest_mode", std::string("floor"));
+  const Value& scales = lift.graph()[node.inputs[2]];
+  if (node.attributes.get_string("mode", "nearest") != "nearest" || !scales.is_constant()) return;
+  std::vector<float> growing, shrinking;
+  for (const double scale : to_doubles(scales.constant)) {
+    growing.push_back(static_cast<float>(std::max(scale, 1.0)));
+    shrinking.push_back(static_cast<float>(std::min(scale, 1.0)));
+  }
+  const auto changes = [](float scale) { return scale != 1; };
+  if (std::none_of(shrinking.begin(), shrinking.end(), changes)) return;
+  if (std::any_of(growing.begin(), growing.end(), changes)) {
+    const ValueId up = lift.constant("growing", Tensor::of(growing));
+    node.inputs[0] = lift.before("Resize", {node.inputs[0], kNoValue, up}, node.attributes);
+    node.inputs[2] = lift.constant("shrinking", Tensor::of(shrinking));
+  }
+  node.attributes.set("nearest_mode", std::string("ceil"));
 }
 
 // Before 13 absent operands were given as empty tensors, and there was one more coordinate mode.
@@ -231,6 +252,7 @@ constexpr LiftRule kRules[] = {
     {"ReduceSumSquare", 18, axes_to_input},
     {"Scan", 9, scan_9},
     {"Scatter", 11, rename_scatter},
+    {"SimplifiedLayerNormalization", kOnnxOpset + 1, rename_simplified},
     {"Slice", 10, slice_10},
     {"Softmax", 13, normalize_from_axis},
     {"Split", 13, split_13},

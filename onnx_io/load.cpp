@@ -2,20 +2,22 @@
 
 #include <utility>
 
-#include <onnx/checker.h>
 #include <onnx/defs/parser.h>
 
 #include "graph/error.h"
+#include "onnx_io/check_message.h"
 #include "onnx_io/container_inputs.h"
 #include "onnx_io/convert.h"
 #include "onnx_io/external_data.h"
 #include "onnx_io/inlined_size.h"
 #include "onnx_io/lift.h"
 #include "onnx_io/message.h"
+#include "onnx_io/normalize.h"
 #include "onnx_io/proto_walk.h"
 #include "onnx_io/source_model.h"
 #include "onnx_io/unsupported.h"
 #include "ops/op_def.h"
+#include "ops/proto.h"
 
 namespace halfstep {
 namespace {
@@ -32,7 +34,9 @@ LoadedModel load_from(onnx::ModelProto model, const std::filesystem::path& folde
     });
   // Before the checker, which would itself look for the files.
   read_external_data(model, folder);
-  guarded("a valid ONNX model", [&] { onnx::checker::check_model(model); });
+  normalize_message(model);
+  densify(model, tensor_from_proto);
+  guarded("a valid ONNX model", [&] { check_message(model); });
   check_inlined_size(model);
 
   auto source = std::make_shared<SourceModel>();

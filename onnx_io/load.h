@@ -33,11 +33,11 @@ struct LoadedModel {
   std::shared_ptr<const SourceModel> source;
 };
 
-/// Reads a model: size and structure, external data (see external_data.h), the ONNX checker, model-local functions
-/// inlined, old operator sets lifted, operators without a row replaced by their function bodies, sequences and optional
-/// values taken apart. Accepts IR versions 3 to 14 and ai.onnx operator sets 1 to 28. Throws Error(input): what is
-/// wrong with the file, all operators that are not supported, with their nodes' names, or a sequence whose length does
-/// not follow from the model.
+/// Reads a model: size and structure, external data (see external_data.h), sparse tensors made dense, nodes sorted, the
+/// ONNX checker (see check_message.h), model-local functions inlined, old operator sets lifted, operators without a row
+/// replaced by their function bodies, sequences and optional values taken apart. Accepts IR versions 3 to 14 and
+/// ai.onnx operator sets 1 to 28. Throws Error(input): what is wrong with the file, all operators that are not
+/// supported, with their nodes' names, or a sequence whose length does not follow from the model.
 LoadedModel load_model(const std::filesystem::path& path, const LoadOptions& options = {});
 
 /// The same from memory. `folder` is where external data lies; when empty, a model with external data is refused.

@@ -8,6 +8,7 @@
 
 #include "graph/error.h"
 #include "onnx_io/convert.h"
+#include "onnx_io/guard_functions.h"
 #include "onnx_io/inlined_size.h"
 #include "ops/op_def.h"
 
@@ -91,6 +92,7 @@ void check_versions(const onnx::ModelProto& model, std::int64_t oldest_opset) {
 
 void inline_functions(onnx::ModelProto& model) {
   check_inlined_size(model);
+  check_all_before_inference(model);
   guarded("model-local functions that can be inlined", [&] { onnx::inliner::InlineLocalFunctions(model, true); });
 }
 

@@ -4,10 +4,10 @@
 #include <limits>
 
 #include <fmt/format.h>
-#include <onnx/checker.h>
 
 #include "graph/atomic_file.h"
 #include "graph/error.h"
+#include "onnx_io/check_message.h"
 #include "onnx_io/convert.h"
 #include "onnx_io/external_data.h"
 #include "onnx_io/opset.h"
@@ -23,7 +23,7 @@ constexpr std::size_t kMaxMessageBytes = std::numeric_limits<std::int32_t>::max(
 
 void write_model(onnx::ModelProto model, const std::filesystem::path& path, ExternalData external) {
   try {
-    onnx::checker::check_model(model);
+    check_message(model);
   } catch (const std::exception& e) {
     throw_failure("a valid ONNX model to write", e.what(),
                   "this is a defect of halfstep: please report it with the model");

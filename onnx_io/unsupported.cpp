@@ -37,8 +37,11 @@ void UnsupportedOperators::report() const {
 bool is_supported(std::string_view op, std::string_view domain) {
   if (find_op(op, domain) || (domain.empty() && is_container_operator(op))) return true;
   if (!domain.empty() && domain != kOwnDomain) return false;
-  if (domain.empty() && (op == "Upsample" || op == "Scatter"))
-    return is_supported(op == "Upsample" ? "Resize" : "ScatterElements", domain);
+  // What a lifting rule gives another name.
+  static constexpr std::pair<std::string_view, std::string_view> kRenamed[] = {
+      {"Upsample", "Resize"}, {"Scatter", "ScatterElements"}, {"SimplifiedLayerNormalization", "RMSNormalization"}};
+  for (const auto& [old_name, new_name] : kRenamed)
+    if (domain.empty() && op == old_name) return is_supported(new_name, domain);
   const int version = static_cast<int>(domain.empty() ? kOnnxOpset : kOwnOpset);
   const onnx::OpSchema* schema = onnx::OpSchemaRegistry::Schema(std::string(op), version, std::string(domain));
   return schema && !schema->deprecated() && (schema->HasFunction() || schema->HasContextDependentFunction());

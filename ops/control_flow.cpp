@@ -5,6 +5,7 @@
 #include <limits>
 
 #include <fmt/format.h>
+#include <onnx/defs/schema.h>
 
 #include "graph/error.h"
 #include "graph/machine_memory.h"
@@ -185,6 +186,22 @@ void run_scan(KernelCall& call) {
   iterations.give_results();
 }
 
+void fail(KernelCall& call) {
+  const Attributes& a = call.node.attributes;
+  throw_input_error(a.get_string("required", ""), a.get_string("found", "") + " (in a branch of an If that was taken)",
+                    a.get_string("remedy", ""));
+}
+
+void failure_schema(onnx::OpSchema& schema) {
+  using onnx::AttributeProto;
+  schema.SetDoc("Stands for a branch whose operands do not fit: throws when it runs.")
+      .Attr("required", "What would have been right.", AttributeProto::STRING, std::string())
+      .Attr("found", "What was there.", AttributeProto::STRING, std::string())
+      .Attr("remedy", "What to do about it.", AttributeProto::STRING, std::string())
+      .TypeConstraint("V", onnx::OpSchema::all_tensor_types_ir4(), "Any type.")
+      .Output(0, "outputs", "The branch's results.", "V", onnx::OpSchema::Variadic, /*is_homogeneous=*/false);
+}
+
 constexpr std::string_view kGradientNote =
     "trained through once inlined: with a constant condition, trip count or length";
 
@@ -213,6 +230,15 @@ const std::vector<OpDef> kOps = {
                 "{ sum = Add(before, slice) out = Mul(sum, slice) }> (s, x) }",
                 -2, 2, /*check_gradient=*/false}},
      .note = kGradientNote},
+    {.name = "Fail",
+     .domain = kOwnDomain,
+     .precision = PrecisionClass::full,
+     .reference = fail,
+     .cases = {{"(float[2] x) => (float[2] y) <bool c = {1}> { y = If (c) <then_branch = t () => (float[2] a) "
+                "{ a = Neg(x) }, else_branch = e () => (float[2] b) { b = ai.halfstep.Fail<required = \"1\", "
+                "found = \"2\", remedy = \"3\">() }> }",
+                -2, 2, /*check_gradient=*/false}},
+     .schema = failure_schema},
 };
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "graph/error.h"
 #include "graph/graph.h"
 
 namespace halfstep {
@@ -30,11 +31,17 @@ struct LoopForm {
 /// Throws Error(input) when the numbers of operands, results and attributes do not fit each other.
 LoopForm loop_form(const Node& node);
 
+/// A branch of an If that does not fit, which matters only if it is taken: it becomes one node, ai.halfstep.Fail, that
+/// throws `error` when it runs. Its captures stay, unread, and so do the types of its results.
+void make_failing(Graph& branch, const Error& error);
+bool is_failing(const Graph& branch);
+
 /// Sets what is known beforehand of the types of a body's inputs and captures. Extents of values that a Loop carries
 /// are left unknown, since they may change.
 void type_body_inputs(const Graph& graph, const Node& node, Graph& body);
 
-/// Type and shape inference of If, Loop and Scan, by inference of their bodies, which keep their types. Shapes of
+/// Type and shape inference of If, Loop and Scan, by inference of their bodies, which keep their types. A branch whose
+/// inference fails is made failing, unless it is known to be taken, or the other fails as well. Shapes of
 /// carried values that change from one iteration to the next become unknown where they do. A scan output's extent is
 /// the trip count where that is known. Throws Error(input) where operands, bodies and results do not fit, and where
 /// results are no tensors.

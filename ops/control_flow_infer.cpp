@@ -59,11 +59,40 @@ void set_result(Graph& graph, const Node& node, std::size_t i, const Graph& body
   if (out != kNoValue) set_type(graph[out], inside.dtype, shape);
 }
 
-void infer_if(Graph& graph, Node& node) {
+[[noreturn]] void fail_as(const Graph& branch) {
+  const Attributes& a = branch.nodes[0].attributes;
+  throw_input_error(a.get_string("required", ""), a.get_string("found", ""), a.get_string("remedy", ""));
+}
+
+void infer_branches(const Graph& graph, Node& node) {
   change_bodies(node, [&](Graph& body) {
-    type_body_inputs(graph, node, body);
-    infer_graph(body);
+    try {
+      type_body_inputs(graph, node, body);
+      infer_graph(body);
+    } catch (const Error& error) {
+      if (error.kind() != Error::Kind::input) throw;
+      make_failing(body, error);
+    }
   });
+  const Graph &yes = body_of(node, "then_branch"), &no = body_of(node, "else_branch");
+  if (!is_failing(yes) && !is_failing(no)) return;
+  const Value& condition = graph[node.inputs.at(0)];
+  const bool is_known = condition.is_constant() && condition.constant.count() == 1;
+  const Graph& taken = is_known && to_int64s(condition.constant)[0] == 0 ? no : yes;
+  if (is_failing(taken) && (is_known || is_failing(no))) fail_as(taken);
+  // What is never made has the type that the other branch gives.
+  std::vector<std::pair<DType, Shape>> types;
+  const Graph& good = is_failing(yes) ? no : yes;
+  for (ValueId out : good.outputs) types.emplace_back(good[out].dtype, good[out].shape);
+  change_bodies(node, [&](Graph& body) {
+    if (!is_failing(body)) return;
+    for (std::size_t i = 0; i < std::min(types.size(), body.outputs.size()); ++i)
+      set_type(body[body.outputs[i]], types[i].first, types[i].second);
+  });
+}
+
+void infer_if(Graph& graph, Node& node) {
+  infer_branches(graph, node);
   const Graph &yes = body_of(node, "then_branch"), &no = body_of(node, "else_branch");
   if (!yes.inputs.empty() || !no.inputs.empty()) refuse(node, "branches without inputs", "some");
   if (yes.outputs.size() != no.outputs.size() || node.outputs.size() > yes.outputs.size())
@@ -140,6 +169,22 @@ void infer_loop(Graph& graph, Node& node) {
 }
 
 }  // namespace
+
+void make_failing(Graph& branch, const Error& error) {
+  Graph failing;
+  failing.name = branch.name;
+  auto copy = [&](ValueId id) {
+    return id == kNoValue ? kNoValue : failing.add_value(branch[id].name, branch[id].dtype, branch[id].shape);
+  };
+  for (ValueId id : branch.captures) failing.captures.push_back(copy(id));
+  for (ValueId id : branch.outputs) failing.outputs.push_back(copy(id));
+  failing.add_node("Fail", kOwnDomain, {}, 0,
+                   {{"required", error.required()}, {"found", error.found()}, {"remedy", error.remedy()}}, "fail");
+  failing.nodes.back().outputs = failing.outputs;
+  branch = std::move(failing);
+}
+
+bool is_failing(const Graph& branch) { return branch.nodes.size() == 1 && branch.nodes[0].is_own("Fail"); }
 
 const Graph& body_of(const Node& node, std::string_view attribute) {
   const Attribute* value = node.attributes.find(attribute);

@@ -14,6 +14,7 @@ std::vector<OpDef> softmax_rows();     // Softmax LogSoftmax Hardmax         (ac
 std::vector<OpDef> rotary_rows();      // RotaryEmbedding                    (attention family)
 std::vector<OpDef> scan_rows();        // ArgMax CumSum TopK …               (reduction family)
 std::vector<OpDef> generator_rows();   // ConstantOfShape Range OneHot …     (shape family, like all below)
+std::vector<OpDef> random_rows();      // RandomNormal Bernoulli …
 std::vector<OpDef> movement_rows();    // Transpose Concat Expand Tile …
 std::vector<OpDef> resize_rows();      // Resize and its gradient
 std::vector<OpDef> slicing_rows();     // Split Slice Pad

@@ -15,8 +15,8 @@ constexpr std::size_t kMaxFoldedBytes = std::size_t{16} << 20;
 }  // namespace
 
 bool is_deterministic(const Node& node) {
-  return node.op != "Dropout" && node.op != "PhiloxDropout" && !node.op.starts_with("Random") &&
-         node.op != "Bernoulli" && node.op != "Multinomial";
+  return node.op != "Dropout" && node.op != "PhiloxDropout" && node.op != "PhiloxRandom" &&
+         !node.op.starts_with("Random") && node.op != "Bernoulli" && node.op != "Multinomial";
 }
 
 bool fold_node(Graph& graph, const Node& node) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <optional>
 #include <span>
 #include <unordered_map>
 #include <vector>
@@ -11,6 +12,8 @@
 
 #include "graph/error.h"
 #include "ops/control_flow.h"
+#include "ops/inference_guard.h"
+#include "ops/interpolation.h"
 #include "ops/onnx_message.h"
 #include "ops/op_def.h"
 #include "ops/proto.h"
@@ -138,23 +141,6 @@ DType type_of_result(const onnx::OpSchema& schema, std::size_t i, const TypePara
   return of_one_type && found != types.end() ? found->second : DType::undefined;
 }
 
-// ONNX's inference functions keep axes in an int and index with what is left of a larger number, count batch axes from
-// below 0, and make lists of as many parts as they are told.
-void check_attributes(const Graph& graph, const Node& node) {
-  const auto* axis = std::get_if<std::int64_t>(node.attributes.find("axis"));
-  if (axis && (*axis < INT32_MIN || *axis > INT32_MAX))
-    throw_input_error("an axis of an operand", fmt::format("axis {} of {}", *axis, describe(graph, node)),
-                      "check the operator's axis attribute");
-  const std::int64_t batch_axes = node.attributes.get_int("batch_dims", 0);
-  if (node.is("GatherND") && (batch_axes < 0 || batch_axes > INT32_MAX))
-    throw_input_error("batch_dims of at least 0, and less than operands have axes",
-                      fmt::format("{} of {}", batch_axes, describe(graph, node)), "check the operator's batch_dims");
-  const auto parts = static_cast<std::int64_t>(node.outputs.size());
-  if (node.is("Split") && node.attributes.get_int("num_outputs", parts) != parts)
-    throw_input_error(fmt::format("attribute num_outputs as the node has outputs: {}", parts),
-                      std::to_string(node.attributes.get_int("num_outputs", parts)), "check Split's num_outputs");
-}
-
 void overrule_shape(Graph& graph, const Node& node) {
   const OpDef* row = find_op(node.op, node.domain);
   if (!row || !row->result_shape || node.output(0) == kNoValue) return;
@@ -164,6 +150,22 @@ void overrule_shape(Graph& graph, const Node& node) {
     shapes.push_back(graph[in].shape);
   }
   graph[node.outputs[0]].shape = row->result_shape(node, shapes);
+}
+
+// The constant operand's value; undefined where it is absent, nothing where it is computed.
+std::optional<Tensor> known_operand(const Graph& graph, ValueId id) {
+  if (id == kNoValue) return Tensor();
+  if (!graph[id].is_constant()) return std::nullopt;
+  return graph[id].constant;
+}
+
+// ONNX's inference multiplies extents by scales in f64, runtimes and the kernels in f32: 10 * 0.7 is 7.
+void overrule_resize(Graph& graph, const Node& node) {
+  if (!node.is("Resize") || node.output(0) == kNoValue) return;
+  const Shape& input = graph[node.inputs[0]].shape;
+  const auto scales = known_operand(graph, node.input(2)), sizes = known_operand(graph, node.input(3));
+  if (!input.is_ranked() || !scales || !sizes) return;
+  graph[node.outputs[0]].shape = ops::resized_shape(node.attributes, input, *scales, *sizes);
 }
 
 }  // namespace
@@ -180,8 +182,11 @@ void infer_node(Graph& graph, const Node& node) {
   TypeParameters types;
   if (const std::string wanted = wrong_operands(graph, node, *schema, types); !wanted.empty())
     throw_input_error(wanted, describe(graph, node), "check the operands fed to it");
-  check_attributes(graph, node);
   Context context(graph, node);
+  if (node.domain.empty())
+    check_before_inference(
+        node.op, node.outputs.size(), [&](const std::string& name) { return context.getAttribute(name); },
+        [&] { return describe(graph, node); });
   try {
     if (schema->has_type_and_shape_inference_function()) schema->GetTypeAndShapeInferenceFunction()(context);
   } catch (const std::exception& e) {
@@ -202,6 +207,7 @@ void infer_node(Graph& graph, const Node& node) {
                         "check the shapes fed to it");
   }
   overrule_shape(graph, node);
+  overrule_resize(graph, node);
 }
 
 void check_inferred(const Tensor& result, DType dtype, const Shape& shape) {

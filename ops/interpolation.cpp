@@ -17,40 +17,47 @@ namespace {
 /// One axis: its extents, what one element of the operand measures in the result, and the region of interest.
 struct AxisGeometry {
   std::int64_t input, output;
-  double scale;
-  double roi_start = 0, roi_end = 1;
+  float scale;
+  float roi_start = 0, roi_end = 1;
 
   /// The operand's length in the result's elements, which need not be whole.
-  double length() const { return scale * static_cast<double>(input); }
+  float length() const { return scale * static_cast<float>(input); }
+  float last_input() const { return static_cast<float>(input) - 1; }
+  /// Of the result, which is rounded where `length` is not.
+  float last_output() const { return static_cast<float>(output) - 1; }
 };
 
-/// Where element `o` of the result lies on the operand's axis, whose elements have whole coordinates.
-using Transform = double (*)(const AxisGeometry& axis, double o);
+/// Where element `o` of the result lies on the operand's axis, whose elements have whole coordinates. In f32, as ONNX
+/// Runtime computes it: rounding decides which element is the nearest.
+using Transform = float (*)(const AxisGeometry& axis, float o);
 
-double half_pixel(const AxisGeometry& axis, double o) { return (o + 0.5) / axis.scale - 0.5; }
+float half_pixel(const AxisGeometry& axis, float o) { return (o + 0.5f) / axis.scale - 0.5f; }
 
-double half_pixel_symmetric(const AxisGeometry& axis, double o) {
-  const double rounding = static_cast<double>(axis.output) / axis.length();
-  return static_cast<double>(axis.input) / 2 * (1 - rounding) + half_pixel(axis, o);
+float half_pixel_symmetric(const AxisGeometry& axis, float o) {
+  const float rounding = static_cast<float>(axis.output) / axis.length();
+  const double offset = static_cast<float>(axis.input) / 2 * (1 - rounding);
+  return static_cast<float>(offset + (o + 0.5) / axis.scale - 0.5);
 }
 
-double pytorch_half_pixel(const AxisGeometry& axis, double o) {
-  return axis.length() == 1 ? -0.5 : half_pixel(axis, o);
+float pytorch_half_pixel(const AxisGeometry& axis, float o) { return axis.output > 1 ? half_pixel(axis, o) : 0; }
+
+float align_corners(const AxisGeometry& axis, float o) {
+  return axis.output == 1 ? 0 : o * axis.last_input() / axis.last_output();
 }
 
-double align_corners(const AxisGeometry& axis, double o) {
-  return axis.length() == 1 ? 0 : o * static_cast<double>(axis.input - 1) / (axis.length() - 1);
-}
+float asymmetric(const AxisGeometry& axis, float o) { return o / axis.scale; }
 
-double asymmetric(const AxisGeometry& axis, double o) { return o / axis.scale; }
-
-double tf_crop_and_resize(const AxisGeometry& axis, double o) {
-  const double last = static_cast<double>(axis.input - 1), width = (axis.roi_end - axis.roi_start) * last;
-  return axis.roi_start * last + (axis.length() == 1 ? width / 2 : o * width / (axis.length() - 1));
+float tf_crop_and_resize(const AxisGeometry& axis, float o) {
+  if (axis.output <= 1) return 0.5f * (axis.roi_start + axis.roi_end) * axis.last_input();
+  return axis.roi_start * axis.last_input() +
+         o * (axis.roi_end - axis.roi_start) * axis.last_input() / axis.last_output();
 }
 
 /// Rounds a coordinate to an element.
 using Rounding = double (*)(double x);
+
+// A coordinate that arithmetic brought beside the middle of two elements is in it.
+bool is_tie(double x) { return std::abs(x - std::floor(x) - 0.5) < 1e-6; }
 
 template <class F, std::size_t n>
 F by_name(const std::pair<const char*, F> (&known)[n], const std::string& name, const char* what) {
@@ -77,8 +84,8 @@ Transform transform_of(const Attributes& attributes) {
 
 Rounding rounding_of(const Attributes& attributes) {
   static constexpr std::pair<const char*, Rounding> kRoundings[] = {
-      {"round_prefer_floor", [](double x) { return std::ceil(x - 0.5); }},
-      {"round_prefer_ceil", [](double x) { return std::floor(x + 0.5); }},
+      {"round_prefer_floor", [](double x) { return is_tie(x) ? std::floor(x) : std::round(x); }},
+      {"round_prefer_ceil", [](double x) { return is_tie(x) ? std::ceil(x) : std::round(x); }},
       {"floor", [](double x) { return std::floor(x); }},
       {"ceil", [](double x) { return std::ceil(x); }},
   };
@@ -117,7 +124,7 @@ class TapMaker {
   }
 
   std::vector<Tap> operator()(const AxisGeometry& axis, std::int64_t o) const {
-    const double x = transform_(axis, static_cast<double>(o));
+    const double x = transform_(axis, static_cast<float>(o));
     const double last = static_cast<double>(axis.input - 1);
     if (!std::isfinite(x))
       throw_input_error("finite scales and region of interest", fmt::to_string(x), "mend the Resize");
@@ -125,7 +132,7 @@ class TapMaker {
     if (filter_.radius == 0) return {{inside(rounding_(x), axis.input), 1}};
 
     // Shrinking, an antialiasing filter is as much wider as the result is smaller.
-    const double narrow = antialias_ ? std::min(axis.scale, 1.0) : 1;
+    const double narrow = antialias_ ? std::min<double>(axis.scale, 1) : 1;
     const double reach = filter_.radius / narrow;
     std::vector<Tap> taps;
     double total = 0;
@@ -165,7 +172,7 @@ void check_count(const Tensor& tensor, std::size_t count, const char* what) {
                       "check Resize's operands");
 }
 
-/// Scales and extents of the given axes, as ONNX's shape inference computes them (in f32).
+/// Scales and extents of the given axes, in f32 as ONNX Runtime computes them.
 std::vector<AxisGeometry> geometry(const Attributes& attributes, const std::vector<std::int64_t>& extents,
                                    const Tensor& scales, const Tensor& sizes) {
   if (is_given(scales) == is_given(sizes) && !extents.empty())
@@ -186,7 +193,7 @@ std::vector<AxisGeometry> geometry(const Attributes& attributes, const std::vect
     for (std::size_t i = 0; i < extents.size(); ++i) {
       if (wanted[i] < 0) throw_input_error("sizes of at least 0", fmt::to_string(wanted[i]), "check Resize's operands");
       axes.push_back({extents[i], wanted[i],
-                      extents[i] == 0 ? 1 : static_cast<double>(wanted[i]) / static_cast<double>(extents[i])});
+                      extents[i] == 0 ? 1 : static_cast<float>(wanted[i]) / static_cast<float>(extents[i])});
     }
     const std::string policy = attributes.get_string("keep_aspect_ratio_policy", "stretch");
     if (policy != "stretch") {
@@ -194,7 +201,7 @@ std::vector<AxisGeometry> geometry(const Attributes& attributes, const std::vect
         throw_input_error("Resize's keep_aspect_ratio_policy to be one of stretch, not_larger, not_smaller",
                           "'" + policy + "'", "mend the model");
       const auto [least, most] = std::ranges::minmax(axes, {}, &AxisGeometry::scale);
-      const double scale = policy == "not_larger" ? least.scale : most.scale;
+      const float scale = policy == "not_larger" ? least.scale : most.scale;
       for (AxisGeometry& axis : axes) {
         axis.scale = scale;
         axis.output = std::llround(axis.length());
@@ -221,9 +228,17 @@ std::vector<std::int64_t> extents_of(const Shape& input, const std::vector<std::
 
 Shape resized_shape(const Attributes& attributes, const Shape& input, const Tensor& scales, const Tensor& sizes) {
   const std::vector<std::size_t> resized = resized_axes(attributes, input);
-  const std::vector<AxisGeometry> geometries = geometry(attributes, extents_of(input, resized), scales, sizes);
+  std::vector<std::int64_t> extents = extents_of(input, resized);
+  const bool keeps_ratio = is_given(sizes) && attributes.get_string("keep_aspect_ratio_policy", "stretch") != "stretch";
+  const bool has_unknown = std::ranges::find(extents, Shape::kUnknown) != extents.end();
+  std::ranges::replace(extents, Shape::kUnknown, std::int64_t{1});
+  const std::vector<AxisGeometry> geometries = geometry(attributes, extents, scales, sizes);
   Shape result = input;
-  for (std::size_t i = 0; i < geometries.size(); ++i) result[resized[i]] = geometries[i].output;
+  for (std::size_t i = 0; i < geometries.size(); ++i) {
+    const std::size_t axis = resized[i];
+    const bool open = keeps_ratio ? has_unknown : input[axis] == Shape::kUnknown && is_given(scales);
+    result[axis] = open ? Shape::kUnknown : geometries[i].output;
+  }
   return result;
 }
 
@@ -242,8 +257,8 @@ Resizing::Resizing(const Attributes& attributes, const Shape& input, const Tenso
     check_count(roi, 2 * n, "numbers of the region of interest");
     const std::vector<double> bounds = to_doubles(roi);
     for (std::size_t i = 0; i < n; ++i) {
-      geometries[i].roi_start = bounds[i];
-      geometries[i].roi_end = bounds[i + n];
+      geometries[i].roi_start = static_cast<float>(bounds[i]);
+      geometries[i].roi_end = static_cast<float>(bounds[i + n]);
     }
   }
   for (std::size_t i = 0; i < n; ++i) {

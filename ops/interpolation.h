@@ -19,7 +19,7 @@ struct Tap {
 /// interest and has the extrapolation value.
 using AxisTaps = std::vector<std::vector<Tap>>;
 
-/// The shape of Resize's result. Throws Error as Resizing does.
+/// The shape of Resize's result; unknown extents of the operand stay unknown. Throws Error as Resizing does.
 Shape resized_shape(const Attributes& attributes, const Shape& input, const Tensor& scales, const Tensor& sizes);
 
 /// Resizing is separable: an element of the result is a sum along each axis in turn.

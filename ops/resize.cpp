@@ -48,6 +48,9 @@ void for_each_tap_along(const Shape& shape, std::size_t axis, const AxisTaps& ta
             static_cast<std::size_t>((outer * extent + o) * from.inner + i), tap.weight);
 }
 
+// Integers as ONNX Runtime gives them: cut off, but for antialiasing. What is whole but for its last bits stays so.
+double to_integer(double v, bool antialias) { return antialias ? std::round(v) : std::trunc(v * (1 + 0x1p-40)); }
+
 void resize(KernelCall& call) {
   const Tensor& x = call.in[0];
   // The result first: where it is more than there is memory for, so are its taps.
@@ -73,7 +76,7 @@ void resize(KernelCall& call) {
     }
   }
   if (!is_float(x.dtype()))
-    for (double& v : values) v = std::nearbyint(v);
+    for (double& v : values) v = to_integer(v, call.node.attributes.get_int("antialias", 0) != 0);
   store(ensure_out(call, 0, x.dtype(), shape), values);
 }
 
@@ -138,6 +141,8 @@ const std::vector<OpCase> kResizeCases = {
      "{ y = Resize<mode = \"linear\">(x, , s) }"},
     {"(float[1,2,5,4] x) => (float[1,2,3,7] y) <int64[2] z = {3, 7}> "
      "{ y = Resize<mode = \"linear\", axes = [2, 3], coordinate_transformation_mode = \"align_corners\">(x, , , z) }"},
+    {"(float[1,1,3,4] x) => (float[1,1,5,5] y) <float[4] s = {1.0, 1.0, 1.7, 1.3}> "
+     "{ y = Resize<mode = \"linear\", coordinate_transformation_mode = \"align_corners\">(x, , s) }"},
     {"(float[1,1,4,4] x) => (float[1,1,1,6] y) <int64[4] z = {1, 1, 1, 6}> "
      "{ y = Resize<mode = \"linear\", coordinate_transformation_mode = \"pytorch_half_pixel\">(x, , , z) }"},
     {"(float[2,7] x) => (float[2,4] y) <float[2] s = {1.0, 0.6}> "
@@ -176,7 +181,8 @@ std::vector<OpDef> resize_rows() {
        .reference = resize,
        .gradient = resize_gradient,
        .cases = kResizeCases,
-       .note = "integers round to nearest even; the gradient takes the region of interest as given"},
+       .note = "coordinates and ties as in ONNX Runtime; integers are cut off, with antialias rounded; "
+               "the gradient takes the region of interest as given"},
       {.name = "ResizeGrad",
        .domain = kOwnDomain,
        .precision = PrecisionClass::follow,

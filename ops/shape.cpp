@@ -141,8 +141,8 @@ std::vector<OpDef> reshape_rows() {
 }  // namespace
 
 std::span<const OpDef> shape_ops() {
-  static const std::vector<OpDef> rows =
-      join({reshape_rows(), generator_rows(), movement_rows(), slicing_rows(), resize_rows(), indexing_rows()});
+  static const std::vector<OpDef> rows = join({reshape_rows(), generator_rows(), random_rows(), movement_rows(),
+                                               slicing_rows(), resize_rows(), indexing_rows()});
   return rows;
 }
 

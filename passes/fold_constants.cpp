@@ -157,7 +157,13 @@ void fold_graph(Graph& graph, const NodeHook& before, Within within) {
 void fold_bodies(const Graph& graph, Node& node) {
   change_bodies(node, [&](Graph& body) {
     copy_small_constants(graph, node, body, /*only_integers=*/false);
-    fold_graph(body, {}, Within::body);
+    try {
+      fold_graph(body, {}, Within::body);
+    } catch (const Error& error) {
+      // What does not fit in a branch matters if it is taken.
+      if (!node.is("If") || error.kind() != Error::Kind::input) throw;
+      make_failing(body, error);
+    }
   });
   drop_unread_captures(node);
 }

@@ -40,6 +40,7 @@ class BatchRewriter {
   BatchRewriter(std::int64_t from, std::int64_t to) : from_(from), to_(to) {}
 
   void operator()(Graph& graph, Node& node) const {
+    if (node.is("RandomNormal") || node.is("RandomUniform")) return draw(node);
     if (!node.domain.empty() || node.inputs.empty() || node.inputs[0] == kNoValue) return;
     if (node.op == "Reshape") return reshape(graph, node);
     if (node.op == "Expand") return expand(graph, node);
@@ -109,6 +110,14 @@ class BatchRewriter {
     if (axis < 0) return;
     dims[static_cast<std::size_t>(axis)] = to_;
     set_dims(graph, node, 0, dims);
+  }
+
+  void draw(Node& node) const {
+    Dims dims = node.attributes.get_ints("shape");
+    const std::ptrdiff_t axis = batch_axis(dims);
+    if (axis < 0) return;
+    dims[static_cast<std::size_t>(axis)] = to_;
+    node.attributes.set("shape", dims);
   }
 
   // ONNX's inference does not look at these.

@@ -46,8 +46,8 @@ Pass undo_batch_expansion();
 /// `batch` for its first extent when that is unknown.
 ///
 /// A first extent that the model fixes may be given another value: shapes written down in the model (Reshape, Expand,
-/// Tile, ConstantOfShape) then follow the batch. Throws Error when a shape contradicts the model's own (naming both
-/// and, where the batch cannot change, the node that it is baked into) or an extent stays unknown.
+/// Tile, ConstantOfShape, random numbers) then follow the batch. Throws Error when a shape contradicts the model's own
+/// (naming both and, where the batch cannot change, the node that it is baked into) or an extent stays unknown.
 struct InputShapes {
   std::map<std::string, Shape> by_name;
   std::int64_t batch = Shape::kUnknown;

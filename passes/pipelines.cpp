@@ -1,6 +1,7 @@
 #include "passes/pipelines.h"
 
 #include "passes/control_flow.h"
+#include "passes/random_numbers.h"
 
 namespace halfstep {
 namespace {
@@ -26,7 +27,7 @@ Pipeline choosing_pipeline() { return {hoist_initializers(), separate_merged_par
 
 Pipeline training_pipeline(const TrainingOptions& options, const Capabilities& capabilities) {
   Pipeline pipeline = trainable_model(options);
-  append(pipeline, {to_training_mode(options.mode), attach_loss(options.loss),
+  append(pipeline, {draw_by_counter(options.mode.seed), to_training_mode(options.mode), attach_loss(options.loss),
                     mixed_precision({.half = options.precision, .keep_full_ops = {}}), differentiate(),
                     scale_loss(options.optimizer.loss_scale), attach_optimizer(options.optimizer)});
   append(pipeline, finish(capabilities));
@@ -36,8 +37,9 @@ Pipeline training_pipeline(const TrainingOptions& options, const Capabilities& c
 Pipeline evaluation_pipeline(const TrainingOptions& options, const Capabilities& capabilities) {
   Pipeline pipeline = trainable_model(options);
   // Running statistics become states here too: they are what the training step has moved.
-  append(pipeline, {statistics_to_states(), to_inference_mode(), attach_loss(options.loss),
-                    mixed_precision({.half = options.precision, .keep_full_ops = {}})});
+  append(pipeline,
+         {draw_by_counter(options.mode.seed, DrawingFor::evaluation), statistics_to_states(), to_inference_mode(),
+          attach_loss(options.loss), mixed_precision({.half = options.precision, .keep_full_ops = {}})});
   append(pipeline, finish(capabilities));
   return pipeline;
 }
@@ -51,6 +53,7 @@ Pipeline scoring_pipeline(const TrainingOptions& options, const Capabilities& ca
                     inline_control_flow(),
                     canonicalize(),
                     compose_gelu(),
+                    draw_by_counter(options.mode.seed),
                     attach_loss(options.loss),
                     mixed_precision({.half = options.precision, .keep_full_ops = {}})};
   append(pipeline, finish(capabilities));
@@ -66,6 +69,7 @@ Pipeline inference_pipeline(const InputShapes& shapes, DType precision, const Ca
                     inline_control_flow(),
                     canonicalize(),
                     compose_gelu(),
+                    draw_by_counter(/*seed=*/0),
                     mixed_precision({.half = precision, .keep_full_ops = {}})};
   append(pipeline, finish(capabilities));
   return pipeline;

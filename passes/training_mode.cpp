@@ -1,8 +1,8 @@
 #include "graph/bodies.h"
 #include "graph/error.h"
-#include "ops/builder.h"
 #include "ops/infer.h"
 #include "passes/passes.h"
+#include "passes/random_numbers.h"
 
 namespace halfstep {
 namespace {
@@ -135,19 +135,10 @@ Pass to_training_mode(TrainingModeOptions options) {
             if (!options.train_batchnorm || !options.train_dropout)
               leave_training(graph, {.batchnorm = !options.train_batchnorm, .dropout = !options.train_dropout});
             std::int64_t streams = 0;
-            ValueId counter = kNoValue;
             for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
               if (graph.nodes[i].is("BatchNormalization") && options.train_batchnorm) train_batchnorm(graph, i);
-              if (graph.nodes[i].is("Dropout") && options.train_dropout && drops(graph, graph.nodes[i])) {
-                if (counter == kNoValue)
-                  counter = graph.add_state(kDropoutState, Tensor::scalar(std::int64_t{0}), StateRole::random);
-                train_dropout(graph, i, counter, options.seed, streams++);
-              }
-            }
-            if (counter != kNoValue) {
-              Builder b(graph);
-              const ValueId next = (b.expr(counter) + 1).id();
-              graph.states[static_cast<std::size_t>(graph.state_of(counter))].next = next;
+              if (graph.nodes[i].is("Dropout") && options.train_dropout && drops(graph, graph.nodes[i]))
+                train_dropout(graph, i, step_counter(graph), options.seed, streams++);
             }
           }};
 }

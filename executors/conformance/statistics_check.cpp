@@ -7,6 +7,7 @@
 
 #include "executors/conformance/cases.h"
 #include "executors/conformance/compare.h"
+#include "executors/conformance/distribution_check.h"
 #include "executors/conformance/run_graph.h"
 
 namespace halfstep {
@@ -70,7 +71,8 @@ std::string fault(const OpDef& op, double ratio, DType dtype, Executor& executor
 }  // namespace
 
 bool draws_at_random(const OpDef& op) {
-  return (op.name == "Dropout" && op.domain == kOnnxDomain) || (op.name == "PhiloxDropout" && op.domain == kOwnDomain);
+  return draws_numbers(op) || (op.name == "Dropout" && op.domain == kOnnxDomain) ||
+         (op.name == "PhiloxDropout" && op.domain == kOwnDomain);
 }
 
 std::string statistics_name(const OpDef& op) { return qualified_name(op) + "/statistics"; }
@@ -118,10 +120,14 @@ CheckReport check_statistics(const OpDef& op, DType dtype, Executor& executor) {
   CheckReport report{
       .op = qualified_name(op), .case_name = statistics_name(op), .kind = CheckKind::statistics, .dtype = dtype};
   try {
-    for (const double ratio : kRatios) {
-      const std::string wrong = fault(op, ratio, dtype, executor);
-      if (!wrong.empty()) report.message = fmt::format("ratio {}: {}", ratio, wrong);
-      if (!wrong.empty()) break;
+    if (draws_numbers(op)) {
+      report.message = number_fault(op, dtype, executor);
+    } else {
+      for (const double ratio : kRatios) {
+        const std::string wrong = fault(op, ratio, dtype, executor);
+        if (!wrong.empty()) report.message = fmt::format("ratio {}: {}", ratio, wrong);
+        if (!wrong.empty()) break;
+      }
     }
   } catch (const std::exception& e) {
     report.message = e.what();

@@ -12,7 +12,8 @@ namespace halfstep {
 /// The element types that draws are checked in.
 inline constexpr DType kDrawnTypes[] = {DType::f32, DType::f16, DType::bf16, DType::f64};
 
-/// Whether the operator has results that no case can tell: Dropout in training mode, and ai.halfstep.PhiloxDropout.
+/// Whether the operator has results that no case can tell: Dropout in training mode, ai.halfstep.PhiloxDropout, and the
+/// operators that draw numbers (distribution_check.h).
 bool draws_at_random(const OpDef& op);
 
 /// "Dropout/statistics"
@@ -26,7 +27,8 @@ std::string dropout_fault(const Tensor& x, double ratio, const Tensor& y, const 
 /// The same for two masks of one ratio that should have nothing to do with each other.
 std::string mask_dependence(const Tensor& a, const Tensor& b, double ratio);
 
-/// Runs `op`, which draws at random, on 65,535 elements in `dtype` with several ratios: what each draw drops must be as
+/// Runs `op`, which draws at random, on 65,535 elements in `dtype`; numbers are held against their distribution, and of
+/// dropout, with several ratios: what each draw drops must be as
 /// above, the same once more, and have nothing to do with what another seed drops, or another step or stream of
 /// PhiloxDropout. The draws are the same in every run. Never throws: an Error on the way is a failed check.
 CheckReport check_statistics(const OpDef& op, DType dtype, Executor& executor);

@@ -1,9 +1,13 @@
 // Random draws held against their distribution: right ones pass on every executor, and each way to be wrong is found.
 #include "executors/conformance/statistics_check.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "executors/conformance/distribution_check.h"
 #include "graph/philox.h"
 
 namespace halfstep {
@@ -70,6 +74,30 @@ TEST(MaskDependence, IsFoundInEqualAndInSimilarMasks) {
   EXPECT_THAT(mask_dependence(mask, half, 0.5), HasSubstr("treated alike"));
 }
 
+std::vector<double> uniform_numbers(std::uint64_t seed, std::int64_t run = 1) {
+  std::vector<double> numbers(kCount);
+  for (std::int64_t i = 0; i < kCount; ++i)
+    numbers[static_cast<std::size_t>(i)] =
+        uniform_float(philox4x32_10({static_cast<std::uint32_t>(i / run), 0, 0, 0}, philox_key(seed))[0]);
+  return numbers;
+}
+
+TEST(DistributionFault, IsFoundInWrongNumbers) {
+  const double deviation = std::sqrt(1.0 / 12);
+  const ExpectedDraws uniform{0.5, deviation, [](double x) { return std::clamp(x, 0.0, 1.0); }};
+  const std::vector<double> right = uniform_numbers(1);
+  EXPECT_THAT(distribution_fault(right, uniform, 0), IsEmpty());
+  EXPECT_THAT(correlation_fault(right, uniform_numbers(2), uniform), IsEmpty());
+  EXPECT_THAT(correlation_fault(right, right, uniform), HasSubstr("a correlation"));
+  EXPECT_THAT(distribution_fault(right, {0.52, deviation}, 0), HasSubstr("a mean"));
+  EXPECT_THAT(distribution_fault(right, {0.5, deviation * 1.03}, 0), HasSubstr("a variance"));
+  EXPECT_THAT(distribution_fault(uniform_numbers(1, 2), uniform, 0), HasSubstr("a correlation at a distance of 1"));
+  // Two points have the mean and the variance, too.
+  std::vector<double> points = right;
+  for (double& x : points) x = 0.5 + (x < 0.5 ? -deviation : deviation);
+  EXPECT_THAT(distribution_fault(points, uniform, 0), HasSubstr("shares below a number"));
+}
+
 TEST(StatisticsCheck, PassesForEveryOperatorThatDraws) {
   std::size_t drawing = 0;
   for (const OpDef* op : op_table()) {
@@ -82,7 +110,7 @@ TEST(StatisticsCheck, PassesForEveryOperatorThatDraws) {
             << report.case_name << " in " << name_of(dtype) << " on " << executor->name() << ": " << report.message;
       }
   }
-  EXPECT_EQ(drawing, 2u);
+  EXPECT_EQ(drawing, 9u);
 }
 
 }  // namespace

@@ -1,3 +1,5 @@
+#include "onnx_io/sort_nodes.h"
+
 #include <functional>
 #include <queue>
 #include <unordered_map>
@@ -5,10 +7,9 @@
 #include <utility>
 #include <vector>
 
-#include "conversion/model_view.h"
 #include "graph/error.h"
 
-namespace halfstep::conversion {
+namespace halfstep {
 namespace {
 
 // Every name that the node reads, or that its subgraphs read of the graphs around them (and some they define).
@@ -77,4 +78,4 @@ void sort_nodes(onnx::ModelProto& model) {
   for (auto& function : *model.mutable_functions()) sort_owner(function, function.name());
 }
 
-}  // namespace halfstep::conversion
+}  // namespace halfstep
