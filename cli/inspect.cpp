@@ -252,14 +252,23 @@ void print(const Json& json, const InspectFlags& flags) {
   }
 }
 
+std::optional<ModelOutline> outline_if_any(const std::string& model) {
+  try {
+    return outline_of(model);
+  } catch (const Error&) {
+    return {};
+  }
+}
+
 /// Loads the model. One with operators that are not supported is described as far as that goes; then there is none, or
 /// where the flags ask for more than a description Error is thrown.
 std::optional<LoadedModel> load_or_describe(const InspectFlags& flags) {
   try {
     return load_model(flags.model);
-  } catch (const Error& error) {
-    if (error.required() != kSupportedModel) throw;
-    print(summary(outline_of(flags.model)), flags);
+  } catch (const Error&) {
+    const std::optional<ModelOutline> outline = outline_if_any(flags.model);
+    if (!outline || outline->unsupported.empty()) throw;
+    print(summary(*outline), flags);
     std::fflush(stdout);
     if (flags.trainable || flags.plan || !flags.untie.empty()) throw;
     return {};

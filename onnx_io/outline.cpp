@@ -1,5 +1,7 @@
 #include "onnx_io/outline.h"
 
+#include <algorithm>
+#include <limits>
 #include <set>
 #include <utility>
 
@@ -39,6 +41,17 @@ std::string type_of(const onnx::TypeProto& type) {
   }
 }
 
+std::int64_t elements_of(const onnx::TensorProto& tensor) {
+  const Shape shape(std::vector<std::int64_t>(tensor.dims().begin(), tensor.dims().end()));
+  return std::any_of(shape.begin(), shape.end(), [](std::int64_t extent) { return extent < 0; }) ? 0 : shape.count();
+}
+
+// Nothing is checked: a file may say any number.
+std::int64_t sum(std::int64_t a, std::int64_t b) {
+  constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
+  return a > kMost - b ? kMost : a + b;
+}
+
 ModelOutline::Value outlined(const onnx::ValueInfoProto& info) {
   const bool is_tensor = info.type().has_tensor_type();
   return {info.name(), type_of(info.type()), is_tensor ? shape_of(info.type().tensor_type()) : Shape::unranked()};
@@ -50,14 +63,13 @@ ModelOutline outline_of(const std::filesystem::path& path) {
   return naming_file(path, [&] {
     register_schemas();
     onnx::ModelProto model = read_message(path);
-    if (model.functions_size() > 0) inline_functions(model);
     onnx::GraphProto& graph = *model.mutable_graph();
     ModelOutline outline;
     std::set<std::string> initialized;
     for (const onnx::TensorProto& tensor : graph.initializer()) {
       initialized.insert(tensor.name());
       ++outline.tensors;
-      outline.elements += Shape(std::vector<std::int64_t>(tensor.dims().begin(), tensor.dims().end())).count();
+      outline.elements = sum(outline.elements, elements_of(tensor));
     }
     for (const onnx::ValueInfoProto& input : graph.input())
       if (!initialized.contains(input.name())) outline.inputs.push_back(outlined(input));

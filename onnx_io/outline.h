@@ -25,8 +25,8 @@ struct ModelOutline {
   UnsupportedOperators unsupported;
 };
 
-/// Reads the message alone, no external data, and inlines its local functions. Throws Error(input) when the file is no
-/// ONNX model.
+/// Reads the message alone: no external data, and nothing is checked. Throws Error(input) when the file is no ONNX
+/// model.
 ModelOutline outline_of(const std::filesystem::path& path);
 
 }  // namespace halfstep

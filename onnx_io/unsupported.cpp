@@ -1,6 +1,7 @@
 #include "onnx_io/unsupported.h"
 
 #include <algorithm>
+#include <set>
 
 #include <onnx/defs/schema.h>
 
@@ -48,13 +49,20 @@ bool is_supported(std::string_view op, std::string_view domain) {
 }
 
 UnsupportedOperators unsupported_operators(onnx::ModelProto& model) {
+  std::set<std::pair<std::string, std::string>> local;
+  for (const onnx::FunctionProto& function : model.functions())
+    local.emplace(canonical_domain(function.domain()), function.name());
   UnsupportedOperators unsupported;
-  for_each_node(*model.mutable_graph(), [&](const onnx::NodeProto& node) {
+  const auto look_at = [&](const onnx::NodeProto& node) {
     const std::string domain = canonical_domain(node.domain());
-    if ((node.op_type() == "Constant" && domain.empty()) || is_supported(node.op_type(), domain)) return;
+    if ((node.op_type() == "Constant" && domain.empty()) || local.contains({domain, node.op_type()}) ||
+        is_supported(node.op_type(), domain))
+      return;
     unsupported.add(domain, node.op_type(),
                     !node.name().empty() || node.output_size() == 0 ? node.name() : "giving " + node.output(0));
-  });
+  };
+  for_each_node(*model.mutable_graph(), look_at);
+  for (onnx::FunctionProto& function : *model.mutable_functions()) for_each_node(function, look_at);
   return unsupported;
 }
 

@@ -35,7 +35,7 @@ class UnsupportedOperators {
 /// it into one that is, or by a function body.
 bool is_supported(std::string_view op, std::string_view domain);
 
-/// Those of a model whose local functions are inlined, subgraphs included.
+/// Those of a model, subgraphs and its local functions included.
 UnsupportedOperators unsupported_operators(onnx::ModelProto& model);
 
 }  // namespace halfstep
