@@ -81,7 +81,13 @@ void DataFlags::add_to(CLI::App& command) {
   command.add_option("--mean", mean, "subtracted after scaling, one or one per channel")->delimiter(',');
   command.add_option("--std", stddev, "divided by after that, one or one per channel")->delimiter(',');
   command.add_option("--layout", layout, "auto, keep, nhwc-to-nchw or nchw-to-nhwc")->capture_default_str();
-  command.add_option("--label-column", label_column, "label column of a CSV table (the last)")->type_name("NAME");
+  command.add_option("--label-column", label_column, "label column of a CSV table, or its number from 1 (the last)")
+      ->type_name("NAME");
+  command
+      .add_option("--classes", classes,
+                  "names that labels of a CSV table have, in the order of the model's classes (sorted)")
+      ->delimiter(',')
+      ->type_name("NAME,NAME");
 }
 
 InputOptions DataFlags::input() const {
@@ -90,23 +96,62 @@ InputOptions DataFlags::input() const {
   return options;
 }
 
-Dataset DataFlags::open(const std::string& data, Split split) const {
-  return open_dataset(parse_data_spec(data), split, {.label = label_column});
+Dataset DataFlags::open(const std::string& data, Split split, const Dataset* like) const {
+  CsvOptions table{.label = label_column, .classes = classes};
+  if (table.classes.empty() && like) table.classes = like->classes;
+  Dataset dataset = open_dataset(parse_data_spec(data), split, table);
+  for (const std::string& notice : dataset.notices) print_message(notice);
+  return dataset;
+}
+
+void BatchAxisFlag::add_to(CLI::App& command) {
+  command
+      .add_option("--batch-axis", axes,
+                  "axis of the batch in an input or output of the model where it is not the "
+                  "first; rows of data come first all the same")
+      ->delimiter(',')
+      ->type_name("NAME=AXIS");
+}
+
+std::map<std::string, std::int64_t> BatchAxisFlag::value() const {
+  std::map<std::string, std::int64_t> result;
+  for (const std::string& text : axes) {
+    const std::size_t equals = text.rfind('=');
+    std::int64_t axis = 0;
+    const char* end = text.data() + text.size();
+    if (equals == std::string::npos || equals == 0 || std::from_chars(text.data() + equals + 1, end, axis).ptr != end ||
+        equals + 1 == text.size())
+      throw_input_error("--batch-axis as NAME=AXIS", fmt::format("'{}'", text), "write x=1");
+    if (!result.emplace(text.substr(0, equals), axis).second)
+      throw_input_error("each name once in --batch-axis", fmt::format("'{}' twice", text.substr(0, equals)),
+                        "leave one out");
+  }
+  return result;
 }
 
 void LossFlags::add_to(CLI::App& command) {
   command.add_option("--loss", loss,
                      "softmax_cross_entropy, negative_log_likelihood, mean_squared_error, l1, binary_cross_entropy, "
-                     "binary_cross_entropy_logits, or output (the model computes it); unset: from the labels' type and "
-                     "the model's last node");
+                     "binary_cross_entropy_logits, or output (the model computes it); unset: from the labels and the "
+                     "model's last node");
   command.add_option("--loss-output", loss_output, "model output the loss is computed from (the first)")
       ->type_name("NAME");
-  command.add_option("--metrics", metrics, "accuracy, top_k:K, mae, mse, separated by commas (accuracy for classes)");
+  command.add_option(
+      "--class-axis", class_axis,
+      "axis of the classes in that output, from the back when negative (as the labels' shape tells, else "
+      "the model, else 1)");
+  command.add_option("--ignore-label", ignore_label, "class index of what does not count in losses and metrics")
+      ->capture_default_str();
+  batch_axis.add_to(command);
+  command.add_option("--metrics", metrics, metric_forms() + ", separated by commas (accuracy for classes)");
 }
 
 void LossFlags::apply(TrainerOptions& options) const {
   if (!loss.empty()) options.loss = parse_loss(loss);
   options.loss_output = loss_output;
+  options.class_axis = class_axis;
+  options.ignore_label = ignore_label;
+  options.batch_axes = batch_axis.value();
   if (metrics) options.metrics = parse_metrics(*metrics);
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -38,23 +39,37 @@ struct PrecisionFlag {
 
 /// What --data takes.
 inline constexpr const char* kDataHelp =
-    "X.npy,Y.npy, or NAME=FILE for each input and last the targets; a folder of IDX files; an .npz, .csv or .tsv file";
+    "X.npy,Y.npy, or NAME=FILE for each input and last the targets (none with --loss output, where the model needs "
+    "none); a folder of IDX files; an .npz, .csv or .tsv file";
 
-/// How rows of a data set become inputs: --scale, --mean, --std, --layout, --label-column.
+/// How rows of a data set become inputs: --scale, --mean, --std, --layout, --label-column, --classes.
 struct DataFlags {
   std::string scale;
   std::vector<double> mean, stddev;
   std::string layout = "auto";
   std::string label_column;
+  std::vector<std::string> classes;
 
   void add_to(CLI::App& command);
   InputOptions input() const;
-  Dataset open(const std::string& data, Split split) const;
+  /// Says on stderr what had to be guessed. Classes that `like` has names for keep their numbers.
+  Dataset open(const std::string& data, Split split, const Dataset* like = nullptr) const;
 };
 
-/// --loss, --loss-output, --metrics.
+/// --batch-axis.
+struct BatchAxisFlag {
+  std::vector<std::string> axes;
+
+  void add_to(CLI::App& command);
+  std::map<std::string, std::int64_t> value() const;
+};
+
+/// --loss, --loss-output, --class-axis, --ignore-label, --batch-axis, --metrics.
 struct LossFlags {
   std::string loss, loss_output;
+  std::optional<std::int64_t> class_axis;
+  std::int64_t ignore_label = -100;
+  BatchAxisFlag batch_axis;
   std::optional<std::string> metrics;
 
   void add_to(CLI::App& command);

@@ -32,6 +32,7 @@ struct RunFlags {
   ExecutorFlags executor;
   PrecisionFlag precision;
   DataFlags rows;
+  BatchAxisFlag batch_axis;
 };
 
 /// NPY has no bf16: such an output is written as f32, which holds the same values.
@@ -47,6 +48,7 @@ void run_until_signal(Program& program) {
 
 void run(const RunFlags& flags) {
   LoadedModel model = load_model(flags.model);
+  model.graph = run_pipeline(std::move(model.graph), {batch_first(flags.batch_axis.value())});
   check_writable(flags.output);
   check_distinct({{"--output", flags.output}}, input_files(flags.inputs));
   const std::map<std::string, Tensor> tensors = read_inputs(model.graph, flags.inputs, flags.rows.input());
@@ -90,6 +92,7 @@ void add_run(CLI::App& app, int&) {
       ->type_name("OUT.npz")
       ->check(not_empty());
   flags->rows.add_to(*command);
+  flags->batch_axis.add_to(*command);
   flags->precision.add_to(*command);
   flags->executor.add_to(*command);
   command->callback([flags] { run(*flags); });

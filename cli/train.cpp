@@ -265,7 +265,7 @@ void train(const TrainFlags& flags) {
   const LoadedModel source = untie_merged(load_model(flags.model), flags.untie);
   const Dataset data = flags.rows.open(flags.data, Split::train);
   std::optional<Dataset> validation;
-  if (!flags.validation.empty()) validation = flags.rows.open(flags.validation, Split::test);
+  if (!flags.validation.empty()) validation = flags.rows.open(flags.validation, Split::test, &data);
   check_outputs(flags, options);
   if (!flags.dump_passes.empty()) options.observer = dump_to(flags.dump_passes);
 

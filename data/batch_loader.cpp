@@ -26,14 +26,15 @@ struct Column {
   Tensor staging;  // where rows are read to before they are converted; nothing when reading is all there is to do
 };
 
-std::vector<Column> columns_of(const Dataset& data, std::vector<RowTransform> x, RowTransform y) {
+std::vector<Column> columns_of(const Dataset& data, std::vector<RowTransform> x, std::optional<RowTransform> y) {
   const auto require = [](bool holds, const std::string& found) {
     if (!holds) throw_input_error("transforms made for these arrays", found, "fit the arrays to the model again");
   };
   require(x.size() == data.x.size(), fmt::format("{} for {} arrays", x.size(), data.x.size()));
   std::vector<Column> columns;
   for (std::size_t i = 0; i < x.size(); ++i) columns.push_back({data.x[i].rows, std::move(x[i]), {}});
-  columns.push_back({data.y, std::move(y), {}});
+  require(!y || data.y, "one for labels that are not there");
+  if (y) columns.push_back({*data.y, *std::move(y), {}});
   for (const auto& [array, transform, staging] : columns)
     require(array.row_type() == transform.from, fmt::format("{} has {}, the transform takes {}", array.name(),
                                                             array.row_type().to_string(), transform.from.to_string()));
@@ -56,8 +57,9 @@ LoaderOptions checked(LoaderOptions options, std::int64_t rows) {
 
 class BatchLoader::Impl {
  public:
-  Impl(const Dataset& data, std::vector<RowTransform> x, RowTransform y, const LoaderOptions& options)
+  Impl(const Dataset& data, std::vector<RowTransform> x, std::optional<RowTransform> y, const LoaderOptions& options)
       : rows_(data.rows()),
+        inputs_(data.x.size()),
         options_(checked(options, rows_)),
         columns_(columns_of(data, std::move(x), std::move(y))),
         order_(static_cast<std::size_t>(rows_)),
@@ -124,8 +126,8 @@ class BatchLoader::Impl {
       if (rows == 0 || std::any_of(slot.views.begin(), slot.views.end(), known)) continue;
       Batch& view = slot.views.emplace_back();
       view.rows = rows;
-      for (std::size_t i = 0; i + 1 < full.size(); ++i) view.x.push_back(full[i].rows(0, rows));
-      view.y = full.back().rows(0, rows);
+      for (std::size_t i = 0; i < inputs_; ++i) view.x.push_back(full[i].rows(0, rows));
+      if (full.size() > inputs_) view.y = full.back().rows(0, rows);
     }
     return slot;
   }
@@ -182,7 +184,7 @@ class BatchLoader::Impl {
     const auto indices =
         std::span<const std::int64_t>(order_).subspan(static_cast<std::size_t>(at.row), static_cast<std::size_t>(rows));
     for (std::size_t i = 0; i < batch.x.size(); ++i) read(columns_[i], indices, batch.x[i]);
-    read(columns_.back(), indices, batch.y);
+    if (columns_.size() > inputs_) read(columns_.back(), indices, batch.y);
     const std::int64_t end = at.row + rows;
     const std::int64_t rest = rows_ - end;
     const bool last = rest == 0 || (options_.drop_last && rest < options_.batch_size);
@@ -202,8 +204,9 @@ class BatchLoader::Impl {
   }
 
   const std::int64_t rows_;
+  const std::size_t inputs_;
   const LoaderOptions options_;
-  std::vector<Column> columns_;  // of data.x, and last that of data.y
+  std::vector<Column> columns_;  // of data.x, and last that of data.y where it is read
   std::vector<std::int64_t> order_;
 
   // The ring: slots [first_, first_ + filled_) are ready, and the consumer may hold the first of them.
@@ -217,7 +220,8 @@ class BatchLoader::Impl {
   std::thread thread_;
 };
 
-BatchLoader::BatchLoader(const Dataset& data, std::vector<RowTransform> x, RowTransform y, const LoaderOptions& options)
+BatchLoader::BatchLoader(const Dataset& data, std::vector<RowTransform> x, std::optional<RowTransform> y,
+                         const LoaderOptions& options)
     : impl_(std::make_unique<Impl>(data, std::move(x), std::move(y), options)) {}
 
 BatchLoader::~BatchLoader() = default;

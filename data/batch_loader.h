@@ -30,7 +30,7 @@ struct LoaderOptions {
   int prefetch = 8;                            ///< batches that may be ready ahead of the consumer, at least 1
 };
 
-/// One batch: each of x, and y, is [rows, ...].
+/// One batch: each of x, and y where there are labels, is [rows, ...].
 struct Batch {
   std::vector<Tensor> x;
   Tensor y;
@@ -46,8 +46,9 @@ struct Batch {
 class BatchLoader {
  public:
   /// `x` has a transform for each array of data.x. Throws Error when an option is out of range or a transform was made
-  /// for other rows.
-  BatchLoader(const Dataset& data, std::vector<RowTransform> x, RowTransform y, const LoaderOptions& options = {});
+  /// for other rows. `y` is unset to leave labels out.
+  BatchLoader(const Dataset& data, std::vector<RowTransform> x, std::optional<RowTransform> y,
+              const LoaderOptions& options = {});
   ~BatchLoader();
   BatchLoader(const BatchLoader&) = delete;
   BatchLoader& operator=(const BatchLoader&) = delete;

@@ -1,23 +1,31 @@
-// Tables of numbers as text (RFC 4180, without line breaks inside quotes).
+// Tables of numbers as text (RFC 4180, without line breaks inside quotes), with a column of labels.
 #pragma once
 
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "data/data_array.h"
 
 namespace halfstep {
 
 struct CsvOptions {
-  char delimiter = ',';
-  std::optional<bool> header = {};  ///< unset: the first line is one when any of its fields is not a number
-  std::string label = {};           ///< name of the label column; empty: the last column
+  std::optional<char> delimiter = {};  ///< unset: of tab, semicolon and comma the one in the first two lines
+  /// Unset: the first line is one when it has no number where the second has one.
+  std::optional<bool> header = {};
+  std::string label = {};  ///< name of the label column, or its number counted from 1; empty: the last column
+  /// Names of the classes that labels have, in the order of their numbers; empty: those that occur, sorted.
+  std::vector<std::string> classes = {};
 };
 
 struct CsvTable {
   DataArray x;  ///< f32 [rows, columns - 1]: every column but the label, in the file's order
-  DataArray y;  ///< [rows]: i64 when every label is written as an integer, else f32
+  /// [rows]: i64 when every label is an integer (or True or False, or a name), else f32.
+  DataArray y;
+  std::vector<std::string> classes = {};  ///< what label i is called, when labels are names
+  std::string label_column = {};          ///< for people: "column 3 (species)"
+  std::vector<std::string> notices = {};  ///< for the user: what had to be guessed
 };
 
 /// Parses the table (plain or gzip-compressed) once into temporary files. Blank lines are skipped.

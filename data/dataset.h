@@ -1,8 +1,10 @@
-// What a training run learns from: rows of x, one array for each input of the model, and a target y for each row.
+// What a training run learns from: rows of x, one array for each input of the model, and mostly a target y for each
+// row.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,13 +21,18 @@ struct Dataset {
     DataArray rows;
     bool optional = false;  ///< left out where the model has no input of this name
   };
-  std::vector<Input> x;  ///< at least one
-  DataArray y;
+  std::vector<Input> x;                   ///< at least one
+  std::optional<DataArray> y;             ///< unset: for a model that computes its loss from its inputs alone
+  std::string y_name = {};                ///< where y may be the rows of an input as well, that input's name
+  std::vector<std::string> classes = {};  ///< of a table whose labels are names: what label i is called
+  bool classes_given = false;             ///< those names, and their order, are from the caller
+  std::string label_hint = {};            ///< what may be wrong where labels do not fit the model; may be empty
+  std::vector<std::string> notices = {};  ///< for the user: what had to be guessed of the files
 
   /// Both throw Error when the lengths differ or there is no row.
   Dataset(DataArray x_rows, DataArray y_rows);
-  Dataset(std::vector<Input> inputs, DataArray y_rows);
-  std::int64_t rows() const { return y.rows(); }
+  explicit Dataset(std::vector<Input> inputs, std::optional<DataArray> y_rows = {});
+  std::int64_t rows() const { return x.front().rows.rows(); }
 };
 
 /// The same rows with `x` as `inputs` tells, the names of all of a model's inputs in order. Throws Error when an input
@@ -37,18 +44,20 @@ enum class Split { train, test };
 /// Where a data set lies.
 struct DataSpec {
   enum class Kind {
-    files,          ///< X,Y: for each input an NPY or IDX file, and last the targets; NAME=FILE names the input
+    files,          ///< X,Y: for each input an NPY or IDX file, and last the targets; NAME=FILE names the input.
+                    ///< One file alone, or a last one with a name, is an input: there are no targets then
     idx_directory,  ///< the four files `{train,t10k}-{images,labels}*`, plain or .gz
-    npz,            ///< arrays x_train, y_train, x_test, y_test; or x, y; or the only two; or the inputs by their names
-    csv,            ///< a table with a label column
+    npz,  ///< arrays x_train, y_train, x_test, y_test; or x, y; or the only two; or the inputs by their names;
+          ///< without y, or with a single array, there are no targets
+    csv,  ///< a table with a label column
   };
   Kind kind = Kind::files;
-  std::vector<std::filesystem::path> paths;  ///< two or more for `files`, else one
-  std::vector<std::string> names = {};       ///< with `files`: an input's name, or "", for each but the last (or none)
+  std::vector<std::filesystem::path> paths;  ///< one or more for `files`, else one
+  std::vector<std::string> names = {};       ///< with `files`: the input's name, or "", for each
 };
 
-/// "X.npy,Y.npy", "NAME=X.npy,NAME=X2.npy,Y.npy", a folder of IDX files, "file.npz", "file.csv" or "file.tsv" (the last
-/// two also with ".gz"). Throws Error when a file is missing or the text is none of these.
+/// "X.npy,Y.npy", "NAME=X.npy,NAME=X2.npy,Y.npy", "X.npy", "NAME=X.npy", a folder of IDX files, "file.npz", "file.csv"
+/// or "file.tsv" (the last two also with ".gz"). Throws Error when a file is missing or the text is none of these.
 DataSpec parse_data_spec(const std::string& text);
 
 /// The data set, opened. `split` chooses in IDX folders and in NPZ files that have both; other kinds hold one split.

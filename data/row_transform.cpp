@@ -287,8 +287,27 @@ Apply with_range_check(Apply convert, const std::string& name, std::size_t count
     for (std::size_t i = 0; i < rows.size() * count; ++i) {
       const auto index = static_cast<std::int64_t>(indices[i]);
       if ((index < 0 || index >= classes) && index != ignored)
-        throw_at_row(name, rows[i / count], fmt::format("class indices in [0, {})", classes), std::to_string(index));
+        throw_input_error(fmt::format("class indices in [0, {}){}", classes,
+                                      ignored ? fmt::format(", or {} for rows that do not count", *ignored) : ""),
+                          fmt::format("{} in row {} of {}", index, rows[i / count], name),
+                          ignored ? fmt::format("check the data and the number of classes of the model; --ignore-label "
+                                                "{} leaves such rows out",
+                                                index)
+                                  : "check the data");
     }
+  };
+}
+
+/// `convert`, and then every value it made checked to be a probability.
+Apply with_probability_check(Apply convert, const std::string& name, std::size_t count) {
+  return [=](const void* in, Rows rows, void* out) {
+    convert(in, rows, out);
+    const auto* values = static_cast<const float*>(out);
+    for (std::size_t i = 0; i < rows.size() * count; ++i)
+      if (!(values[i] >= 0 && values[i] <= 1))
+        throw_input_error("labels from 0 to 1 for binary cross-entropy",
+                          fmt::format("{} in row {} of {}", values[i], rows[i / count], name),
+                          "check the labels, or choose another loss with --loss");
   };
 }
 
@@ -320,6 +339,10 @@ RowTransform fit_target(const DataArray& y, const RowType& wanted, const TargetO
       else
         return with_range_check<T>(std::move(result.apply), y.name(), count, options);
     });
+  }
+  if (options.probabilities && wanted.dtype == DType::f32) {
+    result.is_copy = false;
+    result.apply = with_probability_check(std::move(result.apply), y.name(), count);
   }
   return result;
 }

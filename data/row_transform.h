@@ -30,6 +30,7 @@ struct InputOptions {
 struct TargetOptions {
   std::optional<std::int64_t> classes = {};       ///< class indices must lie in [0, classes)
   std::optional<std::int64_t> ignore_index = {};  ///< except this one
+  bool probabilities = false;                     ///< values must lie in [0, 1]
 };
 
 /// A conversion of rows, chosen once and applied to every batch.

@@ -36,6 +36,9 @@ struct Labels {
   std::vector<double> weight;
   double total_weight = 0;
 
+  /// The mean over points that count for nothing is 0, and so is its gradient.
+  double mean_of(double sum) const { return total_weight == 0 ? 0 : sum / total_weight; }
+
   Labels(const Attributes& attributes, const Shape& scores, const Tensor& labels, const Tensor* weights) {
     if (scores.rank() < 2)
       throw_input_error("scores of shape [N, C, ...]", scores.to_string(), "check what the loss is computed from");
@@ -95,7 +98,7 @@ void store_loss(KernelCall& call, const std::vector<double>& log_prob, const Lab
       loss = {sum};
       break;
     case Reduction::mean:
-      loss = {sum / labels.total_weight};
+      loss = {labels.mean_of(sum)};
       break;
   }
   store(ensure_out(call, 0, dtype, Shape{}), loss);
@@ -135,7 +138,7 @@ std::vector<double> point_gradients(const KernelCall& call, const Labels& labels
   for (std::size_t i = 0; i < result.size(); ++i) {
     if (labels.score_at[i] == Labels::kIgnored) continue;
     const double scale = reduction == Reduction::none   ? dloss[i]
-                         : reduction == Reduction::mean ? dloss[0] / labels.total_weight
+                         : reduction == Reduction::mean ? labels.mean_of(dloss[0])
                                                         : dloss[0];
     result[i] = scale * labels.weight[i];
   }
@@ -214,6 +217,8 @@ const std::vector<OpCase> kSoftmaxCrossEntropyCases = {
      "{ loss = SoftmaxCrossEntropyLoss<ignore_index = -100>(x, labels, w) }"},
     {"(float[2,3,4] x) => (float loss, float[2,3,4] log_prob) <int64[2,4] labels = {0, 1, 2, 0, 1, 1, 2, 2}> "
      "{ loss, log_prob = SoftmaxCrossEntropyLoss<ignore_index = 1>(x, labels) }"},
+    {"(float[2,3] x) => (float loss, float[2,3] log_prob) <int64[2] labels = {-100, -100}> "
+     "{ loss, log_prob = SoftmaxCrossEntropyLoss<ignore_index = -100>(x, labels) }"},
     {"(float[0,3] x) => (float loss) <int64[0] labels = {}> "
      "{ loss = SoftmaxCrossEntropyLoss<reduction = \"sum\">(x, labels) }"},
 };
@@ -225,6 +230,8 @@ const std::vector<OpCase> kNegativeLogLikelihoodCases = {
     {"(float[2,3,2,2] x) => (float loss) <int64[2,2,2] labels = {0, 1, 2, 0, 1, 1, 2, 2}, float[3] w = {0.5, 1.0, "
      "2.0}> "
      "{ loss = NegativeLogLikelihoodLoss<ignore_index = 1>(x, labels, w) }"},
+    {"(float[2,3] x) => (float loss) <int64[2] labels = {-100, -100}> "
+     "{ loss = NegativeLogLikelihoodLoss<ignore_index = -100>(x, labels) }"},
     {"(float[2,3,4] x) => (float loss) <int64[2,4] labels = {0, 1, 2, 0, 1, 1, 2, 2}> "
      "{ loss = NegativeLogLikelihoodLoss<reduction = \"sum\">(x, labels) }"},
 };
@@ -237,6 +244,9 @@ const std::vector<OpCase> kSoftmaxCrossEntropyGradCases = {
      "2.0}> "
      "{ dx = ai.halfstep.SoftmaxCrossEntropyGrad<ignore_index = -100>(dloss, lp, labels, w) }",
      -2, 0, false},
+    {"(float dloss, float[2,3] lp) => (float[2,3] dx) <int64[2] labels = {-100, -100}> "
+     "{ dx = ai.halfstep.SoftmaxCrossEntropyGrad<ignore_index = -100>(dloss, lp, labels) }",
+     -2, 0, false},
     {"(float[2,2] dloss, float[2,3,2] lp) => (float[2,3,2] dx) <int32[2,2] labels = {0, 1, 2, 0}> "
      "{ dx = ai.halfstep.SoftmaxCrossEntropyGrad<reduction = \"none\">(dloss, lp, labels) }",
      -2, 0, false},
@@ -246,13 +256,17 @@ const std::vector<OpCase> kNegativeLogLikelihoodGradCases = {
     {"(float dloss) => (float[3,5] dx) <int64[3] labels = {4, 0, 2}> "
      "{ dx = ai.halfstep.NegativeLogLikelihoodLossGrad<input_shape = [3, 5]>(dloss, labels) }",
      -2, 2, false},
+    {"(float dloss) => (float[2,3] dx) <int64[2] labels = {-100, -100}> "
+     "{ dx = ai.halfstep.NegativeLogLikelihoodLossGrad<ignore_index = -100, input_shape = [2, 3]>(dloss, labels) }",
+     -2, 2, false},
     {"(float[2,2] dloss) => (float[2,3,2] dx) <int64[2,2] labels = {0, 1, 2, 0}, float[3] w = {0.5, 1.0, 2.0}> "
      "{ dx = ai.halfstep.NegativeLogLikelihoodLossGrad<reduction = \"none\", ignore_index = 1, input_shape = [2, 3, 2]>"
      "(dloss, labels, w) }",
      -2, 2, false},
 };
 
-constexpr std::string_view kLabels = "a label outside [0, C) that is not ignore_index is an error";
+constexpr std::string_view kLabels =
+    "a label outside [0, C) that is not ignore_index is an error; the mean is 0 where no label counts";
 
 }  // namespace
 

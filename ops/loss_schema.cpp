@@ -62,7 +62,15 @@ std::string labels_text(const onnx::FunctionBodyBuildContext& call, const char* 
   else if (reduction == "sum")
     text += "scale = Identity(loss_t)\n";
   else
-    text += "total = ReduceSum<keepdims = 0>(weight)\nscale = Div(loss_t, total)\n";
+    text +=
+        "total = ReduceSum<keepdims = 0>(weight)\n"
+        "none = Constant<value_float = 0.0>()\n"
+        "none_t = CastLike(none, total)\n"
+        "is_none = Equal(total, none_t)\n"
+        "one = Constant<value_float = 1.0>()\n"
+        "one_t = CastLike(one, total)\n"
+        "divisor = Where(is_none, one_t, total)\n"
+        "scale = Div(loss_t, divisor)\n";
   const std::string zero_axis = "zero_axis = Constant<value_ints = [0]>()\n";
   return zero_axis + text + "factor = Mul(scale, weight)\n";
 }

@@ -4,6 +4,7 @@
 
 #include "graph/error.h"
 #include "ops/builder.h"
+#include "passes/class_axis.h"
 #include "passes/passes.h"
 
 namespace halfstep {
@@ -23,14 +24,18 @@ constexpr std::array<LossName, 7> kLosses{{
     {LossKind::output, "output"},
 }};
 
-[[noreturn]] void mismatch(LossKind kind, const Expr& output, const Expr& labels) {
-  const bool may_be_classes = !is_integer(labels.dtype()) && labels.rank() + 1 == output.rank();
-  throw_input_error(fmt::format("labels that fit the model's output '{}' of shape {} under {}",
-                                output.builder().graph()[output.id()].name, output.shape().to_string(), name_of(kind)),
-                    fmt::format("labels of {}{}", name_of(labels.dtype()), labels.shape().to_string()),
-                    may_be_classes ? "save class indices as integers (labels.astype(numpy.int64)), give labels of the "
-                                     "output's shape, or choose another loss with --loss"
-                                   : "give labels of that shape, or choose another loss with --loss");
+bool is_over_classes(LossKind kind) {
+  return kind == LossKind::softmax_cross_entropy || kind == LossKind::negative_log_likelihood;
+}
+
+std::size_t given_class_axis(const Value& output, std::int64_t axis) {
+  const auto rank = static_cast<std::int64_t>(output.shape.rank());
+  const std::int64_t from_front = axis < 0 ? axis + rank : axis;
+  if (from_front < 1 || from_front >= rank)
+    throw_input_error(
+        fmt::format("a class axis of '{}' of shape {} behind the batch", output.name, output.shape.to_string()),
+        fmt::format("axis {}", axis), "check --class-axis");
+  return static_cast<std::size_t>(from_front);
 }
 
 // What the passes that make a step call the values that they add: its surroundings find most of them by these names.
@@ -51,48 +56,72 @@ void free_step_names(Graph& graph) {
 
 Expr mean(Expr x) { return x.builder().op("ReduceMean", {x}, {{"keepdims", std::int64_t{0}}}); }
 
-// The node that produces `id`, when it is an `op` over the last axis and nothing else needs its input's shape.
-const Node* final_node(const Graph& graph, ValueId id, std::string_view op) {
+// What a Softmax or LogSoftmax over `axis` that produces `y` is computed from, past Transpose; else empty.
+Expr before_softmax(Expr y, std::size_t axis) {
+  Builder& b = y.builder();
+  const Graph& graph = b.graph();
   for (const Node& node : graph.nodes) {
-    if (node.outputs.empty() || node.outputs[0] != id || !node.is(op)) continue;
-    const auto rank = static_cast<std::int64_t>(graph[id].shape.rank());
-    const std::int64_t axis = node.attributes.get_int("axis", -1);
-    return axis == -1 || axis == rank - 1 ? &node : nullptr;
+    if (node.outputs.empty() || node.outputs[0] != y.id()) continue;
+    if (node.is("Transpose")) {
+      std::vector<std::int64_t> perm = node.attributes.get_ints("perm");
+      if (perm.empty())
+        for (std::size_t i = y.rank(); i > 0; --i) perm.push_back(static_cast<std::int64_t>(i) - 1);
+      const Expr inside = before_softmax(b.expr(node.inputs[0]), static_cast<std::size_t>(perm[axis]));
+      return inside ? b.transpose(inside, std::move(perm)) : Expr();
+    }
+    if (!node.is("Softmax") && !node.is("LogSoftmax")) return {};
+    return normalize_axis(node.attributes.get_int("axis", -1), y.rank()) == axis ? b.expr(node.inputs[0]) : Expr();
   }
-  return nullptr;
+  return {};
 }
 
-// Scores [rows, classes] and labels [rows], or [N, C, d...] and [N, d...], as SoftmaxCrossEntropyLoss wants them.
+std::size_t class_axis_of(const LossOptions& options, const Graph& graph, ValueId output, const Shape& labels) {
+  const Value& value = graph[output];
+  if (options.class_axis) return given_class_axis(value, *options.class_axis);
+  const std::vector<std::size_t> fitting = class_axes(value.shape, labels);
+  return fitting.size() == 1 ? fitting[0] : likely_class_axis(graph, output, fitting);
+}
+
+// Scores with their classes along axis 1, and a label for each point: what SoftmaxCrossEntropyLoss wants.
 struct ClassRows {
   Expr scores, labels;
 };
-ClassRows class_rows(LossKind kind, Expr scores, Expr labels) {
-  const Shape &s = scores.shape(), &l = labels.shape();
+ClassRows class_rows(Expr scores, Expr labels, std::size_t axis) {
+  const Shape s = scores.shape();
   Builder& b = scores.builder();
-  const bool integer = is_integer(labels.dtype());
-  // [N, 1] labels are [N].
-  if (integer && s.rank() == 2 && l.rank() == 2 && l[1] == 1 && l[0] == s[0])
-    return {scores, b.reshape(labels, Shape{l[0]})};
-  if (!integer || s.rank() < 2 || l.rank() + 1 != s.rank()) mismatch(kind, scores, labels);
-  const bool class_last = std::equal(l.begin(), l.end(), s.begin());
-  const bool class_second = l[0] == s[0] && std::equal(l.begin() + 1, l.end(), s.begin() + 2);
-  if (class_last && s.rank() > 2)
-    return {b.reshape(scores, Shape{l.count(), s.dim(-1)}), b.reshape(labels, Shape{l.count()})};
-  if (!class_last && !class_second) mismatch(kind, scores, labels);
-  return {scores, labels};
+  Shape points = without_axis(s, axis);
+  if (axis > 1 && axis + 1 == s.rank()) {
+    points = Shape{points.count()};
+    scores = b.reshape(scores, Shape{points[0], s[axis]});
+  } else if (axis > 1) {
+    std::vector<std::int64_t> perm{0, static_cast<std::int64_t>(axis)};
+    for (std::size_t i = 1; i < s.rank(); ++i)
+      if (i != axis) perm.push_back(static_cast<std::int64_t>(i));
+    scores = b.transpose(scores, std::move(perm));
+  }
+  return {scores, labels.shape() == points ? labels : b.reshape(labels, points)};
 }
 
-Expr cross_entropy(Expr logits, Expr labels) {
-  Builder& b = logits.builder();
-  if (!is_integer(labels.dtype())) {  // one-hot or soft
-    if (labels.shape() != logits.shape()) mismatch(LossKind::softmax_cross_entropy, logits, labels);
-    Expr log_prob = b.op("LogSoftmax", {logits}, {{"axis", std::int64_t{-1}}});
-    const auto last = static_cast<std::int64_t>(logits.rank()) - 1;
-    return mean(-b.reduce_sum(b.cast(labels, logits.dtype()) * log_prob, {last}, false));
+Attributes class_loss_attributes(const LossOptions& options) {
+  Attributes attributes{{"reduction", std::string("mean")}};
+  if (options.ignore_label) attributes.set("ignore_index", *options.ignore_label);
+  return attributes;
+}
+
+// Of `y`, scores or (negative log-likelihood) log-probabilities.
+Expr class_loss(const LossOptions& options, Expr y, Expr labels, std::size_t axis) {
+  Builder& b = y.builder();
+  const bool on_scores = options.kind == LossKind::softmax_cross_entropy;
+  if (!is_integer(labels.dtype()) || !are_class_indices(y.shape(), labels.shape(), axis)) {  // one-hot or soft
+    const auto over = static_cast<std::int64_t>(axis);
+    const Expr log_prob = on_scores ? b.op("LogSoftmax", {y}, {{"axis", over}}) : y;
+    if (labels.shape() != y.shape()) labels = b.reshape(labels, y.shape());
+    return mean(-b.reduce_sum(b.cast(labels, y.dtype()) * log_prob, {over}, false));
   }
-  const ClassRows rows = class_rows(LossKind::softmax_cross_entropy, logits, labels);
+  const ClassRows rows = class_rows(y, labels, axis);
+  if (!on_scores) return b.op("NegativeLogLikelihoodLoss", {rows.scores, rows.labels}, class_loss_attributes(options));
   return b.multi("SoftmaxCrossEntropyLoss", kOnnxDomain, {rows.scores, rows.labels}, 2,
-                 {{"reduction", std::string("mean")}})[0];
+                 class_loss_attributes(options))[0];
 }
 
 Expr clamp(Expr x, double low, double high) {
@@ -102,10 +131,7 @@ Expr clamp(Expr x, double low, double high) {
 
 Expr elementwise_loss(LossKind kind, Expr y, Expr labels) {
   Builder& b = y.builder();
-  if (labels.shape() != y.shape()) {
-    if (labels.shape().count() != y.shape().count() || labels.shape()[0] != y.shape()[0]) mismatch(kind, y, labels);
-    labels = b.reshape(labels, y.shape());
-  }
+  if (labels.shape() != y.shape()) labels = b.reshape(labels, y.shape());
   Expr t = b.cast(labels, y.dtype());
   switch (kind) {
     case LossKind::l1:
@@ -142,6 +168,33 @@ LossKind parse_loss(std::string_view name) {
   throw_input_error("a loss: " + known, "'" + std::string(name) + "'", "check --loss");
 }
 
+void check_labels_fit(LossKind kind, const Value& output, DType label_dtype, const Shape& label_shape,
+                      std::optional<std::int64_t> class_axis, const std::string& hint) {
+  const Shape& shape = output.shape;
+  const bool elementwise = has_label_for_each_element(shape, label_shape);
+  bool fits = elementwise;
+  if (is_over_classes(kind)) {
+    fits = shape.rank() >= 2 && elementwise;
+    if (class_axis) {
+      const std::size_t axis = given_class_axis(output, *class_axis);
+      fits = fits || (is_integer(label_dtype) && are_class_indices(shape, label_shape, axis));
+    } else if (is_integer(label_dtype)) {
+      fits = fits || !class_axes(shape, label_shape).empty();
+    }
+  }
+  if (fits) return;
+  const bool may_be_classes = !is_integer(label_dtype) && label_shape.rank() + 1 == shape.rank();
+  std::string remedy = may_be_classes
+                           ? "save class indices as integers (labels.astype(numpy.int64)), give labels of the output's "
+                             "shape, or choose another loss with --loss"
+                           : "give labels of that shape, or choose another loss with --loss";
+  if (class_axis && is_over_classes(kind)) remedy += ", or another --class-axis";
+  throw_input_error(fmt::format("labels that fit the model's output '{}' of shape {} under {}", output.name,
+                                shape.to_string(), name_of(kind)),
+                    fmt::format("labels of {}{}", name_of(label_dtype), label_shape.to_string()),
+                    hint.empty() ? remedy : hint + "; else " + remedy);
+}
+
 Pass attach_loss(LossOptions options) {
   return {
       "attach_loss", [options = std::move(options)](Graph& graph) {
@@ -166,21 +219,19 @@ Pass attach_loss(LossOptions options) {
                               "name another output");
           loss = y.shape().count() == 1 ? b.reshape(y, Shape{}) : mean(y);
         } else {
+          check_labels_fit(options.kind, graph[y.id()], options.label_dtype, options.label_shape, options.class_axis);
           Expr labels = b.expr(graph.add_input("labels", options.label_dtype, options.label_shape));
-          if (options.kind == LossKind::softmax_cross_entropy) {
-            const Node* softmax = final_node(graph, y.id(), "Softmax");
-            if (!softmax) softmax = final_node(graph, y.id(), "LogSoftmax");
-            if (softmax) {
-              y = b.expr(softmax->inputs[0]);
+          const auto as_float = [&](Expr x) { return b.cast(x, x.dtype() == DType::f64 ? DType::f64 : DType::f32); };
+          if (is_over_classes(options.kind)) {
+            const std::size_t axis = class_axis_of(options, graph, y.id(), options.label_shape);
+            const bool on_scores = options.kind == LossKind::softmax_cross_entropy;
+            if (const Expr scores = on_scores ? before_softmax(y, axis) : Expr()) {
+              y = scores;
               graph.outputs[which] = y.id();
             }
-            y = b.cast(y, y.dtype() == DType::f64 ? DType::f64 : DType::f32);
-            loss = cross_entropy(y, labels);
-          } else if (options.kind == LossKind::negative_log_likelihood) {
-            const ClassRows rows = class_rows(options.kind, b.cast(y, DType::f32), labels);
-            loss = b.op("NegativeLogLikelihoodLoss", {rows.scores, rows.labels}, {{"reduction", std::string("mean")}});
+            loss = class_loss(options, on_scores ? as_float(y) : b.cast(y, DType::f32), labels, axis);
           } else {
-            loss = elementwise_loss(options.kind, b.cast(y, y.dtype() == DType::f64 ? DType::f64 : DType::f32), labels);
+            loss = elementwise_loss(options.kind, as_float(y), labels);
           }
         }
         graph.rename(loss.id(), "loss");

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -62,6 +63,10 @@ std::int64_t fixed_batch(const Graph& model);
 /// anyway; else what keeps it from that, naming the node.
 std::string batch_obstacle(const Graph& model);
 
+/// Inputs and outputs whose batch is not their first axis (recurrent networks take [T, N, F]): those named here get it
+/// there, from the axis given, by a Transpose. Throws Error for a name or an axis that the model does not have.
+Pass batch_first(std::map<std::string, std::int64_t> axes);
+
 /// Is shown each node before its types are inferred, its inputs' types known; may change its inputs and add constants.
 using NodeHook = std::function<void(Graph&, Node&)>;
 
@@ -95,7 +100,7 @@ Pass to_inference_mode();
 
 enum class LossKind {
   softmax_cross_entropy,    ///< class indices or one-hot / soft labels; a Softmax that ends the model is fused
-  negative_log_likelihood,  ///< on log-probabilities
+  negative_log_likelihood,  ///< the same labels, on log-probabilities
   mean_squared_error,
   l1,
   binary_cross_entropy,  ///< on probabilities
@@ -111,7 +116,16 @@ struct LossOptions {
   std::string output;              ///< the model output it is computed from; empty: the first
   DType label_dtype = DType::i64;  ///< i64 class indices, or f32
   Shape label_shape = {};          ///< whole shape, batch included
+  /// Where a loss over classes has them in the output, from the back when negative. Unset: as the labels' shape tells,
+  /// else as the model's last layer does, else 1.
+  std::optional<std::int64_t> class_axis = {};
+  /// Points with this class index count neither in the loss nor in its mean. The mean of none is 0.
+  std::optional<std::int64_t> ignore_label = {};
 };
+/// Throws Error unless labels of this type and shape (batch included) fit the output under a loss, naming both shapes
+/// and, in its remedy, `hint` before what else can be done.
+void check_labels_fit(LossKind kind, const Value& output, DType label_dtype, const Shape& label_shape,
+                      std::optional<std::int64_t> class_axis, const std::string& hint = {});
 /// Adds the input "labels" and the mean loss (f32 scalar, unless the model computes its own) as output 0, named "loss".
 /// The model's outputs follow; where a final Softmax was fused into the loss its input stands in for it, named
 /// "logits". A value of the model that is called as a part of the step ("labels", "loss", "learning_rate", …) gets

@@ -1,28 +1,33 @@
-// What a run does when it is not told: the loss, its labels and the metrics, from model and data.
+// What a run does when it is not told: the loss, how labels are read, and the metrics, from model and data.
 #pragma once
 
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "data/dataset.h"
 #include "data/row_transform.h"
 #include "graph/graph.h"
 #include "passes/passes.h"
+#include "training/label_reading.h"
 #include "training/metrics.h"
+#include "training/options.h"
 
 namespace halfstep {
 
 struct LossChoice {
   LossKind kind = LossKind::softmax_cross_entropy;
-  RowType label;                        ///< what the graph takes for each row
-  std::optional<std::int64_t> classes;  ///< labels are indices below this
-  double binary_threshold = 0.5;        ///< for the accuracy of a single output
+  RowType label;  ///< what the graph takes for each row
+  TargetOptions target;
+  LabelReading reading;
   std::vector<Metric> metrics;
+  std::vector<std::string> notices;  ///< what was chosen where there was a choice, and the flag that changes it
 };
 
-/// `graph` has its shapes bound; `output` is the value the loss is computed from. `wanted` overrides the kind.
-/// Integer labels: softmax cross-entropy, or binary cross-entropy for a single output column. Float labels: mean
-/// squared error, unless the model ends in Softmax or Sigmoid and the shapes are equal.
-LossChoice choose_loss(const Graph& graph, ValueId output, const DataArray& labels, std::optional<LossKind> wanted);
+/// `graph` has its shapes bound; `output` is the value the loss is computed from. `data` has labels. Where the options
+/// name no loss: softmax cross-entropy for class indices and one-hot labels, binary cross-entropy for labels of 0 and
+/// 1, else mean squared error; a Softmax or Sigmoid that ends the model is taken for what it says. Throws Error where
+/// labels do not fit the loss, or a metric that is asked for does not fit the labels.
+LossChoice choose_loss(const Graph& graph, ValueId output, const Dataset& data, const TrainerOptions& options);
 
 }  // namespace halfstep

@@ -1,8 +1,13 @@
 #include "training/evaluator.h"
 
 #include <algorithm>
+#include <utility>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "data/batch_loader.h"
+#include "graph/error.h"
 #include "training/step_program.h"
 #include "training/task.h"
 
@@ -10,40 +15,53 @@ namespace halfstep {
 
 Evaluation evaluate(const Task& task, const InputOptions& input, const Dataset& unordered,
                     const std::function<StepProgram&(std::int64_t rows)>& program) {
-  const Dataset data = in_order_of(task.x_names, unordered);
-  require_full_batch(task, data);
-  std::vector<RowType> rows;
-  for (const RowTransform& x : task.x) rows.push_back(x.to);
+  auto [data, x, y] = fit_data(task, unordered, input);
   LoaderOptions loading;
   loading.batch_size = std::min(task.batch, data.rows());
   loading.shuffle = false;
   loading.drop_last = task.drop_last;
   loading.end_epoch = 1;
-  BatchLoader loader(data, fit_inputs(data, rows, input),
-                     fit_target(data.y, task.loss.label, {.classes = task.loss.classes}), loading);
-  Metrics metrics(task.loss.metrics, task.loss.binary_threshold);
+  BatchLoader loader(data, std::move(x), std::move(y), loading);
+  Metrics metrics(task.loss.metrics, task.loss.reading);
   RunningMean loss;
   Evaluation evaluation;
   while (const Batch* batch = loader.next()) {
     StepProgram& step = program(batch->rows);
     step.run(*batch, 0, false);
-    loss.add(step.loss(), static_cast<double>(batch->rows));
+    loss.add(step.loss(), static_cast<double>(counted_labels(task.loss.reading, batch->y, batch->rows)));
     if (metrics.size() > 0 && step.has_prediction()) metrics.add(step.prediction(), batch->y);
     evaluation.rows += batch->rows;
   }
+  if (loss.weight() == 0)
+    throw_input_error("a label that counts", fmt::format("every label of {} is ignored", data.y->name()),
+                      "check the labels and --ignore-label");
   evaluation.loss = loss.value();
   for (std::size_t i = 0; i < metrics.size(); ++i)
     evaluation.metrics.emplace_back(metrics.metric(i).name(), metrics.value(i));
   return evaluation;
 }
 
+namespace {
+
+// Names of classes are numbered in their order: where one is missing, others have wrong numbers.
+void check_class_names(const Dataset& data, const Task& task) {
+  const auto& classes = task.loss.target.classes;
+  const auto names = static_cast<std::int64_t>(data.classes.size());
+  if (names == 0 || data.classes_given || !classes || names == *classes) return;
+  throw_input_error(fmt::format("names of all {} classes that the model has, to number them", *classes),
+                    fmt::format("{}: {}", names, fmt::join(data.classes, ",")),
+                    "give them in the order of training, as it was printed: --classes A,B,C");
+}
+
+}  // namespace
+
 Evaluator::Evaluator(LoadedModel model, Executor& executor, const Dataset& data, const TrainerOptions& options)
-    : model_(std::move(model.graph)),
+    : model_(with_batch_first(model.graph, options)),
       executor_(executor),
       input_(options.input),
-      task_(std::make_unique<Task>(
-          make_task(model_, in_order_of(data_inputs(model_, options.loss), data), options, executor.capabilities()))),
+      task_(std::make_unique<Task>(make_task(model_, data, options, executor.capabilities()))),
       store_(executor.make_store()) {
+  check_class_names(data, *task_);
   program(task_->batch);
 }
 Evaluator::~Evaluator() = default;
@@ -60,7 +78,7 @@ StepProgram& Evaluator::program(std::int64_t rows) {
   auto& program = programs_[rows];
   if (!program) {
     const Graph graph = run_pipeline(model_, scoring_pipeline(task_->step_options(rows), executor_.capabilities()));
-    program = std::make_unique<StepProgram>(graph, executor_, *store_, task_->x.size());
+    program = std::make_unique<StepProgram>(graph, executor_, *store_, task_->x.size(), task_->labels_at);
   }
   return *program;
 }

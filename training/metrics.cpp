@@ -3,57 +3,36 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <type_traits>
+#include <limits>
 #include <utility>
 
 #include <fmt/format.h>
 
 #include "graph/error.h"
 #include "graph/visit.h"
+#include "training/wide.h"
 
 namespace halfstep {
 namespace {
 
+using Form = LabelReading::Form;
+using Tally = Metrics::Tally;
+
 constexpr std::int64_t kDefaultK = 5;
 
-constexpr std::pair<std::string_view, Metric::Kind> kNames[] = {
-    {"accuracy", Metric::Kind::accuracy},
-    {"top_k", Metric::Kind::top_k},
-    {"mae", Metric::Kind::mae},
-    {"mse", Metric::Kind::mse},
+/// One batch.
+struct Sample {
+  const Tensor& output;
+  const Tensor& labels;
+  const LabelReading& reading;
 };
 
-Metric parse_metric(std::string_view text) {
-  const std::size_t colon = text.find(':');
-  const std::string_view name = text.substr(0, colon);
-  const auto* row = std::find_if(std::begin(kNames), std::end(kNames), [&](const auto& r) { return r.first == name; });
-  if (row == std::end(kNames))
-    throw_input_error("a metric: accuracy, top_k:K, mae, mse", fmt::format("'{}'", text), "correct the name");
-  Metric metric{row->second, 0};
-  if (metric.kind == Metric::Kind::top_k) metric.k = kDefaultK;
-  if (colon == std::string_view::npos) return metric;
-  const std::string_view k = text.substr(colon + 1);
-  const auto [end, error] = std::from_chars(k.data(), k.data() + k.size(), metric.k);
-  if (metric.kind != Metric::Kind::top_k || error != std::errc() || end != k.data() + k.size() || metric.k < 1)
-    throw_input_error("a metric: accuracy, top_k:K with K of at least 1, mae, mse", fmt::format("'{}'", text),
-                      "correct the metric");
-  return metric;
-}
-
-[[noreturn]] void refuse_shapes(const char* required, const Tensor& output, const Tensor& labels) {
-  throw_input_error(required,
-                    fmt::format("labels {}{} for output {}{}", name_of(labels.dtype()), labels.shape().to_string(),
-                                name_of(output.dtype()), output.shape().to_string()),
-                    "check the labels, or choose another metric");
-}
-
-/// f16 and bf16 as float, everything else as it is.
-template <class T>
-auto wide(T value) {
-  if constexpr (std::is_same_v<T, f16> || std::is_same_v<T, bf16>)
-    return static_cast<float>(value);
-  else
-    return value;
+[[noreturn]] void refuse_shapes(const char* required, const Sample& sample) {
+  throw_input_error(
+      required,
+      fmt::format("labels {}{} for output {}{}", name_of(sample.labels.dtype()), sample.labels.shape().to_string(),
+                  name_of(sample.output.dtype()), sample.output.shape().to_string()),
+      "check the labels, or choose another metric");
 }
 
 template <class F>
@@ -73,88 +52,214 @@ void visit_output(const Tensor& output, F&& f) {
   }
 }
 
-/// How many outputs of a row come before the one at `label`: the larger ones, and equal ones of a lower class.
+/// A point's outputs, or its one-hot labels: one for each class.
 template <class T>
-std::int64_t rank_of(const T* row, std::int64_t classes, std::int64_t label) {
-  const auto score = wide(row[label]);
-  if (std::isnan(score)) return classes;
-  std::int64_t rank = 0;
-  for (std::int64_t c = 0; c < classes; ++c) rank += wide(row[c]) > score || (c < label && wide(row[c]) == score);
-  return rank;
-}
+struct Scores {
+  const T* first;
+  std::int64_t classes, step;
 
-template <class L>
-std::int64_t label_of(const L* labels, std::int64_t row, std::int64_t classes, bool one_hot) {
-  if (one_hot) {
-    const L* first = labels + row * classes;
-    std::int64_t best = 0;
-    for (std::int64_t c = 1; c < classes; ++c)
-      if (wide(first[c]) > wide(first[best])) best = c;
+  auto operator[](std::int64_t c) const { return wide(first[c * step]); }
+
+  /// The class of the largest one, the first of equal ones; -1 when all are NaN.
+  std::int64_t largest() const {
+    std::int64_t best = -1;
+    for (std::int64_t c = 0; c < classes; ++c) {
+      const auto score = (*this)[c];
+      if (!std::isnan(static_cast<double>(score)) && (best < 0 || score > (*this)[best])) best = c;
+    }
     return best;
   }
-  const auto label = static_cast<std::int64_t>(wide(labels[row]));
-  if (label < 0 || label >= classes)
-    throw_input_error(fmt::format("class labels in [0, {})", classes), fmt::format("{} at row {}", label, row),
-                      "check the labels, or the number of classes of the model");
-  return label;
-}
+  /// How many come before that of `label`: the larger ones, and equal ones of a lower class.
+  std::int64_t rank_of(std::int64_t label) const {
+    const auto score = (*this)[label];
+    if (std::isnan(static_cast<double>(score))) return classes;
+    std::int64_t rank = 0;
+    for (std::int64_t c = 0; c < classes; ++c) rank += (*this)[c] > score || (c < label && (*this)[c] == score);
+    return rank;
+  }
+};
 
-/// Share of rows whose label has a rank below k.
-double top_k(const Tensor& output, const Tensor& labels, std::int64_t k, std::int64_t classes) {
-  const std::int64_t rows = output.count() / classes;
-  const bool one_hot = labels.count() == output.count() && classes > 1;
-  if (!one_hot && (labels.count() != rows || is_float(labels.dtype())))
-    refuse_shapes("one class index a row of outputs, or one-hot labels", output, labels);
-  std::int64_t hits = 0;
-  visit_output(output, [&]<class T>() {
-    visit_dtype(labels.dtype(), [&]<class L>() {
-      for (std::int64_t r = 0; r < rows; ++r) {
-        const std::int64_t label = label_of(labels.data<L>(), r, classes, one_hot);
-        hits += rank_of(output.data<T>() + r * classes, classes, label) < k;
+/// visit(scores, label) for every point that counts.
+template <class Visit>
+void for_each_point(const Sample& sample, const Visit& visit) {
+  const Shape& shape = sample.output.shape();
+  const std::size_t axis = sample.reading.class_axis;
+  const bool one_hot = sample.reading.form == Form::one_hot;
+  if (axis >= shape.rank()) refuse_shapes("an output with a class axis", sample);
+  const std::int64_t classes = shape[axis], inner = shape.count(axis + 1, shape.rank());
+  const std::int64_t points = shape.count(0, axis) * inner;
+  const bool integer = is_integer(sample.labels.dtype()) || sample.labels.dtype() == DType::boolean;
+  if (one_hot ? sample.labels.count() != sample.output.count() : sample.labels.count() != points || !integer)
+    refuse_shapes(one_hot ? "one-hot labels of the output's shape" : "one class index for each point of the output",
+                  sample);
+  const std::int64_t ignored = sample.reading.ignored.value_or(-1);
+  visit_output(sample.output, [&]<class T>() {
+    visit_dtype(sample.labels.dtype(), [&]<class L>() {
+      for (std::int64_t p = 0; p < points; ++p) {
+        const std::int64_t first = p / inner * classes * inner + p % inner;
+        std::int64_t label = 0;
+        if (one_hot) {
+          label = std::max<std::int64_t>(Scores<L>{sample.labels.data<L>() + first, classes, inner}.largest(), 0);
+        } else {
+          label = static_cast<std::int64_t>(wide(sample.labels.data<L>()[p]));
+          if (sample.reading.ignored && label == ignored) continue;
+          if (label < 0 || label >= classes)
+            throw_input_error(fmt::format("class labels in [0, {})", classes), fmt::format("{} at point {}", label, p),
+                              "check the labels, the number of classes of the model, and --ignore-label");
+        }
+        visit(Scores<T>{sample.output.data<T>() + first, classes, inner}, label);
       }
     });
   });
-  return static_cast<double>(hits) / static_cast<double>(rows);
 }
 
-double binary_accuracy(const Tensor& output, const Tensor& labels, double threshold) {
-  if (labels.count() != output.count()) refuse_shapes("one label of 0 or 1 for each output", output, labels);
-  std::int64_t hits = 0;
-  visit_output(output, [&]<class T>() {
-    visit_dtype(labels.dtype(), [&]<class L>() {
-      for (std::int64_t i = 0; i < output.count(); ++i) {
-        const auto label = static_cast<double>(wide(labels.data<L>()[i]));
-        if (label != 0 && label != 1)
-          throw_input_error("labels of 0 or 1", fmt::format("{} at row {}", label, i), "check the labels");
-        const auto score = static_cast<double>(wide(output.data<T>()[i]));
-        hits += !std::isnan(score) && (score > threshold) == (label == 1);
-      }
+/// visit(output, label) for every element, both as double.
+template <class Visit>
+void for_each_element(const Sample& sample, const Visit& visit) {
+  if (sample.labels.count() != sample.output.count()) refuse_shapes("one label for each output", sample);
+  visit_output(sample.output, [&]<class T>() {
+    visit_dtype(sample.labels.dtype(), [&]<class L>() {
+      for (std::int64_t i = 0; i < sample.output.count(); ++i)
+        visit(static_cast<double>(wide(sample.output.data<T>()[i])),
+              static_cast<double>(wide(sample.labels.data<L>()[i])));
     });
   });
-  return static_cast<double>(hits) / static_cast<double>(output.count());
 }
 
-double mean_error(const Tensor& output, const Tensor& targets, bool squared) {
-  if (targets.count() != output.count()) refuse_shapes("one target for each output", output, targets);
-  double sum = 0;
-  visit_output(output, [&]<class T>() {
-    visit_dtype(targets.dtype(), [&]<class L>() {
-      for (std::int64_t i = 0; i < output.count(); ++i) {
-        const double d =
-            static_cast<double>(wide(output.data<T>()[i])) - static_cast<double>(wide(targets.data<L>()[i]));
-        sum += squared ? d * d : std::abs(d);
-      }
-    });
+/// visit(class of the output or -1, label) for every element.
+template <class Visit>
+void for_each_binary(const Sample& sample, const Visit& visit) {
+  std::int64_t at = 0;
+  for_each_element(sample, [&](double score, double label) {
+    if (label != 0 && label != 1)
+      throw_input_error("labels of 0 or 1", fmt::format("{} at element {}", label, at), "check the labels");
+    ++at;
+    visit(std::isnan(score) ? -1 : static_cast<std::int64_t>(score > sample.reading.binary_threshold),
+          static_cast<std::int64_t>(label));
   });
-  return sum / static_cast<double>(output.count());
+}
+
+void add_accuracy(Tally& tally, const Metric&, const Sample& sample) {
+  const auto count = [&](bool hit) {
+    tally.sum += hit;
+    ++tally.weight;
+  };
+  if (sample.reading.form == Form::binary)
+    for_each_binary(sample, [&](std::int64_t guess, std::int64_t label) { count(guess == label); });
+  else
+    for_each_point(sample, [&](const auto& scores, std::int64_t label) { count(scores.rank_of(label) == 0); });
+}
+
+void add_top_k(Tally& tally, const Metric& metric, const Sample& sample) {
+  for_each_point(sample, [&](const auto& scores, std::int64_t label) {
+    tally.sum += scores.rank_of(label) < metric.k;
+    ++tally.weight;
+  });
+}
+
+void add_overlaps(Tally& tally, const Metric&, const Sample& sample) {
+  const bool binary = sample.reading.form == Form::binary;
+  const Shape& shape = sample.output.shape();
+  if (tally.hits.empty() && (binary || sample.reading.class_axis < shape.rank())) {
+    const auto classes = static_cast<std::size_t>(binary ? 2 : shape[sample.reading.class_axis]);
+    tally.hits.resize(classes);
+    tally.unions.resize(classes);
+  }
+  const auto count = [&](std::int64_t guess, std::int64_t label) {
+    ++tally.weight;
+    tally.hits[static_cast<std::size_t>(label)] += guess == label;
+    ++tally.unions[static_cast<std::size_t>(label)];
+    if (guess >= 0 && guess != label) ++tally.unions[static_cast<std::size_t>(guess)];
+  };
+  if (binary)
+    for_each_binary(sample, count);
+  else
+    for_each_point(sample, [&](const auto& scores, std::int64_t label) { count(scores.largest(), label); });
+}
+
+void add_absolute_error(Tally& tally, const Metric&, const Sample& sample) {
+  for_each_element(sample, [&](double output, double target) { tally.sum += std::abs(output - target); });
+  tally.weight += static_cast<double>(sample.output.count());
+}
+
+void add_squared_error(Tally& tally, const Metric&, const Sample& sample) {
+  for_each_element(sample, [&](double output, double target) { tally.sum += (output - target) * (output - target); });
+  tally.weight += static_cast<double>(sample.output.count());
+}
+
+double mean(const Tally& tally) { return tally.sum / tally.weight; }
+
+double mean_overlap(const Tally& tally) {
+  double sum = 0, classes = 0;
+  for (std::size_t c = 0; c < tally.unions.size(); ++c) {
+    if (tally.unions[c] == 0) continue;
+    sum += static_cast<double>(tally.hits[c]) / static_cast<double>(tally.unions[c]);
+    ++classes;
+  }
+  return sum / classes;
+}
+
+bool takes_classes(Form form) { return form != Form::values; }
+bool takes_several_classes(Form form) { return form == Form::classes || form == Form::one_hot; }
+bool takes_elements(Form form) { return form != Form::classes; }
+
+constexpr const char* kClasses = "class indices, one-hot labels, or labels of 0 and 1";
+constexpr const char* kSeveralClasses = "class indices or one-hot labels";
+constexpr const char* kElements = "a label for each element of the output";
+
+/// A metric.
+struct MetricRow {
+  Metric::Kind kind;
+  std::string_view name;
+  bool has_k;
+  bool (*takes)(Form);
+  const char* needs;  ///< what `takes` takes, for people
+  void (*add)(Tally&, const Metric&, const Sample&);
+  double (*value)(const Tally&);
+};
+constexpr MetricRow kMetrics[] = {
+    {Metric::Kind::accuracy, "accuracy", false, takes_classes, kClasses, add_accuracy, mean},
+    {Metric::Kind::top_k, "top_k", true, takes_several_classes, kSeveralClasses, add_top_k, mean},
+    {Metric::Kind::mean_iou, "mean_iou", false, takes_classes, kClasses, add_overlaps, mean_overlap},
+    {Metric::Kind::mae, "mae", false, takes_elements, kElements, add_absolute_error, mean},
+    {Metric::Kind::mse, "mse", false, takes_elements, kElements, add_squared_error, mean},
+};
+
+const MetricRow& row_of(Metric::Kind kind) {
+  return *std::find_if(std::begin(kMetrics), std::end(kMetrics),
+                       [&](const MetricRow& row) { return row.kind == kind; });
+}
+
+Metric parse_metric(std::string_view text) {
+  const std::size_t colon = text.find(':');
+  const std::string_view name = text.substr(0, colon);
+  const auto* row =
+      std::find_if(std::begin(kMetrics), std::end(kMetrics), [&](const MetricRow& r) { return r.name == name; });
+  const auto refuse = [&] {
+    throw_input_error("a metric: " + metric_forms() + ", K of at least 1", fmt::format("'{}'", text),
+                      "check --metrics");
+  };
+  if (row == std::end(kMetrics)) refuse();
+  Metric metric{row->kind, row->has_k ? kDefaultK : 0};
+  if (colon == std::string_view::npos) return metric;
+  const std::string_view k = text.substr(colon + 1);
+  const auto [end, error] = std::from_chars(k.data(), k.data() + k.size(), metric.k);
+  if (!row->has_k || error != std::errc() || end != k.data() + k.size() || metric.k < 1) refuse();
+  return metric;
 }
 
 }  // namespace
 
 std::string Metric::name() const {
-  for (const auto& [text, row] : kNames)
-    if (row == kind) return kind == Kind::top_k ? fmt::format("{}:{}", text, k) : std::string(text);
-  return "";
+  const MetricRow& row = row_of(kind);
+  return row.has_k ? fmt::format("{}:{}", row.name, k) : std::string(row.name);
+}
+
+std::string metric_forms() {
+  std::string forms;
+  for (const MetricRow& row : kMetrics)
+    forms += fmt::format("{}{}{}", forms.empty() ? "" : ", ", row.name, row.has_k ? ":K" : "");
+  return forms;
 }
 
 std::vector<Metric> parse_metrics(std::string_view text) {
@@ -170,34 +275,38 @@ std::vector<Metric> parse_metrics(std::string_view text) {
   }
 }
 
-Metrics::Metrics(std::vector<Metric> metrics, double binary_threshold)
-    : metrics_(std::move(metrics)), means_(metrics_.size()), binary_threshold_(binary_threshold) {}
-
-void Metrics::add(const Tensor& output, const Tensor& labels) {
-  if (output.count() == 0) return;
-  const std::int64_t classes = output.shape().rank() < 2 ? 1 : output.shape().dim(-1);
-  const auto elements = static_cast<double>(output.count());
-  const auto rows = elements / static_cast<double>(classes);
-  for (std::size_t i = 0; i < metrics_.size(); ++i) {
-    switch (metrics_[i].kind) {
-      case Metric::Kind::accuracy:
-        means_[i].add(
-            classes == 1 ? binary_accuracy(output, labels, binary_threshold_) : top_k(output, labels, 1, classes),
-            rows);
-        break;
-      case Metric::Kind::top_k:
-        means_[i].add(top_k(output, labels, metrics_[i].k, classes), rows);
-        break;
-      case Metric::Kind::mae:
-        means_[i].add(mean_error(output, labels, false), elements);
-        break;
-      case Metric::Kind::mse:
-        means_[i].add(mean_error(output, labels, true), elements);
-        break;
-    }
+void check_metrics(const std::vector<Metric>& metrics, const LabelReading& reading, const std::string& found) {
+  for (const Metric& metric : metrics) {
+    const MetricRow& row = row_of(metric.kind);
+    if (row.takes(reading.form)) continue;
+    std::string others;
+    for (const MetricRow& other : kMetrics)
+      if (other.takes(reading.form)) others += (others.empty() ? "" : ", ") + std::string(other.name);
+    throw_input_error(fmt::format("{} for the metric {}", row.needs, metric.name()), found,
+                      fmt::format("choose others with --metrics ({})", others));
   }
 }
 
-void Metrics::reset() { std::fill(means_.begin(), means_.end(), RunningMean()); }
+Metrics::Metrics(std::vector<Metric> metrics, LabelReading reading)
+    : metrics_(std::move(metrics)), reading_(reading), tallies_(metrics_.size()) {}
+
+void Metrics::add(const Tensor& output, const Tensor& labels) {
+  if (output.count() == 0) return;
+  for (std::size_t i = 0; i < metrics_.size(); ++i)
+    row_of(metrics_[i].kind).add(tallies_[i], metrics_[i], {output, labels, reading_});
+}
+
+double Metrics::value(std::size_t i) const {
+  return tallies_[i].weight == 0 ? std::numeric_limits<double>::quiet_NaN()
+                                 : row_of(metrics_[i].kind).value(tallies_[i]);
+}
+
+void Metrics::reset() {
+  for (Tally& tally : tallies_) {
+    tally.sum = tally.weight = 0;
+    std::fill(tally.hits.begin(), tally.hits.end(), 0);
+    std::fill(tally.unions.begin(), tally.unions.end(), 0);
+  }
+}
 
 }  // namespace halfstep

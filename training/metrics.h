@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "graph/tensor.h"
+#include "training/label_reading.h"
 
 namespace halfstep {
 
@@ -15,11 +16,13 @@ namespace halfstep {
 class RunningMean {
  public:
   void add(double value, double weight) {
+    if (weight == 0) return;
     sum_ += value * weight;
     weight_ += weight;
   }
   /// NaN before the first `add`.
   double value() const { return sum_ / weight_; }
+  double weight() const { return weight_; }
   void reset() { *this = RunningMean(); }
 
  private:
@@ -28,46 +31,59 @@ class RunningMean {
 
 struct Metric {
   enum class Kind {
-    accuracy,  ///< share of rows whose largest output is at the label; of equal outputs the first counts as the largest
-    top_k,  ///< share of rows whose label is among the k largest outputs; of equal outputs the first counts as larger
-    mae,    ///< mean |output − target| over all elements
-    mse,    ///< mean (output − target)² over all elements
+    accuracy,  ///< share of points whose largest output is at the label; of equal outputs the first counts as the
+               ///< largest. Of binary labels the share of elements on the label's side of the threshold
+    top_k,     ///< share of points whose label is among the k largest outputs; of equal outputs the first counts as
+               ///< larger
+    mean_iou,  ///< mean, over the classes that are labels or outputs of some point, of the points that are both over
+               ///< the points that are either
+    mae,       ///< mean |output − target| over all elements
+    mse,       ///< mean (output − target)² over all elements
   };
   Kind kind = Kind::accuracy;
   std::int64_t k = 0;  ///< top_k only
 
-  /// As `parse_metrics` takes it: "accuracy", "top_k:5", "mae", "mse".
+  /// As `parse_metrics` takes it: "accuracy", "top_k:5", "mean_iou", "mae", "mse".
   std::string name() const;
   bool operator==(const Metric&) const = default;
 };
 
-/// Reads "accuracy,top_k:5,mae,mse" ("top_k" alone is top_k:5; an empty text is no metric). Throws Error(input) for an
-/// unknown or repeated name and a bad k.
+/// What `parse_metrics` takes: "accuracy, top_k:K, …".
+std::string metric_forms();
+
+/// Reads "accuracy,top_k:5,mean_iou,mae,mse" ("top_k" alone is top_k:5; an empty text is no metric). Throws
+/// Error(input) for an unknown or repeated name and a bad k.
 std::vector<Metric> parse_metrics(std::string_view text);
 
-/// Running values of some metrics. `add` allocates nothing.
+/// Throws Error(input) naming the first metric that cannot be computed from labels read so. `found` tells of them.
+void check_metrics(const std::vector<Metric>& metrics, const LabelReading& reading, const std::string& found);
+
+/// Running values of some metrics.
 class Metrics {
  public:
-  /// Outputs above `binary_threshold` are class 1 where a row has a single output: 0.5 for probabilities, 0 for logits.
-  explicit Metrics(std::vector<Metric> metrics, double binary_threshold = 0.5);
+  explicit Metrics(std::vector<Metric> metrics, LabelReading reading = {});
 
-  /// One batch. `output` is [N, …, C] of f16, bf16, f32 or f64, classes last. For accuracy and top_k, `labels` holds
-  /// class indices (integers, one per row of C outputs) or one-hot rows (the shape of `output`; the largest is the
-  /// label); for a single output per row (C = 1, or rank 1), accuracy takes labels of 0 and 1. For mae and mse,
-  /// `labels` are targets, as many as outputs. An output that is NaN hits no label. Throws Error(input) when the shapes
-  /// do not fit or a class index is outside of [0, C).
+  /// One batch: an output of f16, bf16, f32 or f64, and labels as the reading tells, up to axes of extent 1. An output
+  /// that is NaN hits no label. Allocates nothing after the first. Throws Error(input) when labels and output do not
+  /// fit or a class index is outside of [0, C) and not ignored.
   void add(const Tensor& output, const Tensor& labels);
 
   std::size_t size() const { return metrics_.size(); }
   const Metric& metric(std::size_t i) const { return metrics_[i]; }
-  /// NaN before the first `add`.
-  double value(std::size_t i) const { return means_[i].value(); }
+  /// NaN before the first label that counts.
+  double value(std::size_t i) const;
   void reset();
+
+  /// What a metric sums up.
+  struct Tally {
+    double sum = 0, weight = 0;
+    std::vector<std::int64_t> hits, unions;  ///< by class
+  };
 
  private:
   std::vector<Metric> metrics_;
-  std::vector<RunningMean> means_;
-  double binary_threshold_;
+  LabelReading reading_;
+  std::vector<Tally> tallies_;
 };
 
 }  // namespace halfstep

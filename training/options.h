@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -26,8 +27,13 @@ DType resolve(Precision precision, const Capabilities& capabilities);
 std::string_view precision_name(DType type);
 
 struct TrainerOptions {
-  std::optional<LossKind> loss = {};  ///< unset: from the labels' type and the model's last node
+  std::optional<LossKind> loss = {};  ///< unset: from the labels and the model's last node
   std::string loss_output = {};       ///< model output the loss is computed from (or is, with LossKind::output)
+  /// Of that output, from the back when negative; unset: as the labels' shape tells, else the model, else 1.
+  std::optional<std::int64_t> class_axis = {};
+  std::int64_t ignore_label = -100;  ///< points with this class index do not count
+  /// The batch's axis in those inputs and outputs, by name, where it is not the first. Rows of data lie along axis 0.
+  std::map<std::string, std::int64_t> batch_axes = {};
   OptimizerOptions optimizer = {};
   Schedule schedule = {};
   Precision precision = Precision::automatic;

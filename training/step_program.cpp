@@ -32,11 +32,11 @@ bool all_finite(const Tensor& tensor) {
 
 }  // namespace
 
-StepProgram::StepProgram(const Graph& graph, Executor& executor, StateStore& store, std::size_t data_inputs)
+StepProgram::StepProgram(const Graph& graph, Executor& executor, StateStore& store, std::size_t data_inputs,
+                         std::optional<std::size_t> labels_at)
     : program_(executor.compile(graph, store)) {
-  for (std::size_t i = 0; i < data_inputs; ++i) x_.push_back(program_->input(i));
-  y_ = program_->input(data_inputs);
-  const std::size_t rate = data_inputs + 1, update = data_inputs + 2;
+  const std::size_t rate = data_inputs + labels_at.has_value(), update = rate + 1;
+  for (std::size_t i = 0; i < rate; ++i) (i == labels_at ? y_ : x_.emplace_back()) = program_->input(i);
   if (rate < graph.inputs.size()) learning_rate_ = program_->input(rate);
   if (update < graph.inputs.size()) update_ = program_->input(update);
   norm_ = index_of(graph, graph.outputs, "grad_norm");
@@ -53,7 +53,7 @@ StepProgram::StepProgram(const Graph& graph, Executor& executor, StateStore& sto
 
 void StepProgram::run(const Batch& batch, float learning_rate, bool update) {
   for (std::size_t i = 0; i < x_.size(); ++i) fill(x_[i], batch.x[i]);
-  fill(y_, batch.y);
+  if (y_.is_defined()) fill(y_, batch.y);
   if (learning_rate_.is_defined()) *learning_rate_.data<float>() = learning_rate;
   if (update_.is_defined()) *update_.data<bool>() = update;
   program_->run();
@@ -69,7 +69,8 @@ const std::vector<std::pair<std::string, float>>& StepProgram::parameter_norms()
   return norms_;
 }
 
-std::string first_non_finite_node(const Graph& graph, const StateStore& states, const Batch& batch) {
+std::string first_non_finite_node(const Graph& graph, const StateStore& states, const Batch& batch,
+                                  std::optional<std::size_t> labels_at) {
   Graph watched = graph;
   const std::size_t first = watched.outputs.size();
   std::vector<std::string> names;
@@ -88,8 +89,8 @@ std::string first_non_finite_node(const Graph& graph, const StateStore& states, 
     if (!all_finite(now)) return "state '" + name + "'";
     store->write(name, now);
   }
-  for (std::size_t i = 0; i < batch.x.size(); ++i) fill(program->input(i), batch.x[i]);
-  fill(program->input(batch.x.size()), batch.y);
+  for (std::size_t i = 0, x = 0; i < batch.x.size() + labels_at.has_value(); ++i)
+    fill(program->input(i), i == labels_at ? batch.y : batch.x[x++]);
   program->run();
   for (std::size_t i = 0; i < names.size(); ++i)
     if (!all_finite(program->output(first + i))) return names[i];

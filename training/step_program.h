@@ -1,7 +1,9 @@
 // A compiled training step or evaluation, with its inputs and outputs by name.
 #pragma once
 
+#include <cstddef>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,9 +15,10 @@ namespace halfstep {
 
 class StepProgram {
  public:
-  /// `graph` is from one of pipelines.h: its inputs are the `data_inputs` that take a batch, its labels and, in a
-  /// training step, the learning rate and whether to update.
-  StepProgram(const Graph& graph, Executor& executor, StateStore& store, std::size_t data_inputs);
+  /// `graph` is from one of pipelines.h: its inputs are the `data_inputs` that take a batch, among or behind them at
+  /// `labels_at` the labels where the loss has any, and in a training step the learning rate and whether to update.
+  StepProgram(const Graph& graph, Executor& executor, StateStore& store, std::size_t data_inputs,
+              std::optional<std::size_t> labels_at);
 
   /// One run on this batch, whose tensors have the shapes of the inputs.
   void run(const Batch& batch, float learning_rate, bool update);
@@ -48,6 +51,7 @@ class StepProgram {
 
 /// The name of the first node, in order, whose result is not finite when `graph` runs on this batch with these states;
 /// for telling a user where training went wrong. Runs on the reference executor.
-std::string first_non_finite_node(const Graph& graph, const StateStore& states, const Batch& batch);
+std::string first_non_finite_node(const Graph& graph, const StateStore& states, const Batch& batch,
+                                  std::optional<std::size_t> labels_at);
 
 }  // namespace halfstep

@@ -1,7 +1,9 @@
 #include "training/task.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -15,6 +17,48 @@ RowType row_of(const Value& input) {
   if (!input.shape.is_ranked()) return {input.dtype, Shape::unranked()};
   return {input.dtype,
           Shape(std::vector<std::int64_t>(input.shape.begin() + (input.shape.rank() ? 1 : 0), input.shape.end()))};
+}
+
+/// The inputs of a model that a data set has rows for, and the one that takes its labels; "" where none does.
+struct Roles {
+  std::vector<std::string> x;
+  std::string y;
+};
+
+/// A model that computes its loss may take the labels as an input, mostly its last.
+Roles roles_of(const Graph& model, const Dataset& data, std::optional<LossKind> loss) {
+  if (model.inputs.empty()) throw_input_error("a model with an input", "none", "export the model again");
+  Roles roles;
+  for (ValueId in : model.inputs) roles.x.push_back(model[in].name);
+  const auto is_input = [&](const std::string& name) {
+    return std::find(roles.x.begin(), roles.x.end(), name) != roles.x.end();
+  };
+  const auto taken = std::count_if(data.x.begin(), data.x.end(), [&](const Dataset::Input& input) {
+    return input.name.empty() || !input.optional || is_input(input.name);
+  });
+  if (loss != LossKind::output || !data.y || taken >= static_cast<std::ptrdiff_t>(roles.x.size())) return roles;
+  const auto is_named = [&](const std::string& name) {
+    return std::any_of(data.x.begin(), data.x.end(), [&](const Dataset::Input& input) { return input.name == name; });
+  };
+  auto labels = std::find(roles.x.rbegin(), roles.x.rend(), data.y_name);
+  if (labels == roles.x.rend()) labels = std::find_if_not(roles.x.rbegin(), roles.x.rend(), is_named);
+  roles.y = *labels;
+  roles.x.erase(std::next(labels).base());
+  return roles;
+}
+
+void require_labels(const Dataset& data, const LossKind* loss) {
+  if (data.y) return;
+  throw_input_error(loss ? fmt::format("labels for the loss {}", name_of(*loss)) : "labels to compute a loss from",
+                    "none beside " + data.x.front().rows.name(),
+                    "give them last, as X.npy,Y.npy, or as y in an NPZ file; --loss output if the model computes its "
+                    "loss from its inputs alone");
+}
+
+void require_full_batch(const Task& task, const Dataset& data) {
+  if (task.drop_last && data.rows() < task.batch)
+    throw_input_error(fmt::format("at least {} rows: the model's batch size is fixed", task.batch),
+                      std::to_string(data.rows()), "export the model with a dynamic batch dimension");
 }
 
 void choose_batch(Task& task, const Graph& model, const Dataset& data, std::int64_t wanted) {
@@ -38,17 +82,42 @@ std::map<std::string, Shape> input_shapes(const Task& task, std::int64_t rows) {
   return shapes;
 }
 
+void require_batch_first(const Value& output, std::int64_t batch, const std::string& model_name) {
+  const Shape& shape = output.shape;
+  if (shape.rank() > 0 && shape[0] == batch) return;
+  const auto at = std::find(shape.begin(), shape.end(), batch);
+  throw_input_error(fmt::format("an output with a row for each of the batch's {}, along its first axis", batch),
+                    fmt::format("'{}' of shape {}", model_name, shape.to_string()),
+                    at == shape.end() ? "choose another output with --loss-output, or --loss output if it is the loss"
+                                      : fmt::format("--batch-axis {}={} if that is the batch's axis", model_name,
+                                                    at - shape.begin()));
+}
+
+void choose_own_loss(Task& task, const Graph& model, const Dataset& data, const TrainerOptions& options) {
+  task.loss.kind = LossKind::output;
+  if (options.metrics && !options.metrics->empty())
+    throw_input_error("a loss that is computed from an output and labels, for metrics",
+                      fmt::format("--loss output with the metric {}", options.metrics->front().name()),
+                      "leave --metrics out, or choose a loss with --loss");
+  if (task.y_name.empty()) {
+    if (data.y)
+      task.notices.push_back(
+          fmt::format("{} is not used: with --loss output the model's inputs are {} alone", data.y->name(),
+                      task.x_names.size() == 1 ? "'" + task.x_names[0] + "'" : "those that have rows"));
+    return;
+  }
+  const ValueId labels = model.find(task.y_name);
+  task.y = fit_target(*data.y, row_of(model[labels]));
+  task.loss.label = task.y->to;
+  task.labels_at =
+      static_cast<std::size_t>(std::find(model.inputs.begin(), model.inputs.end(), labels) - model.inputs.begin());
+}
+
 void choose_labels(Task& task, const Graph& model, const Dataset& data, const TrainerOptions& options) {
   if (model.outputs.empty())
     throw_input_error("a model with an output to compute the loss from", "none", "export the model again");
-  if (options.loss == LossKind::output) {
-    const Value& labels = model[model.inputs.back()];
-    task.y_name = labels.name;
-    task.loss.kind = LossKind::output;
-    task.y = fit_target(data.y, row_of(labels));
-    task.loss.label = task.y.to;
-    return;
-  }
+  if (options.loss == LossKind::output) return choose_own_loss(task, model, data, options);
+  require_labels(data, options.loss ? &*options.loss : nullptr);
   const Graph bound = run_pipeline(model, {separate_merged_parameters(), undo_batch_expansion(),
                                            bind_shapes({.by_name = input_shapes(task, task.batch)}), fold_constants()});
   const ValueId output = options.loss_output.empty() ? bound.outputs.at(0) : bound.find(options.loss_output);
@@ -56,38 +125,39 @@ void choose_labels(Task& task, const Graph& model, const Dataset& data, const Tr
     throw_input_error("a model output of static shape to compute the loss from",
                       options.loss_output.empty() ? "none" : "'" + options.loss_output + "'",
                       "name an output of the model");
-  task.loss = choose_loss(bound, output, data.y, options.loss);
-  if (task.loss.label.dtype == DType::f32 && task.loss.kind == LossKind::softmax_cross_entropy)
-    task.loss.label.shape = row_of(bound[output]).shape;
-  task.y = fit_target(data.y, task.loss.label, {.classes = task.loss.classes});
-  if (options.metrics) task.loss.metrics = *options.metrics;
+  require_batch_first(bound[output], task.batch,
+                      options.loss_output.empty() ? model[model.outputs[0]].name : options.loss_output);
+  task.loss = choose_loss(bound, output, data, options);
+  task.y = fit_target(*data.y, task.loss.label, task.loss.target);
+  task.labels_at = task.x.size();
+  task.notices.insert(task.notices.end(), task.loss.notices.begin(), task.loss.notices.end());
+}
+
+// A recurrent layer that takes an input as it is says where its batch is.
+void note_recurrent_inputs(Task& task, const Graph& model) {
+  constexpr std::array<std::string_view, 3> kRecurrent{"RNN", "GRU", "LSTM"};
+  for (const Node& node : model.nodes) {
+    if (std::find(kRecurrent.begin(), kRecurrent.end(), node.op) == kRecurrent.end() || !node.domain.empty()) continue;
+    if (node.attributes.get_int("layout", 0) == 0 && node.input(0) != kNoValue && model.is_input(node.inputs[0]))
+      task.notices.push_back(
+          fmt::format("rows are taken along the first axis of '{0}', which is time for the {1} that "
+                      "reads it: --batch-axis {0}=1 if they are the batch's",
+                      model[node.inputs[0]].name, node.op));
+  }
 }
 
 }  // namespace
 
-void require_full_batch(const Task& task, const Dataset& data) {
-  if (task.drop_last && data.rows() < task.batch)
-    throw_input_error(fmt::format("at least {} rows: the model's batch size is fixed", task.batch),
-                      std::to_string(data.rows()), "export the model with a dynamic batch dimension");
+Graph with_batch_first(const Graph& model, const TrainerOptions& options) {
+  return options.batch_axes.empty() ? model : run_pipeline(model, {batch_first(options.batch_axes)});
 }
 
 TrainingOptions Task::step_options(std::int64_t rows) const {
   TrainingOptions options = step;
   options.loss.label_shape = with_rows(rows, loss.label.shape);
   options.shapes.by_name = input_shapes(*this, rows);
-  if (loss.kind == LossKind::output) options.shapes.by_name[y_name] = options.loss.label_shape;
+  if (!y_name.empty()) options.shapes.by_name[y_name] = options.loss.label_shape;
   return options;
-}
-
-std::vector<std::string> data_inputs(const Graph& model, std::optional<LossKind> loss) {
-  if (model.inputs.empty()) throw_input_error("a model with an input", "none", "export the model again");
-  std::vector<std::string> names;
-  for (ValueId in : model.inputs) names.push_back(model[in].name);
-  if (loss == LossKind::output) names.pop_back();
-  if (names.empty())
-    throw_input_error("a model that computes its own loss takes the labels as its last input", "one input",
-                      "choose a loss with --loss");
-  return names;
 }
 
 std::vector<RowTransform> fit_inputs(const Dataset& data, const std::vector<RowType>& wanted,
@@ -100,18 +170,20 @@ std::vector<RowTransform> fit_inputs(const Dataset& data, const std::vector<RowT
   return transforms;
 }
 
-Task make_task(const Graph& model, const Dataset& data, const TrainerOptions& options,
+Task make_task(const Graph& model, const Dataset& unordered, const TrainerOptions& options,
                const Capabilities& capabilities) {
   check(options);
   Task task;
   task.precision = resolve(options.precision, capabilities);
+  const Roles roles = roles_of(model, unordered, options.loss);
+  const Dataset data = in_order_of(roles.x, unordered);
+  task.x_names = roles.x;
+  task.y_name = roles.y;
   std::vector<RowType> rows;
-  for (const Dataset::Input& input : data.x) {
-    task.x_names.push_back(input.name);
-    rows.push_back(row_of(model[model.find(input.name)]));
-  }
+  for (const std::string& name : task.x_names) rows.push_back(row_of(model[model.find(name)]));
   task.x = fit_inputs(data, rows, options.input);
   choose_batch(task, model, data, options.batch_size);
+  note_recurrent_inputs(task, model);
   choose_labels(task, model, data, options);
 
   task.step.parameters = options.parameters;
@@ -135,7 +207,25 @@ Task make_task(const Graph& model, const Dataset& data, const TrainerOptions& op
                       number.name, precision_name(task.precision), LossScaleOptions{}.initial));
   task.step.loss = {
       .kind = task.loss.kind, .output = options.loss_output, .label_dtype = task.loss.label.dtype, .label_shape = {}};
+  task.step.loss.class_axis = task.loss.reading.class_axis;
+  task.step.loss.ignore_label = task.loss.reading.ignored;
   return task;
+}
+
+TaskData fit_data(const Task& task, const Dataset& unordered, const InputOptions& input) {
+  TaskData result{in_order_of(task.x_names, unordered), {}, {}};
+  Dataset& data = result.data;
+  require_full_batch(task, data);
+  std::vector<RowType> rows;
+  for (const RowTransform& x : task.x) rows.push_back(x.to);
+  result.x = fit_inputs(data, rows, input);
+  if (task.y) {
+    require_labels(data, &task.loss.kind);
+    result.y = fit_target(*data.y, task.y->to, task.loss.target);
+  } else {
+    data.y.reset();
+  }
+  return result;
 }
 
 }  // namespace halfstep

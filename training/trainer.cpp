@@ -32,11 +32,12 @@ class Trainer::Impl {
   Impl(LoadedModel model, Executor& executor, const Dataset& data, TrainerOptions options)
       : model_(std::move(model)),
         executor_(executor),
-        data_(in_order_of(data_inputs(model_.graph, options.loss), data)),
         options_(knowing_exporter(std::move(options), model_)),
-        task_(make_task(run_pipeline(model_.graph, {widen_half()}), data_, options_, executor.capabilities())),
-        store_(executor.make_store()),
-        fingerprint_(fingerprint(model_.graph)) {
+        fingerprint_(fingerprint(model_.graph)),
+        graph_(with_batch_first(model_.graph, options_)),
+        task_(make_task(run_pipeline(graph_, {widen_half()}), data, options_, executor.capabilities())),
+        data_(fit_data(task_, data, options_.input).data),
+        store_(executor.make_store()) {
     // Building the step now finds whatever does not fit before anything is trained.
     first_graph_ = training_graph(task_.batch, options_.observer);
     note_parameters();
@@ -78,18 +79,17 @@ class Trainer::Impl {
   }
 
   Graph training_graph(std::int64_t rows, const PassObserver& observer) const {
-    return run_pipeline(model_.graph, training_pipeline(task_.step_options(rows), executor_.capabilities()), observer);
+    return run_pipeline(graph_, training_pipeline(task_.step_options(rows), executor_.capabilities()), observer);
   }
 
   std::unique_ptr<StepProgram> compile(const Graph& graph) {
-    return std::make_unique<StepProgram>(graph, executor_, *store_, task_.x.size());
+    return std::make_unique<StepProgram>(graph, executor_, *store_, task_.x.size(), task_.labels_at);
   }
 
   StepProgram& evaluation_program(std::int64_t rows) {
     auto& program = evaluation_programs_[rows];
     if (!program)
-      program =
-          compile(run_pipeline(model_.graph, evaluation_pipeline(task_.step_options(rows), executor_.capabilities())));
+      program = compile(run_pipeline(graph_, evaluation_pipeline(task_.step_options(rows), executor_.capabilities())));
     return *program;
   }
 
@@ -120,11 +120,12 @@ class Trainer::Impl {
 
   LoadedModel model_;
   Executor& executor_;
-  Dataset data_;
   TrainerOptions options_;
-  Task task_;
-  std::unique_ptr<StateStore> store_;
   std::string fingerprint_;
+  Graph graph_;  ///< with the batch first
+  Task task_;
+  Dataset data_;
+  std::unique_ptr<StateStore> store_;
   Graph first_graph_;
   std::map<std::int64_t, std::unique_ptr<StepProgram>> training_programs_, evaluation_programs_;
 };
@@ -161,7 +162,7 @@ void Trainer::Impl::save(const Cursor& cursor, std::int64_t step) const {
 
 void Trainer::Impl::diverged(std::int64_t step, const Batch& batch) const {
   std::string where = "not looked for, the batch is a smaller one";
-  if (batch.rows == task_.batch) where = first_non_finite_node(first_graph_, *store_, batch);
+  if (batch.rows == task_.batch) where = first_non_finite_node(first_graph_, *store_, batch, task_.labels_at);
   throw_failure(fmt::format("finite gradients at least once in {} updates", most_skipped()),
                 fmt::format("non-finite ones up to step {}; the first node that went non-finite: {}", step, where),
                 "lower the learning rate, clip gradients (--clip-norm), or train in fp32 or bf16");
@@ -175,6 +176,7 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
   }
   if (callbacks.on_notice)
     for (const std::string& notice : task_.notices) callbacks.on_notice(notice);
+  if (validation) fit_data(task_, *validation, options_.input);
   training_program(task_.batch);
   Cursor cursor;
   std::int64_t step = 0;
@@ -190,7 +192,7 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
   if (options_.steps == 0) loading.end_epoch = options_.epochs;
   BatchLoader loader(data_, task_.x, task_.y, loading);
 
-  Metrics metrics(task_.loss.metrics, task_.loss.binary_threshold);
+  Metrics metrics(task_.loss.metrics, task_.loss.reading);
   RunningMean mean_loss;
   StepResult result;
   result.update = updates();
@@ -233,8 +235,8 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
       result.update += !skipped;
     }
     if (options_.log_grad_norms) result.grad_norms = &program.parameter_norms();
-    mean_loss.add(result.loss, static_cast<double>(batch->rows));
-    result.mean_loss = mean_loss.value();
+    mean_loss.add(result.loss, static_cast<double>(counted_labels(task_.loss.reading, batch->y, batch->rows)));
+    result.mean_loss = mean_loss.weight() > 0 ? mean_loss.value() : 0;
     if (metrics.size() > 0 && program.has_prediction()) metrics.add(program.prediction(), batch->y);
     result.metrics = &metrics;
     if (callbacks.on_step) callbacks.on_step(result);

@@ -37,7 +37,7 @@ struct Seen {
 /// x is read as it is, y is converted: both ways into the ring.
 BatchLoader loader_of(const Dataset& data, const LoaderOptions& options) {
   return BatchLoader(data, {fit_input(data.x[0].rows, {DType::f32, Shape{2}})},
-                     fit_target(data.y, {DType::i64, Shape{}}), options);
+                     fit_target(*data.y, {DType::i64, Shape{}}), options);
 }
 
 /// Up to `limit` batches, each checked against itself.
@@ -171,11 +171,11 @@ TEST(BatchLoader, RefusesOptionsOutOfRange) {
   const DataArray other = DataArray::of(Tensor(DType::f32, Shape{10, 3}), "other");
   EXPECT_THAT(
       error_of([&] {
-        BatchLoader(data, {fit_input(other, {DType::f32, Shape{3}})}, fit_target(data.y, {DType::i64, Shape{}}));
+        BatchLoader(data, {fit_input(other, {DType::f32, Shape{3}})}, fit_target(*data.y, {DType::i64, Shape{}}));
       }),
       HasSubstr("x has f32 [2], the transform takes f32 [3]"));
   EXPECT_THAT(error_of([&] {
-                BatchLoader(data, {}, fit_target(data.y, {DType::i64, Shape{}}));
+                BatchLoader(data, {}, fit_target(*data.y, {DType::i64, Shape{}}));
               }),
               HasSubstr("0 for 1 arrays"));
 }

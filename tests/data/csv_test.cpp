@@ -27,6 +27,16 @@ TEST(Csv, ReadsTables) {
        {}},
       {"header of numbers", "9,9,9\n1,2.5,0\n3,-4,1\n", {.header = true}},
       {"semicolons", "1;2.5;0\n3;-4;1\n", {.delimiter = ';'}},
+      {"semicolons, detected", "a;b;label\n1;2.5;0\n3;-4;1\n", {}},
+      {"tabs, detected", "1\t2.5\t0\n3\t-4\t1\n", {}},
+      {"commas with semicolons in the header", "\"a;b\",b;c,label\n1,2.5,0\n3,-4,1\n", {}},
+      {"label by number", "0,1,2.5\n1,3,-4\n", {.label = "1"}},
+      {"labels as floats", "1,2.5,0.0\n3,-4,1.0\n", {}},
+      {"truths", "1,2.5,False\n3,-4,True\n", {}},
+      {"truths under a header", "a,b,c\n1,2.5,false\n3,-4,TRUE\n", {}},
+      {"names", "1,2.5,cat\n3,-4,dog\n", {}},
+      {"names under a header", "a,b,c\n1,2.5,cat\n3,-4,dog\n", {}},
+      {"names in a given order", "1,2.5,dog\n3,-4,cat\n", {.classes = {"dog", "cat", "cow"}}},
       {"compressed", testing::gzipped("1,2.5,0\n3,-4,1\n"), {}},
   };
   TemporaryFolder folder;
@@ -47,6 +57,20 @@ TEST(Csv, LabelsThatAreNotAllIntegersAreFloats) {
   EXPECT_THAT(to_doubles(table.y.load()), ElementsAre(2, 0.5, 3));
 }
 
+TEST(Csv, NamesAreNumberedInSortedOrderOrAsGiven) {
+  TemporaryFolder folder;
+  const auto path = folder.write("a.csv", "x,kind\n1,cow\n2,ant\n3,cow\n4,\"bee, wild\"\n");
+  const CsvTable table = open_csv(path);
+  EXPECT_THAT(table.classes, ElementsAre("ant", "bee, wild", "cow"));
+  EXPECT_THAT(to_int64s(table.y.load()), ElementsAre(2, 0, 2, 1));
+  EXPECT_THAT(table.notices, ElementsAre(HasSubstr("ant = 0, bee, wild = 1, cow = 2")));
+  EXPECT_EQ(table.label_column, "column 2 (kind) of " + path.string());
+  const CsvTable given = open_csv(path, {.classes = {"cow", "dog", "ant", "bee, wild"}});
+  EXPECT_THAT(to_int64s(given.y.load()), ElementsAre(0, 2, 0, 3));
+  EXPECT_THAT(given.notices, ElementsAre());
+  EXPECT_THAT(open_csv(folder.write("b.csv", "1;0\n2;1\n")).notices, ElementsAre(HasSubstr("semicolons")));
+}
+
 TEST(Csv, ErrorsNameLineAndColumn) {
   const struct {
     std::string text;
@@ -63,11 +87,30 @@ TEST(Csv, ErrorsNameLineAndColumn) {
       {"1,2,3\n4,1e39,6\n", {}, "'1e39' at FILE:2, column 2"},
       {"1,2,3\n4,5 5,6\n", {}, "'5 5' at FILE:2, column 2"},
       {"1,2,3\n4,0x5,6\n", {}, "'0x5' at FILE:2, column 2"},
-      {"a,b,c\n1,2,setosa\n", {}, "'setosa' at FILE:2, column 3 (c)"},
+      {"a,b,c\n1,2,3\n1,2,setosa\n", {}, "'setosa' at FILE:3, column 3 (c)"},
       {"1,2,3\n4,5\n", {}, "2 at FILE:2"},
       {"1,2,3\n4,5,6,7\n", {}, "4 at FILE:2"},
       {"1,2,3\n4,\"5,6\n", {}, "none for field 2 at FILE:2"},
       {"1,2,3\n4,\"5\"5,6\n", {}, "other text at FILE:2"},
+      {"1,cat\n2,3\n4,\n", {}, "nothing at FILE:3, column 2"},
+      {"1,2,3\n4,5,cat\n", {}, "'cat' at FILE:2, column 3"},
+      {"1,True\n2,maybe\n", {}, "'maybe' at FILE:2, column 2"},
+      {"a,b\n1,dog\n2,cow\n", {.classes = {"cat", "dog"}}, "one of the classes cat, dog; found: 'cow' at FILE:3"},
+      {"1,5;2,5;0\n3,5;2,5;1\n", {}, "decimal point"},
+      {"sort,a,b\nred,1,2\nblue,3,4\n", {}, "--label-column"},
+      {std::string("\xff\xfe"
+                   "1\0,\0"
+                   "2\0\n\0",
+                   10),
+       {},
+       "is UTF-16"},
+      {std::string("\0"
+                   "1\0,\0"
+                   "2\0\n",
+                   8),
+       {},
+       "iconv -f UTF-16 -t UTF-8"},
+      {"a,b\n1,2\n", {.label = "3"}, "no such column"},
       {"a,b\n1,2\n", {.label = "y"}, "no such column"},
       {"1,2\n1,2\n", {.label = "y"}, "no header"},
       {"a,b\n1,2\n", {.header = false}, "'a' at FILE:1, column 1"},

@@ -33,11 +33,11 @@ TEST(Dataset, ReadsMnist) {
     const Dataset data = open((test::source_dir() / "models/mnist").string(), c.split);
     EXPECT_EQ(data.rows(), c.rows);
     EXPECT_EQ(data.x[0].rows.row_type(), (RowType{DType::u8, Shape{28, 28}}));
-    EXPECT_EQ(data.y.row_type(), (RowType{DType::u8, Shape{}}));
+    EXPECT_EQ(data.y->row_type(), (RowType{DType::u8, Shape{}}));
     std::vector<std::int64_t> rows(10);
     for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<std::int64_t>(i);
     std::vector<std::uint8_t> labels(10), images(10 * 784);
-    data.y.read_rows(rows, labels.data());
+    data.y->read_rows(rows, labels.data());
     data.x[0].rows.read_rows(rows, images.data());
     EXPECT_EQ(labels, c.first_labels);
     EXPECT_THAT(std::vector<std::uint8_t>(images.begin(), images.begin() + 28), Each(0));  // digits have a margin
@@ -51,7 +51,7 @@ TEST(Dataset, ReadsAPairOfFiles) {
   write_npy(folder / "y.npy", kY);
   const Dataset data = open((folder / "x.npy").string() + "," + (folder / "y.npy").string());
   EXPECT_TRUE(identical(data.x[0].rows.load(), kX));
-  EXPECT_TRUE(identical(data.y.load(), kY));
+  EXPECT_TRUE(identical(data.y->load(), kY));
   const std::string mnist = test::source_dir().string() + "/models/mnist/";
   EXPECT_EQ(open(mnist + "t10k-images-idx3-ubyte.gz," + mnist + "t10k-labels-idx1-ubyte.gz").rows(), 10000);
 }
@@ -75,7 +75,7 @@ TEST(Dataset, ReadsNpzByItsNames) {
     write_npz(folder / "a.npz", c.arrays);
     const Dataset data = open((folder / "a.npz").string(), c.split);
     EXPECT_TRUE(identical(data.x[0].rows.load(), kX));
-    EXPECT_EQ(to_int64s(data.y.load())[0], c.first_label);
+    EXPECT_EQ(to_int64s(data.y->load())[0], c.first_label);
   }
 }
 
@@ -115,7 +115,7 @@ TEST(Dataset, ReadsSeveralInputs) {
     EXPECT_THAT(names_of(ordered), ElementsAre("ids", "mask")) << c.spec;
     EXPECT_TRUE(identical(ordered.x[0].rows.load(), kX)) << c.spec;
     EXPECT_TRUE(identical(ordered.x[1].rows.load(), mask)) << c.spec;
-    EXPECT_TRUE(identical(ordered.y.load(), kY)) << c.spec;
+    EXPECT_TRUE(identical(ordered.y->load(), kY)) << c.spec;
   }
 }
 
@@ -137,6 +137,60 @@ TEST(Dataset, OfTheArraysOfAnNpzOnlyInputsAreTaken) {
     for (std::size_t i = 0; i < c.rows.size(); ++i) EXPECT_TRUE(identical(ordered.x[i].rows.load(), c.rows[i]));
   }
   EXPECT_THAT(testing::error_of([&] { in_order_of({"x", "musk"}, data); }), HasSubstr("inputs: x, musk; found: "));
+}
+
+TEST(Dataset, MayHaveNoTargets) {
+  TemporaryFolder folder;
+  const Tensor mask = Tensor::of<std::int64_t>({1, 0, 1});
+  write_npy(folder / "ids.npy", kX);
+  write_npy(folder / "mask.npy", mask);
+  const std::string at = folder.path().string() + "/";
+  const auto with_names = [&](const std::string& file, std::vector<std::pair<std::string, Tensor>> arrays) {
+    write_npz(folder / file, arrays);
+    return at + file;
+  };
+  const struct {
+    std::string spec;
+    std::vector<std::string> names;
+  } cases[] = {
+      {at + "ids.npy", {""}},
+      {"ids=" + at + "ids.npy", {"ids"}},
+      {"mask=" + at + "mask.npy,ids=" + at + "ids.npy", {"mask", "ids"}},
+      {with_names("a.npz", {{"ids", kX}}), {""}},
+      {with_names("b.npz", {{"ids_train", kX}, {"mask_train", mask}, {"ids_test", mask}}), {"ids", "mask"}},
+      {with_names("c.npz", {{"ids", kX}, {"mask", mask}, {"other", mask}}), {"ids", "mask", "other"}},
+  };
+  for (const auto& c : cases) {
+    const Dataset data = open(c.spec);
+    EXPECT_EQ(names_of(data), c.names) << c.spec;
+    EXPECT_FALSE(data.y) << c.spec;
+    EXPECT_EQ(data.rows(), 3) << c.spec;
+  }
+  // Two arrays may be rows and targets, or the rows of two inputs.
+  const Dataset pair = open(with_names("d.npz", {{"ids", kX}, {"mask", mask}}));
+  EXPECT_TRUE(identical(pair.y->load(), mask));
+  EXPECT_EQ(pair.y_name, "mask");
+}
+
+TEST(Dataset, TablesTellWhatHadToBeGuessed) {
+  TemporaryFolder folder;
+  const auto path = folder.write("a.csv", "1;cow\n2;ant\n3;cow\n");
+  const Dataset data = open(path.string());
+  EXPECT_THAT(data.classes, ElementsAre("ant", "cow"));
+  EXPECT_FALSE(data.classes_given);
+  EXPECT_EQ(data.notices.size(), 2u);
+  EXPECT_THAT(data.label_hint, HasSubstr("--label-column"));
+  const Dataset given = open_dataset(parse_data_spec(path.string()), Split::test, {.classes = {"cow", "ant"}});
+  EXPECT_TRUE(given.classes_given);
+  EXPECT_THAT(to_int64s(given.y->load()), ElementsAre(0, 1, 0));
+}
+
+TEST(Dataset, AFolderOfPicturesIsNoDataSet) {
+  TemporaryFolder folder;
+  std::filesystem::create_directory(folder / "cats");
+  folder.write("cats/1.PNG", "");
+  EXPECT_THAT(testing::error_of([&] { open(folder.path().string()); }),
+              ::testing::AllOf(HasSubstr("files *.png"), HasSubstr("pictures are not read")));
 }
 
 TEST(Dataset, InputsAndRowsThatDoNotMatchAreTold) {
@@ -169,9 +223,10 @@ TEST(Dataset, WhatIsWrongIsTold) {
   write_npy(folder / "short.npy", Tensor::of<std::int64_t>({7, 8}));
   write_npy(folder / "none.npy", Tensor(DType::f32, Shape{0, 2}));
   write_npy(folder / "scalar.npy", Tensor::scalar(1.0f));
-  write_npz(folder / "a.npz", {{"a", kX}, {"b", kY}, {"c", kY}});
+  write_npz(folder / "a.npz", {{"x_test", kX}, {"y_test", kY}, {"z_test", kY}});
   folder.write("header_only.csv", "a,b,c\n");
   folder.write("t10k-images", "");
+  folder.write("notes.txt", "");
   const std::string at = folder.path().string() + "/";
   const struct {
     std::string spec;
@@ -181,11 +236,10 @@ TEST(Dataset, WhatIsWrongIsTold) {
       {at + "none.npy," + at + "none.npy", "at least one row"},
       {at + "scalar.npy," + at + "scalar.npy", "is a scalar"},
       {at + "header_only.csv", "at least one row"},
-      {at + "a.npz", "found: a, b, c"},
-      {at + "x.npy", "name the files of inputs and targets"},
+      {at + "a.npz", "found: x_test, y_test, z_test"},
+      {at + "notes.txt", "name the files of inputs and targets"},
       {at + "x.npy,", "files X,Y"},
       {"," + at + "x.npy", "files X,Y"},
-      {at + "x.npy,name=" + at + "y.npy", "files X,Y"},
       {at + "x.npy,b,c", "nothing at b"},
       {"=" + at + "x.npy," + at + "x.npy", "nothing at ="},
       {at + "x.npy," + at + "missing.npy", "missing.npy"},
@@ -203,7 +257,7 @@ TEST(Dataset, PrefersPlainIdxFilesAndTakesPathsWithCommas) {
   folder.write("a,b/train-images.idx3-ubyte", images);
   folder.write("a,b/train-images.idx3-ubyte.gz", "not gzip at all");
   folder.write("a,b/train-labels.idx1-ubyte.gz", testing::gzipped(labels));
-  EXPECT_THAT(to_int64s(open((folder / "a,b").string()).y.load()), ElementsAre(0, 1));
+  EXPECT_THAT(to_int64s(open((folder / "a,b").string()).y->load()), ElementsAre(0, 1));
 }
 
 }  // namespace

@@ -61,6 +61,13 @@ TEST(Losses, LeaveOutIgnoredPoints) {
   }
 }
 
+TEST(Losses, AreZeroWithoutAGradientWhereNoPointCounts) {
+  const Attributes ignore = {{"ignore_index", std::int64_t{-100}}};
+  for (const LossOp& loss : kLosses)
+    for (const double d : to_doubles(run_with_labels(loss, Tensor::of<std::int64_t>({-100, -100}), ignore)[0]))
+      EXPECT_EQ(d, 0) << loss.op;
+}
+
 TEST(SoftmaxCrossEntropyLoss, StaysFiniteForLargeScores) {
   const Tensor scores = Tensor::of<float>({1000, -1000}, Shape{1, 2});
   const std::vector<Tensor> out =

@@ -138,6 +138,61 @@ TEST(AttachLoss, ComputesTheMean) {
   }
 }
 
+TEST(AttachLoss, TakesClassesAlongAnyAxis) {
+  // Class 1 is 2 above class 0 for one point (cheap), and 2 below for another (dear).
+  const double cheap = std::log(1 + std::exp(-2.0)), dear = std::log(1 + std::exp(2.0));
+  struct Case {
+    const char* shape;
+    std::vector<float> x;
+    std::optional<std::int64_t> axis;
+    Tensor labels;
+    double loss;
+  };
+  const Tensor ones = Tensor::of<std::int64_t>({1, 1}, {1, 2}), hot = Tensor::of<float>({0, 0, 1, 1}, {1, 2, 2});
+  const Case cases[] = {
+      {"1,2,2", {1, 3, 3, 1}, {}, ones, (cheap + dear) / 2},
+      {"1,2,2", {1, 3, 3, 3}, 1, ones, (cheap + std::log(2.0)) / 2},
+      {"1,2,2", {1, 3, 3, 3}, 2, ones, (cheap + std::log(2.0)) / 2},
+      {"1,2,2", {1, 3, 3, 1}, 1, hot, (cheap + dear) / 2},
+      {"1,2,1,2", {1, 3, 3, 1}, {}, Tensor::of<std::int64_t>({1, 1}, {1, 1, 2}), (cheap + dear) / 2},
+      {"1,2,1,2", {1, 3, 3, 1}, {}, ones, (cheap + dear) / 2},
+      {"1,1,2,2", {1, 3, 3, 1}, 2, Tensor::of<std::int64_t>({1, 1}, {1, 1, 2}), (cheap + dear) / 2},
+      {"1,2,1,1", {1, 3}, {}, Tensor::of<std::int64_t>({1}), cheap},
+  };
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.shape);
+    for (const LossKind kind : {LossKind::softmax_cross_entropy, LossKind::negative_log_likelihood}) {
+      const std::string shape = c.shape;
+      const auto axis = c.axis.value_or(1);
+      const std::string node =
+          kind == LossKind::softmax_cross_entropy ? "Identity" : "LogSoftmax<axis = " + std::to_string(axis) + ">";
+      LossOptions options{.kind = kind, .output = {}, .label_dtype = c.labels.dtype(), .label_shape = c.labels.shape()};
+      options.class_axis = c.axis;
+      Compiled step(run_passes("(float[" + shape + "] x) => (float[" + shape + "] y) { y = " + node + "(x) }",
+                               {attach_loss(options)}));
+      step.set("x", Tensor::of<float>(c.x, step.graph[step.graph.inputs[0]].shape));
+      step.set("labels", c.labels);
+      step.program->run();
+      EXPECT_NEAR(step.get("loss")[0], c.loss, 1e-6);
+    }
+  }
+}
+
+TEST(BatchFirst, MovesInputsAndOutputs) {
+  const Graph graph = run_passes("(float[3,2,1] x) => (float[3,2,1] y, float[3,2,1] z) { y = Neg(x) z = Identity(x) }",
+                                 {batch_first({{"x", 1}, {"y", 1}})});
+  EXPECT_THAT(names_of(graph, graph.inputs), ElementsAre("x"));
+  EXPECT_THAT(names_of(graph, graph.outputs), ElementsAre("y", "z"));
+  EXPECT_EQ(graph[graph.inputs[0]].shape, (Shape{2, 3, 1}));
+  Compiled step(graph);
+  step.set("x", Tensor::of<float>({1, 2, 3, 4, 5, 6}, {2, 3, 1}));
+  step.program->run();
+  EXPECT_THAT(step.get("y"), ElementsAre(-1, -2, -3, -4, -5, -6));
+  EXPECT_THAT(step.get("z"), ElementsAre(1, 4, 2, 5, 3, 6));
+  EXPECT_THAT(error_of("(float[3,2,1] x) => (float[3,2,1] y) { y = Neg(x) }", {batch_first({{"w", 1}})}),
+              HasSubstr("(x, y)"));
+}
+
 TEST(AttachLoss, FusesAFinalSoftmax) {
   const LossOptions options{.kind = LossKind::softmax_cross_entropy, .output = {}, .label_shape = {2}};
   const Graph graph =

@@ -15,10 +15,29 @@ using testing::HasSubstr;
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 constexpr float kInf = std::numeric_limits<float>::infinity();
 
-double measure(const char* metric, const Tensor& output, const Tensor& labels, double threshold = 0.5) {
-  Metrics metrics(parse_metrics(metric), threshold);
+using Form = LabelReading::Form;
+
+/// What the shapes tell, classes along the last axis.
+LabelReading reading_of(const Tensor& output, const Tensor& labels, double threshold = 0.5) {
+  const Shape& shape = output.shape();
+  const bool single = shape.rank() < 2 || shape.dim(-1) == 1;
+  const bool same = labels.count() == output.count();
+  return {.form = single ? Form::binary
+                  : same ? Form::one_hot
+                         : Form::classes,
+          .class_axis = shape.rank() - 1,
+          .ignored = {},
+          .binary_threshold = threshold};
+}
+
+double measure(const char* metric, const Tensor& output, const Tensor& labels, const LabelReading& reading) {
+  Metrics metrics(parse_metrics(metric), reading);
   metrics.add(output, labels);
   return metrics.value(0);
+}
+
+double measure(const char* metric, const Tensor& output, const Tensor& labels, double threshold = 0.5) {
+  return measure(metric, output, labels, reading_of(output, labels, threshold));
 }
 
 Tensor classes(std::vector<std::int64_t> values) { return Tensor::of<std::int64_t>(values); }
@@ -86,7 +105,7 @@ TEST(Metrics, BinaryLabels) {
                        [&] {
                          measure("accuracy", scores, Tensor::of<float>({0, 2, 1, 0}));
                        }),
-              HasSubstr("2 at row 1"));
+              HasSubstr("2 at element 1"));
 }
 
 TEST(Metrics, Errors) {
@@ -98,7 +117,7 @@ TEST(Metrics, Errors) {
 }
 
 TEST(Metrics, BatchesCountByTheirRows) {
-  Metrics metrics(parse_metrics("accuracy,mae"));
+  Metrics metrics(parse_metrics("accuracy,mae"), {.form = Form::one_hot});
   EXPECT_TRUE(std::isnan(metrics.value(0)));
   metrics.add(Tensor::of<float>({1, 0, 1, 0, 1, 0}, Shape{3, 2}), Tensor::of<float>({1, 0, 1, 0, 1, 0}, Shape{3, 2}));
   metrics.add(Tensor::of<float>({1, 0}, Shape{1, 2}), Tensor::of<float>({0, 1}, Shape{1, 2}));
@@ -122,26 +141,106 @@ TEST(Metrics, RefusesLabelsThatDoNotFit) {
     const char* expected;
   };
   const Case cases[] = {
-      {"accuracy", classes({0, 3}), "3 at row 1"},
-      {"top_k:2", classes({-1, 0}), "-1 at row 0"},
+      {"accuracy", classes({0, 3}), "3 at point 1"},
+      {"top_k:2", classes({-1, 0}), "-1 at point 0"},
       {"accuracy", classes({0, 1, 2}), "i64[3] for output f32[2, 3]"},
       {"accuracy", Tensor::of<float>({0, 1}), "f32[2] for output f32[2, 3]"},
-      {"mae", classes({0, 1}), "one target for each output"},
-      {"accuracy", Tensor(DType::string, Shape{2}), "numeric"},
+      {"mae", classes({0, 1}), "one label for each output"},
+      {"accuracy", Tensor(DType::string, Shape{2}), "string[2]"},
   };
   for (const Case& c : cases)
     EXPECT_THAT(error_of(Error::Kind::input, [&] { measure(c.metric, output, c.labels); }), HasSubstr(c.expected));
   error_of(Error::Kind::input, [&] { measure("accuracy", Tensor(DType::i64, Shape{2, 3}), classes({0, 1})); });
 }
 
+// Two images of 2 by 2 points and 3 classes, and what is the largest of each point: 0 1 2 0, 1 1 0 2.
+const std::vector<std::int64_t> kGuesses = {0, 1, 2, 0, 1, 1, 0, 2};
+Tensor image_scores(bool classes_last) {
+  Tensor scores(DType::f32, classes_last ? Shape{2, 2, 2, 3} : Shape{2, 3, 2, 2});
+  for (std::int64_t p = 0; p < 8; ++p) {
+    const std::int64_t c = kGuesses[static_cast<std::size_t>(p)];
+    scores.data<float>()[classes_last ? p * 3 + c : p / 4 * 12 + c * 4 + p % 4] = 1;
+  }
+  return scores;
+}
+
+TEST(Metrics, PointsOfImages) {
+  // Labels 0 1 1 0, 1 2 -1 2, and the values that follow by counting: class 0 has 2 of 2, 1 has 2 of 4, 2 has 1 of 3.
+  const std::vector<std::int64_t> labels = {0, 1, 1, 0, 1, 2, -1, 2};
+  const double iou = (2.0 / 2 + 2.0 / 4 + 1.0 / 3) / 3;
+  for (const bool last : {false, true}) {
+    const LabelReading reading{.form = Form::classes, .class_axis = last ? 3u : 1u, .ignored = -1};
+    for (const Shape& shape : {Shape{2, 2, 2}, Shape{2, 1, 2, 2}}) {
+      const Tensor indices = Tensor::of<std::int64_t>(labels, shape);
+      EXPECT_DOUBLE_EQ(measure("accuracy", image_scores(last), indices, reading), 5.0 / 7);
+      EXPECT_DOUBLE_EQ(measure("top_k:3", image_scores(last), indices, reading), 1);
+      EXPECT_DOUBLE_EQ(measure("mean_iou", image_scores(last), indices, reading), iou);
+    }
+    const LabelReading one_hot{.form = Form::one_hot, .class_axis = reading.class_axis};
+    EXPECT_EQ(measure("accuracy", image_scores(last), image_scores(last), one_hot), 1);
+    EXPECT_EQ(measure("mean_iou", image_scores(last), image_scores(last), one_hot), 1);
+  }
+}
+
+TEST(Metrics, MeanIouOfTwoClassesAndOverBatches) {
+  const Tensor scores = Tensor::of<float>({0.9f, 0.6f, 0.4f, 0.1f}, Shape{1, 1, 2, 2});
+  const Tensor labels = Tensor::of<float>({1, 0, 0, 0}, Shape{1, 1, 2, 2});
+  EXPECT_DOUBLE_EQ(measure("mean_iou", scores, labels, LabelReading{.form = Form::binary}), (1.0 / 2 + 2.0 / 3) / 2);
+  // Classes that occur nowhere do not count, and batches are one set of points.
+  Metrics metrics(parse_metrics("mean_iou"), {.form = Form::classes, .class_axis = 1});
+  const Tensor first = Tensor::of<float>({1, 0, 0, 0, 1, 0}, Shape{2, 3});
+  metrics.add(first, classes({0, 0}));
+  metrics.add(first, classes({0, 1}));
+  EXPECT_DOUBLE_EQ(metrics.value(0), (2.0 / 3 + 1.0 / 2) / 2);
+}
+
+TEST(Metrics, IgnoredLabelsDoNotCount) {
+  const LabelReading reading{.form = Form::classes, .class_axis = 1, .ignored = 255};
+  const Tensor scores = Tensor::of<float>({1, 0, 1, 0, 1, 0}, Shape{3, 2});
+  Metrics metrics(parse_metrics("accuracy,top_k:1,mean_iou"), reading);
+  metrics.add(scores, convert(classes({255, 255, 255}), DType::u8));
+  for (std::size_t i = 0; i < metrics.size(); ++i) EXPECT_TRUE(std::isnan(metrics.value(i)));
+  metrics.add(scores, convert(classes({255, 0, 1}), DType::u8));
+  EXPECT_EQ(metrics.value(0), 0.5);
+  EXPECT_EQ(metrics.value(1), 0.5);
+  EXPECT_EQ(metrics.value(2), 0.25);
+  EXPECT_EQ(counted_labels(reading, convert(classes({255, 0, 1}), DType::u8), 3), 2);
+  EXPECT_EQ(counted_labels({.form = Form::values}, scores, 3), 3);
+}
+
+TEST(Metrics, WhatCannotBeComputedIsTold) {
+  struct Case {
+    const char* metrics;
+    Form form;
+    const char* says;  // nullptr: it can be
+  };
+  const Case cases[] = {
+      {"accuracy,top_k,mean_iou", Form::classes, nullptr},
+      {"accuracy,top_k,mean_iou,mae,mse", Form::one_hot, nullptr},
+      {"accuracy,mean_iou,mae,mse", Form::binary, nullptr},
+      {"mae,mse", Form::values, nullptr},
+      {"accuracy,mae", Form::classes, "a label for each element of the output for the metric mae"},
+      {"top_k:3", Form::binary, "--metrics (accuracy, mean_iou, mae, mse)"},
+      {"mean_iou", Form::values, "--metrics (mae, mse)"},
+      {"accuracy", Form::values, "the metric accuracy"},
+  };
+  for (const Case& c : cases) {
+    const auto check = [&] { check_metrics(parse_metrics(c.metrics), {.form = c.form}, "these labels"); };
+    if (c.says)
+      EXPECT_THAT(error_of(Error::Kind::input, check), HasSubstr(c.says)) << c.metrics;
+    else
+      EXPECT_NO_THROW(check()) << c.metrics;
+  }
+}
+
 TEST(Metrics, Parsing) {
-  const std::vector<Metric> metrics = parse_metrics("accuracy,top_k:3,mae,mse,top_k");
+  const std::vector<Metric> metrics = parse_metrics("accuracy,top_k:3,mean_iou,mae,mse,top_k");
   std::vector<std::string> names;
   for (const Metric& m : metrics) names.push_back(m.name());
-  EXPECT_THAT(names, testing::ElementsAre("accuracy", "top_k:3", "mae", "mse", "top_k:5"));
+  EXPECT_THAT(names, testing::ElementsAre("accuracy", "top_k:3", "mean_iou", "mae", "mse", "top_k:5"));
   EXPECT_TRUE(parse_metrics("").empty());
   for (const char* bad : {"acc", "accuracy,", ",mae", "top_k:0", "top_k:x", "top_k:", "top_k:2x", "accuracy:1",
-                          "mae,mae", "top_k,top_k:5", "top_k:99999999999999999999"})
+                          "mean_iou:2", "mae,mae", "top_k,top_k:5", "top_k:99999999999999999999"})
     EXPECT_THROW(parse_metrics(bad), Error) << bad;
 }
 

@@ -56,8 +56,8 @@ struct WeightedSum {
   float sum, weight;
 };
 
-/// One row: the losses' sum, and the sum of the weights that count. `loss` gets their quotient, or the sum when `mean`
-/// is false; `total_weight` the weights' sum. Either may be null; `losses` too when `loss` is.
+/// One row: the losses' sum, and the sum of the weights that count. `loss` gets their quotient (0 when none counts), or
+/// the sum when `mean` is false; `total_weight` the weights' sum. Either may be null; `losses` too when `loss` is.
 template <class T, class Label>
 struct CrossEntropyTotal {
   using Accumulator = WeightedSum;
@@ -80,7 +80,7 @@ struct CrossEntropyTotal {
     acc.weight += other.weight;
   }
   HALFSTEP_HD void finish(std::int64_t, const Accumulator& acc) const {
-    if (loss) *loss = round_to<T>(mean ? acc.sum / acc.weight : acc.sum);
+    if (loss) *loss = round_to<T>(!mean ? acc.sum : acc.weight == 0 ? 0.0f : acc.sum / acc.weight);
     if (total_weight) *total_weight = acc.weight;
   }
 };
@@ -104,7 +104,7 @@ struct CrossEntropyGrad {
     if (label >= 0) {
       const std::int64_t c = i / inner % labels.classes;
       g = load(dloss[dloss_per_row ? row : 0]) * labels.weight_of(label);
-      if (total_weight) g /= *total_weight;
+      if (total_weight && *total_weight != 0) g /= *total_weight;
       g *= std::exp(load(log_prob[i])) - (c == label ? 1.0f : 0.0f);
     }
     dscores[i] = round_to<T>(g);

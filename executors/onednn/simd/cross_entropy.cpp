@@ -151,7 +151,8 @@ void CrossEntropyKernel::operator()(const void* logits, const void* labels, cons
     total += losses[2 * r];
     weight += losses[2 * r + 1];
   }
-  put(dtype_, loss, 0, static_cast<float>(params_.reduction == LossReduction::mean ? total / weight : total));
+  if (params_.reduction == LossReduction::mean) total = weight == 0 ? 0 : total / weight;
+  put(dtype_, loss, 0, static_cast<float>(total));
 }
 
 void CrossEntropyGradKernel::operator()(const void* dloss, const void* log_prob, const void* labels,
@@ -169,7 +170,7 @@ void CrossEntropyGradKernel::operator()(const void* dloss, const void* log_prob,
     total += factors[r];
   }
   const bool scalar = params_.reduction != LossReduction::none;
-  const double scale = params_.reduction == LossReduction::mean ? 1 / total : 1;
+  const double scale = params_.reduction == LossReduction::mean && total != 0 ? 1 / total : 1;
   for (std::int64_t r = 0; r < params_.rows; ++r)
     factors[r] = static_cast<float>(get(dloss_, dloss, scalar ? 0 : r) * scale * factors[r]);
   for_row_blocks(params_, dtype_, [&](std::int64_t begin, std::int64_t end) {

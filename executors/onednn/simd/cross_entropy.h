@@ -21,7 +21,7 @@ struct CrossEntropyParams {
 
 /// logits [rows, classes] of one float type, labels [rows] i32 or i64, weights [classes] of that type or nullptr
 /// -> loss (one element; [rows] without reduction) and log_prob [rows, classes], both of that type.
-/// The mean divides by the sum of the weights of the counted labels, so it is NaN when no row counts. A label outside
+/// The mean divides by the sum of the weights of the counted labels; it is 0 when no row counts. A label outside
 /// of [0, classes) that is not ignored gives a NaN loss and reads nothing. `log_prob` may be nullptr when nobody wants
 /// it, `logits` may be `log_prob`.
 class CrossEntropyKernel {

@@ -17,25 +17,31 @@ std::vector<OpTest> loss_tests() {
   for (const char* reduction : {"mean", "sum", "none"}) {
     const Attributes plain = {{"reduction", std::string(reduction)}};
     const Attributes ignoring = {{"reduction", std::string(reduction)}, {"ignore_index", std::int64_t{2}}};
+    // Of one class alone, 0.
+    const Attributes all_ignored = {{"reduction", std::string(reduction)}, {"ignore_index", std::int64_t{0}}};
     const bool none = std::string(reduction) == "none";
     const std::vector<DType> dtypes = none ? kF32 : std::vector<DType>{DType::f32, DType::f16, DType::bf16};
-    const Shape loss = none ? Shape{4} : Shape{}, image_loss = none ? Shape{2, 3, 3} : Shape{};
+    const Shape loss = none ? Shape{4} : Shape{}, image_loss = none ? Shape{2, 3, 3} : Shape{},
+                one_loss = none ? Shape{1} : Shape{};
     const std::string loss_op = "SoftmaxCrossEntropyLoss", grad_op = "SoftmaxCrossEntropyGrad", r = reduction;
-    append(t,
-           {
-               {r, loss_op, "", {real({4, 6}), labels({4}, 6)}, plain, 2, dtypes},
-               {r + "_weights", loss_op, "", {real({4, 6}), labels32({4}, 6), positive({6})}, ignoring, 2, dtypes},
-               {r + "_image", loss_op, "", {real({2, 5, 3, 3}), labels({2, 3, 3}, 5)}, ignoring, 2, dtypes},
-               {r, grad_op, kOwn, {real(loss), y, labels({4}, 6)}, plain, 1, dtypes},
-               {r + "_weights", grad_op, kOwn, {real(loss), y, labels32({4}, 6), positive({6})}, ignoring, 1, dtypes},
-               {r + "_image",
-                grad_op,
-                kOwn,
-                {real(image_loss), log_prob({2, 5, 3, 3}), labels({2, 3, 3}, 5)},
-                plain,
-                1,
-                dtypes},
-           });
+    append(
+        t,
+        {
+            {r, loss_op, "", {real({4, 6}), labels({4}, 6)}, plain, 2, dtypes},
+            {r + "_weights", loss_op, "", {real({4, 6}), labels32({4}, 6), positive({6})}, ignoring, 2, dtypes},
+            {r + "_ignored", loss_op, "", {real({1, 1}), labels({1}, 1)}, all_ignored, 2, dtypes},
+            {r + "_ignored", grad_op, kOwn, {real(one_loss), log_prob({1, 1}), labels({1}, 1)}, all_ignored, 1, dtypes},
+            {r + "_image", loss_op, "", {real({2, 5, 3, 3}), labels({2, 3, 3}, 5)}, ignoring, 2, dtypes},
+            {r, grad_op, kOwn, {real(loss), y, labels({4}, 6)}, plain, 1, dtypes},
+            {r + "_weights", grad_op, kOwn, {real(loss), y, labels32({4}, 6), positive({6})}, ignoring, 1, dtypes},
+            {r + "_image",
+             grad_op,
+             kOwn,
+             {real(image_loss), log_prob({2, 5, 3, 3}), labels({2, 3, 3}, 5)},
+             plain,
+             1,
+             dtypes},
+        });
   }
   return t;
 }

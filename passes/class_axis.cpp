@@ -1,0 +1,113 @@
+#include "passes/class_axis.h"
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+
+namespace halfstep {
+namespace {
+
+std::vector<std::int64_t> without_unit_axes(const Shape& shape) {
+  std::vector<std::int64_t> dims = shape.dims();
+  if (!dims.empty()) dims.erase(std::remove(dims.begin() + 1, dims.end(), 1), dims.end());
+  return dims;
+}
+
+const Node* producer(const Graph& graph, ValueId id) {
+  for (const Node& node : graph.nodes)
+    if (std::find(node.outputs.begin(), node.outputs.end(), id) != node.outputs.end()) return &node;
+  return nullptr;
+}
+
+std::size_t axis_before_transpose(const Node& transpose, std::size_t axis, std::size_t rank) {
+  const std::vector<std::int64_t> perm = transpose.attributes.get_ints("perm");
+  return perm.empty() ? rank - 1 - axis : static_cast<std::size_t>(perm[axis]);
+}
+
+constexpr std::array<std::string_view, 6> kOnAxis1{"Conv",    "ConvTranspose", "BatchNormalization",
+                                                   "MaxPool", "AveragePool",   "InstanceNormalization"};
+constexpr std::array<std::string_view, 4> kElementwise{"Add", "Sub", "Mul", "Div"};
+
+bool is_one_of(std::string_view op, const auto& list) { return std::find(list.begin(), list.end(), op) != list.end(); }
+
+bool is_known(const Graph& graph, ValueId id) { return graph[id].is_constant() || graph.state_of(id) >= 0; }
+
+// The operand that an elementwise operator changes by a constant; kNoValue where there is no such.
+ValueId changed_operand(const Graph& graph, const Node& node) {
+  for (std::size_t i : {0u, 1u})
+    if (is_known(graph, node.input(1 - i)) && graph[node.input(i)].shape == graph[node.outputs[0]].shape)
+      return node.input(i);
+  return kNoValue;
+}
+
+}  // namespace
+
+bool equal_but_for_unit_axes(const Shape& a, const Shape& b) { return without_unit_axes(a) == without_unit_axes(b); }
+
+bool has_label_for_each_element(const Shape& output, const Shape& labels) {
+  if (output.rank() == 0 || labels.rank() == 0) return output.rank() == labels.rank();
+  if (output[0] != labels[0] || output.count() != labels.count()) return false;
+  return output.rank() <= 2 || labels.rank() <= 2 || equal_but_for_unit_axes(output, labels);
+}
+
+Shape without_axis(const Shape& output, std::size_t axis) {
+  std::vector<std::int64_t> dims = output.dims();
+  dims.erase(dims.begin() + static_cast<std::ptrdiff_t>(axis));
+  return Shape(std::move(dims));
+}
+
+bool are_class_indices(const Shape& output, const Shape& labels, std::size_t axis) {
+  return axis > 0 && axis < output.rank() && labels.rank() > 0 &&
+         equal_but_for_unit_axes(without_axis(output, axis), labels);
+}
+
+std::vector<std::size_t> class_axes(const Shape& output, const Shape& labels) {
+  std::vector<std::size_t> axes;
+  if (output.rank() < 2) return axes;
+  for (const std::size_t axis : {std::size_t{1}, output.rank() - 1})
+    if (are_class_indices(output, labels, axis) && (axes.empty() || axes.back() != axis)) axes.push_back(axis);
+  const auto exact = [&](std::size_t axis) { return without_axis(output, axis) == labels; };
+  if (std::any_of(axes.begin(), axes.end(), exact)) std::erase_if(axes, [&](std::size_t axis) { return !exact(axis); });
+  return axes;
+}
+
+std::optional<std::size_t> class_axis_of_model(const Graph& graph, ValueId output) {
+  const std::size_t rank = graph[output].shape.rank();
+  const Node* node = producer(graph, output);
+  if (!node || !node->domain.empty() || rank < 2 || !graph[output].shape.is_ranked()) return std::nullopt;
+  if (node->op == "Softmax" || node->op == "LogSoftmax")
+    return normalize_axis(node->attributes.get_int("axis", -1), rank);
+  if (is_one_of(node->op, kOnAxis1)) return 1;
+  if (node->op == "Gemm") return 1;
+  if (node->op == "MatMul") {
+    const ValueId matrix = node->input(1);
+    if (is_known(graph, matrix) && graph[matrix].shape.rank() == 2) return rank - 1;
+    return std::nullopt;
+  }
+  if (node->op == "Identity" || node->op == "Cast") return class_axis_of_model(graph, node->input(0));
+  if (node->op == "Transpose") {
+    const auto before = class_axis_of_model(graph, node->input(0));
+    for (std::size_t axis = 0; before && axis < rank; ++axis)
+      if (axis_before_transpose(*node, axis, rank) == *before) return axis;
+    return std::nullopt;
+  }
+  if (is_one_of(node->op, kElementwise)) {
+    const ValueId changed = changed_operand(graph, *node);
+    if (changed != kNoValue) return class_axis_of_model(graph, changed);
+  }
+  return std::nullopt;
+}
+
+std::size_t likely_class_axis(const Graph& graph, ValueId output, const std::vector<std::size_t>& among) {
+  const std::optional<std::size_t> axis = class_axis_of_model(graph, output);
+  if (!axis || *axis == 0) return 1;
+  return among.empty() || std::find(among.begin(), among.end(), *axis) != among.end() ? *axis : 1;
+}
+
+const Node* last_operator(const Graph& graph, ValueId output) {
+  const Node* node = producer(graph, output);
+  while (node && (node->is("Transpose") || node->is("Identity"))) node = producer(graph, node->input(0));
+  return node;
+}
+
+}  // namespace halfstep

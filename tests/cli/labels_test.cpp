@@ -1,0 +1,148 @@
+// Labels and data of every layout through the program: what it says of them, and that flags reach the training.
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "data/npz.h"
+#include "onnx_io/load.h"
+#include "onnx_io/save.h"
+#include "tests/cli/program.h"
+
+namespace halfstep {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+class Labels : public CliTest {
+ protected:
+  void save(const char* name, const std::string& text) const {
+    save_model(parse_model(R"(<ir_version: 10, opset_import: ["": 20]> m )" + text).graph, folder_ / name);
+  }
+  void write(const char* name, const std::string& text) const { std::ofstream(folder_ / name) << text; }
+  std::vector<double> losses(const std::string& arguments) const {
+    const Outcome outcome = run("train " + arguments + " --precision fp32 --no-shuffle --log log.jsonl");
+    EXPECT_EQ(outcome.exit_code, 0) << arguments << "\n" << outcome.text;
+    std::vector<double> result;
+    for (const auto& line : read_log("log.jsonl"))
+      if (line.contains("loss")) result.push_back(line["loss"].get<double>());
+    return result;
+  }
+};
+
+constexpr const char* kFlowers =
+    "(float[N, 2] x) => (float[N, 3] y) <float[2, 3] w = {1, -1, 0.5, 0.25, 1, -0.5}> { y = MatMul(x, w) }";
+
+TEST_F(Labels, NamesInTablesKeepTheirNumbers) {
+  save("flowers.onnx", kFlowers);
+  write("train.csv", "1,2,setosa\n3,1,virginica\n2,2,versicolor\n1,1,setosa\n");
+  write("test.csv", "1;2;virginica\n3;1;setosa\n");
+  write("other.csv", "1,2,tulip\n");
+  const Outcome train = run("train flowers.onnx --data train.csv --val-data test.csv --epochs 1 -o trained.onnx");
+  EXPECT_EQ(train.exit_code, 0) << train.text;
+  EXPECT_THAT(train.text,
+              HasSubstr("setosa = 0, versicolor = 1, virginica = 2; --classes setosa,versicolor,virginica"));
+  EXPECT_THAT(train.text, HasSubstr("test.csv: columns are separated by semicolons"));
+  const Outcome strange = run("train flowers.onnx --data train.csv --val-data other.csv --epochs 1");
+  EXPECT_EQ(strange.exit_code, 2) << strange.text;
+  EXPECT_THAT(strange.text, HasSubstr("'tulip'"));
+  EXPECT_THAT(strange.text, Not(HasSubstr("epoch")));
+  // Two names of three classes: without their order, 'virginica' would be 1.
+  const Outcome unknown = run("evaluate trained.onnx --data test.csv");
+  EXPECT_EQ(unknown.exit_code, 2) << unknown.text;
+  EXPECT_THAT(unknown.text, HasSubstr("--classes"));
+  const Outcome known = run("evaluate trained.onnx --data test.csv --json --classes setosa,versicolor,virginica");
+  EXPECT_EQ(known.exit_code, 0) << known.text;
+  const auto loss = nlohmann::json::parse(known.output)["loss"].get<double>();
+  EXPECT_THAT(train.text, HasSubstr(fmt::format("loss {:.6g}", loss)));
+  EXPECT_EQ(run("evaluate trained.onnx --data train.csv").exit_code, 0);
+}
+
+TEST_F(Labels, ALabelColumnThatComesFirstIsAdvisedOf) {
+  save("flowers.onnx", kFlowers);
+  write("first.csv", "kind,a,b\n0,1,2.5\n2,3,1.5\n");
+  const Outcome last = run("train flowers.onnx --data first.csv --epochs 1");
+  EXPECT_EQ(last.exit_code, 2) << last.text;
+  EXPECT_THAT(last.text, HasSubstr("--label-column"));
+  for (const char* column : {"kind", "1"}) {
+    const Outcome named = run(std::string("train flowers.onnx --data first.csv --epochs 1 --label-column ") + column);
+    EXPECT_EQ(named.exit_code, 0) << named.text;
+  }
+}
+
+TEST_F(Labels, ChoicesAreSaidByTrainAndEvaluate) {
+  save("grid.onnx",
+       "(float[N, 2] x) => (float[N, 2, 2] y) <float[2, 4] w = {1, -1, 0.5, 0.25, 1, -0.5, 2, 3}, "
+       "int64[3] s = {0, 2, 2}> { h = MatMul(x, w) y = Reshape(h, s) }");
+  save("plain.onnx", "(float[N, 2] x) => (float[N, 2] y) <float[2, 2] w = {1, -1, 0.5, 0.25}> { y = MatMul(x, w) }");
+  write_npy(folder_ / "a.npy", Tensor::of<float>({1, 2, 3, 4, 5, 6}, {3, 2}));
+  write_npy(folder_ / "pairs.npy", Tensor::of<std::int64_t>({0, 1, -100, 1, 255, 0}, {3, 2}));
+  write_npy(folder_ / "hot.npy", Tensor::of<float>({0, 1, 1, 0, 0, 1}, {3, 2}));
+  struct Case {
+    const char* arguments;
+    std::vector<const char*> says;
+  };
+  const Case cases[] = {
+      {"grid.onnx --data a.npy,pairs.npy", {"--ignore-label 255"}},
+      {"plain.onnx --data a.npy,hot.npy", {"softmax_cross_entropy, because the labels are one-hot: --loss"}},
+      {"plain.onnx --data a.npy,hot.npy --loss mean_squared_error --metrics mean_iou,mae", {"mean_iou", "mae"}},
+  };
+  for (const std::string command : {"train --epochs 1 ", "evaluate "}) {
+    for (const Case& c : cases) {
+      const Outcome outcome = run(command + c.arguments);
+      for (const char* says : c.says) EXPECT_THAT(outcome.text, HasSubstr(says)) << command << c.arguments;
+    }
+    write_npy(folder_ / "pairs.npy", Tensor::of<std::int64_t>({0, 1, -100, 1, 1, 0}, {3, 2}));
+    const Outcome axis = run(command + "grid.onnx --data a.npy,pairs.npy --metrics accuracy,mean_iou,top_k:1");
+    EXPECT_EQ(axis.exit_code, 0) << axis.text;
+    EXPECT_THAT(axis.text, HasSubstr("--class-axis 2"));
+    EXPECT_THAT(axis.text, HasSubstr("labels of -100 do not count (1 of 6): --ignore-label"));
+    EXPECT_THAT(axis.text, HasSubstr("mean_iou"));
+    write_npy(folder_ / "pairs.npy", Tensor::of<std::int64_t>({0, 1, -100, 1, 255, 0}, {3, 2}));
+  }
+}
+
+TEST_F(Labels, ALossOfTheModelNeedsNoTargets) {
+  save("own.onnx",
+       "(float[N, 2] a, float[N, 1] b) => (float l) <float[2, 1] w = {1, -1}> "
+       "{ y = MatMul(a, w) d = Sub(y, b) s = Mul(d, d) l = ReduceMean<keepdims = 0>(s) }");
+  const Tensor a = Tensor::of<float>({1, 2, 3, 4, 5, 6}, {3, 2}), b = Tensor::of<float>({1, 0, 1}, {3, 1});
+  write_npy(folder_ / "a.npy", a);
+  write_npy(folder_ / "b.npy", b);
+  write_npz(folder_ / "ab.npz", {{"b", b}, {"a", a}});
+  // Squares of (-1 - 1), (-1 - 0), (-1 - 1).
+  for (const char* data : {"a.npy,b.npy", "a=a.npy,b=b.npy", "b=b.npy,a=a.npy", "b=b.npy,a=a.npy,a.npy", "ab.npz"}) {
+    const std::vector<double> first =
+        losses("own.onnx --loss output --steps 1 --val-data " + std::string(data) + " --data " + data);
+    ASSERT_EQ(first.size(), 1u) << data;
+    EXPECT_NEAR(first[0], 3, 1e-6) << data;
+    const Outcome evaluation = run("evaluate own.onnx --loss output --json --data " + std::string(data));
+    ASSERT_EQ(evaluation.exit_code, 0) << evaluation.text;
+    EXPECT_NEAR(nlohmann::json::parse(evaluation.output)["loss"].get<double>(), 3, 1e-6) << data;
+  }
+}
+
+TEST_F(Labels, ABatchBehindTheTime) {
+  save("time.onnx",
+       "(float[T, N, 1] x) => (float[N, 1] y, float[T, N, 1] each) <float[1, 1] w = {2}, int64[1] t = {0}> "
+       "{ each = MatMul(x, w) y = ReduceSum<keepdims = 0>(each, t) }");
+  write_npy(folder_ / "a.npy", Tensor::of<float>({1, 2, 3, 4, 5, 6}, {2, 3, 1}));
+  write_npy(folder_ / "b.npy", Tensor::of<float>({12, 31}, {2, 1}));
+  const std::vector<double> first = losses("time.onnx --data a.npy,b.npy --batch-axis x=1 --steps 1");
+  ASSERT_EQ(first.size(), 1u);
+  EXPECT_NEAR(first[0], 0.5, 1e-6);  // sums 6 and 15, doubled
+  const Outcome outcome = run("run time.onnx --input a.npy --batch-axis x=1,each=1 -o out.npz");
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.text;
+  const NpzFile file(folder_ / "out.npz");
+  EXPECT_EQ(to_doubles(file.open("y").load()), (std::vector<double>{12, 30}));
+  EXPECT_EQ(to_doubles(file.open("each").load()), (std::vector<double>{2, 4, 6, 8, 10, 12}));
+  for (const char* bad : {"x", "x=", "=1", "x=one", "x=1,x=1", "z=1", "x=7"})
+    EXPECT_EQ(run(std::string("train time.onnx --data a.npy,b.npy --batch-axis ") + bad).exit_code, 2) << bad;
+}
+
+}  // namespace
+}  // namespace halfstep
