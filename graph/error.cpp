@@ -20,8 +20,8 @@ std::string printable(const std::string& text) {
 }
 
 std::string sentence(const std::string& required, const std::string& found, const std::string& remedy) {
-  std::string text = required + "; found: " + found;
-  if (!remedy.empty()) text += ". To mend it: " + remedy;
+  std::string text = "expected " + required + ", got " + found;
+  if (!remedy.empty()) text += "\nHint: " + remedy;
   return printable(text);
 }
 
@@ -33,6 +33,8 @@ Error::Error(Kind kind, std::string required, std::string found, std::string rem
       required_(std::move(required)),
       found_(std::move(found)),
       remedy_(std::move(remedy)) {}
+
+std::string Error::without_hint() const { return sentence(required_, found_, ""); }
 
 void throw_input_error(std::string required, std::string found, std::string remedy) {
   throw Error(Error::Kind::input, std::move(required), std::move(found), std::move(remedy));

@@ -6,10 +6,11 @@
 
 namespace halfstep {
 
-/// What went wrong, told in three parts: what was required, what was found, what to do about it.
+/// What went wrong, told in three parts: what was required, what was found, what to do about it ("" where nothing can
+/// be said). `what()` makes of them "expected REQUIRED, got FOUND" and a second line "Hint: REMEDY".
 ///
-/// Example: `throw Error(Error::Kind::input, "x and y must have the same number of rows",
-///                       "x.npy has 10 and y.npy has 9", "check that the two files belong together");`
+/// Example: `throw Error(Error::Kind::input, "as many rows in x as in y", "10 in x.npy and 9 in y.npy",
+///                       "check that the two files belong together");`
 /// In the text, control characters other than line feeds and tabs stand as \\xNN.
 class Error : public std::runtime_error {
  public:
@@ -24,6 +25,8 @@ class Error : public std::runtime_error {
   const std::string& required() const { return required_; }
   const std::string& found() const { return found_; }
   const std::string& remedy() const { return remedy_; }
+  /// `what()` in one line, to be part of another message.
+  std::string without_hint() const;
 
  private:
   Kind kind_;

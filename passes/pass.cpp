@@ -13,7 +13,7 @@ Graph run_pipeline(Graph graph, const Pipeline& pipeline, const PassObserver& ob
       graph.sort();
       verify(graph);
     } catch (const Error& e) {
-      throw Error(e.kind(), "after pass '" + pass.name + "': " + e.required(), e.found(), e.remedy());
+      throw Error(e.kind(), e.required() + " after pass '" + pass.name + "'", e.found(), e.remedy());
     }
     if (observer) observer(++stage, pass.name, graph);
   }

@@ -254,7 +254,7 @@ LoadedCheckpoint load_checkpoint(const fs::path& directory) {
   } catch (const Error& e) {
     // A failure to read says nothing about the file: an older state must not slip in.
     if (e.kind() != Error::Kind::input) throw;
-    damage = e.what();
+    damage = e.without_hint();
   }
   if (!fs::exists(previous, code))
     throw_input_error("an undamaged checkpoint in " + directory.string(), damage, "start without --resume");
@@ -265,7 +265,7 @@ LoadedCheckpoint load_checkpoint(const fs::path& directory) {
     return loaded;
   } catch (const Error& e) {
     if (e.kind() != Error::Kind::input) throw;
-    throw_input_error("an undamaged checkpoint in " + directory.string(), damage + "; and " + e.what(),
+    throw_input_error("an undamaged checkpoint in " + directory.string(), damage + "; and " + e.without_hint(),
                       "start without --resume");
   }
 }

@@ -136,7 +136,7 @@ TEST(Dataset, OfTheArraysOfAnNpzOnlyInputsAreTaken) {
     ASSERT_EQ(ordered.x.size(), c.rows.size());
     for (std::size_t i = 0; i < c.rows.size(); ++i) EXPECT_TRUE(identical(ordered.x[i].rows.load(), c.rows[i]));
   }
-  EXPECT_THAT(testing::error_of([&] { in_order_of({"x", "musk"}, data); }), HasSubstr("inputs: x, musk; found: "));
+  EXPECT_THAT(testing::error_of([&] { in_order_of({"x", "musk"}, data); }), HasSubstr("inputs: x, musk, got "));
 }
 
 TEST(Dataset, MayHaveNoTargets) {
@@ -200,10 +200,10 @@ TEST(Dataset, InputsAndRowsThatDoNotMatchAreTold) {
     std::vector<Dataset::Input> x;
     const char* error;
   } cases[] = {
-      {{"ids", "mask"}, {{"", rows}}, "inputs: ids, mask; found: rows.npy"},
-      {{"ids"}, {{"", rows}, {"", rows}}, "inputs: ids; found: rows.npy, rows.npy"},
-      {{"ids", "mask"}, {{"ids", rows}, {"ids", rows}}, "found: ids, ids"},
-      {{"ids", "mask"}, {{"ids", rows}, {"musk", rows}}, "found: ids, musk"},
+      {{"ids", "mask"}, {{"", rows}}, "inputs: ids, mask, got rows.npy"},
+      {{"ids"}, {{"", rows}, {"", rows}}, "inputs: ids, got rows.npy, rows.npy"},
+      {{"ids", "mask"}, {{"ids", rows}, {"ids", rows}}, "got ids, ids"},
+      {{"ids", "mask"}, {{"ids", rows}, {"musk", rows}}, "got ids, musk"},
   };
   for (const auto& c : cases)
     EXPECT_THAT(testing::error_of([&] { in_order_of(c.inputs, Dataset(c.x, y)); }), HasSubstr(c.error));
@@ -232,11 +232,11 @@ TEST(Dataset, WhatIsWrongIsTold) {
     std::string spec;
     const char* error;
   } cases[] = {
-      {at + "x.npy," + at + "short.npy", "found: 3 in "},
+      {at + "x.npy," + at + "short.npy", "got 3 in "},
       {at + "none.npy," + at + "none.npy", "at least one row"},
       {at + "scalar.npy," + at + "scalar.npy", "is a scalar"},
       {at + "header_only.csv", "at least one row"},
-      {at + "a.npz", "found: x_test, y_test, z_test"},
+      {at + "a.npz", "got x_test, y_test, z_test"},
       {at + "notes.txt", "name the files of inputs and targets"},
       {at + "x.npy,", "files X,Y"},
       {"," + at + "x.npy", "files X,Y"},

@@ -136,7 +136,7 @@ TEST(Npz, WhatIsWrittenIsReadBack) {
   const NpzFile file(folder / "a.npz");
   EXPECT_THAT(file.names(), ElementsAre("x", "deep/name", "\xc3\xa4", "empty"));
   for (const auto& [name, tensor] : arrays) EXPECT_TRUE(identical(file.open(name).load(), tensor)) << name;
-  EXPECT_THAT(testing::error_of([&] { file.open("z"); }), HasSubstr("found: x, deep/name"));
+  EXPECT_THAT(testing::error_of([&] { file.open("z"); }), HasSubstr("got x, deep/name"));
 
   write_npz(folder / "none.npz", {});
   EXPECT_TRUE(NpzFile(folder / "none.npz").names().empty());

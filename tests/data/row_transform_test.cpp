@@ -189,7 +189,7 @@ TEST(FitTarget, LabelsOutOfRangeNameTheirRow) {
   const auto error = [](std::int64_t label, TargetOptions options) {
     return error_of([&] { as_target(Tensor::of<std::int64_t>({0, label}), {DType::i64, Shape{}}, options); });
   };
-  EXPECT_THAT(error(10, {.classes = 10}), HasSubstr("class indices in [0, 10); found: 10 in row 11 of x"));
+  EXPECT_THAT(error(10, {.classes = 10}), HasSubstr("class indices in [0, 10), got 10 in row 11 of x"));
   EXPECT_THAT(error(-1, {.classes = 10}), HasSubstr("-1 in row 11 of x"));
   EXPECT_THAT(error(-1, {.classes = 10, .ignore_index = -100}), HasSubstr("-1 in row 11 of x"));
   EXPECT_THAT(error_of([] {

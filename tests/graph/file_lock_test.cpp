@@ -18,7 +18,7 @@ TEST(FileLock, IsHeldByOneForAsLongAsItLives) {
     {
       FileLock lock(path, "one at a time");
       EXPECT_EQ(error_of(Error::Kind::failure, [&] { FileLock(path, "one at a time"); }),
-                "one at a time; found: another process at work with it. To mend it: wait for the other, or name "
+                "expected one at a time, got another process at work with it\nHint: wait for the other, or name "
                 "another path");
       outer = std::move(lock);
     }

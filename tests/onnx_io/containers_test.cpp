@@ -169,31 +169,31 @@ TEST_P(ContainerRefusals, SayWhatIsNotKnown) {
 
 const RefusalCase kRefusals[] = {
     {"PositionFromData", "(float[2] x, int64 i) => (float[2] z) { s = SequenceConstruct(x, x) z = SequenceAt(s, i) }",
-     "a position that is a constant; found: 'i', computed from data in SequenceAt"},
+     "a position that is a constant, got 'i', computed from data in SequenceAt"},
     {"PositionOutside",
      "(float[2] x) => (float[2] z) <int64 i = {1}> { s = SequenceConstruct(x) z = SequenceAt(s, i) }",
-     "a position from -1 to 0; found: 1 in SequenceAt"},
+     "a position from -1 to 0, got 1 in SequenceAt"},
     {"ExtentLeftOpen", "(float[N] x) => (seq(float[1]) z) { z = SplitToSequence(x) }",
-     "a known extent of axis 0 of 'x'; found: one left open"},
+     "a known extent of axis 0 of 'x', got one left open"},
     {"NothingToErase", "(float[2] x) => (seq(float[2]) z) { s = SequenceEmpty() z = SequenceErase(s) }",
-     "a sequence with an element; found: an empty one"},
+     "a sequence with an element, got an empty one"},
     {"NothingToConcatenate", "(float[2] x) => (float[2] z) { s = SequenceEmpty() z = ConcatFromSequence<axis=0>(s) }",
-     "a sequence with an element; found: an empty one"},
+     "a sequence with an element, got an empty one"},
     {"NothingToGet", "(float[2] x) => (float[2] z) { o = Optional<type = float[2]>() z = OptionalGetElement(o) }",
-     "an optional value that holds something; found: an empty one"},
+     "an optional value that holds something, got an empty one"},
     {"PartsOfNothing", "(float[2] x) => (seq(float[0]) z) <int64 n = {0}> { z = SplitToSequence(x, n) }",
-     "parts of at least one slice; found: 0"},
+     "parts of at least one slice, got 0"},
     {"TooManyParts", "(float[1000000] x) => (seq(float[1]) z) { z = SplitToSequence(x) }",
-     "at most 50000 parts; found: 1000000"},
+     "at most 50000 parts, got 1000000"},
     {"TooManyCopies",
      "(float[40000] x) => (seq(float[1]) z) { s = SplitToSequence(x) z = SequenceMap(s) "
      "<body = b (float[1] u) => (float[1] p) { q = Exp(u) p = Exp(q) }> }",
-     "copies of its body; found: a sequence of 40000"},
+     "copies of its body, got a sequence of 40000"},
     {"LoopOfUnknownLength",
      "(int64 n, float[2] x) => (seq(float[2]) z) <bool c = {1}> { e = SequenceEmpty() z = Loop(n, c, e) "
      "<body = b (int64 i, bool g, seq(float[2]) s) => (bool h, seq(float[2]) t) "
      "{ h = Identity(g) t = SequenceInsert(s, x) }> }",
-     "a loop over sequences whose course is known; found: its trip count or condition depends on data"},
+     "a loop over sequences whose course is known, got its trip count or condition depends on data"},
     {"BranchesDiffer",
      "(bool c, float[2] x) => (seq(float[2]) z) { z = If(c) "
      "<then_branch = a () => (seq(float[2]) t) { t = SequenceConstruct(x) }, "
@@ -202,7 +202,7 @@ const RefusalCase kRefusals[] = {
     {"MapOverDifferentLengths",
      "(float[2] x) => (seq(float[2]) z) { s = SequenceConstruct(x) t = SequenceConstruct(x, x) z = SequenceMap(s, t) "
      "<body = b (float[2] u, float[2] v) => (float[2] p) { p = Mul(u, v) }> }",
-     "sequences of 1 elements; found: one of 2"},
+     "sequences of 1 elements, got one of 2"},
     {"SequenceIntoTensorOperator", "(float[2] x) => (float[2] z) { s = SequenceConstruct(x) z = Relu(s) }", "Relu"},
 };
 

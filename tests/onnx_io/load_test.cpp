@@ -60,10 +60,10 @@ TEST(Load, AcceptsTheVersionsItSays) {
   for (std::int64_t ir = 3; ir <= 14; ++ir) EXPECT_EQ(error_of([&] { parse_model(model(ir, 13)); }), "") << ir;
   for (std::int64_t opset = kOldestOnnxOpset; opset <= kOnnxOpset; ++opset)
     EXPECT_EQ(error_of([&] { parse_model(model(8, opset)); }), "") << opset;
-  EXPECT_THAT(error_of([&] { parse_model(model(2, 13)); }), AllOf(HasSubstr("3 to 14"), HasSubstr("found: 2")));
-  EXPECT_THAT(error_of([&] { parse_model(model(15, 13)); }), AllOf(HasSubstr("3 to 14"), HasSubstr("found: 15")));
-  EXPECT_THAT(error_of([&] { parse_model(model(8, 0)); }), AllOf(HasSubstr("1 to 28"), HasSubstr("found: 0")));
-  EXPECT_THAT(error_of([&] { parse_model(model(8, 29)); }), AllOf(HasSubstr("1 to 28"), HasSubstr("found: 29")));
+  EXPECT_THAT(error_of([&] { parse_model(model(2, 13)); }), AllOf(HasSubstr("3 to 14"), HasSubstr("got 2")));
+  EXPECT_THAT(error_of([&] { parse_model(model(15, 13)); }), AllOf(HasSubstr("3 to 14"), HasSubstr("got 15")));
+  EXPECT_THAT(error_of([&] { parse_model(model(8, 0)); }), AllOf(HasSubstr("1 to 28"), HasSubstr("got 0")));
+  EXPECT_THAT(error_of([&] { parse_model(model(8, 29)); }), AllOf(HasSubstr("1 to 28"), HasSubstr("got 29")));
 }
 
 TEST(Load, ReportsAllUnsupportedOperatorsAtOnce) {
