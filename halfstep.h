@@ -16,6 +16,7 @@
 #include "data/row_transform.h"
 #include "executors/executor.h"
 #include "executors/registry.h"
+#include "executors/versions.h"
 #include "graph/dtype.h"
 #include "graph/error.h"
 #include "graph/graph.h"

@@ -165,7 +165,8 @@ DataArray open_npy(const std::filesystem::path& path) { return parse_npy(open_ma
 std::string npy_header(DType dtype, const Shape& shape) {
   const std::string_view code = code_of(dtype);
   if (code.empty())
-    throw_input_error("an element type that NPY has", std::string(name_of(dtype)), "convert the tensor to f32 first");
+    throw_input_error("an element type that NPY has", std::string(name_of(dtype)),
+                      "NPY holds floats of 16 to 64 bits, integers and bool");
   std::string extents;
   for (std::int64_t extent : shape) extents += std::to_string(extent) + (shape.rank() == 1 ? "," : ", ");
   if (shape.rank() > 1) extents.resize(extents.size() - 2);

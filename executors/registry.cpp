@@ -24,6 +24,19 @@ std::string find_plugin(const std::string& file) {
   return {};
 }
 
+// Without a slash dlopen would look in the loader's folders, and not where the user stands.
+std::string library_path(const std::string& library) {
+  std::error_code ignored;
+  const bool is_bare = library.find('/') == std::string::npos && fs::exists(library, ignored);
+  return is_bare ? "./" + library : library;
+}
+
+// A GPU that is there and cannot be used is worth a word; a machine without one is not.
+bool has_gpu() {
+  std::error_code ignored;
+  return fs::exists("/dev/nvidiactl", ignored);
+}
+
 // A plug-in is never unloaded: its kernels may be referenced by programs until the process ends.
 std::unique_ptr<Executor> open_plugin(const std::string& library, const ExecutorOptions& options, std::string& reason) {
   void* handle = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
@@ -52,7 +65,8 @@ std::unique_ptr<Executor> open_cudnn(const ExecutorOptions& options, std::string
   const std::string library = find_plugin("libhalfstep_cudnn.so");
   if (library.empty()) {
     reason =
-        "this build has no cuDNN plug-in (libhalfstep_cudnn.so): build with the CUDA toolkit and cuDNN 9 installed";
+        "this build has no cuDNN plug-in (libhalfstep_cudnn.so): build all targets with the CUDA toolkit and cuDNN 9 "
+        "installed";
     return nullptr;
   }
   return open_plugin(library, options, reason);
@@ -70,9 +84,9 @@ constexpr std::array<Entry, 3> kExecutors{
 
 std::unique_ptr<Executor> load_executor(const std::string& library, const ExecutorOptions& options) {
   std::string reason;
-  auto executor = open_plugin(library, options, reason);
+  auto executor = open_plugin(library_path(library), options, reason);
   if (!executor)
-    throw_input_error("an executor plug-in that works on this machine", reason,
+    throw_input_error("an executor plug-in that works on this machine", "none: " + reason,
                       "check the path and what the plug-in needs");
   return executor;
 }
@@ -83,15 +97,17 @@ std::unique_ptr<Executor> make_executor(std::string_view name, const ExecutorOpt
     if (name != "auto" && name != entry.name) continue;
     std::string reason;
     if (auto executor = entry.open(options, reason)) {
-      if (notice && !reasons.empty()) *notice = "using " + std::string(entry.name) + ": " + reasons;
+      if (notice && !reasons.empty() && has_gpu())
+        *notice = "using " + std::string(entry.name) + " and not this machine's GPU: " + reasons;
       return executor;
     }
     reasons += (reasons.empty() ? "" : "; ") + reason;
   }
   if (reasons.empty())
     throw_input_error("one of the executors auto, onednn, cudnn, reference", "'" + std::string(name) + "'",
-                      "check --executor");
-  throw_input_error("an executor that works on this machine", reasons, "use --executor auto to fall back to the CPU");
+                      "'halfstep devices' tells which work on this machine");
+  throw_input_error("executor '" + std::string(name) + "' to work on this machine", "none: " + reasons,
+                    "--executor auto takes the CPU where there is no GPU");
 }
 
 std::vector<ExecutorStatus> executor_statuses() {

@@ -19,11 +19,13 @@ struct ExecutorStatus {
 };
 
 /// `reference`, `onednn`, `cudnn`, or `auto`: cudnn when its plug-in and a device are there, else onednn.
-/// `notice` receives a sentence when auto had to fall back. Throws Error naming the executors there are.
+/// `notice` receives a sentence when auto passes over a GPU that this machine has. Throws Error naming the executors
+/// there are.
 std::unique_ptr<Executor> make_executor(std::string_view name, const ExecutorOptions& options,
                                         std::string* notice = nullptr);
 
-/// Loads a plug-in library; throws Error when it is no plug-in, is of another version, or finds no device.
+/// Loads a plug-in library: a file, or a name that the system's loader finds; throws Error when it is no plug-in, is of
+/// another version, or finds no device.
 std::unique_ptr<Executor> load_executor(const std::string& library, const ExecutorOptions& options);
 
 /// All executors, with what was found.

@@ -53,13 +53,19 @@ void check_class_names(const Dataset& data, const Task& task) {
                     "give them in the order of training, as it was printed: --classes A,B,C");
 }
 
+// Whoever evaluates a model compares its numbers with another runtime's: half precision is asked for.
+TrainerOptions in_fp32(TrainerOptions options) {
+  if (!options.precision) options.precision = Precision::fp32;
+  return options;
+}
+
 }  // namespace
 
 Evaluator::Evaluator(LoadedModel model, Executor& executor, const Dataset& data, const TrainerOptions& options)
     : model_(with_batch_first(model.graph, options)),
       executor_(executor),
       input_(options.input),
-      task_(std::make_unique<Task>(make_task(model_, data, options, executor.capabilities()))),
+      task_(std::make_unique<Task>(make_task(model_, data, in_fp32(options), executor.capabilities()))),
       store_(executor.make_store()) {
   check_class_names(data, *task_);
   program(task_->batch);

@@ -29,7 +29,8 @@ struct Evaluation {
 class Evaluator {
  public:
   /// `data` decides how rows become batches and, where the options do not say, what the loss and the metrics are; of
-  /// the options those count that are not about training. Throws Error when model, data and options do not fit.
+  /// the options those count that are not about training. Computes in fp32 unless options.precision says otherwise.
+  /// Throws Error when model, data and options do not fit.
   Evaluator(LoadedModel model, Executor& executor, const Dataset& data, const TrainerOptions& options);
   ~Evaluator();
   Evaluator(const Evaluator&) = delete;

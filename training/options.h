@@ -36,7 +36,7 @@ struct TrainerOptions {
   std::map<std::string, std::int64_t> batch_axes = {};
   OptimizerOptions optimizer = {};
   Schedule schedule = {};
-  Precision precision = Precision::automatic;
+  std::optional<Precision> precision = {};  ///< unset: automatic for a Trainer, fp32 for an Evaluator
   /// The first loss scale; `optimizer.loss_scale` has the rest of it. Unset: 65536 for fp16, off otherwise; 0: off.
   std::optional<double> loss_scale = {};
   ParameterSelection parameters = {};

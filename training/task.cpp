@@ -174,7 +174,7 @@ Task make_task(const Graph& model, const Dataset& unordered, const TrainerOption
                const Capabilities& capabilities) {
   check(options);
   Task task;
-  task.precision = resolve(options.precision, capabilities);
+  task.precision = resolve(options.precision.value_or(Precision::automatic), capabilities);
   const Roles roles = roles_of(model, unordered, options.loss);
   const Dataset data = in_order_of(roles.x, unordered);
   task.x_names = roles.x;

@@ -6,6 +6,7 @@
 #include "executors/executor.h"
 #include "executors/store.h"
 #include "graph/error.h"
+#include "graph/machine_memory.h"
 #include "ops/infer.h"
 #include "ops/op_def.h"
 
@@ -108,6 +109,7 @@ class ReferenceExecutor final : public Executor {
  public:
   ReferenceExecutor() {
     capabilities_.device = "reference (one CPU thread)";
+    capabilities_.memory = machine_memory();
     capabilities_.auto_precision = DType::f32;
     capabilities_.auto_reason =
         "the reference executor computes in f64 whatever the storage: a half type gains nothing";

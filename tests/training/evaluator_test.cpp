@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "graph/error.h"
+#include "tests/bf16_executor.h"
 #include "tests/temporary_directory.h"
 #include "training/trainer.h"
 
@@ -72,6 +73,16 @@ TEST(Evaluator, AgreesWithTheTrainer) {
   const Evaluation training = Trainer(source, *executor, five_rows(), options).evaluate(five_rows());
   EXPECT_DOUBLE_EQ(apart.loss, training.loss);
   EXPECT_EQ(apart.metrics, training.metrics);
+}
+
+TEST(Evaluator, ComputesInFp32UnlessToldAndTheTrainerAsTheDevicePrefers) {
+  const LoadedModel source = model(
+      "(float[N, 3] x) => (float[N, 3] y) <float[3, 3] w = {1, -1, 2, 0.5, 0, 1, -2, 1, 1}> { y = MatMul(x, w) }");
+  Bf16Executor executor;
+  EXPECT_EQ(Evaluator(source, executor, five_rows(), {}).precision(), DType::f32);
+  EXPECT_EQ(Evaluator(source, executor, five_rows(), {.precision = Precision::automatic}).precision(), DType::bf16);
+  EXPECT_EQ(Evaluator(source, executor, five_rows(), {.precision = Precision::fp16}).precision(), DType::f16);
+  EXPECT_EQ(Trainer(source, executor, five_rows(), {}).precision(), DType::bf16);
 }
 
 }  // namespace
