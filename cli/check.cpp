@@ -17,6 +17,7 @@
 #include "cli/check_report.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/nearest.h"
 #include "executors/conformance/executor_check.h"
 #include "executors/conformance/gradient_check.h"
 #include "executors/conformance/mutate_case.h"
@@ -69,6 +70,12 @@ std::string repeat_command(const CheckReport& report, const CheckFlags& flags) {
   else if (report.kind == CheckKind::execution || report.kind == CheckKind::statistics)
     command += fmt::format(" --dtype {}", name_of(report.dtype));
   return command + " --case " + shell_quoted(report.case_name);
+}
+
+std::vector<std::string> operator_names() {
+  std::vector<std::string> names;
+  for (const OpDef* op : op_table()) names.push_back(qualified_name(*op));
+  return names;
 }
 
 bool matches(const std::string& pattern, const std::string& name) {
@@ -142,7 +149,8 @@ class CheckRun {
     }
     if (!matched)
       throw_input_error("--op as the name of an operator, or a pattern that matches one",
-                        fmt::format("'{}'", flags_.op), "operators of the own domain are written ai.halfstep.NAME");
+                        fmt::format("'{}'", flags_.op),
+                        did_you_mean(flags_.op, operator_names(), "operators of the own domain are ai.halfstep.NAME"));
     if (flags_.case_name != "*") {
       summary_.without_cases.clear();
       if (summary_.reports.empty()) no_such_case("cases of the table are written Relu/0");
@@ -237,41 +245,50 @@ void check(const CheckFlags& flags, int& exit_code) {
   const CheckSummary& summary = run.run();
   if (!flags.crash_file.empty()) std::filesystem::remove(flags.crash_file);
   if (!flags.junit.empty()) write_junit(summary, flags.junit);
-  (flags.as_json ? print_json : print_summary)(summary);
+  if (flags.as_json)
+    print_json(summary);
+  else
+    print_summary(summary);
   if (!summary.ok()) exit_code = 1;
 }
 
 }  // namespace
 
 void add_check(CLI::App& app, int& exit_code) {
-  CLI::App* command =
-      app.add_subcommand("check",
-                         "Runs every operator's cases: gradient rules against finite differences, the "
-                         "executor against the reference, random draws against their distribution; or ONNX's "
-                         "own test cases.");
+  CLI::App* command = app.add_subcommand(
+      "check",
+      "Checks every operator on this machine: gradients against finite differences, an executor against the reference, "
+      "random numbers against their distribution; or ONNX's own test cases.");
+  command->footer("Example:\n  halfstep check --executor onednn --op 'Conv*'");
   auto flags = std::make_shared<CheckFlags>();
   flags->executor.add_to(*command);
   command->add_option("--op", flags->op, "operators whose name matches this shell pattern")->type_name("PATTERN");
   command->add_option("--case", flags->case_name, "cases whose name matches this shell pattern: Relu/0, test_relu*")
       ->type_name("PATTERN");
-  command->add_option("--kind", flags->kind, "gradient, execution or statistics alone");
-  command->add_option("--dtype", flags->dtype, "execution and statistics in this element type alone");
+  command->add_option("--kind", flags->kind, "gradient, execution or statistics alone (default: all)");
+  command->add_option("--dtype", flags->dtype, "execution and statistics in f32, f16, bf16 or f64 alone")
+      ->type_name("TYPE");
   command
       ->add_option("--cases", flags->cases,
                    "ONNX test cases in this folder (CASE/model.onnx, CASE/test_data_set_0), instead of the table's own")
       ->type_name("FOLDER");
-  command->add_option("--random", flags->random, "so many random variations of each case as well")
+  command->add_option("--random", flags->random, "as many random variations of each case as well")
       ->type_name("COUNT")
       ->check(whole_number());
-  command->add_option("--mutate", flags->mutants, "instead of ONNX's cases as they are, so many with something changed")
+  command
+      ->add_option("--mutate", flags->mutants,
+                   "as many of ONNX's cases with something changed, instead of all as they are")
       ->type_name("COUNT")
       ->check(whole_number());
-  command->add_option("--seed", flags->seed, "of --random and --mutate")->capture_default_str()->check(whole_number());
+  command->add_option("--seed", flags->seed, "seed of --random and --mutate")
+      ->capture_default_str()
+      ->check(whole_number());
   command->add_option("--crash-file", flags->crash_file, "names the mutant at work; removed at the end")
       ->type_name("FILE");
-  command->add_flag("--markdown", flags->as_markdown, "no checks: the table of operators, as docs/operators.md");
-  command->add_flag("--json", flags->as_json, "as JSON");
-  command->add_option("--junit", flags->junit, "the results as JUnit's XML as well")->type_name("FILE.xml");
+  command->add_flag("--markdown", flags->as_markdown,
+                    "prints the table of operators (docs/operators.md) and checks nothing");
+  command->add_flag("--json", flags->as_json, "prints every check as JSON");
+  command->add_option("--junit", flags->junit, "writes the results as JUnit's XML as well")->type_name("FILE.xml");
   command->callback([flags, &exit_code] { check(*flags, exit_code); });
 }
 

@@ -8,6 +8,7 @@
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
+#include "cli/common.h"
 #include "graph/atomic_file.h"
 
 namespace halfstep::cli {
@@ -98,8 +99,7 @@ void print_json(const CheckSummary& summary) {
                                    {"not_applicable", summary.count(CheckResult::not_applicable)},
                                    {"without_cases", summary.without_cases},
                                    {"checks", std::move(checks)}};
-  // Names of values may hold any bytes.
-  fmt::print("{}\n", all.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+  print_json(all);
 }
 
 void write_junit(const CheckSummary& summary, const std::string& path) {

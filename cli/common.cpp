@@ -1,15 +1,18 @@
 #include "cli/common.h"
 
 #include <array>
+#include <cerrno>
 #include <charconv>
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
-#include <limits>
 #include <system_error>
 #include <utility>
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <unistd.h>
 
 #include "executors/registry.h"
 #include "graph/error.h"
@@ -50,13 +53,16 @@ double parse_scale(std::string_view text) {
 }  // namespace
 
 void ExecutorFlags::add_to(CLI::App& command) {
-  command.add_option("--executor", executor, "auto, onednn, cudnn or reference")->capture_default_str();
-  command.add_option("--plugin", plugin, "an executor's plug-in library, instead of --executor")
+  command
+      .add_option("--executor", executor,
+                  "auto, onednn (CPU), cudnn (GPU) or reference (CPU, slow, the definition of right)")
+      ->capture_default_str();
+  command.add_option("--plugin", plugin, "library with an executor, instead of --executor")
       ->excludes("--executor")
       ->type_name("LIB.so");
-  command.add_option("--threads", threads, "CPU threads; 0: as many as there are")
+  command.add_option("--threads", threads, "CPU threads; 0: as many as the process may use")
       ->capture_default_str()
-      ->check(CLI::Range(0, 4096));
+      ->check(whole_number(0, 4096));
 }
 
 std::unique_ptr<Executor> ExecutorFlags::open() const {
@@ -68,8 +74,9 @@ std::unique_ptr<Executor> ExecutorFlags::open() const {
   return result;
 }
 
-void PrecisionFlag::add_to(CLI::App& command) {
-  command.add_option("--precision", name, "auto, fp32, bf16 or fp16")
+CLI::Option* PrecisionFlag::add_to(CLI::App& command) {
+  return command
+      .add_option("--precision", name, "fp32, bf16, fp16, or auto: the fastest that the device computes itself")
       ->capture_default_str()
       ->envname("HALFSTEP_PRECISION");
 }
@@ -77,17 +84,27 @@ void PrecisionFlag::add_to(CLI::App& command) {
 Precision PrecisionFlag::value() const { return parse_precision(name); }
 
 void DataFlags::add_to(CLI::App& command) {
-  command.add_option("--scale", scale, "factor on the inputs, such as 1/255 (bytes: 1/255, else 1)")->type_name("S");
-  command.add_option("--mean", mean, "subtracted after scaling, one or one per channel")->delimiter(',');
-  command.add_option("--std", stddev, "divided by after that, one or one per channel")->delimiter(',');
-  command.add_option("--layout", layout, "auto, keep, nhwc-to-nchw or nchw-to-nhwc")->capture_default_str();
-  command.add_option("--label-column", label_column, "label column of a CSV table, or its number from 1 (the last)")
+  command.add_option("--scale", scale, "factor on float inputs, such as 1/255 (default: bytes 1/255, else 1)")
+      ->type_name("X");
+  command.add_option("--mean", mean, "subtracted after scaling: one number, or one for each channel")
+      ->delimiter(',')
+      ->type_name("X[,X...]");
+  command.add_option("--std", stddev, "what the rest is divided by: one number, or one for each channel")
+      ->delimiter(',')
+      ->type_name("X[,X...]");
+  command
+      .add_option("--layout", layout,
+                  "auto (the channel axis moves where only that fits the model), keep, nhwc-to-nchw or nchw-to-nhwc")
+      ->capture_default_str();
+  command
+      .add_option("--label-column", label_column,
+                  "label column of a CSV table, or its number from 1 (default: the last)")
       ->type_name("NAME");
   command
       .add_option("--classes", classes,
-                  "names that labels of a CSV table have, in the order of the model's classes (sorted)")
+                  "names that labels of a CSV table have, in the order of the model's classes (default: sorted)")
       ->delimiter(',')
-      ->type_name("NAME,NAME");
+      ->type_name("NAME[,NAME...]");
 }
 
 InputOptions DataFlags::input() const {
@@ -134,16 +151,19 @@ void LossFlags::add_to(CLI::App& command) {
                      "softmax_cross_entropy, negative_log_likelihood, mean_squared_error, l1, binary_cross_entropy, "
                      "binary_cross_entropy_logits, or output (the model computes it); unset: from the labels and the "
                      "model's last node");
-  command.add_option("--loss-output", loss_output, "model output the loss is computed from (the first)")
+  command.add_option("--loss-output", loss_output, "model output the loss is computed from (default: the first)")
       ->type_name("NAME");
   command.add_option(
       "--class-axis", class_axis,
-      "axis of the classes in that output, from the back when negative (as the labels' shape tells, else "
+      "axis of the classes in that output, from the back when negative (default: as the labels' shape tells, else "
       "the model, else 1)");
   command.add_option("--ignore-label", ignore_label, "class index of what does not count in losses and metrics")
       ->capture_default_str();
   batch_axis.add_to(command);
-  command.add_option("--metrics", metrics, metric_forms() + ", separated by commas (accuracy for classes)");
+  command
+      .add_option("--metrics", metrics,
+                  metric_forms() + ", separated by commas (default: accuracy for classes, else none)")
+      ->type_name("LIST");
 }
 
 void LossFlags::apply(TrainerOptions& options) const {
@@ -155,33 +175,8 @@ void LossFlags::apply(TrainerOptions& options) const {
   if (metrics) options.metrics = parse_metrics(*metrics);
 }
 
-CLI::Validator not_empty() {
-  return {[](const std::string& text) { return text.empty() ? std::string("a name is required; found: none") : ""; },
-          ""};
-}
-
-CLI::Validator not_nan() {
-  return {[](const std::string& text) {
-            double value = 0;
-            const bool is_nan = CLI::detail::lexical_cast(text, value) && std::isnan(value);
-            return is_nan ? std::string("a number is required; found: nan") : "";
-          },
-          ""};
-}
-
-CLI::Validator whole_number() {
-  return {[](const std::string& text) {
-            std::uint64_t value = 0;
-            const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-            if (error == std::errc() && end == text.data() + text.size()) return std::string();
-            return fmt::format("a whole number from 0 to {} is required; found: '{}'",
-                               std::numeric_limits<std::uint64_t>::max(), text);
-          },
-          ""};
-}
-
 void add_model(CLI::App& command, std::string& model) {
-  command.add_option("model", model, "the model")->required()->type_name("MODEL.onnx");
+  command.add_option("model", model)->required()->type_name("MODEL.onnx");
 }
 
 std::uint64_t file_bytes(const std::string& path) {
@@ -193,8 +188,8 @@ std::uint64_t file_bytes(const std::string& path) {
 std::string describe_precision(DType taken, Precision asked, const Capabilities& capabilities) {
   const std::string_view name = precision_name(taken);
   if (asked == Precision::automatic) return fmt::format("{}, chosen by auto: {}", name, capabilities.auto_reason);
-  if (taken == DType::f32 || capabilities.is_native(OpClass::matmul, taken))
-    return fmt::format("{}, as asked for", name);
+  if (taken == DType::f32) return std::string(name);
+  if (capabilities.is_native(OpClass::matmul, taken)) return fmt::format("{}, as asked for", name);
   return fmt::format("{0}, as asked for; this device stores {0} and computes in fp32: --precision {1} is faster", name,
                      precision_name(capabilities.auto_precision));
 }
@@ -208,5 +203,25 @@ std::string with_thousands(std::int64_t value) {
 }
 
 void print_message(std::string_view text) { fmt::print(stderr, "halfstep: {}\n", text); }
+void print_error(std::string_view text) { fmt::print(stderr, "halfstep: error: {}\n", text); }
+
+PeopleOnStderr::PeopleOnStderr(bool json) {
+  if (!json) return;
+  std::fflush(stdout);
+  output_ = dup(STDOUT_FILENO);
+  if (output_ < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
+    throw_failure("a standard output to keep for JSON", std::strerror(errno), "");
+}
+
+PeopleOnStderr::~PeopleOnStderr() {
+  if (output_ < 0) return;
+  std::fflush(stdout);
+  dup2(output_, STDOUT_FILENO);
+  close(output_);
+}
+
+void print_json(const nlohmann::ordered_json& json) {
+  fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+}
 
 }  // namespace halfstep::cli

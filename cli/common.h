@@ -10,7 +10,9 @@
 #include <vector>
 
 #include <CLI/CLI.hpp>
+#include <nlohmann/json_fwd.hpp>
 
+#include "cli/validators.h"
 #include "data/dataset.h"
 #include "data/row_transform.h"
 #include "executors/executor.h"
@@ -25,15 +27,16 @@ struct ExecutorFlags {
   int threads = 0;
 
   void add_to(CLI::App& command);
-  /// The executor asked for; says on stderr what `auto` had to pass over.
+  /// The executor asked for; says on stderr where `auto` passes over a GPU.
   std::unique_ptr<Executor> open() const;
 };
 
-/// --precision, whose default is the environment's HALFSTEP_PRECISION, or else "auto".
+/// --precision, whose default is the environment's HALFSTEP_PRECISION, or else what `name` holds: auto where a model is
+/// trained, fp32 where it is run, so that its outputs are those of any other runtime.
 struct PrecisionFlag {
   std::string name = "auto";
 
-  void add_to(CLI::App& command);
+  CLI::Option* add_to(CLI::App& command);
   Precision value() const;
 };
 
@@ -76,12 +79,6 @@ struct LossFlags {
   void apply(TrainerOptions& options) const;
 };
 
-/// What CLI11's own checks let through: an empty text (of a shell variable that is not set), NaN in a range, and
-/// negative or too large numbers for unsigned ones.
-CLI::Validator not_empty();
-CLI::Validator not_nan();
-CLI::Validator whole_number();
-
 /// Adds the positional argument MODEL.onnx.
 void add_model(CLI::App& command, std::string& model);
 
@@ -94,7 +91,25 @@ std::string describe_precision(DType taken, Precision asked, const Capabilities&
 /// "60,000"
 std::string with_thousands(std::int64_t value);
 
-/// A sentence on stderr, prefixed "halfstep: ".
+/// Something to know, on stderr: "halfstep: TEXT".
 void print_message(std::string_view text);
+/// What went wrong, on stderr: "halfstep: error: TEXT".
+void print_error(std::string_view text);
+
+/// While it lives, what is printed for people on standard output goes to standard error: with --json a command prints
+/// one object on standard output and nothing else. Does nothing unless `json`.
+class PeopleOnStderr {
+ public:
+  explicit PeopleOnStderr(bool json);
+  ~PeopleOnStderr();
+  PeopleOnStderr(const PeopleOnStderr&) = delete;
+  PeopleOnStderr& operator=(const PeopleOnStderr&) = delete;
+
+ private:
+  int output_ = -1;  // standard output as it was
+};
+
+/// Prints JSON on standard output. Names come from files and may be no UTF-8.
+void print_json(const nlohmann::ordered_json& json);
 
 }  // namespace halfstep::cli

@@ -32,7 +32,7 @@ struct ConvertFlags {
   std::vector<std::string> calibrate, verify, reports;
   std::optional<double> max_error;
   std::string external_data = "auto", functions = "inline", metadata = "keep";
-  bool dry_run = false;
+  bool dry_run = false, json = false;
   DataFlags rows;
   ExecutorFlags executor;
 };
@@ -104,8 +104,10 @@ void print_report(const ConvertFlags& flags, const ConversionReport& report, dou
              with_thousands(static_cast<std::int64_t>(report.bytes_before)), seconds);
 }
 
-void convert_file(const ConvertFlags& flags) {
+/// The exit code: another than 0 where a signal ended the search early, whose best answer so far is then the result.
+int convert_file(const ConvertFlags& flags) {
   check_flags(flags);
+  std::optional<PeopleOnStderr> people(flags.json);
   load_schemas();
   const auto start = std::chrono::steady_clock::now();
   ConvertOptions options = convert_options(flags);
@@ -127,55 +129,60 @@ void convert_file(const ConvertFlags& flags) {
   for (const std::string& path : flags.reports)
     write_atomically(path, is_html(path) ? report_html(report) : report_json(report));
   print_report(flags, report, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  people.reset();
+  if (flags.json) fmt::print("{}\n", report_json(report));
+  return flags.max_error && StopOnSignal::requested ? StopOnSignal::exit_code() : 0;
 }
 
 }  // namespace
 
-void add_convert(CLI::App& app, int&) {
-  CLI::App* command = app.add_subcommand("convert", "Writes a model in fp16 or bf16.");
+void add_convert(CLI::App& app, int& exit_code) {
+  CLI::App* command = app.add_subcommand("convert", "Writes a model with its weights and computation in fp16 or bf16.");
+  command->footer(R"(Example:
+  halfstep convert model.onnx -o half.onnx --precision fp16 --keep-io-types \
+    --verify x.npy)");
   auto flags = std::make_shared<ConvertFlags>();
   add_model(*command, flags->model);
-  command->add_option("-o,--output", flags->output, "the converted model")->type_name("OUT.onnx");
-  command->add_option("--precision", flags->precision, "fp16 or bf16")
-      ->required()
-      ->check(CLI::IsMember({"fp16", "bf16"}));
+  command->add_option("-o,--output", flags->output, "writes the converted model")->type_name("OUT.onnx");
+  command->add_option("--precision", flags->precision, "fp16 or bf16")->required()->check(one_of({"fp16", "bf16"}));
   command->add_flag("--keep-io-types", flags->keep_io_types,
                     "inputs and outputs stay fp32; --keep-io-types=NAME,NAME: only these");
   command->add_option("--keep-fp32", flags->keep_f32, "nodes that stay fp32: op:Softmax,node:REGEX")
       ->type_name("NODES");
   command->add_option("--force-half", flags->force_half, "nodes that become half whatever their ranges")
       ->type_name("NODES");
-  command->add_option("--calibrate", flags->calibrate, "inputs to measure activations with: [NAME=]X.npy, or X.npz")
+  command
+      ->add_option("--calibrate", flags->calibrate,
+                   "inputs to measure activations with, as of halfstep run: what fp16 cannot hold stays fp32")
       ->allow_extra_args(false)
-      ->type_name("X");
+      ->type_name("[NAME=]FILE");
   command
       ->add_option("--max-error", flags->max_error,
                    "largest error of an output relative to its largest value; keeps as few nodes in fp32 as that "
                    "takes (with --calibrate)")
-      ->check(CLI::PositiveNumber)
-      ->check(not_nan())
-      ->type_name("R");
+      ->check(positive_number());
   command->add_option("--verify", flags->verify, "inputs to compare the outputs of both models on")
       ->allow_extra_args(false)
-      ->type_name("X");
+      ->type_name("[NAME=]FILE");
   command->add_option("--external-data", flags->external_data, "tensors in a second file: auto, always or never")
       ->capture_default_str()
-      ->check(CLI::IsMember({"auto", "always", "never"}));
+      ->check(one_of({"auto", "always", "never"}));
   command->add_option("--functions", flags->functions, "the model's local functions: inline, or keep (in fp32)")
       ->capture_default_str()
-      ->check(CLI::IsMember({"inline", "keep"}));
+      ->check(one_of({"inline", "keep"}));
   command
       ->add_option("--metadata", flags->metadata,
                    "what exporters write about nodes and values (stack traces, doc strings): keep or drop")
       ->capture_default_str()
-      ->check(CLI::IsMember({"keep", "drop"}));
+      ->check(one_of({"keep", "drop"}));
   command->add_option("--report", flags->reports, "what was done and why, as FILE.json or FILE.html")
       ->allow_extra_args(false)
       ->type_name("FILE");
-  command->add_flag("--dry-run", flags->dry_run, "only says what would be done");
+  command->add_flag("--dry-run", flags->dry_run, "says what would be done and writes no model");
+  command->add_flag("--json", flags->json, "prints the report as JSON, and all else on standard error");
   flags->rows.add_to(*command);
   flags->executor.add_to(*command);
-  command->callback([flags] { convert_file(*flags); });
+  command->callback([flags, &exit_code] { exit_code = convert_file(*flags); });
 }
 
 }  // namespace halfstep::cli

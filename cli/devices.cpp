@@ -1,5 +1,8 @@
 // halfstep devices: what was found on this machine, and what `auto` takes.
+#include <algorithm>
 #include <memory>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -7,11 +10,36 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "cli/common.h"
 #include "executors/registry.h"
 #include "training/options.h"
 
 namespace halfstep::cli {
 namespace {
+
+struct DevicesFlags {
+  std::string plugin;
+  bool json = false;
+};
+
+/// What --executor auto takes: the first there is.
+std::string automatic(const std::vector<ExecutorStatus>& statuses) {
+  const auto first =
+      std::find_if(statuses.begin(), statuses.end(), [](const auto& status) { return status.available; });
+  return first == statuses.end() ? "none" : first->name;
+}
+
+/// "f32: matmul, convolution; bf16: matmul"
+std::string native_arithmetic(const Capabilities& found) {
+  std::vector<std::string> types;
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16, DType::f64}) {
+    std::vector<std::string_view> classes;
+    for (const auto& [op_class, native] : found.native)
+      if (native == dtype) classes.push_back(name_of(op_class));
+    if (!classes.empty()) types.push_back(fmt::format("{} ({})", name_of(dtype), fmt::join(classes, ", ")));
+  }
+  return types.empty() ? "none" : fmt::format("{}", fmt::join(types, "; "));
+}
 
 void print_text(const std::vector<ExecutorStatus>& statuses) {
   for (const ExecutorStatus& status : statuses) {
@@ -24,8 +52,10 @@ void print_text(const std::vector<ExecutorStatus>& statuses) {
     fmt::print("{:<10} features: {}\n", "",
                found.features.empty() ? "none" : fmt::format("{}", fmt::join(found.features, ", ")));
     if (found.memory) fmt::print("{:<10} memory: {:.1f} GiB\n", "", static_cast<double>(found.memory) / (1 << 30));
+    fmt::print("{:<10} native arithmetic: {}\n", "", native_arithmetic(found));
     fmt::print("{:<10} --precision auto takes {}: {}\n", "", precision_name(found.auto_precision), found.auto_reason);
   }
+  fmt::print("--executor auto takes {}\n", automatic(statuses));
 }
 
 nlohmann::ordered_json to_json(const ExecutorStatus& status) {
@@ -46,21 +76,30 @@ nlohmann::ordered_json to_json(const ExecutorStatus& status) {
   return json;
 }
 
-void devices(bool as_json) {
-  const std::vector<ExecutorStatus> statuses = executor_statuses();
-  if (!as_json) return print_text(statuses);
-  nlohmann::ordered_json json = nlohmann::ordered_json::array();
-  for (const ExecutorStatus& status : statuses) json.push_back(to_json(status));
-  fmt::print("{}\n", nlohmann::ordered_json{{"executors", json}}.dump(2));
+void devices(const DevicesFlags& flags) {
+  std::vector<ExecutorStatus> statuses = executor_statuses();
+  const std::string taken = automatic(statuses);
+  if (!flags.plugin.empty()) {
+    const std::unique_ptr<Executor> executor = load_executor(flags.plugin, {});
+    statuses.push_back({std::string(executor->name()), true, "", executor->capabilities()});
+  }
+  if (!flags.json) return print_text(statuses);
+  nlohmann::ordered_json json{{"executors", nlohmann::ordered_json::array()}, {"auto", taken}};
+  for (const ExecutorStatus& status : statuses) json["executors"].push_back(to_json(status));
+  print_json(json);
 }
 
 }  // namespace
 
 void add_devices(CLI::App& app, int&) {
   CLI::App* command = app.add_subcommand("devices", "Prints the executors, what they found, and what auto takes.");
-  auto as_json = std::make_shared<bool>(false);
-  command->add_flag("--json", *as_json, "as JSON");
-  command->callback([as_json] { devices(*as_json); });
+  command->footer("Example:\n  halfstep devices --json");
+  auto flags = std::make_shared<DevicesFlags>();
+  command->add_option("--plugin", flags->plugin, "a library with an executor, to be tried as well")
+      ->type_name("LIB.so")
+      ->check(not_empty());
+  command->add_flag("--json", flags->json, "prints all of it as JSON");
+  command->callback([flags] { devices(*flags); });
 }
 
 }  // namespace halfstep::cli

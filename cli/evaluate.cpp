@@ -16,19 +16,20 @@ namespace {
 struct EvaluateFlags {
   std::string model, data, split = "test";
   ExecutorFlags executor;
-  PrecisionFlag precision;
+  PrecisionFlag precision{"fp32"};
   DataFlags rows;
   LossFlags loss;
   std::int64_t batch = 256;
   bool json = false;
 };
 
-void print_text(const Evaluation& result) {
+void print_text(const Evaluation& result, const Evaluator& evaluator) {
   fmt::print("{:<12} {}\n{:<12} {:.6g}\n", "rows", with_thousands(result.rows), "loss", result.loss);
   for (const auto& [name, value] : result.metrics) fmt::print("{:<12} {:.6g}\n", name, value);
+  fmt::print("{:<12} {}\n", "precision", name_of(evaluator.precision()));
 }
 
-void print_json(const Evaluation& result, const Evaluator& evaluator, const Executor& executor) {
+nlohmann::ordered_json to_json(const Evaluation& result, const Evaluator& evaluator, const Executor& executor) {
   nlohmann::ordered_json json{{"rows", result.rows},
                               {"loss", result.loss},
                               {"metrics", nlohmann::ordered_json::object()},
@@ -36,7 +37,7 @@ void print_json(const Evaluation& result, const Evaluator& evaluator, const Exec
                               {"executor", executor.name()},
                               {"precision", name_of(evaluator.precision())}};
   for (const auto& [name, value] : result.metrics) json["metrics"][name] = value;
-  fmt::print("{}\n", json.dump(2));
+  return json;
 }
 
 void evaluate(const EvaluateFlags& flags) {
@@ -52,9 +53,9 @@ void evaluate(const EvaluateFlags& flags) {
   for (const std::string& notice : evaluator.notices()) print_message(notice);
   const Evaluation result = evaluator.evaluate(data);
   if (flags.json) {
-    print_json(result, evaluator, *executor);
+    print_json(to_json(result, evaluator, *executor));
   } else {
-    print_text(result);
+    print_text(result, evaluator);
   }
 }
 
@@ -62,20 +63,19 @@ void evaluate(const EvaluateFlags& flags) {
 
 void add_evaluate(CLI::App& app, int&) {
   CLI::App* command = app.add_subcommand("evaluate", "Prints loss and metrics of a model over data.");
+  command->footer("Example:\n  halfstep evaluate trained.onnx --data x_test.npy,y_test.npy");
   auto flags = std::make_shared<EvaluateFlags>();
   add_model(*command, flags->model);
   command->add_option("--data", flags->data, kDataHelp)->required()->type_name("DATA");
-  command->add_option("--split", flags->split, "part of a folder or .npz that has both: train or test")
+  command->add_option("--split", flags->split, "train or test, of a folder or .npz that has both")
       ->capture_default_str()
-      ->check(CLI::IsMember({"train", "test"}));
-  command->add_option("--batch", flags->batch, "rows at a time")
-      ->capture_default_str()
-      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40));
+      ->check(one_of({"train", "test"}));
+  command->add_option("--batch", flags->batch, "rows at a time")->capture_default_str()->check(counting());
   flags->rows.add_to(*command);
   flags->loss.add_to(*command);
   flags->precision.add_to(*command);
   flags->executor.add_to(*command);
-  command->add_flag("--json", flags->json, "as JSON");
+  command->add_flag("--json", flags->json, "prints the result as JSON");
   command->callback([flags] { evaluate(*flags); });
 }
 

@@ -30,8 +30,8 @@ using Json = nlohmann::ordered_json;
 struct InspectFlags {
   std::string model;
   ExecutorFlags executor;
-  PrecisionFlag precision;
-  std::string training;  // data of a training step to plan; empty: inference
+  PrecisionFlag precision{""};  // without the flag that of run, or with --training that of train
+  std::string training;         // data of a training step to plan; empty: inference
   DataFlags rows;
   LossFlags loss;
   std::vector<std::string> untie;
@@ -138,11 +138,16 @@ Json inference_plan(const Graph& source, const InspectFlags& flags, Executor& ex
   return describe(program->plan(), flags.time > 0 ? program->time_entries(flags.time) : std::vector<double>());
 }
 
+Precision asked_precision(const InspectFlags& flags) {
+  if (!flags.precision.name.empty()) return flags.precision.value();
+  return flags.training.empty() ? Precision::fp32 : Precision::automatic;
+}
+
 /// The same of a training step, with Adam, on data.
 Json training_plan(const LoadedModel& model, const InspectFlags& flags, Executor& executor) {
   TrainerOptions options;
   flags.loss.apply(options);
-  options.precision = flags.precision.value();
+  options.precision = asked_precision(flags);
   options.batch_size = flags.batch;
   options.input = flags.rows.input();
   Trainer trainer(model, executor, flags.rows.open(flags.training, Split::train), options);
@@ -151,7 +156,7 @@ Json training_plan(const LoadedModel& model, const InspectFlags& flags, Executor
 
 Json plan_of(const LoadedModel& model, const InspectFlags& flags) {
   const std::unique_ptr<Executor> executor = flags.executor.open();
-  const Precision asked = flags.precision.value();
+  const Precision asked = asked_precision(flags);
   const DType precision = resolve(asked, executor->capabilities());
   Json json{{"executor", executor->name()},
             {"precision", describe_precision(precision, asked, executor->capabilities())},
@@ -245,8 +250,7 @@ void print_text(const Json& json) {
 
 void print(const Json& json, const InspectFlags& flags) {
   if (flags.json) {
-    // Names come from the file and may be no UTF-8.
-    fmt::print("{}\n", json.dump(2, ' ', false, Json::error_handler_t::replace));
+    print_json(json);
   } else {
     print_text(json);
   }
@@ -288,7 +292,9 @@ void inspect(const InspectFlags& flags) {
 }  // namespace
 
 void add_inspect(CLI::App& app, int&) {
-  CLI::App* command = app.add_subcommand("inspect", "Prints what is in a model.");
+  CLI::App* command =
+      app.add_subcommand("inspect", "Prints what is in a model, what trains, and which kernel runs what.");
+  command->footer("Example:\n  halfstep inspect model.onnx --trainable --plan");
   auto flags = std::make_shared<InspectFlags>();
   add_model(*command, flags->model);
   command->add_flag("--trainable", flags->trainable,
@@ -296,20 +302,18 @@ void add_inspect(CLI::App& app, int&) {
   command->add_option("--untie", flags->untie, "as in halfstep train")->delimiter(',')->type_name("all|PATTERN");
   command->add_flag("--plan", flags->plan, "the kernel of every node, and why");
   CLI::Option* plan = command->get_option("--plan");
-  command->add_option("--training", flags->training, "plan a training step on this data instead of inference")
+  command->add_option("--training", flags->training, "plans a training step on this data instead of inference")
       ->type_name("DATA")
       ->needs(plan);
-  command->add_option("--time", flags->time, "time every node of the plan, and every operator, in so many executions")
+  command->add_option("--time", flags->time, "times every node of the plan, and every operator, in so many executions")
       ->needs(plan)
-      ->check(CLI::Range(1, 1 << 20));
+      ->check(whole_number(1, 1 << 20));
   flags->rows.add_to(*command);
   flags->loss.add_to(*command);
-  command->add_option("--batch", flags->batch, "rows the plan is for")
-      ->capture_default_str()
-      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40));
-  flags->precision.add_to(*command);
+  command->add_option("--batch", flags->batch, "rows the plan is for")->capture_default_str()->check(counting());
+  flags->precision.add_to(*command)->default_str("fp32; with --training auto");
   flags->executor.add_to(*command);
-  command->add_flag("--json", flags->json, "as JSON");
+  command->add_flag("--json", flags->json, "prints all of it as JSON");
   command->callback([flags] { inspect(*flags); });
 }
 

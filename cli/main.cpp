@@ -1,5 +1,5 @@
 // halfstep: trains, evaluates, runs and converts ONNX models. Exit codes: 0 done, 1 the work failed, 2 the call or the
-// input was wrong.
+// input was wrong, 128 + the signal's number when one stopped it.
 #include <csignal>
 #include <cstdio>
 #include <exception>
@@ -12,7 +12,11 @@
 
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/help.h"
 #include "cli/openmp_waiting.h"
+#include "cli/parse_errors.h"
+#include "executors/registry.h"
+#include "executors/versions.h"
 #include "graph/error.h"
 
 namespace {
@@ -22,14 +26,67 @@ using namespace halfstep;
 constexpr int kFailed = 1;
 constexpr int kWrongInput = 2;
 
-int report(const CLI::App& app, const CLI::ParseError& error) {
-  if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) return app.exit(error);  // --help, --version
-  const std::vector<CLI::App*> commands = app.get_subcommands();
-  // CLI11 calls a word that is no subcommand a missing one.
-  const std::vector<std::string> unknown = commands.empty() ? app.remaining() : std::vector<std::string>();
-  cli::print_message(unknown.empty() ? error.what() : fmt::format("there is no subcommand '{}'", unknown.front()));
-  fmt::print(stderr, "See: halfstep {}--help\n", commands.empty() ? "" : commands.front()->get_name() + " ");
-  return kWrongInput;
+constexpr const char* kEpilogue = R"(Examples:
+  halfstep train model.onnx --data x.npy,y.npy -o trained.onnx
+  halfstep evaluate trained.onnx --data x_test.npy,y_test.npy
+  halfstep run trained.onnx --input x.npy -o out.npz
+  halfstep convert trained.onnx -o half.onnx --precision fp16
+
+'halfstep help COMMAND' tells the flags of a command.
+HALFSTEP_PRECISION in the environment sets the precision without a flag.
+Exit codes: 0 done, 1 the work failed, 2 the call or the input was wrong,
+130 and 143 interrupted by Ctrl-C or SIGTERM.)";
+
+/// Versions of the libraries, and the executors that can be used.
+std::string version_text() {
+  std::string text = "halfstep " HALFSTEP_VERSION;
+  for (const auto& [library, version] : library_versions()) text += fmt::format("\n{} {}", library, version);
+  std::string executors;
+  for (const ExecutorStatus& status : executor_statuses())
+    if (status.available) executors += (executors.empty() ? "" : ", ") + status.name;
+  return text + "\nexecutors: " + executors;
+}
+
+/// Whether the command may compute, and not only look at files.
+bool computes(const CLI::App& app) {
+  if (app.get_subcommand("help")->parsed()) return false;
+  const CLI::App* convert = app.get_subcommand("convert");
+  return !convert->parsed() || convert->count("--calibrate") + convert->count("--verify") > 0;
+}
+
+void add_commands(CLI::App& app, int& exit_code) {
+  cli::add_train(app, exit_code);
+  cli::add_evaluate(app, exit_code);
+  cli::add_run(app, exit_code);
+  cli::add_convert(app, exit_code);
+  cli::add_inspect(app, exit_code);
+  cli::add_devices(app, exit_code);
+  cli::add_check(app, exit_code);
+  cli::add_help(app);
+  cli::check_values(app);
+}
+
+int fail(const Error& error) {
+  std::fflush(stdout);
+  cli::print_error(error.what());
+  return error.kind() == Error::Kind::input ? kWrongInput : kFailed;
+}
+
+/// Does what the call asks for; the exit code.
+int run(CLI::App& app, int& exit_code, int argc, char** argv) {
+  const std::vector<std::string> arguments(argv + 1, argv + argc);
+  try {
+    if (arguments.empty()) throw CLI::CallForHelp();
+    cli::check_dashes(app, arguments);
+    app.parse(argc, argv);
+  } catch (const CLI::Success& asked) {  // --help, --version
+    const bool help = dynamic_cast<const CLI::CallForHelp*>(&asked) != nullptr;
+    fmt::print("{}", help ? app.help() : std::string(asked.what()) + "\n");
+  } catch (const CLI::ParseError& error) {
+    throw cli::explain(app, error, arguments);
+  }
+  if (std::fflush(stdout) != 0) throw_failure("a standard output that takes what is printed", "one that does not", "");
+  return exit_code;
 }
 
 }  // namespace
@@ -38,39 +95,25 @@ int main(int argc, char** argv) {
   // A file over the shell's size limit is then an error of write(), with its path, and no death without a word.
   std::signal(SIGXFSZ, SIG_IGN);
 
-  CLI::App app("halfstep trains ONNX models in mixed precision.", "halfstep");
-  app.set_version_flag("--version", HALFSTEP_VERSION);
-  app.require_subcommand(1);
-  // Before the subcommand does anything, and only when there is one to run that may compute.
-  app.parse_complete_callback([&app, argv] {
-    const CLI::App* convert = app.get_subcommand("convert");
-    const bool rewrites_only = convert->parsed() && convert->count("--calibrate") + convert->count("--verify") == 0;
-    if (!rewrites_only) cli::choose_openmp_waiting(argv);
-  });
+  CLI::App app("halfstep trains ONNX models in mixed precision, and evaluates, runs and converts them.", "halfstep");
   int exit_code = 0;
-  cli::add_train(app, exit_code);
-  cli::add_evaluate(app, exit_code);
-  cli::add_run(app, exit_code);
-  cli::add_convert(app, exit_code);
-  cli::add_inspect(app, exit_code);
-  cli::add_devices(app, exit_code);
-  cli::add_check(app, exit_code);
-
+  cli::use_manual_help(app);
+  app.set_version_flag("--version", version_text, "prints the version, the libraries' versions and the executors");
+  app.footer(kEpilogue);
+  app.require_subcommand(1);
+  // Before the command does anything.
+  app.parse_complete_callback([&app, argv] {
+    if (computes(app)) cli::choose_openmp_waiting(argv);
+  });
   try {
-    app.parse(argc, argv);
-    if (std::fflush(stdout) != 0) throw_failure("a standard output that takes what is printed", "it does not", "");
-    return exit_code;
-  } catch (const CLI::ParseError& error) {
-    return report(app, error);
+    add_commands(app, exit_code);
+    return run(app, exit_code, argc, argv);
   } catch (const Error& error) {
-    std::fflush(stdout);
-    cli::print_message(error.what());
-    return error.kind() == Error::Kind::input ? kWrongInput : kFailed;
+    return fail(error);
   } catch (const std::bad_alloc&) {
-    cli::print_message("out of memory; a smaller --batch needs less");
-    return kFailed;
+    return fail(Error(Error::Kind::failure, "enough memory", "none left", "a smaller --batch needs less"));
   } catch (const std::exception& error) {
-    cli::print_message(error.what());
+    cli::print_error(error.what());
     return kFailed;
   }
 }

@@ -50,10 +50,20 @@ InputText split_text(const std::string& text) {
   return {text.substr(0, equals), text.substr(equals + 1)};
 }
 
+void check_kind(const fs::path& path) {
+  std::error_code ignored;
+  const bool folder = fs::is_directory(path, ignored);
+  const std::string extension = path.extension().string();
+  if (folder || extension == ".csv" || extension == ".tsv")
+    throw_input_error("an NPY, NPZ or IDX file of input", (folder ? "the folder " : "") + path.string(),
+                      "save the input with numpy.save");
+}
+
 /// One --input: NAME=FILE, FILE for the first input without one, or an .npz whose arrays are called as inputs are.
 void add_input(Arrays& arrays, const std::vector<std::string>& names, const std::string& text) {
   const auto [input, path] = split_text(text);
   if (!is_there(path)) throw_input_error("a file of input", "nothing at " + path.string(), "check the path");
+  check_kind(path);
   const bool archive = path.extension() == ".npz";
   if (input) {
     if (std::find(names.begin(), names.end(), *input) == names.end())
@@ -73,12 +83,21 @@ void add_input(Arrays& arrays, const std::vector<std::string>& names, const std:
                     "check --input");
 }
 
+/// "none", or with the arrays that the archives among the inputs have: "none in d.npz (x, y)".
+std::string archived_names(const std::vector<std::string>& inputs) {
+  std::string text = "none";
+  for (const std::string& input : inputs)
+    if (const fs::path path = split_text(input).path; path.extension() == ".npz")
+      text += fmt::format(" in {} ({})", path.string(), fmt::join(NpzFile(path).names(), ", "));
+  return text;
+}
+
 Arrays open_inputs(const std::vector<std::string>& names, const std::vector<std::string>& inputs) {
   Arrays arrays;
   for (const std::string& text : inputs) add_input(arrays, names, text);
   for (const std::string& name : names)
     if (!arrays.contains(name))
-      throw_input_error(fmt::format("data for the model's input '{}'", name), "none",
+      throw_input_error(fmt::format("data for the model's input '{}'", name), archived_names(inputs),
                         fmt::format("--input {}=FILE.npy", name));
   return arrays;
 }

@@ -8,12 +8,14 @@
 #include <vector>
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/model_inputs.h"
 #include "cli/output_paths.h"
 #include "cli/signals.h"
+#include "data/npy.h"
 #include "data/npz.h"
 #include "data/row_transform.h"
 #include "graph/atomic_file.h"
@@ -30,14 +32,34 @@ struct RunFlags {
   std::string model, output;
   std::vector<std::string> inputs;
   ExecutorFlags executor;
-  PrecisionFlag precision;
+  PrecisionFlag precision{"fp32"};
   DataFlags rows;
   BatchAxisFlag batch_axis;
+  bool json = false;
 };
+
+/// What can be known before anything is computed: NPY has no strings, and an NPY file holds one array.
+void check_outputs(const Graph& model, const fs::path& path) {
+  if (path.extension() == ".npy" && model.outputs.size() != 1)
+    throw_input_error("an .npz file for several outputs", path.string(),
+                      "write -o " + fs::path(path).replace_extension(".npz").string());
+  for (const ValueId id : model.outputs)
+    if (model[id].dtype == DType::string)
+      throw_input_error("outputs of numbers or truth values, which NPZ files hold",
+                        fmt::format("strings in '{}'", model[id].name), "remove this output from the model");
+}
 
 /// NPY has no bf16: such an output is written as f32, which holds the same values.
 Tensor to_npy_type(const Tensor& tensor) {
   return tensor.dtype() == DType::bf16 ? convert(tensor, DType::f32) : tensor.clone();
+}
+
+/// All outputs under their names, or the only one as an array of its own where the file is called so.
+void write_outputs(const fs::path& path, const std::vector<std::pair<std::string, Tensor>>& outputs) {
+  if (path.extension() == ".npy")
+    write_npy(path, outputs.front().second);
+  else
+    write_npz(path, outputs);
 }
 
 /// A model may hold a loop that never ends, and only the user can tell.
@@ -49,6 +71,7 @@ void run_until_signal(Program& program) {
 void run(const RunFlags& flags) {
   LoadedModel model = load_model(flags.model);
   model.graph = run_pipeline(std::move(model.graph), {batch_first(flags.batch_axis.value())});
+  check_outputs(model.graph, flags.output);
   check_writable(flags.output);
   check_distinct({{"--output", flags.output}}, input_files(flags.inputs));
   const std::map<std::string, Tensor> tensors = read_inputs(model.graph, flags.inputs, flags.rows.input());
@@ -72,22 +95,35 @@ void run(const RunFlags& flags) {
   std::vector<std::pair<std::string, Tensor>> outputs;
   for (std::size_t i = 0; i < output_names.size(); ++i)
     outputs.emplace_back(output_names[i], to_npy_type(program->output(i)));
-  write_npz(flags.output, outputs);
+  write_outputs(flags.output, outputs);
+  if (!flags.json) {
+    for (const auto& [name, tensor] : outputs)
+      fmt::print("{}: {} {}\n", name, name_of(tensor.dtype()), tensor.shape().to_string());
+    return;
+  }
+  nlohmann::ordered_json json{{"file", flags.output},
+                              {"outputs", nlohmann::ordered_json::array()},
+                              {"executor", executor->name()},
+                              {"precision", name_of(precision)}};
   for (const auto& [name, tensor] : outputs)
-    fmt::print("{}: {} {}\n", name, name_of(tensor.dtype()), tensor.shape().to_string());
+    json["outputs"].push_back({{"name", name}, {"type", name_of(tensor.dtype())}, {"shape", tensor.shape().dims()}});
+  print_json(json);
 }
 
 }  // namespace
 
 void add_run(CLI::App& app, int&) {
-  CLI::App* command = app.add_subcommand("run", "Runs a model on given inputs.");
+  CLI::App* command = app.add_subcommand("run", "Runs a model on given inputs and writes its outputs.");
+  command->footer("Example:\n  halfstep run model.onnx --input x.npy -o out.npz");
   auto flags = std::make_shared<RunFlags>();
   add_model(*command, flags->model);
-  command->add_option("--input", flags->inputs, "FILE.npy, NAME=FILE.npy, or an .npz with arrays of the inputs' names")
+  command
+      ->add_option("--input", flags->inputs,
+                   "FILE.npy, NAME=FILE.npy, or an .npz with arrays of the inputs' names; once for each file")
       ->required()
       ->allow_extra_args(false)
       ->type_name("[NAME=]FILE");
-  command->add_option("-o,--output", flags->output, "all outputs under their names")
+  command->add_option("-o,--output", flags->output, "writes all outputs under their names; OUT.npy: the only one")
       ->required()
       ->type_name("OUT.npz")
       ->check(not_empty());
@@ -95,6 +131,7 @@ void add_run(CLI::App& app, int&) {
   flags->batch_axis.add_to(*command);
   flags->precision.add_to(*command);
   flags->executor.add_to(*command);
+  command->add_flag("--json", flags->json, "prints the outputs' names, types and shapes as JSON");
   command->callback([flags] { run(*flags); });
 }
 

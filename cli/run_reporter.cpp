@@ -31,6 +31,14 @@ TrainerCallbacks RunReporter::callbacks() {
   };
 }
 
+std::vector<NamedValue> RunReporter::last_epoch() const {
+  std::vector<NamedValue> values;
+  if (steps_ == 0) return values;
+  values.push_back({"loss", mean_loss_});
+  values.insert(values.end(), values_.begin(), values_.end());
+  return values;
+}
+
 void RunReporter::close_log() {
   if (log_failure_) throw *log_failure_;
   if (log_) log_->close();
@@ -43,7 +51,7 @@ void RunReporter::log(const Write& write) {
     write(*log_);
   } catch (const Error& error) {
     log_failure_ = error;
-    progress_.notice(fmt::format("training goes on without its log: {}", error.what()));
+    progress_.notice(fmt::format("training goes on without its log: {}", error.without_hint()));
   }
 }
 
@@ -54,6 +62,7 @@ void RunReporter::start(std::int64_t steps) {
 
 void RunReporter::step(const StepResult& result) {
   steps_ = result.step;
+  mean_loss_ = result.mean_loss;
   curve_.step(result);
   progress_.update(point(result));
   if (!log_) return;

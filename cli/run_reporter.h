@@ -32,6 +32,8 @@ class RunReporter {
 
   const CurveRecorder& curve() const { return curve_; }
   std::int64_t steps() const { return steps_; }
+  /// Loss and metrics on the training rows of the last epoch, so far. Their storage is this object's.
+  std::vector<NamedValue> last_epoch() const;
   /// Of the last epoch that had one.
   const std::optional<Evaluation>& validation() const { return validation_; }
 
@@ -44,6 +46,7 @@ class RunReporter {
   ProgressPoint point(const StepResult& result);
 
   std::int64_t epochs_, steps_ = 0;
+  double mean_loss_ = 0;
   std::string log_path_;
   Progress progress_;
   CurveRecorder curve_;

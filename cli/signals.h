@@ -38,12 +38,20 @@ class StopOnSignal {
   StopOnSignal() : scope_(start()) {}
 
   static inline std::atomic<bool> requested = false;
-  static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler writes it");
+  /// Of the program that was stopped, as a shell has it for one that a signal ended: 130 for SIGINT, 143 for SIGTERM.
+  static int exit_code() { return 128 + signal_; }
 
  private:
+  static inline std::atomic<int> signal_ = 0;
+  static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<int>::is_always_lock_free,
+                "a signal handler writes them");
+
   static SignalScope::Handler start() {
     requested = false;
-    return [](int) { requested = true; };
+    return [](int signal) {
+      signal_ = signal;
+      requested = true;
+    };
   }
 
   SignalScope scope_;

@@ -11,6 +11,7 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
 #include "cli/common.h"
@@ -52,6 +53,7 @@ struct TrainFlags {
   std::string checkpoint, resume, log, curve, dump_passes;
   std::int64_t checkpoint_every = 0;
   std::string output, fp16_output, output_form = "inference";
+  bool json = false;
 };
 
 // A flag for each number of the optimizer, with the library's meaning and default.
@@ -65,7 +67,7 @@ void add_numbers(CLI::App& command, TrainFlags& flags) {
 }
 
 void add_flags(CLI::App& command, TrainFlags& flags) {
-  const auto counting = CLI::Range(std::int64_t{1}, std::int64_t{1} << 40);
+  const CLI::Validator counting = cli::counting();
 
   add_model(command, flags.model);
   command.add_option("--data", flags.data, kDataHelp)->required()->type_name("DATA");
@@ -76,31 +78,37 @@ void add_flags(CLI::App& command, TrainFlags& flags) {
   flags.loss.add_to(command);
 
   command.add_option("--optimizer", flags.optimizer, "sgd, adam or adamw")->capture_default_str();
-  command.add_option("--lr", flags.lr, "learning rate")->capture_default_str();
+  command.add_option("--lr", flags.lr, "learning rate, of the first update where a schedule changes it")
+      ->capture_default_str();
   command
       .add_option("--lr-schedule", flags.schedule,
-                  "constant, exponential:decay_steps=N,decay_rate=R[,staircase=true], step:step_size=N[,gamma=G], "
-                  "cosine:decay_steps=N[,alpha=A], linear:decay_steps=N[,end_lr=LR]; each [,warmup_steps=N]; its steps "
-                  "are updates")
+                  "constant, exponential:decay_steps=N,decay_rate=R [,staircase=true], step:step_size=N [,gamma=G], "
+                  "cosine:decay_steps=N [,alpha=A], linear:decay_steps=N [,end_lr=LR]; each [,warmup_steps=N]; its "
+                  "steps are updates")
       ->capture_default_str();
   command.add_flag("--nesterov", flags.nesterov, "Nesterov's momentum, of sgd");
   add_numbers(command, flags);
   command.add_option("--loss-scale", flags.loss_scale,
-                     fmt::format("first loss scale; 0: off (fp16: {}, else off)", LossScaleOptions{}.initial));
+                     fmt::format("first loss scale; 0: off (default: fp16 {}, else off)", LossScaleOptions{}.initial));
 
-  CLI::Option* epochs = command.add_option("--epochs", flags.epochs)->capture_default_str()->check(counting);
-  command.add_option("--steps", flags.steps, "steps (batches) in all, instead of --epochs")
-      ->excludes(epochs)
-      ->check(counting);
+  CLI::Option* epochs = command.add_option("--epochs", flags.epochs, "times that all rows are seen")
+                            ->capture_default_str()
+                            ->check(counting);
+  command.add_option("--steps", flags.steps, "steps (batches) in all")->excludes(epochs)->check(counting);
   command.add_option("--batch", flags.batch, "rows of a step")->capture_default_str()->check(counting);
   command.add_flag("--no-shuffle", flags.no_shuffle, "rows in the order of the data");
-  command.add_option("--seed", flags.seed, "of shuffling and dropout")->capture_default_str()->check(whole_number());
+  command.add_option("--seed", flags.seed, "seed of shuffling and dropout")
+      ->capture_default_str()
+      ->check(whole_number());
 
-  command.add_option("--freeze", flags.freeze, "name patterns of constants that stay as they are")->delimiter(',');
+  command.add_option("--freeze", flags.freeze, "patterns of names (layer1.*) of constants that stay as they are")
+      ->delimiter(',')
+      ->type_name("PATTERN[,...]");
   command
       .add_option("--trainable", flags.trainable,
                   "name patterns of the only parameters to train; a full name adds what is taken for none")
-      ->delimiter(',');
+      ->delimiter(',')
+      ->type_name("PATTERN[,...]");
   command
       .add_option(
           "--untie", flags.untie,
@@ -112,29 +120,35 @@ void add_flags(CLI::App& command, TrainFlags& flags) {
   flags.precision.add_to(command);
   flags.executor.add_to(command);
 
-  command.add_option("--checkpoint", flags.checkpoint, "folder for checkpoints (that of --resume)")
+  command.add_option("--checkpoint", flags.checkpoint, "folder for checkpoints (default: that of --resume)")
       ->type_name("DIR")
       ->check(not_empty());
-  command.add_option("--checkpoint-every", flags.checkpoint_every, "steps between them (an epoch)")->check(counting);
+  command.add_option("--checkpoint-every", flags.checkpoint_every, "steps from one to the next (default: an epoch)")
+      ->check(counting);
   command.add_option("--resume", flags.resume, "go on from the checkpoint in this folder")
       ->type_name("DIR")
       ->check(not_empty());
-  command.add_option("--log", flags.log, "one JSON object a step and an epoch")
+  command.add_option("--log", flags.log, "writes one JSON object for each step and each epoch")
       ->type_name("FILE.jsonl")
       ->check(not_empty());
-  command.add_flag("--log-grad-norms", flags.log_grad_norms, "in it, the gradient norm of every parameter");
-  command.add_option("--curve", flags.curve, "a picture of the run")->type_name("FILE.svg")->check(not_empty());
+  command.add_flag("--log-grad-norms", flags.log_grad_norms, "has --log tell the gradient norm of every parameter");
+  command.add_option("--curve", flags.curve, "writes a picture of loss and metrics")
+      ->type_name("FILE.svg")
+      ->check(not_empty());
   command.add_option("--dump-passes", flags.dump_passes, "writes the model after every pass")
       ->type_name("DIR")
       ->check(not_empty());
-  command.add_option("-o,--output", flags.output, "the trained model")->type_name("TRAINED.onnx")->check(not_empty());
-  command.add_option("--fp16-output", flags.fp16_output, "the trained model in fp16")
+  command.add_option("-o,--output", flags.output, "writes the trained model; without it, it is lost")
+      ->type_name("TRAINED.onnx")
+      ->check(not_empty());
+  command.add_option("--fp16-output", flags.fp16_output, "writes the trained model in fp16 as well")
       ->type_name("FILE.onnx")
       ->check(not_empty());
   command
       .add_option("--output-form", flags.output_form, "inference, or training (BatchNormalization and Dropout kept)")
       ->capture_default_str()
-      ->check(CLI::IsMember({"inference", "training"}));
+      ->check(one_of({"inference", "training"}));
+  command.add_flag("--json", flags.json, "prints the result as JSON, and all else on standard error");
 }
 
 OptimizerOptions optimizer_options(const TrainFlags& flags) {
@@ -218,7 +232,8 @@ void print_header(const TrainFlags& flags, const Trainer& trainer, const Executo
   fmt::print("data       {} rows{}\n", with_thousands(data.rows()),
              validation ? fmt::format(", {} for validation", with_thousands(validation->rows())) : "");
   fmt::print("executor   {} on {}\n", executor.name(), executor.capabilities().device);
-  fmt::print("precision  {}\n", describe_precision(trainer.precision(), options.precision, executor.capabilities()));
+  fmt::print("precision  {}\n",
+             describe_precision(trainer.precision(), flags.precision.value(), executor.capabilities()));
   fmt::print("loss       {}{}\n", name_of(trainer.loss()),
              metrics.empty() ? "" : fmt::format(", metrics {}", fmt::join(metrics, ", ")));
   fmt::print("optimizer  {}, learning rate {} {}\n\n", name_of(options.optimizer.kind), flags.lr,
@@ -243,7 +258,7 @@ void write_outputs(const TrainFlags& flags, const LoadedModel& source, const Tra
       write_to(path);
       fmt::print("{:<17} {}\n", what, fs::absolute(path).lexically_normal().string());
     } catch (const Error& error) {
-      if (failure) print_message(failure->what());
+      if (failure) print_error(failure->what());
       failure = error;
     }
   };
@@ -256,11 +271,40 @@ void write_outputs(const TrainFlags& flags, const LoadedModel& source, const Tra
         [&](const std::string& path) { reporter.curve().write(path, fs::path(flags.model).stem().string()); });
   write("log", flags.log, [&](const std::string&) { reporter.close_log(); });
   if (failure) throw *failure;
-  if (flags.output.empty() && flags.fp16_output.empty())
-    print_message("the trained model was not written: -o TRAINED.onnx does that");
 }
 
-void train(const TrainFlags& flags) {
+/// What a run without an output comes to, while there is time to stop it.
+void tell_missing_output(const TrainFlags& flags, const TrainerOptions& options) {
+  if (!flags.output.empty() || !flags.fp16_output.empty()) return;
+  print_message(options.checkpoint.empty()
+                    ? "the trained model will not be written: -o TRAINED.onnx does that"
+                    : fmt::format("the trained model will be in the checkpoint in {} alone: -o TRAINED.onnx writes it",
+                                  options.checkpoint.string()));
+}
+
+nlohmann::ordered_json to_json(const std::vector<NamedValue>& values) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::object();
+  for (const NamedValue& value : values) json[std::string(value.name)] = value.value;
+  return json;
+}
+
+nlohmann::ordered_json report(const TrainFlags& flags, const Trainer& trainer, const Executor& executor,
+                              const RunReporter& reporter, const std::optional<Evaluation>& validation, bool finished) {
+  nlohmann::ordered_json json{{"finished", finished},
+                              {"steps", reporter.steps()},
+                              {"parameters", trainer.parameter_count()},
+                              {"last_epoch", to_json(reporter.last_epoch())}};
+  if (validation) json["validation"] = to_json(named_values(*validation));
+  json["loss_function"] = name_of(trainer.loss());
+  json["executor"] = executor.name();
+  json["precision"] = name_of(trainer.precision());
+  for (const auto& [name, path] : {std::pair("output", flags.output), std::pair("fp16_output", flags.fp16_output)})
+    if (!path.empty()) json[name] = path;
+  return json;
+}
+
+int train(const TrainFlags& flags) {
+  std::optional<PeopleOnStderr> people(flags.json);
   TrainerOptions options = trainer_options(flags);
   const LoadedModel source = untie_merged(load_model(flags.model), flags.untie);
   const Dataset data = flags.rows.open(flags.data, Split::train);
@@ -278,6 +322,7 @@ void train(const TrainFlags& flags) {
   const Dataset* held_out = validation ? &*validation : nullptr;
   print_header(flags, trainer, *executor, data, held_out, options);
   for (const std::string& note : exporter_notes(source)) print_message(note);
+  tell_missing_output(flags, options);
   RunReporter reporter(flags.steps == 0 ? flags.epochs : 0, flags.log, trainer.metrics());
   const StopOnSignal stop;
   const bool finished = trainer.fit(reporter.callbacks(), held_out, &StopOnSignal::requested);
@@ -286,22 +331,29 @@ void train(const TrainFlags& flags) {
                options.checkpoint.empty() ? "what follows is the model as trained so far"
                                           : fmt::format("--resume {} goes on from here", options.checkpoint.string()));
   fmt::print("\n");
+  std::optional<Evaluation> result;
   if (finished && held_out) {
-    const Evaluation result = reporter.validation() ? *reporter.validation() : trainer.evaluate(*held_out);
+    result = reporter.validation() ? *reporter.validation() : trainer.evaluate(*held_out);
     fmt::print("validation       ");
-    for (const NamedValue& value : named_values(result)) fmt::print(" {} {:.6g}", value.name, value.value);
+    for (const NamedValue& value : named_values(*result)) fmt::print(" {} {:.6g}", value.name, value.value);
     fmt::print("\n");
   }
   write_outputs(flags, source, trainer, reporter);
+  people.reset();
+  if (flags.json) print_json(report(flags, trainer, *executor, reporter, result, finished));
+  return finished ? 0 : StopOnSignal::exit_code();
 }
 
 }  // namespace
 
-void add_train(CLI::App& app, int&) {
-  CLI::App* command = app.add_subcommand("train", "Trains a model.");
+void add_train(CLI::App& app, int& exit_code) {
+  CLI::App* command = app.add_subcommand("train", "Trains a model on data and writes the trained model.");
+  command->footer(R"(Example:
+  halfstep train model.onnx --data x.npy,y.npy --val-data x_val.npy,y_val.npy \
+    --epochs 5 -o trained.onnx)");
   auto flags = std::make_shared<TrainFlags>();
   add_flags(*command, *flags);
-  command->callback([flags] { train(*flags); });
+  command->callback([flags, &exit_code] { exit_code = train(*flags); });
 }
 
 }  // namespace halfstep::cli

@@ -25,15 +25,6 @@ namespace fs = std::filesystem;
 using testing::HasSubstr;
 using testing::Not;
 
-TEST_F(CliTest, HelpAndVersionExitWithZero) {
-  for (const char* arguments : {"--help", "train --help", "evaluate --help", "run --help", "convert --help",
-                                "inspect --help", "devices --help", "check --help", "--version"}) {
-    const Outcome outcome = run(arguments);
-    EXPECT_EQ(outcome.exit_code, 0) << arguments << "\n" << outcome.text;
-    EXPECT_FALSE(outcome.text.empty()) << arguments;
-  }
-}
-
 TEST_F(CliTest, EvaluateNeedsNothingToTrain) {
   save_model(parse_model(R"(<ir_version: 10, opset_import: ["": 20]> m (float[N, 784] x) => (float[N, 784] y)
     { y = Neg(x) })")
@@ -251,17 +242,21 @@ TEST_F(CliTest, OverflowSkipsStepsUntilTheLossScaleFits) {
   EXPECT_LT(log.back()["loss"].get<double>(), log.front()["loss"].get<double>() / 2);
 }
 
-TEST_F(CliTest, InterruptedRunLeavesACheckpointAndExitsWithZero) {
-  const std::string command = "cd '" + folder_.string() +
-                              "' && exec '" HALFSTEP_PROGRAM
-                              "' train mlp.onnx --data x.npy,y.npy --epochs 100000000 --checkpoint checkpoint "
-                              "--checkpoint-every 100000000 --log log.jsonl >output 2>&1 & run=$!; "
-                              "while kill -0 $run && [ ! -s '" +
-                              (folder_ / "log.jsonl").string() + "' ]; do sleep 0.05; done; kill -INT $run; wait $run";
-  const int status = std::system(command.c_str());
-  ASSERT_TRUE(WIFEXITED(status));
-  EXPECT_EQ(WEXITSTATUS(status), 0);
-  EXPECT_TRUE(fs::exists(folder_ / "checkpoint" / "checkpoint.safetensors"));
+TEST_F(CliTest, InterruptedRunWritesItsResultAndExitsWithTheSignal) {
+  for (const auto& [signal, exit_code] : {std::pair("INT", 130), std::pair("TERM", 143)}) {
+    const std::string name = signal;
+    const std::string command =
+        "cd '" + folder_.string() +
+        "' && exec '" HALFSTEP_PROGRAM "' train mlp.onnx --data x.npy,y.npy --epochs 100000000 --checkpoint " + name +
+        " --checkpoint-every 100000000 --log " + name + ".jsonl -o " + name + ".onnx >output" +
+        " 2>&1 & run=$!; while kill -0 $run && [ ! -s '" + (folder_ / (name + ".jsonl")).string() +
+        "' ]; do sleep 0.05; done; kill -" + name + " $run; wait $run";
+    const int status = std::system(command.c_str());
+    ASSERT_TRUE(WIFEXITED(status));
+    EXPECT_EQ(WEXITSTATUS(status), exit_code);
+    EXPECT_TRUE(fs::exists(folder_ / name / "checkpoint.safetensors"));
+    EXPECT_TRUE(fs::exists(folder_ / (name + ".onnx")));
+  }
 }
 
 TEST_F(CliTest, DumpedPassesAreModels) {
@@ -280,6 +275,23 @@ TEST_F(CliTest, RunWritesEveryOutputUnderItsName) {
   ASSERT_EQ(file.names().size(), 1u);
   const Tensor output = file.open(file.names()[0]).load();
   EXPECT_EQ(output.shape(), Shape({40, 10}));
+}
+
+TEST_F(CliTest, RunWritesTheOnlyOutputAsAnArrayWhereTheFileIsCalledSo) {
+  ASSERT_EQ(run("run mlp.onnx --input x.npy -o out.npz").exit_code, 0);
+  const Outcome outcome = run("run mlp.onnx --input x.npy -o out.npy");
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.text;
+  const NpzFile file(folder_ / "out.npz");
+  EXPECT_TRUE(identical(open_npy(folder_ / "out.npy").load(), file.open(file.names()[0]).load()));
+  save_model(
+      parse_model(R"(<ir_version: 10, opset_import: ["": 20]> m (float[N, 784] x) => (float[N, 784] y, float[N, 784] z)
+    { y = Neg(x) z = Abs(x) })")
+          .graph,
+      folder_ / "two.onnx");
+  const Outcome two = run("run two.onnx --input x.npy -o two.npy");
+  EXPECT_EQ(two.exit_code, 2) << two.text;
+  EXPECT_THAT(two.text, HasSubstr("an .npz file for several outputs, got two.npy\nHint: write -o two.npz"));
+  EXPECT_FALSE(fs::exists(folder_ / "two.npy"));
 }
 
 TEST_F(CliTest, ConvertedModelGivesTheSamePredictions) {
@@ -393,21 +405,6 @@ wait $pid)";
     EXPECT_THAT(outcome.text, HasSubstr("halfstep: interrupted while the model ran; nothing was written\n"));
     EXPECT_FALSE(fs::exists(folder_ / "y.npz"));
   }
-}
-
-TEST_F(CliTest, DevicesTellsEveryExecutor) {
-  const Outcome outcome = run("devices --json");
-  ASSERT_EQ(outcome.exit_code, 0) << outcome.text;
-  const nlohmann::json executors = nlohmann::json::parse(outcome.output)["executors"];
-  EXPECT_EQ(executors.size(), 3u);
-  for (const nlohmann::json& executor : executors) {
-    if (executor["available"]) {
-      EXPECT_FALSE(executor["auto_reason"].get<std::string>().empty()) << executor;
-    } else {
-      EXPECT_FALSE(executor["reason"].get<std::string>().empty()) << executor;
-    }
-  }
-  EXPECT_THAT(run("devices").text, HasSubstr("--precision auto takes"));
 }
 
 }  // namespace

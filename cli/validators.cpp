@@ -1,0 +1,86 @@
+#include "cli/validators.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <system_error>
+#include <utility>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "cli/nearest.h"
+
+namespace halfstep::cli {
+namespace {
+
+std::string refusal(const std::string& expected, const std::string& text, const std::string& hint = {}) {
+  return fmt::format("expected {}, got '{}'{}{}", expected, text, hint.empty() ? "" : "\nHint: ", hint);
+}
+
+bool read_number(const std::string& text, double& value) {
+  return CLI::detail::lexical_cast(text, value) && std::isfinite(value);
+}
+
+}  // namespace
+
+CLI::Validator number_in(double lowest, double highest) {
+  return {[=](std::string& text) {
+            double value = 0;
+            if (read_number(text, value) && value >= lowest && value <= highest) return std::string();
+            return refusal(highest == std::numeric_limits<double>::max()
+                               ? fmt::format("a number of at least {}", lowest)
+                               : fmt::format("a number from {} to {}", lowest, highest),
+                           text);
+          },
+          ""};
+}
+
+CLI::Validator positive_number() {
+  return {[](std::string& text) {
+            double value = 0;
+            return read_number(text, value) && value > 0 ? std::string() : refusal("a number above 0", text);
+          },
+          ""};
+}
+
+CLI::Validator whole_number(std::uint64_t lowest, std::uint64_t highest) {
+  return {[=](std::string& text) {
+            std::uint64_t value = 0;
+            const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+            // CLI11 takes a leading 0 for octal.
+            const bool decimal =
+                error == std::errc() && end == text.data() + text.size() && text == std::to_string(value);
+            if (decimal && value >= lowest && value <= highest) return std::string();
+            return refusal(fmt::format("a whole number from {} to {}", lowest, highest), text);
+          },
+          ""};
+}
+
+CLI::Validator counting() { return whole_number(1, std::uint64_t{1} << 40); }
+
+CLI::Validator one_of(std::vector<std::string> names) {
+  return {[names = std::move(names)](std::string& text) {
+            if (std::find(names.begin(), names.end(), text) != names.end()) return std::string();
+            const std::vector<std::string> first(names.begin(), names.end() - 1);
+            return refusal(fmt::format("{} or {}", fmt::join(first, ", "), names.back()), text,
+                           did_you_mean(text, names));
+          },
+          ""};
+}
+
+CLI::Validator not_empty() {
+  return {[](std::string& text) { return text.empty() ? std::string("expected a name, got none") : std::string(); },
+          ""};
+}
+
+CLI::Validator not_nan() {
+  return {[](std::string& text) {
+            double value = 0;
+            const bool is_nan = CLI::detail::lexical_cast(text, value) && std::isnan(value);
+            return is_nan ? refusal("a number", text) : std::string();
+          },
+          ""};
+}
+
+}  // namespace halfstep::cli

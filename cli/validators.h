@@ -1,0 +1,29 @@
+// Checks of flags' values. Each tells what was expected as every error of halfstep does; parse_errors.h adds the flag.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+namespace halfstep::cli {
+
+/// A finite number in [lowest, highest].
+CLI::Validator number_in(double lowest, double highest = std::numeric_limits<double>::max());
+/// A finite number above 0.
+CLI::Validator positive_number();
+/// A whole number in [lowest, highest], in decimal.
+CLI::Validator whole_number(std::uint64_t lowest = 0,
+                            std::uint64_t highest = std::numeric_limits<std::uint64_t>::max());
+/// So many of something: a whole number from 1 to 2^40.
+CLI::Validator counting();
+/// One of two words or more.
+CLI::Validator one_of(std::vector<std::string> names);
+
+/// What CLI11 itself lets through: an empty text (of a shell variable that is not set), and NaN.
+CLI::Validator not_empty();
+CLI::Validator not_nan();
+
+}  // namespace halfstep::cli

@@ -1,0 +1,118 @@
+// Mistyped calls: what was wrong, and what was probably meant.
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/cli/program.h"
+
+namespace halfstep {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+TEST_F(CliTest, MistypedCallsAreToldWhatWasMeant) {
+  struct Case {
+    const char* arguments;
+    const char* error;
+    const char* hint;
+  };
+  const std::string train = "train mlp.onnx --data x.npy,y.npy ";
+  const Case cases[] = {
+      {"trian mlp.onnx --data x.npy,y.npy", "a command, got 'trian'", "did you mean 'train'?"},
+      {"eval mlp.onnx", "a command, got 'eval'", "did you mean 'evaluate'?"},
+      {"paint", "a command, got 'paint'", "'halfstep --help' lists the commands"},
+      {"version", "a command, got 'version'", "did you mean '--version'?"},
+      {"--verison", "a command, got '--verison'", "did you mean '--version'?"},
+      {"convert mlp.onnx --precision fp16 half.onnx", "no further argument, got 'half.onnx'",
+       "did you mean '--output half.onnx'?"},
+      {"run mlp.onnx x.npy -o out.npz", "no further argument, got 'x.npy'", "did you mean '--input x.npy'?"},
+      {"run mlp.onnx --input . -o out.npz", "an NPY, NPZ or IDX file of input, got the folder .", "numpy.save"},
+      {"convert mlp.onnx -o half.onnx", "--precision NAME, got none", "gives an example"},
+      {"check --op relu", "got 'relu'", "did you mean 'Relu'?"},
+      {"help trian", "a command, got 'trian'", "did you mean 'train'?"},
+      {"mlp.onnx train --data x.npy,y.npy", "the command first, got 'mlp.onnx'", "write halfstep train mlp.onnx …"},
+      {"train mlp.onnx --data x.npy,y.npy --epoch 3", "a flag of halfstep train, got '--epoch'",
+       "did you mean '--epochs'?"},
+      {"train --epoch 3 mlp.onnx --data x.npy,y.npy", "a flag of halfstep train, got '--epoch'",
+       "did you mean '--epochs'?"},
+      {"train mlp.onnx --dta x.npy,y.npy", "a flag of halfstep train, got '--dta'", "did you mean '--data'?"},
+      {"train mlp.onnx --data=x.npy,y.npy --outptu=t.onnx", "got '--outptu=t.onnx'", "did you mean '--output'?"},
+      {"train mlp.onnx --data x.npy,y.npy --out t.onnx", "got '--out'", "did you mean '--output'?"},
+      {"train mlp.onnx --data x.npy,y.npy --batch-size 8", "got '--batch-size'", "did you mean '--batch'?"},
+      {"train mlp.onnx --data x.npy,y.npy --learning-rate 1", "got '--learning-rate'", "did you mean '--lr'?"},
+      {"train mlp.onnx --data x.npy,y.npy --device gpu", "got '--device'", "did you mean '--executor'?"},
+      {"train mlp.onnx --data x.npy,y.npy -lr 0.1", "two dashes, got '-lr'", "did you mean '--lr'?"},
+      {"train mlp.onnx --data x.npy,y.npy -output t.onnx", "two dashes, got '-output'", "did you mean '--output'?"},
+      {"convert mlp.onnx --data x.npy", "a flag of halfstep convert, got '--data'",
+       "--data is a flag of train, evaluate"},
+      {"train mlp.onnx --data x.npy,y.npy --colour red", "got '--colour'", "'halfstep train --help' lists the flags"},
+      {"train mlp.onnx", "--data DATA, got none", "'halfstep train --help' gives an example"},
+      {"train --data x.npy,y.npy", "MODEL.onnx, got none", "'halfstep train --help' gives an example"},
+      {"run mlp.onnx --input x.npy", "--output OUT.npz, got none", "'halfstep run --help' gives an example"},
+      {"train mlp.onnx --data x.npy y.npy", "no further argument, got 'y.npy'", "write x.npy,y.npy without a space"},
+      {"evaluate mlp.onnx --data x.npy,y.npy --json yes", "no further argument, got 'yes'", "--json takes no value"},
+      {"train mlp.onnx --data x.npy,y.npy --lr", "a value for --lr, got none",
+       "'halfstep train --help' lists the flags"},
+      {"train mlp.onnx --lr --data x.npy,y.npy", "for --lr, got", ""},
+      {"train mlp.onnx --data --epochs 3", "a value for --data, got the flag --epochs", ""},
+      {"train mlp.onnx --data x.npy,y.npy --lr 0.1 --lr 0.2", "--lr once, got it 2 times", "leave one out"},
+      {"train mlp.onnx --data x.npy,y.npy --epochs 1 --steps 1", "one of --epochs and --steps, got both",
+       "leave one out"},
+      {"inspect mlp.onnx --time 3", "--plan with --time, got none", "add --plan"},
+      {"train mlp.onnx --data x.npy,y.npy --lr fast", "a number of at least 0 for --lr, got 'fast'", ""},
+      {"train mlp.onnx --data x.npy,y.npy --lr=-1", "a number of at least 0 for --lr, got '-1'", ""},
+      {"train mlp.onnx --data x.npy,y.npy --lr inf", "a number of at least 0 for --lr, got 'inf'", ""},
+      {"train mlp.onnx --data x.npy,y.npy --momentum 2", "a number from 0 to 1 for --momentum, got '2'", ""},
+      {"train mlp.onnx --data x.npy,y.npy --epochs 1.5",
+       "a whole number from 1 to 1099511627776 for --epochs, got '1.5'", ""},
+      {"train mlp.onnx --data x.npy,y.npy --steps 010", "a whole number from 1 to 1099511627776 for --steps, got '010'",
+       ""},
+      {"train mlp.onnx --data x.npy,y.npy --threads 5000", "a whole number from 0 to 4096 for --threads, got '5000'",
+       ""},
+      {"train mlp.onnx --data x.npy,y.npy --output-form trainign",
+       "inference or training for --output-form, got 'trainign'", "did you mean 'training'?"},
+      {"convert mlp.onnx -o out.onnx --precision fp32", "fp16 or bf16 for --precision, got 'fp32'", ""},
+  };
+  for (const Case& c : cases) {
+    const Outcome outcome = run(c.arguments);
+    EXPECT_EQ(outcome.exit_code, 2) << c.arguments << "\n" << outcome.text;
+    EXPECT_THAT(outcome.text, testing::StartsWith("halfstep: error: expected ")) << c.arguments;
+    EXPECT_THAT(outcome.text, HasSubstr(c.error)) << c.arguments;
+    if (*c.hint) EXPECT_THAT(outcome.text, testing::AllOf(HasSubstr("\nHint: "), HasSubstr(c.hint))) << c.arguments;
+    EXPECT_EQ(outcome.output, "") << c.arguments;
+  }
+}
+
+TEST_F(CliTest, LostResultIsToldBeforeTraining) {
+  const Outcome without = run("train mlp.onnx --data x.npy,y.npy --steps 2");
+  ASSERT_EQ(without.exit_code, 0) << without.text;
+  EXPECT_THAT(without.text, HasSubstr("halfstep: the trained model will not be written: -o TRAINED.onnx does that\n"));
+  const Outcome kept = run("train mlp.onnx --data x.npy,y.npy --steps 2 --checkpoint kept");
+  EXPECT_THAT(kept.text, HasSubstr("the trained model will be in the checkpoint in kept alone"));
+  const Outcome with = run("train mlp.onnx --data x.npy,y.npy --steps 2 -o trained.onnx");
+  EXPECT_THAT(with.text, Not(HasSubstr("-o TRAINED.onnx")));
+  // Before: while a run can be stopped. What cannot be trained at all is told alone.
+  const Outcome diverging = run(
+      "train mlp.onnx --data x.npy,y.npy --optimizer sgd --lr 1e30 --precision fp32 --executor reference --steps 2000");
+  EXPECT_EQ(diverging.exit_code, 1) << diverging.text;
+  EXPECT_THAT(diverging.text, HasSubstr("will not be written"));
+}
+
+TEST_F(CliTest, PathsMayHaveSpaces) {
+  const std::filesystem::path folder = folder_ / "a folder";
+  std::filesystem::create_directory(folder);
+  for (const char* name : {"mlp.onnx", "x.npy", "y.npy"}) std::filesystem::copy(folder_ / name, folder / name);
+  const Outcome outcome =
+      run("train 'a folder/mlp.onnx' --data 'a folder/x.npy,a folder/y.npy' --steps 1 --checkpoint 'a folder/c p' "
+          "-o 'a folder/the model.onnx' --log 'a folder/the log.jsonl'");
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.text;
+  for (const char* name : {"the model.onnx", "the log.jsonl", "c p/checkpoint.safetensors"})
+    EXPECT_TRUE(std::filesystem::exists(folder / name)) << name;
+}
+
+}  // namespace
+}  // namespace halfstep

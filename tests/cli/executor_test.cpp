@@ -1,0 +1,118 @@
+// Which executor and precision a command takes, and what it says of them.
+#include <filesystem>
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "data/npz.h"
+#include "tests/cli/program.h"
+
+namespace halfstep {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+using testing::Not;
+
+// A device that prefers bf16: what inference takes there unless it is told.
+constexpr const char* kPlugin = " --plugin '" HALFSTEP_TEST_PLUGIN "' ";
+
+TEST_F(CliTest, InferenceIsInFp32UnlessToldOtherwise) {
+  struct Case {
+    std::string flags, environment;
+    const char* precision;
+  };
+  const Case cases[] = {{"", "", "f32"},
+                        {"--precision auto", "", "bf16"},
+                        {"", "HALFSTEP_PRECISION=auto", "bf16"},
+                        {"", "HALFSTEP_PRECISION=fp16", "f16"},
+                        {"--precision fp32", "HALFSTEP_PRECISION=bf16", "f32"}};
+  for (const Case& c : cases) {
+    const Outcome evaluated = run("evaluate mlp.onnx --data x.npy,y.npy --json" + (kPlugin + c.flags), c.environment);
+    ASSERT_EQ(evaluated.exit_code, 0) << evaluated.text;
+    EXPECT_EQ(nlohmann::json::parse(evaluated.output)["precision"], c.precision) << c.flags << c.environment;
+    const Outcome outputs = run("run mlp.onnx --input x.npy -o out.npz --json" + (kPlugin + c.flags), c.environment);
+    ASSERT_EQ(outputs.exit_code, 0) << outputs.text;
+    EXPECT_EQ(nlohmann::json::parse(outputs.output)["precision"], c.precision) << c.flags << c.environment;
+    const Outcome plan = run("inspect mlp.onnx --plan --json" + (kPlugin + c.flags), c.environment);
+    ASSERT_EQ(plan.exit_code, 0) << plan.text;
+    EXPECT_THAT(nlohmann::json::parse(plan.output)["plan"]["precision"].get<std::string>(),
+                testing::StartsWith(c.precision))
+        << c.flags << c.environment;
+  }
+  const Outcome training = run("inspect mlp.onnx --plan --training x.npy,y.npy --json" + std::string(kPlugin));
+  ASSERT_EQ(training.exit_code, 0) << training.text;
+  EXPECT_THAT(nlohmann::json::parse(training.output)["plan"]["precision"].get<std::string>(),
+              HasSubstr("bf16, by auto"));
+  EXPECT_THAT(run("train mlp.onnx --data x.npy,y.npy --steps 1" + std::string(kPlugin)).output,
+              HasSubstr("precision  bf16, by auto"));
+}
+
+TEST_F(CliTest, InferenceGivesTheValuesOfFp32) {
+  ASSERT_EQ(run("run mlp.onnx --input x.npy -o default.npz" + std::string(kPlugin)).exit_code, 0);
+  ASSERT_EQ(run("run mlp.onnx --input x.npy -o fp32.npz --precision fp32 --executor reference").exit_code, 0);
+  const NpzFile found(folder_ / "default.npz"), expected(folder_ / "fp32.npz");
+  ASSERT_EQ(found.names(), expected.names());
+  EXPECT_TRUE(identical(found.open(found.names()[0]).load(), expected.open(expected.names()[0]).load()));
+}
+
+TEST_F(CliTest, MissingGpuIsToldOnlyWhereItWasAskedFor) {
+  if (fs::exists("/dev/nvidiactl")) GTEST_SKIP() << "this machine has a GPU";
+  for (const char* arguments :
+       {"train mlp.onnx --data x.npy,y.npy --steps 1 -o t.onnx", "evaluate mlp.onnx --data x.npy,y.npy",
+        "run mlp.onnx --input x.npy -o out.npz", "inspect mlp.onnx --plan",
+        "convert mlp.onnx --dry-run --precision fp16 --verify x.npy", "check --op Relu --kind execution"}) {
+    const Outcome outcome = run(arguments);
+    EXPECT_EQ(outcome.exit_code, 0) << arguments << "\n" << outcome.text;
+    EXPECT_EQ(outcome.text, outcome.output) << arguments << " said something on standard error";
+  }
+  EXPECT_THAT(run("devices").output, HasSubstr("cudnn      not available: "));
+  const Outcome asked = run("run mlp.onnx --input x.npy -o out.npz --executor cudnn");
+  EXPECT_EQ(asked.exit_code, 2) << asked.text;
+  EXPECT_THAT(asked.text, HasSubstr("error: expected executor 'cudnn' to work on this machine, got none: "));
+}
+
+TEST_F(CliTest, DevicesTellsEveryExecutor) {
+  const Outcome outcome = run("devices --json");
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.text;
+  const nlohmann::json json = nlohmann::json::parse(outcome.output);
+  EXPECT_EQ(json["executors"].size(), 3u);
+  std::string first;
+  for (const nlohmann::json& executor : json["executors"]) {
+    if (!executor["available"]) {
+      EXPECT_FALSE(executor["reason"].get<std::string>().empty()) << executor;
+      continue;
+    }
+    EXPECT_FALSE(executor["auto_reason"].get<std::string>().empty()) << executor;
+    EXPECT_GT(executor["memory_bytes"].get<std::uint64_t>(), 0u) << executor;
+    if (first.empty()) first = executor["name"];
+  }
+  EXPECT_EQ(json["auto"], first);
+  const std::string text = run("devices").text;
+  for (const char* part :
+       {"features: ", "memory: ", "native arithmetic: ", "--precision auto takes", "--executor auto takes"})
+    EXPECT_THAT(text, HasSubstr(part));
+}
+
+TEST_F(CliTest, PluginIsAFileBeforeItIsANameForTheLoader) {
+  fs::copy_file(HALFSTEP_TEST_PLUGIN, folder_ / "plugin.so");
+  const Outcome bare = run("evaluate mlp.onnx --data x.npy,y.npy --json --plugin plugin.so");
+  ASSERT_EQ(bare.exit_code, 0) << bare.text;
+  EXPECT_EQ(nlohmann::json::parse(bare.output)["executor"], "bf16");
+  const Outcome listed = run("devices --plugin plugin.so --json");
+  ASSERT_EQ(listed.exit_code, 0) << listed.text;
+  const nlohmann::json json = nlohmann::json::parse(listed.output);
+  ASSERT_EQ(json["executors"].size(), 4u);
+  EXPECT_EQ(json["executors"][3]["name"], "bf16");
+  EXPECT_NE(json["auto"], "bf16");
+  for (const char* arguments : {"devices --plugin missing.so", "devices --plugin mlp.onnx"}) {
+    const Outcome wrong = run(arguments);
+    EXPECT_EQ(wrong.exit_code, 2) << wrong.text;
+    EXPECT_THAT(wrong.text, HasSubstr("error: expected an executor plug-in that works on this machine, got none: "));
+  }
+}
+
+}  // namespace
+}  // namespace halfstep

@@ -1,0 +1,79 @@
+// What --help, help and --version print.
+#include <sstream>
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/cli/program.h"
+
+namespace halfstep {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+
+constexpr const char* kCommands[] = {"train", "evaluate", "run", "convert", "inspect", "devices", "check", "help"};
+
+std::size_t longest_line(const std::string& text) {
+  std::size_t longest = 0;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) longest = std::max(longest, line.size());
+  return longest;
+}
+
+TEST_F(CliTest, HelpReadsLikeAManual) {
+  for (const std::string command : kCommands) {
+    const Outcome outcome = run(command + " --help");
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.text;
+    EXPECT_THAT(outcome.output, HasSubstr("\nUsage: halfstep " + command)) << command;
+    EXPECT_THAT(outcome.output, HasSubstr("\nExample:\n  halfstep " + command)) << command;
+    EXPECT_LE(longest_line(outcome.output), 80u) << outcome.output;
+    // How CLI11 writes types, ranges and defaults.
+    for (const char* jargon : {" in [", "FLOAT", "UINT", "TEXT", "INT", "e+", "Excludes", "REQUIRED", "Positionals"})
+      EXPECT_THAT(outcome.output, Not(HasSubstr(jargon))) << command;
+    EXPECT_EQ(run("help " + command).output, outcome.output) << command;
+  }
+}
+
+TEST_F(CliTest, HelpTellsDefaultsAndWhatIsRequired) {
+  const std::string train = run("train --help").output;
+  for (const char* text :
+       {"Usage: halfstep train MODEL.onnx --data DATA [FLAGS]", "(default 0.001)", "\nOptimizer:\n",
+        "-o, --output TRAINED.onnx", "(required)", "default auto, or $HALFSTEP_PRECISION", "not with --epochs"})
+    EXPECT_THAT(train, HasSubstr(text));
+  EXPECT_THAT(run("run --help").output, HasSubstr("default fp32, or $HALFSTEP_PRECISION"));
+  EXPECT_THAT(run("evaluate --help").output, HasSubstr("default fp32, or $HALFSTEP_PRECISION"));
+}
+
+TEST_F(CliTest, EveryFlagIsExplained) {
+  for (const std::string command : kCommands) {
+    std::istringstream lines(run(command + " --help").output);
+    std::string before;
+    for (std::string line; std::getline(lines, line); before = line)
+      if (before.starts_with("  -") && before.size() <= 26)
+        EXPECT_TRUE(line.starts_with(std::string(26, ' '))) << command << ": " << before;
+  }
+}
+
+TEST_F(CliTest, BareCallPrintsTheHelp) {
+  const Outcome bare = run("");
+  EXPECT_EQ(bare.exit_code, 0) << bare.text;
+  EXPECT_EQ(bare.output, run("--help").output);
+  EXPECT_EQ(bare.output, run("help").output);
+  EXPECT_EQ(bare.text, bare.output);
+  for (const char* command : kCommands) EXPECT_THAT(bare.output, HasSubstr("\n  " + std::string(command) + " "));
+  EXPECT_LE(longest_line(bare.output), 80u) << bare.output;
+}
+
+TEST_F(CliTest, VersionTellsTheLibrariesAndExecutors) {
+  const Outcome outcome = run("--version");
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.text;
+  EXPECT_THAT(outcome.output, testing::StartsWith("halfstep "));
+  EXPECT_THAT(outcome.output, AllOf(HasSubstr("\noneDNN "), HasSubstr("\nONNX 1."), HasSubstr("\nexecutors: "),
+                                    HasSubstr("onednn, reference\n")));
+}
+
+}  // namespace
+}  // namespace halfstep
