@@ -118,6 +118,8 @@ void require_finite(const std::string& name, const RowType& type, const void* da
 
 DataArray::DataArray(std::string name, DType dtype, Shape shape, SharedBytes bytes, StorageOrder order)
     : name_(std::move(name)), dtype_(dtype), shape_(std::move(shape)), bytes_(std::move(bytes)), order_(order) {
+  if (bits_of(dtype_) == 0 || bits_of(dtype_) % 8 != 0)
+    throw_input_error("an array whose elements are whole bytes", fmt::format("{} in {}", name_of(dtype_), name_), "");
   const auto needed = array_bytes(dtype_, shape_);
   if (!needed || *needed != bytes_.size())
     throw_input_error(fmt::format("{} of {} elements to hold {} bytes of them", shape_.to_string(), name_of(dtype_),

@@ -34,7 +34,8 @@ struct StorageOrder {
 /// elements; only what is read is paged in.
 class DataArray {
  public:
-  /// `name` is what errors call the array. Throws Error when `bytes` is not exactly as long as dtype and shape ask for.
+  /// `name` is what errors call the array. Throws Error when `bytes` is not exactly as long as dtype and shape ask for, and for
+  /// elements that are no whole bytes (strings, packed types).
   DataArray(std::string name, DType dtype, Shape shape, SharedBytes bytes, StorageOrder order = {});
   /// An array in memory (shares the tensor's buffer).
   static DataArray of(const Tensor& tensor, std::string name);

@@ -27,6 +27,19 @@ std::string_view name_of(StateRole role) {
   return "unknown";
 }
 
+namespace {
+
+void require_elements(const Tensor& tensor, std::string_view name) {
+  if (!tensor.is_defined()) throw_input_error("a tensor for '" + std::string(name) + "'", "one that holds nothing", "");
+}
+
+}  // namespace
+
+void Graph::throw_no_value(ValueId id) const {
+  throw_input_error("a value of graph '" + name + "', which has " + std::to_string(values.size()),
+                    "the id " + std::to_string(id), "");
+}
+
 std::string Graph::unique_name(std::string_view wanted) {
   std::string name(wanted.empty() ? "v" : wanted);
   if (!wanted.empty() && !by_name_.contains(name)) return name;
@@ -46,6 +59,7 @@ ValueId Graph::add_value(std::string_view wanted, DType dtype, Shape shape) {
 }
 
 ValueId Graph::add_constant(std::string_view wanted, Tensor tensor) {
+  require_elements(tensor, wanted);
   const ValueId id = add_value(wanted, tensor.dtype(), tensor.shape());
   (*this)[id].constant = std::move(tensor);
   return id;
@@ -58,6 +72,7 @@ ValueId Graph::add_input(std::string_view wanted, DType dtype, Shape shape) {
 }
 
 ValueId Graph::add_state(std::string_view wanted, Tensor initial, StateRole role) {
+  require_elements(initial, wanted);
   const ValueId id = add_value(wanted, initial.dtype(), initial.shape());
   states.push_back({.value = id, .next = kNoValue, .role = role, .initial = std::move(initial)});
   return id;
@@ -65,6 +80,8 @@ ValueId Graph::add_state(std::string_view wanted, Tensor initial, StateRole role
 
 std::size_t Graph::add_node(std::string_view op, std::string_view domain, std::vector<ValueId> node_inputs,
                             std::size_t output_count, Attributes attributes, std::string_view node_name) {
+  for (const ValueId in : node_inputs)
+    if (in != kNoValue) checked(in);
   Node node;
   node.id = next_node_id_++;
   node.op = op;
@@ -103,14 +120,14 @@ std::vector<std::int32_t> Graph::producers() const {
   std::vector<std::int32_t> result(values.size(), -1);
   for (std::size_t i = 0; i < nodes.size(); ++i)
     for (ValueId out : nodes[i].outputs)
-      if (out != kNoValue) result[static_cast<std::size_t>(out)] = static_cast<std::int32_t>(i);
+      if (out != kNoValue) result[checked(out)] = static_cast<std::int32_t>(i);
   return result;
 }
 
 std::vector<std::int32_t> Graph::use_counts() const {
   std::vector<std::int32_t> result(values.size(), 0);
   auto count = [&](ValueId id) {
-    if (id != kNoValue) ++result[static_cast<std::size_t>(id)];
+    if (id != kNoValue) ++result[checked(id)];
   };
   for (const Node& node : nodes)
     for (ValueId in : node.inputs) count(in);
@@ -123,6 +140,8 @@ std::vector<std::int32_t> Graph::use_counts() const {
 }
 
 void Graph::replace_uses(ValueId from, ValueId to) {
+  checked(from);
+  if (to != kNoValue) checked(to);
   for (Node& node : nodes) std::replace(node.inputs.begin(), node.inputs.end(), from, to);
   std::replace(outputs.begin(), outputs.end(), from, to);
   for (State& state : states) {
@@ -139,7 +158,7 @@ void Graph::sort() {
   for (std::size_t i = 0; i < nodes.size(); ++i) {
     for (ValueId in : nodes[i].inputs) {
       if (in == kNoValue) continue;
-      const std::int32_t p = producer[static_cast<std::size_t>(in)];
+      const std::int32_t p = producer[checked(in)];
       if (p < 0) continue;
       users[static_cast<std::size_t>(p)].push_back(i);
       ++waiting[i];
@@ -169,8 +188,8 @@ void Graph::remove_dead() {
   std::vector<bool> live_value(values.size(), false), live_node(nodes.size(), false);
   std::vector<ValueId> work;
   auto mark = [&](ValueId id) {
-    if (id == kNoValue || live_value[static_cast<std::size_t>(id)]) return;
-    live_value[static_cast<std::size_t>(id)] = true;
+    if (id == kNoValue || live_value[checked(id)]) return;
+    live_value[checked(id)] = true;
     work.push_back(id);
   };
   for (ValueId out : outputs) mark(out);

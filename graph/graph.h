@@ -112,14 +112,17 @@ class Graph {
   /// Of a value two graphs further out the enclosing body has a capture, too.
   std::vector<ValueId> captures;
 
-  Value& operator[](ValueId id) { return values[static_cast<std::size_t>(id)]; }
-  const Value& operator[](ValueId id) const { return values[static_cast<std::size_t>(id)]; }
+  // Functions that take the id of a value throw Error when the graph has none of it.
+
+  Value& operator[](ValueId id) { return values[checked(id)]; }
+  const Value& operator[](ValueId id) const { return values[checked(id)]; }
 
   /// Adds a value; `name` is made unique by a suffix when it is taken, and made up when it is empty.
   ValueId add_value(std::string_view name, DType dtype = DType::undefined, Shape shape = Shape::unranked());
+  /// Throws Error when the tensor holds nothing.
   ValueId add_constant(std::string_view name, Tensor tensor);
   ValueId add_input(std::string_view name, DType dtype, Shape shape);
-  /// Adds a state whose value has the dtype and shape of `initial`.
+  /// Adds a state whose value has the dtype and shape of `initial`. Throws Error when that holds nothing.
   ValueId add_state(std::string_view name, Tensor initial, StateRole role);
   /// Appends a node with `output_count` new outputs (named after the node) and returns its index in `nodes`.
   std::size_t add_node(std::string_view op, std::string_view domain, std::vector<ValueId> inputs,
@@ -148,6 +151,13 @@ class Graph {
   NodeId next_node_id() const { return next_node_id_; }
 
  private:
+  std::size_t checked(ValueId id) const {
+    const auto index = static_cast<std::size_t>(id);
+    if (index >= values.size()) [[unlikely]]
+      throw_no_value(id);
+    return index;
+  }
+  [[noreturn]] void throw_no_value(ValueId id) const;
   std::string unique_name(std::string_view wanted);
 
   std::unordered_map<std::string, ValueId> by_name_;

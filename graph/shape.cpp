@@ -10,9 +10,18 @@ bool Shape::is_static() const {
   return ranked_ && std::all_of(dims_.begin(), dims_.end(), [](std::int64_t d) { return d >= 0; });
 }
 
+void Shape::throw_no_axis(std::size_t axis) const {
+  throw_input_error("an axis of the shape " + to_string(), "axis " + std::to_string(static_cast<std::ptrdiff_t>(axis)),
+                    "");
+}
+
 std::int64_t Shape::count() const { return count(0, rank()); }
 
 std::int64_t Shape::count(std::size_t first, std::size_t last) const {
+  if (!ranked_) throw_input_error("a shape of known rank", to_string(), "bind the shapes first");
+  if (first > last || last > rank())
+    throw_input_error("axes of the shape " + to_string(),
+                      "axes [" + std::to_string(first) + ", " + std::to_string(last) + ")", "");
   std::int64_t product = 1;
   for (std::size_t i = first; i < last; ++i) {
     if (dims_[i] < 0) throw_input_error("a shape with every extent known", to_string(), "bind the shapes first");
@@ -44,6 +53,9 @@ std::string Shape::to_string() const {
 }
 
 Shape broadcast(const Shape& a, const Shape& b) {
+  if (!a.is_ranked() || !b.is_ranked())
+    throw_input_error("shapes of known rank to broadcast", a.to_string() + " and " + b.to_string(),
+                      "bind the shapes first");
   std::vector<std::int64_t> dims(std::max(a.rank(), b.rank()));
   for (std::size_t i = 0; i < dims.size(); ++i) {
     const std::int64_t x = i < a.rank() ? a[a.rank() - 1 - i] : 1;

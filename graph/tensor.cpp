@@ -60,6 +60,10 @@ To convert_one(From value) {
   }
 }
 
+void require_defined(DType dtype) {
+  if (dtype == DType::undefined) throw_input_error("an element type for the tensor", "an undefined one", "");
+}
+
 template <class To>
 std::vector<To> to_vector(const Tensor& tensor) {
   std::vector<To> result(static_cast<std::size_t>(tensor.count()));
@@ -73,6 +77,7 @@ std::vector<To> to_vector(const Tensor& tensor) {
 }  // namespace
 
 Tensor::Tensor(DType dtype, Shape shape) : dtype_(dtype), shape_(std::move(shape)), count_(shape_.count()) {
+  require_defined(dtype);
   check_fits_memory(dtype, shape_);
   if (dtype == DType::string) {
     data_ = std::shared_ptr<std::string[]>(new std::string[static_cast<std::size_t>(count_)]);
@@ -96,12 +101,32 @@ void check_fits_memory(DType dtype, const Shape& shape) {
 }
 
 Tensor Tensor::view(DType dtype, Shape shape, void* data, std::shared_ptr<void> keep_alive) {
+  require_defined(dtype);
   Tensor t;
   t.dtype_ = dtype;
   t.shape_ = std::move(shape);
   t.count_ = t.shape_.count();
+  if (!data && t.count_ > 0)
+    throw_input_error("memory for a view of shape " + t.shape_.to_string(), "a null pointer", "");
   t.data_ = std::shared_ptr<void>(std::move(keep_alive), data);
   return t;
+}
+
+void Tensor::require_bits(DType read_as, std::size_t bytes) const {
+  if (!is_defined()) return;
+  const bool for_bits = read_as == DType::undefined || read_as == DType::u8 || read_as == DType::u16 ||
+                        read_as == DType::u32 || read_as == DType::u64;
+  if (for_bits && 8 * bytes == bits_of(dtype_)) return;
+  throw_input_error(read_as == DType::undefined ? fmt::format("a tensor whose elements have {} bytes", bytes)
+                                                : fmt::format("a tensor of {}", name_of(read_as)),
+                    fmt::format("one of {}", name_of(dtype_)),
+                    "read the elements in the tensor's own type, or convert it");
+}
+
+void Tensor::require_count(std::size_t values, const Shape& shape) {
+  const std::int64_t count = shape.count();
+  if (values != static_cast<std::size_t>(count))
+    throw_input_error(fmt::format("{} values for the shape {}", count, shape.to_string()), std::to_string(values), "");
 }
 
 Tensor Tensor::clone() const {
@@ -123,6 +148,12 @@ Tensor Tensor::reshaped(Shape shape) const {
 }
 
 Tensor Tensor::rows(std::int64_t first, std::int64_t last) const {
+  const std::int64_t rows = shape_.rank() > 0 ? shape_[0] : 0;
+  if (first < 0 || first > last || last > rows)
+    throw_input_error(fmt::format("rows of a tensor of shape {}", shape_.to_string()),
+                      fmt::format("rows [{}, {})", first, last), "");
+  if (bits_of(dtype_) % 8 != 0 || bits_of(dtype_) == 0)
+    throw_input_error("rows of a tensor whose elements are whole bytes", std::string(name_of(dtype_)), "");
   std::vector<std::int64_t> dims = shape_.dims();
   const std::int64_t row = shape_.count(1, shape_.rank());
   dims[0] = last - first;

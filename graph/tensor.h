@@ -1,9 +1,12 @@
 // A tensor in host memory.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <memory>
 #include <span>
+#include <string>
+#include <type_traits>
 #include <vector>
 
 #include "graph/dtype.h"
@@ -15,15 +18,18 @@ namespace halfstep {
 /// Copies share the buffer (they are cheap, and a write through one is seen by all); `clone` copies it.
 class Tensor {
  public:
-  Tensor() = default;                ///< holds nothing: dtype `undefined`
-  Tensor(DType dtype, Shape shape);  ///< zero-filled (empty strings for DType::string)
-  /// Elements owned elsewhere; `keep_alive` is held for as long as the tensor or a copy lives.
+  Tensor() = default;  ///< holds nothing: dtype `undefined`
+  /// Zero-filled (empty strings for DType::string). Throws Error unless the type is defined and the shape static.
+  Tensor(DType dtype, Shape shape);
+  /// Elements owned elsewhere; `keep_alive` is held for as long as the tensor or a copy lives. Throws Error as the
+  /// constructor does, and when `data` is null but the shape has elements.
   static Tensor view(DType dtype, Shape shape, void* data, std::shared_ptr<void> keep_alive = {});
 
   /// A scalar, or a vector, of C++ values: `Tensor::scalar(1.5f)`, `Tensor::of<std::int64_t>({2, 3})`.
   template <class T>
   static Tensor scalar(T value) {
-    Tensor t(dtype_of<T>(), Shape{});
+    static_assert(element_type<T>() != DType::undefined, "no element type has this C++ type");
+    Tensor t(element_type<T>(), Shape{});
     *t.data<T>() = value;
     return t;
   }
@@ -31,10 +37,13 @@ class Tensor {
   static Tensor of(const std::vector<T>& values) {
     return of<T>(values, Shape{static_cast<std::int64_t>(values.size())});
   }
+  /// Throws Error unless the shape has as many elements as there are values.
   template <class T>
   static Tensor of(const std::vector<T>& values, Shape shape) {
-    Tensor t(dtype_of<T>(), std::move(shape));
-    for (std::size_t i = 0; i < values.size(); ++i) t.data<T>()[i] = values[i];
+    static_assert(element_type<T>() != DType::undefined, "no element type has this C++ type");
+    require_count(values.size(), shape);
+    Tensor t(element_type<T>(), std::move(shape));
+    std::copy(values.begin(), values.end(), t.data<T>());
     return t;
   }
 
@@ -46,13 +55,17 @@ class Tensor {
 
   void* raw() { return data_.get(); }
   const void* raw() const { return data_.get(); }
-  /// The elements; T must be the dtype's C++ type (or std::string for DType::string).
+  /// The elements, nullptr when the tensor holds nothing. Throws Error unless T is the dtype's C++ type (std::string
+  /// for DType::string), or as wide and meant for bits: an unsigned integer, or a type that no element type has. Take
+  /// the pointer once, outside of loops.
   template <class T>
   T* data() {
+    check_read_as<T>();
     return static_cast<T*>(data_.get());
   }
   template <class T>
   const T* data() const {
+    check_read_as<T>();
     return static_cast<const T*>(data_.get());
   }
   template <class T>
@@ -67,10 +80,23 @@ class Tensor {
   Tensor clone() const;
   /// The same elements under another shape of equal count (shares the buffer).
   Tensor reshaped(Shape shape) const;
-  /// Rows [first, last) along axis 0 (shares the buffer). Not for packed 4- and 2-bit types.
+  /// Rows [first, last) along axis 0 (shares the buffer). Throws Error for rows that are not there, and for elements
+  /// that are no whole bytes (packed 4- and 2-bit types).
   Tensor rows(std::int64_t first, std::int64_t last) const;
 
  private:
+  template <class T>
+  static constexpr DType element_type() {
+    return std::is_same_v<std::remove_cv_t<T>, std::string> ? DType::string : dtype_of<T>();
+  }
+  template <class T>
+  void check_read_as() const {
+    if (dtype_ != element_type<T>()) [[unlikely]]
+      require_bits(element_type<T>(), sizeof(T));
+  }
+  void require_bits(DType read_as, std::size_t bytes) const;
+  static void require_count(std::size_t values, const Shape& shape);
+
   DType dtype_ = DType::undefined;
   Shape shape_;
   std::int64_t count_ = 0;

@@ -137,8 +137,10 @@ void where(KernelCall& call) {
   const BroadcastOffsets c_offset(condition.shape(), shape), x_offset(x.shape(), shape), y_offset(y.shape(), shape);
   Tensor& out = ensure_out(call, 0, x.dtype(), shape);
   visit_storage(x.dtype(), [&]<class S>() {
-    for (std::int64_t i = 0; i < shape.count(); ++i)
-      out.data<S>()[i] = condition.data<bool>()[c_offset(i)] ? x.data<S>()[x_offset(i)] : y.data<S>()[y_offset(i)];
+    const bool* c = condition.data<bool>();
+    const S *xs = x.data<S>(), *ys = y.data<S>();
+    S* to = out.data<S>();
+    for (std::int64_t i = 0; i < shape.count(); ++i) to[i] = c[c_offset(i)] ? xs[x_offset(i)] : ys[y_offset(i)];
   });
 }
 

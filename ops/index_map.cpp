@@ -26,7 +26,9 @@ std::int64_t normalize_index(std::int64_t index, std::int64_t extent) {
 template <class S>
 void take_typed(const Tensor& from, const IndexMap& map, Tensor& to, const Tensor& fill) {
   const S none = fill.is_defined() ? fill.data<S>()[0] : S{};
-  for (std::size_t i = 0; i < map.size(); ++i) to.data<S>()[i] = map[i] == kNoElement ? none : from.data<S>()[map[i]];
+  const S* x = from.data<S>();
+  S* y = to.data<S>();
+  for (std::size_t i = 0; i < map.size(); ++i) y[i] = map[i] == kNoElement ? none : x[map[i]];
 }
 
 bool is_packed(DType dtype) { return dtype != DType::string && bits_of(dtype) < 8; }
@@ -163,7 +165,9 @@ void take_axes(KernelCall& call, std::size_t output, const AxisIndices& axes, co
 
 void put(const Tensor& from, const IndexMap& map, Tensor& to) {
   visit_storage(from.dtype(), [&]<class S>() {
-    for (std::size_t i = 0; i < map.size(); ++i) to.data<S>()[map[i]] = from.data<S>()[i];
+    const S* x = from.data<S>();
+    S* y = to.data<S>();
+    for (std::size_t i = 0; i < map.size(); ++i) y[map[i]] = x[i];
   });
 }
 

@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include <fmt/format.h>
+
 #include "graph/error.h"
 
 namespace halfstep {

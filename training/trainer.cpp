@@ -17,7 +17,6 @@
 #include "training/task.h"
 
 namespace halfstep {
-
 namespace {
 
 TrainerOptions knowing_exporter(TrainerOptions options, const LoadedModel& model) {

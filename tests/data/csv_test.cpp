@@ -95,7 +95,7 @@ TEST(Csv, ErrorsNameLineAndColumn) {
       {"1,cat\n2,3\n4,\n", {}, "nothing at FILE:3, column 2"},
       {"1,2,3\n4,5,cat\n", {}, "'cat' at FILE:2, column 3"},
       {"1,True\n2,maybe\n", {}, "'maybe' at FILE:2, column 2"},
-      {"a,b\n1,dog\n2,cow\n", {.classes = {"cat", "dog"}}, "one of the classes cat, dog; found: 'cow' at FILE:3"},
+      {"a,b\n1,dog\n2,cow\n", {.classes = {"cat", "dog"}}, "one of the classes cat, dog, got 'cow' at FILE:3"},
       {"1,5;2,5;0\n3,5;2,5;1\n", {}, "decimal point"},
       {"sort,a,b\nred,1,2\nblue,3,4\n", {}, "--label-column"},
       {std::string("\xff\xfe"

@@ -33,6 +33,11 @@ TEST(DataArray, NamesTheRowOfANonFiniteElement) {
     }
 }
 
+TEST(DataArray, RefusesElementsThatAreNoWholeBytes) {
+  for (const Tensor& tensor : {Tensor(DType::string, {2}), Tensor(DType::i4, {2}), Tensor()})
+    EXPECT_THAT(testing::error_of([&] { DataArray::of(tensor, "x"); }), HasSubstr("whole bytes"));
+}
+
 TEST(DataArray, RefusesRowsThatThereAreNot) {
   const DataArray array = DataArray::of(Tensor::of<float>({1, 2}), "x");
   float out;

@@ -168,6 +168,33 @@ TEST(Trainer, OptionsOutOfRangeAreRefusedByName) {
   }
 }
 
+TEST(Trainer, RefusesOptionsOutOfRange) {
+  constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+  struct Case {
+    const char* says;
+    TrainerOptions options;
+  };
+  const Case cases[] = {
+      {"--epochs of at least 1, got 0", {.epochs = 0}},
+      {"--steps of at least 0, got -1", {.steps = -1}},
+      {"--batch of at least 1, got 0", {.batch_size = 0}},
+      {"--checkpoint-every of at least 0, got -1", {.checkpoint_every = -1}},
+      {"--loss-scale as 0 (off) or a number from 1e-30 to 1e+30, got nan", {.loss_scale = kNan}},
+      {"learning rate of at least 0, got nan", {.schedule = {.base_lr = kNan}}},
+      {"step_size", {.schedule = {.decay = StepDecay{.step_size = 0}}}},
+      {"--accumulate as a whole number from 1", {.optimizer = {.accumulate = 0}}},
+      {"--momentum as a number from 0 to 1, got 2", {.optimizer = {.kind = OptimizerKind::sgd, .momentum = 2}}},
+      {"--beta2 as a number from 0 to below 1, got nan", {.optimizer = {.beta2 = kNan}}},
+      {"--weight-decay as a number from 0 to 1e+30, got -1", {.optimizer = {.weight_decay = -1}}},
+      {"--clip-norm as a number from 0 to 1e+30, got nan", {.optimizer = {.clip_norm = kNan}}},
+  };
+  const std::unique_ptr<Executor> executor = make_reference_executor();
+  for (const Case& c : cases)
+    EXPECT_THAT(
+        error_of(Error::Kind::input, [&] { Trainer(linear_model(), *executor, overflowing_rows(), c.options); }),
+        HasSubstr(c.says));
+}
+
 TEST(Trainer, SeveralInputsLearnAsTheirConcatenationDoes) {
   const std::unique_ptr<Executor> executor = make_reference_executor();
   Tensor x(DType::f32, {6, 5}), a(DType::f32, {6, 2}), y(DType::f32, {6, 1});
