@@ -46,8 +46,9 @@ struct TrainFlags {
   std::vector<std::optional<double>> numbers = std::vector<std::optional<double>>(optimizer_numbers().size());
   std::optional<double> loss_scale;
   bool nesterov = false;
-  std::int64_t epochs = defaults.epochs, steps = 0, batch = defaults.batch_size;
-  bool no_shuffle = false, freeze_batchnorm = false, log_grad_norms = false;
+  std::int64_t epochs = defaults.epochs, steps = 0, batch = defaults.batch_size,
+               max_skipped = defaults.max_skipped_in_a_row;
+  bool no_shuffle = false, freeze_batchnorm = false, no_dropout = false, log_grad_norms = false;
   std::uint64_t seed = 0;
   std::vector<std::string> freeze, trainable, untie;
   std::string checkpoint, resume, log, curve, dump_passes;
@@ -90,6 +91,10 @@ void add_flags(CLI::App& command, TrainFlags& flags) {
   add_numbers(command, flags);
   command.add_option("--loss-scale", flags.loss_scale,
                      fmt::format("first loss scale; 0: off (default: fp16 {}, else off)", LossScaleOptions{}.initial));
+  command
+      .add_option("--max-skipped", flags.max_skipped,
+                  "updates skipped in a row before training gives up, beside those that bring the loss scale down")
+      ->capture_default_str();
 
   CLI::Option* epochs = command.add_option("--epochs", flags.epochs, "times that all rows are seen")
                             ->capture_default_str()
@@ -115,8 +120,10 @@ void add_flags(CLI::App& command, TrainFlags& flags) {
           "name patterns of parameters that the exporter merged because they were equal, to be separated; or all")
       ->delimiter(',')
       ->type_name("all|PATTERN");
-  command.add_flag("--freeze-batchnorm", flags.freeze_batchnorm, "BatchNormalization keeps its running statistics");
+  command.add_flag("--freeze-batchnorm", flags.freeze_batchnorm,
+                   "BatchNormalization normalizes by its running statistics, and keeps them");
 
+  command.add_flag("--no-dropout", flags.no_dropout, "Dropout drops nothing");
   flags.precision.add_to(command);
   flags.executor.add_to(command);
 
@@ -181,6 +188,8 @@ TrainerOptions trainer_options(const TrainFlags& flags) {
   options.loss_scale = flags.loss_scale;
   options.parameters = {.freeze = flags.freeze, .trainable = flags.trainable};
   options.mode.train_batchnorm = !flags.freeze_batchnorm;
+  options.mode.train_dropout = !flags.no_dropout;
+  options.max_skipped_in_a_row = flags.max_skipped;
   options.epochs = flags.epochs;
   options.steps = flags.steps;
   options.batch_size = flags.batch;

@@ -49,6 +49,7 @@ Settings settings_of(const TrainerOptions& options, const Task& task, const Data
   settings["--seed"] = fmt::format("{}", options.seed);
   settings["--no-shuffle"] = on_off(!options.shuffle);
   settings["--freeze-batchnorm"] = on_off(!options.mode.train_batchnorm);
+  settings["--no-dropout"] = on_off(!options.mode.train_dropout);
   settings["--executor"] = executor;
   settings["rows of data"] = fmt::format("{}", data.rows());
   return settings;

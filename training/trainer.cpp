@@ -181,6 +181,10 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
   std::int64_t step = 0;
   if (!options_.resume.empty()) resume(cursor, step, callbacks);
   if (callbacks.on_start) callbacks.on_start(step);
+  const bool done = options_.steps != 0 ? step >= options_.steps : cursor.epoch >= options_.epochs;
+  if (done && callbacks.on_notice)
+    callbacks.on_notice(fmt::format("nothing is left to train: the checkpoint is of step {}, after {} whole {}", step,
+                                    cursor.epoch, cursor.epoch == 1 ? "epoch" : "epochs"));
 
   LoaderOptions loading;
   loading.batch_size = task_.batch;

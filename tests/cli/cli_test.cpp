@@ -115,6 +115,16 @@ TEST_F(CliTest, OptimizerNumbersAreTheLibrarys) {
   EXPECT_NE(loss("--optimizer sgd --momentum 0.9 --dampening 0.9"), loss("--optimizer sgd --momentum 0.9"));
 }
 
+TEST_F(CliTest, GivesUpAfterAsManySkippedUpdatesAsToldTo) {
+  const Outcome outcome =
+      run("train mlp.onnx --data x.npy,y.npy --precision fp32 --loss-scale 1e30 --loss-scale-min 1e29 "
+          "--loss-scale-backoff 0.5 "
+          "--lr 1e30 --max-skipped 3 --log log.jsonl --epochs 1000");
+  EXPECT_EQ(outcome.exit_code, 1) << outcome.text;
+  EXPECT_THAT(outcome.text, HasSubstr("7 updates"));  // three, and four halvings
+  EXPECT_FALSE(read_log("log.jsonl").back()["grads_finite"].get<bool>());
+}
+
 TEST_F(CliTest, AResumedRunTellsWhatDiffers) {
   const std::string common = "train mlp.onnx --data x.npy,y.npy --precision fp32 ";
   ASSERT_EQ(run(common + "--steps 2 --checkpoint checkpoint").exit_code, 0);

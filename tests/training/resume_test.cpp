@@ -104,6 +104,13 @@ TEST_F(Resume, EachOptionThatDiffersIsALine) {
   EXPECT_THAT(resume(options(), 5), ElementsAre("resuming with rows of data 5; the checkpoint was made with 4"));
 }
 
+TEST_F(Resume, ARunThatIsDoneSaysSo) {
+  train(options());
+  TrainerOptions same = options();
+  same.steps -= 2;
+  EXPECT_THAT(resume(same), ElementsAre("nothing is left to train: the checkpoint is of step 3, after 1 whole epoch"));
+}
+
 TEST_F(Resume, WhatTheStateDoesNotFitIsRefusedWithTheOption) {
   struct Case {
     const char* says;
