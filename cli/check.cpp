@@ -219,11 +219,11 @@ class CheckRun {
     }
     summary_.reports.push_back(std::move(report));
     if (!terminal_) return;
-    fmt::print(stderr, "\r{} checks, {}\033[K", summary_.reports.size(), summary_.reports.back().case_name);
+    print_to(stderr, "\r{} checks, {}\033[K", summary_.reports.size(), summary_.reports.back().case_name);
     std::fflush(stderr);
   }
   void clear_progress() const {
-    if (terminal_) fmt::print(stderr, "\r\033[K");
+    if (terminal_) print_to(stderr, "\r\033[K");
   }
 
   const CheckFlags& flags_;
@@ -238,7 +238,7 @@ void check(const CheckFlags& flags, int& exit_code) {
   if (!flags.junit.empty()) check_writable(flags.junit);
   const std::unique_ptr<Executor> executor = flags.executor.open();
   if (flags.as_markdown) {
-    fmt::print("{}", operators_markdown(*executor));
+    print_out("{}", Raw{operators_markdown(*executor)});
     return;
   }
   CheckRun run(flags, *executor);

@@ -10,6 +10,7 @@
 
 #include "cli/common.h"
 #include "graph/atomic_file.h"
+#include "graph/printable.h"
 
 namespace halfstep::cli {
 namespace {
@@ -19,35 +20,17 @@ std::string one_line(std::string text) {
   return text;
 }
 
-// XML 1.0 has no way to write most control characters, so they become '?'.
-std::string escaped(std::string_view text) {
-  std::string result;
-  for (const char c : text) {
-    if (c == '&')
-      result += "&amp;";
-    else if (c == '<')
-      result += "&lt;";
-    else if (c == '>')
-      result += "&gt;";
-    else if (c == '"')
-      result += "&quot;";
-    else
-      result += static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\t' ? '?' : c;
-  }
-  return result;
-}
-
 std::string junit_case(const CheckReport& report, const CheckSummary& summary) {
   const std::string name = report.dtype == DType::undefined
                                ? report.case_name
                                : fmt::format("{} {}", report.case_name, name_of(report.dtype));
-  std::string xml = fmt::format("    <testcase classname=\"{}.{}\" name=\"{}\"", escaped(summary.executor),
-                                name_of(report.kind), escaped(name));
+  std::string xml = fmt::format("    <testcase classname=\"{}.{}\" name=\"{}\"", escape_markup(summary.executor),
+                                name_of(report.kind), escape_markup(name));
   if (report.result == CheckResult::passed) return xml + "/>\n";
   if (report.result == CheckResult::not_applicable)
-    return xml + fmt::format("><skipped message=\"{}\"/></testcase>\n", escaped(report.message));
-  return xml + fmt::format("><failure message=\"{}\">{}</failure></testcase>\n", escaped(report.message),
-                           escaped(summary.repeat_command(report)));
+    return xml + fmt::format("><skipped message=\"{}\"/></testcase>\n", escape_markup(report.message));
+  return xml + fmt::format("><failure message=\"{}\">{}</failure></testcase>\n", escape_markup(report.message),
+                           escape_markup(summary.repeat_command(report)));
 }
 
 }  // namespace
@@ -64,7 +47,7 @@ std::string describe(const CheckReport& report) {
 }
 
 void print_failure(const CheckReport& report, const CheckSummary& summary) {
-  fmt::print("FAILED {}: {}\n  {}\n", describe(report), one_line(report.message), summary.repeat_command(report));
+  print_out("FAILED {}: {}\n  {}\n", describe(report), one_line(report.message), summary.repeat_command(report));
 }
 
 void print_summary(const CheckSummary& summary) {
@@ -72,15 +55,14 @@ void print_summary(const CheckSummary& summary) {
   for (const CheckReport& report : summary.reports) {
     if (report.kind != CheckKind::onnx_case || report.message.empty()) continue;
     if (report.result == CheckResult::not_applicable) ++reasons[report.message];
-    if (report.result == CheckResult::passed) fmt::print("{}: {}\n", report.case_name, report.message);
+    if (report.result == CheckResult::passed) print_out("{}: {}\n", report.case_name, report.message);
   }
   for (const auto& [reason, count] : reasons)
-    fmt::print("n/a {} {}, {}\n", count, count == 1 ? "case" : "cases", reason);
-  if (!summary.without_cases.empty())
-    fmt::print("Operators without a case: {}\n", fmt::join(summary.without_cases, ", "));
-  fmt::print("{} checks on {}: {} passed, {} failed, {} not applicable\n", summary.reports.size(), summary.executor,
-             summary.count(CheckResult::passed), summary.count(CheckResult::failed),
-             summary.count(CheckResult::not_applicable));
+    print_out("n/a {} {}, {}\n", count, count == 1 ? "case" : "cases", reason);
+  if (!summary.without_cases.empty()) print_out("Operators without a case: {}\n", joined(summary.without_cases));
+  print_out("{} checks on {}: {} passed, {} failed, {} not applicable\n", summary.reports.size(), summary.executor,
+            summary.count(CheckResult::passed), summary.count(CheckResult::failed),
+            summary.count(CheckResult::not_applicable));
 }
 
 void print_json(const CheckSummary& summary) {
@@ -124,7 +106,7 @@ void write_junit(const CheckSummary& summary, const std::string& path) {
     for (const std::string& op : summary.without_cases)
       xml += fmt::format(
           "    <testcase classname=\"cases\" name=\"{}\"><failure message=\"no case in the table\"/></testcase>\n",
-          escaped(op));
+          escape_markup(op));
     xml += "  </testsuite>\n";
   }
   write_atomically(path, xml + "</testsuites>\n");

@@ -14,6 +14,7 @@
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
+#include "data/inflate.h"
 #include "executors/registry.h"
 #include "graph/error.h"
 
@@ -105,6 +106,12 @@ void DataFlags::add_to(CLI::App& command) {
                   "names that labels of a CSV table have, in the order of the model's classes (default: sorted)")
       ->delimiter(',')
       ->type_name("NAME[,NAME...]");
+  command
+      .add_option_function<std::uint64_t>(
+          "--max-unpacked", set_max_unpacked,
+          "bytes that a compressed file may unpack to (default: 1 GiB, or 256 times its size where that is more)")
+      ->check(whole_number(1, std::uint64_t{1} << 60))
+      ->type_name("BYTES");
 }
 
 InputOptions DataFlags::input() const {
@@ -202,8 +209,27 @@ std::string with_thousands(std::int64_t value) {
   return text;
 }
 
-void print_message(std::string_view text) { fmt::print(stderr, "halfstep: {}\n", text); }
-void print_error(std::string_view text) { fmt::print(stderr, "halfstep: error: {}\n", text); }
+namespace {
+
+void print_line(std::string_view prefix, std::string_view text) noexcept {
+  try {
+    print_to(stderr, "halfstep: {}{}\n", Raw{prefix}, text);
+  } catch (const std::exception&) {  // no memory to make it printable
+    write_text(stderr, "halfstep: out of memory\n");
+  }
+}
+
+}  // namespace
+
+void print_message(std::string_view text) noexcept { print_line("", text); }
+void print_error(std::string_view text) noexcept { print_line("error: ", text); }
+
+void print_error(const Error& error) noexcept {
+  // Its text is printable already, and has a line for the hint.
+  for (const std::string_view part :
+       {std::string_view("halfstep: error: "), std::string_view(error.what()), std::string_view("\n")})
+    write_text(stderr, part);
+}
 
 PeopleOnStderr::PeopleOnStderr(bool json) {
   if (!json) return;
@@ -220,8 +246,6 @@ PeopleOnStderr::~PeopleOnStderr() {
   close(output_);
 }
 
-void print_json(const nlohmann::ordered_json& json) {
-  fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
-}
+void print_json(const nlohmann::ordered_json& json) { print_out("{}\n", Raw{json_text(json, 2)}); }
 
 }  // namespace halfstep::cli

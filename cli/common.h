@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdio>
 #include <map>
 #include <memory>
 #include <optional>
@@ -16,6 +17,8 @@
 #include "data/dataset.h"
 #include "data/row_transform.h"
 #include "executors/executor.h"
+#include "graph/error.h"
+#include "graph/print.h"
 #include "training/options.h"
 
 namespace halfstep::cli {
@@ -45,7 +48,7 @@ inline constexpr const char* kDataHelp =
     "X.npy,Y.npy, or NAME=FILE for each input and last the targets (none with --loss output, where the model needs "
     "none); a folder of IDX files; an .npz, .csv or .tsv file";
 
-/// How rows of a data set become inputs: --scale, --mean, --std, --layout, --label-column, --classes.
+/// How rows of a data set become inputs: --scale, --mean, --std, --layout, --label-column, --classes, --max-unpacked.
 struct DataFlags {
   std::string scale;
   std::vector<double> mean, stddev;
@@ -91,10 +94,11 @@ std::string describe_precision(DType taken, Precision asked, const Capabilities&
 /// "60,000"
 std::string with_thousands(std::int64_t value);
 
-/// Something to know, on stderr: "halfstep: TEXT".
-void print_message(std::string_view text);
-/// What went wrong, on stderr: "halfstep: error: TEXT".
-void print_error(std::string_view text);
+/// Something to know, on stderr: "halfstep: TEXT". Never throws, whether stderr takes it or not.
+void print_message(std::string_view text) noexcept;
+/// What went wrong, on stderr: "halfstep: error: TEXT". Never throws either.
+void print_error(std::string_view text) noexcept;
+void print_error(const Error& error) noexcept;
 
 /// While it lives, what is printed for people on standard output goes to standard error: with --json a command prints
 /// one object on standard output and nothing else. Does nothing unless `json`.
@@ -109,7 +113,13 @@ class PeopleOnStderr {
   int output_ = -1;  // standard output as it was
 };
 
-/// Prints JSON on standard output. Names come from files and may be no UTF-8.
+/// Prints JSON on standard output, as `json_text` writes it.
 void print_json(const nlohmann::ordered_json& json);
+
+/// Prints results to stdout, as `print_to` does.
+template <class... Args>
+void print_out(fmt::format_string<halfstep::detail::Shown<Args>...> format, const Args&... args) {
+  print_to(stdout, format, args...);
+}
 
 }  // namespace halfstep::cli

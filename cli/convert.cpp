@@ -42,6 +42,14 @@ const std::map<std::string, ExternalData> kExternalData = {
 
 bool is_html(const std::string& report) { return report.ends_with(".html"); }
 
+/// The last is the model.
+std::vector<OutputPath> outputs_of(const ConvertFlags& flags) {
+  std::vector<OutputPath> outputs;
+  for (const std::string& report : flags.reports) outputs.push_back({"--report", report});
+  outputs.push_back({"--output", flags.dry_run ? "" : flags.output});
+  return outputs;
+}
+
 void check_flags(const ConvertFlags& flags) {
   if (flags.output.empty() && !flags.dry_run)
     throw_input_error("a path for the converted model", "none", "add -o OUT.onnx, or --dry-run to write nothing");
@@ -55,9 +63,7 @@ void check_flags(const ConvertFlags& flags) {
   if (!flags.dry_run) check_output_path(flags.output, file_bytes(flags.model) / 2);
   std::vector<std::filesystem::path> inputs = input_files(flags.calibrate);
   for (std::filesystem::path& path : input_files(flags.verify)) inputs.push_back(std::move(path));
-  std::vector<OutputPath> outputs;
-  for (const std::string& report : flags.reports) outputs.push_back({"--report", report});
-  outputs.push_back({"--output", flags.dry_run ? "" : flags.output});
+  std::vector<OutputPath> outputs = outputs_of(flags);
   check_distinct(outputs, inputs);
   outputs.pop_back();  // a model may be converted in place
   check_distinct(outputs, {flags.model});
@@ -85,23 +91,23 @@ Conversion search(const ConvertFlags& flags, const ModelFile& model, const Conve
   };
   const StopOnSignal stop;
   const SearchResult result = search_precision(model, options, inputs, executor, search);
-  fmt::print("error {:.3g} after {} trials, with {} nodes kept in f32{}{}\n", result.error, result.trials,
-             result.kept.size(), result.kept.empty() ? "" : fmt::format(": {}", fmt::join(result.kept, ", ")),
-             result.complete ? "" : " (stopped: fewer may do)");
+  print_out("error {:.3g} after {} trials, with {} nodes kept in f32{}{}\n", result.error, result.trials,
+            result.kept.size(), result.kept.empty() ? "" : ": " + joined(result.kept),
+            result.complete ? "" : " (stopped: fewer may do)");
   return result.conversion;
 }
 
 void print_report(const ConvertFlags& flags, const ConversionReport& report, double seconds) {
   for (const std::string& warning : report.warnings) print_message("warning: " + warning);
-  for (const std::string& note : report.notes) fmt::print("{}\n", note);
-  fmt::print("{} nodes in {}, {} in f32, {} casts (the source has {})\n", report.half_nodes(), name_of(report.half),
-             report.f32_nodes(), report.casts_after, report.casts_before);
+  for (const std::string& note : report.notes) print_out("{}\n", note);
+  print_out("{} nodes in {}, {} in f32, {} casts (the source has {})\n", report.half_nodes(), name_of(report.half),
+            report.f32_nodes(), report.casts_after, report.casts_before);
   for (const OutputError& error : report.errors)
-    fmt::print("'{}': largest error {:.3g}, {:.3g} of the largest value\n", error.name, error.max_error,
-               error.relative());
-  fmt::print("{}: {} bytes, from {}, in {:.4f} s\n", flags.dry_run ? "would be" : flags.output,
-             with_thousands(static_cast<std::int64_t>(report.bytes_after)),
-             with_thousands(static_cast<std::int64_t>(report.bytes_before)), seconds);
+    print_out("'{}': largest error {:.3g}, {:.3g} of the largest value\n", error.name, error.max_error,
+              error.relative());
+  print_out("{}: {} bytes, from {}, in {:.4f} s\n", flags.dry_run ? "would be" : flags.output,
+            with_thousands(static_cast<std::int64_t>(report.bytes_after)),
+            with_thousands(static_cast<std::int64_t>(report.bytes_before)), seconds);
 }
 
 /// The exit code: another than 0 where a signal ended the search early, whose best answer so far is then the result.
@@ -112,6 +118,7 @@ int convert_file(const ConvertFlags& flags) {
   const auto start = std::chrono::steady_clock::now();
   ConvertOptions options = convert_options(flags);
   const ModelFile model = ModelFile::open(flags.model);
+  check_distinct(outputs_of(flags), model.data_files());
   NamedInputs calibration, verification;
   std::unique_ptr<Executor> executor;
   if (!flags.calibrate.empty() || !flags.verify.empty()) {
@@ -130,7 +137,7 @@ int convert_file(const ConvertFlags& flags) {
     write_atomically(path, is_html(path) ? report_html(report) : report_json(report));
   print_report(flags, report, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   people.reset();
-  if (flags.json) fmt::print("{}\n", report_json(report));
+  if (flags.json) print_out("{}\n", Raw{report_json(report)});
   return flags.max_error && StopOnSignal::requested ? StopOnSignal::exit_code() : 0;
 }
 

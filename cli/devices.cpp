@@ -45,17 +45,16 @@ void print_text(const std::vector<ExecutorStatus>& statuses) {
   for (const ExecutorStatus& status : statuses) {
     const Capabilities& found = status.capabilities;
     if (!status.available) {
-      fmt::print("{:<10} not available: {}\n", status.name, status.reason);
+      print_out("{:<10} not available: {}\n", status.name, status.reason);
       continue;
     }
-    fmt::print("{:<10} {}\n", status.name, found.device);
-    fmt::print("{:<10} features: {}\n", "",
-               found.features.empty() ? "none" : fmt::format("{}", fmt::join(found.features, ", ")));
-    if (found.memory) fmt::print("{:<10} memory: {:.1f} GiB\n", "", static_cast<double>(found.memory) / (1 << 30));
-    fmt::print("{:<10} native arithmetic: {}\n", "", native_arithmetic(found));
-    fmt::print("{:<10} --precision auto takes {}: {}\n", "", precision_name(found.auto_precision), found.auto_reason);
+    print_out("{:<10} {}\n", status.name, found.device);
+    print_out("{:<10} features: {}\n", "", found.features.empty() ? "none" : joined(found.features));
+    if (found.memory) print_out("{:<10} memory: {:.1f} GiB\n", "", static_cast<double>(found.memory) / (1 << 30));
+    print_out("{:<10} native arithmetic: {}\n", "", native_arithmetic(found));
+    print_out("{:<10} --precision auto takes {}: {}\n", "", precision_name(found.auto_precision), found.auto_reason);
   }
-  fmt::print("--executor auto takes {}\n", automatic(statuses));
+  print_out("--executor auto takes {}\n", automatic(statuses));
 }
 
 nlohmann::ordered_json to_json(const ExecutorStatus& status) {

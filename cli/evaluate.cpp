@@ -24,9 +24,9 @@ struct EvaluateFlags {
 };
 
 void print_text(const Evaluation& result, const Evaluator& evaluator) {
-  fmt::print("{:<12} {}\n{:<12} {:.6g}\n", "rows", with_thousands(result.rows), "loss", result.loss);
-  for (const auto& [name, value] : result.metrics) fmt::print("{:<12} {:.6g}\n", name, value);
-  fmt::print("{:<12} {}\n", "precision", name_of(evaluator.precision()));
+  print_out("{:<12} {}\n{:<12} {:.6g}\n", "rows", with_thousands(result.rows), "loss", result.loss);
+  for (const auto& [name, value] : result.metrics) print_out("{:<12} {:.6g}\n", name, value);
+  print_out("{:<12} {}\n", "precision", name_of(evaluator.precision()));
 }
 
 nlohmann::ordered_json to_json(const Evaluation& result, const Evaluator& evaluator, const Executor& executor) {

@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "cli/common.h"
 #include "cli/nearest.h"
 #include "graph/error.h"
 
@@ -29,15 +30,17 @@ const std::vector<Group>& groups() {
   static const std::vector<Group> kGroups{
       {"Data",
        {"--data", "--val-data", "--split", "--input", "--training", "--calibrate", "--verify", "--batch", "--scale",
-        "--mean", "--std", "--layout", "--label-column"}},
+        "--mean", "--std", "--layout", "--label-column", "--classes", "--batch-axis", "--max-unpacked"}},
       {"Result",
        {"--output", "--fp16-output", "--output-form", "--report", "--dry-run", "--json", "--junit", "--markdown"}},
       {"Course of the run", {"--epochs", "--steps", "--no-shuffle", "--seed"}},
-      {"Loss and metrics", {"--loss", "--loss-output", "--metrics"}},
+      {"Loss and metrics", {"--loss", "--loss-output", "--class-axis", "--ignore-label", "--metrics"}},
       {"Optimizer",
-       {"--optimizer", "--lr", "--lr-schedule", "--momentum", "--nesterov", "--weight-decay", "--clip-norm",
-        "--accumulate", "--loss-scale"}},
-      {"Parameters", {"--freeze", "--trainable", "--untie", "--freeze-batchnorm"}},
+       {"--optimizer", "--lr", "--lr-schedule", "--momentum", "--dampening", "--nesterov", "--beta1", "--beta2",
+        "--epsilon", "--weight-decay", "--clip-norm", "--accumulate", "--loss-scale", "--loss-scale-min",
+        "--loss-scale-max", "--loss-scale-growth", "--loss-scale-growth-interval", "--loss-scale-backoff",
+        "--max-skipped"}},
+      {"Parameters", {"--freeze", "--trainable", "--untie", "--freeze-batchnorm", "--no-dropout"}},
       {"Checkpoints and records",
        {"--checkpoint", "--checkpoint-every", "--resume", "--log", "--log-grad-norms", "--curve", "--dump-passes"}},
       {"Plan", {"--plan", "--time"}},
@@ -181,14 +184,14 @@ void add_help(CLI::App& app) {
   command->callback([&app, topic] {
     std::vector<std::string> names;
     for (const CLI::App* known : app.get_subcommands([](const CLI::App*) { return true; })) {
-      if (known->get_name() == *topic) return fmt::print("{}", known->help("halfstep"));
+      if (known->get_name() == *topic) return print_out("{}", Raw{known->help("halfstep")});
       names.push_back(known->get_name());
     }
     if (!topic->empty())
       throw_input_error("a command", "'" + *topic + "'",
                         did_you_mean(*topic, names, "'halfstep --help' lists the commands"));
     // Not app.help(), which is that of the command given: this one.
-    fmt::print("{}", app.get_formatter()->make_help(&app, "halfstep", CLI::AppFormatMode::Normal));
+    print_out("{}", Raw{app.get_formatter()->make_help(&app, "halfstep", CLI::AppFormatMode::Normal)});
   });
 }
 

@@ -169,7 +169,9 @@ Json plan_of(const LoadedModel& model, const InspectFlags& flags) {
 /// Rows of the given members, in columns as wide as their widest cell.
 void print_table(const Json& rows, const std::vector<std::string>& members) {
   std::vector<std::size_t> widths(members.size());
-  const auto cell = [](const Json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); };
+  const auto cell = [](const Json& value) {
+    return value.is_string() ? printable(value.get<std::string>()) : value.dump();
+  };
   for (std::size_t i = 0; i < members.size(); ++i) {
     widths[i] = members[i].size();
     for (const Json& row : rows) widths[i] = std::max(widths[i], cell(row[members[i]]).size());
@@ -178,7 +180,7 @@ void print_table(const Json& rows, const std::vector<std::string>& members) {
     std::string line = " ";
     for (std::size_t i = 0; i < members.size(); ++i) line += fmt::format(" {:<{}} ", text_of(members[i]), widths[i]);
     line.erase(line.find_last_not_of(' ') + 1);
-    fmt::print("{}\n", line);
+    print_out("{}\n", line);
   };
   print_row([](const std::string& member) { return member; });
   for (const Json& row : rows) print_row([&](const std::string& member) { return cell(row[member]); });
@@ -192,7 +194,7 @@ void print_trainable(Json report) {
     row["use"] = fmt::format("{}{}", fmt::join(uses.begin(), uses.begin() + static_cast<std::ptrdiff_t>(shown), "; "),
                              uses.size() > shown ? fmt::format("; {} more", uses.size() - shown) : "");
   }
-  fmt::print("trainable\n");
+  print_out("trainable\n");
   print_table(report["parameters"], {"name", "type", "shape", "elements", "use"});
   // Numbers in formulas are Constant nodes of one element; a model has many.
   Json listed = Json::array();
@@ -203,29 +205,29 @@ void print_trainable(Json report) {
     else
       listed.push_back(row);
   }
-  if (!report["not_trained"].empty()) fmt::print("not trained\n");
+  if (!report["not_trained"].empty()) print_out("not trained\n");
   if (!listed.empty()) print_table(listed, {"name", "type", "shape", "reason"});
-  if (numbers > 0) fmt::print("  numbers in Constant nodes: {} (--json lists them)\n", numbers);
+  if (numbers > 0) print_out("  numbers in Constant nodes: {} (--json lists them)\n", numbers);
   if (!report["blocked_by"].empty()) {
-    fmt::print("operators without a gradient between parameters and outputs\n");
+    print_out("operators without a gradient between parameters and outputs\n");
     print_table(report["blocked_by"], {"node", "op"});
   }
-  if (!report["notes"].empty()) fmt::print("notes\n");
-  for (const Json& note : report["notes"]) fmt::print("  {}\n", note.get<std::string>());
+  if (!report["notes"].empty()) print_out("notes\n");
+  for (const Json& note : report["notes"]) print_out("  {}\n", note.get<std::string>());
 }
 
 void print_plan(const Json& plan) {
-  fmt::print("plan\n  executor {}, precision {}\n  batch {}, {} bytes for values, {} for states\n",
-             plan["executor"].get<std::string>(), plan["precision"].get<std::string>(),
-             plan["batch"].get<std::int64_t>(), with_thousands(plan["arena_bytes"].get<std::int64_t>()),
-             with_thousands(plan["state_bytes"].get<std::int64_t>()));
-  for (const Json& note : plan["notes"]) fmt::print("  {}\n", note.get<std::string>());
+  print_out("plan\n  executor {}, precision {}\n  batch {}, {} bytes for values, {} for states\n",
+            plan["executor"].get<std::string>(), plan["precision"].get<std::string>(),
+            plan["batch"].get<std::int64_t>(), with_thousands(plan["arena_bytes"].get<std::int64_t>()),
+            with_thousands(plan["state_bytes"].get<std::int64_t>()));
+  for (const Json& note : plan["notes"]) print_out("  {}\n", note.get<std::string>());
   const bool timed = plan.contains("time_by_operator");
   std::vector<std::string> columns{"node", "op", "kernel", "reason"};
   if (timed) columns.insert(columns.begin(), "us");
   print_table(plan["nodes"], columns);
   if (!timed) return;
-  fmt::print("time by operator\n");
+  print_out("time by operator\n");
   Json rows = plan["time_by_operator"];
   for (Json& row : rows) row["share"] = fmt::format("{:.1f} %", 100 * row["share"].get<double>());
   print_table(rows, {"us", "op", "calls", "share"});
@@ -233,15 +235,15 @@ void print_plan(const Json& plan) {
 
 void print_text(const Json& json) {
   for (const char* part : {"inputs", "outputs"}) {
-    fmt::print("{}\n", part);
+    print_out("{}\n", part);
     print_table(json[part], {"name", "type", "shape"});
   }
-  fmt::print("operators\n");
-  for (const auto& [op, count] : json["operators"].items()) fmt::print("  {:>4} {}\n", count.get<std::int64_t>(), op);
-  fmt::print("initializers\n  {} tensors, {} elements\n", json["initializers"]["tensors"].get<std::int64_t>(),
-             with_thousands(json["initializers"]["elements"].get<std::int64_t>()));
+  print_out("operators\n");
+  for (const auto& [op, count] : json["operators"].items()) print_out("  {:>4} {}\n", count.get<std::int64_t>(), op);
+  print_out("initializers\n  {} tensors, {} elements\n", json["initializers"]["tensors"].get<std::int64_t>(),
+            with_thousands(json["initializers"]["elements"].get<std::int64_t>()));
   if (json.contains("unsupported")) {
-    fmt::print("not supported: halfstep cannot run or train this model\n");
+    print_out("not supported: halfstep cannot run or train this model\n");
     print_table(json["unsupported"], {"domain", "operator", "count"});
   }
   if (json.contains("trainable")) print_trainable(json["trainable"]);

@@ -15,6 +15,7 @@
 #include "cli/help.h"
 #include "cli/openmp_waiting.h"
 #include "cli/parse_errors.h"
+#include "cli/standard_streams.h"
 #include "executors/registry.h"
 #include "executors/versions.h"
 #include "graph/error.h"
@@ -68,7 +69,7 @@ void add_commands(CLI::App& app, int& exit_code) {
 
 int fail(const Error& error) {
   std::fflush(stdout);
-  cli::print_error(error.what());
+  cli::print_error(error);
   return error.kind() == Error::Kind::input ? kWrongInput : kFailed;
 }
 
@@ -81,17 +82,18 @@ int run(CLI::App& app, int& exit_code, int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::Success& asked) {  // --help, --version
     const bool help = dynamic_cast<const CLI::CallForHelp*>(&asked) != nullptr;
-    fmt::print("{}", help ? app.help() : std::string(asked.what()) + "\n");
+    print_to(stdout, "{}", Raw{help ? app.help() : std::string(asked.what()) + "\n"});
   } catch (const CLI::ParseError& error) {
     throw cli::explain(app, error, arguments);
   }
-  if (std::fflush(stdout) != 0) throw_failure("a standard output that takes what is printed", "one that does not", "");
+  cli::check_output_written();
   return exit_code;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  cli::keep_standard_descriptors();
   // A file over the shell's size limit is then an error of write(), with its path, and no death without a word.
   std::signal(SIGXFSZ, SIG_IGN);
 

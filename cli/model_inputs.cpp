@@ -13,6 +13,7 @@
 #include "data/dataset.h"
 #include "data/npz.h"
 #include "graph/error.h"
+#include "graph/path_state.h"
 
 namespace halfstep::cli {
 namespace {
@@ -25,12 +26,6 @@ std::vector<std::string> input_names(const Graph& graph) {
   std::vector<std::string> names;
   for (const ValueId id : graph.inputs) names.push_back(graph[id].name);
   return names;
-}
-
-// A path that cannot be looked at is none.
-bool is_there(const fs::path& path) {
-  std::error_code ignored;
-  return fs::exists(path, ignored);
 }
 
 void add_array(Arrays& arrays, const std::string& name, DataArray array) {
@@ -62,7 +57,7 @@ void check_kind(const fs::path& path) {
 /// One --input: NAME=FILE, FILE for the first input without one, or an .npz whose arrays are called as inputs are.
 void add_input(Arrays& arrays, const std::vector<std::string>& names, const std::string& text) {
   const auto [input, path] = split_text(text);
-  if (!is_there(path)) throw_input_error("a file of input", "nothing at " + path.string(), "check the path");
+  if (!is_there(path)) throw_input_error("a file of input", why_not_there(path), "check the path");
   check_kind(path);
   const bool archive = path.extension() == ".npz";
   if (input) {

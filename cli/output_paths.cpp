@@ -1,9 +1,12 @@
 #include "cli/output_paths.h"
 
 #include <map>
+#include <optional>
 #include <system_error>
+#include <utility>
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include "graph/error.h"
 
@@ -21,18 +24,44 @@ fs::path identity_of(const fs::path& path) {
   return error ? absolute.lexically_normal() : result;
 }
 
+/// Device and number of what is at a path, through symbolic links.
+std::optional<std::pair<dev_t, ino_t>> number_of(const fs::path& path) {
+  struct stat status;
+  if (::stat(path.c_str(), &status) != 0) return std::nullopt;
+  return std::pair(status.st_dev, status.st_ino);
+}
+
+/// What is known of the files that are taken: what they are taken for, by path and by number.
+class TakenFiles {
+ public:
+  /// What the file is taken for already, if it is.
+  const std::string* find(const fs::path& path) const {
+    if (const auto at = by_path_.find(identity_of(path)); at != by_path_.end()) return &at->second;
+    const auto number = number_of(path);
+    const auto at = number ? by_number_.find(*number) : by_number_.end();
+    return at == by_number_.end() ? nullptr : &at->second;
+  }
+  void add(const fs::path& path, const std::string& use) {
+    by_path_.emplace(identity_of(path), use);
+    if (const auto number = number_of(path)) by_number_.emplace(*number, use);
+  }
+
+ private:
+  std::map<fs::path, std::string> by_path_;
+  std::map<std::pair<dev_t, ino_t>, std::string> by_number_;
+};
+
 }  // namespace
 
 void check_distinct(const std::vector<OutputPath>& outputs, const std::vector<fs::path>& inputs) {
-  std::map<fs::path, std::string> taken;
-  for (const fs::path& input : inputs) taken.emplace(identity_of(input), "which is read");
+  TakenFiles taken;
+  for (const fs::path& input : inputs) taken.add(input, "which is read");
   for (const OutputPath& output : outputs) {
     if (output.path.empty()) continue;
-    const auto [known, is_new] =
-        taken.emplace(identity_of(output.path), fmt::format("already that of {}", output.flag));
-    if (!is_new)
-      throw_input_error("a file of its own for every output",
-                        fmt::format("{} {}, {}", output.flag, output.path, known->second), "give another name");
+    if (const std::string* use = taken.find(output.path))
+      throw_input_error("a file of its own for every output", fmt::format("{} {}, {}", output.flag, output.path, *use),
+                        "give another name");
+    taken.add(output.path, fmt::format("already that of {}", output.flag));
   }
 }
 

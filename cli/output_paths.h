@@ -13,7 +13,8 @@ struct OutputPath {
   std::string path;
 };
 
-/// Throws Error(input) where two of `outputs` are one file, or where one is among the files `inputs`.
+/// Throws Error(input) where two of `outputs` are one file, or where one is among the files `inputs`: by their paths,
+/// or as names of one file (hard links).
 void check_distinct(const std::vector<OutputPath>& outputs, const std::vector<std::filesystem::path>& inputs);
 
 }  // namespace halfstep::cli

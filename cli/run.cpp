@@ -73,7 +73,10 @@ void run(const RunFlags& flags) {
   model.graph = run_pipeline(std::move(model.graph), {batch_first(flags.batch_axis.value())});
   check_outputs(model.graph, flags.output);
   check_writable(flags.output);
-  check_distinct({{"--output", flags.output}}, input_files(flags.inputs));
+  std::vector<fs::path> read = input_files(flags.inputs);
+  read.insert(read.end(), model.data_files.begin(), model.data_files.end());
+  read.emplace_back(flags.model);
+  check_distinct({{"--output", flags.output}}, read);
   const std::map<std::string, Tensor> tensors = read_inputs(model.graph, flags.inputs, flags.rows.input());
   InputShapes shapes;
   for (const auto& [name, tensor] : tensors) shapes.by_name[name] = tensor.shape();
@@ -98,7 +101,7 @@ void run(const RunFlags& flags) {
   write_outputs(flags.output, outputs);
   if (!flags.json) {
     for (const auto& [name, tensor] : outputs)
-      fmt::print("{}: {} {}\n", name, name_of(tensor.dtype()), tensor.shape().to_string());
+      print_out("{}: {} {}\n", name, name_of(tensor.dtype()), tensor.shape().to_string());
     return;
   }
   nlohmann::ordered_json json{{"file", flags.output},

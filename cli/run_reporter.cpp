@@ -40,18 +40,18 @@ std::vector<NamedValue> RunReporter::last_epoch() const {
 }
 
 void RunReporter::close_log() {
-  if (log_failure_) throw *log_failure_;
   if (log_) log_->close();
 }
 
 template <class Write>
 void RunReporter::log(const Write& write) {
-  if (!log_ || log_failure_) return;
+  if (!log_) return;
   try {
     write(*log_);
   } catch (const Error& error) {
-    log_failure_ = error;
-    progress_.notice(fmt::format("training goes on without its log: {}", error.without_hint()));
+    if (!log_warned_)
+      progress_.notice(fmt::format("training goes on, and the log is tried again: {}", error.without_hint()));
+    log_warned_ = true;
   }
 }
 

@@ -27,7 +27,7 @@ class RunReporter {
 
   /// They refer to this object.
   TrainerCallbacks callbacks();
-  /// Throws Error(failure) when the log cannot be written, or could not during the run, which that does not end.
+  /// Throws Error(failure) when records of the log are lost. That they cannot be written does not end a run.
   void close_log();
 
   const CurveRecorder& curve() const { return curve_; }
@@ -51,7 +51,7 @@ class RunReporter {
   Progress progress_;
   CurveRecorder curve_;
   std::optional<StepLog> log_;
-  std::optional<Error> log_failure_;
+  bool log_warned_ = false;
   std::optional<Evaluation> validation_;
   std::vector<std::string> names_;
   std::vector<NamedValue> values_;

@@ -1,6 +1,8 @@
-// What SIGINT (Ctrl-C) and SIGTERM do while work is under way.
+// What SIGINT (Ctrl-C), SIGTERM, SIGHUP (a terminal that closes) and SIGPIPE (a reader that leaves) do while work is
+// under way.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <csignal>
 #include <cstring>
@@ -9,47 +11,68 @@
 
 namespace halfstep::cli {
 
-/// Has the first SIGINT and the first SIGTERM call `handler` while it lives; the second of each ends the program.
+/// The exit code of a program that a signal has ended, by the shells' convention.
+constexpr int exit_code_of(int signal) { return 128 + signal; }
+
+/// Has the first SIGINT and the first SIGTERM call `handler` while it lives; the second of each ends the program. With
+/// `also_hangup`, SIGHUP and SIGPIPE call it too, every time, since no person sends them: unless they are ignored, as
+/// under nohup.
 class SignalScope {
  public:
   using Handler = void (*)(int signal);
 
-  explicit SignalScope(Handler handler) {
-    struct sigaction action = {};
-    action.sa_handler = handler;
-    action.sa_flags = static_cast<int>(SA_RESETHAND);
-    sigaction(SIGTERM, &action, &before_terminate_);
-    sigaction(SIGINT, &action, &before_interrupt_);
+  explicit SignalScope(Handler handler, bool also_hangup = false) {
+    for (Entry& entry : entries_) {
+      if (entry.once || also_hangup) entry.replaced = replace(entry, handler);
+    }
   }
   ~SignalScope() {
-    sigaction(SIGINT, &before_interrupt_, nullptr);
-    sigaction(SIGTERM, &before_terminate_, nullptr);
+    for (const Entry& entry : entries_)
+      if (entry.replaced) sigaction(entry.signal, &entry.before, nullptr);
   }
   SignalScope(const SignalScope&) = delete;
   SignalScope& operator=(const SignalScope&) = delete;
 
  private:
-  struct sigaction before_interrupt_ = {}, before_terminate_ = {};
+  struct Entry {
+    int signal;
+    bool once;
+    bool replaced = false;
+    struct sigaction before = {};
+  };
+
+  static bool replace(Entry& entry, Handler handler) {
+    sigaction(entry.signal, nullptr, &entry.before);
+    if (!entry.once && entry.before.sa_handler == SIG_IGN) return false;
+    struct sigaction action = {};
+    action.sa_handler = handler;
+    action.sa_flags = entry.once ? static_cast<int>(SA_RESETHAND) : 0;
+    return sigaction(entry.signal, &action, nullptr) == 0;
+  }
+
+  std::array<Entry, 4> entries_{{{SIGTERM, true}, {SIGINT, true}, {SIGHUP, false}, {SIGPIPE, false}}};
 };
 
-/// SIGINT and SIGTERM ask the work to stop at the next good moment; the second one ends the program at once.
+/// These signals ask the work to stop at the next good moment; a second SIGINT or SIGTERM ends the program at once.
 class StopOnSignal {
  public:
-  StopOnSignal() : scope_(start()) {}
+  StopOnSignal() : scope_(start(), true) {}
 
   static inline std::atomic<bool> requested = false;
-  /// Of the program that was stopped, as a shell has it for one that a signal ended: 130 for SIGINT, 143 for SIGTERM.
-  static int exit_code() { return 128 + signal_; }
-
- private:
-  static inline std::atomic<int> signal_ = 0;
+  static inline std::atomic<int> signal = 0;
   static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<int>::is_always_lock_free,
                 "a signal handler writes them");
 
+  /// What the program exits with when its work was stopped: 0 without a signal.
+  static int exit_code() { return signal == 0 ? 0 : exit_code_of(signal); }
+
+ private:
   static SignalScope::Handler start() {
     requested = false;
-    return [](int signal) {
-      signal_ = signal;
+    signal = 0;
+    return [](int number) {
+      int none = 0;
+      signal.compare_exchange_strong(none, number);
       requested = true;
     };
   }

@@ -22,11 +22,13 @@
 #include "conversion/convert.h"
 #include "graph/atomic_file.h"
 #include "graph/error.h"
+#include "graph/path_state.h"
 #include "onnx_io/load.h"
 #include "onnx_io/save.h"
 #include "passes/pass.h"
 #include "training/checkpoint.h"
 #include "training/schedule.h"
+#include "training/step_log.h"
 #include "training/trainer.h"
 
 namespace halfstep::cli {
@@ -206,18 +208,23 @@ TrainerOptions trainer_options(const TrainFlags& flags) {
 }
 
 /// Everything that can be known to go wrong when the run is over, before it starts.
-void check_outputs(const TrainFlags& flags, const TrainerOptions& options) {
-  const std::uint64_t model_bytes = file_bytes(flags.model);
+void check_outputs(const TrainFlags& flags, const TrainerOptions& options, const LoadedModel& source) {
+  std::uint64_t model_bytes = file_bytes(flags.model);
+  for (const fs::path& file : source.data_files) model_bytes += file_bytes(file.string());
   const auto check = [](const std::string& path, std::uint64_t bytes) {
     if (!path.empty()) check_output_path(path, bytes);
   };
   check(flags.output, model_bytes);
   check(flags.fp16_output, model_bytes / 2);
   check(flags.curve, 0);
-  check(flags.log, 0);
-  std::vector<fs::path> data = parse_data_spec(flags.data).paths;
+  if (!flags.log.empty()) check_log_path(flags.log);
+  std::vector<fs::path> data = files_of(parse_data_spec(flags.data));
   if (!flags.validation.empty())
-    for (fs::path& path : parse_data_spec(flags.validation).paths) data.push_back(std::move(path));
+    for (fs::path& path : files_of(parse_data_spec(flags.validation))) data.push_back(std::move(path));
+  data.insert(data.end(), source.data_files.begin(), source.data_files.end());
+  for (const fs::path& folder : {options.checkpoint, options.resume})
+    if (!folder.empty())
+      for (const char* name : {kCheckpointFile, kPreviousCheckpointFile}) data.push_back(folder / name);
   // A model may be trained in place.
   check_distinct({{"--output", flags.output},
                   {"--fp16-output", flags.fp16_output},
@@ -227,8 +234,10 @@ void check_outputs(const TrainFlags& flags, const TrainerOptions& options) {
   check_distinct({{"--curve", flags.curve}, {"--log", flags.log}}, {flags.model});
   std::error_code ignored;
   if (!options.resume.empty() && !fs::is_directory(options.resume, ignored))
-    throw_input_error("a folder with a checkpoint for --resume", "none at " + options.resume.string(),
-                      "check the path");
+    throw_input_error(
+        "a folder with a checkpoint for --resume",
+        is_there(options.resume) ? "no folder at " + options.resume.string() : why_not_there(options.resume),
+        "check the path");
   // A checkpoint holds the parameters and, with Adam, two moments of each.
   if (!options.checkpoint.empty()) prepare_checkpoint_directory(options.checkpoint, 3 * model_bytes);
 }
@@ -237,16 +246,16 @@ void print_header(const TrainFlags& flags, const Trainer& trainer, const Executo
                   const Dataset* validation, const TrainerOptions& options) {
   std::vector<std::string> metrics;
   for (const Metric& metric : trainer.metrics()) metrics.push_back(metric.name());
-  fmt::print("model      {}: {} parameters to train\n", flags.model, with_thousands(trainer.parameter_count()));
-  fmt::print("data       {} rows{}\n", with_thousands(data.rows()),
-             validation ? fmt::format(", {} for validation", with_thousands(validation->rows())) : "");
-  fmt::print("executor   {} on {}\n", executor.name(), executor.capabilities().device);
-  fmt::print("precision  {}\n",
-             describe_precision(trainer.precision(), flags.precision.value(), executor.capabilities()));
-  fmt::print("loss       {}{}\n", name_of(trainer.loss()),
-             metrics.empty() ? "" : fmt::format(", metrics {}", fmt::join(metrics, ", ")));
-  fmt::print("optimizer  {}, learning rate {} {}\n\n", name_of(options.optimizer.kind), flags.lr,
-             options.schedule.to_string());
+  print_out("model      {}: {} parameters to train\n", flags.model, with_thousands(trainer.parameter_count()));
+  print_out("data       {} rows{}\n", with_thousands(data.rows()),
+            validation ? fmt::format(", {} for validation", with_thousands(validation->rows())) : "");
+  print_out("executor   {} on {}\n", executor.name(), executor.capabilities().device);
+  print_out("precision  {}\n",
+            describe_precision(trainer.precision(), flags.precision.value(), executor.capabilities()));
+  print_out("loss       {}{}\n", name_of(trainer.loss()),
+            metrics.empty() ? "" : fmt::format(", metrics {}", fmt::join(metrics, ", ")));
+  print_out("optimizer  {}, learning rate {} {}\n\n", name_of(options.optimizer.kind), flags.lr,
+            options.schedule.to_string());
   std::fflush(stdout);
 }
 
@@ -265,7 +274,7 @@ void write_outputs(const TrainFlags& flags, const LoadedModel& source, const Tra
     if (path.empty()) return;
     try {
       write_to(path);
-      fmt::print("{:<17} {}\n", what, fs::absolute(path).lexically_normal().string());
+      print_out("{:<17} {}\n", what, fs::absolute(path).lexically_normal().string());
     } catch (const Error& error) {
       if (failure) print_error(failure->what());
       failure = error;
@@ -279,7 +288,7 @@ void write_outputs(const TrainFlags& flags, const LoadedModel& source, const Tra
   write("training curve", flags.curve,
         [&](const std::string& path) { reporter.curve().write(path, fs::path(flags.model).stem().string()); });
   write("log", flags.log, [&](const std::string&) { reporter.close_log(); });
-  if (failure) throw *failure;
+  if (failure) throw Error(*failure);
 }
 
 /// What a run without an output comes to, while there is time to stop it.
@@ -319,7 +328,7 @@ int train(const TrainFlags& flags) {
   const Dataset data = flags.rows.open(flags.data, Split::train);
   std::optional<Dataset> validation;
   if (!flags.validation.empty()) validation = flags.rows.open(flags.validation, Split::test, &data);
-  check_outputs(flags, options);
+  check_outputs(flags, options, source);
   if (!flags.dump_passes.empty()) options.observer = dump_to(flags.dump_passes);
 
   const std::unique_ptr<Executor> executor = flags.executor.open();
@@ -336,18 +345,22 @@ int train(const TrainFlags& flags) {
   const StopOnSignal stop;
   const bool finished = trainer.fit(reporter.callbacks(), held_out, &StopOnSignal::requested);
   if (!finished)
-    fmt::print("\nstopped after step {}: {}\n", with_thousands(reporter.steps()),
-               options.checkpoint.empty() ? "what follows is the model as trained so far"
-                                          : fmt::format("--resume {} goes on from here", options.checkpoint.string()));
-  fmt::print("\n");
+    print_out("\nstopped after step {}: {}\n", with_thousands(reporter.steps()),
+              options.checkpoint.empty() ? "what follows is the model as trained so far"
+                                         : fmt::format("--resume {} goes on from here", options.checkpoint.string()));
+  print_out("\n");
+  std::optional<Error> failure = trainer.failure();
   std::optional<Evaluation> result;
-  if (finished && held_out) {
-    result = reporter.validation() ? *reporter.validation() : trainer.evaluate(*held_out);
-    fmt::print("validation       ");
-    for (const NamedValue& value : named_values(*result)) fmt::print(" {} {:.6g}", value.name, value.value);
-    fmt::print("\n");
-  }
+  if (finished && held_out) try {
+      result = reporter.validation() ? *reporter.validation() : trainer.evaluate(*held_out);
+      print_out("validation       ");
+      for (const NamedValue& value : named_values(*result)) print_out(" {} {:.6g}", value.name, value.value);
+      print_out("\n");
+    } catch (const Error& error) {  // what was trained is written all the same
+      failure = error;
+    }
   write_outputs(flags, source, trainer, reporter);
+  if (failure) throw Error(*failure);
   people.reset();
   if (flags.json) print_json(report(flags, trainer, *executor, reporter, result, finished));
   return finished ? 0 : StopOnSignal::exit_code();

@@ -3,12 +3,8 @@ include(CMakePackageConfigHelpers)
 set(HALFSTEP_CMAKE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/halfstep)
 
 # A oneDNN that came as a wheel is installed beside the library, so that what is installed does not need this clone.
-set_target_properties(halfstep PROPERTIES INSTALL_RPATH "$ORIGIN")
-cmake_path(IS_PREFIX PROJECT_SOURCE_DIR "${HALFSTEP_DNNL_LOCATION}" NORMALIZE dnnl_is_from_wheel)
-if(dnnl_is_from_wheel)
-  cmake_path(GET HALFSTEP_DNNL_LOCATION PARENT_PATH dnnl_folder)
-  file(REAL_PATH ${dnnl_folder}/libdnnl.so.3 dnnl_library)
-  install(FILES ${dnnl_library} DESTINATION ${CMAKE_INSTALL_LIBDIR} RENAME libdnnl.so.3)
+if(HALFSTEP_DNNL_IS_FROM_WHEEL)
+  install(FILES ${HALFSTEP_DNNL_LIBRARY} DESTINATION ${CMAKE_INSTALL_LIBDIR} RENAME libdnnl.so.3)
 endif()
 
 install(TARGETS halfstep EXPORT halfstep-targets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})

@@ -202,26 +202,30 @@ ModelFile ModelFile::parse(std::string_view text) {
   return file;
 }
 
+const std::vector<std::filesystem::path>& ModelFile::data_files() const { return content_->source.data_files; }
+
 const ConversionReport& Conversion::report() const { return content_->report; }
 
 std::string Conversion::bytes() const {
   onnx::ModelProto model = content_->model;
   attach(model, content_->source->source, true);
+  content_->source->source.check_intact();
   return serialize_message(model);
 }
 
 void Conversion::save(const std::filesystem::path& path, ExternalData external) const {
   const DetachedModel& source = content_->source->source;
   const bool too_large = content_->report.bytes_after > kMaxMessageBytes;
-  if (external == ExternalData::never ||
-      (external == ExternalData::automatic && !too_large && source.data_files.empty()))
-    return write_atomically(path, bytes(), Durability::soon);
-  onnx::ModelProto model = content_->model;
-  attach(model, source, false);
   std::error_code ignored;
   const bool onto_itself = std::filesystem::equivalent(path, source.path, ignored);
-  write_model_with_data(std::move(model), path, outside_tensors(source),
-                        onto_itself ? std::vector<std::filesystem::path>() : source.data_files);
+  const std::vector<std::filesystem::path> in_use =
+      onto_itself ? std::vector<std::filesystem::path>() : source.data_files;
+  if (external == ExternalData::never ||
+      (external == ExternalData::automatic && !too_large && source.data_files.empty()))
+    return write_model_in_one(bytes(), path, Durability::soon, in_use);
+  onnx::ModelProto model = content_->model;
+  attach(model, source, false);
+  write_model_with_data(std::move(model), path, outside_tensors(source), in_use);
 }
 
 void load_schemas() {
@@ -272,6 +276,7 @@ Conversion convert(const ModelFile& file, const ConvertOptions& options) {
   }
   report.opset_after = opset_of(model);
   report.bytes_after = bytes_with_tensors(model, outside_tensors(source));
+  source.check_intact();
   try {
     check_detached(model);
   } catch (const std::exception& e) {

@@ -35,6 +35,9 @@ class ModelFile {
   /// From ONNX's text form.
   static ModelFile parse(std::string_view text);
 
+  /// The files beside it that it keeps tensors in.
+  const std::vector<std::filesystem::path>& data_files() const;
+
   struct Content;
   const Content& content() const { return *content_; }
   const std::shared_ptr<const Content>& shared_content() const { return content_; }

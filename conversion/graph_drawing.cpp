@@ -9,6 +9,8 @@
 
 #include <fmt/format.h>
 
+#include "graph/printable.h"
+
 namespace halfstep::conversion {
 namespace {
 
@@ -65,29 +67,6 @@ std::vector<Box> place(const std::vector<NodeReport>& nodes) {
 
 }  // namespace
 
-std::string escape_html(const std::string& text) {
-  std::string result;
-  for (const char c : text) {
-    switch (c) {
-      case '<':
-        result += "&lt;";
-        break;
-      case '>':
-        result += "&gt;";
-        break;
-      case '&':
-        result += "&amp;";
-        break;
-      case '"':
-        result += "&quot;";
-        break;
-      default:
-        result += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
-    }
-  }
-  return result;
-}
-
 std::string draw_graph(const ConversionReport& report) {
   const std::vector<Box> boxes = place(report.nodes);
   if (boxes.empty()) return "<svg></svg>";
@@ -118,9 +97,9 @@ std::string draw_graph(const ConversionReport& report) {
                    node.half         ? "half"
                    : node.has_floats ? "full"
                                      : "none",
-                   x(boxes[i]), y(boxes[i]), kBoxWidth, kBoxHeight, kBoxWidth / 2, escape_html(node.op),
-                   escape_html(node.name), node.graph.empty() ? "" : "in " + escape_html(node.graph) + "\n",
-                   escape_html(node.reason));
+                   x(boxes[i]), y(boxes[i]), kBoxWidth, kBoxHeight, kBoxWidth / 2, escape_markup(node.op),
+                   escape_markup(node.name), node.graph.empty() ? "" : "in " + escape_markup(node.graph) + "\n",
+                   escape_markup(node.reason));
   }
   return svg + "</svg>";
 }

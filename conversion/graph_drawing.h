@@ -11,7 +11,4 @@ namespace halfstep::conversion {
 /// each with its name and the reason for its precision as a tooltip.
 std::string draw_graph(const ConversionReport& report);
 
-/// Text with what HTML would take for markup replaced.
-std::string escape_html(const std::string& text);
-
 }  // namespace halfstep::conversion

@@ -8,11 +8,10 @@
 
 #include "conversion/graph_drawing.h"
 #include "conversion/report.h"
+#include "graph/printable.h"
 
 namespace halfstep {
 namespace {
-
-using conversion::escape_html;
 
 constexpr const char* kStyle = R"(
 :root{--half:#2b6cb0;--full:#c05621;--none:#8a94a0;--ink:#1f2933;--line:#d9dee4;--soft:#f6f7f9}
@@ -87,7 +86,7 @@ std::string histogram(const FloatRange& range, DType half) {
 std::string list(const std::vector<std::string>& items, const char* title, const char* css) {
   if (items.empty()) return {};
   std::string html = fmt::format("<h2>{}</h2><ul class={}>", title, css);
-  for (const std::string& item : items) html += "<li>" + escape_html(item) + "</li>";
+  for (const std::string& item : items) html += "<li>" + escape_markup(item) + "</li>";
   return html + "</ul>";
 }
 
@@ -105,7 +104,7 @@ std::string operators_table(const ConversionReport& report) {
     html += fmt::format(
         "<tr><td>{}<td class=num>{}<td class=num>{}<td><div class=bar><i class=h style='flex:{}'></i><i class=f "
         "style='flex:{}'></i></div>",
-        escape_html(op), count.half, count.full, count.half, count.full);
+        escape_markup(op), count.half, count.full, count.half, count.full);
   return html + "</tbody></table></div>";
 }
 
@@ -116,12 +115,12 @@ std::string nodes_table(const ConversionReport& report) {
   for (const NodeReport& node : report.nodes) {
     const char* css = node.half ? "h" : node.has_floats ? "f" : "n";
     html += fmt::format("<tr><td class=name>{}{}<td>{}<td><span class='tag {}'>{}</span><td>{}",
-                        node.graph.empty() ? "" : escape_html(node.graph) + " / ", escape_html(node.name),
-                        escape_html(node.op), css,
+                        node.graph.empty() ? "" : escape_markup(node.graph) + " / ", escape_markup(node.name),
+                        escape_markup(node.op), css,
                         node.half         ? name_of(report.half)
                         : node.has_floats ? "f32"
                                           : "–",
-                        escape_html(node.reason));
+                        escape_markup(node.reason));
   }
   return html + "</tbody></table></div>";
 }
@@ -143,7 +142,7 @@ std::string tensors_table(const ConversionReport& report) {
     html += fmt::format(
         "<tr><td class=name>{}<td>{}<td class=num>{}<td class=num>{:.3g}{}<td class=num>{:.3g}<td "
         "class=num>{:.2g} %<td>{}",
-        escape_html(tensor.name), tensor.is_constant ? tensor.types : "measured",
+        escape_markup(tensor.name), tensor.is_constant ? tensor.types : "measured",
         tensor.is_constant ? bytes_text(tensor.bytes_after) : "", range.max,
         tensor.limit > 0 ? fmt::format(" → {:.3g}", tensor.limit) : "", range.min_non_zero, below,
         histogram(range, report.half));
@@ -157,8 +156,9 @@ std::string errors_table(const ConversionReport& report) {
       "<h2>Outputs beside f32</h2><div class=scroll><table><thead><tr><th>output<th class=num>largest error<th "
       "class=num>mean error<th class=num>largest value<th class=num>relative</thead><tbody>";
   for (const OutputError& error : report.errors)
-    html += fmt::format("<tr><td>{}<td class=num>{:.3g}<td class=num>{:.3g}<td class=num>{:.3g}<td class=num>{:.3g}",
-                        escape_html(error.name), error.max_error, error.mean_error, error.max_value, error.relative());
+    html +=
+        fmt::format("<tr><td>{}<td class=num>{:.3g}<td class=num>{:.3g}<td class=num>{:.3g}<td class=num>{:.3g}",
+                    escape_markup(error.name), error.max_error, error.mean_error, error.max_value, error.relative());
   return html + "</tbody></table></div>";
 }
 
@@ -171,10 +171,10 @@ std::string report_html(const ConversionReport& report) {
                            ? 100.0 * static_cast<double>(report.bytes_after) / static_cast<double>(report.bytes_before)
                            : 0;
   const std::string half_name(name_of(report.half));
-  std::string html = "<!doctype html><html lang=en><head><meta charset=utf-8><title>" + escape_html(report.model) +
+  std::string html = "<!doctype html><html lang=en><head><meta charset=utf-8><title>" + escape_markup(report.model) +
                      "</title><style>" + kStyle + "</style></head><body>";
   html += fmt::format("<h1>{}</h1><p class=sub>converted to {} by halfstep</p><div class=cards>",
-                      escape_html(report.model), half_name);
+                      escape_markup(report.model), half_name);
   html +=
       card(bytes_text(report.bytes_after), fmt::format("from {} ({:.0f} %)", bytes_text(report.bytes_before), ratio));
   html += card(fmt::format("{}", half), half_name + " nodes") + card(fmt::format("{}", full), "f32 nodes");

@@ -1,6 +1,7 @@
 #include <nlohmann/json.hpp>
 
 #include "conversion/report.h"
+#include "graph/printable.h"
 
 namespace halfstep {
 namespace {
@@ -72,8 +73,7 @@ std::string report_json(const ConversionReport& report) {
                         {"relative_error", error.relative()}});
     json["errors"] = std::move(errors);
   }
-  // Names need not be UTF-8.
-  return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
+  return json_text(json, 1) + "\n";
 }
 
 }  // namespace halfstep

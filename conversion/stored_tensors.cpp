@@ -95,6 +95,7 @@ void retype(onnx::TensorProto& tensor, DType to, double limit) {
 OutsideTensors outside_tensors(const DetachedModel& source) {
   return {.bytes = detached_bytes, .write = [&source](const onnx::TensorProto& tensor, FileWriter& writer) {
             convert_blocks(tensor, source, [&](const void* data, std::size_t bytes) { writer.write(data, bytes); });
+            source.check_intact();
           }};
 }
 

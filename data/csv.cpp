@@ -137,6 +137,7 @@ CsvTable open_csv(const std::filesystem::path& path, const CsvOptions& options) 
     x.append(row.data(), row.size() * sizeof(float));
     ++rows;
   }
+  bytes.check_intact(file);
   const auto features = static_cast<std::int64_t>(row.size());
   DataArray y = labels.finish(file + " (label)");
   CsvTable table{.x = DataArray(file, DType::f32, Shape{rows, features}, x.finish()), .y = std::move(y)};

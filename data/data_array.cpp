@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "graph/error.h"
+#include "graph/mapped_file.h"
 
 namespace halfstep {
 namespace {
@@ -177,6 +178,7 @@ void DataArray::read_rows(std::span<const std::int64_t> rows, void* out) const {
     if (row_bytes_ > 0) copy_row(row, next);
     next += row_bytes_;
   }
+  check_rows_are_there();
   const std::size_t scattered = fortran_offsets_.empty() ? 1 : fortran_offsets_.size();
   bytes_.note_paged_in(rows.size() * (row_bytes_ + scattered * kFaultWindow));
   require_finite(name_, row_type_, out, rows);
@@ -187,7 +189,15 @@ Tensor DataArray::load() const {
   if (tensor.count() == 0) return tensor;
   auto* out = static_cast<std::byte*>(tensor.raw());
   for (std::int64_t row = 0; row < rows(); ++row) copy_row(row, out + static_cast<std::size_t>(row) * row_bytes_);
+  check_rows_are_there();
   return tensor;
+}
+
+void DataArray::check_rows_are_there() const {
+  const std::size_t intact = bytes_.intact();
+  if (intact == bytes_.size()) return;
+  const std::size_t row = fortran_offsets_.empty() && row_bytes_ > 0 ? intact / row_bytes_ : 0;
+  throw_truncated(name_, bytes_.size(), intact, fmt::format("row {} and what follows it are lost", row));
 }
 
 }  // namespace halfstep

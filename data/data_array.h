@@ -34,8 +34,8 @@ struct StorageOrder {
 /// elements; only what is read is paged in.
 class DataArray {
  public:
-  /// `name` is what errors call the array. Throws Error when `bytes` is not exactly as long as dtype and shape ask for, and for
-  /// elements that are no whole bytes (strings, packed types).
+  /// `name` is what errors call the array. Throws Error when `bytes` is not exactly as long as dtype and shape ask for,
+  /// and for elements that are no whole bytes (strings, packed types).
   DataArray(std::string name, DType dtype, Shape shape, SharedBytes bytes, StorageOrder order = {});
   /// An array in memory (shares the tensor's buffer).
   static DataArray of(const Tensor& tensor, std::string name);
@@ -50,6 +50,7 @@ class DataArray {
 
   /// Copies rows[0], rows[1], … one after the other to `out` (rows.size() * row_bytes() bytes).
   /// Throws Error when an index is out of range, and when a float element is NaN or infinite: the error names its row.
+  /// Throws Error(failure), naming the first row that is lost, when the file was truncated meanwhile.
   void read_rows(std::span<const std::int64_t> rows, void* out) const;
 
   /// All of it in memory; non-finite elements are taken as they are.
@@ -57,6 +58,7 @@ class DataArray {
 
  private:
   void copy_row(std::int64_t row, std::byte* out) const;
+  void check_rows_are_there() const;
 
   std::string name_;
   DType dtype_;

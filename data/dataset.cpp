@@ -15,6 +15,7 @@
 #include "data/npy.h"
 #include "data/npz.h"
 #include "graph/error.h"
+#include "graph/path_state.h"
 
 namespace halfstep {
 namespace {
@@ -35,18 +36,13 @@ bool is_table(std::string_view name) {
 
 bool is_tab_separated(std::string_view name) { return name.ends_with(".tsv") || name.ends_with(".tsv.gz"); }
 
-bool is_there(const fs::path& path) {
-  std::error_code ignored;
-  return fs::exists(path, ignored);
-}
-
 bool is_folder(const fs::path& path) {
   std::error_code ignored;
   return fs::is_directory(path, ignored);
 }
 
 void require_exists(const fs::path& path) {
-  if (!is_there(path)) throw_input_error("a data file", "nothing at " + path.string(), "check the path");
+  if (!is_there(path)) throw_input_error("a data file", why_not_there(path), "check the path");
 }
 
 constexpr std::string_view kPictures[] = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"};
@@ -108,8 +104,10 @@ fs::path find_idx(const fs::path& folder, std::string_view prefix, std::string_v
   return plain != found.end() ? *plain : found.front();
 }
 
+constexpr std::string_view kTrainPrefix = "train-", kTestPrefix = "t10k-";
+
 Dataset open_idx_directory(const fs::path& folder, Split split) {
-  const std::string_view prefix = split == Split::train ? "train-" : "t10k-";
+  const std::string_view prefix = split == Split::train ? kTrainPrefix : kTestPrefix;
   return {open_idx(find_idx(folder, prefix, "images")), open_idx(find_idx(folder, prefix, "labels"))};
 }
 
@@ -296,6 +294,17 @@ DataSpec parse_data_spec(const std::string& text) {
   if (is_array_file(text)) return {DataSpec::Kind::files, {text}, {""}};
   throw_input_error(fmt::format("data given as {}", kForms), text,
                     "name the files of inputs and targets, separated by commas");
+}
+
+std::vector<fs::path> files_of(const DataSpec& spec) {
+  if (spec.kind != DataSpec::Kind::idx_directory) return spec.paths;
+  std::vector<fs::path> files;
+  std::error_code none;
+  for (fs::directory_iterator entry(spec.paths.at(0), none), end; !none && entry != end; entry.increment(none)) {
+    const std::string name = entry->path().filename().string();
+    if (name.starts_with(kTrainPrefix) || name.starts_with(kTestPrefix)) files.push_back(entry->path());
+  }
+  return files;
 }
 
 Dataset open_dataset(const DataSpec& spec, Split split, const CsvOptions& csv) {

@@ -60,6 +60,9 @@ struct DataSpec {
 /// or "file.tsv" (the last two also with ".gz"). Throws Error when a file is missing or the text is none of these.
 DataSpec parse_data_spec(const std::string& text);
 
+/// The files that the data may be read from.
+std::vector<std::filesystem::path> files_of(const DataSpec& spec);
+
 /// The data set, opened. `split` chooses in IDX folders and in NPZ files that have both; other kinds hold one split.
 /// `csv` applies to tables only (tabs separate the columns of a .tsv whatever it says).
 /// Throws Error for whatever is wrong with the files.

@@ -1,10 +1,12 @@
 #include "data/inflate.h"
 
 #include <algorithm>
+#include <atomic>
 #include <limits>
 #include <utility>
 #include <vector>
 
+#include <fmt/format.h>
 #include <zlib.h>
 
 #include "data/temporary_file.h"
@@ -19,6 +21,19 @@ constexpr std::size_t kChunk = std::size_t{1} << 18;
 
 [[noreturn]] void throw_corrupt(const std::string& name, const std::string& why) {
   throw_input_error("a whole compressed file", name + " " + why, "get the file again");
+}
+
+constexpr std::uint64_t kAlwaysUnpacked = std::uint64_t{1} << 30;
+constexpr std::uint64_t kMaxRatio = 256;  // of numbers stored in full; deflate itself can reach 1032
+std::atomic<std::uint64_t> max_unpacked = 0;
+
+void check_unpacked(std::uint64_t unpacked, std::uint64_t compressed, const std::string& name) {
+  const std::uint64_t set = max_unpacked;
+  const std::uint64_t limit = set > 0 ? set : std::max(kAlwaysUnpacked, compressed * kMaxRatio);
+  if (unpacked > limit)
+    throw_input_error(fmt::format("a file that unpacks to at most {} bytes", limit),
+                      fmt::format("{}, whose {} bytes unpack to at least {}", name, compressed, unpacked),
+                      "give a file that you trust more room with --max-unpacked BYTES");
 }
 
 /// One zlib decompression state.
@@ -60,6 +75,8 @@ class Inflater {
 
 }  // namespace
 
+void set_max_unpacked(std::uint64_t bytes) { max_unpacked = bytes; }
+
 bool is_gzip(std::span<const std::byte> bytes) {
   return bytes.size() >= 2 && bytes[0] == std::byte{0x1f} && bytes[1] == std::byte{0x8b};
 }
@@ -68,19 +85,25 @@ SharedBytes inflate_gzip(const SharedBytes& compressed, const std::string& name)
   TemporaryFile file;
   Inflater inflater(kGzipWindow);
   for (std::span<const std::byte> rest = compressed.span(); is_gzip(rest);)
-    rest =
-        rest.subspan(inflater.run(rest, name, [&](const Bytef* data, std::size_t size) { file.append(data, size); }));
+    rest = rest.subspan(inflater.run(rest, name, [&](const Bytef* data, std::size_t size) {
+      check_unpacked(file.size() + size, compressed.size(), name);
+      file.append(data, size);
+    }));
+  compressed.check_intact(name);
   return file.finish();
 }
 
 SharedBytes inflate_raw(const SharedBytes& compressed, std::uint64_t size, std::uint32_t crc, const std::string& name) {
+  check_unpacked(size, compressed.size(), name);
   TemporaryFile file;
+  file.check_room(size);
   uLong found_crc = ::crc32(0, nullptr, 0);
   Inflater(kRawWindow).run(compressed.span(), name, [&](const Bytef* data, std::size_t bytes) {
     if (bytes > size - file.size()) throw_corrupt(name, "holds more than its header says");
     found_crc = ::crc32(found_crc, data, static_cast<uInt>(bytes));
     file.append(data, bytes);
   });
+  compressed.check_intact(name);
   if (file.size() != size) throw_corrupt(name, "holds less than its header says");
   if (found_crc != crc) throw_corrupt(name, "fails its checksum");
   return file.finish();

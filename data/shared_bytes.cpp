@@ -1,27 +1,26 @@
 #include "data/shared_bytes.h"
 
+#include <algorithm>
 #include <atomic>
 #include <string>
 #include <utility>
 
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "data/inflate.h"
 #include "data/posix.h"
 #include "graph/error.h"
+#include "graph/mapped_file.h"
 
 namespace halfstep {
 
 struct SharedBytes::Mapping {
-  void* address;
-  std::size_t size;
+  MappedFile file;
   std::atomic<std::size_t> paged_in{0};
 
-  Mapping(void* a, std::size_t s) : address(a), size(s) {}
-  ~Mapping() { ::munmap(address, size); }
+  Mapping(int descriptor, std::size_t size) : file(descriptor, size) {}
 };
 
 SharedBytes SharedBytes::of_file(const std::filesystem::path& path) {
@@ -46,12 +45,8 @@ SharedBytes SharedBytes::of_file(const std::filesystem::path& path) {
 SharedBytes SharedBytes::of_descriptor(int descriptor, std::size_t size) {
   SharedBytes result;
   if (size == 0) return result;
-  void* address = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, descriptor, 0);
-  if (address == MAP_FAILED)
-    throw_failure("a file that can be mapped into memory", errno_text(),
-                  "check the limits on address space (ulimit -v)");
-  result.mapping_ = std::make_shared<Mapping>(address, size);
-  result.bytes_ = {static_cast<const std::byte*>(address), size};
+  result.mapping_ = std::make_shared<Mapping>(descriptor, size);
+  result.bytes_ = {result.mapping_->file.data(), size};
   return result;
 }
 
@@ -68,11 +63,22 @@ SharedBytes SharedBytes::part(std::size_t offset, std::size_t size) const {
   return result;
 }
 
+std::size_t SharedBytes::intact() const {
+  if (!mapping_) return bytes_.size();
+  const auto first = static_cast<std::size_t>(bytes_.data() - mapping_->file.data());
+  const std::size_t whole = mapping_->file.intact();
+  return whole < first ? 0 : std::min(whole - first, bytes_.size());
+}
+
+void SharedBytes::check_intact(const std::string& name) const {
+  if (const std::size_t found = intact(); found < bytes_.size()) throw_truncated(name, bytes_.size(), found);
+}
+
 void SharedBytes::note_paged_in(std::size_t bytes) const {
-  if (!mapping_ || mapping_->size <= kResidentBudget) return;
+  if (!mapping_ || mapping_->file.size() <= kResidentBudget) return;
   if (mapping_->paged_in.fetch_add(bytes, std::memory_order_relaxed) + bytes < kResidentBudget) return;
   mapping_->paged_in.store(0, std::memory_order_relaxed);
-  ::madvise(mapping_->address, mapping_->size, MADV_DONTNEED);
+  mapping_->file.drop_pages();
 }
 
 SharedBytes open_maybe_gzip(const std::filesystem::path& path) {

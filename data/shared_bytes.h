@@ -5,11 +5,12 @@
 #include <filesystem>
 #include <memory>
 #include <span>
+#include <string>
 
 namespace halfstep {
 
 /// Bytes mapped from a file (or held in memory); copies and parts share them, and the last one releases them.
-/// A mapped file must not be truncated while it is in use.
+/// Bytes that a file loses meanwhile read as zeros: `check_intact` after reading tells.
 class SharedBytes {
  public:
   SharedBytes() = default;
@@ -27,6 +28,11 @@ class SharedBytes {
 
   /// `size` bytes from `offset` on; both must lie inside.
   SharedBytes part(std::size_t offset, std::size_t size) const;
+
+  /// How many of these bytes, from the first on, are what the file holds (see MappedFile::intact).
+  std::size_t intact() const;
+  /// Throws Error(failure) unless all are; `name` is the file's.
+  void check_intact(const std::string& name) const;
 
   /// Tells that about `bytes` of the mapping were paged in. Once that adds up to `kResidentBudget`, the pages are given
   /// back to the system, so that resident memory stays bounded however large the file. Safe from any thread.

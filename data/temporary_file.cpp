@@ -3,7 +3,9 @@
 #include <string>
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <stdlib.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "data/posix.h"
@@ -13,6 +15,9 @@ namespace halfstep {
 namespace {
 
 constexpr std::size_t kBufferBytes = std::size_t{1} << 20;
+constexpr std::size_t kCheckedBytes = std::size_t{64} << 20;  // between two looks at the room that there is
+// What a temporary file leaves free on a disk that others write to.
+constexpr std::uint64_t kLeftFree = std::uint64_t{64} << 20;
 
 std::string folder() {
   const char* set = ::getenv("TMPDIR");
@@ -32,6 +37,15 @@ TemporaryFile::TemporaryFile() {
 
 TemporaryFile::~TemporaryFile() { ::close(descriptor_); }
 
+void TemporaryFile::check_room(std::uint64_t bytes) const {
+  struct statvfs disk {};
+  if (::fstatvfs(descriptor_, &disk) != 0) return;
+  const std::uint64_t free = static_cast<std::uint64_t>(disk.f_bavail) * disk.f_frsize;
+  if (bytes > free || free - bytes < kLeftFree)
+    throw_failure(fmt::format("room for {} bytes of temporary files, and {} left free", bytes, kLeftFree),
+                  fmt::format("{} bytes free in {}", free, folder()), "set TMPDIR to a folder with more room");
+}
+
 void TemporaryFile::append(const void* data, std::size_t bytes) {
   if (pending_.size() + bytes > kBufferBytes) flush();
   const auto* first = static_cast<const std::byte*>(data);
@@ -44,6 +58,7 @@ void TemporaryFile::append(const void* data, std::size_t bytes) {
 }
 
 void TemporaryFile::flush() {
+  if (size_ / kCheckedBytes != (size_ - pending_.size()) / kCheckedBytes) check_room(kCheckedBytes);
   if (!write_fully(descriptor_, pending_.data(), pending_.size()))
     throw_failure("room for temporary files", folder() + ": " + errno_text(), "set TMPDIR to a folder with more room");
   pending_.clear();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
 #include "data/shared_bytes.h"
@@ -17,6 +18,9 @@ class TemporaryFile {
   TemporaryFile(const TemporaryFile&) = delete;
   TemporaryFile& operator=(const TemporaryFile&) = delete;
 
+  /// Throws Error(failure) unless the disk has room for so many bytes.
+  void check_room(std::uint64_t bytes) const;
+  /// Looks for room from time to time, so that a disk does not run full before it is told.
   void append(const void* data, std::size_t bytes);
   /// Bytes appended so far.
   std::size_t size() const { return size_; }

@@ -114,6 +114,19 @@ void put_shared_fields(std::string& out, const ZipEntry& entry, std::size_t extr
   put<std::uint16_t>(out, static_cast<std::uint16_t>(extra_size));
 }
 
+/// In pieces, so that memory does not grow with the member.
+void check_crc(const SharedBytes& content, std::uint32_t expected, const std::string& name) {
+  constexpr std::size_t kPiece = std::size_t{1} << 22;
+  uLong crc = ::crc32(0, nullptr, 0);
+  for (std::size_t at = 0; at < content.size(); at += kPiece) {
+    const std::size_t size = std::min(kPiece, content.size() - at);
+    crc = ::crc32_z(crc, reinterpret_cast<const Bytef*>(content.data() + at), size);
+    content.note_paged_in(size);
+  }
+  content.check_intact(name);
+  if (crc != expected) throw_malformed(name, "fails its checksum");
+}
+
 std::uint32_t crc_of(const std::vector<std::pair<const void*, std::size_t>>& pieces) {
   uLong crc = ::crc32(0, nullptr, 0);
   for (const auto& [data, size] : pieces) crc = ::crc32_z(crc, static_cast<const Bytef*>(data), size);
@@ -167,6 +180,7 @@ SharedBytes open_zip_member(const SharedBytes& archive, const ZipEntry& entry, c
   const SharedBytes content = archive.part(begin, entry.compressed_size);
   if (entry.method == kDeflated) return inflate_raw(content, entry.size, entry.crc, name);
   if (entry.size != entry.compressed_size) throw_malformed(name, "is stored with two different sizes");
+  check_crc(content, entry.crc, name);
   return content;
 }
 

@@ -24,8 +24,9 @@ struct ZipEntry {
 /// The central directory; `name` is for errors. Throws Error when the archive is truncated or malformed.
 std::vector<ZipEntry> read_zip_directory(const SharedBytes& archive, const std::string& name);
 
-/// A member's content: mapped in place when stored (its CRC is then not checked), inflated into a temporary file when
-/// deflated. Throws Error when it is encrypted, compressed otherwise, corrupt, or does not fit the archive.
+/// A member's content: mapped in place when stored, inflated into a temporary file when deflated. Throws Error when it
+/// is encrypted, compressed otherwise, corrupt (its CRC-32 is checked, which reads all of it), or does not fit the
+/// archive.
 SharedBytes open_zip_member(const SharedBytes& archive, const ZipEntry& entry, const std::string& name);
 
 /// Writes an archive of stored members into `file`.

@@ -12,16 +12,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The plug-in lies beside the halfstep library, or (in a build tree) beside it under executors/cudnn.
+// The plug-in lies beside the halfstep library.
 std::string find_plugin(const std::string& file) {
   Dl_info info{};
   if (!dladdr(reinterpret_cast<void*>(&load_executor), &info) || !info.dli_fname) return {};
-  const fs::path here = fs::path(info.dli_fname).parent_path();
-  for (const fs::path& candidate : {here / file, here / "executors" / "cudnn" / file}) {
-    std::error_code ignored;
-    if (fs::exists(candidate, ignored)) return candidate.string();
-  }
-  return {};
+  const fs::path candidate = fs::path(info.dli_fname).parent_path() / file;
+  std::error_code ignored;
+  return fs::exists(candidate, ignored) ? candidate.string() : std::string();
 }
 
 // Without a slash dlopen would look in the loader's folders, and not where the user stands.

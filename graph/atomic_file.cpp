@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <string>
 #include <system_error>
@@ -9,6 +10,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -43,7 +45,7 @@ class Descriptor {
   }
   int get() const { return fd_; }
   explicit operator bool() const { return fd_ >= 0; }
-  int close() { return ::close(std::exchange(fd_, -1)); }
+  int release() { return std::exchange(fd_, -1); }
 
  private:
   int fd_;
@@ -55,26 +57,58 @@ fs::path sibling(const fs::path& path, const char* suffix) {
   return folder_of(path) / fs::path(".").concat(path.filename().native()).concat(suffix);
 }
 
-/// A device, pipe or socket, through symbolic links (/dev/stdout).
-bool is_stream(const fs::path& path) {
+constexpr std::string_view kTemporarySuffix = ".tmp";
+constexpr std::size_t kRandomCharacters = 6;
+constexpr mode_t kPermissions = 0777;  // without setuid, setgid and the sticky bit
+
+/// Throws Error(input) where something other than a regular file stands at the path, through symbolic links, or a link
+/// to an open file of some process (/dev/stdout), which must not be replaced.
+void require_regular(const fs::path& path) {
   struct stat status;
-  return ::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode);
+  if (::stat(path.c_str(), &status) != 0) return;
+  const char* found = S_ISFIFO(status.st_mode) ? "a pipe" : S_ISSOCK(status.st_mode) ? "a socket" : "a device";
+  std::error_code none;
+  const bool is_link_to_open_file = fs::read_symlink(path, none).native().starts_with("/proc/");
+  if ((S_ISREG(status.st_mode) && !is_link_to_open_file) || S_ISDIR(status.st_mode)) return;
+  throw_input_error("a regular file to write: " + path.string(), S_ISREG(status.st_mode) ? "an open file" : found,
+                    "name a file");
 }
 
-/// The temporary file, locked and empty. The lock tells a leftover of a killed process from a file being written.
-Descriptor open_temporary(const fs::path& temporary, const fs::path& path) {
-  for (;;) {
-    Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666));
+std::string random_characters() {
+  constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyz012345";
+  unsigned char bytes[kRandomCharacters] = {};
+  if (::getrandom(bytes, sizeof bytes, 0) < 0) {
+    const auto ticks = std::chrono::steady_clock::now().time_since_epoch().count() ^ ::getpid();
+    for (std::size_t i = 0; i < sizeof bytes; ++i) bytes[i] = static_cast<unsigned char>(ticks >> 5 * i);
+  }
+  std::string text;
+  for (const unsigned char byte : bytes) text += kLetters[byte % kLetters.size()];
+  return text;
+}
+
+/// Whether `name` is one that `open_temporary` gives for `path`.
+bool is_temporary_of(const fs::path& path, std::string_view name) {
+  const std::string start = "." + path.filename().native() + ".";
+  return name.size() == start.size() + kRandomCharacters + kTemporarySuffix.size() && name.starts_with(start) &&
+         name.ends_with(kTemporarySuffix);
+}
+
+/// A new file, locked as long as it is open, that nobody may read who may not read the one at `like`.
+Descriptor open_temporary(const fs::path& path, const fs::path& like, fs::path& temporary) {
+  struct stat old;
+  const bool replaces = ::stat(like.c_str(), &old) == 0 && S_ISREG(old.st_mode);
+  for (int attempt = 0;; ++attempt) {
+    temporary = sibling(path, ("." + random_characters()).append(kTemporarySuffix).c_str());
+    Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
+                           replaces ? old.st_mode & 0600 : 0666));
+    if (!file && errno == EEXIST && attempt < 100) continue;
     if (!file) throw_unwritable(path, errno);
-    if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
-      throw_failure("one writer at a time for " + path.string(), "another process is writing it",
-                    "wait for it, or write elsewhere");
-    // The writer that held the lock may have renamed this very file into place: then it is not ours to touch.
-    struct stat opened, named;
+    ::flock(file.get(), LOCK_EX);
+    // Between the two calls another process may have taken the file for a leftover.
+    struct stat opened;
     if (::fstat(file.get(), &opened) != 0) throw_unwritable(path, errno);
-    if (::lstat(temporary.c_str(), &named) != 0 || opened.st_ino != named.st_ino || opened.st_dev != named.st_dev)
-      continue;
-    if (::ftruncate(file.get(), 0) != 0) throw_unwritable(path, errno);
+    if (opened.st_nlink == 0) continue;
+    if (replaces) ::fchmod(file.get(), old.st_mode & kPermissions);
     return file;
   }
 }
@@ -108,35 +142,30 @@ void move_into_place(const fs::path& from, const fs::path& path, const fs::path&
   if (durability == Durability::on_return) sync_folder(folder_of(path));
 }
 
-void write_stream(const fs::path& path, const FileContent& content) {
-  Descriptor file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
-  if (!file) throw_unwritable(path, errno);
-  FileWriter writer(file.get(), path);
-  content(writer);
-  writer.flush();
-  if (file.close() != 0) throw_unwritable(path, errno);
-}
-
-void write_file(const fs::path& path, const FileContent& content, const fs::path& previous, Durability durability) {
-  if (is_stream(path)) return write_stream(path, content);
-  const fs::path temporary = sibling(path, ".tmp");
-  Descriptor file = open_temporary(temporary, path);
-  try {
-    struct stat old;
-    if (::lstat(path.c_str(), &old) == 0 && S_ISREG(old.st_mode)) ::fchmod(file.get(), old.st_mode & 07777);
-    FileWriter writer(file.get(), path);
-    content(writer);
-    writer.flush();
-    if (::fsync(file.get()) != 0) throw_unwritable(path, errno);
-    move_into_place(temporary, path, previous, durability);
-  } catch (...) {
-    ::unlink(temporary.c_str());
-    throw;
-  }
-  if (file.close() != 0) throw_unwritable(path, errno);
-}
-
 }  // namespace
+
+std::vector<fs::path> temporaries_of(const fs::path& path) {
+  std::vector<fs::path> found;
+  std::error_code none;
+  for (fs::directory_iterator entry(folder_of(path), none), end; !none && entry != end; entry.increment(none))
+    if (is_temporary_of(path, entry->path().filename().native())) found.push_back(entry->path());
+  return found;
+}
+
+void sweep_temporaries(const fs::path& path) {
+  for (const fs::path& found : temporaries_of(path)) {
+    Descriptor file(::open(found.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+    struct stat status;
+    const bool is_ours =
+        file && ::fstat(file.get(), &status) == 0 && S_ISREG(status.st_mode) && status.st_uid == ::geteuid();
+    if (!is_ours) continue;
+    if (::flock(file.get(), LOCK_EX | LOCK_NB) == 0)
+      ::unlink(found.c_str());
+    else if (errno == EWOULDBLOCK)
+      throw_failure("one writer at a time for " + path.string(), "another process is writing it",
+                    "wait for it, or write elsewhere");
+  }
+}
 
 FileWriter::FileWriter(int descriptor, fs::path path)
     : descriptor_(descriptor), path_(std::move(path)), buffer_(new std::byte[kBufferBytes]) {}
@@ -165,12 +194,44 @@ void FileWriter::write_through(const std::byte* data, std::size_t bytes) {
   }
 }
 
+PendingFile::PendingFile(fs::path path, const FileContent& content, const fs::path& like) : path_(std::move(path)) {
+  require_regular(path_);
+  sweep_temporaries(path_);
+  Descriptor file = open_temporary(path_, like.empty() ? path_ : like, temporary_);
+  try {
+    FileWriter writer(file.get(), path_);
+    content(writer);
+    writer.flush();
+    if (::fsync(file.get()) != 0) throw_unwritable(path_, errno);
+  } catch (...) {
+    ::unlink(temporary_.c_str());
+    throw;
+  }
+  descriptor_ = file.release();
+}
+
+PendingFile::~PendingFile() {
+  if (descriptor_ < 0) return;
+  ::unlink(temporary_.c_str());
+  ::close(descriptor_);
+}
+
+void PendingFile::place(Durability durability) {
+  move_into_place(temporary_, path_, {}, durability);
+  ::close(std::exchange(descriptor_, -1));
+}
+
+void PendingFile::place_keeping(const fs::path& previous) {
+  move_into_place(temporary_, path_, previous, Durability::on_return);
+  ::close(std::exchange(descriptor_, -1));
+}
+
 void write_atomically(const fs::path& path, const FileContent& content, const fs::path& previous) {
-  write_file(path, content, previous, Durability::on_return);
+  PendingFile(path, content).place_keeping(previous);
 }
 
 void write_atomically(const fs::path& path, const FileContent& content, Durability durability) {
-  write_file(path, content, {}, durability);
+  PendingFile(path, content).place(durability);
 }
 
 void write_atomically(const fs::path& path, std::string_view content, Durability durability) {
@@ -186,19 +247,19 @@ void check_writable(const fs::path& path, std::uint64_t expected_bytes) {
   const fs::file_status folder_status = fs::status(folder, code);
   if (folder_status.type() == fs::file_type::not_found)
     throw_input_error(required, "no folder " + folder.string(), "create the folder, or name another");
+  if (!fs::status_known(folder_status))
+    throw_failure(required, folder.string() + ": " + code.message(), "check the permissions of the folders above");
   if (fs::exists(folder_status) && !fs::is_directory(folder_status))
     throw_input_error(required, folder.string() + " is not a folder", "name another path");
   if (fs::is_directory(path, code)) throw_input_error(required, "a folder of that name", "name a file in it");
-  if (is_stream(path)) {
-    if (::access(path.c_str(), W_OK) != 0) throw_unwritable(path, errno);
-    return;
-  }
-
-  const fs::path temporary = sibling(path, ".tmp");
+  require_regular(path);
   const auto longest = ::pathconf(folder.c_str(), _PC_NAME_MAX);
-  if (longest > 0 && temporary.filename().native().size() > static_cast<std::size_t>(longest))
+  const std::size_t added = 2 + kRandomCharacters + kTemporarySuffix.size();
+  if (longest > 0 && path.filename().native().size() + added > static_cast<std::size_t>(longest))
     throw_input_error(required, "a name longer than the file system takes", "choose a shorter name");
-  open_temporary(temporary, path);
+  sweep_temporaries(path);
+  fs::path temporary;
+  open_temporary(path, path, temporary);
   ::unlink(temporary.c_str());
 
   const fs::space_info space = fs::space(folder, code);

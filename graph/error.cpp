@@ -2,27 +2,14 @@
 
 #include <utility>
 
+#include "graph/printable.h"
+
 namespace halfstep {
 namespace {
 
-// Texts quote files and names, which may hold anything: a zero would end the message, an escape drive the terminal.
-std::string printable(const std::string& text) {
-  constexpr const char* kDigits = "0123456789abcdef";
-  std::string result;
-  for (const char c : text) {
-    const auto code = static_cast<unsigned char>(c);
-    if ((code >= 0x20 && code != 0x7f) || c == '\n' || c == '\t')
-      result += c;
-    else
-      result += {'\\', 'x', kDigits[code / 16], kDigits[code % 16]};
-  }
-  return result;
-}
-
 std::string sentence(const std::string& required, const std::string& found, const std::string& remedy) {
-  std::string text = "expected " + required + ", got " + found;
-  if (!remedy.empty()) text += "\nHint: " + remedy;
-  return printable(text);
+  const std::string text = printable("expected " + required + ", got " + found);
+  return remedy.empty() ? text : text + "\nHint: " + printable(remedy);
 }
 
 }  // namespace

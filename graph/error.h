@@ -11,7 +11,7 @@ namespace halfstep {
 ///
 /// Example: `throw Error(Error::Kind::input, "as many rows in x as in y", "10 in x.npy and 9 in y.npy",
 ///                       "check that the two files belong together");`
-/// In the text, control characters other than line feeds and tabs stand as \\xNN.
+/// Each part is `printable`: it quotes files and names, which may hold anything.
 class Error : public std::runtime_error {
  public:
   enum class Kind {

@@ -5,7 +5,8 @@
 
 namespace halfstep {
 
-/// Bytes of this machine's main memory; the largest number there is where the system does not say.
+/// Bytes of main memory that this process may use: the machine's, or less where its control group (a container) or its
+/// address space (ulimit -v) is limited; the largest number there is where the system does not say. Asked once.
 std::size_t machine_memory();
 
 }  // namespace halfstep

@@ -82,6 +82,23 @@ Tensor DetachedModel::read(const onnx::TensorProto& tensor) const {
   return index < 0 ? tensor_from_proto(tensor) : tensors.at(static_cast<std::size_t>(index));
 }
 
+void DetachedModel::check_intact() const {
+  for (const auto& [file, mapping] : mapped) {
+    const std::size_t intact = mapping ? mapping->intact() : 0;
+    if (!mapping || intact == mapping->size()) continue;
+    std::string lost;
+    for_each_tensor(const_cast<onnx::ModelProto&>(model), [&](const onnx::TensorProto& tensor) {
+      const std::ptrdiff_t index = index_of(tensor);
+      if (index < 0 || !lost.empty()) return;
+      const Tensor& elements = tensors[static_cast<std::size_t>(index)];
+      const auto* end = static_cast<const std::byte*>(elements.raw()) + elements.bytes();
+      if (end > mapping->data() + intact && end <= mapping->data() + mapping->size())
+        lost = "tensor '" + tensor.name() + "' is not whole";
+    });
+    throw_truncated(file.string(), mapping->size(), intact, lost);
+  }
+}
+
 // The mapping is private and never written: what is given back is read from the file again when it is needed.
 void DetachedModel::forget(const onnx::TensorProto& tensor, std::size_t first_byte, std::size_t bytes) const {
   const std::ptrdiff_t index = index_of(tensor);
@@ -111,7 +128,8 @@ DetachedModel read_detached(const std::filesystem::path& path) {
       result.is_mapped.push_back(mapped);
       mark(tensor, result.tensors.size() - 1);
     };
-    result.data_files = map_external_data(result.model, path.parent_path(), take);
+    result.mapped = map_external_data(result.model, path.parent_path(), take);
+    for (const MappedData& file : result.mapped) result.data_files.push_back(file.path);
     densify(result.model, [&](const onnx::TensorProto& tensor) { return result.read(tensor); });
     detach_large(result);
     return result;

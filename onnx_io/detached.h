@@ -9,6 +9,7 @@
 #include <onnx/onnx_pb.h>
 
 #include "graph/tensor.h"
+#include "onnx_io/external_data.h"
 
 namespace halfstep {
 
@@ -20,6 +21,7 @@ struct DetachedModel {
   /// The model's file, and those beside it that it keeps tensors in; empty where it has none.
   std::filesystem::path path;
   std::vector<std::filesystem::path> data_files;
+  std::vector<MappedData> mapped;  ///< these files
   /// What the model takes in all its files.
   std::uint64_t bytes = 0;
 
@@ -27,6 +29,9 @@ struct DetachedModel {
   static std::ptrdiff_t index_of(const onnx::TensorProto& tensor);
   /// The elements, wherever they are.
   Tensor read(const onnx::TensorProto& tensor) const;
+  /// Throws Error(failure) unless the mapped files have all their bytes still. What was read of the tensors is what the
+  /// files held only if this holds afterwards.
+  void check_intact() const;
   /// Elements that were read will not soon be again: where they lie in a mapped file, they leave memory.
   void forget(const onnx::TensorProto& tensor, std::size_t first_byte, std::size_t bytes) const;
 };

@@ -61,18 +61,11 @@ struct Reference {
 struct OpenFile {
   Descriptor descriptor;
   std::uint64_t size = 0, claimed = 0;
-  std::shared_ptr<void> mapping = {};
+  std::shared_ptr<const MappedFile> mapping = {};
 };
 
-// Names come from the file and may hold anything.
-std::string printable(std::string text) {
-  for (char& c : text)
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
-  return text;
-}
-
 [[noreturn]] void bad_reference(const std::string& required, const std::string& found, const std::string& tensor) {
-  throw_input_error(required, printable(found + " for tensor '" + tensor + "'"),
+  throw_input_error(required, found + " for tensor '" + tensor + "'",
                     "put the model's data files, as they were exported, into the model's folder or below it");
 }
 
@@ -166,20 +159,16 @@ std::string read_region(const OpenFile& file, std::uint64_t offset, std::uint64_
   return bytes;
 }
 
-void map(OpenFile& file, const onnx::TensorProto& tensor) {
+void map(OpenFile& file) {
   if (file.mapping || file.size == 0) return;
-  void* start = ::mmap(nullptr, file.size, PROT_READ, MAP_PRIVATE, file.descriptor.get(), 0);
-  if (start == MAP_FAILED)
-    throw_failure("to map external data of tensor '" + tensor.name() + "'", std::generic_category().message(errno),
-                  "use a machine with more address space");
-  file.mapping = std::shared_ptr<void>(start, [size = file.size](void* at) { ::munmap(at, size); });
+  file.mapping = std::make_shared<const MappedFile>(file.descriptor.get(), file.size);
 }
 
 // Calls `visit(tensor, file, offset, bytes)` for every external tensor, whose region has been found to lie in the file.
-// Returns the locations of the files.
+// Returns the files.
 template <class Visit>
-std::vector<std::string> for_each_external(onnx::ModelProto& model, const std::filesystem::path& folder,
-                                           const Visit& visit) {
+std::vector<MappedData> for_each_external(onnx::ModelProto& model, const std::filesystem::path& folder,
+                                          const Visit& visit) {
   std::map<std::string, OpenFile> files;
   for_each_tensor(model, [&](onnx::TensorProto& tensor) {
     if (tensor.data_location() != onnx::TensorProto::EXTERNAL) return;
@@ -204,14 +193,14 @@ std::vector<std::string> for_each_external(onnx::ModelProto& model, const std::f
     tensor.clear_external_data();
     visit(tensor, file, reference.offset, expected);
   });
-  std::vector<std::string> locations;
-  for (const auto& [location, _] : files) locations.push_back(location);
-  return locations;
+  std::vector<MappedData> result;
+  for (const auto& [location, file] : files) result.push_back({folder / location, file.mapping});
+  return result;
 }
 
 constexpr std::string_view kDataSuffix = ".data";
 
-bool is_there(const std::filesystem::path& path) {
+bool is_taken(const std::filesystem::path& path) {
   std::error_code ignored;
   return std::filesystem::exists(std::filesystem::symlink_status(path, ignored));
 }
@@ -220,27 +209,33 @@ bool is_there(const std::filesystem::path& path) {
 std::filesystem::path free_data_file(const std::filesystem::path& path) {
   std::filesystem::path file = path;
   file += kDataSuffix;
-  for (int i = 2; is_there(file); ++i) (file = path).concat(kDataSuffix).concat(std::to_string(i));
+  for (int i = 2; is_taken(file); ++i) (file = path).concat(kDataSuffix).concat(std::to_string(i));
   return file;
 }
 
-// Files of these names in which the model at `path`, if there is one, keeps tensors.
-std::vector<std::filesystem::path> data_files_of(const std::filesystem::path& path) {
+// The locations of external data that the model at `path` names, if there is one.
+std::set<std::string> locations_of(const std::filesystem::path& path) {
   onnx::ModelProto model;
   std::error_code error;
   if (!std::filesystem::is_regular_file(path, error)) return {};
   const std::uint64_t size = std::filesystem::file_size(path, error);
-  std::FILE* file = !error && size <= kMaxMessageBytes ? std::fopen(path.c_str(), "rb") : nullptr;
-  if (!file) return {};
-  const bool parsed = model.ParseFromFileDescriptor(fileno(file));
-  std::fclose(file);
+  if (error || size > kMaxMessageBytes) return {};
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   std::set<std::string> locations;
-  if (parsed && model.has_graph())
-    for_each_tensor(model, [&](const onnx::TensorProto& tensor) {
-      for (const auto& entry : tensor.external_data())
-        if (entry.key() == "location") locations.insert(entry.value());
-    });
+  if (file.get() < 0 || !model.ParseFromFileDescriptor(file.get()) || !model.has_graph()) return {};
+  for_each_tensor(model, [&](const onnx::TensorProto& tensor) {
+    for (const auto& entry : tensor.external_data())
+      if (entry.key() == "location") locations.insert(entry.value());
+  });
+  return locations;
+}
+
+// Of the data files of the model at `path`, those that are named as its own are; and of one that a killed process was
+// about to put there.
+std::vector<std::filesystem::path> own_data_files(const std::filesystem::path& path) {
   const std::string prefix = path.filename().string().append(kDataSuffix);
+  std::set<std::string> locations = locations_of(path);
+  for (const std::filesystem::path& unplaced : temporaries_of(path)) locations.merge(locations_of(unplaced));
   std::vector<std::filesystem::path> files;
   for (const std::string& location : locations)
     if (location.starts_with(prefix) && location.find_first_not_of("0123456789", prefix.size()) == std::string::npos)
@@ -248,45 +243,39 @@ std::vector<std::filesystem::path> data_files_of(const std::filesystem::path& pa
   return files;
 }
 
-}  // namespace
-
-void check_external_location(const std::string& location, const std::string& tensor) {
-  bool plain =
-      !location.empty() && location.find('\0') == std::string::npos && location.find('\\') == std::string::npos;
-  for (const std::string& part : components(location)) plain = plain && !part.empty() && part != "." && part != "..";
-  if (!plain)
-    bad_reference("external data at a relative path without '.' and '..'", "location '" + location + "'", tensor);
+// Another model in the folder of the one at `path` names this location.
+bool is_shared(const std::filesystem::path& path, const std::string& location) {
+  std::error_code error;
+  const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
+  for (std::filesystem::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error))
+    if (entry->path().extension() == ".onnx" && entry->path().filename() != path.filename() &&
+        locations_of(entry->path()).contains(location))
+      return true;
+  return false;
 }
 
-void read_external_data(onnx::ModelProto& model, const std::filesystem::path& folder) {
-  for_each_external(model, folder,
-                    [](onnx::TensorProto& tensor, OpenFile& file, std::uint64_t offset, std::uint64_t bytes) {
-                      tensor.set_raw_data(read_region(file, offset, bytes, tensor));
-                    });
+// Removes what killed processes left of data files, under the names that are taken in turn.
+void sweep_data(const std::filesystem::path& path) {
+  for (const char* number : {"", "2", "3"})
+    sweep_temporaries(std::filesystem::path(path).concat(kDataSuffix).concat(number));
 }
 
-std::vector<std::filesystem::path> map_external_data(
-    onnx::ModelProto& model, const std::filesystem::path& folder,
-    const std::function<void(onnx::TensorProto&, Tensor, bool mapped)>& take) {
-  const auto visit = [&](onnx::TensorProto& tensor, OpenFile& file, std::uint64_t offset, std::uint64_t) {
-    const auto dtype = static_cast<DType>(tensor.data_type());
-    const Shape shape(std::vector<std::int64_t>(tensor.dims().begin(), tensor.dims().end()));
-    if (offset % std::max<std::size_t>(1, bits_of(dtype) / 8) != 0) {  // elements must lie where they can be read
-      Tensor copy(dtype, shape);
-      const std::string bytes = read_region(file, offset, copy.bytes(), tensor);
-      std::memcpy(copy.raw(), bytes.data(), bytes.size());
-      return take(tensor, std::move(copy), false);
-    }
-    map(file, tensor);
-    take(tensor, Tensor::view(dtype, shape, static_cast<char*>(file.mapping.get()) + offset, file.mapping), true);
-  };
-  std::vector<std::filesystem::path> files;
-  for (const std::string& location : for_each_external(model, folder, visit)) files.push_back(folder / location);
-  return files;
+void remove_replaced(const std::vector<std::filesystem::path>& replaced, const std::filesystem::path& path,
+                     const std::vector<std::filesystem::path>& in_use) {
+  std::error_code ignored;
+  for (const std::filesystem::path& old : replaced) {
+    const auto is_same = [&](const std::filesystem::path& file) {
+      return std::filesystem::equivalent(file, old, ignored);
+    };
+    if (std::none_of(in_use.begin(), in_use.end(), is_same) && !is_shared(path, old.filename().string()))
+      std::filesystem::remove(old, ignored);
+  }
 }
 
-void write_external_data(onnx::ModelProto& model, const std::filesystem::path& file, std::uint64_t at_least,
-                         const OutsideTensors& outside) {
+// The data of every initializer of at least `at_least` bytes, to be placed at `file`, where `model` refers to it then.
+std::unique_ptr<PendingFile> prepare_external_data(onnx::ModelProto& model, const std::filesystem::path& file,
+                                                   std::uint64_t at_least, const OutsideTensors& outside,
+                                                   const std::filesystem::path& like) {
   const std::string location = file.filename().string();
   check_external_location(location, "(all)");
   struct Placed {
@@ -312,7 +301,7 @@ void write_external_data(onnx::ModelProto& model, const std::filesystem::path& f
   for_each_graph(*model.mutable_graph(), [&](onnx::GraphProto& graph) {
     for (onnx::TensorProto& tensor : *graph.mutable_initializer()) place(tensor);
   });
-  write_atomically(file, [&](FileWriter& writer) {
+  const auto write = [&](FileWriter& writer) {
     const std::string padding(kAlignment, '\0');
     for (const Placed& p : placed) {
       writer.write(padding.data(), static_cast<std::size_t>(p.offset - writer.position()));
@@ -321,7 +310,8 @@ void write_external_data(onnx::ModelProto& model, const std::filesystem::path& f
       else
         writer.write(p.tensor->raw_data());
     }
-  });
+  };
+  auto pending = std::make_unique<PendingFile>(file, write, like);
   for (const Placed& p : placed) {
     p.tensor->clear_raw_data();
     p.tensor->clear_float_data();
@@ -340,20 +330,78 @@ void write_external_data(onnx::ModelProto& model, const std::filesystem::path& f
     add("offset", std::to_string(p.offset));
     add("length", std::to_string(p.bytes));
   }
+  return pending;
+}
+
+}  // namespace
+
+void check_external_location(const std::string& location, const std::string& tensor) {
+  bool plain =
+      !location.empty() && location.find('\0') == std::string::npos && location.find('\\') == std::string::npos;
+  for (const std::string& part : components(location)) plain = plain && !part.empty() && part != "." && part != "..";
+  if (!plain)
+    bad_reference("external data at a relative path without '.' and '..'", "location '" + location + "'", tensor);
+}
+
+std::vector<std::filesystem::path> read_external_data(onnx::ModelProto& model, const std::filesystem::path& folder) {
+  std::vector<std::filesystem::path> files;
+  for (const MappedData& file : for_each_external(
+           model, folder, [](onnx::TensorProto&tensor, OpenFile&file, std::uint64_t offset, std::uint64_t bytes) {
+             tensor.set_raw_data(read_region(file, offset, bytes, tensor));
+           }))
+    files.push_back(file.path);
+  return files;
+}
+
+std::vector<MappedData> map_external_data(onnx::ModelProto& model, const std::filesystem::path& folder,
+                                          const std::function<void(onnx::TensorProto&, Tensor, bool mapped)>& take) {
+  const auto visit = [&](onnx::TensorProto& tensor, OpenFile& file, std::uint64_t offset, std::uint64_t) {
+    const auto dtype = static_cast<DType>(tensor.data_type());
+    const Shape shape(std::vector<std::int64_t>(tensor.dims().begin(), tensor.dims().end()));
+    if (offset % std::max<std::size_t>(1, bits_of(dtype) / 8) != 0) {  // elements must lie where they can be read
+      Tensor copy(dtype, shape);
+      const std::string bytes = read_region(file, offset, copy.bytes(), tensor);
+      std::memcpy(copy.raw(), bytes.data(), bytes.size());
+      return take(tensor, std::move(copy), false);
+    }
+    map(file);
+    // Nobody writes through the view.
+    auto* data = file.mapping ? const_cast<std::byte*>(file.mapping->data() + offset) : nullptr;
+    take(tensor, Tensor::view(dtype, shape, data, std::const_pointer_cast<MappedFile>(file.mapping)), true);
+  };
+  return for_each_external(model, folder, visit);
+}
+
+void write_external_data(onnx::ModelProto& model, const std::filesystem::path& file, std::uint64_t at_least,
+                         const OutsideTensors& outside) {
+  prepare_external_data(model, file, at_least, outside, file)->place();
+}
+
+void write_model_in_one(std::string_view bytes, const std::filesystem::path& path, Durability durability,
+                        const std::vector<std::filesystem::path>& in_use) {
+  const std::vector<std::filesystem::path> replaced = own_data_files(path);
+  sweep_data(path);
+  write_atomically(path, bytes, replaced.empty() ? durability : Durability::on_return);
+  remove_replaced(replaced, path, in_use);
 }
 
 void write_model_with_data(onnx::ModelProto model, const std::filesystem::path& path, const OutsideTensors& outside,
                            const std::vector<std::filesystem::path>& in_use) {
-  const std::vector<std::filesystem::path> replaced = data_files_of(path);
-  write_external_data(model, free_data_file(path), 1024, outside);
-  write_atomically(path, serialize_message(model));
-  std::error_code ignored;
-  for (const std::filesystem::path& old : replaced) {
-    const auto is_same = [&](const std::filesystem::path& file) {
-      return std::filesystem::equivalent(file, old, ignored);
-    };
-    if (std::none_of(in_use.begin(), in_use.end(), is_same)) std::filesystem::remove(old, ignored);
+  const std::vector<std::filesystem::path> replaced = own_data_files(path);
+  sweep_data(path);
+  const std::filesystem::path data_path = free_data_file(path);
+  const std::unique_ptr<PendingFile> data = prepare_external_data(model, data_path, 1024, outside, path);
+  const std::string bytes = serialize_message(model);
+  PendingFile message(path, [&](FileWriter& writer) { writer.write(bytes); });
+  data->place();
+  try {
+    message.place();
+  } catch (...) {
+    std::error_code ignored;
+    std::filesystem::remove(data_path, ignored);
+    throw;
   }
+  remove_replaced(replaced, path, in_use);
 }
 
 std::string serialize_message(const onnx::ModelProto& model) {

@@ -33,7 +33,7 @@ LoadedModel load_from(onnx::ModelProto model, const std::filesystem::path& folde
                           "external data for tensor '" + tensor.name() + "'", "load the model from its file");
     });
   // Before the checker, which would itself look for the files.
-  read_external_data(model, folder);
+  std::vector<std::filesystem::path> data_files = read_external_data(model, folder);
   normalize_message(model);
   densify(model, tensor_from_proto);
   guarded("a valid ONNX model", [&] { check_message(model); });
@@ -60,6 +60,7 @@ LoadedModel load_from(onnx::ModelProto model, const std::filesystem::path& folde
     verify(loaded.graph);
   });
   loaded.source = std::move(source);
+  loaded.data_files = std::move(data_files);
   return loaded;
 }
 

@@ -8,6 +8,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "graph/graph.h"
 
@@ -31,6 +32,8 @@ struct LoadedModel {
   /// are `Shape::kUnknown`. Initializers and Constant nodes are constants; `Value::is_initializer` tells them apart.
   Graph graph;
   std::shared_ptr<const SourceModel> source;
+  /// The files beside the model that it keeps tensors in.
+  std::vector<std::filesystem::path> data_files = {};
 };
 
 /// Reads a model: size and structure, external data (see external_data.h), sparse tensors made dense, nodes sorted, the

@@ -7,6 +7,7 @@
 #include <onnx/inliner/inliner.h>
 
 #include "graph/error.h"
+#include "graph/path_state.h"
 #include "onnx_io/convert.h"
 #include "onnx_io/guard_functions.h"
 #include "onnx_io/inlined_size.h"
@@ -33,8 +34,12 @@ constexpr std::pair<std::string_view, std::string_view> kOtherFormats[] = {
 std::string read_file(const std::filesystem::path& path) {
   std::error_code error;
   const auto status = std::filesystem::status(path, error);
-  if (!std::filesystem::exists(status))
-    throw_input_error("an ONNX model file", "'" + path.string() + "', which does not exist", "check the path");
+  if (!is_there(path)) {
+    const bool missing = status.type() == std::filesystem::file_type::not_found;
+    throw_input_error("an ONNX model file",
+                      missing ? "'" + path.string() + "', which does not exist" : why_not_there(path),
+                      missing ? "check the path" : "check the permissions of the file and of the folders above");
+  }
   if (!std::filesystem::is_regular_file(status))
     throw_input_error("an ONNX model file",
                       "'" + path.string() + "', which is " +

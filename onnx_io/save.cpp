@@ -30,7 +30,7 @@ void write_model(onnx::ModelProto model, const std::filesystem::path& path, Exte
   }
   const bool too_large = model.ByteSizeLong() > kMaxMessageBytes;
   if (external == ExternalData::never || (external == ExternalData::automatic && !too_large)) {
-    write_atomically(path, serialize_message(model));
+    write_model_in_one(serialize_message(model), path);
     return;
   }
   write_model_with_data(std::move(model), path);

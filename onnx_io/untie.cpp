@@ -99,7 +99,9 @@ LoadedModel untie(const LoadedModel& model, const std::vector<std::string>& name
   onnx::ModelProto changed = model.source->model;
   std::unordered_set<std::string> taken = names_in(*changed.mutable_graph());
   for (const std::string& name : names) untie_one(changed, name, taken);
-  return load_model_from_bytes(changed.SerializeAsString());
+  LoadedModel result = load_model_from_bytes(changed.SerializeAsString());
+  result.data_files = model.data_files;
+  return result;
 }
 
 }  // namespace halfstep

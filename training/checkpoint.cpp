@@ -17,6 +17,7 @@
 
 #include "graph/atomic_file.h"
 #include "graph/error.h"
+#include "graph/path_state.h"
 #include "graph/visit.h"
 #include "passes/passes.h"
 #include "training/options.h"
@@ -229,7 +230,14 @@ void prepare_checkpoint_directory(const fs::path& directory, std::uint64_t expec
       throw_input_error(required, "a file in its place", "name another directory");
     throw_failure(required, code.message(), "check the path and its permissions");
   }
-  check_writable(directory / kCheckpointFile, expected_bytes);
+  // Those that are there are going to be replaced.
+  constexpr std::uint64_t kFiles = 3;
+  std::uint64_t needed = kFiles * expected_bytes;
+  for (const char* name : {kCheckpointFile, kPreviousCheckpointFile}) {
+    const std::uintmax_t bytes = fs::file_size(directory / name, code);
+    if (!code) needed -= std::min<std::uint64_t>(needed, bytes);
+  }
+  check_writable(directory / kCheckpointFile, needed);
 }
 
 void save_checkpoint(const fs::path& directory, const Checkpoint& checkpoint) {
@@ -244,9 +252,8 @@ void save_checkpoint(const fs::path& directory, const Checkpoint& checkpoint) {
 
 LoadedCheckpoint load_checkpoint(const fs::path& directory) {
   const fs::path newest = directory / kCheckpointFile, previous = directory / kPreviousCheckpointFile;
-  std::error_code code;
-  if (!fs::exists(newest, code) && !fs::exists(previous, code))
-    throw_input_error("a directory with " + std::string(kCheckpointFile), directory.string() + " has none",
+  if (!is_there(newest) && !is_there(previous))
+    throw_input_error("a directory with " + std::string(kCheckpointFile), why_not_there(newest),
                       "give the directory that --checkpoint wrote, or start without --resume");
   std::string damage;
   try {
@@ -256,7 +263,7 @@ LoadedCheckpoint load_checkpoint(const fs::path& directory) {
     if (e.kind() != Error::Kind::input) throw;
     damage = e.without_hint();
   }
-  if (!fs::exists(previous, code))
+  if (!is_there(previous))
     throw_input_error("an undamaged checkpoint in " + directory.string(), damage, "start without --resume");
   try {
     LoadedCheckpoint loaded{read_checkpoint(previous), previous, ""};

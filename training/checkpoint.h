@@ -35,8 +35,9 @@ struct Checkpoint {
 inline constexpr const char* kCheckpointFile = "checkpoint.safetensors";
 inline constexpr const char* kPreviousCheckpointFile = "checkpoint.prev.safetensors";
 
-/// Creates `directory` where it is missing and makes sure that a checkpoint of about `expected_bytes` can be written
-/// there. To be called before training starts. Throws Error(input) or Error(failure) as `check_writable` does.
+/// Creates `directory` where it is missing and makes sure that checkpoints of about `expected_bytes` can be written
+/// there: that there is room for the newest, the one before it, and one being written. To be called before training
+/// starts. Throws Error(input) or Error(failure) as `check_writable` does.
 void prepare_checkpoint_directory(const std::filesystem::path& directory, std::uint64_t expected_bytes = 0);
 
 /// Writes `directory`/checkpoint.safetensors atomically and keeps the one before it as checkpoint.prev.safetensors. The

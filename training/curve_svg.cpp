@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "graph/atomic_file.h"
+#include "graph/printable.h"
 
 namespace halfstep {
 namespace {
@@ -34,29 +35,6 @@ struct Range {
 };
 
 bool is_finite(const CurvePoint& p) { return std::isfinite(p.x) && std::isfinite(p.y); }
-
-std::string escape(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        out += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;  // XML has no other control characters
-    }
-  }
-  return out;
-}
 
 /// A mean point with the extremes that went into it; `broken`: a gap lies before it.
 struct Sample {
@@ -166,7 +144,7 @@ class Canvas {
   void label(double x, double y, std::string_view anchor, std::string_view color, std::string_view text,
              std::string_view more = "") {
     add(R"(<text x="{:.1f}" y="{:.1f}" text-anchor="{}" fill="{}"{}>{}</text>)", x, y, anchor, color, more,
-        escape(text));
+        escape_markup(text));
   }
   std::string take() { return std::move(text_); }
 
@@ -263,7 +241,7 @@ std::string curve_svg(const CurveFigure& figure) {
   canvas.add(R"(<svg xmlns="http://www.w3.org/2000/svg" width="{0}" height="{1}" viewBox="0 0 {0} {1}" role="img" )"
              R"(font-family="system-ui, 'Segoe UI', 'DejaVu Sans', Helvetica, Arial, sans-serif" font-size="13">)",
              kWidth, kHeight);
-  canvas.add("<title>{}</title>", escape(figure.title));
+  canvas.add("<title>{}</title>", escape_markup(figure.title));
   canvas.add(R"(<rect width="100%" height="100%" fill="#fff"/>)");
   canvas.label(kLeft, 30, "start", kInk, figure.title, R"( font-size="18" font-weight="600")");
   draw_legend(canvas, figure, colors);

@@ -13,6 +13,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "graph/print.h"
+
 namespace halfstep {
 namespace {
 
@@ -122,7 +124,7 @@ void Progress::end_epoch(const ProgressPoint& point, std::span<const NamedValue>
 
 void Progress::notice(std::string_view text) {
   clear_bar();
-  fmt::print(stream_, "{}\n", text);
+  print_to(stream_, "{}\n", text);
   std::fflush(stream_);
 }
 
@@ -167,7 +169,7 @@ void Progress::draw_bar(const ProgressPoint& point, double now) {
   const int cells = std::min(kNarrowestBar + room, kWidestBar);
   std::string line = cells < kNarrowestBar ? head.substr(0, static_cast<std::size_t>(std::max(columns() - 1, 0)))
                                            : head + " " + bar_text(fraction, cells, style_) + " " + percent + tail;
-  fmt::print(stream_, "\r\x1b[K{}", line);
+  print_to(stream_, "\r\x1b[K{}", Raw{line});
   std::fflush(stream_);
   bar_visible_ = true;
 }
@@ -184,13 +186,13 @@ void Progress::print_line(const ProgressPoint& point, std::span<const NamedValue
   const double elapsed = now - epoch_start_;
   line += fmt::format("  {} samples/s", format_quantity(rate(point, first_sample_, elapsed)));
   if (finished) line += fmt::format("  {:.1f} s", elapsed);
-  fmt::print(stream_, "{}\n", line);
+  print_to(stream_, "{}\n", line);
   std::fflush(stream_);
 }
 
 void Progress::clear_bar() {
   if (!bar_visible_) return;
-  fmt::print(stream_, "\r\x1b[K");
+  write_text(stream_, "\r\x1b[K");
   std::fflush(stream_);
   bar_visible_ = false;
 }

@@ -15,6 +15,7 @@
 
 #include "graph/atomic_file.h"
 #include "graph/error.h"
+#include "graph/printable.h"
 
 namespace halfstep {
 namespace {
@@ -36,7 +37,7 @@ void append_number(std::string& out, T value) {
 
 template <class T>
 void append_member(std::string& out, std::string_view name, T value) {
-  out += nlohmann::json(name).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  out += json_text(nlohmann::json(name));
   out += ':';
   append_number(out, value);
 }
@@ -77,6 +78,13 @@ void keep_steps(const fs::path& path, std::int64_t steps) {
 }
 
 }  // namespace
+
+void check_log_path(const fs::path& path) {
+  std::error_code none;
+  const fs::file_status status = fs::status(path, none);
+  if (!fs::exists(status) || fs::is_regular_file(status) || fs::is_directory(status)) return check_writable(path);
+  if (::access(path.c_str(), W_OK) != 0) throw_unwritable(path, errno);
+}
 
 void append_json(std::string& out, const StepRecord& r) {
   fmt::format_to(std::back_inserter(out), R"({{"step":{},"epoch":{},"update":{},"loss":)", r.step, r.epoch, r.update);
@@ -127,15 +135,18 @@ StepLog::StepLog(const fs::path& path, std::int64_t steps)
     lock_ = FileLock();
     lock_ = FileLock(path, required);  // another file may be in its place
   }
-  descriptor_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | (steps > 0 ? O_APPEND : O_TRUNC), 0666);
+  // O_NONBLOCK: a pipe that nobody reads must not be waited for; once it is open, writing may wait.
+  descriptor_ =
+      ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK | (steps > 0 ? O_APPEND : O_TRUNC), 0666);
   if (descriptor_ < 0) throw_unwritable(path, errno);
+  ::fcntl(descriptor_, F_SETFL, ::fcntl(descriptor_, F_GETFL) & ~O_NONBLOCK);
   buffer_.reserve(kBufferBytes);
 }
 
 StepLog::~StepLog() {
   try {
     close();
-  } catch (const Error&) {
+  } catch (const std::exception&) {  // an Error, or no memory to make one
   }
 }
 
@@ -144,38 +155,45 @@ void StepLog::write_epoch(const EpochRecord& record) { append(record); }
 
 template <class Record>
 void StepLog::append(const Record& record) {
-  append_json(buffer_, record);
-  buffer_ += '\n';
-  if (buffer_.size() >= kBufferBytes * 3 / 4 || std::chrono::steady_clock::now() - last_flush_ >= kFlushInterval)
-    flush();
+  if (buffer_.size() < kMostKept) {
+    append_json(buffer_, record);
+    buffer_ += '\n';
+  } else {
+    ++dropped_;
+  }
+  const bool late = std::chrono::steady_clock::now() - last_flush_ >= kFlushInterval;
+  if (late || (buffer_.size() >= kBufferBytes * 3 / 4 && buffer_.size() < kBufferBytes)) flush();
 }
 
 void StepLog::flush() {
+  last_flush_ = std::chrono::steady_clock::now();
   std::size_t done = 0;
   while (done < buffer_.size()) {
     const ssize_t written = ::write(descriptor_, buffer_.data() + done, buffer_.size() - done);
     if (written < 0 && errno == EINTR) continue;
     if (written < 0) {
       const int code = errno;
-      buffer_.clear();
+      buffer_.erase(0, done);
       throw_unwritable(path_, code);
     }
     done += static_cast<std::size_t>(written);
   }
   buffer_.clear();
-  last_flush_ = std::chrono::steady_clock::now();
 }
 
 void StepLog::close() {
   if (descriptor_ < 0) return;
   try {
     flush();
-  } catch (const Error&) {
+  } catch (...) {
     ::close(std::exchange(descriptor_, -1));
     throw;
   }
   lock_ = FileLock();
   if (::close(std::exchange(descriptor_, -1)) != 0) throw_unwritable(path_, errno);
+  if (dropped_ > 0)
+    throw_failure("a log of every step: " + path_.string(),
+                  fmt::format("{} steps without a record: the file could not be written for too long", dropped_), "");
 }
 
 }  // namespace halfstep

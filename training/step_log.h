@@ -43,11 +43,15 @@ struct EpochRecord {
 
 /// One record as JSON without the line's end. Numbers are the shortest that read back as the same float. JSON has no
 /// infinities: they and NaN are the strings "Infinity", "-Infinity" and "NaN", which Python's float() and JavaScript's
-/// Number() take. Bytes of a name that are not UTF-8 become U+FFFD.
+/// Number() take. Names are in ASCII, as `json_text` has them.
 void append_json(std::string& out, const StepRecord& record);
 void append_json(std::string& out, const EpochRecord& record);
 
-/// Writes records to a file through a buffer that goes out when it is full, once a second, and on `close`.
+/// To be called before training: throws Error unless a log can be written to `path`, which may be a pipe or device too.
+void check_log_path(const std::filesystem::path& path);
+
+/// Writes records to a file through a buffer that goes out when it is full, once a second, and on `close`. What cannot
+/// be written stays in it, for as long as it is below `kMostKept`, and is tried again with what follows.
 class StepLog {
  public:
   /// For a run that has done `steps` steps. At 0 the file starts anew. Otherwise it is gone on with: the lines of later
@@ -60,10 +64,13 @@ class StepLog {
   StepLog(const StepLog&) = delete;
   StepLog& operator=(const StepLog&) = delete;
 
+  static constexpr std::size_t kMostKept = std::size_t{64} << 20;
+
   /// Throws Error(failure) when the buffer went out and could not be written.
   void write(const StepRecord& record);
   void write_epoch(const EpochRecord& record);
   void flush();
+  /// Throws Error(failure) when records are lost.
   void close();
 
  private:
@@ -74,6 +81,7 @@ class StepLog {
   FileLock lock_;
   int descriptor_ = -1;
   std::string buffer_;
+  std::int64_t dropped_ = 0;
   std::chrono::steady_clock::time_point last_flush_;
 };
 

@@ -1,6 +1,7 @@
 #include "training/trainer.h"
 
 #include <chrono>
+#include <new>
 
 #include <fmt/format.h>
 
@@ -64,6 +65,7 @@ class Trainer::Impl {
     return *program;
   }
 
+  const std::optional<Error>& failure() const { return failure_; }
   const Task& task() const { return task_; }
   const Graph& first_graph() const { return first_graph_; }
 
@@ -115,6 +117,9 @@ class Trainer::Impl {
   }
   void resume(Cursor& cursor, std::int64_t& step, const TrainerCallbacks& callbacks);
   void save(const Cursor& cursor, std::int64_t step) const;
+  void try_to_save(const Cursor& cursor, std::int64_t step, const TrainerCallbacks& callbacks);
+  template <class Read>
+  bool reads(const Read& read, const TrainerCallbacks& callbacks);
   [[noreturn]] void diverged(std::int64_t step, const Batch& batch) const;
 
   LoadedModel model_;
@@ -127,6 +132,7 @@ class Trainer::Impl {
   std::unique_ptr<StateStore> store_;
   Graph first_graph_;
   std::map<std::int64_t, std::unique_ptr<StepProgram>> training_programs_, evaluation_programs_;
+  std::optional<Error> failure_, unsaved_;  // of reading data; of the last checkpoint
 };
 
 void Trainer::Impl::resume(Cursor& cursor, std::int64_t& step, const TrainerCallbacks& callbacks) {
@@ -159,6 +165,38 @@ void Trainer::Impl::save(const Cursor& cursor, std::int64_t step) const {
   save_checkpoint(options_.checkpoint, checkpoint);
 }
 
+/// A checkpoint that cannot be written is no reason to end a run whose parameters are there.
+void Trainer::Impl::try_to_save(const Cursor& cursor, std::int64_t step, const TrainerCallbacks& callbacks) {
+  if (callbacks.on_checkpoint) callbacks.on_checkpoint();
+  try {
+    save(cursor, step);
+    unsaved_.reset();
+    return;
+  } catch (const std::bad_alloc&) {
+    unsaved_ = Error(Error::Kind::failure, "memory for a copy of all parameters and moments", "not enough", "");
+  } catch (const Error& error) {
+    unsaved_ = error;
+  }
+  if (callbacks.on_notice)
+    callbacks.on_notice(
+        fmt::format("no checkpoint of step {}: {}; training goes on, and the next one is tried when it is due", step,
+                    unsaved_->without_hint()));
+}
+
+/// Runs `read`. False where the system can no longer read what it could before: then that is the run's failure.
+template <class Read>
+bool Trainer::Impl::reads(const Read& read, const TrainerCallbacks& callbacks) {
+  try {
+    read();
+    return true;
+  } catch (const Error& error) {
+    if (error.kind() != Error::Kind::failure) throw;
+    failure_ = error;
+    if (callbacks.on_notice) callbacks.on_notice(fmt::format("training stops: {}", error.without_hint()));
+    return false;
+  }
+}
+
 void Trainer::Impl::diverged(std::int64_t step, const Batch& batch) const {
   std::string where = "not looked for, the batch is a smaller one";
   if (batch.rows == task_.batch) where = first_non_finite_node(first_graph_, *store_, batch, task_.labels_at);
@@ -168,6 +206,8 @@ void Trainer::Impl::diverged(std::int64_t step, const Batch& batch) const {
 }
 
 bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* validation, const std::atomic<bool>* stop) {
+  failure_.reset();
+  unsaved_.reset();
   FileLock lock;
   if (!options_.checkpoint.empty()) {
     prepare_checkpoint_directory(options_.checkpoint);
@@ -185,6 +225,8 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
   if (done && callbacks.on_notice)
     callbacks.on_notice(fmt::format("nothing is left to train: the checkpoint is of step {}, after {} whole {}", step,
                                     cursor.epoch, cursor.epoch == 1 ? "epoch" : "epochs"));
+  const std::int64_t first_step = step;
+  std::int64_t saved = step;  // of the last checkpoint that was written or tried
 
   LoaderOptions loading;
   loading.batch_size = task_.batch;
@@ -207,7 +249,9 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
   bool stopped = false;
 
   while (options_.steps == 0 || step < options_.steps) {
-    const Batch* batch = loader.next();
+    const Batch* batch = nullptr;
+    stopped = !reads([&] { batch = loader.next(); }, callbacks);
+    if (stopped && step == first_step) throw Error(*failure_);  // nothing is trained that could be lost
     if (!batch) break;
     if (batch->at.epoch != epoch_shown) {
       epoch_shown = batch->at.epoch;
@@ -251,12 +295,12 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
     const bool last = options_.steps != 0 && step == options_.steps;
     stopped = stop && stop->load();
     if (!options_.checkpoint.empty() && (due || last || stopped)) {
-      if (callbacks.on_checkpoint) callbacks.on_checkpoint();
-      save(cursor, step);
+      try_to_save(cursor, step, callbacks);
+      saved = step;
     }
     if (ends_epoch || last) {
       std::optional<Evaluation> evaluation;
-      if (validation && !stopped) evaluation = evaluate(*validation);
+      if (validation && !stopped) stopped = !reads([&] { evaluation = evaluate(*validation); }, callbacks);
       if (callbacks.on_epoch_end) callbacks.on_epoch_end(result, evaluation ? &*evaluation : nullptr);
     }
     if (stopped) break;
@@ -264,6 +308,8 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
   if (const std::int64_t left = step % accumulate; left != 0 && !stopped && callbacks.on_notice)
     callbacks.on_notice(fmt::format("the gradients of the last {} {} made no update: --accumulate {} takes as many",
                                     left, left == 1 ? "step" : "steps", accumulate));
+  if (!options_.checkpoint.empty() && step > saved && (unsaved_ || failure_)) try_to_save(cursor, step, callbacks);
+  if (!failure_) failure_ = unsaved_;
   return !stopped;
 }
 
@@ -290,6 +336,7 @@ Trainer::~Trainer() = default;
 bool Trainer::fit(const TrainerCallbacks& callbacks, const Dataset* validation, const std::atomic<bool>* stop) {
   return impl_->fit(callbacks, validation, stop);
 }
+const std::optional<Error>& Trainer::failure() const { return impl_->failure(); }
 Evaluation Trainer::evaluate(const Dataset& data) { return impl_->evaluate(data); }
 std::map<std::string, Tensor> Trainer::parameters() const { return impl_->parameters(); }
 DType Trainer::precision() const { return impl_->task().precision; }

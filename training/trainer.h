@@ -6,12 +6,14 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "data/dataset.h"
 #include "executors/executor.h"
+#include "graph/error.h"
 #include "onnx_io/load.h"
 #include "training/evaluator.h"
 #include "training/metrics.h"
@@ -59,10 +61,14 @@ class Trainer {
   Trainer(LoadedModel model, Executor& executor, const Dataset& data, TrainerOptions options);
   ~Trainer();
 
-  /// Trains to the end, or until `stop` becomes true (then a checkpoint is written, when there is a directory for it).
-  /// Returns false when it was stopped.
+  /// Trains to the end, or until `stop` becomes true or the data can no longer be read (then a checkpoint is written,
+  /// when there is a directory for it). Returns false when it was stopped. A checkpoint that cannot be written stops
+  /// nothing: it is tried again when the next one is due. What went wrong and was not made good is `failure`.
   bool fit(const TrainerCallbacks& callbacks, const Dataset* validation = nullptr,
            const std::atomic<bool>* stop = nullptr);
+
+  /// Why the last `fit` did not do all that it was to, though the parameters are as trained so far.
+  const std::optional<Error>& failure() const;
 
   /// Loss and metrics over a data set with the present parameters, in inference form.
   Evaluation evaluate(const Dataset& data);

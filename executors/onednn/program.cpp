@@ -71,6 +71,7 @@ class OneDnnProgram final : public Program {
   OneDnnProgram(const Graph& graph, Store& store, int threads) : graph_(graph), threads_(threads) {
     ThreadScope scope(threads_);
     // Before kernels make tables as long as their results.
+    check_step_fits(graph_, ValueMemory::shared);
     for (const Value& value : graph_.values)
       if (value.shape.is_static()) check_fits_memory(value.dtype, value.shape);
     Assembly assembly(graph_, store);
@@ -146,6 +147,7 @@ class OneDnnProgram final : public Program {
       }
     }
     const Arena arena = plan_memory(lifetimes);
+    check_step_fits(graph_, arena.bytes);
     arena_ = Tensor(DType::u8, Shape{static_cast<std::int64_t>(std::max<std::size_t>(arena.bytes, 64))});
     std::vector<void*> addresses(buffers.size());
     for (std::size_t b = 0; b < buffers.size(); ++b) {

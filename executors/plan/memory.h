@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "graph/graph.h"
+
 namespace halfstep {
 
 /// A buffer and the steps during which it is needed.
@@ -18,6 +20,19 @@ struct Arena {
   std::vector<std::size_t> offsets;  ///< one per lifetime, 64-byte aligned
   std::size_t bytes = 0;
 };
+
+/// How the values between nodes are kept.
+enum class ValueMemory : std::uint8_t {
+  shared,    ///< in one arena, by their lifetimes
+  separate,  ///< each in memory of its own
+};
+
+/// Throws Error(failure), naming the largest tensors, when a step of the graph takes more memory than this machine has:
+/// constants, states, inputs, outputs, and at the least what lives between nodes. To be called before any of it is
+/// allocated, since systems promise more than there is, and end programs that come to use it.
+void check_step_fits(const Graph& graph, ValueMemory values);
+/// The same with the size of the arena, once it is known.
+void check_step_fits(const Graph& graph, std::size_t arena_bytes);
 
 /// Offsets such that no two buffers alive at the same step overlap. Greedy by size: the largest first, each at the
 /// lowest gap that fits it (Pisarchyk & Lee 2020, "Efficient Memory Management for Deep Neural Net Inference").

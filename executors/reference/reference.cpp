@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "executors/executor.h"
+#include "executors/plan/memory.h"
 #include "executors/store.h"
 #include "graph/error.h"
 #include "graph/machine_memory.h"
@@ -31,6 +32,7 @@ class ReferenceProgram final : public Program {
     if (!missing.empty())
       throw_input_error("operators that have a reference kernel", missing, "see the table of operators");
 
+    check_step_fits(graph_, ValueMemory::separate);
     for (std::size_t i = 0; i < graph_.values.size(); ++i)
       if (graph_.values[i].is_constant()) values_[i] = graph_.values[i].constant;
     for (ValueId in : graph_.inputs) at(in) = allocate(in);

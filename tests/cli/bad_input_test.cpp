@@ -111,21 +111,32 @@ TEST_F(BadInput, OutputThatCannotBeWrittenIsFoundBeforeTraining) {
 }
 
 TEST_F(BadInput, FullDiskIsAFailureThatNamesTheFile) {
-  for (const char* flag : {"-o", "--fp16-output", "--curve", "--log"}) {
-    const Outcome outcome = run("train mlp.onnx --data x.npy,y.npy --steps 2 " + std::string(flag) + " /dev/full");
+  // No file may have more than so many blocks of 512 bytes: the models have 400 KB and 200 KB.
+  const char* const small = "ulimit -f 100;";
+  for (const char* flag : {"-o", "--fp16-output"}) {
+    const Outcome outcome = run("train mlp.onnx --data x.npy,y.npy --steps 2 " + std::string(flag) + " m.onnx", small);
     EXPECT_EQ(outcome.exit_code, 1) << flag << "\n" << outcome.text;
-    EXPECT_THAT(outcome.text, HasSubstr("/dev/full")) << flag;
-    EXPECT_THAT(outcome.text, HasSubstr("No space left")) << flag;
+    EXPECT_THAT(outcome.text, HasSubstr("m.onnx")) << flag;
+    EXPECT_THAT(outcome.text, HasSubstr("File too large")) << flag;
   }
-  const Outcome both = run("train mlp.onnx --data x.npy,y.npy --steps 2 -o /dev/full --fp16-output half.onnx");
+  const Outcome log = run("train mlp.onnx --data x.npy,y.npy --steps 2 --log /dev/full");
+  EXPECT_EQ(log.exit_code, 1) << log.text;
+  EXPECT_THAT(log.text, HasSubstr("/dev/full"));
+  EXPECT_THAT(log.text, HasSubstr("No space left"));
+  for (const char* flag : {"-o", "--fp16-output", "--curve"}) {
+    const Outcome outcome = run("train mlp.onnx --data x.npy,y.npy --steps 2 " + std::string(flag) + " /dev/full");
+    EXPECT_EQ(outcome.exit_code, 2) << flag << "\n" << outcome.text;
+    EXPECT_THAT(outcome.text, HasSubstr("a regular file to write: /dev/full")) << flag;
+  }
+  const Outcome both =
+      run("train mlp.onnx --data x.npy,y.npy --steps 2 -o m.onnx --fp16-output half.onnx", "ulimit -f 600;");
   EXPECT_EQ(both.exit_code, 1) << both.text;
   EXPECT_TRUE(fs::exists(folder_ / "half.onnx")) << "one file that cannot be written takes another along";
   const Outcome logged = run("train mlp.onnx --data x.npy,y.npy --batch 4 --steps 600 --log /dev/full -o logged.onnx");
   EXPECT_EQ(logged.exit_code, 1) << logged.text;
   EXPECT_TRUE(fs::exists(folder_ / "logged.onnx")) << "a log that cannot be written takes the training along";
-  for (const char* arguments : {"run mlp.onnx --input x.npy -o /dev/full",
-                                "convert mlp.onnx --precision fp16 -o /dev/full", "devices >/dev/full"}) {
-    const Outcome outcome = run(arguments);
+  for (const char* arguments : {"convert mlp.onnx --precision fp16 -o n.onnx", "devices >/dev/full"}) {
+    const Outcome outcome = run(arguments, small);
     EXPECT_EQ(outcome.exit_code, 1) << arguments << "\n" << outcome.text;
     EXPECT_THAT(outcome.text, HasSubstr("halfstep: error: expected ")) << arguments;
   }

@@ -82,6 +82,7 @@ TEST(Npz, MalformedArchivesAreRefused) {
       {"encrypted", {.content = npy, .flags = 1}, "encrypted"},
       {"other method", {.content = npy, .method = 12}, "method 12"},
       {"wrong checksum", {.content = npy, .deflate = true, .crc_change = 1}, "checksum"},
+      {"wrong checksum of a stored member", {.content = npy, .crc_change = 1}, "checksum"},
       {"more than claimed", {.content = npy, .deflate = true, .size_change = -1}, "more than its header says"},
       {"less than claimed", {.content = npy, .deflate = true, .size_change = 1}, "less than its header says"},
       {"cut stream", {.content = npy, .deflate = true, .compressed_size_change = -9}, "truncated"},

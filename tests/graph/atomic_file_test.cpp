@@ -77,19 +77,38 @@ TEST(AtomicFile, LeavesTheOldFileWhenTheDiskRefuses) {
   EXPECT_THAT(dir.names(), ElementsAre("f"));
 }
 
-TEST(AtomicFile, FullDeviceIsAFailure) {
-  EXPECT_THAT(error_of(kFailure, [] { write_atomically("/dev/full", "text"); }), HasSubstr("No space left"));
-}
-
-TEST(AtomicFile, WritesADeviceInPlace) {
-  write_atomically("/dev/null", "text");
+TEST(AtomicFile, RefusesWhatIsNoRegularFile) {
+  TemporaryDirectory dir;
+  ASSERT_EQ(::mkfifo((dir / "pipe").c_str(), 0600), 0);
+  std::filesystem::create_symlink("/proc/self/fd/1", dir / "stdout");
+  const std::filesystem::path cases[] = {"/dev/full", "/dev/null", dir / "pipe", dir / "stdout"};
+  for (const std::filesystem::path& path : cases) {
+    EXPECT_THAT(error_of(kInput, [&] { write_atomically(path, "text"); }), HasSubstr("regular file")) << path;
+    EXPECT_THAT(error_of(kInput, [&] { check_writable(path); }), HasSubstr("regular file")) << path;
+  }
   struct stat status;
   ASSERT_EQ(::stat("/dev/null", &status), 0);
   EXPECT_TRUE(S_ISCHR(status.st_mode));
-  EXPECT_NO_THROW(check_writable("/dev/null"));
+  EXPECT_THAT(dir.names(), UnorderedElementsAre("pipe", "stdout"));
 }
 
-TEST(AtomicFile, OverwritesTheLeftoverOfAKilledWriter) {
+// A name that can be foreseen is one that somebody else may have put something at.
+TEST(AtomicFile, IsNotMisledByWhatWasPlantedBesideIt) {
+  TemporaryDirectory dir;
+  write_text(dir / "secret", "untouched");
+  ASSERT_EQ(::mkfifo((dir / ".f.tmp").c_str(), 0600), 0);
+  ASSERT_EQ(::mkfifo((dir / ".f.abcdef.tmp").c_str(), 0600), 0);
+  std::filesystem::create_hard_link(dir / "secret", dir / ".g.tmp");
+  std::filesystem::create_hard_link(dir / "secret", dir / ".g.abcdef.tmp");
+  std::filesystem::create_symlink("secret", dir / ".g.abcdeg.tmp");
+  write_atomically(dir / "f", "new");
+  write_atomically(dir / "g", "new");
+  EXPECT_EQ(read_text(dir / "f"), "new");
+  EXPECT_EQ(read_text(dir / "g"), "new");
+  EXPECT_EQ(read_text(dir / "secret"), "untouched");
+}
+
+TEST(AtomicFile, RemovesTheLeftoverOfAKilledWriter) {
   TemporaryDirectory dir;
   const pid_t child = ::fork();
   if (child == 0) {
@@ -102,7 +121,7 @@ TEST(AtomicFile, OverwritesTheLeftoverOfAKilledWriter) {
   int status = 0;
   ASSERT_EQ(::waitpid(child, &status, 0), child);
   ASSERT_TRUE(WIFSIGNALED(status));
-  EXPECT_THAT(dir.names(), ElementsAre(".f.tmp"));
+  EXPECT_THAT(dir.names(), ElementsAre(testing::MatchesRegex("[.]f[.]......[.]tmp")));
   write_atomically(dir / "f", "new");
   EXPECT_EQ(read_text(dir / "f"), "new");
   EXPECT_THAT(dir.names(), ElementsAre("f"));
@@ -129,12 +148,49 @@ TEST(AtomicFile, ReplacesALinkAndNotWhatItPointsAt) {
 
 TEST(AtomicFile, KeepsThePermissionsOfTheOldFile) {
   TemporaryDirectory dir;
-  write_text(dir / "f", "old");
-  ASSERT_EQ(::chmod((dir / "f").c_str(), 0640), 0);
-  write_atomically(dir / "f", "new");
+  const auto bits = [&](const char* name) {
+    struct stat status;
+    return ::stat((dir / name).c_str(), &status) == 0 ? status.st_mode & 07777 : 0u;
+  };
+  const struct {
+    mode_t before, after;
+  } cases[] = {{0640, 0640}, {0600, 0600}, {0666, 0666}, {0444, 0444}, {04755, 0755}, {02750, 0750}, {01644, 0644}};
+  for (const auto& c : cases) {
+    write_text(dir / "f", "old");
+    ASSERT_EQ(::chmod((dir / "f").c_str(), c.before), 0);
+    write_atomically(dir / "f", [&](FileWriter& file) {
+      file.write("new");
+      for (const std::string& name : dir.names())
+        if (name.ends_with(".tmp")) EXPECT_EQ(bits(name.c_str()), c.after) << "while it is written";
+    });
+    EXPECT_EQ(bits("f"), c.after);
+    std::filesystem::remove(dir / "f");
+  }
+  const mode_t before = ::umask(027);
+  write_atomically(dir / "anew", "new");
+  ::umask(before);
+  EXPECT_EQ(bits("anew"), 0640u);
+}
+
+TEST(AtomicFile, TakesThePermissionsOfAnotherFileWhenAsked) {
+  TemporaryDirectory dir;
+  write_text(dir / "model", "old");
+  ASSERT_EQ(::chmod((dir / "model").c_str(), 0600), 0);
+  PendingFile pending(
+      dir / "data", [](FileWriter& file) { file.write("new"); }, dir / "model");
+  EXPECT_FALSE(std::filesystem::exists(dir / "data"));
+  pending.place();
   struct stat status;
-  ASSERT_EQ(::stat((dir / "f").c_str(), &status), 0);
-  EXPECT_EQ(status.st_mode & 07777, 0640u);
+  ASSERT_EQ(::stat((dir / "data").c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 07777, 0600u);
+}
+
+TEST(AtomicFile, WhatIsNotPlacedLeavesNothing) {
+  TemporaryDirectory dir;
+  {
+    PendingFile pending(dir / "f", [](FileWriter& file) { file.write("new"); });
+  }
+  EXPECT_THAT(dir.names(), ElementsAre());
 }
 
 TEST(AtomicFile, KeepsTheFileBefore) {

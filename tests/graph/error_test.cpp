@@ -10,7 +10,7 @@ namespace {
 
 TEST(Error, SaysAllOfItWhateverItQuotes) {
   const Error error(Error::Kind::input, "a number", std::string("'1\0\x1b[2J'\nµ", 11), "mend it");
-  EXPECT_STREQ(error.what(), "expected a number, got '1\\x00\\x1b[2J'\nµ\nHint: mend it");
+  EXPECT_STREQ(error.what(), "expected a number, got '1\\x00\\x1b[2J'\\nµ\nHint: mend it");
 }
 
 TEST(Error, LeavesOutARemedyThatThereIsNot) {

@@ -53,6 +53,19 @@ ResumeTarget target_of(const Checkpoint& c) {
           .settings = c.state.settings};
 }
 
+TEST(Checkpoint, RoomIsAskedForTheNewestTheOneBeforeAndOneBeingWritten) {
+  TemporaryDirectory dir;
+  const std::uintmax_t room = std::filesystem::space(dir.path()).available;
+  EXPECT_NO_THROW(prepare_checkpoint_directory(dir.path(), room / 4));
+  EXPECT_THAT(error_of(kFailure, [&] { prepare_checkpoint_directory(dir.path(), room / 2); }), HasSubstr("free space"));
+  // What is there already is replaced. The files have no blocks, so that they take no room.
+  for (const char* name : {kCheckpointFile, kPreviousCheckpointFile}) {
+    write_text(dir / name, "");
+    std::filesystem::resize_file(dir / name, room / 2);
+  }
+  EXPECT_NO_THROW(prepare_checkpoint_directory(dir.path(), room / 2));
+}
+
 TEST(Checkpoint, RoundTrip) {
   TemporaryDirectory dir;
   Checkpoint saved = sample(5);
@@ -156,7 +169,7 @@ TEST(Checkpoint, AnotherVersionIsNamed) {
 TEST(Checkpoint, ALeftoverTemporaryFileDoesNotDisturb) {
   TemporaryDirectory dir;
   save_checkpoint(dir.path(), sample(1));
-  write_text(dir / ".checkpoint.safetensors.tmp", "half of a checkpoint");
+  write_text(dir / ".checkpoint.safetensors.abcdef.tmp", "half of a checkpoint");
   EXPECT_EQ(load_checkpoint(dir.path()).notice, "");
   save_checkpoint(dir.path(), sample(2));
   EXPECT_EQ(load_checkpoint(dir.path()).checkpoint.state.step, 2);

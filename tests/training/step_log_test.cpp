@@ -5,6 +5,11 @@
 
 #include <gmock/gmock.h>
 #include <nlohmann/json.hpp>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "tests/temporary_directory.h"
 
@@ -177,6 +182,51 @@ TEST(StepLog, OneRunAtATimeWritesIt) {
   EXPECT_EQ(read_text(dir / "log"), before);
   log.close();
   EXPECT_NO_THROW(StepLog(dir / "log", 1));
+}
+
+TEST(StepLog, WhatCouldNotBeWrittenIsWrittenLater) {
+  TemporaryDirectory dir;
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::signal(SIGXFSZ, SIG_IGN);
+    StepLog log(dir / "log");
+    log.write({.step = 1});
+    log.flush();
+    const auto limit = [](rlim_t bytes) {
+      const rlimit value{bytes, RLIM_INFINITY};
+      ::setrlimit(RLIMIT_FSIZE, &value);
+    };
+    limit(150);  // in the middle of the second line
+    int failures = 0;
+    for (std::int64_t step = 2; step <= 4; ++step) {
+      log.write({.step = step});
+      try {
+        log.flush();
+      } catch (const Error&) {
+        ++failures;
+      }
+    }
+    limit(RLIM_INFINITY);
+    log.write({.step = 5});
+    log.close();
+    ::_exit(failures);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(WEXITSTATUS(status), 3);
+  std::string whole;
+  for (std::int64_t step = 1; step <= 5; ++step) whole += text_of({.step = step}) + "\n";
+  EXPECT_EQ(read_text(dir / "log"), whole);
+}
+
+TEST(StepLog, PipesAndDevicesAreTakenAndNeverWaitedFor) {
+  TemporaryDirectory dir;
+  ASSERT_EQ(::mkfifo((dir / "pipe").c_str(), 0600), 0);
+  EXPECT_NO_THROW(check_log_path(dir / "pipe"));
+  error_of(Error::Kind::failure, [&] { StepLog log(dir / "pipe"); });  // nobody reads it
+  EXPECT_NO_THROW(check_log_path("/dev/null"));
+  EXPECT_NO_THROW(StepLog("/dev/null"));
+  error_of(Error::Kind::input, [&] { check_log_path(dir.path()); });
 }
 
 TEST(StepLog, FailuresAreErrors) {

@@ -11,8 +11,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "data/npy.h"
 #include "graph/error.h"
 #include "tests/temporary_directory.h"
+#include "training/checkpoint.h"
 
 namespace halfstep {
 namespace {
@@ -30,6 +32,77 @@ Dataset overflowing_rows() {
 LoadedModel linear_model() {
   return parse_model(R"(<ir_version: 10, opset_import: ["": 24]> test
     (float[N, 2] x) => (float[N, 1] y) <float[2, 1] w = {1, 1}> { y = MatMul(x, w) })");
+}
+
+Dataset small_rows() {
+  Tensor x(DType::f32, {8, 2}), y(DType::f32, {8, 1});
+  for (std::int64_t i = 0; i < x.count(); ++i) x.data<float>()[i] = static_cast<float>(i % 3) / 4;
+  for (std::int64_t i = 0; i < y.count(); ++i) y.data<float>()[i] = static_cast<float>(i % 2);
+  return Dataset(DataArray::of(x, "x"), DataArray::of(y, "y"));
+}
+
+TEST(Trainer, ACheckpointThatCannotBeWrittenIsTriedAgainAndEndsNothing) {
+  const std::unique_ptr<Executor> executor = make_reference_executor();
+  for (const bool recovers : {true, false}) {
+    TemporaryDirectory dir;
+    const std::filesystem::path checkpoint = dir / "checkpoint";
+    Trainer trainer(linear_model(), *executor, small_rows(),
+                    {.precision = Precision::fp32,
+                     .epochs = 0,
+                     .steps = 6,
+                     .batch_size = 8,
+                     .checkpoint = checkpoint,
+                     .checkpoint_every = 2});
+    std::vector<std::string> notices;
+    std::int64_t steps = 0;
+    const bool finished = trainer.fit({.on_step =
+                                           [&](const StepResult& result) {
+                                             steps = result.step;
+                                             if (result.step == 1) std::filesystem::remove_all(checkpoint);
+                                             if (result.step == 5 && recovers)
+                                               std::filesystem::create_directories(checkpoint);
+                                           },
+                                       .on_notice = [&](const std::string& text) { notices.push_back(text); }});
+    EXPECT_TRUE(finished);
+    EXPECT_EQ(steps, 6);
+    EXPECT_EQ(notices.size(), recovers ? 2u : 3u);
+    for (const std::string& notice : notices) EXPECT_THAT(notice, HasSubstr("no checkpoint of step"));
+    EXPECT_EQ(trainer.failure().has_value(), !recovers);
+    EXPECT_EQ(std::filesystem::is_regular_file(checkpoint / kCheckpointFile), recovers);
+    EXPECT_EQ(trainer.parameters().size(), 1u);
+  }
+}
+
+TEST(Trainer, DataThatIsCutEndsTrainingWithACheckpoint) {
+  TemporaryDirectory dir;
+  Tensor x(DType::f32, {4096, 2}), y(DType::f32, {4096, 1});
+  write_npy(dir / "x.npy", x);
+  write_npy(dir / "y.npy", y);
+  const std::unique_ptr<Executor> executor = make_reference_executor();
+  for (const bool in_validation : {false, true}) {
+    write_npy(dir / "v.npy", x);
+    const Dataset data(open_npy(dir / (in_validation ? "x.npy" : "v.npy")), open_npy(dir / "y.npy"));
+    const Dataset validation(open_npy(dir / (in_validation ? "v.npy" : "x.npy")), open_npy(dir / "y.npy"));
+    const std::filesystem::path checkpoint = dir / (in_validation ? "b" : "a");
+    Trainer trainer(linear_model(), *executor, data,
+                    {.precision = Precision::fp32,
+                     .epochs = 100,
+                     .batch_size = 16,
+                     .checkpoint = checkpoint,
+                     .checkpoint_every = 1000000});
+    std::int64_t steps = 0;
+    const bool finished = trainer.fit({.on_step =
+                                           [&](const StepResult& result) {
+                                             steps = result.step;
+                                             if (steps == 3) std::filesystem::resize_file(dir / "v.npy", 5000);
+                                           }},
+                                      &validation);
+    EXPECT_FALSE(finished);
+    ASSERT_TRUE(trainer.failure().has_value());
+    EXPECT_EQ(trainer.failure()->kind(), Error::Kind::failure);
+    EXPECT_THAT(trainer.failure()->what(), testing::AllOf(HasSubstr("v.npy"), HasSubstr("row 609 ")));
+    EXPECT_EQ(load_checkpoint(checkpoint).checkpoint.state.step, steps);
+  }
 }
 
 TEST(Trainer, GivesUpWhenTheLossScaleHasNothingLeftToGive) {

@@ -1,0 +1,28 @@
+#include "cli/standard_streams.h"
+
+#include <cerrno>
+#include <cstdio>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "graph/error.h"
+#include "graph/print.h"
+
+namespace halfstep::cli {
+
+void keep_standard_descriptors() {
+  for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (fcntl(descriptor, F_GETFD) != -1 || errno != EBADF) continue;
+    // The lowest free number is the one that is missing. For reading alone where the program writes.
+    if (open("/dev/null", descriptor == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0) return;
+  }
+}
+
+void check_output_written() {
+  if (!all_written(stdout))
+    throw_failure("a standard output that takes what is printed", why_unwritten(),
+                  "free some space, or do not close it; what was printed is not complete");
+}
+
+}  // namespace halfstep::cli

@@ -1,0 +1,60 @@
+// A step that needs more memory than there is ends before anything of it is allocated.
+#include <memory>
+#include <string>
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+
+#include "executors/executor.h"
+#include "executors/plan/memory.h"
+#include "graph/error.h"
+#include "graph/machine_memory.h"
+#include "onnx_io/load.h"
+
+namespace halfstep {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+
+/// A chain in which `together` values, each of a quarter of the memory, live at once.
+Graph chain(int together) {
+  const auto elements = static_cast<std::int64_t>(machine_memory() / 4 / sizeof(float));
+  std::string text = fmt::format(R"(<ir_version: 10, opset_import: ["": 20]> m (float[1] x) => (float[1] y)
+    <int64[1] big = {{{}}}, int64[1] none = {{0}}> {{ v0 = Expand(x, big) )",
+                                 elements);
+  for (int i = 1; i < together; ++i) text += fmt::format("v{} = Exp(v0) ", i);
+  std::string sum = "v0";
+  for (int i = 1; i < together; ++i) {
+    text += fmt::format("s{0} = Add({1}, v{0}) ", i, sum);
+    sum = fmt::format("s{}", i);
+  }
+  return parse_model(text + fmt::format("y = Gather({}, none) }}", sum)).graph;
+}
+
+TEST(StepMemory, IsCountedByWhatLivesAtOnce) {
+  for (int together = 1; together <= 3; ++together)
+    EXPECT_NO_THROW(check_step_fits(chain(together), ValueMemory::shared)) << together;
+  for (int together = 5; together <= 6; ++together)
+    EXPECT_THROW(check_step_fits(chain(together), ValueMemory::shared), Error) << together;
+  EXPECT_THROW(check_step_fits(chain(3), ValueMemory::separate), Error) << "the sums have memory of their own";
+  EXPECT_THROW(check_step_fits(chain(1), machine_memory()), Error);
+}
+
+TEST(StepMemory, ThatThereIsNotIsAnErrorThatNamesTheLargestTensors) {
+  for (const bool reference : {true, false}) {
+    const std::unique_ptr<Executor> executor = reference ? make_reference_executor() : make_onednn_executor();
+    const std::unique_ptr<StateStore> store = executor->make_store();
+    try {
+      executor->compile(chain(6), *store);
+      ADD_FAILURE() << executor->name();
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), Error::Kind::failure);
+      EXPECT_THAT(error.what(), AllOf(HasSubstr("a step that fits"), HasSubstr("'v0' f32["), HasSubstr("GiB")))
+          << executor->name();
+    }
+  }
+}
+
+}  // namespace
+}  // namespace halfstep

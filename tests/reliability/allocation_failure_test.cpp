@@ -1,0 +1,150 @@
+// Every allocation of a small piece of work fails once: it ends in std::bad_alloc or an Error, leaves what was there,
+// and can be done again.
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <new>
+#include <string>
+
+#include <gmock/gmock.h>
+#include <sys/wait.h>
+
+#include "conversion/convert.h"
+#include "data/batch_loader.h"
+#include "data/csv.h"
+#include "data/npy.h"
+#include "data/npz.h"
+#include "graph/error.h"
+#include "onnx_io/load.h"
+#include "onnx_io/save.h"
+#include "tests/reliability/failing_allocation.h"
+#include "tests/temporary_directory.h"
+#include "training/checkpoint.h"
+#include "training/step_log.h"
+#include "training/trainer.h"
+
+namespace halfstep {
+namespace {
+
+using testing::FailingAllocation;
+
+/// Runs `work` with the n-th allocation failing, for every n up to `all`, and beyond it for fewer and fewer, until it
+/// has no n-th. Returns how often it failed.
+int fail_each(const std::function<void()>& work, long all) {
+  work();  // what is made once, such as tables of schemas, is there from here on
+  int failures = 0;
+  for (const bool for_good : {false, true}) {
+    for (long n = 1;; n += std::max(1L, (n - all) / 16)) {
+      const FailingAllocation failing(n, for_good);
+      try {
+        work();
+      } catch (const std::bad_alloc&) {
+        ++failures;
+      } catch (const Error&) {
+        ++failures;
+      }
+      if (!failing.has_failed()) break;
+    }
+  }
+  work();
+  return failures;
+}
+
+Tensor filled(Shape shape) {
+  Tensor tensor(DType::f32, std::move(shape));
+  for (std::int64_t i = 0; i < tensor.count(); ++i) tensor.data<float>()[i] = static_cast<float>(i % 7);
+  return tensor;
+}
+
+class AllocationFailure : public ::testing::Test {
+ protected:
+  AllocationFailure() {
+    write_npy(dir_ / "x.npy", x_);
+    write_npy(dir_ / "y.npy", y_);
+    write_npz(dir_ / "xy.npz", {{"x", x_}, {"y", y_}});
+    write_text(dir_ / "xy.csv", "a,b,c\n1,2,3\n4,5,6\n7,8,9\n");
+    save_model(parse_model(R"(<ir_version: 10, opset_import: ["": 20]> m (float[N, 4] x) => (float[N, 2] y)
+      <float[4, 2] w = {1, 2, 3, 4, 5, 6, 7, 8}> { h = MatMul(x, w) y = Relu(h) })")
+                   .graph,
+               dir_ / "m.onnx");
+  }
+
+  TemporaryDirectory dir_;
+  Tensor x_ = filled({6, 4}), y_ = filled({6, 2});
+};
+
+TEST_F(AllocationFailure, ReadingDataEndsInAnError) {
+  EXPECT_GT(fail_each([&] { open_npy(dir_ / "x.npy").load(); }, 200), 10);
+  EXPECT_GT(fail_each([&] { NpzFile(dir_ / "xy.npz").open("x").load(); }, 200), 10);
+  EXPECT_GT(fail_each([&] { open_csv(dir_ / "xy.csv"); }, 200), 10);
+}
+
+TEST_F(AllocationFailure, WritingLeavesTheOldFileAndNoOther) {
+  const auto files = dir_.names().size();
+  EXPECT_GT(fail_each([&] { write_npy(dir_ / "x.npy", x_); }, 100), 5);
+  EXPECT_TRUE(identical(open_npy(dir_ / "x.npy").load(), x_));
+  EXPECT_GT(fail_each([&] { write_npz(dir_ / "xy.npz", {{"x", x_}, {"y", y_}}); }, 100), 5);
+  EXPECT_TRUE(identical(NpzFile(dir_ / "xy.npz").open("y").load(), y_));
+  EXPECT_EQ(dir_.names().size(), files);
+  std::filesystem::create_directory(dir_ / "checkpoint");
+  const Checkpoint checkpoint{{{"w", x_}}, {.step = 3, .optimizer = "adam"}};
+  EXPECT_GT(fail_each([&] { save_checkpoint(dir_ / "checkpoint", checkpoint); }, 200), 20);
+  EXPECT_GT(fail_each([&] { EXPECT_EQ(load_checkpoint(dir_ / "checkpoint").checkpoint.state.step, 3); }, 200), 20);
+  EXPECT_GT(fail_each(
+                [&] {
+                  StepLog log(dir_ / "log");
+                  log.write({.step = 1});
+                  log.close();
+                },
+                200),
+            3);
+}
+
+TEST_F(AllocationFailure, LoadingSavingAndConvertingAModelEndInAnError) {
+  EXPECT_GT(fail_each([&] { load_model(dir_ / "m.onnx"); }, 200), 100);
+  const Graph graph = load_model(dir_ / "m.onnx").graph;
+  for (const ExternalData external : {ExternalData::never, ExternalData::always})
+    EXPECT_GT(fail_each([&] { save_model(graph, dir_ / "out.onnx", external); }, 200), 50);
+  EXPECT_GT(fail_each([&] { convert(ModelFile::open(dir_ / "m.onnx")).save(dir_ / "half.onnx"); }, 200), 100);
+}
+
+TEST_F(AllocationFailure, ATrainingRunEndsInAnError) {
+  for (const bool reference : {true, false}) {
+    const std::unique_ptr<Executor> executor =
+        reference ? make_reference_executor() : make_onednn_executor({.threads = 1});
+    const auto train = [&] {
+      Trainer trainer(
+          load_model(dir_ / "m.onnx"), *executor, Dataset(open_npy(dir_ / "x.npy"), open_npy(dir_ / "y.npy")),
+          {.loss = LossKind::mean_squared_error, .precision = Precision::fp32, .epochs = 1, .batch_size = 4});
+      trainer.fit({});
+    };
+    EXPECT_GT(fail_each(train, 50), 50) << executor->name();
+  }
+}
+
+// The program itself: a message and exit code 1, or the work done where nothing needed what could not be had.
+TEST_F(AllocationFailure, TheProgramSaysSo) {
+  int failures = 0;
+  for (long n = 1; n < 200000; n += 1 + n / 4) {
+    const std::string command = "cd '" + dir_.path().string() +
+                                "' && GOMP_SPINCOUNT=1000 LD_PRELOAD='" HALFSTEP_FAILING_ALLOCATION
+                                "' HALFSTEP_FAIL_ALLOCATION=" +
+                                std::to_string(n) +
+                                " '" HALFSTEP_PROGRAM
+                                "' train m.onnx --data x.npy,y.npy --loss mean_squared_error --epochs 1 --threads 1 "
+                                "--executor reference -o out.onnx >output 2>errors";
+    const int status = std::system(command.c_str());
+    ASSERT_TRUE(WIFEXITED(status)) << "allocation " << n;
+    const int code = WEXITSTATUS(status);
+    ASSERT_THAT(code, ::testing::AnyOf(0, 1, 2)) << "allocation " << n << ": " << read_text(dir_ / "errors");
+    if (code == 0) continue;
+    ++failures;
+    EXPECT_THAT(read_text(dir_ / "errors"), ::testing::HasSubstr("halfstep: ")) << "allocation " << n;
+  }
+  EXPECT_GT(failures, 10);
+}
+
+}  // namespace
+}  // namespace halfstep
