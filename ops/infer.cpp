@@ -196,10 +196,10 @@ void infer_node(Graph& graph, const Node& node) {
   for (std::size_t i = 0; i < node.outputs.size(); ++i) {
     if (node.outputs[i] == kNoValue) continue;
     const onnx::TypeProto& type = *context.getOutputType(i);
-    if (type.value_case() != onnx::TypeProto::kTensorType) continue;
     Value& value = graph[node.outputs[i]];
     if (type.tensor_type().elem_type() != 0) value.dtype = static_cast<DType>(type.tensor_type().elem_type());
     if (const DType dtype = type_of_result(*schema, i, types); dtype != DType::undefined) value.dtype = dtype;
+    if (type.value_case() != onnx::TypeProto::kTensorType) continue;
     value.shape = shape_from_proto(type.tensor_type());
     if (std::any_of(value.shape.begin(), value.shape.end(), [](std::int64_t d) { return d < Shape::kUnknown; }))
       throw_input_error("operands that leave something of the result",

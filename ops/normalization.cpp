@@ -266,6 +266,8 @@ std::vector<OpDef> make_rows() {
                   .precision = PrecisionClass::follow,
                   .reference = group_normalization_kernel,
                   .gradient = group_normalization_gradient,
+                  // Its schema has no inference.
+                  .result_shape = [](const Node&, std::span<const Shape> operands) { return operands[0]; },
                   .cases = kGroupNormalizationCases});
   for (std::span<const OpDef> part : {layer_normalization_grad_ops(), rescaling_ops()})
     rows.insert(rows.end(), part.begin(), part.end());
