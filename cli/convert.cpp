@@ -97,15 +97,16 @@ Conversion search(const ConvertFlags& flags, const ModelFile& model, const Conve
   return result.conversion;
 }
 
-void print_report(const ConvertFlags& flags, const ConversionReport& report, double seconds) {
+void print_report(const ConvertFlags& flags, const ConversionReport& report, double seconds, bool fails) {
   for (const std::string& warning : report.warnings) print_message("warning: " + warning);
   for (const std::string& note : report.notes) print_out("{}\n", note);
   print_out("{} nodes in {}, {} in f32, {} casts (the source has {})\n", report.half_nodes(), name_of(report.half),
             report.f32_nodes(), report.casts_after, report.casts_before);
   for (const OutputError& error : report.errors)
-    print_out("'{}': largest error {:.3g}, {:.3g} of the largest value\n", error.name, error.max_error,
-              error.relative());
-  print_out("{}: {} bytes, from {}, in {:.4f} s\n", flags.dry_run ? "would be" : flags.output,
+    print_out("'{}': largest error {:.3g}, {:.3g} of the largest value{}\n", error.name, error.max_error,
+              error.relative(),
+              error.non_finite > 0 ? fmt::format(", {} elements infinite or NaN", error.non_finite) : "");
+  print_out("{}: {} bytes, from {}, in {:.4f} s\n", flags.dry_run || fails ? "would be" : flags.output,
             with_thousands(static_cast<std::int64_t>(report.bytes_after)),
             with_thousands(static_cast<std::int64_t>(report.bytes_before)), seconds);
 }
@@ -132,10 +133,16 @@ int convert_file(const ConvertFlags& flags) {
       flags.max_error ? search(flags, model, options, calibration, *executor) : convert(model, options);
   ConversionReport report = conversion.report();
   if (!verification.empty()) report.errors = compare_outputs(model, conversion, verification, *executor);
-  if (!flags.dry_run) conversion.save(flags.output, kExternalData.at(flags.external_data));
+  const std::vector<std::string> overflowing = report.overflowing_outputs();
+  const bool fails = !overflowing.empty();
+  if (!flags.dry_run && !fails) conversion.save(flags.output, kExternalData.at(flags.external_data));
   for (const std::string& path : flags.reports)
     write_atomically(path, is_html(path) ? report_html(report) : report_json(report));
-  print_report(flags, report, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  print_report(flags, report, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), fails);
+  if (fails)
+    throw_failure(fmt::format("outputs that are finite in {} where they are in f32", name_of(report.half)),
+                  fmt::format("infinite or NaN elements in '{}'; no model was written", fmt::join(overflowing, "', '")),
+                  "calibrate with this data (--calibrate X), keep the outputs fp32 (--keep-io-types), or take bf16");
   people.reset();
   if (flags.json) print_out("{}\n", Raw{report_json(report)});
   return flags.max_error && StopOnSignal::requested ? StopOnSignal::exit_code() : 0;
@@ -167,8 +174,11 @@ void add_convert(CLI::App& app, int& exit_code) {
       ->add_option("--max-error", flags->max_error,
                    "largest error of an output relative to its largest value; keeps as few nodes in fp32 as that "
                    "takes (with --calibrate)")
-      ->check(positive_number());
-  command->add_option("--verify", flags->verify, "inputs to compare the outputs of both models on")
+      ->check(positive_number())
+      ->type_name("R");
+  command
+      ->add_option("--verify", flags->verify,
+                   "inputs to compare the outputs of both models on; fails when one becomes infinite or NaN")
       ->allow_extra_args(false)
       ->type_name("[NAME=]FILE");
   command->add_option("--external-data", flags->external_data, "tensors in a second file: auto, always or never")

@@ -70,6 +70,7 @@ std::vector<OutputError> differences(const Outputs& source, const Outputs& conve
       const bool same = x[k] == y[k] || (std::isnan(x[k]) && std::isnan(y[k]));
       double difference = same ? 0 : std::abs(x[k] - y[k]);
       if (std::isnan(difference)) difference = INFINITY;
+      error.non_finite += std::isfinite(x[k]) && !std::isfinite(y[k]);
       error.max_error = std::max(error.max_error, difference);
       error.mean_error += difference / static_cast<double>(x.size());
       if (std::isfinite(x[k])) error.max_value = std::max(error.max_value, std::abs(x[k]));
@@ -81,7 +82,7 @@ std::vector<OutputError> differences(const Outputs& source, const Outputs& conve
 
 double worst(const std::vector<OutputError>& errors) {
   double result = 0;
-  for (const OutputError& error : errors) result = std::max(result, error.relative());
+  for (const OutputError& error : errors) result = std::max(result, error.non_finite > 0 ? INFINITY : error.relative());
   return result;
 }
 
@@ -139,7 +140,10 @@ class Search {
   }
 
  private:
-  bool within(const SearchResult& result) const { return result.error <= search_.max_error; }
+  // Not even an infinite bound lets what overflows pass.
+  bool within(const SearchResult& result) const {
+    return result.error <= search_.max_error && std::isfinite(result.error);
+  }
 
   SearchResult attempt(const std::vector<std::string>& kept) {
     ++trials_;

@@ -50,16 +50,6 @@ std::int64_t opset_of(const onnx::ModelProto& model) {
   return 0;
 }
 
-bool io_changes(const onnx::ModelProto& model, const ConvertOptions& options) {
-  const auto changes = [&](const onnx::ValueInfoProto& info) {
-    const auto& kept = options.keep_io_names;
-    return info.type().tensor_type().elem_type() == onnx::TensorProto::FLOAT && !options.keep_io_types &&
-           std::find(kept.begin(), kept.end(), info.name()) == kept.end();
-  };
-  return std::any_of(model.graph().input().begin(), model.graph().input().end(), changes) ||
-         std::any_of(model.graph().output().begin(), model.graph().output().end(), changes);
-}
-
 // What the message takes with all its tensors in it, but for a few bytes of framing.
 std::uint64_t bytes_with_tensors(onnx::ModelProto& model, const OutsideTensors& outside) {
   std::uint64_t bytes = model.ByteSizeLong();
@@ -118,19 +108,24 @@ void report_tensors(const ModelView& view, const ConversionPlan& plan, const Rew
   for (std::size_t v = 0; v < view.values.size(); ++v) {
     const FloatRange* range = plan.values[v].range;
     if (!range) continue;
+    const double limit = plan.choice.limits[v];
+    if (limit > 0)
+      report.notes.push_back(
+          fmt::format("'{}': elements beyond {:.6g} became that (a mask or a bound)", view.values[v].name, limit));
+    if (plan.values[v].of_constant) continue;  // one element repeated
     TensorReport& entry = report.tensors.emplace_back();
     entry.name = view.values[v].name;
     entry.range = *range;
-    entry.is_constant = plan.values[v].kind == PrecisionValue::Kind::constant;
+    const bool is_default = view.values[v].is_input && view.values[v].initializer;
+    entry.is_constant = is_default || plan.values[v].kind == PrecisionValue::Kind::constant;
     if (!entry.is_constant) continue;
+    const bool in_half = is_default ? plan.half_boundary[v] : constants.half[v];
+    const bool in_f32 = is_default ? !in_half : constants.f32[v];
     const std::string half(name_of(report.half));
-    entry.types = !constants.half[v] ? "f32" : constants.f32[v] ? half + " and f32" : half;
+    entry.types = !in_half ? "f32" : in_f32 ? half + " and f32" : half;
     entry.bytes_before = range->count() * sizeof(float);
-    entry.bytes_after = range->count() * ((constants.half[v] ? 2 : 0) + (constants.f32[v] ? sizeof(float) : 0));
-    entry.limit = plan.choice.limits[v];
-    if (entry.limit > 0)
-      report.notes.push_back(
-          fmt::format("'{}': elements beyond {:.6g} became that (a mask or a bound)", entry.name, entry.limit));
+    entry.bytes_after = range->count() * ((in_half ? 2 : 0) + (in_f32 ? sizeof(float) : 0));
+    entry.limit = limit;
   }
 }
 
@@ -163,6 +158,48 @@ void warn_of_constants(const ModelView& view, const ConversionPlan& plan, Conver
       }
     }
     if (!warning.empty()) report.warnings.push_back(std::move(warning));
+  }
+}
+
+void report_boundary(const ModelView& view, const ConversionPlan& plan, ConversionReport& report) {
+  const ViewScope& main = view.scopes[0];
+  for (const auto* list : {&main.inputs, &main.outputs})
+    for (int v : *list) {
+      if (!view.values[index(v)].is_wide()) continue;
+      BoundaryReport entry{.name = view.values[index(v)].name,
+                           .is_input = list == &main.inputs,
+                           .half = plan.half_boundary[index(v)],
+                           .reason = {}};
+      if (const auto misfit = plan.boundary_misfits.find(v); misfit != plan.boundary_misfits.end()) {
+        entry.reason = misfit->second.reason;
+        const std::string what = fmt::format("{} '{}'", entry.is_input ? "input" : "output", entry.name);
+        report.warnings.push_back(entry.half ? fmt::format("{} becomes {}, though {}: measure it, or keep its type",
+                                                           what, name_of(report.half), entry.reason)
+                                             : fmt::format("{} stays f32: {}", what, entry.reason));
+      }
+      const FloatRange* range = plan.values[index(v)].range;
+      if (!entry.is_input && range && range->nans + range->infinities > 0)
+        report.warnings.push_back(
+            fmt::format("output '{}' is infinite or not a number in f32 already: {} of {} elements", entry.name,
+                        range->nans + range->infinities, range->count()));
+      report.boundary.push_back(std::move(entry));
+    }
+}
+
+// Of nodes that are half since the user wants them so.
+void warn_of_forced(const ModelView& view, const ConversionPlan& plan, ConversionReport& report) {
+  for (std::size_t i = 0; i < view.nodes.size(); ++i) {
+    if (!plan.nodes[i].forced || !plan.choice.half[i]) continue;
+    for (int out : view.nodes[i].outputs) {
+      if (out == kNone || !plan.made_half[index(out)]) continue;
+      const FloatRange* range = plan.values[index(out)].range;
+      if (range && range->overflows(report.half))
+        report.warnings.push_back(
+            fmt::format("'{}' becomes infinite: it reached {:.3g}, beyond the {:.5g} of {}, and "
+                        "{} '{}' is half as asked",
+                        view.values[index(out)].name, range->max, largest(report.half), name_of(report.half),
+                        operator_of(view.nodes[i]), label_of(*view.nodes[i].proto)));
+    }
   }
 }
 
@@ -257,11 +294,13 @@ Conversion convert(const ModelFile& file, const ConvertOptions& options) {
     inline_functions(model);
     report.notes.push_back("local functions were inlined");
   }
-  if (options.half == DType::bf16) raise_opset(model, options.half, io_changes(model, options), report.notes);
+  if (options.half == DType::bf16) raise_opset(model, source, options, report.notes);
   const ModelView view = view_model(model);
   const ConversionPlan plan = plan_conversion(view, source, options);
   report.warnings = plan.warnings;
+  report_boundary(view, plan, report);
   warn_of_constants(view, plan, report);
+  warn_of_forced(view, plan, report);
   tell_of_expectations(plan, report);
   report_nodes(view, plan, report);
   const RewrittenConstants constants = rewrite(view, plan, options.half);
@@ -288,6 +327,13 @@ Conversion convert(const ModelFile& file, const ConvertOptions& options) {
 
 int ConversionReport::half_nodes() const {
   return static_cast<int>(std::count_if(nodes.begin(), nodes.end(), [](const NodeReport& n) { return n.half; }));
+}
+
+std::vector<std::string> ConversionReport::overflowing_outputs() const {
+  std::vector<std::string> names;
+  for (const OutputError& error : errors)
+    if (error.non_finite > 0) names.push_back(error.name);
+  return names;
 }
 
 int ConversionReport::f32_nodes() const {

@@ -265,7 +265,8 @@ class Estimator {
 
   Estimate of_source(int v) const {
     const ViewValue& value = view_.values[static_cast<std::size_t>(v)];
-    if (const FloatRange* range = described_[static_cast<std::size_t>(v)].range; range && value.is_input)
+    if (const FloatRange* range = described_[static_cast<std::size_t>(v)].range;
+        range && value.is_input && !value.initializer)
       return {.square = square_of(*range)};
     if (value.is_input) return {.square = value.scope == 0 && !value.initializer && is_float(v) ? 1 : kUnknown};
     return of_constant(v);

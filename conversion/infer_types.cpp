@@ -122,6 +122,11 @@ std::vector<TypeProto> infer_output_types(const onnx::OpSchema& schema, const on
   } catch (const std::exception&) {  // for want of shapes, or of types of unknown operators' results
   }
   std::vector<TypeProto> outputs = context.take();
+  // Before operator set 6 a Cast had the name of its type.
+  if (schema.Name() == "Cast" && schema.since_version() < 6 && outputs.size() == 1)
+    for (const auto& attribute : node.attribute())
+      if (onnx::TensorProto::DataType type{}; onnx::TensorProto::DataType_Parse(attribute.s(), &type))
+        outputs[0].mutable_tensor_type()->set_elem_type(type);
   for (std::size_t k = 0; k < outputs.size(); ++k) {
     outputs[k] = without_shapes(std::move(outputs[k]));
     const auto* formal = parameter(schema.outputs(), k);

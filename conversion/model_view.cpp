@@ -5,6 +5,8 @@
 #include <onnx/defs/schema.h>
 
 #include "conversion/infer_types.h"
+#include "conversion/runtime_dialect.h"
+#include "conversion/unify_types.h"
 #include "graph/error.h"
 #include "onnx_io/convert.h"
 
@@ -82,13 +84,18 @@ class Viewer {
       view_.values.back().initializer = &tensor;
       view_.values.back().type = tensor_type(tensor.data_type());
     }
-    for (auto& sparse : *graph.mutable_sparse_initializer()) define(scope, sparse.values().name());
+    std::vector<int> sparse_ones;
+    for (auto& sparse : *graph.mutable_sparse_initializer()) {
+      sparse_ones.push_back(define(scope, sparse.values().name()));
+      view_.values.back().type = tensor_type(sparse.values().data_type());
+    }
     for (auto& node : *graph.mutable_node()) add_node(node, scope, declared);
     for (const auto& output : graph.output()) outputs.push_back(find(scope, output.name()));
     ViewScope& done = view_.scopes[static_cast<std::size_t>(scope)];
     done.inputs = std::move(inputs);
     done.outputs = std::move(outputs);
     done.initializers = std::move(initializers);
+    done.sparse = std::move(sparse_ones);
     return scope;
   }
 
@@ -177,7 +184,8 @@ class Viewer {
 const onnx::OpSchema* ModelView::schema_of(const ViewNode& node) const {
   auto it = opsets.find(node.domain);
   if (it == opsets.end()) return nullptr;
-  return onnx::OpSchemaRegistry::Schema(node.op, static_cast<int>(it->second), node.domain);
+  const std::int64_t version = std::max(it->second, first_version_of_extension(node.domain, node.op));
+  return onnx::OpSchemaRegistry::Schema(node.op, static_cast<int>(version), node.domain);
 }
 
 bool ModelView::is_output(int value) const {
@@ -185,6 +193,10 @@ bool ModelView::is_output(int value) const {
   return std::find(outputs.begin(), outputs.end(), value) != outputs.end();
 }
 
-ModelView view_model(onnx::ModelProto& model) { return Viewer(model).take(); }
+ModelView view_model(onnx::ModelProto& model) {
+  ModelView view = Viewer(model).take();
+  unify_types(view);
+  return view;
+}
 
 }  // namespace halfstep::conversion

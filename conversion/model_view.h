@@ -52,6 +52,7 @@ struct ViewScope {
   int parent = kNone;
   std::vector<int> nodes;
   std::vector<int> inputs, outputs, initializers;  ///< values
+  std::vector<int> sparse;                         ///< sparse initializers, which stay as they are
   std::unordered_map<std::string, int> values;
 };
 
@@ -67,7 +68,7 @@ struct ModelView {
 };
 
 /// Views `model`, whose graphs are sorted. Types come from the operators' schemas, and where those do not know (unknown
-/// operators), from what the model declares and from the other operands of the readers. The view points into the
+/// operators), from what the model declares and from the nodes around (unify_types.h). The view points into the
 /// message. Throws Error(input) when a name is read that nothing defines.
 ModelView view_model(onnx::ModelProto& model);
 

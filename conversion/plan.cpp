@@ -22,10 +22,10 @@ class Planner {
     describe_values();
     find_readers();
     classify_nodes();
-    choose_boundaries();
     describe_nodes();
     expect_magnitudes(view_, model_, options_.half, plan_.nodes, plan_.values);
     describe_joints();
+    choose_boundaries();
     describe_boundaries();
     plan_.choice = choose_precision(plan_.nodes, plan_.values, options_.half);
     collect_made_half();
@@ -41,16 +41,45 @@ class Planner {
       PrecisionValue& described = plan_.values[v];
       described.wide = value.is_wide();
       described.half = value.dtype() == options_.half;
+      described.unknown = value.type.value_case() == onnx::TypeProto::VALUE_NOT_SET;
       plan_.same_as.push_back(static_cast<int>(v));
+      const auto measured = value.scope == 0 ? options_.measured.find(value.name) : options_.measured.end();
+      const bool is_measured = measured != options_.measured.end();
+      // What is half already tells of its readers as much as it did when it was f32.
+      if (described.half && is_measured) described.range = &measured->second;
       if (!described.wide) continue;
       if (const Tensor tensor = constant_of(view_, model_, static_cast<int>(v)); tensor.is_defined()) {
         described.kind = PrecisionValue::Kind::constant;
         described.range = &plan_.ranges.emplace_back(range_of(tensor, options_.half));
         if (value.initializer) model_.forget(*value.initializer, 0, tensor.bytes());
-      } else if (auto it = options_.measured.find(value.name); it != options_.measured.end() && value.scope == 0) {
-        described.range = &it->second;
+      } else if (const Tensor given = default_of(value); given.is_defined()) {
+        described.range = &plan_.ranges.emplace_back(range_of(given, options_.half));
+        model_.forget(*value.initializer, 0, given.bytes());
+      } else if (const Tensor fill = fill_of(static_cast<int>(v));
+                 fill.is_defined() && range_of(fill).overflows(options_.half)) {
+        described.range = &plan_.ranges.emplace_back(range_of(fill));
+        described.of_constant = true;
+      } else if (is_measured) {
+        described.range = &measured->second;
       }
     }
+  }
+
+  // Of an input that has a value when the caller gives none.
+  Tensor default_of(const ViewValue& value) const {
+    const bool has_one = value.is_input && value.initializer;
+    return has_one && value.initializer->data_type() == onnx::TensorProto::FLOAT ? model_.read(*value.initializer)
+                                                                                 : Tensor();
+  }
+
+  // The one element that a ConstantOfShape repeats.
+  Tensor fill_of(int v) const {
+    const int producer = view_.values[index(v)].producer;
+    if (producer == kNone || !view_.nodes[index(producer)].is("ConstantOfShape")) return {};
+    for (const auto& attribute : view_.nodes[index(producer)].proto->attribute())
+      if (attribute.name() == "value" && attribute.t().data_type() == onnx::TensorProto::FLOAT)
+        return model_.read(attribute.t());
+    return {};
   }
 
   void find_readers() {
@@ -118,11 +147,16 @@ class Planner {
     plan_.half_boundary.assign(view_.values.size(), false);
     const auto opset = view_.opsets.find("");
     if (options_.half == DType::bf16 && opset != view_.opsets.end() && opset->second < kFirstBf16Opset) return;
+    std::vector<int> open;
     for (const auto* list : {&main.inputs, &main.outputs})
-      for (int v : *list) {
-        const ViewValue& value = view_.values[index(v)];
-        plan_.half_boundary[index(v)] = value.is_wide() && !keeps_type(value.name);
-      }
+      for (int v : *list)
+        if (view_.values[index(v)].is_wide() && !keeps_type(view_.values[index(v)].name)) open.push_back(v);
+    const std::vector<ValueMisfit> misfits = find_misfits(plan_.nodes, plan_.values, open, options_.half);
+    for (std::size_t k = 0; k < open.size(); ++k) {
+      if (misfits[k].kind != Misfit::none) plan_.boundary_misfits[open[k]] = misfits[k];
+      // What is but expected changes no interface.
+      plan_.half_boundary[index(open[k])] = misfits[k].kind == Misfit::none || misfits[k].kind == Misfit::expected;
+    }
   }
 
   void describe_nodes() {

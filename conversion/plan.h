@@ -2,6 +2,7 @@
 #pragma once
 
 #include <deque>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,9 @@ struct ConversionPlan {
   std::vector<int> same_as;
   std::deque<FloatRange> ranges;    ///< where `values` point
   std::vector<bool> half_boundary;  ///< per value: an input or output of the model whose type becomes half
+  /// Of inputs and outputs that are not kept f32 as asked: what half does not hold. Where that is certain they stay
+  /// f32.
+  std::map<int, ValueMisfit> boundary_misfits;
   /// Per operand of a node with subgraphs, and per output of a subgraph: the one of `nodes` that is its joint, or
   /// kNone.
   std::vector<std::vector<int>> operand_joints, output_joints;

@@ -1,152 +1,146 @@
 #include "conversion/raise_opset.h"
 
 #include <algorithm>
-#include <array>
-#include <string_view>
+#include <utility>
 
 #include <fmt/format.h>
 #include <onnx/defs/schema.h>
 
+#include "conversion/lift_nodes.h"
+#include "conversion/model_view.h"
+#include "conversion/plan.h"
 #include "onnx_io/convert.h"
-#include "onnx_io/lift.h"
 #include "onnx_io/opset.h"
 #include "onnx_io/proto_walk.h"
 #include "ops/op_def.h"
-#include "ops/proto.h"
 
 namespace halfstep::conversion {
 namespace {
 
-using onnx::NodeProto;
-using onnx::OpSchemaRegistry;
+// From which version on a node can be half.
+class Versions {
+ public:
+  Versions(const ModelView& view, DType half, std::int64_t now) : view_(view), half_(half), now_(now) {
+    for (const ViewValue& value : view.values) {
+      PrecisionValue& described = values_.emplace_back();
+      described.wide = value.is_wide();
+      described.half = value.dtype() == half;
+    }
+  }
 
-// A list that was an attribute and is an input from version `since` on.
-struct ListToInput {
-  std::string_view op, attribute;
-  std::int64_t since;
-  int input;
+  /// The version that the model has where it can be so already, or never will.
+  std::int64_t first_half(const ViewNode& node) const {
+    if (!node.domain.empty()) return now_;
+    const OpDef* row = find_op(node.op);
+    if (!row || row->precision == PrecisionClass::full) return now_;
+    int seen = 0;
+    for (std::int64_t version = now_; version <= kOnnxOpset; ++version) {
+      const auto* schema = onnx::OpSchemaRegistry::Schema(node.op, static_cast<int>(version), "");
+      if (!schema || schema->since_version() == seen) continue;
+      seen = schema->since_version();
+      PrecisionNode described;
+      described.op = node.op;
+      described.domain = node.domain;
+      described.inputs = node.inputs;
+      described.outputs = node.outputs;
+      assign_roles(described, schema, half_, values_);
+      if (described.has_tied()) return version;
+    }
+    return now_;
+  }
+
+ private:
+  const ModelView& view_;
+  const DType half_;
+  const std::int64_t now_;
+  std::vector<PrecisionValue> values_;
 };
-constexpr std::array kListsToInputs = {
-    ListToInput{"ReduceSum", "axes", 13, 1},      ListToInput{"Split", "split", 13, 1},
-    ListToInput{"Squeeze", "axes", 13, 1},        ListToInput{"Unsqueeze", "axes", 13, 1},
-    ListToInput{"ReduceL1", "axes", 18, 1},       ListToInput{"ReduceL2", "axes", 18, 1},
-    ListToInput{"ReduceLogSum", "axes", 18, 1},   ListToInput{"ReduceLogSumExp", "axes", 18, 1},
-    ListToInput{"ReduceMax", "axes", 18, 1},      ListToInput{"ReduceMean", "axes", 18, 1},
-    ListToInput{"ReduceMin", "axes", 18, 1},      ListToInput{"ReduceProd", "axes", 18, 1},
-    ListToInput{"ReduceSumSquare", "axes", 18, 1}};
 
-const ListToInput* list_to_input(std::string_view op, std::int64_t since) {
-  const auto* it = std::find_if(kListsToInputs.begin(), kListsToInputs.end(),
-                                [&](const ListToInput& rule) { return rule.op == op && rule.since == since; });
-  return it == kListsToInputs.end() ? nullptr : it;
+struct Need {
+  std::int64_t version;
+  std::string op;
+};
+
+// What becomes half in the newest version that matters, and from which on it can.
+std::vector<Need> find_needs(ModelView view, const DetachedModel& source, const ConvertOptions& options,
+                             std::int64_t now) {
+  const Versions versions(view, options.half, now);
+  std::vector<std::int64_t> first;
+  for (const ViewNode& node : view.nodes) first.push_back(versions.first_half(node));
+  const std::int64_t newest = first.empty() ? now : *std::max_element(first.begin(), first.end());
+  const bool has_casts = now >= kFirstBf16Opset;
+  if (newest <= now && has_casts) return {};
+  view.opsets[""] = std::max(newest, kFirstBf16Opset);
+  const ConversionPlan plan = plan_conversion(view, source, options);
+  std::vector<Need> needs;
+  if (!has_casts && std::find(plan.half_boundary.begin(), plan.half_boundary.end(), true) != plan.half_boundary.end())
+    needs.push_back({kFirstBf16Opset, "Cast"});
+  for (std::size_t i = 0; i < view.nodes.size(); ++i)
+    if (plan.choice.half[i] && first[i] > now) needs.push_back({std::max(first[i], kFirstBf16Opset), view.nodes[i].op});
+  return needs;
 }
 
-const onnx::AttributeProto* find_attribute(const NodeProto& node, std::string_view name) {
-  for (const auto& attribute : node.attribute())
-    if (attribute.name() == name) return &attribute;
-  return nullptr;
+const Need* largest_need(const std::vector<Need>& needs, std::int64_t at_most) {
+  const Need* largest = nullptr;
+  for (const Need& need : needs)
+    if (need.version <= at_most && (!largest || need.version > largest->version)) largest = &need;
+  return largest;
 }
 
-// Whether the node means the same, perhaps rewritten, when it passes the change of its operator in version `below`.
-bool can_pass(const NodeProto& node, std::int64_t below) {
-  const std::string& op = node.op_type();
-  if (list_to_input(op, below)) return true;
-  if (op == "BatchNormalization" && below == 14) return node.output_size() == 1;
-  if (op == "Split" && below == 18) return true;
-  if (op == "Softmax" || op == "LogSoftmax" || op == "Hardmax") {  // before: all axes from `axis` on were one
-    const auto* axis = find_attribute(node, "axis");
-    return axis && axis->i() == -1;
+void rewrite_nodes(onnx::ModelProto& model, NodeLifter& lifter, std::int64_t target) {
+  std::vector<onnx::GraphProto*> graphs;
+  for_each_graph(*model.mutable_graph(), [&](onnx::GraphProto& graph) { graphs.push_back(&graph); });
+  // Inner graphs first: afterwards their owners' messages may have moved.
+  for (auto graph = graphs.rbegin(); graph != graphs.rend(); ++graph) {
+    google::protobuf::RepeatedPtrField<onnx::NodeProto> nodes;
+    for (auto& node : *(*graph)->mutable_node()) {
+      auto lifted = node.domain().empty() ? lifter.lift(node, target) : std::nullopt;
+      if (!lifted) {
+        nodes.Add()->Swap(&node);
+        continue;
+      }
+      for (auto& next : lifted->nodes) nodes.Add()->Swap(&next);
+      for (auto& tensor : lifted->initializers) (*graph)->add_initializer()->Swap(&tensor);
+    }
+    (*graph)->mutable_node()->Swap(&nodes);
   }
-  return false;
-}
-
-void pass(onnx::GraphProto& graph, NodeProto& node, std::int64_t below) {
-  if (const ListToInput* rule = list_to_input(node.op_type(), below); rule) {
-    const onnx::AttributeProto* list = find_attribute(node, rule->attribute);
-    if (!list) return;
-    const std::string name = node.output(0) + "." + std::string(rule->attribute);
-    const std::vector<std::int64_t> values(list->ints().begin(), list->ints().end());
-    *graph.add_initializer() = tensor_to_proto(Tensor::of(values), name);
-    while (node.input_size() < rule->input) node.add_input("");
-    node.add_input(name);
-    auto& attributes = *node.mutable_attribute();
-    for (int i = attributes.size() - 1; i >= 0; --i)
-      if (attributes.Get(i).name() == rule->attribute) attributes.DeleteSubrange(i, 1);
-  }
-  if (node.op_type() == "Split" && below == 18 && node.input_size() < 2)
-    *node.add_attribute() = attribute_to_proto("num_outputs", std::int64_t{node.output_size()});
-}
-
-// Some type variable of the operator may be bf16 in this version.
-bool has_type(const onnx::OpSchema& schema, std::string_view type) {
-  for (const auto& output : schema.outputs())
-    for (const std::string* t : output.GetTypes())
-      if (*t == type) return true;
-  return false;
-}
-
-// The oldest version from `now` on in which the operator has the type; `now` when it never gets it.
-std::int64_t first_with(const NodeProto& node, std::int64_t now, std::string_view type) {
-  const OpDef* row = find_op(node.op_type());
-  if (!row || row->precision == PrecisionClass::full) return now;
-  for (std::int64_t version = now; version <= kOnnxOpset; ++version) {
-    const auto* schema = OpSchemaRegistry::Schema(node.op_type(), static_cast<int>(version), "");
-    if (schema && has_type(*schema, type)) return version;
-  }
-  return now;
-}
-
-template <class Visit>
-void for_each_standard_node(onnx::ModelProto& model, const Visit& visit) {
-  for_each_graph(*model.mutable_graph(), [&](onnx::GraphProto& graph) {
-    for (NodeProto& node : *graph.mutable_node())
-      if (canonical_domain(node.domain()).empty()) visit(graph, node);
-  });
 }
 
 }  // namespace
 
-void raise_opset(onnx::ModelProto& model, DType half, bool io_changes, std::vector<std::string>& notes) {
+void raise_opset(onnx::ModelProto& model, const DetachedModel& source, const ConvertOptions& options,
+                 std::vector<std::string>& notes) {
   if (model.functions_size() > 0) return;  // their bodies have operator sets of their own
-  onnx::OperatorSetIdProto* import = nullptr;
-  for (auto& candidate : *model.mutable_opset_import())
-    if (canonical_domain(candidate.domain()).empty()) import = &candidate;
-  if (!import) return;
+  const auto import = std::find_if(model.mutable_opset_import()->begin(), model.mutable_opset_import()->end(),
+                                   [](const auto& candidate) { return candidate.domain().empty(); });
+  if (import == model.mutable_opset_import()->end()) return;
   const std::int64_t now = import->version();
-  const std::string_view type = half == DType::bf16 ? "tensor(bfloat16)" : "tensor(float16)";
+  const std::vector<Need> needs = find_needs(view_model(model), source, options, now);
+  const Need* wanted = largest_need(needs, kOnnxOpset);
+  if (!wanted) return;
 
-  std::int64_t wanted = now, reached = kOnnxOpset;
-  std::string needed_by, stopped_by;
-  if (io_changes && half == DType::bf16 && now < kFirstBf16Opset) {
-    wanted = kFirstBf16Opset;
-    needed_by = "Cast";
-  }
-  for_each_standard_node(model, [&](onnx::GraphProto&, const NodeProto& node) {
-    if (const std::int64_t first = first_with(node, now, type); first > wanted) {
-      wanted = first;
-      needed_by = node.op_type();
-    }
-    for (const LiftRule& rule : lift_rules())
-      if (rule.op == node.op_type() && now < rule.below && rule.below <= reached && !can_pass(node, rule.below)) {
-        reached = rule.below - 1;
-        stopped_by = node.op_type();
-      }
+  NodeLifter lifter(model, source, now);
+  std::int64_t reached = wanted->version;
+  std::string stopped_by;
+  for_each_node(*model.mutable_graph(), [&](const onnx::NodeProto& node) {
+    if (!node.domain().empty()) return;
+    const std::int64_t reach = lifter.reach(node, reached);
+    if (reach < reached) stopped_by = node.op_type();
+    reached = std::min(reached, reach);
   });
-  const std::int64_t target = std::min(wanted, reached);
-  if (reached < wanted)
+  const Need* target = largest_need(needs, reached);
+  const std::string half(name_of(options.half));
+  if (target != wanted)
     notes.push_back(
-        fmt::format("{} needs operator set {} for {}, but {} means something else from {} on: nodes without "
-                    "{} in operator set {} stay f32",
-                    needed_by, wanted, name_of(half), stopped_by, reached + 1, name_of(half), target));
-  if (target <= now) return;
-  for_each_standard_node(model, [&](onnx::GraphProto& graph, NodeProto& node) {
-    for (const LiftRule& rule : lift_rules())
-      if (rule.op == node.op_type() && now < rule.below && rule.below <= target) pass(graph, node, rule.below);
-  });
-  import->set_version(target);
-  model.set_ir_version(std::max<std::int64_t>(model.ir_version(), ir_version_of(target)));
-  notes.push_back(fmt::format("operator set {} instead of {}, since {} has {} only from there on", target, now,
-                              needed_by, name_of(half)));
+        fmt::format("{} needs operator set {} for {}, but {} cannot be written in {}: nodes without {} in "
+                    "operator set {} stay f32",
+                    wanted->op, wanted->version, half, stopped_by, reached + 1, half, target ? target->version : now));
+  if (!target) return;
+  rewrite_nodes(model, lifter, target->version);
+  import->set_version(target->version);
+  model.set_ir_version(std::max<std::int64_t>(model.ir_version(), ir_version_of(target->version)));
+  notes.push_back(fmt::format("operator set {} instead of {}, since {} has {} only from there on", target->version, now,
+                              target->op, half));
 }
 
 }  // namespace halfstep::conversion

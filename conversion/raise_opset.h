@@ -7,7 +7,8 @@
 
 #include <onnx/onnx_pb.h>
 
-#include "graph/dtype.h"
+#include "conversion/convert.h"
+#include "onnx_io/detached.h"
 
 namespace halfstep::conversion {
 
@@ -15,9 +16,9 @@ namespace halfstep::conversion {
 inline constexpr std::int64_t kFirstBf16Opset = 13;
 
 /// Operators got bf16 in different versions of ai.onnx (MatMul in 13, Conv in 22). Declares the oldest version in which
-/// all of the model's that are worth it have it, and rewrites what has another form there. Goes as far as it can where
-/// an operator has no equivalent. `io_changes`: inputs or outputs of the model are to become half. What was done, and
-/// what could not be, is added to `notes`.
-void raise_opset(onnx::ModelProto& model, DType half, bool io_changes, std::vector<std::string>& notes);
+/// all nodes have it that would become half in the newest, and writes all nodes as that version does. Goes as far as it
+/// can where a node has no equivalent. What was done, and what could not be, is added to `notes`.
+void raise_opset(onnx::ModelProto& model, const DetachedModel& source, const ConvertOptions& options,
+                 std::vector<std::string>& notes);
 
 }  // namespace halfstep::conversion

@@ -20,6 +20,14 @@ struct NodeReport {
   std::vector<std::string> inputs, outputs;  ///< names of values in the source
 };
 
+/// An input or output of the model that was f32.
+struct BoundaryReport {
+  std::string name;
+  bool is_input = false;
+  bool half = false;
+  std::string reason;  ///< why it stays f32, or what may be lost in half; "" for neither
+};
+
 struct TensorReport {
   std::string name;
   bool is_constant = false;  ///< an initializer or a Constant node's; otherwise measured
@@ -35,16 +43,18 @@ struct OutputError {
   double max_error = 0;  ///< largest difference of two elements
   double max_value = 0;  ///< largest magnitude in the source's output
   double mean_error = 0;
+  std::uint64_t non_finite = 0;  ///< elements that are infinite or NaN, and not so in the source
   double relative() const { return max_value > 0 ? max_error / max_value : max_error; }
 };
 
 struct ConversionReport {
-  std::string model;  ///< name of its file, or of its graph where it has none
+  std::string model;  ///< name of the file, or of the graph where it was not read from one
   DType half = DType::f16;
   std::uint64_t bytes_before = 0, bytes_after = 0;
   std::int64_t opset_before = 0, opset_after = 0;
   int casts_before = 0, casts_after = 0;
   std::vector<NodeReport> nodes;
+  std::vector<BoundaryReport> boundary;
   std::vector<TensorReport> tensors;
   std::vector<std::string> warnings;  ///< what may matter to the result, naming tensors and nodes
   std::vector<std::string> notes;     ///< what was done besides
@@ -52,6 +62,8 @@ struct ConversionReport {
 
   int half_nodes() const;
   int f32_nodes() const;
+  /// Names of the outputs in whose `errors` elements are not finite: the conversion overflows on that data.
+  std::vector<std::string> overflowing_outputs() const;
 };
 
 /// All of the report.

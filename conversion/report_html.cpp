@@ -150,15 +150,30 @@ std::string tensors_table(const ConversionReport& report) {
   return html + "</tbody></table></div>";
 }
 
+std::string boundary_table(const ConversionReport& report) {
+  if (report.boundary.empty()) return {};
+  std::string html =
+      "<h2>Inputs and outputs</h2><div class=scroll><table><thead><tr><th>name<th><th>precision<th>why"
+      "</thead><tbody>";
+  for (const BoundaryReport& value : report.boundary)
+    html += fmt::format("<tr><td class=name>{}<td>{}<td><span class='tag {}'>{}</span><td>{}", escape_html(value.name),
+                        value.is_input ? "input" : "output", value.half ? "h" : "f",
+                        value.half ? name_of(report.half) : "f32", escape_html(value.reason));
+  return html + "</tbody></table></div>";
+}
+
 std::string errors_table(const ConversionReport& report) {
   if (report.errors.empty()) return {};
   std::string html =
       "<h2>Outputs beside f32</h2><div class=scroll><table><thead><tr><th>output<th class=num>largest error<th "
-      "class=num>mean error<th class=num>largest value<th class=num>relative</thead><tbody>";
+      "class=num>mean error<th class=num>largest value<th class=num>relative<th class=num>infinite or "
+      "NaN</thead><tbody>";
   for (const OutputError& error : report.errors)
-    html +=
-        fmt::format("<tr><td>{}<td class=num>{:.3g}<td class=num>{:.3g}<td class=num>{:.3g}<td class=num>{:.3g}",
-                    escape_markup(error.name), error.max_error, error.mean_error, error.max_value, error.relative());
+    html += fmt::format(
+        "<tr><td>{}<td class=num>{:.3g}<td class=num>{:.3g}<td class=num>{:.3g}<td class=num>{:.3g}"
+        "<td class=num>{}",
+        escape_markup(error.name), error.max_error, error.mean_error, error.max_value, error.relative(),
+        error.non_finite);
   return html + "</tbody></table></div>";
 }
 
@@ -188,6 +203,7 @@ std::string report_html(const ConversionReport& report) {
       half, full, none);
   html += list(report.warnings, "Warnings", "warn") + list(report.notes, "Notes", "notes");
   html += errors_table(report);
+  html += boundary_table(report);
   html += fmt::format(
       "<h2>Graph</h2><p class=legend><span><i class='dot h'></i>{}</span><span><i class='dot f'></i>f32</span><span><i "
       "class='dot n'></i>no floats</span></p><div class=graph>{}</div>",

@@ -50,6 +50,15 @@ std::string report_json(const ConversionReport& report) {
     nodes.push_back(std::move(entry));
   }
   json["nodes"] = std::move(nodes);
+  Json boundary = Json::array();
+  for (const BoundaryReport& value : report.boundary) {
+    Json entry = {{"name", value.name},
+                  {"kind", value.is_input ? "input" : "output"},
+                  {"precision", value.half ? name_of(report.half) : "f32"}};
+    if (!value.reason.empty()) entry["reason"] = value.reason;
+    boundary.push_back(std::move(entry));
+  }
+  json["inputs_and_outputs"] = std::move(boundary);
   Json tensors = Json::array();
   for (const TensorReport& tensor : report.tensors) {
     Json entry = {{"name", tensor.name}, {"kind", tensor.is_constant ? "constant" : "activation"}};
@@ -70,6 +79,7 @@ std::string report_json(const ConversionReport& report) {
                         {"max_error", error.max_error},
                         {"mean_error", error.mean_error},
                         {"max_value", error.max_value},
+                        {"non_finite", error.non_finite},
                         {"relative_error", error.relative()}});
     json["errors"] = std::move(errors);
   }

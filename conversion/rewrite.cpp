@@ -184,6 +184,7 @@ class Rewriter {
     for (std::size_t i = 0; i < nodes.size(); ++i)
       if (plan_.kinds[index(scope.nodes[i])] == NodeKind::narrowing) narrowings_[scope.nodes[i]] = nodes[i].get();
     for (int v : scope.inputs) add_copy(graph, v);
+    for (int v : scope.sparse) add_copy(graph, v);
     for (std::size_t i = 0; i < nodes.size(); ++i) rewrite_node(graph, std::move(nodes[i]), scope.nodes[i]);
     for (std::size_t k = 0; k < scope.inputs.size(); ++k)
       if (values_[index(scope.inputs[k])].half) set_element_type(*graph.mutable_input(static_cast<int>(k)), half_);
@@ -247,7 +248,7 @@ class Rewriter {
                                                 : taken == Taken::any             ? stored_name(v)
                                                                                   : wide_name(v, taken == Taken::half));
         }
-        if (plan_.is_half(i)) set_result_type(*proto);
+        set_result_type(*proto, i);
         if (plan_.kinds[index(i)] == NodeKind::copy)
           make_identity(*proto);
         else if (node.is("CastLike"))
@@ -276,16 +277,19 @@ class Rewriter {
   }
 
   // Of the two operators whose result has the type an attribute says.
-  void set_result_type(NodeProto& node) const {
-    if (node.op_type() == "Cast")
+  void set_result_type(NodeProto& node, int i) const {
+    const ViewNode& viewed = view_.nodes[index(i)];
+    const bool half = plan_.is_half(i);
+    if (viewed.is("Cast") && half)
       for (auto& attribute : *node.mutable_attribute())
-        if (attribute.name() == "to" && attribute.i() == static_cast<int>(DType::f32))
-          attribute.set_i(static_cast<int>(half_));
-    if (node.op_type() != "ConstantOfShape") return;
+        if (attribute.name() == "to" && view_.values[index(viewed.outputs[0])].is_wide()) attribute = cast_to(half_);
+    if (!viewed.is("ConstantOfShape")) return;
+    const double limit = plan_.choice.limits[index(viewed.outputs[0])];
+    if (!half && limit == 0) return;
     onnx::TensorProto value = tensor_to_proto(Tensor::of<float>({0}));
     for (const auto& attribute : node.attribute())
       if (attribute.name() == "value" && attribute.has_t()) value = attribute.t();
-    retype(value, half_, 0);
+    retype(value, half ? half_ : DType::f32, limit);
     node.clear_attribute();
     auto* attribute = node.add_attribute();
     attribute->set_name("value");
@@ -340,13 +344,21 @@ class Rewriter {
     cast.set_input(0, from);
   }
 
-  static void add_cast(onnx::GraphProto& graph, const std::string& from, const std::string& name, DType to) {
+  // Before operator set 6 the type was a name.
+  onnx::AttributeProto cast_to(DType to) const {
+    const auto opset = view_.opsets.find("");
+    if (opset != view_.opsets.end() && opset->second < 6)
+      return attribute_to_proto("to", onnx::TensorProto::DataType_Name(static_cast<onnx::TensorProto::DataType>(to)));
+    return attribute_to_proto("to", static_cast<std::int64_t>(to));
+  }
+
+  void add_cast(onnx::GraphProto& graph, const std::string& from, const std::string& name, DType to) const {
     NodeProto& cast = *graph.add_node();
     cast.set_op_type("Cast");
     cast.set_name(name);
     cast.add_input(from);
     cast.add_output(name);
-    *cast.add_attribute() = attribute_to_proto("to", static_cast<std::int64_t>(to));
+    *cast.add_attribute() = cast_to(to);
   }
 
   void rewrite_value_info(const ViewScope& scope) {

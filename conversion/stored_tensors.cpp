@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -19,7 +20,8 @@ constexpr std::int64_t kBlock = std::int64_t{1} << 20;  // elements converted at
 Tensor clamp(const Tensor& tensor, double limit) {
   Tensor result = tensor.clone();
   const auto bound = static_cast<float>(limit);
-  for (float& x : result.span<float>()) x = std::clamp(x, -bound, bound);
+  for (float& x : result.span<float>())
+    if (std::isfinite(x)) x = std::clamp(x, -bound, bound);
   return result;
 }
 
@@ -110,6 +112,10 @@ void attach(onnx::ModelProto& model, const DetachedModel& source, bool also_init
     tensor.clear_data_location();
   };
   if (also_initializers) return for_each_tensor(model, fill);
+  // What is small once it is half is where it would be in a source of half.
+  for_each_tensor(model, [&](onnx::TensorProto& tensor) {
+    if (detached_bytes(tensor) < kDetachedBytes) fill(tensor);
+  });
   for_each_node(*model.mutable_graph(), [&](onnx::NodeProto& node) {
     for (auto& attribute : *node.mutable_attribute())
       if (attribute.has_t()) fill(*attribute.mutable_t());

@@ -16,7 +16,7 @@ void retype(onnx::TensorProto& tensor, DType to, double limit);
 /// Elements of a tensor of the message that lie in `source`, in the type the message gives.
 OutsideTensors outside_tensors(const DetachedModel& source);
 
-/// Puts the elements of all tensors (or only of those that are no initializers) into the message.
+/// Puts the elements of all tensors (or only of small ones and those that are no initializers) into the message.
 void attach(onnx::ModelProto& model, const DetachedModel& source, bool also_initializers);
 
 }  // namespace halfstep::conversion

@@ -19,8 +19,6 @@
 namespace halfstep {
 namespace {
 
-// Smaller tensors may be shapes and axes, which type inference looks at.
-constexpr std::size_t kDetachedBytes = 1024;
 constexpr std::int64_t kOldestOpset = 1;
 constexpr const char* kIndexKey = "ai.halfstep.detached";
 

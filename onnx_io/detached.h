@@ -13,6 +13,9 @@
 
 namespace halfstep {
 
+/// Smaller tensors stay in the message: they may be shapes and axes, which type inference looks at.
+inline constexpr std::size_t kDetachedBytes = 1024;
+
 struct DetachedModel {
   /// Detached tensors have name, type and dims only.
   onnx::ModelProto model;

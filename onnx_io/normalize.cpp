@@ -116,6 +116,7 @@ void normalize_message(onnx::ModelProto& model) {
   for (auto& function : *model.mutable_functions()) {
     for_each_node(function, spell);
     name_once(*function.mutable_opset_import());
+    if (canonical_domain(function.domain()) != function.domain()) function.clear_domain();
   }
   if (model.graph().name().empty()) model.mutable_graph()->set_name("graph");
   sort_nodes(model);

@@ -31,6 +31,10 @@ constexpr std::array<std::string_view, 3> kQuantization = {"QuantizeLinear", "De
 // Their first operand's elements do not matter, or are cast in any case.
 constexpr std::array<std::string_view, 4> kTakesAnyFirst = {"Shape", "Size", "Cast", "CastLike"};
 
+// Their operands of two type variables are taken in one type only by runtimes: X and scale; queries, keys and values.
+constexpr std::array<std::string_view, 4> kTakesOneType = {"RMSNormalization", "Attention", "LinearAttention",
+                                                           "FlexAttention"};
+
 template <std::size_t n>
 bool contains(const std::array<std::string_view, n>& list, std::string_view op) {
   return std::find(list.begin(), list.end(), op) != list.end();
@@ -127,6 +131,7 @@ class Chooser {
                      find_op(node.op, node.domain) ? "exponentials, long sums and the like need f32"
                                                    : "no rule for this operator");
     if (reads_quantized(node)) return because(i, Paint::full, "works on quantised data");
+    if (masks_.must_stay_full(i)) return because(i, Paint::full, "scores beside a mask, which has to outweigh them");
     if (node.op == "Mul" && node.inputs.size() == 2 && node.inputs[0] == node.inputs[1])
       return because(i, Paint::full, "squares, which overflow first");
     if (node.op.starts_with("Gather") && node.inputs[0] != kAbsent &&
@@ -318,9 +323,11 @@ void assign_roles(PrecisionNode& node, const onnx::OpSchema* schema, DType half,
     const bool has_result = first != node.outputs.end();
     if (has_result && is_wide(*first))
       key = parameter(schema->outputs(), static_cast<std::size_t>(first - node.outputs.begin()));
-    const bool already_half = has_result && values[index(*first)].half;
-    for (std::size_t k = 0; !key && !already_half && k < node.inputs.size(); ++k)
+    bool already_half = has_result && values[index(*first)].half;
+    for (std::size_t k = 0; !key && !already_half && k < node.inputs.size(); ++k) {
       if (is_wide(node.inputs[k])) key = parameter(schema->inputs(), k);
+      already_half = node.inputs[k] != kAbsent && values[index(node.inputs[k])].half;
+    }
   }
   // A result type that no operand decides is an attribute's: of those only these two are known to be changed.
   const bool by_attribute =
@@ -332,10 +339,10 @@ void assign_roles(PrecisionNode& node, const onnx::OpSchema* schema, DType half,
              return *type == (half == DType::f16 ? "tensor(float16)" : "tensor(bfloat16)");
            });
   };
-  const bool can_be_half =
-      key && allows_half(*key) && (!by_attribute || node.op == "Cast" || node.op == "ConstantOfShape");
-  // Queries and keys have one type variable, values another: runtimes take them in one type only.
-  const bool one_type = node.op.find("Attention") != std::string_view::npos;
+  bool can_be_half = key && allows_half(*key) && (!by_attribute || node.op == "Cast" || node.op == "ConstantOfShape");
+  const bool one_type = node.domain.empty() && contains(kTakesOneType, node.op);
+  for (std::size_t k = 0; one_type && can_be_half && k < node.inputs.size(); ++k)
+    can_be_half = node.inputs[k] == kAbsent || !values[index(node.inputs[k])].unknown;
   const auto role = [&](int v, const onnx::OpSchema::FormalParameter* formal) {
     if (!is_wide(v)) return Role::other;
     // A variadic operand of mixed types ties nothing to anything.
@@ -352,6 +359,24 @@ void assign_roles(PrecisionNode& node, const onnx::OpSchema* schema, DType half,
   }
   for (std::size_t k = 0; k < node.outputs.size(); ++k)
     node.output_roles.push_back(role(node.outputs[k], schema ? parameter(schema->outputs(), k) : nullptr));
+}
+
+std::vector<ValueMisfit> find_misfits(const std::vector<PrecisionNode>& nodes,
+                                      const std::vector<PrecisionValue>& values, const std::vector<int>& wanted,
+                                      DType half) {
+  // A mask that leaves the model is none.
+  std::vector<PrecisionNode> read = nodes;
+  PrecisionNode& boundary = read.emplace_back();
+  boundary.inputs = wanted;
+  boundary.input_roles.assign(wanted.size(), Role::tied);
+  const MaskConstants masks(read, values, half);
+  const MisfitFinder finder(read, values, masks, half);
+  std::vector<ValueMisfit> misfits;
+  for (int v : wanted) {
+    MisfitFinder::Found found = finder.find_value(v);
+    misfits.push_back({found.kind, std::move(found.reason)});
+  }
+  return misfits;
 }
 
 PrecisionChoice choose_precision(const std::vector<PrecisionNode>& nodes, const std::vector<PrecisionValue>& values,

@@ -32,7 +32,12 @@ struct PrecisionValue {
   const FloatRange* range = nullptr;
   /// Where no range is known: the root mean square that its elements are likely to have; 0: that is not known either.
   double expected = 0;
-  bool of_constant = false;  ///< computed, but the same in every run: a constant moved around or cast
+  /// Computed, but the same in every run: a constant moved around or cast, or one element repeated (with its range).
+  bool of_constant = false;
+  bool unknown = false;  ///< of a type that nothing tells: perhaps f32
+
+  /// All its elements are in `range` before the model runs.
+  bool is_known() const { return range && (kind == Kind::constant || of_constant); }
 };
 
 enum class Paint : std::uint8_t { open, full, half };
@@ -65,7 +70,9 @@ struct PrecisionNode {
 
 /// Sets the roles of operands from the operator's schema (nullptr: unknown, all fixed): those that share the type
 /// variable of the first result (or, when that is no float, of the first f32 operand) are tied. All are fixed when the
-/// schema does not let that variable be `half`, and in a node that is half already.
+/// schema does not let that variable be `half`, and in a node that is half already. Some operators have two variables
+/// that runtimes take in one type only (RMSNormalization, Attention): there both are tied, or neither where a type is
+/// unknown.
 void assign_roles(PrecisionNode& node, const onnx::OpSchema* schema, DType half,
                   const std::vector<PrecisionValue>& values);
 
@@ -95,6 +102,17 @@ struct PrecisionChoice {
   /// something may be clamped, and are where half nodes see them.
   std::vector<double> limits;
 };
+
+/// What keeps `half` from holding a value's elements: those of its range, or of a constant that it is but moved from,
+/// or what is expected of it. The reason says what they are: "elements reached 1e6, beyond the 65504 of f16".
+struct ValueMisfit {
+  Misfit kind = Misfit::none;
+  std::string reason = {};
+};
+/// Of each of `wanted`, values that leave or enter the model as they are.
+std::vector<ValueMisfit> find_misfits(const std::vector<PrecisionNode>& nodes,
+                                      const std::vector<PrecisionValue>& values, const std::vector<int>& wanted,
+                                      DType half);
 
 /// Nodes must be in topological order, boundaries anywhere. Operators of class half are painted half; quantised ones,
 /// squares (whose sum overflows first), those that would compute with integers half cannot hold, and those an operand

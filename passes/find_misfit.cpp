@@ -42,9 +42,7 @@ MisfitFinder::MisfitFinder(const std::vector<PrecisionNode>& nodes, const std::v
   }
 }
 
-bool MisfitFinder::is_constant(int value) const {
-  return values_[index(value)].kind == PrecisionValue::Kind::constant && values_[index(value)].range;
-}
+bool MisfitFinder::is_constant(int value) const { return values_[index(value)].is_known(); }
 
 int MisfitFinder::origin(int value) const { return is_constant(value) ? value : moved_from_[index(value)]; }
 

@@ -22,6 +22,9 @@ class MisfitFinder {
   /// The first of the node's operands and results that is too large, else the first that is too small.
   Found find(const PrecisionNode& node) const;
 
+  /// The same of one value.
+  Found find_value(int value) const { return check({.value = value, .role = Role::tied, .what = "elements"}); }
+
   /// Per value: the constant whose elements it has, moved around (of several that are joined the one that overflows);
   /// or kAbsent.
   const std::vector<int>& moved_from() const { return moved_from_; }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <string_view>
+#include <utility>
 
 namespace halfstep {
 namespace {
@@ -22,8 +23,10 @@ constexpr std::array kPickers = {
     Operand{"ReduceMax", kAnyOperand}, Operand{"ReduceMin", kAnyOperand}};
 constexpr std::array kBounds = {Operand{"Clip", 1}, Operand{"Clip", 2}, Operand{"Min", kAnyOperand},
                                 Operand{"Max", kAnyOperand}};
-constexpr std::array kSums = {Operand{"Add", kAnyOperand}, Operand{"Sub", kAnyOperand}, Operand{"Mul", kAnyOperand},
-                              Operand{"Div", 0}, Operand{"Neg", kAnyOperand}};
+constexpr std::array kSums = {Operand{"Add", kAnyOperand}, Operand{"Sub", kAnyOperand}, Operand{"Sum", kAnyOperand}};
+constexpr std::array kScalings = {Operand{"Mul", kAnyOperand}, Operand{"Div", 0}, Operand{"Neg", kAnyOperand}};
+// These add their operand to scores of their own.
+constexpr std::array kAddsToScores = {Operand{"Attention", 3}};
 
 template <std::size_t n>
 bool lists(const std::array<Operand, n>& list, std::string_view op, int operand) {
@@ -32,51 +35,62 @@ bool lists(const std::array<Operand, n>& list, std::string_view op, int operand)
   });
 }
 
+std::size_t index(int i) { return static_cast<std::size_t>(i); }
+
 }  // namespace
 
 MaskConstants::MaskConstants(const std::vector<PrecisionNode>& nodes, const std::vector<PrecisionValue>& values,
                              DType half)
-    : nodes_(nodes), values_(values), half_(half), readers_(values.size()), on_the_way_(values.size(), false) {
+    : nodes_(nodes),
+      values_(values),
+      half_(half),
+      readers_(values.size()),
+      on_the_way_(values.size(), false),
+      full_(nodes.size(), false),
+      times_(values.size(), 1) {
   const auto is_extreme = [&](const PrecisionValue& value) {
-    return value.kind == PrecisionValue::Kind::constant && value.wide && value.range &&
-           (value.range->overflows(half) || value.range->infinities > 0);
+    return value.is_known() && value.wide && value.range->overflows(half);
   };
   if (std::none_of(values.begin(), values.end(), is_extreme)) return;
   for (std::size_t i = 0; i < nodes.size(); ++i)
     for (std::size_t k = 0; k < nodes[i].inputs.size(); ++k)
       if (nodes[i].inputs[k] != PrecisionNode::kAbsent)
-        readers_[static_cast<std::size_t>(nodes[i].inputs[k])].emplace_back(static_cast<int>(i), static_cast<int>(k));
+        readers_[index(nodes[i].inputs[k])].emplace_back(static_cast<int>(i), static_cast<int>(k));
   for (std::size_t v = 0; v < values.size(); ++v) {
     if (!is_extreme(values[v]) || readers_[v].empty()) continue;
-    Mask mask{.value = static_cast<int>(v), .only_bounds = true, .nodes = {}};
-    std::vector<int> way{mask.value};
-    if (!follow(mask.value, mask, way)) continue;
-    for (int on_way : way) on_the_way_[static_cast<std::size_t>(on_way)] = true;
-    masks_.push_back(std::move(mask));
+    const int value = static_cast<int>(v);
+    Mask mask{.value = value, .only_bounds = true, .nodes = {}, .way = {value}};
+    if (follow(mask)) masks_.push_back(std::move(mask));
   }
+  for (const Mask& mask : masks_)
+    for (int value : mask.way) on_the_way_[index(value)] = true;
+  for (const Mask& mask : masks_)
+    if (meets_others(mask))
+      for (int node : mask.nodes) full_[index(node)] = true;
+  count_sums();
 }
 
-// Walks along all readers of `value`; false when one of them is no mask's.
-bool MaskConstants::follow(int start, Mask& mask, std::vector<int>& way) const {
-  std::vector<int> open{start};
+// Walks along all readers; false when one of them is no mask's.
+bool MaskConstants::follow(Mask& mask) const {
+  std::vector<int> open = mask.way;
   while (!open.empty()) {
     const int value = open.back();
     open.pop_back();
-    const auto& readers = readers_[static_cast<std::size_t>(value)];
+    const auto& readers = readers_[index(value)];
     if (readers.empty()) return false;
     for (auto [n, operand] : readers) {
-      const PrecisionNode& node = nodes_[static_cast<std::size_t>(n)];
+      const PrecisionNode& node = nodes_[index(n)];
       if (node.is_boundary() || !node.domain.empty()) return false;
       mask.nodes.push_back(n);
       if (lists(kBounds, node.op, operand)) continue;
       mask.only_bounds = false;
       if (lists(kPickers, node.op, operand)) continue;
-      if (!lists(kSums, node.op, operand) && !moves_data(node)) return false;
+      if (!lists(kSums, node.op, operand) && !lists(kScalings, node.op, operand) && !moves_data(node)) return false;
       for (int out : node.outputs) {
         if (out == PrecisionNode::kAbsent) continue;
-        if (!values_[static_cast<std::size_t>(out)].wide) return false;
-        if (std::find(way.begin(), way.end(), out) != way.end()) continue;
-        way.push_back(out);
+        if (!values_[index(out)].wide) return false;
+        if (std::find(mask.way.begin(), mask.way.end(), out) != mask.way.end()) continue;
+        mask.way.push_back(out);
         open.push_back(out);
       }
     }
@@ -84,21 +98,61 @@ bool MaskConstants::follow(int start, Mask& mask, std::vector<int>& way) const {
   return true;
 }
 
+// Not where the user wants half on its way: there a clamped mask is the best that can be.
+bool MaskConstants::meets_others(const Mask& mask) const {
+  const auto is_other = [&](int v) {
+    return v != PrecisionNode::kAbsent && !on_the_way_[index(v)] && !values_[index(v)].is_known();
+  };
+  bool meets = false;
+  for (int n : mask.nodes) {
+    const PrecisionNode& node = nodes_[index(n)];
+    if (node.forced) return false;
+    // What is on the way may have scores in it, too: they are moved with the mask.
+    meets = meets || lists(kSums, node.op, 0) ||
+            (lists(kScalings, node.op, 0) && std::any_of(node.inputs.begin(), node.inputs.end(), is_other));
+    for (const Operand& adds : kAddsToScores) {
+      const auto k = index(adds.operand);
+      meets = meets || (node.op == adds.op && k < node.inputs.size() && node.inputs[k] != PrecisionNode::kAbsent &&
+                        on_the_way_[index(node.inputs[k])]);
+    }
+  }
+  return meets;
+}
+
+void MaskConstants::count_sums() {
+  for (const PrecisionNode& node : nodes_) {
+    if (node.is_boundary() || !node.domain.empty()) continue;
+    const bool adds = lists(kSums, node.op, 0);
+    double times = 0, scale = 1;
+    for (std::size_t k = 0; k < node.inputs.size(); ++k) {
+      if (node.inputs[k] == PrecisionNode::kAbsent) continue;
+      const auto v = index(node.inputs[k]);
+      if (on_the_way_[v])
+        times = adds ? times + times_[v] : std::max(times, times_[v]);
+      else if (values_[v].is_known() && node.op == "Mul")
+        scale = std::max(1.0, values_[v].range->max);
+      else if (values_[v].is_known() && node.op == "Div" && values_[v].range->min_non_zero > 0)
+        scale = std::max(1.0, 1 / values_[v].range->min_non_zero);
+    }
+    for (int out : node.outputs)
+      if (out != PrecisionNode::kAbsent && on_the_way_[index(out)]) times_[index(out)] = times * scale;
+  }
+}
+
 void MaskConstants::saturate(int value) {
   if (value == PrecisionNode::kAbsent) return;
-  const PrecisionValue& v = values_[static_cast<std::size_t>(value)];
-  if (v.kind == PrecisionValue::Kind::constant && v.range && v.range->overflows(half_)) saturated_.push_back(value);
+  const PrecisionValue& v = values_[index(value)];
+  if (v.is_known() && v.range->overflows(half_)) saturated_.push_back(value);
 }
 
 std::vector<double> MaskConstants::limits(const std::vector<bool>& node_is_half) const {
   std::vector<double> limits(values_.size(), 0);
-  for (int value : saturated_) limits[static_cast<std::size_t>(value)] = largest(half_);
+  for (int value : saturated_) limits[index(value)] = largest(half_);
   for (const Mask& mask : masks_) {
-    const bool seen = std::any_of(mask.nodes.begin(), mask.nodes.end(),
-                                  [&](int n) { return node_is_half[static_cast<std::size_t>(n)]; });
-    const auto v = static_cast<std::size_t>(mask.value);
-    if (!seen || (mask.only_bounds && !values_[v].range->overflows(half_))) continue;  // an infinite bound stays one
-    limits[v] = mask.only_bounds ? largest(half_) : largest(half_) / 2;
+    if (std::none_of(mask.nodes.begin(), mask.nodes.end(), [&](int n) { return node_is_half[index(n)]; })) continue;
+    double times = 1;
+    for (int value : mask.way) times = std::max(times, times_[index(value)]);
+    limits[index(mask.value)] = mask.only_bounds ? largest(half_) : largest(half_) / (2 * times);
   }
   return limits;
 }

@@ -1,5 +1,6 @@
 // Where a half type is worth it in a Graph, and the casts that get it there.
 #include <algorithm>
+#include <cmath>
 #include <deque>
 #include <map>
 #include <utility>
@@ -25,7 +26,8 @@ const onnx::OpSchema* schema_of(const Node& node) {
 Tensor clamped(const Tensor& tensor, double limit) {
   Tensor result = tensor.clone();
   const auto bound = static_cast<float>(limit);
-  for (float& x : result.span<float>()) x = std::clamp(x, -bound, bound);
+  for (float& x : result.span<float>())
+    if (std::isfinite(x)) x = std::clamp(x, -bound, bound);
   return result;
 }
 

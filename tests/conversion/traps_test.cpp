@@ -126,6 +126,14 @@ TEST(Traps, ChainsOfCasts) {
   EXPECT_EQ(c.node_of("Relu")->input(0), "c");
 }
 
+TEST(Traps, ForcedQuantisationLeavesItsScaleInF32) {
+  ConvertOptions options = kKeepIo;
+  options.force_half = parse_node_patterns("op:QuantizeLinear");
+  const Converted c = convert_text(
+      "(float[2] x, float s) => (uint8[2] y) <uint8 z = {0}> { y = QuantizeLinear(x, s, z) }", options, 23);
+  EXPECT_EQ(c.report.casts_after, 1);
+}
+
 TEST(Traps, QuantisedPartsStayAsTheyAre) {
   const Converted c = convert_text(R"((float[2,2] x) => (float[2,2] y)
       <uint8[2,2] wq = {1, 2, 3, 4}, float s = {0.1}, uint8 z = {128}, float[2,2] v = {1, 2, 3, 4}> {
