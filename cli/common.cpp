@@ -1,6 +1,5 @@
 #include "cli/common.h"
 
-#include <array>
 #include <cerrno>
 #include <charconv>
 #include <cmath>
@@ -20,19 +19,6 @@
 
 namespace halfstep::cli {
 namespace {
-
-constexpr std::array<std::pair<std::string_view, LayoutChange>, 4> kLayouts{{
-    {"auto", LayoutChange::automatic},
-    {"keep", LayoutChange::none},
-    {"nhwc-to-nchw", LayoutChange::nhwc_to_nchw},
-    {"nchw-to-nhwc", LayoutChange::nchw_to_nhwc},
-}};
-
-LayoutChange parse_layout(std::string_view name) {
-  for (const auto& [known, layout] : kLayouts)
-    if (known == name) return layout;
-  throw_input_error("--layout auto, keep, nhwc-to-nchw or nchw-to-nhwc", fmt::format("'{}'", name), "");
-}
 
 std::optional<double> parse_number(std::string_view text) {
   double value = 0;

@@ -1,6 +1,7 @@
 #include "data/row_transform.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -17,6 +18,13 @@ namespace halfstep {
 namespace {
 
 using Rows = std::span<const std::int64_t>;
+
+constexpr std::array<std::pair<std::string_view, LayoutChange>, 4> kLayouts{{
+    {"auto", LayoutChange::automatic},
+    {"keep", LayoutChange::none},
+    {"nhwc-to-nchw", LayoutChange::nhwc_to_nchw},
+    {"nchw-to-nhwc", LayoutChange::nchw_to_nhwc},
+}};
 
 /// A row as `channels` planes of `extent` elements, with the distance of neighbours in memory before and after.
 struct Geometry {
@@ -312,6 +320,17 @@ Apply with_probability_check(Apply convert, const std::string& name, std::size_t
 }
 
 }  // namespace
+
+std::string_view name_of(LayoutChange layout) {
+  const auto* row = std::find_if(kLayouts.begin(), kLayouts.end(), [&](const auto& l) { return l.second == layout; });
+  return row->first;
+}
+
+LayoutChange parse_layout(std::string_view name) {
+  for (const auto& [known, layout] : kLayouts)
+    if (known == name) return layout;
+  throw_input_error("--layout auto, keep, nhwc-to-nchw or nchw-to-nhwc", fmt::format("'{}'", name), "");
+}
 
 RowTransform fit_input(const DataArray& x, const RowType& wanted, const InputOptions& options) {
   const RowType& from = x.row_type();

@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "data/data_array.h"
@@ -19,6 +20,9 @@ enum class LayoutChange {
   nhwc_to_nchw,  ///< from last to first
   nchw_to_nhwc,  ///< from first to last
 };
+std::string_view name_of(LayoutChange layout);
+/// "auto", "keep", "nhwc-to-nchw", "nchw-to-nhwc"; throws Error(input) for anything else.
+LayoutChange parse_layout(std::string_view name);
 
 /// value → (value * scale - mean) / stddev, for float inputs.
 struct InputOptions {

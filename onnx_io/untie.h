@@ -10,8 +10,8 @@ namespace halfstep {
 
 /// The model in which each of these initializers and Constant nodes is read by one operand only: the first reader, in
 /// the order of nodes, keeps it, the k-th reads an equal one named `NAME.k` from there on. Readers are operands of the
-/// main graph's nodes; an Identity, which already names a parameter of its own, keeps reading NAME. Saving knows the new
-/// names. Throws Error(input) when a name is neither in the main graph.
+/// main graph's nodes; an Identity, which already names a parameter of its own, keeps reading NAME. Saving knows the
+/// new names. Throws Error(input) when a name is neither in the main graph.
 LoadedModel untie(const LoadedModel& model, const std::vector<std::string>& names);
 
 }  // namespace halfstep

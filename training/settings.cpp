@@ -12,6 +12,12 @@ std::string text_of(const std::vector<double>& numbers) {
   return numbers.empty() ? "none" : fmt::format("{}", fmt::join(numbers, ","));
 }
 
+std::string text_of(const std::map<std::string, std::int64_t>& axes) {
+  std::string text;
+  for (const auto& [name, axis] : axes) text += fmt::format("{}{}={}", text.empty() ? "" : ",", name, axis);
+  return text;
+}
+
 void add_optimizer(Settings& settings, const OptimizerOptions& options) {
   for (const OptimizerNumber& number : optimizer_numbers()) {
     const bool scales = number.name.starts_with("loss-scale");
@@ -32,6 +38,7 @@ void add_inputs(Settings& settings, const InputOptions& input) {
   settings["--scale"] = input.scale ? fmt::format("{}", *input.scale) : "by type";
   settings["--mean"] = text_of(input.mean);
   settings["--std"] = text_of(input.stddev);
+  settings["--layout"] = name_of(input.layout);
 }
 
 }  // namespace
@@ -44,6 +51,9 @@ Settings settings_of(const TrainerOptions& options, const Task& task, const Data
   settings["--lr-schedule"] = options.schedule.to_string();
   settings["--loss"] = name_of(task.loss.kind);
   settings["--loss-output"] = options.loss_output.empty() ? "the first" : options.loss_output;
+  settings["--class-axis"] = fmt::format("{}", task.loss.reading.class_axis);
+  settings["--ignore-label"] = fmt::format("{}", options.ignore_label);
+  settings["--batch-axis"] = options.batch_axes.empty() ? "0" : text_of(options.batch_axes);
   settings["--precision"] = precision_name(task.precision);
   settings["--batch"] = fmt::format("{}", task.batch);
   settings["--seed"] = fmt::format("{}", options.seed);
