@@ -46,7 +46,8 @@ bool has_header(const Fields& first, const Fields& second, std::optional<std::si
     all_numbers = all_numbers && is_csv_number(first[i]);
     others_are = others_are && (i == label || is_csv_number(first[i]));
   }
-  const bool names = label && others_are && second.size() == first.size() && !is_csv_number(second[*label]);
+  const bool names =
+      label && others_are && (second.empty() || (second.size() == first.size() && !is_csv_number(second[*label])));
   return !all_numbers && !names;
 }
 

@@ -12,7 +12,8 @@ namespace halfstep {
 
 struct CsvOptions {
   std::optional<char> delimiter = {};  ///< unset: of tab, semicolon and comma the one in the first two lines
-  /// Unset: the first line is one when it has no number where the second has one.
+  /// Unset: the first line is one when another field than the label's is not a number, or the label's is none and that
+  /// of the second line is.
   std::optional<bool> header = {};
   std::string label = {};  ///< name of the label column, or its number counted from 1; empty: the last column
   /// Names of the classes that labels have, in the order of their numbers; empty: those that occur, sorted.

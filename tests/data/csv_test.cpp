@@ -35,6 +35,7 @@ TEST(Csv, ReadsTables) {
       {"truths", "1,2.5,False\n3,-4,True\n", {}},
       {"truths under a header", "a,b,c\n1,2.5,false\n3,-4,TRUE\n", {}},
       {"names", "1,2.5,cat\n3,-4,dog\n", {}},
+      {"names under a header of numbers", "7,8,kind\n1,2.5,cat\n3,-4,dog\n", {.header = true}},
       {"names under a header", "a,b,c\n1,2.5,cat\n3,-4,dog\n", {}},
       {"names in a given order", "1,2.5,dog\n3,-4,cat\n", {.classes = {"dog", "cat", "cow"}}},
       {"compressed", testing::gzipped("1,2.5,0\n3,-4,1\n"), {}},
