@@ -90,10 +90,7 @@ int run(CLI::App& app, int& exit_code, int argc, char** argv) {
   return exit_code;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  cli::keep_standard_descriptors();
+int run_program(int argc, char** argv) {
   // A file over the shell's size limit is then an error of write(), with its path, and no death without a word.
   std::signal(SIGXFSZ, SIG_IGN);
 
@@ -116,6 +113,18 @@ int main(int argc, char** argv) {
     return fail(Error(Error::Kind::failure, "enough memory", "none left", "a smaller --batch needs less"));
   } catch (const std::exception& error) {
     cli::print_error(error.what());
+    return kFailed;
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  cli::keep_standard_descriptors();
+  try {
+    return run_program(argc, argv);
+  } catch (const std::exception&) {  // before the flags are read, and while an error is told
+    write_text(stderr, "halfstep: out of memory\n");
     return kFailed;
   }
 }

@@ -8,6 +8,7 @@
 #include <system_error>
 #include <utility>
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/random.h>
@@ -145,10 +146,12 @@ void move_into_place(const fs::path& from, const fs::path& path, const fs::path&
 }  // namespace
 
 std::vector<fs::path> temporaries_of(const fs::path& path) {
+  // Not by std::filesystem's iterator, which ends the program where it finds no memory.
   std::vector<fs::path> found;
-  std::error_code none;
-  for (fs::directory_iterator entry(folder_of(path), none), end; !none && entry != end; entry.increment(none))
-    if (is_temporary_of(path, entry->path().filename().native())) found.push_back(entry->path());
+  const fs::path folder = folder_of(path);
+  const std::unique_ptr<DIR, int (*)(DIR*)> entries(::opendir(folder.c_str()), ::closedir);
+  while (const dirent* entry = entries ? ::readdir(entries.get()) : nullptr)
+    if (is_temporary_of(path, entry->d_name)) found.push_back(folder / entry->d_name);
   return found;
 }
 

@@ -7,6 +7,8 @@
 #include <cstdlib>
 #include <new>
 
+#include <signal.h>
+
 namespace {
 
 std::atomic<long> left{0};  // until the one that fails; 0: none does
@@ -20,10 +22,6 @@ bool fails() {
 }
 
 void* allocate(std::size_t size) { return fails() ? nullptr : std::malloc(size ? size : 1); }
-
-[[gnu::constructor]] void read_environment() {
-  if (const char* n = std::getenv("HALFSTEP_FAIL_ALLOCATION")) left = std::atol(n);
-}
 
 }  // namespace
 
@@ -42,6 +40,13 @@ bool FailingAllocation::has_failed() const { return failed; }
 
 }  // namespace halfstep::testing
 
+// The program's main begins with a call of this; what comes before are static objects of libraries.
+extern "C" sighandler_t signal(int number, sighandler_t handler) noexcept {
+  if (const char* n = std::getenv("HALFSTEP_FAIL_ALLOCATION")) left = std::atol(n);
+  struct sigaction action = {}, before = {};
+  action.sa_handler = handler;
+  return ::sigaction(number, &action, &before) == 0 ? before.sa_handler : SIG_ERR;
+}
 extern "C" void* aligned_alloc(std::size_t alignment, std::size_t size) noexcept {
   void* memory = nullptr;
   return fails() || ::posix_memalign(&memory, alignment, size) != 0 ? nullptr : memory;
