@@ -1,13 +1,9 @@
-// A part of the test program; and a library to be preloaded into another, where HALFSTEP_FAIL_ALLOCATION in the
-// environment is n, counted from the start of main.
 #include "tests/reliability/failing_allocation.h"
 
 #include <atomic>
 #include <cstddef>
 #include <cstdlib>
 #include <new>
-
-#include <signal.h>
 
 namespace {
 
@@ -40,13 +36,6 @@ bool FailingAllocation::has_failed() const { return failed; }
 
 }  // namespace halfstep::testing
 
-// The program's main begins with a call of this; what comes before are static objects of libraries.
-extern "C" sighandler_t signal(int number, sighandler_t handler) noexcept {
-  if (const char* n = std::getenv("HALFSTEP_FAIL_ALLOCATION")) left = std::atol(n);
-  struct sigaction action = {}, before = {};
-  action.sa_handler = handler;
-  return ::sigaction(number, &action, &before) == 0 ? before.sa_handler : SIG_ERR;
-}
 extern "C" void* aligned_alloc(std::size_t alignment, std::size_t size) noexcept {
   void* memory = nullptr;
   return fails() || ::posix_memalign(&memory, alignment, size) != 0 ? nullptr : memory;
