@@ -23,6 +23,7 @@
 #include "executors/conformance/mutate_case.h"
 #include "executors/conformance/onnx_case.h"
 #include "executors/conformance/operator_table.h"
+#include "executors/conformance/special_check.h"
 #include "executors/conformance/statistics_check.h"
 #include "graph/atomic_file.h"
 #include "graph/error.h"
@@ -67,7 +68,8 @@ std::string repeat_command(const CheckReport& report, const CheckFlags& flags) {
     command += fmt::format(" --mutate {} --seed {}", flags.mutants, flags.seed);
   else if (is_draw(report))
     command += fmt::format(" --random {} --seed {}", flags.random, flags.seed);
-  else if (report.kind == CheckKind::execution || report.kind == CheckKind::statistics)
+  else if (report.kind == CheckKind::execution || report.kind == CheckKind::special ||
+           report.kind == CheckKind::statistics)
     command += fmt::format(" --dtype {}", name_of(report.dtype));
   return command + " --case " + shell_quoted(report.case_name);
 }
@@ -141,6 +143,8 @@ class CheckRun {
           if (wants(CheckKind::gradient)) add(check_gradient(*op, i));
           if (wants(CheckKind::execution))
             for (DType dtype : types) add(check_execution(*op, i, dtype, executor_));
+          if (wants(CheckKind::special))
+            for (DType dtype : types) add(check_special(*op, i, dtype, executor_));
         }
         for (std::size_t k = 0; k < flags_.random; ++k) run_draw(*op, i, {.seed = flags_.seed, .number = k});
       }
@@ -258,15 +262,17 @@ void add_check(CLI::App& app, int& exit_code) {
   CLI::App* command = app.add_subcommand(
       "check",
       "Checks every operator on this machine: gradients against finite differences, an executor against the reference, "
-      "random numbers against their distribution; or ONNX's own test cases.");
+      "also where operands hold NaN, infinities, -0 and subnormal numbers, random numbers against their distribution; "
+      "or "
+      "ONNX's own test cases.");
   command->footer("Example:\n  halfstep check --executor onednn --op 'Conv*'");
   auto flags = std::make_shared<CheckFlags>();
   flags->executor.add_to(*command);
   command->add_option("--op", flags->op, "operators whose name matches this shell pattern")->type_name("PATTERN");
   command->add_option("--case", flags->case_name, "cases whose name matches this shell pattern: Relu/0, test_relu*")
       ->type_name("PATTERN");
-  command->add_option("--kind", flags->kind, "gradient, execution or statistics alone (default: all)");
-  command->add_option("--dtype", flags->dtype, "execution and statistics in f32, f16, bf16 or f64 alone")
+  command->add_option("--kind", flags->kind, "gradient, execution, special or statistics alone (default: all)");
+  command->add_option("--dtype", flags->dtype, "execution, special and statistics in f32, f16, bf16 or f64 alone")
       ->type_name("TYPE");
   command
       ->add_option("--cases", flags->cases,

@@ -75,7 +75,7 @@ void swish(KernelCall& call) {
 }
 void shrink(KernelCall& call) {
   const double lambd = parameter(call.node, "lambd", 0.5f), bias = parameter(call.node, "bias", 0);
-  map_float(call, [=](double x) { return x < -lambd ? x + bias : x > lambd ? x - bias : 0; });
+  map_float(call, [=](double x) { return x < -lambd ? x + bias : x > lambd ? x - bias : x != x ? x : 0; });
 }
 
 void clip(KernelCall& call) {
@@ -95,11 +95,11 @@ void clip_grad(KernelCall& call) {
   const std::vector<double> low = call.has_in(2) ? to_doubles(call.in[2]) : std::vector<double>();
   const std::vector<double> high = call.has_in(3) ? to_doubles(call.in[3]) : std::vector<double>();
   for (std::size_t i = 0; i < dy.size(); ++i)
-    if ((!low.empty() && !(x[i] >= low[0])) || (!high.empty() && !(x[i] <= high[0]))) dy[i] = 0;
+    if ((!low.empty() && x[i] < low[0]) || (!high.empty() && x[i] > high[0])) dy[i] = 0;
   store(ensure_out(call, 0, call.in[0].dtype(), call.in[0].shape()), std::span<const double>(dy));
 }
 void relu_grad(KernelCall& call) {
-  map_binary<double>(call, call.in[0].dtype(), [](double dy, double y) { return y > 0 ? dy : 0; });
+  map_binary<double>(call, call.in[0].dtype(), [](double dy, double y) { return y <= 0 ? 0 : dy; });
 }
 
 Expr compare(GradientContext& g, std::string_view op, Expr x, double bound) {
@@ -126,11 +126,11 @@ Gradients celu_gradient(GradientContext& g) {
   return {select(compare(g, "Greater", g.in(0), 0), g.dy(), g.dy() * slope)};
 }
 Gradients thresholded_relu_gradient(GradientContext& g) {
-  return {select(compare(g, "Greater", g.in(0), parameter(g.node, "alpha", 1)), g.dy(), zero_like(g.dy()))};
+  return {select(compare(g, "LessOrEqual", g.in(0), parameter(g.node, "alpha", 1)), zero_like(g.dy()), g.dy())};
 }
 Gradients hard_sigmoid_gradient(GradientContext& g) {
-  const Expr inside = g.b.op("And", {compare(g, "Greater", g.out(0), 0), compare(g, "Less", g.out(0), 1)});
-  return {select(inside, g.dy() * parameter(g.node, "alpha", 0.2f), zero_like(g.dy()))};
+  const Expr flat = g.b.op("Or", {compare(g, "LessOrEqual", g.out(0), 0), compare(g, "GreaterOrEqual", g.out(0), 1)});
+  return {select(flat, zero_like(g.dy()), g.dy() * parameter(g.node, "alpha", 0.2f))};
 }
 Gradients hard_swish_gradient(GradientContext& g) {
   const Expr x = g.in(0);
@@ -156,31 +156,31 @@ Gradients swish_gradient(GradientContext& g) {
 Gradients shrink_gradient(GradientContext& g) {
   if (!is_float(g.in(0).dtype())) return {};
   const Expr size = g.b.op("Abs", {g.in(0)});
-  return {select(compare(g, "Greater", size, parameter(g.node, "lambd", 0.5f)), g.dy(), zero_like(g.dy()))};
+  return {select(compare(g, "LessOrEqual", size, parameter(g.node, "lambd", 0.5f)), zero_like(g.dy()), g.dy())};
 }
 Gradients clip_gradient(GradientContext& g) { return {g.b.own("ClipGrad", {g.dy(), g.in(0), g.in(1), g.in(2)})}; }
 
 void relu_grad_schema(onnx::OpSchema& schema) {
-  gradient_schema(schema, "Gradient of Relu: dY where Y is positive, otherwise 0.", "Y", "Relu's output.");
+  gradient_schema(schema, "Gradient of Relu: 0 where Y is at most 0, otherwise dY.", "Y", "Relu's output.");
   set_function_body(schema, [](const onnx::FunctionBodyBuildContext&) -> std::string {
     return R"(zero_f = Constant<value_float = 0.0>()
               zero = CastLike(zero_f, Y)
-              positive = Greater(Y, zero)
-              dX = Where(positive, dY, zero))";
+              closed = LessOrEqual(Y, zero)
+              dX = Where(closed, zero, dY))";
   });
 }
 void clip_grad_schema(onnx::OpSchema& schema) {
-  gradient_schema(schema, "Gradient of Clip: dY where min <= X <= max, otherwise 0.", "X", "Clip's input.")
+  gradient_schema(schema, "Gradient of Clip: 0 where X < min or X > max, otherwise dY.", "X", "Clip's input.")
       .Input(2, "min", "Lower bound, a scalar.", "T", onnx::OpSchema::Optional)
       .Input(3, "max", "Upper bound, a scalar.", "T", onnx::OpSchema::Optional);
   set_function_body(schema, [](const onnx::FunctionBodyBuildContext& call) {
     std::string text = "zero_f = Constant<value_float = 0.0>() zero = CastLike(zero_f, dY)";
     const bool has_min = call.hasInput(2), has_max = call.hasInput(3);
     if (!has_min && !has_max) return std::string("dX = Identity(dY)");
-    if (has_min) text += " above = GreaterOrEqual(X, min)";
-    if (has_max) text += " below = LessOrEqual(X, max)";
-    if (has_min && has_max) text += " inside = And(above, below)";
-    return text + " dX = Where(" + (has_min && has_max ? "inside" : has_min ? "above" : "below") + ", dY, zero)";
+    if (has_min) text += " below = Less(X, min)";
+    if (has_max) text += " above = Greater(X, max)";
+    if (has_min && has_max) text += " outside = Or(below, above)";
+    return text + " dX = Where(" + (has_min && has_max ? "outside" : has_min ? "below" : "above") + ", zero, dY)";
   });
 }
 std::vector<OpDef> elementwise_rows() {
@@ -194,7 +194,7 @@ std::vector<OpDef> elementwise_rows() {
                  {"(float x) => (float y) { y = Relu(x) }"},
                  {"(float[0,3] x) => (float[0,3] y) { y = Relu(x) }"},
                  {"() => (int8[3] y) <int8[3] x = {-4, 0, 3}> { y = Relu(x) }"}},
-       .note = "gradient 0 at 0"},
+       .note = "gradient 0 at 0; NaN passes, and lets the gradient pass, as in PyTorch"},
       {.name = "LeakyRelu",
        .precision = follow,
        .reference = leaky_relu,
@@ -228,7 +228,7 @@ std::vector<OpDef> elementwise_rows() {
        .gradient = thresholded_relu_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) { y = ThresholdedRelu(x) }", -4, 4},
                  {"(float[2,3] x) => (float[2,3] y) { y = ThresholdedRelu<alpha=0.3>(x) }"}},
-       .note = "gradient 0 at alpha"},
+       .note = "gradient 0 at alpha; NaN passes, as in PyTorch"},
       {.name = "HardSigmoid",
        .precision = follow,
        .reference = hard_sigmoid,
@@ -280,7 +280,7 @@ std::vector<OpDef> elementwise_rows() {
        .gradient = shrink_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Shrink(x) }"},
                  {"(float[2,3] x) => (float[2,3] y) { y = Shrink<lambd=1.0, bias=1.0>(x) }"}},
-       .note = "gradient 0 at both kinks"},
+       .note = "gradient 0 at both kinks; NaN passes, as in PyTorch"},
       {.name = "Clip",
        .precision = follow,
        .reference = clip,
@@ -291,7 +291,7 @@ std::vector<OpDef> elementwise_rows() {
                  {"(float[2,3] x) => (float[2,3] y) { y = Clip(x) }"},
                  {"() => (uint8[3] y) <uint8[3] x = {0, 7, 255}, uint8 lo = {3}, uint8 hi = {9}>"
                   " { y = Clip(x, lo, hi) }"}},
-       .note = "gradient 1 at the bounds, none to the bounds"},
+       .note = "gradient 1 at the bounds and at NaN, none to the bounds"},
       {.name = "ReluGrad",
        .domain = kOwnDomain,
        .precision = follow,

@@ -128,11 +128,11 @@ void batch_normalization_grad_kernel(KernelCall& call) {
       dbias[k] += g[i];
       dscale[k] += g[i] * (values[i] - s.mean[k]) * inverse;
     });
-    // In training mode the batch's own statistics move with x.
-    const double mean_g = training ? dbias[k] / count : 0, mean_gx = training ? dscale[k] / count : 0;
+    const double mean_g = dbias[k] / count, mean_gx = dscale[k] / count;
     c.for_each(channel, [&](std::size_t i) {
       const double normalized = (values[i] - s.mean[k]) * inverse;
-      dx[i] = scales[k] * inverse * (g[i] - mean_g - normalized * mean_gx);
+      // In training mode the batch's own statistics move with x.
+      dx[i] = scales[k] * inverse * (training ? g[i] - mean_g - normalized * mean_gx : g[i]);
     });
   }
   if (call.has_out(0)) store(ensure_out(call, 0, x.dtype(), x.shape()), dx);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "ops/clamp.h"
 #include "ops/schema_util.h"
 
 namespace halfstep::ops {
@@ -30,23 +31,23 @@ std::string bounds_text(const onnx::FunctionBodyBuildContext& call, std::string_
 
 /// `g` = the gradient `dy` before the activation of `normalized`, all of the type of scale.
 std::string gradient_before_activation(const onnx::FunctionBodyBuildContext& call) {
-  const std::string activation = string_of(call, "activation", "");
-  if (activation.empty()) return "g = Identity(dy)\n";
+  const Activation activation = activation_named(string_of(call, "activation", ""));
+  if (activation == Activation::none) return "g = Identity(dy)\n";
   std::string text =
       "b = Reshape(B, per_channel)\n"
       "scaled = Mul(normalized, s)\n"
       "n = Add(scaled, b)\n" +
       constant_text("zero", 0, "scale");
-  if (activation == "Relu") {
-    text += "passes = Greater(n, zero)\n";
+  if (activation == Activation::relu) {
+    text += "stops = LessOrEqual(n, zero)\n";
   } else {
     const bool has_low = call.getAttribute("min"), has_high = call.getAttribute("max");
     text += bounds_text(call, "scale");
-    text += has_low ? "above = GreaterOrEqual(n, low)\n" : "above = Equal(n, n)\n";
-    text += has_high ? "below = LessOrEqual(n, high)\n" : "below = Equal(n, n)\n";
-    text += "passes = And(above, below)\n";
+    text += has_low ? "below = Less(n, low)\n" : "below = Less(n, n)\n";
+    text += has_high ? "above = Greater(n, high)\n" : "above = Less(n, n)\n";
+    text += "stops = Or(below, above)\n";
   }
-  return text + "g = Where(passes, dy, zero)\n";
+  return text + "g = Where(stops, zero, dy)\n";
 }
 
 std::string batch_normalization_grad_body(const onnx::FunctionBodyBuildContext& call) {
@@ -98,12 +99,13 @@ std::string batch_normalization_grad_body(const onnx::FunctionBodyBuildContext& 
 
 std::string fused_batch_normalization_body(const onnx::FunctionBodyBuildContext& call) {
   const bool training = int_of(call, "training_mode", 0) != 0;
-  const std::string activation = string_of(call, "activation", "");
+  const Activation activation = activation_named(string_of(call, "activation", ""));
   std::string text = fmt::format(
       "N{} = BatchNormalization<epsilon : float = @epsilon, momentum : float = @momentum, "
       "training_mode : int = @training_mode>(X, scale, B, input_mean, input_var)\n",
       training ? ", running_mean, running_var" : "");
-  if (activation != "Clip") return text + fmt::format("Y = {}(N)", activation.empty() ? "Identity" : activation);
+  if (activation == Activation::none) return text + "Y = Identity(N)";
+  if (activation == Activation::relu) return text + "Y = Relu(N)";
   return text + bounds_text(call, "N") +
          fmt::format("Y = Clip(N, {}, {})", call.getAttribute("min") ? "low" : "",
                      call.getAttribute("max") ? "high" : "");

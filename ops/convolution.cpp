@@ -167,6 +167,8 @@ const std::vector<OpCase> kConvGradWeightCases = {
      -2, 2, false},
 };
 
+constexpr OpenNaN kPadding{true, true, "zeros of the padding are multiplied, or left out"};
+
 }  // namespace
 
 std::span<const OpDef> convolution_ops() {
@@ -176,6 +178,7 @@ std::span<const OpDef> convolution_ops() {
        .reference = conv_kernel,
        .gradient = conv_gradient,
        .cases = kConvCases,
+       .open_nan = kPadding,
        .note = "one to three spatial axes"},
       {.name = "ConvTranspose",
        .precision = PrecisionClass::half,
@@ -183,12 +186,14 @@ std::span<const OpDef> convolution_ops() {
        .gradient = conv_transpose_gradient,
        .result_shape = conv_transpose_shape,
        .cases = kConvTransposeCases,
+       .open_nan = kPadding,
        .note = "one to three spatial axes"},
       {.name = "FusedConv",
        .domain = kOwnDomain,
        .precision = PrecisionClass::half,
        .reference = conv_kernel,
        .cases = kFusedConvCases,
+       .open_nan = kPadding,
        .schema = fused_conv_schema,
        .note = "made after differentiation: no gradient"},
       {.name = "ConvGradInput",
@@ -197,6 +202,7 @@ std::span<const OpDef> convolution_ops() {
        .reference = conv_grad_input_kernel,
        .result_shape = conv_grad_input_shape,
        .cases = kConvGradInputCases,
+       .open_nan = kPadding,
        .schema = conv_grad_input_schema},
       {.name = "ConvGradWeight",
        .domain = kOwnDomain,
@@ -204,6 +210,7 @@ std::span<const OpDef> convolution_ops() {
        .reference = conv_grad_weight_kernel,
        .result_shape = conv_grad_weight_shape,
        .cases = kConvGradWeightCases,
+       .open_nan = kPadding,
        .schema = conv_grad_weight_schema},
   };
   return rows;

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "graph/error.h"
+#include "ops/clamp.h"
 #include "ops/kernel_util.h"
 #include "ops/window.h"
 
@@ -154,7 +155,7 @@ void conv_kernel(KernelCall& call) {
     const std::vector<double> residual = to_doubles(call.in[3]);
     for (std::size_t i = 0; i < y.size(); ++i) y[i] += residual[i];
   }
-  if (call.node.attributes.get_string("activation", "") == "Relu")
+  if (ends_with_relu(call.node.attributes))
     for (double& value : y) value = value < 0 ? 0 : value;
   store(ensure_out(call, 0, to_type(call.node, x.dtype()), c.y_shape()), y);
 }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "graph/dtype.h"
+#include "ops/clamp.h"
 #include "ops/schema_util.h"
 
 namespace halfstep::ops {
@@ -39,7 +40,7 @@ std::string fused_conv_body(const onnx::FunctionBodyBuildContext& call) {
       "(Xw, Ww{})\n",
       kForwarded, call.hasInput(2) ? ", Bw" : "");
   text += call.hasInput(3) ? "Rw = CastLike(residual, Xw)\nS = Add(C, Rw)\n" : "S = Identity(C)\n";
-  text += string_of(call, "activation", "") == "Relu" ? "A = Relu(S)\n" : "A = Identity(S)\n";
+  text += ends_with_relu(string_of(call, "activation", "")) ? "A = Relu(S)\n" : "A = Identity(S)\n";
   return text + (to != 0 ? "Y = Cast<to : int = @to>(A)" : "Y = Identity(A)");
 }
 

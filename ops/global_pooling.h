@@ -12,7 +12,8 @@ namespace halfstep::ops {
 std::span<const OpDef> global_pooling_ops();
 
 inline constexpr std::string_view kMaximumTies =
-    "of several maxima the first in row-major order is taken and gets the whole gradient, as in PyTorch";
+    "of several maxima the first in row-major order is taken and gets the whole gradient, as in PyTorch; NaN is one, "
+    "as in PyTorch and unlike in ONNX Runtime";
 
 // The norm y = (sum |x|^p)^(1/p): its gradient is signed_power(x, p) * root_gradient(dy, y, p), broadcast.
 

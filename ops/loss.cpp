@@ -154,11 +154,10 @@ void softmax_cross_entropy_grad_kernel(KernelCall& call) {
   AxisView(log_prob.shape(), 1).for_each_line([&](std::int64_t first, std::int64_t step) {
     for (std::int64_t c = 0; c < labels.classes; ++c) {
       double& element = d[static_cast<std::size_t>(first + c * step)];
+      const double hit = labels.score_at[point] == first + c * step ? 1 : 0;
       // Nothing flows through an ignored point, whatever its scores are.
-      element = labels.score_at[point] == Labels::kIgnored ? 0 : points[point] * std::exp(element);
+      element = labels.score_at[point] == Labels::kIgnored ? 0 : points[point] * (std::exp(element) - hit);
     }
-    if (labels.score_at[point] != Labels::kIgnored)
-      d[static_cast<std::size_t>(labels.score_at[point])] -= points[point];
     ++point;
   });
   store(ensure_out(call, 0, log_prob.dtype(), log_prob.shape()), d);

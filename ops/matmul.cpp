@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "graph/error.h"
+#include "ops/clamp.h"
 #include "ops/families.h"
 #include "ops/kernel_util.h"
 #include "ops/schema_util.h"
@@ -151,7 +152,7 @@ void gemm_kernel(KernelCall& call) {
     for (std::size_t i = 0; i < y.size(); ++i)
       y[i] += beta * c[static_cast<std::size_t>(c_index(static_cast<std::int64_t>(i)))];
   }
-  if (attributes.get_string("activation", "") == "Relu")
+  if (ends_with_relu(attributes))
     for (double& value : y) value = value < 0 ? 0 : value;
   store(ensure_out(call, 0, to_type(call.node, a.dtype()), shape), y);
 }
@@ -294,7 +295,7 @@ std::string fused_gemm_body(const onnx::FunctionBodyBuildContext& call) {
       "P = Gemm<alpha : float = @alpha, beta : float = @beta, transA : int = @transA, "
       "transB : int = @transB>(Aw, Bw{})\n",
       call.hasInput(2) ? ", Cw" : "");
-  text += string_of(call, "activation", "") == "Relu" ? "R = Relu(P)\n" : "R = Identity(P)\n";
+  text += ends_with_relu(string_of(call, "activation", "")) ? "R = Relu(P)\n" : "R = Identity(P)\n";
   return text + (int_of(call, "to", 0) != 0 ? "Y = Cast<to : int = @to>(R)" : "Y = Identity(R)");
 }
 

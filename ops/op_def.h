@@ -75,6 +75,13 @@ struct OpCase {
   bool check_gradient = true;
 };
 
+/// Where NaN is open: with such an element among the operands, a result may be NaN on one executor and a number on
+/// another.
+struct OpenNaN {
+  bool with_nan = false, with_infinity = false;
+  std::string_view reason = {};
+};
+
 /// One operator.
 struct OpDef {
   std::string_view name;
@@ -87,6 +94,8 @@ struct OpDef {
   /// of known ranks, whose extents may be unknown. Throws Error when they do not fit.
   Shape (*result_shape)(const Node& node, std::span<const Shape> operands) = nullptr;
   std::vector<OpCase> cases = {};
+  /// Left open by the operator's definition; most leave nothing open.
+  OpenNaN open_nan = {};
   /// Fills in the schema (inputs, attributes, inference, function body) of an operator of domain ai.halfstep.
   void (*schema)(onnx::OpSchema&) = nullptr;
   /// What a user should know: the convention at kinks and ties, a limit.

@@ -94,6 +94,12 @@ void write(KernelCall& call, const OptimizerCall& c, std::size_t output_group, s
     copy_elements(old, out);
 }
 
+/// What weight decay adds to a gradient: nothing where there is none, whatever the parameter is.
+template <class Settings>
+double decay(const Settings& settings, double parameter) {
+  return settings.weight_decay == 0 ? 0 : settings.weight_decay * parameter;
+}
+
 void adam_step_kernel(KernelCall& call) {
   const AdamSettings s(call.node.attributes);
   const OptimizerCall c(call, 4);
@@ -107,7 +113,7 @@ void adam_step_kernel(KernelCall& call) {
       if (s.decoupled)
         p[k] *= 1 - c.lr * s.weight_decay;
       else
-        gradient += s.weight_decay * p[k];
+        gradient += decay(s, p[k]);
       m[k] = s.beta1 * m[k] + (1 - s.beta1) * gradient;
       v[k] = s.beta2 * v[k] + (1 - s.beta2) * gradient * gradient;
       p[k] -= step_size * m[k] / (std::sqrt(v[k]) / v_root + s.epsilon);
@@ -125,7 +131,7 @@ void sgd_step_kernel(KernelCall& call) {
     std::vector<double> p = c.read(kParameter, i), g = c.read(kGradient, i);
     std::vector<double> buffer = s.has_buffers() ? c.read(2, i) : std::vector<double>{};
     for (std::size_t k = 0; k < p.size(); ++k) {
-      double gradient = g[k] * c.grad_factor + s.weight_decay * p[k];
+      double gradient = g[k] * c.grad_factor + decay(s, p[k]);
       if (s.has_buffers()) {
         buffer[k] = c.step == 1 ? gradient : s.momentum * buffer[k] + (1 - s.dampening) * gradient;
         gradient = s.nesterov ? gradient + s.momentum * buffer[k] : buffer[k];
@@ -161,7 +167,7 @@ void loss_scale_update_kernel(KernelCall& call) {
     scale *= s.growth_factor;
     good_steps = 0;
   }
-  scale = std::max(s.min, std::min(s.max, scale));
+  scale = std::clamp(scale, s.min, s.max);
   if (call.has_out(0)) store(ensure_out(call, 0, call.in[0].dtype(), call.in[0].shape()), std::vector<double>{scale});
   if (call.has_out(1)) *ensure_out(call, 1, DType::i64, call.in[1].shape()).data<std::int64_t>() = good_steps;
 }
@@ -238,6 +244,8 @@ std::span<const OpDef> optimizer_ops() {
        .domain = kOwnDomain,
        .reference = adam_step_kernel,
        .cases = kAdamStepCases,
+       .open_nan = {false, true,
+                    "an infinite moment minus its own share, m + (1 - beta) (g - m), as in PyTorch, is NaN"},
        .schema = adam_step_schema},
       {.name = "SgdStep",
        .domain = kOwnDomain,

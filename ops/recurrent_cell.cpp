@@ -66,20 +66,20 @@ void RnnCell::backward(const CellWeights& weights, const CellStep& s, Row& dh, R
 
 void LstmCell::forward(const CellWeights& weights, CellStep& s) {
   const std::size_t n = weights.hidden;
-  auto peephole = [&](std::size_t gate, std::size_t k) {
-    return weights.peepholes.empty() ? 0 : weights.peepholes[gate * n + k];
+  auto peephole = [&](std::size_t gate, std::size_t k, double x) {
+    return weights.peepholes.empty() ? 0 : weights.peepholes[gate * n + k] * x;
   };
   multiply(weights.r, s.h0, weights.r_bias, 0, 4 * n, s.recurrent);
   for (std::size_t k = 0; k < n; ++k) {
     const std::size_t i = k, o = n + k, f = 2 * n + k, c = 3 * n + k;
     for (std::size_t gate : {i, o, f, c}) s.net[gate] = s.input[gate] + s.recurrent[gate];
-    s.net[i] += peephole(0, k) * s.c0[k];
-    s.net[f] += peephole(2, k) * s.c0[k];
+    s.net[i] += peephole(0, k, s.c0[k]);
+    s.net[f] += peephole(2, k, s.c0[k]);
     s.gate[i] = activate(weights, 0, s.net[i]);
     s.gate[f] = weights.input_forget ? 1 - s.gate[i] : activate(weights, 0, s.net[f]);
     s.gate[c] = activate(weights, 1, s.net[c]);
     s.c[k] = s.gate[f] * s.c0[k] + s.gate[i] * s.gate[c];
-    s.net[o] += peephole(1, k) * s.c[k];
+    s.net[o] += peephole(1, k, s.c[k]);
     s.gate[o] = activate(weights, 0, s.net[o]);
     s.h[k] = s.gate[o] * activate(weights, 2, s.c[k]);
   }
@@ -88,13 +88,13 @@ void LstmCell::forward(const CellWeights& weights, CellStep& s) {
 void LstmCell::backward(const CellWeights& weights, const CellStep& s, Row& dh, Row& dc, CellStepGradient& sums,
                         CellWeightGradients& gradients) {
   const std::size_t n = weights.hidden;
-  auto peephole = [&](std::size_t gate, std::size_t k) {
-    return weights.peepholes.empty() ? 0 : weights.peepholes[gate * n + k];
+  auto peephole = [&](std::size_t gate, std::size_t k, double x) {
+    return weights.peepholes.empty() ? 0 : weights.peepholes[gate * n + k] * x;
   };
   for (std::size_t k = 0; k < n; ++k) {
     const std::size_t i = k, o = n + k, f = 2 * n + k, c = 3 * n + k;
     const double d_o = dh[k] * activate(weights, 2, s.c[k]) * slope(weights, 0, s.net[o]);
-    const double d_cell = dc[k] + dh[k] * s.gate[o] * slope(weights, 2, s.c[k]) + d_o * peephole(1, k);
+    const double d_cell = dc[k] + dh[k] * s.gate[o] * slope(weights, 2, s.c[k]) + peephole(1, k, d_o);
     const double d_forget = d_cell * s.c0[k];
     const double d_input = d_cell * s.gate[c] - (weights.input_forget ? d_forget : 0);
     const double d_i = d_input * slope(weights, 0, s.net[i]);
@@ -104,7 +104,7 @@ void LstmCell::backward(const CellWeights& weights, const CellStep& s, Row& dh, 
     sums.input[f] = d_f;
     sums.input[c] = d_cell * s.gate[i] * slope(weights, 1, s.net[c]);
     dh[k] = 0;
-    dc[k] = d_cell * s.gate[f] + d_i * peephole(0, k) + d_f * peephole(2, k);
+    dc[k] = d_cell * s.gate[f] + peephole(0, k, d_i) + peephole(2, k, d_f);
     if (!gradients.peepholes.empty()) {
       gradients.peepholes[k] += d_i * s.c0[k];
       gradients.peepholes[n + k] += d_o * s.c[k];

@@ -159,6 +159,8 @@ constexpr std::string_view kNote =
     "a sequence of length 0 gives its initial state; clip bounds what every activation is applied to, and lets "
     "gradients through at the bounds";
 
+constexpr OpenNaN kFlat{false, true, "where Relu is flat, the gradient is multiplied by 0, or left out"};
+
 }  // namespace
 
 std::span<const OpDef> recurrent_ops() {
@@ -169,6 +171,7 @@ std::span<const OpDef> recurrent_ops() {
        .reference = recurrent<RnnCell>,
        .gradient = recurrent_gradient<RnnCell>,
        .cases = kRnnCases,
+       .open_nan = kFlat,
        .note = kNote},
       {.name = "LSTM",
        .precision = half,
@@ -187,6 +190,7 @@ std::span<const OpDef> recurrent_ops() {
        .precision = half,
        .reference = recurrent_grad<RnnCell>,
        .cases = kRnnGradCases,
+       .open_nan = kFlat,
        .schema = rnn_grad_schema},
       {.name = "LstmGrad",
        .domain = kOwnDomain,

@@ -113,6 +113,7 @@ constexpr auto l2 = []<class W>(std::span<const W> x) { return std::sqrt(static_
 constexpr auto log_sum = [](std::span<const double> x) { return std::log(sum(x)); };
 constexpr auto log_sum_exp = [](std::span<const double> x) {
   const double top = x.empty() ? -std::numeric_limits<double>::infinity() : *std::ranges::max_element(x);
+  if (std::ranges::any_of(x, [](double v) { return std::isnan(v); })) return std::numeric_limits<double>::quiet_NaN();
   if (std::isinf(top)) return top;
   double total = 0;
   for (double v : x) total += std::exp(v - top);

@@ -37,8 +37,10 @@ void arg_extremum(KernelCall& call) {
       auto at = [&](std::int64_t i) { return values[static_cast<std::size_t>(start + i * step)]; };
       std::int64_t best = 0;
       for (std::int64_t i = 1; i < view.extent; ++i) {
-        const bool better = kLargest ? at(i) > at(best) : at(i) < at(best);
-        if (better || (last && at(i) == at(best))) best = i;
+        const W x_i = at(i), x_best = at(best);
+        const bool equal = x_i == x_best || (x_i != x_i && x_best != x_best);
+        const bool better = x_best == x_best && (x_i != x_i || (kLargest ? x_i > x_best : x_i < x_best));
+        if (better || (last && equal)) best = i;
       }
       *y++ = best;
     });
@@ -171,13 +173,15 @@ std::vector<OpDef> scan_rows() {
        .gradient = no_gradient,
        .cases = {{"(float[2,3,4] x) => (int64[2,1,4] y) { y = ArgMax<axis=1>(x) }", -2, 2, false},
                  {"(float[2,3] x) => (int64[2] y) { y = ArgMax<axis=-1, keepdims=0>(x) }", -2, 2, false},
-                 {"() => (int64[1] y) <int32[4] x = {3, 7, 7, 1}> { y = ArgMax<select_last_index=1>(x) }"}}},
+                 {"() => (int64[1] y) <int32[4] x = {3, 7, 7, 1}> { y = ArgMax<select_last_index=1>(x) }"}},
+       .note = "NaN counts as the largest, as in PyTorch"},
       {.name = "ArgMin",
        .precision = follow,
        .reference = arg_extremum<false>,
        .gradient = no_gradient,
        .cases = {{"(float[2,3,4] x) => (int64[2,1,4] y) { y = ArgMin<axis=1>(x) }", -2, 2, false},
-                 {"() => (int64[1] y) <int32[4] x = {3, 1, 7, 1}> { y = ArgMin<select_last_index=1>(x) }"}}},
+                 {"() => (int64[1] y) <int32[4] x = {3, 1, 7, 1}> { y = ArgMin<select_last_index=1>(x) }"}},
+       .note = "NaN counts as the least, as in PyTorch"},
       {.name = "CumSum",
        .precision = full,
        .reference = cum_sum,

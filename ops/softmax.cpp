@@ -52,7 +52,8 @@ void log_softmax(KernelCall& call) {
 void hardmax(KernelCall& call) {
   map_lines(call, [](std::span<double> x, std::span<const double>) {
     if (x.empty()) return;
-    const auto top = std::ranges::max_element(x) - x.begin();
+    const auto less = [](double a, double b) { return std::isnan(b) ? !std::isnan(a) : a < b; };  // NaN wins
+    const auto top = std::ranges::max_element(x, less) - x.begin();
     std::ranges::fill(x, 0);
     x[static_cast<std::size_t>(top)] = 1;
   });
@@ -127,7 +128,8 @@ std::vector<OpDef> softmax_rows() {
        .reference = hardmax,
        .gradient = no_gradient,
        .cases = {{"(float[2,5] x) => (float[2,5] y) { y = Hardmax(x) }", -2, 2, false},
-                 {"(float[2,3,4] x) => (float[2,3,4] y) { y = Hardmax<axis=1>(x) }", -2, 2, false}}},
+                 {"(float[2,3,4] x) => (float[2,3,4] y) { y = Hardmax<axis=1>(x) }", -2, 2, false}},
+       .note = "NaN counts as the largest"},
       {.name = "SoftmaxGrad",
        .domain = kOwnDomain,
        .precision = full,

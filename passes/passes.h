@@ -76,7 +76,7 @@ using NodeHook = std::function<void(Graph&, Node&)>;
 /// fails there is left to fail when it runs, if it does.
 Pass fold_constants(NodeHook before = {});
 
-/// The same product under its one name: MatMul of matrices + Add of a vector becomes Gemm.
+/// One form of the same: MatMul of matrices + Add of a vector becomes Gemm, MaxPool of Relu becomes Relu of MaxPool.
 Pass canonicalize();
 
 /// What exporters write for Gelu where their operator set lacks it becomes Gelu: x/2 (1 + erf(x / sqrt(2))), and its

@@ -52,8 +52,8 @@ struct TrainerOptions {
   std::int64_t checkpoint_every = 0;      ///< steps; 0: at the end of every epoch
   std::filesystem::path resume = {};      ///< directory; empty: start anew
   bool log_grad_norms = false;
-  /// Updates skipped in a row after which training stops with an error, besides those that bring the loss scale from
-  /// its first value down to its lowest.
+  /// Updates in a row, each skipped or of a loss that is not finite, after which training stops with an error, besides
+  /// those that bring the loss scale from its first value down to its lowest.
   std::int64_t max_skipped_in_a_row = 50;
   PassObserver observer = {};
 };

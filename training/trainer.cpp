@@ -1,6 +1,7 @@
 #include "training/trainer.h"
 
 #include <chrono>
+#include <cmath>
 #include <new>
 
 #include <fmt/format.h>
@@ -94,10 +95,8 @@ class Trainer::Impl {
     return *program;
   }
 
-  /// Updates skipped in a row that are too many.
-  std::int64_t most_skipped() const {
-    return options_.max_skipped_in_a_row + task_.step.optimizer.loss_scale.backoffs();
-  }
+  /// Updates that may be skipped while the loss scale settles.
+  std::int64_t backoffs() const { return task_.step.optimizer.loss_scale.backoffs(); }
   Settings settings() const { return settings_of(options_, task_, data_, executor_.name()); }
   /// The states of the training step as they are; an evaluation has some of its own.
   std::map<std::string, Tensor> states() const {
@@ -120,7 +119,8 @@ class Trainer::Impl {
   void try_to_save(const Cursor& cursor, std::int64_t step, const TrainerCallbacks& callbacks);
   template <class Read>
   bool reads(const Read& read, const TrainerCallbacks& callbacks);
-  [[noreturn]] void diverged(std::int64_t step, const Batch& batch) const;
+  /// For `updates` updates in vain.
+  [[noreturn]] void diverged(std::int64_t updates, std::int64_t step, const Batch& batch) const;
 
   LoadedModel model_;
   Executor& executor_;
@@ -197,10 +197,10 @@ bool Trainer::Impl::reads(const Read& read, const TrainerCallbacks& callbacks) {
   }
 }
 
-void Trainer::Impl::diverged(std::int64_t step, const Batch& batch) const {
+void Trainer::Impl::diverged(std::int64_t updates, std::int64_t step, const Batch& batch) const {
   std::string where = "not looked for, the batch is a smaller one";
   if (batch.rows == task_.batch) where = first_non_finite_node(first_graph_, *store_, batch, task_.labels_at);
-  throw_failure(fmt::format("finite gradients at least once in {} updates", most_skipped()),
+  throw_failure(fmt::format("a finite loss and finite gradients at least once in {} updates", updates),
                 fmt::format("non-finite ones up to step {}; the first node that went non-finite: {}", step, where),
                 "lower the learning rate, clip gradients (--clip-norm), or train in fp32 or bf16");
 }
@@ -244,8 +244,10 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
   result.steps_in_epoch = loader.batches_per_epoch();
   result.epoch_samples = data_.rows();
   result.dynamic_loss_scale = task_.step.optimizer.loss_scale.enabled;
-  std::int64_t skipped_in_a_row = 0, epoch_shown = -1;
-  const std::int64_t accumulate = options_.optimizer.accumulate, most_in_a_row = most_skipped();
+  std::int64_t updates_made = 0, in_vain = 0, epoch_shown = -1;  // in_vain: the latest in a row
+  bool loss_was_finite = false;
+  const std::int64_t accumulate = options_.optimizer.accumulate,
+                     most_in_a_row = options_.max_skipped_in_a_row + backoffs();
   bool stopped = false;
 
   while (options_.steps == 0 || step < options_.steps) {
@@ -275,9 +277,12 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
     result.grad_norm = program.grad_norm();
     result.grads_finite = program.grads_finite();
     if (result.dynamic_loss_scale) result.loss_scale = program.loss_scale();
+    const bool finite_loss = std::isfinite(result.loss);
+    loss_was_finite = loss_was_finite || finite_loss;
     if (updates) {
       const bool skipped = !result.grads_finite;
-      skipped_in_a_row = skipped ? skipped_in_a_row + 1 : 0;
+      ++updates_made;
+      in_vain = skipped || !finite_loss ? in_vain + 1 : 0;
       result.skipped += skipped;
       result.update += !skipped;
     }
@@ -287,7 +292,7 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
     if (metrics.size() > 0 && program.has_prediction()) metrics.add(program.prediction(), batch->y);
     result.metrics = &metrics;
     if (callbacks.on_step) callbacks.on_step(result);
-    if (skipped_in_a_row >= most_in_a_row) diverged(step, *batch);
+    if (in_vain >= most_in_a_row) diverged(in_vain, step, *batch);
 
     const bool ends_epoch = batch->ends_epoch();
     cursor = batch->next;
@@ -304,6 +309,10 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
       if (callbacks.on_epoch_end) callbacks.on_epoch_end(result, evaluation ? &*evaluation : nullptr);
     }
     if (stopped) break;
+    // A short run may end before that many.
+    const bool ends = last || (options_.steps == 0 && ends_epoch && cursor.epoch >= options_.epochs);
+    const bool all_in_vain = updates_made > 0 && in_vain == updates_made;
+    if (ends && all_in_vain && (!loss_was_finite || in_vain > backoffs())) diverged(in_vain, step, *batch);
   }
   if (const std::int64_t left = step % accumulate; left != 0 && !stopped && callbacks.on_notice)
     callbacks.on_notice(fmt::format("the gradients of the last {} {} made no update: --accumulate {} takes as many",

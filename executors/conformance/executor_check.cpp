@@ -48,15 +48,17 @@ CheckReport check_made(CheckReport report, Executor& executor, double least_scal
 
 }  // namespace
 
+double execution_tolerance(const Graph& graph, DType dtype) { return tolerance_of(dtype, largest_operand(graph)); }
+
 std::string execution_difference(const Graph& graph, const std::vector<Tensor>& inputs, Executor& executor,
                                  double least_scale) {
   const std::vector<Tensor> wanted = run_graph(*make_reference_executor(), graph, inputs);
   const std::vector<Tensor> found = run_graph(executor, graph, inputs);
-  const std::int64_t operand = largest_operand(graph);
   for (std::size_t i = 0; i < wanted.size(); ++i) {
     Tolerance tolerance;
     if (is_float(wanted[i].dtype()))
-      tolerance.absolute = tolerance_of(wanted[i].dtype(), operand) * std::max(least_scale, largest_element(wanted[i]));
+      tolerance.absolute =
+          execution_tolerance(graph, wanted[i].dtype()) * std::max(least_scale, largest_element(wanted[i]));
     std::string differs =
         difference(graph[graph.outputs[i]].name, found[i], wanted[i], tolerance, "on the reference executor");
     if (!differs.empty()) return differs;

@@ -16,6 +16,9 @@ inline constexpr DType kCheckedTypes[] = {DType::f32, DType::f16, DType::bf16};
 std::string execution_difference(const Graph& graph, const std::vector<Tensor>& inputs, Executor& executor,
                                  double least_scale = 0);
 
+/// What `execution_difference` allows for an output of type `dtype`, relative to its largest element.
+double execution_tolerance(const Graph& graph, DType dtype);
+
 /// The same for case `index` of `op` in `dtype`. Does not apply where the operator does not take `dtype`. Never throws:
 /// an Error on the way is a failed check.
 CheckReport check_execution(const OpDef& op, std::size_t index, DType dtype, Executor& executor);

@@ -14,6 +14,8 @@ std::string_view name_of(CheckKind kind) {
       return "execution";
     case CheckKind::onnx_case:
       return "onnx";
+    case CheckKind::special:
+      return "special";
     case CheckKind::statistics:
       return "statistics";
     case CheckKind::mutation:
@@ -23,11 +25,11 @@ std::string_view name_of(CheckKind kind) {
 }
 
 CheckKind parse_check_kind(std::string_view name) {
-  for (CheckKind kind :
-       {CheckKind::gradient, CheckKind::execution, CheckKind::onnx_case, CheckKind::statistics, CheckKind::mutation})
+  for (CheckKind kind : {CheckKind::gradient, CheckKind::execution, CheckKind::special, CheckKind::onnx_case,
+                         CheckKind::statistics, CheckKind::mutation})
     if (name == name_of(kind)) return kind;
-  throw_input_error("a kind of check: gradient, execution, onnx, statistics, mutation", fmt::format("'{}'", name),
-                    "check --kind");
+  throw_input_error("a kind of check: gradient, execution, special, onnx, statistics, mutation",
+                    fmt::format("'{}'", name), "check --kind");
 }
 
 std::string_view name_of(CheckResult result) {

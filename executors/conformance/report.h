@@ -14,6 +14,7 @@ enum class CheckKind {
   gradient,    ///< the gradient rule against finite differences, in f64 on the reference executor
   execution,   ///< an executor against the reference executor
   onnx_case,   ///< an executor against the outputs that an ONNX test case brings along
+  special,     ///< the same where operands hold NaN, infinities, -0 and subnormal numbers
   statistics,  ///< an executor's random draws against the distribution they should come from
   mutation,    ///< an executor against the reference executor on an ONNX test case that was changed at random
 };

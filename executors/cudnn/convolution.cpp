@@ -8,6 +8,7 @@
 #include "executors/cudnn/kernel_table.h"
 #include "executors/cudnn/kernels/elementwise.h"
 #include "executors/cudnn/kernels/launch.h"
+#include "ops/clamp.h"
 
 namespace halfstep::cudnn {
 namespace {
@@ -82,7 +83,7 @@ auto after_convolution(const Site& site, bool relu) {
 /// What follows the convolution proper; empty when nothing does.
 std::function<void(const Launch&, const void*)> epilogue(const Site& site) {
   const DType from = site.in(0).dtype, to = site.out(0).dtype;
-  const bool relu = site.node.attributes.get_string("activation", "") == "Relu";
+  const bool relu = ops::ends_with_relu(site.node.attributes);
   if (from == to && !relu && !site.has_in(2) && !site.has_in(3)) return {};
   if (from == DType::f16)
     return to == from ? std::function<void(const Launch&, const void*)>(after_convolution<f16, f16>(site, relu))

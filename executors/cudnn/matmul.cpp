@@ -10,6 +10,7 @@
 #include "executors/cudnn/kernel_table.h"
 #include "executors/cudnn/kernels/elementwise.h"
 #include "executors/cudnn/kernels/launch.h"
+#include "ops/clamp.h"
 
 namespace halfstep::cudnn {
 namespace {
@@ -81,11 +82,6 @@ void set(const MatmulDescriptor& operation, cublasLtMatmulDescAttributes_t attri
         "cublasLtMatmulDescSetAttribute");
 }
 
-cublasLtEpilogue_t epilogue(const Product& p) {
-  if (p.bias) return p.relu ? CUBLASLT_EPILOGUE_RELU_BIAS : CUBLASLT_EPILOGUE_BIAS;
-  return p.relu ? CUBLASLT_EPILOGUE_RELU : CUBLASLT_EPILOGUE_DEFAULT;
-}
-
 MatmulPreference preference() {
   cublasLtMatmulPreference_t handle = nullptr;
   check(cublasLtMatmulPreferenceCreate(&handle), "cublasLtMatmulPreferenceCreate");
@@ -110,7 +106,7 @@ std::shared_ptr<const Plan> make_plan(const Product& p, cublasLtHandle_t handle)
   plan.operation = MatmulDescriptor(operation);
   set(plan.operation, CUBLASLT_MATMUL_DESC_TRANSA, p.b.transposed ? CUBLAS_OP_T : CUBLAS_OP_N);
   set(plan.operation, CUBLASLT_MATMUL_DESC_TRANSB, p.a.transposed ? CUBLAS_OP_T : CUBLAS_OP_N);
-  set(plan.operation, CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue(p));
+  set(plan.operation, CUBLASLT_MATMUL_DESC_EPILOGUE, p.bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT);
   if (p.bias) {
     set(plan.operation, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, static_cast<std::int32_t>(data_type(p.to).value()));
     // The heuristic looks at the address' alignment alone; launch puts the real one.
@@ -147,6 +143,17 @@ void run(const Plan& plan, const Product& p, cublasLtHandle_t handle, const Laun
         "cublasLtMatmul");
 }
 
+/// Relu in place by an own kernel: what cuBLASLt's makes of NaN is not documented.
+std::function<void(const Launch&)> relu_after(DType dtype, std::int64_t count) {
+  const auto of = [count]<class T>() -> std::function<void(const Launch&)> {
+    return [count](const Launch& l) {
+      launch_elements(Unary<T>{UnaryOp::relu, l.output<T>(0), l.output<T>(0)}, count, l.stream);
+    };
+  };
+  if (dtype == DType::f16) return of.template operator()<f16>();
+  return dtype == DType::bf16 ? of.template operator()<bf16>() : of.template operator()<float>();
+}
+
 /// Puts Gemm's C, broadcast and converted, where Y will be, for the product to be added to.
 using Prepare = std::function<void(const Launch&)>;
 
@@ -156,9 +163,11 @@ Made finish(const Site& site, const Product& p, Prepare prepare = {}) {
   const cublasLtHandle_t handle = site.libraries.blas.get();
   auto plan = make_plan(p, handle);
   if (!plan) return Refusal{"cuBLASLt has no algorithm for this product"};
+  const auto after = p.relu ? relu_after(p.to, site.out(0).shape.count()) : std::function<void(const Launch&)>();
   const auto launch = [=](const Launch& l) {
     if (prepare) prepare(l);
     run(*plan, p, handle, l);
+    if (after) after(l);
   };
   return DeviceKernel{.name = kernel_name(p), .launch = launch, .scratch_bytes = plan->workspace};
 }
@@ -206,7 +215,7 @@ Made make_gemm(const Site& site) {
             .alpha = attributes.get_float("alpha", 1),
             .type = site.in(0).dtype,
             .to = site.out(0).dtype,
-            .relu = attributes.get_string("activation", "") == "Relu"};
+            .relu = ops::ends_with_relu(attributes)};
   const float beta = attributes.get_float("beta", 1);
   if (!site.has_in(2) || beta == 0) return finish(site, p);
 

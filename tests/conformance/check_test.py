@@ -67,6 +67,14 @@ def test_table():
     assert one.returncode == 0 and one.stdout.startswith("1 checks on onednn"), one
 
 
+def test_special_numbers():
+    done = json.loads(check("--executor", "onednn", "--op", "ai.halfstep.Fused*", "--kind", "special", "--json").stdout)
+    assert done["failed"] == 0 and {entry["kind"] for entry in done["checks"]} == {"special"}, done
+    assert {entry["dtype"] for entry in done["checks"]} == {"f32", "f16", "bf16"}, done
+    one = check("--executor", "onednn", "--kind", "special", "--dtype", "f16", "--case", "ai.halfstep.FusedGemm/0")
+    assert one.returncode == 0 and one.stdout.startswith("1 checks on onednn: 1 passed"), one
+
+
 def test_statistics():
     for executor in "reference", "onednn":
         drawn = json.loads(check("--executor", executor, "--op", "*Dropout", "--kind", "statistics", "--json").stdout)
@@ -96,4 +104,5 @@ with tempfile.TemporaryDirectory() as name:
     test_onnx_cases(pathlib.Path(name))
     test_refusals(pathlib.Path(name))
 test_table()
+test_special_numbers()
 test_statistics()

@@ -1,4 +1,6 @@
 // Matrix products, convolutions, poolings and their gradients against the reference kernels.
+#include <gmock/gmock.h>
+
 #include "tests/executors/onednn_testing.h"
 
 namespace halfstep::testing {
@@ -195,6 +197,57 @@ TEST(OneDnnPooling, GradientsAgreeWithReference) {
       average.set("input_shape", c.x.dims());
       t.output(t.b.own("AveragePoolGrad", {dy}, average));
       expect_like_reference(t.graph, epsilon_of(dtype));
+    }
+  }
+}
+
+// Channels in planes, in blocks and all together; windows that overlap and that do not.
+TEST(OneDnnPooling, NaNIsAMaximum) {
+  for (const std::int64_t channels : {1, 5, 8, 20, 33}) {
+    for (const std::int64_t stride : {1, 3}) {
+      for (DType dtype : kFloats) {
+        SCOPED_TRACE(std::to_string(channels) + " channels, stride " + std::to_string(stride));
+        const Attributes window = {{"kernel_shape", Ints{3, 2}}, {"strides", Ints{stride, stride}}};
+        TestGraph t;
+        Expr x = t.input(dtype, {2, channels, 7, 8}), y = t.b.op("MaxPool", {x}, window);
+        Expr dy = t.input(dtype, y.shape());
+        t.output(y);
+        t.b.set_context("grad", t.graph.nodes.front().id);
+        t.output(t.b.own("MaxPoolGrad", {dy, x}, window));
+        Compiled reference(make_reference_executor(), t.graph), onednn(make_onednn_executor(), t.graph);
+        Tensor values = random_tensor(DType::f32, x.shape(), 1);
+        for (std::size_t i = 0; i < values.span<float>().size(); i += 5)
+          values.span<float>()[i] = i % 2 ? NAN : -INFINITY;
+        for (Compiled* side : {&reference, &onednn}) {
+          set_input(*side->program, 0, convert(values, dtype));
+          set_input(*side->program, 1, random_tensor(dtype, dy.shape(), 2));
+          side->program->run();
+        }
+        for (std::size_t i : {0, 1})
+          expect_close(onednn.program->output(i), reference.program->output(i), epsilon_of(dtype), i ? "dx" : "y");
+        EXPECT_EQ(plan_entry(*onednn.program, "MaxPool").kernel, "simd");
+      }
+    }
+  }
+}
+
+// ONNX Runtime and PyTorch give NaN. oneDNN's own Relu gives 0.
+TEST(OneDnnFusion, NaNPassesRelu) {
+  const std::vector<float> specials = {NAN, INFINITY, -INFINITY, -1, 2, -0.0F};
+  for (DType dtype : kFloats) {
+    for (const bool convolution : {false, true}) {
+      TestGraph t;
+      const Shape shape = convolution ? Shape{1, 1, 1, 6} : Shape{6, 1},
+                  one = convolution ? Shape{1, 1, 1, 1} : Shape{1, 1};
+      t.output(t.b.own(convolution ? "FusedConv" : "FusedGemm", {t.input(dtype, shape), t.input(dtype, one)},
+                       {{"activation", std::string("Relu")}}));
+      Compiled onednn(make_onednn_executor(), t.graph);
+      set_input(*onednn.program, 0, convert(Tensor::of(specials, shape), dtype));
+      set_input(*onednn.program, 1, convert(Tensor::of<float>({1}, one), dtype));
+      onednn.program->run();
+      EXPECT_THAT(to_doubles(onednn.program->output(0)),
+                  ::testing::ElementsAre(::testing::IsNan(), INFINITY, 0, 0, 2, 0))
+          << name_of(dtype) << (convolution ? " convolution" : " product");
     }
   }
 }

@@ -73,6 +73,14 @@ constexpr const char* kRefused[] = {
     "{ y = ConvTranspose<group = 8, strides = [1, 2], pads = [64, 0, 0, 0]>(x, w) }",
     "(float[2,3,3] x, float[3,2,3] w) => (float[2,2,5] y) { y = ConvTranspose<strides = [0]>(x, w) }",
     "(float[2,3,3] x, float[3,2,3] w) => (float[2,2,5] y) { y = ConvTranspose<group = 2>(x, w) }",
+    "(float[2,3] a, float[3,4] b) => (float[2,4] y) { y = ai.halfstep.FusedGemm<activation = \"relu\">(a, b) }",
+    "(float[2,3] a, float[3,4] b) => (float[2,4] y) { y = ai.halfstep.FusedGemm<activation = \"Clip\">(a, b) }",
+    "(float[1,2,5,5] x, float[4,2,3,3] w) => (float[1,4,3,3] y) "
+    "{ y = ai.halfstep.FusedConv<activation = \"Gelu\">(x, w) }",
+    "(float[2,3,4] x, float[3] s) => (float[2,3,4] y) "
+    "{ y = ai.halfstep.FusedBatchNormalization<activation = \"Tanh\">(x, s, s, s, s) }",
+    "(float[2,3,4] dy, float[2,3,4] x, float[3] s) => (float[2,3,4] dx, float[3] ds, float[3] db) "
+    "{ dx, ds, db = ai.halfstep.BatchNormalizationGrad<training_mode = 1, activation = \"Tanh\">(dy, x, s, , , s) }",
     "(float[6] x) => (float[2] a, float[2] b, float[2] c) { a, b, c = Split<num_outputs = 4>(x) }",
     "(float[1] x) => (float[1] a, float[1] b, float[n] c) { a, b, c = Split<num_outputs = 3>(x) }",
     "(float[2,3] x) => (float[1] y) { y = Split<num_outputs = 2147483647>(x) }",

@@ -34,7 +34,8 @@ def tensors(path):
 def train(program, executor, case, expected, folder, *flags, steps=6):
     log, trained = pathlib.Path(folder) / "log.jsonl", pathlib.Path(folder) / "trained.onnx"
     said = run(program, "train", case / "model.onnx", "--data", f"{case / 'x.npy'},{case / 'y.npy'}",
-               "--optimizer", "sgd", "--lr", expected["lr"], "--steps", steps, "--batch", 4, "--no-shuffle", "--precision", "fp32",
+               "--optimizer", "sgd", "--lr", expected["lr"], "--steps", steps, "--batch", 4,
+               "--no-shuffle", "--precision", "fp32",
                "--executor", executor, "--log", log, "-o", trained, *flags)  # fmt: skip
     onnx.checker.check_model(onnx.load(trained), full_check=True)
     return [float(record["loss"]) for record in read_log(log)], tensors(trained), said
@@ -59,8 +60,8 @@ def check_case(program, executor, case):
 
 
 def check_resume(program, executor):
-    """A run that is interrupted after three steps ends as one that is not: with weights in Constant nodes, and with only
-    the first half of B in the checkpoint."""
+    """A run that is interrupted after three steps ends as one that is not: with weights in Constant nodes, and with
+    only the first half of B in the checkpoint."""
     for name in ("paddle", "lstm-keras"):
         case = CASES / name
         expected = json.loads((case / "expected.json").read_text())

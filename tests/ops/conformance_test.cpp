@@ -9,6 +9,7 @@
 
 #include "executors/conformance/executor_check.h"
 #include "executors/conformance/gradient_check.h"
+#include "executors/conformance/special_check.h"
 #include "graph/error.h"
 
 namespace halfstep {
@@ -42,6 +43,17 @@ TEST_P(Conformance, OneDnnMatchesReference) {
         EXPECT_NE(report.result, CheckResult::not_applicable)
             << op.cases[i].text;  // every case exists as it is written
       }
+    }
+  }
+}
+
+TEST_P(Conformance, OneDnnMatchesReferenceOnSpecialNumbers) {
+  const OpDef& op = *GetParam();
+  const std::unique_ptr<Executor> onednn = make_onednn_executor();
+  for (std::size_t i = 0; i < op.cases.size(); ++i) {
+    for (DType dtype : kCheckedTypes) {
+      const CheckReport report = check_special(op, i, dtype, *onednn);
+      EXPECT_TRUE(report.ok()) << op.cases[i].text << " in " << name_of(dtype) << "\n" << report.message;
     }
   }
 }

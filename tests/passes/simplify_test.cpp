@@ -182,6 +182,43 @@ TEST(Canonicalize, MakesGemmOfMatMulAndBias) {
              canonicalize());
 }
 
+TEST(Canonicalize, PutsMaxPoolBeforeRelu) {
+  const std::string x = "(float[1,2,4,4] x) => (float[1,2,n,m] y";
+  expect_ops({{"pool behind",
+               x + ") { a = Sin(x) b = Relu(a) y = MaxPool<kernel_shape = [2, 2]>(b) }",
+               {"Sin", "MaxPool", "Relu"}},
+              {"two pools behind",
+               x + ") { b = Relu(x) c = MaxPool<kernel_shape = [2, 2]>(b) y = MaxPool<kernel_shape = [2, 2]>(c) }",
+               {"MaxPool", "MaxPool", "Relu"}},
+              {"windows of padding alone",
+               x + ") { b = Relu(x) y = MaxPool<kernel_shape = [2, 2], pads = [1, 1, 0, 0]>(b) }",
+               {"Relu", "MaxPool"}},
+              {"indices",
+               x + ", int64[1,2,n,m] i) { b = Relu(x) y, i = MaxPool<kernel_shape = [2, 2]>(b) }",
+               {"Relu", "MaxPool"}},
+              {"read twice",
+               x + ", float[1,2,4,4] z) { b = Relu(x) y = MaxPool<kernel_shape = [2, 2]>(b) z = Sin(b) }",
+               {"Relu", "MaxPool", "Sin"}},
+              {"behind a normalization",
+               x + ") <float[2] p = {1, 2}> { a = BatchNormalization(x, p, p, p, p) b = Relu(a) "
+                   "y = MaxPool<kernel_shape = [2, 2]>(b) }",
+               {"BatchNormalization", "Relu", "MaxPool"}}},
+             canonicalize());
+}
+
+TEST(Canonicalize, TheSameComesOutOfReluAndMaxPool) {
+  const std::string text =
+      "(float[1,1,2,6] x) => (float[1,1,1,3] y) { a = Relu(x) y = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(a) "
+      "}";
+  const Tensor x = Tensor::of<float>({-1, -2, 3, NAN, -INFINITY, -4, -3, -4, 5, 1, -INFINITY, 2}, {1, 1, 2, 6});
+  for (const Pipeline& passes : {Pipeline{}, Pipeline{canonicalize()}}) {
+    Compiled compiled(run_passes(text, passes));
+    compiled.set("x", x);
+    compiled.program->run();
+    EXPECT_THAT(compiled.get("y"), ElementsAre(0, ::testing::IsNan(), 2));
+  }
+}
+
 /// A model whose result is y, with the constants that Gelu is made of.
 std::string gelu_text(const std::string& nodes) {
   return "(float[2,3] x, float[3] bias, float given) => (float[2,3] y) <float half = {0.5}, float one = {1}, "

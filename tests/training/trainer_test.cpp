@@ -1,10 +1,12 @@
 #include "training/trainer.h"
 
 #include <array>
+#include <cmath>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include <fmt/format.h>
@@ -266,6 +268,44 @@ TEST(Trainer, RefusesOptionsOutOfRange) {
     EXPECT_THAT(
         error_of(Error::Kind::input, [&] { Trainer(linear_model(), *executor, overflowing_rows(), c.options); }),
         HasSubstr(c.says));
+}
+
+// A parameter that is NaN, and an infinite loss whose gradients are finite, teach nothing however long the run is.
+TEST(Trainer, GivesUpWhenNoStepCouldTeachAnything) {
+  struct Case {
+    const char* model;
+    bool finite_gradients;
+  };
+  const Case cases[] = {
+      {"(float[N, 2] x) => (float[N, 2] y) <float[2, 2] w = {1, nan, 1, 1}> { a = MatMul(x, w) y = Relu(a) }", false},
+      {"(float[N, 2] x) => (float[N, 2] y) <float[2] w = {1, 1}, float[2] mask = {-inf, 0}> "
+       "{ a = Mul(x, w) y = Add(a, mask) }",
+       true},
+  };
+  for (const Case& c : cases) {
+    const LoadedModel model = parse_model(std::string("<ir_version: 10, opset_import: [\"\": 24]> test ") + c.model);
+    const Tensor x = Tensor::of<float>({1, 2, 3, 4}, {2, 2});
+    const Dataset data(DataArray::of(x, "x"), DataArray::of(Tensor::of<std::int64_t>({0, 0}), "y"));
+    for (const auto& [steps, epochs, wanted] : {std::tuple(0, 1000, 5), std::tuple(3, 1, 3), std::tuple(0, 2, 2)}) {
+      for (const bool onednn : {false, true}) {
+        const std::unique_ptr<Executor> executor = onednn ? make_onednn_executor() : make_reference_executor();
+        std::int64_t done = 0;
+        const TrainerCallbacks callbacks{.on_step = [&](const StepResult& result) {
+          EXPECT_FALSE(std::isfinite(result.loss));
+          EXPECT_EQ(result.grads_finite, c.finite_gradients);
+          done = result.step;
+        }};
+        const TrainerOptions options{.loss = LossKind::softmax_cross_entropy,
+                                     .precision = Precision::fp32,
+                                     .epochs = epochs,
+                                     .steps = steps,
+                                     .max_skipped_in_a_row = 5};
+        EXPECT_THAT(error_of(Error::Kind::failure, [&] { Trainer(model, *executor, data, options).fit(callbacks); }),
+                    HasSubstr("a finite loss"));
+        EXPECT_EQ(done, wanted) << c.model;
+      }
+    }
+  }
 }
 
 TEST(Trainer, SeveralInputsLearnAsTheirConcatenationDoes) {

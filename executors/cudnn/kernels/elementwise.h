@@ -104,14 +104,14 @@ struct Where {
   }
 };
 
-/// dx = dy where y > 0.
+/// dx = 0 where y <= 0, else dy.
 template <class T>
 struct ReluGrad {
   const T* dy;
   const T* y;
   T* dx;
 
-  HALFSTEP_HD void operator()(std::int64_t i) const { dx[i] = load(y[i]) > 0 ? dy[i] : round_to<T>(0.0f); }
+  HALFSTEP_HD void operator()(std::int64_t i) const { dx[i] = load(y[i]) <= 0 ? round_to<T>(0.0f) : dy[i]; }
 };
 
 /// y = activation(x + bias[channel] + residual), of [batch, channels, inner]; what follows a convolution. `x` may be

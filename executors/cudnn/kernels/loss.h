@@ -39,9 +39,7 @@ struct CrossEntropyRows {
   AxisRows at;
 
   HALFSTEP_HD Accumulator identity() const { return {0, 0}; }
-  HALFSTEP_HD void add(Accumulator& acc, std::int64_t row, std::int64_t i) const {
-    acc.add(load(scores[at(row, i)]), 1);
-  }
+  HALFSTEP_HD void add(Accumulator& acc, std::int64_t row, std::int64_t i) const { acc.add(load(scores[at(row, i)])); }
   HALFSTEP_HD void combine(Accumulator& acc, const Accumulator& other) const { acc.add(other.maximum, other.sum); }
   HALFSTEP_HD void finish(std::int64_t row, const Accumulator& acc) const {
     const std::int64_t label = labels.class_of(row);

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <type_traits>
 
 #include "graph/half.h"
@@ -41,7 +42,13 @@ HALFSTEP_HD inline float load(bf16 x) {
 #endif
 }
 
-/// Rounds to nearest even where T is narrower; float → integer truncates; → bool is != 0.
+template <class T>
+inline constexpr T kLeast = std::numeric_limits<T>::min();
+template <class T>
+inline constexpr T kGreatest = std::numeric_limits<T>::max();
+
+/// Rounds to nearest even where T is narrower; float → integer truncates, what is out of range to the nearest that is
+/// not, and NaN to 0; → bool is != 0.
 template <class T, class From>
 HALFSTEP_HD inline T round_to(From x) {
   if constexpr (std::is_same_v<T, f16>) {
@@ -62,6 +69,11 @@ HALFSTEP_HD inline T round_to(From x) {
 #endif
   } else if constexpr (std::is_same_v<T, bool>) {
     return x != From(0);
+  } else if constexpr (std::is_integral_v<T> && std::is_floating_point_v<From>) {
+    if (x != x) return T(0);
+    if (x <= static_cast<From>(kLeast<T>)) return kLeast<T>;
+    if (x >= static_cast<From>(kGreatest<T>)) return kGreatest<T>;
+    return static_cast<T>(x);
   } else {
     return static_cast<T>(x);
   }

@@ -14,15 +14,18 @@ struct AxisRows {
 };
 
 /// Maximum and sum of exp(x - maximum), gathered in one pass (Milakov & Gimelshein 2018, "Online normalizer calculation
-/// for softmax").
+/// for softmax"). The sum is NaN as soon as an element is NaN or infinity, whose difference from itself is NaN.
 struct ScaledSum {
   float maximum, sum;
 
+  HALFSTEP_HD void add(float x) { add(x, x < HUGE_VALF ? 1.0f : NAN); }
   HALFSTEP_HD void add(float other_maximum, float other_sum) {
     if (other_sum == 0) return;
     if (sum == 0) {
       maximum = other_maximum;
       sum = other_sum;
+    } else if (other_maximum == maximum) {  // both may be -infinity
+      sum += other_sum;
     } else if (other_maximum > maximum) {
       sum = sum * std::exp(maximum - other_maximum) + other_sum;
       maximum = other_maximum;
@@ -46,7 +49,7 @@ struct Softmax {
   bool logarithm;
 
   HALFSTEP_HD Accumulator identity() const { return {0, 0}; }
-  HALFSTEP_HD void add(Accumulator& acc, std::int64_t row, std::int64_t i) const { acc.add(load(x[at(row, i)]), 1); }
+  HALFSTEP_HD void add(Accumulator& acc, std::int64_t row, std::int64_t i) const { acc.add(load(x[at(row, i)])); }
   HALFSTEP_HD void combine(Accumulator& acc, const Accumulator& other) const { acc.add(other.maximum, other.sum); }
   HALFSTEP_HD void finish(std::int64_t, const Accumulator&) const {}
   HALFSTEP_HD void write(std::int64_t row, std::int64_t i, const Accumulator& acc) const {

@@ -1,9 +1,11 @@
-// Conv and FusedConv (residual and ReLU as post-operations).
+// Conv and FusedConv (the residual as post-operation).
 #include "executors/onednn/kernels/convolution.h"
 
 #include <fmt/format.h>
 
+#include "executors/onednn/kernels/then_relu.h"
 #include "executors/onednn/simd/elementwise.h"
+#include "ops/clamp.h"
 #include "ops/convolution_kernels.h"
 
 namespace halfstep::onednn {
@@ -50,8 +52,7 @@ Made make_convolution(KernelContext& context) {
   dnnl::primitive_attr attr = user_scratchpad();
   dnnl::post_ops post;
   if (has_residual) post.append_sum(1);
-  const bool relu = node.attributes.get_string("activation", "") == "Relu";
-  if (relu) post.append_eltwise(dnnl::algorithm::eltwise_relu, 0, 0);
+  const bool relu = ops::ends_with_relu(node.attributes);
   attr.set_post_ops(post);
   const auto kind = context.has_gradient() ? dnnl::prop_kind::forward_training : dnnl::prop_kind::forward_inference;
   auto bias_type = [&](DType t) {
@@ -94,6 +95,7 @@ Made make_convolution(KernelContext& context) {
       };
     };
   }
+  if (relu) run = then_relu(std::move(run), result);
   return {kernel_name(chosen.pd), conversion_remark(x.dtype, chosen.dtype), std::move(run)};
 }
 

@@ -5,7 +5,7 @@
 
 namespace halfstep::onednn {
 
-// matmul.cpp: oneDNN's matrix product with bias and ReLU
+// matmul.cpp: oneDNN's matrix product with bias, then ReLU
 Made make_gemm(KernelContext& context);
 Made make_matmul(KernelContext& context);
 // convolution.cpp, convolution_grad.cpp
@@ -14,7 +14,7 @@ Made make_convolution_grad_input(KernelContext& context);
 Made make_convolution_grad_weight(KernelContext& context);
 // convolution_transpose.cpp
 Made make_convolution_transpose(KernelContext& context);
-// pooling.cpp
+// max_pool.cpp, pooling.cpp
 Made make_max_pool(KernelContext& context);
 Made make_max_pool_grad(KernelContext& context);
 Made make_average_pool(KernelContext& context);

@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 
 #include "executors/onednn/kernels/kernels.h"
+#include "executors/onednn/kernels/then_relu.h"
+#include "ops/clamp.h"
 
 namespace halfstep::onednn {
 namespace {
@@ -81,7 +83,6 @@ dnnl::matmul::primitive_desc describe(const Product& p, DType dtype, DType out, 
   const bool as_bias = p.has_addend && p.alpha == 1 && is_row(p.addend, p.y.dims.back());
   if (p.alpha != 1) post.append_eltwise(dnnl::algorithm::eltwise_linear, p.alpha, 0);
   if (p.has_addend && !as_bias) post.append_binary(dnnl::algorithm::binary_add, row_major(p.addend, addend));
-  if (p.has_relu) post.append_eltwise(dnnl::algorithm::eltwise_relu, 0, 0);
   attr.set_post_ops(post);
   return dnnl::matmul::primitive_desc(engine(), p.a.desc(dtype), p.b.desc(dtype),
                                       as_bias ? bias_desc(p, addend) : Desc(), p.y.desc(out), attr, true);
@@ -113,8 +114,9 @@ Made make_product(KernelContext& context, const Product& p) {
     const int index = as_bias ? DNNL_ARG_BIAS : (DNNL_ARG_ATTR_MULTIPLE_POST_OP(p.alpha != 1 ? 1 : 0) | DNNL_ARG_SRC_1);
     arguments.push_back({index, row_major(p.addend, addend.dtype), addend.buffer});
   }
-  return {kernel_name(chosen.pd), conversion_remark(type, chosen.dtype),
-          bind_primitive(dnnl::matmul(chosen.pd), std::move(arguments))};
+  Bind run = bind_primitive(dnnl::matmul(chosen.pd), std::move(arguments));
+  if (p.has_relu) run = then_relu(std::move(run), y);
+  return {kernel_name(chosen.pd), conversion_remark(type, chosen.dtype), std::move(run)};
 }
 
 }  // namespace
@@ -126,7 +128,7 @@ Made make_gemm(KernelContext& context) {
   const Shape &as = context.in(0).shape, &bs = context.in(1).shape;
   Product p;
   p.alpha = attributes.get_float("alpha", 1);
-  p.has_relu = attributes.get_string("activation", "") == "Relu";
+  p.has_relu = ops::ends_with_relu(attributes);
   p.has_addend = context.has_input(2) && beta != 0;
   if (p.has_addend && beta != 1) return refuse("beta is neither 0 nor 1");
 

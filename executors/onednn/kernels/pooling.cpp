@@ -1,4 +1,4 @@
-// MaxPool and AveragePool with their gradients.
+// AveragePool with its gradient.
 #include <algorithm>
 
 #include <fmt/format.h>
@@ -27,21 +27,19 @@ Forward describe(const Pooling& p, dnnl::prop_kind kind, const Desc& source, con
 constexpr std::int64_t kMostPadding = 64;  // extents of a window to one of the input
 
 /// The node's pooling, or why oneDNN has none such.
-std::string make_pooling(const Node& node, const Shape& x, const Shape& y, bool is_max, Pooling& p) {
+std::string make_pooling(const Node& node, const Shape& x, const Shape& y, Pooling& p) {
   const Attributes& attributes = node.attributes;
   if (x.rank() < 3 || x.rank() > 5) return "oneDNN pools one to three spatial axes";
-  if (attributes.get_int("storage_order", 0) != 0) return "column-major indices";
   // A global pooling's window is the whole input.
   const Dims kernel = attributes.get_ints("kernel_shape", Dims(x.begin() + 2, x.end()));
   p.source = dims_of(x);
   p.destination = dims_of(y);
   p.window = make_dnnl_window(attributes, x, kernel, y);
   const bool with_padding = attributes.get_int("count_include_pad", 0) != 0;
-  p.algorithm = is_max         ? dnnl::algorithm::pooling_max
-                : with_padding ? dnnl::algorithm::pooling_avg_include_padding
-                               : dnnl::algorithm::pooling_avg_exclude_padding;
+  p.algorithm =
+      with_padding ? dnnl::algorithm::pooling_avg_include_padding : dnnl::algorithm::pooling_avg_exclude_padding;
   // What ceil_mode adds beyond the pads does not count as padding in ONNX, but does in oneDNN.
-  if (!is_max && with_padding && !has_plain_pads(attributes, x, p.window)) return "ceil_mode with count_include_pad";
+  if (with_padding && !has_plain_pads(attributes, x, p.window)) return "ceil_mode with count_include_pad";
   for (std::size_t i = 0; i < kernel.size(); ++i) {
     const std::int64_t reach = (kernel[i] - 1) * (p.window.dilation[i] + 1) + 1;
     // oneDNN walks over all of the padding.
@@ -52,40 +50,6 @@ std::string make_pooling(const Node& node, const Shape& x, const Shape& y, bool 
   return {};
 }
 
-Made make_pool(KernelContext& context, bool is_max) {
-  const Value &x = context.in(0), &y = context.out(0);
-  if (is_max && context.has_output(1)) return refuse("oneDNN's maxima have no ONNX indices");
-  Pooling p;
-  if (std::string reason = make_pooling(context.node(), x.shape, y.shape, is_max, p); !reason.empty())
-    return refuse(reason);
-  const bool trains = context.has_gradient() && is_max;
-  const auto kind = trains ? dnnl::prop_kind::forward_training : dnnl::prop_kind::forward_inference;
-  const Layout layout = context.layout(0);
-  const auto chosen = choose_primitive(
-      x.dtype, [&](DType t) { return describe(p, kind, layout.desc(x.shape, t), any_order(p.destination, t)); });
-  if (!chosen) return refuse(fmt::format("oneDNN has no {} pooling of this form", name_of(x.dtype)));
-
-  const Operand source = context.read(0, layout, chosen.dtype);
-  const Layout out_layout(chosen.pd.dst_desc());
-  const Operand result = context.write(0, out_layout, chosen.dtype);
-  BufferId workspace = kNoBuffer;
-  if (trains) {
-    workspace = context.keep(chosen.pd.workspace_desc().get_size());
-    ForwardRecord& record = context.own_record();
-    record.workspace = workspace;
-    record.source = layout;
-    record.destination = out_layout;
-    record.computed = chosen.dtype;
-  }
-  const BufferId scratch = context.scratch(chosen.pd.scratchpad_desc().get_size());
-  return {
-      kernel_name(chosen.pd), conversion_remark(x.dtype, chosen.dtype),
-      bind_primitive(dnnl::pooling_forward(chosen.pd), {{DNNL_ARG_SRC, chosen.pd.src_desc(), source.buffer},
-                                                        {DNNL_ARG_DST, chosen.pd.dst_desc(), result.buffer},
-                                                        {DNNL_ARG_WORKSPACE, chosen.pd.workspace_desc(), workspace},
-                                                        {DNNL_ARG_SCRATCHPAD, chosen.pd.scratchpad_desc(), scratch}})};
-}
-
 Backward describe_grad(const Pooling& p, const Desc& source, const Desc& destination) {
   const Forward hint = describe(p, dnnl::prop_kind::forward_training, source, destination);
   if (!hint.get(true)) return Backward();
@@ -94,76 +58,36 @@ Backward describe_grad(const Pooling& p, const Desc& source, const Desc& destina
                   hint, user_scratchpad(), true);
 }
 
-/// Pools again, for the places of the maxima only.
-Bind pool_again(KernelContext& context, const Pooling& p, const Operand& source, const Desc& destination,
-                BufferId& workspace) {
-  const Forward pd = describe(p, dnnl::prop_kind::forward_training, source.desc(), destination);
-  workspace = context.scratch(pd.workspace_desc().get_size());
-  const BufferId unused = context.scratch(destination.get_size());
-  const BufferId scratch = context.scratch(pd.scratchpad_desc().get_size());
-  return bind_primitive(dnnl::pooling_forward(pd), {{DNNL_ARG_SRC, source.desc(), source.buffer},
-                                                    {DNNL_ARG_DST, destination, unused},
-                                                    {DNNL_ARG_WORKSPACE, pd.workspace_desc(), workspace},
-                                                    {DNNL_ARG_SCRATCHPAD, pd.scratchpad_desc(), scratch}});
-}
-
-/// The forward node's record when that pooled this node's input with a kernel of this file.
-const ForwardRecord* pooled(KernelContext& context) {
-  const ForwardRecord* record = context.forward_record();
-  if (!record || record->workspace == kNoBuffer) return nullptr;
-  for (const Node& node : context.graph().nodes)
-    if (node.id == context.node().forward && node.inputs[0] == context.node().inputs[1]) return record;
-  return nullptr;
-}
-
 }  // namespace
 
-Made make_max_pool(KernelContext& context) { return make_pool(context, true); }
-Made make_average_pool(KernelContext& context) { return make_pool(context, false); }
+Made make_average_pool(KernelContext& context) {
+  const Value &x = context.in(0), &y = context.out(0);
+  Pooling p;
+  if (std::string reason = make_pooling(context.node(), x.shape, y.shape, p); !reason.empty()) return refuse(reason);
+  const Layout layout = context.layout(0);
+  const auto chosen = choose_primitive(x.dtype, [&](DType t) {
+    return describe(p, dnnl::prop_kind::forward_inference, layout.desc(x.shape, t), any_order(p.destination, t));
+  });
+  if (!chosen) return refuse(fmt::format("oneDNN has no {} pooling of this form", name_of(x.dtype)));
+  const Operand source = context.read(0, layout, chosen.dtype);
+  const Operand result = context.write(0, Layout(chosen.pd.dst_desc()), chosen.dtype);
+  const BufferId scratch = context.scratch(chosen.pd.scratchpad_desc().get_size());
+  return {
+      kernel_name(chosen.pd), conversion_remark(x.dtype, chosen.dtype),
+      bind_primitive(dnnl::pooling_forward(chosen.pd), {{DNNL_ARG_SRC, chosen.pd.src_desc(), source.buffer},
+                                                        {DNNL_ARG_DST, chosen.pd.dst_desc(), result.buffer},
+                                                        {DNNL_ARG_SCRATCHPAD, chosen.pd.scratchpad_desc(), scratch}})};
+}
 
 Made make_global_average_pool(KernelContext& context) {
   if (context.layout(0).is_permutation()) return refuse({});  // a mean over whole rows or columns
-  return make_pool(context, false);
-}
-
-Made make_max_pool_grad(KernelContext& context) {
-  const Value &dy = context.in(0), &x = context.in(1);
-  Pooling p;
-  if (std::string reason = make_pooling(context.node(), x.shape, dy.shape, true, p); !reason.empty())
-    return refuse(reason);
-  const ForwardRecord* record = pooled(context);
-  const Layout source = record ? record->source : Layout(), destination = record ? record->destination : Layout();
-  const auto chosen = choose_primitive(record ? record->computed : x.dtype, [&](DType t) {
-    return describe_grad(p, source.desc(x.shape, t), destination.desc(dy.shape, t));
-  });
-  if (!chosen || (record && chosen.dtype != record->computed))
-    return refuse(fmt::format("oneDNN has no {} pooling gradient of this form", name_of(x.dtype)));
-
-  BufferId workspace = kNoBuffer;
-  Bind again;
-  const Operand diff = context.read(0, destination, chosen.dtype);
-  if (record) {
-    workspace = record->workspace;
-    context.touch(workspace);
-  } else {
-    again = pool_again(context, p, context.read(1, source, chosen.dtype), diff.desc(), workspace);
-  }
-  const Operand result = context.write(0, source, chosen.dtype);
-  const BufferId scratch = context.scratch(chosen.pd.scratchpad_desc().get_size());
-  Bind run =
-      bind_primitive(dnnl::pooling_backward(chosen.pd), {{DNNL_ARG_DIFF_DST, chosen.pd.diff_dst_desc(), diff.buffer},
-                                                         {DNNL_ARG_WORKSPACE, chosen.pd.workspace_desc(), workspace},
-                                                         {DNNL_ARG_DIFF_SRC, chosen.pd.diff_src_desc(), result.buffer},
-                                                         {DNNL_ARG_SCRATCHPAD, chosen.pd.scratchpad_desc(), scratch}});
-  if (again) run = in_sequence(std::move(again), std::move(run));
-  return {kernel_name(chosen.pd), conversion_remark(x.dtype, chosen.dtype), std::move(run)};
+  return make_average_pool(context);
 }
 
 Made make_average_pool_grad(KernelContext& context) {
   const Value &dy = context.in(0), &dx = context.out(0);
   Pooling p;
-  if (std::string reason = make_pooling(context.node(), dx.shape, dy.shape, false, p); !reason.empty())
-    return refuse(reason);
+  if (std::string reason = make_pooling(context.node(), dx.shape, dy.shape, p); !reason.empty()) return refuse(reason);
   const Layout layout = context.layout(0);
   const auto chosen = choose_primitive(dy.dtype, [&](DType t) {
     const Forward hint =

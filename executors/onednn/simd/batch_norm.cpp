@@ -111,6 +111,16 @@ HWY_INLINE void for_tiles(const BatchNormShape& shape, const BatchNormPart& part
   });
 }
 
+/// The mean of what `tile` calls its k-th vector of channels.
+template <class Tile, class T>
+V plain_mean(const Tile& tile, const T* from, V length, int k) {
+  V sums[kSums] = {constant(0), constant(0), constant(0), constant(0)};
+  tile.walk([&](std::int64_t i, auto count, int sum, int) {
+    sums[sum] = hn::Add(sums[sum], keep(read(from + i, count), count));
+  });
+  return hn::Div(tile.total(sums, k), length);
+}
+
 template <class T>
 void moments(const BatchNormShape& shape, const BatchNormPart& part, const void* x, float* mean, float* squares) {
   const T* from = static_cast<const T*>(x);
@@ -126,7 +136,13 @@ void moments(const BatchNormShape& shape, const BatchNormPart& part, const void*
       sums[sum] = hn::Add(sums[sum], keep(hn::Sub(read(from + i, count), firsts[k]), count));
     });
     V centers[kVectors];
-    for (int k = 0; k < kVectors; ++k) centers[k] = hn::Add(firsts[k], hn::Div(tile.total(sums, k), length));
+    for (int k = 0; k < kVectors; ++k) {
+      centers[k] = hn::Add(firsts[k], hn::Div(tile.total(sums, k), length));
+      // The distance of an infinite element from itself is NaN, where the mean is infinite.
+      const auto infinite = hn::IsInf(firsts[k]);
+      if (!hn::AllFalse(F32(), infinite))
+        centers[k] = hn::IfThenElse(infinite, plain_mean(tile, from, length, k), centers[k]);
+    }
     V distances[kSums] = {constant(0), constant(0), constant(0), constant(0)};
     tile.walk([&](std::int64_t i, auto count, int sum, int k) {
       const V distance = keep(hn::Sub(read(from + i, count), centers[k]), count);
@@ -172,7 +188,7 @@ void normalize(const BatchNormShape& shape, const BatchNormPart& part, const voi
   });
 }
 
-/// The gradient before the clamp, where it passes.
+/// The gradient before the clamp, where it passes: NaN included.
 template <bool kClamps>
 struct GradientBefore {
   V low, high;
@@ -183,7 +199,7 @@ struct GradientBefore {
   HWY_INLINE V operator()(V dy, V distance, const Coefficients& t, int k) const {
     if constexpr (!kClamps) return dy;
     const V n = t.normalized(distance, k);
-    return hn::IfThenElseZero(hn::And(hn::Ge(n, low), hn::Le(n, high)), dy);
+    return hn::IfThenZeroElse(hn::Or(hn::Lt(n, low), hn::Gt(n, high)), dy);
   }
 };
 
@@ -201,7 +217,7 @@ void grad_sums(const BatchNormShape& shape, const BatchNormPart& part, const voi
       const V distance = hn::Sub(read(from + i, count), t.mean[k]);
       const V d = before(read(up + i, count), distance, t, k);
       sum[s] = hn::Add(sum[s], d);
-      product[s] = hn::MulAdd(d, distance, product[s]);
+      product[s] = hn::MulAdd(d, keep(distance, count), product[s]);  // beyond count d is 0, and the mean may be NaN
     });
     for (int k = 0; k < kVectors; ++k) {
       tile.put(tile.total(sum, k), sums, k);
@@ -219,6 +235,13 @@ void grad(const BatchNormShape& shape, const BatchNormPart& part, const void* dy
   for_tiles(shape, part, [&](const auto& tile) {
     constexpr int kVectors = std::decay_t<decltype(tile)>::kVectors;
     const TileCoefficients t(tile, c);
+    if (!c.tilt) {
+      tile.walk([&](std::int64_t i, auto count, int, int k) {
+        const V d = before(read(up + i, count), hn::Sub(read(from + i, count), t.mean[k]), t, k);
+        write(hn::Mul(d, t.factor[k]), to + i, count);
+      });
+      return;
+    }
     V tilts[kVectors], offsets[kVectors];
     for (int k = 0; k < kVectors; ++k) {
       tilts[k] = tile.get(c.tilt, k);
@@ -227,7 +250,7 @@ void grad(const BatchNormShape& shape, const BatchNormPart& part, const void* dy
     tile.walk([&](std::int64_t i, auto count, int, int k) {
       const V distance = hn::Sub(read(from + i, count), t.mean[k]);
       const V d = before(read(up + i, count), distance, t, k);
-      write(hn::MulAdd(d, t.factor[k], hn::MulAdd(distance, tilts[k], offsets[k])), to + i, count);
+      write(hn::Mul(t.factor[k], hn::Add(d, hn::MulAdd(distance, tilts[k], offsets[k]))), to + i, count);
     });
   });
 }
@@ -350,7 +373,8 @@ void BatchNormKernel::normalize(const void* x, const float* mean, const float* v
 void BatchNormKernel::gradient(const void* dy, const void* x, const float* mean, const float* variance,
                                const float* scale, const float* shift, bool own_statistics, void* dx, float* dscale,
                                float* dshift, void* scratch) const {
-  const BatchNormCoefficients coefficients = this->coefficients(mean, variance, scale, shift, scratch);
+  BatchNormCoefficients coefficients = this->coefficients(mean, variance, scale, shift, scratch);
+  if (!own_statistics) coefficients.tilt = nullptr;
   const ChannelArrays arrays(shape_, scratch);
   const std::int64_t bytes = 2 * shape_.stored() * static_cast<std::int64_t>(element_bytes_);
   for_parts(shape_, bytes, [&](const BatchNormPart& part, std::int64_t piece) {
@@ -365,12 +389,12 @@ void BatchNormKernel::gradient(const void* dy, const void* x, const float* mean,
       sum += arrays[kCoefficients + 2 * p][c];
       product += arrays[kCoefficients + 2 * p + 1][c];
     }
-    const double inverse = 1 / std::sqrt(static_cast<double>(variance[c]) + epsilon_), slope = scale[c] * inverse;
+    const double inverse = 1 / std::sqrt(static_cast<double>(variance[c]) + epsilon_);
     if (dscale) dscale[c] = static_cast<float>(product * inverse);
     if (dshift) dshift[c] = static_cast<float>(sum);
     if (!own_statistics) continue;  // which move with x
-    arrays[3][c] = static_cast<float>(-slope * inverse * inverse * product / count);
-    arrays[4][c] = static_cast<float>(-slope * sum / count);
+    arrays[3][c] = static_cast<float>(-inverse * inverse * product / count);
+    arrays[4][c] = static_cast<float>(-sum / count);
   }
   if (!dx) return;
   for_parts(shape_, bytes + bytes / 2, [&](const BatchNormPart& part, std::int64_t) {

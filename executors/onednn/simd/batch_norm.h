@@ -27,7 +27,8 @@ struct BatchNormPart {
   std::int64_t group, lane, width, begin, end;
 };
 
-/// Per stored channel, f32. y = (x - mean) * factor + shift, dx = factor * dy + tilt * (x - mean) + offset.
+/// Per stored channel, f32. y = (x - mean) * factor + shift, dx = factor * (dy + tilt * (x - mean) + offset); tilt
+/// null: 0.
 struct BatchNormCoefficients {
   const float *mean, *factor, *shift, *tilt, *offset;
 };

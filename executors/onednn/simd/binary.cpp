@@ -46,24 +46,30 @@ struct Pow {
   }
 };
 struct ReluGrad {
-  V operator()(V dy, V y, Params) const { return hn::IfThenElseZero(hn::Gt(y, constant(0)), dy); }
+  V operator()(V dy, V y, Params) const { return hn::IfThenZeroElse(hn::Le(y, constant(0)), dy); }
 };
 struct ClipGrad {
   V operator()(V dy, V x, Params p) const {
-    const auto inside = hn::And(hn::Ge(x, constant(p.alpha)), hn::Le(x, constant(p.beta)));
-    return hn::IfThenElseZero(inside, dy);
+    const auto outside = hn::Or(hn::Lt(x, constant(p.alpha)), hn::Gt(x, constant(p.beta)));
+    return hn::IfThenZeroElse(outside, dy);
   }
 };
-// cdf + x pdf; beyond the bounds x pdf is 0.
+// The limits 0 and 1 where x is infinite, else the slope.
+V with_limits(V x, V slope) {
+  const V limit = hn::IfThenElseZero(hn::Gt(x, constant(0)), constant(1));
+  return hn::IfThenElse(hn::Eq(hn::Abs(x), constant(kInfinity)), limit, slope);
+}
+// cdf + x pdf; beyond the bounds x pdf is as good as 0.
 struct GeluGrad {
   V operator()(V dy, V x, Params) const {
     const V near = clamp(x, constant(-13), constant(13));
     const V half = constant(0.5F), cdf = hn::MulAdd(half, erf(hn::Mul(x, constant(0.70710678F))), half);
     const V pdf = hn::Mul(constant(0.39894228F), moderate_exp(hn::Mul(hn::Mul(near, near), constant(-0.5F))));
-    return hn::Mul(dy, hn::MulAdd(near, pdf, cdf));
+    return hn::Mul(dy, with_limits(x, hn::MulAdd(near, pdf, cdf)));
   }
 };
-// s + x s (1 - s) u' where s = sigmoid(u), u = 2 sqrt(2/pi) (x + 0.044715 x^3); beyond the bounds s is 0 or 1.
+// s + x s (1 - s) u' where s = sigmoid(u), u = 2 sqrt(2/pi) (x + 0.044715 x^3); beyond the bounds s is as good as 0
+// or 1.
 struct GeluTanhGrad {
   V operator()(V dy, V x, Params) const {
     const V near = clamp(x, constant(-10), constant(10));
@@ -71,7 +77,7 @@ struct GeluTanhGrad {
     const V u = hn::Mul(scaled, hn::MulAdd(square, constant(kGeluCubic), one));
     const V e = moderate_exp(hn::Neg(u)), s = hn::Div(one, hn::Add(one, e));
     const V along = hn::Mul(scaled, hn::MulAdd(square, constant(3 * kGeluCubic), one));
-    return hn::Mul(dy, hn::MulAdd(hn::Mul(along, hn::Mul(e, s)), s, s));
+    return hn::Mul(dy, with_limits(x, hn::MulAdd(hn::Mul(along, hn::Mul(e, s)), s, s)));
   }
 };
 

@@ -45,8 +45,8 @@ enum class BinaryOp {
   min,             ///< NaN if either is
   max,             ///< NaN if either is
   pow,             ///< std::pow element by element, but for the powers 2 and 3
-  relu_grad,       ///< a where b > 0, else 0: dy, y -> dx
-  clip_grad,       ///< a where alpha <= b <= beta, else 0: dy, x -> dx
+  relu_grad,       ///< 0 where b <= 0, else a: dy, y -> dx
+  clip_grad,       ///< 0 where b < alpha or b > beta, else a: dy, x -> dx
   gelu_grad,       ///< a times the slope of gelu at b: dy, x -> dx
   gelu_tanh_grad,  ///< the same of gelu_tanh
 };

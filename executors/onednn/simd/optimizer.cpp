@@ -48,7 +48,7 @@ void adam_half(const AdamTensor& t, std::int64_t begin, std::int64_t n, const Ad
     const V m0 = read(t.m + i, count);
     const V v0 = read(t.v + i, count);
     V g = hn::Mul(read(t.g + i, count), constant(f.grad));
-    g = hn::MulAdd(p, constant(f.coupled_decay), g);
+    if (f.coupled_decay != 0) g = hn::MulAdd(p, constant(f.coupled_decay), g);
     const V m = without_subnormals(hn::MulAdd(hn::Sub(g, m0), constant(f.blend1), m0));
     const V v = without_subnormals(hn::MulAdd(v0, constant(f.beta2), hn::Mul(hn::Mul(g, g), constant(f.blend2))));
     const V denominator = hn::MulAdd(hn::Sqrt(v), constant(f.inverse_root), constant(f.epsilon));
@@ -72,7 +72,7 @@ void sgd_half(const SgdTensor& t, std::int64_t begin, std::int64_t n, const SgdF
     const std::int64_t i = begin + offset;
     const V p = read(t.p + i, count);
     V g = hn::Mul(read(t.g + i, count), constant(f.grad));
-    g = hn::MulAdd(p, constant(f.decay), g);
+    if (f.decay != 0) g = hn::MulAdd(p, constant(f.decay), g);
     if (t.b_out) {
       V b = g;
       if (!f.first) b = hn::MulAdd(read(t.b + i, count), constant(f.momentum), hn::Mul(g, constant(f.dampening)));

@@ -42,7 +42,7 @@ struct RnnTanh {
 };
 struct RnnRelu {
   static HWY_INLINE V activate(V x) { return relu(x); }
-  static HWY_INLINE V through(V dy, V y) { return hn::IfThenElseZero(hn::Gt(y, constant(0)), dy); }
+  static HWY_INLINE V through(V dy, V y) { return hn::IfThenZeroElse(hn::Le(y, constant(0)), dy); }
 };
 // Cells. forward(at, x, r): x is W x with its bias, r is R h with its own, gate by gate; gives h.
 // backward(at, dh): dh includes dy.

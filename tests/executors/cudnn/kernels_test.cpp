@@ -7,6 +7,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "executors/conformance/special_check.h"
 #include "executors/cudnn/executor.h"
 #include "executors/cudnn/kernel_table.h"
 #include "graph/error.h"
@@ -82,6 +83,52 @@ TEST_P(KernelTest, AgreesWithTheReference) {
           << "output " << k << ", element " << i << ": " << g[i] << " for " << w[i];
   }
   EXPECT_STREQ(emulation::latest_refusal(), "");
+}
+
+/// A compiled graph that runs on one set of inputs after another.
+class Compiled {
+ public:
+  Compiled(Executor& executor, const Graph& graph)
+      : store_(executor.make_store()), program_(executor.compile(graph, *store_)), outputs_(graph.outputs.size()) {}
+  std::vector<Tensor> run(const std::vector<Tensor>& values) {
+    for (std::size_t i = 0; i < values.size(); ++i)
+      std::memcpy(program_->input(i).raw(), values[i].raw(), values[i].bytes());
+    program_->run();
+    std::vector<Tensor> outputs;
+    for (std::size_t i = 0; i < outputs_; ++i) outputs.push_back(program_->output(i).clone());
+    return outputs;
+  }
+
+ private:
+  std::unique_ptr<StateStore> store_;
+  std::unique_ptr<Program> program_;
+  std::size_t outputs_;
+};
+
+bool agrees(double got, double want, double bound) {
+  if (std::isnan(want)) return std::isnan(got);
+  if (std::isinf(want)) return got == want;
+  return std::abs(got - want) <= bound * std::max(1.0, std::abs(want));
+}
+
+TEST_P(KernelTest, AgreesWithTheReferenceOnSpecialNumbers) {
+  const auto& [test, dtype] = GetParam();
+  std::vector<Tensor> values;
+  const Graph graph = make_graph(test, dtype, values, 17);
+  const auto executor = emulated_executor(), reference_executor = make_reference_executor();
+  Compiled device(*executor, graph), reference(*reference_executor, graph);
+  std::vector<std::string> names;
+  for (std::size_t i = 0; i < values.size(); ++i) names.push_back(std::to_string(i));
+  for (const SpecialInputs& special : special_inputs(values, names)) {
+    const std::vector<Tensor> got = device.run(special.inputs), want = reference.run(special.inputs);
+    for (std::size_t k = 0; k < got.size(); ++k) {
+      const double bound = tolerance(got[k].dtype() == DType::f32 ? DType::f32 : dtype);
+      const std::vector<double> g = to_doubles(got[k]), w = to_doubles(want[k]);
+      for (std::size_t i = 0; i < g.size(); ++i)
+        ASSERT_TRUE(agrees(g[i], w[i], bound))
+            << special.what << ", output " << k << ", element " << i << ": " << g[i] << " for " << w[i];
+    }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(, KernelTest, testing::ValuesIn(instances()),

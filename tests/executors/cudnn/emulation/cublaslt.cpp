@@ -18,8 +18,7 @@ struct Operation {
   cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
   const void* bias = nullptr;
   std::int32_t bias_type = -1;
-  bool has_bias() const { return epilogue == CUBLASLT_EPILOGUE_BIAS || epilogue == CUBLASLT_EPILOGUE_RELU_BIAS; }
-  bool has_relu() const { return epilogue == CUBLASLT_EPILOGUE_RELU || epilogue == CUBLASLT_EPILOGUE_RELU_BIAS; }
+  bool has_bias() const { return epilogue == CUBLASLT_EPILOGUE_BIAS; }
 };
 struct Layout {
   DType type = DType::undefined;
@@ -211,7 +210,6 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t operation, 
           sum *= x;
           if (y != 0) sum += y * emulation::load(lc.type, c, z * lc.stride + j * lc.ld + i);
           if (o.has_bias()) sum += emulation::load(ld.type, o.bias, i);
-          if (o.has_relu() && sum < 0) sum = 0;
           emulation::store(ld.type, d, z * ld.stride + j * ld.ld + i, sum);
         }
   });
