@@ -28,9 +28,9 @@ std::string junit_case(const CheckReport& report, const CheckSummary& summary) {
                                 name_of(report.kind), escape_markup(name));
   if (report.result == CheckResult::passed) return xml + "/>\n";
   if (report.result == CheckResult::not_applicable)
-    return xml + fmt::format("><skipped message=\"{}\"/></testcase>\n", escape_markup(report.message));
-  return xml + fmt::format("><failure message=\"{}\">{}</failure></testcase>\n", escape_markup(report.message),
-                           escape_markup(summary.repeat_command(report)));
+    return xml + fmt::format("><skipped message=\"{}\"/></testcase>\n", escape_markup(one_line(report.message)));
+  return xml + fmt::format("><failure message=\"{}\">{}</failure></testcase>\n",
+                           escape_markup(one_line(report.message)), escape_markup(summary.repeat_command(report)));
 }
 
 }  // namespace
@@ -54,8 +54,8 @@ void print_summary(const CheckSummary& summary) {
   std::map<std::string, std::size_t> reasons;
   for (const CheckReport& report : summary.reports) {
     if (report.kind != CheckKind::onnx_case || report.message.empty()) continue;
-    if (report.result == CheckResult::not_applicable) ++reasons[report.message];
-    if (report.result == CheckResult::passed) print_out("{}: {}\n", report.case_name, report.message);
+    if (report.result == CheckResult::not_applicable) ++reasons[one_line(report.message)];
+    if (report.result == CheckResult::passed) print_out("{}: {}\n", report.case_name, one_line(report.message));
   }
   for (const auto& [reason, count] : reasons)
     print_out("n/a {} {}, {}\n", count, count == 1 ? "case" : "cases", reason);

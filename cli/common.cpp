@@ -70,7 +70,7 @@ CLI::Option* PrecisionFlag::add_to(CLI::App& command) {
 
 Precision PrecisionFlag::value() const { return parse_precision(name); }
 
-void DataFlags::add_to(CLI::App& command) {
+void DataFlags::add_input_to(CLI::App& command) {
   command.add_option("--scale", scale, "factor on float inputs, such as 1/255 (default: bytes 1/255, else 1)")
       ->type_name("X");
   command.add_option("--mean", mean, "subtracted after scaling: one number, or one for each channel")
@@ -84,6 +84,16 @@ void DataFlags::add_to(CLI::App& command) {
                   "auto (the channel axis moves where only that fits the model), keep, nhwc-to-nchw or nchw-to-nhwc")
       ->capture_default_str();
   command
+      .add_option_function<std::uint64_t>(
+          "--max-unpacked", set_max_unpacked,
+          "bytes that a compressed file may unpack to (default: 1 GiB, or 256 times its size where that is more)")
+      ->check(whole_number(1, std::uint64_t{1} << 60))
+      ->type_name("BYTES");
+}
+
+void DataFlags::add_to(CLI::App& command) {
+  add_input_to(command);
+  command
       .add_option("--label-column", label_column,
                   "label column of a CSV table, or its number from 1 (default: the last)")
       ->type_name("NAME");
@@ -92,12 +102,6 @@ void DataFlags::add_to(CLI::App& command) {
                   "names that labels of a CSV table have, in the order of the model's classes (default: sorted)")
       ->delimiter(',')
       ->type_name("NAME[,NAME...]");
-  command
-      .add_option_function<std::uint64_t>(
-          "--max-unpacked", set_max_unpacked,
-          "bytes that a compressed file may unpack to (default: 1 GiB, or 256 times its size where that is more)")
-      ->check(whole_number(1, std::uint64_t{1} << 60))
-      ->type_name("BYTES");
 }
 
 InputOptions DataFlags::input() const {

@@ -57,6 +57,8 @@ struct DataFlags {
   std::vector<std::string> classes;
 
   void add_to(CLI::App& command);
+  /// Those that mean something without labels: all but --label-column and --classes.
+  void add_input_to(CLI::App& command);
   InputOptions input() const;
   /// Says on stderr what had to be guessed. Classes that `like` has names for keep their numbers.
   Dataset open(const std::string& data, Split split, const Dataset* like = nullptr) const;

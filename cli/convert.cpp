@@ -139,12 +139,12 @@ int convert_file(const ConvertFlags& flags) {
   for (const std::string& path : flags.reports)
     write_atomically(path, is_html(path) ? report_html(report) : report_json(report));
   print_report(flags, report, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), fails);
+  people.reset();
+  if (flags.json) print_out("{}\n", Raw{report_json(report)});
   if (fails)
     throw_failure(fmt::format("outputs that are finite in {} where they are in f32", name_of(report.half)),
                   fmt::format("infinite or NaN elements in '{}'; no model was written", fmt::join(overflowing, "', '")),
                   "calibrate with this data (--calibrate X), keep the outputs fp32 (--keep-io-types), or take bf16");
-  people.reset();
-  if (flags.json) print_out("{}\n", Raw{report_json(report)});
   return flags.max_error && StopOnSignal::requested ? StopOnSignal::exit_code() : 0;
 }
 
@@ -197,7 +197,7 @@ void add_convert(CLI::App& app, int& exit_code) {
       ->type_name("FILE");
   command->add_flag("--dry-run", flags->dry_run, "says what would be done and writes no model");
   command->add_flag("--json", flags->json, "prints the report as JSON, and all else on standard error");
-  flags->rows.add_to(*command);
+  flags->rows.add_input_to(*command);
   flags->executor.add_to(*command);
   command->callback([flags, &exit_code] { exit_code = convert_file(*flags); });
 }

@@ -36,7 +36,7 @@ constexpr const char* kEpilogue = R"(Examples:
 'halfstep help COMMAND' tells the flags of a command.
 HALFSTEP_PRECISION in the environment sets the precision without a flag.
 Exit codes: 0 done, 1 the work failed, 2 the call or the input was wrong,
-130 and 143 interrupted by Ctrl-C or SIGTERM.)";
+128 + the signal's number where a signal ended it (Ctrl-C 130).)";
 
 /// Versions of the libraries, and the executors that can be used.
 std::string version_text() {

@@ -79,6 +79,8 @@ Json parameter_report(const LoadedModel& model, std::int64_t batch) {
   for (const ParameterChoice& choice : choices) {
     const Value& value = graph[choice.value];
     Json& row = json[choice.trained ? "parameters" : "not_trained"].emplace_back(describe(value));
+    if (const ValueId stored = model.graph.find(value.name); stored != kNoValue)
+      row["type"] = name_of(model.graph[stored].dtype);
     any = any || choice.trained;
     if (choice.trained) {
       if (choice.leading > 0) row["elements"] = value.constant.count() / value.shape.dim(-1) * choice.leading;

@@ -136,6 +136,17 @@ Error wrong_value(const CLI::App& command, const std::string& message) {
   return input_error(wanted + " for " + name, found, hint);
 }
 
+// Of a flag that has no check of its own: "Could not convert: NAME = VALUE".
+std::optional<Error> no_number(const CLI::App& command, const std::string& message) {
+  const auto [before, rest] = parts(message, "Could not convert: ");
+  const auto [name, value] = parts(rest, " = ");
+  const CLI::Option* option = before.empty() ? command.get_option_no_throw(name) : nullptr;
+  if (!option) return {};
+  const bool whole = value_name(*option) == "N";
+  return input_error(fmt::format("a {} for {}", whole ? "whole number" : "number", name), "'" + value + "'",
+                     see_help(command));
+}
+
 /// For "trian", and for "version" and "--verison".
 std::string command_hint(const CLI::App& app, const std::string& typed) {
   const std::string name = bare(typed);
@@ -193,6 +204,8 @@ Error explain(const CLI::App& app, const CLI::ParseError& error, const std::vect
   if (std::optional<Error> unknown = unknown_name(app, command)) return *unknown;
   const std::string text = error.what();
   if (dynamic_cast<const CLI::ValidationError*>(&error)) return wrong_value(*command, text);
+  if (dynamic_cast<const CLI::ConversionError*>(&error))
+    if (std::optional<Error> unread = no_number(*command, text)) return *unread;
   if (dynamic_cast<const CLI::ExcludesError*>(&error)) {
     const auto [one, other] = parts(text, " excludes ");
     return input_error(fmt::format("one of {} and {}", one, other), "both", "leave one out");

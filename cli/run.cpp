@@ -130,7 +130,7 @@ void add_run(CLI::App& app, int&) {
       ->required()
       ->type_name("OUT.npz")
       ->check(not_empty());
-  flags->rows.add_to(*command);
+  flags->rows.add_input_to(*command);
   flags->batch_axis.add_to(*command);
   flags->precision.add_to(*command);
   flags->executor.add_to(*command);

@@ -65,7 +65,8 @@ void add_numbers(CLI::App& command, TrainFlags& flags) {
     const OptimizerNumber& number = optimizer_numbers()[i];
     command.add_option(fmt::format("--{}", number.name), flags.numbers[i], std::string(number.meaning))
         ->default_str(default_of(number))
-        ->type_name(number.whole ? "INT" : "FLOAT");
+        ->type_name(number.whole ? "INT" : "FLOAT")
+        ->check(number_in(number.lowest, number.highest));
   }
 }
 
@@ -82,7 +83,8 @@ void add_flags(CLI::App& command, TrainFlags& flags) {
 
   command.add_option("--optimizer", flags.optimizer, "sgd, adam or adamw")->capture_default_str();
   command.add_option("--lr", flags.lr, "learning rate, of the first update where a schedule changes it")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(number_in(0));
   command
       .add_option("--lr-schedule", flags.schedule,
                   "constant, exponential:decay_steps=N,decay_rate=R [,staircase=true], step:step_size=N [,gamma=G], "
@@ -104,7 +106,7 @@ void add_flags(CLI::App& command, TrainFlags& flags) {
   command.add_option("--steps", flags.steps, "steps (batches) in all")->excludes(epochs)->check(counting);
   command.add_option("--batch", flags.batch, "rows of a step")->capture_default_str()->check(counting);
   command.add_flag("--no-shuffle", flags.no_shuffle, "rows in the order of the data");
-  command.add_option("--seed", flags.seed, "seed of shuffling and dropout")
+  command.add_option("--seed", flags.seed, "seed of shuffling, dropout and random operators")
       ->capture_default_str()
       ->check(whole_number());
 
@@ -276,7 +278,7 @@ void write_outputs(const TrainFlags& flags, const LoadedModel& source, const Tra
       write_to(path);
       print_out("{:<17} {}\n", what, fs::absolute(path).lexically_normal().string());
     } catch (const Error& error) {
-      if (failure) print_error(failure->what());
+      if (failure) print_error(*failure);
       failure = error;
     }
   };
@@ -359,7 +361,12 @@ int train(const TrainFlags& flags) {
     } catch (const Error& error) {  // what was trained is written all the same
       failure = error;
     }
-  write_outputs(flags, source, trainer, reporter);
+  try {
+    write_outputs(flags, source, trainer, reporter);
+  } catch (const Error&) {
+    if (failure) print_error(*failure);
+    throw;
+  }
   if (failure) throw Error(*failure);
   people.reset();
   if (flags.json) print_json(report(flags, trainer, *executor, reporter, result, finished));

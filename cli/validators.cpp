@@ -29,8 +29,8 @@ CLI::Validator number_in(double lowest, double highest) {
             double value = 0;
             if (read_number(text, value) && value >= lowest && value <= highest) return std::string();
             return refusal(highest == std::numeric_limits<double>::max()
-                               ? fmt::format("a number of at least {}", lowest)
-                               : fmt::format("a number from {} to {}", lowest, highest),
+                               ? fmt::format("a number of at least {:g}", lowest)
+                               : fmt::format("a number from {:g} to {:g}", lowest, highest),
                            text);
           },
           ""};
@@ -71,15 +71,6 @@ CLI::Validator one_of(std::vector<std::string> names) {
 
 CLI::Validator not_empty() {
   return {[](std::string& text) { return text.empty() ? std::string("expected a name, got none") : std::string(); },
-          ""};
-}
-
-CLI::Validator not_nan() {
-  return {[](std::string& text) {
-            double value = 0;
-            const bool is_nan = CLI::detail::lexical_cast(text, value) && std::isnan(value);
-            return is_nan ? refusal("a number", text) : std::string();
-          },
           ""};
 }
 

@@ -22,8 +22,7 @@ CLI::Validator counting();
 /// One of two words or more.
 CLI::Validator one_of(std::vector<std::string> names);
 
-/// What CLI11 itself lets through: an empty text (of a shell variable that is not set), and NaN.
+/// What CLI11 itself lets through: an empty text (of a shell variable that is not set).
 CLI::Validator not_empty();
-CLI::Validator not_nan();
 
 }  // namespace halfstep::cli

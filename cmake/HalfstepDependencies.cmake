@@ -24,15 +24,18 @@ target_link_libraries(onnx INTERFACE onnx_proto)
 
 # A system oneDNN of 3.2 or newer is taken first; the wheels in .venv otherwise.
 find_package(dnnl 3.2 CONFIG QUIET PATHS /usr /usr/local NO_DEFAULT_PATH)
-set(HALFSTEP_DNNL_IS_FROM_WHEEL OFF)
 if(NOT dnnl_FOUND)
   find_package(dnnl 3.2 CONFIG REQUIRED HINTS ${PROJECT_SOURCE_DIR}/.venv)
-  set(HALFSTEP_DNNL_IS_FROM_WHEEL ON)
 endif()
 get_target_property(HALFSTEP_DNNL_LOCATION DNNL::dnnl LOCATION)
-if(HALFSTEP_DNNL_IS_FROM_WHEEL)
+# One that the system does not have for everybody comes along with halfstep.
+set(system_prefix /usr)
+cmake_path(IS_PREFIX system_prefix "${HALFSTEP_DNNL_LOCATION}" NORMALIZE dnnl_is_of_the_system)
+if(NOT dnnl_is_of_the_system)
   cmake_path(GET HALFSTEP_DNNL_LOCATION PARENT_PATH dnnl_folder)
   file(REAL_PATH ${dnnl_folder}/libdnnl.so.3 HALFSTEP_DNNL_LIBRARY)
+else()
+  unset(HALFSTEP_DNNL_LIBRARY)
 endif()
 message(STATUS "oneDNN ${dnnl_VERSION} at ${HALFSTEP_DNNL_LOCATION}")
 

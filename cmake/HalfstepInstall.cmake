@@ -3,7 +3,7 @@ include(CMakePackageConfigHelpers)
 set(HALFSTEP_CMAKE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/halfstep)
 
 # A oneDNN that came as a wheel is installed beside the library, so that what is installed does not need this clone.
-if(HALFSTEP_DNNL_IS_FROM_WHEEL)
+if(HALFSTEP_DNNL_LIBRARY)
   install(FILES ${HALFSTEP_DNNL_LIBRARY} DESTINATION ${CMAKE_INSTALL_LIBDIR} RENAME libdnnl.so.3)
 endif()
 

@@ -318,8 +318,9 @@ Conversion convert(const ModelFile& file, const ConvertOptions& options) {
   source.check_intact();
   try {
     check_detached(model);
-  } catch (const std::exception& e) {
-    throw_failure("a converted model that the ONNX checker accepts", e.what(),
+  } catch (const Error& e) {
+    if (e.kind() == Error::Kind::failure) throw;
+    throw_failure("a converted model that the ONNX checker accepts", e.found(),
                   "this is a defect of halfstep: please report it with the model");
   }
   return Conversion(std::move(result));

@@ -8,6 +8,7 @@
 
 #include "graph/error.h"
 #include "onnx_io/convert.h"
+#include "onnx_io/guard_functions.h"
 #include "onnx_io/lift.h"
 #include "onnx_io/proto_walk.h"
 #include "ops/op_def.h"
@@ -92,6 +93,7 @@ NodeLifter::NodeLifter(const onnx::ModelProto& model, const DetachedModel& sourc
       tensor.clear_data_location();
     }
   try {
+    check_all_before_inference(inferred);
     onnx::shape_inference::InferShapes(inferred);
   } catch (const std::exception&) {  // what is known is known
   }
@@ -122,7 +124,6 @@ void NodeLifter::know(const onnx::GraphProto& graph) {
     type->mutable_shape();
     if (count <= kMaxConstant && !is_default) known.constant = &tensor;
   }
-  for (const auto& sparse : graph.sparse_initializer()) define(sparse.values().name());
   for (const auto& node : graph.node()) {
     for (const std::string& name : node.input()) read_.insert(name);
     for (const std::string& name : node.output())

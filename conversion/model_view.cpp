@@ -84,18 +84,12 @@ class Viewer {
       view_.values.back().initializer = &tensor;
       view_.values.back().type = tensor_type(tensor.data_type());
     }
-    std::vector<int> sparse_ones;
-    for (auto& sparse : *graph.mutable_sparse_initializer()) {
-      sparse_ones.push_back(define(scope, sparse.values().name()));
-      view_.values.back().type = tensor_type(sparse.values().data_type());
-    }
     for (auto& node : *graph.mutable_node()) add_node(node, scope, declared);
     for (const auto& output : graph.output()) outputs.push_back(find(scope, output.name()));
     ViewScope& done = view_.scopes[static_cast<std::size_t>(scope)];
     done.inputs = std::move(inputs);
     done.outputs = std::move(outputs);
     done.initializers = std::move(initializers);
-    done.sparse = std::move(sparse_ones);
     return scope;
   }
 

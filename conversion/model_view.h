@@ -52,7 +52,6 @@ struct ViewScope {
   int parent = kNone;
   std::vector<int> nodes;
   std::vector<int> inputs, outputs, initializers;  ///< values
-  std::vector<int> sparse;                         ///< sparse initializers, which stay as they are
   std::unordered_map<std::string, int> values;
 };
 

@@ -184,7 +184,6 @@ class Rewriter {
     for (std::size_t i = 0; i < nodes.size(); ++i)
       if (plan_.kinds[index(scope.nodes[i])] == NodeKind::narrowing) narrowings_[scope.nodes[i]] = nodes[i].get();
     for (int v : scope.inputs) add_copy(graph, v);
-    for (int v : scope.sparse) add_copy(graph, v);
     for (std::size_t i = 0; i < nodes.size(); ++i) rewrite_node(graph, std::move(nodes[i]), scope.nodes[i]);
     for (std::size_t k = 0; k < scope.inputs.size(); ++k)
       if (values_[index(scope.inputs[k])].half) set_element_type(*graph.mutable_input(static_cast<int>(k)), half_);

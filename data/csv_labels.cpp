@@ -12,6 +12,7 @@
 #include <fmt/ranges.h>
 
 #include "data/csv_text.h"
+#include "graph/error.h"
 
 namespace halfstep {
 namespace {
@@ -31,7 +32,9 @@ std::optional<std::int64_t> truth_of(std::string_view text) {
 
 CsvLabels::CsvLabels(std::vector<std::string> classes) : classes_(std::move(classes)), given_(!classes_.empty()) {
   if (given_) kind_ = Kind::names;
-  for (std::size_t i = 0; i < classes_.size(); ++i) numbers_.emplace(classes_[i], static_cast<std::int64_t>(i));
+  for (std::size_t i = 0; i < classes_.size(); ++i)
+    if (!numbers_.emplace(classes_[i], static_cast<std::int64_t>(i)).second)
+      throw_input_error("each name once in --classes", fmt::format("'{}' twice", classes_[i]), "leave one out");
 }
 
 std::string CsvLabels::add(const std::string& text) {

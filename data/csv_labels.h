@@ -16,6 +16,7 @@ namespace halfstep {
 class CsvLabels {
  public:
   /// `classes` are the only names there may be, in the order of their numbers; none: those that occur, sorted.
+  /// Throws Error(input) where one is given twice.
   explicit CsvLabels(std::vector<std::string> classes);
 
   /// What the label is not, of what the first was; "" when it was taken.

@@ -1,5 +1,6 @@
 #include "onnx_io/normalize.h"
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <string>
@@ -40,17 +41,51 @@ void name_once(Imports& imports) {
                     "export the model again, or store the tensor densely");
 }
 
-// How many elements a dense tensor of these extents has.
-std::int64_t checked_count(const Shape& shape, std::size_t element_bytes, const std::string& name) {
-  const auto most = static_cast<std::int64_t>(machine_memory() / 4 / element_bytes);
-  std::int64_t count = 1;
-  for (const std::int64_t extent : shape) {
-    if (extent < 0) misfit(name, "extents of at least 0", std::to_string(extent));
-    if (extent > 0 && count > most / extent)
-      misfit(name, "elements that fit into a quarter of this machine's memory", shape.to_string());
-    count *= extent;
+Shape shape_of(const onnx::SparseTensorProto& sparse) {
+  return Shape(std::vector<std::int64_t>(sparse.dims().begin(), sparse.dims().end()));
+}
+
+// 0 for what is no dense tensor of numbers.
+std::size_t element_bits(const onnx::SparseTensorProto& sparse) {
+  return bits_of(static_cast<DType>(sparse.values().data_type()));
+}
+
+/// The memory that the dense tensors of one model may take together.
+class Budget {
+ public:
+  void take(const onnx::SparseTensorProto& sparse) {
+    const std::string& name = sparse.values().name();
+    const Shape shape = shape_of(sparse);
+    const auto most = static_cast<std::int64_t>(left_ / std::max<std::size_t>(element_bits(sparse) / 8, 1));
+    std::int64_t count = 1;
+    for (const std::int64_t extent : shape) {
+      if (extent < 0) misfit(name, "extents of at least 0", std::to_string(extent));
+      if (extent > 0 && count > most / extent)
+        misfit(name, "elements that fit, beside those of the others, into a quarter of this machine's memory",
+               shape.to_string());
+      count *= extent;
+    }
+    left_ -= static_cast<std::size_t>(count) * (element_bits(sparse) / 8);
   }
-  return count;
+
+ private:
+  std::size_t left_ = machine_memory() / 4;
+};
+
+/// Calls `visit_graph(GraphProto&)` for every graph, and `visit_value(AttributeProto&)` for every sparse Constant.
+template <class VisitGraph, class VisitValue>
+void for_each_sparse(onnx::ModelProto& model, const VisitGraph& visit_graph, const VisitValue& visit_value) {
+  const auto visit_node = [&](onnx::NodeProto& node) {
+    for (auto& attribute : *node.mutable_attribute()) {
+      if (attribute.has_g()) visit_graph(*attribute.mutable_g());
+      for (auto& graph : *attribute.mutable_graphs()) visit_graph(graph);
+      if (node.op_type() == "Constant" && attribute.name() == "sparse_value" && attribute.has_sparse_tensor())
+        visit_value(attribute);
+    }
+  };
+  visit_graph(*model.mutable_graph());
+  for_each_node(*model.mutable_graph(), visit_node);
+  for (auto& function : *model.mutable_functions()) for_each_node(function, visit_node);
 }
 
 // Where each value goes, from one index a value or one a value and axis.
@@ -83,13 +118,13 @@ onnx::TensorProto dense(const onnx::SparseTensorProto& sparse,
                         const std::function<Tensor(const onnx::TensorProto&)>& read) {
   const std::string& name = sparse.values().name();
   const Tensor values = read(sparse.values());
-  const Shape shape(std::vector<std::int64_t>(sparse.dims().begin(), sparse.dims().end()));
-  const std::size_t bits = values.dtype() == DType::string ? 0 : bits_of(values.dtype());
+  const Shape shape = shape_of(sparse);
+  const std::size_t bits = element_bits(sparse);
   if (bits < 8 || values.shape().rank() != 1)
     misfit(name, "a list of numbers of at least 8 bits",
            fmt::format("{}{}", name_of(values.dtype()), values.shape().to_string()));
   const std::size_t size = bits / 8;
-  const std::int64_t count = checked_count(shape, size, name);
+  const std::int64_t count = shape.count();
   const Tensor indices = sparse.has_indices() ? read(sparse.indices()) : Tensor::of(std::vector<std::int64_t>());
   const std::vector<std::int64_t> at = positions(indices, shape, values.count(), count, name);
   onnx::TensorProto result;
@@ -123,26 +158,27 @@ void normalize_message(onnx::ModelProto& model) {
 }
 
 void densify(onnx::ModelProto& model, const std::function<Tensor(const onnx::TensorProto&)>& read) {
-  const auto densify_graph = [&](onnx::GraphProto& graph) {
-    for (const auto& sparse : graph.sparse_initializer()) *graph.add_initializer() = dense(sparse, read);
-    graph.clear_sparse_initializer();
-  };
-  const auto densify_constants = [&](onnx::NodeProto& node) {
-    for (auto& attribute : *node.mutable_attribute()) {
-      if (attribute.has_g()) densify_graph(*attribute.mutable_g());
-      for (auto& graph : *attribute.mutable_graphs()) densify_graph(graph);
-      if (node.op_type() != "Constant" || attribute.name() != "sparse_value" || !attribute.has_sparse_tensor())
-        continue;
-      onnx::TensorProto value = dense(attribute.sparse_tensor(), read);
-      attribute.clear_sparse_tensor();
-      attribute.set_name("value");
-      attribute.set_type(onnx::AttributeProto::TENSOR);
-      attribute.mutable_t()->Swap(&value);
-    }
-  };
-  densify_graph(*model.mutable_graph());
-  for_each_node(*model.mutable_graph(), densify_constants);
-  for (auto& function : *model.mutable_functions()) for_each_node(function, densify_constants);
+  // All of them before the first takes any memory.
+  Budget budget;
+  for_each_sparse(
+      model,
+      [&](onnx::GraphProto& graph) {
+        for (const auto& sparse : graph.sparse_initializer()) budget.take(sparse);
+      },
+      [&](onnx::AttributeProto& value) { budget.take(value.sparse_tensor()); });
+  for_each_sparse(
+      model,
+      [&](onnx::GraphProto& graph) {
+        for (const auto& sparse : graph.sparse_initializer()) *graph.add_initializer() = dense(sparse, read);
+        graph.clear_sparse_initializer();
+      },
+      [&](onnx::AttributeProto& attribute) {
+        onnx::TensorProto value = dense(attribute.sparse_tensor(), read);
+        attribute.clear_sparse_tensor();
+        attribute.set_name("value");
+        attribute.set_type(onnx::AttributeProto::TENSOR);
+        attribute.mutable_t()->Swap(&value);
+      });
 }
 
 }  // namespace halfstep

@@ -15,7 +15,7 @@ namespace halfstep {
 void normalize_message(onnx::ModelProto& model);
 
 /// Makes every sparse initializer, and the value of every sparse Constant, a dense one. `read` gives the elements of a
-/// tensor of the message. Throws Error(input) where indices do not fit.
+/// tensor of the message. Throws Error(input) where indices do not fit, and where all would take too much memory.
 void densify(onnx::ModelProto& model, const std::function<Tensor(const onnx::TensorProto&)>& read);
 
 }  // namespace halfstep

@@ -74,6 +74,10 @@ class TensorIndex {
     const int i = initializer(source);
     return i != kNone ? graph_.initializer(i) : value_of(graph_.node(constant(source)));
   }
+  DType source_type(const std::string& name) const {
+    const int i = initializer(source_name(name));
+    return static_cast<DType>(i != kNone ? graph_.initializer(i).data_type() : source(name).data_type());
+  }
 
  private:
   static int find(const std::unordered_map<std::string, int>& map, const std::string& name) {
@@ -276,15 +280,10 @@ std::vector<std::string> missing_tensors(const onnx::ModelProto& model, const st
 }
 
 std::map<std::string, DType> stored_types(const onnx::ModelProto& model, const NamedTensors& tensors) {
-  const onnx::GraphProto& graph = model.graph();
-  const TensorIndex index(graph);
+  const TensorIndex index(model.graph());
   std::map<std::string, DType> types;
-  for (const auto& [name, _] : tensors) {
-    if (const int i = index.merged_source(name); i != TensorIndex::kNone)
-      types[name] = static_cast<DType>(graph.initializer(i).data_type());
-    else if (const int c = index.constant(name); c != TensorIndex::kNone)
-      types[name] = static_cast<DType>(value_of(graph.node(c)).data_type());
-  }
+  for (const auto& [name, _] : tensors)
+    if (index.has_source(name)) types[name] = index.source_type(name);
   return types;
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <new>
 
 #include <fmt/format.h>
 
@@ -14,6 +15,7 @@
 #include "onnx_io/patch.h"
 #include "onnx_io/source_model.h"
 #include "onnx_io/widen.h"
+#include "ops/onnx_message.h"
 #include "ops/op_def.h"
 
 namespace halfstep {
@@ -24,8 +26,10 @@ constexpr std::size_t kMaxMessageBytes = std::numeric_limits<std::int32_t>::max(
 void write_model(onnx::ModelProto model, const std::filesystem::path& path, ExternalData external) {
   try {
     check_message(model);
+  } catch (const std::bad_alloc&) {
+    throw;
   } catch (const std::exception& e) {
-    throw_failure("a valid ONNX model to write", e.what(),
+    throw_failure("a valid ONNX model to write", plain_onnx_message(e.what()),
                   "this is a defect of halfstep: please report it with the model");
   }
   const bool too_large = model.ByteSizeLong() > kMaxMessageBytes;

@@ -34,12 +34,12 @@ struct SaveOptions {
 /// zero.
 using NamedTensors = std::map<std::string, Tensor>;
 
-/// Writes the source model with other parameters; everything else (names, versions, metadata, doc strings) stays. Each
-/// parameter is written in the element type it has in the source. A merged parameter becomes an initializer of its own
-/// in place of its Identity node. In inference form, what only training needed is removed. Where a parameter's name
-/// exists only after the model's local functions are inlined, they are inlined in the file. Throws Error(failure) when
-/// a name is not in the source, a shape differs from the source's, or the file cannot be written; nothing at `path` has
-/// changed then.
+/// Writes the source model with other parameters; everything else (names, versions, metadata, doc strings) stays, in
+/// the form that loading gave it (normalize.h: nodes sorted, sparse tensors dense). Each parameter is written in the
+/// element type it has in the source. A merged parameter becomes an initializer of its own in place of its Identity
+/// node. In inference form, what only training needed is removed. Where a parameter's name exists only after the
+/// model's local functions are inlined, they are inlined in the file. Throws Error(failure) when a name is not in the
+/// source, a shape differs from the source's, or the file cannot be written; nothing at `path` has changed then.
 void save_trained(const SourceModel& source, const NamedTensors& parameters, const std::filesystem::path& path,
                   const SaveOptions& options = {});
 

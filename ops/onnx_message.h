@@ -6,8 +6,8 @@
 
 namespace halfstep {
 
-/// Without the name of the exception's kind in front: "[ShapeInferenceError] Incompatible dimensions" is "Incompatible
-/// dimensions".
+/// In one line, and without the name of the exception's kind in front: "[ShapeInferenceError] Incompatible dimensions"
+/// is "Incompatible dimensions".
 std::string plain_onnx_message(std::string_view message);
 
 }  // namespace halfstep

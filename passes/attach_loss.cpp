@@ -28,16 +28,6 @@ bool is_over_classes(LossKind kind) {
   return kind == LossKind::softmax_cross_entropy || kind == LossKind::negative_log_likelihood;
 }
 
-std::size_t given_class_axis(const Value& output, std::int64_t axis) {
-  const auto rank = static_cast<std::int64_t>(output.shape.rank());
-  const std::int64_t from_front = axis < 0 ? axis + rank : axis;
-  if (from_front < 1 || from_front >= rank)
-    throw_input_error(
-        fmt::format("a class axis of '{}' of shape {} behind the batch", output.name, output.shape.to_string()),
-        fmt::format("axis {}", axis), "check --class-axis");
-  return static_cast<std::size_t>(from_front);
-}
-
 // What the passes that make a step call the values that they add: its surroundings find most of them by these names.
 constexpr std::array<std::string_view, 8> kStepNames{"labels",        "learning_rate", "update",       "loss",
                                                      "loss.gradient", "grad_norm",     "grads_finite", "loss_scale"};
@@ -56,7 +46,8 @@ void free_step_names(Graph& graph) {
 
 Expr mean(Expr x) { return x.builder().op("ReduceMean", {x}, {{"keepdims", std::int64_t{0}}}); }
 
-// What a Softmax or LogSoftmax over `axis` that produces `y` is computed from, past Transpose; else empty.
+// What a Softmax or LogSoftmax over `axis` that produces `y` is computed from, past what `last_operator` passes; else
+// empty.
 Expr before_softmax(Expr y, std::size_t axis) {
   Builder& b = y.builder();
   const Graph& graph = b.graph();
@@ -68,6 +59,14 @@ Expr before_softmax(Expr y, std::size_t axis) {
         for (std::size_t i = y.rank(); i > 0; --i) perm.push_back(static_cast<std::int64_t>(i) - 1);
       const Expr inside = before_softmax(b.expr(node.inputs[0]), static_cast<std::size_t>(perm[axis]));
       return inside ? b.transpose(inside, std::move(perm)) : Expr();
+    }
+    if (node.is("Identity") || (node.is("Cast") && is_float(graph[node.inputs[0]].dtype)))
+      return before_softmax(b.expr(node.inputs[0]), axis);
+    if (changes_shape_only(node)) {
+      const Shape shape = y.shape();
+      const auto inner = axis_across_units(graph[node.inputs[0]].shape, shape, axis);
+      const Expr inside = inner ? before_softmax(b.expr(node.inputs[0]), *inner) : Expr();
+      return inside ? b.reshape(inside, shape) : Expr();
     }
     if (!node.is("Softmax") && !node.is("LogSoftmax")) return {};
     return normalize_axis(node.attributes.get_int("axis", -1), y.rank()) == axis ? b.expr(node.inputs[0]) : Expr();
@@ -188,7 +187,8 @@ void check_labels_fit(LossKind kind, const Value& output, DType label_dtype, con
                            ? "save class indices as integers (labels.astype(numpy.int64)), give labels of the output's "
                              "shape, or choose another loss with --loss"
                            : "give labels of that shape, or choose another loss with --loss";
-  if (class_axis && is_over_classes(kind)) remedy += ", or another --class-axis";
+  if (is_over_classes(kind) && shape.rank() > 2)
+    remedy += class_axis ? ", or another --class-axis" : ", or --class-axis";
   throw_input_error(fmt::format("labels that fit the model's output '{}' of shape {} under {}", output.name,
                                 shape.to_string(), name_of(kind)),
                     fmt::format("labels of {}{}", name_of(label_dtype), label_shape.to_string()),

@@ -4,6 +4,10 @@
 #include <array>
 #include <string_view>
 
+#include <fmt/format.h>
+
+#include "graph/error.h"
+
 namespace halfstep {
 namespace {
 
@@ -91,6 +95,13 @@ std::optional<std::size_t> class_axis_of_model(const Graph& graph, ValueId outpu
       if (axis_before_transpose(*node, axis, rank) == *before) return axis;
     return std::nullopt;
   }
+  if (changes_shape_only(*node)) {
+    const Shape &in = graph[node->input(0)].shape, &out = graph[output].shape;
+    const auto before = class_axis_of_model(graph, node->input(0));
+    for (std::size_t axis = 1; before && axis < rank; ++axis)
+      if (axis_across_units(in, out, axis) == *before) return axis;
+    return std::nullopt;
+  }
   if (is_one_of(node->op, kElementwise)) {
     const ValueId changed = changed_operand(graph, *node);
     if (changed != kNoValue) return class_axis_of_model(graph, changed);
@@ -104,10 +115,47 @@ std::size_t likely_class_axis(const Graph& graph, ValueId output, const std::vec
   return among.empty() || std::find(among.begin(), among.end(), *axis) != among.end() ? *axis : 1;
 }
 
+std::optional<std::size_t> axis_across_units(const Shape& from, const Shape& to, std::size_t axis) {
+  if (!from.is_static() || !to.is_static() || axis >= to.rank() || axis == 0 || to[axis] == 1) return std::nullopt;
+  if (from.rank() == 0 || from[0] != to[0] || !equal_but_for_unit_axes(from, to)) return std::nullopt;
+  std::size_t left = 0;  // axes of more than one element before it, behind the batch
+  for (std::size_t i = 1; i < axis; ++i) left += to[i] != 1;
+  for (std::size_t i = 1; i < from.rank(); ++i)
+    if (from[i] != 1 && left-- == 0) return i;
+  return std::nullopt;
+}
+
+bool changes_shape_only(const Node& node) {
+  return node.domain.empty() &&
+         is_one_of(node.op, std::array<std::string_view, 4>{"Reshape", "Flatten", "Squeeze", "Unsqueeze"});
+}
+
 const Node* last_operator(const Graph& graph, ValueId output) {
-  const Node* node = producer(graph, output);
-  while (node && (node->is("Transpose") || node->is("Identity"))) node = producer(graph, node->input(0));
-  return node;
+  const auto passes = [&](const Node& node, bool any_shape) {
+    const Shape &in = graph[node.input(0)].shape, &out = graph[node.outputs[0]].shape;
+    if (node.is("Transpose") || node.is("Identity")) return true;
+    if (node.is("Cast")) return is_float(graph[node.input(0)].dtype);
+    return changes_shape_only(node) &&
+           (any_shape || (in.is_static() && out.is_static() && in.rank() > 0 && out.rank() > 0 && in[0] == out[0] &&
+                          equal_but_for_unit_axes(in, out)));
+  };
+  const auto behind = [&](bool any_shape) {
+    const Node* node = producer(graph, output);
+    while (node && passes(*node, any_shape)) node = producer(graph, node->input(0));
+    return node;
+  };
+  const Node* far = behind(true);
+  return far && far->is("Sigmoid") ? far : behind(false);
+}
+
+std::size_t given_class_axis(const Value& output, std::int64_t axis) {
+  const auto rank = static_cast<std::int64_t>(output.shape.rank());
+  const std::int64_t from_front = axis < 0 ? axis + rank : axis;
+  if (from_front < 1 || from_front >= rank)
+    throw_input_error(
+        fmt::format("a class axis of '{}' of shape {} behind the batch", output.name, output.shape.to_string()),
+        fmt::format("axis {}", axis), "check --class-axis");
+  return static_cast<std::size_t>(from_front);
 }
 
 }  // namespace halfstep

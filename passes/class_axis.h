@@ -33,7 +33,19 @@ std::optional<std::size_t> class_axis_of_model(const Graph& graph, ValueId outpu
 /// Of several axes that the labels fit (`among`; none: any but 0) the model's, else axis 1 as ONNX and PyTorch take it.
 std::size_t likely_class_axis(const Graph& graph, ValueId output, const std::vector<std::size_t>& among);
 
-/// The node that produces a value, past Transpose and Identity; null for an input or a constant.
+/// The axis of `from` that `axis` of `to` is, where the two shapes differ in axes of extent 1 only; nothing where that
+/// axis has extent 1 or the shapes differ in more.
+std::optional<std::size_t> axis_across_units(const Shape& from, const Shape& to, std::size_t axis);
+
+/// Reshape, Flatten, Squeeze and Unsqueeze.
+bool changes_shape_only(const Node& node);
+
+/// The node that computes a value, past Identity, casts between floats, Transpose and changes of shape that only add or
+/// remove axes of extent 1; past any change of shape where a Sigmoid lies behind. Null for an input or a constant.
 const Node* last_operator(const Graph& graph, ValueId output);
+
+/// The axis that --class-axis says, counted from the front. Throws Error where it is the batch's or not one of the
+/// output's.
+std::size_t given_class_axis(const Value& output, std::int64_t axis);
 
 }  // namespace halfstep

@@ -35,8 +35,8 @@ struct ParameterSelection {
   /// Who wrote the model; a Trainer fills it in.
   Exporter exporter = Exporter::unknown;
 };
-/// Turns parameters into states; of one that only leads its tensor that part, under the tensor's name. Throws Error when
-/// a pattern matches nothing, or nothing is left to train.
+/// Turns parameters into states; of one that only leads its tensor that part, under the tensor's name. Throws Error
+/// when a pattern matches nothing, or nothing is left to train.
 Pass select_parameters(ParameterSelection selection = {});
 
 /// A constant that holds one row over and over, because the exporter expanded it over a fixed batch (a class token, a
@@ -84,8 +84,8 @@ Pass canonicalize();
 Pass compose_gelu();
 
 /// BatchNormalization uses batch statistics and updates its running ones (which become states); Dropout drops, drawing
-/// from a counter-based generator seeded with `seed`. Whether the model was exported in training or in inference form
-/// makes no difference.
+/// from a counter-based generator seeded with `seed`. Whether BatchNormalization was exported in training or in
+/// inference form makes no difference; Dropout that the model has switched off stays off.
 struct TrainingModeOptions {
   bool train_batchnorm = true;  ///< false: it normalizes by its running statistics, and keeps them
   bool train_dropout = true;    ///< false: it drops nothing
@@ -127,8 +127,8 @@ struct LossOptions {
 void check_labels_fit(LossKind kind, const Value& output, DType label_dtype, const Shape& label_shape,
                       std::optional<std::int64_t> class_axis, const std::string& hint = {});
 /// Adds the input "labels" and the mean loss (f32 scalar, unless the model computes its own) as output 0, named "loss".
-/// The model's outputs follow; where a final Softmax was fused into the loss its input stands in for it, named
-/// "logits". A value of the model that is called as a part of the step ("labels", "loss", "learning_rate", …) gets
+/// The model's outputs follow; where a final Softmax was fused into the loss its input stands in for it.
+/// A value of the model that is called as a part of the step ("labels", "loss", "learning_rate", …) gets
 /// another name, inputs included: in a step they are told by their place. Throws Error when labels and outputs do not
 /// fit, naming both shapes, and when a parameter has such a name.
 Pass attach_loss(LossOptions options);
@@ -152,7 +152,7 @@ Pass scale_loss(LossScaleOptions options);
 
 /// Names of the states of a training step: the updates applied so far (batches whose gradients were only accumulated
 /// and skipped updates do not count), the loss scale and its good updates in a row, what accumulators begin with, and
-/// the counter that dropout draws from.
+/// the counter of steps that dropout and random operators draw with.
 inline constexpr std::string_view kUpdatesState = "optimizer.step", kLossScaleState = "loss_scale",
                                   kGoodStepsState = "loss_scale.good_steps", kAccumulatorPrefix = "accumulator.",
                                   kDropoutState = "dropout.counter";

@@ -10,8 +10,7 @@ void append(Pipeline& pipeline, const Pipeline& more) { pipeline.insert(pipeline
 
 // What the training step and its evaluation share: parameters are states, shapes known, nothing superfluous left.
 Pipeline trainable_model(const TrainingOptions& options) {
-  Pipeline pipeline{widen_half()};
-  append(pipeline, choosing_pipeline());
+  Pipeline pipeline = choosing_pipeline();
   append(pipeline, {select_parameters(options.parameters), bind_shapes(options.shapes), fold_constants(),
                     inline_control_flow(), canonicalize(), compose_gelu()});
   return pipeline;
@@ -23,7 +22,9 @@ Pipeline finish(const Capabilities& capabilities) {
 
 }  // namespace
 
-Pipeline choosing_pipeline() { return {hoist_initializers(), separate_merged_parameters(), undo_batch_expansion()}; }
+Pipeline choosing_pipeline() {
+  return {widen_half(), hoist_initializers(), separate_merged_parameters(), undo_batch_expansion()};
+}
 
 Pipeline training_pipeline(const TrainingOptions& options, const Capabilities& capabilities) {
   Pipeline pipeline = trainable_model(options);

@@ -18,7 +18,7 @@ struct TrainingOptions {
   InputShapes shapes;
 };
 
-/// The model in the form in which its parameters are chosen.
+/// The model in the form in which its parameters are chosen: as f32 masters, each under its own name.
 Pipeline choosing_pipeline();
 
 /// From a loaded model to one training step: inputs (the model's, "labels", "learning_rate"[, "update"]), outputs

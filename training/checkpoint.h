@@ -19,7 +19,7 @@ struct TrainingState {
   std::string optimizer;      ///< "sgd", "adam", "adamw"
   /// Hash of the source model's structure: operators, names, shapes.
   std::string model_fingerprint;
-  /// Options of the run, see settings.h. The counters of shuffling and dropout follow from the seed among them, step,
+  /// Options of the run, see settings.h. The counters of shuffling and random draws follow from the seed among them, step,
   /// epoch and position.
   std::map<std::string, std::string> settings;
 

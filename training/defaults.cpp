@@ -85,7 +85,7 @@ Kind default_kind(const Facts& f) {
 std::size_t choose_class_axis(const Facts& f, bool indices, const TrainerOptions& options,
                               std::vector<std::string>& notices) {
   const Value& output = f.graph[f.output];
-  if (options.class_axis) return normalize_axis(*options.class_axis, f.shape.rank());
+  if (options.class_axis) return given_class_axis(output, *options.class_axis);
   std::vector<std::size_t> fitting = indices ? f.axes : f.values.one_hot_axes;
   if (fitting.empty()) {
     fitting = {1};
@@ -125,7 +125,8 @@ void read_class_labels(LossChoice& choice, const Facts& f, const TrainerOptions&
   LabelReading& reading = choice.reading;
   bool indices = f.integer && !f.axes.empty();
   if (options.class_axis)
-    indices = f.integer && are_class_indices(f.shape, f.labels, normalize_axis(*options.class_axis, f.shape.rank()));
+    indices =
+        f.integer && are_class_indices(f.shape, f.labels, given_class_axis(f.graph[f.output], *options.class_axis));
   reading.class_axis = choose_class_axis(f, indices, options, choice.notices);
   if (!indices) {
     reading.form = Form::one_hot;
@@ -136,12 +137,13 @@ void read_class_labels(LossChoice& choice, const Facts& f, const TrainerOptions&
   reading.ignored = options.ignore_label;
   choice.label.dtype = DType::i64;
   choice.target = {.classes = f.shape[reading.class_axis], .ignore_index = options.ignore_label};
-  if (f.values.others == 0)
+  if (f.values.others == 0 && f.values.complete)
     throw_input_error("a label that counts", fmt::format("{} everywhere, which is ignored", options.ignore_label),
                       "check the labels and --ignore-label");
   if (f.values.ignored > 0)
-    choice.notices.push_back(fmt::format("labels of {} do not count ({} of {}): --ignore-label", options.ignore_label,
-                                         f.values.ignored, f.values.ignored + f.values.others));
+    choice.notices.push_back(fmt::format("labels of {} do not count ({} of {}{}): --ignore-label", options.ignore_label,
+                                         f.values.ignored, f.values.complete ? "" : "the first ",
+                                         f.values.ignored + f.values.others));
 }
 
 void read_element_labels(LossChoice& choice, const Facts& f, const TrainerOptions& options) {
@@ -149,7 +151,13 @@ void read_element_labels(LossChoice& choice, const Facts& f, const TrainerOption
   choice.label.dtype = DType::f32;
   reading.form = form_of_elements(f, choice.kind);
   if (choice.kind == LossKind::binary_cross_entropy_logits) reading.binary_threshold = 0;
-  if (reading.form == Form::one_hot) reading.class_axis = choose_class_axis(f, false, options, choice.notices);
+  std::vector<std::string> notices;
+  if (reading.form == Form::one_hot) reading.class_axis = choose_class_axis(f, false, options, notices);
+  // Only accuracy and its like look at classes here.
+  if (reading.form == Form::one_hot && options.metrics && !options.metrics->empty())
+    choice.notices.insert(choice.notices.end(), notices.begin(), notices.end());
+  if (options.class_axis && reading.form != Form::one_hot)
+    choice.notices.push_back(fmt::format("--class-axis has no effect: {} has no classes", name_of(choice.kind)));
   choice.target.probabilities = is_binary(choice.kind);
 }
 

@@ -53,7 +53,8 @@ LabelSummary summarize_labels(const DataArray& labels, const Shape& row, const s
   const std::int64_t step = std::min(rows, std::max<std::int64_t>(kBlockElements / in_row, 1));
   Tensor buffer(labels.dtype(), with_rows(step, labels.row_type().shape));
   std::vector<std::int64_t> indices(static_cast<std::size_t>(step));
-  for (std::int64_t begin = 0; begin < rows && (axes.empty() || summary.zero_one_or_ignored); begin += step) {
+  std::int64_t begin = 0;
+  for (; begin < rows && (axes.empty() || summary.zero_one_or_ignored); begin += step) {
     const std::int64_t count = std::min(step, rows - begin);
     std::iota(indices.begin(), indices.end(), begin);
     const Tensor block = buffer.rows(0, count);
@@ -63,6 +64,7 @@ LabelSummary summarize_labels(const DataArray& labels, const Shape& row, const s
       std::erase_if(summary.one_hot_axes, [&](std::size_t axis) { return !is_one_hot<T>(block, row, axis); });
     });
   }
+  summary.complete = begin >= labels.rows();
   if (!summary.zero_or_one) summary.one_hot_axes.clear();
   return summary;
 }

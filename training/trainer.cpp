@@ -118,7 +118,7 @@ class Trainer::Impl {
   void save(const Cursor& cursor, std::int64_t step) const;
   void try_to_save(const Cursor& cursor, std::int64_t step, const TrainerCallbacks& callbacks);
   template <class Read>
-  bool reads(const Read& read, const TrainerCallbacks& callbacks);
+  bool reads(const Read& read, bool trained, const TrainerCallbacks& callbacks);
   /// For `updates` updates in vain.
   [[noreturn]] void diverged(std::int64_t updates, std::int64_t step, const Batch& batch) const;
 
@@ -183,23 +183,29 @@ void Trainer::Impl::try_to_save(const Cursor& cursor, std::int64_t step, const T
                     unsaved_->without_hint()));
 }
 
-/// Runs `read`. False where the system can no longer read what it could before: then that is the run's failure.
+/// Runs `read`. False where that fails, for a file that can no longer be read or a row that does not fit: then that is
+/// the run's failure. Says so where something is trained by then.
 template <class Read>
-bool Trainer::Impl::reads(const Read& read, const TrainerCallbacks& callbacks) {
+bool Trainer::Impl::reads(const Read& read, bool trained, const TrainerCallbacks& callbacks) {
   try {
     read();
     return true;
   } catch (const Error& error) {
-    if (error.kind() != Error::Kind::failure) throw;
     failure_ = error;
-    if (callbacks.on_notice) callbacks.on_notice(fmt::format("training stops: {}", error.without_hint()));
+    if (trained && callbacks.on_notice) callbacks.on_notice(fmt::format("training stops: {}", error.without_hint()));
     return false;
   }
 }
 
 void Trainer::Impl::diverged(std::int64_t updates, std::int64_t step, const Batch& batch) const {
   std::string where = "not looked for, the batch is a smaller one";
-  if (batch.rows == task_.batch) where = first_non_finite_node(first_graph_, *store_, batch, task_.labels_at);
+  try {
+    if (batch.rows == task_.batch) where = first_non_finite_node(first_graph_, *store_, batch, task_.labels_at);
+  } catch (const Error& error) {  // it keeps every value of the step
+    where = "not found, " + error.without_hint();
+  } catch (const std::bad_alloc&) {
+    where = "not found, too little memory";
+  }
   throw_failure(fmt::format("a finite loss and finite gradients at least once in {} updates", updates),
                 fmt::format("non-finite ones up to step {}; the first node that went non-finite: {}", step, where),
                 "lower the learning rate, clip gradients (--clip-norm), or train in fp32 or bf16");
@@ -252,7 +258,7 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
 
   while (options_.steps == 0 || step < options_.steps) {
     const Batch* batch = nullptr;
-    stopped = !reads([&] { batch = loader.next(); }, callbacks);
+    stopped = !reads([&] { batch = loader.next(); }, step > first_step, callbacks);
     if (stopped && step == first_step) throw Error(*failure_);  // nothing is trained that could be lost
     if (!batch) break;
     if (batch->at.epoch != epoch_shown) {
@@ -305,7 +311,7 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
     }
     if (ends_epoch || last) {
       std::optional<Evaluation> evaluation;
-      if (validation && !stopped) stopped = !reads([&] { evaluation = evaluate(*validation); }, callbacks);
+      if (validation && !stopped) stopped = !reads([&] { evaluation = evaluate(*validation); }, true, callbacks);
       if (callbacks.on_epoch_end) callbacks.on_epoch_end(result, evaluation ? &*evaluation : nullptr);
     }
     if (stopped) break;

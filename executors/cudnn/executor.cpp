@@ -95,7 +95,7 @@ std::unique_ptr<Executor> make_cudnn_executor(const DetectionApi& api, std::stri
   try {
     return std::make_unique<CudnnExecutor>(std::get<Device>(found));
   } catch (const Error& e) {
-    reason = e.what();
+    reason = e.without_hint();
     return nullptr;
   }
 }

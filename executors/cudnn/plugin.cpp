@@ -3,6 +3,7 @@
 #include <string>
 
 #include "executors/cudnn/executor.h"
+#include "graph/error.h"
 
 extern "C" __attribute__((visibility("default"))) halfstep::Executor* halfstep_executor(
     int abi, const halfstep::ExecutorOptions*, std::string* reason) {
@@ -14,6 +15,8 @@ extern "C" __attribute__((visibility("default"))) halfstep::Executor* halfstep_e
   } else {
     try {
       executor = halfstep::cudnn::make_cudnn_executor(halfstep::cudnn::runtime_detection_api(), why);
+    } catch (const halfstep::Error& e) {
+      why = e.without_hint();
     } catch (const std::exception& e) {  // nothing may be thrown through a C entry point
       why = e.what();
     }

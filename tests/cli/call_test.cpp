@@ -20,7 +20,6 @@ TEST_F(CliTest, MistypedCallsAreToldWhatWasMeant) {
     const char* error;
     const char* hint;
   };
-  const std::string train = "train mlp.onnx --data x.npy,y.npy ";
   const Case cases[] = {
       {"trian mlp.onnx --data x.npy,y.npy", "a command, got 'trian'", "did you mean 'train'?"},
       {"eval mlp.onnx", "a command, got 'eval'", "did you mean 'evaluate'?"},
@@ -75,6 +74,16 @@ TEST_F(CliTest, MistypedCallsAreToldWhatWasMeant) {
        ""},
       {"train mlp.onnx --data x.npy,y.npy --output-form trainign",
        "inference or training for --output-form, got 'trainign'", "did you mean 'training'?"},
+      {"train mlp.onnx --data x.npy,y.npy --mean 1,x", "a number for --mean, got '1,x'", "lists the flags"},
+      {"train mlp.onnx --data x.npy,y.npy --std x", "a number for --std, got 'x'", "lists the flags"},
+      {"train mlp.onnx --data x.npy,y.npy --loss-scale x", "a number for --loss-scale, got 'x'", "lists the flags"},
+      {"train mlp.onnx --data x.npy,y.npy --class-axis x", "a whole number for --class-axis, got 'x'", ""},
+      {"train mlp.onnx --data x.npy,y.npy --ignore-label 1.5", "a whole number for --ignore-label, got '1.5'", ""},
+      {"train mlp.onnx --data x.npy,y.npy --max-skipped x", "a whole number for --max-skipped, got 'x'", ""},
+      {"run mlp.onnx --input x.npy -o out.npz --classes a,b", "a flag of halfstep run, got '--classes'",
+       "--classes is a flag of train"},
+      {"convert mlp.onnx -o out.onnx --precision fp16 --label-column 1", "got '--label-column'",
+       "--label-column is a flag of train"},
       {"convert mlp.onnx -o out.onnx --precision fp32", "fp16 or bf16 for --precision, got 'fp32'", ""},
   };
   for (const Case& c : cases) {
@@ -82,7 +91,9 @@ TEST_F(CliTest, MistypedCallsAreToldWhatWasMeant) {
     EXPECT_EQ(outcome.exit_code, 2) << c.arguments << "\n" << outcome.text;
     EXPECT_THAT(outcome.text, testing::StartsWith("halfstep: error: expected ")) << c.arguments;
     EXPECT_THAT(outcome.text, HasSubstr(c.error)) << c.arguments;
-    if (*c.hint) EXPECT_THAT(outcome.text, testing::AllOf(HasSubstr("\nHint: "), HasSubstr(c.hint))) << c.arguments;
+    if (*c.hint) {
+      EXPECT_THAT(outcome.text, testing::AllOf(HasSubstr("\nHint: "), HasSubstr(c.hint))) << c.arguments;
+    }
     EXPECT_EQ(outcome.output, "") << c.arguments;
   }
 }

@@ -57,6 +57,11 @@ TEST_F(ConvertCommand, AnOutputThatBecomesInfiniteFailsTheVerification) {
     EXPECT_THAT(outcome.text, HasSubstr("no model was written"));
     EXPECT_FALSE(std::filesystem::exists(folder_ / "half.onnx"));
     EXPECT_GT(json("report.json")["errors"][0]["non_finite"], 0);
+    const Outcome printed = run(std::string("convert mlp.onnx -o half.onnx --precision fp16 --executor reference "
+                                            "--verify large.npy --json") +
+                                dry);
+    EXPECT_EQ(printed.exit_code, 1) << printed.text;
+    EXPECT_GT(nlohmann::json::parse(printed.output)["errors"][0]["non_finite"], 0);
   }
   const Outcome measured = run(
       "convert mlp.onnx -o half.onnx --precision fp16 --executor reference --calibrate large.npy --verify large.npy");

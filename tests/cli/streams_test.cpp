@@ -90,7 +90,9 @@ TEST_F(Streams, OutputThatIsLostIsAFailureThatIsTold) {
   for (const std::string arguments : cases)
     for (const char* redirection : {">/dev/full", ">&-"}) {
       EXPECT_EQ(shell("\"$P\" " + arguments + " " + redirection + " 2>errors"), 1) << arguments << " " << redirection;
-      EXPECT_THAT(text_of("errors"), HasSubstr("halfstep: a standard output that takes what is printed")) << arguments;
+      EXPECT_THAT(text_of("errors"),
+                  HasSubstr("halfstep: error: expected a standard output that takes what is printed"))
+          << arguments;
     }
   for (const char* written : {"out.npz", "half.onnx", "trained.onnx", "checkpoint/checkpoint.safetensors"})
     EXPECT_TRUE(fs::exists(folder_ / written)) << written;

@@ -97,6 +97,7 @@ TEST(Csv, ErrorsNameLineAndColumn) {
       {"1,2,3\n4,5,cat\n", {}, "'cat' at FILE:2, column 3"},
       {"1,True\n2,maybe\n", {}, "'maybe' at FILE:2, column 2"},
       {"a,b\n1,dog\n2,cow\n", {.classes = {"cat", "dog"}}, "one of the classes cat, dog, got 'cow' at FILE:3"},
+      {"a,b\n1,dog\n2,cow\n", {.classes = {"dog", "cow", "dog"}}, "each name once in --classes, got 'dog' twice"},
       {"1,5;2,5;0\n3,5;2,5;1\n", {}, "decimal point"},
       {"sort,a,b\nred,1,2\nblue,3,4\n", {}, "--label-column"},
       {std::string("\xff\xfe"

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "executors/conformance/run_graph.h"
+#include "graph/machine_memory.h"
 #include "onnx_io/detached.h"
 #include "onnx_io/load.h"
 #include "onnx_io/save.h"
@@ -222,6 +223,27 @@ TEST(Refused, AreSparseTensorsThatDoNotFit) {
   for (const auto& [tensor, says] : cases)
     EXPECT_THAT(refusal(kAdd, [&, t = tensor](auto& m) { *m.mutable_graph()->add_sparse_initializer() = t; }),
                 HasSubstr(says));
+}
+
+// Each fits; all together, in a graph and its body, do not.
+TEST(Refused, AreSparseTensorsThatTakeTooMuchMemoryTogether) {
+  const auto sixth = static_cast<std::int64_t>(machine_memory() / 4 / 6 / sizeof(float));
+  const auto add = [&](onnx::GraphProto& graph, const std::string& name, int count) {
+    for (int i = 0; i < count; ++i)
+      *graph.add_sparse_initializer() =
+          sparse({sixth}, list((name + std::to_string(i)).c_str(), {5}), indices({1}, {1}));
+  };
+  constexpr const char* kBranches = R"(<ir_version: 8, opset_import: ["": 17]> m (float[4] x, bool c) => (float[4] y) {
+      y = If (c) <then_branch = t () => (float[4] a) { a = Relu(x) }, else_branch = e () => (float[4] d) { d = Neg(x) }>
+    })";
+  EXPECT_THAT(refusal(kAdd, [&](auto& m) { add(*m.mutable_graph(), "w", 7); }),
+              HasSubstr("beside those of the others"));
+  EXPECT_THAT(refusal(kBranches,
+                      [&](auto& m) {
+                        add(*m.mutable_graph(), "w", 4);
+                        add(*m.mutable_graph()->mutable_node(0)->mutable_attribute(0)->mutable_g(), "v", 3);
+                      }),
+              HasSubstr("beside those of the others"));
 }
 
 TEST(Refused, AreTwoVersionsAndCycles) {

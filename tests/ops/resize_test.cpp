@@ -42,7 +42,7 @@ TEST(Resize, GivesWhatOnnxRuntimeGivesOnBothExecutors) {
 // 10 * 0.7 is 7 in f32, and less in f64, in which ONNX's own inference multiplies.
 TEST(Resize, InfersTheExtentsThatItGives) {
   const std::string scales = "float[4] s = {1.0, 1.0, 0.7, 2.3}";
-  const LoadedModel model = parse_model(model_text("float[N,3,10,10]", "", scales, "x, , s"));
+  const LoadedModel model = parse_model(model_text("float[N,3,10,10]", R"(mode = "nearest")", scales, "x, , s"));
   EXPECT_EQ(model.graph[model.graph.outputs[0]].shape, (Shape{Shape::kUnknown, 3, 7, 23}));
 }
 

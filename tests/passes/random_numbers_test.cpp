@@ -11,7 +11,6 @@ namespace {
 
 using namespace halfstep::testing;
 using ::testing::Contains;
-using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
@@ -133,17 +132,12 @@ TEST(DrawByCounter, GivesNothingGradientsThatADrawDependsOn) {
       "{ b = Bernoulli(p) m = Mul(b, w) y = Add(m, x) }";
   const LossOptions loss{
       .kind = LossKind::mean_squared_error, .output = {}, .label_dtype = DType::f32, .label_shape = {2, 2}};
-  Graph graph = run_passes(text, {select_parameters(), draw_by_counter(0), attach_loss(loss), differentiate()});
-  const std::vector<State> states = graph.states;
-  for (const State& state : states) {
-    if (graph[state.value].name != "p" || state.gradient == kNoValue) continue;
-    graph.outputs.push_back(state.gradient);
-    Compiled step(graph);
-    step.set("x", Tensor::of<float>({1, 2, 3, 4}, {2, 2}));
-    step.set("labels", Tensor::of<float>({9, 9, 9, 9}, {2, 2}));
-    step.program->run();
-    EXPECT_THAT(to_doubles(step.program->output(graph.outputs.size() - 1)), Each(0));
-  }
+  const Graph graph = run_passes(text, {select_parameters(), draw_by_counter(0), attach_loss(loss), differentiate()});
+  const auto gradient_of = [&](std::string_view name) {
+    return graph.states[static_cast<std::size_t>(graph.state_of(graph.find(name)))].gradient;
+  };
+  EXPECT_EQ(gradient_of("p"), kNoValue);
+  EXPECT_NE(gradient_of("w"), kNoValue);
   EXPECT_NE(node_of(graph, "PhiloxRandom"), nullptr);
 }
 
