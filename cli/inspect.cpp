@@ -161,8 +161,10 @@ Json plan_of(const LoadedModel& model, const InspectFlags& flags) {
   Json json{{"executor", executor->name()},
             {"precision", describe_precision(precision, asked, executor->capabilities())},
             {"batch", flags.batch}};
-  json.update(flags.training.empty() ? inference_plan(model.graph, flags, *executor, precision)
-                                     : training_plan(model, flags, *executor));
+  json.update(flags.training.empty()
+                  ? inference_plan(run_pipeline(model.graph, {batch_first(flags.loss.batch_axis.value())}), flags,
+                                   *executor, precision)
+                  : training_plan(model, flags, *executor));
   return json;
 }
 

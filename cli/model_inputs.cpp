@@ -97,10 +97,21 @@ Arrays open_inputs(const std::vector<std::string>& names, const std::vector<std:
   return arrays;
 }
 
+/// Whether the array is the input as it lies there.
+bool is_as_wanted(const DataArray& array, const Value& input, const InputOptions& options) {
+  const bool kept = options.layout == LayoutChange::automatic || options.layout == LayoutChange::none;
+  if (array.dtype() != input.dtype || options.scale || !options.mean.empty() || !options.stddev.empty() || !kept)
+    return false;
+  if (!input.shape.is_ranked()) return true;
+  if (input.shape.rank() != array.shape().rank()) return false;
+  for (std::size_t axis = 1; axis < input.shape.rank(); ++axis)
+    if (input.shape[axis] != Shape::kUnknown && input.shape[axis] != array.shape()[axis]) return false;
+  return true;
+}
+
 /// The whole array in the type and shape the input wants; what the input leaves open comes from the array.
 Tensor to_input(const DataArray& array, const Value& input, const InputOptions& options) {
-  const bool same_rank = input.shape.is_ranked() && input.shape.rank() == array.shape().rank();
-  if (array.dtype() == input.dtype && (same_rank || !input.shape.is_ranked())) return array.load();
+  if (is_as_wanted(array, input, options)) return array.load();
   if (array.shape().rank() == 0 || (input.shape.is_ranked() && input.shape.rank() == 0))
     throw_input_error(
         fmt::format("{} {} for the input '{}'", name_of(input.dtype), input.shape.to_string(), input.name),
@@ -131,9 +142,14 @@ std::vector<fs::path> input_files(const std::vector<std::string>& texts) {
 std::map<std::string, Tensor> read_inputs(const Graph& graph, const std::vector<std::string>& texts,
                                           const InputOptions& options) {
   const Arrays arrays = open_inputs(input_names(graph), texts);
+  const bool any_float =
+      std::any_of(graph.inputs.begin(), graph.inputs.end(), [&](ValueId id) { return is_float(graph[id].dtype); });
   std::map<std::string, Tensor> tensors;
-  for (const ValueId id : graph.inputs)
-    tensors[graph[id].name] = to_input(arrays.at(graph[id].name), graph[id], options);
+  for (const ValueId id : graph.inputs) {
+    // Indices beside images are left as they are.
+    const bool kept = any_float && !is_float(graph[id].dtype);
+    tensors[graph[id].name] = to_input(arrays.at(graph[id].name), graph[id], kept ? InputOptions{} : options);
+  }
   return tensors;
 }
 

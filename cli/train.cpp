@@ -348,8 +348,10 @@ int train(const TrainFlags& flags) {
   const bool finished = trainer.fit(reporter.callbacks(), held_out, &StopOnSignal::requested);
   if (!finished)
     print_out("\nstopped after step {}: {}\n", with_thousands(reporter.steps()),
-              options.checkpoint.empty() ? "what follows is the model as trained so far"
-                                         : fmt::format("--resume {} goes on from here", options.checkpoint.string()));
+              options.checkpoint.empty()
+                  ? (flags.output.empty() && flags.fp16_output.empty() ? "nothing is kept without --checkpoint and -o"
+                                                                       : "what follows is the model as trained so far")
+                  : fmt::format("--resume {} goes on from here", options.checkpoint.string()));
   print_out("\n");
   std::optional<Error> failure = trainer.failure();
   std::optional<Evaluation> result;

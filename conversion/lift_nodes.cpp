@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <exception>
+#include <unordered_map>
 #include <utility>
 
+#include <fmt/format.h>
 #include <onnx/shape_inference/implementation.h>
 
 #include "graph/error.h"
@@ -61,7 +63,10 @@ class OneNode final : public LiftContext {
  private:
   void add(std::string_view op, std::vector<ValueId> inputs, std::vector<ValueId> outputs, Attributes attributes,
            std::vector<Node>& list) {
-    graph_.add_node(op, kOnnxDomain, std::move(inputs), 0, std::move(attributes), name_ + "." + std::string(op));
+    const std::string name = fmt::format("{}.{}", name_, op);
+    const int earlier = made_[name]++;  // runtimes want names of nodes to differ
+    graph_.add_node(op, kOnnxDomain, std::move(inputs), 0, std::move(attributes),
+                    earlier == 0 ? name : fmt::format("{}_{}", name, earlier));
     list.push_back(std::move(graph_.nodes.back()));
     graph_.nodes.pop_back();
     list.back().outputs = std::move(outputs);
@@ -71,6 +76,7 @@ class OneNode final : public LiftContext {
   const std::string name_;
   const std::unordered_set<std::string>& read_;
   Containers containers_;
+  std::unordered_map<std::string, int> made_;  ///< names of nodes, and how often each
 };
 
 Shape shape_of(const onnx::TensorShapeProto& proto) {

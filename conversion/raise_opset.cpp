@@ -1,6 +1,8 @@
 #include "conversion/raise_opset.h"
 
 #include <algorithm>
+#include <array>
+#include <string_view>
 #include <utility>
 
 #include <fmt/format.h>
@@ -16,6 +18,19 @@
 
 namespace halfstep::conversion {
 namespace {
+
+// Operators whose function body, by which runtimes compute them, takes bf16 only from a later version on.
+struct BodyNeed {
+  std::string_view op;
+  std::int64_t version;
+};
+constexpr std::array<BodyNeed, 1> kBodyNeeds{{{"Clip", 16}}};  // Where
+
+std::int64_t body_version(std::string_view op) {
+  for (const BodyNeed& need : kBodyNeeds)
+    if (need.op == op) return need.version;
+  return 0;
+}
 
 // From which version on a node can be half.
 class Versions {
@@ -44,7 +59,7 @@ class Versions {
       described.inputs = node.inputs;
       described.outputs = node.outputs;
       assign_roles(described, schema, half_, values_);
-      if (described.has_tied()) return version;
+      if (described.has_tied()) return half_ == DType::bf16 ? std::max(version, body_version(node.op)) : version;
     }
     return now_;
   }

@@ -31,6 +31,10 @@ std::size_t axis_before_transpose(const Node& transpose, std::size_t axis, std::
 constexpr std::array<std::string_view, 6> kOnAxis1{"Conv",    "ConvTranspose", "BatchNormalization",
                                                    "MaxPool", "AveragePool",   "InstanceNormalization"};
 constexpr std::array<std::string_view, 4> kElementwise{"Add", "Sub", "Mul", "Div"};
+// Of one operand, whose axes the result has.
+constexpr std::array<std::string_view, 19> kUnary{
+    "Identity", "Cast",    "Dropout",     "Clip",     "Relu",     "LeakyRelu", "Elu", "Selu", "Celu", "Gelu",
+    "Tanh",     "Sigmoid", "HardSigmoid", "Softplus", "Softsign", "Neg",       "Abs", "Exp",  "Log"};
 
 bool is_one_of(std::string_view op, const auto& list) { return std::find(list.begin(), list.end(), op) != list.end(); }
 
@@ -88,7 +92,7 @@ std::optional<std::size_t> class_axis_of_model(const Graph& graph, ValueId outpu
     if (is_known(graph, matrix) && graph[matrix].shape.rank() == 2) return rank - 1;
     return std::nullopt;
   }
-  if (node->op == "Identity" || node->op == "Cast") return class_axis_of_model(graph, node->input(0));
+  if (is_one_of(node->op, kUnary)) return class_axis_of_model(graph, node->input(0));
   if (node->op == "Transpose") {
     const auto before = class_axis_of_model(graph, node->input(0));
     for (std::size_t axis = 0; before && axis < rank; ++axis)
@@ -98,13 +102,21 @@ std::optional<std::size_t> class_axis_of_model(const Graph& graph, ValueId outpu
   if (changes_shape_only(*node)) {
     const Shape &in = graph[node->input(0)].shape, &out = graph[output].shape;
     const auto before = class_axis_of_model(graph, node->input(0));
-    for (std::size_t axis = 1; before && axis < rank; ++axis)
+    if (!before) return std::nullopt;
+    for (std::size_t axis = 1; axis < rank; ++axis)
       if (axis_across_units(in, out, axis) == *before) return axis;
+    // Rows of [N * L, V] as [N, L, V]: the last axis is what it was.
+    const bool keeps_last = in.is_static() && out.is_static() && *before + 1 == in.rank() && in.dim(-1) == out.dim(-1);
+    if (keeps_last && out.dim(-1) != 1) return rank - 1;
     return std::nullopt;
   }
   if (is_one_of(node->op, kElementwise)) {
     const ValueId changed = changed_operand(graph, *node);
     if (changed != kNoValue) return class_axis_of_model(graph, changed);
+    if (graph[node->input(0)].shape != graph[output].shape || graph[node->input(1)].shape != graph[output].shape)
+      return std::nullopt;
+    const auto first = class_axis_of_model(graph, node->input(0)), second = class_axis_of_model(graph, node->input(1));
+    return first == second || !second ? first : first ? std::nullopt : second;
   }
   return std::nullopt;
 }

@@ -95,15 +95,17 @@ bool adds_to_scores(const ModelFacts& model, const Node& node) {
 std::string is_mask(const ModelFacts& model, ValueId id) {
   constexpr double kBarelyNegative = -100;  // Swin's masks; most models take -1e4 and below
   const Value& value = model.graph[id];
-  if (value.shape.rank() < 2 || value.constant.count() < 2 || !is_read_elementwise(model, id)) return {};
+  if (value.shape.rank() < 1 || value.constant.count() < 2 || !is_read_elementwise(model, id)) return {};
   const std::vector<double> elements = to_doubles(value.constant);
   const auto all = [&](double a, auto other) {
     return std::all_of(elements.begin(), elements.end(), [&](double v) { return v == a || other(v); });
   };
   const bool is_uniform = all_equal(value.constant);
   const auto is_low = [&](double v) { return v <= kBarelyNegative; };
-  if (all(0, is_low) && (!is_uniform || is_low(elements[0])))
+  const bool is_vector = value.shape.rank() == 1;  // a bias may be uniform, and one of zeros and ones
+  if (all(0, is_low) && (!is_uniform || (is_low(elements[0]) && !is_vector)))
     return fmt::format("mask: only 0 and {:g}", *std::min_element(elements.begin(), elements.end()));
+  if (is_vector) return {};
   if (!is_uniform && all(0, [](double v) { return v == 1; })) return "mask: only 0 and 1";
   const std::vector<Use>& uses = model.uses(id);
   if (is_uniform && !uses.empty() &&

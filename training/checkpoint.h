@@ -19,8 +19,8 @@ struct TrainingState {
   std::string optimizer;      ///< "sgd", "adam", "adamw"
   /// Hash of the source model's structure: operators, names, shapes.
   std::string model_fingerprint;
-  /// Options of the run, see settings.h. The counters of shuffling and random draws follow from the seed among them, step,
-  /// epoch and position.
+  /// Options of the run, see settings.h. The counters of shuffling and random draws follow from the seed among them,
+  /// step, epoch and position.
   std::map<std::string, std::string> settings;
 
   bool operator==(const TrainingState&) const = default;

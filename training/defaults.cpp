@@ -77,6 +77,9 @@ Kind default_kind(const Facts& f) {
   if (f.last == "Sigmoid") return binary_loss(f, nullptr);
   if (!f.values.one_hot_axes.empty()) return {LossKind::softmax_cross_entropy, "the labels are one-hot"};
   if (zeros_and_ones) return binary_loss(f, "the labels are 0 and 1, several or none of them 1");
+  if (!f.integer && f.values.from_zero_to_one)
+    return {LossKind::mean_squared_error,
+            "the labels are numbers from 0 to 1 (softmax_cross_entropy takes them as probabilities)"};
   return {LossKind::mean_squared_error,
           f.integer ? "the labels are integers of the output's shape, and not one-hot" : nullptr};
 }

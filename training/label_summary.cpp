@@ -20,6 +20,7 @@ void look_at_values(const Tensor& block, std::int64_t ignored, LabelSummary& sum
     summary.any_zero |= zero;
     summary.any_one |= one;
     summary.zero_or_one &= zero || one;
+    summary.from_zero_to_one &= value >= 0 && value <= 1;
     summary.zero_one_or_ignored &= zero || one || is_ignored;
     summary.ignored += is_ignored;
     summary.others += !is_ignored;

@@ -13,6 +13,7 @@ struct LabelSummary {
   bool zero_or_one = true;          ///< no other value occurs
   bool zero_one_or_ignored = true;  ///< the same, but for the ignored label
   bool any_zero = false, any_one = false;
+  bool from_zero_to_one = true;           ///< no value outside of [0, 1] was met
   std::int64_t ignored = 0, others = 0;   ///< how many are the ignored label, and are not
   bool complete = true;                   ///< all labels were looked at
   std::vector<std::size_t> one_hot_axes;  ///< those along which exactly one element is 1 and the others are 0

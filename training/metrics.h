@@ -1,8 +1,10 @@
 // Metrics over a data set, summed batch by batch on the host.
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,7 +23,10 @@ class RunningMean {
     weight_ += weight;
   }
   /// NaN before the first `add`.
-  double value() const { return sum_ / weight_; }
+  double value() const {
+    const double mean = sum_ / weight_;
+    return std::isnan(mean) ? std::numeric_limits<double>::quiet_NaN() : mean;  // whose sign is not shown
+  }
   double weight() const { return weight_; }
   void reset() { *this = RunningMean(); }
 

@@ -93,8 +93,29 @@ void require_batch_first(const Value& output, std::int64_t batch, const std::str
                                                     at - shape.begin()));
 }
 
+// The output that the model's own loss is: the one that was asked for, else the first that is one number, else the
+// first.
+ValueId choose_own_output(Task& task, const Graph& model) {
+  const auto is_number = [&](ValueId id) {
+    const Shape& shape = model[id].shape;
+    return is_float(model[id].dtype) && shape.is_ranked() &&
+           (shape.rank() == 0 || (shape.is_static() && shape.count() == 1));
+  };
+  const auto number = std::find_if(model.outputs.begin(), model.outputs.end(), is_number);
+  const ValueId chosen = number == model.outputs.end() ? model.outputs[0] : *number;
+  const Value& output = model[chosen];
+  if (number == model.outputs.end())
+    task.notices.push_back(fmt::format("the loss is the mean of the output '{}' {}: --loss-output", output.name,
+                                       output.shape.to_string()));
+  else if (model.outputs.size() > 1)
+    task.notices.push_back(fmt::format("the loss is the output '{}': --loss-output", output.name));
+  return chosen;
+}
+
 void choose_own_loss(Task& task, const Graph& model, const Dataset& data, const TrainerOptions& options) {
   task.loss.kind = LossKind::output;
+  task.step.loss.output =
+      options.loss_output.empty() ? model[choose_own_output(task, model)].name : options.loss_output;
   if (options.metrics && !options.metrics->empty())
     throw_input_error("a loss that is computed from an output and labels, for metrics",
                       fmt::format("--loss output with the metric {}", options.metrics->front().name()),
@@ -205,8 +226,10 @@ Task make_task(const Graph& model, const Dataset& unordered, const TrainerOption
           fmt::format("--{} has no effect: precision {} trains without a loss scale (--loss-scale "
                       "{} turns it on)",
                       number.name, precision_name(task.precision), LossScaleOptions{}.initial));
-  task.step.loss = {
-      .kind = task.loss.kind, .output = options.loss_output, .label_dtype = task.loss.label.dtype, .label_shape = {}};
+  task.step.loss = {.kind = task.loss.kind,
+                    .output = task.step.loss.output.empty() ? options.loss_output : task.step.loss.output,
+                    .label_dtype = task.loss.label.dtype,
+                    .label_shape = {}};
   task.step.loss.class_axis = task.loss.reading.class_axis;
   task.step.loss.ignore_label = task.loss.reading.ignored;
   return task;

@@ -218,6 +218,12 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
   if (!options_.checkpoint.empty()) {
     prepare_checkpoint_directory(options_.checkpoint);
     lock = FileLock(options_.checkpoint, "one run at a time for the checkpoints in " + options_.checkpoint.string());
+    std::error_code none;
+    if (options_.resume.empty() && callbacks.on_notice &&
+        std::filesystem::exists(options_.checkpoint / kCheckpointFile, none))
+      callbacks.on_notice(
+          fmt::format("this run starts anew and replaces the checkpoint in {0}: --resume {0} continues it",
+                      options_.checkpoint.string()));
   }
   if (callbacks.on_notice)
     for (const std::string& notice : task_.notices) callbacks.on_notice(notice);
@@ -320,6 +326,12 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
     const bool all_in_vain = updates_made > 0 && in_vain == updates_made;
     if (ends && all_in_vain && (!loss_was_finite || in_vain > backoffs())) diverged(in_vain, step, *batch);
   }
+  const bool all_in_vain = updates_made > 0 && in_vain == updates_made;
+  if ((all_in_vain || in_vain > backoffs()) && callbacks.on_notice)
+    callbacks.on_notice(
+        fmt::format("the last {} {} skipped or had a loss that is not finite: lower the learning rate, clip "
+                    "gradients (--clip-norm), or train in fp32 or bf16",
+                    in_vain, in_vain == 1 ? "update was" : "updates were"));
   if (const std::int64_t left = step % accumulate; left != 0 && !stopped && callbacks.on_notice)
     callbacks.on_notice(fmt::format("the gradients of the last {} {} made no update: --accumulate {} takes as many",
                                     left, left == 1 ? "step" : "steps", accumulate));

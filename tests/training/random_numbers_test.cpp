@@ -35,14 +35,14 @@ TrainerOptions options(std::int64_t steps, std::uint64_t seed) {
           .seed = seed};
 }
 
-struct Run {
+struct Trained {
   std::vector<float> losses;
   std::map<std::string, Tensor> parameters;
 };
 
-Run train(Executor& executor, TrainerOptions with, bool validate = false) {
+Trained train(Executor& executor, TrainerOptions with, bool validate = false) {
   Trainer trainer(noisy_model(), executor, rows(), std::move(with));
-  Run run;
+  Trained run;
   const Dataset held_out = rows();
   trainer.fit({.on_step = [&](const StepResult& result) { run.losses.push_back(result.loss); }},
               validate ? &held_out : nullptr);
@@ -53,7 +53,7 @@ Run train(Executor& executor, TrainerOptions with, bool validate = false) {
 TEST(RandomNumbers, DifferFromStepToStepAndFollowTheSeed) {
   for (const auto& executor : {make_reference_executor(), make_onednn_executor()}) {
     // At a learning rate of 0 nothing but the noise changes the loss.
-    const Run first = train(*executor, options(3, 1));
+    const Trained first = train(*executor, options(3, 1));
     EXPECT_NE(first.losses[0], first.losses[1]);
     EXPECT_NE(first.losses[1], first.losses[2]);
     EXPECT_EQ(train(*executor, options(3, 1)).losses, first.losses);
@@ -71,11 +71,11 @@ TEST(RandomNumbers, GoOnAfterAResumeWhereTheyWere) {
       with.schedule = parse_schedule("constant", 0.05);
       return with;
     };
-    const Run whole = train(*executor, learning(6), true);
+    const Trained whole = train(*executor, learning(6), true);
     TrainerOptions start = learning(2), rest = learning(6);
     start.checkpoint = rest.resume = folder.path();
-    Run resumed = train(*executor, start, true);
-    const Run second = train(*executor, rest, true);
+    Trained resumed = train(*executor, start, true);
+    const Trained second = train(*executor, rest, true);
     resumed.losses.insert(resumed.losses.end(), second.losses.begin(), second.losses.end());
     EXPECT_EQ(resumed.losses, whole.losses);
     for (const auto& [name, tensor] : whole.parameters)
