@@ -258,6 +258,9 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
   result.dynamic_loss_scale = task_.step.optimizer.loss_scale.enabled;
   std::int64_t updates_made = 0, in_vain = 0, epoch_shown = -1;  // in_vain: the latest in a row
   bool loss_was_finite = false;
+  const auto all_in_vain = [&, earlier_updates = result.update] {
+    return updates_made > 0 && in_vain == updates_made && earlier_updates == 0;
+  };
   const std::int64_t accumulate = options_.optimizer.accumulate,
                      most_in_a_row = options_.max_skipped_in_a_row + backoffs();
   bool stopped = false;
@@ -323,11 +326,9 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
     if (stopped) break;
     // A short run may end before that many.
     const bool ends = last || (options_.steps == 0 && ends_epoch && cursor.epoch >= options_.epochs);
-    const bool all_in_vain = updates_made > 0 && in_vain == updates_made;
-    if (ends && all_in_vain && (!loss_was_finite || in_vain > backoffs())) diverged(in_vain, step, *batch);
+    if (ends && all_in_vain() && (!loss_was_finite || in_vain > backoffs())) diverged(in_vain, step, *batch);
   }
-  const bool all_in_vain = updates_made > 0 && in_vain == updates_made;
-  if ((all_in_vain || in_vain > backoffs()) && callbacks.on_notice)
+  if ((all_in_vain() || in_vain > backoffs()) && callbacks.on_notice)
     callbacks.on_notice(
         fmt::format("the last {} {} skipped or had a loss that is not finite: lower the learning rate, clip "
                     "gradients (--clip-norm), or train in fp32 or bf16",

@@ -144,8 +144,8 @@ const BinaryCase kBinary[] = {
     {"min", BinaryOp::min, [](double a, double b) { return std::isnan(a) || a < b ? a : b; }, 0},
     {"max", BinaryOp::max, [](double a, double b) { return std::isnan(a) || a > b ? a : b; }, 0},
     {"pow", BinaryOp::pow, [](double a, double b) { return std::pow(a, b); }, 1},
-    {"relu_grad", BinaryOp::relu_grad, [](double a, double b) { return b > 0 ? a : 0; }, 0},
-    {"clip_grad", BinaryOp::clip_grad, [](double a, double b) { return b >= kClipLow && b <= kClipHigh ? a : 0; }, 0},
+    {"relu_grad", BinaryOp::relu_grad, [](double a, double b) { return b <= 0 ? 0 : a; }, 0},
+    {"clip_grad", BinaryOp::clip_grad, [](double a, double b) { return b < kClipLow || b > kClipHigh ? 0 : a; }, 0},
     {"gelu_grad", BinaryOp::gelu_grad, [](double a, double b) { return a * gelu_slope(b); }, 3, true},
     {"gelu_tanh_grad", BinaryOp::gelu_tanh_grad, [](double a, double b) { return a * tanh_gelu_slope(b); }, 4, true},
 };

@@ -127,7 +127,7 @@ TEST(CurveSvg, WritesAFile) {
   const CurveFigure figure{.title = "t"};
   write_curve_svg(dir / "c.svg", figure);
   EXPECT_EQ(read_text(dir / "c.svg"), curve_svg(figure));
-  error_of(Error::Kind::failure, [&] { write_curve_svg("/dev/full", figure); });
+  error_of(Error::Kind::input, [&] { write_curve_svg("/dev/full", figure); });
 }
 
 }  // namespace

@@ -108,7 +108,8 @@ Made make_max_pool_grad(KernelContext& context) {
     return refuse(reason);
   const DType type = gradient_type(walk.shape, dy.dtype);
   const simd::MaxPoolKernel kernel = simd::find_max_pool(walk.shape, type);
-  if (!kernel) return refuse(fmt::format("no SIMD kernel for {}", name_of(dy.dtype)));
+  if (!kernel || !simd::find_max_pool(walk.shape, dy.dtype))
+    return refuse(fmt::format("no SIMD kernel for {}", name_of(dy.dtype)));
   BufferId places = kNoBuffer;
   Bind again;
   const Operand diff = context.read(0, walk.destination, type);

@@ -33,6 +33,7 @@ struct cudnnConvolutionStruct : Spatial {
 };
 struct cudnnPoolingStruct : Spatial {
   cudnnPoolingMode_t mode = CUDNN_POOLING_MAX;
+  cudnnNanPropagation_t nan = CUDNN_NOT_PROPAGATE_NAN;
 };
 
 std::size_t cudnnTensorStruct::bytes() const {
@@ -311,9 +312,10 @@ cudnnStatus_t cudnnConvolutionBackwardFilter(cudnnHandle_t handle, const void*, 
 cudnnStatus_t cudnnCreatePoolingDescriptor(cudnnPoolingDescriptor_t* d) { return make(d); }
 cudnnStatus_t cudnnDestroyPoolingDescriptor(cudnnPoolingDescriptor_t d) { return destroy(d); }
 cudnnStatus_t cudnnSetPoolingNdDescriptor(cudnnPoolingDescriptor_t d, const cudnnPoolingMode_t mode,
-                                          const cudnnNanPropagation_t, int axes, const int sizes[], const int pads[],
-                                          const int strides[]) {
+                                          const cudnnNanPropagation_t nan, int axes, const int sizes[],
+                                          const int pads[], const int strides[]) {
   d->mode = mode;
+  d->nan = nan;
   d->sizes.assign(sizes, sizes + axes);
   d->pads.assign(pads, pads + axes);
   d->strides.assign(strides, strides + axes);
@@ -343,7 +345,7 @@ cudnnStatus_t cudnnPoolingForward(cudnnHandle_t handle, const cudnnPoolingDescri
   const std::vector<std::int64_t> kernel(d->sizes.begin(), d->sizes.end());
   const Window w = window(*d, x->dims, y->dims, kernel, {});
   const std::int64_t planes = x->dims[0] * x->dims[1];
-  emulation::submit(handle->stream, [w, planes, type = x->type, mode = d->mode, xp, yp] {
+  emulation::submit(handle->stream, [w, planes, type = x->type, mode = d->mode, nan = d->nan, xp, yp] {
     for (std::int64_t plane = 0; plane < planes; ++plane)
       halfstep::ops::for_each_output(w, [&](std::int64_t offset, std::int64_t o0, std::int64_t o1, std::int64_t o2) {
         double sum = 0, maximum = -HUGE_VAL;
@@ -351,7 +353,7 @@ cudnnStatus_t cudnnPoolingForward(cudnnHandle_t handle, const cudnnPoolingDescri
         halfstep::ops::for_each_tap(w, o0, o1, o2, [&](std::int64_t i) {
           const double v = emulation::load(type, xp, plane * w.input_count() + i);
           sum += v;
-          maximum = std::max(maximum, v);
+          maximum = std::isnan(v) && nan == CUDNN_PROPAGATE_NAN ? v : std::max(maximum, v);
           ++inside;
         });
         const double result = mode == CUDNN_POOLING_MAX_DETERMINISTIC ? maximum
