@@ -162,14 +162,13 @@ std::optional<Tensor> known_operand(const Graph& graph, ValueId id) {
 // ONNX's inference multiplies extents by scales in f64, runtimes and the kernels in f32: 10 * 0.7 is 7.
 void overrule_resize(Graph& graph, const Node& node) {
   if (!node.is("Resize") || node.output(0) == kNoValue) return;
-  const auto roi = known_operand(graph, node.input(1));
-  if (roi && !(roi->is_defined() && roi->count() > 0) &&
-      node.attributes.get_string("coordinate_transformation_mode", "") == "tf_crop_and_resize")
-    throw_input_error("a region of interest with tf_crop_and_resize", "none", "give the input 'roi'");
   const Shape& input = graph[node.inputs[0]].shape;
-  const auto scales = known_operand(graph, node.input(2)), sizes = known_operand(graph, node.input(3));
+  const auto roi = known_operand(graph, node.input(1)), scales = known_operand(graph, node.input(2)),
+             sizes = known_operand(graph, node.input(3));
   if (!input.is_ranked() || !scales || !sizes) return;
   graph[node.outputs[0]].shape = ops::resized_shape(node.attributes, input, *scales, *sizes);
+  if (input.is_static() && roi)
+    ops::Resizing(node.attributes, input, *roi, *scales, *sizes);  // throws what does not fit
 }
 
 }  // namespace
