@@ -167,7 +167,7 @@ void overrule_resize(Graph& graph, const Node& node) {
              sizes = known_operand(graph, node.input(3));
   if (!input.is_ranked() || !scales || !sizes) return;
   graph[node.outputs[0]].shape = ops::resized_shape(node.attributes, input, *scales, *sizes);
-  if (input.is_static() && roi)
+  if (input.is_static() && graph[node.outputs[0]].shape.count() > 0 && roi)
     ops::Resizing(node.attributes, input, *roi, *scales, *sizes);  // throws what does not fit
 }
 

@@ -9,6 +9,8 @@ constexpr int kDeepest = 8;
 
 bool is_arithmetic(const Node& node) { return node.is("Sub") || node.is("Div") || node.is("Mul") || node.is("Add"); }
 
+bool shifts(const Node& node) { return node.is("Sub") || node.is("Add"); }
+
 // The operand that is no constant, of an operator between a constant and something else.
 ValueId other_operand(const ModelFacts& model, const Node& node) {
   if (!is_arithmetic(node) || node.inputs.size() != 2) return kNoValue;
@@ -62,13 +64,15 @@ bool is_input_normalization(const ModelFacts& model, ValueId id) {
       const std::vector<Use>& next = model.uses_of_output(node);
       return !next.empty() && std::all_of(next.begin(), next.end(), [&](const Use& reader) {
         const Node& after = model.node(reader);
-        return other_operand(model, after) != kNoValue && (here || subtracts_or_divides(model, after));
+        return other_operand(model, after) != kNoValue && shifts(node) != shifts(after) &&
+               (here || subtracts_or_divides(model, after));
       });
     }
     const Node* before = origin(model, data).node;
     if (!before) return false;
     const ValueId raw = other_operand(model, *before);
-    return raw != kNoValue && is_raw(model, raw) && (here || subtracts_or_divides(model, *before));
+    return raw != kNoValue && is_raw(model, raw) && shifts(node) != shifts(*before) &&
+           (here || subtracts_or_divides(model, *before));
   });
 }
 

@@ -142,6 +142,9 @@ constexpr const char* kNormalizedInput =
     "(float[N,2] x) => (float[N,2] y) <float[2] a = {1,2}, float[2] b = {3,4}, float[2] c = {5,6}, float[2,2] w = "
     "{1,2,3,4}> { two = Constant<value_float = 2.0>() r = Div(x, two) s = Sub(r, a) d = Div(s, b) h = MatMul(d, w) "
     "y = Sub(h, c) }";
+constexpr const char* kTwiceShiftedInput =
+    "(float[N,3] x) => (float[N,3] y) <float[3] a = {1, 2, 3}, float[3] b = {4, 5, 7}, float[3] w = {1, 2, 4}> "
+    "{ h = Add(x, a) i = Sub(h, b) y = Mul(i, w) }";
 constexpr const char* kShiftedInput =
     "(float[N,2] x) => (float[N,2] y) <float[2] a = {1,2}, float[2,2] w = {1,2,3,4}> { s = Sub(x, a) y = MatMul(s, w) "
     "}";
@@ -174,7 +177,8 @@ INSTANTIATE_TEST_SUITE_P(
                       Case{"subtracted_from_the_input", kNormalizedInput, "a", "normalizes"},
                       Case{"divides_the_input", kNormalizedInput, "b", "normalizes"},
                       Case{"subtracted_from_features", kNormalizedInput, "c", ""},
-                      Case{"shift", kShiftedInput, "a", ""}, Case{"mean_of_an_image", kMeanImage, "a", "normalizes"},
+                      Case{"two_shifts", kTwiceShiftedInput, "b", ""}, Case{"shift", kShiftedInput, "a", ""},
+                      Case{"mean_of_an_image", kMeanImage, "a", "normalizes"},
                       Case{"sines_beside_cosines", kSines, "t", "sines and cosines"},
                       Case{"sines", kRotary, "s", "sines and cosines"},
                       Case{"cosines", kRotary, "c", "sines and cosines"},
