@@ -156,8 +156,8 @@ std::string boundary_table(const ConversionReport& report) {
       "<h2>Inputs and outputs</h2><div class=scroll><table><thead><tr><th>name<th><th>precision<th>why"
       "</thead><tbody>";
   for (const BoundaryReport& value : report.boundary)
-    html += fmt::format("<tr><td class=name>{}<td>{}<td><span class='tag {}'>{}</span><td>{}", escape_markup(value.name),
-                        value.is_input ? "input" : "output", value.half ? "h" : "f",
+    html += fmt::format("<tr><td class=name>{}<td>{}<td><span class='tag {}'>{}</span><td>{}",
+                        escape_markup(value.name), value.is_input ? "input" : "output", value.half ? "h" : "f",
                         value.half ? name_of(report.half) : "f32", escape_markup(value.reason));
   return html + "</tbody></table></div>";
 }
