@@ -168,7 +168,7 @@ void overrule_resize(Graph& graph, const Node& node) {
   if (!input.is_ranked() || !scales || !sizes) return;
   graph[node.outputs[0]].shape = ops::resized_shape(node.attributes, input, *scales, *sizes);
   if (input.is_static() && graph[node.outputs[0]].shape.count() > 0 && roi)
-    ops::Resizing(node.attributes, input, *roi, *scales, *sizes);  // throws what does not fit
+    ops::check_resizing(node.attributes, input, *roi, *scales, *sizes);
 }
 
 }  // namespace

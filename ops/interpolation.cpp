@@ -242,6 +242,43 @@ Shape resized_shape(const Attributes& attributes, const Shape& input, const Tens
   return result;
 }
 
+namespace {
+
+/// Every axis of the result, and the geometry of those that are resized. Throws what does not fit.
+struct ResizeGeometry {
+  std::vector<std::size_t> axes;
+  std::vector<AxisGeometry> geometries;
+
+  ResizeGeometry(const Attributes& attributes, const Shape& input, const Tensor& roi, const Tensor& scales,
+                 const Tensor& sizes)
+      : axes(resized_axes(attributes, input)),
+        geometries(geometry(attributes, extents_of(input, axes), scales, sizes)) {
+    const std::size_t n = geometries.size();
+    if (attributes.get_string("coordinate_transformation_mode", "") == "tf_crop_and_resize") {
+      if (!is_given(roi)) throw_input_error("a region of interest with tf_crop_and_resize", "none", "mend the model");
+      check_count(roi, 2 * n, "numbers of the region of interest");
+      const std::vector<double> bounds = to_doubles(roi);
+      for (std::size_t i = 0; i < n; ++i) {
+        geometries[i].roi_start = static_cast<float>(bounds[i]);
+        geometries[i].roi_end = static_cast<float>(bounds[i + n]);
+      }
+    }
+    for (const AxisGeometry& axis : geometries)
+      if (axis.input == 0 && axis.output > 0)
+        throw_input_error("an operand with elements to resize", "shape " + input.to_string(), "check Resize's operand");
+  }
+};
+
+}  // namespace
+
+void check_resizing(const Attributes& attributes, const Shape& input, const Tensor& roi, const Tensor& scales,
+                    const Tensor& sizes) {
+  const TapMaker make_taps(attributes);
+  // Coordinates lie between those of the first and the last element.
+  for (const AxisGeometry& axis : ResizeGeometry(attributes, input, roi, scales, sizes).geometries)
+    if (axis.output > 0) make_taps(axis, 0), make_taps(axis, axis.output - 1);
+}
+
 Resizing::Resizing(const Attributes& attributes, const Shape& input, const Tensor& roi, const Tensor& scales,
                    const Tensor& sizes) {
   const TapMaker make_taps(attributes);
@@ -249,23 +286,10 @@ Resizing::Resizing(const Attributes& attributes, const Shape& input, const Tenso
     AxisTaps& taps = axes.emplace_back();
     for (std::int64_t i = 0; i < extent; ++i) taps.push_back({{i, 1}});
   }
-  const std::vector<std::size_t> resized = resized_axes(attributes, input);
-  std::vector<AxisGeometry> geometries = geometry(attributes, extents_of(input, resized), scales, sizes);
-  const std::size_t n = geometries.size();
-  if (attributes.get_string("coordinate_transformation_mode", "") == "tf_crop_and_resize") {
-    if (!is_given(roi)) throw_input_error("a region of interest with tf_crop_and_resize", "none", "mend the model");
-    check_count(roi, 2 * n, "numbers of the region of interest");
-    const std::vector<double> bounds = to_doubles(roi);
-    for (std::size_t i = 0; i < n; ++i) {
-      geometries[i].roi_start = static_cast<float>(bounds[i]);
-      geometries[i].roi_end = static_cast<float>(bounds[i + n]);
-    }
-  }
-  for (std::size_t i = 0; i < n; ++i) {
-    const AxisGeometry& axis = geometries[i];
-    if (axis.input == 0 && axis.output > 0)
-      throw_input_error("an operand with elements to resize", "shape " + input.to_string(), "check Resize's operand");
-    AxisTaps& taps = axes[resized[i]];
+  const ResizeGeometry resized(attributes, input, roi, scales, sizes);
+  for (std::size_t i = 0; i < resized.axes.size(); ++i) {
+    const AxisGeometry& axis = resized.geometries[i];
+    AxisTaps& taps = axes[resized.axes[i]];
     taps.clear();
     for (std::int64_t o = 0; o < axis.output; ++o) taps.push_back(make_taps(axis, o));
   }

@@ -22,6 +22,10 @@ using AxisTaps = std::vector<std::vector<Tap>>;
 /// The shape of Resize's result; unknown extents of the operand stay unknown. Throws Error as Resizing does.
 Shape resized_shape(const Attributes& attributes, const Shape& input, const Tensor& scales, const Tensor& sizes);
 
+/// Throws Error where Resizing does, at a cost that does not depend on the extents.
+void check_resizing(const Attributes& attributes, const Shape& input, const Tensor& roi, const Tensor& scales,
+                    const Tensor& sizes);
+
 /// Resizing is separable: an element of the result is a sum along each axis in turn.
 struct Resizing {
   std::vector<AxisTaps> axes;  ///< one for each axis of the operand

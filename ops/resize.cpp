@@ -87,6 +87,8 @@ void resize_grad(KernelCall& call) {
   if (dy.shape() != resized)
     throw_input_error("a gradient of the resized shape " + resized.to_string(), dy.shape().to_string(),
                       "check ResizeGrad's operands");
+  if (dy.count() == 0)
+    return store(ensure_out(call, 0, dy.dtype(), input), std::vector<double>(static_cast<std::size_t>(input.count())));
   const Resizing resizing = resizing_of(call, input);
   std::vector<double> values = to_doubles(dy);
   Shape shape = dy.shape();
