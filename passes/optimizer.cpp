@@ -1,4 +1,4 @@
-// From gradients to updated states: loss scaling, clipping, accumulation, the optimizer.
+// From gradients to updated states: clipping, accumulation, the optimizer, the next loss scale.
 #include <algorithm>
 
 #include "graph/error.h"
@@ -184,23 +184,6 @@ void attach(Graph& graph, const OptimizerOptions& o) {
 }
 
 }  // namespace
-
-Pass scale_loss(LossScaleOptions options) {
-  return {"scale_loss", [options](Graph& graph) {
-            if (!options.enabled) return;
-            const ValueId seed = graph.find("loss.gradient");
-            if (seed == kNoValue)
-              throw_failure("a differentiated graph", "no value 'loss.gradient'", "differentiate first");
-            Builder b(graph);
-            b.set_context("loss_scale");
-            const Expr scale = b.expr(graph.add_state(
-                kLossScaleState, Tensor::scalar(static_cast<float>(options.initial)), StateRole::loss_scale));
-            const Shape shape = graph[seed].shape;
-            const Expr scaled = b.reshape(b.cast(scale, graph[seed].dtype), shape);
-            graph.replace_uses(seed, scaled.id());
-            graph.remove_dead();
-          }};
-}
 
 Pass attach_optimizer(OptimizerOptions options) {
   check(options);

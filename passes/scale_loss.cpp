@@ -1,0 +1,25 @@
+// Multiplies the gradient that backpropagation starts from by the loss scale, a state.
+#include "graph/error.h"
+#include "ops/builder.h"
+#include "passes/passes.h"
+
+namespace halfstep {
+
+Pass scale_loss(LossScaleOptions options) {
+  return {"scale_loss", [options](Graph& graph) {
+            if (!options.enabled) return;
+            const ValueId seed = graph.find("loss.gradient");
+            if (seed == kNoValue)
+              throw_failure("a differentiated graph", "no value 'loss.gradient'", "differentiate first");
+            Builder b(graph);
+            b.set_context("loss_scale");
+            const Expr scale = b.expr(graph.add_state(
+                kLossScaleState, Tensor::scalar(static_cast<float>(options.initial)), StateRole::loss_scale));
+            const Shape shape = graph[seed].shape;
+            const Expr scaled = b.reshape(b.cast(scale, graph[seed].dtype), shape);
+            graph.replace_uses(seed, scaled.id());
+            graph.remove_dead();
+          }};
+}
+
+}  // namespace halfstep
