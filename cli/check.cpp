@@ -1,32 +1,31 @@
-// halfstep check: is what this machine computes right? Every operator, against finite differences, the reference
-// executor and ONNX's own test cases.
+// halfstep check: is what this machine computes right? Programs, training, and every operator, against finite
+// differences, the reference executor and ONNX's own test cases.
 #include <algorithm>
+#include <cctype>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <memory>
-#include <span>
 #include <string>
 #include <vector>
 
 #include <fmt/format.h>
 #include <fnmatch.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/atomic_file.h"
 #include "cli/check_report.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/nearest.h"
-#include "executors/conformance/executor_check.h"
-#include "executors/conformance/gradient_check.h"
-#include "executors/conformance/mutate_case.h"
-#include "executors/conformance/onnx_case.h"
-#include "executors/conformance/operator_table.h"
-#include "executors/conformance/special_check.h"
-#include "executors/conformance/statistics_check.h"
-#include "graph/atomic_file.h"
-#include "graph/error.h"
+#include "conformance/cases.h"
+#include "conformance/mutate_case.h"
+#include "conformance/onnx_case.h"
+#include "conformance/operator_table.h"
+#include <halfstep/base/error.h>
+#include <halfstep/conformance/checks.h>
+#include <halfstep/conformance/crash_note.h>
 
 namespace halfstep::cli {
 namespace {
@@ -34,7 +33,7 @@ namespace {
 struct CheckFlags {
   ExecutorFlags executor;
   std::string op = "*", case_name = "*", kind, dtype, cases, junit, crash_file;
-  std::size_t random = 0;  // draws of each case
+  std::size_t random = CheckSelection().random;  // draws of each case
   std::size_t mutants = 0;
   std::uint64_t seed = 0;
   bool as_json = false, as_markdown = false;
@@ -51,9 +50,11 @@ std::string shell_quoted(const std::string& text) {
   return quoted + "'";
 }
 
-// Names of draws have one part more: Relu/0/17.
+// Names of draws have a number more: Relu/0/17.
 bool is_draw(const CheckReport& report) {
-  return report.kind != CheckKind::onnx_case && std::count(report.case_name.begin(), report.case_name.end(), '/') == 2;
+  const std::string& name = report.case_name;
+  return report.kind != CheckKind::onnx_case && std::count(name.begin(), name.end(), '/') == 2 &&
+         std::isdigit(static_cast<unsigned char>(name.back())) != 0;
 }
 
 std::string repeat_command(const CheckReport& report, const CheckFlags& flags) {
@@ -69,7 +70,7 @@ std::string repeat_command(const CheckReport& report, const CheckFlags& flags) {
   else if (is_draw(report))
     command += fmt::format(" --random {} --seed {}", flags.random, flags.seed);
   else if (report.kind == CheckKind::execution || report.kind == CheckKind::special ||
-           report.kind == CheckKind::statistics)
+           report.kind == CheckKind::statistics || report.kind == CheckKind::training)
     command += fmt::format(" --dtype {}", name_of(report.dtype));
   return command + " --case " + shell_quoted(report.case_name);
 }
@@ -84,29 +85,21 @@ bool matches(const std::string& pattern, const std::string& name) {
   return fnmatch(pattern.c_str(), name.c_str(), 0) == 0;
 }
 
-/// The one asked for, or else `all`.
-std::vector<DType> checked_types(const CheckFlags& flags, std::span<const DType> all) {
-  if (flags.dtype.empty()) return {all.begin(), all.end()};
-  const DType dtype = dtype_from_name(flags.dtype);
-  if (!is_float(dtype))
-    throw_input_error("--dtype f32, f16, bf16 or f64", fmt::format("'{}'", flags.dtype), "name one of them");
-  return {dtype};
+CheckSelection selection_of(const CheckFlags& flags) {
+  CheckSelection selection{.op = flags.op, .case_name = flags.case_name, .random = flags.random, .seed = flags.seed};
+  if (!flags.kind.empty()) selection.kind = parse_check_kind(flags.kind);
+  if (!flags.dtype.empty()) {
+    selection.dtype = dtype_from_name(flags.dtype);
+    if (!is_float(*selection.dtype))
+      throw_input_error("--dtype f32, f16, bf16 or f64", fmt::format("'{}'", flags.dtype), "name one of them");
+  }
+  return selection;
 }
 
-// A mutant that runs longer hangs: the program ends by SIGALRM, and the crash file names it.
+// A mutant that runs longer hangs: the program ends by SIGALRM, and says which it was.
 constexpr unsigned kLongestMutantSeconds = 120;
 // What a mutant may ask for: more fails at once, and leaves the machine to others.
 constexpr std::size_t kMutantBytes = std::size_t{2} << 30;
-
-// Lets the program's address space grow by so much from here on.
-void limit_growth(std::size_t bytes) {
-  std::size_t pages = 0;
-  std::ifstream("/proc/self/statm") >> pages;
-  rlimit limit{};
-  if (pages == 0 || getrlimit(RLIMIT_AS, &limit) != 0) return;
-  limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, pages * static_cast<std::size_t>(sysconf(_SC_PAGESIZE)) + bytes);
-  setrlimit(RLIMIT_AS, &limit);
-}
 
 // Runs the checks that the flags ask for, and says what fails as it does.
 class CheckRun {
@@ -128,43 +121,21 @@ class CheckRun {
   }
 
  private:
-  bool wants(CheckKind kind) const { return flags_.kind.empty() || parse_check_kind(flags_.kind) == kind; }
-
   void run_table() {
-    const std::vector<DType> types = checked_types(flags_, kCheckedTypes), drawn = checked_types(flags_, kDrawnTypes);
     bool matched = false;
     for (const OpDef* op : op_table()) {
-      const std::string name = qualified_name(*op);
-      if (!matches(flags_.op, name)) continue;
+      if (!matches(flags_.op, qualified_name(*op))) continue;
       matched = true;
-      if (op->cases.empty()) summary_.without_cases.push_back(name);
-      for (std::size_t i = 0; i < op->cases.size(); ++i) {
-        if (matches(flags_.case_name, case_name(*op, i))) {
-          if (wants(CheckKind::gradient)) add(check_gradient(*op, i));
-          if (wants(CheckKind::execution))
-            for (DType dtype : types) add(check_execution(*op, i, dtype, executor_));
-          if (wants(CheckKind::special))
-            for (DType dtype : types) add(check_special(*op, i, dtype, executor_));
-        }
-        for (std::size_t k = 0; k < flags_.random; ++k) run_draw(*op, i, {.seed = flags_.seed, .number = k});
-      }
-      if (draws_at_random(*op) && wants(CheckKind::statistics) && matches(flags_.case_name, statistics_name(*op)))
-        for (DType dtype : drawn) add(check_statistics(*op, dtype, executor_));
+      if (op->cases.empty() && flags_.case_name == "*") summary_.without_cases.push_back(qualified_name(*op));
     }
     if (!matched)
       throw_input_error("--op as the name of an operator, or a pattern that matches one",
                         fmt::format("'{}'", flags_.op),
                         did_you_mean(flags_.op, operator_names(), "operators of the own domain are ai.halfstep.NAME"));
-    if (flags_.case_name != "*") {
-      summary_.without_cases.clear();
-      if (summary_.reports.empty()) no_such_case("cases of the table are written Relu/0");
-    }
-  }
-
-  void run_draw(const OpDef& op, std::size_t index, const Draw& draw) {
-    if (!matches(flags_.case_name, case_name(op, index, draw))) return;
-    if (wants(CheckKind::gradient)) add(check_gradient(op, index, draw));
-    if (wants(CheckKind::execution)) add(check_execution(op, index, draw, executor_));
+    for (const Check& check : list_checks(selection_of(flags_)))
+      run_check(check.about, kLongestCheckSeconds, [&] { return check.run(executor_); });
+    if (summary_.reports.empty() && summary_.without_cases.empty())
+      no_such_case("cases of the table are written Relu/0");
   }
 
   bool has_wanted_operator(const OnnxCase& onnx_case) const {
@@ -178,9 +149,11 @@ class CheckRun {
   }
 
   void run_onnx_cases() {
+    const bool wanted = flags_.kind.empty() || parse_check_kind(flags_.kind) == CheckKind::onnx_case;
     for (const OnnxCase& onnx_case : find_onnx_cases(flags_.cases))
-      if (has_wanted_operator(onnx_case) && is_wanted_case(onnx_case.name()) && wants(CheckKind::onnx_case))
-        add(check_onnx_case(onnx_case, executor_));
+      if (wanted && has_wanted_operator(onnx_case) && is_wanted_case(onnx_case.name()))
+        run_check({.op = {}, .case_name = onnx_case.name(), .kind = CheckKind::onnx_case}, kLongestCheckSeconds,
+                  [&] { return check_onnx_case(onnx_case, executor_); });
     if (summary_.reports.empty()) no_such_case("cases are named by their folders");
   }
 
@@ -199,13 +172,20 @@ class CheckRun {
 
   void run_mutant(const OnnxCase& onnx_case, std::size_t number) {
     const MutatedCase mutant = mutate_case(onnx_case, flags_.seed, number);
-    if (!flags_.crash_file.empty()) {
-      const CheckReport at_work{.op = {}, .case_name = mutant_name(onnx_case, number), .kind = CheckKind::mutation};
-      std::ofstream(flags_.crash_file) << summary_.repeat_command(at_work) << "\n" << mutant.changes;
-    }
-    alarm(kLongestMutantSeconds);
-    add(check_mutant(onnx_case, mutant, number, executor_));
-    alarm(0);
+    run_check(
+        {.op = {}, .case_name = mutant_name(onnx_case, number), .kind = CheckKind::mutation}, kLongestMutantSeconds,
+        [&] { return check_mutant(onnx_case, mutant, number, executor_); }, mutant.changes);
+  }
+
+  // Whatever ends the program meanwhile, it says in what.
+  void run_check(const CheckReport& about, unsigned seconds, const std::function<CheckReport()>& run,
+                 const std::string& details = {}) {
+    const std::string repeat = summary_.repeat_command(about);
+    if (!flags_.crash_file.empty()) std::ofstream(flags_.crash_file) << repeat << "\n" << details;
+    note_.begin(fmt::format("{}\n  {}\n{}", describe(about), repeat, details), seconds);
+    CheckReport report = run();
+    note_.end();
+    add(std::move(report));
   }
 
   [[noreturn]] void no_such_case(const std::string& remedy) const {
@@ -233,6 +213,7 @@ class CheckRun {
   const CheckFlags& flags_;
   Executor& executor_;
   CheckSummary summary_;
+  CrashNote note_;
   const bool terminal_ = isatty(STDERR_FILENO) == 1;
 };
 
@@ -261,18 +242,21 @@ void check(const CheckFlags& flags, int& exit_code) {
 void add_check(CLI::App& app, int& exit_code) {
   CLI::App* command = app.add_subcommand(
       "check",
-      "Checks every operator on this machine: gradients against finite differences, an executor against the reference, "
-      "also where operands hold NaN, infinities, -0 and subnormal numbers, random numbers against their distribution; "
-      "or "
-      "ONNX's own test cases.");
+      "Checks an executor on this machine: what it promises of programs and states; training small models; every "
+      "operator against the reference, also in larger tensors and where operands hold NaN, infinities, -0 and "
+      "subnormal numbers; random numbers against their distribution; gradients against finite differences. Or ONNX's "
+      "own test cases.");
   command->footer("Example:\n  halfstep check --executor onednn --op 'Conv*'");
   auto flags = std::make_shared<CheckFlags>();
   flags->executor.add_to(*command);
   command->add_option("--op", flags->op, "operators whose name matches this shell pattern")->type_name("PATTERN");
   command->add_option("--case", flags->case_name, "cases whose name matches this shell pattern: Relu/0, test_relu*")
       ->type_name("PATTERN");
-  command->add_option("--kind", flags->kind, "gradient, execution, special or statistics alone (default: all)");
-  command->add_option("--dtype", flags->dtype, "execution, special and statistics in f32, f16, bf16 or f64 alone")
+  command->add_option("--kind", flags->kind,
+                      "program, training, gradient, execution, special or statistics alone (default: all)");
+  command
+      ->add_option("--dtype", flags->dtype,
+                   "training, execution, special and statistics in f32, f16, bf16 or f64 alone")
       ->type_name("TYPE");
   command
       ->add_option("--cases", flags->cases,
@@ -280,6 +264,7 @@ void add_check(CLI::App& app, int& exit_code) {
       ->type_name("FOLDER");
   command->add_option("--random", flags->random, "as many random variations of each case as well")
       ->type_name("COUNT")
+      ->capture_default_str()
       ->check(whole_number());
   command
       ->add_option("--mutate", flags->mutants,
@@ -289,7 +274,7 @@ void add_check(CLI::App& app, int& exit_code) {
   command->add_option("--seed", flags->seed, "seed of --random and --mutate")
       ->capture_default_str()
       ->check(whole_number());
-  command->add_option("--crash-file", flags->crash_file, "names the mutant at work; removed at the end")
+  command->add_option("--crash-file", flags->crash_file, "names the check at work; removed at the end")
       ->type_name("FILE");
   command->add_flag("--markdown", flags->as_markdown,
                     "prints the table of operators (docs/operators.md) and checks nothing");

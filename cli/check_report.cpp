@@ -8,9 +8,9 @@
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
+#include "base/atomic_file.h"
+#include "base/printable.h"
 #include "cli/common.h"
-#include "graph/atomic_file.h"
-#include "graph/printable.h"
 
 namespace halfstep::cli {
 namespace {
@@ -33,17 +33,25 @@ std::string junit_case(const CheckReport& report, const CheckSummary& summary) {
                            escape_markup(one_line(report.message)), escape_markup(summary.repeat_command(report)));
 }
 
+struct KernelCounts {
+  std::size_t own = 0, mixed = 0, reference = 0;
+};
+
+KernelCounts count_kernels(const CheckSummary& summary) {
+  KernelCounts counts;
+  for (const CheckReport& report : summary.reports) {
+    if (report.kernels.empty()) continue;
+    const bool falls_back = report.kernels.find("reference") != std::string::npos;
+    ++(!falls_back ? counts.own : report.kernels == "reference" ? counts.reference : counts.mixed);
+  }
+  return counts;
+}
+
 }  // namespace
 
 std::size_t CheckSummary::count(CheckResult result) const {
   return static_cast<std::size_t>(
       std::count_if(reports.begin(), reports.end(), [&](const CheckReport& r) { return r.result == result; }));
-}
-
-std::string describe(const CheckReport& report) {
-  if (report.kind == CheckKind::onnx_case) return report.case_name;
-  std::string text = fmt::format("{}, {}", report.case_name, name_of(report.kind));
-  return report.dtype == DType::undefined ? text : fmt::format("{} in {}", text, name_of(report.dtype));
 }
 
 void print_failure(const CheckReport& report, const CheckSummary& summary) {
@@ -60,6 +68,9 @@ void print_summary(const CheckSummary& summary) {
   for (const auto& [reason, count] : reasons)
     print_out("n/a {} {}, {}\n", count, count == 1 ? "case" : "cases", reason);
   if (!summary.without_cases.empty()) print_out("Operators without a case: {}\n", joined(summary.without_cases));
+  if (const KernelCounts kernels = count_kernels(summary); kernels.own + kernels.mixed > 0)
+    print_out("Kernels of {}: {} checks on its own, {} on the reference executor's, {} on both\n", summary.executor,
+              kernels.own, kernels.reference, kernels.mixed);
   print_out("{} checks on {}: {} passed, {} failed, {} not applicable\n", summary.reports.size(), summary.executor,
             summary.count(CheckResult::passed), summary.count(CheckResult::failed),
             summary.count(CheckResult::not_applicable));
@@ -72,6 +83,7 @@ void print_json(const CheckSummary& summary) {
     if (report.dtype != DType::undefined) check["dtype"] = name_of(report.dtype);
     check["result"] = name_of(report.result);
     if (!report.message.empty()) check["message"] = report.message;
+    if (!report.kernels.empty()) check["kernels"] = report.kernels;
     if (!report.ok()) check["repeat"] = summary.repeat_command(report);
     checks.push_back(std::move(check));
   }

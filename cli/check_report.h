@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "executors/conformance/report.h"
+#include <halfstep/conformance/report.h>
 
 namespace halfstep::cli {
 
@@ -20,11 +20,9 @@ struct CheckSummary {
   bool ok() const { return count(CheckResult::failed) == 0 && without_cases.empty(); }
 };
 
-/// "Relu/0, gradient in f64"
-std::string describe(const CheckReport& report);
 /// One line for a failed check, and one with the call that repeats it.
 void print_failure(const CheckReport& report, const CheckSummary& summary);
-/// ONNX cases that do not apply, by reason; operators without cases; the counts.
+/// ONNX cases that do not apply, by reason; operators without cases; whose kernels ran; the counts.
 void print_summary(const CheckSummary& summary);
 void print_json(const CheckSummary& summary);
 /// A <testsuite> for each kind of check, in the form Jenkins, GitLab and GitHub's actions read.

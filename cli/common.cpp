@@ -13,9 +13,9 @@
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
-#include "data/inflate.h"
-#include "executors/registry.h"
-#include "graph/error.h"
+#include "formats/inflate.h"
+#include <halfstep/base/error.h>
+#include <halfstep/executors/registry.h>
 
 namespace halfstep::cli {
 namespace {
@@ -41,8 +41,9 @@ double parse_scale(std::string_view text) {
 
 void ExecutorFlags::add_to(CLI::App& command) {
   command
-      .add_option("--executor", executor,
-                  "auto, onednn (CPU), cudnn (GPU) or reference (CPU, slow, the definition of right)")
+      .add_option(
+          "--executor", executor,
+          "auto, onednn (CPU), cudnn (GPU), reference (CPU, slow, the definition of right), or a plug-in's name")
       ->capture_default_str();
   command.add_option("--plugin", plugin, "library with an executor, instead of --executor")
       ->excludes("--executor")
@@ -69,6 +70,13 @@ CLI::Option* PrecisionFlag::add_to(CLI::App& command) {
 }
 
 Precision PrecisionFlag::value() const { return parse_precision(name); }
+
+std::string data_help() {
+  return fmt::format(
+      "X.npy,Y.npy, or NAME=FILE for each input and last the targets (none with --loss output, where the model needs "
+      "none), each {}; or {}",
+      describe_array_formats(), describe_set_formats());
+}
 
 void DataFlags::add_input_to(CLI::App& command) {
   command.add_option("--scale", scale, "factor on float inputs, such as 1/255 (default: bytes 1/255, else 1)")
@@ -144,27 +152,37 @@ std::map<std::string, std::int64_t> BatchAxisFlag::value() const {
 }
 
 void LossFlags::add_to(CLI::App& command) {
-  command.add_option("--loss", loss,
-                     "softmax_cross_entropy, negative_log_likelihood, mean_squared_error, l1, binary_cross_entropy, "
-                     "binary_cross_entropy_logits, or output (the model computes it); unset: from the labels and the "
-                     "model's last node");
+  std::string help = "one of the following; unset: from the labels and the model's last node";
+  for (const LossDef& row : losses()) help += fmt::format("\n{}: {}", row.name, row.meaning);
+  command.add_option("--loss", loss, help);
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    const LossNumber& number = known_numbers[i];
+    command.add_option(fmt::format("--{}", number.name), numbers[i], std::string(number.meaning))
+        ->default_str(fmt::format("{}", number.fallback))
+        ->type_name("FLOAT")
+        ->group("Loss and metrics");
+  }
   command.add_option("--loss-output", loss_output, "model output the loss is computed from (default: the first)")
       ->type_name("NAME");
-  command.add_option(
-      "--class-axis", class_axis,
-      "axis of the classes in that output, from the back when negative (default: as the labels' shape tells, else "
-      "the model, else 1)");
-  command.add_option("--ignore-label", ignore_label, "class index of what does not count in losses and metrics")
+  command.add_option("--class-axis", class_axis,
+                     "axis of the classes, or of cosine_similarity's vectors, in that output, from the back when "
+                     "negative (default: as "
+                     "the labels' shape tells, else the model, else 1)");
+  command
+      .add_option("--ignore-label", ignore_label,
+                  "class index or binary label of what does not count in losses and metrics")
       ->capture_default_str();
   batch_axis.add_to(command);
   command
       .add_option("--metrics", metrics,
-                  metric_forms() + ", separated by commas (default: accuracy for classes, else none)")
+                  "separated by commas (default: accuracy for classes, else none):\n" + describe_metrics())
       ->type_name("LIST");
 }
 
 void LossFlags::apply(TrainerOptions& options) const {
   if (!loss.empty()) options.loss = parse_loss(loss);
+  for (std::size_t i = 0; i < numbers.size(); ++i)
+    if (numbers[i]) options.loss_numbers[std::string(known_numbers[i].name)] = *numbers[i];
   options.loss_output = loss_output;
   options.class_axis = class_axis;
   options.ignore_label = ignore_label;

@@ -13,13 +13,13 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json_fwd.hpp>
 
+#include "base/print.h"
 #include "cli/validators.h"
-#include "data/dataset.h"
-#include "data/row_transform.h"
-#include "executors/executor.h"
-#include "graph/error.h"
-#include "graph/print.h"
-#include "training/options.h"
+#include <halfstep/base/error.h>
+#include <halfstep/data/dataset.h>
+#include <halfstep/data/row_transform.h>
+#include <halfstep/executors/executor.h>
+#include <halfstep/training/options.h>
 
 namespace halfstep::cli {
 
@@ -44,9 +44,7 @@ struct PrecisionFlag {
 };
 
 /// What --data takes.
-inline constexpr const char* kDataHelp =
-    "X.npy,Y.npy, or NAME=FILE for each input and last the targets (none with --loss output, where the model needs "
-    "none); a folder of IDX files; an .npz, .csv or .tsv file";
+std::string data_help();
 
 /// How rows of a data set become inputs: --scale, --mean, --std, --layout, --label-column, --classes, --max-unpacked.
 struct DataFlags {
@@ -72,9 +70,11 @@ struct BatchAxisFlag {
   std::map<std::string, std::int64_t> value() const;
 };
 
-/// --loss, --loss-output, --class-axis, --ignore-label, --batch-axis, --metrics.
+/// --loss, a flag for each number of a loss, --loss-output, --class-axis, --ignore-label, --batch-axis, --metrics.
 struct LossFlags {
   std::string loss, loss_output;
+  std::vector<LossNumber> known_numbers = all_loss_numbers();
+  std::vector<std::optional<double>> numbers = std::vector<std::optional<double>>(known_numbers.size());
   std::optional<std::int64_t> class_axis;
   std::int64_t ignore_label = -100;
   BatchAxisFlag batch_axis;

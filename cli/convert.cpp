@@ -1,6 +1,4 @@
 // halfstep convert: a model's weights and computation in a half precision.
-#include "conversion/convert.h"
-
 #include <chrono>
 #include <map>
 #include <memory>
@@ -12,15 +10,16 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "base/atomic_file.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/model_inputs.h"
 #include "cli/output_paths.h"
 #include "cli/signals.h"
-#include "conversion/calibrate.h"
-#include "graph/atomic_file.h"
-#include "graph/error.h"
-#include "onnx_io/load.h"
+#include <halfstep/base/error.h>
+#include <halfstep/conversion/calibrate.h>
+#include <halfstep/conversion/convert.h>
+#include <halfstep/onnx_io/load.h>
 
 namespace halfstep::cli {
 namespace {
@@ -123,10 +122,10 @@ int convert_file(const ConvertFlags& flags) {
   NamedInputs calibration, verification;
   std::unique_ptr<Executor> executor;
   if (!flags.calibrate.empty() || !flags.verify.empty()) {
+    executor = flags.executor.open();  // first: a plug-in may bring operators
     const Graph graph = load_model(flags.model).graph;
     if (!flags.calibrate.empty()) calibration = read_inputs(graph, flags.calibrate, flags.rows.input());
     if (!flags.verify.empty()) verification = read_inputs(graph, flags.verify, flags.rows.input());
-    executor = flags.executor.open();
   }
   if (!calibration.empty()) options.measured = measure_ranges(model, calibration, *executor);
   const Conversion conversion =

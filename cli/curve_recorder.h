@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "training/curve_svg.h"
-#include "training/trainer.h"
+#include "cli/curve_svg.h"
+#include <halfstep/training/trainer.h>
 
 namespace halfstep::cli {
 

@@ -11,8 +11,8 @@
 
 #include "cli/commands.h"
 #include "cli/common.h"
-#include "executors/registry.h"
-#include "training/options.h"
+#include <halfstep/executors/registry.h>
+#include <halfstep/training/options.h>
 
 namespace halfstep::cli {
 namespace {

@@ -5,10 +5,11 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "cli/class_table.h"
 #include "cli/commands.h"
 #include "cli/common.h"
-#include "onnx_io/load.h"
-#include "training/evaluator.h"
+#include <halfstep/onnx_io/load.h>
+#include <halfstep/training/evaluator.h>
 
 namespace halfstep::cli {
 namespace {
@@ -23,10 +24,11 @@ struct EvaluateFlags {
   bool json = false;
 };
 
-void print_text(const Evaluation& result, const Evaluator& evaluator) {
+void print_text(const Evaluation& result, const Evaluator& evaluator, const std::vector<std::string>& classes) {
   print_out("{:<12} {}\n{:<12} {:.6g}\n", "rows", with_thousands(result.rows), "loss", result.loss);
   for (const auto& [name, value] : result.metrics) print_out("{:<12} {:.6g}\n", name, value);
   print_out("{:<12} {}\n", "precision", name_of(evaluator.precision()));
+  for (const auto& [name, table] : result.tables) print_class_table(name, table, classes);
 }
 
 nlohmann::ordered_json to_json(const Evaluation& result, const Evaluator& evaluator, const Executor& executor) {
@@ -37,6 +39,7 @@ nlohmann::ordered_json to_json(const Evaluation& result, const Evaluator& evalua
                               {"executor", executor.name()},
                               {"precision", name_of(evaluator.precision())}};
   for (const auto& [name, value] : result.metrics) json["metrics"][name] = value;
+  for (const auto& [name, table] : result.tables) json["metrics"][name] = cli::to_json(table);
   return json;
 }
 
@@ -46,16 +49,16 @@ void evaluate(const EvaluateFlags& flags) {
   options.precision = flags.precision.value();
   options.input = flags.rows.input();
   options.batch_size = flags.batch;
+  const std::unique_ptr<Executor> executor = flags.executor.open();  // first: a plug-in may bring operators
   LoadedModel model = load_model(flags.model);
   const Dataset data = flags.rows.open(flags.data, flags.split == "train" ? Split::train : Split::test);
-  const std::unique_ptr<Executor> executor = flags.executor.open();
   Evaluator evaluator(std::move(model), *executor, data, options);
   for (const std::string& notice : evaluator.notices()) print_message(notice);
   const Evaluation result = evaluator.evaluate(data);
   if (flags.json) {
     print_json(to_json(result, evaluator, *executor));
   } else {
-    print_text(result, evaluator);
+    print_text(result, evaluator, data.classes);
   }
 }
 
@@ -66,7 +69,7 @@ void add_evaluate(CLI::App& app, int&) {
   command->footer("Example:\n  halfstep evaluate trained.onnx --data x_test.npy,y_test.npy");
   auto flags = std::make_shared<EvaluateFlags>();
   add_model(*command, flags->model);
-  command->add_option("--data", flags->data, kDataHelp)->required()->type_name("DATA");
+  command->add_option("--data", flags->data, data_help())->required()->type_name("DATA");
   command->add_option("--split", flags->split, "train or test, of a folder or .npz that has both")
       ->capture_default_str()
       ->check(one_of({"train", "test"}));

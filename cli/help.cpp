@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -13,7 +14,8 @@
 
 #include "cli/common.h"
 #include "cli/nearest.h"
-#include "graph/error.h"
+#include <halfstep/base/error.h>
+#include <halfstep/passes/step/optimizer_options.h>
 
 namespace halfstep::cli {
 namespace {
@@ -22,10 +24,21 @@ constexpr std::size_t kWidth = 80, kColumn = 26;
 
 struct Group {
   const char* title;
-  std::vector<std::string_view> flags;
+  std::vector<std::string> flags;
 };
 
-/// The flags of all commands, in the order in which help prints them; the last group takes what is in none.
+std::vector<std::string> optimizer_flags() {
+  std::vector<std::string> flags = {"--optimizer", "--lr", "--lr-schedule"};
+  for (const OptimizerNumber& number : optimizer_numbers()) {
+    if (number.name == "loss-scale-min") flags.push_back("--loss-scale");
+    flags.push_back("--" + number.name);
+  }
+  flags.push_back("--max-skipped");
+  return flags;
+}
+
+/// The flags of all commands, in the order in which help prints them, before those that name the group themselves; the
+/// last group takes what is in none.
 const std::vector<Group>& groups() {
   static const std::vector<Group> kGroups{
       {"Data",
@@ -35,11 +48,7 @@ const std::vector<Group>& groups() {
        {"--output", "--fp16-output", "--output-form", "--report", "--dry-run", "--json", "--junit", "--markdown"}},
       {"Course of the run", {"--epochs", "--steps", "--no-shuffle", "--seed"}},
       {"Loss and metrics", {"--loss", "--loss-output", "--class-axis", "--ignore-label", "--metrics"}},
-      {"Optimizer",
-       {"--optimizer", "--lr", "--lr-schedule", "--momentum", "--dampening", "--nesterov", "--beta1", "--beta2",
-        "--epsilon", "--weight-decay", "--clip-norm", "--accumulate", "--loss-scale", "--loss-scale-min",
-        "--loss-scale-max", "--loss-scale-growth", "--loss-scale-growth-interval", "--loss-scale-backoff",
-        "--max-skipped"}},
+      {"Optimizer", optimizer_flags()},
       {"Parameters", {"--freeze", "--trainable", "--untie", "--freeze-batchnorm", "--no-dropout"}},
       {"Checkpoints and records",
        {"--checkpoint", "--checkpoint-every", "--resume", "--log", "--log-grad-norms", "--curve", "--dump-passes"}},
@@ -133,11 +142,12 @@ std::string flags_by_group(const CLI::App& app) {
       rows += row(label(**at), explanation(**at));
       return rest.erase(at);
     };
-    for (const std::string_view flag : group.flags) {
-      const auto at = std::find_if(rest.begin(), rest.end(),
-                                   [&](const CLI::Option* option) { return option->check_name(std::string(flag)); });
+    for (const std::string& flag : group.flags) {
+      const auto at =
+          std::find_if(rest.begin(), rest.end(), [&](const CLI::Option* option) { return option->check_name(flag); });
       if (at != rest.end()) take(at);
     }
+    for (auto at = rest.begin(); at != rest.end();) at = (*at)->get_group() == group.title ? take(at) : std::next(at);
     if (group.flags.empty())
       for (auto at = rest.begin(); at != rest.end();) at = take(at);
     if (!rows.empty()) text += fmt::format("\n{}:\n{}", group.title, rows);

@@ -16,11 +16,13 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/parameter_report.h"
-#include "graph/error.h"
-#include "onnx_io/load.h"
 #include "onnx_io/outline.h"
-#include "passes/pipelines.h"
-#include "training/trainer.h"
+#include <halfstep/base/error.h>
+#include <halfstep/executors/registry.h>
+#include <halfstep/onnx_io/load.h>
+#include <halfstep/passes/pipelines.h>
+#include <halfstep/passes/prepared_model.h>
+#include <halfstep/training/trainer.h>
 
 namespace halfstep::cli {
 namespace {
@@ -131,8 +133,10 @@ Json describe(const Plan& plan, const std::vector<double>& seconds) {
 
 /// The plan, with times when they are asked for, of inference on zeros.
 Json inference_plan(const Graph& source, const InspectFlags& flags, Executor& executor, DType precision) {
-  const Graph graph = run_pipeline(
-      source, inference_pipeline({.by_name = {}, .batch = flags.batch}, precision, executor.capabilities()));
+  const PreparedModel prepared(source, {.batch_axes = flags.loss.batch_axis.value()});
+  const Graph graph =
+      prepared.lower(Purpose::inference, {.shapes = {.by_name = {}, .batch = flags.batch}, .precision = precision},
+                     executor.capabilities());
   const std::unique_ptr<StateStore> store = executor.make_store();
   const std::unique_ptr<Program> program = executor.compile(graph, *store);
   return describe(program->plan(), flags.time > 0 ? program->time_entries(flags.time) : std::vector<double>());
@@ -143,7 +147,7 @@ Precision asked_precision(const InspectFlags& flags) {
   return flags.training.empty() ? Precision::fp32 : Precision::automatic;
 }
 
-/// The same of a training step, with Adam, on data.
+/// The same of a training step, with the default optimizer, on data.
 Json training_plan(const LoadedModel& model, const InspectFlags& flags, Executor& executor) {
   TrainerOptions options;
   flags.loss.apply(options);
@@ -154,17 +158,14 @@ Json training_plan(const LoadedModel& model, const InspectFlags& flags, Executor
   return describe(trainer.plan(), flags.time > 0 ? trainer.time_plan(flags.time) : std::vector<double>());
 }
 
-Json plan_of(const LoadedModel& model, const InspectFlags& flags) {
-  const std::unique_ptr<Executor> executor = flags.executor.open();
+Json plan_of(const LoadedModel& model, const InspectFlags& flags, Executor& executor) {
   const Precision asked = asked_precision(flags);
-  const DType precision = resolve(asked, executor->capabilities());
-  Json json{{"executor", executor->name()},
-            {"precision", describe_precision(precision, asked, executor->capabilities())},
+  const DType precision = resolve(asked, executor.capabilities());
+  Json json{{"executor", executor.name()},
+            {"precision", describe_precision(precision, asked, executor.capabilities())},
             {"batch", flags.batch}};
-  json.update(flags.training.empty()
-                  ? inference_plan(run_pipeline(model.graph, {batch_first(flags.loss.batch_axis.value())}), flags,
-                                   *executor, precision)
-                  : training_plan(model, flags, *executor));
+  json.update(flags.training.empty() ? inference_plan(model.graph, flags, executor, precision)
+                                     : training_plan(model, flags, executor));
   return json;
 }
 
@@ -284,12 +285,15 @@ std::optional<LoadedModel> load_or_describe(const InspectFlags& flags) {
 }
 
 void inspect(const InspectFlags& flags) {
+  // First: a plug-in may bring operators.
+  const bool needs_executor = flags.plan || !flags.executor.plugin.empty();
+  const auto executor = needs_executor ? flags.executor.open() : make_executor("reference", {});
   std::optional<LoadedModel> loaded = load_or_describe(flags);
   if (!loaded) return;
   const LoadedModel model = untie_merged(*std::move(loaded), flags.untie);
   Json json = summary(model.graph);
   if (flags.trainable) json["trainable"] = parameter_report(model, flags.batch);
-  if (flags.plan) json["plan"] = plan_of(model, flags);
+  if (flags.plan) json["plan"] = plan_of(model, flags, *executor);
   print(json, flags);
 }
 

@@ -16,9 +16,9 @@
 #include "cli/openmp_waiting.h"
 #include "cli/parse_errors.h"
 #include "cli/standard_streams.h"
-#include "executors/registry.h"
-#include "executors/versions.h"
-#include "graph/error.h"
+#include <halfstep/base/error.h>
+#include <halfstep/executors/registry.h>
+#include <halfstep/executors/versions.h>
 
 namespace {
 
@@ -34,7 +34,8 @@ constexpr const char* kEpilogue = R"(Examples:
   halfstep convert trained.onnx -o half.onnx --precision fp16
 
 'halfstep help COMMAND' tells the flags of a command.
-HALFSTEP_PRECISION in the environment sets the precision without a flag.
+HALFSTEP_PRECISION in the environment sets the precision without a flag, and
+HALFSTEP_PLUGIN_PATH names folders with executor plug-ins.
 Exit codes: 0 done, 1 the work failed, 2 the call or the input was wrong,
 128 + the signal's number where a signal ended it (Ctrl-C 130).)";
 

@@ -10,10 +10,10 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "data/dataset.h"
-#include "data/npz.h"
-#include "graph/error.h"
-#include "graph/path_state.h"
+#include "base/path_state.h"
+#include "formats/npz.h"
+#include <halfstep/base/error.h>
+#include <halfstep/data/dataset.h>
 
 namespace halfstep::cli {
 namespace {

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "data/row_transform.h"
-#include "graph/graph.h"
+#include <halfstep/data/row_transform.h>
+#include <halfstep/graph/graph.h>
 
 namespace halfstep::cli {
 

@@ -8,7 +8,7 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 
-#include "graph/error.h"
+#include <halfstep/base/error.h>
 
 namespace halfstep::cli {
 namespace {

@@ -1,30 +1,26 @@
 #include "cli/parameter_report.h"
 
 #include <algorithm>
-#include <set>
 #include <utility>
 
 #include <fmt/format.h>
 
 #include "graph/abridged.h"
-#include "graph/error.h"
 #include "onnx_io/declared.h"
 #include "onnx_io/untie.h"
 #include "ops/operand_name.h"
-#include "passes/gradient_flow.h"
-#include "passes/parameter_choice.h"
-#include "passes/pipelines.h"
+#include "passes/autodiff/gradient_flow.h"
+#include "passes/load/parameter_choice.h"
+#include <halfstep/base/error.h>
+#include <halfstep/ops/op_traits.h>
+#include <halfstep/passes/pipelines.h>
 
 namespace halfstep::cli {
 namespace {
 
 using Json = nlohmann::ordered_json;
 
-bool only_moves(const Node& node) {
-  static const std::set<std::string, std::less<>> kMovement{"Transpose", "Reshape", "Unsqueeze", "Squeeze",
-                                                            "Cast",      "Expand",  "CastLike"};
-  return node.domain.empty() && kMovement.contains(node.op);
-}
+bool only_moves(const Node& node) { return keeps_elements(traits_of(node).movement); }
 
 /// "B of MatMul 'fc', through Transpose": followed to where something is computed from the value.
 std::string describe_use(const Graph& graph, const std::vector<std::vector<Use>>& uses, Use use) {
@@ -49,7 +45,7 @@ Json describe(const Value& value) {
 
 /// The model in the form that is differentiated, as far as its shapes can be told.
 Graph training_form(const Graph& source, const ParameterSelection& selection, std::int64_t batch) {
-  Pipeline chosen = choosing_pipeline();
+  Pipeline chosen = repair_pipeline(Purpose::training);
   chosen.push_back(select_parameters(selection));
   Pipeline whole = chosen;
   whole.insert(whole.end(),
@@ -65,7 +61,7 @@ Graph training_form(const Graph& source, const ParameterSelection& selection, st
 
 Json parameter_report(const LoadedModel& model, std::int64_t batch) {
   const ParameterSelection selection{.exporter = exporter_of(*model.source)};
-  const Graph graph = run_pipeline(model.graph, choosing_pipeline());
+  const Graph graph = run_pipeline(model.graph, repair_pipeline(Purpose::training));
   const std::vector<std::vector<Use>> uses = uses_of(graph);
   Json json{{"parameters", Json::array()},
             {"not_trained", Json::array()},

@@ -7,7 +7,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "onnx_io/load.h"
+#include <halfstep/onnx_io/load.h>
 
 namespace halfstep::cli {
 

@@ -6,7 +6,7 @@
 
 #include <CLI/CLI.hpp>
 
-#include "graph/error.h"
+#include <halfstep/base/error.h>
 
 namespace halfstep::cli {
 

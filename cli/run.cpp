@@ -10,18 +10,19 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "base/atomic_file.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/model_inputs.h"
 #include "cli/output_paths.h"
 #include "cli/signals.h"
-#include "data/npy.h"
-#include "data/npz.h"
-#include "data/row_transform.h"
-#include "graph/atomic_file.h"
-#include "graph/error.h"
-#include "onnx_io/load.h"
-#include "passes/pipelines.h"
+#include "formats/npz.h"
+#include <halfstep/base/error.h>
+#include <halfstep/data/row_transform.h>
+#include <halfstep/formats/npy.h>
+#include <halfstep/onnx_io/load.h>
+#include <halfstep/passes/pipelines.h>
+#include <halfstep/passes/prepared_model.h>
 
 namespace halfstep::cli {
 namespace {
@@ -69,24 +70,24 @@ void run_until_signal(Program& program) {
 }
 
 void run(const RunFlags& flags) {
+  const std::unique_ptr<Executor> executor = flags.executor.open();  // first: a plug-in may bring operators
   LoadedModel model = load_model(flags.model);
-  model.graph = run_pipeline(std::move(model.graph), {batch_first(flags.batch_axis.value())});
-  check_outputs(model.graph, flags.output);
+  const PreparedModel prepared(std::move(model.graph), {.batch_axes = flags.batch_axis.value()});
+  check_outputs(prepared.graph(), flags.output);
   check_writable(flags.output);
   std::vector<fs::path> read = input_files(flags.inputs);
   read.insert(read.end(), model.data_files.begin(), model.data_files.end());
   read.emplace_back(flags.model);
   check_distinct({{"--output", flags.output}}, read);
-  const std::map<std::string, Tensor> tensors = read_inputs(model.graph, flags.inputs, flags.rows.input());
+  const std::map<std::string, Tensor> tensors = read_inputs(prepared.graph(), flags.inputs, flags.rows.input());
   InputShapes shapes;
   for (const auto& [name, tensor] : tensors) shapes.by_name[name] = tensor.shape();
   std::vector<std::string> output_names;
-  for (const ValueId id : model.graph.outputs) output_names.push_back(model.graph[id].name);
+  for (const ValueId id : prepared.graph().outputs) output_names.push_back(prepared.graph()[id].name);
 
-  const std::unique_ptr<Executor> executor = flags.executor.open();
   const DType precision = resolve(flags.precision.value(), executor->capabilities());
-  const Graph graph =
-      run_pipeline(std::move(model.graph), inference_pipeline(shapes, precision, executor->capabilities()));
+  const Graph graph = prepared.lower(Purpose::inference, {.shapes = std::move(shapes), .precision = precision},
+                                     executor->capabilities());
   const std::unique_ptr<StateStore> store = executor->make_store();
   const std::unique_ptr<Program> program = executor->compile(graph, *store);
   for (std::size_t i = 0; i < graph.inputs.size(); ++i) {

@@ -7,12 +7,12 @@
 #include <vector>
 
 #include "cli/curve_recorder.h"
-#include "graph/error.h"
-#include "training/evaluator.h"
-#include "training/metrics.h"
-#include "training/progress.h"
+#include "cli/progress.h"
 #include "training/step_log.h"
-#include "training/trainer.h"
+#include <halfstep/base/error.h>
+#include <halfstep/training/evaluator.h>
+#include <halfstep/training/metrics.h>
+#include <halfstep/training/trainer.h>
 
 namespace halfstep::cli {
 

@@ -6,8 +6,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "graph/error.h"
-#include "graph/print.h"
+#include "base/print.h"
+#include <halfstep/base/error.h>
 
 namespace halfstep::cli {
 

@@ -13,23 +13,23 @@
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
+#include "base/atomic_file.h"
+#include "base/path_state.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/output_paths.h"
 #include "cli/parameter_report.h"
 #include "cli/run_reporter.h"
 #include "cli/signals.h"
-#include "conversion/convert.h"
-#include "graph/atomic_file.h"
-#include "graph/error.h"
-#include "graph/path_state.h"
-#include "onnx_io/load.h"
-#include "onnx_io/save.h"
-#include "passes/pass.h"
-#include "training/checkpoint.h"
-#include "training/schedule.h"
 #include "training/step_log.h"
-#include "training/trainer.h"
+#include <halfstep/base/error.h>
+#include <halfstep/conversion/convert.h>
+#include <halfstep/onnx_io/load.h>
+#include <halfstep/onnx_io/save.h>
+#include <halfstep/passes/pass.h>
+#include <halfstep/training/checkpoint.h>
+#include <halfstep/training/schedule.h>
+#include <halfstep/training/trainer.h>
 
 namespace halfstep::cli {
 namespace {
@@ -43,11 +43,10 @@ struct TrainFlags {
   DataFlags rows;
   LossFlags loss;
   TrainerOptions defaults;
-  std::string optimizer{name_of(defaults.optimizer.kind)}, schedule = defaults.schedule.to_string();
+  std::string optimizer = defaults.optimizer.name, schedule = defaults.schedule.to_string();
   double lr = defaults.schedule.base_lr;
   std::vector<std::optional<double>> numbers = std::vector<std::optional<double>>(optimizer_numbers().size());
   std::optional<double> loss_scale;
-  bool nesterov = false;
   std::int64_t epochs = defaults.epochs, steps = 0, batch = defaults.batch_size,
                max_skipped = defaults.max_skipped_in_a_row;
   bool no_shuffle = false, freeze_batchnorm = false, no_dropout = false, log_grad_norms = false;
@@ -59,11 +58,23 @@ struct TrainFlags {
   bool json = false;
 };
 
-// A flag for each number of the optimizer, with the library's meaning and default.
+std::string optimizer_names() {
+  std::vector<std::string_view> names;
+  for (const OptimizerDef& row : optimizers()) names.push_back(row.name);
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
+// A flag for each number of the optimizers, with the library's meaning and default.
 void add_numbers(CLI::App& command, TrainFlags& flags) {
   for (std::size_t i = 0; i < flags.numbers.size(); ++i) {
     const OptimizerNumber& number = optimizer_numbers()[i];
-    command.add_option(fmt::format("--{}", number.name), flags.numbers[i], std::string(number.meaning))
+    const std::string flag = fmt::format("--{}", number.name);
+    if (number.is_switch) {
+      command.add_flag_callback(
+          flag, [&value = flags.numbers[i]] { value = 1; }, number.meaning);
+      continue;
+    }
+    command.add_option(flag, flags.numbers[i], number.meaning)
         ->default_str(default_of(number))
         ->type_name(number.whole ? "INT" : "FLOAT")
         ->check(number_in(number.lowest, number.highest));
@@ -74,24 +85,25 @@ void add_flags(CLI::App& command, TrainFlags& flags) {
   const CLI::Validator counting = cli::counting();
 
   add_model(command, flags.model);
-  command.add_option("--data", flags.data, kDataHelp)->required()->type_name("DATA");
+  command.add_option("--data", flags.data, data_help())->required()->type_name("DATA");
   command.add_option("--val-data", flags.validation, "the same for validation; of a folder or .npz the test part")
       ->type_name("DATA")
       ->check(not_empty());
   flags.rows.add_to(command);
   flags.loss.add_to(command);
 
-  command.add_option("--optimizer", flags.optimizer, "sgd, adam or adamw")->capture_default_str();
-  command.add_option("--lr", flags.lr, "learning rate, of the first update where a schedule changes it")
+  command.add_option("--optimizer", flags.optimizer, optimizer_names())->capture_default_str();
+  command
+      .add_option("--lr", flags.lr,
+                  "learning rate, of the first update where a schedule changes it; the highest of one_cycle")
       ->capture_default_str()
       ->check(number_in(0));
   command
-      .add_option("--lr-schedule", flags.schedule,
-                  "constant, exponential:decay_steps=N,decay_rate=R [,staircase=true], step:step_size=N [,gamma=G], "
-                  "cosine:decay_steps=N [,alpha=A], linear:decay_steps=N [,end_lr=LR]; each [,warmup_steps=N]; its "
-                  "steps are updates")
+      .add_option(
+          "--lr-schedule", flags.schedule,
+          "one of the following, all but one_cycle with [,warmup_steps=N] [,warmup_start=X]; steps are updates\n" +
+              describe_schedules())
       ->capture_default_str();
-  command.add_flag("--nesterov", flags.nesterov, "Nesterov's momentum, of sgd");
   add_numbers(command, flags);
   command.add_option("--loss-scale", flags.loss_scale,
                      fmt::format("first loss scale; 0: off (default: fp16 {}, else off)", LossScaleOptions{}.initial));
@@ -164,10 +176,9 @@ void add_flags(CLI::App& command, TrainFlags& flags) {
 
 OptimizerOptions optimizer_options(const TrainFlags& flags) {
   OptimizerOptions options;
-  options.kind = parse_optimizer(flags.optimizer);
+  options.name = optimizer_named(flags.optimizer).name;
   for (std::size_t i = 0; i < flags.numbers.size(); ++i)
     if (flags.numbers[i]) set_number(options, optimizer_numbers()[i], *flags.numbers[i]);
-  options.nesterov = flags.nesterov;
   return options;
 }
 
@@ -240,7 +251,7 @@ void check_outputs(const TrainFlags& flags, const TrainerOptions& options, const
         "a folder with a checkpoint for --resume",
         is_there(options.resume) ? "no folder at " + options.resume.string() : why_not_there(options.resume),
         "check the path");
-  // A checkpoint holds the parameters and, with Adam, two moments of each.
+  // A checkpoint holds the parameters and, with most optimizers, up to two moments of each.
   if (!options.checkpoint.empty()) prepare_checkpoint_directory(options.checkpoint, 3 * model_bytes);
 }
 
@@ -256,8 +267,7 @@ void print_header(const TrainFlags& flags, const Trainer& trainer, const Executo
             describe_precision(trainer.precision(), flags.precision.value(), executor.capabilities()));
   print_out("loss       {}{}\n", name_of(trainer.loss()),
             metrics.empty() ? "" : fmt::format(", metrics {}", fmt::join(metrics, ", ")));
-  print_out("optimizer  {}, learning rate {} {}\n\n", name_of(options.optimizer.kind), flags.lr,
-            options.schedule.to_string());
+  print_out("optimizer  {}, learning rate {} {}\n\n", options.optimizer.name, flags.lr, options.schedule.to_string());
   std::fflush(stdout);
 }
 
@@ -326,6 +336,7 @@ nlohmann::ordered_json report(const TrainFlags& flags, const Trainer& trainer, c
 int train(const TrainFlags& flags) {
   std::optional<PeopleOnStderr> people(flags.json);
   TrainerOptions options = trainer_options(flags);
+  const std::unique_ptr<Executor> executor = flags.executor.open();  // first: a plug-in may bring operators
   const LoadedModel source = untie_merged(load_model(flags.model), flags.untie);
   const Dataset data = flags.rows.open(flags.data, Split::train);
   std::optional<Dataset> validation;
@@ -333,7 +344,6 @@ int train(const TrainFlags& flags) {
   check_outputs(flags, options, source);
   if (!flags.dump_passes.empty()) options.observer = dump_to(flags.dump_passes);
 
-  const std::unique_ptr<Executor> executor = flags.executor.open();
   Trainer trainer(source, *executor, data, options);
   std::vector<std::string> names;
   for (const auto& [name, tensor] : trainer.parameters()) names.push_back(name);

@@ -9,11 +9,7 @@ endif()
 
 install(TARGETS halfstep EXPORT halfstep-targets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(EXPORT halfstep-targets NAMESPACE halfstep:: DESTINATION ${HALFSTEP_CMAKE_DIR})
-foreach(folder graph ops onnx_io passes executors training conversion data)
-  install(DIRECTORY ${PROJECT_SOURCE_DIR}/${folder} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/halfstep FILES_MATCHING PATTERN "*.h"
-          PATTERN "onednn" EXCLUDE PATTERN "cudnn" EXCLUDE)
-endforeach()
-install(FILES ${PROJECT_SOURCE_DIR}/halfstep.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/halfstep)
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/halfstep DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/halfstep-config-version.cmake COMPATIBILITY SameMinorVersion)
 configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/halfstep-config.cmake.in ${PROJECT_BINARY_DIR}/halfstep-config.cmake

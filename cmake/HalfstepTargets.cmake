@@ -7,6 +7,9 @@ if(HALFSTEP_SANITIZE)
   add_compile_options(-fsanitize=${HALFSTEP_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${HALFSTEP_SANITIZE})
 endif()
+if(HALFSTEP_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
 
 # Optimizing costs a third of the compile time. -O3 is for loops over elements; what else a Release build holds is not
 # worth it: -O2 for the library's other parts, -O1 for the program and the tests.
@@ -23,7 +26,12 @@ function(halfstep_part name)
   if(NOT ARG_KERNELS)
     target_link_libraries(halfstep_${name} PRIVATE halfstep_optimize_less)
   endif()
-  target_include_directories(halfstep_${name} PRIVATE ${PROJECT_SOURCE_DIR})
   target_link_libraries(halfstep_${name} PRIVATE halfstep_options ${ARG_LINK})
   set_property(GLOBAL APPEND PROPERTY HALFSTEP_PARTS $<TARGET_OBJECTS:halfstep_${name}>)
+endfunction()
+
+# halfstep_export_only(TARGET MAP): of what has default visibility, the linked file exports what MAP lists.
+function(halfstep_export_only target map)
+  target_link_options(${target} PRIVATE -Wl,--exclude-libs,ALL -Wl,--version-script=${map})
+  set_property(TARGET ${target} APPEND PROPERTY LINK_DEPENDS ${map})
 endfunction()

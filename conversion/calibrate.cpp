@@ -1,5 +1,3 @@
-#include "conversion/calibrate.h"
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -10,9 +8,11 @@
 
 #include "conversion/content.h"
 #include "conversion/stored_tensors.h"
-#include "graph/error.h"
-#include "onnx_io/load.h"
-#include "passes/pipelines.h"
+#include <halfstep/base/error.h>
+#include <halfstep/conversion/calibrate.h>
+#include <halfstep/onnx_io/load.h>
+#include <halfstep/passes/pipelines.h>
+#include <halfstep/passes/prepared_model.h>
 
 namespace halfstep {
 namespace {
@@ -49,8 +49,9 @@ Outputs run(const Graph& graph, const NamedInputs& inputs, Executor& executor) {
 }
 
 Outputs run_model(Graph graph, const NamedInputs& inputs, Executor& executor) {
-  return run(run_pipeline(std::move(graph), inference_pipeline(shapes_of(inputs), DType::f32, executor.capabilities())),
-             inputs, executor);
+  const PreparedModel prepared(std::move(graph));
+  return run(prepared.lower(Purpose::inference, {.shapes = shapes_of(inputs)}, executor.capabilities()), inputs,
+             executor);
 }
 
 std::vector<OutputError> differences(const Outputs& source, const Outputs& converted) {

@@ -4,8 +4,8 @@
 #include <memory>
 #include <utility>
 
-#include "conversion/convert.h"
 #include "onnx_io/detached.h"
+#include <halfstep/conversion/convert.h>
 
 namespace halfstep {
 

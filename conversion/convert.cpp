@@ -1,4 +1,4 @@
-#include "conversion/convert.h"
+#include "onnx_io/convert.h"
 
 #include <algorithm>
 #include <limits>
@@ -16,12 +16,12 @@
 #include "conversion/raise_opset.h"
 #include "conversion/rewrite.h"
 #include "conversion/stored_tensors.h"
-#include "graph/error.h"
-#include "onnx_io/convert.h"
 #include "onnx_io/message.h"
 #include "onnx_io/normalize.h"
 #include "onnx_io/proto_walk.h"
-#include "ops/op_def.h"
+#include <halfstep/base/error.h>
+#include <halfstep/conversion/convert.h>
+#include <halfstep/ops/op_def.h>
 
 namespace halfstep {
 namespace {

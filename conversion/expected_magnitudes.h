@@ -5,7 +5,7 @@
 
 #include "conversion/model_view.h"
 #include "onnx_io/detached.h"
-#include "passes/choose_precision.h"
+#include "passes/precision/choose_precision.h"
 
 namespace halfstep::conversion {
 

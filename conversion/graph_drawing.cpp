@@ -9,7 +9,7 @@
 
 #include <fmt/format.h>
 
-#include "graph/printable.h"
+#include "base/printable.h"
 
 namespace halfstep::conversion {
 namespace {

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "conversion/report.h"
+#include <halfstep/conversion/report.h>
 
 namespace halfstep::conversion {
 

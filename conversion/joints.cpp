@@ -5,6 +5,8 @@
 
 #include <onnx/defs/schema.h>
 
+#include <halfstep/ops/op_traits.h>
+
 namespace halfstep::conversion {
 namespace {
 
@@ -19,7 +21,8 @@ bool allows(const onnx::OpSchema& schema, DType half) {
 }
 
 std::size_t states_of(const ViewNode& node) {
-  if (node.is("Loop")) return node.inputs.size() - std::min<std::size_t>(2, node.inputs.size());
+  if (traits_of(node).control_flow == ControlFlow::loop)
+    return node.inputs.size() - std::min<std::size_t>(2, node.inputs.size());
   for (const auto& attribute : node.proto->attribute())
     if (attribute.name() == "num_scan_inputs")
       return node.inputs.size() - std::min(node.inputs.size(), static_cast<std::size_t>(attribute.i()));
@@ -29,13 +32,14 @@ std::size_t states_of(const ViewNode& node) {
 }  // namespace
 
 std::vector<Joint> joints_of(const ModelView& view, const ViewNode& node, DType half) {
-  const bool branches = node.is("If"), loop = node.is("Loop"), scan = node.is("Scan");
-  if (node.bodies.empty() || !(branches || loop || scan)) return {};
+  const ControlFlow kind = traits_of(node).control_flow;
+  const bool loop = kind == ControlFlow::loop, scan = kind == ControlFlow::scan;
+  if (node.bodies.empty() || kind == ControlFlow::none) return {};
   const onnx::OpSchema* schema = view.schema_of(node);
   if (!schema || !allows(*schema, half) || (scan && schema->since_version() < kScanWithoutBatches)) return {};
   const auto is_wide = [&](int v) { return v != kNone && view.values[index(v)].is_wide(); };
 
-  const std::size_t states = branches ? 0 : states_of(node);
+  const std::size_t states = kind == ControlFlow::branches ? 0 : states_of(node);
   const std::size_t before = loop ? 1 : 0;  // a Loop's body gives out its condition first
   std::vector<Joint> joints;
   for (std::size_t k = states; k < node.outputs.size(); ++k) {

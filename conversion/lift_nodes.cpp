@@ -8,13 +8,13 @@
 #include <fmt/format.h>
 #include <onnx/shape_inference/implementation.h>
 
-#include "graph/error.h"
 #include "onnx_io/convert.h"
 #include "onnx_io/guard_functions.h"
 #include "onnx_io/lift.h"
 #include "onnx_io/proto_walk.h"
-#include "ops/op_def.h"
 #include "ops/proto.h"
+#include <halfstep/base/error.h>
+#include <halfstep/ops/op_def.h>
 
 namespace halfstep::conversion {
 namespace {

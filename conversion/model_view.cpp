@@ -7,8 +7,8 @@
 #include "conversion/infer_types.h"
 #include "conversion/runtime_dialect.h"
 #include "conversion/unify_types.h"
-#include "graph/error.h"
 #include "onnx_io/convert.h"
+#include <halfstep/base/error.h>
 
 namespace halfstep::conversion {
 namespace {

@@ -9,7 +9,7 @@
 
 #include <onnx/onnx_pb.h>
 
-#include "graph/dtype.h"
+#include <halfstep/base/dtype.h>
 
 namespace onnx {
 class OpSchema;

@@ -1,6 +1,6 @@
 #include "conversion/node_patterns.h"
 
-#include "graph/error.h"
+#include <halfstep/base/error.h>
 
 namespace halfstep {
 namespace {

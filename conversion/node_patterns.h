@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "conversion/convert.h"
 #include "conversion/model_view.h"
+#include <halfstep/conversion/convert.h>
 
 namespace halfstep::conversion {
 

@@ -6,7 +6,7 @@
 #include "conversion/joints.h"
 #include "conversion/node_patterns.h"
 #include "conversion/raise_opset.h"
-#include "graph/error.h"
+#include <halfstep/base/error.h>
 
 namespace halfstep::conversion {
 namespace {
@@ -206,7 +206,7 @@ class Planner {
         described.reason = "has sequences or optional values";
         fix_all(described);
       }
-      if (!forced && node.op.starts_with("Scatter") && accumulates(*node.proto)) {
+      if (!forced && moves_data(described) && accumulates(*node.proto)) {
         described.pin = Paint::full;
         described.reason = "adds up any number of elements";
       }

@@ -6,10 +6,10 @@
 #include <string>
 #include <vector>
 
-#include "conversion/convert.h"
 #include "conversion/model_view.h"
 #include "onnx_io/detached.h"
-#include "passes/choose_precision.h"
+#include "passes/precision/choose_precision.h"
+#include <halfstep/conversion/convert.h>
 
 namespace halfstep::conversion {
 

@@ -1,7 +1,6 @@
 #include "conversion/raise_opset.h"
 
 #include <algorithm>
-#include <array>
 #include <string_view>
 #include <utility>
 
@@ -14,23 +13,10 @@
 #include "onnx_io/convert.h"
 #include "onnx_io/opset.h"
 #include "onnx_io/proto_walk.h"
-#include "ops/op_def.h"
+#include <halfstep/ops/op_def.h>
 
 namespace halfstep::conversion {
 namespace {
-
-// Operators whose function body, by which runtimes compute them, takes bf16 only from a later version on.
-struct BodyNeed {
-  std::string_view op;
-  std::int64_t version;
-};
-constexpr std::array<BodyNeed, 1> kBodyNeeds{{{"Clip", 16}}};  // Where
-
-std::int64_t body_version(std::string_view op) {
-  for (const BodyNeed& need : kBodyNeeds)
-    if (need.op == op) return need.version;
-  return 0;
-}
 
 // From which version on a node can be half.
 class Versions {
@@ -59,7 +45,7 @@ class Versions {
       described.inputs = node.inputs;
       described.outputs = node.outputs;
       assign_roles(described, schema, half_, values_);
-      if (described.has_tied()) return half_ == DType::bf16 ? std::max(version, body_version(node.op)) : version;
+      if (described.has_tied()) return half_ == DType::bf16 ? std::max(version, row->traits.body_bf16_since) : version;
     }
     return now_;
   }

@@ -7,8 +7,8 @@
 
 #include <onnx/onnx_pb.h>
 
-#include "conversion/convert.h"
 #include "onnx_io/detached.h"
+#include <halfstep/conversion/convert.h>
 
 namespace halfstep::conversion {
 

@@ -6,9 +6,9 @@
 
 #include <fmt/format.h>
 
+#include "base/printable.h"
 #include "conversion/graph_drawing.h"
-#include "conversion/report.h"
-#include "graph/printable.h"
+#include <halfstep/conversion/report.h>
 
 namespace halfstep {
 namespace {

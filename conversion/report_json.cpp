@@ -1,7 +1,7 @@
 #include <nlohmann/json.hpp>
 
-#include "conversion/report.h"
-#include "graph/printable.h"
+#include "base/printable.h"
+#include <halfstep/conversion/report.h>
 
 namespace halfstep {
 namespace {

@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "executors/onednn/simd/kernels.h"
-#include "graph/error.h"
 #include "onnx_io/proto_walk.h"
 #include "ops/proto.h"
+#include <halfstep/base/error.h>
 
 namespace halfstep::conversion {
 namespace {

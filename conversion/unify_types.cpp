@@ -6,6 +6,8 @@
 
 #include <onnx/defs/schema.h>
 
+#include <halfstep/ops/op_traits.h>
+
 namespace halfstep::conversion {
 namespace {
 
@@ -75,8 +77,9 @@ class Unifier {
 
   // What bodies take in and give out is of one type inside and outside.
   void add_bodies(const ViewNode& node) {
-    const bool loop = node.is("Loop"), scan = node.is("Scan");
-    if (!node.is("If") && !loop && !scan) return;
+    const ControlFlow kind = traits_of(node).control_flow;
+    const bool loop = kind == ControlFlow::loop;
+    if (kind == ControlFlow::none) return;
     const std::size_t before = loop ? 1 : 0;  // a Loop's body gives out its condition first
     for (std::size_t k = 0; k < node.outputs.size(); ++k) {
       Group group;
@@ -90,7 +93,7 @@ class Unifier {
     }
     if (node.bodies.empty()) return;
     const auto& inputs = view_.scopes[index(node.bodies[0])].inputs;
-    for (std::size_t k = before; (loop || scan) && k < std::min(inputs.size(), node.inputs.size()); ++k)
+    for (std::size_t k = before; kind != ControlFlow::branches && k < std::min(inputs.size(), node.inputs.size()); ++k)
       if (node.inputs[k] != kNone) add({node.inputs[k], inputs[k]});
   }
 

@@ -14,7 +14,7 @@
 
 #include "data/epoch_order.h"
 #include "data/row_shape.h"
-#include "graph/error.h"
+#include <halfstep/base/error.h>
 
 namespace halfstep {
 namespace {

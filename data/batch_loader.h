@@ -6,9 +6,9 @@
 #include <optional>
 #include <vector>
 
-#include "data/dataset.h"
-#include "data/row_transform.h"
-#include "graph/tensor.h"
+#include <halfstep/data/dataset.h>
+#include <halfstep/data/row_transform.h>
+#include <halfstep/graph/tensor.h>
 
 namespace halfstep {
 

@@ -3,7 +3,7 @@
 #include <numeric>
 #include <utility>
 
-#include "graph/philox.h"
+#include "base/philox.h"
 
 namespace halfstep {
 namespace {

@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <optional>
 
-#include "data/row_transform.h"
-#include "graph/shape.h"
+#include <halfstep/data/row_transform.h>
+#include <halfstep/graph/shape.h>
 
 namespace halfstep {
 

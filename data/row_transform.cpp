@@ -1,5 +1,3 @@
-#include "data/row_transform.h"
-
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -11,8 +9,9 @@
 #include <fmt/format.h>
 
 #include "data/row_shape.h"
-#include "graph/error.h"
-#include "graph/visit.h"
+#include <halfstep/base/error.h>
+#include <halfstep/base/visit.h>
+#include <halfstep/data/row_transform.h>
 
 namespace halfstep {
 namespace {
@@ -307,13 +306,16 @@ Apply with_range_check(Apply convert, const std::string& name, std::size_t count
 }
 
 /// `convert`, and then every value it made checked to be a probability.
-Apply with_probability_check(Apply convert, const std::string& name, std::size_t count) {
+Apply with_probability_check(Apply convert, const std::string& name, std::size_t count,
+                             std::optional<std::int64_t> ignored) {
+  const float skipped = ignored ? static_cast<float>(*ignored) : 0;
   return [=](const void* in, Rows rows, void* out) {
     convert(in, rows, out);
     const auto* values = static_cast<const float*>(out);
     for (std::size_t i = 0; i < rows.size() * count; ++i)
-      if (!(values[i] >= 0 && values[i] <= 1))
-        throw_input_error("labels from 0 to 1 for binary cross-entropy",
+      if (!(values[i] >= 0 && values[i] <= 1) && values[i] != skipped)
+        throw_input_error(fmt::format("labels from 0 to 1{}",
+                                      ignored ? fmt::format(", or {} for what does not count", *ignored) : ""),
                           fmt::format("{} in row {} of {}", values[i], rows[i / count], name),
                           "check the labels, or choose another loss with --loss");
   };
@@ -361,7 +363,7 @@ RowTransform fit_target(const DataArray& y, const RowType& wanted, const TargetO
   }
   if (options.probabilities && wanted.dtype == DType::f32) {
     result.is_copy = false;
-    result.apply = with_probability_check(std::move(result.apply), y.name(), count);
+    result.apply = with_probability_check(std::move(result.apply), y.name(), count, options.ignore_index);
   }
   return result;
 }

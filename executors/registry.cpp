@@ -1,25 +1,16 @@
-#include "executors/registry.h"
-
-#include <array>
+#include <algorithm>
 #include <filesystem>
+#include <functional>
+#include <optional>
 
-#include <dlfcn.h>
-
-#include "graph/error.h"
+#include "executors/plugin_file.h"
+#include <halfstep/base/error.h>
+#include <halfstep/executors/registry.h>
 
 namespace halfstep {
 namespace {
 
 namespace fs = std::filesystem;
-
-// The plug-in lies beside the halfstep library.
-std::string find_plugin(const std::string& file) {
-  Dl_info info{};
-  if (!dladdr(reinterpret_cast<void*>(&load_executor), &info) || !info.dli_fname) return {};
-  const fs::path candidate = fs::path(info.dli_fname).parent_path() / file;
-  std::error_code ignored;
-  return fs::exists(candidate, ignored) ? candidate.string() : std::string();
-}
 
 // Without a slash dlopen would look in the loader's folders, and not where the user stands.
 std::string library_path(const std::string& library) {
@@ -34,74 +25,105 @@ bool has_gpu() {
   return fs::exists("/dev/nvidiactl", ignored);
 }
 
-// A plug-in is never unloaded: its kernels may be referenced by programs until the process ends.
-std::unique_ptr<Executor> open_plugin(const std::string& library, const ExecutorOptions& options, std::string& reason) {
-  void* handle = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (!handle) {
-    const char* text = dlerror();
-    reason = "the plug-in " + library + " cannot be loaded: " + (text ? text : "unknown reason");
-    return nullptr;
-  }
-  auto entry = reinterpret_cast<ExecutorEntryPoint>(dlsym(handle, kExecutorEntryPoint));
-  if (!entry) {
-    reason = library + " has no entry point '" + kExecutorEntryPoint + "': it is no halfstep plug-in";
-    return nullptr;
-  }
-  std::unique_ptr<Executor> executor(entry(kExecutorAbi, &options, &reason));
-  if (!executor && reason.empty()) reason = "the plug-in " + library + " gave no executor and no reason";
-  return executor;
-}
-
-std::unique_ptr<Executor> open_reference(const ExecutorOptions& options, std::string&) {
-  return make_reference_executor(options);
-}
-std::unique_ptr<Executor> open_onednn(const ExecutorOptions& options, std::string&) {
-  return make_onednn_executor(options);
-}
-std::unique_ptr<Executor> open_cudnn(const ExecutorOptions& options, std::string& reason) {
-  const std::string library = find_plugin("libhalfstep_cudnn.so");
-  if (library.empty()) {
-    reason =
-        "this build has no cuDNN plug-in (libhalfstep_cudnn.so): build all targets with the CUDA toolkit and cuDNN 9 "
-        "installed";
-    return nullptr;
-  }
-  return open_plugin(library, options, reason);
-}
-
-struct Entry {
-  std::string_view name;
-  std::unique_ptr<Executor> (*open)(const ExecutorOptions&, std::string& reason);
+// An executor of the library, or a plug-in.
+struct Candidate {
+  std::string name;
+  int score = 0;  // 0: it is not for this machine
+  Refusal refusal = {};
+  std::function<std::unique_ptr<Executor>(const ExecutorOptions&, Refusal&)> make = {};
 };
-// In the order `auto` tries them; reference is never taken by itself.
-constexpr std::array<Entry, 3> kExecutors{
-    {{"cudnn", open_cudnn}, {"onednn", open_onednn}, {"reference", open_reference}}};
+
+Candidate own(std::string name, int score, std::unique_ptr<Executor> (*make)(const ExecutorOptions&)) {
+  return {std::move(name), score, {}, [make](const ExecutorOptions& options, Refusal&) { return make(options); }};
+}
+
+Candidate load(const PluginFile& file) {
+  Candidate result{.name = file.name};
+  if (const std::optional<Plugin> plugin = Plugin::load(file.path.string(), result.refusal)) {
+    result.score = plugin->score(result.refusal);
+    result.make = [plugin](const ExecutorOptions& options, Refusal& refusal) { return plugin->make(options, refusal); };
+  }
+  // One that came along with the library may lack the libraries of a device that is not there.
+  if (!file.is_named_by_user && !has_gpu()) result.refusal.is_broken = false;
+  return result;
+}
+
+constexpr std::string_view kGpu = "cudnn";
+
+// Those that may be meant by `name`; `auto` means all. First those that are not for this machine, then by score.
+std::vector<Candidate> candidates(std::string_view name) {
+  std::vector<Candidate> result;
+  for (const PluginFile& file : find_plugins()) {
+    if (!file.is_named_by_user && name != "auto" && name != file.name) continue;
+    const bool is_taken = file.name == "onednn" || file.name == "reference" || file.name == "auto" ||
+                          std::ranges::find(result, file.name, &Candidate::name) != result.end();
+    if (!is_taken)
+      result.push_back(load(file));
+    else if (file.is_named_by_user)
+      result.push_back(
+          {file.name, 0, {"the plug-in " + file.path.string() + " has the name of another executor", true}});
+  }
+  if (std::ranges::find(result, kGpu, &Candidate::name) == result.end())
+    result.push_back({std::string(kGpu),
+                      0,
+                      {"this build has no cuDNN plug-in (libhalfstep-cudnn.so): build all targets with the CUDA "
+                       "toolkit and cuDNN 9 installed"}});
+  result.push_back(own("onednn", kOnednnScore, make_onednn_executor));
+  result.push_back(own("reference", kReferenceScore, make_reference_executor));
+  std::ranges::stable_sort(result, [](const Candidate& a, const Candidate& b) {
+    return a.score == 0 ? b.score != 0 : a.score > b.score && b.score != 0;
+  });
+  return result;
+}
+
+std::unique_ptr<Executor> open(Candidate& candidate, const ExecutorOptions& options) {
+  return candidate.score > 0 ? candidate.make(options, candidate.refusal) : nullptr;
+}
+
+void append(std::string& list, const std::string& text, const char* separator = "; ") {
+  list += (list.empty() || text.empty() ? "" : separator) + text;
+}
+
+// What is to be told of the candidates, though there is an executor.
+std::string notice_of(const std::vector<Candidate>& all, bool is_auto, std::string_view taken) {
+  std::string result;
+  for (const auto& [name, score, refusal, make] : all) {
+    if (name == kGpu && is_auto && !refusal.reason.empty() && has_gpu())
+      append(result, "using " + std::string(taken) + " and not this machine's GPU: " + refusal.reason);
+    else if (refusal.is_broken)
+      append(result, refusal.reason);
+  }
+  return result;
+}
 
 }  // namespace
 
 std::unique_ptr<Executor> load_executor(const std::string& library, const ExecutorOptions& options) {
-  std::string reason;
-  auto executor = open_plugin(library_path(library), options, reason);
+  Refusal refusal;
+  const std::optional<Plugin> plugin = Plugin::load(library_path(library), refusal);
+  std::unique_ptr<Executor> executor = plugin ? plugin->make(options, refusal) : nullptr;
   if (!executor)
-    throw_input_error("an executor plug-in that works on this machine", "none: " + reason,
+    throw_input_error("an executor plug-in that works on this machine", "none: " + refusal.reason,
                       "check the path and what the plug-in needs");
   return executor;
 }
 
 std::unique_ptr<Executor> make_executor(std::string_view name, const ExecutorOptions& options, std::string* notice) {
-  std::string reasons;
-  for (const Entry& entry : kExecutors) {
-    if (name != "auto" && name != entry.name) continue;
-    std::string reason;
-    if (auto executor = entry.open(options, reason)) {
-      if (notice && !reasons.empty() && has_gpu())
-        *notice = "using " + std::string(entry.name) + " and not this machine's GPU: " + reasons;
-      return executor;
+  const bool is_auto = name == "auto";
+  std::vector<Candidate> all = candidates(name);
+  std::string names = "auto", reasons;
+  for (Candidate& candidate : all) {
+    if (candidate.name == name || is_auto) {
+      if (auto executor = open(candidate, options)) {
+        if (notice) *notice = notice_of(all, is_auto, candidate.name);
+        return executor;
+      }
+      append(reasons, candidate.refusal.reason);
     }
-    reasons += (reasons.empty() ? "" : "; ") + reason;
+    append(names, candidate.name, ", ");
   }
   if (reasons.empty())
-    throw_input_error("one of the executors auto, onednn, cudnn, reference", "'" + std::string(name) + "'",
+    throw_input_error("one of the executors " + names, "'" + std::string(name) + "'",
                       "'halfstep devices' tells which work on this machine");
   throw_input_error("executor '" + std::string(name) + "' to work on this machine", "none: " + reasons,
                     "--executor auto takes the CPU where there is no GPU");
@@ -109,13 +131,15 @@ std::unique_ptr<Executor> make_executor(std::string_view name, const ExecutorOpt
 
 std::vector<ExecutorStatus> executor_statuses() {
   std::vector<ExecutorStatus> result;
-  for (const Entry& entry : kExecutors) {
+  for (Candidate& candidate : candidates("auto")) {
     ExecutorStatus& status = result.emplace_back();
-    status.name = entry.name;
-    if (auto executor = entry.open({}, status.reason)) {
-      status.available = true;
+    status.name = candidate.name;
+    const auto executor = open(candidate, {});
+    status.available = executor != nullptr;
+    if (executor)
       status.capabilities = executor->capabilities();
-    }
+    else
+      status.reason = candidate.refusal.reason;
   }
   return result;
 }

@@ -1,8 +1,8 @@
-#include "executors/versions.h"
-
 #include <fmt/format.h>
 #include <oneapi/dnnl/dnnl.h>
 #include <onnx/common/version.h>
+
+#include <halfstep/executors/versions.h>
 
 namespace halfstep {
 

@@ -4,7 +4,9 @@
 #include <string>
 #include <vector>
 
-namespace halfstep {
+#include <halfstep/base/api.h>
+
+namespace HALFSTEP_API halfstep {
 
 /// The first few of a list, and how many there are besides: "a, b, c, d and 3 more".
 std::string abridged(const std::vector<std::string>& items);

@@ -1,8 +1,7 @@
-#include "graph/attribute.h"
-
 #include <algorithm>
 
-#include "graph/error.h"
+#include <halfstep/base/error.h>
+#include <halfstep/graph/attribute.h>
 
 namespace halfstep {
 namespace {

@@ -1,11 +1,10 @@
-#include "graph/graph.h"
-
 #include <algorithm>
 #include <functional>
 #include <queue>
 
 #include "graph/bodies.h"
-#include "graph/error.h"
+#include <halfstep/base/error.h>
+#include <halfstep/graph/graph.h>
 
 namespace halfstep {
 
@@ -28,6 +27,8 @@ std::string_view name_of(StateRole role) {
 }
 
 namespace {
+
+bool is_computed(StepRole role) { return role <= StepRole::gradients_finite; }
 
 void require_elements(const Tensor& tensor, std::string_view name) {
   if (!tensor.is_defined()) throw_input_error("a tensor for '" + std::string(name) + "'", "one that holds nothing", "");
@@ -100,6 +101,12 @@ ValueId Graph::find(std::string_view wanted) const {
   return it == by_name_.end() ? kNoValue : it->second;
 }
 
+ValueId Graph::find(StepRole role, ValueId parameter) const {
+  for (const StepValue& v : step)
+    if (v.role == role && v.parameter == parameter) return v.value;
+  return kNoValue;
+}
+
 void Graph::rename(ValueId id, std::string_view wanted) {
   Value& value = (*this)[id];
   if (value.name == wanted) return;
@@ -143,11 +150,17 @@ void Graph::replace_uses(ValueId from, ValueId to) {
   checked(from);
   if (to != kNoValue) checked(to);
   for (Node& node : nodes) std::replace(node.inputs.begin(), node.inputs.end(), from, to);
+  replace_references(from, to);
+}
+
+void Graph::replace_references(ValueId from, ValueId to) {
   std::replace(outputs.begin(), outputs.end(), from, to);
   for (State& state : states) {
     if (state.next == from) state.next = to;
     if (state.gradient == from) state.gradient = to;
   }
+  for (StepValue& v : step)
+    if (v.value == from && is_computed(v.role)) v.value = to;
 }
 
 void Graph::sort() {
@@ -211,6 +224,7 @@ void Graph::remove_dead() {
   nodes = std::move(kept);
   for (std::size_t i = 0; i < values.size(); ++i)
     if (!live_value[i]) values[i].constant = Tensor();
+  std::erase_if(step, [&](const StepValue& v) { return is_computed(v.role) && !live_value[checked(v.value)]; });
 }
 
 namespace {

@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <sstream>
 
-#include "graph/graph.h"
+#include <halfstep/graph/graph.h>
 
 namespace halfstep {
 namespace {

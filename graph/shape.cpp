@@ -1,8 +1,7 @@
-#include "graph/shape.h"
-
 #include <algorithm>
 
-#include "graph/error.h"
+#include <halfstep/base/error.h>
+#include <halfstep/graph/shape.h>
 
 namespace halfstep {
 

@@ -1,5 +1,3 @@
-#include "graph/tensor.h"
-
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -11,9 +9,10 @@
 
 #include <fmt/format.h>
 
-#include "graph/error.h"
-#include "graph/machine_memory.h"
-#include "graph/visit.h"
+#include "base/machine_memory.h"
+#include <halfstep/base/error.h>
+#include <halfstep/base/visit.h>
+#include <halfstep/graph/tensor.h>
 
 namespace halfstep {
 namespace {

@@ -6,8 +6,8 @@
 #include <fmt/format.h>
 
 #include "graph/bodies.h"
-#include "ops/control_flow.h"
-#include "ops/unroll.h"
+#include "ops/control_flow/control_flow.h"
+#include "ops/control_flow/unroll.h"
 
 namespace halfstep {
 namespace {

@@ -11,8 +11,8 @@ namespace halfstep {
 /// Whether the node has containers among its operands and captures, or its bodies have operators for them.
 bool deals_in_containers(const Node& node, const Containers& containers);
 
-/// Whether such an If, Loop or Scan can be replaced by what it does (see ops/unroll.h). Throws Error(input) when it
-/// cannot, and carries containers from one iteration to the next.
+/// Whether such an If, Loop or Scan can be replaced by what it does (see ops/control_flow/unroll.h). Throws
+/// Error(input) when it cannot, and carries containers from one iteration to the next.
 bool can_be_written_out(const Graph& graph, const Node& node, const Containers& containers);
 
 /// Appends the body of a SequenceMap once for each element; returns what its outputs consist of. Throws Error(input)

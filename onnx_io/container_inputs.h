@@ -3,7 +3,7 @@
 
 #include <onnx/onnx_pb.h>
 
-#include "onnx_io/load.h"
+#include <halfstep/onnx_io/load.h>
 
 namespace halfstep {
 

@@ -5,8 +5,8 @@
 #include <fmt/format.h>
 
 #include "graph/bodies.h"
-#include "graph/error.h"
 #include "onnx_io/lift.h"
+#include <halfstep/base/error.h>
 
 namespace halfstep {
 namespace {

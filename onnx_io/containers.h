@@ -10,7 +10,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "graph/graph.h"
+#include <halfstep/graph/graph.h>
 
 namespace halfstep {
 

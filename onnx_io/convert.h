@@ -3,7 +3,7 @@
 
 #include <onnx/onnx_pb.h>
 
-#include "graph/graph.h"
+#include <halfstep/graph/graph.h>
 
 namespace halfstep {
 

@@ -4,9 +4,10 @@
 #include <string>
 #include <vector>
 
-#include "graph/exporter.h"
+#include <halfstep/base/api.h>
+#include <halfstep/graph/exporter.h>
 
-namespace halfstep {
+namespace HALFSTEP_API halfstep {
 
 class SourceModel;
 

@@ -7,14 +7,14 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "graph/error.h"
 #include "onnx_io/check_message.h"
 #include "onnx_io/external_data.h"
 #include "onnx_io/message.h"
 #include "onnx_io/normalize.h"
 #include "onnx_io/proto_walk.h"
-#include "ops/op_def.h"
 #include "ops/proto.h"
+#include <halfstep/base/error.h>
+#include <halfstep/ops/op_def.h>
 
 namespace halfstep {
 namespace {

@@ -8,8 +8,8 @@
 
 #include <onnx/onnx_pb.h>
 
-#include "graph/tensor.h"
 #include "onnx_io/external_data.h"
+#include <halfstep/graph/tensor.h>
 
 namespace halfstep {
 

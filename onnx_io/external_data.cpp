@@ -19,12 +19,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "graph/atomic_file.h"
-#include "graph/dtype.h"
-#include "graph/error.h"
-#include "graph/shape.h"
+#include "base/atomic_file.h"
 #include "onnx_io/proto_walk.h"
 #include "ops/proto.h"
+#include <halfstep/base/dtype.h>
+#include <halfstep/base/error.h>
+#include <halfstep/graph/shape.h>
 
 namespace halfstep {
 namespace {

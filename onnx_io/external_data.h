@@ -9,9 +9,9 @@
 #include <string_view>
 #include <vector>
 
-#include "graph/atomic_file.h"
-#include "graph/mapped_file.h"
-#include "graph/tensor.h"
+#include "base/atomic_file.h"
+#include "base/mapped_file.h"
+#include <halfstep/graph/tensor.h>
 
 namespace onnx {
 class ModelProto;

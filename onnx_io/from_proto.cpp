@@ -5,10 +5,10 @@
 #include <utility>
 
 #include "graph/bodies.h"
-#include "graph/error.h"
 #include "onnx_io/convert.h"
 #include "onnx_io/metadata.h"
 #include "ops/proto.h"
+#include <halfstep/base/error.h>
 
 namespace halfstep {
 namespace {

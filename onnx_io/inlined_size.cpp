@@ -4,7 +4,7 @@
 #include <string>
 #include <unordered_map>
 
-#include "graph/error.h"
+#include <halfstep/base/error.h>
 
 namespace halfstep {
 namespace {

@@ -11,17 +11,17 @@
 #include <onnx/defs/schema.h>
 
 #include "graph/bodies.h"
-#include "graph/error.h"
 #include "onnx_io/container_bodies.h"
 #include "onnx_io/convert.h"
 #include "onnx_io/proto_walk.h"
 #include "onnx_io/unsupported.h"
-#include "ops/control_flow.h"
+#include "ops/control_flow/control_flow.h"
+#include "ops/control_flow/unroll.h"
 #include "ops/fold.h"
-#include "ops/infer.h"
-#include "ops/op_def.h"
 #include "ops/proto.h"
-#include "ops/unroll.h"
+#include <halfstep/base/error.h>
+#include <halfstep/ops/infer.h>
+#include <halfstep/ops/op_def.h>
 
 namespace halfstep {
 namespace {

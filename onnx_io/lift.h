@@ -6,8 +6,8 @@
 #include <string_view>
 #include <vector>
 
-#include "graph/graph.h"
 #include "onnx_io/containers.h"
+#include <halfstep/graph/graph.h>
 
 namespace halfstep {
 

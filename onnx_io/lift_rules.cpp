@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <limits>
 
-#include "graph/error.h"
 #include "onnx_io/early_lift_rules.h"
 #include "onnx_io/lift.h"
-#include "ops/op_def.h"
+#include <halfstep/base/error.h>
+#include <halfstep/ops/op_def.h>
 
 namespace halfstep {
 namespace {

@@ -1,10 +1,7 @@
-#include "onnx_io/load.h"
-
 #include <utility>
 
 #include <onnx/defs/parser.h>
 
-#include "graph/error.h"
 #include "onnx_io/check_message.h"
 #include "onnx_io/container_inputs.h"
 #include "onnx_io/convert.h"
@@ -16,8 +13,10 @@
 #include "onnx_io/proto_walk.h"
 #include "onnx_io/source_model.h"
 #include "onnx_io/unsupported.h"
-#include "ops/op_def.h"
 #include "ops/proto.h"
+#include <halfstep/base/error.h>
+#include <halfstep/onnx_io/load.h>
+#include <halfstep/ops/op_def.h>
 
 namespace halfstep {
 namespace {

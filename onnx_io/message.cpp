@@ -6,12 +6,12 @@
 
 #include <onnx/inliner/inliner.h>
 
-#include "graph/error.h"
-#include "graph/path_state.h"
+#include "base/path_state.h"
 #include "onnx_io/convert.h"
 #include "onnx_io/guard_functions.h"
 #include "onnx_io/inlined_size.h"
-#include "ops/op_def.h"
+#include <halfstep/base/error.h>
+#include <halfstep/ops/op_def.h>
 
 namespace halfstep {
 namespace {

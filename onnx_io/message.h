@@ -9,8 +9,8 @@
 
 #include <onnx/onnx_pb.h>
 
-#include "graph/error.h"
 #include "ops/onnx_message.h"
+#include <halfstep/base/error.h>
 
 namespace halfstep {
 

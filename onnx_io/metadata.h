@@ -4,7 +4,7 @@
 #include <array>
 #include <string_view>
 
-#include "graph/graph.h"
+#include <halfstep/graph/graph.h>
 
 namespace halfstep {
 

@@ -7,12 +7,12 @@
 
 #include <fmt/format.h>
 
-#include "graph/error.h"
-#include "graph/machine_memory.h"
+#include "base/machine_memory.h"
 #include "onnx_io/convert.h"
 #include "onnx_io/proto_walk.h"
 #include "onnx_io/sort_nodes.h"
 #include "ops/proto.h"
+#include <halfstep/base/error.h>
 
 namespace halfstep {
 namespace {

@@ -5,7 +5,7 @@
 
 #include <onnx/onnx_pb.h>
 
-#include "graph/tensor.h"
+#include <halfstep/graph/tensor.h>
 
 namespace halfstep {
 

@@ -7,8 +7,8 @@
 #include <onnx/defs/schema.h>
 
 #include "onnx_io/lift.h"
-#include "ops/op_def.h"
 #include "ops/proto.h"
+#include <halfstep/ops/op_def.h>
 
 namespace halfstep {
 namespace {

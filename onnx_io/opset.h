@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "graph/graph.h"
+#include <halfstep/graph/graph.h>
 
 namespace halfstep {
 

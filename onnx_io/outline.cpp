@@ -8,7 +8,7 @@
 #include "onnx_io/convert.h"
 #include "onnx_io/message.h"
 #include "onnx_io/proto_walk.h"
-#include "ops/op_def.h"
+#include <halfstep/ops/op_def.h>
 
 namespace halfstep {
 namespace {

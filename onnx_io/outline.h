@@ -7,11 +7,12 @@
 #include <string>
 #include <vector>
 
-#include "graph/dtype.h"
-#include "graph/shape.h"
 #include "onnx_io/unsupported.h"
+#include <halfstep/base/api.h>
+#include <halfstep/base/dtype.h>
+#include <halfstep/graph/shape.h>
 
-namespace halfstep {
+namespace HALFSTEP_API halfstep {
 
 struct ModelOutline {
   struct Value {

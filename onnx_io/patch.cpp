@@ -6,10 +6,10 @@
 #include <unordered_map>
 #include <unordered_set>
 
-#include "graph/error.h"
 #include "onnx_io/convert.h"
 #include "onnx_io/proto_walk.h"
 #include "ops/proto.h"
+#include <halfstep/base/error.h>
 
 namespace halfstep {
 namespace {

@@ -8,7 +8,7 @@
 
 #include <onnx/onnx_pb.h>
 
-#include "onnx_io/save.h"
+#include <halfstep/onnx_io/save.h>
 
 namespace halfstep {
 

@@ -1,13 +1,10 @@
-#include "onnx_io/save.h"
-
 #include <algorithm>
 #include <limits>
 #include <new>
 
 #include <fmt/format.h>
 
-#include "graph/atomic_file.h"
-#include "graph/error.h"
+#include "base/atomic_file.h"
 #include "onnx_io/check_message.h"
 #include "onnx_io/convert.h"
 #include "onnx_io/external_data.h"
@@ -16,7 +13,9 @@
 #include "onnx_io/source_model.h"
 #include "onnx_io/widen.h"
 #include "ops/onnx_message.h"
-#include "ops/op_def.h"
+#include <halfstep/base/error.h>
+#include <halfstep/onnx_io/save.h>
+#include <halfstep/ops/op_def.h>
 
 namespace halfstep {
 namespace {

@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "graph/error.h"
+#include <halfstep/base/error.h>
 
 namespace halfstep {
 namespace {

@@ -5,8 +5,8 @@
 
 #include "onnx_io/convert.h"
 #include "onnx_io/metadata.h"
-#include "ops/op_def.h"
 #include "ops/proto.h"
+#include <halfstep/ops/op_def.h>
 
 namespace halfstep {
 namespace {

@@ -5,12 +5,12 @@
 
 #include <onnx/defs/schema.h>
 
-#include "graph/error.h"
 #include "onnx_io/containers.h"
 #include "onnx_io/convert.h"
 #include "onnx_io/lift.h"
 #include "onnx_io/proto_walk.h"
-#include "ops/op_def.h"
+#include <halfstep/base/error.h>
+#include <halfstep/ops/op_def.h>
 
 namespace halfstep {
 

@@ -5,11 +5,11 @@
 #include <utility>
 #include <vector>
 
-#include "graph/error.h"
 #include "onnx_io/convert.h"
 #include "onnx_io/proto_walk.h"
 #include "onnx_io/source_model.h"
 #include "ops/proto.h"
+#include <halfstep/base/error.h>
 
 namespace halfstep {
 namespace {

@@ -4,9 +4,10 @@
 #include <string>
 #include <vector>
 
-#include "onnx_io/load.h"
+#include <halfstep/base/api.h>
+#include <halfstep/onnx_io/load.h>
 
-namespace halfstep {
+namespace HALFSTEP_API halfstep {
 
 /// The model in which each of these initializers and Constant nodes is read by one operand only: the first reader, in
 /// the order of nodes, keeps it, the k-th reads an equal one named `NAME.k` from there on. Readers are operands of the

@@ -3,7 +3,7 @@
 
 #include <onnx/onnx_pb.h>
 
-#include "graph/dtype.h"
+#include <halfstep/base/dtype.h>
 
 namespace halfstep {
 

@@ -1,7 +1,6 @@
-#include "ops/builder.h"
-
-#include "graph/error.h"
-#include "ops/infer.h"
+#include <halfstep/base/error.h>
+#include <halfstep/ops/builder.h>
+#include <halfstep/ops/infer.h>
 
 namespace halfstep {
 

@@ -3,7 +3,7 @@
 
 #include <span>
 
-#include "ops/op_def.h"
+#include <halfstep/ops/op_def.h>
 
 namespace halfstep::ops {
 
@@ -16,8 +16,8 @@ std::span<const OpDef> einsum_ops();          // Einsum
 std::span<const OpDef> loss_ops();            // SoftmaxCrossEntropyLoss NegativeLogLikelihoodLoss and their gradients
 std::span<const OpDef> matmul_ops();          // MatMul Gemm
 std::span<const OpDef> normalization_ops();   // BatchNormalization Dropout … and their gradients
-std::span<const OpDef> onnx_optimizer_ops();  // Adagrad Adam Momentum of ai.onnx.preview.training
-std::span<const OpDef> optimizer_ops();       // AdamStep SgdStep GlobalNorm LossScaleUpdate
+std::span<const OpDef> onnx_optimizer_ops();  // those of ai.onnx.preview.training
+std::span<const OpDef> optimizer_ops();       // GlobalNorm LossScaleUpdate and the step of every optimizer
 std::span<const OpDef> pooling_ops();         // MaxPool AveragePool GlobalAveragePool … and their gradients
 std::span<const OpDef> recurrent_ops();       // RNN LSTM GRU and their gradients
 std::span<const OpDef> reduction_ops();       // ReduceSum ReduceMean ArgMax …

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "graph/bodies.h"
-#include "ops/op_def.h"
+#include <halfstep/ops/op_def.h>
 
 namespace halfstep {
 namespace {
@@ -14,26 +14,23 @@ constexpr std::size_t kMaxFoldedBytes = std::size_t{16} << 20;
 
 }  // namespace
 
-bool is_deterministic(const Node& node) {
-  return node.op != "Dropout" && node.op != "PhiloxDropout" && node.op != "PhiloxRandom" &&
-         !node.op.starts_with("Random") && node.op != "Bernoulli" && node.op != "Multinomial";
-}
+bool is_deterministic(const Node& node) { return !traits_of(node).random; }
 
 bool fold_node(Graph& graph, const Node& node) {
   if (node.outputs.empty() || !is_deterministic(node) || has_body(node)) return false;
   const OpDef* row = find_op(node.op, node.domain);
   if (!row || !row->reference) return false;
-  const bool shape_only = node.is("Shape") || node.is("Size");
   std::size_t in_bytes = 0, out_bytes = 0;
   std::vector<Tensor> in, out;
-  for (ValueId id : node.inputs) {
+  for (std::size_t i = 0; i < node.inputs.size(); ++i) {
+    const ValueId id = node.inputs[i];
     if (id == kNoValue) {
       in.emplace_back();
     } else if (graph[id].is_constant()) {
       in.push_back(graph[id].constant);
       in_bytes += in.back().bytes();
-    } else if (shape_only && graph[id].shape.is_static()) {
-      static std::byte unread;  // neither operator looks at an element
+    } else if (row->traits.operands[i] == OperandRole::shape_only && graph[id].shape.is_static()) {
+      static std::byte unread;
       in.push_back(Tensor::view(DType::u8, graph[id].shape, &unread));
     } else {
       return false;

@@ -1,7 +1,7 @@
 // A node computed once, before anything runs.
 #pragma once
 
-#include "graph/graph.h"
+#include <halfstep/graph/graph.h>
 
 namespace halfstep {
 

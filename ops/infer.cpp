@@ -1,5 +1,3 @@
-#include "ops/infer.h"
-
 #include <algorithm>
 #include <deque>
 #include <optional>
@@ -10,13 +8,14 @@
 #include <fmt/format.h>
 #include <onnx/defs/schema.h>
 
-#include "graph/error.h"
-#include "ops/control_flow.h"
+#include "ops/control_flow/control_flow.h"
 #include "ops/inference_guard.h"
-#include "ops/interpolation.h"
+#include "ops/movement/interpolation.h"
 #include "ops/onnx_message.h"
-#include "ops/op_def.h"
 #include "ops/proto.h"
+#include <halfstep/base/error.h>
+#include <halfstep/ops/infer.h>
+#include <halfstep/ops/op_def.h>
 
 namespace halfstep {
 namespace {
@@ -171,6 +170,28 @@ void overrule_resize(Graph& graph, const Node& node) {
     ops::check_resizing(node.attributes, input, *roi, *scales, *sizes);
 }
 
+// A plug-in's row says of its operator what a schema says of others.
+void infer_by_row(Graph& graph, const Node& node, const OpDef& row) {
+  std::vector<TensorType> operands;
+  for (const ValueId in : node.operands())
+    operands.push_back(in == kNoValue ? TensorType() : TensorType{graph[in].dtype, graph[in].shape});
+  std::vector<TensorType> results;
+  try {
+    results = row.infer(node, operands);
+  } catch (const std::exception& e) {
+    throw_input_error("operands that fit the operator", describe(graph, node) + ": " + e.what(),
+                      "check the shapes and types fed to it");
+  }
+  if (results.size() < node.outputs.size())
+    throw_input_error(fmt::format("{} results at most", results.size()), describe(graph, node),
+                      "check the number of the node's outputs");
+  for (std::size_t i = 0; i < node.outputs.size(); ++i) {
+    if (node.outputs[i] == kNoValue) continue;
+    graph[node.outputs[i]].dtype = results[i].dtype;
+    graph[node.outputs[i]].shape = std::move(results[i].shape);
+  }
+}
+
 }  // namespace
 
 void infer_node(Graph& graph, const Node& node) {
@@ -178,6 +199,8 @@ void infer_node(Graph& graph, const Node& node) {
     Node copy = node;
     return infer_control_flow(graph, copy);
   }
+  const OpDef* row = node.domain.empty() ? nullptr : find_op(node.op, node.domain);
+  if (row && row->infer) return infer_by_row(graph, node, *row);
   const onnx::OpSchema* schema = find_schema(graph, node);
   if (!schema)
     throw_input_error("an operator with a schema", describe(graph, node),

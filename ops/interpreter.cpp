@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "graph/error.h"
+#include <halfstep/base/error.h>
 
 namespace halfstep {
 

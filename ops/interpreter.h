@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-#include "ops/op_def.h"
+#include <halfstep/ops/op_def.h>
 
 namespace halfstep {
 

@@ -1,7 +1,7 @@
-#include "ops/kernel_util.h"
-
 #include <algorithm>
 #include <cstring>
+
+#include <halfstep/ops/kernel_util.h>
 
 namespace halfstep::ops {
 namespace {

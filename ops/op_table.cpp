@@ -5,14 +5,15 @@
 #include <onnx/defs/schema.h>
 
 #include "ops/families.h"
-#include "ops/op_def.h"
+#include <halfstep/base/error.h>
+#include <halfstep/ops/op_def.h>
 
 namespace halfstep {
 namespace {
 
 struct Table {
   std::vector<const OpDef*> rows;
-  std::unordered_map<std::string, const OpDef*> by_name;
+  std::unordered_multimap<std::string_view, const OpDef*> by_name;  // of several domains
 
   Table() {
     for (std::span<const OpDef> family :
@@ -20,20 +21,18 @@ struct Table {
           ops::activation_ops(), ops::unary_ops(), ops::binary_ops(), ops::reduction_ops(), ops::shape_ops(),
           ops::recurrent_ops(), ops::attention_ops(), ops::loss_ops(), ops::optimizer_ops(), ops::onnx_optimizer_ops(),
           ops::control_flow_ops()}) {
-      for (const OpDef& row : family) {
-        rows.push_back(&row);
-        by_name.emplace(key(row.name, row.domain), &row);
-      }
+      for (const OpDef& row : family) add(row);
     }
   }
 
-  static std::string key(std::string_view name, std::string_view domain) {
-    return std::string(domain).append(1, ':').append(name);
+  void add(const OpDef& row) {
+    rows.push_back(&row);
+    by_name.emplace(row.name, &row);
   }
 };
 
-const Table& table() {
-  static const Table instance;
+Table& table() {
+  static Table instance;
   return instance;
 }
 
@@ -56,8 +55,25 @@ std::string_view name_of(PrecisionClass c) {
 std::span<const OpDef* const> op_table() { return table().rows; }
 
 const OpDef* find_op(std::string_view name, std::string_view domain) {
-  auto it = table().by_name.find(Table::key(name, domain));
-  return it == table().by_name.end() ? nullptr : it->second;
+  const auto [first, last] = table().by_name.equal_range(name);
+  for (auto it = first; it != last; ++it)
+    if (it->second->domain == domain) return it->second;
+  return nullptr;
+}
+
+void add_operators(std::span<const OpDef> rows) {
+  for (const OpDef& row : rows) {
+    const OpDef* present = find_op(row.name, row.domain);
+    const char* required = row.domain.empty() || row.domain == "ai.onnx" || row.domain == kOwnDomain
+                               ? "operators of a domain of the plug-in's own"
+                           : !row.reference || !row.infer ? "operators with a reference kernel and inference"
+                           : present && present != &row   ? "operators that no other plug-in brings"
+                                                          : nullptr;
+    if (required)
+      throw_input_error(required, std::string(row.domain).append(1, '.').append(row.name), "change the plug-in");
+  }
+  for (const OpDef& row : rows)
+    if (!find_op(row.name, row.domain)) table().add(row);
 }
 
 std::vector<Expr> no_gradient(GradientContext&) { return {}; }

@@ -2,7 +2,7 @@
 
 #include <onnx/defs/schema.h>
 
-#include "ops/op_def.h"
+#include <halfstep/ops/op_def.h>
 
 namespace halfstep {
 

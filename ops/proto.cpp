@@ -3,7 +3,7 @@
 #include <cstring>
 #include <type_traits>
 
-#include "graph/error.h"
+#include <halfstep/base/error.h>
 
 namespace halfstep {
 namespace {

@@ -5,7 +5,7 @@
 
 #include <onnx/onnx_pb.h>
 
-#include "graph/graph.h"
+#include <halfstep/graph/graph.h>
 
 namespace halfstep {
 

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "ops/op_def.h"
+#include <halfstep/ops/op_def.h>
 
 namespace halfstep::ops {
 

@@ -1,6 +1,5 @@
-#include "passes/pass.h"
-
-#include "graph/error.h"
+#include <halfstep/base/error.h>
+#include <halfstep/passes/pass.h>
 
 namespace halfstep {
 

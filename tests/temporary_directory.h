@@ -10,7 +10,7 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
-#include "graph/error.h"
+#include <halfstep/base/error.h>
 
 namespace halfstep {
 

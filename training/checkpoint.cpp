@@ -1,5 +1,3 @@
-#include "training/checkpoint.h"
-
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -15,14 +13,15 @@
 #include <nlohmann/json.hpp>
 #include <zlib.h>
 
-#include "graph/atomic_file.h"
-#include "graph/error.h"
-#include "graph/path_state.h"
-#include "graph/visit.h"
-#include "passes/passes.h"
-#include "training/options.h"
-#include "training/safetensors.h"
+#include "base/atomic_file.h"
+#include "base/path_state.h"
+#include "formats/safetensors.h"
 #include "training/settings.h"
+#include <halfstep/base/error.h>
+#include <halfstep/base/visit.h>
+#include <halfstep/passes/passes.h>
+#include <halfstep/training/checkpoint.h>
+#include <halfstep/training/options.h>
 
 namespace halfstep {
 
@@ -153,13 +152,6 @@ struct Bounds {
   std::int64_t value, lowest, highest;
 };
 
-/// The one element of the state of that name and type; a model may have a parameter of the name.
-std::optional<double> number_in(const Checkpoint& checkpoint, std::string_view name, DType dtype) {
-  const auto it = checkpoint.tensors.find(std::string(name));
-  if (it == checkpoint.tensors.end() || it->second.dtype() != dtype || it->second.count() != 1) return {};
-  return to_doubles(it->second)[0];
-}
-
 [[noreturn]] void throw_impossible(const std::string& required, const std::string& found) {
   throw_input_error(required, found,
                     fmt::format("resume from another checkpoint ({} is the one before), or start without --resume",
@@ -176,16 +168,17 @@ void check_counters(const Checkpoint& checkpoint, const ResumeTarget& target) {
                                           : fmt::format("a checkpoint whose {} is a row of the data, {} to {}", b.what,
                                                         b.lowest, b.highest),
                        fmt::format("{}", b.value));
-  const std::pair<std::string_view, double> counters[] = {{kUpdatesState, static_cast<double>(state.step)},
-                                                          {kGoodStepsState, static_cast<double>(state.step)},
-                                                          {kDropoutState, static_cast<double>(state.step)}};
-  for (const auto& [name, highest] : counters)
-    if (const auto value = number_in(checkpoint, name, DType::i64); value && !(*value >= 0 && *value <= highest))
-      throw_impossible(fmt::format("a checkpoint whose {} is from 0 to its {} steps", name, highest),
-                       fmt::format("{}", *value));
-  if (const auto scale = number_in(checkpoint, kLossScaleState, DType::f32);
-      scale && !(*scale > 0 && std::isfinite(*scale)))
-    throw_impossible("a checkpoint whose loss scale is finite and above 0", fmt::format("{}", *scale));
+  for (const auto& [key, role] : target.roles) {
+    using enum StateRole;
+    const Tensor& tensor = checkpoint.tensors.at(key);
+    if ((role != optimizer && role != loss_scale && role != random) || tensor.count() != 1) continue;
+    const double value = to_doubles(tensor)[0];
+    if (tensor.dtype() == DType::i64 && !(value >= 0 && value <= static_cast<double>(state.step)))
+      throw_impossible(fmt::format("a checkpoint whose {} is from 0 to its {} steps", key, state.step),
+                       fmt::format("{}", value));
+    if (tensor.dtype() == DType::f32 && role == loss_scale && !(value > 0 && std::isfinite(value)))
+      throw_impossible("a checkpoint whose loss scale is finite and above 0", fmt::format("{}", value));
+  }
 }
 
 template <class T>
@@ -195,10 +188,12 @@ bool is_finite(const Tensor& tensor) {
                      [](T element) { return std::isfinite(static_cast<Wide>(element)); });
 }
 
-// Gradients that are being accumulated may have overflowed: their update will be skipped.
-bool may_overflow(std::string_view name) { return name.starts_with(kAccumulatorPrefix); }
-
-void check_finite(const Checkpoint& checkpoint) {
+void check_finite(const Checkpoint& checkpoint, const ResumeTarget& target) {
+  // Gradients that are being accumulated may have overflowed: their update will be skipped.
+  const auto may_overflow = [&](const std::string& key) {
+    const auto role = target.roles.find(key);
+    return role != target.roles.end() && role->second == StateRole::accumulator;
+  };
   std::vector<std::string> wrong;
   for (const auto& [name, tensor] : checkpoint.tensors) {
     if (!is_float(tensor.dtype()) || may_overflow(name)) continue;
@@ -220,6 +215,17 @@ void check_accumulation(const TrainingState& state, const ResumeTarget& target) 
 }
 
 }  // namespace
+
+std::vector<StoredState> stored_states(const Graph& step) {
+  std::vector<StoredState> stored;
+  const ValueId namesake = step.find(kLossScaleState), scale = step.find(StepRole::loss_scale);
+  for (const State& state : step.states) {
+    const std::string& name = step[state.value].name;
+    const bool may_take_it = state.value == scale && step.state_of(namesake) < 0;
+    stored.push_back({name, may_take_it ? std::string(kLossScaleState) : name, state.role});
+  }
+  return stored;
+}
 
 void prepare_checkpoint_directory(const fs::path& directory, std::uint64_t expected_bytes) {
   std::error_code code;
@@ -298,7 +304,7 @@ std::vector<std::string> check_resumable(const Checkpoint& checkpoint, const Res
                       "resume with the options that the checkpoint was made with");
   check_accumulation(state, target);
   check_counters(checkpoint, target);
-  check_finite(checkpoint);
+  check_finite(checkpoint, target);
   const auto widened = std::count_if(target.tensors.begin(), target.tensors.end(), [&](const auto& entry) {
     return widens(checkpoint.tensors.at(entry.first), entry.second);
   });

@@ -5,9 +5,9 @@
 #include <fmt/format.h>
 
 #include "data/row_shape.h"
-#include "graph/error.h"
-#include "passes/class_axis.h"
+#include "passes/step/class_axis.h"
 #include "training/label_summary.h"
+#include <halfstep/base/error.h>
 
 namespace halfstep {
 namespace {
@@ -53,39 +53,29 @@ Facts gather(const Graph& graph, ValueId output, const DataArray& labels, std::i
 }
 
 /// A loss, and why, where that is not plain.
-struct Kind {
+struct Default {
   LossKind kind;
-  const char* why = nullptr;
+  std::string_view why;
 };
 
-Kind binary_loss(const Facts& f, const char* why) {
-  return {f.last == "Sigmoid" ? LossKind::binary_cross_entropy : LossKind::binary_cross_entropy_logits, why};
-}
-
-Kind default_kind(const Facts& f) {
-  const bool zeros_and_ones = f.values.zero_or_one && f.values.any_zero && f.values.any_one;
-  if (f.has_indices()) return {LossKind::softmax_cross_entropy};
-  if (!f.for_each_element) return {f.integer ? LossKind::softmax_cross_entropy : LossKind::mean_squared_error};
-  if (f.single) {
-    if (f.integer && f.values.zero_one_or_ignored) return binary_loss(f, nullptr);
-    if (f.integer) return {LossKind::mean_squared_error, "the labels are integers beyond 0 and 1 for a single output"};
-    if (f.last == "Sigmoid") return binary_loss(f, nullptr);
-    if (zeros_and_ones) return binary_loss(f, "the labels are 0 and 1");
-    return {LossKind::mean_squared_error};
-  }
-  if (f.last == "Softmax" || f.last == "LogSoftmax") return {LossKind::softmax_cross_entropy};
-  if (f.last == "Sigmoid") return binary_loss(f, nullptr);
-  if (!f.values.one_hot_axes.empty()) return {LossKind::softmax_cross_entropy, "the labels are one-hot"};
-  if (zeros_and_ones) return binary_loss(f, "the labels are 0 and 1, several or none of them 1");
-  if (!f.integer && f.values.from_zero_to_one)
-    return {LossKind::mean_squared_error,
-            "the labels are numbers from 0 to 1 (softmax_cross_entropy takes them as probabilities)"};
-  return {LossKind::mean_squared_error,
-          f.integer ? "the labels are integers of the output's shape, and not one-hot" : nullptr};
+Default default_loss(const Facts& f) {
+  const LossFacts facts{.last_operator = f.last,
+                        .integer = f.integer,
+                        .indices = f.has_indices(),
+                        .for_each_element = f.for_each_element,
+                        .single = f.single,
+                        .one_hot = !f.values.one_hot_axes.empty(),
+                        .zeros_and_ones = f.values.zero_or_one && f.values.any_zero && f.values.any_one,
+                        .zero_one_or_ignored = f.values.zero_one_or_ignored,
+                        .from_zero_to_one = f.values.from_zero_to_one};
+  for (const LossDef& loss : losses())
+    if (loss.is_default)
+      if (const auto why = loss.is_default(facts)) return {loss.kind, *why};
+  throw_failure("a loss that is the default", "none", "this is a defect of the table of losses");
 }
 
 /// The class axis, and into `notices` where it was a choice.
-std::size_t choose_class_axis(const Facts& f, bool indices, const TrainerOptions& options,
+std::size_t choose_class_axis(const Facts& f, std::string_view along, bool indices, const TrainerOptions& options,
                               std::vector<std::string>& notices) {
   const Value& output = f.graph[f.output];
   if (options.class_axis) return given_class_axis(output, *options.class_axis);
@@ -97,7 +87,7 @@ std::size_t choose_class_axis(const Facts& f, bool indices, const TrainerOptions
   const std::size_t axis = fitting.size() == 1 ? fitting[0] : likely_class_axis(f.graph, f.output, fitting);
   if (fitting.size() > 1)
     notices.push_back(
-        fmt::format("classes are taken along axis {} of '{}' {}, {}; the labels fit axis {} as well: --class-axis {}",
+        fmt::format("{} are taken along axis {} of '{}' {}, {}; the labels fit axis {} as well: --class-axis {}", along,
                     axis, output.name, f.shape.to_string(),
                     class_axis_of_model(f.graph, f.output) == axis ? "as the model's last layer has them"
                                                                    : "as in PyTorch and ONNX",
@@ -105,41 +95,15 @@ std::size_t choose_class_axis(const Facts& f, bool indices, const TrainerOptions
   const bool softmax = f.last == "Softmax" || f.last == "LogSoftmax";
   if (softmax && class_axis_of_model(f.graph, f.output) != axis)
     notices.push_back(
-        fmt::format("the model ends in {} over another axis than that of the classes, {}: check "
+        fmt::format("the model ends in {} over another axis than that of the {}, {}: check "
                     "--class-axis",
-                    f.last, axis));
+                    f.last, along, axis));
   return axis;
 }
 
-bool is_over_classes(LossKind kind) {
-  return kind == LossKind::softmax_cross_entropy || kind == LossKind::negative_log_likelihood;
-}
-bool is_binary(LossKind kind) {
-  return kind == LossKind::binary_cross_entropy || kind == LossKind::binary_cross_entropy_logits;
-}
-
-/// How labels are read under a loss that is not over classes.
-Form form_of_elements(const Facts& f, LossKind kind) {
-  if (f.values.zero_or_one && (is_binary(kind) || f.single)) return Form::binary;
-  return !is_binary(kind) && !f.values.one_hot_axes.empty() ? Form::one_hot : Form::values;
-}
-
-void read_class_labels(LossChoice& choice, const Facts& f, const TrainerOptions& options) {
-  LabelReading& reading = choice.reading;
-  bool indices = f.integer && !f.axes.empty();
-  if (options.class_axis)
-    indices =
-        f.integer && are_class_indices(f.shape, f.labels, given_class_axis(f.graph[f.output], *options.class_axis));
-  reading.class_axis = choose_class_axis(f, indices, options, choice.notices);
-  if (!indices) {
-    reading.form = Form::one_hot;
-    choice.label = {DType::f32, without_axis(f.shape, 0)};
-    return;
-  }
-  reading.form = Form::classes;
-  reading.ignored = options.ignore_label;
-  choice.label.dtype = DType::i64;
-  choice.target = {.classes = f.shape[reading.class_axis], .ignore_index = options.ignore_label};
+/// Labels of --ignore-label do not count from here on.
+void leave_out_ignored(LossChoice& choice, const Facts& f, const TrainerOptions& options) {
+  choice.reading.ignored = choice.target.ignore_index = options.ignore_label;
   if (f.values.others == 0 && f.values.complete)
     throw_input_error("a label that counts", fmt::format("{} everywhere, which is ignored", options.ignore_label),
                       "check the labels and --ignore-label");
@@ -149,19 +113,47 @@ void read_class_labels(LossChoice& choice, const Facts& f, const TrainerOptions&
                                          f.values.ignored + f.values.others));
 }
 
-void read_element_labels(LossChoice& choice, const Facts& f, const TrainerOptions& options) {
+void read_class_labels(LossChoice& choice, const LossDef& loss, const Facts& f, const TrainerOptions& options) {
+  LabelReading& reading = choice.reading;
+  bool indices = f.integer && !f.axes.empty();
+  if (options.class_axis)
+    indices =
+        f.integer && are_class_indices(f.shape, f.labels, given_class_axis(f.graph[f.output], *options.class_axis));
+  indices = indices && loss.labels == LossLabels::classes;
+  reading.class_axis = choose_class_axis(f, loss.along, indices, options, choice.notices);
+  if (!indices) {
+    reading.form = Form::one_hot;
+    choice.label = {DType::f32, without_axis(f.shape, 0)};
+    return;
+  }
+  reading.form = Form::classes;
+  choice.label.dtype = DType::i64;
+  choice.target.classes = f.shape[reading.class_axis];
+  leave_out_ignored(choice, f, options);
+}
+
+void read_element_labels(LossChoice& choice, const LossDef& loss, const Facts& f, const TrainerOptions& options) {
   LabelReading& reading = choice.reading;
   choice.label.dtype = DType::f32;
-  reading.form = form_of_elements(f, choice.kind);
-  if (choice.kind == LossKind::binary_cross_entropy_logits) reading.binary_threshold = 0;
-  std::vector<std::string> notices;
-  if (reading.form == Form::one_hot) reading.class_axis = choose_class_axis(f, false, options, notices);
-  // Only accuracy and its like look at classes here.
-  if (reading.form == Form::one_hot && options.metrics && !options.metrics->empty())
-    choice.notices.insert(choice.notices.end(), notices.begin(), notices.end());
-  if (options.class_axis && reading.form != Form::one_hot)
-    choice.notices.push_back(fmt::format("--class-axis has no effect: {} has no classes", name_of(choice.kind)));
-  choice.target.probabilities = is_binary(choice.kind);
+  reading.binary_threshold = loss.threshold;
+  const bool binary = loss.labels == LossLabels::binary;
+  // Only where they occur: a step without them has no mask.
+  if (binary && loss.ignores && f.values.ignored > 0) leave_out_ignored(choice, f, options);
+  if ((reading.ignored ? f.values.zero_one_or_ignored : f.values.zero_or_one) && (binary || f.single))
+    reading.form = Form::binary;
+  else
+    reading.form = !binary && !f.values.one_hot_axes.empty() ? Form::one_hot : Form::values;
+  if (loss.along.empty() && reading.form == Form::one_hot) {
+    // Only accuracy and its like look at classes here.
+    std::vector<std::string> notices;
+    reading.class_axis = choose_class_axis(f, "classes", false, options, notices);
+    if (options.metrics && !options.metrics->empty())
+      choice.notices.insert(choice.notices.end(), notices.begin(), notices.end());
+  } else if (!loss.along.empty()) {
+    reading.class_axis = choose_class_axis(f, loss.along, false, options, choice.notices);
+  } else if (options.class_axis) {
+    choice.notices.push_back(fmt::format("--class-axis has no effect: {} has no classes", loss.name));
+  }
 }
 
 }  // namespace
@@ -170,25 +162,27 @@ LossChoice choose_loss(const Graph& graph, ValueId output, const Dataset& data, 
   const DataArray& labels = *data.y;
   const Facts facts = gather(graph, output, labels, options.ignore_label);
   LossChoice choice;
-  const Kind kind = options.loss ? Kind{*options.loss} : default_kind(facts);
-  choice.kind = kind.kind;
+  const Default chosen = options.loss ? Default{*options.loss, {}} : default_loss(facts);
+  const LossDef& loss = loss_of(chosen.kind);
+  choice.kind = loss.kind;
   const DType dtype = facts.integer ? DType::i64 : labels.dtype();
   check_labels_fit(choice.kind, graph[output], dtype, facts.labels, options.class_axis, data.label_hint);
-  if (kind.why)
-    choice.notices.push_back(fmt::format("the loss is {}, because {}: --loss", name_of(choice.kind), kind.why));
+  if (!chosen.why.empty())
+    choice.notices.push_back(fmt::format("the loss is {}, because {}: --loss", loss.name, chosen.why));
   choice.label = labels.row_type();
-  if (is_over_classes(choice.kind))
-    read_class_labels(choice, facts, options);
+  choice.target.probabilities = loss.labels == LossLabels::binary || loss.labels == LossLabels::shares;
+  if (loss.along == "classes")
+    read_class_labels(choice, loss, facts, options);
   else
-    read_element_labels(choice, facts, options);
-  const bool by_default = is_over_classes(choice.kind) || (is_binary(choice.kind) && facts.values.zero_or_one);
-  if (options.metrics)
-    choice.metrics = *options.metrics;
-  else if (by_default)
-    choice.metrics = {Metric{.kind = Metric::Kind::accuracy}};
-  check_metrics(choice.metrics, choice.reading,
+    read_element_labels(choice, loss, facts, options);
+  if (options.ignore_label != TrainerOptions{}.ignore_label && (!loss.ignores || choice.reading.form == Form::one_hot))
+    choice.notices.push_back("--ignore-label has no effect: it is for class indices and binary labels");
+  choice.metrics = options.metrics ? *options.metrics : default_metrics(loss, choice.reading);
+  const std::int64_t classes =
+      choice.reading.class_axis < facts.shape.rank() ? facts.shape[choice.reading.class_axis] : 1;
+  check_metrics(choice.metrics, choice.reading, classes,
                 fmt::format("labels of {}{} for the output {} under {}", name_of(labels.dtype()),
-                            facts.labels.to_string(), facts.shape.to_string(), name_of(choice.kind)));
+                            facts.labels.to_string(), facts.shape.to_string(), loss.name));
   return choice;
 }
 

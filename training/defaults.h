@@ -5,13 +5,13 @@
 #include <string>
 #include <vector>
 
-#include "data/dataset.h"
-#include "data/row_transform.h"
-#include "graph/graph.h"
-#include "passes/passes.h"
-#include "training/label_reading.h"
-#include "training/metrics.h"
-#include "training/options.h"
+#include <halfstep/data/dataset.h>
+#include <halfstep/data/row_transform.h>
+#include <halfstep/graph/graph.h>
+#include <halfstep/passes/passes.h>
+#include <halfstep/training/label_reading.h>
+#include <halfstep/training/metrics.h>
+#include <halfstep/training/options.h>
 
 namespace halfstep {
 
@@ -25,9 +25,8 @@ struct LossChoice {
 };
 
 /// `graph` has its shapes bound; `output` is the value the loss is computed from. `data` has labels. Where the options
-/// name no loss: softmax cross-entropy for class indices and one-hot labels, binary cross-entropy for labels of 0 and
-/// 1, else mean squared error; a Softmax or Sigmoid that ends the model is taken for what it says. Throws Error where
-/// labels do not fit the loss, or a metric that is asked for does not fit the labels.
+/// name no loss or metrics, the rules of their tables choose (ops/losses/loss_def.h, training/metric_def.h). Throws
+/// Error where labels do not fit the loss, or a metric that is asked for does not fit the labels.
 LossChoice choose_loss(const Graph& graph, ValueId output, const Dataset& data, const TrainerOptions& options);
 
 }  // namespace halfstep

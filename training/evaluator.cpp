@@ -1,5 +1,3 @@
-#include "training/evaluator.h"
-
 #include <algorithm>
 #include <utility>
 
@@ -7,9 +5,10 @@
 #include <fmt/ranges.h>
 
 #include "data/batch_loader.h"
-#include "graph/error.h"
 #include "training/step_program.h"
 #include "training/task.h"
+#include <halfstep/base/error.h>
+#include <halfstep/training/evaluator.h>
 
 namespace halfstep {
 
@@ -36,8 +35,12 @@ Evaluation evaluate(const Task& task, const InputOptions& input, const Dataset& 
     throw_input_error("a label that counts", fmt::format("every label of {} is ignored", data.y->name()),
                       "check the labels and --ignore-label");
   evaluation.loss = loss.value();
-  for (std::size_t i = 0; i < metrics.size(); ++i)
-    evaluation.metrics.emplace_back(metrics.metric(i).name(), metrics.value(i));
+  for (std::size_t i = 0; i < metrics.size(); ++i) {
+    if (const ClassTable* table = metrics.table(i))
+      evaluation.tables.emplace_back(metrics.metric(i).name(), *table);
+    else
+      evaluation.metrics.emplace_back(metrics.metric(i).name(), metrics.value(i));
+  }
   return evaluation;
 }
 
@@ -62,10 +65,10 @@ TrainerOptions in_fp32(TrainerOptions options) {
 }  // namespace
 
 Evaluator::Evaluator(LoadedModel model, Executor& executor, const Dataset& data, const TrainerOptions& options)
-    : model_(with_batch_first(model.graph, options)),
+    : model_(std::move(model.graph), {.batch_axes = options.batch_axes}),
       executor_(executor),
       input_(options.input),
-      task_(std::make_unique<Task>(make_task(model_, data, in_fp32(options), executor.capabilities()))),
+      task_(std::make_unique<Task>(make_task(model_.graph(), data, in_fp32(options), executor.capabilities()))),
       store_(executor.make_store()) {
   check_class_names(data, *task_);
   program(task_->batch);
@@ -83,8 +86,8 @@ const std::vector<std::string>& Evaluator::notices() const { return task_->notic
 StepProgram& Evaluator::program(std::int64_t rows) {
   auto& program = programs_[rows];
   if (!program) {
-    const Graph graph = run_pipeline(model_, scoring_pipeline(task_->step_options(rows), executor_.capabilities()));
-    program = std::make_unique<StepProgram>(graph, executor_, *store_, task_->x.size(), task_->labels_at);
+    const Graph graph = model_.lower(Purpose::scoring, task_->step_options(rows), executor_.capabilities());
+    program = std::make_unique<StepProgram>(graph, executor_, *store_);
   }
   return *program;
 }

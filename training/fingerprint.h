@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "graph/graph.h"
+#include <halfstep/graph/graph.h>
 
 namespace halfstep {
 

@@ -4,8 +4,8 @@
 #include <numeric>
 
 #include "data/row_shape.h"
-#include "graph/visit.h"
 #include "training/wide.h"
+#include <halfstep/base/visit.h>
 
 namespace halfstep {
 namespace {

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "data/data_array.h"
+#include <halfstep/formats/data_array.h>
 
 namespace halfstep {
 

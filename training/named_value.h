@@ -3,7 +3,9 @@
 
 #include <string_view>
 
-namespace halfstep {
+#include <halfstep/base/api.h>
+
+namespace HALFSTEP_API halfstep {
 
 struct NamedValue {
   std::string_view name;

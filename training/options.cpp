@@ -1,10 +1,9 @@
-#include "training/options.h"
-
 #include <array>
 
 #include <fmt/format.h>
 
-#include "graph/error.h"
+#include <halfstep/base/error.h>
+#include <halfstep/training/options.h>
 
 namespace halfstep {
 namespace {
@@ -74,6 +73,7 @@ void check(const TrainerOptions& options) {
     if (options.*count.value < count.lowest)
       throw_input_error(fmt::format("--{} of at least {}", count.flag, count.lowest),
                         fmt::format("{}", options.*count.value), "give a larger number");
+  if (options.loss) numbers_of(*options.loss, options.loss_numbers);
   check(options.optimizer);
   check(options.schedule);
   if (const std::optional<double>& scale = options.loss_scale;

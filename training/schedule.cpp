@@ -1,48 +1,18 @@
-#include "training/schedule.h"
-
 #include <algorithm>
 #include <charconv>
-#include <cmath>
 #include <limits>
-#include <numbers>
-#include <optional>
-#include <span>
 #include <utility>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
-#include "graph/error.h"
+#include <halfstep/base/error.h>
+#include <halfstep/training/schedule.h>
 
 namespace halfstep {
 namespace {
 
-double rate_at(const ConstantRate&, double base, double) { return base; }
-
-double rate_at(const ExponentialDecay& d, double base, double t) {
-  const double exponent = t / static_cast<double>(d.decay_steps);
-  return base * std::pow(d.decay_rate, d.staircase ? std::floor(exponent) : exponent);
-}
-
-double rate_at(const StepDecay& d, double base, double t) {
-  return base * std::pow(d.gamma, std::floor(t / static_cast<double>(d.step_size)));
-}
-
-double rate_at(const MilestoneDecay& d, double base, double t) {
-  const auto passed = std::count_if(d.milestones.begin(), d.milestones.end(),
-                                    [&](std::int64_t m) { return static_cast<double>(m) <= t; });
-  return base * std::pow(d.gamma, static_cast<double>(passed));
-}
-
-double progress(std::int64_t decay_steps, double t) { return std::min(t / static_cast<double>(decay_steps), 1.0); }
-
-double rate_at(const CosineDecay& d, double base, double t) {
-  const double cosine = 0.5 * (1 + std::cos(std::numbers::pi * progress(d.decay_steps, t)));
-  return base * ((1 - d.alpha) * cosine + d.alpha);
-}
-
-double rate_at(const LinearDecay& d, double base, double t) {
-  return base + (d.end_lr - base) * progress(d.decay_steps, t);
-}
+constexpr double kUnbounded = std::numeric_limits<double>::max();
 
 /// The KEY=VALUE pairs of a schedule's text, each to be taken once.
 class Options {
@@ -66,7 +36,7 @@ class Options {
 
   bool has(std::string_view key) const { return find(key) != nullptr; }
 
-  void check_known(std::span<const std::string_view> known) const {
+  void check_known(const std::vector<std::string_view>& known) const {
     for (const auto& [key, value] : pairs_)
       if (std::find(known.begin(), known.end(), key) == known.end())
         throw_input_error(fmt::format("a key of schedule '{}': {}", schedule_, fmt::join(known, ", ")),
@@ -140,59 +110,70 @@ class Options {
   std::vector<std::pair<std::string_view, std::string_view>> pairs_;
 };
 
-constexpr double kUnbounded = std::numeric_limits<double>::max();
-
-Decay read_constant(const Options&) { return ConstantRate{}; }
-
-Decay read_exponential(const Options& o) {
-  return ExponentialDecay{o.count("decay_steps", 1), o.number("decay_rate", 0, kUnbounded), o.flag("staircase")};
-}
-
-Decay read_step(const Options& o) {
-  if (o.has("step_size") == o.has("milestones"))
-    throw_input_error("schedule 'step' with either step_size or milestones",
-                      o.has("step_size") ? "both" : "neither of them", "give one, e.g. step:step_size=1000,gamma=0.1");
-  const double gamma = o.number("gamma", 0, kUnbounded, 0.1);
-  if (o.has("step_size")) return StepDecay{o.count("step_size", 1), gamma};
-  return MilestoneDecay{o.counts("milestones", 0), gamma};
-}
-
-Decay read_cosine(const Options& o) { return CosineDecay{o.count("decay_steps", 1), o.number("alpha", 0, 1, 0.0)}; }
-
-Decay read_linear(const Options& o) {
-  return LinearDecay{o.count("decay_steps", 1), o.number("end_lr", 0, kUnbounded, 0.0)};
-}
-
-struct Row {
-  std::string_view name;
-  std::vector<std::string_view> keys;
-  Decay (*read)(const Options&);
-};
-
-const std::vector<Row>& table() {
-  static const std::vector<Row> rows = {
-      {"constant", {}, read_constant},
-      {"exponential", {"decay_steps", "decay_rate", "staircase"}, read_exponential},
-      {"step", {"step_size", "milestones", "gamma"}, read_step},
-      {"cosine", {"decay_steps", "alpha"}, read_cosine},
-      {"linear", {"decay_steps", "end_lr"}, read_linear},
-  };
+/// The rows of a name.
+std::vector<const ScheduleDef*> rows_of(std::string_view name) {
+  std::vector<const ScheduleDef*> rows;
+  std::vector<std::string_view> names;
+  for (const ScheduleDef& row : schedules()) {
+    if (row.name == name) rows.push_back(&row);
+    if (names.empty() || names.back() != row.name) names.push_back(row.name);
+  }
+  if (rows.empty())
+    throw_input_error(fmt::format("a learning-rate schedule: {}", fmt::join(names, ", ")), fmt::format("'{}'", name),
+                      "correct the name");
   return rows;
 }
 
-std::string text_of(const ConstantRate&) { return "constant:"; }
-std::string text_of(const ExponentialDecay& d) {
-  return fmt::format("exponential:decay_steps={},decay_rate={},staircase={}", d.decay_steps, d.decay_rate, d.staircase);
+/// What tells a row from others of its name.
+std::string_view telling_key(const ScheduleDef& row) { return row.list.empty() ? row.keys.at(0).name : row.list; }
+
+const ScheduleDef& row_told_by(const Options& options, const std::vector<const ScheduleDef*>& rows) {
+  if (rows.size() == 1) return *rows[0];
+  std::vector<const ScheduleDef*> told;
+  std::vector<std::string_view> keys;
+  for (const ScheduleDef* row : rows) {
+    keys.push_back(telling_key(*row));
+    if (options.has(keys.back())) told.push_back(row);
+  }
+  if (told.size() != 1)
+    throw_input_error(fmt::format("schedule '{}' with either {}", rows[0]->name, fmt::join(keys, " or ")),
+                      told.empty() ? "neither of them" : "both", fmt::format("give one, e.g. {}=…", keys[0]));
+  return *told[0];
 }
-std::string text_of(const StepDecay& d) { return fmt::format("step:step_size={},gamma={}", d.step_size, d.gamma); }
-std::string text_of(const MilestoneDecay& d) {
-  return fmt::format("step:milestones={},gamma={}", fmt::join(d.milestones, "/"), d.gamma);
+
+std::vector<std::string_view> keys_of(const std::vector<const ScheduleDef*>& rows) {
+  std::vector<std::string_view> keys;
+  const auto add = [&](std::string_view key) {
+    if (!key.empty() && std::find(keys.begin(), keys.end(), key) == keys.end()) keys.push_back(key);
+  };
+  for (const ScheduleDef* row : rows) {
+    for (const ScheduleKey& key : row->keys) add(key.name);
+    add(row->list);
+  }
+  add("warmup_steps");
+  add("warmup_start");
+  return keys;
 }
-std::string text_of(const CosineDecay& d) {
-  return fmt::format("cosine:decay_steps={},alpha={}", d.decay_steps, d.alpha);
+
+std::vector<double> read_numbers(const ScheduleDef& row, const Options& options) {
+  std::vector<double> numbers;
+  for (const ScheduleKey& key : row.keys) {
+    if (key.kind == ScheduleKey::Kind::flag)
+      numbers.push_back(options.flag(key.name));
+    else if (key.kind == ScheduleKey::Kind::count)
+      numbers.push_back(static_cast<double>(options.count(key.name, static_cast<std::int64_t>(key.lowest))));
+    else
+      numbers.push_back(options.number(key.name, key.lowest, key.highest, key.fallback));
+  }
+  if (!row.list.empty())
+    for (const std::int64_t count : options.counts(row.list, 0)) numbers.push_back(static_cast<double>(count));
+  return numbers;
 }
-std::string text_of(const LinearDecay& d) {
-  return fmt::format("linear:decay_steps={},end_lr={}", d.decay_steps, d.end_lr);
+
+std::string text_of(const ScheduleKey& key, double value) {
+  if (key.kind == ScheduleKey::Kind::flag) return fmt::format("{}={}", key.name, value != 0);
+  if (key.kind == ScheduleKey::Kind::count) return fmt::format("{}={}", key.name, static_cast<std::int64_t>(value));
+  return fmt::format("{}={}", key.name, value);
 }
 
 }  // namespace
@@ -202,17 +183,20 @@ float Schedule::at(std::int64_t updates) const {
     const double fraction = static_cast<double>(updates) / static_cast<double>(warmup_steps);
     return static_cast<float>(base_lr * (warmup_start + (1 - warmup_start) * fraction));
   }
-  const double t = static_cast<double>(updates - warmup_steps);
-  return static_cast<float>(std::visit([&](const auto& d) { return rate_at(d, base_lr, t); }, decay));
+  return static_cast<float>(decay->rate(numbers, base_lr, static_cast<double>(updates - warmup_steps)));
 }
 
 std::string Schedule::to_string() const {
-  std::string text = std::visit([](const auto& d) { return text_of(d); }, decay);
-  if (warmup_steps > 0)
-    text +=
-        fmt::format("{}warmup_steps={},warmup_start={}", text.ends_with(':') ? "" : ",", warmup_steps, warmup_start);
-  if (text.ends_with(':')) text.pop_back();
-  return text;
+  std::vector<std::string> parts;
+  if (!decay->list.empty()) {
+    std::vector<std::int64_t> counts;
+    for (std::size_t i = decay->keys.size(); i < numbers.size(); ++i)
+      counts.push_back(static_cast<std::int64_t>(numbers[i]));
+    parts.push_back(fmt::format("{}={}", decay->list, fmt::join(counts, "/")));
+  }
+  for (std::size_t i = 0; i < decay->keys.size(); ++i) parts.push_back(text_of(decay->keys[i], numbers.at(i)));
+  if (warmup_steps > 0) parts.push_back(fmt::format("warmup_steps={},warmup_start={}", warmup_steps, warmup_start));
+  return fmt::format("{}{}{}", decay->name, parts.empty() ? "" : ":", fmt::join(parts, ","));
 }
 
 Schedule parse_schedule(std::string_view text, double base_lr) {
@@ -220,21 +204,36 @@ Schedule parse_schedule(std::string_view text, double base_lr) {
     throw_input_error("a finite learning rate of at least 0", fmt::format("{}", base_lr), "correct --lr");
   const std::size_t colon = text.find(':');
   const std::string_view name = text.substr(0, colon);
-  const auto row = std::find_if(table().begin(), table().end(), [&](const Row& r) { return r.name == name; });
-  if (row == table().end()) {
-    std::vector<std::string_view> names;
-    for (const Row& r : table()) names.push_back(r.name);
-    throw_input_error(fmt::format("a learning-rate schedule: {}", fmt::join(names, ", ")), fmt::format("'{}'", name),
-                      "correct the name");
-  }
+  const std::vector<const ScheduleDef*> rows = rows_of(name);
   const Options options(name, colon == std::string_view::npos ? std::string_view() : text.substr(colon + 1));
-  std::vector<std::string_view> keys = row->keys;
-  keys.insert(keys.end(), {"warmup_steps", "warmup_start"});
-  options.check_known(keys);
-  Schedule schedule{base_lr, row->read(options), options.count("warmup_steps", 0, 0),
+  options.check_known(keys_of(rows));
+  const ScheduleDef& row = row_told_by(options, rows);
+  Schedule schedule{base_lr, &row, read_numbers(row, options), options.count("warmup_steps", 0, 0),
                     options.number("warmup_start", 0, 1, 0.0)};
   if (schedule.warmup_steps == 0) schedule.warmup_start = 0;
+  if (row.warms_up && schedule.warmup_steps > 0)
+    throw_input_error(fmt::format("schedule '{}' without warmup_steps: it begins with a warm-up", name),
+                      fmt::format("warmup_steps={}", schedule.warmup_steps), "leave it out");
   return schedule;
+}
+
+std::string describe_schedules() {
+  std::vector<std::string> lines;
+  for (const ScheduleDef& row : schedules()) {
+    std::string required, optional;
+    if (!row.list.empty()) required = fmt::format("{}=N/N/...", row.list);
+    for (const ScheduleKey& key : row.keys) {
+      const std::string_view value = key.kind == ScheduleKey::Kind::flag    ? "true"
+                                     : key.kind == ScheduleKey::Kind::count ? "N"
+                                                                            : "X";
+      if (key.kind == ScheduleKey::Kind::flag || key.fallback)
+        optional += fmt::format(" [,{}={}]", key.name, value);
+      else
+        required += fmt::format("{}{}={}", required.empty() ? "" : ",", key.name, value);
+    }
+    lines.push_back(fmt::format("{}{}{}{}", row.name, required.empty() ? "" : ":", required, optional));
+  }
+  return fmt::format("{}", fmt::join(lines, "\n"));
 }
 
 void check(const Schedule& schedule) {

@@ -21,16 +21,15 @@ std::string text_of(const std::map<std::string, std::int64_t>& axes) {
 void add_optimizer(Settings& settings, const OptimizerOptions& options) {
   for (const OptimizerNumber& number : optimizer_numbers()) {
     const bool scales = number.name.starts_with("loss-scale");
-    if (!number.belongs_to(options.kind) || (scales && !options.loss_scale.enabled)) continue;
+    if (!number.belongs_to(options.name) || (scales && !options.loss_scale.enabled)) continue;
     const std::optional<double> value = number.get(options);
-    if (value) settings[fmt::format("--{}", number.name)] = fmt::format("{}", *value);
+    if (!value) continue;
+    settings[fmt::format("--{}", number.name)] = number.is_switch ? on_off(*value != 0) : fmt::format("{}", *value);
   }
   if (options.loss_scale.enabled) {
     settings["--loss-scale-min"] = fmt::format("{}", options.loss_scale.lowest());
     settings["--loss-scale-max"] = fmt::format("{}", options.loss_scale.highest());
   }
-  settings["--weight-decay"] = fmt::format("{}", weight_decay_of(options));
-  settings["--nesterov"] = on_off(options.nesterov);
   settings["--loss-scale"] = options.loss_scale.enabled ? fmt::format("{}", options.loss_scale.initial) : "off";
 }
 
@@ -50,6 +49,9 @@ Settings settings_of(const TrainerOptions& options, const Task& task, const Data
   settings["--lr"] = fmt::format("{}", options.schedule.base_lr);
   settings["--lr-schedule"] = options.schedule.to_string();
   settings["--loss"] = name_of(task.loss.kind);
+  const std::vector<double> numbers = numbers_of(task.loss.kind, options.loss_numbers);
+  for (std::size_t i = 0; i < numbers.size(); ++i)
+    settings[fmt::format("--{}", loss_of(task.loss.kind).numbers[i].name)] = fmt::format("{}", numbers[i]);
   settings["--loss-output"] = options.loss_output.empty() ? "the first" : options.loss_output;
   settings["--class-axis"] = fmt::format("{}", task.loss.reading.class_axis);
   settings["--ignore-label"] = fmt::format("{}", options.ignore_label);

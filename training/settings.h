@@ -11,9 +11,9 @@
 #include <string_view>
 #include <vector>
 
-#include "data/dataset.h"
-#include "training/options.h"
 #include "training/task.h"
+#include <halfstep/data/dataset.h>
+#include <halfstep/training/options.h>
 
 namespace halfstep {
 

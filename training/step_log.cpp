@@ -13,9 +13,9 @@
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
-#include "graph/atomic_file.h"
-#include "graph/error.h"
-#include "graph/printable.h"
+#include "base/atomic_file.h"
+#include "base/printable.h"
+#include <halfstep/base/error.h>
 
 namespace halfstep {
 namespace {

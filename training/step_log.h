@@ -8,10 +8,11 @@
 #include <string>
 #include <string_view>
 
-#include "graph/file_lock.h"
+#include "base/file_lock.h"
 #include "training/named_value.h"
+#include <halfstep/base/api.h>
 
-namespace halfstep {
+namespace HALFSTEP_API halfstep {
 
 struct GradNorm {
   std::string_view parameter;  ///< its name in the source model

@@ -3,16 +3,11 @@
 #include <cmath>
 #include <cstring>
 
-#include "graph/error.h"
+#include "passes/step/training_step.h"
+#include <halfstep/base/error.h>
 
 namespace halfstep {
 namespace {
-
-std::ptrdiff_t index_of(const Graph& graph, const std::vector<ValueId>& ids, std::string_view name) {
-  for (std::size_t i = 0; i < ids.size(); ++i)
-    if (graph[ids[i]].name == name) return static_cast<std::ptrdiff_t>(i);
-  return -1;
-}
 
 void fill(Tensor to, const Tensor& from) {
   if (to.bytes() != from.bytes())
@@ -21,7 +16,11 @@ void fill(Tensor to, const Tensor& from) {
   if (from.bytes() > 0) std::memcpy(to.raw(), from.raw(), from.bytes());
 }
 
-constexpr std::string_view kNormPrefix = "grad_norm.";
+// Host memory of an input; none where there is no such input.
+Tensor input_of(Program& program, const Graph& graph, ValueId id) {
+  const auto place = place_of(id, graph.inputs);
+  return place ? program.input(*place) : Tensor();
+}
 
 bool all_finite(const Tensor& tensor) {
   if (!is_float(tensor.dtype())) return true;
@@ -32,22 +31,23 @@ bool all_finite(const Tensor& tensor) {
 
 }  // namespace
 
-StepProgram::StepProgram(const Graph& graph, Executor& executor, StateStore& store, std::size_t data_inputs,
-                         std::optional<std::size_t> labels_at)
+StepProgram::StepProgram(const Graph& graph, Executor& executor, StateStore& store)
     : program_(executor.compile(graph, store)) {
-  const std::size_t rate = data_inputs + labels_at.has_value(), update = rate + 1;
-  for (std::size_t i = 0; i < rate; ++i) (i == labels_at ? y_ : x_.emplace_back()) = program_->input(i);
-  if (rate < graph.inputs.size()) learning_rate_ = program_->input(rate);
-  if (update < graph.inputs.size()) update_ = program_->input(update);
-  norm_ = index_of(graph, graph.outputs, "grad_norm");
-  finite_ = index_of(graph, graph.outputs, "grads_finite");
-  scale_ = index_of(graph, graph.outputs, "loss_scale");
-  has_prediction_ = graph.outputs.size() > 1 && norm_ != 1;
-  for (auto i = static_cast<std::size_t>(norm_ + 1); i < graph.outputs.size(); ++i) {
-    const std::string& name = graph[graph.outputs[i]].name;
-    if (!name.starts_with(kNormPrefix)) continue;
-    norm_outputs_.push_back(static_cast<std::ptrdiff_t>(i));
-    norms_.emplace_back(name.substr(kNormPrefix.size()), 0.0f);
+  const TrainingStep step(graph);
+  for (const ValueId in : step.data) x_.push_back(input_of(*program_, graph, in));
+  y_ = input_of(*program_, graph, step.labels);
+  learning_rate_ = input_of(*program_, graph, step.learning_rate);
+  update_ = input_of(*program_, graph, step.update);
+  loss_ = place_of(step.loss, graph.outputs).value();
+  prediction_ = place_of(step.prediction, graph.outputs);
+  norm_ = place_of(step.gradient_norm, graph.outputs);
+  finite_ = place_of(step.gradients_finite, graph.outputs);
+  scale_ = place_of(step.loss_scale, graph.outputs);
+  for (const TrainingStep::Parameter& parameter : step.parameters) {
+    const auto norm = place_of(parameter.gradient_norm, graph.outputs);
+    if (!norm) continue;
+    norm_outputs_.push_back(*norm);
+    norms_.emplace_back(graph[parameter.value].name, 0.0f);
   }
 }
 
@@ -59,8 +59,8 @@ void StepProgram::run(const Batch& batch, float learning_rate, bool update) {
   program_->run();
 }
 
-float StepProgram::scalar(std::ptrdiff_t output) const {
-  const Tensor value = program_->output(static_cast<std::size_t>(output));
+float StepProgram::scalar(std::size_t output) const {
+  const Tensor value = program_->output(output);
   return value.dtype() == DType::f32 ? *value.data<float>() : static_cast<float>(to_doubles(value)[0]);
 }
 
@@ -69,8 +69,7 @@ const std::vector<std::pair<std::string, float>>& StepProgram::parameter_norms()
   return norms_;
 }
 
-std::string first_non_finite_node(const Graph& graph, const StateStore& states, const Batch& batch,
-                                  std::optional<std::size_t> labels_at) {
+std::string first_non_finite_node(const Graph& graph, const StateStore& states, const Batch& batch) {
   Graph watched = graph;
   const std::size_t first = watched.outputs.size();
   std::vector<std::string> names;
@@ -89,8 +88,9 @@ std::string first_non_finite_node(const Graph& graph, const StateStore& states, 
     if (!all_finite(now)) return "state '" + name + "'";
     store->write(name, now);
   }
-  for (std::size_t i = 0, x = 0; i < batch.x.size() + labels_at.has_value(); ++i)
-    fill(program->input(i), i == labels_at ? batch.y : batch.x[x++]);
+  const TrainingStep step(graph);
+  for (std::size_t i = 0; i < batch.x.size(); ++i) fill(input_of(*program, graph, step.data[i]), batch.x[i]);
+  if (step.labels != kNoValue) fill(input_of(*program, graph, step.labels), batch.y);
   program->run();
   for (std::size_t i = 0; i < names.size(); ++i)
     if (!all_finite(program->output(first + i))) return names[i];

@@ -1,4 +1,4 @@
-// A compiled training step or evaluation, with its inputs and outputs by name.
+// A compiled training step or evaluation, with its inputs and outputs by what they are.
 #pragma once
 
 #include <cstddef>
@@ -9,29 +9,26 @@
 #include <vector>
 
 #include "data/batch_loader.h"
-#include "executors/executor.h"
+#include <halfstep/executors/executor.h>
 
 namespace halfstep {
 
 class StepProgram {
  public:
-  /// `graph` is from one of pipelines.h: its inputs are the `data_inputs` that take a batch, among or behind them at
-  /// `labels_at` the labels where the loss has any, and in a training step the learning rate and whether to update.
-  StepProgram(const Graph& graph, Executor& executor, StateStore& store, std::size_t data_inputs,
-              std::optional<std::size_t> labels_at);
+  /// `graph` is from one of pipelines.h and has a loss.
+  StepProgram(const Graph& graph, Executor& executor, StateStore& store);
 
   /// One run on this batch, whose tensors have the shapes of the inputs.
   void run(const Batch& batch, float learning_rate, bool update);
 
-  float scalar(std::ptrdiff_t output) const;
-  float loss() const { return scalar(0); }
-  float grad_norm() const { return scalar(norm_); }
+  float loss() const { return scalar(loss_); }
+  float grad_norm() const { return scalar(norm_.value()); }
   /// Of this step; only with loss scaling.
-  float loss_scale() const { return scalar(scale_); }
-  bool grads_finite() const { return *program_->output(static_cast<std::size_t>(finite_)).data<bool>(); }
+  float loss_scale() const { return scalar(scale_.value()); }
+  bool grads_finite() const { return *program_->output(finite_.value()).data<bool>(); }
   /// The model's output that the loss was computed from.
-  Tensor prediction() const { return program_->output(1); }
-  bool has_prediction() const { return has_prediction_; }
+  Tensor prediction() const { return program_->output(prediction_.value()); }
+  bool has_prediction() const { return prediction_.has_value(); }
   /// Gradient norms by parameter, of the last run.
   const std::vector<std::pair<std::string, float>>& parameter_norms();
   const Plan& plan() const { return program_->plan(); }
@@ -40,18 +37,19 @@ class StepProgram {
   std::vector<double> time_entries(int times) { return program_->time_entries(times); }
 
  private:
+  float scalar(std::size_t output) const;
+
   std::unique_ptr<Program> program_;
   std::vector<Tensor> x_;
   Tensor y_, learning_rate_, update_;
-  std::ptrdiff_t norm_ = -1, finite_ = -1, scale_ = -1;
-  bool has_prediction_ = false;
-  std::vector<std::ptrdiff_t> norm_outputs_;
+  std::size_t loss_;  // an output; so are those that follow
+  std::optional<std::size_t> prediction_, norm_, finite_, scale_;
+  std::vector<std::size_t> norm_outputs_;
   std::vector<std::pair<std::string, float>> norms_;
 };
 
 /// The name of the first node, in order, whose result is not finite when `graph` runs on this batch with these states;
 /// for telling a user where training went wrong. Runs on the reference executor.
-std::string first_non_finite_node(const Graph& graph, const StateStore& states, const Batch& batch,
-                                  std::optional<std::size_t> labels_at);
+std::string first_non_finite_node(const Graph& graph, const StateStore& states, const Batch& batch);
 
 }  // namespace halfstep

@@ -1,14 +1,14 @@
 #include "training/task.h"
 
 #include <algorithm>
-#include <array>
 #include <map>
 #include <utility>
 
 #include <fmt/format.h>
 
 #include "data/row_shape.h"
-#include "graph/error.h"
+#include <halfstep/base/error.h>
+#include <halfstep/ops/op_traits.h>
 
 namespace halfstep {
 namespace {
@@ -130,8 +130,6 @@ void choose_own_loss(Task& task, const Graph& model, const Dataset& data, const 
   const ValueId labels = model.find(task.y_name);
   task.y = fit_target(*data.y, row_of(model[labels]));
   task.loss.label = task.y->to;
-  task.labels_at =
-      static_cast<std::size_t>(std::find(model.inputs.begin(), model.inputs.end(), labels) - model.inputs.begin());
 }
 
 void choose_labels(Task& task, const Graph& model, const Dataset& data, const TrainerOptions& options) {
@@ -139,8 +137,7 @@ void choose_labels(Task& task, const Graph& model, const Dataset& data, const Tr
     throw_input_error("a model with an output to compute the loss from", "none", "export the model again");
   if (options.loss == LossKind::output) return choose_own_loss(task, model, data, options);
   require_labels(data, options.loss ? &*options.loss : nullptr);
-  const Graph bound = run_pipeline(model, {separate_merged_parameters(), undo_batch_expansion(),
-                                           bind_shapes({.by_name = input_shapes(task, task.batch)}), fold_constants()});
+  const Graph bound = run_pipeline(model, {bind_shapes({.by_name = input_shapes(task, task.batch)}), fold_constants()});
   const ValueId output = options.loss_output.empty() ? bound.outputs.at(0) : bound.find(options.loss_output);
   if (output == kNoValue || !bound[output].shape.is_static())
     throw_input_error("a model output of static shape to compute the loss from",
@@ -150,15 +147,13 @@ void choose_labels(Task& task, const Graph& model, const Dataset& data, const Tr
                       options.loss_output.empty() ? model[model.outputs[0]].name : options.loss_output);
   task.loss = choose_loss(bound, output, data, options);
   task.y = fit_target(*data.y, task.loss.label, task.loss.target);
-  task.labels_at = task.x.size();
   task.notices.insert(task.notices.end(), task.loss.notices.begin(), task.loss.notices.end());
 }
 
 // A recurrent layer that takes an input as it is says where its batch is.
 void note_recurrent_inputs(Task& task, const Graph& model) {
-  constexpr std::array<std::string_view, 3> kRecurrent{"RNN", "GRU", "LSTM"};
   for (const Node& node : model.nodes) {
-    if (std::find(kRecurrent.begin(), kRecurrent.end(), node.op) == kRecurrent.end() || !node.domain.empty()) continue;
+    if (!traits_of(node).is_recurrent()) continue;
     if (node.attributes.get_int("layout", 0) == 0 && node.input(0) != kNoValue && model.is_input(node.inputs[0]))
       task.notices.push_back(
           fmt::format("rows are taken along the first axis of '{0}', which is time for the {1} that "
@@ -169,12 +164,8 @@ void note_recurrent_inputs(Task& task, const Graph& model) {
 
 }  // namespace
 
-Graph with_batch_first(const Graph& model, const TrainerOptions& options) {
-  return options.batch_axes.empty() ? model : run_pipeline(model, {batch_first(options.batch_axes)});
-}
-
-TrainingOptions Task::step_options(std::int64_t rows) const {
-  TrainingOptions options = step;
+StepOptions Task::step_options(std::int64_t rows) const {
+  StepOptions options = step;
   options.loss.label_shape = with_rows(rows, loss.label.shape);
   options.shapes.by_name = input_shapes(*this, rows);
   if (!y_name.empty()) options.shapes.by_name[y_name] = options.loss.label_shape;
@@ -207,7 +198,6 @@ Task make_task(const Graph& model, const Dataset& unordered, const TrainerOption
   note_recurrent_inputs(task, model);
   choose_labels(task, model, data, options);
 
-  task.step.parameters = options.parameters;
   task.step.mode = options.mode;
   task.step.mode.seed = static_cast<std::int64_t>(options.seed);
   task.step.precision = task.precision;
@@ -230,8 +220,10 @@ Task make_task(const Graph& model, const Dataset& unordered, const TrainerOption
                     .output = task.step.loss.output.empty() ? options.loss_output : task.step.loss.output,
                     .label_dtype = task.loss.label.dtype,
                     .label_shape = {}};
+  task.step.loss.labels_input = task.y_name;
   task.step.loss.class_axis = task.loss.reading.class_axis;
   task.step.loss.ignore_label = task.loss.reading.ignored;
+  task.step.loss.numbers = options.loss_numbers;
   return task;
 }
 

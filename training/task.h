@@ -6,40 +6,37 @@
 #include <string>
 #include <vector>
 
-#include "data/dataset.h"
-#include "data/row_transform.h"
-#include "graph/graph.h"
-#include "passes/pipelines.h"
 #include "training/defaults.h"
-#include "training/options.h"
+#include <halfstep/data/dataset.h>
+#include <halfstep/data/row_transform.h>
+#include <halfstep/graph/graph.h>
+#include <halfstep/passes/pipelines.h>
+#include <halfstep/passes/prepared_model.h>
+#include <halfstep/training/options.h>
 
 namespace halfstep {
 
 struct Task {
   DType precision = DType::f32;
   LossChoice loss;
-  std::vector<std::string> x_names;      ///< the model's inputs that take a batch
-  std::string y_name;                    ///< its input for the labels, when it computes its own loss from such
-  std::vector<RowTransform> x;           ///< rows of the data set to rows of those inputs
-  std::optional<RowTransform> y;         ///< unset where the loss needs no labels
-  std::optional<std::size_t> labels_at;  ///< their place among the inputs of a step; unset where there are none
-  std::int64_t batch = 0;                ///< rows of a full batch
-  bool drop_last = false;                ///< the model takes no smaller one
-  std::vector<std::string> notices;      ///< for the user
-  TrainingOptions step;                  ///< all but what depends on the rows of a batch
+  std::vector<std::string> x_names;  ///< the model's inputs that take a batch
+  std::string y_name;                ///< its input for the labels, when it computes its own loss from such
+  std::vector<RowTransform> x;       ///< rows of the data set to rows of those inputs
+  std::optional<RowTransform> y;     ///< unset where the loss needs no labels
+  std::int64_t batch = 0;            ///< rows of a full batch
+  bool drop_last = false;            ///< the model takes no smaller one
+  std::vector<std::string> notices;  ///< for the user
+  StepOptions step;                  ///< all but what depends on the rows of a batch
 
-  /// What the pipelines take for batches of `rows` rows.
-  TrainingOptions step_options(std::int64_t rows) const;
+  /// What a model is lowered by for batches of `rows` rows.
+  StepOptions step_options(std::int64_t rows) const;
 };
-
-/// The model with the batch along the first axis of every input and output, where the options say that it is another.
-Graph with_batch_first(const Graph& model, const TrainerOptions& options);
 
 /// The transforms of `data` to rows of the types `wanted`. `options` are for floats alone, where there are any.
 std::vector<RowTransform> fit_inputs(const Dataset& data, const std::vector<RowType>& wanted,
                                      const InputOptions& options);
 
-/// Throws Error when model, data and options do not fit.
+/// `model` is PreparedModel::graph(). Throws Error when model, data and options do not fit.
 Task make_task(const Graph& model, const Dataset& data, const TrainerOptions& options,
                const Capabilities& capabilities);
 

@@ -1,22 +1,23 @@
-#include "training/trainer.h"
-
 #include <chrono>
 #include <cmath>
 #include <new>
 
 #include <fmt/format.h>
 
+#include "base/file_lock.h"
 #include "data/batch_loader.h"
-#include "graph/error.h"
-#include "graph/file_lock.h"
 #include "onnx_io/declared.h"
-#include "passes/gradient_flow.h"
-#include "passes/parameter_choice.h"
-#include "training/checkpoint.h"
+#include "passes/autodiff/gradient_flow.h"
+#include "passes/load/parameter_choice.h"
+#include "passes/step/training_step.h"
 #include "training/fingerprint.h"
 #include "training/settings.h"
 #include "training/step_program.h"
 #include "training/task.h"
+#include <halfstep/base/error.h>
+#include <halfstep/passes/prepared_model.h>
+#include <halfstep/training/checkpoint.h>
+#include <halfstep/training/trainer.h>
 
 namespace halfstep {
 namespace {
@@ -35,13 +36,19 @@ class Trainer::Impl {
         executor_(executor),
         options_(knowing_exporter(std::move(options), model_)),
         fingerprint_(fingerprint(model_.graph)),
-        graph_(with_batch_first(model_.graph, options_)),
-        task_(make_task(run_pipeline(graph_, {widen_half()}), data, options_, executor.capabilities())),
+        prepared_(
+            model_.graph,
+            {.batch_axes = options_.batch_axes, .parameters = options_.parameters, .observer = options_.observer}),
+        task_(make_task(prepared_.graph(), data, options_, executor.capabilities())),
         data_(fit_data(task_, data, options_.input).data),
-        store_(executor.make_store()) {
-    // Building the step now finds whatever does not fit before anything is trained.
-    first_graph_ = training_graph(task_.batch, options_.observer);
-    note_parameters();
+        store_(executor.make_store()),
+        // Building the step now finds whatever does not fit before anything is trained.
+        first_graph_(lower(Purpose::training, task_.batch, options_.observer)) {
+    check_are_numbers(task_.loss.metrics);
+    for (std::string note :
+         {prepared_.guesses(),
+          describe_cut_off(first_graph_, cut_off_parameters(first_graph_, {TrainingStep(first_graph_).loss}))})
+      if (!note.empty()) task_.notices.push_back(std::move(note));
   }
 
   bool fit(const TrainerCallbacks& callbacks, const Dataset* validation, const std::atomic<bool>* stop);
@@ -59,60 +66,38 @@ class Trainer::Impl {
     return result;
   }
 
-  StepProgram& training_program(std::int64_t rows) {
-    // States take the layout of the first program: that is the one of full batches.
-    auto& program = training_programs_[rows];
-    if (!program) program = rows == task_.batch ? compile(first_graph_) : compile(training_graph(rows, {}));
+  /// Compiled when it is first asked for. States take the layout of the first: that is the training step of full
+  /// batches.
+  StepProgram& program(Purpose purpose, std::int64_t rows) {
+    auto& program = programs_[{purpose, rows}];
+    if (!program) {
+      const bool first = purpose == Purpose::training && rows == task_.batch;
+      program = std::make_unique<StepProgram>(first ? first_graph_ : lower(purpose, rows), executor_, *store_);
+    }
     return *program;
   }
+  StepProgram& training_program() { return program(Purpose::training, task_.batch); }
 
   const std::optional<Error>& failure() const { return failure_; }
   const Task& task() const { return task_; }
   const Graph& first_graph() const { return first_graph_; }
 
  private:
-  // What was guessed of the parameters, and which of them cannot be trained.
-  void note_parameters() {
-    const Graph source = run_pipeline(model_.graph, choosing_pipeline());
-    for (std::string note :
-         {guesses_of(source, choose_parameters(source, options_.parameters)),
-          describe_cut_off(first_graph_, cut_off_parameters(first_graph_, {first_graph_.outputs[0]}))})
-      if (!note.empty()) task_.notices.push_back(std::move(note));
+  Graph lower(Purpose purpose, std::int64_t rows, const PassObserver& observer = {}) const {
+    return prepared_.lower(purpose, task_.step_options(rows), executor_.capabilities(), observer);
   }
-
-  Graph training_graph(std::int64_t rows, const PassObserver& observer) const {
-    return run_pipeline(graph_, training_pipeline(task_.step_options(rows), executor_.capabilities()), observer);
-  }
-
-  std::unique_ptr<StepProgram> compile(const Graph& graph) {
-    return std::make_unique<StepProgram>(graph, executor_, *store_, task_.x.size(), task_.labels_at);
-  }
-
-  StepProgram& evaluation_program(std::int64_t rows) {
-    auto& program = evaluation_programs_[rows];
-    if (!program)
-      program = compile(run_pipeline(graph_, evaluation_pipeline(task_.step_options(rows), executor_.capabilities())));
-    return *program;
-  }
-
   /// Updates that may be skipped while the loss scale settles.
   std::int64_t backoffs() const { return task_.step.optimizer.loss_scale.backoffs(); }
   Settings settings() const { return settings_of(options_, task_, data_, executor_.name()); }
   /// The states of the training step as they are; an evaluation has some of its own.
   std::map<std::string, Tensor> states() const {
     std::map<std::string, Tensor> result;
-    for (const State& state : first_graph_.states) {
-      const std::string& name = first_graph_[state.value].name;
-      result[name] = store_->read(name);
-    }
+    for (const StoredState& state : stored_states(first_graph_)) result[state.key] = store_->read(state.name);
     return result;
   }
   /// The updates applied so far: the optimizer counts them.
   std::int64_t updates() const {
-    for (const State& state : first_graph_.states)
-      if (state.role == StateRole::optimizer && state.initial.dtype() == DType::i64)
-        return to_int64s(store_->read(first_graph_[state.value].name))[0];
-    return 0;
+    return to_int64s(store_->read(first_graph_[TrainingStep(first_graph_).updates].name))[0];
   }
   void resume(Cursor& cursor, std::int64_t& step, const TrainerCallbacks& callbacks);
   void save(const Cursor& cursor, std::int64_t step) const;
@@ -126,12 +111,12 @@ class Trainer::Impl {
   Executor& executor_;
   TrainerOptions options_;
   std::string fingerprint_;
-  Graph graph_;  ///< with the batch first
+  PreparedModel prepared_;
   Task task_;
   Dataset data_;
   std::unique_ptr<StateStore> store_;
   Graph first_graph_;
-  std::map<std::int64_t, std::unique_ptr<StepProgram>> training_programs_, evaluation_programs_;
+  std::map<std::pair<Purpose, std::int64_t>, std::unique_ptr<StepProgram>> programs_;
   std::optional<Error> failure_, unsaved_;  // of reading data; of the last checkpoint
 };
 
@@ -139,16 +124,20 @@ void Trainer::Impl::resume(Cursor& cursor, std::int64_t& step, const TrainerCall
   const LoadedCheckpoint loaded = load_checkpoint(options_.resume);
   if (!loaded.notice.empty() && callbacks.on_notice) callbacks.on_notice(loaded.notice);
   const TrainingState& state = loaded.checkpoint.state;
-  const ResumeTarget target{.model_fingerprint = fingerprint_,
-                            .optimizer = std::string(name_of(options_.optimizer.kind)),
-                            .tensors = states(),
-                            .rows = data_.rows(),
-                            .settings = settings()};
+  ResumeTarget target{.model_fingerprint = fingerprint_,
+                      .optimizer = options_.optimizer.name,
+                      .tensors = states(),
+                      .roles = {},
+                      .rows = data_.rows(),
+                      .settings = settings()};
+  const std::vector<StoredState> stored = stored_states(first_graph_);
+  for (const StoredState& one : stored) target.roles[one.key] = one.role;
   for (const std::string& notice : check_resumable(loaded.checkpoint, target))
     if (callbacks.on_notice) callbacks.on_notice(notice);
-  for (const auto& [name, tensor] : loaded.checkpoint.tensors) {
-    const DType wanted = target.tensors.at(name).dtype();
-    store_->write(name, tensor.dtype() == wanted ? tensor : convert(tensor, wanted));
+  for (const StoredState& one : stored) {
+    const Tensor& tensor = loaded.checkpoint.tensors.at(one.key);
+    const DType wanted = target.tensors.at(one.key).dtype();
+    store_->write(one.name, tensor.dtype() == wanted ? tensor : convert(tensor, wanted));
   }
   cursor = {state.epoch, state.position};
   step = state.step;
@@ -159,7 +148,7 @@ void Trainer::Impl::save(const Cursor& cursor, std::int64_t step) const {
                               .state = {.step = step,
                                         .epoch = cursor.epoch,
                                         .position = cursor.row,
-                                        .optimizer = std::string(name_of(options_.optimizer.kind)),
+                                        .optimizer = options_.optimizer.name,
                                         .model_fingerprint = fingerprint_,
                                         .settings = settings()}};
   save_checkpoint(options_.checkpoint, checkpoint);
@@ -200,7 +189,7 @@ bool Trainer::Impl::reads(const Read& read, bool trained, const TrainerCallbacks
 void Trainer::Impl::diverged(std::int64_t updates, std::int64_t step, const Batch& batch) const {
   std::string where = "not looked for, the batch is a smaller one";
   try {
-    if (batch.rows == task_.batch) where = first_non_finite_node(first_graph_, *store_, batch, task_.labels_at);
+    if (batch.rows == task_.batch) where = first_non_finite_node(first_graph_, *store_, batch);
   } catch (const Error& error) {  // it keeps every value of the step
     where = "not found, " + error.without_hint();
   } catch (const std::bad_alloc&) {
@@ -228,7 +217,7 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
   if (callbacks.on_notice)
     for (const std::string& notice : task_.notices) callbacks.on_notice(notice);
   if (validation) fit_data(task_, *validation, options_.input);
-  training_program(task_.batch);
+  training_program();
   Cursor cursor;
   std::int64_t step = 0;
   if (!options_.resume.empty()) resume(cursor, step, callbacks);
@@ -277,7 +266,7 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
       mean_loss.reset();
       result.step_in_epoch = batch->at.row / task_.batch;
     }
-    StepProgram& program = training_program(batch->rows);
+    StepProgram& program = this->program(Purpose::training, batch->rows);
     const auto start = std::chrono::steady_clock::now();
     result.learning_rate = options_.schedule.at(result.update);
     const bool updates = (step + 1) % accumulate == 0;
@@ -343,7 +332,7 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
 
 Evaluation Trainer::Impl::evaluate(const Dataset& data) {
   return halfstep::evaluate(task_, options_.input, data,
-                            [this](std::int64_t rows) -> StepProgram& { return evaluation_program(rows); });
+                            [this](std::int64_t rows) -> StepProgram& { return program(Purpose::validation, rows); });
 }
 
 std::vector<double> Trainer::Impl::time_plan(int times) {
@@ -353,7 +342,7 @@ std::vector<double> Trainer::Impl::time_plan(int times) {
   loading.shuffle = false;
   BatchLoader loader(data_, task_.x, task_.y, loading);
   const Batch* batch = loader.next();
-  StepProgram& program = training_program(task_.batch);
+  StepProgram& program = training_program();
   for (int i = 0; i < kWarmUp; ++i) program.run(*batch, options_.schedule.at(0), true);
   return program.time_entries(times);
 }
@@ -376,10 +365,7 @@ std::int64_t Trainer::parameter_count() const {
     if (state.role == StateRole::parameter && state.next != kNoValue) count += state.initial.count();
   return count;
 }
-const Plan& Trainer::plan() {
-  const Graph& graph = impl_->first_graph();
-  return impl_->training_program(graph[graph.inputs[0]].shape[0]).plan();
-}
+const Plan& Trainer::plan() { return impl_->training_program().plan(); }
 std::vector<double> Trainer::time_plan(int times) { return impl_->time_plan(times); }
 
 }  // namespace halfstep

@@ -3,7 +3,7 @@
 
 #include <type_traits>
 
-#include "graph/half.h"
+#include <halfstep/base/half.h>
 
 namespace halfstep {
 

@@ -8,7 +8,7 @@
 #include "executors/cudnn/kernel_table.h"
 #include "executors/cudnn/kernels/elementwise.h"
 #include "executors/cudnn/kernels/launch.h"
-#include "ops/clamp.h"
+#include "ops/elementwise/clamp.h"
 
 namespace halfstep::cudnn {
 namespace {
@@ -70,9 +70,9 @@ std::string algorithm_name(std::string_view direction, int algorithm) {
 }
 
 template <class T, class To>
-auto after_convolution(const Site& site, bool relu) {
-  const std::int64_t count = site.out(0).shape.count(), channels = site.out(0).shape[1];
-  const std::int64_t inner = count / channels / site.out(0).shape[0];
+auto after_convolution(KernelContext& context, bool relu) {
+  const std::int64_t count = context.out(0).shape.count(), channels = context.out(0).shape[1];
+  const std::int64_t inner = count / channels / context.out(0).shape[0];
   return [=](const Launch& l, const void* convolved) {
     launch_elements(BiasActivation<T, To>{static_cast<const T*>(convolved), l.input<T>(2), l.input<T>(3),
                                           l.output<To>(0), channels, inner, relu},
@@ -81,28 +81,28 @@ auto after_convolution(const Site& site, bool relu) {
 }
 
 /// What follows the convolution proper; empty when nothing does.
-std::function<void(const Launch&, const void*)> epilogue(const Site& site) {
-  const DType from = site.in(0).dtype, to = site.out(0).dtype;
-  const bool relu = ops::ends_with_relu(site.node.attributes);
-  if (from == to && !relu && !site.has_in(2) && !site.has_in(3)) return {};
+std::function<void(const Launch&, const void*)> epilogue(KernelContext& context) {
+  const DType from = context.in(0).dtype, to = context.out(0).dtype;
+  const bool relu = ops::ends_with_relu(context.node().attributes);
+  if (from == to && !relu && !context.has_input(2) && !context.has_input(3)) return {};
   if (from == DType::f16)
-    return to == from ? std::function<void(const Launch&, const void*)>(after_convolution<f16, f16>(site, relu))
-                      : after_convolution<f16, float>(site, relu);
+    return to == from ? std::function<void(const Launch&, const void*)>(after_convolution<f16, f16>(context, relu))
+                      : after_convolution<f16, float>(context, relu);
   if (from == DType::bf16)
-    return to == from ? std::function<void(const Launch&, const void*)>(after_convolution<bf16, bf16>(site, relu))
-                      : after_convolution<bf16, float>(site, relu);
-  return after_convolution<float, float>(site, relu);
+    return to == from ? std::function<void(const Launch&, const void*)>(after_convolution<bf16, bf16>(context, relu))
+                      : after_convolution<bf16, float>(context, relu);
+  return after_convolution<float, float>(context, relu);
 }
 
 }  // namespace
 
-Made make_convolution(const Site& site) {
-  const DType dtype = site.in(0).dtype, to = site.out(0).dtype;
-  const Problem p = problem(site.node, dtype, site.in(0).shape, site.in(1).shape, site.out(0).shape);
-  if (std::string reason = refusal(p); !reason.empty()) return Refusal{reason};
-  if (to != dtype && to != DType::f32) return Refusal{"the result's type is neither the operands' nor f32"};
-  const auto d = describe(p, site.node.attributes);
-  const cudnnHandle_t handle = site.libraries.cudnn.get();
+Made make_convolution(KernelContext& context) {
+  const DType dtype = context.in(0).dtype, to = context.out(0).dtype;
+  const Problem p = problem(context.node(), dtype, context.in(0).shape, context.in(1).shape, context.out(0).shape);
+  if (std::string reason = refusal(p); !reason.empty()) return refuse(reason);
+  if (to != dtype && to != DType::f32) return refuse("the result's type is neither the operands' nor f32");
+  const auto d = describe(p, context.node().attributes);
+  const cudnnHandle_t handle = libraries(context).cudnn.get();
   std::array<cudnnConvolutionFwdAlgoPerf_t, kAlgorithms> found;
   int count = 0;
   check(cudnnGetConvolutionForwardAlgorithm_v7(handle, d->x.get(), d->w.get(), d->convolution.get(), d->y.get(),
@@ -111,13 +111,13 @@ Made make_convolution(const Site& site) {
   const auto* best =
       choose(std::span<const cudnnConvolutionFwdAlgoPerf_t>(found.data(), static_cast<std::size_t>(count)), dtype,
              d->convolution.get());
-  if (!best) return Refusal{kNoAlgorithm};
+  if (!best) return refuse(kNoAlgorithm);
 
   // A result of another type is convolved into scratch, before the workspace, in the operands' type.
   const std::size_t workspace = best->memory;
   const std::size_t staged =
       to == dtype ? 0 : (bytes_of(dtype, static_cast<std::size_t>(p.y.count())) + 255) / 256 * 256;
-  const auto after = epilogue(site);
+  const auto after = epilogue(context);
   const auto algorithm = best->algo;
   const auto launch = [=](const Launch& l) {
     auto* scratch = static_cast<std::byte*>(l.scratch);
@@ -128,16 +128,17 @@ Made make_convolution(const Site& site) {
           "cudnnConvolutionForward");
     if (after) after(l, y);
   };
-  return DeviceKernel{
-      .name = algorithm_name("convolution", algorithm), .launch = launch, .scratch_bytes = staged + workspace};
+  return on_device(
+      context,
+      {.name = algorithm_name("convolution", algorithm), .launch = launch, .scratch_bytes = staged + workspace});
 }
 
-Made make_convolution_grad_input(const Site& site) {
-  const DType dtype = site.in(0).dtype;
-  const Problem p = problem(site.node, dtype, site.out(0).shape, site.in(1).shape, site.in(0).shape);
-  if (std::string reason = refusal(p); !reason.empty()) return Refusal{reason};
-  const auto d = describe(p, site.node.attributes);
-  const cudnnHandle_t handle = site.libraries.cudnn.get();
+Made make_convolution_grad_input(KernelContext& context) {
+  const DType dtype = context.in(0).dtype;
+  const Problem p = problem(context.node(), dtype, context.out(0).shape, context.in(1).shape, context.in(0).shape);
+  if (std::string reason = refusal(p); !reason.empty()) return refuse(reason);
+  const auto d = describe(p, context.node().attributes);
+  const cudnnHandle_t handle = libraries(context).cudnn.get();
   std::array<cudnnConvolutionBwdDataAlgoPerf_t, kAlgorithms> found;
   int count = 0;
   check(cudnnGetConvolutionBackwardDataAlgorithm_v7(handle, d->w.get(), d->y.get(), d->convolution.get(), d->x.get(),
@@ -146,7 +147,7 @@ Made make_convolution_grad_input(const Site& site) {
   const auto* best =
       choose(std::span<const cudnnConvolutionBwdDataAlgoPerf_t>(found.data(), static_cast<std::size_t>(count)), dtype,
              d->convolution.get());
-  if (!best) return Refusal{kNoAlgorithm};
+  if (!best) return refuse(kNoAlgorithm);
   const auto algorithm = best->algo;
   const std::size_t workspace = best->memory;
   const auto launch = [=](const Launch& l) {
@@ -156,16 +157,17 @@ Made make_convolution_grad_input(const Site& site) {
                                        l.out[0]),
           "cudnnConvolutionBackwardData");
   };
-  return DeviceKernel{.name = algorithm_name("data gradient", algorithm), .launch = launch, .scratch_bytes = workspace};
+  return on_device(context,
+                   {.name = algorithm_name("data gradient", algorithm), .launch = launch, .scratch_bytes = workspace});
 }
 
-Made make_convolution_grad_weight(const Site& site) {
-  const DType dtype = site.in(0).dtype, to = site.out(0).dtype;
-  const Problem p = problem(site.node, dtype, site.in(1).shape, site.out(0).shape, site.in(0).shape);
-  if (std::string reason = refusal(p); !reason.empty()) return Refusal{reason};
-  if (to != dtype && to != DType::f32) return Refusal{"the result's type is neither the operands' nor f32"};
-  const auto d = describe(p, site.node.attributes);
-  const cudnnHandle_t handle = site.libraries.cudnn.get();
+Made make_convolution_grad_weight(KernelContext& context) {
+  const DType dtype = context.in(0).dtype, to = context.out(0).dtype;
+  const Problem p = problem(context.node(), dtype, context.in(1).shape, context.out(0).shape, context.in(0).shape);
+  if (std::string reason = refusal(p); !reason.empty()) return refuse(reason);
+  if (to != dtype && to != DType::f32) return refuse("the result's type is neither the operands' nor f32");
+  const auto d = describe(p, context.node().attributes);
+  const cudnnHandle_t handle = libraries(context).cudnn.get();
   std::array<cudnnConvolutionBwdFilterAlgoPerf_t, kAlgorithms> found;
   int count = 0;
   check(cudnnGetConvolutionBackwardFilterAlgorithm_v7(handle, d->x.get(), d->y.get(), d->convolution.get(), d->w.get(),
@@ -174,7 +176,7 @@ Made make_convolution_grad_weight(const Site& site) {
   const auto* best =
       choose(std::span<const cudnnConvolutionBwdFilterAlgoPerf_t>(found.data(), static_cast<std::size_t>(count)), dtype,
              d->convolution.get());
-  if (!best) return Refusal{kNoAlgorithm};
+  if (!best) return refuse(kNoAlgorithm);
 
   // cuDNN writes the gradient in the operands' type; another one is converted from scratch.
   const std::int64_t elements = p.w.count();
@@ -196,8 +198,9 @@ Made make_convolution_grad_weight(const Site& site) {
     else
       launch_elements(Copy<bf16, float>{static_cast<const bf16*>(dw), l.output<float>(0), flat}, elements, l.stream);
   };
-  return DeviceKernel{
-      .name = algorithm_name("weight gradient", algorithm), .launch = launch, .scratch_bytes = staged + workspace};
+  return on_device(
+      context,
+      {.name = algorithm_name("weight gradient", algorithm), .launch = launch, .scratch_bytes = staged + workspace});
 }
 
 }  // namespace halfstep::cudnn

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "graph/error.h"
+#include <halfstep/base/error.h>
 
 namespace halfstep::cudnn {
 namespace {

@@ -5,8 +5,8 @@
 #include <optional>
 
 #include "executors/cudnn/resources.h"
-#include "graph/shape.h"
-#include "ops/window.h"
+#include "ops/convolution/window.h"
+#include <halfstep/graph/shape.h>
 
 namespace halfstep::cudnn {
 

@@ -7,7 +7,7 @@
 
 #include <cuda_runtime_api.h>
 
-#include "executors/executor.h"
+#include <halfstep/executors/executor.h>
 
 namespace halfstep::cudnn {
 

@@ -6,7 +6,7 @@
 
 #include "executors/cudnn/kernel.h"
 #include "executors/cudnn/kernels/index.h"
-#include "graph/visit.h"
+#include <halfstep/base/visit.h>
 
 namespace halfstep::cudnn {
 
@@ -20,7 +20,7 @@ std::vector<Index> collapse(std::span<const std::int64_t> extents, std::span<con
 /// Whether every element is read once, in order.
 bool is_contiguous(const Index& index);
 
-/// f.operator()<T>() for a float type of the device; a Refusal for any other.
+/// f.operator()<T>() for a float type of the device; a refusal for any other.
 template <class F>
 Made visit_float(DType dtype, F&& f) {
   switch (dtype) {
@@ -31,7 +31,7 @@ Made visit_float(DType dtype, F&& f) {
     case DType::bf16:
       return f.template operator()<bf16>();
     default:
-      return Refusal{"own kernels compute f32, f16 and bf16, not " + std::string(name_of(dtype))};
+      return refuse("own kernels compute f32, f16 and bf16, not " + std::string(name_of(dtype)));
   }
 }
 
@@ -40,7 +40,7 @@ template <class F>
 Made visit_label(DType dtype, F&& f) {
   if (dtype == DType::i32) return f.template operator()<std::int32_t>();
   if (dtype == DType::i64) return f.template operator()<std::int64_t>();
-  return Refusal{"labels must be i32 or i64, not " + std::string(name_of(dtype))};
+  return refuse("labels must be i32 or i64, not " + std::string(name_of(dtype)));
 }
 
 }  // namespace halfstep::cudnn

@@ -4,15 +4,18 @@
 #include <cstddef>
 #include <functional>
 #include <string>
-#include <variant>
 #include <vector>
 
 #include <cuda_runtime_api.h>
 
 #include "executors/cudnn/resources.h"
-#include "graph/graph.h"
+#include <halfstep/executors/core/kernel_context.h>
 
 namespace halfstep::cudnn {
+
+using core::KernelContext;
+using core::Made;
+using core::refuse;
 
 /// Addresses of one launch, all on the device and 64-byte aligned; null where an operand is absent.
 struct Launch {
@@ -41,23 +44,10 @@ struct DeviceKernel {
   std::vector<int> overwrites = {};
 };
 
-/// Why a maker does not take a node; reads on from "because".
-struct Refusal {
-  std::string reason;
-};
-using Made = std::variant<DeviceKernel, Refusal>;
+/// The kernel on the node's operands, all of them row-major.
+Made on_device(KernelContext& context, DeviceKernel kernel);
 
-/// What a maker looks at. All shapes are static.
-struct Site {
-  const Graph& graph;
-  const Node& node;
-  const Libraries& libraries;
-
-  bool has_in(std::size_t i) const { return node.input(i) != kNoValue; }
-  bool has_out(std::size_t i) const { return node.output(i) != kNoValue; }
-  const Value& in(std::size_t i) const { return graph[node.input(i)]; }
-  const Value& out(std::size_t i) const { return graph[node.output(i)]; }
-};
-using Maker = Made (*)(const Site&);
+/// The libraries of the context's device.
+const Libraries& libraries(const KernelContext& context);
 
 }  // namespace halfstep::cudnn

@@ -1,52 +1,44 @@
 // Operator → makers, best first. The first that takes a node wins; a refusal says why.
 #pragma once
 
-#include <span>
 #include <string_view>
 #include <vector>
 
 #include "executors/cudnn/kernel.h"
-#include "executors/kernel_row.h"
+#include <halfstep/executors/core/kernel_row.h>
 
 namespace halfstep::cudnn {
 
-std::span<const KernelRow<Maker>> kernel_table();
+std::vector<core::KernelRow> kernel_table();
 
 /// Names of the operators of ai.halfstep the table has.
 std::vector<std::string_view> own_operators();
 
-/// The kernel of the first maker that takes the node, or all the refusals joined by "; ". A refusal too when an operand
-/// has an element type the device does not hold, an extent of zero, or a shape that depends on data.
-Made make_kernel(const Site& site);
-
-/// Reshape, Flatten, Squeeze, Unsqueeze, Identity: the output is the first input's memory under another shape.
-bool is_view(const Node& node);
-
 // One for each operator of the table: elementwise.cpp, loss.cpp, matmul.cpp, convolution.cpp, pooling.cpp,
 // optimizer.cpp.
-Made make_unary(const Site& site);
-Made make_binary(const Site& site);
-Made make_where(const Site& site);
-Made make_relu_grad(const Site& site);
-Made make_cast(const Site& site);
-Made make_expand(const Site& site);
-Made make_transpose(const Site& site);
-Made make_reduce_sum(const Site& site);
-Made make_softmax(const Site& site);
-Made make_softmax_grad(const Site& site);
-Made make_cross_entropy(const Site& site);
-Made make_cross_entropy_grad(const Site& site);
-Made make_gemm(const Site& site);
-Made make_matmul(const Site& site);
-Made make_convolution(const Site& site);
-Made make_convolution_grad_input(const Site& site);
-Made make_convolution_grad_weight(const Site& site);
-Made make_pool_cudnn(const Site& site);
-Made make_pool_own(const Site& site);
-Made make_pool_grad(const Site& site);
-Made make_adam(const Site& site);
-Made make_sgd(const Site& site);
-Made make_global_norm(const Site& site);
-Made make_loss_scale_update(const Site& site);
+Made make_unary(KernelContext& context);
+Made make_binary(KernelContext& context);
+Made make_where(KernelContext& context);
+Made make_relu_grad(KernelContext& context);
+Made make_cast(KernelContext& context);
+Made make_expand(KernelContext& context);
+Made make_transpose(KernelContext& context);
+Made make_reduce_sum(KernelContext& context);
+Made make_softmax(KernelContext& context);
+Made make_softmax_grad(KernelContext& context);
+Made make_cross_entropy(KernelContext& context);
+Made make_cross_entropy_grad(KernelContext& context);
+Made make_gemm(KernelContext& context);
+Made make_matmul(KernelContext& context);
+Made make_convolution(KernelContext& context);
+Made make_convolution_grad_input(KernelContext& context);
+Made make_convolution_grad_weight(KernelContext& context);
+Made make_pool_cudnn(KernelContext& context);
+Made make_pool_own(KernelContext& context);
+Made make_pool_grad(KernelContext& context);
+Made make_adam(KernelContext& context);
+Made make_sgd(KernelContext& context);
+Made make_global_norm(KernelContext& context);
+Made make_loss_scale_update(KernelContext& context);
 
 }  // namespace halfstep::cudnn

@@ -38,11 +38,11 @@ struct CrossEntropy {
 };
 
 template <class T, class Label>
-Made cross_entropy(const Site& site) {
-  const CrossEntropy ce(site.node.attributes, site.in(0).shape);
-  if (ce.none && site.in(0).dtype != DType::f32)
-    return Refusal{"one loss a row (reduction none) is computed in f32 only"};
-  const bool has_log_prob = site.has_out(1);
+Made cross_entropy(KernelContext& context) {
+  const CrossEntropy ce(context.node().attributes, context.in(0).shape);
+  if (ce.none && context.in(0).dtype != DType::f32)
+    return refuse("one loss a row (reduction none) is computed in f32 only");
+  const bool has_log_prob = context.has_output(1);
   const auto launch = [=](const Launch& l) {
     const auto labels = ce.labels(l.input<Label>(1), l.input<T>(2));
     auto* losses = ce.none ? l.output<float>(0) : static_cast<float*>(l.scratch);
@@ -52,15 +52,15 @@ Made cross_entropy(const Site& site) {
     if (ce.none) return;
     launch_rows(CrossEntropyTotal<T, Label>{losses, labels, l.output<T>(0), nullptr, ce.mean, 1, ce.rows}, l.stream);
   };
-  return DeviceKernel{.name = "own: softmax cross-entropy",
-                      .launch = launch,
-                      .scratch_bytes = ce.none ? 0 : static_cast<std::size_t>(ce.rows) * sizeof(float)};
+  return on_device(context, {.name = "own: softmax cross-entropy",
+                             .launch = launch,
+                             .scratch_bytes = ce.none ? 0 : static_cast<std::size_t>(ce.rows) * sizeof(float)});
 }
 
 template <class T, class Label, class D>
-Made cross_entropy_grad(const Site& site) {
-  const CrossEntropy ce(site.node.attributes, site.in(1).shape);
-  const std::int64_t count = site.in(1).shape.count();
+Made cross_entropy_grad(KernelContext& context) {
+  const CrossEntropy ce(context.node().attributes, context.in(1).shape);
+  const std::int64_t count = context.in(1).shape.count();
   const auto launch = [=](const Launch& l) {
     const auto labels = ce.labels(l.input<Label>(2), l.input<T>(3));
     float* total = ce.mean ? static_cast<float*>(l.scratch) : nullptr;
@@ -69,52 +69,52 @@ Made cross_entropy_grad(const Site& site) {
                                                   ce.at.inner},
                     count, l.stream);
   };
-  return DeviceKernel{
-      .name = "own: softmax cross-entropy", .launch = launch, .scratch_bytes = ce.mean ? sizeof(float) : 0};
+  return on_device(
+      context, {.name = "own: softmax cross-entropy", .launch = launch, .scratch_bytes = ce.mean ? sizeof(float) : 0});
 }
 
 }  // namespace
 
-Made make_softmax(const Site& site) {
-  return visit_float(site.in(0).dtype, [&]<class T>() -> Made {
-    const Shape& shape = site.in(0).shape;
-    const AxisRows at = axis_rows(shape, site.node.attributes.get_int("axis", -1));
+Made make_softmax(KernelContext& context) {
+  return visit_float(context.in(0).dtype, [&]<class T>() -> Made {
+    const Shape& shape = context.in(0).shape;
+    const AxisRows at = axis_rows(shape, context.node().attributes.get_int("axis", -1));
     const std::int64_t rows = shape.count() / at.length;
-    const bool logarithm = site.node.op == "LogSoftmax";
-    return DeviceKernel{
-        .name = "own: softmax", .launch = [=](const Launch& l) {
-          launch_rows(Softmax<T>{l.input<T>(0), l.output<T>(0), rows, at.length, at, logarithm}, l.stream);
-        }};
+    const bool logarithm = context.node().op == "LogSoftmax";
+    return on_device(
+        context, {.name = "own: softmax", .launch = [=](const Launch& l) {
+                    launch_rows(Softmax<T>{l.input<T>(0), l.output<T>(0), rows, at.length, at, logarithm}, l.stream);
+                  }});
   });
 }
 
-Made make_softmax_grad(const Site& site) {
-  return visit_float(site.in(0).dtype, [&]<class T>() -> Made {
-    const Shape& shape = site.in(0).shape;
-    const AxisRows at = axis_rows(shape, site.node.attributes.get_int("axis", -1));
+Made make_softmax_grad(KernelContext& context) {
+  return visit_float(context.in(0).dtype, [&]<class T>() -> Made {
+    const Shape& shape = context.in(0).shape;
+    const AxisRows at = axis_rows(shape, context.node().attributes.get_int("axis", -1));
     const std::int64_t rows = shape.count() / at.length;
-    const bool logarithm = site.node.op == "LogSoftmaxGrad";
-    return DeviceKernel{
-        .name = "own: softmax", .launch = [=](const Launch& l) {
-          launch_rows(SoftmaxGrad<T>{l.input<T>(0), l.input<T>(1), l.output<T>(0), rows, at.length, at, logarithm},
-                      l.stream);
-        }};
+    const bool logarithm = context.node().op == "LogSoftmaxGrad";
+    return on_device(context, {.name = "own: softmax", .launch = [=](const Launch& l) {
+                                 launch_rows(SoftmaxGrad<T>{l.input<T>(0), l.input<T>(1), l.output<T>(0), rows,
+                                                            at.length, at, logarithm},
+                                             l.stream);
+                               }});
   });
 }
 
-Made make_cross_entropy(const Site& site) {
-  return visit_float(site.in(0).dtype, [&]<class T> {
-    return visit_label(site.in(1).dtype, [&]<class Label> { return cross_entropy<T, Label>(site); });
+Made make_cross_entropy(KernelContext& context) {
+  return visit_float(context.in(0).dtype, [&]<class T> {
+    return visit_label(context.in(1).dtype, [&]<class Label> { return cross_entropy<T, Label>(context); });
   });
 }
 
-Made make_cross_entropy_grad(const Site& site) {
-  const DType incoming = site.in(0).dtype;
-  return visit_float(site.in(1).dtype, [&]<class T>() -> Made {
-    return visit_label(site.in(2).dtype, [&]<class Label>() -> Made {
-      if (incoming == site.in(1).dtype) return cross_entropy_grad<T, Label, T>(site);
-      if (incoming == DType::f32) return cross_entropy_grad<T, Label, float>(site);
-      return Refusal{"the loss' gradient is neither f32 nor of the scores' type"};
+Made make_cross_entropy_grad(KernelContext& context) {
+  const DType incoming = context.in(0).dtype;
+  return visit_float(context.in(1).dtype, [&]<class T>() -> Made {
+    return visit_label(context.in(2).dtype, [&]<class Label>() -> Made {
+      if (incoming == context.in(1).dtype) return cross_entropy_grad<T, Label, T>(context);
+      if (incoming == DType::f32) return cross_entropy_grad<T, Label, float>(context);
+      return refuse("the loss' gradient is neither f32 nor of the scores' type");
     });
   });
 }

@@ -10,7 +10,7 @@
 #include "executors/cudnn/kernel_table.h"
 #include "executors/cudnn/kernels/elementwise.h"
 #include "executors/cudnn/kernels/launch.h"
-#include "ops/clamp.h"
+#include "ops/elementwise/clamp.h"
 
 namespace halfstep::cudnn {
 namespace {
@@ -157,32 +157,32 @@ std::function<void(const Launch&)> relu_after(DType dtype, std::int64_t count) {
 /// Puts Gemm's C, broadcast and converted, where Y will be, for the product to be added to.
 using Prepare = std::function<void(const Launch&)>;
 
-Made finish(const Site& site, const Product& p, Prepare prepare = {}) {
-  if (!data_type(p.type)) return Refusal{"cuBLASLt multiplies f32, f16 and bf16, not " + std::string(name_of(p.type))};
-  if (p.to != p.type && p.to != DType::f32) return Refusal{"the result's type is neither the operands' nor f32"};
-  const cublasLtHandle_t handle = site.libraries.blas.get();
+Made finish(KernelContext& context, const Product& p, Prepare prepare = {}) {
+  if (!data_type(p.type)) return refuse("cuBLASLt multiplies f32, f16 and bf16, not " + std::string(name_of(p.type)));
+  if (p.to != p.type && p.to != DType::f32) return refuse("the result's type is neither the operands' nor f32");
+  const cublasLtHandle_t handle = libraries(context).blas.get();
   auto plan = make_plan(p, handle);
-  if (!plan) return Refusal{"cuBLASLt has no algorithm for this product"};
-  const auto after = p.relu ? relu_after(p.to, site.out(0).shape.count()) : std::function<void(const Launch&)>();
+  if (!plan) return refuse("cuBLASLt has no algorithm for this product");
+  const auto after = p.relu ? relu_after(p.to, context.out(0).shape.count()) : std::function<void(const Launch&)>();
   const auto launch = [=](const Launch& l) {
     if (prepare) prepare(l);
     run(*plan, p, handle, l);
     if (after) after(l);
   };
-  return DeviceKernel{.name = kernel_name(p), .launch = launch, .scratch_bytes = plan->workspace};
+  return on_device(context, {.name = kernel_name(p), .launch = launch, .scratch_bytes = plan->workspace});
 }
 
-/// A fill of Y with C as a launch function; a Refusal when C's type is none the product can be.
-Made broadcast_c(const Site& site) {
-  const Shape& y = site.out(0).shape;
-  const std::vector<std::int64_t> steps = broadcast_steps(site.in(2).shape, y);
+/// The product added to C, which is broadcast and converted first to where Y will be.
+Made finish_with_c(KernelContext& context, const Product& p) {
+  const Shape& y = context.out(0).shape;
+  const std::vector<std::int64_t> steps = broadcast_steps(context.in(2).shape, y);
   const Index index = collapse(y.dims(), {&steps, 1}).at(0);
   const std::int64_t count = y.count();
-  return visit_float(site.in(2).dtype, [&]<class From> {
-    return visit_float(site.out(0).dtype, [&]<class To>() -> Made {
-      return DeviceKernel{.name = {}, .launch = [=](const Launch& l) {
-                            launch_elements(Copy<From, To>{l.input<From>(2), l.output<To>(0), index}, count, l.stream);
-                          }};
+  return visit_float(context.in(2).dtype, [&]<class From> {
+    return visit_float(context.out(0).dtype, [&]<class To> {
+      return finish(context, p, [=](const Launch& l) {
+        launch_elements(Copy<From, To>{l.input<From>(2), l.output<To>(0), index}, count, l.stream);
+      });
     });
   });
 }
@@ -207,41 +207,39 @@ std::optional<std::string> set_batch(Product& p, const Shape& a, const Shape& b)
 
 }  // namespace
 
-Made make_gemm(const Site& site) {
-  const Attributes& attributes = site.node.attributes;
-  const Shape &a = site.in(0).shape, &b = site.in(1).shape;
+Made make_gemm(KernelContext& context) {
+  const Attributes& attributes = context.node().attributes;
+  const Shape &a = context.in(0).shape, &b = context.in(1).shape;
   Product p{.a = {a[0], a[1], attributes.get_int("transA", 0) != 0},
             .b = {b[0], b[1], attributes.get_int("transB", 0) != 0},
             .alpha = attributes.get_float("alpha", 1),
-            .type = site.in(0).dtype,
-            .to = site.out(0).dtype,
+            .type = context.in(0).dtype,
+            .to = context.out(0).dtype,
             .relu = ops::ends_with_relu(attributes)};
   const float beta = attributes.get_float("beta", 1);
-  if (!site.has_in(2) || beta == 0) return finish(site, p);
+  if (!context.has_input(2) || beta == 0) return finish(context, p);
 
-  const Value& c = site.in(2);
+  const Value& c = context.in(2);
   const bool is_row = c.shape.rank() >= 1 && c.shape.dim(-1) == p.columns() && c.shape.count() == p.columns();
   if (is_row && beta == 1 && c.dtype == p.to) {
     p.bias = true;
-    return finish(site, p);
+    return finish(context, p);
   }
-  Made filled = broadcast_c(site);
-  if (std::holds_alternative<Refusal>(filled)) return filled;
   p.beta = beta;
-  return finish(site, p, std::get<DeviceKernel>(std::move(filled)).launch);
+  return finish_with_c(context, p);
 }
 
-Made make_matmul(const Site& site) {
-  const Attributes& attributes = site.node.attributes;
-  const Shape &a = site.in(0).shape, &b = site.in(1).shape;
+Made make_matmul(KernelContext& context) {
+  const Attributes& attributes = context.node().attributes;
+  const Shape &a = context.in(0).shape, &b = context.in(1).shape;
   Product p{
       .a = {a.rank() == 1 ? 1 : a.dim(-2), a.dim(-1), attributes.get_int("transA", 0) != 0},
       .b = {b.rank() == 1 ? b[0] : b.dim(-2), b.rank() == 1 ? 1 : b.dim(-1), attributes.get_int("transB", 0) != 0},
       .alpha = attributes.get_float("alpha", 1),
-      .type = site.in(0).dtype,
-      .to = site.out(0).dtype};
-  if (auto reason = set_batch(p, a, b)) return Refusal{*reason};
-  return finish(site, p);
+      .type = context.in(0).dtype,
+      .to = context.out(0).dtype};
+  if (auto reason = set_batch(p, a, b)) return refuse(*reason);
+  return finish(context, p);
 }
 
 }  // namespace halfstep::cudnn

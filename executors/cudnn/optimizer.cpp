@@ -7,12 +7,13 @@
 #include "executors/cudnn/indexing.h"
 #include "executors/cudnn/kernel_table.h"
 #include "executors/cudnn/kernels/launch.h"
-#include "ops/optimizer.h"
+#include "ops/optimizers/optimizer.h"
+#include <halfstep/ops/optimizers/optimizer_def.h>
 
 namespace halfstep::cudnn {
 namespace {
 
-constexpr std::size_t kScalars = ops::kOptimizerScalars;
+constexpr std::size_t kScalars = StepOperands::kScalars;
 
 /// Tensors [first, last) of a list that takes more than one launch.
 struct Batch {
@@ -33,11 +34,11 @@ TensorRow row_of(const std::vector<std::int64_t>& counts, const Batch& batch) {
 }
 
 /// Elements of inputs [first, first + count); empty when one of them is not f32.
-std::vector<std::int64_t> counts_of(const Site& site, std::size_t first, std::size_t count) {
+std::vector<std::int64_t> counts_of(KernelContext& context, std::size_t first, std::size_t count) {
   std::vector<std::int64_t> counts;
   for (std::size_t i = first; i < first + count; ++i) {
-    if (site.in(i).dtype != DType::f32) return {};
-    counts.push_back(site.in(i).shape.count());
+    if (context.in(i).dtype != DType::f32) return {};
+    counts.push_back(context.in(i).shape.count());
   }
   return counts;
 }
@@ -57,19 +58,19 @@ std::vector<int> overwrites(std::size_t tensors, std::initializer_list<std::size
 
 }  // namespace
 
-Made make_adam(const Site& site) {
-  const std::size_t n = (site.node.inputs.size() - kScalars) / 4;
-  const std::vector<std::int64_t> counts = counts_of(site, kScalars, n);
-  if (counts_of(site, kScalars, 4 * n).empty()) return Refusal{kWantsF32};
-  const ops::AdamSettings settings(site.node.attributes);
+Made make_adam(KernelContext& context) {
+  const std::size_t n = (context.node().inputs.size() - kScalars) / 4;
+  const std::vector<std::int64_t> counts = counts_of(context, kScalars, n);
+  if (counts_of(context, kScalars, 4 * n).empty()) return refuse(kWantsF32);
+  const Hyperparameters h(*optimizer_of(context.node()), context.node().attributes);
   AdamStep proto{};
-  proto.beta1 = static_cast<float>(settings.beta1);
-  proto.beta2 = static_cast<float>(settings.beta2);
-  proto.epsilon = static_cast<float>(settings.epsilon);
-  proto.weight_decay = static_cast<float>(settings.weight_decay);
-  proto.decoupled = settings.decoupled;
-  proto.log_beta1 = static_cast<float>(std::log(settings.beta1));
-  proto.log_beta2 = static_cast<float>(std::log(settings.beta2));
+  proto.beta1 = static_cast<float>(h["beta1"]);
+  proto.beta2 = static_cast<float>(h["beta2"]);
+  proto.epsilon = static_cast<float>(h["epsilon"]);
+  proto.weight_decay = static_cast<float>(h["weight_decay"]);
+  proto.decoupled = context.node().op == "AdamWStep";
+  proto.log_beta1 = static_cast<float>(std::log(h["beta1"]));
+  proto.log_beta2 = static_cast<float>(std::log(h["beta2"]));
   const auto launch = [=](const Launch& l) {
     AdamStep f = proto;
     f.scalars = scalars(l);
@@ -87,21 +88,21 @@ Made make_adam(const Site& site) {
       launch_elements(f, f.row.elements(), l.stream);
     }
   };
-  return DeviceKernel{.name = "own: fused Adam", .launch = launch, .overwrites = overwrites(n, {0, 2, 3})};
+  return on_device(context, {.name = "own: fused Adam", .launch = launch, .overwrites = overwrites(n, {0, 2, 3})});
 }
 
-Made make_sgd(const Site& site) {
-  const ops::SgdSettings settings(site.node.attributes);
+Made make_sgd(KernelContext& context) {
+  const Hyperparameters h(*optimizer_of(context.node()), context.node().attributes);
   SgdStep proto{};
-  proto.momentum = static_cast<float>(settings.momentum);
-  proto.dampening = static_cast<float>(settings.dampening);
-  proto.weight_decay = static_cast<float>(settings.weight_decay);
-  proto.nesterov = settings.nesterov;
-  const bool has_momentum = settings.has_buffers();
+  proto.momentum = static_cast<float>(h["momentum"]);
+  proto.dampening = static_cast<float>(h["dampening"]);
+  proto.weight_decay = static_cast<float>(h["weight_decay"]);
+  proto.nesterov = h["nesterov"] != 0;
+  const bool has_momentum = h["momentum"] != 0;
   const std::size_t lists = has_momentum ? 3 : 2;
-  const std::size_t n = (site.node.inputs.size() - kScalars) / lists;
-  const std::vector<std::int64_t> counts = counts_of(site, kScalars, n);
-  if (counts_of(site, kScalars, lists * n).empty()) return Refusal{kWantsF32};
+  const std::size_t n = (context.node().inputs.size() - kScalars) / lists;
+  const std::vector<std::int64_t> counts = counts_of(context, kScalars, n);
+  if (counts_of(context, kScalars, lists * n).empty()) return refuse(kWantsF32);
   const auto launch = [=](const Launch& l) {
     SgdStep f = proto;
     f.scalars = scalars(l);
@@ -114,22 +115,22 @@ Made make_sgd(const Site& site) {
       launch_elements(f, f.row.elements(), l.stream);
     }
   };
-  return DeviceKernel{.name = "own: fused SGD",
-                      .launch = launch,
-                      .overwrites = has_momentum ? overwrites(n, {0, 2}) : overwrites(n, {0})};
+  return on_device(context, {.name = "own: fused SGD",
+                             .launch = launch,
+                             .overwrites = has_momentum ? overwrites(n, {0, 2}) : overwrites(n, {0})});
 }
 
-Made make_global_norm(const Site& site) {
-  const std::size_t n = site.node.inputs.size();
-  const std::vector<std::int64_t> counts = counts_of(site, 0, n);
-  if (counts.empty()) return Refusal{kWantsF32};
+Made make_global_norm(KernelContext& context) {
+  const std::size_t n = context.node().inputs.size();
+  const std::vector<std::int64_t> counts = counts_of(context, 0, n);
+  if (counts.empty()) return refuse(kWantsF32);
   std::vector<std::int64_t> chunks;
   std::int64_t all_chunks = 0;
   for (std::int64_t count : counts) {
     chunks.push_back((count + SquareSums::kChunk - 1) / SquareSums::kChunk);
     all_chunks += chunks.back();
   }
-  const bool has_norm = site.has_out(0), has_finite = site.has_out(1);
+  const bool has_norm = context.has_output(0), has_finite = context.has_output(1);
   const auto launch = [=](const Launch& l) {
     auto* partial = static_cast<SquareSum*>(l.scratch);
     SquareSums f{};
@@ -149,14 +150,14 @@ Made make_global_norm(const Site& site) {
                            1, all_chunks},
                 l.stream);
   };
-  return DeviceKernel{.name = "own: global norm",
-                      .launch = launch,
-                      .scratch_bytes = static_cast<std::size_t>(all_chunks) * sizeof(SquareSum)};
+  return on_device(context, {.name = "own: global norm",
+                             .launch = launch,
+                             .scratch_bytes = static_cast<std::size_t>(all_chunks) * sizeof(SquareSum)});
 }
 
-Made make_loss_scale_update(const Site& site) {
-  if (site.in(0).dtype != DType::f32) return Refusal{"the loss scale is f32"};
-  const ops::LossScaleSettings settings(site.node.attributes);
+Made make_loss_scale_update(KernelContext& context) {
+  if (context.in(0).dtype != DType::f32) return refuse("the loss scale is f32");
+  const ops::LossScaleSettings settings(context.node().attributes);
   LossScaleUpdate proto{};
   proto.growth_factor = static_cast<float>(settings.growth_factor);
   proto.backoff_factor = static_cast<float>(settings.backoff_factor);
@@ -172,7 +173,7 @@ Made make_loss_scale_update(const Site& site) {
     f.good_steps_next = l.output<std::int64_t>(1);
     launch_elements(f, 1, l.stream);
   };
-  return DeviceKernel{.name = "own: loss scale", .launch = launch, .overwrites = {0, 1}};
+  return on_device(context, {.name = "own: loss scale", .launch = launch, .overwrites = {0, 1}});
 }
 
 }  // namespace halfstep::cudnn

@@ -33,23 +33,23 @@ bool is_max(const Node& node) { return node.op.find("Max") != std::string::npos;
 
 }  // namespace
 
-Made make_pool_cudnn(const Site& site) {
-  const ops::Window w = geometry(site.node, site.in(0).shape);
-  if (site.has_out(1)) return Refusal{"cuDNN gives no indices of the maxima"};
-  if (w.pad_begin != w.pad_end) return Refusal{"cuDNN pads both ends alike"};
+Made make_pool_cudnn(KernelContext& context) {
+  const ops::Window w = geometry(context.node(), context.in(0).shape);
+  if (context.has_output(1)) return refuse("cuDNN gives no indices of the maxima");
+  if (w.pad_begin != w.pad_end) return refuse("cuDNN pads both ends alike");
   for (std::size_t axis = 0; axis < w.kernel.size(); ++axis)
-    if (w.pad_begin[axis] >= w.kernel[axis]) return Refusal{"cuDNN wants pads smaller than the window"};
-  if (w.dilation != ops::Window::Axes{1, 1, 1}) return Refusal{"cuDNN's pooling has no dilations"};
-  const Shape &x = site.in(0).shape, &y = site.out(0).shape;
-  if (x.rank() < 3 || x.rank() > 5) return Refusal{"cuDNN pools one to three spatial axes"};
-  if (!data_type(site.in(0).dtype)) return Refusal{"cuDNN pools f32, f16 and bf16"};
+    if (w.pad_begin[axis] >= w.kernel[axis]) return refuse("cuDNN wants pads smaller than the window");
+  if (w.dilation != ops::Window::Axes{1, 1, 1}) return refuse("cuDNN's pooling has no dilations");
+  const Shape &x = context.in(0).shape, &y = context.out(0).shape;
+  if (x.rank() < 3 || x.rank() > 5) return refuse("cuDNN pools one to three spatial axes");
+  if (!data_type(context.in(0).dtype)) return refuse("cuDNN pools f32, f16 and bf16");
 
-  const cudnnPoolingMode_t mode = is_max(site.node) ? CUDNN_POOLING_MAX_DETERMINISTIC
-                                  : site.node.attributes.get_int("count_include_pad", 0)
+  const cudnnPoolingMode_t mode = is_max(context.node()) ? CUDNN_POOLING_MAX_DETERMINISTIC
+                                  : context.node().attributes.get_int("count_include_pad", 0)
                                       ? CUDNN_POOLING_AVERAGE_COUNT_INCLUDE_PADDING
                                       : CUDNN_POOLING_AVERAGE_COUNT_EXCLUDE_PADDING;
-  auto x_desc = share(tensor_descriptor(site.in(0).dtype, x));
-  auto y_desc = share(tensor_descriptor(site.out(0).dtype, y));
+  auto x_desc = share(tensor_descriptor(context.in(0).dtype, x));
+  auto y_desc = share(tensor_descriptor(context.out(0).dtype, y));
   auto pool = share(pooling_descriptor(mode, w, x.rank()));
   int found[5] = {};
   const int rank = static_cast<int>(std::max<std::size_t>(x.rank(), 4));
@@ -57,48 +57,51 @@ Made make_pool_cudnn(const Site& site) {
         "cudnnGetPoolingNdForwardOutputDim");
   for (int axis = 2; axis < rank; ++axis)
     if (found[axis] != w.output[static_cast<std::size_t>(axis + 5 - rank - 2)])
-      return Refusal{"cuDNN rounds the output's extents down"};
+      return refuse("cuDNN rounds the output's extents down");
 
-  const cudnnHandle_t handle = site.libraries.cudnn.get();
-  return DeviceKernel{
-      .name = "cudnn: pooling", .launch = [=](const Launch& l) {
-        const float one = 1, zero = 0;
-        check(cudnnPoolingForward(handle, pool->get(), &one, x_desc->get(), l.in[0], &zero, y_desc->get(), l.out[0]),
-              "cudnnPoolingForward");
-      }};
+  const cudnnHandle_t handle = libraries(context).cudnn.get();
+  return on_device(context, {.name = "cudnn: pooling", .launch = [=](const Launch& l) {
+                               const float one = 1, zero = 0;
+                               check(cudnnPoolingForward(handle, pool->get(), &one, x_desc->get(), l.in[0], &zero,
+                                                         y_desc->get(), l.out[0]),
+                                     "cudnnPoolingForward");
+                             }});
 }
 
-Made make_pool_own(const Site& site) {
-  if (site.has_out(1)) return Refusal{"own kernels give no indices of the maxima"};
-  const Window window = kernel_window(geometry(site.node, site.in(0).shape));
-  const std::int64_t count = site.out(0).shape.count();
-  const bool include_pad = site.node.attributes.get_int("count_include_pad", 0) != 0;
-  return visit_float(site.in(0).dtype, [&]<class T>() -> Made {
-    if (is_max(site.node))
-      return DeviceKernel{.name = "own: pooling", .launch = [=](const Launch& l) {
-                            launch_elements(MaxPool<T>{l.input<T>(0), l.output<T>(0), window}, count, l.stream);
-                          }};
-    return DeviceKernel{
-        .name = "own: pooling", .launch = [=](const Launch& l) {
-          launch_elements(AveragePool<T>{l.input<T>(0), l.output<T>(0), window, include_pad}, count, l.stream);
-        }};
+Made make_pool_own(KernelContext& context) {
+  if (context.has_output(1)) return refuse("own kernels give no indices of the maxima");
+  const Window window = kernel_window(geometry(context.node(), context.in(0).shape));
+  const std::int64_t count = context.out(0).shape.count();
+  const bool include_pad = context.node().attributes.get_int("count_include_pad", 0) != 0;
+  return visit_float(context.in(0).dtype, [&]<class T>() -> Made {
+    if (is_max(context.node()))
+      return on_device(context, {.name = "own: pooling", .launch = [=](const Launch& l) {
+                                   launch_elements(MaxPool<T>{l.input<T>(0), l.output<T>(0), window}, count, l.stream);
+                                 }});
+    return on_device(
+        context,
+        {.name = "own: pooling", .launch = [=](const Launch& l) {
+           launch_elements(AveragePool<T>{l.input<T>(0), l.output<T>(0), window, include_pad}, count, l.stream);
+         }});
   });
 }
 
-Made make_pool_grad(const Site& site) {
-  const Window window = kernel_window(geometry(site.node, site.out(0).shape));
-  const std::int64_t count = site.out(0).shape.count();
-  const bool include_pad = site.node.attributes.get_int("count_include_pad", 0) != 0;
-  return visit_float(site.in(0).dtype, [&]<class T>() -> Made {
-    if (is_max(site.node))
-      return DeviceKernel{
-          .name = "own: pooling", .launch = [=](const Launch& l) {
-            launch_elements(MaxPoolGrad<T>{l.input<T>(0), l.input<T>(1), l.output<T>(0), window}, count, l.stream);
-          }};
-    return DeviceKernel{
-        .name = "own: pooling", .launch = [=](const Launch& l) {
-          launch_elements(AveragePoolGrad<T>{l.input<T>(0), l.output<T>(0), window, include_pad}, count, l.stream);
-        }};
+Made make_pool_grad(KernelContext& context) {
+  const Window window = kernel_window(geometry(context.node(), context.out(0).shape));
+  const std::int64_t count = context.out(0).shape.count();
+  const bool include_pad = context.node().attributes.get_int("count_include_pad", 0) != 0;
+  return visit_float(context.in(0).dtype, [&]<class T>() -> Made {
+    if (is_max(context.node()))
+      return on_device(
+          context,
+          {.name = "own: pooling", .launch = [=](const Launch& l) {
+             launch_elements(MaxPoolGrad<T>{l.input<T>(0), l.input<T>(1), l.output<T>(0), window}, count, l.stream);
+           }});
+    return on_device(
+        context,
+        {.name = "own: pooling", .launch = [=](const Launch& l) {
+           launch_elements(AveragePoolGrad<T>{l.input<T>(0), l.output<T>(0), window, include_pad}, count, l.stream);
+         }});
   });
 }
 

@@ -2,10 +2,10 @@
 
 #include <fmt/format.h>
 
+#include "base/machine_memory.h"
 #include "executors/onednn/cpu_features.h"
 #include "executors/onednn/kernel_table.h"
 #include "executors/onednn/kernels/kernels.h"
-#include "graph/machine_memory.h"
 
 namespace halfstep::onednn {
 namespace {

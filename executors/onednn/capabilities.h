@@ -1,7 +1,7 @@
 // What this machine's CPU runs natively with the oneDNN at hand.
 #pragma once
 
-#include "executors/executor.h"
+#include <halfstep/executors/executor.h>
 
 namespace halfstep::onednn {
 

@@ -4,7 +4,7 @@
 #include <utility>
 #include <vector>
 
-#include "graph/graph.h"
+#include <halfstep/graph/graph.h>
 
 namespace halfstep::onednn {
 

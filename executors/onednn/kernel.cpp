@@ -36,13 +36,4 @@ Bind bind_primitive(dnnl::primitive primitive, std::vector<Argument> arguments) 
   };
 }
 
-Bind in_sequence(Bind first, Bind second) {
-  return [first = std::move(first), second = std::move(second)](const Memory& memory) -> Run {
-    return [a = first(memory), b = second(memory)] {
-      a();
-      b();
-    };
-  };
-}
-
 }  // namespace halfstep::onednn

@@ -2,14 +2,12 @@
 
 #include <array>
 
-#include "executors/kernel_row.h"
 #include "executors/onednn/kernels/kernels.h"
 
 namespace halfstep::onednn {
-namespace {
 
-std::span<const KernelRow<KernelMaker>> table() {
-  static const std::vector<KernelRow<KernelMaker>> rows = {
+std::vector<core::KernelRow> kernel_table() {
+  return {
       // Matrix products
       {"Gemm", kOnnxDomain, {make_gemm}},
       {"FusedGemm", kOwnDomain, {make_gemm}},
@@ -100,11 +98,6 @@ std::span<const KernelRow<KernelMaker>> table() {
       {"LstmGrad", kOwnDomain, {make_recurrent_grad}},
       {"GruGrad", kOwnDomain, {make_recurrent_grad}},
       // Moving elements
-      {"Reshape", kOnnxDomain, {make_view}},
-      {"Flatten", kOnnxDomain, {make_view}},
-      {"Squeeze", kOnnxDomain, {make_view}},
-      {"Unsqueeze", kOnnxDomain, {make_view}},
-      {"Identity", kOnnxDomain, {make_view}},
       {"Transpose", kOnnxDomain, {make_transpose}},
       {"Concat", kOnnxDomain, {make_row_major_concat, make_concat}},
       {"Slice", kOnnxDomain, {make_slice}},
@@ -120,18 +113,14 @@ std::span<const KernelRow<KernelMaker>> table() {
       {"GlobalNorm", kOwnDomain, {make_global_norm}},
       {"LossScaleUpdate", kOwnDomain, {make_loss_scale_update}},
       {"AdamStep", kOwnDomain, {make_adam_step}},
+      {"AdamWStep", kOwnDomain, {make_adam_step}},
       {"SgdStep", kOwnDomain, {make_sgd_step}},
   };
-  return rows;
 }
 
-}  // namespace
-
-std::span<const KernelMaker> kernel_makers(const Node& node) { return makers_of(table(), node); }
-
 std::span<const std::string_view> fused_operators() {
-  static constexpr std::array<std::string_view, 4> kFused = {"FusedGemm", "FusedMatMul", "FusedConv",
-                                                             "FusedBatchNormalization"};
+  static constexpr std::string_view kFused[] = {"FusedGemm", "FusedMatMul", "FusedConv", "FusedBatchNormalization",
+                                                "AdamStep",  "AdamWStep",   "SgdStep"};
   return kFused;
 }
 

@@ -3,19 +3,13 @@
 
 #include <span>
 #include <string_view>
+#include <vector>
 
-#include "executors/onednn/kernel_context.h"
+#include <halfstep/executors/core/kernel_row.h>
 
 namespace halfstep::onednn {
 
-/// Makes a kernel for the context's node, or refuses.
-using KernelMaker = Made (*)(KernelContext&);
-
-/// Makers for an operator, best first; the reference kernel is not among them, it comes after all.
-std::span<const KernelMaker> kernel_makers(const Node& node);
-
-/// The reference kernel of the operator table on row-major views; refuses only an operator that has none.
-Made make_reference(KernelContext& context);
+std::vector<core::KernelRow> kernel_table();
 
 /// Operators of ai.halfstep with kernels of their own.
 std::span<const std::string_view> fused_operators();

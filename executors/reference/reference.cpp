@@ -3,31 +3,29 @@
 
 #include <fmt/format.h>
 
-#include "executors/executor.h"
-#include "executors/plan/memory.h"
-#include "executors/store.h"
-#include "graph/error.h"
-#include "graph/machine_memory.h"
-#include "ops/infer.h"
-#include "ops/op_def.h"
+#include "base/machine_memory.h"
+#include <halfstep/base/error.h>
+#include <halfstep/executors/core/memory.h>
+#include <halfstep/executors/core/reference_call.h>
+#include <halfstep/executors/core/store.h>
+#include <halfstep/executors/executor.h>
+#include <halfstep/ops/infer.h>
+#include <halfstep/ops/op_def.h>
+#include <halfstep/ops/optimizers/optimizer_def.h>
 
 namespace halfstep {
 namespace {
 
 class ReferenceProgram final : public Program {
  public:
-  ReferenceProgram(const Graph& graph, HostStore& store) : graph_(graph) {
+  ReferenceProgram(const Graph& graph, core::Store& store) : graph_(graph) {
     values_.resize(graph.values.size());
     std::string missing;
     for (const Node& node : graph_.nodes) {
-      const OpDef* row = find_op(node.op, node.domain);
-      if (!row || !row->reference) {
-        missing += fmt::format("{}{} '{}'", missing.empty() ? "" : ", ", node.op, node.name);
-        continue;
-      }
-      kernels_.push_back(row->reference);
-      plan_.entries.push_back(
-          {node.name, node.domain.empty() ? node.op : node.domain + "." + node.op, "reference", "", 0});
+      const ReferenceKernel kernel = core::reference_kernel(node);
+      if (!kernel) missing += fmt::format("{}{} '{}'", missing.empty() ? "" : ", ", node.op, node.name);
+      calls_.push_back({&node, kernel, std::vector<Tensor>(node.inputs.size()), {}});
+      plan_.entries.push_back({node.name, core::operator_name(node), "reference", "", 0});
     }
     if (!missing.empty())
       throw_input_error("operators that have a reference kernel", missing, "see the table of operators");
@@ -37,13 +35,17 @@ class ReferenceProgram final : public Program {
       if (graph_.values[i].is_constant()) values_[i] = graph_.values[i].constant;
     for (ValueId in : graph_.inputs) at(in) = allocate(in);
     for (const State& state : graph_.states) {
-      at(state.value) = store.bind(graph_[state.value].name, state.initial);
-      plan_.state_bytes += at(state.value).bytes();
+      const core::Store::Entry& entry = store.bind(graph_[state.value].name, state.initial);
+      at(state.value) = Tensor::view(entry.dtype, entry.shape, entry.memory.get(), entry.memory);
+      plan_.state_bytes += entry.bytes();
     }
-    for (const Node& node : graph_.nodes) {
-      for (ValueId out : node.outputs)
-        if (out != kNoValue && graph_[out].shape.is_static() && graph_[out].dtype != DType::undefined)
-          at(out) = allocate(out);
+    for (core::ReferenceCall& call : calls_) {
+      for (ValueId out : call.node->outputs) {
+        if (out != kNoValue && is_planned(out)) at(out) = allocate(out);
+        // Kernels make the tensors of strings.
+        const bool has_target = out != kNoValue && is_planned(out) && graph_[out].dtype != DType::string;
+        call.targets.push_back(has_target ? at(out) : Tensor());
+      }
     }
     for (ValueId out : graph_.outputs) state_outputs_.push_back(graph_.state_of(out) < 0 ? Tensor() : allocate(out));
     for (const Tensor& t : values_) plan_.arena_bytes += t.bytes();
@@ -56,42 +58,33 @@ class ReferenceProgram final : public Program {
   const Plan& plan() const override { return plan_; }
 
   void run() override {
-    std::vector<Tensor> in, out;
-    for (std::size_t i = 0; i < graph_.nodes.size(); ++i) {
-      const Node& node = graph_.nodes[i];
-      in.clear();
-      out.clear();
-      for (ValueId id : node.inputs) in.push_back(id == kNoValue ? Tensor() : at(id));
-      for (ValueId id : node.outputs) {
-        out.push_back(id == kNoValue ? Tensor() : at(id));
-        // Kernels may rely on zeros, as on a fresh allocation.
-        if (id != kNoValue && out.back().is_defined() && out.back().dtype() != DType::string)
-          std::memset(out.back().raw(), 0, out.back().bytes());
-      }
-      KernelCall call{node, in, out};
-      kernels_[i](call);
-      for (std::size_t k = 0; k < out.size(); ++k) {
-        if (node.outputs[k] == kNoValue) continue;
-        const Value& value = graph_[node.outputs[k]];
-        if (value.shape.is_static() && value.dtype != DType::undefined)
-          check_inferred(out[k], value.dtype, value.shape);
-        at(node.outputs[k]) = out[k];
+    for (core::ReferenceCall& call : calls_) {
+      const Node& node = *call.node;
+      for (std::size_t k = 0; k < node.inputs.size(); ++k)
+        if (node.inputs[k] != kNoValue) call.in[k] = at(node.inputs[k]);
+      call();
+      for (std::size_t k = 0; k < node.outputs.size(); ++k) {
+        const ValueId out = node.outputs[k];
+        if (out == kNoValue || call.targets[k].is_defined()) continue;
+        if (is_planned(out)) check_inferred(call.out[k], graph_[out].dtype, graph_[out].shape);
+        at(out) = call.out[k];
       }
     }
-    for (std::size_t i = 0; i < state_outputs_.size(); ++i)
-      if (state_outputs_[i].bytes() > 0)
-        std::memcpy(state_outputs_[i].raw(), at(graph_.outputs[i]).raw(), state_outputs_[i].bytes());
+    for (std::size_t i = 0; i < state_outputs_.size(); ++i) copy(at(graph_.outputs[i]), state_outputs_[i]);
     // Copy all before moving any: a state's next may be another state's value.
     next_.clear();
     for (const State& state : graph_.states)
       next_.push_back(state.next == kNoValue ? Tensor() : at(state.next).clone());
     for (std::size_t i = 0; i < next_.size(); ++i)
-      if (next_[i].is_defined() && next_[i].bytes() > 0)
-        std::memcpy(at(graph_.states[i].value).raw(), next_[i].raw(), next_[i].bytes());
+      if (next_[i].is_defined()) copy(next_[i], at(graph_.states[i].value));
   }
 
  private:
   Tensor& at(ValueId id) { return values_[static_cast<std::size_t>(id)]; }
+  bool is_planned(ValueId id) const { return graph_[id].shape.is_static() && graph_[id].dtype != DType::undefined; }
+  static void copy(const Tensor& from, Tensor& to) {
+    if (to.bytes() > 0) std::memcpy(to.raw(), from.raw(), to.bytes());
+  }
   Tensor allocate(ValueId id) const {
     const Value& value = graph_[id];
     if (!value.shape.is_static())
@@ -103,7 +96,7 @@ class ReferenceProgram final : public Program {
   Graph graph_;
   std::vector<Tensor> values_, next_;
   std::vector<Tensor> state_outputs_;  // of outputs that are states: what they held before the states moved
-  std::vector<ReferenceKernel> kernels_;
+  std::vector<core::ReferenceCall> calls_;
   Plan plan_;
 };
 
@@ -112,18 +105,16 @@ class ReferenceExecutor final : public Executor {
   ReferenceExecutor() {
     capabilities_.device = "reference (one CPU thread)";
     capabilities_.memory = machine_memory();
+    for (const OptimizerDef& row : optimizers()) capabilities_.fused.emplace(row.op);
     capabilities_.auto_precision = DType::f32;
     capabilities_.auto_reason =
         "the reference executor computes in f64 whatever the storage: a half type gains nothing";
   }
   std::string_view name() const override { return "reference"; }
   const Capabilities& capabilities() const override { return capabilities_; }
-  std::unique_ptr<StateStore> make_store() override { return std::make_unique<HostStore>(); }
+  std::unique_ptr<StateStore> make_store() override { return std::make_unique<core::Store>(core::host_device()); }
   std::unique_ptr<Program> compile(const Graph& graph, StateStore& store) override {
-    auto* host = dynamic_cast<HostStore*>(&store);
-    if (!host)
-      throw_input_error("a store made by the reference executor", "another executor's", "use Executor::make_store");
-    return std::make_unique<ReferenceProgram>(graph, *host);
+    return std::make_unique<ReferenceProgram>(graph, core::Store::of(store, *core::host_device(), name()));
   }
 
  private:

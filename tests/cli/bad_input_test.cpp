@@ -9,11 +9,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "data/npy.h"
-#include "graph/tensor.h"
-#include "onnx_io/load.h"
-#include "onnx_io/save.h"
 #include "tests/cli/program.h"
+#include <halfstep/formats/npy.h>
+#include <halfstep/graph/tensor.h>
+#include <halfstep/onnx_io/load.h>
+#include <halfstep/onnx_io/save.h>
 
 namespace halfstep {
 namespace {
@@ -41,7 +41,7 @@ TEST_F(BadInput, WrongCallsAndInputsExitWithTwoAndSayWhy) {
       {"train mlp.onnx --data x.npy,y.npy --lr-schedule exponential:decay_stepz=3,decay_rate=0.9", "decay_stepz"},
       {"train mlp.onnx --data x.npy,y.npy --lr-schedule sawtooth", "sawtooth"},
       {"train mlp.onnx --data x.npy,y.npy --loss cubic", "cubic"},
-      {"train mlp.onnx --data x.npy,y.npy --optimizer lion", "lion"},
+      {"train mlp.onnx --data x.npy,y.npy --optimizer tiger", "tiger"},
       {"train mlp.onnx --data x.npy,y.npy --optimizer adam --momentum 0.9", "--momentum"},
       {"train mlp.onnx --data x.npy,y.npy --metrics beauty", "beauty"},
       {"train mlp.onnx --data x.npy,y.npy --precision fp17", "fp17"},
@@ -66,7 +66,8 @@ TEST_F(BadInput, WrongCallsAndInputsExitWithTwoAndSayWhy) {
       {"train mlp.onnx --data x.npy,y.npy --lr -1", "--lr"},
       {"train mlp.onnx --data x.npy,y.npy --beta1 1", "--beta1"},
       {"train mlp.onnx --data x.npy,y.npy --epsilon 0", "--epsilon"},
-      {"train mlp.onnx --data x.npy,y.npy --optimizer sgd --beta2 0.9", "--beta2 with --optimizer adam or adamw"},
+      {"train mlp.onnx --data x.npy,y.npy --optimizer sgd --beta2 0.9",
+       "the numbers of --optimizer sgd: --momentum, --dampening, --nesterov, --weight-decay, got --beta2"},
       {"train mlp.onnx --data x.npy,y.npy --accumulate 0", "--accumulate"},
       {"train mlp.onnx --data x.npy,y.npy --accumulate 1.5", "a whole number"},
       {"train mlp.onnx --data x.npy,y.npy --loss-scale 2 --loss-scale-min 4", "--loss-scale from 4"},

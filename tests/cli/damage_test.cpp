@@ -9,9 +9,9 @@
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 
-#include "onnx_io/load.h"
-#include "onnx_io/save.h"
 #include "tests/cli/program.h"
+#include <halfstep/onnx_io/load.h>
+#include <halfstep/onnx_io/save.h>
 
 namespace halfstep {
 namespace {

@@ -6,7 +6,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "data/npz.h"
+#include "formats/npz.h"
 #include "tests/cli/program.h"
 
 namespace halfstep {
@@ -111,6 +111,18 @@ TEST_F(CliTest, PluginIsAFileBeforeItIsANameForTheLoader) {
     EXPECT_EQ(wrong.exit_code, 2) << wrong.text;
     EXPECT_THAT(wrong.text, HasSubstr("error: expected an executor plug-in that works on this machine, got none: "));
   }
+}
+
+TEST_F(CliTest, PluginRunsWhatItHasAndTheReferenceKernelsRunTheRest) {
+  const Outcome plan = run("inspect mlp.onnx --plan --json" + std::string(kPlugin));
+  ASSERT_EQ(plan.exit_code, 0) << plan.text;
+  const nlohmann::json json = nlohmann::json::parse(plan.output);
+  std::vector<std::string> kernels;
+  for (const nlohmann::json& node : json["plan"]["nodes"]) kernels.push_back(node["kernel"]);
+  EXPECT_THAT(kernels, testing::ElementsAre("reference", "plug-in: relu", "reference"));
+  const Outcome checked = run("check --op Relu" + std::string(kPlugin));
+  EXPECT_EQ(checked.exit_code, 0) << checked.text;
+  EXPECT_THAT(checked.text, HasSubstr(" 0 failed"));
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
 // Labels and data of every layout through the program: what it says of them, and that flags reach the training.
+#include <cmath>
 #include <fstream>
 #include <string>
 #include <vector>
@@ -7,10 +8,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "data/npz.h"
-#include "onnx_io/load.h"
-#include "onnx_io/save.h"
+#include "formats/npz.h"
 #include "tests/cli/program.h"
+#include <halfstep/onnx_io/load.h>
+#include <halfstep/onnx_io/save.h>
+#include <halfstep/ops/losses/loss_def.h>
 
 namespace halfstep {
 namespace {
@@ -60,6 +62,61 @@ TEST_F(Labels, NamesInTablesKeepTheirNumbers) {
   const auto loss = nlohmann::json::parse(known.output)["loss"].get<double>();
   EXPECT_THAT(train.text, HasSubstr(fmt::format("loss {:.6g}", loss)));
   EXPECT_EQ(run("evaluate trained.onnx --data train.csv").exit_code, 0);
+}
+
+TEST_F(Labels, ATableOfMistakesIsPrintedByEvaluate) {
+  save("flowers.onnx", kFlowers);
+  write("test.csv", "0,2,setosa\n3,1,virginica\n2,2,versicolor\n1,1,setosa\n");  // classes 1, 0, 0, 0 are largest
+  const std::string command = "evaluate flowers.onnx --data test.csv --metrics confusion,f1,f1:2";
+  const Outcome text = run(command);
+  EXPECT_EQ(text.exit_code, 0) << text.text;
+  EXPECT_THAT(text.output, HasSubstr("\nconfusion       setosa  versicolor   virginica\n"));
+  EXPECT_THAT(text.output, HasSubstr("\nsetosa               1           1           0\n"));
+  EXPECT_THAT(text.output, HasSubstr("\nversicolor           1           0           0\n"));
+  const Outcome outcome = run(command + " --json");
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.text;
+  const auto metrics = nlohmann::json::parse(outcome.output)["metrics"];
+  EXPECT_EQ(metrics["confusion"], nlohmann::json::parse("[[1, 1, 0], [1, 0, 0], [1, 0, 0]]"));
+  EXPECT_NEAR(metrics["f1"].get<double>(), 2 * 1.0 / (2 + 3) / 3, 1e-12);
+  EXPECT_EQ(metrics["f1:2"], 0);
+  const Outcome train = run("train flowers.onnx --data test.csv --metrics confusion --epochs 1");
+  EXPECT_EQ(train.exit_code, 2) << train.text;
+  EXPECT_THAT(train.text, HasSubstr("evaluate"));
+}
+
+TEST_F(Labels, NumbersOfLossesAndSchedulesReachTheTraining) {
+  save("column.onnx", "(float[N, 2] x) => (float[N, 1] y) <float[2, 1] w = {1, -1}> { y = MatMul(x, w) }");
+  write("far.csv", "1,2,9\n2,1,9\n");
+  write("bits.csv", "1,2,1\n2,1,0\n3,1,-100\n");
+  const std::string far = "column.onnx --data far.csv --batch 2 --steps 1 --loss huber";
+  // Distances of 10 and 8: delta * (distance - delta / 2).
+  EXPECT_NEAR(losses(far).at(0), 8.5, 1e-6);
+  EXPECT_NEAR(losses(far + " --huber-delta 0.5").at(0), 0.5 * 8.75, 1e-6);
+  EXPECT_NEAR(losses(far + " --huber-delta 9").at(0), (9 * (10 - 4.5) + 32) / 2, 1e-5);
+  const std::string bits = "column.onnx --data bits.csv --batch 3 --steps 1 --optimizer sgd";
+  // Scores -1 and 1 that are wrong, and one that does not count.
+  EXPECT_NEAR(losses(bits).at(0), std::log1p(std::exp(1)), 1e-6);
+  EXPECT_NEAR(losses(bits + " --loss binary_focal --focal-gamma 0 --focal-alpha 0.5").at(0),
+              std::log1p(std::exp(1)) / 2, 1e-6);
+  run("train " + bits + " --lr 0.5 --lr-schedule one_cycle:total_steps=9,div_factor=5 --log log.jsonl");
+  EXPECT_NEAR(read_log("log.jsonl").at(0)["lr"].get<double>(), 0.1, 1e-7);
+  const struct {
+    std::string flags;
+    const char* says;
+  } wrong[] = {
+      {far + " --huber-delta 0", "above 0"},
+      {far + " --focal-gamma 1", "focal, binary_focal, got huber"},
+      {"column.onnx --data far.csv --steps 1 --huber-delta 1", "got mean_squared_error"},
+      {far + " --lr-schedule one_cycle", "total_steps"},
+  };
+  for (const auto& c : wrong) {
+    const Outcome outcome = run("train " + c.flags);
+    EXPECT_EQ(outcome.exit_code, 2) << outcome.text;
+    EXPECT_THAT(outcome.text, HasSubstr(c.says));
+  }
+  EXPECT_THAT(run("train " + far + " --ignore-label 7").text, HasSubstr("--ignore-label has no effect"));
+  const std::string help = run("train --help").output;
+  for (const LossDef& loss : halfstep::losses()) EXPECT_THAT(help, HasSubstr(std::string(loss.name) + ": "));
 }
 
 TEST_F(Labels, ALabelColumnThatComesFirstIsAdvisedOf) {

@@ -14,9 +14,9 @@
 #include <nlohmann/json.hpp>
 #include <sys/wait.h>
 
-#include "data/npy.h"
-#include "graph/tensor.h"
 #include "tests/paths.h"
+#include <halfstep/formats/npy.h>
+#include <halfstep/graph/tensor.h>
 
 namespace halfstep {
 

@@ -10,9 +10,9 @@
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 
-#include "onnx_io/load.h"
-#include "onnx_io/save.h"
 #include "tests/cli/program.h"
+#include <halfstep/onnx_io/load.h>
+#include <halfstep/onnx_io/save.h>
 
 namespace halfstep {
 namespace {
@@ -185,7 +185,7 @@ TEST_F(Streams, ALibraryInTheCurrentFolderIsNotLoaded) {
 // What writes to a stream must not throw where it is full, and must not pass names on: print_out, print_to and
 // print_message see to both.
 TEST(Sinks, TheProgramPrintsThroughOneFunction) {
-  for (const char* folder : {"cli", "training", "conversion", "data", "onnx_io", "graph"})
+  for (const char* folder : {"base", "cli", "training", "conversion", "data", "formats", "onnx_io", "graph"})
     for (const auto& entry : fs::directory_iterator(test::source_dir() / folder)) {
       std::ifstream file(entry.path());
       const std::string text(std::istreambuf_iterator<char>(file), {});

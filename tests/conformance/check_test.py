@@ -72,7 +72,7 @@ def test_special_numbers():
     assert done["failed"] == 0 and {entry["kind"] for entry in done["checks"]} == {"special"}, done
     assert {entry["dtype"] for entry in done["checks"]} == {"f32", "f16", "bf16"}, done
     one = check("--executor", "onednn", "--kind", "special", "--dtype", "f16", "--case", "ai.halfstep.FusedGemm/0")
-    assert one.returncode == 0 and one.stdout.startswith("1 checks on onednn: 1 passed"), one
+    assert one.returncode == 0 and "\n1 checks on onednn: 1 passed" in "\n" + one.stdout, one
 
 
 def test_statistics():
@@ -83,7 +83,18 @@ def test_statistics():
             for dtype in ("f32", "f16", "bf16", "f64")}, drawn
         assert drawn["passed"] == 8, drawn
     one = check("--executor", "onednn", "--kind", "statistics", "--dtype", "f16", "--case", "Dropout/statistics")
-    assert one.returncode == 0 and one.stdout.startswith("1 checks on onednn: 1 passed"), one
+    assert one.returncode == 0 and "\n1 checks on onednn: 1 passed" in "\n" + one.stdout, one
+
+
+def test_programs_and_training():
+    done = json.loads(check("--executor", "onednn", "--kind", "program", "--json").stdout)
+    assert done["failed"] == 0 and done["passed"] > 15, done
+    states = next(entry for entry in done["checks"] if entry["case"] == "program/states_move")
+    assert "kernels" in states and states["kernels"] != "reference", states
+    one = check("--executor", "onednn", "--kind", "training", "--dtype", "bf16", "--case", "training/mlp")
+    assert one.returncode == 0 and "1 checks on onednn: 1 passed" in one.stdout, one
+    larger = check("--executor", "onednn", "--kind", "execution", "--dtype", "f32", "--case", "Relu/0/large")
+    assert "Kernels of onednn: 1 checks on its own, 0 on the reference executor's, 0 on both" in larger.stdout, larger
 
 
 def test_refusals(folder):
@@ -105,4 +116,5 @@ with tempfile.TemporaryDirectory() as name:
     test_refusals(pathlib.Path(name))
 test_table()
 test_special_numbers()
+test_programs_and_training()
 test_statistics()

@@ -1,12 +1,11 @@
 // Random variations of the table's cases.
-#include "executors/conformance/draw_case.h"
+#include "conformance/draw_case.h"
 
 #include <set>
 
 #include <gtest/gtest.h>
 
-#include "executors/conformance/executor_check.h"
-#include "executors/conformance/gradient_check.h"
+#include "conformance/gradient_check.h"
 
 namespace halfstep {
 namespace {
@@ -102,27 +101,6 @@ TEST(RandomChecks, FindAWrongRule) {
   for (std::size_t i = 0; i < 10; ++i) failed += !check_gradient(op, 0, Draw{.seed = 1, .number = i}).ok();
   EXPECT_GT(failed, 4u);  // nothing is wrong with the gradient of an empty tensor
 }
-
-class RandomOps : public ::testing::TestWithParam<const OpDef*> {};
-
-TEST_P(RandomOps, MatchReferenceAndFiniteDifferences) {
-  const std::unique_ptr<Executor> onednn = make_onednn_executor();
-  const OpDef& op = *GetParam();
-  for (std::size_t i = 0; i < op.cases.size(); ++i) {
-    const Draw draw{.seed = 0, .number = i};
-    const CheckReport forward = check_execution(op, i, draw, *onednn);
-    EXPECT_TRUE(forward.ok()) << forward.case_name << ": " << forward.message;
-    const CheckReport backward = check_gradient(op, i, draw);
-    EXPECT_TRUE(backward.ok()) << backward.case_name << ": " << backward.message;
-  }
-}
-
-INSTANTIATE_TEST_SUITE_P(OpTable, RandomOps, ::testing::ValuesIn(op_table().begin(), op_table().end()),
-                         [](const ::testing::TestParamInfo<const OpDef*>& test) {
-                           std::string name = qualified_name(*test.param);
-                           for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
-                           return name;
-                         });
 
 }  // namespace
 }  // namespace halfstep

@@ -1,5 +1,5 @@
 // ONNX test cases with something changed: refused or right.
-#include "executors/conformance/mutate_case.h"
+#include "conformance/mutate_case.h"
 
 #include <fstream>
 #include <set>
@@ -9,9 +9,9 @@
 #include <onnx/onnx_pb.h>
 
 #include "onnx_io/convert.h"
-#include "onnx_io/load.h"
 #include "ops/proto.h"
 #include "tests/temporary_directory.h"
+#include <halfstep/onnx_io/load.h>
 
 namespace halfstep {
 namespace {

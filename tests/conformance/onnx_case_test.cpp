@@ -1,5 +1,5 @@
 // ONNX test cases in folders: read, run, compared, and the reasons for which they do not apply.
-#include "executors/conformance/onnx_case.h"
+#include "conformance/onnx_case.h"
 
 #include <fstream>
 
@@ -9,11 +9,11 @@
 #include <onnx/onnx-data.pb.h>
 #include <onnx/onnx_pb.h>
 
-#include "graph/error.h"
 #include "onnx_io/convert.h"
-#include "onnx_io/load.h"
 #include "ops/proto.h"
 #include "tests/temporary_directory.h"
+#include <halfstep/base/error.h>
+#include <halfstep/onnx_io/load.h>
 
 namespace halfstep {
 namespace {

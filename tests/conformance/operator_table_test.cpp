@@ -1,5 +1,5 @@
 // The operator table as documentation.
-#include "executors/conformance/operator_table.h"
+#include "conformance/operator_table.h"
 
 #include <algorithm>
 #include <fstream>

@@ -1,5 +1,5 @@
 // Random draws held against their distribution: right ones pass on every executor, and each way to be wrong is found.
-#include "executors/conformance/statistics_check.h"
+#include "conformance/statistics_check.h"
 
 #include <algorithm>
 #include <cmath>
@@ -7,8 +7,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "executors/conformance/distribution_check.h"
-#include "graph/philox.h"
+#include "base/philox.h"
+#include "conformance/distribution_check.h"
 
 namespace halfstep {
 namespace {

@@ -10,12 +10,12 @@
 #include <onnx/checker.h>
 #include <onnx/onnx_pb.h>
 
-#include "conversion/calibrate.h"
-#include "conversion/convert.h"
-#include "graph/error.h"
-#include "onnx_io/load.h"
 #include "ops/proto.h"
-#include "passes/pipelines.h"
+#include <halfstep/base/error.h>
+#include <halfstep/conversion/calibrate.h>
+#include <halfstep/conversion/convert.h>
+#include <halfstep/onnx_io/load.h>
+#include <halfstep/passes/pipelines.h>
 
 namespace halfstep::testing {
 
@@ -96,7 +96,7 @@ inline std::vector<std::vector<double>> run_bytes(const std::string& bytes, cons
   for (const auto& [name, tensor] : inputs) shapes.by_name[name] = tensor.shape();
   const std::unique_ptr<Executor> executor = make_reference_executor();
   const Graph graph = run_pipeline(load_model_from_bytes(bytes).graph,
-                                   inference_pipeline(shapes, DType::f32, executor->capabilities()));
+                                   whole_pipeline(Purpose::inference, {.shapes = shapes}, executor->capabilities()));
   const std::unique_ptr<StateStore> store = executor->make_store();
   const std::unique_ptr<Program> program = executor->compile(graph, *store);
   for (std::size_t i = 0; i < graph.inputs.size(); ++i) {

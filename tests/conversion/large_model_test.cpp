@@ -6,9 +6,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "graph/half.h"
 #include "tests/conversion/conversion_testing.h"
 #include "tests/data/temporary_folder.h"
+#include <halfstep/base/half.h>
 
 namespace halfstep {
 namespace {

@@ -1,8 +1,7 @@
-#include "data/csv.h"
-
 #include <gmock/gmock.h>
 
 #include "tests/data/temporary_folder.h"
+#include <halfstep/formats/csv.h>
 
 namespace halfstep {
 namespace {

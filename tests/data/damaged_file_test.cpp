@@ -8,13 +8,13 @@
 
 #include <gmock/gmock.h>
 
-#include "data/csv.h"
-#include "data/dataset.h"
-#include "data/idx.h"
-#include "data/inflate.h"
-#include "data/npy.h"
-#include "data/npz.h"
+#include "formats/idx.h"
+#include "formats/inflate.h"
+#include "formats/npz.h"
 #include "tests/data/temporary_folder.h"
+#include <halfstep/data/dataset.h>
+#include <halfstep/formats/csv.h>
+#include <halfstep/formats/npy.h>
 
 namespace halfstep {
 namespace {

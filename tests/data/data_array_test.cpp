@@ -1,5 +1,3 @@
-#include "data/data_array.h"
-
 #include <algorithm>
 #include <fstream>
 #include <limits>
@@ -7,9 +5,10 @@
 
 #include <gmock/gmock.h>
 
-#include "data/npy.h"
-#include "data/temporary_file.h"
+#include "formats/temporary_file.h"
 #include "tests/data/temporary_folder.h"
+#include <halfstep/formats/data_array.h>
+#include <halfstep/formats/npy.h>
 
 namespace halfstep {
 namespace {

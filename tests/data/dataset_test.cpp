@@ -1,13 +1,12 @@
-#include "data/dataset.h"
-
 #include <algorithm>
 
 #include <gmock/gmock.h>
 
-#include "data/npy.h"
-#include "data/npz.h"
+#include "formats/npz.h"
 #include "tests/data/temporary_folder.h"
 #include "tests/paths.h"
+#include <halfstep/data/dataset.h>
+#include <halfstep/formats/npy.h>
 
 namespace halfstep {
 namespace {
@@ -183,6 +182,40 @@ TEST(Dataset, TablesTellWhatHadToBeGuessed) {
   const Dataset given = open_dataset(parse_data_spec(path.string()), Split::test, {.classes = {"cow", "ant"}});
   EXPECT_TRUE(given.classes_given);
   EXPECT_THAT(to_int64s(given.y->load()), ElementsAre(0, 1, 0));
+}
+
+TEST(DataFormat, IsToldByNameAndFirstBytes) {
+  TemporaryFolder folder;
+  const struct {
+    std::string path;
+    std::string_view what;  // empty: no format
+  } cases[] = {
+      {"x.npy", "an .npy file"},
+      {"x.npy.gz", "an .npy file"},
+      {"a.idx", "an IDX file"},
+      {"t10k-ubyte", "an IDX file"},
+      {"t.idx3-ubyte.gz", "an IDX file"},
+      {"a.npz", "an .npz file"},
+      {"a.csv", "a .csv table"},
+      {"a.csv.gz", "a .csv table"},
+      {"a.tsv.gz", "a .tsv table"},
+      {"ubyte.csv", "a .csv table"},
+      {"a.npz.gz", ""},
+      {"a.png", ""},
+      {folder.path().string(), "a folder of IDX files"},
+  };
+  for (const auto& c : cases) {
+    const DataFormat* format = format_of(c.path);
+    EXPECT_EQ(format ? format->what : "", c.what) << c.path;
+  }
+  write_npy(folder / "x.npy", kX);
+  std::filesystem::rename(folder / "x.npy", folder / "numbers");
+  EXPECT_TRUE(identical(open_array(folder / "numbers").load(), kX));
+  for (const DataFormat& format : data_formats()) {
+    EXPECT_NE(format.open_array == nullptr, format.open_arrays == nullptr) << format.what;
+    const std::string& all = format.open_array ? describe_array_formats() : describe_set_formats();
+    EXPECT_THAT(all, HasSubstr(std::string(format.what)));
+  }
 }
 
 TEST(Dataset, AFolderOfPicturesIsNoDataSet) {

@@ -6,7 +6,7 @@
 
 #include <gmock/gmock.h>
 
-#include "graph/philox.h"
+#include "base/philox.h"
 
 namespace halfstep {
 namespace {

@@ -1,4 +1,4 @@
-#include "data/idx.h"
+#include "formats/idx.h"
 
 #include <gmock/gmock.h>
 

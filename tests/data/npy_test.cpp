@@ -1,8 +1,7 @@
-#include "data/npy.h"
-
 #include <gmock/gmock.h>
 
 #include "tests/data/temporary_folder.h"
+#include <halfstep/formats/npy.h>
 
 namespace halfstep {
 namespace {

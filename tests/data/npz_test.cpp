@@ -1,9 +1,9 @@
-#include "data/npz.h"
+#include "formats/npz.h"
 
 #include <gmock/gmock.h>
 
-#include "data/npy.h"
 #include "tests/data/temporary_folder.h"
+#include <halfstep/formats/npy.h>
 
 namespace halfstep {
 namespace {

@@ -1,5 +1,3 @@
-#include "data/row_transform.h"
-
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -7,6 +5,7 @@
 #include <gmock/gmock.h>
 
 #include "tests/data/temporary_folder.h"
+#include <halfstep/data/row_transform.h>
 
 namespace halfstep {
 namespace {

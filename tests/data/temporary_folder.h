@@ -12,8 +12,8 @@
 #include <stdlib.h>
 #include <zlib.h>
 
-#include "graph/error.h"
 #include "gtest/gtest.h"
+#include <halfstep/base/error.h>
 
 namespace halfstep::testing {
 

@@ -1,7 +1,7 @@
 // What networks of images add to convolutions, against the reference kernels: transposed convolutions, resizing,
 // normalization in the convolutions' layouts, gradients that threads share.
-#include "passes/passes.h"
 #include "tests/executors/onednn_testing.h"
+#include <halfstep/passes/passes.h>
 
 namespace halfstep::testing {
 namespace {

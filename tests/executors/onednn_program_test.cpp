@@ -1,8 +1,8 @@
 // Programs of the oneDNN executor: states and their layouts, memory, threads, errors.
 #include <gmock/gmock.h>
 
-#include "graph/error.h"
 #include "tests/executors/onednn_testing.h"
+#include <halfstep/base/error.h>
 
 namespace halfstep::testing {
 namespace {

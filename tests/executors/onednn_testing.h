@@ -11,9 +11,9 @@
 
 #include <gtest/gtest.h>
 
-#include "executors/executor.h"
-#include "graph/graph.h"
-#include "ops/builder.h"
+#include <halfstep/executors/executor.h>
+#include <halfstep/graph/graph.h>
+#include <halfstep/ops/builder.h>
 
 namespace halfstep::testing {
 

@@ -116,7 +116,7 @@ void expect_optimizer_like_reference(const char* op, std::size_t moments, const 
 
 TEST(OneDnnOptimizer, AdamAgreesWithReference) {
   expect_optimizer_like_reference("AdamStep", 2, {});
-  expect_optimizer_like_reference("AdamStep", 2, {{"weight_decay", 0.1F}, {"decoupled", std::int64_t{1}}});
+  expect_optimizer_like_reference("AdamWStep", 2, {{"weight_decay", 0.1F}});
   expect_optimizer_like_reference("AdamStep", 2, {{"weight_decay", 0.1F}, {"beta1", 0.8F}});
 }
 

@@ -6,13 +6,13 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include "executors/conformance/cases.h"
-#include "executors/conformance/executor_check.h"
-#include "executors/conformance/onnx_case.h"
-#include "executors/conformance/run_graph.h"
-#include "executors/executor.h"
-#include "graph/error.h"
-#include "onnx_io/load.h"
+#include "conformance/cases.h"
+#include "conformance/executor_check.h"
+#include "conformance/onnx_case.h"
+#include "conformance/run_graph.h"
+#include <halfstep/base/error.h>
+#include <halfstep/executors/executor.h>
+#include <halfstep/onnx_io/load.h>
 
 namespace halfstep {
 namespace {

@@ -2,9 +2,9 @@
 #include <array>
 #include <limits>
 
+#include "base/philox.h"
 #include "executors/onednn/simd/dropout.h"
 #include "executors/onednn/simd/optimizer.h"
-#include "graph/philox.h"
 #include "tests/executors/simd_testing.h"
 
 namespace halfstep::simd {

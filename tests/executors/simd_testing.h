@@ -11,7 +11,7 @@
 #include <gtest/gtest.h>
 #include <omp.h>
 
-#include "graph/dtype.h"
+#include <halfstep/base/dtype.h>
 
 namespace halfstep::simd {
 

@@ -5,11 +5,11 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
-#include "executors/executor.h"
-#include "executors/plan/memory.h"
-#include "graph/error.h"
-#include "graph/machine_memory.h"
-#include "onnx_io/load.h"
+#include "base/machine_memory.h"
+#include <halfstep/base/error.h>
+#include <halfstep/executors/core/memory.h>
+#include <halfstep/executors/executor.h>
+#include <halfstep/onnx_io/load.h>
 
 namespace halfstep {
 namespace {

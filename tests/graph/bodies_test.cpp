@@ -2,7 +2,7 @@
 
 #include <gmock/gmock.h>
 
-#include "graph/error.h"
+#include <halfstep/base/error.h>
 
 namespace halfstep {
 namespace {

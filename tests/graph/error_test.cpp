@@ -1,9 +1,9 @@
 // What an error says.
-#include "graph/error.h"
-
 #include <string>
 
 #include <gtest/gtest.h>
+
+#include <halfstep/base/error.h>
 
 namespace halfstep {
 namespace {

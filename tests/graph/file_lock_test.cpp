@@ -1,11 +1,11 @@
 // One process at a time: what is refused, and when it no longer is.
-#include "graph/file_lock.h"
+#include "base/file_lock.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "graph/error.h"
 #include "tests/temporary_directory.h"
+#include <halfstep/base/error.h>
 
 namespace halfstep {
 namespace {

@@ -1,8 +1,7 @@
-#include "graph/graph.h"
-
 #include <gmock/gmock.h>
 
-#include "graph/error.h"
+#include <halfstep/base/error.h>
+#include <halfstep/graph/graph.h>
 
 namespace halfstep {
 namespace {
@@ -105,6 +104,22 @@ TEST(Graph, ReplacesUsesEverywhere) {
   EXPECT_THAT(c.graph.outputs, ElementsAre(c.first));
   EXPECT_EQ(c.graph.states[0].next, c.first);
   EXPECT_EQ(c.graph.use_counts()[static_cast<std::size_t>(c.second)], 0);
+}
+
+TEST(Graph, RolesFollowWhatIsComputedAndGoWithIt) {
+  Chain c;
+  const ValueId given = c.graph.inputs[0];
+  c.graph.step = {{StepRole::loss, c.second}, {StepRole::labels, given}, {StepRole::gradient_norm, c.second, given}};
+  c.graph.replace_uses(c.second, c.first);
+  EXPECT_EQ(c.graph.find(StepRole::loss), c.first);
+  EXPECT_EQ(c.graph.find(StepRole::gradient_norm, given), c.first);
+  EXPECT_EQ(c.graph.find(StepRole::gradient_norm), kNoValue) << "of all gradients";
+  c.graph.replace_uses(given, c.first);
+  EXPECT_EQ(c.graph.find(StepRole::labels), given) << "what the step is given stays";
+  c.graph.outputs.clear();
+  c.graph.remove_dead();
+  EXPECT_EQ(c.graph.find(StepRole::loss), kNoValue);
+  EXPECT_EQ(c.graph.find(StepRole::labels), given);
 }
 
 TEST(Verify, FindsWhatIsBroken) {

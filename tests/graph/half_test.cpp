@@ -1,10 +1,10 @@
 // f16 and bf16 against their definitions, pattern by pattern.
-#include "graph/half.h"
-
 #include <cmath>
 #include <limits>
 
 #include <gtest/gtest.h>
+
+#include <halfstep/base/half.h>
 
 namespace halfstep {
 namespace {

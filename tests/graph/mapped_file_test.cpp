@@ -1,4 +1,4 @@
-#include "graph/mapped_file.h"
+#include "base/mapped_file.h"
 
 #include <csignal>
 #include <cstdint>

@@ -8,8 +8,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "graph/graph.h"
 #include "tests/temporary_directory.h"
+#include <halfstep/graph/graph.h>
 
 namespace halfstep {
 namespace {

@@ -1,11 +1,11 @@
-#include "graph/printable.h"
+#include "base/printable.h"
 
 #include <cstdio>
 #include <string>
 
 #include <gtest/gtest.h>
 
-#include "graph/print.h"
+#include "base/print.h"
 
 namespace halfstep {
 namespace {

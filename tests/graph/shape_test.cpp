@@ -1,10 +1,9 @@
-#include "graph/shape.h"
-
 #include <optional>
 
 #include <gtest/gtest.h>
 
-#include "graph/error.h"
+#include <halfstep/base/error.h>
+#include <halfstep/graph/shape.h>
 
 namespace halfstep {
 namespace {

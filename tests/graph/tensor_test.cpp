@@ -1,12 +1,11 @@
-#include "graph/tensor.h"
-
 #include <cmath>
 #include <limits>
 
 #include <gmock/gmock.h>
 
-#include "graph/error.h"
-#include "graph/machine_memory.h"
+#include "base/machine_memory.h"
+#include <halfstep/base/error.h>
+#include <halfstep/graph/tensor.h>
 
 namespace halfstep {
 namespace {

@@ -4,13 +4,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "executors/conformance/run_graph.h"
-#include "graph/machine_memory.h"
+#include "base/machine_memory.h"
+#include "conformance/run_graph.h"
 #include "onnx_io/detached.h"
-#include "onnx_io/load.h"
-#include "onnx_io/save.h"
-#include "passes/pipelines.h"
 #include "tests/onnx_io/test_util.h"
+#include <halfstep/onnx_io/load.h>
+#include <halfstep/onnx_io/save.h>
+#include <halfstep/passes/pipelines.h>
 
 namespace halfstep {
 namespace {
@@ -165,7 +165,8 @@ void expect_outputs(const LoadedModel& model, const std::vector<double>& expecte
     const Tensor shaped = input.shape.is_static() ? x.reshaped(input.shape) : x;
     InputShapes shapes;
     shapes.by_name[input.name] = shaped.shape();
-    const Graph graph = run_pipeline(model.graph, inference_pipeline(shapes, DType::f32, executor->capabilities()));
+    const Graph graph =
+        run_pipeline(model.graph, whole_pipeline(Purpose::inference, {.shapes = shapes}, executor->capabilities()));
     const std::vector<double> y = to_doubles(run_graph(*executor, graph, {shaped}).at(0));
     ASSERT_EQ(y.size(), expected.size());
     for (std::size_t i = 0; i < y.size(); ++i) EXPECT_NEAR(y[i], expected[i], 1e-5) << i << " on " << executor->name();

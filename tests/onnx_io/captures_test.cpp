@@ -2,8 +2,8 @@
 
 #include "graph/bodies.h"
 #include "onnx_io/convert.h"
-#include "onnx_io/load.h"
 #include "tests/onnx_io/test_util.h"
+#include <halfstep/onnx_io/load.h>
 
 namespace halfstep {
 namespace {

@@ -2,8 +2,8 @@
 #include <fstream>
 
 #include "onnx_io/convert.h"
-#include "onnx_io/save.h"
 #include "tests/onnx_io/test_util.h"
+#include <halfstep/onnx_io/save.h>
 
 namespace halfstep {
 namespace {

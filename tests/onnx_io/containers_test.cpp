@@ -5,9 +5,9 @@
 
 #include "onnx_io/convert.h"
 #include "onnx_io/lift.h"
-#include "onnx_io/load.h"
 #include "tests/onnx_io/node_lines.h"
 #include "tests/onnx_io/test_util.h"
+#include <halfstep/onnx_io/load.h>
 
 namespace halfstep {
 namespace {

@@ -3,8 +3,8 @@
 #include <onnx/checker.h>
 
 #include "onnx_io/lift.h"
-#include "ops/op_def.h"
 #include "tests/onnx_io/test_util.h"
+#include <halfstep/ops/op_def.h>
 
 namespace halfstep {
 namespace {

@@ -3,8 +3,8 @@
 #include <onnx/onnx_pb.h>
 #include <sys/stat.h>
 
-#include "onnx_io/load.h"
 #include "tests/onnx_io/test_util.h"
+#include <halfstep/onnx_io/load.h>
 
 namespace halfstep {
 namespace {

@@ -3,8 +3,8 @@
 #include <gtest/gtest.h>
 
 #include "onnx_io/guard_functions.h"
-#include "onnx_io/load.h"
 #include "tests/onnx_io/test_util.h"
+#include <halfstep/onnx_io/load.h>
 
 namespace halfstep {
 namespace {

@@ -8,9 +8,9 @@
 #include <onnx/defs/schema.h>
 
 #include "onnx_io/convert.h"
-#include "ops/op_def.h"
 #include "tests/onnx_io/node_lines.h"
 #include "tests/onnx_io/test_util.h"
+#include <halfstep/ops/op_def.h>
 
 namespace halfstep {
 namespace {

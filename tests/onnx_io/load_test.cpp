@@ -1,5 +1,3 @@
-#include "onnx_io/load.h"
-
 #include <algorithm>
 #include <random>
 
@@ -7,8 +5,9 @@
 
 #include "onnx_io/convert.h"
 #include "onnx_io/lift.h"
-#include "ops/op_def.h"
 #include "tests/onnx_io/test_util.h"
+#include <halfstep/onnx_io/load.h>
+#include <halfstep/ops/op_def.h>
 
 namespace halfstep {
 namespace {

@@ -8,11 +8,11 @@
 #include <onnx/onnx_pb.h>
 #include <sys/stat.h>
 
-#include "graph/error.h"
 #include "onnx_io/external_data.h"
-#include "onnx_io/load.h"
-#include "onnx_io/save.h"
 #include "tests/temporary_directory.h"
+#include <halfstep/base/error.h>
+#include <halfstep/onnx_io/load.h>
+#include <halfstep/onnx_io/save.h>
 
 namespace halfstep {
 namespace {

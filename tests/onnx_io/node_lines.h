@@ -7,7 +7,7 @@
 #include <string>
 #include <utility>
 
-#include "graph/graph.h"
+#include <halfstep/graph/graph.h>
 
 namespace halfstep::test {
 

@@ -4,8 +4,8 @@
 #include <fstream>
 
 #include "onnx_io/declared.h"
-#include "onnx_io/load.h"
 #include "tests/onnx_io/test_util.h"
+#include <halfstep/onnx_io/load.h>
 
 namespace halfstep {
 namespace {

@@ -1,5 +1,3 @@
-#include "onnx_io/save.h"
-
 #include <algorithm>
 
 #include <google/protobuf/util/message_differencer.h>
@@ -9,8 +7,9 @@
 
 #include "onnx_io/convert.h"
 #include "onnx_io/opset.h"
-#include "ops/op_def.h"
 #include "tests/onnx_io/test_util.h"
+#include <halfstep/onnx_io/save.h>
+#include <halfstep/ops/op_def.h>
 
 namespace halfstep {
 namespace {

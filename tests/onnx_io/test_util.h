@@ -12,9 +12,9 @@
 #include <onnx/onnx_pb.h>
 #include <unistd.h>
 
-#include "graph/error.h"
-#include "graph/graph.h"
 #include "tests/paths.h"
+#include <halfstep/base/error.h>
+#include <halfstep/graph/graph.h>
 
 namespace halfstep::test {
 

@@ -4,8 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "graph/error.h"
-#include "onnx_io/save.h"
+#include <halfstep/base/error.h>
+#include <halfstep/onnx_io/save.h>
 
 namespace halfstep {
 namespace {

@@ -4,8 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "graph/error.h"
 #include "tests/ops/run_op.h"
+#include <halfstep/base/error.h>
 
 namespace halfstep {
 namespace {

@@ -1,8 +1,7 @@
-#include "ops/builder.h"
-
 #include <gtest/gtest.h>
 
-#include "graph/error.h"
+#include <halfstep/base/error.h>
+#include <halfstep/ops/builder.h>
 
 namespace halfstep {
 namespace {

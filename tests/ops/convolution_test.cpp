@@ -1,8 +1,8 @@
 // What the gradients of convolutions refuse.
 #include <gtest/gtest.h>
 
-#include "graph/error.h"
 #include "tests/ops/run_op.h"
+#include <halfstep/base/error.h>
 
 namespace halfstep {
 namespace {

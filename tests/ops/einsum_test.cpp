@@ -1,8 +1,8 @@
 // Shapes of Einsum's results.
 #include <gtest/gtest.h>
 
-#include "graph/error.h"
-#include "ops/builder.h"
+#include <halfstep/base/error.h>
+#include <halfstep/ops/builder.h>
 
 namespace halfstep {
 namespace {

@@ -5,10 +5,10 @@
 #include <onnx/defs/schema.h>
 #include <onnx/inliner/inliner.h>
 
-#include "executors/conformance/cases.h"
+#include "conformance/cases.h"
 #include "onnx_io/convert.h"
-#include "ops/infer.h"
 #include "tests/ops/run_op.h"
+#include <halfstep/ops/infer.h>
 
 namespace halfstep {
 namespace {

@@ -3,8 +3,8 @@
 
 #include <gtest/gtest.h>
 
-#include "graph/error.h"
 #include "tests/ops/run_op.h"
+#include <halfstep/base/error.h>
 
 namespace halfstep {
 namespace {

@@ -1,8 +1,8 @@
 // What Pad fills with.
 #include <gtest/gtest.h>
 
-#include "graph/error.h"
 #include "tests/ops/run_op.h"
+#include <halfstep/base/error.h>
 
 namespace halfstep {
 namespace {

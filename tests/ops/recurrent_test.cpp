@@ -1,11 +1,11 @@
 // What ONNX leaves to the reader in RNN, LSTM and GRU, and input that does not fit.
-#include "ops/recurrent.h"
+#include "ops/recurrent/recurrent.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "graph/error.h"
 #include "tests/ops/run_op.h"
+#include <halfstep/base/error.h>
 
 namespace halfstep {
 namespace {

@@ -4,10 +4,10 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include "executors/conformance/run_graph.h"
-#include "onnx_io/load.h"
-#include "passes/pipelines.h"
+#include "conformance/run_graph.h"
 #include "tests/ops/resize_values.h"
+#include <halfstep/onnx_io/load.h>
+#include <halfstep/passes/pipelines.h>
 
 namespace halfstep {
 namespace {
@@ -30,7 +30,7 @@ TEST(Resize, GivesWhatOnnxRuntimeGivesOnBothExecutors) {
     for (const ResizeValues& c : kResizeValues) {
       const std::string type = fmt::format("float[{},{},{},{}]", c.x[0], c.x[1], c.x[2], c.x[3]);
       const LoadedModel model = parse_model(model_text(type, c.attributes, c.constants, c.operands));
-      const Graph graph = run_pipeline(model.graph, inference_pipeline({}, DType::f32, executor->capabilities()));
+      const Graph graph = run_pipeline(model.graph, whole_pipeline(Purpose::inference, {}, executor->capabilities()));
       const Tensor y = run_graph(*executor, graph, {pattern(c.x)}).at(0);
       const std::string what = fmt::format("{} {} on {}", c.attributes, c.constants, executor->name());
       ASSERT_EQ(y.shape(), c.shape) << what;
@@ -57,7 +57,7 @@ TEST(Resize, CutsIntegersOff) {
                                            Case{R"(mode = "linear", antialias = 1)", {-10, -5, 4, 17, 0, -20}}}) {
     const LoadedModel model =
         parse_model(model_text("int32[1,1,1,4]", attributes, "int64[4] z = {1, 1, 1, 6}", "x, , , z"));
-    const Graph graph = run_pipeline(model.graph, inference_pipeline({}, DType::f32, executor->capabilities()));
+    const Graph graph = run_pipeline(model.graph, whole_pipeline(Purpose::inference, {}, executor->capabilities()));
     const Tensor y =
         run_graph(*executor, graph, {Tensor::of(std::vector<std::int32_t>{-10, 1, 20, -20}, Shape{1, 1, 1, 4})}).at(0);
     EXPECT_EQ(to_doubles(y), values) << attributes;

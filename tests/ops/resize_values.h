@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "graph/shape.h"
+#include <halfstep/graph/shape.h>
 
 namespace halfstep {
 

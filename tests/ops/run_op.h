@@ -6,8 +6,8 @@
 #include <string_view>
 #include <vector>
 
-#include "executors/executor.h"
-#include "ops/builder.h"
+#include <halfstep/executors/executor.h>
+#include <halfstep/ops/builder.h>
 
 namespace halfstep {
 

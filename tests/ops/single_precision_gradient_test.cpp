@@ -8,10 +8,10 @@
 
 #include <gtest/gtest.h>
 
-#include "executors/conformance/gradient_check.h"
-#include "executors/conformance/run_graph.h"
-#include "executors/executor.h"
-#include "passes/passes.h"
+#include "conformance/gradient_check.h"
+#include "conformance/run_graph.h"
+#include <halfstep/executors/executor.h>
+#include <halfstep/passes/passes.h>
 
 namespace halfstep {
 namespace {

@@ -7,10 +7,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "onnx_io/load.h"
-#include "ops/infer.h"
-#include "ops/op_def.h"
 #include "tests/ops/run_op.h"
+#include <halfstep/onnx_io/load.h>
+#include <halfstep/ops/infer.h>
+#include <halfstep/ops/op_def.h>
 
 namespace halfstep {
 namespace {

@@ -1,6 +1,4 @@
 // Ranges of tensors, and what of them is the same once they are rounded.
-#include "passes/float_range.h"
-
 #include <cmath>
 #include <limits>
 #include <random>
@@ -8,7 +6,8 @@
 
 #include <gtest/gtest.h>
 
-#include "graph/half.h"
+#include <halfstep/base/half.h>
+#include <halfstep/passes/precision/float_range.h>
 
 namespace halfstep {
 namespace {

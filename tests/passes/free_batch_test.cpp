@@ -50,7 +50,22 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"expanded_class_token",
              "(float[4,1,2] x) => (float[4,2,2] y) <float[1,1,2] t = {1,2}, int64[3] s = {4,1,2}> "
              "{ e = Expand(t, s) y = Concat<axis = 1>(e, x) }"},
-        Case{"mask_over_the_batch", "(float[2,2] x) => (float[2,2] y) <float[2,2] m = {0,-5,0,-5}> { y = Add(x, m) }"}),
+        Case{"mask_over_the_batch", "(float[2,2] x) => (float[2,2] y) <float[2,2] m = {0,-5,0,-5}> { y = Add(x, m) }"},
+        Case{"bound_over_the_batch", "(float[2,2] x) => (float[2,2] y) <float[2,2] m = {0,-5,0,-5}> { y = Max(x, m) }"},
+        Case{"summand_over_the_batch",
+             "(float[2,2] x) => (float[2,2] y) <float[2,2] m = {0,-5,0,-5}> { y = Sum(x, m, x) }"},
+        Case{"compared_over_the_batch",
+             "(float[2,2] x) => (float[2,2] y) <float[2,2] m = {0,-5,0,-5}> { c = Greater(x, m) y = Where(c, x, m) }"},
+        Case{"tiled",
+             "(float[4,2] x) => (float[4,2] y) <float[1,2] r = {1,2}, int64[2] n = {4,1}> "
+             "{ t = Tile(r, n) y = Add(x, t) }"},
+        Case{"filled",
+             "(float[4,2] x) => (float[4,2] y) <int64[2] s = {4,2}> "
+             "{ c = ConstantOfShape<value = float[1] {3}>(s) y = Add(x, c) }"},
+        Case{"drawn", "(float[4,2] x) => (float[4,2] y) { r = RandomNormal<shape = [4, 2]>() y = Add(x, r) }"},
+        Case{"initial_state",
+             "(float[4,3,2] x) => (float[4,3,1,2] y) <float[1,2,2] w = {1,2,3,4}, float[1,2,2] r = {1,2,3,4}, "
+             "int64[3] s = {4,1,2}> { h = ConstantOfShape(s) y = RNN<hidden_size = 2, layout = 1>(x, w, r, , , h) }"}),
     [](const auto& test) { return std::string(test.param.what); });
 
 TEST(FixedBatch, NamesTheNodeThatBakesItIn) {
@@ -59,6 +74,36 @@ TEST(FixedBatch, NamesTheNodeThatBakesItIn) {
   EXPECT_THAT(batch_obstacle(parse("(float[4,6] x) => (float[4,6] y) <int64[2] s = {3,8}, int64[2] t = {4,6}> "
                                    "{ a = Reshape(x, s) b = Relu(a) y = Reshape(b, t) }")),
               HasSubstr("Reshape"));
+}
+
+TEST(FixedBatch, OfAnInitialStateIsNamed) {
+  EXPECT_THAT(
+      batch_obstacle(parse("(float[2,3,1] x) => (float[2,3,1,1] y) <float[1,1,1] w = {1}, float[1,1,1] r = {1}, "
+                           "float[2,1,1] h = {1,2}> { y = RNN<hidden_size = 1, layout = 1>(x, w, r, , , h) }")),
+      HasSubstr("the initial state of shape [2, 1, 1] of RNN"));
+}
+
+TEST(FixedBatch, IsTheFirstExtentOfTheInputs) {
+  EXPECT_EQ(fixed_batch(parse("(float[3,2] a, float[3] b) => (float[3,2] y) { y = Relu(a) z = Relu(b) }")), 3);
+  EXPECT_EQ(fixed_batch(parse("(float[n,2] a, float[3] b) => (float[n,2] y) { y = Relu(a) z = Relu(b) }")), 3);
+  EXPECT_EQ(fixed_batch(parse("(float[n,2] a) => (float[n,2] y) { y = Relu(a) }")), Shape::kUnknown);
+  const auto found = [](const char* text) {
+    try {
+      fixed_batch(parse(text));
+    } catch (const Error& error) {
+      return std::string(error.found());
+    }
+    return std::string();
+  };
+  EXPECT_EQ(found("(float[3,2] a, float[4] b) => (float[3,2] y) { y = Relu(a) z = Relu(b) }"), "'a' has 3, 'b' has 4");
+  EXPECT_EQ(found("(float[0,2] a) => (float[0,2] y) { y = Relu(a) }"), "'a' has 0");
+}
+
+TEST(FixedBatch, StaysWhereRowsDiffer) {
+  const std::string text = "(float[2,2] x) => (float[2,2] y) <float[2,2] m = {0,-5,0,-6}> { y = Max(x, m) }";
+  const Graph graph = run_passes(text, {undo_batch_expansion()});
+  EXPECT_EQ(graph[graph.find("m")].shape, (Shape{2, 2}));
+  EXPECT_THAT(batch_obstacle(parse(text)), HasSubstr("[2, 2]"));
 }
 
 TEST(FixedBatch, IsRefusedWithBothShapes) {

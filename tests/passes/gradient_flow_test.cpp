@@ -1,5 +1,5 @@
 // Where gradients end, and which parameters get none.
-#include "passes/gradient_flow.h"
+#include "passes/autodiff/gradient_flow.h"
 
 #include <gtest/gtest.h>
 

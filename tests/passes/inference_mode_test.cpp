@@ -1,6 +1,6 @@
 // What to_inference_mode does with outputs that only training gives a meaning: masks and running statistics.
-#include "passes/pipelines.h"
 #include "tests/passes/pass_testing.h"
+#include <halfstep/passes/pipelines.h>
 
 namespace halfstep::testing {
 namespace {
@@ -47,7 +47,7 @@ TEST(InferencePipeline, GivesOutputsThatTrainingWrites) {
   for (const Case& c : kCases) {
     SCOPED_TRACE(c.name);
     for (const auto& executor : executors) {
-      Compiled compiled(run_passes(c.text, inference_pipeline({}, DType::f32, executor->capabilities())));
+      Compiled compiled(run_passes(c.text, whole_pipeline(Purpose::inference, {}, executor->capabilities())));
       compiled.set("x", Tensor::of<float>({5, 1}, Shape{2, 1}));
       if (compiled.graph.inputs.size() > 1) compiled.set("c", Tensor::scalar(true));
       compiled.program->run();
@@ -70,11 +70,11 @@ TEST(EvaluationPipeline, GivesTheStatisticsThatTrainingMoved) {
       "(float[2,1] x) => (float[2,1] y, float[1] mean, float[1] var) <float[1] scale = {2.0}, float[1] bias = {1.0}, "
       "float[1] m = {3.0}, float[1] v = {4.0}> { y, mean, var = BatchNormalization<training_mode = 1>(x, scale, bias, "
       "m, v) }";
-  TrainingOptions options;
+  StepOptions options;
   options.loss = {
       .kind = LossKind::mean_squared_error, .output = "y", .label_dtype = DType::f32, .label_shape = Shape{2, 1}};
   const std::unique_ptr<Executor> executor = make_reference_executor();
-  Compiled compiled(run_passes(text, evaluation_pipeline(options, executor->capabilities())));
+  Compiled compiled(run_passes(text, whole_pipeline(Purpose::validation, options, executor->capabilities())));
   EXPECT_THAT(state_names(compiled.graph, StateRole::statistic), ElementsAre("m", "v"));
   compiled.store->write("m", Tensor::of<float>({7}));
   compiled.program->run();

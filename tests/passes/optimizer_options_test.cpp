@@ -1,16 +1,17 @@
 // Defaults and ranges of the optimizer's numbers.
-#include "passes/optimizer_options.h"
-
 #include <limits>
+#include <tuple>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "graph/error.h"
+#include <halfstep/base/error.h>
+#include <halfstep/passes/step/optimizer_options.h>
 
 namespace halfstep {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
@@ -31,73 +32,90 @@ const OptimizerNumber& number(std::string_view name) {
   throw std::out_of_range(std::string(name));
 }
 
-TEST(OptimizerOptions, WeightDecayIsWhatPyTorchHasUnlessItIsSet) {
-  EXPECT_EQ(weight_decay_of({.kind = OptimizerKind::sgd}), 0);
-  EXPECT_EQ(weight_decay_of({.kind = OptimizerKind::adam}), 0);
-  EXPECT_EQ(weight_decay_of({.kind = OptimizerKind::adamw}), 0.01);
-  EXPECT_EQ(weight_decay_of({.kind = OptimizerKind::adamw, .weight_decay = 0.0}), 0);
-  EXPECT_EQ(weight_decay_of({.kind = OptimizerKind::adam, .weight_decay = 0.5}), 0.5);
+TEST(OptimizerOptions, NumbersAreTheRowsUnlessTheyAreTold) {
+  EXPECT_EQ(hyperparameters_of({.name = "adam"})["weight_decay"], 0);
+  EXPECT_EQ(hyperparameters_of({.name = "adamw"})["weight_decay"], 0.01);
+  EXPECT_EQ(hyperparameters_of({.name = "adamw", .numbers = {{"weight_decay", 0}}})["weight_decay"], 0);
+  EXPECT_EQ(number("beta2").get({.name = "lion"}), 0.99);
+  EXPECT_EQ(number("beta2").get({.name = "lion", .numbers = {{"beta2", 0.5}}}), 0.5);
 }
 
 TEST(OptimizerOptions, DefaultsPassAndAreTold) {
-  for (OptimizerKind kind : {OptimizerKind::sgd, OptimizerKind::adam, OptimizerKind::adamw})
-    EXPECT_EQ(refusal({.kind = kind}), "");
-  EXPECT_EQ(default_of(number("beta2")), "0.999");
-  EXPECT_EQ(default_of(number("epsilon")), "1e-08");
-  EXPECT_EQ(default_of(number("weight-decay")), "0; adamw: 0.01");
+  for (const OptimizerDef& row : optimizers()) EXPECT_EQ(refusal({.name = std::string(row.name)}), "");
+  EXPECT_EQ(OptimizerOptions().name, "adam");
+  EXPECT_EQ(default_of(number("beta2")), "0.999; lion: 0.99");
+  EXPECT_EQ(default_of(number("epsilon")), "1e-08; adagrad: 1e-10; lamb: 1e-06");
+  EXPECT_EQ(default_of(number("weight-decay")), "0; adamw, lamb: 0.01");
   EXPECT_THAT(default_of(number("loss-scale-min")), HasSubstr("--loss-scale if that is less"));
+}
+
+TEST(OptimizerOptions, OneFlagHasOneRange) {
+  for (const OptimizerNumber& n : optimizer_numbers())
+    for (const OptimizerDef* owner : n.owners) {
+      const Hyperparameter& h = *owner->find(n.hyperparameter);
+      EXPECT_EQ(std::tuple(h.lowest, h.highest, h.below_highest, h.is_switch),
+                std::tuple(n.lowest, n.highest, n.below_highest, n.is_switch))
+          << owner->name << ' ' << n.name;
+    }
 }
 
 TEST(OptimizerOptions, NumbersOutOfRangeAreRefusedByName) {
   struct Case {
     const char* name;
-    OptimizerKind kind;
+    const char* optimizer;
     std::vector<double> good, bad;
   };
-  using enum OptimizerKind;
   const Case cases[] = {
-      {"momentum", sgd, {0, 0.9, 1}, {-0.1, 1.1, kNan}},
-      {"dampening", sgd, {0, 1}, {-0.1, 2, kNan}},
-      {"beta1", adam, {0, 0.9}, {-0.1, 1, 0.99999999, kNan}},  // 0.99999999 is 1 in f32
-      {"beta2", adamw, {0, 0.9999}, {-0.1, 1, 1.5, kNan}},
-      {"epsilon", adam, {1e-8, 1}, {0, -1, 1e-50, kNan}},
-      {"weight-decay", sgd, {0, 0.1}, {-1, 1e31, kNan}},
-      {"clip-norm", adam, {0, 5}, {-1, kNan, std::numeric_limits<double>::infinity()}},
-      {"accumulate", adam, {1, 8}, {0, -1, 1.5, kNan}},
-      {"loss-scale-min", adam, {1e-3, 1}, {0, -1, kNan}},
-      {"loss-scale-growth", adam, {1, 2}, {0.5, kNan}},
-      {"loss-scale-growth-interval", adam, {1, 100}, {0, 0.5}},
-      {"loss-scale-backoff", adam, {0.25, 0.5}, {0, 1, kNan}},
+      {"momentum", "sgd", {0, 0.9, 1}, {-0.1, 1.1, kNan}},
+      {"dampening", "sgd", {0, 1}, {-0.1, 2, kNan}},
+      {"beta1", "adam", {0, 0.9}, {-0.1, 1, 0.99999999, kNan}},  // 0.99999999 is 1 in f32
+      {"beta2", "adamw", {0, 0.9999}, {-0.1, 1, 1.5, kNan}},
+      {"epsilon", "adam", {1e-8, 1}, {0, -1, 1e-50, kNan}},
+      {"weight-decay", "sgd", {0, 0.1}, {-1, 1e31, kNan}},
+      {"lr-decay", "adagrad", {0, 1}, {-1, kNan}},
+      {"beta2-decay", "adafactor", {-0.8, 0}, {0.1, -1000, kNan}},
+      {"clip-norm", "adam", {0, 5}, {-1, kNan, std::numeric_limits<double>::infinity()}},
+      {"accumulate", "adam", {1, 8}, {0, -1, 1.5, kNan}},
+      {"loss-scale-min", "adam", {1e-3, 1}, {0, -1, kNan}},
+      {"loss-scale-growth", "adam", {1, 2}, {0.5, kNan}},
+      {"loss-scale-growth-interval", "adam", {1, 100}, {0, 0.5}},
+      {"loss-scale-backoff", "adam", {0.25, 0.5}, {0, 1, kNan}},
   };
   for (const Case& c : cases) {
     for (const double value : c.good) {
-      OptimizerOptions options{.kind = c.kind};
+      OptimizerOptions options{.name = c.optimizer};
       EXPECT_NO_THROW(set_number(options, number(c.name), value)) << c.name << " " << value;
       EXPECT_EQ(number(c.name).get(options), value);
     }
     for (const double value : c.bad) {
-      OptimizerOptions options{.kind = c.kind};
+      OptimizerOptions options{.name = c.optimizer};
       EXPECT_THROW(set_number(options, number(c.name), value), Error) << c.name << " " << value;
       if (number(c.name).whole) continue;
-      number(c.name).set(options, value);
+      if (number(c.name).set_member)
+        number(c.name).set_member(options, value);
+      else
+        options.numbers[std::string(number(c.name).hyperparameter)] = value;
       EXPECT_THAT(refusal(options), HasSubstr("--" + std::string(c.name))) << value;
     }
   }
 }
 
-TEST(OptimizerOptions, NumbersOfAnotherOptimizerAreRefused) {
-  EXPECT_THAT(refusal({.kind = OptimizerKind::adam, .momentum = 0.9}), HasSubstr("--momentum with --optimizer sgd"));
-  EXPECT_THAT(refusal({.kind = OptimizerKind::sgd, .beta1 = 0.8}), HasSubstr("--beta1 with --optimizer adam or adamw"));
-  OptimizerOptions sgd{.kind = OptimizerKind::sgd};
+TEST(OptimizerOptions, NumbersOfAnotherOptimizerAreRefusedWithTheOnesThereAre) {
+  EXPECT_THAT(refusal({.name = "adam", .numbers = {{"momentum", 0.9}}}),
+              AllOf(HasSubstr("--optimizer adam: --beta1, --beta2, --epsilon, --weight-decay, got --momentum"),
+                    HasSubstr("take --optimizer sgd or rmsprop")));
+  EXPECT_THAT(refusal({.name = "sgd", .numbers = {{"temperature", 1}}}), HasSubstr("got --temperature"));
+  EXPECT_THAT(refusal({.name = "tiger"}), HasSubstr("an optimizer: adam, adamw, sgd, lion"));
+  OptimizerOptions sgd{.name = "sgd"};
   EXPECT_THROW(set_number(sgd, number("beta2"), 0.999), Error) << "told, even at its default";
 }
 
 TEST(OptimizerOptions, NesterovNeedsMomentumAndNoDampening) {
-  using enum OptimizerKind;
-  EXPECT_EQ(refusal({.kind = sgd, .momentum = 0.9, .nesterov = true}), "");
-  EXPECT_THAT(refusal({.kind = sgd, .nesterov = true}), HasSubstr("--momentum above 0"));
-  EXPECT_THAT(refusal({.kind = sgd, .momentum = 0.9, .dampening = 0.5, .nesterov = true}), HasSubstr("dampening 0.5"));
-  EXPECT_THAT(refusal({.kind = adam, .nesterov = true}), HasSubstr("--nesterov with --optimizer sgd"));
+  EXPECT_EQ(refusal({.name = "sgd", .numbers = {{"momentum", 0.9}, {"nesterov", 1}}}), "");
+  EXPECT_THAT(refusal({.name = "sgd", .numbers = {{"nesterov", 1}}}), HasSubstr("--momentum above 0"));
+  EXPECT_THAT(refusal({.name = "sgd", .numbers = {{"momentum", 0.9}, {"dampening", 0.5}, {"nesterov", 1}}}),
+              HasSubstr("dampening 0.5"));
+  EXPECT_THAT(refusal({.name = "adam", .numbers = {{"nesterov", 1}}}), HasSubstr("got --nesterov"));
 }
 
 TEST(LossScaleOptions, AnInitialScaleBeyondTheUsualBoundsIsABound) {

@@ -1,5 +1,5 @@
 // Which constants of a model are trained, and what is said of the others.
-#include "passes/parameter_choice.h"
+#include "passes/load/parameter_choice.h"
 
 #include <gtest/gtest.h>
 

@@ -9,11 +9,11 @@
 
 #include <gmock/gmock.h>
 
-#include "executors/executor.h"
-#include "graph/error.h"
-#include "onnx_io/load.h"
-#include "ops/infer.h"
-#include "passes/passes.h"
+#include <halfstep/base/error.h>
+#include <halfstep/executors/executor.h>
+#include <halfstep/onnx_io/load.h>
+#include <halfstep/ops/infer.h>
+#include <halfstep/passes/passes.h>
 
 namespace halfstep::testing {
 

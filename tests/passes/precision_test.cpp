@@ -1,8 +1,8 @@
 // Which nodes train in half precision, and the casts and constants around them.
 #include <cmath>
 
-#include "passes/pipelines.h"
 #include "tests/passes/pass_testing.h"
+#include <halfstep/passes/pipelines.h>
 
 namespace halfstep {
 namespace {

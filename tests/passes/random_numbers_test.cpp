@@ -1,10 +1,10 @@
 // Operators that draw at random: fresh numbers every step, the same for the same seed, gradients beside them.
-#include "passes/random_numbers.h"
+#include "passes/load/random_numbers.h"
 
 #include <cmath>
 
-#include "passes/pipelines.h"
 #include "tests/passes/pass_testing.h"
+#include <halfstep/passes/pipelines.h>
 
 namespace halfstep {
 namespace {
@@ -102,12 +102,12 @@ TEST(DrawByCounter, LetsGradientsFlowAroundTheNoise) {
       "(float[N,3] x) => (float[N,3] y) <float[3] m = {1, -2, 0.5}, float[3] l = {0, 1, -1}, float[1] two = {2}> "
       "{ h = Div(l, two) s = Exp(h) noise = RandomNormalLike(x) scaled = Mul(s, noise) sum = Add(m, scaled) "
       "y = Add(sum, x) }";
-  TrainingOptions options;
+  StepOptions options;
   options.shapes.by_name["x"] = {2, 3};
   options.loss = {.kind = LossKind::mean_squared_error, .output = {}, .label_dtype = DType::f32, .label_shape = {2, 3}};
-  options.optimizer = {.kind = OptimizerKind::sgd};
+  options.optimizer = {.name = "sgd"};
   const auto executor = make_reference_executor();
-  Compiled step(run_pipeline(parse(text), training_pipeline(options, executor->capabilities())));
+  Compiled step(run_pipeline(parse(text), whole_pipeline(Purpose::training, options, executor->capabilities())));
   step.set("x", Tensor::of<float>({0, 0, 0, 0, 0, 0}, {2, 3}));
   step.set("labels", Tensor::of<float>({0, 0, 0, 0, 0, 0}, {2, 3}));
   step.set("learning_rate", Tensor::scalar(1.0f));

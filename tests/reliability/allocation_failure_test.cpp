@@ -9,16 +9,16 @@
 #include <gmock/gmock.h>
 
 #include "data/batch_loader.h"
-#include "data/csv.h"
-#include "data/npy.h"
-#include "data/npz.h"
-#include "graph/error.h"
-#include "onnx_io/load.h"
-#include "onnx_io/save.h"
+#include "formats/npz.h"
 #include "tests/reliability/failing_allocation.h"
 #include "tests/temporary_directory.h"
 #include "training/step_log.h"
-#include "training/trainer.h"
+#include <halfstep/base/error.h>
+#include <halfstep/formats/csv.h>
+#include <halfstep/formats/npy.h>
+#include <halfstep/onnx_io/load.h>
+#include <halfstep/onnx_io/save.h>
+#include <halfstep/training/trainer.h>
 
 namespace halfstep {
 namespace {

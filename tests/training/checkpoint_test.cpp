@@ -1,5 +1,3 @@
-#include "training/checkpoint.h"
-
 #include <limits>
 
 #include <gmock/gmock.h>
@@ -8,8 +6,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "formats/safetensors.h"
 #include "tests/temporary_directory.h"
-#include "training/safetensors.h"
+#include <halfstep/training/checkpoint.h>
 
 namespace halfstep {
 namespace {

@@ -1,5 +1,3 @@
-#include "training/evaluator.h"
-
 #include <cmath>
 #include <memory>
 #include <string>
@@ -7,10 +5,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "graph/error.h"
-#include "tests/bf16_executor.h"
 #include "tests/temporary_directory.h"
-#include "training/trainer.h"
+#include <halfstep/base/error.h>
+#include <halfstep/executors/core/backend.h>
+#include <halfstep/training/evaluator.h>
+#include <halfstep/training/trainer.h>
 
 namespace halfstep {
 namespace {
@@ -78,7 +77,11 @@ TEST(Evaluator, AgreesWithTheTrainer) {
 TEST(Evaluator, ComputesInFp32UnlessToldAndTheTrainerAsTheDevicePrefers) {
   const LoadedModel source = model(
       "(float[N, 3] x) => (float[N, 3] y) <float[3, 3] w = {1, -1, 2, 0.5, 0, 1, -2, 1, 1}> { y = MatMul(x, w) }");
-  Bf16Executor executor;
+  // Without kernels of its own, whatever CPU tests run on.
+  Capabilities capabilities;
+  capabilities.auto_precision = DType::bf16;
+  const auto made = core::make_executor({"bf16", capabilities, {}});
+  Executor& executor = *made;
   EXPECT_EQ(Evaluator(source, executor, five_rows(), {}).precision(), DType::f32);
   EXPECT_EQ(Evaluator(source, executor, five_rows(), {.precision = Precision::automatic}).precision(), DType::bf16);
   EXPECT_EQ(Evaluator(source, executor, five_rows(), {.precision = Precision::fp16}).precision(), DType::f16);

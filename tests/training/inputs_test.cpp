@@ -8,10 +8,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "graph/error.h"
 #include "tests/temporary_directory.h"
-#include "training/evaluator.h"
-#include "training/trainer.h"
+#include <halfstep/base/error.h>
+#include <halfstep/training/evaluator.h>
+#include <halfstep/training/trainer.h>
 
 namespace halfstep {
 namespace {
@@ -30,7 +30,7 @@ LoadedModel model(const std::string& text) {
 
 TrainerOptions sgd(std::optional<LossKind> loss) {
   TrainerOptions options{.loss = loss, .precision = Precision::fp32, .steps = 5, .batch_size = 4, .shuffle = false};
-  options.optimizer.kind = OptimizerKind::sgd;
+  options.optimizer.name = "sgd";
   options.schedule = parse_schedule("constant", 0.05f);
   return options;
 }

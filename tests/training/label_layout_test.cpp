@@ -11,11 +11,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "executors/registry.h"
-#include "graph/error.h"
 #include "tests/temporary_directory.h"
-#include "training/evaluator.h"
-#include "training/trainer.h"
+#include <halfstep/base/error.h>
+#include <halfstep/executors/registry.h>
+#include <halfstep/training/evaluator.h>
+#include <halfstep/training/trainer.h>
 
 namespace halfstep {
 namespace {
@@ -62,7 +62,7 @@ LoadedModel model_with(std::string text, const Tensor& w) {
 
 TrainerOptions plain_sgd(std::int64_t steps, std::int64_t batch = 2) {
   TrainerOptions options{.precision = Precision::fp32, .steps = steps, .batch_size = batch, .shuffle = false};
-  options.optimizer.kind = OptimizerKind::sgd;
+  options.optimizer.name = "sgd";
   options.schedule = parse_schedule("constant", 0.1f);
   return options;
 }
@@ -351,7 +351,25 @@ TEST(LossChoice, WhatDoesNotFitIsToldBeforeTraining) {
       {"floats as indices", 3, Tensor::of<float>({0, 1, 2, 1}), {}, "", {"f32[2]", "astype"}},
       {"an axis swapped", 4, numbers({4, 2, 2}), LossKind::mean_squared_error, "mse", {}},
       {"labels beyond 1", 1, numbers({4, 1}), LossKind::binary_cross_entropy, "", {"from 0 to 1", "row"}},
-      {"ignored binary labels", 1, Tensor::of<std::int64_t>({0, 1, -100, 1}), {}, "", {"from 0 to 1", "-100 in row 2"}},
+      {"ignored binary labels", 1, Tensor::of<std::int64_t>({0, 1, -100, 1}), {}, "accuracy,f1:1,auc", {}},
+      {"none but ignored binary labels",
+       1,
+       Tensor::of<float>({-100, -100, -100, -100}, {4, 1}),
+       LossKind::binary_focal,
+       "",
+       {"a label that counts", "--ignore-label"}},
+      {"ignored labels and one beyond 1",
+       1,
+       Tensor::of<float>({1, -100, 3, 0}),
+       LossKind::binary_cross_entropy,
+       "",
+       {"from 0 to 1, or -100 for what does not count", "row"}},
+      {"class indices for shares", 3, class_labels(3, {4}), LossKind::kl_divergence, "", {"kl_divergence", "i64[2]"}},
+      {"shares beyond 1", 3, numbers({4, 3}), LossKind::kl_divergence, "", {"from 0 to 1"}},
+      {"a class that the model lacks", 3, class_labels(3, {4}), {}, "f1:3", {"a class from 0 to 2", "f1:3"}},
+      {"a curve of three classes", 3, class_labels(3, {4}), {}, "auc", {"the metric auc", "mean_iou, f1"}},
+      {"a table while training", 3, class_labels(3, {4}), {}, "confusion", {"to follow while training", "evaluate"}},
+      {"a loss over classes", 3, class_labels(3, {4}), LossKind::focal, "f1", {}},
   };
   for (const Case& c : cases) {
     SCOPED_TRACE(c.what);
@@ -371,7 +389,8 @@ TEST(LossChoice, WhatDoesNotFitIsToldBeforeTraining) {
     for (const char* says : c.says) EXPECT_THAT(error, HasSubstr(says));
   }
   // As many elements in another order are no labels.
-  const LoadedModel grid = model("(float[N, 2, 3] x) => (float[N, 2, 3] y) <float w = {1}> { y = Mul(x, w) }");
+  const LoadedModel grid = model(
+      "(float[N, 2, 3] x) => (float[N, 2, 3] y) <float[3, 3] w = {1, 0, 0, 0, 1, 0, 0, 0, 1}> { y = MatMul(x, w) }");
   EXPECT_THAT(error_of(Error::Kind::input,
                        [&] {
                          train(grid, rows_of(numbers({4, 2, 3}), numbers({4, 3, 2})), plain_sgd(1), "reference");

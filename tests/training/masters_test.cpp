@@ -8,11 +8,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "executors/registry.h"
-#include "onnx_io/save.h"
 #include "tests/temporary_directory.h"
-#include "training/checkpoint.h"
-#include "training/trainer.h"
+#include <halfstep/executors/registry.h>
+#include <halfstep/onnx_io/save.h>
+#include <halfstep/training/checkpoint.h>
+#include <halfstep/training/trainer.h>
 
 namespace halfstep {
 namespace {
@@ -86,17 +86,18 @@ TEST(Masters, UpdatesBelowTheFilesResolutionAreNotLost) {
 TEST(Masters, AStoredTypeMakesNoDifferenceToAnyOptimizerExecutorOrPrecision) {
   for (const char* name : {"reference", "onednn"}) {
     const std::unique_ptr<Executor> executor = make_executor(name, {.threads = 1});
-    for (const OptimizerKind kind : {OptimizerKind::sgd, OptimizerKind::adam, OptimizerKind::adamw}) {
+    for (const OptimizerDef& row : optimizers()) {
       for (const Precision precision : {Precision::fp32, Precision::bf16, Precision::fp16}) {
         TrainerOptions options = adam(8);
-        options.optimizer = {.kind = kind, .momentum = kind == OptimizerKind::sgd ? 0.9 : 0, .accumulate = 2};
+        options.optimizer = {.name = std::string(row.name), .accumulate = 2};
+        if (row.find("momentum")) options.optimizer.numbers = {{"momentum", 0.9}};
         options.precision = precision;
         Trainer full(model_in(DType::f32), *executor, sixteen_rows(), options);
         const std::vector<float> expected = losses_of(full);
         for (const DType type : {DType::f16, DType::bf16}) {
           Trainer trainer(model_in(type), *executor, sixteen_rows(), options);
           EXPECT_EQ(losses_of(trainer), expected)
-              << name << ", " << name_of(kind) << ", " << name_of(precision) << ", stored in " << name_of(type);
+              << name << ", " << row.name << ", " << name_of(precision) << ", stored in " << name_of(type);
         }
       }
     }
@@ -242,7 +243,7 @@ TEST(FrozenBatchNormalization, TrainsAsInPyTorchWhateverTheForm) {
   for (std::int64_t i = 0; i < 8; ++i) y.data<std::int64_t>()[i] = i * 5 % 2;
   const Dataset data(DataArray::of(x, "x"), DataArray::of(y, "y"));
   TrainerOptions options{.precision = Precision::fp32, .steps = 6, .batch_size = 4, .shuffle = false};
-  options.optimizer.kind = OptimizerKind::sgd;
+  options.optimizer.name = "sgd";
   options.schedule.base_lr = 0.1;
   const std::vector<float> frozen{1.305422f, 0.8938f, 1.088654f, 0.750071f, 0.951786f, 0.669783f};
   const std::vector<float> trained{1.308664f, 0.797413f, 1.125395f, 0.737829f, 0.994471f, 0.694705f};

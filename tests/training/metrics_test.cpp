@@ -1,11 +1,10 @@
-#include "training/metrics.h"
-
 #include <cmath>
 #include <limits>
 
 #include <gmock/gmock.h>
 
 #include "tests/temporary_directory.h"
+#include <halfstep/training/metrics.h>
 
 namespace halfstep {
 namespace {
@@ -208,6 +207,112 @@ TEST(Metrics, IgnoredLabelsDoNotCount) {
   EXPECT_EQ(counted_labels({.form = Form::values}, scores, 3), 3);
 }
 
+/// Scores whose largest are at these classes; -1: all NaN.
+Tensor scores_of(const std::vector<std::int64_t>& guesses, std::int64_t classes_of_model) {
+  Tensor scores(DType::f32, Shape{static_cast<std::int64_t>(guesses.size()), classes_of_model});
+  for (std::size_t i = 0; i < guesses.size(); ++i)
+    for (std::int64_t c = 0; c < classes_of_model; ++c)
+      scores.data<float>()[static_cast<std::int64_t>(i) * classes_of_model + c] =
+          guesses[i] < 0 ? kNan : static_cast<float>(c == guesses[i]);
+  return scores;
+}
+
+TEST(Metrics, F1OfAClassAndOfAll) {
+  // Twice the hits over labels and outputs, as sklearn.metrics.f1_score has it; the first by its documentation.
+  const struct {
+    const char* metric;
+    std::vector<std::int64_t> labels, guesses;
+    double expected;
+  } cases[] = {
+      {"f1", {0, 1, 2, 0, 1, 2}, {0, 2, 1, 0, 0, 1}, (0.8 + 0 + 0) / 3},
+      {"f1:0", {0, 1, 2, 0, 1, 2}, {0, 2, 1, 0, 0, 1}, 0.8},
+      {"f1:1", {0, 1, 2, 0, 1, 2}, {0, 2, 1, 0, 0, 1}, 0},
+      {"f1", {0, 0, 1}, {0, 1, 1}, 2.0 / 3},                // class 2 occurs nowhere
+      {"f1", {0, 0, 1}, {0, 2, 1}, (2.0 / 3 + 1 + 0) / 3},  // as an output only
+      {"f1:2", {0, 0, 1}, {0, 1, 1}, kNan},
+      {"f1", {0, -1, 1}, {0, 2, 1}, 1},                  // an ignored label
+      {"f1", {0, 0, 1}, {0, -1, 1}, (2.0 / 3 + 1) / 2},  // an output that is NaN is of no class
+  };
+  for (const auto& c : cases) {
+    const LabelReading reading{.form = Form::classes, .class_axis = 1, .ignored = -1};
+    const double got = measure(c.metric, scores_of(c.guesses, 3), classes(c.labels), reading);
+    if (std::isnan(c.expected))
+      EXPECT_TRUE(std::isnan(got)) << c.metric;
+    else
+      EXPECT_DOUBLE_EQ(got, c.expected) << c.metric;
+  }
+  const Tensor scores = Tensor::of<float>({0.9f, 0.6f, 0.4f, 0.7f}), labels = Tensor::of<float>({1, 0, 1, -100});
+  const LabelReading binary{.form = Form::binary, .ignored = -100};
+  EXPECT_DOUBLE_EQ(measure("f1:1", scores, labels, binary), 0.5);
+  EXPECT_DOUBLE_EQ(measure("accuracy", scores, labels, binary), 1.0 / 3);
+  EXPECT_NEAR(measure("mae", scores, labels, binary), (0.1 + 0.6 + 0.6) / 3, 1e-7);
+  EXPECT_EQ(counted_labels(binary, labels, 4), 3);
+}
+
+TEST(Metrics, AreaUnderTheCurve) {
+  const LabelReading binary{.form = Form::binary, .ignored = -100};
+  const struct {
+    std::vector<float> scores, labels;
+    double expected;
+  } cases[] = {
+      {{0.1f, 0.4f, 0.35f, 0.8f}, {0, 0, 1, 1}, 0.75},  // the example of sklearn.metrics.roc_auc_score
+      {{0.5f, 0.5f, 0.5f, 0.2f}, {1, 0, 1, 0}, 0.75},   // two pairs of four are tied
+      {{1, 1, 1}, {0, 1, 1}, 0.5},
+      {{3, 2, 1}, {0, 1, 1}, 0},
+      {{-kInf, kInf, 0}, {0, 1, 1}, 1},
+      {{0.1f, 9, 0.2f}, {0, -100, 1}, 1},
+      {{0.1f, 0.2f}, {1, 1}, kNan},
+      {{0.1f, kNan, 0.2f}, {0, 1, 1}, kNan},
+  };
+  for (const auto& c : cases) {
+    const double got = measure("auc", Tensor::of<float>(c.scores), Tensor::of<float>(c.labels), binary);
+    if (std::isnan(c.expected))
+      EXPECT_TRUE(std::isnan(got));
+    else
+      EXPECT_DOUBLE_EQ(got, c.expected);
+  }
+  // Of two classes, the score is by how much the second is above the first.
+  EXPECT_DOUBLE_EQ(measure("auc", Tensor::of<float>({5, 6, 0, 3, 9, 9}, Shape{3, 2}), classes({0, 1, 1}),
+                           {.form = Form::classes, .class_axis = 1}),
+                   0.5);
+}
+
+TEST(Metrics, AreaUnderTheCurveIsThatOfAllPairs) {
+  Metrics metrics(parse_metrics("auc"), {.form = Form::binary});
+  for (int epoch = 0; epoch < 2; ++epoch) {
+    metrics.reset();
+    std::vector<float> scores[2];
+    for (int batch = 0; batch < 40; ++batch) {
+      std::vector<float> x, y;
+      for (int i = 0; i < 17; ++i) {
+        const int n = batch * 17 + i + epoch;
+        x.push_back(static_cast<float>((n * 7919) % 101) / 8);
+        y.push_back(static_cast<float>((n * 31 + n * n) % 3 == 0));
+        scores[y.back() == 1].push_back(x.back());
+      }
+      metrics.add(Tensor::of<float>(x), Tensor::of<float>(y));
+    }
+    double wins = 0;
+    for (const float one : scores[1])
+      for (const float zero : scores[0]) wins += one > zero ? 1 : one == zero ? 0.5 : 0;
+    EXPECT_DOUBLE_EQ(metrics.value(0), wins / static_cast<double>(scores[0].size() * scores[1].size()));
+  }
+}
+
+TEST(Metrics, ConfusionIsATable) {
+  Metrics metrics(parse_metrics("accuracy,confusion"), {.form = Form::classes, .class_axis = 1, .ignored = -1});
+  EXPECT_EQ(metrics.table(0), nullptr);
+  metrics.add(scores_of({0, 2, 1, 0, 0, 1}, 3), classes({0, 1, 2, 0, 1, 2}));
+  metrics.add(scores_of({-1, 2, 2}, 3), classes({1, -1, 2}));
+  const ClassTable& table = *metrics.table(1);
+  EXPECT_EQ(table.classes, 3);
+  EXPECT_THAT(table.counts, testing::ElementsAre(2, 0, 0, 0,  //
+                                                 1, 0, 1, 1,  //
+                                                 0, 2, 1, 0));
+  metrics.reset();
+  EXPECT_THAT(metrics.table(1)->counts, testing::Each(0));
+}
+
 TEST(Metrics, WhatCannotBeComputedIsTold) {
   struct Case {
     const char* metrics;
@@ -215,17 +320,20 @@ TEST(Metrics, WhatCannotBeComputedIsTold) {
     const char* says;  // nullptr: it can be
   };
   const Case cases[] = {
-      {"accuracy,top_k,mean_iou", Form::classes, nullptr},
+      {"accuracy,top_k,mean_iou,f1,f1:2,confusion", Form::classes, nullptr},
       {"accuracy,top_k,mean_iou,mae,mse", Form::one_hot, nullptr},
-      {"accuracy,mean_iou,mae,mse", Form::binary, nullptr},
+      {"accuracy,mean_iou,f1:1,auc,confusion,mae,mse", Form::binary, nullptr},
       {"mae,mse", Form::values, nullptr},
       {"accuracy,mae", Form::classes, "a label for each element of the output for the metric mae"},
-      {"top_k:3", Form::binary, "--metrics (accuracy, mean_iou, mae, mse)"},
+      {"top_k:3", Form::binary, "--metrics (accuracy, mean_iou, f1, auc, confusion, mae, mse)"},
       {"mean_iou", Form::values, "--metrics (mae, mse)"},
       {"accuracy", Form::values, "the metric accuracy"},
+      {"auc", Form::classes, "labels of 0 and 1, or of two classes for the metric auc"},
+      {"f1:3", Form::classes, "a class from 0 to 2 for the metric f1, got f1:3"},
+      {"f1:2", Form::binary, "a class from 0 to 1"},
   };
   for (const Case& c : cases) {
-    const auto check = [&] { check_metrics(parse_metrics(c.metrics), {.form = c.form}, "these labels"); };
+    const auto check = [&] { check_metrics(parse_metrics(c.metrics), {.form = c.form}, 3, "these labels"); };
     if (c.says)
       EXPECT_THAT(error_of(Error::Kind::input, check), HasSubstr(c.says)) << c.metrics;
     else
@@ -234,13 +342,14 @@ TEST(Metrics, WhatCannotBeComputedIsTold) {
 }
 
 TEST(Metrics, Parsing) {
-  const std::vector<Metric> metrics = parse_metrics("accuracy,top_k:3,mean_iou,mae,mse,top_k");
+  const std::vector<Metric> metrics = parse_metrics("accuracy,top_k:3,mean_iou,mae,mse,top_k,f1,f1:0,auc");
   std::vector<std::string> names;
   for (const Metric& m : metrics) names.push_back(m.name());
-  EXPECT_THAT(names, testing::ElementsAre("accuracy", "top_k:3", "mean_iou", "mae", "mse", "top_k:5"));
+  EXPECT_THAT(names,
+              testing::ElementsAre("accuracy", "top_k:3", "mean_iou", "mae", "mse", "top_k:5", "f1", "f1:0", "auc"));
   EXPECT_TRUE(parse_metrics("").empty());
   for (const char* bad : {"acc", "accuracy,", ",mae", "top_k:0", "top_k:x", "top_k:", "top_k:2x", "accuracy:1",
-                          "mean_iou:2", "mae,mae", "top_k,top_k:5", "top_k:99999999999999999999"})
+                          "mean_iou:2", "f1:-1", "auc:1", "mae,mae", "top_k,top_k:5", "top_k:99999999999999999999"})
     EXPECT_THROW(parse_metrics(bad), Error) << bad;
 }
 

@@ -3,8 +3,8 @@
 #include <gtest/gtest.h>
 
 #include "tests/temporary_directory.h"
-#include "training/evaluator.h"
-#include "training/trainer.h"
+#include <halfstep/training/evaluator.h>
+#include <halfstep/training/trainer.h>
 
 namespace halfstep {
 namespace {
@@ -26,7 +26,7 @@ Dataset rows() {
 }
 
 TrainerOptions options(std::int64_t steps, std::uint64_t seed) {
-  return {.optimizer = {.kind = OptimizerKind::sgd},
+  return {.optimizer = {.name = "sgd"},
           .schedule = parse_schedule("constant", 0.0),
           .precision = Precision::fp32,
           .steps = steps,

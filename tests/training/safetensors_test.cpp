@@ -1,11 +1,11 @@
-#include "training/safetensors.h"
+#include "formats/safetensors.h"
 
 #include <cstring>
 
 #include <gmock/gmock.h>
 
-#include "graph/visit.h"
 #include "tests/temporary_directory.h"
+#include <halfstep/base/visit.h>
 
 namespace halfstep {
 namespace {

@@ -1,8 +1,7 @@
-#include "training/schedule.h"
-
 #include <gmock/gmock.h>
 
 #include "tests/temporary_directory.h"
+#include <halfstep/training/schedule.h>
 
 namespace halfstep {
 namespace {
@@ -49,6 +48,32 @@ constexpr Rate kRates[] = {
     {"linear:decay_steps=100,end_lr=0.5", 1, 50, 0.75},
     {"linear:decay_steps=100,end_lr=0.5", 1, 200, 0.5},
     {"linear:decay_steps=100,end_lr=3", 1, 50, 2},
+    // By PyTorch 2.15's PolynomialLR and OneCycleLR.
+    {"polynomial:decay_steps=10,power=2", 0.1, 0, 0.1},
+    {"polynomial:decay_steps=10,power=2", 0.1, 1, 0.081},
+    {"polynomial:decay_steps=10,power=2", 0.1, 9, 0.001},
+    {"polynomial:decay_steps=10,power=2", 0.1, 10, 0},
+    {"polynomial:decay_steps=10,power=2", 0.1, 14, 0},
+    {"polynomial:decay_steps=10,power=0.5", 0.1, 7, 0.0547722558},
+    {"polynomial:decay_steps=10,power=2,end_lr=0.02", 0.1, 5, 0.04},  // Keras' formula, by hand
+    {"polynomial:decay_steps=10", 0.1, 3, 0.07},
+    {"polynomial:decay_steps=10,power=2,warmup_steps=4", 0.1, 5, 0.081},
+    {"one_cycle:total_steps=100", 0.1, 0, 0.004},
+    {"one_cycle:total_steps=100", 0.1, 1, 0.00428137806},
+    {"one_cycle:total_steps=100", 0.1, 10, 0.0295163948},
+    {"one_cycle:total_steps=100", 0.1, 29, 0.1},
+    {"one_cycle:total_steps=100", 0.1, 30, 0.0999496535},
+    {"one_cycle:total_steps=100", 0.1, 64, 0.0500002},
+    {"one_cycle:total_steps=100", 0.1, 98, 5.07464715e-05},
+    {"one_cycle:total_steps=100", 0.1, 99, 4e-07},
+    {"one_cycle:total_steps=100", 0.1, 1000, 4e-07},
+    {"one_cycle:total_steps=20,pct_start=0.5,div_factor=10,final_div_factor=100", 0.1, 5, 0.062814168},
+    {"one_cycle:total_steps=20,pct_start=0.5,div_factor=10,final_div_factor=100", 0.1, 10, 0.097555273},
+    {"one_cycle:total_steps=20,pct_start=0.5,div_factor=10,final_div_factor=100", 0.1, 19, 0.0001},
+    {"one_cycle:total_steps=5,pct_start=0", 0.1, 0, 0.0904508879},
+    {"one_cycle:total_steps=5,pct_start=1", 0.1, 2, 0.052},
+    {"one_cycle:total_steps=5,pct_start=1", 0.1, 9, 0.1},
+    {"one_cycle:total_steps=1,pct_start=1", 0.1, 0, 0.1},
 };
 
 TEST(Schedule, FollowsItsFormula) {
@@ -100,6 +125,11 @@ TEST(Schedule, RefusesWhatItDoesNotKnow) {
       {"step:milestones=5/", "integer"},
       {"cosine:decay_steps=5,alpha=1.5", "from 0 to 1"},
       {"linear:decay_steps=5,end_lr=-1", "at least 0"},
+      {"polynomial:decay_steps=5,power=-1", "at least 0"},
+      {"one_cycle", "add total_steps"},
+      {"one_cycle:total_steps=9,pct_start=2", "from 0 to 1"},
+      {"one_cycle:total_steps=9,div_factor=0", "div_factor"},
+      {"one_cycle:total_steps=9,warmup_steps=3", "it begins with a warm-up"},
       {"constant:warmup_steps=-1", "at least 0"},
       {"constant:warmup_steps=1,warmup_start=2", "from 0 to 1"},
   };

@@ -1,7 +1,6 @@
-#include "training/trainer.h"
-
 #include <array>
 #include <cmath>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -12,10 +11,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "data/npy.h"
-#include "graph/error.h"
 #include "tests/temporary_directory.h"
-#include "training/checkpoint.h"
+#include <halfstep/base/error.h>
+#include <halfstep/formats/npy.h>
+#include <halfstep/onnx_io/save.h>
+#include <halfstep/training/checkpoint.h>
+#include <halfstep/training/trainer.h>
 
 namespace halfstep {
 namespace {
@@ -182,7 +183,7 @@ TEST(Trainer, TheScheduleFollowsTheUpdatesThatWereApplied) {
   for (float& value : x.span<float>()) value *= 0x1p16f;  // gradients of 2^32
   for (const Case& c : cases) {
     TemporaryDirectory dir;
-    TrainerOptions options{.optimizer = {.kind = OptimizerKind::adam, .accumulate = c.accumulate},
+    TrainerOptions options{.optimizer = {.name = "adam", .accumulate = c.accumulate},
                            .precision = Precision::fp32,
                            .loss_scale = c.loss_scale,
                            .steps = 3,
@@ -231,13 +232,15 @@ TEST(Trainer, RefusesOptionsOutOfRange) {
       {"--checkpoint-every of at least 0, got -1", {.checkpoint_every = -1}},
       {"--loss-scale as 0 (off) or a number from 1e-30 to 1e+30, got ", {.loss_scale = kNan}},
       {"learning rate of at least 0, got ", {.schedule = {.base_lr = kNan}}},
-      {"step_size", {.schedule = {.decay = StepDecay{.step_size = 0}}}},
-      {"decay_steps", {.schedule = {.decay = CosineDecay{.decay_steps = 0}}}},
-      {"--momentum with --optimizer sgd", {.optimizer = {.momentum = 0.9}}},
+      {"step_size", {.schedule = {.decay = parse_schedule("step:step_size=1", 1).decay, .numbers = {0, 0.1}}}},
+      {"decay_steps", {.schedule = {.decay = parse_schedule("cosine:decay_steps=1", 1).decay, .numbers = {0, 0}}}},
+      {"a loss that has --huber-delta", {.loss = LossKind::l1, .loss_numbers = {{"huber-delta", 1}}}},
+      {"--optimizer adam: --beta1, --beta2, --epsilon, --weight-decay, got --momentum",
+       {.optimizer = {.numbers = {{"momentum", 0.9}}}}},
       {"--accumulate as a whole number from 1", {.optimizer = {.accumulate = 0}}},
-      {"--momentum as a number from 0 to 1, got 2", {.optimizer = {.kind = OptimizerKind::sgd, .momentum = 2}}},
-      {"--beta2 as a number from 0 to below 1, got ", {.optimizer = {.beta2 = kNan}}},
-      {"--weight-decay as a number from 0 to 1e+30, got -1", {.optimizer = {.weight_decay = -1}}},
+      {"--momentum as a number from 0 to 1, got 2", {.optimizer = {.name = "sgd", .numbers = {{"momentum", 2}}}}},
+      {"--beta2 as a number from 0 to below 1, got ", {.optimizer = {.numbers = {{"beta2", kNan}}}}},
+      {"--weight-decay as a number from 0 to 1e+30, got -1", {.optimizer = {.numbers = {{"weight_decay", -1}}}}},
       {"--clip-norm as a number from 0 to 1e+30, got ", {.optimizer = {.clip_norm = kNan}}},
   };
   const std::unique_ptr<Executor> executor = make_reference_executor();
@@ -370,12 +373,106 @@ TEST(Trainer, ValuesMayBeCalledAsAPartOfTheStepIs) {
   }
 }
 
-TEST(Trainer, AParameterCalledAsAPartOfTheStepIsRefused) {
+/// A model whose weight is called so, and whose hidden value is called so.
+LoadedModel model_with_names(const std::string& weight, const std::string& hidden) {
+  return parse_model(fmt::format(R"(<ir_version: 10, opset_import: ["": 24]> test
+    (float[N, 2] x) => (float[N, 1] y) <float[2, 1] "{0}" = {{-1, 0.5}}>
+    {{ "{1}" = MatMul(x, "{0}") y = Tanh("{1}") }})",
+                                 weight, hidden));
+}
+
+struct NamedRun {
+  std::vector<float> losses;
+  std::vector<double> norms, weight;
+  std::vector<std::string> notices;
+  std::map<std::string, Tensor> stored;  // in the checkpoint
+};
+
+/// Trains to `steps`, with everything in the step that has a name: a loss scale, an accumulator, moments, norms.
+NamedRun train_named(const LoadedModel& model, const std::string& weight, const TemporaryDirectory& dir,
+                     std::int64_t steps, bool resume) {
+  TrainerOptions options{.precision = Precision::fp32,
+                         .loss_scale = 8,
+                         .steps = steps,
+                         .batch_size = 4,
+                         .checkpoint = dir.path(),
+                         .log_grad_norms = true};
+  options.loss = LossKind::mean_squared_error;
+  options.optimizer.accumulate = 2;
+  options.parameters.trainable = {weight};
+  if (resume) options.resume = dir.path();
   const std::unique_ptr<Executor> executor = make_reference_executor();
+  Trainer trainer(model, *executor, small_rows(), options);
+  NamedRun run;
+  trainer.fit({.on_step =
+                   [&](const StepResult& result) {
+                     run.losses.push_back(result.loss);
+                     EXPECT_EQ(result.grad_norms->size(), 1u);
+                     for (const auto& [name, norm] : *result.grad_norms) {
+                       EXPECT_EQ(name, weight);
+                       run.norms.push_back(norm);
+                     }
+                   },
+               .on_notice = [&](const std::string& notice) { run.notices.push_back(notice); }});
+  run.weight = to_doubles(trainer.parameters().at(weight));
+  run.stored = load_checkpoint(dir.path()).checkpoint.tensors;
+  const Graph saved = load_model_from_bytes(trained_model_bytes(*model.source, trainer.parameters())).graph;
+  EXPECT_EQ(to_doubles(saved[saved.find(weight)].constant), run.weight) << "saved under its own name";
+  return run;
+}
+
+TEST(Trainer, ParametersMayBeCalledAsAPartOfTheStepIs) {
+  TemporaryDirectory plain_dir;
+  const NamedRun plain = train_named(model_with_names("v", "h"), "v", plain_dir, 8, false);
+  EXPECT_NE(plain.losses[0], plain.losses[6]) << "it does not learn";
+  for (const std::string name :
+       {"loss", "labels", "learning_rate", "update", "grad_norm", "grads_finite", "loss_scale", "loss_scale.good_steps",
+        "optimizer.step", "loss.gradient", "adam.m.v", "accumulator.v", "grad_norm.v"}) {
+    SCOPED_TRACE(name);
+    TemporaryDirectory dir;
+    const LoadedModel model = model_with_names(name, "h");
+    const NamedRun first = train_named(model, name, dir, 3, false);  // within an update
+    const NamedRun rest = train_named(model, name, dir, 8, true);
+    EXPECT_THAT(rest.notices, testing::IsEmpty());
+    EXPECT_EQ(rest.weight, plain.weight);
+    EXPECT_EQ(rest.stored.size(), plain.stored.size());
+    EXPECT_EQ(to_doubles(rest.stored.at(name)), plain.weight);
+    std::vector<float> losses = first.losses;
+    losses.insert(losses.end(), rest.losses.begin(), rest.losses.end());
+    EXPECT_EQ(losses, plain.losses);
+    std::vector<double> norms = first.norms;
+    norms.insert(norms.end(), rest.norms.begin(), rest.norms.end());
+    EXPECT_EQ(norms, plain.norms);
+  }
+}
+
+TEST(Trainer, StatesAreStoredUnderTheirUsualNames) {
+  for (const char* hidden : {"h", "loss_scale"}) {  // a value that is no state takes nothing away
+    TemporaryDirectory dir;
+    const NamedRun run = train_named(model_with_names("v", hidden), "v", dir, 3, false);
+    std::vector<std::string> names;
+    for (const auto& [name, tensor] : run.stored) names.push_back(name);
+    EXPECT_THAT(names, testing::ElementsAre("accumulator.v", "adam.m.v", "adam.v.v", "loss_scale",
+                                            "loss_scale.good_steps", "optimizer.step", "v"));
+    EXPECT_EQ(train_named(model_with_names("v", hidden), "v", dir, 5, true).losses.size(), 2u);
+  }
+}
+
+// A weight of one number that no loss scale could be.
+TEST(Trainer, ACheckpointIsNotJudgedByNames) {
+  TemporaryDirectory dir;
   const LoadedModel model = parse_model(R"(<ir_version: 10, opset_import: ["": 24]> test
-    (float[N, 2] x) => (float[N, 1] y) <float[2, 1] loss = {1, 1}> { y = MatMul(x, loss) })");
-  EXPECT_THAT(error_of(Error::Kind::input, [&] { Trainer(model, *executor, overflowing_rows(), {}); }),
-              HasSubstr("'loss'"));
+    (float[N, 2] x) => (float[N, 1] y) <float[2, 1] w = {1, 1}, float[1, 1] loss_scale = {-1}>
+    { h = MatMul(x, w) y = MatMul(h, loss_scale) })");
+  const std::unique_ptr<Executor> executor = make_reference_executor();
+  TrainerOptions options{.precision = Precision::fp32, .steps = 1, .batch_size = 4, .checkpoint = dir.path()};
+  options.parameters.trainable = {"w", "loss_scale"};
+  Trainer(model, *executor, small_rows(), options).fit({});
+  options.resume = dir.path();
+  options.steps = 2;
+  Trainer trainer(model, *executor, small_rows(), options);
+  EXPECT_TRUE(trainer.fit({}));
+  EXPECT_LT(to_doubles(trainer.parameters().at("loss_scale"))[0], 0);
 }
 
 // Steps of one epoch over five rows of a model with inputs `a` and `b`, both [rows, 2], whose batch size is baked in.

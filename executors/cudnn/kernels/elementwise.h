@@ -5,7 +5,7 @@
 
 namespace halfstep::cudnn {
 
-enum class UnaryOp { relu, neg, exp, log, sqrt, abs, reciprocal, sigmoid, tanh };
+enum class UnaryOp { relu, neg, exp, log, sqrt, abs, sign, reciprocal, sigmoid, tanh };
 
 /// y = op(x), T a float.
 template <class T>
@@ -28,6 +28,8 @@ struct Unary {
         return std::sqrt(v);
       case UnaryOp::abs:
         return std::fabs(v);
+      case UnaryOp::sign:
+        return v > 0 ? 1.0f : v < 0 ? -1.0f : v;  // zeros and NaN stay
       case UnaryOp::reciprocal:
         return 1.0f / v;
       case UnaryOp::sigmoid:

@@ -6,8 +6,8 @@
 
 namespace halfstep::cudnn {
 
-/// Geometry, as ops/window.h defines it. Fewer than three spatial axes are preceded by axes of extent, kernel, stride
-/// and dilation 1.
+/// Geometry, as ops/convolution/window.h defines it. Fewer than three spatial axes are preceded by axes of extent,
+/// kernel, stride and dilation 1.
 struct Window {
   static constexpr int kAxes = 3;
   std::int64_t in[kAxes], out[kAxes], kernel[kAxes], stride[kAxes], dilation[kAxes], pad_begin[kAxes], pad_end[kAxes];

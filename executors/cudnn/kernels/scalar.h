@@ -7,7 +7,7 @@
 #include <limits>
 #include <type_traits>
 
-#include "graph/half.h"
+#include <halfstep/base/half.h>
 
 #ifdef __CUDACC__
 #include <cuda_bf16.h>

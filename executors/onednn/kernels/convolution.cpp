@@ -5,8 +5,8 @@
 
 #include "executors/onednn/kernels/then_relu.h"
 #include "executors/onednn/simd/elementwise.h"
-#include "ops/clamp.h"
-#include "ops/convolution_kernels.h"
+#include "ops/convolution/convolution_kernels.h"
+#include "ops/elementwise/clamp.h"
 
 namespace halfstep::onednn {
 
@@ -65,10 +65,10 @@ Made make_convolution(KernelContext& context) {
   if (lacks_depthwise_kernel(c, chosen)) return make_depthwise_convolution(context, c, relu);
   if (!chosen) return refuse(fmt::format("oneDNN has no {} convolution of this form", name_of(x.dtype)));
 
-  const Operand source = context.read(0, Layout(chosen.pd.src_desc()), chosen.dtype);
-  const Operand weights = context.read(1, Layout(chosen.pd.weights_desc()), chosen.dtype);
+  const Operand source = context.read(0, layout_of(chosen.pd.src_desc()), chosen.dtype);
+  const Operand weights = context.read(1, layout_of(chosen.pd.weights_desc()), chosen.dtype);
   const Operand bias = has_bias ? context.read(2, Layout(), bias_type(chosen.dtype)) : Operand();
-  const Layout out_layout(chosen.pd.dst_desc());
+  const Layout out_layout = layout_of(chosen.pd.dst_desc());
   const DType out = out_type(chosen.dtype);
   Operand residual, result;
   if (has_residual) {

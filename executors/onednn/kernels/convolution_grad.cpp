@@ -20,9 +20,9 @@ Made make_convolution_grad_input(KernelContext& context) {
   });
   if (!chosen) return refuse(fmt::format("oneDNN has no {} convolution gradient of this form", name_of(dy.dtype)));
 
-  const Operand diff = context.read(0, Layout(chosen.pd.diff_dst_desc()), chosen.dtype);
-  const Operand weights = context.read(1, Layout(chosen.pd.weights_desc()), chosen.dtype);
-  const Operand result = context.write(0, Layout(chosen.pd.diff_src_desc()), chosen.dtype);
+  const Operand diff = context.read(0, layout_of(chosen.pd.diff_dst_desc()), chosen.dtype);
+  const Operand weights = context.read(1, layout_of(chosen.pd.weights_desc()), chosen.dtype);
+  const Operand result = context.write(0, layout_of(chosen.pd.diff_src_desc()), chosen.dtype);
   const BufferId scratch = context.scratch(chosen.pd.scratchpad_desc().get_size());
   return {kernel_name(chosen.pd), conversion_remark(dy.dtype, chosen.dtype),
           bind_primitive(dnnl::convolution_backward_data(chosen.pd),

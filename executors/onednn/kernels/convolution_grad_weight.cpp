@@ -65,13 +65,13 @@ ImageShares share_images(const Convolution& all, DType dtype, bool has_bias) {
       dtype, [&](DType t) { return describe(share, t, DType::f32, has_bias ? DType::f32 : DType::undefined); });
   if (!shares.chosen) return shares;
   const Backward& pd = shares.chosen.pd;
-  const Desc source = Layout(pd.src_desc()).resized(all.source, shares.chosen.dtype);
-  const Desc destination = Layout(pd.diff_dst_desc()).resized(all.destination, shares.chosen.dtype);
+  const Desc source = resized(layout_of(pd.src_desc()), all.source, shares.chosen.dtype);
+  const Desc destination = resized(layout_of(pd.diff_dst_desc()), all.destination, shares.chosen.dtype);
   if (!has_outer_images(source, pd.src_desc(), threads) || !has_outer_images(destination, pd.diff_dst_desc(), threads))
     return shares;
-  shares.source = Layout(source);
-  shares.destination = Layout(destination);
-  shares.weights = Layout(pd.diff_weights_desc());
+  shares.source = layout_of(source);
+  shares.destination = layout_of(destination);
+  shares.weights = layout_of(pd.diff_weights_desc());
   shares.count = threads;
   return shares;
 }
@@ -154,9 +154,9 @@ Made make_convolution_grad_weight(KernelContext& context) {
     return make_shared(context, shares, bias_node, bias_index);
   if (!chosen) return refuse(fmt::format("oneDNN has no {} convolution gradient of this form", name_of(dy.dtype)));
 
-  const Operand diff = context.read(0, Layout(chosen.pd.diff_dst_desc()), chosen.dtype);
-  const Operand source = context.read(1, Layout(chosen.pd.src_desc()), chosen.dtype);
-  const Operand result = context.write(0, Layout(chosen.pd.diff_weights_desc()), out_type(chosen.dtype));
+  const Operand diff = context.read(0, layout_of(chosen.pd.diff_dst_desc()), chosen.dtype);
+  const Operand source = context.read(1, layout_of(chosen.pd.src_desc()), chosen.dtype);
+  const Operand result = context.write(0, layout_of(chosen.pd.diff_weights_desc()), out_type(chosen.dtype));
   Operand bias;
   if (bias_node) {
     bias = context.write_value(bias_node->outputs[0], Layout(), bias_type);

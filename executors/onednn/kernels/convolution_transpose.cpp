@@ -38,10 +38,10 @@ Made make_convolution_transpose(KernelContext& context) {
   });
   if (!chosen) return refuse(fmt::format("oneDNN has no {} deconvolution of this form", name_of(x.dtype)));
 
-  const Operand source = context.read(0, Layout(chosen.pd.src_desc()), chosen.dtype);
-  const Operand weights = context.read(1, Layout(chosen.pd.weights_desc().permute_axes(swap)), chosen.dtype);
+  const Operand source = context.read(0, layout_of(chosen.pd.src_desc()), chosen.dtype);
+  const Operand weights = context.read(1, layout_of(chosen.pd.weights_desc().permute_axes(swap)), chosen.dtype);
   const Operand bias = has_bias ? context.read(2, Layout(), DType::f32) : Operand();
-  const Operand result = context.write(0, Layout(chosen.pd.dst_desc()), chosen.dtype);
+  const Operand result = context.write(0, layout_of(chosen.pd.dst_desc()), chosen.dtype);
   const BufferId scratch = context.scratch(chosen.pd.scratchpad_desc().get_size());
   return {kernel_name(chosen.pd), conversion_remark(x.dtype, chosen.dtype),
           bind_primitive(dnnl::deconvolution_forward(chosen.pd),

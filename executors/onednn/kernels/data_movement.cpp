@@ -1,4 +1,4 @@
-// Operators that move whole tensors: views, Transpose, Concat, Expand.
+// Operators that move whole tensors: Transpose, Concat, Expand.
 #include <algorithm>
 #include <cstring>
 #include <optional>
@@ -7,24 +7,9 @@
 
 #include "executors/onednn/kernels/kernels.h"
 #include "executors/onednn/simd/elementwise.h"
-#include "ops/kernel_util.h"
+#include <halfstep/ops/kernel_util.h>
 
 namespace halfstep::onednn {
-
-Made make_view(KernelContext& context) {
-  const Shape& x_shape = context.in(0).shape;
-  if (x_shape.count() != context.out(0).shape.count()) return refuse("another number of elements");
-  const auto rank = static_cast<std::int64_t>(x_shape.rank());
-  const std::int64_t axis = context.node().op == "Flatten" ? context.node().attributes.get_int("axis", 1) : 0;
-  if (axis < -rank || axis > rank) return refuse("an axis out of range");
-  // The view does not need its axes, but refuses what they should not be.
-  if (context.node().op == "Squeeze" && context.has_input(1))
-    if (const auto axes = context.constant_ints(1)) ops::normalize_axes(*axes, x_shape.rank());
-  // Only Identity keeps the axes that another layout than row-major speaks of.
-  const Operand x = context.node().op == "Identity" ? context.read(0, context.layout(0)) : context.read(0, Layout());
-  context.alias(x);
-  return {"alias", {}, {}};
-}
 
 Made make_transpose(KernelContext& context) {
   const Shape &x = context.in(0).shape, &y = context.out(0).shape;
@@ -39,10 +24,10 @@ Made make_transpose(KernelContext& context) {
   if (perm.size() != x.rank()) return refuse("a perm that does not have every axis");
 
   Operand operand = context.read(0, keeps ? layout : Layout());
-  const Dims strides = operand.desc().get_strides();
+  const Dims strides = desc_of(operand).get_strides();
   Dims moved;
   for (std::int64_t axis : perm) moved.push_back(strides[static_cast<std::size_t>(axis)]);
-  operand.layout = Layout(Desc(dims_of(y), data_type(operand.dtype), moved));
+  operand.layout = layout_of(Desc(dims_of(y), data_type(operand.dtype), moved));
   context.alias(operand);
   return {"alias", "another layout of the same memory", {}};
 }
@@ -65,7 +50,7 @@ Made make_concat(KernelContext& context) {
   // As the operands lie, when oneDNN concatenates those well; else all in the first one's order of axes, or row-major.
   std::vector<Desc> sources;
   for (std::size_t i = 0; i < node.inputs.size(); ++i)
-    sources.push_back(context.layout(i).desc(context.in(i).shape, dtype));
+    sources.push_back(desc_of(context.layout(i), context.in(i).shape, dtype));
   Pd pd = describe(sources);
   if (!pd.get(true) || is_slow(pd)) {
     const Layout first = context.layout(0);
@@ -77,8 +62,8 @@ Made make_concat(KernelContext& context) {
   std::vector<Argument> arguments;
   for (std::size_t i = 0; i < sources.size(); ++i)
     arguments.push_back(
-        {DNNL_ARG_MULTIPLE_SRC + static_cast<int>(i), sources[i], context.read(i, Layout(sources[i])).buffer});
-  const Operand result = context.write(0, Layout(pd.dst_desc()));
+        {DNNL_ARG_MULTIPLE_SRC + static_cast<int>(i), sources[i], context.read(i, layout_of(sources[i])).buffer});
+  const Operand result = context.write(0, layout_of(pd.dst_desc()));
   arguments.push_back({DNNL_ARG_DST, pd.dst_desc(), result.buffer});
   arguments.push_back({DNNL_ARG_SCRATCHPAD, pd.scratchpad_desc(), context.scratch(pd.scratchpad_desc().get_size())});
   return {kernel_name(pd), {}, bind_primitive(dnnl::concat(pd), std::move(arguments))};

@@ -27,7 +27,7 @@ struct Layouts {
 };
 Layouts layouts_of(const Convolution& c, const Order& order) {
   const std::size_t axes = c.source.size() - 3;
-  auto layout = [](const Dims& dims, Tag tag) { return Layout(Desc(dims, DataType::f32, tag)); };
+  auto layout = [](const Dims& dims, Tag tag) { return layout_of(Desc(dims, DataType::f32, tag)); };
   return {layout(c.source, order.images[axes]), layout(c.weights, order.weights[axes]),
           layout(c.destination, order.images[axes])};
 }

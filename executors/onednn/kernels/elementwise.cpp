@@ -227,12 +227,29 @@ Made make_where(KernelContext& context) {
   const std::size_t bits = bits_of(context.out(0).dtype);
   if (bits < 8 || bits > 64) return refuse("elements that are not 1 to 8 bytes");
   const Shape &c = context.in(0).shape, &a = context.in(1).shape, &b = context.in(2).shape;
-  const simd::Broadcast walk(context.out(0).shape.dims(), {c.dims(), a.dims(), b.dims()});
+  const Shape& shape = context.out(0).shape;
+  simd::Broadcast walk(shape.dims(), {c.dims(), a.dims(), b.dims()});
   if (!walk.valid()) return refuse("broadcasting over too many axes");
-  const Operand condition = context.read(0, Layout()), x = context.read(1, Layout()), y = context.read(2, Layout());
-  const Operand result = x.shape == context.out(0).shape   ? context.write_over(0, x)
-                         : y.shape == context.out(0).shape ? context.write_over(0, y)
-                                                           : context.write(0, Layout());
+  const Operand condition = context.read(0, Layout());
+  Layout layout;
+  const auto fits = [&](const Shape& s) { return s == shape || s == Shape(); };
+  if (c == Shape() && fits(a) && fits(b)) {  // the same for all elements: they may lie in any way
+    const std::size_t whole = b == shape && !context.layout(2).is_row_major() ? 2 : 1;
+    layout = context.wanted_layout(0).value_or(context.in(whole).shape == shape ? context.layout(whole) : Layout());
+    if (layout.is_padded() && a != b) layout = Layout();  // a scalar would go into the padding
+  }
+  const Operand x = context.read(1, a == shape ? layout : Layout());
+  const Operand y = context.read(2, b == shape ? layout : Layout());
+  if (!layout.is_row_major()) {
+    const std::int64_t stored[] = {std::max(x.stored(), y.stored())};
+    const auto extents = [&](const Shape& s) {
+      return s == shape ? simd::Broadcast::Extents(stored) : simd::Broadcast::Extents();
+    };
+    walk = simd::Broadcast(stored, {extents(c), extents(a), extents(b)});
+  }
+  const Operand result = a == shape   ? context.write_over(0, x)
+                         : b == shape ? context.write_over(0, y)
+                                      : context.write(0, layout);
   return {"simd", {}, [=](const Memory& memory) -> Run {
             return [=, p = memory.at(condition), q = memory.at(x), r = memory.at(y), to = memory.at(result)] {
               simd::where(walk, bits / 8, p, q, r, to);

@@ -7,7 +7,7 @@
 #include "executors/onednn/kernels/kernels.h"
 #include "executors/onednn/simd/elementwise.h"
 #include "executors/onednn/simd/parallel.h"
-#include "graph/error.h"
+#include <halfstep/base/error.h>
 
 namespace halfstep::onednn {
 namespace {

@@ -1,7 +1,7 @@
 // The kernel makers, one file a family; kernel_table.cpp says which operator tries which.
 #pragma once
 
-#include "executors/onednn/kernel_context.h"
+#include "executors/onednn/kernel.h"
 
 namespace halfstep::onednn {
 
@@ -35,7 +35,6 @@ Made make_clip_grad(KernelContext& context);
 Made make_gelu_grad(KernelContext& context);
 Made make_where(KernelContext& context);
 Made make_cast(KernelContext& context);
-Made make_view(KernelContext& context);
 // data_movement.cpp
 Made make_transpose(KernelContext& context);
 Made make_concat(KernelContext& context);

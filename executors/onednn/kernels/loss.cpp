@@ -1,5 +1,5 @@
 // Softmax cross-entropy and its gradient by SIMD kernels, for scores [N, C].
-#include "ops/loss.h"
+#include "ops/losses/loss.h"
 
 #include <fmt/format.h>
 

@@ -5,7 +5,7 @@
 
 #include "executors/onednn/kernels/kernels.h"
 #include "executors/onednn/kernels/then_relu.h"
-#include "ops/clamp.h"
+#include "ops/elementwise/clamp.h"
 
 namespace halfstep::onednn {
 namespace {
@@ -28,7 +28,7 @@ Matrix row_major_matrix(Dims dims) {
 }
 
 /// Two axes, the second one slower in memory.
-Layout column_major(const Shape& shape) { return Layout(Desc(dims_of(shape), DataType::f32, Dims{1, shape[0]})); }
+Layout column_major(const Shape& shape) { return layout_of(Desc(dims_of(shape), DataType::f32, Dims{1, shape[0]})); }
 
 /// Reads a matrix in any order of its two axes; other layouts are brought to row-major.
 Layout matrix_layout(const Layout& layout, const Shape& shape) {
@@ -49,20 +49,6 @@ struct Product {
   Dims addend;              ///< its extents, as many as the product's
   bool swapped = false;     ///< computes y^T = b^T a^T
 };
-
-/// The layout in which an optimizer wants this value as a gradient: its parameter's.
-Layout gradient_layout(KernelContext& context, ValueId id) {
-  const Graph& graph = context.graph();
-  for (const Node& node : graph.nodes) {
-    if (node.is("Cast") && node.inputs[0] == id) return gradient_layout(context, node.outputs[0]);
-    if (!node.is_own("AdamStep") && !node.is_own("SgdStep")) continue;
-    // After four scalars: parameters, gradients, and as many inputs as outputs besides the gradients.
-    const std::size_t n = node.inputs.size() - 4 - node.outputs.size();
-    for (std::size_t i = 4; i < 4 + n; ++i)
-      if (node.inputs[i + n] == id) return context.assembly().layout_of(node.inputs[i]);
-  }
-  return {};
-}
 
 struct Attempt {
   dnnl::matmul::primitive_desc pd;
@@ -146,7 +132,7 @@ Made make_gemm(KernelContext& context) {
   if (p.has_addend) {
     p.addend = dims_of(context.in(2).shape);
     p.addend.insert(p.addend.begin(), 2 - p.addend.size(), 1);
-  } else if (!p.has_relu && matrix_layout(gradient_layout(context, context.node().outputs[0]), ys) != Layout()) {
+  } else if (!p.has_relu && matrix_layout(context.preferred_layout(0), ys) != Layout()) {
     p.y_layout = column_major(ys);
     p.y.strides = {1, ys[0]};
     for (Matrix* m : {&p.a, &p.b, &p.y}) m->transpose();

@@ -23,7 +23,7 @@ struct Walk {
 /// NCHW with channels in blocks.
 Layout blocked(const Shape& x) {
   constexpr Tag k8[] = {Tag::nCw8c, Tag::nChw8c, Tag::nCdhw8c}, k16[] = {Tag::nCw16c, Tag::nChw16c, Tag::nCdhw16c};
-  return Layout(Desc(dims_of(x), DataType::f32, (x[1] < 16 ? k8 : k16)[x.rank() - 3]));
+  return layout_of(Desc(dims_of(x), DataType::f32, (x[1] < 16 ? k8 : k16)[x.rank() - 3]));
 }
 
 /// The node's pooling of x, which lies in `layout`, to y; or why there is no kernel for it.
@@ -54,7 +54,7 @@ std::string make_walk(const Node& node, const Shape& x, const Shape& y, const La
   }
   s.together = *together;
   s.planes = x[0] * ((x[1] + *together - 1) / *together);
-  walk.destination = Layout(walk.source.resized(dims_of(y), DType::f32));
+  walk.destination = layout_of(resized(walk.source, dims_of(y), DType::f32));
   return {};
 }
 

@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "executors/onednn/kernels/kernels.h"
-#include "ops/optimizer.h"
+#include <halfstep/ops/optimizers/optimizer_def.h>
 
 namespace halfstep::onednn {
 namespace {
@@ -61,7 +61,7 @@ struct Parameters {
   simd::TensorList list;
 
   explicit Parameters(KernelContext& context)
-      : n(context.node().inputs.size() - 4 - context.node().outputs.size()),
+      : n(StepOperands(context.node()).parameters),
         p(read(context, n)),
         g(read_like(context, 4 + n, p)),
         p_out(write_over(context, 0, p)),
@@ -121,12 +121,12 @@ Made make_loss_scale_update(KernelContext& context) {
 Made make_adam_step(KernelContext& context) {
   if (!Parameters::are_f32(context)) return refuse("parameters that are not f32");
   simd::AdamParams params;
-  const ops::AdamSettings settings(context.node().attributes);
-  params.beta1 = settings.beta1;
-  params.beta2 = settings.beta2;
-  params.epsilon = settings.epsilon;
-  params.weight_decay = settings.weight_decay;
-  params.decoupled = settings.decoupled;
+  const Hyperparameters h(*optimizer_of(context.node()), context.node().attributes);
+  params.beta1 = h["beta1"];
+  params.beta2 = h["beta2"];
+  params.epsilon = h["epsilon"];
+  params.weight_decay = h["weight_decay"];
+  params.decoupled = context.node().op == "AdamWStep";
 
   const Scalars scalars(context);
   const Parameters of(context);
@@ -147,11 +147,11 @@ Made make_adam_step(KernelContext& context) {
 Made make_sgd_step(KernelContext& context) {
   if (!Parameters::are_f32(context)) return refuse("parameters that are not f32");
   simd::SgdParams params;
-  const ops::SgdSettings settings(context.node().attributes);
-  params.momentum = settings.momentum;
-  params.dampening = settings.dampening;
-  params.weight_decay = settings.weight_decay;
-  params.nesterov = settings.nesterov;
+  const Hyperparameters h(*optimizer_of(context.node()), context.node().attributes);
+  params.momentum = h["momentum"];
+  params.dampening = h["dampening"];
+  params.weight_decay = h["weight_decay"];
+  params.nesterov = h["nesterov"] != 0;
 
   const Scalars scalars(context);
   const Parameters of(context);

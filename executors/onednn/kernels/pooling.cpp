@@ -66,11 +66,11 @@ Made make_average_pool(KernelContext& context) {
   if (std::string reason = make_pooling(context.node(), x.shape, y.shape, p); !reason.empty()) return refuse(reason);
   const Layout layout = context.layout(0);
   const auto chosen = choose_primitive(x.dtype, [&](DType t) {
-    return describe(p, dnnl::prop_kind::forward_inference, layout.desc(x.shape, t), any_order(p.destination, t));
+    return describe(p, dnnl::prop_kind::forward_inference, desc_of(layout, x.shape, t), any_order(p.destination, t));
   });
   if (!chosen) return refuse(fmt::format("oneDNN has no {} pooling of this form", name_of(x.dtype)));
   const Operand source = context.read(0, layout, chosen.dtype);
-  const Operand result = context.write(0, Layout(chosen.pd.dst_desc()), chosen.dtype);
+  const Operand result = context.write(0, layout_of(chosen.pd.dst_desc()), chosen.dtype);
   const BufferId scratch = context.scratch(chosen.pd.scratchpad_desc().get_size());
   return {
       kernel_name(chosen.pd), conversion_remark(x.dtype, chosen.dtype),
@@ -91,12 +91,12 @@ Made make_average_pool_grad(KernelContext& context) {
   const Layout layout = context.layout(0);
   const auto chosen = choose_primitive(dy.dtype, [&](DType t) {
     const Forward hint =
-        describe(p, dnnl::prop_kind::forward_training, any_order(p.source, t), layout.desc(dy.shape, t));
-    return hint.get(true) ? describe_grad(p, hint.src_desc(), layout.desc(dy.shape, t)) : Backward();
+        describe(p, dnnl::prop_kind::forward_training, any_order(p.source, t), desc_of(layout, dy.shape, t));
+    return hint.get(true) ? describe_grad(p, hint.src_desc(), desc_of(layout, dy.shape, t)) : Backward();
   });
   if (!chosen) return refuse(fmt::format("oneDNN has no {} pooling gradient of this form", name_of(dy.dtype)));
   const Operand diff = context.read(0, layout, chosen.dtype);
-  const Operand result = context.write(0, Layout(chosen.pd.diff_src_desc()), chosen.dtype);
+  const Operand result = context.write(0, layout_of(chosen.pd.diff_src_desc()), chosen.dtype);
   const BufferId scratch = context.scratch(chosen.pd.scratchpad_desc().get_size());
   return {
       kernel_name(chosen.pd), conversion_remark(dy.dtype, chosen.dtype),

@@ -1,7 +1,7 @@
 // RNN, LSTM and GRU as exporters write them, and their gradients: one product for the inputs of all steps in all
 // directions, and as few for the gradients of the weights; between them each thread takes its sequences through the
 // steps.
-#include "ops/recurrent.h"
+#include "ops/recurrent/recurrent.h"
 
 #include <algorithm>
 #include <array>

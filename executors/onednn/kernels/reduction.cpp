@@ -7,7 +7,7 @@
 #include "executors/onednn/kernels/kernels.h"
 #include "executors/onednn/simd/reduce.h"
 #include "executors/onednn/simd/softmax.h"
-#include "ops/kernel_util.h"
+#include <halfstep/ops/kernel_util.h>
 
 namespace halfstep::onednn {
 namespace {

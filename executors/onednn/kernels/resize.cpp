@@ -7,7 +7,7 @@
 #include "executors/onednn/kernels/kernels.h"
 #include "executors/onednn/simd/elementwise.h"
 #include "executors/onednn/simd/parallel.h"
-#include "ops/interpolation.h"
+#include "ops/movement/interpolation.h"
 
 namespace halfstep::onednn {
 namespace {

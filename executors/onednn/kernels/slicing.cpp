@@ -7,7 +7,7 @@
 
 #include "executors/onednn/kernels/kernels.h"
 #include "executors/onednn/simd/strided_copy.h"
-#include "ops/kernel_util.h"
+#include <halfstep/ops/kernel_util.h>
 
 namespace halfstep::onednn {
 namespace {
@@ -83,11 +83,11 @@ std::string refusal_to_copy(const Value& value) {
 /// The layout of a part that oneDNN can take out of a tensor as this one lies; empty when it must be row-major first.
 std::optional<Layout> layout_of_part(const Layout& layout, const Shape& whole, const Part& part, DType dtype) {
   if (layout.is_row_major() || layout.dims().size() != whole.rank() || !part.is_dense()) return std::nullopt;
-  const Desc desc = layout.desc(whole, dtype);
+  const Desc desc = desc_of(layout, whole, dtype);
   if (!desc.get(true) || !desc.submemory_desc(part.extents, part.begin, true).get(true)) return std::nullopt;
-  const Desc same_order = layout.resized(part.extents, dtype);
+  const Desc same_order = resized(layout, part.extents, dtype);
   if (!same_order.get(true)) return std::nullopt;
-  return Layout(same_order);
+  return layout_of(same_order);
 }
 
 /// Copies one part of input 0 to an output.
@@ -97,8 +97,8 @@ Bind copy_out(KernelContext& context, std::size_t output, const Part& part) {
   const Operand whole = context.read(0, layout ? context.layout(0) : Layout());
   const Operand result = context.write(output, layout.value_or(Layout()));
   if (!layout) return bind_part_copy(whole, result, part, false);
-  return bind_reorder(whole.desc().submemory_desc(part.extents, part.begin), whole.buffer, result.desc(part.extents),
-                      result.buffer);
+  return bind_reorder(desc_of(whole).submemory_desc(part.extents, part.begin), whole.buffer,
+                      desc_of(result, part.extents), result.buffer);
 }
 
 /// Output 0 is zero but for the part that input 0 fills.

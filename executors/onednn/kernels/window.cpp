@@ -1,6 +1,6 @@
 #include "executors/onednn/kernels/window.h"
 
-#include "ops/window.h"
+#include "ops/convolution/window.h"
 
 namespace halfstep::onednn {
 

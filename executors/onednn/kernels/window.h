@@ -2,8 +2,8 @@
 #pragma once
 
 #include "executors/onednn/layout.h"
-#include "graph/attribute.h"
-#include "graph/shape.h"
+#include <halfstep/graph/attribute.h>
+#include <halfstep/graph/shape.h>
 
 namespace halfstep::onednn {
 

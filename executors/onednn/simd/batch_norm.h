@@ -6,8 +6,8 @@
 #include <cstdint>
 #include <optional>
 
-#include "graph/dtype.h"
-#include "ops/clamp.h"
+#include "ops/elementwise/clamp.h"
+#include <halfstep/base/dtype.h>
 
 namespace halfstep::simd {
 

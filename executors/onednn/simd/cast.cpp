@@ -1,4 +1,4 @@
-// Conversion of arrays between the float types, and from integers and bool to any type.
+// Conversion of arrays between the float types, from integers and bool to any type, and from f32 to bool.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "executors/onednn/simd/cast.cpp"
 #include <type_traits>
@@ -17,9 +17,9 @@ void between_floats(const void* x, void* y, std::int64_t n, ElementwiseParams) {
   map_array<From, To>(x, y, n, [](V v) { return v; });
 }
 
-/// From integers and bool. To a half type integers beyond 2^24 are rounded to f32 first.
+/// From integers and bool, or to bool. To a half type integers beyond 2^24 are rounded to f32 first.
 template <class From, class To>
-void from_integers(const void* x, void* y, std::int64_t n, ElementwiseParams) {
+void one_by_one(const void* x, void* y, std::int64_t n, ElementwiseParams) {
   const From* from = static_cast<const From*>(x);
   To* to = static_cast<To*>(y);
   for (std::int64_t i = 0; i < n; ++i) {
@@ -37,11 +37,11 @@ UnaryFn find_from_integers(DType from) {
   switch (from) {
     case DType::boolean:
     case DType::u8:
-      return &from_integers<std::uint8_t, To>;
+      return &one_by_one<std::uint8_t, To>;
     case DType::i32:
-      return &from_integers<std::int32_t, To>;
+      return &one_by_one<std::int32_t, To>;
     case DType::i64:
-      return &from_integers<std::int64_t, To>;
+      return &one_by_one<std::int64_t, To>;
     default:
       return nullptr;
   }
@@ -68,7 +68,7 @@ UnaryFn find(DType from, DType to) {
     case DType::i64:
       return find_from_integers<std::int64_t>(from);
     case DType::boolean:
-      return find_from_integers<bool>(from);
+      return from == DType::f32 ? &one_by_one<float, bool> : find_from_integers<bool>(from);
     default:
       return by_type(to, [from]<class To>() { return find_to<To>(from); });
   }

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <optional>
 
-#include "graph/dtype.h"
+#include <halfstep/base/dtype.h>
 
 namespace halfstep::simd {
 

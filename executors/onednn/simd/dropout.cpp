@@ -7,9 +7,9 @@
 
 #include <hwy/foreach_target.h>  // must come before the other headers
 
+#include "base/philox.h"
 #include "executors/onednn/simd/math-inl.h"
 #include "executors/onednn/simd/parallel.h"
-#include "graph/philox.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace halfstep::simd::HWY_NAMESPACE {

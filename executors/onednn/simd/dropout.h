@@ -1,11 +1,11 @@
-// Dropout with counter-based random numbers (graph/philox.h): the mask depends on seed, stream, counter and element
+// Dropout with counter-based random numbers (base/philox.h): the mask depends on seed, stream, counter and element
 // alone.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
-#include "graph/dtype.h"
+#include <halfstep/base/dtype.h>
 
 namespace halfstep::simd {
 

@@ -8,7 +8,7 @@
 #include <span>
 
 #include "executors/onednn/simd/broadcast.h"
-#include "graph/dtype.h"
+#include <halfstep/base/dtype.h>
 
 namespace halfstep::simd {
 
@@ -104,7 +104,7 @@ class BinaryKernel {
 UnaryKernel find_unary(UnaryOp op, DType dtype, ElementwiseParams params = {});
 BinaryKernel find_binary(BinaryOp op, DType dtype, ElementwiseParams params = {});
 
-/// Conversion between f32, f16 and bf16 with the bits of graph/half.h (a signalling NaN may come out quiet), and from
+/// Conversion between f32, f16 and bf16 with the bits of base/half.h (a signalling NaN may come out quiet), and from
 /// bool, u8, i32 and i64 to those and to i32, i64 and bool; empty for other pairs.
 UnaryKernel find_cast(DType from, DType to);
 

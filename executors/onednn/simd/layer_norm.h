@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "graph/dtype.h"
+#include <halfstep/base/dtype.h>
 
 namespace halfstep::simd {
 

@@ -7,7 +7,7 @@
 #include <span>
 #include <vector>
 
-#include "graph/dtype.h"
+#include <halfstep/base/dtype.h>
 
 namespace halfstep::simd {
 

@@ -13,7 +13,7 @@
 
 #include <hwy/highway.h>
 
-#include "graph/dtype.h"
+#include <halfstep/base/dtype.h>
 
 // Where the instruction set has no conversion to and from f16 (Highway numbers better sets lower).
 #undef HALFSTEP_CONVERT_LANES

@@ -7,12 +7,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "executors/conformance/special_check.h"
-#include "executors/cudnn/executor.h"
+#include "conformance/run_graph.h"
+#include "conformance/special_check.h"
 #include "executors/cudnn/kernel_table.h"
-#include "graph/error.h"
+#include "tests/executors/cudnn/emulated_executor.h"
 #include "tests/executors/cudnn/emulation/emulation.h"
 #include "tests/executors/cudnn/op_cases.h"
+#include <halfstep/base/error.h>
 
 namespace halfstep::cudnn {
 namespace {
@@ -20,26 +21,11 @@ namespace {
 using testing::HasSubstr;
 using testing::StartsWith;
 
-std::unique_ptr<Executor> emulated_executor() {
-  std::string reason;
-  auto executor = make_cudnn_executor(runtime_detection_api(), reason);
-  EXPECT_NE(executor, nullptr) << reason;
-  return executor;
-}
-
 std::vector<Tensor> run(Executor& executor, const Graph& graph, const std::vector<Tensor>& values,
                         Plan* plan = nullptr) {
-  const auto store = executor.make_store();
-  const auto program = executor.compile(graph, *store);
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    Tensor to = program->input(i);
-    std::memcpy(to.raw(), values[i].raw(), values[i].bytes());
-  }
-  program->run();
-  std::vector<Tensor> outputs;
-  for (std::size_t i = 0; i < graph.outputs.size(); ++i) outputs.push_back(program->output(i).clone());
-  if (plan) *plan = program->plan();
-  return outputs;
+  CompiledGraph compiled(executor, graph);
+  if (plan) *plan = compiled.program().plan();
+  return compiled.run(values);
 }
 
 /// Spacing of the type's numbers around 1, doubled: one rounding of the reference's, one of the kernel's.
@@ -70,7 +56,7 @@ TEST_P(KernelTest, AgreesWithTheReference) {
   Plan plan;
   const std::vector<Tensor> got = run(*emulated_executor(), graph, values, &plan);
   const std::vector<Tensor> want = run(*make_reference_executor(), graph, values);
-  EXPECT_THAT(plan.entries.at(0).kernel, StartsWith(test.kernel)) << plan.entries[0].reason;
+  EXPECT_THAT(first_node(plan).kernel, StartsWith(test.kernel)) << first_node(plan).reason;
   ASSERT_EQ(got.size(), want.size());
   for (std::size_t k = 0; k < got.size(); ++k) {
     ASSERT_EQ(got[k].dtype(), want[k].dtype());
@@ -85,50 +71,11 @@ TEST_P(KernelTest, AgreesWithTheReference) {
   EXPECT_STREQ(emulation::latest_refusal(), "");
 }
 
-/// A compiled graph that runs on one set of inputs after another.
-class Compiled {
- public:
-  Compiled(Executor& executor, const Graph& graph)
-      : store_(executor.make_store()), program_(executor.compile(graph, *store_)), outputs_(graph.outputs.size()) {}
-  std::vector<Tensor> run(const std::vector<Tensor>& values) {
-    for (std::size_t i = 0; i < values.size(); ++i)
-      std::memcpy(program_->input(i).raw(), values[i].raw(), values[i].bytes());
-    program_->run();
-    std::vector<Tensor> outputs;
-    for (std::size_t i = 0; i < outputs_; ++i) outputs.push_back(program_->output(i).clone());
-    return outputs;
-  }
-
- private:
-  std::unique_ptr<StateStore> store_;
-  std::unique_ptr<Program> program_;
-  std::size_t outputs_;
-};
-
-bool agrees(double got, double want, double bound) {
-  if (std::isnan(want)) return std::isnan(got);
-  if (std::isinf(want)) return got == want;
-  return std::abs(got - want) <= bound * std::max(1.0, std::abs(want));
-}
-
 TEST_P(KernelTest, AgreesWithTheReferenceOnSpecialNumbers) {
   const auto& [test, dtype] = GetParam();
   std::vector<Tensor> values;
   const Graph graph = make_graph(test, dtype, values, 17);
-  const auto executor = emulated_executor(), reference_executor = make_reference_executor();
-  Compiled device(*executor, graph), reference(*reference_executor, graph);
-  std::vector<std::string> names;
-  for (std::size_t i = 0; i < values.size(); ++i) names.push_back(std::to_string(i));
-  for (const SpecialInputs& special : special_inputs(values, names)) {
-    const std::vector<Tensor> got = device.run(special.inputs), want = reference.run(special.inputs);
-    for (std::size_t k = 0; k < got.size(); ++k) {
-      const double bound = tolerance(got[k].dtype() == DType::f32 ? DType::f32 : dtype);
-      const std::vector<double> g = to_doubles(got[k]), w = to_doubles(want[k]);
-      for (std::size_t i = 0; i < g.size(); ++i)
-        ASSERT_TRUE(agrees(g[i], w[i], bound))
-            << special.what << ", output " << k << ", element " << i << ": " << g[i] << " for " << w[i];
-    }
-  }
+  EXPECT_EQ(special_difference(graph, graph, values, *emulated_executor()), "");
 }
 
 INSTANTIATE_TEST_SUITE_P(, KernelTest, testing::ValuesIn(instances()),
@@ -159,7 +106,7 @@ TEST(KernelTable, WhatIsRefusedRunsInTheReferenceAndThePlanSaysWhy) {
       {{"", "MaxPool", "", {{Kind::real, {1, 1, 4, 4}}}, {{"kernel_shape", two}}, 2}, "no indices"},
       {{"", "Add", "", {{Kind::real, {3}}, {Kind::real, {3}}}}, "f64", DType::f64},
       {{"", "MatMul", "", {{Kind::real, {2, 1, 3, 4}}, {Kind::real, {1, 2, 4, 3}}}}, "broadcast on both sides"},
-      {{"", "Sin", "", {{Kind::real, {3}}}}, "no kernel for this operator"},
+      {{"", "Sin", "", {{Kind::real, {3}}}}, "no kernel of its own"},
   };
   for (const auto& [test, reason, dtype] : refused) {
     std::vector<Tensor> values;
@@ -167,8 +114,8 @@ TEST(KernelTable, WhatIsRefusedRunsInTheReferenceAndThePlanSaysWhy) {
     Plan plan;
     const std::vector<Tensor> got = run(*emulated_executor(), graph, values, &plan);
     const std::vector<Tensor> want = run(*make_reference_executor(), graph, values);
-    EXPECT_THAT(plan.entries.at(0).kernel, StartsWith("reference"));
-    EXPECT_THAT(plan.entries.at(0).reason, HasSubstr(reason));
+    EXPECT_THAT(first_node(plan).kernel, StartsWith("reference"));
+    EXPECT_THAT(first_node(plan).reason, HasSubstr(reason));
     for (std::size_t k = 0; k < got.size(); ++k) EXPECT_TRUE(identical(got[k], want[k])) << test.op;
   }
 }

@@ -3,8 +3,8 @@
 
 #include <utility>
 
-#include "ops/op_def.h"
 #include "tests/executors/cudnn/op_cases.h"
+#include <halfstep/ops/op_def.h>
 
 namespace halfstep::cudnn::cases {
 

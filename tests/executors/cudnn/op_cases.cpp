@@ -3,8 +3,8 @@
 #include <cmath>
 #include <random>
 
-#include "ops/infer.h"
 #include "tests/executors/cudnn/op_case_util.h"
+#include <halfstep/ops/infer.h>
 
 namespace halfstep::cudnn {
 namespace {

@@ -5,7 +5,7 @@ namespace halfstep::cudnn::cases {
 
 std::vector<OpTest> elementwise_tests() {
   std::vector<OpTest> t;
-  for (const char* op : {"Relu", "Neg", "Exp", "Abs", "Sigmoid", "Tanh"})
+  for (const char* op : {"Relu", "Neg", "Exp", "Abs", "Sign", "Sigmoid", "Tanh"})
     t.push_back({"plain", op, "", {real({3, 7})}});
   for (const char* op : {"Log", "Sqrt", "Reciprocal"}) t.push_back({"plain", op, "", {positive({3, 7})}});
   for (const char* op : {"Add", "Sub", "Mul", "Div", "Min", "Max"}) {

@@ -69,14 +69,13 @@ std::vector<OpTest> optimizer_tests() {
         const std::string name = std::string(apply ? "step_" : "skipped_") + std::to_string(step) + many;
         Operand applied{Kind::truth, {}, 0, {apply}};
         const std::vector<Operand> scalars = {positive_f32({}), scalar_i64(step), applied, positive_f32({})};
-        t.push_back(
-            {name,
-             "AdamStep",
-             kOwn,
-             tensors(n, {f32({}), f32({}), f32({}), positive_f32({})}, scalars),
-             {{"beta1", 0.9f}, {"beta2", 0.999f}, {"epsilon", 1e-8f}, {"weight_decay", 0.1f}, {"decoupled", step % 2}},
-             3 * n,
-             kF32});
+        t.push_back({name,
+                     step == 1 ? "AdamWStep" : "AdamStep",
+                     kOwn,
+                     tensors(n, {f32({}), f32({}), f32({}), positive_f32({})}, scalars),
+                     {{"beta1", 0.9f}, {"beta2", 0.999f}, {"epsilon", 1e-8f}, {"weight_decay", 0.1f}},
+                     3 * n,
+                     kF32});
         t.push_back({name,
                      "SgdStep",
                      kOwn,

@@ -156,7 +156,8 @@ cudaError_t cudaMemset(void* p, int value, std::size_t bytes) {
 }
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
-  const bool from_device = kind != cudaMemcpyHostToDevice, to_device = kind != cudaMemcpyDeviceToHost;
+  const bool from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
+  const bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
   if (is_device(from, bytes) != from_device || is_device(to, bytes) != to_device) {
     refuse("a copy's addresses are not where its kind says");
     return cudaErrorInvalidValue;

@@ -7,7 +7,7 @@
 
 #include <cudnn.h>
 
-#include "ops/window.h"
+#include "ops/convolution/window.h"
 #include "tests/executors/cudnn/emulation/emulation.h"
 #include "tests/executors/cudnn/emulation/numbers.h"
 

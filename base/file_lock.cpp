@@ -1,0 +1,36 @@
+#include "base/file_lock.h"
+
+#include <cerrno>
+#include <utility>
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <halfstep/base/error.h>
+
+namespace halfstep {
+
+FileLock::FileLock(const std::filesystem::path& path, const std::string& required) {
+  struct stat status;
+  if (::stat(path.c_str(), &status) != 0 || (!S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode))) return;
+  descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor_ < 0 || ::flock(descriptor_, LOCK_EX | LOCK_NB) == 0) return;
+  const bool is_taken = errno == EWOULDBLOCK;
+  ::close(std::exchange(descriptor_, -1));
+  if (is_taken) throw_failure(required, "another process at work with it", "wait for the other, or name another path");
+}
+
+FileLock::~FileLock() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+FileLock::FileLock(FileLock&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
+
+FileLock& FileLock::operator=(FileLock&& other) noexcept {
+  std::swap(descriptor_, other.descriptor_);
+  return *this;
+}
+
+}  // namespace halfstep

@@ -1,0 +1,82 @@
+// What a person sees of a running training: a bar on a terminal, plain lines in a pipe.
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "training/named_value.h"
+#include <halfstep/base/api.h>
+
+namespace HALFSTEP_API halfstep {
+
+/// Where and how to draw. `ProgressStyle::detect` fills it in.
+struct ProgressStyle {
+  bool terminal = false;  ///< redraw a bar in place
+  bool color = false;
+  bool unicode = false;
+  int width = 0;                 ///< columns; 0: ask the terminal at each redraw
+  double plain_interval_s = 10;  ///< without a terminal: seconds between lines within an epoch
+
+  /// From the stream (isatty) and the environment: TERM=dumb is no terminal, NO_COLOR (no-color.org) is no color, and
+  /// LC_ALL, LC_CTYPE or LANG say whether the locale is UTF-8.
+  static ProgressStyle detect(std::FILE* stream);
+};
+
+/// Where the run stands after a step.
+struct ProgressPoint {
+  std::int64_t step = 0;           ///< of the epoch, counted from 1
+  std::int64_t steps = 0;          ///< in the epoch
+  std::int64_t samples = 0;        ///< seen in this epoch, including those before a resume
+  std::int64_t epoch_samples = 0;  ///< in a whole epoch
+  double loss = 0;                 ///< running mean of the epoch
+  std::span<const NamedValue> metrics = {};
+  double loss_scale = 0;  ///< 0: not dynamic, not shown
+  std::int64_t skipped_steps = 0;
+};
+
+class Progress {
+ public:
+  /// Seconds on a clock that never goes back.
+  using Clock = std::function<double()>;
+
+  Progress(std::FILE* stream, ProgressStyle style, Clock clock = {});
+  /// Takes an unfinished bar off the screen.
+  ~Progress();
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  /// `epoch` counts from 1; `epochs` may be 0 when the run is bounded by steps. `first_sample` is where a resumed epoch
+  /// starts.
+  void begin_epoch(std::int64_t epoch, std::int64_t epochs, std::int64_t first_sample = 0);
+  /// To be called every step: returns at once, without formatting, unless 0.1 s (a line: plain_interval_s) have passed.
+  void update(const ProgressPoint& point);
+  /// The epoch's lasting line. `validation` follows as val_NAME.
+  void end_epoch(const ProgressPoint& point, std::span<const NamedValue> validation = {});
+  /// A lasting line of its own that does not tear the bar.
+  void notice(std::string_view text);
+
+ private:
+  void draw_bar(const ProgressPoint& point, double now);
+  void print_line(const ProgressPoint& point, std::span<const NamedValue> validation, double now, bool finished);
+  void clear_bar();
+  int columns() const;
+  std::string epoch_text() const;
+
+  std::FILE* stream_;
+  ProgressStyle style_;
+  Clock clock_;
+  std::int64_t epoch_ = 0, epochs_ = 0, first_sample_ = 0;
+  double epoch_start_ = 0, next_draw_ = 0;
+  bool bar_visible_ = false;
+};
+
+/// "1:05", "2:03:04"; "0:00" for less than half a second.
+std::string format_duration(double seconds);
+/// Three significant digits and a suffix: "950", "1.25k", "118k", "3.40M".
+std::string format_quantity(double value);
+
+}  // namespace halfstep

@@ -1,0 +1,124 @@
+#include <algorithm>
+#include <numeric>
+#include <string>
+
+#include <fmt/format.h>
+
+#include "base/machine_memory.h"
+#include <halfstep/base/error.h>
+#include <halfstep/executors/core/memory.h>
+
+namespace halfstep {
+
+namespace {
+
+double bytes_of(const Value& value) {
+  const Shape& shape = value.is_constant() ? value.constant.shape() : value.shape;
+  if (!shape.is_static() || value.dtype == DType::undefined || value.dtype == DType::string) return 0;
+  double bits = static_cast<double>(bits_of(value.dtype));
+  for (const std::int64_t extent : shape) bits *= static_cast<double>(extent);
+  return bits / 8;
+}
+
+std::vector<bool> kept_all_the_time(const Graph& graph) {
+  std::vector<bool> kept(graph.values.size(), false);
+  const auto keep = [&](ValueId id) { kept[static_cast<std::size_t>(id)] = true; };
+  for (std::size_t i = 0; i < graph.values.size(); ++i) kept[i] = graph.values[i].is_constant();
+  for (const ValueId id : graph.inputs) keep(id);
+  for (const ValueId id : graph.outputs) keep(id);
+  for (const State& state : graph.states) keep(state.value);
+  return kept;
+}
+
+/// The most that lives at once of what is not kept, when the nodes run in their order. What a node reads for the last
+/// time may share memory with what it writes.
+double peak_between_nodes(const Graph& graph, const std::vector<bool>& kept) {
+  std::vector<std::size_t> last_use(graph.values.size(), 0);
+  for (std::size_t n = 0; n < graph.nodes.size(); ++n)
+    for (const ValueId id : graph.nodes[n].inputs)
+      if (id != kNoValue) last_use[static_cast<std::size_t>(id)] = n;
+  std::vector<double> freed(graph.nodes.size() + 1, 0);
+  double live = 0, peak = 0;
+  for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
+    live -= freed[n];
+    for (const ValueId id : graph.nodes[n].outputs) {
+      if (id == kNoValue || kept[static_cast<std::size_t>(id)]) continue;
+      const double bytes = bytes_of(graph[id]);
+      live += bytes;
+      freed[std::max(last_use[static_cast<std::size_t>(id)], n + 1)] += bytes;
+    }
+    peak = std::max(peak, live);
+  }
+  return peak;
+}
+
+double sum_of(const Graph& graph, const std::vector<bool>& chosen, bool which) {
+  double sum = 0;
+  for (std::size_t i = 0; i < chosen.size(); ++i)
+    if (chosen[i] == which) sum += bytes_of(graph.values[i]);
+  return sum;
+}
+
+void check_fits(const Graph& graph, double bytes) {
+  constexpr double kGiB = 1 << 30;
+  constexpr std::size_t kNamed = 3;
+  const auto there_is = static_cast<double>(machine_memory());
+  if (bytes <= there_is) return;
+  std::vector<const Value*> largest;
+  for (const Value& value : graph.values) largest.push_back(&value);
+  const std::size_t named = std::min(kNamed, largest.size());
+  std::partial_sort(largest.begin(), largest.begin() + static_cast<std::ptrdiff_t>(named), largest.end(),
+                    [](const Value* a, const Value* b) { return bytes_of(*a) > bytes_of(*b); });
+  std::string names;
+  for (std::size_t i = 0; i < named; ++i)
+    names += fmt::format("{}'{}' {}{} of {:.3g} GiB", i == 0 ? "" : ", ", largest[i]->name, name_of(largest[i]->dtype),
+                         largest[i]->shape.to_string(), bytes_of(*largest[i]) / kGiB);
+  throw_failure(fmt::format("a step that fits into this machine's {:.1f} GiB of memory", there_is / kGiB),
+                fmt::format("{:.4g} GiB; the largest tensors are {}", bytes / kGiB, names),
+                "check the model's shapes, use a smaller batch, or a machine with more memory");
+}
+
+}  // namespace
+
+void check_step_fits(const Graph& graph, ValueMemory values) {
+  const std::vector<bool> kept = kept_all_the_time(graph);
+  const double between =
+      values == ValueMemory::shared ? peak_between_nodes(graph, kept) : sum_of(graph, kept, /*which=*/false);
+  check_fits(graph, sum_of(graph, kept, /*which=*/true) + between);
+}
+
+void check_step_fits(const Graph& graph, std::size_t arena_bytes) {
+  const std::vector<bool> kept = kept_all_the_time(graph);
+  check_fits(graph, sum_of(graph, kept, /*which=*/true) + static_cast<double>(arena_bytes));
+}
+
+Arena plan_memory(const std::vector<Lifetime>& lifetimes) {
+  constexpr std::size_t kAlignment = 64;
+  Arena arena;
+  arena.offsets.assign(lifetimes.size(), 0);
+  std::vector<std::size_t> order(lifetimes.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return lifetimes[a].bytes > lifetimes[b].bytes; });
+  std::vector<std::size_t> placed;  // by offset
+  for (std::size_t i : order) {
+    const Lifetime& life = lifetimes[i];
+    if (life.bytes == 0) continue;
+    std::size_t offset = 0;
+    for (std::size_t j : placed) {
+      const Lifetime& other = lifetimes[j];
+      if (other.last < life.first || life.last < other.first) continue;
+      if (offset + life.bytes <= arena.offsets[j]) break;
+      const std::size_t end = arena.offsets[j] + other.bytes;
+      offset = std::max(offset, (end + kAlignment - 1) / kAlignment * kAlignment);
+    }
+    arena.offsets[i] = offset;
+    arena.bytes = std::max(arena.bytes, offset + life.bytes);
+    placed.insert(std::upper_bound(placed.begin(), placed.end(), i,
+                                   [&](std::size_t a, std::size_t b) { return arena.offsets[a] < arena.offsets[b]; }),
+                  i);
+  }
+  return arena;
+}
+
+}  // namespace halfstep

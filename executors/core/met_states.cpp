@@ -1,0 +1,68 @@
+#include "executors/core/met_states.h"
+
+#include <utility>
+
+#include <halfstep/ops/optimizers/optimizer_def.h>
+
+namespace halfstep::core {
+namespace {
+
+class Walk {
+ public:
+  explicit Walk(const Graph& graph)
+      : graph_(graph), producers_(graph.producers()), met_(graph.values.size(), kNoValue) {}
+
+  void from(const State& state) {
+    std::vector<ValueId> open{state.next};
+    while (!open.empty()) {
+      const ValueId id = open.back();
+      open.pop_back();
+      const std::int32_t producer = producers_[static_cast<std::size_t>(id)];
+      if (producer < 0) continue;
+      for (const ValueId input : met_inputs(graph_.nodes[static_cast<std::size_t>(producer)], id, state.value)) {
+        ValueId& met = met_[static_cast<std::size_t>(input)];
+        if (met != kNoValue || producers_[static_cast<std::size_t>(input)] < 0) continue;
+        met = state.value;
+        open.push_back(input);
+      }
+    }
+  }
+
+  std::vector<ValueId> result() { return std::move(met_); }
+
+ private:
+  /// The inputs of a node that `output` is computed from element by element.
+  std::vector<ValueId> met_inputs(const Node& node, ValueId output, ValueId state) const {
+    if (optimizer_of(node)) {
+      const StepOperands operands(node);
+      for (std::size_t i = 0; i < operands.parameters; ++i)
+        if (node.inputs[operands.parameter(i)] == state) return {node.inputs[operands.gradient(i)]};
+      return {};
+    }
+    const OpDef* row = find_op(node.op, node.domain);
+    if (!row || row->precision == PrecisionClass::half) return {};  // products of square matrices keep their shape, too
+    const Shape& shape = graph_[output].shape;
+    std::vector<ValueId> inputs;
+    for (const ValueId input : node.inputs) {
+      if (input == kNoValue || graph_[input].shape == Shape()) continue;
+      if (graph_[input].shape != shape) return {};
+      inputs.push_back(input);
+    }
+    return inputs;
+  }
+
+  const Graph& graph_;
+  std::vector<std::int32_t> producers_;
+  std::vector<ValueId> met_;
+};
+
+}  // namespace
+
+std::vector<ValueId> find_met_states(const Graph& graph) {
+  Walk walk(graph);
+  for (const State& state : graph.states)
+    if (state.role == StateRole::parameter && state.next != kNoValue) walk.from(state);
+  return walk.result();
+}
+
+}  // namespace halfstep::core

@@ -1,0 +1,223 @@
+#include "executors/core/program.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+
+#include <fmt/format.h>
+
+#include "executors/core/standard_kernels.h"
+#include <halfstep/base/error.h>
+#include <halfstep/executors/core/memory.h>
+#include <halfstep/executors/core/reference_call.h>
+
+namespace halfstep::core {
+namespace {
+
+template <class F>
+bool any_operand(const Node& node, const F& f) {
+  const auto holds = [&](ValueId id) { return id != kNoValue && f(id); };
+  return std::ranges::any_of(node.inputs, holds) || std::ranges::any_of(node.outputs, holds);
+}
+
+/// Why no kernel of the executor's own is asked about a node; empty when they are.
+std::string why_not(const Assembly& assembly, const Node& node) {
+  const Graph& graph = assembly.graph();
+  if (any_operand(node, [&](ValueId id) { return assembly.is_dynamic(id); }))
+    return "the shape depends on data, or the elements are strings";
+  if (any_operand(node, [&](ValueId id) { return graph[id].shape.count() == 0; })) return "an operand has no elements";
+  std::string reason;
+  any_operand(node, [&](ValueId id) {
+    if (!assembly.device().holds(graph[id].dtype))
+      reason = fmt::format("{} is {}, which the device has no kernels for", graph[id].name, name_of(graph[id].dtype));
+    return !reason.empty();
+  });
+  return reason;
+}
+
+/// The makers that are asked about a node, best first.
+std::vector<KernelMaker> makers_of(const std::vector<KernelRow>& table, const Node& node) {
+  std::vector<KernelMaker> makers;
+  const auto row = std::ranges::find_if(table, [&](const KernelRow& each) { return node.is(each.op, each.domain); });
+  if (row != table.end()) makers = row->makers;
+  if (keeps_order(node)) makers.push_back(make_view);
+  return makers;
+}
+
+// First acceptance wins. Returns false when even the reference has no such operator.
+bool compile_node(Assembly& assembly, const std::vector<KernelRow>& table, std::size_t index, std::int32_t position,
+                  std::vector<bool>& absorbed) {
+  const Node& node = assembly.graph().nodes[index];
+  PlanEntry entry{node.name, operator_name(node), "", "", 0};
+  if (absorbed[index]) {
+    entry.kernel = "fused";
+    entry.reason = "computed along with the kernel of another node";
+    assembly.append({entry, {}, {}});
+    return true;
+  }
+  auto attempt = [&](KernelMaker maker) {
+    KernelContext context(assembly, index, position, absorbed);
+    Made made = maker(context);
+    if (!made.remark.empty()) entry.reason += (entry.reason.empty() ? "" : "; ") + made.remark;
+    if (made.kernel.empty()) {
+      if (context.is_touched())
+        throw_failure("a kernel maker that refuses before it asks for memory", node.op, "report it");
+      return false;
+    }
+    entry.kernel = made.kernel;
+    entry.scratch_bytes = context.scratch_bytes();
+    assembly.append({entry, std::move(made.bind), context.touches()});
+    context.append_conversions();
+    return true;
+  };
+  entry.reason = why_not(assembly, node);
+  if (entry.reason.empty()) {
+    const std::vector<KernelMaker> makers = makers_of(table, node);
+    if (std::ranges::any_of(makers, attempt)) return true;
+    if (makers.empty()) entry.reason = "no kernel of its own";
+  }
+  return attempt(make_reference);
+}
+
+class CompiledProgram final : public Program {
+ public:
+  CompiledProgram(const Graph& graph, Store& store, std::shared_ptr<const Backend> backend)
+      : graph_(graph), backend_(std::move(backend)) {
+    device().within([&] { compile(store); });
+  }
+
+  Tensor input(std::size_t i) override { return inputs_.at(i); }
+  Tensor output(std::size_t i) override { return dynamic_outputs_.at(i) ? *dynamic_outputs_[i] : outputs_[i]; }
+  const Plan& plan() const override { return plan_; }
+
+  void run() override {
+    device().within([this] {
+      run_();
+      device().wait();
+    });
+  }
+
+  std::vector<double> time_entries(int times) override {
+    using Clock = std::chrono::steady_clock;
+    std::vector<std::vector<double>> seconds(steps_.size());
+    device().within([&] {
+      for (int i = 0; i < times; ++i) {
+        for (std::size_t s = 0; s < steps_.size(); ++s) {
+          const auto start = Clock::now();
+          steps_[s]();
+          device().wait();
+          seconds[s].push_back(std::chrono::duration<double>(Clock::now() - start).count());
+        }
+      }
+    });
+    std::vector<double> medians(plan_.entries.size(), 0);
+    for (std::size_t s = 0; s < steps_.size(); ++s) {
+      const auto middle = seconds[s].begin() + times / 2;
+      std::nth_element(seconds[s].begin(), middle, seconds[s].end());
+      medians[entry_of_step_[s]] = *middle;
+    }
+    return medians;
+  }
+
+ private:
+  Device& device() const { return *backend_->device; }
+
+  void compile(Store& store) {
+    // Before kernels make tables as long as their results.
+    if (device().is_host()) check_step_fits(graph_, ValueMemory::shared);
+    for (const Value& value : graph_.values)
+      if (value.shape.is_static()) check_fits_memory(value.dtype, value.shape);
+    Assembly assembly(graph_, store, device());
+    compile_nodes(assembly);
+    assembly.append_final_copies();
+    place(assembly);
+  }
+
+  void compile_nodes(Assembly& assembly) {
+    std::vector<bool> absorbed(graph_.nodes.size(), false);
+    std::string missing;
+    const std::vector<std::size_t>& order = assembly.schedule().order;
+    for (std::size_t i = 0; i < order.size(); ++i) {
+      const Node& node = graph_.nodes[order[i]];
+      if (!missing.empty()) {  // values may be missing from here on: only collect what else cannot run
+        if (!reference_kernel(node)) missing += fmt::format(", {} '{}'", operator_name(node), node.name);
+      } else if (!compile_node(assembly, backend_->kernels, order[i], static_cast<std::int32_t>(i), absorbed)) {
+        missing = fmt::format("{} '{}'", operator_name(node), node.name);
+      }
+    }
+    if (!missing.empty()) throw_input_error("operators that have a kernel", missing, "see the table of operators");
+  }
+
+  /// An arena for the buffers of one space; their addresses.
+  void place_arena(const Assembly& assembly, std::vector<Step>& steps, Space space, std::vector<void*>& addresses) {
+    const auto& buffers = assembly.buffers();
+    std::vector<Lifetime> lifetimes(buffers.size());
+    std::vector<bool> seen(buffers.size(), false);
+    for (std::size_t s = 0; s < steps.size(); ++s) {
+      for (BufferId id : steps[s].touches) {
+        const auto b = static_cast<std::size_t>(id);
+        if (buffers[b].fixed || buffers[b].state || buffers[b].space != space) continue;
+        lifetimes[b].bytes = buffers[b].bytes;
+        if (!seen[b]) lifetimes[b].first = static_cast<std::int32_t>(s);
+        lifetimes[b].last = static_cast<std::int32_t>(s);
+        seen[b] = true;
+      }
+    }
+    const Arena arena = plan_memory(lifetimes);
+    if (device().is_host()) check_step_fits(graph_, arena.bytes);
+    constexpr std::size_t kLeast = 64;  // empty buffers have an address, too
+    keep_.push_back(device().allocate(std::max(arena.bytes, kLeast), space));
+    plan_.arena_bytes += arena.bytes;
+    for (std::size_t b = 0; b < buffers.size(); ++b)
+      if (!buffers[b].fixed && !buffers[b].state && buffers[b].space == space)
+        addresses[b] = static_cast<std::byte*>(keep_.back().get()) + arena.offsets[b];
+  }
+
+  void place(Assembly& assembly) {
+    const auto& buffers = assembly.buffers();
+    std::vector<void*> addresses(buffers.size());
+    place_arena(assembly, assembly.steps(), Space::device, addresses);
+    if (!device().is_host()) place_arena(assembly, assembly.steps(), Space::host, addresses);
+    for (std::size_t b = 0; b < buffers.size(); ++b) {
+      if (buffers[b].state) {
+        addresses[b] = buffers[b].state->memory.get();
+        plan_.state_bytes += buffers[b].state->bytes();
+      } else if (buffers[b].fixed) {
+        addresses[b] = buffers[b].fixed.get();
+        keep_.push_back(buffers[b].fixed);
+      }
+    }
+    const Memory memory(std::move(addresses));
+    bool on_device = true;
+    for (const Step& step : assembly.steps()) {
+      plan_.entries.push_back(step.entry);
+      if (!step.bind) continue;
+      steps_.push_back(step.bind(memory));
+      entry_of_step_.push_back(plan_.entries.size() - 1);
+      on_device = on_device && step.entry.kernel != "reference";
+    }
+    inputs_ = assembly.inputs;
+    outputs_ = assembly.outputs;
+    for (ValueId out : graph_.outputs)
+      dynamic_outputs_.push_back(assembly.is_dynamic(out) ? assembly.dynamic(out) : nullptr);
+    run_ = device().sequence(steps_, on_device, plan_.notes);
+  }
+
+  Graph graph_;
+  std::shared_ptr<const Backend> backend_;
+  std::vector<Run> steps_;
+  Run run_;                                 // all of them
+  std::vector<std::size_t> entry_of_step_;  // in the plan, where entries that need not run are listed too
+  std::vector<Tensor> inputs_, outputs_;
+  std::vector<std::shared_ptr<void>> keep_;  // the arenas, constants and their copies
+  std::vector<std::shared_ptr<Tensor>> dynamic_outputs_;
+  Plan plan_;
+};
+
+}  // namespace
+
+std::unique_ptr<Program> compile_program(const Graph& graph, Store& store, std::shared_ptr<const Backend> backend) {
+  return std::make_unique<CompiledProgram>(graph, store, std::move(backend));
+}
+
+}  // namespace halfstep::core

@@ -1,0 +1,84 @@
+#include <typeinfo>
+
+#include <fmt/format.h>
+
+#include <halfstep/base/error.h>
+#include <halfstep/executors/core/store.h>
+
+namespace halfstep::core {
+namespace {
+
+std::string type_text(DType dtype, const Shape& shape) { return std::string(name_of(dtype)) + shape.to_string(); }
+
+void require_type(std::string_view name, const Store::Entry& entry, const Tensor& given) {
+  if (entry.dtype == given.dtype() && entry.shape == given.shape()) return;
+  throw_input_error(fmt::format("state '{}' as {}", name, type_text(entry.dtype, entry.shape)),
+                    type_text(given.dtype(), given.shape()), "use the state of the same model");
+}
+
+}  // namespace
+
+std::vector<std::string> Store::names() const {
+  std::vector<std::string> result;
+  for (const auto& [name, entry] : entries_) result.push_back(name);
+  return result;
+}
+
+bool Store::has(std::string_view name) const { return entries_.find(name) != entries_.end(); }
+
+const Store::Entry& Store::at(std::string_view name) const {
+  auto it = entries_.find(name);
+  if (it == entries_.end())
+    throw_input_error("the name of a state", fmt::format("'{}'", name), "see StateStore::names");
+  return it->second;
+}
+
+Tensor Store::read(std::string_view name) const {
+  const Entry& entry = at(name);
+  Tensor result(entry.dtype, entry.shape);
+  if (result.count() > 0)
+    device_->move(entry.dtype, entry.shape, {entry.memory.get(), entry.layout}, {result.raw(), Layout(), host_space()});
+  return result;
+}
+
+void Store::write(std::string_view name, const Tensor& value) {
+  const Entry& entry = at(name);
+  require_type(name, entry, value);
+  if (value.count() > 0)
+    device_->move(entry.dtype, entry.shape, {const_cast<void*>(value.raw()), Layout(), host_space()},
+                  {entry.memory.get(), entry.layout});
+}
+
+Store::Entry& Store::bind(const std::string& name, const Tensor& initial) {
+  auto [it, is_new] = entries_.try_emplace(name);
+  Entry& entry = it->second;
+  if (!is_new) {
+    require_type(name, entry, initial);
+    return entry;
+  }
+  entry.dtype = initial.dtype();
+  entry.shape = initial.shape();
+  entry.memory = device_->allocate(entry.bytes(), Space::device);
+  write(name, initial);
+  return entry;
+}
+
+void Store::adopt(Entry& entry, const Layout& layout, Device& device) {
+  if (entry.layout == layout) return;
+  const Entry before = entry;
+  entry.layout = layout;
+  entry.memory = device.allocate(entry.bytes(), Space::device);
+  if (entry.shape.count() > 0)
+    device.move(entry.dtype, entry.shape, {before.memory.get(), before.layout}, {entry.memory.get(), layout});
+}
+
+Store& Store::of(StateStore& store, const Device& device, std::string_view executor) {
+  auto* own = dynamic_cast<Store*>(&store);
+  const bool fits = own && typeid(*own->device_) == typeid(device);
+  if (!fits)
+    throw_input_error(fmt::format("a store made by the {} executor", executor), "another executor's",
+                      "use Executor::make_store");
+  return *own;
+}
+
+}  // namespace halfstep::core

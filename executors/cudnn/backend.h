@@ -1,0 +1,18 @@
+// The executor for NVIDIA GPUs: cuDNN, cuBLASLt and own kernels. Not yet run on a GPU.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "executors/cudnn/detection.h"
+#include <halfstep/executors/core/backend.h>
+
+namespace halfstep::cudnn {
+
+/// Whether there is a GPU that halfstep was built for; if not, `reason` receives the sentence why.
+bool has_device(const DetectionApi& api, std::string& reason);
+/// Opens the libraries on the first device; nothing, and in `reason` the sentence why, when there is none. Throws Error
+/// (failure) naming the call that refused.
+std::optional<core::Backend> open_backend(const DetectionApi& api, std::string& reason);
+
+}  // namespace halfstep::cudnn

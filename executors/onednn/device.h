@@ -1,0 +1,23 @@
+// The CPU as oneDNN and the SIMD kernels use it.
+#pragma once
+
+#include <halfstep/executors/core/device.h>
+
+namespace halfstep::onednn {
+
+class CpuDevice final : public core::Device {
+ public:
+  explicit CpuDevice(int threads) : threads_(threads) {}
+
+  bool knows(const core::Layout& layout, const Shape& shape, DType dtype) const override;
+  void move(DType dtype, const Shape& shape, const core::Stored& from, const core::Stored& to) override;
+  core::Made convert(const core::Operand& from, const core::Operand& to, const core::TakeScratch& scratch) override;
+  /// With as many threads as primitives are made for.
+  void within(const std::function<void()>& work) override;
+  std::vector<std::pair<std::size_t, std::size_t>> precedences(const Graph& graph) override;
+
+ private:
+  int threads_;
+};
+
+}  // namespace halfstep::onednn

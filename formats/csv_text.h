@@ -1,0 +1,54 @@
+// The text of a table: lines, fields, numbers. Internal to the format.
+#pragma once
+
+#include <charconv>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <halfstep/formats/shared_bytes.h>
+
+namespace halfstep {
+
+/// Where in the file something is, for errors.
+struct CsvPlace {
+  const std::string& file;
+  std::int64_t line;
+};
+
+/// The lines of a text, counted from 1, with what they end in cut off.
+class CsvLines {
+ public:
+  explicit CsvLines(const SharedBytes& bytes);
+
+  /// The next line that is not blank; false at the end.
+  bool next(std::string_view& line);
+  std::int64_t number() const { return number_; }
+
+ private:
+  const SharedBytes& bytes_;
+  std::string_view rest_;
+  std::int64_t number_ = 0;
+};
+
+/// The fields of a line, unquoted and trimmed. Reuses the strings' memory. Throws Error for a quote that is not closed.
+void split_csv_line(std::string_view line, char delimiter, const CsvPlace& place, std::vector<std::string>& fields);
+
+/// Whether `text` is a number of this type, which `value` then is.
+template <class T>
+bool parse_csv_number(std::string_view text, T& value) {
+  if (text.starts_with('+')) text.remove_prefix(1);
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return error == std::errc() && end == text.data() + text.size();
+}
+bool is_csv_number(std::string_view text);
+
+/// Of tab, semicolon and comma the first that stands as often in the second line as in the first, quotes aside; else
+/// comma. A comma in numbers ("1,5") is no delimiter where another is.
+char detect_csv_delimiter(std::string_view first, std::string_view second);
+
+/// Throws Error for a text in UTF-16.
+void refuse_utf16(const SharedBytes& bytes, const std::string& file);
+
+}  // namespace halfstep

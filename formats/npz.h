@@ -1,0 +1,37 @@
+// NPZ, NumPy's archive of named arrays: a ZIP file of NPY members.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "formats/zip.h"
+#include <halfstep/base/api.h>
+#include <halfstep/formats/data_array.h>
+
+namespace HALFSTEP_API halfstep {
+
+/// An open archive; its arrays are read when asked for.
+class NpzFile {
+ public:
+  /// Throws Error when the file is missing or not a ZIP archive.
+  explicit NpzFile(const std::filesystem::path& path);
+
+  /// Names of the arrays, in the file's order.
+  std::vector<std::string> names() const;
+  bool contains(std::string_view name) const;
+  /// Throws Error, listing the names there are, when there is no such array; else as `parse_npy`.
+  DataArray open(std::string_view name) const;
+
+ private:
+  std::string path_;
+  SharedBytes bytes_;
+  std::vector<ZipEntry> entries_;
+};
+
+/// Writes the arrays uncompressed, atomically. Throws Error when two share a name or NPY lacks a dtype.
+void write_npz(const std::filesystem::path& path, const std::vector<std::pair<std::string, Tensor>>& arrays);
+
+}  // namespace halfstep

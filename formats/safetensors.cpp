@@ -1,0 +1,283 @@
+#include "formats/safetensors.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cerrno>
+#include <cstdint>
+#include <limits>
+#include <set>
+#include <system_error>
+#include <vector>
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <halfstep/base/error.h>
+
+namespace halfstep {
+namespace {
+
+using nlohmann::json;
+namespace fs = std::filesystem;
+
+static_assert(std::endian::native == std::endian::little, "tensor bytes are written as they lie in memory");
+
+constexpr std::uint64_t kLargestHeader = 100'000'000;  // the format's own limit
+constexpr std::size_t kPrefix = 8;
+constexpr int kDeepest = 4;  // nesting of a valid header: header, tensor, list
+
+constexpr std::array<std::pair<std::string_view, DType>, 13> kTypes{{
+    {"F64", DType::f64},
+    {"F32", DType::f32},
+    {"F16", DType::f16},
+    {"BF16", DType::bf16},
+    {"I64", DType::i64},
+    {"I32", DType::i32},
+    {"I16", DType::i16},
+    {"I8", DType::i8},
+    {"U64", DType::u64},
+    {"U32", DType::u32},
+    {"U16", DType::u16},
+    {"U8", DType::u8},
+    {"BOOL", DType::boolean},
+}};
+
+DType dtype_of_tag(std::string_view tag) {
+  for (const auto& [name, dtype] : kTypes)
+    if (name == tag) return dtype;
+  return DType::undefined;
+}
+
+std::string_view tag_of_dtype(DType dtype) {
+  for (const auto& [name, type] : kTypes)
+    if (type == dtype) return name;
+  return {};
+}
+
+/// An open file of known size; every complaint names it.
+class Source {
+ public:
+  explicit Source(const fs::path& path) : path_(path), fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
+    if (fd_ < 0) {
+      if (errno == ENOENT || errno == ENOTDIR) refuse("a safetensors file", "no such file");
+      fail(errno);
+    }
+    struct stat status;
+    if (::fstat(fd_, &status) != 0 || !S_ISREG(status.st_mode)) {
+      ::close(fd_);
+      refuse("a regular file", "a folder or a device");
+    }
+    size_ = static_cast<std::uint64_t>(status.st_size);
+  }
+  ~Source() { ::close(fd_); }
+  Source(const Source&) = delete;
+  Source& operator=(const Source&) = delete;
+
+  std::uint64_t size() const { return size_; }
+
+  void read(std::uint64_t offset, void* to, std::size_t bytes) const {
+    auto* out = static_cast<char*>(to);
+    while (bytes > 0) {
+      const ssize_t got = ::pread(fd_, out, bytes, static_cast<off_t>(offset));
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) fail(errno);
+      if (got == 0) refuse("a file that keeps its size while it is read", "it became shorter");
+      out += got;
+      offset += static_cast<std::uint64_t>(got);
+      bytes -= static_cast<std::size_t>(got);
+    }
+  }
+
+  [[noreturn]] void refuse(const std::string& required, const std::string& found) const {
+    throw_input_error(fmt::format("{}: {}", path_.string(), required), found,
+                      "the file is damaged or of another format: use another copy");
+  }
+
+ private:
+  [[noreturn]] void fail(int code) const {
+    throw_failure(fmt::format("{}: a readable file", path_.string()), std::generic_category().message(code),
+                  "check the path and its permissions");
+  }
+
+  fs::path path_;
+  int fd_;
+  std::uint64_t size_ = 0;
+};
+
+json parse_header(const Source& file, const std::string& text) {
+  if (text.empty() || text.front() != '{') file.refuse("a JSON object as header", "something else");
+  std::vector<std::set<std::string>> keys;
+  const json::parser_callback_t check = [&](int depth, json::parse_event_t event, json& value) {
+    if (depth > kDeepest) file.refuse("a header of tensor descriptions", "deeply nested JSON");
+    if (event == json::parse_event_t::object_start) keys.emplace_back();
+    if (event == json::parse_event_t::object_end) keys.pop_back();
+    if (event == json::parse_event_t::key && !keys.back().insert(value.get<std::string>()).second)
+      file.refuse("every name once in the header", fmt::format("'{}' twice", value.get<std::string>()));
+    return true;
+  };
+  try {
+    return json::parse(text, check);
+  } catch (const json::exception& e) {
+    file.refuse("a JSON header", e.what());
+  }
+}
+
+/// A value as it is quoted in an error.
+std::string quote(const json& value) {
+  std::string text = value.dump();
+  constexpr std::size_t kLongest = 80;
+  if (text.size() > kLongest) text = text.substr(0, kLongest) + "…";
+  return text;
+}
+
+struct Entry {
+  std::string name;
+  DType dtype;
+  Shape shape;
+  std::uint64_t begin, end;  // within the data
+};
+
+/// A header value that is a list of unsigned integers that int64 holds.
+std::vector<std::int64_t> integers(const Source& file, const std::string& name, const json& entry, const char* key) {
+  std::vector<std::int64_t> values;
+  const auto it = entry.find(key);
+  const bool is_list = it != entry.end() && it->is_array();
+  if (is_list)
+    for (const json& v : *it)
+      if (v.is_number_unsigned() && v.get<std::uint64_t>() <= std::numeric_limits<std::int64_t>::max())
+        values.push_back(static_cast<std::int64_t>(v.get<std::uint64_t>()));
+  if (!is_list || values.size() != it->size())
+    file.refuse(fmt::format("a list of integers as {} of tensor '{}'", key, name),
+                it == entry.end() ? "none" : quote(*it));
+  return values;
+}
+
+Entry read_entry(const Source& file, const std::string& name, const json& entry, std::uint64_t data_bytes) {
+  const auto fault = [&](const std::string& required, const std::string& found) {
+    file.refuse(fmt::format("{} of tensor '{}'", required, name), found);
+  };
+  if (!entry.is_object()) fault("a JSON object as description", quote(entry));
+  if (entry.size() != 3) fault("just dtype, shape and data_offsets in the description", quote(entry));
+  const auto tag = entry.find("dtype");
+  const DType dtype =
+      tag != entry.end() && tag->is_string() ? dtype_of_tag(tag->get_ref<const std::string&>()) : DType::undefined;
+  if (dtype == DType::undefined)
+    fault("a known element type as dtype", tag == entry.end() ? std::string("none") : quote(*tag));
+  const std::vector<std::int64_t> dims = integers(file, name, entry, "shape");
+  const std::vector<std::int64_t> offsets = integers(file, name, entry, "data_offsets");
+  if (offsets.size() != 2 || offsets[0] > offsets[1] || static_cast<std::uint64_t>(offsets[1]) > data_bytes)
+    fault(fmt::format("offsets within the {} bytes of data as data_offsets", data_bytes), quote(entry["data_offsets"]));
+  std::int64_t bytes = static_cast<std::int64_t>(bytes_of(dtype, 1));
+  for (const std::int64_t d : dims)
+    if (__builtin_mul_overflow(bytes, d, &bytes)) fault("a size below 2^63 bytes", quote(entry["shape"]));
+  if (bytes != offsets[1] - offsets[0])
+    fault(fmt::format("{} bytes between the offsets", bytes), fmt::format("{}", offsets[1] - offsets[0]));
+  return {name, dtype, Shape(dims), static_cast<std::uint64_t>(offsets[0]), static_cast<std::uint64_t>(offsets[1])};
+}
+
+std::map<std::string, std::string> read_metadata(const Source& file, const json& metadata) {
+  if (!metadata.is_object()) file.refuse("an object of strings as __metadata__", quote(metadata));
+  std::map<std::string, std::string> result;
+  for (const auto& [key, value] : metadata.items()) {
+    if (!value.is_string()) file.refuse(fmt::format("a string as '{}' of __metadata__", key), quote(value));
+    result[key] = value.get<std::string>();
+  }
+  return result;
+}
+
+void check_bools(const Source& file, const Entry& entry, const Tensor& tensor) {
+  const auto* bytes = static_cast<const unsigned char*>(tensor.raw());
+  if (std::any_of(bytes, bytes + tensor.bytes(), [](unsigned char b) { return b > 1; }))
+    file.refuse(fmt::format("0 or 1 in every element of bool tensor '{}'", entry.name), "another value");
+}
+
+}  // namespace
+
+Safetensors read_safetensors(const fs::path& path) {
+  const Source file(path);
+  std::uint64_t header_bytes = 0;
+  if (file.size() < kPrefix) file.refuse("at least 8 bytes", fmt::format("{}", file.size()));
+  file.read(0, &header_bytes, kPrefix);
+  if (header_bytes > kLargestHeader || header_bytes > file.size() - kPrefix)
+    file.refuse("a header that lies within the file",
+                fmt::format("a header of {} bytes in a file of {}", header_bytes, file.size()));
+  std::string text(header_bytes, '\0');
+  file.read(kPrefix, text.data(), header_bytes);
+  const json header = parse_header(file, text);
+  const std::uint64_t data_start = kPrefix + header_bytes, data_bytes = file.size() - data_start;
+
+  Safetensors result;
+  std::vector<Entry> entries;
+  for (const auto& [name, value] : header.items()) {
+    if (name == "__metadata__")
+      result.metadata = read_metadata(file, value);
+    else
+      entries.push_back(read_entry(file, name, value, data_bytes));
+  }
+  std::sort(entries.begin(), entries.end(),
+            [](const Entry& a, const Entry& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
+  std::uint64_t reached = 0;
+  for (const Entry& e : entries) {
+    if (e.begin != reached)
+      file.refuse(fmt::format("tensor '{}' to begin where the one before ends, at {}", e.name, reached),
+                  fmt::format("it begins at {}", e.begin));
+    reached = e.end;
+  }
+  if (reached != data_bytes)
+    file.refuse(fmt::format("{} bytes of data, all of them of tensors", reached), fmt::format("{} bytes", data_bytes));
+
+  for (const Entry& e : entries) {
+    Tensor tensor(e.dtype, e.shape);
+    file.read(data_start + e.begin, tensor.raw(), tensor.bytes());
+    if (e.dtype == DType::boolean) check_bools(file, e, tensor);
+    result.tensors.emplace(e.name, std::move(tensor));
+  }
+  return result;
+}
+
+void write_safetensors(FileWriter& file, const Safetensors& content) {
+  std::vector<std::pair<std::string_view, const Tensor*>> order;
+  for (const auto& [name, tensor] : content.tensors) {
+    if (name == "__metadata__" || tag_of_dtype(tensor.dtype()).empty())
+      throw_input_error("tensors that the safetensors format can hold",
+                        fmt::format("'{}' of type {}", name, name_of(tensor.dtype())), "rename or convert the tensor");
+    order.emplace_back(name, &tensor);
+  }
+  std::stable_sort(order.begin(), order.end(), [](const auto& a, const auto& b) {
+    return bits_of(a.second->dtype()) > bits_of(b.second->dtype());
+  });
+
+  nlohmann::ordered_json header = nlohmann::ordered_json::object();
+  if (!content.metadata.empty()) header["__metadata__"] = content.metadata;
+  std::uint64_t offset = 0;
+  for (const auto& [name, tensor] : order) {
+    const std::uint64_t end = offset + tensor->bytes();
+    header[std::string(name)] = {
+        {"dtype", tag_of_dtype(tensor->dtype())}, {"shape", tensor->shape().dims()}, {"data_offsets", {offset, end}}};
+    offset = end;
+  }
+  std::string text;
+  try {
+    text = header.dump();
+  } catch (const json::exception& e) {
+    throw_input_error("tensor names and metadata in UTF-8", e.what(), "rename the tensor");
+  }
+  text.resize((text.size() + 7) / 8 * 8, ' ');
+  if (text.size() > kLargestHeader)
+    throw_input_error(fmt::format("a header of at most {} bytes", kLargestHeader), fmt::format("{}", text.size()),
+                      "write fewer tensors, or shorter names, to a file");
+  const std::uint64_t header_bytes = text.size();
+  file.write(&header_bytes, kPrefix);
+  file.write(text);
+  for (const auto& [name, tensor] : order) file.write(tensor->raw(), tensor->bytes());
+}
+
+void write_safetensors(const fs::path& path, const Safetensors& content) {
+  write_atomically(path, [&](FileWriter& file) { write_safetensors(file, content); });
+}
+
+}  // namespace halfstep

@@ -1,0 +1,33 @@
+// The safetensors file format: an 8-byte little-endian header length, a JSON header, the tensors' bytes.
+// https://github.com/huggingface/safetensors#format
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+
+#include "base/atomic_file.h"
+#include <halfstep/graph/tensor.h>
+
+namespace halfstep {
+
+/// What one file holds. Element types: F64 F32 F16 BF16 I64 I32 I16 I8 U64 U32 U16 U8 BOOL.
+struct Safetensors {
+  std::map<std::string, Tensor> tensors;
+  std::map<std::string, std::string> metadata;  ///< the header's `__metadata__`
+};
+
+/// Reads a file. Throws Error(input) unless it is a regular file whose header is valid JSON without repeated keys,
+/// whose tensors fill the data exactly (inside of the file, no overlap, no hole), and whose extents fit those bytes;
+/// nothing is allocated on the word of an unchecked size. Throws Error(failure) when the system cannot read.
+Safetensors read_safetensors(const std::filesystem::path& path);
+
+/// Writes a file's bytes: header padded to a multiple of 8, tensors ordered by element size and then name, so that each
+/// lies aligned. Throws Error(input) for an element type that the format lacks, a tensor named `__metadata__`, and a
+/// name or metadata text that is not UTF-8.
+void write_safetensors(FileWriter& file, const Safetensors& content);
+
+/// The same, atomically to a path.
+void write_safetensors(const std::filesystem::path& path, const Safetensors& content);
+
+}  // namespace halfstep

@@ -1,0 +1,133 @@
+// A program under construction: buffers, where each value lies, and the steps so far.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <halfstep/base/api.h>
+#include <halfstep/executors/core/device.h>
+#include <halfstep/executors/core/kernel.h>
+#include <halfstep/executors/core/schedule.h>
+#include <halfstep/executors/core/store.h>
+#include <halfstep/executors/executor.h>
+#include <halfstep/graph/graph.h>
+
+namespace HALFSTEP_API halfstep {
+namespace core {
+
+/// One step of the program.
+struct Step {
+  PlanEntry entry;
+  Bind bind;
+  std::vector<BufferId> touches;  ///< buffers it reads or writes
+};
+
+/// What a forward kernel leaves for the gradient kernels of its node.
+struct ForwardRecord {
+  BufferId workspace = kNoBuffer;     ///< pooling: where each maximum was
+  Operand mean, variance;             ///< normalization: statistics; of layers the inverse deviation, not the variance
+  Layout source, destination;         ///< layouts the forward kernel ran on
+  DType computed = DType::undefined;  ///< type it ran in; undefined while no kernel filled this in
+};
+
+class Assembly {
+ public:
+  Assembly(const Graph& graph, Store& store, Device& device);
+
+  const Graph& graph() const { return graph_; }
+  const Schedule& schedule() const { return schedule_; }
+  Device& device() const { return device_; }
+  /// Where inputs and outputs lie and reference kernels run.
+  Space host_space() const { return device_.is_host() ? Space::device : Space::host; }
+
+  /// The value where it lies now, in its own type; settles the layout of a state.
+  Operand read(ValueId id);
+  /// The value in this layout, type and space; adds what steps that needs, once. A state that no program holds yet
+  /// takes the layout instead, as does one behind a lazy cast.
+  Operand read(ValueId id, const Layout& layout, DType dtype, Space space = Space::device);
+  /// The layout the value lies in now, without settling anything.
+  Layout layout_of(ValueId id) const;
+  /// Whether the value is a state (or a lazy cast of one) that still takes any layout.
+  bool is_free(ValueId id) const;
+
+  /// The layout of the state that this value updates where it lies; empty when there is none, or it takes any.
+  std::optional<Layout> wanted_layout(ValueId id) const;
+
+  /// The layout that the state has which this value meets element by element on its way to a parameter's next value;
+  /// row-major when it meets none.
+  Layout preferred_layout(ValueId id) const;
+
+  /// Memory for a value that a kernel is about to write; see KernelContext.
+  Operand place(ValueId id, const Layout& layout, const std::vector<BufferId>& reads, Space space = Space::device);
+  Operand place_over(ValueId id, const Operand& in, std::int32_t position, const std::vector<BufferId>& reads);
+  /// Makes a value another name of memory that is there.
+  void alias(ValueId id, Operand operand);
+  void set_lazy(ValueId id, ValueId source);
+
+  BufferId arena_buffer(std::size_t bytes, std::int32_t last_use = kAtEnd, Space space = Space::device);
+  void append(Step step) { steps_.push_back(std::move(step)); }
+  /// Appends steps that bring `from` to the layout, type and space of `to`.
+  void convert(const std::string& name, const Operand& from, const Operand& to);
+
+  /// Whether a value has a tensor of its own instead of planned memory: its shape depends on data, or it holds strings.
+  bool is_dynamic(ValueId id) const { return !graph_[id].shape.is_static() || graph_[id].dtype == DType::string; }
+  /// That tensor; made on first use.
+  std::shared_ptr<Tensor> dynamic(ValueId id);
+
+  ForwardRecord& record(NodeId forward) { return records_[forward]; }
+
+  /// Copies to outputs and states at the end of a run.
+  void append_final_copies();
+
+  // What becomes the program.
+  struct Buffer {
+    std::size_t bytes = 0;
+    std::shared_ptr<void> fixed;  ///< nullptr: in an arena, or a state's
+    Store::Entry* state = nullptr;
+    std::int32_t last_use = kAtEnd;  ///< position of the last node that reads a value lying here
+    Space space = Space::device;
+  };
+  std::vector<Step>& steps() { return steps_; }
+  const std::vector<Buffer>& buffers() const { return buffers_; }
+  std::vector<Tensor> inputs, outputs;  ///< host memory; a dynamic output is undefined
+
+ private:
+  struct ValueInfo {
+    Operand home;
+    std::vector<Operand> copies;
+    ValueId lazy_source = kNoValue;
+  };
+  ValueInfo& info(ValueId id) { return values_[static_cast<std::size_t>(id)]; }
+  const ValueInfo& info(ValueId id) const { return values_[static_cast<std::size_t>(id)]; }
+  std::int32_t last_use(ValueId id) const { return schedule_.last_use[static_cast<std::size_t>(id)]; }
+  Buffer& buffer(BufferId id) { return buffers_[static_cast<std::size_t>(id)]; }
+  Tensor host_tensor(const Value& value) const;
+  BufferId fixed_buffer(Tensor tensor);
+  BufferId output_buffer(ValueId id) const;
+  Store::Entry* state_entry(ValueId id) const;
+  /// The state that this value, made by a node, may be written into; nullptr when there is none.
+  Store::Entry* state_to_update(ValueId id, BufferId& buffer) const;
+  void settle(ValueId id, const Layout* wanted);
+  void make_lazy(ValueId id, const Layout* wanted);
+  /// The value in its own type, in this layout and space if it lies so anywhere.
+  Operand nearest(ValueId id, const Layout& layout, Space space);
+  Operand constant_copy(ValueId id, Operand copy);
+
+  const Graph& graph_;
+  Device& device_;
+  Schedule schedule_;
+  std::vector<ValueId> met_states_;  // per value; see preferred_layout
+  std::vector<ValueInfo> values_;
+  std::vector<Buffer> buffers_;
+  std::vector<Step> steps_;
+  std::vector<BufferId> state_buffers_;   // per state
+  std::vector<BufferId> output_buffers_;  // per output
+  std::map<NodeId, ForwardRecord> records_;
+  std::map<ValueId, std::shared_ptr<Tensor>> dynamic_;
+};
+
+}  // namespace core
+}  // namespace halfstep

@@ -1,0 +1,42 @@
+// Where the values of a step live: one arena, shared by liveness.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include <halfstep/base/api.h>
+#include <halfstep/graph/graph.h>
+
+namespace HALFSTEP_API halfstep {
+
+/// A buffer and the steps during which it is needed.
+struct Lifetime {
+  std::size_t bytes = 0;
+  std::int32_t first = 0;  ///< step that writes it
+  std::int32_t last = 0;   ///< last step that reads it (inclusive)
+};
+
+struct Arena {
+  std::vector<std::size_t> offsets;  ///< one per lifetime, 64-byte aligned
+  std::size_t bytes = 0;
+};
+
+/// How the values between nodes are kept.
+enum class ValueMemory : std::uint8_t {
+  shared,    ///< in one arena, by their lifetimes
+  separate,  ///< each in memory of its own
+};
+
+/// Throws Error(failure), naming the largest tensors, when a step of the graph takes more memory than this machine has:
+/// constants, states, inputs, outputs, and at the least what lives between nodes. To be called before any of it is
+/// allocated, since systems promise more than there is, and end programs that come to use it.
+void check_step_fits(const Graph& graph, ValueMemory values);
+/// The same with the size of the arena, once it is known.
+void check_step_fits(const Graph& graph, std::size_t arena_bytes);
+
+/// Offsets such that no two buffers alive at the same step overlap. Greedy by size: the largest first, each at the
+/// lowest gap that fits it (Pisarchyk & Lee 2020, "Efficient Memory Management for Deep Neural Net Inference").
+Arena plan_memory(const std::vector<Lifetime>& lifetimes);
+
+}  // namespace halfstep

@@ -1,0 +1,55 @@
+// A shared library that holds an executor made of a Backend.
+#pragma once
+
+#include <exception>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include <halfstep/base/api.h>
+#include <halfstep/base/error.h>
+#include <halfstep/executors/core/backend.h>
+#include <halfstep/executors/plugin.h>
+
+namespace HALFSTEP_API halfstep {
+namespace core {
+
+/// How well the executor suits this machine, as `halfstep_score` says.
+using Score = int (*)(std::string& reason);
+/// What a plug-in has on this machine; nothing, and a sentence in `reason`, when it finds no device.
+using OpenBackend = std::optional<Backend> (*)(const ExecutorOptions& options, std::string& reason);
+
+/// What `call` returns; where it throws, nothing, and the error as the reason: a C function may not throw.
+template <class Call>
+auto or_reason(std::string& reason, const Call& call) -> decltype(call()) {
+  try {
+    return call();
+  } catch (const Error& e) {
+    reason = e.without_hint();
+  } catch (const std::exception& e) {
+    reason = e.what();
+  }
+  return {};
+}
+
+inline Executor* open_plugin(OpenBackend open, const ExecutorOptions& options, std::string& reason) {
+  return or_reason(reason, [&]() -> Executor* {
+    std::optional<Backend> backend = open(options, reason);
+    return backend ? make_executor(std::move(*backend)).release() : nullptr;
+  });
+}
+
+}  // namespace core
+}  // namespace halfstep
+
+/// Makes a shared library a plug-in: once, outside of any namespace. The arguments are a core::Score and a
+/// core::OpenBackend.
+#define HALFSTEP_PLUGIN(score, ...)                                                                      \
+  int halfstep_abi() { return halfstep::kExecutorAbi; }                                                  \
+  int halfstep_score(std::string* reason) {                                                              \
+    const halfstep::core::Score rate = score;                                                            \
+    return halfstep::core::or_reason(*reason, [&] { return rate(*reason); });                            \
+  }                                                                                                      \
+  halfstep::Executor* halfstep_executor(const halfstep::ExecutorOptions* options, std::string* reason) { \
+    return halfstep::core::open_plugin((__VA_ARGS__), *options, *reason);                                \
+  }

@@ -1,0 +1,36 @@
+// The order nodes run in, and which states may be updated where they lie.
+#pragma once
+
+#include <utility>
+#include <vector>
+
+#include <halfstep/base/api.h>
+#include <halfstep/graph/graph.h>
+
+namespace HALFSTEP_API halfstep {
+namespace core {
+
+/// Whether a node's output is its input under another shape, order of axes or name.
+bool is_view(const Node& node);
+/// Whether it is a view in which the elements keep their row-major order.
+bool keeps_order(const Node& node);
+
+struct Schedule {
+  std::vector<std::size_t> order;      ///< indices into Graph::nodes
+  std::vector<std::int32_t> last_use;  ///< per value: position in `order` of the last reader, through views; -1: none
+  std::vector<bool> in_place;          ///< per state: every reader of the old value runs before the new one is made
+  std::vector<bool> is_lazy;           ///< per value: see below
+};
+
+// A conversion of a float state, or of a view of one, to another float type is lazy: it is made when its result is
+// first read, in the layout the reader asks for, so that the state can take that layout.
+
+/// Position beyond the last node: the time when outputs and states are copied.
+inline constexpr std::int32_t kAtEnd = 1 << 30;
+
+/// Topological order that keeps the graph's order where it can, and moves the nodes that make a state's next value
+/// behind all readers of the present one. `precedences` are those of Device::precedences.
+Schedule make_schedule(const Graph& graph, const std::vector<std::pair<std::size_t, std::size_t>>& precedences = {});
+
+}  // namespace core
+}  // namespace halfstep

@@ -1,0 +1,20 @@
+// Phrases that gradient rules share.
+#pragma once
+
+#include <halfstep/base/api.h>
+#include <halfstep/ops/builder.h>
+
+namespace HALFSTEP_API halfstep {
+namespace ops {
+
+/// The scalar 0 of x's type.
+inline Expr zero_like(Expr x) { return x.builder().scalar(0, x.dtype()); }
+
+/// The type a gradient rule computes sums and roots in: f32 in place of a half type.
+inline DType wide(DType dtype) { return is_half(dtype) ? DType::f32 : dtype; }
+
+/// ONNX Where.
+inline Expr select(Expr condition, Expr x, Expr y) { return condition.builder().op("Where", {condition, x, y}); }
+
+}  // namespace ops
+}  // namespace halfstep

@@ -1,0 +1,126 @@
+// Metrics over a data set, summed batch by batch on the host.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <halfstep/base/api.h>
+#include <halfstep/graph/tensor.h>
+#include <halfstep/ops/losses/loss_def.h>
+#include <halfstep/training/label_reading.h>
+#include <halfstep/training/running_auc.h>
+
+namespace HALFSTEP_API halfstep {
+
+/// Mean of values that each stand for `weight` rows: a loss over batches of different size.
+class RunningMean {
+ public:
+  void add(double value, double weight) {
+    if (weight == 0) return;
+    sum_ += value * weight;
+    weight_ += weight;
+  }
+  /// NaN before the first `add`.
+  double value() const {
+    const double mean = sum_ / weight_;
+    return std::isnan(mean) ? std::numeric_limits<double>::quiet_NaN() : mean;  // whose sign is not shown
+  }
+  double weight() const { return weight_; }
+  void reset() { *this = RunningMean(); }
+
+ private:
+  double sum_ = 0, weight_ = 0;
+};
+
+struct Metric {
+  enum class Kind {
+    accuracy,   ///< share of points whose largest output is at the label; of equal outputs the first counts as the
+                ///< largest. Of binary labels the share of elements on the label's side of the threshold
+    top_k,      ///< share of points whose label is among the k largest outputs; of equal outputs the first counts as
+                ///< larger
+    mean_iou,   ///< mean, over the classes that are labels or outputs of some point, of the points that are both over
+                ///< the points that are either
+    f1,         ///< of a class, twice the points that are both over the sum of its labels and outputs; NaN without any.
+                ///< Without a class the mean over those that are labels or outputs of some point (macro)
+    auc,        ///< area under the ROC curve of binary labels, all elements together, or of two classes; equal outputs
+                ///< count half. NaN where a class is missing or an output is NaN
+    confusion,  ///< a table: how many points of each label have their largest output at each class
+    mae,        ///< mean |output − target| over all elements
+    mse,        ///< mean (output − target)² over all elements
+  };
+  Kind kind = Kind::accuracy;
+  std::int64_t number = 0;  ///< k of top_k; f1's class, or -1
+
+  /// As `parse_metrics` takes it: "accuracy", "top_k:5", "f1", "f1:2".
+  std::string name() const;
+  bool operator==(const Metric&) const = default;
+};
+
+/// How many points of each label have which class as output.
+struct ClassTable {
+  std::int64_t classes = 0;
+  /// A row for each label: a count for each class, and last that of outputs that are NaN.
+  std::vector<std::int64_t> counts;
+
+  std::int64_t at(std::int64_t label, std::int64_t output) const {
+    return counts[static_cast<std::size_t>(label * (classes + 1) + output)];
+  }
+};
+
+/// What `parse_metrics` takes: "accuracy, top_k[:K], …".
+std::string metric_forms();
+/// The same, a line for each with its meaning.
+std::string describe_metrics();
+
+/// Reads "accuracy,top_k:5,mean_iou,mae,mse" ("top_k" alone is top_k:5; an empty text is no metric). Throws
+/// Error(input) for an unknown or repeated name and a bad number.
+std::vector<Metric> parse_metrics(std::string_view text);
+
+/// What is measured under a loss, of labels read so, where nobody has said what is.
+std::vector<Metric> default_metrics(const LossDef& loss, const LabelReading& reading);
+
+/// Throws Error(input) naming the first metric that cannot be computed from labels read so, of an output of so many
+/// classes. `found` tells of them.
+void check_metrics(const std::vector<Metric>& metrics, const LabelReading& reading, std::int64_t classes,
+                   const std::string& found);
+/// Throws Error(input) naming the first that is a table.
+void check_are_numbers(const std::vector<Metric>& metrics);
+
+/// Running values of some metrics.
+class Metrics {
+ public:
+  explicit Metrics(std::vector<Metric> metrics, LabelReading reading = {});
+
+  /// One batch: an output of f16, bf16, f32 or f64, and labels as the reading tells, up to axes of extent 1. An output
+  /// that is NaN hits no label. Allocates nothing after the first, but for auc, which keeps all outputs. Throws
+  /// Error(input) when labels and output do not fit or a class index is outside of [0, C) and not ignored.
+  void add(const Tensor& output, const Tensor& labels);
+
+  std::size_t size() const { return metrics_.size(); }
+  const Metric& metric(std::size_t i) const { return metrics_[i]; }
+  /// NaN before the first label that counts, and for a table.
+  double value(std::size_t i) const;
+  /// Null for a metric that is a number; of no class before the first batch.
+  const ClassTable* table(std::size_t i) const;
+  void reset();
+
+  /// What a metric sums up.
+  struct Tally {
+    double sum = 0, weight = 0;
+    std::vector<std::int64_t> hits, labels, outputs;  ///< by class
+    ClassTable table;
+    RunningAuc auc;
+  };
+
+ private:
+  std::vector<Metric> metrics_;
+  LabelReading reading_;
+  std::vector<Tally> tallies_;
+};
+
+}  // namespace halfstep

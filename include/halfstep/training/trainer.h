@@ -1,0 +1,96 @@
+// Training a model: epochs of batches through a compiled step, metrics, evaluation, checkpoints.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <halfstep/base/api.h>
+#include <halfstep/base/error.h>
+#include <halfstep/data/dataset.h>
+#include <halfstep/executors/executor.h>
+#include <halfstep/onnx_io/load.h>
+#include <halfstep/training/evaluator.h>
+#include <halfstep/training/metrics.h>
+#include <halfstep/training/options.h>
+
+namespace HALFSTEP_API halfstep {
+
+/// What one step gave.
+///
+/// A step is a batch: options, log and checkpoint count in steps. An update is a change of the parameters by the
+/// optimizer: there is one after `accumulate` steps, and none where gradients were not finite. The learning-rate
+/// schedule follows the updates that were applied, as an optimizer's bias correction does.
+struct StepResult {
+  std::int64_t step = 0;    ///< counted from 1
+  std::int64_t update = 0;  ///< updates applied so far, this step's included
+  std::int64_t epoch = 0;   ///< counted from 1
+  std::int64_t step_in_epoch = 0, steps_in_epoch = 0;
+  std::int64_t samples = 0, epoch_samples = 0;  ///< rows of the epoch seen so far, and in all
+  float loss = 0, learning_rate = 0, loss_scale = 1, grad_norm = 0;
+  bool grads_finite = true;
+  bool dynamic_loss_scale = false;
+  std::int64_t skipped = 0;  ///< updates of this run skipped so far
+  double ms = 0;
+  double mean_loss = 0;  ///< of the epoch so far
+  std::vector<std::pair<std::string, float>> const* grad_norms = nullptr;
+  const Metrics* metrics = nullptr;
+};
+
+struct TrainerCallbacks {
+  /// Before the first step; `steps` were done before a resume.
+  std::function<void(std::int64_t steps)> on_start = {};
+  /// `epoch` counts from 1.
+  std::function<void(std::int64_t epoch, std::int64_t first_sample)> on_epoch_begin = {};
+  std::function<void(const StepResult&)> on_step = {};
+  std::function<void(const StepResult& last, const Evaluation* validation)> on_epoch_end = {};
+  /// Before a checkpoint is written: what is kept of the steps so far must not be lost after it.
+  std::function<void()> on_checkpoint = {};
+  std::function<void(const std::string&)> on_notice = {};
+};
+
+/// One training run. Compiles programs as batch sizes appear and keeps them.
+class Trainer {
+ public:
+  /// Loads nothing and trains nothing yet, but checks that model, data and options fit: throws Error otherwise.
+  Trainer(LoadedModel model, Executor& executor, const Dataset& data, TrainerOptions options);
+  ~Trainer();
+
+  /// Trains to the end, or until `stop` becomes true or the data can no longer be read (then a checkpoint is written,
+  /// when there is a directory for it). Returns false when it was stopped. A checkpoint that cannot be written stops
+  /// nothing: it is tried again when the next one is due. What went wrong and was not made good is `failure`.
+  bool fit(const TrainerCallbacks& callbacks, const Dataset* validation = nullptr,
+           const std::atomic<bool>* stop = nullptr);
+
+  /// Why the last `fit` did not do all that it was to, though the parameters are as trained so far.
+  const std::optional<Error>& failure() const;
+
+  /// Loss and metrics over a data set with the present parameters, in inference form.
+  Evaluation evaluate(const Dataset& data);
+
+  /// Parameters and running statistics by their names in the source model. None is of a half type: what the model
+  /// stores in one is trained as an f32 master.
+  std::map<std::string, Tensor> parameters() const;
+
+  DType precision() const;
+  LossKind loss() const;
+  const std::vector<Metric>& metrics() const;
+  std::int64_t parameter_count() const;
+  /// Of the training step on a full batch.
+  const Plan& plan();
+  /// The seconds that each entry of `plan` takes: the median of `times` training steps on the data set's first batch,
+  /// which change the parameters. Empty when the executor cannot tell.
+  std::vector<double> time_plan(int times);
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace halfstep

@@ -1,0 +1,101 @@
+// Gelu in both forms, and its gradient.
+#include <cmath>
+#include <numbers>
+
+#include <fmt/format.h>
+
+#include "ops/family_parts.h"
+#include "ops/gradient_schema.h"
+#include "ops/magnitude.h"
+#include "ops/schema_util.h"
+#include <halfstep/ops/kernel_util.h>
+
+namespace halfstep::ops {
+namespace {
+
+// sqrt(2/pi), and the cubic's coefficient: Hendrycks and Gimpel, "Gaussian error linear units", 2016.
+constexpr double kGeluScale = std::numbers::sqrt2 * std::numbers::inv_sqrtpi, kGeluCubic = 0.044715;
+bool is_tanh_gelu(const Node& node) { return node.attributes.get_string("approximate", "none") == "tanh"; }
+
+double gelu_of(double x) { return 0.5 * x * (1 + std::erf(x / std::numbers::sqrt2)); }
+double tanh_gelu_of(double x) { return 0.5 * x * (1 + std::tanh(kGeluScale * (x + kGeluCubic * x * x * x))); }
+void gelu(KernelCall& call) {
+  map_unary<double>(call, call.in[0].dtype(), is_tanh_gelu(call.node) ? tanh_gelu_of : gelu_of);
+}
+// The slope; its limits are 0 and 1, and what goes to 0 on the way is a product that is not a number at infinity.
+double gelu_slope(double x) {
+  if (std::isinf(x)) return x > 0 ? 1 : 0;
+  const double pdf = std::exp(-x * x / 2) * std::numbers::inv_sqrtpi / std::numbers::sqrt2;
+  return 0.5 * (1 + std::erf(x / std::numbers::sqrt2)) + x * pdf;
+}
+double tanh_gelu_slope(double x) {
+  if (std::isinf(x)) return x > 0 ? 1 : 0;
+  const double t = std::tanh(kGeluScale * (x + kGeluCubic * x * x * x));
+  return 0.5 * (1 + t + x * (1 - t * t) * kGeluScale * (1 + 3 * kGeluCubic * x * x));
+}
+void gelu_grad(KernelCall& call) {
+  const auto slope = is_tanh_gelu(call.node) ? tanh_gelu_slope : gelu_slope;
+  map_binary<double>(call, call.in[0].dtype(), [slope](double dy, double x) { return dy * slope(x); });
+}
+
+std::vector<Expr> gelu_gradient(GradientContext& g) {
+  return {g.b.own("GeluGrad", {g.dy(), g.in(0)}, g.node.attributes)};
+}
+
+void gelu_grad_schema(onnx::OpSchema& schema) {
+  gradient_schema(schema, "Gradient of Gelu: dY times the slope at X.", "X", "Gelu's input.")
+      .Attr("approximate", "As Gelu's.", onnx::AttributeProto::STRING, std::string("none"));
+  set_function_body(schema, [](const onnx::FunctionBodyBuildContext& call) {
+    std::string text;
+    auto number = [&text](const char* name, double value) {
+      text += fmt::format("{0}_f = Constant<value_float = {1:.9e}>()\n{0} = CastLike({0}_f, X)\n", name, value);
+    };
+    number("half", 0.5);
+    number("one", 1);
+    text += "xx = Mul(X, X)\n";
+    if (string_of(call, "approximate", "none") == "tanh") {
+      number("scale", kGeluScale);
+      number("cubic", kGeluCubic);
+      number("triple", 3 * kGeluCubic);
+      text +=
+          "c = Mul(xx, cubic) c1 = Add(c, one) sx = Mul(scale, X) u = Mul(sx, c1) t = Tanh(u)\n"
+          "tt = Mul(t, t) rest = Sub(one, tt) d = Mul(xx, triple) d1 = Add(d, one) du = Mul(sx, d1)\n"
+          "along = Mul(du, rest) cdf = Add(t, one)\n";
+    } else {
+      number("shrink", 1 / std::numbers::sqrt2);
+      number("minus_half", -0.5);
+      number("density", std::numbers::sqrt2 * std::numbers::inv_sqrtpi);
+      text +=
+          "u = Mul(X, shrink) t = Erf(u) e = Mul(xx, minus_half) p = Exp(e) pdf = Mul(p, density)\n"
+          "along = Mul(X, pdf) cdf = Add(t, one)\n";
+    }
+    return text + "twice = Add(cdf, along) slope = Mul(twice, half) dX = Mul(dY, slope)";
+  });
+}
+
+}  // namespace
+
+std::vector<OpDef> gelu_rows() {
+  using enum PrecisionClass;
+  return {
+      {.name = "Gelu",
+       .precision = follow,
+       .traits = {.elementwise = Elementwise::unary, .magnitude = magnitude::after<gelu_of>},
+       .reference = gelu,
+       .gradient = gelu_gradient,
+       .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Gelu(x) }"},
+                 {"(float[2,3] x) => (float[2,3] y) { y = Gelu<approximate=\"tanh\">(x) }"}}},
+      {.name = "GeluGrad",
+       .domain = kOwnDomain,
+       .precision = follow,
+       .reference = gelu_grad,
+       .cases = {{"(float[2,3] dy, float[2,3] x) => (float[2,3] dx) { dx = ai.halfstep.GeluGrad(dy, x) }", -2, 2,
+                  false},
+                 {"(float[2,3] dy, float[2,3] x) => (float[2,3] dx)"
+                  " { dx = ai.halfstep.GeluGrad<approximate = \"tanh\">(dy, x) }",
+                  -2, 2, false}},
+       .schema = gelu_grad_schema},
+  };
+}
+
+}  // namespace halfstep::ops

@@ -1,0 +1,84 @@
+// How large the results of an operator are likely to be: the mean square of their elements from those of the operands,
+// by the argument that weights are initialised with.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <halfstep/ops/op_traits.h>
+
+namespace onnx {
+class AttributeProto;
+class NodeProto;
+}  // namespace onnx
+
+namespace halfstep {
+
+/// What is known of a value. What is not known is NaN: so is everything computed from it.
+struct Magnitude {
+  static constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
+  double square = kUnknown;             ///< mean of the squares of the elements
+  std::vector<std::int64_t> dims = {};  ///< of constants, and of what is moved around of them; else empty
+};
+
+/// A node with what is known of its operands: nullptr for one that is left out.
+class MagnitudeCall {
+ public:
+  MagnitudeCall(const onnx::NodeProto& node, std::vector<const Magnitude*> operands)
+      : node_(node), operands_(std::move(operands)) {}
+
+  std::size_t count() const { return operands_.size(); }
+  double square(std::size_t k) const { return square_or(k, Magnitude::kUnknown); }
+  /// Of an operand that may be left out.
+  double square_or(std::size_t k, double absent) const { return is_given(k) ? operands_[k]->square : absent; }
+  const std::vector<std::int64_t>& dims(std::size_t k) const;
+
+  const onnx::AttributeProto* attribute(std::string_view name) const;
+  double real(std::string_view name, double otherwise) const;
+  std::int64_t integer(std::string_view name, std::int64_t otherwise) const;
+
+ private:
+  bool is_given(std::size_t k) const { return k < operands_.size() && operands_[k]; }
+
+  const onnx::NodeProto& node_;
+  std::vector<const Magnitude*> operands_;
+};
+
+namespace ops::magnitude {
+
+double sum(const MagnitudeCall& in);
+double product(const MagnitudeCall& in);
+double quotient(const MagnitudeCall& in);
+double convolution(const MagnitudeCall& in);
+double transposed_convolution(const MagnitudeCall& in);
+double gemm(const MagnitudeCall& in);
+double matrix_product(const MagnitudeCall& in);
+double batch_normalization(const MagnitudeCall& in);
+/// Of operands X, scale and perhaps bias.
+double normalization(const MagnitudeCall& in);
+double clip(const MagnitudeCall& in);
+/// As operand 0: also of means and maxima of a few elements, where what is lost or gained is little beside what the
+/// estimate is good for.
+double same(const MagnitudeCall& in);
+
+/// Of f(x, alpha), where x is normally distributed.
+double of_function(double square, double (*f)(double x, double alpha), double alpha);
+
+/// Of a function of operand 0, F(x) or F(x, alpha), where `alpha` is the attribute's default.
+template <auto F, float alpha = 0.0f>
+constexpr MagnitudeRule after = [](const MagnitudeCall& in) {
+  constexpr auto f = [](double x, [[maybe_unused]] double a) -> double {
+    if constexpr (std::is_invocable_v<decltype(F), double>)
+      return F(x);
+    else
+      return F(x, a);
+  };
+  return of_function(in.square(0), f, in.real("alpha", alpha));
+};
+
+}  // namespace ops::magnitude
+}  // namespace halfstep

@@ -1,0 +1,398 @@
+// MatMul, Gemm, and the forms of them that take transposes, an activation and an output type.
+#include <algorithm>
+#include <numeric>
+
+#include <fmt/format.h>
+
+#include "ops/elementwise/clamp.h"
+#include "ops/families.h"
+#include "ops/magnitude.h"
+#include "ops/schema_util.h"
+#include <halfstep/base/error.h>
+#include <halfstep/ops/kernel_util.h>
+
+namespace halfstep::ops {
+namespace {
+
+// Kernels -------------------------------------------------------------------------------------------------------------
+
+/// One operand of a batched product: a stack of matrices, each read transposed or not.
+struct Stack {
+  Shape batch;
+  std::int64_t rows, columns;  ///< after transposition
+  bool transposed;
+
+  Stack(const Shape& shape, bool transposed) : transposed(transposed) {
+    const std::size_t r = shape.rank();
+    batch = Shape(std::vector<std::int64_t>(shape.begin(), shape.end() - 2));
+    rows = shape[r - 2];
+    columns = shape[r - 1];
+    if (transposed) std::swap(rows, columns);
+  }
+  std::int64_t size() const { return rows * columns; }
+
+  /// Matrix `i` of the stack, row-major after transposition.
+  template <class T>
+  std::vector<T> matrix(const std::vector<T>& values, std::int64_t i) const {
+    const T* first = values.data() + i * size();
+    std::vector<T> result(first, first + size());
+    if (transposed)
+      for (std::int64_t r = 0; r < rows; ++r)
+        for (std::int64_t c = 0; c < columns; ++c)
+          result[static_cast<std::size_t>(r * columns + c)] = first[c * rows + r];
+    return result;
+  }
+};
+
+/// y += a b for row-major matrices [rows, inner] and [inner, columns].
+template <class T>
+void multiply(const T* a, const T* b, T* y, std::int64_t rows, std::int64_t inner, std::int64_t columns) {
+  for (std::int64_t r = 0; r < rows; ++r)
+    for (std::int64_t k = 0; k < inner; ++k) {
+      const T factor = a[r * inner + k];
+      for (std::int64_t c = 0; c < columns; ++c) y[r * columns + c] += factor * b[k * columns + c];
+    }
+}
+
+Shape matrix_shape(const Shape& batch, std::int64_t rows, std::int64_t columns) {
+  std::vector<std::int64_t> dims = batch.dims();
+  dims.insert(dims.end(), {rows, columns});
+  return Shape(std::move(dims));
+}
+
+/// alpha times the product of two stacks of matrices, batch axes broadcast; its shape goes to `result`.
+template <class T>
+std::vector<T> multiply_stacks(const std::vector<T>& a, const Stack& as, const std::vector<T>& b, const Stack& bs,
+                               T alpha, Shape& result) {
+  if (as.columns != bs.rows)
+    throw_input_error("matrices with equal inner extents",
+                      fmt::format("[{}, {}] times [{}, {}]", as.rows, as.columns, bs.rows, bs.columns),
+                      "check the shapes of the model's weights");
+  const Shape batch = broadcast(as.batch, bs.batch);
+  result = matrix_shape(batch, as.rows, bs.columns);
+  std::vector<T> y(static_cast<std::size_t>(result.count()));
+  if (y.empty()) return y;
+  const BroadcastOffsets a_index(as.batch, batch), b_index(bs.batch, batch);
+  for (std::int64_t i = 0; i < batch.count(); ++i)
+    multiply(as.matrix(a, a_index(i)).data(), bs.matrix(b, b_index(i)).data(), y.data() + i * as.rows * bs.columns,
+             as.rows, as.columns, bs.columns);
+  if (alpha != T{1})
+    for (T& value : y) value *= alpha;
+  return y;
+}
+
+/// The shape of an operand of MatMul once a vector is made a matrix: a row on the left, a column on the right.
+Shape left_matrix(const Shape& s) { return s.rank() == 1 ? Shape{1, s[0]} : s; }
+Shape right_matrix(const Shape& s) { return s.rank() == 1 ? Shape{s[0], 1} : s; }
+
+/// Drops from a product's shape the axes that made vectors matrices.
+Shape without_vector_axes(const Shape& product, bool left_is_vector, bool right_is_vector) {
+  std::vector<std::int64_t> dims = product.dims();
+  if (right_is_vector) dims.pop_back();
+  if (left_is_vector) dims.erase(dims.end() - (right_is_vector ? 1 : 2));
+  return Shape(std::move(dims));
+}
+
+void check_rank(const Tensor& t, std::size_t least) {
+  if (t.shape().rank() < least)
+    throw_input_error(fmt::format("an operand of at least {} axes", least), t.shape().to_string(), "reshape it first");
+}
+
+void matmul_kernel(KernelCall& call) {
+  const Tensor &a = call.in[0], &b = call.in[1];
+  check_rank(a, 1);
+  check_rank(b, 1);
+  const Stack as(left_matrix(a.shape()), false), bs(right_matrix(b.shape()), false);
+  Shape product;
+  auto finish = [&](const auto& values) {
+    store(ensure_out(call, 0, a.dtype(), without_vector_axes(product, a.shape().rank() == 1, b.shape().rank() == 1)),
+          values);
+  };
+  if (is_float(a.dtype())) {
+    finish(multiply_stacks(to_doubles(a), as, to_doubles(b), bs, 1.0, product));
+    return;
+  }
+  // Integers wrap: the low bits of an unsigned product are those of the signed one.
+  finish(multiply_stacks(load<std::uint64_t>(a), as, load<std::uint64_t>(b), bs, std::uint64_t{1}, product));
+}
+
+/// Output type of the fused forms.
+DType to_type(const Node& node, DType fallback) {
+  const std::int64_t to = node.attributes.get_int("to", 0);
+  return to == 0 ? fallback : static_cast<DType>(to);
+}
+
+void fused_matmul_kernel(KernelCall& call) {
+  const Tensor &a = call.in[0], &b = call.in[1];
+  check_rank(a, 2);
+  check_rank(b, 2);
+  const Attributes& attributes = call.node.attributes;
+  const Stack as(a.shape(), attributes.get_int("transA", 0) != 0), bs(b.shape(), attributes.get_int("transB", 0) != 0);
+  Shape shape;
+  const double alpha = attributes.get_float("alpha", 1);
+  const std::vector<double> y = multiply_stacks(to_doubles(a), as, to_doubles(b), bs, alpha, shape);
+  store(ensure_out(call, 0, to_type(call.node, a.dtype()), shape), y);
+}
+
+// Gemm, and FusedGemm (whose further attributes Gemm does not have).
+void gemm_kernel(KernelCall& call) {
+  const Tensor &a = call.in[0], &b = call.in[1];
+  check_rank(a, 2);
+  check_rank(b, 2);
+  const Attributes& attributes = call.node.attributes;
+  const Stack as(a.shape(), attributes.get_int("transA", 0) != 0), bs(b.shape(), attributes.get_int("transB", 0) != 0);
+  Shape shape;
+  const double alpha = attributes.get_float("alpha", 1), beta = attributes.get_float("beta", 1);
+  std::vector<double> y = multiply_stacks(to_doubles(a), as, to_doubles(b), bs, alpha, shape);
+  if (call.has_in(2)) {
+    const std::vector<double> c = to_doubles(call.in[2]);
+    if (broadcast(call.in[2].shape(), shape) != shape)
+      throw_input_error("an operand C that broadcasts to " + shape.to_string(), call.in[2].shape().to_string(),
+                        "check the shape of the bias");
+    const BroadcastOffsets c_index(call.in[2].shape(), shape);
+    for (std::size_t i = 0; i < y.size(); ++i)
+      y[i] += beta * c[static_cast<std::size_t>(c_index(static_cast<std::int64_t>(i)))];
+  }
+  if (ends_with_relu(attributes))
+    for (double& value : y) value = value < 0 ? 0 : value;
+  store(ensure_out(call, 0, to_type(call.node, a.dtype()), shape), y);
+}
+
+// Gradients -----------------------------------------------------------------------------------------------------------
+
+/// A product of two values as a node of ai.halfstep, each operand transposed or not.
+Expr product(std::string_view op, Expr a, bool transpose_a, Expr b, bool transpose_b, float alpha = 1) {
+  Attributes attributes;
+  if (transpose_a) attributes.set("transA", std::int64_t{1});
+  if (transpose_b) attributes.set("transB", std::int64_t{1});
+  if (alpha != 1) attributes.set("alpha", alpha);
+  return a.builder().own(op, {a, b}, std::move(attributes));
+}
+
+/// Gradients of `alpha op(A) op(B)`, op transposing or not, with respect to A and B (still with broadcast batch axes).
+std::vector<Expr> product_gradients(GradientContext& g, std::string_view op, Expr a, bool ta, Expr b, bool tb, Expr dy,
+                                    float alpha) {
+  Expr da, db;
+  if (g.wants(0)) da = ta ? product(op, b, tb, dy, true, alpha) : product(op, dy, false, b, !tb, alpha);
+  if (g.wants(1)) db = tb ? product(op, dy, true, a, ta, alpha) : product(op, a, !ta, dy, false, alpha);
+  return {da, db};
+}
+
+std::vector<Expr> matmul_gradient(GradientContext& g) {
+  Builder& b = g.b;
+  const Expr a = g.in(0), w = g.in(1);
+  Shape as = left_matrix(a.shape()), ws = right_matrix(w.shape());
+  Shape dys = matrix_shape(broadcast(Stack(as, false).batch, Stack(ws, false).batch), as.dim(-2), ws.dim(-1));
+  // One matrix on the right: the batch axes on the left are just more rows.
+  const bool flat = ws.rank() == 2;
+  if (flat) {
+    as = Shape{as.count(0, as.rank() - 1), as.dim(-1)};
+    dys = Shape{as[0], ws[1]};
+  }
+  std::vector<Expr> d = product_gradients(g, flat ? "FusedGemm" : "FusedMatMul", b.reshape(a, as), false,
+                                          b.reshape(w, ws), false, b.reshape(g.dy(), dys), 1);
+  if (d[0]) d[0] = b.reshape(b.sum_to(d[0], as), a.shape());
+  if (d[1]) d[1] = b.reshape(b.sum_to(d[1], ws), w.shape());
+  return d;
+}
+
+std::vector<Expr> fused_matmul_gradient(GradientContext& g) {
+  const Attributes& attributes = g.node.attributes;
+  return product_gradients(g, "FusedMatMul", g.in(0), attributes.get_int("transA", 0) != 0, g.in(1),
+                           attributes.get_int("transB", 0) != 0, g.b.cast(g.dy(), g.in(0).dtype()),
+                           attributes.get_float("alpha", 1));
+}
+
+std::vector<Expr> gemm_gradient(GradientContext& g) {
+  const Attributes& attributes = g.node.attributes;
+  std::vector<Expr> d =
+      product_gradients(g, "FusedGemm", g.in(0), attributes.get_int("transA", 0) != 0, g.in(1),
+                        attributes.get_int("transB", 0) != 0, g.dy(), attributes.get_float("alpha", 1));
+  const float beta = attributes.get_float("beta", 1);
+  if (g.in(2) && g.wants(2)) d.push_back(beta == 1 ? g.dy() : g.dy() * beta);
+  return d;
+}
+
+// Schemas -------------------------------------------------------------------------------------------------------------
+
+/// Shape of op(A) op(B) into output 0; batch axes as MatMul.
+void infer_product(onnx::InferenceContext& ctx) {
+  infer_type_from_to(ctx);
+  if (!onnx::hasNInputShapes(ctx, 2)) return;
+  const onnx::TensorShapeProto &a = onnx::getInputShape(ctx, 0), &b = onnx::getInputShape(ctx, 1);
+  const int ra = a.dim_size(), rb = b.dim_size();
+  if (ra < 2 || rb < 2) fail_shape_inference("both operands must have at least two axes");
+  const bool ta = onnx::getAttribute(ctx, "transA", std::int64_t{0}) != 0;
+  const bool tb = onnx::getAttribute(ctx, "transB", std::int64_t{0}) != 0;
+  const onnx::Dim &inner_a = a.dim(ra - (ta ? 2 : 1)), &inner_b = b.dim(rb - (tb ? 1 : 2));
+  if (inner_a.has_dim_value() && inner_b.has_dim_value() && inner_a.dim_value() != inner_b.dim_value())
+    fail_shape_inference("inner extents differ: ", inner_a.dim_value(), " and ", inner_b.dim_value());
+  onnx::TensorShapeProto batch_a, batch_b, shape;
+  for (int i = 0; i < ra - 2; ++i) *batch_a.add_dim() = a.dim(i);
+  for (int i = 0; i < rb - 2; ++i) *batch_b.add_dim() = b.dim(i);
+  onnx::bidirectionalBroadcastShapeInference(batch_a, batch_b, shape);
+  *shape.add_dim() = a.dim(ra - (ta ? 1 : 2));
+  *shape.add_dim() = b.dim(rb - (tb ? 2 : 1));
+  onnx::updateOutputShape(ctx, 0, shape);
+}
+
+void add_product_attributes(onnx::OpSchema& schema) {
+  schema.Attr("transA", "Whether A is transposed (its last two axes).", onnx::AttributeProto::INT, std::int64_t{0})
+      .Attr("transB", "Whether B is transposed (its last two axes).", onnx::AttributeProto::INT, std::int64_t{0})
+      .Attr("alpha", "Factor of the product.", onnx::AttributeProto::FLOAT, 1.0f);
+  add_to_attribute(schema);
+}
+
+/// Casts `names` (each to NAMEw) to the result's type when that is wider, so that nothing is rounded twice.
+std::string widened(const onnx::FunctionBodyBuildContext& call, std::initializer_list<const char*> names) {
+  const bool widen =
+      int_of(call, "to", 0) == static_cast<int>(DType::f32) || int_of(call, "to", 0) == static_cast<int>(DType::f64);
+  std::string text;
+  for (const char* name : names)
+    text +=
+        widen ? fmt::format("{0}w = Cast<to : int = @to>({0})\n", name) : fmt::format("{0}w = Identity({0})\n", name);
+  return text;
+}
+
+/// Transposition of the last two axes of `from` (of `rank` axes) into `to`, or a plain copy.
+std::string transposed_text(const char* to, const char* from, int rank, bool transpose) {
+  if (!transpose) return fmt::format("{} = Identity({})\n", to, from);
+  std::vector<std::int64_t> perm(static_cast<std::size_t>(rank));
+  std::iota(perm.begin(), perm.end(), 0);
+  std::swap(perm[perm.size() - 1], perm[perm.size() - 2]);
+  return fmt::format("{} = Transpose<perm = {}>({})\n", to, text_of(perm), from);
+}
+
+std::string fused_matmul_body(const onnx::FunctionBodyBuildContext& call) {
+  std::string text = widened(call, {"A", "B"});
+  for (int i = 0; i < 2; ++i) {
+    const onnx::TypeProto* type = call.getInputType(i);
+    const int rank = type && onnx::hasShape(*type) ? type->tensor_type().shape().dim_size() : 0;
+    if (rank < 2) return {};
+    text += i == 0 ? transposed_text("At", "Aw", rank, int_of(call, "transA", 0) != 0)
+                   : transposed_text("Bt", "Bw", rank, int_of(call, "transB", 0) != 0);
+  }
+  const onnx::AttributeProto* alpha = call.getAttribute("alpha");
+  text += fmt::format("P = MatMul(At, Bt)\nalpha = Constant<value_float = {:e}>()\n", alpha ? alpha->f() : 1.0f);
+  text += "factor = CastLike(alpha, P)\nS = Mul(P, factor)\n";
+  return text + (int_of(call, "to", 0) != 0 ? "Y = Cast<to : int = @to>(S)" : "Y = Identity(S)");
+}
+
+void fused_matmul_schema(onnx::OpSchema& schema) {
+  add_product_attributes(schema);
+  constrain_floats(schema, "T", "Type of the operands.");
+  constrain_floats(schema, "TO", "Type of the result.");
+  schema.Input(0, "A", "Matrices [..., M, K].", "T")
+      .Input(1, "B", "Matrices [..., K, N].", "T")
+      .Output(0, "Y", "alpha A B, [..., M, N].", "TO")
+      .TypeAndShapeInferenceFunction(infer_product);
+  set_function_body(schema, fused_matmul_body);
+}
+
+std::string fused_gemm_body(const onnx::FunctionBodyBuildContext& call) {
+  std::string text = widened(call, {"A", "B"});
+  if (call.hasInput(2)) text += "Cw = CastLike(C, Aw)\n";
+  text += fmt::format(
+      "P = Gemm<alpha : float = @alpha, beta : float = @beta, transA : int = @transA, "
+      "transB : int = @transB>(Aw, Bw{})\n",
+      call.hasInput(2) ? ", Cw" : "");
+  text += ends_with_relu(string_of(call, "activation", "")) ? "R = Relu(P)\n" : "R = Identity(P)\n";
+  return text + (int_of(call, "to", 0) != 0 ? "Y = Cast<to : int = @to>(R)" : "Y = Identity(R)");
+}
+
+void fused_gemm_schema(onnx::OpSchema& schema) {
+  add_product_attributes(schema);
+  schema.Attr("beta", "Factor of C.", onnx::AttributeProto::FLOAT, 1.0f)
+      .Attr("activation", "Applied last: \"Relu\", or nothing.", onnx::AttributeProto::STRING, std::string());
+  constrain_floats(schema, "T", "Type of the operands.");
+  constrain_floats(schema, "TC", "Type of C: that of the operands or of the result.");
+  constrain_floats(schema, "TO", "Type of the result.");
+  schema.Input(0, "A", "Matrix [M, K].", "T")
+      .Input(1, "B", "Matrix [K, N].", "T")
+      .Input(2, "C", "Broadcast to [M, N].", "TC", onnx::OpSchema::Optional)
+      .Output(0, "Y", "activation(alpha A B + beta C), [M, N].", "TO")
+      .TypeAndShapeInferenceFunction(infer_product);
+  set_function_body(schema, fused_gemm_body);
+}
+
+// Table ---------------------------------------------------------------------------------------------------------------
+
+const std::vector<OpCase> kMatMulCases = {
+    {"(float[3,4] a, float[4,5] b) => (float[3,5] y) { y = MatMul(a, b) }"},
+    {"(float[2,3,4] a, float[4,5] b) => (float[2,3,5] y) { y = MatMul(a, b) }"},
+    {"(float[2,1,3,4] a, float[3,4,2] b) => (float[2,3,3,2] y) { y = MatMul(a, b) }"},
+    {"(float[3,4] a, float[2,4,1] b) => (float[2,3,1] y) { y = MatMul(a, b) }"},
+    {"(float[4] a, float[4] b) => (float y) { y = MatMul(a, b) }"},
+    {"(float[4] a, float[2,4,3] b) => (float[2,3] y) { y = MatMul(a, b) }"},
+    {"(float[2,3,4] a, float[4] b) => (float[2,3] y) { y = MatMul(a, b) }"},
+    {"(float[0,4] a, float[4,3] b) => (float[0,3] y) { y = MatMul(a, b) }"},
+};
+
+const std::vector<OpCase> kGemmCases = {
+    {"(float[3,4] a, float[4,5] b) => (float[3,5] y) { y = Gemm(a, b) }"},
+    {"(float[3,4] a, float[5,4] b, float[5] c) => (float[3,5] y) { y = Gemm<transB = 1>(a, b, c) }"},
+    {"(float[4,3] a, float[4,5] b, float[3,1] c) => (float[3,5] y) "
+     "{ y = Gemm<transA = 1, alpha = 0.5, beta = 2.0>(a, b, c) }"},
+    {"(float[4,3] a, float[5,4] b, float[3,5] c) => (float[3,5] y) "
+     "{ y = Gemm<transA = 1, transB = 1, alpha = -1.5>(a, b, c) }"},
+    {"(float[3,4] a, float[4,1] b, float c) => (float[3,1] y) { y = Gemm<beta = 0.25>(a, b, c) }"},
+    {"(float[0,4] a, float[5,4] b, float[5] c) => (float[0,5] y) { y = Gemm<transB = 1>(a, b, c) }"},
+};
+
+const std::vector<OpCase> kFusedGemmCases = {
+    {"(float[3,4] a, float[4,5] b) => (float[3,5] y) { y = ai.halfstep.FusedGemm(a, b) }", -2, 2, false},
+    {"(float[3,4] a, float[5,4] b, float[5] c) => (float[3,5] y) "
+     "{ y = ai.halfstep.FusedGemm<transB = 1, activation = \"Relu\">(a, b, c) }",
+     -2, 2, false},
+    {"(float[4,3] a, float[5,4] b, float[3,1] c) => (float[3,5] y) "
+     "{ y = ai.halfstep.FusedGemm<transA = 1, transB = 1, alpha = 0.5, beta = -1.0>(a, b, c) }",
+     -2, 2, false},
+    {"(float[0,4] a, float[4,5] b) => (float[0,5] y) { y = ai.halfstep.FusedGemm(a, b) }", -2, 2, false},
+};
+
+const std::vector<OpCase> kFusedMatMulCases = {
+    {"(float[2,3,4] a, float[2,4,5] b) => (float[2,3,5] y) { y = ai.halfstep.FusedMatMul(a, b) }"},
+    {"(float[2,4,3] a, float[1,4,5] b) => (float[2,3,5] y) { y = ai.halfstep.FusedMatMul<transA = 1>(a, b) }"},
+    {"(float[3,4] a, float[2,5,4] b) => (float[2,3,5] y) "
+     "{ y = ai.halfstep.FusedMatMul<transB = 1, alpha = 0.125>(a, b) }"},
+    {"(float[2,1,4,3] a, float[3,5,4] b) => (float[2,3,3,5] y) "
+     "{ y = ai.halfstep.FusedMatMul<transA = 1, transB = 1, alpha = -2.0>(a, b) }"},
+};
+
+}  // namespace
+
+std::span<const OpDef> matmul_ops() {
+  using enum OperandRole;
+  static const OpDef rows[] = {
+      {.name = "MatMul",
+       .precision = PrecisionClass::half,
+       .traits = {.features = FeatureAxis::last, .operands = {weight, weight}, .magnitude = magnitude::matrix_product},
+       .reference = matmul_kernel,
+       .gradient = matmul_gradient,
+       .cases = kMatMulCases},
+      {.name = "Gemm",
+       .precision = PrecisionClass::half,
+       .traits = {.features = FeatureAxis::second, .operands = {weight, weight, bias}, .magnitude = magnitude::gemm},
+       .reference = gemm_kernel,
+       .gradient = gemm_gradient,
+       .cases = kGemmCases,
+       .note = "integers are computed in f64: exact below 2^53"},
+      {.name = "FusedGemm",
+       .domain = kOwnDomain,
+       .precision = PrecisionClass::half,
+       .reference = gemm_kernel,
+       .cases = kFusedGemmCases,
+       .schema = fused_gemm_schema,
+       .note = "made after differentiation: no gradient"},
+      {.name = "FusedMatMul",
+       .domain = kOwnDomain,
+       .precision = PrecisionClass::half,
+       .reference = fused_matmul_kernel,
+       .gradient = fused_matmul_gradient,
+       .cases = kFusedMatMulCases,
+       .schema = fused_matmul_schema},
+  };
+  return rows;
+}
+
+}  // namespace halfstep::ops

@@ -1,0 +1,170 @@
+#include "ops/normalization/batch_normalization_schema.h"
+
+#include <fmt/format.h>
+
+#include "ops/elementwise/clamp.h"
+#include "ops/schema_util.h"
+
+namespace halfstep::ops {
+namespace {
+
+void add_activation_attributes(onnx::OpSchema& schema) {
+  schema
+      .Attr("activation", "Of the normalized: \"Relu\", \"Clip\", or nothing.", onnx::AttributeProto::STRING,
+            std::string())
+      .Attr("min", "Lower bound of Clip, if there is one.", onnx::AttributeProto::FLOAT, false)
+      .Attr("max", "Upper bound of Clip, if there is one.", onnx::AttributeProto::FLOAT, false);
+}
+
+/// `name` = an f32 constant of the type of `like`.
+std::string constant_text(std::string_view name, float value, std::string_view like) {
+  return fmt::format("{0}_f = Constant<value_float = {1:.8e}>()\n{0} = CastLike({0}_f, {2})\n", name, value, like);
+}
+
+/// The bounds of Clip that there are, as constants `low` and `high` of the type of `like`.
+std::string bounds_text(const onnx::FunctionBodyBuildContext& call, std::string_view like) {
+  std::string text;
+  if (const auto* low = call.getAttribute("min")) text += constant_text("low", low->f(), like);
+  if (const auto* high = call.getAttribute("max")) text += constant_text("high", high->f(), like);
+  return text;
+}
+
+/// `g` = the gradient `dy` before the activation of `normalized`, all of the type of scale.
+std::string gradient_before_activation(const onnx::FunctionBodyBuildContext& call) {
+  const Activation activation = activation_named(string_of(call, "activation", ""));
+  if (activation == Activation::none) return "g = Identity(dy)\n";
+  std::string text =
+      "b = Reshape(B, per_channel)\n"
+      "scaled = Mul(normalized, s)\n"
+      "n = Add(scaled, b)\n" +
+      constant_text("zero", 0, "scale");
+  if (activation == Activation::relu) {
+    text += "stops = LessOrEqual(n, zero)\n";
+  } else {
+    const bool has_low = call.getAttribute("min"), has_high = call.getAttribute("max");
+    text += bounds_text(call, "scale");
+    text += has_low ? "below = Less(n, low)\n" : "below = Less(n, n)\n";
+    text += has_high ? "above = Greater(n, high)\n" : "above = Less(n, n)\n";
+    text += "stops = Or(below, above)\n";
+  }
+  return text + "g = Where(stops, zero, dy)\n";
+}
+
+std::string batch_normalization_grad_body(const onnx::FunctionBodyBuildContext& call) {
+  const onnx::TypeProto* type = call.getInputType(1);
+  if (!type || !onnx::hasShape(*type)) return {};
+  const int rank = type->tensor_type().shape().dim_size();
+  if (rank < 2) return {};
+  const bool training = int_of(call, "training_mode", 0) != 0;
+  std::vector<std::int64_t> axes = {0}, channels(static_cast<std::size_t>(rank), 1);
+  for (int axis = 2; axis < rank; ++axis) axes.push_back(axis);
+  channels[1] = -1;
+
+  std::string text = fmt::format(
+      "x = CastLike(X, scale)\n"
+      "dy = CastLike(dY, scale)\n"
+      "axes = Constant<value_ints = {}>()\n"
+      "per_channel = Constant<value_ints = {}>()\n"
+      "s = Reshape(scale, per_channel)\n",
+      text_of(axes), text_of(channels));
+  text += constant_text("epsilon", float_of(call, "epsilon", 1e-5f), "scale");
+  text += training ? "m = ReduceMean(x, axes)\n"
+                     "d = Sub(x, m)\n"
+                     "squares = Mul(d, d)\n"
+                     "v = ReduceMean(squares, axes)\n"
+                   : "mean_s = CastLike(mean, scale)\n"
+                     "m = Reshape(mean_s, per_channel)\n"
+                     "d = Sub(x, m)\n"
+                     "var_s = CastLike(var, scale)\n"
+                     "v = Reshape(var_s, per_channel)\n";
+  text +=
+      "ve = Add(v, epsilon)\n"
+      "deviation = Sqrt(ve)\n"
+      "normalized = Div(d, deviation)\n" +
+      gradient_before_activation(call) +
+      "gn = Mul(g, normalized)\n"
+      "dbias = ReduceSum<keepdims = 0>(g, axes)\n"
+      "dscale = ReduceSum<keepdims = 0>(gn, axes)\n"
+      "factor = Div(s, deviation)\n";
+  text += training ? "mean_g = ReduceMean(g, axes)\n"
+                     "mean_gn = ReduceMean(gn, axes)\n"
+                     "along = Mul(normalized, mean_gn)\n"
+                     "centred = Sub(g, mean_g)\n"
+                     "dn = Sub(centred, along)\n"
+                   : "dn = Identity(g)\n";
+  return text +
+         "dx = Mul(factor, dn)\n"
+         "dX = CastLike(dx, X)";
+}
+
+std::string fused_batch_normalization_body(const onnx::FunctionBodyBuildContext& call) {
+  const bool training = int_of(call, "training_mode", 0) != 0;
+  const Activation activation = activation_named(string_of(call, "activation", ""));
+  std::string text = fmt::format(
+      "N{} = BatchNormalization<epsilon : float = @epsilon, momentum : float = @momentum, "
+      "training_mode : int = @training_mode>(X, scale, B, input_mean, input_var)\n",
+      training ? ", running_mean, running_var" : "");
+  if (activation == Activation::none) return text + "Y = Identity(N)";
+  if (activation == Activation::relu) return text + "Y = Relu(N)";
+  return text + bounds_text(call, "N") +
+         fmt::format("Y = Clip(N, {}, {})", call.getAttribute("min") ? "low" : "",
+                     call.getAttribute("max") ? "high" : "");
+}
+
+}  // namespace
+
+void fused_batch_normalization_schema(onnx::OpSchema& schema) {
+  schema.Attr("epsilon", "As BatchNormalization.", onnx::AttributeProto::FLOAT, 1e-5f)
+      .Attr("momentum", "As BatchNormalization.", onnx::AttributeProto::FLOAT, 0.9f)
+      .Attr("training_mode", "As BatchNormalization.", onnx::AttributeProto::INT, std::int64_t{0});
+  add_activation_attributes(schema);
+  constrain_floats(schema, "T", "Type of X and Y.");
+  constrain_floats(schema, "T1", "Type of scale and B.");
+  constrain_floats(schema, "T2", "Type of the statistics.");
+  schema.Input(0, "X", "[N, C, D1, ...]", "T")
+      .Input(1, "scale", "[C]", "T1")
+      .Input(2, "B", "[C]", "T1")
+      .Input(3, "input_mean", "[C]", "T2")
+      .Input(4, "input_var", "[C]", "T2")
+      .Output(0, "Y", "activation(BatchNormalization(X, ...))", "T")
+      .Output(1, "running_mean", "As BatchNormalization.", "T2", onnx::OpSchema::Optional)
+      .Output(2, "running_var", "As BatchNormalization.", "T2", onnx::OpSchema::Optional)
+      .TypeAndShapeInferenceFunction([](onnx::InferenceContext& ctx) {
+        for (std::size_t out = 0; out < ctx.getNumOutputs(); ++out) {
+          const std::size_t like = out == 0 ? 0 : out + 2;
+          onnx::propagateElemTypeFromInputToOutput(ctx, like, out);
+          if (onnx::hasInputShape(ctx, like)) onnx::propagateShapeFromInputToOutput(ctx, like, out);
+        }
+      });
+  set_function_body(schema, fused_batch_normalization_body);
+}
+
+void batch_normalization_grad_schema(onnx::OpSchema& schema) {
+  schema.Attr("epsilon", "Added to the variance.", onnx::AttributeProto::FLOAT, 1e-5f)
+      .Attr("training_mode", "1: the statistics are those of X; 0: mean and var.", onnx::AttributeProto::INT,
+            std::int64_t{0});
+  add_activation_attributes(schema);
+  constrain_floats(schema, "T", "Type of dY, X and dX.");
+  constrain_floats(schema, "T1", "Type of scale, B and their gradients.");
+  constrain_floats(schema, "T2", "Type of mean and var.");
+  schema.Input(0, "dY", "Gradient with respect to the output of the normalization, or of its activation.", "T")
+      .Input(1, "X", "[N, C, D1, ...]", "T")
+      .Input(2, "scale", "[C]", "T1")
+      .Input(3, "mean", "[C]; with training_mode 0", "T2", onnx::OpSchema::Optional)
+      .Input(4, "var", "[C], biased; with training_mode 0", "T2", onnx::OpSchema::Optional)
+      .Input(5, "B", "[C]; with an activation", "T1", onnx::OpSchema::Optional)
+      .Output(0, "dX", "Gradient with respect to X.", "T")
+      .Output(1, "dscale", "Gradient with respect to scale.", "T1")
+      .Output(2, "dbias", "Gradient with respect to the bias.", "T1")
+      .TypeAndShapeInferenceFunction([](onnx::InferenceContext& ctx) {
+        onnx::propagateElemTypeFromInputToOutput(ctx, 1, 0);
+        if (onnx::hasInputShape(ctx, 1)) onnx::propagateShapeFromInputToOutput(ctx, 1, 0);
+        for (std::size_t out = 1; out < ctx.getNumOutputs(); ++out) {
+          onnx::propagateElemTypeFromInputToOutput(ctx, 2, out);
+          if (onnx::hasInputShape(ctx, 2)) onnx::propagateShapeFromInputToOutput(ctx, 2, out);
+        }
+      });
+  set_function_body(schema, batch_normalization_grad_body);
+}
+
+}  // namespace halfstep::ops

@@ -1,0 +1,136 @@
+#include "ops/optimizers/optimizer_schema.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "ops/schema_util.h"
+#include <halfstep/ops/optimizers/optimizer_def.h>
+
+namespace halfstep::ops {
+namespace {
+
+using onnx::AttributeProto;
+using onnx::OpSchema;
+
+/// Gives every output of an optimizer the type and shape of the tensor it replaces.
+void infer_step(onnx::InferenceContext& ctx, const OptimizerDef& row) {
+  const StepOperands operands(ctx.getNumInputs(), ctx.getNumOutputs());
+  const std::size_t n = operands.parameters;
+  if (n == 0) fail_shape_inference("expected parameters and their gradients after the scalars");
+  Hyperparameters h(row);
+  for (const Hyperparameter& p : row.hyperparameters)
+    if (const AttributeProto* given = ctx.getAttribute(std::string(p.name)))
+      h.set(p.name, p.is_switch ? static_cast<double>(given->i()) : given->f());
+  std::vector<Shape> shapes;
+  for (std::size_t i = 0; i < n; ++i) {
+    const std::size_t in = operands.parameter(i);
+    if (!onnx::hasInputShape(ctx, in)) break;
+    const onnx::TensorShapeProto& shape = ctx.getInputType(in)->tensor_type().shape();
+    std::vector<std::int64_t> dims;
+    for (const auto& dim : shape.dim()) dims.push_back(dim.has_dim_value() ? dim.dim_value() : Shape::kUnknown);
+    shapes.emplace_back(dims);
+  }
+  if (shapes.size() == n) {
+    std::size_t wanted = n;
+    for (const auto& places : slot_places(row, h, shapes))
+      wanted += static_cast<std::size_t>(std::ranges::count_if(places, [](const auto& p) { return p.has_value(); }));
+    if (ctx.getNumOutputs() != wanted)
+      fail_shape_inference("expected ", wanted, " outputs for ", n, " parameters, got ", ctx.getNumOutputs());
+  }
+  for (std::size_t out = 0; out < ctx.getNumOutputs(); ++out) {
+    const std::size_t in = operands.replaced(out);
+    onnx::propagateElemTypeFromInputToOutput(ctx, in, out);
+    if (onnx::hasInputShape(ctx, in)) onnx::propagateShapeFromInputToOutput(ctx, in, out);
+  }
+}
+
+std::string loss_scale_update_body(const onnx::FunctionBodyBuildContext& call) {
+  auto number = [&call](const char* name, const char* attribute, float fallback) {
+    const AttributeProto* found = call.getAttribute(attribute);
+    return fmt::format("{0}_f = Constant<value_float = {1:e}>()\n{0} = CastLike({0}_f, scale)\n", name,
+                       found ? found->f() : fallback);
+  };
+  return number("growth", "growth_factor", 2) + number("backoff", "backoff_factor", 0.5f) + number("least", "min", 1) +
+         number("most", "max", 16777216) +
+         fmt::format("interval = Constant<value_int = {}>()\n", int_of(call, "growth_interval", 2000)) +
+         "zero = Constant<value_int = 0>()\n"
+         "one = Constant<value_int = 1>()\n"
+         "count = Add(good_steps, one)\n"
+         "reached = GreaterOrEqual(count, interval)\n"
+         "grown = Mul(scale, growth)\n"
+         "after_good = Where(reached, grown, scale)\n"
+         "after_bad = Mul(scale, backoff)\n"
+         "free_scale = Where(finite, after_good, after_bad)\n"
+         "capped = Min(free_scale, most)\n"
+         "new_scale = Max(capped, least)\n"
+         "count_good = Where(reached, zero, count)\n"
+         "new_good_steps = Where(finite, count_good, zero)";
+}
+
+}  // namespace
+
+void global_norm_schema(OpSchema& schema) {
+  constrain_floats(schema, "V", "Type of the gradients.");
+  schema.TypeConstraint("F", {"tensor(float)"}, "Type of the norm.")
+      .TypeConstraint("B", {"tensor(bool)"}, "Type of finite.")
+      .Input(0, "gradients", "Tensors of any shapes.", "V", OpSchema::Variadic, false)
+      .Output(0, "norm", "Square root of the sum of the squares of all elements, a scalar.", "F")
+      .Output(1, "finite", "Whether every element is finite, a scalar.", "B", OpSchema::Optional)
+      .TypeAndShapeInferenceFunction([](onnx::InferenceContext& ctx) {
+        onnx::updateOutputElemType(ctx, 0, onnx::TensorProto::FLOAT);
+        set_output_shape(ctx, 0, {});
+        if (ctx.getNumOutputs() < 2) return;
+        onnx::updateOutputElemType(ctx, 1, onnx::TensorProto::BOOL);
+        set_output_shape(ctx, 1, {});
+      });
+}
+
+void loss_scale_update_schema(OpSchema& schema) {
+  constrain_floats(schema, "T", "Type of the scale.");
+  schema.Attr("growth_factor", "Factor after growth_interval good steps.", AttributeProto::FLOAT, 2.0f)
+      .Attr("backoff_factor", "Factor after a step with a non-finite gradient.", AttributeProto::FLOAT, 0.5f)
+      .Attr("growth_interval", "Good steps between two growths.", AttributeProto::INT, std::int64_t{2000})
+      .Attr("min", "Least scale.", AttributeProto::FLOAT, 1.0f)
+      .Attr("max", "Largest scale.", AttributeProto::FLOAT, 16777216.0f)
+      .TypeConstraint("I", {"tensor(int64)"}, "Type of the counter.")
+      .TypeConstraint("B", {"tensor(bool)"}, "Type of finite.")
+      .Input(0, "scale", "The loss scale, a scalar.", "T")
+      .Input(1, "good_steps", "Good steps since the scale last changed, a scalar.", "I")
+      .Input(2, "finite", "Whether all gradients of this step were finite, a scalar.", "B")
+      .Output(0, "new_scale", "The loss scale of the next step.", "T")
+      .Output(1, "new_good_steps", "Good steps since the scale last changed.", "I")
+      .TypeAndShapeInferenceFunction([](onnx::InferenceContext& ctx) {
+        for (std::size_t i = 0; i < ctx.getNumOutputs(); ++i) {
+          onnx::propagateElemTypeFromInputToOutput(ctx, i, i);
+          if (onnx::hasInputShape(ctx, i)) onnx::propagateShapeFromInputToOutput(ctx, i, i);
+        }
+      });
+  set_function_body(schema, loss_scale_update_body);
+}
+
+void optimizer_step_schema(OpSchema& schema) {
+  const OptimizerDef& row = *std::ranges::find(optimizers(), schema.Name(), &OptimizerDef::op);
+  constrain_floats(schema, "S", "Type of the learning rate.");
+  constrain_floats(schema, "F", "Type of the gradients' factor.");
+  constrain_floats(schema, "V", "Type of the tensors.");
+  std::string slots;
+  for (const OptimizerSlot& slot : row.slots) slots += fmt::format("; then, where there is one, the {}", slot.meaning);
+  schema.SetDoc(std::string(row.source))
+      .TypeConstraint("I", {"tensor(int64)"}, "Type of the step.")
+      .TypeConstraint("B", {"tensor(bool)"}, "Type of apply.")
+      .Input(0, "lr", "Learning rate, a scalar.", "S")
+      .Input(1, "step", "Number of this step, from 1, a scalar.", "I")
+      .Input(2, "apply", "Whether anything changes; when false the outputs equal the inputs bit for bit.", "B")
+      .Input(3, "grad_factor", "What the gradients are multiplied with first, a scalar.", "F")
+      .Input(4, "operands", "Parameters; gradients" + slots + ".", "V", OpSchema::Variadic, false)
+      .Output(0, "results", "The next parameters" + slots + ".", "V", OpSchema::Variadic, false);
+  for (const Hyperparameter& h : row.hyperparameters)
+    if (h.is_switch)
+      schema.Attr(std::string(h.name), std::string(h.meaning), AttributeProto::INT, std::int64_t{h.fallback != 0});
+    else
+      schema.Attr(std::string(h.name), std::string(h.meaning), AttributeProto::FLOAT, static_cast<float>(h.fallback));
+  schema.TypeAndShapeInferenceFunction([&row](onnx::InferenceContext& ctx) { infer_step(ctx, row); });
+}
+
+}  // namespace halfstep::ops

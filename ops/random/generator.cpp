@@ -1,0 +1,153 @@
+// Operators that make elements rather than move them: constants, ranges, one-hot rows, positions.
+#include <algorithm>
+#include <cmath>
+
+#include "ops/family_parts.h"
+#include "ops/movement/index_map.h"
+#include <halfstep/ops/kernel_util.h>
+
+namespace halfstep::ops {
+namespace {
+
+void constant_of_shape(KernelCall& call) {
+  const Attribute* value = call.node.attributes.find("value");
+  const Tensor* given = value ? std::get_if<Tensor>(value) : nullptr;
+  const Tensor element = given ? *given : Tensor::scalar(0.0f);
+  if (element.count() != 1)
+    throw_input_error("one element in ConstantOfShape's value", element.shape().to_string(), "check the node");
+  const Shape shape(to_int64s(call.in[0]));
+  if (!shape.is_static())
+    throw_input_error("extents of at least 0", shape.to_string(), "check the shape fed to this operator");
+  Tensor& out = ensure_out(call, 0, element.dtype(), shape);  // refuses what memory cannot hold
+  take(element, IndexMap(static_cast<std::size_t>(shape.count())), out);
+}
+
+void range(KernelCall& call) {
+  const DType dtype = call.in[0].dtype();
+  for (const Tensor& operand : call.in)
+    if (operand.count() != 1)
+      throw_input_error("scalar start, limit and delta", operand.shape().to_string(), "check the operands of Range");
+  visit_wide(dtype, [&]<class W>() {
+    const W start = load<W>(call.in[0])[0], limit = load<W>(call.in[1])[0], delta = load<W>(call.in[2])[0];
+    const double length =
+        std::ceil((static_cast<double>(limit) - static_cast<double>(start)) / static_cast<double>(delta));
+    if (delta == W{0} || !(length < 0x1p40))
+      throw_input_error("a Range of finite length", "delta " + std::to_string(delta), "check the operands of Range");
+    Tensor& out = ensure_out(call, 0, dtype, {static_cast<std::int64_t>(std::max(length, 0.0))});
+    std::vector<W> values(static_cast<std::size_t>(out.count()));
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = start + static_cast<W>(i) * delta;
+    store(out, std::span<const W>(values));
+  });
+}
+
+void one_hot(KernelCall& call) {
+  const Tensor &indices = call.in[0], &values = call.in[2];
+  const std::int64_t depth = single_int(call.in[1], "OneHot's depth");
+  if (depth < 0 || values.count() != 2)
+    throw_input_error("OneHot with depth of at least 0 and values [off, on]",
+                      "depth " + std::to_string(depth) + ", values " + values.shape().to_string(),
+                      "check the operands of OneHot");
+  const std::size_t axis = normalize_axis(call.node.attributes.get_int("axis", -1), indices.shape().rank() + 1);
+  std::vector<std::int64_t> dims = indices.shape().dims();
+  dims.insert(dims.begin() + static_cast<std::ptrdiff_t>(axis), depth);
+  const Shape shape(std::move(dims));
+  Tensor& out = ensure_out(call, 0, values.dtype(), shape);
+
+  IndexMap map(static_cast<std::size_t>(shape.count()));  // 0: off, 1: on
+  const std::vector<std::int64_t> hot = to_int64s(indices);
+  std::size_t line = 0;
+  AxisView(shape, axis).for_each_line([&](std::int64_t start, std::int64_t step) {
+    const std::int64_t index = hot[line++];
+    if (index >= -depth && index < depth)
+      map[static_cast<std::size_t>(start + (index < 0 ? index + depth : index) * step)] = 1;
+  });
+  take(values, map, out);
+}
+
+void eye_like(KernelCall& call) {
+  const Shape& shape = call.in[0].shape();
+  if (shape.rank() != 2)
+    throw_input_error("a matrix for EyeLike", shape.to_string(), "check the shapes fed to this operator");
+  const auto dtype =
+      static_cast<DType>(call.node.attributes.get_int("dtype", static_cast<std::int64_t>(call.in[0].dtype())));
+  const std::int64_t k = call.node.attributes.get_int("k", 0);
+  std::vector<std::uint64_t> values(static_cast<std::size_t>(shape.count()));
+  for (std::int64_t row = 0; row < shape[0]; ++row)
+    if (row + k >= 0 && row + k < shape[1]) values[static_cast<std::size_t>(row * shape[1] + row + k)] = 1;
+  store(ensure_out(call, 0, dtype, shape), std::span<const std::uint64_t>(values));
+}
+
+void non_zero(KernelCall& call) {
+  const Tensor& x = call.in[0];
+  std::vector<std::int64_t> found;
+  visit_wide(x.dtype(), [&]<class W>() {
+    const std::vector<W> values = load<W>(x);
+    for (std::size_t i = 0; i < values.size(); ++i)
+      if (values[i] != W{}) found.push_back(static_cast<std::int64_t>(i));
+  });
+  const std::vector<std::int64_t> strides = x.shape().strides();
+  const auto n = static_cast<std::int64_t>(found.size());
+  Tensor& out = ensure_out(call, 0, DType::i64, {static_cast<std::int64_t>(strides.size()), n});
+  auto* position = out.data<std::int64_t>();
+  for (std::size_t axis = 0; axis < strides.size(); ++axis)
+    for (std::int64_t index : found) *position++ = index / strides[axis] % x.shape()[axis];
+}
+
+std::vector<Expr> one_hot_gradient(GradientContext& g) {
+  if (!g.wants(2) || !is_float(g.in(2).dtype())) return {};
+  const DType dtype = g.dy().dtype();
+  const Expr marks = g.b.constant(convert(Tensor::of<double>({0, 1}), dtype));
+  const Expr hot = g.b.op("OneHot", {g.in(0), g.in(1), marks}, {{"axis", g.node.attributes.get_int("axis", -1)}});
+  auto total = [&](Expr x) { return g.b.reshape(g.b.op("ReduceSum", {x}), Shape{1}); };
+  return {Expr(), Expr(),
+          g.b.op("Concat", {total(g.dy() * (1 - hot)), total(g.dy() * hot)}, {{"axis", std::int64_t{0}}})};
+}
+
+}  // namespace
+
+std::vector<OpDef> generator_rows() {
+  using enum PrecisionClass;
+  return {
+      {.name = "ConstantOfShape",
+       .precision = neutral,
+       .reference = constant_of_shape,
+       .gradient = no_gradient,
+       .cases = {{"() => (float[2,3] y) <int64[2] s = {2, 3}> { y = ConstantOfShape(s) }"},
+                 {"() => (int64[2] y) <int64[1] s = {2}> { y = ConstantOfShape<value = int64[1] {7}>(s) }"},
+                 {"() => (float y) <int64[0] s = {}> { y = ConstantOfShape(s) }"}}},
+      {.name = "Range",
+       .precision = neutral,
+       .traits = {.operands = OperandRoles::all(OperandRole::setting)},
+       .reference = range,
+       .gradient = no_gradient,
+       .cases = {{"() => (int64[3] y) <int64 a = {1}, int64 b = {6}, int64 d = {2}> { y = Range(a, b, d) }"},
+                 {"() => (int32[2] y) <int32 a = {10}, int32 b = {6}, int32 d = {-3}> { y = Range(a, b, d) }"},
+                 {"() => (float[4] y) <float a = {0}, float b = {1}, float d = {0.25}> { y = Range(a, b, d) }"},
+                 {"() => (int64[0] y) <int64 a = {5}, int64 b = {1}, int64 d = {1}> { y = Range(a, b, d) }"}}},
+      {.name = "OneHot",
+       .precision = neutral,
+       .traits = {.operands = {OperandRole::data, OperandRole::setting, OperandRole::setting}},
+       .reference = one_hot,
+       .gradient = one_hot_gradient,
+       .cases = {{"(float[2] v) => (float[3,4] y) <int64[3] i = {1, -1, 9}, int64 d = {4}> { y = OneHot(i, d, v) }"},
+                 {"(float[2] v) => (float[2,4,2] y) <int64[2,2] i = {0, 1, 2, 3}, int64 d = {4}>"
+                  " { y = OneHot<axis=1>(i, d, v) }"},
+                 {"() => (int32[2,3] y) <int64[2] i = {0, 2}, int64 d = {3}, int32[2] v = {5, 8}>"
+                  " { y = OneHot(i, d, v) }"}}},
+      {.name = "EyeLike",
+       .precision = neutral,
+       .reference = eye_like,
+       .gradient = no_gradient,
+       .cases = {{"(float[3,4] x) => (float[3,4] y) { y = EyeLike(x) }", -2, 2, false},
+                 {"(float[3,4] x) => (int32[3,4] y) { y = EyeLike<dtype=6, k=-1>(x) }", -2, 2, false}}},
+      {.name = "NonZero",
+       .precision = neutral,
+       .reference = non_zero,
+       .gradient = no_gradient,
+       .cases = {{"() => (int64[2,n] y) <int32[2,3] x = {1, 0, 0, 0, 5, 6}> { y = NonZero(x) }"},
+                 {"() => (int64[1,n] y) <bool[3] x = {1, 0, 1}> { y = NonZero(x) }"}},
+       .note = "numbers and bool, not strings"},
+  };
+}
+
+}  // namespace halfstep::ops

@@ -1,0 +1,74 @@
+// What RNN, LSTM and GRU share: extents, attributes, activation functions.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include <halfstep/graph/graph.h>
+
+namespace halfstep::ops {
+
+/// An activation function by its ONNX name, with the parameters it is called with.
+class RecurrentActivation {
+ public:
+  /// One function ONNX allows in a recurrent operator. `slope` is its derivative, at a kink as PyTorch has it.
+  struct Function {
+    std::string_view name;
+    double (*value)(double x, double alpha, double beta);
+    double (*slope)(double x, double alpha, double beta);
+    int parameters;              ///< how many of alpha, beta it reads
+    double alpha = 0, beta = 0;  ///< defaults
+  };
+
+  RecurrentActivation() = default;
+  RecurrentActivation(const Function& function, double alpha, double beta)
+      : function_(&function), alpha_(alpha), beta_(beta) {}
+
+  std::string_view name() const { return function_->name; }
+  double value(double x) const { return function_->value(x, alpha_, beta_); }
+  double slope(double x) const { return function_->slope(x, alpha_, beta_); }
+
+ private:
+  const Function* function_ = nullptr;
+  double alpha_ = 0, beta_ = 0;
+};
+
+/// The attributes of one RNN, LSTM or GRU node or of its gradient.
+struct RecurrentAttributes {
+  /// What one direction does; `activations` are f, g, h in the order of ONNX's equations.
+  struct Direction {
+    bool reverse = false;
+    std::vector<RecurrentActivation> activations;
+  };
+  std::vector<Direction> directions;  ///< one, or forward and reverse
+  double clip = 0;                    ///< bound of what activations are applied to; infinity when there is none
+  bool batch_first = false;           ///< `layout` 1
+  bool input_forget = false;          ///< LSTM
+  bool linear_before_reset = false;   ///< GRU
+
+  /// `defaults` names the activations of one direction. Throws Error naming an attribute that is out of its domain.
+  RecurrentAttributes(const Node& node, std::span<const std::string_view> defaults);
+};
+
+/// Extents, and where things stand in row-major tensors of either layout.
+struct RecurrentExtents {
+  std::int64_t steps, batch, inputs, hidden, directions;
+  bool batch_first;
+
+  /// From X [T, N, I], W [D, gates*H, I] and R [D, gates*H, H]; throws Error when they do not fit each other or the
+  /// attributes.
+  RecurrentExtents(const Node& node, const RecurrentAttributes& attributes, std::int64_t gates, const Shape& x,
+                   const Shape& w, const Shape& r);
+
+  /// Offsets of the row of X (I elements), Y and a state (H elements each).
+  std::size_t x(std::int64_t step, std::int64_t sequence) const;
+  std::size_t y(std::int64_t step, std::int64_t direction, std::int64_t sequence) const;
+  std::size_t state(std::int64_t direction, std::int64_t sequence) const;
+
+  Shape y_shape() const;
+  Shape state_shape() const;
+};
+
+}  // namespace halfstep::ops

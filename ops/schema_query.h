@@ -1,0 +1,18 @@
+// What the operators' schemas say besides types and shapes of results.
+#pragma once
+
+#include <set>
+#include <string>
+#include <string_view>
+
+#include <halfstep/graph/graph.h>
+
+namespace halfstep {
+
+/// Whether the operators' schemas allow the types of their operands in `graph`.
+bool schema_takes(const Graph& graph);
+
+/// The operator sets, up to the newest that is read, that brought a version of the operator.
+std::set<std::int64_t> schema_versions(std::string_view name, std::string_view domain);
+
+}  // namespace halfstep

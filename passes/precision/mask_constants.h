@@ -1,0 +1,54 @@
+// Constants such as -1e9 that say "not this one": where they can be clamped without changing anything.
+#pragma once
+
+#include <vector>
+
+#include "passes/precision/choose_precision.h"
+
+namespace halfstep {
+
+/// Finds constants beyond the range of a half type all of whose ways lead, through data movement and sums, to operators
+/// that only pick the largest or smallest (Softmax, ArgMax, MaxPool, …) or to bounds (Clip, Min, Max). Infinities are
+/// numbers of half types, too: they are left as they are.
+class MaskConstants {
+ public:
+  MaskConstants(const std::vector<PrecisionNode>& nodes, const std::vector<PrecisionValue>& values, DType half);
+
+  /// The value is such a constant, or computed from one on its way.
+  bool is_mask(int value) const { return on_the_way_[static_cast<std::size_t>(value)]; }
+
+  /// The node lies on the way of a mask that is added to something, or multiplied with what is not known. Beside -1e9
+  /// in f32 scores vanish, so that a row that is masked as a whole is uniform. Beside the largest number of a half type
+  /// they would not.
+  bool must_stay_full(std::size_t node) const { return full_[node]; }
+
+  /// Marks a constant that overflows, wherever it leads.
+  void saturate(int value);
+
+  /// For each value the magnitude it is to be clamped to: of masks on whose way a half node lies. 0 for the others.
+  /// Masks get half of the largest number, or less where several of them are added up, so that adding scores does not
+  /// overflow.
+  std::vector<double> limits(const std::vector<bool>& node_is_half) const;
+
+ private:
+  struct Mask {
+    int value;
+    bool only_bounds;
+    std::vector<int> nodes, way;  // that it reaches, and the values it goes through
+  };
+  bool follow(Mask& mask) const;
+  bool meets_others(const Mask& mask) const;
+  void count_sums();
+
+  const std::vector<PrecisionNode>& nodes_;
+  const std::vector<PrecisionValue>& values_;
+  const DType half_;
+  std::vector<std::vector<std::pair<int, int>>> readers_;  // node, operand
+  std::vector<bool> on_the_way_;                           // per value
+  std::vector<bool> full_;                                 // per node
+  std::vector<double> times_;                              // per value: how many masks it may be the sum of
+  std::vector<Mask> masks_;
+  std::vector<int> saturated_;
+};
+
+}  // namespace halfstep

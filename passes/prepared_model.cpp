@@ -1,0 +1,44 @@
+#include <utility>
+#include <vector>
+
+#include "passes/load/parameter_choice.h"
+#include <halfstep/base/error.h>
+#include <halfstep/passes/prepared_model.h>
+
+namespace halfstep {
+namespace {
+
+// Shows stages as those that follow the first `before`.
+PassObserver continued(const PassObserver& observer, std::size_t before) {
+  if (!observer) return {};
+  return [observer, before](std::size_t stage, const std::string& pass, const Graph& graph) {
+    if (stage > 0) observer(before + stage, pass, graph);
+  };
+}
+
+}  // namespace
+
+PreparedModel::PreparedModel(Graph model, const PreparationOptions& options) {
+  if (!options.batch_axes.empty()) model = run_pipeline(std::move(model), {batch_first(options.batch_axes)});
+  const Pipeline repair = repair_pipeline(options.parameters ? Purpose::training : Purpose::inference);
+  repaired_ = run_pipeline(std::move(model), repair, options.observer);
+  stages_ = repair.size();
+  if (!options.parameters) return;
+  // Nothing of such a model is used, so nothing would be found to train.
+  if (repaired_.outputs.empty()) throw_input_error("a model with an output", "none", "export the model again");
+  std::vector<ParameterChoice> choices = choose_parameters(repaired_, *options.parameters);
+  guesses_ = guesses_of(repaired_, choices);
+  trainable_ = run_pipeline(repaired_, {select_parameters(std::move(choices))}, continued(options.observer, stages_));
+  ++stages_;
+}
+
+Graph PreparedModel::lower(Purpose purpose, const StepOptions& options, const Capabilities& capabilities,
+                           const PassObserver& observer) const {
+  if (has_parameters(purpose) != trainable_.has_value())
+    throw_failure(has_parameters(purpose) ? "a model prepared with parameters" : "a model prepared without parameters",
+                  "another", "");
+  return run_pipeline(trainable_ ? *trainable_ : repaired_, lowering_pipeline(purpose, options, capabilities),
+                      continued(observer, stages_));
+}
+
+}  // namespace halfstep

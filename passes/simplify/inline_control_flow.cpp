@@ -1,0 +1,58 @@
+#include <algorithm>
+
+#include "graph/bodies.h"
+#include "ops/control_flow/control_flow.h"
+#include "ops/control_flow/unroll.h"
+#include "passes/simplify/control_flow.h"
+#include <halfstep/passes/passes.h>
+
+namespace halfstep {
+namespace {
+
+bool any_control_flow(const Graph& graph) {
+  return std::any_of(graph.nodes.begin(), graph.nodes.end(), is_control_flow);
+}
+
+bool inline_once(Graph& graph) {
+  bool changed = false;
+  std::vector<Node> nodes = std::move(graph.nodes);
+  graph.nodes.clear();
+  for (Node& node : nodes) {
+    if (!is_control_flow(node) || !reason_not_inlined(graph, node).empty()) {
+      graph.nodes.push_back(std::move(node));
+      continue;
+    }
+    changed = true;
+    append_inlined(graph, node);
+  }
+  return changed;
+}
+
+}  // namespace
+
+Pass hoist_initializers() {
+  return {"hoist_initializers", [](Graph& graph) {
+            // From the innermost bodies outwards: what leaves a body may have come from one inside it.
+            auto hoist = [](auto& self, Graph& within) -> void {
+              for (std::size_t n = 0; n < within.nodes.size(); ++n) {
+                if (!has_body(within.nodes[n])) continue;
+                Node node = std::move(within.nodes[n]);
+                change_bodies(node, [&](Graph& body) { self(self, body); });
+                hoist_constants(within, node, /*only_initializers=*/true);
+                within.nodes[n] = std::move(node);
+              }
+            };
+            hoist(hoist, graph);
+          }};
+}
+
+Pass inline_control_flow() {
+  return {"inline_control_flow", [](Graph& graph) {
+            if (!any_control_flow(graph)) return;
+            const Pass fold = fold_constants();
+            do fold.apply(graph);
+            while (inline_once(graph));
+          }};
+}
+
+}  // namespace halfstep

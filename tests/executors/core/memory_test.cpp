@@ -1,0 +1,93 @@
+// The arena: no two buffers that are needed at the same step overlap, and memory is used again.
+#include <algorithm>
+#include <random>
+
+#include <gtest/gtest.h>
+
+#include <halfstep/executors/core/memory.h>
+
+namespace halfstep {
+namespace {
+
+constexpr std::size_t kAlignment = 64;
+
+std::size_t aligned(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
+/// The most bytes that are needed at one step: no arena is smaller.
+std::size_t peak(const std::vector<Lifetime>& lifetimes, std::int32_t steps) {
+  std::size_t most = 0;
+  for (std::int32_t step = 0; step < steps; ++step) {
+    std::size_t live = 0;
+    for (const Lifetime& life : lifetimes)
+      if (life.first <= step && step <= life.last) live += life.bytes;
+    most = std::max(most, live);
+  }
+  return most;
+}
+
+void expect_valid(const std::vector<Lifetime>& lifetimes, const Arena& arena, std::int32_t steps) {
+  ASSERT_EQ(arena.offsets.size(), lifetimes.size());
+  std::size_t end = 0, all = 0;
+  for (std::size_t i = 0; i < lifetimes.size(); ++i) {
+    EXPECT_EQ(arena.offsets[i] % kAlignment, 0u) << i;
+    end = std::max(end, lifetimes[i].bytes == 0 ? 0 : arena.offsets[i] + lifetimes[i].bytes);
+    all += aligned(lifetimes[i].bytes);
+  }
+  EXPECT_EQ(arena.bytes, end);
+  EXPECT_LE(arena.bytes, all);
+  EXPECT_GE(arena.bytes, peak(lifetimes, steps));
+  // Byte by byte, step by step: who owns it.
+  for (std::int32_t step = 0; step < steps; ++step) {
+    std::vector<int> owner(arena.bytes, -1);
+    for (std::size_t i = 0; i < lifetimes.size(); ++i) {
+      if (step < lifetimes[i].first || lifetimes[i].last < step) continue;
+      for (std::size_t byte = 0; byte < lifetimes[i].bytes; ++byte) {
+        int& who = owner[arena.offsets[i] + byte];
+        ASSERT_EQ(who, -1) << "buffers " << who << " and " << i << " at step " << step;
+        who = static_cast<int>(i);
+      }
+    }
+  }
+}
+
+TEST(Arena, NoTwoLiveBuffersOverlap) {
+  std::mt19937 random(7);
+  const auto below = [&](int n) { return static_cast<int>(random() % static_cast<unsigned>(n)); };
+  for (int trial = 0; trial < 300; ++trial) {
+    const int count = 1 + below(24), steps = 1 + below(12);
+    std::vector<Lifetime> lifetimes;
+    for (int i = 0; i < count; ++i) {
+      const std::int32_t first = below(steps);
+      lifetimes.push_back(
+          {static_cast<std::size_t>(below(4) == 0 ? below(3) : below(700)), first, first + below(steps - first)});
+    }
+    expect_valid(lifetimes, plan_memory(lifetimes), steps);
+    if (testing::Test::HasFatalFailure()) return;
+  }
+}
+
+TEST(Arena, IsAsSmallAsTheLargestStepWhereThatFits) {
+  struct Case {
+    const char* what;
+    std::vector<Lifetime> lifetimes;
+    std::size_t bytes;
+  };
+  const Case cases[] = {
+      {"nothing", {}, 0},
+      {"empty buffers", {{0, 0, 3}, {0, 1, 2}}, 0},
+      {"one after the other", {{256, 0, 0}, {256, 1, 1}, {256, 2, 2}}, 256},
+      {"the last step of one is the first of the other", {{256, 0, 1}, {256, 1, 2}}, 512},
+      {"a chain", {{256, 0, 1}, {256, 1, 2}, {256, 2, 3}, {256, 3, 4}}, 512},
+      {"a gap between two", {{256, 0, 1}, {64, 0, 9}, {256, 2, 3}}, 320},
+      {"offsets are aligned", {{1, 0, 1}, {1, 0, 1}, {1, 0, 1}}, 129},
+      {"the largest first", {{64, 0, 0}, {1024, 0, 1}, {512, 2, 2}, {512, 2, 2}}, 1088},
+  };
+  for (const Case& c : cases) {
+    const Arena arena = plan_memory(c.lifetimes);
+    expect_valid(c.lifetimes, arena, 10);
+    EXPECT_EQ(arena.bytes, c.bytes) << c.what;
+  }
+}
+
+}  // namespace
+}  // namespace halfstep

@@ -1,0 +1,28 @@
+// The cudnn executor on the emulated machine.
+#pragma once
+
+#include <algorithm>
+#include <memory>
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "executors/cudnn/backend.h"
+
+namespace halfstep::cudnn {
+
+inline std::unique_ptr<Executor> emulated_executor() {
+  std::string reason;
+  std::optional<core::Backend> backend = open_backend(runtime_detection_api(), reason);
+  EXPECT_TRUE(backend) << reason;
+  return backend ? core::make_executor(std::move(*backend)) : nullptr;
+}
+
+/// The plan's entry of the first node: copies have entries of their own.
+inline PlanEntry first_node(const Plan& plan) {
+  const auto is_node = [](const PlanEntry& entry) { return entry.op != "Upload" && entry.op != "Download"; };
+  const auto found = std::ranges::find_if(plan.entries, is_node);
+  return found == plan.entries.end() ? PlanEntry() : *found;
+}
+
+}  // namespace halfstep::cudnn

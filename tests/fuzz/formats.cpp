@@ -1,0 +1,115 @@
+#include "tests/fuzz/formats.h"
+
+#include <filesystem>
+#include <stdexcept>
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "formats/idx.h"
+#include "formats/inflate.h"
+#include "formats/npz.h"
+#include "formats/safetensors.h"
+#include "tests/fuzz/seeds.h"
+#include <halfstep/base/error.h>
+#include <halfstep/formats/csv.h>
+#include <halfstep/formats/npy.h>
+#include <halfstep/onnx_io/load.h>
+
+namespace halfstep::fuzz {
+namespace {
+
+constexpr std::uint64_t kMostUnpacked = 1 << 24;
+
+/// A file that has no place on disk.
+class MemoryFile {
+ public:
+  explicit MemoryFile(std::string_view bytes) : descriptor_(memfd_create("fuzz", MFD_CLOEXEC)) {
+    if (descriptor_ < 0 || write(descriptor_, bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size()))
+      throw std::runtime_error("no file in memory");
+  }
+  ~MemoryFile() { close(descriptor_); }
+  MemoryFile(const MemoryFile&) = delete;
+  MemoryFile& operator=(const MemoryFile&) = delete;
+
+  std::filesystem::path path() const { return "/proc/self/fd/" + std::to_string(descriptor_); }
+
+ private:
+  int descriptor_;
+};
+
+void read_array(const DataArray& array) {
+  array.load();
+  if (array.rows() == 0) return;
+  std::vector<std::byte> row(2 * array.row_bytes());
+  array.read_rows(std::vector<std::int64_t>{array.rows() - 1, 0}, row.data());
+}
+
+/// What `read` makes of a file of these bytes.
+template <class Read>
+void read_file(std::string_view bytes, const Read& read) {
+  const MemoryFile file(bytes);
+  set_max_unpacked(kMostUnpacked);
+  try {
+    read(file.path());
+  } catch (const Error&) {
+    return;
+  }
+}
+
+void read_onnx(std::string_view bytes) {
+  try {
+    load_model_from_bytes(bytes);
+  } catch (const Error&) {
+    return;
+  }
+}
+
+void read_safetensors_file(std::string_view bytes) {
+  read_file(bytes, [](const std::filesystem::path& path) { read_safetensors(path); });
+}
+
+void read_npy(std::string_view bytes) {
+  read_file(bytes, [](const std::filesystem::path& path) { read_array(open_npy(path)); });
+}
+
+void read_npz(std::string_view bytes) {
+  read_file(bytes, [](const std::filesystem::path& path) {
+    const NpzFile file(path);
+    for (const std::string& name : file.names()) try {
+        read_array(file.open(name));
+      } catch (const Error&) {
+        continue;
+      }
+  });
+}
+
+void read_csv(std::string_view bytes) {
+  read_file(bytes, [](const std::filesystem::path& path) {
+    const CsvTable table = open_csv(path);
+    read_array(table.x);
+    read_array(table.y);
+  });
+}
+
+void read_idx(std::string_view bytes) {
+  read_file(bytes, [](const std::filesystem::path& path) { read_array(open_idx(path)); });
+}
+
+constexpr Format kFormats[] = {
+    {"onnx", read_onnx, onnx_seeds}, {"safetensors", read_safetensors_file, safetensors_seeds},
+    {"npy", read_npy, npy_seeds},    {"npz", read_npz, npz_seeds},
+    {"csv", read_csv, csv_seeds},    {"idx", read_idx, idx_seeds}};
+
+}  // namespace
+
+std::span<const Format> formats() { return kFormats; }
+
+const Format& find_format(std::string_view name) {
+  for (const Format& format : kFormats)
+    if (format.name == name) return format;
+  throw_input_error("a format: onnx, safetensors, npy, npz, csv, idx", "'" + std::string(name) + "'",
+                    "name one of them");
+}
+
+}  // namespace halfstep::fuzz

@@ -1,0 +1,94 @@
+// What is done once for a model, and what for each batch size.
+#include <string>
+#include <vector>
+
+#include "tests/passes/pass_testing.h"
+#include <halfstep/passes/prepared_model.h>
+
+namespace halfstep::testing {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr const char* kModel =
+    "(float[N,2] x) => (float[N,1] y) <float[2,1] w = {1, -1}, float[1] m = {0}, float[1] v = {1}, float[1] one = {1}, "
+    "float[1] zero = {0}> { h = MatMul(x, w) y = BatchNormalization(h, one, zero, m, v) }";
+
+StepOptions rows(std::int64_t count) {
+  return {
+      .shapes = {.by_name = {{"x", Shape{count, 2}}}},
+      .loss = {
+          .kind = LossKind::mean_squared_error, .output = {}, .label_dtype = DType::f32, .label_shape = {count, 1}}};
+}
+
+std::vector<std::string> states_of(const Graph& graph) {
+  std::vector<std::string> names;
+  for (const State& state : graph.states) names.push_back(graph[state.value].name);
+  return names;
+}
+
+TEST(PreparedModel, IsBoundToAnyBatchForAnyPurpose) {
+  const Capabilities none;
+  const PreparedModel trained(parse(kModel), {.parameters = ParameterSelection{.trainable = {"w"}}});
+  const PreparedModel as_it_is(parse(kModel));
+  for (const std::int64_t batch : {3, 1, 2}) {
+    for (const Purpose purpose : {Purpose::inference, Purpose::scoring, Purpose::validation, Purpose::training}) {
+      const PreparedModel& model = has_parameters(purpose) ? trained : as_it_is;
+      const Graph graph = model.lower(purpose, rows(batch), none);
+      EXPECT_EQ(graph[graph.inputs[0]].shape, (Shape{batch, 2}));
+      EXPECT_EQ(graph.find(StepRole::loss) == kNoValue, purpose == Purpose::inference);
+      EXPECT_EQ(graph.find(StepRole::learning_rate) == kNoValue, purpose != Purpose::training);
+      const std::vector<std::string> states = states_of(graph);
+      switch (purpose) {
+        case Purpose::training:
+          EXPECT_THAT(states, ElementsAre("w", "m", "v", "optimizer.step", "adam.m.w", "adam.v.w"));
+          break;
+        case Purpose::validation:
+          EXPECT_THAT(states, ElementsAre("w", "m", "v")) << "as in training";
+          break;
+        default:
+          EXPECT_THAT(states, ElementsAre());
+      }
+      // The same as from the model itself.
+      EXPECT_EQ(to_text(graph),
+                to_text(run_passes(kModel, whole_pipeline(purpose, rows(batch), none, {.trainable = {"w"}}))));
+    }
+  }
+}
+
+TEST(PreparedModel, KeepsTheModelAndWhatWasGuessed) {
+  const std::string text =
+      "(float[2,N] x) => (float[N,1] y) <float[2,1] w = {1, -1}, float s = {2}> { t = Transpose(x) h = MatMul(t, w) y "
+      "= "
+      "Mul(h, s) }";
+  const PreparedModel model(parse(text), {.batch_axes = {{"x", 1}}, .parameters = ParameterSelection{}});
+  EXPECT_EQ(model.graph()[model.graph().inputs[0]].shape[1], 2) << "its batch is first";
+  EXPECT_TRUE(model.graph()[model.graph().find("w")].is_constant());
+  EXPECT_THAT(model.guesses(), HasSubstr("'s' (scalar constant) is not trained"));
+  EXPECT_EQ(PreparedModel(parse(kModel)).guesses(), "");
+}
+
+TEST(PreparedModel, RefusesWhatCannotBeTrainedAndOtherPurposes) {
+  EXPECT_THROW(
+      PreparedModel(parse("(float[2] x) => (float[2] y) { y = Neg(x) }"), {.parameters = ParameterSelection{}}), Error);
+  EXPECT_THROW(PreparedModel(parse(kModel)).lower(Purpose::training, rows(1), {}), Error);
+  EXPECT_THROW(PreparedModel(parse(kModel), {.parameters = ParameterSelection{}}).lower(Purpose::scoring, rows(1), {}),
+               Error);
+}
+
+TEST(PreparedModel, ShowsItsStagesAsOnePipeline) {
+  std::vector<std::string> seen, whole;
+  const auto into = [](std::vector<std::string>& list) {
+    return [&list](std::size_t stage, const std::string& pass, const Graph&) {
+      list.push_back(std::to_string(stage) + " " + pass);
+    };
+  };
+  const PreparedModel model(parse(kModel), {.parameters = ParameterSelection{}, .observer = into(seen)});
+  model.lower(Purpose::training, rows(2), {}, into(seen));
+  run_pipeline(parse(kModel), whole_pipeline(Purpose::training, rows(2), {}), into(whole));
+  EXPECT_EQ(seen, whole);
+}
+
+}  // namespace
+}  // namespace halfstep::testing

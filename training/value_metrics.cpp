@@ -1,0 +1,52 @@
+// Metrics of how far outputs are from numbers.
+#include <cmath>
+
+#include "training/metric_samples.h"
+
+namespace halfstep {
+namespace {
+
+using Tally = Metrics::Tally;
+
+void add_absolute_error(Tally& tally, const Metric&, const MetricSample& sample) {
+  for_each_element(sample, [&](double output, double target, std::int64_t) {
+    tally.sum += std::abs(output - target);
+    ++tally.weight;
+  });
+}
+
+void add_squared_error(Tally& tally, const Metric&, const MetricSample& sample) {
+  for_each_element(sample, [&](double output, double target, std::int64_t) {
+    tally.sum += (output - target) * (output - target);
+    ++tally.weight;
+  });
+}
+
+double mean(const Tally& tally, const Metric&) { return tally.sum / tally.weight; }
+
+bool takes_elements(const LabelReading& reading, std::int64_t) { return reading.form != LabelReading::Form::classes; }
+
+constexpr std::string_view kElements = "a label for each element of the output";
+
+}  // namespace
+
+std::vector<MetricDef> value_metrics() {
+  return {
+      {.kind = Metric::Kind::mae,
+       .name = "mae",
+       .meaning = "mean absolute error",
+       .takes = takes_elements,
+       .needs = kElements,
+       .add = add_absolute_error,
+       .value = mean},
+      {.kind = Metric::Kind::mse,
+       .name = "mse",
+       .meaning = "mean squared error",
+       .takes = takes_elements,
+       .needs = kElements,
+       .add = add_squared_error,
+       .value = mean},
+  };
+}
+
+}  // namespace halfstep
