@@ -204,7 +204,8 @@ std::vector<double> minus(std::vector<double> a, const std::vector<double>& b) {
 
 std::string compare(const History& found, const History& wanted, DType precision) {
   if (!found.fault.empty()) return found.fault;
-  const double allowed = kRoundings * precision_of(precision);
+  // Losses and states are f32 at least and at most.
+  const double allowed = kRoundings * std::max(precision_of(precision), precision_of(DType::f32));
   for (std::size_t i = 0; i < wanted.losses.size(); ++i) {
     const double f = found.losses[i], w = wanted.losses[i];
     const bool agree = std::isfinite(w) ? std::fabs(f - w) <= allowed * std::fabs(w) : !std::isfinite(f);

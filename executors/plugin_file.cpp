@@ -1,12 +1,15 @@
 #include "executors/plugin_file.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <cstdlib>
 #include <exception>
+#include <fstream>
 #include <span>
 #include <utility>
 
 #include <dlfcn.h>
+#include <elf.h>
 
 #include <halfstep/base/error.h>
 #include <halfstep/executors/registry.h>
@@ -49,6 +52,26 @@ auto guarded(const std::string& library, Refusal& refusal, Call&& call) -> declt
   return {};
 }
 
+// Why a file must not be given to dlopen: that maps it, waits for a pipe, and dies of SIGBUS where the file ends before
+// its segments do. Empty where nothing is wrong, or where dlopen itself says it.
+std::string unloadable(const std::string& library) {
+  if (library.find('/') == std::string::npos) return {};  // the loader looks for it
+  std::error_code error;
+  if (!fs::is_regular_file(library, error)) return fs::exists(library, error) ? "it is no regular file" : "";
+  const std::uintmax_t size = fs::file_size(library, error);
+  std::ifstream file(library, std::ios::binary);
+  Elf64_Ehdr header{};
+  if (!file.read(reinterpret_cast<char*>(&header), sizeof header) || header.e_ident[EI_CLASS] != ELFCLASS64) return {};
+  for (std::size_t i = 0; i < header.e_phnum; ++i) {
+    Elf64_Phdr segment{};
+    file.seekg(static_cast<std::streamoff>(header.e_phoff + i * sizeof segment));
+    if (!file.read(reinterpret_cast<char*>(&segment), sizeof segment)) return "the file is cut off";
+    if (segment.p_type == PT_LOAD && (segment.p_filesz > size || segment.p_offset > size - segment.p_filesz))
+      return "the file is cut off";
+  }
+  return {};
+}
+
 template <class Function>
 Function find(void* handle, const char* name) {
   return reinterpret_cast<Function>(dlsym(handle, name));
@@ -78,6 +101,10 @@ std::vector<PluginFile> find_plugins() {
 
 std::optional<Plugin> Plugin::load(const std::string& library, Refusal& refusal) {
   refusal.is_broken = true;
+  if (const std::string why = unloadable(library); !why.empty()) {
+    refusal.reason = "the plug-in " + library + " cannot be loaded: " + why;
+    return {};
+  }
   void* handle = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!handle) {
     const char* text = dlerror();
@@ -120,9 +147,13 @@ int Plugin::score(Refusal& refusal) const {
     refusal = {library_ + " has no function 'halfstep_score': only --plugin loads it", true};
     return 0;
   }
-  const int score = std::max(0, guarded(library_, refusal, [&] { return score_(&refusal.reason); }));
-  if (score == 0 && refusal.reason.empty()) refusal.reason = "the plug-in " + library_ + " is not for this machine";
-  return score;
+  const int score = guarded(library_, refusal, [&] { return score_(&refusal.reason); });
+  if (score > 0)
+    refusal = {};
+  else if (score < 0)
+    refusal.is_broken = true;
+  if (score <= 0 && refusal.reason.empty()) refusal.reason = "the plug-in " + library_ + " is not for this machine";
+  return std::max(0, score);
 }
 
 std::unique_ptr<Executor> Plugin::make(const ExecutorOptions& options, Refusal& refusal) const {

@@ -77,7 +77,10 @@ std::vector<Candidate> candidates(std::string_view name) {
 }
 
 std::unique_ptr<Executor> open(Candidate& candidate, const ExecutorOptions& options) {
-  return candidate.score > 0 ? candidate.make(options, candidate.refusal) : nullptr;
+  if (candidate.score <= 0) return nullptr;
+  std::unique_ptr<Executor> executor = candidate.make(options, candidate.refusal);
+  if (!executor) candidate.refusal.is_broken = true;  // it said that it suits this machine
+  return executor;
 }
 
 void append(std::string& list, const std::string& text, const char* separator = "; ") {
@@ -87,8 +90,9 @@ void append(std::string& list, const std::string& text, const char* separator = 
 // What is to be told of the candidates, though there is an executor.
 std::string notice_of(const std::vector<Candidate>& all, bool is_auto, std::string_view taken) {
   std::string result;
+  const bool on_cpu = is_auto && (taken == "onednn" || taken == "reference");
   for (const auto& [name, score, refusal, make] : all) {
-    if (name == kGpu && is_auto && !refusal.reason.empty() && has_gpu())
+    if (name == kGpu && on_cpu && !refusal.reason.empty() && has_gpu())
       append(result, "using " + std::string(taken) + " and not this machine's GPU: " + refusal.reason);
     else if (refusal.is_broken)
       append(result, refusal.reason);

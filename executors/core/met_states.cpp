@@ -40,7 +40,8 @@ class Walk {
       return {};
     }
     const OpDef* row = find_op(node.op, node.domain);
-    if (!row || row->precision == PrecisionClass::half) return {};  // products of square matrices keep their shape, too
+    // Products and transpositions of square matrices keep their shape, too.
+    if (!row || row->precision == PrecisionClass::half || row->traits.movement == Movement::permute) return {};
     const Shape& shape = graph_[output].shape;
     std::vector<ValueId> inputs;
     for (const ValueId input : node.inputs) {

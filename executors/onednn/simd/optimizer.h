@@ -41,7 +41,7 @@ class TensorList {
 };
 
 /// One parameter of a step. Outputs may be the same arrays as their inputs, but not overlap otherwise. `half_out`, when
-/// not null, gets p_out rounded to OptimizerStep::half_dtype.
+/// not null, gets p_out rounded to AdamParams::half_dtype.
 struct AdamTensor {
   const float* p = nullptr;
   const float* g = nullptr;

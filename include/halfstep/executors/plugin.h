@@ -26,8 +26,8 @@ extern "C" {
 /// kExecutorAbi, as the plug-in was compiled with it. One of another version is not used.
 HALFSTEP_API int halfstep_abi();
 
-/// How well the executor suits this machine: `--executor auto` takes the best score. 0: not at all, and in `reason` a
-/// sentence why. A plug-in without this function is loaded by `--plugin` alone.
+/// How well the executor suits this machine: `--executor auto` takes the best score. 0: not at all, below 0: it failed,
+/// and in `reason` a sentence why. A plug-in without this function is loaded by `--plugin` alone.
 HALFSTEP_API int halfstep_score(std::string* reason);
 
 /// The executor, or nullptr and in `reason` a sentence why there is none.

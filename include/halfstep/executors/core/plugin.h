@@ -19,17 +19,19 @@ using Score = int (*)(std::string& reason);
 /// What a plug-in has on this machine; nothing, and a sentence in `reason`, when it finds no device.
 using OpenBackend = std::optional<Backend> (*)(const ExecutorOptions& options, std::string& reason);
 
-/// What `call` returns; where it throws, nothing, and the error as the reason: a C function may not throw.
+/// What `call` returns; where it throws, `failed`, and the error as the reason: a C function may not throw.
 template <class Call>
-auto or_reason(std::string& reason, const Call& call) -> decltype(call()) {
+auto or_reason(std::string& reason, const Call& call, decltype(call()) failed = {}) -> decltype(call()) {
   try {
     return call();
   } catch (const Error& e) {
     reason = e.without_hint();
   } catch (const std::exception& e) {
     reason = e.what();
+  } catch (...) {
+    reason = "an unknown exception";
   }
-  return {};
+  return failed;
 }
 
 inline Executor* open_plugin(OpenBackend open, const ExecutorOptions& options, std::string& reason) {
@@ -48,7 +50,8 @@ inline Executor* open_plugin(OpenBackend open, const ExecutorOptions& options, s
   int halfstep_abi() { return halfstep::kExecutorAbi; }                                                  \
   int halfstep_score(std::string* reason) {                                                              \
     const halfstep::core::Score rate = score;                                                            \
-    return halfstep::core::or_reason(*reason, [&] { return rate(*reason); });                            \
+    return halfstep::core::or_reason(                                                                    \
+        *reason, [&] { return rate(*reason); }, -1);                                                     \
   }                                                                                                      \
   halfstep::Executor* halfstep_executor(const halfstep::ExecutorOptions* options, std::string* reason) { \
     return halfstep::core::open_plugin((__VA_ARGS__), *options, *reason);                                \
