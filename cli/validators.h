@@ -1,4 +1,4 @@
-// Checks of flags' values. Each tells what was expected as every error of halfstep does; parse_errors.h adds the flag.
+// Checks of flags' values. Each error says what was expected and what was given; parse_errors.h adds the flag.
 #pragma once
 
 #include <cstdint>

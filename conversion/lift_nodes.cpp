@@ -35,11 +35,6 @@ class OneNode final : public LiftContext {
       : graph_(graph), name_(std::move(name)), read_(read) {}
 
   Graph& graph() override { return graph_; }
-  ValueId before(std::string_view op, std::vector<ValueId> inputs, Attributes attributes) override {
-    const ValueId output = value(op);
-    give(op, std::move(inputs), {output}, std::move(attributes));
-    return output;
-  }
   void give(std::string_view op, std::vector<ValueId> inputs, std::vector<ValueId> outputs,
             Attributes attributes) override {
     add(op, std::move(inputs), std::move(outputs), std::move(attributes), nodes);

@@ -55,12 +55,6 @@ class Lifter final : public LiftContext {
 
   Graph& graph() override { return graph_; }
 
-  ValueId before(std::string_view op, std::vector<ValueId> inputs, Attributes attributes) override {
-    const ValueId output = value(op);
-    give(op, std::move(inputs), {output}, std::move(attributes));
-    return output;
-  }
-
   void give(std::string_view op, std::vector<ValueId> inputs, std::vector<ValueId> outputs,
             Attributes attributes) override {
     emit(make_node(op, std::move(inputs), std::move(outputs), std::move(attributes)), depth_);

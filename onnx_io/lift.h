@@ -4,6 +4,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "onnx_io/containers.h"
@@ -20,7 +21,11 @@ class LiftContext {
   virtual ~LiftContext() = default;
   virtual Graph& graph() = 0;
   /// A node with one output that comes before the node being lifted.
-  virtual ValueId before(std::string_view op, std::vector<ValueId> inputs, Attributes attributes = {}) = 0;
+  ValueId before(std::string_view op, std::vector<ValueId> inputs, Attributes attributes = {}) {
+    const ValueId output = value(op);
+    give(op, std::move(inputs), {output}, std::move(attributes));
+    return output;
+  }
   /// The same with the outputs named.
   virtual void give(std::string_view op, std::vector<ValueId> inputs, std::vector<ValueId> outputs,
                     Attributes attributes = {}) = 0;

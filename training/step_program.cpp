@@ -9,7 +9,7 @@
 namespace halfstep {
 namespace {
 
-void fill(Tensor to, const Tensor& from) {
+void fill(Tensor& to, const Tensor& from) {
   if (to.bytes() != from.bytes())
     throw_failure("a batch of " + to.shape().to_string(), from.shape().to_string(),
                   "compile a program for this batch size");
@@ -89,8 +89,12 @@ std::string first_non_finite_node(const Graph& graph, const StateStore& states, 
     store->write(name, now);
   }
   const TrainingStep step(graph);
-  for (std::size_t i = 0; i < batch.x.size(); ++i) fill(input_of(*program, graph, step.data[i]), batch.x[i]);
-  if (step.labels != kNoValue) fill(input_of(*program, graph, step.labels), batch.y);
+  const auto feed = [&](ValueId id, const Tensor& from) {
+    Tensor to = input_of(*program, graph, id);
+    fill(to, from);
+  };
+  for (std::size_t i = 0; i < batch.x.size(); ++i) feed(step.data[i], batch.x[i]);
+  if (step.labels != kNoValue) feed(step.labels, batch.y);
   program->run();
   for (std::size_t i = 0; i < names.size(); ++i)
     if (!all_finite(program->output(first + i))) return names[i];

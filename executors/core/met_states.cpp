@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include <halfstep/ops/op_traits.h>
 #include <halfstep/ops/optimizers/optimizer_def.h>
 
 namespace halfstep::core {
@@ -39,9 +40,7 @@ class Walk {
         if (node.inputs[operands.parameter(i)] == state) return {node.inputs[operands.gradient(i)]};
       return {};
     }
-    const OpDef* row = find_op(node.op, node.domain);
-    // Products and transpositions of square matrices keep their shape, too.
-    if (!row || row->precision == PrecisionClass::half || row->traits.movement == Movement::permute) return {};
+    if (traits_of(node).elementwise == Elementwise::none) return {};
     const Shape& shape = graph_[output].shape;
     std::vector<ValueId> inputs;
     for (const ValueId input : node.inputs) {

@@ -178,6 +178,7 @@ struct OneNode {
   const char* text;  ///< the node `y = …` reads `t`, which is expected to be 1e-6
   bool half;
 };
+void PrintTo(const OneNode& node, std::ostream* out) { *out << node.what; }
 class ExpectedMagnitudesOf : public ::testing::TestWithParam<OneNode> {};
 
 TEST_P(ExpectedMagnitudesOf, Operators) {
