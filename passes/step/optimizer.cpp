@@ -29,6 +29,7 @@ Expr select(Expr condition, Expr yes, Expr no) { return condition.builder().op("
 Expr both(Expr a, Expr b) { return !a ? b : !b ? a : a.builder().op("And", {a, b}); }
 
 Tensor filled(DType dtype, const Shape& shape, double value) {
+  if (value == 0) return Tensor(dtype, shape);
   Tensor wide(DType::f64, shape);
   std::ranges::fill(wide.span<double>(), value);
   return convert(wide, dtype);
@@ -60,6 +61,7 @@ std::string name_with(std::string_view prefix, Expr parameter) {
 void append(std::vector<Expr>& list, const std::vector<Expr>& more) {
   list.insert(list.end(), more.begin(), more.end());
 }
+
 // The states that the optimizer keeps, slot by slot.
 std::vector<Slot> add_slots(Builder& b, const Parameters& p, const OptimizerDef& row, const Hyperparameters& h) {
   std::vector<Slot> slots;
