@@ -18,6 +18,7 @@
 #include "cli/check_report.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/config_file.h"
 #include "cli/nearest.h"
 #include "conformance/cases.h"
 #include "conformance/mutate_case.h"
@@ -149,9 +150,8 @@ class CheckRun {
   }
 
   void run_onnx_cases() {
-    const bool wanted = flags_.kind.empty() || parse_check_kind(flags_.kind) == CheckKind::onnx_case;
     for (const OnnxCase& onnx_case : find_onnx_cases(flags_.cases))
-      if (wanted && has_wanted_operator(onnx_case) && is_wanted_case(onnx_case.name()))
+      if (has_wanted_operator(onnx_case) && is_wanted_case(onnx_case.name()))
         run_check({.op = {}, .case_name = onnx_case.name(), .kind = CheckKind::onnx_case}, kLongestCheckSeconds,
                   [&] { return check_onnx_case(onnx_case, executor_); });
     if (summary_.reports.empty()) no_such_case("cases are named by their folders");
@@ -217,9 +217,30 @@ class CheckRun {
   const bool terminal_ = isatty(STDERR_FILENO) == 1;
 };
 
+/// Flags that say nothing together.
+void check_flags(const CheckFlags& flags) {
+  constexpr const char* kNameFolder = "name a folder of ONNX test cases";
+  if (flags.mutants > 0 && flags.cases.empty()) throw_input_error("--cases with --mutate", "none", kNameFolder);
+  if (flags.kind.empty()) return;
+  const CheckKind kind = parse_check_kind(flags.kind);
+  if ((kind == CheckKind::onnx_case || kind == CheckKind::mutation) && flags.cases.empty())
+    throw_input_error("--cases with --kind " + flags.kind, "none", kNameFolder);
+  if (kind == CheckKind::mutation && flags.mutants == 0)
+    throw_input_error("--mutate with --kind mutation", "none", "say how many mutants: --mutate 100");
+  const CheckKind of_cases = flags.mutants > 0 ? CheckKind::mutation : CheckKind::onnx_case;
+  if (!flags.cases.empty() && kind != of_cases)
+    throw_input_error(
+        fmt::format("--kind {} with --cases{}", name_of(of_cases), flags.mutants > 0 ? " and --mutate" : ""),
+        "--kind " + flags.kind, "leave --kind out");
+  const bool has_dtype = kind == CheckKind::training || kind == CheckKind::execution || kind == CheckKind::special ||
+                         kind == CheckKind::statistics;
+  if (!flags.dtype.empty() && !has_dtype)
+    throw_input_error("--kind training, execution, special or statistics with --dtype", "--kind " + flags.kind,
+                      "leave --dtype out: these checks have types of their own");
+}
+
 void check(const CheckFlags& flags, int& exit_code) {
-  if (flags.mutants > 0 && flags.cases.empty())
-    throw_input_error("--cases with --mutate", "none", "name a folder of ONNX test cases to change");
+  check_flags(flags);
   if (!flags.junit.empty()) check_writable(flags.junit);
   const std::unique_ptr<Executor> executor = flags.executor.open();
   if (flags.as_markdown) {
@@ -240,8 +261,8 @@ void check(const CheckFlags& flags, int& exit_code) {
 }  // namespace
 
 void add_check(CLI::App& app, int& exit_code) {
-  CLI::App* command = app.add_subcommand(
-      "check",
+  CLI::App* command = add_command(
+      app, "check",
       "Checks an executor on this machine: what it promises of programs and states; training small models; every "
       "operator against the reference, also in larger tensors and where operands hold NaN, infinities, -0 and "
       "subnormal numbers; random numbers against their distribution; gradients against finite differences. Or ONNX's "
@@ -252,12 +273,16 @@ void add_check(CLI::App& app, int& exit_code) {
   command->add_option("--op", flags->op, "operators whose name matches this shell pattern")->type_name("PATTERN");
   command->add_option("--case", flags->case_name, "cases whose name matches this shell pattern: Relu/0, test_relu*")
       ->type_name("PATTERN");
-  command->add_option("--kind", flags->kind,
-                      "program, training, gradient, execution, special or statistics alone (default: all)");
+  command
+      ->add_option("--kind", flags->kind,
+                   "program, training, gradient, execution, special or statistics alone (default: all); onnx goes "
+                   "with --cases, mutation with --mutate")
+      ->check(suggested({"program", "training", "gradient", "execution", "special", "statistics", "onnx", "mutation"}));
   command
       ->add_option("--dtype", flags->dtype,
                    "training, execution, special and statistics in f32, f16, bf16 or f64 alone")
-      ->type_name("TYPE");
+      ->type_name("TYPE")
+      ->check(suggested({"f32", "f16", "bf16", "f64"}));
   command
       ->add_option("--cases", flags->cases,
                    "ONNX test cases in this folder (CASE/model.onnx, CASE/test_data_set_0), instead of the table's own")
@@ -276,9 +301,11 @@ void add_check(CLI::App& app, int& exit_code) {
       ->check(whole_number());
   command->add_option("--crash-file", flags->crash_file, "names the check at work; removed at the end")
       ->type_name("FILE");
-  command->add_flag("--markdown", flags->as_markdown,
-                    "prints the table of operators (docs/operators.md) and checks nothing");
-  command->add_flag("--json", flags->as_json, "prints every check as JSON");
+  CLI::Option* json = command->add_flag("--json", flags->as_json, "prints every check as JSON");
+  command
+      ->add_flag("--markdown", flags->as_markdown,
+                 "prints the table of operators (docs/operators.md) and checks nothing")
+      ->excludes(json);
   command->add_option("--junit", flags->junit, "writes the results as JUnit's XML as well")->type_name("FILE.xml");
   command->callback([flags, &exit_code] { check(*flags, exit_code); });
 }

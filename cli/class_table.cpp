@@ -73,15 +73,20 @@ void print_class_table(const std::string& title, const ClassTable& table, const 
     print_mistakes(title, table, names);
 }
 
-nlohmann::ordered_json to_json(const ClassTable& table) {
+nlohmann::ordered_json to_json(const ClassTable& table, const std::vector<std::string>& names) {
   const std::int64_t columns = table.classes + has_nan(table);
+  const auto first_names = [&](std::int64_t count) {
+    nlohmann::ordered_json list = nlohmann::ordered_json::array();
+    for (std::int64_t c = 0; c < count; ++c) list.push_back(name_of_class(table, names, c));
+    return list;
+  };
   nlohmann::ordered_json rows = nlohmann::ordered_json::array();
   for (std::int64_t label = 0; label < table.classes; ++label) {
     nlohmann::ordered_json row = nlohmann::ordered_json::array();
     for (std::int64_t c = 0; c < columns; ++c) row.push_back(table.at(label, c));
     rows.push_back(std::move(row));
   }
-  return rows;
+  return {{"labels", first_names(table.classes)}, {"outputs", first_names(columns)}, {"counts", std::move(rows)}};
 }
 
 }  // namespace halfstep::cli

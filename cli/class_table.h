@@ -14,7 +14,8 @@ namespace halfstep::cli {
 /// are most frequent. `names` are those of the classes, where they have any.
 void print_class_table(const std::string& title, const ClassTable& table, const std::vector<std::string>& names);
 
-/// A list for each label: a count for each class, and one more of outputs that were NaN where there are such.
-nlohmann::ordered_json to_json(const ClassTable& table);
+/// {"labels": names of the rows, "outputs": names of the columns, "counts": a list for each label}. The names are those
+/// of the classes, else their numbers as text; the last column is "NaN" where there are outputs that were.
+nlohmann::ordered_json to_json(const ClassTable& table, const std::vector<std::string>& names);
 
 }  // namespace halfstep::cli

@@ -1,5 +1,6 @@
 #include "cli/common.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cmath>
@@ -16,6 +17,8 @@
 #include "formats/inflate.h"
 #include <halfstep/base/error.h>
 #include <halfstep/executors/registry.h>
+#include <halfstep/onnx_io/load.h>
+#include <halfstep/training/metric_def.h>
 
 namespace halfstep::cli {
 namespace {
@@ -44,7 +47,8 @@ void ExecutorFlags::add_to(CLI::App& command) {
       .add_option(
           "--executor", executor,
           "auto, onednn (CPU), cudnn (GPU), reference (CPU, slow, the definition of right), or a plug-in's name")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(suggested({"auto", "onednn", "cudnn", "reference"}));
   command.add_option("--plugin", plugin, "library with an executor, instead of --executor")
       ->excludes("--executor")
       ->type_name("LIB.so");
@@ -66,7 +70,8 @@ CLI::Option* PrecisionFlag::add_to(CLI::App& command) {
   return command
       .add_option("--precision", name, "fp32, bf16, fp16, or auto: the fastest that the device computes itself")
       ->capture_default_str()
-      ->envname("HALFSTEP_PRECISION");
+      ->envname("HALFSTEP_PRECISION")
+      ->check(suggested({"fp32", "bf16", "fp16", "auto"}));
 }
 
 Precision PrecisionFlag::value() const { return parse_precision(name); }
@@ -80,7 +85,7 @@ std::string data_help() {
 
 void DataFlags::add_input_to(CLI::App& command) {
   command.add_option("--scale", scale, "factor on float inputs, such as 1/255 (default: bytes 1/255, else 1)")
-      ->type_name("X");
+      ->type_name("X|X/Y");
   command.add_option("--mean", mean, "subtracted after scaling: one number, or one for each channel")
       ->delimiter(',')
       ->type_name("X[,X...]");
@@ -90,7 +95,8 @@ void DataFlags::add_input_to(CLI::App& command) {
   command
       .add_option("--layout", layout,
                   "auto (the channel axis moves where only that fits the model), keep, nhwc-to-nchw or nchw-to-nhwc")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(suggested({"auto", "keep", "nhwc-to-nchw", "nchw-to-nhwc"}));
   command
       .add_option_function<std::uint64_t>(
           "--max-unpacked", set_max_unpacked,
@@ -107,9 +113,11 @@ void DataFlags::add_to(CLI::App& command) {
       ->type_name("NAME");
   command
       .add_option("--classes", classes,
-                  "names that labels of a CSV table have, in the order of the model's classes (default: sorted)")
+                  "names that labels of a CSV table or folders of pictures have, in the order of the model's classes "
+                  "(default: sorted)")
       ->delimiter(',')
       ->type_name("NAME[,NAME...]");
+  images.add_to(command);
 }
 
 InputOptions DataFlags::input() const {
@@ -118,10 +126,13 @@ InputOptions DataFlags::input() const {
   return options;
 }
 
-Dataset DataFlags::open(const std::string& data, Split split, const Dataset* like) const {
-  CsvOptions table{.label = label_column, .classes = classes};
-  if (table.classes.empty() && like) table.classes = like->classes;
-  Dataset dataset = open_dataset(parse_data_spec(data), split, table);
+Dataset DataFlags::open(const std::string& data, Split split, const Graph& model, const Dataset* like,
+                        const AugmentFlag& augment) const {
+  DataOptions options{
+      .split = split, .table = {.label = label_column, .classes = classes}, .images = images.options(model)};
+  if (options.table.classes.empty() && like) options.table.classes = like->classes;
+  augment.apply(options.images);
+  Dataset dataset = open_dataset(parse_data_spec(data), options);
   for (const std::string& notice : dataset.notices) print_message(notice);
   return dataset;
 }
@@ -152,9 +163,22 @@ std::map<std::string, std::int64_t> BatchAxisFlag::value() const {
 }
 
 void LossFlags::add_to(CLI::App& command) {
-  std::string help = "one of the following; unset: from the labels and the model's last node";
+  std::string help =
+      "one of the following (default: from the labels and the model's last node); several, once for each output, as "
+      "OUTPUT=LOSS, are added up";
   for (const LossDef& row : losses()) help += fmt::format("\n{}: {}", row.name, row.meaning);
-  command.add_option("--loss", loss, help);
+  command.add_option("--loss", loss, help)
+      ->allow_extra_args(false)
+      ->type_name("[OUTPUT=]LOSS")
+      ->check(suggested(names_of(losses())));
+  command.add_option("--loss-weight", loss_weights, "what the loss of an output is multiplied by in their sum")
+      ->allow_extra_args(false)
+      ->type_name("OUTPUT=WEIGHT");
+  command
+      .add_option("--labels", labels,
+                  "the array of the data that has an output's labels, where there are several losses (default: y)")
+      ->allow_extra_args(false)
+      ->type_name("OUTPUT=NAME");
   for (std::size_t i = 0; i < numbers.size(); ++i) {
     const LossNumber& number = known_numbers[i];
     command.add_option(fmt::format("--{}", number.name), numbers[i], std::string(number.meaning))
@@ -162,6 +186,18 @@ void LossFlags::add_to(CLI::App& command) {
         ->type_name("FLOAT")
         ->group("Loss and metrics");
   }
+  command
+      .add_option("--class-weights", class_weights,
+                  "weight of each class in a loss over classes, in their order; of binary labels those of 0 and 1")
+      ->delimiter(',')
+      ->type_name("W,W,...");
+  command
+      .add_option(
+          "--loss-model", loss_model,
+          "a model that computes the loss, as its first output, from inputs that are called like outputs of the "
+          "model that is trained, or 'labels'")
+      ->type_name("LOSS.onnx")
+      ->excludes(command.get_option("--loss"));
   command.add_option("--loss-output", loss_output, "model output the loss is computed from (default: the first)")
       ->type_name("NAME");
   command.add_option("--class-axis", class_axis,
@@ -176,14 +212,71 @@ void LossFlags::add_to(CLI::App& command) {
   command
       .add_option("--metrics", metrics,
                   "separated by commas (default: accuracy for classes, else none):\n" + describe_metrics())
-      ->type_name("LIST");
+      ->type_name("LIST")
+      ->check(suggested(names_of(all_metrics())));
 }
 
+namespace {
+
+/// OUTPUT=TEXT, taken apart; the output is empty where there is no "=".
+std::pair<std::string, std::string> of_output(const std::string& text) {
+  const std::size_t equals = text.rfind('=');
+  if (equals == std::string::npos) return {"", text};
+  return {text.substr(0, equals), text.substr(equals + 1)};
+}
+
+/// The loss of the output that one of these texts names.
+OutputLoss& named(std::vector<OutputLoss>& losses, const std::string& output, std::string_view flag) {
+  for (OutputLoss& loss : losses)
+    if (loss.output == output && !output.empty()) return loss;
+  throw_input_error(fmt::format("{} as OUTPUT=..., of an output with a --loss", flag), fmt::format("'{}'", output),
+                    "give --loss OUTPUT=LOSS as well");
+}
+
+double number_in(const std::string& text, std::string_view flag) {
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size())
+    throw_input_error(fmt::format("a number in {}", flag), fmt::format("'{}'", text), "write boxes=5");
+  return value;
+}
+
+}  // namespace
+
 void LossFlags::apply(TrainerOptions& options) const {
-  if (!loss.empty()) options.loss = parse_loss(loss);
-  for (std::size_t i = 0; i < numbers.size(); ++i)
-    if (numbers[i]) options.loss_numbers[std::string(known_numbers[i].name)] = *numbers[i];
+  const bool by_output = loss.size() > 1 || (loss.size() == 1 && !of_output(loss[0]).first.empty());
+  for (const std::string& text : loss) {
+    const auto [output, name] = of_output(text);
+    if (!by_output) {
+      options.loss = loss_named(name).name;
+      continue;
+    }
+    if (output.empty())
+      throw_input_error("each --loss as OUTPUT=LOSS, where there are several", fmt::format("'{}'", text), "");
+    options.losses.push_back({.output = output});
+    if (!name.empty()) options.losses.back().loss = loss_named(name).name;
+  }
+  for (const std::string& text : loss_weights) {
+    const auto [output, weight] = of_output(text);
+    named(options.losses, output, "--loss-weight").weight = number_in(weight, "--loss-weight");
+  }
+  for (const std::string& text : labels) {
+    const auto [output, name] = of_output(text);
+    named(options.losses, output, "--labels").labels = name;
+  }
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    if (!numbers[i]) continue;
+    const std::string name(known_numbers[i].name);
+    if (!by_output) options.loss_numbers[name] = *numbers[i];
+    for (OutputLoss& one : options.losses) {  // those that have it
+      if (!one.loss) continue;
+      const std::vector<LossNumber>& its = loss_named(*one.loss).numbers;
+      if (std::ranges::find(its, name, &LossNumber::name) != its.end()) one.numbers[name] = *numbers[i];
+    }
+  }
   options.loss_output = loss_output;
+  options.class_weights = class_weights;
+  if (!loss_model.empty()) options.loss_function = loss_of_model(load_model(loss_model).graph);
   options.class_axis = class_axis;
   options.ignore_label = ignore_label;
   options.batch_axes = batch_axis.value();
@@ -254,6 +347,36 @@ PeopleOnStderr::~PeopleOnStderr() {
   close(output_);
 }
 
-void print_json(const nlohmann::ordered_json& json) { print_out("{}\n", Raw{json_text(json, 2)}); }
+namespace {
+
+bool printed = false;
+
+void name_non_finite(nlohmann::ordered_json& json) {
+  if (json.is_structured())
+    for (nlohmann::ordered_json& part : json) name_non_finite(part);
+  if (!json.is_number_float()) return;
+  const double value = json.get<double>();
+  if (std::isnan(value))
+    json = "NaN";
+  else if (std::isinf(value))
+    json = value > 0 ? "Infinity" : "-Infinity";
+}
+
+}  // namespace
+
+void print_json(nlohmann::ordered_json json) {
+  printed = true;
+  name_non_finite(json);
+  print_out("{}\n", Raw{json_text(json, 2)});
+}
+
+bool json_was_printed() { return printed; }
+
+nlohmann::ordered_json error_json(const Error& error) {
+  return {{"kind", error.kind() == Error::Kind::input ? "input" : "failure"},
+          {"expected", error.required()},
+          {"got", error.found()},
+          {"hint", error.remedy()}};
+}
 
 }  // namespace halfstep::cli

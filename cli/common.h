@@ -14,6 +14,7 @@
 #include <nlohmann/json_fwd.hpp>
 
 #include "base/print.h"
+#include "cli/image_flags.h"
 #include "cli/validators.h"
 #include <halfstep/base/error.h>
 #include <halfstep/data/dataset.h>
@@ -46,20 +47,24 @@ struct PrecisionFlag {
 /// What --data takes.
 std::string data_help();
 
-/// How rows of a data set become inputs: --scale, --mean, --std, --layout, --label-column, --classes, --max-unpacked.
+/// How rows of a data set become inputs: --scale, --mean, --std, --layout, --label-column, --classes, --max-unpacked,
+/// --image-size, --image-crop.
 struct DataFlags {
   std::string scale;
   std::vector<double> mean, stddev;
   std::string layout = "auto";
   std::string label_column;
   std::vector<std::string> classes;
+  ImageFlags images;
 
   void add_to(CLI::App& command);
-  /// Those that mean something without labels: all but --label-column and --classes.
+  /// Those that mean something without labels: all but --label-column, --classes and those of pictures.
   void add_input_to(CLI::App& command);
   InputOptions input() const;
-  /// Says on stderr what had to be guessed. Classes that `like` has names for keep their numbers.
-  Dataset open(const std::string& data, Split split, const Dataset* like = nullptr) const;
+  /// Says on stderr what had to be guessed. Pictures become what the model takes. Classes that `like` has names for
+  /// keep their numbers.
+  Dataset open(const std::string& data, Split split, const Graph& model, const Dataset* like = nullptr,
+               const AugmentFlag& augment = {"none"}) const;
 };
 
 /// --batch-axis.
@@ -72,7 +77,9 @@ struct BatchAxisFlag {
 
 /// --loss, a flag for each number of a loss, --loss-output, --class-axis, --ignore-label, --batch-axis, --metrics.
 struct LossFlags {
-  std::string loss, loss_output;
+  std::string loss_output, loss_model;
+  std::vector<std::string> loss, loss_weights, labels;
+  std::vector<double> class_weights;
   std::vector<LossNumber> known_numbers = all_loss_numbers();
   std::vector<std::optional<double>> numbers = std::vector<std::optional<double>>(known_numbers.size());
   std::optional<std::int64_t> class_axis;
@@ -83,6 +90,14 @@ struct LossFlags {
   void add_to(CLI::App& command);
   void apply(TrainerOptions& options) const;
 };
+
+/// The names of the rows of a table.
+template <class Rows>
+std::vector<std::string> names_of(const Rows& rows) {
+  std::vector<std::string> names;
+  for (const auto& row : rows) names.emplace_back(row.name);
+  return names;
+}
 
 /// Adds the positional argument MODEL.onnx.
 void add_model(CLI::App& command, std::string& model);
@@ -115,8 +130,13 @@ class PeopleOnStderr {
   int output_ = -1;  // standard output as it was
 };
 
-/// Prints JSON on standard output, as `json_text` writes it.
-void print_json(const nlohmann::ordered_json& json);
+/// Prints the one document of a call with --json on standard output, as `json_text` writes it. Numbers that JSON lacks
+/// are the strings "NaN", "Infinity" and "-Infinity", as in the log.
+void print_json(nlohmann::ordered_json json);
+/// Whether `print_json` was called.
+bool json_was_printed();
+/// The member "error" of such a document.
+nlohmann::ordered_json error_json(const Error& error);
 
 /// Prints results to stdout, as `print_to` does.
 template <class... Args>

@@ -9,10 +9,12 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
 
 #include "base/atomic_file.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/config_file.h"
 #include "cli/model_inputs.h"
 #include "cli/output_paths.h"
 #include "cli/signals.h"
@@ -82,7 +84,7 @@ ConvertOptions convert_options(const ConvertFlags& flags) {
 }
 
 Conversion search(const ConvertFlags& flags, const ModelFile& model, const ConvertOptions& options,
-                  const NamedInputs& inputs, Executor& executor) {
+                  const NamedTensors& inputs, Executor& executor) {
   SearchOptions search{.max_error = *flags.max_error, .stop = &StopOnSignal::requested};
   search.on_trial = [](int trial, int kept, int candidates, double error) {
     print_message(
@@ -119,7 +121,7 @@ int convert_file(const ConvertFlags& flags) {
   ConvertOptions options = convert_options(flags);
   const ModelFile model = ModelFile::open(flags.model);
   check_distinct(outputs_of(flags), model.data_files());
-  NamedInputs calibration, verification;
+  NamedTensors calibration, verification;
   std::unique_ptr<Executor> executor;
   if (!flags.calibrate.empty() || !flags.verify.empty()) {
     executor = flags.executor.open();  // first: a plug-in may bring operators
@@ -138,19 +140,26 @@ int convert_file(const ConvertFlags& flags) {
   for (const std::string& path : flags.reports)
     write_atomically(path, is_html(path) ? report_html(report) : report_json(report));
   print_report(flags, report, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), fails);
-  people.reset();
-  if (flags.json) print_out("{}\n", Raw{report_json(report)});
+  std::optional<Error> failure;
   if (fails)
-    throw_failure(fmt::format("outputs that are finite in {} where they are in f32", name_of(report.half)),
-                  fmt::format("infinite or NaN elements in '{}'; no model was written", fmt::join(overflowing, "', '")),
-                  "calibrate with this data (--calibrate X), keep the outputs fp32 (--keep-io-types), or take bf16");
+    failure = Error(
+        Error::Kind::failure, fmt::format("outputs that are finite in {} where they are in f32", name_of(report.half)),
+        fmt::format("infinite or NaN elements in '{}'; no model was written", fmt::join(overflowing, "', '")),
+        "calibrate with this data (--calibrate X), keep the outputs fp32 (--keep-io-types), or take bf16");
+  people.reset();
+  if (flags.json) {
+    auto json = nlohmann::ordered_json::parse(report_json(report));
+    if (failure) json["error"] = error_json(*failure);
+    print_json(std::move(json));
+  }
+  if (failure) throw Error(*failure);
   return flags.max_error && StopOnSignal::requested ? StopOnSignal::exit_code() : 0;
 }
 
 }  // namespace
 
 void add_convert(CLI::App& app, int& exit_code) {
-  CLI::App* command = app.add_subcommand("convert", "Writes a model with its weights and computation in fp16 or bf16.");
+  CLI::App* command = add_command(app, "convert", "Writes a model with its weights and computation in fp16 or bf16.");
   command->footer(R"(Example:
   halfstep convert model.onnx -o half.onnx --precision fp16 --keep-io-types \
     --verify x.npy)");
@@ -158,8 +167,10 @@ void add_convert(CLI::App& app, int& exit_code) {
   add_model(*command, flags->model);
   command->add_option("-o,--output", flags->output, "writes the converted model")->type_name("OUT.onnx");
   command->add_option("--precision", flags->precision, "fp16 or bf16")->required()->check(one_of({"fp16", "bf16"}));
-  command->add_flag("--keep-io-types", flags->keep_io_types,
-                    "inputs and outputs stay fp32; --keep-io-types=NAME,NAME: only these");
+  command
+      ->add_flag("--keep-io-types", flags->keep_io_types,
+                 "inputs and outputs stay fp32; --keep-io-types=NAME,NAME: only these")
+      ->type_name("NAME[,NAME...]");
   command->add_option("--keep-fp32", flags->keep_f32, "nodes that stay fp32: op:Softmax,node:REGEX")
       ->type_name("NODES");
   command->add_option("--force-half", flags->force_half, "nodes that become half whatever their ranges")
@@ -174,7 +185,7 @@ void add_convert(CLI::App& app, int& exit_code) {
                    "largest error of an output relative to its largest value; keeps as few nodes in fp32 as that "
                    "takes (with --calibrate)")
       ->check(positive_number())
-      ->type_name("R");
+      ->type_name("X");
   command
       ->add_option("--verify", flags->verify,
                    "inputs to compare the outputs of both models on; fails when one becomes infinite or NaN")

@@ -11,6 +11,7 @@
 
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/config_file.h"
 #include <halfstep/executors/registry.h>
 #include <halfstep/training/options.h>
 
@@ -91,7 +92,7 @@ void devices(const DevicesFlags& flags) {
 }  // namespace
 
 void add_devices(CLI::App& app, int&) {
-  CLI::App* command = app.add_subcommand("devices", "Prints the executors, what they found, and what auto takes.");
+  CLI::App* command = add_command(app, "devices", "Prints the executors, what they found, and what auto takes.");
   command->footer("Example:\n  halfstep devices --json");
   auto flags = std::make_shared<DevicesFlags>();
   command->add_option("--plugin", flags->plugin, "a library with an executor, to be tried as well")

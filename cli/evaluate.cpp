@@ -1,6 +1,7 @@
 // halfstep evaluate: loss and metrics of a model over a data set.
 #include <memory>
 #include <string>
+#include <vector>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -8,6 +9,7 @@
 #include "cli/class_table.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/config_file.h"
 #include <halfstep/onnx_io/load.h>
 #include <halfstep/training/evaluator.h>
 
@@ -31,15 +33,16 @@ void print_text(const Evaluation& result, const Evaluator& evaluator, const std:
   for (const auto& [name, table] : result.tables) print_class_table(name, table, classes);
 }
 
-nlohmann::ordered_json to_json(const Evaluation& result, const Evaluator& evaluator, const Executor& executor) {
+nlohmann::ordered_json to_json(const Evaluation& result, const Evaluator& evaluator, const Executor& executor,
+                               const std::vector<std::string>& classes) {
   nlohmann::ordered_json json{{"rows", result.rows},
                               {"loss", result.loss},
                               {"metrics", nlohmann::ordered_json::object()},
-                              {"loss_function", name_of(evaluator.loss())},
+                              {"loss_function", evaluator.loss_text()},
                               {"executor", executor.name()},
                               {"precision", name_of(evaluator.precision())}};
   for (const auto& [name, value] : result.metrics) json["metrics"][name] = value;
-  for (const auto& [name, table] : result.tables) json["metrics"][name] = cli::to_json(table);
+  for (const auto& [name, table] : result.tables) json["metrics"][name] = cli::to_json(table, classes);
   return json;
 }
 
@@ -51,12 +54,12 @@ void evaluate(const EvaluateFlags& flags) {
   options.batch_size = flags.batch;
   const std::unique_ptr<Executor> executor = flags.executor.open();  // first: a plug-in may bring operators
   LoadedModel model = load_model(flags.model);
-  const Dataset data = flags.rows.open(flags.data, flags.split == "train" ? Split::train : Split::test);
+  const Dataset data = flags.rows.open(flags.data, flags.split == "train" ? Split::train : Split::test, model.graph);
   Evaluator evaluator(std::move(model), *executor, data, options);
   for (const std::string& notice : evaluator.notices()) print_message(notice);
   const Evaluation result = evaluator.evaluate(data);
   if (flags.json) {
-    print_json(to_json(result, evaluator, *executor));
+    print_json(to_json(result, evaluator, *executor, data.classes));
   } else {
     print_text(result, evaluator, data.classes);
   }
@@ -65,7 +68,7 @@ void evaluate(const EvaluateFlags& flags) {
 }  // namespace
 
 void add_evaluate(CLI::App& app, int&) {
-  CLI::App* command = app.add_subcommand("evaluate", "Prints loss and metrics of a model over data.");
+  CLI::App* command = add_command(app, "evaluate", "Prints loss and metrics of a model over data.");
   command->footer("Example:\n  halfstep evaluate trained.onnx --data x_test.npy,y_test.npy");
   auto flags = std::make_shared<EvaluateFlags>();
   add_model(*command, flags->model);

@@ -15,6 +15,7 @@
 
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/config_file.h"
 #include "cli/parameter_report.h"
 #include "onnx_io/outline.h"
 #include <halfstep/base/error.h>
@@ -154,7 +155,7 @@ Json training_plan(const LoadedModel& model, const InspectFlags& flags, Executor
   options.precision = asked_precision(flags);
   options.batch_size = flags.batch;
   options.input = flags.rows.input();
-  Trainer trainer(model, executor, flags.rows.open(flags.training, Split::train), options);
+  Trainer trainer(model, executor, flags.rows.open(flags.training, Split::train, model.graph), options);
   return describe(trainer.plan(), flags.time > 0 ? trainer.time_plan(flags.time) : std::vector<double>());
 }
 
@@ -274,12 +275,15 @@ std::optional<ModelOutline> outline_if_any(const std::string& model) {
 std::optional<LoadedModel> load_or_describe(const InspectFlags& flags) {
   try {
     return load_model(flags.model);
-  } catch (const Error&) {
+  } catch (const Error& error) {
     const std::optional<ModelOutline> outline = outline_if_any(flags.model);
     if (!outline || outline->unsupported.empty()) throw;
-    print(summary(*outline), flags);
+    const bool wants_more = flags.trainable || flags.plan || !flags.untie.empty();
+    Json json = summary(*outline);
+    if (wants_more && flags.json) json["error"] = error_json(error);
+    print(json, flags);
     std::fflush(stdout);
-    if (flags.trainable || flags.plan || !flags.untie.empty()) throw;
+    if (wants_more) throw;
     return {};
   }
 }
@@ -301,7 +305,7 @@ void inspect(const InspectFlags& flags) {
 
 void add_inspect(CLI::App& app, int&) {
   CLI::App* command =
-      app.add_subcommand("inspect", "Prints what is in a model, what trains, and which kernel runs what.");
+      add_command(app, "inspect", "Prints what is in a model, what trains, and which kernel runs what.");
   command->footer("Example:\n  halfstep inspect model.onnx --trainable --plan");
   auto flags = std::make_shared<InspectFlags>();
   add_model(*command, flags->model);

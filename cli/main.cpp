@@ -1,5 +1,6 @@
 // halfstep: trains, evaluates, runs and converts ONNX models. Exit codes: 0 done, 1 the work failed, 2 the call or the
 // input was wrong, 128 + the signal's number when one stopped it.
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <exception>
@@ -9,9 +10,12 @@
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/completion.h"
+#include "cli/config_file.h"
 #include "cli/help.h"
 #include "cli/openmp_waiting.h"
 #include "cli/parse_errors.h"
@@ -51,7 +55,8 @@ std::string version_text() {
 
 /// Whether the command may compute, and not only look at files.
 bool computes(const CLI::App& app) {
-  if (app.get_subcommand("help")->parsed()) return false;
+  for (const char* command : {"help", "completion"})
+    if (app.get_subcommand(command)->parsed()) return false;
   const CLI::App* convert = app.get_subcommand("convert");
   return !convert->parsed() || convert->count("--calibrate") + convert->count("--verify") > 0;
 }
@@ -64,23 +69,37 @@ void add_commands(CLI::App& app, int& exit_code) {
   cli::add_inspect(app, exit_code);
   cli::add_devices(app, exit_code);
   cli::add_check(app, exit_code);
+  cli::add_completion(app);
   cli::add_help(app);
   cli::check_values(app);
 }
 
-int fail(const Error& error) {
+/// Whether the call asks for JSON, by a flag or by a file of flags.
+bool wants_json(const CLI::App& app, const std::vector<std::string>& arguments) {
+  for (const CLI::App* command : app.get_subcommands())
+    if (const CLI::Option* json = command->get_option_no_throw("--json"); json && json->count() > 0)
+      return json->as<bool>();
+  return std::find(arguments.begin(), arguments.end(), "--json") != arguments.end();
+}
+
+/// Says what went wrong, on standard error, and with --json also as the document that standard output then lacks.
+int fail(const Error& error, bool json) {
   std::fflush(stdout);
   cli::print_error(error);
+  if (json && !cli::json_was_printed()) {
+    cli::print_json({{"error", cli::error_json(error)}});
+    std::fflush(stdout);
+  }
   return error.kind() == Error::Kind::input ? kWrongInput : kFailed;
 }
 
 /// Does what the call asks for; the exit code.
-int run(CLI::App& app, int& exit_code, int argc, char** argv) {
-  const std::vector<std::string> arguments(argv + 1, argv + argc);
+int run(CLI::App& app, int& exit_code, const std::vector<std::string>& arguments, char** argv) {
   try {
     if (arguments.empty()) throw CLI::CallForHelp();
     cli::check_dashes(app, arguments);
-    app.parse(argc, argv);
+    cli::read_configs(app, arguments);
+    app.parse(static_cast<int>(arguments.size()) + 1, argv);
   } catch (const CLI::Success& asked) {  // --help, --version
     const bool help = dynamic_cast<const CLI::CallForHelp*>(&asked) != nullptr;
     print_to(stdout, "{}", Raw{help ? app.help() : std::string(asked.what()) + "\n"});
@@ -105,16 +124,18 @@ int run_program(int argc, char** argv) {
   app.parse_complete_callback([&app, argv] {
     if (computes(app)) cli::choose_openmp_waiting(argv);
   });
+  const std::vector<std::string> arguments(argv + 1, argv + argc);
   try {
     add_commands(app, exit_code);
-    return run(app, exit_code, argc, argv);
+    return run(app, exit_code, arguments, argv);
   } catch (const Error& error) {
-    return fail(error);
+    return fail(error, wants_json(app, arguments));
   } catch (const std::bad_alloc&) {
-    return fail(Error(Error::Kind::failure, "enough memory", "none left", "a smaller --batch needs less"));
+    return fail(Error(Error::Kind::failure, "enough memory", "none left", "a smaller --batch needs less"),
+                wants_json(app, arguments));
   } catch (const std::exception& error) {
-    cli::print_error(error.what());
-    return kFailed;
+    return fail(Error(Error::Kind::failure, "work without an error of a library", error.what(), ""),
+                wants_json(app, arguments));
   }
 }
 

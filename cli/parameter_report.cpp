@@ -23,10 +23,10 @@ using Json = nlohmann::ordered_json;
 bool only_moves(const Node& node) { return keeps_elements(traits_of(node).movement); }
 
 /// "B of MatMul 'fc', through Transpose": followed to where something is computed from the value.
-std::string describe_use(const Graph& graph, const std::vector<std::vector<Use>>& uses, Use use) {
+std::string describe_use(const Graph& graph, Use use) {
   std::string through;
   for (const Node* node = &graph.nodes[use.node]; use.input == 0 && only_moves(*node); node = &graph.nodes[use.node]) {
-    const std::vector<Use>& readers = uses[static_cast<std::size_t>(node->outputs[0])];
+    const std::span<const Use> readers = graph.users(node->outputs[0]);
     if (readers.empty()) break;
     through += (through.empty() ? ", through " : ", ") + node->op;
     use = readers[0];
@@ -62,7 +62,6 @@ Graph training_form(const Graph& source, const ParameterSelection& selection, st
 Json parameter_report(const LoadedModel& model, std::int64_t batch) {
   const ParameterSelection selection{.exporter = exporter_of(*model.source)};
   const Graph graph = run_pipeline(model.graph, repair_pipeline(Purpose::training));
-  const std::vector<std::vector<Use>> uses = uses_of(graph);
   Json json{{"parameters", Json::array()},
             {"not_trained", Json::array()},
             {"blocked_by", Json::array()},
@@ -82,7 +81,7 @@ Json parameter_report(const LoadedModel& model, std::int64_t batch) {
       if (choice.leading > 0) row["elements"] = value.constant.count() / value.shape.dim(-1) * choice.leading;
       row["use"] = Json::array();
       for (const Use& use : choice.uses)
-        row["use"].push_back(describe_use(graph, uses, use) +
+        row["use"].push_back(describe_use(graph, use) +
                              (choice.leading > 0 ? fmt::format(", its first {} columns", choice.leading) : ""));
     } else {
       row["reason"] = choice.reason;

@@ -70,14 +70,16 @@ Error input_error(std::string expected, std::string got, std::string hint) {
   return Error(Error::Kind::input, std::move(expected), std::move(got), std::move(hint));
 }
 
-std::string flag_hint(const CLI::App& app, const CLI::App& command, const std::string& name) {
-  const std::vector<std::string> known = flag_names(command);
+std::optional<std::string> meant_flag_of(const std::vector<std::string>& known, const std::string& name) {
   const auto* word =
       std::find_if(kOtherWords.begin(), kOtherWords.end(), [&](const auto& w) { return w.first == name; });
-  std::optional<std::string> meant = nearest(name, known);
   if (word != kOtherWords.end() && std::find(known.begin(), known.end(), word->second) != known.end())
-    meant = word->second;
-  if (meant) return fmt::format("did you mean '--{}'?", *meant);
+    return std::string(word->second);
+  return nearest(name, known);
+}
+
+std::string flag_hint(const CLI::App& app, const CLI::App& command, const std::string& name) {
+  if (const auto meant = meant_flag_of(flag_names(command), name)) return fmt::format("did you mean '--{}'?", *meant);
   std::vector<std::string> others;
   for (const CLI::App* other : app.get_subcommands([](const CLI::App*) { return true; }))
     if (other->get_option_no_throw("--" + name)) others.push_back(other->get_name());
@@ -178,6 +180,20 @@ std::optional<Error> extra_argument(const CLI::App& command, const std::vector<s
 
 }  // namespace
 
+std::optional<std::string> meant_flag(const CLI::App& command, const std::string& name) {
+  std::vector<std::string> known = flag_names(command);
+  for (const CLI::Option* option : command.get_options())
+    if (option->get_positional()) known.push_back(option->get_name());
+  return meant_flag_of(known, bare(name));
+}
+
+Error explain_value(const CLI::App& command, const CLI::ParseError& error) {
+  const std::string text = error.what();
+  if (dynamic_cast<const CLI::ConversionError*>(&error))
+    if (std::optional<Error> unread = no_number(command, text)) return *unread;
+  return wrong_value(command, text);
+}
+
 void check_values(CLI::App& app) {
   for (CLI::App* command : app.get_subcommands([](CLI::App*) { return true; })) {
     const auto refuse_flags = [command](std::string& text) {
@@ -203,7 +219,7 @@ Error explain(const CLI::App& app, const CLI::ParseError& error, const std::vect
   const CLI::App* command = chosen(app);
   if (std::optional<Error> unknown = unknown_name(app, command)) return *unknown;
   const std::string text = error.what();
-  if (dynamic_cast<const CLI::ValidationError*>(&error)) return wrong_value(*command, text);
+  if (dynamic_cast<const CLI::ValidationError*>(&error)) return explain_value(*command, error);
   if (dynamic_cast<const CLI::ConversionError*>(&error))
     if (std::optional<Error> unread = no_number(*command, text)) return *unread;
   if (dynamic_cast<const CLI::ExcludesError*>(&error)) {

@@ -1,7 +1,5 @@
 // halfstep run: a model's outputs for given inputs.
-#include <cstring>
 #include <filesystem>
-#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -13,6 +11,7 @@
 #include "base/atomic_file.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/config_file.h"
 #include "cli/model_inputs.h"
 #include "cli/output_paths.h"
 #include "cli/signals.h"
@@ -21,8 +20,7 @@
 #include <halfstep/data/row_transform.h>
 #include <halfstep/formats/npy.h>
 #include <halfstep/onnx_io/load.h>
-#include <halfstep/passes/pipelines.h>
-#include <halfstep/passes/prepared_model.h>
+#include <halfstep/session/session.h>
 
 namespace halfstep::cli {
 namespace {
@@ -52,7 +50,7 @@ void check_outputs(const Graph& model, const fs::path& path) {
 
 /// NPY has no bf16: such an output is written as f32, which holds the same values.
 Tensor to_npy_type(const Tensor& tensor) {
-  return tensor.dtype() == DType::bf16 ? convert(tensor, DType::f32) : tensor.clone();
+  return tensor.dtype() == DType::bf16 ? convert(tensor, DType::f32) : tensor;
 }
 
 /// All outputs under their names, or the only one as an array of its own where the file is called so.
@@ -64,41 +62,25 @@ void write_outputs(const fs::path& path, const std::vector<std::pair<std::string
 }
 
 /// A model may hold a loop that never ends, and only the user can tell.
-void run_until_signal(Program& program) {
+NamedTensors run_until_signal(Session& session, const NamedTensors& inputs) {
   const EndOnSignal end("halfstep: interrupted while the model ran; nothing was written\n");
-  program.run();
+  return session.run(inputs);
 }
 
 void run(const RunFlags& flags) {
   const std::unique_ptr<Executor> executor = flags.executor.open();  // first: a plug-in may bring operators
   LoadedModel model = load_model(flags.model);
-  const PreparedModel prepared(std::move(model.graph), {.batch_axes = flags.batch_axis.value()});
-  check_outputs(prepared.graph(), flags.output);
+  Session session(std::move(model.graph), *executor,
+                  {.precision = flags.precision.value(), .batch_axes = flags.batch_axis.value()});
+  check_outputs(session.graph(), flags.output);
   check_writable(flags.output);
   std::vector<fs::path> read = input_files(flags.inputs);
   read.insert(read.end(), model.data_files.begin(), model.data_files.end());
   read.emplace_back(flags.model);
   check_distinct({{"--output", flags.output}}, read);
-  const std::map<std::string, Tensor> tensors = read_inputs(prepared.graph(), flags.inputs, flags.rows.input());
-  InputShapes shapes;
-  for (const auto& [name, tensor] : tensors) shapes.by_name[name] = tensor.shape();
-  std::vector<std::string> output_names;
-  for (const ValueId id : prepared.graph().outputs) output_names.push_back(prepared.graph()[id].name);
-
-  const DType precision = resolve(flags.precision.value(), executor->capabilities());
-  const Graph graph = prepared.lower(Purpose::inference, {.shapes = std::move(shapes), .precision = precision},
-                                     executor->capabilities());
-  const std::unique_ptr<StateStore> store = executor->make_store();
-  const std::unique_ptr<Program> program = executor->compile(graph, *store);
-  for (std::size_t i = 0; i < graph.inputs.size(); ++i) {
-    const Tensor& from = tensors.at(graph[graph.inputs[i]].name);
-    Tensor to = program->input(i);
-    std::memcpy(to.raw(), from.raw(), from.bytes());
-  }
-  run_until_signal(*program);
+  NamedTensors results = run_until_signal(session, read_inputs(session.graph(), flags.inputs, flags.rows.input()));
   std::vector<std::pair<std::string, Tensor>> outputs;
-  for (std::size_t i = 0; i < output_names.size(); ++i)
-    outputs.emplace_back(output_names[i], to_npy_type(program->output(i)));
+  for (const TensorInfo& type : session.outputs()) outputs.emplace_back(type.name, to_npy_type(results.at(type.name)));
   write_outputs(flags.output, outputs);
   if (!flags.json) {
     for (const auto& [name, tensor] : outputs)
@@ -108,7 +90,7 @@ void run(const RunFlags& flags) {
   nlohmann::ordered_json json{{"file", flags.output},
                               {"outputs", nlohmann::ordered_json::array()},
                               {"executor", executor->name()},
-                              {"precision", name_of(precision)}};
+                              {"precision", name_of(session.precision())}};
   for (const auto& [name, tensor] : outputs)
     json["outputs"].push_back({{"name", name}, {"type", name_of(tensor.dtype())}, {"shape", tensor.shape().dims()}});
   print_json(json);
@@ -117,7 +99,7 @@ void run(const RunFlags& flags) {
 }  // namespace
 
 void add_run(CLI::App& app, int&) {
-  CLI::App* command = app.add_subcommand("run", "Runs a model on given inputs and writes its outputs.");
+  CLI::App* command = add_command(app, "run", "Runs a model on given inputs and writes its outputs.");
   command->footer("Example:\n  halfstep run model.onnx --input x.npy -o out.npz");
   auto flags = std::make_shared<RunFlags>();
   add_model(*command, flags->model);

@@ -1,6 +1,8 @@
 #include "cli/run_reporter.h"
 
+#include <array>
 #include <cstdio>
+#include <span>
 #include <utility>
 
 #include <fmt/format.h>
@@ -13,8 +15,8 @@ std::vector<NamedValue> named_values(const Evaluation& evaluation) {
   return values;
 }
 
-RunReporter::RunReporter(std::int64_t epochs, std::string log, const std::vector<Metric>& metrics)
-    : epochs_(epochs), log_path_(std::move(log)), progress_(stdout, ProgressStyle::detect(stdout)), curve_(metrics) {
+RunReporter::RunReporter(std::int64_t epochs, RunRecords records, const std::vector<Metric>& metrics)
+    : epochs_(epochs), records_(std::move(records)), progress_(stdout, ProgressStyle::detect(stdout)), curve_(metrics) {
   for (const Metric& metric : metrics) names_.push_back(metric.name());
   for (const std::string& name : names_) values_.push_back({name, 0});
 }
@@ -26,7 +28,11 @@ TrainerCallbacks RunReporter::callbacks() {
                                std::int64_t first) { progress_.begin_epoch(epoch, epochs_, first); },
       .on_step = [this](const StepResult& result) { step(result); },
       .on_epoch_end = [this](const StepResult& last, const Evaluation* validation) { end_epoch(last, validation); },
-      .on_checkpoint = [this] { log([](StepLog& log) { log.flush(); }); },
+      .on_checkpoint =
+          [this] {
+            log([](StepLog& log) { log.flush(); });
+            events([](EventWriter& events) { events.flush(); });
+          },
       .on_notice = [this](const std::string& text) { progress_.notice(text); },
   };
 }
@@ -43,21 +49,26 @@ void RunReporter::close_log() {
   if (log_) log_->close();
 }
 
-template <class Write>
-void RunReporter::log(const Write& write) {
-  if (!log_) return;
+void RunReporter::close_events() {
+  if (events_) events_->close();
+}
+
+template <class File, class Write>
+void RunReporter::record(File& file, bool& warned, const char* what, const Write& write) {
+  if (!file) return;
   try {
-    write(*log_);
+    write(*file);
   } catch (const Error& error) {
-    if (!log_warned_)
-      progress_.notice(fmt::format("training goes on, and the log is tried again: {}", error.without_hint()));
-    log_warned_ = true;
+    if (!warned)
+      progress_.notice(fmt::format("training goes on, and {} is tried again: {}", what, error.without_hint()));
+    warned = true;
   }
 }
 
 void RunReporter::start(std::int64_t steps) {
   steps_ = steps;
-  if (!log_path_.empty()) log_.emplace(log_path_, steps);
+  if (!records_.log.empty()) log_.emplace(records_.log, steps);
+  if (!records_.events.empty()) events_.emplace(records_.events, steps);
 }
 
 void RunReporter::step(const StepResult& result) {
@@ -65,7 +76,11 @@ void RunReporter::step(const StepResult& result) {
   mean_loss_ = result.mean_loss;
   curve_.step(result);
   progress_.update(point(result));
-  if (!log_) return;
+  if (log_) log_step(result);
+  if (events_) write_events(result);
+}
+
+void RunReporter::log_step(const StepResult& result) {
   norms_.clear();
   if (result.grad_norms)
     for (const auto& [name, norm] : *result.grad_norms) norms_.push_back({name, norm});
@@ -82,6 +97,20 @@ void RunReporter::step(const StepResult& result) {
   log([&](StepLog& log) { log.write(record); });
 }
 
+void RunReporter::write_events(const StepResult& result) {
+  const std::array<NamedValue, 4> values{{{"loss", result.loss},
+                                          {"learning_rate", result.learning_rate},
+                                          {"grad_norm", result.grad_norm},
+                                          {"loss_scale", result.loss_scale}}};
+  const std::span<const NamedValue> all(values);
+  events([&](EventWriter& events) {
+    events.scalars(result.step, "step", result.dynamic_loss_scale ? all : all.first(3));
+    if (records_.histogram_every == 0 || result.step % records_.histogram_every != 0) return;
+    for (const auto& [name, tensor] : records_.parameters())
+      events.histogram(result.step, "parameters/" + name, tensor);
+  });
+}
+
 void RunReporter::end_epoch(const StepResult& last, const Evaluation* validation) {
   curve_.epoch(last, validation);
   if (validation) validation_ = *validation;
@@ -93,6 +122,11 @@ void RunReporter::end_epoch(const StepResult& last, const Evaluation* validation
   log([&](StepLog& log) {
     log.write_epoch({.step = last.step, .epoch = last.epoch, .train = train, .validation = held_out});
     log.flush();
+  });
+  events([&](EventWriter& events) {
+    events.scalars(last.step, "train", train);
+    if (!held_out.empty()) events.scalars(last.step, "validation", held_out);
+    events.flush();
   });
 }
 

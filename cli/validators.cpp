@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -16,6 +17,13 @@ namespace {
 
 std::string refusal(const std::string& expected, const std::string& text, const std::string& hint = {}) {
   return fmt::format("expected {}, got '{}'{}{}", expected, text, hint.empty() ? "" : "\nHint: ", hint);
+}
+
+// As a check describes its choices. CLI11 puts that behind the type's name.
+constexpr std::string_view kChoices = ":choices ";
+
+std::string described(const std::vector<std::string>& names) {
+  return fmt::format("{}{}", kChoices.substr(1), fmt::join(names, " "));
 }
 
 bool read_number(const std::string& text, double& value) {
@@ -60,13 +68,26 @@ CLI::Validator whole_number(std::uint64_t lowest, std::uint64_t highest) {
 CLI::Validator counting() { return whole_number(1, std::uint64_t{1} << 40); }
 
 CLI::Validator one_of(std::vector<std::string> names) {
+  std::string description = described(names);
   return {[names = std::move(names)](std::string& text) {
             if (std::find(names.begin(), names.end(), text) != names.end()) return std::string();
             const std::vector<std::string> first(names.begin(), names.end() - 1);
             return refusal(fmt::format("{} or {}", fmt::join(first, ", "), names.back()), text,
                            did_you_mean(text, names));
           },
-          ""};
+          std::move(description)};
+}
+
+CLI::Validator suggested(const std::vector<std::string>& names) {
+  return {[](std::string&) { return std::string(); }, described(names)};
+}
+
+std::vector<std::string> choices_of(const CLI::Option& option) {
+  const std::string type = option.get_type_name();
+  const std::size_t at = type.find(kChoices);
+  if (at == std::string::npos) return {};
+  const std::size_t begin = at + kChoices.size();
+  return CLI::detail::split(type.substr(begin, type.find(':', begin) - begin), ' ');
 }
 
 CLI::Validator not_empty() {

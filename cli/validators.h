@@ -22,6 +22,11 @@ CLI::Validator counting();
 /// One of two words or more.
 CLI::Validator one_of(std::vector<std::string> names);
 
+/// Takes everything, and tells that these names are among it: for values that are checked elsewhere.
+CLI::Validator suggested(const std::vector<std::string>& names);
+/// The names that `one_of` or `suggested` tell of the option's values; empty where there are no such checks.
+std::vector<std::string> choices_of(const CLI::Option& option);
+
 /// What CLI11 itself lets through: an empty text (of a shell variable that is not set).
 CLI::Validator not_empty();
 

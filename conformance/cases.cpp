@@ -35,7 +35,10 @@ Graph with_type(const Graph& source, DType to, bool constants) {
     }
     for (ValueId in : graph.inputs)
       if (graph[in].dtype == DType::f32) graph[in].dtype = to;
-    for (Node& node : graph.nodes) change_attributes(node, to);
+    for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
+      const Graph::Edit node = graph.edit(n);
+      change_attributes(*node, to);
+    }
   }
   for (const Node& node : graph.nodes) {
     for (ValueId out : node.outputs) {

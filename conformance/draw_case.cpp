@@ -107,10 +107,11 @@ std::optional<ConformanceCase> try_draw(const OpDef& op, std::size_t index, DTyp
   // The operands of halfstep's own operators fit each other by construction: passes wrote them.
   if (op.domain.empty()) change_ranks(graph, choice);
   change_shape_attributes(graph, extents);
-  for (Node& node : graph.nodes) {
-    if (node.input(0) != kNoValue && graph[node.input(0)].shape.is_ranked())
-      change_axes(node, graph[node.input(0)].shape.rank(), choice);
-    for (ValueId out : node.outputs)
+  for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
+    const Graph::Edit node = graph.edit(n);
+    if (node->input(0) != kNoValue && graph[node->input(0)].shape.is_ranked())
+      change_axes(*node, graph[node->input(0)].shape.rank(), choice);
+    for (ValueId out : node->outputs)
       if (out != kNoValue) graph[out].shape = Shape::unranked();
   }
   std::int64_t elements = 0;

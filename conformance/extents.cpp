@@ -18,12 +18,12 @@ std::vector<std::int64_t> mapped_values(std::vector<std::int64_t> values, const 
 }
 
 void change_shape_attributes(Graph& graph, const ExtentMap& extents) {
-  for (Node& node : graph.nodes) {
-    const Attributes before = node.attributes;
+  for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
+    const Attributes before = graph.nodes[n].attributes;
     for (const auto& [name, value] : before)
       if (const auto* list = std::get_if<std::vector<std::int64_t>>(&value);
           list && name.ends_with("shape") && name != "kernel_shape")
-        node.attributes.set(name, mapped_values(*list, extents));
+        graph.edit(n)->attributes.set(name, mapped_values(*list, extents));
   }
 }
 

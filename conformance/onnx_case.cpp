@@ -231,7 +231,7 @@ Graph prepare_graph(Graph graph, const std::vector<Tensor>& inputs, const Capabi
   }
   return run_pipeline(std::move(graph),
                       {bind_shapes(std::move(shapes)), fold_constants(), canonicalize(), fold_constants(),
-                       eliminate_common_subexpressions(), fuse(capabilities.fused), remove_dead_nodes()});
+                       eliminate_common_subexpressions(), fuse(capabilities.fusions), remove_dead_nodes()});
 }
 
 CheckReport check_onnx_case(const OnnxCase& onnx_case, Executor& executor) {

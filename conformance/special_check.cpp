@@ -99,7 +99,7 @@ std::string check(const OpDef& op, std::size_t index, const ConformanceCase& mad
   if (!differs.empty() || dtype != DType::f32) return differs;
   const std::optional<ConformanceCase> gradient = gradient_case(op, index);
   if (!gradient) return {};
-  const Graph fused = run_pipeline(gradient->graph, {fold_constants(), fuse(executor.capabilities().fused)});
+  const Graph fused = run_pipeline(gradient->graph, {fold_constants(), fuse(executor.capabilities().fusions)});
   constexpr double kChain = 16;  // a rule may write a dozen nodes, whose roundings add up
   differs = special_difference(gradient->graph, fused, gradient->inputs, executor, op.open_nan, kChain);
   return differs.empty() ? differs : "gradient " + differs;

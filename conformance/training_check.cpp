@@ -14,7 +14,7 @@
 #include "conformance/cases.h"
 #include "conformance/compare.h"
 #include "conformance/run_graph.h"
-#include "passes/step/training_step.h"
+#include "passes/step/step_values.h"
 #include <halfstep/base/error.h>
 #include <halfstep/passes/pipelines.h>
 
@@ -103,7 +103,7 @@ Graph make_model(const TrainedModel& model) {
 
 StepOptions step_options(const TrainedModel& model, DType precision, std::int64_t rows) {
   StepOptions options;
-  options.loss.label_shape = {rows};
+  options.loss.terms[0].label_shape = {rows};
   options.precision = precision;
   options.optimizer = model.optimizer;
   options.optimizer.loss_scale.enabled = precision == DType::f16;
@@ -113,7 +113,7 @@ StepOptions step_options(const TrainedModel& model, DType precision, std::int64_
 
 /// Draws a batch; labels follow from the sign of x's first elements, so that there is something to learn.
 void fill(Program& program, const Graph& graph, const TrainedModel& model, int step, bool update) {
-  const TrainingStep parts(graph);
+  const StepValues parts(graph);
   for (std::size_t i = 0; i < graph.inputs.size(); ++i) {
     Tensor to = program.input(i);
     const ValueId id = graph.inputs[i];
@@ -121,7 +121,7 @@ void fill(Program& program, const Graph& graph, const TrainedModel& model, int s
       *to.data<float>() = static_cast<float>(model.learning_rate);
     } else if (id == parts.update) {
       *to.data<bool>() = update;
-    } else if (id == parts.labels) {
+    } else if (place_of(id, parts.labels)) {
       const Tensor x = draw_uniform(DType::f32, {to.count(), 3}, -1, 1, static_cast<std::uint64_t>(step));
       for (std::int64_t row = 0; row < to.count(); ++row)
         to.data<std::int64_t>()[row] =

@@ -12,7 +12,7 @@
 #include <halfstep/conversion/calibrate.h>
 #include <halfstep/onnx_io/load.h>
 #include <halfstep/passes/pipelines.h>
-#include <halfstep/passes/prepared_model.h>
+#include <halfstep/session/session.h>
 
 namespace halfstep {
 namespace {
@@ -25,14 +25,14 @@ Graph graph_of(const ModelFile& model) {
   return load_model_from_bytes(serialize_message(message)).graph;
 }
 
-InputShapes shapes_of(const NamedInputs& inputs) {
+InputShapes shapes_of(const NamedTensors& inputs) {
   InputShapes shapes;
   for (const auto& [name, tensor] : inputs) shapes.by_name[name] = tensor.shape();
   return shapes;
 }
 
 // Runs the graph, whose inputs may have another type than those given.
-Outputs run(const Graph& graph, const NamedInputs& inputs, Executor& executor) {
+Outputs run(const Graph& graph, const NamedTensors& inputs, Executor& executor) {
   const std::unique_ptr<StateStore> store = executor.make_store();
   const std::unique_ptr<Program> program = executor.compile(graph, *store);
   for (std::size_t i = 0; i < graph.inputs.size(); ++i) {
@@ -48,10 +48,12 @@ Outputs run(const Graph& graph, const NamedInputs& inputs, Executor& executor) {
   return outputs;
 }
 
-Outputs run_model(Graph graph, const NamedInputs& inputs, Executor& executor) {
-  const PreparedModel prepared(std::move(graph));
-  return run(prepared.lower(Purpose::inference, {.shapes = shapes_of(inputs)}, executor.capabilities()), inputs,
-             executor);
+Outputs run_model(Graph graph, const NamedTensors& inputs, Executor& executor) {
+  Session session(std::move(graph), executor);
+  const NamedTensors results = session.run(inputs);
+  Outputs outputs;
+  for (const TensorInfo& type : session.outputs()) outputs.emplace_back(type.name, results.at(type.name));
+  return outputs;
 }
 
 std::vector<OutputError> differences(const Outputs& source, const Outputs& converted) {
@@ -99,7 +101,7 @@ std::string literal(const std::string& text) {
 
 class Search {
  public:
-  Search(const ModelFile& model, const ConvertOptions& options, const NamedInputs& inputs, Executor& executor,
+  Search(const ModelFile& model, const ConvertOptions& options, const NamedTensors& inputs, Executor& executor,
          const SearchOptions& search)
       : model_(model),
         options_(options),
@@ -165,7 +167,7 @@ class Search {
 
   const ModelFile& model_;
   const ConvertOptions& options_;
-  const NamedInputs& inputs_;
+  const NamedTensors& inputs_;
   Executor& executor_;
   const SearchOptions& search_;
   Outputs reference_;
@@ -175,7 +177,7 @@ class Search {
 
 }  // namespace
 
-ActivationRanges measure_ranges(const ModelFile& model, const NamedInputs& inputs, Executor& executor) {
+ActivationRanges measure_ranges(const ModelFile& model, const NamedTensors& inputs, Executor& executor) {
   Graph graph = run_pipeline(graph_of(model), {bind_shapes(shapes_of(inputs)), to_inference_mode(), fold_constants()});
   std::set<ValueId> outputs(graph.outputs.begin(), graph.outputs.end());
   ActivationRanges ranges;
@@ -190,12 +192,12 @@ ActivationRanges measure_ranges(const ModelFile& model, const NamedInputs& input
 }
 
 std::vector<OutputError> compare_outputs(const ModelFile& model, const Conversion& conversion,
-                                         const NamedInputs& inputs, Executor& executor) {
+                                         const NamedTensors& inputs, Executor& executor) {
   return differences(run_model(graph_of(model), inputs, executor),
                      run_model(load_model_from_bytes(conversion.bytes()).graph, inputs, executor));
 }
 
-SearchResult search_precision(const ModelFile& model, const ConvertOptions& options, const NamedInputs& inputs,
+SearchResult search_precision(const ModelFile& model, const ConvertOptions& options, const NamedTensors& inputs,
                               Executor& executor, const SearchOptions& search) {
   return Search(model, options, inputs, executor, search).run();
 }

@@ -62,8 +62,7 @@ class OneNode final : public LiftContext {
     const int earlier = made_[name]++;  // runtimes want names of nodes to differ
     graph_.add_node(op, kOnnxDomain, std::move(inputs), 0, std::move(attributes),
                     earlier == 0 ? name : fmt::format("{}_{}", name, earlier));
-    list.push_back(std::move(graph_.nodes.back()));
-    graph_.nodes.pop_back();
+    list.push_back(std::move(graph_.take_nodes(graph_.nodes.size() - 1).front()));
     list.back().outputs = std::move(outputs);
   }
 
@@ -164,8 +163,7 @@ LiftedNode NodeLifter::apply(const onnx::NodeProto& proto, std::int64_t target) 
   for (const std::string& name : proto.output()) outputs.push_back(value(name));
   const auto given = static_cast<ValueId>(graph.values.size());
   graph.add_node(proto.op_type(), kOnnxDomain, std::move(inputs), 0, std::move(attributes), proto.name());
-  Node node = std::move(graph.nodes.back());
-  graph.nodes.pop_back();
+  Node node = std::move(graph.take_nodes().front());
   node.outputs = std::move(outputs);
 
   OneNode context(graph, proto.output_size() > 0 ? proto.output(0) : proto.op_type(), read_);

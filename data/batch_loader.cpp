@@ -26,15 +26,17 @@ struct Column {
   Tensor staging;  // where rows are read to before they are converted; nothing when reading is all there is to do
 };
 
-std::vector<Column> columns_of(const Dataset& data, std::vector<RowTransform> x, std::optional<RowTransform> y) {
+std::vector<Column> columns_of(const Dataset& data, std::vector<RowTransform> x, std::vector<LabelRows> labels) {
   const auto require = [](bool holds, const std::string& found) {
     if (!holds) throw_input_error("transforms made for these arrays", found, "fit the arrays to the model again");
   };
   require(x.size() == data.x.size(), fmt::format("{} for {} arrays", x.size(), data.x.size()));
   std::vector<Column> columns;
   for (std::size_t i = 0; i < x.size(); ++i) columns.push_back({data.x[i].rows, std::move(x[i]), {}});
-  require(!y || data.y, "one for labels that are not there");
-  if (y) columns.push_back({*data.y, *std::move(y), {}});
+  for (LabelRows& one : labels) {
+    require(one.rows.rows() == data.rows(), fmt::format("{} rows of labels", one.rows.rows()));
+    columns.push_back({std::move(one.rows), std::move(one.transform), {}});
+  }
   for (const auto& [array, transform, staging] : columns)
     require(array.row_type() == transform.from, fmt::format("{} has {}, the transform takes {}", array.name(),
                                                             array.row_type().to_string(), transform.from.to_string()));
@@ -57,11 +59,11 @@ LoaderOptions checked(LoaderOptions options, std::int64_t rows) {
 
 class BatchLoader::Impl {
  public:
-  Impl(const Dataset& data, std::vector<RowTransform> x, std::optional<RowTransform> y, const LoaderOptions& options)
+  Impl(const Dataset& data, std::vector<RowTransform> x, std::vector<LabelRows> labels, const LoaderOptions& options)
       : rows_(data.rows()),
         inputs_(data.x.size()),
         options_(checked(options, rows_)),
-        columns_(columns_of(data, std::move(x), std::move(y))),
+        columns_(columns_of(data, std::move(x), std::move(labels))),
         order_(static_cast<std::size_t>(rows_)),
         slots_(static_cast<std::size_t>(options_.prefetch) + 1) {
     for (Column& column : columns_)
@@ -126,8 +128,8 @@ class BatchLoader::Impl {
       if (rows == 0 || std::any_of(slot.views.begin(), slot.views.end(), known)) continue;
       Batch& view = slot.views.emplace_back();
       view.rows = rows;
-      for (std::size_t i = 0; i < inputs_; ++i) view.x.push_back(full[i].rows(0, rows));
-      if (full.size() > inputs_) view.y = full.back().rows(0, rows);
+      for (std::size_t i = 0; i < full.size(); ++i)
+        (i < inputs_ ? view.x : view.labels).push_back(full[i].rows(0, rows));
     }
     return slot;
   }
@@ -183,8 +185,9 @@ class BatchLoader::Impl {
     Batch& batch = *std::find_if(slot.views.begin(), slot.views.end(), [&](const Batch& b) { return b.rows == rows; });
     const auto indices =
         std::span<const std::int64_t>(order_).subspan(static_cast<std::size_t>(at.row), static_cast<std::size_t>(rows));
-    for (std::size_t i = 0; i < batch.x.size(); ++i) read(columns_[i], indices, batch.x[i]);
-    if (columns_.size() > inputs_) read(columns_.back(), indices, batch.y);
+    const RowDraw draw{options_.seed, at.epoch};
+    for (std::size_t i = 0; i < batch.x.size(); ++i) read(columns_[i], indices, draw, batch.x[i]);
+    for (std::size_t i = 0; i < batch.labels.size(); ++i) read(columns_[inputs_ + i], indices, draw, batch.labels[i]);
     const std::int64_t end = at.row + rows;
     const std::int64_t rest = rows_ - end;
     const bool last = rest == 0 || (options_.drop_last && rest < options_.batch_size);
@@ -194,11 +197,11 @@ class BatchLoader::Impl {
     return batch.next;
   }
 
-  static void read(Column& column, std::span<const std::int64_t> rows, Tensor& out) {
+  static void read(Column& column, std::span<const std::int64_t> rows, const RowDraw& draw, Tensor& out) {
     if (column.transform.is_copy) {
-      column.array.read_rows(rows, out.raw());
+      column.array.read_rows(rows, out.raw(), draw);
     } else {
-      column.array.read_rows(rows, column.staging.raw());
+      column.array.read_rows(rows, column.staging.raw(), draw);
       column.transform.apply(column.staging.raw(), rows, out.raw());
     }
   }
@@ -206,7 +209,7 @@ class BatchLoader::Impl {
   const std::int64_t rows_;
   const std::size_t inputs_;
   const LoaderOptions options_;
-  std::vector<Column> columns_;  // of data.x, and last that of data.y where it is read
+  std::vector<Column> columns_;  // of data.x, then of labels
   std::vector<std::int64_t> order_;
 
   // The ring: slots [first_, first_ + filled_) are ready, and the consumer may hold the first of them.
@@ -220,9 +223,9 @@ class BatchLoader::Impl {
   std::thread thread_;
 };
 
-BatchLoader::BatchLoader(const Dataset& data, std::vector<RowTransform> x, std::optional<RowTransform> y,
+BatchLoader::BatchLoader(const Dataset& data, std::vector<RowTransform> x, std::vector<LabelRows> labels,
                          const LoaderOptions& options)
-    : impl_(std::make_unique<Impl>(data, std::move(x), std::move(y), options)) {}
+    : impl_(std::make_unique<Impl>(data, std::move(x), std::move(labels), options)) {}
 
 BatchLoader::~BatchLoader() = default;
 

@@ -145,6 +145,25 @@ Dataset in_order_of(const std::vector<std::string>& inputs, const Dataset& data)
   return result;
 }
 
+Dataset with_labels(Dataset data, const std::vector<std::string>& names) {
+  for (const std::string& name : names) {
+    if (std::ranges::find(data.labels, name, &Dataset::Input::name) != data.labels.end()) continue;
+    const auto at = std::ranges::find(data.x, name, &Dataset::Input::name);
+    if (at == data.x.end()) {
+      std::vector<std::string> known;
+      for (const Dataset::Input& x : data.x)
+        if (!x.name.empty()) known.push_back(x.name);
+      throw_input_error(fmt::format("labels '{}' in the data", name),
+                        known.empty() ? "no arrays with names" : fmt::format("{}", fmt::join(known, ", ")),
+                        "give them as NAME=FILE, or as an array of that name in an NPZ file");
+    }
+    data.labels.push_back(std::move(*at));
+    data.x.erase(at);
+  }
+  if (data.x.empty()) throw_input_error("rows for at least one input", "labels alone", "give an array of inputs");
+  return data;
+}
+
 namespace {
 
 /// NAME=FILE or FILE, taken apart.
@@ -187,14 +206,19 @@ std::vector<fs::path> files_of(const DataSpec& spec) {
 }
 
 Dataset open_dataset(const DataSpec& spec, Split split, const CsvOptions& csv) {
+  return open_dataset(spec, {.split = split, .table = csv});
+}
+
+Dataset open_dataset(const DataSpec& spec, const DataOptions& options) {
   if (!spec.format) return open_files(spec);
   const fs::path& path = spec.paths.at(0);
-  const NamedArrays file = spec.format->open_arrays(path, {.split = split, .table = csv});
-  Dataset data = from_arrays(path, file, split);
+  const NamedArrays file = spec.format->open_arrays(path, options);
+  Dataset data = from_arrays(path, file, options.split);
   data.classes = file.classes;
-  data.classes_given = !csv.classes.empty();
+  data.classes_given = !options.table.classes.empty();
   data.label_hint = file.label_hint;
   data.notices = file.notices;
+  data.settings = file.settings;
   return data;
 }
 

@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <atomic>
+#include <cstdlib>
 #include <filesystem>
 #include <functional>
 #include <optional>
@@ -112,6 +114,19 @@ std::unique_ptr<Executor> load_executor(const std::string& library, const Execut
   return executor;
 }
 
+namespace {
+
+/// Once in a process: what can only be changed before OpenMP's runtime is loaded.
+std::string waiting_notice(std::string_view executor) {
+  static std::atomic<bool> told{false};
+  if (executor != "onednn" || std::getenv("OMP_WAIT_POLICY") || std::getenv("GOMP_SPINCOUNT") || told.exchange(true))
+    return {};
+  return "threads of OpenMP that wait keep their cores busy: where others use them too, start the program with "
+         "GOMP_SPINCOUNT=1000 in its environment";
+}
+
+}  // namespace
+
 std::unique_ptr<Executor> make_executor(std::string_view name, const ExecutorOptions& options, std::string* notice) {
   const bool is_auto = name == "auto";
   std::vector<Candidate> all = candidates(name);
@@ -119,7 +134,10 @@ std::unique_ptr<Executor> make_executor(std::string_view name, const ExecutorOpt
   for (Candidate& candidate : all) {
     if (candidate.name == name || is_auto) {
       if (auto executor = open(candidate, options)) {
-        if (notice) *notice = notice_of(all, is_auto, candidate.name);
+        if (notice) {
+          *notice = notice_of(all, is_auto, candidate.name);
+          append(*notice, waiting_notice(candidate.name));
+        }
         return executor;
       }
       append(reasons, candidate.refusal.reason);

@@ -86,19 +86,6 @@ std::string name_of_delimiter(char delimiter) {
   return delimiter == '\t' ? "tabs" : delimiter == ';' ? "semicolons" : "commas";
 }
 
-std::string numbering(const std::string& file, const std::vector<std::string>& classes) {
-  constexpr std::size_t kMost = 200;
-  std::string numbers, list;
-  for (std::size_t i = 0; i < std::min(classes.size(), kMost); ++i) {
-    numbers += fmt::format("{}{} = {}", i ? ", " : "", classes[i], i);
-    list += (i ? "," : "") + classes[i];
-  }
-  if (classes.size() > kMost)
-    return fmt::format("{}: labels are names, numbered in sorted order: {}, …", file, numbers);
-  return fmt::format("{}: labels are names, numbered in sorted order: {}; --classes {} keeps that for other data", file,
-                     numbers, list);
-}
-
 }  // namespace
 
 CsvTable open_csv(const std::filesystem::path& path, const CsvOptions& options) {
@@ -145,7 +132,8 @@ CsvTable open_csv(const std::filesystem::path& path, const CsvOptions& options) 
   table.label_column = fmt::format("{} of {}", columns.describe(columns.label), file);
   if (!options.delimiter && delimiter != ',')
     table.notices.push_back(fmt::format("{}: columns are separated by {}", file, name_of_delimiter(delimiter)));
-  if (!table.classes.empty() && options.classes.empty()) table.notices.push_back(numbering(file, table.classes));
+  if (!table.classes.empty() && options.classes.empty())
+    table.notices.push_back(describe_numbering(file, table.classes));
   return table;
 }
 

@@ -105,4 +105,17 @@ DataArray CsvLabels::finish(const std::string& name) {
   return DataArray(name, DType::i64, shape, renumbered.finish());
 }
 
+std::string describe_numbering(const std::string& file, const std::vector<std::string>& classes) {
+  constexpr std::size_t kMost = 200;
+  std::string numbers, list;
+  for (std::size_t i = 0; i < std::min(classes.size(), kMost); ++i) {
+    numbers += fmt::format("{}{} = {}", i ? ", " : "", classes[i], i);
+    list += (i ? "," : "") + classes[i];
+  }
+  if (classes.size() > kMost)
+    return fmt::format("{}: labels are names, numbered in sorted order: {}, …", file, numbers);
+  return fmt::format("{}: labels are names, numbered in sorted order: {}; --classes {} keeps that for other data", file,
+                     numbers, list);
+}
+
 }  // namespace halfstep

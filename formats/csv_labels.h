@@ -41,4 +41,7 @@ class CsvLabels {
   bool all_integers_ = true;
 };
 
+/// For people: what number each class has, and how other data keeps it.
+std::string describe_numbering(const std::string& file, const std::vector<std::string>& classes);
+
 }  // namespace halfstep

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <numeric>
 #include <utility>
 
 #include <fmt/format.h>
@@ -116,8 +117,27 @@ void require_finite(const std::string& name, const RowType& type, const void* da
                         "clean the data");
 }
 
+DataArray::DataArray(std::string name, DType dtype, Shape shape)
+    : name_(std::move(name)), dtype_(dtype), shape_(std::move(shape)) {
+  std::vector<std::int64_t> row_dims = shape_.dims();
+  if (!row_dims.empty()) row_dims.erase(row_dims.begin());
+  row_type_ = {dtype_, Shape(std::move(row_dims))};
+  // An array without elements may have a row too large to count ([0, 2^40, 2^40]); it is never read.
+  row_bytes_ = static_cast<std::size_t>(array_bytes(dtype_, row_type_.shape).value_or(0));
+}
+
+DataArray DataArray::made(std::string name, RowType type, std::int64_t rows, RowMaker make) {
+  std::vector<std::int64_t> dims{rows};
+  dims.insert(dims.end(), type.shape.begin(), type.shape.end());
+  DataArray array(std::move(name), type.dtype, Shape(std::move(dims)));
+  array.make_ = std::move(make);
+  return array;
+}
+
 DataArray::DataArray(std::string name, DType dtype, Shape shape, SharedBytes bytes, StorageOrder order)
-    : name_(std::move(name)), dtype_(dtype), shape_(std::move(shape)), bytes_(std::move(bytes)), order_(order) {
+    : DataArray(std::move(name), dtype, std::move(shape)) {
+  bytes_ = std::move(bytes);
+  order_ = order;
   if (bits_of(dtype_) == 0 || bits_of(dtype_) % 8 != 0)
     throw_input_error("an array whose elements are whole bytes", fmt::format("{} in {}", name_of(dtype_), name_), "");
   const auto needed = array_bytes(dtype_, shape_);
@@ -126,11 +146,6 @@ DataArray::DataArray(std::string name, DType dtype, Shape shape, SharedBytes byt
                                   needed ? std::to_string(*needed) : "more than any file's"),
                       fmt::format("{} holds {}", name_, bytes_.size()),
                       "the file is truncated or its header is wrong: get or write it again");
-  std::vector<std::int64_t> row_dims = shape_.dims();
-  if (!row_dims.empty()) row_dims.erase(row_dims.begin());
-  row_type_ = {dtype_, Shape(std::move(row_dims))};
-  // An array without elements may have a row too large to count ([0, 2^40, 2^40]); it is never read.
-  row_bytes_ = static_cast<std::size_t>(array_bytes(dtype_, row_type_.shape).value_or(0));
   if (order_.fortran && shape_.rank() > 1 && *needed > 0) fortran_offsets_ = fortran_row_offsets(shape_);
 }
 
@@ -168,12 +183,17 @@ void DataArray::copy_row(std::int64_t row, std::byte* out) const {
     for (std::size_t i = 0; i < row_bytes_; ++i) out[i] = std::byte{out[i] != std::byte{0}};
 }
 
-void DataArray::read_rows(std::span<const std::int64_t> rows, void* out) const {
-  auto* next = static_cast<std::byte*>(out);
-  for (std::int64_t row : rows) {
+void DataArray::read_rows(std::span<const std::int64_t> rows, void* out, const RowDraw& draw) const {
+  for (std::int64_t row : rows)
     if (row < 0 || row >= this->rows())
       throw_input_error(fmt::format("a row in [0, {})", this->rows()), fmt::format("row {} of {}", row, name_),
                         "check the indices");
+  if (make_) {
+    make_(rows, draw, out);
+    return require_finite(name_, row_type_, out, rows);
+  }
+  auto* next = static_cast<std::byte*>(out);
+  for (std::int64_t row : rows) {
     if (row_bytes_ > 0) copy_row(row, next);
     next += row_bytes_;
   }
@@ -186,6 +206,12 @@ void DataArray::read_rows(std::span<const std::int64_t> rows, void* out) const {
 Tensor DataArray::load() const {
   Tensor tensor(dtype_, shape_);
   if (tensor.count() == 0) return tensor;
+  if (make_) {
+    std::vector<std::int64_t> all(static_cast<std::size_t>(rows()));
+    std::iota(all.begin(), all.end(), std::int64_t{0});
+    make_(all, {}, tensor.raw());
+    return tensor;
+  }
   auto* out = static_cast<std::byte*>(tensor.raw());
   for (std::int64_t row = 0; row < rows(); ++row) copy_row(row, out + static_cast<std::size_t>(row) * row_bytes_);
   check_rows_are_there();

@@ -5,6 +5,7 @@
 
 #include "formats/idx.h"
 #include "formats/idx_folder.h"
+#include "formats/image_folder.h"
 #include "formats/npz.h"
 #include <halfstep/formats/data_format.h>
 #include <halfstep/formats/npy.h>
@@ -64,6 +65,12 @@ std::span<const DataFormat> data_formats() {
   static const std::vector<DataFormat> rows{
       {.what = "an .npy file", .endings = {".npy"}, .gzip = true, .magic = "\x93NUMPY", .open_array = open_npy},
       {.what = "an IDX file", .endings = {".idx"}, .gzip = true, .infix = "ubyte", .open_array = open_idx},
+      {.what = "a folder of JPEG and PNG pictures in a folder for each class",
+       .endings = {},
+       .folder = true,
+       .holds = is_image_folder,
+       .open_arrays = open_image_folder,
+       .files = files_of_image_folder},
       {.what = "a folder of IDX files",
        .endings = {},
        .folder = true,
@@ -81,7 +88,8 @@ const DataFormat* format_of(const fs::path& path) {
   const bool folder = fs::is_directory(path, ignored);
   for (const bool one_array : {false, true})  // a name such as ubyte.csv is a table's
     for (const DataFormat& format : data_formats())
-      if ((format.open_array != nullptr) == one_array && (folder ? format.folder : is_called(format, path.native())))
+      if ((format.open_array != nullptr) == one_array &&
+          (folder ? format.folder && (!format.holds || format.holds(path)) : is_called(format, path.native())))
         return &format;
   return nullptr;
 }

@@ -18,8 +18,9 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kImagesHint =
-    "pictures are not read: save them as arrays (numpy.save, rows of [height, width, channels]) and name them as "
-    "X.npy,Y.npy; of folders, those with the four IDX files of a data set as MNIST are read";
+    "JPEG and PNG pictures are read from a folder for each class (FOLDER/cat/1.jpg); save others as arrays "
+    "(numpy.save, "
+    "rows of [height, width, channels]) and name them as X.npy,Y.npy";
 constexpr std::string_view kPictures[] = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"};
 
 /// The endings of the files in a folder and one below, and how many have them: no more than the first thousand.

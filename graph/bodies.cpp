@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "graph/value_map.h"
+
 namespace halfstep {
 namespace {
 
@@ -19,7 +21,10 @@ void drop_absent_captures(Node& node) {
   change_bodies(node, [&](Graph& body) {
     for (std::size_t i = 0; i < absent.size(); ++i)
       if (absent[i] && body.captures[i] != kNoValue) body.replace_uses(body.captures[i], kNoValue);
-    for (Node& inner : body.nodes) drop_absent_captures(inner);
+    for (std::size_t n = 0; n < body.nodes.size(); ++n) {
+      const Graph::Edit inner = body.edit(n);
+      drop_absent_captures(*inner);
+    }
   });
   drop_unread_captures(node);
 }
@@ -30,8 +35,7 @@ void define_as(Graph& graph, ValueId result, ValueId value) {
     graph[result].dtype = graph[value].dtype;
     graph[result].shape = graph[value].shape;
   } else {
-    graph.add_node("Identity", kOnnxDomain, {value}, 0, {}, graph[result].name + ".copy");
-    graph.nodes.back().outputs = {result};
+    graph.define({result}, "Identity", kOnnxDomain, {value}, {}, graph[result].name + ".copy");
   }
 }
 
@@ -98,11 +102,8 @@ ValueId add_capture(const Graph& graph, Node& node, std::size_t body, ValueId ou
 void drop_unread_captures(Node& node) {
   if (node.capture_count == 0) return;
   std::vector<bool> read(node.capture_count, false);
-  for (const Graph* body : bodies(node)) {
-    const std::vector<std::int32_t> uses = body->use_counts();
-    for (std::size_t i = 0; i < read.size(); ++i)
-      if (body->captures[i] != kNoValue && uses[static_cast<std::size_t>(body->captures[i])] > 0) read[i] = true;
-  }
+  for (const Graph* body : bodies(node))
+    for (std::size_t i = 0; i < read.size(); ++i) read[i] = read[i] || body->is_read(body->captures[i]);
   if (std::all_of(read.begin(), read.end(), [](bool r) { return r; })) return;
   auto keep_read = [&](std::vector<ValueId>& list, std::size_t first) {
     std::size_t to = first;
@@ -152,14 +153,14 @@ void copy_small_constants(const Graph& graph, const Node& node, Graph& body, boo
 std::vector<ValueId> append_copy(Graph& graph, const Graph& body, const BodyArguments& arguments,
                                  std::string_view prefix) {
   // Values of the body are unused, bound to one of the graph's, or new there.
-  std::vector<ValueId> now(body.values.size(), kNoValue);
-  std::vector<bool> bound(body.values.size(), false);
+  ValueMap<ValueId> now(body, kNoValue);
+  ValueMap<bool> bound(body, false);
   auto bind = [&](ValueId inside, ValueId outside) {
-    now[static_cast<std::size_t>(inside)] = outside;
-    bound[static_cast<std::size_t>(inside)] = true;
+    now[inside] = outside;
+    bound[inside] = true;
   };
   auto make = [&](ValueId inside) {
-    if (inside == kNoValue || bound[static_cast<std::size_t>(inside)]) return;
+    if (inside == kNoValue || bound[inside]) return;
     const Value& value = body[inside];
     const ValueId made = graph.add_value(std::string(prefix) + value.name, value.dtype, value.shape);
     graph[made].constant = value.constant;
@@ -169,24 +170,25 @@ std::vector<ValueId> append_copy(Graph& graph, const Graph& body, const BodyArgu
   for (std::size_t i = 0; i < body.inputs.size(); ++i) bind(body.inputs[i], arguments.inputs.at(i));
   for (std::size_t i = 0; i < body.captures.size(); ++i)
     if (body.captures[i] != kNoValue) bind(body.captures[i], arguments.captures.at(i));
-  const std::vector<std::int32_t> producers = body.producers();
   for (std::size_t i = 0; i < body.outputs.size(); ++i) {
-    const auto inside = static_cast<std::size_t>(body.outputs[i]);
+    const ValueId inside = body.outputs[i];
     const ValueId wanted = i < arguments.outputs.size() ? arguments.outputs[i] : kNoValue;
-    if (wanted != kNoValue && producers[inside] >= 0 && !bound[inside]) bind(body.outputs[i], wanted);
+    if (wanted != kNoValue && body.producer(inside) && !bound[inside]) bind(inside, wanted);
   }
   for (std::size_t i = 0; i < body.values.size(); ++i)
     if (body.values[i].is_constant()) make(static_cast<ValueId>(i));
-  auto id_of = [&](ValueId inside) { return inside == kNoValue ? kNoValue : now[static_cast<std::size_t>(inside)]; };
+  auto id_of = [&](ValueId inside) { return inside == kNoValue ? kNoValue : now[inside]; };
   for (const Node& node : body.nodes) {
     for (ValueId out : node.outputs) make(out);
-    std::vector<ValueId> inputs;
+    std::vector<ValueId> inputs, outputs;
     for (ValueId in : node.inputs) inputs.push_back(id_of(in));
-    graph.add_node(node.op, node.domain, std::move(inputs), 0, node.attributes, std::string(prefix) + node.name);
-    Node& copy = graph.nodes.back();
-    for (ValueId out : node.outputs) copy.outputs.push_back(id_of(out));
-    copy.capture_count = node.capture_count;
-    drop_absent_captures(copy);
+    for (ValueId out : node.outputs) outputs.push_back(id_of(out));
+    const std::size_t n = graph.define(std::move(outputs), node.op, node.domain, std::move(inputs), node.attributes,
+                                       std::string(prefix) + node.name);
+    if (node.capture_count == 0) continue;
+    const Graph::Edit copy = graph.edit(n);
+    copy->capture_count = node.capture_count;
+    drop_absent_captures(*copy);
   }
   std::vector<ValueId> results;
   for (std::size_t i = 0; i < body.outputs.size(); ++i) {

@@ -3,6 +3,7 @@
 #include <queue>
 
 #include "graph/bodies.h"
+#include "graph/value_map.h"
 #include <halfstep/base/error.h>
 #include <halfstep/graph/graph.h>
 
@@ -56,6 +57,7 @@ ValueId Graph::add_value(std::string_view wanted, DType dtype, Shape shape) {
   std::string unique = unique_name(wanted);
   by_name_.emplace(unique, id);
   values.push_back({.name = std::move(unique), .dtype = dtype, .shape = std::move(shape), .constant = {}});
+  links_.emplace_back();
   return id;
 }
 
@@ -79,8 +81,8 @@ ValueId Graph::add_state(std::string_view wanted, Tensor initial, StateRole role
   return id;
 }
 
-std::size_t Graph::add_node(std::string_view op, std::string_view domain, std::vector<ValueId> node_inputs,
-                            std::size_t output_count, Attributes attributes, std::string_view node_name) {
+Node Graph::make_node(std::string_view op, std::string_view domain, std::vector<ValueId> node_inputs,
+                      Attributes attributes, std::string_view node_name) {
   for (const ValueId in : node_inputs)
     if (in != kNoValue) checked(in);
   Node node;
@@ -90,10 +92,48 @@ std::size_t Graph::add_node(std::string_view op, std::string_view domain, std::v
   node.name = node_name.empty() ? node.op + "_" + std::to_string(node.id) : std::string(node_name);
   node.inputs = std::move(node_inputs);
   node.attributes = std::move(attributes);
+  return node;
+}
+
+std::size_t Graph::add_node(std::string_view op, std::string_view domain, std::vector<ValueId> node_inputs,
+                            std::size_t output_count, Attributes attributes, std::string_view node_name) {
+  Node node = make_node(op, domain, std::move(node_inputs), std::move(attributes), node_name);
   for (std::size_t i = 0; i < output_count; ++i)
     node.outputs.push_back(add_value(i == 0 ? node.name : node.name + "." + std::to_string(i)));
-  nodes.push_back(std::move(node));
+  append(std::move(node));
   return nodes.size() - 1;
+}
+
+std::size_t Graph::define(std::vector<ValueId> node_outputs, std::string_view op, std::string_view domain,
+                          std::vector<ValueId> node_inputs, Attributes attributes, std::string_view node_name) {
+  for (const ValueId out : node_outputs)
+    if (out != kNoValue) checked(out);
+  Node node = make_node(op, domain, std::move(node_inputs), std::move(attributes), node_name);
+  node.outputs = std::move(node_outputs);
+  append(std::move(node));
+  return nodes.size() - 1;
+}
+
+void Graph::append(Node node) {
+  nodes.list_.push_back(std::move(node));
+  link(nodes.size() - 1);
+}
+
+std::vector<Node> Graph::take_nodes(std::size_t first) {
+  for (std::size_t i = nodes.size(); i-- > first;) unlink(i);
+  const auto begin = nodes.list_.begin() + static_cast<std::ptrdiff_t>(first);
+  std::vector<Node> taken(std::make_move_iterator(begin), std::make_move_iterator(nodes.list_.end()));
+  nodes.list_.resize(first);
+  return taken;
+}
+
+void Graph::remove_nodes(const std::vector<bool>& gone) {
+  std::vector<Node> kept;
+  kept.reserve(nodes.size());
+  for (std::size_t i = 0; i < nodes.size(); ++i)
+    if (i >= gone.size() || !gone[i]) kept.push_back(std::move(nodes.list_[i]));
+  nodes.list_ = std::move(kept);
+  link_all();
 }
 
 ValueId Graph::find(std::string_view wanted) const {
@@ -123,33 +163,94 @@ std::ptrdiff_t Graph::state_of(ValueId id) const {
 bool Graph::is_input(ValueId id) const { return std::find(inputs.begin(), inputs.end(), id) != inputs.end(); }
 bool Graph::is_output(ValueId id) const { return std::find(outputs.begin(), outputs.end(), id) != outputs.end(); }
 
-std::vector<std::int32_t> Graph::producers() const {
-  std::vector<std::int32_t> result(values.size(), -1);
-  for (std::size_t i = 0; i < nodes.size(); ++i)
-    for (ValueId out : nodes[i].outputs)
-      if (out != kNoValue) result[checked(out)] = static_cast<std::int32_t>(i);
-  return result;
+bool Graph::leaves_graph(ValueId id) const {
+  return is_output(id) || std::any_of(states.begin(), states.end(),
+                                      [id](const State& state) { return state.next == id || state.gradient == id; });
 }
 
-std::vector<std::int32_t> Graph::use_counts() const {
-  std::vector<std::int32_t> result(values.size(), 0);
-  auto count = [&](ValueId id) {
-    if (id != kNoValue) ++result[checked(id)];
-  };
-  for (const Node& node : nodes)
-    for (ValueId in : node.inputs) count(in);
-  for (ValueId out : outputs) count(out);
-  for (const State& state : states) {
-    count(state.next);
-    count(state.gradient);
+const Node* Graph::producer(ValueId id) const {
+  const std::ptrdiff_t index = producer_index(id);
+  return index < 0 ? nullptr : &nodes[static_cast<std::size_t>(index)];
+}
+std::ptrdiff_t Graph::producer_index(ValueId id) const { return id == kNoValue ? -1 : links_[checked(id)].producer; }
+
+std::span<const Use> Graph::users(ValueId id) const {
+  return id == kNoValue ? std::span<const Use>() : links_[checked(id)].users;
+}
+bool Graph::is_read(ValueId id) const { return !users(id).empty() || (id != kNoValue && leaves_graph(id)); }
+const Use* Graph::sole_user(ValueId id) const {
+  const std::span<const Use> all = users(id);
+  return all.size() == 1 && !leaves_graph(id) ? all.data() : nullptr;
+}
+
+namespace {
+
+// Of a value, or nullptr for an id that names none: those are left to `verify`.
+template <class T>
+T* item_of(std::vector<T>& items, ValueId id) {
+  const auto index = static_cast<std::size_t>(id);
+  return index < items.size() ? &items[index] : nullptr;
+}
+
+}  // namespace
+
+void Graph::link(std::size_t n) {
+  const Node& node = nodes[n];
+  for (const ValueId out : node.outputs)
+    if (Links* links = item_of(links_, out)) links->producer = static_cast<std::ptrdiff_t>(n);
+  for (std::size_t i = 0; i < node.inputs.size(); ++i)
+    if (Links* links = item_of(links_, node.inputs[i])) {
+      const Use use{n, i};
+      links->users.insert(std::upper_bound(links->users.begin(), links->users.end(), use), use);
+    }
+}
+
+void Graph::unlink(std::size_t n) {
+  const Node& node = nodes[n];
+  for (const ValueId out : node.outputs)
+    if (Links* links = item_of(links_, out); links && links->producer == static_cast<std::ptrdiff_t>(n))
+      links->producer = -1;
+  for (const ValueId in : node.inputs)
+    if (Links* links = item_of(links_, in)) {
+      const auto first = std::lower_bound(links->users.begin(), links->users.end(), Use{n, 0});
+      links->users.erase(first, std::lower_bound(first, links->users.end(), Use{n + 1, 0}));
+    }
+}
+
+Graph::Edit::Edit(Graph& graph, std::size_t node)
+    : graph_(graph), node_(node), inputs_(graph.nodes[node].inputs), outputs_(graph.nodes[node].outputs) {}
+
+Graph::Edit::~Edit() {
+  Node& node = graph_.nodes.list_[node_];
+  if (node.inputs == inputs_ && node.outputs == outputs_) return;
+  node.inputs.swap(inputs_);
+  node.outputs.swap(outputs_);
+  graph_.unlink(node_);
+  node.inputs.swap(inputs_);
+  node.outputs.swap(outputs_);
+  graph_.link(node_);
+}
+
+void Graph::link_all() {
+  for (Links& links : links_) {
+    links.producer = -1;
+    links.users.clear();
   }
-  return result;
+  for (std::size_t i = 0; i < nodes.size(); ++i) link(i);
 }
 
 void Graph::replace_uses(ValueId from, ValueId to) {
   checked(from);
   if (to != kNoValue) checked(to);
-  for (Node& node : nodes) std::replace(node.inputs.begin(), node.inputs.end(), from, to);
+  if (from == to) return;
+  const std::vector<Use> moved = std::move(links_[checked(from)].users);
+  links_[checked(from)].users.clear();
+  for (const Use& use : moved) nodes.list_[use.node].inputs[use.input] = to;
+  if (to != kNoValue) {
+    std::vector<Use>& users = links_[checked(to)].users;
+    const auto middle = users.insert(users.end(), moved.begin(), moved.end());
+    std::inplace_merge(users.begin(), middle, users.end());
+  }
   replace_references(from, to);
 }
 
@@ -165,44 +266,49 @@ void Graph::replace_references(ValueId from, ValueId to) {
 
 void Graph::sort() {
   // Kahn's algorithm; among ready nodes the one that comes first now goes first, so a sorted graph stays as it is.
-  const std::vector<std::int32_t> producer = producers();
-  std::vector<std::vector<std::size_t>> users(nodes.size());
+  const auto for_each_reader = [&](std::size_t i, const auto& visit) {
+    for (const ValueId out : nodes[i].outputs)
+      for (const Use& use : users(out)) visit(use.node);
+  };
   std::vector<std::size_t> waiting(nodes.size(), 0);
   for (std::size_t i = 0; i < nodes.size(); ++i) {
-    for (ValueId in : nodes[i].inputs) {
-      if (in == kNoValue) continue;
-      const std::int32_t p = producer[checked(in)];
-      if (p < 0) continue;
-      users[static_cast<std::size_t>(p)].push_back(i);
-      ++waiting[i];
-    }
+    for (const ValueId in : nodes[i].inputs)
+      if (in != kNoValue) checked(in);
+    for_each_reader(i, [&](std::size_t reader) { ++waiting[reader]; });
   }
   std::priority_queue<std::size_t, std::vector<std::size_t>, std::greater<>> ready;
   for (std::size_t i = 0; i < nodes.size(); ++i)
     if (waiting[i] == 0) ready.push(i);
-  std::vector<Node> sorted;
-  sorted.reserve(nodes.size());
+  std::vector<std::size_t> order;
   while (!ready.empty()) {
     const std::size_t i = ready.top();
     ready.pop();
-    for (std::size_t user : users[i])
-      if (--waiting[user] == 0) ready.push(user);
-    sorted.push_back(std::move(nodes[i]));
+    for_each_reader(i, [&](std::size_t reader) {
+      if (--waiting[reader] == 0) ready.push(reader);
+    });
+    order.push_back(i);
   }
-  if (sorted.size() != nodes.size()) {
+  if (order.size() != nodes.size()) {
     throw_input_error("a graph without cycles", "a cycle in graph '" + name + "'",
                       "check the model with the ONNX checker");
   }
-  nodes = std::move(sorted);
+  if (std::is_sorted(order.begin(), order.end())) return;
+  std::vector<Node> sorted;
+  sorted.reserve(nodes.size());
+  for (const std::size_t i : order) sorted.push_back(std::move(nodes.list_[i]));
+  nodes.list_ = std::move(sorted);
+  link_all();
 }
 
 void Graph::remove_dead() {
-  const std::vector<std::int32_t> producer = producers();
-  std::vector<bool> live_value(values.size(), false), live_node(nodes.size(), false);
+  ValueMap<bool> live(*this, false);
+  std::vector<bool> dead(nodes.size(), true);
   std::vector<ValueId> work;
   auto mark = [&](ValueId id) {
-    if (id == kNoValue || live_value[checked(id)]) return;
-    live_value[checked(id)] = true;
+    if (id == kNoValue) return;
+    checked(id);
+    if (live[id]) return;
+    live[id] = true;
     work.push_back(id);
   };
   for (ValueId out : outputs) mark(out);
@@ -211,20 +317,16 @@ void Graph::remove_dead() {
     mark(state.gradient);
   }
   while (!work.empty()) {
-    const ValueId id = work.back();
+    const std::ptrdiff_t p = producer_index(work.back());
     work.pop_back();
-    const std::int32_t p = producer[static_cast<std::size_t>(id)];
-    if (p < 0 || live_node[static_cast<std::size_t>(p)]) continue;
-    live_node[static_cast<std::size_t>(p)] = true;
+    if (p < 0 || !dead[static_cast<std::size_t>(p)]) continue;
+    dead[static_cast<std::size_t>(p)] = false;
     for (ValueId in : nodes[static_cast<std::size_t>(p)].inputs) mark(in);
   }
-  std::vector<Node> kept;
-  for (std::size_t i = 0; i < nodes.size(); ++i)
-    if (live_node[i]) kept.push_back(std::move(nodes[i]));
-  nodes = std::move(kept);
+  remove_nodes(dead);
   for (std::size_t i = 0; i < values.size(); ++i)
-    if (!live_value[i]) values[i].constant = Tensor();
-  std::erase_if(step, [&](const StepValue& v) { return is_computed(v.role) && !live_value[checked(v.value)]; });
+    if (!live[static_cast<ValueId>(i)]) values[i].constant = Tensor();
+  std::erase_if(step, [&](const StepValue& v) { return is_computed(v.role) && !live[v.value]; });
 }
 
 namespace {
@@ -260,23 +362,42 @@ void verify_bodies(const Graph& graph, const Node& node) {
   }
 }
 
+// What the graph says of producers and users against what its nodes say.
+void verify_links(const Graph& graph) {
+  ValueMap<std::ptrdiff_t> producers(graph, -1);
+  ValueMap<std::vector<Use>> users(graph);
+  for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
+    const Node& node = graph.nodes[n];
+    for (const ValueId out : node.outputs)
+      if (out != kNoValue) producers[out] = static_cast<std::ptrdiff_t>(n);
+    for (std::size_t i = 0; i < node.inputs.size(); ++i)
+      if (node.inputs[i] != kNoValue) users[node.inputs[i]].push_back({n, i});
+  }
+  for (std::size_t i = 0; i < graph.values.size(); ++i) {
+    const auto id = static_cast<ValueId>(i);
+    const std::span<const Use> known = graph.users(id);
+    if (graph.producer_index(id) != producers[id] ||
+        !std::equal(known.begin(), known.end(), users[id].begin(), users[id].end()))
+      fail(graph, "producers and users of values are known", "others of '" + graph.values[i].name + "'");
+  }
+}
+
 }  // namespace
 
 void verify(const Graph& graph) {
-  std::vector<bool> defined(graph.values.size(), false);
+  ValueMap<bool> defined(graph, false);
   const auto check_id = [&](ValueId id, const std::string& where) {
     if (id < 0 || static_cast<std::size_t>(id) >= graph.values.size())
       fail(graph, "every id names a value", std::to_string(id) + " as " + where);
   };
   const auto define = [&](ValueId id, const std::string& what) {
     check_id(id, what);
-    if (defined[static_cast<std::size_t>(id)])
-      fail(graph, "every value is defined once", what + " '" + graph[id].name + "' twice");
-    defined[static_cast<std::size_t>(id)] = true;
+    if (defined[id]) fail(graph, "every value is defined once", what + " '" + graph[id].name + "' twice");
+    defined[id] = true;
   };
   const auto is_defined = [&](ValueId id, const std::string& where) {
     check_id(id, where);
-    return defined[static_cast<std::size_t>(id)];
+    return defined[id];
   };
   for (std::size_t i = 0; i < graph.values.size(); ++i)
     if (graph.values[i].is_constant()) define(static_cast<ValueId>(i), "constant");
@@ -302,6 +423,7 @@ void verify(const Graph& graph) {
     if (state.gradient != kNoValue && !is_defined(state.gradient, "the gradient of " + label))
       fail(graph, "every state's gradient is defined", "'" + graph[state.gradient].name + "'");
   }
+  verify_links(graph);
 }
 
 }  // namespace halfstep

@@ -156,9 +156,10 @@ class GraphReader {
       }
     }
     for (const std::string& name : proto.output()) outputs.push_back(name.empty() ? kNoValue : define(name));
-    graph_.add_node(proto.op_type(), domain, std::move(inputs), 0, std::move(attributes), proto.name());
-    graph_.nodes.back().outputs = std::move(outputs);
-    set_captures(graph_.nodes.back(), captured);
+    const std::size_t n = graph_.define(std::move(outputs), proto.op_type(), domain, std::move(inputs),
+                                        std::move(attributes), proto.name());
+    const Graph::Edit node = graph_.edit(n);
+    set_captures(*node, captured);
   }
 
   const onnx::GraphProto& proto_;

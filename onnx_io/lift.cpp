@@ -11,6 +11,7 @@
 #include <onnx/defs/schema.h>
 
 #include "graph/bodies.h"
+#include "graph/value_map.h"
 #include "onnx_io/container_bodies.h"
 #include "onnx_io/convert.h"
 #include "onnx_io/proto_walk.h"
@@ -41,11 +42,15 @@ class Lifter final : public LiftContext {
       : graph_(graph),
         versions_(std::move(versions)),
         unsupported_(unsupported),
-        uses_(graph.use_counts()),
+        is_read_(graph),
         containers_(std::move(containers)),
         has_containers_(!containers_.empty() || has_container_operators(graph)) {}
 
   void run() {
+    for (std::size_t i = 0; i < graph_.values.size(); ++i) {
+      const auto id = static_cast<ValueId>(i);
+      is_read_[id] = graph_.is_read(id);
+    }
     process_from(0, versions_, 0);
     spread_outputs();
   }
@@ -79,9 +84,7 @@ class Lifter final : public LiftContext {
 
   ValueId value(std::string_view suffix) override { return graph_.add_value(current_ + "." + std::string(suffix)); }
 
-  bool is_read(ValueId id) const override {
-    return static_cast<std::size_t>(id) >= uses_.size() || uses_[static_cast<std::size_t>(id)] > 0;
-  }
+  bool is_read(ValueId id) const override { return !is_read_.contains(id) || is_read_[id]; }
 
   [[noreturn]] void refuse(std::string required, std::string found) const override {
     throw_input_error(std::move(required), std::move(found) + " in node '" + current_ + "'",
@@ -92,11 +95,12 @@ class Lifter final : public LiftContext {
   Node make_node(std::string_view op, std::vector<ValueId> inputs, std::vector<ValueId> outputs,
                  Attributes attributes) {
     graph_.add_node(op, kOnnxDomain, std::move(inputs), 0, std::move(attributes), current_ + "." + std::string(op));
-    Node node = std::move(graph_.nodes.back());
-    graph_.nodes.pop_back();
+    Node node = take_last();
     node.outputs = std::move(outputs);
     return node;
   }
+
+  Node take_last() { return std::move(graph_.take_nodes(graph_.nodes.size() - 1).front()); }
 
   ValueId current(ValueId id) const {
     for (auto by = replaced_.find(id); by != replaced_.end(); by = replaced_.find(id)) id = by->second;
@@ -105,10 +109,7 @@ class Lifter final : public LiftContext {
 
   // Takes the nodes from `first` on out of the graph, and appends what they become.
   void process_from(std::size_t first, const Opsets& versions, int depth) {
-    const auto begin = graph_.nodes.begin() + static_cast<std::ptrdiff_t>(first);
-    std::vector<Node> nodes(std::make_move_iterator(begin), std::make_move_iterator(graph_.nodes.end()));
-    graph_.nodes.resize(first);
-    for (Node& node : nodes) process(std::move(node), versions, depth);
+    for (Node& node : graph_.take_nodes(first)) process(std::move(node), versions, depth);
   }
 
   void process(Node node, const Opsets& versions, int depth) {
@@ -206,20 +207,17 @@ class Lifter final : public LiftContext {
       if (depth < kMaxFunctionDepth && expand(node, depth)) return;
       unsupported_->add(node.domain, node.op, node.name);
     }
-    graph_.nodes.push_back(std::move(node));
+    graph_.append(std::move(node));
     try {
-      if (is_control_flow(graph_.nodes.back()))
-        infer_control_flow(graph_, graph_.nodes.back());
-      else
-        infer_node(graph_, graph_.nodes.back());
+      const Graph::Edit last = graph_.edit(graph_.nodes.size() - 1);
+      is_control_flow(*last) ? infer_control_flow(graph_, *last) : infer_node(graph_, *last);
     } catch (const Error&) {
       // What follows an unsupported node may lack types; the report of the unsupported comes first.
       if (!unsupported_ || unsupported_->empty()) throw;
     }
     if (has_containers_ && gives_indices(graph_.nodes.back())) {
-      Node last = std::move(graph_.nodes.back());
-      graph_.nodes.pop_back();
-      if (!fold_node(graph_, last)) graph_.nodes.push_back(std::move(last));
+      Node last = take_last();
+      if (!fold_node(graph_, last)) graph_.append(std::move(last));
     }
   }
 
@@ -299,7 +297,7 @@ class Lifter final : public LiftContext {
   Graph& graph_;
   Opsets versions_;
   UnsupportedOperators* unsupported_;  ///< null: operators without a row stay as they are
-  std::vector<std::int32_t> uses_;     ///< of the values there were before lifting
+  ValueMap<bool> is_read_;             ///< of the values there were before lifting
   std::vector<Node> after_;
   Containers containers_;
   std::unordered_map<ValueId, ValueId> replaced_;

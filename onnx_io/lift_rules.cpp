@@ -196,9 +196,9 @@ void scan_9(LiftContext& lift, Node& node) {
   inner.attributes.set("scan_input_directions", node.attributes.get_ints("directions"));
   inner.attributes.remove("directions");
   inner.attributes.set("scan_input_axes", std::vector<std::int64_t>(static_cast<std::size_t>(scanned), 0));
-  each->add_node("Scan", kOnnxDomain, inner.inputs, 0, inner.attributes, node.name + ".sequence");
-  each->nodes.back().outputs = inner.outputs;
-  each->nodes.back().capture_count = inner.capture_count;
+  const std::size_t scan =
+      each->define(inner.outputs, "Scan", kOnnxDomain, inner.inputs, inner.attributes, node.name + ".sequence");
+  each->edit(scan)->capture_count = inner.capture_count;
   node.attributes = {{"num_scan_inputs", static_cast<std::int64_t>(operands)},
                      {"scan_input_axes", std::vector<std::int64_t>(operands, 0)},
                      {"body", std::shared_ptr<const Graph>(std::move(each))}};

@@ -42,7 +42,7 @@ std::vector<Expr> Builder::multi(std::string_view type, std::string_view domain,
   std::string name;
   if (!prefix_.empty()) name = prefix_ + "/" + std::string(type) + "_" + std::to_string(graph_.next_node_id());
   const std::size_t index = graph_.add_node(type, domain, std::move(ids), outputs, std::move(attributes), name);
-  graph_.nodes[index].forward = forward_;
+  graph_.edit(index)->forward = forward_;
   infer_node(graph_, graph_.nodes[index]);
   std::vector<Expr> result;
   for (ValueId id : graph_.nodes[index].outputs) result.push_back(expr(id));

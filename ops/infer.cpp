@@ -244,7 +244,10 @@ void check_inferred(const Tensor& result, DType dtype, const Shape& shape) {
 }
 
 void infer_graph(Graph& graph) {
-  for (Node& node : graph.nodes) is_control_flow(node) ? infer_control_flow(graph, node) : infer_node(graph, node);
+  for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
+    const Graph::Edit node = graph.edit(n);
+    is_control_flow(*node) ? infer_control_flow(graph, *node) : infer_node(graph, *node);
+  }
 }
 
 }  // namespace halfstep

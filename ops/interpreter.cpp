@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "graph/value_map.h"
 #include <halfstep/base/error.h>
 
 namespace halfstep {
@@ -16,18 +17,18 @@ Interpreter::Interpreter(const Graph& graph) : graph_(graph), values_(graph.valu
   if (!missing.empty())
     throw_input_error("operators that have a reference kernel", missing, "see the table of operators");
 
-  std::vector<bool> read_later(values_.size(), false);
-  for (ValueId out : graph_.outputs) read_later[static_cast<std::size_t>(out)] = true;
+  ValueMap<bool> read_later(graph_, false);
+  for (ValueId out : graph_.outputs) read_later[out] = true;
   for (std::size_t i = 0; i < values_.size(); ++i)
     if (graph_.values[i].is_constant()) {
       values_[i] = graph_.values[i].constant;
-      read_later[i] = true;
+      read_later[static_cast<ValueId>(i)] = true;
     }
   for (std::size_t s = steps_.size(); s-- > 0;) {
     for (const auto* ids : {&steps_[s].node->inputs, &steps_[s].node->outputs})
       for (ValueId id : *ids) {
-        if (id == kNoValue || read_later[static_cast<std::size_t>(id)]) continue;
-        read_later[static_cast<std::size_t>(id)] = true;
+        if (id == kNoValue || read_later[id]) continue;
+        read_later[id] = true;
         steps_[s].last_reads.push_back(id);
       }
   }

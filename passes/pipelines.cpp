@@ -7,9 +7,42 @@ namespace {
 
 void append(Pipeline& pipeline, const Pipeline& more) { pipeline.insert(pipeline.end(), more.begin(), more.end()); }
 
+Pipeline finish(const Capabilities& capabilities) {
+  return {fold_constants(), eliminate_common_subexpressions(), fuse(capabilities.fusions), remove_dead_nodes()};
+}
+
+// What each purpose takes of a training step.
+struct Parts {
+  bool parameters = false;  // as states
+  bool loss = false;
+  bool moves = false;      // it is in training form: batch statistics, dropout, numbers of this step
+  bool gradients = false;  // backpropagation
+  bool optimizer = false;
+};
+constexpr Parts parts_of(Purpose purpose) {
+  switch (purpose) {
+    case Purpose::inference:
+      return {};
+    case Purpose::scoring:
+      return {.loss = true};
+    case Purpose::prediction:
+      return {.parameters = true};
+    case Purpose::validation:
+      return {.parameters = true, .loss = true};
+    case Purpose::forward:
+      return {.parameters = true, .moves = true};
+    case Purpose::gradients:
+      return {.parameters = true, .loss = true, .moves = true, .gradients = true};
+    case Purpose::training:
+      return {.parameters = true, .loss = true, .moves = true, .gradients = true, .optimizer = true};
+  }
+  return {};
+}
+
 }  // namespace
 
-bool has_parameters(Purpose purpose) { return purpose == Purpose::validation || purpose == Purpose::training; }
+bool has_parameters(Purpose purpose) { return parts_of(purpose).parameters; }
+bool has_loss(Purpose purpose) { return parts_of(purpose).loss; }
 
 Pipeline repair_pipeline(Purpose purpose) {
   Pipeline pipeline;
@@ -19,21 +52,33 @@ Pipeline repair_pipeline(Purpose purpose) {
 }
 
 Pipeline lowering_pipeline(Purpose purpose, const StepOptions& options, const Capabilities& capabilities) {
-  const bool trains = purpose == Purpose::training, validates = purpose == Purpose::validation;
+  const Parts parts = parts_of(purpose);
+  const bool evaluates = parts.parameters && !parts.moves;  // beside training
+  const Pipeline simplify{fold_constants(), inline_control_flow(), canonicalize(), compose_gelu()};
   Pipeline pipeline{bind_shapes(options.shapes)};
-  if (!has_parameters(purpose)) pipeline.push_back(to_inference_mode());
-  append(pipeline, {fold_constants(), inline_control_flow(), canonicalize(), compose_gelu(),
-                    draw_by_counter(options.mode.seed, validates ? DrawingFor::evaluation : DrawingFor::steps)});
-  if (trains) pipeline.push_back(to_training_mode(options.mode));
+  if (!parts.parameters) pipeline.push_back(to_inference_mode());
+  append(pipeline, simplify);
+  pipeline.push_back(draw_by_counter(options.mode.seed, evaluates ? DrawingFor::evaluation : DrawingFor::steps));
+  if (parts.moves) pipeline.push_back(to_training_mode(options.mode));
   // Running statistics become states here too: they are what the training step has moved.
-  if (validates) append(pipeline, {statistics_to_states(), to_inference_mode()});
-  if (purpose != Purpose::inference) pipeline.push_back(attach_loss(options.loss));
+  if (evaluates) append(pipeline, {statistics_to_states(), to_inference_mode()});
+  if (parts.moves && !parts.gradients) pipeline.push_back(hold_states());
+  if (parts.loss) pipeline.push_back(attach_loss(options.loss));
+  if (parts.loss && options.loss.function.write) append(pipeline, simplify);
   pipeline.push_back(mixed_precision({.half = options.precision, .keep_full_ops = {}}));
-  if (trains)
-    append(pipeline, {differentiate(), scale_loss(options.optimizer.loss_scale), attach_optimizer(options.optimizer),
-                      write_out_update(capabilities.fused)});
-  append(pipeline,
-         {fold_constants(), eliminate_common_subexpressions(), fuse(capabilities.fused), remove_dead_nodes()});
+  if (parts.gradients)
+    append(pipeline, {differentiate(), scale_loss(options.optimizer.loss_scale, /*by_weight=*/!parts.optimizer)});
+  if (parts.gradients && !parts.optimizer) pipeline.push_back(accumulate_gradients());
+  if (parts.optimizer) append(pipeline, {attach_optimizer(options.optimizer), write_out_update(capabilities.updates)});
+  append(pipeline, finish(capabilities));
+  return pipeline;
+}
+
+Pipeline update_pipeline(const StepOptions& options, const Capabilities& capabilities) {
+  OptimizerOptions optimizer = options.optimizer;
+  optimizer.accumulate = 1;
+  Pipeline pipeline{attach_optimizer(optimizer), write_out_update(capabilities.updates)};
+  append(pipeline, finish(capabilities));
   return pipeline;
 }
 

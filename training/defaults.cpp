@@ -54,7 +54,7 @@ Facts gather(const Graph& graph, ValueId output, const DataArray& labels, std::i
 
 /// A loss, and why, where that is not plain.
 struct Default {
-  LossKind kind;
+  const LossDef* row;
   std::string_view why;
 };
 
@@ -70,7 +70,7 @@ Default default_loss(const Facts& f) {
                         .from_zero_to_one = f.values.from_zero_to_one};
   for (const LossDef& loss : losses())
     if (loss.is_default)
-      if (const auto why = loss.is_default(facts)) return {loss.kind, *why};
+      if (const auto why = loss.is_default(facts)) return {&loss, *why};
   throw_failure("a loss that is the default", "none", "this is a defect of the table of losses");
 }
 
@@ -162,11 +162,11 @@ LossChoice choose_loss(const Graph& graph, ValueId output, const Dataset& data, 
   const DataArray& labels = *data.y;
   const Facts facts = gather(graph, output, labels, options.ignore_label);
   LossChoice choice;
-  const Default chosen = options.loss ? Default{*options.loss, {}} : default_loss(facts);
-  const LossDef& loss = loss_of(chosen.kind);
-  choice.kind = loss.kind;
+  const Default chosen = options.loss ? Default{&loss_named(*options.loss), {}} : default_loss(facts);
+  const LossDef& loss = *chosen.row;
+  choice.row = &loss;
   const DType dtype = facts.integer ? DType::i64 : labels.dtype();
-  check_labels_fit(choice.kind, graph[output], dtype, facts.labels, options.class_axis, data.label_hint);
+  check_labels_fit(loss, graph[output], dtype, facts.labels, options.class_axis, data.label_hint);
   if (!chosen.why.empty())
     choice.notices.push_back(fmt::format("the loss is {}, because {}: --loss", loss.name, chosen.why));
   choice.label = labels.row_type();

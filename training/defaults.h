@@ -16,7 +16,7 @@
 namespace halfstep {
 
 struct LossChoice {
-  LossKind kind = LossKind::softmax_cross_entropy;
+  const LossDef* row = losses().data();
   RowType label;  ///< what the graph takes for each row
   TargetOptions target;
   LabelReading reading;

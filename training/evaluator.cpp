@@ -14,25 +14,26 @@ namespace halfstep {
 
 Evaluation evaluate(const Task& task, const InputOptions& input, const Dataset& unordered,
                     const std::function<StepProgram&(std::int64_t rows)>& program) {
-  auto [data, x, y] = fit_data(task, unordered, input);
+  auto [data, x, labels] = fit_data(task, unordered, input);
   LoaderOptions loading;
   loading.batch_size = std::min(task.batch, data.rows());
   loading.shuffle = false;
   loading.drop_last = task.drop_last;
   loading.end_epoch = 1;
-  BatchLoader loader(data, std::move(x), std::move(y), loading);
-  Metrics metrics(task.loss.metrics, task.loss.reading);
+  BatchLoader loader(data, std::move(x), std::move(labels), loading);
+  Metrics metrics = task.new_metrics();
   RunningMean loss;
   Evaluation evaluation;
   while (const Batch* batch = loader.next()) {
     StepProgram& step = program(batch->rows);
     step.run(*batch, 0, false);
-    loss.add(step.loss(), static_cast<double>(counted_labels(task.loss.reading, batch->y, batch->rows)));
-    if (metrics.size() > 0 && step.has_prediction()) metrics.add(step.prediction(), batch->y);
+    loss.add(step.loss(), task.weight_of(*batch));
+    if (metrics.size() > 0) task.measure(metrics, step, *batch);
     evaluation.rows += batch->rows;
   }
   if (loss.weight() == 0)
-    throw_input_error("a label that counts", fmt::format("every label of {} is ignored", data.y->name()),
+    throw_input_error("a label that counts",
+                      fmt::format("every label of {} is ignored", data.y ? data.y->name() : data.labels.front().name),
                       "check the labels and --ignore-label");
   evaluation.loss = loss.value();
   for (std::size_t i = 0; i < metrics.size(); ++i) {
@@ -48,7 +49,7 @@ namespace {
 
 // Names of classes are numbered in their order: where one is missing, others have wrong numbers.
 void check_class_names(const Dataset& data, const Task& task) {
-  const auto& classes = task.loss.target.classes;
+  const auto& classes = task.loss().target.classes;
   const auto names = static_cast<std::int64_t>(data.classes.size());
   if (names == 0 || data.classes_given || !classes || names == *classes) return;
   throw_input_error(fmt::format("names of all {} classes that the model has, to number them", *classes),
@@ -80,7 +81,8 @@ Evaluation Evaluator::evaluate(const Dataset& data) {
 }
 
 DType Evaluator::precision() const { return task_->precision; }
-LossKind Evaluator::loss() const { return task_->loss.kind; }
+std::string Evaluator::loss_text() const { return task_->loss_text(); }
+const LossDef& Evaluator::loss() const { return *task_->loss().row; }
 const std::vector<std::string>& Evaluator::notices() const { return task_->notices; }
 
 StepProgram& Evaluator::program(std::int64_t rows) {

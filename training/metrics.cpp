@@ -25,8 +25,11 @@ std::string form_of(const MetricDef& row) {
 }
 
 Metric parse_metric(std::string_view text) {
-  const std::size_t colon = text.find(':');
-  const std::string_view name = text.substr(0, colon);
+  const std::size_t point = text.rfind('.');
+  const std::string of(point == std::string_view::npos ? "" : text.substr(0, point));
+  const std::string_view own = point == std::string_view::npos ? text : text.substr(point + 1);
+  const std::size_t colon = own.find(':');
+  const std::string_view name = own.substr(0, colon);
   const auto row =
       std::find_if(all_metrics().begin(), all_metrics().end(), [&](const MetricDef& r) { return r.name == name; });
   const auto refuse = [&] {
@@ -34,9 +37,9 @@ Metric parse_metric(std::string_view text) {
   };
   if (row == all_metrics().end()) refuse();
   const MetricNumber& number = row->number;
-  Metric metric{row->kind, number.fallback};
+  Metric metric{row->kind, number.fallback, of};
   if (colon == std::string_view::npos) return metric;
-  const std::string_view digits = text.substr(colon + 1);
+  const std::string_view digits = own.substr(colon + 1);
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), metric.number);
   if (number.name.empty() || error != std::errc() || end != digits.data() + digits.size()) refuse();
   if (metric.number < number.lowest)
@@ -58,8 +61,9 @@ std::span<const MetricDef> all_metrics() {
 
 std::string Metric::name() const {
   const MetricDef& row = row_of(kind);
-  if (row.number.name.empty() || number < row.number.lowest) return std::string(row.name);
-  return fmt::format("{}:{}", row.name, number);
+  const std::string before = of.empty() ? "" : of + ".";
+  if (row.number.name.empty() || number < row.number.lowest) return fmt::format("{}{}", before, row.name);
+  return fmt::format("{}{}:{}", before, row.name, number);
 }
 
 std::string metric_forms() {
@@ -90,7 +94,7 @@ std::vector<Metric> parse_metrics(std::string_view text) {
 std::vector<Metric> default_metrics(const LossDef& loss, const LabelReading& reading) {
   std::vector<Metric> metrics;
   for (const MetricDef& row : all_metrics())
-    if (row.is_default && row.is_default(loss, reading)) metrics.push_back({row.kind, row.number.fallback});
+    if (row.is_default && row.is_default(loss, reading)) metrics.push_back({row.kind, row.number.fallback, {}});
   return metrics;
 }
 
@@ -119,13 +123,19 @@ void check_are_numbers(const std::vector<Metric>& metrics) {
                         "leave it out, and measure the trained model with evaluate");
 }
 
-Metrics::Metrics(std::vector<Metric> metrics, LabelReading reading)
-    : metrics_(std::move(metrics)), reading_(reading), tallies_(metrics_.size()) {}
+Metrics::Metrics(std::vector<Metric> metrics, LabelReading reading) { add_term(std::move(metrics), reading); }
 
-void Metrics::add(const Tensor& output, const Tensor& labels) {
+void Metrics::add_term(std::vector<Metric> metrics, LabelReading reading) {
+  terms_.insert(terms_.end(), metrics.size(), readings_.size());
+  readings_.push_back(reading);
+  for (Metric& metric : metrics) metrics_.push_back(std::move(metric));
+  tallies_.resize(metrics_.size());
+}
+
+void Metrics::add(const Tensor& output, const Tensor& labels, std::size_t term) {
   if (output.count() == 0) return;
   for (std::size_t i = 0; i < metrics_.size(); ++i)
-    row_of(metrics_[i].kind).add(tallies_[i], metrics_[i], {output, labels, reading_});
+    if (terms_[i] == term) row_of(metrics_[i].kind).add(tallies_[i], metrics_[i], {output, labels, readings_[term]});
 }
 
 double Metrics::value(std::size_t i) const {

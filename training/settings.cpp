@@ -42,18 +42,23 @@ void add_inputs(Settings& settings, const InputOptions& input) {
 
 }  // namespace
 
-Settings settings_of(const TrainerOptions& options, const Task& task, const Dataset& data, std::string_view executor) {
+Settings settings_of(const TrainerOptions& options, const Task& task, std::int64_t rows, std::string_view executor) {
   Settings settings;
   add_optimizer(settings, task.step.optimizer);
   add_inputs(settings, options.input);
   settings["--lr"] = fmt::format("{}", options.schedule.base_lr);
   settings["--lr-schedule"] = options.schedule.to_string();
-  settings["--loss"] = name_of(task.loss.kind);
-  const std::vector<double> numbers = numbers_of(task.loss.kind, options.loss_numbers);
-  for (std::size_t i = 0; i < numbers.size(); ++i)
-    settings[fmt::format("--{}", loss_of(task.loss.kind).numbers[i].name)] = fmt::format("{}", numbers[i]);
+  settings["--loss"] = task.loss_text();
+  for (std::size_t t = 0; t < task.step.loss.terms.size(); ++t) {
+    const LossDef& row = *task.terms[t].loss.row;
+    const std::vector<double> numbers = numbers_of(row, task.step.loss.terms[t].numbers);
+    const std::string of = task.terms.size() == 1 ? "" : " of " + task.terms[t].output;
+    for (std::size_t i = 0; i < numbers.size(); ++i)
+      settings[fmt::format("--{}{}", row.numbers[i].name, of)] = fmt::format("{}", numbers[i]);
+  }
+  if (!options.class_weights.empty()) settings["--class-weights"] = text_of(options.class_weights);
   settings["--loss-output"] = options.loss_output.empty() ? "the first" : options.loss_output;
-  settings["--class-axis"] = fmt::format("{}", task.loss.reading.class_axis);
+  settings["--class-axis"] = fmt::format("{}", task.loss().reading.class_axis);
   settings["--ignore-label"] = fmt::format("{}", options.ignore_label);
   settings["--batch-axis"] = options.batch_axes.empty() ? "0" : text_of(options.batch_axes);
   settings["--precision"] = precision_name(task.precision);
@@ -63,7 +68,7 @@ Settings settings_of(const TrainerOptions& options, const Task& task, const Data
   settings["--freeze-batchnorm"] = on_off(!options.mode.train_batchnorm);
   settings["--no-dropout"] = on_off(!options.mode.train_dropout);
   settings["--executor"] = executor;
-  settings["rows of data"] = fmt::format("{}", data.rows());
+  if (rows > 0) settings["rows of data"] = fmt::format("{}", rows);
   return settings;
 }
 

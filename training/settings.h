@@ -21,7 +21,8 @@ namespace halfstep {
 using Settings = std::map<std::string, std::string>;
 
 /// The options that decide what a run computes. How long it is, and what it writes, is not among them.
-Settings settings_of(const TrainerOptions& options, const Task& task, const Dataset& data, std::string_view executor);
+/// `rows` of the data, 0 where that is not known.
+Settings settings_of(const TrainerOptions& options, const Task& task, std::int64_t rows, std::string_view executor);
 
 /// "resuming with --lr 0.01; the checkpoint was made with 0.1" for each that both have and that differs.
 std::vector<std::string> setting_differences(const Settings& run, const Settings& checkpoint);

@@ -6,7 +6,6 @@
 #include <fstream>
 #include <iterator>
 #include <system_error>
-#include <utility>
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -15,6 +14,7 @@
 
 #include "base/atomic_file.h"
 #include "base/printable.h"
+#include "training/appended_file.h"
 #include <halfstep/base/error.h>
 
 namespace halfstep {
@@ -22,8 +22,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kBufferBytes = std::size_t{1} << 16;
-constexpr std::chrono::seconds kFlushInterval(1);
+constexpr const char* kWhat = "a log";
 
 template <class T>
 void append_number(std::string& out, T value) {
@@ -40,11 +39,6 @@ void append_member(std::string& out, std::string_view name, T value) {
   out += json_text(nlohmann::json(name));
   out += ':';
   append_number(out, value);
-}
-
-[[noreturn]] void throw_unwritable(const std::filesystem::path& path, int code) {
-  throw_failure("a log that can be written: " + path.string(), std::generic_category().message(code),
-                "free some space, or check the path and its permissions");
 }
 
 /// The step of a line that `append_json` wrote; 0 for any other line.
@@ -68,7 +62,7 @@ void keep_steps(const fs::path& path, std::int64_t steps) {
       line += '\n';
       if (step_of(line) <= steps) take(line);
     }
-    if (in.bad() || !in.eof()) throw_unwritable(path, EIO);
+    if (in.bad() || !in.eof()) throw_unwritable(kWhat, path, EIO);
   };
   for_kept_lines([&](const std::string& line) { kept += line.size(); });
   if (kept == fs::file_size(file)) return;
@@ -83,7 +77,7 @@ void check_log_path(const fs::path& path) {
   std::error_code none;
   const fs::file_status status = fs::status(path, none);
   if (!fs::exists(status) || fs::is_regular_file(status) || fs::is_directory(status)) return check_writable(path);
-  if (::access(path.c_str(), W_OK) != 0) throw_unwritable(path, errno);
+  if (::access(path.c_str(), W_OK) != 0) throw_unwritable(kWhat, path, errno);
 }
 
 void append_json(std::string& out, const StepRecord& r) {
@@ -123,8 +117,7 @@ void append_json(std::string& out, const EpochRecord& r) {
   out += '}';
 }
 
-StepLog::StepLog(const fs::path& path, std::int64_t steps)
-    : path_(path), last_flush_(std::chrono::steady_clock::now()) {
+StepLog::StepLog(const fs::path& path, std::int64_t steps) {
   const std::string required = "one run at a time for the log " + path.string();
   // What is locked has to be there.
   if (const int created = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666); created >= 0)
@@ -135,65 +128,26 @@ StepLog::StepLog(const fs::path& path, std::int64_t steps)
     lock_ = FileLock();
     lock_ = FileLock(path, required);  // another file may be in its place
   }
-  // O_NONBLOCK: a pipe that nobody reads must not be waited for; once it is open, writing may wait.
-  descriptor_ =
-      ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK | (steps > 0 ? O_APPEND : O_TRUNC), 0666);
-  if (descriptor_ < 0) throw_unwritable(path, errno);
-  ::fcntl(descriptor_, F_SETFL, ::fcntl(descriptor_, F_GETFL) & ~O_NONBLOCK);
-  buffer_.reserve(kBufferBytes);
+  file_.emplace(kWhat, path, steps > 0 ? O_APPEND : O_TRUNC);
 }
 
-StepLog::~StepLog() {
-  try {
-    close();
-  } catch (const std::exception&) {  // an Error, or no memory to make one
-  }
-}
+StepLog::~StepLog() = default;
 
 void StepLog::write(const StepRecord& record) { append(record); }
 void StepLog::write_epoch(const EpochRecord& record) { append(record); }
+void StepLog::flush() { file_->flush(); }
+
+void StepLog::close() {
+  file_->close();
+  lock_ = FileLock();
+}
 
 template <class Record>
 void StepLog::append(const Record& record) {
-  if (buffer_.size() < kMostKept) {
-    append_json(buffer_, record);
-    buffer_ += '\n';
-  } else {
-    ++dropped_;
-  }
-  const bool late = std::chrono::steady_clock::now() - last_flush_ >= kFlushInterval;
-  if (late || (buffer_.size() >= kBufferBytes * 3 / 4 && buffer_.size() < kBufferBytes)) flush();
-}
-
-void StepLog::flush() {
-  last_flush_ = std::chrono::steady_clock::now();
-  std::size_t done = 0;
-  while (done < buffer_.size()) {
-    const ssize_t written = ::write(descriptor_, buffer_.data() + done, buffer_.size() - done);
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) {
-      const int code = errno;
-      buffer_.erase(0, done);
-      throw_unwritable(path_, code);
-    }
-    done += static_cast<std::size_t>(written);
-  }
-  buffer_.clear();
-}
-
-void StepLog::close() {
-  if (descriptor_ < 0) return;
-  try {
-    flush();
-  } catch (...) {
-    ::close(std::exchange(descriptor_, -1));
-    throw;
-  }
-  lock_ = FileLock();
-  if (::close(std::exchange(descriptor_, -1)) != 0) throw_unwritable(path_, errno);
-  if (dropped_ > 0)
-    throw_failure("a log of every step: " + path_.string(),
-                  fmt::format("{} steps without a record: the file could not be written for too long", dropped_), "");
+  line_.clear();
+  append_json(line_, record);
+  line_ += '\n';
+  file_->append(line_);
 }
 
 }  // namespace halfstep

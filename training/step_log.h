@@ -1,14 +1,15 @@
 // The log of a training run: one JSON object a line, a line for each step, and one at the end of each epoch.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 
 #include "base/file_lock.h"
+#include "training/appended_file.h"
 #include "training/named_value.h"
 #include <halfstep/base/api.h>
 
@@ -51,8 +52,7 @@ void append_json(std::string& out, const EpochRecord& record);
 /// To be called before training: throws Error unless a log can be written to `path`, which may be a pipe or device too.
 void check_log_path(const std::filesystem::path& path);
 
-/// Writes records to a file through a buffer that goes out when it is full, once a second, and on `close`. What cannot
-/// be written stays in it, for as long as it is below `kMostKept`, and is tried again with what follows.
+/// Writes records to a file, as `AppendedFile` does.
 class StepLog {
  public:
   /// For a run that has done `steps` steps. At 0 the file starts anew. Otherwise it is gone on with: the lines of later
@@ -60,13 +60,7 @@ class StepLog {
   /// An epoch's record follows the checkpoint of its last step: a run that is killed between them leaves none. Throws
   /// Error(failure) when the file cannot be read or written, or another run writes it.
   explicit StepLog(const std::filesystem::path& path, std::int64_t steps = 0);
-  /// Closes without reporting errors: call `close` to learn of them.
   ~StepLog();
-  StepLog(const StepLog&) = delete;
-  StepLog& operator=(const StepLog&) = delete;
-
-  static constexpr std::size_t kMostKept = std::size_t{64} << 20;
-
   /// Throws Error(failure) when the buffer went out and could not be written.
   void write(const StepRecord& record);
   void write_epoch(const EpochRecord& record);
@@ -78,12 +72,9 @@ class StepLog {
   template <class Record>
   void append(const Record& record);
 
-  std::filesystem::path path_;
   FileLock lock_;
-  int descriptor_ = -1;
-  std::string buffer_;
-  std::int64_t dropped_ = 0;
-  std::chrono::steady_clock::time_point last_flush_;
+  std::optional<AppendedFile> file_;  // closed before others may have the lock
+  std::string line_;
 };
 
 }  // namespace halfstep

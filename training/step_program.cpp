@@ -3,7 +3,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "passes/step/training_step.h"
+#include "passes/step/step_values.h"
 #include <halfstep/base/error.h>
 
 namespace halfstep {
@@ -33,17 +33,32 @@ bool all_finite(const Tensor& tensor) {
 
 StepProgram::StepProgram(const Graph& graph, Executor& executor, StateStore& store)
     : program_(executor.compile(graph, store)) {
-  const TrainingStep step(graph);
-  for (const ValueId in : step.data) x_.push_back(input_of(*program_, graph, in));
-  y_ = input_of(*program_, graph, step.labels);
+  const StepValues step(graph);
+  const auto inputs = [&](const std::vector<ValueId>& ids) {
+    std::vector<Tensor> tensors;
+    for (const ValueId id : ids) tensors.push_back(input_of(*program_, graph, id));
+    return tensors;
+  };
+  const auto outputs = [&](const std::vector<ValueId>& ids) {
+    std::vector<std::size_t> places;
+    for (const ValueId id : ids) places.push_back(place_of(id, graph.outputs).value());
+    return places;
+  };
+  x_ = inputs(step.data);
+  labels_ = inputs(step.labels);
+  sample_weights_ = inputs(step.sample_weights);
   learning_rate_ = input_of(*program_, graph, step.learning_rate);
   update_ = input_of(*program_, graph, step.update);
-  loss_ = place_of(step.loss, graph.outputs).value();
-  prediction_ = place_of(step.prediction, graph.outputs);
+  loss_weight_ = input_of(*program_, graph, step.loss_weight);
+  first_ = input_of(*program_, graph, step.first);
+  loss_ = place_of(step.loss, graph.outputs);
+  terms_ = outputs(step.terms);
+  predictions_ = outputs(step.predictions);
+  outputs_ = outputs(step.loss == kNoValue ? graph.outputs : step.outputs);  // without a loss all are the model's
   norm_ = place_of(step.gradient_norm, graph.outputs);
   finite_ = place_of(step.gradients_finite, graph.outputs);
   scale_ = place_of(step.loss_scale, graph.outputs);
-  for (const TrainingStep::Parameter& parameter : step.parameters) {
+  for (const StepValues::Parameter& parameter : step.parameters) {
     const auto norm = place_of(parameter.gradient_norm, graph.outputs);
     if (!norm) continue;
     norm_outputs_.push_back(*norm);
@@ -51,11 +66,14 @@ StepProgram::StepProgram(const Graph& graph, Executor& executor, StateStore& sto
   }
 }
 
-void StepProgram::run(const Batch& batch, float learning_rate, bool update) {
-  for (std::size_t i = 0; i < x_.size(); ++i) fill(x_[i], batch.x[i]);
-  if (y_.is_defined()) fill(y_, batch.y);
-  if (learning_rate_.is_defined()) *learning_rate_.data<float>() = learning_rate;
-  if (update_.is_defined()) *update_.data<bool>() = update;
+void StepProgram::run(const StepFeed& feed) {
+  for (std::size_t i = 0; i < x_.size(); ++i) fill(x_[i], feed.x[i]);
+  for (std::size_t i = 0; i < labels_.size(); ++i) fill(labels_[i], feed.labels[i]);
+  for (std::size_t i = 0; i < sample_weights_.size(); ++i) fill(sample_weights_[i], feed.sample_weights[i]);
+  if (learning_rate_.is_defined()) *learning_rate_.data<float>() = feed.learning_rate;
+  if (update_.is_defined()) *update_.data<bool>() = feed.update;
+  if (loss_weight_.is_defined()) *loss_weight_.data<float>() = feed.loss_weight;
+  if (first_.is_defined()) *first_.data<bool>() = feed.first;
   program_->run();
 }
 
@@ -88,13 +106,13 @@ std::string first_non_finite_node(const Graph& graph, const StateStore& states, 
     if (!all_finite(now)) return "state '" + name + "'";
     store->write(name, now);
   }
-  const TrainingStep step(graph);
+  const StepValues step(graph);
   const auto feed = [&](ValueId id, const Tensor& from) {
     Tensor to = input_of(*program, graph, id);
     fill(to, from);
   };
   for (std::size_t i = 0; i < batch.x.size(); ++i) feed(step.data[i], batch.x[i]);
-  if (step.labels != kNoValue) feed(step.labels, batch.y);
+  for (std::size_t i = 0; i < step.labels.size(); ++i) feed(step.labels[i], batch.labels[i]);
   program->run();
   for (std::size_t i = 0; i < names.size(); ++i)
     if (!all_finite(program->output(first + i))) return names[i];

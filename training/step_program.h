@@ -1,9 +1,10 @@
-// A compiled training step or evaluation, with its inputs and outputs by what they are.
+// A compiled training step, part of one, or evaluation, with its inputs and outputs by what they are.
 #pragma once
 
 #include <cstddef>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,23 +14,44 @@
 
 namespace halfstep {
 
+/// What one run is given, of which a program takes what it has an input for. Tensors in the order of StepValues.
+struct StepFeed {
+  std::span<const Tensor> x, labels, sample_weights = {};
+  float learning_rate = 0;
+  bool update = true;
+  float loss_weight = 1;
+  bool first = true;
+};
+
 class StepProgram {
  public:
-  /// `graph` is from one of pipelines.h and has a loss.
+  /// `graph` is from one of pipelines.h.
   StepProgram(const Graph& graph, Executor& executor, StateStore& store);
 
-  /// One run on this batch, whose tensors have the shapes of the inputs.
-  void run(const Batch& batch, float learning_rate, bool update);
+  /// One run on tensors of the shapes of the inputs.
+  void run(const StepFeed& feed);
+  void run(const Batch& batch, float learning_rate, bool update) {
+    run({.x = batch.x, .labels = batch.labels, .learning_rate = learning_rate, .update = update});
+  }
 
-  float loss() const { return scalar(loss_); }
+  // Outputs of the last run, of a program that has them.
+  float loss() const { return scalar(loss_.value()); }
+  bool has_loss() const { return loss_.has_value(); }
+  std::size_t terms() const { return terms_.size(); }
+  float term(std::size_t i) const { return scalar(terms_[i]); }
   float grad_norm() const { return scalar(norm_.value()); }
+  bool has_grad_norm() const { return norm_.has_value(); }
   /// Of this step; only with loss scaling.
   float loss_scale() const { return scalar(scale_.value()); }
+  bool has_loss_scale() const { return scale_.has_value(); }
   bool grads_finite() const { return *program_->output(finite_.value()).data<bool>(); }
-  /// The model's output that the loss was computed from.
-  Tensor prediction() const { return program_->output(prediction_.value()); }
-  bool has_prediction() const { return prediction_.has_value(); }
-  /// Gradient norms by parameter, of the last run.
+  /// The model's output that a term of the loss was computed from.
+  Tensor prediction(std::size_t term = 0) const { return program_->output(predictions_[term]); }
+  std::size_t predictions() const { return predictions_.size(); }
+  /// The model's outputs, but for one that is the loss.
+  std::size_t outputs() const { return outputs_.size(); }
+  Tensor output(std::size_t i) const { return program_->output(outputs_[i]); }
+  /// Gradient norms by parameter.
   const std::vector<std::pair<std::string, float>>& parameter_norms();
   const Plan& plan() const { return program_->plan(); }
   /// The time of each entry of the plan in seconds, over runs on the batch of the last `run`; see
@@ -40,11 +62,10 @@ class StepProgram {
   float scalar(std::size_t output) const;
 
   std::unique_ptr<Program> program_;
-  std::vector<Tensor> x_;
-  Tensor y_, learning_rate_, update_;
-  std::size_t loss_;  // an output; so are those that follow
-  std::optional<std::size_t> prediction_, norm_, finite_, scale_;
-  std::vector<std::size_t> norm_outputs_;
+  std::vector<Tensor> x_, labels_, sample_weights_;
+  Tensor learning_rate_, update_, loss_weight_, first_;
+  std::optional<std::size_t> loss_, norm_, finite_, scale_;  // outputs
+  std::vector<std::size_t> terms_, predictions_, outputs_, norm_outputs_;
   std::vector<std::pair<std::string, float>> norms_;
 };
 

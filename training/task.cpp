@@ -5,6 +5,7 @@
 #include <utility>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "data/row_shape.h"
 #include <halfstep/base/error.h>
@@ -26,7 +27,7 @@ struct Roles {
 };
 
 /// A model that computes its loss may take the labels as an input, mostly its last.
-Roles roles_of(const Graph& model, const Dataset& data, std::optional<LossKind> loss) {
+Roles roles_of(const Graph& model, const Dataset& data, const std::optional<std::string>& loss) {
   if (model.inputs.empty()) throw_input_error("a model with an input", "none", "export the model again");
   Roles roles;
   for (ValueId in : model.inputs) roles.x.push_back(model[in].name);
@@ -36,7 +37,7 @@ Roles roles_of(const Graph& model, const Dataset& data, std::optional<LossKind> 
   const auto taken = std::count_if(data.x.begin(), data.x.end(), [&](const Dataset::Input& input) {
     return input.name.empty() || !input.optional || is_input(input.name);
   });
-  if (loss != LossKind::output || !data.y || taken >= static_cast<std::ptrdiff_t>(roles.x.size())) return roles;
+  if (loss != kOwnLoss || !data.y || taken >= static_cast<std::ptrdiff_t>(roles.x.size())) return roles;
   const auto is_named = [&](const std::string& name) {
     return std::any_of(data.x.begin(), data.x.end(), [&](const Dataset::Input& input) { return input.name == name; });
   };
@@ -47,9 +48,9 @@ Roles roles_of(const Graph& model, const Dataset& data, std::optional<LossKind> 
   return roles;
 }
 
-void require_labels(const Dataset& data, const LossKind* loss) {
+void require_labels(const Dataset& data, std::string_view loss) {
   if (data.y) return;
-  throw_input_error(loss ? fmt::format("labels for the loss {}", name_of(*loss)) : "labels to compute a loss from",
+  throw_input_error(!loss.empty() ? fmt::format("labels for the loss {}", loss) : "labels to compute a loss from",
                     "none beside " + data.x.front().rows.name(),
                     "give them last, as X.npy,Y.npy, or as y in an NPZ file; --loss output if the model computes its "
                     "loss from its inputs alone");
@@ -113,8 +114,9 @@ ValueId choose_own_output(Task& task, const Graph& model) {
 }
 
 void choose_own_loss(Task& task, const Graph& model, const Dataset& data, const TrainerOptions& options) {
-  task.loss.kind = LossKind::output;
-  task.step.loss.output =
+  TaskTerm& term = task.terms[0];
+  term.loss.row = &loss_named(kOwnLoss);
+  task.step.loss.terms[0].output =
       options.loss_output.empty() ? model[choose_own_output(task, model)].name : options.loss_output;
   if (options.metrics && !options.metrics->empty())
     throw_input_error("a loss that is computed from an output and labels, for metrics",
@@ -128,26 +130,134 @@ void choose_own_loss(Task& task, const Graph& model, const Dataset& data, const 
     return;
   }
   const ValueId labels = model.find(task.y_name);
-  task.y = fit_target(*data.y, row_of(model[labels]));
-  task.loss.label = task.y->to;
+  term.rows = fit_target(*data.y, row_of(model[labels]));
+  term.loss.label = term.rows->to;
 }
 
-void choose_labels(Task& task, const Graph& model, const Dataset& data, const TrainerOptions& options) {
+constexpr const char* kFunctionLabels = "labels";
+
+void choose_function(Task& task, const Graph& model, const Dataset& data, const TrainerOptions& options) {
+  static const LossDef row{
+      .name = "function", .meaning = "a formula of the caller's", .source = "the caller", .labels = LossLabels::values};
+  if (options.loss)
+    throw_input_error("one loss", fmt::format("a function and {}", *options.loss), "leave one of them out");
+  if (options.metrics && !options.metrics->empty())
+    throw_input_error("a loss that is computed from an output and labels, for metrics",
+                      fmt::format("a function with the metric {}", options.metrics->front().name()),
+                      "leave --metrics out, or choose a loss with --loss");
+  if (model.find(kFunctionLabels) != kNoValue && model.is_input(model.find(kFunctionLabels)))
+    throw_input_error("labels that are no input of the model", fmt::format("an input '{}'", kFunctionLabels),
+                      "compute the loss in the model: --loss output");
+  LossChoice& loss = task.terms[0].loss;
+  loss.row = &row;
+  task.step.loss = {.terms = {}, .function = options.loss_function};
+  task.step.loss.function.labels.clear();
+  if (!data.y) return;
+  const RowType given = data.y->row_type();
+  loss.label = {is_float(given.dtype) ? DType::f32 : DType::i64, given.shape};
+  task.terms[0].rows = fit_target(*data.y, loss.label);
+  task.step.loss.function.labels = {{kFunctionLabels, loss.label.dtype, {}}};
+}
+
+// One loss of the options as one of several.
+OutputLoss the_only(const TrainerOptions& options) {
+  return {.output = options.loss_output,
+          .loss = options.loss,
+          .labels = {},
+          .numbers = options.loss_numbers,
+          .class_axis = options.class_axis,
+          .class_weights = options.class_weights};
+}
+
+// What the options say of one loss, and of its metrics those of its output.
+TrainerOptions options_of(const OutputLoss& loss, const TrainerOptions& options) {
+  TrainerOptions own = options;
+  own.loss = loss.loss;
+  own.loss_numbers = loss.numbers;
+  own.class_axis = loss.class_axis;
+  if (own.metrics && !options.losses.empty())
+    std::erase_if(*own.metrics, [&](const Metric& metric) { return metric.of != loss.output; });
+  return own;
+}
+
+const DataArray& label_rows(const Dataset& data, const std::string& name, std::string_view loss) {
+  if (name.empty()) {
+    require_labels(data, loss);
+    return *data.y;
+  }
+  return std::ranges::find(data.labels, name, &Dataset::Input::name)->rows;
+}
+
+void add_term(Task& task, const Graph& bound, const Graph& model, const Dataset& data, const OutputLoss& loss,
+              const TrainerOptions& options) {
+  TaskTerm term{.loss = {}, .output = loss.output, .labels = loss.labels, .rows = {}};
+  Dataset own = data;
+  own.y = label_rows(data, loss.labels, loss.loss.value_or(""));
+  const ValueId output = loss.output.empty() ? bound.outputs.at(0) : bound.find(loss.output);
+  if (output == kNoValue || !bound.is_output(output) || !bound[output].shape.is_static())
+    throw_input_error("a model output of static shape to compute the loss from",
+                      loss.output.empty() ? "none" : "'" + loss.output + "'", "name an output of the model");
+  require_batch_first(bound[output], task.batch, loss.output.empty() ? model[model.outputs[0]].name : loss.output);
+  term.loss = choose_loss(bound, output, own, options_of(loss, options));
+  if (!options.losses.empty())
+    for (Metric& metric : term.loss.metrics) metric.of = loss.output;
+  term.rows = fit_target(*own.y, term.loss.label, term.loss.target);
+  task.notices.insert(task.notices.end(), term.loss.notices.begin(), term.loss.notices.end());
+
+  LossTerm step{.loss = std::string(term.loss.row->name), .output = loss.output, .label_dtype = term.loss.label.dtype};
+  step.class_axis = term.loss.reading.class_axis;
+  step.ignore_label = term.loss.reading.ignored;
+  step.numbers = loss.numbers;
+  step.class_weights = loss.class_weights;
+  step.weight = loss.weight;
+  if (!options.losses.empty()) step.labels += "." + loss.output;
+  task.step.loss.terms.push_back(std::move(step));
+  task.terms.push_back(std::move(term));
+}
+
+void check_losses(const Graph& model, const TrainerOptions& options) {
+  const TrainerOptions none;
+  if (options.loss || options.loss_function.write || !options.loss_output.empty() || !options.loss_numbers.empty() ||
+      options.class_axis || !options.class_weights.empty())
+    throw_input_error("one loss, or several by outputs", "both", "give what belongs to a loss with its output");
+  std::vector<std::string> outputs;
+  for (const ValueId id : model.outputs) outputs.push_back(model[id].name);
+  std::vector<std::string> seen;
+  for (const OutputLoss& loss : options.losses) {
+    if (std::ranges::find(outputs, loss.output) == outputs.end())
+      throw_input_error(fmt::format("losses by outputs of the model: {}", fmt::join(outputs, ", ")),
+                        fmt::format("'{}'", loss.output), "check the name");
+    if (loss.loss == kOwnLoss)
+      throw_input_error("losses that are computed from labels, where there are several", std::string(kOwnLoss), "");
+    if (std::ranges::find(seen, loss.output) != seen.end())
+      throw_input_error("one loss for each output", fmt::format("two for '{}'", loss.output), "leave one out");
+    if (!(loss.weight >= 0 && loss.weight <= 1e30))
+      throw_input_error(fmt::format("a weight of the loss of '{}' from 0 on", loss.output),
+                        fmt::format("{}", loss.weight), "correct the weight");
+    seen.push_back(loss.output);
+  }
+  if (options.metrics)
+    for (const Metric& metric : *options.metrics)
+      if (std::ranges::find(seen, metric.of) == seen.end())
+        throw_input_error(fmt::format("metrics of outputs that have a loss, as {}.{}", seen.front(), metric.name()),
+                          fmt::format("'{}'", metric.name()), "name the output");
+}
+
+void choose_losses(Task& task, const Graph& model, const Dataset& data, const TrainerOptions& options) {
   if (model.outputs.empty())
     throw_input_error("a model with an output to compute the loss from", "none", "export the model again");
-  if (options.loss == LossKind::output) return choose_own_loss(task, model, data, options);
-  require_labels(data, options.loss ? &*options.loss : nullptr);
+  if (!options.losses.empty()) {
+    check_losses(model, options);
+  } else {
+    if (options.loss_function.write) return choose_function(task, model, data, options);
+    if (options.loss == kOwnLoss) return choose_own_loss(task, model, data, options);
+    require_labels(data, options.loss.value_or(""));
+  }
   const Graph bound = run_pipeline(model, {bind_shapes({.by_name = input_shapes(task, task.batch)}), fold_constants()});
-  const ValueId output = options.loss_output.empty() ? bound.outputs.at(0) : bound.find(options.loss_output);
-  if (output == kNoValue || !bound[output].shape.is_static())
-    throw_input_error("a model output of static shape to compute the loss from",
-                      options.loss_output.empty() ? "none" : "'" + options.loss_output + "'",
-                      "name an output of the model");
-  require_batch_first(bound[output], task.batch,
-                      options.loss_output.empty() ? model[model.outputs[0]].name : options.loss_output);
-  task.loss = choose_loss(bound, output, data, options);
-  task.y = fit_target(*data.y, task.loss.label, task.loss.target);
-  task.notices.insert(task.notices.end(), task.loss.notices.begin(), task.loss.notices.end());
+  task.terms.clear();
+  task.step.loss.terms.clear();
+  if (options.losses.empty()) add_term(task, bound, model, data, the_only(options), options);
+  for (const OutputLoss& loss : options.losses) add_term(task, bound, model, data, loss, options);
 }
 
 // A recurrent layer that takes an input as it is says where its batch is.
@@ -166,10 +276,61 @@ void note_recurrent_inputs(Task& task, const Graph& model) {
 
 StepOptions Task::step_options(std::int64_t rows) const {
   StepOptions options = step;
-  options.loss.label_shape = with_rows(rows, loss.label.shape);
+  for (std::size_t i = 0; i < options.loss.terms.size(); ++i)
+    options.loss.terms[i].label_shape = with_rows(rows, terms[i].loss.label.shape);
+  const Shape labels = with_rows(rows, loss().label.shape);
+  for (LabelInput& input : options.loss.function.labels) input.shape = labels;
   options.shapes.by_name = input_shapes(*this, rows);
-  if (!y_name.empty()) options.shapes.by_name[y_name] = options.loss.label_shape;
+  if (!y_name.empty()) options.shapes.by_name[y_name] = labels;
   return options;
+}
+
+std::vector<std::string> Task::label_names() const {
+  std::vector<std::string> names;
+  for (const TaskTerm& term : terms)
+    if (!term.labels.empty()) names.push_back(term.labels);
+  return names;
+}
+
+std::string Task::loss_text() const {
+  if (terms.size() == 1) return std::string(loss().row->name);
+  std::vector<std::string> texts;
+  for (std::size_t i = 0; i < terms.size(); ++i) {
+    const double weight = step.loss.terms[i].weight;
+    texts.push_back(fmt::format("{}={}{}", terms[i].output, terms[i].loss.row->name,
+                                weight == 1 ? "" : fmt::format("*{}", weight)));
+  }
+  return fmt::format("{}", fmt::join(texts, ", "));
+}
+
+std::vector<Metric> Task::metrics() const {
+  std::vector<Metric> all;
+  for (const TaskTerm& term : terms) all.insert(all.end(), term.loss.metrics.begin(), term.loss.metrics.end());
+  return all;
+}
+
+Metrics Task::new_metrics() const {
+  Metrics metrics(terms.front().loss.metrics, terms.front().loss.reading);
+  for (std::size_t i = 1; i < terms.size(); ++i) metrics.add_term(terms[i].loss.metrics, terms[i].loss.reading);
+  return metrics;
+}
+
+double Task::weight_of(const Batch& batch) const {
+  if (terms.size() > 1 || batch.labels.empty()) return static_cast<double>(batch.rows);
+  const LabelReading& reading = loss().reading;
+  const std::vector<LossTerm>& written = step.loss.terms;
+  if (reading.form == LabelReading::Form::classes && !written.empty() && !written[0].class_weights.empty()) {
+    double weight = 0;  // what the batch's mean was divided by
+    for (const std::int64_t label : batch.labels[0].span<std::int64_t>())
+      if (label != reading.ignored) weight += written[0].class_weights.at(static_cast<std::size_t>(label));
+    return weight;
+  }
+  return static_cast<double>(counted_labels(loss().reading, batch.labels[0], batch.rows));
+}
+
+void Task::measure(Metrics& metrics, const StepProgram& program, const Batch& batch) const {
+  for (std::size_t i = 0; i < program.predictions() && i < batch.labels.size(); ++i)
+    metrics.add(program.prediction(i), batch.labels[i], i);
 }
 
 std::vector<RowTransform> fit_inputs(const Dataset& data, const std::vector<RowType>& wanted,
@@ -187,8 +348,12 @@ Task make_task(const Graph& model, const Dataset& unordered, const TrainerOption
   check(options);
   Task task;
   task.precision = resolve(options.precision.value_or(Precision::automatic), capabilities);
-  const Roles roles = roles_of(model, unordered, options.loss);
-  const Dataset data = in_order_of(roles.x, unordered);
+  std::vector<std::string> labels;
+  for (const OutputLoss& loss : options.losses)
+    if (!loss.labels.empty()) labels.push_back(loss.labels);
+  const Dataset named = with_labels(unordered, labels);
+  const Roles roles = roles_of(model, named, options.loss);
+  const Dataset data = in_order_of(roles.x, named);
   task.x_names = roles.x;
   task.y_name = roles.y;
   std::vector<RowType> rows;
@@ -196,7 +361,7 @@ Task make_task(const Graph& model, const Dataset& unordered, const TrainerOption
   task.x = fit_inputs(data, rows, options.input);
   choose_batch(task, model, data, options.batch_size);
   note_recurrent_inputs(task, model);
-  choose_labels(task, model, data, options);
+  choose_losses(task, model, data, options);
 
   task.step.mode = options.mode;
   task.step.mode.seed = static_cast<std::int64_t>(options.seed);
@@ -216,30 +381,27 @@ Task make_task(const Graph& model, const Dataset& unordered, const TrainerOption
           fmt::format("--{} has no effect: precision {} trains without a loss scale (--loss-scale "
                       "{} turns it on)",
                       number.name, precision_name(task.precision), LossScaleOptions{}.initial));
-  task.step.loss = {.kind = task.loss.kind,
-                    .output = task.step.loss.output.empty() ? options.loss_output : task.step.loss.output,
-                    .label_dtype = task.loss.label.dtype,
-                    .label_shape = {}};
-  task.step.loss.labels_input = task.y_name;
-  task.step.loss.class_axis = task.loss.reading.class_axis;
-  task.step.loss.ignore_label = task.loss.reading.ignored;
-  task.step.loss.numbers = options.loss_numbers;
+  if (task.loss().row->name == kOwnLoss) {
+    LossTerm& term = task.step.loss.terms[0];
+    term.loss = kOwnLoss;
+    term.labels_input = task.y_name;
+  }
   return task;
 }
 
 TaskData fit_data(const Task& task, const Dataset& unordered, const InputOptions& input) {
-  TaskData result{in_order_of(task.x_names, unordered), {}, {}};
+  TaskData result{in_order_of(task.x_names, with_labels(unordered, task.label_names())), {}, {}};
   Dataset& data = result.data;
   require_full_batch(task, data);
   std::vector<RowType> rows;
   for (const RowTransform& x : task.x) rows.push_back(x.to);
   result.x = fit_inputs(data, rows, input);
-  if (task.y) {
-    require_labels(data, &task.loss.kind);
-    result.y = fit_target(*data.y, task.y->to, task.loss.target);
-  } else {
-    data.y.reset();
+  for (const TaskTerm& term : task.terms) {
+    if (!term.rows) continue;
+    const DataArray& labels = label_rows(data, term.labels, term.loss.row->name);
+    result.labels.push_back({labels, fit_target(labels, term.rows->to, term.loss.target)});
   }
+  if (result.labels.empty()) data.y.reset();
   return result;
 }
 

@@ -6,7 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "data/batch_loader.h"
 #include "training/defaults.h"
+#include "training/step_program.h"
 #include <halfstep/data/dataset.h>
 #include <halfstep/data/row_transform.h>
 #include <halfstep/graph/graph.h>
@@ -16,13 +18,20 @@
 
 namespace halfstep {
 
+/// One loss, and where its labels come from.
+struct TaskTerm {
+  LossChoice loss;
+  std::string output = {};                ///< of the model; empty: the first, or the loss has none
+  std::string labels = {};                ///< their name in the data; empty: y
+  std::optional<RowTransform> rows = {};  ///< unset where it needs no labels
+};
+
 struct Task {
   DType precision = DType::f32;
-  LossChoice loss;
+  std::vector<TaskTerm> terms = std::vector<TaskTerm>(1);
   std::vector<std::string> x_names;  ///< the model's inputs that take a batch
   std::string y_name;                ///< its input for the labels, when it computes its own loss from such
   std::vector<RowTransform> x;       ///< rows of the data set to rows of those inputs
-  std::optional<RowTransform> y;     ///< unset where the loss needs no labels
   std::int64_t batch = 0;            ///< rows of a full batch
   bool drop_last = false;            ///< the model takes no smaller one
   std::vector<std::string> notices;  ///< for the user
@@ -30,6 +39,19 @@ struct Task {
 
   /// What a model is lowered by for batches of `rows` rows.
   StepOptions step_options(std::int64_t rows) const;
+
+  const LossChoice& loss() const { return terms.front().loss; }
+  /// Names of labels that are not y.
+  std::vector<std::string> label_names() const;
+  /// "boxes=l1, classes=softmax_cross_entropy"; of one its name.
+  std::string loss_text() const;
+  /// Of all terms.
+  std::vector<Metric> metrics() const;
+  Metrics new_metrics() const;
+  /// What the mean over a batch weighs in the mean over several.
+  double weight_of(const Batch& batch) const;
+  /// Adds a batch's outputs, as the program computed them, and its labels.
+  void measure(Metrics& metrics, const StepProgram& program, const Batch& batch) const;
 };
 
 /// The transforms of `data` to rows of the types `wanted`. `options` are for floats alone, where there are any.
@@ -44,7 +66,7 @@ Task make_task(const Graph& model, const Dataset& data, const TrainerOptions& op
 struct TaskData {
   Dataset data;
   std::vector<RowTransform> x;
-  std::optional<RowTransform> y;
+  std::vector<LabelRows> labels;
 };
 /// Throws Error when the rows are not like those that the task was made for, or do not fill a batch of fixed size.
 TaskData fit_data(const Task& task, const Dataset& data, const InputOptions& input);

@@ -10,19 +10,18 @@ namespace {
 
 class Walk {
  public:
-  explicit Walk(const Graph& graph)
-      : graph_(graph), producers_(graph.producers()), met_(graph.values.size(), kNoValue) {}
+  explicit Walk(const Graph& graph) : graph_(graph), met_(graph.values.size(), kNoValue) {}
 
   void from(const State& state) {
     std::vector<ValueId> open{state.next};
     while (!open.empty()) {
       const ValueId id = open.back();
       open.pop_back();
-      const std::int32_t producer = producers_[static_cast<std::size_t>(id)];
-      if (producer < 0) continue;
-      for (const ValueId input : met_inputs(graph_.nodes[static_cast<std::size_t>(producer)], id, state.value)) {
+      const Node* producer = graph_.producer(id);
+      if (!producer) continue;
+      for (const ValueId input : met_inputs(*producer, id, state.value)) {
         ValueId& met = met_[static_cast<std::size_t>(input)];
-        if (met != kNoValue || producers_[static_cast<std::size_t>(input)] < 0) continue;
+        if (met != kNoValue || !graph_.producer(input)) continue;
         met = state.value;
         open.push_back(input);
       }
@@ -52,7 +51,6 @@ class Walk {
   }
 
   const Graph& graph_;
-  std::vector<std::int32_t> producers_;
   std::vector<ValueId> met_;
 };
 

@@ -78,14 +78,13 @@ bool keeps_order(const Node& node) { return is_view(traits_of(node).movement); }
 
 Schedule make_schedule(const Graph& graph, const std::vector<std::pair<std::size_t, std::size_t>>& precedences) {
   const std::vector<ValueId> root = view_roots(graph);
-  const std::vector<std::int32_t> producer = graph.producers();
   std::vector<std::vector<std::size_t>> readers(graph.values.size());  // of a root, through its views
   Edges edges(graph.nodes.size());
   for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
     for (ValueId in : graph.nodes[n].inputs) {
       if (in == kNoValue) continue;
       readers[at(root[at(in)])].push_back(n);
-      if (producer[at(in)] >= 0) edges.add(at(producer[at(in)]), n);
+      if (graph.producer(in)) edges.add(static_cast<std::size_t>(graph.producer_index(in)), n);
     }
   }
 
@@ -93,8 +92,8 @@ Schedule make_schedule(const Graph& graph, const std::vector<std::pair<std::size
   schedule.in_place.assign(graph.states.size(), false);
   for (std::size_t s = 0; s < graph.states.size(); ++s) {
     const State& state = graph.states[s];
-    if (state.next == kNoValue || producer[at(state.next)] < 0) continue;
-    const std::size_t update = at(producer[at(state.next)]);
+    if (!graph.producer(state.next)) continue;
+    const auto update = static_cast<std::size_t>(graph.producer_index(state.next));
     // A view has no memory of its own to be updated; an old value that leaves as an output or as another state's next
     // is still needed at the end.
     bool safe = root[at(state.next)] == state.next;

@@ -8,7 +8,7 @@
 #include "executors/cudnn/kernel_table.h"
 #include "executors/cudnn/kernels/elementwise.h"
 #include "executors/cudnn/kernels/launch.h"
-#include "ops/elementwise/clamp.h"
+#include "ops/epilogue.h"
 
 namespace halfstep::cudnn {
 namespace {
@@ -83,7 +83,7 @@ auto after_convolution(KernelContext& context, bool relu) {
 /// What follows the convolution proper; empty when nothing does.
 std::function<void(const Launch&, const void*)> epilogue(KernelContext& context) {
   const DType from = context.in(0).dtype, to = context.out(0).dtype;
-  const bool relu = ops::ends_with_relu(context.node().attributes);
+  const bool relu = ops::epilogue_of(context.node().attributes).kind == ops::Epilogue::Kind::relu;
   if (from == to && !relu && !context.has_input(2) && !context.has_input(3)) return {};
   if (from == DType::f16)
     return to == from ? std::function<void(const Launch&, const void*)>(after_convolution<f16, f16>(context, relu))
@@ -100,6 +100,8 @@ Made make_convolution(KernelContext& context) {
   const DType dtype = context.in(0).dtype, to = context.out(0).dtype;
   const Problem p = problem(context.node(), dtype, context.in(0).shape, context.in(1).shape, context.out(0).shape);
   if (std::string reason = refusal(p); !reason.empty()) return refuse(reason);
+  const ops::Epilogue last = ops::epilogue_of(context.node().attributes);
+  if (last && last.kind != ops::Epilogue::Kind::relu) return refuse("an activation that is not Relu");
   if (to != dtype && to != DType::f32) return refuse("the result's type is neither the operands' nor f32");
   const auto d = describe(p, context.node().attributes);
   const cudnnHandle_t handle = libraries(context).cudnn.get();

@@ -84,7 +84,8 @@ Capabilities capabilities_of(const Device& device) {
     c.features.emplace_back("BF16 tensor cores");
     add(DType::bf16);
   }
-  for (std::string_view op : own_operators()) c.fused.emplace(op);
+  c.fusions = fusions();
+  c.updates = core::optimizer_steps(kernel_table());
   c.auto_precision = device.has_fp16_tensor_cores() ? DType::f16 : DType::f32;
   c.auto_reason =
       device.has_bf16_tensor_cores()

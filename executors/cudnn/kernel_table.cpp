@@ -57,11 +57,13 @@ std::vector<core::KernelRow> kernel_table() {
   };
 }
 
-std::vector<std::string_view> own_operators() {
-  std::vector<std::string_view> names;
-  for (const core::KernelRow& row : kernel_table())
-    if (row.domain == kOwnDomain) names.push_back(row.op);
-  return names;
+std::vector<Fusion> fusions() {
+  return {
+      {.op = "Gemm", .fused = "FusedGemm", .activations = {"Relu", "Gelu"}, .widens = true},
+      {.op = "MatMul", .fused = "FusedMatMul", .widens = true},
+      {.op = "Conv", .fused = "FusedConv", .activations = {"Relu"}},
+      {.op = "", .fused = "ConvGradWeight", .widens = true},
+  };
 }
 
 }  // namespace halfstep::cudnn

@@ -11,8 +11,8 @@ namespace halfstep::cudnn {
 
 std::vector<core::KernelRow> kernel_table();
 
-/// Names of the operators of ai.halfstep the table has.
-std::vector<std::string_view> own_operators();
+/// What kernels of the table do together.
+std::vector<Fusion> fusions();
 
 // One for each operator of the table: elementwise.cpp, loss.cpp, matmul.cpp, convolution.cpp, pooling.cpp,
 // optimizer.cpp.

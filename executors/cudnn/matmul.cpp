@@ -10,7 +10,7 @@
 #include "executors/cudnn/kernel_table.h"
 #include "executors/cudnn/kernels/elementwise.h"
 #include "executors/cudnn/kernels/launch.h"
-#include "ops/elementwise/clamp.h"
+#include "ops/epilogue.h"
 
 namespace halfstep::cudnn {
 namespace {
@@ -31,8 +31,8 @@ struct Product {
   std::int64_t batch = 1;
   float alpha = 1, beta = 0;
   DType type, to;
-  bool bias = false;  ///< [columns of Y], added by the epilogue
-  bool relu = false;
+  bool bias = false;            ///< [columns of Y], added by the epilogue
+  std::optional<UnaryOp> last;  ///< applied in place
 
   std::int64_t rows() const { return a.transposed ? a.columns : a.rows; }
   std::int64_t columns() const { return b.transposed ? b.rows : b.columns; }
@@ -131,7 +131,7 @@ std::shared_ptr<const Plan> make_plan(const Product& p, cublasLtHandle_t handle)
 std::string kernel_name(const Product& p) {
   std::string name = "cublaslt: matmul";
   if (p.bias) name += " + bias";
-  if (p.relu) name += " + relu";
+  if (p.last) name += " + activation";
   return name;
 }
 
@@ -143,11 +143,11 @@ void run(const Plan& plan, const Product& p, cublasLtHandle_t handle, const Laun
         "cublasLtMatmul");
 }
 
-/// Relu in place by an own kernel: what cuBLASLt's makes of NaN is not documented.
-std::function<void(const Launch&)> relu_after(DType dtype, std::int64_t count) {
-  const auto of = [count]<class T>() -> std::function<void(const Launch&)> {
-    return [count](const Launch& l) {
-      launch_elements(Unary<T>{UnaryOp::relu, l.output<T>(0), l.output<T>(0)}, count, l.stream);
+/// An activation in place by an own kernel: what cuBLASLt's make of NaN is not documented.
+std::function<void(const Launch&)> in_place(UnaryOp op, DType dtype, std::int64_t count) {
+  const auto of = [op, count]<class T>() -> std::function<void(const Launch&)> {
+    return [op, count](const Launch& l) {
+      launch_elements(Unary<T>{op, l.output<T>(0), l.output<T>(0)}, count, l.stream);
     };
   };
   if (dtype == DType::f16) return of.template operator()<f16>();
@@ -163,7 +163,8 @@ Made finish(KernelContext& context, const Product& p, Prepare prepare = {}) {
   const cublasLtHandle_t handle = libraries(context).blas.get();
   auto plan = make_plan(p, handle);
   if (!plan) return refuse("cuBLASLt has no algorithm for this product");
-  const auto after = p.relu ? relu_after(p.to, context.out(0).shape.count()) : std::function<void(const Launch&)>();
+  const auto after =
+      p.last ? in_place(*p.last, p.to, context.out(0).shape.count()) : std::function<void(const Launch&)>();
   const auto launch = [=](const Launch& l) {
     if (prepare) prepare(l);
     run(*plan, p, handle, l);
@@ -214,8 +215,22 @@ Made make_gemm(KernelContext& context) {
             .b = {b[0], b[1], attributes.get_int("transB", 0) != 0},
             .alpha = attributes.get_float("alpha", 1),
             .type = context.in(0).dtype,
-            .to = context.out(0).dtype,
-            .relu = ops::ends_with_relu(attributes)};
+            .to = context.out(0).dtype};
+  switch (ops::epilogue_of(attributes).kind) {
+    case ops::Epilogue::Kind::none:
+      break;
+    case ops::Epilogue::Kind::relu:
+      p.last = UnaryOp::relu;
+      break;
+    case ops::Epilogue::Kind::gelu:
+      p.last = UnaryOp::gelu;
+      break;
+    case ops::Epilogue::Kind::gelu_tanh:
+      p.last = UnaryOp::gelu_tanh;
+      break;
+    case ops::Epilogue::Kind::clip:
+      return refuse("no kernel for Clip behind a product");
+  }
   const float beta = attributes.get_float("beta", 1);
   if (!context.has_input(2) || beta == 0) return finish(context, p);
 

@@ -95,7 +95,8 @@ Capabilities probe_capabilities(int threads) {
   // The SIMD kernels compute in f32 whatever the storage.
   c.native.insert({OpClass::elementwise, DType::f32});
   c.native.insert({OpClass::reduction, DType::f32});
-  for (std::string_view op : fused_operators()) c.fused.emplace(op);
+  c.fusions = fusions();
+  c.updates = core::optimizer_steps(kernel_table());
   c.memory = machine_memory();
   choose_precision(cpu, c);
   return c;

@@ -118,10 +118,14 @@ std::vector<core::KernelRow> kernel_table() {
   };
 }
 
-std::span<const std::string_view> fused_operators() {
-  static constexpr std::string_view kFused[] = {"FusedGemm", "FusedMatMul", "FusedConv", "FusedBatchNormalization",
-                                                "AdamStep",  "AdamWStep",   "SgdStep"};
-  return kFused;
+std::vector<Fusion> fusions() {
+  return {
+      {.op = "Gemm", .fused = "FusedGemm", .activations = {"Relu", "Gelu"}, .widens = true},
+      {.op = "MatMul", .fused = "FusedMatMul", .widens = true},
+      {.op = "Conv", .fused = "FusedConv", .activations = {"Relu", "Gelu"}},
+      {.op = "BatchNormalization", .fused = "FusedBatchNormalization", .activations = {"Relu", "Clip"}},
+      {.op = "", .fused = "ConvGradWeight", .widens = true},
+  };
 }
 
 }  // namespace halfstep::onednn

@@ -6,12 +6,13 @@
 #include <vector>
 
 #include <halfstep/executors/core/kernel_row.h>
+#include <halfstep/graph/capabilities.h>
 
 namespace halfstep::onednn {
 
 std::vector<core::KernelRow> kernel_table();
 
-/// Operators of ai.halfstep with kernels of their own.
-std::span<const std::string_view> fused_operators();
+/// What kernels of the table do together.
+std::vector<Fusion> fusions();
 
 }  // namespace halfstep::onednn

@@ -105,7 +105,8 @@ class ReferenceExecutor final : public Executor {
   ReferenceExecutor() {
     capabilities_.device = "reference (one CPU thread)";
     capabilities_.memory = machine_memory();
-    for (const OptimizerDef& row : optimizers()) capabilities_.fused.emplace(row.op);
+    for (const OptimizerDef& row : optimizers()) capabilities_.updates.emplace(row.op);
+    capabilities_.fusions = {{.op = "", .fused = "ConvGradWeight", .widens = true}};
     capabilities_.auto_precision = DType::f32;
     capabilities_.auto_reason =
         "the reference executor computes in f64 whatever the storage: a half type gains nothing";

@@ -178,9 +178,8 @@ void make_failing(Graph& branch, const Error& error) {
   };
   for (ValueId id : branch.captures) failing.captures.push_back(copy(id));
   for (ValueId id : branch.outputs) failing.outputs.push_back(copy(id));
-  failing.add_node("Fail", kOwnDomain, {}, 0,
-                   {{"required", error.required()}, {"found", error.found()}, {"remedy", error.remedy()}}, "fail");
-  failing.nodes.back().outputs = failing.outputs;
+  failing.define(failing.outputs, "Fail", kOwnDomain, {},
+                 {{"required", error.required()}, {"found", error.found()}, {"remedy", error.remedy()}}, "fail");
   branch = std::move(failing);
 }
 
@@ -273,22 +272,21 @@ std::int64_t constant_trips(const Graph& graph, const Node& loop, std::int64_t m
     part.outputs = {form.body->outputs[0]};
     for (std::size_t s : states) part.outputs.push_back(form.body->outputs[form.first_output + s]);
     part.remove_dead();
-    const std::vector<std::int32_t> uses = part.use_counts();
-    auto is_read = [&](ValueId id) { return uses[static_cast<std::size_t>(id)] > 0; };
     grown = false;
     for (std::size_t s = 0; s < form.states; ++s)
-      if (is_read(part.inputs[form.first_input + s]) && std::find(states.begin(), states.end(), s) == states.end()) {
+      if (part.is_read(part.inputs[form.first_input + s]) &&
+          std::find(states.begin(), states.end(), s) == states.end()) {
         if (!is_known(loop.inputs[form.first_operand + s])) return kUnknownTrips;
         states.push_back(s);
         grown = true;
       }
     for (std::size_t i = 0; i < loop.capture_count; ++i)
-      if (part.captures[i] != kNoValue && is_read(part.captures[i]) && !is_known(loop.captures()[i]))
+      if (part.captures[i] != kNoValue && part.is_read(part.captures[i]) && !is_known(loop.captures()[i]))
         return kUnknownTrips;
   }
   if (!std::all_of(part.nodes.begin(), part.nodes.end(), is_deterministic)) return kUnknownTrips;
 
-  const bool steady = states.empty() && part.use_counts()[static_cast<std::size_t>(part.inputs[0])] == 0;
+  const bool steady = states.empty() && !part.is_read(part.inputs[0]);
   std::vector<Tensor> inputs(part.inputs.size()), captures;
   for (std::size_t s : states) inputs[form.first_input + s] = graph[loop.inputs[form.first_operand + s]].constant;
   for (ValueId id : loop.captures()) captures.push_back(graph[id].constant);

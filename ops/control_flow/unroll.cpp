@@ -110,9 +110,8 @@ class Unroller {
  private:
   void append(std::string_view op, std::vector<ValueId> inputs, std::vector<ValueId> outputs, Attributes attributes,
               std::string_view suffix) {
-    graph_.add_node(op, kOnnxDomain, std::move(inputs), 0, std::move(attributes),
-                    node_.name + "." + std::string(suffix));
-    graph_.nodes.back().outputs = std::move(outputs);
+    graph_.define(std::move(outputs), op, kOnnxDomain, std::move(inputs), std::move(attributes),
+                  node_.name + "." + std::string(suffix));
   }
 
   ValueId value(std::string_view suffix) { return graph_.add_value(node_.name + "." + std::string(suffix)); }

@@ -5,7 +5,7 @@
 #include <fmt/format.h>
 
 #include "ops/convolution/window.h"
-#include "ops/elementwise/clamp.h"
+#include "ops/epilogue.h"
 #include <halfstep/base/error.h>
 #include <halfstep/ops/kernel_util.h>
 
@@ -155,8 +155,8 @@ void conv_kernel(KernelCall& call) {
     const std::vector<double> residual = to_doubles(call.in[3]);
     for (std::size_t i = 0; i < y.size(); ++i) y[i] += residual[i];
   }
-  if (ends_with_relu(call.node.attributes))
-    for (double& value : y) value = value < 0 ? 0 : value;
+  if (const Epilogue last = epilogue_of(call.node.attributes))
+    for (double& value : y) value = last(value);
   store(ensure_out(call, 0, to_type(call.node, x.dtype()), c.y_shape()), y);
 }
 

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "ops/elementwise/clamp.h"
+#include "ops/epilogue_schema.h"
 #include "ops/schema_util.h"
 #include <halfstep/base/dtype.h>
 
@@ -40,7 +40,7 @@ std::string fused_conv_body(const onnx::FunctionBodyBuildContext& call) {
       "(Xw, Ww{})\n",
       kForwarded, call.hasInput(2) ? ", Bw" : "");
   text += call.hasInput(3) ? "Rw = CastLike(residual, Xw)\nS = Add(C, Rw)\n" : "S = Identity(C)\n";
-  text += ends_with_relu(string_of(call, "activation", "")) ? "A = Relu(S)\n" : "A = Identity(S)\n";
+  text += epilogue_text(epilogue_of(call), "A", "S");
   return text + (to != 0 ? "Y = Cast<to : int = @to>(A)" : "Y = Identity(A)");
 }
 
@@ -95,8 +95,8 @@ std::string conv_grad_weight_body(const onnx::FunctionBodyBuildContext& call) {
 void fused_conv_schema(onnx::OpSchema& schema) {
   add_window_attributes(schema);
   add_to_attribute(schema);
-  schema.Attr("auto_pad", "As Conv.", AttributeProto::STRING, std::string("NOTSET"))
-      .Attr("activation", "Applied last: \"Relu\", or nothing.", AttributeProto::STRING, std::string());
+  add_epilogue_attributes(schema);
+  schema.Attr("auto_pad", "As Conv.", AttributeProto::STRING, std::string("NOTSET"));
   constrain_floats(schema, "T", "Type of input and weights.");
   constrain_floats(schema, "TB", "Type of the bias: that of the input or of the result.");
   constrain_floats(schema, "TR", "Type of the residual: that of the input or of the result.");

@@ -1,25 +1,13 @@
-// The activations that fused operators apply last: clamps between constant bounds.
+// Clamps between constant bounds, and where their gradient passes.
 #pragma once
 
 #include <cmath>
 #include <limits>
-#include <optional>
-#include <string_view>
 
 #include <halfstep/base/api.h>
-#include <halfstep/graph/attribute.h>
 
 namespace HALFSTEP_API halfstep {
 namespace ops {
-
-/// What the attribute "activation" of a fused operator names; empty or missing: none.
-enum class Activation { none, relu, clip };
-/// Throws Error for any other name.
-Activation activation_named(std::string_view name);
-
-/// Whether a fused product or convolution ends with Relu. Throws Error for any other activation: they take none.
-bool ends_with_relu(std::string_view activation);
-bool ends_with_relu(const Attributes& attributes);
 
 /// y = n raised to `low`, then lowered to `high`; a NaN stays one. The gradient passes where low <= n <= high, and
 /// where n is NaN, so that no NaN ends in a gradient of 0.
@@ -37,10 +25,6 @@ struct Clamp {
   /// Zeros stay zeros.
   bool keeps_zero() const { return low <= 0 && high >= 0; }
 };
-
-/// The activation of FusedBatchNormalization and BatchNormalizationGrad: "Relu" is [0, inf); "Clip" is bounded by the
-/// attributes "min" and "max", either of which may be missing. Empty when there is none.
-std::optional<Clamp> clamp_of(const Attributes& attributes);
 
 }  // namespace ops
 }  // namespace halfstep

@@ -1,4 +1,6 @@
 // Gelu in both forms, and its gradient.
+#include "ops/elementwise/gelu.h"
+
 #include <cmath>
 #include <numbers>
 
@@ -13,14 +15,8 @@
 namespace halfstep::ops {
 namespace {
 
-// sqrt(2/pi), and the cubic's coefficient: Hendrycks and Gimpel, "Gaussian error linear units", 2016.
-constexpr double kGeluScale = std::numbers::sqrt2 * std::numbers::inv_sqrtpi, kGeluCubic = 0.044715;
-bool is_tanh_gelu(const Node& node) { return node.attributes.get_string("approximate", "none") == "tanh"; }
-
-double gelu_of(double x) { return 0.5 * x * (1 + std::erf(x / std::numbers::sqrt2)); }
-double tanh_gelu_of(double x) { return 0.5 * x * (1 + std::tanh(kGeluScale * (x + kGeluCubic * x * x * x))); }
-void gelu(KernelCall& call) {
-  map_unary<double>(call, call.in[0].dtype(), is_tanh_gelu(call.node) ? tanh_gelu_of : gelu_of);
+void gelu_kernel(KernelCall& call) {
+  map_unary<double>(call, call.in[0].dtype(), is_tanh_gelu(call.node.attributes) ? gelu_tanh : gelu);
 }
 // The slope; its limits are 0 and 1, and what goes to 0 on the way is a product that is not a number at infinity.
 double gelu_slope(double x) {
@@ -34,7 +30,7 @@ double tanh_gelu_slope(double x) {
   return 0.5 * (1 + t + x * (1 - t * t) * kGeluScale * (1 + 3 * kGeluCubic * x * x));
 }
 void gelu_grad(KernelCall& call) {
-  const auto slope = is_tanh_gelu(call.node) ? tanh_gelu_slope : gelu_slope;
+  const auto slope = is_tanh_gelu(call.node.attributes) ? tanh_gelu_slope : gelu_slope;
   map_binary<double>(call, call.in[0].dtype(), [slope](double dy, double x) { return dy * slope(x); });
 }
 
@@ -80,8 +76,8 @@ std::vector<OpDef> gelu_rows() {
   return {
       {.name = "Gelu",
        .precision = follow,
-       .traits = {.elementwise = Elementwise::unary, .magnitude = magnitude::after<gelu_of>},
-       .reference = gelu,
+       .traits = {.elementwise = Elementwise::unary, .magnitude = magnitude::after<gelu>},
+       .reference = gelu_kernel,
        .gradient = gelu_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Gelu(x) }"},
                  {"(float[2,3] x) => (float[2,3] y) { y = Gelu<approximate=\"tanh\">(x) }"}}},

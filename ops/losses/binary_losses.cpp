@@ -4,19 +4,21 @@
 namespace halfstep {
 namespace {
 
-/// The mean of each(y, t) over the elements that count.
+/// each(y, t) of the elements that count, weighted by their classes and reduced.
 template <class Each>
-Expr mean_of(const LossOperands& o, const Each& each) {
-  if (!o.ignored) return loss_mean(each(o.y, o.labels));
+Expr reduced_of(const LossOperands& o, double smoothing, const Each& each) {
   Builder& b = o.y.builder();
   const Expr zero = b.scalar(0, o.y.dtype());
-  const Expr ignored = b.op("Equal", {o.labels, b.scalar(static_cast<double>(*o.ignored), o.labels.dtype())});
-  const Expr labels = b.op("Where", {ignored, zero, o.labels});
-  return loss_mean_of_counted(b.op("Where", {ignored, zero, each(o.y, labels)}), o.labels, *o.ignored);
+  const Expr ignored = o.ignored ? is_ignored(o) : Expr();
+  const Expr labels = ignored ? b.op("Where", {ignored, zero, o.labels}) : o.labels;
+  Expr losses = each(o.y, smoothing == 0 ? labels : labels * (1 - smoothing) + smoothing / 2);
+  if (!o.class_weights.empty())
+    losses = losses * (labels * (o.class_weights.at(1) - o.class_weights[0]) + o.class_weights[0]);
+  return reduced(o, ignored ? b.op("Where", {ignored, zero, losses}) : losses);
 }
 
 Expr binary_cross_entropy(const LossOperands& o) {
-  return mean_of(o, [](Expr y, Expr t) {
+  return reduced_of(o, o.numbers[0], [](Expr y, Expr t) {
     Builder& b = y.builder();
     // Probabilities kept off 0 and 1 by Keras' epsilon, so that a confident mistake costs a finite loss.
     const Expr p = b.op("Clip", {y, b.scalar(1e-7, y.dtype()), b.scalar(1 - 1e-7, y.dtype())});
@@ -27,11 +29,11 @@ Expr binary_cross_entropy(const LossOperands& o) {
 /// softplus(y) - t*y, which does not overflow.
 Expr cross_entropy_of_logits(Expr y, Expr t) { return y.builder().op("Softplus", {y}) - t * y; }
 
-Expr binary_cross_entropy_logits(const LossOperands& o) { return mean_of(o, cross_entropy_of_logits); }
+Expr binary_cross_entropy_logits(const LossOperands& o) { return reduced_of(o, o.numbers[0], cross_entropy_of_logits); }
 
 Expr binary_focal(const LossOperands& o) {
   const double gamma = o.numbers[0], alpha = o.numbers[1];
-  return mean_of(o, [&](Expr y, Expr t) {
+  return reduced_of(o, 0, [&](Expr y, Expr t) {
     Builder& b = y.builder();
     const Expr miss = t * b.op("Sigmoid", {-y}) + (1 - t) * b.op("Sigmoid", {y});
     return (t * (2 * alpha - 1) + (1 - alpha)) * focal_weight(miss, gamma) * cross_entropy_of_logits(y, t);
@@ -53,29 +55,31 @@ std::optional<std::string_view> is_default_of_probabilities(const LossFacts& f) 
 
 std::vector<LossDef> binary_losses() {
   return {
-      {.kind = LossKind::binary_cross_entropy,
-       .name = "binary_cross_entropy",
+      {.name = "binary_cross_entropy",
        .meaning = "of probabilities, each for itself",
        .source = "torch.nn.BCELoss; keras.losses.BinaryCrossentropy",
        .labels = LossLabels::binary,
        .ignores = true,
+       .weighs = true,
+       .numbers = {label_smoothing()},
        .formula = binary_cross_entropy,
        .is_default = is_default_of_probabilities},
-      {.kind = LossKind::binary_cross_entropy_logits,
-       .name = "binary_cross_entropy_logits",
+      {.name = "binary_cross_entropy_logits",
        .meaning = "the same of scores, before a Sigmoid",
        .source = "torch.nn.BCEWithLogitsLoss",
        .labels = LossLabels::binary,
        .ignores = true,
+       .weighs = true,
        .threshold = 0,
+       .numbers = {label_smoothing()},
        .formula = binary_cross_entropy_logits,
        .is_default = is_default},
-      {.kind = LossKind::binary_focal,
-       .name = "binary_focal",
+      {.name = "binary_focal",
        .meaning = "that of scores, weighing less what is nearly right",
        .source = "Lin et al. 2017; torchvision.ops.sigmoid_focal_loss",
        .labels = LossLabels::binary,
        .ignores = true,
+       .weighs = true,
        .threshold = 0,
        .numbers = focal_numbers(),
        .formula = binary_focal},

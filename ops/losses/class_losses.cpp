@@ -27,13 +27,43 @@ ClassRows class_rows(const LossOperands& o) {
   return {scores, o.labels.shape() == points ? o.labels : b.reshape(o.labels, points)};
 }
 
-/// Cross-entropy of class indices, reduced so.
-Expr cross_entropy_of_indices(const LossOperands& o, const char* reduction) {
+std::string name_of(LossReduction reduction) { return reduction == LossReduction::sum ? "sum" : "mean"; }
+
+Tensor class_weights(const LossOperands& o) { return convert(Tensor::of<double>(o.class_weights), o.y.dtype()); }
+
+/// An operator that takes scores and class indices, its own weights among them, and reduces so.
+Expr of_indices(const LossOperands& o, std::string_view op, std::string reduction) {
+  Builder& b = o.y.builder();
   const ClassRows rows = class_rows(o);
-  Attributes attributes{{"reduction", std::string(reduction)}};
+  Attributes attributes{{"reduction", std::move(reduction)}};
   if (o.ignored) attributes.set("ignore_index", *o.ignored);
-  return o.y.builder().multi("SoftmaxCrossEntropyLoss", kOnnxDomain, {rows.scores, rows.labels}, 2,
-                             std::move(attributes))[0];
+  std::vector<Expr> operands{rows.scores, rows.labels};
+  if (!o.class_weights.empty()) operands.push_back(b.constant(class_weights(o)));
+  return b.multi(op, kOnnxDomain, std::move(operands), op == "SoftmaxCrossEntropyLoss" ? 2 : 1,
+                 std::move(attributes))[0];
+}
+
+/// For each point the loss of its class index, in the shape of the labels of such points.
+Expr points_of_indices(const LossOperands& o, std::string_view op) {
+  std::vector<std::int64_t> dims = o.y.shape().dims();
+  dims.erase(dims.begin() + static_cast<std::ptrdiff_t>(o.axis));
+  return o.y.builder().reshape(of_indices(o, op, "none"), Shape(dims));
+}
+
+/// For each class index the weight of its class; empty where all weigh the same.
+Expr weights_of_indices(const LossOperands& o) {
+  if (o.class_weights.empty()) return {};
+  Builder& b = o.y.builder();
+  const Expr known = o.ignored ? b.op("Where", {is_ignored(o), b.scalar(0, o.labels.dtype()), o.labels}) : o.labels;
+  return b.op("Gather", {b.constant(class_weights(o)), known});
+}
+
+/// `x`, which has a number for each class, times the classes' weights.
+Expr weighed(const LossOperands& o, Expr x) {
+  if (o.class_weights.empty()) return x;
+  std::vector<std::int64_t> dims(o.y.rank(), 1);
+  dims[o.axis] = static_cast<std::int64_t>(o.class_weights.size());
+  return x * x.builder().constant(class_weights(o).reshaped(Shape(dims)));
 }
 
 Expr log_softmax(const LossOperands& o) {
@@ -45,36 +75,53 @@ Expr sum_over_classes(const LossOperands& o, Expr x) {
 }
 
 Expr softmax_cross_entropy(const LossOperands& o) {
-  if (o.indices) return cross_entropy_of_indices(o, "mean");
-  return loss_mean(-sum_over_classes(o, o.labels * log_softmax(o)));
+  Builder& b = o.y.builder();
+  const double smoothing = o.numbers[0], spread = smoothing / static_cast<double>(o.y.shape()[o.axis]);
+  if (!o.indices) {
+    const Expr shares = smoothing == 0 ? o.labels : o.labels * (1 - smoothing) + spread;
+    return reduced(o, -sum_over_classes(o, weighed(o, shares * log_softmax(o))));
+  }
+  constexpr std::string_view kOp = "SoftmaxCrossEntropyLoss";
+  if (smoothing == 0 && !o.sample_weights) return of_indices(o, kOp, name_of(o.reduction));
+  Expr losses = points_of_indices(o, kOp);
+  if (smoothing != 0) {
+    Expr even = sum_over_classes(o, weighed(o, log_softmax(o)));
+    if (o.ignored) {
+      const Expr ignored = b.reshape(is_ignored(o), losses.shape());
+      even = b.op("Where", {ignored, b.scalar(0, even.dtype()), even});
+    }
+    losses = losses * (1 - smoothing) - even * spread;
+  }
+  return reduced(o, losses, weights_of_indices(o));
 }
 
 Expr negative_log_likelihood(const LossOperands& o) {
-  if (!o.indices) return loss_mean(-sum_over_classes(o, o.labels * o.y));
-  const ClassRows rows = class_rows(o);
-  Attributes attributes{{"reduction", std::string("mean")}};
-  if (o.ignored) attributes.set("ignore_index", *o.ignored);
-  return o.y.builder().op("NegativeLogLikelihoodLoss", {rows.scores, rows.labels}, std::move(attributes));
+  constexpr std::string_view kOp = "NegativeLogLikelihoodLoss";
+  if (!o.indices) return reduced(o, -sum_over_classes(o, weighed(o, o.labels * o.y)));
+  if (!o.sample_weights) return of_indices(o, kOp, name_of(o.reduction));
+  return reduced(o, points_of_indices(o, kOp), weights_of_indices(o));
 }
 
 Expr kl_divergence(const LossOperands& o) {
   Builder& b = o.y.builder();
   // A share of 0 contributes 0.
   const Expr log_share = b.op("Log", {b.op("Max", {o.labels, b.scalar(1e-30, o.labels.dtype())})});
-  return loss_mean(sum_over_classes(o, o.labels * (log_share - log_softmax(o))));
+  return reduced(o, sum_over_classes(o, o.labels * (log_share - log_softmax(o))));
 }
 
 Expr focal(const LossOperands& o) {
   Builder& b = o.y.builder();
   const double gamma = o.numbers[0], alpha = o.numbers[1];
   if (o.indices) {
-    const Expr loss = cross_entropy_of_indices(o, "none");
-    const Expr weighted = focal_weight(1 - b.op("Exp", {-loss}), gamma) * loss * alpha;
-    return o.ignored ? loss_mean_of_counted(weighted, o.labels, *o.ignored) : loss_mean(weighted);
+    LossOperands plain = o;
+    plain.class_weights.clear();
+    const Expr loss = points_of_indices(plain, "SoftmaxCrossEntropyLoss");
+    const Expr focused = focal_weight(1 - b.op("Exp", {-loss}), gamma) * loss * alpha, weights = weights_of_indices(o);
+    return reduced(o, weights ? focused * b.reshape(weights, focused.shape()) : focused, weights);
   }
   const Expr log_prob = log_softmax(o);
-  const Expr weighted = focal_weight(1 - b.op("Exp", {log_prob}), gamma) * o.labels * log_prob;
-  return loss_mean(sum_over_classes(o, weighted)) * -alpha;
+  const Expr focused = focal_weight(1 - b.op("Exp", {log_prob}), gamma) * o.labels * log_prob;
+  return reduced(o, sum_over_classes(o, weighed(o, focused))) * -alpha;
 }
 
 std::optional<std::string_view> is_default(const LossFacts& f) {
@@ -90,40 +137,40 @@ std::optional<std::string_view> is_default(const LossFacts& f) {
 
 std::vector<LossDef> class_losses() {
   return {
-      {.kind = LossKind::softmax_cross_entropy,
-       .name = "softmax_cross_entropy",
+      {.name = "softmax_cross_entropy",
        .meaning = "of scores, or of a model that ends in a Softmax",
        .source = "torch.nn.CrossEntropyLoss",
        .labels = LossLabels::classes,
        .along = "classes",
        .on_scores = true,
        .ignores = true,
+       .weighs = true,
+       .numbers = {label_smoothing()},
        .formula = softmax_cross_entropy,
        .is_default = is_default},
-      {.kind = LossKind::negative_log_likelihood,
-       .name = "negative_log_likelihood",
+      {.name = "negative_log_likelihood",
        .meaning = "of log-probabilities",
        .source = "torch.nn.NLLLoss",
        .labels = LossLabels::classes,
        .along = "classes",
        .ignores = true,
+       .weighs = true,
        .formula = negative_log_likelihood},
-      {.kind = LossKind::kl_divergence,
-       .name = "kl_divergence",
+      {.name = "kl_divergence",
        .meaning = "from labels that are probabilities to those of scores, log-probabilities or a final Softmax",
        .source = "torch.nn.KLDivLoss(reduction='batchmean') of log_softmax, per point; keras.losses.KLDivergence",
        .labels = LossLabels::shares,
        .along = "classes",
        .on_scores = true,
        .formula = kl_divergence},
-      {.kind = LossKind::focal,
-       .name = "focal",
+      {.name = "focal",
        .meaning = "softmax cross-entropy that weighs less what is nearly right",
        .source = "Lin et al. 2017; keras.losses.CategoricalFocalCrossentropy",
        .labels = LossLabels::classes,
        .along = "classes",
        .on_scores = true,
        .ignores = true,
+       .weighs = true,
        .numbers = focal_numbers(),
        .formula = focal},
   };

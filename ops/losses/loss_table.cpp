@@ -29,26 +29,17 @@ std::span<const LossDef> losses() {
     std::vector<LossDef> all;
     for (std::vector<LossDef> (*family)() : {class_losses, binary_losses, value_losses})
       for (LossDef& row : family()) all.push_back(std::move(row));
-    all.push_back({.kind = LossKind::output,
-                   .name = "output",
-                   .meaning = "the model computes it",
-                   .source = "the model",
-                   .labels = LossLabels::none});
+    all.push_back(
+        {.name = kOwnLoss, .meaning = "the model computes it", .source = "the model", .labels = LossLabels::none});
     return all;
   }();
   return rows;
 }
 
-const LossDef& loss_of(LossKind kind) {
-  return *std::find_if(losses().begin(), losses().end(), [&](const LossDef& row) { return row.kind == kind; });
-}
-
-std::string_view name_of(LossKind kind) { return loss_of(kind).name; }
-
-LossKind parse_loss(std::string_view name) {
+const LossDef& loss_named(std::string_view name) {
   std::vector<std::string_view> known;
   for (const LossDef& row : losses()) {
-    if (row.name == name) return row.kind;
+    if (row.name == name) return row;
     known.push_back(row.name);
   }
   throw_input_error(fmt::format("a loss: {}", fmt::join(known, ", ")), fmt::format("'{}'", name), "check --loss");
@@ -63,8 +54,7 @@ std::vector<LossNumber> all_loss_numbers() {
   return all;
 }
 
-std::vector<double> numbers_of(LossKind kind, const LossNumbers& given) {
-  const LossDef& loss = loss_of(kind);
+std::vector<double> numbers_of(const LossDef& loss, const LossNumbers& given) {
   std::vector<double> values;
   for (const LossNumber& number : loss.numbers) {
     const auto at = given.find(number.name);
@@ -81,20 +71,64 @@ std::vector<double> numbers_of(LossKind kind, const LossNumbers& given) {
   return values;
 }
 
-Expr loss_mean(Expr x) { return x.builder().op("ReduceMean", {x}, {{"keepdims", std::int64_t{0}}}); }
+namespace {
 
-Expr loss_mean_of_counted(Expr x, Expr labels, std::int64_t ignored) {
-  Builder& b = x.builder();
-  const Attributes to_scalar{{"keepdims", std::int64_t{0}}};
-  const Expr counts = b.op("Not", {b.op("Equal", {labels, b.scalar(static_cast<double>(ignored), labels.dtype())})});
-  const Expr count = b.op("ReduceSum", {b.cast(counts, x.dtype())}, to_scalar);
-  return b.op("ReduceSum", {x}, to_scalar) / b.op("Max", {count, b.scalar(1, x.dtype())});
+const Attributes& to_scalar() {
+  static const Attributes attributes{{"keepdims", std::int64_t{0}}};
+  return attributes;
+}
+
+/// `weights`, one for each row or for each of the losses, in the shape of the losses.
+Expr spread(Expr weights, Expr losses) {
+  Builder& b = losses.builder();
+  const Shape shape = losses.shape(), given = weights.shape();
+  weights = b.cast(weights, losses.dtype());
+  if (given.count() == shape.count()) return b.reshape(weights, shape);
+  std::vector<std::int64_t> dims(shape.rank(), 1);
+  if (!dims.empty()) dims[0] = given.count();
+  return b.op("Expand", {b.reshape(weights, Shape(dims)), b.ints(shape.dims())});
+}
+
+}  // namespace
+
+Expr is_ignored(const LossOperands& o) {
+  Builder& b = o.y.builder();
+  return b.op("Equal", {o.labels, b.scalar(static_cast<double>(*o.ignored), o.labels.dtype())});
+}
+
+Expr reduced(const LossOperands& o, Expr losses, Expr weights) {
+  Builder& b = losses.builder();
+  if (weights) weights = spread(weights, losses);
+  if (o.sample_weights) {
+    const Expr given = spread(o.sample_weights, losses);
+    losses = losses * given;
+    weights = weights ? weights * given : given;
+  }
+  const bool counts_only = !weights;
+  if (o.ignored) {
+    const Expr counts = b.cast(b.op("Not", {is_ignored(o)}), losses.dtype());
+    weights = weights ? weights * spread(counts, losses) : counts;
+  }
+  if (o.reduction == LossReduction::sum) return b.op("ReduceSum", {losses}, to_scalar());
+  if (!weights) return b.op("ReduceMean", {losses}, to_scalar());
+  const Expr total = b.op("ReduceSum", {weights}, to_scalar()), one = b.scalar(1, losses.dtype());
+  const Expr divisor = counts_only ? b.op("Max", {total, one})
+                                   : b.op("Where", {b.op("Equal", {total, b.scalar(0, total.dtype())}), one, total});
+  return b.op("ReduceSum", {losses}, to_scalar()) / divisor;
 }
 
 Expr focal_weight(Expr miss, double gamma) {
   // Off 0, where the gradient of a power below 1 is infinite.
   Builder& b = miss.builder();
   return b.op("Pow", {b.op("Clip", {miss, b.scalar(1e-7, miss.dtype())}), b.scalar(gamma, miss.dtype())});
+}
+
+LossNumber label_smoothing() {
+  return {.name = "label-smoothing",
+          .meaning = "share of each label that is spread evenly over the classes",
+          .fallback = 0,
+          .lowest = 0,
+          .highest = 1};
 }
 
 std::vector<LossNumber> focal_numbers() {

@@ -8,22 +8,22 @@ Expr distance(const LossOperands& o) { return o.y.builder().op("Abs", {o.y - o.l
 
 Expr mean_squared_error(const LossOperands& o) {
   const Expr d = o.y - o.labels;
-  return loss_mean(d * d);
+  return reduced(o, d * d);
 }
 
-Expr l1(const LossOperands& o) { return loss_mean(distance(o)); }
+Expr l1(const LossOperands& o) { return reduced(o, distance(o)); }
 
 Expr huber(const LossOperands& o) {
   Builder& b = o.y.builder();
   const Expr d = distance(o), within = b.op("Min", {d, b.scalar(o.numbers[0], d.dtype())});
-  return loss_mean(within * (d - within * 0.5));
+  return reduced(o, within * (d - within * 0.5));
 }
 
 Expr cosine_similarity(const LossOperands& o) {
   Builder& b = o.y.builder();
   const auto sum = [&](Expr x) { return b.reduce_sum(x, {static_cast<std::int64_t>(o.axis)}, false); };
   const auto length = [&](Expr x) { return b.op("Sqrt", {sum(x * x) + 1e-12}); };
-  return loss_mean(1 - sum(o.y * o.labels) / (length(o.y) * length(o.labels)));
+  return reduced(o, 1 - sum(o.y * o.labels) / (length(o.y) * length(o.labels)));
 }
 
 std::optional<std::string_view> is_default(const LossFacts& f) {
@@ -39,21 +39,18 @@ std::optional<std::string_view> is_default(const LossFacts& f) {
 
 std::vector<LossDef> value_losses() {
   return {
-      {.kind = LossKind::mean_squared_error,
-       .name = "mean_squared_error",
+      {.name = "mean_squared_error",
        .meaning = "of numbers",
        .source = "torch.nn.MSELoss",
        .labels = LossLabels::values,
        .formula = mean_squared_error,
        .is_default = is_default},
-      {.kind = LossKind::l1,
-       .name = "l1",
+      {.name = "l1",
        .meaning = "mean absolute error",
        .source = "torch.nn.L1Loss",
        .labels = LossLabels::values,
        .formula = l1},
-      {.kind = LossKind::huber,
-       .name = "huber",
+      {.name = "huber",
        .meaning = "squared near the label, linear beyond --huber-delta",
        .source = "torch.nn.HuberLoss",
        .labels = LossLabels::values,
@@ -64,8 +61,7 @@ std::vector<LossDef> value_losses() {
                     .highest = 1e30,
                     .above_lowest = true}},
        .formula = huber},
-      {.kind = LossKind::cosine_similarity,
-       .name = "cosine_similarity",
+      {.name = "cosine_similarity",
        .meaning = "1 less the cosine between vectors along --class-axis",
        .source = "torch.nn.CosineEmbeddingLoss with target 1; 1 more than keras.losses.CosineSimilarity",
        .labels = LossLabels::values,

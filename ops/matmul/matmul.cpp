@@ -4,7 +4,7 @@
 
 #include <fmt/format.h>
 
-#include "ops/elementwise/clamp.h"
+#include "ops/epilogue_schema.h"
 #include "ops/families.h"
 #include "ops/magnitude.h"
 #include "ops/schema_util.h"
@@ -153,8 +153,8 @@ void gemm_kernel(KernelCall& call) {
     for (std::size_t i = 0; i < y.size(); ++i)
       y[i] += beta * c[static_cast<std::size_t>(c_index(static_cast<std::int64_t>(i)))];
   }
-  if (ends_with_relu(attributes))
-    for (double& value : y) value = value < 0 ? 0 : value;
+  if (const Epilogue last = epilogue_of(attributes))
+    for (double& value : y) value = last(value);
   store(ensure_out(call, 0, to_type(call.node, a.dtype()), shape), y);
 }
 
@@ -296,14 +296,14 @@ std::string fused_gemm_body(const onnx::FunctionBodyBuildContext& call) {
       "P = Gemm<alpha : float = @alpha, beta : float = @beta, transA : int = @transA, "
       "transB : int = @transB>(Aw, Bw{})\n",
       call.hasInput(2) ? ", Cw" : "");
-  text += ends_with_relu(string_of(call, "activation", "")) ? "R = Relu(P)\n" : "R = Identity(P)\n";
+  text += epilogue_text(epilogue_of(call), "R", "P");
   return text + (int_of(call, "to", 0) != 0 ? "Y = Cast<to : int = @to>(R)" : "Y = Identity(R)");
 }
 
 void fused_gemm_schema(onnx::OpSchema& schema) {
   add_product_attributes(schema);
-  schema.Attr("beta", "Factor of C.", onnx::AttributeProto::FLOAT, 1.0f)
-      .Attr("activation", "Applied last: \"Relu\", or nothing.", onnx::AttributeProto::STRING, std::string());
+  add_epilogue_attributes(schema);
+  schema.Attr("beta", "Factor of C.", onnx::AttributeProto::FLOAT, 1.0f);
   constrain_floats(schema, "T", "Type of the operands.");
   constrain_floats(schema, "TC", "Type of C: that of the operands or of the result.");
   constrain_floats(schema, "TO", "Type of the result.");
@@ -348,6 +348,15 @@ const std::vector<OpCase> kFusedGemmCases = {
      "{ y = ai.halfstep.FusedGemm<transA = 1, transB = 1, alpha = 0.5, beta = -1.0>(a, b, c) }",
      -2, 2, false},
     {"(float[0,4] a, float[4,5] b) => (float[0,5] y) { y = ai.halfstep.FusedGemm(a, b) }", -2, 2, false},
+    {"(float[3,4] a, float[4,5] b, float[5] c) => (float[3,5] y) "
+     "{ y = ai.halfstep.FusedGemm<activation = \"Gelu\">(a, b, c) }",
+     -2, 2, false},
+    {"(float[3,4] a, float[4,5] b) => (float[3,5] y) "
+     "{ y = ai.halfstep.FusedGemm<activation = \"Gelu\", approximate = \"tanh\">(a, b) }",
+     -2, 2, false},
+    {"(float[3,4] a, float[4,5] b) => (float[3,5] y) "
+     "{ y = ai.halfstep.FusedGemm<activation = \"Clip\", min = 0.5, max = 2.0>(a, b) }",
+     -2, 2, false},
 };
 
 const std::vector<OpCase> kFusedMatMulCases = {

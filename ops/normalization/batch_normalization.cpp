@@ -4,7 +4,7 @@
 
 #include <fmt/format.h>
 
-#include "ops/elementwise/clamp.h"
+#include "ops/epilogue.h"
 #include "ops/magnitude.h"
 #include "ops/normalization/batch_normalization_schema.h"
 #include <halfstep/base/error.h>

@@ -1,50 +1,30 @@
 #include "ops/normalization/batch_normalization_schema.h"
 
+#include <cmath>
+
 #include <fmt/format.h>
 
-#include "ops/elementwise/clamp.h"
+#include "ops/epilogue_schema.h"
 #include "ops/schema_util.h"
 
 namespace halfstep::ops {
 namespace {
 
-void add_activation_attributes(onnx::OpSchema& schema) {
-  schema
-      .Attr("activation", "Of the normalized: \"Relu\", \"Clip\", or nothing.", onnx::AttributeProto::STRING,
-            std::string())
-      .Attr("min", "Lower bound of Clip, if there is one.", onnx::AttributeProto::FLOAT, false)
-      .Attr("max", "Upper bound of Clip, if there is one.", onnx::AttributeProto::FLOAT, false);
-}
-
-/// `name` = an f32 constant of the type of `like`.
-std::string constant_text(std::string_view name, float value, std::string_view like) {
-  return fmt::format("{0}_f = Constant<value_float = {1:.8e}>()\n{0} = CastLike({0}_f, {2})\n", name, value, like);
-}
-
-/// The bounds of Clip that there are, as constants `low` and `high` of the type of `like`.
-std::string bounds_text(const onnx::FunctionBodyBuildContext& call, std::string_view like) {
-  std::string text;
-  if (const auto* low = call.getAttribute("min")) text += constant_text("low", low->f(), like);
-  if (const auto* high = call.getAttribute("max")) text += constant_text("high", high->f(), like);
-  return text;
-}
-
 /// `g` = the gradient `dy` before the activation of `normalized`, all of the type of scale.
 std::string gradient_before_activation(const onnx::FunctionBodyBuildContext& call) {
-  const Activation activation = activation_named(string_of(call, "activation", ""));
-  if (activation == Activation::none) return "g = Identity(dy)\n";
+  const Epilogue last = epilogue_of(call);
+  if (!last) return "g = Identity(dy)\n";
   std::string text =
       "b = Reshape(B, per_channel)\n"
       "scaled = Mul(normalized, s)\n"
       "n = Add(scaled, b)\n" +
       constant_text("zero", 0, "scale");
-  if (activation == Activation::relu) {
+  if (last.kind == Epilogue::Kind::relu) {
     text += "stops = LessOrEqual(n, zero)\n";
   } else {
-    const bool has_low = call.getAttribute("min"), has_high = call.getAttribute("max");
-    text += bounds_text(call, "scale");
-    text += has_low ? "below = Less(n, low)\n" : "below = Less(n, n)\n";
-    text += has_high ? "above = Greater(n, high)\n" : "above = Less(n, n)\n";
+    text += bounds_text(last, "scale");
+    text += std::isfinite(last.min) ? "below = Less(n, low)\n" : "below = Less(n, n)\n";
+    text += std::isfinite(last.max) ? "above = Greater(n, high)\n" : "above = Less(n, n)\n";
     text += "stops = Or(below, above)\n";
   }
   return text + "g = Where(stops, zero, dy)\n";
@@ -99,16 +79,11 @@ std::string batch_normalization_grad_body(const onnx::FunctionBodyBuildContext& 
 
 std::string fused_batch_normalization_body(const onnx::FunctionBodyBuildContext& call) {
   const bool training = int_of(call, "training_mode", 0) != 0;
-  const Activation activation = activation_named(string_of(call, "activation", ""));
   std::string text = fmt::format(
       "N{} = BatchNormalization<epsilon : float = @epsilon, momentum : float = @momentum, "
       "training_mode : int = @training_mode>(X, scale, B, input_mean, input_var)\n",
       training ? ", running_mean, running_var" : "");
-  if (activation == Activation::none) return text + "Y = Identity(N)";
-  if (activation == Activation::relu) return text + "Y = Relu(N)";
-  return text + bounds_text(call, "N") +
-         fmt::format("Y = Clip(N, {}, {})", call.getAttribute("min") ? "low" : "",
-                     call.getAttribute("max") ? "high" : "");
+  return text + epilogue_text(epilogue_of(call), "Y", "N");
 }
 
 }  // namespace
@@ -117,7 +92,7 @@ void fused_batch_normalization_schema(onnx::OpSchema& schema) {
   schema.Attr("epsilon", "As BatchNormalization.", onnx::AttributeProto::FLOAT, 1e-5f)
       .Attr("momentum", "As BatchNormalization.", onnx::AttributeProto::FLOAT, 0.9f)
       .Attr("training_mode", "As BatchNormalization.", onnx::AttributeProto::INT, std::int64_t{0});
-  add_activation_attributes(schema);
+  add_epilogue_attributes(schema);
   constrain_floats(schema, "T", "Type of X and Y.");
   constrain_floats(schema, "T1", "Type of scale and B.");
   constrain_floats(schema, "T2", "Type of the statistics.");
@@ -143,7 +118,7 @@ void batch_normalization_grad_schema(onnx::OpSchema& schema) {
   schema.Attr("epsilon", "Added to the variance.", onnx::AttributeProto::FLOAT, 1e-5f)
       .Attr("training_mode", "1: the statistics are those of X; 0: mean and var.", onnx::AttributeProto::INT,
             std::int64_t{0});
-  add_activation_attributes(schema);
+  add_epilogue_attributes(schema);
   constrain_floats(schema, "T", "Type of dY, X and dX.");
   constrain_floats(schema, "T1", "Type of scale, B and their gradients.");
   constrain_floats(schema, "T2", "Type of mean and var.");

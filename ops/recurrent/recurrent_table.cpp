@@ -18,7 +18,8 @@ std::vector<Expr> recurrent_gradient(GradientContext& g) {
 
   constexpr auto sources = kRecurrentDifferentiated<Cell>;
   const std::vector<Expr> gradients = g.b.multi(name, kOwnDomain, operands, sources.size(), g.node.attributes);
-  std::vector<ValueId>& outputs = g.b.graph().nodes.back().outputs;
+  const Graph::Edit node = g.b.graph().edit(g.b.graph().nodes.size() - 1);
+  std::vector<ValueId>& outputs = node->outputs;
   std::vector<Expr> result(inputs);
   for (std::size_t i = 0; i < sources.size(); ++i) {
     if (g.wants(sources[i]))

@@ -1,6 +1,7 @@
 // Reverse-mode differentiation.
 #include <fmt/format.h>
 
+#include "graph/value_map.h"
 #include "ops/control_flow/control_flow.h"
 #include "ops/control_flow/unroll.h"
 #include "passes/simplify/control_flow.h"
@@ -12,22 +13,20 @@
 namespace halfstep {
 namespace {
 
-using Flags = std::vector<bool>;
-bool get(const Flags& flags, ValueId id) {
-  return id != kNoValue && static_cast<std::size_t>(id) < flags.size() && flags[static_cast<std::size_t>(id)];
-}
+using Flags = ValueMap<bool>;
+bool get(const Flags& flags, ValueId id) { return flags.contains(id) && flags[id]; }
 
 // Values that depend on a target through float edges.
 Flags reached_by(const Graph& graph, std::span<const ValueId> targets) {
-  Flags reached(graph.values.size(), false);
+  Flags reached(graph, false);
   for (ValueId id : targets)
-    if (is_float(graph[id].dtype)) reached[static_cast<std::size_t>(id)] = true;
+    if (is_float(graph[id].dtype)) reached[id] = true;
   for (const Node& node : graph.nodes) {
     bool any = false;
     for (ValueId in : node.inputs) any = any || get(reached, in);
     if (!any) continue;
     for (ValueId out : node.outputs)
-      if (out != kNoValue && is_float(graph[out].dtype)) reached[static_cast<std::size_t>(out)] = true;
+      if (out != kNoValue && is_float(graph[out].dtype)) reached[out] = true;
   }
   return reached;
 }
@@ -35,12 +34,12 @@ Flags reached_by(const Graph& graph, std::span<const ValueId> targets) {
 // Sums what the several readers of a value send back.
 class Accumulator {
  public:
-  explicit Accumulator(std::size_t values) : parts_(values) {}
-  void add(ValueId id, Expr gradient) { parts_[static_cast<std::size_t>(id)].push_back(gradient); }
+  explicit Accumulator(const Graph& graph) : parts_(graph) {}
+  void add(ValueId id, Expr gradient) { parts_[id].push_back(gradient); }
   /// The sum, made once; empty when nothing flowed.
   Expr total(ValueId id) {
-    if (id == kNoValue || static_cast<std::size_t>(id) >= parts_.size()) return {};
-    std::vector<Expr>& parts = parts_[static_cast<std::size_t>(id)];
+    if (!parts_.contains(id)) return {};
+    std::vector<Expr>& parts = parts_[id];
     if (parts.empty()) return {};
     Expr sum = parts[0];
     for (std::size_t i = 1; i < parts.size(); ++i) sum = sum + parts[i];
@@ -49,7 +48,7 @@ class Accumulator {
   }
 
  private:
-  std::vector<std::vector<Expr>> parts_;
+  ValueMap<std::vector<Expr>> parts_;
 };
 
 ValueId add_loss_gradient(Graph& graph, ValueId loss) {
@@ -85,10 +84,10 @@ void attach_gradients(Graph& graph) {
 std::vector<ValueId> differentiate(Graph& graph, ValueId loss, std::span<const ValueId> targets,
                                    ValueId loss_gradient) {
   const Flags reached = reached_by(graph, targets);
-  const std::vector<Node> forward = graph.nodes;  // rules append to graph.nodes
+  const NodeList forward = graph.nodes;  // rules append to graph.nodes
   if (loss_gradient == kNoValue) loss_gradient = add_loss_gradient(graph, loss);
   Builder b(graph);
-  Accumulator gradients(graph.values.size());
+  Accumulator gradients(graph);
   gradients.add(loss, b.expr(loss_gradient));
 
   std::string blocked;

@@ -1,21 +1,23 @@
 #include "passes/autodiff/gradient_flow.h"
 
 #include <algorithm>
+#include <optional>
 #include <set>
 
 #include <fmt/format.h>
 
 #include "graph/abridged.h"
+#include "graph/value_map.h"
 #include "passes/load/model_facts.h"
 #include <halfstep/ops/op_def.h>
 
 namespace halfstep {
 namespace {
 
-using Flags = std::vector<bool>;
-bool get(const Flags& flags, ValueId id) { return id != kNoValue && flags[static_cast<std::size_t>(id)]; }
+using Flags = ValueMap<bool>;
+bool get(const Flags& flags, ValueId id) { return id != kNoValue && flags[id]; }
 void set(Flags& flags, ValueId id) {
-  if (id != kNoValue) flags[static_cast<std::size_t>(id)] = true;
+  if (id != kNoValue) flags[id] = true;
 }
 bool any(const Flags& flags, const std::vector<ValueId>& ids) {
   return std::any_of(ids.begin(), ids.end(), [&](ValueId id) { return get(flags, id); });
@@ -32,7 +34,7 @@ bool passes_gradient(const Graph& graph, const Node& node, std::size_t input) {
 
 // What the targets depend on: all of it, or only what a gradient reaches.
 Flags needed_for(const Graph& graph, const std::vector<ValueId>& targets, bool by_gradient) {
-  Flags needed(graph.values.size(), false);
+  Flags needed(graph, false);
   for (ValueId id : targets)
     if (!by_gradient || gives_floats(graph, id)) set(needed, id);
   for (auto node = graph.nodes.rbegin(); node != graph.nodes.rend(); ++node) {
@@ -45,7 +47,7 @@ Flags needed_for(const Graph& graph, const std::vector<ValueId>& targets, bool b
 
 // The first operators that no gradient passes, on the ways from a parameter to what is needed.
 std::vector<std::size_t> ends_of(const Graph& graph, ValueId parameter, const Flags& needed) {
-  Flags reached(graph.values.size(), false);
+  Flags reached(graph, false);
   set(reached, parameter);
   std::vector<std::size_t> ends;
   for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
@@ -66,7 +68,7 @@ std::vector<std::size_t> ends_of(const Graph& graph, ValueId parameter, const Fl
 }  // namespace
 
 std::vector<std::size_t> blocking_nodes(const Graph& graph) {
-  Flags reached(graph.values.size(), false), wanted(graph.values.size(), false);
+  Flags reached(graph, false), wanted(graph, false);
   for (const State& state : graph.states)
     if (state.role == StateRole::parameter) set(reached, state.value);
   for (const Node& node : graph.nodes) {
@@ -92,11 +94,11 @@ std::vector<std::size_t> blocking_nodes(const Graph& graph) {
 std::vector<CutOff> cut_off_parameters(const Graph& graph, const std::vector<ValueId>& targets) {
   const Flags with_gradient = needed_for(graph, targets, true);
   std::vector<CutOff> cut_off;
-  Flags needed;
+  std::optional<Flags> needed;
   for (const State& state : graph.states) {
     if (state.role != StateRole::parameter || get(with_gradient, state.value)) continue;
-    if (needed.empty()) needed = needed_for(graph, targets, false);
-    cut_off.push_back({state.value, ends_of(graph, state.value, needed)});
+    if (!needed) needed = needed_for(graph, targets, false);
+    cut_off.push_back({state.value, ends_of(graph, state.value, *needed)});
   }
   return cut_off;
 }

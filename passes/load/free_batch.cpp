@@ -169,7 +169,7 @@ bool works_on_rows(const Node& node, const Graph& typed, ValueId constant, std::
 }
 
 // Lets a Concat read the row expanded over the batch.
-void expand_row(Graph& graph, std::size_t reader, ValueId row, std::int64_t batch) {
+void expand_row(Graph& graph, const Use& use, ValueId row, std::int64_t batch) {
   Dims dims(graph[row].shape.begin(), graph[row].shape.end());
   dims[0] = batch;
   const std::string name = graph[row].name + ".expanded";
@@ -177,7 +177,7 @@ void expand_row(Graph& graph, std::size_t reader, ValueId row, std::int64_t batc
   const std::size_t node = graph.add_node("Expand", kOnnxDomain, {row, shape}, 1, {}, name);
   infer_node(graph, graph.nodes[node]);
   const ValueId expanded = graph.nodes[node].outputs[0];
-  std::replace(graph.nodes[reader].inputs.begin(), graph.nodes[reader].inputs.end(), row, expanded);
+  graph.edit(use.node)->inputs[use.input] = expanded;
 }
 
 }  // namespace
@@ -197,13 +197,9 @@ Pass undo_batch_expansion() {
                   value.shape[0] != batch || value.constant.bytes() == 0 || !rows_are_equal(value.constant) ||
                   graph.is_output(id))
                 continue;
-              std::vector<std::size_t> readers;
-              for (std::size_t n = 0; n < typed.nodes.size(); ++n) {
-                const auto& inputs = typed.nodes[n].inputs;
-                if (std::find(inputs.begin(), inputs.end(), id) != inputs.end()) readers.push_back(n);
-              }
-              if (readers.empty() || !std::all_of(readers.begin(), readers.end(), [&](std::size_t n) {
-                    return works_on_rows(typed.nodes[n], typed, id, batch);
+              const std::span<const Use> users = typed.users(id);
+              if (users.empty() || !std::all_of(users.begin(), users.end(), [&](const Use& use) {
+                    return works_on_rows(typed.nodes[use.node], typed, id, batch);
                   }))
                 continue;
               Dims dims(value.shape.begin(), value.shape.end());
@@ -212,8 +208,8 @@ Pass undo_batch_expansion() {
               std::memcpy(row.raw(), value.constant.raw(), row.bytes());
               graph[id].constant = row;
               graph[id].shape = row.shape();
-              for (std::size_t n : readers)
-                if (is_concatenation(graph.nodes[n])) expand_row(graph, n, id, batch);
+              for (const Use& use : users)
+                if (is_concatenation(graph.nodes[use.node])) expand_row(graph, use, id, batch);
             }
           }};
 }

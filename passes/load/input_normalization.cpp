@@ -54,7 +54,7 @@ bool is_raw(const ModelFacts& model, ValueId id) {
 }  // namespace
 
 bool is_input_normalization(const ModelFacts& model, ValueId id) {
-  const std::vector<Use>& uses = model.uses(id);
+  const std::span<const Use> uses = model.uses(id);
   return !uses.empty() && std::all_of(uses.begin(), uses.end(), [&](const Use& use) {
     const Node& node = model.node(use);
     const ValueId data = other_operand(model, node);
@@ -63,7 +63,7 @@ bool is_input_normalization(const ModelFacts& model, ValueId id) {
     if (is_raw(model, data)) {
       const Shape& shape = model.graph[data].shape;
       if (node.is("Sub") && here && shape.is_ranked() && shape.rank() > 3) return true;
-      const std::vector<Use>& next = model.uses_of_output(node);
+      const std::span<const Use> next = model.uses_of_output(node);
       return !next.empty() && std::all_of(next.begin(), next.end(), [&](const Use& reader) {
         const Node& after = model.node(reader);
         return other_operand(model, after) != kNoValue && shifts(node) != shifts(after) &&

@@ -5,19 +5,12 @@
 #include <cstdint>
 #include <vector>
 
+#include "graph/value_map.h"
 #include <halfstep/base/api.h>
 #include <halfstep/graph/exporter.h>
 #include <halfstep/graph/graph.h>
 
 namespace HALFSTEP_API halfstep {
-
-/// One reader of a value.
-struct Use {
-  std::size_t node = 0;   ///< index in Graph::nodes
-  std::size_t input = 0;  ///< of that node
-};
-/// For each value its readers, in the order of nodes.
-std::vector<std::vector<Use>> uses_of(const Graph& graph);
 
 /// Operators that pass elements on: reshaped, moved, repeated, or in another type.
 bool is_movement(const Node& node);
@@ -41,17 +34,17 @@ class ModelFacts {
   const Graph& graph;
   const Exporter exporter;
 
-  const std::vector<Use>& uses(ValueId id) const { return id == kNoValue ? nobody_ : uses_[index(id)]; }
-  const std::vector<Use>& uses_of_output(const Node& node) const { return uses(node.outputs[0]); }
+  std::span<const Use> uses(ValueId id) const { return graph.users(id); }
+  std::span<const Use> uses_of_output(const Node& node) const { return uses(node.outputs[0]); }
   const Node& node(const Use& use) const { return graph.nodes[use.node]; }
-  const Node* producer(ValueId id) const;
+  const Node* producer(ValueId id) const { return graph.producer(id); }
 
   /// A running statistic of BatchNormalization, through whatever exporters put in front of it.
-  bool is_statistic(ValueId id) const { return statistics_[index(id)]; }
+  bool is_statistic(ValueId id) const { return statistics_[id]; }
   /// A float output of the model depends on it through operands, not settings.
-  bool has_gradient(ValueId id) const { return gradients_[index(id)]; }
+  bool has_gradient(ValueId id) const { return gradients_[id]; }
   /// The strongest role among its uses, through movement of constants.
-  WeightRole role(ValueId id) const { return roles_[index(id)]; }
+  WeightRole role(ValueId id) const { return roles_[id]; }
 
   /// Some Constant node holds a matrix: the exporter writes weights so.
   bool constants_hold_weights() const { return constants_hold_weights_; }
@@ -62,17 +55,13 @@ class ModelFacts {
   bool has_declarations() const { return has_declarations_; }
 
  private:
-  static std::size_t index(ValueId id) { return static_cast<std::size_t>(id); }
   void find_statistics();
   void find_gradients();
   void find_roles();
   void find_habits();
 
-  std::vector<std::vector<Use>> uses_;
-  const std::vector<Use> nobody_;
-  std::vector<std::int32_t> producers_;
-  std::vector<bool> statistics_, gradients_;
-  std::vector<WeightRole> roles_;
+  ValueMap<bool> statistics_, gradients_;
+  ValueMap<WeightRole> roles_;
   bool constants_hold_weights_ = false, initializers_hold_weights_ = false;
   bool names_modules_ = false, has_declarations_ = false;
 };

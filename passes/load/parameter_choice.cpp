@@ -68,7 +68,6 @@ std::vector<ParameterChoice> choose_parameters(const Graph& graph, const Paramet
   const Graph typed = with_types(graph);
   const ModelFacts model(typed, selection.exporter);
   const std::vector<Verdict> verdicts = judge_constants(model);
-  const std::vector<std::int32_t> readers = typed.use_counts();
   Patterns freeze(selection.freeze), trainable(selection.trainable);
   std::vector<ParameterChoice> choices;
   std::vector<std::string> parameters;
@@ -78,7 +77,7 @@ std::vector<ParameterChoice> choose_parameters(const Graph& graph, const Paramet
     // Nothing gives it: a constant, perhaps one that nobody reads any more.
     const bool is_given = model.producer(id) || typed.is_input(id);
     const std::string* frozen = is_given ? nullptr : freeze.match(value.name);
-    if (!value.is_constant() || !is_float(value.dtype) || readers[i] == 0) continue;
+    if (!value.is_constant() || !is_float(value.dtype) || !typed.is_read(id)) continue;
     const Verdict& verdict = verdicts[i];
     const bool named = trainable.name(value.name);
     ParameterChoice choice{.value = id,
@@ -86,7 +85,7 @@ std::vector<ParameterChoice> choose_parameters(const Graph& graph, const Paramet
                            .reason = verdict.reason,
                            .is_guess = verdict.is_guess && !named,
                            .leading = named ? 0 : verdict.leading,
-                           .uses = model.uses(id)};
+                           .uses = {model.uses(id).begin(), model.uses(id).end()}};
     if (choice.is_parameter) {
       parameters.push_back(value.name);
       choice.maybe_merged = choice.uses.size() > 1 && value.constant.count() > 0 && all_equal(value.constant);

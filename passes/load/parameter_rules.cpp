@@ -21,7 +21,7 @@ std::string quoted(const Node& node) { return fmt::format("{} '{}'", node.op, no
 
 template <class Predicate>
 bool all_uses(const ModelFacts& model, ValueId id, const Predicate& holds) {
-  const std::vector<Use>& uses = model.uses(id);
+  const std::span<const Use> uses = model.uses(id);
   return !uses.empty() &&
          std::all_of(uses.begin(), uses.end(), [&](const Use& use) { return holds(model.node(use), use.input); });
 }
@@ -54,7 +54,7 @@ std::string is_running_statistic(const ModelFacts& model, ValueId id) {
 }
 
 std::string is_without_gradient(const ModelFacts& model, ValueId id) {
-  const std::vector<Use>& uses = model.uses(id);
+  const std::span<const Use> uses = model.uses(id);
   if (uses.empty()) return "an output of the model and nothing else";
   if (model.has_gradient(id)) return {};
   // A weight that gets none is a parameter all the same: what keeps it from one is reported.
@@ -88,7 +88,7 @@ std::string is_scalar(const ModelFacts& model, ValueId id) {
 
 bool adds_to_scores(const ModelFacts& model, const Node& node) {
   if (!node.is("Add")) return false;
-  const std::vector<Use>& readers = model.uses_of_output(node);
+  const std::span<const Use> readers = model.uses_of_output(node);
   return !readers.empty() &&
          std::all_of(readers.begin(), readers.end(), [&](const Use& use) { return model.node(use).is("Softmax"); });
 }
@@ -108,7 +108,7 @@ std::string is_mask(const ModelFacts& model, ValueId id) {
     return fmt::format("mask: only 0 and {:g}", *std::min_element(elements.begin(), elements.end()));
   if (is_vector) return {};
   if (!is_uniform && all(0, [](double v) { return v == 1; })) return "mask: only 0 and 1";
-  const std::vector<Use>& uses = model.uses(id);
+  const std::span<const Use> uses = model.uses(id);
   if (is_uniform && !uses.empty() &&
       all_uses(model, id, [&](const Node& node, std::size_t) { return adds_to_scores(model, node); }))
     return fmt::format("mask: everywhere {:g}, added to the scores of a Softmax by {}", elements[0],
@@ -294,11 +294,10 @@ void follow_module_order(const ModelFacts& model, std::vector<Verdict>& verdicts
 
 std::vector<Verdict> judge_constants(const ModelFacts& model) {
   std::vector<Verdict> verdicts(model.graph.values.size());
-  const std::vector<std::int32_t> readers = model.graph.use_counts();
   for (std::size_t i = 0; i < verdicts.size(); ++i) {
     const auto id = static_cast<ValueId>(i);
     const Value& value = model.graph[id];
-    if (value.is_constant() && is_float(value.dtype) && readers[i] > 0) verdicts[i] = judge(model, id);
+    if (value.is_constant() && is_float(value.dtype) && model.graph.is_read(id)) verdicts[i] = judge(model, id);
   }
   follow_module_order(model, verdicts);
   return verdicts;

@@ -111,16 +111,13 @@ Pass draw_by_counter(std::int64_t seed, DrawingFor use) {
             if (!any) return;
             graph.opsets.try_emplace(std::string(kOwnDomain), 1);
             Drawing drawing(graph, seed, use);
-            std::vector<Node> nodes = std::move(graph.nodes);
-            graph.nodes.clear();
-            for (Node& node : nodes) {
+            for (Node& node : graph.take_nodes()) {
               if (!ops::draws_numbers(node)) {
-                graph.nodes.push_back(std::move(node));
+                graph.append(std::move(node));
                 continue;
               }
               const Expr result = drawing.result_of(node);
-              graph.add_node("Identity", kOnnxDomain, {result.id()}, 0, {}, node.name);
-              graph.nodes.back().outputs = {node.outputs[0]};
+              graph.define({node.outputs[0]}, "Identity", kOnnxDomain, {result.id()}, {}, node.name);
             }
           }};
 }

@@ -32,7 +32,7 @@ std::int64_t single_bias_extent(const ModelFacts& model, ValueId id) {
   constexpr std::size_t kB = 3;
   if (model.exporter == Exporter::pytorch || model.exporter == Exporter::paddle) return 0;
   const Tensor& bias = model.graph[id].constant;
-  const std::vector<Use>& uses = model.uses(id);
+  const std::span<const Use> uses = model.uses(id);
   if (bias.shape().rank() != 2 || bias.shape()[1] % 2 != 0 || bias.count() == 0 || uses.empty() ||
       model.graph.is_output(id))
     return 0;
@@ -56,7 +56,7 @@ void separate_leading(Graph& graph, ValueId id, std::int64_t extent) {
       graph.add_node("Concat", kOnnxDomain, {kNoValue, rest}, 1, {{"axis", std::int64_t{-1}}}, name + ".whole");
   const ValueId joined = graph.nodes[node].outputs[0];
   graph.replace_uses(id, joined);
-  graph.nodes[node].inputs[0] = id;
+  graph.edit(node)->inputs[0] = id;
   graph[id].constant = columns(whole, 0, extent);
   graph[id].shape = graph[id].constant.shape();
   infer_node(graph, graph.nodes[node]);

@@ -32,22 +32,22 @@ void train_batchnorm(Graph& graph, std::size_t index) {
   for (std::size_t i : {3u, 4u}) {
     const ValueId state_value = statistic_state(graph, graph.nodes[index], i);
     State& state = graph.states[static_cast<std::size_t>(graph.state_of(state_value))];
-    Node& node = graph.nodes[index];
-    node.inputs[i] = state_value;
-    node.outputs.resize(std::max<std::size_t>(node.outputs.size(), i - 1), kNoValue);
-    if (node.outputs[i - 2] == kNoValue) {
+    const Graph::Edit node = graph.edit(index);
+    node->inputs[i] = state_value;
+    node->outputs.resize(std::max<std::size_t>(node->outputs.size(), i - 1), kNoValue);
+    if (node->outputs[i - 2] == kNoValue) {
       const Value like = graph[state_value];
-      node.outputs[i - 2] = graph.add_value(like.name + ".next", like.dtype, like.shape);
+      node->outputs[i - 2] = graph.add_value(like.name + ".next", like.dtype, like.shape);
     }
-    state.next = node.outputs[i - 2];
+    state.next = node->outputs[i - 2];
   }
-  Node& node = graph.nodes[index];
-  node.attributes.set("training_mode", std::int64_t{1});
-  infer_node(graph, node);
+  graph.edit(index)->attributes.set("training_mode", std::int64_t{1});
+  infer_node(graph, graph.nodes[index]);
 }
 
 void train_dropout(Graph& graph, std::size_t index, ValueId counter, std::int64_t seed, std::int64_t stream) {
-  Node& node = graph.nodes[index];
+  const Graph::Edit opened = graph.edit(index);
+  Node& node = *opened;
   ValueId ratio = node.input(1);
   if (ratio == kNoValue) ratio = graph.add_constant(node.name + ".ratio", Tensor::scalar(0.5f));
   if (!graph[ratio].is_constant())
@@ -71,28 +71,26 @@ void pass_on(Graph& graph, ValueId from, ValueId to) {
     graph.replace_uses(from, to);
     return;
   }
-  graph.add_node("Identity", kOnnxDomain, {to}, 0, {}, graph[from].name);
-  graph.nodes.back().outputs = {from};
+  graph.define({from}, "Identity", kOnnxDomain, {to}, {}, graph[from].name);
 }
 
 void stop_batchnorm(Graph& graph, std::size_t index) {
   const Node before = graph.nodes[index];
-  graph.nodes[index].attributes.remove("training_mode");
-  graph.nodes[index].outputs.resize(1);
+  graph.edit(index)->attributes.remove("training_mode");
+  graph.edit(index)->outputs.resize(1);
   pass_on(graph, before.output(1), before.inputs[3]);
   pass_on(graph, before.output(2), before.inputs[4]);
 }
 
 // Whether the node is still needed: it gives a mask, which says that nothing was dropped.
-bool stop_dropout(Graph& graph, std::size_t index, bool is_mask_read) {
-  Node& node = graph.nodes[index];
-  if (is_mask_read) {
-    node.inputs.resize(1);
-    node.attributes = {};
+bool stop_dropout(Graph& graph, std::size_t index) {
+  if (graph.is_read(graph.nodes[index].output(1))) {
+    graph.edit(index)->inputs.resize(1);
+    graph.edit(index)->attributes = {};
     return true;
   }
-  const ValueId x = node.inputs[0], y = node.outputs[0];
-  node.outputs.clear();
+  const ValueId x = graph.nodes[index].inputs[0], y = graph.nodes[index].outputs[0];
+  graph.edit(index)->outputs.clear();
   pass_on(graph, y, x);
   return false;
 }
@@ -103,22 +101,20 @@ struct Stopped {
 };
 
 void leave_training(Graph& graph, Stopped stopped) {
-  const std::vector<std::int32_t> uses = graph.use_counts();
-  auto is_read = [&](ValueId id) { return id != kNoValue && uses[static_cast<std::size_t>(id)] > 0; };
   const std::size_t count = graph.nodes.size();  // pass_on appends more
-  std::vector<bool> needed(count, true);
+  std::vector<bool> gone(count, false);
   for (std::size_t i = 0; i < count; ++i) {
-    if (graph.nodes[i].is("BatchNormalization") && stopped.batchnorm)
+    const Node& node = graph.nodes[i];
+    if (node.is("BatchNormalization") && stopped.batchnorm) {
       stop_batchnorm(graph, i);
-    else if (graph.nodes[i].is("Dropout") && stopped.dropout)
-      needed[i] = stop_dropout(graph, i, is_read(graph.nodes[i].output(1)));
-    else if (has_body(graph.nodes[i]))
-      change_bodies(graph.nodes[i], [&](Graph& body) { leave_training(body, stopped); });
+    } else if (node.is("Dropout") && stopped.dropout) {
+      gone[i] = !stop_dropout(graph, i);
+    } else if (has_body(node)) {
+      const Graph::Edit opened = graph.edit(i);
+      change_bodies(*opened, [&](Graph& body) { leave_training(body, stopped); });
+    }
   }
-  std::vector<Node> kept;
-  for (std::size_t i = 0; i < graph.nodes.size(); ++i)
-    if (i >= count || needed[i]) kept.push_back(std::move(graph.nodes[i]));
-  graph.nodes = std::move(kept);
+  graph.remove_nodes(gone);
   graph.sort();
 }
 
@@ -149,7 +145,7 @@ Pass statistics_to_states() {
               if (!graph.nodes[i].is("BatchNormalization")) continue;
               for (std::size_t k : {3u, 4u}) {
                 const ValueId state = statistic_state(graph, graph.nodes[i], k);
-                graph.nodes[i].inputs[k] = state;
+                graph.edit(i)->inputs[k] = state;
                 // Marks it as taken, so that the next layer that reads the same one gets its own, as in training.
                 graph.states[static_cast<std::size_t>(graph.state_of(state))].next = state;
               }

@@ -62,21 +62,19 @@ void widen(Graph& graph) {
     value.dtype = DType::f32;
     if (value.is_constant()) value.constant = convert(value.constant, DType::f32);
   }
-  for (Node& node : graph.nodes) {
-    widen_attributes(node);
-    if (has_body(node)) change_bodies(node, widen);
+  for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
+    const Graph::Edit node = graph.edit(n);
+    widen_attributes(*node);
+    if (has_body(*node)) change_bodies(*node, widen);
   }
-  std::vector<Node> kept;
+  std::vector<bool> gone(graph.nodes.size(), false);
   // In order: what an earlier cast gave is what its source gives when a later one is looked at.
   for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
     const Node& node = graph.nodes[i];
-    const bool idle = is_idle_cast(graph, node);
-    if (idle && (!graph.is_output(node.outputs[0]) || can_be_output(graph, node.inputs[0])))
-      bypass(graph, node.inputs[0], node.outputs[0]);
-    else
-      kept.push_back(node);
+    gone[i] = is_idle_cast(graph, node) && (!graph.is_output(node.outputs[0]) || can_be_output(graph, node.inputs[0]));
+    if (gone[i]) bypass(graph, node.inputs[0], node.outputs[0]);
   }
-  graph.nodes = std::move(kept);
+  graph.remove_nodes(gone);
 }
 
 }  // namespace

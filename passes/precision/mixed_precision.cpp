@@ -44,8 +44,7 @@ class Painter {
         Tensor& constant = graph_.values[v].constant;
         constant = clamped(constant, choice_.limits[v]);
       }
-    std::vector<Node> source = std::move(graph_.nodes);
-    graph_.nodes.clear();
+    std::vector<Node> source = graph_.take_nodes();
     for (std::size_t i = 0; i < source.size(); ++i) emit(std::move(source[i]), i);
     for (std::size_t i = 0; i < graph_.outputs.size(); ++i) keep_output_type(graph_.outputs[i]);
     for (State& state : graph_.states)
@@ -114,7 +113,7 @@ class Painter {
       node.attributes.set("value", convert(value ? std::get<Tensor>(*value) : Tensor::of<float>({0}), half_));
     }
     infer_node(graph_, node);
-    graph_.nodes.push_back(std::move(node));
+    graph_.append(std::move(node));
   }
 
   /// A value that was f32 in f32 again.

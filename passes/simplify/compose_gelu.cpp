@@ -47,16 +47,15 @@ bool equal(const Polynomial& found, const Polynomial& wanted) {
 /// Values of a graph as polynomials in one of them, `x`, and linear in another, `f`.
 class Forms {
  public:
-  Forms(const Graph& graph, const std::vector<std::int32_t>& producers, ValueId x, ValueId f)
-      : graph_(graph), producers_(producers), x_(x), f_(f) {}
+  Forms(const Graph& graph, ValueId x, ValueId f) : graph_(graph), x_(x), f_(f) {}
 
   std::optional<Form> of(ValueId id, int depth = kDepth) const {
     if (id == x_) return Form{{0, 1}, {}};
     if (id == f_) return Form{{}, {1}};
     if (const auto c = constant(id)) return Form{{*c}, {}};
-    const std::int32_t p = producers_[static_cast<std::size_t>(id)];
-    if (p < 0 || depth == 0) return std::nullopt;
-    const Node& node = graph_.nodes[static_cast<std::size_t>(p)];
+    const Node* producer = graph_.producer(id);
+    if (!producer || depth == 0) return std::nullopt;
+    const Node& node = *producer;
     if (!is_arithmetic(node)) return std::nullopt;
     const auto left = of(node.inputs[0], depth - 1);
     if (!left) return std::nullopt;
@@ -94,7 +93,6 @@ class Forms {
   }
 
   const Graph& graph_;
-  const std::vector<std::int32_t>& producers_;
   ValueId x_, f_;
 };
 
@@ -107,17 +105,16 @@ std::optional<Polynomial> inner_polynomial(const Node& node) {
 }
 
 /// The value x of which value `id` is the polynomial `wanted`: the nearest of those that `id` is computed from.
-ValueId find_operand(const Graph& graph, const std::vector<std::int32_t>& producers, ValueId id,
-                     const Polynomial& wanted) {
+ValueId find_operand(const Graph& graph, ValueId id, const Polynomial& wanted) {
   std::vector<ValueId> level = {id};
   for (int depth = 0; depth < Forms::kDepth; ++depth) {
     std::vector<ValueId> next;
     for (ValueId value : level) {
-      const std::int32_t p = producers[static_cast<std::size_t>(value)];
-      if (p < 0 || !Forms::is_arithmetic(graph.nodes[static_cast<std::size_t>(p)])) continue;
-      for (ValueId x : graph.nodes[static_cast<std::size_t>(p)].inputs) {
+      const Node* producer = graph.producer(value);
+      if (!producer || !Forms::is_arithmetic(*producer)) continue;
+      for (ValueId x : producer->inputs) {
         if (graph[x].is_constant()) continue;
-        const auto form = Forms(graph, producers, x, kNoValue).of(id);
+        const auto form = Forms(graph, x, kNoValue).of(id);
         if (form && equal(form->a, wanted)) return x;
         next.push_back(x);
       }
@@ -127,42 +124,29 @@ ValueId find_operand(const Graph& graph, const std::vector<std::int32_t>& produc
   return kNoValue;
 }
 
-/// For every value the node that reads it, or -1 where none does or several do, or the graph's caller.
-std::vector<std::int32_t> sole_readers(const Graph& graph) {
-  const std::vector<std::int32_t> counts = graph.use_counts();
-  std::vector<std::int32_t> readers(graph.values.size(), -1);
-  for (std::size_t n = 0; n < graph.nodes.size(); ++n)
-    for (ValueId in : graph.nodes[n].inputs)
-      if (in != kNoValue && counts[static_cast<std::size_t>(in)] == 1 && !graph.is_output(in))
-        readers[static_cast<std::size_t>(in)] = static_cast<std::int32_t>(n);
-  return readers;
-}
-
 }  // namespace
 
 Pass compose_gelu() {
   return {"compose_gelu", [](Graph& graph) {
-            const std::vector<std::int32_t> producers = graph.producers(), readers = sole_readers(graph);
             for (const Node& node : graph.nodes) {
               const auto inner = inner_polynomial(node);
               if (!inner) continue;
-              const ValueId x = find_operand(graph, producers, node.inputs[0], *inner);
+              const ValueId x = find_operand(graph, node.inputs[0], *inner);
               if (x == kNoValue) continue;
-              const Forms forms(graph, producers, x, node.outputs[0]);
+              const Forms forms(graph, x, node.outputs[0]);
               ValueId value = node.outputs[0];
               for (int depth = 0; depth < Forms::kDepth; ++depth) {
-                const std::int32_t reader = readers[static_cast<std::size_t>(value)];
-                if (reader < 0) break;
-                Node& last = graph.nodes[static_cast<std::size_t>(reader)];
-                if (!Forms::is_arithmetic(last)) break;
-                value = last.outputs[0];
+                const Use* reader = graph.sole_user(value);
+                if (!reader || !Forms::is_arithmetic(graph.nodes[reader->node])) break;
+                value = graph.nodes[reader->node].outputs[0];
                 const auto form = forms.of(value);
                 if (!form) break;
                 if (!equal(form->a, kHalfOfX) || !equal(form->b, kHalfOfX) || graph[value].shape != graph[x].shape)
                   continue;
-                last.attributes = node.is("Tanh") ? Attributes{{"approximate", std::string("tanh")}} : Attributes();
-                last.op = "Gelu";
-                last.inputs = {x};
+                const Graph::Edit last = graph.edit(reader->node);
+                last->attributes = node.is("Tanh") ? Attributes{{"approximate", std::string("tanh")}} : Attributes();
+                last->op = "Gelu";
+                last->inputs = {x};
                 break;
               }
             }

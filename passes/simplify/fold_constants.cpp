@@ -1,9 +1,9 @@
 #include <algorithm>
-#include <numeric>
 
 #include "graph/bodies.h"
 #include "ops/control_flow/control_flow.h"
 #include "ops/fold.h"
+#include "passes/matcher.h"
 #include <halfstep/base/error.h>
 #include <halfstep/ops/infer.h>
 #include <halfstep/ops/op_traits.h>
@@ -60,9 +60,7 @@ ValueId passed_on(const Graph& graph, const Node& node) {
   }
   if (node.op == "Dropout") {
     const ValueId training = node.input(2);
-    const bool mask_read =
-        node.output(1) != kNoValue && graph.use_counts()[static_cast<std::size_t>(node.output(1))] > 0;
-    if (mask_read) return kNoValue;
+    if (graph.is_read(node.output(1))) return kNoValue;
     if (training == kNoValue) return in;
     if (graph[training].is_constant() && to_int64s(graph[training].constant)[0] == 0) return in;
   }
@@ -70,20 +68,16 @@ ValueId passed_on(const Graph& graph, const Node& node) {
 }
 
 // Two transpositions in a row are one.
-void merge_transposes(Graph& graph) {
-  const std::vector<std::int32_t> producers = graph.producers();
-  for (Node& node : graph.nodes) {
-    if (!node.is("Transpose")) continue;
-    const std::int32_t p = producers[static_cast<std::size_t>(node.inputs[0])];
-    if (p < 0 || !graph.nodes[static_cast<std::size_t>(p)].is("Transpose")) continue;
-    const Node& first = graph.nodes[static_cast<std::size_t>(p)];
-    const std::vector<std::int64_t> a = first.attributes.get_ints("perm"), b = node.attributes.get_ints("perm");
-    if (a.empty() || a.size() != b.size()) continue;
-    std::vector<std::int64_t> merged;
-    for (std::int64_t axis : b) merged.push_back(a[static_cast<std::size_t>(axis)]);
-    node.inputs[0] = first.inputs[0];
-    node.attributes.set("perm", merged);
-  }
+bool merge_transposes(Graph& graph, const Match& found) {
+  const Graph::Edit node = graph.edit(found.root());
+  const std::vector<std::int64_t> a = graph.producer(found["first"])->attributes.get_ints("perm"),
+                                  b = node->attributes.get_ints("perm");
+  if (a.empty() || a.size() != b.size()) return false;
+  std::vector<std::int64_t> merged;
+  for (std::int64_t axis : b) merged.push_back(a[static_cast<std::size_t>(axis)]);
+  node->inputs[0] = found["x"];
+  node->attributes.set("perm", merged);
+  return true;
 }
 
 void fold_bodies(const Graph& graph, Node& node);
@@ -100,56 +94,49 @@ bool fold(Graph& graph, const Node& node, Within within) {
   }
 }
 
-void fold_all(Graph& graph, const NodeHook& before, Within within) {
-  std::vector<ValueId> now(graph.values.size());
-  std::iota(now.begin(), now.end(), 0);
-  std::vector<Node> kept;
-  kept.reserve(graph.nodes.size());
-  for (Node& node : graph.nodes) {
-    for (ValueId& in : node.inputs)
-      if (in != kNoValue) in = now[static_cast<std::size_t>(in)];
-    if (before) {
-      before(graph, node);
-      while (now.size() < graph.values.size()) now.push_back(static_cast<ValueId>(now.size()));
-    }
-    if (is_control_flow(node)) {
-      infer_control_flow(graph, node);
-      fold_bodies(graph, node);
-    } else {
-      infer_node(graph, node);
-    }
-    if (node.is("Transpose") && graph[node.inputs[0]].shape.is_static()) {
-      // Explicit and, where it moves nothing, a Reshape: executors alias those.
-      const Shape& shape = graph[node.inputs[0]].shape;
-      std::vector<std::int64_t> perm = node.attributes.get_ints("perm");
-      if (perm.empty())
-        for (std::size_t i = shape.rank(); i-- > 0;) perm.push_back(static_cast<std::int64_t>(i));
-      node.attributes.set("perm", perm);
-      if (moves_nothing(perm, shape) && !is_identity_permutation(perm)) {
-        node.op = "Reshape";
-        node.attributes = {{"allowzero", std::int64_t{1}}};
-        node.inputs.push_back(
-            graph.add_constant(node.name + ".shape", Tensor::of(graph[node.outputs[0]].shape.dims())));
-        now.push_back(node.inputs.back());
-      }
-    }
-    if (fold(graph, node, within)) continue;
-    const ValueId same = passed_on(graph, node);
-    if (same != kNoValue && !graph.is_output(node.outputs[0])) {
-      now[static_cast<std::size_t>(node.outputs[0])] = same;
-      continue;
-    }
-    kept.push_back(std::move(node));
+// Infers the node, and gives it the form that executors expect.
+void prepare(Graph& graph, Node& node, const NodeHook& before) {
+  if (before) before(graph, node);
+  if (is_control_flow(node)) {
+    infer_control_flow(graph, node);
+    fold_bodies(graph, node);
+  } else {
+    infer_node(graph, node);
   }
-  graph.nodes = std::move(kept);
-  for (std::size_t i = 0; i < now.size(); ++i)
-    if (now[i] != static_cast<ValueId>(i)) graph.replace_references(static_cast<ValueId>(i), now[i]);
+  if (!node.is("Transpose") || !graph[node.inputs[0]].shape.is_static()) return;
+  // Explicit and, where it moves nothing, a Reshape: executors alias those.
+  const Shape& shape = graph[node.inputs[0]].shape;
+  std::vector<std::int64_t> perm = node.attributes.get_ints("perm");
+  if (perm.empty())
+    for (std::size_t i = shape.rank(); i-- > 0;) perm.push_back(static_cast<std::int64_t>(i));
+  node.attributes.set("perm", perm);
+  if (!moves_nothing(perm, shape) || is_identity_permutation(perm)) return;
+  node.op = "Reshape";
+  node.attributes = {{"allowzero", std::int64_t{1}}};
+  node.inputs.push_back(graph.add_constant(node.name + ".shape", Tensor::of(graph[node.outputs[0]].shape.dims())));
+}
+
+void fold_all(Graph& graph, const NodeHook& before, Within within) {
+  std::vector<bool> gone(graph.nodes.size(), false);
+  for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
+    {
+      const Graph::Edit node = graph.edit(n);
+      prepare(graph, *node, before);
+    }
+    const Node& node = graph.nodes[n];
+    gone[n] = fold(graph, node, within);
+    if (gone[n]) continue;
+    const ValueId same = passed_on(graph, node);
+    gone[n] = same != kNoValue && !graph.is_output(node.outputs[0]);
+    if (gone[n]) graph.replace_uses(node.outputs[0], same);
+  }
+  graph.remove_nodes(gone);
 }
 
 void fold_graph(Graph& graph, const NodeHook& before, Within within) {
   fold_all(graph, before, within);
-  merge_transposes(graph);
-  graph.remove_dead();
+  const Pattern first{.name = "first", .ops = {"Transpose"}, .operands = {any("x")}};
+  rewrite(graph, {{{.ops = {"Transpose"}, .operands = {first}}, merge_transposes}});
 }
 
 void fold_bodies(const Graph& graph, Node& node) {

@@ -15,11 +15,9 @@ bool any_control_flow(const Graph& graph) {
 
 bool inline_once(Graph& graph) {
   bool changed = false;
-  std::vector<Node> nodes = std::move(graph.nodes);
-  graph.nodes.clear();
-  for (Node& node : nodes) {
+  for (Node& node : graph.take_nodes()) {
     if (!is_control_flow(node) || !reason_not_inlined(graph, node).empty()) {
-      graph.nodes.push_back(std::move(node));
+      graph.append(std::move(node));
       continue;
     }
     changed = true;
@@ -36,10 +34,9 @@ Pass hoist_initializers() {
             auto hoist = [](auto& self, Graph& within) -> void {
               for (std::size_t n = 0; n < within.nodes.size(); ++n) {
                 if (!has_body(within.nodes[n])) continue;
-                Node node = std::move(within.nodes[n]);
-                change_bodies(node, [&](Graph& body) { self(self, body); });
-                hoist_constants(within, node, /*only_initializers=*/true);
-                within.nodes[n] = std::move(node);
+                const Graph::Edit node = within.edit(n);
+                change_bodies(*node, [&](Graph& body) { self(self, body); });
+                hoist_constants(within, *node, /*only_initializers=*/true);
               }
             };
             hoist(hoist, graph);

@@ -38,12 +38,10 @@ bool is_random(const Node& node) {
 
 Pass separate_merged_parameters() {
   return {"separate_merged_parameters", [](Graph& graph) {
-            std::vector<Node> kept;
-            for (Node& node : graph.nodes) {
-              if (!node.is("Identity")) {
-                kept.push_back(std::move(node));
-                continue;
-              }
+            std::vector<bool> gone(graph.nodes.size(), false);
+            for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
+              const Node& node = graph.nodes[n];
+              if (!node.is("Identity")) continue;
               Value& from = graph[node.inputs[0]];
               Value& to = graph[node.outputs[0]];
               if (from.is_constant()) {
@@ -53,13 +51,13 @@ Pass separate_merged_parameters() {
                 to.is_initializer = from.is_initializer;
                 if (to.declared == Declared::nothing) to.declared = from.declared;
               } else if (graph.is_output(node.outputs[0])) {
-                kept.push_back(std::move(node));  // an output keeps its name
+                continue;  // an output keeps its name
               } else {
                 graph.replace_uses(node.outputs[0], node.inputs[0]);
-                // Nodes already moved to `kept` are read before this one and cannot use its output.
               }
+              gone[n] = true;
             }
-            graph.nodes = std::move(kept);
+            graph.remove_nodes(gone);
             graph.remove_dead();
           }};
 }
@@ -71,13 +69,8 @@ Pass remove_dead_nodes() {
 Pass eliminate_common_subexpressions() {
   return {"eliminate_common_subexpressions", [](Graph& graph) {
             std::map<std::string, std::size_t> seen;
-            std::vector<std::pair<ValueId, ValueId>> replaced;
-            std::vector<ValueId> now(graph.values.size());
-            for (std::size_t i = 0; i < now.size(); ++i) now[i] = static_cast<ValueId>(i);
             for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
-              Node& node = graph.nodes[i];
-              for (ValueId& in : node.inputs)
-                if (in != kNoValue) in = now[static_cast<std::size_t>(in)];
+              const Node& node = graph.nodes[i];
               if (is_random(node)) continue;
               auto [it, is_new] = seen.try_emplace(key_of(node), i);
               if (is_new) continue;
@@ -88,10 +81,8 @@ Pass eliminate_common_subexpressions() {
                   same = false;
               if (!same) continue;
               for (std::size_t k = 0; k < node.outputs.size(); ++k)
-                if (node.outputs[k] != kNoValue) now[static_cast<std::size_t>(node.outputs[k])] = first.outputs[k];
+                if (node.outputs[k] != kNoValue) graph.replace_uses(node.outputs[k], first.outputs[k]);
             }
-            for (std::size_t i = 0; i < now.size(); ++i)
-              if (now[i] != static_cast<ValueId>(i)) graph.replace_references(static_cast<ValueId>(i), now[i]);
             graph.remove_dead();
           }};
 }

@@ -16,12 +16,6 @@ std::vector<std::int64_t> without_unit_axes(const Shape& shape) {
   return dims;
 }
 
-const Node* producer(const Graph& graph, ValueId id) {
-  for (const Node& node : graph.nodes)
-    if (std::find(node.outputs.begin(), node.outputs.end(), id) != node.outputs.end()) return &node;
-  return nullptr;
-}
-
 std::size_t axis_before_transpose(const Node& transpose, std::size_t axis, std::size_t rank) {
   const std::vector<std::int64_t> perm = transpose.attributes.get_ints("perm");
   return perm.empty() ? rank - 1 - axis : static_cast<std::size_t>(perm[axis]);
@@ -75,7 +69,7 @@ std::vector<std::size_t> class_axes(const Shape& output, const Shape& labels) {
 
 std::optional<std::size_t> class_axis_of_model(const Graph& graph, ValueId output) {
   const std::size_t rank = graph[output].shape.rank();
-  const Node* node = producer(graph, output);
+  const Node* node = graph.producer(output);
   if (!node || rank < 2 || !graph[output].shape.is_ranked()) return std::nullopt;
   const OpTraits& traits = traits_of(*node);
   switch (traits.features) {
@@ -140,8 +134,8 @@ const Node* last_operator(const Graph& graph, ValueId output) {
                           equal_but_for_unit_axes(in, out)));
   };
   const auto behind = [&](bool any_shape) {
-    const Node* node = producer(graph, output);
-    while (node && passes(*node, any_shape)) node = producer(graph, node->input(0));
+    const Node* node = graph.producer(output);
+    while (node && passes(*node, any_shape)) node = graph.producer(node->input(0));
     return node;
   };
   const Node* far = behind(true);

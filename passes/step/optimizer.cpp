@@ -1,31 +1,18 @@
 // From gradients to updated states: clipping, accumulation, the optimizer, the next loss scale.
 #include <algorithm>
+#include <span>
+#include <utility>
 
+#include <fmt/format.h>
+#include <fnmatch.h>
+
+#include "passes/step/step_writing.h"
 #include <halfstep/base/error.h>
-#include <halfstep/ops/builder.h>
 #include <halfstep/passes/passes.h>
 
 namespace halfstep {
 namespace {
 
-// A state, and the place where its next value goes.
-struct Slot {
-  Expr now;
-  std::size_t index;
-};
-Slot add_state(Builder& b, std::string_view name, Tensor initial, StateRole role) {
-  Graph& graph = b.graph();
-  const ValueId id = graph.add_state(name, std::move(initial), role);
-  return {b.expr(id), graph.states.size() - 1};
-}
-void set_next(Builder& b, const Slot& slot, Expr next) { b.graph().states[slot.index].next = next.id(); }
-
-Expr as(StepRole role, Expr value, Expr parameter = {}) {
-  value.builder().graph().step.push_back({role, value.id(), parameter.id()});
-  return value;
-}
-
-Expr select(Expr condition, Expr yes, Expr no) { return condition.builder().op("Where", {condition, yes, no}); }
 Expr both(Expr a, Expr b) { return !a ? b : !b ? a : a.builder().op("And", {a, b}); }
 
 Tensor filled(DType dtype, const Shape& shape, double value) {
@@ -35,36 +22,14 @@ Tensor filled(DType dtype, const Shape& shape, double value) {
   return convert(wide, dtype);
 }
 
-struct Parameters {
-  std::vector<std::size_t> states;  // indices in graph.states
-  std::vector<Expr> values, gradients;
-};
-
-Parameters trained_parameters(Builder& b) {
-  Parameters p;
-  Graph& graph = b.graph();
-  for (std::size_t i = 0; i < graph.states.size(); ++i) {
-    if (graph.states[i].gradient == kNoValue) continue;
-    p.states.push_back(i);
-    p.values.push_back(b.expr(graph.states[i].value));
-    p.gradients.push_back(b.expr(graph.states[i].gradient));
-    graph.states[i].gradient = kNoValue;
-  }
-  if (p.states.empty()) throw_failure("gradients to optimize with", "none", "differentiate first");
-  return p;
-}
-
-std::string name_with(std::string_view prefix, Expr parameter) {
-  return std::string(prefix) + parameter.builder().graph()[parameter.id()].name;
-}
-
 void append(std::vector<Expr>& list, const std::vector<Expr>& more) {
   list.insert(list.end(), more.begin(), more.end());
 }
 
 // The states that the optimizer keeps, slot by slot.
-std::vector<Slot> add_slots(Builder& b, const Parameters& p, const OptimizerDef& row, const Hyperparameters& h) {
-  std::vector<Slot> slots;
+std::vector<StateSlot> add_slots(Builder& b, const TrainedParameters& p, const OptimizerDef& row,
+                                 const Hyperparameters& h) {
+  std::vector<StateSlot> slots;
   for (const OptimizerSlot& slot : row.slots)
     for (const Expr& value : p.values) {
       const std::optional<Shape> shape = slot.shape(h, value.shape());
@@ -77,15 +42,9 @@ std::vector<Slot> add_slots(Builder& b, const Parameters& p, const OptimizerDef&
   return slots;
 }
 
-void output(Builder& b, Expr value, std::string_view name, StepRole role, Expr parameter = {}) {
-  as(role, value, parameter);
-  b.graph().rename(value.id(), name);
-  b.graph().outputs.push_back(value.id());
-}
-
 // Adds the gradients of `accumulate` batches before they are used; returns the means so far.
-std::vector<Expr> accumulate(Builder& b, const Parameters& p, std::int64_t batches, Expr update,
-                             std::vector<Slot>& slots) {
+std::vector<Expr> accumulate(Builder& b, const TrainedParameters& p, std::int64_t batches, Expr update,
+                             std::vector<StateSlot>& slots) {
   std::vector<Expr> sums;
   for (std::size_t i = 0; i < p.values.size(); ++i) {
     slots.push_back(add_state(b, name_with(kAccumulatorPrefix, p.values[i]),
@@ -98,27 +57,78 @@ std::vector<Expr> accumulate(Builder& b, const Parameters& p, std::int64_t batch
   return sums;
 }
 
+// What the updates of all parameters have in common.
+struct StepScalars {
+  Expr learning_rate;
+  Expr updates;    // applied before this step
+  Expr this_step;  // with this one
+  Expr apply, factor;
+};
+
+// One node for the parameters of a group.
+void update_group(Builder& b, const TrainedParameters& p, const OptimizerOptions& o, const ParameterGroup& group,
+                  const StepScalars& s) {
+  Graph& graph = b.graph();
+  Expr learning_rate = s.learning_rate, step = s.this_step, apply = s.apply;
+  if (group.lr_factor != 1) learning_rate = learning_rate * group.lr_factor;
+  if (group.frozen_updates > 0) {
+    const Expr frozen = b.scalar(static_cast<double>(group.frozen_updates), DType::i64);
+    apply = both(apply, b.op("GreaterOrEqual", {s.updates, frozen}));
+    step = step - frozen;
+  }
+  std::vector<Expr> in{learning_rate, b.op("Max", {step, b.scalar(1, DType::i64)}), apply, s.factor};
+  append(in, p.values);
+  append(in, p.gradients);
+  const OptimizerDef& row = optimizer_named(o.name);
+  const Hyperparameters h = hyperparameters_of(o, group);
+  const std::vector<StateSlot> slots = add_slots(b, p, row, h);
+  for (const StateSlot& slot : slots) in.push_back(slot.now);
+  const std::size_t n = p.values.size();
+  const std::vector<Expr> next = b.multi(row.op, kOwnDomain, in, n + slots.size(), h.attributes());
+  for (std::size_t i = 0; i < n; ++i) graph.states[p.states[i]].next = next[i].id();
+  for (std::size_t i = 0; i < slots.size(); ++i) set_next(b, slots[i], next[n + i]);
+}
+
+// The parameters by the first group whose pattern fits; those of none last.
+std::vector<std::pair<ParameterGroup, TrainedParameters>> in_groups(const Graph& graph, const TrainedParameters& p,
+                                                                    std::span<const ParameterGroup> groups) {
+  std::vector<std::pair<ParameterGroup, TrainedParameters>> result;
+  for (const ParameterGroup& group : groups) result.emplace_back(group, TrainedParameters{});
+  result.emplace_back();
+  for (std::size_t i = 0; i < p.values.size(); ++i) {
+    const std::string& name = graph[p.values[i].id()].name;
+    const auto fits = std::ranges::find_if(
+        groups, [&](const ParameterGroup& group) { return fnmatch(group.pattern.c_str(), name.c_str(), 0) == 0; });
+    TrainedParameters& members = result[static_cast<std::size_t>(fits - groups.begin())].second;
+    members.states.push_back(p.states[i]);
+    members.values.push_back(p.values[i]);
+    members.gradients.push_back(p.gradients[i]);
+  }
+  for (std::size_t i = 0; i < groups.size(); ++i)
+    if (result[i].second.values.empty())
+      throw_input_error("a group that has a parameter of its own", fmt::format("'{}'", groups[i].pattern),
+                        "halfstep inspect --trainable lists the parameters; each belongs to the first group that fits");
+  std::erase_if(result, [](const auto& group) { return group.second.values.empty(); });
+  return result;
+}
+
 void attach(Graph& graph, const OptimizerOptions& o) {
   Builder b(graph);
   b.set_context("optimizer");
-  Parameters p = trained_parameters(b);
-  const Expr learning_rate = as(StepRole::learning_rate, b.expr(graph.add_input("learning_rate", DType::f32, Shape{})));
+  TrainedParameters p = take_gradients(b);
+  const Expr learning_rate = add_scalar_input(b, "learning_rate", DType::f32, StepRole::learning_rate);
 
   Expr update;
-  std::vector<Slot> accumulators;
+  std::vector<StateSlot> accumulators;
   if (o.accumulate > 1) {
-    update = as(StepRole::update, b.expr(graph.add_input("update", DType::boolean, Shape{})));
+    update = add_scalar_input(b, "update", DType::boolean, StepRole::update);
     p.gradients = accumulate(b, p, o.accumulate, update, accumulators);
   }
 
   // Norm and finiteness of all gradients, and what every gradient is multiplied by.
-  const std::vector<Expr> check = b.multi("GlobalNorm", kOwnDomain, p.gradients, 2);
-  Expr norm = check[0], finite = check[1], factor;
-  const ValueId scale_id = graph.find(StepRole::loss_scale);
-  if (scale_id != kNoValue) {
-    factor = 1.0 / b.expr(scale_id);
-    norm = norm * factor;
-  }
+  const GradientCheck check = check_gradients(b, p.gradients);
+  const Expr norm = check.norm, finite = check.finite;
+  Expr factor = check.unscale;
   if (o.clip_norm > 0) {
     // PyTorch's clip_grad_norm_: max / (norm + 1e-6), never above 1.
     Expr clip = b.op("Min", {b.scalar(o.clip_norm, DType::f32) / (norm + 1e-6), b.scalar(1, DType::f32)});
@@ -127,38 +137,24 @@ void attach(Graph& graph, const OptimizerOptions& o) {
   if (!factor) factor = b.scalar(1, DType::f32);
   const Expr apply = both(finite, update);
 
-  // States that the forward pass moves (running statistics) stay as they are when the step is skipped.
-  for (std::size_t i = 0; i < graph.states.size(); ++i) {
-    const State state = graph.states[i];
-    if (state.role != StateRole::statistic || state.next == kNoValue) continue;
-    const Expr next = select(finite, b.expr(state.next), b.expr(state.value));
-    graph.states[i].next = next.id();
-  }
+  hold_statistics_unless(b, finite);
 
-  const Slot step = add_state(b, kUpdatesState, Tensor::scalar(std::int64_t{0}), StateRole::optimizer);
+  const StateSlot step = add_state(b, kUpdatesState, Tensor::scalar(std::int64_t{0}), StateRole::optimizer);
   as(StepRole::updates, step.now);
   const Expr this_step = step.now + b.op("Cast", {apply}, {{"to", static_cast<std::int64_t>(DType::i64)}});
   set_next(b, step, this_step);
 
-  std::vector<Expr> in{learning_rate, b.op("Max", {this_step, b.scalar(1, DType::i64)}), apply, factor};
-  append(in, p.values);
-  append(in, p.gradients);
-  const OptimizerDef& row = optimizer_named(o.name);
-  const Hyperparameters h = hyperparameters_of(o);
-  const std::vector<Slot> slots = add_slots(b, p, row, h);
-  for (const Slot& slot : slots) in.push_back(slot.now);
-  const std::size_t n = p.values.size();
-  const std::vector<Expr> next = b.multi(row.op, kOwnDomain, in, n + slots.size(), h.attributes());
-  for (std::size_t i = 0; i < n; ++i) graph.states[p.states[i]].next = next[i].id();
-  for (std::size_t i = 0; i < slots.size(); ++i) set_next(b, slots[i], next[n + i]);
+  const StepScalars scalars{learning_rate, step.now, this_step, apply, factor};
+  for (const auto& [group, members] : in_groups(graph, p, o.groups)) update_group(b, members, o, group, scalars);
 
-  output(b, norm, "grad_norm", StepRole::gradient_norm);
-  output(b, finite, "grads_finite", StepRole::gradients_finite);
+  add_output(norm, "grad_norm", StepRole::gradient_norm);
+  add_output(finite, "grads_finite", StepRole::gradients_finite);
 
+  const ValueId scale_id = graph.find(StepRole::loss_scale);
   if (scale_id != kNoValue) {
     graph.outputs.push_back(scale_id);
-    const Slot scale{b.expr(scale_id), static_cast<std::size_t>(graph.state_of(scale_id))};
-    const Slot good = add_state(b, kGoodStepsState, Tensor::scalar(std::int64_t{0}), StateRole::loss_scale);
+    const StateSlot scale{b.expr(scale_id), static_cast<std::size_t>(graph.state_of(scale_id))};
+    const StateSlot good = add_state(b, kGoodStepsState, Tensor::scalar(std::int64_t{0}), StateRole::loss_scale);
     std::vector<Expr> moved = b.multi("LossScaleUpdate", kOwnDomain, {scale.now, good.now, finite}, 2,
                                       {{"growth_factor", static_cast<float>(o.loss_scale.growth_factor)},
                                        {"backoff_factor", static_cast<float>(o.loss_scale.backoff_factor)},
@@ -173,10 +169,10 @@ void attach(Graph& graph, const OptimizerOptions& o) {
     set_next(b, good, moved[1]);
   }
   if (o.output_gradient_norms) {
-    for (std::size_t i = 0; i < n; ++i) {
+    for (std::size_t i = 0; i < p.values.size(); ++i) {
       Expr one = b.multi("GlobalNorm", kOwnDomain, {p.gradients[i]}, 2)[0];
       if (scale_id != kNoValue) one = one / b.expr(scale_id);
-      output(b, one, "grad_norm." + graph[p.values[i].id()].name, StepRole::gradient_norm, p.values[i]);
+      add_output(one, "grad_norm." + graph[p.values[i].id()].name, StepRole::gradient_norm, p.values[i]);
     }
   }
 }

@@ -142,13 +142,16 @@ std::optional<double> OptimizerNumber::get(const OptimizerOptions& options) cons
   return optimizer_named(options.name).find(hyperparameter)->fallback;
 }
 
-Hyperparameters hyperparameters_of(const OptimizerOptions& options) {
+Hyperparameters hyperparameters_of(const OptimizerOptions& options) { return hyperparameters_of(options, {}); }
+
+Hyperparameters hyperparameters_of(const OptimizerOptions& options, const ParameterGroup& group) {
   const OptimizerDef& row = optimizer_named(options.name);
   Hyperparameters result(row);
-  for (const auto& [name, value] : options.numbers) {
-    if (!row.find(name)) throw_foreign(flag_of(name), row);
-    result.set(name, value);
-  }
+  for (const auto* numbers : {&options.numbers, &group.numbers})
+    for (const auto& [name, value] : *numbers) {
+      if (!row.find(name)) throw_foreign(flag_of(name), row);
+      result.set(name, value);
+    }
   return result;
 }
 
@@ -226,12 +229,32 @@ void set_number(OptimizerOptions& options, const OptimizerNumber& number, double
     options.numbers.insert_or_assign(std::string(number.hyperparameter), value);
 }
 
-void check(const OptimizerOptions& options) {
+namespace {
+
+void check_numbers(const OptimizerOptions& options) {
   const Hyperparameters h = hyperparameters_of(options);
   for (const OptimizerNumber& number : optimizer_numbers())
     if (number.belongs_to(options.name))
       if (const std::optional<double> value = number.get(options)) check_range(number, *value);
   if (const OptimizerDef& row = optimizer_named(options.name); row.check) row.check(h);
+}
+
+}  // namespace
+
+void check(const OptimizerOptions& options) {
+  check_numbers(options);
+  for (const ParameterGroup& group : options.groups) {
+    if (group.pattern.empty()) throw_input_error("a pattern of parameters' names for each group", "none", "");
+    if (!(group.lr_factor >= 0 && group.lr_factor <= kHuge))
+      throw_input_error(fmt::format("a factor of the learning rate from 0 on for '{}'", group.pattern),
+                        fmt::format("{}", group.lr_factor), "correct the factor");
+    if (group.frozen_updates < 0)
+      throw_input_error(fmt::format("a number of updates that '{}' stays frozen for", group.pattern),
+                        fmt::format("{}", group.frozen_updates), "correct the number");
+    OptimizerOptions own = options;
+    for (const auto& [name, value] : group.numbers) own.numbers[name] = value;
+    check_numbers(own);
+  }
   const LossScaleOptions& scale = options.loss_scale;
   if (scale.enabled && !(scale.lowest() <= scale.initial && scale.initial <= scale.highest()))
     throw_input_error(fmt::format("--loss-scale from {} to {}, its bounds", scale.lowest(), scale.highest()),

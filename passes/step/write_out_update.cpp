@@ -45,19 +45,18 @@ void write_out(Builder& b, const Node& node, const OptimizerDef& row) {
 
 }  // namespace
 
-Pass write_out_update(std::set<std::string, std::less<>> fused) {
-  return {"write_out_update", [fused = std::move(fused)](Graph& graph) {
+Pass write_out_update(std::set<std::string, std::less<>> updates) {
+  return {"write_out_update", [updates = std::move(updates)](Graph& graph) {
             Builder b(graph);
             b.set_context("optimizer");
-            const auto is_left = [&](const Node& node) {
-              return optimizer_of(node) != nullptr && !fused.contains(node.op);
-            };
-            const std::size_t count = graph.nodes.size();
-            for (std::size_t i = 0; i < count; ++i) {
+            std::vector<bool> gone(graph.nodes.size(), false);
+            for (std::size_t i = 0; i < gone.size(); ++i) {
               const Node node = graph.nodes[i];  // a copy: nodes move when the graph grows
-              if (is_left(node)) write_out(b, node, *optimizer_of(node));
+              const OptimizerDef* row = optimizer_of(node);
+              gone[i] = row && !updates.contains(node.op);
+              if (gone[i]) write_out(b, node, *row);
             }
-            std::erase_if(graph.nodes, is_left);
+            graph.remove_nodes(gone);
             graph.sort();
           }};
 }

@@ -102,7 +102,8 @@ TEST_F(BadInput, WrongCallsAndInputsExitWithTwoAndSayWhy) {
 }
 
 TEST_F(BadInput, OutputThatCannotBeWrittenIsFoundBeforeTraining) {
-  for (const char* flag : {"-o", "--fp16-output", "--curve", "--log"}) {
+  for (const char* flag : {"-o", "--fp16-output", "--curve", "--log", "--tensorboard"}) {
+    if (flag == std::string("--tensorboard")) std::ofstream(folder_ / "no") << "a file where a folder should be\n";
     const Outcome outcome =
         run("train mlp.onnx --data x.npy,y.npy --epochs 1 " + std::string(flag) + " no/such/folder/file");
     EXPECT_THAT(outcome.exit_code, testing::AnyOf(1, 2)) << flag << "\n" << outcome.text;
@@ -136,6 +137,11 @@ TEST_F(BadInput, FullDiskIsAFailureThatNamesTheFile) {
   const Outcome logged = run("train mlp.onnx --data x.npy,y.npy --batch 4 --steps 600 --log /dev/full -o logged.onnx");
   EXPECT_EQ(logged.exit_code, 1) << logged.text;
   EXPECT_TRUE(fs::exists(folder_ / "logged.onnx")) << "a log that cannot be written takes the training along";
+  const Outcome events = run(
+      "train mlp.onnx --data x.npy,y.npy --batch 4 --steps 600 --tensorboard events --curve c.svg", "ulimit -f 20;");
+  EXPECT_EQ(events.exit_code, 1) << events.text;
+  EXPECT_THAT(events.text, HasSubstr("the event file is tried again"));
+  EXPECT_THAT(events.text, HasSubstr("expected a file of events that can be written"));
   for (const char* arguments : {"convert mlp.onnx --precision fp16 -o n.onnx", "devices >/dev/full"}) {
     const Outcome outcome = run(arguments, small);
     EXPECT_EQ(outcome.exit_code, 1) << arguments << "\n" << outcome.text;

@@ -1,5 +1,6 @@
 // --json: one object on standard output, and nothing else there.
 #include <filesystem>
+#include <fstream>
 #include <string>
 
 #include <gmock/gmock.h>
@@ -61,14 +62,58 @@ TEST_F(CliTest, RunsJsonTellsTheOutputs) {
   EXPECT_EQ(json["outputs"][0]["shape"], nlohmann::json({40, 10}));
 }
 
-TEST_F(CliTest, ErrorsLeaveNoHalfOfAnObject) {
+TEST_F(CliTest, ErrorsAreDocumentsToo) {
+  std::ofstream(folder_ / "run.toml") << "json = true\n";
   for (const char* arguments :
-       {"train mlp.onnx --data x.npy,short.npy --json", "convert garbage.onnx --dry-run --precision fp16 --json"}) {
+       {"train mlp.onnx --data x.npy,short.npy --json", "train mlp.onnx --data x.npy,short.npy --config run.toml",
+        "train mlp.onnx --json --lr fast --data x.npy,y.npy", "train --json --no-such-flag",
+        "evaluate garbage.onnx --data x.npy,y.npy --json", "run mlp.onnx --input none.npy -o o.npz --json",
+        "convert garbage.onnx --dry-run --precision fp16 --json", "inspect none.onnx --json",
+        "devices --plugin none.so --json", "check --op NoSuchOperator --json"}) {
     const Outcome outcome = run(arguments);
-    EXPECT_EQ(outcome.exit_code, 2) << outcome.text;
-    EXPECT_EQ(outcome.output, "") << arguments;
+    EXPECT_EQ(outcome.exit_code, 2) << arguments << "\n" << outcome.text;
     EXPECT_THAT(outcome.text, HasSubstr("halfstep: error: expected ")) << arguments;
+    const nlohmann::json json = nlohmann::json::parse(outcome.output, nullptr, false);
+    ASSERT_TRUE(json.is_object() && json.contains("error")) << arguments << "\n" << outcome.output;
+    EXPECT_EQ(json.size(), 1u) << outcome.output;
+    EXPECT_EQ(json["error"]["kind"], "input");
+    for (const char* part : {"expected", "got", "hint"}) EXPECT_TRUE(json["error"][part].is_string()) << arguments;
+    EXPECT_THAT(outcome.text, HasSubstr("expected " + json["error"]["expected"].get<std::string>()));
   }
+}
+
+// A result that something is wrong with is one document.
+TEST_F(CliTest, WhatFailsAtTheEndHasItsResultAndTheError) {
+  const Outcome outcome = run("train mlp.onnx --data x.npy,y.npy --steps 2 --log /dev/full -o t.onnx --json");
+  EXPECT_EQ(outcome.exit_code, 1) << outcome.text;
+  const nlohmann::json json = nlohmann::json::parse(outcome.output);
+  EXPECT_EQ(json["steps"], 2);
+  EXPECT_EQ(json["error"]["kind"], "failure");
+  EXPECT_THAT(json["error"]["expected"].get<std::string>(), HasSubstr("/dev/full"));
+
+  Tensor huge(DType::f32, {1, 784});
+  for (std::int64_t i = 0; i < 784; ++i) huge.data<float>()[i] = 1e30f;
+  write_npy(folder_ / "huge.npy", huge);
+  const Outcome converted = run("convert mlp.onnx --precision fp16 -o half.onnx --verify huge.npy --json");
+  EXPECT_EQ(converted.exit_code, 1) << converted.text;
+  const nlohmann::json report = nlohmann::json::parse(converted.output);
+  EXPECT_GT(report.size(), 2u);
+  EXPECT_THAT(report["error"]["got"].get<std::string>(), HasSubstr("no model was written"));
+}
+
+TEST_F(CliTest, NumbersThatJsonLacksAreText) {
+  Tensor huge(DType::f32, {40, 784});
+  for (std::int64_t i = 0; i < huge.count(); ++i) huge.data<float>()[i] = 3e38f;
+  write_npy(folder_ / "huge.npy", huge);
+  const Outcome outcome = run("evaluate mlp.onnx --data huge.npy,y.npy --metrics confusion --json");
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.text;
+  const nlohmann::json json = nlohmann::json::parse(outcome.output);
+  EXPECT_EQ(json["loss"], "NaN");
+  const nlohmann::json confusion = json["metrics"]["confusion"];
+  ASSERT_EQ(confusion["labels"].size(), 10u);
+  EXPECT_EQ(confusion["labels"][3], "3");
+  EXPECT_EQ(confusion["outputs"], confusion["labels"]);
+  EXPECT_EQ(confusion["counts"][3].size(), 10u);
 }
 
 }  // namespace

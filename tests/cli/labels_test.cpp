@@ -39,6 +39,39 @@ class Labels : public CliTest {
 constexpr const char* kFlowers =
     "(float[N, 2] x) => (float[N, 3] y) <float[2, 3] w = {1, -1, 0.5, 0.25, 1, -0.5}> { y = MatMul(x, w) }";
 
+TEST_F(Labels, OfSeveralLossesAreArraysByName) {
+  save("heads.onnx",
+       "(float[N, 2] x) => (float[N, 1] size, float[N, 3] kind) <float[2, 1] w = {1, -1}, "
+       "float[2, 3] u = {1, -1, 0.5, 0.25, 1, -0.5}> { size = MatMul(x, w) kind = MatMul(x, u) }");
+  write_npz(folder_ / "rows.npz", {{"x", Tensor::of<float>({1, 2, 3, 1, 2, 2, 1, 1}, {4, 2})},
+                                   {"sizes", Tensor::of<float>({1, 2, 0, 1}, {4, 1})},
+                                   {"kinds", Tensor::of<std::int64_t>({0, 2, 1, 0})}});
+  const std::string flags =
+      "--data rows.npz --loss size=huber --loss kind=softmax_cross_entropy --labels size=sizes --labels kind=kinds "
+      "--loss-weight size=3 --huber-delta 0.5 ";
+  const Outcome train = run("train heads.onnx --epochs 2 -o trained.onnx " + flags);
+  EXPECT_EQ(train.exit_code, 0) << train.text;
+  EXPECT_THAT(train.text, HasSubstr("loss       size=huber*3, kind=softmax_cross_entropy, metrics kind.accuracy"));
+  const Outcome evaluation = run("evaluate trained.onnx --metrics size.mae,kind.accuracy --json " + flags);
+  EXPECT_EQ(evaluation.exit_code, 0) << evaluation.text;
+  EXPECT_THAT(evaluation.text, HasSubstr("\"size.mae\""));
+  const struct {
+    const char* flags;
+    const char* says;
+  } cases[] = {
+      {"--data rows.npz --loss size=huber --loss l1", "each --loss as OUTPUT=LOSS"},
+      {"--data rows.npz --loss size=huber --labels kind=kinds", "--labels as OUTPUT=..."},
+      {"--data rows.npz --loss size=huber --labels size=z", "labels 'z' in the data"},
+      {"--data rows.npz --loss size=huber --labels size=sizes --loss-weight size=x", "a number in --loss-weight"},
+      {"--data rows.npz --loss size=hinge --labels size=sizes", "a loss: "},
+  };
+  for (const auto& c : cases) {
+    const Outcome outcome = run(std::string("train heads.onnx --epochs 1 ") + c.flags);
+    EXPECT_EQ(outcome.exit_code, 2) << c.flags;
+    EXPECT_THAT(outcome.text, HasSubstr(c.says)) << c.flags;
+  }
+}
+
 TEST_F(Labels, NamesInTablesKeepTheirNumbers) {
   save("flowers.onnx", kFlowers);
   write("train.csv", "1,2,setosa\n3,1,virginica\n2,2,versicolor\n1,1,setosa\n");
@@ -76,7 +109,10 @@ TEST_F(Labels, ATableOfMistakesIsPrintedByEvaluate) {
   const Outcome outcome = run(command + " --json");
   ASSERT_EQ(outcome.exit_code, 0) << outcome.text;
   const auto metrics = nlohmann::json::parse(outcome.output)["metrics"];
-  EXPECT_EQ(metrics["confusion"], nlohmann::json::parse("[[1, 1, 0], [1, 0, 0], [1, 0, 0]]"));
+  const nlohmann::json names{"setosa", "versicolor", "virginica"};
+  EXPECT_EQ(metrics["confusion"]["labels"], names);
+  EXPECT_EQ(metrics["confusion"]["outputs"], names);
+  EXPECT_EQ(metrics["confusion"]["counts"], nlohmann::json::parse("[[1, 1, 0], [1, 0, 0], [1, 0, 0]]"));
   EXPECT_NEAR(metrics["f1"].get<double>(), 2 * 1.0 / (2 + 3) / 3, 1e-12);
   EXPECT_EQ(metrics["f1:2"], 0);
   const Outcome train = run("train flowers.onnx --data test.csv --metrics confusion --epochs 1");

@@ -41,7 +41,8 @@ class Streams : public CliTest {
       { s = ReduceSum<keepdims = 1>(x, axes) y = MatMul(s, w) })");
     for (Value& value : model.graph.values)
       if (value.name == "w" || value.name == "y") value.name = value.name + name;
-    for (Node& node : model.graph.nodes) node.name = node.op + name;
+    for (std::size_t n = 0; n < model.graph.nodes.size(); ++n)
+      model.graph.edit(n)->name = model.graph.nodes[n].op + name;
     save_model(model.graph, folder_ / "named.onnx");
   }
 };

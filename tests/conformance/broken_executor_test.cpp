@@ -46,10 +46,9 @@ void only_the_first_run_runs(const BrokenRun& run) {
 std::function<void(const BrokenRun&)> wrong_from(const char* op, std::int64_t first) {
   return [=](const BrokenRun& run) {
     run.program.run();
-    const std::vector<std::int32_t> producers = run.graph.producers();
     for (std::size_t i = 0; i < run.graph.outputs.size(); ++i) {
-      const auto output = static_cast<std::size_t>(run.graph.outputs[i]);
-      if (producers[output] < 0 || !run.graph.nodes[static_cast<std::size_t>(producers[output])].is(op)) continue;
+      const Node* producer = run.graph.producer(run.graph.outputs[i]);
+      if (!producer || !producer->is(op)) continue;
       Tensor y = run.program.output(i);
       if (y.dtype() != DType::f32) continue;
       for (std::int64_t k = first; k < y.count(); ++k) y.data<float>()[k] += 1;

@@ -47,7 +47,7 @@ TEST(Boundary, MeasuredOutputsThatHalfCannotHoldStayF32AndAreNamed) {
   };
   for (const Measured& c : cases) {
     const ModelFile model = ModelFile::parse(header() + c.model);
-    const NamedInputs inputs = {{"x", Tensor::of<float>({c.x, c.x}, Shape{1, 2})}};
+    const NamedTensors inputs = {{"x", Tensor::of<float>({c.x, c.x}, Shape{1, 2})}};
     ConvertOptions options{.half = c.half};
     options.measured = measure_ranges(model, inputs, *kReference);
     const Converted converted = convert_model(model, options);
@@ -72,7 +72,7 @@ TEST(Boundary, MeasuredInputsThatHalfCannotHoldStayF32) {
         a = Mul(x, c)
         y = Add(a, u)
       })");
-  const NamedInputs inputs = {{"x", Tensor::of<float>({1e5, 2})}, {"u", Tensor::of<float>({1, 2})}};
+  const NamedTensors inputs = {{"x", Tensor::of<float>({1e5, 2})}, {"u", Tensor::of<float>({1, 2})}};
   ConvertOptions options;
   options.measured = measure_ranges(model, inputs, *kReference);
   const Converted c = convert_model(model, options);
@@ -134,7 +134,7 @@ TEST(Boundary, ForcedNodesThatOverflowAreNamed) {
 TEST(Boundary, OutputsThatAreNotFiniteInTheSourceAreNamed) {
   const ModelFile model =
       ModelFile::parse(header() + "(float[3] x) => (float[3] y, float[3] z) { y = Log(x) z = Relu(x) }");
-  const NamedInputs inputs = {{"x", Tensor::of<float>({-1, 0, 1})}};
+  const NamedTensors inputs = {{"x", Tensor::of<float>({-1, 0, 1})}};
   ConvertOptions options;
   options.measured = measure_ranges(model, inputs, *kReference);
   const Conversion conversion = convert(model, options);
@@ -151,7 +151,7 @@ TEST(Boundary, ComparingCountsWhatBecomesInfiniteOrNaN) {
         z = Sub(y, y)
         u = Relu(x)
       })");
-  const NamedInputs inputs = {{"x", Tensor::of<float>({400, 1}, Shape{1, 2})}};
+  const NamedTensors inputs = {{"x", Tensor::of<float>({400, 1}, Shape{1, 2})}};
   const Conversion conversion = convert(model);
   ConversionReport report = conversion.report();
   report.errors = compare_outputs(model, conversion, inputs, *kReference);

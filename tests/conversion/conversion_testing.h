@@ -91,7 +91,7 @@ inline Converted convert_text(const std::string& text, const ConvertOptions& opt
 inline const ConvertOptions kKeepIo{.keep_io_types = true};
 
 /// The outputs that the reference executor computes from `inputs` (given as f32 where the model wants floats).
-inline std::vector<std::vector<double>> run_bytes(const std::string& bytes, const NamedInputs& inputs) {
+inline std::vector<std::vector<double>> run_bytes(const std::string& bytes, const NamedTensors& inputs) {
   InputShapes shapes;
   for (const auto& [name, tensor] : inputs) shapes.by_name[name] = tensor.shape();
   const std::unique_ptr<Executor> executor = make_reference_executor();

@@ -156,7 +156,7 @@ TEST(Convert, Bf16RewritesOperatorsOfOldSets) {
   };
   std::vector<float> x;
   for (int i = 0; i < 16; ++i) x.push_back(static_cast<float>(i % 7) - 3);
-  const NamedInputs inputs = {{"x", Tensor::of(x, Shape{1, 1, 4, 4})}, {"go", Tensor::scalar(true)}};
+  const NamedTensors inputs = {{"x", Tensor::of(x, Shape{1, 1, 4, 4})}, {"go", Tensor::scalar(true)}};
   for (const OldForm& form : forms) {
     const ModelFile model = ModelFile::parse(header(form.opset) + R"((float[1,1,4,4] x, bool go) => (float[k,l,m,n] y)
         <float[2,1,1,1] w = {1, 0.5}, float[4] scales = {1, 1, 2, 2}, float[0] none = {}, float low = {-1},
@@ -311,7 +311,7 @@ TEST(Search, KeepsNoMoreNodesInF32ThanTheErrorTakes) {
         d = Sub(a, b)
         y = MatMul(d, u)
       })");
-  const NamedInputs inputs = {{"x", Tensor::of<float>({3.001f, 5.003f}, Shape{1, 2})}};
+  const NamedTensors inputs = {{"x", Tensor::of<float>({3.001f, 5.003f}, Shape{1, 2})}};
   const std::unique_ptr<Executor> executor = make_reference_executor();
   int told = 0;
   const SearchResult result = search_precision(model, kKeepIo, inputs, *executor,

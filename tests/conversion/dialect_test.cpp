@@ -116,7 +116,7 @@ TEST(Dialect, GroupNormalizationBeforeTwentyOne) {
   // Convolutions have bf16 from 22 on, where the scale has an element for each channel.
   const Converted bf16 = convert_model(model, {.half = DType::bf16});
   EXPECT_EQ(bf16.report.opset_after, 22);
-  const NamedInputs inputs = {
+  const NamedTensors inputs = {
       {"x", Tensor::of<float>({1, 2, 3, 4, -1, 2, 0, 1, 5, 4, 3, 2, 1, 1, 2, 2}, Shape{1, 4, 2, 2})}};
   const auto y = run_bytes(bf16.bytes, inputs)[0];
   const auto expected =

@@ -35,7 +35,7 @@ TEST(RangeTraps, AttentionMaskOfAMilliardIsClampedAndReported) {
   EXPECT_THAT(c.report.notes, Contains(HasSubstr("'big'")));
   EXPECT_THAT(c.report.warnings, IsEmpty());
   // The first row is masked as a whole: adding to the mask must not overflow.
-  const NamedInputs inputs = {{"q", Tensor::of<float>({-60, 1, 2, 3, 1, 1, 1, 1}, Shape{2, 4})},
+  const NamedTensors inputs = {{"q", Tensor::of<float>({-60, 1, 2, 3, 1, 1, 1, 1}, Shape{2, 4})},
                               {"k", Tensor::of<float>({60, 60, 1, 2, 3, 4, 5, 6}, Shape{4, 2})},
                               {"mask", Tensor::of<float>({0, 0, 1, 0}, Shape{2, 2})}};
   const auto p = run_bytes(c.bytes, inputs)[0];
@@ -66,7 +66,7 @@ TEST(RangeTraps, MasksOfTheLowestF32AreClampedAndInfinitiesStay) {
 // The first row is masked as a whole: in f32 the scores vanish beside the mask, and the row is uniform (ONNX
 // Runtime 1.32 gives 1/3 for all of these in f32). The second keeps its first two.
 TEST(RangeTraps, RowsMaskedAsAWholeAreAsInF32) {
-  const NamedInputs inputs = {{"q", Tensor::of<float>({20, -9, 4, 3, 1, 1, 1, 1}, Shape{2, 4})},
+  const NamedTensors inputs = {{"q", Tensor::of<float>({20, -9, 4, 3, 1, 1, 1, 1}, Shape{2, 4})},
                               {"k", Tensor::of<float>({1, 0, -1, 2, 0, 1, 0, 0.5, 1, 0.25, 0, 0}, Shape{4, 3})}};
   constexpr const char* kHead =
       "(float[2,4] q, float[4,3] k) => (float[2,3] p) <float low = {-1000000000}, float zero = {0}, "
@@ -126,7 +126,7 @@ TEST(RangeTraps, ForcedMasksThatAddUpDoNotOverflow) {
                                    options);
   EXPECT_EQ(c.values("m")[0], c.values("n")[0]);
   EXPECT_NEAR(c.values("m")[0], -65504.0 / 6, 8) << "twice that and one more are half of the largest number";
-  const NamedInputs inputs = {{"q", Tensor::of<float>({60, 1, 2, 3, 1, 1, 1, 1}, Shape{2, 4})},
+  const NamedTensors inputs = {{"q", Tensor::of<float>({60, 1, 2, 3, 1, 1, 1, 1}, Shape{2, 4})},
                               {"k", Tensor::of<float>({-60, -60, 1, 2, 3, 4, 5, 6}, Shape{4, 2})}};
   const auto p = run_bytes(c.bytes, inputs)[0];
   for (double x : p) EXPECT_TRUE(std::isfinite(x));
@@ -212,7 +212,7 @@ TEST(RangeTraps, LayerNormOverLargeActivations) {
   const Converted c = convert_text(kLayerNorm, kKeepIo);
   EXPECT_EQ(c.type_of("eps"), "f32");
   EXPECT_FALSE(c.reported("Mul")->half);
-  const NamedInputs inputs = {{"x", Tensor::of<float>({-900, 300, 600, 900, 1, 2, 3, 4}, Shape{2, 4})}};
+  const NamedTensors inputs = {{"x", Tensor::of<float>({-900, 300, 600, 900, 1, 2, 3, 4}, Shape{2, 4})}};
   const auto z = run_bytes(c.bytes, inputs)[0];
   const auto expected = run_bytes(trained_model_bytes(*parse_model(header() + kLayerNorm).source, {}), inputs)[0];
   for (std::size_t i = 0; i < z.size(); ++i) EXPECT_NEAR(z[i], expected[i], 2e-3);
@@ -229,7 +229,7 @@ TEST(RangeTraps, CalibrationKeepsWhatOverflowsOrUnderflowsInF32) {
       })");
   const std::unique_ptr<Executor> executor = make_reference_executor();
   ConvertOptions options = kKeepIo;
-  const NamedInputs inputs = {{"x", Tensor::of<float>({400, 400}, Shape{1, 2})}};
+  const NamedTensors inputs = {{"x", Tensor::of<float>({400, 400}, Shape{1, 2})}};
   EXPECT_TRUE(convert(model, options).report().nodes[0].half);
   options.measured = measure_ranges(model, inputs, *executor);
   EXPECT_EQ(options.measured.at("a").max, 120400);
@@ -281,7 +281,7 @@ TEST(RangeTraps, CountsBeyondTheRangeStayInF32) {
         })",
                                      kKeepIo);
     EXPECT_FALSE(c.reported("Div")->half) << cast;
-    const NamedInputs inputs = {{"x", Tensor::of(std::vector<float>(70000, 1), Shape{1, 70000})},
+    const NamedTensors inputs = {{"x", Tensor::of(std::vector<float>(70000, 1), Shape{1, 70000})},
                                 {"u", Tensor::of(std::vector<float>(140000, 0.5f), Shape{70000, 2})}};
     EXPECT_THAT(run_bytes(c.bytes, inputs)[0], ElementsAre(0.5, 0.5)) << cast;
   }

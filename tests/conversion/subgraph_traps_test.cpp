@@ -50,7 +50,7 @@ TEST(SubgraphTraps, IfWithCapturesOfTheOuterGraph) {
   EXPECT_EQ(c.report.casts_after, 4) << "into the model and out of it, and around Softmax";
   EXPECT_EQ(c.reported("If")->reason, "hands values over in half");
   for (const bool b : {false, true}) {
-    const NamedInputs inputs = {{"x", Tensor::of<float>({1, -1, 0.5, 0.25}, Shape{2, 2})}, {"b", Tensor::scalar(b)}};
+    const NamedTensors inputs = {{"x", Tensor::of<float>({1, -1, 0.5, 0.25}, Shape{2, 2})}, {"b", Tensor::scalar(b)}};
     const auto outputs = run_bytes(c.bytes, inputs);
     for (double y : outputs[0]) EXPECT_TRUE(std::isfinite(y));
   }

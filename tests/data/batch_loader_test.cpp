@@ -37,7 +37,7 @@ struct Seen {
 /// x is read as it is, y is converted: both ways into the ring.
 BatchLoader loader_of(const Dataset& data, const LoaderOptions& options) {
   return BatchLoader(data, {fit_input(data.x[0].rows, {DType::f32, Shape{2}})},
-                     fit_target(*data.y, {DType::i64, Shape{}}), options);
+                     {{*data.y, fit_target(*data.y, {DType::i64, Shape{}})}}, options);
 }
 
 /// Up to `limit` batches, each checked against itself.
@@ -48,8 +48,8 @@ std::vector<Seen> batches(const Dataset& data, const LoaderOptions& options, std
     const Batch* batch = loader.next();
     if (!batch) break;
     EXPECT_EQ(batch->x[0].shape(), (Shape{batch->rows, 2}));
-    EXPECT_EQ(batch->y.shape(), (Shape{batch->rows}));
-    Seen seen{to_int64s(batch->y), batch->at, batch->next};
+    EXPECT_EQ(batch->labels[0].shape(), (Shape{batch->rows}));
+    Seen seen{to_int64s(batch->labels[0]), batch->at, batch->next};
     for (std::size_t i = 0; i < seen.labels.size(); ++i) {
       EXPECT_EQ(batch->x[0].data<float>()[2 * i], static_cast<float>(seen.labels[i]));
       EXPECT_EQ(batch->x[0].data<float>()[2 * i + 1], static_cast<float>(-seen.labels[i]));
@@ -169,13 +169,13 @@ TEST(BatchLoader, RefusesOptionsOutOfRange) {
         LoaderOptions{.start = {-1, 0}}, LoaderOptions{.start = {0, -1}}, LoaderOptions{.start = {0, 11}}})
     EXPECT_THROW(loader_of(data, wrong), Error);
   const DataArray other = DataArray::of(Tensor(DType::f32, Shape{10, 3}), "other");
-  EXPECT_THAT(
-      error_of([&] {
-        BatchLoader(data, {fit_input(other, {DType::f32, Shape{3}})}, fit_target(*data.y, {DType::i64, Shape{}}));
-      }),
-      HasSubstr("x has f32 [2], the transform takes f32 [3]"));
   EXPECT_THAT(error_of([&] {
-                BatchLoader(data, {}, fit_target(*data.y, {DType::i64, Shape{}}));
+                BatchLoader(data, {fit_input(other, {DType::f32, Shape{3}})},
+                            {{*data.y, fit_target(*data.y, {DType::i64, Shape{}})}});
+              }),
+              HasSubstr("x has f32 [2], the transform takes f32 [3]"));
+  EXPECT_THAT(error_of([&] {
+                BatchLoader(data, {}, {{*data.y, fit_target(*data.y, {DType::i64, Shape{}})}});
               }),
               HasSubstr("0 for 1 arrays"));
 }

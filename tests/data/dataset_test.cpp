@@ -218,12 +218,14 @@ TEST(DataFormat, IsToldByNameAndFirstBytes) {
   }
 }
 
-TEST(Dataset, AFolderOfPicturesIsNoDataSet) {
+TEST(Dataset, PicturesOfOtherKindsAndWithoutClassesAreToldHowToBeGiven) {
   TemporaryFolder folder;
   std::filesystem::create_directory(folder / "cats");
-  folder.write("cats/1.PNG", "");
+  folder.write("cats/1.GIF", "");
   EXPECT_THAT(testing::error_of([&] { open(folder.path().string()); }),
-              ::testing::AllOf(HasSubstr("files *.png"), HasSubstr("pictures are not read")));
+              ::testing::AllOf(HasSubstr("files *.gif"), HasSubstr("a folder for each class")));
+  folder.write("2.png", "");
+  EXPECT_THAT(testing::error_of([&] { open(folder.path().string()); }), HasSubstr("a folder for each class"));
 }
 
 TEST(Dataset, InputsAndRowsThatDoNotMatchAreTold) {

@@ -92,7 +92,9 @@ void train_behind_convolution(DType dtype, std::int64_t channels, const std::str
   for (Expr g : t.b.multi("BatchNormalizationGrad", "ai.halfstep", {before, image, scale}, 3, training)) t.output(g);
   expect_like_reference(t.graph, 4 * epsilon_of(dtype), 2);
 
-  const Graph fused = run_pipeline(t.graph, {fuse({"FusedBatchNormalization"})});
+  const Graph fused = run_pipeline(
+      t.graph,
+      {fuse({{.op = "BatchNormalization", .fused = "FusedBatchNormalization", .activations = {"Relu", "Clip"}}})});
   expect_like_reference(fused, 4 * epsilon_of(dtype), 2);
   Compiled compiled(make_onednn_executor(), fused);
   EXPECT_EQ(plan_entry(*compiled.program, "ai.halfstep.FusedBatchNormalization").kernel, "simd");

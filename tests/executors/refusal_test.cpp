@@ -74,9 +74,9 @@ constexpr const char* kRefused[] = {
     "(float[2,3,3] x, float[3,2,3] w) => (float[2,2,5] y) { y = ConvTranspose<strides = [0]>(x, w) }",
     "(float[2,3,3] x, float[3,2,3] w) => (float[2,2,5] y) { y = ConvTranspose<group = 2>(x, w) }",
     "(float[2,3] a, float[3,4] b) => (float[2,4] y) { y = ai.halfstep.FusedGemm<activation = \"relu\">(a, b) }",
-    "(float[2,3] a, float[3,4] b) => (float[2,4] y) { y = ai.halfstep.FusedGemm<activation = \"Clip\">(a, b) }",
+    "(float[2,3] a, float[3,4] b) => (float[2,4] y) { y = ai.halfstep.FusedGemm<activation = \"Tanh\">(a, b) }",
     "(float[1,2,5,5] x, float[4,2,3,3] w) => (float[1,4,3,3] y) "
-    "{ y = ai.halfstep.FusedConv<activation = \"Gelu\">(x, w) }",
+    "{ y = ai.halfstep.FusedConv<activation = \"Selu\">(x, w) }",
     "(float[2,3,4] x, float[3] s) => (float[2,3,4] y) "
     "{ y = ai.halfstep.FusedBatchNormalization<activation = \"Tanh\">(x, s, s, s, s) }",
     "(float[2,3,4] dy, float[2,3,4] x, float[3] s) => (float[2,3,4] dx, float[3] ds, float[3] db) "

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "formats/idx.h"
+#include "formats/image.h"
 #include "formats/inflate.h"
 #include "formats/npz.h"
 #include "formats/safetensors.h"
@@ -96,10 +97,21 @@ void read_idx(std::string_view bytes) {
   read_file(bytes, [](const std::filesystem::path& path) { read_array(open_idx(path)); });
 }
 
+void read_image(std::string_view bytes) {
+  try {
+    const Image image = decode_image({reinterpret_cast<const std::byte*>(bytes.data()), bytes.size()}, "fuzz");
+    std::vector<std::uint8_t> row(8 * 8 * 3);
+    resize_and_cut(image, {.resized_height = 9, .resized_width = 8, .height = 8, .width = 8}, row.data());
+  } catch (const Error&) {
+    return;
+  }
+}
+
 constexpr Format kFormats[] = {
-    {"onnx", read_onnx, onnx_seeds}, {"safetensors", read_safetensors_file, safetensors_seeds},
-    {"npy", read_npy, npy_seeds},    {"npz", read_npz, npz_seeds},
-    {"csv", read_csv, csv_seeds},    {"idx", read_idx, idx_seeds}};
+    {"onnx", read_onnx, onnx_seeds},   {"safetensors", read_safetensors_file, safetensors_seeds},
+    {"npy", read_npy, npy_seeds},      {"npz", read_npz, npz_seeds},
+    {"csv", read_csv, csv_seeds},      {"idx", read_idx, idx_seeds},
+    {"image", read_image, image_seeds}};
 
 }  // namespace
 
@@ -108,7 +120,7 @@ std::span<const Format> formats() { return kFormats; }
 const Format& find_format(std::string_view name) {
   for (const Format& format : kFormats)
     if (format.name == name) return format;
-  throw_input_error("a format: onnx, safetensors, npy, npz, csv, idx", "'" + std::string(name) + "'",
+  throw_input_error("a format: onnx, safetensors, npy, npz, csv, idx, image", "'" + std::string(name) + "'",
                     "name one of them");
 }
 

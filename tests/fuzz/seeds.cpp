@@ -10,6 +10,7 @@
 #include "formats/npz.h"
 #include "formats/safetensors.h"
 #include "onnx_io/convert.h"
+#include "tests/data/pictures.h"
 #include "tests/data/temporary_folder.h"
 #include <halfstep/formats/npy.h>
 #include <halfstep/onnx_io/load.h>
@@ -112,6 +113,16 @@ std::vector<std::string> idx_seeds() {
                             "abcdefghijkl",
                     floats = "\0\0\x0d\x01"s + big<std::uint32_t>(2) + big(1.5F) + big(-2.0F);
   return {bytes, floats, "\0\0\x0c\x01"s + big<std::uint32_t>(1) + big<std::int32_t>(-7), deflated(bytes, 31)};
+}
+
+std::vector<std::string> image_seeds() {
+  using namespace halfstep::testing;
+  const auto rule = [](int y, int x, int c) { return 9 * y + 7 * x + 31 * c; };
+  const auto rgb = pixels(12, 10, 3, rule);
+  return {png_of(12, 10, SPNG_COLOR_TYPE_TRUECOLOR, rgb),
+          png_of(12, 10, SPNG_COLOR_TYPE_GRAYSCALE_ALPHA, pixels(12, 10, 2, rule)),
+          jpeg_of(12, 10, rgb, {.exif = exif_of(6, true)}), jpeg_of(12, 10, rgb, {.progressive = true}),
+          jpeg_of(12, 10, pixels(12, 10, 1, rule), {.space = JCS_GRAYSCALE})};
 }
 
 }  // namespace halfstep::fuzz

@@ -12,5 +12,6 @@ std::vector<std::string> npy_seeds();
 std::vector<std::string> npz_seeds();
 std::vector<std::string> csv_seeds();
 std::vector<std::string> idx_seeds();
+std::vector<std::string> image_seeds();
 
 }  // namespace halfstep::fuzz

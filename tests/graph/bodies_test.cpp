@@ -32,13 +32,14 @@ struct Branching {
     b = graph.nodes[graph.add_node("Tanh", "", {x}, 1, {}, "b")].outputs[0];
     graph.add_node("If", "", {c}, 1,
                    {{"then_branch", branch("Add", {"p", "q"})}, {"else_branch", branch("Neg", {"p"})}}, "if");
-    Node& node = graph.nodes.back();
-    const auto inner = bodies(node);
-    set_captures(node, {{{a, inner[0]->captures[0]}, {b, inner[0]->captures[1]}}, {{a, inner[1]->captures[0]}}});
-    graph.outputs = node.outputs;
+    const Graph::Edit node = open();
+    const auto inner = bodies(*node);
+    set_captures(*node, {{{a, inner[0]->captures[0]}, {b, inner[0]->captures[1]}}, {{a, inner[1]->captures[0]}}});
+    graph.outputs = node->outputs;
   }
 
-  Node& node() { return graph.nodes.back(); }
+  const Node& node() const { return graph.nodes.back(); }
+  Graph::Edit open() { return graph.edit(graph.nodes.size() - 1); }
 };
 
 std::string verify_message(const Graph& graph) {
@@ -62,10 +63,11 @@ TEST(Captures, AreInputsAfterTheOperands) {
 
 TEST(Captures, CountAsReads) {
   Branching g;
-  EXPECT_EQ(g.graph.use_counts()[static_cast<std::size_t>(g.b)], 1);
+  EXPECT_THAT(g.graph.users(g.b), ElementsAre(Use{2, 2}));
   g.graph.remove_dead();
   EXPECT_EQ(g.graph.nodes.size(), 3u);
-  std::swap(g.graph.nodes[0], g.graph.nodes[2]);
+  std::vector<Node> nodes = g.graph.take_nodes();
+  for (const std::size_t i : {2u, 1u, 0u}) g.graph.append(std::move(nodes[i]));
   EXPECT_THAT(verify_message(g.graph), HasSubstr("nodes come after what they read"));
   g.graph.sort();
   EXPECT_EQ(verify_message(g.graph), "valid");
@@ -78,22 +80,29 @@ TEST(Captures, CountAsReads) {
 TEST(Captures, OfNodeAndBodyMustCorrespond) {
   Branching g;
   Graph broken = g.graph;
-  broken.nodes.back().capture_count = 1;
+  broken.edit(2)->capture_count = 1;
   EXPECT_THAT(verify_message(broken), HasSubstr("captures of a node and of its bodies correspond"));
   broken = g.graph;
   broken[g.a].dtype = DType::f16;
   EXPECT_THAT(verify_message(broken), HasSubstr("a captured value has one type"));
   broken = g.graph;
-  change_bodies(broken.nodes.back(), [](Graph& body) { body.nodes[0].inputs[0] = body.add_value("stray"); });
+  {
+    const Graph::Edit node = broken.edit(2);
+    change_bodies(*node, [](Graph& body) { body.edit(0)->inputs[0] = body.add_value("stray"); });
+  }
   EXPECT_THAT(verify_message(broken), HasSubstr("'stray'"));
 }
 
 TEST(Captures, AreDroppedWhenNoBodyReadsThem) {
   Branching g;
-  change_bodies(g.node(), [](Graph& body) {
+  const auto without_b = [](Graph& body) {
     if (body.captures[1] != kNoValue) body.replace_uses(body.captures[1], body.captures[0]);
-  });
-  drop_unread_captures(g.node());
+  };
+  {
+    const Graph::Edit node = g.open();
+    change_bodies(*node, without_b);
+    drop_unread_captures(*node);
+  }
   EXPECT_THAT(g.node().inputs, ElementsAre(g.c, g.a));
   EXPECT_EQ(g.node().capture_count, 1u);
   EXPECT_EQ(verify_message(g.graph), "valid");
@@ -101,7 +110,10 @@ TEST(Captures, AreDroppedWhenNoBodyReadsThem) {
 
 TEST(Captures, CanBeAdded) {
   Branching g;
-  const ValueId inside = add_capture(g.graph, g.node(), 1, g.x);
+  const ValueId inside = [&] {
+    const Graph::Edit node = g.open();
+    return add_capture(g.graph, *node, 1, g.x);
+  }();
   EXPECT_THAT(g.node().captures(), ElementsAre(g.a, g.b, g.x));
   EXPECT_THAT(bodies(g.node())[1]->captures.back(), inside);
   EXPECT_EQ(bodies(g.node())[0]->captures.back(), kNoValue);
@@ -110,12 +122,16 @@ TEST(Captures, CanBeAdded) {
 
 TEST(HoistConstants, MovesThemOutAsCaptures) {
   Branching g;
-  change_bodies(g.node(), [](Graph& body) {
+  const auto add_weight = [](Graph& body) {
     const ValueId w = body.add_constant("w", Tensor::of<float>({1, 2}));
     body[w].is_initializer = body.nodes[0].op == "Add";
-    body.nodes[0].inputs[0] = w;
-  });
-  hoist_constants(g.graph, g.node(), /*only_initializers=*/true);
+    body.edit(0)->inputs[0] = w;
+  };
+  {
+    const Graph::Edit node = g.open();
+    change_bodies(*node, add_weight);
+    hoist_constants(g.graph, *node, /*only_initializers=*/true);
+  }
   EXPECT_EQ(g.node().capture_count, 3u);
   const Value& hoisted = g.graph[g.node().captures()[2]];
   EXPECT_EQ(hoisted.name, "w");
@@ -158,9 +174,11 @@ TEST(AppendCopy, LeavesOutWhatAnAbsentInputWasCapturedFor) {
                 low = body.add_input("low", DType::f32, {});
   body.add_node("If", "", {c}, 1,
                 {{"then_branch", branch("Clip", {"x", "low"})}, {"else_branch", branch("Neg", {"x"})}}, "if");
-  const auto inside = bodies(body.nodes[0]);
-  set_captures(body.nodes[0],
-               {{{x, inside[0]->captures[0]}, {low, inside[0]->captures[1]}}, {{x, inside[1]->captures[0]}}});
+  {
+    const Graph::Edit node = body.edit(0);
+    const auto inside = bodies(*node);
+    set_captures(*node, {{{x, inside[0]->captures[0]}, {low, inside[0]->captures[1]}}, {{x, inside[1]->captures[0]}}});
+  }
   body.outputs = body.nodes[0].outputs;
   append_copy(inner.graph, body, {.inputs = {inner.c, inner.x, kNoValue}}, "call.");
   const Node& copy = inner.graph.nodes.back();

@@ -61,7 +61,9 @@ TEST(Graph, RenamesAndForgetsTheOldName) {
 
 TEST(Graph, SortsProducersFirst) {
   Chain c;
-  std::swap(c.graph.nodes[0], c.graph.nodes[1]);
+  std::vector<Node> nodes = c.graph.take_nodes();
+  c.graph.append(nodes[1]);
+  c.graph.append(nodes[0]);
   EXPECT_THAT(verify_message(c.graph), HasSubstr("nodes come after what they read"));
   c.graph.sort();
   EXPECT_THAT(node_names(c.graph), ElementsAre("first", "second"));
@@ -78,7 +80,7 @@ TEST(Graph, SortKeepsASortedOrder) {
 
 TEST(Graph, RefusesACycle) {
   Chain c;
-  c.graph.nodes[0].inputs[0] = c.second;
+  c.graph.edit(0)->inputs[0] = c.second;
   EXPECT_THROW(c.graph.sort(), Error);
 }
 
@@ -103,7 +105,69 @@ TEST(Graph, ReplacesUsesEverywhere) {
   c.graph.replace_uses(c.second, c.first);
   EXPECT_THAT(c.graph.outputs, ElementsAre(c.first));
   EXPECT_EQ(c.graph.states[0].next, c.first);
-  EXPECT_EQ(c.graph.use_counts()[static_cast<std::size_t>(c.second)], 0);
+  EXPECT_FALSE(c.graph.is_read(c.second));
+  EXPECT_TRUE(c.graph.is_read(c.first));
+  EXPECT_EQ(verify_message(c.graph), "valid");
+}
+
+TEST(Graph, KnowsProducersAndUsers) {
+  Chain c;
+  const std::size_t add = c.graph.add_node("Add", "", {c.first, c.first}, 1);
+  EXPECT_EQ(c.graph.producer(c.first), &c.graph.nodes[0]);
+  EXPECT_EQ(c.graph.producer_index(c.second), 1);
+  EXPECT_EQ(c.graph.producer(c.x), nullptr);
+  EXPECT_EQ(c.graph.producer(kNoValue), nullptr);
+  EXPECT_THAT(c.graph.users(c.first), ElementsAre(Use{1, 0}, Use{add, 0}, Use{add, 1}));
+  EXPECT_EQ(c.graph.sole_user(c.first), nullptr);
+  EXPECT_EQ(*c.graph.sole_user(c.x), (Use{0, 0}));
+  EXPECT_TRUE(c.graph.is_read(c.second));
+  EXPECT_FALSE(c.graph.is_read(c.graph.nodes[add].outputs[0]));
+  EXPECT_FALSE(c.graph.is_read(kNoValue));
+  c.graph.outputs.push_back(c.x);  // leaves the graph, too
+  EXPECT_EQ(c.graph.sole_user(c.x), nullptr);
+}
+
+TEST(Graph, KnowsProducersAndUsersAfterEveryChange) {
+  const std::pair<const char*, void (*)(Chain&)> changes[] = {
+      {"another input", [](Chain& c) { c.graph.edit(1)->inputs[0] = c.x; }},
+      {"an input twice", [](Chain& c) { c.graph.edit(1)->inputs.push_back(c.first); }},
+      {"an input less", [](Chain& c) { c.graph.edit(2)->inputs.resize(1); }},
+      {"another output", [](Chain& c) { c.graph.edit(2)->outputs[0] = c.graph.add_value("new"); }},
+      {"outputs of two nodes",
+       [](Chain& c) {
+         const Graph::Edit first = c.graph.edit(0), last = c.graph.edit(2);
+         std::swap(first->inputs, last->inputs);
+         first->inputs = {c.x};
+       }},
+      {"uses of one that is used", [](Chain& c) { c.graph.replace_uses(c.second, c.first); }},
+      {"uses of itself", [](Chain& c) { c.graph.replace_uses(c.first, c.first); }},
+      {"no use", [](Chain& c) { c.graph.replace_uses(c.first, kNoValue); }},
+      {"a node for values", [](Chain& c) { c.graph.define({c.graph.add_value("y")}, "Neg", "", {c.second}); }},
+      {"nodes taken", [](Chain& c) { c.graph.take_nodes(2); }},
+      {"nodes taken and put back",
+       [](Chain& c) {
+         for (Node& node : c.graph.take_nodes(1)) c.graph.append(std::move(node));
+       }},
+      {"a node removed",
+       [](Chain& c) {
+         c.graph.remove_nodes({false, false, true});
+       }},
+      {"dead nodes", [](Chain& c) { c.graph.remove_dead(); }},
+      {"another order",
+       [](Chain& c) {
+         std::vector<Node> nodes = c.graph.take_nodes();
+         for (const std::size_t i : {2u, 1u, 0u}) c.graph.append(std::move(nodes[i]));
+         c.graph.sort();
+       }},
+  };
+  for (const auto& [what, change] : changes) {
+    Chain c;
+    c.graph.add_node("Add", "", {c.first, c.second}, 1, {}, "last");
+    change(c);
+    EXPECT_EQ(verify_message(c.graph), "valid") << what;
+    const Graph copy = c.graph;
+    EXPECT_EQ(verify_message(copy), "valid") << "a copy after " << what;
+  }
 }
 
 TEST(Graph, RolesFollowWhatIsComputedAndGoWithIt) {
@@ -124,7 +188,7 @@ TEST(Graph, RolesFollowWhatIsComputedAndGoWithIt) {
 
 TEST(Verify, FindsWhatIsBroken) {
   Chain twice;
-  twice.graph.nodes[1].outputs[0] = twice.first;
+  twice.graph.edit(1)->outputs[0] = twice.first;
   EXPECT_THAT(verify_message(twice.graph), HasSubstr("every value is defined once"));
 
   Chain no_output;
@@ -145,8 +209,8 @@ TEST(Verify, FindsIdsThatNameNoValue) {
   const Case cases[] = {
       {"input", [](Graph& graph, ValueId id) { graph.inputs.push_back(id); }},
       {"a graph output", [](Graph& graph, ValueId id) { graph.outputs.push_back(id); }},
-      {"an input of", [](Graph& graph, ValueId id) { graph.nodes[1].inputs.push_back(id); }},
-      {"output of", [](Graph& graph, ValueId id) { graph.nodes[1].outputs.push_back(id); }},
+      {"an input of", [](Graph& graph, ValueId id) { graph.edit(1)->inputs.push_back(id); }},
+      {"output of", [](Graph& graph, ValueId id) { graph.edit(1)->outputs.push_back(id); }},
       {"state", [](Graph& graph, ValueId id) { graph.states[0].value = id; }},
       {"the next value of", [](Graph& graph, ValueId id) { graph.states[0].next = id; }},
       {"the gradient of", [](Graph& graph, ValueId id) { graph.states[0].gradient = id; }},

@@ -47,6 +47,24 @@ def programs(folder):
     assert re.search(r"[1-9]\d* nodes in fp16", text), text
     assert half.stat().st_size < 0.6 * trained.stat().st_size
 
+    # Labels that follow from the rows, so that there is something to learn.
+    labels = numpy.random.default_rng(2).integers(0, 10, 640)
+    rows = numpy.random.default_rng(3).random((640, *shape[1:]), numpy.float32)
+    for row, label in zip(rows.reshape(640, -1), labels):
+        row[50 * label : 50 * label + 50] += 2
+    numpy.save(folder / "rows.npy", rows)
+    numpy.save(folder / "labels.npy", labels)
+    text = run(examples / "step", mlp, folder / "rows.npy", folder / "labels.npy", folder / "stepped.onnx")
+    losses = [float(loss) for loss in re.findall(r"loss ([0-9.]+)", text)]
+    assert len(losses) == 2 and losses[1] < losses[0], text
+    assert ort_output(folder / "stepped.onnx", x).shape == (shape[0], 10)
+
+    for command in (["custom_loss", mlp, folder / "rows.npy", folder / "labels.npy"], ["two_heads"]):
+        text = run(examples / command[0], *command[1:])
+        losses = [float(loss) for loss in re.findall(r"loss ([0-9.]+)", text)]
+        assert len(losses) == 2 and losses[1] < 0.99 * losses[0], text
+    assert "accuracy of the scores 1" in text, text
+
     for program in ("train", "run", "convert"):
         assert "usage: " in run(examples / program, expected=2)
         assert "expected " in run(examples / program, folder / "missing.onnx", folder / "x.npy", *([folder / "out"] if program != "convert" else []), expected=1)

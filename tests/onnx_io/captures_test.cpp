@@ -43,7 +43,7 @@ TEST(ToProto, WritesNestedCapturesByTheNamesTheyHaveOutside) {
   Graph graph = from_proto(parse_proto(kNested));
   graph.rename(graph.find("h"), "renamed");
   graph.replace_uses(graph.find("x"), graph.find("renamed"));
-  graph.nodes[0].inputs[0] = graph.find("x");
+  graph.edit(0)->inputs[0] = graph.find("x");
   // A name of the outermost graph that the innermost defines, too.
   graph.rename(graph.nodes[1].outputs[0], "p");
   const onnx::ModelProto written = to_proto(graph);
@@ -61,11 +61,14 @@ TEST(ToProto, WritesNestedCapturesByTheNamesTheyHaveOutside) {
 
 TEST(ToProto, GivesCapturedResultsOfABodyANode) {
   Graph graph = from_proto(parse_proto(kNested));
-  change_bodies(graph.nodes[1], [](Graph& body) {
-    if (body.nodes[0].op != "Identity") return;
-    body.outputs = {body.nodes[0].inputs[0]};
-    body.nodes.clear();
-  });
+  {
+    const Graph::Edit node = graph.edit(1);
+    change_bodies(*node, [](Graph& body) {
+      if (body.nodes[0].op != "Identity") return;
+      body.outputs = {body.nodes[0].inputs[0]};
+      body.take_nodes();
+    });
+  }
   const onnx::ModelProto written = to_proto(graph);
   onnx::checker::check_model(written, /*full_check=*/true);
   const auto& branch = written.graph().node(1).attribute(1).g();

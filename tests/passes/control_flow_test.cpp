@@ -324,7 +324,7 @@ TEST(InlineControlFlow, StopsWhereLoopsInLoopsMultiply) {
   EXPECT_THAT(reason_not_inlined(graph, *left), HasSubstr("values without its iterations"));
 }
 
-Pass own_loss() { return attach_loss({.kind = LossKind::output, .output = {}}); }
+Pass own_loss() { return attach_loss({.loss = "output", .output = {}}); }
 
 TEST(Differentiate, SaysWhyControlFlowStands) {
   const std::string text =

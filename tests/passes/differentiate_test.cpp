@@ -103,8 +103,7 @@ TEST(Differentiate, ChangesNothingThatIsThere) {
 // loss = mean((w * x)^2): dloss/dw = 2 w x^2 / n
 constexpr const char* kSquare =
     "(float[2] x) => (float l) <float[2] w = {1, -3}> { a = Mul(x, w) b = Mul(a, a) l = ReduceMean<keepdims=0>(b) }";
-const Pipeline kGradient = {select_parameters(), attach_loss({.kind = LossKind::output, .output = {}}),
-                            differentiate()};
+const Pipeline kGradient = {select_parameters(), attach_loss({.loss = "output", .output = {}}), differentiate()};
 
 TEST(DifferentiatePass, GivesEveryParameterItsGradient) {
   Graph graph = run_passes(kSquare, kGradient);

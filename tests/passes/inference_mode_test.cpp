@@ -71,8 +71,8 @@ TEST(EvaluationPipeline, GivesTheStatisticsThatTrainingMoved) {
       "float[1] m = {3.0}, float[1] v = {4.0}> { y, mean, var = BatchNormalization<training_mode = 1>(x, scale, bias, "
       "m, v) }";
   StepOptions options;
-  options.loss = {
-      .kind = LossKind::mean_squared_error, .output = "y", .label_dtype = DType::f32, .label_shape = Shape{2, 1}};
+  options.loss.terms = {
+      {.loss = "mean_squared_error", .output = "y", .label_dtype = DType::f32, .label_shape = Shape{2, 1}}};
   const std::unique_ptr<Executor> executor = make_reference_executor();
   Compiled compiled(run_passes(text, whole_pipeline(Purpose::validation, options, executor->capabilities())));
   EXPECT_THAT(state_names(compiled.graph, StateRole::statistic), ElementsAre("m", "v"));

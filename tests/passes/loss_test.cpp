@@ -24,9 +24,9 @@ struct Measured {
 };
 
 /// The loss of an output of these numbers, and its gradient with respect to them.
-Measured measure(const Values& y, const char* shape, const Tensor& labels, const LossOptions& given,
+Measured measure(const Values& y, const char* shape, const Tensor& labels, const LossTerm& given,
                  const char* last = "Identity") {
-  LossOptions options = given;
+  LossTerm options = given;
   options.label_dtype = labels.dtype();
   options.label_shape = labels.shape();
   Graph graph = run_passes(fmt::format("(float[{0}] x) => (float[{0}] y) <float[{0}] w = {{{1}}}> "
@@ -50,7 +50,7 @@ const Tensor kSomeBits = Tensor::of<float>({1, 0, -100, -100, 0, 1}, {2, 3});  /
 const Tensor kClasses = Tensor::of<std::int64_t>({2, 1});
 
 struct LossCase {
-  LossKind kind;
+  std::string kind;
   LossNumbers numbers;
   const Values& y;
   const Tensor& labels;
@@ -62,135 +62,129 @@ struct LossCase {
 const std::vector<LossCase>& loss_cases() {
   static const Tensor first_class = Tensor::of<std::int64_t>({2, -100});
   static const std::vector<LossCase> cases = {
-      {LossKind::mean_squared_error,
+      {"mean_squared_error",
        {},
        kY,
        kTargets,
        {},
        2.7466667,
        {0.1, -0.73333335, 0.63333333, 0.033333341, 0.26666667, -0.9}},
-      {LossKind::l1,
+      {"l1",
        {},
        kY,
        kTargets,
        {},
        1.3333333,
        {0.16666667, -0.16666667, 0.16666667, 0.16666667, 0.16666667, -0.16666667}},
-      {LossKind::huber,
+      {"huber",
        {},
        kY,
        kTargets,
        {},
        0.94500001,
        {0.05, -0.16666667, 0.16666667, 0.016666671, 0.13333334, -0.16666667}},
-      {LossKind::huber,
+      {"huber",
        {{"huber-delta", 0.5}},
        kY,
        kTargets,
        {},
        0.55833334,
        {0.05, -0.083333333, 0.083333333, 0.016666671, 0.083333333, -0.083333333}},
-      {LossKind::cosine_similarity,
+      {"cosine_similarity",
        {},
        kY,
        kTargets,
        {},
        1.1185049,
        {-0.05708966, -0.16573257, -0.085167132, -0.13220841, 0.066588869, -0.25476564}},
-      {LossKind::kl_divergence,
+      {"kl_divergence",
        {},
        kY,
        kShares,
        {},
        0.094539115,
        {-0.011728971, 0.016125662, -0.0043966916, 0.10410831, -0.018344626, -0.085763681}},
-      {LossKind::softmax_cross_entropy,
+      {"softmax_cross_entropy",
        {},
        kY,
        kClasses,
        {},
        0.8896007,
        {0.08827103, 0.016125662, -0.10439669, 0.35410831, -0.39334463, 0.039236319}},
-      {LossKind::softmax_cross_entropy,
+      {"softmax_cross_entropy",
        {},
        kY,
        kShares,
        {},
        0.86460071,
        {-0.011728971, 0.016125662, -0.0043966916, 0.10410831, -0.018344626, -0.085763681}},
-      {LossKind::negative_log_likelihood, {}, kY, kClasses, {}, -1.15, {0, 0, -0.5, 0, -0.5, 0}},
-      {LossKind::focal,
+      {"negative_log_likelihood", {}, kY, kClasses, {}, -1.15, {0, 0, -0.5, 0, -0.5, 0}},
+      {"focal",
        {},
        kY,
        kClasses,
        {},
        0.12079782,
        {0.0026695912, 0.00048769031, -0.0031572815, 0.10069179, -0.11184876, 0.011156969}},
-      {LossKind::focal,
+      {"focal",
        {{"focal-gamma", 0.5}, {"focal-alpha", 1}},
        kY,
        kClasses,
        {},
        0.7386818,
        {0.058232281, 0.010638078, -0.068870359, 0.37986623, -0.42195661, 0.042090379}},
-      {LossKind::focal,
+      {"focal",
        {{"focal-gamma", 0}, {"focal-alpha", 1}},
        kY,
        kClasses,
        {},
        0.8896007,
        {0.08827103, 0.016125662, -0.10439669, 0.35410831, -0.39334463, 0.039236319}},
-      {LossKind::focal, {}, kY, first_class, -100, 0.0025524262, {0.0053391824, 0.00097538061, -0.006314563, 0, 0, 0}},
-      {LossKind::focal,
+      {"focal", {}, kY, first_class, -100, 0.0025524262, {0.0053391824, 0.00097538061, -0.006314563, 0, 0, 0}},
+      {"focal",
        {},
        kY,
        kShares,
        {},
        0.12967449,
        {-0.022203693, 0.0013434211, 0.020860272, 0.04796094, -0.016811732, -0.031149208}},
-      {LossKind::binary_cross_entropy,
+      {"binary_cross_entropy",
        {},
        kProbabilities,
        kBits,
        {},
        0.76620035,
        {-0.33333333, 0.20833333, -0.18518519, 0.23809524, 0.41666669, -1.6666666}},
-      {LossKind::binary_cross_entropy,
-       {},
-       kProbabilities,
-       kSomeBits,
-       -100,
-       1.0337917,
-       {-0.5, 0.3125, 0, 0, 0.62500004, -2.5}},
-      {LossKind::binary_cross_entropy_logits,
+      {"binary_cross_entropy", {}, kProbabilities, kSomeBits, -100, 1.0337917, {-0.5, 0.3125, 0, 0, 0.62500004, -2.5}},
+      {"binary_cross_entropy_logits",
        {},
        kY,
        kBits,
        {},
        0.75387367,
        {-0.062923445, 0.038579201, -0.019867154, 0.13626241, 0.09574042, -0.11136463}},
-      {LossKind::binary_cross_entropy_logits,
+      {"binary_cross_entropy_logits",
        {},
        kY,
        kSomeBits,
        -100,
        0.67372518,
        {-0.094385167, 0.057868802, 0, 0, 0.14361063, -0.16704694}},
-      {LossKind::binary_focal,
+      {"binary_focal",
        {},
        kY,
        kBits,
        {},
        0.20257628,
        {-0.0057473749, 0.0042606988, -0.00020295584, 0.12017809, 0.053688309, -0.026049745}},
-      {LossKind::binary_focal,
+      {"binary_focal",
        {{"focal-gamma", 1}, {"focal-alpha", 0.6}},
        kY,
        kBits,
        {},
        0.22264179,
        {-0.025394681, 0.0066944837, -0.0027535964, 0.061479185, 0.035922563, -0.069106544}},
-      {LossKind::binary_focal,
+      {"binary_focal",
        {},
        kY,
        kSomeBits,
@@ -203,12 +197,11 @@ const std::vector<LossCase>& loss_cases() {
 
 TEST(Losses, ValueAndGradientAreThoseOfPyTorch) {
   for (const LossCase& c : loss_cases()) {
-    LossOptions options{.kind = c.kind, .output = {}};
+    LossTerm options{.loss = c.kind};
     options.ignore_label = c.ignored;
     options.numbers = c.numbers;
     const Measured got = measure(c.y, "2,3", c.labels, options);
-    SCOPED_TRACE(::testing::Message() << name_of(c.kind) << " of labels " << name_of(c.labels.dtype()) << " "
-                                      << c.loss);
+    SCOPED_TRACE(::testing::Message() << c.kind << " of labels " << name_of(c.labels.dtype()) << " " << c.loss);
     EXPECT_NEAR(got.loss, c.loss, 1e-6);
     ASSERT_EQ(got.gradient.size(), c.gradient.size());
     for (std::size_t i = 0; i < c.gradient.size(); ++i) EXPECT_NEAR(got.gradient[i], c.gradient[i], 2e-6) << i;
@@ -219,9 +212,9 @@ TEST(Losses, EveryRowHasACase) {
   for (const LossDef& loss : losses()) {
     if (!loss.formula) continue;
     EXPECT_TRUE(std::any_of(loss_cases().begin(), loss_cases().end(), [&](const LossCase& c) {
-      return c.kind == loss.kind;
+      return c.kind == loss.name;
     })) << loss.name;
-    EXPECT_EQ(parse_loss(loss.name), loss.kind);
+    EXPECT_EQ(&loss_named(loss.name), &loss);
     for (const LossNumber& number : loss.numbers) {
       EXPECT_GE(number.fallback, number.lowest) << number.name;
       EXPECT_LE(number.fallback, number.highest) << number.name;
@@ -242,15 +235,14 @@ TEST(Losses, CosineIsOfVectorsAlongTheAxisOfTheOption) {
       {-1, 1.3871635, {-0.13211282, -0.055047006, 0.060417498, -0.080556664, -0.064059035, -0.027453874}},
   };
   for (const auto& c : cases) {
-    LossOptions options{.kind = LossKind::cosine_similarity, .output = {}};
+    LossTerm options{.loss = "cosine_similarity"};
     options.class_axis = c.axis;
     const Measured got = measure(y, "1,3,2", labels, options);
     EXPECT_NEAR(got.loss, c.loss, 1e-6) << c.axis;
     for (std::size_t i = 0; i < c.gradient.size(); ++i) EXPECT_NEAR(got.gradient[i], c.gradient[i], 1e-6) << i;
   }
   // A vector of zeros has no direction, and moves nowhere.
-  const Measured none = measure({0, 0, 0}, "1,3", Tensor::of<float>({0, 0, 0}, {1, 3}),
-                                {.kind = LossKind::cosine_similarity, .output = {}});
+  const Measured none = measure({0, 0, 0}, "1,3", Tensor::of<float>({0, 0, 0}, {1, 3}), {.loss = "cosine_similarity"});
   EXPECT_EQ(none.loss, 1);
   EXPECT_THAT(none.gradient, ::testing::Each(0));
 }
@@ -259,8 +251,8 @@ TEST(Losses, ASoftmaxThatEndsTheModelIsLeftOut) {
   for (const LossDef& loss : losses()) {
     if (!loss.on_scores) continue;
     for (const char* last : {"Softmax", "LogSoftmax"}) {
-      const Measured plain = measure(kY, "2,3", kShares, {.kind = loss.kind, .output = {}});
-      const Measured ended = measure(kY, "2,3", kShares, {.kind = loss.kind, .output = {}}, last);
+      const Measured plain = measure(kY, "2,3", kShares, {.loss = std::string(loss.name)});
+      const Measured ended = measure(kY, "2,3", kShares, {.loss = std::string(loss.name)}, last);
       EXPECT_EQ(ended.loss, plain.loss) << loss.name << " " << last;
       EXPECT_EQ(ended.gradient, plain.gradient) << loss.name << " " << last;
     }
@@ -275,14 +267,14 @@ TEST(Losses, AreFiniteWhereTheModelIsSureAndZeroWhereNoLabelCounts) {
                wrong_bits = Tensor::of<float>({0, 1, 1, 1, 0, 1}, {2, 3});
   const Tensor no_bits = Tensor::of<float>({-100, -100, -100, -100, -100, -100}, {2, 3});
   for (const LossDef& loss : losses()) {
-    if (!loss.ignores || loss.kind == LossKind::negative_log_likelihood) continue;
+    if (!loss.ignores || loss.name == "negative_log_likelihood") continue;
     const bool binary = loss.labels == LossLabels::binary;
     for (const double gamma : {0.0, 0.5, 2.0}) {
       SCOPED_TRACE(::testing::Message() << loss.name << " " << gamma);
-      LossOptions options{.kind = loss.kind, .output = {}};
+      LossTerm options{.loss = std::string(loss.name)};
       options.ignore_label = -100;
-      if (!loss.numbers.empty()) options.numbers["focal-gamma"] = gamma;
-      const char* last = loss.kind == LossKind::binary_cross_entropy ? "Sigmoid" : "Identity";
+      if (loss.name.ends_with("focal")) options.numbers["focal-gamma"] = gamma;
+      const char* last = loss.name == "binary_cross_entropy" ? "Sigmoid" : "Identity";
       const auto finite = [&](const Tensor& labels) {
         const Measured got = measure(sure, "2,3", labels, options, last);
         EXPECT_TRUE(std::isfinite(got.loss));
@@ -300,21 +292,21 @@ TEST(Losses, AreFiniteWhereTheModelIsSureAndZeroWhereNoLabelCounts) {
 
 TEST(Losses, NumbersOutOfRangeOrOfAnotherLossAreRefused) {
   const struct {
-    LossKind kind;
+    std::string kind;
     LossNumbers numbers;
     const char* says;
   } cases[] = {
-      {LossKind::huber, {{"huber-delta", 0}}, "--huber-delta above 0"},
-      {LossKind::huber, {{"huber-delta", std::nan("")}}, "got nan"},
-      {LossKind::focal, {{"focal-gamma", -1}}, "--focal-gamma of at least 0"},
-      {LossKind::binary_focal, {{"focal-alpha", 2}}, "up to 1, got 2"},
-      {LossKind::l1, {{"huber-delta", 1}}, "a loss that has --huber-delta: huber, got l1"},
-      {LossKind::huber, {{"focal-gamma", 1}}, "focal, binary_focal, got huber"},
+      {"huber", {{"huber-delta", 0}}, "--huber-delta above 0"},
+      {"huber", {{"huber-delta", std::nan("")}}, "got nan"},
+      {"focal", {{"focal-gamma", -1}}, "--focal-gamma of at least 0"},
+      {"binary_focal", {{"focal-alpha", 2}}, "up to 1, got 2"},
+      {"l1", {{"huber-delta", 1}}, "a loss that has --huber-delta: huber, got l1"},
+      {"huber", {{"focal-gamma", 1}}, "focal, binary_focal, got huber"},
   };
   for (const auto& c : cases) {
-    LossOptions options{.kind = c.kind, .output = {}};
+    LossTerm options{.loss = c.kind};
     options.numbers = c.numbers;
-    const bool classes = loss_of(c.kind).labels == LossLabels::classes;
+    const bool classes = loss_named(c.kind).labels == LossLabels::classes;
     options.label_dtype = classes ? DType::i64 : DType::f32;
     options.label_shape = classes ? Shape{2} : Shape{2, 3};
     EXPECT_THAT(error_of("(float[2,3] x) => (float[2,3] y) { y = Tanh(x) }", {attach_loss(options)}),

@@ -16,10 +16,8 @@ constexpr const char* kModel =
     "float[1] zero = {0}> { h = MatMul(x, w) y = BatchNormalization(h, one, zero, m, v) }";
 
 StepOptions rows(std::int64_t count) {
-  return {
-      .shapes = {.by_name = {{"x", Shape{count, 2}}}},
-      .loss = {
-          .kind = LossKind::mean_squared_error, .output = {}, .label_dtype = DType::f32, .label_shape = {count, 1}}};
+  return {.shapes = {.by_name = {{"x", Shape{count, 2}}}},
+          .loss = {.terms = {{.loss = "mean_squared_error", .label_dtype = DType::f32, .label_shape = {count, 1}}}}};
 }
 
 std::vector<std::string> states_of(const Graph& graph) {

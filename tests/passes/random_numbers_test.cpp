@@ -104,7 +104,7 @@ TEST(DrawByCounter, LetsGradientsFlowAroundTheNoise) {
       "y = Add(sum, x) }";
   StepOptions options;
   options.shapes.by_name["x"] = {2, 3};
-  options.loss = {.kind = LossKind::mean_squared_error, .output = {}, .label_dtype = DType::f32, .label_shape = {2, 3}};
+  options.loss.terms = {{.loss = "mean_squared_error", .output = {}, .label_dtype = DType::f32, .label_shape = {2, 3}}};
   options.optimizer = {.name = "sgd"};
   const auto executor = make_reference_executor();
   Compiled step(run_pipeline(parse(text), whole_pipeline(Purpose::training, options, executor->capabilities())));
@@ -130,8 +130,7 @@ TEST(DrawByCounter, GivesNothingGradientsThatADrawDependsOn) {
   const std::string text =
       "(float[2,2] x) => (float[2,2] y) <float[2,2] w = {1, 2, 3, 4}, float[2,2] p = {0.5, 0.5, 0.5, 0.5}> "
       "{ b = Bernoulli(p) m = Mul(b, w) y = Add(m, x) }";
-  const LossOptions loss{
-      .kind = LossKind::mean_squared_error, .output = {}, .label_dtype = DType::f32, .label_shape = {2, 2}};
+  const LossTerm loss{.loss = "mean_squared_error", .output = {}, .label_dtype = DType::f32, .label_shape = {2, 2}};
   const Graph graph = run_passes(text, {select_parameters(), draw_by_counter(0), attach_loss(loss), differentiate()});
   const auto gradient_of = [&](std::string_view name) {
     return graph.states[static_cast<std::size_t>(graph.state_of(graph.find(name)))].gradient;

@@ -5,7 +5,7 @@
 
 namespace halfstep::cudnn {
 
-enum class UnaryOp { relu, neg, exp, log, sqrt, abs, sign, reciprocal, sigmoid, tanh };
+enum class UnaryOp { relu, neg, exp, log, sqrt, abs, sign, reciprocal, sigmoid, tanh, gelu, gelu_tanh };
 
 /// y = op(x), T a float.
 template <class T>
@@ -36,6 +36,10 @@ struct Unary {
         return 1.0f / (1.0f + std::exp(-v));
       case UnaryOp::tanh:
         return std::tanh(v);
+      case UnaryOp::gelu:
+        return 0.5f * v * (1.0f + std::erf(v * 0.70710678f));
+      case UnaryOp::gelu_tanh:
+        return 0.5f * v * (1.0f + std::tanh(0.79788456f * (v + 0.044715f * v * v * v)));
     }
     return v;
   }

@@ -3,6 +3,7 @@
 
 #include "executors/onednn/kernels/kernels.h"
 #include "executors/onednn/simd/batch_norm.h"
+#include "ops/epilogue.h"
 
 namespace halfstep::onednn {
 namespace {

@@ -3,10 +3,9 @@
 
 #include <fmt/format.h>
 
-#include "executors/onednn/kernels/then_relu.h"
+#include "executors/onednn/kernels/then_epilogue.h"
 #include "executors/onednn/simd/elementwise.h"
 #include "ops/convolution/convolution_kernels.h"
-#include "ops/elementwise/clamp.h"
 
 namespace halfstep::onednn {
 
@@ -52,7 +51,7 @@ Made make_convolution(KernelContext& context) {
   dnnl::primitive_attr attr = user_scratchpad();
   dnnl::post_ops post;
   if (has_residual) post.append_sum(1);
-  const bool relu = ops::ends_with_relu(node.attributes);
+  const ops::Epilogue last = ops::epilogue_of(node.attributes);
   attr.set_post_ops(post);
   const auto kind = context.has_gradient() ? dnnl::prop_kind::forward_training : dnnl::prop_kind::forward_inference;
   auto bias_type = [&](DType t) {
@@ -62,13 +61,14 @@ Made make_convolution(KernelContext& context) {
   auto out_type = [&](DType t) { return t == x.dtype ? y.dtype : DType::f32; };
   const auto chosen = choose_primitive(
       x.dtype, [&](DType t) { return describe_convolution(c, kind, t, bias_type(t), out_type(t), attr); });
-  if (lacks_depthwise_kernel(c, chosen)) return make_depthwise_convolution(context, c, relu);
+  if (lacks_depthwise_kernel(c, chosen)) return make_depthwise_convolution(context, c, last);
   if (!chosen) return refuse(fmt::format("oneDNN has no {} convolution of this form", name_of(x.dtype)));
 
   const Operand source = context.read(0, layout_of(chosen.pd.src_desc()), chosen.dtype);
   const Operand weights = context.read(1, layout_of(chosen.pd.weights_desc()), chosen.dtype);
   const Operand bias = has_bias ? context.read(2, Layout(), bias_type(chosen.dtype)) : Operand();
   const Layout out_layout = layout_of(chosen.pd.dst_desc());
+  if (out_layout.is_padded() && !last.keeps_zero()) return refuse("an activation that would change padding");
   const DType out = out_type(chosen.dtype);
   Operand residual, result;
   if (has_residual) {
@@ -95,8 +95,7 @@ Made make_convolution(KernelContext& context) {
       };
     };
   }
-  if (relu) run = then_relu(std::move(run), result);
-  return {kernel_name(chosen.pd), conversion_remark(x.dtype, chosen.dtype), std::move(run)};
+  return {kernel_name(chosen.pd), conversion_remark(x.dtype, chosen.dtype), then(std::move(run), last, result)};
 }
 
 }  // namespace halfstep::onednn

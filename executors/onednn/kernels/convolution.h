@@ -3,6 +3,7 @@
 
 #include "executors/onednn/kernels/kernels.h"
 #include "executors/onednn/kernels/window.h"
+#include "ops/epilogue.h"
 
 namespace halfstep::onednn {
 
@@ -28,7 +29,7 @@ dnnl::convolution_forward::primitive_desc describe_convolution(const Convolution
 bool is_depthwise(const Convolution& c);
 /// Own kernels for depthwise convolutions: Conv and FusedConv, and the gradient of the weights with that of the bias
 /// when `bias_gradient` is a value.
-Made make_depthwise_convolution(KernelContext& context, const Convolution& c, bool relu);
+Made make_depthwise_convolution(KernelContext& context, const Convolution& c, const ops::Epilogue& last);
 Made make_depthwise_grad_weight(KernelContext& context, const Convolution& c, ValueId bias_gradient);
 /// Whether this is a depthwise convolution that oneDNN would do channel by channel.
 template <class Pd>

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "executors/onednn/kernels/convolution.h"
+#include "executors/onednn/kernels/then_epilogue.h"
 #include "executors/onednn/simd/depthwise.h"
 
 namespace halfstep::onednn {
@@ -67,7 +68,7 @@ bool is_depthwise(const Convolution& c) {
   return grouped && c.weights[1] == 1 && c.weights[2] == 1 && c.source.size() <= 4;
 }
 
-Made make_depthwise_convolution(KernelContext& context, const Convolution& c, bool relu) {
+Made make_depthwise_convolution(KernelContext& context, const Convolution& c, const ops::Epilogue& last) {
   const DType dtype = context.in(0).dtype;
   const Order& order = order_of(context, 0, c);
   const Layouts layouts = layouts_of(c, order);
@@ -76,12 +77,14 @@ Made make_depthwise_convolution(KernelContext& context, const Convolution& c, bo
   const Operand bias = context.read(2, Layout(), DType::f32);
   const Operand residual = context.read(3, layouts.destination, DType::f32);
   const Operand y = context.write(0, layouts.destination, DType::f32);
-  return {"simd", conversion_remark(dtype, DType::f32),
-          [=, kernel = kernel_of(c, order, relu)](const Memory& memory) -> Run {
-            return [=, from = memory.as<const float>(x), weights = memory.as<const float>(w),
-                    shift = memory.as<const float>(bias), added = memory.as<const float>(residual),
-                    to = memory.as<float>(y)] { kernel.forward(from, weights, shift, added, to); };
-          }};
+  const bool relu = last.kind == ops::Epilogue::Kind::relu;  // the kernel's own; others follow it
+  if (layouts.destination.is_padded() && !last.keeps_zero()) return refuse("an activation that would change padding");
+  Bind run = [=, kernel = kernel_of(c, order, relu)](const Memory& memory) -> Run {
+    return [=, from = memory.as<const float>(x), weights = memory.as<const float>(w),
+            shift = memory.as<const float>(bias), added = memory.as<const float>(residual),
+            to = memory.as<float>(y)] { kernel.forward(from, weights, shift, added, to); };
+  };
+  return {"simd", conversion_remark(dtype, DType::f32), relu ? std::move(run) : then(std::move(run), last, y)};
 }
 
 Made make_depthwise_grad_weight(KernelContext& context, const Convolution& c, ValueId bias_gradient) {

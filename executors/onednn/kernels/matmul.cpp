@@ -4,8 +4,7 @@
 #include <fmt/format.h>
 
 #include "executors/onednn/kernels/kernels.h"
-#include "executors/onednn/kernels/then_relu.h"
-#include "ops/elementwise/clamp.h"
+#include "executors/onednn/kernels/then_epilogue.h"
 
 namespace halfstep::onednn {
 namespace {
@@ -44,7 +43,7 @@ struct Product {
   Matrix a, b, y;
   Layout a_layout, b_layout, y_layout;
   float alpha = 1;
-  bool has_relu = false;
+  ops::Epilogue last;
   bool has_addend = false;  ///< C of Gemm
   Dims addend;              ///< its extents, as many as the product's
   bool swapped = false;     ///< computes y^T = b^T a^T
@@ -101,8 +100,7 @@ Made make_product(KernelContext& context, const Product& p) {
     arguments.push_back({index, row_major(p.addend, addend.dtype), addend.buffer});
   }
   Bind run = bind_primitive(dnnl::matmul(chosen.pd), std::move(arguments));
-  if (p.has_relu) run = then_relu(std::move(run), y);
-  return {kernel_name(chosen.pd), conversion_remark(type, chosen.dtype), std::move(run)};
+  return {kernel_name(chosen.pd), conversion_remark(type, chosen.dtype), then(std::move(run), p.last, y)};
 }
 
 }  // namespace
@@ -114,7 +112,7 @@ Made make_gemm(KernelContext& context) {
   const Shape &as = context.in(0).shape, &bs = context.in(1).shape;
   Product p;
   p.alpha = attributes.get_float("alpha", 1);
-  p.has_relu = ops::ends_with_relu(attributes);
+  p.last = ops::epilogue_of(attributes);
   p.has_addend = context.has_input(2) && beta != 0;
   if (p.has_addend && beta != 1) return refuse("beta is neither 0 nor 1");
 
@@ -132,7 +130,7 @@ Made make_gemm(KernelContext& context) {
   if (p.has_addend) {
     p.addend = dims_of(context.in(2).shape);
     p.addend.insert(p.addend.begin(), 2 - p.addend.size(), 1);
-  } else if (!p.has_relu && matrix_layout(context.preferred_layout(0), ys) != Layout()) {
+  } else if (!p.last && matrix_layout(context.preferred_layout(0), ys) != Layout()) {
     p.y_layout = column_major(ys);
     p.y.strides = {1, ys[0]};
     for (Matrix* m : {&p.a, &p.b, &p.y}) m->transpose();

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -24,12 +25,15 @@ struct Dataset {
     bool optional = false;  ///< left out where the model has no input of this name
   };
   std::vector<Input> x;                   ///< at least one
+  std::vector<Input> labels = {};         ///< rows of labels that have a name: see with_labels
   std::optional<DataArray> y;             ///< unset: for a model that computes its loss from its inputs alone
   std::string y_name = {};                ///< where y may be the rows of an input as well, that input's name
   std::vector<std::string> classes = {};  ///< of a table whose labels are names: what label i is called
   bool classes_given = false;             ///< those names, and their order, are from the caller
   std::string label_hint = {};            ///< what may be wrong where labels do not fit the model; may be empty
   std::vector<std::string> notices = {};  ///< for the user: what had to be guessed of the files
+  /// Of how rows are read, what a resumed run compares: values of options by their flags ("--augment").
+  std::map<std::string, std::string> settings = {};
 
   /// Both throw Error when the lengths differ or there is no row.
   Dataset(DataArray x_rows, DataArray y_rows);
@@ -40,6 +44,10 @@ struct Dataset {
 /// The same rows with `x` as `inputs` tells, the names of all of a model's inputs in order. Throws Error when an input
 /// has no rows, or rows no input.
 Dataset in_order_of(const std::vector<std::string>& inputs, const Dataset& data);
+
+/// The same rows, of which those of these names are labels and no inputs. Throws Error(input) for a name that there is
+/// not.
+Dataset with_labels(Dataset data, const std::vector<std::string>& names);
 
 /// Where a data set lies: in a file or folder of a format that holds one (formats/data_format.h), or in files of one
 /// array each, X,Y: for each input one, and last the targets. NAME=FILE names the input. One file alone, or a last one
@@ -62,5 +70,7 @@ std::vector<std::filesystem::path> files_of(const DataSpec& spec);
 /// `csv` applies to tables only (tabs separate the columns of a .tsv whatever it says).
 /// Throws Error for whatever is wrong with the files.
 Dataset open_dataset(const DataSpec& spec, Split split = Split::train, const CsvOptions& csv = {});
+/// The same, with options for pictures as well.
+Dataset open_dataset(const DataSpec& spec, const DataOptions& options);
 
 }  // namespace halfstep

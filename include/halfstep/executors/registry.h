@@ -23,8 +23,9 @@ struct ExecutorStatus {
 /// score on this machine. Plug-ins in folders of HALFSTEP_PLUGIN_PATH are loaded whatever the name, those beside the
 /// library where the name is theirs or `auto`. A model with a plug-in's operators is to be loaded afterwards.
 ///
-/// A plug-in that is broken stops nothing else: `notice` receives a sentence, and another when auto passes over a GPU
-/// that this machine has. Throws Error naming the executors there are.
+/// A plug-in that is broken stops nothing else: `notice` receives a sentence, another when auto passes over a GPU that
+/// this machine has, and once in a process one on OpenMP's waiting threads where nobody has said how they are to wait.
+/// Throws Error naming the executors there are.
 std::unique_ptr<Executor> make_executor(std::string_view name, const ExecutorOptions& options,
                                         std::string* notice = nullptr);
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -31,6 +32,15 @@ struct StorageOrder {
   bool fortran = false;  ///< the first axis varies fastest
 };
 
+/// What rows are drawn by whose reading is partly random, such as pictures that are cropped for training.
+struct RowDraw {
+  std::uint64_t seed = 0;
+  std::int64_t epoch = 0;
+};
+
+/// Makes rows[0], rows[1], … one after the other at `out`: the same bits whenever it is called for the same draw.
+using RowMaker = std::function<void(std::span<const std::int64_t> rows, const RowDraw& draw, void* out)>;
+
 /// Elements of one dtype under a shape whose axis 0 counts rows. Rows are read in any order, as native-endian row-major
 /// elements; only what is read is paged in.
 class DataArray {
@@ -38,6 +48,8 @@ class DataArray {
   /// `name` is what errors call the array. Throws Error when `bytes` is not exactly as long as dtype and shape ask for,
   /// and for elements that are no whole bytes (strings, packed types).
   DataArray(std::string name, DType dtype, Shape shape, SharedBytes bytes, StorageOrder order = {});
+  /// Rows that are made each time they are read.
+  static DataArray made(std::string name, RowType type, std::int64_t rows, RowMaker make);
   /// An array in memory (shares the tensor's buffer).
   static DataArray of(const Tensor& tensor, std::string name);
 
@@ -52,12 +64,13 @@ class DataArray {
   /// Copies rows[0], rows[1], … one after the other to `out` (rows.size() * row_bytes() bytes).
   /// Throws Error when an index is out of range, and when a float element is NaN or infinite: the error names its row.
   /// Throws Error(failure), naming the first row that is lost, when the file was truncated meanwhile.
-  void read_rows(std::span<const std::int64_t> rows, void* out) const;
+  void read_rows(std::span<const std::int64_t> rows, void* out, const RowDraw& draw = {}) const;
 
   /// All of it in memory; non-finite elements are taken as they are.
   Tensor load() const;
 
  private:
+  DataArray(std::string name, DType dtype, Shape shape);
   void copy_row(std::int64_t row, std::byte* out) const;
   void check_rows_are_there() const;
 
@@ -67,6 +80,7 @@ class DataArray {
   RowType row_type_;
   std::size_t row_bytes_ = 0;
   SharedBytes bytes_;
+  RowMaker make_;  // instead of bytes
   StorageOrder order_;
   std::vector<std::int64_t> fortran_offsets_;  // where each element of a row lies, counted from the row's first
 };

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -11,6 +12,7 @@
 #include <halfstep/base/api.h>
 #include <halfstep/formats/csv.h>
 #include <halfstep/formats/data_array.h>
+#include <halfstep/formats/images.h>
 
 namespace HALFSTEP_API halfstep {
 
@@ -19,7 +21,8 @@ enum class Split { train, test };
 
 struct DataOptions {
   Split split = Split::train;
-  CsvOptions table = {};
+  CsvOptions table = {};  ///< its names of classes are those of folders of pictures too
+  ImageOptions images = {};
 };
 
 /// What a file or folder holds. Inputs are called `x`, or as the model calls them, and targets `y`, each with `_train`
@@ -30,15 +33,17 @@ struct NamedArrays {
   std::vector<std::string> classes = {};                   ///< where labels are names: what label i is called
   std::string label_hint = {};                             ///< what may be wrong where labels do not fit a model
   std::vector<std::string> notices = {};                   ///< for the user: what had to be guessed
+  std::map<std::string, std::string> settings = {};        ///< as Dataset has them
 };
 
 struct DataFormat {
-  std::string_view what;                  ///< for people: "an .npz file"
-  std::vector<std::string_view> endings;  ///< of its files' names
-  bool gzip = false;                      ///< ".gz" may follow
-  std::string_view infix = {};            ///< its files' names may have this instead of an ending
-  std::string_view magic = {};            ///< its files' first bytes, whatever they are called
-  bool folder = false;                    ///< it is a folder
+  std::string_view what;                                  ///< for people: "an .npz file"
+  std::vector<std::string_view> endings;                  ///< of its files' names
+  bool gzip = false;                                      ///< ".gz" may follow
+  std::string_view infix = {};                            ///< its files' names may have this instead of an ending
+  std::string_view magic = {};                            ///< its files' first bytes, whatever they are called
+  bool folder = false;                                    ///< it is a folder
+  bool (*holds)(const std::filesystem::path&) = nullptr;  ///< whether a folder is one of these; unset: any other
 
   // A format has one of the two. Both throw Error for whatever is wrong with the files.
   DataArray (*open_array)(const std::filesystem::path&) = nullptr;                         ///< a file holds one array

@@ -1,6 +1,8 @@
 // The graph: what a model is between being read and being compiled. It knows no file format and no device.
 #pragma once
 
+#include <compare>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <span>
@@ -72,6 +74,34 @@ struct Node {
   ValueId output(std::size_t i) const { return i < outputs.size() ? outputs[i] : kNoValue; }
 };
 
+/// One reading of a value by a node.
+struct Use {
+  std::size_t node = 0;   ///< index in Graph::nodes
+  std::size_t input = 0;  ///< of that node
+
+  auto operator<=>(const Use&) const = default;
+};
+
+/// The nodes of a graph, read as a vector is. They change through functions of the graph, which knows by that who reads
+/// what.
+class NodeList {
+ public:
+  std::size_t size() const { return list_.size(); }
+  bool empty() const { return list_.empty(); }
+  const Node& operator[](std::size_t i) const { return list_[i]; }
+  const Node& at(std::size_t i) const { return list_.at(i); }
+  const Node& front() const { return list_.front(); }
+  const Node& back() const { return list_.back(); }
+  auto begin() const { return list_.begin(); }
+  auto end() const { return list_.end(); }
+  auto rbegin() const { return list_.rbegin(); }
+  auto rend() const { return list_.rend(); }
+
+ private:
+  friend class Graph;
+  std::vector<Node> list_;
+};
+
 /// What a state is for; the trainer, the checkpoint and the printer look at it.
 enum class StateRole {
   parameter,    ///< trained by the optimizer
@@ -98,17 +128,23 @@ struct State {
 enum class StepRole : std::uint8_t {
   // What the step computes.
   loss,              ///< one number
-  prediction,        ///< the model's output that the loss was computed from
+  term,              ///< of a loss of several terms one, before its weight
+  prediction,        ///< for each term the model's output that it was computed from
+  output,            ///< an output of the model, in its order; the one that is the loss is none
   loss_gradient,     ///< what backpropagation starts from
   gradient_norm,     ///< of all gradients together; with a parameter, of that one's
   gradients_finite,  ///< whether all of them are
   // What it is given: inputs and states.
   labels,
+  sample_weights,
   learning_rate,
+  loss_weight,  ///< what this batch's gradients are multiplied by
+  first,        ///< whether this batch's gradients replace those that were there
   update,      ///< whether this batch completes an update
   loss_scale,  ///< the one this step uses
   updates,     ///< how many were applied so far
-  slot,        ///< a moment or an accumulator of a parameter
+  slot,         ///< a moment of a parameter
+  accumulator,  ///< the sum of a parameter's gradients
 };
 struct StepValue {
   StepRole role;
@@ -120,14 +156,16 @@ struct StepValue {
 /// Invariants (checked by `verify`): every value has at most one producer, nodes come after the producers of their
 /// inputs, names are unique, states, inputs and captures have no producer; the same holds in every body of a node, and
 /// its captures correspond one to one to the node's.
+///
+/// Producers and users of values are at hand at any time: every function that changes nodes keeps them right.
 class Graph {
  public:
   std::string name;
   /// Version of each operator set used ("" is ai.onnx).
   std::map<std::string, std::int64_t> opsets;
 
-  std::vector<Value> values;
-  std::vector<Node> nodes;
+  std::vector<Value> values;  ///< made by `add_value` and what calls it
+  NodeList nodes;
   std::vector<ValueId> inputs;
   std::vector<ValueId> outputs;
   std::vector<State> states;
@@ -150,9 +188,39 @@ class Graph {
   ValueId add_input(std::string_view name, DType dtype, Shape shape);
   /// Adds a state whose value has the dtype and shape of `initial`. Throws Error when that holds nothing.
   ValueId add_state(std::string_view name, Tensor initial, StateRole role);
+  // Functions that change nodes make indices, references and pointers to nodes, and spans of users, invalid.
+
   /// Appends a node with `output_count` new outputs (named after the node) and returns its index in `nodes`.
   std::size_t add_node(std::string_view op, std::string_view domain, std::vector<ValueId> inputs,
                        std::size_t output_count, Attributes attributes = {}, std::string_view name = {});
+  /// Appends a node that gives values which are there and have no producer.
+  std::size_t define(std::vector<ValueId> outputs, std::string_view op, std::string_view domain,
+                     std::vector<ValueId> inputs, Attributes attributes = {}, std::string_view name = {});
+  /// Appends a node that was taken out of this graph.
+  void append(Node node);
+  /// Takes the nodes from index `first` on out of the graph.
+  std::vector<Node> take_nodes(std::size_t first = 0);
+  /// Removes every node i for which `gone[i]` is true.
+  void remove_nodes(const std::vector<bool>& gone);
+
+  /// A node open for change; the graph learns what became of its inputs and outputs when this ends.
+  class Edit {
+   public:
+    Edit(Graph& graph, std::size_t node);
+    ~Edit();
+    Edit(const Edit&) = delete;
+    Edit& operator=(const Edit&) = delete;
+    Node& operator*() const& { return graph_.nodes.list_[node_]; }
+    Node& operator*() const&& = delete;  // a reference would outlive it
+    Node* operator->() const { return &graph_.nodes.list_[node_]; }
+
+   private:
+    Graph& graph_;
+    std::size_t node_;
+    std::vector<ValueId> inputs_, outputs_;  // as they were
+  };
+  /// Example: `graph.edit(n)->inputs[0] = id;`
+  Edit edit(std::size_t node) { return {*this, node}; }
 
   /// The value of that name, or kNoValue.
   ValueId find(std::string_view name) const;
@@ -165,13 +233,19 @@ class Graph {
   bool is_input(ValueId id) const;
   bool is_output(ValueId id) const;
 
-  /// For each value the index of the node that produces it, or -1. Good until nodes change.
-  std::vector<std::int32_t> producers() const;
-  /// For each value the number of readers: node inputs, graph outputs, `next` and `gradient` of states.
-  std::vector<std::int32_t> use_counts() const;
+  /// The node that gives a value; nullptr for kNoValue and for values that no node gives.
+  const Node* producer(ValueId id) const;
+  /// Its index in `nodes`, or -1.
+  std::ptrdiff_t producer_index(ValueId id) const;
+  /// The inputs of nodes that a value is, in the order of nodes. None for kNoValue.
+  std::span<const Use> users(ValueId id) const;
+  /// Whether a node reads the value, or it is a graph output, or the `next` or `gradient` of a state.
+  bool is_read(ValueId id) const;
+  /// Its one user, where nothing else reads the value as `is_read` means it; else nullptr.
+  const Use* sole_user(ValueId id) const;
   /// Makes every reader of `from` (nodes, outputs, states' next) read `to`; what the step computes as `from` is `to`.
   void replace_uses(ValueId from, ValueId to);
-  /// The same without nodes, for a pass that has changed these itself.
+  /// The same without nodes, which go on to read `from`.
   void replace_references(ValueId from, ValueId to);
   /// Reorders nodes so that producers come first, keeping the present order where it can. Throws Error on a cycle.
   void sort();
@@ -189,7 +263,19 @@ class Graph {
   }
   [[noreturn]] void throw_no_value(ValueId id) const;
   std::string unique_name(std::string_view wanted);
+  Node make_node(std::string_view op, std::string_view domain, std::vector<ValueId> inputs, Attributes attributes,
+                 std::string_view name);
+  bool leaves_graph(ValueId id) const;  ///< an output, or what a state becomes
+  void link(std::size_t node);
+  void unlink(std::size_t node);
+  void link_all();
 
+  /// Who gives and who reads a value.
+  struct Links {
+    std::ptrdiff_t producer = -1;
+    std::vector<Use> users = {};
+  };
+  std::vector<Links> links_;  // of each value
   std::unordered_map<std::string, ValueId> by_name_;
   std::unordered_map<std::string, std::int32_t> name_counts_;
   NodeId next_node_id_ = 0;

@@ -2,12 +2,12 @@
 #pragma once
 
 #include <filesystem>
-#include <map>
 #include <string>
 #include <vector>
 
 #include <halfstep/base/api.h>
 #include <halfstep/graph/graph.h>
+#include <halfstep/graph/named_tensors.h>
 #include <halfstep/onnx_io/load.h>
 
 namespace HALFSTEP_API halfstep {
@@ -29,11 +29,10 @@ struct SaveOptions {
   ExternalData external_data = ExternalData::automatic;
 };
 
-/// Tensors by the name they have in the source model: an initializer, a Constant node's output, or, for one of several
-/// parameters that an exporter merged, the output of the Identity node that names it. A single row stands for all rows
-/// of a tensor that the exporter expanded over the batch, the first half of a matrix's columns for one whose others are
-/// zero.
-using NamedTensors = std::map<std::string, Tensor>;
+// Parameters are called by the name they have in the source model: an initializer, a Constant node's output, or, for
+// one of several that an exporter merged, the output of the Identity node that names it. A single row stands for all
+// rows of a tensor that the exporter expanded over the batch, the first half of a matrix's columns for one whose others
+// are zero.
 
 /// Writes the source model with other parameters; everything else (names, versions, metadata, doc strings) stays, in
 /// the form that loading gave it (normalize.h: nodes sorted, sparse tensors dense). Each parameter is written in the

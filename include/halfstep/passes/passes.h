@@ -15,6 +15,7 @@
 #include <halfstep/graph/exporter.h>
 #include <halfstep/ops/losses/loss_def.h>
 #include <halfstep/passes/pass.h>
+#include <halfstep/passes/step/loss_options.h>
 #include <halfstep/passes/step/optimizer_options.h>
 
 namespace HALFSTEP_API halfstep {
@@ -101,30 +102,13 @@ Pass statistics_to_states();
 /// would have made of them is what they are; Dropout disappears, or where its mask is read drops nothing.
 Pass to_inference_mode();
 
-struct LossOptions {
-  LossKind kind = LossKind::softmax_cross_entropy;
-  std::string output;              ///< the model output it is computed from; empty: the first
-  DType label_dtype = DType::i64;  ///< i64 class indices, or f32
-  Shape label_shape = {};          ///< whole shape, batch included
-  /// Where a loss over classes (or vectors) has them in the output, from the back when negative. Unset: as the labels'
-  /// shape tells, else as the model's last layer does, else 1.
-  std::optional<std::int64_t> class_axis = {};
-  /// Points with this class index, or elements with this binary label, count neither in the loss nor in its mean. The
-  /// mean of none is 0.
-  std::optional<std::int64_t> ignore_label = {};
-  LossNumbers numbers = {};  ///< those of the loss that are not its defaults
-  /// The model's input that takes the labels, where it computes the loss itself and has one.
-  std::string labels_input = {};
-};
-/// Throws Error unless labels of this type and shape (batch included) fit the output under a loss, naming both shapes
-/// and, in its remedy, `hint` before what else can be done.
-void check_labels_fit(LossKind kind, const Value& output, DType label_dtype, const Shape& label_shape,
-                      std::optional<std::int64_t> class_axis, const std::string& hint = {});
-/// Adds the input "labels" and the mean loss "loss" (f32 scalar, unless the model computes its own) as output 0. The
-/// model's outputs follow, the one that the loss is computed from first; where a final Softmax was fused into the loss
-/// its input stands in for it. What the model calls "loss" or "labels" keeps its name: what a pass adds is known by its
-/// StepRole, here loss, prediction and labels. Throws Error when labels and outputs do not fit, naming both shapes.
+/// Adds the inputs for labels and the loss (an f32 scalar, unless the model computes its own) as output 0. The model's
+/// outputs follow, without one that is the loss; where a final Softmax was fused into a loss its input stands in for
+/// it. Of several terms those follow, each one number before its weight. What the model calls "loss" or "labels" keeps
+/// its name: what a pass adds is known by its StepRole. Throws Error when labels and outputs do not fit, naming both
+/// shapes.
 Pass attach_loss(LossOptions options);
+Pass attach_loss(LossTerm term);
 
 /// Paints nodes in `half` (f16 or bf16) as choose_precision.h tells, and inserts the fewest casts; with f32 does
 /// nothing. States stay f32 (master copies), and so do inputs, outputs and the bodies of control flow. See design:
@@ -145,9 +129,22 @@ std::vector<ValueId> differentiate(Graph& graph, ValueId loss, std::span<const V
 /// what they start from. Throws Error also when the loss depends on no parameter.
 Pass differentiate();
 
-/// Multiplies what backpropagation starts from by a state, StepRole::loss_scale; attach_optimizer divides it out again
-/// and updates it.
-Pass scale_loss(LossScaleOptions options);
+/// Multiplies what backpropagation starts from: by a state, StepRole::loss_scale, which attach_optimizer divides out
+/// again and updates; and, where `by_weight`, by an input, StepRole::loss_weight (f32 scalar).
+Pass scale_loss(LossScaleOptions options, bool by_weight = false);
+
+/// Instead of an optimizer: adds the input StepRole::first (bool scalar), and sums the gradients of each batch from a
+/// first one on in states, StepRole::accumulator. Outputs are the norm of the sums and whether they are finite, as
+/// attach_optimizer's.
+Pass accumulate_gradients();
+/// What is left of a step once gradients are summed: the parameters that have a sum, each with the state of its name,
+/// as its gradient. `sums` are those names by the parameter's. An optimizer is to be attached. `trainable` has
+/// parameters as states; `loss_scale` is the name of that state, empty where there is none. Throws Error(failure) for a
+/// name that is taken.
+Graph graph_of_sums(const Graph& trainable, const std::map<std::string, std::string>& sums,
+                    const std::string& loss_scale);
+/// States stay as they are: what moved them is removed.
+Pass hold_states();
 
 /// What the states of a training step are called, in checkpoints too, where the model has no value of that name: the
 /// updates applied so far (batches whose gradients were only accumulated and skipped updates do not count), the loss
@@ -163,17 +160,17 @@ inline constexpr std::string_view kUpdatesState = "optimizer.step", kLossScaleSt
 /// not finite the update of every state is skipped as a whole: StepRole::updates counts those that were applied. Throws
 /// Error as `check(options)` does.
 Pass attach_optimizer(OptimizerOptions options);
-/// Replaces the update node of an optimizer that `fused` (Capabilities::fused) does not list by the elementwise nodes,
-/// products and sums of its formula. Skipped updates still leave every state as it is, bit for bit.
-Pass write_out_update(std::set<std::string, std::less<>> fused);
+/// Replaces the update node of an optimizer that `updates` (Capabilities::updates) does not list by the elementwise
+/// nodes, products and sums of its formula. Skipped updates still leave every state as it is, bit for bit.
+Pass write_out_update(std::set<std::string, std::less<>> updates);
 
 /// Removes nodes and constants nobody reads.
 Pass remove_dead_nodes();
 /// Merges nodes that compute the same thing from the same inputs.
 Pass eliminate_common_subexpressions();
 
-/// Writes fused operators that `fused` (Capabilities::fused) lists: Gemm or Conv with Relu, BatchNormalization with
-/// Relu or with Clip between constants, forward and backward, casts of results into the node that computes them.
-Pass fuse(std::set<std::string, std::less<>> fused);
+/// Writes the fused operators that `fusions` (Capabilities::fusions) lists: an operator with the activation behind it,
+/// of a normalization the backward pass too, and with the Cast of its half-precision result to f32.
+Pass fuse(std::vector<Fusion> fusions);
 
 }  // namespace halfstep

@@ -28,6 +28,8 @@ class PreparedModel {
 
   /// The model repaired, all its parameters constants: what tells how data and model go together.
   const Graph& graph() const { return repaired_; }
+  /// The same with its parameters as states; of a model prepared with parameters.
+  const Graph& trainable() const { return trainable_.value(); }
   /// What was guessed of the parameters (see guesses_of), for the user; empty when nothing was.
   const std::string& guesses() const { return guesses_; }
 

@@ -44,7 +44,9 @@ class Evaluator {
   Evaluation evaluate(const Dataset& data);
 
   DType precision() const;
-  LossKind loss() const;
+  /// Of several losses the first.
+  const LossDef& loss() const;
+  std::string loss_text() const;
   /// What is done otherwise than asked for: a batch size that the model fixes.
   const std::vector<std::string>& notices() const;
 

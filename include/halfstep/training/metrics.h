@@ -55,8 +55,9 @@ struct Metric {
   };
   Kind kind = Kind::accuracy;
   std::int64_t number = 0;  ///< k of top_k; f1's class, or -1
+  std::string of = {};      ///< the output that it is measured of, where there are several losses
 
-  /// As `parse_metrics` takes it: "accuracy", "top_k:5", "f1", "f1:2".
+  /// As `parse_metrics` takes it: "accuracy", "top_k:5", "f1", "f1:2", "boxes.mae".
   std::string name() const;
   bool operator==(const Metric&) const = default;
 };
@@ -77,8 +78,9 @@ std::string metric_forms();
 /// The same, a line for each with its meaning.
 std::string describe_metrics();
 
-/// Reads "accuracy,top_k:5,mean_iou,mae,mse" ("top_k" alone is top_k:5; an empty text is no metric). Throws
-/// Error(input) for an unknown or repeated name and a bad number.
+/// Reads "accuracy,top_k:5,mean_iou,mae,mse" ("top_k" alone is top_k:5; an empty text is no metric), each with an
+/// output and a point before it where there are several losses. Throws Error(input) for an unknown or repeated name and
+/// a bad number.
 std::vector<Metric> parse_metrics(std::string_view text);
 
 /// What is measured under a loss, of labels read so, where nobody has said what is.
@@ -94,12 +96,14 @@ void check_are_numbers(const std::vector<Metric>& metrics);
 /// Running values of some metrics.
 class Metrics {
  public:
-  explicit Metrics(std::vector<Metric> metrics, LabelReading reading = {});
+  explicit Metrics(std::vector<Metric> metrics = {}, LabelReading reading = {});
+  /// More of them, of the output and labels of another term of the loss: the next number that `add` takes for it.
+  void add_term(std::vector<Metric> metrics, LabelReading reading);
 
-  /// One batch: an output of f16, bf16, f32 or f64, and labels as the reading tells, up to axes of extent 1. An output
-  /// that is NaN hits no label. Allocates nothing after the first, but for auc, which keeps all outputs. Throws
-  /// Error(input) when labels and output do not fit or a class index is outside of [0, C) and not ignored.
-  void add(const Tensor& output, const Tensor& labels);
+  /// One batch of a term: an output of f16, bf16, f32 or f64, and labels as the reading tells, up to axes of extent 1.
+  /// An output that is NaN hits no label. Allocates nothing after the first, but for auc, which keeps all outputs.
+  /// Throws Error(input) when labels and output do not fit or a class index is outside of [0, C) and not ignored.
+  void add(const Tensor& output, const Tensor& labels, std::size_t term = 0);
 
   std::size_t size() const { return metrics_.size(); }
   const Metric& metric(std::size_t i) const { return metrics_[i]; }
@@ -119,7 +123,8 @@ class Metrics {
 
  private:
   std::vector<Metric> metrics_;
-  LabelReading reading_;
+  std::vector<std::size_t> terms_;  // of each metric
+  std::vector<LabelReading> readings_;
   std::vector<Tally> tallies_;
 };
 

@@ -11,26 +11,35 @@
 
 #include <halfstep/base/api.h>
 #include <halfstep/data/row_transform.h>
-#include <halfstep/executors/executor.h>
+#include <halfstep/graph/precision.h>
 #include <halfstep/passes/pipelines.h>
 #include <halfstep/training/metrics.h>
 #include <halfstep/training/schedule.h>
 
 namespace HALFSTEP_API halfstep {
 
-enum class Precision { automatic, fp32, bf16, fp16 };
-/// "auto", "fp32", "bf16", "fp16"; throws Error for anything else.
-Precision parse_precision(std::string_view name);
-std::string_view name_of(Precision precision);
-/// What `precision` means on a device: automatic becomes what the device prefers.
-DType resolve(Precision precision, const Capabilities& capabilities);
-/// The name of a precision by the type it computes in.
-std::string_view precision_name(DType type);
+/// One of several losses.
+struct OutputLoss {
+  std::string output = {};               ///< of the model
+  std::optional<std::string> loss = {};  ///< of a row of the table; unset: from the labels and the model's last node
+  std::string labels = {};               ///< the name of rows in the data; empty: its y
+  double weight = 1;                     ///< in the sum
+  LossNumbers numbers = {};
+  std::optional<std::int64_t> class_axis = {};
+  std::vector<double> class_weights = {};
+};
 
 struct TrainerOptions {
-  std::optional<LossKind> loss = {};  ///< unset: from the labels and the model's last node
-  std::string loss_output = {};       ///< model output the loss is computed from (or is, with LossKind::output)
-  LossNumbers loss_numbers = {};      ///< those of the loss that are not its defaults: {"huber-delta", 0.5}
+  std::optional<std::string> loss = {};  ///< of a row of the table; unset: from the labels and the model's last node
+  std::string loss_output = {};          ///< model output the loss is computed from (or is, with kOwnLoss)
+  LossNumbers loss_numbers = {};         ///< those of the loss that are not its defaults: {"huber-delta", 0.5}
+  /// Instead of one loss several, each of another output; `loss`, `loss_output` and what else is one loss's are not set
+  /// then. Their metrics are called "OUTPUT.METRIC".
+  std::vector<OutputLoss> losses = {};
+  /// Instead of a loss of the table: a formula over the model's outputs and "labels", where the data has some. There
+  /// are no metrics then.
+  LossFunction loss_function = {};
+  std::vector<double> class_weights = {};  ///< of the loss, one for each class in their order; empty: all 1
   /// Of that output, from the back when negative; unset: as the labels' shape tells, else the model, else 1.
   std::optional<std::int64_t> class_axis = {};
   std::int64_t ignore_label = -100;  ///< points with this class index, or elements with this binary label, do not count

@@ -13,8 +13,10 @@
 
 #include <halfstep/base/api.h>
 #include <halfstep/base/error.h>
+#include <halfstep/data/batch_stream.h>
 #include <halfstep/data/dataset.h>
 #include <halfstep/executors/executor.h>
+#include <halfstep/graph/named_tensors.h>
 #include <halfstep/onnx_io/load.h>
 #include <halfstep/training/evaluator.h>
 #include <halfstep/training/metrics.h>
@@ -43,11 +45,20 @@ struct StepResult {
   const Metrics* metrics = nullptr;
 };
 
+/// What callbacks may change in the course of a run; see Trainer::control.
+struct RunControl {
+  bool stop = false;                         ///< the run is finished with this step
+  bool skip = false;                         ///< in on_step_begin: this batch is left out
+  std::optional<double> learning_rate = {};  ///< instead of the schedule's, from the next step on, while it is set
+};
+
 struct TrainerCallbacks {
   /// Before the first step; `steps` were done before a resume.
   std::function<void(std::int64_t steps)> on_start = {};
   /// `epoch` counts from 1.
   std::function<void(std::int64_t epoch, std::int64_t first_sample)> on_epoch_begin = {};
+  /// Before a batch is run; steps count from 1.
+  std::function<void(std::int64_t step)> on_step_begin = {};
   std::function<void(const StepResult&)> on_step = {};
   std::function<void(const StepResult& last, const Evaluation* validation)> on_epoch_end = {};
   /// Before a checkpoint is written: what is kept of the steps so far must not be lost after it.
@@ -55,11 +66,16 @@ struct TrainerCallbacks {
   std::function<void(const std::string&)> on_notice = {};
 };
 
+/// All of them, in this order.
+TrainerCallbacks combined(std::vector<TrainerCallbacks> callbacks);
+
 /// One training run. Compiles programs as batch sizes appear and keeps them.
 class Trainer {
  public:
   /// Loads nothing and trains nothing yet, but checks that model, data and options fit: throws Error otherwise.
   Trainer(LoadedModel model, Executor& executor, const Dataset& data, TrainerOptions options);
+  /// The same on batches that the caller makes. The stream must outlive the trainer. Its first batch is read here.
+  Trainer(LoadedModel model, Executor& executor, BatchStream& stream, TrainerOptions options);
   ~Trainer();
 
   /// Trains to the end, or until `stop` becomes true or the data can no longer be read (then a checkpoint is written,
@@ -76,10 +92,18 @@ class Trainer {
 
   /// Parameters and running statistics by their names in the source model. None is of a half type: what the model
   /// stores in one is trained as an f32 master.
-  std::map<std::string, Tensor> parameters() const;
+  NamedTensors parameters() const;
+  /// Some or all of them. Throws Error(input) for another name, type or shape; then nothing has changed.
+  void set_parameters(const NamedTensors& values);
+
+  /// For callbacks, which run in the thread of `fit`. `fit` begins with a new one.
+  RunControl& control();
 
   DType precision() const;
-  LossKind loss() const;
+  /// Of several losses the first.
+  const LossDef& loss() const;
+  /// Its name, or those of several: "boxes=l1*5, classes=softmax_cross_entropy".
+  std::string loss_text() const;
   const std::vector<Metric>& metrics() const;
   std::int64_t parameter_count() const;
   /// Of the training step on a full batch.

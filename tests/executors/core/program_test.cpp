@@ -152,8 +152,8 @@ TEST(Refusals, NameEveryOperatorThatCanRunNowhere) {
   Graph g;
   const ValueId x = input(g);
   g.outputs = {add(g, {add(g, {add(g, {x}, "Nothing")}), x}, "Nowhere")};
-  g.nodes[0].name = "first";
-  g.nodes[2].name = "third";
+  g.edit(0)->name = "first";
+  g.edit(2)->name = "third";
   try {
     plan_of(*cpu_executor(), g);
     FAIL() << "nothing was thrown";

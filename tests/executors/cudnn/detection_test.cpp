@@ -98,7 +98,7 @@ TEST_P(CapabilitiesTest, FollowsTheComputeCapability) {
   EXPECT_EQ(c.is_native(OpClass::convolution, DType::bf16), e.bf16);
   EXPECT_EQ(c.auto_precision, e.automatic);
   EXPECT_THAT(c.auto_reason, HasSubstr("Fake"));
-  EXPECT_THAT(c.fused, Contains("FusedGemm"));
+  EXPECT_THAT(c.fusions, Contains(testing::Field(&Fusion::fused, "FusedGemm")));
 }
 
 INSTANTIATE_TEST_SUITE_P(, CapabilitiesTest,

@@ -1,6 +1,9 @@
 // One row of an executor's table of kernels.
 #pragma once
 
+#include <functional>
+#include <set>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -18,6 +21,9 @@ struct KernelRow {
   std::string_view op, domain;
   std::vector<KernelMaker> makers;
 };
+
+/// The optimizer steps among the operators of a table, for Capabilities::updates.
+std::set<std::string, std::less<>> optimizer_steps(const std::vector<KernelRow>& table);
 
 }  // namespace core
 }  // namespace halfstep

@@ -16,21 +16,8 @@
 
 namespace HALFSTEP_API halfstep {
 
-/// One for each row.
-enum class LossKind {
-  softmax_cross_entropy,
-  negative_log_likelihood,
-  kl_divergence,
-  focal,
-  binary_cross_entropy,
-  binary_cross_entropy_logits,
-  binary_focal,
-  mean_squared_error,
-  l1,
-  huber,
-  cosine_similarity,
-  output,
-};
+/// The row of a model that computes its loss itself.
+inline constexpr std::string_view kOwnLoss = "output";
 
 /// What a loss takes as labels.
 enum class LossLabels {
@@ -50,14 +37,23 @@ struct LossNumber {
 };
 using LossNumbers = std::map<std::string, double, std::less<>>;
 
+/// How the losses of the points or elements of a batch become one number.
+enum class LossReduction : std::uint8_t {
+  mean,  ///< weighted by what weights there are; over no label that counts 0
+  sum,
+};
+
 /// What a formula is written with.
 struct LossOperands {
-  Expr y;                               ///< the output, f32 or f64
-  Expr labels;                          ///< class indices as they are; all else of y's type and shape
-  bool indices = false;                 ///< the labels are class indices
-  std::size_t axis = 1;                 ///< of y, for a loss that has one
-  std::optional<std::int64_t> ignored;  ///< labels of this value do not count
-  std::vector<double> numbers;          ///< in the row's order
+  Expr y;                                  ///< the output, f32 or f64
+  Expr labels;                             ///< class indices as they are; all else of y's type and shape
+  bool indices = false;                    ///< the labels are class indices
+  std::size_t axis = 1;                    ///< of y, for a loss that has one
+  std::optional<std::int64_t> ignored;     ///< labels of this value do not count
+  std::vector<double> numbers = {};        ///< in the row's order
+  std::vector<double> class_weights = {};  ///< one for each class, of binary labels for 0 and 1; empty: all 1
+  Expr sample_weights = {};                ///< for each row, or each point or element; empty: all 1
+  LossReduction reduction = LossReduction::mean;
 };
 
 /// What is known of labels, and of the output they belong to, where a loss is to be chosen.
@@ -74,16 +70,16 @@ struct LossFacts {
 };
 
 struct LossDef {
-  LossKind kind;
   std::string_view name, meaning;
   std::string_view source;  ///< whose numbers it gives
   LossLabels labels;
   std::string_view along = {};  ///< what lies along --class-axis: "classes" or "vectors"; empty: it has no such axis
   bool on_scores = false;       ///< a Softmax or LogSoftmax that ends the model is left out, and its input taken
   bool ignores = false;         ///< class indices, or binary labels, of --ignore-label do not count
+  bool weighs = false;          ///< it takes a weight for each class
   double threshold = 0.5;       ///< outputs above are class 1, where labels are 0 and 1
   std::vector<LossNumber> numbers = {};
-  /// The mean, a scalar; over no label that counts 0. Null where there are no labels.
+  /// One number, reduced as the operands say. Null: the model computes its loss.
   Expr (*formula)(const LossOperands&) = nullptr;
   /// Whether it is the default, of rows before which none is, and why: empty where that is plain. Null: never.
   std::optional<std::string_view> (*is_default)(const LossFacts&) = nullptr;
@@ -91,16 +87,13 @@ struct LossDef {
 
 /// All rows; the first whose rule holds is the default.
 std::span<const LossDef> losses();
-const LossDef& loss_of(LossKind kind);
-
-std::string_view name_of(LossKind kind);
-/// Throws Error listing the losses there are.
-LossKind parse_loss(std::string_view name);
+/// Throws Error(input) listing the losses there are.
+const LossDef& loss_named(std::string_view name);
 
 /// The numbers of all rows, each once.
 std::vector<LossNumber> all_loss_numbers();
 /// Those of a loss in its order, `given` or the default. Throws Error(input) for one that is out of its range or not
 /// this loss's.
-std::vector<double> numbers_of(LossKind kind, const LossNumbers& given);
+std::vector<double> numbers_of(const LossDef& loss, const LossNumbers& given);
 
 }  // namespace halfstep

@@ -27,6 +27,16 @@ struct LossScaleOptions {
   std::int64_t backoffs() const;
 };
 
+/// Parameters that are trained otherwise than the others.
+struct ParameterGroup {
+  std::string pattern = {};                                 ///< a shell glob over their names: "encoder.*"
+  double lr_factor = 1;                                     ///< of the learning rate; from 0 on
+  std::int64_t frozen_updates = 0;                          ///< they stay as they are for so many updates
+  std::map<std::string, double, std::less<>> numbers = {};  ///< the hyperparameters that are theirs: weight_decay
+
+  bool operator==(const ParameterGroup&) const = default;
+};
+
 struct OptimizerOptions {
   std::string name{optimizers().front().name};           ///< of a row of the table of optimizers
   std::map<std::string, double, std::less<>> numbers{};  ///< the hyperparameters that are told, by their rows' names
@@ -34,10 +44,14 @@ struct OptimizerOptions {
   std::int64_t accumulate = 1;                           ///< batches whose gradients are averaged before an update
   bool output_gradient_norms = false;                    ///< one more output per parameter: "grad_norm.<name>"
   LossScaleOptions loss_scale = {};                      ///< as given to scale_loss
+  /// A parameter belongs to the first whose pattern fits its name; the others are trained as told above.
+  std::vector<ParameterGroup> groups = {};
 };
 
 /// The row's hyperparameters, at their defaults where they are not told. Throws Error(input) as `check` does.
 Hyperparameters hyperparameters_of(const OptimizerOptions& options);
+/// Those of a group.
+Hyperparameters hyperparameters_of(const OptimizerOptions& options, const ParameterGroup& group);
 
 /// A number among the options: an optimizer's hyperparameter, or a member. The command line's flag is its name with two
 /// dashes.

@@ -1,0 +1,34 @@
+// How pictures become rows of data.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+#include <halfstep/formats/images.h>
+#include <halfstep/graph/graph.h>
+
+namespace halfstep::cli {
+
+/// --image-size and --image-crop.
+struct ImageFlags {
+  std::vector<std::int64_t> size;
+  double crop = ImageOptions().crop;
+
+  void add_to(CLI::App& command);
+  /// Height, width and channels as the first of the model's inputs has them that pictures fit; --image-size wins.
+  ImageOptions options(const Graph& model) const;
+};
+
+/// --augment: what is drawn at random for training.
+struct AugmentFlag {
+  std::string names = "crop,flip";
+
+  void add_to(CLI::App& command);
+  /// Throws Error(input) for other names.
+  void apply(ImageOptions& options) const;
+};
+
+}  // namespace halfstep::cli

@@ -1,0 +1,191 @@
+#include "cli/train_flags.h"
+
+#include <fmt/format.h>
+
+#include "cli/validators.h"
+#include <halfstep/training/schedule.h>
+
+namespace halfstep::cli {
+namespace {
+
+// A flag for each number of the optimizers, with the library's meaning and default.
+void add_numbers(CLI::App& command, TrainFlags& flags) {
+  for (std::size_t i = 0; i < flags.numbers.size(); ++i) {
+    const OptimizerNumber& number = optimizer_numbers()[i];
+    const std::string flag = fmt::format("--{}", number.name);
+    if (number.is_switch) {
+      command.add_flag_callback(
+          flag, [&value = flags.numbers[i]] { value = 1; }, number.meaning);
+      continue;
+    }
+    command.add_option(flag, flags.numbers[i], number.meaning)
+        ->default_str(default_of(number))
+        ->type_name(number.whole ? "INT" : "FLOAT")
+        ->check(number_in(number.lowest, number.highest));
+  }
+}
+
+OptimizerOptions optimizer_options(const TrainFlags& flags) {
+  OptimizerOptions options;
+  options.name = optimizer_named(flags.optimizer).name;
+  for (std::size_t i = 0; i < flags.numbers.size(); ++i)
+    if (flags.numbers[i]) set_number(options, optimizer_numbers()[i], *flags.numbers[i]);
+  return options;
+}
+
+}  // namespace
+
+void add_flags(CLI::App& command, TrainFlags& flags) {
+  const CLI::Validator counting = cli::counting();
+
+  add_model(command, flags.model);
+  command.add_option("--data", flags.data, data_help())->required()->type_name("DATA");
+  command.add_option("--val-data", flags.validation, "the same for validation; of a folder or .npz the test part")
+      ->type_name("DATA")
+      ->check(not_empty());
+  flags.rows.add_to(command);
+  flags.augment.add_to(command);
+  flags.loss.add_to(command);
+
+  const std::vector<std::string> names = names_of(optimizers());
+  command.add_option("--optimizer", flags.optimizer, joined(names))->capture_default_str()->check(suggested(names));
+  command
+      .add_option("--lr", flags.lr,
+                  "learning rate, of the first update where a schedule changes it; the highest of one_cycle")
+      ->capture_default_str()
+      ->check(number_in(0));
+  command
+      .add_option(
+          "--lr-schedule", flags.schedule,
+          "one of the following, all but one_cycle with [,warmup_steps=N] [,warmup_start=X]; steps are updates\n" +
+              describe_schedules())
+      ->capture_default_str()
+      ->check(suggested(names_of(schedules())));
+  add_numbers(command, flags);
+  command.add_option("--loss-scale", flags.loss_scale,
+                     fmt::format("first loss scale; 0: off (default: fp16 {}, else off)", LossScaleOptions{}.initial));
+  command
+      .add_option("--max-skipped", flags.max_skipped,
+                  "updates skipped in a row before training gives up, beside those that bring the loss scale down")
+      ->capture_default_str();
+
+  CLI::Option* epochs = command.add_option("--epochs", flags.epochs, "times that all rows are seen")
+                            ->capture_default_str()
+                            ->check(counting);
+  command.add_option("--steps", flags.steps, "steps (batches) in all")->excludes(epochs)->check(counting);
+  command.add_option("--batch", flags.batch, "rows of a step")->capture_default_str()->check(counting);
+  command.add_flag("--no-shuffle", flags.no_shuffle, "rows in the order of the data");
+  command.add_option("--seed", flags.seed, "seed of shuffling, dropout and random operators")
+      ->capture_default_str()
+      ->check(whole_number());
+
+  command.add_option("--freeze", flags.freeze, "patterns of names (layer1.*) of constants that stay as they are")
+      ->delimiter(',')
+      ->type_name("PATTERN[,...]");
+  command
+      .add_option("--trainable", flags.trainable,
+                  "name patterns of the only parameters to train; a full name adds what is taken for none")
+      ->delimiter(',')
+      ->type_name("PATTERN[,...]");
+  command
+      .add_option(
+          "--untie", flags.untie,
+          "name patterns of parameters that the exporter merged because they were equal, to be separated; or all")
+      ->delimiter(',')
+      ->type_name("all|PATTERN");
+  command.add_flag("--freeze-batchnorm", flags.freeze_batchnorm,
+                   "BatchNormalization normalizes by its running statistics, and keeps them");
+
+  command.add_flag("--no-dropout", flags.no_dropout, "Dropout drops nothing");
+  flags.precision.add_to(command);
+  flags.executor.add_to(command);
+
+  command
+      .add_option("--early-stopping", flags.early_stopping,
+                  "ends the run after so many epochs in a row without a better --watch, and goes back to the best one")
+      ->check(counting)
+      ->type_name("N");
+  command
+      .add_option("--watch", flags.watch,
+                  "what --early-stopping looks at: loss or a metric, of the validation data where there are some")
+      ->needs(command.get_option("--early-stopping"))
+      ->type_name("WHAT");
+  command
+      .add_option("--average", flags.average,
+                  "writes the moving average of the parameters; each update keeps this share of the average; 0: writes "
+                  "the parameters themselves")
+      ->excludes(command.get_option("--early-stopping"))
+      ->type_name("X");
+  command.add_option("--checkpoint", flags.checkpoint, "folder for checkpoints (default: that of --resume)")
+      ->type_name("DIR")
+      ->check(not_empty());
+  command.add_option("--checkpoint-every", flags.checkpoint_every, "steps from one to the next (default: an epoch)")
+      ->check(counting);
+  command.add_option("--resume", flags.resume, "go on from the checkpoint in this folder")
+      ->type_name("DIR")
+      ->check(not_empty());
+  command.add_option("--log", flags.log, "writes one JSON object for each step and each epoch")
+      ->type_name("FILE.jsonl")
+      ->check(not_empty());
+  command.add_flag("--log-grad-norms", flags.log_grad_norms, "has --log tell the gradient norm of every parameter");
+  CLI::Option* tensorboard =
+      command.add_option("--tensorboard", flags.events, "writes events for TensorBoard into this folder")
+          ->type_name("DIR")
+          ->check(not_empty());
+  command
+      .add_option("--tensorboard-histograms", flags.histogram_every,
+                  "has them hold a histogram of every parameter, every so many steps")
+      ->needs(tensorboard)
+      ->check(counting);
+  command.add_option("--curve", flags.curve, "writes a picture of loss and metrics")
+      ->type_name("FILE.svg")
+      ->check(not_empty());
+  command.add_option("--dump-passes", flags.dump_passes, "writes the model after every pass")
+      ->type_name("DIR")
+      ->check(not_empty());
+  command.add_option("-o,--output", flags.output, "writes the trained model; without it, it is lost")
+      ->type_name("TRAINED.onnx")
+      ->check(not_empty());
+  command.add_option("--fp16-output", flags.fp16_output, "writes the trained model in fp16 as well")
+      ->type_name("FILE.onnx")
+      ->check(not_empty());
+  command
+      .add_option("--output-form", flags.output_form, "inference, or training (BatchNormalization and Dropout kept)")
+      ->capture_default_str()
+      ->check(one_of({"inference", "training"}));
+  command
+      .add_option("--save-config", flags.save_config,
+                  "writes the flags of this run, for --config; none: nowhere (default: TRAINED.toml beside -o "
+                  "TRAINED.onnx, else run.toml beside the checkpoint)")
+      ->type_name("FILE.toml")
+      ->check(not_empty());
+  command.add_flag("--json", flags.json, "prints the result as JSON, and all else on standard error");
+}
+
+TrainerOptions trainer_options(const TrainFlags& flags) {
+  TrainerOptions options;
+  flags.loss.apply(options);
+  options.optimizer = optimizer_options(flags);
+  options.schedule = parse_schedule(flags.schedule, flags.lr);
+  options.precision = flags.precision.value();
+  options.loss_scale = flags.loss_scale;
+  options.parameters = {.freeze = flags.freeze, .trainable = flags.trainable};
+  options.mode.train_batchnorm = !flags.freeze_batchnorm;
+  options.mode.train_dropout = !flags.no_dropout;
+  options.max_skipped_in_a_row = flags.max_skipped;
+  options.epochs = flags.epochs;
+  options.steps = flags.steps;
+  options.batch_size = flags.batch;
+  options.shuffle = !flags.no_shuffle;
+  options.seed = flags.seed;
+  options.input = flags.rows.input();
+  // A resumed run goes on saving where its checkpoint lies.
+  options.checkpoint = flags.checkpoint.empty() ? flags.resume : flags.checkpoint;
+  options.checkpoint_every = flags.checkpoint_every;
+  options.resume = flags.resume;
+  options.log_grad_norms = flags.log_grad_norms;
+  check(options);
+  return options;
+}
+
+}  // namespace halfstep::cli

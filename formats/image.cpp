@@ -1,0 +1,74 @@
+#include "formats/image.h"
+
+#include <array>
+#include <stdexcept>
+#include <string_view>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include <halfstep/base/error.h>
+
+namespace halfstep {
+
+void check_extents(std::int64_t height, std::int64_t width) {
+  if (height <= 0 || width <= 0) throw std::runtime_error("it has no pixels");
+  if (width > kMostPixels / height)
+    throw std::runtime_error(fmt::format("{} x {} pixels are more than {}", width, height, kMostPixels));
+}
+
+Image decode_image(std::span<const std::byte> bytes, const std::string& file) {
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  try {
+    if (text.starts_with("\xff\xd8\xff")) return decode_jpeg(bytes);
+    if (text.starts_with("\x89PNG")) return decode_png(bytes);
+  } catch (const std::runtime_error& error) {
+    throw_input_error("a picture that can be read", fmt::format("{}: {}", file, error.what()),
+                      "replace the file, or take it out of the folder");
+  }
+  throw_input_error("a JPEG or PNG file", fmt::format("{}, which is neither", file),
+                    "convert the file, or take it out of the folder");
+}
+
+Image turned(Image image, int orientation) {
+  if (orientation <= 1 || orientation > 8) return image;
+  // Whether rows become columns, then whether the picture is mirrored from left to right and from top to bottom.
+  struct Turn {
+    bool transposed, mirrored, upside_down;
+  };
+  static constexpr std::array<Turn, 9> kTurns{{{false, false, false},
+                                               {false, false, false},
+                                               {false, true, false},
+                                               {false, true, true},
+                                               {false, false, true},
+                                               {true, false, false},
+                                               {true, true, false},
+                                               {true, true, true},
+                                               {true, false, true}}};
+  const Turn turn = kTurns[static_cast<std::size_t>(orientation)];
+  Image result{turn.transposed ? image.width : image.height, turn.transposed ? image.height : image.width,
+               image.channels, std::vector<std::uint8_t>(image.pixels.size())};
+  std::uint8_t* out = result.pixels.data();
+  for (std::int64_t y = 0; y < result.height; ++y)
+    for (std::int64_t x = 0; x < result.width; ++x) {
+      std::int64_t from_y = turn.upside_down ? result.height - 1 - y : y;
+      std::int64_t from_x = turn.mirrored ? result.width - 1 - x : x;
+      if (turn.transposed) std::swap(from_y, from_x);
+      const std::uint8_t* from = image.pixels.data() + (from_y * image.width + from_x) * image.channels;
+      for (std::int64_t c = 0; c < image.channels; ++c) *out++ = from[c];
+    }
+  return result;
+}
+
+Image grey(const Image& image) {
+  Image result{image.height, image.width, 1, {}};
+  result.pixels.resize(image.pixels.size() / 3);
+  for (std::size_t i = 0; i < result.pixels.size(); ++i) {
+    const std::uint8_t* rgb = image.pixels.data() + 3 * i;
+    // In 16 bits of fraction: 0.299, 0.587 and 0.114, which make 1.
+    result.pixels[i] = static_cast<std::uint8_t>((19595U * rgb[0] + 38470U * rgb[1] + 7471U * rgb[2] + 0x8000U) >> 16);
+  }
+  return result;
+}
+
+}  // namespace halfstep

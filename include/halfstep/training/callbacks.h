@@ -1,0 +1,101 @@
+// Callbacks that are ready to use. Each is made for one trainer, must outlive its `fit`, and gives what `fit` takes:
+//
+//   EarlyStopping stopping(trainer, {.patience = 3});
+//   BestModel best(trainer, "best.onnx", model.source, {});
+//   trainer.fit(combined({reporter, stopping.callbacks(), best.callbacks()}), &validation);
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include <halfstep/base/api.h>
+#include <halfstep/graph/named_tensors.h>
+#include <halfstep/onnx_io/save.h>
+#include <halfstep/training/trainer.h>
+
+namespace HALFSTEP_API halfstep {
+
+/// A number of an epoch that is watched.
+struct Watch {
+  std::string what = "loss";  ///< "loss" or a metric's name: of the validation data where there are some, else the mean
+                              ///< over the epoch's steps
+  std::optional<bool> larger_is_better = {};  ///< unset: for a loss and for mae and mse smaller, for others larger
+  double least_change = 0;                    ///< what counts as better
+};
+
+/// The best value so far of what is watched.
+class BestSoFar {
+ public:
+  explicit BestSoFar(Watch watch) : watch_(std::move(watch)) {}
+  /// Whether the epoch's is better; NaN never is. Throws Error(failure) where the epoch has no such number.
+  bool improves(const StepResult& last, const Evaluation* validation);
+  /// NaN before the first.
+  double value() const { return best_; }
+
+ private:
+  Watch watch_;
+  double best_ = std::numeric_limits<double>::quiet_NaN();
+};
+
+struct EarlyStoppingOptions {
+  Watch watch = {};
+  std::int64_t patience = 1;  ///< epochs in a row without a better value that end the run
+  bool restore = true;        ///< at its stop the parameters become those of the best epoch
+};
+
+/// Stops a run that gets no better (Keras' EarlyStopping).
+class EarlyStopping {
+ public:
+  /// Throws Error(input) where the run has no such number.
+  explicit EarlyStopping(Trainer& trainer, EarlyStoppingOptions options = {});
+  TrainerCallbacks callbacks();
+  std::int64_t best_epoch() const { return best_epoch_; }
+  double best() const { return best_.value(); }
+
+ private:
+  Trainer& trainer_;
+  EarlyStoppingOptions options_;
+  BestSoFar best_;
+  NamedTensors parameters_;
+  std::int64_t best_epoch_ = 0, waited_ = 0;
+};
+
+/// Writes the model after each epoch that is the best so far (Keras' ModelCheckpoint with save_best_only).
+class BestModel {
+ public:
+  /// `source` as load_model gave it. Throws Error(input) where the run has no such number.
+  BestModel(Trainer& trainer, std::filesystem::path path, std::shared_ptr<const SourceModel> source, Watch watch = {});
+  TrainerCallbacks callbacks();
+
+ private:
+  Trainer& trainer_;
+  std::filesystem::path path_;
+  std::shared_ptr<const SourceModel> source_;
+  BestSoFar best_;
+};
+
+/// Keeps an exponential moving average of parameters and statistics (Polyak; Keras' EMA): after each applied update
+/// average = decay * average + (1 - decay) * value.
+class MovingAverage {
+ public:
+  /// Throws Error(input) for a decay outside of [0, 1).
+  MovingAverage(Trainer& trainer, double decay);
+  TrainerCallbacks callbacks();
+  /// For save_trained or Trainer::set_parameters. Empty before the first update.
+  const NamedTensors& parameters() const { return average_; }
+
+ private:
+  void add();
+
+  Trainer& trainer_;
+  double decay_;
+  NamedTensors average_;
+  std::int64_t updates_ = 0;
+};
+
+}  // namespace halfstep

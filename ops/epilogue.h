@@ -1,0 +1,41 @@
+// The activation that a fused operator applies last.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <optional>
+
+#include "ops/elementwise/clamp.h"
+#include <halfstep/base/api.h>
+#include <halfstep/graph/graph.h>
+
+namespace HALFSTEP_API halfstep {
+namespace ops {
+
+/// An elementwise operator at the end of another. The fused node has its name as the attribute "activation", and its
+/// attributes as its own; the constant bounds of Clip are the attributes "min" and "max".
+struct Epilogue {
+  enum class Kind : std::uint8_t { none, relu, clip, gelu, gelu_tanh };
+  Kind kind = Kind::none;
+  float min = -std::numeric_limits<float>::infinity(), max = std::numeric_limits<float>::infinity();  ///< of clip
+
+  explicit operator bool() const { return kind != Kind::none; }
+  /// NaN stays NaN.
+  double operator()(double x) const;
+  /// Zeros stay zeros.
+  bool keeps_zero() const;
+};
+
+/// Of a node with these attributes. Throws Error for an activation that is none of the above.
+Epilogue epilogue_of(const Attributes& attributes);
+
+/// The epilogue of FusedBatchNormalization and BatchNormalizationGrad, which are clamps: Relu is [0, inf). Empty when
+/// there is none; throws Error for any other.
+std::optional<Clamp> clamp_of(const Attributes& attributes);
+
+/// The attributes by which a fused node takes over what `node` does, or its gradient where `node` is one; empty where
+/// no epilogue does that, as a Clip whose bounds are not constants that f32 can say.
+Attributes epilogue_attributes(const Graph& graph, const Node& node);
+
+}  // namespace ops
+}  // namespace halfstep

@@ -1,0 +1,32 @@
+"""halfstep trains ONNX models in mixed precision and converts them to half precision.
+
+    import halfstep
+
+    model = halfstep.load("model.onnx")
+    model.compile(optimizer=halfstep.Adam(1e-3), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.fit(x, y, epochs=10, validation_data=(x_test, y_test))
+    model.save("trained.onnx")
+
+TrainingStep makes steps one by one, Session runs a model, convert makes its weights and computation fp16 or bf16.
+"""
+
+from ._openmp import choose_waiting as _choose_waiting
+
+_choose_waiting()  # before the extension is loaded
+
+from importlib.metadata import version as _version
+
+from . import callbacks, losses, metrics, optimizers, schedules
+from .callbacks import *  # noqa: F403
+from .conversion import *  # noqa: F403
+from .errors import *  # noqa: F403
+from .history import *  # noqa: F403
+from .losses import *  # noqa: F403
+from .machine import *  # noqa: F403
+from .model import *  # noqa: F403
+from .optimizers import *  # noqa: F403
+from .schedules import *  # noqa: F403
+from .session import *  # noqa: F403
+from .training_step import *  # noqa: F403
+
+__version__ = _version("halfstep")

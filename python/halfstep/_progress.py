@@ -1,0 +1,49 @@
+"""How far a training run is, for people."""
+
+import sys
+import time
+
+WIDTH = 24
+
+
+class Progress:
+    """A line that moves while an epoch runs, on a terminal, and one for each epoch that has ended.
+
+    verbose: "auto": on a terminal alone; 0: nothing; 1: both; 2: only a line for each epoch.
+    """
+
+    def __init__(self, verbose, epochs):
+        terminal = sys.stderr.isatty()
+        self.lines = verbose in (1, 2) or (verbose == "auto" and terminal)
+        self.bar = terminal and self.lines and verbose != 2
+        self.epochs = epochs
+        self.drawn = 0.0
+
+    def begin(self, epoch, steps):
+        self.epoch, self.steps, self.start = epoch, steps, time.perf_counter()
+
+    def step(self, done, loss):
+        if not self.bar:
+            return
+        now = time.perf_counter()
+        if now - self.drawn < 0.1:
+            return
+        self.drawn = now
+        share = "" if not self.steps else "━" * (WIDTH * done // self.steps) + " " * (WIDTH - WIDTH * done // self.steps)
+        total = f"/{self.steps}" if self.steps else ""
+        sys.stderr.write(f"\repoch {self.epoch + 1}/{self.epochs}  {done}{total} {share} loss {loss:.4g}\033[K")
+        sys.stderr.flush()
+
+    def end(self, logs, skipped):
+        self.clear()
+        if not self.lines:
+            return
+        numbers = "  ".join(f"{name} {value:.4g}" for name, value in logs.items())
+        note = f"  {skipped} updates skipped" if skipped else ""
+        seconds = time.perf_counter() - self.start
+        print(f"epoch {self.epoch + 1}/{self.epochs}  {numbers}  {seconds:.1f} s{note}", file=sys.stderr, flush=True)
+
+    def clear(self):
+        if self.bar:
+            sys.stderr.write("\r\033[K")
+            sys.stderr.flush()

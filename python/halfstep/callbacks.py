@@ -1,0 +1,144 @@
+"""Calls that a training run makes: to watch it, to change it, to end it."""
+
+import math
+
+from .errors import InputError
+
+__all__ = ["Callback", "EarlyStopping", "LearningRateScheduler", "ModelCheckpoint"]
+
+
+class Callback:
+    """Methods that fit calls; `self.model` is the model in training.
+
+    To end training after the present step, set `self.model.stop_training`. `logs` are the numbers of an epoch that the
+    History gets: "loss", metrics, and those of the validation data with "val_" before their names.
+    """
+
+    model = None
+
+    def on_train_begin(self):
+        """Before the first step of a call of fit."""
+
+    def on_epoch_begin(self, epoch):
+        """`epoch` counts from 0 and goes on from one call of fit to the next."""
+
+    def on_step(self, step, report):
+        """After each batch: `step` counts from 0 in its epoch, `report` is a StepReport."""
+
+    def on_epoch_end(self, epoch, logs):
+        """After an epoch and its validation."""
+
+    def on_train_end(self):
+        """At the end, also where an exception ends it."""
+
+
+class _Function(Callback):
+    def __init__(self, function):
+        self.function = function
+
+    def on_epoch_end(self, epoch, logs):
+        self.function(epoch, logs)
+
+
+def as_callbacks(callbacks, model):
+    made = []
+    for callback in callbacks or ():
+        if isinstance(callback, type) or not (isinstance(callback, Callback) or callable(callback)):
+            raise InputError(
+                "callbacks: objects of halfstep.Callback, or functions of an epoch and its logs",
+                repr(callback),
+                "make one: EarlyStopping()",
+            )
+        made.append(callback if isinstance(callback, Callback) else _Function(callback))
+        made[-1].model = model
+    return made
+
+
+class _Monitor(Callback):
+    """Follows one number of the logs."""
+
+    def __init__(self, monitor, mode, min_delta=0.0):
+        if mode not in ("auto", "min", "max"):
+            raise InputError("mode: auto, min or max", repr(mode), "")
+        if mode == "auto":  # errors and losses fall, what else is measured rises
+            falls = any(part in monitor for part in ("loss", "mae", "mse"))
+            mode = "min" if falls else "max"
+        self.monitor, self.mode, self.min_delta = monitor, mode, abs(min_delta)
+        self._forget()
+
+    def _forget(self):
+        self.best = math.inf if self.mode == "min" else -math.inf
+
+    def _improves(self, logs):
+        if self.monitor not in logs:
+            hint = "give fit validation_data" if self.monitor.startswith("val_") else ""
+            raise InputError(f"a number to monitor: {', '.join(logs)}", f"'{self.monitor}'", hint)
+        value = logs[self.monitor]
+        gain = self.best - value if self.mode == "min" else value - self.best
+        if not gain > self.min_delta:
+            return False
+        self.best = value
+        return True
+
+
+class EarlyStopping(_Monitor):
+    """Ends training when a number has not improved for some epochs.
+
+    Args:
+        monitor: a number of the logs. mode: whether it is to fall ("min") or to rise ("max").
+        min_delta: what counts as an improvement. patience: epochs without one that are allowed.
+        restore_best_weights: at the end parameters and statistics are those of the best epoch.
+    """
+
+    def __init__(self, monitor="val_loss", *, min_delta=0.0, patience=0, mode="auto", restore_best_weights=False):
+        super().__init__(monitor, mode, min_delta)
+        self.patience, self.restore_best_weights = patience, restore_best_weights
+        self.waited, self.best_epoch, self._state = 0, None, None
+
+    def on_train_begin(self):
+        self._forget()
+        self.waited, self.best_epoch, self._state = 0, None, None
+
+    def on_epoch_end(self, epoch, logs):
+        if self._improves(logs):
+            self.waited, self.best_epoch = 0, epoch
+            if self.restore_best_weights:
+                self._state = self.model.state()
+            return
+        self.waited += 1
+        if self.waited > self.patience:
+            self.model.stop_training = f"{self.monitor} has not improved for {self.waited} epochs"
+
+    def on_train_end(self):
+        if self._state is not None:
+            self.model.load_state(self._state)
+
+
+class ModelCheckpoint(_Monitor):
+    """Writes the model after an epoch, replacing the file at once or not at all.
+
+    Args:
+        path: may have {epoch} and names of the logs: "best-{epoch}-{val_loss:.3f}.onnx".
+        save_best_only: only when `monitor` has improved.
+    """
+
+    def __init__(self, path, monitor="val_loss", *, save_best_only=True, mode="auto"):
+        super().__init__(monitor, mode)
+        self.path, self.save_best_only = str(path), save_best_only
+
+    def on_epoch_end(self, epoch, logs):
+        if not self.save_best_only or self._improves(logs):
+            self.model.save(self.path.format(epoch=epoch, **logs))
+
+
+class LearningRateScheduler(Callback):
+    """Sets the learning rate before each epoch: `schedule(epoch, learning_rate)` returns it.
+
+    Where the optimizer has a schedule of its own, that one goes before.
+    """
+
+    def __init__(self, schedule):
+        self.schedule = schedule
+
+    def on_epoch_begin(self, epoch):
+        self.model.learning_rate = float(self.schedule(epoch, self.model.learning_rate))

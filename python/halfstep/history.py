@@ -1,0 +1,28 @@
+"""What a call of fit did."""
+
+__all__ = ["History"]
+
+
+class History:
+    """What a call of fit did.
+
+    Attributes:
+        history: name → a number for each epoch: "loss", the metrics, the same with "val_" before, "learning_rate".
+        epoch: numbers of the epochs, from 0.
+        steps, skipped: batches, and updates skipped because gradients were not finite.
+        stopped: why it ended before its last epoch; empty where it did not.
+    """
+
+    def __init__(self):
+        self.history, self.epoch = {}, []
+        self.steps = self.skipped = 0
+        self.stopped = ""
+
+    def add(self, epoch, logs):
+        self.epoch.append(epoch)
+        for name, value in logs.items():
+            self.history.setdefault(name, []).append(value)
+
+    def __repr__(self):
+        last = ", ".join(f"{name}={values[-1]:.4g}" for name, values in self.history.items())
+        return f"History({len(self.epoch)} epochs{': ' if last else ''}{last})"

@@ -1,0 +1,190 @@
+"""Losses: the rows of halfstep's table, by their own names and by those of Keras and PyTorch."""
+
+from . import _core
+from ._names import find, plain
+from .errors import InputError
+
+__all__ = ["Loss"]
+
+TABLE = {row["name"]: row for row in _core.loss_table()}
+OWN_LOSS = "output"  # the model computes it
+IGNORED_LABEL = -100
+
+# By the names that Keras and PyTorch have for what the rows compute.
+ALIASES = {
+    "softmax_cross_entropy": (
+        "sparse_categorical_crossentropy",
+        "categorical_crossentropy",
+        "cross_entropy",
+        "CrossEntropyLoss",
+    ),
+    "negative_log_likelihood": ("nll_loss", "NLLLoss"),
+    "kl_divergence": ("kullback_leibler_divergence", "kld", "kl_div", "KLDivLoss"),
+    "focal": ("categorical_focal_crossentropy",),
+    "binary_cross_entropy": ("binary_crossentropy", "BCELoss", "bce"),
+    "binary_cross_entropy_logits": (
+        "binary_cross_entropy_with_logits",
+        "binary_crossentropy_from_logits",
+        "BCEWithLogitsLoss",
+    ),
+    "binary_focal": ("binary_focal_crossentropy", "sigmoid_focal_loss"),
+    "mean_squared_error": ("mse", "mse_loss", "MSELoss"),
+    "l1": ("mean_absolute_error", "mae", "l1_loss", "L1Loss"),
+    "huber": ("huber_loss", "HuberLoss"),
+    "cosine_similarity": ("cosine_embedding_loss", "CosineEmbeddingLoss"),
+    OWN_LOSS: ("own", "model_output"),
+}
+_KNOWN = {plain(name): name for name in TABLE}
+_KNOWN.update({plain(alias): name for name, aliases in ALIASES.items() for alias in aliases})
+
+
+def row_named(name):
+    """The row of the table of losses."""
+    if not isinstance(name, str):
+        raise InputError("the name of a loss", type(name).__name__, "halfstep.Loss makes one with options")
+    return TABLE[find(name, _KNOWN, "a loss")]
+
+
+class Loss:
+    """One loss of one output of a model.
+
+    Args:
+        name: of a row of halfstep's table or an alias of Keras or PyTorch, such as "sparse_categorical_crossentropy" or
+            "CrossEntropyLoss". "output": the model computes its loss.
+        output: the model's output that it is computed from; the first one unless told.
+        labels: what batches call the labels. "labels" unless told, or the output's name where there are several losses.
+        weight: of this loss in the sum of several.
+        class_axis: where the output has its classes, from the back when negative; told by the labels' shape otherwise.
+        ignore_label: points of this class index count neither in the loss nor in its mean.
+        class_weight: {class: weight}, others 1, or a sequence with a weight for each class. The mean is weighted by them.
+        sample_weights: what batches call an array of weights, of shape [rows] or that of the labels.
+        reduction: "mean" or "sum" over the batch.
+        **numbers: those of the loss: label_smoothing, huber_delta, focal_gamma, focal_alpha.
+
+    Raises InputError for a name or number that the table has not.
+    """
+
+    def __init__(
+        self,
+        name,
+        *,
+        output="",
+        labels=None,
+        weight=1.0,
+        class_axis=None,
+        ignore_label=IGNORED_LABEL,
+        class_weight=None,
+        sample_weights="",
+        reduction="mean",
+        **numbers,
+    ):
+        self.row = row_named(name)
+        self.name = self.row["name"]
+        self.output, self.labels, self.weight = output, labels, float(weight)
+        self.class_axis = class_axis
+        self.ignore_label = ignore_label if self.row["ignores"] else None
+        self.class_weight, self.sample_weights, self.reduction = class_weight, sample_weights, reduction
+        own = {number["name"]: number["name"] for number in self.row["numbers"]}
+        short = {key.split("_")[-1]: key for key in own if key != "label_smoothing"}  # "delta" for "huber_delta"
+        self.numbers = {}
+        for key, value in numbers.items():
+            if key not in own and key not in short:
+                raise InputError(
+                    f"a number of loss {self.name}: {', '.join(own) or 'it has none'}", f"'{key}'", "leave it out"
+                )
+            self.numbers[own.get(key) or short[key]] = float(value)
+        self.term()  # checks
+
+    def __repr__(self):
+        return f"Loss({self.name!r})"
+
+    def changed(self, **attributes):
+        """A copy with other attributes."""
+        copy = object.__new__(Loss)
+        copy.__dict__ = {**self.__dict__, **attributes}
+        return copy
+
+    @property
+    def takes_labels(self):
+        return self.row["labels"] != "none"
+
+    def term(self, outputs=()):
+        """The _core.LossTerm, of a model with these outputs."""
+        return _core.LossTerm(
+            loss=self.name,
+            output=self.output,
+            labels=self.labels or "labels",
+            weight=self.weight,
+            class_axis=self.class_axis,
+            ignore_label=self.ignore_label,
+            numbers=self.numbers,
+            class_weights=self._class_weights(outputs),
+            sample_weights=self.sample_weights,
+            labels_input="",
+            reduction=self.reduction,
+        )
+
+    def _class_weights(self, outputs):
+        weights = self.class_weight
+        if weights is None or (isinstance(weights, dict) and not outputs):
+            return []
+        if not self.row["takes_class_weights"]:
+            raise InputError(
+                f"no class_weight with {self.name}", "some", "losses of classes and binary labels take them"
+            )
+        if not isinstance(weights, dict):
+            return [float(w) for w in weights]
+        count = self._class_count(outputs)
+        if any(not isinstance(c, int) or not 0 <= c < count for c in weights):
+            raise InputError(f"class_weight by classes from 0 to {count - 1}", repr(list(weights)), "")
+        return [float(weights.get(c, 1.0)) for c in range(count)]
+
+    def _class_count(self, outputs):
+        if self.row["labels"] == "binary":
+            return 2
+        shape = next((shape for name, _, shape in outputs if name == self.output or not self.output), None)
+        axis = self.class_axis if self.class_axis is not None else (1 if shape and len(shape) == 2 else None)
+        count = None if shape is None or axis is None else shape[axis]
+        if count is None:
+            raise InputError("class_weight as a list, a number for each class", "a dictionary", "list them all")
+        return count
+
+
+def as_losses(loss, loss_weights, outputs):
+    """The losses of a model with these outputs as a list of Loss; None where the first batch is to tell."""
+    if loss is None:
+        if loss_weights is not None:
+            raise InputError("losses to weigh with loss_weights", "none", "")
+        return None
+    if isinstance(loss, dict):
+        names = [name for name, _, _ in outputs]
+        unknown = [name for name in loss if name not in names]
+        if unknown or not loss:
+            raise InputError(f"losses by the model's outputs: {', '.join(names)}", f"'{unknown[0]}'" if unknown else "none", "")
+        losses = [as_loss(one).changed(output=name) for name, one in loss.items()]
+        losses = [one if one.labels else one.changed(labels=one.output) for one in losses]
+    elif isinstance(loss, (list, tuple)):
+        losses = [as_loss(one) for one in loss]
+        if not losses:
+            raise InputError("at least one loss", "none", "")
+    else:
+        losses = [as_loss(loss)]
+    return [one.changed(weight=one.weight * w) for one, w in zip(losses, _weights(losses, loss_weights))]
+
+
+def as_loss(loss):
+    return loss if isinstance(loss, Loss) else Loss(loss)
+
+
+def _weights(losses, loss_weights):
+    if loss_weights is None:
+        return [1.0] * len(losses)
+    if isinstance(loss_weights, dict):
+        outputs = [one.output for one in losses]
+        unknown = [name for name in loss_weights if name not in outputs]
+        if unknown:
+            raise InputError(f"loss_weights by outputs with a loss: {', '.join(outputs)}", f"'{unknown[0]}'", "")
+        return [float(loss_weights.get(one.output, 1.0)) for one in losses]
+    if len(loss_weights) != len(losses):
+        raise InputError(f"{len(losses)} loss_weights", str(len(loss_weights)), "give one for each loss")
+    return [float(w) for w in loss_weights]

@@ -1,0 +1,65 @@
+"""What is in a model, what this machine has, and whether an executor does what it promises: as dictionaries."""
+
+from . import _core
+from ._sources import loaded
+from .training_step import TrainingStep
+
+__all__ = ["check", "devices", "inspect"]
+
+
+def _info(info):
+    name, dtype, shape = info
+    return {"name": name, "type": dtype, "shape": shape}
+
+
+def inspect(model, *, trainable=True):
+    """What is in a model.
+
+    Returns {"inputs", "outputs": [{"name", "type", "shape"}], "operators": {name: count}, "initializers": {"tensors",
+    "elements"}, "fixed_batch": rows or None} and, with `trainable`, "parameters": what a training run would train, like
+    inputs, and "notices": what had to be guessed of them. An open extent is None.
+
+    Raises InputError for a model that cannot be read.
+    """
+    source = loaded(model)
+    result = source.describe()
+    result["inputs"] = [_info(info) for info in result["inputs"]]
+    result["outputs"] = [_info(info) for info in result["outputs"]]
+    result["fixed_batch"] = source.fixed_batch()
+    if trainable:
+        result["parameters"], result["notices"] = [], []
+        try:
+            with TrainingStep(source, precision="fp32", executor="reference") as step:
+                result["parameters"] = [_info(info) for info in step.parameter_types]
+                result["notices"] = step.notices
+        except ValueError as error:  # nothing to train is no reason to describe nothing
+            result["notices"] = [str(error)]
+    return result
+
+
+def devices():
+    """The executors and what they found.
+
+    Returns {"auto": the name of the one that "auto" takes, "executors": [...]}, each with "name", "available", and either
+    "reason" (why not) or "device", "features", "memory_bytes", "native" ({class of operators: types}), "auto_precision"
+    and "auto_reason".
+    """
+    return _core.devices()
+
+
+def check(executor="auto", *, op="*", case="*", kind=None, dtype=None, random=2, seed=0):
+    """Checks an executor on this machine against the reference executor; all of it takes minutes.
+
+    Args:
+        op, case: shell patterns over names of operators and cases.
+        kind: "program", "training", "gradient", "execution", "special" or "statistics" alone.
+        dtype: "f32", "bf16", "f16" or "f64" alone. random: variations of each case. seed: of these.
+
+    Returns {"executor", "passed", "failed", "not_applicable": counts, "checks": [{"op", "case", "kind", "type", "result",
+    "message", "kernels"}]}.
+    """
+    checks = _core.check(executor=executor, op=op, case=case, kind=kind, dtype=dtype, random=random, seed=seed)
+    counts = {result: 0 for result in ("passed", "failed", "not_applicable")}
+    for one in checks:
+        counts[one["result"].replace(" ", "_")] += 1
+    return {"executor": executor, **counts, "checks": checks}

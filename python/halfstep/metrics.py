@@ -1,0 +1,36 @@
+"""Metrics by their own names and by those of Keras."""
+
+from . import _core
+from ._names import find, plain
+from .errors import InputError
+
+TABLE = {row["name"]: row for row in _core.metric_table()}
+ALIASES = {
+    "accuracy": ("acc", "sparse_categorical_accuracy", "categorical_accuracy", "binary_accuracy"),
+    "top_k": ("top_k_accuracy", "top_k_categorical_accuracy", "sparse_top_k_categorical_accuracy"),
+    "mean_iou": ("mean_io_u", "iou"),
+    "f1": ("f1_score",),
+    "auc": ("roc_auc",),
+    "mae": ("mean_absolute_error",),
+    "mse": ("mean_squared_error",),
+    "confusion": ("confusion_matrix",),
+}
+_KNOWN = {plain(name): name for name in TABLE}
+_KNOWN.update({plain(alias): name for name, aliases in ALIASES.items() for alias in aliases})
+
+
+def metric_names(metrics):
+    """ "accuracy,top_k:5" from names with or without numbers; None for None: those that suit the labels."""
+    if metrics is None:
+        return None
+    if isinstance(metrics, str):
+        metrics = [m for m in metrics.split(",") if m.strip()]
+    names = []
+    for metric in metrics:
+        if not isinstance(metric, str):
+            raise InputError("names of metrics", type(metric).__name__, f"there are {', '.join(TABLE)}")
+        name, colon, number = metric.partition(":")
+        names.append(find(name, _KNOWN, "a metric") + colon + number)
+    text = ",".join(names)
+    _core.check_metrics(text)
+    return text

@@ -1,0 +1,454 @@
+"""A model that is trained as Keras' are: compile, fit, evaluate, predict, save."""
+
+import os
+import warnings
+
+import numpy
+
+from . import _core
+from ._batches import Names, Rows, is_array, row_count
+from ._progress import Progress
+from ._running import BadUpdates, Running
+from ._sources import loaded
+from .callbacks import as_callbacks
+from .errors import InputError
+from .history import History
+from .losses import as_losses
+from .metrics import metric_names
+from .optimizers import as_optimizer
+from .session import Session
+from .training_step import TrainingStep
+
+__all__ = ["Model", "load"]
+
+BATCH_SIZE = 32
+
+
+def load(model, *, folder=""):
+    """Reads a model.
+
+    Args:
+        model: a path, bytes of an .onnx file, or an onnx.ModelProto.
+        folder: where bytes have their external data.
+
+    Returns a Model. Raises InputError for what is no ONNX model, and for operators that are not supported.
+    """
+    return Model(loaded(model, os.fspath(folder)))
+
+
+class Model:
+    """An ONNX model to train, evaluate and run. halfstep.load makes one.
+
+    Arrays have the batch along axis 0. One thread at a time may use it.
+
+    Attributes:
+        inputs, outputs: (name, type, shape) of each; an open extent is None.
+        history: the History of the last call of fit.
+        stop_training: set by callbacks to end fit after the present step; a text says why.
+    """
+
+    def __init__(self, model):
+        self._loaded = model
+        self.inputs, self.outputs = model.inputs, model.outputs
+        self.history = None
+        self.stop_training = False
+        self._step = self._session = None
+        self._epochs = 0
+
+    # How it is trained.
+
+    def compile(
+        self,
+        optimizer=None,
+        loss=None,
+        metrics=None,
+        *,
+        precision="auto",
+        loss_weights=None,
+        loss_scale=None,
+        freeze=(),
+        trainable=(),
+        train_batchnorm=True,
+        train_dropout=True,
+        seed=0,
+        executor="auto",
+        threads=0,
+        batch_axes=None,
+    ):
+        """Says how the model is trained. What it has learned so far stays, the optimizer starts anew.
+
+        Args:
+            optimizer: such as halfstep.Adam(1e-3, schedule=...), or its name.
+            loss: a name, a halfstep.Loss, {output: loss}, or a list. None: as the labels and the model tell.
+            metrics: names, or {output: names}. None: those that suit the labels; []: none.
+            seed: of shuffling, dropout and random operators: the same seed gives the same result.
+            others: as of halfstep.TrainingStep.
+
+        Raises InputError where the model has nothing to train, for names that there are not, and options out of range.
+        """
+        if isinstance(metrics, dict):
+            for names in metrics.values():
+                metric_names(names)
+        else:
+            metric_names(metrics)
+        optimizer = as_optimizer(optimizer)
+        losses = as_losses(loss, loss_weights, self.outputs)
+        options = dict(
+            optimizer=optimizer,
+            precision=precision,
+            loss_scale=loss_scale,
+            freeze=freeze,
+            trainable=trainable,
+            train_batchnorm=train_batchnorm,
+            train_dropout=train_dropout,
+            seed=seed,
+            executor=executor,
+            threads=threads,
+            batch_axes=batch_axes,
+        )
+        names = Names([name for name, _, _ in self.inputs], losses)
+        if losses is not None:
+            names.losses = losses = [one if one.labels else one.changed(labels=names.default_labels) for one in losses]
+        step = TrainingStep(self._loaded, losses, **options)
+        if self._step is not None:
+            step.load_state({**self._step.parameters(), **self._step.statistics()})
+        self._step, self._options, self._optimizer = step, options, optimizer
+        self._names, self._losses, self._metrics = names, losses, metrics
+        self._weighting = (None, None)
+        schedule = optimizer.schedule
+        self._schedule = schedule.bound(optimizer.learning_rate) if schedule else None
+        self._seed, self._epochs = seed, 0
+        self._fixed = None if batch_axes else self._fixed_batch()
+
+    @property
+    def step(self):
+        """The TrainingStep. Raises InputError before compile."""
+        if self._step is None:
+            raise InputError("a model that was compiled", "one that was not", "call model.compile(...) first")
+        return self._step
+
+    @property
+    def learning_rate(self):
+        """Of the next update. Can be set where the optimizer has no schedule."""
+        return self.step.learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value):
+        if self.step is not None and self._schedule is not None:
+            raise InputError("an optimizer without a schedule, to set its learning rate", "one with a schedule", "")
+        self.step.learning_rate = value
+
+    # Training.
+
+    def fit(
+        self,
+        x,
+        y=None,
+        *,
+        epochs=1,
+        batch_size=None,
+        validation_data=None,
+        callbacks=None,
+        shuffle=True,
+        sample_weight=None,
+        class_weight=None,
+        steps_per_epoch=None,
+        verbose="auto",
+    ):
+        """Trains for some epochs.
+
+        Args:
+            x: an array of rows, {input: array}, or what gives batches: a list, a torch DataLoader, a tf.data.Dataset,
+                a generator, or a function that returns an iterator. A batch is (x, y), (x, y, weights) or a dictionary.
+            y: labels, or {output: labels} of several losses.
+            batch_size: 32, or what the model fixes; the last batch has the rest. Of a model whose batch is fixed the
+                rest is left out, which a warning tells.
+            validation_data: (x, y), (x, y, weights), or what gives batches.
+            callbacks: halfstep.Callback objects, or functions of an epoch and its logs.
+            sample_weight: an array of shape [rows] or that of the labels, or {output: array}.
+            class_weight: {class: weight}, others 1, or a sequence. Means, also over validation data, are weighted by it.
+            steps_per_epoch: so many batches make an epoch, of what gives batches.
+            verbose: "auto": on a terminal a bar and a line for each epoch, elsewhere nothing; 0, 1, 2 as Keras.
+
+        Returns the History, which is `history` as well. Ctrl-C ends it after the present step by KeyboardInterrupt; the
+        model is then as trained so far. Raises Error after 50 updates in a row (and those that lower the loss scale)
+        that were skipped or whose loss was not finite; InputError for data that does not fit.
+        """
+        if not isinstance(epochs, (int, numpy.integer)) or epochs < 0:
+            raise InputError("a number of epochs from 0 on", repr(epochs), "")
+        if verbose not in ("auto", 0, 1, 2):
+            raise InputError("verbose: 'auto', 0, 1 or 2", repr(verbose), "")
+        self._weigh(sample_weight, class_weight)
+        epoch_batches = self._training_batches(x, y, sample_weight, batch_size, shuffle, steps_per_epoch)
+        callbacks = as_callbacks(callbacks, self)
+        history = self.history = History()
+        progress = Progress(verbose, self._epochs + epochs)
+        bad = BadUpdates(self.step, self._optimizer.accumulate)
+        self.stop_training = False
+        try:
+            for callback in callbacks:
+                callback.on_train_begin()
+            for epoch in range(self._epochs, self._epochs + epochs):
+                skipped = bad.skipped
+                progress.begin(epoch, epoch_batches.steps)
+                logs = self._epoch(epoch, epoch_batches(epoch), callbacks, progress, bad, history)
+                if validation_data is not None:
+                    logs.update({f"val_{name}": value for name, value in self._validate(validation_data, batch_size).items()})
+                logs["learning_rate"] = self.step.learning_rate
+                history.add(epoch, logs)
+                self._epochs = epoch + 1
+                progress.end(logs, bad.skipped - skipped)
+                for callback in callbacks:
+                    callback.on_epoch_end(epoch, logs)
+                if self.stop_training:
+                    history.stopped = str(self.stop_training)
+                    break
+        finally:
+            progress.clear()
+            history.skipped = bad.skipped
+            for callback in callbacks:
+                callback.on_train_end()
+        return history
+
+    def _epoch(self, epoch, batches, callbacks, progress, bad, history):
+        for callback in callbacks:
+            callback.on_epoch_begin(epoch)
+        step, schedule = self.step, self._schedule
+        running = Running(step, self._names, self._metrics)
+        done = 0
+        for batch in batches:
+            if schedule is not None:
+                step.learning_rate = schedule.at(step.updates)
+            report = step.run(batch)
+            history.steps += 1
+            running.add(batch, report, row_count(batch, self._names))
+            bad.add(report)
+            for callback in callbacks:
+                callback.on_step(done, report)
+            done += 1
+            progress.step(done, running.loss)
+            if self.stop_training:
+                break
+        if done == 0:
+            raise InputError(
+                f"batches for epoch {epoch + 1}",
+                "none",
+                "an iterator ends once: give a list, a DataLoader, or a function that returns an iterator",
+            )
+        return running.logs()
+
+    def train_on_batch(self, x, y=None, sample_weight=None):
+        """One step on one batch. Returns a StepReport."""
+        self._weigh(sample_weight, self._weighting[1])
+        if self._schedule is not None:
+            self.step.learning_rate = self._schedule.at(self.step.updates)
+        return self.step.run({**self._names.of_inputs(x), **self._names.of_labels(y), **Names.of_weights(sample_weight)})
+
+    # Evaluation.
+
+    def evaluate(self, x, y=None, *, batch_size=None, sample_weight=None):
+        """Loss and metrics in inference form, as {"loss": ..., metric: ...}.
+
+        Takes x, y and sample_weight as fit does. Raises InputError for data that does not fit.
+        """
+        step = self.step
+        if sample_weight is not None:
+            self._weigh(sample_weight, self._weighting[1])
+            step = self.step
+        if is_array(x):
+            rows = self._rows({**self._arrays(x, y), **Names.of_weights(sample_weight)}, batch_size)
+            batches = rows.batches()
+        else:
+            batches = map(self._names.batch, x() if callable(x) else x)
+        running = Running(step, self._names, self._metrics)
+        done = 0
+        for batch in batches:
+            count = row_count(batch, self._names)
+            for loss in self._names.losses or ():
+                if loss.sample_weights and loss.sample_weights not in batch:
+                    batch[loss.sample_weights] = numpy.ones(count, numpy.float32)
+            running.add(batch, step.evaluate(batch), count)
+            done += 1
+        if done == 0:
+            raise InputError("batches to evaluate", "none", "an iterator ends once")
+        return running.logs()
+
+    def _validate(self, data, batch_size):
+        if isinstance(data, (tuple, list)) and 1 <= len(data) <= 3 and is_array(data[0]):
+            x, y, weights = (*data, None, None)[:3]
+            return self.evaluate(x, y, batch_size=batch_size, sample_weight=weights)
+        return self.evaluate(data, batch_size=batch_size)
+
+    # Running.
+
+    def predict(self, x, *, batch_size=None):
+        """The model's outputs for rows x, in inference form: an array, or {output: array} of several.
+
+        Of a model whose batch size is fixed the last batch is filled up with copies of its last row, and their outputs
+        are left out.
+        """
+        if self._step is not None:
+            names, fixed, run = self._names, self._fixed, self._step.predict
+        else:
+            self._session = self._session or Session(self._loaded)
+            names, fixed, run = Names([name for name, _, _ in self.inputs], None), self._fixed_batch(), self._session.run
+        rows = Rows(names.of_inputs(x), batch_size or fixed or BATCH_SIZE)
+        parts = []
+        for batch in rows.batches():
+            count = row_count(batch, names)
+            missing = (fixed or 0) - count
+            if missing > 0:
+                batch = {name: numpy.concatenate([a, numpy.repeat(a[-1:], missing, 0)]) for name, a in batch.items()}
+            outputs = run(batch)
+            parts.append({name: _first_rows(name, a, count, count + max(missing, 0), len(rows)) for name, a in outputs.items()})
+        joined = {name: parts[0][name] if len(parts) == 1 else numpy.concatenate([p[name] for p in parts]) for name in parts[0]}
+        return next(iter(joined.values())) if len(joined) == 1 else joined
+
+    # What it has learned.
+
+    def parameters(self):
+        """Copies of the parameters by name, in f32."""
+        return self.step.parameters()
+
+    def set_parameters(self, values):
+        """Replaces some or all of them. Raises InputError for other names and shapes."""
+        self.step.set_parameters(values)
+
+    def state(self):
+        """All that a step changes, by name: numpy.savez(path, **model.state()) keeps it."""
+        return self.step.state()
+
+    def load_state(self, state):
+        """Training goes on bit for bit from a state of the same model, compiled in the same way."""
+        self.step.load_state(dict(state))
+
+    def save(self, path, *, form="inference", external_data="auto"):
+        """Writes the trained model: `path` has the whole new one afterwards, or what was there.
+
+        Args:
+            form: "inference", or "training": BatchNormalization and Dropout as the source has them.
+            external_data: whether tensors go to a second file: "auto", "always" or "never".
+
+        Raises Error when it cannot be written.
+        """
+        self.step.save(os.fspath(path), form=form, external_data=external_data)
+
+    def to_bytes(self):
+        """The bytes of the trained model's .onnx file, at most 2 GB."""
+        return self._loaded.to_bytes({**self.step.parameters(), **self.step.statistics()})
+
+    def __repr__(self):
+        return f"Model(inputs={self.inputs}, outputs={self.outputs})"
+
+    # Parts of the above.
+
+    def _fixed_batch(self):
+        try:
+            return self._loaded.fixed_batch()
+        except InputError:  # its inputs do not agree
+            return None
+
+    def _weigh(self, sample_weight, class_weight):
+        """Makes the step one whose loss takes these weights; its state stays."""
+        names = tuple(Names.of_weights(sample_weight))
+        key = (names or None, class_weight)
+        self.step
+        if _same(key, self._weighting):
+            return
+        if self._losses is None:
+            raise InputError("a loss that was named, for weights", "none", "name it: model.compile(loss=...)")
+        losses = []
+        for loss in self._losses:
+            own = f"sample_weights.{loss.output}"
+            name = "sample_weights" if "sample_weights" in names else own if own in names else loss.sample_weights
+            losses.append(loss.changed(sample_weights=name, class_weight=loss.class_weight if class_weight is None else class_weight))
+        unknown = [n for n in names if n != "sample_weights" and n not in [one.sample_weights for one in losses]]
+        if unknown:
+            raise InputError("sample_weight by outputs with a loss", f"'{unknown[0].split('.', 1)[1]}'", "check the names")
+        state = self.step.state()
+        step = TrainingStep(self._loaded, losses, **self._options)
+        step.load_state(state)
+        step.learning_rate = self._step.learning_rate
+        self._step, self._names.losses, self._weighting = step, losses, key
+
+    def _arrays(self, x, y):
+        return {**self._names.of_inputs(x), **self._names.of_labels(y)}
+
+    def _rows(self, arrays, batch_size):
+        fixed = self._fixed
+        if fixed is not None and batch_size not in (None, fixed):
+            raise InputError(f"a batch_size of {fixed}, which the model fixes", repr(batch_size), "leave it out")
+        rows = Rows(arrays, fixed or (BATCH_SIZE if batch_size is None else batch_size), keep_rest=fixed is None)
+        left_out = rows.count % rows.batch_size
+        if fixed is not None and left_out:
+            warnings.warn(f"the model's batch size is fixed at {fixed}: {left_out} rows are left out", stacklevel=4)
+        return rows
+
+    def _training_batches(self, x, y, sample_weight, batch_size, shuffle, steps_per_epoch):
+        if is_array(x):
+            if steps_per_epoch is not None:
+                raise InputError("steps_per_epoch with batches", "with arrays", "leave it out")
+            rows = self._rows({**self._arrays(x, y), **Names.of_weights(sample_weight)}, batch_size)
+            return _FromRows(rows, self._seed, shuffle)
+        if y is not None or sample_weight is not None:
+            raise InputError("batches that have labels and weights themselves", "y or sample_weight as well", "")
+        if not callable(x) and not hasattr(x, "__iter__"):
+            raise InputError("arrays, or an iterable of batches", type(x).__name__, "")
+        return _FromIterable(x, self._names, steps_per_epoch)
+
+
+class _FromRows:
+    """Batches of each epoch, in an order that seed and epoch decide."""
+
+    def __init__(self, rows, seed, shuffle):
+        self.rows, self.seed, self.shuffle, self.steps = rows, seed, shuffle, len(rows)
+
+    def __call__(self, epoch):
+        order = numpy.random.default_rng([self.seed, epoch]).permutation(self.rows.count) if self.shuffle else None
+        return self.rows.batches(order)
+
+
+class _FromIterable:
+    """Batches that something else makes."""
+
+    def __init__(self, batches, names, steps):
+        if steps is not None and (not isinstance(steps, int) or steps < 1):
+            raise InputError("steps_per_epoch of at least 1", repr(steps), "")
+        self.batches, self.names, self.limit = batches, names, steps
+        self.steps = steps or (len(batches) if hasattr(batches, "__len__") else None)
+        self.open = None
+
+    def _iterator(self):
+        return iter(self.batches() if callable(self.batches) else self.batches)
+
+    def __call__(self, epoch):
+        if self.limit is None:
+            yield from map(self.names.batch, self._iterator())
+            return
+        for _ in range(self.limit):
+            item = next(self.open, _END) if self.open is not None else _END
+            if item is _END:
+                self.open = self._iterator()
+                item = next(self.open, _END)
+            if item is _END:
+                return
+            yield self.names.batch(item)
+
+
+_END = object()
+
+
+def _same(a, b):
+    return a[0] == b[0] and (a[1] is b[1] or repr(a[1]) == repr(b[1]))
+
+
+def _first_rows(name, array, count, rows, batches):
+    if array.ndim > 0 and array.shape[0] == rows:
+        return array[:count]
+    if batches == 1 and count == rows:
+        return array
+    raise InputError(
+        f"an output with a row for each of the batch's {rows}",
+        f"'{name}' of shape {array.shape}",
+        "predict one batch at a time, or use halfstep.Session",
+    )

@@ -1,0 +1,120 @@
+#include "python/src/model.h"
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <nanobind/stl/filesystem.h>
+#include <nanobind/stl/string.h>
+
+#include "python/src/tensors.h"
+#include <halfstep/executors/registry.h>
+#include <halfstep/onnx_io/save.h>
+#include <halfstep/passes/passes.h>
+
+namespace halfstep::python {
+namespace {
+
+std::vector<TensorInfo> infos_of(const Graph& graph, const std::vector<ValueId>& ids) {
+  std::vector<TensorInfo> infos;
+  for (const ValueId id : ids) infos.push_back({graph[id].name, graph[id].dtype, graph[id].shape});
+  return infos;
+}
+
+/// Plug-ins may bring operators: they are known before a model is read.
+void load_plugins() { make_executor("reference", {}); }
+
+}  // namespace
+
+nb::dict describe(const Graph& graph) {
+  nb::dict result;
+  result["inputs"] = infos_from(infos_of(graph, graph.inputs));
+  result["outputs"] = infos_from(infos_of(graph, graph.outputs));
+  std::map<std::string, std::int64_t> counts;
+  for (const Node& node : graph.nodes) ++counts[node.domain.empty() ? node.op : node.domain + "." + node.op];
+  nb::dict operators;
+  for (const auto& [op, count] : counts) operators[text(op)] = count;
+  result["operators"] = operators;
+  std::int64_t tensors = 0, elements = 0;
+  for (const Value& value : graph.values) {
+    if (!value.is_constant() || !value.is_initializer) continue;
+    ++tensors;
+    elements += value.constant.count();
+  }
+  nb::dict initializers;
+  initializers["tensors"] = tensors;
+  initializers["elements"] = elements;
+  result["initializers"] = initializers;
+  return result;
+}
+
+nb::dict describe(const Plan& plan) {
+  nb::dict result;
+  result["arena_bytes"] = plan.arena_bytes;
+  result["state_bytes"] = plan.state_bytes;
+  nb::list notes, nodes;
+  for (const std::string& note : plan.notes) notes.append(text(note));
+  for (const PlanEntry& entry : plan.entries) {
+    nb::dict node;
+    node["node"] = text(entry.node);
+    node["op"] = text(entry.op);
+    node["kernel"] = text(entry.kernel);
+    node["reason"] = text(entry.reason);
+    node["scratch_bytes"] = entry.scratch_bytes;
+    nodes.append(node);
+  }
+  result["notes"] = notes;
+  result["nodes"] = nodes;
+  return result;
+}
+
+void bind_model(nb::module_& m) {
+  nb::class_<LoadedModel>(m, "LoadedModel", "A model as it was read. It does not change.")
+      .def_static(
+          "open",
+          [](const std::filesystem::path& path) {
+            const nb::gil_scoped_release unlocked;
+            load_plugins();
+            return load_model(path);
+          },
+          "path"_a)
+      .def_static(
+          "from_bytes",
+          [](const nb::bytes& bytes, const std::filesystem::path& folder) {
+            const std::string_view view(bytes.c_str(), bytes.size());
+            const nb::gil_scoped_release unlocked;
+            load_plugins();
+            return load_model_from_bytes(view, folder);
+          },
+          "data"_a, "folder"_a)
+      .def_static(
+          "parse",
+          [](const std::string& model) {
+            load_plugins();
+            return parse_model(model);
+          },
+          "text"_a)
+      .def_prop_ro("inputs",
+                   [](const LoadedModel& model) { return infos_from(infos_of(model.graph, model.graph.inputs)); })
+      .def_prop_ro("outputs",
+                   [](const LoadedModel& model) { return infos_from(infos_of(model.graph, model.graph.outputs)); })
+      .def("describe", [](const LoadedModel& model) { return describe(model.graph); })
+      .def(
+          "fixed_batch",
+          [](const LoadedModel& model) -> nb::object {
+            const std::int64_t batch = fixed_batch(model.graph);
+            return batch == Shape::kUnknown ? nb::object(nb::none()) : nb::cast(batch);
+          },
+          "The number of rows that the model was exported for, or None where any will do.")
+      .def(
+          "to_bytes",
+          [](const LoadedModel& model, const nb::dict& parameters) {
+            const std::string data = trained_model_bytes(*model.source, tensors_from(parameters, "parameters"));
+            return nb::bytes(data.data(), data.size());
+          },
+          "parameters"_a);
+}
+
+}  // namespace halfstep::python

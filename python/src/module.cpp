@@ -1,0 +1,16 @@
+// The extension halfstep._core: the C++ classes as they are. What is friendly about the package is written in Python.
+#include "python/src/bindings.h"
+
+NB_MODULE(_core, m) {
+  using namespace halfstep::python;
+  m.doc() = "The C++ part of halfstep. Use the package halfstep, which is built on it.";
+  translate_errors();
+  bind_tables(m);
+  bind_options(m);
+  bind_model(m);
+  bind_session(m);
+  bind_metrics(m);
+  bind_training_step(m);
+  bind_conversion(m);
+  bind_machine(m);
+}

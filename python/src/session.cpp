@@ -1,0 +1,76 @@
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+
+#include <nanobind/stl/map.h>
+#include <nanobind/stl/string.h>
+
+#include "python/src/bindings.h"
+#include "python/src/guarded.h"
+#include "python/src/model.h"
+#include "python/src/tensors.h"
+#include <halfstep/executors/registry.h>
+#include <halfstep/session/session.h>
+
+namespace halfstep::python {
+namespace {
+
+struct SessionOnExecutor {
+  std::unique_ptr<Executor> executor;
+  Session session;
+};
+using GuardedSession = Guarded<SessionOnExecutor>;
+
+std::unique_ptr<SessionOnExecutor> make(const LoadedModel& model, const std::string& executor,
+                                        const std::string& precision, int threads,
+                                        const std::map<std::string, std::int64_t>& batch_axes, std::size_t programs) {
+  const Precision parsed = parse_precision(precision);
+  const nb::gil_scoped_release unlocked;
+  std::unique_ptr<Executor> made = make_executor(executor, {.threads = threads});
+  Session session(model.graph, *made, {.precision = parsed, .batch_axes = batch_axes, .programs = programs});
+  return std::make_unique<SessionOnExecutor>(SessionOnExecutor{std::move(made), std::move(session)});
+}
+
+}  // namespace
+
+void bind_session(nb::module_& m) {
+  nb::class_<GuardedSession>(m, "Session", "A model to run.")
+      .def(
+          "__init__",
+          [](GuardedSession* self, const LoadedModel& model, const std::string& executor, const std::string& precision,
+             int threads, const std::map<std::string, std::int64_t>& batch_axes, std::size_t programs) {
+            new (self) GuardedSession("session", make(model, executor, precision, threads, batch_axes, programs));
+          },
+          "model"_a, nb::kw_only(), "executor"_a, "precision"_a, "threads"_a, "batch_axes"_a, "programs"_a)
+      .def_prop_ro("inputs", [](GuardedSession& self) { return infos_from(self.use()->session.inputs()); })
+      .def_prop_ro("outputs", [](GuardedSession& self) { return infos_from(self.use()->session.outputs()); })
+      .def_prop_ro("precision",
+                   [](GuardedSession& self) { return text(precision_name(self.use()->session.precision())); })
+      .def_prop_ro("executor", [](GuardedSession& self) { return text(self.use()->executor->name()); })
+      .def(
+          "run",
+          [](GuardedSession& self, nb::handle inputs) {
+            const GuardedSession::Use use = self.use();
+            const NamedTensors given = tensors_from(inputs, "inputs");
+            NamedTensors outputs;
+            {
+              const nb::gil_scoped_release unlocked;
+              outputs = use->session.run(given);
+            }
+            return arrays_from(outputs);
+          },
+          "inputs"_a)
+      .def(
+          "plan",
+          [](GuardedSession& self, nb::handle inputs) {
+            const GuardedSession::Use use = self.use();
+            return describe(use->session.plan(tensors_from(inputs, "inputs")));
+          },
+          "inputs"_a)
+      .def("close", &GuardedSession::close)
+      .def_prop_ro("closed", &GuardedSession::is_closed);
+}
+
+}  // namespace halfstep::python

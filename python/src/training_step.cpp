@@ -1,0 +1,278 @@
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <nanobind/stl/filesystem.h>
+#include <nanobind/stl/map.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include "python/src/bindings.h"
+#include "python/src/guarded.h"
+#include "python/src/model.h"
+#include "python/src/options.h"
+#include "python/src/tensors.h"
+#include <halfstep/base/error.h>
+#include <halfstep/executors/registry.h>
+#include <halfstep/training/training_step.h>
+
+namespace halfstep::python {
+namespace {
+
+struct StepOnExecutor {
+  std::unique_ptr<Executor> executor;
+  TrainingStep step;
+};
+
+/// Calls `call` without the interpreter's lock.
+auto unlocked(const auto& call) {
+  const nb::gil_scoped_release released;
+  return call();
+}
+
+class GuardedStep : public Guarded<StepOnExecutor> {
+ public:
+  using Guarded::Guarded;
+
+  /// A method that takes a batch and gives a report.
+  template <StepReport (TrainingStep::*method)(const NamedTensors&)>
+  StepReport with_batch(nb::handle batch) {
+    const Use use = this->use();
+    const NamedTensors given = tensors_from(batch, "a batch");
+    return unlocked([&] { return (use->step.*method)(given); });
+  }
+  template <NamedTensors (TrainingStep::*method)(const NamedTensors&)>
+  nb::dict outputs_for(nb::handle inputs) {
+    const Use use = this->use();
+    const NamedTensors given = tensors_from(inputs, "inputs");
+    return arrays_from(unlocked([&] { return (use->step.*method)(given); }));
+  }
+  template <NamedTensors (TrainingStep::*method)() const>
+  nb::dict read() {
+    const Use use = this->use();
+    return arrays_from((use->step.*method)());
+  }
+  template <void (TrainingStep::*method)(const NamedTensors&)>
+  void write(nb::handle tensors) {
+    const Use use = this->use();
+    (use->step.*method)(tensors_from(tensors, "tensors"));
+  }
+  template <Tensor (TrainingStep::*method)() const>
+  nb::object read_flat() {
+    const Use use = this->use();
+    return array_from((use->step.*method)());
+  }
+  template <void (TrainingStep::*method)(const Tensor&)>
+  void write_flat(nb::handle values) {
+    const Use use = this->use();
+    const Tensor given = tensor_from(values, "values");
+    (use->step.*method)(given.dtype() == DType::f64 ? convert(given, DType::f32) : given);
+  }
+};
+
+LossFunction loss_function(const LoadedModel& model) { return loss_of_model(model.graph); }
+
+SaveOptions save_options(const std::string& form, const std::string& external_data) {
+  SaveOptions options;
+  if (form != "inference" && form != "training")
+    throw_input_error("a form to save: inference or training", "'" + form + "'", "");
+  if (form == "training") options.form = OutputForm::training;
+  if (external_data != "auto" && external_data != "always" && external_data != "never")
+    throw_input_error("external_data: auto, always or never", "'" + external_data + "'", "");
+  if (external_data == "always") options.external_data = ExternalData::always;
+  if (external_data == "never") options.external_data = ExternalData::never;
+  return options;
+}
+
+void bind_report(nb::module_& m) {
+  nb::class_<StepReport>(m, "StepReport", "What a call of a training step did.")
+      .def_ro("loss", &StepReport::loss, "The loss of the batch; 0 where there is none.")
+      .def_ro("terms", &StepReport::terms, "Of a loss of several terms each, before its weight.")
+      .def_ro("gradient_norm", &StepReport::gradient_norm,
+              "L2 norm of all gradients together, without the loss scale, before clipping.")
+      .def_ro("gradients_finite", &StepReport::gradients_finite, "False: the update is skipped as a whole.")
+      .def_ro("updated", &StepReport::updated, "Whether the parameters changed.")
+      .def_ro("loss_scale", &StepReport::loss_scale, "The one that was used.")
+      .def("__repr__", [](const StepReport& r) {
+        return nb::str(
+                   "StepReport(loss={:.7g}, gradient_norm={:.7g}, gradients_finite={}, updated={}, loss_scale={:g})")
+            .attr("format")(r.loss, r.gradient_norm, r.gradients_finite, r.updated, r.loss_scale);
+      });
+}
+
+}  // namespace
+
+void bind_training_step(nb::module_& m) {
+  bind_report(m);
+  using Step = GuardedStep;
+  nb::class_<Step>(m, "TrainingStep", "A model in training, step by step.")
+      .def(
+          "__init__",
+          [](Step* self, const LoadedModel& model, std::optional<std::vector<LossTerm>> terms,
+             const LoadedModel* loss_model, const std::string& optimizer, const Numbers& numbers,
+             const std::vector<GroupOptions>& groups, double learning_rate, const std::string& precision,
+             std::optional<double> loss_scale, std::vector<std::string> freeze, std::vector<std::string> trainable,
+             bool train_batchnorm, bool train_dropout, std::int64_t seed,
+             const std::map<std::string, std::int64_t>& batch_axes, std::size_t programs, const std::string& executor,
+             int threads) {
+            TrainingStepOptions options{.optimizer = optimizer_options(optimizer, numbers, groups),
+                                        .learning_rate = learning_rate,
+                                        .precision = parse_precision(precision),
+                                        .loss_scale = loss_scale,
+                                        .parameters = {.freeze = std::move(freeze), .trainable = std::move(trainable)},
+                                        .mode = {train_batchnorm, train_dropout, seed},
+                                        .batch_axes = batch_axes,
+                                        .programs = programs};
+            if (loss_model)
+              options.loss = LossOptions{.terms = {}, .function = loss_function(*loss_model)};
+            else if (terms)
+              options.loss = LossOptions{.terms = *std::move(terms), .function = {}};
+            std::unique_ptr<StepOnExecutor> made = unlocked([&] {
+              std::unique_ptr<Executor> e = make_executor(executor, {.threads = threads});
+              TrainingStep step(model, *e, options);
+              return std::make_unique<StepOnExecutor>(StepOnExecutor{std::move(e), std::move(step)});
+            });
+            new (self) Step("training step", std::move(made));
+          },
+          "model"_a, nb::kw_only(), "terms"_a.none(), "loss_model"_a.none(), "optimizer"_a, "numbers"_a, "groups"_a,
+          "learning_rate"_a, "precision"_a, "loss_scale"_a.none(), "freeze"_a, "trainable"_a, "train_batchnorm"_a,
+          "train_dropout"_a, "seed"_a, "batch_axes"_a, "programs"_a, "executor"_a, "threads"_a)
+
+      .def("run", &Step::with_batch<&TrainingStep::run>, "batch"_a,
+           "Forward, backward, update on a batch: a dictionary with the model's inputs and the labels by name, the "
+           "batch along axis 0. Raises InputError for other names, types or shapes; then nothing has changed.")
+      .def(
+          "forward_backward",
+          [](Step& self, nb::handle batch, double weight) {
+            const Step::Use use = self.use();
+            const NamedTensors given = tensors_from(batch, "a batch");
+            return unlocked([&] { return use->step.forward_backward(given, weight); });
+          },
+          "batch"_a, "weight"_a = 1.0,
+          "Forward and backward. Gradients are multiplied by weight and added to those since the last update.")
+      .def(
+          "update",
+          [](Step& self) {
+            const Step::Use use = self.use();
+            return unlocked([&] { return use->step.update(); });
+          },
+          "Updates the parameters by the gradients and forgets these; skips that where they are not finite. Raises "
+          "InputError where there are none.")
+      .def("forget_gradients", [](Step& self) { self.use()->step.forget_gradients(); })
+
+      .def("forward", &Step::outputs_for<&TrainingStep::forward>, "inputs"_a,
+           "The model's outputs by name, as the training step computes them: by batch statistics and with dropout.")
+      .def(
+          "backward",
+          [](Step& self, nb::handle inputs, nb::handle output_gradients, double weight) {
+            const Step::Use use = self.use();
+            const NamedTensors x = tensors_from(inputs, "inputs"),
+                               dy = tensors_from(output_gradients, "gradients of outputs");
+            return unlocked([&] { return use->step.backward(x, dy, weight); });
+          },
+          "inputs"_a, "output_gradients"_a, "weight"_a = 1.0,
+          "forward_backward from gradients of a loss with respect to outputs, of their shapes.")
+      .def("evaluate", &Step::with_batch<&TrainingStep::evaluate>, "batch"_a,
+           "The loss in inference form. The states do not change.")
+      .def("predict", &Step::outputs_for<&TrainingStep::predict>, "inputs"_a,
+           "The model's outputs in inference form, with the present parameters.")
+      .def(
+          "outputs",
+          [](Step& self) {
+            const Step::Use use = self.use();
+            NamedTensors copies;  // the next call writes into the originals
+            for (const auto& [name, tensor] : use->step.outputs()) copies[name] = tensor.clone();
+            return arrays_from(copies);
+          },
+          "Copies of the model's outputs of the last call that had any, but for one that is the loss; where a loss "
+          "takes scores, the input of a final Softmax in its place.")
+
+      .def(
+          "metrics",
+          [](Step& self, const std::optional<std::string>& names, std::size_t term) {
+            const Step::Use use = self.use();
+            return use->step.metrics(names ? std::optional(parse_metrics(*names)) : std::nullopt, term);
+          },
+          "names"_a.none() = nb::none(), "term"_a = 0,
+          "Running metrics of what a term of the loss is computed from, after the first batch; without names those "
+          "that suit its labels.")
+      .def(
+          "measure",
+          [](Step& self, Metrics& metrics, nb::handle batch, std::size_t term) {
+            const Step::Use use = self.use();
+            use->step.measure(metrics, tensors_from(batch, "a batch"), term);
+          },
+          "metrics"_a, "batch"_a, "term"_a = 0, "Adds the last call's output and the labels of its batch to metrics.")
+
+      .def_prop_ro(
+          "parameter_types", [](Step& self) { return infos_from(self.use()->step.parameter_types()); },
+          "(name, type, shape) of each parameter, in the model's order.")
+      .def("parameters", &Step::read<&TrainingStep::parameters>, "Copies of the parameters by name, in f32.")
+      .def("set_parameters", &Step::write<&TrainingStep::set_parameters>, "values"_a, "Some or all of them.")
+      .def("statistics", &Step::read<&TrainingStep::statistics>, "Running statistics of BatchNormalization by name.")
+      .def("gradients", &Step::read<&TrainingStep::gradients>,
+           "The sums since the last update, without the loss scale. Raises InputError where there are none.")
+      .def("set_gradients", &Step::write<&TrainingStep::set_gradients>, "values"_a, "Some or all of them.")
+      .def("flat_parameters", &Step::read_flat<&TrainingStep::flat_parameters>,
+           "All parameters one after the other, in the order of parameter_types, as float32[number of elements].")
+      .def("set_flat_parameters", &Step::write_flat<&TrainingStep::set_flat_parameters>, "values"_a)
+      .def("flat_gradients", &Step::read_flat<&TrainingStep::flat_gradients>,
+           "The same of the gradients, 0 for parameters without one.")
+      .def("set_flat_gradients", &Step::write_flat<&TrainingStep::set_flat_gradients>, "values"_a)
+
+      .def("state", &Step::read<&TrainingStep::state>,
+           "Everything that a step changes, by name. Loading it into a step of the same model and options makes that "
+           "step go on bit for bit.")
+      .def("load_state", &Step::write<&TrainingStep::load_state>, "state"_a,
+           "Raises InputError naming what is missing, unknown, or of another type or shape.")
+
+      .def_prop_rw(
+          "learning_rate", [](Step& self) { return self.use()->step.learning_rate(); },
+          [](Step& self, double value) { self.use()->step.set_learning_rate(value); })
+      .def_prop_rw(
+          "loss_scale", [](Step& self) { return self.use()->step.loss_scale(); },
+          [](Step& self, double value) { self.use()->step.set_loss_scale(value); }, "1 without a loss scale.")
+      .def_prop_ro(
+          "updates", [](Step& self) { return self.use()->step.updates(); },
+          "Applied so far; skipped ones do not count.")
+      .def_prop_ro(
+          "precision", [](Step& self) { return text(precision_name(self.use()->step.precision())); },
+          "fp32, bf16 or fp16.")
+      .def_prop_ro("executor", [](Step& self) { return text(self.use()->executor->name()); })
+      .def_prop_ro(
+          "notices",
+          [](Step& self) {
+            nb::list lines;
+            for (const std::string& notice : self.use()->step.notices()) lines.append(text(notice));
+            return lines;
+          },
+          "What had to be guessed, a line each.")
+      .def(
+          "plan",
+          [](Step& self, nb::handle batch) {
+            const Step::Use use = self.use();
+            return describe(use->step.plan(tensors_from(batch, "a batch")));
+          },
+          "batch"_a, "What runs where in the training step for this batch, and why.")
+      .def(
+          "save",
+          [](Step& self, const std::filesystem::path& path, const std::string& form, const std::string& external_data) {
+            const Step::Use use = self.use();
+            const SaveOptions options = save_options(form, external_data);
+            unlocked([&] { use->step.save(path, options); });
+          },
+          "path"_a, nb::kw_only(), "form"_a = "inference", "external_data"_a = "auto",
+          "Writes the source model with the present parameters and statistics. form: inference or training.")
+      .def("close", &Step::close, "Frees what it holds.")
+      .def_prop_ro("closed", &Step::is_closed);
+}
+
+}  // namespace halfstep::python

@@ -1,0 +1,165 @@
+// Patterns: what matches, and what rules make of it. Each rule has a graph before and after it, and graphs that it must
+// leave alone.
+#include "passes/matcher.h"
+#include "tests/onnx_io/node_lines.h"
+#include "tests/passes/pass_testing.h"
+
+namespace halfstep::testing {
+namespace {
+
+// Nodes, with inputs and outputs of the graph under their names.
+std::string lines_of(const Graph& graph) {
+  std::set<std::string> kept;
+  for (const auto* ids : {&graph.inputs, &graph.outputs})
+    for (const ValueId id : *ids) kept.insert(graph[id].name);
+  return test::nodes_of(graph, kept);
+}
+
+TEST(Matcher, FindsPatterns) {
+  const Pattern x = any("x");
+  const Pattern two{.value = [](const Graph& graph, ValueId id) {
+    return graph[id].is_constant() && to_doubles(graph[id].constant) == std::vector<double>{2};
+  }};
+  const Pattern exp{.ops = {"Exp"}, .operands = {x}}, exp_once{.ops = {"Exp"}, .once = true, .operands = {x}};
+  const Pattern saturated{.ops = {"LeakyRelu"}, .operands = {x}, .node = [](const Graph&, const Node& node) {
+                            return node.attributes.get_float("alpha", 0) == 0.5F;
+                          }};
+  struct Case {
+    const char* what;
+    Pattern pattern;
+    const char* nodes;
+    bool matches;
+  };
+  const Case cases[] = {
+      {"an operator", {.ops = {"Mul"}, .operands = {exp, any("b")}}, "e = Exp(a) y = Mul(e, b)", true},
+      {"another operator", {.ops = {"Mul"}, .operands = {exp, any("b")}}, "e = Abs(a) y = Mul(e, b)", false},
+      {"one of two", {.ops = {"Add", "Mul"}, .operands = {exp}}, "e = Exp(a) y = Mul(e, b)", true},
+      {"an own operator", {.ops = {"ai.halfstep.GeluGrad"}}, "y = ai.halfstep.GeluGrad(a, b)", true},
+      {"the other domain", {.ops = {"GeluGrad"}}, "y = ai.halfstep.GeluGrad(a, b)", false},
+      {"operands in order", {.ops = {"Mul"}, .operands = {exp, any("b")}}, "e = Exp(a) y = Mul(b, e)", false},
+      {"in any order",
+       {.ops = {"Mul"}, .commutes = true, .operands = {exp, any("b")}},
+       "e = Exp(a) y = Mul(b, e)",
+       true},
+      {"one value twice", {.ops = {"Mul"}, .operands = {x, x}}, "y = Mul(a, a)", true},
+      {"two for one", {.ops = {"Mul"}, .operands = {x, x}}, "y = Mul(a, b)", false},
+      {"one value twice, behind the other order",
+       {.ops = {"Mul"}, .commutes = true, .operands = {x, exp}},
+       "e = Exp(a) y = Mul(e, a)",
+       true},
+      {"a use", {.ops = {"Mul"}, .operands = {exp_once, any("b")}}, "e = Exp(a) y = Mul(e, b)", true},
+      {"more uses", {.ops = {"Mul"}, .operands = {exp_once, any("b")}}, "e = Exp(a) y = Mul(e, e)", false},
+      {"a constant", {.ops = {"Pow"}, .operands = {x, two}}, "y = Pow(a, two)", true},
+      {"another constant", {.ops = {"Pow"}, .operands = {x, two}}, "y = Pow(a, three)", false},
+      {"no constant", {.ops = {"Pow"}, .operands = {x, two}}, "y = Pow(a, b)", false},
+      {"an attribute", saturated, "y = LeakyRelu<alpha = 0.5>(a)", true},
+      {"another attribute", saturated, "y = LeakyRelu<alpha = 0.25>(a)", false},
+      {"an absent operand", {.ops = {"Clip"}, .operands = {x, any("low")}}, "y = Clip(a)", false},
+  };
+  for (const Case& c : cases) {
+    const Graph graph = parse("(float[2] a, float[2] b) => (float[2] y) <float two = {2}, float three = {3}> { " +
+                              std::string(c.nodes) + " }");
+    EXPECT_EQ(match(graph, c.pattern, graph.nodes.size() - 1, [](const Match&) { return true; }), c.matches) << c.what;
+  }
+}
+
+TEST(Matcher, KnowsValuesByTheirNames) {
+  const Graph graph = parse("(float[2] a, float[2] b) => (float[2] y) { e = Exp(a) y = Sub(e, b) }");
+  const Pattern pattern{.name = "all",
+                        .ops = {"Sub"},
+                        .operands = {{.name = "power", .ops = {"Exp"}, .operands = {any("x")}}, any("other")}};
+  ASSERT_TRUE(match(graph, pattern, 1, [&](const Match& found) {
+    EXPECT_EQ(found.root(), 1u);
+    EXPECT_EQ(found["all"], graph.find("y"));
+    EXPECT_EQ(found["power"], graph.find("e"));
+    EXPECT_EQ(found["x"], graph.find("a"));
+    EXPECT_EQ(found["other"], graph.find("b"));
+    EXPECT_EQ(found["unknown"], kNoValue);
+    return true;
+  }));
+}
+
+TEST(Matcher, OffersEveryWayUntilOneIsTaken) {
+  const Graph graph = parse("(float[2] a, float[2] b) => (float[2] y) { y = Add(a, b) }");
+  const Pattern sum{.ops = {"Add"}, .commutes = true, .operands = {any("left"), any("right")}};
+  std::vector<std::string> lefts;
+  EXPECT_FALSE(match(graph, sum, 0, [&](const Match& found) {
+    lefts.push_back(graph[found["left"]].name);
+    return false;
+  }));
+  EXPECT_THAT(lefts, ::testing::ElementsAre("a", "b"));
+}
+
+const Fusion kGemm{.op = "Gemm", .fused = "FusedGemm", .activations = {"Relu", "Gelu"}, .widens = true};
+const Fusion kMatMul{.op = "MatMul", .fused = "FusedMatMul", .widens = true};
+const Fusion kConv{.op = "Conv", .fused = "FusedConv", .activations = {"Relu"}};
+const Fusion kWeight{.op = "", .fused = "ConvGradWeight", .widens = true};
+
+struct RewriteCase {
+  Pass pass;
+  const char* signature;
+  const char* before;
+  const char* after;  ///< nullptr: as before
+};
+
+TEST(Rewrite, MakesOfTheOneGraphTheOther) {
+  const char* const product = "(float[2,3] x, float[3,4] w, float[4] b) => (float[2,4] y)";
+  const char* const half = "(float16[2,3] x, float16[3,4] w) => (float[2,4] y)";
+  const char* const image = "(float[1,2,4,4] x, float[2,2,1,1] w) => (float[1,2,n,m] y)";
+  const RewriteCase cases[] = {
+      // MatMul and Add
+      {canonicalize(), product, "p = MatMul(x, w) y = Add(p, b)", "y = Gemm(x, w, b)"},
+      {canonicalize(), product, "p = MatMul(x, w) y = Add(b, p)", "y = Gemm(x, w, b)"},
+      {canonicalize(), product, "p = MatMul(x, w) y = Add(p, p)", nullptr},
+      {canonicalize(), "(float[1,3] x, float[3,4] w, float[2,3] z) => (float[2,4] y)",
+       "p = MatMul(x, w) q = MatMul(z, w) y = Add(p, q)", "p = MatMul(x, w) y = Gemm(z, w, p)"},
+      {canonicalize(), "(float[2,3] x, float[3,4] w, float[2,4] b) => (float[2,4] y)", "p = MatMul(x, w) y = Add(p, b)",
+       nullptr},
+      // Relu and MaxPool
+      {canonicalize(), image, "r = Relu(x) y = MaxPool<kernel_shape = [2, 2]>(r)",
+       "p = MaxPool<kernel_shape = [2, 2]>(x) y = Relu(p)"},
+      {canonicalize(), image, "r = Relu(x) y = MaxPool<kernel_shape = [2, 2], pads = [1, 1, 1, 1]>(r)", nullptr},
+      {canonicalize(), image, "r = Relu(x) p = MaxPool<kernel_shape = [1, 1]>(r) y = Add(p, r)", nullptr},
+      // Two transpositions
+      {fold_constants(), "(float[2,3,4] x) => (float[4,2,3] y)",
+       "t = Transpose<perm = [1, 0, 2]>(x) y = Transpose<perm = [2, 1, 0]>(t)", "y = Transpose<perm = [2, 0, 1]>(x)"},
+      // Activations
+      {fuse({kGemm}), product, "a = Gemm(x, w, b) y = Relu(a)",
+       "y = ai.halfstep.FusedGemm<activation = \"Relu\">(x, w, b)"},
+      {fuse({kGemm}), product, "a = Gemm<alpha = 2.0>(x, w) y = Gelu(a)",
+       "y = ai.halfstep.FusedGemm<activation = \"Gelu\", alpha = 2.0>(x, w)"},
+      {fuse({kGemm}), product, "a = Gemm(x, w, b) y = Gelu<approximate = \"tanh\">(a)",
+       "y = ai.halfstep.FusedGemm<activation = \"Gelu\", approximate = \"tanh\">(x, w, b)"},
+      {fuse({kGemm}), product, "a = Gemm(x, w, b) r = Relu(a) y = Gelu(r)",
+       "r = ai.halfstep.FusedGemm<activation = \"Relu\">(x, w, b) y = Gelu(r)"},
+      {fuse({kGemm}), product, "a = Gemm(x, w, b) y = Tanh(a)", nullptr},
+      {fuse({kGemm}), product, "a = Gemm(x, w, b) r = Relu(a) y = Add(a, r)", nullptr},
+      {fuse({kConv}), product, "a = Gemm(x, w, b) y = Relu(a)", nullptr},
+      {fuse({kConv}), image, "a = Conv(x, w) y = Gelu(a)", nullptr},
+      {fuse({}), product, "a = Gemm(x, w, b) y = Relu(a)", nullptr},
+      // Casts
+      {fuse({kMatMul}), half, "a = MatMul(x, w) y = Cast<to = 1>(a)", "y = ai.halfstep.FusedMatMul<to = 1>(x, w)"},
+      {fuse({kGemm}), half, "a = Gemm(x, w) r = Relu(a) y = Cast<to = 1>(r)",
+       "y = ai.halfstep.FusedGemm<activation = \"Relu\", to = 1>(x, w)"},
+      {fuse({kGemm}), half, "a = Gemm(x, w) c = Cast<to = 1>(a) y = Relu(c)",
+       "c = ai.halfstep.FusedGemm<to = 1>(x, w) y = Relu(c)"},
+      {fuse({kMatMul}), "(float[2,3] x, float[3,4] w) => (float16[2,4] y)", "a = MatMul(x, w) y = Cast<to = 10>(a)",
+       nullptr},
+      {fuse({kWeight}), "(float16[1,2,4,4] dy, float16[1,2,4,4] x) => (float[2,2,1,1] dw)",
+       "a = ai.halfstep.ConvGradWeight<weight_shape = [2, 2, 1, 1]>(dy, x) dw = Cast<to = 1>(a)",
+       "dw = ai.halfstep.ConvGradWeight<weight_shape = [2, 2, 1, 1], to = 1>(dy, x)"},
+      // What exporters write for Gelu
+      {compose_gelu(), "(float[2,3] x) => (float[2,3] y) <float r = {1.41421356}, float one = {1}, float half = {0.5}>",
+       "s = Div(x, r) e = Erf(s) p = Add(e, one) q = Mul(x, p) y = Mul(q, half)", "y = Gelu(x)"},
+      {compose_gelu(), "(float[2,3] x) => (float[2,3] y) <float r = {1.5}, float one = {1}, float half = {0.5}>",
+       "s = Div(x, r) e = Erf(s) p = Add(e, one) q = Mul(x, p) y = Mul(q, half)", nullptr},
+  };
+  for (const RewriteCase& c : cases) {
+    SCOPED_TRACE(c.before);
+    const auto text = [&](const char* nodes) { return std::string(c.signature) + " { " + nodes + " }"; };
+    EXPECT_EQ(lines_of(run_passes(text(c.before), {c.pass})), lines_of(parse(text(c.after ? c.after : c.before))));
+  }
+}
+
+}  // namespace
+}  // namespace halfstep::testing

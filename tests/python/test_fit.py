@@ -1,0 +1,375 @@
+"""compile, fit, evaluate, predict, save."""
+
+import io
+import signal
+import threading
+
+import numpy
+import onnx
+import onnx.parser
+import pytest
+
+import halfstep
+
+
+def compiled(case, **options):
+    model = halfstep.load(case.path)
+    options = {"optimizer": halfstep.Adam(1e-3), "loss": "sparse_categorical_crossentropy", "precision": "fp32", **options}
+    model.compile(**options)
+    return model
+
+
+def test_losses_are_the_frameworks(mlp):
+    history = compiled(mlp, metrics=["accuracy"]).fit(mlp.x, mlp.y, epochs=10)
+    losses = history.history["loss"]
+    assert losses[0] == pytest.approx(mlp.losses[0], rel=1e-5)
+    assert losses[9] == pytest.approx(mlp.losses[9], rel=2e-3)
+    assert history.steps == 10 and history.skipped == 0 and history.epoch == list(range(10))
+    assert history.history["accuracy"][-1] > history.history["accuracy"][0]
+
+
+def test_fit_is_its_steps(mlp):
+    model = compiled(mlp)
+    model.fit(mlp.x, mlp.y, epochs=2, batch_size=12, shuffle=False)
+    step = halfstep.TrainingStep(mlp.path, "cross_entropy", halfstep.Adam(1e-3), precision="fp32")
+    for _ in range(2):
+        for first in range(0, 32, 12):  # the last batch has 8 rows
+            step.run({"input": mlp.x[first : first + 12], "labels": mlp.y[first : first + 12]})
+    numpy.testing.assert_array_equal(model.step.flat_parameters(), step.flat_parameters())
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_the_same_seed_gives_the_same(mlp, shuffle):
+    def train(seed, epochs):
+        model = compiled(mlp, seed=seed)
+        for count in epochs:
+            model.fit(mlp.x, mlp.y, epochs=count, batch_size=10, shuffle=shuffle)
+        return model.step.flat_parameters()
+
+    once = train(3, [2])
+    numpy.testing.assert_array_equal(once, train(3, [2]))
+    numpy.testing.assert_array_equal(once, train(3, [1, 1]))  # epochs go on
+    assert (once != train(4, [2])).any() == shuffle
+
+
+def test_evaluate_is_the_mean_over_all_rows(mlp):
+    model = compiled(mlp, metrics="accuracy,top_k:2")
+    whole = model.evaluate(mlp.x, mlp.y, batch_size=32)
+    parts = model.evaluate(mlp.x, mlp.y, batch_size=5)
+    assert parts.keys() == {"loss", "accuracy", "top_k:2"}
+    for name in whole:
+        assert parts[name] == pytest.approx(whole[name], rel=1e-5)
+    ignored = mlp.y.copy()
+    ignored[::3] = -100
+    counted = ignored != -100
+    assert model.evaluate(mlp.x, ignored, batch_size=5)["loss"] == pytest.approx(
+        model.evaluate(mlp.x[counted], mlp.y[counted])["loss"], rel=1e-5
+    )
+
+
+def test_weights(mlp):
+    weights = numpy.linspace(0, 1, 32).astype(numpy.float32)
+    model = compiled(mlp)
+    scores = model.predict(mlp.x).astype(numpy.float64)
+    each = numpy.log(numpy.exp(scores).sum(axis=1)) - scores[numpy.arange(32), mlp.y]
+    whole = model.evaluate(mlp.x, mlp.y, sample_weight=weights)["loss"]
+    assert whole == pytest.approx((each * weights).sum() / weights.sum(), rel=1e-6)
+    assert model.evaluate(mlp.x, mlp.y, sample_weight=weights, batch_size=7)["loss"] == pytest.approx(whole, rel=1e-5)
+    history = model.fit(mlp.x, mlp.y, sample_weight=weights, batch_size=32, shuffle=False)
+    assert history.history["loss"][0] == pytest.approx(whole, rel=1e-5)
+    class_weight = {0: 5.0, 1: 0.5}
+    history = compiled(mlp).fit(mlp.x, mlp.y, class_weight=class_weight, batch_size=32)
+    of_each = numpy.array([class_weight.get(int(c), 1.0) for c in mlp.y])
+    assert history.history["loss"][0] == pytest.approx((each * of_each).sum() / of_each.sum(), rel=1e-4)
+    halves = compiled(mlp).fit(mlp.x, mlp.y, class_weight=class_weight, batch_size=16, shuffle=False)
+    assert halves.steps == 2
+
+
+def test_a_state_outlives_a_change_of_weights(mlp):
+    model = compiled(mlp)
+    model.fit(mlp.x, mlp.y, epochs=2)
+    before = model.state()
+    model.evaluate(mlp.x, mlp.y, sample_weight=numpy.ones(32, numpy.float32))
+    after = model.state()
+    assert before.keys() == after.keys()
+    assert all(before[name].tobytes() == after[name].tobytes() for name in before)
+    assert model.step.updates == 2
+
+
+def batches_of(case, size=8):
+    return [(case.x[i : i + size], case.y[i : i + size]) for i in range(0, 32, size)]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda case: batches_of(case),
+        lambda case: lambda: iter(batches_of(case)),
+        lambda case: [{"input": x, "labels": y} for x, y in batches_of(case)],
+        lambda case: [[x, y] for x, y in batches_of(case)],
+    ],
+    ids=["list", "function", "dictionaries", "lists"],
+)
+def test_batches_of_ones_own(mlp, make):
+    model = compiled(mlp)
+    history = model.fit(make(mlp), epochs=2, validation_data=make(mlp))
+    rows = compiled(mlp)
+    rows.fit(mlp.x, mlp.y, epochs=2, batch_size=8, shuffle=False)
+    assert history.steps == 8 and "val_loss" in history.history
+    numpy.testing.assert_array_equal(model.step.flat_parameters(), rows.step.flat_parameters())
+
+
+def test_steps_per_epoch(mlp):
+    def endless():
+        while True:
+            yield from batches_of(mlp)
+
+    history = compiled(mlp).fit(endless(), epochs=3, steps_per_epoch=5)
+    assert history.steps == 15 and len(history.epoch) == 3
+    history = compiled(mlp).fit(batches_of(mlp), epochs=2, steps_per_epoch=3)
+    assert history.steps == 6
+    with pytest.raises(halfstep.InputError, match="ends once"):
+        compiled(mlp).fit(iter(batches_of(mlp)), epochs=2)
+
+
+def test_several_outputs(two_outputs, two_data):
+    x, y = two_data
+    model = halfstep.load(two_outputs)
+    model.compile(
+        halfstep.Adam(1e-2),
+        loss={"scores": "cross_entropy", "value": "mse"},
+        loss_weights={"scores": 1.0, "value": 0.2},
+        metrics={"scores": ["accuracy"], "value": ["mae"]},
+        precision="fp32",
+    )
+    history = model.fit(x, y, epochs=20, batch_size=10, validation_data=(x, y))
+    last = {name: values[-1] for name, values in history.history.items()}
+    assert {"scores_loss", "value_loss", "scores_accuracy", "value_mae", "val_value_mae"} <= last.keys()
+    assert last["val_loss"] == pytest.approx(last["val_scores_loss"] + 0.2 * last["val_value_loss"], rel=1e-5)
+    assert history.history["loss"][-1] < history.history["loss"][0]
+    outputs = model.predict(x, batch_size=7)
+    assert outputs["scores"].shape == (24, 3) and outputs["value"].shape == (24, 1)
+    weights = {"value": numpy.zeros(24, numpy.float32)}
+    assert model.evaluate(x, y, sample_weight=weights)["value_loss"] != last["val_value_loss"]
+
+
+OWN_LOSS = """
+<ir_version: 10, opset_import: ["": 20]>
+own (float[N,3] x, float[N,1] labels) => (float loss)
+<float[3,1] w = {0.1,-0.2,0.3}>
+{
+  y = MatMul(x, w)
+  d = Sub(y, labels)
+  s = Mul(d, d)
+  loss = ReduceMean<keepdims=0>(s)
+}
+"""
+
+
+def test_a_loss_that_the_model_computes():
+    random = numpy.random.default_rng(1)
+    x, t = random.standard_normal((20, 3), numpy.float32), random.standard_normal((20, 1), numpy.float32)
+    model = halfstep.load(onnx.parser.parse_model(OWN_LOSS))
+    model.compile(halfstep.SGD(0.1), loss="output", precision="fp32")
+    before = model.evaluate({"x": x, "labels": t})
+    w = numpy.array([[0.1], [-0.2], [0.3]], numpy.float32)
+    assert before == {"loss": pytest.approx(((x @ w - t) ** 2).mean(), rel=1e-5)}
+    history = model.fit({"x": x, "labels": t}, epochs=30, batch_size=10)
+    assert history.history["loss"][-1] < before["loss"]
+    assert model.evaluate([{"x": x, "labels": t}])["loss"] < before["loss"]
+
+
+def test_predict_and_save(mlp, tmp_path):
+    model = halfstep.load(mlp.path.read_bytes())
+    untrained = model.predict(mlp.x, batch_size=9)
+    model.compile(loss="cross_entropy", precision="fp32")
+    numpy.testing.assert_allclose(model.predict(mlp.x), untrained, rtol=1e-5, atol=1e-6)
+    model.fit(mlp.x, mlp.y, epochs=3)
+    model.save(tmp_path / "trained.onnx")
+    expected = model.predict(mlp.x)
+    for saved in (tmp_path / "trained.onnx", model.to_bytes(), onnx.load(tmp_path / "trained.onnx")):
+        numpy.testing.assert_allclose(halfstep.load(saved).predict(mlp.x), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_fixed_batch(case):
+    fixed = case("mlp-dynamo")
+    model = compiled(fixed)
+    x, y = numpy.concatenate([fixed.x, fixed.x[:5]]), numpy.concatenate([fixed.y, fixed.y[:5]])
+    with pytest.warns(UserWarning, match="5 rows are left out"):
+        history = model.fit(x, y, epochs=1)
+    assert history.steps == 1
+    scores = model.predict(x)
+    assert scores.shape == (37, 10)
+    numpy.testing.assert_allclose(scores[32:], scores[:5], rtol=1e-5, atol=1e-6)
+
+
+def test_a_schedule_counts_updates(mlp):
+    schedule = halfstep.ExponentialDecay(decay_steps=1, decay_rate=0.5)
+    model = compiled(mlp, optimizer=halfstep.SGD(0.1, schedule=schedule))
+    history = model.fit(mlp.x, mlp.y, epochs=3, batch_size=16)
+    # After two updates an epoch the last rate is that of one update less.
+    assert history.history["learning_rate"] == pytest.approx([0.05, 0.0125, 0.003125])
+    assert schedule.at(3, 0.1) == pytest.approx(0.0125)
+
+
+def test_compiling_again_keeps_what_was_learned(mlp):
+    model = compiled(mlp)
+    model.fit(mlp.x, mlp.y, epochs=3)
+    learned = model.step.flat_parameters()
+    model.compile("sgd", "cross_entropy", precision="fp32")
+    numpy.testing.assert_array_equal(model.step.flat_parameters(), learned)
+    assert model.step.updates == 0
+
+
+class Recorder(halfstep.Callback):
+    def __init__(self):
+        self.calls = []
+
+    def on_train_begin(self):
+        self.calls.append("begin")
+
+    def on_epoch_begin(self, epoch):
+        self.calls.append(f"epoch {epoch}")
+
+    def on_step(self, step, report):
+        self.calls.append(f"step {step}")
+        assert report.updated
+
+    def on_epoch_end(self, epoch, logs):
+        self.calls.append(f"end {epoch}")
+
+    def on_train_end(self):
+        self.calls.append("over")
+
+
+def test_callbacks_are_called_in_order(mlp):
+    recorder, seen = Recorder(), []
+    compiled(mlp).fit(mlp.x, mlp.y, epochs=2, batch_size=16, callbacks=[recorder, lambda e, logs: seen.append(logs["loss"])])
+    assert recorder.calls == [
+        "begin", "epoch 0", "step 0", "step 1", "end 0", "epoch 1", "step 0", "step 1", "end 1", "over",
+    ]  # fmt: skip
+    assert len(seen) == 2
+
+
+def test_a_callback_ends_training(mlp):
+    class Stop(halfstep.Callback):
+        def on_step(self, step, report):
+            if step == 1:
+                self.model.stop_training = "enough"
+
+    history = compiled(mlp).fit(mlp.x, mlp.y, epochs=5, batch_size=8, callbacks=[Stop()])
+    assert history.steps == 2 and history.stopped == "enough"
+
+
+def test_early_stopping_restores_the_best(mlp):
+    model = compiled(mlp, optimizer=halfstep.SGD(0.1))
+    wrong = (mlp.y + 1) % 10
+    stopping = halfstep.EarlyStopping("val_loss", patience=1, restore_best_weights=True)
+    history = model.fit(mlp.x, mlp.y, epochs=20, validation_data=(mlp.x, wrong), callbacks=[stopping])
+    losses = history.history["val_loss"]
+    assert len(losses) < 20 and "val_loss" in history.stopped
+    assert model.evaluate(mlp.x, wrong)["loss"] == pytest.approx(min(losses), rel=1e-5)
+
+
+def test_checkpoints_of_the_best(mlp, tmp_path):
+    model = compiled(mlp)
+    keep = halfstep.ModelCheckpoint(tmp_path / "best-{epoch}.onnx", "accuracy")
+    assert keep.mode == "max"
+    history = model.fit(mlp.x, mlp.y, epochs=4, callbacks=[keep])
+    accuracies, best = history.history["accuracy"], []
+    for epoch, accuracy in enumerate(accuracies):
+        if accuracy > max(accuracies[:epoch], default=-1):
+            best.append(f"best-{epoch}.onnx")
+    assert sorted(path.name for path in tmp_path.iterdir()) == best
+
+
+def test_a_scheduler_of_epochs(mlp):
+    model = compiled(mlp)
+    scheduler = halfstep.LearningRateScheduler(lambda epoch, rate: rate / 2)
+    history = model.fit(mlp.x, mlp.y, epochs=3, callbacks=[scheduler])
+    assert history.history["learning_rate"] == pytest.approx([5e-4, 2.5e-4, 1.25e-4])
+
+
+def test_accumulation(mlp):
+    model = compiled(mlp, optimizer=halfstep.Adam(1e-3, accumulate=4))
+    history = model.fit(mlp.x, mlp.y, epochs=2, batch_size=8, shuffle=False)
+    assert model.step.updates == 2 and history.skipped == 0
+    whole = compiled(mlp)
+    whole.fit(mlp.x, mlp.y, epochs=2, batch_size=32, shuffle=False)
+    numpy.testing.assert_allclose(model.step.flat_parameters(), whole.step.flat_parameters(), rtol=1e-3, atol=1e-5)
+
+
+def test_training_that_gets_nowhere_raises(mlp):
+    x = mlp.x.copy()
+    x[:] = numpy.nan
+    model = compiled(mlp)
+    before = model.step.flat_parameters()
+    with pytest.raises(halfstep.Error, match="in a row") as raised:
+        model.fit(x, mlp.y, epochs=100)
+    assert not isinstance(raised.value, halfstep.InputError)
+    assert model.history.skipped == 50
+    numpy.testing.assert_array_equal(model.step.flat_parameters(), before)
+
+
+def test_skipped_updates_are_counted(mlp):
+    x = mlp.x.copy()
+    x[:8] = numpy.inf
+    history = compiled(mlp, metrics=[]).fit(x, mlp.y, epochs=2, batch_size=8, shuffle=False)
+    assert history.skipped == 2 and history.steps == 8
+
+
+def test_ctrl_c_ends_fit_between_steps(mlp):
+    class Interrupt(Recorder):
+        def on_step(self, step, report):
+            super().on_step(step, report)
+            if step == 2:
+                signal.raise_signal(signal.SIGINT)
+
+    model, recorder = compiled(mlp), Interrupt()
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(mlp.x, mlp.y, epochs=5, batch_size=8, callbacks=[recorder])
+    assert recorder.calls[-1] == "over" and model.step.updates == 3
+    model.fit(mlp.x, mlp.y, epochs=1)  # it can go on
+    assert model.step.updates == 4
+
+
+def test_nothing_is_printed_but_on_a_terminal(mlp, capfd):
+    compiled(mlp).fit(mlp.x, mlp.y)
+    assert capfd.readouterr() == ("", "")
+    compiled(mlp).fit(mlp.x, mlp.y, verbose=2)
+    assert capfd.readouterr().err.startswith("epoch 1/1  loss 2.29")
+
+
+def test_a_bar_on_a_terminal(mlp, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    compiled(mlp).fit(mlp.x, mlp.y, batch_size=8)
+    assert "\r" in terminal.getvalue() and "epoch 1/1  loss" in terminal.getvalue()
+
+
+def test_two_threads_on_one_model(case):
+    """One of them gets an error; nothing crashes, and the model works afterwards."""
+    lenet = case("lenet-torchscript")
+    model = compiled(lenet)
+    x, y = numpy.concatenate([lenet.x] * 8), numpy.concatenate([lenet.y] * 8)
+    outcomes = []
+
+    def train():
+        try:
+            model.fit(x, y, epochs=5, batch_size=128)
+            outcomes.append("done")
+        except halfstep.InputError as error:
+            outcomes.append(error.got)
+
+    threads = [threading.Thread(target=train) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(outcomes) == 4 and set(outcomes) <= {"done", "a call while another runs"}
+    assert "a call while another runs" in outcomes
+    assert numpy.isfinite(model.evaluate(x, y)["loss"])

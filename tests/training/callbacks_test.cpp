@@ -1,0 +1,144 @@
+// Callbacks that change the course of a run, and those that are ready to use.
+#include <cmath>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/temporary_directory.h"
+#include "tests/training/small_rows.h"
+#include <halfstep/executors/executor.h>
+#include <halfstep/onnx_io/load.h>
+#include <halfstep/training/callbacks.h>
+
+namespace halfstep {
+namespace {
+
+using ::testing::ElementsAre;
+
+LoadedModel small_model() {
+  return parse_model(R"(<ir_version: 10, opset_import: ["": 24]> m (float[N, 2] x) => (float[N, 1] y)
+                        <float[2, 1] w = {0.5, -1}, float[1] b = {0}> { y = Gemm(x, w, b) })");
+}
+
+TrainerOptions options(double learning_rate = 0.1) {
+  TrainerOptions result{.loss = "mean_squared_error", .precision = Precision::fp32, .epochs = 6, .batch_size = 4};
+  result.optimizer.name = "sgd";
+  result.schedule.base_lr = learning_rate;
+  return result;
+}
+
+struct SmallRun {
+  explicit SmallRun(const TrainerOptions& o = options()) : trainer(model, *executor, small_rows(), o) {}
+  LoadedModel model = small_model();
+  std::unique_ptr<Executor> executor = make_reference_executor();
+  Trainer trainer;
+  std::vector<std::int64_t> steps;
+  TrainerCallbacks seen() {
+    return {.on_step = [this](const StepResult& r) { steps.push_back(r.step); }};
+  }
+};
+
+TEST(RunControl, StopsSkipsAndSetsTheLearningRate) {
+  SmallRun run;
+  std::vector<float> rates;
+  std::int64_t begun = 0;
+  const bool finished =
+      run.trainer.fit(combined({run.seen(),
+                                {.on_step_begin = [&](std::int64_t) { run.trainer.control().skip = ++begun == 2; },
+                                 .on_step =
+                                     [&](const StepResult& r) {
+                                       rates.push_back(r.learning_rate);
+                                       run.trainer.control().learning_rate = 0.25;
+                                       run.trainer.control().stop = r.step == 4;
+                                     }}}));
+  EXPECT_TRUE(finished);
+  EXPECT_THAT(run.steps, ElementsAre(1, 2, 3, 4));
+  EXPECT_EQ(begun, 5) << "one of them was left out";
+  EXPECT_THAT(rates, ElementsAre(0.1f, 0.25f, 0.25f, 0.25f));
+}
+
+TEST(Combined, CallsAllInTheirOrder) {
+  std::string order;
+  const TrainerCallbacks both = combined({{.on_start = [&](std::int64_t) { order += "a"; }},
+                                          {.on_step = [&](const StepResult&) { order += "s"; }},
+                                          {.on_start = [&](std::int64_t) { order += "b"; }}});
+  both.on_start(0);
+  both.on_step({});
+  EXPECT_EQ(order, "abs");
+  EXPECT_FALSE(both.on_epoch_end) << "nobody waits for it";
+}
+
+TEST(EarlyStopping, StopsAndGoesBackToTheBest) {
+  // Steps that are too long: the loss grows from the first epoch on.
+  SmallRun run(options(1.6));
+  EarlyStopping stopping(run.trainer, {.patience = 1});
+  const Dataset validation = small_rows();
+  std::vector<double> losses;
+  const bool finished = run.trainer.fit(
+      combined({stopping.callbacks(),
+                {.on_epoch_end = [&](const StepResult&, const Evaluation* e) { losses.push_back(e->loss); }}}),
+      &validation);
+  EXPECT_TRUE(finished);
+  const auto best = std::min_element(losses.begin(), losses.end());
+  EXPECT_EQ(stopping.best_epoch(), best - losses.begin() + 1);
+  EXPECT_EQ(static_cast<std::int64_t>(losses.size()), stopping.best_epoch() + 1) << "a patience of one";
+  EXPECT_DOUBLE_EQ(stopping.best(), *best);
+  EXPECT_DOUBLE_EQ(run.trainer.evaluate(validation).loss, *best) << "the best parameters are back";
+}
+
+TEST(EarlyStopping, WaitsForAsManyEpochsAsItIsTold) {
+  SmallRun run(options(1.6));
+  EarlyStopping stopping(run.trainer, {.patience = 6});
+  EXPECT_TRUE(run.trainer.fit(combined({run.seen(), stopping.callbacks()})));
+  EXPECT_EQ(run.steps.size(), 12U) << "all six epochs";
+}
+
+TEST(EarlyStopping, TellsWhatThereIsToWatch) {
+  SmallRun run;
+  EXPECT_THROW(EarlyStopping(run.trainer, {.watch = {.what = "accuracy"}}), Error);
+  EXPECT_THROW(EarlyStopping(run.trainer, {.patience = -1}), Error);
+}
+
+TEST(BestModel, IsTheOneOfTheBestEpoch) {
+  const TemporaryDirectory directory;
+  SmallRun run(options(1.6));
+  BestModel best(run.trainer, directory / "best.onnx", run.model.source);
+  const Dataset validation = small_rows();
+  std::vector<double> losses;
+  run.trainer.fit(
+      combined({best.callbacks(),
+                {.on_epoch_end = [&](const StepResult&, const Evaluation* e) { losses.push_back(e->loss); }}}),
+      &validation);
+  const auto executor = make_reference_executor();
+  Evaluator evaluator(load_model(directory / "best.onnx"), *executor, validation, options());
+  EXPECT_NEAR(evaluator.evaluate(validation).loss, *std::min_element(losses.begin(), losses.end()), 1e-6);
+}
+
+TEST(MovingAverage, IsThatOfTheParametersAfterEachUpdate) {
+  SmallRun run;
+  MovingAverage average(run.trainer, 0.5);
+  double expected = NAN;
+  run.trainer.fit(combined({average.callbacks(), {.on_step = [&](const StepResult&) {
+                              const double b = run.trainer.parameters().at("b").data<float>()[0];
+                              expected = std::isnan(expected) ? b : 0.5 * expected + 0.5 * b;
+                            }}}));
+  EXPECT_NEAR(average.parameters().at("b").data<float>()[0], expected, 1e-6);
+  EXPECT_THROW(MovingAverage(run.trainer, 1), Error);
+}
+
+TEST(SetParameters, ChangesSomeOrNone) {
+  SmallRun run;
+  const Tensor b = Tensor::of<float>({3});
+  run.trainer.set_parameters({{"b", b}});
+  EXPECT_TRUE(identical(run.trainer.parameters().at("b"), b));
+  const NamedTensors before = run.trainer.parameters();
+  EXPECT_THROW(run.trainer.set_parameters({{"b", Tensor::of<float>({1})}, {"c", b}}), Error);
+  EXPECT_THROW(run.trainer.set_parameters({{"b", Tensor::of<float>({1})}, {"w", b}}), Error);
+  EXPECT_TRUE(identical(run.trainer.parameters().at("b"), before.at("b")));
+}
+
+}  // namespace
+}  // namespace halfstep

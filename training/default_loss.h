@@ -1,0 +1,35 @@
+// The loss of a model where nobody has said what it is, from a batch.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <halfstep/graph/graph.h>
+#include <halfstep/graph/named_tensors.h>
+#include <halfstep/passes/step/loss_options.h>
+#include <halfstep/training/label_reading.h>
+
+namespace halfstep {
+
+struct DefaultLoss {
+  LossOptions loss;
+  std::vector<std::string> notices;  ///< what was chosen where there was a choice
+};
+
+/// How the labels of a term are read.
+struct TermReading {
+  const LossDef* row = nullptr;
+  LabelReading reading;
+  std::int64_t classes = 1;  ///< of the output
+};
+
+/// By the rules of the table of losses, from the labels, which are all of the batch that is no input of the model, and
+/// the model's last node. `model` is PreparedModel::graph(). Throws Error(input) unless those are one tensor that fits.
+DefaultLoss default_loss(const Graph& model, const std::vector<TensorInfo>& inputs, const NamedTensors& batch);
+
+/// Of each term; its row is null where it has no labels. Notices that they give rise to are appended.
+std::vector<TermReading> read_terms(const Graph& model, const std::vector<TensorInfo>& inputs,
+                                    const NamedTensors& batch, const LossOptions& loss,
+                                    std::vector<std::string>& notices);
+
+}  // namespace halfstep

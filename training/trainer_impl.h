@@ -1,0 +1,91 @@
+// What a Trainer holds.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "data/batch_reader.h"
+#include "training/settings.h"
+#include "training/step_program.h"
+#include "training/task.h"
+#include <halfstep/base/error.h>
+#include <halfstep/data/batch_stream.h>
+#include <halfstep/passes/prepared_model.h>
+#include <halfstep/training/checkpoint.h>
+#include <halfstep/training/trainer.h>
+
+namespace halfstep {
+
+class Trainer::Impl {
+ public:
+  /// `stream`: null, or where batches come from, of which `data` is the first then.
+  Impl(LoadedModel model, Executor& executor, const Dataset& data, TrainerOptions options,
+       BatchStream* stream = nullptr);
+
+  bool fit(const TrainerCallbacks& callbacks, const Dataset* validation, const std::atomic<bool>* stop);
+  Evaluation evaluate(const Dataset& data);
+  std::vector<double> time_plan(int times);
+  std::map<std::string, Tensor> parameters();
+  void set_parameters(const NamedTensors& values);
+
+  /// Compiled when it is first asked for. States take the layout of the first: that is the training step of full
+  /// batches.
+  StepProgram& program(Purpose purpose, std::int64_t rows);
+  StepProgram& training_program() { return program(Purpose::training, task_.batch); }
+
+  const std::optional<Error>& failure() const { return failure_; }
+  const Task& task() const { return task_; }
+  const std::vector<Metric>& metrics() const { return metrics_; }
+  const Graph& first_graph() const { return first_graph_; }
+  RunControl& control() { return control_; }
+
+ private:
+  Graph lower(Purpose purpose, std::int64_t rows, const PassObserver& observer = {}) const {
+    return prepared_.lower(purpose, task_.step_options(rows), executor_.capabilities(), observer);
+  }
+  /// Updates that may be skipped while the loss scale settles.
+  std::int64_t backoffs() const { return task_.step.optimizer.loss_scale.backoffs(); }
+  Settings settings() const {
+    Settings all = settings_of(options_, task_, rows(), executor_.name());
+    all.insert(data_.data.settings.begin(), data_.data.settings.end());
+    return all;
+  }
+  /// Of an epoch; 0 where that is not known.
+  std::int64_t rows() const { return stream_ ? stream_->rows().value_or(0) : data_.data.rows(); }
+  std::unique_ptr<BatchReader> reader(const Cursor& start);
+  std::vector<std::string> stream_labels() const;
+  std::vector<RowTransform> label_transforms() const;
+  /// The states of the training step as they are; an evaluation has some of its own.
+  std::map<std::string, Tensor> states() const;
+  /// The updates applied so far: the optimizer counts them.
+  std::int64_t updates() const;
+  void resume(Cursor& cursor, std::int64_t& step, const TrainerCallbacks& callbacks);
+  void save(const Cursor& cursor, std::int64_t step) const;
+  void try_to_save(const Cursor& cursor, std::int64_t step, const TrainerCallbacks& callbacks);
+  template <class Read>
+  bool reads(const Read& read, bool trained, const TrainerCallbacks& callbacks);
+  /// For `updates` updates in vain.
+  [[noreturn]] void diverged(std::int64_t updates, std::int64_t step, const Batch& batch) const;
+
+  LoadedModel model_;
+  Executor& executor_;
+  TrainerOptions options_;
+  std::string fingerprint_;
+  PreparedModel prepared_;
+  Task task_;
+  TaskData data_;
+  std::vector<Metric> metrics_ = task_.metrics();
+  BatchStream* stream_;
+  std::unique_ptr<StateStore> store_;
+  Graph first_graph_;
+  std::map<std::pair<Purpose, std::int64_t>, std::unique_ptr<StepProgram>> programs_;
+  std::optional<Error> failure_, unsaved_;  // of reading data; of the last checkpoint
+  RunControl control_;
+};
+
+}  // namespace halfstep

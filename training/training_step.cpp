@@ -1,0 +1,528 @@
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <list>
+#include <set>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "onnx_io/declared.h"
+#include "passes/step/step_values.h"
+#include "session/tensor_types.h"
+#include "training/batch_fit.h"
+#include "training/default_loss.h"
+#include "training/flat_tensors.h"
+#include "training/state_access.h"
+#include "training/step_program.h"
+#include <halfstep/base/error.h>
+#include <halfstep/ops/builder.h>
+#include <halfstep/passes/prepared_model.h>
+#include <halfstep/training/training_step.h>
+
+namespace halfstep {
+namespace {
+
+/// In TrainingStep::state(): how many batches' gradients wait for an update.
+constexpr const char* kWaiting = "gradients.count";
+
+ParameterSelection knowing_exporter(ParameterSelection selection, const LoadedModel& model) {
+  if (model.source) selection.exporter = exporter_of(*model.source);
+  return selection;
+}
+
+OptimizerOptions with_loss_scale(OptimizerOptions optimizer, const TrainingStepOptions& options, DType precision) {
+  LossScaleOptions& scale = optimizer.loss_scale;
+  if (options.loss_scale && *options.loss_scale != 0 && !(*options.loss_scale >= 1e-30 && *options.loss_scale <= 1e30))
+    throw_input_error("a loss scale from 1e-30 to 1e30, or 0 for none", fmt::format("{}", *options.loss_scale),
+                      "correct it");
+  scale.enabled = options.loss_scale ? *options.loss_scale > 0 : precision == DType::f16;
+  if (options.loss_scale && *options.loss_scale > 0)
+    scale.initial = *options.loss_scale;
+  else
+    scale.initial = std::clamp(scale.initial, scale.lowest(), std::max(scale.lowest(), scale.highest()));
+  return optimizer;
+}
+
+/// The sum of outputs times gradients, whose own gradient with respect to each output is the one given.
+LossFunction of_output_gradients() {
+  return {.write = [](Builder& b, const NamedExprs& outputs, const NamedExprs& gradients) {
+    Expr sum;
+    for (const auto& [name, gradient] : gradients) {
+      const Expr y = outputs.at(name);
+      if (gradient.shape() != y.shape())
+        throw_input_error(fmt::format("a gradient of '{}' of its shape {}", name, y.shape().to_string()),
+                          gradient.shape().to_string(), "give the gradient of the loss with respect to this output");
+      const Expr part = b.op("ReduceSum", {b.cast(y, DType::f32) * gradient}, {{"keepdims", std::int64_t{0}}});
+      sum = sum ? sum + part : part;
+    }
+    return sum;
+  }};
+}
+
+}  // namespace
+
+class TrainingStep::Impl {
+ public:
+  Impl(LoadedModel model, Executor& executor, const TrainingStepOptions& options)
+      : source_(model.source),
+        executor_(executor),
+        options_(options),
+        precision_(resolve(options.precision, executor.capabilities())),
+        prepared_(model.graph, {.batch_axes = options.batch_axes,
+                                .parameters = knowing_exporter(options.parameters, model),
+                                .observer = options.observer}),
+        inputs_(inputs_of(prepared_.graph())),
+        states_(prepared_.trainable(), model.graph, executor) {
+    options_.optimizer = with_loss_scale(options.optimizer, options, precision_);
+    check(options_.optimizer);
+    set_learning_rate(options.learning_rate);
+    if (options.programs < 1) throw_input_error("at least 1 program that is kept", "0", "");
+    if (!prepared_.guesses().empty()) notices_.push_back(prepared_.guesses());
+  }
+
+  StepReport run(const NamedTensors& batch) {
+    const std::int64_t batches = options_.optimizer.accumulate;
+    if (batches > 1 || waiting_ > 0) {
+      StepReport report = forward_backward(batch, 1 / static_cast<double>(batches));
+      if (waiting_ < batches) return report;
+      const StepReport update = this->update();
+      report.updated = update.updated;
+      report.gradients_finite = update.gradients_finite;
+      return report;
+    }
+    StepProgram& program = this->program(Purpose::training, batch);
+    program.run(feed());
+    StepReport report = report_of(program);
+    report.updated = report.gradients_finite;
+    updates_ += report.updated;
+    return report;
+  }
+
+  StepReport forward_backward(const NamedTensors& batch, double weight) {
+    program(Purpose::gradients, batch);
+    return add_gradients(weight);
+  }
+
+  StepReport backward(const NamedTensors& inputs, const NamedTensors& gradients, double weight) {
+    if (gradients.empty()) throw_input_error("a gradient of an output", "none", "give one by the output's name");
+    check_names(gradients, types_of(prepared_.graph(), prepared_.graph().outputs), "an output of the model", true);
+    fitted_ = {.x = fit_inputs(inputs, inputs_), .labels = {}, .sample_weights = {}, .label_names = {}};
+    for (const auto& [name, tensor] : gradients) {
+      fitted_.label_names.push_back(name);
+      fitted_.labels.push_back(as_type(tensor, DType::f32, name));
+    }
+    const LossOptions loss{.terms = {}, .function = of_output_gradients()};
+    find_or_compile({Purpose::gradients, true}, &loss);
+    StepReport report = add_gradients(weight);
+    report.loss = 0;
+    return report;
+  }
+
+  StepReport update() {
+    require_gradients("an update");
+    std::unique_ptr<StepProgram>& program = updates_of_[sums_];
+    if (!program) {
+      const std::string scale = options_.optimizer.loss_scale.enabled ? states_.loss_scale_name() : "";
+      const Graph graph = run_pipeline(graph_of_sums(prepared_.trainable(), sums_, scale),
+                                       update_pipeline(step_options(), executor_.capabilities()), options_.observer);
+      program = std::make_unique<StepProgram>(graph, executor_, states_.store());
+      states_.bind(graph);
+    }
+    program->run({.x = {}, .labels = {}, .learning_rate = static_cast<float>(learning_rate_)});
+    StepReport report = report_of(*program);
+    report.updated = report.gradients_finite;
+    updates_ += report.updated;
+    forget_gradients();
+    return report;
+  }
+
+  void forget_gradients() {
+    waiting_ = 0;
+    sums_.clear();
+  }
+
+  NamedTensors forward(const NamedTensors& inputs) { return outputs_for(Purpose::forward, inputs); }
+  NamedTensors predict(const NamedTensors& inputs) { return outputs_for(Purpose::prediction, inputs); }
+
+  StepReport evaluate(const NamedTensors& batch) {
+    StepProgram& program = this->program(Purpose::validation, batch);
+    program.run(feed());
+    return report_of(program);
+  }
+
+  NamedTensors outputs() const {
+    NamedTensors result;
+    if (!latest_) return result;
+    for (std::size_t i = 0; i < latest_->outputs.size(); ++i) result[latest_->outputs[i]] = latest_->program.output(i);
+    return result;
+  }
+
+  Metrics metrics(const std::optional<std::vector<Metric>>& wanted, std::size_t term) const {
+    const TermReading& read = reading(term);
+    std::vector<Metric> metrics = wanted ? *wanted : default_metrics(*read.row, read.reading);
+    check_metrics(metrics, read.reading, read.classes, fmt::format("labels for {}", read.row->name));
+    return Metrics(std::move(metrics), read.reading);
+  }
+  void measure(Metrics& metrics, const NamedTensors& batch, std::size_t term) const {
+    reading(term);
+    const std::string& labels = options_.loss->terms.at(term).labels;
+    const auto at = batch.find(labels);
+    // Terms without labels have no prediction.
+    const auto place =
+        static_cast<std::size_t>(std::count_if(readings_.begin(), readings_.begin() + static_cast<std::ptrdiff_t>(term),
+                                               [](const TermReading& read) { return read.row != nullptr; }));
+    if (!latest_ || latest_->program.predictions() <= place || at == batch.end())
+      throw_input_error("a batch that was run with its labels", "another", "");
+    metrics.add(latest_->program.prediction(place), as_labels(at->second, labels));
+  }
+
+  TrainedStates& states() { return states_; }
+  const TrainedStates& states() const { return states_; }
+
+  NamedTensors gradients() const {
+    require_gradients("gradients to read");
+    NamedTensors result;
+    const double scale = loss_scale();
+    for (const auto& [parameter, state] : sums_) {
+      Tensor gradient = states_.read(state);
+      if (scale != 1) scale_by(gradient, 1 / scale);
+      result[parameter] = std::move(gradient);
+    }
+    return result;
+  }
+
+  void set_gradients(const NamedTensors& values) {
+    require_gradients("gradients to replace");
+    NamedTensors scaled;
+    std::vector<TensorInfo> types;
+    for (const TensorInfo& type : states_.parameters())
+      if (sums_.contains(type.name)) types.push_back(type);
+    check_names(values, types, "a parameter with a gradient", true);
+    const double scale = loss_scale();
+    for (const TensorInfo& type : types) {
+      if (!values.contains(type.name)) continue;
+      Tensor gradient = fitted(values, type).clone();
+      if (scale != 1) scale_by(gradient, scale);
+      scaled[sums_.at(type.name)] = std::move(gradient);
+    }
+    for (const auto& [state, tensor] : scaled) states_.write(state, tensor);
+  }
+
+  NamedTensors state() const {
+    NamedTensors result = states_.all();
+    std::erase_if(result, [&](const auto& one) { return is_idle_sum(one.first); });
+    if (waiting_ > 0) result[kWaiting] = Tensor::scalar(waiting_);
+    return result;
+  }
+
+  void load_state(const NamedTensors& given) {
+    NamedTensors values = given;
+    std::int64_t waiting = 0;
+    if (const auto at = values.find(kWaiting); at != values.end()) {
+      if (at->second.dtype() != DType::i64 || at->second.count() != 1 || *at->second.data<std::int64_t>() < 0)
+        throw_input_error(fmt::format("one i64 from 0 on for '{}'", kWaiting), "another tensor", "load a whole state");
+      waiting = *at->second.data<std::int64_t>();
+      values.erase(at);
+    }
+    std::map<std::string, std::string> sums;
+    for (const TensorInfo& parameter : states_.parameters())
+      if (values.contains(sum_of(parameter.name))) sums[parameter.name] = sum_of(parameter.name);
+    if ((waiting > 0) == sums.empty())
+      throw_input_error("gradients in a state that counts batches, and none in another",
+                        fmt::format("{} batches and {} gradients", waiting, sums.size()), "load a whole state");
+    check_numbers(values);
+    states_.load(std::move(values));
+    waiting_ = waiting;
+    sums_ = std::move(sums);
+    updates_ = states_.updates();
+  }
+
+  double learning_rate() const { return learning_rate_; }
+  void set_learning_rate(double learning_rate) {
+    if (!(learning_rate >= 0 && learning_rate <= 1e30))
+      throw_input_error("a learning rate from 0 on", fmt::format("{}", learning_rate), "correct it");
+    learning_rate_ = learning_rate;
+  }
+
+  double loss_scale() const {
+    const LossScaleOptions& scale = options_.optimizer.loss_scale;
+    if (!scale.enabled) return 1;
+    if (const std::optional<Tensor> now = states_.loss_scale()) return *now->data<float>();
+    return scale.initial;
+  }
+  void set_loss_scale(double value) {
+    const LossScaleOptions& scale = options_.optimizer.loss_scale;
+    if (!scale.enabled)
+      throw_input_error("a step with a loss scale", "one without", "set TrainingStepOptions::loss_scale");
+    if (!(value >= scale.lowest() && value <= scale.highest()))
+      throw_input_error(fmt::format("a loss scale from {} to {}", scale.lowest(), scale.highest()),
+                        fmt::format("{}", value), "set LossScaleOptions::min and max");
+    if (waiting_ > 0)
+      throw_input_error("no gradients that wait for an update, to change the loss scale",
+                        fmt::format("those of {} batches", waiting_), "update, or forget them");
+    if (!states_.set_loss_scale(static_cast<float>(value))) options_.optimizer.loss_scale.initial = value;
+  }
+
+  std::int64_t updates() const { return updates_; }
+  DType precision() const { return precision_; }
+  const std::vector<std::string>& notices() const { return notices_; }
+  const Plan& plan(const NamedTensors& batch) { return program(Purpose::training, batch).plan(); }
+
+  void save(const std::filesystem::path& path, const SaveOptions& save) const {
+    if (!source_) throw_input_error("a model that was read from a file", "another", "load it with load_model");
+    NamedTensors values = states_.parameter_values();
+    values.merge(states_.statistics());
+    save_trained(*source_, values, path, save);
+  }
+
+ private:
+  struct Key {
+    Purpose purpose;
+    bool external = false;  // the loss is computed elsewhere
+    bool operator==(const Key&) const = default;
+  };
+  struct Compiled {
+    Key key;
+    FittedBatch like;  // holds no tensor of a batch but their types
+    StepProgram program;
+    std::vector<std::string> outputs;
+    std::map<std::string, std::string> sums;  // states that it adds gradients to, by parameter
+  };
+
+  const TermReading& reading(std::size_t term) const {
+    if (term >= readings_.size() || !readings_[term].row)
+      throw_input_error("a term of the loss that has labels, after the first batch", "another", "run a batch first");
+    return readings_[term];
+  }
+
+  StepFeed feed() const {
+    return {.x = fitted_.x,
+            .labels = fitted_.labels,
+            .sample_weights = fitted_.sample_weights,
+            .learning_rate = static_cast<float>(learning_rate_)};
+  }
+
+  StepReport report_of(const StepProgram& program) const {
+    StepReport report;
+    if (program.has_loss()) report.loss = program.loss();
+    for (std::size_t i = 0; i < program.terms(); ++i) report.terms.push_back(program.term(i));
+    if (program.has_grad_norm()) {
+      report.gradient_norm = program.grad_norm();
+      report.gradients_finite = program.grads_finite();
+    }
+    report.loss_scale = program.has_loss_scale() ? program.loss_scale() : static_cast<float>(loss_scale());
+    return report;
+  }
+
+  void require_gradients(const char* what) const {
+    if (waiting_ == 0)
+      throw_input_error(fmt::format("gradients, for {}", what), "none since the last update",
+                        "call forward_backward first");
+  }
+
+  static std::string sum_of(const std::string& parameter) { return std::string(kAccumulatorPrefix) + parameter; }
+  /// A sum of gradients that no update waits for.
+  bool is_idle_sum(const std::string& state) const {
+    return known_sums_.contains(state) &&
+           std::ranges::none_of(sums_, [&](const auto& sum) { return sum.second == state; });
+  }
+
+  /// Throws Error(input) for numbers that no step leaves.
+  void check_numbers(const NamedTensors& values) const {
+    const auto scale = values.find(states_.loss_scale_name());
+    if (options_.optimizer.loss_scale.enabled && scale != values.end() && scale->second.dtype() == DType::f32 &&
+        scale->second.count() == 1) {
+      const float value = *scale->second.data<float>();
+      if (!(value > 0 && std::isfinite(value)))
+        throw_input_error("a loss scale above 0", fmt::format("{}", value), "load a whole state");
+    }
+    const auto updates = values.find(states_.updates_name());
+    if (updates != values.end() && updates->second.dtype() == DType::i64 && updates->second.count() == 1) {
+      const std::int64_t value = *updates->second.data<std::int64_t>();
+      if (value < 0 || value > (std::int64_t{1} << 53))
+        throw_input_error("a number of updates from 0 on", fmt::format("{}", value), "load a whole state");
+    }
+  }
+
+  /// Runs the latest program, which sums gradients. Others may have summed those of other parameters.
+  StepReport add_gradients(double weight) {
+    if (!std::isfinite(weight))
+      throw_input_error("a finite weight of a batch's gradients", fmt::format("{}", weight), "correct the weight");
+    StepFeed given = feed();
+    given.loss_weight = static_cast<float>(weight);
+    given.first = waiting_ == 0;
+    if (!given.first)  // what is left there from before the last update
+      for (const auto& [parameter, state] : latest_->sums)
+        if (!sums_.contains(parameter)) {
+          const Tensor now = states_.read(state);
+          states_.write(state, Tensor(now.dtype(), now.shape()));
+        }
+    latest_->program.run(given);
+    sums_.insert(latest_->sums.begin(), latest_->sums.end());
+    ++waiting_;
+    return report_of(latest_->program);
+  }
+
+  NamedTensors outputs_for(Purpose purpose, const NamedTensors& inputs) {
+    check_names(inputs, inputs_, "an input of the model");
+    fitted_ = {.x = fit_inputs(inputs, inputs_), .labels = {}, .sample_weights = {}, .label_names = {}};
+    StepProgram& program = find_or_compile({purpose}, nullptr);
+    program.run(feed());
+    NamedTensors result;
+    for (const auto& [name, tensor] : outputs()) result[name] = tensor.clone();
+    return result;
+  }
+
+  StepProgram& program(Purpose purpose, const NamedTensors& batch) {
+    if (!options_.loss) {
+      DefaultLoss chosen = default_loss(prepared_.graph(), inputs_, batch);
+      options_.loss = std::move(chosen.loss);
+      notices_.insert(notices_.end(), chosen.notices.begin(), chosen.notices.end());
+    }
+    fitted_ = fit_batch(batch, inputs_, *options_.loss);
+    if (readings_.empty()) {
+      std::vector<std::string> notices;
+      readings_ = read_terms(prepared_.graph(), inputs_, batch, *options_.loss, notices);
+      for (std::string& notice : notices)
+        if (std::ranges::find(notices_, notice) == notices_.end()) notices_.push_back(std::move(notice));
+    }
+    return find_or_compile({purpose}, &*options_.loss);
+  }
+
+  /// The program for `fitted_`, which is the first of the list afterwards.
+  StepProgram& find_or_compile(const Key& key, const LossOptions* loss) {
+    const auto is_for = [&](const Compiled& c) { return c.key == key && c.like.is_like(fitted_); };
+    const auto found = std::ranges::find_if(programs_, is_for);
+    if (found != programs_.end()) {
+      programs_.splice(programs_.begin(), programs_, found);
+    } else {
+      compile(key, loss);
+      if (programs_.size() > options_.programs) programs_.pop_back();
+    }
+    latest_ = &programs_.front();
+    return latest_->program;
+  }
+
+  void compile(const Key& key, const LossOptions* loss) {
+    StepOptions step = step_options();
+    for (std::size_t i = 0; i < inputs_.size(); ++i) step.shapes.by_name[inputs_[i].name] = fitted_.x[i].shape();
+    if (loss) step.loss = with_types(*loss, fitted_);
+    const Graph graph = prepared_.lower(key.purpose, step, executor_.capabilities(), options_.observer);
+    programs_.push_front({key, types_only(fitted_), StepProgram(graph, executor_, states_.store()), {}, {}});
+    for (const std::string& name : output_names(key, step)) programs_.front().outputs.push_back(name);
+    states_.bind(graph);
+    for (const StepValues::Parameter& parameter : StepValues(graph).parameters) {
+      if (parameter.accumulator == kNoValue) continue;
+      const std::string& sum = graph[parameter.accumulator].name;
+      programs_.front().sums[graph[parameter.value].name] = sum;
+      known_sums_.insert(sum);
+    }
+  }
+
+  /// The names of a program's outputs: the model's, but for one that is the loss.
+  std::vector<std::string> output_names(const Key& key, const StepOptions& step) const {
+    std::string own;
+    if (has_loss(key.purpose) && !step.loss.function.write)
+      for (const LossTerm& term : step.loss.terms)
+        if (!loss_named(term.loss).formula) own = term.output.empty() ? first_output() : term.output;
+    std::vector<std::string> names;
+    for (const TensorInfo& output : types_of(prepared_.graph(), prepared_.graph().outputs))
+      if (output.name != own) names.push_back(output.name);
+    return names;
+  }
+  std::string first_output() const { return prepared_.graph()[prepared_.graph().outputs.front()].name; }
+
+  static FittedBatch types_only(const FittedBatch& batch) {
+    const auto types = [](const std::vector<Tensor>& tensors) {
+      std::vector<Tensor> result;
+      static std::byte nothing;
+      for (const Tensor& t : tensors) result.push_back(Tensor::view(t.dtype(), t.shape(), &nothing));
+      return result;
+    };
+    return {types(batch.x), types(batch.labels), types(batch.sample_weights), batch.label_names};
+  }
+
+  StepOptions step_options() const {
+    return {.shapes = {}, .precision = precision_, .loss = {}, .mode = options_.mode, .optimizer = options_.optimizer};
+  }
+
+  std::shared_ptr<const SourceModel> source_;
+  Executor& executor_;
+  TrainingStepOptions options_;
+  DType precision_;
+  PreparedModel prepared_;
+  std::vector<TensorInfo> inputs_;
+  TrainedStates states_;
+  std::list<Compiled> programs_;             // the latest first
+  std::map<std::string, std::string> sums_;  // states of gradients that wait, by parameter
+  std::map<std::map<std::string, std::string>, std::unique_ptr<StepProgram>> updates_of_;
+  std::set<std::string> known_sums_;  // all that programs have
+  FittedBatch fitted_;
+  Compiled* latest_ = nullptr;
+  std::vector<TermReading> readings_;
+  double learning_rate_ = 0;
+  std::int64_t waiting_ = 0;  // batches whose gradients wait
+  std::int64_t updates_ = 0;
+  std::vector<std::string> notices_;
+};
+
+TrainingStep::TrainingStep(LoadedModel model, Executor& executor, const TrainingStepOptions& options)
+    : impl_(std::make_unique<Impl>(std::move(model), executor, options)) {}
+TrainingStep::~TrainingStep() = default;
+TrainingStep::TrainingStep(TrainingStep&&) noexcept = default;
+TrainingStep& TrainingStep::operator=(TrainingStep&&) noexcept = default;
+
+StepReport TrainingStep::run(const NamedTensors& batch) { return impl_->run(batch); }
+StepReport TrainingStep::forward_backward(const NamedTensors& batch, double weight) {
+  return impl_->forward_backward(batch, weight);
+}
+StepReport TrainingStep::update() { return impl_->update(); }
+void TrainingStep::forget_gradients() { impl_->forget_gradients(); }
+NamedTensors TrainingStep::forward(const NamedTensors& inputs) { return impl_->forward(inputs); }
+StepReport TrainingStep::backward(const NamedTensors& inputs, const NamedTensors& gradients, double weight) {
+  return impl_->backward(inputs, gradients, weight);
+}
+StepReport TrainingStep::evaluate(const NamedTensors& batch) { return impl_->evaluate(batch); }
+NamedTensors TrainingStep::predict(const NamedTensors& inputs) { return impl_->predict(inputs); }
+NamedTensors TrainingStep::outputs() const { return impl_->outputs(); }
+Metrics TrainingStep::metrics(const std::optional<std::vector<Metric>>& metrics, std::size_t term) const {
+  return impl_->metrics(metrics, term);
+}
+void TrainingStep::measure(Metrics& metrics, const NamedTensors& batch, std::size_t term) const {
+  impl_->measure(metrics, batch, term);
+}
+
+std::vector<TensorInfo> TrainingStep::parameter_types() const { return impl_->states().parameters(); }
+NamedTensors TrainingStep::parameters() const { return impl_->states().parameter_values(); }
+void TrainingStep::set_parameters(const NamedTensors& values) { impl_->states().set_parameters(values); }
+NamedTensors TrainingStep::statistics() const { return impl_->states().statistics(); }
+NamedTensors TrainingStep::gradients() const { return impl_->gradients(); }
+void TrainingStep::set_gradients(const NamedTensors& values) { impl_->set_gradients(values); }
+
+Tensor TrainingStep::flat_parameters() const { return flat(parameters(), parameter_types()); }
+void TrainingStep::set_flat_parameters(const Tensor& values) { set_parameters(unflat(values, parameter_types())); }
+Tensor TrainingStep::flat_gradients() const { return flat(gradients(), parameter_types()); }
+void TrainingStep::set_flat_gradients(const Tensor& values) {
+  NamedTensors named = unflat(values, parameter_types());
+  const NamedTensors present = gradients();
+  std::erase_if(named, [&](const auto& gradient) { return !present.contains(gradient.first); });
+  set_gradients(named);
+}
+
+NamedTensors TrainingStep::state() const { return impl_->state(); }
+void TrainingStep::load_state(const NamedTensors& state) { impl_->load_state(state); }
+
+double TrainingStep::learning_rate() const { return impl_->learning_rate(); }
+void TrainingStep::set_learning_rate(double learning_rate) { impl_->set_learning_rate(learning_rate); }
+double TrainingStep::loss_scale() const { return impl_->loss_scale(); }
+void TrainingStep::set_loss_scale(double loss_scale) { impl_->set_loss_scale(loss_scale); }
+std::int64_t TrainingStep::updates() const { return impl_->updates(); }
+DType TrainingStep::precision() const { return impl_->precision(); }
+std::vector<std::string> TrainingStep::notices() const { return impl_->notices(); }
+const Plan& TrainingStep::plan(const NamedTensors& batch) { return impl_->plan(batch); }
+void TrainingStep::save(const std::filesystem::path& path, const SaveOptions& options) const {
+  impl_->save(path, options);
+}
+
+}  // namespace halfstep
