@@ -63,11 +63,17 @@ def parameter(p):
 
 def stub_of(made, base):
     parts, starred = ["self"], False
-    for p in inspect.signature(made).parameters.values():
+    parameters = inspect.signature(made).parameters.values()
+    by_position = any(p.kind is p.VAR_POSITIONAL for p in parameters)  # then what is required may be among them
+    for p in parameters:
         if p.kind is p.KEYWORD_ONLY and not starred:
             parts.append("*")
             starred = True
-        parts.append(parameter(p))
+        if p.kind is p.VAR_POSITIONAL:
+            parts.append(f"*{p.name}: Any")
+            starred = True
+            continue
+        parts.append(parameter(p) + (" = ..." if by_position and p.default is p.empty else ""))
     arguments = "".join(f"        {part},\n" for part in parts)
     doc = inspect.getdoc(made).replace("\n", "\n    ").replace("    \n", "\n")
     return f'\nclass {made.__name__}({base}):\n    """{doc}"""\n\n    def __init__(\n{arguments}    ) -> None: ...\n'

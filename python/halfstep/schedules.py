@@ -19,13 +19,27 @@ _NAMES = {
 
 
 class Schedule:
-    """A learning rate that follows the number of updates. Skipped updates do not count."""
+    """A learning rate that follows the number of updates. Skipped updates do not count.
 
-    def __init__(self, **numbers):
+    The rate that it starts from is the optimizer's, unless it has one of its own: ExponentialDecay(1e-3, 1000, 0.9), as
+    in Keras, is ExponentialDecay(initial_learning_rate=1e-3, decay_steps=1000, decay_rate=0.9).
+    """
+
+    initial_learning_rate = None
+
+    def __init__(self, initial_learning_rate=None, *values, **numbers):
         signature = inspect.signature(type(self))
+        keys = [key["name"] for key in self._row["keys"]] + ([self._row["list"]] if self._row["list"] else [])
         try:
-            given = signature.bind(**numbers).arguments
-        except TypeError as error:
+            if len(values) > len(keys):
+                raise TypeError(f"{len(values) + 1} values")
+            twice = [key for key in keys[: len(values)] if key in numbers]
+            if twice:
+                raise TypeError(f"'{twice[0]}' twice")
+            given = signature.bind(**dict(zip(keys, values)), **numbers).arguments
+            if initial_learning_rate is not None:
+                self.initial_learning_rate = float(initial_learning_rate)
+        except (TypeError, ValueError) as error:
             raise InputError(f"the numbers of {type(self).__name__}{signature}", str(error), "") from None
         self.form = self._row["name"] + ":" + ",".join(f"{key}={_text(value)}" for key, value in given.items())
         if not given:
@@ -38,7 +52,8 @@ class Schedule:
 
     def bound(self, learning_rate):
         """The same for one base: an object with at(updates)."""
-        return _core.Schedule(self.form, learning_rate)
+        own = self.initial_learning_rate
+        return _core.Schedule(self.form, learning_rate if own is None else own)
 
     def __repr__(self):
         return f"{type(self).__name__}({self.form})"
@@ -87,9 +102,15 @@ def _class(name, row):
     if not row["warms_up"]:
         add("warmup_steps", "count", 0, "updates of a linear warm-up before it")
         add("warmup_start", "number", 0.0, "what fraction of the learning rate that starts with")
-    doc = f"Gives the rates of {row['source']}.\n\nArgs:\n" + "\n".join(lines)
+    own = "    initial_learning_rate: what it starts from; the optimizer's unless told. The others may follow it in order."
+    doc = f"Gives the rates of {row['source']}.\n\nArgs:\n" + "\n".join([own, *lines])
     made = type(name, (Schedule,), {"__doc__": doc, "__module__": __name__, "_row": row})
-    made.__signature__ = inspect.Signature(sorted(parameters, key=lambda p: p.default is not inspect.Parameter.empty))
+    first = inspect.Parameter(
+        "initial_learning_rate", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=float
+    )
+    rest = inspect.Parameter("values", inspect.Parameter.VAR_POSITIONAL)
+    parameters.sort(key=lambda p: p.default is not inspect.Parameter.empty)
+    made.__signature__ = inspect.Signature([first, rest, *parameters])
     return made
 
 

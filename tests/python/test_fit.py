@@ -283,6 +283,20 @@ def test_checkpoints_of_the_best(mlp, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == best
 
 
+def test_a_schedule_may_be_written_as_in_keras():
+    schedule = halfstep.ExponentialDecay(1e-3, 1000, 0.9, staircase=True)
+    assert schedule.at(1500, 5) == pytest.approx(9e-4)
+    assert halfstep.CosineDecay(decay_steps=10).at(0, 0.5) == 0.5
+    for call in (
+        lambda: halfstep.ExponentialDecay(1e-3, 1000, 0.9, True, 7),
+        lambda: halfstep.ExponentialDecay(1e-3, 1000, decay_steps=1000, decay_rate=0.9),
+        lambda: halfstep.ExponentialDecay("fast", 1000, 0.9),
+        lambda: halfstep.ExponentialDecay(1e-3),
+    ):
+        with pytest.raises(halfstep.InputError):
+            call()
+
+
 def test_a_scheduler_of_epochs(mlp):
     model = compiled(mlp)
     scheduler = halfstep.LearningRateScheduler(lambda epoch, rate: rate / 2)
