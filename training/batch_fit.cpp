@@ -44,8 +44,8 @@ bool FittedBatch::is_like(const FittedBatch& other) const {
          label_names == other.label_names;
 }
 
-LossInputs::LossInputs(const LossOptions& loss) {
-  if (loss.function.write) return;
+LossInputs::LossInputs(const LossOptions& loss) : any(loss.function.write != nullptr) {
+  if (any) return;
   for (const LossTerm& term : loss.terms) {
     if (loss_named(term.loss).formula) add_once(labels, term.labels);
     add_once(sample_weights, term.sample_weights);
@@ -63,13 +63,13 @@ std::vector<Tensor> fit_inputs(const NamedTensors& batch, const std::vector<Tens
   return x;
 }
 
-FittedBatch fit_batch(const NamedTensors& batch, const std::vector<TensorInfo>& inputs, const LossOptions& loss) {
+FittedBatch fit_batch(const NamedTensors& batch, const std::vector<TensorInfo>& inputs, const LossInputs& wanted) {
   FittedBatch result;
   result.x = fit_inputs(batch, inputs);
   const auto is_input = [&](const std::string& name) {
     return std::ranges::find(inputs, name, &TensorInfo::name) != inputs.end();
   };
-  if (loss.function.write) {
+  if (wanted.any) {
     for (const auto& [name, tensor] : batch) {
       if (is_input(name)) continue;
       result.label_names.push_back(name);
@@ -77,7 +77,6 @@ FittedBatch fit_batch(const NamedTensors& batch, const std::vector<TensorInfo>& 
     }
     return result;
   }
-  const LossInputs wanted(loss);
   for (const std::string& name : wanted.labels) result.labels.push_back(as_labels(named(batch, name, "labels"), name));
   for (const std::string& name : wanted.sample_weights)
     result.sample_weights.push_back(as_type(named(batch, name, "sample weights"), DType::f32, name));

@@ -18,9 +18,10 @@ struct FittedBatch {
   bool is_like(const FittedBatch& other) const;
 };
 
-/// The labels and sample weights that a loss's terms name, each once.
+/// The labels and sample weights that a loss's terms name, each once; a function takes whatever there is.
 struct LossInputs {
   explicit LossInputs(const LossOptions& loss);
+  bool any = false;
   std::vector<std::string> labels, sample_weights;
 };
 
@@ -29,7 +30,7 @@ std::vector<Tensor> fit_inputs(const NamedTensors& batch, const std::vector<Tens
 
 /// A whole batch: the model's inputs and what the loss takes, and nothing else. Integer labels become i64, floats f32.
 /// Throws Error(input) for a missing or unknown name and for other types.
-FittedBatch fit_batch(const NamedTensors& batch, const std::vector<TensorInfo>& inputs, const LossOptions& loss);
+FittedBatch fit_batch(const NamedTensors& batch, const std::vector<TensorInfo>& inputs, const LossInputs& wanted);
 
 /// Labels as a step takes them: integers as i64, floats as f32.
 Tensor as_labels(const Tensor& tensor, const std::string& name);

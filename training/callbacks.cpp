@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <span>
 #include <utility>
 
 #include <fmt/format.h>
@@ -12,9 +13,11 @@
 namespace halfstep {
 namespace {
 
-bool larger_is_better(const Watch& watch) {
+bool larger_is_better(const Watch& watch, const StepResult& last) {
   if (watch.larger_is_better) return *watch.larger_is_better;
-  return watch.what != "loss" && watch.what != "mae" && watch.what != "mse";
+  for (std::size_t i = 0; last.metrics && i < last.metrics->size(); ++i)
+    if (last.metrics->metric(i).name() == watch.what) return !row_of(last.metrics->metric(i)).smaller_is_better;
+  return false;  // the loss
 }
 
 double number_of(const Watch& watch, const StepResult& last, const Evaluation* validation) {
@@ -50,6 +53,12 @@ std::function<void(Arguments...)> all_of(const std::vector<TrainerCallbacks>& ca
   };
 }
 
+template <class T>
+void move_towards(std::span<T> average, std::span<T> value, double decay) {
+  for (std::size_t i = 0; i < value.size(); ++i)
+    average[i] = static_cast<T>(decay * average[i] + (1 - decay) * value[i]);
+}
+
 }  // namespace
 
 TrainerCallbacks combined(std::vector<TrainerCallbacks> callbacks) {
@@ -66,7 +75,7 @@ TrainerCallbacks combined(std::vector<TrainerCallbacks> callbacks) {
 bool BestSoFar::improves(const StepResult& last, const Evaluation* validation) {
   const double value = number_of(watch_, last, validation);
   if (std::isnan(value)) return false;
-  const double gain = larger_is_better(watch_) ? value - best_ : best_ - value;
+  const double gain = larger_is_better(watch_, last) ? value - best_ : best_ - value;
   if (!std::isnan(best_) && !(gain > watch_.least_change)) return false;
   best_ = value;
   return true;
@@ -125,12 +134,10 @@ void MovingAverage::add() {
   }
   for (auto& [name, tensor] : now) {
     Tensor& average = average_.at(name);
-    if (tensor.dtype() != DType::f32) {
-      average = tensor;
-      continue;
-    }
-    const float* value = tensor.data<float>();
-    for (float& a : average.span<float>()) a = static_cast<float>(decay_ * a + (1 - decay_) * *value++);
+    if (tensor.dtype() == DType::f64)
+      move_towards(average.span<double>(), tensor.span<double>(), decay_);
+    else
+      move_towards(average.span<float>(), tensor.span<float>(), decay_);
   }
 }
 

@@ -50,6 +50,8 @@ Metric parse_metric(std::string_view text) {
 
 }  // namespace
 
+const MetricDef& row_of(const Metric& metric) { return row_of(metric.kind); }
+
 std::span<const MetricDef> all_metrics() {
   static const std::vector<MetricDef> rows = [] {
     std::vector<MetricDef> all = class_metrics();

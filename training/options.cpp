@@ -2,13 +2,12 @@
 
 #include <fmt/format.h>
 
+#include "training/start.h"
 #include <halfstep/base/error.h>
 #include <halfstep/training/options.h>
 
 namespace halfstep {
 namespace {
-
-constexpr double kLeastScale = 1e-30, kMostScale = 1e30;
 
 struct Count {
   std::string_view flag;
@@ -33,10 +32,7 @@ void check(const TrainerOptions& options) {
     if (loss.loss) numbers_of(loss_named(*loss.loss), loss.numbers);
   check(options.optimizer);
   check(options.schedule);
-  if (const std::optional<double>& scale = options.loss_scale;
-      scale && *scale != 0 && !(*scale >= kLeastScale && *scale <= kMostScale))
-    throw_input_error(fmt::format("--loss-scale as 0 (off) or a number from {} to {}", kLeastScale, kMostScale),
-                      fmt::format("{}", *scale), "give the first loss scale");
+  check_loss_scale(options.loss_scale);
 }
 
 }  // namespace halfstep

@@ -1,20 +1,13 @@
 #include "training/step_program.h"
 
 #include <cmath>
-#include <cstring>
 
 #include "passes/step/step_values.h"
+#include "session/tensor_types.h"
 #include <halfstep/base/error.h>
 
 namespace halfstep {
 namespace {
-
-void fill(Tensor& to, const Tensor& from) {
-  if (to.bytes() != from.bytes())
-    throw_failure("a batch of " + to.shape().to_string(), from.shape().to_string(),
-                  "compile a program for this batch size");
-  if (from.bytes() > 0) std::memcpy(to.raw(), from.raw(), from.bytes());
-}
 
 // Host memory of an input; none where there is no such input.
 Tensor input_of(Program& program, const Graph& graph, ValueId id) {
@@ -67,9 +60,9 @@ StepProgram::StepProgram(const Graph& graph, Executor& executor, StateStore& sto
 }
 
 void StepProgram::run(const StepFeed& feed) {
-  for (std::size_t i = 0; i < x_.size(); ++i) fill(x_[i], feed.x[i]);
-  for (std::size_t i = 0; i < labels_.size(); ++i) fill(labels_[i], feed.labels[i]);
-  for (std::size_t i = 0; i < sample_weights_.size(); ++i) fill(sample_weights_[i], feed.sample_weights[i]);
+  for (std::size_t i = 0; i < x_.size(); ++i) copy_into(x_[i], feed.x[i]);
+  for (std::size_t i = 0; i < labels_.size(); ++i) copy_into(labels_[i], feed.labels[i]);
+  for (std::size_t i = 0; i < sample_weights_.size(); ++i) copy_into(sample_weights_[i], feed.sample_weights[i]);
   if (learning_rate_.is_defined()) *learning_rate_.data<float>() = feed.learning_rate;
   if (update_.is_defined()) *update_.data<bool>() = feed.update;
   if (loss_weight_.is_defined()) *loss_weight_.data<float>() = feed.loss_weight;
@@ -109,7 +102,7 @@ std::string first_non_finite_node(const Graph& graph, const StateStore& states, 
   const StepValues step(graph);
   const auto feed = [&](ValueId id, const Tensor& from) {
     Tensor to = input_of(*program, graph, id);
-    fill(to, from);
+    copy_into(to, from);
   };
   for (std::size_t i = 0; i < batch.x.size(); ++i) feed(step.data[i], batch.x[i]);
   for (std::size_t i = 0; i < step.labels.size(); ++i) feed(step.labels[i], batch.labels[i]);

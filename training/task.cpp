@@ -8,6 +8,7 @@
 #include <fmt/ranges.h>
 
 #include "data/row_shape.h"
+#include "training/start.h"
 #include <halfstep/base/error.h>
 #include <halfstep/ops/op_traits.h>
 
@@ -369,11 +370,7 @@ Task make_task(const Graph& model, const Dataset& unordered, const TrainerOption
   task.step.optimizer = options.optimizer;
   task.step.optimizer.output_gradient_norms = options.log_grad_norms;
   LossScaleOptions& scale = task.step.optimizer.loss_scale;
-  scale.enabled = options.loss_scale ? *options.loss_scale > 0 : task.precision == DType::f16;
-  if (options.loss_scale && *options.loss_scale > 0)
-    scale.initial = *options.loss_scale;
-  else  // the usual one, within bounds that were asked for
-    scale.initial = std::clamp(scale.initial, scale.lowest(), std::max(scale.lowest(), scale.highest()));
+  scale = starting(scale, options.loss_scale, task.precision);
   check(task.step.optimizer);
   for (const OptimizerNumber& number : optimizer_numbers())
     if (!scale.enabled && number.name.starts_with("loss-scale") && number.get(options.optimizer) != number.get({}))

@@ -1,31 +1,23 @@
 #include "data/batch_loader.h"
 #include "data/stream_reader.h"
-#include "onnx_io/declared.h"
 #include "passes/autodiff/gradient_flow.h"
 #include "passes/load/parameter_choice.h"
 #include "passes/step/step_values.h"
 #include "session/tensor_types.h"
 #include "training/fingerprint.h"
+#include "training/start.h"
 #include "training/trainer_impl.h"
 
 namespace halfstep {
-namespace {
-
-TrainerOptions knowing_exporter(TrainerOptions options, const LoadedModel& model) {
-  if (model.source) options.parameters.exporter = exporter_of(*model.source);
-  return options;
-}
-
-}  // namespace
-
 Trainer::Impl::Impl(LoadedModel model, Executor& executor, const Dataset& data, TrainerOptions options,
                     BatchStream* stream)
     : model_(std::move(model)),
       executor_(executor),
-      options_(knowing_exporter(std::move(options), model_)),
+      options_(std::move(options)),
       fingerprint_(fingerprint(model_.graph)),
-      prepared_(model_.graph,
-                {.batch_axes = options_.batch_axes, .parameters = options_.parameters, .observer = options_.observer}),
+      prepared_(model_.graph, {.batch_axes = options_.batch_axes,
+                               .parameters = knowing_exporter(options_.parameters, model_),
+                               .observer = options_.observer}),
       task_(make_task(prepared_.graph(), data, options_, executor.capabilities())),
       data_(fit_data(task_, data, options_.input)),
       stream_(stream),

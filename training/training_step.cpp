@@ -7,12 +7,12 @@
 
 #include <fmt/format.h>
 
-#include "onnx_io/declared.h"
 #include "passes/step/step_values.h"
 #include "session/tensor_types.h"
 #include "training/batch_fit.h"
 #include "training/default_loss.h"
 #include "training/flat_tensors.h"
+#include "training/start.h"
 #include "training/state_access.h"
 #include "training/step_program.h"
 #include <halfstep/base/error.h>
@@ -25,24 +25,6 @@ namespace {
 
 /// In TrainingStep::state(): how many batches' gradients wait for an update.
 constexpr const char* kWaiting = "gradients.count";
-
-ParameterSelection knowing_exporter(ParameterSelection selection, const LoadedModel& model) {
-  if (model.source) selection.exporter = exporter_of(*model.source);
-  return selection;
-}
-
-OptimizerOptions with_loss_scale(OptimizerOptions optimizer, const TrainingStepOptions& options, DType precision) {
-  LossScaleOptions& scale = optimizer.loss_scale;
-  if (options.loss_scale && *options.loss_scale != 0 && !(*options.loss_scale >= 1e-30 && *options.loss_scale <= 1e30))
-    throw_input_error("a loss scale from 1e-30 to 1e30, or 0 for none", fmt::format("{}", *options.loss_scale),
-                      "correct it");
-  scale.enabled = options.loss_scale ? *options.loss_scale > 0 : precision == DType::f16;
-  if (options.loss_scale && *options.loss_scale > 0)
-    scale.initial = *options.loss_scale;
-  else
-    scale.initial = std::clamp(scale.initial, scale.lowest(), std::max(scale.lowest(), scale.highest()));
-  return optimizer;
-}
 
 /// The sum of outputs times gradients, whose own gradient with respect to each output is the one given.
 LossFunction of_output_gradients() {
@@ -74,7 +56,7 @@ class TrainingStep::Impl {
                                 .observer = options.observer}),
         inputs_(inputs_of(prepared_.graph())),
         states_(prepared_.trainable(), model.graph, executor) {
-    options_.optimizer = with_loss_scale(options.optimizer, options, precision_);
+    options_.optimizer.loss_scale = starting(options.optimizer.loss_scale, options.loss_scale, precision_);
     check(options_.optimizer);
     set_learning_rate(options.learning_rate);
     if (options.programs < 1) throw_input_error("at least 1 program that is kept", "0", "");
@@ -121,7 +103,8 @@ class TrainingStep::Impl {
 
   StepReport update() {
     require_gradients("an update");
-    std::unique_ptr<StepProgram>& program = updates_of_[sums_];
+    if (!update_) update_ = &updates_of_[sums_];
+    std::unique_ptr<StepProgram>& program = *update_;
     if (!program) {
       const std::string scale = options_.optimizer.loss_scale.enabled ? states_.loss_scale_name() : "";
       const Graph graph = run_pipeline(graph_of_sums(prepared_.trainable(), sums_, scale),
@@ -137,10 +120,7 @@ class TrainingStep::Impl {
     return report;
   }
 
-  void forget_gradients() {
-    waiting_ = 0;
-    sums_.clear();
-  }
+  void forget_gradients() { waiting_ = 0; }
 
   NamedTensors forward(const NamedTensors& inputs) { return outputs_for(Purpose::forward, inputs); }
   NamedTensors predict(const NamedTensors& inputs) { return outputs_for(Purpose::prediction, inputs); }
@@ -234,7 +214,7 @@ class TrainingStep::Impl {
     check_numbers(values);
     states_.load(std::move(values));
     waiting_ = waiting;
-    sums_ = std::move(sums);
+    set_sums(std::move(sums));
     updates_ = states_.updates();
   }
 
@@ -324,8 +304,8 @@ class TrainingStep::Impl {
   static std::string sum_of(const std::string& parameter) { return std::string(kAccumulatorPrefix) + parameter; }
   /// A sum of gradients that no update waits for.
   bool is_idle_sum(const std::string& state) const {
-    return known_sums_.contains(state) &&
-           std::ranges::none_of(sums_, [&](const auto& sum) { return sum.second == state; });
+    if (!known_sums_.contains(state)) return false;
+    return waiting_ == 0 || std::ranges::none_of(sums_, [&](const auto& sum) { return sum.second == state; });
   }
 
   /// Throws Error(input) for numbers that no step leaves.
@@ -352,16 +332,28 @@ class TrainingStep::Impl {
     StepFeed given = feed();
     given.loss_weight = static_cast<float>(weight);
     given.first = waiting_ == 0;
-    if (!given.first)  // what is left there from before the last update
-      for (const auto& [parameter, state] : latest_->sums)
-        if (!sums_.contains(parameter)) {
-          const Tensor now = states_.read(state);
-          states_.write(state, Tensor(now.dtype(), now.shape()));
-        }
+    if (given.first) {
+      if (sums_ != latest_->sums) set_sums(latest_->sums);
+    } else {
+      add_sums(latest_->sums);
+    }
     latest_->program.run(given);
-    sums_.insert(latest_->sums.begin(), latest_->sums.end());
     ++waiting_;
     return report_of(latest_->program);
+  }
+
+  void set_sums(std::map<std::string, std::string> sums) {
+    sums_ = std::move(sums);
+    update_ = nullptr;
+  }
+  /// Those of `more` that are new start at zero: what they hold is from before the last update.
+  void add_sums(const std::map<std::string, std::string>& more) {
+    for (const auto& [parameter, state] : more) {
+      if (!sums_.emplace(parameter, state).second) continue;
+      const Tensor now = states_.read(state);
+      states_.write(state, Tensor(now.dtype(), now.shape()));
+      update_ = nullptr;
+    }
   }
 
   NamedTensors outputs_for(Purpose purpose, const NamedTensors& inputs) {
@@ -380,7 +372,8 @@ class TrainingStep::Impl {
       options_.loss = std::move(chosen.loss);
       notices_.insert(notices_.end(), chosen.notices.begin(), chosen.notices.end());
     }
-    fitted_ = fit_batch(batch, inputs_, *options_.loss);
+    if (!loss_inputs_) loss_inputs_.emplace(*options_.loss);
+    fitted_ = fit_batch(batch, inputs_, *loss_inputs_);
     if (readings_.empty()) {
       std::vector<std::string> notices;
       readings_ = read_terms(prepared_.graph(), inputs_, batch, *options_.loss, notices);
@@ -455,9 +448,11 @@ class TrainingStep::Impl {
   std::vector<TensorInfo> inputs_;
   TrainedStates states_;
   std::list<Compiled> programs_;             // the latest first
-  std::map<std::string, std::string> sums_;  // states of gradients that wait, by parameter
+  std::map<std::string, std::string> sums_;  // states of gradients that wait, or waited last, by parameter
   std::map<std::map<std::string, std::string>, std::unique_ptr<StepProgram>> updates_of_;
-  std::set<std::string> known_sums_;  // all that programs have
+  std::unique_ptr<StepProgram>* update_ = nullptr;  // that of sums_; null: to be looked up
+  std::set<std::string> known_sums_;                // all that programs have
+  std::optional<LossInputs> loss_inputs_;
   FittedBatch fitted_;
   Compiled* latest_ = nullptr;
   std::vector<TermReading> readings_;

@@ -37,6 +37,7 @@ std::vector<MetricDef> value_metrics() {
        .meaning = "mean absolute error",
        .takes = takes_elements,
        .needs = kElements,
+       .smaller_is_better = true,
        .add = add_absolute_error,
        .value = mean},
       {.kind = Metric::Kind::mse,
@@ -44,6 +45,7 @@ std::vector<MetricDef> value_metrics() {
        .meaning = "mean squared error",
        .takes = takes_elements,
        .needs = kElements,
+       .smaller_is_better = true,
        .add = add_squared_error,
        .value = mean},
   };

@@ -1,4 +1,5 @@
 // A run with a loss for each of several outputs.
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
@@ -10,6 +11,7 @@
 #include <halfstep/data/batch_stream.h>
 #include <halfstep/executors/executor.h>
 #include <halfstep/onnx_io/load.h>
+#include <halfstep/training/callbacks.h>
 #include <halfstep/training/trainer.h>
 #include <halfstep/training/training_step.h>
 
@@ -93,6 +95,23 @@ TEST(SeveralLosses, AreEvaluatedEachByItsMetrics) {
   EXPECT_GT(result.loss, 5 * result.metrics[0].second);
   EXPECT_LT(result.loss, 5 * result.metrics[0].second + 2);
   EXPECT_LE(result.metrics[1].second, result.metrics[2].second);
+}
+
+// Of mae less is better, whatever output it is measured of.
+TEST(SeveralLosses, AreWatchedByTheirMetrics) {
+  const auto executor = make_reference_executor();
+  TrainerOptions measured = options();
+  measured.metrics = parse_metrics("boxes.mae,classes.accuracy");
+  measured.epochs = 8;
+  Trainer trainer(two_heads(), *executor, rows(), measured);
+  const Dataset validation = rows();
+  std::vector<double> errors;
+  EarlyStopping stopping(trainer, {.watch = {.what = "boxes.mae"}, .patience = 8});
+  trainer.fit(combined({stopping.callbacks(),
+                        {.on_epoch_end = [&](const StepResult&,
+                                             const Evaluation* e) { errors.push_back(e->metrics.at(0).second); }}}),
+              &validation);
+  EXPECT_DOUBLE_EQ(stopping.best(), *std::min_element(errors.begin(), errors.end()));
 }
 
 class Stream : public BatchStream {

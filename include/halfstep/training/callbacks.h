@@ -24,7 +24,7 @@ namespace HALFSTEP_API halfstep {
 struct Watch {
   std::string what = "loss";  ///< "loss" or a metric's name: of the validation data where there are some, else the mean
                               ///< over the epoch's steps
-  std::optional<bool> larger_is_better = {};  ///< unset: for a loss and for mae and mse smaller, for others larger
+  std::optional<bool> larger_is_better = {};  ///< unset: as the metric's row tells; of a loss the smaller
   double least_change = 0;                    ///< what counts as better
 };
 

@@ -35,7 +35,8 @@ struct MetricDef {
   MetricNumber number = {};
   /// Whether it can be computed from labels that are read so, of an output with so many classes.
   bool (*takes)(const LabelReading&, std::int64_t classes);
-  std::string_view needs;  ///< what `takes` takes, for people
+  std::string_view needs;          ///< what `takes` takes, for people
+  bool smaller_is_better = false;  ///< it is an error, of which less is better
   void (*add)(Metrics::Tally&, const Metric&, const MetricSample&);
   double (*value)(const Metrics::Tally&, const Metric&) = nullptr;  ///< null: it is a table (Metrics::table)
   /// Whether it is measured where nobody has said what is. Null: never.
@@ -43,6 +44,7 @@ struct MetricDef {
 };
 
 std::span<const MetricDef> all_metrics();
+const MetricDef& row_of(const Metric& metric);
 
 // The rows, by what they look at.
 std::vector<MetricDef> class_metrics();
