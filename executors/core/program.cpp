@@ -91,7 +91,7 @@ class CompiledProgram final : public Program {
   const Plan& plan() const override { return plan_; }
 
   void run() override {
-    device().within([this] {
+    device().running([this] {
       run_();
       device().wait();
     });
@@ -100,7 +100,7 @@ class CompiledProgram final : public Program {
   std::vector<double> time_entries(int times) override {
     using Clock = std::chrono::steady_clock;
     std::vector<std::vector<double>> seconds(steps_.size());
-    device().within([&] {
+    device().running([&] {
       for (int i = 0; i < times; ++i) {
         for (std::size_t s = 0; s < steps_.size(); ++s) {
           const auto start = Clock::now();

@@ -2,6 +2,7 @@
 
 #include "executors/onednn/fusion.h"
 #include "executors/onednn/kernel.h"
+#include "executors/onednn/signals.h"
 #include "executors/onednn/simd/elementwise.h"
 #include "executors/onednn/threads.h"
 #include <halfstep/base/error.h>
@@ -49,6 +50,13 @@ void CpuDevice::within(const std::function<void()>& work) {
   } catch (const dnnl::error& e) {
     throw_failure("oneDNN to make every primitive it offers", e.what(), "try --executor reference");
   }
+}
+
+void CpuDevice::running(const std::function<void()>& work) {
+  within([&] {
+    const SignalsPostponed signals(threads_);
+    work();
+  });
 }
 
 std::vector<std::pair<std::size_t, std::size_t>> CpuDevice::precedences(const Graph& graph) {

@@ -14,6 +14,8 @@ class CpuDevice final : public core::Device {
   core::Made convert(const core::Operand& from, const core::Operand& to, const core::TakeScratch& scratch) override;
   /// With as many threads as primitives are made for.
   void within(const std::function<void()>& work) override;
+  /// And with signals postponed.
+  void running(const std::function<void()>& work) override;
   std::vector<std::pair<std::size_t, std::size_t>> precedences(const Graph& graph) override;
 
  private:

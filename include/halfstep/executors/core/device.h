@@ -52,8 +52,10 @@ class Device {
   /// What runs all steps of a program. They, and `notes` (of the plan), live as long as what is returned. `on_device`:
   /// none of the steps is a reference kernel on the host.
   virtual Run sequence(const std::vector<Run>& steps, bool on_device, std::vector<std::string>& notes);
-  /// Calls `work`, which compiles or runs a program, in the surroundings that the device's libraries need.
+  /// Calls `work`, which compiles a program, in the surroundings that the device's libraries need.
   virtual void within(const std::function<void()>& work) { work(); }
+  /// Calls `work`, which runs steps of a program.
+  virtual void running(const std::function<void()>& work) { within(work); }
 
   /// (a, b): indices of nodes of which a is to run before b, because its kernel may compute b's result along. Pairs
   /// that other nodes make impossible do not count.
