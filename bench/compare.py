@@ -57,16 +57,28 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--halfstep", default=ROOT / "build" / "release" / "bin" / "halfstep", help="the program")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--runs", type=int, help="turns that each of the two takes (5; 3 with --models)")
+    parser.add_argument("--runs", type=int, help="turns that each of the two takes (5; 3 with --models and --networks)")
     parser.add_argument("--models", nargs="*", metavar="NAME", help="compare models of --zoo instead: these, or all")
+    parser.add_argument("--networks", nargs="*", metavar="NAME", help="compare the networks of networks.py: these, or all")
+    parser.add_argument("--precisions", nargs="+", default=["fp32"], choices=["fp32", "bf16", "fp16"])
+    parser.add_argument("--batch", type=int, help="of --networks, instead of each one's own")
+    parser.add_argument("--peers", nargs="*", default=["eager"], choices=["eager", "compile"])
+    parser.add_argument("--folder", type=pathlib.Path, default=ROOT / ".bench" / "networks", help="of their models")
+    parser.add_argument("--write", action="store_true", help="write bench/RESULTS.md from --networks")
     parser.add_argument("--zoo", type=pathlib.Path, default=ROOT / "models" / "zoo")
-    parser.add_argument("--seconds", type=float, default=1, help="how long a run of a model goes on")
+    parser.add_argument("--seconds", type=float, default=1, help="how long a run goes on, with --models and --networks")
     arguments = parser.parse_args()
     if arguments.models is not None:
         from compare_models import compare_models  # which imports this file
 
         return compare_models(arguments.halfstep, arguments.zoo, arguments.models, arguments.threads,
                               arguments.runs or 3, arguments.seconds)  # fmt: skip
+
+    if arguments.networks is not None:
+        from compare_networks import compare_networks
+
+        arguments.runs = arguments.runs or 3
+        return compare_networks(arguments)
 
     runs = arguments.runs or 5
     print(f"{runs} alternating runs, {arguments.threads} threads, fp32; median (fastest to slowest run)\n")

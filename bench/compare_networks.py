@@ -1,0 +1,184 @@
+"""Training steps of the networks of networks.py: halfstep against PyTorch, eager and compiled, in alternating runs.
+
+For every row: the fastest step of all runs, the peak of resident memory, and the time from the start of the process to
+the end of the first step. Losses of the first step must agree. Writes results.json, RESULTS.md and a chart.
+
+What this process has in memory counts for those it starts, until they are another program: so it does not import torch.
+"""
+
+import collections
+import datetime
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import time
+
+from compare import ROOT
+
+RESULTS = ROOT / "bench"
+FIRST_LOSS = {"fp32": 1e-3, "bf16": 3e-2, "fp16": 1e-2}  # relative; half precisions are computed with in other places
+MODES = ("halfstep", "eager", "compile")
+
+
+def measured(command, threads):
+    """Output, seconds and peak memory of a process."""
+    environment = dict(os.environ, OMP_NUM_THREADS=str(threads))
+    child = subprocess.Popen(list(map(str, command)), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    output, errors = child.stdout.read(), child.stderr.read()
+    _, status, usage = os.wait4(child.pid, 0)
+    if status:
+        raise RuntimeError(f"{' '.join(map(str, command))}\nended with status {status}:\n{errors.decode()[-2000:]}")
+    return output.decode(), usage.ru_maxrss * 1024
+
+
+def network_of(folder):
+    return json.loads((folder / "network.json").read_text())
+
+
+def exported(name, batch, models):
+    """The folder of a network's model and data, made when it is not there."""
+    folder = models / (f"{name}-{batch}" if batch else name)
+    if not (folder / "network.json").exists():
+        script = ROOT / "bench" / "networks.py"
+        subprocess.run([sys.executable, script, "--export", name, folder, *(["--batch", str(batch)] if batch else [])],
+                       check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    return folder
+
+
+def halfstep_run(program, folder, precision, threads, seconds, known):
+    """`known`: a step's time of an earlier run, from which the number of steps follows."""
+    flags = [text for name, value in network_of(folder)["flags"].items() for text in (f"--{name}", str(value))]
+    steps = 6 if known is None else int(min(max(6, seconds * 1e3 / known), 5000))
+    log = folder / "log.jsonl"
+    log.unlink(missing_ok=True)
+    start = time.time()
+    _, peak = measured(
+        [program, "train", folder / "model.onnx", "--data", f"{folder / 'x.npy'},{folder / 'y.npy'}", "--no-shuffle",
+         "--loss", "softmax_cross_entropy", *flags, "--steps", steps, "--precision", precision,
+         "--executor", "onednn", "--threads", threads, "--log", log], threads)  # fmt: skip
+    total = time.time() - start
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    times = [record["ms"] for record in records if "ms" in record]
+    losses = [record["loss"] for record in records if "ms" in record]
+    # The log has no clock: what is not steps came before the first one, but for the end of the process.
+    return {"best_ms": min(times[1:]), "first_loss": losses[0], "peak_bytes": peak,
+            "first_step_s": total - sum(times[1:]) / 1e3}  # fmt: skip
+
+
+def torch_run(name, precision, threads, seconds, batch, compile):
+    script = ROOT / "bench" / "torch_network_step.py"
+    command = [sys.executable, script, name, "--threads", threads, "--seconds", seconds, "--precision", precision]
+    command += ["--batch", batch] if batch else []
+    command += ["--compile"] if compile else []
+    return json.loads(measured(command, threads)[0].splitlines()[-1])
+
+
+def merged(runs):
+    """The best of several runs of one thing; smallest memory and start, too."""
+    best = {key: min(run[key] for run in runs) for key in ("best_ms", "peak_bytes", "first_step_s")}
+    return best | {"first_loss": runs[-1]["first_loss"], "runs_ms": [run["best_ms"] for run in runs]}
+
+
+def compare_network(name, folder, arguments, precision):
+    runs = collections.defaultdict(list)
+    peers = [mode for mode in MODES if mode in arguments.peers and not (precision == "fp16" and mode != "halfstep")]
+    for _ in range(arguments.runs):
+        for mode in ["halfstep", *peers]:
+            if mode == "halfstep":
+                known = runs[mode][-1]["best_ms"] if runs[mode] else None
+                run = halfstep_run(arguments.halfstep, folder, precision, arguments.threads, arguments.seconds, known)
+            else:
+                run = torch_run(name, precision, arguments.threads, arguments.seconds, arguments.batch,
+                                mode == "compile")  # fmt: skip
+            runs[mode].append(run)
+    found = {mode: merged(list_) for mode, list_ in runs.items()}
+    for mode, result in found.items():
+        expected = found["halfstep"]["first_loss"]
+        if abs(result["first_loss"] - expected) > FIRST_LOSS[precision] * abs(expected):
+            raise RuntimeError(f"{name}, {precision}: first loss {expected}, {mode}'s {result['first_loss']}: "
+                               "not the same model")  # fmt: skip
+    return found
+
+
+def cell(found, mode, key, scale, digits):
+    return f"{found[mode][key] / scale:.{digits}f}" if mode in found else "–"
+
+
+def row_of(title, precision, found):
+    peers = [found[mode]["best_ms"] for mode in found if mode != "halfstep"]
+    ratio = f"{found['halfstep']['best_ms'] / min(peers):.2f}" if peers else "–"
+    cells = [title, precision]
+    cells += [cell(found, mode, "best_ms", 1, 2) for mode in MODES] + [ratio]
+    cells += [cell(found, mode, "peak_bytes", 1e6, 0) for mode in MODES[:2]]
+    cells += [cell(found, mode, "first_step_s", 1, 2) for mode in MODES]
+    return "| " + " | ".join(cells) + " |"
+
+
+HEAD = """| training step | precision | halfstep, ms | PyTorch eager, ms | compiled, ms | ratio | memory, MB | PyTorch's, MB | \
+first step, s | PyTorch eager's, s | compiled, s |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"""
+
+
+def machine(arguments):
+    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            cpu = line.split(":")[1].strip()
+            break
+    else:
+        cpu = platform.machine()
+    flags = pathlib.Path("/proc/cpuinfo").read_text()
+    units = [name for name in ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_fp16") if name in flags]
+    version = subprocess.run([arguments.halfstep, "--version"], capture_output=True, text=True).stdout.splitlines()[0]
+    return (f"{datetime.date.today()}: {cpu} ({', '.join(units)}), {arguments.threads} threads, {version}, "
+            f"PyTorch {importlib.metadata.version('torch')}; {arguments.runs} alternating runs of {arguments.seconds:g} s")  # fmt: skip
+
+
+def chart(rows, path):
+    """Ratios to the fastest peer, one bar a row."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+
+    matplotlib.rcParams["svg.hashsalt"] = "halfstep"
+    names, ratios = zip(*rows)
+    figure, axes = pyplot.subplots(figsize=(8, 0.4 * len(rows) + 1))
+    axes.barh(names, ratios)
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.invert_yaxis()
+    axes.set_xlabel("time of a training step, fastest of PyTorch eager and compiled = 1")
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+
+
+def compare_networks(arguments):
+    models = arguments.folder
+    models.mkdir(parents=True, exist_ok=True)
+    heading = machine(arguments)
+    print(heading + "\n\n" + HEAD, flush=True)
+    lines, bars, results = [], [], []
+    names = subprocess.run([sys.executable, ROOT / "bench" / "networks.py"], check=True, capture_output=True, text=True)
+    for name in arguments.networks or names.stdout.split():
+        folder = exported(name, arguments.batch, models)
+        for precision in arguments.precisions:
+            found = compare_network(name, folder, arguments, precision)
+            lines.append(row_of(network_of(folder)["title"], precision, found))
+            print(lines[-1], flush=True)
+            results.append({"network": name, "precision": precision, "found": found})
+            peers = [result["best_ms"] for mode, result in found.items() if mode != "halfstep"]
+            if peers:
+                bars.append((f"{name}, {precision}", found["halfstep"]["best_ms"] / min(peers)))
+    if not arguments.write:
+        return
+    (RESULTS / "results.json").write_text(json.dumps({"machine": heading, "rows": results}, indent=1) + "\n")
+    text = ["# Training steps", "", heading + ".", "", "![ratios](results.svg)", "", HEAD, *lines, "",
+            "`script/bench --networks --write` writes this page. The time of a step is the fastest of all runs; the ratio is "
+            "to the faster of PyTorch's two. Memory is the peak of the process's resident set, Python and PyTorch's own "
+            "included there. The first step's time counts from the start of the process.", ""]  # fmt: skip
+    (RESULTS / "RESULTS.md").write_text("\n".join(text))
+    if bars:
+        chart(bars, RESULTS / "results.svg")
