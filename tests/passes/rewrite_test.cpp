@@ -115,6 +115,16 @@ TEST(Rewrite, MakesOfTheOneGraphTheOther) {
        "p = MatMul(x, w) q = MatMul(z, w) y = Add(p, q)", "p = MatMul(x, w) y = Gemm(z, w, p)"},
       {canonicalize(), "(float[2,3] x, float[3,4] w, float[2,4] b) => (float[2,4] y)", "p = MatMul(x, w) y = Add(p, b)",
        nullptr},
+      {canonicalize(),
+       "(float[2,5,3] x, float[3,4] w, float[4] b) => (float[2,5,4] y) <int64[2] flat = {10, 3}, "
+       "int64[3] whole = {2, 5, 4}>",
+       "p = MatMul(x, w) y = Add(b, p)", "r = Reshape<allowzero = 1>(x, flat) g = Gemm(r, w, b) y = Reshape(g, whole)"},
+      // Gathers of every index
+      {canonicalize(),
+       "(float[2,3] x) => (float[3] y, float[3] z) <int64 zero = {0}, int64 one = {1}, "
+       "int64[1] axes = {0}>",
+       "y = Gather(x, one) z = Gather(x, zero)",
+       "a, b = Split<axis = 0, num_outputs = 2>(x) y = Squeeze(b, axes) z = Squeeze(a, axes)"},
       // Relu and MaxPool
       {canonicalize(), image, "r = Relu(x) y = MaxPool<kernel_shape = [2, 2]>(r)",
        "p = MaxPool<kernel_shape = [2, 2]>(x) y = Relu(p)"},

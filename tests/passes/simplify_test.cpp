@@ -176,9 +176,33 @@ TEST(Canonicalize, MakesGemmOfMatMulAndBias) {
                "(float[2,3] x, float[3,4] w, float[4] b) => (float[2,4] y, float[2,4] z) {"
                " a = MatMul(x, w) y = Add(a, b) z = Relu(a) }",
                {"MatMul", "Add", "Relu"}},
-              {"a batch of matrices",
+              {"rows of several axes",
                "(float[5,2,3] x, float[3,4] w, float[4] b) => (float[5,2,4] y) { a = MatMul(x, w) y = Add(a, b) }",
+               {"Reshape", "Gemm", "Reshape"}},
+              {"rows of several axes, no bias",
+               "(float[5,2,3] x, float[3,4] w, float[5,2,4] b) => (float[5,2,4] y) { a = MatMul(x, w) y = Add(a, b) }",
+               {"MatMul", "Add"}},
+              {"no rows",
+               "(float[5,0,3] x, float[3,4] w, float[4] b) => (float[5,0,4] y) { a = MatMul(x, w) y = Add(a, b) }",
+               {"MatMul", "Add"}},
+              {"a batch of matrices",
+               "(float[5,2,3] x, float[5,3,4] w, float[4] b) => (float[5,2,4] y) { a = MatMul(x, w) y = Add(a, b) }",
                {"MatMul", "Add"}}},
+             canonicalize());
+}
+
+TEST(Canonicalize, SplitsWhatGathersTakeApart) {
+  const std::string in = "(float[2,3,4] x) => (float[3,4] y, float[3,4] z) <int64 zero = {0}, int64 one = {1}> { ";
+  const std::string apart = "(float[3,2] x) => (float[3] y, float[3] z) <int64 last = {-1}, int64 first = {0}> { ";
+  expect_ops({{"both", in + "y = Gather(x, one) z = Gather(x, zero) }", {"Split", "Squeeze", "Squeeze"}},
+              {"another axis, from the back",
+               apart + "y = Gather<axis = 1>(x, last) z = Gather<axis = -1>(x, first) }",
+               {"Split", "Squeeze", "Squeeze"}},
+              {"one twice", in + "y = Gather(x, one) z = Gather(x, one) }", {"Gather", "Gather"}},
+              {"read by another, too",
+               in + "y = Gather(x, one) z = Gather(x, zero) w = Sin(x) q = ReduceSum(w) }",
+               {"Gather", "Gather"}},
+              {"one of two", in + "y = Gather(x, one) z = Sin(y) }", {"Gather", "Sin"}}},
              canonicalize());
 }
 
