@@ -1,0 +1,143 @@
+#include "executors/onednn/reorder.h"
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+#include <utility>
+
+namespace halfstep::onednn {
+namespace {
+
+using core::Dims;
+using core::Layout;
+
+/// `extent` elements of an axis, `step` apart.
+struct Part {
+  std::int64_t extent, step;
+};
+
+/// How a layout walks an axis: in blocks, which may be cut again.
+struct Walk {
+  std::vector<Part> blocks;     ///< from the innermost
+  std::int64_t block = 1;       ///< elements of a whole block
+  std::int64_t block_step = 1;  ///< from one to the next
+  std::int64_t element_step() const { return blocks.empty() ? block_step : blocks[0].step; }
+
+  std::int64_t offset(std::int64_t index) const { return index / block * block_step + index % block * element_step(); }
+};
+
+Walk walk_of(const Layout& layout, const Dims& dims, std::size_t axis) {
+  if (layout.is_row_major()) return {{}, 1, core::row_major_strides(dims)[axis]};
+  const Layout::Order& order = layout.order();
+  Walk walk{{}, 1, order.strides[axis]};
+  std::int64_t step = 1;
+  for (std::size_t i = order.blocks.size(); i-- > 0;) {
+    if (order.block_axes[i] == static_cast<std::int64_t>(axis)) {
+      walk.blocks.push_back({order.blocks[i], step});
+      walk.block *= order.blocks[i];
+    }
+    step *= order.blocks[i];
+  }
+  return walk;
+}
+
+/// A part of a box: the same extent on both sides.
+struct Axis {
+  std::int64_t extent, from, to;
+};
+
+/// A range of an axis that both sides walk evenly, cut into axes.
+struct Range {
+  std::int64_t from = 0, to = 0;  ///< where it begins
+  std::vector<Axis> axes;
+};
+
+/// `count` elements, whole blocks of both sides. False where parts do not fit into each other.
+bool cut(const Walk& from, const Walk& to, std::int64_t count, std::vector<Axis>& axes) {
+  const auto parts_of = [&](const Walk& walk) {
+    std::vector<Part> parts = walk.blocks;
+    parts.push_back({count / walk.block, walk.block_step});
+    return parts;
+  };
+  std::vector<Part> a = parts_of(from), b = parts_of(to);
+  std::size_t i = 0, k = 0;
+  while (i < a.size() && k < b.size()) {
+    const std::int64_t extent = std::min(a[i].extent, b[k].extent);
+    if (a[i].extent % extent != 0 || b[k].extent % extent != 0) return false;
+    if (extent > 1) axes.push_back({extent, a[i].step, b[k].step});
+    const auto advance = [&](Part& part, std::size_t& position) {
+      part = {part.extent / extent, part.step * extent};
+      if (part.extent == 1) ++position;
+    };
+    advance(a[i], i);
+    advance(b[k], k);
+  }
+  return true;
+}
+
+/// Nothing where the sides do not fit together.
+std::optional<std::vector<Range>> ranges_of(const Walk& from, const Walk& to, std::int64_t extent) {
+  const std::int64_t both = std::max(from.block, to.block);
+  if (both % from.block != 0 || both % to.block != 0) return std::nullopt;
+  std::vector<Range> ranges;
+  for (std::int64_t at = 0; at < extent;) {
+    Range range{from.offset(at), to.offset(at), {}};
+    std::int64_t count = (extent - at) / both * both;
+    if (count > 0) {
+      if (!cut(from, to, count, range.axes)) return std::nullopt;
+    } else {  // within one block of each side
+      if (from.blocks.size() > 1 || to.blocks.size() > 1) return std::nullopt;
+      count = std::min({extent - at, from.block - at % from.block, to.block - at % to.block});
+      // Elements that are blocks of their own run on.
+      if (from.block == 1) count = std::min(extent - at, to.block - at % to.block);
+      if (to.block == 1) count = std::min(extent - at, from.block - at % from.block);
+      range.axes.push_back({count, from.element_step(), to.element_step()});
+    }
+    ranges.push_back(std::move(range));
+    at += count;
+  }
+  return ranges;
+}
+
+}  // namespace
+
+std::optional<Reorder> Reorder::find(const Dims& dims, const Layout& from, const Layout& to,
+                                     std::size_t element_bytes) {
+  std::vector<Range> boxes = {{}};  // grown axis by axis
+  for (std::size_t axis = 0; axis < dims.size(); ++axis) {
+    const auto ranges = ranges_of(walk_of(from, dims, axis), walk_of(to, dims, axis), dims[axis]);
+    if (!ranges) return std::nullopt;
+    std::vector<Range> grown;
+    for (const Range& box : boxes)
+      for (const Range& range : *ranges) {
+        grown.push_back({box.from + range.from, box.to + range.to, box.axes});
+        grown.back().axes.insert(grown.back().axes.end(), range.axes.begin(), range.axes.end());
+      }
+    boxes = std::move(grown);
+  }
+
+  Reorder reorder;
+  if (to.is_padded()) reorder.cleared_ = element_bytes * static_cast<std::size_t>(to.stored(Shape(dims).count()));
+  for (Range& box : boxes) {
+    if (box.axes.size() > simd::StridedCopy::kMaxRank) return std::nullopt;
+    std::stable_sort(box.axes.begin(), box.axes.end(), [](const Axis& a, const Axis& b) { return a.to > b.to; });
+    Dims extents, from_steps, to_steps;
+    for (const Axis& axis : box.axes) {
+      extents.push_back(axis.extent);
+      from_steps.push_back(axis.from);
+      to_steps.push_back(axis.to);
+    }
+    reorder.boxes_.push_back({element_bytes * static_cast<std::size_t>(box.from),
+                              element_bytes * static_cast<std::size_t>(box.to),
+                              simd::StridedCopy(extents, from_steps, to_steps, element_bytes)});
+  }
+  return reorder;
+}
+
+void Reorder::operator()(const void* from, void* to) const {
+  if (cleared_ > 0) std::memset(to, 0, cleared_);
+  for (const Box& box : boxes_)
+    box.copy(static_cast<const std::byte*>(from) + box.from, static_cast<std::byte*>(to) + box.to);
+}
+
+}  // namespace halfstep::onednn

@@ -1,0 +1,35 @@
+// Copies from one layout to another that oneDNN has no fast primitive for: its own are for f32, and for half types on
+// CPUs that compute in them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "executors/onednn/simd/strided_copy.h"
+#include <halfstep/executors/core/layout.h>
+
+namespace halfstep::onednn {
+
+/// Copies the elements of a value, of any type, and fills the padding of the target with zeros.
+class Reorder {
+ public:
+  /// Layouts of a value with these extents; a layout that is not row-major has just them. Nothing where the two cut an
+  /// axis into parts that are no multiples of each other.
+  static std::optional<Reorder> find(const core::Dims& dims, const core::Layout& from, const core::Layout& to,
+                                     std::size_t element_bytes);
+
+  void operator()(const void* from, void* to) const;
+
+ private:
+  /// A box of elements along which both layouts have constant steps.
+  struct Box {
+    std::size_t from, to;  ///< where it begins, in bytes
+    simd::StridedCopy copy;
+  };
+  std::vector<Box> boxes_;
+  std::size_t cleared_ = 0;  ///< bytes of the target that are set to zero before
+};
+
+}  // namespace halfstep::onednn
