@@ -2,8 +2,13 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <numeric>
+#include <string_view>
 #include <utility>
+
+#include "executors/onednn/kernels/kernels.h"
+#include "executors/onednn/simd/elementwise.h"
 
 namespace halfstep::onednn {
 namespace {
@@ -99,7 +104,81 @@ std::optional<std::vector<Range>> ranges_of(const Walk& from, const Walk& to, st
   return ranges;
 }
 
+/// oneDNN's primitive for anything, which is slow.
+bool is_generic(const dnnl::reorder::primitive_desc& pd) {
+  const std::string_view kernel = pd.impl_info_str();
+  return kernel.starts_with("simple") || kernel.starts_with("ref");
+}
+
+Made make_primitive(const dnnl::reorder::primitive_desc& pd, const Place& from, const Place& to,
+                    const core::TakeScratch& take_scratch) {
+  const BufferId scratch = take_scratch(pd.scratchpad_desc().get_size());
+  return {kernel_name(pd),
+          {},
+          bind_primitive(dnnl::reorder(pd), {{DNNL_ARG_FROM, from.desc, from.buffer},
+                                             {DNNL_ARG_TO, to.desc, to.buffer},
+                                             {DNNL_ARG_SCRATCHPAD, pd.scratchpad_desc(), scratch}})};
+}
+
+DType dtype_of(const Desc& desc) {
+  for (DType dtype : {DType::f32, DType::f16, DType::bf16})
+    if (data_type(dtype) == desc.get_data_type()) return dtype;
+  return DType::undefined;
+}
+
+std::size_t begin_of(const Desc& desc) {
+  return bytes_of(dtype_of(desc), static_cast<std::size_t>(desc.get_submemory_offset()));
+}
+
+/// Whether a descriptor is of all of its memory: no offset, no gaps.
+bool is_whole(const Desc& desc) {
+  const Dims& padded = desc.get_padded_dims();
+  const std::int64_t count = std::accumulate(padded.begin(), padded.end(), std::int64_t{1}, std::multiplies<>());
+  return desc.get_submemory_offset() == 0 &&
+         desc.get_size() == bytes_of(dtype_of(desc), static_cast<std::size_t>(count));
+}
+
+bool is_padded(const Desc& desc) { return desc.get_padded_dims() != desc.get_dims(); }
+
+/// The elements move in the smaller type, which lies packed between.
+Made make_move_and_cast(const Place& from, const Place& to, const core::TakeScratch& take_scratch) {
+  const DType before = dtype_of(from.desc), after = dtype_of(to.desc);
+  const bool widens = bytes_of(before, 1) < bytes_of(after, 1);
+  const Desc middle =
+      desc_of(layout_of(widens ? to.desc : from.desc), Shape(from.desc.get_dims()), widens ? before : after);
+  const auto count = static_cast<std::int64_t>(middle.get_size() / bytes_of(dtype_of(middle), 1));
+  const Place between{middle, take_scratch(middle.get_size())};
+  Made move = widens ? make_move(from, between, take_scratch) : make_move(between, to, take_scratch);
+  const auto cast = [=](BufferId source, BufferId target) -> Bind {
+    return [=, convert = simd::find_cast(before, after)](const Memory& memory) -> Run {
+      return [=, x = memory.at(source), y = memory.at(target)] { convert(x, y, count); };
+    };
+  };
+  Bind all = widens ? core::in_sequence(std::move(move.bind), cast(between.buffer, to.buffer))
+                    : core::in_sequence(cast(from.buffer, between.buffer), std::move(move.bind));
+  return {std::move(move.kernel), {}, std::move(all)};
+}
+
 }  // namespace
+
+Made make_move(const Place& from, const Place& to, const core::TakeScratch& take_scratch) {
+  const dnnl::reorder::primitive_desc pd(engine(), from.desc, engine(), to.desc, user_scratchpad());
+  if (!is_generic(pd)) return make_primitive(pd, from, to, take_scratch);
+  const std::size_t source = begin_of(from.desc), target = begin_of(to.desc);
+  const bool is_part = !is_whole(from.desc) || !is_whole(to.desc);
+  // The padding of a part is the whole's.
+  if (is_part && (is_padded(from.desc) || is_padded(to.desc) || from.desc.get_data_type() != to.desc.get_data_type()))
+    return make_primitive(pd, from, to, take_scratch);
+  const auto reorder =
+      Reorder::find(from.desc.get_dims(), layout_of(from.desc), layout_of(to.desc), bytes_of(dtype_of(from.desc), 1));
+  if (!reorder) return make_primitive(pd, from, to, take_scratch);
+  if (from.desc.get_data_type() != to.desc.get_data_type()) return make_move_and_cast(from, to, take_scratch);
+  return {"simd", {}, [=, a = from.buffer, b = to.buffer](const Memory& memory) -> Run {
+            return [reorder = *reorder, x = memory.as<std::byte>(a) + source, y = memory.as<std::byte>(b) + target] {
+              reorder(x, y);
+            };
+          }};
+}
 
 std::optional<Reorder> Reorder::find(const Dims& dims, const Layout& from, const Layout& to,
                                      std::size_t element_bytes) {

@@ -7,7 +7,9 @@
 #include <optional>
 #include <vector>
 
+#include "executors/onednn/kernel.h"
 #include "executors/onednn/simd/strided_copy.h"
+#include <halfstep/executors/core/device.h>
 #include <halfstep/executors/core/layout.h>
 
 namespace halfstep::onednn {
@@ -31,5 +33,14 @@ class Reorder {
   std::vector<Box> boxes_;
   std::size_t cleared_ = 0;  ///< bytes of the target that are set to zero before
 };
+
+/// A memory, or a part of one, of float elements.
+struct Place {
+  Desc desc;
+  BufferId buffer = kNoBuffer;
+};
+
+/// Copies elements to another place, and another type where the two differ.
+Made make_move(const Place& from, const Place& to, const core::TakeScratch& take_scratch);
 
 }  // namespace halfstep::onednn

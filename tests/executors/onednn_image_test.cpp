@@ -296,6 +296,34 @@ TEST(OneDnnSplit, TakesTheLayoutOfItsOperand) {
   }
 }
 
+// Parts of whole blocks of channels, and others; then taken apart again. oneDNN's own copies of half types are slow on
+// CPUs that do not compute in them.
+TEST(OneDnnConcat, JoinsWhatConvolutionsGiveAsItLies) {
+  for (DType dtype : kFloats)
+    for (const std::vector<std::int64_t>& channels : {Ints{16, 32}, Ints{8, 5, 16}, Ints{24, 3}})
+      for (std::int64_t axis : {1, 2}) {
+        SCOPED_TRACE(std::string(name_of(dtype)) + Shape(channels).to_string() + std::to_string(axis));
+        TestGraph t;
+        Expr x = t.b.op("Relu", {t.input(dtype, {2, 16, 9, 9})});
+        std::vector<Expr> parts;
+        for (std::int64_t count : channels)
+          parts.push_back(t.b.op("Conv", {x, t.b.cast(t.state("w", {axis == 1 ? count : 16, 16, 3, 3}), dtype)},
+                                 {{"kernel_shape", Ints{3, 3}}}));
+        Expr joined = t.b.op("Concat", parts, {{"axis", axis}});
+        const Shape whole = joined.shape();
+        t.output(joined);
+        t.output(t.b.op("Conv", {joined, t.b.cast(t.state("v", {8, whole[1], 3, 3}), dtype)}));
+        for (Expr part :
+             t.b.multi("Split", kOnnxDomain, {joined, t.b.ints(axis == 1 ? channels : Ints{3, whole[2] - 3})},
+                       axis == 1 ? channels.size() : 2, {{"axis", axis}}))
+          t.output(part);
+        expect_like_reference(t.graph, 8 * epsilon_of(dtype));
+        Compiled compiled(make_onednn_executor(), t.graph);
+        for (const PlanEntry& entry : compiled.program->plan().entries)
+          EXPECT_EQ(entry.kernel.find("ref:any"), std::string::npos) << entry.op << " " << entry.node;
+      }
+}
+
 TEST(OneDnnSlice, OfManyAxesAgreesWithReference) {
   for (std::size_t rank : {std::size_t{12}, std::size_t{13}}) {
     TestGraph t;

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "executors/onednn/kernels/kernels.h"
+#include "executors/onednn/reorder.h"
 #include "executors/onednn/simd/elementwise.h"
 #include <halfstep/ops/kernel_util.h>
 
@@ -31,6 +32,43 @@ Made make_transpose(KernelContext& context) {
   context.alias(operand);
   return {"alias", "another layout of the same memory", {}};
 }
+
+namespace {
+
+/// Copies each operand to its part of the result, in the first layout of these in which every part can be told.
+Made concat_by_moves(KernelContext& context, std::size_t axis, std::initializer_list<Layout> layouts) {
+  const DType dtype = context.out(0).dtype;
+  const std::size_t parts = context.node().inputs.size();
+  const Dims whole = dims_of(context.out(0).shape);
+  for (const Layout& layout : layouts) {
+    const Desc result = resized(layout, whole, dtype);
+    if (!result.get(true)) continue;
+    std::vector<Desc> from, to;
+    Dims begin(whole.size(), 0);
+    for (std::size_t i = 0; i < parts; ++i) {
+      const Dims extents = dims_of(context.in(i).shape);
+      from.push_back(resized(layout, extents, dtype));
+      to.push_back(result.submemory_desc(extents, begin, true));
+      if (!from[i].get(true) || !to[i].get(true)) break;
+      begin[axis] += extents[axis];
+    }
+    if (begin[axis] != whole[axis]) continue;
+    std::vector<Operand> operands;
+    for (std::size_t i = 0; i < parts; ++i) operands.push_back(context.read(i, layout_of(from[i])));
+    const Operand y = context.write(0, layout_of(result));
+    Made all;
+    for (std::size_t i = 0; i < parts; ++i) {
+      Made one = make_move({from[i], operands[i].buffer}, {to[i], y.buffer},
+                           [&](std::size_t bytes) { return context.scratch(bytes); });
+      if (i > 0) one.bind = core::in_sequence(std::move(all.bind), std::move(one.bind));
+      all = std::move(one);
+    }
+    return all;
+  }
+  return refuse("parts that have no descriptor");
+}
+
+}  // namespace
 
 Made make_concat(KernelContext& context) {
   const Node& node = context.node();
@@ -58,6 +96,8 @@ Made make_concat(KernelContext& context) {
     for (std::size_t i = 0; i < sources.size(); ++i) sources[i] = permuted_like(common, context.in(i).shape, dtype);
     pd = describe(sources);
     if (!pd.get(true)) return refuse("a concatenation that oneDNN does not know");
+    if (is_slow(pd) && y.count() > 0)
+      return concat_by_moves(context, static_cast<std::size_t>(axis), {context.layout(0), common});
   }
   std::vector<Argument> arguments;
   for (std::size_t i = 0; i < sources.size(); ++i)

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "executors/onednn/kernels/kernels.h"
+#include "executors/onednn/reorder.h"
 #include "executors/onednn/simd/strided_copy.h"
 #include <halfstep/ops/kernel_util.h>
 
@@ -44,12 +45,6 @@ std::optional<Part> part_of_slice(KernelContext& context, const Shape& whole, co
     result.steps[axis] = step;
   }
   return result;
-}
-
-/// A reorder; one of the descriptors is of a part of its memory.
-Bind bind_reorder(const Desc& from, BufferId source, const Desc& to, BufferId target) {
-  const dnnl::reorder::primitive_desc pd(engine(), from, engine(), to);
-  return bind_primitive(dnnl::reorder(pd), {{DNNL_ARG_FROM, from, source}, {DNNL_ARG_TO, to, target}});
 }
 
 /// The elements of a row-major tensor's part, `inward` from a tensor of the part's shape, or out to one.
@@ -97,8 +92,10 @@ Bind copy_out(KernelContext& context, std::size_t output, const Part& part) {
   const Operand whole = context.read(0, layout ? context.layout(0) : Layout());
   const Operand result = context.write(output, layout.value_or(Layout()));
   if (!layout) return bind_part_copy(whole, result, part, false);
-  return bind_reorder(desc_of(whole).submemory_desc(part.extents, part.begin), whole.buffer,
-                      desc_of(result, part.extents), result.buffer);
+  return make_move({desc_of(whole).submemory_desc(part.extents, part.begin, true), whole.buffer},
+                   {desc_of(result, part.extents), result.buffer},
+                   [&](std::size_t bytes) { return context.scratch(bytes); })
+      .bind;
 }
 
 /// Output 0 is zero but for the part that input 0 fills.
