@@ -92,10 +92,10 @@ void report_nodes(const ModelView& view, const ConversionPlan& plan, ConversionR
     entry.half = plan.is_half(static_cast<int>(i)) && entry.has_floats;
     entry.reason = plan.kinds[i] == NodeKind::widening || plan.kinds[i] == NodeKind::narrowing ? "a cast of the source"
                                                                                                : plan.choice.reasons[i];
-    const auto names = [&](const std::vector<int>& values) {
+    const auto names = [&](const std::vector<ValueId>& values) {
       std::vector<std::string> result;
-      for (int v : values)
-        if (v != kNone) result.push_back(view.values[index(v)].name);
+      for (const ValueId v : values)
+        if (v != kNoValue) result.push_back(view.values[v].name);
       return result;
     };
     entry.inputs = names(node.inputs);
@@ -105,7 +105,7 @@ void report_nodes(const ModelView& view, const ConversionPlan& plan, ConversionR
 
 void report_tensors(const ModelView& view, const ConversionPlan& plan, const RewrittenConstants& constants,
                     ConversionReport& report) {
-  for (std::size_t v = 0; v < view.values.size(); ++v) {
+  for (const ValueId v : view.values.ids()) {
     const FloatRange* range = plan.values[v].range;
     if (!range) continue;
     const double limit = plan.choice.limits[v];
@@ -132,14 +132,12 @@ void report_tensors(const ModelView& view, const ConversionPlan& plan, const Rew
 // Constants that keep a whole node in f32, or lose what is small in them.
 void warn_of_constants(const ModelView& view, const ConversionPlan& plan, ConversionReport& report) {
   const DType half = report.half;
-  for (std::size_t v = 0; v < view.values.size(); ++v) {
+  for (const ValueId v : view.values.ids()) {
     const PrecisionValue& value = plan.values[v];
     if (value.kind != PrecisionValue::Kind::constant || !value.range || plan.choice.limits[v] > 0) continue;
     const FloatRange& range = *value.range;
     if (!range.overflows(half) && !range.underflows_as_constant(half)) continue;
-    const auto is_it = [&](int in) {
-      return in != kNone && (in == static_cast<int>(v) || plan.choice.moved_from[index(in)] == static_cast<int>(v));
-    };
+    const auto is_it = [&](ValueId in) { return in != kNoValue && (in == v || plan.choice.moved_from[in] == v); };
     std::string warning;
     for (std::size_t i = 0; i < view.nodes.size() && warning.empty(); ++i) {
       const PrecisionNode& node = plan.nodes[i];
@@ -164,12 +162,10 @@ void warn_of_constants(const ModelView& view, const ConversionPlan& plan, Conver
 void report_boundary(const ModelView& view, const ConversionPlan& plan, ConversionReport& report) {
   const ViewScope& main = view.scopes[0];
   for (const auto* list : {&main.inputs, &main.outputs})
-    for (int v : *list) {
-      if (!view.values[index(v)].is_wide()) continue;
-      BoundaryReport entry{.name = view.values[index(v)].name,
-                           .is_input = list == &main.inputs,
-                           .half = plan.half_boundary[index(v)],
-                           .reason = {}};
+    for (const ValueId v : *list) {
+      if (!view.values[v].is_wide()) continue;
+      BoundaryReport entry{
+          .name = view.values[v].name, .is_input = list == &main.inputs, .half = plan.half_boundary[v], .reason = {}};
       if (const auto misfit = plan.boundary_misfits.find(v); misfit != plan.boundary_misfits.end()) {
         entry.reason = misfit->second.reason;
         const std::string what = fmt::format("{} '{}'", entry.is_input ? "input" : "output", entry.name);
@@ -177,7 +173,7 @@ void report_boundary(const ModelView& view, const ConversionPlan& plan, Conversi
                                                            what, name_of(report.half), entry.reason)
                                              : fmt::format("{} stays f32: {}", what, entry.reason));
       }
-      const FloatRange* range = plan.values[index(v)].range;
+      const FloatRange* range = plan.values[v].range;
       if (!entry.is_input && range && range->nans + range->infinities > 0)
         report.warnings.push_back(
             fmt::format("output '{}' is infinite or not a number in f32 already: {} of {} elements", entry.name,
@@ -190,14 +186,14 @@ void report_boundary(const ModelView& view, const ConversionPlan& plan, Conversi
 void warn_of_forced(const ModelView& view, const ConversionPlan& plan, ConversionReport& report) {
   for (std::size_t i = 0; i < view.nodes.size(); ++i) {
     if (!plan.nodes[i].forced || !plan.choice.half[i]) continue;
-    for (int out : view.nodes[i].outputs) {
-      if (out == kNone || !plan.made_half[index(out)]) continue;
-      const FloatRange* range = plan.values[index(out)].range;
+    for (const ValueId out : view.nodes[i].outputs) {
+      if (out == kNoValue || !plan.made_half[out]) continue;
+      const FloatRange* range = plan.values[out].range;
       if (range && range->overflows(report.half))
         report.warnings.push_back(
             fmt::format("'{}' becomes infinite: it reached {:.3g}, beyond the {:.5g} of {}, and "
                         "{} '{}' is half as asked",
-                        view.values[index(out)].name, range->max, largest(report.half), name_of(report.half),
+                        view.values[out].name, range->max, largest(report.half), name_of(report.half),
                         operator_of(view.nodes[i]), label_of(*view.nodes[i].proto)));
     }
   }

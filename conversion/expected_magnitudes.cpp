@@ -38,7 +38,7 @@ FloatRange range_in_f32(const Tensor& tensor, DType half) {
 class Estimator {
  public:
   Estimator(const ModelView& view, const DetachedModel& model, DType half, const std::vector<PrecisionNode>& nodes,
-            const std::vector<PrecisionValue>& described)
+            const ValueMap<PrecisionValue>& described)
       : view_(view),
         model_(model),
         half_(half),
@@ -47,13 +47,13 @@ class Estimator {
         values_(view.values.size()) {
     for (auto node = nodes.rbegin(); node != nodes.rend(); ++node)
       for (std::size_t k = 0; k < node->inputs.size(); ++k)
-        if (node->inputs[k] != kNone && node->input_roles[k] == Role::tied && takes_anyway(*node, k))
-          taken_anyway_[static_cast<std::size_t>(node->inputs[k])] = true;
+        if (node->inputs[k] != kNoValue && node->input_roles[k] == Role::tied && takes_anyway(*node, k))
+          taken_anyway_[node->inputs[k]] = true;
   }
 
-  std::vector<Magnitude> run() {
-    for (std::size_t v = 0; v < values_.size(); ++v)
-      if (view_.values[v].producer == kNone) values_[v] = of_source(static_cast<int>(v));
+  ValueMap<Magnitude> run() {
+    for (const ValueId v : values_.ids())
+      if (view_.values[v].producer == kNone) values_[v] = of_source(v);
     for (const ViewNode& node : view_.nodes) estimate(node);
     return std::move(values_);
   }
@@ -62,20 +62,18 @@ class Estimator {
   bool takes_anyway(const PrecisionNode& node, std::size_t k) const {
     if (node.forced || may_underflow(node, k)) return true;
     if (!moves_data(node)) return false;
-    return count_tied_inputs(node) > 1 || std::any_of(node.outputs.begin(), node.outputs.end(), [&](int v) {
-             return v != kNone && taken_anyway_[static_cast<std::size_t>(v)];
-           });
+    return count_tied_inputs(node) > 1 || std::any_of(node.outputs.begin(), node.outputs.end(),
+                                                      [&](ValueId v) { return v != kNoValue && taken_anyway_[v]; });
   }
 
-  bool is_float(int v) const {
-    const DType dtype = view_.values[static_cast<std::size_t>(v)].dtype();
+  bool is_float(ValueId v) const {
+    const DType dtype = view_.values[v].dtype();
     return dtype == DType::f32 || dtype == DType::f64 || is_half(dtype);
   }
 
-  Magnitude of_source(int v) const {
-    const ViewValue& value = view_.values[static_cast<std::size_t>(v)];
-    if (const FloatRange* range = described_[static_cast<std::size_t>(v)].range;
-        range && value.is_input && !value.initializer)
+  Magnitude of_source(ValueId v) const {
+    const ViewValue& value = view_.values[v];
+    if (const FloatRange* range = described_[v].range; range && value.is_input && !value.initializer)
       return {.square = square_of(*range)};
     if (value.is_input) return {.square = value.scope == 0 && !value.initializer && is_float(v) ? 1 : kUnknown};
     return of_constant(v);
@@ -87,15 +85,15 @@ class Estimator {
   }
   static double square_of(const FloatRange& range) { return mean_square(range, range.squares, range.max); }
 
-  double square_of_constant(int v, const FloatRange& range) const {
-    const bool rounds = taken_anyway_[static_cast<std::size_t>(v)] || !range.underflows_as_constant(half_);
+  double square_of_constant(ValueId v, const FloatRange& range) const {
+    const bool rounds = taken_anyway_[v] || !range.underflows_as_constant(half_);
     return rounds ? mean_square(range, range.rounded_squares, rounded(range.max, half_)) : square_of(range);
   }
 
-  Magnitude of_constant(int v) const {
+  Magnitude of_constant(ValueId v) const {
     if (!is_float(v)) return {};
-    const auto* initializer = view_.values[static_cast<std::size_t>(v)].initializer;
-    const FloatRange* known = described_[static_cast<std::size_t>(v)].range;
+    const auto* initializer = view_.values[v].initializer;
+    const FloatRange* known = described_[v].range;
     const Tensor tensor = known && initializer ? Tensor() : stored_tensor(view_, model_, v);
     if (!known && !tensor.is_defined()) return {};
     const FloatRange range = known ? *known : range_in_f32(tensor, half_);
@@ -112,23 +110,22 @@ class Estimator {
 
   void estimate(const ViewNode& node) {
     Magnitude result;
-    if (node.is("Constant") && node.outputs.size() == 1 && node.outputs[0] != kNone) {
+    if (node.is("Constant") && node.outputs.size() == 1 && node.outputs[0] != kNoValue) {
       result = of_constant(node.outputs[0]);
     } else if (node.domain.empty() && node.bodies.empty()) {
       result.square = square_of(node);
       result.dims = dims_of(node);
     }
-    for (const int out : node.outputs) {
-      if (out == kNone || !is_float(out)) continue;
-      values_[static_cast<std::size_t>(out)] = result;
-      if (const FloatRange* range = described_[static_cast<std::size_t>(out)].range)
-        values_[static_cast<std::size_t>(out)].square = square_of(*range);
+    for (const ValueId out : node.outputs) {
+      if (out == kNoValue || !is_float(out)) continue;
+      values_[out] = result;
+      if (const FloatRange* range = described_[out].range) values_[out].square = square_of(*range);
     }
   }
 
   MagnitudeCall call_of(const ViewNode& node) const {
     std::vector<const Magnitude*> operands;
-    for (const int v : node.inputs) operands.push_back(v == kNone ? nullptr : &values_[static_cast<std::size_t>(v)]);
+    for (const ValueId v : node.inputs) operands.push_back(v == kNoValue ? nullptr : &values_[v]);
     return {*node.proto, std::move(operands)};
   }
 
@@ -143,9 +140,9 @@ class Estimator {
   double largest_of(const ViewNode& node) const {
     double result = 0;
     bool any = false;
-    for (const int v : node.inputs) {
-      if (v == kNone || !is_float(v)) continue;
-      result = larger(result, values_[static_cast<std::size_t>(v)].square);
+    for (const ValueId v : node.inputs) {
+      if (v == kNoValue || !is_float(v)) continue;
+      result = larger(result, values_[v].square);
       any = true;
     }
     return any ? result : kUnknown;
@@ -171,17 +168,17 @@ class Estimator {
   const ModelView& view_;
   const DetachedModel& model_;
   const DType half_;
-  const std::vector<PrecisionValue>& described_;
-  std::vector<bool> taken_anyway_;  ///< per value: in half, even where that cannot hold it
-  std::vector<Magnitude> values_;
+  const ValueMap<PrecisionValue>& described_;
+  ValueMap<bool> taken_anyway_;  ///< in half, even where that cannot hold it
+  ValueMap<Magnitude> values_;
 };
 
 }  // namespace
 
 void expect_magnitudes(const ModelView& view, const DetachedModel& model, DType half,
-                       const std::vector<PrecisionNode>& nodes, std::vector<PrecisionValue>& values) {
-  const std::vector<Magnitude> estimates = Estimator(view, model, half, nodes, values).run();
-  for (std::size_t v = 0; v < values.size(); ++v) {
+                       const std::vector<PrecisionNode>& nodes, ValueMap<PrecisionValue>& values) {
+  const ValueMap<Magnitude> estimates = Estimator(view, model, half, nodes, values).run();
+  for (const ValueId v : values.ids()) {
     if (values[v].range || !std::isfinite(estimates[v].square)) continue;
     values[v].expected = std::sqrt(estimates[v].square);
     values[v].of_constant = !estimates[v].dims.empty();

@@ -21,6 +21,6 @@ namespace halfstep::conversion {
 /// Constants that `half` can hold, and those that one of `nodes` takes in half even so, count as they are in half: once
 /// they are stored so, the estimates are the same to the last bit.
 void expect_magnitudes(const ModelView& view, const DetachedModel& model, DType half,
-                       const std::vector<PrecisionNode>& nodes, std::vector<PrecisionValue>& values);
+                       const std::vector<PrecisionNode>& nodes, ValueMap<PrecisionValue>& values);
 
 }  // namespace halfstep::conversion

@@ -37,7 +37,7 @@ std::vector<Joint> joints_of(const ModelView& view, const ViewNode& node, DType 
   if (node.bodies.empty() || kind == ControlFlow::none) return {};
   const onnx::OpSchema* schema = view.schema_of(node);
   if (!schema || !allows(*schema, half) || (scan && schema->since_version() < kScanWithoutBatches)) return {};
-  const auto is_wide = [&](int v) { return v != kNone && view.values[index(v)].is_wide(); };
+  const auto is_wide = [&](ValueId v) { return v != kNoValue && view.values[v].is_wide(); };
 
   const std::size_t states = kind == ControlFlow::branches ? 0 : states_of(node);
   const std::size_t before = loop ? 1 : 0;  // a Loop's body gives out its condition first

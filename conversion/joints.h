@@ -14,9 +14,9 @@ struct Joint {
     int scope = 0;
     std::size_t position = 0;
   };
-  int operand = kNone;     ///< of the node
-  int output = kNone;      ///< of the node
-  int body_input = kNone;  ///< a value
+  int operand = kNone;  ///< of the node
+  int output = kNone;   ///< of the node
+  ValueId body_input = kNoValue;
   std::vector<BodyOutput> body_outputs = {};
 };
 

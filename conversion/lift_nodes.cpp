@@ -161,7 +161,7 @@ LiftedNode NodeLifter::apply(const onnx::NodeProto& proto, std::int64_t target) 
   std::vector<ValueId> inputs, outputs;
   for (const std::string& name : proto.input()) inputs.push_back(value(name));
   for (const std::string& name : proto.output()) outputs.push_back(value(name));
-  const auto given = static_cast<ValueId>(graph.values.size());
+  const ValueId given(graph.values.size());
   graph.add_node(proto.op_type(), kOnnxDomain, std::move(inputs), 0, std::move(attributes), proto.name());
   Node node = std::move(graph.take_nodes().front());
   node.outputs = std::move(outputs);

@@ -33,17 +33,14 @@ class Viewer {
   ModelView take() { return std::move(view_); }
 
  private:
-  int define(int scope, const std::string& name) {
-    const int id = static_cast<int>(view_.values.size());
-    ViewValue& value = view_.values.emplace_back();
-    value.name = name;
-    value.scope = scope;
+  ValueId define(int scope, const std::string& name) {
+    const ValueId id = view_.values.add({.name = name, .scope = scope, .type = {}});
     auto [it, is_new] = view_.scopes[static_cast<std::size_t>(scope)].values.emplace(name, id);
     if (!is_new) it->second = id;  // a Constant may be listed again; the checker refuses what matters
     return id;
   }
 
-  int find(int scope, const std::string& name) const {
+  ValueId find(int scope, const std::string& name) const {
     for (int s = scope; s != kNone; s = view_.scopes[static_cast<std::size_t>(s)].parent) {
       const auto& values = view_.scopes[static_cast<std::size_t>(s)].values;
       if (auto it = values.find(name); it != values.end()) return it->second;
@@ -63,10 +60,10 @@ class Viewer {
       for (const auto& info : *list)
         if (is_known(info.type())) declared.emplace(info.name(), without_shapes(info.type()));
 
-    std::vector<int> inputs, outputs, initializers;
+    std::vector<ValueId> inputs, outputs, initializers;
     for (int i = 0; i < graph.input_size(); ++i) {
-      const int id = define(scope, graph.input(i).name());
-      ViewValue& value = view_.values.back();
+      const ValueId id = define(scope, graph.input(i).name());
+      ViewValue& value = view_.values[id];
       value.is_input = true;
       value.type = without_shapes(graph.input(i).type());
       if (!is_known(value.type) && static_cast<std::size_t>(i) < given.size())
@@ -76,13 +73,13 @@ class Viewer {
     for (auto& tensor : *graph.mutable_initializer()) {
       const auto& known = view_.scopes[static_cast<std::size_t>(scope)].values;
       if (auto it = known.find(tensor.name()); it != known.end()) {
-        if (view_.values[static_cast<std::size_t>(it->second)].is_input)
-          view_.values[static_cast<std::size_t>(it->second)].initializer = &tensor;
+        if (view_.values[it->second].is_input) view_.values[it->second].initializer = &tensor;
         continue;
       }
-      initializers.push_back(define(scope, tensor.name()));
-      view_.values.back().initializer = &tensor;
-      view_.values.back().type = tensor_type(tensor.data_type());
+      const ValueId id = define(scope, tensor.name());
+      view_.values[id].initializer = &tensor;
+      view_.values[id].type = tensor_type(tensor.data_type());
+      initializers.push_back(id);
     }
     for (auto& node : *graph.mutable_node()) add_node(node, scope, declared);
     for (const auto& output : graph.output()) outputs.push_back(find(scope, output.name()));
@@ -99,8 +96,7 @@ class Viewer {
     if (node.is("Loop")) types.push_back(tensor_type(onnx::TensorProto::INT64));
     const std::size_t skipped = node.is("Loop") ? 1 : 0;  // the trip count
     for (std::size_t k = skipped; k < node.inputs.size(); ++k)
-      types.push_back(node.inputs[k] == kNone ? TypeProto{}
-                                              : view_.values[static_cast<std::size_t>(node.inputs[k])].type);
+      types.push_back(node.inputs[k] == kNoValue ? TypeProto{} : view_.values[node.inputs[k]].type);
     return types;
   }
 
@@ -111,14 +107,14 @@ class Viewer {
     node.name = proto.name();
     node.op = proto.op_type();
     node.domain = canonical_domain(proto.domain());
-    for (const std::string& name : proto.input()) node.inputs.push_back(name.empty() ? kNone : find(scope, name));
+    for (const std::string& name : proto.input()) node.inputs.push_back(name.empty() ? kNoValue : find(scope, name));
     std::vector<std::vector<TypeProto>> body_types;
     const auto enter_body = [&](onnx::GraphProto& graph) {
       const int body = enter(graph, scope, body_inputs(node));
       node.bodies.push_back(body);
       auto& types = body_types.emplace_back();
-      for (int out : view_.scopes[static_cast<std::size_t>(body)].outputs)
-        types.push_back(view_.values[static_cast<std::size_t>(out)].type);
+      for (const ValueId out : view_.scopes[static_cast<std::size_t>(body)].outputs)
+        types.push_back(view_.values[out].type);
     };
     for (auto& attribute : *proto.mutable_attribute()) {
       if (attribute.has_g()) enter_body(*attribute.mutable_g());
@@ -129,19 +125,18 @@ class Viewer {
     if (schema) {
       fill_inputs(*schema, node);
       std::vector<const TypeProto*> inputs;
-      for (int v : node.inputs)
-        inputs.push_back(v == kNone ? nullptr : &view_.values[static_cast<std::size_t>(v)].type);
+      for (const ValueId v : node.inputs) inputs.push_back(v == kNoValue ? nullptr : &view_.values[v].type);
       types = infer_output_types(*schema, proto, inputs, body_types);
     }
     const int index = static_cast<int>(view_.nodes.size());
     for (int k = 0; k < proto.output_size(); ++k) {
       const std::string& name = proto.output(k);
       if (name.empty()) {
-        node.outputs.push_back(kNone);
+        node.outputs.push_back(kNoValue);
         continue;
       }
       node.outputs.push_back(define(scope, name));
-      ViewValue& value = view_.values.back();
+      ViewValue& value = view_.values[node.outputs.back()];
       value.producer = index;
       value.type = std::move(types[static_cast<std::size_t>(k)]);
       if (auto it = declared.find(name); it != declared.end() && !is_known(value.type)) value.type = it->second;
@@ -156,15 +151,13 @@ class Viewer {
       return schema.inputs().empty() ? nullptr : &schema.inputs()[std::min(k, schema.inputs().size() - 1)];
     };
     for (std::size_t k = 0; k < node.inputs.size(); ++k) {
-      const int v = node.inputs[k];
-      if (v == kNone || !formal(k) || is_known(view_.values[static_cast<std::size_t>(v)].type) ||
-          !formal(k)->GetIsHomogeneous())
-        continue;
+      const ValueId v = node.inputs[k];
+      if (v == kNoValue || !formal(k) || is_known(view_.values[v].type) || !formal(k)->GetIsHomogeneous()) continue;
       for (std::size_t other = 0; other < node.inputs.size(); ++other) {
-        const int o = node.inputs[other];
-        if (o == kNone || formal(other)->GetTypeStr() != formal(k)->GetTypeStr()) continue;
-        if (!is_known(view_.values[static_cast<std::size_t>(o)].type)) continue;
-        view_.values[static_cast<std::size_t>(v)].type = view_.values[static_cast<std::size_t>(o)].type;
+        const ValueId o = node.inputs[other];
+        if (o == kNoValue || formal(other)->GetTypeStr() != formal(k)->GetTypeStr()) continue;
+        if (!is_known(view_.values[o].type)) continue;
+        view_.values[v].type = view_.values[o].type;
         break;
       }
     }
@@ -182,7 +175,7 @@ const onnx::OpSchema* ModelView::schema_of(const ViewNode& node) const {
   return onnx::OpSchemaRegistry::Schema(node.op, static_cast<int>(version), node.domain);
 }
 
-bool ModelView::is_output(int value) const {
+bool ModelView::is_output(ValueId value) const {
   const auto& outputs = scopes[0].outputs;
   return std::find(outputs.begin(), outputs.end(), value) != outputs.end();
 }

@@ -10,6 +10,7 @@
 #include <onnx/onnx_pb.h>
 
 #include <halfstep/base/dtype.h>
+#include <halfstep/graph/id_map.h>
 
 namespace onnx {
 class OpSchema;
@@ -17,7 +18,7 @@ class OpSchema;
 
 namespace halfstep::conversion {
 
-inline constexpr int kNone = -1;
+inline constexpr int kNone = -1;  ///< no node, scope or operand
 
 struct ViewValue {
   std::string name;
@@ -40,9 +41,9 @@ struct ViewValue {
 struct ViewNode {
   onnx::NodeProto* proto = nullptr;
   int scope = 0;
-  std::vector<int> inputs, outputs;  ///< values; kNone where absent
-  std::vector<int> bodies;           ///< scopes
-  std::string name, op, domain;      ///< domain "" for ai.onnx
+  std::vector<ValueId> inputs, outputs;  ///< kNoValue where absent
+  std::vector<int> bodies;               ///< scopes
+  std::string name, op, domain;          ///< domain "" for ai.onnx
 
   bool is(std::string_view type) const { return domain.empty() && op == type; }
 };
@@ -51,19 +52,19 @@ struct ViewScope {
   onnx::GraphProto* graph = nullptr;
   int parent = kNone;
   std::vector<int> nodes;
-  std::vector<int> inputs, outputs, initializers;  ///< values
-  std::unordered_map<std::string, int> values;
+  std::vector<ValueId> inputs, outputs, initializers;
+  std::unordered_map<std::string, ValueId> values;
 };
 
 /// Scope 0 is the main graph. Nodes are in topological order, those of a subgraph before its owner.
 struct ModelView {
-  std::vector<ViewValue> values;
+  ValueMap<ViewValue> values;
   std::vector<ViewNode> nodes;
   std::vector<ViewScope> scopes;
   std::unordered_map<std::string, std::int64_t> opsets;
 
   const onnx::OpSchema* schema_of(const ViewNode& node) const;
-  bool is_output(int value) const;  ///< of the main graph
+  bool is_output(ValueId value) const;  ///< of the main graph
 };
 
 /// Views `model`, whose graphs are sorted. Types come from the operators' schemas, and where those do not know (unknown

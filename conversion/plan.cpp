@@ -36,27 +36,27 @@ class Planner {
  private:
   void describe_values() {
     plan_.values.resize(view_.values.size());
-    for (std::size_t v = 0; v < view_.values.size(); ++v) {
+    plan_.same_as.resize(view_.values.size());
+    for (const ValueId v : view_.values.ids()) {
       const ViewValue& value = view_.values[v];
       PrecisionValue& described = plan_.values[v];
       described.wide = value.is_wide();
       described.half = value.dtype() == options_.half;
       described.unknown = value.type.value_case() == onnx::TypeProto::VALUE_NOT_SET;
-      plan_.same_as.push_back(static_cast<int>(v));
+      plan_.same_as[v] = v;
       const auto measured = value.scope == 0 ? options_.measured.find(value.name) : options_.measured.end();
       const bool is_measured = measured != options_.measured.end();
       // What is half already tells of its readers as much as it did when it was f32.
       if (described.half && is_measured) described.range = &measured->second;
       if (!described.wide) continue;
-      if (const Tensor tensor = constant_of(view_, model_, static_cast<int>(v)); tensor.is_defined()) {
+      if (const Tensor tensor = constant_of(view_, model_, v); tensor.is_defined()) {
         described.kind = PrecisionValue::Kind::constant;
         described.range = &plan_.ranges.emplace_back(range_of(tensor, options_.half));
         if (value.initializer) model_.forget(*value.initializer, 0, tensor.bytes());
       } else if (const Tensor given = default_of(value); given.is_defined()) {
         described.range = &plan_.ranges.emplace_back(range_of(given, options_.half));
         model_.forget(*value.initializer, 0, given.bytes());
-      } else if (const Tensor fill = fill_of(static_cast<int>(v));
-                 fill.is_defined() && range_of(fill).overflows(options_.half)) {
+      } else if (const Tensor fill = fill_of(v); fill.is_defined() && range_of(fill).overflows(options_.half)) {
         described.range = &plan_.ranges.emplace_back(range_of(fill));
         described.of_constant = true;
       } else if (is_measured) {
@@ -73,8 +73,8 @@ class Planner {
   }
 
   // The one element that a ConstantOfShape repeats.
-  Tensor fill_of(int v) const {
-    const int producer = view_.values[index(v)].producer;
+  Tensor fill_of(ValueId v) const {
+    const int producer = view_.values[v].producer;
     if (producer == kNone || !view_.nodes[index(producer)].is("ConstantOfShape")) return {};
     for (const auto& attribute : view_.nodes[index(producer)].proto->attribute())
       if (attribute.name() == "value" && attribute.t().data_type() == onnx::TensorProto::FLOAT)
@@ -83,10 +83,10 @@ class Planner {
   }
 
   void find_readers() {
-    is_read_.assign(view_.values.size(), false);
-    const auto read = [&](const std::vector<int>& values) {
-      for (int v : values)
-        if (v != kNone) is_read_[index(v)] = true;
+    is_read_.resize(view_.values.size(), false);
+    const auto read = [&](const std::vector<ValueId>& values) {
+      for (const ValueId v : values)
+        if (v != kNoValue) is_read_[v] = true;
     };
     for (const ViewNode& node : view_.nodes) read(node.inputs);
     for (const ViewScope& scope : view_.scopes) read(scope.outputs);
@@ -95,32 +95,32 @@ class Planner {
   void classify_nodes() {
     for (const ViewNode& node : view_.nodes) {
       NodeKind kind = NodeKind::ordinary;
-      const bool one = node.outputs.size() == 1 && node.outputs[0] != kNone;
-      if (node.is("Constant") && one && plan_.values[index(node.outputs[0])].kind == PrecisionValue::Kind::constant)
+      const bool one = node.outputs.size() == 1 && node.outputs[0] != kNoValue;
+      if (node.is("Constant") && one && plan_.values[node.outputs[0]].kind == PrecisionValue::Kind::constant)
         kind = NodeKind::constant;
       const bool like = node.is("CastLike") && node.inputs.size() == 2;
-      if (one && (like || (node.is("Cast") && node.inputs.size() == 1)) && node.inputs[0] != kNone) {
-        const DType from = view_.values[index(node.inputs[0])].dtype();
-        const DType to = view_.values[index(node.outputs[0])].dtype();
+      if (one && (like || (node.is("Cast") && node.inputs.size() == 1)) && node.inputs[0] != kNoValue) {
+        const DType from = view_.values[node.inputs[0]].dtype();
+        const DType to = view_.values[node.outputs[0]].dtype();
         if (from == options_.half && to == DType::f32 && !like) kind = NodeKind::widening;
         if (from == DType::f32 && to == DType::f32 && !is_inner(node)) {
           if (node.scope != 0) kind = NodeKind::copy;
         } else if (from == DType::f32 && to == DType::f32) {
           kind = NodeKind::widening;  // of nothing
-          plan_.same_as[index(node.outputs[0])] = plan_.same_as[index(node.inputs[0])];
+          plan_.same_as[node.outputs[0]] = plan_.same_as[node.inputs[0]];
         }
         if (from == DType::f32 && to == options_.half && !like) kind = NodeKind::narrowing;
         if (from != DType::undefined && from != DType::f32 && from != options_.half && to == DType::f32)
           kind = NodeKind::cast;
         if (kind == NodeKind::cast && is_integer(from) && bits_of(from) > 8)
-          plan_.values[index(node.outputs[0])].integral = true;
+          plan_.values[node.outputs[0]].integral = true;
       }
       plan_.kinds.push_back(kind);
-      if (kind != NodeKind::widening || plan_.same_as[index(node.outputs[0])] != node.outputs[0]) continue;
-      const int producer = view_.values[index(node.inputs[0])].producer;
+      if (kind != NodeKind::widening || plan_.same_as[node.outputs[0]] != node.outputs[0]) continue;
+      const int producer = view_.values[node.inputs[0]].producer;
       const bool there_and_back = producer != kNone && plan_.kinds[index(producer)] == NodeKind::narrowing;
       if (there_and_back && !view_.is_output(node.outputs[0]) && is_inner(node))
-        plan_.same_as[index(node.outputs[0])] = plan_.same_as[index(view_.nodes[index(producer)].inputs[0])];
+        plan_.same_as[node.outputs[0]] = plan_.same_as[view_.nodes[index(producer)].inputs[0]];
     }
   }
 
@@ -138,24 +138,24 @@ class Planner {
   void choose_boundaries() {
     const ViewScope& main = view_.scopes[0];
     for (const std::string& name : options_.keep_io_names) {
-      const auto is_it = [&](int v) { return view_.values[index(v)].name == name; };
+      const auto is_it = [&](ValueId v) { return view_.values[v].name == name; };
       if (std::none_of(main.inputs.begin(), main.inputs.end(), is_it) &&
           std::none_of(main.outputs.begin(), main.outputs.end(), is_it))
         throw_input_error("the name of an input or output of the model whose type is to be kept", "'" + name + "'",
                           "halfstep inspect lists them");
     }
-    plan_.half_boundary.assign(view_.values.size(), false);
+    plan_.half_boundary.resize(view_.values.size(), false);
     const auto opset = view_.opsets.find("");
     if (options_.half == DType::bf16 && opset != view_.opsets.end() && opset->second < kFirstBf16Opset) return;
-    std::vector<int> open;
+    std::vector<ValueId> open;
     for (const auto* list : {&main.inputs, &main.outputs})
-      for (int v : *list)
-        if (view_.values[index(v)].is_wide() && !keeps_type(view_.values[index(v)].name)) open.push_back(v);
+      for (const ValueId v : *list)
+        if (view_.values[v].is_wide() && !keeps_type(view_.values[v].name)) open.push_back(v);
     const std::vector<ValueMisfit> misfits = find_misfits(plan_.nodes, plan_.values, open, options_.half);
     for (std::size_t k = 0; k < open.size(); ++k) {
       if (misfits[k].kind != Misfit::none) plan_.boundary_misfits[open[k]] = misfits[k];
       // What is but expected changes no interface.
-      plan_.half_boundary[index(open[k])] = misfits[k].kind == Misfit::none || misfits[k].kind == Misfit::expected;
+      plan_.half_boundary[open[k]] = misfits[k].kind == Misfit::none || misfits[k].kind == Misfit::expected;
     }
   }
 
@@ -173,18 +173,18 @@ class Planner {
       }
       if (kind == NodeKind::widening || kind == NodeKind::narrowing) {
         described.pin = Paint::half;
-        if (kind == NodeKind::widening && plan_.same_as[index(node.outputs[0])] == node.outputs[0])
+        if (kind == NodeKind::widening && plan_.same_as[node.outputs[0]] == node.outputs[0])
           described.outputs = node.outputs;
         // One whose only readers are Casts back to f32 asks for nothing.
         if (kind == NodeKind::narrowing && !only_widened(node.outputs[0]))
-          described.inputs = {plan_.same_as[index(node.inputs[0])]};
+          described.inputs = {plan_.same_as[node.inputs[0]]};
         described.input_roles.assign(described.inputs.size(), Role::tied);
         described.output_roles.assign(described.outputs.size(), Role::tied);
         continue;
       }
       described.op = node.op;
       described.domain = node.domain;
-      for (int v : node.inputs) described.inputs.push_back(v == kNone ? kNone : plan_.same_as[index(v)]);
+      for (const ValueId v : node.inputs) described.inputs.push_back(v == kNoValue ? kNoValue : plan_.same_as[v]);
       described.outputs = node.outputs;
       assign_roles(described, view_.schema_of(node), options_.half, plan_.values);
       // What a CastLike imitates need not be there in the type that it gives: it can be written as a Cast.
@@ -230,24 +230,24 @@ class Planner {
   // ONNX lets the parameters and statistics have another type than the data, runtimes mostly do not. Where they only
   // change in training, they are constants like any others.
   bool normalizes_by_constants(const ViewNode& node) const {
-    const auto is_constant = [&](int v) {
-      return v != kNone && plan_.values[index(v)].kind == PrecisionValue::Kind::constant;
+    const auto is_constant = [&](ValueId v) {
+      return v != kNoValue && plan_.values[v].kind == PrecisionValue::Kind::constant;
     };
-    const auto is_left = [&](int v) { return v == kNone || !is_read_[index(v)]; };
+    const auto is_left = [&](ValueId v) { return v == kNoValue || !is_read_[v]; };
     return node.is("BatchNormalization") && node.inputs.size() == 5 && is_wide(node.outputs[0]) &&
            std::all_of(node.inputs.begin() + 1, node.inputs.end(), is_constant) &&
            std::all_of(node.outputs.begin() + 1, node.outputs.end(), is_left);
   }
 
-  bool is_wide(int v) const { return v != kNone && plan_.values[index(v)].wide; }
+  bool is_wide(ValueId v) const { return v != kNoValue && plan_.values[v].wide; }
 
-  bool only_widened(int value) const {
+  bool only_widened(ValueId value) const {
     bool any = false;
     for (std::size_t i = 0; i < view_.nodes.size(); ++i)
-      for (int in : view_.nodes[i].inputs) {
+      for (const ValueId in : view_.nodes[i].inputs) {
         if (in != value) continue;
         if (plan_.kinds[i] != NodeKind::widening ||
-            plan_.same_as[index(view_.nodes[i].outputs[0])] == view_.nodes[i].outputs[0])
+            plan_.same_as[view_.nodes[i].outputs[0]] == view_.nodes[i].outputs[0])
           return false;
         any = true;
       }
@@ -263,14 +263,14 @@ class Planner {
   }
 
   bool touches_containers(const ViewNode& node) const {
-    const auto is_container = [&](int v) { return v != kNone && !view_.values[index(v)].is_tensor_or_unknown(); };
+    const auto is_container = [&](ValueId v) { return v != kNoValue && !view_.values[v].is_tensor_or_unknown(); };
     return std::any_of(node.inputs.begin(), node.inputs.end(), is_container) ||
            std::any_of(node.outputs.begin(), node.outputs.end(), is_container);
   }
 
   void describe_joints() {
     for (const ViewScope& scope : view_.scopes) plan_.output_joints.emplace_back(scope.outputs.size(), kNone);
-    joined_.assign(view_.values.size(), false);
+    joined_.resize(view_.values.size(), false);
     for (std::size_t i = 0; i < view_.nodes.size(); ++i) {
       const ViewNode& node = view_.nodes[i];
       auto& operands = plan_.operand_joints.emplace_back(node.bodies.empty() ? 0 : node.inputs.size(), kNone);
@@ -281,16 +281,16 @@ class Planner {
         PrecisionNode& owner = plan_.nodes[i];
         if (joint.operand != kNone) {
           operands[index(joint.operand)] = id;
-          described.inputs.push_back(std::exchange(owner.inputs[index(joint.operand)], kNone));
+          described.inputs.push_back(std::exchange(owner.inputs[index(joint.operand)], kNoValue));
         }
         for (const auto& [scope, position] : joint.body_outputs) {
           plan_.output_joints[index(scope)][position] = id;
-          described.inputs.push_back(plan_.same_as[index(view_.scopes[index(scope)].outputs[position])]);
+          described.inputs.push_back(plan_.same_as[view_.scopes[index(scope)].outputs[position]]);
         }
         if (joint.output != kNone)
-          described.outputs.push_back(std::exchange(owner.outputs[index(joint.output)], kNone));
-        if (joint.body_input != kNone) {
-          joined_[index(joint.body_input)] = true;
+          described.outputs.push_back(std::exchange(owner.outputs[index(joint.output)], kNoValue));
+        if (joint.body_input != kNoValue) {
+          joined_[joint.body_input] = true;
           described.outputs.push_back(joint.body_input);
         }
         add_boundary(std::move(described));
@@ -303,14 +303,14 @@ class Planner {
       for (const bool half : {false, true}) {
         PrecisionNode boundary;
         boundary.pin = half ? Paint::half : Paint::full;
-        const auto is_here = [&](int v) {
-          return view_.values[index(v)].is_wide() && (s == 0 && plan_.half_boundary[index(v)]) == half;
+        const auto is_here = [&](ValueId v) {
+          return view_.values[v].is_wide() && (s == 0 && plan_.half_boundary[v]) == half;
         };
-        for (int v : view_.scopes[s].inputs)
-          if (is_here(v) && !joined_[index(v)]) boundary.outputs.push_back(v);
+        for (const ValueId v : view_.scopes[s].inputs)
+          if (is_here(v) && !joined_[v]) boundary.outputs.push_back(v);
         for (std::size_t k = 0; k < view_.scopes[s].outputs.size(); ++k)
-          if (const int v = view_.scopes[s].outputs[k]; is_here(v) && plan_.output_joints[s][k] == kNone)
-            boundary.inputs.push_back(s == 0 ? v : plan_.same_as[index(v)]);
+          if (const ValueId v = view_.scopes[s].outputs[k]; is_here(v) && plan_.output_joints[s][k] == kNone)
+            boundary.inputs.push_back(s == 0 ? v : plan_.same_as[v]);
         add_boundary(std::move(boundary));
       }
   }
@@ -322,14 +322,13 @@ class Planner {
   }
 
   void collect_made_half() {
-    plan_.made_half.assign(view_.values.size(), false);
+    plan_.made_half.resize(view_.values.size(), false);
     for (std::size_t n = 0; n < plan_.nodes.size(); ++n) {
       const bool widens = n < plan_.kinds.size() && plan_.kinds[n] == NodeKind::widening;
       if (!plan_.choice.half[n] || widens) continue;
       const PrecisionNode& node = plan_.nodes[n];
       for (std::size_t k = 0; k < node.outputs.size(); ++k)
-        if (node.outputs[k] != kNone && node.output_roles[k] == Role::tied)
-          plan_.made_half[index(node.outputs[k])] = true;
+        if (node.outputs[k] != kNoValue && node.output_roles[k] == Role::tied) plan_.made_half[node.outputs[k]] = true;
     }
   }
 
@@ -346,9 +345,9 @@ class Planner {
       if (!half) continue;
       const PrecisionNode& node = plan_.nodes[i];
       for (std::size_t k = 0; k < node.inputs.size(); ++k)
-        full = full || (node.inputs[k] != kNone && node.input_roles[k] == Role::fixed);
+        full = full || (node.inputs[k] != kNoValue && node.input_roles[k] == Role::fixed);
       for (std::size_t k = 0; k < node.outputs.size(); ++k)
-        full = full || (node.outputs[k] != kNone && node.output_roles[k] == Role::fixed);
+        full = full || (node.outputs[k] != kNoValue && node.output_roles[k] == Role::fixed);
       plan_.choice.half[i] = !full;
       plan_.choice.reasons[i] = full ? "hands over some values in half, others in f32" : "hands values over in half";
     }
@@ -358,19 +357,19 @@ class Planner {
   const DetachedModel& model_;
   const ConvertOptions& options_;
   ConversionPlan plan_;
-  std::vector<bool> is_read_;  ///< per value
-  std::vector<bool> kept_;     ///< per node: as an option says
-  std::vector<bool> joined_;   ///< per value: an input of a body that a joint gives
+  ValueMap<bool> is_read_;
+  std::vector<bool> kept_;  ///< per node: as an option says
+  ValueMap<bool> joined_;   ///< an input of a body that a joint gives
 };
 
 }  // namespace
 
-Tensor constant_of(const ModelView& view, const DetachedModel& model, int v) {
-  return view.values[index(v)].is_wide() ? stored_tensor(view, model, v) : Tensor();
+Tensor constant_of(const ModelView& view, const DetachedModel& model, ValueId v) {
+  return view.values[v].is_wide() ? stored_tensor(view, model, v) : Tensor();
 }
 
-Tensor stored_tensor(const ModelView& view, const DetachedModel& model, int v) {
-  const ViewValue& value = view.values[index(v)];
+Tensor stored_tensor(const ModelView& view, const DetachedModel& model, ValueId v) {
+  const ViewValue& value = view.values[v];
   if (value.is_input) return {};
   if (value.initializer) return model.read(*value.initializer);
   if (value.producer == kNone) return {};
@@ -394,7 +393,7 @@ Taken ConversionPlan::taken(int node, std::size_t operand) const {
 }
 
 bool ConversionPlan::gives_half(const ModelView& view, std::size_t scope, std::size_t position) const {
-  if (scope == 0) return half_boundary[index(view.scopes[0].outputs[position])];
+  if (scope == 0) return half_boundary[view.scopes[0].outputs[position]];
   const int joint = output_joints[scope][position];
   return joint != kNone && is_half(joint);
 }

@@ -28,18 +28,18 @@ enum class Taken : std::uint8_t { f32, half, any };
 struct ConversionPlan {
   std::vector<NodeKind> kinds;       ///< of the view's nodes
   std::vector<PrecisionNode> nodes;  ///< the view's nodes, then boundaries and joints
-  std::vector<PrecisionValue> values;
+  ValueMap<PrecisionValue> values;
   /// Itself, or the value that the same numbers come from: by a Cast from f32 to f32, or to half and back.
-  std::vector<int> same_as;
-  std::deque<FloatRange> ranges;    ///< where `values` point
-  std::vector<bool> half_boundary;  ///< per value: an input or output of the model whose type becomes half
+  ValueMap<ValueId> same_as;
+  std::deque<FloatRange> ranges;  ///< where `values` point
+  ValueMap<bool> half_boundary;   ///< an input or output of the model whose type becomes half
   /// Of inputs and outputs that are not kept f32 as asked: what half does not hold. Where that is certain they stay
   /// f32.
-  std::map<int, ValueMisfit> boundary_misfits;
+  std::map<ValueId, ValueMisfit> boundary_misfits;
   /// Per operand of a node with subgraphs, and per output of a subgraph: the one of `nodes` that is its joint, or
   /// kNone.
   std::vector<std::vector<int>> operand_joints, output_joints;
-  std::vector<bool> made_half;  ///< per value: an f32 value of the source that is computed in half, or comes in so
+  ValueMap<bool> made_half;  ///< an f32 value of the source that is computed in half, or comes in so
   PrecisionChoice choice;
   std::vector<std::string> warnings;
 
@@ -52,8 +52,8 @@ struct ConversionPlan {
 ConversionPlan plan_conversion(const ModelView& view, const DetachedModel& model, const ConvertOptions& options);
 
 /// The tensor of a Constant node or an initializer; undefined when it is none, or holds no numbers.
-Tensor stored_tensor(const ModelView& view, const DetachedModel& model, int value);
+Tensor stored_tensor(const ModelView& view, const DetachedModel& model, ValueId value);
 /// The same of f32; undefined otherwise.
-Tensor constant_of(const ModelView& view, const DetachedModel& model, int value);
+Tensor constant_of(const ModelView& view, const DetachedModel& model, ValueId value);
 
 }  // namespace halfstep::conversion

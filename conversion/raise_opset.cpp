@@ -22,11 +22,7 @@ namespace {
 class Versions {
  public:
   Versions(const ModelView& view, DType half, std::int64_t now) : view_(view), half_(half), now_(now) {
-    for (const ViewValue& value : view.values) {
-      PrecisionValue& described = values_.emplace_back();
-      described.wide = value.is_wide();
-      described.half = value.dtype() == half;
-    }
+    for (const ViewValue& value : view.values) values_.add({.wide = value.is_wide(), .half = value.dtype() == half});
   }
 
   /// The version that the model has where it can be so already, or never will.
@@ -54,7 +50,7 @@ class Versions {
   const ModelView& view_;
   const DType half_;
   const std::int64_t now_;
-  std::vector<PrecisionValue> values_;
+  ValueMap<PrecisionValue> values_;
 };
 
 struct Need {

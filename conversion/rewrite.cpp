@@ -29,17 +29,17 @@ class Rewriter {
   }
 
   RewrittenConstants run() {
-    for (std::size_t v = 0; v < values_.size(); ++v) {
+    for (const ValueId v : values_.ids()) {
       values_[v].name = view_.values[v].name;
       values_[v].half = plan_.made_half[v];
     }
     collect_wishes();
     name_copies();
-    RewrittenConstants constants;
-    for (std::size_t v = 0; v < values_.size(); ++v) {
+    RewrittenConstants constants{ValueMap<bool>(values_.size()), ValueMap<bool>(values_.size())};
+    for (const ValueId v : values_.ids()) {
       const bool constant = plan_.values[v].kind == PrecisionValue::Kind::constant;
-      constants.half.push_back(constant && values_[v].wants_half);
-      constants.f32.push_back(constant && (values_[v].wants_f32 || !values_[v].wants_half));
+      constants.half[v] = constant && values_[v].wants_half;
+      constants.f32[v] = constant && (values_[v].wants_f32 || !values_[v].wants_half);
     }
     for (std::size_t s = 0; s < view_.scopes.size(); ++s) rewrite_scope(static_cast<int>(s));
     return constants;
@@ -56,14 +56,14 @@ class Rewriter {
     bool gone = false;        ///< nothing of that name is there any more
   };
 
-  NodeKind kind_of_producer(int v) const {
-    const int p = view_.values[index(v)].producer;
+  NodeKind kind_of_producer(ValueId v) const {
+    const int p = view_.values[v].producer;
     return p == kNone ? NodeKind::ordinary : plan_.kinds[index(p)];
   }
-  bool is_constant(int v) const { return plan_.values[index(v)].kind == PrecisionValue::Kind::constant; }
+  bool is_constant(ValueId v) const { return plan_.values[v].kind == PrecisionValue::Kind::constant; }
 
-  void wish(int v, bool half) {
-    ValueState& state = values_[index(plan_.same_as[index(v)])];
+  void wish(ValueId v, bool half) {
+    ValueState& state = values_[plan_.same_as[v]];
     (half ? state.wants_half : state.wants_f32) = true;
   }
 
@@ -80,18 +80,18 @@ class Rewriter {
           break;
         default:
           for (std::size_t k = 0; k < node.inputs.size(); ++k)
-            if (node.inputs[k] != kNone && view_.values[index(node.inputs[k])].is_wide())
+            if (node.inputs[k] != kNoValue && view_.values[node.inputs[k]].is_wide())
               if (const Taken taken = plan_.taken(static_cast<int>(i), k); taken != Taken::any)
                 wish(node.inputs[k], taken == Taken::half);
       }
     }
     for (std::size_t s = 0; s < view_.scopes.size(); ++s)
       for (std::size_t k = 0; k < view_.scopes[s].outputs.size(); ++k) {
-        const int v = view_.scopes[s].outputs[k];
-        if (!view_.values[index(v)].is_wide()) continue;
+        const ValueId v = view_.scopes[s].outputs[k];
+        if (!view_.values[v].is_wide()) continue;
         const bool half = plan_.gives_half(view_, s, k);
         wish(v, half);
-        if (half) values_[index(v)].given_half = true;
+        if (half) values_[v].given_half = true;
       }
   }
 
@@ -106,42 +106,41 @@ class Rewriter {
     for (std::size_t i = 0; i < view_.nodes.size(); ++i) {
       if (plan_.kinds[i] != NodeKind::narrowing) continue;
       const ViewNode& node = view_.nodes[i];
-      const int v = plan_.same_as[index(node.inputs[0])];
-      ValueState& state = values_[index(v)];
+      const ValueId v = plan_.same_as[node.inputs[0]];
+      ValueState& state = values_[v];
       const bool gives_copy = !plan_.nodes[i].inputs.empty() && !state.half && !is_constant(v) &&
                               kind_of_producer(v) != NodeKind::widening && state.narrowing == kNone &&
-                              view_.values[index(v)].scope == node.scope;
+                              view_.values[v].scope == node.scope;
       if (gives_copy) {
         state.narrowing = static_cast<int>(i);
-        state.copy = view_.values[index(node.outputs[0])].name;
+        state.copy = view_.values[node.outputs[0]].name;
       } else if (!is_scope_output(node.outputs[0])) {
-        values_[index(node.outputs[0])].gone = true;
+        values_[node.outputs[0]].gone = true;
       }
     }
-    for (std::size_t i = 0; i < values_.size(); ++i) {
-      const int v = static_cast<int>(i);
-      ValueState& state = values_[i];
-      if (!view_.values[i].is_wide() || plan_.same_as[i] != v) continue;
+    for (const ValueId v : values_.ids()) {
+      ValueState& state = values_[v];
+      if (!view_.values[v].is_wide() || plan_.same_as[v] != v) continue;
       if (kind_of_producer(v) == NodeKind::widening) {
         state.gone = !state.wants_f32 && !is_scope_output(v);
         state.half = state.given_half;
         if (state.half && state.wants_f32) state.copy = fresh(state.name, DType::f32);
         continue;
       }
-      const bool output = view_.values[i].scope == 0 && view_.is_output(v);
+      const bool output = view_.values[v].scope == 0 && view_.is_output(v);
       if (is_constant(v)) {
         // The name goes to the type that the model gives out, else to f32 where that is there.
-        state.half = state.wants_half && (!state.wants_f32 || (output && plan_.half_boundary[i]));
+        state.half = state.wants_half && (!state.wants_f32 || (output && plan_.half_boundary[v]));
         if (state.wants_half && state.wants_f32) state.copy = fresh(state.name, state.half ? DType::f32 : half_);
         continue;
       }
       if (!(state.half ? state.wants_f32 : state.wants_half)) continue;
-      if (output && plan_.half_boundary[i] != state.half && !view_.values[i].is_input) {
+      if (output && plan_.half_boundary[v] != state.half && !view_.values[v].is_input) {
         state.copy = std::exchange(state.name, fresh(state.name, state.half ? half_ : DType::f32));
         // A Cast of the source that gives the same beside an output reads it.
         if (state.narrowing != kNone) {
-          const int out = view_.nodes[index(state.narrowing)].outputs[0];
-          values_[index(out)].gone = !is_scope_output(out);
+          const ValueId out = view_.nodes[index(state.narrowing)].outputs[0];
+          values_[out].gone = !is_scope_output(out);
         }
         state.narrowing = kNone;
       } else if (state.copy.empty()) {
@@ -150,29 +149,29 @@ class Rewriter {
     }
   }
 
-  bool is_scope_output(int v) const {
-    const auto& outputs = view_.scopes[index(view_.values[index(v)].scope)].outputs;
+  bool is_scope_output(ValueId v) const {
+    const auto& outputs = view_.scopes[index(view_.values[v].scope)].outputs;
     return std::find(outputs.begin(), outputs.end(), v) != outputs.end();
   }
 
   /// The name under which an f32 value of the source is there in half, or in f32.
-  const std::string& wide_name(int any, bool half) const {
-    const int v = plan_.same_as[index(any)];
-    const ValueState& state = values_[index(v)];
+  const std::string& wide_name(ValueId any, bool half) const {
+    const ValueId v = plan_.same_as[any];
+    const ValueState& state = values_[v];
     if (half && kind_of_producer(v) == NodeKind::widening)
-      return plain_name(view_.nodes[index(view_.values[index(v)].producer)].inputs[0]);
+      return plain_name(view_.nodes[index(view_.values[v].producer)].inputs[0]);
     return state.half == half ? state.name : state.copy;
   }
   /// An f32 value of the source is there in half without a cast.
-  bool is_stored_half(int v) const {
-    const int same = plan_.same_as[index(v)];
-    return kind_of_producer(same) == NodeKind::widening || values_[index(same)].half;
+  bool is_stored_half(ValueId v) const {
+    const ValueId same = plan_.same_as[v];
+    return kind_of_producer(same) == NodeKind::widening || values_[same].half;
   }
-  const std::string& stored_name(int v) const { return wide_name(v, is_stored_half(v)); }
+  const std::string& stored_name(ValueId v) const { return wide_name(v, is_stored_half(v)); }
   /// The name of a value that was not f32.
-  const std::string& plain_name(int v) const {
-    if (!values_[index(v)].gone || kind_of_producer(v) != NodeKind::narrowing) return values_[index(v)].name;
-    return wide_name(view_.nodes[index(view_.values[index(v)].producer)].inputs[0], true);
+  const std::string& plain_name(ValueId v) const {
+    if (!values_[v].gone || kind_of_producer(v) != NodeKind::narrowing) return values_[v].name;
+    return wide_name(view_.nodes[index(view_.values[v].producer)].inputs[0], true);
   }
 
   void rewrite_scope(int s) {
@@ -183,15 +182,15 @@ class Rewriter {
     for (std::size_t i = nodes.size(); i-- > 0;) nodes[i].reset(graph.mutable_node()->ReleaseLast());
     for (std::size_t i = 0; i < nodes.size(); ++i)
       if (plan_.kinds[index(scope.nodes[i])] == NodeKind::narrowing) narrowings_[scope.nodes[i]] = nodes[i].get();
-    for (int v : scope.inputs) add_copy(graph, v);
+    for (const ValueId v : scope.inputs) add_copy(graph, v);
     for (std::size_t i = 0; i < nodes.size(); ++i) rewrite_node(graph, std::move(nodes[i]), scope.nodes[i]);
     for (std::size_t k = 0; k < scope.inputs.size(); ++k)
-      if (values_[index(scope.inputs[k])].half) set_element_type(*graph.mutable_input(static_cast<int>(k)), half_);
+      if (values_[scope.inputs[k]].half) set_element_type(*graph.mutable_input(static_cast<int>(k)), half_);
     for (std::size_t k = 0; k < scope.outputs.size(); ++k) {
-      const int v = scope.outputs[k];
+      const ValueId v = scope.outputs[k];
       auto& output = *graph.mutable_output(static_cast<int>(k));
-      const bool wide = view_.values[index(v)].is_wide(), half = wide && plan_.gives_half(view_, index(s), k);
-      const ValueState& state = values_[index(v)];
+      const bool wide = view_.values[v].is_wide(), half = wide && plan_.gives_half(view_, index(s), k);
+      const ValueState& state = values_[v];
       output.set_name(!wide ? plain_name(v) : state.half == half ? state.name : state.copy);
       if (half) set_element_type(output, half_);
     }
@@ -200,11 +199,11 @@ class Rewriter {
 
   void rewrite_initializers(const ViewScope& scope) {
     for (const auto* list : {&scope.inputs, &scope.initializers})
-      for (int v : *list) {
-        onnx::TensorProto* tensor = view_.values[index(v)].initializer;
-        if (!tensor || !view_.values[index(v)].is_wide()) continue;
-        const ValueState& state = values_[index(v)];
-        const double limit = plan_.choice.limits[index(v)];
+      for (const ValueId v : *list) {
+        onnx::TensorProto* tensor = view_.values[v].initializer;
+        if (!tensor || !view_.values[v].is_wide()) continue;
+        const ValueState& state = values_[v];
+        const double limit = plan_.choice.limits[v];
         if (is_constant(v) && !state.copy.empty()) {
           onnx::TensorProto copy = *tensor;
           copy.set_name(state.copy);
@@ -221,31 +220,31 @@ class Rewriter {
       case NodeKind::constant:
         return rewrite_constant(graph, std::move(proto), node.outputs[0]);
       case NodeKind::narrowing: {
-        const int out = node.outputs[0], in = plan_.same_as[index(node.inputs[0])];
-        if (values_[index(out)].gone || values_[index(in)].narrowing == i) return;  // add_copy writes the latter
+        const ValueId out = node.outputs[0], in = plan_.same_as[node.inputs[0]];
+        if (values_[out].gone || values_[in].narrowing == i) return;  // add_copy writes the latter
         // An output of the graph that is in half already.
         make_identity(*proto);
         proto->set_input(0, wide_name(in, true));
         break;
       }
       case NodeKind::widening: {
-        const int out = node.outputs[0];
-        if (plan_.same_as[index(out)] != out || values_[index(out)].gone) return;
+        const ValueId out = node.outputs[0];
+        if (plan_.same_as[out] != out || values_[out].gone) return;
         proto->set_input(0, plain_name(node.inputs[0]));
-        if (values_[index(out)].half) {  // an output of a graph whose type becomes half
+        if (values_[out].half) {  // an output of a graph whose type becomes half
           make_identity(*proto);
-          if (!values_[index(out)].copy.empty()) add_cast(graph, proto->input(0), values_[index(out)].copy, DType::f32);
+          if (!values_[out].copy.empty()) add_cast(graph, proto->input(0), values_[out].copy, DType::f32);
         }
         break;
       }
       default:
         for (std::size_t k = 0; k < node.inputs.size(); ++k) {
-          const int v = node.inputs[k];
-          if (v == kNone) continue;
+          const ValueId v = node.inputs[k];
+          if (v == kNoValue) continue;
           const Taken taken = plan_.taken(i, k);
-          proto->set_input(static_cast<int>(k), !view_.values[index(v)].is_wide() ? plain_name(v)
-                                                : taken == Taken::any             ? stored_name(v)
-                                                                                  : wide_name(v, taken == Taken::half));
+          proto->set_input(static_cast<int>(k), !view_.values[v].is_wide() ? plain_name(v)
+                                                : taken == Taken::any      ? stored_name(v)
+                                                                           : wide_name(v, taken == Taken::half));
         }
         set_result_type(*proto, i);
         if (plan_.kinds[index(i)] == NodeKind::copy)
@@ -254,10 +253,10 @@ class Rewriter {
           set_result_type_of_cast_like(*proto, i);
     }
     for (std::size_t k = 0; k < node.outputs.size(); ++k)
-      if (node.outputs[k] != kNone) proto->set_output(static_cast<int>(k), values_[index(node.outputs[k])].name);
+      if (node.outputs[k] != kNoValue) proto->set_output(static_cast<int>(k), values_[node.outputs[k]].name);
     graph.mutable_node()->AddAllocated(proto.release());
-    for (int v : node.outputs)
-      if (v != kNone) add_copy(graph, v);
+    for (const ValueId v : node.outputs)
+      if (v != kNoValue) add_copy(graph, v);
   }
 
   static void make_identity(NodeProto& cast) {
@@ -268,8 +267,8 @@ class Rewriter {
 
   // A Cast where what it imitates is not there in the type it is to give.
   void set_result_type_of_cast_like(NodeProto& proto, int i) const {
-    const int like = view_.nodes[index(i)].inputs[1];
-    if (!view_.values[index(like)].is_wide() || is_stored_half(like) == plan_.is_half(i)) return;
+    const ValueId like = view_.nodes[index(i)].inputs[1];
+    if (!view_.values[like].is_wide() || is_stored_half(like) == plan_.is_half(i)) return;
     proto.set_op_type("Cast");
     proto.mutable_input()->RemoveLast();
     *proto.add_attribute() = attribute_to_proto("to", static_cast<std::int64_t>(plan_.is_half(i) ? half_ : DType::f32));
@@ -281,9 +280,9 @@ class Rewriter {
     const bool half = plan_.is_half(i);
     if (viewed.is("Cast") && half)
       for (auto& attribute : *node.mutable_attribute())
-        if (attribute.name() == "to" && view_.values[index(viewed.outputs[0])].is_wide()) attribute = cast_to(half_);
+        if (attribute.name() == "to" && view_.values[viewed.outputs[0]].is_wide()) attribute = cast_to(half_);
     if (!viewed.is("ConstantOfShape")) return;
-    const double limit = plan_.choice.limits[index(viewed.outputs[0])];
+    const double limit = plan_.choice.limits[viewed.outputs[0]];
     if (!half && limit == 0) return;
     onnx::TensorProto value = tensor_to_proto(Tensor::of<float>({0}));
     for (const auto& attribute : node.attribute())
@@ -296,9 +295,9 @@ class Rewriter {
     *attribute->mutable_t() = std::move(value);
   }
 
-  void rewrite_constant(onnx::GraphProto& graph, std::unique_ptr<NodeProto> proto, int v) {
-    const ValueState& state = values_[index(v)];
-    const double limit = plan_.choice.limits[index(v)];
+  void rewrite_constant(onnx::GraphProto& graph, std::unique_ptr<NodeProto> proto, ValueId v) {
+    const ValueState& state = values_[v];
+    const double limit = plan_.choice.limits[v];
     const auto write = [&](std::unique_ptr<NodeProto> node, const std::string& name, bool half) {
       if (half || limit > 0) {
         if (!node->attribute(0).has_t()) {
@@ -329,13 +328,13 @@ class Rewriter {
   }
 
   /// The Cast that gives the copy of `v` in the other type, where one is wanted, after what gives `v` itself.
-  void add_copy(onnx::GraphProto& graph, int v) {
-    const ValueState& state = values_[index(v)];
+  void add_copy(onnx::GraphProto& graph, ValueId v) {
+    const ValueState& state = values_[v];
     if (state.copy.empty() || is_constant(v) || kind_of_producer(v) == NodeKind::widening) return;
     const DType to = state.half ? DType::f32 : half_;
     // From what the value itself was cast from, so that no two casts follow each other.
     const bool from_cast = kind_of_producer(v) == NodeKind::cast;
-    const ViewNode* producer = from_cast ? &view_.nodes[index(view_.values[index(v)].producer)] : nullptr;
+    const ViewNode* producer = from_cast ? &view_.nodes[index(view_.values[v].producer)] : nullptr;
     const std::string from = producer ? plain_name(producer->inputs[0]) : state.name;
     if (state.narrowing == kNone) return add_cast(graph, from, state.copy, to);
     NodeProto& cast = *graph.add_node();
@@ -366,9 +365,9 @@ class Rewriter {
     for (int i = 0; i < infos.size(); ++i) {
       auto it = scope.values.find(infos.Get(i).name());
       if (it != scope.values.end()) {
-        const int v = it->second;
-        const ValueState& state = values_[index(v)];
-        if (state.gone || plan_.same_as[index(v)] != v) continue;
+        const ValueId v = it->second;
+        const ValueState& state = values_[v];
+        if (state.gone || plan_.same_as[v] != v) continue;
         infos.Mutable(i)->set_name(state.name);
         if (state.half) set_element_type(*infos.Mutable(i), half_);
       }
@@ -380,7 +379,7 @@ class Rewriter {
   const ModelView& view_;
   const ConversionPlan& plan_;
   const DType half_;
-  std::vector<ValueState> values_;
+  ValueMap<ValueState> values_;
   std::unordered_set<std::string> taken_;
   std::unordered_map<int, const NodeProto*> narrowings_;  ///< the source's, until their place in the graph is reached
 };

@@ -6,9 +6,9 @@
 
 namespace halfstep::conversion {
 
-/// What became of the constants: per value of the view, whether there is a copy in half, and one in f32.
+/// What became of the constants: whether there is a copy in half, and one in f32.
 struct RewrittenConstants {
-  std::vector<bool> half, f32;
+  ValueMap<bool> half, f32;
 };
 
 /// Changes the message that `view` looks at (the nodes' messages are moved: only their names are of use afterwards):

@@ -12,7 +12,7 @@ namespace halfstep::conversion {
 namespace {
 
 using onnx::TypeProto;
-using Group = std::vector<int>;
+using Group = std::vector<ValueId>;
 
 std::size_t index(int i) { return static_cast<std::size_t>(i); }
 
@@ -35,13 +35,13 @@ class Unifier {
   }
 
  private:
-  TypeProto& type(int v) { return view_.values[index(v)].type; }
+  TypeProto& type(ValueId v) { return view_.values[v].type; }
 
   bool spread(const Group& group) {
-    const auto known = std::find_if(group.begin(), group.end(), [&](int v) { return is_known(type(v)); });
+    const auto known = std::find_if(group.begin(), group.end(), [&](ValueId v) { return is_known(type(v)); });
     if (known == group.end()) return false;
     bool any = false;
-    for (int v : group) {
+    for (const ValueId v : group) {
       if (is_known(type(v))) continue;
       type(v) = type(*known);
       any = true;
@@ -50,7 +50,7 @@ class Unifier {
   }
 
   void add(Group group) {
-    if (group.size() > 1 && std::any_of(group.begin(), group.end(), [&](int v) { return !is_known(type(v)); }))
+    if (group.size() > 1 && std::any_of(group.begin(), group.end(), [&](ValueId v) { return !is_known(type(v)); }))
       groups_.push_back(std::move(group));
   }
 
@@ -58,11 +58,11 @@ class Unifier {
     const onnx::OpSchema* schema = view_.schema_of(node);
     if (!schema) return;
     std::map<std::string, Group> by_variable;
-    const auto visit = [&](const std::vector<int>& values, const auto& parameters) {
+    const auto visit = [&](const std::vector<ValueId>& values, const auto& parameters) {
       for (std::size_t k = 0; k < values.size() && !parameters.empty(); ++k) {
         const auto& formal = parameters[std::min(k, parameters.size() - 1)];
-        const int v = values[k];
-        if (v == kNone || !formal.GetIsHomogeneous()) continue;
+        const ValueId v = values[k];
+        if (v == kNoValue || !formal.GetIsHomogeneous()) continue;
         if (formal.GetTypes().size() == 1) {
           if (!is_known(type(v))) type(v) = onnx::Utils::DataTypeUtils::ToTypeProto(*formal.GetTypes().begin());
         } else {
@@ -83,8 +83,8 @@ class Unifier {
     const std::size_t before = loop ? 1 : 0;  // a Loop's body gives out its condition first
     for (std::size_t k = 0; k < node.outputs.size(); ++k) {
       Group group;
-      if (node.outputs[k] != kNone) group.push_back(node.outputs[k]);
-      if (loop && k + 2 < node.inputs.size() && node.inputs[k + 2] != kNone) group.push_back(node.inputs[k + 2]);
+      if (node.outputs[k] != kNoValue) group.push_back(node.outputs[k]);
+      if (loop && k + 2 < node.inputs.size() && node.inputs[k + 2] != kNoValue) group.push_back(node.inputs[k + 2]);
       for (int body : node.bodies) {
         const auto& outputs = view_.scopes[index(body)].outputs;
         if (k + before < outputs.size()) group.push_back(outputs[k + before]);
@@ -94,7 +94,7 @@ class Unifier {
     if (node.bodies.empty()) return;
     const auto& inputs = view_.scopes[index(node.bodies[0])].inputs;
     for (std::size_t k = before; kind != ControlFlow::branches && k < std::min(inputs.size(), node.inputs.size()); ++k)
-      if (node.inputs[k] != kNone) add({node.inputs[k], inputs[k]});
+      if (node.inputs[k] != kNoValue) add({node.inputs[k], inputs[k]});
   }
 
   ModelView& view_;

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "graph/value_map.h"
-
 namespace halfstep {
 namespace {
 
@@ -127,13 +125,13 @@ void hoist_constants(Graph& graph, Node& node, bool only_initializers) {
   std::size_t next = 0;
   change_bodies(node, [&](Graph& body) {
     auto& pairs = captured[next++];
-    for (std::size_t i = 0; i < body.values.size(); ++i) {
-      Value& value = body.values[i];
+    for (const ValueId inside : body.values.ids()) {
+      Value& value = body[inside];
       if (!value.is_constant() || (only_initializers && !value.is_initializer)) continue;
       const ValueId outside = graph.add_constant(value.name, std::move(value.constant));
       graph[outside].is_initializer = value.is_initializer;
       value.constant = Tensor();
-      pairs.emplace_back(outside, static_cast<ValueId>(i));
+      pairs.emplace_back(outside, inside);
       any = true;
     }
   });
@@ -153,8 +151,8 @@ void copy_small_constants(const Graph& graph, const Node& node, Graph& body, boo
 std::vector<ValueId> append_copy(Graph& graph, const Graph& body, const BodyArguments& arguments,
                                  std::string_view prefix) {
   // Values of the body are unused, bound to one of the graph's, or new there.
-  ValueMap<ValueId> now(body, kNoValue);
-  ValueMap<bool> bound(body, false);
+  ValueMap<ValueId> now(body.values.size(), kNoValue);
+  ValueMap<bool> bound(body.values.size(), false);
   auto bind = [&](ValueId inside, ValueId outside) {
     now[inside] = outside;
     bound[inside] = true;
@@ -175,8 +173,8 @@ std::vector<ValueId> append_copy(Graph& graph, const Graph& body, const BodyArgu
     const ValueId wanted = i < arguments.outputs.size() ? arguments.outputs[i] : kNoValue;
     if (wanted != kNoValue && body.producer(inside) && !bound[inside]) bind(inside, wanted);
   }
-  for (std::size_t i = 0; i < body.values.size(); ++i)
-    if (body.values[i].is_constant()) make(static_cast<ValueId>(i));
+  for (const ValueId inside : body.values.ids())
+    if (body[inside].is_constant()) make(inside);
   auto id_of = [&](ValueId inside) { return inside == kNoValue ? kNoValue : now[inside]; };
   for (const Node& node : body.nodes) {
     for (ValueId out : node.outputs) make(out);

@@ -3,7 +3,6 @@
 #include <queue>
 
 #include "graph/bodies.h"
-#include "graph/value_map.h"
 #include <halfstep/base/error.h>
 #include <halfstep/graph/graph.h>
 
@@ -31,6 +30,8 @@ namespace {
 
 bool is_computed(StepRole role) { return role <= StepRole::gradients_finite; }
 
+std::string text_of(ValueId id) { return id == kNoValue ? "the id of none" : "the id " + std::to_string(id.index()); }
+
 void require_elements(const Tensor& tensor, std::string_view name) {
   if (!tensor.is_defined()) throw_input_error("a tensor for '" + std::string(name) + "'", "one that holds nothing", "");
 }
@@ -38,8 +39,7 @@ void require_elements(const Tensor& tensor, std::string_view name) {
 }  // namespace
 
 void Graph::throw_no_value(ValueId id) const {
-  throw_input_error("a value of graph '" + name + "', which has " + std::to_string(values.size()),
-                    "the id " + std::to_string(id), "");
+  throw_input_error("a value of graph '" + name + "', which has " + std::to_string(values.size()), text_of(id), "");
 }
 
 std::string Graph::unique_name(std::string_view wanted) {
@@ -53,11 +53,10 @@ std::string Graph::unique_name(std::string_view wanted) {
 }
 
 ValueId Graph::add_value(std::string_view wanted, DType dtype, Shape shape) {
-  const auto id = static_cast<ValueId>(values.size());
   std::string unique = unique_name(wanted);
-  by_name_.emplace(unique, id);
-  values.push_back({.name = std::move(unique), .dtype = dtype, .shape = std::move(shape), .constant = {}});
-  links_.emplace_back();
+  const ValueId id = values.add({.name = unique, .dtype = dtype, .shape = std::move(shape), .constant = {}});
+  by_name_.emplace(std::move(unique), id);
+  links_.add({});
   return id;
 }
 
@@ -86,10 +85,10 @@ Node Graph::make_node(std::string_view op, std::string_view domain, std::vector<
   for (const ValueId in : node_inputs)
     if (in != kNoValue) checked(in);
   Node node;
-  node.id = next_node_id_++;
+  node.id = NodeId(node_ids_++);
   node.op = op;
   node.domain = domain;
-  node.name = node_name.empty() ? node.op + "_" + std::to_string(node.id) : std::string(node_name);
+  node.name = node_name.empty() ? node.op + "_" + std::to_string(node.id.index()) : std::string(node_name);
   node.inputs = std::move(node_inputs);
   node.attributes = std::move(attributes);
   return node;
@@ -187,9 +186,8 @@ namespace {
 
 // Of a value, or nullptr for an id that names none: those are left to `verify`.
 template <class T>
-T* item_of(std::vector<T>& items, ValueId id) {
-  const auto index = static_cast<std::size_t>(id);
-  return index < items.size() ? &items[index] : nullptr;
+T* item_of(ValueMap<T>& items, ValueId id) {
+  return items.contains(id) ? &items[id] : nullptr;
 }
 
 }  // namespace
@@ -301,7 +299,7 @@ void Graph::sort() {
 }
 
 void Graph::remove_dead() {
-  ValueMap<bool> live(*this, false);
+  ValueMap<bool> live(values.size(), false);
   std::vector<bool> dead(nodes.size(), true);
   std::vector<ValueId> work;
   auto mark = [&](ValueId id) {
@@ -324,8 +322,8 @@ void Graph::remove_dead() {
     for (ValueId in : nodes[static_cast<std::size_t>(p)].inputs) mark(in);
   }
   remove_nodes(dead);
-  for (std::size_t i = 0; i < values.size(); ++i)
-    if (!live[static_cast<ValueId>(i)]) values[i].constant = Tensor();
+  for (const ValueId id : values.ids())
+    if (!live[id]) values[id].constant = Tensor();
   std::erase_if(step, [&](const StepValue& v) { return is_computed(v.role) && !live[v.value]; });
 }
 
@@ -364,8 +362,8 @@ void verify_bodies(const Graph& graph, const Node& node) {
 
 // What the graph says of producers and users against what its nodes say.
 void verify_links(const Graph& graph) {
-  ValueMap<std::ptrdiff_t> producers(graph, -1);
-  ValueMap<std::vector<Use>> users(graph);
+  ValueMap<std::ptrdiff_t> producers(graph.values.size(), -1);
+  ValueMap<std::vector<Use>> users(graph.values.size());
   for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
     const Node& node = graph.nodes[n];
     for (const ValueId out : node.outputs)
@@ -373,22 +371,20 @@ void verify_links(const Graph& graph) {
     for (std::size_t i = 0; i < node.inputs.size(); ++i)
       if (node.inputs[i] != kNoValue) users[node.inputs[i]].push_back({n, i});
   }
-  for (std::size_t i = 0; i < graph.values.size(); ++i) {
-    const auto id = static_cast<ValueId>(i);
+  for (const ValueId id : graph.values.ids()) {
     const std::span<const Use> known = graph.users(id);
     if (graph.producer_index(id) != producers[id] ||
         !std::equal(known.begin(), known.end(), users[id].begin(), users[id].end()))
-      fail(graph, "producers and users of values are known", "others of '" + graph.values[i].name + "'");
+      fail(graph, "producers and users of values are known", "others of '" + graph[id].name + "'");
   }
 }
 
 }  // namespace
 
 void verify(const Graph& graph) {
-  ValueMap<bool> defined(graph, false);
+  ValueMap<bool> defined(graph.values.size(), false);
   const auto check_id = [&](ValueId id, const std::string& where) {
-    if (id < 0 || static_cast<std::size_t>(id) >= graph.values.size())
-      fail(graph, "every id names a value", std::to_string(id) + " as " + where);
+    if (!graph.values.contains(id)) fail(graph, "every id names a value", text_of(id) + " as " + where);
   };
   const auto define = [&](ValueId id, const std::string& what) {
     check_id(id, what);
@@ -399,8 +395,8 @@ void verify(const Graph& graph) {
     check_id(id, where);
     return defined[id];
   };
-  for (std::size_t i = 0; i < graph.values.size(); ++i)
-    if (graph.values[i].is_constant()) define(static_cast<ValueId>(i), "constant");
+  for (const ValueId id : graph.values.ids())
+    if (graph[id].is_constant()) define(id, "constant");
   for (ValueId in : graph.inputs) define(in, "input");
   for (const State& state : graph.states) define(state.value, "state");
   for (ValueId capture : graph.captures)

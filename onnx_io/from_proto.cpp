@@ -79,8 +79,8 @@ class GraphReader {
       if (graph_[id].dtype == DType::undefined) set_type(graph_[id], output.type());
     }
     for (const onnx::ValueInfoProto& info : proto_.value_info()) read_declaration(info);
-    for (std::size_t i = 0; i < graph_.values.size(); ++i)
-      if (!defined_.contains(graph_.values[i].name)) graph_.captures.push_back(static_cast<ValueId>(i));
+    for (const ValueId id : graph_.values.ids())
+      if (!defined_.contains(graph_[id].name)) graph_.captures.push_back(id);
     return std::move(graph_);
   }
 

@@ -11,7 +11,6 @@
 #include <onnx/defs/schema.h>
 
 #include "graph/bodies.h"
-#include "graph/value_map.h"
 #include "onnx_io/container_bodies.h"
 #include "onnx_io/convert.h"
 #include "onnx_io/proto_walk.h"
@@ -42,15 +41,12 @@ class Lifter final : public LiftContext {
       : graph_(graph),
         versions_(std::move(versions)),
         unsupported_(unsupported),
-        is_read_(graph),
+        is_read_(graph.values.size()),
         containers_(std::move(containers)),
         has_containers_(!containers_.empty() || has_container_operators(graph)) {}
 
   void run() {
-    for (std::size_t i = 0; i < graph_.values.size(); ++i) {
-      const auto id = static_cast<ValueId>(i);
-      is_read_[id] = graph_.is_read(id);
-    }
+    for (const ValueId id : graph_.values.ids()) is_read_[id] = graph_.is_read(id);
     process_from(0, versions_, 0);
     spread_outputs();
   }

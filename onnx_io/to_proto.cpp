@@ -26,8 +26,8 @@ class GraphWriter {
 
   onnx::GraphProto write() {
     proto_.set_name(graph_.name.empty() ? "graph" : graph_.name);
-    for (std::size_t i = 0; i < graph_.values.size(); ++i)
-      if (graph_.values[i].is_constant()) write_constant(static_cast<ValueId>(i));
+    for (const ValueId id : graph_.values.ids())
+      if (graph_[id].is_constant()) write_constant(id);
     for (ValueId in : graph_.inputs) add_info(*proto_.add_input(), in);
     for (const State& state : graph_.states) {
       add_info(*proto_.add_input(), state.value);
@@ -52,18 +52,18 @@ class GraphWriter {
   }
 
  private:
-  std::string name(ValueId id) const { return id == kNoValue ? std::string() : names_[static_cast<std::size_t>(id)]; }
+  std::string name(ValueId id) const { return id == kNoValue ? std::string() : names_[id]; }
 
   void name_values(const std::vector<std::string>& captured) {
     names_.resize(graph_.values.size());
     for (std::size_t i = 0; i < graph_.captures.size(); ++i) {
       const ValueId inside = graph_.captures[i];
       if (inside == kNoValue) continue;
-      names_[static_cast<std::size_t>(inside)] = captured.at(i);
+      names_[inside] = captured.at(i);
       captured_.insert(inside);
     }
-    for (std::size_t i = 0; i < names_.size(); ++i)
-      if (!captured_.contains(static_cast<ValueId>(i))) names_[i] = unique(graph_.values[i].name);
+    for (const ValueId id : names_.ids())
+      if (!captured_.contains(id)) names_[id] = unique(graph_[id].name);
   }
 
   std::string unique(const std::string& wanted) {
@@ -122,8 +122,8 @@ class GraphWriter {
   }
 
   const Graph& graph_;
-  NameSet taken_;                   // names in use here and in the enclosing graphs
-  std::vector<std::string> names_;  // how each value is written
+  NameSet taken_;                // names in use here and in the enclosing graphs
+  ValueMap<std::string> names_;  // how each value is written
   std::unordered_set<ValueId> captured_;
   onnx::GraphProto proto_;
 };

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include "graph/value_map.h"
 #include <halfstep/base/error.h>
 
 namespace halfstep {
@@ -17,12 +16,12 @@ Interpreter::Interpreter(const Graph& graph) : graph_(graph), values_(graph.valu
   if (!missing.empty())
     throw_input_error("operators that have a reference kernel", missing, "see the table of operators");
 
-  ValueMap<bool> read_later(graph_, false);
+  ValueMap<bool> read_later(values_.size(), false);
   for (ValueId out : graph_.outputs) read_later[out] = true;
-  for (std::size_t i = 0; i < values_.size(); ++i)
-    if (graph_.values[i].is_constant()) {
-      values_[i] = graph_.values[i].constant;
-      read_later[static_cast<ValueId>(i)] = true;
+  for (const ValueId id : values_.ids())
+    if (graph_[id].is_constant()) {
+      values_[id] = graph_[id].constant;
+      read_later[id] = true;
     }
   for (std::size_t s = steps_.size(); s-- > 0;) {
     for (const auto* ids : {&steps_[s].node->inputs, &steps_[s].node->outputs})
@@ -35,24 +34,24 @@ Interpreter::Interpreter(const Graph& graph) : graph_(graph), values_(graph.valu
 }
 
 std::vector<Tensor> Interpreter::run(std::span<const Tensor> inputs, std::span<const Tensor> captures) {
-  for (std::size_t i = 0; i < graph_.inputs.size(); ++i) at(graph_.inputs[i]) = inputs[i];
+  for (std::size_t i = 0; i < graph_.inputs.size(); ++i) values_[graph_.inputs[i]] = inputs[i];
   for (std::size_t i = 0; i < graph_.captures.size(); ++i)
-    if (graph_.captures[i] != kNoValue) at(graph_.captures[i]) = captures[i];
+    if (graph_.captures[i] != kNoValue) values_[graph_.captures[i]] = captures[i];
   std::vector<Tensor> in, out;
   for (const Step& step : steps_) {
     in.clear();
-    for (ValueId id : step.node->inputs) in.push_back(id == kNoValue ? Tensor() : at(id));
+    for (ValueId id : step.node->inputs) in.push_back(id == kNoValue ? Tensor() : values_[id]);
     out.assign(step.node->outputs.size(), Tensor());
     KernelCall call{*step.node, in, out};
     step.kernel(call);
     for (std::size_t k = 0; k < out.size(); ++k)
-      if (step.node->outputs[k] != kNoValue) at(step.node->outputs[k]) = out[k];
-    for (ValueId id : step.last_reads) at(id) = Tensor();
+      if (step.node->outputs[k] != kNoValue) values_[step.node->outputs[k]] = out[k];
+    for (ValueId id : step.last_reads) values_[id] = Tensor();
   }
   std::vector<Tensor> results;
-  for (ValueId id : graph_.outputs) results.push_back(at(id));
-  for (std::size_t i = 0; i < values_.size(); ++i)
-    if (!graph_.values[i].is_constant()) values_[i] = Tensor();
+  for (ValueId id : graph_.outputs) results.push_back(values_[id]);
+  for (const ValueId id : values_.ids())
+    if (!graph_[id].is_constant()) values_[id] = Tensor();
   return results;
 }
 

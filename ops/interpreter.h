@@ -25,11 +25,9 @@ class Interpreter {
     std::vector<ValueId> last_reads;  ///< values nobody reads after this step
   };
 
-  Tensor& at(ValueId id) { return values_[static_cast<std::size_t>(id)]; }
-
   const Graph& graph_;
   std::vector<Step> steps_;
-  std::vector<Tensor> values_;
+  ValueMap<Tensor> values_;
 };
 
 }  // namespace halfstep

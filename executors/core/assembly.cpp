@@ -21,14 +21,13 @@ Assembly::Assembly(const Graph& graph, Store& store, Device& device)
       schedule_(make_schedule(graph, device.precedences(graph))),
       met_states_(find_met_states(graph)),
       values_(graph.values.size()) {
-  for (std::size_t i = 0; i < graph.values.size(); ++i) {
-    const Value& value = graph.values[i];
+  for (const ValueId id : graph.values.ids()) {
+    const Value& value = graph[id];
     if (!value.is_constant()) continue;
-    const auto id = static_cast<ValueId>(i);
     if (is_dynamic(id))
       *dynamic(id) = value.constant;
     else
-      values_[i].home = {fixed_buffer(value.constant), value.dtype, value.constant.shape(), Layout(), host_space()};
+      info(id).home = {fixed_buffer(value.constant), value.dtype, value.constant.shape(), Layout(), host_space()};
   }
   for (ValueId in : graph.inputs) {
     if (!graph[in].shape.is_static())
@@ -285,7 +284,7 @@ void Assembly::append_final_copies() {
 }
 
 Layout Assembly::preferred_layout(ValueId id) const {
-  const ValueId state = met_states_[static_cast<std::size_t>(id)];
+  const ValueId state = met_states_[id];
   return state == kNoValue ? Layout() : layout_of(state);
 }
 

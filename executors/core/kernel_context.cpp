@@ -6,7 +6,7 @@ namespace halfstep::core {
 
 bool KernelContext::has_output(std::size_t i) const {
   const ValueId id = node().output(i);
-  return id != kNoValue && assembly_.schedule().last_use[static_cast<std::size_t>(id)] >= 0;
+  return id != kNoValue && assembly_.schedule().last_use[id] >= 0;
 }
 
 std::optional<std::vector<std::int64_t>> KernelContext::constant_ints(std::size_t i) const {

@@ -20,42 +20,41 @@ double bytes_of(const Value& value) {
   return bits / 8;
 }
 
-std::vector<bool> kept_all_the_time(const Graph& graph) {
-  std::vector<bool> kept(graph.values.size(), false);
-  const auto keep = [&](ValueId id) { kept[static_cast<std::size_t>(id)] = true; };
-  for (std::size_t i = 0; i < graph.values.size(); ++i) kept[i] = graph.values[i].is_constant();
-  for (const ValueId id : graph.inputs) keep(id);
-  for (const ValueId id : graph.outputs) keep(id);
-  for (const State& state : graph.states) keep(state.value);
+ValueMap<bool> kept_all_the_time(const Graph& graph) {
+  ValueMap<bool> kept(graph.values.size(), false);
+  for (const ValueId id : kept.ids()) kept[id] = graph[id].is_constant();
+  for (const ValueId id : graph.inputs) kept[id] = true;
+  for (const ValueId id : graph.outputs) kept[id] = true;
+  for (const State& state : graph.states) kept[state.value] = true;
   return kept;
 }
 
 /// The most that lives at once of what is not kept, when the nodes run in their order. What a node reads for the last
 /// time may share memory with what it writes.
-double peak_between_nodes(const Graph& graph, const std::vector<bool>& kept) {
-  std::vector<std::size_t> last_use(graph.values.size(), 0);
+double peak_between_nodes(const Graph& graph, const ValueMap<bool>& kept) {
+  ValueMap<std::size_t> last_use(graph.values.size(), 0);
   for (std::size_t n = 0; n < graph.nodes.size(); ++n)
     for (const ValueId id : graph.nodes[n].inputs)
-      if (id != kNoValue) last_use[static_cast<std::size_t>(id)] = n;
+      if (id != kNoValue) last_use[id] = n;
   std::vector<double> freed(graph.nodes.size() + 1, 0);
   double live = 0, peak = 0;
   for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
     live -= freed[n];
     for (const ValueId id : graph.nodes[n].outputs) {
-      if (id == kNoValue || kept[static_cast<std::size_t>(id)]) continue;
+      if (id == kNoValue || kept[id]) continue;
       const double bytes = bytes_of(graph[id]);
       live += bytes;
-      freed[std::max(last_use[static_cast<std::size_t>(id)], n + 1)] += bytes;
+      freed[std::max(last_use[id], n + 1)] += bytes;
     }
     peak = std::max(peak, live);
   }
   return peak;
 }
 
-double sum_of(const Graph& graph, const std::vector<bool>& chosen, bool which) {
+double sum_of(const Graph& graph, const ValueMap<bool>& chosen, bool which) {
   double sum = 0;
-  for (std::size_t i = 0; i < chosen.size(); ++i)
-    if (chosen[i] == which) sum += bytes_of(graph.values[i]);
+  for (const ValueId id : chosen.ids())
+    if (chosen[id] == which) sum += bytes_of(graph[id]);
   return sum;
 }
 
@@ -81,14 +80,14 @@ void check_fits(const Graph& graph, double bytes) {
 }  // namespace
 
 void check_step_fits(const Graph& graph, ValueMemory values) {
-  const std::vector<bool> kept = kept_all_the_time(graph);
+  const ValueMap<bool> kept = kept_all_the_time(graph);
   const double between =
       values == ValueMemory::shared ? peak_between_nodes(graph, kept) : sum_of(graph, kept, /*which=*/false);
   check_fits(graph, sum_of(graph, kept, /*which=*/true) + between);
 }
 
 void check_step_fits(const Graph& graph, std::size_t arena_bytes) {
-  const std::vector<bool> kept = kept_all_the_time(graph);
+  const ValueMap<bool> kept = kept_all_the_time(graph);
   check_fits(graph, sum_of(graph, kept, /*which=*/true) + static_cast<double>(arena_bytes));
 }
 

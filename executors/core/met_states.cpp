@@ -20,7 +20,7 @@ class Walk {
       const Node* producer = graph_.producer(id);
       if (!producer) continue;
       for (const ValueId input : met_inputs(*producer, id, state.value)) {
-        ValueId& met = met_[static_cast<std::size_t>(input)];
+        ValueId& met = met_[input];
         if (met != kNoValue || !graph_.producer(input)) continue;
         met = state.value;
         open.push_back(input);
@@ -28,7 +28,7 @@ class Walk {
     }
   }
 
-  std::vector<ValueId> result() { return std::move(met_); }
+  ValueMap<ValueId> result() { return std::move(met_); }
 
  private:
   /// The inputs of a node that `output` is computed from element by element.
@@ -51,12 +51,12 @@ class Walk {
   }
 
   const Graph& graph_;
-  std::vector<ValueId> met_;
+  ValueMap<ValueId> met_;
 };
 
 }  // namespace
 
-std::vector<ValueId> find_met_states(const Graph& graph) {
+ValueMap<ValueId> find_met_states(const Graph& graph) {
   Walk walk(graph);
   for (const State& state : graph.states)
     if (state.role == StateRole::parameter && state.next != kNoValue) walk.from(state);

@@ -8,22 +8,21 @@ namespace halfstep::core {
 namespace {
 
 bool is_convertible(DType dtype) { return dtype == DType::f32 || is_half(dtype); }
-std::size_t at(std::int32_t i) { return static_cast<std::size_t>(i); }
 
 // The value a chain of views and lazy casts starts from.
-std::vector<ValueId> view_roots(const Graph& graph) {
-  std::vector<ValueId> root(graph.values.size());
-  for (std::size_t i = 0; i < root.size(); ++i) root[i] = static_cast<ValueId>(i);
-  std::vector<bool> is_state_view(root.size(), false);
-  for (const State& state : graph.states) is_state_view[at(state.value)] = true;
+ValueMap<ValueId> view_roots(const Graph& graph) {
+  ValueMap<ValueId> root(graph.values.size());
+  for (const ValueId id : root.ids()) root[id] = id;
+  ValueMap<bool> is_state_view(root.size(), false);
+  for (const State& state : graph.states) is_state_view[state.value] = true;
   for (const Node& node : graph.nodes) {
     if (node.output(0) == kNoValue || node.input(0) == kNoValue) continue;
-    const bool state_view = is_state_view[at(node.inputs[0])];
+    const bool state_view = is_state_view[node.inputs[0]];
     const bool lazy = node.is("Cast") && state_view && is_convertible(graph[node.inputs[0]].dtype) &&
                       is_convertible(graph[node.outputs[0]].dtype);
     if (!is_view(node) && !lazy) continue;
-    root[at(node.outputs[0])] = root[at(node.inputs[0])];
-    is_state_view[at(node.outputs[0])] = state_view;
+    root[node.outputs[0]] = root[node.inputs[0]];
+    is_state_view[node.outputs[0]] = state_view;
   }
   return root;
 }
@@ -77,13 +76,13 @@ bool is_view(const Node& node) {
 bool keeps_order(const Node& node) { return is_view(traits_of(node).movement); }
 
 Schedule make_schedule(const Graph& graph, const std::vector<std::pair<std::size_t, std::size_t>>& precedences) {
-  const std::vector<ValueId> root = view_roots(graph);
-  std::vector<std::vector<std::size_t>> readers(graph.values.size());  // of a root, through its views
+  const ValueMap<ValueId> root = view_roots(graph);
+  ValueMap<std::vector<std::size_t>> readers(graph.values.size());  // of a root, through its views
   Edges edges(graph.nodes.size());
   for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
     for (ValueId in : graph.nodes[n].inputs) {
       if (in == kNoValue) continue;
-      readers[at(root[at(in)])].push_back(n);
+      readers[root[in]].push_back(n);
       if (graph.producer(in)) edges.add(static_cast<std::size_t>(graph.producer_index(in)), n);
     }
   }
@@ -96,44 +95,44 @@ Schedule make_schedule(const Graph& graph, const std::vector<std::pair<std::size
     const auto update = static_cast<std::size_t>(graph.producer_index(state.next));
     // A view has no memory of its own to be updated; an old value that leaves as an output or as another state's next
     // is still needed at the end.
-    bool safe = root[at(state.next)] == state.next;
-    for (std::size_t v = 0; v < graph.values.size() && safe; ++v)
-      if (root[v] == state.value && graph.is_output(static_cast<ValueId>(v))) safe = false;
+    bool safe = root[state.next] == state.next;
+    for (const ValueId out : graph.outputs)
+      if (root[out] == state.value) safe = false;
     for (std::size_t other = 0; other < graph.states.size() && safe; ++other) {
       const ValueId next = graph.states[other].next;
-      if (other != s && next != kNoValue && (next == state.next || root[at(next)] == state.value)) safe = false;
+      if (other != s && next != kNoValue && (next == state.next || root[next] == state.value)) safe = false;
     }
-    for (std::size_t reader : readers[at(state.value)])
+    for (std::size_t reader : readers[state.value])
       if (safe && reader != update && edges.reaches(update, reader)) safe = false;
     schedule.in_place[s] = safe;
     if (!safe) continue;
-    for (std::size_t reader : readers[at(state.value)])
+    for (std::size_t reader : readers[state.value])
       if (reader != update) edges.add(reader, update);
   }
   for (const auto& [first, second] : precedences)
     if (!edges.reaches(second, first)) edges.add(first, second);
 
-  schedule.is_lazy.assign(graph.values.size(), false);
+  schedule.is_lazy.resize(graph.values.size(), false);
   for (const Node& node : graph.nodes)
-    if (node.is("Cast")) schedule.is_lazy[at(node.outputs[0])] = root[at(node.outputs[0])] != node.outputs[0];
+    if (node.is("Cast")) schedule.is_lazy[node.outputs[0]] = root[node.outputs[0]] != node.outputs[0];
 
   schedule.order = edges.sorted();
   std::vector<std::int32_t> position(graph.nodes.size(), 0);
   for (std::size_t i = 0; i < schedule.order.size(); ++i) position[schedule.order[i]] = static_cast<std::int32_t>(i);
 
   // Last uses, each node's own first, then those of views added to what they look at.
-  schedule.last_use.assign(graph.values.size(), -1);
+  schedule.last_use.resize(graph.values.size(), -1);
   for (std::size_t n = 0; n < graph.nodes.size(); ++n)
     for (ValueId in : graph.nodes[n].inputs)
-      if (in != kNoValue) schedule.last_use[at(in)] = std::max(schedule.last_use[at(in)], position[n]);
-  for (ValueId out : graph.outputs) schedule.last_use[at(out)] = kAtEnd;
+      if (in != kNoValue) schedule.last_use[in] = std::max(schedule.last_use[in], position[n]);
+  for (ValueId out : graph.outputs) schedule.last_use[out] = kAtEnd;
   for (const State& state : graph.states)
-    if (state.next != kNoValue) schedule.last_use[at(state.next)] = kAtEnd;
+    if (state.next != kNoValue) schedule.last_use[state.next] = kAtEnd;
   for (std::size_t n = graph.nodes.size(); n-- > 0;) {
     const Node& node = graph.nodes[n];
     const ValueId in = node.input(0), out = node.output(0);
-    if (in == kNoValue || out == kNoValue || root[at(out)] == out) continue;
-    schedule.last_use[at(in)] = std::max(schedule.last_use[at(in)], schedule.last_use[at(out)]);
+    if (in == kNoValue || out == kNoValue || root[out] == out) continue;
+    schedule.last_use[in] = std::max(schedule.last_use[in], schedule.last_use[out]);
   }
   return schedule;
 }

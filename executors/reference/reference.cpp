@@ -31,29 +31,29 @@ class ReferenceProgram final : public Program {
       throw_input_error("operators that have a reference kernel", missing, "see the table of operators");
 
     check_step_fits(graph_, ValueMemory::separate);
-    for (std::size_t i = 0; i < graph_.values.size(); ++i)
-      if (graph_.values[i].is_constant()) values_[i] = graph_.values[i].constant;
-    for (ValueId in : graph_.inputs) at(in) = allocate(in);
+    for (const ValueId id : graph_.values.ids())
+      if (graph_[id].is_constant()) values_[id] = graph_[id].constant;
+    for (ValueId in : graph_.inputs) values_[in] = allocate(in);
     for (const State& state : graph_.states) {
       const core::Store::Entry& entry = store.bind(graph_[state.value].name, state.initial);
-      at(state.value) = Tensor::view(entry.dtype, entry.shape, entry.memory.get(), entry.memory);
+      values_[state.value] = Tensor::view(entry.dtype, entry.shape, entry.memory.get(), entry.memory);
       plan_.state_bytes += entry.bytes();
     }
     for (core::ReferenceCall& call : calls_) {
       for (ValueId out : call.node->outputs) {
-        if (out != kNoValue && is_planned(out)) at(out) = allocate(out);
+        if (out != kNoValue && is_planned(out)) values_[out] = allocate(out);
         // Kernels make the tensors of strings.
         const bool has_target = out != kNoValue && is_planned(out) && graph_[out].dtype != DType::string;
-        call.targets.push_back(has_target ? at(out) : Tensor());
+        call.targets.push_back(has_target ? values_[out] : Tensor());
       }
     }
     for (ValueId out : graph_.outputs) state_outputs_.push_back(graph_.state_of(out) < 0 ? Tensor() : allocate(out));
     for (const Tensor& t : values_) plan_.arena_bytes += t.bytes();
   }
 
-  Tensor input(std::size_t i) override { return at(graph_.inputs.at(i)); }
+  Tensor input(std::size_t i) override { return values_[graph_.inputs.at(i)]; }
   Tensor output(std::size_t i) override {
-    return state_outputs_.at(i).is_defined() ? state_outputs_[i] : at(graph_.outputs[i]);
+    return state_outputs_.at(i).is_defined() ? state_outputs_[i] : values_[graph_.outputs[i]];
   }
   const Plan& plan() const override { return plan_; }
 
@@ -61,26 +61,25 @@ class ReferenceProgram final : public Program {
     for (core::ReferenceCall& call : calls_) {
       const Node& node = *call.node;
       for (std::size_t k = 0; k < node.inputs.size(); ++k)
-        if (node.inputs[k] != kNoValue) call.in[k] = at(node.inputs[k]);
+        if (node.inputs[k] != kNoValue) call.in[k] = values_[node.inputs[k]];
       call();
       for (std::size_t k = 0; k < node.outputs.size(); ++k) {
         const ValueId out = node.outputs[k];
         if (out == kNoValue || call.targets[k].is_defined()) continue;
         if (is_planned(out)) check_inferred(call.out[k], graph_[out].dtype, graph_[out].shape);
-        at(out) = call.out[k];
+        values_[out] = call.out[k];
       }
     }
-    for (std::size_t i = 0; i < state_outputs_.size(); ++i) copy(at(graph_.outputs[i]), state_outputs_[i]);
+    for (std::size_t i = 0; i < state_outputs_.size(); ++i) copy(values_[graph_.outputs[i]], state_outputs_[i]);
     // Copy all before moving any: a state's next may be another state's value.
     next_.clear();
     for (const State& state : graph_.states)
-      next_.push_back(state.next == kNoValue ? Tensor() : at(state.next).clone());
+      next_.push_back(state.next == kNoValue ? Tensor() : values_[state.next].clone());
     for (std::size_t i = 0; i < next_.size(); ++i)
-      if (next_[i].is_defined()) copy(next_[i], at(graph_.states[i].value));
+      if (next_[i].is_defined()) copy(next_[i], values_[graph_.states[i].value]);
   }
 
  private:
-  Tensor& at(ValueId id) { return values_[static_cast<std::size_t>(id)]; }
   bool is_planned(ValueId id) const { return graph_[id].shape.is_static() && graph_[id].dtype != DType::undefined; }
   static void copy(const Tensor& from, Tensor& to) {
     if (to.bytes() > 0) std::memcpy(to.raw(), from.raw(), to.bytes());
@@ -94,7 +93,8 @@ class ReferenceProgram final : public Program {
   }
 
   Graph graph_;
-  std::vector<Tensor> values_, next_;
+  ValueMap<Tensor> values_;
+  std::vector<Tensor> next_;
   std::vector<Tensor> state_outputs_;  // of outputs that are states: what they held before the states moved
   std::vector<core::ReferenceCall> calls_;
   Plan plan_;

@@ -1,7 +1,6 @@
 // Reverse-mode differentiation.
 #include <fmt/format.h>
 
-#include "graph/value_map.h"
 #include "ops/control_flow/control_flow.h"
 #include "ops/control_flow/unroll.h"
 #include "passes/simplify/control_flow.h"
@@ -18,7 +17,7 @@ bool get(const Flags& flags, ValueId id) { return flags.contains(id) && flags[id
 
 // Values that depend on a target through float edges.
 Flags reached_by(const Graph& graph, std::span<const ValueId> targets) {
-  Flags reached(graph, false);
+  Flags reached(graph.values.size(), false);
   for (ValueId id : targets)
     if (is_float(graph[id].dtype)) reached[id] = true;
   for (const Node& node : graph.nodes) {
@@ -34,7 +33,7 @@ Flags reached_by(const Graph& graph, std::span<const ValueId> targets) {
 // Sums what the several readers of a value send back.
 class Accumulator {
  public:
-  explicit Accumulator(const Graph& graph) : parts_(graph) {}
+  explicit Accumulator(const Graph& graph) : parts_(graph.values.size()) {}
   void add(ValueId id, Expr gradient) { parts_[id].push_back(gradient); }
   /// The sum, made once; empty when nothing flowed.
   Expr total(ValueId id) {

@@ -7,7 +7,6 @@
 #include <fmt/format.h>
 
 #include "graph/abridged.h"
-#include "graph/value_map.h"
 #include "passes/load/model_facts.h"
 #include <halfstep/ops/op_def.h>
 
@@ -34,7 +33,7 @@ bool passes_gradient(const Graph& graph, const Node& node, std::size_t input) {
 
 // What the targets depend on: all of it, or only what a gradient reaches.
 Flags needed_for(const Graph& graph, const std::vector<ValueId>& targets, bool by_gradient) {
-  Flags needed(graph, false);
+  Flags needed(graph.values.size(), false);
   for (ValueId id : targets)
     if (!by_gradient || gives_floats(graph, id)) set(needed, id);
   for (auto node = graph.nodes.rbegin(); node != graph.nodes.rend(); ++node) {
@@ -47,7 +46,7 @@ Flags needed_for(const Graph& graph, const std::vector<ValueId>& targets, bool b
 
 // The first operators that no gradient passes, on the ways from a parameter to what is needed.
 std::vector<std::size_t> ends_of(const Graph& graph, ValueId parameter, const Flags& needed) {
-  Flags reached(graph, false);
+  Flags reached(graph.values.size(), false);
   set(reached, parameter);
   std::vector<std::size_t> ends;
   for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
@@ -68,7 +67,7 @@ std::vector<std::size_t> ends_of(const Graph& graph, ValueId parameter, const Fl
 }  // namespace
 
 std::vector<std::size_t> blocking_nodes(const Graph& graph) {
-  Flags reached(graph, false), wanted(graph, false);
+  Flags reached(graph.values.size(), false), wanted(graph.values.size(), false);
   for (const State& state : graph.states)
     if (state.role == StateRole::parameter) set(reached, state.value);
   for (const Node& node : graph.nodes) {

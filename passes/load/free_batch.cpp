@@ -190,8 +190,7 @@ Pass undo_batch_expansion() {
             if (batch == Shape::kUnknown || batch < 1) return;
             Graph typed = graph;
             infer_graph(typed);
-            for (std::size_t i = 0; i < typed.values.size(); ++i) {
-              const auto id = static_cast<ValueId>(i);
+            for (const ValueId id : typed.values.ids()) {
               const Value& value = typed[id];
               if (!value.is_constant() || value.dtype == DType::string || value.shape.rank() < 2 ||
                   value.shape[0] != batch || value.constant.bytes() == 0 || !rows_are_equal(value.constant) ||

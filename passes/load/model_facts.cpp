@@ -26,7 +26,11 @@ bool is_spreading(const Node& node) {
 bool is_setting(const Node& node, std::size_t input) { return is_setting(traits_of(node).operands[input]); }
 
 ModelFacts::ModelFacts(const Graph& typed, Exporter by)
-    : graph(typed), exporter(by), statistics_(typed), gradients_(typed), roles_(typed) {
+    : graph(typed),
+      exporter(by),
+      statistics_(typed.values.size()),
+      gradients_(typed.values.size()),
+      roles_(typed.values.size()) {
   find_statistics();
   find_gradients();
   find_roles();
@@ -59,8 +63,8 @@ void ModelFacts::find_gradients() {
 
 void ModelFacts::find_roles() {
   // Values that are made of constants by movement alone.
-  ValueMap<bool> moved(graph);
-  for (std::size_t i = 0; i < graph.values.size(); ++i) moved[static_cast<ValueId>(i)] = graph.values[i].is_constant();
+  ValueMap<bool> moved(graph.values.size());
+  for (const ValueId id : graph.values.ids()) moved[id] = graph[id].is_constant();
   const auto data_inputs = [](const Node& node) {
     return traits_of(node).movement == Movement::join ? node.inputs.size() : std::size_t{1};
   };
@@ -102,11 +106,10 @@ void ModelFacts::find_roles() {
 }
 
 void ModelFacts::find_habits() {
-  for (std::size_t i = 0; i < graph.values.size(); ++i) {
-    const Value& value = graph.values[i];
+  for (const ValueId id : graph.values.ids()) {
+    const Value& value = graph[id];
     has_declarations_ = has_declarations_ || value.declared != Declared::nothing;
-    if (!value.is_constant() || !is_float(value.dtype) || roles_[static_cast<ValueId>(i)] != WeightRole::matrix)
-      continue;
+    if (!value.is_constant() || !is_float(value.dtype) || roles_[id] != WeightRole::matrix) continue;
     const bool is_path = kind_of_name(value.name) == NameKind::path;
     names_modules_ = names_modules_ || is_path;
     if (value.is_initializer) initializers_hold_weights_ = true;

@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <vector>
 
-#include "graph/value_map.h"
 #include <halfstep/base/api.h>
 #include <halfstep/graph/exporter.h>
 #include <halfstep/graph/graph.h>

@@ -67,18 +67,17 @@ Graph with_types(Graph graph) {
 std::vector<ParameterChoice> choose_parameters(const Graph& graph, const ParameterSelection& selection) {
   const Graph typed = with_types(graph);
   const ModelFacts model(typed, selection.exporter);
-  const std::vector<Verdict> verdicts = judge_constants(model);
+  const ValueMap<Verdict> verdicts = judge_constants(model);
   Patterns freeze(selection.freeze), trainable(selection.trainable);
   std::vector<ParameterChoice> choices;
   std::vector<std::string> parameters;
-  for (std::size_t i = 0; i < typed.values.size(); ++i) {
-    const auto id = static_cast<ValueId>(i);
+  for (const ValueId id : typed.values.ids()) {
     const Value& value = typed[id];
     // Nothing gives it: a constant, perhaps one that nobody reads any more.
     const bool is_given = model.producer(id) || typed.is_input(id);
     const std::string* frozen = is_given ? nullptr : freeze.match(value.name);
     if (!value.is_constant() || !is_float(value.dtype) || !typed.is_read(id)) continue;
-    const Verdict& verdict = verdicts[i];
+    const Verdict& verdict = verdicts[id];
     const bool named = trainable.name(value.name);
     ParameterChoice choice{.value = id,
                            .is_parameter = verdict.is_parameter,

@@ -201,12 +201,13 @@ bool is_table(const ModelFacts& model, ValueId id) {
 std::string is_sinusoid(const ModelFacts& model, ValueId id) {
   if (!is_table(model, id)) return {};
   const Tensor& table = model.graph[id].constant;
-  bool found = is_sine_table(table);
-  for (std::size_t i = 0; i < model.graph.values.size() && !found && table.shape().rank() >= 2; ++i) {
-    const auto other = static_cast<ValueId>(i);
-    found = model.graph[other].is_constant() && is_float(model.graph[other].dtype) && is_table(model, other) &&
-            are_sine_and_cosine(table, model.graph[other].constant);
-  }
+  const auto completes = [&](ValueId other) {
+    return model.graph[other].is_constant() && is_float(model.graph[other].dtype) && is_table(model, other) &&
+           are_sine_and_cosine(table, model.graph[other].constant);
+  };
+  const IdRange all = model.graph.values.ids();
+  const bool found =
+      is_sine_table(table) || (table.shape().rank() >= 2 && std::any_of(all.begin(), all.end(), completes));
   return found ? "a table of sines and cosines" : "";
 }
 
@@ -268,36 +269,34 @@ Verdict judge(const ModelFacts& model, ValueId id) {
 
 // PyTorch lists a module's own parameters before its own buffers, and its exporter keeps that order: what follows a
 // buffer of the same module is one.
-void follow_module_order(const ModelFacts& model, std::vector<Verdict>& verdicts) {
+void follow_module_order(const ModelFacts& model, ValueMap<Verdict>& verdicts) {
   if (model.exporter != Exporter::pytorch || model.has_declarations()) return;
   std::unordered_set<std::string_view> with_buffers;
-  std::vector<std::size_t> following;
-  for (std::size_t i = 0; i < verdicts.size(); ++i) {
-    const auto id = static_cast<ValueId>(i);
+  std::vector<ValueId> following;
+  for (const ValueId id : verdicts.ids()) {
     const Value& value = model.graph[id];
     if (!value.is_constant() || !value.is_initializer || !is_float(value.dtype) || model.uses(id).empty()) continue;
     const NameKind kind = kind_of_name(value.name);
     if (kind != NameKind::path && kind != NameKind::plain) continue;
     const std::string_view module = module_of(value.name);
-    if (model.is_statistic(id) || (!verdicts[i].is_parameter && is_buffer_name(value.name))) {
+    if (model.is_statistic(id) || (!verdicts[id].is_parameter && is_buffer_name(value.name))) {
       with_buffers.insert(module);
-    } else if (verdicts[i].is_parameter && with_buffers.contains(module)) {
+    } else if (verdicts[id].is_parameter && with_buffers.contains(module)) {
       if (model.role(id) != WeightRole::none) return;  // another tool has changed the order
-      following.push_back(i);
+      following.push_back(id);
     }
   }
-  for (std::size_t i : following)
-    verdicts[i] = {.is_parameter = false, .reason = "follows a buffer of its module in the file", .is_guess = true};
+  for (const ValueId id : following)
+    verdicts[id] = {.is_parameter = false, .reason = "follows a buffer of its module in the file", .is_guess = true};
 }
 
 }  // namespace
 
-std::vector<Verdict> judge_constants(const ModelFacts& model) {
-  std::vector<Verdict> verdicts(model.graph.values.size());
-  for (std::size_t i = 0; i < verdicts.size(); ++i) {
-    const auto id = static_cast<ValueId>(i);
+ValueMap<Verdict> judge_constants(const ModelFacts& model) {
+  ValueMap<Verdict> verdicts(model.graph.values.size());
+  for (const ValueId id : verdicts.ids()) {
     const Value& value = model.graph[id];
-    if (value.is_constant() && is_float(value.dtype) && model.graph.is_read(id)) verdicts[i] = judge(model, id);
+    if (value.is_constant() && is_float(value.dtype) && model.graph.is_read(id)) verdicts[id] = judge(model, id);
   }
   follow_module_order(model, verdicts);
   return verdicts;

@@ -19,6 +19,6 @@ struct Verdict {
 };
 
 /// One verdict a value of the graph; those of values that are no float constants, or that nobody reads, mean nothing.
-std::vector<Verdict> judge_constants(const ModelFacts& model);
+ValueMap<Verdict> judge_constants(const ModelFacts& model);
 
 }  // namespace halfstep

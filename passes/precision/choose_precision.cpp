@@ -15,7 +15,7 @@
 namespace halfstep {
 namespace {
 
-constexpr int kAbsent = PrecisionNode::kAbsent;
+constexpr int kNone = -1;  // no node
 
 // Costs that the cut weighs. Parameters are small beside activations; a constant in two types costs only memory; what
 // is preferred decides between answers with the same casts.
@@ -25,12 +25,17 @@ std::size_t index(int i) { return static_cast<std::size_t>(i); }
 
 class Chooser {
  public:
-  Chooser(const std::vector<PrecisionNode>& nodes, const std::vector<PrecisionValue>& values, DType half)
-      : nodes_(nodes), values_(values), half_(half), masks_(nodes, values, half), finder_(nodes, values, masks_, half) {
-    producer_.assign(values.size(), kAbsent);
+  Chooser(const std::vector<PrecisionNode>& nodes, const ValueMap<PrecisionValue>& values, DType half)
+      : nodes_(nodes),
+        values_(values),
+        half_(half),
+        masks_(nodes, values, half),
+        finder_(nodes, values, masks_, half),
+        producer_(values.size(), kNone),
+        integral_(values.size()) {
     for (std::size_t i = 0; i < nodes.size(); ++i)
-      for (int out : nodes[i].outputs)
-        if (out != kAbsent) producer_[index(out)] = static_cast<int>(i);
+      for (const ValueId out : nodes[i].outputs)
+        if (out != kNoValue) producer_[out] = static_cast<int>(i);
   }
 
   PrecisionChoice run() {
@@ -68,34 +73,33 @@ class Chooser {
   }
 
   void find_integers() {
-    integral_.resize(values_.size());
-    for (std::size_t v = 0; v < values_.size(); ++v) integral_[v] = values_[v].integral;
+    for (const ValueId v : values_.ids()) integral_[v] = values_[v].integral;
     for (const PrecisionNode& node : nodes_) {
       if (node.is_boundary() || !node.domain.empty()) continue;
       const bool keeps =
           node.op != "Cast" && (class_of(node) == PrecisionClass::neutral || traits_of(node).keeps_integers);
       if (node.op == "Range" || (keeps && all_integral(node)))
-        for (int out : node.outputs)
-          if (out != kAbsent) integral_[index(out)] = true;
+        for (const ValueId out : node.outputs)
+          if (out != kNoValue) integral_[out] = true;
     }
   }
 
   template <class F>
   void for_tied_inputs(const PrecisionNode& node, const F& visit) const {
     for (std::size_t k = 0; k < node.inputs.size(); ++k)
-      if (node.inputs[k] != kAbsent && node.input_roles[k] == Role::tied) visit(node.inputs[k]);
+      if (node.inputs[k] != kNoValue && node.input_roles[k] == Role::tied) visit(node.inputs[k]);
   }
 
   bool all_integral(const PrecisionNode& node) const {
     int integral = 0, others = 0;
-    for_tied_inputs(node, [&](int v) {
-      if (values_[index(v)].kind == PrecisionValue::Kind::computed) ++(integral_[index(v)] ? integral : others);
+    for_tied_inputs(node, [&](ValueId v) {
+      if (values_[v].kind == PrecisionValue::Kind::computed) ++(integral_[v] ? integral : others);
     });
     return integral > 0 && others == 0;
   }
   bool any_integral(const PrecisionNode& node) const {
     bool any = false;
-    for_tied_inputs(node, [&](int v) { any = any || integral_[index(v)]; });
+    for_tied_inputs(node, [&](ValueId v) { any = any || integral_[v]; });
     return any;
   }
 
@@ -117,8 +121,8 @@ class Chooser {
     if (node.op == "Mul" && node.inputs.size() == 2 && node.inputs[0] == node.inputs[1])
       return because(i, Paint::full, "squares, which overflow first");
     const OperandRole first = traits.operands[0];
-    if ((first == OperandRole::table || first == OperandRole::source) && node.inputs[0] != kAbsent &&
-        values_[index(node.inputs[0])].kind == PrecisionValue::Kind::parameter)
+    if ((first == OperandRole::table || first == OperandRole::source) && node.inputs[0] != kNoValue &&
+        values_[node.inputs[0]].kind == PrecisionValue::Kind::parameter)
       return because(i, Paint::full, "a whole table would be cast for a few rows");
     if (any_integral(node))
       return because(i, Paint::full, fmt::format("computes with integers, which {} does not hold", name_of(half_)));
@@ -144,15 +148,15 @@ class Chooser {
   // Roots are kept in f32 for the sake of small variances. What is scaled by the root of a constant is none.
   bool is_root_of_constant(const PrecisionNode& node) const {
     if (node.op != "Sqrt" || !node.domain.empty()) return false;
-    const int v = node.inputs[0];
-    return v != kAbsent && (values_[index(v)].kind == PrecisionValue::Kind::constant || values_[index(v)].of_constant);
+    const ValueId v = node.inputs[0];
+    return v != kNoValue && (values_[v].kind == PrecisionValue::Kind::constant || values_[v].of_constant);
   }
 
   bool reads_quantized(const PrecisionNode& node) const {
     bool found = false;
-    for_tied_inputs(node, [&](int v) {
-      const int p = producer_[index(v)];
-      found = found || (p != kAbsent && nodes_[index(p)].op == "DequantizeLinear");
+    for_tied_inputs(node, [&](ValueId v) {
+      const int p = producer_[v];
+      found = found || (p != kNone && nodes_[index(p)].op == "DequantizeLinear");
     });
     return found;
   }
@@ -167,8 +171,8 @@ class Chooser {
       if (paint_[i] == Paint::open) vertex[i] = cut.add_vertex();
       if (paint_[i] == Paint::open && prefers_f32_[i]) cut.add_arc(vertex[i], MinCut::kSink, kPreferenceCost);
     }
-    const std::vector<std::vector<int>> readers = tied_readers(vertex);
-    for (std::size_t v = 0; v < values_.size(); ++v) {
+    const ValueMap<std::vector<int>> readers = tied_readers(vertex);
+    for (const ValueId v : values_.ids()) {
       const PrecisionValue& value = values_[v];
       if (!value.wide || readers[v].empty()) continue;
       if (value.kind == PrecisionValue::Kind::constant) {
@@ -206,24 +210,24 @@ class Chooser {
     }
   }
 
-  int producer_vertex(std::size_t v, const std::vector<int>& vertex) const {
+  int producer_vertex(ValueId v, const std::vector<int>& vertex) const {
     const int p = producer_[v];
-    if (p == kAbsent) return MinCut::kSink;
+    if (p == kNone) return MinCut::kSink;
     const PrecisionNode& node = nodes_[index(p)];
     for (std::size_t k = 0; k < node.outputs.size(); ++k)
-      if (node.outputs[k] == static_cast<int>(v) && node.output_roles[k] == Role::tied) return vertex[index(p)];
+      if (node.outputs[k] == v && node.output_roles[k] == Role::tied) return vertex[index(p)];
     return MinCut::kSink;
   }
 
   // For each value the vertices that read it, each once; an operand that stays f32 is read by the sink.
-  std::vector<std::vector<int>> tied_readers(const std::vector<int>& vertex) const {
-    std::vector<std::vector<int>> readers(values_.size());
+  ValueMap<std::vector<int>> tied_readers(const std::vector<int>& vertex) const {
+    ValueMap<std::vector<int>> readers(values_.size());
     for (std::size_t i = 0; i < nodes_.size(); ++i)
       for (std::size_t k = 0; k < nodes_[i].inputs.size(); ++k) {
-        const int v = nodes_[i].inputs[k];
+        const ValueId v = nodes_[i].inputs[k];
         const Role role = nodes_[i].input_roles[k];
-        if (v == kAbsent || role == Role::other || role == Role::any) continue;
-        readers[index(v)].push_back(nodes_[i].input_roles[k] == Role::tied ? vertex[i] : MinCut::kSink);
+        if (v == kNoValue || role == Role::other || role == Role::any) continue;
+        readers[v].push_back(nodes_[i].input_roles[k] == Role::tied ? vertex[i] : MinCut::kSink);
       }
     for (auto& list : readers) {
       std::sort(list.begin(), list.end());
@@ -234,8 +238,7 @@ class Chooser {
 
   // Open vertices from which a half node can be reached along f32 values without passing a full one: others would
   // become half for nobody.
-  std::vector<bool> connected_to_half(const std::vector<std::vector<int>>& readers,
-                                      const std::vector<int>& vertex) const {
+  std::vector<bool> connected_to_half(const ValueMap<std::vector<int>>& readers, const std::vector<int>& vertex) const {
     std::vector<int> root(nodes_.size() + 2);
     for (int v : vertex) root.resize(std::max(root.size(), index(v) + 1));
     std::iota(root.begin(), root.end(), 0);
@@ -243,7 +246,7 @@ class Chooser {
       while (root[index(v)] != v) v = root[index(v)] = root[index(root[index(v)])];
       return v;
     };
-    for (std::size_t v = 0; v < values_.size(); ++v) {
+    for (const ValueId v : values_.ids()) {
       if (!values_[v].wide || values_[v].kind == PrecisionValue::Kind::parameter) continue;
       const bool computed = values_[v].kind == PrecisionValue::Kind::computed;
       int first = computed ? producer_vertex(v, vertex) : MinCut::kSink;
@@ -259,12 +262,12 @@ class Chooser {
   }
 
   const std::vector<PrecisionNode>& nodes_;
-  const std::vector<PrecisionValue>& values_;
+  const ValueMap<PrecisionValue>& values_;
   const DType half_;
   MaskConstants masks_;
   MisfitFinder finder_;
-  std::vector<int> producer_;
-  std::vector<bool> integral_;
+  ValueMap<int> producer_;
+  ValueMap<bool> integral_;
   std::vector<Paint> paint_;
   std::vector<std::string> reasons_;
   std::vector<Misfit> misfits_;
@@ -295,22 +298,22 @@ int count_tied_inputs(const PrecisionNode& node) {
 }
 
 void assign_roles(PrecisionNode& node, const onnx::OpSchema* schema, DType half,
-                  const std::vector<PrecisionValue>& values) {
-  const auto is_wide = [&](int v) { return v != kAbsent && values[index(v)].wide; };
+                  const ValueMap<PrecisionValue>& values) {
+  const auto is_wide = [&](ValueId v) { return v != kNoValue && values[v].wide; };
   using Parameters = std::vector<onnx::OpSchema::FormalParameter>;
   const auto parameter = [](const Parameters& formal, std::size_t k) -> const onnx::OpSchema::FormalParameter* {
     return formal.empty() ? nullptr : &formal[std::min(k, formal.size() - 1)];
   };
   const onnx::OpSchema::FormalParameter* key = nullptr;
   if (schema) {
-    const auto first = std::find_if(node.outputs.begin(), node.outputs.end(), [](int v) { return v != kAbsent; });
+    const auto first = std::find_if(node.outputs.begin(), node.outputs.end(), [](ValueId v) { return v != kNoValue; });
     const bool has_result = first != node.outputs.end();
     if (has_result && is_wide(*first))
       key = parameter(schema->outputs(), static_cast<std::size_t>(first - node.outputs.begin()));
-    bool already_half = has_result && values[index(*first)].half;
+    bool already_half = has_result && values[*first].half;
     for (std::size_t k = 0; !key && !already_half && k < node.inputs.size(); ++k) {
       if (is_wide(node.inputs[k])) key = parameter(schema->inputs(), k);
-      already_half = node.inputs[k] != kAbsent && values[index(node.inputs[k])].half;
+      already_half = node.inputs[k] != kNoValue && values[node.inputs[k]].half;
     }
   }
   // A result type that no operand decides is an attribute's: of those only these two are known to be changed.
@@ -327,8 +330,8 @@ void assign_roles(PrecisionNode& node, const onnx::OpSchema* schema, DType half,
   const OpTraits& traits = traits_of(node);
   const bool one_type = traits.one_type;
   for (std::size_t k = 0; one_type && can_be_half && k < node.inputs.size(); ++k)
-    can_be_half = node.inputs[k] == kAbsent || !values[index(node.inputs[k])].unknown;
-  const auto role = [&](int v, const onnx::OpSchema::FormalParameter* formal) {
+    can_be_half = node.inputs[k] == kNoValue || !values[node.inputs[k]].unknown;
+  const auto role = [&](ValueId v, const onnx::OpSchema::FormalParameter* formal) {
     if (!is_wide(v)) return Role::other;
     // A variadic operand of mixed types ties nothing to anything.
     if (!can_be_half || !formal || !formal->GetIsHomogeneous()) return Role::fixed;
@@ -346,9 +349,8 @@ void assign_roles(PrecisionNode& node, const onnx::OpSchema* schema, DType half,
     node.output_roles.push_back(role(node.outputs[k], schema ? parameter(schema->outputs(), k) : nullptr));
 }
 
-std::vector<ValueMisfit> find_misfits(const std::vector<PrecisionNode>& nodes,
-                                      const std::vector<PrecisionValue>& values, const std::vector<int>& wanted,
-                                      DType half) {
+std::vector<ValueMisfit> find_misfits(const std::vector<PrecisionNode>& nodes, const ValueMap<PrecisionValue>& values,
+                                      const std::vector<ValueId>& wanted, DType half) {
   // A mask that leaves the model is none.
   std::vector<PrecisionNode> read = nodes;
   PrecisionNode& boundary = read.emplace_back();
@@ -357,14 +359,14 @@ std::vector<ValueMisfit> find_misfits(const std::vector<PrecisionNode>& nodes,
   const MaskConstants masks(read, values, half);
   const MisfitFinder finder(read, values, masks, half);
   std::vector<ValueMisfit> misfits;
-  for (int v : wanted) {
+  for (const ValueId v : wanted) {
     MisfitFinder::Found found = finder.find_value(v);
     misfits.push_back({found.kind, std::move(found.reason)});
   }
   return misfits;
 }
 
-PrecisionChoice choose_precision(const std::vector<PrecisionNode>& nodes, const std::vector<PrecisionValue>& values,
+PrecisionChoice choose_precision(const std::vector<PrecisionNode>& nodes, const ValueMap<PrecisionValue>& values,
                                  DType half) {
   return Chooser(nodes, values, half).run();
 }

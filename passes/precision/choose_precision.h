@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <halfstep/base/dtype.h>
+#include <halfstep/graph/id_map.h>
 #include <halfstep/passes/precision/float_range.h>
 
 namespace onnx {
@@ -53,10 +54,8 @@ enum class Role : std::uint8_t {
 /// A node, or a boundary, which has no operator: inputs and outputs of the model or of a subgraph, pinned; or what has
 /// one type on both sides of a subgraph's boundary, open.
 struct PrecisionNode {
-  static constexpr int kAbsent = -1;
-
   std::string_view op, domain;
-  std::vector<int> inputs, outputs;  ///< indices of values, or kAbsent
+  std::vector<ValueId> inputs, outputs;  ///< kNoValue where absent
   std::vector<Role> input_roles, output_roles;
   /// Not open: decided by whoever describes the model, who gives the reason.
   Paint pin = Paint::open;
@@ -74,7 +73,7 @@ struct PrecisionNode {
 /// that runtimes take in one type only (RMSNormalization, Attention): there both are tied, or neither where a type is
 /// unknown.
 void assign_roles(PrecisionNode& node, const onnx::OpSchema* schema, DType half,
-                  const std::vector<PrecisionValue>& values);
+                  const ValueMap<PrecisionValue>& values);
 
 /// Underflow of this operand's elements does not matter: shift and mean of a BatchNormalization, which are added to
 /// what is larger, or is divided by more than the root of its epsilon.
@@ -96,11 +95,11 @@ struct PrecisionChoice {
   std::vector<bool> half;            ///< per node
   std::vector<std::string> reasons;  ///< per node: why, in a few words
   std::vector<Misfit> misfits;       ///< per node
-  /// Per value: the constant that it is but moved from, when its own fit is that constant's; or kAbsent.
-  std::vector<int> moved_from;
-  /// Per value: elements of larger magnitude become this, sign kept; 0: none. Constants that only mask (or bound)
+  /// The constant that a value is but moved from, when its own fit is that constant's; or kNoValue.
+  ValueMap<ValueId> moved_from;
+  /// Elements of larger magnitude become this, sign kept; 0: none. Constants that only mask (or bound)
   /// something may be clamped, and are where half nodes see them.
-  std::vector<double> limits;
+  ValueMap<double> limits;
 };
 
 /// What keeps `half` from holding a value's elements: those of its range, or of a constant that it is but moved from,
@@ -110,14 +109,13 @@ struct ValueMisfit {
   std::string reason = {};
 };
 /// Of each of `wanted`, values that leave or enter the model as they are.
-std::vector<ValueMisfit> find_misfits(const std::vector<PrecisionNode>& nodes,
-                                      const std::vector<PrecisionValue>& values, const std::vector<int>& wanted,
-                                      DType half);
+std::vector<ValueMisfit> find_misfits(const std::vector<PrecisionNode>& nodes, const ValueMap<PrecisionValue>& values,
+                                      const std::vector<ValueId>& wanted, DType half);
 
 /// Nodes must be in topological order, boundaries anywhere. Operators of class half are painted half; quantised ones,
 /// squares (whose sum overflows first), those that would compute with integers half cannot hold, and those an operand
 /// of which does not fit into half are painted full. What is left open is painted so that the fewest casts are needed.
-PrecisionChoice choose_precision(const std::vector<PrecisionNode>& nodes, const std::vector<PrecisionValue>& values,
+PrecisionChoice choose_precision(const std::vector<PrecisionNode>& nodes, const ValueMap<PrecisionValue>& values,
                                  DType half);
 
 }  // namespace halfstep

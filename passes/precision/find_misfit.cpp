@@ -9,35 +9,31 @@
 namespace halfstep {
 namespace {
 
-constexpr int kAbsent = PrecisionNode::kAbsent;
-
 // Elements of a normal distribution hardly ever lie beyond so many times its root mean square.
 constexpr double kReach = 4;
 
-std::size_t index(int i) { return static_cast<std::size_t>(i); }
-
 }  // namespace
 
-MisfitFinder::MisfitFinder(const std::vector<PrecisionNode>& nodes, const std::vector<PrecisionValue>& values,
+MisfitFinder::MisfitFinder(const std::vector<PrecisionNode>& nodes, const ValueMap<PrecisionValue>& values,
                            const MaskConstants& masks, DType half)
-    : values_(values), masks_(masks), half_(half), moved_from_(values.size(), kAbsent) {
+    : values_(values), masks_(masks), half_(half), moved_from_(values.size(), kNoValue) {
   for (const PrecisionNode& node : nodes) {
     if (!moves_data(node)) continue;
     const int operands = count_tied_inputs(node);
-    int from = kAbsent;
+    ValueId from = kNoValue;
     for (std::size_t k = 0; k < node.inputs.size(); ++k) {
-      if (node.inputs[k] == kAbsent || node.input_roles[k] != Role::tied) continue;
-      const int constant = origin(node.inputs[k]);
-      if (constant != kAbsent && (operands == 1 || values_[index(constant)].range->overflows(half_))) from = constant;
+      if (node.inputs[k] == kNoValue || node.input_roles[k] != Role::tied) continue;
+      const ValueId constant = origin(node.inputs[k]);
+      if (constant != kNoValue && (operands == 1 || values_[constant].range->overflows(half_))) from = constant;
     }
-    for (int out : node.outputs)
-      if (out != kAbsent) moved_from_[index(out)] = from;
+    for (const ValueId out : node.outputs)
+      if (out != kNoValue) moved_from_[out] = from;
   }
 }
 
-bool MisfitFinder::is_constant(int value) const { return values_[index(value)].is_known(); }
+bool MisfitFinder::is_constant(ValueId value) const { return values_[value].is_known(); }
 
-int MisfitFinder::origin(int value) const { return is_constant(value) ? value : moved_from_[index(value)]; }
+ValueId MisfitFinder::origin(ValueId value) const { return is_constant(value) ? value : moved_from_[value]; }
 
 MisfitFinder::Found MisfitFinder::check_expected(const Operand& operand, double expected) const {
   if (expected == 0) return {};
@@ -51,17 +47,17 @@ MisfitFinder::Found MisfitFinder::check_expected(const Operand& operand, double 
 }
 
 MisfitFinder::Found MisfitFinder::check(const Operand& operand) const {
-  if (operand.value == kAbsent || operand.role != Role::tied || masks_.is_mask(operand.value)) return {};
-  const int constant = origin(operand.value);
-  const PrecisionValue& value = values_[index(constant != kAbsent ? constant : operand.value)];
+  if (operand.value == kNoValue || operand.role != Role::tied || masks_.is_mask(operand.value)) return {};
+  const ValueId constant = origin(operand.value);
+  const PrecisionValue& value = values_[constant != kNoValue ? constant : operand.value];
   if (!value.range) return check_expected(operand, value.expected);
   const FloatRange& range = *value.range;
-  const Misfit kind = constant != kAbsent ? Misfit::constant : Misfit::measured;
+  const Misfit kind = constant != kNoValue ? Misfit::constant : Misfit::measured;
   if (range.overflows(half_))
     return {kind, fmt::format("{} reach{} {:.3g}, beyond the {:.5g} of {}", operand.what,
-                              constant != kAbsent ? "" : "ed", range.max, largest(half_), name_of(half_))};
+                              constant != kNoValue ? "" : "ed", range.max, largest(half_), name_of(half_))};
   if (!operand.may_be_small &&
-      (constant != kAbsent ? range.underflows_as_constant(half_) : range.underflow_error(half_) > kMaxUnderflowError))
+      (constant != kNoValue ? range.underflows_as_constant(half_) : range.underflow_error(half_) > kMaxUnderflowError))
     return {kind,
             fmt::format("{} are too small: {} of {} elements below {:.2g}, the smallest normal {}", operand.what,
                         range.below_normal(half_), range.count(), smallest_normal(half_), name_of(half_)),
@@ -70,9 +66,7 @@ MisfitFinder::Found MisfitFinder::check(const Operand& operand) const {
 }
 
 MisfitFinder::Found MisfitFinder::find(const PrecisionNode& node) const {
-  const auto is_known = [&](int v) {
-    return v != kAbsent && (values_[index(v)].range || values_[index(v)].expected > 0);
-  };
+  const auto is_known = [&](ValueId v) { return v != kNoValue && (values_[v].range || values_[v].expected > 0); };
   // Small operands of a sum matter only as part of the result.
   const bool sums = traits_of(node).arithmetic == Arithmetic::sum && is_known(node.outputs[0]);
   Found first_small;
@@ -83,7 +77,7 @@ MisfitFinder::Found MisfitFinder::find(const PrecisionNode& node) const {
   };
   Found found;
   for (std::size_t k = 0; k < node.inputs.size(); ++k) {
-    const bool constant = node.inputs[k] != kAbsent && origin(node.inputs[k]) != kAbsent;
+    const bool constant = node.inputs[k] != kNoValue && origin(node.inputs[k]) != kNoValue;
     if (decides({.value = node.inputs[k],
                  .role = node.input_roles[k],
                  .what = constant ? "its constants" : "operands",

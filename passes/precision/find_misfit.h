@@ -11,7 +11,7 @@ namespace halfstep {
 
 class MisfitFinder {
  public:
-  MisfitFinder(const std::vector<PrecisionNode>& nodes, const std::vector<PrecisionValue>& values,
+  MisfitFinder(const std::vector<PrecisionNode>& nodes, const ValueMap<PrecisionValue>& values,
                const MaskConstants& masks, DType half);
 
   struct Found {
@@ -23,28 +23,28 @@ class MisfitFinder {
   Found find(const PrecisionNode& node) const;
 
   /// The same of one value.
-  Found find_value(int value) const { return check({.value = value, .role = Role::tied, .what = "elements"}); }
+  Found find_value(ValueId value) const { return check({.value = value, .role = Role::tied, .what = "elements"}); }
 
-  /// Per value: the constant whose elements it has, moved around (of several that are joined the one that overflows);
-  /// or kAbsent.
-  const std::vector<int>& moved_from() const { return moved_from_; }
+  /// The constant whose elements a value has, moved around (of several that are joined the one that overflows); or
+  /// kNoValue.
+  const ValueMap<ValueId>& moved_from() const { return moved_from_; }
 
  private:
   struct Operand {
-    int value;
+    ValueId value;
     Role role;
     const char* what;
     bool may_be_small = false;
   };
   Found check(const Operand& operand) const;
   Found check_expected(const Operand& operand, double expected) const;
-  int origin(int value) const;
-  bool is_constant(int value) const;
+  ValueId origin(ValueId value) const;
+  bool is_constant(ValueId value) const;
 
-  const std::vector<PrecisionValue>& values_;
+  const ValueMap<PrecisionValue>& values_;
   const MaskConstants& masks_;
   const DType half_;
-  std::vector<int> moved_from_;
+  ValueMap<ValueId> moved_from_;
 };
 
 }  // namespace halfstep

@@ -25,11 +25,9 @@ bool is_scaled(const OpTraits& traits, std::size_t operand) {
          (traits.arithmetic == quotient && operand == 0);
 }
 
-std::size_t index(int i) { return static_cast<std::size_t>(i); }
-
 }  // namespace
 
-MaskConstants::MaskConstants(const std::vector<PrecisionNode>& nodes, const std::vector<PrecisionValue>& values,
+MaskConstants::MaskConstants(const std::vector<PrecisionNode>& nodes, const ValueMap<PrecisionValue>& values,
                              DType half)
     : nodes_(nodes),
       values_(values),
@@ -44,42 +42,40 @@ MaskConstants::MaskConstants(const std::vector<PrecisionNode>& nodes, const std:
   if (std::none_of(values.begin(), values.end(), is_extreme)) return;
   for (std::size_t i = 0; i < nodes.size(); ++i)
     for (std::size_t k = 0; k < nodes[i].inputs.size(); ++k)
-      if (nodes[i].inputs[k] != PrecisionNode::kAbsent)
-        readers_[index(nodes[i].inputs[k])].emplace_back(static_cast<int>(i), static_cast<int>(k));
-  for (std::size_t v = 0; v < values.size(); ++v) {
-    if (!is_extreme(values[v]) || readers_[v].empty()) continue;
-    const int value = static_cast<int>(v);
+      if (nodes[i].inputs[k] != kNoValue) readers_[nodes[i].inputs[k]].push_back({i, k});
+  for (const ValueId value : values.ids()) {
+    if (!is_extreme(values[value]) || readers_[value].empty()) continue;
     Mask mask{.value = value, .only_bounds = true, .nodes = {}, .way = {value}};
     if (follow(mask)) masks_.push_back(std::move(mask));
   }
   for (const Mask& mask : masks_)
-    for (int value : mask.way) on_the_way_[index(value)] = true;
+    for (const ValueId value : mask.way) on_the_way_[value] = true;
   for (const Mask& mask : masks_)
     if (meets_others(mask))
-      for (int node : mask.nodes) full_[index(node)] = true;
+      for (const std::size_t node : mask.nodes) full_[node] = true;
   count_sums();
 }
 
 // Walks along all readers; false when one of them is no mask's.
 bool MaskConstants::follow(Mask& mask) const {
-  std::vector<int> open = mask.way;
+  std::vector<ValueId> open = mask.way;
   while (!open.empty()) {
-    const int value = open.back();
+    const ValueId value = open.back();
     open.pop_back();
-    const auto& readers = readers_[index(value)];
+    const auto& readers = readers_[value];
     if (readers.empty()) return false;
-    for (auto [n, operand] : readers) {
-      const PrecisionNode& node = nodes_[index(n)];
+    for (const auto& [n, operand] : readers) {
+      const PrecisionNode& node = nodes_[n];
       if (node.is_boundary() || !node.domain.empty()) return false;
       mask.nodes.push_back(n);
       const OpTraits& traits = traits_of(node);
-      if (is_bound(traits, index(operand))) continue;
+      if (is_bound(traits, operand)) continue;
       mask.only_bounds = false;
-      if (is_picked(traits, index(operand))) continue;
-      if (!is_sum(traits) && !is_scaled(traits, index(operand)) && !moves_data(node)) return false;
-      for (int out : node.outputs) {
-        if (out == PrecisionNode::kAbsent) continue;
-        if (!values_[index(out)].wide) return false;
+      if (is_picked(traits, operand)) continue;
+      if (!is_sum(traits) && !is_scaled(traits, operand) && !moves_data(node)) return false;
+      for (const ValueId out : node.outputs) {
+        if (out == kNoValue) continue;
+        if (!values_[out].wide) return false;
         if (std::find(mask.way.begin(), mask.way.end(), out) != mask.way.end()) continue;
         mask.way.push_back(out);
         open.push_back(out);
@@ -91,12 +87,10 @@ bool MaskConstants::follow(Mask& mask) const {
 
 // Not where the user wants half on its way: there a clamped mask is the best that can be.
 bool MaskConstants::meets_others(const Mask& mask) const {
-  const auto is_other = [&](int v) {
-    return v != PrecisionNode::kAbsent && !on_the_way_[index(v)] && !values_[index(v)].is_known();
-  };
+  const auto is_other = [&](ValueId v) { return v != kNoValue && !on_the_way_[v] && !values_[v].is_known(); };
   bool meets = false;
-  for (int n : mask.nodes) {
-    const PrecisionNode& node = nodes_[index(n)];
+  for (const std::size_t n : mask.nodes) {
+    const PrecisionNode& node = nodes_[n];
     if (node.forced) return false;
     // What is on the way may have scores in it, too: they are moved with the mask.
     const OpTraits& traits = traits_of(node);
@@ -104,8 +98,8 @@ bool MaskConstants::meets_others(const Mask& mask) const {
             (is_scaled(traits, 0) && std::any_of(node.inputs.begin(), node.inputs.end(), is_other));
     // It adds the mask to scores of its own.
     for (std::size_t k = 0; k < node.inputs.size(); ++k)
-      meets = meets || (traits.operands[k] == OperandRole::mask && node.inputs[k] != PrecisionNode::kAbsent &&
-                        on_the_way_[index(node.inputs[k])]);
+      meets = meets ||
+              (traits.operands[k] == OperandRole::mask && node.inputs[k] != kNoValue && on_the_way_[node.inputs[k]]);
   }
   return meets;
 }
@@ -117,8 +111,8 @@ void MaskConstants::count_sums() {
     const bool adds = arithmetic == Arithmetic::sum;
     double times = 0, scale = 1;
     for (std::size_t k = 0; k < node.inputs.size(); ++k) {
-      if (node.inputs[k] == PrecisionNode::kAbsent) continue;
-      const auto v = index(node.inputs[k]);
+      if (node.inputs[k] == kNoValue) continue;
+      const ValueId v = node.inputs[k];
       if (on_the_way_[v])
         times = adds ? times + times_[v] : std::max(times, times_[v]);
       else if (values_[v].is_known() && arithmetic == Arithmetic::product)
@@ -126,25 +120,25 @@ void MaskConstants::count_sums() {
       else if (values_[v].is_known() && arithmetic == Arithmetic::quotient && values_[v].range->min_non_zero > 0)
         scale = std::max(1.0, 1 / values_[v].range->min_non_zero);
     }
-    for (int out : node.outputs)
-      if (out != PrecisionNode::kAbsent && on_the_way_[index(out)]) times_[index(out)] = times * scale;
+    for (const ValueId out : node.outputs)
+      if (out != kNoValue && on_the_way_[out]) times_[out] = times * scale;
   }
 }
 
-void MaskConstants::saturate(int value) {
-  if (value == PrecisionNode::kAbsent) return;
-  const PrecisionValue& v = values_[index(value)];
+void MaskConstants::saturate(ValueId value) {
+  if (value == kNoValue) return;
+  const PrecisionValue& v = values_[value];
   if (v.is_known() && v.range->overflows(half_)) saturated_.push_back(value);
 }
 
-std::vector<double> MaskConstants::limits(const std::vector<bool>& node_is_half) const {
-  std::vector<double> limits(values_.size(), 0);
-  for (int value : saturated_) limits[index(value)] = largest(half_);
+ValueMap<double> MaskConstants::limits(const std::vector<bool>& node_is_half) const {
+  ValueMap<double> limits(values_.size(), 0);
+  for (const ValueId value : saturated_) limits[value] = largest(half_);
   for (const Mask& mask : masks_) {
-    if (std::none_of(mask.nodes.begin(), mask.nodes.end(), [&](int n) { return node_is_half[index(n)]; })) continue;
+    if (std::none_of(mask.nodes.begin(), mask.nodes.end(), [&](std::size_t n) { return node_is_half[n]; })) continue;
     double times = 1;
-    for (int value : mask.way) times = std::max(times, times_[index(value)]);
-    limits[index(mask.value)] = mask.only_bounds ? largest(half_) : largest(half_) / (2 * times);
+    for (const ValueId value : mask.way) times = std::max(times, times_[value]);
+    limits[mask.value] = mask.only_bounds ? largest(half_) : largest(half_) / (2 * times);
   }
   return limits;
 }

@@ -12,10 +12,10 @@ namespace halfstep {
 /// numbers of half types, too: they are left as they are.
 class MaskConstants {
  public:
-  MaskConstants(const std::vector<PrecisionNode>& nodes, const std::vector<PrecisionValue>& values, DType half);
+  MaskConstants(const std::vector<PrecisionNode>& nodes, const ValueMap<PrecisionValue>& values, DType half);
 
   /// The value is such a constant, or computed from one on its way.
-  bool is_mask(int value) const { return on_the_way_[static_cast<std::size_t>(value)]; }
+  bool is_mask(ValueId value) const { return on_the_way_[value]; }
 
   /// The node lies on the way of a mask that is added to something, or multiplied with what is not known. Beside -1e9
   /// in f32 scores vanish, so that a row that is masked as a whole is uniform. Beside the largest number of a half type
@@ -23,32 +23,36 @@ class MaskConstants {
   bool must_stay_full(std::size_t node) const { return full_[node]; }
 
   /// Marks a constant that overflows, wherever it leads.
-  void saturate(int value);
+  void saturate(ValueId value);
 
   /// For each value the magnitude it is to be clamped to: of masks on whose way a half node lies. 0 for the others.
   /// Masks get half of the largest number, or less where several of them are added up, so that adding scores does not
   /// overflow.
-  std::vector<double> limits(const std::vector<bool>& node_is_half) const;
+  ValueMap<double> limits(const std::vector<bool>& node_is_half) const;
 
  private:
+  struct Reader {
+    std::size_t node, operand;
+  };
   struct Mask {
-    int value;
+    ValueId value;
     bool only_bounds;
-    std::vector<int> nodes, way;  // that it reaches, and the values it goes through
+    std::vector<std::size_t> nodes;  // that it reaches
+    std::vector<ValueId> way;        // the values it goes through
   };
   bool follow(Mask& mask) const;
   bool meets_others(const Mask& mask) const;
   void count_sums();
 
   const std::vector<PrecisionNode>& nodes_;
-  const std::vector<PrecisionValue>& values_;
+  const ValueMap<PrecisionValue>& values_;
   const DType half_;
-  std::vector<std::vector<std::pair<int, int>>> readers_;  // node, operand
-  std::vector<bool> on_the_way_;                           // per value
-  std::vector<bool> full_;                                 // per node
-  std::vector<double> times_;                              // per value: how many masks it may be the sum of
+  ValueMap<std::vector<Reader>> readers_;
+  ValueMap<bool> on_the_way_;
+  std::vector<bool> full_;  // per node
+  ValueMap<double> times_;  // how many masks a value may be the sum of
   std::vector<Mask> masks_;
-  std::vector<int> saturated_;
+  std::vector<ValueId> saturated_;
 };
 
 }  // namespace halfstep

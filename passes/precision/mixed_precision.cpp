@@ -39,9 +39,9 @@ class Painter {
   }
 
   void run() {
-    for (std::size_t v = 0; v < values_.size(); ++v)
+    for (const ValueId v : values_.ids())
       if (choice_.limits[v] > 0) {
-        Tensor& constant = graph_.values[v].constant;
+        Tensor& constant = graph_[v].constant;
         constant = clamped(constant, choice_.limits[v]);
       }
     std::vector<Node> source = graph_.take_nodes();
@@ -52,11 +52,11 @@ class Painter {
   }
 
  private:
-  // nodes_[i] is graph_.nodes[i]; boundaries follow. Values have their ids as indices.
+  // nodes_[i] is graph_.nodes[i]; boundaries follow.
   void describe(const PrecisionOptions& options) {
     values_.resize(graph_.values.size());
-    for (std::size_t v = 0; v < values_.size(); ++v) {
-      const Value& value = graph_.values[v];
+    for (const ValueId v : values_.ids()) {
+      const Value& value = graph_[v];
       values_[v].wide = is_wide(value);
       values_[v].half = value.dtype == half_;
       if (value.is_constant()) {
@@ -64,18 +64,16 @@ class Painter {
         if (is_wide(value)) values_[v].range = &ranges_.emplace_back(range_of(value.constant));
       }
     }
-    for (const State& state : graph_.states)
-      values_[static_cast<std::size_t>(state.value)].kind = PrecisionValue::Kind::parameter;
+    for (const State& state : graph_.states) values_[state.value].kind = PrecisionValue::Kind::parameter;
     for (const Node& node : graph_.nodes) {
       for (ValueId out : node.outputs)
         if (out != kNoValue && node.is("Cast"))
-          values_[static_cast<std::size_t>(out)].integral =
-              bits_of(graph_[node.inputs[0]].dtype) > 8 && is_integer(graph_[node.inputs[0]].dtype);
+          values_[out].integral = bits_of(graph_[node.inputs[0]].dtype) > 8 && is_integer(graph_[node.inputs[0]].dtype);
       PrecisionNode& described = nodes_.emplace_back();
       described.op = node.op;
       described.domain = node.domain;
-      described.inputs.assign(node.inputs.begin(), node.inputs.end());
-      described.outputs.assign(node.outputs.begin(), node.outputs.end());
+      described.inputs = node.inputs;
+      described.outputs = node.outputs;
       assign_roles(described, schema_of(node), half_, values_);
       if (options.keep_full_ops.contains(node.op)) described.pin = Paint::full;
     }
@@ -89,8 +87,8 @@ class Painter {
   void add_boundary(const std::vector<ValueId>& inputs, const std::vector<ValueId>& outputs) {
     PrecisionNode& boundary = nodes_.emplace_back();
     boundary.pin = Paint::full;
-    const auto add = [&](const std::vector<ValueId>& ids, std::vector<int>& operands, std::vector<Role>& roles) {
-      operands.assign(ids.begin(), ids.end());
+    const auto add = [&](const std::vector<ValueId>& ids, std::vector<ValueId>& operands, std::vector<Role>& roles) {
+      operands = ids;
       for (ValueId id : ids) roles.push_back(is_wide(graph_[id]) ? Role::tied : Role::other);
     };
     add(inputs, boundary.inputs, boundary.input_roles);
@@ -118,8 +116,7 @@ class Painter {
 
   /// A value that was f32 in f32 again.
   ValueId as_f32(ValueId id) {
-    const bool narrowed = graph_[id].dtype == half_ && static_cast<std::size_t>(id) < values_.size() &&
-                          values_[static_cast<std::size_t>(id)].wide;
+    const bool narrowed = graph_[id].dtype == half_ && values_.contains(id) && values_[id].wide;
     return narrowed ? as(id, DType::f32) : id;
   }
 
@@ -154,7 +151,7 @@ class Painter {
   const DType half_;
   Builder b_;
   std::vector<PrecisionNode> nodes_;
-  std::vector<PrecisionValue> values_;
+  ValueMap<PrecisionValue> values_;
   std::deque<FloatRange> ranges_;  // where values_ point
   PrecisionChoice choice_;
   std::map<std::pair<ValueId, DType>, ValueId> cast_;

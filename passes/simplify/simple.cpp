@@ -11,7 +11,7 @@ namespace {
 std::string key_of(const Node& node) {
   std::ostringstream key;
   key << node.domain << ':' << node.op << ':' << node.outputs.size();
-  for (ValueId in : node.inputs) key << ',' << in;
+  for (ValueId in : node.inputs) key << ',' << in.index();
   for (const auto& [name, value] : node.attributes) {
     key << '|' << name << '=' << value.index() << ':';
     if (auto* i = std::get_if<std::int64_t>(&value))
@@ -25,7 +25,7 @@ std::string key_of(const Node& node) {
     else if (auto* fs = std::get_if<std::vector<float>>(&value))
       for (auto v : *fs) key << std::hexfloat << v << ' ';
     else
-      key << "unique" << node.id;
+      key << "unique" << node.id.index();
   }
   return key.str();
 }

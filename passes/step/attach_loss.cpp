@@ -70,7 +70,7 @@ class LossWriter {
   }
 
   void write() {
-    const auto of_model = static_cast<ValueId>(graph_.values.size());  // ids below are the model's own
+    const ValueId of_model(graph_.values.size());  // ids below are the model's own
     const Expr loss = options_.function.write ? of_function() : of_terms();
     if (loss.id() >= of_model) graph_.rename(loss.id(), "loss");
     graph_.step.push_back({StepRole::loss, loss.id()});

@@ -217,11 +217,11 @@ TEST(Verify, FindsIdsThatNameNoValue) {
       {"capture", [](Graph& graph, ValueId id) { graph.captures.push_back(id); }},
   };
   for (const Case& c : cases) {
-    for (const bool negative : {false, true}) {
+    for (const std::size_t beyond : {0, 7}) {
       Chain chain;
       chain.graph.add_state("s", Tensor::scalar(0.0f), StateRole::statistic);
       ASSERT_EQ(verify_message(chain.graph), "valid");
-      c.put(chain.graph, negative ? -7 : static_cast<ValueId>(chain.graph.values.size()));
+      c.put(chain.graph, ValueId(chain.graph.values.size() + beyond));
       const std::string message = verify_message(chain.graph);
       EXPECT_THAT(message, HasSubstr("every id names a value")) << c.where;
       EXPECT_THAT(message, HasSubstr(c.where));

@@ -110,24 +110,24 @@ TEST(Misuse, OfGraphs) {
   const ValueId x = graph.add_input("x", DType::f32, {2});
   graph.add_node("Neg", kOnnxDomain, {x}, 1);
   Graph broken = graph;
-  broken.edit(0)->outputs[0] = 77;
+  broken.edit(0)->outputs[0] = ValueId(77);
   Graph broken_input = graph;
-  broken_input.edit(0)->inputs[0] = 78;
+  broken_input.edit(0)->inputs[0] = ValueId(78);
   Graph broken_output = graph;
-  broken_output.outputs.push_back(79);
+  broken_output.outputs.push_back(ValueId(79));
   expect_errors({
-      {"the id -1", [&] { (void)graph[kNoValue]; }},
-      {"the id 5", [&] { (void)graph[5]; }},
-      {"the id 5", [&] { graph.rename(5, "y"); }},
-      {"the id 5", [&] { graph.replace_uses(5, x); }},
-      {"the id 6", [&] { graph.replace_uses(x, 6); }},
-      {"the id 9", [&] { graph.add_node("Neg", kOnnxDomain, {9}, 1); }},
-      {"the id 9", [&] { graph.define({9}, "Neg", kOnnxDomain, {x}); }},
+      {"the id of none", [&] { (void)graph[kNoValue]; }},
+      {"the id 5", [&] { (void)graph[ValueId(5)]; }},
+      {"the id 5", [&] { graph.rename(ValueId(5), "y"); }},
+      {"the id 5", [&] { graph.replace_uses(ValueId(5), x); }},
+      {"the id 6", [&] { graph.replace_uses(x, ValueId(6)); }},
+      {"the id 9", [&] { graph.add_node("Neg", kOnnxDomain, {ValueId(9)}, 1); }},
+      {"the id 9", [&] { graph.define({ValueId(9)}, "Neg", kOnnxDomain, {x}); }},
       {"a tensor for 'c', got one that holds nothing", [&] { graph.add_constant("c", Tensor()); }},
       {"a tensor for 's', got one that holds nothing", [&] { graph.add_state("s", Tensor(), StateRole::parameter); }},
       {"the id 77", [&] { broken.sort(); }},
-      {"the id 6", [&] { graph.producer(6); }},
-      {"the id 6", [&] { graph.users(6); }},
+      {"the id 6", [&] { graph.producer(ValueId(6)); }},
+      {"the id 6", [&] { graph.users(ValueId(6)); }},
       {"the id 78", [&] { broken_input.sort(); }},
       {"the id 79", [&] { broken_output.remove_dead(); }},
   });

@@ -27,7 +27,7 @@ MisfitFinder::Found found_in_last(const PrecisionModel& m, DType half = DType::f
 // The node is y = MatMul(a, b), with one of the three as told.
 struct Case {
   const char* what;
-  void (*change)(PrecisionModel& m, int a, int b, int y);
+  void (*change)(PrecisionModel& m, ValueId a, ValueId b, ValueId y);
   Misfit kind;
   const char* reason;
   bool is_small = false;
@@ -37,7 +37,7 @@ class MisfitOfProduct : public ::testing::TestWithParam<Case> {};
 
 TEST_P(MisfitOfProduct, IsFound) {
   PrecisionModel m;
-  const int a = m.value(), b = m.value(), y = m.node("MatMul", {a, b});
+  const ValueId a = m.value(), b = m.value(), y = m.node("MatMul", {a, b});
   GetParam().change(m, a, b, y);
   const MisfitFinder::Found found = found_in_last(m);
   EXPECT_EQ(found.kind, GetParam().kind) << found.reason;
@@ -47,51 +47,51 @@ TEST_P(MisfitOfProduct, IsFound) {
 
 INSTANTIATE_TEST_SUITE_P(
     Values, MisfitOfProduct,
-    ::testing::Values(
-        Case{"nothing_known", [](PrecisionModel&, int, int, int) {}, Misfit::none, ""},
-        Case{"fits", [](PrecisionModel& m, int a, int, int) { m.measure(a, kFitting); }, Misfit::none, ""},
-        Case{"operand_too_large", [](PrecisionModel& m, int a, int, int) { m.measure(a, kLarge); }, Misfit::measured,
-             "operands reached 1e+06, beyond the 65504 of f16"},
-        Case{"result_too_large", [](PrecisionModel& m, int, int, int y) { m.measure(y, kLarge); }, Misfit::measured,
-             "results reached 1e+06"},
-        Case{"constant_too_large",
-             [](PrecisionModel& m, int, int b, int) {
-               m.measure(b, kLarge);
-               m.at(b).kind = PrecisionValue::Kind::constant;
-             },
-             Misfit::constant, "its constants reach 1e+06"},
-        Case{"constant_too_small",
-             [](PrecisionModel& m, int, int b, int) {
-               m.measure(b, kSmall);
-               m.at(b).kind = PrecisionValue::Kind::constant;
-             },
-             Misfit::constant, "its constants are too small: 2 of 2 elements below 6.1e-05", true},
-        Case{"operand_too_small", [](PrecisionModel& m, int a, int, int) { m.measure(a, kSmall); }, Misfit::measured,
-             "operands are too small", true},
-        Case{"large_counts_before_small",
-             [](PrecisionModel& m, int a, int b, int) {
-               m.measure(a, kSmall);
-               m.measure(b, kLarge);
-             },
-             Misfit::measured, "operands reached"},
-        Case{"expected_too_large", [](PrecisionModel& m, int a, int, int) { m.at(a).expected = 1e5; }, Misfit::expected,
-             "operands of about 1e+05 are expected, too large for f16"},
-        Case{"expected_too_small", [](PrecisionModel& m, int a, int, int) { m.at(a).expected = 1e-8; },
-             Misfit::expected, "too small for f16", true},
-        Case{"measured_counts_before_expected",
-             [](PrecisionModel& m, int a, int, int) {
-               m.measure(a, kFitting);
-               m.at(a).expected = 1e5;
-             },
-             Misfit::none, ""},
-        Case{"stays_f32_anyway",
-             [](PrecisionModel& m, int a, int, int) {
-               m.measure(a, kLarge);
-               m.nodes.back().input_roles[0] = Role::fixed;
-             },
-             Misfit::none, ""},
-        Case{"left_out", [](PrecisionModel& m, int, int, int) { m.nodes.back().inputs[1] = PrecisionNode::kAbsent; },
-             Misfit::none, ""}),
+    ::testing::Values(Case{"nothing_known", [](PrecisionModel&, auto, auto, auto) {}, Misfit::none, ""},
+                      Case{"fits", [](PrecisionModel& m, auto a, auto, auto) { m.measure(a, kFitting); }, Misfit::none,
+                           ""},
+                      Case{"operand_too_large", [](PrecisionModel& m, auto a, auto, auto) { m.measure(a, kLarge); },
+                           Misfit::measured, "operands reached 1e+06, beyond the 65504 of f16"},
+                      Case{"result_too_large", [](PrecisionModel& m, auto, auto, auto y) { m.measure(y, kLarge); },
+                           Misfit::measured, "results reached 1e+06"},
+                      Case{"constant_too_large",
+                           [](PrecisionModel& m, auto, auto b, auto) {
+                             m.measure(b, kLarge);
+                             m.at(b).kind = PrecisionValue::Kind::constant;
+                           },
+                           Misfit::constant, "its constants reach 1e+06"},
+                      Case{"constant_too_small",
+                           [](PrecisionModel& m, auto, auto b, auto) {
+                             m.measure(b, kSmall);
+                             m.at(b).kind = PrecisionValue::Kind::constant;
+                           },
+                           Misfit::constant, "its constants are too small: 2 of 2 elements below 6.1e-05", true},
+                      Case{"operand_too_small", [](PrecisionModel& m, auto a, auto, auto) { m.measure(a, kSmall); },
+                           Misfit::measured, "operands are too small", true},
+                      Case{"large_counts_before_small",
+                           [](PrecisionModel& m, auto a, auto b, auto) {
+                             m.measure(a, kSmall);
+                             m.measure(b, kLarge);
+                           },
+                           Misfit::measured, "operands reached"},
+                      Case{"expected_too_large", [](PrecisionModel& m, auto a, auto, auto) { m.at(a).expected = 1e5; },
+                           Misfit::expected, "operands of about 1e+05 are expected, too large for f16"},
+                      Case{"expected_too_small", [](PrecisionModel& m, auto a, auto, auto) { m.at(a).expected = 1e-8; },
+                           Misfit::expected, "too small for f16", true},
+                      Case{"measured_counts_before_expected",
+                           [](PrecisionModel& m, auto a, auto, auto) {
+                             m.measure(a, kFitting);
+                             m.at(a).expected = 1e5;
+                           },
+                           Misfit::none, ""},
+                      Case{"stays_f32_anyway",
+                           [](PrecisionModel& m, auto a, auto, auto) {
+                             m.measure(a, kLarge);
+                             m.nodes.back().input_roles[0] = Role::fixed;
+                           },
+                           Misfit::none, ""},
+                      Case{"left_out", [](PrecisionModel& m, auto, auto, auto) { m.nodes.back().inputs[1] = kNoValue; },
+                           Misfit::none, ""}),
     [](const auto& test) { return std::string(test.param.what); });
 
 TEST(Misfit, IsOfTheTypeThatIsAsked) {
@@ -103,7 +103,7 @@ TEST(Misfit, IsOfTheTypeThatIsAsked) {
 TEST(Misfit, SmallPartsOfAKnownSumDoNotMatter) {
   for (const char* op : {"Add", "Sub", "Sum"}) {
     PrecisionModel m;
-    const int y = m.node(op, {m.measured(kSmall), m.measured(kFitting)});
+    const ValueId y = m.node(op, {m.measured(kSmall), m.measured(kFitting)});
     EXPECT_EQ(found_in_last(m).kind, Misfit::measured) << op << ", whose result may be as small";
     m.measure(y, kFitting);
     EXPECT_EQ(found_in_last(m).kind, Misfit::none) << op;
@@ -116,7 +116,7 @@ TEST(Misfit, SmallPartsOfAKnownSumDoNotMatter) {
 TEST(Misfit, ShiftAndMeanOfABatchNormalizationMayUnderflow) {
   for (int small = 0; small < 5; ++small) {
     PrecisionModel m;
-    std::vector<int> operands;
+    std::vector<ValueId> operands;
     for (int k = 0; k < 5; ++k) operands.push_back(m.constant(k == small ? kSmall : kFitting));
     m.node("BatchNormalization", operands);
     EXPECT_EQ(found_in_last(m).kind == Misfit::none, small == 2 || small == 3) << small;
@@ -125,18 +125,18 @@ TEST(Misfit, ShiftAndMeanOfABatchNormalizationMayUnderflow) {
 
 TEST(MovedConstants, AreKnownByTheirOrigin) {
   PrecisionModel m;
-  const int large = m.constant(kLarge), small = m.constant(kSmall), x = m.value();
-  const int turned = m.node("Transpose", {large}), twice = m.node("Reshape", {turned});
-  const int joined = m.node("Concat", {x, large}), mixed = m.node("Concat", {x, small});
-  const int computed = m.node("Relu", {large});
+  const ValueId large = m.constant(kLarge), small = m.constant(kSmall), x = m.value();
+  const ValueId turned = m.node("Transpose", {large}), twice = m.node("Reshape", {turned});
+  const ValueId joined = m.node("Concat", {x, large}), mixed = m.node("Concat", {x, small});
+  const ValueId computed = m.node("Relu", {large});
   m.node("MatMul", {twice, x});
   const Finder f(m);
-  const auto origin = [&](int v) { return f.finder.moved_from()[static_cast<std::size_t>(v)]; };
+  const auto origin = [&](ValueId v) { return f.finder.moved_from()[v]; };
   EXPECT_EQ(origin(turned), large);
   EXPECT_EQ(origin(twice), large);
   EXPECT_EQ(origin(joined), large) << "it overflows, whatever it is joined with";
-  EXPECT_EQ(origin(mixed), PrecisionNode::kAbsent);
-  EXPECT_EQ(origin(computed), PrecisionNode::kAbsent);
+  EXPECT_EQ(origin(mixed), kNoValue);
+  EXPECT_EQ(origin(computed), kNoValue);
   EXPECT_THAT(f.finder.find(m.nodes.back()).reason, HasSubstr("its constants reach 1e+06"));
   EXPECT_EQ(f.finder.find_value(twice).reason, "elements reach 1e+06, beyond the 65504 of f16");
 }

@@ -13,19 +13,17 @@ namespace {
 const std::vector<float> kMask{0, -1e9f};
 constexpr double kLargest = 65504;
 
-std::size_t at(int i) { return static_cast<std::size_t>(i); }
-
 MaskConstants masks_of(const PrecisionModel& m) { return MaskConstants(m.nodes, m.values, DType::f16); }
 
 /// The limit of `value` when every node is half.
-double limit_of(const PrecisionModel& m, int value) {
-  return masks_of(m).limits(std::vector<bool>(m.nodes.size(), true))[at(value)];
+double limit_of(const PrecisionModel& m, ValueId value) {
+  return masks_of(m).limits(std::vector<bool>(m.nodes.size(), true))[value];
 }
 
 // What becomes of the constant `mask`, of values x and y of which nothing is known.
 struct Case {
   const char* what;
-  void (*build)(PrecisionModel& m, int mask, int x, int y);
+  void (*build)(PrecisionModel& m, ValueId mask, ValueId x, ValueId y);
   double limit;             ///< 0: it is no mask
   bool stays_full = false;  ///< the nodes on its way
 };
@@ -34,7 +32,7 @@ class MaskConstant : public ::testing::TestWithParam<Case> {};
 
 TEST_P(MaskConstant, IsTold) {
   PrecisionModel m;
-  const int mask = m.constant(kMask), x = m.value(), y = m.value();
+  const ValueId mask = m.constant(kMask), x = m.value(), y = m.value();
   GetParam().build(m, mask, x, y);
   const MaskConstants masks = masks_of(m);
   EXPECT_EQ(masks.is_mask(mask), GetParam().limit > 0);
@@ -49,71 +47,71 @@ INSTANTIATE_TEST_SUITE_P(
     Ways, MaskConstant,
     ::testing::Values(
         Case{"picked_by_softmax",
-             [](PrecisionModel& m, int mask, int x, int y) { m.node("Softmax", {m.node("Where", {x, y, mask})}); },
+             [](PrecisionModel& m, auto mask, auto x, auto y) { m.node("Softmax", {m.node("Where", {x, y, mask})}); },
              kLargest / 2},
         Case{"moved_to_arg_max",
-             [](PrecisionModel& m, int mask, int x, int) {
+             [](PrecisionModel& m, auto mask, auto x, auto) {
                m.node("ArgMax", {m.node("Concat", {x, m.node("Transpose", {mask})})});
              },
              kLargest / 2},
         Case{"picked_by_pooling",
-             [](PrecisionModel& m, int mask, int x, int) { m.node("MaxPool", {m.node("Pad", {x, x, mask})}); },
+             [](PrecisionModel& m, auto mask, auto x, auto) { m.node("MaxPool", {m.node("Pad", {x, x, mask})}); },
              kLargest / 2},
         Case{"added_to_scores",
-             [](PrecisionModel& m, int mask, int x, int) { m.node("Softmax", {m.node("Add", {x, mask})}); },
+             [](PrecisionModel& m, auto mask, auto x, auto) { m.node("Softmax", {m.node("Add", {x, mask})}); },
              kLargest / 2, true},
         Case{"scaled_by_what_is_not_known",
-             [](PrecisionModel& m, int mask, int x, int) { m.node("Softmax", {m.node("Mul", {mask, x})}); },
+             [](PrecisionModel& m, auto mask, auto x, auto) { m.node("Softmax", {m.node("Mul", {mask, x})}); },
              kLargest / 2, true},
         Case{"negated",
-             [](PrecisionModel& m, int mask, int, int) { m.node("Softmax", {m.node("Neg", {mask})}); }, kLargest / 2},
+             [](PrecisionModel& m, auto mask, auto, auto) { m.node("Softmax", {m.node("Neg", {mask})}); }, kLargest / 2},
         Case{"divided_by_a_constant",
-             [](PrecisionModel& m, int mask, int, int) {
+             [](PrecisionModel& m, auto mask, auto, auto) {
                m.node("Softmax", {m.node("Div", {mask, m.constant({8})})});
              },
              kLargest / 2},
         Case{"is_the_divisor",
-             [](PrecisionModel& m, int mask, int x, int) { m.node("Softmax", {m.node("Div", {x, mask})}); }, 0},
+             [](PrecisionModel& m, auto mask, auto x, auto) { m.node("Softmax", {m.node("Div", {x, mask})}); }, 0},
         Case{"added_twice",
-             [](PrecisionModel& m, int mask, int x, int) {
+             [](PrecisionModel& m, auto mask, auto x, auto) {
                m.node("Softmax", {m.node("Add", {m.node("Add", {x, mask}), mask})});
              },
              kLargest / 4, true},
         Case{"grown_by_a_constant",
-             [](PrecisionModel& m, int mask, int, int) {
+             [](PrecisionModel& m, auto mask, auto, auto) {
                m.node("Softmax", {m.node("Mul", {mask, m.constant({4})})});
              },
              kLargest / 8},
         Case{"mask_of_attention",
-             [](PrecisionModel& m, int mask, int x, int y) { m.node("Attention", {x, y, y, mask}); }, kLargest / 2,
+             [](PrecisionModel& m, auto mask, auto x, auto y) { m.node("Attention", {x, y, y, mask}); }, kLargest / 2,
              true},
         Case{"keys_of_attention",
-             [](PrecisionModel& m, int mask, int x, int y) { m.node("Attention", {x, mask, y}); }, 0},
+             [](PrecisionModel& m, auto mask, auto x, auto y) { m.node("Attention", {x, mask, y}); }, 0},
         Case{"bound_of_clip",
-             [](PrecisionModel& m, int mask, int x, int) { m.node("Clip", {x, mask}); }, kLargest},
-        Case{"clipped", [](PrecisionModel& m, int mask, int, int) { m.node("Clip", {mask}); }, 0},
-        Case{"bound_of_max", [](PrecisionModel& m, int mask, int x, int) { m.node("Max", {x, mask}); }, kLargest},
+             [](PrecisionModel& m, auto mask, auto x, auto) { m.node("Clip", {x, mask}); }, kLargest},
+        Case{"clipped", [](PrecisionModel& m, auto mask, auto, auto) { m.node("Clip", {mask}); }, 0},
+        Case{"bound_of_max", [](PrecisionModel& m, auto mask, auto x, auto) { m.node("Max", {x, mask}); }, kLargest},
         Case{"bound_and_mask",
-             [](PrecisionModel& m, int mask, int x, int y) {
+             [](PrecisionModel& m, auto mask, auto x, auto y) {
                m.node("Max", {x, mask});
                m.node("Softmax", {m.node("Where", {x, y, mask})});
              },
              kLargest / 2},
         Case{"read_by_a_product",
-             [](PrecisionModel& m, int mask, int x, int y) {
-               const int scores = m.node("Where", {x, y, mask});
+             [](PrecisionModel& m, auto mask, auto x, auto y) {
+               const ValueId scores = m.node("Where", {x, y, mask});
                m.node("Softmax", {scores});
                m.node("MatMul", {scores, y});
              },
              0},
         Case{"leaves_the_model",
-             [](PrecisionModel& m, int mask, int x, int y) { m.output(m.node("Where", {x, y, mask})); }, 0},
-        Case{"read_by_nobody", [](PrecisionModel&, int, int, int) {}, 0}),
+             [](PrecisionModel& m, auto mask, auto x, auto y) { m.output(m.node("Where", {x, y, mask})); }, 0},
+        Case{"read_by_nobody", [](PrecisionModel&, auto, auto, auto) {}, 0}),
     [](const auto& test) { return std::string(test.param.what); });
 
 TEST(MaskConstants, AreNoInfinities) {
   PrecisionModel m;
-  const int mask = m.constant({0, -std::numeric_limits<float>::infinity()});
+  const ValueId mask = m.constant({0, -std::numeric_limits<float>::infinity()});
   m.node("Softmax", {m.node("Add", {m.value(), mask})});
   EXPECT_FALSE(masks_of(m).is_mask(mask));
   EXPECT_EQ(limit_of(m, mask), 0);
@@ -121,22 +119,22 @@ TEST(MaskConstants, AreNoInfinities) {
 
 TEST(MaskConstants, FitIntoBf16) {
   PrecisionModel m;
-  const int mask = m.constant(kMask);
+  const ValueId mask = m.constant(kMask);
   m.node("Softmax", {m.node("Add", {m.value(), mask})});
   EXPECT_FALSE(MaskConstants(m.nodes, m.values, DType::bf16).is_mask(mask));
 }
 
 TEST(MaskConstants, StayAsTheyAreForNodesInF32) {
   PrecisionModel m;
-  const int mask = m.constant(kMask);
+  const ValueId mask = m.constant(kMask);
   m.node("Softmax", {m.node("Add", {m.value(), mask})});
-  EXPECT_EQ(masks_of(m).limits({false, false})[at(mask)], 0);
-  EXPECT_EQ(masks_of(m).limits({true, false})[at(mask)], kLargest / 2);
+  EXPECT_EQ(masks_of(m).limits({false, false})[mask], 0);
+  EXPECT_EQ(masks_of(m).limits({true, false})[mask], kLargest / 2);
 }
 
 TEST(MaskConstants, MayBeAddedInHalfWhereThatIsAskedFor) {
   PrecisionModel m;
-  const int mask = m.constant(kMask);
+  const ValueId mask = m.constant(kMask);
   m.node("Softmax", {m.node("Add", {m.value(), mask})});
   m.nodes[0].forced = true;
   EXPECT_TRUE(masks_of(m).is_mask(mask));
@@ -146,12 +144,12 @@ TEST(MaskConstants, MayBeAddedInHalfWhereThatIsAskedFor) {
 
 TEST(MaskConstants, ConstantsOfForcedNodesSaturate) {
   PrecisionModel m;
-  const int large = m.constant(kMask), fitting = m.constant({1});
+  const ValueId large = m.constant(kMask), fitting = m.constant({1});
   m.node("MatMul", {large, fitting});
   MaskConstants masks = masks_of(m);
-  for (int value : {large, fitting, PrecisionNode::kAbsent}) masks.saturate(value);
-  EXPECT_EQ(masks.limits({true})[at(large)], kLargest);
-  EXPECT_EQ(masks.limits({true})[at(fitting)], 0);
+  for (const ValueId value : {large, fitting, kNoValue}) masks.saturate(value);
+  EXPECT_EQ(masks.limits({true})[large], kLargest);
+  EXPECT_EQ(masks.limits({true})[fitting], 0);
 }
 
 }  // namespace

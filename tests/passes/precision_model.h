@@ -12,36 +12,33 @@ namespace halfstep::testing {
 
 struct PrecisionModel {
   std::vector<PrecisionNode> nodes;
-  std::vector<PrecisionValue> values;
+  ValueMap<PrecisionValue> values;
   std::deque<FloatRange> ranges;
 
   /// A computed value of which nothing is known.
-  int value() {
-    values.push_back({.wide = true});
-    return static_cast<int>(values.size()) - 1;
-  }
-  int measured(const std::vector<float>& elements) {
-    const int id = value();
+  ValueId value() { return values.add({.wide = true}); }
+  ValueId measured(const std::vector<float>& elements) {
+    const ValueId id = value();
     measure(id, elements);
     return id;
   }
-  void measure(int id, const std::vector<float>& elements) {
+  void measure(ValueId id, const std::vector<float>& elements) {
     at(id).range = &ranges.emplace_back(range_of(Tensor::of(elements)));
   }
-  int constant(const std::vector<float>& elements) {
-    const int id = measured(elements);
+  ValueId constant(const std::vector<float>& elements) {
+    const ValueId id = measured(elements);
     at(id).kind = PrecisionValue::Kind::constant;
     return id;
   }
-  int expected(double root_mean_square) {
-    const int id = value();
+  ValueId expected(double root_mean_square) {
+    const ValueId id = value();
     at(id).expected = root_mean_square;
     return id;
   }
 
   /// A node of f32 operands, all of which become half with it; gives its result.
-  int node(std::string_view op, const std::vector<int>& inputs) {
-    const int result = value();
+  ValueId node(std::string_view op, const std::vector<ValueId>& inputs) {
+    const ValueId result = value();
     nodes.push_back({.op = op,
                      .domain = {},
                      .inputs = inputs,
@@ -52,13 +49,13 @@ struct PrecisionModel {
     return result;
   }
   /// What leaves the model.
-  void output(int id) {
+  void output(ValueId id) {
     node({}, {id});
     nodes.back().outputs.clear();
     nodes.back().output_roles.clear();
   }
 
-  PrecisionValue& at(int id) { return values[static_cast<std::size_t>(id)]; }
+  PrecisionValue& at(ValueId id) { return values[id]; }
 };
 
 }  // namespace halfstep::testing

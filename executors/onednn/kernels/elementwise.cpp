@@ -261,7 +261,7 @@ Made make_cast(KernelContext& context) {
   const Value &x = context.in(0), &y = context.out(0);
   if (context.node().op == "Cast" && context.node().attributes.get_int("to", 0) != static_cast<std::int64_t>(y.dtype))
     return refuse("a result of another type than asked for");
-  const auto output = static_cast<std::size_t>(context.node().outputs[0]);
+  const ValueId output = context.node().outputs[0];
   if (context.assembly().schedule().is_lazy[output]) {
     context.assembly().set_lazy(context.node().outputs[0], context.node().inputs[0]);
     return {"simd", "made when first read, in the reader's layout", {}};

@@ -14,19 +14,12 @@
 #include <halfstep/base/api.h>
 #include <halfstep/base/dtype.h>
 #include <halfstep/graph/attribute.h>
+#include <halfstep/graph/id_map.h>
+#include <halfstep/graph/ids.h>
 #include <halfstep/graph/shape.h>
 #include <halfstep/graph/tensor.h>
 
 namespace HALFSTEP_API halfstep {
-
-/// Index of a Value in its graph. Stable for the graph's life: values are never renumbered, only left unused.
-using ValueId = std::int32_t;
-/// Stands for an optional input or output that is absent.
-inline constexpr ValueId kNoValue = -1;
-
-/// Identity of a node in its graph: given once by `Graph::add_node`, never used again, kept when nodes are reordered.
-using NodeId = std::int32_t;
-inline constexpr NodeId kNoNode = -1;
 
 inline constexpr std::string_view kOnnxDomain = "";
 inline constexpr std::string_view kOwnDomain = "ai.halfstep";
@@ -140,9 +133,9 @@ enum class StepRole : std::uint8_t {
   learning_rate,
   loss_weight,  ///< what this batch's gradients are multiplied by
   first,        ///< whether this batch's gradients replace those that were there
-  update,      ///< whether this batch completes an update
-  loss_scale,  ///< the one this step uses
-  updates,     ///< how many were applied so far
+  update,       ///< whether this batch completes an update
+  loss_scale,   ///< the one this step uses
+  updates,      ///< how many were applied so far
   slot,         ///< a moment of a parameter
   accumulator,  ///< the sum of a parameter's gradients
 };
@@ -164,7 +157,7 @@ class Graph {
   /// Version of each operator set used ("" is ai.onnx).
   std::map<std::string, std::int64_t> opsets;
 
-  std::vector<Value> values;  ///< made by `add_value` and what calls it
+  ValueMap<Value> values;  ///< made by `add_value` and what calls it
   NodeList nodes;
   std::vector<ValueId> inputs;
   std::vector<ValueId> outputs;
@@ -252,14 +245,14 @@ class Graph {
   /// Removes nodes none of whose outputs is read, constants nobody reads (their tensors are dropped), and keeps states.
   void remove_dead();
 
-  NodeId next_node_id() const { return next_node_id_; }
+  /// The id that the next node will get.
+  NodeId next_node_id() const { return NodeId(node_ids_); }
 
  private:
-  std::size_t checked(ValueId id) const {
-    const auto index = static_cast<std::size_t>(id);
-    if (index >= values.size()) [[unlikely]]
+  ValueId checked(ValueId id) const {
+    if (!values.contains(id)) [[unlikely]]
       throw_no_value(id);
-    return index;
+    return id;
   }
   [[noreturn]] void throw_no_value(ValueId id) const;
   std::string unique_name(std::string_view wanted);
@@ -275,10 +268,10 @@ class Graph {
     std::ptrdiff_t producer = -1;
     std::vector<Use> users = {};
   };
-  std::vector<Links> links_;  // of each value
+  ValueMap<Links> links_;
   std::unordered_map<std::string, ValueId> by_name_;
   std::unordered_map<std::string, std::int32_t> name_counts_;
-  NodeId next_node_id_ = 0;
+  std::size_t node_ids_ = 0;  // given so far
 };
 
 /// Checks the invariants above; throws Error naming the first one broken.

@@ -16,7 +16,7 @@ TEST(Schedule, KeepsTheOrderOfTheGraphAndTellsLastUses) {
   g.outputs = {c};
   const Schedule s = make_schedule(g);
   EXPECT_THAT(s.order, ElementsAre(0u, 1u, 2u, 3u));
-  const auto last = [&](ValueId v) { return s.last_use[static_cast<std::size_t>(v)]; };
+  const auto last = [&](ValueId v) { return s.last_use[v]; };
   EXPECT_EQ(last(x), 3);
   EXPECT_EQ(last(a), 2);
   EXPECT_EQ(last(b), 2);
@@ -30,7 +30,7 @@ TEST(Schedule, AValueIsNeededAsLongAsItsViews) {
   const ValueId b = add(g, {x});
   g.outputs = {add(g, {turned, b}, "Add")};
   const Schedule s = make_schedule(g);
-  for (const ValueId v : {a, view, turned}) EXPECT_EQ(s.last_use[static_cast<std::size_t>(v)], 4);
+  for (const ValueId v : {a, view, turned}) EXPECT_EQ(s.last_use[v], 4);
 }
 
 TEST(Schedule, AStateIsUpdatedBehindAllReaders) {
@@ -123,9 +123,9 @@ TEST(Schedule, ConversionsOfStatesAreMadeWhenRead) {
   g[number].dtype = DType::i64;
   g.outputs = {half, other, number};
   const Schedule s = make_schedule(g);
-  EXPECT_TRUE(s.is_lazy[static_cast<std::size_t>(half)]);
-  EXPECT_FALSE(s.is_lazy[static_cast<std::size_t>(other)]) << "an input";
-  EXPECT_FALSE(s.is_lazy[static_cast<std::size_t>(number)]) << "no float";
+  EXPECT_TRUE(s.is_lazy[half]);
+  EXPECT_FALSE(s.is_lazy[other]) << "an input";
+  EXPECT_FALSE(s.is_lazy[number]) << "no float";
 }
 
 TEST(Schedule, FollowsPrecedencesThatArePossible) {

@@ -100,9 +100,9 @@ class Assembly {
     std::vector<Operand> copies;
     ValueId lazy_source = kNoValue;
   };
-  ValueInfo& info(ValueId id) { return values_[static_cast<std::size_t>(id)]; }
-  const ValueInfo& info(ValueId id) const { return values_[static_cast<std::size_t>(id)]; }
-  std::int32_t last_use(ValueId id) const { return schedule_.last_use[static_cast<std::size_t>(id)]; }
+  ValueInfo& info(ValueId id) { return values_[id]; }
+  const ValueInfo& info(ValueId id) const { return values_[id]; }
+  std::int32_t last_use(ValueId id) const { return schedule_.last_use[id]; }
   Buffer& buffer(BufferId id) { return buffers_[static_cast<std::size_t>(id)]; }
   Tensor host_tensor(const Value& value) const;
   BufferId fixed_buffer(Tensor tensor);
@@ -119,8 +119,8 @@ class Assembly {
   const Graph& graph_;
   Device& device_;
   Schedule schedule_;
-  std::vector<ValueId> met_states_;  // per value; see preferred_layout
-  std::vector<ValueInfo> values_;
+  ValueMap<ValueId> met_states_;  // see preferred_layout
+  ValueMap<ValueInfo> values_;
   std::vector<Buffer> buffers_;
   std::vector<Step> steps_;
   std::vector<BufferId> state_buffers_;   // per state

@@ -16,10 +16,10 @@ bool is_view(const Node& node);
 bool keeps_order(const Node& node);
 
 struct Schedule {
-  std::vector<std::size_t> order;      ///< indices into Graph::nodes
-  std::vector<std::int32_t> last_use;  ///< per value: position in `order` of the last reader, through views; -1: none
-  std::vector<bool> in_place;          ///< per state: every reader of the old value runs before the new one is made
-  std::vector<bool> is_lazy;           ///< per value: see below
+  std::vector<std::size_t> order;   ///< indices into Graph::nodes
+  ValueMap<std::int32_t> last_use;  ///< position in `order` of the last reader, through views; -1: none
+  std::vector<bool> in_place;       ///< per state: every reader of the old value runs before the new one is made
+  ValueMap<bool> is_lazy;           ///< see below
 };
 
 // A conversion of a float state, or of a view of one, to another float type is lazy: it is made when its result is

@@ -1,0 +1,43 @@
+// Identities of the values and nodes of a graph, which are no numbers and not each other.
+#pragma once
+
+#include <compare>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+
+#include <halfstep/base/api.h>
+
+namespace HALFSTEP_API halfstep {
+
+/// A number that only says which. A default one is none, which comes before all others.
+template <class Tag>
+class Id {
+ public:
+  constexpr Id() = default;  ///< none
+  constexpr explicit Id(std::size_t index) : number_(static_cast<std::int32_t>(index)) {}
+
+  /// Place in a list with an element for each id. None has no place: its index is beyond the end of every list.
+  constexpr std::size_t index() const { return static_cast<std::size_t>(number_); }
+
+  constexpr auto operator<=>(const Id&) const = default;
+
+ private:
+  std::int32_t number_ = -1;
+};
+
+/// A value in its graph. Stable for the graph's life: values are never renumbered, only left unused.
+using ValueId = Id<struct ValueTag>;
+/// Stands for an optional input or output that is absent.
+inline constexpr ValueId kNoValue;
+
+/// A node in its graph: given once by `Graph::add_node`, never used again, kept when nodes are reordered.
+using NodeId = Id<struct NodeTag>;
+inline constexpr NodeId kNoNode;
+
+}  // namespace halfstep
+
+template <class Tag>
+struct std::hash<halfstep::Id<Tag>> {
+  std::size_t operator()(halfstep::Id<Tag> id) const noexcept { return id.index(); }
+};
