@@ -161,7 +161,7 @@ class CheckRun {
   void run_mutants() {
     std::vector<OnnxCase> cases;
     for (OnnxCase& onnx_case : find_onnx_cases(flags_.cases))
-      if (has_wanted_operator(onnx_case) && onnx_case.not_applicable().empty()) cases.push_back(std::move(onnx_case));
+      if (has_wanted_operator(onnx_case) && not_applicable(onnx_case).empty()) cases.push_back(std::move(onnx_case));
     limit_growth(kMutantBytes);
     for (std::size_t k = 0; k < flags_.mutants && !cases.empty(); ++k) {
       const OnnxCase& onnx_case = cases[mutated_case_index(flags_.seed, k, cases.size())];

@@ -12,6 +12,7 @@ void add_evaluate(CLI::App& app, int& exit_code);
 void add_run(CLI::App& app, int& exit_code);
 void add_convert(CLI::App& app, int& exit_code);
 void add_inspect(CLI::App& app, int& exit_code);
+void add_profile(CLI::App& app, int& exit_code);
 void add_devices(CLI::App& app, int& exit_code);
 void add_check(CLI::App& app, int& exit_code);
 

@@ -7,6 +7,8 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <system_error>
 #include <utility>
 
@@ -14,7 +16,10 @@
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
+#include "base/json_numbers.h"
+#include "base/path_state.h"
 #include "formats/inflate.h"
+#include "training/crc32c.h"
 #include <halfstep/base/error.h>
 #include <halfstep/executors/registry.h>
 #include <halfstep/onnx_io/load.h>
@@ -193,6 +198,13 @@ void LossFlags::add_to(CLI::App& command) {
       ->type_name("W,W,...");
   command
       .add_option(
+          "--sample-weights", sample_weights,
+          "weights of rows, or of their labels, in loss and metrics: the name of an array of the data, or a file "
+          "of one array, which is for --data alone")
+      ->type_name("NAME|FILE")
+      ->check(not_empty());
+  command
+      .add_option(
           "--loss-model", loss_model,
           "a model that computes the loss, as its first output, from inputs that are called like outputs of the "
           "model that is trained, or 'labels'")
@@ -241,46 +253,81 @@ double number_in(const std::string& text, std::string_view flag) {
   return value;
 }
 
+/// A check sum of a file, to tell whether it is another one.
+std::string content_of(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  const std::string bytes(std::istreambuf_iterator<char>(file), {});
+  return fmt::format("{:08x}", crc32c(bytes));
+}
+
 }  // namespace
 
 void LossFlags::apply(TrainerOptions& options) const {
+  std::vector<OutputLoss>& losses = options.losses;
   const bool by_output = loss.size() > 1 || (loss.size() == 1 && !of_output(loss[0]).first.empty());
+  if (by_output && (!loss_output.empty() || class_axis || !class_weights.empty()))
+    throw_input_error("one loss, or several by outputs",
+                      fmt::format("--loss {} and {}", loss[0],
+                                  !loss_output.empty() ? "--loss-output"
+                                  : class_axis         ? "--class-axis"
+                                                       : "--class-weights"),
+                      "these flags are for a single loss without an output before it");
+  if (by_output) losses.clear();
   for (const std::string& text : loss) {
     const auto [output, name] = of_output(text);
-    if (!by_output) {
-      options.loss = loss_named(name).name;
-      continue;
-    }
-    if (output.empty())
+    if (by_output && output.empty())
       throw_input_error("each --loss as OUTPUT=LOSS, where there are several", fmt::format("'{}'", text), "");
-    options.losses.push_back({.output = output});
-    if (!name.empty()) options.losses.back().loss = loss_named(name).name;
+    if (by_output) losses.push_back({.output = output});
+    if (!name.empty()) losses.back().loss = loss_named(name).name;
   }
   for (const std::string& text : loss_weights) {
     const auto [output, weight] = of_output(text);
-    named(options.losses, output, "--loss-weight").weight = number_in(weight, "--loss-weight");
+    named(losses, output, "--loss-weight").weight = number_in(weight, "--loss-weight");
   }
   for (const std::string& text : labels) {
     const auto [output, name] = of_output(text);
-    named(options.losses, output, "--labels").labels = name;
+    named(losses, output, "--labels").labels = name;
   }
   for (std::size_t i = 0; i < numbers.size(); ++i) {
     if (!numbers[i]) continue;
     const std::string name(known_numbers[i].name);
-    if (!by_output) options.loss_numbers[name] = *numbers[i];
-    for (OutputLoss& one : options.losses) {  // those that have it
-      if (!one.loss) continue;
+    if (!by_output) losses[0].numbers[name] = *numbers[i];
+    for (OutputLoss& one : losses) {  // those that have it
+      if (!by_output || !one.loss) continue;
       const std::vector<LossNumber>& its = loss_named(*one.loss).numbers;
       if (std::ranges::find(its, name, &LossNumber::name) != its.end()) one.numbers[name] = *numbers[i];
     }
   }
-  options.loss_output = loss_output;
-  options.class_weights = class_weights;
-  if (!loss_model.empty()) options.loss_function = loss_of_model(load_model(loss_model).graph);
-  options.class_axis = class_axis;
+  for (OutputLoss& one : losses) one.sample_weights = sample_weights;
+  if (!by_output) {
+    losses[0].output = loss_output;
+    losses[0].class_weights = class_weights;
+    losses[0].class_axis = class_axis;
+  }
+  if (!loss_model.empty()) {
+    const LoadedModel model = load_model(loss_model);
+    options.loss_function = loss_of_model(model.graph);
+    options.settings["--loss-model"] = fmt::format("{} ({})", loss_model, content_of(loss_model));
+  }
   options.ignore_label = ignore_label;
   options.batch_axes = batch_axis.value();
   if (metrics) options.metrics = parse_metrics(*metrics);
+}
+
+Dataset LossFlags::with_sample_weights(Dataset data) const {
+  const auto is_named = [&](const Dataset::Input& input) { return input.name == sample_weights; };
+  if (sample_weights.empty() || std::ranges::any_of(data.x, is_named) || std::ranges::any_of(data.labels, is_named))
+    return data;
+  if (!is_there(sample_weights))
+    throw_input_error("sample weights",
+                      fmt::format("neither an array of the data nor a file called '{}'", sample_weights),
+                      "give them as NAME=FILE in --data, in an NPZ file, or as a file");
+  DataArray rows = open_array(sample_weights);
+  if (rows.rows() != data.rows())
+    throw_input_error(fmt::format("{} sample weights, one for each row of the data", data.rows()),
+                      fmt::format("{} in {}", rows.rows(), sample_weights), "check that they belong together");
+  data.labels.push_back({sample_weights, std::move(rows)});
+  return data;
 }
 
 void add_model(CLI::App& command, std::string& model) {
@@ -350,17 +397,6 @@ PeopleOnStderr::~PeopleOnStderr() {
 namespace {
 
 bool printed = false;
-
-void name_non_finite(nlohmann::ordered_json& json) {
-  if (json.is_structured())
-    for (nlohmann::ordered_json& part : json) name_non_finite(part);
-  if (!json.is_number_float()) return;
-  const double value = json.get<double>();
-  if (std::isnan(value))
-    json = "NaN";
-  else if (std::isinf(value))
-    json = value > 0 ? "Infinity" : "-Infinity";
-}
 
 }  // namespace
 

@@ -75,9 +75,10 @@ struct BatchAxisFlag {
   std::map<std::string, std::int64_t> value() const;
 };
 
-/// --loss, a flag for each number of a loss, --loss-output, --class-axis, --ignore-label, --batch-axis, --metrics.
+/// --loss, a flag for each number of a loss, --loss-output, --class-axis, --ignore-label, --batch-axis,
+/// --sample-weights, --metrics.
 struct LossFlags {
-  std::string loss_output, loss_model;
+  std::string loss_output, loss_model, sample_weights;
   std::vector<std::string> loss, loss_weights, labels;
   std::vector<double> class_weights;
   std::vector<LossNumber> known_numbers = all_loss_numbers();
@@ -89,6 +90,8 @@ struct LossFlags {
 
   void add_to(CLI::App& command);
   void apply(TrainerOptions& options) const;
+  /// With the weights of --sample-weights among its arrays, where that is a file.
+  Dataset with_sample_weights(Dataset data) const;
 };
 
 /// The names of the rows of a table.

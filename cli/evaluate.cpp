@@ -54,7 +54,8 @@ void evaluate(const EvaluateFlags& flags) {
   options.batch_size = flags.batch;
   const std::unique_ptr<Executor> executor = flags.executor.open();  // first: a plug-in may bring operators
   LoadedModel model = load_model(flags.model);
-  const Dataset data = flags.rows.open(flags.data, flags.split == "train" ? Split::train : Split::test, model.graph);
+  const Split split = flags.split == "train" ? Split::train : Split::test;
+  const Dataset data = flags.loss.with_sample_weights(flags.rows.open(flags.data, split, model.graph));
   Evaluator evaluator(std::move(model), *executor, data, options);
   for (const std::string& notice : evaluator.notices()) print_message(notice);
   const Evaluation result = evaluator.evaluate(data);

@@ -1,6 +1,5 @@
 // halfstep inspect: what is in a model, what can be trained in it, and how a device would run it.
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
 #include <map>
 #include <memory>
@@ -16,6 +15,7 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/config_file.h"
+#include "cli/json_table.h"
 #include "cli/parameter_report.h"
 #include "onnx_io/outline.h"
 #include <halfstep/base/error.h>
@@ -39,7 +39,6 @@ struct InspectFlags {
   LossFlags loss;
   std::vector<std::string> untie;
   std::int64_t batch = 1;
-  int time = 0;
   bool trainable = false, plan = false, json = false;
 };
 
@@ -85,54 +84,21 @@ Json summary(const ModelOutline& outline) {
   return json;
 }
 
-double in_us(double seconds) { return std::round(seconds * 1e7) / 10; }
-
-/// What the nodes of each operator take together in one execution, the longest first.
-Json time_by_operator(const Plan& plan, const std::vector<double>& seconds) {
-  struct Total {
-    std::int64_t calls = 0;
-    double seconds = 0;
-  };
-  std::map<std::string, Total> by_operator;
-  double all = 0;
-  for (std::size_t i = 0; i < plan.entries.size(); ++i) {
-    Total& total = by_operator[plan.entries[i].op];
-    ++total.calls;
-    total.seconds += seconds[i];
-    all += seconds[i];
-  }
-  std::vector<std::pair<std::string, Total>> rows(by_operator.begin(), by_operator.end());
-  std::stable_sort(rows.begin(), rows.end(),
-                   [](const auto& a, const auto& b) { return a.second.seconds > b.second.seconds; });
-  Json json = Json::array();
-  for (const auto& [op, total] : rows)
-    json.push_back({{"op", op},
-                    {"calls", total.calls},
-                    {"us", in_us(total.seconds)},
-                    {"share", all > 0 ? std::round(total.seconds / all * 1e4) / 1e4 : 0}});
-  return json;
-}
-
-Json describe(const Plan& plan, const std::vector<double>& seconds) {
+Json describe(const Plan& plan) {
   Json json{{"arena_bytes", plan.arena_bytes},
             {"state_bytes", plan.state_bytes},
             {"notes", plan.notes},
             {"nodes", Json::array()}};
-  for (std::size_t i = 0; i < plan.entries.size(); ++i) {
-    const PlanEntry& entry = plan.entries[i];
-    Json& node = json["nodes"].emplace_back();
-    if (!seconds.empty()) node["us"] = in_us(seconds[i]);
-    node["node"] = entry.node;
-    node["op"] = entry.op;
-    node["kernel"] = entry.kernel;
-    node["reason"] = entry.reason;
-    node["scratch_bytes"] = entry.scratch_bytes;
-  }
-  if (!seconds.empty()) json["time_by_operator"] = time_by_operator(plan, seconds);
+  for (const PlanEntry& entry : plan.entries)
+    json["nodes"].push_back({{"node", entry.node},
+                             {"op", entry.op},
+                             {"kernel", entry.kernel},
+                             {"reason", entry.reason},
+                             {"scratch_bytes", entry.scratch_bytes}});
   return json;
 }
 
-/// The plan, with times when they are asked for, of inference on zeros.
+/// The plan of inference.
 Json inference_plan(const Graph& source, const InspectFlags& flags, Executor& executor, DType precision) {
   const PreparedModel prepared(source, {.batch_axes = flags.loss.batch_axis.value()});
   const Graph graph =
@@ -140,7 +106,7 @@ Json inference_plan(const Graph& source, const InspectFlags& flags, Executor& ex
                      executor.capabilities());
   const std::unique_ptr<StateStore> store = executor.make_store();
   const std::unique_ptr<Program> program = executor.compile(graph, *store);
-  return describe(program->plan(), flags.time > 0 ? program->time_entries(flags.time) : std::vector<double>());
+  return describe(program->plan());
 }
 
 Precision asked_precision(const InspectFlags& flags) {
@@ -155,8 +121,9 @@ Json training_plan(const LoadedModel& model, const InspectFlags& flags, Executor
   options.precision = asked_precision(flags);
   options.batch_size = flags.batch;
   options.input = flags.rows.input();
-  Trainer trainer(model, executor, flags.rows.open(flags.training, Split::train, model.graph), options);
-  return describe(trainer.plan(), flags.time > 0 ? trainer.time_plan(flags.time) : std::vector<double>());
+  const Dataset data = flags.loss.with_sample_weights(flags.rows.open(flags.training, Split::train, model.graph));
+  Trainer trainer(model, executor, data, options);
+  return describe(trainer.plan());
 }
 
 Json plan_of(const LoadedModel& model, const InspectFlags& flags, Executor& executor) {
@@ -168,26 +135,6 @@ Json plan_of(const LoadedModel& model, const InspectFlags& flags, Executor& exec
   json.update(flags.training.empty() ? inference_plan(model.graph, flags, executor, precision)
                                      : training_plan(model, flags, executor));
   return json;
-}
-
-/// Rows of the given members, in columns as wide as their widest cell.
-void print_table(const Json& rows, const std::vector<std::string>& members) {
-  std::vector<std::size_t> widths(members.size());
-  const auto cell = [](const Json& value) {
-    return value.is_string() ? printable(value.get<std::string>()) : value.dump();
-  };
-  for (std::size_t i = 0; i < members.size(); ++i) {
-    widths[i] = members[i].size();
-    for (const Json& row : rows) widths[i] = std::max(widths[i], cell(row[members[i]]).size());
-  }
-  const auto print_row = [&](const auto& text_of) {
-    std::string line = " ";
-    for (std::size_t i = 0; i < members.size(); ++i) line += fmt::format(" {:<{}} ", text_of(members[i]), widths[i]);
-    line.erase(line.find_last_not_of(' ') + 1);
-    print_out("{}\n", line);
-  };
-  print_row([](const std::string& member) { return member; });
-  for (const Json& row : rows) print_row([&](const std::string& member) { return cell(row[member]); });
 }
 
 void print_trainable(Json report) {
@@ -226,15 +173,7 @@ void print_plan(const Json& plan) {
             plan["batch"].get<std::int64_t>(), with_thousands(plan["arena_bytes"].get<std::int64_t>()),
             with_thousands(plan["state_bytes"].get<std::int64_t>()));
   for (const Json& note : plan["notes"]) print_out("  {}\n", note.get<std::string>());
-  const bool timed = plan.contains("time_by_operator");
-  std::vector<std::string> columns{"node", "op", "kernel", "reason"};
-  if (timed) columns.insert(columns.begin(), "us");
-  print_table(plan["nodes"], columns);
-  if (!timed) return;
-  print_out("time by operator\n");
-  Json rows = plan["time_by_operator"];
-  for (Json& row : rows) row["share"] = fmt::format("{:.1f} %", 100 * row["share"].get<double>());
-  print_table(rows, {"us", "op", "calls", "share"});
+  print_table(plan["nodes"], {"node", "op", "kernel", "reason"});
 }
 
 void print_text(const Json& json) {
@@ -312,14 +251,12 @@ void add_inspect(CLI::App& app, int&) {
   command->add_flag("--trainable", flags->trainable,
                     "the parameters that training would change, what it would not and why, and what blocks gradients");
   command->add_option("--untie", flags->untie, "as in halfstep train")->delimiter(',')->type_name("all|PATTERN");
-  command->add_flag("--plan", flags->plan, "the kernel of every node, and why");
+  command->add_flag("--plan", flags->plan,
+                    "the kernel of every node, and why; halfstep profile tells how long each takes");
   CLI::Option* plan = command->get_option("--plan");
   command->add_option("--training", flags->training, "plans a training step on this data instead of inference")
       ->type_name("DATA")
       ->needs(plan);
-  command->add_option("--time", flags->time, "times every node of the plan, and every operator, in so many executions")
-      ->needs(plan)
-      ->check(whole_number(1, 1 << 20));
   flags->rows.add_to(*command);
   flags->loss.add_to(*command);
   command->add_option("--batch", flags->batch, "rows the plan is for")->capture_default_str()->check(counting());

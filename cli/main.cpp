@@ -67,6 +67,7 @@ void add_commands(CLI::App& app, int& exit_code) {
   cli::add_run(app, exit_code);
   cli::add_convert(app, exit_code);
   cli::add_inspect(app, exit_code);
+  cli::add_profile(app, exit_code);
   cli::add_devices(app, exit_code);
   cli::add_check(app, exit_code);
   cli::add_completion(app);

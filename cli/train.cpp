@@ -90,6 +90,8 @@ void check_outputs(const TrainFlags& flags, const TrainerOptions& options, const
   if (!flags.validation.empty())
     for (fs::path& path : files_of(parse_data_spec(flags.validation))) data.push_back(std::move(path));
   data.insert(data.end(), source.data_files.begin(), source.data_files.end());
+  for (const std::string& file : {flags.loss.sample_weights, flags.loss.loss_model})
+    if (!file.empty()) data.emplace_back(file);
   for (const fs::path& folder : {options.checkpoint, options.resume})
     if (!folder.empty())
       for (const char* name : {kCheckpointFile, kPreviousCheckpointFile}) data.push_back(folder / name);
@@ -107,8 +109,10 @@ void check_outputs(const TrainFlags& flags, const TrainerOptions& options, const
         "a folder with a checkpoint for --resume",
         is_there(options.resume) ? "no folder at " + options.resume.string() : why_not_there(options.resume),
         "check the path");
-  // A checkpoint holds the parameters and, with most optimizers, up to two moments of each.
-  if (!options.checkpoint.empty()) prepare_checkpoint_directory(options.checkpoint, 3 * model_bytes);
+  // A checkpoint holds the parameters and, with most optimizers, up to two moments of each; the best ones or the
+  // average.
+  const std::uint64_t copies = 3 + (flags.early_stopping || flags.average != 0);
+  if (!options.checkpoint.empty()) prepare_checkpoint_directory(options.checkpoint, copies * model_bytes);
   check(config, 0);
 }
 
@@ -198,7 +202,8 @@ int train(const TrainFlags& flags, const CLI::App& command) {
   TrainerOptions options = trainer_options(flags);
   const std::unique_ptr<Executor> executor = flags.executor.open();  // first: a plug-in may bring operators
   const LoadedModel source = untie_merged(load_model(flags.model), flags.untie);
-  const Dataset data = flags.rows.open(flags.data, Split::train, source.graph, nullptr, flags.augment);
+  const Dataset data =
+      flags.loss.with_sample_weights(flags.rows.open(flags.data, Split::train, source.graph, nullptr, flags.augment));
   std::optional<Dataset> validation;
   if (!flags.validation.empty()) validation = flags.rows.open(flags.validation, Split::test, source.graph, &data);
   const std::string config = config_path(flags, options);
@@ -221,9 +226,6 @@ int train(const TrainFlags& flags, const CLI::App& command) {
                         .parameters = [&trainer] { return trainer.parameters(); }},
                        trainer.metrics());
   const StopOnSignal stop;
-  if (!flags.resume.empty() && (flags.early_stopping || flags.average != 0))
-    print_message(fmt::format("{} starts anew with a run that is resumed",
-                              flags.early_stopping ? "--early-stopping" : "--average"));
   std::vector<TrainerCallbacks> callbacks{reporter.callbacks()};
   std::optional<EarlyStopping> stopping;
   if (flags.early_stopping) {
@@ -233,11 +235,13 @@ int train(const TrainFlags& flags, const CLI::App& command) {
   std::optional<MovingAverage> average;
   if (flags.average != 0) callbacks.push_back(average.emplace(trainer, flags.average).callbacks());
   const bool finished = trainer.fit(combined(std::move(callbacks)), held_out, &StopOnSignal::requested);
-  if (stopping && trainer.control().stop)
-    print_message(fmt::format("stopped early: the best {} was that of epoch {}, {:.6g}", flags.watch,
-                              stopping->best_epoch(), stopping->best()));
+  const bool is_best = finished && stopping && stopping->best_epoch() > 0;
+  if (is_best)
+    print_message(fmt::format("{}the best {} was that of epoch {}, {:.6g}",
+                              trainer.control().stop ? "stopped early: " : "", flags.watch, stopping->best_epoch(),
+                              stopping->best()));
   if (average && !average->parameters().empty()) trainer.set_parameters(average->parameters());
-  const bool is_last = !average && !(stopping && trainer.control().stop);  // what is written was validated last
+  const bool is_last = !average && !is_best;  // what is written was validated last
   if (!finished)
     print_out("\nstopped after step {}: {}\n", with_thousands(reporter.steps()),
               options.checkpoint.empty()

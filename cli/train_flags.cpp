@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "cli/validators.h"
+#include <halfstep/passes/step/parameter_group.h>
 #include <halfstep/training/schedule.h>
 
 namespace halfstep::cli {
@@ -30,6 +31,7 @@ OptimizerOptions optimizer_options(const TrainFlags& flags) {
   options.name = optimizer_named(flags.optimizer).name;
   for (std::size_t i = 0; i < flags.numbers.size(); ++i)
     if (flags.numbers[i]) set_number(options, optimizer_numbers()[i], *flags.numbers[i]);
+  for (const std::string& text : flags.parameter_groups) options.groups.push_back(parse_parameter_group(text));
   return options;
 }
 
@@ -89,6 +91,14 @@ void add_flags(CLI::App& command, TrainFlags& flags) {
       ->type_name("PATTERN[,...]");
   command
       .add_option(
+          "--parameter-group", flags.parameter_groups,
+          "parameters, by a pattern of names, that are trained otherwise than the others: lr_factor=X times the "
+          "learning rate, frozen_updates=N without a change, weight_decay=X and other numbers of the optimizer; "
+          "may be repeated: the first that fits counts")
+      ->allow_extra_args(false)
+      ->type_name("PATTERN:KEY=VALUE,...");
+  command
+      .add_option(
           "--untie", flags.untie,
           "name patterns of parameters that the exporter merged because they were equal, to be separated; or all")
       ->delimiter(',')
@@ -101,8 +111,10 @@ void add_flags(CLI::App& command, TrainFlags& flags) {
   flags.executor.add_to(command);
 
   command
-      .add_option("--early-stopping", flags.early_stopping,
-                  "ends the run after so many epochs in a row without a better --watch, and goes back to the best one")
+      .add_option(
+          "--early-stopping", flags.early_stopping,
+          "ends the run after so many epochs in a row without a better --watch; what is written is the best epoch, "
+          "also of a run that comes to its end before")
       ->check(counting)
       ->type_name("N");
   command
@@ -184,6 +196,8 @@ TrainerOptions trainer_options(const TrainFlags& flags) {
   options.checkpoint_every = flags.checkpoint_every;
   options.resume = flags.resume;
   options.log_grad_norms = flags.log_grad_norms;
+  if (flags.early_stopping) options.settings["--early-stopping"] = fmt::format("{}", *flags.early_stopping);
+  if (flags.average != 0) options.settings["--average"] = fmt::format("{}", flags.average);
   check(options);
   return options;
 }

@@ -29,7 +29,7 @@ struct TrainFlags {
                max_skipped = defaults.max_skipped_in_a_row;
   bool no_shuffle = false, freeze_batchnorm = false, no_dropout = false, log_grad_norms = false;
   std::uint64_t seed = 0;
-  std::vector<std::string> freeze, trainable, untie;
+  std::vector<std::string> freeze, trainable, untie, parameter_groups;
   std::string checkpoint, resume, log, events, curve, dump_passes;
   std::int64_t checkpoint_every = 0, histogram_every = 0;
   std::optional<std::int64_t> early_stopping;

@@ -1,4 +1,4 @@
-# install: the library, its headers, the program, and the files find_package(halfstep) needs.
+# install: the libraries, their headers, the program, and the files find_package(halfstep) needs.
 include(CMakePackageConfigHelpers)
 set(HALFSTEP_CMAKE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/halfstep)
 
@@ -7,7 +7,7 @@ if(HALFSTEP_DNNL_LIBRARY)
   install(FILES ${HALFSTEP_DNNL_LIBRARY} DESTINATION ${CMAKE_INSTALL_LIBDIR} RENAME libdnnl.so.3)
 endif()
 
-install(TARGETS halfstep EXPORT halfstep-targets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(TARGETS halfstep halfstep_conformance EXPORT halfstep-targets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(EXPORT halfstep-targets NAMESPACE halfstep:: DESTINATION ${HALFSTEP_CMAKE_DIR})
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/halfstep DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 

@@ -1,4 +1,4 @@
-# Warnings, sanitizers, and halfstep_part: the object library of one folder.
+# Warnings, sanitizers, halfstep_part: the object library of one folder, and halfstep_library: what is made of them.
 set(HALFSTEP_WARNINGS -Wall -Wextra -Wshadow=local -Wno-unused-parameter -Wno-restrict)
 
 add_library(halfstep_options INTERFACE)
@@ -31,6 +31,26 @@ function(halfstep_part name)
   endif()
   target_link_libraries(halfstep_${name} PRIVATE halfstep_options ${ARG_LINK})
   set_property(GLOBAL APPEND PROPERTY HALFSTEP_PARTS $<TARGET_OBJECTS:halfstep_${name}>)
+endfunction()
+
+# The build tree has the layout of an installation, so that one RUNPATH serves both: CMake's own for the build tree ends
+# in an empty entry where it is to be replaced on installation, and the loader takes that for the current folder.
+set(HALFSTEP_BUILD_LIBDIR ${PROJECT_BINARY_DIR}/${CMAKE_INSTALL_LIBDIR})
+
+# halfstep_library(NAME source...): the shared library libhalfstep (NAME halfstep) or libhalfstep_NAME, to be linked as
+# halfstep::NAME.
+function(halfstep_library name)
+  set(target halfstep)
+  if(NOT name STREQUAL "halfstep")
+    set(target halfstep_${name})
+  endif()
+  add_library(${target} SHARED ${ARGN})
+  add_library(halfstep::${name} ALIAS ${target})
+  # Static libraries and templates of other libraries do not know of HALFSTEP_API.
+  halfstep_export_only(${target} ${PROJECT_SOURCE_DIR}/cmake/library.map)
+  set_target_properties(${target} PROPERTIES
+    EXPORT_NAME ${name} VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR}
+    LIBRARY_OUTPUT_DIRECTORY ${HALFSTEP_BUILD_LIBDIR} BUILD_WITH_INSTALL_RPATH ON INSTALL_RPATH "$ORIGIN")
 endfunction()
 
 # halfstep_export_only(TARGET MAP): of what has default visibility, the linked file exports what MAP lists.

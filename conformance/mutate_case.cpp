@@ -8,17 +8,16 @@
 #include <new>
 #include <numeric>
 #include <optional>
+#include <utility>
+#include <variant>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <onnx/onnx_pb.h>
 
-#include "base/machine_memory.h"
 #include "conformance/executor_check.h"
 #include "conformance/random_choice.h"
 #include "conformance/run_graph.h"
-#include "onnx_io/proto_walk.h"
-#include "ops/proto.h"
+#include "onnx_io/model_editor.h"
 #include <halfstep/base/error.h>
 #include <halfstep/onnx_io/load.h>
 
@@ -32,7 +31,8 @@ constexpr std::array<double, 10> kFloats = {0,    -0.0,  1,     -1,       0.5,
 constexpr std::array<DType, 10> kTypes = {DType::f32, DType::f16, DType::bf16, DType::f64,     DType::i32,
                                           DType::i64, DType::u8,  DType::i8,   DType::boolean, DType::u64};
 
-using Mutation = std::string (*)(onnx::ModelProto&, std::vector<Tensor>&, RandomChoice&);
+/// Changes something, and says what; empty where it found nothing to change.
+using Mutation = std::string (*)(ModelEditor&, std::vector<Tensor>&, RandomChoice&);
 
 std::int64_t other_int(std::int64_t value, RandomChoice& choice) {
   if (choice.one_in(2))
@@ -41,149 +41,159 @@ std::int64_t other_int(std::int64_t value, RandomChoice& choice) {
   return choice.of(std::span<const std::int64_t>(kInts));
 }
 
+float other_float(RandomChoice& choice) { return static_cast<float>(choice.of(std::span<const double>(kFloats))); }
+
 // Of the graph or of a body in it.
-onnx::NodeProto* any_node(onnx::ModelProto& model, RandomChoice& choice) {
-  std::vector<onnx::NodeProto*> nodes;
-  for_each_node(*model.mutable_graph(), [&](onnx::NodeProto& node) { nodes.push_back(&node); });
-  return nodes.empty() ? nullptr : nodes[choice.below(nodes.size())];
+std::optional<std::size_t> any_node(const ModelEditor& model, RandomChoice& choice) {
+  if (model.node_count() == 0) return {};
+  return choice.below(model.node_count());
 }
 
-template <class List, class Change>
-void change_list(List& list, RandomChoice& choice, const Change& change) {
-  const std::size_t size = static_cast<std::size_t>(list.size());
+template <class T, class Change>
+void change_list(std::vector<T>& list, RandomChoice& choice, const Change& change) {
   switch (choice.below(4)) {
     case 0:
-      if (size > 0) list.RemoveLast();
+      if (!list.empty()) list.pop_back();
       break;
     case 1:
-      list.Add(change(size > 0 ? list.Get(0) : 1));
+      list.push_back(change(list.empty() ? 1 : list[0]));
       break;
     default:
-      if (size > 0) {
-        const int i = static_cast<int>(choice.below(size));
-        list.Set(i, change(list.Get(i)));
-      }
+      if (list.empty()) break;
+      T& element = list[choice.below(list.size())];
+      element = change(element);
   }
 }
 
-std::string change_attribute(onnx::ModelProto& model, std::vector<Tensor>&, RandomChoice& choice) {
-  onnx::NodeProto* node = any_node(model, choice);
-  if (!node || node->attribute_size() == 0) return {};
-  auto& a = *node->mutable_attribute(static_cast<int>(choice.below(static_cast<std::size_t>(node->attribute_size()))));
-  const auto to_float = [&](float) { return static_cast<float>(choice.of(std::span<const double>(kFloats))); };
-  const auto to_int = [&](std::int64_t value) { return other_int(value, choice); };
+/// Another value for an attribute, and what is said of it; empty where there is nothing to change.
+struct ChangeOfAttribute {
+  const std::string& name;
+  RandomChoice& choice;
+
+  std::string operator()(std::monostate) const { return {}; }
+  std::string operator()(std::int64_t& value) const {
+    value = other_int(value, choice);
+    return fmt::format("attribute {} = {}", name, value);
+  }
+  std::string operator()(float& value) const {
+    value = other_float(choice);
+    return fmt::format("attribute {} = {}", name, value);
+  }
+  std::string operator()(std::string& value) const {
+    value = choice.one_in(2) ? "" : value + "x";
+    return fmt::format("attribute {} = '{}'", name, value);
+  }
+  std::string operator()(std::vector<std::int64_t>& values) const {
+    change_list(values, choice, [&](std::int64_t value) { return other_int(value, choice); });
+    return fmt::format("attribute {} = [{}]", name, fmt::join(values, ", "));
+  }
+  std::string operator()(std::vector<float>& values) const {
+    change_list(values, choice, [&](float) { return other_float(choice); });
+    return fmt::format("attribute {} = [{}]", name, fmt::join(values, ", "));
+  }
+  std::string operator()(ModelEditor::BodyNames& body) const {
+    std::vector<std::string>& values = choice.one_in(2) ? body.inputs : body.outputs;
+    if (values.empty()) return {};
+    const std::string gone = values.back();
+    values.pop_back();
+    return fmt::format("'{}' no longer an input or output of {}", gone, name);
+  }
+};
+
+std::string change_attribute(ModelEditor& model, std::vector<Tensor>&, RandomChoice& choice) {
+  const auto node = any_node(model, choice);
+  if (!node) return {};
+  const std::vector<std::string> names = model.attribute_names(*node);
+  if (names.empty()) return {};
+  const std::string& name = names[choice.below(names.size())];
   if (choice.one_in(10)) {
-    const std::string name = a.name();
-    a.Swap(node->mutable_attribute(node->attribute_size() - 1));
-    node->mutable_attribute()->RemoveLast();
+    model.remove_attribute(*node, name);
     return fmt::format("attribute {} removed", name);
   }
-  switch (a.type()) {
-    case onnx::AttributeProto::INT:
-      a.set_i(to_int(a.i()));
-      return fmt::format("attribute {} = {}", a.name(), a.i());
-    case onnx::AttributeProto::FLOAT:
-      a.set_f(to_float(a.f()));
-      return fmt::format("attribute {} = {}", a.name(), a.f());
-    case onnx::AttributeProto::STRING:
-      a.set_s(choice.one_in(2) ? "" : a.s() + "x");
-      return fmt::format("attribute {} = '{}'", a.name(), a.s());
-    case onnx::AttributeProto::INTS:
-      change_list(*a.mutable_ints(), choice, to_int);
-      return fmt::format("attribute {} = [{}]", a.name(), fmt::join(a.ints(), ", "));
-    case onnx::AttributeProto::FLOATS:
-      change_list(*a.mutable_floats(), choice, to_float);
-      return fmt::format("attribute {} = [{}]", a.name(), fmt::join(a.floats(), ", "));
-    case onnx::AttributeProto::GRAPH: {
-      auto& values = choice.one_in(2) ? *a.mutable_g()->mutable_input() : *a.mutable_g()->mutable_output();
-      if (values.empty()) return {};
-      const std::string name = values.rbegin()->name();
-      values.RemoveLast();
-      return fmt::format("'{}' no longer an input or output of {}", name, a.name());
-    }
-    default:
-      return {};
-  }
+  ModelEditor::Value value = model.attribute(*node, name);
+  const std::string change = std::visit(ChangeOfAttribute{name, choice}, value);
+  if (!change.empty()) model.set_attribute(*node, name, value);
+  return change;
 }
 
-std::string add_attribute(onnx::ModelProto& model, std::vector<Tensor>&, RandomChoice& choice) {
+std::string add_attribute(ModelEditor& model, std::vector<Tensor>&, RandomChoice& choice) {
   static constexpr std::array<const char*, 10> kNames = {"axis",  "axes", "keepdims",  "pads",  "strides",
                                                          "group", "to",   "dilations", "alpha", "kernel_shape"};
-  onnx::NodeProto* node = any_node(model, choice);
+  const auto node = any_node(model, choice);
   if (!node) return {};
   const std::string name = kNames[choice.below(kNames.size())];
-  const bool known = std::any_of(node->attribute().begin(), node->attribute().end(),
-                                 [&](const onnx::AttributeProto& a) { return a.name() == name; });
-  if (known) return {};
-  auto& a = *node->add_attribute();
-  a.set_name(name);
+  if (std::ranges::count(model.attribute_names(*node), name) > 0) return {};
   if (name == "alpha") {
-    a.set_type(onnx::AttributeProto::FLOAT);
-    a.set_f(static_cast<float>(choice.of(std::span<const double>(kFloats))));
+    model.set_attribute(*node, name, other_float(choice));
   } else if (name.ends_with('s') || name == "kernel_shape") {
-    a.set_type(onnx::AttributeProto::INTS);
-    for (std::size_t i = choice.below(4) + 1; i > 0; --i) a.add_ints(other_int(1, choice));
+    std::vector<std::int64_t> values(choice.below(4) + 1);
+    for (std::int64_t& value : values) value = other_int(1, choice);
+    model.set_attribute(*node, name, values);
   } else {
-    a.set_type(onnx::AttributeProto::INT);
-    a.set_i(other_int(1, choice));
+    model.set_attribute(*node, name, other_int(1, choice));
   }
   return fmt::format("attribute {} added", name);
 }
 
-std::string change_operands(onnx::ModelProto& model, std::vector<Tensor>&, RandomChoice& choice) {
-  onnx::NodeProto* node = any_node(model, choice);
-  if (!node || node->input_size() == 0) return {};
-  const auto any = [&] { return static_cast<int>(choice.below(static_cast<std::size_t>(node->input_size()))); };
+std::string change_operands(ModelEditor& model, std::vector<Tensor>&, RandomChoice& choice) {
+  const auto node = any_node(model, choice);
+  if (!node) return {};
+  std::vector<std::string> operands = model.operands(*node);
+  if (operands.empty()) return {};
+  std::string change;
   switch (choice.below(4)) {
     case 0:
-      node->mutable_input()->RemoveLast();
-      return "last operand removed";
+      operands.pop_back();
+      change = "last operand removed";
+      break;
     case 1: {
-      const int i = any();
-      node->set_input(i, "");
-      return fmt::format("operand {} left out", i);
+      const std::size_t i = choice.below(operands.size());
+      operands[i].clear();
+      change = fmt::format("operand {} left out", i);
+      break;
     }
     case 2: {
-      const int i = any(), k = any();
-      node->mutable_input()->SwapElements(i, k);
-      return fmt::format("operands {} and {} exchanged", i, k);
+      const std::size_t i = choice.below(operands.size()), k = choice.below(operands.size());
+      std::swap(operands[i], operands[k]);
+      change = fmt::format("operands {} and {} exchanged", i, k);
+      break;
     }
-    default: {
-      const std::string name = node->input(any());
-      node->add_input(name);
-      return fmt::format("operand '{}' once more", name);
-    }
+    default:
+      operands.push_back(operands[choice.below(operands.size())]);
+      change = fmt::format("operand '{}' once more", operands.back());
   }
+  model.set_operands(*node, operands);
+  return change;
 }
 
-std::string change_opset(onnx::ModelProto& model, std::vector<Tensor>&, RandomChoice& choice) {
-  if (model.opset_import_size() == 0) return {};
-  auto& import = *model.mutable_opset_import(0);
-  import.set_version(static_cast<std::int64_t>(choice.below(29)) + 1);
-  return fmt::format("operator set {}", import.version());
+std::string change_opset(ModelEditor& model, std::vector<Tensor>&, RandomChoice& choice) {
+  if (!model.opset()) return {};
+  const auto version = static_cast<std::int64_t>(choice.below(29)) + 1;
+  model.set_opset(version);
+  return fmt::format("operator set {}", version);
 }
 
-// Position in the graph's inputs of one that has data; -1 when there is none.
-int any_input(const onnx::ModelProto& model, const std::vector<Tensor>& inputs, RandomChoice& choice) {
-  if (inputs.empty() || static_cast<std::size_t>(model.graph().input_size()) != inputs.size()) return -1;
+// An input of the graph that has data.
+std::optional<std::size_t> any_input(const ModelEditor& model, const std::vector<Tensor>& inputs,
+                                     RandomChoice& choice) {
+  if (inputs.empty() || model.inputs().size() != inputs.size()) return {};
   const std::size_t i = choice.below(inputs.size());
-  return inputs[i].dtype() == DType::string || bits_of(inputs[i].dtype()) % 8 != 0 ? -1 : static_cast<int>(i);
+  if (inputs[i].dtype() == DType::string || bits_of(inputs[i].dtype()) % 8 != 0) return {};
+  return i;
 }
 
 // Without its extents it keeps its rank, which ONNX wants to be declared. What is declared of outputs may no longer
 // hold; inference overrules it.
-void declare(onnx::ModelProto& model, int i, const Tensor& tensor, bool with_extents) {
-  auto& input = *model.mutable_graph()->mutable_input(i);
-  *input.mutable_type() = type_to_proto(tensor.dtype(), tensor.shape());
-  if (with_extents) return;
-  for (auto& dim : *input.mutable_type()->mutable_tensor_type()->mutable_shape()->mutable_dim()) dim.Clear();
+void declare(ModelEditor& model, std::size_t i, const Tensor& tensor, bool with_extents) {
+  const std::vector<std::int64_t> open(tensor.shape().rank(), Shape::kUnknown);
+  model.declare_input(i, tensor.dtype(), with_extents ? tensor.shape() : Shape(open));
 }
 
-std::string change_shape(onnx::ModelProto& model, std::vector<Tensor>& inputs, RandomChoice& choice) {
+std::string change_shape(ModelEditor& model, std::vector<Tensor>& inputs, RandomChoice& choice) {
   static constexpr std::array<std::int64_t, 6> kExtents = {0, 1, 2, 3, 5, 17};
-  const int i = any_input(model, inputs, choice);
-  if (i < 0) return {};
-  Tensor& tensor = inputs[static_cast<std::size_t>(i)];
+  const auto i = any_input(model, inputs, choice);
+  if (!i) return {};
+  Tensor& tensor = inputs[*i];
   std::vector<std::int64_t> shape(tensor.shape().begin(), tensor.shape().end());
   if (shape.empty() || choice.one_in(5))
     shape.insert(shape.begin() + static_cast<std::ptrdiff_t>(choice.below(shape.size() + 1)),
@@ -197,26 +207,26 @@ std::string change_shape(onnx::ModelProto& model, std::vector<Tensor>& inputs, R
   for (std::size_t at = 0; bytes > 0 && at < changed.bytes(); at += bytes)
     std::memcpy(static_cast<char*>(changed.raw()) + at, tensor.raw(), std::min(bytes, changed.bytes() - at));
   tensor = std::move(changed);
-  declare(model, i, tensor, choice.one_in(2));
-  return fmt::format("input {} of shape {}", i, tensor.shape().to_string());
+  declare(model, *i, tensor, choice.one_in(2));
+  return fmt::format("input {} of shape {}", *i, tensor.shape().to_string());
 }
 
-std::string change_type(onnx::ModelProto& model, std::vector<Tensor>& inputs, RandomChoice& choice) {
-  const int i = any_input(model, inputs, choice);
-  if (i < 0) return {};
-  Tensor& tensor = inputs[static_cast<std::size_t>(i)];
+std::string change_type(ModelEditor& model, std::vector<Tensor>& inputs, RandomChoice& choice) {
+  const auto i = any_input(model, inputs, choice);
+  if (!i) return {};
+  Tensor& tensor = inputs[*i];
   if (!is_float(tensor.dtype()) && !is_integer(tensor.dtype()) && tensor.dtype() != DType::boolean) return {};
   tensor = convert(tensor, choice.of(std::span<const DType>(kTypes)));
-  declare(model, i, tensor, true);
-  for (auto& output : *model.mutable_graph()->mutable_output())
-    if (choice.one_in(2)) output.mutable_type()->mutable_tensor_type()->set_elem_type(static_cast<int>(tensor.dtype()));
-  return fmt::format("input {} of type {}", i, name_of(tensor.dtype()));
+  declare(model, *i, tensor, true);
+  for (std::size_t k = 0; k < model.output_count(); ++k)
+    if (choice.one_in(2)) model.declare_output(k, tensor.dtype());
+  return fmt::format("input {} of type {}", *i, name_of(tensor.dtype()));
 }
 
-std::string change_values(onnx::ModelProto& model, std::vector<Tensor>& inputs, RandomChoice& choice) {
-  const int i = any_input(model, inputs, choice);
-  if (i < 0 || inputs[static_cast<std::size_t>(i)].count() == 0) return {};
-  Tensor& tensor = inputs[static_cast<std::size_t>(i)];
+std::string change_values(ModelEditor& model, std::vector<Tensor>& inputs, RandomChoice& choice) {
+  const auto i = any_input(model, inputs, choice);
+  if (!i || inputs[*i].count() == 0) return {};
+  Tensor& tensor = inputs[*i];
   if (!is_float(tensor.dtype()) && !is_integer(tensor.dtype())) return {};
   tensor = tensor.clone();
   const std::size_t element = choice.below(static_cast<std::size_t>(tensor.count()));
@@ -224,18 +234,16 @@ std::string change_values(onnx::ModelProto& model, std::vector<Tensor>& inputs, 
                            ? convert(Tensor::scalar(choice.of(std::span<const double>(kFloats))), tensor.dtype())
                            : convert(Tensor::scalar(other_int(to_int64s(tensor)[element], choice)), tensor.dtype());
   std::memcpy(static_cast<char*>(tensor.raw()) + element * value.bytes(), value.raw(), value.bytes());
-  return fmt::format("input {}, element {} = {}", i, element, to_doubles(value)[0]);
+  return fmt::format("input {}, element {} = {}", *i, element, to_doubles(value)[0]);
 }
 
 // Inference and folding see its values then.
-std::string make_initializer(onnx::ModelProto& model, std::vector<Tensor>& inputs, RandomChoice& choice) {
-  const int i = any_input(model, inputs, choice);
-  if (i < 0) return {};
-  auto& graph = *model.mutable_graph();
-  const std::string name = graph.input(i).name();
-  *graph.add_initializer() = tensor_to_proto(inputs[static_cast<std::size_t>(i)], name);
-  graph.mutable_input()->DeleteSubrange(i, 1);
-  inputs.erase(inputs.begin() + i);
+std::string make_initializer(ModelEditor& model, std::vector<Tensor>& inputs, RandomChoice& choice) {
+  const auto i = any_input(model, inputs, choice);
+  if (!i) return {};
+  const std::string name = model.inputs()[*i];
+  model.make_initializer(*i, inputs[*i]);
+  inputs.erase(inputs.begin() + static_cast<std::ptrdiff_t>(*i));
   return fmt::format("input '{}' an initializer", name);
 }
 
@@ -248,11 +256,11 @@ constexpr double kMostElements = 1 << 22;
 
 // Whether a tensor of the graph is too large to compute in a test, and small enough to be computed at all.
 bool takes_long(const Graph& graph) {
-  return std::any_of(graph.values.begin(), graph.values.end(), [](const Value& value) {
+  const auto memory = static_cast<double>(make_reference_executor()->capabilities().memory);
+  return std::any_of(graph.values.begin(), graph.values.end(), [&](const Value& value) {
     if (!value.shape.is_static()) return false;
     const double elements = std::accumulate(value.shape.begin(), value.shape.end(), 1.0, std::multiplies<double>());
-    return elements > kMostElements &&
-           elements * static_cast<double>(bits_of(value.dtype)) / 8 <= static_cast<double>(machine_memory());
+    return elements > kMostElements && elements * static_cast<double>(bits_of(value.dtype)) / 8 <= memory;
   });
 }
 
@@ -318,7 +326,7 @@ std::string mutant_name(const OnnxCase& onnx_case, std::size_t number) {
 
 MutatedCase mutate_case(const OnnxCase& onnx_case, std::uint64_t seed, std::size_t number) {
   RandomChoice choice(seed, mutant_name(onnx_case, number));
-  onnx::ModelProto model = onnx_case.model();
+  ModelEditor model(onnx_case.model_bytes());
   MutatedCase mutant;
   const std::vector<OnnxDataSet> sets = onnx_case.data_sets();
   if (!sets.empty()) mutant.inputs = sets[0].inputs;
@@ -328,7 +336,7 @@ MutatedCase mutate_case(const OnnxCase& onnx_case, std::uint64_t seed, std::size
     mutant.changes += change + "\n";
     --wanted;
   }
-  model.SerializeToString(&mutant.model);
+  mutant.model = model.bytes();
   return mutant;
 }
 

@@ -11,7 +11,7 @@ namespace HALFSTEP_API halfstep {
 
 /// A model that may be invalid in any way but is a whole protobuf message, and inputs for it.
 struct MutatedCase {
-  std::string model;  ///< a serialized ModelProto
+  std::string model;  ///< its bytes, as of a file
   std::vector<Tensor> inputs;
   std::string changes;  ///< what was changed, a line for each change
 };

@@ -14,7 +14,6 @@
 #include "conformance/cases.h"
 #include "conformance/compare.h"
 #include "conformance/run_graph.h"
-#include "passes/step/step_values.h"
 #include <halfstep/base/error.h>
 #include <halfstep/passes/pipelines.h>
 
@@ -113,15 +112,14 @@ StepOptions step_options(const TrainedModel& model, DType precision, std::int64_
 
 /// Draws a batch; labels follow from the sign of x's first elements, so that there is something to learn.
 void fill(Program& program, const Graph& graph, const TrainedModel& model, int step, bool update) {
-  const StepValues parts(graph);
   for (std::size_t i = 0; i < graph.inputs.size(); ++i) {
     Tensor to = program.input(i);
     const ValueId id = graph.inputs[i];
-    if (id == parts.learning_rate) {
+    if (id == graph.find(StepRole::learning_rate)) {
       *to.data<float>() = static_cast<float>(model.learning_rate);
-    } else if (id == parts.update) {
+    } else if (id == graph.find(StepRole::update)) {
       *to.data<bool>() = update;
-    } else if (place_of(id, parts.labels)) {
+    } else if (id == graph.find(StepRole::labels)) {
       const Tensor x = draw_uniform(DType::f32, {to.count(), 3}, -1, 1, static_cast<std::uint64_t>(step));
       for (std::int64_t row = 0; row < to.count(); ++row)
         to.data<std::int64_t>()[row] =

@@ -1,5 +1,6 @@
 #include <nlohmann/json.hpp>
 
+#include "base/json_numbers.h"
 #include "base/printable.h"
 #include <halfstep/conversion/report.h>
 
@@ -83,6 +84,7 @@ std::string report_json(const ConversionReport& report) {
                         {"relative_error", error.relative()}});
     json["errors"] = std::move(errors);
   }
+  name_non_finite(json);
   return json_text(json, 1) + "\n";
 }
 

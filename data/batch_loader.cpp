@@ -15,37 +15,39 @@
 #include "data/epoch_order.h"
 #include "data/row_shape.h"
 #include <halfstep/base/error.h>
+#include <halfstep/formats/row_source.h>
+#include <halfstep/graph/named_tensors.h>
 
 namespace halfstep {
 namespace {
 
 /// An array and how its rows are read.
 struct Column {
-  DataArray array;
-  RowTransform transform;
+  FittedRows rows;
   Tensor staging;  // where rows are read to before they are converted; nothing when reading is all there is to do
 };
 
-std::vector<Column> columns_of(const Dataset& data, std::vector<RowTransform> x, std::vector<LabelRows> labels) {
+std::vector<Column> columns_of(BatchColumns given) {
   const auto require = [](bool holds, const std::string& found) {
     if (!holds) throw_input_error("transforms made for these arrays", found, "fit the arrays to the model again");
   };
-  require(x.size() == data.x.size(), fmt::format("{} for {} arrays", x.size(), data.x.size()));
+  require(!given.x.empty(), "no array of inputs");
   std::vector<Column> columns;
-  for (std::size_t i = 0; i < x.size(); ++i) columns.push_back({data.x[i].rows, std::move(x[i]), {}});
-  for (LabelRows& one : labels) {
-    require(one.rows.rows() == data.rows(), fmt::format("{} rows of labels", one.rows.rows()));
-    columns.push_back({std::move(one.rows), std::move(one.transform), {}});
+  for (std::vector<FittedRows>* list : {&given.x, &given.labels, &given.sample_weights})
+    for (FittedRows& one : *list) columns.push_back({std::move(one), {}});
+  for (const auto& [one, staging] : columns) {
+    require(one.rows.rows() == columns[0].rows.rows.rows(),
+            fmt::format("{} rows of {}", one.rows.rows(), one.rows.name()));
+    require(one.rows.row_type() == one.transform.from,
+            fmt::format("{} has {}, the transform takes {}", one.rows.name(), one.rows.row_type().to_string(),
+                        one.transform.from.to_string()));
   }
-  for (const auto& [array, transform, staging] : columns)
-    require(array.row_type() == transform.from, fmt::format("{} has {}, the transform takes {}", array.name(),
-                                                            array.row_type().to_string(), transform.from.to_string()));
   return columns;
 }
 
 LoaderOptions checked(LoaderOptions options, std::int64_t rows) {
   const auto require = [](bool holds, const char* required, const std::string& found) {
-    if (!holds) throw_input_error(required, found, "mend the option");
+    if (!holds) throw_input_error(required, found, "correct the option");
   };
   require(options.batch_size >= 1, "a batch of at least one row", std::to_string(options.batch_size));
   require(options.prefetch >= 1, "at least one batch prepared ahead", std::to_string(options.prefetch));
@@ -59,17 +61,20 @@ LoaderOptions checked(LoaderOptions options, std::int64_t rows) {
 
 class BatchLoader::Impl {
  public:
-  Impl(const Dataset& data, std::vector<RowTransform> x, std::vector<LabelRows> labels, const LoaderOptions& options)
-      : rows_(data.rows()),
-        inputs_(data.x.size()),
+  Impl(BatchColumns columns, const LoaderOptions& options)
+      : rows_(columns.x.empty() ? 0 : columns.x[0].rows.rows()),
+        counts_{columns.x.size(), columns.labels.size(), columns.sample_weights.size()},
         options_(checked(options, rows_)),
-        columns_(columns_of(data, std::move(x), std::move(labels))),
+        columns_(columns_of(std::move(columns))),
         order_(static_cast<std::size_t>(rows_)),
         slots_(static_cast<std::size_t>(options_.prefetch) + 1) {
-    for (Column& column : columns_)
-      if (!column.transform.is_copy)
-        column.staging =
-            Tensor(column.transform.from.dtype, with_rows(options_.batch_size, column.transform.from.shape));
+    for (Column& column : columns_) {
+      const RowTransform& transform = column.rows.transform;
+      if (!transform.is_copy)
+        column.staging = Tensor(transform.from.dtype, with_rows(options_.batch_size, transform.from.shape));
+      RowSource* source = column.rows.rows.source().get();
+      if (source && std::ranges::find(sources_, source) == sources_.end()) sources_.push_back(source);
+    }
     for (Slot& slot : slots_) slot = make_slot();
     thread_ = std::thread([this] { produce(); });
   }
@@ -95,7 +100,7 @@ class BatchLoader::Impl {
     ready_.wait(lock, [&] { return filled_ > 0 || ended_; });
     if (filled_ > 0) {
       holding_ = true;
-      return slots_[first_].current;
+      return &slots_[first_].current->batch;
     }
     if (error_) std::rethrow_exception(error_);
     return nullptr;
@@ -110,28 +115,52 @@ class BatchLoader::Impl {
   }
 
  private:
+  /// The memory of a batch for so many rows.
+  struct View {
+    Batch batch;
+    std::vector<Tensor> columns;          // those of the batch, in their order
+    std::vector<NamedTensors> of_source;  // for each source what it fills: columns, or where they are staged
+  };
   /// The memory of one batch, and a view of it for each number of rows that occurs.
   struct Slot {
-    std::vector<Batch> views;
-    Batch* current = nullptr;
+    std::vector<View> views;
+    View* current = nullptr;
   };
 
   Slot make_slot() const {
     std::vector<Tensor> full;
-    for (const Column& column : columns_)
-      full.emplace_back(column.transform.to.dtype, with_rows(options_.batch_size, column.transform.to.shape));
+    for (const Column& column : columns_) {
+      const RowType& type = column.rows.transform.to;
+      full.emplace_back(type.dtype, with_rows(options_.batch_size, type.shape));
+    }
     Slot slot;
     // Full batches, the last of an epoch, and the last of the epoch that was begun in its middle.
     for (std::int64_t rows :
          {options_.batch_size, rows_ % options_.batch_size, (rows_ - options_.start.row) % options_.batch_size}) {
-      const auto known = [&](const Batch& view) { return view.rows == rows; };
+      const auto known = [&](const View& view) { return view.batch.rows == rows; };
       if (rows == 0 || std::any_of(slot.views.begin(), slot.views.end(), known)) continue;
-      Batch& view = slot.views.emplace_back();
-      view.rows = rows;
-      for (std::size_t i = 0; i < full.size(); ++i)
-        (i < inputs_ ? view.x : view.labels).push_back(full[i].rows(0, rows));
+      slot.views.push_back(make_view(full, rows));
     }
     return slot;
+  }
+
+  View make_view(const std::vector<Tensor>& full, std::int64_t rows) const {
+    View view;
+    view.batch.rows = rows;
+    view.of_source.resize(sources_.size());
+    for (std::size_t i = 0; i < full.size(); ++i) {
+      view.columns.push_back(full[i].rows(0, rows));
+      std::vector<Tensor>& list = i < counts_.x                    ? view.batch.x
+                                  : i < counts_.x + counts_.labels ? view.batch.labels
+                                                                   : view.batch.sample_weights;
+      list.push_back(view.columns.back());
+      const DataArray& array = columns_[i].rows.rows;
+      if (!array.source()) continue;
+      const auto source = std::ranges::find(sources_, array.source().get()) - sources_.begin();
+      view.of_source[static_cast<std::size_t>(source)][array.name()] =
+          columns_[i].staging.is_defined() ? columns_[i].staging.rows(0, rows) : view.columns.back();
+    }
+    return view;
   }
 
   void produce() {
@@ -182,34 +211,38 @@ class BatchLoader::Impl {
 
   /// Reads and converts `rows` rows from `at` on; returns where the next batch starts.
   Cursor fill(Slot& slot, Cursor at, std::int64_t rows) {
-    Batch& batch = *std::find_if(slot.views.begin(), slot.views.end(), [&](const Batch& b) { return b.rows == rows; });
+    View& view =
+        *std::find_if(slot.views.begin(), slot.views.end(), [&](const View& v) { return v.batch.rows == rows; });
     const auto indices =
         std::span<const std::int64_t>(order_).subspan(static_cast<std::size_t>(at.row), static_cast<std::size_t>(rows));
     const RowDraw draw{options_.seed, at.epoch};
-    for (std::size_t i = 0; i < batch.x.size(); ++i) read(columns_[i], indices, draw, batch.x[i]);
-    for (std::size_t i = 0; i < batch.labels.size(); ++i) read(columns_[inputs_ + i], indices, draw, batch.labels[i]);
+    for (std::size_t i = 0; i < sources_.size(); ++i) read_in_place(*sources_[i], indices, draw, view.of_source[i]);
+    for (std::size_t i = 0; i < columns_.size(); ++i) read(columns_[i], indices, draw, view.columns[i]);
     const std::int64_t end = at.row + rows;
     const std::int64_t rest = rows_ - end;
     const bool last = rest == 0 || (options_.drop_last && rest < options_.batch_size);
-    batch.at = at;
-    batch.next = last ? Cursor{at.epoch + 1, 0} : Cursor{at.epoch, end};
-    slot.current = &batch;
-    return batch.next;
+    view.batch.at = at;
+    view.batch.next = last ? Cursor{at.epoch + 1, 0} : Cursor{at.epoch, end};
+    slot.current = &view;
+    return view.batch.next;
   }
 
+  /// What is from a source has been read by then.
   static void read(Column& column, std::span<const std::int64_t> rows, const RowDraw& draw, Tensor& out) {
-    if (column.transform.is_copy) {
-      column.array.read_rows(rows, out.raw(), draw);
-    } else {
-      column.array.read_rows(rows, column.staging.raw(), draw);
-      column.transform.apply(column.staging.raw(), rows, out.raw());
-    }
+    const auto& [array, transform] = column.rows;
+    void* to = transform.is_copy ? out.raw() : column.staging.raw();
+    if (array.source())
+      require_finite(array.name(), array.row_type(), to, rows);
+    else
+      array.read_rows(rows, to, draw);
+    if (!transform.is_copy) transform.apply(to, rows, out.raw());
   }
 
   const std::int64_t rows_;
-  const std::size_t inputs_;
+  const struct { std::size_t x, labels, sample_weights; } counts_;
   const LoaderOptions options_;
-  std::vector<Column> columns_;  // of data.x, then of labels
+  std::vector<Column> columns_;  // x, labels, sample weights
+  std::vector<RowSource*> sources_;
   std::vector<std::int64_t> order_;
 
   // The ring: slots [first_, first_ + filled_) are ready, and the consumer may hold the first of them.
@@ -223,9 +256,8 @@ class BatchLoader::Impl {
   std::thread thread_;
 };
 
-BatchLoader::BatchLoader(const Dataset& data, std::vector<RowTransform> x, std::vector<LabelRows> labels,
-                         const LoaderOptions& options)
-    : impl_(std::make_unique<Impl>(data, std::move(x), std::move(labels), options)) {}
+BatchLoader::BatchLoader(BatchColumns columns, const LoaderOptions& options)
+    : impl_(std::make_unique<Impl>(std::move(columns), options)) {}
 
 BatchLoader::~BatchLoader() = default;
 

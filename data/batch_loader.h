@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "data/batch_reader.h"
-#include <halfstep/data/dataset.h>
 #include <halfstep/data/row_transform.h>
+#include <halfstep/formats/data_array.h>
 
 namespace halfstep {
 
@@ -22,20 +22,24 @@ struct LoaderOptions {
   int prefetch = 8;                            ///< batches that may be ready ahead of the consumer, at least 1
 };
 
-/// An array of labels, and what a step takes of its rows.
-struct LabelRows {
+/// An array, and what a step takes of its rows.
+struct FittedRows {
   DataArray rows;
   RowTransform transform;
 };
+/// What batches are made of, as many rows each.
+struct BatchColumns {
+  std::vector<FittedRows> x, labels = {}, sample_weights = {};
+};
 
 /// Reads, converts and hands out batches in epoch order. Memory is a ring of `prefetch + 1` batches and one index per
-/// row; nothing is allocated after construction. For one consumer thread.
+/// row; nothing is allocated after construction. Arrays of one RowSource are read by one call for a batch. For one
+/// consumer thread.
 class BatchLoader : public BatchReader {
  public:
-  /// `x` has a transform for each array of data.x; `labels` are as many rows. Throws Error when an option is out of
-  /// range or a transform was made for other rows.
-  BatchLoader(const Dataset& data, std::vector<RowTransform> x, std::vector<LabelRows> labels,
-              const LoaderOptions& options = {});
+  /// At least one array of x. Throws Error when an option is out of range, a transform was made for other rows, or
+  /// there are not as many of each.
+  explicit BatchLoader(BatchColumns columns, const LoaderOptions& options = {});
   ~BatchLoader() override;
   BatchLoader(const BatchLoader&) = delete;
   BatchLoader& operator=(const BatchLoader&) = delete;

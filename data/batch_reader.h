@@ -16,9 +16,9 @@ struct Cursor {
   bool operator==(const Cursor&) const = default;
 };
 
-/// One batch: each of x and of labels is [rows, ...].
+/// One batch: each tensor is [rows, ...].
 struct Batch {
-  std::vector<Tensor> x, labels;
+  std::vector<Tensor> x, labels, sample_weights;
   std::int64_t rows = 0;
   Cursor at;    ///< where it starts
   Cursor next;  ///< where the batch after it starts: {epoch + 1, 0} after the last of an epoch

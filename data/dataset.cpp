@@ -15,6 +15,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
+/// What a source calls the labels of its rows.
+constexpr const char* kLabels = "labels";
+
 constexpr const char* kManyForms =
     "give them as NAME=FILE,NAME=FILE,TARGETS, or as arrays of these names beside one called y in an NPZ file";
 
@@ -117,6 +120,24 @@ Dataset::Dataset(std::vector<Input> inputs, std::optional<DataArray> y_rows)
   if (first.rows() == 0)
     throw_input_error("a data set of at least one row", x.front().rows.name() + " has none", "check the file");
 }
+
+namespace {
+
+std::vector<Dataset::Input> inputs_of(const std::shared_ptr<RowSource>& source) {
+  std::vector<Dataset::Input> inputs;
+  for (const auto& [name, type] : source->types())
+    if (name != kLabels) inputs.push_back({name, DataArray::of(source, name)});
+  return inputs;
+}
+
+std::optional<DataArray> labels_of(const std::shared_ptr<RowSource>& source) {
+  if (!source->types().contains(kLabels)) return {};
+  return DataArray::of(source, kLabels);
+}
+
+}  // namespace
+
+Dataset::Dataset(std::shared_ptr<RowSource> source) : Dataset(inputs_of(source), labels_of(source)) {}
 
 Dataset in_order_of(const std::vector<std::string>& inputs, const Dataset& data) {
   std::vector<const Dataset::Input*> ordered(inputs.size()), unnamed;

@@ -211,7 +211,7 @@ Affine affine_of(const RowType& from, const RowType& to, const InputOptions& opt
     affine.offset[c] = 0.0 - mean / stddev;  // not -mean: that makes 0 a -0
     if (!std::isfinite(affine.multiplier[c]) || !std::isfinite(affine.offset[c]))
       throw_input_error("a finite scale and mean, and a standard deviation other than 0",
-                        fmt::format("{}, {}, {}", scale, mean, stddev), "mend them");
+                        fmt::format("{}, {}, {}", scale, mean, stddev), "correct them");
   }
   return affine;
 }
@@ -321,6 +321,16 @@ Apply with_probability_check(Apply convert, const std::string& name, std::size_t
   };
 }
 
+/// `convert`, and then every weight it made checked to be one.
+Apply with_weight_check(Apply convert, const std::string& name, std::size_t count) {
+  return [=](const void* in, Rows rows, void* out) {
+    convert(in, rows, out);
+    const auto* weights = static_cast<const float*>(out);
+    for (std::size_t i = 0; i < rows.size() * count; ++i)
+      if (!(weights[i] >= 0)) throw_at_row(name, rows[i / count], "sample weights from 0 on", text_of(weights[i]));
+  };
+}
+
 }  // namespace
 
 std::string_view name_of(LayoutChange layout) {
@@ -365,6 +375,20 @@ RowTransform fit_target(const DataArray& y, const RowType& wanted, const TargetO
     result.is_copy = false;
     result.apply = with_probability_check(std::move(result.apply), y.name(), count, options.ignore_index);
   }
+  return result;
+}
+
+RowTransform fit_weights(const DataArray& weights, const Shape& labels) {
+  const RowType& from = weights.row_type();
+  const bool per_row = from.shape.count() == 1;
+  const auto fit = fit_row_shape(from.shape, per_row ? Shape{} : labels, LayoutChange::none);
+  if (!fit)
+    throw_input_error(fmt::format("a sample weight for each row, or for each of its labels {}", labels.to_string()),
+                      fmt::format("{} has rows of {}", weights.name(), from.to_string()), "check the weights");
+  const auto count = static_cast<std::size_t>(fit->shape.count());
+  RowTransform result = make_transform(weights.name(), from, {DType::f32, fit->shape}, flat(count), Affine{});
+  result.is_copy = false;
+  result.apply = with_weight_check(std::move(result.apply), weights.name(), count);
   return result;
 }
 

@@ -1,6 +1,6 @@
 #include "data/stream_reader.h"
 
-#include <numeric>
+#include <span>
 #include <utility>
 
 #include <fmt/format.h>
@@ -58,18 +58,19 @@ const Batch* StreamReader::next() {
   }
   if (options_.end_epoch && at_.epoch >= *options_.end_epoch) return nullptr;
   std::swap(current_, ahead_);
-  current_.at = at_;
-  at_.row += current_.rows;
+  Batch& batch = current_.batch;
+  batch.at = at_;
+  at_.row += batch.rows;
   has_ahead_ = read(ahead_);
-  current_.next = at_;
+  batch.next = at_;
   if (!has_ahead_) {
-    current_.next = at_ = {at_.epoch + 1, 0};
+    batch.next = at_ = {at_.epoch + 1, 0};
     if (!options_.end_epoch || at_.epoch < *options_.end_epoch) {
       stream_.begin(at_.epoch);
       has_ahead_ = read(ahead_);
     }
   }
-  return &current_;
+  return &batch;
 }
 
 void StreamReader::begin() {
@@ -77,7 +78,7 @@ void StreamReader::begin() {
   stream_.begin(at_.epoch);
   has_ahead_ = read(ahead_);
   for (std::int64_t seen = 0; has_ahead_ && seen < at_.row;) {
-    seen += ahead_.rows;
+    seen += ahead_.batch.rows;
     if (seen > at_.row)
       throw_input_error(
           fmt::format("a batch of the stream that starts at row {} of its epoch, to resume there", at_.row),
@@ -86,43 +87,53 @@ void StreamReader::begin() {
   }
 }
 
-bool StreamReader::read(Batch& batch) {
+bool StreamReader::read(Slot& slot) {
   const NamedTensors given = stream_.next();
   if (given.empty()) return false;
+  Batch& batch = slot.batch;
   batch.rows = 0;
-  batch.x.clear();
-  for (std::size_t i = 0; i < options_.x.size(); ++i)
-    batch.x.push_back(converted(given, options_.x_names[i], options_.x[i], batch.rows));
-  batch.labels.clear();
-  for (std::size_t i = 0; i < options_.labels.size(); ++i)
-    batch.labels.push_back(converted(given, options_.label_names[i], options_.labels[i], batch.rows));
+  slot.buffers.resize(options_.x.size() + options_.labels.size() + options_.sample_weights.size());
+  std::size_t next = 0;
+  const auto read_all = [&](const std::vector<StreamColumn>& columns, std::vector<Tensor>& tensors) {
+    tensors.resize(columns.size());
+    for (std::size_t i = 0; i < columns.size(); ++i) {
+      const std::string& name = columns[i].name;
+      const auto at = given.find(name);
+      if (at == given.end())
+        throw_input_error(fmt::format("'{}' in each batch of the stream", name), "none",
+                          "give it as in the first batch");
+      require_rows(name, at->second);
+      const std::int64_t rows = at->second.shape()[0];
+      if (batch.rows == 0) batch.rows = rows;
+      if (batch.rows != rows)
+        throw_input_error(fmt::format("{} rows of '{}', as of the others", batch.rows, name), std::to_string(rows), "");
+      tensors[i] = converted(at->second, columns[i], slot.buffers[next++]);
+    }
+  };
+  read_all(options_.x, batch.x);
+  read_all(options_.labels, batch.labels);
+  read_all(options_.sample_weights, batch.sample_weights);
   if (options_.batch_size && batch.rows != *options_.batch_size)
     throw_input_error(fmt::format("batches of {} rows: the model's batch size is fixed", *options_.batch_size),
                       std::to_string(batch.rows), "leave the last batch out, or export the model with an open batch");
   return true;
 }
 
-Tensor StreamReader::converted(const NamedTensors& given, const std::string& name, const RowTransform& transform,
-                               std::int64_t& rows) const {
-  const auto at = given.find(name);
-  if (at == given.end())
-    throw_input_error(fmt::format("'{}' in each batch of the stream", name), "none", "give it as in the first batch");
-  const Tensor& tensor = at->second;
-  require_rows(name, tensor);
-  if (row_type(tensor) != transform.from)
+Tensor StreamReader::converted(const Tensor& given, const StreamColumn& column, Tensor& buffer) {
+  const auto& [name, transform] = column;
+  if (row_type(given) != transform.from)
     throw_input_error(fmt::format("rows of '{}' like the first batch's, {}", name, transform.from.to_string()),
-                      row_type(tensor).to_string(), "give the same types and shapes in each batch");
-  const std::int64_t count = tensor.shape()[0];
-  if (rows == 0) rows = count;
-  if (rows != count)
-    throw_input_error(fmt::format("{} rows of '{}', as of the others", rows, name), std::to_string(count), "");
-  std::vector<std::int64_t> numbers(static_cast<std::size_t>(count));
-  std::iota(numbers.begin(), numbers.end(), std::int64_t{0});
-  require_finite(name, transform.from, tensor.raw(), numbers);
-  if (transform.is_copy) return tensor;
-  Tensor result(transform.to.dtype, with_rows(count, transform.to.shape));
-  transform.apply(tensor.raw(), numbers, result.raw());
-  return result;
+                      row_type(given).to_string(), "give the same types and shapes in each batch");
+  const std::int64_t rows = given.shape()[0];
+  while (static_cast<std::int64_t>(numbers_.size()) < rows)
+    numbers_.push_back(static_cast<std::int64_t>(numbers_.size()));
+  const std::span<const std::int64_t> numbers(numbers_.data(), static_cast<std::size_t>(rows));
+  require_finite(name, transform.from, given.raw(), numbers);
+  if (transform.is_copy) return given;
+  if (!buffer.is_defined() || buffer.shape()[0] < rows)
+    buffer = Tensor(transform.to.dtype, with_rows(rows, transform.to.shape));
+  transform.apply(given.raw(), numbers, buffer.raw());
+  return buffer.shape()[0] == rows ? buffer : buffer.rows(0, rows);
 }
 
 }  // namespace halfstep

@@ -1,6 +1,7 @@
 // Batches of a stream, in a model's types.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -20,11 +21,14 @@ inline constexpr const char* kStreamLabels = "labels";
 /// Throws Error(input) where there is none.
 Dataset first_batch(BatchStream& stream);
 
+/// A tensor of the stream's batches, and what a step takes of it.
+struct StreamColumn {
+  std::string name;
+  RowTransform transform;
+};
+
 struct StreamOptions {
-  std::vector<std::string> x_names = {};  ///< in the order of the transforms
-  std::vector<RowTransform> x = {};
-  std::vector<std::string> label_names = {};  ///< in the order of theirs
-  std::vector<RowTransform> labels = {};
+  std::vector<StreamColumn> x = {}, labels = {}, sample_weights = {};
   Cursor start = {};
   std::optional<std::int64_t> end_epoch = {};   ///< the first epoch not to read; unset: no end
   std::optional<std::int64_t> batch_size = {};  ///< set: the model takes no other number of rows
@@ -41,15 +45,21 @@ class StreamReader : public BatchReader {
   std::int64_t batches_per_epoch() const override { return 0; }
 
  private:
+  /// A batch, and where what is converted for it lies: used again for the batch after the next.
+  struct Slot {
+    Batch batch;
+    std::vector<Tensor> buffers;
+  };
+
   void begin();
-  bool read(Batch& batch);
-  Tensor converted(const NamedTensors& given, const std::string& name, const RowTransform& transform,
-                   std::int64_t& rows) const;
+  bool read(Slot& slot);
+  Tensor converted(const Tensor& given, const StreamColumn& column, Tensor& buffer);
 
   BatchStream& stream_;
   StreamOptions options_;
   Cursor at_;
-  Batch current_, ahead_;
+  Slot current_, ahead_;
+  std::vector<std::int64_t> numbers_;  // of a batch's rows
   bool began_ = false, has_ahead_ = false;
 };
 

@@ -9,6 +9,7 @@
 #include "base/mapped_file.h"
 #include <halfstep/base/error.h>
 #include <halfstep/formats/data_array.h>
+#include <halfstep/formats/row_source.h>
 
 namespace halfstep {
 namespace {
@@ -117,6 +118,19 @@ void require_finite(const std::string& name, const RowType& type, const void* da
                         "clean the data");
 }
 
+void read_in_place(RowSource& source, std::span<const std::int64_t> rows, const RowDraw& draw, NamedTensors& out) {
+  const auto places = [&] {
+    std::uintptr_t sum = out.size();
+    for (auto& [name, tensor] : out) sum = sum * 31 + reinterpret_cast<std::uintptr_t>(tensor.raw());
+    return sum;
+  };
+  const std::uintptr_t before = places();
+  source.read(rows, draw, out);
+  if (places() != before)
+    throw_failure("a source of rows that writes to the tensors it is given", "others in their place",
+                  "fill them: out.at(name).data<float>()");
+}
+
 DataArray::DataArray(std::string name, DType dtype, Shape shape)
     : name_(std::move(name)), dtype_(dtype), shape_(std::move(shape)) {
   std::vector<std::int64_t> row_dims = shape_.dims();
@@ -131,6 +145,26 @@ DataArray DataArray::made(std::string name, RowType type, std::int64_t rows, Row
   dims.insert(dims.end(), type.shape.begin(), type.shape.end());
   DataArray array(std::move(name), type.dtype, Shape(std::move(dims)));
   array.make_ = std::move(make);
+  return array;
+}
+
+DataArray DataArray::of(std::shared_ptr<RowSource> source, const std::string& name) {
+  const std::map<std::string, RowType> types = source->types();
+  const auto type = types.find(name);
+  if (type == types.end())
+    throw_input_error(fmt::format("'{}' among what the rows of a source have", name), "none", "check its types");
+  if (bits_of(type->second.dtype) == 0 || bits_of(type->second.dtype) % 8 != 0 || !type->second.shape.is_static())
+    throw_input_error("rows of a static shape whose elements are whole bytes",
+                      fmt::format("{} of '{}'", type->second.to_string(), name), "check the types of the source");
+  DataArray array =
+      made(name, type->second, source->rows(),
+           [source, name, type = type->second](std::span<const std::int64_t> rows, const RowDraw& draw, void* out) {
+             std::vector<std::int64_t> dims{static_cast<std::int64_t>(rows.size())};
+             dims.insert(dims.end(), type.shape.begin(), type.shape.end());
+             NamedTensors into{{name, Tensor::view(type.dtype, Shape(std::move(dims)), out)}};
+             read_in_place(*source, rows, draw, into);
+           });
+  array.source_ = std::move(source);
   return array;
 }
 

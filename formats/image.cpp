@@ -1,6 +1,8 @@
 #include "formats/image.h"
 
 #include <array>
+#include <cstddef>
+#include <optional>
 #include <stdexcept>
 #include <string_view>
 #include <utility>
@@ -28,6 +30,27 @@ Image decode_image(std::span<const std::byte> bytes, const std::string& file) {
   }
   throw_input_error("a JPEG or PNG file", fmt::format("{}, which is neither", file),
                     "convert the file, or take it out of the folder");
+}
+
+int exif_orientation(std::string_view tiff) {
+  const bool big = tiff.starts_with("MM");
+  const auto number = [&](std::size_t at, std::size_t size) -> std::optional<std::size_t> {
+    if (at > tiff.size() || tiff.size() - at < size) return {};
+    std::size_t value = 0;
+    for (std::size_t i = 0; i < size; ++i)
+      value = value << 8 | static_cast<unsigned char>(tiff[at + (big ? i : size - 1 - i)]);
+    return value;
+  };
+  const std::optional<std::size_t> directory = number(4, 4);
+  const std::optional<std::size_t> entries = directory ? number(*directory, 2) : directory;
+  for (std::size_t i = 0; entries && i < *entries; ++i) {
+    constexpr std::size_t kOrientation = 0x112, kEntryBytes = 12;
+    const std::size_t at = *directory + 2 + i * kEntryBytes;
+    const std::optional<std::size_t> tag = number(at, 2), value = number(at + 8, 2);
+    if (!tag || !value) return 1;
+    if (*tag == kOrientation) return static_cast<int>(*value);
+  }
+  return 1;
 }
 
 Image turned(Image image, int orientation) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace halfstep {
@@ -18,8 +19,8 @@ struct Image {
 /// As many pixels as a picture may have: more is refused before memory is taken for them.
 inline constexpr std::int64_t kMostPixels = std::int64_t{1} << 27;
 
-/// The picture in a JPEG or PNG file's bytes, in RGB and turned as its EXIF orientation says (of JPEG files). Alpha is
-/// dropped, 16 bits become 8. Throws Error(input), which names the file, for one that is damaged, cut off, too large,
+/// The picture in a JPEG or PNG file's bytes, in RGB and turned as its EXIF orientation says. Alpha is dropped, 16
+/// bits become 8. Throws Error(input), which names the file, for one that is damaged, cut off, too large,
 /// CMYK, or neither.
 Image decode_image(std::span<const std::byte> bytes, const std::string& file);
 
@@ -29,6 +30,8 @@ Image decode_png(std::span<const std::byte> bytes);   ///< throws std::runtime_e
 /// Throws std::runtime_error for a picture without pixels, or with more than kMostPixels.
 void check_extents(std::int64_t height, std::int64_t width);
 
+/// The value of the tag Orientation (0x112) in the first directory of EXIF's TIFF; 1 where there is none.
+int exif_orientation(std::string_view tiff);
 /// Turned upright, from one of EXIF's eight orientations: 1 is upright.
 Image turned(Image image, int orientation);
 /// The luma of RGB (ITU-R 601), in one channel.

@@ -1,7 +1,6 @@
 #include <array>
 #include <csetjmp>
 #include <cstdio>
-#include <optional>
 #include <stdexcept>
 #include <string_view>
 #include <utility>
@@ -19,6 +18,7 @@ constexpr int kMostScans = 256;
 constexpr std::string_view kTooManyScans = "more than 256 scans";
 static_assert(kTooManyScans.size() < JMSG_LENGTH_MAX);
 constexpr int kExif = JPEG_APP0 + 1;
+constexpr std::string_view kExifHead("Exif\0\0", 6);
 
 /// libjpeg returns from errors by a jump, over frames in which nothing has a destructor.
 struct Errors {
@@ -100,35 +100,12 @@ class Decoder {
   Errors errors_;
 };
 
-/// The value of the tag Orientation (0x112) in the first directory of EXIF's TIFF; 1 where there is none.
-int orientation_in(std::string_view exif) {
-  constexpr std::string_view kHead("Exif\0\0", 6);
-  if (!exif.starts_with(kHead)) return 1;
-  const std::string_view tiff = exif.substr(kHead.size());
-  const bool big = tiff.starts_with("MM");
-  const auto number = [&](std::size_t at, std::size_t size) -> std::optional<std::size_t> {
-    if (at > tiff.size() || tiff.size() - at < size) return {};
-    std::size_t value = 0;
-    for (std::size_t i = 0; i < size; ++i)
-      value = value << 8 | static_cast<unsigned char>(tiff[at + (big ? i : size - 1 - i)]);
-    return value;
-  };
-  const std::optional<std::size_t> directory = number(4, 4);
-  const std::optional<std::size_t> entries = directory ? number(*directory, 2) : directory;
-  for (std::size_t i = 0; entries && i < *entries; ++i) {
-    constexpr std::size_t kOrientation = 0x112, kEntryBytes = 12;
-    const std::size_t at = *directory + 2 + i * kEntryBytes;
-    const std::optional<std::size_t> tag = number(at, 2), value = number(at + 8, 2);
-    if (!tag || !value) return 1;
-    if (*tag == kOrientation) return static_cast<int>(*value);
-  }
-  return 1;
-}
-
 int orientation_of(const jpeg_decompress_struct& jpeg) {
   for (jpeg_saved_marker_ptr marker = jpeg.marker_list; marker; marker = marker->next) {
     const std::string_view content(reinterpret_cast<const char*>(marker->data), marker->data_length);
-    if (const int orientation = orientation_in(content); orientation != 1) return orientation;
+    if (!content.starts_with(kExifHead)) continue;
+    if (const int orientation = exif_orientation(content.substr(kExifHead.size())); orientation != 1)
+      return orientation;
   }
   return 1;
 }

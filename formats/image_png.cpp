@@ -1,6 +1,7 @@
 #include <memory>
 #include <new>
 #include <stdexcept>
+#include <utility>
 
 #include <spng.h>
 
@@ -14,6 +15,12 @@ constexpr std::size_t kMostChunk = std::size_t{1} << 20, kMostChunks = std::size
 
 void require(int code) {
   if (code != 0) throw std::runtime_error(spng_strerror(code));
+}
+
+int orientation_of(spng_ctx* png) {
+  spng_exif exif{};
+  if (spng_get_exif(png, &exif) != 0) return 1;  // there is none
+  return exif_orientation({exif.data, exif.length});
 }
 
 }  // namespace
@@ -31,7 +38,7 @@ Image decode_png(std::span<const std::byte> bytes) {
   require(spng_decoded_image_size(png.get(), SPNG_FMT_RGB8, &size));
   image.pixels.resize(size);
   require(spng_decode_image(png.get(), image.pixels.data(), size, SPNG_FMT_RGB8, 0));
-  return image;
+  return turned(std::move(image), orientation_of(png.get()));
 }
 
 }  // namespace halfstep

@@ -10,9 +10,10 @@
 #include <unordered_map>
 #include <vector>
 
+#include <halfstep/base/api.h>
 #include <halfstep/graph/graph.h>
 
-namespace halfstep {
+namespace HALFSTEP_API halfstep {
 
 class LiftContext;
 

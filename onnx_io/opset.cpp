@@ -69,8 +69,7 @@ std::int64_t lowest_opset(const Graph& graph) {
   register_schemas();
   std::int64_t lowest = kOldestWrittenOpset;
   for (const Node& node : graph.nodes) {
-    if (!node.domain.empty()) continue;
-    while (lowest < kOnnxOpset && !fits(graph, node, lowest)) ++lowest;
+    while (node.domain.empty() && lowest < kOnnxOpset && !fits(graph, node, lowest)) ++lowest;
     for (const auto& [_, attribute] : node.attributes)
       if (const auto* subgraph = std::get_if<std::shared_ptr<const Graph>>(&attribute))
         lowest = std::max(lowest, lowest_opset(**subgraph));

@@ -5,9 +5,10 @@
 #include <string>
 #include <string_view>
 
+#include <halfstep/base/api.h>
 #include <halfstep/graph/graph.h>
 
-namespace halfstep {
+namespace HALFSTEP_API halfstep {
 
 /// Whether the operators' schemas allow the types of their operands in `graph`.
 bool schema_takes(const Graph& graph);

@@ -8,7 +8,8 @@ namespace {
 void append(Pipeline& pipeline, const Pipeline& more) { pipeline.insert(pipeline.end(), more.begin(), more.end()); }
 
 Pipeline finish(const Capabilities& capabilities) {
-  return {fold_constants(), eliminate_common_subexpressions(), fuse(capabilities.fusions), remove_dead_nodes()};
+  return {fold_constants(), eliminate_common_subexpressions(), fuse(capabilities.fusions), remove_dead_nodes(),
+          fuse_chains(capabilities.chains)};
 }
 
 // What each purpose takes of a training step.
@@ -54,7 +55,7 @@ Pipeline repair_pipeline(Purpose purpose) {
 Pipeline lowering_pipeline(Purpose purpose, const StepOptions& options, const Capabilities& capabilities) {
   const Parts parts = parts_of(purpose);
   const bool evaluates = parts.parameters && !parts.moves;  // beside training
-  const Pipeline simplify{fold_constants(), inline_control_flow(), canonicalize(), compose_gelu()};
+  const Pipeline simplify{fold_constants(), inline_control_flow(), canonicalize(), compose_gelu(), simplify_masks()};
   Pipeline pipeline{bind_shapes(options.shapes)};
   if (!parts.parameters) pipeline.push_back(to_inference_mode());
   append(pipeline, simplify);

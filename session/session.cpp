@@ -27,9 +27,7 @@ class Session::Impl {
   const Graph& graph() const { return prepared_.graph(); }
 
   NamedTensors run(const NamedTensors& given, bool copy) {
-    std::vector<Tensor> tensors = fit(given);
-    Compiled& compiled = program(tensors);
-    for (std::size_t i = 0; i < tensors.size(); ++i) copy_into(compiled.inputs[i], tensors[i]);
+    Compiled& compiled = loaded(fit(given));
     compiled.program->run();
     NamedTensors results;
     for (std::size_t i = 0; i < outputs_.size(); ++i) {
@@ -40,6 +38,10 @@ class Session::Impl {
   }
 
   const Plan& plan(const NamedTensors& given) { return program(fit(given)).program->plan(); }
+
+  Profile profile(const NamedTensors& given, const ProfileOptions& profile_options) {
+    return halfstep::profile(*loaded(fit(given)).program, executor_, profile_options);
+  }
 
  private:
   struct Compiled {
@@ -54,6 +56,13 @@ class Session::Impl {
     std::vector<Tensor> tensors;
     for (const TensorInfo& type : inputs_) tensors.push_back(fitted(given, type));
     return tensors;
+  }
+
+  /// The program for these inputs, which it holds.
+  Compiled& loaded(const std::vector<Tensor>& tensors) {
+    Compiled& compiled = program(tensors);
+    for (std::size_t i = 0; i < tensors.size(); ++i) copy_into(compiled.inputs[i], tensors[i]);
+    return compiled;
   }
 
   /// The program for inputs of these shapes, which is the first of the list afterwards.
@@ -72,7 +81,8 @@ class Session::Impl {
 
   Compiled compile(const std::vector<Tensor>& tensors) const {
     Compiled compiled;
-    StepOptions step{.shapes = {}, .precision = precision_};
+    StepOptions step;
+    step.precision = precision_;
     for (std::size_t i = 0; i < tensors.size(); ++i) {
       compiled.shapes.push_back(tensors[i].shape());
       step.shapes.by_name[inputs_[i].name] = tensors[i].shape();
@@ -105,5 +115,8 @@ const Graph& Session::graph() const { return impl_->graph(); }
 NamedTensors Session::run(const NamedTensors& inputs) { return impl_->run(inputs, true); }
 NamedTensors Session::run_in_place(const NamedTensors& inputs) { return impl_->run(inputs, false); }
 const Plan& Session::plan(const NamedTensors& inputs) { return impl_->plan(inputs); }
+Profile Session::profile(const NamedTensors& inputs, const ProfileOptions& options) {
+  return impl_->profile(inputs, options);
+}
 
 }  // namespace halfstep

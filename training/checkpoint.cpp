@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <limits>
 #include <optional>
+#include <stdexcept>
 #include <string_view>
 #include <system_error>
 #include <type_traits>
@@ -30,11 +31,9 @@ namespace {
 using Json = nlohmann::json;
 
 Json to_json(const TrainingState& state) {
-  return {{"step", state.step},
-          {"epoch", state.epoch},
-          {"position", state.position},
-          {"optimizer", state.optimizer},
-          {"model_fingerprint", state.model_fingerprint},
+  return {{"step", state.step},           {"epoch", state.epoch},
+          {"position", state.position},   {"epoch_ends", state.epoch_ends},
+          {"optimizer", state.optimizer}, {"model_fingerprint", state.model_fingerprint},
           {"settings", state.settings}};
 }
 
@@ -52,6 +51,7 @@ TrainingState state_from(const Json& json) {
   TrainingState state{.step = json.at("step"),
                       .epoch = json.at("epoch"),
                       .position = json.at("position"),
+                      .epoch_ends = json.value("epoch_ends", false),
                       .optimizer = json.at("optimizer"),
                       .model_fingerprint = json.at("model_fingerprint"),
                       .settings = {}};
@@ -87,6 +87,38 @@ std::string checksum(const std::string& state, const std::map<std::string, Tenso
   return fmt::format("{:08x}", crc);
 }
 
+/// For each that keeps something the keys of its tensors, by what it calls them.
+using KeptKeys = std::map<std::string, std::map<std::string, std::string>>;
+constexpr const char* kKeptKey = "kept";
+
+/// Adds what callbacks keep to `tensors`, under keys that no state has.
+KeptKeys add_kept(const std::map<std::string, NamedTensors>& kept, std::map<std::string, Tensor>& tensors) {
+  KeptKeys keys;
+  for (const auto& [owner, theirs] : kept) {
+    keys[owner];
+    for (const auto& [name, tensor] : theirs) {
+      std::string key = fmt::format("{}: {}", owner, name);
+      while (tensors.contains(key)) key = "_" + key;
+      tensors[key] = tensor;
+      keys[owner][name] = key;
+    }
+  }
+  return keys;
+}
+
+/// Takes them out again. Throws std::out_of_range where one is missing.
+std::map<std::string, NamedTensors> take_kept(const KeptKeys& keys, std::map<std::string, Tensor>& tensors) {
+  std::map<std::string, NamedTensors> kept;
+  for (const auto& [owner, theirs] : keys) {
+    kept[owner];
+    for (const auto& [name, key] : theirs) {
+      kept[owner][name] = tensors.at(key);
+      tensors.erase(key);
+    }
+  }
+  return kept;
+}
+
 Checkpoint read_checkpoint(const fs::path& path) {
   Safetensors file = read_safetensors(path);
   const auto refuse = [&](const std::string& required, const std::string& found, const std::string& remedy) {
@@ -109,9 +141,13 @@ Checkpoint read_checkpoint(const fs::path& path) {
            "the file is damaged: use another checkpoint");
   Checkpoint checkpoint;
   try {
-    checkpoint.state = state_from(Json::parse(state));
+    const Json json = Json::parse(state);
+    checkpoint.state = state_from(json);
+    checkpoint.kept = take_kept(json.value(kKeptKey, KeptKeys()), file.tensors);
   } catch (const Json::exception& e) {
     refuse("a readable training state", e.what(), "use another checkpoint");
+  } catch (const std::out_of_range& e) {
+    refuse("what the state lists as tensors", e.what(), "use another checkpoint");
   }
   checkpoint.tensors = std::move(file.tensors);
   return checkpoint;
@@ -247,10 +283,13 @@ void prepare_checkpoint_directory(const fs::path& directory, std::uint64_t expec
 }
 
 void save_checkpoint(const fs::path& directory, const Checkpoint& checkpoint) {
+  std::map<std::string, Tensor> tensors = checkpoint.tensors;
+  Json json = to_json(checkpoint.state);
+  if (!checkpoint.kept.empty()) json[kKeptKey] = add_kept(checkpoint.kept, tensors);
   // A setting may be a name that is no UTF-8.
-  const std::string state = to_json(checkpoint.state).dump(-1, ' ', false, Json::error_handler_t::replace);
-  const std::string crc = checksum(state, checkpoint.tensors);
-  const Safetensors content{checkpoint.tensors, {{kVersionKey, kVersion}, {kStateKey, state}, {kChecksumKey, crc}}};
+  const std::string state = json.dump(-1, ' ', false, Json::error_handler_t::replace);
+  const std::string crc = checksum(state, tensors);
+  const Safetensors content{std::move(tensors), {{kVersionKey, kVersion}, {kStateKey, state}, {kChecksumKey, crc}}};
   write_atomically(
       directory / kCheckpointFile, [&](FileWriter& file) { write_safetensors(file, content); },
       directory / kPreviousCheckpointFile);

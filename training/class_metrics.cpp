@@ -12,32 +12,38 @@ namespace {
 using Form = LabelReading::Form;
 using Tally = Metrics::Tally;
 
+// Of equal outputs the first counts as the largest. Of binary labels: the share of elements on the label's side of the
+// threshold.
 void add_accuracy(Tally& tally, const Metric&, const MetricSample& sample) {
-  const auto count = [&](bool hit) {
-    tally.sum += hit;
-    ++tally.weight;
+  const auto count = [&](bool hit, double weight) {
+    tally.sum += hit ? weight : 0;
+    tally.weight += weight;
   };
   if (sample.reading.form == Form::binary)
-    for_each_guess(sample, [&](std::int64_t guess, std::int64_t label) { count(guess == label); });
+    for_each_guess(sample,
+                   [&](std::int64_t guess, std::int64_t label, double weight) { count(guess == label, weight); });
   else  // faster than to look for the largest
-    for_each_point(sample, [&](const auto& scores, std::int64_t label) { count(scores.rank_of(label) == 0); });
+    for_each_point(sample, [&](const auto& scores, std::int64_t label, double weight) {
+      count(scores.rank_of(label) == 0, weight);
+    });
 }
 
+// Of equal outputs the first counts as larger.
 void add_top_k(Tally& tally, const Metric& metric, const MetricSample& sample) {
-  for_each_point(sample, [&](const auto& scores, std::int64_t label) {
-    tally.sum += scores.rank_of(label) < metric.number;
-    ++tally.weight;
+  for_each_point(sample, [&](const auto& scores, std::int64_t label, double weight) {
+    tally.sum += scores.rank_of(label) < metric.number ? weight : 0;
+    tally.weight += weight;
   });
 }
 
 void add_by_class(Tally& tally, const Metric&, const MetricSample& sample) {
-  for (std::vector<std::int64_t>* counts : {&tally.hits, &tally.labels, &tally.outputs})
+  for (std::vector<double>* counts : {&tally.hits, &tally.labels, &tally.outputs})
     counts->resize(static_cast<std::size_t>(classes_of(sample)));
-  for_each_guess(sample, [&](std::int64_t guess, std::int64_t label) {
-    ++tally.weight;
-    tally.hits[static_cast<std::size_t>(label)] += guess == label;
-    ++tally.labels[static_cast<std::size_t>(label)];
-    if (guess >= 0) ++tally.outputs[static_cast<std::size_t>(guess)];
+  for_each_guess(sample, [&](std::int64_t guess, std::int64_t label, double weight) {
+    tally.weight += weight;
+    if (guess == label) tally.hits[static_cast<std::size_t>(label)] += weight;
+    tally.labels[static_cast<std::size_t>(label)] += weight;
+    if (guess >= 0) tally.outputs[static_cast<std::size_t>(guess)] += weight;
   });
 }
 
@@ -45,20 +51,20 @@ void add_to_table(Tally& tally, const Metric&, const MetricSample& sample) {
   const std::int64_t classes = classes_of(sample);
   tally.table.classes = classes;
   tally.table.counts.resize(static_cast<std::size_t>(classes * (classes + 1)));
-  for_each_guess(sample, [&](std::int64_t guess, std::int64_t label) {
+  for_each_guess(sample, [&](std::int64_t guess, std::int64_t label, double) {
     ++tally.weight;
     ++tally.table.counts[static_cast<std::size_t>(label * (classes + 1) + (guess < 0 ? classes : guess))];
   });
 }
 
 void add_to_curve(Tally& tally, const Metric&, const MetricSample& sample) {
-  const auto add = [&](double score, std::int64_t label) {
-    ++tally.weight;
+  const auto add = [&](double score, std::int64_t label, double weight) {
+    tally.weight += weight;
     tally.auc.add(score, label == 1);
   };
   if (sample.reading.form == Form::binary) return for_each_binary_score(sample, add);
-  for_each_point(sample, [&](const auto& scores, std::int64_t label) {
-    add(static_cast<double>(scores[1]) - static_cast<double>(scores[0]), label);
+  for_each_point(sample, [&](const auto& scores, std::int64_t label, double weight) {
+    add(static_cast<double>(scores[1]) - static_cast<double>(scores[0]), label, weight);
   });
 }
 
@@ -70,8 +76,7 @@ double mean_over_classes(const Tally& tally, const Each& each) {
   double sum = 0, classes = 0;
   for (std::size_t c = 0; c < tally.hits.size(); ++c) {
     if (tally.labels[c] + tally.outputs[c] == 0) continue;
-    sum += each(static_cast<double>(tally.hits[c]), static_cast<double>(tally.labels[c]),
-                static_cast<double>(tally.outputs[c]));
+    sum += each(tally.hits[c], tally.labels[c], tally.outputs[c]);
     ++classes;
   }
   return sum / classes;
@@ -84,15 +89,16 @@ double mean_overlap(const Tally& tally, const Metric&) {
 
 double f1_of(double hits, double labels, double outputs) { return 2 * hits / (labels + outputs); }
 
+// Of a class that no point has as label or output: NaN.
 double f1(const Tally& tally, const Metric& metric) {
   if (metric.number < 0) return mean_over_classes(tally, f1_of);
   const auto c = static_cast<std::size_t>(metric.number);
   if (c >= tally.hits.size() || tally.labels[c] + tally.outputs[c] == 0)
     return std::numeric_limits<double>::quiet_NaN();
-  return f1_of(static_cast<double>(tally.hits[c]), static_cast<double>(tally.labels[c]),
-               static_cast<double>(tally.outputs[c]));
+  return f1_of(tally.hits[c], tally.labels[c], tally.outputs[c]);
 }
 
+// Equal outputs count half. NaN where a class is missing or an output is NaN.
 double area_under_curve(const Tally& tally, const Metric&) { return tally.auc.value(); }
 
 constexpr std::int64_t kMostClassesOfATable = 4096;
@@ -122,49 +128,45 @@ bool is_of_class_loss(const LossDef& loss, const LabelReading& reading) {
 
 std::vector<MetricDef> class_metrics() {
   return {
-      {.kind = Metric::Kind::accuracy,
-       .name = "accuracy",
+      {.name = "accuracy",
        .meaning = "share of points whose largest output is at the label",
        .takes = takes_classes,
        .needs = kClasses,
        .add = add_accuracy,
        .value = mean,
        .is_default = is_of_class_loss},
-      {.kind = Metric::Kind::top_k,
-       .name = "top_k",
+      {.name = "top_k",
        .meaning = "share of points whose label is among the K (5) largest outputs",
-       .number = {"K", 1, 5},
+       .number = {.name = "K", .lowest = 1, .fallback = 5},
        .takes = takes_several_classes,
        .needs = kSeveralClasses,
        .add = add_top_k,
        .value = mean},
-      {.kind = Metric::Kind::mean_iou,
-       .name = "mean_iou",
+      {.name = "mean_iou",
        .meaning = "mean intersection over union of the classes",
        .takes = takes_classes,
        .needs = kClasses,
        .add = add_by_class,
        .value = mean_overlap},
-      {.kind = Metric::Kind::f1,
-       .name = "f1",
+      {.name = "f1",
        .meaning = "F1 of class C, or the mean of all classes (macro)",
-       .number = {"C", 0, -1},
+       .number = {.name = "C", .lowest = 0, .fallback = -1, .is_class = true},
        .takes = takes_classes,
        .needs = kClasses,
        .add = add_by_class,
        .value = f1},
-      {.kind = Metric::Kind::auc,
-       .name = "auc",
+      {.name = "auc",
        .meaning = "area under the ROC curve of two classes",
        .takes = takes_two_classes,
        .needs = kTwoClasses,
+       .weighs = false,
        .add = add_to_curve,
        .value = area_under_curve},
-      {.kind = Metric::Kind::confusion,
-       .name = "confusion",
+      {.name = "confusion",
        .meaning = "how often each class was taken for each; evaluate only",
        .takes = takes_table,
        .needs = kTableClasses,
+       .weighs = false,
        .add = add_to_table},
   };
 }

@@ -22,16 +22,26 @@ Graph bound_to(const Graph& model, const std::vector<TensorInfo>& inputs, const 
   return run_pipeline(model, {bind_shapes(std::move(shapes)), fold_constants()});
 }
 
-LossChoice choice_for(const Graph& bound, const std::vector<TensorInfo>& inputs, const NamedTensors& batch,
-                      const std::string& labels, const std::string& output, const TrainerOptions& options) {
-  const ValueId id = output.empty() ? bound.outputs.at(0) : bound.find(output);
+ValueId output_of(const Graph& bound, const std::string& name) {
+  const ValueId id = name.empty() ? bound.outputs.at(0) : bound.find(name);
   if (id == kNoValue || !bound[id].shape.is_static())
     throw_input_error("a model output of static shape to compute the loss from",
-                      output.empty() ? bound[id].shape.to_string() : fmt::format("'{}'", output),
+                      name.empty() ? bound[id].shape.to_string() : fmt::format("'{}'", name),
                       "name an output of the model");
+  return id;
+}
+
+LossChoice choice_for(const Graph& bound, const std::vector<TensorInfo>& inputs, const NamedTensors& batch,
+                      const std::string& labels, const std::string& output, const LossRequest& request) {
   const Dataset data(DataArray::of(batch.at(inputs.at(0).name), inputs[0].name),
                      DataArray::of(batch.at(labels), labels));
-  return choose_loss(bound, id, data, options);
+  return choose_loss(bound, output_of(bound, output), data, request);
+}
+
+TermReading reading_of(const Graph& bound, const LossChoice& choice, const std::string& output) {
+  const Shape& shape = bound[output_of(bound, output)].shape;
+  const std::size_t axis = choice.reading.class_axis;
+  return {choice.row, choice.reading, axis < shape.rank() ? shape[axis] : 1};
 }
 
 }  // namespace
@@ -44,12 +54,13 @@ DefaultLoss default_loss(const Graph& model, const std::vector<TensorInfo>& inpu
     throw_input_error("labels beside the inputs, one tensor, to choose a loss by",
                       labels.empty() ? "none" : fmt::format("{}", fmt::join(labels, ", ")),
                       "say what the loss is: TrainingStepOptions::loss");
-  const LossChoice choice = choice_for(bound_to(model, inputs, batch), inputs, batch, labels[0], "", {});
+  const Graph bound = bound_to(model, inputs, batch);
+  const LossChoice choice = choice_for(bound, inputs, batch, labels[0], "", {});
   LossTerm term{.loss = std::string(choice.row->name)};
   term.labels = labels[0];
   term.class_axis = static_cast<std::int64_t>(choice.reading.class_axis);
   term.ignore_label = choice.reading.ignored;
-  return {{.terms = {std::move(term)}, .function = {}}, choice.notices};
+  return {{.terms = {std::move(term)}, .function = {}}, reading_of(bound, choice, ""), choice.notices};
 }
 
 std::vector<TermReading> read_terms(const Graph& model, const std::vector<TensorInfo>& inputs,
@@ -61,16 +72,10 @@ std::vector<TermReading> read_terms(const Graph& model, const std::vector<Tensor
   for (const LossTerm& term : loss.terms) {
     readings.emplace_back();
     if (!loss_named(term.loss).formula) continue;
-    TrainerOptions options;
-    options.loss = term.loss;
-    options.loss_numbers = term.numbers;
-    options.class_axis = term.class_axis;
-    if (term.ignore_label) options.ignore_label = *term.ignore_label;
-    options.metrics.emplace();
-    LossChoice choice = choice_for(bound, inputs, batch, term.labels, term.output, options);
-    const Shape& shape = bound[term.output.empty() ? bound.outputs[0] : bound.find(term.output)].shape;
-    const std::size_t axis = choice.reading.class_axis;
-    readings.back() = {choice.row, choice.reading, axis < shape.rank() ? shape[axis] : 1};
+    LossRequest request{.loss = term.loss, .class_axis = term.class_axis, .metrics = std::vector<Metric>()};
+    if (term.ignore_label) request.ignore_label = *term.ignore_label;
+    LossChoice choice = choice_for(bound, inputs, batch, term.labels, term.output, request);
+    readings.back() = reading_of(bound, choice, term.output);
     notices.insert(notices.end(), choice.notices.begin(), choice.notices.end());
   }
   return readings;

@@ -1,6 +1,7 @@
 // The loss of a model where nobody has said what it is, from a batch.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -11,16 +12,17 @@
 
 namespace halfstep {
 
-struct DefaultLoss {
-  LossOptions loss;
-  std::vector<std::string> notices;  ///< what was chosen where there was a choice
-};
-
 /// How the labels of a term are read.
 struct TermReading {
   const LossDef* row = nullptr;
   LabelReading reading;
   std::int64_t classes = 1;  ///< of the output
+};
+
+struct DefaultLoss {
+  LossOptions loss;
+  TermReading reading;
+  std::vector<std::string> notices;  ///< what was chosen where there was a choice
 };
 
 /// By the rules of the table of losses, from the labels, which are all of the batch that is no input of the model, and

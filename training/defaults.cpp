@@ -75,10 +75,10 @@ Default default_loss(const Facts& f) {
 }
 
 /// The class axis, and into `notices` where it was a choice.
-std::size_t choose_class_axis(const Facts& f, std::string_view along, bool indices, const TrainerOptions& options,
+std::size_t choose_class_axis(const Facts& f, std::string_view along, bool indices, const LossRequest& request,
                               std::vector<std::string>& notices) {
   const Value& output = f.graph[f.output];
-  if (options.class_axis) return given_class_axis(output, *options.class_axis);
+  if (request.class_axis) return given_class_axis(output, *request.class_axis);
   std::vector<std::size_t> fitting = indices ? f.axes : f.values.one_hot_axes;
   if (fitting.empty()) {
     fitting = {1};
@@ -102,25 +102,25 @@ std::size_t choose_class_axis(const Facts& f, std::string_view along, bool indic
 }
 
 /// Labels of --ignore-label do not count from here on.
-void leave_out_ignored(LossChoice& choice, const Facts& f, const TrainerOptions& options) {
-  choice.reading.ignored = choice.target.ignore_index = options.ignore_label;
+void leave_out_ignored(LossChoice& choice, const Facts& f, const LossRequest& request) {
+  choice.reading.ignored = choice.target.ignore_index = request.ignore_label;
   if (f.values.others == 0 && f.values.complete)
-    throw_input_error("a label that counts", fmt::format("{} everywhere, which is ignored", options.ignore_label),
+    throw_input_error("a label that counts", fmt::format("{} everywhere, which is ignored", request.ignore_label),
                       "check the labels and --ignore-label");
   if (f.values.ignored > 0)
-    choice.notices.push_back(fmt::format("labels of {} do not count ({} of {}{}): --ignore-label", options.ignore_label,
+    choice.notices.push_back(fmt::format("labels of {} do not count ({} of {}{}): --ignore-label", request.ignore_label,
                                          f.values.ignored, f.values.complete ? "" : "the first ",
                                          f.values.ignored + f.values.others));
 }
 
-void read_class_labels(LossChoice& choice, const LossDef& loss, const Facts& f, const TrainerOptions& options) {
+void read_class_labels(LossChoice& choice, const LossDef& loss, const Facts& f, const LossRequest& request) {
   LabelReading& reading = choice.reading;
   bool indices = f.integer && !f.axes.empty();
-  if (options.class_axis)
+  if (request.class_axis)
     indices =
-        f.integer && are_class_indices(f.shape, f.labels, given_class_axis(f.graph[f.output], *options.class_axis));
+        f.integer && are_class_indices(f.shape, f.labels, given_class_axis(f.graph[f.output], *request.class_axis));
   indices = indices && loss.labels == LossLabels::classes;
-  reading.class_axis = choose_class_axis(f, loss.along, indices, options, choice.notices);
+  reading.class_axis = choose_class_axis(f, loss.along, indices, request, choice.notices);
   if (!indices) {
     reading.form = Form::one_hot;
     choice.label = {DType::f32, without_axis(f.shape, 0)};
@@ -129,16 +129,16 @@ void read_class_labels(LossChoice& choice, const LossDef& loss, const Facts& f, 
   reading.form = Form::classes;
   choice.label.dtype = DType::i64;
   choice.target.classes = f.shape[reading.class_axis];
-  leave_out_ignored(choice, f, options);
+  leave_out_ignored(choice, f, request);
 }
 
-void read_element_labels(LossChoice& choice, const LossDef& loss, const Facts& f, const TrainerOptions& options) {
+void read_element_labels(LossChoice& choice, const LossDef& loss, const Facts& f, const LossRequest& request) {
   LabelReading& reading = choice.reading;
   choice.label.dtype = DType::f32;
   reading.binary_threshold = loss.threshold;
   const bool binary = loss.labels == LossLabels::binary;
   // Only where they occur: a step without them has no mask.
-  if (binary && loss.ignores && f.values.ignored > 0) leave_out_ignored(choice, f, options);
+  if (binary && loss.ignores && f.values.ignored > 0) leave_out_ignored(choice, f, request);
   if ((reading.ignored ? f.values.zero_one_or_ignored : f.values.zero_or_one) && (binary || f.single))
     reading.form = Form::binary;
   else
@@ -146,38 +146,38 @@ void read_element_labels(LossChoice& choice, const LossDef& loss, const Facts& f
   if (loss.along.empty() && reading.form == Form::one_hot) {
     // Only accuracy and its like look at classes here.
     std::vector<std::string> notices;
-    reading.class_axis = choose_class_axis(f, "classes", false, options, notices);
-    if (options.metrics && !options.metrics->empty())
+    reading.class_axis = choose_class_axis(f, "classes", false, request, notices);
+    if (request.metrics && !request.metrics->empty())
       choice.notices.insert(choice.notices.end(), notices.begin(), notices.end());
   } else if (!loss.along.empty()) {
-    reading.class_axis = choose_class_axis(f, loss.along, false, options, choice.notices);
-  } else if (options.class_axis) {
+    reading.class_axis = choose_class_axis(f, loss.along, false, request, choice.notices);
+  } else if (request.class_axis) {
     choice.notices.push_back(fmt::format("--class-axis has no effect: {} has no classes", loss.name));
   }
 }
 
 }  // namespace
 
-LossChoice choose_loss(const Graph& graph, ValueId output, const Dataset& data, const TrainerOptions& options) {
+LossChoice choose_loss(const Graph& graph, ValueId output, const Dataset& data, const LossRequest& request) {
   const DataArray& labels = *data.y;
-  const Facts facts = gather(graph, output, labels, options.ignore_label);
+  const Facts facts = gather(graph, output, labels, request.ignore_label);
   LossChoice choice;
-  const Default chosen = options.loss ? Default{&loss_named(*options.loss), {}} : default_loss(facts);
+  const Default chosen = request.loss ? Default{&loss_named(*request.loss), {}} : default_loss(facts);
   const LossDef& loss = *chosen.row;
   choice.row = &loss;
   const DType dtype = facts.integer ? DType::i64 : labels.dtype();
-  check_labels_fit(loss, graph[output], dtype, facts.labels, options.class_axis, data.label_hint);
+  check_labels_fit(loss, graph[output], dtype, facts.labels, request.class_axis, data.label_hint);
   if (!chosen.why.empty())
     choice.notices.push_back(fmt::format("the loss is {}, because {}: --loss", loss.name, chosen.why));
   choice.label = labels.row_type();
   choice.target.probabilities = loss.labels == LossLabels::binary || loss.labels == LossLabels::shares;
   if (loss.along == "classes")
-    read_class_labels(choice, loss, facts, options);
+    read_class_labels(choice, loss, facts, request);
   else
-    read_element_labels(choice, loss, facts, options);
-  if (options.ignore_label != TrainerOptions{}.ignore_label && (!loss.ignores || choice.reading.form == Form::one_hot))
+    read_element_labels(choice, loss, facts, request);
+  if (request.ignore_label != LossRequest{}.ignore_label && (!loss.ignores || choice.reading.form == Form::one_hot))
     choice.notices.push_back("--ignore-label has no effect: it is for class indices and binary labels");
-  choice.metrics = options.metrics ? *options.metrics : default_metrics(loss, choice.reading);
+  choice.metrics = request.metrics ? *request.metrics : default_metrics(loss, choice.reading);
   const std::int64_t classes =
       choice.reading.class_axis < facts.shape.rank() ? facts.shape[choice.reading.class_axis] : 1;
   check_metrics(choice.metrics, choice.reading, classes,

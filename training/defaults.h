@@ -1,6 +1,7 @@
 // What a run does when it is not told: the loss, how labels are read, and the metrics, from model and data.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -24,9 +25,17 @@ struct LossChoice {
   std::vector<std::string> notices;  ///< what was chosen where there was a choice, and the flag that changes it
 };
 
-/// `graph` has its shapes bound; `output` is the value the loss is computed from. `data` has labels. Where the options
-/// name no loss or metrics, the rules of their tables choose (ops/losses/loss_def.h, training/metric_def.h). Throws
-/// Error where labels do not fit the loss, or a metric that is asked for does not fit the labels.
-LossChoice choose_loss(const Graph& graph, ValueId output, const Dataset& data, const TrainerOptions& options);
+/// What is asked for of a loss; the rules of the tables choose what is not (ops/losses/loss_def.h,
+/// training/metric_def.h).
+struct LossRequest {
+  std::optional<std::string> loss = {};
+  std::optional<std::int64_t> class_axis = {};
+  std::int64_t ignore_label = TrainerOptions{}.ignore_label;
+  std::optional<std::vector<Metric>> metrics = {};
+};
+
+/// `graph` has its shapes bound; `output` is the value the loss is computed from. `data` has labels. Throws Error where
+/// labels do not fit the loss, or a metric that is asked for does not fit the labels.
+LossChoice choose_loss(const Graph& graph, ValueId output, const Dataset& data, const LossRequest& request);
 
 }  // namespace halfstep

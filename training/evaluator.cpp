@@ -5,6 +5,7 @@
 #include <fmt/ranges.h>
 
 #include "data/batch_loader.h"
+#include "training/loss_mean.h"
 #include "training/step_program.h"
 #include "training/task.h"
 #include <halfstep/base/error.h>
@@ -14,27 +15,28 @@ namespace halfstep {
 
 Evaluation evaluate(const Task& task, const InputOptions& input, const Dataset& unordered,
                     const std::function<StepProgram&(std::int64_t rows)>& program) {
-  auto [data, x, labels] = fit_data(task, unordered, input);
+  auto [data, columns, missing] = fit_data(task, unordered, input);
   LoaderOptions loading;
   loading.batch_size = std::min(task.batch, data.rows());
   loading.shuffle = false;
   loading.drop_last = task.drop_last;
   loading.end_epoch = 1;
-  BatchLoader loader(data, std::move(x), std::move(labels), loading);
+  BatchLoader loader(std::move(columns), loading);
   Metrics metrics = task.new_metrics();
-  RunningMean loss;
+  LossMean loss(task);
   Evaluation evaluation;
   while (const Batch* batch = loader.next()) {
     StepProgram& step = program(batch->rows);
     step.run(*batch, 0, false);
-    loss.add(step.loss(), task.weight_of(*batch));
+    loss.add(step, *batch);
     if (metrics.size() > 0) task.measure(metrics, step, *batch);
     evaluation.rows += batch->rows;
   }
-  if (loss.weight() == 0)
-    throw_input_error("a label that counts",
-                      fmt::format("every label of {} is ignored", data.y ? data.y->name() : data.labels.front().name),
-                      "check the labels and --ignore-label");
+  if (loss.is_empty())
+    throw_input_error(
+        "a label that counts",
+        fmt::format("every label of {} is ignored, or weighs 0", data.y ? data.y->name() : data.labels.front().name),
+        "check the labels, --ignore-label and sample weights");
   evaluation.loss = loss.value();
   for (std::size_t i = 0; i < metrics.size(); ++i) {
     if (const ClassTable* table = metrics.table(i))
@@ -77,6 +79,9 @@ Evaluator::Evaluator(LoadedModel model, Executor& executor, const Dataset& data,
 Evaluator::~Evaluator() = default;
 
 Evaluation Evaluator::evaluate(const Dataset& data) {
+  if (const std::vector<std::string> missing = fit_data(*task_, data, input_).missing_weights; !missing.empty())
+    throw_input_error(fmt::format("sample weights '{}' in the data", missing[0]), "none",
+                      "give the data that the evaluator was made for");
   return halfstep::evaluate(*task_, input_, data, [this](std::int64_t rows) -> StepProgram& { return program(rows); });
 }
 

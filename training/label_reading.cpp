@@ -13,4 +13,27 @@ std::int64_t counted_labels(const LabelReading& reading, const Tensor& labels, s
   });
 }
 
+double weight_of_labels(const LabelReading& reading, const Tensor& labels, std::int64_t rows,
+                        std::span<const double> class_weights, const Tensor* sample_weights) {
+  const bool by_class = reading.form == LabelReading::Form::classes && !class_weights.empty();
+  if (!by_class && !sample_weights) return static_cast<double>(counted_labels(reading, labels, rows));
+  const std::span<const float> samples = sample_weights ? sample_weights->span<float>() : std::span<const float>();
+  double sum = 0;
+  if (!by_class && !reading.ignored) {
+    for (const float weight : samples) sum += weight;
+    return sum;
+  }
+  const std::size_t labels_of_one = samples.empty() ? 1 : static_cast<std::size_t>(labels.count()) / samples.size();
+  visit_dtype(labels.dtype(), [&]<class L>() {
+    const std::span<const L> all = labels.span<L>();
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      const auto label = static_cast<std::int64_t>(wide(all[i]));
+      if (reading.ignored && label == *reading.ignored) continue;
+      sum += (by_class ? class_weights[static_cast<std::size_t>(label)] : 1) *
+             (samples.empty() ? 1.0 : static_cast<double>(samples[i / labels_of_one]));
+    }
+  });
+  return sum;
+}
+
 }  // namespace halfstep

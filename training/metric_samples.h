@@ -67,7 +67,28 @@ struct Scores {
   }
 };
 
-/// visit(scores, label) for every point that counts.
+/// The weights of a batch's points or elements.
+class PointWeights {
+ public:
+  PointWeights(const MetricSample& sample, std::int64_t points) {
+    if (!sample.weights) return;
+    const std::int64_t count = sample.weights->count();
+    if (count == 0 || points % count != 0)
+      throw_input_error("a sample weight for each row or each point", sample.weights->shape().to_string(),
+                        "check the weights");
+    first_ = sample.weights->data<float>();
+    points_of_one_ = points / count;
+  }
+  double operator[](std::int64_t point) const {
+    return first_ ? static_cast<double>(first_[point / points_of_one_]) : 1;
+  }
+
+ private:
+  const float* first_ = nullptr;
+  std::int64_t points_of_one_ = 1;
+};
+
+/// visit(scores, label, weight) for every point that counts.
 template <class Visit>
 void for_each_point(const MetricSample& sample, const Visit& visit) {
   const Shape& shape = sample.output.shape();
@@ -81,6 +102,7 @@ void for_each_point(const MetricSample& sample, const Visit& visit) {
     refuse_shapes(one_hot ? "one-hot labels of the output's shape" : "one class index for each point of the output",
                   sample);
   const std::int64_t ignored = sample.reading.ignored.value_or(-1);
+  const PointWeights weights(sample, points);
   visit_output(sample.output, [&]<class T>() {
     visit_dtype(sample.labels.dtype(), [&]<class L>() {
       for (std::int64_t p = 0; p < points; ++p) {
@@ -95,46 +117,48 @@ void for_each_point(const MetricSample& sample, const Visit& visit) {
             throw_input_error(fmt::format("class labels in [0, {})", classes), fmt::format("{} at point {}", label, p),
                               "check the labels, the number of classes of the model, and --ignore-label");
         }
-        visit(Scores<T>{sample.output.data<T>() + first, classes, inner}, label);
+        visit(Scores<T>{sample.output.data<T>() + first, classes, inner}, label, weights[p]);
       }
     });
   });
 }
 
-/// visit(output, label, place) for every element that counts, both as double.
+/// visit(output, label, place, weight) for every element that counts, as double but for the place.
 template <class Visit>
 void for_each_element(const MetricSample& sample, const Visit& visit) {
   if (sample.labels.count() != sample.output.count()) refuse_shapes("one label for each output", sample);
   const bool ignores = sample.reading.ignored.has_value();
   const auto ignored = static_cast<double>(sample.reading.ignored.value_or(0));
+  const PointWeights weights(sample, sample.output.count());
   visit_output(sample.output, [&]<class T>() {
     visit_dtype(sample.labels.dtype(), [&]<class L>() {
       for (std::int64_t i = 0; i < sample.output.count(); ++i) {
         const auto label = static_cast<double>(wide(sample.labels.data<L>()[i]));
         if (ignores && label == ignored) continue;
-        visit(static_cast<double>(wide(sample.output.data<T>()[i])), label, i);
+        visit(static_cast<double>(wide(sample.output.data<T>()[i])), label, i, weights[i]);
       }
     });
   });
 }
 
-/// visit(output, label) for every element that counts, the label 0 or 1.
+/// visit(output, label, weight) for every element that counts, the label 0 or 1.
 template <class Visit>
 void for_each_binary_score(const MetricSample& sample, const Visit& visit) {
-  for_each_element(sample, [&](double score, double label, std::int64_t at) {
+  for_each_element(sample, [&](double score, double label, std::int64_t at, double weight) {
     if (label != 0 && label != 1)
       throw_input_error("labels of 0 or 1", fmt::format("{} at element {}", label, at), "check the labels");
-    visit(score, static_cast<std::int64_t>(label));
+    visit(score, static_cast<std::int64_t>(label), weight);
   });
 }
 
-/// visit(class of the output or -1, label) for every point that counts; of binary labels, for every element.
+/// visit(class of the output or -1, label, weight) for every point that counts; of binary labels, for every element.
 template <class Visit>
 void for_each_guess(const MetricSample& sample, const Visit& visit) {
   if (sample.reading.form != LabelReading::Form::binary)
-    return for_each_point(sample, [&](const auto& scores, std::int64_t label) { visit(scores.largest(), label); });
-  for_each_binary_score(sample, [&](double score, std::int64_t label) {
-    visit(std::isnan(score) ? -1 : static_cast<std::int64_t>(score > sample.reading.binary_threshold), label);
+    return for_each_point(
+        sample, [&](const auto& scores, std::int64_t label, double weight) { visit(scores.largest(), label, weight); });
+  for_each_binary_score(sample, [&](double score, std::int64_t label, double weight) {
+    visit(std::isnan(score) ? -1 : static_cast<std::int64_t>(score > sample.reading.binary_threshold), label, weight);
   });
 }
 

@@ -13,11 +13,6 @@
 namespace halfstep {
 namespace {
 
-const MetricDef& row_of(Metric::Kind kind) {
-  return *std::find_if(all_metrics().begin(), all_metrics().end(),
-                       [&](const MetricDef& row) { return row.kind == kind; });
-}
-
 /// "top_k:K"; with what may be left out in brackets.
 std::string form_of(const MetricDef& row) {
   if (row.number.name.empty()) return std::string(row.name);
@@ -30,14 +25,13 @@ Metric parse_metric(std::string_view text) {
   const std::string_view own = point == std::string_view::npos ? text : text.substr(point + 1);
   const std::size_t colon = own.find(':');
   const std::string_view name = own.substr(0, colon);
-  const auto row =
-      std::find_if(all_metrics().begin(), all_metrics().end(), [&](const MetricDef& r) { return r.name == name; });
+  const auto row = std::ranges::find(all_metrics(), name, &MetricDef::name);
   const auto refuse = [&] {
     throw_input_error("a metric: " + metric_forms(), fmt::format("'{}'", text), "check --metrics");
   };
   if (row == all_metrics().end()) refuse();
   const MetricNumber& number = row->number;
-  Metric metric{row->kind, number.fallback, of};
+  Metric metric{&*row, number.fallback, of};
   if (colon == std::string_view::npos) return metric;
   const std::string_view digits = own.substr(colon + 1);
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), metric.number);
@@ -50,8 +44,6 @@ Metric parse_metric(std::string_view text) {
 
 }  // namespace
 
-const MetricDef& row_of(const Metric& metric) { return row_of(metric.kind); }
-
 std::span<const MetricDef> all_metrics() {
   static const std::vector<MetricDef> rows = [] {
     std::vector<MetricDef> all = class_metrics();
@@ -62,10 +54,9 @@ std::span<const MetricDef> all_metrics() {
 }
 
 std::string Metric::name() const {
-  const MetricDef& row = row_of(kind);
   const std::string before = of.empty() ? "" : of + ".";
-  if (row.number.name.empty() || number < row.number.lowest) return fmt::format("{}{}", before, row.name);
-  return fmt::format("{}{}:{}", before, row.name, number);
+  if (row->number.name.empty() || number < row->number.lowest) return fmt::format("{}{}", before, row->name);
+  return fmt::format("{}{}:{}", before, row->name, number);
 }
 
 std::string metric_forms() {
@@ -96,7 +87,7 @@ std::vector<Metric> parse_metrics(std::string_view text) {
 std::vector<Metric> default_metrics(const LossDef& loss, const LabelReading& reading) {
   std::vector<Metric> metrics;
   for (const MetricDef& row : all_metrics())
-    if (row.is_default && row.is_default(loss, reading)) metrics.push_back({row.kind, row.number.fallback, {}});
+    if (row.is_default && row.is_default(loss, reading)) metrics.push_back({&row, row.number.fallback, {}});
   return metrics;
 }
 
@@ -104,7 +95,7 @@ void check_metrics(const std::vector<Metric>& metrics, const LabelReading& readi
                    const std::string& found) {
   if (reading.form == LabelReading::Form::binary) classes = 2;
   for (const Metric& metric : metrics) {
-    const MetricDef& row = row_of(metric.kind);
+    const MetricDef& row = *metric.row;
     if (!row.takes(reading, classes)) {
       std::vector<std::string_view> others;
       for (const MetricDef& other : all_metrics())
@@ -112,15 +103,15 @@ void check_metrics(const std::vector<Metric>& metrics, const LabelReading& readi
       throw_input_error(fmt::format("{} for the metric {}", row.needs, metric.name()), found,
                         fmt::format("choose others with --metrics ({})", fmt::join(others, ", ")));
     }
-    if (row.kind == Metric::Kind::f1 && metric.number >= classes)
-      throw_input_error(fmt::format("a class from 0 to {} for the metric f1", classes - 1), metric.name(),
+    if (row.number.is_class && metric.number >= classes)
+      throw_input_error(fmt::format("a class from 0 to {} for the metric {}", classes - 1, row.name), metric.name(),
                         "check --metrics");
   }
 }
 
 void check_are_numbers(const std::vector<Metric>& metrics) {
   for (const Metric& metric : metrics)
-    if (!row_of(metric.kind).value)
+    if (!metric.row->value)
       throw_input_error("metrics that are a number, to follow while training", metric.name(),
                         "leave it out, and measure the trained model with evaluate");
 }
@@ -134,28 +125,79 @@ void Metrics::add_term(std::vector<Metric> metrics, LabelReading reading) {
   tallies_.resize(metrics_.size());
 }
 
-void Metrics::add(const Tensor& output, const Tensor& labels, std::size_t term) {
+void Metrics::add(const Tensor& output, const Tensor& labels, std::size_t term, const Tensor* weights) {
   if (output.count() == 0) return;
-  for (std::size_t i = 0; i < metrics_.size(); ++i)
-    if (terms_[i] == term) row_of(metrics_[i].kind).add(tallies_[i], metrics_[i], {output, labels, readings_[term]});
+  for (std::size_t i = 0; i < metrics_.size(); ++i) {
+    if (terms_[i] != term) continue;
+    const MetricDef& row = *metrics_[i].row;
+    row.add(tallies_[i], metrics_[i], {output, labels, readings_[term], row.weighs ? weights : nullptr});
+  }
 }
 
 double Metrics::value(std::size_t i) const {
-  const MetricDef& row = row_of(metrics_[i].kind);
+  const MetricDef& row = *metrics_[i].row;
   return tallies_[i].weight == 0 || !row.value ? std::numeric_limits<double>::quiet_NaN()
                                                : row.value(tallies_[i], metrics_[i]);
 }
 
-const ClassTable* Metrics::table(std::size_t i) const {
-  return row_of(metrics_[i].kind).value ? nullptr : &tallies_[i].table;
-}
+const ClassTable* Metrics::table(std::size_t i) const { return metrics_[i].row->value ? nullptr : &tallies_[i].table; }
 
 void Metrics::reset() {
   for (Tally& tally : tallies_) {
     tally.sum = tally.weight = 0;
-    for (std::vector<std::int64_t>* counts : {&tally.hits, &tally.labels, &tally.outputs, &tally.table.counts})
+    for (std::vector<double>* counts : {&tally.hits, &tally.labels, &tally.outputs})
       std::fill(counts->begin(), counts->end(), 0);
+    std::fill(tally.table.counts.begin(), tally.table.counts.end(), 0);
     tally.auc.reset();
+  }
+}
+
+namespace {
+
+const std::vector<std::pair<std::string_view, std::vector<double> Metrics::Tally::*>> kCounts{
+    {"hits", &Metrics::Tally::hits}, {"labels", &Metrics::Tally::labels}, {"outputs", &Metrics::Tally::outputs}};
+
+std::vector<double> numbers_in(const NamedTensors& state, const std::string& name, std::size_t least = 0) {
+  const auto at = state.find(name);
+  if (at == state.end() && least == 0) return {};
+  if (at == state.end() || at->second.dtype() != DType::f64 || at->second.count() < static_cast<std::int64_t>(least))
+    throw_input_error(fmt::format("the sums '{}' of a metric", name), "none that a run has kept", "");
+  const auto numbers = at->second.span<double>();
+  return {numbers.begin(), numbers.end()};
+}
+
+}  // namespace
+
+NamedTensors Metrics::state() const {
+  NamedTensors state;
+  for (std::size_t i = 0; i < metrics_.size(); ++i) {
+    if (table(i)) continue;
+    const std::string name = metrics_[i].name();
+    const Tally& tally = tallies_[i];
+    state[name] = Tensor::of<double>({tally.sum, tally.weight, tally.auc.is_nan() ? 1.0 : 0.0});
+    for (const auto& [what, counts] : kCounts)
+      if (!(tally.*counts).empty()) state[fmt::format("{} {}", name, what)] = Tensor::of<double>(tally.*counts);
+    for (const bool label : {false, true})
+      if (std::vector<double> scores = tally.auc.scores(label); !scores.empty())
+        state[fmt::format("{} scores of {:d}", name, label)] = Tensor::of<double>(scores);
+  }
+  return state;
+}
+
+void Metrics::load_state(const NamedTensors& state) {
+  reset();
+  for (std::size_t i = 0; i < metrics_.size(); ++i) {
+    const std::string name = metrics_[i].name();
+    if (table(i) || !state.contains(name)) continue;
+    Tally& tally = tallies_[i];
+    const std::vector<double> sums = numbers_in(state, name, 3);
+    tally.sum = sums[0];
+    tally.weight = sums[1];
+    for (const auto& [what, counts] : kCounts) tally.*counts = numbers_in(state, fmt::format("{} {}", name, what));
+    for (const bool label : {false, true})
+      for (const double score : numbers_in(state, fmt::format("{} scores of {:d}", name, label)))
+        tally.auc.add(score, label);
+    if (sums[2] != 0) tally.auc.add(std::numeric_limits<double>::quiet_NaN(), false);
   }
 }
 

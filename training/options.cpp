@@ -27,7 +27,6 @@ void check(const TrainerOptions& options) {
     if (options.*count.value < count.lowest)
       throw_input_error(fmt::format("--{} of at least {}", count.flag, count.lowest),
                         fmt::format("{}", options.*count.value), "give a larger number");
-  if (options.loss) numbers_of(loss_named(*options.loss), options.loss_numbers);
   for (const OutputLoss& loss : options.losses)
     if (loss.loss) numbers_of(loss_named(*loss.loss), loss.numbers);
   check(options.optimizer);

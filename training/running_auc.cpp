@@ -28,6 +28,13 @@ std::int64_t RunningAuc::Scores::below_and_not_above(double score) const {
   return sum;
 }
 
+std::vector<double> RunningAuc::Scores::all() const {
+  std::vector<double> scores;
+  scores.reserve(static_cast<std::size_t>(count_));
+  for (const std::vector<double>& run : runs_) scores.insert(scores.end(), run.begin(), run.end());
+  return scores;
+}
+
 void RunningAuc::add(double score, bool label) {
   is_nan_ = is_nan_ || std::isnan(score);
   if (is_nan_) return;

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <halfstep/passes/step/parameter_group.h>
+
 namespace halfstep {
 namespace {
 
@@ -26,6 +28,9 @@ void add_optimizer(Settings& settings, const OptimizerOptions& options) {
     if (!value) continue;
     settings[fmt::format("--{}", number.name)] = number.is_switch ? on_off(*value != 0) : fmt::format("{}", *value);
   }
+  std::vector<std::string> groups;
+  for (const ParameterGroup& group : options.groups) groups.push_back(to_string(group));
+  settings["--parameter-group"] = groups.empty() ? "none" : fmt::format("{}", fmt::join(groups, " "));
   if (options.loss_scale.enabled) {
     settings["--loss-scale-min"] = fmt::format("{}", options.loss_scale.lowest());
     settings["--loss-scale-max"] = fmt::format("{}", options.loss_scale.highest());
@@ -55,10 +60,13 @@ Settings settings_of(const TrainerOptions& options, const Task& task, std::int64
     const std::string of = task.terms.size() == 1 ? "" : " of " + task.terms[t].output;
     for (std::size_t i = 0; i < numbers.size(); ++i)
       settings[fmt::format("--{}{}", row.numbers[i].name, of)] = fmt::format("{}", numbers[i]);
+    const OutputLoss& loss = options.losses[t];
+    if (!loss.class_weights.empty()) settings["--class-weights" + of] = text_of(loss.class_weights);
+    settings["--sample-weights" + of] = loss.sample_weights.empty() ? "none" : loss.sample_weights;
+    settings["--class-axis" + of] = fmt::format("{}", task.terms[t].loss.reading.class_axis);
   }
-  if (!options.class_weights.empty()) settings["--class-weights"] = text_of(options.class_weights);
-  settings["--loss-output"] = options.loss_output.empty() ? "the first" : options.loss_output;
-  settings["--class-axis"] = fmt::format("{}", task.loss().reading.class_axis);
+  if (task.terms.size() == 1)
+    settings["--loss-output"] = options.losses[0].output.empty() ? "the first" : options.losses[0].output;
   settings["--ignore-label"] = fmt::format("{}", options.ignore_label);
   settings["--batch-axis"] = options.batch_axes.empty() ? "0" : text_of(options.batch_axes);
   settings["--precision"] = precision_name(task.precision);

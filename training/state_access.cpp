@@ -1,6 +1,8 @@
 #include "training/state_access.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstring>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -21,6 +23,22 @@ void require_like(const std::string& name, const Tensor& wanted, const Tensor& g
   if (given.dtype() != wanted.dtype() || given.shape() != wanted.shape())
     throw_input_error(fmt::format("'{}' as {}", name, type_text(wanted)), type_text(given),
                       "load the state of the same model and options");
+}
+
+/// The first element.
+Tensor first_of(const Tensor& tensor) {
+  Tensor first(tensor.dtype(), {1});
+  std::memcpy(first.raw(), tensor.raw(), first.bytes());
+  return first;
+}
+
+/// The tensor itself where it has as many elements.
+Tensor filled_with(const Tensor& first, const Shape& shape) {
+  if (first.shape() == shape) return first;
+  Tensor result(first.dtype(), shape);
+  auto* out = static_cast<std::byte*>(result.raw());
+  for (std::int64_t i = 0; i < result.count(); ++i) std::memcpy(out + i * first.bytes(), first.raw(), first.bytes());
+  return result;
 }
 
 bool is_sum(const std::string& state) { return state.starts_with(kAccumulatorPrefix); }
@@ -51,6 +69,10 @@ void TrainedStates::bind(const Graph& graph) {
       statistics_.push_back(name);
       std::erase_if(parameters_, [&](const TensorInfo& type) { return type.name == name; });
     }
+    const bool begins_even =
+        state.role == StateRole::optimizer || state.role == StateRole::loss_scale || state.role == StateRole::random;
+    if (begins_even && state.initial.count() > 0) initial_.try_emplace(name, first_of(state.initial));
+    if (state.role == StateRole::statistic) initial_.try_emplace(name, state.initial.clone());
     const auto value = waiting_.find(name);
     if (value == waiting_.end()) continue;
     require_like(name, state.initial, value->second);
@@ -109,9 +131,27 @@ NamedTensors TrainedStates::all() const {
   return values;
 }
 
+void TrainedStates::check_numbers(const NamedTensors& values, bool has_loss_scale) const {
+  const auto scale = values.find(loss_scale_name());
+  if (has_loss_scale && scale != values.end() && scale->second.dtype() == DType::f32 && scale->second.count() == 1) {
+    const float value = *scale->second.data<float>();
+    if (!(value > 0 && std::isfinite(value)))
+      throw_input_error("a loss scale above 0", fmt::format("{}", value), "load a whole state");
+  }
+  const auto updates = values.find(updates_name());
+  if (updates != values.end() && updates->second.dtype() == DType::i64 && updates->second.count() == 1) {
+    const std::int64_t value = *updates->second.data<std::int64_t>();
+    if (value < 0 || value > (std::int64_t{1} << 53))
+      throw_input_error("a number of updates from 0 on", fmt::format("{}", value), "load a whole state");
+  }
+}
+
 void TrainedStates::load(NamedTensors values) {
   const NamedTensors present = all();
   std::vector<std::string> missing;
+  if (!values.contains(updates_name()))
+    for (const auto& [name, initial] : initial_)
+      if (!values.contains(name)) values[name] = filled_with(initial, present.at(name).shape());
   for (const auto& [name, tensor] : present) {
     const auto at = values.find(name);
     if (at != values.end())

@@ -32,7 +32,10 @@ class TrainedStates {
   NamedTensors statistics() const;
 
   NamedTensors all() const;
-  /// Throws Error(input) unless all states that there are by now are given.
+  /// Throws Error(input) for numbers that no step leaves.
+  void check_numbers(const NamedTensors& values, bool has_loss_scale) const;
+  /// Throws Error(input) unless all states that there are by now are given, or those of before the first program: the
+  /// others start anew then.
   void load(NamedTensors values);
 
   Tensor read(const std::string& name) const;
@@ -55,6 +58,7 @@ class TrainedStates {
   std::vector<std::string> statistics_;  // by name in the source
   std::set<std::string> of_source_;
   NamedTensors waiting_;              // for a program that has them
+  NamedTensors initial_;              // of states that are no parameters; of even ones one element
   bool whole_ = false;                // all states but sums of gradients are known
   std::string loss_scale_, updates_;  // names; empty while there is none
 };

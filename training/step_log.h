@@ -39,7 +39,7 @@ struct StepRecord {
 struct EpochRecord {
   std::int64_t step = 0;
   std::int64_t epoch = 0;
-  std::span<const NamedValue> train = {};       ///< means over the epoch's steps of this run: "loss" and metrics
+  std::span<const NamedValue> train = {};       ///< means over the epoch's steps: "loss" and metrics
   std::span<const NamedValue> validation = {};  ///< the same over validation data; written unless empty
 };
 
@@ -57,7 +57,7 @@ class StepLog {
  public:
   /// For a run that has done `steps` steps. At 0 the file starts anew. Otherwise it is gone on with: the lines of later
   /// steps, which the run is going to repeat, and a last line that is not whole are taken out of it first, atomically.
-  /// An epoch's record follows the checkpoint of its last step: a run that is killed between them leaves none. Throws
+  /// An epoch's record precedes the checkpoint of its last step. Throws
   /// Error(failure) when the file cannot be read or written, or another run writes it.
   explicit StepLog(const std::filesystem::path& path, std::int64_t steps = 0);
   ~StepLog();

@@ -106,6 +106,7 @@ std::string first_non_finite_node(const Graph& graph, const StateStore& states, 
   };
   for (std::size_t i = 0; i < batch.x.size(); ++i) feed(step.data[i], batch.x[i]);
   for (std::size_t i = 0; i < step.labels.size(); ++i) feed(step.labels[i], batch.labels[i]);
+  for (std::size_t i = 0; i < step.sample_weights.size(); ++i) feed(step.sample_weights[i], batch.sample_weights[i]);
   program->run();
   for (std::size_t i = 0; i < names.size(); ++i)
     if (!all_finite(program->output(first + i))) return names[i];

@@ -11,6 +11,7 @@
 
 #include "data/batch_loader.h"
 #include <halfstep/executors/executor.h>
+#include <halfstep/session/profile.h>
 
 namespace halfstep {
 
@@ -31,7 +32,11 @@ class StepProgram {
   /// One run on tensors of the shapes of the inputs.
   void run(const StepFeed& feed);
   void run(const Batch& batch, float learning_rate, bool update) {
-    run({.x = batch.x, .labels = batch.labels, .learning_rate = learning_rate, .update = update});
+    run({.x = batch.x,
+         .labels = batch.labels,
+         .sample_weights = batch.sample_weights,
+         .learning_rate = learning_rate,
+         .update = update});
   }
 
   // Outputs of the last run, of a program that has them.
@@ -54,9 +59,10 @@ class StepProgram {
   /// Gradient norms by parameter.
   const std::vector<std::pair<std::string, float>>& parameter_norms();
   const Plan& plan() const { return program_->plan(); }
-  /// The time of each entry of the plan in seconds, over runs on the batch of the last `run`; see
-  /// Program::time_entries.
-  std::vector<double> time_entries(int times) { return program_->time_entries(times); }
+  /// Of runs on the batch of the last `run`.
+  Profile profile(Executor& executor, const ProfileOptions& options) {
+    return halfstep::profile(*program_, executor, options);
+  }
 
  private:
   float scalar(std::size_t output) const;

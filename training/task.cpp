@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <span>
 #include <utility>
 
 #include <fmt/format.h>
@@ -11,6 +12,7 @@
 #include "training/start.h"
 #include <halfstep/base/error.h>
 #include <halfstep/ops/op_traits.h>
+#include <halfstep/training/metric_def.h>
 
 namespace halfstep {
 namespace {
@@ -117,8 +119,12 @@ ValueId choose_own_output(Task& task, const Graph& model) {
 void choose_own_loss(Task& task, const Graph& model, const Dataset& data, const TrainerOptions& options) {
   TaskTerm& term = task.terms[0];
   term.loss.row = &loss_named(kOwnLoss);
-  task.step.loss.terms[0].output =
-      options.loss_output.empty() ? model[choose_own_output(task, model)].name : options.loss_output;
+  const OutputLoss& loss = options.losses[0];
+  if (!loss.sample_weights.empty())
+    throw_input_error("a loss that is computed from labels, for sample weights", fmt::format("--loss {}", kOwnLoss),
+                      "weigh it in the model, or leave them out");
+  task.step.loss.terms[0].output = loss.output.empty() ? model[choose_own_output(task, model)].name : loss.output;
+  task.step.loss.terms[0].weight = loss.weight;
   if (options.metrics && !options.metrics->empty())
     throw_input_error("a loss that is computed from an output and labels, for metrics",
                       fmt::format("--loss output with the metric {}", options.metrics->front().name()),
@@ -140,8 +146,9 @@ constexpr const char* kFunctionLabels = "labels";
 void choose_function(Task& task, const Graph& model, const Dataset& data, const TrainerOptions& options) {
   static const LossDef row{
       .name = "function", .meaning = "a formula of the caller's", .source = "the caller", .labels = LossLabels::values};
-  if (options.loss)
-    throw_input_error("one loss", fmt::format("a function and {}", *options.loss), "leave one of them out");
+  if (options.losses != std::vector<OutputLoss>(1))
+    throw_input_error("one loss", fmt::format("a function and {}", options.losses[0].loss.value_or("others")),
+                      "leave one of them out");
   if (options.metrics && !options.metrics->empty())
     throw_input_error("a loss that is computed from an output and labels, for metrics",
                       fmt::format("a function with the metric {}", options.metrics->front().name()),
@@ -160,25 +167,16 @@ void choose_function(Task& task, const Graph& model, const Dataset& data, const 
   task.step.loss.function.labels = {{kFunctionLabels, loss.label.dtype, {}}};
 }
 
-// One loss of the options as one of several.
-OutputLoss the_only(const TrainerOptions& options) {
-  return {.output = options.loss_output,
-          .loss = options.loss,
-          .labels = {},
-          .numbers = options.loss_numbers,
-          .class_axis = options.class_axis,
-          .class_weights = options.class_weights};
+bool has_rows(const Dataset& data, const std::string& name) {
+  return std::ranges::find(data.labels, name, &Dataset::Input::name) != data.labels.end() ||
+         std::ranges::find(data.x, name, &Dataset::Input::name) != data.x.end();
 }
 
-// What the options say of one loss, and of its metrics those of its output.
-TrainerOptions options_of(const OutputLoss& loss, const TrainerOptions& options) {
-  TrainerOptions own = options;
-  own.loss = loss.loss;
-  own.loss_numbers = loss.numbers;
-  own.class_axis = loss.class_axis;
-  if (own.metrics && !options.losses.empty())
-    std::erase_if(*own.metrics, [&](const Metric& metric) { return metric.of != loss.output; });
-  return own;
+DataArray even_weights(const std::string& name, const RowType& type, std::int64_t rows) {
+  const auto in_row = static_cast<std::size_t>(type.shape.count());
+  return DataArray::made(name, type, rows, [=](std::span<const std::int64_t> wanted, const RowDraw&, void* out) {
+    std::fill_n(static_cast<float*>(out), wanted.size() * in_row, 1.0f);
+  });
 }
 
 const DataArray& label_rows(const Dataset& data, const std::string& name, std::string_view loss) {
@@ -189,9 +187,38 @@ const DataArray& label_rows(const Dataset& data, const std::string& name, std::s
   return std::ranges::find(data.labels, name, &Dataset::Input::name)->rows;
 }
 
+// What is asked for of a loss, and of its metrics those of its output.
+LossRequest request_for(const OutputLoss& loss, const TrainerOptions& options) {
+  LossRequest request{.loss = loss.loss,
+                      .class_axis = loss.class_axis,
+                      .ignore_label = options.ignore_label,
+                      .metrics = options.metrics};
+  if (request.metrics && options.losses.size() > 1)
+    std::erase_if(*request.metrics, [&](const Metric& metric) { return metric.of != loss.output; });
+  return request;
+}
+
+void add_sample_weights(TaskTerm& term, LossTerm& step, const Dataset& data) {
+  const LabelReading& reading = term.loss.reading;
+  for (const Metric& metric : term.loss.metrics)
+    if (!metric.row->weighs)
+      throw_input_error("metrics that sample weights are for", metric.name(),
+                        "leave it out, or measure it without the weights");
+  const DataArray& rows = std::ranges::find(data.labels, term.sample_weights, &Dataset::Input::name)->rows;
+  const Shape labels = reading.form == LabelReading::Form::one_hot ? Shape{} : term.loss.label.shape;
+  term.weight_rows = fit_weights(rows, labels);
+  step.sample_weights = "sample_weights" + step.labels.substr(std::string_view("labels").size());
+}
+
 void add_term(Task& task, const Graph& bound, const Graph& model, const Dataset& data, const OutputLoss& loss,
               const TrainerOptions& options) {
-  TaskTerm term{.loss = {}, .output = loss.output, .labels = loss.labels, .rows = {}};
+  const bool several = options.losses.size() > 1;
+  TaskTerm term{.loss = {},
+                .output = loss.output,
+                .labels = loss.labels,
+                .rows = {},
+                .sample_weights = loss.sample_weights,
+                .weight_rows = {}};
   Dataset own = data;
   own.y = label_rows(data, loss.labels, loss.loss.value_or(""));
   const ValueId output = loss.output.empty() ? bound.outputs.at(0) : bound.find(loss.output);
@@ -199,8 +226,8 @@ void add_term(Task& task, const Graph& bound, const Graph& model, const Dataset&
     throw_input_error("a model output of static shape to compute the loss from",
                       loss.output.empty() ? "none" : "'" + loss.output + "'", "name an output of the model");
   require_batch_first(bound[output], task.batch, loss.output.empty() ? model[model.outputs[0]].name : loss.output);
-  term.loss = choose_loss(bound, output, own, options_of(loss, options));
-  if (!options.losses.empty())
+  term.loss = choose_loss(bound, output, own, request_for(loss, options));
+  if (several)
     for (Metric& metric : term.loss.metrics) metric.of = loss.output;
   term.rows = fit_target(*own.y, term.loss.label, term.loss.target);
   task.notices.insert(task.notices.end(), term.loss.notices.begin(), term.loss.notices.end());
@@ -211,53 +238,57 @@ void add_term(Task& task, const Graph& bound, const Graph& model, const Dataset&
   step.numbers = loss.numbers;
   step.class_weights = loss.class_weights;
   step.weight = loss.weight;
-  if (!options.losses.empty()) step.labels += "." + loss.output;
+  if (several) step.labels += "." + loss.output;
+  if (!term.sample_weights.empty()) add_sample_weights(term, step, data);
   task.step.loss.terms.push_back(std::move(step));
   task.terms.push_back(std::move(term));
 }
 
+// Metrics of a single loss may name its output.
+void check_metric_outputs(const TrainerOptions& options, const std::vector<std::string>& of_losses) {
+  if (!options.metrics) return;
+  const bool several = options.losses.size() > 1;
+  for (const Metric& metric : *options.metrics)
+    if (!(metric.of.empty() && !several) && std::ranges::find(of_losses, metric.of) == of_losses.end())
+      throw_input_error(fmt::format("metrics of outputs that have a loss{}",
+                                    several ? fmt::format(", as {}.{}", of_losses.front(), metric.name()) : ""),
+                        fmt::format("'{}'", metric.name()), "name the output");
+}
+
 void check_losses(const Graph& model, const TrainerOptions& options) {
-  const TrainerOptions none;
-  if (options.loss || options.loss_function.write || !options.loss_output.empty() || !options.loss_numbers.empty() ||
-      options.class_axis || !options.class_weights.empty())
-    throw_input_error("one loss, or several by outputs", "both", "give what belongs to a loss with its output");
-  std::vector<std::string> outputs;
+  std::vector<std::string> outputs, seen;
   for (const ValueId id : model.outputs) outputs.push_back(model[id].name);
-  std::vector<std::string> seen;
   for (const OutputLoss& loss : options.losses) {
-    if (std::ranges::find(outputs, loss.output) == outputs.end())
-      throw_input_error(fmt::format("losses by outputs of the model: {}", fmt::join(outputs, ", ")),
-                        fmt::format("'{}'", loss.output), "check the name");
-    if (loss.loss == kOwnLoss)
-      throw_input_error("losses that are computed from labels, where there are several", std::string(kOwnLoss), "");
-    if (std::ranges::find(seen, loss.output) != seen.end())
-      throw_input_error("one loss for each output", fmt::format("two for '{}'", loss.output), "leave one out");
+    if (options.losses.size() > 1) {
+      if (std::ranges::find(outputs, loss.output) == outputs.end())
+        throw_input_error(fmt::format("losses by outputs of the model: {}", fmt::join(outputs, ", ")),
+                          fmt::format("'{}'", loss.output), "check the name");
+      if (loss.loss == kOwnLoss)
+        throw_input_error("losses that are computed from labels, where there are several", std::string(kOwnLoss), "");
+      if (std::ranges::find(seen, loss.output) != seen.end())
+        throw_input_error("one loss for each output", fmt::format("two for '{}'", loss.output), "leave one out");
+    }
     if (!(loss.weight >= 0 && loss.weight <= 1e30))
       throw_input_error(fmt::format("a weight of the loss of '{}' from 0 on", loss.output),
                         fmt::format("{}", loss.weight), "correct the weight");
-    seen.push_back(loss.output);
+    seen.push_back(loss.output.empty() ? outputs[0] : loss.output);
   }
-  if (options.metrics)
-    for (const Metric& metric : *options.metrics)
-      if (std::ranges::find(seen, metric.of) == seen.end())
-        throw_input_error(fmt::format("metrics of outputs that have a loss, as {}.{}", seen.front(), metric.name()),
-                          fmt::format("'{}'", metric.name()), "name the output");
+  check_metric_outputs(options, seen);
 }
 
 void choose_losses(Task& task, const Graph& model, const Dataset& data, const TrainerOptions& options) {
   if (model.outputs.empty())
     throw_input_error("a model with an output to compute the loss from", "none", "export the model again");
-  if (!options.losses.empty()) {
-    check_losses(model, options);
-  } else {
-    if (options.loss_function.write) return choose_function(task, model, data, options);
-    if (options.loss == kOwnLoss) return choose_own_loss(task, model, data, options);
-    require_labels(data, options.loss.value_or(""));
+  if (options.loss_function.write) return choose_function(task, model, data, options);
+  check_losses(model, options);
+  if (options.losses.size() == 1) {
+    const OutputLoss& loss = options.losses[0];
+    if (loss.loss == kOwnLoss) return choose_own_loss(task, model, data, options);
+    if (loss.labels.empty()) require_labels(data, loss.loss.value_or(""));
   }
   const Graph bound = run_pipeline(model, {bind_shapes({.by_name = input_shapes(task, task.batch)}), fold_constants()});
   task.terms.clear();
   task.step.loss.terms.clear();
-  if (options.losses.empty()) add_term(task, bound, model, data, the_only(options), options);
   for (const OutputLoss& loss : options.losses) add_term(task, bound, model, data, loss, options);
 }
 
@@ -277,8 +308,11 @@ void note_recurrent_inputs(Task& task, const Graph& model) {
 
 StepOptions Task::step_options(std::int64_t rows) const {
   StepOptions options = step;
-  for (std::size_t i = 0; i < options.loss.terms.size(); ++i)
+  for (std::size_t i = 0; i < options.loss.terms.size(); ++i) {
     options.loss.terms[i].label_shape = with_rows(rows, terms[i].loss.label.shape);
+    if (terms[i].weight_rows)
+      options.loss.terms[i].sample_weight_shape = with_rows(rows, terms[i].weight_rows->to.shape);
+  }
   const Shape labels = with_rows(rows, loss().label.shape);
   for (LabelInput& input : options.loss.function.labels) input.shape = labels;
   options.shapes.by_name = input_shapes(*this, rows);
@@ -286,19 +320,11 @@ StepOptions Task::step_options(std::int64_t rows) const {
   return options;
 }
 
-std::vector<std::string> Task::label_names() const {
-  std::vector<std::string> names;
-  for (const TaskTerm& term : terms)
-    if (!term.labels.empty()) names.push_back(term.labels);
-  return names;
-}
-
 std::string Task::loss_text() const {
-  if (terms.size() == 1) return std::string(loss().row->name);
   std::vector<std::string> texts;
   for (std::size_t i = 0; i < terms.size(); ++i) {
-    const double weight = step.loss.terms[i].weight;
-    texts.push_back(fmt::format("{}={}{}", terms[i].output, terms[i].loss.row->name,
+    const double weight = i < step.loss.terms.size() ? step.loss.terms[i].weight : 1;  // a function has no terms
+    texts.push_back(fmt::format("{}{}{}", terms.size() == 1 ? "" : terms[i].output + "=", terms[i].loss.row->name,
                                 weight == 1 ? "" : fmt::format("*{}", weight)));
   }
   return fmt::format("{}", fmt::join(texts, ", "));
@@ -316,22 +342,25 @@ Metrics Task::new_metrics() const {
   return metrics;
 }
 
-double Task::weight_of(const Batch& batch) const {
-  if (terms.size() > 1 || batch.labels.empty()) return static_cast<double>(batch.rows);
-  const LabelReading& reading = loss().reading;
+double Task::weight_of(const Batch& batch, std::size_t term) const {
   const std::vector<LossTerm>& written = step.loss.terms;
-  if (reading.form == LabelReading::Form::classes && !written.empty() && !written[0].class_weights.empty()) {
-    double weight = 0;  // what the batch's mean was divided by
-    for (const std::int64_t label : batch.labels[0].span<std::int64_t>())
-      if (label != reading.ignored) weight += written[0].class_weights.at(static_cast<std::size_t>(label));
-    return weight;
+  if (batch.labels.empty() || written.empty() || written[0].loss == kOwnLoss) return static_cast<double>(batch.rows);
+  const Tensor* samples = nullptr;
+  if (terms[term].weight_rows) {
+    std::size_t place = 0;
+    for (std::size_t i = 0; i < term; ++i) place += terms[i].weight_rows.has_value();
+    samples = &batch.sample_weights[place];
   }
-  return static_cast<double>(counted_labels(loss().reading, batch.labels[0], batch.rows));
+  return weight_of_labels(terms[term].loss.reading, batch.labels[term], batch.rows, written[term].class_weights,
+                          samples);
 }
 
 void Task::measure(Metrics& metrics, const StepProgram& program, const Batch& batch) const {
-  for (std::size_t i = 0; i < program.predictions() && i < batch.labels.size(); ++i)
-    metrics.add(program.prediction(i), batch.labels[i], i);
+  std::size_t weights = 0;
+  for (std::size_t i = 0; i < program.predictions() && i < batch.labels.size(); ++i) {
+    const Tensor* samples = terms[i].weight_rows ? &batch.sample_weights[weights++] : nullptr;
+    metrics.add(program.prediction(i), batch.labels[i], i, samples);
+  }
 }
 
 std::vector<RowTransform> fit_inputs(const Dataset& data, const std::vector<RowType>& wanted,
@@ -351,9 +380,15 @@ Task make_task(const Graph& model, const Dataset& unordered, const TrainerOption
   task.precision = resolve(options.precision.value_or(Precision::automatic), capabilities);
   std::vector<std::string> labels;
   for (const OutputLoss& loss : options.losses)
-    if (!loss.labels.empty()) labels.push_back(loss.labels);
+    for (const std::string& name : {loss.labels, loss.sample_weights})
+      if (!name.empty()) labels.push_back(name);
+  for (const OutputLoss& loss : options.losses)
+    if (!loss.sample_weights.empty() && !has_rows(unordered, loss.sample_weights))
+      throw_input_error(fmt::format("sample weights '{}' in the data", loss.sample_weights), "no rows of that name",
+                        "give them as NAME=FILE, or as an array of that name in an NPZ file");
   const Dataset named = with_labels(unordered, labels);
-  const Roles roles = roles_of(model, named, options.loss);
+  if (options.losses.empty()) throw_input_error("a loss", "an empty list of losses", "{{}} chooses one by the labels");
+  const Roles roles = roles_of(model, named, options.losses.size() == 1 ? options.losses[0].loss : std::nullopt);
   const Dataset data = in_order_of(roles.x, named);
   task.x_names = roles.x;
   task.y_name = roles.y;
@@ -387,18 +422,33 @@ Task make_task(const Graph& model, const Dataset& unordered, const TrainerOption
 }
 
 TaskData fit_data(const Task& task, const Dataset& unordered, const InputOptions& input) {
-  TaskData result{in_order_of(task.x_names, with_labels(unordered, task.label_names())), {}, {}};
+  std::vector<std::string> labels, missing;
+  for (const TaskTerm& term : task.terms) {
+    if (!term.labels.empty()) labels.push_back(term.labels);
+    if (term.sample_weights.empty()) continue;
+    (has_rows(unordered, term.sample_weights) ? labels : missing).push_back(term.sample_weights);
+  }
+  TaskData result{in_order_of(task.x_names, with_labels(unordered, labels)), {}, std::move(missing)};
   Dataset& data = result.data;
   require_full_batch(task, data);
   std::vector<RowType> rows;
   for (const RowTransform& x : task.x) rows.push_back(x.to);
-  result.x = fit_inputs(data, rows, input);
+  const std::vector<RowTransform> x = fit_inputs(data, rows, input);
+  for (std::size_t i = 0; i < x.size(); ++i) result.columns.x.push_back({data.x[i].rows, x[i]});
   for (const TaskTerm& term : task.terms) {
     if (!term.rows) continue;
-    const DataArray& labels = label_rows(data, term.labels, term.loss.row->name);
-    result.labels.push_back({labels, fit_target(labels, term.rows->to, term.loss.target)});
+    const DataArray& rows_of_labels = label_rows(data, term.labels, term.loss.row->name);
+    result.columns.labels.push_back({rows_of_labels, fit_target(rows_of_labels, term.rows->to, term.loss.target)});
+    if (!term.weight_rows) continue;
+    const std::string& name = term.sample_weights;
+    const DataArray weights =
+        has_rows(data, name) ? label_rows(data, name, "") : even_weights(name, term.weight_rows->to, data.rows());
+    result.columns.sample_weights.push_back({weights, fit_weights(weights, term.weight_rows->to.shape)});
+    if (result.columns.sample_weights.back().transform.to != term.weight_rows->to)
+      throw_input_error(fmt::format("rows of '{}' of {}", name, term.weight_rows->to.shape.to_string()),
+                        weights.row_type().to_string(), "give them as in the training data");
   }
-  if (result.labels.empty()) data.y.reset();
+  if (result.columns.labels.empty()) data.y.reset();
   return result;
 }
 

@@ -1,6 +1,7 @@
 // How a model, a data set and the user's options go together: what a batch is, and what the loss is computed from.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -24,6 +25,8 @@ struct TaskTerm {
   std::string output = {};                ///< of the model; empty: the first, or the loss has none
   std::string labels = {};                ///< their name in the data; empty: y
   std::optional<RowTransform> rows = {};  ///< unset where it needs no labels
+  std::string sample_weights = {};        ///< their name in the data; empty: none
+  std::optional<RowTransform> weight_rows = {};
 };
 
 struct Task {
@@ -41,16 +44,14 @@ struct Task {
   StepOptions step_options(std::int64_t rows) const;
 
   const LossChoice& loss() const { return terms.front().loss; }
-  /// Names of labels that are not y.
-  std::vector<std::string> label_names() const;
   /// "boxes=l1, classes=softmax_cross_entropy"; of one its name.
   std::string loss_text() const;
   /// Of all terms.
   std::vector<Metric> metrics() const;
   Metrics new_metrics() const;
-  /// What the mean over a batch weighs in the mean over several.
-  double weight_of(const Batch& batch) const;
-  /// Adds a batch's outputs, as the program computed them, and its labels.
+  /// What a term's mean over a batch weighs in the mean over several.
+  double weight_of(const Batch& batch, std::size_t term) const;
+  /// Adds a batch's outputs, as the program computed them, its labels and sample weights.
   void measure(Metrics& metrics, const StepProgram& program, const Batch& batch) const;
 };
 
@@ -65,8 +66,8 @@ Task make_task(const Graph& model, const Dataset& data, const TrainerOptions& op
 /// `data` and what makes batches for the task of it: its inputs in order, its labels only where they are needed.
 struct TaskData {
   Dataset data;
-  std::vector<RowTransform> x;
-  std::vector<LabelRows> labels;
+  BatchColumns columns;
+  std::vector<std::string> missing_weights;  ///< names of sample weights that it lacks: all weigh 1 then
 };
 /// Throws Error when the rows are not like those that the task was made for, or do not fill a batch of fixed size.
 TaskData fit_data(const Task& task, const Dataset& data, const InputOptions& input);

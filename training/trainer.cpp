@@ -65,15 +65,11 @@ StepProgram& Trainer::Impl::program(Purpose purpose, std::int64_t rows) {
 std::unique_ptr<BatchReader> Trainer::Impl::reader(const Cursor& start) {
   std::optional<std::int64_t> end;
   if (options_.steps == 0) end = options_.epochs;
-  if (stream_)
-    return std::make_unique<StreamReader>(
-        *stream_, StreamOptions{.x_names = task_.x_names,
-                                .x = task_.x,
-                                .label_names = stream_labels(),
-                                .labels = label_transforms(),
-                                .start = start,
-                                .end_epoch = end,
-                                .batch_size = task_.drop_last ? std::optional(task_.batch) : std::nullopt});
+  if (stream_) {
+    StreamOptions streaming = stream_options(start);
+    streaming.end_epoch = end;
+    return std::make_unique<StreamReader>(*stream_, std::move(streaming));
+  }
   LoaderOptions loading;
   loading.batch_size = task_.batch;
   loading.shuffle = options_.shuffle;
@@ -81,21 +77,19 @@ std::unique_ptr<BatchReader> Trainer::Impl::reader(const Cursor& start) {
   loading.seed = options_.seed;
   loading.start = start;
   loading.end_epoch = end;
-  return std::make_unique<BatchLoader>(data_.data, data_.x, data_.labels, loading);
+  return std::make_unique<BatchLoader>(data_.columns, loading);
 }
 
-std::vector<std::string> Trainer::Impl::stream_labels() const {
-  std::vector<std::string> names;
-  for (const TaskTerm& term : task_.terms)
-    if (term.rows) names.push_back(term.labels.empty() ? kStreamLabels : term.labels);
-  return names;
-}
-
-std::vector<RowTransform> Trainer::Impl::label_transforms() const {
-  std::vector<RowTransform> transforms;
-  for (const TaskTerm& term : task_.terms)
-    if (term.rows) transforms.push_back(*term.rows);
-  return transforms;
+StreamOptions Trainer::Impl::stream_options(const Cursor& start) const {
+  StreamOptions options;
+  options.start = start;
+  for (std::size_t i = 0; i < task_.x.size(); ++i) options.x.push_back({task_.x_names[i], task_.x[i]});
+  for (const TaskTerm& term : task_.terms) {
+    if (term.rows) options.labels.push_back({term.labels.empty() ? kStreamLabels : term.labels, *term.rows});
+    if (term.weight_rows) options.sample_weights.push_back({term.sample_weights, *term.weight_rows});
+  }
+  if (task_.drop_last) options.batch_size = task_.batch;
+  return options;
 }
 
 std::map<std::string, Tensor> Trainer::Impl::states() const {
@@ -113,16 +107,15 @@ Evaluation Trainer::Impl::evaluate(const Dataset& data) {
                             [this](std::int64_t rows) -> StepProgram& { return program(Purpose::validation, rows); });
 }
 
-std::vector<double> Trainer::Impl::time_plan(int times) {
-  constexpr int kWarmUp = 3;
+Profile Trainer::Impl::profile(const ProfileOptions& options) {
   LoaderOptions loading;
   loading.batch_size = task_.batch;
   loading.shuffle = false;
-  BatchLoader loader(data_.data, data_.x, data_.labels, loading);
+  BatchLoader loader(data_.columns, loading);
   const Batch* batch = loader.next();
   StepProgram& program = training_program();
-  for (int i = 0; i < kWarmUp; ++i) program.run(*batch, options_.schedule.at(0), true);
-  return program.time_entries(times);
+  program.run(*batch, options_.schedule.at(0), true);
+  return program.profile(executor_, options);
 }
 
 Trainer::Trainer(LoadedModel model, Executor& executor, const Dataset& data, TrainerOptions options)
@@ -149,6 +142,6 @@ std::int64_t Trainer::parameter_count() const {
   return count;
 }
 const Plan& Trainer::plan() { return impl_->training_program().plan(); }
-std::vector<double> Trainer::time_plan(int times) { return impl_->time_plan(times); }
+Profile Trainer::profile(const ProfileOptions& options) { return impl_->profile(options); }
 
 }  // namespace halfstep

@@ -1,4 +1,5 @@
 // The course of a training run.
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <limits>
@@ -8,14 +9,36 @@
 #include <fmt/format.h>
 
 #include "base/file_lock.h"
+#include "training/epoch_sums.h"
 #include "training/trainer_impl.h"
 
 namespace halfstep {
 
-void Trainer::Impl::resume(Cursor& cursor, std::int64_t& step, const TrainerCallbacks& callbacks) {
-  const LoadedCheckpoint loaded = load_checkpoint(options_.resume);
+namespace {
+
+/// What a checkpoint calls the trainer's own sums.
+constexpr const char* kRunningEpoch = "running epoch";
+
+/// Has each callback go on with what the checkpoint has of it. Tells what starts anew, and what nobody goes on with.
+void load_kept(const Checkpoint& checkpoint, const TrainerCallbacks& callbacks) {
+  const auto notify = [&](const std::string& text) {
+    if (callbacks.on_notice) callbacks.on_notice(text);
+  };
+  for (const KeptState& state : callbacks.kept)
+    if (const auto at = checkpoint.kept.find(state.name); at != checkpoint.kept.end())
+      state.load(at->second);
+    else
+      notify(fmt::format("the checkpoint has nothing of the {}, which starts anew", state.name));
+  for (const auto& [name, tensors] : checkpoint.kept)
+    if (name != kRunningEpoch && std::ranges::find(callbacks.kept, name, &KeptState::name) == callbacks.kept.end())
+      notify(fmt::format("resuming without the {} that the checkpoint has", name));
+}
+
+}  // namespace
+
+Checkpoint Trainer::Impl::resume(const TrainerCallbacks& callbacks) {
+  LoadedCheckpoint loaded = load_checkpoint(options_.resume);
   if (!loaded.notice.empty() && callbacks.on_notice) callbacks.on_notice(loaded.notice);
-  const TrainingState& state = loaded.checkpoint.state;
   ResumeTarget target{.model_fingerprint = fingerprint_,
                       .optimizer = options_.optimizer.name,
                       .tensors = states(),
@@ -31,26 +54,20 @@ void Trainer::Impl::resume(Cursor& cursor, std::int64_t& step, const TrainerCall
     const DType wanted = target.tensors.at(one.key).dtype();
     store_->write(one.name, tensor.dtype() == wanted ? tensor : convert(tensor, wanted));
   }
-  cursor = {state.epoch, state.position};
-  step = state.step;
-}
-
-void Trainer::Impl::save(const Cursor& cursor, std::int64_t step) const {
-  const Checkpoint checkpoint{.tensors = states(),
-                              .state = {.step = step,
-                                        .epoch = cursor.epoch,
-                                        .position = cursor.row,
-                                        .optimizer = options_.optimizer.name,
-                                        .model_fingerprint = fingerprint_,
-                                        .settings = settings()}};
-  save_checkpoint(options_.checkpoint, checkpoint);
+  load_kept(loaded.checkpoint, callbacks);
+  return std::move(loaded.checkpoint);
 }
 
 /// A checkpoint that cannot be written is no reason to end a run whose parameters are there.
-void Trainer::Impl::try_to_save(const Cursor& cursor, std::int64_t step, const TrainerCallbacks& callbacks) {
+void Trainer::Impl::try_to_save(const TrainingState& place, const KeptState& own, const TrainerCallbacks& callbacks) {
   if (callbacks.on_checkpoint) callbacks.on_checkpoint();
   try {
-    save(cursor, step);
+    Checkpoint checkpoint{.tensors = states(), .state = place, .kept = {{own.name, own.save()}}};
+    checkpoint.state.optimizer = options_.optimizer.name;
+    checkpoint.state.model_fingerprint = fingerprint_;
+    checkpoint.state.settings = settings();
+    for (const KeptState& state : callbacks.kept) checkpoint.kept[state.name] = state.save();
+    save_checkpoint(options_.checkpoint, checkpoint);
     unsaved_.reset();
     return;
   } catch (const std::bad_alloc&) {
@@ -60,8 +77,8 @@ void Trainer::Impl::try_to_save(const Cursor& cursor, std::int64_t step, const T
   }
   if (callbacks.on_notice)
     callbacks.on_notice(
-        fmt::format("no checkpoint of step {}: {}; training goes on, and the next one is tried when it is due", step,
-                    unsaved_->without_hint()));
+        fmt::format("no checkpoint of step {}: {}; training goes on, and the next one is tried when it is due",
+                    place.step, unsaved_->without_hint()));
 }
 
 /// Runs `read`. False where that fails, for a file that can no longer be read or a row that does not fit: then that is
@@ -109,14 +126,28 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
   }
   if (callbacks.on_notice)
     for (const std::string& notice : task_.notices) callbacks.on_notice(notice);
-  if (validation) fit_data(task_, *validation, options_.input);
+  if (validation)
+    for (const std::string& name : fit_data(task_, *validation, options_.input).missing_weights)
+      if (callbacks.on_notice)
+        callbacks.on_notice(fmt::format("the validation data have no '{}': their rows weigh the same", name));
   training_program();
   Cursor cursor;
   std::int64_t step = 0;
-  if (!options_.resume.empty()) resume(cursor, step, callbacks);
+  EpochSums sums(task_);
+  StepResult result;
+  bool epoch_ends = false;  // its validation, and what follows it, is still to come
+  if (!options_.resume.empty()) {
+    const Checkpoint checkpoint = resume(callbacks);
+    cursor = {checkpoint.state.epoch, checkpoint.state.position};
+    step = checkpoint.state.step;
+    epoch_ends = checkpoint.state.epoch_ends && cursor.row == 0 && cursor.epoch > 0;
+    if (const auto at = checkpoint.kept.find(kRunningEpoch); at != checkpoint.kept.end()) sums.load(at->second, result);
+  }
   if (callbacks.on_start) callbacks.on_start(step);
-  const bool done = options_.steps != 0 ? step >= options_.steps : cursor.epoch >= options_.epochs;
-  if (done && callbacks.on_notice)
+  const auto is_done = [&] {
+    return control_.stop || (options_.steps != 0 ? step >= options_.steps : cursor.epoch >= options_.epochs);
+  };
+  if (is_done() && !epoch_ends && callbacks.on_notice)
     callbacks.on_notice(fmt::format("nothing is left to train: the checkpoint is of step {}, after {} whole {}", step,
                                     cursor.epoch, cursor.epoch == 1 ? "epoch" : "epochs"));
   const std::int64_t first_step = step;
@@ -124,32 +155,63 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
 
   const std::unique_ptr<BatchReader> loader = reader(cursor);
 
-  Metrics metrics = task_.new_metrics();
-  RunningMean mean_loss;
-  StepResult result;
+  result.step = step;
   result.update = updates();
   result.steps_in_epoch = loader->batches_per_epoch();
   result.epoch_samples = rows();
   result.dynamic_loss_scale = task_.step.optimizer.loss_scale.enabled;
-  std::int64_t updates_made = 0, in_vain = 0, epoch_shown = -1;  // in_vain: the latest in a row
-  bool loss_was_finite = false;
+  sums.tell(result);
+  std::int64_t updates_made = 0, in_vain = 0;                     // in_vain: the latest in a row
+  std::int64_t epoch_shown = cursor.row > 0 ? cursor.epoch : -1;  // of which the sums are
+  bool epoch_told = false, loss_was_finite = false;
   const auto all_in_vain = [&, earlier_updates = result.update] {
     return updates_made > 0 && in_vain == updates_made && earlier_updates == 0;
   };
   const std::int64_t accumulate = options_.optimizer.accumulate,
                      most_in_a_row = options_.max_skipped_in_a_row + backoffs();
   bool stopped = false;
+  const auto stop_asked = [&] { return stop && stop->load(); };
+  // Validates and tells the callbacks. False where a stop or the data kept it from that.
+  const auto end_epoch = [&] {
+    std::optional<Evaluation> evaluation;
+    if (validation) {
+      if (stop_asked() || !reads([&] { evaluation = evaluate(*validation); }, true, callbacks)) {
+        stopped = true;
+        return false;
+      }
+    }
+    if (callbacks.on_epoch_end) callbacks.on_epoch_end(result, evaluation ? &*evaluation : nullptr);
+    return true;
+  };
+  const KeptState own{.name = kRunningEpoch, .save = [&] { return sums.state(result); }, .load = {}};
+  const auto save = [&] {
+    TrainingState place;
+    place.step = step;
+    place.epoch = cursor.epoch;
+    place.position = cursor.row;
+    place.epoch_ends = epoch_ends;
+    try_to_save(place, own, callbacks);
+    saved = step;
+  };
 
-  while (options_.steps == 0 || step < options_.steps) {
+  if (epoch_ends) {
+    result.epoch = cursor.epoch;
+    result.samples = result.epoch_samples;
+    result.step_in_epoch = result.steps_in_epoch;
+    if (callbacks.on_epoch_begin) callbacks.on_epoch_begin(cursor.epoch, result.samples);
+    epoch_ends = !end_epoch();
+    if (!epoch_ends && !options_.checkpoint.empty()) save();
+  }
+  while (!stopped && !control_.stop && (options_.steps == 0 || step < options_.steps)) {
     const Batch* batch = nullptr;
     stopped = !reads([&] { batch = loader->next(); }, step > first_step, callbacks);
     if (stopped && step == first_step) throw Error(*failure_);  // nothing is trained that could be lost
     if (!batch) break;
-    if (batch->at.epoch != epoch_shown) {
+    if (batch->at.epoch != epoch_shown || !epoch_told) {
+      if (batch->at.epoch != epoch_shown) sums.reset();
       epoch_shown = batch->at.epoch;
+      epoch_told = true;
       if (callbacks.on_epoch_begin) callbacks.on_epoch_begin(epoch_shown + 1, batch->at.row);
-      metrics.reset();
-      mean_loss.reset();
       result.step_in_epoch = batch->at.row / task_.batch;
     }
     if (callbacks.on_step_begin) callbacks.on_step_begin(step + 1);
@@ -184,10 +246,8 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
       result.update += !skipped;
     }
     if (options_.log_grad_norms) result.grad_norms = &program.parameter_norms();
-    mean_loss.add(result.loss, task_.weight_of(*batch));
-    result.mean_loss = mean_loss.weight() > 0 ? mean_loss.value() : 0;
-    if (metrics.size() > 0) task_.measure(metrics, program, *batch);
-    result.metrics = &metrics;
+    sums.add(program, *batch);
+    sums.tell(result);
     if (callbacks.on_step) callbacks.on_step(result);
     if (in_vain >= most_in_a_row) diverged(in_vain, step, *batch);
 
@@ -195,16 +255,14 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
     cursor = batch->next;
     const bool due = options_.checkpoint_every > 0 ? step % options_.checkpoint_every == 0 : ends_epoch;
     const bool last = options_.steps != 0 && step == options_.steps;
-    stopped = stop && stop->load();
-    if (!options_.checkpoint.empty() && (due || last || stopped || control_.stop)) {
-      try_to_save(cursor, step, callbacks);
-      saved = step;
-    }
-    if (ends_epoch || last) {
-      std::optional<Evaluation> evaluation;
-      if (validation && !stopped) stopped = !reads([&] { evaluation = evaluate(*validation); }, true, callbacks);
-      if (callbacks.on_epoch_end) callbacks.on_epoch_end(result, evaluation ? &*evaluation : nullptr);
-    }
+    stopped = stop_asked();
+    const auto save_if_due = [&] {
+      if (!options_.checkpoint.empty() && (due || last || stopped || control_.stop)) save();
+    };
+    // What an epoch's end changes belongs to its checkpoint; the end of a run within one is none of an epoch.
+    if (!ends_epoch) save_if_due();
+    if (ends_epoch || last) epoch_ends = !end_epoch() && ends_epoch;
+    if (ends_epoch) save_if_due();
     if (stopped || control_.stop) break;
     // A short run may end before that many.
     const bool ends = last || (options_.steps == 0 && ends_epoch && cursor.epoch >= options_.epochs);
@@ -218,8 +276,9 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
   if (const std::int64_t left = step % accumulate; left != 0 && !stopped && callbacks.on_notice)
     callbacks.on_notice(fmt::format("the gradients of the last {} {} made no update: --accumulate {} takes as many",
                                     left, left == 1 ? "step" : "steps", accumulate));
-  if (!options_.checkpoint.empty() && step > saved && (unsaved_ || failure_)) try_to_save(cursor, step, callbacks);
+  if (!options_.checkpoint.empty() && step > saved && (unsaved_ || failure_)) save();
   if (!failure_) failure_ = unsaved_;
+  if (!stopped && callbacks.on_end) callbacks.on_end();
   return !stopped;
 }
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "data/batch_reader.h"
+#include "data/stream_reader.h"
 #include "training/settings.h"
 #include "training/step_program.h"
 #include "training/task.h"
@@ -29,7 +30,7 @@ class Trainer::Impl {
 
   bool fit(const TrainerCallbacks& callbacks, const Dataset* validation, const std::atomic<bool>* stop);
   Evaluation evaluate(const Dataset& data);
-  std::vector<double> time_plan(int times);
+  Profile profile(const ProfileOptions& options);
   std::map<std::string, Tensor> parameters();
   void set_parameters(const NamedTensors& values);
 
@@ -53,20 +54,21 @@ class Trainer::Impl {
   Settings settings() const {
     Settings all = settings_of(options_, task_, rows(), executor_.name());
     all.insert(data_.data.settings.begin(), data_.data.settings.end());
+    all.insert(options_.settings.begin(), options_.settings.end());
     return all;
   }
   /// Of an epoch; 0 where that is not known.
   std::int64_t rows() const { return stream_ ? stream_->rows().value_or(0) : data_.data.rows(); }
   std::unique_ptr<BatchReader> reader(const Cursor& start);
-  std::vector<std::string> stream_labels() const;
-  std::vector<RowTransform> label_transforms() const;
+  StreamOptions stream_options(const Cursor& start) const;
   /// The states of the training step as they are; an evaluation has some of its own.
   std::map<std::string, Tensor> states() const;
   /// The updates applied so far: the optimizer counts them.
   std::int64_t updates() const;
-  void resume(Cursor& cursor, std::int64_t& step, const TrainerCallbacks& callbacks);
-  void save(const Cursor& cursor, std::int64_t step) const;
-  void try_to_save(const Cursor& cursor, std::int64_t step, const TrainerCallbacks& callbacks);
+  /// Loads the checkpoint, all but what is kept beside it.
+  Checkpoint resume(const TrainerCallbacks& callbacks);
+  /// `own`: what the trainer keeps itself.
+  void try_to_save(const TrainingState& place, const KeptState& own, const TrainerCallbacks& callbacks);
   template <class Read>
   bool reads(const Read& read, bool trained, const TrainerCallbacks& callbacks);
   /// For `updates` updates in vain.

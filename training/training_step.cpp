@@ -1,19 +1,19 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <list>
-#include <set>
 #include <utility>
 
 #include <fmt/format.h>
 
-#include "passes/step/step_values.h"
+#include "passes/step/parameter_groups.h"
 #include "session/tensor_types.h"
 #include "training/batch_fit.h"
 #include "training/default_loss.h"
 #include "training/flat_tensors.h"
+#include "training/gradient_sums.h"
 #include "training/start.h"
 #include "training/state_access.h"
+#include "training/step_cache.h"
 #include "training/step_program.h"
 #include <halfstep/base/error.h>
 #include <halfstep/ops/builder.h>
@@ -55,19 +55,24 @@ class TrainingStep::Impl {
                                 .parameters = knowing_exporter(options.parameters, model),
                                 .observer = options.observer}),
         inputs_(inputs_of(prepared_.graph())),
-        states_(prepared_.trainable(), model.graph, executor) {
+        states_(prepared_.trainable(), model.graph, executor),
+        programs_(prepared_, inputs_, executor, states_, options.programs, options.observer),
+        sums_(states_) {
     options_.optimizer.loss_scale = starting(options.optimizer.loss_scale, options.loss_scale, precision_);
     check(options_.optimizer);
     set_learning_rate(options.learning_rate);
+    std::vector<std::string> names;
+    for (const TensorInfo& parameter : states_.parameters()) names.push_back(parameter.name);
+    check_groups_have_members(options_.optimizer.groups, names);
     if (options.programs < 1) throw_input_error("at least 1 program that is kept", "0", "");
     if (!prepared_.guesses().empty()) notices_.push_back(prepared_.guesses());
   }
 
   StepReport run(const NamedTensors& batch) {
     const std::int64_t batches = options_.optimizer.accumulate;
-    if (batches > 1 || waiting_ > 0) {
+    if (batches > 1 || sums_.waiting() > 0) {
       StepReport report = forward_backward(batch, 1 / static_cast<double>(batches));
-      if (waiting_ < batches) return report;
+      if (sums_.waiting() < batches) return report;
       const StepReport update = this->update();
       report.updated = update.updated;
       report.gradients_finite = update.gradients_finite;
@@ -95,7 +100,7 @@ class TrainingStep::Impl {
       fitted_.labels.push_back(as_type(tensor, DType::f32, name));
     }
     const LossOptions loss{.terms = {}, .function = of_output_gradients()};
-    find_or_compile({Purpose::gradients, true}, &loss);
+    find({Purpose::gradients, true}, &loss);
     StepReport report = add_gradients(weight);
     report.loss = 0;
     return report;
@@ -103,24 +108,16 @@ class TrainingStep::Impl {
 
   StepReport update() {
     require_gradients("an update");
-    if (!update_) update_ = &updates_of_[sums_];
-    std::unique_ptr<StepProgram>& program = *update_;
-    if (!program) {
-      const std::string scale = options_.optimizer.loss_scale.enabled ? states_.loss_scale_name() : "";
-      const Graph graph = run_pipeline(graph_of_sums(prepared_.trainable(), sums_, scale),
-                                       update_pipeline(step_options(), executor_.capabilities()), options_.observer);
-      program = std::make_unique<StepProgram>(graph, executor_, states_.store());
-      states_.bind(graph);
-    }
-    program->run({.x = {}, .labels = {}, .learning_rate = static_cast<float>(learning_rate_)});
-    StepReport report = report_of(*program);
+    StepProgram& program = sums_.update_program([this](const SumStates& sums) { return make_update(sums); });
+    program.run({.x = {}, .labels = {}, .learning_rate = static_cast<float>(learning_rate_)});
+    StepReport report = report_of(program);
     report.updated = report.gradients_finite;
     updates_ += report.updated;
     forget_gradients();
     return report;
   }
 
-  void forget_gradients() { waiting_ = 0; }
+  void forget_gradients() { sums_.forget(); }
 
   NamedTensors forward(const NamedTensors& inputs) { return outputs_for(Purpose::forward, inputs); }
   NamedTensors predict(const NamedTensors& inputs) { return outputs_for(Purpose::prediction, inputs); }
@@ -164,7 +161,7 @@ class TrainingStep::Impl {
     require_gradients("gradients to read");
     NamedTensors result;
     const double scale = loss_scale();
-    for (const auto& [parameter, state] : sums_) {
+    for (const auto& [parameter, state] : sums_.states()) {
       Tensor gradient = states_.read(state);
       if (scale != 1) scale_by(gradient, 1 / scale);
       result[parameter] = std::move(gradient);
@@ -177,22 +174,22 @@ class TrainingStep::Impl {
     NamedTensors scaled;
     std::vector<TensorInfo> types;
     for (const TensorInfo& type : states_.parameters())
-      if (sums_.contains(type.name)) types.push_back(type);
+      if (sums_.states().contains(type.name)) types.push_back(type);
     check_names(values, types, "a parameter with a gradient", true);
     const double scale = loss_scale();
     for (const TensorInfo& type : types) {
       if (!values.contains(type.name)) continue;
       Tensor gradient = fitted(values, type).clone();
       if (scale != 1) scale_by(gradient, scale);
-      scaled[sums_.at(type.name)] = std::move(gradient);
+      scaled[sums_.states().at(type.name)] = std::move(gradient);
     }
     for (const auto& [state, tensor] : scaled) states_.write(state, tensor);
   }
 
   NamedTensors state() const {
     NamedTensors result = states_.all();
-    std::erase_if(result, [&](const auto& one) { return is_idle_sum(one.first); });
-    if (waiting_ > 0) result[kWaiting] = Tensor::scalar(waiting_);
+    std::erase_if(result, [&](const auto& one) { return sums_.is_idle(one.first); });
+    if (sums_.waiting() > 0) result[kWaiting] = Tensor::scalar(sums_.waiting());
     return result;
   }
 
@@ -205,16 +202,15 @@ class TrainingStep::Impl {
       waiting = *at->second.data<std::int64_t>();
       values.erase(at);
     }
-    std::map<std::string, std::string> sums;
+    SumStates sums;
     for (const TensorInfo& parameter : states_.parameters())
       if (values.contains(sum_of(parameter.name))) sums[parameter.name] = sum_of(parameter.name);
     if ((waiting > 0) == sums.empty())
       throw_input_error("gradients in a state that counts batches, and none in another",
                         fmt::format("{} batches and {} gradients", waiting, sums.size()), "load a whole state");
-    check_numbers(values);
+    states_.check_numbers(values, options_.optimizer.loss_scale.enabled);
     states_.load(std::move(values));
-    waiting_ = waiting;
-    set_sums(std::move(sums));
+    sums_.set(std::move(sums), waiting);
     updates_ = states_.updates();
   }
 
@@ -238,9 +234,9 @@ class TrainingStep::Impl {
     if (!(value >= scale.lowest() && value <= scale.highest()))
       throw_input_error(fmt::format("a loss scale from {} to {}", scale.lowest(), scale.highest()),
                         fmt::format("{}", value), "set LossScaleOptions::min and max");
-    if (waiting_ > 0)
+    if (sums_.waiting() > 0)
       throw_input_error("no gradients that wait for an update, to change the loss scale",
-                        fmt::format("those of {} batches", waiting_), "update, or forget them");
+                        fmt::format("those of {} batches", sums_.waiting()), "update, or forget them");
     if (!states_.set_loss_scale(static_cast<float>(value))) options_.optimizer.loss_scale.initial = value;
   }
 
@@ -248,6 +244,13 @@ class TrainingStep::Impl {
   DType precision() const { return precision_; }
   const std::vector<std::string>& notices() const { return notices_; }
   const Plan& plan(const NamedTensors& batch) { return program(Purpose::training, batch).plan(); }
+  Profile profile(const NamedTensors& batch, const ProfileOptions& profile_options) {
+    StepProgram& program = this->program(Purpose::training, batch);
+    program.run(feed());
+    Profile result = program.profile(executor_, profile_options);
+    updates_ = states_.updates();
+    return result;
+  }
 
   void save(const std::filesystem::path& path, const SaveOptions& save) const {
     if (!source_) throw_input_error("a model that was read from a file", "another", "load it with load_model");
@@ -257,19 +260,6 @@ class TrainingStep::Impl {
   }
 
  private:
-  struct Key {
-    Purpose purpose;
-    bool external = false;  // the loss is computed elsewhere
-    bool operator==(const Key&) const = default;
-  };
-  struct Compiled {
-    Key key;
-    FittedBatch like;  // holds no tensor of a batch but their types
-    StepProgram program;
-    std::vector<std::string> outputs;
-    std::map<std::string, std::string> sums;  // states that it adds gradients to, by parameter
-  };
-
   const TermReading& reading(std::size_t term) const {
     if (term >= readings_.size() || !readings_[term].row)
       throw_input_error("a term of the loss that has labels, after the first batch", "another", "run a batch first");
@@ -296,70 +286,39 @@ class TrainingStep::Impl {
   }
 
   void require_gradients(const char* what) const {
-    if (waiting_ == 0)
+    if (sums_.waiting() == 0)
       throw_input_error(fmt::format("gradients, for {}", what), "none since the last update",
                         "call forward_backward first");
   }
 
   static std::string sum_of(const std::string& parameter) { return std::string(kAccumulatorPrefix) + parameter; }
-  /// A sum of gradients that no update waits for.
-  bool is_idle_sum(const std::string& state) const {
-    if (!known_sums_.contains(state)) return false;
-    return waiting_ == 0 || std::ranges::none_of(sums_, [&](const auto& sum) { return sum.second == state; });
-  }
-
-  /// Throws Error(input) for numbers that no step leaves.
-  void check_numbers(const NamedTensors& values) const {
-    const auto scale = values.find(states_.loss_scale_name());
-    if (options_.optimizer.loss_scale.enabled && scale != values.end() && scale->second.dtype() == DType::f32 &&
-        scale->second.count() == 1) {
-      const float value = *scale->second.data<float>();
-      if (!(value > 0 && std::isfinite(value)))
-        throw_input_error("a loss scale above 0", fmt::format("{}", value), "load a whole state");
-    }
-    const auto updates = values.find(states_.updates_name());
-    if (updates != values.end() && updates->second.dtype() == DType::i64 && updates->second.count() == 1) {
-      const std::int64_t value = *updates->second.data<std::int64_t>();
-      if (value < 0 || value > (std::int64_t{1} << 53))
-        throw_input_error("a number of updates from 0 on", fmt::format("{}", value), "load a whole state");
-    }
-  }
-
   /// Runs the latest program, which sums gradients. Others may have summed those of other parameters.
   StepReport add_gradients(double weight) {
     if (!std::isfinite(weight))
       throw_input_error("a finite weight of a batch's gradients", fmt::format("{}", weight), "correct the weight");
     StepFeed given = feed();
     given.loss_weight = static_cast<float>(weight);
-    given.first = waiting_ == 0;
-    if (given.first) {
-      if (sums_ != latest_->sums) set_sums(latest_->sums);
-    } else {
-      add_sums(latest_->sums);
-    }
+    given.first = sums_.waiting() == 0;
+    sums_.expect(latest_->sums);
     latest_->program.run(given);
-    ++waiting_;
+    sums_.count_batch();
     return report_of(latest_->program);
   }
 
-  void set_sums(std::map<std::string, std::string> sums) {
-    sums_ = std::move(sums);
-    update_ = nullptr;
-  }
-  /// Those of `more` that are new start at zero: what they hold is from before the last update.
-  void add_sums(const std::map<std::string, std::string>& more) {
-    for (const auto& [parameter, state] : more) {
-      if (!sums_.emplace(parameter, state).second) continue;
-      const Tensor now = states_.read(state);
-      states_.write(state, Tensor(now.dtype(), now.shape()));
-      update_ = nullptr;
-    }
+  std::unique_ptr<StepProgram> make_update(const SumStates& sums) {
+    const std::string scale = options_.optimizer.loss_scale.enabled ? states_.loss_scale_name() : "";
+    const Graph graph =
+        run_pipeline(graph_of_sums(prepared_.trainable(), sums, scale),
+                     update_pipeline(step_options(nullptr), executor_.capabilities()), options_.observer);
+    auto program = std::make_unique<StepProgram>(graph, executor_, states_.store());
+    states_.bind(graph);
+    return program;
   }
 
   NamedTensors outputs_for(Purpose purpose, const NamedTensors& inputs) {
     check_names(inputs, inputs_, "an input of the model");
     fitted_ = {.x = fit_inputs(inputs, inputs_), .labels = {}, .sample_weights = {}, .label_names = {}};
-    StepProgram& program = find_or_compile({purpose}, nullptr);
+    StepProgram& program = find({purpose}, nullptr);
     program.run(feed());
     NamedTensors result;
     for (const auto& [name, tensor] : outputs()) result[name] = tensor.clone();
@@ -370,6 +329,7 @@ class TrainingStep::Impl {
     if (!options_.loss) {
       DefaultLoss chosen = default_loss(prepared_.graph(), inputs_, batch);
       options_.loss = std::move(chosen.loss);
+      readings_ = {std::move(chosen.reading)};
       notices_.insert(notices_.end(), chosen.notices.begin(), chosen.notices.end());
     }
     if (!loss_inputs_) loss_inputs_.emplace(*options_.loss);
@@ -380,64 +340,22 @@ class TrainingStep::Impl {
       for (std::string& notice : notices)
         if (std::ranges::find(notices_, notice) == notices_.end()) notices_.push_back(std::move(notice));
     }
-    return find_or_compile({purpose}, &*options_.loss);
+    return find({purpose}, &*options_.loss);
   }
 
-  /// The program for `fitted_`, which is the first of the list afterwards.
-  StepProgram& find_or_compile(const Key& key, const LossOptions* loss) {
-    const auto is_for = [&](const Compiled& c) { return c.key == key && c.like.is_like(fitted_); };
-    const auto found = std::ranges::find_if(programs_, is_for);
-    if (found != programs_.end()) {
-      programs_.splice(programs_.begin(), programs_, found);
-    } else {
-      compile(key, loss);
-      if (programs_.size() > options_.programs) programs_.pop_back();
-    }
-    latest_ = &programs_.front();
+  /// The program for `fitted_`, which is the latest one afterwards.
+  StepProgram& find(const StepKey& key, const LossOptions* loss) {
+    latest_ = &programs_.find(key, fitted_, [this, loss] { return step_options(loss); });
+    sums_.know(latest_->sums);
     return latest_->program;
   }
 
-  void compile(const Key& key, const LossOptions* loss) {
-    StepOptions step = step_options();
-    for (std::size_t i = 0; i < inputs_.size(); ++i) step.shapes.by_name[inputs_[i].name] = fitted_.x[i].shape();
-    if (loss) step.loss = with_types(*loss, fitted_);
-    const Graph graph = prepared_.lower(key.purpose, step, executor_.capabilities(), options_.observer);
-    programs_.push_front({key, types_only(fitted_), StepProgram(graph, executor_, states_.store()), {}, {}});
-    for (const std::string& name : output_names(key, step)) programs_.front().outputs.push_back(name);
-    states_.bind(graph);
-    for (const StepValues::Parameter& parameter : StepValues(graph).parameters) {
-      if (parameter.accumulator == kNoValue) continue;
-      const std::string& sum = graph[parameter.accumulator].name;
-      programs_.front().sums[graph[parameter.value].name] = sum;
-      known_sums_.insert(sum);
-    }
-  }
-
-  /// The names of a program's outputs: the model's, but for one that is the loss.
-  std::vector<std::string> output_names(const Key& key, const StepOptions& step) const {
-    std::string own;
-    if (has_loss(key.purpose) && !step.loss.function.write)
-      for (const LossTerm& term : step.loss.terms)
-        if (!loss_named(term.loss).formula) own = term.output.empty() ? first_output() : term.output;
-    std::vector<std::string> names;
-    for (const TensorInfo& output : types_of(prepared_.graph(), prepared_.graph().outputs))
-      if (output.name != own) names.push_back(output.name);
-    return names;
-  }
-  std::string first_output() const { return prepared_.graph()[prepared_.graph().outputs.front()].name; }
-
-  static FittedBatch types_only(const FittedBatch& batch) {
-    const auto types = [](const std::vector<Tensor>& tensors) {
-      std::vector<Tensor> result;
-      static std::byte nothing;
-      for (const Tensor& t : tensors) result.push_back(Tensor::view(t.dtype(), t.shape(), &nothing));
-      return result;
-    };
-    return {types(batch.x), types(batch.labels), types(batch.sample_weights), batch.label_names};
-  }
-
-  StepOptions step_options() const {
-    return {.shapes = {}, .precision = precision_, .loss = {}, .mode = options_.mode, .optimizer = options_.optimizer};
+  StepOptions step_options(const LossOptions* loss) const {
+    return {.shapes = {},
+            .precision = precision_,
+            .loss = loss ? *loss : LossOptions(),
+            .mode = options_.mode,
+            .optimizer = options_.optimizer};
   }
 
   std::shared_ptr<const SourceModel> source_;
@@ -447,17 +365,13 @@ class TrainingStep::Impl {
   PreparedModel prepared_;
   std::vector<TensorInfo> inputs_;
   TrainedStates states_;
-  std::list<Compiled> programs_;             // the latest first
-  std::map<std::string, std::string> sums_;  // states of gradients that wait, or waited last, by parameter
-  std::map<std::map<std::string, std::string>, std::unique_ptr<StepProgram>> updates_of_;
-  std::unique_ptr<StepProgram>* update_ = nullptr;  // that of sums_; null: to be looked up
-  std::set<std::string> known_sums_;                // all that programs have
+  StepCache programs_;
+  GradientSums sums_;
   std::optional<LossInputs> loss_inputs_;
   FittedBatch fitted_;
-  Compiled* latest_ = nullptr;
+  CompiledStep* latest_ = nullptr;
   std::vector<TermReading> readings_;
   double learning_rate_ = 0;
-  std::int64_t waiting_ = 0;  // batches whose gradients wait
   std::int64_t updates_ = 0;
   std::vector<std::string> notices_;
 };
@@ -516,6 +430,9 @@ std::int64_t TrainingStep::updates() const { return impl_->updates(); }
 DType TrainingStep::precision() const { return impl_->precision(); }
 std::vector<std::string> TrainingStep::notices() const { return impl_->notices(); }
 const Plan& TrainingStep::plan(const NamedTensors& batch) { return impl_->plan(batch); }
+Profile TrainingStep::profile(const NamedTensors& batch, const ProfileOptions& options) {
+  return impl_->profile(batch, options);
+}
 void TrainingStep::save(const std::filesystem::path& path, const SaveOptions& options) const {
   impl_->save(path, options);
 }

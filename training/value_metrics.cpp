@@ -9,16 +9,16 @@ namespace {
 using Tally = Metrics::Tally;
 
 void add_absolute_error(Tally& tally, const Metric&, const MetricSample& sample) {
-  for_each_element(sample, [&](double output, double target, std::int64_t) {
-    tally.sum += std::abs(output - target);
-    ++tally.weight;
+  for_each_element(sample, [&](double output, double target, std::int64_t, double weight) {
+    tally.sum += weight * std::abs(output - target);
+    tally.weight += weight;
   });
 }
 
 void add_squared_error(Tally& tally, const Metric&, const MetricSample& sample) {
-  for_each_element(sample, [&](double output, double target, std::int64_t) {
-    tally.sum += (output - target) * (output - target);
-    ++tally.weight;
+  for_each_element(sample, [&](double output, double target, std::int64_t, double weight) {
+    tally.sum += weight * (output - target) * (output - target);
+    tally.weight += weight;
   });
 }
 
@@ -32,16 +32,14 @@ constexpr std::string_view kElements = "a label for each element of the output";
 
 std::vector<MetricDef> value_metrics() {
   return {
-      {.kind = Metric::Kind::mae,
-       .name = "mae",
+      {.name = "mae",
        .meaning = "mean absolute error",
        .takes = takes_elements,
        .needs = kElements,
        .smaller_is_better = true,
        .add = add_absolute_error,
        .value = mean},
-      {.kind = Metric::Kind::mse,
-       .name = "mse",
+      {.name = "mse",
        .meaning = "mean squared error",
        .takes = takes_elements,
        .needs = kElements,

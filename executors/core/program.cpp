@@ -1,11 +1,10 @@
 #include "executors/core/program.h"
 
 #include <algorithm>
-#include <array>
-#include <chrono>
 
 #include <fmt/format.h>
 
+#include "executors/core/entry_timer.h"
 #include "executors/core/standard_kernels.h"
 #include <halfstep/base/error.h>
 #include <halfstep/executors/core/memory.h>
@@ -44,18 +43,46 @@ std::vector<KernelMaker> makers_of(const std::vector<KernelRow>& table, const No
   return makers;
 }
 
+/// Of a kernel, which may have absorbed nodes.
+EntryFacts node_facts(const Graph& graph, std::size_t index, const Made& made, const std::vector<bool>& before,
+                      const std::vector<bool>& absorbed) {
+  if (!made.bind) return {.kind = EntryKind::view};
+  std::vector<std::size_t> nodes{index};
+  for (std::size_t i = 0; i < absorbed.size(); ++i)
+    if (absorbed[i] && !before[i]) nodes.push_back(i);
+  return {.kind = made.kernel == "reference" ? EntryKind::reference : EntryKind::kernel,
+          .cost = cost_of(graph, nodes),
+          .computed = computed_type(graph, graph.nodes[index])};
+}
+
+/// Of all steps that have none yet: they convert.
+void add_conversion_facts(Assembly& assembly, const std::string& made_for, std::vector<EntryFacts>& facts) {
+  const auto bytes = [&](BufferId id) {
+    const Assembly::Buffer& buffer = assembly.buffers()[static_cast<std::size_t>(id)];
+    return static_cast<double>(buffer.state ? buffer.state->bytes() : buffer.bytes);
+  };
+  for (std::size_t i = facts.size(); i < assembly.steps().size(); ++i) {
+    const std::vector<BufferId>& touched = assembly.steps()[i].touches;  // source, target, scratch
+    facts.push_back({.kind = EntryKind::conversion,
+                     .made_for = made_for,
+                     .cost = {.bytes = bytes(touched[0]) + bytes(touched[1])}});
+  }
+}
+
 // First acceptance wins. Returns false when even the reference has no such operator.
 bool compile_node(Assembly& assembly, const std::vector<KernelRow>& table, std::size_t index, std::int32_t position,
-                  std::vector<bool>& absorbed) {
+                  std::vector<bool>& absorbed, std::vector<EntryFacts>& facts) {
   const Node& node = assembly.graph().nodes[index];
   PlanEntry entry{node.name, operator_name(node), "", "", 0};
   if (absorbed[index]) {
     entry.kernel = "fused";
     entry.reason = "computed along with the kernel of another node";
     assembly.append({entry, {}, {}});
+    facts.push_back({.kind = EntryKind::fused});
     return true;
   }
   auto attempt = [&](KernelMaker maker) {
+    const std::vector<bool> absorbed_before = absorbed;
     KernelContext context(assembly, index, position, absorbed);
     Made made = maker(context);
     if (!made.remark.empty()) entry.reason += (entry.reason.empty() ? "" : "; ") + made.remark;
@@ -66,8 +93,11 @@ bool compile_node(Assembly& assembly, const std::vector<KernelRow>& table, std::
     }
     entry.kernel = made.kernel;
     entry.scratch_bytes = context.scratch_bytes();
+    add_conversion_facts(assembly, node.name, facts);
+    facts.push_back(node_facts(assembly.graph(), index, made, absorbed_before, absorbed));
     assembly.append({entry, std::move(made.bind), context.touches()});
     context.append_conversions();
+    add_conversion_facts(assembly, node.name, facts);
     return true;
   };
   entry.reason = why_not(assembly, node);
@@ -79,7 +109,7 @@ bool compile_node(Assembly& assembly, const std::vector<KernelRow>& table, std::
   return attempt(make_reference);
 }
 
-class CompiledProgram final : public Program {
+class CompiledProgram final : public TimedProgram {
  public:
   CompiledProgram(const Graph& graph, Store& store, std::shared_ptr<const Backend> backend)
       : graph_(graph), backend_(std::move(backend)) {
@@ -97,26 +127,19 @@ class CompiledProgram final : public Program {
     });
   }
 
-  std::vector<double> time_entries(int times) override {
-    using Clock = std::chrono::steady_clock;
-    std::vector<std::vector<double>> seconds(steps_.size());
+  const std::vector<EntryFacts>& facts() const override { return facts_; }
+
+  std::vector<EntryTime> run_timed() override {
+    std::vector<EntryTime> times(plan_.entries.size());
     device().running([&] {
-      for (int i = 0; i < times; ++i) {
-        for (std::size_t s = 0; s < steps_.size(); ++s) {
-          const auto start = Clock::now();
+      const EntryTimer timer;
+      for (std::size_t s = 0; s < steps_.size(); ++s)
+        times[entry_of_step_[s]] = timer.time([&] {
           steps_[s]();
           device().wait();
-          seconds[s].push_back(std::chrono::duration<double>(Clock::now() - start).count());
-        }
-      }
+        });
     });
-    std::vector<double> medians(plan_.entries.size(), 0);
-    for (std::size_t s = 0; s < steps_.size(); ++s) {
-      const auto middle = seconds[s].begin() + times / 2;
-      std::nth_element(seconds[s].begin(), middle, seconds[s].end());
-      medians[entry_of_step_[s]] = *middle;
-    }
-    return medians;
+    return times;
   }
 
  private:
@@ -130,6 +153,7 @@ class CompiledProgram final : public Program {
     Assembly assembly(graph_, store, device());
     compile_nodes(assembly);
     assembly.append_final_copies();
+    add_conversion_facts(assembly, {}, facts_);
     place(assembly);
   }
 
@@ -141,7 +165,7 @@ class CompiledProgram final : public Program {
       const Node& node = graph_.nodes[order[i]];
       if (!missing.empty()) {  // values may be missing from here on: only collect what else cannot run
         if (!reference_kernel(node)) missing += fmt::format(", {} '{}'", operator_name(node), node.name);
-      } else if (!compile_node(assembly, backend_->kernels, order[i], static_cast<std::int32_t>(i), absorbed)) {
+      } else if (!compile_node(assembly, backend_->kernels, order[i], static_cast<std::int32_t>(i), absorbed, facts_)) {
         missing = fmt::format("{} '{}'", operator_name(node), node.name);
       }
     }
@@ -212,6 +236,7 @@ class CompiledProgram final : public Program {
   std::vector<std::shared_ptr<void>> keep_;  // the arenas, constants and their copies
   std::vector<std::shared_ptr<Tensor>> dynamic_outputs_;
   Plan plan_;
+  std::vector<EntryFacts> facts_;  // of the plan's entries
 };
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include "base/machine_memory.h"
 #include "executors/onednn/cpu_features.h"
 #include "executors/onednn/kernel_table.h"
+#include "executors/onednn/kernels/chain.h"
 #include "executors/onednn/kernels/kernels.h"
 
 namespace halfstep::onednn {
@@ -96,6 +97,7 @@ Capabilities probe_capabilities(int threads) {
   c.native.insert({OpClass::elementwise, DType::f32});
   c.native.insert({OpClass::reduction, DType::f32});
   c.fusions = fusions();
+  c.chains = chains();
   c.updates = core::optimizer_steps(kernel_table());
   c.memory = machine_memory();
   choose_precision(cpu, c);

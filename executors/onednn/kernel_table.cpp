@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "executors/onednn/kernels/chain.h"
 #include "executors/onednn/kernels/kernels.h"
 
 namespace halfstep::onednn {
@@ -53,7 +54,7 @@ std::vector<core::KernelRow> kernel_table() {
       {"HardSwish", kOnnxDomain, {make_unary}},
       {"Swish", kOnnxDomain, {make_unary}},
       {"Gelu", kOnnxDomain, {make_unary}},
-      {"Clip", kOnnxDomain, {make_clip}},
+      {"Clip", kOnnxDomain, {make_unary}},
       {"Cast", kOnnxDomain, {make_cast}},
       {"CastLike", kOnnxDomain, {make_cast}},
       {"Not", kOnnxDomain, {make_plain_arithmetic}},
@@ -66,8 +67,8 @@ std::vector<core::KernelRow> kernel_table() {
       {"Max", kOnnxDomain, {make_binary, make_plain_arithmetic}},
       {"Pow", kOnnxDomain, {make_binary}},
       {"ReluGrad", kOwnDomain, {make_binary}},
-      {"ClipGrad", kOwnDomain, {make_clip_grad}},
-      {"GeluGrad", kOwnDomain, {make_gelu_grad}},
+      {"ClipGrad", kOwnDomain, {make_binary}},
+      {"GeluGrad", kOwnDomain, {make_binary}},
       {"Equal", kOnnxDomain, {make_plain_arithmetic}},
       {"Less", kOnnxDomain, {make_plain_arithmetic}},
       {"Greater", kOnnxDomain, {make_plain_arithmetic}},
@@ -78,6 +79,7 @@ std::vector<core::KernelRow> kernel_table() {
       {"Xor", kOnnxDomain, {make_plain_arithmetic}},
       {"IsNaN", kOnnxDomain, {make_plain_arithmetic}},
       {"Where", kOnnxDomain, {make_where}},
+      {"ElementwiseChain", kOwnDomain, {make_chain}},
       // Reductions, softmax and losses
       {"ReduceSum", kOnnxDomain, {make_reduce}},
       {"ReduceMean", kOnnxDomain, {make_reduce}},

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "base/machine_memory.h"
+#include "executors/core/entry_timer.h"
 #include <halfstep/base/error.h>
 #include <halfstep/executors/core/memory.h>
 #include <halfstep/executors/core/reference_call.h>
@@ -16,7 +17,7 @@
 namespace halfstep {
 namespace {
 
-class ReferenceProgram final : public Program {
+class ReferenceProgram final : public TimedProgram {
  public:
   ReferenceProgram(const Graph& graph, core::Store& store) : graph_(graph) {
     values_.resize(graph.values.size());
@@ -26,6 +27,8 @@ class ReferenceProgram final : public Program {
       if (!kernel) missing += fmt::format("{}{} '{}'", missing.empty() ? "" : ", ", node.op, node.name);
       calls_.push_back({&node, kernel, std::vector<Tensor>(node.inputs.size()), {}});
       plan_.entries.push_back({node.name, core::operator_name(node), "reference", "", 0});
+      facts_.push_back(
+          {.kind = EntryKind::reference, .cost = cost_of(graph_, node), .computed = computed_type(graph_, node)});
     }
     if (!missing.empty())
       throw_input_error("operators that have a reference kernel", missing, "see the table of operators");
@@ -58,18 +61,35 @@ class ReferenceProgram final : public Program {
   const Plan& plan() const override { return plan_; }
 
   void run() override {
-    for (core::ReferenceCall& call : calls_) {
-      const Node& node = *call.node;
-      for (std::size_t k = 0; k < node.inputs.size(); ++k)
-        if (node.inputs[k] != kNoValue) call.in[k] = values_[node.inputs[k]];
-      call();
-      for (std::size_t k = 0; k < node.outputs.size(); ++k) {
-        const ValueId out = node.outputs[k];
-        if (out == kNoValue || call.targets[k].is_defined()) continue;
-        if (is_planned(out)) check_inferred(call.out[k], graph_[out].dtype, graph_[out].shape);
-        values_[out] = call.out[k];
-      }
+    for (core::ReferenceCall& call : calls_) run_node(call);
+    move_states();
+  }
+
+  const std::vector<EntryFacts>& facts() const override { return facts_; }
+
+  std::vector<EntryTime> run_timed() override {
+    std::vector<EntryTime> times;
+    const core::EntryTimer timer;
+    for (core::ReferenceCall& call : calls_) times.push_back(timer.time([&] { run_node(call); }));
+    move_states();
+    return times;
+  }
+
+ private:
+  void run_node(core::ReferenceCall& call) {
+    const Node& node = *call.node;
+    for (std::size_t k = 0; k < node.inputs.size(); ++k)
+      if (node.inputs[k] != kNoValue) call.in[k] = values_[node.inputs[k]];
+    call();
+    for (std::size_t k = 0; k < node.outputs.size(); ++k) {
+      const ValueId out = node.outputs[k];
+      if (out == kNoValue || call.targets[k].is_defined()) continue;
+      if (is_planned(out)) check_inferred(call.out[k], graph_[out].dtype, graph_[out].shape);
+      values_[out] = call.out[k];
     }
+  }
+
+  void move_states() {
     for (std::size_t i = 0; i < state_outputs_.size(); ++i) copy(values_[graph_.outputs[i]], state_outputs_[i]);
     // Copy all before moving any: a state's next may be another state's value.
     next_.clear();
@@ -79,7 +99,6 @@ class ReferenceProgram final : public Program {
       if (next_[i].is_defined()) copy(next_[i], values_[graph_.states[i].value]);
   }
 
- private:
   bool is_planned(ValueId id) const { return graph_[id].shape.is_static() && graph_[id].dtype != DType::undefined; }
   static void copy(const Tensor& from, Tensor& to) {
     if (to.bytes() > 0) std::memcpy(to.raw(), from.raw(), to.bytes());
@@ -98,6 +117,7 @@ class ReferenceProgram final : public Program {
   std::vector<Tensor> state_outputs_;  // of outputs that are states: what they held before the states moved
   std::vector<core::ReferenceCall> calls_;
   Plan plan_;
+  std::vector<EntryFacts> facts_;
 };
 
 class ReferenceExecutor final : public Executor {

@@ -30,6 +30,7 @@
 #include <halfstep/onnx_io/save.h>
 #include <halfstep/passes/passes.h>
 #include <halfstep/passes/pipelines.h>
+#include <halfstep/passes/step/parameter_group.h>
 #include <halfstep/session/session.h>
 #include <halfstep/training/callbacks.h>
 #include <halfstep/training/checkpoint.h>

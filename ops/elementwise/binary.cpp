@@ -2,6 +2,7 @@
 #include <cmath>
 #include <functional>
 
+#include "ops/elementwise/chain.h"
 #include "ops/families.h"
 #include "ops/family_parts.h"
 #include "ops/magnitude.h"
@@ -373,7 +374,7 @@ std::vector<OpDef> arithmetic_rows() {
 }  // namespace
 
 std::span<const OpDef> binary_ops() {
-  static const std::vector<OpDef> rows = join({arithmetic_rows(), comparison_rows()});
+  static const std::vector<OpDef> rows = join({arithmetic_rows(), comparison_rows(), chain_rows()});
   return rows;
 }
 

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "ops/cost_rules.h"
 #include "ops/families.h"
 #include <halfstep/base/error.h>
 #include <halfstep/ops/kernel_util.h>
@@ -260,6 +261,15 @@ std::vector<Expr> einsum_gradient(GradientContext& g) {
 }
 
 }  // namespace
+
+double einsum_cost(const CostCall& call) {
+  std::vector<Shape> shapes;
+  for (const ValueId in : call.node().inputs) shapes.push_back(call.graph()[in].shape);
+  if (!std::ranges::all_of(shapes, &Shape::is_static)) return 0;
+  double choices = 1;
+  for (const auto& [label, extent] : equation_of(call.node(), shapes).extents) choices *= static_cast<double>(extent);
+  return static_cast<double>(shapes.size()) * choices;
+}
 
 std::span<const OpDef> einsum_ops() {
   static const OpDef rows[] = {

@@ -1,13 +1,17 @@
 // Passes of a few lines.
 #include <map>
 #include <sstream>
+#include <utility>
 
+#include "passes/matcher.h"
+#include <halfstep/ops/op_traits.h>
 #include <halfstep/passes/passes.h>
 
 namespace halfstep {
 namespace {
 
-// Two nodes with equal keys compute the same. Random draws and stateful updates are kept apart by what they read.
+// Two nodes with equal keys compute the same, unless they draw random numbers. Stateful updates are kept apart by what
+// they read.
 std::string key_of(const Node& node) {
   std::ostringstream key;
   key << node.domain << ':' << node.op << ':' << node.outputs.size();
@@ -30,36 +34,39 @@ std::string key_of(const Node& node) {
   return key.str();
 }
 
-bool is_random(const Node& node) {
-  return node.op == "Dropout" || node.op.starts_with("Random") || node.op == "Bernoulli" || node.op == "Multinomial";
+bool is_constant(const Graph& graph, ValueId id) { return graph[id].is_constant(); }
+
+// What an exporter merged is a constant of its own again, which the node no longer gives.
+bool separate(Graph& graph, const Match& found) {
+  graph.edit(found.root())->outputs[0] = kNoValue;
+  const Value& from = graph[found["from"]];
+  Value& to = graph[found["to"]];
+  to.constant = from.constant.clone();
+  to.dtype = from.dtype;
+  to.shape = from.shape;
+  to.is_initializer = from.is_initializer;
+  if (to.declared == Declared::nothing) to.declared = from.declared;
+  return true;
+}
+
+// An output keeps its name.
+bool pass_on(Graph& graph, const Match& found) {
+  if (graph.is_output(found["to"])) return false;
+  graph.replace_uses(found["to"], found["from"]);
+  return true;
 }
 
 }  // namespace
 
 Pass separate_merged_parameters() {
-  return {"separate_merged_parameters", [](Graph& graph) {
-            std::vector<bool> gone(graph.nodes.size(), false);
-            for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
-              const Node& node = graph.nodes[n];
-              if (!node.is("Identity")) continue;
-              Value& from = graph[node.inputs[0]];
-              Value& to = graph[node.outputs[0]];
-              if (from.is_constant()) {
-                to.constant = from.constant.clone();
-                to.dtype = from.dtype;
-                to.shape = from.shape;
-                to.is_initializer = from.is_initializer;
-                if (to.declared == Declared::nothing) to.declared = from.declared;
-              } else if (graph.is_output(node.outputs[0])) {
-                continue;  // an output keeps its name
-              } else {
-                graph.replace_uses(node.outputs[0], node.inputs[0]);
-              }
-              gone[n] = true;
-            }
-            graph.remove_nodes(gone);
-            graph.remove_dead();
-          }};
+  const auto identity = [](Pattern of) {
+    return Pattern{.name = "to", .ops = {"Identity"}, .operands = {std::move(of)}};
+  };
+  const std::vector<Rule> rules = {
+      {identity({.name = "from", .value = is_constant}), separate},
+      {identity(any("from")), pass_on},
+  };
+  return {"separate_merged_parameters", [rules](Graph& graph) { rewrite(graph, rules); }};
 }
 
 Pass remove_dead_nodes() {
@@ -71,7 +78,7 @@ Pass eliminate_common_subexpressions() {
             std::map<std::string, std::size_t> seen;
             for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
               const Node& node = graph.nodes[i];
-              if (is_random(node)) continue;
+              if (traits_of(node).random) continue;
               auto [it, is_new] = seen.try_emplace(key_of(node), i);
               if (is_new) continue;
               const Node& first = graph.nodes[it->second];

@@ -3,9 +3,7 @@
 #include <span>
 #include <utility>
 
-#include <fmt/format.h>
-#include <fnmatch.h>
-
+#include "passes/step/parameter_groups.h"
 #include "passes/step/step_writing.h"
 #include <halfstep/base/error.h>
 #include <halfstep/passes/passes.h>
@@ -95,19 +93,15 @@ std::vector<std::pair<ParameterGroup, TrainedParameters>> in_groups(const Graph&
   std::vector<std::pair<ParameterGroup, TrainedParameters>> result;
   for (const ParameterGroup& group : groups) result.emplace_back(group, TrainedParameters{});
   result.emplace_back();
+  std::vector<std::string> names;
   for (std::size_t i = 0; i < p.values.size(); ++i) {
-    const std::string& name = graph[p.values[i].id()].name;
-    const auto fits = std::ranges::find_if(
-        groups, [&](const ParameterGroup& group) { return fnmatch(group.pattern.c_str(), name.c_str(), 0) == 0; });
-    TrainedParameters& members = result[static_cast<std::size_t>(fits - groups.begin())].second;
+    names.push_back(graph[p.values[i].id()].name);
+    TrainedParameters& members = result[group_of(groups, names.back())].second;
     members.states.push_back(p.states[i]);
     members.values.push_back(p.values[i]);
     members.gradients.push_back(p.gradients[i]);
   }
-  for (std::size_t i = 0; i < groups.size(); ++i)
-    if (result[i].second.values.empty())
-      throw_input_error("a group that has a parameter of its own", fmt::format("'{}'", groups[i].pattern),
-                        "halfstep inspect --trainable lists the parameters; each belongs to the first group that fits");
+  check_groups_have_members(groups, names);
   std::erase_if(result, [](const auto& group) { return group.second.values.empty(); });
   return result;
 }

@@ -14,8 +14,6 @@ from ._openmp import choose_waiting as _choose_waiting
 
 _choose_waiting()  # before the extension is loaded
 
-from importlib.metadata import version as _version
-
 from . import callbacks, losses, metrics, optimizers, schedules
 from .callbacks import *  # noqa: F403
 from .conversion import *  # noqa: F403
@@ -29,4 +27,10 @@ from .schedules import *  # noqa: F403
 from .session import *  # noqa: F403
 from .training_step import *  # noqa: F403
 
-__version__ = _version("halfstep")
+
+def __getattr__(name):
+    if name == "__version__":  # what reads it takes as long to import as the rest of the package
+        from importlib.metadata import version
+
+        return version("halfstep")
+    raise AttributeError(f"module 'halfstep' has no attribute '{name}'")

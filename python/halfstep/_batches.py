@@ -4,23 +4,30 @@ import math
 
 import numpy
 
+from . import _core
 from .errors import InputError
+from .losses import Loss
 
 
 class Names:
     """What a batch's arrays are called.
 
     Attributes:
-        inputs: of the model. labels: {output or "": name}. weights: the same of sample weights.
+        inputs: names of the model's. outputs: (name, type, shape) of each. losses: None where the first batch tells.
     """
 
-    def __init__(self, inputs, losses):
-        self.inputs = list(inputs)
+    def __init__(self, inputs, outputs, losses):
+        self.inputs = [name for name, _, _ in inputs]
+        self.outputs = outputs
         self.losses = losses
         free = "labels"
         while free in self.inputs:
             free += "_"
         self.default_labels = free
+
+    def terms(self):
+        """The losses; where the first batch is to tell them, one that has its labels."""
+        return self.losses or [Loss("softmax_cross_entropy", labels=self.default_labels)]
 
     def of_inputs(self, x):
         """{name: array} of what is given as x."""
@@ -125,12 +132,24 @@ class Rows:
         return math.ceil(batches) if self.keep_rest else math.floor(batches)
 
     def batches(self, order=None):
-        """In order of the rows, or by these indices."""
-        for i in range(len(self)):
-            rows = slice(i * self.batch_size, min((i + 1) * self.batch_size, self.count))
-            if order is not None:
-                rows = order[rows]
+        """For a training step, in order of the rows, or by these indices. One is good until the next."""
+        if not all(map(_is_plain, self.arrays.values())):
+            yield from self.dictionaries(order)
+            return
+        rows = _core.Rows(self.arrays)
+        rows.set_order(order)
+        for begin, end in self._parts():
+            yield rows.batch(begin, end)
+
+    def dictionaries(self, order=None):
+        """The same as {name: array}."""
+        for begin, end in self._parts():
+            rows = slice(begin, end) if order is None else order[begin:end]
             yield {name: array[rows] for name, array in self.arrays.items()}
+
+    def _parts(self):
+        for i in range(len(self)):
+            yield i * self.batch_size, min((i + 1) * self.batch_size, self.count)
 
 
 def _indexable(array, name):
@@ -142,32 +161,12 @@ def _indexable(array, name):
     return array
 
 
+def _is_plain(array):
+    """Whether the rows of an array lie one after the other as they are."""
+    return isinstance(array, numpy.ndarray) and array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative
+
+
 def row_count(batch, names):
     """Rows of a batch."""
     first = batch[names.inputs[0]]
     return len(first) if hasattr(first, "__len__") else 1
-
-
-def label_weight(loss, batch, default_labels, rows):
-    """What the mean over a batch weighs in the mean over several: what it was divided by."""
-    labels = batch.get((loss.labels if loss else None) or default_labels)
-    weights = batch.get(loss.sample_weights) if loss and loss.sample_weights else None
-    class_weight = loss.class_weight if loss else None
-    if loss is not None and loss.reduction == "sum":
-        return 1.0
-    if labels is None:
-        return float(rows) if weights is None else float(numpy.sum(numpy.asarray(weights)))
-    ignored = loss.ignore_label if loss else -100
-    labels = numpy.asarray(labels)
-    if weights is None and not class_weight:
-        if ignored is None or labels.size == 0:
-            return float(rows)
-        return float(numpy.count_nonzero(labels != ignored)) * rows / labels.size
-    counted = numpy.ones(labels.shape) if ignored is None else (labels != ignored).astype(numpy.float64)
-    if class_weight and numpy.issubdtype(labels.dtype, numpy.integer):
-        of_class = dict(enumerate(class_weight)) if not isinstance(class_weight, dict) else class_weight
-        counted = counted * numpy.vectorize(lambda c: of_class.get(int(c), 1.0), otypes=[float])(labels)
-    if weights is not None:
-        weights = numpy.asarray(weights)
-        counted = counted * weights.reshape(weights.shape + (1,) * (counted.ndim - weights.ndim))
-    return float(counted.sum())

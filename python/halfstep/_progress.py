@@ -22,7 +22,8 @@ class Progress:
     def begin(self, epoch, steps):
         self.epoch, self.steps, self.start = epoch, steps, time.perf_counter()
 
-    def step(self, done, loss):
+    def step(self, done, running):
+        """`running.loss` is asked for when it is shown."""
         if not self.bar:
             return
         now = time.perf_counter()
@@ -31,7 +32,7 @@ class Progress:
         self.drawn = now
         share = "" if not self.steps else "━" * (WIDTH * done // self.steps) + " " * (WIDTH - WIDTH * done // self.steps)
         total = f"/{self.steps}" if self.steps else ""
-        sys.stderr.write(f"\repoch {self.epoch + 1}/{self.epochs}  {done}{total} {share} loss {loss:.4g}\033[K")
+        sys.stderr.write(f"\repoch {self.epoch + 1}/{self.epochs}  {done}{total} {share} loss {running.loss:.4g}\033[K")
         sys.stderr.flush()
 
     def end(self, logs, skipped):

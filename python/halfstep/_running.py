@@ -2,7 +2,7 @@
 
 import math
 
-from ._batches import label_weight
+from . import _core
 from .errors import Error
 from .metrics import metric_names
 
@@ -10,58 +10,40 @@ MOST_BAD_UPDATES = 50  # in a row, beside those that bring the loss scale down t
 
 
 class Running:
-    """Losses and metrics over batches, each with the weight that it has in the mean over all."""
+    """Losses and metrics over batches, each with the weight that it has in the mean over all.
 
-    def __init__(self, step, names, metrics):
-        self.step, self.names, self.losses = step, names, names.losses
-        self.wanted = metrics
-        self.terms = list(self.losses) if self.losses else [None]
-        self.sums = [0.0] * len(self.terms)
-        self.weights = [0.0] * len(self.terms)
-        self.metrics = None  # of the terms with labels; there are none before the first batch
+    Attributes:
+        add: makes a step, or an evaluation, on a batch, and gives its report.
+    """
 
-    def add(self, batch, report, rows):
-        losses = report.terms if len(self.terms) > 1 else [report.loss]
-        for i, (loss, value) in enumerate(zip(self.terms, losses)):
-            weight = label_weight(loss, batch, self.names.default_labels, rows)
-            if weight > 0:
-                self.sums[i] += value * weight
-                self.weights[i] += weight
-        if self.metrics is None:
-            self.metrics = self._make_metrics()
-        for term, metrics in self.metrics:
-            self.step.measure(metrics, batch, term)
-
-    def _make_metrics(self):
-        made = []
+    def __init__(self, step, names, metrics, *, training):
+        self.terms = names.terms()
+        terms = [one.term(names.outputs) for one in self.terms]
+        measured = []
         for i, loss in enumerate(self.terms):
-            wanted = self.wanted
-            if isinstance(wanted, dict):
-                wanted = wanted.get(loss.output if loss else "", [])
-            names = metric_names(wanted)
-            if names != "" and (loss is None or loss.takes_labels):
-                made.append((i, self.step.metrics(names, i)))
-        return made
+            wanted = metric_names(metrics.get(loss.output, []) if isinstance(metrics, dict) else metrics)
+            if wanted != "" and loss.takes_labels:
+                measured.append((i, wanted))
+        self._means = _core.Running(step, terms=terms, input=names.inputs[0], measured=measured, training=training)
+        self.add = self._means.add
 
     @property
     def loss(self):
         """NaN before the first label that counts."""
-        total = 0.0
-        for loss, sum_, weight in zip(self.terms, self.sums, self.weights):
-            mean = sum_ / weight if weight else math.nan
-            total += mean * (loss.weight if loss and len(self.terms) > 1 else 1.0)
-        return total
+        means = self._means.losses
+        if len(means) == 1:
+            return means[0]
+        return sum(mean * loss.weight for loss, mean in zip(self.terms, means))
 
     def logs(self):
         """Name → number, the loss first."""
         logs = {"loss": self.loss}
         several = len(self.terms) > 1
         if several:
-            for i, loss in enumerate(self.terms):
-                logs[f"{self._prefix(i)}loss"] = self.sums[i] / self.weights[i] if self.weights[i] else math.nan
-        for i, metrics in self.metrics or ():
+            logs.update({f"{self._prefix(i)}loss": mean for i, mean in enumerate(self._means.losses)})
+        for i, values in self._means.metrics():
             prefix = self._prefix(i) if several else ""
-            logs.update({prefix + name: value for name, value in metrics.values().items()})
+            logs.update({prefix + name: value for name, value in values.items()})
         return logs
 
     def _prefix(self, i):

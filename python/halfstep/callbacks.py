@@ -3,6 +3,7 @@
 import math
 
 from .errors import InputError
+from .metrics import smaller_is_better
 
 __all__ = ["Callback", "EarlyStopping", "LearningRateScheduler", "ModelCheckpoint"]
 
@@ -54,15 +55,19 @@ def as_callbacks(callbacks, model):
     return made
 
 
+def watching_steps(callbacks):
+    """Those that have something to do after a batch."""
+    return [one for one in callbacks if getattr(one.on_step, "__func__", None) is not Callback.on_step]
+
+
 class _Monitor(Callback):
     """Follows one number of the logs."""
 
     def __init__(self, monitor, mode, min_delta=0.0):
         if mode not in ("auto", "min", "max"):
             raise InputError("mode: auto, min or max", repr(mode), "")
-        if mode == "auto":  # errors and losses fall, what else is measured rises
-            falls = any(part in monitor for part in ("loss", "mae", "mse"))
-            mode = "min" if falls else "max"
+        if mode == "auto":
+            mode = "min" if smaller_is_better(monitor) else "max"
         self.monitor, self.mode, self.min_delta = monitor, mode, abs(min_delta)
         self._forget()
 

@@ -1,10 +1,14 @@
 """What is in a model, what this machine has, and whether an executor does what it promises: as dictionaries."""
 
+import json
+
 from . import _core
 from ._sources import loaded
+from .losses import as_losses
+from .session import Session
 from .training_step import TrainingStep
 
-__all__ = ["check", "devices", "inspect"]
+__all__ = ["check", "devices", "inspect", "profile"]
 
 
 def _info(info):
@@ -35,6 +39,55 @@ def inspect(model, *, trainable=True):
         except ValueError as error:  # nothing to train is no reason to describe nothing
             result["notices"] = [str(error)]
     return result
+
+
+def profile(
+    model,
+    data=None,
+    *,
+    training=False,
+    batch=32,
+    shapes=None,
+    loss=None,
+    precision=None,
+    executor="auto",
+    threads=0,
+    steps=10,
+    trace=None,
+):
+    """Where the time of a step goes, and how far that is from what this machine can do.
+
+    Args:
+        data: arrays by name, of inputs and with `training` of "labels"; None: made up for `batch` rows.
+        training: a training step instead of inference.
+        shapes: of made-up inputs, by name, where the model leaves more open than the batch.
+        loss: of the training step; None: as labels and the model tell.
+        precision: None: "fp32", with `training` "auto".
+        steps: that are timed, twice: as a whole, and node by node.
+        trace: a path for the timed steps in the format of Perfetto and chrome://tracing.
+
+    Returns what docs/json.md has under `profile`: {"executor", "peaks", "step_us", "step_mean_us", "least_us", "nodes",
+    "operators", "scopes"}, each of the last three with "us", "share", "flops", "bytes", "least_us" and more.
+
+    Raises InputError where shapes stay open, and for arrays that the model does not take.
+    """
+    source = loaded(model)
+    if data is None:
+        losses = as_losses(loss, None, source.outputs)
+        data = source.example(
+            shapes={name: list(dims) for name, dims in (shapes or {}).items()},
+            batch=batch,
+            loss=losses[0].name if losses else None,
+            labels=training,
+        )
+    options = {"precision": precision or ("auto" if training else "fp32"), "executor": executor, "threads": threads}
+    runner = TrainingStep(source, loss=loss, **options) if training else Session(source, **options)
+    with runner:
+        text, events = runner.profile(data, steps)
+    if trace is not None:
+        with open(trace, "w", encoding="ascii") as file:
+            file.write(events)
+    return json.loads(text)
 
 
 def devices():

@@ -34,3 +34,21 @@ def metric_names(metrics):
     text = ",".join(names)
     _core.check_metrics(text)
     return text
+
+
+def smaller_is_better(name):
+    """Of a number of a History, "val_scores_top_k:5": a loss, or a metric behind "val_" and an output's name.
+
+    Raises InputError for another name.
+    """
+    of = name.removeprefix("val_").partition(":")[0]
+    if of == "loss" or of.endswith("_loss"):
+        return True
+    rows = [row for own, row in TABLE.items() if of == own or of.endswith(f"_{own}")]
+    if not rows:
+        raise InputError(
+            f"a number to monitor whose better values are known: loss, {', '.join(TABLE)}",
+            f"'{name}'",
+            "say whether it is to fall or to rise: mode='min' or mode='max'",
+        )
+    return max(rows, key=lambda row: len(row["name"]))["smaller_is_better"]

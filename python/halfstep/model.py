@@ -1,5 +1,6 @@
 """A model that is trained as Keras' are: compile, fit, evaluate, predict, save."""
 
+import inspect
 import os
 import warnings
 
@@ -10,7 +11,7 @@ from ._batches import Names, Rows, is_array, row_count
 from ._progress import Progress
 from ._running import BadUpdates, Running
 from ._sources import loaded
-from .callbacks import as_callbacks
+from .callbacks import as_callbacks, watching_steps
 from .errors import InputError
 from .history import History
 from .losses import as_losses
@@ -36,6 +37,15 @@ def load(model, *, folder=""):
     return Model(loaded(model, os.fspath(folder)))
 
 
+def _signature_of_compile(function):
+    """With the options that it hands to TrainingStep."""
+    own = inspect.signature(function).parameters
+    of_step = inspect.signature(TrainingStep.__init__).parameters
+    options = [p for name, p in of_step.items() if p.kind is p.KEYWORD_ONLY or name == "precision"]
+    options = [p.replace(kind=p.KEYWORD_ONLY) for p in options if p.name not in own and p.name != "loss_model"]
+    return inspect.Signature([p for p in own.values() if p.kind is not p.VAR_KEYWORD] + options)
+
+
 class Model:
     """An ONNX model to train, evaluate and run. halfstep.load makes one.
 
@@ -57,24 +67,7 @@ class Model:
 
     # How it is trained.
 
-    def compile(
-        self,
-        optimizer=None,
-        loss=None,
-        metrics=None,
-        *,
-        precision="auto",
-        loss_weights=None,
-        loss_scale=None,
-        freeze=(),
-        trainable=(),
-        train_batchnorm=True,
-        train_dropout=True,
-        seed=0,
-        executor="auto",
-        threads=0,
-        batch_axes=None,
-    ):
+    def compile(self, optimizer=None, loss=None, metrics=None, *, loss_weights=None, **options):
         """Says how the model is trained. What it has learned so far stays, the optimizer starts anew.
 
         Args:
@@ -91,25 +84,14 @@ class Model:
                 metric_names(names)
         else:
             metric_names(metrics)
+        if "loss_model" in options:
+            raise InputError("a loss by its name", "loss_model", "halfstep.TrainingStep takes one")
         optimizer = as_optimizer(optimizer)
         losses = as_losses(loss, loss_weights, self.outputs)
-        options = dict(
-            optimizer=optimizer,
-            precision=precision,
-            loss_scale=loss_scale,
-            freeze=freeze,
-            trainable=trainable,
-            train_batchnorm=train_batchnorm,
-            train_dropout=train_dropout,
-            seed=seed,
-            executor=executor,
-            threads=threads,
-            batch_axes=batch_axes,
-        )
-        names = Names([name for name, _, _ in self.inputs], losses)
+        names = Names(self.inputs, self.outputs, losses)
         if losses is not None:
             names.losses = losses = [one if one.labels else one.changed(labels=names.default_labels) for one in losses]
-        step = TrainingStep(self._loaded, losses, **options)
+        step = TrainingStep(self._loaded, losses, optimizer, **options)
         if self._step is not None:
             step.load_state({**self._step.parameters(), **self._step.statistics()})
         self._step, self._options, self._optimizer = step, options, optimizer
@@ -117,8 +99,10 @@ class Model:
         self._weighting = (None, None)
         schedule = optimizer.schedule
         self._schedule = schedule.bound(optimizer.learning_rate) if schedule else None
-        self._seed, self._epochs = seed, 0
-        self._fixed = None if batch_axes else self._fixed_batch()
+        self._seed, self._epochs = options.get("seed", 0), 0
+        self._fixed = None if options.get("batch_axes") else self._fixed_batch()
+
+    compile.__signature__ = _signature_of_compile(compile)
 
     @property
     def step(self):
@@ -213,20 +197,19 @@ class Model:
     def _epoch(self, epoch, batches, callbacks, progress, bad, history):
         for callback in callbacks:
             callback.on_epoch_begin(epoch)
-        step, schedule = self.step, self._schedule
-        running = Running(step, self._names, self._metrics)
+        step, schedule, watching = self.step, self._schedule, watching_steps(callbacks)
+        running = Running(step, self._names, self._metrics, training=True)
         done = 0
         for batch in batches:
             if schedule is not None:
                 step.learning_rate = schedule.at(step.updates)
-            report = step.run(batch)
+            report = running.add(batch)
             history.steps += 1
-            running.add(batch, report, row_count(batch, self._names))
             bad.add(report)
-            for callback in callbacks:
+            for callback in watching:
                 callback.on_step(done, report)
             done += 1
-            progress.step(done, running.loss)
+            progress.step(done, running)
             if self.stop_training:
                 break
         if done == 0:
@@ -256,22 +239,23 @@ class Model:
             self._weigh(sample_weight, self._weighting[1])
             step = self.step
         if is_array(x):
-            rows = self._rows({**self._arrays(x, y), **Names.of_weights(sample_weight)}, batch_size)
-            batches = rows.batches()
+            arrays = {**self._arrays(x, y), **Names.of_weights(sample_weight)}
+            batches = self._rows(self._with_weights(arrays), batch_size).batches()
         else:
-            batches = map(self._names.batch, x() if callable(x) else x)
-        running = Running(step, self._names, self._metrics)
+            batches = (self._with_weights(self._names.batch(item)) for item in (x() if callable(x) else x))
+        running = Running(step, self._names, self._metrics, training=False)
         done = 0
         for batch in batches:
-            count = row_count(batch, self._names)
-            for loss in self._names.losses or ():
-                if loss.sample_weights and loss.sample_weights not in batch:
-                    batch[loss.sample_weights] = numpy.ones(count, numpy.float32)
-            running.add(batch, step.evaluate(batch), count)
+            running.add(batch)
             done += 1
         if done == 0:
             raise InputError("batches to evaluate", "none", "an iterator ends once")
         return running.logs()
+
+    def _with_weights(self, arrays):
+        """With those that the loss takes, each 1 where there are none."""
+        missing = [one.sample_weights for one in self._names.losses or () if one.sample_weights not in ("", *arrays)]
+        return {**arrays, **{name: numpy.ones(row_count(arrays, self._names), numpy.float32) for name in missing}}
 
     def _validate(self, data, batch_size):
         if isinstance(data, (tuple, list)) and 1 <= len(data) <= 3 and is_array(data[0]):
@@ -291,10 +275,10 @@ class Model:
             names, fixed, run = self._names, self._fixed, self._step.predict
         else:
             self._session = self._session or Session(self._loaded)
-            names, fixed, run = Names([name for name, _, _ in self.inputs], None), self._fixed_batch(), self._session.run
+            names, fixed, run = Names(self.inputs, self.outputs, None), self._fixed_batch(), self._session.run
         rows = Rows(names.of_inputs(x), batch_size or fixed or BATCH_SIZE)
         parts = []
-        for batch in rows.batches():
+        for batch in rows.dictionaries():
             count = row_count(batch, names)
             missing = (fixed or 0) - count
             if missing > 0:
@@ -366,7 +350,7 @@ class Model:
         if unknown:
             raise InputError("sample_weight by outputs with a loss", f"'{unknown[0].split('.', 1)[1]}'", "check the names")
         state = self.step.state()
-        step = TrainingStep(self._loaded, losses, **self._options)
+        step = TrainingStep(self._loaded, losses, self._optimizer, **self._options)
         step.load_state(state)
         step.learning_rate = self._step.learning_rate
         self._step, self._names.losses, self._weighting = step, losses, key

@@ -17,6 +17,8 @@ void bind_model(nb::module_& m);
 void bind_session(nb::module_& m);
 void bind_metrics(nb::module_& m);
 void bind_training_step(nb::module_& m);
+void bind_rows(nb::module_& m);
+void bind_running(nb::module_& m);
 void bind_conversion(nb::module_& m);
 void bind_machine(nb::module_& m);
 

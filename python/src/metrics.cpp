@@ -1,12 +1,12 @@
+#include "python/src/metrics.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <string>
 
 #include <nanobind/stl/string.h>
 
-#include "python/src/bindings.h"
 #include "python/src/tensors.h"
-#include <halfstep/training/metrics.h>
 
 namespace halfstep::python {
 namespace {
@@ -20,18 +20,17 @@ nb::object value_of(const Metrics& metrics, std::size_t i) {
 
 }  // namespace
 
+nb::dict values_of(const Metrics& metrics) {
+  nb::dict values;
+  for (std::size_t i = 0; i < metrics.size(); ++i) values[text(metrics.metric(i).name())] = value_of(metrics, i);
+  return values;
+}
+
 void bind_metrics(nb::module_& m) {
   nb::class_<Metrics>(m, "Metrics", "Running values of metrics.")
-      .def(
-          "values",
-          [](const Metrics& metrics) {
-            nb::dict values;
-            for (std::size_t i = 0; i < metrics.size(); ++i)
-              values[text(metrics.metric(i).name())] = value_of(metrics, i);
-            return values;
-          },
-          "Name → number; of a confusion matrix counts i64[classes, classes + 1], a row for each label, the last "
-          "column for outputs that are NaN.")
+      .def("values", &values_of,
+           "Name → number; of a confusion matrix counts i64[classes, classes + 1], a row for each label, the last "
+           "column for outputs that are NaN.")
       .def("reset", &Metrics::reset)
       .def("__len__", &Metrics::size);
   m.def(

@@ -2,17 +2,23 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <nanobind/stl/filesystem.h>
+#include <nanobind/stl/map.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
 
 #include "python/src/tensors.h"
 #include <halfstep/executors/registry.h>
 #include <halfstep/onnx_io/save.h>
 #include <halfstep/passes/passes.h>
+#include <halfstep/training/example_data.h>
 
 namespace halfstep::python {
 namespace {
@@ -108,6 +114,19 @@ void bind_model(nb::module_& m) {
             return batch == Shape::kUnknown ? nb::object(nb::none()) : nb::cast(batch);
           },
           "The number of rows that the model was exported for, or None where any will do.")
+      .def(
+          "example",
+          [](const LoadedModel& model, const std::map<std::string, std::vector<std::int64_t>>& shapes,
+             std::int64_t batch, const std::optional<std::string>& loss, bool labels) {
+            InputShapes wanted{.by_name = {}, .batch = batch};
+            for (const auto& [name, dims] : shapes) wanted.by_name.emplace(name, Shape(dims));
+            NamedTensors tensors = example_inputs(model.graph, wanted);
+            if (labels)
+              if (auto made = example_labels(model.graph, wanted, {}, loss))
+                tensors.emplace("labels", *std::move(made));
+            return arrays_from(tensors);
+          },
+          "shapes"_a, "batch"_a, "loss"_a, "labels"_a, "Made-up inputs, and labels, that the model takes.")
       .def(
           "to_bytes",
           [](const LoadedModel& model, const nb::dict& parameters) {

@@ -11,6 +11,8 @@ NB_MODULE(_core, m) {
   bind_session(m);
   bind_metrics(m);
   bind_training_step(m);
+  bind_rows(m);
+  bind_running(m);
   bind_conversion(m);
   bind_machine(m);
 }

@@ -3,8 +3,10 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include <nanobind/stl/map.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 
 #include "python/src/bindings.h"
@@ -69,6 +71,16 @@ void bind_session(nb::module_& m) {
             return describe(use->session.plan(tensors_from(inputs, "inputs")));
           },
           "inputs"_a)
+      .def(
+          "profile",
+          [](GuardedSession& self, nb::handle inputs, int steps) {
+            const GuardedSession::Use use = self.use();
+            const NamedTensors given = tensors_from(inputs, "inputs");
+            const nb::gil_scoped_release unlocked;
+            const Profile profile = use->session.profile(given, {.steps = steps});
+            return std::pair(profile_json(profile), trace_json(profile));
+          },
+          "inputs"_a, "steps"_a, "Where the time of a run goes: halfstep.profile's text, and its trace.")
       .def("close", &GuardedSession::close)
       .def_prop_ro("closed", &GuardedSession::is_closed);
 }

@@ -130,6 +130,7 @@ nb::list metric_table() {
     row["name"] = text(metric.name);
     row["meaning"] = text(metric.meaning);
     row["number"] = text(metric.number.name);
+    row["smaller_is_better"] = metric.smaller_is_better;
     rows.append(row);
   }
   return rows;

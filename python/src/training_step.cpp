@@ -1,3 +1,5 @@
+#include "python/src/training_step.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -11,72 +13,18 @@
 #include <nanobind/stl/filesystem.h>
 #include <nanobind/stl/map.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
-#include "python/src/bindings.h"
-#include "python/src/guarded.h"
 #include "python/src/model.h"
 #include "python/src/options.h"
-#include "python/src/tensors.h"
 #include <halfstep/base/error.h>
 #include <halfstep/executors/registry.h>
-#include <halfstep/training/training_step.h>
 
 namespace halfstep::python {
 namespace {
-
-struct StepOnExecutor {
-  std::unique_ptr<Executor> executor;
-  TrainingStep step;
-};
-
-/// Calls `call` without the interpreter's lock.
-auto unlocked(const auto& call) {
-  const nb::gil_scoped_release released;
-  return call();
-}
-
-class GuardedStep : public Guarded<StepOnExecutor> {
- public:
-  using Guarded::Guarded;
-
-  /// A method that takes a batch and gives a report.
-  template <StepReport (TrainingStep::*method)(const NamedTensors&)>
-  StepReport with_batch(nb::handle batch) {
-    const Use use = this->use();
-    const NamedTensors given = tensors_from(batch, "a batch");
-    return unlocked([&] { return (use->step.*method)(given); });
-  }
-  template <NamedTensors (TrainingStep::*method)(const NamedTensors&)>
-  nb::dict outputs_for(nb::handle inputs) {
-    const Use use = this->use();
-    const NamedTensors given = tensors_from(inputs, "inputs");
-    return arrays_from(unlocked([&] { return (use->step.*method)(given); }));
-  }
-  template <NamedTensors (TrainingStep::*method)() const>
-  nb::dict read() {
-    const Use use = this->use();
-    return arrays_from((use->step.*method)());
-  }
-  template <void (TrainingStep::*method)(const NamedTensors&)>
-  void write(nb::handle tensors) {
-    const Use use = this->use();
-    (use->step.*method)(tensors_from(tensors, "tensors"));
-  }
-  template <Tensor (TrainingStep::*method)() const>
-  nb::object read_flat() {
-    const Use use = this->use();
-    return array_from((use->step.*method)());
-  }
-  template <void (TrainingStep::*method)(const Tensor&)>
-  void write_flat(nb::handle values) {
-    const Use use = this->use();
-    const Tensor given = tensor_from(values, "values");
-    (use->step.*method)(given.dtype() == DType::f64 ? convert(given, DType::f32) : given);
-  }
-};
 
 LossFunction loss_function(const LoadedModel& model) { return loss_of_model(model.graph); }
 
@@ -262,6 +210,17 @@ void bind_training_step(nb::module_& m) {
             return describe(use->step.plan(tensors_from(batch, "a batch")));
           },
           "batch"_a, "What runs where in the training step for this batch, and why.")
+      .def(
+          "profile",
+          [](Step& self, nb::handle batch, int steps) {
+            const Step::Use use = self.use();
+            const NamedTensors given = tensors_from(batch, "a batch");
+            return unlocked([&] {
+              const Profile profile = use->step.profile(given, {.steps = steps});
+              return std::pair(profile_json(profile), trace_json(profile));
+            });
+          },
+          "batch"_a, "steps"_a, "Where the time of training steps goes: halfstep.profile's text, and its trace.")
       .def(
           "save",
           [](Step& self, const std::filesystem::path& path, const std::string& form, const std::string& external_data) {

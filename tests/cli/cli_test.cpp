@@ -390,27 +390,6 @@ TEST_F(CliTest, ReportsAndErrorsNameTheFileOnce) {
   EXPECT_EQ(refusal.find("garbage.onnx", first + 1), std::string::npos) << refusal;
 }
 
-TEST_F(CliTest, InspectAddsUpTimesByOperator) {
-  const Outcome outcome = run("inspect mlp.onnx --plan --time 3 --executor onednn --json");
-  ASSERT_EQ(outcome.exit_code, 0) << outcome.text;
-  const nlohmann::json plan = nlohmann::json::parse(outcome.output)["plan"];
-  double us = 0, us_by_operator = 0, share = 0, before = 1;
-  std::size_t calls = 0;
-  for (const nlohmann::json& node : plan["nodes"]) us += node["us"].get<double>();
-  for (const nlohmann::json& row : plan["time_by_operator"]) {
-    calls += row["calls"].get<std::size_t>();
-    us_by_operator += row["us"].get<double>();
-    share += row["share"].get<double>();
-    EXPECT_LE(row["share"], before) << row;
-    before = row["share"];
-  }
-  EXPECT_EQ(calls, plan["nodes"].size());
-  EXPECT_NEAR(us, us_by_operator, 0.1 * static_cast<double>(calls));  // both are rounded to 0.1 us
-  EXPECT_NEAR(share, 1, 1e-4 * static_cast<double>(calls));
-  EXPECT_THAT(run("inspect mlp.onnx --plan --time 3 --executor onednn").output, HasSubstr("time by operator\n  us"));
-  EXPECT_THAT(run("inspect mlp.onnx --plan --executor onednn").output, Not(HasSubstr("time by operator")));
-}
-
 TEST_F(CliTest, RunOfAnEndlessLoopEndsWithTheFirstSignal) {
   save_model(parse_model(R"(<ir_version: 10, opset_import: ["": 20]> m (float[1] x) => (float[1] y)
     <int64 n = {9223372036854775807}, bool c = {1}> { y = Loop (n, c, x)

@@ -56,6 +56,29 @@ TEST_F(Config, EveryFlagIsAKey) {
   EXPECT_TRUE(fs::exists(folder_ / "trained.onnx"));
 }
 
+TEST_F(Config, ParameterGroupsAreAList) {
+  const std::string groups = R"(parameter-group = ["1.*:lr_factor=0.5,weight_decay=0.1", "*:frozen_updates=2"])";
+  write("run.toml", std::string(kRun) + groups + "\n");
+  const Outcome outcome = run("train --config run.toml --checkpoint kept");
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.text;
+  EXPECT_THAT(read("trained.toml"), HasSubstr("'*:frozen_updates=2'"));
+  const Outcome other = run("train --config run.toml --resume kept --epochs 3 --parameter-group '1.*:lr_factor=2'");
+  EXPECT_EQ(other.exit_code, 0) << other.text;
+  EXPECT_THAT(other.text, HasSubstr("resuming with --parameter-group 1.*:lr_factor=2; the checkpoint was made with "
+                                    "1.*:lr_factor=0.5,weight_decay=0.1 *:lr_factor=1,frozen_updates=2"));
+  const struct {
+    const char *group, *says;
+  } cases[] = {{"layer9.*:lr_factor=2", "a group that has a parameter of its own, got 'layer9.*'"},
+               {"1.*", "a parameter group as PATTERN:KEY=VALUE"},
+               {"1.*:lr=2", "--lr"},
+               {"1.*:beta1=0.5", "--beta1"}};
+  for (const auto& c : cases) {
+    const Outcome wrong = run(std::string("train --config run.toml --parameter-group '") + c.group + "'");
+    EXPECT_EQ(wrong.exit_code, 2) << c.group;
+    EXPECT_THAT(wrong.text, HasSubstr(c.says)) << c.group;
+  }
+}
+
 TEST_F(Config, FlagsOfTheCallWin) {
   write("run.toml", kRun);
   const Outcome outcome =

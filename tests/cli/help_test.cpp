@@ -14,8 +14,8 @@ using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
 
-constexpr const char* kCommands[] = {"train",   "evaluate", "run",        "convert", "inspect",
-                                     "devices", "check",    "completion", "help"};
+constexpr const char* kCommands[] = {"train",   "evaluate", "run",   "convert",    "inspect",
+                                     "profile", "devices",  "check", "completion", "help"};
 
 std::size_t longest_line(const std::string& text) {
   std::size_t longest = 0;

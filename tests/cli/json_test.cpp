@@ -16,12 +16,12 @@ using testing::HasSubstr;
 using testing::Not;
 
 TEST_F(CliTest, EveryCommandHasJson) {
-  for (const char* arguments :
-       {"train mlp.onnx --data x.npy,y.npy --val-data x.npy,y.npy --epochs 1 -o t.onnx",
-        "evaluate mlp.onnx --data x.npy,y.npy", "run mlp.onnx --input x.npy -o out.npz",
-        "convert mlp.onnx -o half.onnx --precision fp16 --verify x.npy",
-        "convert mlp.onnx --dry-run --precision bf16 --calibrate x.npy --max-error 0.1",
-        "inspect mlp.onnx --plan --trainable", "devices", "check --op Relu --kind execution --dtype f32"}) {
+  for (const char* arguments : {"train mlp.onnx --data x.npy,y.npy --val-data x.npy,y.npy --epochs 1 -o t.onnx",
+                                "evaluate mlp.onnx --data x.npy,y.npy", "run mlp.onnx --input x.npy -o out.npz",
+                                "convert mlp.onnx -o half.onnx --precision fp16 --verify x.npy",
+                                "convert mlp.onnx --dry-run --precision bf16 --calibrate x.npy --max-error 0.1",
+                                "inspect mlp.onnx --plan --trainable", "profile mlp.onnx --steps 1", "devices",
+                                "check --op Relu --kind execution --dtype f32"}) {
     const Outcome outcome = run(arguments + std::string(" --json"));
     EXPECT_EQ(outcome.exit_code, 0) << arguments << "\n" << outcome.text;
     const nlohmann::json json = nlohmann::json::parse(outcome.output, nullptr, false);

@@ -237,5 +237,71 @@ TEST_F(Labels, ABatchBehindTheTime) {
     EXPECT_EQ(run(std::string("train time.onnx --data a.npy,b.npy --batch-axis ") + bad).exit_code, 2) << bad;
 }
 
+TEST_F(Labels, SampleWeightsAreAFileOrAnArrayOfTheData) {
+  Tensor weights(DType::f32, {40});
+  for (std::int64_t i = 0; i < 40; ++i) weights.data<float>()[i] = static_cast<float>(i % 10 < 5);
+  write_npy(folder_ / "w.npy", weights);
+  const auto loss = [&](const std::string& arguments) {
+    const Outcome outcome = run("evaluate mlp.onnx --json " + arguments);
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.text;
+    return nlohmann::json::parse(outcome.output)["loss"].get<double>();
+  };
+  const double weighted = loss("--data x.npy,y.npy --sample-weights w.npy");
+  EXPECT_EQ(loss("--data x.npy,w=w.npy,y.npy --sample-weights w"), weighted);
+  EXPECT_NE(loss("--data x.npy,y.npy"), weighted);
+  const Outcome train =
+      run("train mlp.onnx --data x.npy,y.npy --val-data x.npy,y.npy --sample-weights w.npy --epochs 1");
+  EXPECT_EQ(train.exit_code, 0) << train.text;
+  EXPECT_THAT(train.text, HasSubstr("the validation data have no 'w.npy': their rows weigh the same"));
+  const Outcome missing = run("train mlp.onnx --data x.npy,y.npy --sample-weights v.npy --epochs 1");
+  EXPECT_EQ(missing.exit_code, 2);
+  EXPECT_THAT(missing.text, HasSubstr("neither an array of the data nor a file called 'v.npy'"));
+  write_npy(folder_ / "few.npy", weights.rows(0, 39).clone());
+  EXPECT_THAT(run("train mlp.onnx --data x.npy,y.npy --sample-weights few.npy --epochs 1").text,
+              HasSubstr("40 sample weights, one for each row of the data"));
+}
+
+TEST_F(Labels, AnotherLossModelIsToldOnResume) {
+  save("m.onnx", "(float[N, 2] x) => (float[N, 1] y) <float[2, 1] w = {1, 1}> { y = MatMul(x, w) }");
+  const auto save_loss = [&](const char* factor) {
+    save("loss.onnx",
+         fmt::format("(float[N, 1] y, float[N, 1] labels) => (float l) <float f = {{{}}}> "
+                     "{{ d = Sub(y, labels) s = Mul(d, d) m = ReduceMean<keepdims = 0>(s) l = Mul(m, f) }}",
+                     factor));
+  };
+  write_npy(folder_ / "a.npy", Tensor::of<float>({1, 2, 3, 4, 0, 1, 2, 2}, {4, 2}));
+  write_npy(folder_ / "b.npy", Tensor::of<float>({1, 0, 1, 2}, {4, 1}));
+  const std::string command = "train m.onnx --data a.npy,b.npy --loss-model loss.onnx ";
+  save_loss("1");
+  EXPECT_EQ(run(command + "--epochs 1 --checkpoint kept").exit_code, 0);
+  const Outcome same = run(command + "--epochs 2 --resume kept");
+  EXPECT_EQ(same.exit_code, 0) << same.text;
+  EXPECT_THAT(same.text, Not(HasSubstr("--loss-model")));
+  save_loss("2");
+  EXPECT_THAT(run(command + "--epochs 3 --resume kept").text, HasSubstr("resuming with --loss-model loss.onnx ("));
+}
+
+TEST_F(Labels, EarlyStoppingAndAveragesGoOnWithAResumedRun) {
+  for (const std::string flags : {"--early-stopping 2 --watch accuracy", "--average 0.75"}) {
+    const std::string command =
+        "train mlp.onnx --data x.npy,y.npy --batch 10 --lr 0.05 --optimizer sgd --precision fp32 " + flags;
+    const auto parameters = [&](const std::string& more) {
+      const Outcome outcome = run(command + " -o trained.onnx " + more);
+      EXPECT_EQ(outcome.exit_code, 0) << outcome.text;
+      EXPECT_THAT(outcome.text, Not(HasSubstr("starts anew")));
+      std::ifstream file(folder_ / "trained.onnx", std::ios::binary);
+      return std::string(std::istreambuf_iterator<char>(file), {});
+    };
+    const std::string whole = parameters("--epochs 4");
+    EXPECT_EQ(run(command + " --steps 6 --checkpoint kept").exit_code, 0);
+    EXPECT_EQ(parameters("--epochs 4 --resume kept"), whole) << flags;
+    const Outcome dropped =
+        run("train mlp.onnx --data x.npy,y.npy --batch 10 --lr 0.05 --optimizer sgd "
+            "--precision fp32 --epochs 5 --resume kept");
+    EXPECT_THAT(dropped.text, HasSubstr("that the checkpoint has")) << flags;
+    std::filesystem::remove_all(folder_ / "kept");
+  }
+}
+
 }  // namespace
 }  // namespace halfstep

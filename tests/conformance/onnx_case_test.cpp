@@ -78,7 +78,7 @@ TEST_F(OnnxCaseTest, TakesTheCasesOwnTolerance) {
   EXPECT_EQ(check(onnx_case).result, CheckResult::failed);
   std::ofstream(onnx_case.folder() / "data.json") << R"({"rtol": 0.02})";
   EXPECT_EQ(check(onnx_case).result, CheckResult::passed);
-  EXPECT_EQ(onnx_case.tolerance().absolute, 1e-7);
+  EXPECT_EQ(tolerance_of(onnx_case).absolute, 1e-7);
   std::ofstream(onnx_case.folder() / "data.json") << "[";
   EXPECT_THAT(check(onnx_case).message, HasSubstr("data.json"));
 }
@@ -109,14 +109,14 @@ TEST_F(OnnxCaseTest, NamesOperatorsOutsideTheTable) {
 TEST_F(OnnxCaseTest, DoesNotApplyToMaps) {
   onnx::ModelProto model = model_of(kRelu);
   model.mutable_graph()->mutable_input(0)->mutable_type()->mutable_map_type();
-  EXPECT_EQ(write(model, {}, {}).not_applicable(), "'x' is a map");
+  EXPECT_EQ(not_applicable(write(model, {}, {})), "'x' is a map");
   model.mutable_graph()
       ->mutable_input(0)
       ->mutable_type()
       ->mutable_sequence_type()
       ->mutable_elem_type()
       ->mutable_map_type();
-  EXPECT_EQ(write(model, {}, {}, "sequence").not_applicable(), "'x' is a sequence of what is no tensor");
+  EXPECT_EQ(not_applicable(write(model, {}, {}, "sequence")), "'x' is a sequence of what is no tensor");
 }
 
 // A sequence, an optional value that is absent, and a position: three kinds of files.

@@ -161,6 +161,12 @@ TEST(Boundary, ComparingCountsWhatBecomesInfiniteOrNaN) {
   EXPECT_THAT(report.overflowing_outputs(), ElementsAre("y", "z"));
   EXPECT_EQ(nlohmann::json::parse(report_json(report))["errors"][0]["non_finite"], 1);
   EXPECT_THAT(report_html(report), HasSubstr("infinite or NaN"));
+  ConversionReport strange = report;
+  strange.errors[0].max_error = std::numeric_limits<double>::quiet_NaN();
+  strange.errors[0].max_value = std::numeric_limits<double>::infinity();
+  const auto json = nlohmann::json::parse(report_json(strange));
+  EXPECT_EQ(json["errors"][0]["max_error"], "NaN") << "as in the log and other commands' JSON";
+  EXPECT_EQ(json["errors"][0]["max_value"], "Infinity");
 
   // No bound on the error lets it pass.
   EXPECT_THAT(error_of([&] {

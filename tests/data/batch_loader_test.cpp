@@ -9,6 +9,7 @@
 #include "data/epoch_order.h"
 #include "tests/allocations.h"
 #include "tests/data/temporary_folder.h"
+#include <halfstep/data/dataset.h>
 
 namespace halfstep {
 namespace {
@@ -36,8 +37,9 @@ struct Seen {
 
 /// x is read as it is, y is converted: both ways into the ring.
 BatchLoader loader_of(const Dataset& data, const LoaderOptions& options) {
-  return BatchLoader(data, {fit_input(data.x[0].rows, {DType::f32, Shape{2}})},
-                     {{*data.y, fit_target(*data.y, {DType::i64, Shape{}})}}, options);
+  return BatchLoader({.x = {{data.x[0].rows, fit_input(data.x[0].rows, {DType::f32, Shape{2}})}},
+                      .labels = {{*data.y, fit_target(*data.y, {DType::i64, Shape{}})}}},
+                     options);
 }
 
 /// Up to `limit` batches, each checked against itself.
@@ -170,14 +172,13 @@ TEST(BatchLoader, RefusesOptionsOutOfRange) {
     EXPECT_THROW(loader_of(data, wrong), Error);
   const DataArray other = DataArray::of(Tensor(DType::f32, Shape{10, 3}), "other");
   EXPECT_THAT(error_of([&] {
-                BatchLoader(data, {fit_input(other, {DType::f32, Shape{3}})},
-                            {{*data.y, fit_target(*data.y, {DType::i64, Shape{}})}});
+                BatchLoader({.x = {{data.x[0].rows, fit_input(other, {DType::f32, Shape{3}})}}});
               }),
               HasSubstr("x has f32 [2], the transform takes f32 [3]"));
   EXPECT_THAT(error_of([&] {
-                BatchLoader(data, {}, {{*data.y, fit_target(*data.y, {DType::i64, Shape{}})}});
+                BatchLoader({.x = {}, .labels = {{*data.y, fit_target(*data.y, {DType::i64, Shape{}})}}});
               }),
-              HasSubstr("0 for 1 arrays"));
+              HasSubstr("no array of inputs"));
 }
 
 }  // namespace

@@ -162,12 +162,14 @@ TEST(ImageFolder, AResumedLoaderDrawsTheSame) {
           png_of(8, 8, SPNG_COLOR_TYPE_TRUECOLOR, pixels(8, 8, 3, [i](int y, int x, int) { return 20 * i + y + x; })));
   const Dataset data =
       open(folder.path(), {.height = 4, .width = 4, .crop = 0.5, .random_crop = true, .random_flip = true});
-  const auto transforms = [&] { return std::vector{fit_input(data.x[0].rows, {DType::f32, {3, 4, 4}}, {})}; };
-  const auto y = [&] { return std::vector{LabelRows{*data.y, fit_target(*data.y, {DType::i64, {}}, {})}}; };
+  const auto columns = [&] {
+    return BatchColumns{.x = {{data.x[0].rows, fit_input(data.x[0].rows, {DType::f32, {3, 4, 4}}, {})}},
+                        .labels = {{*data.y, fit_target(*data.y, {DType::i64, {}}, {})}}};
+  };
   LoaderOptions options{.batch_size = 4, .seed = 5, .end_epoch = 3};
   std::vector<std::vector<std::byte>> whole;
   std::vector<Cursor> ends;
-  BatchLoader loader(data, transforms(), y(), options);
+  BatchLoader loader(columns(), options);
   while (const Batch* batch = loader.next()) {
     whole.push_back(bytes_of(*batch));
     ends.push_back(batch->next);
@@ -175,7 +177,7 @@ TEST(ImageFolder, AResumedLoaderDrawsTheSame) {
   ASSERT_EQ(whole.size(), 9U);
   EXPECT_NE(whole[0], whole[3]);
   options.start = ends[3];
-  BatchLoader resumed(data, transforms(), y(), options);
+  BatchLoader resumed(columns(), options);
   for (std::size_t i = 4; i < whole.size(); ++i) {
     const Batch* batch = resumed.next();
     ASSERT_NE(batch, nullptr);

@@ -74,6 +74,11 @@ TEST(Image, OrientationIsRespected) {
       EXPECT_EQ(image.height, orientation <= 4 ? 16 : 32) << orientation;
       EXPECT_GT(image.pixels.front(), 200) << orientation;
       EXPECT_LT(image.pixels.back(), 60) << orientation;
+      const std::string exif = exif_of(orientation, big).substr(6);  // without JPEG's "Exif\0\0"
+      const Image png = decode(png_of(16, 32, SPNG_COLOR_TYPE_TRUECOLOR, stored, 8, exif));
+      EXPECT_EQ(png.height, image.height) << orientation;
+      EXPECT_EQ(png.pixels.front(), 250) << orientation;
+      EXPECT_EQ(png.pixels.back(), 10) << orientation;
     }
   for (const std::string& exif :
        {"Exif\0\0MM"s, exif_of(6, true).substr(0, 20), "Exif\0\0II\x2a\0\xff\xff\xff\x7f"s, exif_of(9, true)})

@@ -24,8 +24,9 @@ inline std::vector<std::uint8_t> pixels(int height, int width, int channels,
   return result;
 }
 
-/// A PNG file of rows of `bits` deep pixels, as one of spng's color types.
-inline std::string png_of(int height, int width, int color_type, const std::vector<std::uint8_t>& rows, int bits = 8) {
+/// A PNG file of rows of `bits` deep pixels, as one of spng's color types; `exif` is TIFF.
+inline std::string png_of(int height, int width, int color_type, const std::vector<std::uint8_t>& rows, int bits = 8,
+                          std::string exif = {}) {
   const std::unique_ptr<spng_ctx, void (*)(spng_ctx*)> png(spng_ctx_new(SPNG_CTX_ENCODER), spng_ctx_free);
   spng_set_option(png.get(), SPNG_ENCODE_TO_BUFFER, 1);
   spng_ihdr header{};
@@ -34,6 +35,10 @@ inline std::string png_of(int height, int width, int color_type, const std::vect
   header.color_type = static_cast<std::uint8_t>(color_type);
   header.bit_depth = static_cast<std::uint8_t>(bits);
   spng_set_ihdr(png.get(), &header);
+  if (!exif.empty()) {
+    spng_exif chunk{.length = exif.size(), .data = exif.data()};
+    spng_set_exif(png.get(), &chunk);
+  }
   if (spng_encode_image(png.get(), rows.data(), rows.size(), SPNG_FMT_RAW, SPNG_ENCODE_FINALIZE) != 0) std::abort();
   std::size_t size = 0;
   int error = 0;

@@ -13,7 +13,7 @@
 #include <zlib.h>
 
 #include "gtest/gtest.h"
-#include <halfstep/base/error.h>
+#include "tests/support/error_of.h"
 
 namespace halfstep::testing {
 
@@ -82,16 +82,6 @@ inline std::string deflated(const std::string& text, int window_bits) {
 }
 inline std::string gzipped(const std::string& text) { return deflated(text, 31); }
 
-/// What the Error says that `call` throws; fails the test when it throws none.
-template <class Call>
-std::string error_of(Call&& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  ADD_FAILURE() << "no Error was thrown";
-  return {};
-}
+using halfstep::error_of;
 
 }  // namespace halfstep::testing

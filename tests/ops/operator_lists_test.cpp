@@ -36,7 +36,6 @@ constexpr Allowed kAllowed[] = {
     {"check_message.cpp", "operators that runtimes put into the wrong domain"},
     {"canonicalize.cpp", "patterns of operators"},
     {"compose_gelu.cpp", "a pattern of operators"},
-    {"simple.cpp", "patterns of operators"},
 };
 
 bool is_allowed(const std::string& path) {

@@ -106,7 +106,27 @@ TEST(Rewrite, MakesOfTheOneGraphTheOther) {
   const char* const product = "(float[2,3] x, float[3,4] w, float[4] b) => (float[2,4] y)";
   const char* const half = "(float16[2,3] x, float16[3,4] w) => (float[2,4] y)";
   const char* const image = "(float[1,2,4,4] x, float[2,2,1,1] w) => (float[1,2,n,m] y)";
+  const char* const vector = "(float[2] x) => (float[2] y)";
+  const char* const parameter = "(float[2] x) => (float[2] y) <float[2] w = {1, 2}>";
+  const char* const draw = "(float[2] x) => (float[2] y) <float half = {0.5}, bool on = {1}, int64 counter = {3}>";
   const RewriteCase cases[] = {
+      // Identities
+      {separate_merged_parameters(), vector, "a = Identity(x) b = Identity(a) y = Relu(b)", "y = Relu(x)"},
+      {separate_merged_parameters(), vector, "y = Identity(x)", nullptr},
+      {separate_merged_parameters(), parameter, "v = Identity(w) u = Identity(v) a = Mul(x, v) y = Mul(a, u)",
+       "a = Mul(x, w) y = Mul(a, w)"},
+      // Equal nodes
+      {eliminate_common_subexpressions(), vector, "a = Tanh(x) b = Tanh(x) y = Add(a, b)", "a = Tanh(x) y = Add(a, a)"},
+      {eliminate_common_subexpressions(), vector, "a = Tanh(x) b = Tanh(x) c = Exp(a) d = Exp(b) y = Add(c, d)",
+       "a = Tanh(x) c = Exp(a) y = Add(c, c)"},
+      {eliminate_common_subexpressions(), vector, "a = Elu<alpha = 1.0>(x) b = Elu<alpha = 2.0>(x) y = Add(a, b)",
+       nullptr},
+      {eliminate_common_subexpressions(), draw, "a = Dropout(x, half, on) b = Dropout(x, half, on) y = Add(a, b)",
+       nullptr},
+      {eliminate_common_subexpressions(), draw, "a = Bernoulli(x) b = Bernoulli(x) y = Add(a, b)", nullptr},
+      {eliminate_common_subexpressions(), draw,
+       "a = ai.halfstep.PhiloxDropout(x, half, counter) b = ai.halfstep.PhiloxDropout(x, half, counter) y = Add(a, b)",
+       nullptr},
       // MatMul and Add
       {canonicalize(), product, "p = MatMul(x, w) y = Add(p, b)", "y = Gemm(x, w, b)"},
       {canonicalize(), product, "p = MatMul(x, w) y = Add(b, p)", "y = Gemm(x, w, b)"},

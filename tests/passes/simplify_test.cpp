@@ -102,12 +102,6 @@ TEST(SeparateMergedParameters, GivesEachIdentityAConstantOfItsOwn) {
   EXPECT_NE(w.constant.raw(), w2.constant.raw());
 }
 
-TEST(SeparateMergedParameters, RemovesOtherIdentities) {
-  EXPECT_THAT(ops_of(run_passes("(float[2] x) => (float[2] y) { a = Identity(x) b = Identity(a) y = Relu(b) }",
-                                {separate_merged_parameters()})),
-              ElementsAre("Relu"));
-}
-
 TEST(SelectParameters, TakesFloatInitializersOfRankOneAndMore) {
   const Graph graph = run_passes(
       "(float[2] x) => (float[2] y) <float[2] w = {1, 2}, float s = {3}, int64[1] shape = {2}> {"
@@ -307,21 +301,6 @@ TEST(ComposeGelu, LeavesWhatIsAnotherFunction) {
         "{ d = Div(x, root) e = Erf(d) a = Add(e, one) p = Mul(x, a) y = Mul(p, half) }",
         {"Div", "Erf", "Add", "Mul", "Mul"}}},
       compose_gelu());
-}
-
-TEST(EliminateCommonSubexpressions, MergesEqualNodes) {
-  expect_ops({{"equal", "(float[2] x) => (float[2] y) { a = Tanh(x) b = Tanh(x) y = Add(a, b) }", {"Tanh", "Add"}},
-              {"other attributes",
-               "(float[2] x) => (float[2] y) { a = Elu<alpha=1.0>(x) b = Elu<alpha=2.0>(x) y = Add(a, b) }",
-               {"Elu", "Elu", "Add"}},
-              {"chains",
-               "(float[2] x) => (float[2] y) { a = Tanh(x) b = Tanh(x) c = Exp(a) d = Exp(b) y = Add(c, d) }",
-               {"Tanh", "Exp", "Add"}},
-              {"random",
-               "(float[2] x) => (float[2] y) <float r = {0.5}, bool on = {1}> {"
-               " a = Dropout(x, r, on) b = Dropout(x, r, on) y = Add(a, b) }",
-               {"Dropout", "Dropout", "Add"}}},
-             eliminate_common_subexpressions());
 }
 
 TEST(RunPipeline, ShowsEveryStage) {

@@ -180,6 +180,7 @@ MODEL = {
     "a class for a callback": lambda m: m.fit(X, Y, callbacks=[Unused]),
     "a number for a callback": lambda m: m.fit(X, Y, callbacks=[3]),
     "a monitor that is not there": lambda m: m.fit(X, Y, callbacks=[halfstep.EarlyStopping()]),
+    "a model as the loss of fit": lambda m: m.compile("sgd", loss_model="loss.onnx"),
     "a mode that is not there": lambda m: halfstep.EarlyStopping(mode="up"),
     "sample weights of other rows": lambda m: m.fit(X, Y, sample_weight=numpy.ones(3, numpy.float32)),
     "sample weights of an unknown output": lambda m: m.fit(X, Y, sample_weight={"other": numpy.ones(4, numpy.float32)}),

@@ -1,5 +1,6 @@
 """compile, fit, evaluate, predict, save."""
 
+import inspect
 import io
 import signal
 import threading
@@ -65,6 +66,31 @@ def test_evaluate_is_the_mean_over_all_rows(mlp):
     assert model.evaluate(mlp.x, ignored, batch_size=5)["loss"] == pytest.approx(
         model.evaluate(mlp.x[counted], mlp.y[counted])["loss"], rel=1e-5
     )
+
+
+def test_rows_of_any_layout(mlp):
+    """What is gathered in Python gives the bits of what is gathered in C++."""
+    wide = numpy.zeros((len(mlp.x), 2, *mlp.x.shape[1:]), numpy.float32)
+    wide[:, 0] = mlp.x
+    byte_order, strided = mlp.x.astype(">f4"), wide[:, 0]
+    assert not strided.flags.c_contiguous
+    results = []
+    for x in (mlp.x, byte_order, strided, mlp.x.tolist(), {"input": mlp.x}):
+        x = numpy.array(x, numpy.float32) if isinstance(x, list) else x
+        model = compiled(mlp)
+        model.fit(x, mlp.y, epochs=2, batch_size=7)
+        results.append(model.step.flat_parameters())
+    for result in results[1:]:
+        numpy.testing.assert_array_equal(result, results[0])
+
+
+def test_a_shuffled_epoch_has_each_row_once(mlp):
+    """The loss at a learning rate of 0, batch by batch, is the mean over all rows."""
+    model = compiled(mlp, optimizer=halfstep.SGD(0.0))
+    whole = model.evaluate(mlp.x, mlp.y)["loss"]
+    history = model.fit(mlp.x, mlp.y, epochs=2, batch_size=5)
+    assert history.history["loss"] == pytest.approx([whole, whole], rel=1e-5)
+    assert history.steps == 14
 
 
 def test_weights(mlp):
@@ -212,6 +238,17 @@ def test_a_schedule_counts_updates(mlp):
     assert schedule.at(3, 0.1) == pytest.approx(0.0125)
 
 
+def test_compile_takes_the_options_of_a_step(mlp):
+    own, of_step = (inspect.signature(f).parameters for f in (halfstep.Model.compile, halfstep.TrainingStep))
+    assert set(of_step) - {"model", "loss_model"} <= set(own)
+    assert all(own[name].default == of_step[name].default for name in own if name in of_step)
+    model = halfstep.load(mlp.path)
+    model.compile("sgd", "cross_entropy", freeze="1.*", precision="fp32")
+    assert not any(name.startswith("1.") for name, _, _ in model.step.parameter_types)
+    with pytest.raises(TypeError, match="speed"):
+        model.compile("sgd", "cross_entropy", speed=3)
+
+
 def test_compiling_again_keeps_what_was_learned(mlp):
     model = compiled(mlp)
     model.fit(mlp.x, mlp.y, epochs=3)
@@ -269,6 +306,23 @@ def test_early_stopping_restores_the_best(mlp):
     losses = history.history["val_loss"]
     assert len(losses) < 20 and "val_loss" in history.stopped
     assert model.evaluate(mlp.x, wrong)["loss"] == pytest.approx(min(losses), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "monitor, mode",
+    [
+        ("loss", "min"), ("val_loss", "min"), ("boxes_loss", "min"), ("val_mse", "min"), ("boxes_mae", "min"),
+        ("accuracy", "max"), ("val_top_k:5", "max"), ("val_loss_f1:2", "max"), ("mae_auc", "max"), ("mean_iou", "max"),
+    ],
+)  # fmt: skip
+def test_what_is_better_follows_from_the_table(monitor, mode):
+    assert halfstep.EarlyStopping(monitor).mode == mode
+
+
+def test_what_is_better_of_other_numbers_is_asked():
+    with pytest.raises(halfstep.InputError, match="mode='min'"):
+        halfstep.EarlyStopping("learning_rate")
+    assert halfstep.EarlyStopping("learning_rate", mode="max").mode == "max"
 
 
 def test_checkpoints_of_the_best(mlp, tmp_path):

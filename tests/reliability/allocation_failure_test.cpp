@@ -100,9 +100,9 @@ TEST_F(AllocationFailure, ATrainingRunEndsInAnError) {
     const std::unique_ptr<Executor> executor =
         reference ? make_reference_executor() : make_onednn_executor({.threads = 1});
     const auto train = [&] {
-      Trainer trainer(
-          load_model(dir_ / "m.onnx"), *executor, Dataset(open_npy(dir_ / "x.npy"), open_npy(dir_ / "y.npy")),
-          {.loss = "mean_squared_error", .precision = Precision::fp32, .epochs = 1, .batch_size = 4});
+      Trainer trainer(load_model(dir_ / "m.onnx"), *executor,
+                      Dataset(open_npy(dir_ / "x.npy"), open_npy(dir_ / "y.npy")),
+                      {.losses = {{"mean_squared_error"}}, .precision = Precision::fp32, .epochs = 1, .batch_size = 4});
       trainer.fit({});
     };
     EXPECT_GT(fail_each(train, 50), 50) << executor->name();

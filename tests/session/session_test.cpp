@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/support/error_of.h"
 #include <halfstep/base/error.h>
 #include <halfstep/executors/registry.h>
 #include <halfstep/onnx_io/load.h>
@@ -28,15 +29,6 @@ Tensor ramp(const Shape& shape) {
   Tensor result(DType::f32, shape);
   for (std::int64_t i = 0; i < result.count(); ++i) result.data<float>()[i] = static_cast<float>(i);
   return result;
-}
-
-std::string error_of(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 class Sessions : public ::testing::TestWithParam<const char*> {

@@ -24,7 +24,7 @@ LoadedModel small_model() {
 }
 
 TrainerOptions options(double learning_rate = 0.1) {
-  TrainerOptions result{.loss = "mean_squared_error", .precision = Precision::fp32, .epochs = 6, .batch_size = 4};
+  TrainerOptions result{.losses = {{"mean_squared_error"}}, .precision = Precision::fp32, .epochs = 6, .batch_size = 4};
   result.optimizer.name = "sgd";
   result.schedule.base_lr = learning_rate;
   return result;
@@ -94,6 +94,19 @@ TEST(EarlyStopping, WaitsForAsManyEpochsAsItIsTold) {
   EarlyStopping stopping(run.trainer, {.patience = 6});
   EXPECT_TRUE(run.trainer.fit(combined({run.seen(), stopping.callbacks()})));
   EXPECT_EQ(run.steps.size(), 12U) << "all six epochs";
+}
+
+TEST(EarlyStopping, GoesBackToTheBestAtTheEndOfAWholeRunToo) {
+  SmallRun run(options(1.6));
+  EarlyStopping stopping(run.trainer, {.patience = 6});
+  const Dataset validation = small_rows();
+  run.trainer.fit(stopping.callbacks(), &validation);
+  EXPECT_LT(stopping.best_epoch(), 6);
+  EXPECT_DOUBLE_EQ(run.trainer.evaluate(validation).loss, stopping.best());
+  SmallRun other(options(1.6));
+  EarlyStopping keeping(other.trainer, {.patience = 6, .restore = false});
+  other.trainer.fit(keeping.callbacks(), &validation);
+  EXPECT_GT(other.trainer.evaluate(validation).loss, keeping.best());
 }
 
 TEST(EarlyStopping, TellsWhatThereIsToWatch) {

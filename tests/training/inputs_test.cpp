@@ -29,7 +29,8 @@ LoadedModel model(const std::string& text) {
 }
 
 TrainerOptions sgd(std::optional<std::string> loss) {
-  TrainerOptions options{.loss = loss, .precision = Precision::fp32, .steps = 5, .batch_size = 4, .shuffle = false};
+  TrainerOptions options{
+      .losses = {{loss}}, .precision = Precision::fp32, .steps = 5, .batch_size = 4, .shuffle = false};
   options.optimizer.name = "sgd";
   options.schedule = parse_schedule("constant", 0.05f);
   return options;

@@ -131,7 +131,7 @@ TEST(ClassAxis, IsOneUnlessTheModelOrTheCallerSaysOtherwise) {
     for (const char* executor : kExecutors) {
       SCOPED_TRACE(testing::Message() << c.text << " axis " << c.axis.value_or(0) << " " << executor);
       TrainerOptions options = plain_sgd(4);
-      options.class_axis = c.axis;
+      options.losses[0].class_axis = c.axis;
       options.metrics = parse_metrics("accuracy,top_k:2,mean_iou");
       const Course run = train(model_with(c.text, c.w), rows_of(c.x, y), options, executor);
       expect_losses(run.losses, c.losses);
@@ -142,7 +142,7 @@ TEST(ClassAxis, IsOneUnlessTheModelOrTheCallerSaysOtherwise) {
     }
   }
   TrainerOptions options = plain_sgd(4);
-  options.class_axis = 0;
+  options.losses[0].class_axis = 0;
   EXPECT_THAT(
       error_of(Error::Kind::input, [&] { train(model_with(kAmbiguous, wide), rows_of(x, y), options, "reference"); }),
       HasSubstr("--class-axis"));
@@ -155,7 +155,7 @@ TEST(ClassAxis, OfMetricsIsThatOfTheLoss) {
   const Tensor x = one_hot_on_axis_1(labels, 3);
   const std::unique_ptr<Executor> executor = make_reference_executor();
   for (const std::int64_t axis : {1, 2}) {
-    const TrainerOptions options{.class_axis = axis, .precision = Precision::fp32};
+    const TrainerOptions options{.losses = {{.class_axis = axis}}, .precision = Precision::fp32};
     const Evaluation result = Evaluator(shifted, *executor, rows_of(x, labels), options).evaluate(rows_of(x, labels));
     EXPECT_EQ(result.metrics[0].second, axis == 1 ? 1 : 0);
   }
@@ -179,10 +179,10 @@ TEST(ClassAxis, ASoftmaxThatEndsTheModelIsTakenOutAlongIt) {
     TrainerOptions options = plain_sgd(4);
     expect_losses(train(with_softmax, data, options, "reference").losses, [&] {
       TrainerOptions given = options;
-      given.class_axis = axis;
+      given.losses[0].class_axis = axis;
       return train(plain, data, given, "reference").losses;
     }());
-    options.class_axis = 3 - axis;
+    options.losses[0].class_axis = 3 - axis;
     const Losses moved = train(then_moved, data, options, "reference").losses;
     expect_losses(moved, train(plain, data, options, "reference").losses);
   }
@@ -247,7 +247,7 @@ TEST(IgnoredLabels, ABatchOfNothingElseChangesNothing) {
         for (const PrecisionRow& p : kPrecisions) {
           SCOPED_TRACE(testing::Message() << loss << " " << executor << " " << name_of(p.precision));
           TrainerOptions options = plain_sgd(6);
-          options.loss = loss;
+          options.losses[0].loss = loss;
           options.ignore_label = ignore;
           options.precision = p.precision;
           const std::string& text = loss == "softmax_cross_entropy" ? kLinear : kLogProbabilities;
@@ -376,7 +376,7 @@ TEST(LossChoice, WhatDoesNotFitIsToldBeforeTraining) {
     const std::string text =
         fmt::format("(float[N, 2] x) => (float[N, {0}] y) <float[2, {0}] w> {{ y = MatMul(x, w) }}", c.outputs);
     TrainerOptions options = plain_sgd(2);
-    options.loss = c.loss;
+    options.losses[0].loss = c.loss;
     options.metrics = parse_metrics(c.metrics);
     const auto run = [&] {
       train(model_with(text, numbers({2, c.outputs}, 0.1f)), rows_of(numbers({4, 2}), c.labels), options, "reference");

@@ -47,7 +47,7 @@ Dataset rows() {
 
 TrainerOptions options() {
   TrainerOptions result{.precision = Precision::fp32, .epochs = 2, .batch_size = 4, .shuffle = false};
-  result.losses = {{.output = "boxes", .loss = "l1", .labels = "true_boxes", .weight = 5},
+  result.losses = {{.loss = "l1", .output = "boxes", .labels = "true_boxes", .weight = 5},
                    {.output = "classes", .labels = "kinds"}};
   result.optimizer.name = "sgd";
   result.schedule.base_lr = 0.1;
@@ -95,6 +95,41 @@ TEST(SeveralLosses, AreEvaluatedEachByItsMetrics) {
   EXPECT_GT(result.loss, 5 * result.metrics[0].second);
   EXPECT_LT(result.loss, 5 * result.metrics[0].second + 2);
   EXPECT_LE(result.metrics[1].second, result.metrics[2].second);
+}
+
+// The means of each term are over the labels that count of that term: batches of any size give the same.
+TEST(SeveralLosses, AreMeansOfTheirOwnLabels) {
+  const auto executor = make_reference_executor();
+  const Dataset some_ignored(
+      {{"x", DataArray::of(kX, "x")},
+       {"true_boxes", DataArray::of(kBoxes, "boxes")},
+       {"kinds", DataArray::of(Tensor::of<std::int64_t>({0, -100, -100, 0, -100, 2, 2, 1}), "kinds")}});
+  std::vector<double> losses;
+  for (const std::int64_t batch : {8, 3, 1}) {
+    TrainerOptions measured = options();
+    measured.batch_size = batch;
+    losses.push_back(Evaluator(two_heads(), *executor, some_ignored, measured).evaluate(some_ignored).loss);
+  }
+  EXPECT_NEAR(losses[1], losses[0], 1e-6);
+  EXPECT_NEAR(losses[2], losses[0], 1e-6);
+}
+
+// A list of one is what several are, but for the names of metrics.
+TEST(SeveralLosses, MayBeOne) {
+  const auto executor = make_reference_executor();
+  TrainerOptions one = options();
+  one.losses.resize(1);
+  one.metrics = parse_metrics("mae");
+  const Dataset data({{"x", DataArray::of(kX, "x")}, {"true_boxes", DataArray::of(kBoxes, "boxes")}});
+  const Evaluation result = Evaluator(two_heads(), *executor, data, one).evaluate(data);
+  EXPECT_EQ(result.metrics[0].first, "mae");
+  EXPECT_NEAR(result.loss, 5 * result.metrics[0].second, 1e-5) << "it has its weight";
+  one.metrics = parse_metrics("boxes.mae");
+  EXPECT_EQ(Evaluator(two_heads(), *executor, data, one).evaluate(data).metrics[0].first, "boxes.mae");
+  one.metrics = parse_metrics("classes.mae");
+  EXPECT_THROW(Evaluator(two_heads(), *executor, data, one), Error);
+  one.losses.clear();
+  EXPECT_THROW(Evaluator(two_heads(), *executor, data, one), Error);
 }
 
 // Of mae less is better, whatever output it is measured of.
@@ -154,7 +189,6 @@ TEST(SeveralLosses, SayWhatDoesNotFit) {
       {[](TrainerOptions& o) { o.losses[0].weight = -1; }, "a weight of the loss of 'boxes' from 0 on"},
       {[](TrainerOptions& o) { o.losses[0].loss = "output"; }, "losses that are computed from labels"},
       {[](TrainerOptions& o) { o.losses[0].numbers["huber-delta"] = 1; }, "a loss that has --huber-delta"},
-      {[](TrainerOptions& o) { o.loss = "l1"; }, "one loss, or several by outputs"},
       {[](TrainerOptions& o) { o.metrics = parse_metrics("accuracy"); }, "boxes.accuracy"},
       {[](TrainerOptions& o) { o.metrics = parse_metrics("boxes.accuracy"); }, "accuracy"},
       {[](TrainerOptions& o) { std::swap(o.losses[0].labels, o.losses[1].labels); }, "labels"},

@@ -35,7 +35,7 @@ std::vector<float> losses_with_names(std::array<std::string, 4> names, std::stri
   std::vector<Dataset::Input> x{{"", DataArray::of(a, "a")}};
   if (!own) x.push_back({"", DataArray::of(b, "b")});
   TrainerOptions options{.precision = Precision::fp32, .loss_scale = 8, .steps = 6, .batch_size = 2, .shuffle = false};
-  options.loss = loss;
+  options.losses[0].loss = loss;
   options.optimizer.accumulate = accumulate;
   const std::unique_ptr<Executor> executor = make_reference_executor();
   Trainer trainer(parse_model(text), *executor, Dataset(x, DataArray::of(y, "y")), options);
@@ -86,7 +86,7 @@ NamedRun train_named(const LoadedModel& model, const std::string& weight, const 
                          .batch_size = 4,
                          .checkpoint = dir.path(),
                          .log_grad_norms = true};
-  options.loss = "mean_squared_error";
+  options.losses[0].loss = "mean_squared_error";
   options.optimizer.accumulate = 2;
   options.parameters.trainable = {weight};
   if (resume) options.resume = dir.path();

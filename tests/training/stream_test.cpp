@@ -49,7 +49,7 @@ class Rows : public BatchStream {
 
 TrainerOptions options() {
   TrainerOptions result{
-      .loss = "mean_squared_error", .precision = Precision::fp32, .epochs = 3, .batch_size = 3, .shuffle = false};
+      .losses = {{"mean_squared_error"}}, .precision = Precision::fp32, .epochs = 3, .batch_size = 3, .shuffle = false};
   result.optimizer.name = "sgd";
   result.schedule.base_lr = 0.1;
   return result;

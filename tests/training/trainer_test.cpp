@@ -40,7 +40,7 @@ TEST(Trainer, ACheckpointThatCannotBeWrittenIsTriedAgainAndEndsNothing) {
     TemporaryDirectory dir;
     const std::filesystem::path checkpoint = dir / "checkpoint";
     Trainer trainer(linear_model(), *executor, small_rows(),
-                    {.loss = "mean_squared_error",
+                    {.losses = {{"mean_squared_error"}},
                      .precision = Precision::fp32,
                      .steps = 6,
                      .batch_size = 8,
@@ -225,7 +225,7 @@ TEST(Trainer, RefusesOptionsOutOfRange) {
       {"learning rate of at least 0, got ", {.schedule = {.base_lr = kNan}}},
       {"step_size", {.schedule = {.decay = parse_schedule("step:step_size=1", 1).decay, .numbers = {0, 0.1}}}},
       {"decay_steps", {.schedule = {.decay = parse_schedule("cosine:decay_steps=1", 1).decay, .numbers = {0, 0}}}},
-      {"a loss that has --huber-delta", {.loss = "l1", .loss_numbers = {{"huber-delta", 1}}}},
+      {"a loss that has --huber-delta", {.losses = {{.loss = "l1", .numbers = {{"huber-delta", 1}}}}}},
       {"--optimizer adam: --beta1, --beta2, --epsilon, --weight-decay, got --momentum",
        {.optimizer = {.numbers = {{"momentum", 0.9}}}}},
       {"--accumulate as a whole number from 1", {.optimizer = {.accumulate = 0}}},
@@ -266,7 +266,7 @@ TEST(Trainer, GivesUpWhenNoStepCouldTeachAnything) {
           EXPECT_EQ(result.grads_finite, c.finite_gradients);
           done = result.step;
         }};
-        const TrainerOptions options{.loss = "softmax_cross_entropy",
+        const TrainerOptions options{.losses = {{"softmax_cross_entropy"}},
                                      .precision = Precision::fp32,
                                      .epochs = epochs,
                                      .steps = steps,

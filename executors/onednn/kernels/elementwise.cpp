@@ -2,75 +2,17 @@
 #include "executors/onednn/simd/elementwise.h"
 
 #include <algorithm>
-#include <limits>
 #include <optional>
 
 #include <fmt/format.h>
 
+#include "executors/onednn/kernels/element_function.h"
 #include "executors/onednn/kernels/kernels.h"
 
 namespace halfstep::onednn {
 namespace {
 
-using simd::BinaryOp;
-using simd::ElementwiseParams;
-using simd::UnaryOp;
-
-struct UnaryRow {
-  std::string_view op;
-  UnaryOp unary;
-  bool keeps_zero;            ///< f(0) = 0: padding stays what it must be
-  float alpha = 0, beta = 0;  ///< defaults of the attributes of these names
-};
-constexpr UnaryRow kUnary[] = {
-    {"Relu", UnaryOp::relu, true},
-    {"LeakyRelu", UnaryOp::leaky_relu, true, 0.01F},
-    {"Elu", UnaryOp::elu, true, 1},
-    {"Neg", UnaryOp::neg, true},
-    {"Abs", UnaryOp::abs, true},
-    {"Sign", UnaryOp::sign, true},
-    {"Reciprocal", UnaryOp::reciprocal, false},
-    {"Sqrt", UnaryOp::sqrt, true},
-    {"Exp", UnaryOp::exp, false},
-    {"Log", UnaryOp::log, false},
-    {"Erf", UnaryOp::erf, true},
-    {"Sigmoid", UnaryOp::sigmoid, false},
-    {"HardSigmoid", UnaryOp::hard_sigmoid, false, 0.2F, 0.5F},
-    {"Tanh", UnaryOp::tanh, true},
-    {"Softplus", UnaryOp::softplus, false},
-    {"HardSwish", UnaryOp::hard_swish, true},
-    {"Gelu", UnaryOp::gelu, true},
-};
-
-struct BinaryRow {
-  std::string_view op;
-  BinaryOp binary;
-  bool keeps_zero;         ///< f(0, 0) = 0
-  bool keeps_zero_scalar;  ///< f(0, s) = 0 for every finite s but 0
-};
-constexpr BinaryRow kBinary[] = {
-    {"Add", BinaryOp::add, true, false},  {"Sub", BinaryOp::sub, true, false},
-    {"Mul", BinaryOp::mul, true, true},   {"Div", BinaryOp::div, false, true},
-    {"Min", BinaryOp::min, true, false},  {"Max", BinaryOp::max, true, false},
-    {"Pow", BinaryOp::pow, false, false}, {"ReluGrad", BinaryOp::relu_grad, true, true},
-};
-
-template <class Row, std::size_t n>
-const Row* find_row(const Row (&rows)[n], std::string_view op) {
-  const Row* found = std::find_if(rows, rows + n, [&](const Row& row) { return row.op == op; });
-  return found == rows + n ? nullptr : found;
-}
-
-bool is_tanh_gelu(const Node& node) { return node.attributes.get_string("approximate", "none") == "tanh"; }
-
-Made run_unary(KernelContext& context, simd::UnaryKernel kernel, bool keeps_zero) {
-  const Layout layout = context.layout(0);
-  const Operand x = context.read(0, layout.is_padded() && !keeps_zero ? Layout() : layout);
-  const Operand y = context.write_over(0, x);
-  return {"simd", {}, [=, n = x.stored()](const Memory& memory) -> Run {
-            return [=, from = memory.at(x), to = memory.at(y)] { kernel(from, to, n); };
-          }};
-}
+using BinaryFunction = ElementFunction<simd::BinaryOp>;
 
 /// How operands of different shapes lie together: the layout each is read in, the layout of the result, and the walk.
 struct Together {
@@ -105,10 +47,10 @@ std::optional<Together> broadcast_permuted(KernelContext& context, std::size_t b
 }
 
 /// One operand has the result's shape, in any layout, and the other is a scalar.
-std::optional<Together> broadcast_scalar(KernelContext& context, const BinaryRow& row, std::size_t big) {
+std::optional<Together> broadcast_scalar(KernelContext& context, const BinaryFunction& function, std::size_t big) {
   const Layout layout = context.layout(big);
   if (context.in(1 - big).shape.count() != 1 || context.in(big).shape != context.out(0).shape) return std::nullopt;
-  if (layout.is_padded() && !(row.keeps_zero_scalar && big == 0)) return std::nullopt;
+  if (layout.is_padded() && !(function.keeps_zero_scalar && big == 0)) return std::nullopt;
   Together t;
   t.layouts[big] = t.result = layout;
   const Dims whole{layout.stored(context.out(0).shape.count())}, one{1};
@@ -117,18 +59,18 @@ std::optional<Together> broadcast_scalar(KernelContext& context, const BinaryRow
   return t;
 }
 
-Together lay_together(KernelContext& context, const BinaryRow& row) {
+Together lay_together(KernelContext& context, const BinaryFunction& function) {
   const Shape &a = context.in(0).shape, &b = context.in(1).shape, &y = context.out(0).shape;
   if (a == b) {
     Together t;
     const Layout other = context.layout(0).is_row_major() ? context.layout(1) : context.layout(0);
     Layout common = context.wanted_layout(0).value_or(other);
-    if (common.is_padded() && !row.keeps_zero) common = Layout();
+    if (common.is_padded() && !function.keeps_zero) common = Layout();
     t.layouts[0] = t.layouts[1] = t.result = common;
     return t;
   }
   for (std::size_t big : {0, 1})
-    if (auto t = broadcast_scalar(context, row, big)) return *t;
+    if (auto t = broadcast_scalar(context, function, big)) return *t;
   for (std::size_t big : {0, 1})
     if (auto t = broadcast_permuted(context, big)) return *t;
   Together t;
@@ -136,13 +78,17 @@ Together lay_together(KernelContext& context, const BinaryRow& row) {
   return t;
 }
 
-Made run_binary(KernelContext& context, const BinaryRow& row, ElementwiseParams params) {
+}  // namespace
+
+Made make_binary(KernelContext& context) {
+  const BinaryFunction function = binary_function(context.graph(), context.node());
+  if (!function.refusal.empty()) return refuse(std::string(function.refusal));
   const DType dtype = context.out(0).dtype;
-  const simd::BinaryKernel kernel = simd::find_binary(row.binary, dtype, params);
+  const simd::BinaryKernel kernel = simd::find_binary(function.op, dtype, function.params);
   if (!kernel) return refuse(fmt::format("no SIMD kernel for {}", name_of(dtype)));
   // Pow's exponent may have another type.
   if (context.in(0).dtype != dtype || context.in(1).dtype != dtype) return refuse("operands of different types");
-  const Together t = lay_together(context, row);
+  const Together t = lay_together(context, function);
   if (t.walk && !t.walk->valid()) return refuse("broadcasting over too many axes");
   const Operand a = context.read(0, t.layouts[0]), b = context.read(1, t.layouts[1]);
   Operand y;
@@ -162,65 +108,18 @@ Made run_binary(KernelContext& context, const BinaryRow& row, ElementwiseParams 
           }};
 }
 
-}  // namespace
-
 Made make_unary(KernelContext& context) {
-  const Node& node = context.node();
+  const ElementFunction<simd::UnaryOp> function = unary_function(context.graph(), context.node());
+  if (!function.refusal.empty()) return refuse(std::string(function.refusal));
   const DType dtype = context.in(0).dtype;
-  const UnaryRow* row = find_row(kUnary, node.op);
-  UnaryOp op = row ? row->unary : UnaryOp::silu;
-  ElementwiseParams params;
-  if (row) {
-    params.alpha = node.attributes.get_float("alpha", row->alpha);
-    params.beta = node.attributes.get_float("beta", row->beta);
-  }
-  if (node.op == "Swish" && node.attributes.get_float("alpha", 1) != 1)
-    return refuse("Swish with another alpha than 1");
-  if (node.op == "Gelu" && is_tanh_gelu(node)) op = UnaryOp::gelu_tanh;
-  const simd::UnaryKernel kernel = simd::find_unary(op, dtype, params);
+  const simd::UnaryKernel kernel = simd::find_unary(function.op, dtype, function.params);
   if (!kernel) return refuse(fmt::format("no SIMD kernel for {}", name_of(dtype)));
-  return run_unary(context, kernel, row == nullptr || row->keeps_zero);
-}
-
-namespace {
-
-/// Clip's bounds from inputs `first` and `first + 1`, when they are constants.
-std::optional<ElementwiseParams> bounds(KernelContext& context, std::size_t first) {
-  ElementwiseParams params{-std::numeric_limits<float>::infinity(), std::numeric_limits<float>::infinity()};
-  for (std::size_t i : {first, first + 1}) {
-    if (!context.has_input(i)) continue;
-    const auto value = context.constant_scalar(i);
-    if (!value) return std::nullopt;
-    (i == first ? params.alpha : params.beta) = static_cast<float>(*value);
-  }
-  return params;
-}
-
-}  // namespace
-
-Made make_clip(KernelContext& context) {
-  const auto params = bounds(context, 1);
-  if (!params) return refuse("bounds that are computed");
-  const simd::UnaryKernel kernel = simd::find_unary(UnaryOp::clip, context.in(0).dtype, *params);
-  if (!kernel) return refuse(fmt::format("no SIMD kernel for {}", name_of(context.in(0).dtype)));
-  return run_unary(context, kernel, params->alpha <= 0 && params->beta >= 0);
-}
-
-Made make_clip_grad(KernelContext& context) {
-  const auto params = bounds(context, 2);
-  if (!params) return refuse("bounds that are computed");
-  return run_binary(context, {"ClipGrad", BinaryOp::clip_grad, true, true}, *params);
-}
-
-Made make_gelu_grad(KernelContext& context) {
-  const BinaryOp op = is_tanh_gelu(context.node()) ? BinaryOp::gelu_tanh_grad : BinaryOp::gelu_grad;
-  return run_binary(context, {"GeluGrad", op, true, true}, {});
-}
-
-Made make_binary(KernelContext& context) {
-  const BinaryRow* row = find_row(kBinary, context.node().op);
-  if (context.node().inputs.size() != 2) return refuse("other than two operands");
-  return run_binary(context, *row, {});
+  const Layout layout = context.layout(0);
+  const Operand x = context.read(0, layout.is_padded() && !function.keeps_zero ? Layout() : layout);
+  const Operand y = context.write_over(0, x);
+  return {"simd", {}, [=, n = x.stored()](const Memory& memory) -> Run {
+            return [=, from = memory.at(x), to = memory.at(y)] { kernel(from, to, n); };
+          }};
 }
 
 Made make_where(KernelContext& context) {

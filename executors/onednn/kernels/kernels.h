@@ -30,9 +30,6 @@ Made make_instance_normalization(KernelContext& context);
 // elementwise.cpp: SIMD, in the operands' layout
 Made make_unary(KernelContext& context);
 Made make_binary(KernelContext& context);
-Made make_clip(KernelContext& context);
-Made make_clip_grad(KernelContext& context);
-Made make_gelu_grad(KernelContext& context);
 Made make_where(KernelContext& context);
 Made make_cast(KernelContext& context);
 // data_movement.cpp

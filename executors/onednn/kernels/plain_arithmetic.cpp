@@ -4,23 +4,27 @@
 #include <string_view>
 #include <type_traits>
 
+#include "executors/onednn/kernels/element_function.h"
 #include "executors/onednn/kernels/kernels.h"
 #include "executors/onednn/simd/broadcast_rows.h"
 
 namespace halfstep::onednn {
 namespace {
 
-/// n elements; steps are 0 or 1: an operand that is constant along the row does not move.
-using RowFn = void (*)(const void* a, std::int64_t step_a, const void* b, std::int64_t step_b, void* y, std::int64_t n);
+using simd::PlainFn;
 
 template <class T, class R, class F>
 void row(const void* a, std::int64_t step_a, const void* b, std::int64_t step_b, void* y, std::int64_t n) {
   const T *left = static_cast<const T*>(a), *right = static_cast<const T*>(b);
+  const T value_of_left = *left, value_of_right = *right;
   R* to = static_cast<R*>(y);
-  if (step_a && step_b)
+  if (step_a && step_b) {
     for (std::int64_t i = 0; i < n; ++i) to[i] = F{}(left[i], right[i]);
-  else
-    for (std::int64_t i = 0; i < n; ++i) to[i] = F{}(left[i * step_a], right[i * step_b]);
+  } else if (step_a) {
+    for (std::int64_t i = 0; i < n; ++i) to[i] = F{}(left[i], value_of_right);
+  } else {
+    for (std::int64_t i = 0; i < n; ++i) to[i] = F{}(value_of_left, right[i * step_b]);
+  }
 }
 
 /// Signed overflow wraps, as in the reference.
@@ -54,7 +58,7 @@ struct Not {
 
 struct Row {
   std::string_view op;
-  RowFn i64 = nullptr, i32 = nullptr, f32 = nullptr, boolean = nullptr;
+  PlainFn i64 = nullptr, i32 = nullptr, f32 = nullptr, boolean = nullptr;
 };
 using I64 = std::int64_t;
 using I32 = std::int32_t;
@@ -91,7 +95,9 @@ constexpr Row kRows[] = {
     {"IsNaN", nullptr, nullptr, row<float, bool, IsNaN>},
 };
 
-RowFn find_row(std::string_view op, DType dtype) {
+}  // namespace
+
+PlainFn plain_function(std::string_view op, DType dtype) {
   const Row* found = std::find_if(std::begin(kRows), std::end(kRows), [&](const Row& r) { return r.op == op; });
   if (found == std::end(kRows)) return nullptr;
   switch (dtype) {
@@ -108,12 +114,10 @@ RowFn find_row(std::string_view op, DType dtype) {
   }
 }
 
-}  // namespace
-
 Made make_plain_arithmetic(KernelContext& context) {
   const Value& x = context.in(0);
   const std::size_t operands = context.node().inputs.size(), second = operands == 2 ? 1 : 0;
-  const RowFn function = operands <= 2 ? find_row(context.node().op, x.dtype) : nullptr;
+  const PlainFn function = operands <= 2 ? plain_function(context.node().op, x.dtype) : nullptr;
   if (!function) return refuse("no native loop for this type or number of operands");
   const simd::Broadcast walk(context.out(0).shape.dims(), {x.shape.dims(), context.in(second).shape.dims()});
   if (!walk.valid()) return refuse("broadcasting over too many axes");

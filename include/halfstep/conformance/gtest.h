@@ -3,8 +3,8 @@
 //   #include <halfstep/conformance/gtest.h>
 //   HALFSTEP_INSTANTIATE_CONFORMANCE(make_my_executor)
 //
-// where make_my_executor() returns a std::unique_ptr<halfstep::Executor>. There is one test for each operator, and one
-// each for programs and training.
+// in a program that links halfstep::conformance. make_my_executor() returns a std::unique_ptr<halfstep::Executor>.
+// There is one test for each operator, and one each for programs and training.
 #pragma once
 
 #include <cctype>

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -13,6 +14,7 @@
 #include <halfstep/formats/csv.h>
 #include <halfstep/formats/data_array.h>
 #include <halfstep/formats/data_format.h>
+#include <halfstep/formats/row_source.h>
 
 namespace HALFSTEP_API halfstep {
 
@@ -25,7 +27,7 @@ struct Dataset {
     bool optional = false;  ///< left out where the model has no input of this name
   };
   std::vector<Input> x;                   ///< at least one
-  std::vector<Input> labels = {};         ///< rows of labels that have a name: see with_labels
+  std::vector<Input> labels = {};         ///< rows of labels or weights that have a name: see with_labels
   std::optional<DataArray> y;             ///< unset: for a model that computes its loss from its inputs alone
   std::string y_name = {};                ///< where y may be the rows of an input as well, that input's name
   std::vector<std::string> classes = {};  ///< of a table whose labels are names: what label i is called
@@ -35,9 +37,11 @@ struct Dataset {
   /// Of how rows are read, what a resumed run compares: values of options by their flags ("--augment").
   std::map<std::string, std::string> settings = {};
 
-  /// Both throw Error when the lengths differ or there is no row.
+  /// Throw Error when the lengths differ or there is no row.
   Dataset(DataArray x_rows, DataArray y_rows);
   explicit Dataset(std::vector<Input> inputs, std::optional<DataArray> y_rows = {});
+  /// The rows of a source; y is what it calls "labels", where it has that. Throws Error for no row or nothing in it.
+  explicit Dataset(std::shared_ptr<RowSource> source);
   std::int64_t rows() const { return x.front().rows.rows(); }
 };
 
@@ -45,8 +49,8 @@ struct Dataset {
 /// has no rows, or rows no input.
 Dataset in_order_of(const std::vector<std::string>& inputs, const Dataset& data);
 
-/// The same rows, of which those of these names are labels and no inputs. Throws Error(input) for a name that there is
-/// not.
+/// The same rows, of which those of these names are labels, or weights, and no inputs. Throws Error(input) for a name
+/// that there is not.
 Dataset with_labels(Dataset data, const std::vector<std::string>& names);
 
 /// Where a data set lies: in a file or folder of a format that holds one (formats/data_format.h), or in files of one

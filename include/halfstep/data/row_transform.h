@@ -60,4 +60,8 @@ RowTransform fit_input(const DataArray& x, const RowType& wanted, const InputOpt
 /// Axes of extent 1 and unknown extents as in `fit_input`, which is the one to use for targets that are images.
 RowTransform fit_target(const DataArray& y, const RowType& wanted, const TargetOptions& options = {});
 
+/// Rows of weights, from 0 on, never scaled: one for each row, or one for each of its labels, whose shape in a row is
+/// `labels`. Throws Error when they are neither; `apply` throws for one that is below 0.
+RowTransform fit_weights(const DataArray& weights, const Shape& labels);
+
 }  // namespace halfstep

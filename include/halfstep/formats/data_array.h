@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -41,6 +42,8 @@ struct RowDraw {
 /// Makes rows[0], rows[1], … one after the other at `out`: the same bits whenever it is called for the same draw.
 using RowMaker = std::function<void(std::span<const std::int64_t> rows, const RowDraw& draw, void* out)>;
 
+class RowSource;
+
 /// Elements of one dtype under a shape whose axis 0 counts rows. Rows are read in any order, as native-endian row-major
 /// elements; only what is read is paged in.
 class DataArray {
@@ -50,6 +53,8 @@ class DataArray {
   DataArray(std::string name, DType dtype, Shape shape, SharedBytes bytes, StorageOrder order = {});
   /// Rows that are made each time they are read.
   static DataArray made(std::string name, RowType type, std::int64_t rows, RowMaker make);
+  /// The tensors of a source's rows that it calls `name`. Throws Error(input) where it has none of that name.
+  static DataArray of(std::shared_ptr<RowSource> source, const std::string& name);
   /// An array in memory (shares the tensor's buffer).
   static DataArray of(const Tensor& tensor, std::string name);
 
@@ -60,6 +65,9 @@ class DataArray {
   std::int64_t rows() const { return shape_.rank() ? shape_[0] : 1; }
   const RowType& row_type() const { return row_type_; }
   std::size_t row_bytes() const { return row_bytes_; }
+  /// Where the rows are read from, and what it calls them, which is `name()`; null for other arrays. Whoever reads
+  /// several arrays of one source reads them by one call of it.
+  const std::shared_ptr<RowSource>& source() const { return source_; }
 
   /// Copies rows[0], rows[1], … one after the other to `out` (rows.size() * row_bytes() bytes).
   /// Throws Error when an index is out of range, and when a float element is NaN or infinite: the error names its row.
@@ -81,6 +89,7 @@ class DataArray {
   std::size_t row_bytes_ = 0;
   SharedBytes bytes_;
   RowMaker make_;  // instead of bytes
+  std::shared_ptr<RowSource> source_;
   StorageOrder order_;
   std::vector<std::int64_t> fortran_offsets_;  // where each element of a row lies, counted from the row's first
 };

@@ -10,6 +10,7 @@
 
 #include <halfstep/base/api.h>
 #include <halfstep/base/dtype.h>
+#include <halfstep/graph/chains.h>
 
 namespace HALFSTEP_API halfstep {
 
@@ -33,6 +34,7 @@ struct Capabilities {
   std::set<std::pair<OpClass, DType>> native;
   /// What one kernel does together: a fusion pass writes only this.
   std::vector<Fusion> fusions;
+  Chains chains;
   /// Optimizer steps of ai.halfstep that have a kernel; the others are written out.
   std::set<std::string, std::less<>> updates;
   /// Memory in bytes, 0 when unknown.

@@ -87,6 +87,10 @@ Pass canonicalize();
 /// approximation by tanh, in whatever order the factors and terms stand.
 Pass compose_gelu();
 
+/// Softmax of scores and a mask that is known: a mask of zeros goes, and so does what turns NaN among the probabilities
+/// into 0, where the mask leaves something of every row.
+Pass simplify_masks();
+
 /// BatchNormalization uses batch statistics and updates its running ones (which become states); Dropout drops, drawing
 /// from a counter-based generator seeded with `seed`. Whether BatchNormalization was exported in training or in
 /// inference form makes no difference; Dropout that the model has switched off stays off.
@@ -172,5 +176,9 @@ Pass eliminate_common_subexpressions();
 /// Writes the fused operators that `fusions` (Capabilities::fusions) lists: an operator with the activation behind it,
 /// of a normalization the backward pass too, and with the Cast of its half-precision result to f32.
 Pass fuse(std::vector<Fusion> fusions);
+/// Makes connected nodes of elementwise operators that have results of one shape a node ai.halfstep.ElementwiseChain
+/// each, as far as `chains` (Capabilities::chains) can hold them: what lies between them is not written to memory and
+/// read again. Nothing is computed twice, and no cycle arises. Takes time linear in the size of the graph.
+Pass fuse_chains(Chains chains);
 
 }  // namespace halfstep

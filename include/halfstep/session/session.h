@@ -14,6 +14,7 @@
 #include <halfstep/graph/named_tensors.h>
 #include <halfstep/graph/precision.h>
 #include <halfstep/passes/pass.h>
+#include <halfstep/session/profile.h>
 
 namespace HALFSTEP_API halfstep {
 
@@ -53,6 +54,8 @@ class Session {
 
   /// What went where for inputs of these types and shapes, whose elements do not matter.
   const Plan& plan(const NamedTensors& inputs);
+  /// Where the time of a run on these inputs goes.
+  Profile profile(const NamedTensors& inputs, const ProfileOptions& options = {});
 
  private:
   class Impl;

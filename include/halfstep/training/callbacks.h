@@ -36,6 +36,8 @@ class BestSoFar {
   bool improves(const StepResult& last, const Evaluation* validation);
   /// NaN before the first.
   double value() const { return best_; }
+  void set_value(double value) { best_ = value; }
+  const std::string& what() const { return watch_.what; }
 
  private:
   Watch watch_;
@@ -45,10 +47,13 @@ class BestSoFar {
 struct EarlyStoppingOptions {
   Watch watch = {};
   std::int64_t patience = 1;  ///< epochs in a row without a better value that end the run
-  bool restore = true;        ///< at its stop the parameters become those of the best epoch
+  /// At the end of the run the parameters become those of the best epoch, whether it was stopped early or not, as Keras
+  /// 3 has it. A run that is stopped from outside keeps the last ones.
+  bool restore = true;
 };
 
-/// Stops a run that gets no better (Keras' EarlyStopping).
+/// Stops a run that gets no better (Keras' EarlyStopping). Its state, the best parameters included, is part of
+/// checkpoints: a resumed run ends as if it had not been interrupted.
 class EarlyStopping {
  public:
   /// Throws Error(input) where the run has no such number.
@@ -58,6 +63,10 @@ class EarlyStopping {
   double best() const { return best_.value(); }
 
  private:
+  void stop_if_due();
+  NamedTensors state() const;
+  void load(const NamedTensors& state);
+
   Trainer& trainer_;
   EarlyStoppingOptions options_;
   BestSoFar best_;
@@ -80,7 +89,7 @@ class BestModel {
 };
 
 /// Keeps an exponential moving average of parameters and statistics (Polyak; Keras' EMA): after each applied update
-/// average = decay * average + (1 - decay) * value.
+/// average = decay * average + (1 - decay) * value. It is part of checkpoints.
 class MovingAverage {
  public:
   /// Throws Error(input) for a decay outside of [0, 1).
@@ -91,6 +100,8 @@ class MovingAverage {
 
  private:
   void add();
+  NamedTensors state() const;
+  void load(const NamedTensors& state);
 
   Trainer& trainer_;
   double decay_;

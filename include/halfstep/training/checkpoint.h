@@ -9,6 +9,7 @@
 
 #include <halfstep/base/api.h>
 #include <halfstep/graph/graph.h>
+#include <halfstep/graph/named_tensors.h>
 
 namespace HALFSTEP_API halfstep {
 
@@ -17,6 +18,7 @@ struct TrainingState {
   std::int64_t step = 0;      ///< steps done
   std::int64_t epoch = 0;     ///< epochs finished
   std::int64_t position = 0;  ///< rows consumed of the running epoch
+  bool epoch_ends = false;    ///< the last epoch's validation, and what follows it, is still to come
   std::string optimizer;      ///< its name
   /// Hash of the source model's structure: operators, names, shapes.
   std::string model_fingerprint;
@@ -27,10 +29,12 @@ struct TrainingState {
   bool operator==(const TrainingState&) const = default;
 };
 
-/// Tensors: parameters, optimizer moments, running statistics, loss scale and its counter, by StoredState::key.
 struct Checkpoint {
+  /// Parameters, optimizer moments, running statistics, loss scale and its counter, by StoredState::key.
   std::map<std::string, Tensor> tensors;
   TrainingState state;
+  /// What callbacks keep (see KeptState), and the trainer's own sums over the running epoch, by their names.
+  std::map<std::string, NamedTensors> kept = {};
 };
 
 /// A state of a training step, as its program's StateStore and as a checkpoint calls it.

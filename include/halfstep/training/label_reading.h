@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 
 #include <halfstep/base/api.h>
 #include <halfstep/graph/tensor.h>
@@ -24,7 +25,12 @@ struct LabelReading {
 };
 
 /// How many labels of a batch of `rows` rows count: those that are not ignored, for `classes` and where binary ones may
-/// be, else rows. What the mean over a batch weighs in the mean over several.
+/// be, else rows.
 std::int64_t counted_labels(const LabelReading& reading, const Tensor& labels, std::int64_t rows);
+
+/// What those weigh together, by the weights of their classes (empty: all 1) and of samples (f32, one for each row or
+/// each label; null: all 1): what the mean over a batch weighs in the mean over several.
+double weight_of_labels(const LabelReading& reading, const Tensor& labels, std::int64_t rows,
+                        std::span<const double> class_weights, const Tensor* sample_weights);
 
 }  // namespace halfstep

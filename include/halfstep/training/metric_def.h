@@ -20,6 +20,7 @@ struct MetricSample {
   const Tensor& output;
   const Tensor& labels;
   const LabelReading& reading;
+  const Tensor* weights = nullptr;  ///< f32, for each row or each point; null: all 1
 };
 
 /// What may stand behind a metric's name: top_k:5.
@@ -27,24 +28,25 @@ struct MetricNumber {
   std::string_view name = {};  ///< "K"; empty: the metric has none
   std::int64_t lowest = 0;
   std::int64_t fallback = 0;  ///< where it is left out; one below `lowest` is not shown in the metric's name
+  bool is_class = false;      ///< it is one of the output's classes
 };
 
 struct MetricDef {
-  Metric::Kind kind;
   std::string_view name, meaning;
   MetricNumber number = {};
   /// Whether it can be computed from labels that are read so, of an output with so many classes.
   bool (*takes)(const LabelReading&, std::int64_t classes);
   std::string_view needs;          ///< what `takes` takes, for people
   bool smaller_is_better = false;  ///< it is an error, of which less is better
+  bool weighs = true;              ///< samples may have weights
   void (*add)(Metrics::Tally&, const Metric&, const MetricSample&);
   double (*value)(const Metrics::Tally&, const Metric&) = nullptr;  ///< null: it is a table (Metrics::table)
   /// Whether it is measured where nobody has said what is. Null: never.
   bool (*is_default)(const LossDef&, const LabelReading&) = nullptr;
 };
 
+/// All rows, always at the same place.
 std::span<const MetricDef> all_metrics();
-const MetricDef& row_of(const Metric& metric);
 
 // The rows, by what they look at.
 std::vector<MetricDef> class_metrics();

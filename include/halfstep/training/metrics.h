@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <halfstep/base/api.h>
+#include <halfstep/graph/named_tensors.h>
 #include <halfstep/graph/tensor.h>
 #include <halfstep/ops/losses/loss_def.h>
 #include <halfstep/training/label_reading.h>
@@ -30,31 +31,26 @@ class RunningMean {
     const double mean = sum_ / weight_;
     return std::isnan(mean) ? std::numeric_limits<double>::quiet_NaN() : mean;  // whose sign is not shown
   }
+  double sum() const { return sum_; }
   double weight() const { return weight_; }
+  static RunningMean of(double sum, double weight) {
+    RunningMean mean;
+    mean.sum_ = sum;
+    mean.weight_ = weight;
+    return mean;
+  }
   void reset() { *this = RunningMean(); }
 
  private:
   double sum_ = 0, weight_ = 0;
 };
 
+struct MetricDef;
+
+/// A row of the table (metric_def.h), with what was asked of it.
 struct Metric {
-  enum class Kind {
-    accuracy,   ///< share of points whose largest output is at the label; of equal outputs the first counts as the
-                ///< largest. Of binary labels the share of elements on the label's side of the threshold
-    top_k,      ///< share of points whose label is among the k largest outputs; of equal outputs the first counts as
-                ///< larger
-    mean_iou,   ///< mean, over the classes that are labels or outputs of some point, of the points that are both over
-                ///< the points that are either
-    f1,         ///< of a class, twice the points that are both over the sum of its labels and outputs; NaN without any.
-                ///< Without a class the mean over those that are labels or outputs of some point (macro)
-    auc,        ///< area under the ROC curve of binary labels, all elements together, or of two classes; equal outputs
-                ///< count half. NaN where a class is missing or an output is NaN
-    confusion,  ///< a table: how many points of each label have their largest output at each class
-    mae,        ///< mean |output − target| over all elements
-    mse,        ///< mean (output − target)² over all elements
-  };
-  Kind kind = Kind::accuracy;
-  std::int64_t number = 0;  ///< k of top_k; f1's class, or -1
+  const MetricDef* row;
+  std::int64_t number = 0;  ///< what the row's `number` is: k of top_k; f1's class, or -1
   std::string of = {};      ///< the output that it is measured of, where there are several losses
 
   /// As `parse_metrics` takes it: "accuracy", "top_k:5", "f1", "f1:2", "boxes.mae".
@@ -101,9 +97,10 @@ class Metrics {
   void add_term(std::vector<Metric> metrics, LabelReading reading);
 
   /// One batch of a term: an output of f16, bf16, f32 or f64, and labels as the reading tells, up to axes of extent 1.
-  /// An output that is NaN hits no label. Allocates nothing after the first, but for auc, which keeps all outputs.
-  /// Throws Error(input) when labels and output do not fit or a class index is outside of [0, C) and not ignored.
-  void add(const Tensor& output, const Tensor& labels, std::size_t term = 0);
+  /// An output that is NaN hits no label. `weights`, f32, has one for each row or each point; auc and confusion count
+  /// points and take none. Allocates nothing after the first, but for auc, which keeps all outputs. Throws Error(input)
+  /// when labels, output and weights do not fit or a class index is outside of [0, C) and not ignored.
+  void add(const Tensor& output, const Tensor& labels, std::size_t term = 0, const Tensor* weights = nullptr);
 
   std::size_t size() const { return metrics_.size(); }
   const Metric& metric(std::size_t i) const { return metrics_[i]; }
@@ -113,10 +110,15 @@ class Metrics {
   const ClassTable* table(std::size_t i) const;
   void reset();
 
+  /// What was summed up of the metrics that are numbers, to go on from; by their names.
+  NamedTensors state() const;
+  /// Metrics that it lacks start anew. Throws Error(input) for what no `state` gave.
+  void load_state(const NamedTensors& state);
+
   /// What a metric sums up.
   struct Tally {
     double sum = 0, weight = 0;
-    std::vector<std::int64_t> hits, labels, outputs;  ///< by class
+    std::vector<double> hits, labels, outputs;  ///< by class
     ClassTable table;
     RunningAuc auc;
   };

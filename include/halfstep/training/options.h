@@ -18,30 +18,30 @@
 
 namespace HALFSTEP_API halfstep {
 
-/// One of several losses.
+/// A loss of one output of the model.
 struct OutputLoss {
-  std::string output = {};               ///< of the model
   std::optional<std::string> loss = {};  ///< of a row of the table; unset: from the labels and the model's last node
+  std::string output = {};               ///< what it is computed from (or is, with kOwnLoss); empty: the model's first
   std::string labels = {};               ///< the name of rows in the data; empty: its y
-  double weight = 1;                     ///< in the sum
-  LossNumbers numbers = {};
+  double weight = 1;                     ///< in the sum of several
+  LossNumbers numbers = {};              ///< those of the loss that are not its defaults: {"huber-delta", 0.5}
+  /// Of that output, from the back when negative; unset: as the labels' shape tells, else the model, else 1.
   std::optional<std::int64_t> class_axis = {};
-  std::vector<double> class_weights = {};
+  std::vector<double> class_weights = {};  ///< one for each class in their order; empty: all 1
+  /// The name of rows in the data: a weight from 0 on for each row, or for each of its labels. Means of the loss and of
+  /// metrics are weighted by them. Validation data may lack them: all weigh the same then.
+  std::string sample_weights = {};
+
+  bool operator==(const OutputLoss&) const = default;
 };
 
 struct TrainerOptions {
-  std::optional<std::string> loss = {};  ///< of a row of the table; unset: from the labels and the model's last node
-  std::string loss_output = {};          ///< model output the loss is computed from (or is, with kOwnLoss)
-  LossNumbers loss_numbers = {};         ///< those of the loss that are not its defaults: {"huber-delta", 0.5}
-  /// Instead of one loss several, each of another output; `loss`, `loss_output` and what else is one loss's are not set
-  /// then. Their metrics are called "OUTPUT.METRIC".
-  std::vector<OutputLoss> losses = {};
+  /// At least one: {{"l1"}}, or {{.loss = "l1", .output = "boxes", .labels = "true_boxes"}, ...}. Several are added up,
+  /// each of another output; their metrics are called "OUTPUT.METRIC".
+  std::vector<OutputLoss> losses = {{}};
   /// Instead of a loss of the table: a formula over the model's outputs and "labels", where the data has some. There
   /// are no metrics then.
   LossFunction loss_function = {};
-  std::vector<double> class_weights = {};  ///< of the loss, one for each class in their order; empty: all 1
-  /// Of that output, from the back when negative; unset: as the labels' shape tells, else the model, else 1.
-  std::optional<std::int64_t> class_axis = {};
   std::int64_t ignore_label = -100;  ///< points with this class index, or elements with this binary label, do not count
   /// The batch's axis in those inputs and outputs, by name, where it is not the first. Rows of data lie along axis 0.
   std::map<std::string, std::int64_t> batch_axes = {};
@@ -62,6 +62,9 @@ struct TrainerOptions {
   std::filesystem::path checkpoint = {};  ///< directory; empty: none
   std::int64_t checkpoint_every = 0;      ///< steps; 0: at the end of every epoch
   std::filesystem::path resume = {};      ///< directory; empty: start anew
+  /// More of what a resumed run compares with its checkpoint, a line for each that differs: values of options by what
+  /// users call them.
+  std::map<std::string, std::string> settings = {};
   bool log_grad_norms = false;
   /// Updates in a row, each skipped or of a loss that is not finite, after which training stops with an error, besides
   /// those that bring the loss scale from its first value down to its lowest.

@@ -16,6 +16,9 @@ class RunningAuc {
   /// NaN where a label did not occur, or a score was NaN.
   double value() const;
   void reset() { *this = RunningAuc(); }
+  /// All of a label that were added, in no order.
+  std::vector<double> scores(bool label) const { return (label ? ones_ : zeros_).all(); }
+  bool is_nan() const { return is_nan_; }
 
  private:
   /// Sorted runs, each more than twice as long as the next: insertion merges those that are not.
@@ -25,6 +28,7 @@ class RunningAuc {
     std::int64_t count() const { return count_; }
     /// Those below `score` and those not above it, summed: twice the former, but for equal ones.
     std::int64_t below_and_not_above(double score) const;
+    std::vector<double> all() const;
 
    private:
     std::vector<std::vector<double>> runs_;

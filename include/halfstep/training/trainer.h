@@ -18,6 +18,7 @@
 #include <halfstep/executors/executor.h>
 #include <halfstep/graph/named_tensors.h>
 #include <halfstep/onnx_io/load.h>
+#include <halfstep/session/profile.h>
 #include <halfstep/training/evaluator.h>
 #include <halfstep/training/metrics.h>
 #include <halfstep/training/options.h>
@@ -52,6 +53,14 @@ struct RunControl {
   std::optional<double> learning_rate = {};  ///< instead of the schedule's, from the next step on, while it is set
 };
 
+/// What a callback keeps from step to step: part of the run's checkpoints.
+struct KeptState {
+  std::string name;  ///< what users call it: "moving average"
+  std::function<NamedTensors()> save;
+  /// When a run is resumed from a checkpoint that has it, before on_start. Throws Error(input) where it does not fit.
+  std::function<void(const NamedTensors&)> load;
+};
+
 struct TrainerCallbacks {
   /// Before the first step; `steps` were done before a resume.
   std::function<void(std::int64_t steps)> on_start = {};
@@ -60,13 +69,18 @@ struct TrainerCallbacks {
   /// Before a batch is run; steps count from 1.
   std::function<void(std::int64_t step)> on_step_begin = {};
   std::function<void(const StepResult&)> on_step = {};
+  /// After the validation, and before the checkpoint at the end of an epoch. An epoch's validation that a stop kept
+  /// from being made is made, and told, when the run is resumed.
   std::function<void(const StepResult& last, const Evaluation* validation)> on_epoch_end = {};
+  /// After the last checkpoint of a run that has come to its end, by its length or by RunControl::stop.
+  std::function<void()> on_end = {};
   /// Before a checkpoint is written: what is kept of the steps so far must not be lost after it.
   std::function<void()> on_checkpoint = {};
   std::function<void(const std::string&)> on_notice = {};
+  std::vector<KeptState> kept = {};
 };
 
-/// All of them, in this order.
+/// All of them, in this order; the second one that keeps state under a name has a 2 behind it.
 TrainerCallbacks combined(std::vector<TrainerCallbacks> callbacks);
 
 /// One training run. Compiles programs as batch sizes appear and keeps them.
@@ -108,9 +122,8 @@ class Trainer {
   std::int64_t parameter_count() const;
   /// Of the training step on a full batch.
   const Plan& plan();
-  /// The seconds that each entry of `plan` takes: the median of `times` training steps on the data set's first batch,
-  /// which change the parameters. Empty when the executor cannot tell.
-  std::vector<double> time_plan(int times);
+  /// Where the time of training steps goes, on the data set's first batch; they change the parameters.
+  Profile profile(const ProfileOptions& options = {});
 
  private:
   class Impl;

@@ -18,6 +18,7 @@
 #include <halfstep/onnx_io/load.h>
 #include <halfstep/onnx_io/save.h>
 #include <halfstep/passes/passes.h>
+#include <halfstep/session/profile.h>
 #include <halfstep/training/metrics.h>
 
 namespace HALFSTEP_API halfstep {
@@ -146,6 +147,8 @@ class TrainingStep {
   std::vector<std::string> notices() const;
   /// Of the training step for this batch.
   const Plan& plan(const NamedTensors& batch);
+  /// Where the time of training steps on this batch goes; they change the parameters.
+  Profile profile(const NamedTensors& batch, const ProfileOptions& options = {});
 
   /// Writes the source model with the present parameters and statistics.
   void save(const std::filesystem::path& path, const SaveOptions& options = {}) const;

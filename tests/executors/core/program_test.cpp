@@ -8,6 +8,7 @@
 
 #include "tests/executors/core/core_testing.h"
 #include <halfstep/base/error.h>
+#include <halfstep/executors/timed_program.h>
 #include <halfstep/ops/op_def.h>
 
 namespace halfstep::core {
@@ -294,10 +295,22 @@ TEST(Times, HaveOneEntryForEachOfThePlan) {
   const auto executor = apart_executor();
   const auto store = executor->make_store();
   const auto program = executor->compile(g, *store);
-  const std::vector<double> seconds = program->time_entries(3);
-  ASSERT_EQ(seconds.size(), program->plan().entries.size());
-  for (std::size_t i = 0; i < seconds.size(); ++i)
-    EXPECT_EQ(seconds[i] > 0, program->plan().entries[i].kernel != "alias") << i;
+  auto& timed = dynamic_cast<TimedProgram&>(*program);
+  const std::vector<EntryTime> times = timed.run_timed();
+  ASSERT_EQ(times.size(), program->plan().entries.size());
+  ASSERT_EQ(timed.facts().size(), times.size());
+  double end = 0;
+  for (std::size_t i = 0; i < times.size(); ++i) {
+    const PlanEntry& entry = program->plan().entries[i];
+    const EntryFacts& facts = timed.facts()[i];
+    EXPECT_EQ(times[i].seconds > 0, entry.kernel != "alias") << i;
+    EXPECT_EQ(facts.kind == EntryKind::view, entry.kernel == "alias") << i;
+    EXPECT_EQ(facts.kind == EntryKind::conversion, entry.op == "Upload" || entry.op == "Download") << i;
+    EXPECT_EQ(facts.cost.bytes > 0, entry.kernel != "alias") << i;
+    if (times[i].seconds == 0) continue;
+    EXPECT_GE(times[i].start, end) << i;
+    end = times[i].start + times[i].seconds;
+  }
 }
 
 /// Random nodes over inputs, constants and states, random next values.

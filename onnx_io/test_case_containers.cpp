@@ -1,4 +1,4 @@
-#include "conformance/container_case.h"
+#include "onnx_io/test_case_containers.h"
 
 #include <algorithm>
 #include <set>
@@ -8,11 +8,11 @@
 #include <fmt/format.h>
 #include <onnx/onnx-data.pb.h>
 
-#include "conformance/case_file.h"
 #include "onnx_io/container_inputs.h"
 #include "onnx_io/containers.h"
 #include "onnx_io/convert.h"
 #include "onnx_io/proto_walk.h"
+#include "onnx_io/test_case_file.h"
 #include "ops/proto.h"
 #include <halfstep/base/error.h>
 

@@ -1,0 +1,14 @@
+// Rows of JSON as a table for people.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <nlohmann/json_fwd.hpp>
+
+namespace halfstep::cli {
+
+/// The given members of each row, in columns as wide as their widest cell.
+void print_table(const nlohmann::ordered_json& rows, const std::vector<std::string>& members);
+
+}  // namespace halfstep::cli

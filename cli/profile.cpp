@@ -1,0 +1,211 @@
+// halfstep profile: where the time of a step goes, and how far that is from what the machine can do.
+#include <algorithm>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
+
+#include "base/atomic_file.h"
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "cli/config_file.h"
+#include "cli/json_table.h"
+#include "cli/output_paths.h"
+#include <halfstep/base/error.h>
+#include <halfstep/onnx_io/load.h>
+#include <halfstep/session/profile.h>
+#include <halfstep/session/session.h>
+#include <halfstep/training/example_data.h>
+#include <halfstep/training/trainer.h>
+
+namespace halfstep::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct ProfileFlags {
+  std::string model, data, by = "node", trace;
+  ExecutorFlags executor;
+  PrecisionFlag precision{""};  // without the flag that of run, or with --training that of train
+  DataFlags rows;
+  LossFlags loss;
+  std::vector<std::string> shapes;
+  std::int64_t batch = 32;
+  int steps = 10, top = 0, depth = 0;
+  bool training = false, json = false;
+};
+
+/// NAME=D1,D2,...
+std::pair<std::string, Shape> parse_shape(const std::string& text) {
+  const auto wrong = [&]() -> std::pair<std::string, Shape> {
+    throw_input_error("--shape NAME=D1,D2,...", fmt::format("'{}'", text), "give an input's name and its extents");
+  };
+  const std::size_t equals = text.rfind('=');
+  if (equals == std::string::npos || equals == 0) return wrong();
+  std::vector<std::int64_t> dims;
+  for (std::size_t begin = equals + 1; begin <= text.size();) {
+    const std::size_t end = std::min(text.find(',', begin), text.size());
+    const std::string extent = text.substr(begin, end - begin);
+    const bool digits = !extent.empty() && extent.size() < 16 &&
+                        std::ranges::all_of(extent, [](unsigned char c) { return c >= '0' && c <= '9'; });
+    if (!digits) return wrong();
+    dims.push_back(std::stoll(extent));
+    begin = end + 1;
+  }
+  return {text.substr(0, equals), Shape(std::move(dims))};
+}
+
+InputShapes shapes_of(const ProfileFlags& flags) {
+  InputShapes shapes{.by_name = {}, .batch = flags.batch};
+  for (const std::string& text : flags.shapes) shapes.by_name.insert(parse_shape(text));
+  return shapes;
+}
+
+Precision asked_precision(const ProfileFlags& flags) {
+  if (!flags.precision.name.empty()) return flags.precision.value();
+  return flags.training ? Precision::automatic : Precision::fp32;
+}
+
+Profile profile_inference(const LoadedModel& model, const ProfileFlags& flags, Executor& executor) {
+  Session session(model.graph, executor,
+                  {.precision = asked_precision(flags), .batch_axes = flags.loss.batch_axis.value()});
+  return session.profile(example_inputs(session.graph(), shapes_of(flags)), {.steps = flags.steps});
+}
+
+Profile profile_training(const LoadedModel& model, const ProfileFlags& flags, Executor& executor) {
+  TrainerOptions options;
+  flags.loss.apply(options);
+  options.precision = asked_precision(flags);
+  options.batch_size = flags.batch;
+  options.input = flags.rows.input();
+  const Dataset data = flags.data.empty()
+                           ? example_dataset(model.graph, shapes_of(flags), options)
+                           : flags.loss.with_sample_weights(flags.rows.open(flags.data, Split::train, model.graph));
+  return Trainer(model, executor, data, options).profile({.steps = flags.steps});
+}
+
+std::string with_unit(double value, const char* unit) { return fmt::format("{:.4g} {}", value, unit); }
+
+/// What the JSON says, in short: a row for each node, operator or scope.
+void print_rows(const Profile& profile, const ProfileFlags& flags) {
+  constexpr std::pair<const char*, ProfileBy> kinds[] = {
+      {"node", ProfileBy::node}, {"operator", ProfileBy::operators}, {"scope", ProfileBy::scope}};
+  const auto by = std::ranges::find(kinds, flags.by, [](const auto& kind) { return std::string(kind.first); })->second;
+  std::vector<ProfileRow> rows = rows_of(profile, by, static_cast<std::size_t>(flags.depth));
+  const std::size_t all = rows.size();
+  if (flags.top > 0 && rows.size() > static_cast<std::size_t>(flags.top))
+    rows.resize(static_cast<std::size_t>(flags.top));
+  Json table = Json::array();
+  for (const ProfileRow& row : rows) {
+    const auto rate = [&](double amount) {
+      return row.best > 0 ? fmt::format("{:.1f}", amount / row.best / 1e9) : "-";
+    };
+    table.push_back({{"us", fmt::format("{:.1f}", row.best * 1e6)},
+                     {"mean", fmt::format("{:.1f}", row.mean * 1e6)},
+                     {"share", fmt::format("{:.1f} %", 100 * row.share)},
+                     {"MFLOP", fmt::format("{:.4g}", row.cost.flops / 1e6)},
+                     {"MB", fmt::format("{:.4g}", row.cost.bytes / 1e6)},
+                     {"GFLOP/s", rate(row.cost.flops)},
+                     {"GB/s", rate(row.cost.bytes)},
+                     {"/least", row.least > 0 ? fmt::format("{:.1f}", row.best / row.least) : "-"},
+                     {"entries", std::to_string(row.entries)},
+                     {flags.by, row.name.empty() ? "(none)" : row.name},
+                     {"op", row.op},
+                     {"kernel", row.kernel}});
+  }
+  std::vector<std::string> columns{"us", "mean", "share", "MFLOP", "MB", "GFLOP/s", "GB/s", "/least"};
+  if (by != ProfileBy::node) columns.emplace_back("entries");
+  columns.push_back(flags.by);
+  if (by == ProfileBy::node) columns.insert(columns.end(), {"op", "kernel"});
+  print_table(table, columns);
+  if (rows.size() < all) print_out("  {} more: --top\n", all - rows.size());
+}
+
+void print_text(const Profile& profile, const Json& json, const ProfileFlags& flags) {
+  std::vector<std::string> peaks;
+  for (const auto& [dtype, flops] : profile.peaks.flops)
+    peaks.push_back(fmt::format("{} {}", name_of(dtype), with_unit(flops / 1e9, "GFLOP/s")));
+  print_out("{}, executor {}, precision {}\n", json["of"].get<std::string>(), profile.executor,
+            json["precision"].get<std::string>());
+  print_out("  step   {} at best, {} on average of {}\n", with_unit(profile.best * 1e3, "ms"),
+            with_unit(profile.mean * 1e3, "ms"), flags.steps);
+  print_out("  least  {}: the step takes {:.2f} times that\n", with_unit(profile.least * 1e3, "ms"),
+            profile.least > 0 ? profile.best / profile.least : 0.0);
+  print_out("  peaks  products of {}; memory {}\n", fmt::format("{}", fmt::join(peaks, ", ")),
+            with_unit(profile.peaks.bytes / 1e9, "GB/s"));
+  print_rows(profile, flags);
+}
+
+void run_profile(const ProfileFlags& flags) {
+  const std::unique_ptr<Executor> executor = flags.executor.open();  // first: a plug-in may bring operators
+  const LoadedModel model = load_model(flags.model);
+  if (!flags.trace.empty()) {
+    check_writable(flags.trace);
+    check_distinct({{"--trace", flags.trace}}, {flags.model});
+  }
+  const Profile profile =
+      flags.training ? profile_training(model, flags, *executor) : profile_inference(model, flags, *executor);
+  Json json{{"of", flags.training ? "training step" : "inference"}};
+  const Precision asked = asked_precision(flags);
+  json["precision"] = describe_precision(resolve(asked, executor->capabilities()), asked, executor->capabilities());
+  json["batch"] = flags.batch;
+  json.update(Json::parse(profile_json(profile)));
+  if (!flags.trace.empty()) write_atomically(flags.trace, trace_json(profile));
+  if (flags.json)
+    print_json(json);
+  else
+    print_text(profile, json, flags);
+}
+
+}  // namespace
+
+void add_profile(CLI::App& app, int&) {
+  CLI::App* command =
+      add_command(app, "profile", "Tells where the time of a step goes, and how far that is from the machine's limit.");
+  command->footer(R"(For every node, operator or scope of the model: time, share, FLOPs, bytes, and
+how many times the least time that the machine's peaks allow (the roofline).
+Data is made up unless --data has some.
+
+Example:
+  halfstep profile model.onnx --training --batch 64 --by scope --trace s.json)");
+  auto flags = std::make_shared<ProfileFlags>();
+  add_model(*command, flags->model);
+  command->add_flag("--training", flags->training, "a training step, with the default optimizer, instead of inference");
+  command->add_option("--data", flags->data, "the rows of the training step; " + data_help())
+      ->type_name("DATA")
+      ->needs(command->get_option("--training"));
+  command->add_option("--batch", flags->batch, "rows of a step")->capture_default_str()->check(counting());
+  command
+      ->add_option("--shape", flags->shapes,
+                   "the shape of an input, batch included; once for each whose extents are open")
+      ->type_name("NAME=D1,D2,...")
+      ->allow_extra_args(false);
+  command->add_option("--steps", flags->steps, "steps that are timed, twice: as a whole, and node by node")
+      ->capture_default_str()
+      ->check(whole_number(1, 1 << 20));
+  command->add_option("--by", flags->by, "what times are added up by")
+      ->capture_default_str()
+      ->check(one_of({"node", "operator", "scope"}));
+  command->add_option("--depth", flags->depth, "the parts of a scope that count; 0: all")
+      ->capture_default_str()
+      ->check(whole_number(0, 1 << 10));
+  command->add_option("--top", flags->top, "prints so many rows, the longest; 0: all")
+      ->capture_default_str()
+      ->check(whole_number(0, 1 << 20));
+  command->add_option("--trace", flags->trace, "writes the timed steps for Perfetto and chrome://tracing")
+      ->type_name("FILE.json")
+      ->check(not_empty());
+  flags->rows.add_to(*command);
+  flags->loss.add_to(*command);
+  flags->precision.add_to(*command)->default_str("fp32; with --training auto");
+  flags->executor.add_to(*command);
+  command->add_flag("--json", flags->json, "prints all of it as JSON");
+  command->callback([flags] { run_profile(*flags); });
+}
+
+}  // namespace halfstep::cli

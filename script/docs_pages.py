@@ -1,0 +1,49 @@
+"""Pages of the site that other documents of the repository have: each is written in one place (a hook of MkDocs)."""
+
+import pathlib
+import re
+
+from mkdocs.structure.files import File
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+# Page → document, and the one section of it that is meant.
+PAGES = {
+    "converting.md": ("README.md", "Converting to half precision"),
+    "executor.md": ("CONTRIBUTING.md", "An executor"),
+    "exporting.md": ("models/export/README.md", None),
+    "contributing.md": ("CONTRIBUTING.md", None),
+    "design.md": ("DESIGN.md", None),
+}
+CODE_OR_LINK = re.compile(r"```.*?^ *```|`[^`]*`|\[([^\]]*)\]\(([^)\s]*)\)", re.DOTALL | re.MULTILINE)
+
+
+def section_of(text, title):
+    """From its heading to the next one of its level, as a page of its own."""
+    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
+    if not found:
+        raise KeyError(f"no section '{title}'")
+    return f"# {title}\n{found[1]}".replace("\n### ", "\n## ")
+
+
+def relinked(text, document):
+    """Links to other documents lead to their pages; those to files that have none become text."""
+    whole = {source: page for page, (source, section) in PAGES.items() if section is None}
+
+    def replace(match):
+        label, target = match[1], match[2]
+        if target is None or re.match(r"https?:", target):
+            return match[0]
+        path, _, anchor = target.partition("#")
+        file = (ROOT / document).parent.joinpath(path).resolve().relative_to(ROOT).as_posix() if path else document
+        page = file.removeprefix("docs/") if re.fullmatch(r"docs/[a-z]+\.md", file) else whole.get(file)
+        return f"[{label}]({page}{'#' + anchor if anchor else ''})" if page else label
+
+    return CODE_OR_LINK.sub(replace, text)
+
+
+def on_files(files, config):
+    for page, (document, section) in PAGES.items():
+        text = (ROOT / document).read_text()
+        content = relinked(section_of(text, section) if section else text, document)
+        files.append(File.generated(config, page, content=content))
+    return files

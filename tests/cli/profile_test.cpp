@@ -1,0 +1,71 @@
+// halfstep profile, as a shell runs it.
+#include <fstream>
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "tests/cli/program.h"
+
+namespace halfstep {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+
+TEST_F(CliTest, ProfileTellsTimesOfInferenceAndTraining) {
+  for (const std::string flags :
+       {"", " --training", " --training --data x.npy,y.npy", " --training --loss mean_squared_error"}) {
+    const Outcome outcome =
+        run("profile mlp.onnx --executor onednn --precision fp32 --batch 8 --steps 2 --json" + flags);
+    ASSERT_EQ(outcome.exit_code, 0) << flags << "\n" << outcome.text;
+    const nlohmann::json json = nlohmann::json::parse(outcome.output);
+    EXPECT_EQ(json["of"], flags.empty() ? "inference" : "training step");
+    EXPECT_EQ(json["batch"], 8);
+    EXPECT_GT(json["step_us"], 0);
+    EXPECT_GT(json["least_us"], 0);
+    double share = 0, product_flops = 0;
+    for (const nlohmann::json& row : json["operators"]) {
+      share += row["share"].get<double>();
+      if (row["op"].get<std::string>().find("Gemm") != std::string::npos) product_flops += row["flops"].get<double>();
+    }
+    EXPECT_NEAR(share, 1, 1e-9);
+    // Each layer once forward, and in training once for its weights, the second also for its input.
+    const double first = 2.0 * 8 * 784 * 128, second = 2.0 * 8 * 128 * 10;
+    const double products = flags.empty() ? first + second : 2 * first + 3 * second;
+    EXPECT_GE(product_flops, products) << flags;
+    EXPECT_LE(product_flops, products + 4 * 8 * (128 + 10)) << flags;  // biases and activations
+  }
+}
+
+TEST_F(CliTest, ProfilePrintsATableAndWritesATrace) {
+  const Outcome nodes = run("profile mlp.onnx --executor onednn --batch 8 --steps 2 --training --trace trace.json");
+  ASSERT_EQ(nodes.exit_code, 0) << nodes.text;
+  EXPECT_THAT(nodes.output, AllOf(HasSubstr("training step, executor onednn"), HasSubstr("GFLOP/s; memory"),
+                                  HasSubstr("share"), HasSubstr("SoftmaxCrossEntropyGrad")));
+  std::ifstream file(folder_ / "trace.json");
+  EXPECT_FALSE(nlohmann::json::parse(file)["traceEvents"].empty());
+  const Outcome top = run("profile mlp.onnx --executor onednn --batch 8 --steps 1 --by operator --top 1");
+  EXPECT_THAT(top.output, AllOf(HasSubstr("operator"), HasSubstr("more: --top")));
+  EXPECT_EQ(run("profile mlp.onnx --executor onednn --steps 1 --by scope --depth 1").exit_code, 0);
+}
+
+TEST_F(CliTest, ProfileRefusesWhatItCannotDo) {
+  const struct {
+    const char *arguments, *expected;
+  } cases[] = {{"profile mlp.onnx --shape input", "--shape NAME=D1,D2,..., got 'input'"},
+               {"profile mlp.onnx --shape input=8,x", "--shape NAME=D1,D2,..., got 'input=8,x'"},
+               {"profile mlp.onnx --shape input=8,3", "got"},
+               {"profile mlp.onnx --by layer", "--by"},
+               {"profile mlp.onnx --trace mlp.onnx", "mlp.onnx"},
+               {"profile mlp.onnx --data x.npy,y.npy", "--training with --data, got none"}};
+  for (const auto& each : cases) {
+    const Outcome outcome = run(each.arguments);
+    EXPECT_EQ(outcome.exit_code, 2) << each.arguments << outcome.text;
+    EXPECT_THAT(outcome.text, HasSubstr(each.expected)) << each.arguments;
+  }
+}
+
+}  // namespace
+}  // namespace halfstep

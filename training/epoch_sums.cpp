@@ -1,0 +1,62 @@
+#include "training/epoch_sums.h"
+
+#include <array>
+#include <string>
+
+#include <halfstep/base/error.h>
+
+namespace halfstep {
+namespace {
+
+// Names in a state; those of metrics follow theirs.
+constexpr const char *kLoss = "loss", *kLastStep = "last step";
+constexpr std::string_view kMetric = "metric ";
+
+constexpr std::array kNumbers{&StepResult::loss, &StepResult::learning_rate, &StepResult::loss_scale,
+                              &StepResult::grad_norm};
+
+[[noreturn]] void throw_strange() {
+  throw_input_error("the sums of a run over its epoch in a checkpoint", "others",
+                    "resume from a checkpoint at the end of an epoch");
+}
+
+}  // namespace
+
+void EpochSums::reset() {
+  loss_.reset();
+  metrics_.reset();
+}
+
+void EpochSums::add(const StepProgram& program, const Batch& batch) {
+  loss_.add(program, batch);
+  if (metrics_.size() > 0) task_.measure(metrics_, program, batch);
+}
+
+void EpochSums::tell(StepResult& result) const {
+  result.mean_loss = loss_.is_empty() ? 0 : loss_.value();
+  result.metrics = &metrics_;
+}
+
+NamedTensors EpochSums::state(const StepResult& last) const {
+  Tensor numbers(DType::f32, {static_cast<std::int64_t>(kNumbers.size())});
+  for (std::size_t i = 0; i < kNumbers.size(); ++i) numbers.data<float>()[i] = last.*kNumbers[i];
+  NamedTensors state{{kLoss, loss_.state()}, {kLastStep, numbers}};
+  for (auto& [name, tensor] : metrics_.state()) state[std::string(kMetric) + name] = tensor;
+  return state;
+}
+
+void EpochSums::load(const NamedTensors& state, StepResult& last) {
+  const auto loss = state.find(kLoss), numbers = state.find(kLastStep);
+  if (loss == state.end() || numbers == state.end() || numbers->second.dtype() != DType::f32 ||
+      numbers->second.count() != static_cast<std::int64_t>(kNumbers.size()))
+    throw_strange();
+  // Another loss starts anew: a line about the options has told of it.
+  if (!loss_.load_state(loss->second)) return;
+  NamedTensors metrics;
+  for (const auto& [name, tensor] : state)
+    if (name.starts_with(kMetric)) metrics[name.substr(kMetric.size())] = tensor;
+  metrics_.load_state(metrics);
+  for (std::size_t i = 0; i < kNumbers.size(); ++i) last.*kNumbers[i] = numbers->second.data<float>()[i];
+}
+
+}  // namespace halfstep

@@ -1,0 +1,48 @@
+#include "training/loss_mean.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace halfstep {
+
+LossMean::LossMean(const Task& task) : task_(task), terms_(task.terms.size()) {}
+
+void LossMean::add(const StepProgram& program, const Batch& batch) {
+  if (terms_.size() == 1) return terms_[0].add(program.loss(), task_.weight_of(batch, 0));
+  for (std::size_t i = 0; i < terms_.size(); ++i) terms_[i].add(program.term(i), task_.weight_of(batch, i));
+}
+
+bool LossMean::is_empty() const {
+  return std::ranges::all_of(terms_, [](const RunningMean& mean) { return mean.weight() == 0; });
+}
+
+double LossMean::value() const {
+  if (is_empty()) return std::numeric_limits<double>::quiet_NaN();
+  if (terms_.size() == 1) return terms_[0].value();
+  double sum = 0;
+  for (std::size_t i = 0; i < terms_.size(); ++i)
+    if (terms_[i].weight() > 0) sum += task_.step.loss.terms[i].weight * terms_[i].value();
+  return sum;
+}
+
+void LossMean::reset() {
+  for (RunningMean& mean : terms_) mean.reset();
+}
+
+Tensor LossMean::state() const {
+  Tensor state(DType::f64, {static_cast<std::int64_t>(terms_.size()), 2});
+  for (std::size_t i = 0; i < terms_.size(); ++i) {
+    state.data<double>()[2 * i] = terms_[i].sum();
+    state.data<double>()[2 * i + 1] = terms_[i].weight();
+  }
+  return state;
+}
+
+bool LossMean::load_state(const Tensor& state) {
+  if (state.dtype() != DType::f64 || state.shape() != Shape{static_cast<std::int64_t>(terms_.size()), 2}) return false;
+  for (std::size_t i = 0; i < terms_.size(); ++i)
+    terms_[i] = RunningMean::of(state.data<double>()[2 * i], state.data<double>()[2 * i + 1]);
+  return true;
+}
+
+}  // namespace halfstep

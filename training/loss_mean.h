@@ -1,0 +1,37 @@
+// The mean of a run's loss over batches.
+#pragma once
+
+#include <vector>
+
+#include "training/step_program.h"
+#include "training/task.h"
+#include <halfstep/graph/tensor.h>
+#include <halfstep/training/metrics.h>
+
+namespace halfstep {
+
+/// Of each term the mean over the labels that count, weighted as in its batches; of several the weighted sum of these.
+/// So the mean over batches of any sizes is that of one batch with all of their rows.
+class LossMean {
+ public:
+  /// The task must outlive it.
+  explicit LossMean(const Task& task);
+
+  /// A batch that the program has run.
+  void add(const StepProgram& program, const Batch& batch);
+  bool is_empty() const;
+  /// NaN while it is empty.
+  double value() const;
+  void reset();
+
+  /// The sums, to go on from.
+  Tensor state() const;
+  /// False, and nothing is loaded, for a tensor that no `state` of such a task gave.
+  bool load_state(const Tensor& state);
+
+ private:
+  const Task& task_;
+  std::vector<RunningMean> terms_;
+};
+
+}  // namespace halfstep
