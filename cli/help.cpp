@@ -57,7 +57,7 @@ const std::vector<Group>& groups() {
       {"Checkpoints and records",
        {"--early-stopping", "--watch", "--average", "--checkpoint", "--checkpoint-every", "--resume", "--log",
         "--log-grad-norms", "--tensorboard", "--tensorboard-histograms", "--curve", "--dump-passes"}},
-      {"Plan", {"--plan"}},
+      {"Plan", {"--plan", "--memory"}},
       {"Checks", {"--op", "--case", "--kind", "--dtype", "--cases", "--random", "--mutate", "--crash-file"}},
       {"Precision and device", {"--precision", "--executor", "--threads", "--plugin"}},
       {"What becomes half",

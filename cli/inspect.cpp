@@ -16,9 +16,12 @@
 #include "cli/common.h"
 #include "cli/config_file.h"
 #include "cli/json_table.h"
+#include "cli/memory_report.h"
 #include "cli/parameter_report.h"
+#include "cli/validators.h"
 #include "onnx_io/outline.h"
 #include <halfstep/base/error.h>
+#include <halfstep/executors/memory_use.h>
 #include <halfstep/executors/registry.h>
 #include <halfstep/onnx_io/load.h>
 #include <halfstep/passes/pipelines.h>
@@ -39,7 +42,8 @@ struct InspectFlags {
   LossFlags loss;
   std::vector<std::string> untie;
   std::int64_t batch = 1;
-  bool trainable = false, plan = false, json = false;
+  std::string optimizer{OptimizerOptions().name};
+  bool trainable = false, plan = false, memory = false, json = false;
 };
 
 std::string full_name(const Node& node) { return node.domain.empty() ? node.op : node.domain + "." + node.op; }
@@ -98,15 +102,22 @@ Json describe(const Plan& plan) {
   return json;
 }
 
-/// The plan of inference.
-Json inference_plan(const Graph& source, const InspectFlags& flags, Executor& executor, DType precision) {
+/// A program as far as it is asked for: its plan and its memory.
+struct Compiled {
+  Json plan;
+  std::optional<MemoryUse> memory;
+  std::size_t largest_saved = 0;  // see memory_report
+};
+
+/// Of inference.
+Compiled inference_program(const Graph& source, const InspectFlags& flags, Executor& executor, DType precision) {
   const PreparedModel prepared(source, {.batch_axes = flags.loss.batch_axis.value()});
   const Graph graph =
       prepared.lower(Purpose::inference, {.shapes = {.by_name = {}, .batch = flags.batch}, .precision = precision},
                      executor.capabilities());
   const std::unique_ptr<StateStore> store = executor.make_store();
   const std::unique_ptr<Program> program = executor.compile(graph, *store);
-  return describe(program->plan());
+  return {describe(program->plan()), memory_of(*program)};
 }
 
 Precision asked_precision(const InspectFlags& flags) {
@@ -114,27 +125,40 @@ Precision asked_precision(const InspectFlags& flags) {
   return flags.training.empty() ? Precision::fp32 : Precision::automatic;
 }
 
-/// The same of a training step, with the default optimizer, on data.
-Json training_plan(const LoadedModel& model, const InspectFlags& flags, Executor& executor) {
+/// Of a training step on data.
+Compiled training_program(const LoadedModel& model, const InspectFlags& flags, Executor& executor) {
   TrainerOptions options;
   flags.loss.apply(options);
   options.precision = asked_precision(flags);
   options.batch_size = flags.batch;
   options.input = flags.rows.input();
+  options.optimizer.name = optimizer_named(flags.optimizer).name;
   const Dataset data = flags.loss.with_sample_weights(flags.rows.open(flags.training, Split::train, model.graph));
   Trainer trainer(model, executor, data, options);
-  return describe(trainer.plan());
+  Compiled result{describe(trainer.plan()), trainer.memory()};
+  for (const TensorInfo& type : trainer.lazy_parameters().types)
+    result.largest_saved =
+        std::max(result.largest_saved, bytes_of(type.dtype, static_cast<std::size_t>(type.shape.count())));
+  return result;
 }
 
-Json plan_of(const LoadedModel& model, const InspectFlags& flags, Executor& executor) {
+/// Adds "plan" and "memory", as far as they are asked for.
+void add_program(Json& json, const LoadedModel& model, const InspectFlags& flags, Executor& executor) {
   const Precision asked = asked_precision(flags);
   const DType precision = resolve(asked, executor.capabilities());
-  Json json{{"executor", executor.name()},
-            {"precision", describe_precision(precision, asked, executor.capabilities())},
-            {"batch", flags.batch}};
-  json.update(flags.training.empty() ? inference_plan(model.graph, flags, executor, precision)
-                                     : training_plan(model, flags, executor));
-  return json;
+  const Compiled compiled = flags.training.empty() ? inference_program(model.graph, flags, executor, precision)
+                                                   : training_program(model, flags, executor);
+  if (flags.plan) {
+    json["plan"] = {{"executor", executor.name()},
+                    {"precision", describe_precision(precision, asked, executor.capabilities())},
+                    {"batch", flags.batch}};
+    json["plan"].update(compiled.plan);
+  }
+  if (!flags.memory) return;
+  if (!compiled.memory)
+    throw_input_error("an executor that can tell what its programs keep in memory", std::string(executor.name()),
+                      "leave out --memory, or name another with --executor");
+  json["memory"] = memory_report(*compiled.memory, compiled.largest_saved);
 }
 
 void print_trainable(Json report) {
@@ -191,6 +215,7 @@ void print_text(const Json& json) {
   }
   if (json.contains("trainable")) print_trainable(json["trainable"]);
   if (json.contains("plan")) print_plan(json["plan"]);
+  if (json.contains("memory")) print_memory(json["memory"]);
 }
 
 void print(const Json& json, const InspectFlags& flags) {
@@ -217,7 +242,7 @@ std::optional<LoadedModel> load_or_describe(const InspectFlags& flags) {
   } catch (const Error& error) {
     const std::optional<ModelOutline> outline = outline_if_any(flags.model);
     if (!outline || outline->unsupported.empty()) throw;
-    const bool wants_more = flags.trainable || flags.plan || !flags.untie.empty();
+    const bool wants_more = flags.trainable || flags.plan || flags.memory || !flags.untie.empty();
     Json json = summary(*outline);
     if (wants_more && flags.json) json["error"] = error_json(error);
     print(json, flags);
@@ -228,15 +253,17 @@ std::optional<LoadedModel> load_or_describe(const InspectFlags& flags) {
 }
 
 void inspect(const InspectFlags& flags) {
+  if (!flags.training.empty() && !flags.plan && !flags.memory)
+    throw_input_error("--plan or --memory with --training", "none", "add --plan or --memory");
   // First: a plug-in may bring operators.
-  const bool needs_executor = flags.plan || !flags.executor.plugin.empty();
+  const bool needs_executor = flags.plan || flags.memory || !flags.executor.plugin.empty();
   const auto executor = needs_executor ? flags.executor.open() : make_executor("reference", {});
   std::optional<LoadedModel> loaded = load_or_describe(flags);
   if (!loaded) return;
   const LoadedModel model = untie_merged(*std::move(loaded), flags.untie);
   Json json = summary(model.graph);
   if (flags.trainable) json["trainable"] = parameter_report(model, flags.batch);
-  if (flags.plan) json["plan"] = plan_of(model, flags, *executor);
+  if (flags.plan || flags.memory) add_program(json, model, flags, *executor);
   print(json, flags);
 }
 
@@ -253,10 +280,15 @@ void add_inspect(CLI::App& app, int&) {
   command->add_option("--untie", flags->untie, "as in halfstep train")->delimiter(',')->type_name("all|PATTERN");
   command->add_flag("--plan", flags->plan,
                     "the kernel of every node, and why; halfstep profile tells how long each takes");
-  CLI::Option* plan = command->get_option("--plan");
-  command->add_option("--training", flags->training, "plans a training step on this data instead of inference")
-      ->type_name("DATA")
-      ->needs(plan);
+  command->add_flag("--memory", flags->memory, "the memory that running it will take at most, and what for");
+  command
+      ->add_option("--training", flags->training,
+                   "--plan and --memory are of a training step on this data instead of inference")
+      ->type_name("DATA");
+  const std::vector<std::string> known = names_of(optimizers());
+  command->add_option("--optimizer", flags->optimizer, "of that training step")
+      ->capture_default_str()
+      ->check(suggested(known));
   flags->rows.add_to(*command);
   flags->loss.add_to(*command);
   command->add_option("--batch", flags->batch, "rows the plan is for")->capture_default_str()->check(counting());

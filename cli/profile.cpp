@@ -62,7 +62,9 @@ std::pair<std::string, Shape> parse_shape(const std::string& text) {
 
 InputShapes shapes_of(const ProfileFlags& flags) {
   InputShapes shapes{.by_name = {}, .batch = flags.batch};
-  for (const std::string& text : flags.shapes) shapes.by_name.insert(parse_shape(text));
+  for (const std::string& text : flags.shapes)
+    if (const auto [name, is_new] = shapes.by_name.insert(parse_shape(text)); !is_new)
+      throw_input_error("one --shape for each input", fmt::format("two for '{}'", name->first), "leave one out");
   return shapes;
 }
 

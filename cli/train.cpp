@@ -28,7 +28,7 @@
 #include <halfstep/base/error.h>
 #include <halfstep/conversion/convert.h>
 #include <halfstep/onnx_io/load.h>
-#include <halfstep/onnx_io/save.h>
+#include <halfstep/onnx_io/save_lazy.h>
 #include <halfstep/passes/pass.h>
 #include <halfstep/training/callbacks.h>
 #include <halfstep/training/checkpoint.h>
@@ -142,7 +142,7 @@ void write_fp16(const LoadedModel& source, const NamedTensors& parameters, Outpu
 void write_outputs(const TrainFlags& flags, const LoadedModel& source, const Trainer& trainer, RunReporter& reporter,
                    const std::string& config, const CLI::App& command) {
   const OutputForm form = flags.output_form == "training" ? OutputForm::training : OutputForm::inference;
-  const NamedTensors parameters = trainer.parameters();
+  const LazyTensors parameters = trainer.lazy_parameters();
   std::optional<Error> failure;
   const auto write = [&](const char* what, const std::string& path, const auto& write_to) {
     if (path.empty()) return;
@@ -158,7 +158,8 @@ void write_outputs(const TrainFlags& flags, const LoadedModel& source, const Tra
     for (const std::string& note : storage_notes(*source.source, parameters)) print_message(note);
   write("trained model", flags.output,
         [&](const std::string& path) { save_trained(*source.source, parameters, path, {.form = form}); });
-  write("in fp16", flags.fp16_output, [&](const std::string& path) { write_fp16(source, parameters, form, path); });
+  write("in fp16", flags.fp16_output,
+        [&](const std::string& path) { write_fp16(source, trainer.parameters(), form, path); });
   write("training curve", flags.curve,
         [&](const std::string& path) { reporter.curve().write(path, fs::path(flags.model).stem().string()); });
   write("log", flags.log, [&](const std::string&) { reporter.close_log(); });
@@ -201,7 +202,7 @@ int train(const TrainFlags& flags, const CLI::App& command) {
   std::optional<PeopleOnStderr> people(flags.json);
   TrainerOptions options = trainer_options(flags);
   const std::unique_ptr<Executor> executor = flags.executor.open();  // first: a plug-in may bring operators
-  const LoadedModel source = untie_merged(load_model(flags.model), flags.untie);
+  LoadedModel source = untie_merged(load_model(flags.model), flags.untie);
   const Dataset data =
       flags.loss.with_sample_weights(flags.rows.open(flags.data, Split::train, source.graph, nullptr, flags.augment));
   std::optional<Dataset> validation;
@@ -211,13 +212,16 @@ int train(const TrainFlags& flags, const CLI::App& command) {
   if (!flags.dump_passes.empty()) options.observer = dump_to(flags.dump_passes);
 
   Trainer trainer(source, *executor, data, options);
+  const LazyTensors parameters = trainer.lazy_parameters();
   std::vector<std::string> names;
-  for (const auto& [name, tensor] : trainer.parameters()) names.push_back(name);
+  for (const TensorInfo& parameter : parameters.types) names.push_back(parameter.name);
   check_can_save(*source.source, names);
 
   const Dataset* held_out = validation ? &*validation : nullptr;
   print_header(flags, trainer, *executor, data, held_out, options);
   for (const std::string& note : exporter_notes(source)) print_message(note);
+  source.source = without_values(*source.source, parameters.types);  // the trainer has them
+  source.graph = {};
   tell_missing_output(flags, options);
   RunReporter reporter(flags.steps == 0 ? flags.epochs : 0,
                        {.log = flags.log,

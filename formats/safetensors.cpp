@@ -240,24 +240,28 @@ Safetensors read_safetensors(const fs::path& path) {
 }
 
 void write_safetensors(FileWriter& file, const Safetensors& content) {
-  std::vector<std::pair<std::string_view, const Tensor*>> order;
-  for (const auto& [name, tensor] : content.tensors) {
-    if (name == "__metadata__" || tag_of_dtype(tensor.dtype()).empty())
+  write_safetensors(file, LazyTensors::of(content.tensors), content.metadata);
+}
+
+void write_safetensors(FileWriter& file, const LazyTensors& tensors,
+                       const std::map<std::string, std::string>& metadata) {
+  std::vector<const TensorInfo*> order;
+  for (const TensorInfo& type : tensors.types) {
+    if (type.name == "__metadata__" || tag_of_dtype(type.dtype).empty())
       throw_input_error("tensors that the safetensors format can hold",
-                        fmt::format("'{}' of type {}", name, name_of(tensor.dtype())), "rename or convert the tensor");
-    order.emplace_back(name, &tensor);
+                        fmt::format("'{}' of type {}", type.name, name_of(type.dtype)), "rename or convert the tensor");
+    order.push_back(&type);
   }
-  std::stable_sort(order.begin(), order.end(), [](const auto& a, const auto& b) {
-    return bits_of(a.second->dtype()) > bits_of(b.second->dtype());
-  });
+  std::stable_sort(order.begin(), order.end(),
+                   [](const TensorInfo* a, const TensorInfo* b) { return bits_of(a->dtype) > bits_of(b->dtype); });
 
   nlohmann::ordered_json header = nlohmann::ordered_json::object();
-  if (!content.metadata.empty()) header["__metadata__"] = content.metadata;
+  if (!metadata.empty()) header["__metadata__"] = metadata;
   std::uint64_t offset = 0;
-  for (const auto& [name, tensor] : order) {
-    const std::uint64_t end = offset + tensor->bytes();
-    header[std::string(name)] = {
-        {"dtype", tag_of_dtype(tensor->dtype())}, {"shape", tensor->shape().dims()}, {"data_offsets", {offset, end}}};
+  for (const TensorInfo* type : order) {
+    const std::uint64_t end = offset + bytes_of(type->dtype, static_cast<std::size_t>(type->shape.count()));
+    header[type->name] = {
+        {"dtype", tag_of_dtype(type->dtype)}, {"shape", type->shape.dims()}, {"data_offsets", {offset, end}}};
     offset = end;
   }
   std::string text;
@@ -273,7 +277,10 @@ void write_safetensors(FileWriter& file, const Safetensors& content) {
   const std::uint64_t header_bytes = text.size();
   file.write(&header_bytes, kPrefix);
   file.write(text);
-  for (const auto& [name, tensor] : order) file.write(tensor->raw(), tensor->bytes());
+  for (const TensorInfo* type : order) {
+    const Tensor tensor = tensors.read(type->name);
+    file.write(tensor.raw(), tensor.bytes());
+  }
 }
 
 void write_safetensors(const fs::path& path, const Safetensors& content) {

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/atomic_file.h"
+#include <halfstep/graph/lazy_tensors.h>
 #include <halfstep/graph/tensor.h>
 
 namespace halfstep {
@@ -26,6 +27,10 @@ Safetensors read_safetensors(const std::filesystem::path& path);
 /// lies aligned. Throws Error(input) for an element type that the format lacks, a tensor named `__metadata__`, and a
 /// name or metadata text that is not UTF-8.
 void write_safetensors(FileWriter& file, const Safetensors& content);
+
+/// The same of tensors that are read when they are written.
+void write_safetensors(FileWriter& file, const LazyTensors& tensors,
+                       const std::map<std::string, std::string>& metadata);
 
 /// The same, atomically to a path.
 void write_safetensors(const std::filesystem::path& path, const Safetensors& content);

@@ -8,6 +8,7 @@
 #include <string>
 
 #include <fmt/format.h>
+#include <sys/mman.h>
 
 #include "base/machine_memory.h"
 #include <halfstep/base/error.h>
@@ -18,8 +19,17 @@ namespace halfstep {
 namespace {
 
 constexpr std::size_t kAlignment = 64;
+constexpr std::size_t kPagesOfItsOwn = std::size_t{1} << 20;
+
+// Pages that take no memory until they are written, read as zeros until then, and go back to the system at once.
+std::shared_ptr<void> map_pages(std::size_t bytes) {
+  void* p = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (p == MAP_FAILED) throw std::bad_alloc();
+  return {p, [bytes](void* q) { ::munmap(q, bytes); }};
+}
 
 std::shared_ptr<void> allocate(std::size_t bytes) {
+  if (bytes >= kPagesOfItsOwn) return map_pages(bytes);
   const std::size_t rounded = (std::max<std::size_t>(bytes, 1) + kAlignment - 1) / kAlignment * kAlignment;
   void* p = std::aligned_alloc(kAlignment, rounded);
   if (!p) throw std::bad_alloc();

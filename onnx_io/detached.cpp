@@ -11,6 +11,7 @@
 #include "onnx_io/external_data.h"
 #include "onnx_io/message.h"
 #include "onnx_io/normalize.h"
+#include "onnx_io/outside.h"
 #include "onnx_io/proto_walk.h"
 #include "ops/proto.h"
 #include <halfstep/base/error.h>
@@ -21,20 +22,6 @@ namespace {
 
 constexpr std::int64_t kOldestOpset = 1;
 constexpr const char* kIndexKey = "ai.halfstep.detached";
-
-void mark(onnx::TensorProto& tensor, std::size_t index) {
-  onnx::TensorProto marked;
-  marked.set_name(tensor.name());
-  marked.set_doc_string(tensor.doc_string());
-  marked.set_data_type(tensor.data_type());
-  marked.mutable_dims()->Swap(tensor.mutable_dims());
-  marked.mutable_metadata_props()->Swap(tensor.mutable_metadata_props());
-  marked.set_data_location(onnx::TensorProto::EXTERNAL);
-  auto* entry = marked.add_external_data();
-  entry->set_key(kIndexKey);
-  entry->set_value(std::to_string(index));
-  tensor.Swap(&marked);
-}
 
 // The tensor's elements without a copy where they are raw bytes that can be read in place.
 Tensor take_elements(onnx::TensorProto& tensor) {
@@ -60,11 +47,25 @@ void detach_large(DetachedModel& result) {
       return;
     result.tensors.push_back(take_elements(tensor));
     result.is_mapped.push_back(false);
-    mark(tensor, result.tensors.size() - 1);
+    mark_detached(tensor, result.tensors.size() - 1);
   });
 }
 
 }  // namespace
+
+void mark_detached(onnx::TensorProto& tensor, std::size_t index) {
+  onnx::TensorProto marked;
+  marked.set_name(tensor.name());
+  if (tensor.has_doc_string()) marked.set_doc_string(tensor.doc_string());
+  marked.set_data_type(tensor.data_type());
+  marked.mutable_dims()->Swap(tensor.mutable_dims());
+  marked.mutable_metadata_props()->Swap(tensor.mutable_metadata_props());
+  marked.set_data_location(onnx::TensorProto::EXTERNAL);
+  auto* entry = marked.add_external_data();
+  entry->set_key(kIndexKey);
+  entry->set_value(std::to_string(index));
+  tensor.Swap(&marked);
+}
 
 std::ptrdiff_t DetachedModel::index_of(const onnx::TensorProto& tensor) {
   if (tensor.data_location() != onnx::TensorProto::EXTERNAL) return -1;
@@ -124,7 +125,7 @@ DetachedModel read_detached(const std::filesystem::path& path) {
       }
       result.tensors.push_back(std::move(elements));
       result.is_mapped.push_back(mapped);
-      mark(tensor, result.tensors.size() - 1);
+      mark_detached(tensor, result.tensors.size() - 1);
     };
     result.mapped = map_external_data(result.model, path.parent_path(), take);
     for (const MappedData& file : result.mapped) result.data_files.push_back(file.path);

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "base/atomic_file.h"
+#include "onnx_io/outside.h"
 #include "onnx_io/proto_walk.h"
 #include "ops/proto.h"
 #include <halfstep/base/dtype.h>
@@ -143,20 +144,18 @@ std::uint64_t expected_bytes(const onnx::TensorProto& tensor) {
   return (static_cast<std::uint64_t>(total) + 7) / 8;
 }
 
-std::string read_region(const OpenFile& file, std::uint64_t offset, std::uint64_t length,
-                        const onnx::TensorProto& tensor) {
-  std::string bytes(length, '\0');
+void read_region(const OpenFile& file, std::uint64_t offset, std::uint64_t length, const std::string& tensor,
+                 void* to) {
   std::uint64_t done = 0;
   while (done < length) {
-    const ssize_t got =
-        ::pread(file.descriptor.get(), bytes.data() + done, length - done, static_cast<off_t>(offset + done));
+    const ssize_t got = ::pread(file.descriptor.get(), static_cast<std::byte*>(to) + done, length - done,
+                                static_cast<off_t>(offset + done));
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0)
-      throw_failure("to read external data of tensor '" + tensor.name() + "'",
+      throw_failure("to read external data of tensor '" + tensor + "'",
                     got < 0 ? std::generic_category().message(errno) : "the file shrank meanwhile", "try again");
     done += static_cast<std::uint64_t>(got);
   }
-  return bytes;
 }
 
 void map(OpenFile& file) {
@@ -344,12 +343,20 @@ void check_external_location(const std::string& location, const std::string& ten
 }
 
 std::vector<std::filesystem::path> read_external_data(onnx::ModelProto& model, const std::filesystem::path& folder) {
+  return read_external_data(model, folder, TakeExternal());
+}
+
+std::vector<std::filesystem::path> read_external_data(onnx::ModelProto& model, const std::filesystem::path& folder,
+                                                      const TakeExternal& take) {
+  const auto visit = [&](onnx::TensorProto& tensor, OpenFile& file, std::uint64_t offset, std::uint64_t bytes) {
+    const auto read = [&, name = tensor.name()](void* to) { read_region(file, offset, bytes, name, to); };
+    if (take && take(tensor, bytes, read)) return;
+    std::string elements(bytes, '\0');
+    read(elements.data());
+    tensor.set_raw_data(std::move(elements));
+  };
   std::vector<std::filesystem::path> files;
-  for (const MappedData& file : for_each_external(
-           model, folder, [](onnx::TensorProto&tensor, OpenFile&file, std::uint64_t offset, std::uint64_t bytes) {
-             tensor.set_raw_data(read_region(file, offset, bytes, tensor));
-           }))
-    files.push_back(file.path);
+  for (const MappedData& file : for_each_external(model, folder, visit)) files.push_back(file.path);
   return files;
 }
 
@@ -360,8 +367,7 @@ std::vector<MappedData> map_external_data(onnx::ModelProto& model, const std::fi
     const Shape shape(std::vector<std::int64_t>(tensor.dims().begin(), tensor.dims().end()));
     if (offset % std::max<std::size_t>(1, bits_of(dtype) / 8) != 0) {  // elements must lie where they can be read
       Tensor copy(dtype, shape);
-      const std::string bytes = read_region(file, offset, copy.bytes(), tensor);
-      std::memcpy(copy.raw(), bytes.data(), bytes.size());
+      read_region(file, offset, copy.bytes(), tensor.name(), copy.raw());
       return take(tensor, std::move(copy), false);
     }
     map(file);
@@ -377,12 +383,17 @@ void write_external_data(onnx::ModelProto& model, const std::filesystem::path& f
   prepare_external_data(model, file, at_least, outside, file)->place();
 }
 
-void write_model_in_one(std::string_view bytes, const std::filesystem::path& path, Durability durability,
+void write_model_in_one(const FileContent& content, const std::filesystem::path& path, Durability durability,
                         const std::vector<std::filesystem::path>& in_use) {
   const std::vector<std::filesystem::path> replaced = own_data_files(path);
   sweep_data(path);
-  write_atomically(path, bytes, replaced.empty() ? durability : Durability::on_return);
+  write_atomically(path, content, replaced.empty() ? durability : Durability::on_return);
   remove_replaced(replaced, path, in_use);
+}
+
+void write_model_in_one(std::string_view bytes, const std::filesystem::path& path, Durability durability,
+                        const std::vector<std::filesystem::path>& in_use) {
+  write_model_in_one([bytes](FileWriter& writer) { writer.write(bytes); }, path, durability, in_use);
 }
 
 void write_model_with_data(onnx::ModelProto model, const std::filesystem::path& path, const OutsideTensors& outside,

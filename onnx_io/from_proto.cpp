@@ -7,6 +7,7 @@
 #include "graph/bodies.h"
 #include "onnx_io/convert.h"
 #include "onnx_io/metadata.h"
+#include "onnx_io/source_model.h"
 #include "ops/proto.h"
 #include <halfstep/base/error.h>
 
@@ -58,7 +59,9 @@ Tensor constant_of(const onnx::NodeProto& node) {
 
 class GraphReader {
  public:
-  GraphReader(const onnx::GraphProto& proto, bool is_subgraph) : proto_(proto), is_subgraph_(is_subgraph) {}
+  GraphReader(const onnx::GraphProto& proto, bool is_subgraph,
+              std::function<Tensor(const onnx::TensorProto&)> read = tensor_from_proto)
+      : proto_(proto), is_subgraph_(is_subgraph), read_(std::move(read)) {}
 
   /// In a subgraph the captures are those of this graph alone, not yet matched with those of the node.
   Graph read() {
@@ -70,8 +73,7 @@ class GraphReader {
     for (const onnx::TensorProto& tensor : proto_.initializer()) initialized.insert(tensor.name());
     for (const onnx::ValueInfoProto& input : proto_.input())
       if (!initialized.contains(input.name())) read_input(input);
-    for (const onnx::TensorProto& tensor : proto_.initializer())
-      set_constant(tensor.name(), tensor_from_proto(tensor), true);
+    for (const onnx::TensorProto& tensor : proto_.initializer()) set_constant(tensor.name(), read_(tensor), true);
     for (const onnx::NodeProto& node : proto_.node()) read_node(node);
     for (const onnx::ValueInfoProto& output : proto_.output()) {
       const ValueId id = reference(output.name(), "a graph output");
@@ -164,6 +166,7 @@ class GraphReader {
 
   const onnx::GraphProto& proto_;
   const bool is_subgraph_;
+  const std::function<Tensor(const onnx::TensorProto&)> read_;
   Graph graph_;
   std::unordered_set<std::string> defined_;
 };
@@ -237,8 +240,10 @@ Graph from_proto(const onnx::GraphProto& proto) {
   return graph;
 }
 
-Graph from_proto(const onnx::ModelProto& model) {
-  Graph graph = GraphReader(model.graph(), false).read();
+Graph from_proto(const onnx::ModelProto& model) { return from_proto(model, tensor_from_proto); }
+
+Graph from_proto(const onnx::ModelProto& model, const std::function<Tensor(const onnx::TensorProto&)>& read) {
+  Graph graph = GraphReader(model.graph(), false, read).read();
   for (const auto& import : model.opset_import()) graph.opsets[canonical_domain(import.domain())] = import.version();
   read_states(model, graph);
   return graph;

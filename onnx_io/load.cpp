@@ -2,9 +2,9 @@
 
 #include <onnx/defs/parser.h>
 
-#include "onnx_io/check_message.h"
 #include "onnx_io/container_inputs.h"
 #include "onnx_io/convert.h"
+#include "onnx_io/detached.h"
 #include "onnx_io/external_data.h"
 #include "onnx_io/inlined_size.h"
 #include "onnx_io/lift.h"
@@ -32,13 +32,14 @@ LoadedModel load_from(onnx::ModelProto model, const std::filesystem::path& folde
                           "external data for tensor '" + tensor.name() + "'", "load the model from its file");
     });
   // Before the checker, which would itself look for the files.
-  std::vector<std::filesystem::path> data_files = read_external_data(model, folder);
+  auto source = std::make_shared<SourceModel>();
+  std::vector<std::filesystem::path> data_files = read_external_data(model, folder, source->outside);
   normalize_message(model);
   densify(model, tensor_from_proto);
-  guarded("a valid ONNX model", [&] { check_message(model); });
+  check_detached(model);
   check_inlined_size(model);
 
-  auto source = std::make_shared<SourceModel>();
+  guarded("tensors whose data is whole", [&] { move_outside(model, source->outside); });
   source->model = std::move(model);
   if (source->model.functions_size() > 0) {
     source->inlined = source->model;
@@ -54,7 +55,7 @@ LoadedModel load_from(onnx::ModelProto model, const std::filesystem::path& folde
   }
   LoadedModel loaded;
   guarded("a model that halfstep can hold", [&] {
-    loaded.graph = from_proto(*flat);
+    loaded.graph = from_proto(*flat, [&](const onnx::TensorProto& tensor) { return source->read(tensor); });
     lift_to_supported(loaded.graph);
     verify(loaded.graph);
   });

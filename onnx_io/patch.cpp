@@ -110,15 +110,6 @@ void for_each_beyond(const Tensor& from, const Tensor& to, F&& f) {
     if (std::isfinite(before[i]) && !std::isfinite(after[i])) f(i);
 }
 
-Tensor as_stored(const Tensor& tensor, DType dtype) {
-  if (tensor.dtype() == dtype) return tensor;
-  Tensor result = convert(tensor, dtype);
-  // The largest number is the one before infinity, of either sign.
-  if (is_half(dtype))
-    for_each_beyond(tensor, result, [&](std::size_t i) { --static_cast<std::uint16_t*>(result.raw())[i]; });
-  return result;
-}
-
 // What a tensor becomes when its leading columns are trained: those of a bias whose rest is zero.
 bool leads_zeros(const Shape& leading, const onnx::TensorProto& whole) {
   const Tensor tensor = tensor_from_proto(whole);
@@ -279,12 +270,42 @@ std::vector<std::string> missing_tensors(const onnx::ModelProto& model, const st
   return missing;
 }
 
-std::map<std::string, DType> stored_types(const onnx::ModelProto& model, const NamedTensors& tensors) {
+std::map<std::string, DType> stored_types(const onnx::ModelProto& model, const std::vector<TensorInfo>& tensors) {
   const TensorIndex index(model.graph());
   std::map<std::string, DType> types;
-  for (const auto& [name, _] : tensors)
-    if (index.has_source(name)) types[name] = index.source_type(name);
+  for (const TensorInfo& tensor : tensors)
+    if (index.has_source(tensor.name)) types[tensor.name] = index.source_type(tensor.name);
   return types;
+}
+
+std::map<int, std::string> replaced_whole(const onnx::ModelProto& model, const std::vector<TensorInfo>& tensors) {
+  const TensorIndex index(model.graph());
+  std::unordered_set<std::string> merged;
+  for (const auto& [name, _] : index.identities()) merged.insert(index.source_name(name));
+  std::map<int, std::string> replaced;
+  for (const TensorInfo& tensor : tensors) {
+    const int i = index.initializer(tensor.name);
+    if (i == TensorIndex::kNone || merged.contains(tensor.name)) continue;
+    const auto& dims = model.graph().initializer(i).dims();
+    if (Shape(std::vector<std::int64_t>(dims.begin(), dims.end())) == tensor.shape) replaced[i] = tensor.name;
+  }
+  return replaced;
+}
+
+std::vector<std::string> sources_of(const onnx::ModelProto& model, const NamedTensors& tensors) {
+  const TensorIndex index(model.graph());
+  std::vector<std::string> names;
+  for (const auto& [name, _] : tensors) names.push_back(index.source_name(name));
+  return names;
+}
+
+Tensor as_stored(const Tensor& tensor, DType dtype) {
+  if (tensor.dtype() == dtype) return tensor;
+  Tensor result = convert(tensor, dtype);
+  // The largest number is the one before infinity, of either sign.
+  if (is_half(dtype))
+    for_each_beyond(tensor, result, [&](std::size_t i) { --static_cast<std::uint16_t*>(result.raw())[i]; });
+  return result;
 }
 
 std::int64_t count_beyond(const Tensor& tensor, DType half) {

@@ -1,17 +1,47 @@
 // The model message a Graph was read from, kept so that saving changes nothing but the parameters. Internal to onnx_io.
+//
+// Elements of large initializers are not in the message (mark_detached): they are tensors that the graph has as
+// its constants, so that there is one copy of them.
 #pragma once
 
+#include <cstddef>
+#include <filesystem>
+#include <functional>
 #include <optional>
+#include <vector>
 
 #include <onnx/onnx_pb.h>
+
+#include <halfstep/graph/graph.h>
+#include <halfstep/graph/tensor.h>
 
 namespace halfstep {
 
 class SourceModel {
  public:
-  onnx::ModelProto model;  ///< as in the file, with all tensor data in the message
+  onnx::ModelProto model;  ///< as in the file
   /// The same with its local functions inlined, when it has any: some parameters may have names only there.
   std::optional<onnx::ModelProto> inlined;
+  /// The elements of tensors that are marked, of either message, by their index. Undefined: they were given up, since
+  /// others take their place (see without_values).
+  std::vector<Tensor> outside;
+
+  /// Elements of an initializer. Throws Error(failure) for those that were given up.
+  Tensor read(const onnx::TensorProto& initializer) const;
+  /// A form of the message with all its data.
+  onnx::ModelProto whole(onnx::ModelProto form) const;
 };
+
+/// Initializers of the main graph of at least so many bytes are outside.
+inline constexpr std::size_t kOutsideBytes = std::size_t{1} << 20;
+
+/// `from_proto` with initializers of the main graph as `read` gives them.
+Graph from_proto(const onnx::ModelProto& model, const std::function<Tensor(const onnx::TensorProto&)>& read);
+
+/// Reads the external data of a message, what is large to `outside`. Returns the files.
+std::vector<std::filesystem::path> read_external_data(onnx::ModelProto& model, const std::filesystem::path& folder,
+                                                      std::vector<Tensor>& outside);
+/// Moves what is large in the message out of it.
+void move_outside(onnx::ModelProto& model, std::vector<Tensor>& outside);
 
 }  // namespace halfstep

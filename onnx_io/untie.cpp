@@ -96,7 +96,7 @@ void untie_one(onnx::ModelProto& model, const std::string& name, std::unordered_
 
 LoadedModel untie(const LoadedModel& model, const std::vector<std::string>& names) {
   if (names.empty()) return model;
-  onnx::ModelProto changed = model.source->model;
+  onnx::ModelProto changed = model.source->whole(model.source->model);
   std::unordered_set<std::string> taken = names_in(*changed.mutable_graph());
   for (const std::string& name : names) untie_one(changed, name, taken);
   LoadedModel result = load_model_from_bytes(changed.SerializeAsString());

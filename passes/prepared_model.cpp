@@ -1,6 +1,7 @@
 #include <utility>
 #include <vector>
 
+#include "graph/placeholder.h"
 #include "passes/load/parameter_choice.h"
 #include <halfstep/base/error.h>
 #include <halfstep/passes/prepared_model.h>
@@ -30,6 +31,17 @@ PreparedModel::PreparedModel(Graph model, const PreparationOptions& options) {
   guesses_ = guesses_of(repaired_, choices);
   trainable_ = run_pipeline(repaired_, {select_parameters(std::move(choices))}, continued(options.observer, stages_));
   ++stages_;
+}
+
+void PreparedModel::release_parameters(const std::function<bool(const std::string& name)>& has) {
+  for (State& state : trainable_.value().states) {
+    const std::string& name = (*trainable_)[state.value].name;
+    if (state.role != StateRole::parameter || !has(name)) continue;
+    const ValueId constant = repaired_.find(name);
+    state.initial = placeholder_of(state.initial);
+    if (constant != kNoValue && repaired_[constant].is_constant())
+      repaired_[constant].constant = placeholder_of(repaired_[constant].constant);
+  }
 }
 
 Graph PreparedModel::lower(Purpose purpose, const StepOptions& options, const Capabilities& capabilities,

@@ -8,6 +8,7 @@
 #include <fmt/ranges.h>
 
 #include <halfstep/base/error.h>
+#include <halfstep/onnx_io/save_lazy.h>
 #include <halfstep/training/callbacks.h>
 #include <halfstep/training/metric_def.h>
 
@@ -189,7 +190,7 @@ BestModel::BestModel(Trainer& trainer, std::filesystem::path path, std::shared_p
 TrainerCallbacks BestModel::callbacks() {
   return {.on_epoch_end =
               [this](const StepResult& last, const Evaluation* validation) {
-                if (best_.improves(last, validation)) save_trained(*source_, trainer_.parameters(), path_);
+                if (best_.improves(last, validation)) save_trained(*source_, trainer_.lazy_parameters(), path_);
               },
           .kept = {{.name = fmt::format("best model by {}", best_.what()),
                     .save =

@@ -68,20 +68,20 @@ constexpr const char* kStateKey = "halfstep.state";
 constexpr const char* kChecksumKey = "halfstep.crc32";
 constexpr std::size_t kListed = 6;  // names in an error before "and N more"
 
-std::string describe(const Tensor& tensor) {
-  return fmt::format("{}{}", name_of(tensor.dtype()), tensor.shape().to_string());
-}
+std::string describe(DType dtype, const Shape& shape) { return fmt::format("{}{}", name_of(dtype), shape.to_string()); }
+std::string describe(const Tensor& tensor) { return describe(tensor.dtype(), tensor.shape()); }
 
 /// CRC-32 over the state's text and every tensor's name, type, shape and bytes, in the order of names.
-std::string checksum(const std::string& state, const std::map<std::string, Tensor>& tensors) {
+std::string checksum(const std::string& state, const LazyTensors& tensors) {
   uLong crc = crc32_z(0, nullptr, 0);
   const auto add = [&](const void* data, std::size_t bytes) {
     if (bytes > 0) crc = crc32_z(crc, static_cast<const Bytef*>(data), bytes);
   };
   add(state.data(), state.size());
-  for (const auto& [name, tensor] : tensors) {
-    const std::string header = fmt::format("\n{} {}\n", name, describe(tensor));
+  for (const TensorInfo& type : tensors.types) {
+    const std::string header = fmt::format("\n{} {}\n", type.name, describe(type.dtype, type.shape));
     add(header.data(), header.size());
+    const Tensor tensor = tensors.read(type.name);
     add(tensor.raw(), tensor.bytes());
   }
   return fmt::format("{:08x}", crc);
@@ -92,17 +92,27 @@ using KeptKeys = std::map<std::string, std::map<std::string, std::string>>;
 constexpr const char* kKeptKey = "kept";
 
 /// Adds what callbacks keep to `tensors`, under keys that no state has.
-KeptKeys add_kept(const std::map<std::string, NamedTensors>& kept, std::map<std::string, Tensor>& tensors) {
+KeptKeys add_kept(const std::map<std::string, NamedTensors>& kept, LazyTensors& tensors) {
   KeptKeys keys;
+  std::map<std::string, Tensor> added;
+  const auto is_taken = [&](const std::string& key) {
+    return added.contains(key) || std::ranges::find(tensors.types, key, &TensorInfo::name) != tensors.types.end();
+  };
   for (const auto& [owner, theirs] : kept) {
     keys[owner];
     for (const auto& [name, tensor] : theirs) {
       std::string key = fmt::format("{}: {}", owner, name);
-      while (tensors.contains(key)) key = "_" + key;
-      tensors[key] = tensor;
+      while (is_taken(key)) key = "_" + key;
+      added[key] = tensor;
       keys[owner][name] = key;
     }
   }
+  for (const auto& [key, tensor] : added) tensors.types.push_back({key, tensor.dtype(), tensor.shape()});
+  std::ranges::sort(tensors.types, {}, &TensorInfo::name);
+  tensors.read = [added = std::move(added), others = std::move(tensors.read)](const std::string& name) {
+    const auto at = added.find(name);
+    return at != added.end() ? at->second : others(name);
+  };
   return keys;
 }
 
@@ -135,7 +145,7 @@ Checkpoint read_checkpoint(const fs::path& path) {
     refuse(fmt::format("a checkpoint of version {}", kVersion), "version " + metadata(kVersionKey),
            "use the halfstep that wrote it");
   const std::string& state = metadata(kStateKey);
-  const std::string actual = checksum(state, file.tensors);
+  const std::string actual = checksum(state, LazyTensors::of(file.tensors));
   if (actual != metadata(kChecksumKey))
     refuse(fmt::format("content of checksum {}", metadata(kChecksumKey)), actual,
            "the file is damaged: use another checkpoint");
@@ -283,15 +293,19 @@ void prepare_checkpoint_directory(const fs::path& directory, std::uint64_t expec
 }
 
 void save_checkpoint(const fs::path& directory, const Checkpoint& checkpoint) {
-  std::map<std::string, Tensor> tensors = checkpoint.tensors;
-  Json json = to_json(checkpoint.state);
-  if (!checkpoint.kept.empty()) json[kKeptKey] = add_kept(checkpoint.kept, tensors);
+  save_checkpoint(directory, LazyTensors::of(checkpoint.tensors), checkpoint.state, checkpoint.kept);
+}
+
+void save_checkpoint(const fs::path& directory, LazyTensors tensors, const TrainingState& training_state,
+                     const std::map<std::string, NamedTensors>& kept) {
+  Json json = to_json(training_state);
+  if (!kept.empty()) json[kKeptKey] = add_kept(kept, tensors);
   // A setting may be a name that is no UTF-8.
   const std::string state = json.dump(-1, ' ', false, Json::error_handler_t::replace);
   const std::string crc = checksum(state, tensors);
-  const Safetensors content{std::move(tensors), {{kVersionKey, kVersion}, {kStateKey, state}, {kChecksumKey, crc}}};
+  const std::map<std::string, std::string> metadata{{kVersionKey, kVersion}, {kStateKey, state}, {kChecksumKey, crc}};
   write_atomically(
-      directory / kCheckpointFile, [&](FileWriter& file) { write_safetensors(file, content); },
+      directory / kCheckpointFile, [&](FileWriter& file) { write_safetensors(file, tensors, metadata); },
       directory / kPreviousCheckpointFile);
 }
 

@@ -17,6 +17,8 @@ class EpochSums {
   void reset();
   /// A batch that the program has run.
   void add(const StepProgram& program, const Batch& batch);
+  /// Whether no label of the epoch counted so far.
+  bool is_empty() const { return loss_.is_empty(); }
   /// Sets the members of the result that are about the epoch.
   void tell(StepResult& result) const;
 

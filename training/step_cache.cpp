@@ -21,7 +21,7 @@ FittedBatch types_only(const FittedBatch& batch) {
 
 }  // namespace
 
-StepCache::StepCache(const PreparedModel& model, const std::vector<TensorInfo>& inputs, Executor& executor,
+StepCache::StepCache(PreparedModel& model, const std::vector<TensorInfo>& inputs, Executor& executor,
                      TrainedStates& states, std::size_t most, PassObserver observer)
     : model_(model),
       inputs_(inputs),
@@ -50,6 +50,7 @@ CompiledStep StepCache::compile(const StepKey& key, const FittedBatch& batch, St
   CompiledStep compiled{key, types_only(batch), StepProgram(graph, executor_, states_.store()), {}, {}};
   compiled.outputs = output_names(key, options);
   states_.bind(graph);
+  model_.release_parameters([this](const std::string& name) { return states_.store().has(name); });
   for (const StepValues::Parameter& parameter : StepValues(graph).parameters)
     if (parameter.accumulator != kNoValue)
       compiled.sums[graph[parameter.value].name] = graph[parameter.accumulator].name;

@@ -35,8 +35,8 @@ struct CompiledStep {
 class StepCache {
  public:
   /// Keeps `most` programs. All that is referred to must outlive it.
-  StepCache(const PreparedModel& model, const std::vector<TensorInfo>& inputs, Executor& executor,
-            TrainedStates& states, std::size_t most, PassObserver observer);
+  StepCache(PreparedModel& model, const std::vector<TensorInfo>& inputs, Executor& executor, TrainedStates& states,
+            std::size_t most, PassObserver observer);
 
   /// That for batches like this one. Where it has not been compiled, `options` gives all but shapes and the types of
   /// labels. Good until the next call.
@@ -46,7 +46,7 @@ class StepCache {
   CompiledStep compile(const StepKey& key, const FittedBatch& batch, StepOptions options);
   std::vector<std::string> output_names(const StepKey& key, const StepOptions& options) const;
 
-  const PreparedModel& model_;
+  PreparedModel& model_;
   const std::vector<TensorInfo>& inputs_;
   Executor& executor_;
   TrainedStates& states_;

@@ -11,6 +11,7 @@
 
 #include "data/batch_loader.h"
 #include <halfstep/executors/executor.h>
+#include <halfstep/executors/memory_use.h>
 #include <halfstep/session/profile.h>
 
 namespace halfstep {
@@ -59,6 +60,7 @@ class StepProgram {
   /// Gradient norms by parameter.
   const std::vector<std::pair<std::string, float>>& parameter_norms();
   const Plan& plan() const { return program_->plan(); }
+  std::optional<MemoryUse> memory() const { return memory_of(*program_); }
   /// Of runs on the batch of the last `run`.
   Profile profile(Executor& executor, const ProfileOptions& options) {
     return halfstep::profile(*program_, executor, options);

@@ -1,5 +1,8 @@
+#include <algorithm>
+
 #include "data/batch_loader.h"
 #include "data/stream_reader.h"
+#include "graph/placeholder.h"
 #include "passes/autodiff/gradient_flow.h"
 #include "passes/load/parameter_choice.h"
 #include "passes/step/step_values.h"
@@ -9,15 +12,31 @@
 #include "training/trainer_impl.h"
 
 namespace halfstep {
+namespace {
+
+std::set<std::string, std::less<>> names_of(const Graph& graph) {
+  std::set<std::string, std::less<>> names;
+  for (const Value& value : graph.values) names.insert(value.name);
+  return names;
+}
+
+NamedTensors all_of(const LazyTensors& tensors) {
+  NamedTensors result;
+  for (const TensorInfo& type : tensors.types) result[type.name] = tensors.read(type.name);
+  return result;
+}
+
+}  // namespace
+
 Trainer::Impl::Impl(LoadedModel model, Executor& executor, const Dataset& data, TrainerOptions options,
                     BatchStream* stream)
-    : model_(std::move(model)),
-      executor_(executor),
+    : executor_(executor),
       options_(std::move(options)),
-      fingerprint_(fingerprint(model_.graph)),
-      prepared_(model_.graph, {.batch_axes = options_.batch_axes,
-                               .parameters = knowing_exporter(options_.parameters, model_),
-                               .observer = options_.observer}),
+      fingerprint_(fingerprint(model.graph)),
+      source_names_(names_of(model.graph)),
+      prepared_(model.graph, {.batch_axes = options_.batch_axes,
+                              .parameters = knowing_exporter(options_.parameters, model),
+                              .observer = options_.observer}),
       task_(make_task(prepared_.graph(), data, options_, executor.capabilities())),
       data_(fit_data(task_, data, options_.input)),
       stream_(stream),
@@ -31,21 +50,32 @@ Trainer::Impl::Impl(LoadedModel model, Executor& executor, const Dataset& data, 
     if (!note.empty()) task_.notices.push_back(std::move(note));
 }
 
-std::map<std::string, Tensor> Trainer::Impl::parameters() {
-  std::map<std::string, Tensor> result;
+LazyTensors Trainer::Impl::parameters() {
+  LazyTensors result;
   for (const State& state : first_graph_.states) {
     if (state.role != StateRole::parameter && state.role != StateRole::statistic) continue;
     const std::string& name = first_graph_[state.value].name;
-    if (model_.graph.find(name) == kNoValue) continue;
-    result[name] = store_->has(name) ? store_->read(name) : state.initial.clone();
+    if (source_names_.contains(name)) result.types.push_back({name, state.initial.dtype(), state.initial.shape()});
   }
+  std::ranges::sort(result.types, {}, &TensorInfo::name);
+  result.read = [this](const std::string& name) {
+    if (store_->has(name)) return store_->read(name);
+    const std::ptrdiff_t state = first_graph_.state_of(first_graph_.find(name));
+    return first_graph_.states.at(static_cast<std::size_t>(state)).initial.clone();
+  };
   return result;
+}
+
+void Trainer::Impl::release_parameters() {
+  const auto has = [this](const std::string& name) { return store_->has(name); };
+  prepared_.release_parameters(has);
+  for (State& state : first_graph_.states)
+    if (has(first_graph_[state.value].name)) state.initial = placeholder_of(state.initial);
 }
 
 void Trainer::Impl::set_parameters(const NamedTensors& values) {
   training_program();  // the store has its states from then on
-  std::vector<TensorInfo> types;
-  for (const auto& [name, tensor] : parameters()) types.push_back({name, tensor.dtype(), tensor.shape()});
+  const std::vector<TensorInfo> types = parameters().types;
   check_names(values, types, "a parameter", true);
   NamedTensors fitting;
   for (const TensorInfo& type : types)
@@ -58,6 +88,7 @@ StepProgram& Trainer::Impl::program(Purpose purpose, std::int64_t rows) {
   if (!program) {
     const bool first = purpose == Purpose::training && rows == task_.batch;
     program = std::make_unique<StepProgram>(first ? first_graph_ : lower(purpose, rows), executor_, *store_);
+    if (first) release_parameters();
   }
   return *program;
 }
@@ -92,9 +123,17 @@ StreamOptions Trainer::Impl::stream_options(const Cursor& start) const {
   return options;
 }
 
-std::map<std::string, Tensor> Trainer::Impl::states() const {
-  std::map<std::string, Tensor> result;
-  for (const StoredState& state : stored_states(first_graph_)) result[state.key] = store_->read(state.name);
+LazyTensors Trainer::Impl::states() const {
+  LazyTensors result;
+  std::map<std::string, std::string> names;  // by key
+  const std::vector<StoredState> stored = stored_states(first_graph_);
+  for (std::size_t i = 0; i < stored.size(); ++i) {
+    const Tensor& initial = first_graph_.states[i].initial;
+    result.types.push_back({stored[i].key, initial.dtype(), initial.shape()});
+    names[stored[i].key] = stored[i].name;
+  }
+  std::ranges::sort(result.types, {}, &TensorInfo::name);
+  result.read = [this, names](const std::string& key) { return store_->read(names.at(key)); };
   return result;
 }
 
@@ -128,7 +167,8 @@ bool Trainer::fit(const TrainerCallbacks& callbacks, const Dataset* validation, 
 }
 const std::optional<Error>& Trainer::failure() const { return impl_->failure(); }
 Evaluation Trainer::evaluate(const Dataset& data) { return impl_->evaluate(data); }
-NamedTensors Trainer::parameters() const { return impl_->parameters(); }
+NamedTensors Trainer::parameters() const { return all_of(impl_->parameters()); }
+LazyTensors Trainer::lazy_parameters() const { return impl_->parameters(); }
 void Trainer::set_parameters(const NamedTensors& values) { impl_->set_parameters(values); }
 RunControl& Trainer::control() { return impl_->control(); }
 DType Trainer::precision() const { return impl_->task().precision; }
@@ -142,6 +182,7 @@ std::int64_t Trainer::parameter_count() const {
   return count;
 }
 const Plan& Trainer::plan() { return impl_->training_program().plan(); }
+std::optional<MemoryUse> Trainer::memory() { return impl_->training_program().memory(); }
 Profile Trainer::profile(const ProfileOptions& options) { return impl_->profile(options); }
 
 }  // namespace halfstep

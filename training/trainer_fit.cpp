@@ -41,10 +41,11 @@ Checkpoint Trainer::Impl::resume(const TrainerCallbacks& callbacks) {
   if (!loaded.notice.empty() && callbacks.on_notice) callbacks.on_notice(loaded.notice);
   ResumeTarget target{.model_fingerprint = fingerprint_,
                       .optimizer = options_.optimizer.name,
-                      .tensors = states(),
+                      .tensors = {},
                       .roles = {},
                       .rows = stream_ ? std::numeric_limits<std::int64_t>::max() : data_.data.rows(),
                       .settings = settings()};
+  for (const TensorInfo& type : states().types) target.tensors[type.name] = Tensor(type.dtype, type.shape);
   const std::vector<StoredState> stored = stored_states(first_graph_);
   for (const StoredState& one : stored) target.roles[one.key] = one.role;
   for (const std::string& notice : check_resumable(loaded.checkpoint, target))
@@ -62,12 +63,13 @@ Checkpoint Trainer::Impl::resume(const TrainerCallbacks& callbacks) {
 void Trainer::Impl::try_to_save(const TrainingState& place, const KeptState& own, const TrainerCallbacks& callbacks) {
   if (callbacks.on_checkpoint) callbacks.on_checkpoint();
   try {
-    Checkpoint checkpoint{.tensors = states(), .state = place, .kept = {{own.name, own.save()}}};
-    checkpoint.state.optimizer = options_.optimizer.name;
-    checkpoint.state.model_fingerprint = fingerprint_;
-    checkpoint.state.settings = settings();
-    for (const KeptState& state : callbacks.kept) checkpoint.kept[state.name] = state.save();
-    save_checkpoint(options_.checkpoint, checkpoint);
+    TrainingState state = place;
+    state.optimizer = options_.optimizer.name;
+    state.model_fingerprint = fingerprint_;
+    state.settings = settings();
+    std::map<std::string, NamedTensors> kept{{own.name, own.save()}};
+    for (const KeptState& one : callbacks.kept) kept[one.name] = one.save();
+    save_checkpoint(options_.checkpoint, states(), state, kept);
     unsaved_.reset();
     return;
   } catch (const std::bad_alloc&) {
@@ -261,6 +263,11 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
     };
     // What an epoch's end changes belongs to its checkpoint; the end of a run within one is none of an epoch.
     if (!ends_epoch) save_if_due();
+    if (ends_epoch && sums.is_empty() && callbacks.on_notice)
+      callbacks.on_notice(
+          fmt::format("no label of epoch {} counts: all are ignored, or weigh 0, so nothing is learned "
+                      "from them; check the labels, --ignore-label and sample weights",
+                      batch->at.epoch + 1));
     if (ends_epoch || last) epoch_ends = !end_epoch() && ends_epoch;
     if (ends_epoch) save_if_due();
     if (stopped || control_.stop) break;

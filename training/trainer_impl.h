@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,6 +17,7 @@
 #include "training/task.h"
 #include <halfstep/base/error.h>
 #include <halfstep/data/batch_stream.h>
+#include <halfstep/graph/lazy_tensors.h>
 #include <halfstep/passes/prepared_model.h>
 #include <halfstep/training/checkpoint.h>
 #include <halfstep/training/trainer.h>
@@ -31,7 +33,7 @@ class Trainer::Impl {
   bool fit(const TrainerCallbacks& callbacks, const Dataset* validation, const std::atomic<bool>* stop);
   Evaluation evaluate(const Dataset& data);
   Profile profile(const ProfileOptions& options);
-  std::map<std::string, Tensor> parameters();
+  LazyTensors parameters();
   void set_parameters(const NamedTensors& values);
 
   /// Compiled when it is first asked for. States take the layout of the first: that is the training step of full
@@ -61,8 +63,10 @@ class Trainer::Impl {
   std::int64_t rows() const { return stream_ ? stream_->rows().value_or(0) : data_.data.rows(); }
   std::unique_ptr<BatchReader> reader(const Cursor& start);
   StreamOptions stream_options(const Cursor& start) const;
-  /// The states of the training step as they are; an evaluation has some of its own.
-  std::map<std::string, Tensor> states() const;
+  /// The states of the training step, by key; an evaluation has some of its own.
+  LazyTensors states() const;
+  /// Lets go of all copies of parameters but the store's.
+  void release_parameters();
   /// The updates applied so far: the optimizer counts them.
   std::int64_t updates() const;
   /// Loads the checkpoint, all but what is kept beside it.
@@ -74,10 +78,10 @@ class Trainer::Impl {
   /// For `updates` updates in vain.
   [[noreturn]] void diverged(std::int64_t updates, std::int64_t step, const Batch& batch) const;
 
-  LoadedModel model_;
   Executor& executor_;
   TrainerOptions options_;
   std::string fingerprint_;
+  std::set<std::string, std::less<>> source_names_;  // of values
   PreparedModel prepared_;
   Task task_;
   TaskData data_;

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <map>
 #include <numeric>
 #include <string>
 
@@ -91,14 +92,28 @@ void check_step_fits(const Graph& graph, std::size_t arena_bytes) {
   check_fits(graph, sum_of(graph, kept, /*which=*/true) + static_cast<double>(arena_bytes));
 }
 
-Arena plan_memory(const std::vector<Lifetime>& lifetimes) {
-  constexpr std::size_t kAlignment = 64;
+namespace {
+
+constexpr std::size_t kAlignment = 64;
+
+std::size_t aligned(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
+/// No arena is smaller.
+std::size_t most_at_once(const std::vector<Lifetime>& lifetimes) {
+  std::map<std::int64_t, std::ptrdiff_t> change;
+  for (const Lifetime& life : lifetimes) {
+    change[life.first] += static_cast<std::ptrdiff_t>(life.bytes);
+    change[std::int64_t{life.last} + 1] -= static_cast<std::ptrdiff_t>(life.bytes);
+  }
+  std::ptrdiff_t live = 0, most = 0;
+  for (const auto& [step, bytes] : change) most = std::max(most, live += bytes);
+  return static_cast<std::size_t>(most);
+}
+
+/// Each in this order at the lowest gap that fits it.
+Arena place_in_order(const std::vector<Lifetime>& lifetimes, const std::vector<std::size_t>& order) {
   Arena arena;
   arena.offsets.assign(lifetimes.size(), 0);
-  std::vector<std::size_t> order(lifetimes.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::size_t a, std::size_t b) { return lifetimes[a].bytes > lifetimes[b].bytes; });
   std::vector<std::size_t> placed;  // by offset
   for (std::size_t i : order) {
     const Lifetime& life = lifetimes[i];
@@ -108,8 +123,7 @@ Arena plan_memory(const std::vector<Lifetime>& lifetimes) {
       const Lifetime& other = lifetimes[j];
       if (other.last < life.first || life.last < other.first) continue;
       if (offset + life.bytes <= arena.offsets[j]) break;
-      const std::size_t end = arena.offsets[j] + other.bytes;
-      offset = std::max(offset, (end + kAlignment - 1) / kAlignment * kAlignment);
+      offset = std::max(offset, aligned(arena.offsets[j] + other.bytes));
     }
     arena.offsets[i] = offset;
     arena.bytes = std::max(arena.bytes, offset + life.bytes);
@@ -118,6 +132,34 @@ Arena plan_memory(const std::vector<Lifetime>& lifetimes) {
                   i);
   }
   return arena;
+}
+
+/// What comes first is placed first, the larger the value the earlier.
+using Weight = double (*)(const Lifetime&);
+constexpr Weight kWeights[] = {
+    [](const Lifetime& life) { return static_cast<double>(life.bytes); },
+    [](const Lifetime& life) { return static_cast<double>(life.bytes) * (1.0 + life.last - life.first); },
+    [](const Lifetime& life) { return static_cast<double>(life.last) - life.first; },
+    [](const Lifetime& life) { return -static_cast<double>(life.first); },
+    [](const Lifetime& life) { return static_cast<double>(life.last); },
+};
+
+}  // namespace
+
+Arena plan_memory(const std::vector<Lifetime>& lifetimes) {
+  constexpr double kTight = 1.01;  // of what no arena can do without
+  const double least = static_cast<double>(most_at_once(lifetimes));
+  std::vector<std::size_t> order(lifetimes.size());
+  Arena best;
+  for (const Weight weight : kWeights) {
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(),
+                     [&](std::size_t a, std::size_t b) { return weight(lifetimes[a]) > weight(lifetimes[b]); });
+    Arena arena = place_in_order(lifetimes, order);
+    if (best.offsets.empty() || arena.bytes < best.bytes) best = std::move(arena);
+    if (static_cast<double>(best.bytes) <= kTight * least) break;
+  }
+  return best;
 }
 
 }  // namespace halfstep

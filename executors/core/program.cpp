@@ -5,7 +5,9 @@
 #include <fmt/format.h>
 
 #include "executors/core/entry_timer.h"
+#include "executors/core/memory_use.h"
 #include "executors/core/standard_kernels.h"
+#include "graph/placeholder.h"
 #include <halfstep/base/error.h>
 #include <halfstep/executors/core/memory.h>
 #include <halfstep/executors/core/reference_call.h>
@@ -119,6 +121,7 @@ class CompiledProgram final : public TimedProgram {
   Tensor input(std::size_t i) override { return inputs_.at(i); }
   Tensor output(std::size_t i) override { return dynamic_outputs_.at(i) ? *dynamic_outputs_[i] : outputs_[i]; }
   const Plan& plan() const override { return plan_; }
+  const MemoryUse& memory() const { return memory_; }
 
   void run() override {
     device().running([this] {
@@ -173,7 +176,7 @@ class CompiledProgram final : public TimedProgram {
   }
 
   /// An arena for the buffers of one space; their addresses.
-  void place_arena(const Assembly& assembly, std::vector<Step>& steps, Space space, std::vector<void*>& addresses) {
+  void place_arena(Assembly& assembly, std::vector<Step>& steps, Space space, std::vector<void*>& addresses) {
     const auto& buffers = assembly.buffers();
     std::vector<Lifetime> lifetimes(buffers.size());
     std::vector<bool> seen(buffers.size(), false);
@@ -188,6 +191,7 @@ class CompiledProgram final : public TimedProgram {
       }
     }
     const Arena arena = plan_memory(lifetimes);
+    if (space == Space::device) memory_ = memory_use(assembly, lifetimes, arena);
     if (device().is_host()) check_step_fits(graph_, arena.bytes);
     constexpr std::size_t kLeast = 64;  // empty buffers have an address, too
     keep_.push_back(device().allocate(std::max(arena.bytes, kLeast), space));
@@ -225,6 +229,7 @@ class CompiledProgram final : public TimedProgram {
     for (ValueId out : graph_.outputs)
       dynamic_outputs_.push_back(assembly.is_dynamic(out) ? assembly.dynamic(out) : nullptr);
     run_ = device().sequence(steps_, on_device, plan_.notes);
+    for (State& state : graph_.states) state.initial = placeholder_of(state.initial);  // the store has it
   }
 
   Graph graph_;
@@ -236,6 +241,7 @@ class CompiledProgram final : public TimedProgram {
   std::vector<std::shared_ptr<void>> keep_;  // the arenas, constants and their copies
   std::vector<std::shared_ptr<Tensor>> dynamic_outputs_;
   Plan plan_;
+  MemoryUse memory_;
   std::vector<EntryFacts> facts_;  // of the plan's entries
 };
 
@@ -246,3 +252,12 @@ std::unique_ptr<Program> compile_program(const Graph& graph, Store& store, std::
 }
 
 }  // namespace halfstep::core
+
+namespace halfstep {
+
+std::optional<MemoryUse> memory_of(const Program& program) {
+  const auto* compiled = dynamic_cast<const core::CompiledProgram*>(&program);
+  return compiled ? std::optional(compiled->memory()) : std::nullopt;
+}
+
+}  // namespace halfstep

@@ -68,7 +68,7 @@ TEST_F(CliTest, MistypedCallsAreToldWhatWasMeant) {
       {"train mlp.onnx --data x.npy,y.npy --lr 0.1 --lr 0.2", "--lr once, got it 2 times", "leave one out"},
       {"train mlp.onnx --data x.npy,y.npy --epochs 1 --steps 1", "one of --epochs and --steps, got both",
        "leave one out"},
-      {"inspect mlp.onnx --training x.npy,y.npy", "--plan with --training, got none", "add --plan"},
+      {"inspect mlp.onnx --training x.npy,y.npy", "--plan or --memory with --training, got none", "add --plan"},
       {"train mlp.onnx --data x.npy,y.npy --lr fast", "a number of at least 0 for --lr, got 'fast'", ""},
       {"train mlp.onnx --data x.npy,y.npy --lr=-1", "a number of at least 0 for --lr, got '-1'", ""},
       {"train mlp.onnx --data x.npy,y.npy --lr inf", "a number of at least 0 for --lr, got 'inf'", ""},

@@ -173,6 +173,19 @@ TEST(SampleWeights, AreEvenWhereValidationHasNone) {
   EXPECT_DOUBLE_EQ(other.evaluate(validation).loss, loss);
 }
 
+TEST(SampleWeights, ThatAreAllZeroAreTold) {
+  const auto executor = make_reference_executor();
+  TrainerOptions o = options({.loss = "mean_squared_error", .sample_weights = "w"});
+  o.epochs = 1;
+  const Tensor none(DType::f32, {kRows});
+  const Dataset data({{"x", DataArray::of(inputs(), "x")}, {"w", DataArray::of(none, "w")}},
+                     DataArray::of(values(), "y"));
+  Trainer trainer(model(), *executor, data, o);
+  std::vector<std::string> notices;
+  trainer.fit({.on_notice = [&](const std::string& text) { notices.push_back(text); }});
+  EXPECT_THAT(notices, ::testing::Contains(HasSubstr("no label of epoch 1 counts")));
+}
+
 class Stream : public BatchStream {
  public:
   void begin(std::int64_t) override { at_ = 0; }

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -32,6 +33,10 @@ class PreparedModel {
   const Graph& trainable() const { return trainable_.value(); }
   /// What was guessed of the parameters (see guesses_of), for the user; empty when nothing was.
   const std::string& guesses() const { return guesses_; }
+
+  /// Lets go of what large parameters begin with, those that a store has by now: they begin with zeros here from then
+  /// on, and programs of what `lower` gives are to be compiled on that store.
+  void release_parameters(const std::function<bool(const std::string& name)>& has);
 
   /// The graph to compile. Training and validation are of a model prepared with parameters, the others of one without.
   /// `observer` is shown the stages after those of the preparation.

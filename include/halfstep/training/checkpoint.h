@@ -9,6 +9,7 @@
 
 #include <halfstep/base/api.h>
 #include <halfstep/graph/graph.h>
+#include <halfstep/graph/lazy_tensors.h>
 #include <halfstep/graph/named_tensors.h>
 
 namespace HALFSTEP_API halfstep {
@@ -57,6 +58,9 @@ void prepare_checkpoint_directory(const std::filesystem::path& directory, std::u
 /// state goes into the header's metadata as JSON, beside a CRC-32 over state and tensors. Throws Error(failure) when
 /// the disk refuses; what was there before is then still there.
 void save_checkpoint(const std::filesystem::path& directory, const Checkpoint& checkpoint);
+/// The same of tensors that are read when they are written, each twice.
+void save_checkpoint(const std::filesystem::path& directory, LazyTensors tensors, const TrainingState& state,
+                     const std::map<std::string, NamedTensors>& kept = {});
 
 struct LoadedCheckpoint {
   Checkpoint checkpoint;

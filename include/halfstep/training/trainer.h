@@ -16,6 +16,8 @@
 #include <halfstep/data/batch_stream.h>
 #include <halfstep/data/dataset.h>
 #include <halfstep/executors/executor.h>
+#include <halfstep/executors/memory_use.h>
+#include <halfstep/graph/lazy_tensors.h>
 #include <halfstep/graph/named_tensors.h>
 #include <halfstep/onnx_io/load.h>
 #include <halfstep/session/profile.h>
@@ -83,7 +85,8 @@ struct TrainerCallbacks {
 /// All of them, in this order; the second one that keeps state under a name has a 2 behind it.
 TrainerCallbacks combined(std::vector<TrainerCallbacks> callbacks);
 
-/// One training run. Compiles programs as batch sizes appear and keeps them.
+/// One training run. Compiles programs as batch sizes appear and keeps them. From the first program on it holds one
+/// copy of the parameters, the one that is trained; a model that the caller keeps, too, is one more.
 class Trainer {
  public:
   /// Loads nothing and trains nothing yet, but checks that model, data and options fit: throws Error otherwise.
@@ -107,6 +110,8 @@ class Trainer {
   /// Parameters and running statistics by their names in the source model. None is of a half type: what the model
   /// stores in one is trained as an f32 master.
   NamedTensors parameters() const;
+  /// The same, each read when it is asked for. The trainer must outlive the result.
+  LazyTensors lazy_parameters() const;
   /// Some or all of them. Throws Error(input) for another name, type or shape; then nothing has changed.
   void set_parameters(const NamedTensors& values);
 
@@ -122,6 +127,8 @@ class Trainer {
   std::int64_t parameter_count() const;
   /// Of the training step on a full batch.
   const Plan& plan();
+  /// What that step keeps in memory; none where the executor cannot tell.
+  std::optional<MemoryUse> memory();
   /// Where the time of training steps goes, on the data set's first batch; they change the parameters.
   Profile profile(const ProfileOptions& options = {});
 

@@ -35,8 +35,9 @@ void check_step_fits(const Graph& graph, ValueMemory values);
 /// The same with the size of the arena, once it is known.
 void check_step_fits(const Graph& graph, std::size_t arena_bytes);
 
-/// Offsets such that no two buffers alive at the same step overlap. Greedy by size: the largest first, each at the
-/// lowest gap that fits it (Pisarchyk & Lee 2020, "Efficient Memory Management for Deep Neural Net Inference").
+/// Offsets such that no two buffers alive at the same step overlap. Greedy: the largest first, each at the lowest gap
+/// that fits it (Pisarchyk & Lee 2020, "Efficient Memory Management for Deep Neural Net Inference"); where that leaves
+/// gaps, other orders are tried, and the best is taken.
 Arena plan_memory(const std::vector<Lifetime>& lifetimes);
 
 }  // namespace halfstep

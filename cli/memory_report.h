@@ -1,0 +1,18 @@
+// What a step keeps in memory, as a prediction of the largest resident set of a process that runs it.
+#pragma once
+
+#include <cstddef>
+
+#include <nlohmann/json.hpp>
+
+#include <halfstep/executors/memory_use.h>
+
+namespace halfstep::cli {
+
+/// {"peak_bytes", "categories": [{category, bytes}], "arena": {bytes, live_bytes, node}}. `largest_saved`: of the
+/// tensors that are copied one at a time when the model is saved the largest, in bytes.
+nlohmann::ordered_json memory_report(const MemoryUse& use, std::size_t largest_saved);
+
+void print_memory(const nlohmann::ordered_json& report);
+
+}  // namespace halfstep::cli

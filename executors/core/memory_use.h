@@ -1,0 +1,16 @@
+// Where the memory of a program under construction goes.
+#pragma once
+
+#include <vector>
+
+#include <halfstep/executors/core/assembly.h>
+#include <halfstep/executors/core/memory.h>
+#include <halfstep/executors/memory_use.h>
+
+namespace halfstep::core {
+
+/// `lifetimes`, of each buffer, count the steps of the assembly, which is complete; those of buffers that do not lie in
+/// the arena have no bytes.
+MemoryUse memory_use(Assembly& assembly, const std::vector<Lifetime>& lifetimes, const Arena& arena);
+
+}  // namespace halfstep::core
