@@ -31,8 +31,8 @@ struct Product {
   std::int64_t batch = 1;
   float alpha = 1, beta = 0;
   DType type, to;
-  bool bias = false;            ///< [columns of Y], added by the epilogue
-  std::optional<UnaryOp> last;  ///< applied in place
+  bool bias = false;                 ///< [columns of Y], added by the epilogue
+  std::optional<UnaryOp> last = {};  ///< applied in place
 
   std::int64_t rows() const { return a.transposed ? a.columns : a.rows; }
   std::int64_t columns() const { return b.transposed ? b.rows : b.columns; }

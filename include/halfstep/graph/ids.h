@@ -36,8 +36,9 @@ using NodeId = Id<struct NodeTag>;
 inline constexpr NodeId kNoNode;
 
 }  // namespace halfstep
-
+/// @cond
 template <class Tag>
 struct std::hash<halfstep::Id<Tag>> {
   std::size_t operator()(halfstep::Id<Tag> id) const noexcept { return id.index(); }
 };
+/// @endcond
