@@ -11,15 +11,19 @@
 #include <vector>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "base/print.h"
 #include "conformance/random_choice.h"
 #include "tests/fuzz/formats.h"
+#include <halfstep/base/error.h>
 #include <halfstep/conformance/crash_note.h>
 
 namespace halfstep::fuzz {
 namespace {
 
+constexpr const Format* kFormats[] = {&onnx_format, &safetensors_format, &npy_format,  &npz_format,
+                                      &csv_format,  &idx_format,         &image_format};
 constexpr unsigned kLongestSeconds = 60;
 constexpr std::size_t kMostBytes = std::size_t{1} << 30;
 constexpr std::size_t kMostChanges = 4;
@@ -101,6 +105,17 @@ int replay(const Format& format, std::size_t mutants, std::span<char* const> fil
   }
   print_to(stdout, "{}: {} files and {} changes of them read\n", format.name, corpus.size(), mutants);
   return 0;
+}
+
+/// Throws Error listing the formats there are.
+const Format& find_format(std::string_view name) {
+  std::vector<std::string_view> names;
+  for (const Format* format : kFormats) {
+    if (format->name == name) return *format;
+    names.push_back(format->name);
+  }
+  throw_input_error(fmt::format("a format: {}", fmt::join(names, ", ")), "'" + std::string(name) + "'",
+                    "name one of them");
 }
 
 }  // namespace

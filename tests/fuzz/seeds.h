@@ -1,4 +1,4 @@
-// Small valid files of every format.
+// Small valid files of every format of data.
 #pragma once
 
 #include <string>
@@ -6,7 +6,6 @@
 
 namespace halfstep::fuzz {
 
-std::vector<std::string> onnx_seeds();
 std::vector<std::string> safetensors_seeds();
 std::vector<std::string> npy_seeds();
 std::vector<std::string> npz_seeds();

@@ -1,5 +1,3 @@
-#include "tests/fuzz/formats.h"
-
 #include <filesystem>
 #include <stdexcept>
 
@@ -11,11 +9,11 @@
 #include "formats/inflate.h"
 #include "formats/npz.h"
 #include "formats/safetensors.h"
+#include "tests/fuzz/formats.h"
 #include "tests/fuzz/seeds.h"
 #include <halfstep/base/error.h>
 #include <halfstep/formats/csv.h>
 #include <halfstep/formats/npy.h>
-#include <halfstep/onnx_io/load.h>
 
 namespace halfstep::fuzz {
 namespace {
@@ -53,14 +51,6 @@ void read_file(std::string_view bytes, const Read& read) {
   set_max_unpacked(kMostUnpacked);
   try {
     read(file.path());
-  } catch (const Error&) {
-    return;
-  }
-}
-
-void read_onnx(std::string_view bytes) {
-  try {
-    load_model_from_bytes(bytes);
   } catch (const Error&) {
     return;
   }
@@ -107,21 +97,11 @@ void read_image(std::string_view bytes) {
   }
 }
 
-constexpr Format kFormats[] = {
-    {"onnx", read_onnx, onnx_seeds},   {"safetensors", read_safetensors_file, safetensors_seeds},
-    {"npy", read_npy, npy_seeds},      {"npz", read_npz, npz_seeds},
-    {"csv", read_csv, csv_seeds},      {"idx", read_idx, idx_seeds},
-    {"image", read_image, image_seeds}};
-
 }  // namespace
 
-std::span<const Format> formats() { return kFormats; }
-
-const Format& find_format(std::string_view name) {
-  for (const Format& format : kFormats)
-    if (format.name == name) return format;
-  throw_input_error("a format: onnx, safetensors, npy, npz, csv, idx, image", "'" + std::string(name) + "'",
-                    "name one of them");
-}
+const Format safetensors_format{"safetensors", read_safetensors_file, safetensors_seeds},
+    npy_format{"npy", read_npy, npy_seeds}, npz_format{"npz", read_npz, npz_seeds},
+    csv_format{"csv", read_csv, csv_seeds}, idx_format{"idx", read_idx, idx_seeds},
+    image_format{"image", read_image, image_seeds};
 
 }  // namespace halfstep::fuzz
