@@ -13,8 +13,8 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 // What the process takes without a model: its libraries, ONNX's schemas, the pages of its threads. What training
-// mnist_mlp took on Linux on x86-64 (52 MB), without the model's part. Libraries of a GPU that a plug-in loads are not in
-// it.
+// mnist_mlp took on Linux on x86-64 (52 MB), without the model's part. Libraries of a GPU that a plug-in loads are not
+// in it.
 constexpr std::size_t kProcess = 50'000'000;
 
 }  // namespace

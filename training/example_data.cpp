@@ -119,8 +119,7 @@ Dataset example_dataset(const Graph& model, const InputShapes& shapes, const Tra
   for (auto& [name, tensor] : example_inputs(model, shapes)) inputs.push_back({name, DataArray::of(tensor, name)});
   std::optional<DataArray> y;
   const OutputLoss& loss = options.losses.front();
-  if (const auto labels = example_labels(model, shapes, loss.output, loss.loss))
-    y = DataArray::of(*labels, "labels");
+  if (const auto labels = example_labels(model, shapes, loss.output, loss.loss)) y = DataArray::of(*labels, "labels");
   return Dataset(std::move(inputs), std::move(y));
 }
 

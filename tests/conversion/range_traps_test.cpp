@@ -36,8 +36,8 @@ TEST(RangeTraps, AttentionMaskOfAMilliardIsClampedAndReported) {
   EXPECT_THAT(c.report.warnings, IsEmpty());
   // The first row is masked as a whole: adding to the mask must not overflow.
   const NamedTensors inputs = {{"q", Tensor::of<float>({-60, 1, 2, 3, 1, 1, 1, 1}, Shape{2, 4})},
-                              {"k", Tensor::of<float>({60, 60, 1, 2, 3, 4, 5, 6}, Shape{4, 2})},
-                              {"mask", Tensor::of<float>({0, 0, 1, 0}, Shape{2, 2})}};
+                               {"k", Tensor::of<float>({60, 60, 1, 2, 3, 4, 5, 6}, Shape{4, 2})},
+                               {"mask", Tensor::of<float>({0, 0, 1, 0}, Shape{2, 2})}};
   const auto p = run_bytes(c.bytes, inputs)[0];
   for (double x : p) EXPECT_TRUE(std::isfinite(x));
   EXPECT_NEAR(p[2], 1, 1e-3);
@@ -67,7 +67,7 @@ TEST(RangeTraps, MasksOfTheLowestF32AreClampedAndInfinitiesStay) {
 // Runtime 1.32 gives 1/3 for all of these in f32). The second keeps its first two.
 TEST(RangeTraps, RowsMaskedAsAWholeAreAsInF32) {
   const NamedTensors inputs = {{"q", Tensor::of<float>({20, -9, 4, 3, 1, 1, 1, 1}, Shape{2, 4})},
-                              {"k", Tensor::of<float>({1, 0, -1, 2, 0, 1, 0, 0.5, 1, 0.25, 0, 0}, Shape{4, 3})}};
+                               {"k", Tensor::of<float>({1, 0, -1, 2, 0, 1, 0, 0.5, 1, 0.25, 0, 0}, Shape{4, 3})}};
   constexpr const char* kHead =
       "(float[2,4] q, float[4,3] k) => (float[2,3] p) <float low = {-1000000000}, float zero = {0}, "
       "float[2,3] bias = {5, -7, 11, 0, 0, 0}, int64[2] shape = {2, 3}, "
@@ -127,7 +127,7 @@ TEST(RangeTraps, ForcedMasksThatAddUpDoNotOverflow) {
   EXPECT_EQ(c.values("m")[0], c.values("n")[0]);
   EXPECT_NEAR(c.values("m")[0], -65504.0 / 6, 8) << "twice that and one more are half of the largest number";
   const NamedTensors inputs = {{"q", Tensor::of<float>({60, 1, 2, 3, 1, 1, 1, 1}, Shape{2, 4})},
-                              {"k", Tensor::of<float>({-60, -60, 1, 2, 3, 4, 5, 6}, Shape{4, 2})}};
+                               {"k", Tensor::of<float>({-60, -60, 1, 2, 3, 4, 5, 6}, Shape{4, 2})}};
   const auto p = run_bytes(c.bytes, inputs)[0];
   for (double x : p) EXPECT_TRUE(std::isfinite(x));
 }
@@ -282,7 +282,7 @@ TEST(RangeTraps, CountsBeyondTheRangeStayInF32) {
                                      kKeepIo);
     EXPECT_FALSE(c.reported("Div")->half) << cast;
     const NamedTensors inputs = {{"x", Tensor::of(std::vector<float>(70000, 1), Shape{1, 70000})},
-                                {"u", Tensor::of(std::vector<float>(140000, 0.5f), Shape{70000, 2})}};
+                                 {"u", Tensor::of(std::vector<float>(140000, 0.5f), Shape{70000, 2})}};
     EXPECT_THAT(run_bytes(c.bytes, inputs)[0], ElementsAre(0.5, 0.5)) << cast;
   }
 }

@@ -32,10 +32,10 @@ TEST(ModelEditor, ChangesAttributes) {
   EXPECT_EQ(editor.attribute(0, "approximate"), Held("tanh"));
   EXPECT_EQ(editor.attribute(0, "axis"), Held());
   const std::pair<std::string, Held> values[] = {{"perm", std::vector<std::int64_t>{1, 2, 0}},
-                                                  {"i", std::int64_t{-3}},
-                                                  {"f", 0.5F},
-                                                  {"s", std::string("text")},
-                                                  {"fs", std::vector<float>{1, 2}}};
+                                                 {"i", std::int64_t{-3}},
+                                                 {"f", 0.5F},
+                                                 {"s", std::string("text")},
+                                                 {"fs", std::vector<float>{1, 2}}};
   for (const auto& [name, value] : values) editor.set_attribute(1, name, value);
   editor.remove_attribute(0, "approximate");
   editor.remove_attribute(0, "axis");

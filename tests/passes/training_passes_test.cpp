@@ -379,8 +379,7 @@ TEST(Fuse, TakesActivationsIntoNormalizations) {
         std::string(c.activation) + " loss = ReduceSum<keepdims = 0>(y) }";
     const Graph graph = run_passes(
         text,
-        {select_parameters(), to_training_mode(), attach_loss({.loss = "output", .output = {}}),
-         differentiate(),
+        {select_parameters(), to_training_mode(), attach_loss({.loss = "output", .output = {}}), differentiate(),
          fuse({{.op = "BatchNormalization", .fused = "FusedBatchNormalization", .activations = {"Relu", "Clip"}}}),
          remove_dead_nodes()});
     std::vector<std::string> left = ops_of(graph);

@@ -20,9 +20,9 @@ class BatchStream {
   /// reading again, and leaving out, what it has seen of its epoch.
   virtual void begin(std::int64_t epoch) = 0;
 
-  /// The next batch of the epoch, tensors by the names of the model's inputs and, for labels, "labels" or, as for sample
-  /// weights, the names in OutputLoss; their first axis is the batch's. Empty at the end of the epoch. The tensors must
-  /// stay as they are for one more call: a batch is read ahead.
+  /// The next batch of the epoch, tensors by the names of the model's inputs and, for labels, "labels" or, as for
+  /// sample weights, the names in OutputLoss; their first axis is the batch's. Empty at the end of the epoch. The
+  /// tensors must stay as they are for one more call: a batch is read ahead.
   virtual NamedTensors next() = 0;
 
   /// Rows of an epoch, where that is known.
