@@ -64,10 +64,6 @@ class Program {
   virtual void run() = 0;
 
   virtual const Plan& plan() const = 0;
-
-  /// Runs `times` executions on the inputs as they are (states move on as in `run`); the median time of each entry of
-  /// the plan in seconds. Empty when this executor cannot tell.
-  virtual std::vector<double> time_entries(int /*times*/) { return {}; }
 };
 
 class Executor {
