@@ -1,30 +1,16 @@
 // Gemm, MatMul and their fused forms as oneDNN matrix products.
 #include <algorithm>
+#include <memory>
 
 #include <fmt/format.h>
+#include <omp.h>
 
 #include "executors/onednn/kernels/kernels.h"
+#include "executors/onednn/kernels/product.h"
 #include "executors/onednn/kernels/then_epilogue.h"
 
 namespace halfstep::onednn {
 namespace {
-
-/// A stack of matrices as the product reads or writes it.
-struct Matrix {
-  Dims dims, strides;
-
-  Desc desc(DType dtype) const { return Desc(dims, data_type(dtype), strides); }
-  void transpose() {
-    std::swap(dims[dims.size() - 1], dims[dims.size() - 2]);
-    std::swap(strides[strides.size() - 1], strides[strides.size() - 2]);
-  }
-};
-
-Matrix row_major_matrix(Dims dims) {
-  Dims strides(dims.size(), 1);
-  for (std::size_t i = dims.size(); i-- > 1;) strides[i - 1] = strides[i] * dims[i];
-  return {std::move(dims), std::move(strides)};
-}
 
 /// Two axes, the second one slower in memory.
 Layout column_major(const Shape& shape) { return layout_of(Desc(dims_of(shape), DataType::f32, Dims{1, shape[0]})); }
@@ -33,14 +19,14 @@ Layout column_major(const Shape& shape) { return layout_of(Desc(dims_of(shape), 
 Layout matrix_layout(const Layout& layout, const Shape& shape) {
   return shape.rank() == 2 && !layout.is_row_major() && layout.is_permutation() ? column_major(shape) : Layout();
 }
-Matrix matrix_of(const Layout& layout, const Shape& shape) {
-  Matrix m = row_major_matrix(dims_of(shape));
+Matrices matrix_of(const Layout& layout, const Shape& shape) {
+  Matrices m = row_major_matrices(dims_of(shape));
   if (!layout.is_row_major()) m.strides = {1, shape[0]};
   return m;
 }
 
 struct Product {
-  Matrix a, b, y;
+  Matrices a, b, y;
   Layout a_layout, b_layout, y_layout;
   float alpha = 1;
   ops::Epilogue last;
@@ -73,9 +59,40 @@ dnnl::matmul::primitive_desc describe(const Product& p, DType dtype, DType out, 
                                       as_bias ? bias_desc(p, addend) : Desc(), p.y.desc(out), attr, true);
 }
 
+/// Whether an addend is one matrix, or part of one, for the whole stack.
+bool is_matrix(const Dims& dims) {
+  return std::all_of(dims.begin(), dims.end() - 2, [](std::int64_t d) { return d == 1; });
+}
+
+Made make_simd_product(KernelContext& context, const Product& p) {
+  const DType type = context.in(0).dtype, result = context.out(0).dtype;
+  simd::GemmProblem problem = gemm_problem(p.a, p.b, p.y, type, result);
+  problem.alpha = p.alpha;
+  problem.last = epilogue_kernel(p.last, result);
+  if (p.has_addend) {
+    const std::int64_t rows = p.addend.end()[-2], columns = p.addend.back();
+    problem.has_addend = true;
+    problem.addend_row = rows == 1 ? 0 : columns;
+    problem.addend_column = columns == 1 ? 0 : 1;
+  }
+  const Operand first = context.read(0, p.a_layout), second = context.read(1, p.b_layout);
+  const Operand addend = p.has_addend ? context.read(2, Layout(), DType::f32) : Operand();
+  const Operand y = context.write(0, p.y_layout);
+  auto product = std::make_shared<const simd::Gemm>(std::move(problem), omp_get_max_threads());
+  const BufferId scratch = context.scratch(product->scratch_bytes());
+  return {"simd", {}, [=, swapped = p.swapped](const Memory& memory) -> Run {
+            const void *left = memory.at(swapped ? second : first), *right = memory.at(swapped ? first : second);
+            return [=, plus = memory.as<const float>(addend), to = memory.at(y), space = memory.at(scratch)] {
+              (*product)(left, right, plus, to, space);
+            };
+          }};
+}
+
 /// `product` has everything but the memory: choose types, ask for operands, bind.
 Made make_product(KernelContext& context, const Product& p) {
   const DType type = context.in(0).dtype;
+  if (prefers_simd_product(p.a, p.b, type) && (!p.has_addend || is_matrix(p.addend)))
+    return make_simd_product(context, p);
   auto out_type = [&](DType computed) { return computed == type ? context.out(0).dtype : DType::f32; };
   // oneDNN's f16 kernels add a bias in f32 only.
   auto addend_type = [&](DType computed) {
@@ -126,14 +143,14 @@ Made make_gemm(KernelContext& context) {
   if (trans_b) p.b.transpose();
   const Shape& ys = context.out(0).shape;
   if (context.has_input(2) && broadcast(context.in(2).shape, ys) != ys) return refuse("an addend that does not fit");
-  p.y = row_major_matrix(dims_of(ys));
+  p.y = row_major_matrices(dims_of(ys));
   if (p.has_addend) {
     p.addend = dims_of(context.in(2).shape);
     p.addend.insert(p.addend.begin(), 2 - p.addend.size(), 1);
   } else if (!p.last && matrix_layout(context.preferred_layout(0), ys) != Layout()) {
     p.y_layout = column_major(ys);
     p.y.strides = {1, ys[0]};
-    for (Matrix* m : {&p.a, &p.b, &p.y}) m->transpose();
+    for (Matrices* m : {&p.a, &p.b, &p.y}) m->transpose();
     std::swap(p.a, p.b);
     p.swapped = true;
   }
@@ -155,10 +172,10 @@ Made make_matmul(KernelContext& context) {
   // One matrix on the right: the batch axes on the left are just more rows.
   if (p.b.dims.size() == 2 && p.a.dims.size() > 2 && !trans_a) {
     const std::int64_t columns = p.a.dims.back();
-    p.a = row_major_matrix({as.count() / columns, columns});
+    p.a = row_major_matrices({as.count() / columns, columns});
   }
   const std::size_t rank = std::max(p.a.dims.size(), p.b.dims.size());
-  for (Matrix* m : {&p.a, &p.b}) {
+  for (Matrices* m : {&p.a, &p.b}) {
     const std::int64_t size = m->dims.size() == 2 ? m->dims[0] * m->dims[1] : m->dims[0] * m->strides[0];
     m->strides.insert(m->strides.begin(), rank - m->dims.size(), size);
     m->dims.insert(m->dims.begin(), rank - m->dims.size(), 1);
@@ -167,7 +184,7 @@ Made make_matmul(KernelContext& context) {
   for (std::size_t i = 0; i + 2 < rank; ++i) y[i] = std::max(p.a.dims[i], p.b.dims[i]);
   y[rank - 2] = p.a.dims[rank - 2];
   y[rank - 1] = p.b.dims[rank - 1];
-  p.y = row_major_matrix(y);
+  p.y = row_major_matrices(y);
   return make_product(context, p);
 }
 

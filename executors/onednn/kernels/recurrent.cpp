@@ -6,11 +6,13 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <memory>
 
 #include <fmt/format.h>
 #include <omp.h>
 
 #include "executors/onednn/kernels/kernels.h"
+#include "executors/onednn/kernels/product.h"
 #include "executors/onednn/simd/parallel.h"
 #include "executors/onednn/simd/recurrent.h"
 #include "executors/onednn/simd/reduce.h"
@@ -124,26 +126,35 @@ std::string make_problem(KernelContext& context, Problem& p) {
 }
 
 /// A stack of matrices somewhere in a buffer of floats.
-struct Matrix {
-  BufferId buffer;
-  std::int64_t offset;
-  Dims dims, strides;
+struct Matrix : Matrices {
+  BufferId buffer = kNoBuffer;
+  std::int64_t offset = 0;
 
-  Argument argument(int index) const { return {index, desc(), buffer, floats(offset)}; }
-  Desc desc() const { return Desc(dims, DataType::f32, strides); }
+  Argument argument(int index) const { return {index, desc(DType::f32), buffer, floats(offset)}; }
+  float* in(const Memory& memory) const { return memory.as<float>(buffer) + offset; }
 };
 Matrix row_major_matrix(const Operand& operand, std::int64_t rows, std::int64_t columns) {
-  return {operand.buffer, 0, {rows, columns}, {columns, 1}};
+  return {row_major_matrices({rows, columns}), operand.buffer};
 }
 Matrix transposed(Matrix m) {
-  std::swap(m.dims.end()[-1], m.dims.end()[-2]);
-  std::swap(m.strides.end()[-1], m.strides.end()[-2]);
+  m.transpose();
   return m;
 }
 
 /// c = a b.
 Bind product(KernelContext& context, const Matrix& a, const Matrix& b, const Matrix& c) {
-  const dnnl::matmul::primitive_desc pd(engine(), a.desc(), b.desc(), c.desc(), user_scratchpad());
+  if (prefers_simd_product(a, b, DType::f32)) {
+    auto gemm =
+        std::make_shared<const simd::Gemm>(gemm_problem(a, b, c, DType::f32, DType::f32), omp_get_max_threads());
+    const BufferId scratch = context.scratch(gemm->scratch_bytes());
+    return [=](const Memory& memory) -> Run {
+      return [=, left = a.in(memory), right = b.in(memory), to = c.in(memory), space = memory.at(scratch)] {
+        (*gemm)(left, right, nullptr, to, space);
+      };
+    };
+  }
+  const dnnl::matmul::primitive_desc pd(engine(), a.desc(DType::f32), b.desc(DType::f32), c.desc(DType::f32),
+                                        user_scratchpad());
   const BufferId scratch = context.scratch(pd.scratchpad_desc().get_size());
   return bind_primitive(dnnl::matmul(pd), {a.argument(DNNL_ARG_SRC),
                                            b.argument(DNNL_ARG_WEIGHTS),
@@ -152,7 +163,7 @@ Bind product(KernelContext& context, const Matrix& a, const Matrix& b, const Mat
 }
 
 /// Gates, or their gradients, of all steps as one matrix.
-Matrix gates_matrix(const Problem& p, BufferId buffer) { return {buffer, 0, {p.pairs(), p.width()}, {p.width(), 1}}; }
+Matrix gates_matrix(const Problem& p, BufferId buffer) { return {row_major_matrices({p.pairs(), p.width()}), buffer}; }
 
 void copy_or_zero(const float* from, std::int64_t count, float* to) {
   if (from)
@@ -341,9 +352,9 @@ Made make_recurrent_grad(KernelContext& context) {
   if (dw) then(product(context, transposed(sums), x, row_major_matrix(dw, p.width(), p.inputs)));
   if (dr) {
     const std::int64_t d = p.directions, rows = p.rows(), h = p.hidden;
-    const Matrix by_direction = {recurrent, 0, {d, rows, p.pairs()}, {rows, 1, p.width()}};
-    const Matrix before = {kept, p.kept_h(), {d, p.pairs(), h}, {p.pairs() * h, h, 1}};
-    then(product(context, by_direction, before, {dr.buffer, 0, {d, rows, h}, {rows * h, h, 1}}));
+    const Matrix by_direction = {{{d, rows, p.pairs()}, {rows, 1, p.width()}}, recurrent};
+    const Matrix before = {row_major_matrices({d, p.pairs(), h}), kept, p.kept_h()};
+    then(product(context, by_direction, before, {row_major_matrices({d, rows, h}), dr.buffer}));
   }
   if (db) {
     const simd::ReduceKernel sum =

@@ -1,7 +1,5 @@
 #include "executors/onednn/kernels/then_epilogue.h"
 
-#include "executors/onednn/simd/elementwise.h"
-
 namespace halfstep::onednn {
 namespace {
 
@@ -23,13 +21,18 @@ simd::UnaryOp simd_op(ops::Epilogue::Kind kind) {
 
 }  // namespace
 
+simd::UnaryKernel epilogue_kernel(const ops::Epilogue& last, DType dtype) {
+  return last ? simd::find_unary(simd_op(last.kind), dtype, {.alpha = last.min, .beta = last.max})
+              : simd::UnaryKernel();
+}
+
 Bind then(Bind run, const ops::Epilogue& last, const Operand& result) {
   if (!last) return run;
-  const simd::UnaryKernel kernel =
-      simd::find_unary(simd_op(last.kind), result.dtype, {.alpha = last.min, .beta = last.max});
-  return in_sequence(std::move(run), [=, n = result.stored()](const Memory& memory) -> Run {
-    return [=, values = memory.at(result)] { kernel(values, values, n); };
-  });
+  return in_sequence(
+      std::move(run),
+      [=, kernel = epilogue_kernel(last, result.dtype), n = result.stored()](const Memory& memory) -> Run {
+        return [=, values = memory.at(result)] { kernel(values, values, n); };
+      });
 }
 
 }  // namespace halfstep::onednn

@@ -1,0 +1,29 @@
+// Products of matrices: what they are of, and who computes them.
+#pragma once
+
+#include "executors/onednn/layout.h"
+#include "executors/onednn/simd/gemm.h"
+
+namespace halfstep::onednn {
+
+/// A stack of matrices as a product reads or writes it: extents, and how far apart elements lie along each axis. The
+/// last two axes are the matrix's.
+struct Matrices {
+  Dims dims, strides;
+
+  Desc desc(DType dtype) const { return Desc(dims, data_type(dtype), strides); }
+  std::int64_t rows() const { return dims.end()[-2]; }
+  std::int64_t columns() const { return dims.back(); }
+  void transpose();
+};
+Matrices row_major_matrices(Dims dims);
+
+/// Whether the SIMD product of operands of this type does better than oneDNN's. That is so on CPUs without AVX-512
+/// alone: there oneDNN multiplies halves by way of copies in f32, and takes twice as long where lines of a matrix lie a
+/// multiple of a page apart, since those share sets of the cache.
+bool prefers_simd_product(const Matrices& a, const Matrices& b, DType type);
+
+/// y = a b. Extents of 1 before the last two axes are spread.
+simd::GemmProblem gemm_problem(const Matrices& a, const Matrices& b, const Matrices& y, DType type, DType result);
+
+}  // namespace halfstep::onednn
