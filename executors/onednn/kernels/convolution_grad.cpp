@@ -1,4 +1,7 @@
 // ConvGradInput.
+#include <algorithm>
+#include <string_view>
+
 #include <fmt/format.h>
 
 #include "executors/onednn/kernels/convolution.h"
@@ -10,15 +13,26 @@ Made make_convolution_grad_input(KernelContext& context) {
   if (!has_dnnl_rank(dx.shape)) return refuse("oneDNN convolutions have one to three spatial axes");
   const Convolution c = make_convolution_extents(context.node().attributes, dx.shape, w.shape, dy.shape);
   const DnnlWindow& window = c.window;
-  const auto chosen = choose_primitive(dy.dtype, [&](DType t) {
-    using Pd = dnnl::convolution_backward_data::primitive_desc;
+  using Pd = dnnl::convolution_backward_data::primitive_desc;
+  const auto describe = [&](DType t, const Desc& source, const Desc& destination) {
     const auto hint = describe_convolution(c, dnnl::prop_kind::forward_training, t, DType::undefined, t, {});
     if (!hint.get(true)) return Pd();
-    return Pd(engine(), dnnl::algorithm::convolution_direct, any_order(c.source, t), any_order(c.weights, t),
-              any_order(c.destination, t), window.strides, window.dilation, window.pad_begin, window.pad_end, hint,
-              user_scratchpad(), true);
-  });
+    return Pd(engine(), dnnl::algorithm::convolution_direct, source, any_order(c.weights, t), destination,
+              window.strides, window.dilation, window.pad_begin, window.pad_end, hint, user_scratchpad(), true);
+  };
+  auto chosen = choose_primitive(
+      dy.dtype, [&](DType t) { return describe(t, any_order(c.source, t), any_order(c.destination, t)); });
   if (!chosen) return refuse(fmt::format("oneDNN has no {} convolution gradient of this form", name_of(dy.dtype)));
+  // A kernel of one element is a product of matrices, for which oneDNN's best order gains less than the reorders to and
+  // from it cost.
+  const Layout lies = context.layout(0);
+  const bool is_point = std::all_of(w.shape.begin() + 2, w.shape.end(), [](std::int64_t n) { return n == 1; });
+  if (is_point && !lies.is_row_major() && layout_of(chosen.pd.diff_dst_desc()) != lies) {
+    const Pd here =
+        describe(chosen.dtype, resized(lies, c.source, chosen.dtype), desc_of(lies, dy.shape, chosen.dtype));
+    if (here.get(true) && std::string_view(here.impl_info_str()).find("1x1") != std::string_view::npos)
+      chosen.pd = here;
+  }
 
   const Operand diff = context.read(0, layout_of(chosen.pd.diff_dst_desc()), chosen.dtype);
   const Operand weights = context.read(1, layout_of(chosen.pd.weights_desc()), chosen.dtype);
