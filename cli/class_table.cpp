@@ -1,6 +1,7 @@
 #include "cli/class_table.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <string>
 #include <tuple>
@@ -15,6 +16,16 @@ namespace {
 
 constexpr std::int64_t kMostColumns = 16;
 constexpr std::size_t kMostMistakes = 20;
+
+bool is_whole(double count) { return std::floor(count) == count && std::abs(count) < 1e15; }
+/// Points are counted in whole numbers, weights need not be ones.
+std::string text_of(double count) {
+  return is_whole(count) ? with_thousands(static_cast<std::int64_t>(count)) : fmt::format("{:.6g}", count);
+}
+nlohmann::ordered_json json_of(double count) {
+  if (is_whole(count)) return static_cast<std::int64_t>(count);
+  return count;
+}
 
 bool has_nan(const ClassTable& table) {
   for (std::int64_t label = 0; label < table.classes; ++label)
@@ -36,21 +47,21 @@ void print_all(const std::string& title, const ClassTable& table, const std::vec
     first = std::max(first, name.size());
     width = std::max(width, name.size());
     for (std::int64_t label = 0; label < table.classes; ++label)
-      width = std::max(width, fmt::formatted_size("{}", table.at(label, c)));
+      width = std::max(width, text_of(table.at(label, c)).size());
   }
   std::string line = fmt::format("{:<{}}", title, first);
   for (std::int64_t c = 0; c < columns; ++c) line += fmt::format("  {:>{}}", name_of_class(table, names, c), width);
   print_out("\n{}\n", line);
   for (std::int64_t label = 0; label < table.classes; ++label) {
     line = fmt::format("{:<{}}", name_of_class(table, names, label), first);
-    for (std::int64_t c = 0; c < columns; ++c) line += fmt::format("  {:>{}}", table.at(label, c), width);
+    for (std::int64_t c = 0; c < columns; ++c) line += fmt::format("  {:>{}}", text_of(table.at(label, c)), width);
     print_out("{}\n", line);
   }
   print_out("a row for each label, a column for each output\n");
 }
 
 void print_mistakes(const std::string& title, const ClassTable& table, const std::vector<std::string>& names) {
-  std::vector<std::tuple<std::int64_t, std::int64_t, std::int64_t>> mistakes;  // -count, label, output
+  std::vector<std::tuple<double, std::int64_t, std::int64_t>> mistakes;  // -count, label, output
   for (std::int64_t label = 0; label < table.classes; ++label)
     for (std::int64_t c = 0; c <= table.classes; ++c)
       if (c != label && table.at(label, c) > 0) mistakes.push_back({-table.at(label, c), label, c});
@@ -60,7 +71,7 @@ void print_mistakes(const std::string& title, const ClassTable& table, const std
   for (std::size_t i = 0; i < std::min(mistakes.size(), kMostMistakes); ++i) {
     const auto [count, label, output] = mistakes[i];
     print_out("{} taken for {}: {}\n", name_of_class(table, names, label), name_of_class(table, names, output),
-              with_thousands(-count));
+              text_of(-count));
   }
 }
 
@@ -83,7 +94,7 @@ nlohmann::ordered_json to_json(const ClassTable& table, const std::vector<std::s
   nlohmann::ordered_json rows = nlohmann::ordered_json::array();
   for (std::int64_t label = 0; label < table.classes; ++label) {
     nlohmann::ordered_json row = nlohmann::ordered_json::array();
-    for (std::int64_t c = 0; c < columns; ++c) row.push_back(table.at(label, c));
+    for (std::int64_t c = 0; c < columns; ++c) row.push_back(json_of(table.at(label, c)));
     rows.push_back(std::move(row));
   }
   return {{"labels", first_names(table.classes)}, {"outputs", first_names(columns)}, {"counts", std::move(rows)}};

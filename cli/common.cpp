@@ -62,8 +62,22 @@ void ExecutorFlags::add_to(CLI::App& command) {
       ->check(whole_number(0, 4096));
 }
 
+void ExecutorFlags::add_fp32_math_to(CLI::App& command) {
+  std::string meanings;
+  std::vector<std::string> names;
+  for (const Fp32MathRow& row : fp32_maths()) {
+    if (!row.refusal.empty()) continue;
+    meanings += fmt::format("{}{} ({})", meanings.empty() ? "" : ", ", row.name, row.meaning);
+    names.emplace_back(row.name);
+  }
+  command
+      .add_option("--fp32-math", fp32_math, "how products and convolutions of f32 tensors are computed: " + meanings)
+      ->capture_default_str()
+      ->check(suggested(names));
+}
+
 std::unique_ptr<Executor> ExecutorFlags::open() const {
-  const ExecutorOptions options{.threads = threads};
+  const ExecutorOptions options{.threads = threads, .fp32_math = parse_fp32_math(fp32_math)};
   if (!plugin.empty()) return load_executor(plugin, options);
   std::string notice;
   std::unique_ptr<Executor> result = make_executor(executor, options, &notice);
@@ -79,7 +93,17 @@ CLI::Option* PrecisionFlag::add_to(CLI::App& command) {
       ->check(suggested({"fp32", "bf16", "fp16", "auto"}));
 }
 
-Precision PrecisionFlag::value() const { return parse_precision(name); }
+Precision PrecisionFlag::value(Precision otherwise) const { return name.empty() ? otherwise : parse_precision(name); }
+
+void add_memory_budget(CLI::App& command, std::size_t& bytes) {
+  command
+      .add_option(
+          "--memory-budget", bytes,
+          "memory that training may take, such as 500MB or 2GiB: activations are computed again in the backward "
+          "pass for that, with the same results; halfstep inspect --memory predicts what it takes")
+      ->type_name("BYTES")
+      ->transform(byte_count());
+}
 
 std::string data_help() {
   return fmt::format(

@@ -29,20 +29,27 @@ struct ExecutorFlags {
   std::string executor = "auto";
   std::string plugin;
   int threads = 0;
+  std::string fp32_math{name_of(Fp32Math::strict)};
 
   void add_to(CLI::App& command);
+  /// --fp32-math, of commands that are not about exact results.
+  void add_fp32_math_to(CLI::App& command);
   /// The executor asked for; says on stderr where `auto` passes over a GPU.
   std::unique_ptr<Executor> open() const;
 };
 
 /// --precision, whose default is the environment's HALFSTEP_PRECISION, or else what `name` holds: auto where a model is
-/// trained, fp32 where it is run, so that its outputs are those of any other runtime.
+/// trained, fp32 where it is run, so that its outputs are those of any other runtime; nothing where a call may do both.
 struct PrecisionFlag {
   std::string name = "auto";
 
   CLI::Option* add_to(CLI::App& command);
-  Precision value() const;
+  /// `otherwise` where neither the call nor the environment says it.
+  Precision value(Precision otherwise = Precision::automatic) const;
 };
+
+/// --memory-budget.
+void add_memory_budget(CLI::App& command, std::size_t& bytes);
 
 /// What --data takes.
 std::string data_help();

@@ -43,7 +43,6 @@ const std::map<std::string, ExternalData> kExternalData = {
 
 bool is_html(const std::string& report) { return report.ends_with(".html"); }
 
-/// The last is the model.
 std::vector<OutputPath> outputs_of(const ConvertFlags& flags) {
   std::vector<OutputPath> outputs;
   for (const std::string& report : flags.reports) outputs.push_back({"--report", report});
@@ -64,10 +63,8 @@ void check_flags(const ConvertFlags& flags) {
   if (!flags.dry_run) check_output_path(flags.output, file_bytes(flags.model) / 2);
   std::vector<std::filesystem::path> inputs = input_files(flags.calibrate);
   for (std::filesystem::path& path : input_files(flags.verify)) inputs.push_back(std::move(path));
-  std::vector<OutputPath> outputs = outputs_of(flags);
-  check_distinct(outputs, inputs);
-  outputs.pop_back();  // a model may be converted in place
-  check_distinct(outputs, {flags.model});
+  inputs.emplace_back(flags.model);  // half keeps no f32 weights: converted in place, they would be lost
+  check_distinct(outputs_of(flags), inputs);
 }
 
 ConvertOptions convert_options(const ConvertFlags& flags) {
@@ -107,7 +104,7 @@ void print_report(const ConvertFlags& flags, const ConversionReport& report, dou
     print_out("'{}': largest error {:.3g}, {:.3g} of the largest value{}\n", error.name, error.max_error,
               error.relative(),
               error.non_finite > 0 ? fmt::format(", {} elements infinite or NaN", error.non_finite) : "");
-  print_out("{}: {} bytes, from {}, in {:.4f} s\n", flags.dry_run || fails ? "would be" : flags.output,
+  print_out("{} {} bytes, from {}, in {:.4f} s\n", flags.dry_run || fails ? "would be about" : flags.output + ":",
             with_thousands(static_cast<std::int64_t>(report.bytes_after)),
             with_thousands(static_cast<std::int64_t>(report.bytes_before)), seconds);
 }
@@ -136,7 +133,8 @@ int convert_file(const ConvertFlags& flags) {
   if (!verification.empty()) report.errors = compare_outputs(model, conversion, verification, *executor);
   const std::vector<std::string> overflowing = report.overflowing_outputs();
   const bool fails = !overflowing.empty();
-  if (!flags.dry_run && !fails) conversion.save(flags.output, kExternalData.at(flags.external_data));
+  if (!flags.dry_run && !fails)
+    report.bytes_after = conversion.save(flags.output, kExternalData.at(flags.external_data));
   for (const std::string& path : flags.reports)
     write_atomically(path, is_html(path) ? report_html(report) : report_json(report));
   print_report(flags, report, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), fails);

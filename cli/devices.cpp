@@ -71,7 +71,7 @@ nlohmann::ordered_json to_json(const ExecutorStatus& status) {
   json["native"] = nlohmann::ordered_json::object();
   for (const auto& [op_class, dtype] : found.native)
     json["native"][std::string(name_of(op_class))].push_back(name_of(dtype));
-  json["auto_precision"] = name_of(found.auto_precision);
+  json["auto_precision"] = precision_name(found.auto_precision);
   json["auto_reason"] = found.auto_reason;
   return json;
 }

@@ -29,7 +29,7 @@ struct EvaluateFlags {
 void print_text(const Evaluation& result, const Evaluator& evaluator, const std::vector<std::string>& classes) {
   print_out("{:<12} {}\n{:<12} {:.6g}\n", "rows", with_thousands(result.rows), "loss", result.loss);
   for (const auto& [name, value] : result.metrics) print_out("{:<12} {:.6g}\n", name, value);
-  print_out("{:<12} {}\n", "precision", name_of(evaluator.precision()));
+  print_out("{:<12} {}\n", "precision", precision_name(evaluator.precision()));
   for (const auto& [name, table] : result.tables) print_class_table(name, table, classes);
 }
 
@@ -40,7 +40,7 @@ nlohmann::ordered_json to_json(const Evaluation& result, const Evaluator& evalua
                               {"metrics", nlohmann::ordered_json::object()},
                               {"loss_function", evaluator.loss_text()},
                               {"executor", executor.name()},
-                              {"precision", name_of(evaluator.precision())}};
+                              {"precision", precision_name(evaluator.precision())}};
   for (const auto& [name, value] : result.metrics) json["metrics"][name] = value;
   for (const auto& [name, table] : result.tables) json["metrics"][name] = cli::to_json(table, classes);
   return json;
@@ -82,6 +82,7 @@ void add_evaluate(CLI::App& app, int&) {
   flags->loss.add_to(*command);
   flags->precision.add_to(*command);
   flags->executor.add_to(*command);
+  flags->executor.add_fp32_math_to(*command);
   command->add_flag("--json", flags->json, "prints the result as JSON");
   command->callback([flags] { evaluate(*flags); });
 }

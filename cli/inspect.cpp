@@ -18,7 +18,7 @@
 #include "cli/json_table.h"
 #include "cli/memory_report.h"
 #include "cli/parameter_report.h"
-#include "cli/validators.h"
+#include "cli/step_flags.h"
 #include "onnx_io/outline.h"
 #include <halfstep/base/error.h>
 #include <halfstep/executors/memory_use.h>
@@ -33,16 +33,12 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-struct InspectFlags {
+/// The precision is that of run, or with --training that of train, where no flag says it.
+struct InspectFlags : StepFlags {
   std::string model;
   ExecutorFlags executor;
-  PrecisionFlag precision{""};  // without the flag that of run, or with --training that of train
-  std::string training;         // data of a training step to plan; empty: inference
-  DataFlags rows;
-  LossFlags loss;
+  std::string training;  // data of a training step to plan; empty: inference
   std::vector<std::string> untie;
-  std::int64_t batch = 1;
-  std::string optimizer{OptimizerOptions().name};
   bool trainable = false, plan = false, memory = false, json = false;
 };
 
@@ -121,20 +117,13 @@ Compiled inference_program(const Graph& source, const InspectFlags& flags, Execu
 }
 
 Precision asked_precision(const InspectFlags& flags) {
-  if (!flags.precision.name.empty()) return flags.precision.value();
-  return flags.training.empty() ? Precision::fp32 : Precision::automatic;
+  return flags.precision.value(flags.training.empty() ? Precision::fp32 : Precision::automatic);
 }
 
 /// Of a training step on data.
 Compiled training_program(const LoadedModel& model, const InspectFlags& flags, Executor& executor) {
-  TrainerOptions options;
-  flags.loss.apply(options);
-  options.precision = asked_precision(flags);
-  options.batch_size = flags.batch;
-  options.input = flags.rows.input();
-  options.optimizer.name = optimizer_named(flags.optimizer).name;
   const Dataset data = flags.loss.with_sample_weights(flags.rows.open(flags.training, Split::train, model.graph));
-  Trainer trainer(model, executor, data, options);
+  Trainer trainer(model, executor, data, flags.options());
   Compiled result{describe(trainer.plan()), trainer.memory()};
   for (const TensorInfo& type : trainer.lazy_parameters().types)
     result.largest_saved =
@@ -285,14 +274,10 @@ void add_inspect(CLI::App& app, int&) {
       ->add_option("--training", flags->training,
                    "--plan and --memory are of a training step on this data instead of inference")
       ->type_name("DATA");
-  const std::vector<std::string> known = names_of(optimizers());
-  command->add_option("--optimizer", flags->optimizer, "of that training step")
-      ->capture_default_str()
-      ->check(suggested(known));
-  flags->rows.add_to(*command);
-  flags->loss.add_to(*command);
-  command->add_option("--batch", flags->batch, "rows the plan is for")->capture_default_str()->check(counting());
-  flags->precision.add_to(*command)->default_str("fp32; with --training auto");
+  flags->batch = 1;
+  flags->precision.name = "";
+  flags->add_to(*command, command->get_option("--training"));
+  command->get_option("--precision")->default_str("fp32; with --training auto");
   flags->executor.add_to(*command);
   command->add_flag("--json", flags->json, "prints all of it as JSON");
   command->callback([flags] { inspect(*flags); });

@@ -10,6 +10,7 @@
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
@@ -43,14 +44,13 @@ HALFSTEP_PLUGIN_PATH names folders with executor plug-ins.
 Exit codes: 0 done, 1 the work failed, 2 the call or the input was wrong,
 128 + the signal's number where a signal ended it (Ctrl-C 130).)";
 
-/// Versions of the libraries, and the executors that can be used.
+/// Versions of the libraries, and the executors there are. Loads no plug-in: that of a GPU brings libraries that take
+/// seconds.
 std::string version_text() {
   std::string text = "halfstep " HALFSTEP_VERSION;
   for (const auto& [library, version] : library_versions()) text += fmt::format("\n{} {}", library, version);
-  std::string executors;
-  for (const ExecutorStatus& status : executor_statuses())
-    if (status.available) executors += (executors.empty() ? "" : ", ") + status.name;
-  return text + "\nexecutors: " + executors;
+  return text + fmt::format("\nexecutors: {}; 'halfstep devices' tells which work on this machine",
+                            fmt::join(executor_names(), ", "));
 }
 
 /// Whether the command may compute, and not only look at files.

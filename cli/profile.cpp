@@ -16,6 +16,7 @@
 #include "cli/config_file.h"
 #include "cli/json_table.h"
 #include "cli/output_paths.h"
+#include "cli/step_flags.h"
 #include <halfstep/base/error.h>
 #include <halfstep/onnx_io/load.h>
 #include <halfstep/session/profile.h>
@@ -28,14 +29,11 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-struct ProfileFlags {
+/// The precision is that of run, or with --training that of train, where no flag says it.
+struct ProfileFlags : StepFlags {
   std::string model, data, by = "node", trace;
   ExecutorFlags executor;
-  PrecisionFlag precision{""};  // without the flag that of run, or with --training that of train
-  DataFlags rows;
-  LossFlags loss;
   std::vector<std::string> shapes;
-  std::int64_t batch = 32;
   int steps = 10, top = 0, depth = 0;
   bool training = false, json = false;
 };
@@ -69,8 +67,7 @@ InputShapes shapes_of(const ProfileFlags& flags) {
 }
 
 Precision asked_precision(const ProfileFlags& flags) {
-  if (!flags.precision.name.empty()) return flags.precision.value();
-  return flags.training ? Precision::automatic : Precision::fp32;
+  return flags.precision.value(flags.training ? Precision::automatic : Precision::fp32);
 }
 
 Profile profile_inference(const LoadedModel& model, const ProfileFlags& flags, Executor& executor) {
@@ -80,11 +77,7 @@ Profile profile_inference(const LoadedModel& model, const ProfileFlags& flags, E
 }
 
 Profile profile_training(const LoadedModel& model, const ProfileFlags& flags, Executor& executor) {
-  TrainerOptions options;
-  flags.loss.apply(options);
-  options.precision = asked_precision(flags);
-  options.batch_size = flags.batch;
-  options.input = flags.rows.input();
+  const TrainerOptions options = flags.options();
   const Dataset data = flags.data.empty()
                            ? example_dataset(model.graph, shapes_of(flags), options)
                            : flags.loss.with_sample_weights(flags.rows.open(flags.data, Split::train, model.graph));
@@ -107,20 +100,20 @@ void print_rows(const Profile& profile, const ProfileFlags& flags) {
     const auto rate = [&](double amount) {
       return row.best > 0 ? fmt::format("{:.1f}", amount / row.best / 1e9) : "-";
     };
-    table.push_back({{"us", fmt::format("{:.1f}", row.best * 1e6)},
-                     {"mean", fmt::format("{:.1f}", row.mean * 1e6)},
+    table.push_back({{"best us", fmt::format("{:.1f}", row.best * 1e6)},
+                     {"mean us", fmt::format("{:.1f}", row.mean * 1e6)},
                      {"share", fmt::format("{:.1f} %", 100 * row.share)},
                      {"MFLOP", fmt::format("{:.4g}", row.cost.flops / 1e6)},
                      {"MB", fmt::format("{:.4g}", row.cost.bytes / 1e6)},
                      {"GFLOP/s", rate(row.cost.flops)},
                      {"GB/s", rate(row.cost.bytes)},
-                     {"/least", row.least > 0 ? fmt::format("{:.1f}", row.best / row.least) : "-"},
+                     {"x least", row.least > 0 ? fmt::format("{:.1f}", row.best / row.least) : "-"},
                      {"entries", std::to_string(row.entries)},
                      {flags.by, row.name.empty() ? "(none)" : row.name},
                      {"op", row.op},
                      {"kernel", row.kernel}});
   }
-  std::vector<std::string> columns{"us", "mean", "share", "MFLOP", "MB", "GFLOP/s", "GB/s", "/least"};
+  std::vector<std::string> columns{"best us", "mean us", "share", "MFLOP", "MB", "GFLOP/s", "GB/s", "x least"};
   if (by != ProfileBy::node) columns.emplace_back("entries");
   columns.push_back(flags.by);
   if (by == ProfileBy::node) columns.insert(columns.end(), {"op", "kernel"});
@@ -140,6 +133,11 @@ void print_text(const Profile& profile, const Json& json, const ProfileFlags& fl
             profile.least > 0 ? profile.best / profile.least : 0.0);
   print_out("  peaks  products of {}; memory {}\n", fmt::format("{}", fmt::join(peaks, ", ")),
             with_unit(profile.peaks.bytes / 1e9, "GB/s"));
+  if (profile.peaks.spread > MachinePeaks::kBusy)
+    print_message(
+        fmt::format("the machine was busy while its peaks were measured (half of the repetitions took {:.0f} % longer "
+                    "than the best, or more): peaks and times are better on a quiet one",
+                    100 * profile.peaks.spread));
   print_rows(profile, flags);
 }
 
@@ -177,11 +175,10 @@ Example:
   halfstep profile model.onnx --training --batch 64 --by scope --trace s.json)");
   auto flags = std::make_shared<ProfileFlags>();
   add_model(*command, flags->model);
-  command->add_flag("--training", flags->training, "a training step, with the default optimizer, instead of inference");
+  command->add_flag("--training", flags->training, "a training step instead of inference");
   command->add_option("--data", flags->data, "the rows of the training step; " + data_help())
       ->type_name("DATA")
       ->needs(command->get_option("--training"));
-  command->add_option("--batch", flags->batch, "rows of a step")->capture_default_str()->check(counting());
   command
       ->add_option("--shape", flags->shapes,
                    "the shape of an input, batch included; once for each whose extents are open")
@@ -202,10 +199,11 @@ Example:
   command->add_option("--trace", flags->trace, "writes the timed steps for Perfetto and chrome://tracing")
       ->type_name("FILE.json")
       ->check(not_empty());
-  flags->rows.add_to(*command);
-  flags->loss.add_to(*command);
-  flags->precision.add_to(*command)->default_str("fp32; with --training auto");
+  flags->precision.name = "";
+  flags->add_to(*command, command->get_option("--training"));
+  command->get_option("--precision")->default_str("fp32; with --training auto");
   flags->executor.add_to(*command);
+  flags->executor.add_fp32_math_to(*command);
   command->add_flag("--json", flags->json, "prints all of it as JSON");
   command->callback([flags] { run_profile(*flags); });
 }

@@ -90,7 +90,7 @@ void run(const RunFlags& flags) {
   nlohmann::ordered_json json{{"file", flags.output},
                               {"outputs", nlohmann::ordered_json::array()},
                               {"executor", executor->name()},
-                              {"precision", name_of(session.precision())}};
+                              {"precision", precision_name(session.precision())}};
   for (const auto& [name, tensor] : outputs)
     json["outputs"].push_back({{"name", name}, {"type", name_of(tensor.dtype())}, {"shape", tensor.shape().dims()}});
   print_json(json);
@@ -117,6 +117,7 @@ void add_run(CLI::App& app, int&) {
   flags->batch_axis.add_to(*command);
   flags->precision.add_to(*command);
   flags->executor.add_to(*command);
+  flags->executor.add_fp32_math_to(*command);
   command->add_flag("--json", flags->json, "prints the outputs' names, types and shapes as JSON");
   command->callback([flags] { run(*flags); });
 }

@@ -19,6 +19,7 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/config_file.h"
+#include "cli/new_folders.h"
 #include "cli/output_paths.h"
 #include "cli/parameter_report.h"
 #include "cli/run_reporter.h"
@@ -102,7 +103,9 @@ void check_outputs(const TrainFlags& flags, const TrainerOptions& options, const
                   {"--log", flags.log},
                   {"--save-config", config}},
                  data);
-  check_distinct({{"--curve", flags.curve}, {"--log", flags.log}, {"--save-config", config}}, {flags.model});
+  check_distinct(
+      {{"--fp16-output", flags.fp16_output}, {"--curve", flags.curve}, {"--log", flags.log}, {"--save-config", config}},
+      {flags.model});
   std::error_code ignored;
   if (!options.resume.empty() && !fs::is_directory(options.resume, ignored))
     throw_input_error(
@@ -192,7 +195,7 @@ nlohmann::ordered_json report(const TrainFlags& flags, const Trainer& trainer, c
   if (validation) json["validation"] = to_json(named_values(*validation));
   json["loss_function"] = trainer.loss_text();
   json["executor"] = executor.name();
-  json["precision"] = name_of(trainer.precision());
+  json["precision"] = precision_name(trainer.precision());
   for (const auto& [name, path] : {std::pair("output", flags.output), std::pair("fp16_output", flags.fp16_output)})
     if (!path.empty()) json[name] = path;
   return json;
@@ -208,6 +211,9 @@ int train(const TrainFlags& flags, const CLI::App& command) {
   std::optional<Dataset> validation;
   if (!flags.validation.empty()) validation = flags.rows.open(flags.validation, Split::test, source.graph, &data);
   const std::string config = config_path(flags, options);
+  NewFolders folders;
+  for (const fs::path& folder : {options.checkpoint, fs::path(flags.events), fs::path(flags.dump_passes)})
+    folders.expect(folder);
   check_outputs(flags, options, source, config);
   if (!flags.dump_passes.empty()) options.observer = dump_to(flags.dump_passes);
 

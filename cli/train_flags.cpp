@@ -3,39 +3,9 @@
 #include <fmt/format.h>
 
 #include "cli/validators.h"
-#include <halfstep/passes/step/parameter_group.h>
 #include <halfstep/training/schedule.h>
 
 namespace halfstep::cli {
-namespace {
-
-// A flag for each number of the optimizers, with the library's meaning and default.
-void add_numbers(CLI::App& command, TrainFlags& flags) {
-  for (std::size_t i = 0; i < flags.numbers.size(); ++i) {
-    const OptimizerNumber& number = optimizer_numbers()[i];
-    const std::string flag = fmt::format("--{}", number.name);
-    if (number.is_switch) {
-      command.add_flag_callback(
-          flag, [&value = flags.numbers[i]] { value = 1; }, number.meaning);
-      continue;
-    }
-    command.add_option(flag, flags.numbers[i], number.meaning)
-        ->default_str(default_of(number))
-        ->type_name(number.whole ? "INT" : "FLOAT")
-        ->check(number_in(number.lowest, number.highest));
-  }
-}
-
-OptimizerOptions optimizer_options(const TrainFlags& flags) {
-  OptimizerOptions options;
-  options.name = optimizer_named(flags.optimizer).name;
-  for (std::size_t i = 0; i < flags.numbers.size(); ++i)
-    if (flags.numbers[i]) set_number(options, optimizer_numbers()[i], *flags.numbers[i]);
-  for (const std::string& text : flags.parameter_groups) options.groups.push_back(parse_parameter_group(text));
-  return options;
-}
-
-}  // namespace
 
 void add_flags(CLI::App& command, TrainFlags& flags) {
   const CLI::Validator counting = cli::counting();
@@ -45,12 +15,8 @@ void add_flags(CLI::App& command, TrainFlags& flags) {
   command.add_option("--val-data", flags.validation, "the same for validation; of a folder or .npz the test part")
       ->type_name("DATA")
       ->check(not_empty());
-  flags.rows.add_to(command);
   flags.augment.add_to(command);
-  flags.loss.add_to(command);
-
-  const std::vector<std::string> names = names_of(optimizers());
-  command.add_option("--optimizer", flags.optimizer, joined(names))->capture_default_str()->check(suggested(names));
+  flags.StepFlags::add_to(command);
   command
       .add_option("--lr", flags.lr,
                   "learning rate, of the first update where a schedule changes it; the highest of one_cycle")
@@ -63,9 +29,6 @@ void add_flags(CLI::App& command, TrainFlags& flags) {
               describe_schedules())
       ->capture_default_str()
       ->check(suggested(names_of(schedules())));
-  add_numbers(command, flags);
-  command.add_option("--loss-scale", flags.loss_scale,
-                     fmt::format("first loss scale; 0: off (default: fp16 {}, else off)", LossScaleOptions{}.initial));
   command
       .add_option("--max-skipped", flags.max_skipped,
                   "updates skipped in a row before training gives up, beside those that bring the loss scale down")
@@ -75,15 +38,11 @@ void add_flags(CLI::App& command, TrainFlags& flags) {
                             ->capture_default_str()
                             ->check(counting);
   command.add_option("--steps", flags.steps, "steps (batches) in all")->excludes(epochs)->check(counting);
-  command.add_option("--batch", flags.batch, "rows of a step")->capture_default_str()->check(counting);
   command.add_flag("--no-shuffle", flags.no_shuffle, "rows in the order of the data");
   command.add_option("--seed", flags.seed, "seed of shuffling, dropout and random operators")
       ->capture_default_str()
       ->check(whole_number());
 
-  command.add_option("--freeze", flags.freeze, "patterns of names (layer1.*) of constants that stay as they are")
-      ->delimiter(',')
-      ->type_name("PATTERN[,...]");
   command
       .add_option("--trainable", flags.trainable,
                   "name patterns of the only parameters to train; a full name adds what is taken for none")
@@ -91,24 +50,12 @@ void add_flags(CLI::App& command, TrainFlags& flags) {
       ->type_name("PATTERN[,...]");
   command
       .add_option(
-          "--parameter-group", flags.parameter_groups,
-          "parameters, by a pattern of names, that are trained otherwise than the others: lr_factor=X times the "
-          "learning rate, frozen_updates=N without a change, weight_decay=X and other numbers of the optimizer; "
-          "may be repeated: the first that fits counts")
-      ->allow_extra_args(false)
-      ->type_name("PATTERN:KEY=VALUE,...");
-  command
-      .add_option(
           "--untie", flags.untie,
           "name patterns of parameters that the exporter merged because they were equal, to be separated; or all")
       ->delimiter(',')
       ->type_name("all|PATTERN");
-  command.add_flag("--freeze-batchnorm", flags.freeze_batchnorm,
-                   "BatchNormalization normalizes by its running statistics, and keeps them");
-
-  command.add_flag("--no-dropout", flags.no_dropout, "Dropout drops nothing");
-  flags.precision.add_to(command);
   flags.executor.add_to(command);
+  flags.executor.add_fp32_math_to(command);
 
   command
       .add_option(
@@ -175,27 +122,19 @@ void add_flags(CLI::App& command, TrainFlags& flags) {
 }
 
 TrainerOptions trainer_options(const TrainFlags& flags) {
-  TrainerOptions options;
-  flags.loss.apply(options);
-  options.optimizer = optimizer_options(flags);
+  TrainerOptions options = flags.options();
   options.schedule = parse_schedule(flags.schedule, flags.lr);
-  options.precision = flags.precision.value();
-  options.loss_scale = flags.loss_scale;
-  options.parameters = {.freeze = flags.freeze, .trainable = flags.trainable};
-  options.mode.train_batchnorm = !flags.freeze_batchnorm;
-  options.mode.train_dropout = !flags.no_dropout;
   options.max_skipped_in_a_row = flags.max_skipped;
   options.epochs = flags.epochs;
   options.steps = flags.steps;
-  options.batch_size = flags.batch;
   options.shuffle = !flags.no_shuffle;
   options.seed = flags.seed;
-  options.input = flags.rows.input();
   // A resumed run goes on saving where its checkpoint lies.
   options.checkpoint = flags.checkpoint.empty() ? flags.resume : flags.checkpoint;
   options.checkpoint_every = flags.checkpoint_every;
   options.resume = flags.resume;
   options.log_grad_norms = flags.log_grad_norms;
+  options.settings["--fp32-math"] = flags.executor.fp32_math;
   if (flags.early_stopping) options.settings["--early-stopping"] = fmt::format("{}", *flags.early_stopping);
   if (flags.average != 0) options.settings["--average"] = fmt::format("{}", flags.average);
   check(options);

@@ -9,27 +9,22 @@
 #include <CLI/CLI.hpp>
 
 #include "cli/common.h"
+#include "cli/step_flags.h"
 #include <halfstep/training/options.h>
 
 namespace halfstep::cli {
 
-struct TrainFlags {
+struct TrainFlags : StepFlags {
   std::string model, data, validation;
   ExecutorFlags executor;
-  PrecisionFlag precision;
-  DataFlags rows;
   AugmentFlag augment;
-  LossFlags loss;
   TrainerOptions defaults;
-  std::string optimizer = defaults.optimizer.name, schedule = defaults.schedule.to_string();
+  std::string schedule = defaults.schedule.to_string();
   double lr = defaults.schedule.base_lr;
-  std::vector<std::optional<double>> numbers = std::vector<std::optional<double>>(optimizer_numbers().size());
-  std::optional<double> loss_scale;
-  std::int64_t epochs = defaults.epochs, steps = 0, batch = defaults.batch_size,
-               max_skipped = defaults.max_skipped_in_a_row;
-  bool no_shuffle = false, freeze_batchnorm = false, no_dropout = false, log_grad_norms = false;
+  std::int64_t epochs = defaults.epochs, steps = 0, max_skipped = defaults.max_skipped_in_a_row;
+  bool no_shuffle = false, log_grad_norms = false;
   std::uint64_t seed = 0;
-  std::vector<std::string> freeze, trainable, untie, parameter_groups;
+  std::vector<std::string> untie;
   std::string checkpoint, resume, log, events, curve, dump_passes;
   std::int64_t checkpoint_every = 0, histogram_every = 0;
   std::optional<std::int64_t> early_stopping;

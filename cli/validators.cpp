@@ -11,6 +11,8 @@
 #include <fmt/ranges.h>
 
 #include "cli/nearest.h"
+#include <halfstep/base/byte_count.h>
+#include <halfstep/base/error.h>
 
 namespace halfstep::cli {
 namespace {
@@ -40,6 +42,18 @@ CLI::Validator number_in(double lowest, double highest) {
                                ? fmt::format("a number of at least {:g}", lowest)
                                : fmt::format("a number from {:g} to {:g}", lowest, highest),
                            text);
+          },
+          ""};
+}
+
+CLI::Validator byte_count() {
+  return {[](std::string& text) {
+            try {
+              text = std::to_string(parse_byte_count(text, ""));
+            } catch (const Error&) {
+              return refusal("a number of bytes", text, "such as 500MB (millions), 2GiB or 1000000");
+            }
+            return std::string();
           },
           ""};
 }

@@ -22,6 +22,9 @@ CLI::Validator counting();
 /// One of two words or more.
 CLI::Validator one_of(std::vector<std::string> names);
 
+/// A number of bytes (parse_byte_count), which it becomes.
+CLI::Validator byte_count();
+
 /// Takes everything, and tells that these names are among it: for values that are checked elsewhere.
 CLI::Validator suggested(const std::vector<std::string>& names);
 /// The names that `one_of` or `suggested` tell of the option's values; empty where there are no such checks.

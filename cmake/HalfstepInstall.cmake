@@ -12,7 +12,9 @@ install(EXPORT halfstep-targets NAMESPACE halfstep:: DESTINATION ${HALFSTEP_CMAK
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/halfstep DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/halfstep-config-version.cmake COMPATIBILITY SameMinorVersion)
+set(licenses ${CMAKE_INSTALL_DATADIR}/doc/halfstep/licenses)
+install(DIRECTORY ${HALFSTEP_LICENSE_FOLDER}/ DESTINATION ${licenses} OPTIONAL)
 configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/halfstep-config.cmake.in ${PROJECT_BINARY_DIR}/halfstep-config.cmake
-                              INSTALL_DESTINATION ${HALFSTEP_CMAKE_DIR})
+                              INSTALL_DESTINATION ${HALFSTEP_CMAKE_DIR} PATH_VARS licenses)
 install(FILES ${PROJECT_BINARY_DIR}/halfstep-config.cmake ${PROJECT_BINARY_DIR}/halfstep-config-version.cmake
         DESTINATION ${HALFSTEP_CMAKE_DIR})

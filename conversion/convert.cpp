@@ -246,19 +246,25 @@ std::string Conversion::bytes() const {
   return serialize_message(model);
 }
 
-void Conversion::save(const std::filesystem::path& path, ExternalData external) const {
+std::uint64_t Conversion::save(const std::filesystem::path& path, ExternalData external) const {
   const DetachedModel& source = content_->source->source;
-  const bool too_large = content_->report.bytes_after > kMaxMessageBytes;
   std::error_code ignored;
-  const bool onto_itself = std::filesystem::equivalent(path, source.path, ignored);
-  const std::vector<std::filesystem::path> in_use =
-      onto_itself ? std::vector<std::filesystem::path>() : source.data_files;
+  std::vector<std::filesystem::path> files = source.data_files;
+  if (!source.path.empty()) files.push_back(source.path);
+  for (const std::filesystem::path& file : files)
+    if (std::filesystem::equivalent(path, file, ignored))
+      throw_input_error("another file than the model that is converted, whose f32 weights would be lost", path.string(),
+                        "write it to a new file");
+  const bool too_large = content_->report.bytes_after > kMaxMessageBytes;
   if (external == ExternalData::never ||
-      (external == ExternalData::automatic && !too_large && source.data_files.empty()))
-    return write_model_in_one(bytes(), path, Durability::soon, in_use);
+      (external == ExternalData::automatic && !too_large && source.data_files.empty())) {
+    const std::string whole = bytes();
+    write_model_in_one(whole, path, Durability::soon, source.data_files);
+    return whole.size();
+  }
   onnx::ModelProto model = content_->model;
   attach(model, source, false);
-  write_model_with_data(std::move(model), path, outside_tensors(source), in_use);
+  return write_model_with_data(std::move(model), path, outside_tensors(source), source.data_files);
 }
 
 void load_schemas() {

@@ -3,6 +3,7 @@
 #include "base/json_numbers.h"
 #include "base/printable.h"
 #include <halfstep/conversion/report.h>
+#include <halfstep/graph/precision.h>
 
 namespace halfstep {
 namespace {
@@ -29,7 +30,7 @@ Json to_json(const FloatRange& range, DType half) {
 
 std::string report_json(const ConversionReport& report) {
   Json json = {{"model", report.model},
-               {"precision", name_of(report.half)},
+               {"precision", precision_name(report.half)},
                {"bytes_before", report.bytes_before},
                {"bytes_after", report.bytes_after},
                {"opset_before", report.opset_before},
@@ -44,7 +45,7 @@ std::string report_json(const ConversionReport& report) {
   for (const NodeReport& node : report.nodes) {
     Json entry = {{"name", node.name}, {"op", node.op}};
     if (!node.graph.empty()) entry["graph"] = node.graph;
-    entry["precision"] = node.half ? name_of(report.half) : node.has_floats ? "f32" : "none";
+    entry["precision"] = node.half ? precision_name(report.half) : node.has_floats ? "fp32" : "none";
     entry["reason"] = node.reason;
     entry["inputs"] = node.inputs;
     entry["outputs"] = node.outputs;
@@ -55,7 +56,7 @@ std::string report_json(const ConversionReport& report) {
   for (const BoundaryReport& value : report.boundary) {
     Json entry = {{"name", value.name},
                   {"kind", value.is_input ? "input" : "output"},
-                  {"precision", value.half ? name_of(report.half) : "f32"}};
+                  {"precision", precision_name(value.half ? report.half : DType::f32)}};
     if (!value.reason.empty()) entry["reason"] = value.reason;
     boundary.push_back(std::move(entry));
   }

@@ -321,13 +321,18 @@ Apply with_probability_check(Apply convert, const std::string& name, std::size_t
   };
 }
 
+// Sums of losses with such weights stay finite in f32, with room to spare.
+constexpr float kMostSampleWeight = 1e30f;
+
 /// `convert`, and then every weight it made checked to be one.
 Apply with_weight_check(Apply convert, const std::string& name, std::size_t count) {
   return [=](const void* in, Rows rows, void* out) {
     convert(in, rows, out);
     const auto* weights = static_cast<const float*>(out);
     for (std::size_t i = 0; i < rows.size() * count; ++i)
-      if (!(weights[i] >= 0)) throw_at_row(name, rows[i / count], "sample weights from 0 on", text_of(weights[i]));
+      if (!(weights[i] >= 0 && weights[i] <= kMostSampleWeight))
+        throw_at_row(name, rows[i / count], fmt::format("sample weights from 0 to {:g}", kMostSampleWeight),
+                     text_of(weights[i]));
   };
 }
 

@@ -52,13 +52,15 @@ Candidate load(const PluginFile& file) {
 
 constexpr std::string_view kGpu = "cudnn";
 
+// A name that no plug-in can have.
+bool is_own(std::string_view name) { return name == "onednn" || name == "reference" || name == "auto"; }
+
 // Those that may be meant by `name`; `auto` means all. First those that are not for this machine, then by score.
 std::vector<Candidate> candidates(std::string_view name) {
   std::vector<Candidate> result;
   for (const PluginFile& file : find_plugins()) {
     if (!file.is_named_by_user && name != "auto" && name != file.name) continue;
-    const bool is_taken = file.name == "onednn" || file.name == "reference" || file.name == "auto" ||
-                          std::ranges::find(result, file.name, &Candidate::name) != result.end();
+    const bool is_taken = is_own(file.name) || std::ranges::find(result, file.name, &Candidate::name) != result.end();
     if (!is_taken)
       result.push_back(load(file));
     else if (file.is_named_by_user)
@@ -136,6 +138,7 @@ std::unique_ptr<Executor> make_executor(std::string_view name, const ExecutorOpt
       if (auto executor = open(candidate, options)) {
         if (notice) {
           *notice = notice_of(all, is_auto, candidate.name);
+          append(*notice, without_effect(options.fp32_math, candidate.name, executor->capabilities()));
           append(*notice, waiting_notice(candidate.name));
         }
         return executor;
@@ -149,6 +152,18 @@ std::unique_ptr<Executor> make_executor(std::string_view name, const ExecutorOpt
                       "'halfstep devices' tells which work on this machine");
   throw_input_error("executor '" + std::string(name) + "' to work on this machine", "none: " + reasons,
                     "--executor auto takes the CPU where there is no GPU");
+}
+
+std::vector<std::string> executor_names() {
+  std::vector<std::string> names;
+  const auto add = [&](const std::string& name) {
+    if (std::ranges::find(names, name) == names.end()) names.push_back(name);
+  };
+  for (const PluginFile& file : find_plugins())
+    if (!is_own(file.name)) add(file.name);
+  add("onednn");
+  add("reference");
+  return names;
 }
 
 std::vector<ExecutorStatus> executor_statuses() {

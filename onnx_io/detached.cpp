@@ -35,6 +35,13 @@ Tensor take_elements(onnx::TensorProto& tensor) {
   return Tensor::view(dtype, shape, start, std::move(bytes));
 }
 
+/// 0 where they cannot be known.
+std::uint64_t file_bytes(const std::filesystem::path& file) {
+  std::error_code error;
+  const std::uintmax_t bytes = std::filesystem::file_size(file, error);
+  return error ? 0 : bytes;
+}
+
 bool is_numeric(const onnx::TensorProto& tensor) {
   const int type = tensor.data_type();
   return type > 0 && type <= static_cast<int>(DType::i2) && bits_of(static_cast<DType>(type)) > 0;
@@ -114,11 +121,9 @@ DetachedModel read_detached(const std::filesystem::path& path) {
     DetachedModel result;
     result.model = read_message(path);
     check_versions(result.model, kOldestOpset);
-    std::error_code ignored;
-    result.bytes = std::filesystem::file_size(path, ignored);
+    result.bytes = file_bytes(path);
     result.path = path;
     const auto take = [&](onnx::TensorProto& tensor, Tensor elements, bool mapped) {
-      result.bytes += elements.bytes();
       if (elements.bytes() < kDetachedBytes) {
         tensor.set_raw_data(elements.raw(), elements.bytes());
         return;
@@ -128,7 +133,10 @@ DetachedModel read_detached(const std::filesystem::path& path) {
       mark_detached(tensor, result.tensors.size() - 1);
     };
     result.mapped = map_external_data(result.model, path.parent_path(), take);
-    for (const MappedData& file : result.mapped) result.data_files.push_back(file.path);
+    for (const MappedData& file : result.mapped) {
+      result.data_files.push_back(file.path);
+      result.bytes += file_bytes(file.path);
+    }
     densify(result.model, [&](const onnx::TensorProto& tensor) { return result.read(tensor); });
     detach_large(result);
     return result;

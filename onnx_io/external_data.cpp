@@ -396,8 +396,8 @@ void write_model_in_one(std::string_view bytes, const std::filesystem::path& pat
   write_model_in_one([bytes](FileWriter& writer) { writer.write(bytes); }, path, durability, in_use);
 }
 
-void write_model_with_data(onnx::ModelProto model, const std::filesystem::path& path, const OutsideTensors& outside,
-                           const std::vector<std::filesystem::path>& in_use) {
+std::uint64_t write_model_with_data(onnx::ModelProto model, const std::filesystem::path& path,
+                                    const OutsideTensors& outside, const std::vector<std::filesystem::path>& in_use) {
   const std::vector<std::filesystem::path> replaced = own_data_files(path);
   sweep_data(path);
   const std::filesystem::path data_path = free_data_file(path);
@@ -413,6 +413,9 @@ void write_model_with_data(onnx::ModelProto model, const std::filesystem::path& 
     throw;
   }
   remove_replaced(replaced, path, in_use);
+  std::error_code error;
+  const std::uintmax_t data_bytes = std::filesystem::file_size(data_path, error);
+  return bytes.size() + (error ? 0 : data_bytes);
 }
 
 std::string serialize_message(const onnx::ModelProto& model) {

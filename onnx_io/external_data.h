@@ -66,8 +66,10 @@ void write_model_in_one(std::string_view bytes, const std::filesystem::path& pat
 /// `NAME.data3`, … that is not there: any model may keep its tensors in a file that is. Both are on disk before the
 /// first takes its name, so that a model that stands at `path` stays whole until the new one takes its place, and where
 /// that fails, nothing is left. Both have the permissions of the model that is replaced, whose files go as above.
-void write_model_with_data(onnx::ModelProto model, const std::filesystem::path& path,
-                           const OutsideTensors& outside = {}, const std::vector<std::filesystem::path>& in_use = {});
+/// Returns the bytes of both.
+std::uint64_t write_model_with_data(onnx::ModelProto model, const std::filesystem::path& path,
+                                    const OutsideTensors& outside = {},
+                                    const std::vector<std::filesystem::path>& in_use = {});
 
 /// The message's bytes. Throws Error(failure) above the 2 GB that a message may have.
 std::string serialize_message(const onnx::ModelProto& model);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "ops/attention/attention.h"
+#include "ops/attention/fused_attention.h"
 #include "ops/elementwise/chain.h"
 #include <halfstep/ops/optimizers/optimizer_def.h>
 
@@ -84,6 +85,16 @@ double attention(const CostCall& call) {
   return static_cast<double>(c.scores().count()) * static_cast<double>(2 * (c.head + c.value_head) + 5);
 }
 
+double fused_attention(const CostCall& call) {
+  const FusedAttentionConfig c(call.node().attributes);
+  return c.scores() * static_cast<double>(2 * (c.head + c.value_head) + 5);
+}
+/// The scores once more, and four products with their gradients.
+double attention_gradient(const CostCall& call) {
+  const FusedAttentionConfig c(call.node().attributes);
+  return c.scores() * static_cast<double>(6 * c.head + 4 * c.value_head + 7);
+}
+
 /// A factor and a summand for each element, and in training before that its part in mean and variance.
 double batch_normalization(const CostCall& call) {
   const bool training = call.node().attributes.get_int("training_mode", 0) != 0;
@@ -148,6 +159,8 @@ constexpr Row kRows[] = {
     {"LstmGrad", kOwnDomain, recurrent_gradient},
     {"GruGrad", kOwnDomain, recurrent_gradient},
     {"Attention", kOnnxDomain, attention},
+    {"FusedAttention", kOwnDomain, fused_attention},
+    {"AttentionGrad", kOwnDomain, attention_gradient},
     {kChain, kOwnDomain, chain},
     {"RotaryEmbedding", kOnnxDomain, each<3>},
     // The maximum, what is left of each element, its exponential, their sum, a division.

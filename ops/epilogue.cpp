@@ -4,7 +4,8 @@
 
 #include <fmt/format.h>
 
-#include "ops/elementwise/gelu.h"
+#include "ops/elementwise/formula.h"
+#include "ops/epilogue_formula.h"
 #include <halfstep/base/error.h>
 
 namespace halfstep::ops {
@@ -30,29 +31,19 @@ bool add_bound(const Graph& graph, ValueId bound, std::string_view name, Attribu
 }  // namespace
 
 double Epilogue::operator()(double x) const {
-  switch (kind) {
-    case Kind::none:
-      return x;
-    case Kind::relu:
-      return x < 0 ? 0 : x;
-    case Kind::clip:
-      return Clamp{min, max}(x);
-    case Kind::gelu:
-      return ops::gelu(x);
-    case Kind::gelu_tanh:
-      return ops::gelu_tanh(x);
-  }
-  return x;
+  const auto last = formula_of(*this);
+  return last ? evaluate(*last, {x, min, max}) : x;
 }
 
-bool Epilogue::keeps_zero() const { return kind != Kind::clip || Clamp{min, max}.keeps_zero(); }
+bool Epilogue::keeps_zero() const { return (*this)(0) == 0; }
 
 Epilogue epilogue_of(const Attributes& attributes) {
   using enum Epilogue::Kind;
   const std::string name = attributes.get_string("activation", "");
   if (name.empty()) return {};
   if (name == "Relu") return {.kind = relu};
-  if (name == "Gelu") return {.kind = is_tanh_gelu(attributes) ? gelu_tanh : gelu};
+  if (name == "Gelu")
+    return {.kind = find_formula("Gelu", kOnnxDomain, attributes)->formula == Formula::GeluTanh ? gelu_tanh : gelu};
   Epilogue clamp{.kind = clip};
   if (name != "Clip") refuse("Relu, Clip or Gelu", name);
   clamp.min = attributes.get_float("min", clamp.min);

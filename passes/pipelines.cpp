@@ -1,3 +1,4 @@
+#include "passes/fuse/fuse_attention.h"
 #include "passes/load/random_numbers.h"
 #include "passes/simplify/control_flow.h"
 #include <halfstep/passes/pipelines.h>
@@ -66,6 +67,7 @@ Pipeline lowering_pipeline(Purpose purpose, const StepOptions& options, const Ca
   if (parts.moves && !parts.gradients) pipeline.push_back(hold_states());
   if (parts.loss) pipeline.push_back(attach_loss(options.loss));
   if (parts.loss && options.loss.function.write) append(pipeline, simplify);
+  pipeline.push_back(fuse_attention(capabilities.fusions));
   pipeline.push_back(mixed_precision({.half = options.precision, .keep_full_ops = {}}));
   if (parts.gradients)
     append(pipeline, {differentiate(), scale_loss(options.optimizer.loss_scale, /*by_weight=*/!parts.optimizer)});

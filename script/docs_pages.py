@@ -1,4 +1,7 @@
-"""Pages of the site that other documents of the repository have: each is written in one place (a hook of MkDocs)."""
+"""Pages of the site that other documents of the repository have: each is written in one place (a hook of MkDocs).
+
+Links are those of the repository, and are followed to the pages of the site here.
+"""
 
 import pathlib
 import re
@@ -25,9 +28,14 @@ def section_of(text, title):
     return f"# {title}\n{found[1]}".replace("\n### ", "\n## ")
 
 
+def anchor_of(title):
+    return re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-")
+
+
 def relinked(text, document):
     """Links to other documents lead to their pages; those to files that have none become text."""
     whole = {source: page for page, (source, section) in PAGES.items() if section is None}
+    parts = {(source, anchor_of(section)): page for page, (source, section) in PAGES.items() if section}
 
     def replace(match):
         label, target = match[1], match[2]
@@ -35,10 +43,16 @@ def relinked(text, document):
             return match[0]
         path, _, anchor = target.partition("#")
         file = (ROOT / document).parent.joinpath(path).resolve().relative_to(ROOT).as_posix() if path else document
+        if (file, anchor) in parts:
+            return f"[{label}]({parts[file, anchor]})"
         page = file.removeprefix("docs/") if re.fullmatch(r"docs/[a-z]+\.md", file) else whole.get(file)
         return f"[{label}]({page}{'#' + anchor if anchor else ''})" if page else label
 
     return CODE_OR_LINK.sub(replace, text)
+
+
+def on_page_markdown(markdown, page, config, files):
+    return markdown if page.file.src_uri in PAGES else relinked(markdown, f"docs/{page.file.src_uri}")
 
 
 def on_files(files, config):

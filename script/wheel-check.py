@@ -1,7 +1,9 @@
 """What script/wheel-check does with the installed package, in the folder of a model, its data and a plug-in."""
 
 import gzip
+import importlib.metadata
 import os
+import re
 import subprocess
 import sys
 import time
@@ -57,6 +59,14 @@ with open("/proc/self/maps") as maps:
 assert len(libraries) == 1, libraries  # the plug-in has that of the package
 plugged = halfstep.check("example", op="Relu", random=0)
 assert plugged["passed"] > 0 and plugged["failed"] == 0, plugged
+
+# What is bundled has its licence beside it.
+distribution = importlib.metadata.distribution("halfstep")
+bundled = {re.match(r"lib[a-z_]+", file.name)[0] for file in distribution.files if file.parent.name == "halfstep.libs"}
+licences = {file.stem for file in distribution.files if file.parent.name == "licenses"}
+known = {"libdnnl": "onednn", "libhwy": "highway", "libjpeg": "libjpeg-turbo", "libfmt": "fmt", "libprotobuf": "protobuf"}
+missing = {known.get(name, name) for name in bundled if not name.startswith("libhalfstep")} - licences
+assert bundled and not missing and {"onnx", "nanobind", "nlohmann-json"} <= licences, (bundled, licences)
 
 print(
     f"Python {sys.version.split()[0]}, halfstep {halfstep.__version__}:",

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <chrono>
 #include <memory>
+#include <vector>
 
 #include <unistd.h>
 
@@ -12,24 +13,30 @@
 namespace halfstep {
 namespace {
 
-/// The best time of the graph's last node, in so many seconds.
-double best_time(Executor& executor, const Graph& graph, double seconds) {
+struct Repeated {
+  double best = 0, median = 0;  ///< 0: the executor cannot tell
+};
+
+/// Times of the graph's last node, in so many seconds.
+Repeated times_of(Executor& executor, const Graph& graph, double seconds) {
   using Clock = std::chrono::steady_clock;
   const std::unique_ptr<StateStore> store = executor.make_store();
   const std::unique_ptr<Program> program = executor.compile(graph, *store);
   auto* timed = dynamic_cast<TimedProgram*>(program.get());
-  if (!timed) return 0;
+  if (!timed) return {};
   const std::string& node = graph.nodes.back().name;
   program->run();
-  double best = 0;
+  std::vector<double> all;
   const auto start = Clock::now();
   do {
     const std::vector<EntryTime> times = timed->run_timed();
     for (std::size_t i = 0; i < times.size(); ++i)
       if (timed->facts()[i].kind != EntryKind::conversion && program->plan().entries[i].node == node)
-        best = best == 0 ? times[i].seconds : std::min(best, times[i].seconds);
+        all.push_back(times[i].seconds);
   } while (std::chrono::duration<double>(Clock::now() - start).count() < seconds);
-  return best;
+  if (all.empty()) return {};
+  std::ranges::sort(all);
+  return {all.front(), all[all.size() / 2]};
 }
 
 /// Of two inputs. What brings them to the kernel's layout and type are entries of their own, which are not timed.
@@ -66,13 +73,18 @@ MachinePeaks measure_peaks(Executor& executor, const std::set<DType>& types) {
   for (const DType dtype : types)
     if (is_half(dtype)) measured.insert(dtype);
   MachinePeaks peaks;
+  const auto measured_by = [&](std::string_view op, DType dtype, const Shape& shape) {
+    const Repeated times = times_of(executor, operation(op, dtype, shape), kSeconds);
+    if (times.best > 0) peaks.spread = std::max(peaks.spread, times.median / times.best - 1);
+    return times.best;
+  };
   for (const DType dtype : measured) {
-    const double best = best_time(executor, operation("MatMul", dtype, {side, side}), kSeconds);
+    const double best = measured_by("MatMul", dtype, {side, side});
     const auto n = static_cast<double>(side);
     if (best > 0) peaks.flops[dtype] = 2 * n * n * n / best;
   }
   const std::int64_t elements = bytes / static_cast<std::int64_t>(sizeof(float));
-  const double best = best_time(executor, operation("Add", DType::f32, {elements}), kSeconds);
+  const double best = measured_by("Add", DType::f32, {elements});
   if (best > 0) peaks.bytes = 3.0 * static_cast<double>(bytes) / best;
   return peaks;
 }

@@ -161,7 +161,9 @@ class Trace {
 
 std::string profile_json(const Profile& profile) {
   Json json{{"executor", profile.executor}};
-  json["peaks"] = {{"gbytes_per_s", rate(profile.peaks.bytes, 1)}, {"gflops_per_s", Json::object()}};
+  json["peaks"] = {{"gbytes_per_s", rate(profile.peaks.bytes, 1)},
+                   {"gflops_per_s", Json::object()},
+                   {"spread", std::round(profile.peaks.spread * 1e3) / 1e3}};
   for (const auto& [dtype, flops] : profile.peaks.flops)
     json["peaks"]["gflops_per_s"][std::string(halfstep::name_of(dtype))] = rate(flops, 1);
   json["step_us"] = in_us(profile.best);

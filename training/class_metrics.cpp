@@ -51,16 +51,16 @@ void add_to_table(Tally& tally, const Metric&, const MetricSample& sample) {
   const std::int64_t classes = classes_of(sample);
   tally.table.classes = classes;
   tally.table.counts.resize(static_cast<std::size_t>(classes * (classes + 1)));
-  for_each_guess(sample, [&](std::int64_t guess, std::int64_t label, double) {
-    ++tally.weight;
-    ++tally.table.counts[static_cast<std::size_t>(label * (classes + 1) + (guess < 0 ? classes : guess))];
+  for_each_guess(sample, [&](std::int64_t guess, std::int64_t label, double weight) {
+    tally.weight += weight;
+    tally.table.counts[static_cast<std::size_t>(label * (classes + 1) + (guess < 0 ? classes : guess))] += weight;
   });
 }
 
 void add_to_curve(Tally& tally, const Metric&, const MetricSample& sample) {
   const auto add = [&](double score, std::int64_t label, double weight) {
     tally.weight += weight;
-    tally.auc.add(score, label == 1);
+    tally.auc.add(score, label == 1, weight);
   };
   if (sample.reading.form == Form::binary) return for_each_binary_score(sample, add);
   for_each_point(sample, [&](const auto& scores, std::int64_t label, double weight) {
@@ -159,14 +159,12 @@ std::vector<MetricDef> class_metrics() {
        .meaning = "area under the ROC curve of two classes",
        .takes = takes_two_classes,
        .needs = kTwoClasses,
-       .weighs = false,
        .add = add_to_curve,
        .value = area_under_curve},
       {.name = "confusion",
        .meaning = "how often each class was taken for each; evaluate only",
        .takes = takes_table,
        .needs = kTableClasses,
-       .weighs = false,
        .add = add_to_table},
   };
 }

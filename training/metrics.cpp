@@ -130,7 +130,7 @@ void Metrics::add(const Tensor& output, const Tensor& labels, std::size_t term, 
   for (std::size_t i = 0; i < metrics_.size(); ++i) {
     if (terms_[i] != term) continue;
     const MetricDef& row = *metrics_[i].row;
-    row.add(tallies_[i], metrics_[i], {output, labels, readings_[term], row.weighs ? weights : nullptr});
+    row.add(tallies_[i], metrics_[i], {output, labels, readings_[term], weights});
   }
 }
 
@@ -157,6 +157,9 @@ namespace {
 const std::vector<std::pair<std::string_view, std::vector<double> Metrics::Tally::*>> kCounts{
     {"hits", &Metrics::Tally::hits}, {"labels", &Metrics::Tally::labels}, {"outputs", &Metrics::Tally::outputs}};
 
+// Of an AUC: names in a state.
+constexpr std::string_view kScores = "{} scores of {:d}", kWeights = "{} weights of {:d}";
+
 std::vector<double> numbers_in(const NamedTensors& state, const std::string& name, std::size_t least = 0) {
   const auto at = state.find(name);
   if (at == state.end() && least == 0) return {};
@@ -178,8 +181,9 @@ NamedTensors Metrics::state() const {
     for (const auto& [what, counts] : kCounts)
       if (!(tally.*counts).empty()) state[fmt::format("{} {}", name, what)] = Tensor::of<double>(tally.*counts);
     for (const bool label : {false, true})
-      if (std::vector<double> scores = tally.auc.scores(label); !scores.empty())
-        state[fmt::format("{} scores of {:d}", name, label)] = Tensor::of<double>(scores);
+      for (const auto& [form, numbers] :
+           {std::pair(kScores, tally.auc.scores(label)), std::pair(kWeights, tally.auc.weights(label))})
+        if (!numbers.empty()) state[fmt::format(fmt::runtime(form), name, label)] = Tensor::of<double>(numbers);
   }
   return state;
 }
@@ -194,9 +198,14 @@ void Metrics::load_state(const NamedTensors& state) {
     tally.sum = sums[0];
     tally.weight = sums[1];
     for (const auto& [what, counts] : kCounts) tally.*counts = numbers_in(state, fmt::format("{} {}", name, what));
-    for (const bool label : {false, true})
-      for (const double score : numbers_in(state, fmt::format("{} scores of {:d}", name, label)))
-        tally.auc.add(score, label);
+    for (const bool label : {false, true}) {
+      const std::vector<double> scores = numbers_in(state, fmt::format(fmt::runtime(kScores), name, label));
+      std::vector<double> weights = numbers_in(state, fmt::format(fmt::runtime(kWeights), name, label));
+      if (weights.empty()) weights.resize(scores.size(), 1);
+      if (weights.size() != scores.size())
+        throw_input_error(fmt::format("as many weights as scores of a metric '{}'", name), "others", "");
+      for (std::size_t s = 0; s < scores.size(); ++s) tally.auc.add(scores[s], label, weights[s]);
+    }
     if (sums[2] != 0) tally.auc.add(std::numeric_limits<double>::quiet_NaN(), false);
   }
 }

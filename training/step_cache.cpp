@@ -5,6 +5,7 @@
 
 #include "passes/step/step_values.h"
 #include "session/tensor_types.h"
+#include "training/memory_budget.h"
 
 namespace halfstep {
 namespace {
@@ -22,12 +23,13 @@ FittedBatch types_only(const FittedBatch& batch) {
 }  // namespace
 
 StepCache::StepCache(PreparedModel& model, const std::vector<TensorInfo>& inputs, Executor& executor,
-                     TrainedStates& states, std::size_t most, PassObserver observer)
+                     TrainedStates& states, std::size_t most, std::size_t memory_budget, PassObserver observer)
     : model_(model),
       inputs_(inputs),
       executor_(executor),
       states_(states),
       most_(most),
+      memory_budget_(memory_budget),
       observer_(std::move(observer)) {}
 
 CompiledStep& StepCache::find(const StepKey& key, const FittedBatch& batch,
@@ -47,7 +49,10 @@ CompiledStep StepCache::compile(const StepKey& key, const FittedBatch& batch, St
   for (std::size_t i = 0; i < inputs_.size(); ++i) options.shapes.by_name[inputs_[i].name] = batch.x[i].shape();
   if (has_loss(key.purpose)) options.loss = with_types(options.loss, batch);
   const Graph graph = model_.lower(key.purpose, options, executor_.capabilities(), observer_);
-  CompiledStep compiled{key, types_only(batch), StepProgram(graph, executor_, states_.store()), {}, {}};
+  const bool trains = key.purpose == Purpose::training || key.purpose == Purpose::gradients;
+  StepProgram program =
+      std::move(*compile_within(trains ? memory_budget_ : 0, graph, executor_, states_.store(), observer_));
+  CompiledStep compiled{key, types_only(batch), std::move(program), {}, {}};
   compiled.outputs = output_names(key, options);
   states_.bind(graph);
   model_.release_parameters([this](const std::string& name) { return states_.store().has(name); });

@@ -34,9 +34,9 @@ struct CompiledStep {
 
 class StepCache {
  public:
-  /// Keeps `most` programs. All that is referred to must outlive it.
+  /// Keeps `most` programs; steps keep to the budget, see compile_within. All that is referred to must outlive it.
   StepCache(PreparedModel& model, const std::vector<TensorInfo>& inputs, Executor& executor, TrainedStates& states,
-            std::size_t most, PassObserver observer);
+            std::size_t most, std::size_t memory_budget, PassObserver observer);
 
   /// That for batches like this one. Where it has not been compiled, `options` gives all but shapes and the types of
   /// labels. Good until the next call.
@@ -50,7 +50,7 @@ class StepCache {
   const std::vector<TensorInfo>& inputs_;
   Executor& executor_;
   TrainedStates& states_;
-  std::size_t most_;
+  std::size_t most_, memory_budget_;
   PassObserver observer_;
   std::list<CompiledStep> programs_;  // the latest first
 };

@@ -200,10 +200,6 @@ LossRequest request_for(const OutputLoss& loss, const TrainerOptions& options) {
 
 void add_sample_weights(TaskTerm& term, LossTerm& step, const Dataset& data) {
   const LabelReading& reading = term.loss.reading;
-  for (const Metric& metric : term.loss.metrics)
-    if (!metric.row->weighs)
-      throw_input_error("metrics that sample weights are for", metric.name(),
-                        "leave it out, or measure it without the weights");
   const DataArray& rows = std::ranges::find(data.labels, term.sample_weights, &Dataset::Input::name)->rows;
   const Shape labels = reading.form == LabelReading::Form::one_hot ? Shape{} : term.loss.label.shape;
   term.weight_rows = fit_weights(rows, labels);

@@ -8,6 +8,7 @@
 #include "passes/step/step_values.h"
 #include "session/tensor_types.h"
 #include "training/fingerprint.h"
+#include "training/memory_budget.h"
 #include "training/start.h"
 #include "training/trainer_impl.h"
 
@@ -86,8 +87,9 @@ void Trainer::Impl::set_parameters(const NamedTensors& values) {
 StepProgram& Trainer::Impl::program(Purpose purpose, std::int64_t rows) {
   auto& program = programs_[{purpose, rows}];
   if (!program) {
-    const bool first = purpose == Purpose::training && rows == task_.batch;
-    program = std::make_unique<StepProgram>(first ? first_graph_ : lower(purpose, rows), executor_, *store_);
+    const bool trains = purpose == Purpose::training, first = trains && rows == task_.batch;
+    program = compile_within(trains ? options_.memory_budget : 0, first ? first_graph_ : lower(purpose, rows),
+                             executor_, *store_, first ? options_.observer : PassObserver());
     if (first) release_parameters();
   }
   return *program;

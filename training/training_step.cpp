@@ -56,7 +56,7 @@ class TrainingStep::Impl {
                                 .observer = options.observer}),
         inputs_(inputs_of(prepared_.graph())),
         states_(prepared_.trainable(), model.graph, executor),
-        programs_(prepared_, inputs_, executor, states_, options.programs, options.observer),
+        programs_(prepared_, inputs_, executor, states_, options.programs, options.memory_budget, options.observer),
         sums_(states_) {
     options_.optimizer.loss_scale = starting(options.optimizer.loss_scale, options.loss_scale, precision_);
     check(options_.optimizer);

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "executors/core/same_elements.h"
 #include <halfstep/executors/core/kernel_context.h>
 
 namespace halfstep::core {
@@ -107,8 +108,16 @@ ForwardRecord* KernelContext::forward_record() {
 }
 
 bool KernelContext::has_gradient() const {
-  return std::any_of(graph().nodes.begin(), graph().nodes.end(),
-                     [&](const Node& other) { return other.forward == node().id; });
+  const auto& nodes = graph().nodes;
+  const auto is_differentiated = [&](const Node& node) {
+    return std::ranges::any_of(nodes, [&](const Node& other) { return other.forward == node.id; });
+  };
+  // A node that computes again what another one did runs as that one does.
+  const auto is_repeated_here = [&](const Node& other) {
+    return other.is(node().op, node().domain) && node().output(0) != kNoValue &&
+           same_elements(graph(), other.output(0), node().output(0)) && is_differentiated(other);
+  };
+  return is_differentiated(node()) || std::ranges::any_of(nodes, is_repeated_here);
 }
 
 void KernelContext::append_conversions() {

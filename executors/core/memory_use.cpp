@@ -53,14 +53,17 @@ void add_states(MemoryUse& use, const Assembly& assembly, const Graph& graph) {
   std::size_t s = 0;
   for (const Assembly::Buffer& buffer : assembly.buffers()) {
     if (!buffer.state) continue;
-    const StateRole role = graph.states[s++].role;  // in the same order
-    (role == StateRole::parameter   ? use.parameters
-     : role == StateRole::optimizer ? use.moments
-                                    : use.other_states) += buffer.state->bytes();
+    add_state(use, graph.states[s++].role, buffer.state->bytes());  // in the same order
   }
 }
 
 }  // namespace
+
+void add_state(MemoryUse& use, StateRole role, std::size_t bytes) {
+  (role == StateRole::parameter   ? use.parameters
+   : role == StateRole::optimizer ? use.moments
+                                  : use.other_states) += bytes;
+}
 
 MemoryUse memory_use(Assembly& assembly, const std::vector<Lifetime>& lifetimes, const Arena& arena) {
   MemoryUse use;

@@ -111,7 +111,13 @@ bool compile_node(Assembly& assembly, const std::vector<KernelRow>& table, std::
   return attempt(make_reference);
 }
 
-class CompiledProgram final : public TimedProgram {
+bool values_are_separate = false;  // see separate_values
+
+/// Outputs of more bytes are copied to the host when they are asked for, those of fewer in every run: scalars are read
+/// in every step, and one more copy in a step costs less than a wait behind it.
+constexpr std::size_t kSmallOutput = 4096;
+
+class CompiledProgram final : public TimedProgram, public MeasuredProgram {
  public:
   CompiledProgram(const Graph& graph, Store& store, std::shared_ptr<const Backend> backend)
       : graph_(graph), backend_(std::move(backend)) {
@@ -119,15 +125,26 @@ class CompiledProgram final : public TimedProgram {
   }
 
   Tensor input(std::size_t i) override { return inputs_.at(i); }
-  Tensor output(std::size_t i) override { return dynamic_outputs_.at(i) ? *dynamic_outputs_[i] : outputs_[i]; }
+  Tensor output(std::size_t i) override {
+    if (dynamic_outputs_.at(i)) return *dynamic_outputs_[i];
+    if (Fetch& fetch = fetches_[i]; fetch.is_due) {
+      device().running([&] {
+        fetch.copy();
+        device().wait();
+      });
+      fetch.is_due = false;
+    }
+    return outputs_[i];
+  }
   const Plan& plan() const override { return plan_; }
-  const MemoryUse& memory() const { return memory_; }
+  const MemoryUse& memory() const override { return memory_; }
 
   void run() override {
     device().running([this] {
       run_();
       device().wait();
     });
+    note_run();
   }
 
   const std::vector<EntryFacts>& facts() const override { return facts_; }
@@ -142,11 +159,34 @@ class CompiledProgram final : public TimedProgram {
           device().wait();
         });
     });
+    note_run();
     return times;
   }
 
  private:
+  /// An output that is copied to the host when it is asked for.
+  struct Fetch {
+    Run copy = {};
+    bool is_due = false;
+  };
+
   Device& device() const { return *backend_->device; }
+  void note_run() {
+    for (Fetch& fetch : fetches_) fetch.is_due = static_cast<bool>(fetch.copy);
+  }
+
+  /// The output that a step does nothing but copy to the host, from memory that stays as it is until the next run: of
+  /// the arena, which a state's is not.
+  std::optional<std::size_t> fetched_by(const Assembly& assembly, const Step& step) const {
+    if (device().is_host() || step.touches.size() != 2 || step.entry.op != "Download") return std::nullopt;
+    const auto buffer = [&](std::size_t i) -> const Assembly::Buffer& {
+      return assembly.buffers()[static_cast<std::size_t>(step.touches[i])];
+    };
+    if (buffer(0).fixed || buffer(0).state || buffer(0).bytes <= kSmallOutput) return std::nullopt;
+    for (std::size_t i = 0; i < assembly.outputs.size(); ++i)
+      if (assembly.outputs[i].is_defined() && buffer(1).fixed.get() == assembly.outputs[i].raw()) return i;
+    return std::nullopt;
+  }
 
   void compile(Store& store) {
     // Before kernels make tables as long as their results.
@@ -186,16 +226,25 @@ class CompiledProgram final : public TimedProgram {
         if (buffers[b].fixed || buffers[b].state || buffers[b].space != space) continue;
         lifetimes[b].bytes = buffers[b].bytes;
         if (!seen[b]) lifetimes[b].first = static_cast<std::int32_t>(s);
-        lifetimes[b].last = static_cast<std::int32_t>(s);
+        const std::size_t last = fetched_by(assembly, steps[s]) ? steps.size() - 1 : s;
+        lifetimes[b].last = std::max(lifetimes[b].last, static_cast<std::int32_t>(last));
         seen[b] = true;
       }
     }
     const Arena arena = plan_memory(lifetimes);
     if (space == Space::device) memory_ = memory_use(assembly, lifetimes, arena);
+    plan_.arena_bytes += arena.bytes;
     if (device().is_host()) check_step_fits(graph_, arena.bytes);
     constexpr std::size_t kLeast = 64;  // empty buffers have an address, too
+    if (values_are_separate) {
+      for (std::size_t b = 0; b < buffers.size(); ++b) {
+        if (buffers[b].fixed || buffers[b].state || buffers[b].space != space) continue;
+        keep_.push_back(device().allocate(std::max(buffers[b].bytes, kLeast), space));
+        addresses[b] = keep_.back().get();
+      }
+      return;
+    }
     keep_.push_back(device().allocate(std::max(arena.bytes, kLeast), space));
-    plan_.arena_bytes += arena.bytes;
     for (std::size_t b = 0; b < buffers.size(); ++b)
       if (!buffers[b].fixed && !buffers[b].state && buffers[b].space == space)
         addresses[b] = static_cast<std::byte*>(keep_.back().get()) + arena.offsets[b];
@@ -217,9 +266,15 @@ class CompiledProgram final : public TimedProgram {
     }
     const Memory memory(std::move(addresses));
     bool on_device = true;
+    fetches_.resize(graph_.outputs.size());
     for (const Step& step : assembly.steps()) {
       plan_.entries.push_back(step.entry);
       if (!step.bind) continue;
+      if (const auto output = fetched_by(assembly, step)) {
+        plan_.entries.back().reason = "when the output is asked for";
+        fetches_[*output].copy = step.bind(memory);
+        continue;
+      }
       steps_.push_back(step.bind(memory));
       entry_of_step_.push_back(plan_.entries.size() - 1);
       on_device = on_device && step.entry.kernel != "reference";
@@ -238,6 +293,7 @@ class CompiledProgram final : public TimedProgram {
   Run run_;                                 // all of them
   std::vector<std::size_t> entry_of_step_;  // in the plan, where entries that need not run are listed too
   std::vector<Tensor> inputs_, outputs_;
+  std::vector<Fetch> fetches_;               // per output
   std::vector<std::shared_ptr<void>> keep_;  // the arenas, constants and their copies
   std::vector<std::shared_ptr<Tensor>> dynamic_outputs_;
   Plan plan_;
@@ -246,6 +302,8 @@ class CompiledProgram final : public TimedProgram {
 };
 
 }  // namespace
+
+void separate_values(bool separate) { values_are_separate = separate; }
 
 std::unique_ptr<Program> compile_program(const Graph& graph, Store& store, std::shared_ptr<const Backend> backend) {
   return std::make_unique<CompiledProgram>(graph, store, std::move(backend));
@@ -256,8 +314,8 @@ std::unique_ptr<Program> compile_program(const Graph& graph, Store& store, std::
 namespace halfstep {
 
 std::optional<MemoryUse> memory_of(const Program& program) {
-  const auto* compiled = dynamic_cast<const core::CompiledProgram*>(&program);
-  return compiled ? std::optional(compiled->memory()) : std::nullopt;
+  const auto* measured = dynamic_cast<const core::MeasuredProgram*>(&program);
+  return measured ? std::optional(measured->memory()) : std::nullopt;
 }
 
 }  // namespace halfstep

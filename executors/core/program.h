@@ -12,4 +12,8 @@ namespace halfstep::core {
 /// Compiles a graph; see Executor::compile.
 std::unique_ptr<Program> compile_program(const Graph& graph, Store& store, std::shared_ptr<const Backend> backend);
 
+/// Whether programs compiled from here on give every value memory of its own instead of a part of one arena, so that
+/// what is written beyond one shows. For tests.
+void separate_values(bool separate);
+
 }  // namespace halfstep::core

@@ -25,7 +25,7 @@ std::optional<core::Backend> open_backend(const DetectionApi& api, std::string& 
   const std::optional<Device> device = find_device(api, reason);
   if (!device) return std::nullopt;
   return core::Backend{"cudnn", capabilities_of(*device), kernel_table(),
-                       std::make_shared<GpuDevice>(open_libraries(device->id))};
+                       std::make_shared<GpuDevice>(open_libraries(device->id, device->capability()))};
 }
 
 }  // namespace halfstep::cudnn

@@ -49,25 +49,56 @@ std::shared_ptr<const Descriptors> describe(const Problem& p, const Attributes& 
                   convolution_descriptor(p.window, p.x.rank(), attributes.get_int("group", 1), math_of(p.dtype))});
 }
 
-/// The fastest algorithm by cuDNN's heuristic that gives the same bits on every run, in true f32 for f32, within the
-/// workspace. Its math type is written into the descriptor.
-template <class Perf>
-const Perf* choose(std::span<const Perf> found, DType dtype, cudnnConvolutionDescriptor_t convolution) {
-  for (const Perf& p : found) {
-    if (p.status != CUDNN_STATUS_SUCCESS || p.determinism != CUDNN_DETERMINISTIC || p.memory > kMaxWorkspace) continue;
-    if (dtype == DType::f32 && p.mathType != CUDNN_FMA_MATH) continue;
-    check(cudnnSetConvolutionMathType(convolution, p.mathType), "cudnnSetConvolutionMathType");
-    return &p;
+/// One way to compute a convolution.
+template <class Algorithm>
+struct Choice {
+  Algorithm algorithm;
+  cudnnMathType_t math;
+  std::size_t workspace;
+};
+
+/// The algorithms that can be taken, the fastest by cuDNN's heuristic first, and which of them is.
+template <class Algorithm>
+class Algorithms {
+ public:
+  /// Those that give the same bits on every run, in true f32 for f32; the first within the limit of workspace, the
+  /// others within what that one takes.
+  template <class Perf>
+  Algorithms(std::span<const Perf> found, DType dtype) {
+    for (const Perf& p : found) {
+      const std::size_t most = choices_.empty() ? kMaxWorkspace : workspace();
+      if (p.status != CUDNN_STATUS_SUCCESS || p.determinism != CUDNN_DETERMINISTIC || p.memory > most) continue;
+      if (dtype == DType::f32 && p.mathType != CUDNN_FMA_MATH) continue;
+      choices_.push_back({p.algo, p.mathType, p.memory});
+    }
   }
-  return nullptr;
-}
+
+  bool is_empty() const { return choices_.empty(); }
+  std::size_t workspace() const { return choices_.front().workspace; }
+  std::string name(std::string_view direction) const {
+    return "cudnn: " + std::string(direction) + " algorithm " + std::to_string(choices_.front().algorithm);
+  }
+
+  /// Calls run(choice) with the algorithm taken. When cuDNN refuses it, the next one is taken from then on; what the
+  /// heuristic promises need not hold for every device. Throws Error (failure) when no algorithm is left.
+  template <class F>
+  void operator()(cudnnConvolutionDescriptor_t convolution, const char* call, const F& run) {
+    for (;; ++taken_) {
+      const Choice<Algorithm>& choice = choices_[taken_];
+      check(cudnnSetConvolutionMathType(convolution, choice.math), "cudnnSetConvolutionMathType");
+      const cudnnStatus_t status = run(choice);
+      if (status == CUDNN_STATUS_SUCCESS) return;
+      if (taken_ + 1 == choices_.size()) check(status, call);
+    }
+  }
+
+ private:
+  std::vector<Choice<Algorithm>> choices_;
+  std::size_t taken_ = 0;
+};
 
 constexpr const char* kNoAlgorithm = "cuDNN has no deterministic algorithm for this convolution";
 constexpr int kAlgorithms = 16;
-
-std::string algorithm_name(std::string_view direction, int algorithm) {
-  return "cudnn: " + std::string(direction) + " algorithm " + std::to_string(algorithm);
-}
 
 template <class T, class To>
 auto after_convolution(KernelContext& context, bool relu) {
@@ -105,34 +136,34 @@ Made make_convolution(KernelContext& context) {
   if (to != dtype && to != DType::f32) return refuse("the result's type is neither the operands' nor f32");
   const auto d = describe(p, context.node().attributes);
   const cudnnHandle_t handle = libraries(context).cudnn.get();
-  std::array<cudnnConvolutionFwdAlgoPerf_t, kAlgorithms> found;
+  using Perf = cudnnConvolutionFwdAlgoPerf_t;
+  std::array<Perf, kAlgorithms> found;
   int count = 0;
   check(cudnnGetConvolutionForwardAlgorithm_v7(handle, d->x.get(), d->w.get(), d->convolution.get(), d->y.get(),
                                                kAlgorithms, &count, found.data()),
         "cudnnGetConvolutionForwardAlgorithm_v7");
-  const auto* best =
-      choose(std::span<const cudnnConvolutionFwdAlgoPerf_t>(found.data(), static_cast<std::size_t>(count)), dtype,
-             d->convolution.get());
-  if (!best) return refuse(kNoAlgorithm);
+  const auto algorithms = std::make_shared<Algorithms<decltype(Perf::algo)>>(
+      std::span<const Perf>(found.data(), static_cast<std::size_t>(count)), dtype);
+  if (algorithms->is_empty()) return refuse(kNoAlgorithm);
 
   // A result of another type is convolved into scratch, before the workspace, in the operands' type.
-  const std::size_t workspace = best->memory;
+  const std::size_t workspace = algorithms->workspace();
   const std::size_t staged =
       to == dtype ? 0 : (bytes_of(dtype, static_cast<std::size_t>(p.y.count())) + 255) / 256 * 256;
   const auto after = epilogue(context);
-  const auto algorithm = best->algo;
   const auto launch = [=](const Launch& l) {
     auto* scratch = static_cast<std::byte*>(l.scratch);
     void* y = staged ? scratch : l.out[0];
     const float one = 1, zero = 0;
-    check(cudnnConvolutionForward(handle, &one, d->x.get(), l.in[0], d->w.get(), l.in[1], d->convolution.get(),
-                                  algorithm, workspace ? scratch + staged : nullptr, workspace, &zero, d->y.get(), y),
-          "cudnnConvolutionForward");
+    (*algorithms)(d->convolution.get(), "cudnnConvolutionForward", [&](const auto& choice) {
+      return cudnnConvolutionForward(handle, &one, d->x.get(), l.in[0], d->w.get(), l.in[1], d->convolution.get(),
+                                     choice.algorithm, workspace ? scratch + staged : nullptr, choice.workspace, &zero,
+                                     d->y.get(), y);
+    });
     if (after) after(l, y);
   };
-  return on_device(
-      context,
-      {.name = algorithm_name("convolution", algorithm), .launch = launch, .scratch_bytes = staged + workspace});
+  return on_device(context,
+                   {.name = algorithms->name("convolution"), .launch = launch, .scratch_bytes = staged + workspace});
 }
 
 Made make_convolution_grad_input(KernelContext& context) {
@@ -141,26 +172,25 @@ Made make_convolution_grad_input(KernelContext& context) {
   if (std::string reason = refusal(p); !reason.empty()) return refuse(reason);
   const auto d = describe(p, context.node().attributes);
   const cudnnHandle_t handle = libraries(context).cudnn.get();
-  std::array<cudnnConvolutionBwdDataAlgoPerf_t, kAlgorithms> found;
+  using Perf = cudnnConvolutionBwdDataAlgoPerf_t;
+  std::array<Perf, kAlgorithms> found;
   int count = 0;
   check(cudnnGetConvolutionBackwardDataAlgorithm_v7(handle, d->w.get(), d->y.get(), d->convolution.get(), d->x.get(),
                                                     kAlgorithms, &count, found.data()),
         "cudnnGetConvolutionBackwardDataAlgorithm_v7");
-  const auto* best =
-      choose(std::span<const cudnnConvolutionBwdDataAlgoPerf_t>(found.data(), static_cast<std::size_t>(count)), dtype,
-             d->convolution.get());
-  if (!best) return refuse(kNoAlgorithm);
-  const auto algorithm = best->algo;
-  const std::size_t workspace = best->memory;
+  const auto algorithms = std::make_shared<Algorithms<decltype(Perf::algo)>>(
+      std::span<const Perf>(found.data(), static_cast<std::size_t>(count)), dtype);
+  if (algorithms->is_empty()) return refuse(kNoAlgorithm);
+  const std::size_t workspace = algorithms->workspace();
   const auto launch = [=](const Launch& l) {
     const float one = 1, zero = 0;
-    check(cudnnConvolutionBackwardData(handle, &one, d->w.get(), l.in[1], d->y.get(), l.in[0], d->convolution.get(),
-                                       algorithm, workspace ? l.scratch : nullptr, workspace, &zero, d->x.get(),
-                                       l.out[0]),
-          "cudnnConvolutionBackwardData");
+    (*algorithms)(d->convolution.get(), "cudnnConvolutionBackwardData", [&](const auto& choice) {
+      return cudnnConvolutionBackwardData(handle, &one, d->w.get(), l.in[1], d->y.get(), l.in[0], d->convolution.get(),
+                                          choice.algorithm, workspace ? l.scratch : nullptr, choice.workspace, &zero,
+                                          d->x.get(), l.out[0]);
+    });
   };
-  return on_device(context,
-                   {.name = algorithm_name("data gradient", algorithm), .launch = launch, .scratch_bytes = workspace});
+  return on_device(context, {.name = algorithms->name("data gradient"), .launch = launch, .scratch_bytes = workspace});
 }
 
 Made make_convolution_grad_weight(KernelContext& context) {
@@ -170,29 +200,29 @@ Made make_convolution_grad_weight(KernelContext& context) {
   if (to != dtype && to != DType::f32) return refuse("the result's type is neither the operands' nor f32");
   const auto d = describe(p, context.node().attributes);
   const cudnnHandle_t handle = libraries(context).cudnn.get();
-  std::array<cudnnConvolutionBwdFilterAlgoPerf_t, kAlgorithms> found;
+  using Perf = cudnnConvolutionBwdFilterAlgoPerf_t;
+  std::array<Perf, kAlgorithms> found;
   int count = 0;
   check(cudnnGetConvolutionBackwardFilterAlgorithm_v7(handle, d->x.get(), d->y.get(), d->convolution.get(), d->w.get(),
                                                       kAlgorithms, &count, found.data()),
         "cudnnGetConvolutionBackwardFilterAlgorithm_v7");
-  const auto* best =
-      choose(std::span<const cudnnConvolutionBwdFilterAlgoPerf_t>(found.data(), static_cast<std::size_t>(count)), dtype,
-             d->convolution.get());
-  if (!best) return refuse(kNoAlgorithm);
+  const auto algorithms = std::make_shared<Algorithms<decltype(Perf::algo)>>(
+      std::span<const Perf>(found.data(), static_cast<std::size_t>(count)), dtype);
+  if (algorithms->is_empty()) return refuse(kNoAlgorithm);
 
   // cuDNN writes the gradient in the operands' type; another one is converted from scratch.
   const std::int64_t elements = p.w.count();
-  const std::size_t workspace = best->memory;
+  const std::size_t workspace = algorithms->workspace();
   const std::size_t staged = to == dtype ? 0 : (bytes_of(dtype, static_cast<std::size_t>(elements)) + 255) / 256 * 256;
-  const auto algorithm = best->algo;
   const auto launch = [=](const Launch& l) {
     auto* scratch = static_cast<std::byte*>(l.scratch);
     void* dw = staged ? scratch : l.out[0];
     const float one = 1, zero = 0;
-    check(cudnnConvolutionBackwardFilter(handle, &one, d->x.get(), l.in[1], d->y.get(), l.in[0], d->convolution.get(),
-                                         algorithm, workspace ? scratch + staged : nullptr, workspace, &zero,
-                                         d->w.get(), dw),
-          "cudnnConvolutionBackwardFilter");
+    (*algorithms)(d->convolution.get(), "cudnnConvolutionBackwardFilter", [&](const auto& choice) {
+      return cudnnConvolutionBackwardFilter(
+          handle, &one, d->x.get(), l.in[1], d->y.get(), l.in[0], d->convolution.get(), choice.algorithm,
+          workspace ? scratch + staged : nullptr, choice.workspace, &zero, d->w.get(), dw);
+    });
     if (!staged) return;
     Index flat{1, {elements}, {1}};
     if (dtype == DType::f16)
@@ -201,8 +231,7 @@ Made make_convolution_grad_weight(KernelContext& context) {
       launch_elements(Copy<bf16, float>{static_cast<const bf16*>(dw), l.output<float>(0), flat}, elements, l.stream);
   };
   return on_device(
-      context,
-      {.name = algorithm_name("weight gradient", algorithm), .launch = launch, .scratch_bytes = staged + workspace});
+      context, {.name = algorithms->name("weight gradient"), .launch = launch, .scratch_bytes = staged + workspace});
 }
 
 }  // namespace halfstep::cudnn

@@ -48,6 +48,9 @@ std::optional<cudnnDataType_t> data_type(DType dtype) {
 }
 
 TensorDescriptor tensor_descriptor(DType dtype, const Shape& shape) {
+  if (shape.count() > std::numeric_limits<int>::max())
+    throw_failure("tensors of fewer than 2^31 elements in cuDNN's kernels", std::to_string(shape.count()),
+                  "take a smaller --batch");
   cudnnTensorDescriptor_t handle = nullptr;
   check(cudnnCreateTensorDescriptor(&handle), "cudnnCreateTensorDescriptor");
   TensorDescriptor descriptor(handle);

@@ -13,6 +13,7 @@ namespace halfstep::cudnn {
 /// f32, f16 and bf16; nothing for any other.
 std::optional<cudnnDataType_t> data_type(DType dtype);
 
+/// Throws Error (failure) where there are 2^31 elements or more, which cuDNN's kernels do not count.
 /// Row-major [N, C, spatial...]; one spatial axis is preceded by one of extent 1, as cuDNN wants two or three.
 TensorDescriptor tensor_descriptor(DType dtype, const Shape& shape);
 /// Row-major [filters, channels of a group, spatial...].

@@ -85,6 +85,7 @@ Capabilities capabilities_of(const Device& device) {
     add(DType::bf16);
   }
   c.fusions = fusions();
+  c.chains = generated_chains();
   c.updates = core::optimizer_steps(kernel_table());
   c.auto_precision = device.has_fp16_tensor_cores() ? DType::f16 : DType::f32;
   c.auto_reason =

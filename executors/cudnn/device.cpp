@@ -75,7 +75,7 @@ bool GpuDevice::holds(DType t) const {
 
 std::shared_ptr<void> GpuDevice::allocate(std::size_t bytes, Space space) {
   if (space == Space::device) {
-    auto memory = std::make_shared<DeviceBuffer>(bytes);
+    auto memory = std::make_shared<DeviceBuffer>(bytes, libraries_.stream.get());
     void* data = memory->get();
     return {std::move(memory), data};
   }

@@ -9,7 +9,9 @@
 #include <cuda_runtime_api.h>
 
 #include "executors/cudnn/resources.h"
+#include <halfstep/base/error.h>
 #include <halfstep/executors/core/kernel_context.h>
+#include <halfstep/executors/core/kernel_row.h>
 
 namespace halfstep::cudnn {
 
@@ -46,6 +48,18 @@ struct DeviceKernel {
 
 /// The kernel on the node's operands, all of them row-major.
 Made on_device(KernelContext& context, DeviceKernel kernel);
+
+/// What `make` gives; a refusal where a library's call fails before anything has been asked for: another maker, or the
+/// reference kernel, may take the node then.
+template <core::KernelMaker make>
+Made or_refuse(KernelContext& context) {
+  try {
+    return make(context);
+  } catch (const Error& e) {
+    if (context.is_touched()) throw;
+    return refuse(e.without_hint());
+  }
+}
 
 /// The libraries of the context's device.
 const Libraries& libraries(const KernelContext& context);

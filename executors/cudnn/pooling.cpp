@@ -29,6 +29,9 @@ Window kernel_window(const ops::Window& w) {
   return k;
 }
 
+/// cudnnPoolingForward counts images in a dimension of its grid that ends there.
+constexpr std::int64_t kMaxImages = 65536;
+
 bool is_max(const Node& node) { return node.op.find("Max") != std::string::npos; }
 
 }  // namespace
@@ -43,6 +46,7 @@ Made make_pool_cudnn(KernelContext& context) {
   const Shape &x = context.in(0).shape, &y = context.out(0).shape;
   if (x.rank() < 3 || x.rank() > 5) return refuse("cuDNN pools one to three spatial axes");
   if (!data_type(context.in(0).dtype)) return refuse("cuDNN pools f32, f16 and bf16");
+  if (x[0] >= kMaxImages) return refuse("cuDNN pools fewer than 65536 images");
 
   const cudnnPoolingMode_t mode = is_max(context.node()) ? CUDNN_POOLING_MAX_DETERMINISTIC
                                   : context.node().attributes.get_int("count_include_pad", 0)

@@ -57,16 +57,17 @@ std::shared_ptr<const T> share(T owned) {
 using DevicePointer = Owned<void*, cudaFree>;
 using PinnedPointer = Owned<void*, cudaFreeHost>;
 
-/// A block of device memory, 256-byte aligned, filled with zeros. Zero bytes hold no memory.
+/// A block of device memory, 256-byte aligned, filled with zeros in the stream's order: the legacy stream, in which
+/// cudaMemset works, is in no order with one that does not block. Zero bytes hold no memory.
 class DeviceBuffer {
  public:
   DeviceBuffer() = default;
-  explicit DeviceBuffer(std::size_t bytes) : bytes_(bytes) {
+  DeviceBuffer(std::size_t bytes, cudaStream_t stream) : bytes_(bytes) {
     if (bytes == 0) return;
     void* p = nullptr;
     check(cudaMalloc(&p, bytes), "cudaMalloc");
     pointer_ = DevicePointer(p);
-    check(cudaMemset(p, 0, bytes), "cudaMemset");
+    check(cudaMemsetAsync(p, 0, bytes, stream), "cudaMemsetAsync");
   }
   std::byte* get() const { return static_cast<std::byte*>(pointer_.get()); }
   std::size_t bytes() const { return bytes_; }
@@ -90,14 +91,16 @@ inline Stream make_stream() {
 
 /// The libraries of one device, bound to one stream.
 struct Libraries {
+  int capability = 0;  ///< of the device, as 10 * major + minor
   Stream stream;
   CudnnHandle cudnn;
   BlasHandle blas;
 };
 
-inline Libraries open_libraries(int device) {
+inline Libraries open_libraries(int device, int capability) {
   check(cudaSetDevice(device), "cudaSetDevice");
   Libraries libraries;
+  libraries.capability = capability;
   libraries.stream = make_stream();
   cudnnHandle_t cudnn = nullptr;
   check(cudnnCreate(&cudnn), "cudnnCreate");

@@ -1,5 +1,7 @@
 #include "executors/cudnn/status.h"
 
+#include <array>
+
 #include <fmt/format.h>
 
 #include <halfstep/base/error.h>
@@ -78,6 +80,14 @@ std::string text_of(cudaError_t status) {
   return fmt::format("{} ({})", cudaGetErrorName(status), cudaGetErrorString(status));
 }
 
+std::string text_of(cudnnStatus_t status) {
+  std::array<char, 1024> latest{};
+  cudnnGetLastErrorString(latest.data(), latest.size());
+  latest.back() = 0;
+  if (latest[0] == 0) return cudnnGetErrorString(status);
+  return fmt::format("{}: {}", cudnnGetErrorString(status), latest.data());
+}
+
 void check(cudaError_t status, const char* call) {
   if (status == cudaSuccess) return;
   throw_failure(fmt::format("{} to succeed on the GPU", call), text_of(status), remedy_of(status));
@@ -85,7 +95,7 @@ void check(cudaError_t status, const char* call) {
 
 void check(cudnnStatus_t status, const char* call) {
   if (status == CUDNN_STATUS_SUCCESS) return;
-  throw_failure(fmt::format("{} to succeed on the GPU", call), cudnnGetErrorString(status), remedy_of(status));
+  throw_failure(fmt::format("{} to succeed on the GPU", call), text_of(status), remedy_of(status));
 }
 
 void check(cublasStatus_t status, const char* call) {

@@ -16,5 +16,7 @@ void check(cublasStatus_t status, const char* call);
 
 /// "cudaErrorMemoryAllocation (out of memory)"
 std::string text_of(cudaError_t status);
+/// The status, and what cuDNN says of the call that gave it. To be asked before another call.
+std::string text_of(cudnnStatus_t status);
 
 }  // namespace halfstep::cudnn

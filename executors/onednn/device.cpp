@@ -2,6 +2,7 @@
 
 #include "executors/onednn/fusion.h"
 #include "executors/onednn/kernel.h"
+#include "executors/onednn/math_mode.h"
 #include "executors/onednn/reorder.h"
 #include "executors/onednn/signals.h"
 #include "executors/onednn/simd/elementwise.h"
@@ -32,6 +33,7 @@ Made CpuDevice::convert(const Operand& from, const Operand& to, const core::Take
 
 void CpuDevice::within(const std::function<void()>& work) {
   const ThreadScope scope(threads_);
+  const Fp32MathScope math(fp32_math_);
   try {
     work();
   } catch (const dnnl::error& e) {

@@ -2,12 +2,13 @@
 #pragma once
 
 #include <halfstep/executors/core/device.h>
+#include <halfstep/executors/fp32_math.h>
 
 namespace halfstep::onednn {
 
 class CpuDevice final : public core::Device {
  public:
-  explicit CpuDevice(int threads) : threads_(threads) {}
+  CpuDevice(int threads, Fp32Math fp32_math) : threads_(threads), fp32_math_(fp32_math) {}
 
   bool knows(const core::Layout& layout, const Shape& shape, DType dtype) const override;
   void move(DType dtype, const Shape& shape, const core::Stored& from, const core::Stored& to) override;
@@ -20,6 +21,7 @@ class CpuDevice final : public core::Device {
 
  private:
   int threads_;
+  Fp32Math fp32_math_;
 };
 
 }  // namespace halfstep::onednn

@@ -10,7 +10,7 @@ namespace halfstep {
 std::unique_ptr<Executor> make_onednn_executor(const ExecutorOptions& options) {
   const int threads = onednn::available_threads(options.threads);
   return core::make_executor({"onednn", onednn::probe_capabilities(threads), onednn::kernel_table(),
-                              std::make_shared<onednn::CpuDevice>(threads)});
+                              std::make_shared<onednn::CpuDevice>(threads, options.fp32_math)});
 }
 
 }  // namespace halfstep

@@ -2,13 +2,32 @@
 
 #include <array>
 
+#include "executors/onednn/kernels/attention.h"
 #include "executors/onednn/kernels/chain.h"
 #include "executors/onednn/kernels/kernels.h"
+#include "ops/elementwise/formula.h"
 
 namespace halfstep::onednn {
 
+namespace {
+
+/// Of every operator that has a formula.
+std::vector<core::KernelRow> formula_rows() {
+  std::vector<core::KernelRow> rows;
+  for (const ops::FormulaDef& def : ops::all_formulas()) {
+    if (!def.row.variant.attribute.empty()) continue;
+    core::KernelRow row{def.row.op, def.domain(), {}};
+    if (!def.row.on_truth) row.makers.push_back(def.operands == 1 ? make_unary : make_binary);
+    if (def.on_unsigned && !def.row.divides && def.parameters == 0) row.makers.push_back(make_plain_arithmetic);
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+}  // namespace
+
 std::vector<core::KernelRow> kernel_table() {
-  return {
+  std::vector<core::KernelRow> rows = {
       // Matrix products
       {"Gemm", kOnnxDomain, {make_gemm}},
       {"FusedGemm", kOwnDomain, {make_gemm}},
@@ -35,51 +54,14 @@ std::vector<core::KernelRow> kernel_table() {
       {"InstanceNormalization", kOnnxDomain, {make_instance_normalization}},
       {"PhiloxDropout", kOwnDomain, {make_dropout}},
       {"Dropout", kOnnxDomain, {make_idle_dropout}},
-      // Elementwise, one operand
-      {"Relu", kOnnxDomain, {make_unary}},
-      {"LeakyRelu", kOnnxDomain, {make_unary}},
-      {"Elu", kOnnxDomain, {make_unary}},
-      {"Neg", kOnnxDomain, {make_unary}},
-      {"Abs", kOnnxDomain, {make_unary}},
-      {"Sign", kOnnxDomain, {make_unary}},
-      {"Reciprocal", kOnnxDomain, {make_unary}},
-      {"Sqrt", kOnnxDomain, {make_unary}},
-      {"Exp", kOnnxDomain, {make_unary}},
-      {"Log", kOnnxDomain, {make_unary}},
-      {"Erf", kOnnxDomain, {make_unary}},
-      {"Sigmoid", kOnnxDomain, {make_unary}},
-      {"HardSigmoid", kOnnxDomain, {make_unary}},
-      {"Tanh", kOnnxDomain, {make_unary}},
-      {"Softplus", kOnnxDomain, {make_unary}},
-      {"HardSwish", kOnnxDomain, {make_unary}},
-      {"Swish", kOnnxDomain, {make_unary}},
-      {"Gelu", kOnnxDomain, {make_unary}},
-      {"Clip", kOnnxDomain, {make_unary}},
+      // Elementwise operators without a formula; formula_rows has the others
       {"Cast", kOnnxDomain, {make_cast}},
       {"CastLike", kOnnxDomain, {make_cast}},
-      {"Not", kOnnxDomain, {make_plain_arithmetic}},
-      // Elementwise, two operands and three
-      {"Add", kOnnxDomain, {make_binary, make_plain_arithmetic}},
-      {"Sub", kOnnxDomain, {make_binary, make_plain_arithmetic}},
-      {"Mul", kOnnxDomain, {make_binary, make_plain_arithmetic}},
-      {"Div", kOnnxDomain, {make_binary}},
-      {"Min", kOnnxDomain, {make_binary, make_plain_arithmetic}},
-      {"Max", kOnnxDomain, {make_binary, make_plain_arithmetic}},
-      {"Pow", kOnnxDomain, {make_binary}},
-      {"ReluGrad", kOwnDomain, {make_binary}},
-      {"ClipGrad", kOwnDomain, {make_binary}},
-      {"GeluGrad", kOwnDomain, {make_binary}},
-      {"Equal", kOnnxDomain, {make_plain_arithmetic}},
-      {"Less", kOnnxDomain, {make_plain_arithmetic}},
-      {"Greater", kOnnxDomain, {make_plain_arithmetic}},
-      {"LessOrEqual", kOnnxDomain, {make_plain_arithmetic}},
-      {"GreaterOrEqual", kOnnxDomain, {make_plain_arithmetic}},
-      {"And", kOnnxDomain, {make_plain_arithmetic}},
-      {"Or", kOnnxDomain, {make_plain_arithmetic}},
-      {"Xor", kOnnxDomain, {make_plain_arithmetic}},
-      {"IsNaN", kOnnxDomain, {make_plain_arithmetic}},
       {"Where", kOnnxDomain, {make_where}},
       {"ElementwiseChain", kOwnDomain, {make_chain}},
+      // Attention
+      {"FusedAttention", kOwnDomain, {make_fused_attention}},
+      {"AttentionGrad", kOwnDomain, {make_attention_grad}},
       // Reductions, softmax and losses
       {"ReduceSum", kOnnxDomain, {make_reduce}},
       {"ReduceMean", kOnnxDomain, {make_reduce}},
@@ -118,6 +100,8 @@ std::vector<core::KernelRow> kernel_table() {
       {"AdamWStep", kOwnDomain, {make_adam_step}},
       {"SgdStep", kOwnDomain, {make_sgd_step}},
   };
+  for (core::KernelRow& row : formula_rows()) rows.push_back(std::move(row));
+  return rows;
 }
 
 std::vector<Fusion> fusions() {
@@ -127,6 +111,7 @@ std::vector<Fusion> fusions() {
       {.op = "Conv", .fused = "FusedConv", .activations = {"Relu", "Gelu"}},
       {.op = "BatchNormalization", .fused = "FusedBatchNormalization", .activations = {"Relu", "Clip"}},
       {.op = "", .fused = "ConvGradWeight", .widens = true},
+      {.op = "Attention", .fused = "FusedAttention"},
   };
 }
 

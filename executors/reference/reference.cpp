@@ -5,6 +5,7 @@
 
 #include "base/machine_memory.h"
 #include "executors/core/entry_timer.h"
+#include "executors/core/memory_use.h"
 #include <halfstep/base/error.h>
 #include <halfstep/executors/core/memory.h>
 #include <halfstep/executors/core/reference_call.h>
@@ -17,7 +18,7 @@
 namespace halfstep {
 namespace {
 
-class ReferenceProgram final : public TimedProgram {
+class ReferenceProgram final : public TimedProgram, public core::MeasuredProgram {
  public:
   ReferenceProgram(const Graph& graph, core::Store& store) : graph_(graph) {
     values_.resize(graph.values.size());
@@ -52,6 +53,7 @@ class ReferenceProgram final : public TimedProgram {
     }
     for (ValueId out : graph_.outputs) state_outputs_.push_back(graph_.state_of(out) < 0 ? Tensor() : allocate(out));
     for (const Tensor& t : values_) plan_.arena_bytes += t.bytes();
+    count_memory();
   }
 
   Tensor input(std::size_t i) override { return values_[graph_.inputs.at(i)]; }
@@ -59,6 +61,7 @@ class ReferenceProgram final : public TimedProgram {
     return state_outputs_.at(i).is_defined() ? state_outputs_[i] : values_[graph_.outputs[i]];
   }
   const Plan& plan() const override { return plan_; }
+  const MemoryUse& memory() const override { return memory_; }
 
   void run() override {
     for (core::ReferenceCall& call : calls_) run_node(call);
@@ -76,6 +79,33 @@ class ReferenceProgram final : public TimedProgram {
   }
 
  private:
+  /// Of values whose sizes are known. Nothing shares memory, so each moment is as full as any other.
+  void count_memory() {
+    for (const ValueId id : graph_.values.ids())
+      if (graph_[id].is_constant()) memory_.constants += values_[id].bytes();
+    for (const ValueId in : graph_.inputs) memory_.inputs_outputs += values_[in].bytes();
+    for (const Tensor& output : state_outputs_) memory_.inputs_outputs += output.bytes();
+    for (const State& state : graph_.states) {
+      const std::size_t bytes = values_[state.value].bytes();
+      core::add_state(memory_, state.role, bytes);
+      if (state.next != kNoValue) memory_.workspace += bytes;  // see move_states
+    }
+    ValueMap<bool> is_gradient;
+    is_gradient.resize(graph_.values.size());
+    for (const Node& node : graph_.nodes) {
+      if (!optimizer_of(node)) continue;
+      const StepOperands operands(node);
+      for (std::size_t i = 0; i < operands.parameters; ++i)
+        if (const ValueId id = node.inputs[operands.gradient(i)]; id != kNoValue) is_gradient[id] = true;
+    }
+    for (const core::ReferenceCall& call : calls_)
+      for (std::size_t k = 0; k < call.targets.size(); ++k)
+        if (call.targets[k].is_defined())
+          (is_gradient[call.node->outputs[k]] ? memory_.gradients : memory_.activations) += call.targets[k].bytes();
+    memory_.arena = memory_.live = memory_.gradients + memory_.activations + memory_.workspace;
+    if (!graph_.nodes.empty()) memory_.step = graph_.nodes.back().name;
+  }
+
   void run_node(core::ReferenceCall& call) {
     const Node& node = *call.node;
     for (std::size_t k = 0; k < node.inputs.size(); ++k)
@@ -117,6 +147,7 @@ class ReferenceProgram final : public TimedProgram {
   std::vector<Tensor> state_outputs_;  // of outputs that are states: what they held before the states moved
   std::vector<core::ReferenceCall> calls_;
   Plan plan_;
+  MemoryUse memory_;
   std::vector<EntryFacts> facts_;
 };
 

@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "ops/attention/fused_attention.h"
 #include "ops/families.h"
 #include "ops/family_parts.h"
 #include <halfstep/base/error.h>
@@ -251,6 +252,7 @@ std::span<const OpDef> attention_ops() {
               .gradient = attention_gradient,
               .cases = kAttentionCases,
               .note = "a query that may see no key gives zeros, and no gradient"}},
+            fused_attention_rows(),
             rotary_rows()});
   return rows;
 }

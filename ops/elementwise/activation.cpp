@@ -1,98 +1,23 @@
 // Activations: elementwise nonlinearities of one operand.
-#include <algorithm>
-#include <cmath>
-
+#include "ops/elementwise/formula.h"
+#include "ops/elementwise/formula_magnitude.h"
 #include "ops/families.h"
 #include "ops/family_parts.h"
 #include "ops/gradient_schema.h"
 #include "ops/magnitude.h"
 #include "ops/schema_util.h"
 #include <halfstep/ops/gradient_util.h>
-#include <halfstep/ops/kernel_util.h>
 
 namespace halfstep::ops {
 namespace {
 
 using Gradients = std::vector<Expr>;
 
-template <class F>
-void map_float(KernelCall& call, F f) {
-  map_unary<double>(call, call.in[0].dtype(), f);
-}
 double parameter(const Node& node, std::string_view name, float fallback) {
   return node.attributes.get_float(name, fallback);
 }
 // Defaults of ONNX's Selu.
 constexpr float kSeluAlpha = 1.67326319f, kSeluGamma = 1.05070102f;
-
-// One formula each: the kernel's, and what the magnitude of its results is expected by.
-constexpr auto relu_of = []<class W>(W x) { return x < W{0} ? W{0} : x; };
-double leaky_relu_of(double x, double alpha) { return x < 0 ? alpha * x : x; }
-double elu_of(double x, double alpha) { return x < 0 ? alpha * std::expm1(x) : x; }
-double selu_with(double x, double alpha, double gamma) { return gamma * (x > 0 ? x : alpha * std::expm1(x)); }
-double selu_of(double x, double alpha) { return selu_with(x, alpha, kSeluGamma); }
-double celu_of(double x, double alpha) { return x > 0 ? x : alpha * std::expm1(x / alpha); }
-double thresholded_relu_of(double x, double alpha) { return x <= alpha ? 0 : x; }
-double hard_sigmoid_with(double x, double alpha, double beta) { return std::clamp(alpha * x + beta, 0.0, 1.0); }
-double hard_sigmoid_of(double x, double alpha) { return hard_sigmoid_with(x, alpha, 0.5); }
-double hard_swish_of(double x) { return x * std::clamp(x / 6 + 0.5, 0.0, 1.0); }
-double logistic(double x) { return x >= 0 ? 1 / (1 + std::exp(-x)) : std::exp(x) / (1 + std::exp(x)); }
-double tanh_of(double x) { return std::tanh(x); }
-double softplus_of(double x) { return std::fmax(x, 0) + std::log1p(std::exp(-std::fabs(x))); }
-double softsign_of(double x) { return x / (1 + std::fabs(x)); }
-double mish_of(double x) { return x * std::tanh(softplus_of(x)); }
-double swish_of(double x, double alpha) { return x * logistic(alpha * x); }
-
-template <double (*F)(double)>
-void function(KernelCall& call) {
-  map_float(call, F);
-}
-/// Of an operator whose attribute alpha has this default.
-template <double (*F)(double x, double alpha), float by_default>
-void function_with_alpha(KernelCall& call) {
-  const double alpha = parameter(call.node, "alpha", by_default);
-  map_float(call, [=](double x) { return F(x, alpha); });
-}
-
-void relu(KernelCall& call) {
-  visit_wide(call.in[0].dtype(), [&]<class W>() { map_unary<W>(call, call.in[0].dtype(), relu_of); });
-}
-void selu(KernelCall& call) {
-  const double alpha = parameter(call.node, "alpha", kSeluAlpha), gamma = parameter(call.node, "gamma", kSeluGamma);
-  map_float(call, [=](double x) { return selu_with(x, alpha, gamma); });
-}
-void hard_sigmoid(KernelCall& call) {
-  const double alpha = parameter(call.node, "alpha", 0.2f), beta = parameter(call.node, "beta", 0.5f);
-  map_float(call, [=](double x) { return hard_sigmoid_with(x, alpha, beta); });
-}
-void shrink(KernelCall& call) {
-  const double lambd = parameter(call.node, "lambd", 0.5f), bias = parameter(call.node, "bias", 0);
-  map_float(call, [=](double x) { return x < -lambd ? x + bias : x > lambd ? x - bias : x != x ? x : 0; });
-}
-
-void clip(KernelCall& call) {
-  visit_wide(call.in[0].dtype(), [&]<class W>() {
-    const std::vector<W> low = call.has_in(1) ? load<W>(call.in[1]) : std::vector<W>();
-    const std::vector<W> high = call.has_in(2) ? load<W>(call.in[2]) : std::vector<W>();
-    map_unary<W>(call, call.in[0].dtype(), [&](W x) {
-      if (!low.empty() && x < low[0]) x = low[0];
-      if (!high.empty() && x > high[0]) x = high[0];  // after low: the upper bound wins when they cross
-      return x;
-    });
-  });
-}
-void clip_grad(KernelCall& call) {
-  std::vector<double> dy = to_doubles(call.in[0]);
-  const std::vector<double> x = to_doubles(call.in[1]);
-  const std::vector<double> low = call.has_in(2) ? to_doubles(call.in[2]) : std::vector<double>();
-  const std::vector<double> high = call.has_in(3) ? to_doubles(call.in[3]) : std::vector<double>();
-  for (std::size_t i = 0; i < dy.size(); ++i)
-    if ((!low.empty() && x[i] < low[0]) || (!high.empty() && x[i] > high[0])) dy[i] = 0;
-  store(ensure_out(call, 0, call.in[0].dtype(), call.in[0].shape()), std::span<const double>(dy));
-}
-void relu_grad(KernelCall& call) {
-  map_binary<double>(call, call.in[0].dtype(), [](double dy, double y) { return y <= 0 ? 0 : dy; });
-}
 
 Expr compare(GradientContext& g, std::string_view op, Expr x, double bound) {
   return g.b.op(op, {x, g.b.scalar(bound, x.dtype())});
@@ -181,8 +106,8 @@ std::vector<OpDef> elementwise_rows() {
   return {
       {.name = "Relu",
        .precision = follow,
-       .traits = {.elementwise = Elementwise::unary, .magnitude = magnitude::after<relu_of>},
-       .reference = relu,
+       .traits = {.elementwise = Elementwise::unary, .magnitude = magnitude_of<Formula::Relu>},
+       .reference = run_formula,
        .gradient = relu_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Relu(x) }"},
                  {"(float x) => (float y) { y = Relu(x) }"},
@@ -191,100 +116,100 @@ std::vector<OpDef> elementwise_rows() {
        .note = "gradient 0 at 0; NaN passes, and lets the gradient pass, as in PyTorch"},
       {.name = "LeakyRelu",
        .precision = follow,
-       .traits = {.elementwise = Elementwise::unary, .magnitude = magnitude::after<leaky_relu_of, 0.01f>},
-       .reference = function_with_alpha<leaky_relu_of, 0.01f>,
+       .traits = {.elementwise = Elementwise::unary, .magnitude = magnitude_of<Formula::LeakyRelu>},
+       .reference = run_formula,
        .gradient = leaky_relu_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) { y = LeakyRelu(x) }"},
                  {"(float[2,3] x) => (float[2,3] y) { y = LeakyRelu<alpha=0.3>(x) }"}},
        .note = "gradient alpha at 0"},
       {.name = "Elu",
        .precision = follow,
-       .traits = {.elementwise = Elementwise::unary, .magnitude = magnitude::after<elu_of, 1.0f>},
-       .reference = function_with_alpha<elu_of, 1.0f>,
+       .traits = {.elementwise = Elementwise::unary, .magnitude = magnitude_of<Formula::Elu>},
+       .reference = run_formula,
        .gradient = elu_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Elu(x) }"},
                  {"(float[2,3] x) => (float[2,3] y) { y = Elu<alpha=2.0>(x) }"}},
        .note = "gradient alpha at 0"},
       {.name = "Selu",
        .precision = follow,
-       .traits = {.elementwise = Elementwise::unary, .magnitude = magnitude::after<selu_of, kSeluAlpha>},
-       .reference = selu,
+       .traits = {.elementwise = Elementwise::unary, .magnitude = magnitude_of<Formula::Selu>},
+       .reference = run_formula,
        .gradient = selu_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Selu(x) }"},
                  {"(float[2,3] x) => (float[2,3] y) { y = Selu<alpha=2.0, gamma=3.0>(x) }"}},
        .note = "gradient alpha * gamma at 0"},
       {.name = "Celu",
        .precision = follow,
-       .traits = {.elementwise = Elementwise::unary, .magnitude = magnitude::after<celu_of, 1.0f>},
-       .reference = function_with_alpha<celu_of, 1.0f>,
+       .traits = {.elementwise = Elementwise::unary, .magnitude = magnitude_of<Formula::Celu>},
+       .reference = run_formula,
        .gradient = celu_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Celu(x) }"},
                  {"(float[2,3] x) => (float[2,3] y) { y = Celu<alpha=2.0>(x) }"}}},
       {.name = "ThresholdedRelu",
        .precision = follow,
        .traits = {.elementwise = Elementwise::unary},
-       .reference = function_with_alpha<thresholded_relu_of, 1.0f>,
+       .reference = run_formula,
        .gradient = thresholded_relu_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) { y = ThresholdedRelu(x) }", -4, 4},
                  {"(float[2,3] x) => (float[2,3] y) { y = ThresholdedRelu<alpha=0.3>(x) }"}},
        .note = "gradient 0 at alpha; NaN passes, as in PyTorch"},
       {.name = "HardSigmoid",
        .precision = follow,
-       .traits = {.elementwise = Elementwise::unary, .magnitude = magnitude::after<hard_sigmoid_of, 0.2f>},
-       .reference = hard_sigmoid,
+       .traits = {.elementwise = Elementwise::unary, .magnitude = magnitude_of<Formula::HardSigmoid>},
+       .reference = run_formula,
        .gradient = hard_sigmoid_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) { y = HardSigmoid(x) }", -4, 4},
                  {"(float[2,3] x) => (float[2,3] y) { y = HardSigmoid<alpha=0.5, beta=0.25>(x) }"}},
        .note = "gradient 0 at both kinks"},
       {.name = "HardSwish",
        .precision = follow,
-       .traits = {.elementwise = Elementwise::unary, .magnitude = magnitude::after<hard_swish_of>},
-       .reference = function<hard_swish_of>,
+       .traits = {.elementwise = Elementwise::unary, .magnitude = magnitude_of<Formula::HardSwish>},
+       .reference = run_formula,
        .gradient = hard_swish_gradient,
        .cases = {{"(float[4,3] x) => (float[4,3] y) { y = HardSwish(x) }", -5, 5}},
        .note = "gradient 0 at -3 and 1 at 3"},
       {.name = "Sigmoid",
        .precision = follow,
-       .traits = {.elementwise = Elementwise::unary, .magnitude = magnitude::after<logistic>},
-       .reference = function<logistic>,
+       .traits = {.elementwise = Elementwise::unary, .magnitude = magnitude_of<Formula::Sigmoid>},
+       .reference = run_formula,
        .gradient = sigmoid_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Sigmoid(x) }"},
                  {"(float x) => (float y) { y = Sigmoid(x) }"}}},
       {.name = "Tanh",
        .precision = follow,
-       .traits = {.elementwise = Elementwise::unary, .magnitude = magnitude::after<tanh_of>},
-       .reference = function<tanh_of>,
+       .traits = {.elementwise = Elementwise::unary, .magnitude = magnitude_of<Formula::Tanh>},
+       .reference = run_formula,
        .gradient = tanh_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Tanh(x) }"}, {"(float x) => (float y) { y = Tanh(x) }"}}},
       {.name = "Softplus",
        .precision = full,
-       .traits = {.elementwise = Elementwise::unary, .magnitude = magnitude::after<softplus_of>},
-       .reference = function<softplus_of>,
+       .traits = {.elementwise = Elementwise::unary, .magnitude = magnitude_of<Formula::Softplus>},
+       .reference = run_formula,
        .gradient = softplus_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Softplus(x) }"}}},
       {.name = "Softsign",
        .precision = follow,
-       .traits = {.elementwise = Elementwise::unary, .magnitude = magnitude::after<softsign_of>},
-       .reference = function<softsign_of>,
+       .traits = {.elementwise = Elementwise::unary, .magnitude = magnitude_of<Formula::Softsign>},
+       .reference = run_formula,
        .gradient = softsign_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Softsign(x) }"}}},
       {.name = "Mish",
        .precision = follow,
-       .traits = {.elementwise = Elementwise::unary, .magnitude = magnitude::after<mish_of>},
-       .reference = function<mish_of>,
+       .traits = {.elementwise = Elementwise::unary, .magnitude = magnitude_of<Formula::Mish>},
+       .reference = run_formula,
        .gradient = mish_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Mish(x) }"}}},
       {.name = "Swish",
        .precision = follow,
-       .traits = {.elementwise = Elementwise::unary, .magnitude = magnitude::after<swish_of, 1.0f>},
-       .reference = function_with_alpha<swish_of, 1.0f>,
+       .traits = {.elementwise = Elementwise::unary, .magnitude = magnitude_of<Formula::Swish>},
+       .reference = run_formula,
        .gradient = swish_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Swish(x) }"},
                  {"(float[2,3] x) => (float[2,3] y) { y = Swish<alpha=1.7>(x) }"}}},
       {.name = "Shrink",
        .precision = follow,
        .traits = {.elementwise = Elementwise::unary},
-       .reference = shrink,
+       .reference = run_formula,
        .gradient = shrink_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Shrink(x) }"},
                  {"(float[2,3] x) => (float[2,3] y) { y = Shrink<lambd=1.0, bias=1.0>(x) }"}},
@@ -295,7 +220,7 @@ std::vector<OpDef> elementwise_rows() {
                   .operands = {data, bound, bound},
                   .body_bf16_since = 16,
                   .magnitude = magnitude::clip},
-       .reference = clip,
+       .reference = run_formula,
        .gradient = clip_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) <float lo = {-1}, float hi = {1}> { y = Clip(x, lo, hi) }"},
                  {"(float[2,3] x) => (float[2,3] y) <float lo = {-1}> { y = Clip(x, lo) }"},
@@ -307,14 +232,14 @@ std::vector<OpDef> elementwise_rows() {
       {.name = "ReluGrad",
        .domain = kOwnDomain,
        .precision = follow,
-       .reference = relu_grad,
+       .reference = run_formula,
        .cases = {{"(float[2,3] dy, float[2,3] y) => (float[2,3] dx) { dx = ai.halfstep.ReluGrad(dy, y) }", -2, 2,
                   false}},
        .schema = relu_grad_schema},
       {.name = "ClipGrad",
        .domain = kOwnDomain,
        .precision = follow,
-       .reference = clip_grad,
+       .reference = run_formula,
        .cases = {{"(float[2,3] dy, float[2,3] x) => (float[2,3] dx) <float lo = {-1}, float hi = {1}>"
                   " { dx = ai.halfstep.ClipGrad(dy, x, lo, hi) }",
                   -2, 2, false},

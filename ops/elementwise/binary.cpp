@@ -1,8 +1,8 @@
 // Arithmetic and selection on two or more operands, element by element with broadcasting.
-#include <cmath>
 #include <functional>
 
 #include "ops/elementwise/chain.h"
+#include "ops/elementwise/formula.h"
 #include "ops/families.h"
 #include "ops/family_parts.h"
 #include "ops/magnitude.h"
@@ -13,93 +13,6 @@ namespace halfstep::ops {
 namespace {
 
 using Gradients = std::vector<Expr>;
-
-/// y = F(a, b): floats in double, integers modulo 2^64, so that the low bits are exact in every type.
-template <auto F>
-void arithmetic(KernelCall& call) {
-  const DType dtype = call.in[0].dtype();
-  if (is_float(dtype))
-    map_binary<double>(call, dtype, F);
-  else
-    map_binary<std::uint64_t>(call, dtype, F);
-}
-
-/// y = F(a, b) in the wide type of the operands' own kind.
-template <auto F>
-void typed_arithmetic(KernelCall& call) {
-  const DType dtype = call.in[0].dtype();
-  visit_wide(dtype, [&]<class W>() { map_binary<W>(call, dtype, [](W a, W b) -> W { return F(a, b); }); });
-}
-
-template <class W>
-void require_divisor(W divisor) {
-  if (divisor == 0) throw_input_error("integer divisors other than 0", "a 0", "check the divisor fed to the model");
-}
-
-constexpr auto divide = []<class W>(W a, W b) -> W {
-  if constexpr (std::is_floating_point_v<W>)
-    return a / b;
-  else {
-    require_divisor(b);
-    // -2^63 / -1 overflows in C++; modulo 2^64 it is a negation.
-    if constexpr (std::is_signed_v<W>)
-      if (b == -1) return static_cast<W>(std::uint64_t{0} - static_cast<std::uint64_t>(a));
-    return a / b;
-  }
-};
-
-/// Remainder with the sign of the dividend.
-constexpr auto truncated_remainder = []<class W>(W a, W b) -> W {
-  if constexpr (std::is_floating_point_v<W>)
-    return std::fmod(a, b);
-  else {
-    require_divisor(b);
-    if constexpr (std::is_signed_v<W>)
-      if (b == -1) return 0;
-    return a % b;
-  }
-};
-
-/// Remainder with the sign of the divisor.
-constexpr auto floored_remainder = []<class W>(W a, W b) -> W {
-  const W r = truncated_remainder(a, b);
-  if constexpr (std::is_unsigned_v<W>)
-    return r;
-  else if constexpr (std::is_floating_point_v<W>) {
-    if (r == 0) return std::copysign(r, b);
-    return (r < 0) != (b < 0) ? r + b : r;
-  } else {
-    return r != 0 && (r < 0) != (b < 0) ? r + b : r;
-  }
-};
-
-void mod(KernelCall& call) {
-  if (call.node.attributes.get_int("fmod", 0))
-    typed_arithmetic<truncated_remainder>(call);
-  else
-    typed_arithmetic<floored_remainder>(call);
-}
-
-/// base^exponent modulo 2^64; a negative exponent gives the truncated reciprocal.
-std::int64_t integer_power(std::int64_t base, std::int64_t exponent) {
-  if (exponent < 0) {
-    require_divisor(base);
-    if (base != 1 && base != -1) return 0;
-    exponent &= 1;
-  }
-  std::uint64_t result = 1;
-  for (auto b = static_cast<std::uint64_t>(base); exponent > 0; exponent >>= 1, b *= b)
-    if (exponent & 1) result *= b;
-  return static_cast<std::int64_t>(result);
-}
-
-void pow(KernelCall& call) {
-  const DType dtype = call.in[0].dtype();
-  if (is_float(dtype) || is_float(call.in[1].dtype()))
-    map_binary<double>(call, dtype, [](double a, double b) { return std::pow(a, b); });
-  else
-    map_binary<std::int64_t>(call, dtype, integer_power);
-}
 
 /// Folds all inputs with F in the type W, then maps the result with `finish`.
 template <class W, class F, class G>
@@ -119,14 +32,6 @@ void fold(KernelCall& call, F f, G finish) {
   store(ensure_out(call, 0, call.in[0].dtype(), shape), std::span<const W>(y));
 }
 
-template <auto F>
-void variadic(KernelCall& call) {
-  visit_wide(call.in[0].dtype(), [&]<class W>() { fold<W>(call, F, std::identity()); });
-}
-// NaN wins, as in NumPy and PyTorch.
-constexpr auto smaller = [](auto a, auto b) { return a != a || a < b ? a : b; };
-constexpr auto larger = [](auto a, auto b) { return a != a || a > b ? a : b; };
-
 void sum(KernelCall& call) { fold<double>(call, std::plus<>(), std::identity()); }
 void mean(KernelCall& call) {
   const auto n = static_cast<double>(call.in.size());
@@ -145,15 +50,6 @@ void where(KernelCall& call) {
     for (std::int64_t i = 0; i < shape.count(); ++i) to[i] = c[c_offset(i)] ? xs[x_offset(i)] : ys[y_offset(i)];
   });
 }
-
-constexpr auto prelu = []<class W>(W x, W slope) -> W {
-  if constexpr (std::is_unsigned_v<W>)
-    return x;
-  else if constexpr (std::is_integral_v<W>)
-    return x < 0 ? static_cast<W>(static_cast<std::uint64_t>(x) * static_cast<std::uint64_t>(slope)) : x;
-  else
-    return x < 0 ? x * slope : x;
-};
 
 Gradients add_gradient(GradientContext& g) { return {g.dy(), g.dy()}; }
 Gradients sub_gradient(GradientContext& g) { return {g.dy(), g.wants(1) ? -g.dy() : Expr()}; }
@@ -251,7 +147,7 @@ std::vector<OpDef> arithmetic_rows() {
                   .arithmetic = Arithmetic::sum,
                   .keeps_integers = true,
                   .magnitude = magnitude::sum},
-       .reference = arithmetic<std::plus<>{}>,
+       .reference = run_formula,
        .gradient = add_gradient,
        .cases = {{"(float[2,3] a, float[2,3] b) => (float[2,3] y) { y = Add(a, b) }"},
                  {"(float[2,3] a, float[3] b) => (float[2,3] y) { y = Add(a, b) }"},
@@ -265,7 +161,7 @@ std::vector<OpDef> arithmetic_rows() {
                   .arithmetic = Arithmetic::sum,
                   .keeps_integers = true,
                   .magnitude = magnitude::sum},
-       .reference = arithmetic<std::minus<>{}>,
+       .reference = run_formula,
        .gradient = sub_gradient,
        .cases = {{"(float[2,3] a, float[2,3] b) => (float[2,3] y) { y = Sub(a, b) }"},
                  {"(float[2,1] a, float[3] b) => (float[2,3] y) { y = Sub(a, b) }"},
@@ -277,7 +173,7 @@ std::vector<OpDef> arithmetic_rows() {
                   .arithmetic = Arithmetic::product,
                   .keeps_integers = true,
                   .magnitude = magnitude::product},
-       .reference = arithmetic<std::multiplies<>{}>,
+       .reference = run_formula,
        .gradient = mul_gradient,
        .cases = {{"(float[2,3] a, float[2,3] b) => (float[2,3] y) { y = Mul(a, b) }"},
                  {"(float[2,1] a, float[3] b) => (float[2,3] y) { y = Mul(a, b) }"},
@@ -289,7 +185,7 @@ std::vector<OpDef> arithmetic_rows() {
                   .arithmetic = Arithmetic::quotient,
                   .keeps_integers = true,
                   .magnitude = magnitude::quotient},
-       .reference = typed_arithmetic<divide>,
+       .reference = run_formula,
        .gradient = div_gradient,
        .cases = {{"(float[2,3] a, float[2,3] b) => (float[2,3] y) { y = Div(a, b) }", 0.5, 2},
                  {"(float[2,1] a, float[3] b) => (float[2,3] y) { y = Div(a, b) }", -2, -0.5},
@@ -298,7 +194,7 @@ std::vector<OpDef> arithmetic_rows() {
       {.name = "Pow",
        .precision = full,
        .traits = kBroadcast,
-       .reference = pow,
+       .reference = run_formula,
        .gradient = pow_gradient,
        .cases = {{"(float[2,3] a, float[2,3] b) => (float[2,3] y) { y = Pow(a, b) }", 0.5, 2},
                  {"(float[2,3] a) => (float[2,3] y) <float two = {2}> { y = Pow(a, two) }"},
@@ -310,7 +206,7 @@ std::vector<OpDef> arithmetic_rows() {
       {.name = "Min",
        .precision = follow,
        .traits = {.elementwise = Elementwise::broadcast, .extremes = Extremes::bounds, .keeps_integers = true},
-       .reference = variadic<smaller>,
+       .reference = run_formula,
        .gradient = extremum_gradient,
        .cases = {{"(float[2,3] a, float[2,3] b) => (float[2,3] y) { y = Min(a, b) }"},
                  {"(float[2,1] a, float[3] b, float c) => (float[2,3] y) { y = Min(a, b, c) }"},
@@ -319,7 +215,7 @@ std::vector<OpDef> arithmetic_rows() {
       {.name = "Max",
        .precision = follow,
        .traits = {.elementwise = Elementwise::broadcast, .extremes = Extremes::bounds, .keeps_integers = true},
-       .reference = variadic<larger>,
+       .reference = run_formula,
        .gradient = extremum_gradient,
        .cases = {{"(float[2,3] a, float[2,3] b) => (float[2,3] y) { y = Max(a, b) }"},
                  {"(float[2,1] a, float[3] b, float c) => (float[2,3] y) { y = Max(a, b, c) }"},
@@ -343,7 +239,7 @@ std::vector<OpDef> arithmetic_rows() {
       {.name = "Mod",
        .precision = full,
        .traits = {.elementwise = Elementwise::broadcast, .keeps_integers = true},
-       .reference = mod,
+       .reference = run_formula,
        .gradient = mod_gradient,
        .cases = {{"(float[2,3] a) => (float[2,3] y) <float[3] b = {0.7, -0.9, 1.3}> { y = Mod(a, b) }", -2, 2, false},
                  {"(float[2,3] a) => (float[2,3] y) <float[3] b = {5, 6, 7}> { y = Mod<fmod=1>(a, b) }"},
@@ -362,7 +258,7 @@ std::vector<OpDef> arithmetic_rows() {
       {.name = "PRelu",
        .precision = follow,
        .traits = {.elementwise = Elementwise::unary, .operands = {OperandRole::data, OperandRole::slope}},
-       .reference = typed_arithmetic<prelu>,
+       .reference = run_formula,
        .gradient = prelu_gradient,
        .cases = {{"(float[2,3,4] x, float[3,1] s) => (float[2,3,4] y) { y = PRelu(x, s) }"},
                  {"(float[2,3] x, float[1] s) => (float[2,3] y) { y = PRelu(x, s) }"},

@@ -1,17 +1,12 @@
 // Comparisons, logic and bit operations, element by element with broadcasting.
 #include <functional>
 
+#include "ops/elementwise/formula.h"
 #include "ops/family_parts.h"
 #include <halfstep/ops/kernel_util.h>
 
 namespace halfstep::ops {
 namespace {
-
-template <auto F>
-void comparison(KernelCall& call) {
-  visit_wide(call.in[0].dtype(),
-             [&]<class W>() { map_binary<W>(call, DType::boolean, [](W a, W b) -> bool { return F(a, b); }); });
-}
 
 template <auto F>
 void bits(KernelCall& call) {
@@ -20,7 +15,7 @@ void bits(KernelCall& call) {
 
 void equal(KernelCall& call) {
   const Tensor &a = call.in[0], &b = call.in[1];
-  if (a.dtype() != DType::string) return comparison<std::equal_to<>{}>(call);
+  if (a.dtype() != DType::string) return run_formula(call);
   const Shape shape = broadcast(a.shape(), b.shape());
   const BroadcastOffsets a_offset(a.shape(), shape), b_offset(b.shape(), shape);
   bool* y = ensure_out(call, 0, DType::boolean, shape).data<bool>();
@@ -55,19 +50,19 @@ std::vector<OpDef> comparison_rows() {
       {.name = "And",
        .precision = neutral,
        .traits = kBroadcast,
-       .reference = comparison<std::logical_and<>{}>,
+       .reference = run_formula,
        .gradient = no_gradient,
        .cases = {{"() => (bool[2,2] y) <bool[2,1] a = {0, 1}, bool[2] b = {1, 0}> { y = And(a, b) }"}}},
       {.name = "Or",
        .precision = neutral,
        .traits = kBroadcast,
-       .reference = comparison<std::logical_or<>{}>,
+       .reference = run_formula,
        .gradient = no_gradient,
        .cases = {{"() => (bool[2,2] y) <bool[2,1] a = {0, 1}, bool[2] b = {1, 0}> { y = Or(a, b) }"}}},
       {.name = "Xor",
        .precision = neutral,
        .traits = kBroadcast,
-       .reference = comparison<std::not_equal_to<>{}>,
+       .reference = run_formula,
        .gradient = no_gradient,
        .cases = {{"() => (bool[2,2] y) <bool[2,1] a = {0, 1}, bool[2] b = {1, 0}> { y = Xor(a, b) }"}}},
       {.name = "Equal",
@@ -81,28 +76,28 @@ std::vector<OpDef> comparison_rows() {
       {.name = "Greater",
        .precision = follow,
        .traits = kBroadcast,
-       .reference = comparison<std::greater<>{}>,
+       .reference = run_formula,
        .gradient = no_gradient,
        .cases = {{"(float[2,3] a, float[3] b) => (bool[2,3] y) { y = Greater(a, b) }", -2, 2, false},
                  {"() => (bool[2] y) <int8[2] a = {1, -2}, int8[2] b = {1, -3}> { y = Greater(a, b) }"}}},
       {.name = "GreaterOrEqual",
        .precision = follow,
        .traits = kBroadcast,
-       .reference = comparison<std::greater_equal<>{}>,
+       .reference = run_formula,
        .gradient = no_gradient,
        .cases = {{"(float[2,3] a, float[3] b) => (bool[2,3] y) { y = GreaterOrEqual(a, b) }", -2, 2, false},
                  {"() => (bool[2] y) <int8[2] a = {1, -2}, int8[2] b = {1, -3}> { y = GreaterOrEqual(a, b) }"}}},
       {.name = "Less",
        .precision = follow,
        .traits = kBroadcast,
-       .reference = comparison<std::less<>{}>,
+       .reference = run_formula,
        .gradient = no_gradient,
        .cases = {{"(float[2,3] a, float[3] b) => (bool[2,3] y) { y = Less(a, b) }", -2, 2, false},
                  {"() => (bool[2] y) <int8[2] a = {1, -4}, int8[2] b = {1, -3}> { y = Less(a, b) }"}}},
       {.name = "LessOrEqual",
        .precision = follow,
        .traits = kBroadcast,
-       .reference = comparison<std::less_equal<>{}>,
+       .reference = run_formula,
        .gradient = no_gradient,
        .cases = {{"(float[2,3] a, float[3] b) => (bool[2,3] y) { y = LessOrEqual(a, b) }", -2, 2, false},
                  {"() => (bool[2] y) <int8[2] a = {1, -4}, int8[2] b = {1, -3}> { y = LessOrEqual(a, b) }"}}},

@@ -1,38 +1,17 @@
 // Gelu in both forms, and its gradient.
-#include "ops/elementwise/gelu.h"
-
-#include <cmath>
 #include <numbers>
 
 #include <fmt/format.h>
 
+#include "ops/elementwise/formula.h"
+#include "ops/elementwise/formula_magnitude.h"
 #include "ops/family_parts.h"
 #include "ops/gradient_schema.h"
 #include "ops/magnitude.h"
 #include "ops/schema_util.h"
-#include <halfstep/ops/kernel_util.h>
 
 namespace halfstep::ops {
 namespace {
-
-void gelu_kernel(KernelCall& call) {
-  map_unary<double>(call, call.in[0].dtype(), is_tanh_gelu(call.node.attributes) ? gelu_tanh : gelu);
-}
-// The slope; its limits are 0 and 1, and what goes to 0 on the way is a product that is not a number at infinity.
-double gelu_slope(double x) {
-  if (std::isinf(x)) return x > 0 ? 1 : 0;
-  const double pdf = std::exp(-x * x / 2) * std::numbers::inv_sqrtpi / std::numbers::sqrt2;
-  return 0.5 * (1 + std::erf(x / std::numbers::sqrt2)) + x * pdf;
-}
-double tanh_gelu_slope(double x) {
-  if (std::isinf(x)) return x > 0 ? 1 : 0;
-  const double t = std::tanh(kGeluScale * (x + kGeluCubic * x * x * x));
-  return 0.5 * (1 + t + x * (1 - t * t) * kGeluScale * (1 + 3 * kGeluCubic * x * x));
-}
-void gelu_grad(KernelCall& call) {
-  const auto slope = is_tanh_gelu(call.node.attributes) ? tanh_gelu_slope : gelu_slope;
-  map_binary<double>(call, call.in[0].dtype(), [slope](double dy, double x) { return dy * slope(x); });
-}
 
 std::vector<Expr> gelu_gradient(GradientContext& g) {
   return {g.b.own("GeluGrad", {g.dy(), g.in(0)}, g.node.attributes)};
@@ -76,15 +55,15 @@ std::vector<OpDef> gelu_rows() {
   return {
       {.name = "Gelu",
        .precision = follow,
-       .traits = {.elementwise = Elementwise::unary, .magnitude = magnitude::after<gelu>},
-       .reference = gelu_kernel,
+       .traits = {.elementwise = Elementwise::unary, .magnitude = magnitude_of<Formula::Gelu>},
+       .reference = run_formula,
        .gradient = gelu_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Gelu(x) }"},
                  {"(float[2,3] x) => (float[2,3] y) { y = Gelu<approximate=\"tanh\">(x) }"}}},
       {.name = "GeluGrad",
        .domain = kOwnDomain,
        .precision = follow,
-       .reference = gelu_grad,
+       .reference = run_formula,
        .cases = {{"(float[2,3] dy, float[2,3] x) => (float[2,3] dx) { dx = ai.halfstep.GeluGrad(dy, x) }", -2, 2,
                   false},
                  {"(float[2,3] dy, float[2,3] x) => (float[2,3] dx)"

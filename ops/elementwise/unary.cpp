@@ -1,8 +1,9 @@
 // Operators of one operand, element by element.
-#include <cmath>
 #include <numbers>
 
 #include "ops/elementwise/cast.h"
+#include "ops/elementwise/formula.h"
+#include "ops/elementwise/formula_magnitude.h"
 #include "ops/families.h"
 #include "ops/magnitude.h"
 #include <halfstep/ops/kernel_util.h>
@@ -11,58 +12,6 @@ namespace halfstep::ops {
 namespace {
 
 using Gradients = std::vector<Expr>;
-
-/// y = F(x) on floats, in double.
-template <auto F>
-void float_unary(KernelCall& call) {
-  map_unary<double>(call, call.in[0].dtype(), F);
-}
-
-/// y = F(x) on every numeric type; F is generic over the type it computes in.
-template <auto F>
-void numeric_unary(KernelCall& call) {
-  const DType dtype = call.in[0].dtype();
-  visit_wide(dtype, [&]<class W>() { map_unary<W>(call, dtype, [](W x) { return static_cast<W>(F(x)); }); });
-}
-
-constexpr auto negate = []<class W>(W x) {
-  if constexpr (std::is_integral_v<W>)
-    return std::uint64_t{0} - static_cast<std::uint64_t>(x);
-  else
-    return -x;
-};
-constexpr auto absolute = []<class W>(W x) {
-  if constexpr (std::is_unsigned_v<W>)
-    return x;
-  else if constexpr (std::is_integral_v<W>)
-    return x < 0 ? negate(x) : static_cast<std::uint64_t>(x);
-  else
-    return std::fabs(x);
-};
-constexpr auto sign = []<class W>(W x) {
-  if constexpr (std::is_unsigned_v<W>)
-    return static_cast<W>(x != 0);
-  else
-    return x > 0 ? W{1} : x < 0 ? W{-1} : x;  // NaN stays NaN
-};
-
-/// y = F(x) as bool, on floats of any width.
-template <auto F>
-void float_test(KernelCall& call) {
-  const std::vector<double> x = decode(call.in[0]);
-  std::vector<std::uint64_t> y(x.size());
-  for (std::size_t i = 0; i < x.size(); ++i) y[i] = F(call.node.attributes, x[i]);
-  store(ensure_out(call, 0, DType::boolean, call.in[0].shape()), std::span<const std::uint64_t>(y));
-}
-
-bool is_nan(const Attributes&, double x) { return std::isnan(x); }
-bool is_inf(const Attributes& attributes, double x) {
-  return std::isinf(x) && attributes.get_int(x > 0 ? "detect_positive" : "detect_negative", 1) != 0;
-}
-
-void logical_not(KernelCall& call) {
-  map_unary<std::uint64_t>(call, DType::boolean, [](std::uint64_t x) { return x == 0; });
-}
 
 void bitwise_not(KernelCall& call) {
   map_unary<std::uint64_t>(call, call.in[0].dtype(), [](std::uint64_t x) { return ~x; });
@@ -125,7 +74,7 @@ std::span<const OpDef> unary_ops() {
                   .arithmetic = Arithmetic::negation,
                   .keeps_integers = true,
                   .magnitude = magnitude::same},
-       .reference = numeric_unary<negate>,
+       .reference = run_formula,
        .gradient = neg_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Neg(x) }"},
                  {"(float x) => (float y) { y = Neg(x) }"},
@@ -134,7 +83,7 @@ std::span<const OpDef> unary_ops() {
       {.name = "Abs",
        .precision = follow,
        .traits = {.elementwise = Elementwise::unary, .keeps_integers = true, .magnitude = magnitude::same},
-       .reference = numeric_unary<absolute>,
+       .reference = run_formula,
        .gradient = abs_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Abs(x) }"},
                  {"() => (int64[3] y) <int64[3] x = {-9, 0, 5}> { y = Abs(x) }"},
@@ -143,72 +92,71 @@ std::span<const OpDef> unary_ops() {
       {.name = "Sqrt",
        .precision = full,
        .traits = kUnary,
-       .reference = float_unary<[](double x) { return std::sqrt(x); }>,
+       .reference = run_formula,
        .gradient = sqrt_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Sqrt(x) }", 0.25, 4},
                  {"(float x) => (float y) { y = Sqrt(x) }", 0.25, 4}}},
       {.name = "Reciprocal",
        .precision = full,
        .traits = kUnary,
-       .reference = float_unary<[](double x) { return 1 / x; }>,
+       .reference = run_formula,
        .gradient = reciprocal_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Reciprocal(x) }", 0.5, 2},
                  {"(float[5] x) => (float[5] y) { y = Reciprocal(x) }", -2, -0.5}}},
       {.name = "Exp",
        .precision = full,
        .traits = kUnary,
-       .reference = float_unary<[](double x) { return std::exp(x); }>,
+       .reference = run_formula,
        .gradient = exp_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Exp(x) }"}, {"(float x) => (float y) { y = Exp(x) }"}}},
       {.name = "Log",
        .precision = full,
        .traits = kUnary,
-       .reference = float_unary<[](double x) { return std::log(x); }>,
+       .reference = run_formula,
        .gradient = log_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Log(x) }", 0.25, 4},
                  {"(float[7] x) => (float[7] y) { y = Log(x) }", 0.25, 4}}},
       {.name = "Sign",
        .precision = follow,
        .traits = kUnary,
-       .reference = numeric_unary<sign>,
+       .reference = run_formula,
        .gradient = no_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Sign(x) }", -2, 2, false},
                  {"() => (int32[3] y) <int32[3] x = {-9, 0, 5}> { y = Sign(x) }"}}},
       {.name = "Floor",
        .precision = follow,
        .traits = {.elementwise = Elementwise::unary, .keeps_integers = true},
-       .reference = float_unary<[](double x) { return std::floor(x); }>,
+       .reference = run_formula,
        .gradient = no_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Floor(x) }", -2, 2, false}}},
       {.name = "Ceil",
        .precision = follow,
        .traits = {.elementwise = Elementwise::unary, .keeps_integers = true},
-       .reference = float_unary<[](double x) { return std::ceil(x); }>,
+       .reference = run_formula,
        .gradient = no_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Ceil(x) }", -2, 2, false}}},
       {.name = "Round",
        .precision = follow,
        .traits = {.elementwise = Elementwise::unary, .keeps_integers = true},
-       .reference = float_unary<[](double x) { return std::nearbyint(x); }>,
+       .reference = run_formula,
        .gradient = no_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Round(x) }", -2, 2, false}}},
       {.name = "Erf",
        .precision = follow,
-       .traits = {.elementwise = Elementwise::unary,
-                  .magnitude = magnitude::after<[](double x) { return std::erf(x); }>},
-       .reference = float_unary<[](double x) { return std::erf(x); }>,
+       .traits = {.elementwise = Elementwise::unary, .magnitude = magnitude_of<Formula::Erf>},
+       .reference = run_formula,
        .gradient = erf_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Erf(x) }"}}},
       {.name = "IsNaN",
        .precision = follow,
        .traits = kUnary,
-       .reference = float_test<is_nan>,
+       .reference = run_formula,
        .gradient = no_gradient,
        .cases = {{"(float[2,3] x) => (bool[2,3] y) { r = Sqrt(x) y = IsNaN(r) }", -2, 2, false}}},
       {.name = "IsInf",
        .precision = follow,
        .traits = kUnary,
-       .reference = float_test<is_inf>,
+       .reference = run_formula,
        .gradient = no_gradient,
        .cases = {{"(float[2,3] x) => (bool[2,3] y) { z = Sub(x, x) q = Div(x, z) y = IsInf(q) }", -2, 2, false},
                  {"(float[2,3] x) => (bool[2,3] y) { z = Sub(x, x) q = Div(x, z) y = IsInf<detect_negative=0>(q) }", -2,
@@ -216,73 +164,73 @@ std::span<const OpDef> unary_ops() {
       {.name = "Not",
        .precision = neutral,
        .traits = kUnary,
-       .reference = logical_not,
+       .reference = run_formula,
        .gradient = no_gradient,
        .cases = {{"() => (bool[3] y) <bool[3] x = {1, 0, 1}> { y = Not(x) }"}}},
       {.name = "Sin",
        .precision = full,
        .traits = kUnary,
-       .reference = float_unary<[](double x) { return std::sin(x); }>,
+       .reference = run_formula,
        .gradient = sin_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Sin(x) }"}}},
       {.name = "Cos",
        .precision = full,
        .traits = kUnary,
-       .reference = float_unary<[](double x) { return std::cos(x); }>,
+       .reference = run_formula,
        .gradient = cos_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Cos(x) }"}}},
       {.name = "Tan",
        .precision = full,
        .traits = kUnary,
-       .reference = float_unary<[](double x) { return std::tan(x); }>,
+       .reference = run_formula,
        .gradient = tan_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Tan(x) }", -1, 1}}},
       {.name = "Asin",
        .precision = full,
        .traits = kUnary,
-       .reference = float_unary<[](double x) { return std::asin(x); }>,
+       .reference = run_formula,
        .gradient = asin_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Asin(x) }", -0.8, 0.8}}},
       {.name = "Acos",
        .precision = full,
        .traits = kUnary,
-       .reference = float_unary<[](double x) { return std::acos(x); }>,
+       .reference = run_formula,
        .gradient = acos_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Acos(x) }", -0.8, 0.8}}},
       {.name = "Atan",
        .precision = full,
        .traits = kUnary,
-       .reference = float_unary<[](double x) { return std::atan(x); }>,
+       .reference = run_formula,
        .gradient = atan_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Atan(x) }"}}},
       {.name = "Sinh",
        .precision = full,
        .traits = kUnary,
-       .reference = float_unary<[](double x) { return std::sinh(x); }>,
+       .reference = run_formula,
        .gradient = sinh_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Sinh(x) }"}}},
       {.name = "Cosh",
        .precision = full,
        .traits = kUnary,
-       .reference = float_unary<[](double x) { return std::cosh(x); }>,
+       .reference = run_formula,
        .gradient = cosh_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Cosh(x) }"}}},
       {.name = "Asinh",
        .precision = full,
        .traits = kUnary,
-       .reference = float_unary<[](double x) { return std::asinh(x); }>,
+       .reference = run_formula,
        .gradient = asinh_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Asinh(x) }"}}},
       {.name = "Acosh",
        .precision = full,
        .traits = kUnary,
-       .reference = float_unary<[](double x) { return std::acosh(x); }>,
+       .reference = run_formula,
        .gradient = acosh_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Acosh(x) }", 1.5, 4}}},
       {.name = "Atanh",
        .precision = full,
        .traits = kUnary,
-       .reference = float_unary<[](double x) { return std::atanh(x); }>,
+       .reference = run_formula,
        .gradient = atanh_gradient,
        .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Atanh(x) }", -0.8, 0.8}}},
       {.name = "BitwiseNot",

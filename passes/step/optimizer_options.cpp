@@ -53,12 +53,13 @@ std::string range_text(const OptimizerNumber& n) {
                      n.below_highest ? "below " : "", n.highest);
 }
 
-void check_range(const OptimizerNumber& n, double value) {
+/// `name` is what the user called it.
+void check_range(const OptimizerNumber& n, double value, const std::string& name) {
   // The operators keep numbers as f32: 0.99999999 is 1 there.
   const double kept = n.whole ? value : static_cast<double>(static_cast<float>(value));
   const bool low = value >= n.lowest, high = n.below_highest ? kept < n.highest : value <= n.highest;
   if (low && high && (!n.whole || std::floor(value) == value)) return;
-  throw_input_error(fmt::format("--{} as {}", n.name, range_text(n)), fmt::format("{}", value), n.meaning);
+  throw_input_error(fmt::format("{} as {}", name, range_text(n)), fmt::format("{}", value), n.meaning);
 }
 
 [[noreturn]] void throw_foreign(std::string_view flag, const OptimizerDef& row) {
@@ -70,6 +71,14 @@ void check_range(const OptimizerNumber& n, double value) {
   throw_input_error(
       fmt::format("the numbers of --optimizer {}: {}", row.name, fmt::join(own, ", ")), fmt::format("--{}", flag),
       others.empty() ? "leave it out" : fmt::format("leave it out, or take --optimizer {}", fmt::join(others, " or ")));
+}
+
+[[noreturn]] void throw_foreign_key(std::string_view key, const ParameterGroup& group, const OptimizerDef& row) {
+  std::vector<std::string_view> keys{"lr_factor", "frozen_updates"};
+  for (const Hyperparameter& h : row.hyperparameters) keys.push_back(h.name);
+  throw_input_error(
+      fmt::format("the keys of a parameter group with the optimizer {}: {}", row.name, fmt::join(keys, ", ")),
+      fmt::format("'{}' for '{}'", key, group.pattern), "correct the key, or leave it out");
 }
 
 /// Rows under the text that they share, in the table's order.
@@ -147,11 +156,14 @@ Hyperparameters hyperparameters_of(const OptimizerOptions& options) { return hyp
 Hyperparameters hyperparameters_of(const OptimizerOptions& options, const ParameterGroup& group) {
   const OptimizerDef& row = optimizer_named(options.name);
   Hyperparameters result(row);
-  for (const auto* numbers : {&options.numbers, &group.numbers})
-    for (const auto& [name, value] : *numbers) {
-      if (!row.find(name)) throw_foreign(flag_of(name), row);
-      result.set(name, value);
-    }
+  for (const auto& [name, value] : options.numbers) {
+    if (!row.find(name)) throw_foreign(flag_of(name), row);
+    result.set(name, value);
+  }
+  for (const auto& [name, value] : group.numbers) {
+    if (!row.find(name)) throw_foreign_key(name, group, row);
+    result.set(name, value);
+  }
   return result;
 }
 
@@ -222,7 +234,7 @@ std::string default_of(const OptimizerNumber& number) {
 
 void set_number(OptimizerOptions& options, const OptimizerNumber& number, double value) {
   if (!number.belongs_to(options.name)) throw_foreign(number.name, optimizer_named(options.name));
-  check_range(number, value);
+  check_range(number, value, "--" + number.name);
   if (number.set_member)
     number.set_member(options, value);
   else
@@ -235,7 +247,15 @@ void check_numbers(const OptimizerOptions& options) {
   const Hyperparameters h = hyperparameters_of(options);
   for (const OptimizerNumber& number : optimizer_numbers())
     if (number.belongs_to(options.name))
-      if (const std::optional<double> value = number.get(options)) check_range(number, *value);
+      if (const std::optional<double> value = number.get(options)) check_range(number, *value, "--" + number.name);
+  if (const OptimizerDef& row = optimizer_named(options.name); row.check) row.check(h);
+}
+
+void check_numbers(const OptimizerOptions& options, const ParameterGroup& group) {
+  const Hyperparameters h = hyperparameters_of(options, group);
+  for (const OptimizerNumber& number : optimizer_numbers())
+    if (const auto own = group.numbers.find(number.hyperparameter); own != group.numbers.end())
+      check_range(number, own->second, fmt::format("{} of '{}'", own->first, group.pattern));
   if (const OptimizerDef& row = optimizer_named(options.name); row.check) row.check(h);
 }
 
@@ -251,9 +271,7 @@ void check(const OptimizerOptions& options) {
     if (group.frozen_updates < 0)
       throw_input_error(fmt::format("a number of updates that '{}' stays frozen for", group.pattern),
                         fmt::format("{}", group.frozen_updates), "correct the number");
-    OptimizerOptions own = options;
-    for (const auto& [name, value] : group.numbers) own.numbers[name] = value;
-    check_numbers(own);
+    check_numbers(options, group);
   }
   const LossScaleOptions& scale = options.loss_scale;
   if (scale.enabled && !(scale.lowest() <= scale.initial && scale.initial <= scale.highest()))

@@ -109,15 +109,17 @@ def is_array(x):
     return hasattr(x, "shape")
 
 
-class Rows:
-    """Arrays by name whose first axis is that of the rows, cut into batches."""
+def is_row_source(x):
+    """Whether x gives a row for each index, as a torch Dataset does; what iterates by itself gives batches."""
+    by_index = hasattr(x, "__len__") and hasattr(x, "__getitem__")
+    return by_index and not hasattr(x, "__iter__") and not is_array(x)
 
-    def __init__(self, arrays, batch_size, keep_rest=True):
-        self.arrays = {name: _indexable(array, name) for name, array in arrays.items()}
-        counts = {name: len(array) for name, array in self.arrays.items()}
-        if len(set(counts.values())) != 1:
-            raise InputError("arrays with the same number of rows", f"{counts}", "check that they belong together")
-        self.count = next(iter(counts.values()))
+
+class _Parts:
+    """So many rows, cut into batches."""
+
+    def __init__(self, count, batch_size, keep_rest):
+        self.count = count
         if self.count == 0:
             raise InputError("at least one row", "none", "")
         if not isinstance(batch_size, (int, numpy.integer)) or isinstance(batch_size, bool) or batch_size < 1:
@@ -130,6 +132,21 @@ class Rows:
     def __len__(self):
         batches = self.count / self.batch_size
         return math.ceil(batches) if self.keep_rest else math.floor(batches)
+
+    def _parts(self):
+        for i in range(len(self)):
+            yield i * self.batch_size, min((i + 1) * self.batch_size, self.count)
+
+
+class Rows(_Parts):
+    """Arrays by name whose first axis is that of the rows, cut into batches."""
+
+    def __init__(self, arrays, batch_size, keep_rest=True):
+        self.arrays = {name: _indexable(array, name) for name, array in arrays.items()}
+        counts = {name: len(array) for name, array in self.arrays.items()}
+        if len(set(counts.values())) != 1:
+            raise InputError("arrays with the same number of rows", f"{counts}", "check that they belong together")
+        super().__init__(next(iter(counts.values())), batch_size, keep_rest)
 
     def batches(self, order=None):
         """For a training step, in order of the rows, or by these indices. One is good until the next."""
@@ -147,9 +164,38 @@ class Rows:
             rows = slice(begin, end) if order is None else order[begin:end]
             yield {name: array[rows] for name, array in self.arrays.items()}
 
-    def _parts(self):
-        for i in range(len(self)):
-            yield i * self.batch_size, min((i + 1) * self.batch_size, self.count)
+
+def _value(value):
+    """A part of a row as an array; Python's own numbers are f32, or i64."""
+    array = numpy.asarray(value)
+    return array if hasattr(value, "dtype") or array.dtype != numpy.float64 else array.astype(numpy.float32)
+
+
+class RowSource(_Parts):
+    """Rows that are asked for one by one: source[i] is what Names.batch takes, without the axis of the batch."""
+
+    def __init__(self, source, names, batch_size, keep_rest=True):
+        super().__init__(len(source), batch_size, keep_rest)
+        self.source, self.names = source, names
+
+    def batches(self, order=None):
+        """As {name: array}, in order of the rows, or by these indices."""
+        for begin, end in self._parts():
+            rows = [int(row) for row in (range(begin, end) if order is None else order[begin:end])]
+            read = [{name: _value(value) for name, value in self._row(row).items()} for row in rows]
+            for row, arrays in zip(rows, read):
+                self._check_like(read[0], rows[0], arrays, row)
+            yield {name: numpy.stack([arrays[name] for arrays in read]) for name in read[0]}
+
+    def _row(self, row):
+        item = self.source[row]
+        return self.names.batch(tuple(item) if isinstance(item, list) else item)
+
+    @staticmethod
+    def _check_like(first, first_row, arrays, row):
+        types, wanted = ({name: f"{a.dtype}{list(a.shape)}" for name, a in one.items()} for one in (arrays, first))
+        if types != wanted:
+            raise InputError(f"a row {row} of the types of row {first_row}: {wanted}", f"{types}", "check the rows")
 
 
 def _indexable(array, name):

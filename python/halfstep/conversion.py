@@ -25,8 +25,9 @@ class Conversion:
 
     def save(self, path, *, external_data="auto"):
         """Writes the model: `path` has the whole new one afterwards, or what was there. external_data: "auto", "always"
-        or "never" keeps tensors in a second file. Raises Error when it cannot be written."""
-        self._converted.save(os.fspath(path), external_data)
+        or "never" keeps tensors in a second file. Raises Error when it cannot be written, and InputError for a file of
+        the model that was converted."""
+        self.report["bytes_after"] = self._converted.save(os.fspath(path), external_data)
 
     def to_bytes(self):
         """The bytes of an .onnx file, at most 2 GB."""
@@ -80,7 +81,7 @@ def convert(
 
     Args:
         model: a path, bytes of an .onnx file, or an onnx.ModelProto.
-        output: where to write it; None: nowhere yet.
+        output: where to write it, no file of the model itself; None: nowhere yet.
         precision: "fp16" or "bf16".
         keep_io_types: True: all inputs and outputs stay f32; or the names of those that do.
         keep_fp32, force_half: nodes that stay f32, or become half whatever their ranges: "op:Softmax,node:/head/.*", or

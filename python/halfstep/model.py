@@ -7,7 +7,7 @@ import warnings
 import numpy
 
 from . import _core
-from ._batches import Names, Rows, is_array, row_count
+from ._batches import Names, Rows, RowSource, is_array, is_row_source, row_count
 from ._progress import Progress
 from ._running import BadUpdates, Running
 from ._sources import loaded
@@ -142,12 +142,13 @@ class Model:
         """Trains for some epochs.
 
         Args:
-            x: an array of rows, {input: array}, or what gives batches: a list, a torch DataLoader, a tf.data.Dataset,
-                a generator, or a function that returns an iterator. A batch is (x, y), (x, y, weights) or a dictionary.
+            x: an array of rows, {input: array}, what gives rows by index (it has __len__ and __getitem__, as a torch
+                Dataset), or what gives batches: a list, a torch DataLoader, a tf.data.Dataset, a generator, or a
+                function that returns an iterator. A row or a batch is (x, y), (x, y, weights) or a dictionary.
             y: labels, or {output: labels} of several losses.
             batch_size: 32, or what the model fixes; the last batch has the rest. Of a model whose batch is fixed the
                 rest is left out, which a warning tells.
-            validation_data: (x, y), (x, y, weights), or what gives batches.
+            validation_data: (x, y), (x, y, weights), or what gives rows or batches.
             callbacks: halfstep.Callback objects, or functions of an epoch and its logs.
             sample_weight: an array of shape [rows] or that of the labels, or {output: array}.
             class_weight: {class: weight}, others 1, or a sequence. Means, also over validation data, are weighted by it.
@@ -241,6 +242,8 @@ class Model:
         if is_array(x):
             arrays = {**self._arrays(x, y), **Names.of_weights(sample_weight)}
             batches = self._rows(self._with_weights(arrays), batch_size).batches()
+        elif is_row_source(x):
+            batches = map(self._with_weights, self._source(x, batch_size).batches())
         else:
             batches = (self._with_weights(self._names.batch(item)) for item in (x() if callable(x) else x))
         running = Running(step, self._names, self._metrics, training=False)
@@ -359,13 +362,20 @@ class Model:
         return {**self._names.of_inputs(x), **self._names.of_labels(y)}
 
     def _rows(self, arrays, batch_size):
+        return self._cut(lambda *how: Rows(arrays, *how), batch_size)
+
+    def _source(self, source, batch_size):
+        return self._cut(lambda *how: RowSource(source, self._names, *how), batch_size)
+
+    def _cut(self, make, batch_size):
+        """make(batch_size, keep_rest)"""
         fixed = self._fixed
         if fixed is not None and batch_size not in (None, fixed):
             raise InputError(f"a batch_size of {fixed}, which the model fixes", repr(batch_size), "leave it out")
-        rows = Rows(arrays, fixed or (BATCH_SIZE if batch_size is None else batch_size), keep_rest=fixed is None)
+        rows = make(fixed or (BATCH_SIZE if batch_size is None else batch_size), fixed is None)
         left_out = rows.count % rows.batch_size
         if fixed is not None and left_out:
-            warnings.warn(f"the model's batch size is fixed at {fixed}: {left_out} rows are left out", stacklevel=4)
+            warnings.warn(f"the model's batch size is fixed at {fixed}: {left_out} rows are left out", stacklevel=5)
         return rows
 
     def _training_batches(self, x, y, sample_weight, batch_size, shuffle, steps_per_epoch):
@@ -375,9 +385,13 @@ class Model:
             rows = self._rows({**self._arrays(x, y), **Names.of_weights(sample_weight)}, batch_size)
             return _FromRows(rows, self._seed, shuffle)
         if y is not None or sample_weight is not None:
-            raise InputError("batches that have labels and weights themselves", "y or sample_weight as well", "")
+            raise InputError("rows or batches that have labels and weights themselves", "y or sample_weight as well", "")
+        if is_row_source(x):
+            if steps_per_epoch is not None:
+                raise InputError("steps_per_epoch with batches", "with rows", "leave it out")
+            return _FromRows(self._source(x, batch_size), self._seed, shuffle)
         if not callable(x) and not hasattr(x, "__iter__"):
-            raise InputError("arrays, or an iterable of batches", type(x).__name__, "")
+            raise InputError("arrays, rows by index, or an iterable of batches", type(x).__name__, "")
         return _FromIterable(x, self._names, steps_per_epoch)
 
 

@@ -19,16 +19,19 @@ class Session(_core.Session):
         threads: 0: as many as the process may use.
         batch_axes: the batch's axis of inputs and outputs by name, where it is not the first.
         programs: as many are kept, each for its shapes.
+        fp32_math: how products and convolutions of f32 are computed: "strict", or "bf16", which rounds their operands
+            where the device multiplies bf16 faster.
 
     Raises InputError for models that cannot be read or run, and names that there are not.
     """
 
-    def __init__(self, model, executor="auto", precision="fp32", *, threads=0, batch_axes=None, programs=16):
+    def __init__(self, model, executor="auto", precision="fp32", *, threads=0, batch_axes=None, programs=16, fp32_math="strict"):
         super().__init__(
             loaded(model),
             executor=executor,
             precision=precision,
             threads=threads,
+            fp32_math=fp32_math,
             batch_axes=batch_axes or {},
             programs=programs,
         )

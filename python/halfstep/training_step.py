@@ -39,7 +39,9 @@ class TrainingStep(_core.TrainingStep):
         freeze, trainable: shell patterns over names of parameters that are not trained, or that alone are.
         train_batchnorm, train_dropout: False: as in inference.
         seed: of dropout and random operators.
-        executor, threads, batch_axes, programs: as of Session.
+        memory_budget: bytes that a step may take, a number or "500MB", "2GiB"; activations are computed again in the
+            backward pass for that, with the same results. None: any.
+        executor, threads, batch_axes, programs, fp32_math: as of Session.
 
     Raises InputError where the model has nothing to train, and for options out of range.
     """
@@ -63,6 +65,8 @@ class TrainingStep(_core.TrainingStep):
         threads=0,
         batch_axes=None,
         programs=16,
+        memory_budget=None,
+        fp32_math="strict",
     ):
         source = loaded(model)
         optimizer = as_optimizer(optimizer)
@@ -86,6 +90,8 @@ class TrainingStep(_core.TrainingStep):
             programs=programs,
             executor=executor,
             threads=threads,
+            fp32_math=fp32_math,
+            memory_budget="" if memory_budget is None else str(memory_budget),
         )
 
     def __enter__(self):

@@ -132,9 +132,9 @@ void bind_conversion(nb::module_& m) {
           [](const Converted& c, const std::filesystem::path& path, const std::string& external_data) {
             const ExternalData external = external_data_of(external_data);
             const nb::gil_scoped_release unlocked;
-            c.conversion.save(path, external);
+            return c.conversion.save(path, external);
           },
-          "path"_a, "external_data"_a);
+          "path"_a, "external_data"_a, "Returns the bytes of its files.");
   m.def(
       "convert",
       [](const ModelFile& file, const LoadedModel* loaded, const std::string& precision, bool keep_io_types,

@@ -20,6 +20,7 @@
 
 #include "python/src/model.h"
 #include "python/src/options.h"
+#include <halfstep/base/byte_count.h>
 #include <halfstep/base/error.h>
 #include <halfstep/executors/registry.h>
 
@@ -70,21 +71,24 @@ void bind_training_step(nb::module_& m) {
              std::optional<double> loss_scale, std::vector<std::string> freeze, std::vector<std::string> trainable,
              bool train_batchnorm, bool train_dropout, std::int64_t seed,
              const std::map<std::string, std::int64_t>& batch_axes, std::size_t programs, const std::string& executor,
-             int threads) {
-            TrainingStepOptions options{.optimizer = optimizer_options(optimizer, numbers, groups),
-                                        .learning_rate = learning_rate,
-                                        .precision = parse_precision(precision),
-                                        .loss_scale = loss_scale,
-                                        .parameters = {.freeze = std::move(freeze), .trainable = std::move(trainable)},
-                                        .mode = {train_batchnorm, train_dropout, seed},
-                                        .batch_axes = batch_axes,
-                                        .programs = programs};
+             int threads, const std::string& fp32_math, const std::string& memory_budget) {
+            const ExecutorOptions on{.threads = threads, .fp32_math = parse_fp32_math(fp32_math)};
+            TrainingStepOptions options{
+                .optimizer = optimizer_options(optimizer, numbers, groups),
+                .learning_rate = learning_rate,
+                .precision = parse_precision(precision),
+                .loss_scale = loss_scale,
+                .parameters = {.freeze = std::move(freeze), .trainable = std::move(trainable)},
+                .mode = {train_batchnorm, train_dropout, seed},
+                .batch_axes = batch_axes,
+                .memory_budget = memory_budget.empty() ? 0 : parse_byte_count(memory_budget, "memory_budget"),
+                .programs = programs};
             if (loss_model)
               options.loss = LossOptions{.terms = {}, .function = loss_function(*loss_model)};
             else if (terms)
               options.loss = LossOptions{.terms = *std::move(terms), .function = {}};
             std::unique_ptr<StepOnExecutor> made = unlocked([&] {
-              std::unique_ptr<Executor> e = make_executor(executor, {.threads = threads});
+              std::unique_ptr<Executor> e = make_executor(executor, on);
               TrainingStep step(model, *e, options);
               return std::make_unique<StepOnExecutor>(StepOnExecutor{std::move(e), std::move(step)});
             });
@@ -92,7 +96,8 @@ void bind_training_step(nb::module_& m) {
           },
           "model"_a, nb::kw_only(), "terms"_a.none(), "loss_model"_a.none(), "optimizer"_a, "numbers"_a, "groups"_a,
           "learning_rate"_a, "precision"_a, "loss_scale"_a.none(), "freeze"_a, "trainable"_a, "train_batchnorm"_a,
-          "train_dropout"_a, "seed"_a, "batch_axes"_a, "programs"_a, "executor"_a, "threads"_a)
+          "train_dropout"_a, "seed"_a, "batch_axes"_a, "programs"_a, "executor"_a, "threads"_a, "fp32_math"_a,
+          "memory_budget"_a)
 
       .def("run", &Step::with_batch<&TrainingStep::run>, "batch"_a,
            "Forward, backward, update on a batch: a dictionary with the model's inputs and the labels by name, the "

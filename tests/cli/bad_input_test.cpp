@@ -232,5 +232,21 @@ TEST_F(BadInput, CheckpointOfAnotherModelIsRefused) {
   EXPECT_TRUE(checkpoint() == before) << "a refused run changed the checkpoint";
 }
 
+TEST_F(CliTest, RefusedCallsLeaveNoFoldersBehind) {
+  std::filesystem::create_directory(folder_ / "there");
+  const Outcome refused = run(
+      "train mlp.onnx --data x.npy,y.npy --loss mean_squared_error --metrics top_k --checkpoint a/b/c --tensorboard "
+      "there/events");
+  EXPECT_EQ(refused.exit_code, 2) << refused.text;
+  for (const char* name : {"a", "there/events"}) EXPECT_FALSE(std::filesystem::exists(folder_ / name)) << name;
+  EXPECT_TRUE(std::filesystem::exists(folder_ / "there")) << "an empty folder of the user's";
+  const Outcome done =
+      run("train mlp.onnx --data x.npy,y.npy --steps 1 --checkpoint a/b/c --tensorboard there/events --dump-passes "
+          "passes/");
+  EXPECT_EQ(done.exit_code, 0) << done.text;
+  for (const char* name : {"a/b/c/checkpoint.safetensors", "there/events", "passes"})
+    EXPECT_TRUE(std::filesystem::exists(folder_ / name)) << name;
+}
+
 }  // namespace
 }  // namespace halfstep

@@ -70,8 +70,8 @@ TEST_F(Config, ParameterGroupsAreAList) {
     const char *group, *says;
   } cases[] = {{"layer9.*:lr_factor=2", "a group that has a parameter of its own, got 'layer9.*'"},
                {"1.*", "a parameter group as PATTERN:KEY=VALUE"},
-               {"1.*:lr=2", "--lr"},
-               {"1.*:beta1=0.5", "--beta1"}};
+               {"1.*:lr=2", "got 'lr'"},
+               {"1.*:beta1=0.5", "got 'beta1'"}};
   for (const auto& c : cases) {
     const Outcome wrong = run(std::string("train --config run.toml --parameter-group '") + c.group + "'");
     EXPECT_EQ(wrong.exit_code, 2) << c.group;

@@ -22,13 +22,13 @@ constexpr const char* kPlugin = " --plugin '" HALFSTEP_TEST_PLUGIN "' ";
 TEST_F(CliTest, InferenceIsInFp32UnlessToldOtherwise) {
   struct Case {
     std::string flags, environment;
-    const char *precision, *plan;
+    const char* precision;
   };
-  const Case cases[] = {{"", "", "f32", "fp32"},
-                        {"--precision auto", "", "bf16", "bf16"},
-                        {"", "HALFSTEP_PRECISION=auto", "bf16", "bf16"},
-                        {"", "HALFSTEP_PRECISION=fp16", "f16", "fp16"},
-                        {"--precision fp32", "HALFSTEP_PRECISION=bf16", "f32", "fp32"}};
+  const Case cases[] = {{"", "", "fp32"},
+                        {"--precision auto", "", "bf16"},
+                        {"", "HALFSTEP_PRECISION=auto", "bf16"},
+                        {"", "HALFSTEP_PRECISION=fp16", "fp16"},
+                        {"--precision fp32", "HALFSTEP_PRECISION=bf16", "fp32"}};
   for (const Case& c : cases) {
     const Outcome evaluated = run("evaluate mlp.onnx --data x.npy,y.npy --json" + (kPlugin + c.flags), c.environment);
     ASSERT_EQ(evaluated.exit_code, 0) << evaluated.text;
@@ -38,7 +38,8 @@ TEST_F(CliTest, InferenceIsInFp32UnlessToldOtherwise) {
     EXPECT_EQ(nlohmann::json::parse(outputs.output)["precision"], c.precision) << c.flags << c.environment;
     const Outcome plan = run("inspect mlp.onnx --plan --json" + (kPlugin + c.flags), c.environment);
     ASSERT_EQ(plan.exit_code, 0) << plan.text;
-    EXPECT_THAT(nlohmann::json::parse(plan.output)["plan"]["precision"].get<std::string>(), testing::StartsWith(c.plan))
+    EXPECT_THAT(nlohmann::json::parse(plan.output)["plan"]["precision"].get<std::string>(),
+                testing::StartsWith(c.precision))
         << c.flags << c.environment;
   }
   const Outcome training = run("inspect mlp.onnx --plan --training x.npy,y.npy --json" + std::string(kPlugin));
@@ -47,6 +48,40 @@ TEST_F(CliTest, InferenceIsInFp32UnlessToldOtherwise) {
               HasSubstr("bf16, chosen by auto"));
   EXPECT_THAT(run("train mlp.onnx --data x.npy,y.npy --steps 1" + std::string(kPlugin)).output,
               HasSubstr("precision  bf16, chosen by auto"));
+}
+
+TEST_F(CliTest, MemoryOfATrainingStepFollowsItsOptimizer) {
+  for (const std::string executor : {"reference", "onednn"}) {
+    const auto bytes = [&](const std::string& flags) {
+      const Outcome outcome =
+          run("inspect mlp.onnx --memory --training x.npy,y.npy --batch 8 --json --executor " + executor + flags);
+      EXPECT_EQ(outcome.exit_code, 0) << outcome.text;
+      std::map<std::string, std::int64_t> found;
+      if (outcome.exit_code != 0) return found;
+      const nlohmann::json report = nlohmann::json::parse(outcome.output);
+      for (const nlohmann::json& row : report["memory"]["categories"]) found[row["category"]] = row["bytes"];
+      return found;
+    };
+    constexpr std::int64_t kBytes = (784 * 128 + 128 + 128 * 10 + 10) * 4, kCounters = 64;
+    std::map<std::string, std::int64_t> plain = bytes(" --optimizer sgd");
+    EXPECT_EQ(plain["parameters"], kBytes);
+    EXPECT_LE(plain["optimizer moments"], kCounters);
+    EXPECT_GE(plain["gradients"], kBytes / 2) << executor;
+    EXPECT_NEAR(bytes(" --optimizer sgd --momentum 0.9")["optimizer moments"], kBytes, kCounters);
+    EXPECT_NEAR(bytes("")["optimizer moments"], 2 * kBytes, kCounters);
+    EXPECT_GE(bytes(" --accumulate 2")["other states"], kBytes);
+    EXPECT_LE(bytes(" --freeze '1.weight'")["parameters"], kBytes / 2);
+  }
+  EXPECT_THAT(run("profile mlp.onnx --training --steps 1 --optimizer sgd --momentum 0.9").output, HasSubstr("SgdStep"));
+}
+
+TEST_F(CliTest, MemoryBudgetsHaveUnits) {
+  const std::string train = "train mlp.onnx --data x.npy,y.npy --steps 1 --memory-budget ";
+  for (const char* budget : {"2GiB", "500MB", "1000000000"}) EXPECT_EQ(run(train + budget).exit_code, 0) << budget;
+  EXPECT_THAT(run(train + "much").text, HasSubstr("such as 500MB"));
+  EXPECT_THAT(run(train + "1kB").text, HasSubstr("a memory budget of at least"));
+  for (const char* flag : {"--memory-budget 2GiB", "--optimizer sgd", "--freeze '1.*'"})
+    EXPECT_THAT(run("profile mlp.onnx --steps 1 " + std::string(flag)).text, HasSubstr("--training")) << flag;
 }
 
 TEST_F(CliTest, InferenceGivesTheValuesOfFp32) {

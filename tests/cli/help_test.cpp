@@ -73,7 +73,14 @@ TEST_F(CliTest, VersionTellsTheLibrariesAndExecutors) {
   EXPECT_EQ(outcome.exit_code, 0) << outcome.text;
   EXPECT_THAT(outcome.output, testing::StartsWith("halfstep "));
   EXPECT_THAT(outcome.output, AllOf(HasSubstr("\noneDNN "), HasSubstr("\nONNX 1."), HasSubstr("\nexecutors: "),
-                                    HasSubstr("onednn, reference\n")));
+                                    HasSubstr("onednn, reference; ")));
+}
+
+TEST_F(CliTest, VersionLooksIntoNoPlugin) {
+  std::ofstream(folder_ / "libhalfstep-unread.so") << "no library at all\n";
+  const Outcome outcome = run("--version", "HALFSTEP_PLUGIN_PATH=.");
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.text;
+  EXPECT_THAT(outcome.output, HasSubstr("\nexecutors: unread, "));
 }
 
 }  // namespace

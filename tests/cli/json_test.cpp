@@ -39,7 +39,7 @@ TEST_F(CliTest, TrainingsJsonTellsTheResult) {
   EXPECT_EQ(json["steps"], 6);
   EXPECT_EQ(json["parameters"], 784 * 128 + 128 + 128 * 10 + 10);
   EXPECT_EQ(json["executor"], "reference");
-  EXPECT_EQ(json["precision"], "f32");
+  EXPECT_EQ(json["precision"], "fp32");
   EXPECT_EQ(json["loss_function"], "softmax_cross_entropy");
   EXPECT_EQ(json["output"], "trained.onnx");
   EXPECT_GT(json["last_epoch"]["loss"].get<double>(), json["validation"]["loss"].get<double>());

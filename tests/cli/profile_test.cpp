@@ -43,7 +43,8 @@ TEST_F(CliTest, ProfilePrintsATableAndWritesATrace) {
   const Outcome nodes = run("profile mlp.onnx --executor onednn --batch 8 --steps 2 --training --trace trace.json");
   ASSERT_EQ(nodes.exit_code, 0) << nodes.text;
   EXPECT_THAT(nodes.output, AllOf(HasSubstr("training step, executor onednn"), HasSubstr("GFLOP/s; memory"),
-                                  HasSubstr("share"), HasSubstr("SoftmaxCrossEntropyGrad")));
+                                  HasSubstr("best us"), HasSubstr("mean us"), HasSubstr("x least"), HasSubstr("share"),
+                                  HasSubstr("SoftmaxCrossEntropyGrad")));
   std::ifstream file(folder_ / "trace.json");
   EXPECT_FALSE(nlohmann::json::parse(file)["traceEvents"].empty());
   const Outcome top = run("profile mlp.onnx --executor onednn --batch 8 --steps 1 --by operator --top 1");

@@ -184,8 +184,8 @@ TEST(Boundary, ReportsTellTheTypesOfInputsAndOutputs) {
   ASSERT_EQ(json.size(), 3u);
   EXPECT_EQ(json[0]["name"], "x");
   EXPECT_EQ(json[0]["kind"], "input");
-  EXPECT_EQ(json[1]["precision"], "f16");
-  EXPECT_EQ(json[2]["precision"], "f32");
+  EXPECT_EQ(json[1]["precision"], "fp16");
+  EXPECT_EQ(json[2]["precision"], "fp32");
   EXPECT_NE(json[2]["reason"], "");
   EXPECT_THAT(report_html(c.report), HasSubstr("Inputs and outputs"));
 }

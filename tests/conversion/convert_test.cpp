@@ -276,8 +276,8 @@ TEST(Convert, ReportsTellEveryNodeAndRange) {
   const Converted c = convert_text(kTwoProducts, options);
   const auto json = nlohmann::json::parse(report_json(c.report));
   ASSERT_EQ(json["nodes"].size(), 3u);
-  EXPECT_EQ(json["nodes"][0]["precision"], "f16");
-  EXPECT_EQ(json["nodes"][1]["precision"], "f32");
+  EXPECT_EQ(json["nodes"][0]["precision"], "fp16");
+  EXPECT_EQ(json["nodes"][1]["precision"], "fp32");
   EXPECT_NE(json["nodes"][1]["reason"], "");
   EXPECT_EQ(json["tensors"][0]["range"]["max"], 4);
   EXPECT_EQ(json["tensors"][0]["range"]["histogram"]["1"], 2);

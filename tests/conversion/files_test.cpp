@@ -55,9 +55,7 @@ TEST(Files, ExternalDataIsKeptWhereTheSourceHasItAndAskedFor) {
   const std::string inline_bytes = read_file(out);
   const Conversion again = convert(ModelFile::open(split), kKeepIo);
   EXPECT_EQ(again.bytes(), inline_bytes) << "the same model, read from two files";
-  again.save(split);  // onto its own source
-  EXPECT_EQ(convert(ModelFile::open(split), kKeepIo).bytes(), inline_bytes);
-  again.save(out, ExternalData::never);
+  EXPECT_EQ(again.save(out, ExternalData::never), inline_bytes.size());
   EXPECT_EQ(read_file(out), inline_bytes);
 }
 
@@ -81,12 +79,28 @@ TEST(Files, DataThatAnotherModelUsesIsLeftAlone) {
   EXPECT_TRUE(reads_as_before()) << "copied without its data, then converted onto what it was copied from";
 }
 
+TEST(Files, OfTheSourceAreNotReplaced) {
+  const TemporaryFolder folder;
+  const auto single = folder.path() / "single.onnx", split = folder.path() / "split.onnx";
+  write_file(single, large_model(256));
+  ConvertOptions all_f32 = kKeepIo;
+  all_f32.keep_f32 = parse_node_patterns("op:MatMul");
+  convert(ModelFile::open(single), all_f32).save(split, ExternalData::always);
+  const std::filesystem::path data = split.string() + ".data", again = folder.path() / "again.onnx";
+  std::filesystem::create_hard_link(single, again);
+  const std::string before = read_file(single) + read_file(split) + read_file(data);
+  for (const auto& [source, path] : {std::pair(single, single), {single, again}, {split, split}, {split, data}})
+    EXPECT_THAT(error_of([&] { convert(ModelFile::open(source), kKeepIo).save(path); }),
+                HasSubstr("whose f32 weights would be lost"))
+        << path;
+  EXPECT_TRUE(read_file(single) + read_file(split) + read_file(data) == before);
+}
+
 TEST(Files, DataOfAModelThatIsReplacedGoesWithIt) {
   const TemporaryFolder folder;
   const auto out = folder.path() / "out.onnx";
   const Conversion conversion = convert(ModelFile::from_bytes(large_model(256)), kKeepIo);
   for (int i = 0; i < 3; ++i) conversion.save(out, ExternalData::always);
-  convert(ModelFile::open(out), kKeepIo).save(out);
   const auto files = std::distance(std::filesystem::directory_iterator(folder.path()), {});
   EXPECT_EQ(files, 2);
   EXPECT_EQ(convert(ModelFile::open(out), kKeepIo).bytes(), conversion.bytes());

@@ -140,7 +140,7 @@ TEST(SimdGemm, AppliesAFunctionLast) {
   Product product({40, 70, 300}, DType::f32, DType::f16, {}, Addend::row);
   Array expected = product.expected();
   for (std::size_t i = 0; i < expected.size(); ++i) expected.set(i, std::max(0.0F, static_cast<float>(expected[i])));
-  product.problem.last = find_unary(UnaryOp::relu, DType::f16);
+  product.problem.last = find_unary(ops::Formula::Relu, DType::f16);
   EXPECT_EQ(product.run(2), expected);
 }
 

@@ -43,7 +43,7 @@ def test_an_overflow_writes_nothing(mlp, tmp_path):
 
 def test_nodes_that_stay(mlp):
     made = halfstep.convert(mlp.path, keep_fp32="op:Gemm")
-    assert not [node for node in made.report["nodes"] if node["op"] == "Gemm" and node["precision"] != "f32"]
+    assert not [node for node in made.report["nodes"] if node["op"] == "Gemm" and node["precision"] != "fp32"]
 
 
 def test_inspect(mlp):

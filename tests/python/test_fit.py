@@ -145,6 +145,69 @@ def test_batches_of_ones_own(mlp, make):
     numpy.testing.assert_array_equal(model.step.flat_parameters(), rows.step.flat_parameters())
 
 
+class RowsByIndex:
+    """What a torch Dataset is: rows by their index, each made by `row`."""
+
+    def __init__(self, case, row):
+        self.case, self.row, self.asked = case, row, []
+
+    def __len__(self):
+        return len(self.case.x)
+
+    def __getitem__(self, i):
+        if not 0 <= i < len(self):
+            raise IndexError(i)
+        self.asked.append(i)
+        return self.row(self.case.x[i], self.case.y[i])
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize(
+    "row",
+    [
+        lambda x, y: (x, y),
+        lambda x, y: [x, int(y)],
+        lambda x, y: ({"input": x.tolist()}, numpy.array(y)),
+        lambda x, y: {"input": x, "labels": y},
+    ],
+    ids=["pairs", "lists", "inputs by name", "dictionaries"],
+)
+def test_rows_by_index(mlp, row, shuffle):
+    source = RowsByIndex(mlp, row)
+    model = compiled(mlp, seed=5, metrics=["accuracy"])
+    history = model.fit(source, epochs=2, batch_size=12, shuffle=shuffle, validation_data=RowsByIndex(mlp, row))
+    assert history.steps == 6 and len(source.asked) == 64
+    assert all(sorted(source.asked[i : i + 32]) == list(range(32)) for i in (0, 32))
+    assert (source.asked[:32] != source.asked[32:]) == shuffle
+    arrays = compiled(mlp, seed=5, metrics=["accuracy"])
+    arrays.fit(mlp.x, mlp.y, epochs=2, batch_size=12, shuffle=shuffle)
+    numpy.testing.assert_array_equal(model.step.flat_parameters(), arrays.step.flat_parameters())
+    assert model.evaluate(source) == arrays.evaluate(mlp.x, mlp.y)
+    assert history.history["val_loss"][-1] == pytest.approx(model.evaluate(mlp.x, mlp.y)["loss"], rel=1e-6)
+
+
+def test_rows_by_index_that_are_wrong(mlp):
+    model = compiled(mlp)
+    pairs = RowsByIndex(mlp, lambda x, y: (x, y))
+    with pytest.raises(halfstep.InputError, match="labels and weights themselves"):
+        model.fit(pairs, mlp.y)
+    with pytest.raises(halfstep.InputError, match="steps_per_epoch"):
+        model.fit(pairs, steps_per_epoch=2)
+    uneven = RowsByIndex(mlp, lambda x, y: (x[: 784 - int(y)], y))
+    with pytest.raises(halfstep.InputError, match="of the types of row"):
+        model.fit(uneven)
+    with pytest.raises(halfstep.InputError, match="labels y"):
+        model.fit(RowsByIndex(mlp, lambda x, y: x))
+    with pytest.raises(halfstep.InputError, match="at least one row"):
+        model.fit(type("None", (), {"__len__": lambda s: 0, "__getitem__": lambda s, i: 1})())
+
+    def broken(x, y):
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        model.fit(RowsByIndex(mlp, broken))
+
+
 def test_steps_per_epoch(mlp):
     def endless():
         while True:

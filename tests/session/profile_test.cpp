@@ -23,7 +23,7 @@ class Profiles : public ::testing::TestWithParam<const char*> {
   Profile run(int steps = 3) {
     Graph graph = parse_model(kText).graph;
     const std::map<std::string, std::string> names{
-        {"MatMul", "/block/inner/MatMul"}, {"Tanh", "/block/inner/Tanh"}, {"Sin", "/block/Sin"}, {"Exp", "Exp"}};
+        {"MatMul", "/block/inner/MatMul"}, {"Tanh", "/block/inner/Tanh"}, {"CumSum", "/block/CumSum"}, {"Exp", "Exp"}};
     for (std::size_t n = 0; n < graph.nodes.size(); ++n) graph.edit(n)->name = names.at(graph.nodes[n].op);
     Session session(std::move(graph), *executor);
     return session.profile({{"x", Tensor(DType::f32, {16, 8})}}, {.steps = steps});
@@ -31,8 +31,8 @@ class Profiles : public ::testing::TestWithParam<const char*> {
 
   static constexpr const char* kText =
       R"(<ir_version: 10, opset_import: ["": 24]> m (float[N, 8] x) => (float[N, 2] y)
-         <float[8, 2] w = {1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8}>
-         { p = MatMul(x, w) q = Tanh(p) r = Sin(q) y = Exp(r) })";
+         <float[8, 2] w = {1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8}, int64 axis = {1}>
+         { p = MatMul(x, w) q = Tanh(p) r = CumSum(q, axis) y = Exp(r) })";
   const std::unique_ptr<Executor> executor = make_executor(GetParam(), {});
 };
 INSTANTIATE_TEST_SUITE_P(Executors, Profiles, ::testing::Values("reference", "onednn"),
@@ -88,6 +88,7 @@ TEST_P(Profiles, AreJson) {
   const auto json = nlohmann::json::parse(profile_json(profile));
   EXPECT_GT(json["peaks"]["gflops_per_s"]["f32"], 0);
   EXPECT_GT(json["peaks"]["gbytes_per_s"], 0);
+  EXPECT_GE(json["peaks"]["spread"], 0);
   EXPECT_EQ(json["nodes"].size(), profile.entries.size());
   for (const char* list : {"nodes", "operators", "scopes"}) {
     double share = 0;
@@ -136,6 +137,51 @@ TEST(Peaks, BoundACostByArithmeticOrMemory) {
   EXPECT_DOUBLE_EQ(peaks.least({.flops = 1000, .bytes = 10}, DType::bf16), 2.5);
   EXPECT_DOUBLE_EQ(peaks.least({.flops = 1000, .bytes = 10}, DType::f16), 10);  // not measured: as f32
   EXPECT_DOUBLE_EQ(peaks.least({.flops = 10, .bytes = 1000}, DType::f32), 100);
+}
+
+/// Whose every third run of a program takes `slower` times as long, by its own word.
+class UnsteadyExecutor final : public Executor {
+ public:
+  explicit UnsteadyExecutor(double slower) : slower_(slower) {}
+  std::string_view name() const override { return "unsteady"; }
+  const Capabilities& capabilities() const override { return own_->capabilities(); }
+  std::unique_ptr<StateStore> make_store() override { return own_->make_store(); }
+  std::unique_ptr<Program> compile(const Graph& graph, StateStore&) override {
+    return std::make_unique<UnsteadyProgram>(graph, slower_);
+  }
+
+ private:
+  class UnsteadyProgram final : public TimedProgram {
+   public:
+    UnsteadyProgram(const Graph& graph, double slower) : slower_(slower) {
+      plan_.entries = {{graph.nodes.back().name, "", "", "", 0}};
+    }
+    Tensor input(std::size_t) override { return {}; }
+    Tensor output(std::size_t) override { return {}; }
+    const Plan& plan() const override { return plan_; }
+    void run() override {}
+    const std::vector<EntryFacts>& facts() const override { return facts_; }
+    std::vector<EntryTime> run_timed() override { return {{0, runs_++ % 3 == 0 ? 1e-3 : 1e-3 * slower_}}; }
+
+   private:
+    double slower_;
+    int runs_ = 0;
+    Plan plan_;
+    std::vector<EntryFacts> facts_{{}};
+  };
+
+  double slower_;
+  const std::unique_ptr<Executor> own_ = make_executor("reference", {});
+};
+
+TEST(Peaks, TellHowFarTheirRepetitionsLieApart) {
+  for (const double slower : {1.0, 1.5}) {
+    UnsteadyExecutor executor(slower);
+    const MachinePeaks peaks = measure_peaks(executor, {});
+    EXPECT_NEAR(peaks.spread, slower - 1, 1e-9);
+    EXPECT_EQ(peaks.spread > MachinePeaks::kBusy, slower > 1);
+    EXPECT_NEAR(peaks.flops.at(DType::f32), 2.0 * 1024 * 1024 * 1024 / 1e-3, 1) << "of the best";
+  }
 }
 
 TEST(Scopes, AreWhatStandsBeforeTheLastPartOfAName) {

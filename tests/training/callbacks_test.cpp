@@ -18,11 +18,6 @@ namespace {
 
 using ::testing::ElementsAre;
 
-LoadedModel small_model() {
-  return parse_model(R"(<ir_version: 10, opset_import: ["": 24]> m (float[N, 2] x) => (float[N, 1] y)
-                        <float[2, 1] w = {0.5, -1}, float[1] b = {0}> { y = Gemm(x, w, b) })");
-}
-
 TrainerOptions options(double learning_rate = 0.1) {
   TrainerOptions result{.losses = {{"mean_squared_error"}}, .precision = Precision::fp32, .epochs = 6, .batch_size = 4};
   result.optimizer.name = "sgd";

@@ -277,6 +277,43 @@ TEST(Metrics, AreaUnderTheCurve) {
                    0.5);
 }
 
+// Numbers of scikit-learn 1.9.1: roc_auc_score and confusion_matrix with sample_weight.
+TEST(Metrics, WeightsCountInCurvesAndTables) {
+  const Tensor scores = Tensor::of<float>({0.1f, 0.4f, 0.35f, 0.8f, 0.35f, 0.6f});
+  const Tensor labels = Tensor::of<float>({0, 0, 1, 1, 0, 1});
+  const struct {
+    std::vector<float> weights;
+    double expected;
+  } cases[] = {{{1, 2, 0.5f, 3, 4, 0.25f}, 0.9238095238095239},
+               {{1, 1, 1, 1, 1, 1}, 0.8333333333333333},
+               {{0, 2, 0.5f, 0, 4, 1}, 0.7777777777777778},
+               {{2, 1, 3, 1, 1, 2}, 0.8125},
+               {{1, 1, 0, 0, 1, 0}, kNan}};
+  for (const auto& c : cases) {
+    const Tensor weights = Tensor::of<float>(c.weights);
+    Metrics metrics(parse_metrics("auc"), {.form = Form::binary});
+    const Tensor first = weights.rows(0, 4);
+    metrics.add(scores.rows(0, 4), labels.rows(0, 4), 0, &first);
+    // What a checkpoint keeps goes on in the same way.
+    Metrics resumed(parse_metrics("auc"), {.form = Form::binary});
+    resumed.load_state(metrics.state());
+    for (Metrics* one : {&metrics, &resumed}) {
+      const Tensor rest = weights.rows(4, 6);
+      one->add(scores.rows(4, 6), labels.rows(4, 6), 0, &rest);
+      if (std::isnan(c.expected))
+        EXPECT_TRUE(std::isnan(one->value(0)));
+      else
+        EXPECT_DOUBLE_EQ(one->value(0), c.expected);
+    }
+  }
+  const Tensor weights = Tensor::of<float>({0.5f, 2, 1, 0.25f, 4, 1.5f});
+  Metrics table(parse_metrics("confusion"), {.form = Form::classes, .class_axis = 1});
+  table.add(scores_of({1, 0, 1, 0, 2, 1}, 3), classes({0, 1, 2, 0, 1, 2}), 0, &weights);
+  EXPECT_THAT(table.table(0)->counts, testing::ElementsAre(0.25, 0.5, 0, 0,  //
+                                                           2, 0, 4, 0,       //
+                                                           0, 2.5, 0, 0));
+}
+
 TEST(Metrics, AreaUnderTheCurveIsThatOfAllPairs) {
   Metrics metrics(parse_metrics("auc"), {.form = Form::binary});
   for (int epoch = 0; epoch < 2; ++epoch) {

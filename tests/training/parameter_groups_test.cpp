@@ -8,7 +8,6 @@
 #include "tests/temporary_directory.h"
 #include "tests/training/small_rows.h"
 #include <halfstep/executors/executor.h>
-#include <halfstep/onnx_io/load.h>
 #include <halfstep/passes/step/parameter_group.h>
 #include <halfstep/training/trainer.h>
 #include <halfstep/training/training_step.h>
@@ -18,11 +17,6 @@ namespace {
 
 using ::testing::Contains;
 using ::testing::HasSubstr;
-
-LoadedModel small_model() {
-  return parse_model(R"(<ir_version: 10, opset_import: ["": 24]> m (float[N, 2] x) => (float[N, 1] y)
-                        <float[2, 1] w = {0.5, -1}, float[1] b = {0}> { y = Gemm(x, w, b) })");
-}
 
 TEST(ParameterGroups, AreReadFromTextAndWrittenAsIt) {
   const ParameterGroup group = parse_parameter_group("m/a:0/*:lr_factor=0.1,weight_decay=0,frozen_updates=100");
@@ -47,6 +41,26 @@ TEST(ParameterGroups, SayWhatIsWrongWithAText) {
   };
   for (const auto& c : cases)
     EXPECT_THAT(error_of(Error::Kind::input, [&] { parse_parameter_group(c.text); }), HasSubstr(c.says)) << c.text;
+}
+
+TEST(ParameterGroups, SayWhichKeysThereAre) {
+  const struct {
+    const char *text, *optimizer, *says;
+  } cases[] = {
+      {"b:speed=1", "adam",
+       "expected the keys of a parameter group with the optimizer adam: lr_factor, frozen_updates, beta1"},
+      {"b:speed=1", "adam", "got 'speed' for 'b'"},
+      {"b:beta1=0.5", "sgd", "the keys of a parameter group with the optimizer sgd"},
+      {"b:weight-decay=0", "adam", "got 'weight-decay' for 'b'"},
+      {"b:weight_decay=-1", "adam", "expected weight_decay of 'b' as a number from 0"},
+  };
+  for (const auto& c : cases) {
+    OptimizerOptions options{.name = c.optimizer};
+    options.groups = {parse_parameter_group(c.text)};
+    const std::string text = error_of(Error::Kind::input, [&] { check(options); });
+    EXPECT_THAT(text, HasSubstr(c.says)) << c.text;
+    EXPECT_EQ(text.find("--"), std::string::npos) << "a group has keys, no flags: " << text;
+  }
 }
 
 TEST(ParameterGroups, OfNoParameterAreRefusedBeforeAnythingRuns) {

@@ -14,18 +14,12 @@
 #include "tests/training/small_rows.h"
 #include <halfstep/executors/executor.h>
 #include <halfstep/formats/row_source.h>
-#include <halfstep/onnx_io/load.h>
 #include <halfstep/training/trainer.h>
 
 namespace halfstep {
 namespace {
 
 using ::testing::HasSubstr;
-
-LoadedModel small_model() {
-  return parse_model(R"(<ir_version: 10, opset_import: ["": 24]> m (float[N, 2] x) => (float[N, 1] y)
-                        <float[2, 1] w = {0.5, -1}, float[1] b = {0}> { y = Gemm(x, w, b) })");
-}
 
 /// small_rows(), whose labels are i8: they are converted.
 class Rows : public RowSource {
@@ -60,25 +54,12 @@ class Rows : public RowSource {
   Tensor x_ = small_rows().x[0].rows.load();
 };
 
-TrainerOptions options() {
-  TrainerOptions result{.losses = {{"mean_squared_error"}}, .precision = Precision::fp32, .epochs = 3, .batch_size = 3};
-  result.optimizer.name = "sgd";
-  result.schedule.base_lr = 0.1;
-  return result;
-}
-
-std::vector<float> losses_of(Trainer& trainer) {
-  std::vector<float> losses;
-  trainer.fit({.on_step = [&](const StepResult& r) { losses.push_back(r.loss); }});
-  return losses;
-}
-
 TEST(RowSources, TrainAsArraysDoAndReadEachBatchOnce) {
   const auto executor = make_reference_executor();
   const auto source = std::make_shared<Rows>();
-  Trainer read(small_model(), *executor, Dataset(source), options());
+  Trainer read(small_model(), *executor, Dataset(source), small_options());
   EXPECT_EQ(source->batches, 0) << "a loss is chosen by labels alone";
-  Trainer plain(small_model(), *executor, small_rows(), options());
+  Trainer plain(small_model(), *executor, small_rows(), small_options());
   const std::vector<float> losses = losses_of(read);
   EXPECT_EQ(losses, losses_of(plain));
   EXPECT_EQ(source->batches, 9);
@@ -90,9 +71,9 @@ TEST(RowSources, AreGoneOnWithWhereACheckpointStands) {
   const TemporaryDirectory directory;
   const auto executor = make_reference_executor();
   const Dataset data(std::make_shared<Rows>());
-  Trainer whole(small_model(), *executor, data, options());
+  Trainer whole(small_model(), *executor, data, small_options());
   const std::vector<float> expected = losses_of(whole);
-  TrainerOptions first = options(), rest = options();
+  TrainerOptions first = small_options(), rest = small_options();
   first.steps = 5;
   first.checkpoint = rest.resume = directory.path();
   Trainer begun(small_model(), *executor, data, first);
@@ -125,7 +106,7 @@ TEST(RowSources, SayWhatIsWrong) {
   for (const auto& c : cases) {
     const auto source = std::make_shared<Rows>();
     source->change = c.change;
-    TrainerOptions o = options();
+    TrainerOptions o = small_options();
     o.batch_size = 8;
     Trainer trainer(small_model(), *executor, Dataset(source), o);
     EXPECT_THAT(error_of(c.kind, [&] { trainer.fit({}); }), HasSubstr(c.says));

@@ -34,6 +34,11 @@ Tensor inputs() {
   return x;
 }
 Tensor classes() { return Tensor::of<std::int64_t>({0, 1, 2, 2, -100, 1}); }
+Tensor binary() {
+  Tensor y(DType::i64, {kRows, 3});
+  for (std::int64_t i = 0; i < y.count(); ++i) y.data<std::int64_t>()[i] = (3 * i + i / 4) % 5 % 2;
+  return y;
+}
 Tensor values() {
   Tensor y(DType::f32, {kRows, 3});
   for (std::int64_t i = 0; i < y.count(); ++i) y.data<float>()[i] = static_cast<float>((3 * i) % 5 - 2) / 2;
@@ -101,12 +106,18 @@ const struct {
     {{.loss = "focal", .class_weights = {1, 2, 0.5}}, "accuracy"},
     {{.loss = "mean_squared_error"}, "mae,mse"},
     {{.loss = "huber"}, "mae"},
+    {{.loss = "binary_cross_entropy_logits"}, "auc,accuracy,f1:1"},
 };
+
+Tensor labels_of(const OutputLoss& loss) {
+  const LossLabels labels = loss_named(*loss.loss).labels;
+  return labels == LossLabels::classes ? classes() : labels == LossLabels::binary ? binary() : values();
+}
 
 TEST(SampleWeights, AreHowOftenARowIsThere) {
   for (const auto& c : kCases) {
     SCOPED_TRACE(*c.loss.loss + " " + c.metrics);
-    const Tensor y = loss_named(*c.loss.loss).labels == LossLabels::classes ? classes() : values();
+    const Tensor y = labels_of(c.loss);
     TrainerOptions with = options(c.loss), without = options(c.loss);
     with.metrics = without.metrics = parse_metrics(c.metrics);
     with.losses[0].sample_weights = "w";
@@ -117,11 +128,22 @@ TEST(SampleWeights, AreHowOftenARowIsThere) {
   }
 }
 
+TEST(SampleWeights, AreCountedInAConfusionMatrix) {
+  const auto executor = make_reference_executor();
+  TrainerOptions with = options({.loss = "softmax_cross_entropy", .sample_weights = "w"}),
+                 without = options({.loss = "softmax_cross_entropy"});
+  with.metrics = without.metrics = parse_metrics("confusion");
+  const auto table = [&](const Dataset& data, const TrainerOptions& o) {
+    return Evaluator(model(), *executor, data, o).evaluate(data).tables.at(0).second.counts;
+  };
+  EXPECT_EQ(table(weighted(classes()), with), table(plain(classes()), without));
+}
+
 TEST(SampleWeights, MakeMeansThatBatchesDoNotChange) {
   const auto executor = make_reference_executor();
   for (const auto& c : kCases) {
     SCOPED_TRACE(*c.loss.loss);
-    const Tensor y = loss_named(*c.loss.loss).labels == LossLabels::classes ? classes() : values();
+    const Tensor y = labels_of(c.loss);
     std::vector<double> losses;
     for (const std::int64_t batch : {6, 4, 1}) {
       TrainerOptions o = options(c.loss);
@@ -228,13 +250,12 @@ TEST(SampleWeights, SayWhatDoesNotFit) {
   } cases[] = {
       {"sample weights 'v' in the data", with(Tensor(DType::f32, {kRows})), {.sample_weights = "v"}},
       {"a sample weight for each row", with(Tensor(DType::f32, {kRows, 2})), {.sample_weights = "w"}},
-      {"sample weights from 0 on, got -1 in row 3 of w",
+      {"sample weights from 0 to 1e+30, got 1e+38 in row 5 of w",
+       with(Tensor::of<float>({1, 1, 1, 1, 1, 1e38f})),
+       {.sample_weights = "w"}},
+      {"sample weights from 0 to 1e+30, got -1 in row 3 of w",
        with(Tensor::of<float>({1, 1, 1, -1, 1, 1})),
        {.sample_weights = "w"}},
-      {"metrics that sample weights are for, got confusion",
-       with(Tensor(DType::f32, {kRows})),
-       {.sample_weights = "w"},
-       "confusion"},
       {"for sample weights, got --loss output",
        with(Tensor(DType::f32, {kRows})),
        {.loss = "output", .sample_weights = "w"}},

@@ -11,18 +11,12 @@
 #include "tests/training/small_rows.h"
 #include <halfstep/data/batch_stream.h>
 #include <halfstep/executors/executor.h>
-#include <halfstep/onnx_io/load.h>
 #include <halfstep/training/trainer.h>
 
 namespace halfstep {
 namespace {
 
 using ::testing::HasSubstr;
-
-LoadedModel small_model() {
-  return parse_model(R"(<ir_version: 10, opset_import: ["": 24]> m (float[N, 2] x) => (float[N, 1] y)
-                        <float[2, 1] w = {0.5, -1}, float[1] b = {0}> { y = Gemm(x, w, b) })");
-}
 
 /// The rows of small_rows() in batches of three: the last one has two.
 class Rows : public BatchStream {
@@ -48,17 +42,9 @@ class Rows : public BatchStream {
 };
 
 TrainerOptions options() {
-  TrainerOptions result{
-      .losses = {{"mean_squared_error"}}, .precision = Precision::fp32, .epochs = 3, .batch_size = 3, .shuffle = false};
-  result.optimizer.name = "sgd";
-  result.schedule.base_lr = 0.1;
+  TrainerOptions result = small_options();
+  result.shuffle = false;
   return result;
-}
-
-std::vector<float> losses_of(Trainer& trainer) {
-  std::vector<float> losses;
-  trainer.fit({.on_step = [&](const StepResult& r) { losses.push_back(r.loss); }});
-  return losses;
 }
 
 TEST(Streams, TrainAsADataSetOfTheSameBatchesDoes) {

@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 
+#include "executors/core/same_elements.h"
 #include "executors/onednn/kernels/kernels.h"
+#include "executors/onednn/math_mode.h"
 
 namespace halfstep::onednn {
 
@@ -29,13 +31,16 @@ const ForwardRecord* forward_statistics(KernelContext& context) {
   const ForwardRecord* record = context.forward_record();
   if (!record || !record->mean) return nullptr;
   for (const Node& node : context.graph().nodes)
-    if (node.id == context.node().forward && node.inputs[0] == context.node().inputs[1]) return record;
+    if (node.id == context.node().forward &&
+        core::same_elements(context.graph(), node.inputs[0], context.node().inputs[1]))
+      return record;
   return nullptr;
 }
 
 dnnl::primitive_attr user_scratchpad() {
   dnnl::primitive_attr attr;
   attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  attr.set_fpmath_mode(math_mode());
   return attr;
 }
 

@@ -86,7 +86,7 @@ Made make_convolution(KernelContext& context) {
                              {DNNL_ARG_SCRATCHPAD, chosen.pd.scratchpad_desc(), scratch}});
   if (has_residual && residual.buffer != result.buffer) {
     // The sum post-operation adds to what the destination holds.
-    const simd::UnaryKernel copy = simd::find_unary(simd::UnaryOp::identity, out);
+    const simd::UnaryKernel copy = simd::find_cast(out, out);
     run = [copy, residual, result, convolve = std::move(run)](const Memory& memory) -> Run {
       return [copy, from = memory.at(residual), to = memory.at(result), n = residual.stored(),
               convolve = convolve(memory)] {

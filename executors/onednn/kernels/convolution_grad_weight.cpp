@@ -118,7 +118,7 @@ Made make_shared(KernelContext& context, const ImageShares& shares, const Node* 
                          first ? 0 : (i - 1) * bias_bytes},
                         {DNNL_ARG_SCRATCHPAD, pd.scratchpad_desc(), work, i * work_bytes}}));
   }
-  const simd::BinaryKernel add = simd::find_binary(simd::BinaryOp::add, DType::f32, {});
+  const simd::BinaryKernel add = simd::find_binary(ops::Formula::Add, DType::f32, {});
   return {kernel_name(pd), conversion_remark(context.in(0).dtype, shares.chosen.dtype),
           [=, binds = std::move(binds)](const Memory& memory) -> Run {
             std::vector<Run> runs;

@@ -34,8 +34,8 @@ Made make_idle_dropout(KernelContext& context) {
   if (!ratio || !(*ratio >= 0 && *ratio < 1)) return refuse("a ratio that is computed, or not in [0, 1)");
   if (context.has_output(1)) return refuse("a mask");
   const DType dtype = context.in(0).dtype;
-  const simd::UnaryKernel copy = simd::find_unary(simd::UnaryOp::identity, dtype);
-  if (!copy) return refuse(fmt::format("no SIMD kernel for {}", name_of(dtype)));
+  const simd::UnaryKernel copy = simd::find_cast(dtype, dtype);
+  if (!is_float(dtype) || !copy) return refuse(fmt::format("no SIMD kernel for {}", name_of(dtype)));
   const Operand from = context.read(0), to = context.write_over(0, from);
   if (from.buffer == to.buffer) return {"alias", {}, {}};
   return {"simd", {}, [=, n = from.stored()](const Memory& memory) -> Run {

@@ -12,8 +12,6 @@
 namespace halfstep::onednn {
 namespace {
 
-using BinaryFunction = ElementFunction<simd::BinaryOp>;
-
 /// How operands of different shapes lie together: the layout each is read in, the layout of the result, and the walk.
 struct Together {
   Layout layouts[2], result;
@@ -47,10 +45,10 @@ std::optional<Together> broadcast_permuted(KernelContext& context, std::size_t b
 }
 
 /// One operand has the result's shape, in any layout, and the other is a scalar.
-std::optional<Together> broadcast_scalar(KernelContext& context, const BinaryFunction& function, std::size_t big) {
+std::optional<Together> broadcast_scalar(KernelContext& context, const ElementFunction& function, std::size_t big) {
   const Layout layout = context.layout(big);
   if (context.in(1 - big).shape.count() != 1 || context.in(big).shape != context.out(0).shape) return std::nullopt;
-  if (layout.is_padded() && !(function.keeps_zero_scalar && big == 0)) return std::nullopt;
+  if (layout.is_padded() && !(function.keeps_zero_beside_scalar() && big == 0)) return std::nullopt;
   Together t;
   t.layouts[big] = t.result = layout;
   const Dims whole{layout.stored(context.out(0).shape.count())}, one{1};
@@ -59,13 +57,18 @@ std::optional<Together> broadcast_scalar(KernelContext& context, const BinaryFun
   return t;
 }
 
-Together lay_together(KernelContext& context, const BinaryFunction& function) {
+Together lay_together(KernelContext& context, const ElementFunction& function) {
   const Shape &a = context.in(0).shape, &b = context.in(1).shape, &y = context.out(0).shape;
+  if (function.def->gives_truth) {
+    Together t;
+    t.walk.emplace(y.dims(), std::initializer_list<simd::Broadcast::Extents>{a.dims(), b.dims()});
+    return t;
+  }
   if (a == b) {
     Together t;
     const Layout other = context.layout(0).is_row_major() ? context.layout(1) : context.layout(0);
     Layout common = context.wanted_layout(0).value_or(other);
-    if (common.is_padded() && !function.keeps_zero) common = Layout();
+    if (common.is_padded() && !function.keeps_zero()) common = Layout();
     t.layouts[0] = t.layouts[1] = t.result = common;
     return t;
   }
@@ -81,20 +84,21 @@ Together lay_together(KernelContext& context, const BinaryFunction& function) {
 }  // namespace
 
 Made make_binary(KernelContext& context) {
-  const BinaryFunction function = binary_function(context.graph(), context.node());
+  const ElementFunction function = element_function(context.graph(), context.node());
   if (!function.refusal.empty()) return refuse(std::string(function.refusal));
-  const DType dtype = context.out(0).dtype;
-  const simd::BinaryKernel kernel = simd::find_binary(function.op, dtype, function.params);
+  const DType dtype = context.in(0).dtype;
+  const simd::BinaryKernel kernel = simd::find_binary(function.def->formula, dtype, function.params);
   if (!kernel) return refuse(fmt::format("no SIMD kernel for {}", name_of(dtype)));
-  // Pow's exponent may have another type.
-  if (context.in(0).dtype != dtype || context.in(1).dtype != dtype) return refuse("operands of different types");
+  if (context.in(1).dtype != dtype) return refuse("operands of different types");  // as Pow's exponent may have
+  if (broadcast(context.in(0).shape, context.in(1).shape) != context.out(0).shape)
+    return refuse("an operand that is larger than the result");
   const Together t = lay_together(context, function);
   if (t.walk && !t.walk->valid()) return refuse("broadcasting over too many axes");
   const Operand a = context.read(0, t.layouts[0]), b = context.read(1, t.layouts[1]);
   Operand y;
-  if (a.shape == context.out(0).shape)
+  if (a.shape == context.out(0).shape && !function.def->gives_truth)
     y = context.write_over(0, a);
-  else if (b.shape == context.out(0).shape)
+  else if (b.shape == context.out(0).shape && !function.def->gives_truth)
     y = context.write_over(0, b);
   else
     y = context.write(0, t.result);
@@ -109,14 +113,15 @@ Made make_binary(KernelContext& context) {
 }
 
 Made make_unary(KernelContext& context) {
-  const ElementFunction<simd::UnaryOp> function = unary_function(context.graph(), context.node());
+  const ElementFunction function = element_function(context.graph(), context.node());
   if (!function.refusal.empty()) return refuse(std::string(function.refusal));
   const DType dtype = context.in(0).dtype;
-  const simd::UnaryKernel kernel = simd::find_unary(function.op, dtype, function.params);
+  const simd::UnaryKernel kernel = simd::find_unary(function.def->formula, dtype, function.params);
   if (!kernel) return refuse(fmt::format("no SIMD kernel for {}", name_of(dtype)));
   const Layout layout = context.layout(0);
-  const Operand x = context.read(0, layout.is_padded() && !function.keeps_zero ? Layout() : layout);
-  const Operand y = context.write_over(0, x);
+  const bool is_kept = !function.def->gives_truth && (!layout.is_padded() || function.keeps_zero());
+  const Operand x = context.read(0, is_kept ? layout : Layout());
+  const Operand y = function.def->gives_truth ? context.write(0, Layout()) : context.write_over(0, x);
   return {"simd", {}, [=, n = x.stored()](const Memory& memory) -> Run {
             return [=, from = memory.at(x), to = memory.at(y)] { kernel(from, to, n); };
           }};

@@ -57,7 +57,7 @@ Made make_global_norm(KernelContext& context);
 Made make_loss_scale_update(KernelContext& context);
 Made make_adam_step(KernelContext& context);
 Made make_sgd_step(KernelContext& context);
-// plain_arithmetic.cpp: comparisons, logic, and arithmetic on integers
+// plain_arithmetic.cpp: formulas on integers and bool
 Made make_plain_arithmetic(KernelContext& context);
 // dropout.cpp
 Made make_dropout(KernelContext& context);

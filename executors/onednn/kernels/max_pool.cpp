@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "executors/core/same_elements.h"
 #include "executors/onednn/kernels/kernels.h"
 #include "executors/onednn/kernels/window.h"
 
@@ -66,7 +67,9 @@ const ForwardRecord* pooled(KernelContext& context) {
   const ForwardRecord* record = context.forward_record();
   if (!record || record->workspace == kNoBuffer) return nullptr;
   for (const Node& node : context.graph().nodes)
-    if (node.id == context.node().forward && node.inputs[0] == context.node().inputs[1]) return record;
+    if (node.id == context.node().forward &&
+        core::same_elements(context.graph(), node.inputs[0], context.node().inputs[1]))
+      return record;
   return nullptr;
 }
 

@@ -1,7 +1,5 @@
-// Comparisons, logic, and arithmetic on integers: loops that are left to the compiler to vectorise.
-#include <algorithm>
-#include <cmath>
-#include <string_view>
+// Formulas on integers and bool: loops that are left to the compiler to vectorise.
+#include <cstdint>
 #include <type_traits>
 
 #include "executors/onednn/kernels/element_function.h"
@@ -13,102 +11,78 @@ namespace {
 
 using simd::PlainFn;
 
-template <class T, class R, class F>
+namespace formulas = halfstep::formulas;
+using ops::Formula;
+
+/// Of elements of type T; a formula of one operand sees it as `a`.
+template <class F, class T>
+auto value(T a, T b) {
+  using V = std::conditional_t<F::row.on_truth, bool, formulas::Scalar<T>>;
+  const auto in = [](T x) -> V {
+    if constexpr (F::row.on_truth)
+      return x;
+    else
+      return V::of(x);
+  };
+  const auto y = [&] {
+    if constexpr (ops::count_arguments(&F::template of<V>) == 1)
+      return F::of(in(a));
+    else
+      return F::of(in(a), in(b));
+  }();
+  if constexpr (std::is_same_v<std::remove_cv_t<decltype(y)>, formulas::Scalar<T>>)
+    return y.raw;
+  else
+    return static_cast<bool>(y);
+}
+
+template <class F, class T>
 void row(const void* a, std::int64_t step_a, const void* b, std::int64_t step_b, void* y, std::int64_t n) {
+  using R = decltype(value<F, T>(T{}, T{}));
   const T *left = static_cast<const T*>(a), *right = static_cast<const T*>(b);
   const T value_of_left = *left, value_of_right = *right;
   R* to = static_cast<R*>(y);
   if (step_a && step_b) {
-    for (std::int64_t i = 0; i < n; ++i) to[i] = F{}(left[i], right[i]);
+    for (std::int64_t i = 0; i < n; ++i) to[i] = value<F, T>(left[i], right[i]);
   } else if (step_a) {
-    for (std::int64_t i = 0; i < n; ++i) to[i] = F{}(left[i], value_of_right);
+    for (std::int64_t i = 0; i < n; ++i) to[i] = value<F, T>(left[i], value_of_right);
   } else {
-    for (std::int64_t i = 0; i < n; ++i) to[i] = F{}(value_of_left, right[i * step_b]);
+    for (std::int64_t i = 0; i < n; ++i) to[i] = value<F, T>(value_of_left, right[i * step_b]);
   }
 }
 
-/// Signed overflow wraps, as in the reference.
+struct ByType {
+  PlainFn i64 = nullptr, i32 = nullptr, boolean = nullptr;
+};
 template <class F>
-struct Wrapping {
-  template <class T>
-  T operator()(T a, T b) const {
-    using Unsigned = std::make_unsigned_t<T>;
-    return static_cast<T>(F{}(static_cast<Unsigned>(a), static_cast<Unsigned>(b)));
+constexpr ByType by_type_of(Formula formula) {
+  ByType result;
+  if constexpr (F::row.on_integers && !F::row.divides && F::row.count_parameters() == 0) {
+    result.i64 = row<F, std::int64_t>;
+    result.i32 = row<F, std::int32_t>;
+    if (formula == Formula::Equal) result.boolean = row<F, std::uint8_t>;
   }
-};
-struct Smaller {
-  template <class T>
-  T operator()(T a, T b) const {
-    return std::min(a, b);
-  }
-};
-struct Larger {
-  template <class T>
-  T operator()(T a, T b) const {
-    return std::max(a, b);
-  }
-};
-// Operators of one operand see it twice.
-struct IsNaN {
-  bool operator()(float a, float) const { return std::isnan(a); }
-};
-struct Not {
-  bool operator()(bool a, bool) const { return !a; }
-};
-
-struct Row {
-  std::string_view op;
-  PlainFn i64 = nullptr, i32 = nullptr, f32 = nullptr, boolean = nullptr;
-};
-using I64 = std::int64_t;
-using I32 = std::int32_t;
-
-template <class F>
-constexpr Row arithmetic(std::string_view op) {
-  return {op, row<I64, I64, F>, row<I32, I32, F>};
-}
-template <class F>
-constexpr Row comparison(std::string_view op) {
-  return {op, row<I64, bool, F>, row<I32, bool, F>, row<float, bool, F>};
-}
-template <class F>
-constexpr Row logic(std::string_view op) {
-  return {op, nullptr, nullptr, nullptr, row<bool, bool, F>};
+  if constexpr (F::row.on_truth) result.boolean = row<F, bool>;
+  return result;
 }
 
-constexpr Row kRows[] = {
-    arithmetic<Wrapping<std::plus<>>>("Add"),
-    arithmetic<Wrapping<std::minus<>>>("Sub"),
-    arithmetic<Wrapping<std::multiplies<>>>("Mul"),
-    arithmetic<Smaller>("Min"),
-    arithmetic<Larger>("Max"),
-    {"Equal", row<I64, bool, std::equal_to<>>, row<I32, bool, std::equal_to<>>, row<float, bool, std::equal_to<>>,
-     row<bool, bool, std::equal_to<>>},
-    comparison<std::less<>>("Less"),
-    comparison<std::greater<>>("Greater"),
-    comparison<std::less_equal<>>("LessOrEqual"),
-    comparison<std::greater_equal<>>("GreaterOrEqual"),
-    logic<std::logical_and<>>("And"),
-    logic<std::logical_or<>>("Or"),
-    logic<std::not_equal_to<>>("Xor"),
-    logic<Not>("Not"),
-    {"IsNaN", nullptr, nullptr, row<float, bool, IsNaN>},
+constexpr ByType kFunctions[] = {
+#define HALFSTEP_PLAIN_FUNCTIONS(Name) by_type_of<formulas::Name>(Formula::Name),
+    HALFSTEP_FORMULAS(HALFSTEP_PLAIN_FUNCTIONS)
+#undef HALFSTEP_PLAIN_FUNCTIONS
 };
 
 }  // namespace
 
-PlainFn plain_function(std::string_view op, DType dtype) {
-  const Row* found = std::find_if(std::begin(kRows), std::end(kRows), [&](const Row& r) { return r.op == op; });
-  if (found == std::end(kRows)) return nullptr;
+PlainFn plain_function(Formula formula, DType dtype) {
+  const ByType& functions = kFunctions[static_cast<std::size_t>(formula)];
   switch (dtype) {
     case DType::i64:
-      return found->i64;
+      return functions.i64;
     case DType::i32:
-      return found->i32;
-    case DType::f32:
-      return found->f32;
+      return functions.i32;
     case DType::boolean:
-      return found->boolean;
+      return functions.boolean;
     default:
       return nullptr;
   }
@@ -117,7 +91,8 @@ PlainFn plain_function(std::string_view op, DType dtype) {
 Made make_plain_arithmetic(KernelContext& context) {
   const Value& x = context.in(0);
   const std::size_t operands = context.node().inputs.size(), second = operands == 2 ? 1 : 0;
-  const PlainFn function = operands <= 2 ? plain_function(context.node().op, x.dtype) : nullptr;
+  const ElementFunction element = element_function(context.graph(), context.node());
+  const PlainFn function = element.refusal.empty() ? plain_function(element.def->formula, x.dtype) : nullptr;
   if (!function) return refuse("no native loop for this type or number of operands");
   const simd::Broadcast walk(context.out(0).shape.dims(), {x.shape.dims(), context.in(second).shape.dims()});
   if (!walk.valid()) return refuse("broadcasting over too many axes");

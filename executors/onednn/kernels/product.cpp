@@ -6,18 +6,18 @@
 namespace halfstep::onednn {
 namespace {
 
-bool has_avx512() {
-  constexpr auto kWanted = static_cast<unsigned>(dnnl::cpu_isa::avx512_core);
-  static const bool has = (static_cast<unsigned>(dnnl::get_effective_cpu_isa()) & kWanted) == kWanted;
-  return has;
-}
-
 bool lines_collide(const Matrices& m) {
   constexpr std::int64_t kPage = 4096 / sizeof(float);
   return m.strides.end()[-2] % kPage == 0 || m.strides.back() % kPage == 0;
 }
 
 }  // namespace
+
+bool has_avx512() {
+  constexpr auto kWanted = static_cast<unsigned>(dnnl::cpu_isa::avx512_core);
+  static const bool has = (static_cast<unsigned>(dnnl::get_effective_cpu_isa()) & kWanted) == kWanted;
+  return has;
+}
 
 void Matrices::transpose() {
   std::swap(dims.end()[-1], dims.end()[-2]);

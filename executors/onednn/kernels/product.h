@@ -18,6 +18,9 @@ struct Matrices {
 };
 Matrices row_major_matrices(Dims dims);
 
+/// Whether oneDNN has AVX-512 to use.
+bool has_avx512();
+
 /// Whether the SIMD product of operands of this type does better than oneDNN's. That is so on CPUs without AVX-512
 /// alone: there oneDNN multiplies halves by way of copies in f32, and takes twice as long where lines of a matrix lie a
 /// multiple of a page apart, since those share sets of the cache.

@@ -4,6 +4,7 @@
 #include "executors/onednn/simd/broadcast_rows.h"
 #include "executors/onednn/simd/kernels.h"
 #include "executors/onednn/simd/parallel.h"
+#include "ops/elementwise/formula.h"
 
 namespace halfstep::simd {
 
@@ -23,35 +24,43 @@ void UnaryKernel::operator()(const void* x, void* y, std::int64_t n) const {
 }
 
 void BinaryKernel::operator()(const void* a, const void* b, void* y, std::int64_t n) const {
-  parallel_for(blocks_of(n, kBlock), 3 * n * static_cast<std::int64_t>(element_bytes_), [&](std::int64_t block) {
+  const auto bytes = n * static_cast<std::int64_t>(2 * in_bytes_ + out_bytes_);
+  parallel_for(blocks_of(n, kBlock), bytes, [&](std::int64_t block) {
     const std::int64_t begin = block * kBlock;
-    rows_.array_array(at(a, begin, element_bytes_), at(b, begin, element_bytes_), at(y, begin, element_bytes_),
+    rows_.array_array(at(a, begin, in_bytes_), at(b, begin, in_bytes_), at(y, begin, out_bytes_),
                       std::min(kBlock, n - begin), params_);
   });
 }
 
 void BinaryKernel::operator()(const Broadcast& shape, const void* a, const void* b, void* y) const {
   const std::int64_t step_a = shape.moves(0), step_b = shape.moves(1);
-  const std::int64_t bytes = (1 + step_a + step_b) * shape.size() * static_cast<std::int64_t>(element_bytes_);
+  const auto in = static_cast<std::int64_t>(in_bytes_), out = static_cast<std::int64_t>(out_bytes_);
+  const std::int64_t bytes = (out + (step_a + step_b) * in) * shape.size();
   for_row_pieces(shape, kBlock, bytes, [&](const RowPiece& piece) {
-    const void* left = at(a, piece.offsets[0] + step_a * piece.begin, element_bytes_);
-    const void* right = at(b, piece.offsets[1] + step_b * piece.begin, element_bytes_);
-    void* to = at(y, piece.result, element_bytes_);
+    const void* left = at(a, piece.offsets[0] + step_a * piece.begin, in_bytes_);
+    const void* right = at(b, piece.offsets[1] + step_b * piece.begin, in_bytes_);
+    void* to = at(y, piece.result, out_bytes_);
     if (step_a && step_b) return rows_.array_array(left, right, to, piece.count, params_);
     if (step_b) return rows_.scalar_array(left, right, to, piece.count, params_);
     if (step_a) return rows_.array_scalar(left, right, to, piece.count, params_);
-    for (std::int64_t i = 0; i < piece.count; ++i)
-      rows_.array_array(left, right, at(to, i, element_bytes_), 1, params_);
+    for (std::int64_t i = 0; i < piece.count; ++i) rows_.array_array(left, right, at(to, i, out_bytes_), 1, params_);
   });
 }
 
-UnaryKernel find_unary(UnaryOp op, DType dtype, ElementwiseParams params) {
-  const std::size_t bytes = bytes_of(dtype, 1);
-  return UnaryKernel(find_unary_range(op, dtype), bytes, bytes, params);
+namespace {
+
+std::size_t out_bytes(ops::Formula formula, DType dtype) {
+  return ops::def_of(formula).gives_truth ? 1 : bytes_of(dtype, 1);
 }
 
-BinaryKernel find_binary(BinaryOp op, DType dtype, ElementwiseParams params) {
-  return BinaryKernel(find_binary_rows(op, dtype), bytes_of(dtype, 1), params);
+}  // namespace
+
+UnaryKernel find_unary(ops::Formula formula, DType dtype, ElementwiseParams params) {
+  return UnaryKernel(find_unary_range(formula, dtype), bytes_of(dtype, 1), out_bytes(formula, dtype), params);
+}
+
+BinaryKernel find_binary(ops::Formula formula, DType dtype, ElementwiseParams params) {
+  return BinaryKernel(find_binary_rows(formula, dtype), bytes_of(dtype, 1), out_bytes(formula, dtype), params);
 }
 
 UnaryKernel find_cast(DType from, DType to) {

@@ -8,50 +8,12 @@
 #include <span>
 
 #include "executors/onednn/simd/broadcast.h"
+#include "ops/elementwise/formulas.h"
 #include <halfstep/base/dtype.h>
 
 namespace halfstep::simd {
 
-/// y = f(x), ONNX's definitions. NaN gives NaN in every one.
-enum class UnaryOp {
-  identity,
-  relu,
-  leaky_relu,  ///< alpha
-  elu,         ///< alpha
-  clip,        ///< alpha = min, beta = max (infinities where absent)
-  neg,
-  abs,
-  sign,  ///< -1, 0, 1
-  reciprocal,
-  sqrt,
-  exp,
-  log,
-  erf,
-  sigmoid,
-  hard_sigmoid,  ///< max(0, min(1, alpha x + beta))
-  tanh,
-  softplus,
-  silu,        ///< x sigmoid(x)
-  hard_swish,  ///< x max(0, min(1, x/6 + 0.5))
-  gelu,        ///< x/2 (1 + erf(x / sqrt 2))
-  gelu_tanh,   ///< the tanh approximation
-};
-
-enum class BinaryOp {
-  add,
-  sub,
-  mul,
-  div,
-  min,             ///< NaN if either is
-  max,             ///< NaN if either is
-  pow,             ///< std::pow element by element, but for the powers 2 and 3
-  relu_grad,       ///< 0 where b <= 0, else a: dy, y -> dx
-  clip_grad,       ///< 0 where b < alpha or b > beta, else a: dy, x -> dx
-  gelu_grad,       ///< a times the slope of gelu at b: dy, x -> dx
-  gelu_tanh_grad,  ///< the same of gelu_tanh
-};
-
-/// The constants an operator names in its comment.
+/// The formula's parameters, in their order.
 struct ElementwiseParams {
   float alpha = 0;
   float beta = 0;
@@ -85,8 +47,8 @@ class BinaryKernel {
   };
 
   BinaryKernel() = default;
-  BinaryKernel(Rows rows, std::size_t element_bytes, ElementwiseParams params)
-      : rows_(rows), element_bytes_(element_bytes), params_(params) {}
+  BinaryKernel(Rows rows, std::size_t in_bytes, std::size_t out_bytes, ElementwiseParams params)
+      : rows_(rows), in_bytes_(in_bytes), out_bytes_(out_bytes), params_(params) {}
 
   explicit operator bool() const { return rows_.array_array != nullptr; }
   /// n elements each.
@@ -96,16 +58,17 @@ class BinaryKernel {
 
  private:
   Rows rows_;
-  std::size_t element_bytes_ = 0;
+  std::size_t in_bytes_ = 0, out_bytes_ = 0;
   ElementwiseParams params_;
 };
 
-/// Kernels of operands and result of one type; empty unless it is f32, f16 or bf16.
-UnaryKernel find_unary(UnaryOp op, DType dtype, ElementwiseParams params = {});
-BinaryKernel find_binary(BinaryOp op, DType dtype, ElementwiseParams params = {});
+/// Kernels of the formula on operands of one type, which is the result's where that is not truth; empty unless it is
+/// f32, f16 or bf16, and where the formula has another number of operands.
+UnaryKernel find_unary(ops::Formula formula, DType dtype, ElementwiseParams params = {});
+BinaryKernel find_binary(ops::Formula formula, DType dtype, ElementwiseParams params = {});
 
-/// Conversion between f32, f16 and bf16 with the bits of base/half.h (a signalling NaN may come out quiet), and from
-/// bool, u8, i32 and i64 to those and to i32, i64 and bool; empty for other pairs.
+/// Conversion between f32, f16 and bf16, also of one to itself, with the bits of base/half.h (a signalling NaN may come
+/// out quiet), and from bool, u8, i32 and i64 to those and to i32, i64 and bool; empty for other pairs.
 UnaryKernel find_cast(DType from, DType to);
 
 /// y = cond ? a : b for elements of `element_bytes` (1, 2, 4 or 8) bytes; cond holds one byte an element, 0 or 1.

@@ -17,7 +17,7 @@ struct GemmMatrix {
   std::int64_t row = 0, column = 0;
 };
 
-/// y = last(alpha a b + addend), of matrices [m, k] and [k, n].
+/// y = last(alpha a b + addend), of matrices [m, k] and [k, n]; no extent is 0.
 struct GemmProblem {
   std::int64_t m = 0, n = 0, k = 0;
   GemmMatrix a, b;

@@ -5,9 +5,9 @@
 
 namespace halfstep::simd {
 
-/// nullptr, or empty rows, when the type is not f32, f16 or bf16.
-UnaryFn find_unary_range(UnaryOp op, DType dtype);
-BinaryKernel::Rows find_binary_rows(BinaryOp op, DType dtype);
+/// nullptr, or empty rows, when the type is not f32, f16 or bf16, and when the formula has another number of operands.
+UnaryFn find_unary_range(ops::Formula formula, DType dtype);
+BinaryKernel::Rows find_binary_rows(ops::Formula formula, DType dtype);
 UnaryFn find_cast_range(DType from, DType to);
 
 }  // namespace halfstep::simd

@@ -83,9 +83,10 @@ class Conversion {
   /// The model as bytes of an .onnx file (at most 2 GB).
   std::string bytes() const;
   /// Writes the model. `automatic` keeps tensors in a second file when the source does, or they would not fit into one.
-  /// At `path` is either what was there or the whole new model, even after a power cut. Throws Error(failure) when it
-  /// cannot be written.
-  void save(const std::filesystem::path& path, ExternalData external = ExternalData::automatic) const;
+  /// At `path` is either what was there or the whole new model, even after a power cut. Returns the bytes of its files.
+  /// Throws Error(failure) when it cannot be written, Error(input) for a file of the source, whose weights would be
+  /// lost.
+  std::uint64_t save(const std::filesystem::path& path, ExternalData external = ExternalData::automatic) const;
 
   struct Content;
   explicit Conversion(std::shared_ptr<const Content> content) : content_(std::move(content)) {}

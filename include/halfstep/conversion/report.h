@@ -51,6 +51,7 @@ struct OutputError {
 struct ConversionReport {
   std::string model;  ///< name of the file, or of the graph where it was not read from one
   DType half = DType::f16;
+  /// Of all files of the source; of one file with all of the result, but for a few bytes.
   std::uint64_t bytes_before = 0, bytes_after = 0;
   std::int64_t opset_before = 0, opset_after = 0;
   int casts_before = 0, casts_after = 0;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <halfstep/base/api.h>
+#include <halfstep/executors/fp32_math.h>
 #include <halfstep/graph/capabilities.h>
 #include <halfstep/graph/graph.h>
 
@@ -17,6 +18,7 @@ namespace HALFSTEP_API halfstep {
 
 struct ExecutorOptions {
   int threads = 0;  ///< 0: as many as the process may use
+  Fp32Math fp32_math = Fp32Math::strict;
 };
 
 /// One line of `halfstep inspect --plan`: where a node went and why.
@@ -56,7 +58,7 @@ class Program {
   /// Row-major host memory of graph input i: fill it, then `run`. The same tensor for the program's life.
   virtual Tensor input(std::size_t i) = 0;
   /// Row-major host memory of graph output i, good until the next `run`. The same buffer for the program's life, unless
-  /// the output's shape depends on data.
+  /// the output's shape depends on data. To be asked for after every run: a device copies a large output only then.
   virtual Tensor output(std::size_t i) = 0;
 
   /// One execution: reads inputs and states, writes outputs, moves every state to its next value. Allocates nothing

@@ -14,7 +14,7 @@
 namespace HALFSTEP_API halfstep {
 
 /// The version of the interface: of Executor, OpDef, and all they are made of.
-inline constexpr int kExecutorAbi = 4;
+inline constexpr int kExecutorAbi = 5;
 
 /// The scores of the library's own executors.
 inline constexpr int kReferenceScore = 1, kOnednnScore = 100;

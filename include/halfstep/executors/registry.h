@@ -24,7 +24,8 @@ struct ExecutorStatus {
 /// library where the name is theirs or `auto`. A model with a plug-in's operators is to be loaded afterwards.
 ///
 /// A plug-in that is broken stops nothing else: `notice` receives a sentence, another when auto passes over a GPU that
-/// this machine has, and once in a process one on OpenMP's waiting threads where nobody has said how they are to wait.
+/// this machine has, one where `fp32_math` has no effect, and once in a process one on OpenMP's waiting threads where
+/// nobody has said how they are to wait.
 /// Throws Error naming the executors there are.
 std::unique_ptr<Executor> make_executor(std::string_view name, const ExecutorOptions& options,
                                         std::string* notice = nullptr);
@@ -32,6 +33,9 @@ std::unique_ptr<Executor> make_executor(std::string_view name, const ExecutorOpt
 /// Loads a plug-in library: a file, or a name that the system's loader finds; throws Error when it is no plug-in, is of
 /// another version, or finds no device.
 std::unique_ptr<Executor> load_executor(const std::string& library, const ExecutorOptions& options);
+
+/// The names that `make_executor` takes, but for auto; no plug-in is loaded for it.
+std::vector<std::string> executor_names();
 
 /// All executors, with what was found: the best score first, and before them those that have none.
 std::vector<ExecutorStatus> executor_statuses();

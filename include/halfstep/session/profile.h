@@ -19,6 +19,10 @@ namespace HALFSTEP_API halfstep {
 struct MachinePeaks {
   std::map<DType, double> flops = {};  ///< of a large product of matrices, by the type of its operands
   double bytes = 0;                    ///< read and written by the sum of two tensors that no cache holds
+  /// How much longer than the best the median of the repetitions took, of the measurement where that is the most:
+  /// above kBusy something else ran meanwhile, and the peaks may be too low.
+  double spread = 0;
+  static constexpr double kBusy = 0.15;
 
   /// The least seconds for this in that type: by arithmetic or by memory, whichever takes longer (the roofline). Where
   /// tensors are still in a cache less is possible.

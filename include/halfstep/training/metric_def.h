@@ -38,7 +38,6 @@ struct MetricDef {
   bool (*takes)(const LabelReading&, std::int64_t classes);
   std::string_view needs;          ///< what `takes` takes, for people
   bool smaller_is_better = false;  ///< it is an error, of which less is better
-  bool weighs = true;              ///< samples may have weights
   void (*add)(Metrics::Tally&, const Metric&, const MetricSample&);
   double (*value)(const Metrics::Tally&, const Metric&) = nullptr;  ///< null: it is a table (Metrics::table)
   /// Whether it is measured where nobody has said what is. Null: never.

@@ -58,13 +58,13 @@ struct Metric {
   bool operator==(const Metric&) const = default;
 };
 
-/// How many points of each label have which class as output.
+/// How many points of each label have which class as output, or the sum of their weights.
 struct ClassTable {
   std::int64_t classes = 0;
   /// A row for each label: a count for each class, and last that of outputs that are NaN.
-  std::vector<std::int64_t> counts;
+  std::vector<double> counts;
 
-  std::int64_t at(std::int64_t label, std::int64_t output) const {
+  double at(std::int64_t label, std::int64_t output) const {
     return counts[static_cast<std::size_t>(label * (classes + 1) + output)];
   }
 };
@@ -97,8 +97,8 @@ class Metrics {
   void add_term(std::vector<Metric> metrics, LabelReading reading);
 
   /// One batch of a term: an output of f16, bf16, f32 or f64, and labels as the reading tells, up to axes of extent 1.
-  /// An output that is NaN hits no label. `weights`, f32, has one for each row or each point; auc and confusion count
-  /// points and take none. Allocates nothing after the first, but for auc, which keeps all outputs. Throws Error(input)
+  /// An output that is NaN hits no label. `weights`, f32, has one for each row or each point: each counts so often.
+  /// Allocates nothing after the first, but for auc, which keeps all outputs. Throws Error(input)
   /// when labels, output and weights do not fit or a class index is outside of [0, C) and not ignored.
   void add(const Tensor& output, const Tensor& labels, std::size_t term = 0, const Tensor* weights = nullptr);
 

@@ -66,6 +66,11 @@ struct TrainerOptions {
   /// users call them.
   std::map<std::string, std::string> settings = {};
   bool log_grad_norms = false;
+  /// Bytes that a process may take for the training step, as `halfstep inspect --memory` predicts them: activations are
+  /// computed again in the backward pass for that, which changes no bit of a result. 0: any. A smaller last batch and
+  /// validation are programs of their own beside that step. Where even the least is more Error(input) says how much
+  /// that is.
+  std::size_t memory_budget = 0;
   /// Updates in a row, each skipped or of a loss that is not finite, after which training stops with an error, besides
   /// those that bring the loss scale from its first value down to its lowest.
   std::int64_t max_skipped_in_a_row = 50;

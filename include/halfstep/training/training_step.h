@@ -35,8 +35,10 @@ struct TrainingStepOptions {
   ParameterSelection parameters = {};
   TrainingModeOptions mode = {};
   std::map<std::string, std::int64_t> batch_axes = {};  ///< see batch_first
-  std::size_t programs = 16;                            ///< as many are kept, each for its shapes; at least 1
-  PassObserver observer = {};                           ///< is shown the stages of each program
+  /// Bytes that a process may take for a step of any of the programs, see TrainerOptions::memory_budget; 0: any.
+  std::size_t memory_budget = 0;
+  std::size_t programs = 16;   ///< as many are kept, each for its shapes; at least 1
+  PassObserver observer = {};  ///< is shown the stages of each program
 };
 
 /// What a call of TrainingStep did.

@@ -56,10 +56,23 @@ TEST(MemoryUse, IsWhatTheProgramAllocates) {
   EXPECT_GT(use->live, 0u);
 }
 
-TEST(MemoryUse, OfAnExecutorOfAnotherKindIsNotKnown) {
+TEST(MemoryUse, OfTheReferenceIsThatOfAllItsValues) {
   const auto executor = make_reference_executor();
   const auto store = executor->make_store();
-  EXPECT_FALSE(memory_of(*executor->compile(training_graph("sgd"), *store)).has_value());
+  const Graph graph = training_graph("adam");
+  const auto program = executor->compile(graph, *store);
+  const std::optional<MemoryUse> use = memory_of(*program);
+  ASSERT_TRUE(use.has_value());
+  constexpr std::size_t kParameters = (3 * 2 + 2) * sizeof(float);
+  EXPECT_EQ(use->parameters, kParameters);
+  EXPECT_EQ(use->moments, 2 * kParameters + sizeof(std::int64_t));
+  EXPECT_EQ(use->states(), program->plan().state_bytes);
+  std::size_t results = 0;
+  for (const Node& node : graph.nodes)
+    for (const ValueId id : node.outputs)
+      if (id != kNoValue) results += bytes_of(graph[id].dtype, static_cast<std::size_t>(graph[id].shape.count()));
+  EXPECT_EQ(use->activations, results) << "each value has memory of its own; this graph has no optimizer node";
+  EXPECT_EQ(use->live, use->arena);
 }
 
 }  // namespace

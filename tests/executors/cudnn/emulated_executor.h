@@ -7,11 +7,16 @@
 
 #include <gtest/gtest.h>
 
+#include "executors/core/program.h"
 #include "executors/cudnn/backend.h"
 
 namespace halfstep::cudnn {
 
-inline std::unique_ptr<Executor> emulated_executor() {
+/// How its programs keep their values.
+enum class Values { shared, separate };
+
+inline std::unique_ptr<Executor> emulated_executor(Values values = Values::shared) {
+  core::separate_values(values == Values::separate);
   std::string reason;
   std::optional<core::Backend> backend = open_backend(runtime_detection_api(), reason);
   EXPECT_TRUE(backend) << reason;

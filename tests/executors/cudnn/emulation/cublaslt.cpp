@@ -166,6 +166,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
                                               cublasLtMatmulPreference_t preference, int requested,
                                               cublasLtMatmulHeuristicResult_t results[], int* found) {
   *found = 0;
+  if (emulation::fails("heuristic")) return CUBLAS_STATUS_INTERNAL_ERROR;
   const cublasStatus_t status = check(get(operation), get(a), get(b), get(c), get(d));
   if (status != CUBLAS_STATUS_SUCCESS) return status;
   if (requested < 1 || get(preference).workspace < kWorkspace) return CUBLAS_STATUS_NOT_SUPPORTED;

@@ -1,22 +1,18 @@
 // The CUDA runtime.
+#include <algorithm>
 #include <cstring>
-#include <deque>
 #include <map>
 #include <new>
+#include <random>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include <cuda_runtime_api.h>
 
 #include "tests/executors/cudnn/emulation/emulation.h"
+#include "tests/executors/cudnn/emulation/streams.h"
 
-using Work = std::function<void()>;
-
-struct CUstream_st {
-  std::deque<Work> queue;
-  bool capturing = false;
-  std::vector<Work> captured;
-};
 struct CUgraph_st {
   std::vector<Work> work;
 };
@@ -27,10 +23,14 @@ struct CUgraphExec_st {
 namespace emulation {
 namespace {
 
+using Blocks = std::map<const std::byte*, std::size_t>;
+
 struct State {
   Machine machine;
-  std::map<const std::byte*, std::size_t> device, pinned;
-  std::size_t used = 0;
+  std::mt19937 random;
+  std::uint32_t seeded = 0;
+  Blocks device, pinned;
+  std::size_t used = 0, bytes_to_host = 0;
   int live = 0, allocations = 0, graph_launches = 0, capturing = 0;
   const char* refusal = "";
 };
@@ -39,7 +39,10 @@ State& state() {
   return s;
 }
 
-bool holds(const std::map<const std::byte*, std::size_t>& blocks, const void* p, std::size_t bytes) {
+constexpr std::size_t kGuard = 256;  // before and behind every allocation
+constexpr std::byte kGuardByte{0xa5};
+
+bool holds(const Blocks& blocks, const void* p, std::size_t bytes) {
   const auto* at = static_cast<const std::byte*>(p);
   auto it = blocks.upper_bound(at);
   if (it == blocks.begin()) return false;
@@ -47,56 +50,114 @@ bool holds(const std::map<const std::byte*, std::size_t>& blocks, const void* p,
   return at + bytes <= it->first + it->second;
 }
 
-cudaError_t allocate(std::map<const std::byte*, std::size_t>& blocks, void** p, std::size_t bytes) {
+bool is_whole(const std::byte* guard) {
+  return std::all_of(guard, guard + kGuard, [](std::byte b) { return b == kGuardByte; });
+}
+bool is_whole(const Blocks::value_type& block) {
+  return is_whole(block.first - kGuard) && is_whole(block.first + block.second);
+}
+
+cudaError_t allocate(Blocks& blocks, void** p, std::size_t bytes) {
   if (is_capturing()) {
     refuse("memory is allocated while a stream is captured");
     return cudaErrorStreamCaptureUnsupported;
   }
-  *p = ::operator new (bytes, std::align_val_t{256});
+  auto* whole = static_cast<std::byte*>(::operator new (bytes + 2 * kGuard, std::align_val_t{256}));
+  std::memset(whole, static_cast<int>(kGuardByte), bytes + 2 * kGuard);
+  *p = whole + kGuard;
   std::memset(*p, 0xcd, bytes);  // memory is not zero when it is handed out
-  blocks.emplace(static_cast<std::byte*>(*p), bytes);
+  blocks.emplace(whole + kGuard, bytes);
   ++state().allocations;
   ++state().live;
   return cudaSuccess;
 }
 
-cudaError_t release(std::map<const std::byte*, std::size_t>& blocks, void* p) {
+/// Waits for the device, as freeing does.
+cudaError_t release(Blocks& blocks, void* p) {
   if (!p) return cudaSuccess;
   const auto it = blocks.find(static_cast<std::byte*>(p));
   if (it == blocks.end()) {
     refuse("memory is freed that was not allocated");
     return cudaErrorInvalidValue;
   }
+  run_all();
+  if (!is_whole(*it)) refuse("something was written outside of an allocation");
   blocks.erase(it);
   --state().live;
-  ::operator delete (p, std::align_val_t{256});
+  ::operator delete (static_cast<std::byte*>(p) - kGuard, std::align_val_t{256});
   return cudaSuccess;
 }
 
-void drain(cudaStream_t stream) {
-  while (!stream->queue.empty()) {
-    const Work work = std::move(stream->queue.front());
-    stream->queue.pop_front();
-    work();
+/// For a call that works on the legacy stream: a capture would not see it.
+bool is_refused_in_capture() {
+  if (!is_capturing()) return false;
+  refuse("the legacy stream is used while a stream is captured");
+  return true;
+}
+
+cudaError_t copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
+  const bool from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
+  const bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
+  if (is_device(from, bytes) != from_device || is_device(to, bytes) != to_device) {
+    refuse("a copy's addresses are not where its kind says");
+    return cudaErrorInvalidValue;
   }
+  const bool pageable =
+      (!from_device && !holds(state().pinned, from, bytes)) || (!to_device && !holds(state().pinned, to, bytes));
+  if (pageable && stream->capturing) {
+    refuse("pageable memory is copied while its stream is captured");
+    return cudaErrorStreamCaptureUnsupported;
+  }
+  const auto count = [=] {
+    if (kind == cudaMemcpyDeviceToHost) state().bytes_to_host += bytes;
+  };
+  if (pageable && !from_device) {  // read before the call returns
+    std::vector<std::byte> staged(bytes);
+    std::memcpy(staged.data(), from, bytes);
+    submit(stream, [=] { std::memcpy(to, staged.data(), bytes); });
+    return cudaSuccess;
+  }
+  submit(stream, [=] {
+    std::memcpy(to, from, bytes);
+    count();
+  });
+  if (pageable) run_until_idle(stream);
+  return cudaSuccess;
 }
 
 }  // namespace
 
 Machine& machine() { return state().machine; }
+std::uint32_t draw() {
+  State& s = state();
+  if (s.seeded != s.machine.seed) s.random.seed(s.seeded = s.machine.seed);
+  return static_cast<std::uint32_t>(s.random());
+}
+bool fails(const char* call) {
+  if (std::string_view(machine().failing) != call) return false;
+  refuse("the machine was told to fail here");
+  return true;
+}
 void submit(cudaStream_t stream, Work work) {
+  stream = stream_of(stream);
   if (stream->capturing)
     stream->captured.push_back(std::move(work));
   else
-    stream->queue.push_back(std::move(work));
+    enqueue(stream, std::move(work));
 }
 bool is_device(const void* p, std::size_t bytes) { return holds(state().device, p, bytes); }
+bool guards_are_whole() {
+  const auto whole = [](const Blocks::value_type& block) { return is_whole(block); };
+  return std::ranges::all_of(state().device, whole) && std::ranges::all_of(state().pinned, whole);
+}
 int live_objects() { return state().live; }
 void count_object(int change) { state().live += change; }
 int allocations() { return state().allocations; }
 int graph_launches() { return state().graph_launches; }
+std::size_t bytes_to_host() { return state().bytes_to_host; }
 bool is_capturing() { return state().capturing > 0; }
 const char* latest_refusal() { return std::exchange(state().refusal, ""); }
+const char* refusal() { return state().refusal; }
 void refuse(const char* why) { state().refusal = why; }
 
 }  // namespace emulation
@@ -151,51 +212,75 @@ cudaError_t cudaMallocHost(void** p, std::size_t bytes) { return allocate(state(
 cudaError_t cudaFreeHost(void* p) { return release(state().pinned, p); }
 cudaError_t cudaMemset(void* p, int value, std::size_t bytes) {
   if (!is_device(p, bytes)) return cudaErrorInvalidValue;
-  std::memset(p, value, bytes);
+  if (is_refused_in_capture()) return cudaErrorStreamCaptureImplicit;
+  submit(nullptr, [=] { std::memset(p, value, bytes); });  // the host does not wait
+  return cudaSuccess;
+}
+cudaError_t cudaMemsetAsync(void* p, int value, std::size_t bytes, cudaStream_t stream) {
+  if (!is_device(p, bytes)) return cudaErrorInvalidValue;
+  submit(stream, [=] { std::memset(p, value, bytes); });
   return cudaSuccess;
 }
 
+cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
+  if (is_refused_in_capture()) return cudaErrorStreamCaptureImplicit;
+  const cudaError_t status = copy(to, from, bytes, kind, stream_of(nullptr));
+  if (status == cudaSuccess && kind != cudaMemcpyDeviceToDevice) run_until_idle(stream_of(nullptr));
+  return status;
+}
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
-  const bool from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
-  const bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
-  if (is_device(from, bytes) != from_device || is_device(to, bytes) != to_device) {
-    refuse("a copy's addresses are not where its kind says");
-    return cudaErrorInvalidValue;
-  }
-  const bool pageable =
-      (!from_device && !holds(state().pinned, from, bytes)) || (!to_device && !holds(state().pinned, to, bytes));
-  if (pageable && stream->capturing) {
-    refuse("pageable memory is copied while its stream is captured");
-    return cudaErrorStreamCaptureUnsupported;
-  }
-  if (pageable && !from_device) {  // read before the call returns
-    std::vector<std::byte> staged(bytes);
-    std::memcpy(staged.data(), from, bytes);
-    submit(stream, [=] { std::memcpy(to, staged.data(), bytes); });
-    return cudaSuccess;
-  }
-  submit(stream, [=] { std::memcpy(to, from, bytes); });
-  if (pageable) drain(stream);
-  return cudaSuccess;
+  return copy(to, from, bytes, kind, stream_of(stream));
 }
 
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
   *stream = new CUstream_st;
+  (*stream)->is_blocking = (flags & cudaStreamNonBlocking) == 0;
+  add_stream(*stream);
   count_object(1);
   return cudaSuccess;
 }
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
-  drain(stream);
+  run_until_idle(stream);
+  remove_stream(stream);
   delete stream;
   count_object(-1);
   return cudaSuccess;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  stream = stream_of(stream);
   if (stream->capturing) {
     refuse("a stream is waited for while it is captured");
     return cudaErrorStreamCaptureUnsupported;
   }
-  drain(stream);
+  run_until_idle(stream);
+  return cudaSuccess;
+}
+cudaError_t cudaDeviceSynchronize() {
+  run_all();
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+  *event = new CUevent_st;
+  count_object(1);
+  return cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  delete event;
+  count_object(-1);
+  return cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  stream = stream_of(stream);
+  event->recorded = {stream, stream->given()};
+  return cudaSuccess;
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  if (event->recorded.stream) run_until(event->recorded);
+  return cudaSuccess;
+}
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  if (event->recorded.stream) enqueue(stream_of(stream), [] {}, {event->recorded});
   return cudaSuccess;
 }
 

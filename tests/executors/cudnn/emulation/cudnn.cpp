@@ -138,17 +138,36 @@ void for_each_product(const Convolution& c, F&& f) {
       }
 }
 
-/// Two results: a nondeterministic algorithm first, which halfstep must pass over, then one that can be taken.
+/// A nondeterministic algorithm first, which halfstep must pass over, then two that can be taken: a fast one with a
+/// larger workspace, and one.
 template <class Perf, class Algorithm>
-cudnnStatus_t algorithms(cudnnStatus_t status, DType dtype, Algorithm nondeterministic, Algorithm deterministic,
-                         int requested, int* found, Perf* results) {
+cudnnStatus_t algorithms(cudnnStatus_t status, DType dtype, const Algorithm (&names)[3], int requested, int* found,
+                         Perf* results) {
+  if (emulation::fails("heuristic")) return CUDNN_STATUS_NOT_SUPPORTED;
   if (status != CUDNN_STATUS_SUCCESS) return status;
-  if (requested < 2) return refuse("too few results asked for");
+  if (requested < 3) return refuse("too few results asked for");
   const cudnnMathType_t math = dtype == DType::f32 ? CUDNN_FMA_MATH : CUDNN_TENSOR_OP_MATH;
-  results[0] = {nondeterministic, CUDNN_STATUS_SUCCESS, -1, 0, CUDNN_NON_DETERMINISTIC, math, {}};
-  results[1] = {deterministic, CUDNN_STATUS_SUCCESS, -1, kWorkspace, CUDNN_DETERMINISTIC, math, {}};
-  *found = 2;
+  results[0] = {names[0], CUDNN_STATUS_SUCCESS, -1, 0, CUDNN_NON_DETERMINISTIC, math, {}};
+  results[1] = {names[1], CUDNN_STATUS_SUCCESS, -1, 4 * kWorkspace, CUDNN_DETERMINISTIC, math, {}};
+  results[2] = {names[2], CUDNN_STATUS_SUCCESS, -1, kWorkspace, CUDNN_DETERMINISTIC, math, {}};
+  *found = 3;
   return CUDNN_STATUS_SUCCESS;
+}
+constexpr cudnnConvolutionFwdAlgo_t kForward[] = {CUDNN_CONVOLUTION_FWD_ALGO_FFT,
+                                                  CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM,
+                                                  CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM};
+constexpr cudnnConvolutionBwdDataAlgo_t kBackwardData[] = {
+    CUDNN_CONVOLUTION_BWD_DATA_ALGO_0, CUDNN_CONVOLUTION_BWD_DATA_ALGO_WINOGRAD, CUDNN_CONVOLUTION_BWD_DATA_ALGO_1};
+constexpr cudnnConvolutionBwdFilterAlgo_t kBackwardFilter[] = {
+    CUDNN_CONVOLUTION_BWD_FILTER_ALGO_0, CUDNN_CONVOLUTION_BWD_FILTER_ALGO_FFT, CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1};
+
+/// Whether the algorithm runs with that workspace.
+template <class Algorithm>
+cudnnStatus_t runs(const Algorithm (&names)[3], Algorithm algorithm, std::size_t workspace) {
+  if (algorithm == names[0]) return refuse("another algorithm than a deterministic one");
+  if (workspace < (algorithm == names[1] ? 4 * kWorkspace : kWorkspace)) return refuse("the workspace is too small");
+  const std::size_t failing = emulation::machine().failing_workspace;
+  return failing && workspace >= failing ? CUDNN_STATUS_ALLOC_FAILED : CUDNN_STATUS_SUCCESS;
 }
 
 /// Sums `product` of the operands into the result's offsets, in double, then writes result = alpha * sum.
@@ -175,13 +194,19 @@ void write(const std::vector<double>& values, DType type, void* to) {
 extern "C" {
 
 const char* cudnnGetErrorString(cudnnStatus_t) { return "a cuDNN status"; }
+void cudnnGetLastErrorString(char* message, std::size_t size) {
+  std::strncpy(message, emulation::refusal(), size);
+  if (size) message[size - 1] = 0;
+}
 cudnnStatus_t cudnnCreate(cudnnHandle_t* handle) { return make(handle); }
 cudnnStatus_t cudnnDestroy(cudnnHandle_t handle) { return destroy(handle); }
 cudnnStatus_t cudnnSetStream(cudnnHandle_t handle, cudaStream_t stream) {
   handle->stream = stream;
   return CUDNN_STATUS_SUCCESS;
 }
-cudnnStatus_t cudnnCreateTensorDescriptor(cudnnTensorDescriptor_t* d) { return make(d); }
+cudnnStatus_t cudnnCreateTensorDescriptor(cudnnTensorDescriptor_t* d) {
+  return emulation::fails("descriptor") ? CUDNN_STATUS_BAD_PARAM : make(d);
+}
 cudnnStatus_t cudnnDestroyTensorDescriptor(cudnnTensorDescriptor_t d) { return destroy(d); }
 cudnnStatus_t cudnnSetTensorNdDescriptor(cudnnTensorDescriptor_t d, cudnnDataType_t type, int rank, const int dims[],
                                          const int strides[]) {
@@ -228,8 +253,7 @@ cudnnStatus_t cudnnGetConvolutionForwardAlgorithm_v7(cudnnHandle_t, const cudnnT
                                                      const cudnnTensorDescriptor_t y, const int requested, int* found,
                                                      cudnnConvolutionFwdAlgoPerf_t* results) {
   Convolution v;
-  return algorithms(make_convolution(*x, *w, *c, *y, v), x->type, CUDNN_CONVOLUTION_FWD_ALGO_FFT,
-                    CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM, requested, found, results);
+  return algorithms(make_convolution(*x, *w, *c, *y, v), x->type, kForward, requested, found, results);
 }
 cudnnStatus_t cudnnGetConvolutionBackwardDataAlgorithm_v7(cudnnHandle_t, const cudnnFilterDescriptor_t w,
                                                           const cudnnTensorDescriptor_t dy,
@@ -237,8 +261,7 @@ cudnnStatus_t cudnnGetConvolutionBackwardDataAlgorithm_v7(cudnnHandle_t, const c
                                                           const cudnnTensorDescriptor_t dx, const int requested,
                                                           int* found, cudnnConvolutionBwdDataAlgoPerf_t* results) {
   Convolution v;
-  return algorithms(make_convolution(*dx, *w, *c, *dy, v), dx->type, CUDNN_CONVOLUTION_BWD_DATA_ALGO_0,
-                    CUDNN_CONVOLUTION_BWD_DATA_ALGO_1, requested, found, results);
+  return algorithms(make_convolution(*dx, *w, *c, *dy, v), dx->type, kBackwardData, requested, found, results);
 }
 cudnnStatus_t cudnnGetConvolutionBackwardFilterAlgorithm_v7(cudnnHandle_t, const cudnnTensorDescriptor_t x,
                                                             const cudnnTensorDescriptor_t dy,
@@ -246,8 +269,7 @@ cudnnStatus_t cudnnGetConvolutionBackwardFilterAlgorithm_v7(cudnnHandle_t, const
                                                             const cudnnFilterDescriptor_t dw, const int requested,
                                                             int* found, cudnnConvolutionBwdFilterAlgoPerf_t* results) {
   Convolution v;
-  return algorithms(make_convolution(*x, *dw, *c, *dy, v), x->type, CUDNN_CONVOLUTION_BWD_FILTER_ALGO_0,
-                    CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1, requested, found, results);
+  return algorithms(make_convolution(*x, *dw, *c, *dy, v), x->type, kBackwardFilter, requested, found, results);
 }
 
 cudnnStatus_t cudnnConvolutionForward(cudnnHandle_t handle, const void*, const cudnnTensorDescriptor_t x,
@@ -258,8 +280,7 @@ cudnnStatus_t cudnnConvolutionForward(cudnnHandle_t handle, const void*, const c
   Convolution v;
   if (auto s = make_convolution(*x, *w, *c, *y, v); s != CUDNN_STATUS_SUCCESS) return s;
   if (auto s = check_buffers({{*x, xp}, {*w, wp}, {*y, yp}}, workspace, bytes); s != CUDNN_STATUS_SUCCESS) return s;
-  if (algorithm != CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM)
-    return refuse("another algorithm than the deterministic one");
+  if (auto s = runs(kForward, algorithm, bytes); s != CUDNN_STATUS_SUCCESS) return s;
   emulation::submit(handle->stream, [v, t = *y, xp, wp, yp, workspace, bytes] {
     std::memset(workspace, 0xee, bytes);
     std::vector<double> sums = zeros(t);
@@ -278,7 +299,7 @@ cudnnStatus_t cudnnConvolutionBackwardData(cudnnHandle_t handle, const void*, co
   Convolution v;
   if (auto s = make_convolution(*dx, *w, *c, *dy, v); s != CUDNN_STATUS_SUCCESS) return s;
   if (auto s = check_buffers({{*dy, dyp}, {*w, wp}, {*dx, dxp}}, workspace, bytes); s != CUDNN_STATUS_SUCCESS) return s;
-  if (algorithm != CUDNN_CONVOLUTION_BWD_DATA_ALGO_1) return refuse("another algorithm than the deterministic one");
+  if (auto s = runs(kBackwardData, algorithm, bytes); s != CUDNN_STATUS_SUCCESS) return s;
   emulation::submit(handle->stream, [v, t = *dx, wp, dyp, dxp, workspace, bytes] {
     std::memset(workspace, 0xee, bytes);
     std::vector<double> sums = zeros(t);
@@ -297,7 +318,7 @@ cudnnStatus_t cudnnConvolutionBackwardFilter(cudnnHandle_t handle, const void*, 
   Convolution v;
   if (auto s = make_convolution(*x, *dw, *c, *dy, v); s != CUDNN_STATUS_SUCCESS) return s;
   if (auto s = check_buffers({{*x, xp}, {*dy, dyp}, {*dw, dwp}}, workspace, bytes); s != CUDNN_STATUS_SUCCESS) return s;
-  if (algorithm != CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1) return refuse("another algorithm than the deterministic one");
+  if (auto s = runs(kBackwardFilter, algorithm, bytes); s != CUDNN_STATUS_SUCCESS) return s;
   emulation::submit(handle->stream, [v, t = *dw, xp, dyp, dwp, workspace, bytes] {
     std::memset(workspace, 0xee, bytes);
     std::vector<double> sums = zeros(t);
@@ -338,6 +359,8 @@ cudnnStatus_t cudnnPoolingForward(cudnnHandle_t handle, const cudnnPoolingDescri
   if (auto s = cudnnGetPoolingNdForwardOutputDim(d, x, static_cast<int>(x->dims.size()), dims.data());
       s != CUDNN_STATUS_SUCCESS)
     return s;
+  if (emulation::fails("pooling")) return CUDNN_STATUS_EXECUTION_FAILED;
+  if (x->dims[0] >= 65536) return refuse("pooling takes fewer than 65536 images", CUDNN_STATUS_NOT_SUPPORTED);
   if (x->type != y->type || !std::equal(y->dims.begin(), y->dims.end(), dims.begin()))
     return refuse("the output's descriptor does not fit");
   if (!emulation::is_device(xp, x->bytes()) || !emulation::is_device(yp, y->bytes()))

@@ -1,8 +1,10 @@
 // An emulation of the CUDA, cuDNN and cuBLASLt calls the cudnn executor makes, linked in their place. It checks
-// arguments as the manuals define them, keeps a stream's work until somebody waits for it, and computes on the CPU.
+// arguments as the manuals define them, runs a stream's work when somebody waits for it (streams.h), and computes on
+// the CPU.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 
 #include <cuda_runtime_api.h>
@@ -16,14 +18,25 @@ struct Machine {
   int major = 9, minor = 0;
   std::size_t memory = std::size_t{1} << 30;  ///< cudaMalloc fails beyond it
   bool can_capture = true;
+  bool can_compile = true;            ///< kernels that are compiled while the program runs
+  std::uint32_t seed = 0;             ///< draws the order of streams' work; 0: everything as late as it may be
+  const char* failing = "";           ///< a call that fails whenever it is made
+  std::size_t failing_workspace = 0;  ///< convolutions with at least so much workspace fail when they run; 0: none
 };
 Machine& machine();
+/// The next number drawn by the machine's seed.
+std::uint32_t draw();
+
+/// Whether Machine::failing is this call; then it says why it was refused.
+bool fails(const char* call);
 
 /// Work in a stream's order: run when the stream is waited for, or recorded while the stream is captured.
 void submit(cudaStream_t stream, std::function<void()> work);
 
 /// Whether all of [p, p + bytes) lies in one allocation of device memory.
 bool is_device(const void* p, std::size_t bytes);
+/// Whether the bytes around every allocation are as they were; where not, latest_refusal says so.
+bool guards_are_whole();
 
 /// Handles, descriptors, streams, graphs and allocations that nobody has freed yet.
 int live_objects();
@@ -32,11 +45,15 @@ void count_object(int change);
 int allocations();
 /// Launches of captured graphs so far.
 int graph_launches();
+/// Bytes copied from the device to the host so far.
+std::size_t bytes_to_host();
 /// Whether a stream is being captured: then nothing may be allocated.
 bool is_capturing();
 
 /// Why the latest call was refused; empty when none was. Cleared by reading.
 const char* latest_refusal();
+/// The same, kept.
+const char* refusal();
 void refuse(const char* why);
 
 }  // namespace emulation

@@ -1,0 +1,16 @@
+// Whether two values of a graph are the same, computed twice.
+#pragma once
+
+#include <halfstep/base/api.h>
+#include <halfstep/graph/graph.h>
+
+namespace HALFSTEP_API halfstep {
+namespace core {
+
+/// Whether `a` and `b` have the same elements because the same nodes give them, from the same values. A training step
+/// that computes activations again (halfstep/passes/step/recompute.h) has such pairs: a gradient kernel reads the
+/// second one, and what the forward kernel kept belongs to the first.
+bool same_elements(const Graph& graph, ValueId a, ValueId b);
+
+}  // namespace core
+}  // namespace halfstep

@@ -1,0 +1,120 @@
+// Makers of elementwise operators, one or many together, by kernels that are generated.
+#include "ops/elementwise/chain.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+
+#include "executors/cudnn/chain_text.h"
+#include "executors/cudnn/kernel_table.h"
+#include "executors/cudnn/text_kernel.h"
+
+namespace halfstep::cudnn {
+namespace {
+
+constexpr unsigned kThreads = 256;
+
+/// Which operand each result may lie over: one that is read element for element, as wide, and in no other way.
+class Overlays {
+ public:
+  Overlays(KernelContext& context, const ChainKernelText& text, const std::vector<std::size_t>& operands,
+           const std::vector<core::Operand>& in)
+      : context_(context), in_(in) {
+    for (std::size_t k = 0; k < in.size(); ++k) {
+      const bool is_shared = std::ranges::any_of(
+          in, [&](const core::Operand& other) { return &other != &in[k] && other && other.buffer == in[k].buffer; });
+      values_.push_back(context.node().inputs[operands[k]]);
+      is_free_.push_back(in[k] && !is_shared && text.operands[k].kind == ChainOperand::Kind::whole);
+    }
+  }
+
+  /// Takes the state that output i updates, or else the first that is left.
+  std::optional<std::size_t> take(std::size_t i) {
+    const Value& out = context_.out(i);
+    std::optional<std::size_t> best;
+    for (std::size_t k = 0; k < in_.size(); ++k) {
+      if (!is_free_[k] || bytes_of(in_[k].dtype, 1) != bytes_of(out.dtype, 1)) continue;
+      if (updates(context_.node().outputs[i], values_[k])) {
+        best = k;
+        break;
+      }
+      if (!best) best = k;
+    }
+    if (best) is_free_[*best] = false;
+    return best;
+  }
+
+ private:
+  bool updates(ValueId next, ValueId value) const {
+    const auto& states = context_.graph().states;
+    return std::ranges::any_of(states, [&](const State& s) { return s.next == next && s.value == value; });
+  }
+
+  KernelContext& context_;
+  const std::vector<core::Operand>& in_;
+  std::vector<ValueId> values_;
+  std::vector<bool> is_free_;
+};
+
+bool is_aligned(const void* p, std::uint32_t bytes) { return reinterpret_cast<std::uintptr_t>(p) % bytes == 0; }
+
+/// `operands[k]`: which of the node's is the body's input k.
+Made generate(KernelContext& context, const Graph& body, const std::vector<std::size_t>& operands) {
+  const std::size_t outputs = context.node().outputs.size();
+  ChainKernelText text =
+      chain_text(body, [&](std::size_t k) { return k < outputs && context.node().outputs[k] != kNoValue; });
+  if (!text.refusal.empty()) return refuse(text.refusal);
+  if (std::string reason = generation_refusal(); !reason.empty()) return refuse(reason);
+  const auto kernel = load_kernel(text.kernel, libraries(context).capability);
+
+  std::vector<core::Operand> in, out;
+  for (std::size_t k = 0; k < operands.size(); ++k)
+    in.push_back(text.operands[k].kind == ChainOperand::Kind::unread ? core::Operand()
+                                                                     : context.read(operands[k], core::Layout()));
+  Overlays overlays(context, text, operands, in);
+  for (std::size_t i = 0; i < outputs; ++i) {
+    const std::optional<std::size_t> over = context.node().outputs[i] == kNoValue ? std::nullopt : overlays.take(i);
+    out.push_back(over ? context.write_over(i, in[*over]) : context.write(i, core::Layout()));
+  }
+  const cudaStream_t stream = libraries(context).stream.get();
+  return {"generated: elementwise", {}, [=](const core::Memory& memory) -> core::Run {
+            ChainArguments a = text.arguments;
+            bool aligned = true;
+            for (std::size_t k = 0; k < in.size(); ++k) {
+              a.in[k] = memory.at(in[k]);
+              aligned = aligned && is_aligned(a.in[k], text.alignment[k]);
+            }
+            for (std::size_t i = 0; i < out.size(); ++i) {
+              a.out[i] = memory.at(out[i]);
+              aligned = aligned && is_aligned(a.out[i], text.alignment[in.size() + i]);
+            }
+            if (!aligned) a.vectors = 0;
+            const std::int64_t pieces = a.count - a.vectors * (std::int64_t{text.vector} - 1);
+            const unsigned blocks = blocks_for(pieces, kThreads);
+            return [=] { kernel->launch(blocks, kThreads, as_argument(a), stream); };
+          }};
+}
+
+}  // namespace
+
+Chains generated_chains() {
+  if (!generation_refusal().empty()) return {};
+  return {.holds = chain_holds,
+          .max_nodes = ChainArguments::kOutputs,
+          .max_inputs = ChainArguments::kInputs,
+          .max_spread = ChainArguments::kSpread};
+}
+
+Made make_chain(KernelContext& context) {
+  const Graph body = ops::typed_chain_body(context.graph(), context.node());
+  std::vector<std::size_t> operands(body.inputs.size());
+  for (std::size_t k = 0; k < operands.size(); ++k) operands[k] = k;
+  return generate(context, body, operands);
+}
+
+Made make_generated(KernelContext& context) {
+  const BodyOfNode made = body_of_node(context.graph(), context.node());
+  return generate(context, made.body, made.operands);
+}
+
+}  // namespace halfstep::cudnn

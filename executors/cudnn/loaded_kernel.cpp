@@ -1,0 +1,115 @@
+// By the driver's functions. They are looked up while the program runs: the plug-in loads on machines without a driver.
+#include "executors/cudnn/loaded_kernel.h"
+
+#include <map>
+#include <mutex>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include <cuda.h>
+#include <dlfcn.h>
+#include <fmt/format.h>
+
+#include "executors/cudnn/runtime_compiler.h"
+#include "executors/cudnn/status.h"
+#include <halfstep/base/error.h>
+
+namespace halfstep::cudnn {
+namespace {
+
+struct Driver {
+  decltype(&cuGetErrorString) error_string = nullptr;
+  decltype(&cuCtxGetCurrent) current_context = nullptr;
+  decltype(&cuCtxSetCurrent) set_context = nullptr;
+  decltype(&cuModuleLoadData) load = nullptr;
+  decltype(&cuModuleGetFunction) function = nullptr;
+  decltype(&cuModuleUnload) unload = nullptr;
+  decltype(&cuLaunchKernel) launch = nullptr;
+
+  bool is_complete() const {
+    return error_string && current_context && set_context && load && function && unload && launch;
+  }
+};
+
+const Driver& driver() {
+  static const Driver found = [] {
+    Driver d;
+    void* library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+    if (!library) return d;
+    const auto find = [&](auto& function, const char* name) {
+      function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(library, name));
+    };
+    find(d.error_string, "cuGetErrorString");
+    find(d.current_context, "cuCtxGetCurrent");
+    find(d.set_context, "cuCtxSetCurrent");
+    find(d.load, "cuModuleLoadData");
+    find(d.function, "cuModuleGetFunction");
+    find(d.unload, "cuModuleUnload");
+    find(d.launch, "cuLaunchKernel");
+    return d;
+  }();
+  return found;
+}
+
+void check_driver(CUresult status, const char* call) {
+  if (status == CUDA_SUCCESS) return;
+  const char* text = nullptr;
+  driver().error_string(status, &text);
+  throw_failure(fmt::format("{} to succeed on the GPU", call),
+                fmt::format("status {} ({})", static_cast<int>(status), text ? text : "unknown"),
+                "run with --executor onednn, and report the model and this message");
+}
+
+class DriverKernel final : public LoadedKernel {
+ public:
+  DriverKernel(const std::vector<char>& image, const std::string& name) {
+    check(cudaFree(nullptr), "cudaFree");  // makes the device's context this thread's
+    check_driver(driver().current_context(&context_), "cuCtxGetCurrent");
+    check_driver(driver().load(&module_, image.data()), "cuModuleLoadData");
+    const CUresult found = driver().function(&function_, module_, name.c_str());
+    if (found != CUDA_SUCCESS) driver().unload(module_);
+    check_driver(found, "cuModuleGetFunction");
+  }
+  DriverKernel(const DriverKernel&) = delete;
+  DriverKernel& operator=(const DriverKernel&) = delete;
+  ~DriverKernel() override { driver().unload(module_); }
+
+  void launch(unsigned blocks, unsigned threads, std::span<const std::byte> argument,
+              cudaStream_t stream) const override {
+    check_driver(driver().set_context(context_), "cuCtxSetCurrent");
+    void* arguments[] = {const_cast<std::byte*>(argument.data())};
+    check_driver(driver().launch(function_, blocks, 1, 1, threads, 1, 1, 0, stream, arguments, nullptr),
+                 "cuLaunchKernel");
+  }
+
+ private:
+  CUcontext context_ = nullptr;
+  CUmodule module_ = nullptr;
+  CUfunction function_ = nullptr;
+};
+
+}  // namespace
+
+std::string generation_refusal() {
+  if (!driver().is_complete())
+    return "kernels are not generated: the NVIDIA driver's library libcuda.so.1 was not found";
+  return runtime_compiler_refusal();
+}
+
+std::shared_ptr<const LoadedKernel> load_kernel(const KernelText& kernel, int capability) {
+  static std::mutex mutex;
+  static std::map<std::tuple<std::string, int, int>, std::weak_ptr<const LoadedKernel>> loaded;
+  int device = 0;  // a kernel belongs to one, even among devices of one kind
+  check(cudaGetDevice(&device), "cudaGetDevice");
+  const std::lock_guard lock(mutex);
+  std::erase_if(loaded, [](const auto& entry) { return entry.second.expired(); });
+  std::weak_ptr<const LoadedKernel>& known = loaded[{kernel.text, capability, device}];
+  if (auto held = known.lock()) return held;
+  auto made = std::make_shared<const DriverKernel>(compile(kernel, capability, kernel_cache_folder()), kernel.name);
+  known = made;
+  return made;
+}
+
+}  // namespace halfstep::cudnn

@@ -1,0 +1,284 @@
+// Makers of operators that move elements, by generated kernels: parts of tensors, and rows that indices choose.
+#include <algorithm>
+#include <limits>
+#include <optional>
+
+#include "executors/cudnn/indexing.h"
+#include "executors/cudnn/kernel_table.h"
+#include "executors/cudnn/kernels/move_text.h"
+#include "executors/cudnn/text_kernel.h"
+#include <halfstep/ops/kernel_util.h>
+
+namespace halfstep::cudnn {
+namespace {
+
+using Dims = std::vector<std::int64_t>;
+
+constexpr unsigned kThreads = 256;
+
+bool is_narrow(std::int64_t count) { return count <= std::numeric_limits<std::int32_t>::max(); }
+
+/// An unsigned integer as wide as an element.
+std::string_view word_of(DType dtype) {
+  switch (bytes_of(dtype, 1)) {
+    case 1:
+      return "unsigned char";
+    case 2:
+      return "unsigned short";
+    case 4:
+      return "u32";
+    default:
+      return "u64";
+  }
+}
+std::string_view index_of(DType dtype) { return dtype == DType::i32 ? "int" : "i64"; }
+
+/// A part of a tensor: where it begins, and its extents and steps along the tensor's axes.
+struct Part {
+  Dims begin, extents, steps;
+};
+Part whole_of(const Shape& shape) { return {Dims(shape.rank(), 0), shape.dims(), Dims(shape.rank(), 1)}; }
+
+/// Elements of a row-major tensor, by number: the first, and what to step over along each axis.
+struct Walk {
+  std::int64_t offset = 0;
+  Dims steps;
+};
+Walk walk_of(const Shape& whole, const Part& part) {
+  Walk walk{0, whole.strides()};
+  for (std::size_t axis = 0; axis < whole.rank(); ++axis) {
+    walk.offset += part.begin[axis] * walk.steps[axis];
+    walk.steps[axis] *= part.steps[axis];
+  }
+  return walk;
+}
+
+/// One copy, ready but for the addresses.
+struct Move {
+  std::shared_ptr<const LoadedKernel> kernel;
+  MoveArguments arguments{};
+  std::size_t skip_from = 0, skip_to = 0;  ///< bytes
+
+  void operator()(const void* from, void* to, cudaStream_t stream) const {
+    MoveArguments a = arguments;
+    a.from = static_cast<const std::byte*>(from) + skip_from;
+    a.to = static_cast<std::byte*>(to) + skip_to;
+    kernel->launch(blocks_for(a.count, kThreads), kThreads, as_argument(a), stream);
+  }
+};
+/// Nothing where too many axes remain after merging.
+std::optional<Move> make_move(KernelContext& context, DType dtype, const Dims& extents, const Walk& from,
+                              const Walk& to) {
+  const Dims steps[] = {from.steps, to.steps};
+  const std::vector<Index> maps = collapse(extents, steps);
+  if (maps.empty()) return std::nullopt;
+  Move move;
+  const int axes = std::max(maps[0].rank, 1);
+  std::ranges::fill(move.arguments.extents, 1);
+  move.arguments.count = Shape(extents).count();
+  for (int axis = 0; axis < maps[0].rank; ++axis) {
+    move.arguments.extents[axis] = maps[0].extents[axis];
+    move.arguments.from_steps[axis] = maps[0].steps[axis];
+    move.arguments.to_steps[axis] = maps[1].steps[axis];
+  }
+  move.skip_from = bytes_of(dtype, static_cast<std::size_t>(from.offset));
+  move.skip_to = bytes_of(dtype, static_cast<std::size_t>(to.offset));
+  const std::string axes_text = std::to_string(axes);
+  move.kernel = load_text(context, "move", "MoveArguments", kMoveArgumentsText,
+                          filled(kMoveText, {{"axes", axes_text},
+                                             {"element", word_of(dtype)},
+                                             {"position", is_narrow(move.arguments.count) ? "u32" : "u64"}}));
+  return move;
+}
+
+/// Copies between input i and output o, one after the other; `clears`: output 0 is zero before.
+struct Copies {
+  struct One {
+    std::size_t in, out;
+    Move move;
+  };
+  std::vector<One> all = {};
+  bool clears = false;
+};
+Made run_copies(KernelContext& context, Copies copies) {
+  const std::size_t bytes = bytes_of(context.out(0).dtype, static_cast<std::size_t>(context.out(0).shape.count()));
+  return on_device(context, {.name = "generated: move", .launch = [copies = std::move(copies), bytes](const Launch& l) {
+                               if (copies.clears)
+                                 check(cudaMemsetAsync(l.out[0], 0, bytes, l.stream), "cudaMemsetAsync");
+                               for (const Copies::One& one : copies.all)
+                                 one.move(l.in[one.in], l.out[one.out], l.stream);
+                             }});
+}
+
+constexpr const char* kTooManyAxes = "more than 8 axes remain after merging";
+
+/// Why nothing can be generated for the node; empty when it can.
+std::string refusal(KernelContext& context) {
+  for (const ValueId id : context.node().outputs)
+    if (id != kNoValue && bytes_of(context.graph()[id].dtype, 1) > 8) return "elements of more than 8 bytes";
+  return generation_refusal();
+}
+
+/// Slice's operands from input 1 on; empty unless they are constants.
+std::optional<Part> part_of_slice(KernelContext& context, const Shape& whole, const Shape& part) {
+  const auto starts = context.constant_ints(1);
+  const auto axes = context.has_input(3) ? context.constant_ints(3) : Dims();
+  const auto steps = context.has_input(4) ? context.constant_ints(4) : Dims();
+  if (!starts || !axes || !steps) return std::nullopt;
+  const std::vector<std::size_t> sliced = ops::normalize_axes(*axes, whole.rank());
+  Part result = whole_of(part);
+  for (std::size_t i = 0; i < starts->size(); ++i) {
+    const std::size_t axis = sliced.empty() ? i : sliced[i];
+    const std::int64_t step = steps->empty() ? 1 : (*steps)[i];
+    std::int64_t start = (*starts)[i];
+    if (start < 0) start += whole[axis];
+    result.begin[axis] = std::clamp<std::int64_t>(start, 0, step < 0 ? whole[axis] - 1 : whole[axis]);
+    result.steps[axis] = step;
+  }
+  return result;
+}
+
+/// The part of `large`, in or out.
+Made copy_part(KernelContext& context, const Part& part, bool inward) {
+  const Shape& large = (inward ? context.out(0) : context.in(0)).shape;
+  const Walk inside = walk_of(large, part), packed{0, Shape(part.extents).strides()};
+  auto move =
+      make_move(context, context.out(0).dtype, part.extents, inward ? packed : inside, inward ? inside : packed);
+  if (!move) return refuse(kTooManyAxes);
+  return run_copies(context, {{{0, 0, std::move(*move)}}, inward});
+}
+
+}  // namespace
+
+Made make_slice(KernelContext& context) {
+  if (std::string reason = refusal(context); !reason.empty()) return refuse(reason);
+  const auto part = part_of_slice(context, context.in(0).shape, context.out(0).shape);
+  if (!part) return refuse("a slice that is computed");
+  return copy_part(context, *part, false);
+}
+
+Made make_slice_grad(KernelContext& context) {
+  if (std::string reason = refusal(context); !reason.empty()) return refuse(reason);
+  const auto part = part_of_slice(context, context.out(0).shape, context.in(0).shape);
+  if (!part) return refuse("a slice that is computed");
+  return copy_part(context, *part, true);
+}
+
+Made make_pad(KernelContext& context) {
+  if (std::string reason = refusal(context); !reason.empty()) return refuse(reason);
+  const Shape &x = context.in(0).shape, &y = context.out(0).shape;
+  const auto pads = context.constant_ints(1);
+  const auto axes = context.has_input(3) ? context.constant_ints(3) : Dims();
+  if (!pads || !axes || context.node().attributes.get_string("mode", "constant") != "constant")
+    return refuse("pads that are computed, or not constant");
+  if (context.has_input(2) && context.constant_scalar(2) != 0) return refuse("padding with another value than 0");
+  if (std::ranges::any_of(*pads, [](std::int64_t p) { return p < 0; })) return refuse("negative pads");
+  const std::vector<std::size_t> padded = ops::normalize_axes(*axes, x.rank());
+  Part part = whole_of(x);
+  const std::size_t count = padded.empty() ? y.rank() : padded.size();
+  for (std::size_t i = 0; i < count; ++i) part.begin[padded.empty() ? i : padded[i]] = (*pads)[i];
+  return copy_part(context, part, true);
+}
+
+Made make_split(KernelContext& context) {
+  if (std::string reason = refusal(context); !reason.empty()) return refuse(reason);
+  const Value& x = context.in(0);
+  const std::size_t axis = normalize_axis(context.node().attributes.get_int("axis", 0), x.shape.rank());
+  const auto parts = static_cast<std::int64_t>(context.node().outputs.size());
+  if (context.node().attributes.get_int("num_outputs", parts) != parts) return refuse("other parts than num_outputs");
+  Copies copies;
+  std::int64_t begin = 0;
+  for (std::size_t i = 0; i < context.node().outputs.size(); ++i) {
+    if (context.node().output(i) == kNoValue) return refuse("a part that nobody names");
+    Part part = whole_of(context.out(i).shape);
+    part.begin[axis] = begin;
+    begin += part.extents[axis];
+    auto move = make_move(context, x.dtype, part.extents, walk_of(x.shape, part), {0, Shape(part.extents).strides()});
+    if (!move) return refuse(kTooManyAxes);
+    copies.all.push_back({0, i, std::move(*move)});
+  }
+  if (begin != x.shape[axis]) return refuse("parts that are not all of it");
+  return run_copies(context, std::move(copies));
+}
+
+Made make_concat(KernelContext& context) {
+  if (std::string reason = refusal(context); !reason.empty()) return refuse(reason);
+  const Value& y = context.out(0);
+  const std::size_t axis = normalize_axis(context.node().attributes.get_int("axis", 0), y.shape.rank());
+  Copies copies;
+  std::int64_t begin = 0;
+  for (std::size_t i = 0; i < context.node().inputs.size(); ++i) {
+    if (!context.has_input(i)) return refuse("a part that nobody names");
+    Part part = whole_of(y.shape);
+    if (context.in(i).shape.rank() == y.shape.rank()) part.extents[axis] = context.in(i).shape[axis];
+    if (context.in(i).shape != Shape(part.extents)) return refuse("parts of other extents");
+    part.begin[axis] = begin;
+    begin += part.extents[axis];
+    auto move = make_move(context, y.dtype, part.extents, {0, Shape(part.extents).strides()}, walk_of(y.shape, part));
+    if (!move) return refuse(kTooManyAxes);
+    copies.all.push_back({i, 0, std::move(*move)});
+  }
+  if (begin != y.shape[axis]) return refuse("parts that are not all of it");
+  return run_copies(context, std::move(copies));
+}
+
+namespace {
+
+/// Along an axis of the data's shape.
+GatherArguments gather_arguments(const Shape& data, std::int64_t axis_attribute, std::int64_t indices) {
+  const std::size_t axis = normalize_axis(axis_attribute, data.rank());
+  GatherArguments a{};
+  a.index_count = indices;
+  a.extent = data[axis];
+  a.inner = data.count(axis + 1, data.rank());
+  return a;
+}
+
+GatherArguments with_addresses(GatherArguments a, const Launch& l) {
+  a.data = l.in[0];
+  a.indices = l.in[1];
+  a.result = l.out[0];
+  return a;
+}
+
+bool is_index(DType dtype) { return dtype == DType::i32 || dtype == DType::i64; }
+
+}  // namespace
+
+Made make_gather(KernelContext& context) {
+  if (std::string reason = refusal(context); !reason.empty()) return refuse(reason);
+  const Value &data = context.in(0), &indices = context.in(1);
+  if (!is_index(indices.dtype)) return refuse("indices that are neither i32 nor i64");
+  const auto kernel =
+      load_text(context, "gather", "GatherArguments", kGatherArgumentsText,
+                filled(kGatherText, {{"element", word_of(data.dtype)},
+                                     {"index", index_of(indices.dtype)},
+                                     {"position", is_narrow(context.out(0).shape.count()) ? "u32" : "u64"}}));
+  GatherArguments a = gather_arguments(data.shape, context.node().attributes.get_int("axis", 0), indices.shape.count());
+  a.count = context.out(0).shape.count();
+  return on_device(context, {.name = "generated: gather", .launch = [=](const Launch& l) {
+                               kernel->launch(blocks_for(a.count, kThreads), kThreads,
+                                              as_argument(with_addresses(a, l)), l.stream);
+                             }});
+}
+
+Made make_gather_grad(KernelContext& context) {
+  if (std::string reason = refusal(context); !reason.empty()) return refuse(reason);
+  const Value &dy = context.in(0), &indices = context.in(1);
+  if (!is_index(indices.dtype)) return refuse("indices that are neither i32 nor i64");
+  if (float_name(dy.dtype).empty()) return refuse("gradients that are not f32, f16 or bf16");
+  const auto kernel =
+      load_text(context, "gather_grad", "GatherArguments", kGatherArgumentsText,
+                filled(kGatherGradText, {{"element", float_name(dy.dtype)}, {"index", index_of(indices.dtype)}}));
+  GatherArguments a =
+      gather_arguments(context.out(0).shape, context.node().attributes.get_int("axis", 0), indices.shape.count());
+  a.count = dy.shape.count() / a.inner;  // a block each
+  const std::size_t bytes = bytes_of(dy.dtype, static_cast<std::size_t>(context.out(0).shape.count()));
+  return on_device(context, {.name = "generated: gather", .launch = [=](const Launch& l) {
+                               check(cudaMemsetAsync(l.out[0], 0, bytes, l.stream), "cudaMemsetAsync");
+                               kernel->launch(blocks_for(a.count, 1), kThreads, as_argument(with_addresses(a, l)),
+                                              l.stream);
+                             }});
+}
+
+}  // namespace halfstep::cudnn

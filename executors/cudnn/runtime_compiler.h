@@ -1,0 +1,25 @@
+// CUDA C++ compiled for a device while the program runs, by NVRTC, which is loaded when it is first needed. Nothing
+// here needs a device or a driver.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "executors/cudnn/kernel_text.h"
+
+namespace halfstep::cudnn {
+
+/// Why nothing can be compiled: NVRTC was not found. Empty when it was.
+std::string runtime_compiler_refusal();
+
+/// What the driver loads: machine code for that capability (10 * major + minor), or where this NVRTC is older than the
+/// device, PTX for the latest one that it knows. Taken out of the cache folder if it is there, else put there; a folder
+/// that cannot be written is no error, and a damaged entry is as none. An empty path: no cache.
+/// Throws Error (failure) with the compiler's messages.
+std::vector<char> compile(const KernelText& kernel, int capability, const std::filesystem::path& cache);
+
+/// HALFSTEP_KERNEL_CACHE, or halfstep/kernels in the user's cache folder; empty where there is none.
+std::filesystem::path kernel_cache_folder();
+
+}  // namespace halfstep::cudnn

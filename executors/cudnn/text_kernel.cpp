@@ -1,0 +1,45 @@
+#include "executors/cudnn/text_kernel.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "executors/cudnn/kernels/device_text.h"
+
+namespace halfstep::cudnn {
+
+std::string_view float_name(DType dtype) {
+  switch (dtype) {
+    case DType::f32:
+      return "float";
+    case DType::f16:
+      return "f16";
+    case DType::bf16:
+      return "bf16";
+    default:
+      return {};
+  }
+}
+
+std::string filled(std::string_view text, std::initializer_list<std::pair<std::string_view, std::string_view>> values) {
+  std::string result(text);
+  for (const auto& [name, value] : values) {
+    const std::string place = fmt::format("{{{}}}", name);
+    for (std::size_t at = 0; (at = result.find(place, at)) != std::string::npos; at += value.size())
+      result.replace(at, place.size(), value);
+  }
+  return result;
+}
+
+std::shared_ptr<const LoadedKernel> load_text(KernelContext& context, std::string name, std::string argument,
+                                              std::string_view arguments, std::string_view text) {
+  return load_kernel({std::move(name), std::move(argument), fmt::format("{}{}\n{}", kDeviceText, arguments, text)},
+                     libraries(context).capability);
+}
+
+unsigned blocks_for(std::int64_t count, unsigned per_block) {
+  constexpr std::int64_t kMost = 1 << 20;
+  return static_cast<unsigned>(std::clamp<std::int64_t>((count + per_block - 1) / per_block, 1, kMost));
+}
+
+}  // namespace halfstep::cudnn

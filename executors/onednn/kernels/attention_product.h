@@ -1,0 +1,66 @@
+// Matrix products that each thread runs for itself, on memory it says then.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "executors/onednn/kernel.h"
+#include "executors/onednn/simd/gemm.h"
+
+namespace halfstep::onednn {
+
+/// A matrix in memory: element (i, j) lies at i row + j column.
+struct ThreadMatrix {
+  std::int64_t rows, columns, row, column;
+  DType dtype = DType::f32;
+  bool operator==(const ThreadMatrix&) const = default;
+};
+
+/// y = a b, or y += a b. oneDNN's, or on CPUs without AVX-512 the SIMD product: small ones are most of attention, and a
+/// call of oneDNN takes longer than 16 x 16 elements.
+class ThreadProduct {
+ public:
+  ThreadProduct() = default;
+  /// Empty where oneDNN has only a slow one.
+  static ThreadProduct make(const ThreadMatrix& a, const ThreadMatrix& b, const ThreadMatrix& y, bool adds);
+  explicit operator bool() const { return gemm_ || primitive_; }
+  std::size_t scratch_bytes() const { return gemm_ ? gemm_->scratch_bytes() : scratch_.get_size(); }
+  std::string kernel() const { return kernel_; }
+
+ private:
+  friend class ThreadRun;
+  dnnl::primitive primitive_;
+  Desc a_, b_, y_, scratch_;
+  std::string kernel_;
+  // In place of the primitive.
+  std::shared_ptr<const simd::Gemm> gemm_;
+  bool adds_ = false, swapped_ = false;  ///< y^T = b^T a^T is computed
+};
+
+/// One thread's way to run products: a stream, and for each product the memory it is given anew in every call.
+class ThreadRun {
+ public:
+  ThreadRun(const std::vector<ThreadProduct>& products, void* scratch);
+  ThreadRun(ThreadRun&&) = default;
+  /// The product of that index. Failures are counted, for none may leave a parallel region.
+  void operator()(std::size_t product, const void* a, const void* b, void* y);
+  bool failed() const { return failed_; }
+
+ private:
+  struct Slot {
+    dnnl::primitive primitive;
+    dnnl::memory a, b, y, scratch;
+    dnnl_exec_arg_t arguments[4];
+    std::shared_ptr<const simd::Gemm> gemm;
+    bool adds, swapped;
+  };
+  void* scratch_;
+  dnnl::stream stream_;
+  std::vector<Slot> slots_;
+  bool failed_ = false;
+};
+
+}  // namespace halfstep::onednn

@@ -1,0 +1,87 @@
+// FusedAttention and AttentionGrad of ai.halfstep: attention as one operator, which reads queries, keys and values
+// where they lie.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <halfstep/base/api.h>
+#include <halfstep/graph/graph.h>
+#include <halfstep/ops/op_def.h>
+
+namespace HALFSTEP_API halfstep {
+namespace ops {
+
+/// Rows of contiguous elements in a tensor, one for each index [batch, heads, group, row].
+struct RowView {
+  std::int64_t offset = 0;
+  std::array<std::int64_t, 4> strides{};
+
+  std::int64_t start(std::int64_t batch, std::int64_t head, std::int64_t member, std::int64_t row = 0) const {
+    return offset + batch * strides[0] + head * strides[1] + member * strides[2] + row * strides[3];
+  }
+  /// As an attribute: the offset, then the strides.
+  std::vector<std::int64_t> ints() const { return {offset, strides[0], strides[1], strides[2], strides[3]}; }
+};
+
+/// What the attributes of a FusedAttention or AttentionGrad say. The heads of queries are `heads` groups of `group`
+/// that share a head of keys and values.
+struct FusedAttentionConfig {
+  std::int64_t batch = 1, heads = 1, group = 1, queries = 1, keys = 1, head = 1, value_head = 1;
+  RowView q, k, v, y, mask;
+  std::int64_t mask_column = 0;  ///< stride of the mask along the keys
+  float scale = 1;
+  bool causal = false;  ///< query i sees keys 0 to i
+  std::vector<std::int64_t> y_shape;
+
+  FusedAttentionConfig() = default;
+  /// Throws Error where the attributes are no such numbers.
+  explicit FusedAttentionConfig(const Attributes& attributes);
+  Attributes attributes() const;
+
+  std::int64_t blocks() const { return batch * heads * group; }
+  Shape statistics() const { return {batch, heads, group, queries}; }
+  double scores() const;  ///< how many there are
+
+  /// What keeps a view from lying in a tensor of so many elements, or empty.
+  std::string misfit_of_operands(std::int64_t q_count, std::int64_t k_count, std::int64_t v_count,
+                                 std::int64_t mask_count) const;
+};
+
+/// The rows of a part of a tensor: which view, and how many of which width.
+struct RowSet {
+  const RowView* view;
+  std::array<std::int64_t, 4> extents;
+  std::int64_t width;
+};
+RowSet rows_of_q(const FusedAttentionConfig& c);
+RowSet rows_of_k(const FusedAttentionConfig& c);
+RowSet rows_of_v(const FusedAttentionConfig& c);
+RowSet rows_of_y(const FusedAttentionConfig& c);
+
+/// Whether no two rows overlap, where those that a stride of 0 repeats count once; and whether they are all of a
+/// tensor of `count` elements.
+struct Tiling {
+  bool disjoint = false, complete = false;
+};
+Tiling tiling_of(std::span<const RowSet> sets, std::int64_t count);
+
+/// Inputs of FusedAttention; AttentionGrad has dY before them, and the
+/// statistics behind them. K that is left out
+/// lies in the tensor Q, V that is left out where K lies.
+enum FusedAttentionInput : std::size_t { kFusedQ, kFusedK, kFusedV, kFusedMask };
+inline constexpr std::size_t kGradStatistics = 5;
+
+/// The sets of rows whose gradient each result of AttentionGrad holds, of those that K and V make, given or not.
+std::array<std::vector<RowSet>, 3> gradient_rows(const FusedAttentionConfig& c, bool has_k, bool has_v);
+
+/// Rows of the operator table.
+std::vector<OpDef> fused_attention_rows();
+void fused_attention_schema(onnx::OpSchema& schema);
+void attention_grad_schema(onnx::OpSchema& schema);
+
+}  // namespace ops
+}  // namespace halfstep

@@ -1,0 +1,16 @@
+// How large the results of an operator with a formula are likely to be.
+#pragma once
+
+#include "ops/elementwise/formula.h"
+#include "ops/magnitude.h"
+
+namespace halfstep::ops {
+
+/// Of a formula of one operand, whose first parameter, where it has any, is the attribute alpha.
+template <Formula F>
+constexpr MagnitudeRule magnitude_of = magnitude::after<[](double x, double alpha) {
+  return evaluate(F, {x, alpha, row_of(F).parameters[1].fallback});
+},
+                                                        row_of(F).parameters[0].fallback>;
+
+}  // namespace halfstep::ops

@@ -1,0 +1,156 @@
+#include "tests/executors/cudnn/emulation/generated.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <map>
+
+#include <dlfcn.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "tests/executors/cudnn/emulation/emulation.h"
+#include "tests/executors/cudnn/emulation/fibers.h"
+#include <halfstep/base/error.h>
+
+namespace emulation {
+namespace {
+
+namespace fs = std::filesystem;
+using halfstep::cudnn::KernelText;
+using halfstep::cudnn::LoadedKernel;
+
+struct Dim {
+  unsigned x, y, z;
+};
+
+/// A folder that goes with what was made in it.
+class Folder {
+ public:
+  Folder() {
+    std::string pattern = (fs::path(HALFSTEP_KERNEL_FOLDER) / "kernels-XXXXXX").string();
+    if (!mkdtemp(pattern.data())) halfstep::throw_failure("a folder for kernels", pattern, "");
+    path_ = pattern;
+  }
+  ~Folder() { fs::remove_all(path_); }
+  fs::path operator/(const char* name) const { return path_ / name; }
+
+ private:
+  fs::path path_;
+};
+
+void* build(const KernelText& kernel) {
+  const Folder folder;
+  const fs::path source = folder / "kernel.cpp", object = folder / "kernel.so", messages = folder / "messages";
+  std::ofstream(source) << "#include \"" << HALFSTEP_CUDA_ON_HOST << "\"\n"
+                        << kernel.text << "\nextern \"C\" void on_host_entry(const void* argument) {\n  " << kernel.name
+                        << "(*static_cast<const " << kernel.argument << "*>(argument));\n}\n";
+  const std::string command = fmt::format(
+      "{} -std=c++20 -O1 -w -fPIC -shared -fno-exceptions -fno-asynchronous-unwind-tables -ffp-contract=off "
+      "-o '{}' '{}' -lm 2> '{}'",
+      HALFSTEP_HOST_COMPILER, object.string(), source.string(), messages.string());
+  if (std::system(command.c_str()) != 0) {
+    std::ifstream file(messages);
+    halfstep::throw_failure("a generated kernel that the host's compiler takes",
+                            std::string{std::istreambuf_iterator<char>(file), {}}, "");
+  }
+  void* library = dlopen(object.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (!library) halfstep::throw_failure("a kernel that loads", dlerror(), "");
+  return library;
+}
+
+class HostKernel final : public LoadedKernel {
+ public:
+  explicit HostKernel(const KernelText& kernel)
+      : library_(build(kernel)),
+        has_barriers_(kernel.text.find("__sync") != std::string::npos ||
+                      kernel.text.find("_sync(") != std::string::npos) {
+    entry_ = find<void(const void*)>("on_host_entry");
+    thread_ = find<Dim>("threadIdx");
+    block_ = find<Dim>("blockIdx");
+    block_extent_ = find<Dim>("blockDim");
+    grid_extent_ = find<Dim>("gridDim");
+    *find<void (*)()>("on_host_block_barrier") = block_barrier;
+    *find<void (*)()>("on_host_warp_barrier") = warp_barrier;
+  }
+  HostKernel(const HostKernel&) = delete;
+  HostKernel& operator=(const HostKernel&) = delete;
+  ~HostKernel() override { dlclose(library_); }
+
+  void launch(unsigned blocks, unsigned threads, std::span<const std::byte> argument,
+              cudaStream_t stream) const override {
+    if (fails("launch")) halfstep::throw_failure("cuLaunchKernel to succeed on the GPU", refusal(), "");
+    if (blocks == 0 || threads == 0 || threads > 1024 || argument.size() > 4096)
+      return refuse("a grid or an argument that no device takes");
+    submit(stream, [this, blocks, threads, bytes = std::vector<std::byte>(argument.begin(), argument.end())] {
+      run({blocks, threads}, bytes.data());
+    });
+  }
+
+ private:
+  template <class T>
+  T* find(const char* name) const {
+    return reinterpret_cast<T*>(dlsym(library_, name));
+  }
+  void run(Grid grid, const void* argument) const {
+    *grid_extent_ = {grid.blocks, 1, 1};
+    *block_extent_ = {grid.threads, 1, 1};
+    const auto enter = [this](unsigned block, unsigned thread) {
+      *block_ = {block, 0, 0};
+      *thread_ = {thread, 0, 0};
+    };
+    if (has_barriers_) {
+      if (!run_fibers(
+              grid, enter, [&] { entry_(argument); }, machine().seed))
+        refuse("a barrier that some threads never reach");
+      return;
+    }
+    for (unsigned block = 0; block < grid.blocks; ++block)
+      for (unsigned thread = 0; thread < grid.threads; ++thread) {
+        enter(block, thread);
+        entry_(argument);
+      }
+  }
+
+  void* library_;
+  bool has_barriers_;
+  void (*entry_)(const void*) = nullptr;
+  Dim *thread_ = nullptr, *block_ = nullptr, *block_extent_ = nullptr, *grid_extent_ = nullptr;
+};
+
+/// Kept for the process: compiling takes longer than everything else.
+std::map<std::string, std::pair<KernelText, std::shared_ptr<const HostKernel>>>& loaded() {
+  static std::map<std::string, std::pair<KernelText, std::shared_ptr<const HostKernel>>> all;
+  return all;
+}
+
+}  // namespace
+
+std::shared_ptr<const LoadedKernel> load_on_host(const KernelText& kernel) {
+  auto& [text, known] = loaded()[kernel.text];
+  if (!known) {
+    text = kernel;
+    known = std::make_shared<const HostKernel>(kernel);
+  }
+  return known;
+}
+
+std::vector<KernelText> loaded_texts() {
+  std::vector<KernelText> texts;
+  for (const auto& [_, kernel] : loaded()) texts.push_back(kernel.first);
+  return texts;
+}
+
+}  // namespace emulation
+
+namespace halfstep::cudnn {
+
+std::string generation_refusal() {
+  return emulation::machine().can_compile ? "" : "kernels are not generated: the machine was told so";
+}
+std::shared_ptr<const LoadedKernel> load_kernel(const KernelText& kernel, int) {
+  return emulation::load_on_host(kernel);
+}
+
+}  // namespace halfstep::cudnn

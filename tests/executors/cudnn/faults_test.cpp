@@ -1,0 +1,190 @@
+// What may go wrong on a machine and is to end well: order of streams, libraries that refuse, outputs nobody asks for.
+#include <cstring>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "conformance/executor_check.h"
+#include "conformance/run_graph.h"
+#include "executors/cudnn/descriptors.h"
+#include "tests/executors/cudnn/emulated_executor.h"
+#include "tests/executors/cudnn/emulation/emulation.h"
+#include "tests/executors/cudnn/op_case_util.h"
+#include <halfstep/base/error.h>
+#include <halfstep/ops/builder.h>
+
+namespace halfstep::cudnn {
+namespace {
+
+using namespace cases;
+using testing::HasSubstr;
+using testing::StartsWith;
+
+class Faults : public testing::Test {
+ protected:
+  ~Faults() override {
+    emulation::machine() = {};
+    emulation::latest_refusal();
+    EXPECT_EQ(emulation::live_objects(), 0);
+  }
+};
+
+const OpTest kConvolution = {"", "Conv", "", {real({2, 3, 6, 6}), real({4, 3, 3, 3})}};
+const OpTest kDataGradient = {
+    "", "ConvGradInput", kOwn, {real({2, 4, 4, 4}), real({4, 3, 3, 3})}, {{"input_shape", Ints{2, 3, 6, 6}}}};
+const OpTest kPooling = {"", "MaxPool", "", {real({2, 3, 6, 6})}, {{"kernel_shape", Ints{2, 2}}}};
+const OpTest kProduct = {"", "MatMul", "", {real({3, 4}), real({4, 5})}};
+
+struct OpRun {
+  PlanEntry entry;
+  std::string difference;  ///< from the reference
+};
+OpRun run_op(const OpTest& test) {
+  std::vector<Tensor> values;
+  const Graph graph = make_graph(test, DType::f32, values, 3);
+  Plan plan;
+  OpRun result;
+  result.difference = execution_difference(graph, values, *emulated_executor(), 0, &plan);
+  result.entry = first_node(plan);
+  return result;
+}
+
+TEST_F(Faults, StateIsWhatItWasGivenWhateverOrderStreamsRunIn) {
+  for (std::uint32_t seed = 0; seed < 16; ++seed) {
+    emulation::machine().seed = seed;
+    Graph g;
+    g.opsets = {{"", kOnnxOpset}};
+    Builder b(g);
+    const Tensor start = Tensor::of<float>({1, 2, 3});
+    Expr w = b.expr(g.add_state("w", start, StateRole::parameter)), x = b.expr(g.add_input("x", DType::f32, {3}));
+    g.states[0].next = (w + x * b.constant(Tensor::of<float>({2, 4, 8}))).id();
+    const auto executor = emulated_executor();
+    const auto store = executor->make_store();
+    const auto program = executor->compile(g, *store);
+    std::ranges::fill(program->input(0).span<float>(), 1.0F);
+    for (int step = 0; step < 3; ++step) program->run();
+    EXPECT_TRUE(identical(store->read("w"), Tensor::of<float>({7, 14, 27}))) << "seed " << seed;
+  }
+}
+
+TEST_F(Faults, ALibraryThatRefusesToPlanIsNoError) {
+  for (const OpTest& test : {kConvolution, kDataGradient, kProduct}) {
+    emulation::machine().failing = "heuristic";
+    const OpRun run = run_op(test);
+    EXPECT_THAT(run.entry.kernel, StartsWith("reference")) << test.op;
+    EXPECT_THAT(run.entry.reason, HasSubstr("to succeed on the GPU")) << test.op;
+    EXPECT_EQ(run.difference, "") << test.op;
+  }
+}
+
+TEST_F(Faults, ADescriptorThatIsRefusedIsNoErrorAndTheReasonIsCuDnnsOwn) {
+  for (const OpTest& test : {kConvolution, kDataGradient}) {
+    emulation::machine().failing = "descriptor";
+    const OpRun run = run_op(test);
+    EXPECT_THAT(run.entry.kernel, StartsWith("reference")) << test.op;
+    EXPECT_THAT(run.entry.reason, HasSubstr("cudnnCreateTensorDescriptor")) << test.op;
+    EXPECT_THAT(run.entry.reason, HasSubstr("the machine was told to fail here")) << test.op;
+    EXPECT_EQ(run.difference, "") << test.op;
+  }
+  const OpRun pooled = run_op(kPooling);
+  EXPECT_THAT(pooled.entry.kernel, StartsWith("own: pooling"));
+  EXPECT_EQ(pooled.difference, "");
+}
+
+TEST_F(Faults, TheNextAlgorithmIsTakenWhereOneFailsWhenItRuns) {
+  for (const OpTest& test : {kConvolution, kDataGradient}) {
+    emulation::machine().failing_workspace = 4096;
+    EXPECT_EQ(run_op(test).difference, "") << test.op;
+    emulation::machine().failing_workspace = 1;
+    EXPECT_THROW(run_op(test), Error) << test.op;
+  }
+}
+
+TEST_F(Faults, ManyImagesArePooledByAnOwnKernel) {
+  const OpRun run = run_op({"", "MaxPool", "", {real({65536, 1, 2, 2})}, {{"kernel_shape", Ints{2, 2}}}});
+  EXPECT_THAT(run.entry.kernel, StartsWith("own: pooling"));
+  EXPECT_THAT(run.entry.reason, HasSubstr("fewer than 65536"));
+  EXPECT_EQ(run.difference, "");
+}
+
+TEST_F(Faults, TensorsThatCuDnnDoesNotCountAreRefused) {
+  const Shape large = {2, std::int64_t{1} << 15, std::int64_t{1} << 15, 1};
+  try {
+    tensor_descriptor(DType::f16, large);
+    FAIL() << "nothing was thrown";
+  } catch (const Error& e) {
+    EXPECT_THAT(e.required(), HasSubstr("2^31"));
+  }
+  EXPECT_NO_THROW(tensor_descriptor(DType::f16, {1, std::int64_t{1} << 15, std::int64_t{1} << 15, 1}));
+}
+
+TEST_F(Faults, RowsOfMinusInfinityAndNaN) {
+  constexpr float kInf = INFINITY;
+  const Tensor rows = [&] {
+    Tensor t =
+        Tensor::of<float>({-kInf, -kInf, 1, 2, 1, -kInf, 2, -kInf, -kInf, -kInf, -kInf, 3, NAN, -kInf, -kInf, 1});
+    return Tensor::view(DType::f32, {4, 4}, t.raw(), std::make_shared<Tensor>(t));
+  }();
+  for (const char* op : {"Softmax", "LogSoftmax"}) {
+    Graph g;
+    g.opsets = {{"", kOnnxOpset}};
+    Builder b(g);
+    g.outputs = {b.op(op, {b.expr(g.add_input("x", DType::f32, {4, 4}))}, {{"axis", std::int64_t{1}}}).id()};
+    EXPECT_EQ(execution_difference(g, {rows}, *emulated_executor()), "") << op;
+  }
+}
+
+TEST_F(Faults, ALargeOutputIsCopiedToTheHostWhenItIsAskedFor) {
+  Graph g;
+  g.opsets = {{"", kOnnxOpset}};
+  Builder b(g);
+  Expr x = b.expr(g.add_input("x", DType::f32, {64, 64}));
+  Expr y = b.op("Relu", {x});
+  g.outputs = {y.id(), b.reduce_sum(y, {0, 1}, false).id(), b.op("Neg", {y}).id()};
+  for (const Values values : {Values::shared, Values::separate}) {
+    const auto executor = emulated_executor(values);
+    const auto store = executor->make_store();
+    const auto program = executor->compile(g, *store);
+    for (const float step : {1.0F, 2.0F, 3.0F}) {  // launched, captured, replayed
+      std::ranges::fill(program->input(0).span<float>(), step);
+      std::size_t before = emulation::bytes_to_host();
+      program->run();
+      EXPECT_EQ(*program->output(1).data<float>(), step * 4096);
+      EXPECT_EQ(emulation::bytes_to_host() - before, sizeof(float));
+      before = emulation::bytes_to_host();
+      for (int read = 0; read < 2; ++read) {
+        EXPECT_EQ(program->output(0).data<float>()[4095], step);
+        EXPECT_EQ(program->output(2).data<float>()[0], -step);
+      }
+      EXPECT_EQ(emulation::bytes_to_host() - before, 2 * 64 * 64 * sizeof(float));
+    }
+  }
+}
+
+TEST_F(Faults, AnOutputThatIsAStateIsWhatTheStateWas) {
+  Graph g;
+  g.opsets = {{"", kOnnxOpset}};
+  Builder b(g);
+  Expr w = b.expr(g.add_state("w", Tensor(DType::f32, {64, 64}), StateRole::parameter));
+  g.states[0].next = (w + 1.0).id();
+  g.outputs = {w.id()};
+  const auto executor = emulated_executor();
+  const auto store = executor->make_store();
+  const auto program = executor->compile(g, *store);
+  for (const float step : {0.0F, 1.0F, 2.0F}) {
+    program->run();
+    EXPECT_EQ(program->output(0).data<float>()[100], step);
+  }
+}
+
+TEST_F(Faults, WithoutACompilerOfKernelsNodesRunInReferenceKernels) {
+  emulation::machine().can_compile = false;
+  EXPECT_FALSE(emulated_executor()->capabilities().chains.holds);
+  const OpRun run = run_op({"", "Sin", "", {real({3, 4})}});
+  EXPECT_THAT(run.entry.kernel, StartsWith("reference"));
+  EXPECT_THAT(run.entry.reason, HasSubstr("kernels are not generated"));
+  EXPECT_EQ(run.difference, "");
+}
+
+}  // namespace
+}  // namespace halfstep::cudnn

@@ -1,0 +1,102 @@
+#include "training/memory_budget.h"
+
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include <halfstep/base/error.h>
+#include <halfstep/passes/step/recompute.h>
+
+namespace halfstep {
+namespace {
+
+constexpr std::size_t kStage = 99;  // for observers: behind those of any pipeline
+constexpr int kMostCompiles = 6;
+constexpr double kCaution = 0.99;  // a step that misses the budget by little costs another compile
+
+std::string megabytes(std::size_t bytes) { return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6); }
+
+/// What a step takes beside its MemoryUse.
+std::size_t beside(const Graph& graph) {
+  std::size_t largest = 0;
+  for (const State& state : graph.states)
+    if (state.role == StateRole::parameter) largest = std::max(largest, state.initial.bytes());
+  return kProcessBytes + largest;
+}
+
+MemoryUse use_of(const StepProgram& program, const Executor& executor) {
+  const std::optional<MemoryUse> use = program.memory();
+  if (!use)
+    throw_input_error("an executor that can tell what its programs keep in memory, for a memory budget",
+                      std::string(executor.name()), "leave out the budget, or take another executor");
+  return *use;
+}
+
+NodeScratch scratch_of(const Plan& plan) {
+  NodeScratch scratch;
+  for (const PlanEntry& entry : plan.entries)
+    if (entry.scratch_bytes > 0) scratch[entry.node] = std::max(scratch[entry.node], entry.scratch_bytes);
+  return scratch;
+}
+
+[[noreturn]] void refuse(std::size_t budget, const MemoryUse& least, std::size_t beside) {
+  const std::pair<const char*, std::size_t> parts[] = {
+      {"parameters", least.parameters},
+      {"optimizer moments", least.moments},
+      {"other states", least.other_states},
+      {"gradients", least.gradients},
+      {"activations", least.activations},
+      {"constants, inputs and outputs", least.constants + least.inputs_outputs},
+      {"the process", beside},
+  };
+  std::string text;
+  for (const auto& [name, bytes] : parts)
+    if (bytes > 0) text += fmt::format("{}{} {}", text.empty() ? "" : ", ", name, megabytes(bytes));
+  throw_input_error(
+      fmt::format("a memory budget of at least {} bytes, the least that this step can take", least.total() + beside),
+      fmt::format("{}; it is fullest at '{}': {}", budget, least.step, text),
+      "use a smaller batch, or an optimizer with fewer moments where those are much");
+}
+
+}  // namespace
+
+std::unique_ptr<StepProgram> compile_within(std::size_t budget, const Graph& graph, Executor& executor,
+                                            StateStore& store, const PassObserver& observer) {
+  const std::size_t beside = halfstep::beside(graph);  // now: states' initial values may be dropped with a compile
+  if (budget == 0) return std::make_unique<StepProgram>(graph, executor, store);
+  std::unique_ptr<StepProgram> program;
+  std::optional<Graph> less;
+  try {
+    program = std::make_unique<StepProgram>(graph, executor, store);
+  } catch (const Error&) {
+    // The whole step may be more than the machine has: what recomputation leaves of it may fit.
+    less = run_pipeline(graph, {recompute(static_cast<std::size_t>(kCaution * static_cast<double>(budget)), {})});
+    program = std::make_unique<StepProgram>(*less, executor, store);
+  }
+  const MemoryUse whole = use_of(*program, executor);
+  MemoryUse use = whole;
+  const NodeScratch scratch = scratch_of(program->plan());
+  std::size_t live = most_live_bytes(less ? *less : graph, scratch);
+  for (int compiles = 1; use.total() + beside > budget; ++compiles) {
+    const std::size_t fixed = use.total() - use.arena + beside;
+    const std::size_t room = budget > fixed && compiles + 1 < kMostCompiles ? budget - fixed : 0;
+    const double share =
+        kCaution * static_cast<double>(room) / static_cast<double>(std::max<std::size_t>(use.arena, 1));
+    const auto wanted = static_cast<std::size_t>(share * static_cast<double>(live));
+    program.reset();  // its memory goes before the next one's is taken
+    less = run_pipeline(graph, {recompute(wanted, scratch)});
+    const std::size_t reached = most_live_bytes(*less, scratch);
+    program = std::make_unique<StepProgram>(*less, executor, store);
+    use = use_of(*program, executor);
+    if (reached > wanted) break;  // no more can be won
+    live = reached;
+  }
+  if (use.total() + beside > budget) refuse(budget, use.total() < whole.total() ? use : whole, beside);
+  if (less && observer) observer(kStage, "recompute", *less);
+  return program;
+}
+
+}  // namespace halfstep
