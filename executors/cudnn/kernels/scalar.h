@@ -1,5 +1,5 @@
-// Scalars as kernels see them. Everything in this folder but the .cuh file is plain C++ as well: the same functors run
-// on the device by one thread an index, and on the host in a loop.
+// Scalars as kernels see them. Everything in this folder but the .cuh file and the texts is plain C++ as well: the same
+// functors run on the device by one thread an index, and on the host in a loop.
 #pragma once
 
 #include <cmath>

@@ -1,5 +1,5 @@
 // CUDA C++ for the host's compiler: the text of a kernel, behind this, becomes a shared object whose functions are run by
-// fibers.cpp, a thread at a time. Includes nothing, so that it compiles in a blink.
+// generated.cpp on fibers, a thread at a time. Includes nothing, so that it compiles in a blink.
 #pragma once
 
 #define HALFSTEP_ON_HOST 1
@@ -16,7 +16,7 @@ struct OnHostDim {
   unsigned int x, y, z;
 };
 extern "C" {
-// Set by fibers.cpp whenever a thread goes on.
+// Set by generated.cpp whenever a thread goes on.
 OnHostDim threadIdx, blockIdx, blockDim, gridDim;
 void (*on_host_block_barrier)();
 void (*on_host_warp_barrier)();
