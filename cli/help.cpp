@@ -38,7 +38,7 @@ std::vector<std::string> optimizer_flags() {
 }
 
 /// The flags of all commands, in the order in which help prints them, before those that name the group themselves; the
-/// last group takes what is in none.
+/// last group takes what is in none, which should be --help alone.
 const std::vector<Group>& groups() {
   static const std::vector<Group> kGroups{
       {"Data",
@@ -59,7 +59,8 @@ const std::vector<Group>& groups() {
         "--log-grad-norms", "--tensorboard", "--tensorboard-histograms", "--curve", "--dump-passes"}},
       {"Plan", {"--plan", "--memory"}},
       {"Checks", {"--op", "--case", "--kind", "--dtype", "--cases", "--random", "--mutate", "--crash-file"}},
-      {"Precision and device", {"--precision", "--executor", "--threads", "--plugin"}},
+      {"Precision and device",
+       {"--precision", "--fp32-math", "--executor", "--threads", "--plugin", "--memory-budget"}},
       {"What becomes half",
        {"--keep-io-types", "--keep-fp32", "--force-half", "--max-error", "--functions", "--metadata",
         "--external-data"}},

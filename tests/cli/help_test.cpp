@@ -58,6 +58,15 @@ TEST_F(CliTest, EveryFlagIsExplained) {
   }
 }
 
+TEST_F(CliTest, EveryFlagIsInAGroup) {
+  for (const std::string command : kCommands) {
+    const std::string text = run(command + " --help").output;
+    const std::size_t other = text.find("\nOther:\n");
+    ASSERT_NE(other, std::string::npos) << command;
+    EXPECT_THAT(text.substr(other), testing::MatchesRegex("\nOther:\n  -h, --help +prints this\n")) << command;
+  }
+}
+
 TEST_F(CliTest, BareCallPrintsTheHelp) {
   const Outcome bare = run("");
   EXPECT_EQ(bare.exit_code, 0) << bare.text;
