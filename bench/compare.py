@@ -62,6 +62,7 @@ def main():
     parser.add_argument("--networks", nargs="*", metavar="NAME", help="compare the networks of networks.py: these, or all")
     parser.add_argument("--precisions", nargs="+", default=["fp32"], choices=["fp32", "bf16", "fp16"])
     parser.add_argument("--batch", type=int, help="of --networks, instead of each one's own")
+    parser.add_argument("--executor", default="onednn", help="of --networks; with cudnn PyTorch runs on the GPU as well")
     parser.add_argument("--peers", nargs="*", default=["eager"], choices=["eager", "compile"])
     parser.add_argument("--folder", type=pathlib.Path, default=ROOT / ".bench" / "networks", help="of their models")
     parser.add_argument("--write", action="store_true", help="write bench/RESULTS.md from --networks")

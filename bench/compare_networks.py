@@ -49,7 +49,7 @@ def exported(name, batch, models):
     return folder
 
 
-def halfstep_run(program, folder, precision, threads, seconds, known):
+def halfstep_run(program, folder, executor, precision, threads, seconds, known):
     """`known`: a step's time of an earlier run, from which the number of steps follows."""
     flags = [text for name, value in network_of(folder)["flags"].items() for text in (f"--{name}", str(value))]
     steps = 6 if known is None else int(min(max(6, seconds * 1e3 / known), 5000))
@@ -59,7 +59,7 @@ def halfstep_run(program, folder, precision, threads, seconds, known):
     _, peak = measured(
         [program, "train", folder / "model.onnx", "--data", f"{folder / 'x.npy'},{folder / 'y.npy'}", "--no-shuffle",
          "--loss", "softmax_cross_entropy", *flags, "--steps", steps, "--precision", precision,
-         "--executor", "onednn", "--threads", threads, "--log", log], threads)  # fmt: skip
+         "--executor", executor, "--threads", threads, "--log", log], threads)  # fmt: skip
     total = time.time() - start
     records = [json.loads(line) for line in log.read_text().splitlines()]
     times = [record["ms"] for record in records if "ms" in record]
@@ -69,9 +69,10 @@ def halfstep_run(program, folder, precision, threads, seconds, known):
             "first_step_s": total - sum(times[1:]) / 1e3}  # fmt: skip
 
 
-def torch_run(name, precision, threads, seconds, batch, compile):
+def torch_run(name, device, precision, threads, seconds, batch, compile):
     script = ROOT / "bench" / "torch_network_step.py"
-    command = [sys.executable, script, name, "--threads", threads, "--seconds", seconds, "--precision", precision]
+    command = [sys.executable, script, name, "--threads", threads, "--seconds", seconds, "--precision", precision,
+               "--device", device]  # fmt: skip
     command += ["--batch", batch] if batch else []
     command += ["--compile"] if compile else []
     return json.loads(measured(command, threads)[0].splitlines()[-1])
@@ -85,14 +86,17 @@ def merged(runs):
 
 def compare_network(name, folder, arguments, precision):
     runs = collections.defaultdict(list)
-    peers = [mode for mode in MODES if mode in arguments.peers and not (precision == "fp16" and mode != "halfstep")]
+    device = "cuda" if arguments.executor == "cudnn" else "cpu"
+    # PyTorch trains in FP16 on GPUs alone.
+    peers = [mode for mode in MODES if mode in arguments.peers and not (precision == "fp16" and device == "cpu")]
     for _ in range(arguments.runs):
         for mode in ["halfstep", *peers]:
             if mode == "halfstep":
                 known = runs[mode][-1]["best_ms"] if runs[mode] else None
-                run = halfstep_run(arguments.halfstep, folder, precision, arguments.threads, arguments.seconds, known)
+                run = halfstep_run(arguments.halfstep, folder, arguments.executor, precision, arguments.threads,
+                                   arguments.seconds, known)  # fmt: skip
             else:
-                run = torch_run(name, precision, arguments.threads, arguments.seconds, arguments.batch,
+                run = torch_run(name, device, precision, arguments.threads, arguments.seconds, arguments.batch,
                                 mode == "compile")  # fmt: skip
             runs[mode].append(run)
     found = {mode: merged(list_) for mode, list_ in runs.items()}

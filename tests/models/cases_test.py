@@ -10,9 +10,7 @@ import pathlib
 import sys
 import tempfile
 
-import numpy
-
-from halfstep_program import MODELS, read_log, run
+from halfstep_program import MODELS, npy_shape, read_log, run
 
 FIRST_LOSS = 1e-5  # relative, fp32
 TENTH_LOSS = 2e-3  # relative, fp32; at least SPREADS times what the framework strays from itself
@@ -32,7 +30,7 @@ DROPPED = {"autoencoder-dynamo-optimized": 0, "deit-dynamo-optimized": 1, "rober
 
 def train(program, case, expected, executor, precision):
     """The log of ten steps on the case's batch."""
-    rows = len(numpy.load(case / "x.npy", mmap_mode="r"))
+    rows = npy_shape(case / "x.npy")[0]
     hyperparameters = []
     for name in ("lr", "momentum", "weight_decay"):
         if name in expected:

@@ -1,5 +1,6 @@
 """Runs the halfstep program for the tests beside this file."""
 
+import ast
 import json
 import pathlib
 import subprocess
@@ -20,6 +21,13 @@ def read_log(path):
     """The records of a training log that are about steps; those about epochs have no "loss"."""
     records = [json.loads(line) for line in path.read_text().splitlines()]
     return [record for record in records if "loss" in record]
+
+
+def npy_shape(path):
+    """The shape of the array in an NPY file of version 1."""
+    data = path.read_bytes()
+    size = int.from_bytes(data[8:10], "little")
+    return ast.literal_eval(data[10 : 10 + size].decode())["shape"]
 
 
 def read_safetensors(path):
