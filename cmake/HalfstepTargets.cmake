@@ -1,7 +1,8 @@
 # Warnings, sanitizers, halfstep_part: the object library of one folder, and halfstep_library: what is made of them.
-set(HALFSTEP_WARNINGS -Wall -Wextra -Wno-unused-parameter)
 if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
-  list(APPEND HALFSTEP_WARNINGS -Wshadow=local -Wno-restrict)
+  set(HALFSTEP_WARNINGS -Wall -Wextra -Wshadow=local -Wno-unused-parameter -Wno-restrict)
+else()
+  set(HALFSTEP_WARNINGS -Wall -Wextra -Wno-unused-parameter)
 endif()
 
 add_library(halfstep_options INTERFACE)
