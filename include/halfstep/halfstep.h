@@ -1,4 +1,4 @@
-// All of halfstep's public interface: from an .onnx file through passes, executors and training back to an .onnx file.
+// The whole public interface of halfstep: loading an .onnx file, passes, executors, training, saving an .onnx file.
 //
 //   halfstep::LoadedModel model = halfstep::load_model("model.onnx");
 //   auto executor = halfstep::make_executor("auto", {});

@@ -1,4 +1,4 @@
-// What a declaration is marked with that applications, plug-ins or the program use: all else is hidden in the library.
+// Marks declarations used by applications, plug-ins or the program. All other symbols are hidden in the library.
 #pragma once
 
 #ifdef __clang__  // which takes no attributes of the older form on a namespace

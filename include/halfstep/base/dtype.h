@@ -43,23 +43,23 @@ enum class DType : std::uint8_t {
   i2 = 26,
 };
 
-/// Bits one element takes; 4- and 2-bit elements are packed, the first in the low bits. 0 for undefined and string.
+/// Size of an element in bits; 4- and 2-bit elements are packed, the first in the low bits. 0 for undefined and string.
 std::size_t bits_of(DType dtype);
 
-/// Bytes that `count` elements take, packed elements rounded up to whole bytes. 0 for undefined and string.
+/// Size of `count` elements in bytes; packed elements are rounded up to whole bytes. 0 for undefined and string.
 std::size_t bytes_of(DType dtype, std::size_t count);
 
-/// The name halfstep prints ("f32", "bf16", "i64", "bool").
+/// The name used in output ("f32", "bf16", "i64", "bool").
 std::string_view name_of(DType dtype);
 
-/// The type of that name, or `undefined`. Takes the names above and ONNX's ("float", "float16", "int64").
+/// The type of that name, or `undefined`. Accepts the names above and ONNX's ("float", "float16", "int64").
 DType dtype_from_name(std::string_view name);
 
-/// f16, bf16, f32, f64 (the 8- and 4-bit floats are storage only and do not count).
+/// True for f16, bf16, f32 and f64. The 8- and 4-bit floats are storage only and are excluded.
 bool is_float(DType dtype);
-/// f16 or bf16.
+/// True for f16 and bf16.
 bool is_half(DType dtype);
-/// Signed or unsigned integers of 8 to 64 bits; bool does not count.
+/// True for signed and unsigned integers of 8 to 64 bits, not for bool.
 bool is_integer(DType dtype);
 
 /// The DType that stores C++ type T: `dtype_of<float>() == DType::f32`.

@@ -1,4 +1,4 @@
-// The two 16-bit floating-point types, as storage with exact, branch-light conversions. Arithmetic happens in float.
+// The two 16-bit floating-point types: storage with exact conversions and few branches. Arithmetic is done in float.
 #pragma once
 
 #include <bit>

@@ -1,4 +1,4 @@
-// From a DType at run time to a C++ type at compile time.
+// Dispatch from a run-time DType to a compile-time C++ type.
 #pragma once
 
 #include <string>
@@ -9,7 +9,7 @@
 
 namespace HALFSTEP_API halfstep {
 
-/// Calls `f.template operator()<T>()` with T the C++ type of `dtype`: floats (half types included), integers, bool.
+/// Calls `f.template operator()<T>()` with the C++ type T of `dtype`: floats (half types included), integers, bool.
 /// Throws Error for any other type.
 template <class F>
 decltype(auto) visit_dtype(DType dtype, F&& f) {

@@ -1,4 +1,4 @@
-// Code that may crash, hang or ask for all memory: what was being done when the program died.
+// For code that may crash, hang or exhaust memory: reports the current operation when the process dies.
 #pragma once
 
 #include <cstddef>
@@ -8,8 +8,8 @@
 
 namespace HALFSTEP_API halfstep {
 
-/// While it lives, a signal that ends the process (a crash, an abort, an alarm) or a call of exit writes the present
-/// text to standard error first. One at a time.
+/// During its lifetime, a signal that ends the process (a crash, an abort, an alarm) or a call of exit first writes
+/// the current text to standard error. Only one may exist at a time.
 class CrashNote {
  public:
   CrashNote();
@@ -17,14 +17,14 @@ class CrashNote {
   CrashNote(const CrashNote&) = delete;
   CrashNote& operator=(const CrashNote&) = delete;
 
-  /// What is done from here on; what does not fit 4096 bytes is cut off. When it takes more than `seconds`, the process
-  /// ends by SIGALRM.
+  /// Sets the current operation; the text is truncated to 4096 bytes. After more than `seconds` the process ends by
+  /// SIGALRM.
   void begin(std::string_view text, unsigned seconds);
-  /// It is done.
+  /// The operation is complete.
   void end();
 };
 
-/// Lets the program's address space grow by so much from here on: what asks for more fails at once.
+/// Limits the further growth of the address space to `bytes`: larger allocations fail immediately.
 void limit_growth(std::size_t bytes);
 
 }  // namespace halfstep

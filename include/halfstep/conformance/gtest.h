@@ -1,4 +1,4 @@
-// The checks as tests of GoogleTest, for the tests of an executor of one's own:
+// The checks as GoogleTest tests, for testing a custom executor:
 //
 //   #include <halfstep/conformance/gtest.h>
 //   HALFSTEP_INSTANTIATE_CONFORMANCE(make_my_executor)
@@ -20,7 +20,7 @@
 
 namespace HALFSTEP_API halfstep {
 
-/// Runs the checks of a group, and fails the test with what each of them says. What dies is named.
+/// Runs the checks of a group, and fails the test with their messages. A check that crashes is named.
 inline void expect_conformance(Executor& executor, const std::string& group) {
   CrashNote note;
   for (const Check& check : checks_of(group)) {
@@ -32,7 +32,7 @@ inline void expect_conformance(Executor& executor, const std::string& group) {
   }
 }
 
-/// A name that GoogleTest takes.
+/// A valid GoogleTest name.
 inline std::string conformance_test_name(const ::testing::TestParamInfo<std::string>& info) {
   std::string name = info.param;
   for (char& c : name)
@@ -42,7 +42,7 @@ inline std::string conformance_test_name(const ::testing::TestParamInfo<std::str
 
 }  // namespace halfstep
 
-/// Once in a program, outside of any namespace.
+/// Use it once in a program, outside of any namespace.
 #define HALFSTEP_INSTANTIATE_CONFORMANCE(make_executor)                                                    \
   class HalfstepConformance : public ::testing::TestWithParam<std::string> {};                             \
   TEST_P(HalfstepConformance, Holds) {                                                                     \

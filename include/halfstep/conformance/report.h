@@ -1,4 +1,4 @@
-// What a check found.
+// Results of checks.
 #pragma once
 
 #include <optional>
@@ -10,19 +10,19 @@
 
 namespace HALFSTEP_API halfstep {
 
-/// What was held against what.
+/// Kinds of checks, by what they compare.
 enum class CheckKind {
-  program,     ///< what an executor promises of stores and of programs that run again and again (executors/executor.h)
-  training,    ///< ten steps of a small model, losses and parameters against the reference executor's
+  program,     ///< the contract of stores and of repeatedly run programs (executors/executor.h)
+  training,    ///< losses and parameters of ten steps of a small model against the reference executor's
   gradient,    ///< the gradient rule against finite differences, in f64 on the reference executor
   execution,   ///< an operator on an executor against the reference executor
-  onnx_case,   ///< an executor against the outputs that an ONNX test case brings along
-  special,     ///< an operator where operands hold NaN, infinities, -0 and subnormal numbers
-  statistics,  ///< an executor's random draws against the distribution they should come from
-  mutation,    ///< an executor against the reference executor on an ONNX test case that was changed at random
+  onnx_case,   ///< an executor against the expected outputs of an ONNX test case
+  special,     ///< an operator with operands that contain NaN, infinities, -0 and subnormal numbers
+  statistics,  ///< an executor's random numbers against the expected distribution
+  mutation,    ///< an executor against the reference executor on a randomly modified ONNX test case
 };
 std::string_view name_of(CheckKind kind);
-/// Throws Error listing the kinds there are.
+/// Throws Error listing the available kinds.
 CheckKind parse_check_kind(std::string_view name);
 
 enum class CheckResult { passed, failed, not_applicable };
@@ -30,15 +30,15 @@ std::string_view name_of(CheckResult result);
 
 /// The outcome of one check of one case.
 struct CheckReport {
-  std::string op;  ///< with its domain when that is not ai.onnx; those of a model, separated by spaces
+  std::string op;  ///< with its domain if not ai.onnx; for a model all operators, separated by spaces
   /// "Relu/0" (case 0 of the row), "Relu/0/large" and "Relu/0/odd" (with larger extents), "Relu/0/17" (random draw 17
   /// of it), "node/test_relu", "Dropout/statistics", "program/states_move", "training/mlp"
   std::string case_name;
   CheckKind kind = CheckKind::gradient;
-  DType dtype = DType::undefined;  ///< the type that stands for f32 in the case; undefined: the case has its own types
+  DType dtype = DType::undefined;  ///< the type that replaces f32 in the case; undefined: the case has its own types
   CheckResult result = CheckResult::passed;
-  std::string message = {};  ///< what differed, why the check does not apply, or with what reservation it passed
-  /// Families of the kernels it ran on: "simd", "onednn, reference"; empty where it asked no executor.
+  std::string message = {};  ///< the difference, why the check does not apply, or a reservation of a passed check
+  /// Families of the kernels used: "simd", "onednn, reference"; empty if no executor was used.
   std::string kernels = {};
 
   bool ok() const { return result != CheckResult::failed; }

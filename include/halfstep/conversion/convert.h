@@ -1,13 +1,13 @@
-// Converting a model to half precision for inference: f32 weights and computation become f16 or bf16 where that is
-// worth it and safe, and everything else of the model stays as it is.
+// Converting a model to half precision for inference: f32 weights and computation become f16 or bf16 where this is
+// beneficial and safe; the rest of the model is unchanged.
 //
 //   halfstep::ModelFile model = halfstep::ModelFile::open("model.onnx");
 //   halfstep::Conversion conversion = halfstep::convert(model, {.half = halfstep::DType::f16, .keep_io_types = true});
 //   conversion.save("model_fp16.onnx");
 //   for (const std::string& warning : conversion.report().warnings) …
 //
-// Works on any valid ONNX model: operators halfstep does not know, sequences, strings and subgraphs included. What has
-// no half-precision form keeps f32, with casts around it.
+// Supports any valid ONNX model, including operators unknown to halfstep, sequences, strings and subgraphs. Nodes
+// without a half-precision form stay in f32, with casts around them.
 #pragma once
 
 #include <cstdint>
@@ -26,17 +26,17 @@
 
 namespace HALFSTEP_API halfstep {
 
-/// A model as its file has it. Large tensors are not read before they are needed.
+/// A model file. Large tensors are read on demand.
 class ModelFile {
  public:
-  /// Throws Error(input) when there is no ONNX model at `path`, or its data files are not what it says.
+  /// Throws Error(input) if there is no ONNX model at `path`, or its external data files do not match.
   static ModelFile open(const std::filesystem::path& path);
-  /// From the bytes of an .onnx file that has all its data.
+  /// From the bytes of an .onnx file without external data.
   static ModelFile from_bytes(std::string_view bytes);
   /// From ONNX's text form.
   static ModelFile parse(std::string_view text);
 
-  /// The files beside it that it keeps tensors in.
+  /// The external data files.
   const std::vector<std::filesystem::path>& data_files() const;
 
   struct Content;
@@ -47,45 +47,45 @@ class ModelFile {
   std::shared_ptr<const Content> content_;
 };
 
-/// Selects nodes: by operator ("Softmax", "com.microsoft.Gelu"), or by a regular expression (ECMAScript) that the whole
-/// name of the node matches. A node without a name has that of its first output.
+/// Selects nodes by operator ("Softmax", "com.microsoft.Gelu"), or by a regular expression (ECMAScript) that must match
+/// the whole name of the node. An unnamed node has the name of its first output.
 struct NodePattern {
   enum class Kind { op, node };
   Kind kind = Kind::op;
   std::string text;
 };
-/// "op:Softmax,node:/encoder/.*": a list separated by commas (in an expression a comma is written `\,`).
-/// Throws Error(input) on anything else, and on an invalid expression.
+/// Parses "op:Softmax,node:/encoder/.*": a comma-separated list (in an expression a comma is written `\,`).
+/// Throws Error(input) for any other form and for an invalid expression.
 std::vector<NodePattern> parse_node_patterns(std::string_view text);
 
-/// Ranges of activations as measured, by the value's name in the model.
+/// Measured ranges of activations, by the value's name in the model.
 using ActivationRanges = std::map<std::string, FloatRange>;
 
 struct ConvertOptions {
   DType half = DType::f16;                      ///< f16 or bf16
   bool keep_io_types = false;                   ///< all inputs and outputs of the model keep their type
-  std::vector<std::string> keep_io_names = {};  ///< these do
-  std::vector<NodePattern> keep_f32 = {};       ///< nodes that stay f32; goes before force_half
-  std::vector<NodePattern> force_half = {};     ///< nodes that become half even where that is not safe
-  /// Model-local functions stay functions, and calls of them f32. Otherwise they are inlined.
+  std::vector<std::string> keep_io_names = {};  ///< these inputs and outputs keep their type
+  std::vector<NodePattern> keep_f32 = {};       ///< nodes that stay f32; takes precedence over force_half
+  std::vector<NodePattern> force_half = {};     ///< nodes that become half even if it is not safe
+  /// Model-local functions are kept, and calls of them stay f32. Otherwise they are inlined.
   bool keep_functions = false;
-  /// Metadata and doc strings of graphs, nodes, values and tensors stay. Those of the model do in any case.
+  /// Keeps metadata and doc strings of graphs, nodes, values and tensors. Those of the model are always kept.
   bool keep_metadata = true;
   /// Nodes whose operands or results do not fit into `half` stay f32.
   ActivationRanges measured = {};
 };
 
-/// A converted model, not yet written.
+/// A converted model, not yet written to a file.
 class Conversion {
  public:
   const ConversionReport& report() const;
 
   /// The model as bytes of an .onnx file (at most 2 GB).
   std::string bytes() const;
-  /// Writes the model. `automatic` keeps tensors in a second file when the source does, or they would not fit into one.
-  /// At `path` is either what was there or the whole new model, even after a power cut. Returns the bytes of its files.
-  /// Throws Error(failure) when it cannot be written, Error(input) for a file of the source, whose weights would be
-  /// lost.
+  /// Writes the model. `automatic` uses a second file for tensors if the source does, or if they do not fit into one.
+  /// Afterwards `path` has either its previous contents or the whole new model, even after a power failure. Returns
+  /// the total size of its files in bytes. Throws Error(failure) if it cannot be written, Error(input) if it would
+  /// overwrite a file of the source, whose weights would be lost.
   std::uint64_t save(const std::filesystem::path& path, ExternalData external = ExternalData::automatic) const;
 
   struct Content;
@@ -95,12 +95,12 @@ class Conversion {
   std::shared_ptr<const Content> content_;
 };
 
-/// Makes the operators' schemas known to the process, which else the first model that is opened does (some 10 ms).
+/// Registers the operators' schemas, which otherwise happens when the first model is opened (some 10 ms).
 void load_schemas();
 
-/// Names of inputs, outputs, nodes and initializers are kept, and metadata, and the operator set unless bf16 needs a
-/// newer one. The same model and options give the same bytes; converting the result again changes nothing.
-/// Throws Error(input) when the model is not valid or an option names what is not there.
+/// Converts a model. Keeps names of inputs, outputs, nodes and initializers, metadata, and the opset unless bf16 needs
+/// a newer one. The same model and options give the same bytes; converting the result again changes nothing.
+/// Throws Error(input) if the model is invalid or an option names something that does not exist.
 Conversion convert(const ModelFile& model, const ConvertOptions& options = {});
 
 }  // namespace halfstep

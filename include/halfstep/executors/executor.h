@@ -1,4 +1,4 @@
-// What a device does with a graph: compile it for concrete shapes, then run it again and again.
+// Executors: compile a graph for a device and concrete shapes, and run it repeatedly.
 #pragma once
 
 #include <cstddef>
@@ -17,16 +17,16 @@
 namespace HALFSTEP_API halfstep {
 
 struct ExecutorOptions {
-  int threads = 0;  ///< 0: as many as the process may use
+  int threads = 0;  ///< 0: all CPUs that the process may use
   Fp32Math fp32_math = Fp32Math::strict;
 };
 
-/// One line of `halfstep inspect --plan`: where a node went and why.
+/// One line of `halfstep inspect --plan`: the kernel of a node, and why it was chosen.
 struct PlanEntry {
-  std::string node;    ///< name in the source model, or a made one
-  std::string op;      ///< operator with its domain when not ai.onnx
+  std::string node;    ///< name in the source model, or a generated one
+  std::string op;      ///< operator, with its domain if not ai.onnx
   std::string kernel;  ///< "onednn: brgconv:avx512_core_bf16", "simd", "reference"
-  std::string reason;  ///< why better kernels refused it; empty when the first took it
+  std::string reason;  ///< why better kernels do not support it; empty if the best does
   std::size_t scratch_bytes = 0;
 };
 
@@ -37,8 +37,8 @@ struct Plan {
   std::vector<std::string> notes;
 };
 
-/// The states of a training run, in the layout its executor likes; shared by all programs of that run (the training
-/// step, the smaller last batch, evaluation). Names are those of the states' values in the graph.
+/// The states of a training run, in the layout preferred by its executor; shared by all programs of that run (the
+/// training step, the smaller last batch, evaluation). Names are those of the states' values in the graph.
 class StateStore {
  public:
   virtual ~StateStore() = default;
@@ -46,23 +46,23 @@ class StateStore {
   virtual bool has(std::string_view name) const = 0;
   /// A row-major copy in host memory.
   virtual Tensor read(std::string_view name) const = 0;
-  /// Throws Error unless dtype and shape are the state's.
+  /// Throws Error unless dtype and shape match the state.
   virtual void write(std::string_view name, const Tensor& value) = 0;
 };
 
-/// A compiled graph. Not for several threads at once; neither are two programs that share states.
+/// A compiled graph. Not thread-safe; programs that share states must not run concurrently either.
 class Program {
  public:
   virtual ~Program() = default;
 
-  /// Row-major host memory of graph input i: fill it, then `run`. The same tensor for the program's life.
+  /// Row-major host memory of graph input i, to be filled before `run`. The same tensor for the program's lifetime.
   virtual Tensor input(std::size_t i) = 0;
-  /// Row-major host memory of graph output i, good until the next `run`. The same buffer for the program's life, unless
-  /// the output's shape depends on data. To be asked for after every run: a device copies a large output only then.
+  /// Row-major host memory of graph output i, valid until the next `run`. The same buffer for the program's lifetime,
+  /// unless the output's shape depends on data. Call it after every run: a device copies a large output only then.
   virtual Tensor output(std::size_t i) = 0;
 
-  /// One execution: reads inputs and states, writes outputs, moves every state to its next value. Allocates nothing
-  /// (but where a shape depends on data).
+  /// One execution: reads inputs and states, writes outputs, replaces every state by its next value. Allocates nothing
+  /// (except where a shape depends on data).
   virtual void run() = 0;
 
   virtual const Plan& plan() const = 0;
@@ -75,15 +75,15 @@ class Executor {
   virtual std::string_view name() const = 0;
   virtual const Capabilities& capabilities() const = 0;
 
-  /// An empty store: `compile` adds the states of a graph that are not in it yet, holding State::initial.
+  /// An empty store: `compile` adds the states of a graph that are not in it yet, with State::initial.
   virtual std::unique_ptr<StateStore> make_store() = 0;
 
-  /// Compiles a graph all of whose shapes are static (or depend on data alone). The store must outlive the program.
-  /// Throws Error naming every node that can run nowhere.
+  /// Compiles a graph whose shapes are all static (or depend only on data). The store must outlive the program.
+  /// Throws Error naming every node without a kernel.
   virtual std::unique_ptr<Program> compile(const Graph& graph, StateStore& store) = 0;
 };
 
-/// Every operator, every type, row-major, on one thread, without regard to speed: the definition of right.
+/// The reference for correctness: every operator and type, row-major, single-threaded, not optimized.
 std::unique_ptr<Executor> make_reference_executor(const ExecutorOptions& options = {});
 /// oneDNN primitives and SIMD kernels on the CPU.
 std::unique_ptr<Executor> make_onednn_executor(const ExecutorOptions& options = {});

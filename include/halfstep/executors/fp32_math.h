@@ -1,4 +1,4 @@
-// In what executors compute products and convolutions of f32 tensors.
+// Precision of matrix products and convolutions of f32 tensors.
 #pragma once
 
 #include <cstdint>
@@ -13,23 +13,23 @@ namespace HALFSTEP_API halfstep {
 
 enum class Fp32Math : std::uint8_t {
   strict,  ///< f32
-  bf16,    ///< operands are rounded to bf16 where the device multiplies these faster; sums are f32
+  bf16,    ///< operands are rounded to bf16 if the device multiplies these faster; sums are f32
 };
 
-/// A name that users give.
+/// A setting by its name for users.
 struct Fp32MathRow {
   std::string_view name;
   Fp32Math math = Fp32Math::strict;
   std::string_view meaning;
-  std::string_view refusal = {};  ///< why it is not to be had; empty where it is
+  std::string_view refusal = {};  ///< why it is not available; empty if it is
 };
 std::span<const Fp32MathRow> fp32_maths();
 
-/// Throws Error(input) naming those there are, and for one that is not to be had why.
+/// Throws Error(input) naming the available settings, with the reason if this one is not available.
 Fp32Math parse_fp32_math(std::string_view name);
 std::string_view name_of(Fp32Math math);
 
-/// Why asking an executor for it changes nothing, as a sentence; empty where it does.
+/// Why the setting has no effect on an executor, as a sentence; empty if it has.
 std::string without_effect(Fp32Math math, std::string_view executor, const Capabilities& capabilities);
 
 }  // namespace halfstep

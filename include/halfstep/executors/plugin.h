@@ -1,7 +1,7 @@
-// What a plug-in is: a shared library with an executor, found by its name.
+// The plug-in interface: a shared library with an executor, found by its name.
 //
-// `libhalfstep-NAME.so` lies in a folder of HALFSTEP_PLUGIN_PATH or beside the halfstep library, and defines the C
-// functions below. None may throw.
+// `libhalfstep-NAME.so` is in a folder of HALFSTEP_PLUGIN_PATH or next to the halfstep library, and defines the C
+// functions below, which must not throw.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,7 @@
 
 namespace HALFSTEP_API halfstep {
 
-/// The version of the interface: of Executor, OpDef, and all they are made of.
+/// The version of the interface: Executor, OpDef, and all types that they use.
 inline constexpr int kExecutorAbi = 5;
 
 /// The scores of the library's own executors.
@@ -23,18 +23,18 @@ inline constexpr int kReferenceScore = 1, kOnednnScore = 100;
 
 extern "C" {
 
-/// kExecutorAbi, as the plug-in was compiled with it. One of another version is not used.
+/// The kExecutorAbi that the plug-in was compiled with. Plug-ins of other versions are not used.
 HALFSTEP_API int halfstep_abi();
 
-/// How well the executor suits this machine: `--executor auto` takes the best score. 0: not at all, below 0: it failed,
-/// and in `reason` a sentence why. A plug-in without this function is loaded by `--plugin` alone.
+/// Score of the executor on this machine: `--executor auto` selects the best. 0: unsuitable; negative: failure, with
+/// the reason as a sentence in `reason`. A plug-in without this function is loaded only by `--plugin`.
 HALFSTEP_API int halfstep_score(std::string* reason);
 
-/// The executor, or nullptr and in `reason` a sentence why there is none.
+/// The executor, or nullptr with the reason as a sentence in `reason`.
 HALFSTEP_API halfstep::Executor* halfstep_executor(const halfstep::ExecutorOptions* options, std::string* reason);
 
-/// The first of `count` rows of operators that the plug-in brings. They last as long as the process, and are of a
-/// domain of the plug-in's own. One that brings none leaves this function out.
+/// The first of `count` operator rows that the plug-in adds. They must live until the process ends and belong to a
+/// domain of the plug-in. Plug-ins without operators omit this function.
 HALFSTEP_API const halfstep::OpDef* halfstep_operators(std::size_t* count);
 
 }  // extern "C"

@@ -11,33 +11,33 @@
 
 namespace HALFSTEP_API halfstep {
 
-/// What was found when an executor was asked for.
+/// The availability of an executor.
 struct ExecutorStatus {
   std::string name;  ///< "reference", "onednn", "cudnn", or a plug-in's
   bool available = false;
-  std::string reason;  ///< why not, as a sentence; empty when available
+  std::string reason;  ///< why not, as a sentence; empty if available
   Capabilities capabilities;
 };
 
-/// `reference`, `onednn`, a plug-in by its name (`cudnn` is one, see plugin.h), or `auto`: the one that has the best
-/// score on this machine. Plug-ins in folders of HALFSTEP_PLUGIN_PATH are loaded whatever the name, those beside the
-/// library where the name is theirs or `auto`. A model with a plug-in's operators is to be loaded afterwards.
+/// Creates `reference`, `onednn`, a plug-in by its name (`cudnn` is one, see plugin.h), or `auto`: the executor with
+/// the best score on this machine. Plug-ins in folders of HALFSTEP_PLUGIN_PATH are loaded for any name, those next to
+/// the library only for their own name or `auto`. Models with a plug-in's operators must be loaded afterwards.
 ///
-/// A plug-in that is broken stops nothing else: `notice` receives a sentence, another when auto passes over a GPU that
-/// this machine has, one where `fp32_math` has no effect, and once in a process one on OpenMP's waiting threads where
-/// nobody has said how they are to wait.
-/// Throws Error naming the executors there are.
+/// A broken plug-in does not affect others. `notice` receives a sentence about it, another if auto skips a GPU of this
+/// machine, one if `fp32_math` has no effect, and, once per process, one on the waiting threads of OpenMP if their wait
+/// policy is not set.
+/// Throws Error naming the available executors.
 std::unique_ptr<Executor> make_executor(std::string_view name, const ExecutorOptions& options,
                                         std::string* notice = nullptr);
 
-/// Loads a plug-in library: a file, or a name that the system's loader finds; throws Error when it is no plug-in, is of
+/// Loads a plug-in library: a file, or a name that the system's loader finds. Throws Error if it is not a plug-in, has
 /// another version, or finds no device.
 std::unique_ptr<Executor> load_executor(const std::string& library, const ExecutorOptions& options);
 
-/// The names that `make_executor` takes, but for auto; no plug-in is loaded for it.
+/// The names that `make_executor` accepts, except auto. Loads no plug-in.
 std::vector<std::string> executor_names();
 
-/// All executors, with what was found: the best score first, and before them those that have none.
+/// The status of all executors: those without a score first, then by decreasing score.
 std::vector<ExecutorStatus> executor_statuses();
 
 }  // namespace halfstep

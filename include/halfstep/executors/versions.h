@@ -1,4 +1,4 @@
-// The libraries that halfstep computes and reads models with.
+// Versions of the libraries used by halfstep.
 #pragma once
 
 #include <string>

@@ -1,4 +1,4 @@
-// An array of rows whose elements stay on disk.
+// Arrays of rows whose elements stay on disk.
 #pragma once
 
 #include <cstdint>
@@ -27,33 +27,33 @@ struct RowType {
   std::string to_string() const;
 };
 
-/// How an array lies in its bytes.
+/// Memory layout of an array.
 struct StorageOrder {
   bool big_endian = false;
   bool fortran = false;  ///< the first axis varies fastest
 };
 
-/// What rows are drawn by whose reading is partly random, such as pictures that are cropped for training.
+/// The source of randomness for rows that are read with random transforms, such as images cropped for training.
 struct RowDraw {
   std::uint64_t seed = 0;
   std::int64_t epoch = 0;
 };
 
-/// Makes rows[0], rows[1], … one after the other at `out`: the same bits whenever it is called for the same draw.
+/// Writes rows[0], rows[1], … consecutively to `out`. The same rows and draw give the same bits.
 using RowMaker = std::function<void(std::span<const std::int64_t> rows, const RowDraw& draw, void* out)>;
 
 class RowSource;
 
-/// Elements of one dtype under a shape whose axis 0 counts rows. Rows are read in any order, as native-endian row-major
-/// elements; only what is read is paged in.
+/// An array of one dtype whose axis 0 counts rows. Rows are read in any order, as native-endian row-major elements;
+/// only rows that are read are paged in.
 class DataArray {
  public:
-  /// `name` is what errors call the array. Throws Error when `bytes` is not exactly as long as dtype and shape ask for,
-  /// and for elements that are no whole bytes (strings, packed types).
+  /// `name` identifies the array in errors. Throws Error if the length of `bytes` differs from that required by dtype
+  /// and shape, and for elements that are not whole bytes (strings, packed types).
   DataArray(std::string name, DType dtype, Shape shape, SharedBytes bytes, StorageOrder order = {});
-  /// Rows that are made each time they are read.
+  /// Rows that are computed each time they are read.
   static DataArray made(std::string name, RowType type, std::int64_t rows, RowMaker make);
-  /// The tensors of a source's rows that it calls `name`. Throws Error(input) where it has none of that name.
+  /// The tensors named `name` of a source's rows. Throws Error(input) if it has none of that name.
   static DataArray of(std::shared_ptr<RowSource> source, const std::string& name);
   /// An array in memory (shares the tensor's buffer).
   static DataArray of(const Tensor& tensor, std::string name);
@@ -65,16 +65,16 @@ class DataArray {
   std::int64_t rows() const { return shape_.rank() ? shape_[0] : 1; }
   const RowType& row_type() const { return row_type_; }
   std::size_t row_bytes() const { return row_bytes_; }
-  /// Where the rows are read from, and what it calls them, which is `name()`; null for other arrays. Whoever reads
-  /// several arrays of one source reads them by one call of it.
+  /// The source of the rows, in which they are named `name()`; null for other arrays. Code that reads several arrays of
+  /// one source reads them in one call.
   const std::shared_ptr<RowSource>& source() const { return source_; }
 
-  /// Copies rows[0], rows[1], … one after the other to `out` (rows.size() * row_bytes() bytes).
-  /// Throws Error when an index is out of range, and when a float element is NaN or infinite: the error names its row.
-  /// Throws Error(failure), naming the first row that is lost, when the file was truncated meanwhile.
+  /// Copies rows[0], rows[1], … consecutively to `out` (rows.size() * row_bytes() bytes).
+  /// Throws Error if an index is out of range, and if a float element is NaN or infinite, naming its row.
+  /// Throws Error(failure), naming the first lost row, if the file has been truncated.
   void read_rows(std::span<const std::int64_t> rows, void* out, const RowDraw& draw = {}) const;
 
-  /// All of it in memory; non-finite elements are taken as they are.
+  /// Loads the whole array into memory; non-finite elements are accepted.
   Tensor load() const;
 
  private:
@@ -94,11 +94,11 @@ class DataArray {
   std::vector<std::int64_t> fortran_offsets_;  // where each element of a row lies, counted from the row's first
 };
 
-/// Bytes that an array takes, or nothing when that overflows or an extent is negative.
+/// Size of an array in bytes, or nothing if it overflows or an extent is negative.
 std::optional<std::uint64_t> array_bytes(DType dtype, const Shape& shape);
 
-/// Throws Error unless every float element is finite; other types pass. Row i of `data` is called `rows[i]` in the
-/// error.
+/// Throws Error unless every float element is finite; other types always pass. In the error, row i of `data` has the
+/// number `rows[i]`.
 void require_finite(const std::string& name, const RowType& type, const void* data, std::span<const std::int64_t> rows);
 
 }  // namespace halfstep

@@ -1,4 +1,4 @@
-// The formats that rows of data are read from: a table with a row for each.
+// The table of data formats, with a row for each.
 #pragma once
 
 #include <filesystem>
@@ -16,52 +16,53 @@
 
 namespace HALFSTEP_API halfstep {
 
-/// The part that is asked for, of files that hold both.
+/// The requested part of files that contain both.
 enum class Split { train, test };
 
 struct DataOptions {
   Split split = Split::train;
-  CsvOptions table = {};  ///< its names of classes are those of folders of pictures too
+  CsvOptions table = {};  ///< its class names also apply to image folders
   ImageOptions images = {};
 };
 
-/// What a file or folder holds. Inputs are called `x`, or as the model calls them, and targets `y`, each with `_train`
-/// or `_test` behind it where there are both.
+/// The contents of a file or folder. Inputs are named `x`, or as in the model, and targets `y`, each with the suffix
+/// `_train` or `_test` if there are both.
 struct NamedArrays {
   std::vector<std::string> names;
-  std::function<DataArray(const std::string& name)> open;  ///< one of `names`
-  std::vector<std::string> classes = {};                   ///< where labels are names: what label i is called
-  std::string label_hint = {};                             ///< what may be wrong where labels do not fit a model
-  std::vector<std::string> notices = {};                   ///< for the user: what had to be guessed
-  std::map<std::string, std::string> settings = {};        ///< as Dataset has them
+  std::function<DataArray(const std::string& name)> open;  ///< opens one of `names`
+  std::vector<std::string> classes = {};                   ///< name of label i, if labels are names
+  std::string label_hint = {};                             ///< possible cause if labels do not fit a model
+  std::vector<std::string> notices = {};                   ///< for the user: choices made by heuristics
+  std::map<std::string, std::string> settings = {};        ///< as in Dataset
 };
 
 struct DataFormat {
-  std::string_view what;                                  ///< for people: "an .npz file"
-  std::vector<std::string_view> endings;                  ///< of its files' names
+  std::string_view what;                                  ///< for messages: "an .npz file"
+  std::vector<std::string_view> endings;                  ///< suffixes of its file names
   bool gzip = false;                                      ///< ".gz" may follow
-  std::string_view infix = {};                            ///< its files' names may have this instead of an ending
-  std::string_view magic = {};                            ///< its files' first bytes, whatever they are called
-  bool folder = false;                                    ///< it is a folder
-  bool (*holds)(const std::filesystem::path&) = nullptr;  ///< whether a folder is one of these; unset: any other
+  std::string_view infix = {};                            ///< alternative to the suffix: part of its file names
+  std::string_view magic = {};                            ///< first bytes of its files, independent of their names
+  bool folder = false;                                    ///< the format is a folder
+  bool (*holds)(const std::filesystem::path&) = nullptr;  ///< whether a folder has this format; unset: any other
 
-  // A format has one of the two. Both throw Error for whatever is wrong with the files.
-  DataArray (*open_array)(const std::filesystem::path&) = nullptr;                         ///< a file holds one array
-  NamedArrays (*open_arrays)(const std::filesystem::path&, const DataOptions&) = nullptr;  ///< it holds a data set
+  // A format has one of the two. Both throw Error for invalid or unreadable files.
+  DataArray (*open_array)(const std::filesystem::path&) = nullptr;                         ///< a file has one array
+  NamedArrays (*open_arrays)(const std::filesystem::path&, const DataOptions&) = nullptr;  ///< it has a data set
 
-  std::vector<std::filesystem::path> (*files)(const std::filesystem::path&) = nullptr;  ///< of a folder: what is read
+  std::vector<std::filesystem::path> (*files)(const std::filesystem::path&) = nullptr;  ///< of a folder: files to read
 };
 
 std::span<const DataFormat> data_formats();
 
-/// The format of what is called so; null for an unknown one.
+/// The format of a path; null if unknown.
 const DataFormat* format_of(const std::filesystem::path& path);
 
-/// Those whose files hold one array, or those that hold a data set, for people: "an .npy file or an IDX file".
+/// The formats of one array, and the formats of a data set, for messages: "an .npy file or an IDX file".
 std::string describe_array_formats();
 std::string describe_set_formats();
 
-/// One array, in a format told by the file's first bytes, else by its name. Throws Error for whatever is wrong with it.
+/// Opens one array, in a format detected from the file's first bytes, else from its name. Throws Error for an invalid
+/// or unreadable file.
 DataArray open_array(const std::filesystem::path& path);
 
 }  // namespace halfstep

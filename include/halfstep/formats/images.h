@@ -7,17 +7,17 @@
 
 namespace HALFSTEP_API halfstep {
 
-/// How a picture becomes a row u8 [height, width, channels]. It is resized (bilinear, antialiased) so that it covers
-/// the row's extents, and the row is cut out of its centre.
+/// Conversion of an image to a row u8 [height, width, channels]: resized (bilinear, antialiased) to cover the row's
+/// extents, and cropped at the centre.
 struct ImageOptions {
-  std::int64_t height = 0, width = 0;  ///< to be given; 0 is refused
+  std::int64_t height = 0, width = 0;  ///< required; 0 is an error
   std::int64_t channels = 3;           ///< 3: RGB, 1: grey
-  /// How much of a picture a row shows, where the picture is large enough: the shorter side is resized to 1 / crop of
-  /// the row's. No picture is enlarged for it.
+  /// Fraction of the image that a row shows, if the image is large enough: the shorter side is resized to 1 / crop of
+  /// the row's. Images are not enlarged for it.
   double crop = 0.875;
-  // For training alone: rows differ from epoch to epoch. What is drawn follows from seed, epoch and row.
-  bool random_crop = false;  ///< the row is cut out anywhere
-  bool random_flip = false;  ///< left and right are exchanged in every other row
+  // For training only: rows differ between epochs. The random numbers follow from seed, epoch and row.
+  bool random_crop = false;  ///< crop at a random position
+  bool random_flip = false;  ///< mirror horizontally with probability 1/2
 };
 
 }  // namespace halfstep

@@ -1,4 +1,4 @@
-// Data of a program's own that is read by row: a database, an archive, rows that are computed.
+// Custom data read by row: a database, an archive, computed rows.
 #pragma once
 
 #include <cstdint>
@@ -12,27 +12,26 @@
 
 namespace HALFSTEP_API halfstep {
 
-/// Rows that are read in any order, of which each has several tensors: what a data set is made from where the rows are
-/// in no file of a known format and too many for memory. Training shuffles them, reads ahead of the step, and resumes,
-/// as it does with files.
+/// A custom source of rows with random access; each row has several tensors. It is for data that is not in files of a
+/// known format and too large for memory. Training shuffles the rows, prefetches, and resumes as with files.
 class RowSource {
  public:
   virtual ~RowSource() = default;
 
   virtual std::int64_t rows() const = 0;
 
-  /// What a row has, by the names of the model's inputs and, for labels, "labels". Does not change.
+  /// The tensors of a row, by the names of the model's inputs and, for labels, "labels". Must not change.
   virtual std::map<std::string, RowType> types() const = 0;
 
-  /// Writes to the memory of `out`: tensors [rows.size(), ...] by some of the names, for a batch all of those that it
-  /// needs at once. The numbers are the same whenever the same rows are read for the same draw, so that a resumed run
-  /// sees what it would have seen; what is random about a row, a picture's crop, is drawn from `draw` and the row's
-  /// number. Is called by a thread that reads ahead; by two at once where rows are trained on and evaluated at the same
-  /// time. Throws Error(failure) for rows that cannot be read: then training stops, and keeps what it has.
+  /// Writes rows to the memory of `out`: tensors [rows.size(), ...] for some of the names, all that a batch needs in
+  /// one call. The same rows and draw must give the same numbers, so that a resumed run reads the same data; random
+  /// transforms of a row, such as an image's crop, must depend only on `draw` and the row's number. Called by a
+  /// prefetch thread; by two concurrently if rows are used for training and evaluation at the same time. Throws
+  /// Error(failure) for rows that cannot be read: training then stops and keeps its progress.
   virtual void read(std::span<const std::int64_t> rows, const RowDraw& draw, NamedTensors& out) = 0;
 };
 
-/// `source.read`. Throws Error(failure) where that put other tensors in the place of those it was to write to.
+/// Calls `source.read`. Throws Error(failure) if it replaced the tensors of `out` instead of writing to them.
 void read_in_place(RowSource& source, std::span<const std::int64_t> rows, const RowDraw& draw, NamedTensors& out);
 
 }  // namespace halfstep

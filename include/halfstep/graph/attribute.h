@@ -32,7 +32,7 @@ class Attributes {
   bool has(std::string_view name) const { return find(name) != nullptr; }
   const Attribute* find(std::string_view name) const;
 
-  // Value of an attribute, or `fallback` when it is absent. Throws Error when it is there with another type.
+  // Value of an attribute, or `fallback` if it is absent. Throws Error if it is present with another type.
   std::int64_t get_int(std::string_view name, std::int64_t fallback) const;
   float get_float(std::string_view name, float fallback) const;
   std::string get_string(std::string_view name, std::string_view fallback) const;

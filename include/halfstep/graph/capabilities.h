@@ -1,4 +1,4 @@
-// What a device computes natively: passes ask this and never a chip.
+// The capabilities of a device. Passes depend on these, never on a specific chip.
 #pragma once
 
 #include <cstddef>
@@ -14,32 +14,32 @@
 
 namespace HALFSTEP_API halfstep {
 
-/// Classes of operators that hardware supports alike.
+/// Classes of operators with the same hardware support.
 enum class OpClass { matmul, convolution, pooling, normalization, elementwise, reduction };
 std::string_view name_of(OpClass c);
 
-/// An operator of ai.halfstep whose kernels also do what follows another: FusedGemm for Gemm and Relu.
+/// A fused operator of ai.halfstep, which computes an operator and the one that follows: FusedGemm for Gemm and Relu.
 struct Fusion {
-  std::string op;                             ///< of ai.onnx, done first: "Gemm"; empty: the fused one alone
-  std::string fused;                          ///< what stands for both: "FusedGemm"
-  std::vector<std::string> activations = {};  ///< that may follow: "Relu", "Clip", "Gelu"
-  bool widens = false;                        ///< it gives f32 where a Cast of its half-precision result would
+  std::string op;                             ///< of ai.onnx, computed first: "Gemm"; empty: `fused` alone
+  std::string fused;                          ///< the replacement for both: "FusedGemm"
+  std::vector<std::string> activations = {};  ///< supported after `op`: "Relu", "Clip", "Gelu"
+  bool widens = false;                        ///< it can produce f32 in place of a Cast of its half-precision result
 };
 
-/// What a device runs natively. Passes ask this and never a chip.
+/// The capabilities of a device. Passes depend on these, never on a specific chip.
 struct Capabilities {
   std::string device;                 ///< "Intel Xeon, 2 cores", "NVIDIA H100"
-  std::vector<std::string> features;  ///< what was found: "avx512_fp16", "amx_bf16", "compute capability 9.0"
-  /// Pairs for which arithmetic in that type is native (not storage with conversion).
+  std::vector<std::string> features;  ///< detected features: "avx512_fp16", "amx_bf16", "compute capability 9.0"
+  /// Operator classes and types with native arithmetic (not only storage with conversion).
   std::set<std::pair<OpClass, DType>> native;
-  /// What one kernel does together: a fusion pass writes only this.
+  /// The supported fused operators; the fusion pass creates no others.
   std::vector<Fusion> fusions;
   Chains chains;
-  /// Optimizer steps of ai.halfstep that have a kernel; the others are written out.
+  /// Optimizer steps of ai.halfstep that have a kernel; others are decomposed into elementwise nodes.
   std::set<std::string, std::less<>> updates;
-  /// Memory in bytes, 0 when unknown.
+  /// Memory in bytes; 0 if unknown.
   std::size_t memory = 0;
-  /// What `--precision auto` takes on this device, and the sentence that says why.
+  /// The precision that `--precision auto` selects on this device, and a sentence with the reason.
   DType auto_precision = DType::f32;
   std::string auto_reason;
 

@@ -1,4 +1,4 @@
-// Who wrote a model file. What is known of an exporter's habits settles what the file itself leaves open.
+// The exporter of a model file. Known conventions of exporters resolve what the file itself does not specify.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@ namespace HALFSTEP_API halfstep {
 enum class Exporter : std::uint8_t {
   unknown,
   pytorch,  ///< parameters are initializers named after modules; recurrent layers have two biases
-  keras,    ///< through tf2onnx or keras2onnx: variables are named after reads; recurrent layers have one bias
+  keras,    ///< via tf2onnx or keras2onnx: variables are named after reads; recurrent layers have one bias
   paddle,   ///< parameters may be Constant nodes; recurrent layers have two biases
 };
 

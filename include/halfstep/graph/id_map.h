@@ -42,15 +42,15 @@ class IdRange {
   std::size_t count_;
 };
 
-/// An item for each id of an index below its size: a vector with ids for indices.
-/// Example, a flag for each value of a graph: `ValueMap<bool> live(graph.values.size());`
+/// An item for each id with an index below the size: a vector indexed by ids.
+/// Example with a flag for each value of a graph: `ValueMap<bool> live(graph.values.size());`
 template <class Key, class T>
 class IdMap {
  public:
   IdMap() = default;
   explicit IdMap(std::size_t count, const T& item = T()) : items_(count, item) {}
 
-  /// The id must be in the map: kNoValue never is.
+  /// The id must be in the map; kNoValue never is.
   decltype(auto) operator[](Key id) {
     assert(contains(id));
     return items_[id.index()];
@@ -64,13 +64,13 @@ class IdMap {
   std::size_t size() const { return items_.size(); }
   bool empty() const { return items_.empty(); }
   void resize(std::size_t count, const T& item = T()) { items_.resize(count, item); }
-  /// Appends an item; its id.
+  /// Appends an item and returns its id.
   Key add(T item) {
     items_.push_back(std::move(item));
     return Key(items_.size() - 1);
   }
 
-  /// The ids of the items that there are now.
+  /// The ids of the present items.
   IdRange<Key> ids() const { return IdRange<Key>(items_.size()); }
   // The items in the order of their ids.
   auto begin() { return items_.begin(); }

@@ -1,4 +1,4 @@
-// Identities of the values and nodes of a graph, which are no numbers and not each other.
+// Ids of the values and nodes of a graph: distinct types that convert neither to numbers nor to each other.
 #pragma once
 
 #include <compare>
@@ -10,14 +10,14 @@
 
 namespace HALFSTEP_API halfstep {
 
-/// A number that only says which. A default one is none, which comes before all others.
+/// An opaque id. A default-constructed id is none; it compares less than all others.
 template <class Tag>
 class Id {
  public:
   constexpr Id() = default;  ///< none
   constexpr explicit Id(std::size_t index) : number_(static_cast<std::int32_t>(index)) {}
 
-  /// Place in a list with an element for each id. None has no place: its index is beyond the end of every list.
+  /// Index in a list with an element for each id. The index of none is beyond the end of every list.
   constexpr std::size_t index() const { return static_cast<std::size_t>(number_); }
 
   constexpr auto operator<=>(const Id&) const = default;
@@ -26,12 +26,12 @@ class Id {
   std::int32_t number_ = -1;
 };
 
-/// A value in its graph. Stable for the graph's life: values are never renumbered, only left unused.
+/// A value in its graph. Stable for the graph's lifetime: values are never renumbered, only left unused.
 using ValueId = Id<struct ValueTag>;
-/// Stands for an optional input or output that is absent.
+/// Represents an absent optional input or output.
 inline constexpr ValueId kNoValue;
 
-/// A node in its graph: given once by `Graph::add_node`, never used again, kept when nodes are reordered.
+/// A node in its graph: assigned once by `Graph::add_node`, never reused, kept when nodes are reordered.
 using NodeId = Id<struct NodeTag>;
 inline constexpr NodeId kNoNode;
 

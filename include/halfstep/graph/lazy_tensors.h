@@ -1,4 +1,4 @@
-// Tensors by name, each read when it is due: so that there need not be memory for a copy of all of them.
+// Tensors by name, each read on demand, so that no copy of all of them is held in memory.
 #pragma once
 
 #include <functional>
@@ -11,10 +11,10 @@
 namespace HALFSTEP_API halfstep {
 
 struct LazyTensors {
-  std::vector<TensorInfo> types;                        ///< in the order of names, each once
-  std::function<Tensor(const std::string& name)> read;  ///< of one of these, as its type says
+  std::vector<TensorInfo> types;                        ///< ordered by name, each once
+  std::function<Tensor(const std::string& name)> read;  ///< reads one of these, with the given type and shape
 
-  /// Tensors that are there. They must outlive the result.
+  /// Tensors in memory. They must outlive the result.
   static LazyTensors of(const NamedTensors& tensors) {
     LazyTensors result;
     for (const auto& [name, tensor] : tensors) result.types.push_back({name, tensor.dtype(), tensor.shape()});

@@ -13,7 +13,7 @@ namespace HALFSTEP_API halfstep {
 
 using NamedTensors = std::map<std::string, Tensor>;
 
-/// What a model takes or gives by a name. Extents that the model leaves open are Shape::kUnknown.
+/// Name, type and shape of an input or output of a model. Extents that the model does not fix are Shape::kUnknown.
 struct TensorInfo {
   std::string name;
   DType dtype = DType::undefined;
@@ -23,9 +23,9 @@ struct TensorInfo {
   std::string to_string() const;
 };
 
-/// `given` in another type: itself where it has that already, else a copy. Floats are rounded to floats; integers and
-/// truth values become integers that hold them. Throws Error(input), calling the tensor `name`, for other types and for
-/// an integer that does not fit.
+/// `given` converted to another type: the same tensor if it already has that type, otherwise a copy. Floats are rounded
+/// to floats; integers and bools become integers of the same value. Throws Error(input), which calls the tensor `name`,
+/// for other types and for an integer that does not fit.
 Tensor as_type(const Tensor& given, DType wanted, const std::string& name);
 
 }  // namespace halfstep

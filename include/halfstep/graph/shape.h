@@ -11,8 +11,8 @@
 
 namespace HALFSTEP_API halfstep {
 
-/// Extent of every axis. An extent may be `kUnknown` until shapes are bound; a shape may be unranked when not even the
-/// number of axes is known.
+/// Extents of all axes. An extent may be `kUnknown` until shapes are bound. A shape is unranked if even the number of
+/// axes is unknown.
 class Shape {
  public:
   static constexpr std::int64_t kUnknown = -1;
@@ -27,14 +27,14 @@ class Shape {
   }
 
   bool is_ranked() const { return ranked_; }
-  /// Ranked, and every extent known.
+  /// Whether the shape is ranked and every extent is known.
   bool is_static() const;
 
   std::size_t rank() const { return dims_.size(); }
-  /// Throws Error when there is no such axis.
+  /// Throws Error if there is no such axis.
   std::int64_t operator[](std::size_t axis) const { return dims_[checked(axis)]; }
   std::int64_t& operator[](std::size_t axis) { return dims_[checked(axis)]; }
-  /// Extent of an axis counted from the front, or from the back when negative. Throws Error when there is no such axis.
+  /// Extent of an axis; negative axes count from the back. Throws Error if there is no such axis.
   std::int64_t dim(std::int64_t axis) const {
     return dims_[checked(static_cast<std::size_t>(axis < 0 ? axis + static_cast<std::int64_t>(rank()) : axis))];
   }
@@ -47,7 +47,7 @@ class Shape {
   /// Product of the extents of axes [first, last). Throws Error unless these are known and the product fits int64.
   std::int64_t count(std::size_t first, std::size_t last) const;
 
-  /// Elements to step over for one step along each axis, row-major. The extents must be known.
+  /// Row-major strides in elements. The extents must be known.
   std::vector<std::int64_t> strides() const;
 
   bool operator==(const Shape&) const = default;
@@ -67,11 +67,11 @@ class Shape {
   bool ranked_ = true;
 };
 
-/// Shape of an elementwise result by ONNX multidirectional broadcasting. Throws Error when the two do not fit, or one
-/// is unranked.
+/// Shape of an elementwise result by ONNX multidirectional broadcasting. Throws Error if the shapes are not compatible
+/// or one is unranked.
 Shape broadcast(const Shape& a, const Shape& b);
 
-/// `axis` counted from the front; throws Error unless -rank <= axis < rank.
+/// Converts `axis` to a non-negative axis. Throws Error unless -rank <= axis < rank.
 std::size_t normalize_axis(std::int64_t axis, std::size_t rank);
 
 }  // namespace halfstep

@@ -16,17 +16,17 @@
 namespace HALFSTEP_API halfstep {
 
 /// Element type, static shape and a row-major, 64-byte-aligned buffer.
-/// Copies share the buffer (they are cheap, and a write through one is seen by all); `clone` copies it.
+/// Copies are cheap: they share the buffer, and a write through one is visible in all. `clone` copies the buffer.
 class Tensor {
  public:
-  Tensor() = default;  ///< holds nothing: dtype `undefined`
+  Tensor() = default;  ///< undefined tensor, without elements: dtype `undefined`
   /// Zero-filled (empty strings for DType::string). Throws Error unless the type is defined and the shape static.
   Tensor(DType dtype, Shape shape);
-  /// Elements owned elsewhere; `keep_alive` is held for as long as the tensor or a copy lives. Throws Error as the
-  /// constructor does, and when `data` is null but the shape has elements.
+  /// A tensor over external memory. `keep_alive` is held for the lifetime of the tensor and its copies. Throws Error as
+  /// the constructor does, and if `data` is null but the shape has elements.
   static Tensor view(DType dtype, Shape shape, void* data, std::shared_ptr<void> keep_alive = {});
 
-  /// A scalar, or a vector, of C++ values: `Tensor::scalar(1.5f)`, `Tensor::of<std::int64_t>({2, 3})`.
+  /// A scalar or a vector from C++ values: `Tensor::scalar(1.5f)`, `Tensor::of<std::int64_t>({2, 3})`.
   template <class T>
   static Tensor scalar(T value) {
     static_assert(element_type<T>() != DType::undefined, "no element type has this C++ type");
@@ -38,7 +38,7 @@ class Tensor {
   static Tensor of(const std::vector<T>& values) {
     return of<T>(values, Shape{static_cast<std::int64_t>(values.size())});
   }
-  /// Throws Error unless the shape has as many elements as there are values.
+  /// Throws Error unless the number of values is the shape's element count.
   template <class T>
   static Tensor of(const std::vector<T>& values, Shape shape) {
     static_assert(element_type<T>() != DType::undefined, "no element type has this C++ type");
@@ -56,9 +56,9 @@ class Tensor {
 
   void* raw() { return data_.get(); }
   const void* raw() const { return data_.get(); }
-  /// The elements, nullptr when the tensor holds nothing. Throws Error unless T is the dtype's C++ type (std::string
-  /// for DType::string), or as wide and meant for bits: an unsigned integer, or a type that no element type has. Take
-  /// the pointer once, outside of loops.
+  /// The elements; nullptr for an undefined tensor. Throws Error unless T is the dtype's C++ type (std::string for
+  /// DType::string) or a type of the same width for raw bits: an unsigned integer, or a type that corresponds to no
+  /// element type. Call it once, outside of loops.
   template <class T>
   T* data() {
     check_read_as<T>();
@@ -79,10 +79,10 @@ class Tensor {
   }
 
   Tensor clone() const;
-  /// The same elements under another shape of equal count (shares the buffer).
+  /// The same elements with another shape of equal count (shares the buffer).
   Tensor reshaped(Shape shape) const;
-  /// Rows [first, last) along axis 0 (shares the buffer). Throws Error for rows that are not there, and for elements
-  /// that are no whole bytes (packed 4- and 2-bit types).
+  /// Rows [first, last) along axis 0 (shares the buffer). Throws Error for rows out of range and for elements that are
+  /// not whole bytes (packed 4- and 2-bit types).
   Tensor rows(std::int64_t first, std::int64_t last) const;
 
  private:
@@ -104,18 +104,19 @@ class Tensor {
   std::shared_ptr<void> data_;
 };
 
-/// Throws Error where a tensor of this type and static shape needs more memory than the machine has, as making it does.
+/// Throws Error if a tensor of this type and static shape needs more memory than the machine has, as its construction
+/// would.
 void check_fits_memory(DType dtype, const Shape& shape);
 
-/// `from` as `to`: a copy, numerically converted (floats round to nearest even; float → int truncates; → bool is != 0).
+/// A copy of `from` converted to type `to` (floats round to nearest even; float → int truncates; → bool is != 0).
 /// Both types must be floats, integers or bool.
 Tensor convert(const Tensor& from, DType to);
 
-/// Every element as double / int64 (any of the numeric types above). For tools and tests, not for a step.
+/// All elements as double or int64, from any of the numeric types above. For tools and tests, not for a step.
 std::vector<double> to_doubles(const Tensor& tensor);
 std::vector<std::int64_t> to_int64s(const Tensor& tensor);
 
-/// Equal dtype, shape and bytes.
+/// Whether dtype, shape and bytes are equal.
 bool identical(const Tensor& a, const Tensor& b);
 
 }  // namespace halfstep

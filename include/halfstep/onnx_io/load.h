@@ -1,4 +1,4 @@
-// From an .onnx file to a Graph.
+// Loading an .onnx file as a Graph.
 #pragma once
 
 #include <cstdint>
@@ -15,36 +15,36 @@
 
 namespace HALFSTEP_API halfstep {
 
-/// The file's own message; `save_trained` writes it back with other parameters.
+/// The file's ModelProto; `save_trained` writes it with other parameters.
 class SourceModel;
 
-/// What the values that a model takes consist of, where they are not tensors: a graph has tensors only, and as many as
-/// there were when it was read.
+/// Contents of inputs that are not tensors. A graph has only tensors, and their number is fixed when the model is
+/// loaded.
 struct LoadOptions {
-  /// How many elements each sequence among the inputs has. In place of a sequence NAME the graph has the inputs NAME.0,
-  /// NAME.1, ….
+  /// Length of each sequence among the inputs. A sequence NAME is replaced by the inputs NAME.0, NAME.1, ….
   std::map<std::string, std::int64_t> sequence_lengths{};
-  /// The optional values among the inputs that are not given; all others are.
+  /// The optional inputs that are absent; all others are present.
   std::set<std::string> absent_inputs{};
 };
 
 struct LoadedModel {
-  /// In opset kOnnxOpset, every operator in its newest form and supported, types inferred. Extents the file leaves open
-  /// are `Shape::kUnknown`. Initializers and Constant nodes are constants; `Value::is_initializer` tells them apart.
+  /// In opset kOnnxOpset, with supported operators in their newest form and inferred types. Extents that the file does
+  /// not fix are `Shape::kUnknown`. Initializers and Constant nodes are constants, distinguished by
+  /// `Value::is_initializer`.
   Graph graph;
   std::shared_ptr<const SourceModel> source;
-  /// The files beside the model that it keeps tensors in.
+  /// The external data files of the model.
   std::vector<std::filesystem::path> data_files = {};
 };
 
-/// Reads a model: size and structure, external data (see external_data.h), sparse tensors made dense, nodes sorted, the
-/// ONNX checker (see check_message.h), model-local functions inlined, old operator sets lifted, operators without a row
-/// replaced by their function bodies, sequences and optional values taken apart. Accepts IR versions 3 to 14 and
-/// ai.onnx operator sets 1 to 28. Throws Error(input): what is wrong with the file, all operators that are not
-/// supported, with their nodes' names, or a sequence whose length does not follow from the model.
+/// Loads a model: checks size and structure, reads external data (see external_data.h), makes sparse tensors dense,
+/// sorts nodes, runs the ONNX checker (see check_message.h), inlines model-local functions, upgrades old opsets,
+/// replaces operators without a row by their function bodies, and eliminates sequences and optional values. Supports IR
+/// versions 3 to 14 and ai.onnx opsets 1 to 28. Throws Error(input) for an invalid file, for unsupported operators,
+/// naming all of them with their nodes, and for a sequence whose length does not follow from the model.
 LoadedModel load_model(const std::filesystem::path& path, const LoadOptions& options = {});
 
-/// The same from memory. `folder` is where external data lies; when empty, a model with external data is refused.
+/// The same from memory. `folder` contains external data; if it is empty, a model with external data is rejected.
 LoadedModel load_model_from_bytes(std::string_view bytes, const std::filesystem::path& folder = {},
                                   const LoadOptions& options = {});
 

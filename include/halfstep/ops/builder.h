@@ -1,4 +1,4 @@
-// Writing graphs as expressions.
+// Building graphs from expressions.
 #pragma once
 
 #include <initializer_list>
@@ -14,7 +14,7 @@ namespace HALFSTEP_API halfstep {
 
 class Builder;
 
-/// A value of a graph under construction; empty where an optional operand is absent or no gradient flows.
+/// A value of a graph under construction; empty for an absent optional operand and where no gradient flows.
 /// `a * b + c` adds `Mul` and `Add` nodes (with ONNX broadcasting) to the builder's graph.
 class Expr {
  public:
@@ -39,7 +39,7 @@ Expr operator-(Expr a, Expr b);
 Expr operator*(Expr a, Expr b);
 Expr operator/(Expr a, Expr b);
 Expr operator-(Expr a);
-// With a number: it becomes a scalar constant of the other operand's type.
+// A number becomes a scalar constant of the other operand's type.
 Expr operator+(Expr a, double b);
 Expr operator-(Expr a, double b);
 Expr operator-(double a, Expr b);
@@ -47,8 +47,8 @@ Expr operator*(Expr a, double b);
 Expr operator/(Expr a, double b);
 Expr operator/(double a, Expr b);
 
-/// Appends nodes to a graph; dtype and shape of every new value are inferred at once from the operator's schema.
-/// Errors: Error when inference fails (operands of the wrong rank or type), naming the operator and the shapes it got.
+/// Appends nodes to a graph; dtype and shape of every new value are inferred immediately from the operator's schema.
+/// Throws Error if inference fails (operands of the wrong rank or type), naming the operator and the operand shapes.
 class Builder {
  public:
   explicit Builder(Graph& graph) : graph_(graph) {}
@@ -65,13 +65,13 @@ class Builder {
                           Attributes attributes = {});
 
   Expr constant(Tensor tensor, std::string_view name = {});
-  /// A scalar constant; equal ones are made once.
+  /// A scalar constant; equal ones are shared.
   Expr scalar(double value, DType dtype);
-  /// A 1-D int64 constant (axes, shapes); equal ones are made once.
+  /// A 1-D int64 constant (axes, shapes); equal ones are shared.
   Expr ints(const std::vector<std::int64_t>& values);
 
-  // Common phrases.
-  Expr cast(Expr x, DType to);  ///< x itself when it has that type already
+  // Common expressions.
+  Expr cast(Expr x, DType to);  ///< x itself if it already has that type
   Expr reshape(Expr x, const Shape& shape);
   Expr transpose(Expr x, std::vector<std::int64_t> perm);
   Expr reduce_sum(Expr x, const std::vector<std::int64_t>& axes, bool keep_dims);
@@ -79,7 +79,7 @@ class Builder {
   Expr sum_to(Expr x, Shape shape);
   Expr zeros_like(Expr x);
 
-  /// Every node made from now on gets this prefix to its name, and this forward node (see Node::forward).
+  /// Sets the name prefix and the forward node (see Node::forward) of all nodes added from now on.
   void set_context(std::string_view name_prefix, NodeId forward = kNoNode);
 
  private:

@@ -1,4 +1,4 @@
-// What a node costs, from types and shapes alone: arithmetic, and memory that is read and written.
+// Cost of a node, computed from types and shapes: arithmetic operations and memory traffic.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +10,7 @@
 namespace HALFSTEP_API halfstep {
 
 struct Cost {
-  /// Additions, multiplications and the like; a function of an element (exp, tanh) is one, a fused multiply-add two.
+  /// Arithmetic operations; a function of an element (exp, tanh) counts as one, a fused multiply-add as two.
   double flops = 0;
   double bytes = 0;  ///< operands and results, each read or written once
 
@@ -30,10 +30,10 @@ class CostCall {
   const Node& node() const { return node_; }
   bool has_in(std::size_t i) const { return node_.input(i) != kNoValue; }
 
-  /// Elements of operand i or result i; 0 where there is none, or it is not known how many.
+  /// Number of elements of operand i or result i; 0 if it is absent or the number is unknown.
   double in(std::size_t i) const { return elements(node_.input(i)); }
   double out(std::size_t i = 0) const { return elements(node_.output(i)); }
-  /// The extent along an axis, which counts from the back when negative; 0 where that is not known.
+  /// The extent along an axis; negative axes count from the back. 0 if it is unknown.
   double in_extent(std::size_t i, std::ptrdiff_t axis) const { return extent(node_.input(i), axis); }
   double out_extent(std::size_t i, std::ptrdiff_t axis) const { return extent(node_.output(i), axis); }
 
@@ -45,14 +45,14 @@ class CostCall {
   const Node& node_;
 };
 
-/// FLOPs as the operator's rule says; without one of its own one for each element of the largest operand or result, and
-/// none where it only moves elements. Of control flow what stands in bodies is not counted. Shapes that depend on data
-/// count as empty.
+/// FLOPs by the operator's rule. Without a rule: one per element of the largest operand or result, and none if the
+/// operator only moves elements. Nodes in bodies of control flow are not counted. Data-dependent shapes count as
+/// empty.
 Cost cost_of(const Graph& graph, const Node& node);
-/// Of nodes that are computed together: what one of them makes and only others of them read is not written.
+/// Cost of nodes computed together: intermediate results that only these nodes read are not written to memory.
 Cost cost_of(const Graph& graph, std::span<const std::size_t> nodes);
 
-/// The type a node computes in, as its operands and results have it; undefined where none is a float.
+/// The type that a node computes in, from its operands and results; undefined if none of them is a float.
 DType computed_type(const Graph& graph, const Node& node);
 
 }  // namespace halfstep

@@ -1,4 +1,4 @@
-// Phrases that gradient rules share.
+// Helpers shared by gradient rules.
 #pragma once
 
 #include <halfstep/base/api.h>
@@ -10,7 +10,7 @@ namespace ops {
 /// The scalar 0 of x's type.
 inline Expr zero_like(Expr x) { return x.builder().scalar(0, x.dtype()); }
 
-/// The type a gradient rule computes sums and roots in: f32 in place of a half type.
+/// The type in which gradient rules compute sums and roots: f32 for a half type, otherwise `dtype`.
 inline DType wide(DType dtype) { return is_half(dtype) ? DType::f32 : dtype; }
 
 /// ONNX Where.

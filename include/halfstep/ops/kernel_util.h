@@ -1,4 +1,4 @@
-// What reference kernels share: reading operands in a wide type, writing results back, walking broadcast shapes.
+// Helpers of reference kernels: reading operands in a wide type, writing results, iterating over broadcast shapes.
 #pragma once
 
 #include <array>
@@ -21,7 +21,7 @@ void store(Tensor& out, std::span<const double> values);
 void store(Tensor& out, std::span<const std::int64_t> values);
 void store(Tensor& out, std::span<const std::uint64_t> values);
 
-/// Every element in a wide type: double, int64_t or uint64_t.
+/// All elements in a wide type: double, int64_t or uint64_t.
 template <class W>
 std::vector<W> load(const Tensor& tensor);
 template <>
@@ -34,7 +34,7 @@ std::vector<std::uint64_t> load<std::uint64_t>(const Tensor& tensor);
 /// u8, u16, u32, u64.
 bool is_unsigned(DType dtype);
 
-/// Calls `f.template operator()<W>()` with the type in which the reference computes on `dtype`: double for floats,
+/// Calls `f.template operator()<W>()` with the type in which reference kernels compute for `dtype`: double for floats,
 /// uint64_t for unsigned integers and bool, int64_t for signed integers. Throws Error for any other type.
 template <class F>
 decltype(auto) visit_wide(DType dtype, F&& f) {
@@ -44,8 +44,8 @@ decltype(auto) visit_wide(DType dtype, F&& f) {
   throw_input_error("a numeric element type", std::string(name_of(dtype)), "convert the tensor first");
 }
 
-/// Calls `f.template operator()<S>()` with a copyable type as wide as an element of `dtype` (std::string for strings):
-/// for kernels that move elements without looking at them. Throws Error for packed 4- and 2-bit types.
+/// Calls `f.template operator()<S>()` with a copyable type of the size of an element of `dtype` (std::string for
+/// strings), for kernels that only move elements. Throws Error for packed 4- and 2-bit types.
 template <class F>
 decltype(auto) visit_storage(DType dtype, F&& f) {
   using Complex128 = std::array<std::uint64_t, 2>;
@@ -72,17 +72,17 @@ Tensor& ensure_out(KernelCall& call, std::size_t i, DType dtype, const Shape& sh
 /// Copies the elements of `from` to `to`, which has the same dtype and count; shapes may differ.
 void copy_elements(const Tensor& from, Tensor& to);
 
-/// The single element of a tensor of any shape as int64; throws Error naming `what` when there is not exactly one.
+/// The single element of a tensor of any shape as int64. Throws Error naming `what` unless there is exactly one.
 std::int64_t single_int(const Tensor& tensor, const char* what);
 
-/// `axes` counted from the front, in order; throws Error when one is out of range or named twice.
+/// Converts `axes` to non-negative axes, in order. Throws Error if one is out of range or repeated.
 std::vector<std::size_t> normalize_axes(const std::vector<std::int64_t>& axes, std::size_t rank);
 
-/// Elements of input i of a node under differentiation, which must be a constant; throws Error otherwise.
+/// Elements of input i of a node under differentiation. Throws Error unless the input is a constant.
 std::vector<std::int64_t> constant_ints(const GradientContext& g, std::size_t i);
 
-/// Offsets into an operand of shape `operand`, one for every element of the shape `result` it is broadcast to.
-/// A step of an axis the operand lacks, or has with extent 1, does not move.
+/// Offsets into an operand of shape `operand` that is broadcast to shape `result`, one for each element of `result`.
+/// The stride is 0 along axes that the operand lacks or has with extent 1.
 class BroadcastOffsets {
  public:
   BroadcastOffsets(const Shape& operand, const Shape& result);
@@ -100,14 +100,14 @@ class BroadcastOffsets {
   std::vector<std::int64_t> extents_, steps_;
 };
 
-/// A tensor seen as [outer, extent, inner] around one axis: what softmax, cumulative sums and arg-max walk.
+/// A tensor as [outer, extent, inner] around one axis, for softmax, cumulative sums and arg-max.
 struct AxisView {
   std::int64_t outer, extent, inner;
 
   AxisView(const Shape& shape, std::size_t axis)
       : outer(shape.count(0, axis)), extent(shape[axis]), inner(shape.count(axis + 1, shape.rank())) {}
 
-  /// Calls f(offset of the first element, step between elements) for every line along the axis.
+  /// Calls f(offset of the first element, stride between elements) for every line along the axis.
   template <class F>
   void for_each_line(F&& f) const {
     for (std::int64_t o = 0; o < outer; ++o)

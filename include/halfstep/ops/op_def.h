@@ -1,4 +1,4 @@
-// The operator table: everything halfstep knows of an operator is one row.
+// The operator table: one row holds everything halfstep knows about an operator.
 #pragma once
 
 #include <span>
@@ -18,16 +18,16 @@ namespace HALFSTEP_API halfstep {
 
 /// How the precision pass treats an operator (design: TensorFlow's and PyTorch's autocast lists).
 enum class PrecisionClass {
-  half,     ///< convolutions, matrix products: worth a cast
-  follow,   ///< cheap elementwise, pooling, normalisation with f32 statistics: half when its neighbours are
+  half,     ///< convolutions, matrix products: half, with casts where needed
+  follow,   ///< cheap elementwise, pooling, normalization with f32 statistics: half if its neighbours are
   full,     ///< losses, exponentials, powers, long reductions: always f32
-  neutral,  ///< shapes and data movement: whatever it is given
+  neutral,  ///< shapes and data movement: the type of its operands
 };
 std::string_view name_of(PrecisionClass c);
 
 /// Operands and results of one call of a reference kernel.
-/// `out` tensors are allocated (zero-filled) when inference gave a static shape; a kernel whose output shape depends on
-/// data assigns a tensor of its own. Absent optional operands are undefined tensors.
+/// `out` tensors are allocated (zero-filled) if inference gave a static shape; a kernel with a data-dependent output
+/// shape assigns its own tensor. Absent optional operands are undefined tensors.
 struct KernelCall {
   const Node& node;
   std::span<const Tensor> in;
@@ -38,7 +38,7 @@ struct KernelCall {
 };
 using ReferenceKernel = void (*)(KernelCall&);
 
-/// What a gradient rule is given.
+/// The arguments of a gradient rule.
 class GradientContext {
  public:
   GradientContext(Builder& builder, const Node& node, std::vector<Expr> output_gradients, std::vector<bool> wanted)
@@ -47,12 +47,12 @@ class GradientContext {
   Builder& b;
   const Node& node;
 
-  /// Input i, output i of the forward node; empty when absent.
+  /// Input i and output i of the forward node; empty if absent.
   Expr in(std::size_t i) const { return node.input(i) == kNoValue ? Expr() : b.expr(node.input(i)); }
   Expr out(std::size_t i) const { return node.output(i) == kNoValue ? Expr() : b.expr(node.output(i)); }
-  /// Gradient of the loss with respect to output i; empty when none flows (then at least one other is there).
+  /// Gradient of the loss with respect to output i; empty if none flows (at least one output has a gradient).
   Expr dy(std::size_t i = 0) const { return i < dy_.size() ? dy_[i] : Expr(); }
-  /// Whether anyone will read the gradient of input i: a rule may skip the work for one nobody wants.
+  /// Whether the gradient of input i is needed; a rule may skip others.
   bool wants(std::size_t i) const { return i < wanted_.size() && wanted_[i]; }
 
  private:
@@ -60,33 +60,34 @@ class GradientContext {
   std::vector<bool> wanted_;
 };
 
-/// Returns the gradient of each input, in order; empty (or missing at the end) where there is none.
-/// A gradient may have the broadcast shape of the output: summing down to the input's shape happens in differentiate.
+/// Returns the gradient of each input, in order; empty (or missing at the end) for inputs without one.
+/// A gradient may have the broadcast shape of the output: `differentiate` sums it to the input's shape.
 using GradientRule = std::vector<Expr> (*)(GradientContext&);
 
-/// The rule of operators whose result does not change smoothly with any input (Shape, Equal, ArgMax, Floor): zero.
+/// The rule of operators with zero gradient: the result does not depend smoothly on any input (Shape, Equal, ArgMax,
+/// Floor).
 std::vector<Expr> no_gradient(GradientContext&);
 
 /// A graph in ONNX text form with one node of the operator, e.g.
 /// `"(float[2,3] x) => (float[2,3] y) { y = Relu(x) }"`. Float inputs are drawn uniformly from [low, high]; integer
-/// inputs must be given as initializers. The conformance tool runs it in every float dtype on every executor, and holds
-/// the gradient of every float input against finite differences in f64.
+/// inputs must be given as initializers. The conformance tool runs it in every float dtype on every executor, and
+/// compares the gradient of every float input with finite differences in f64.
 struct OpCase {
   std::string_view text;
   double low = -2, high = 2;
   bool check_gradient = true;
 };
 
-/// What other extents and values of an operator's cases must keep to be cases of it.
+/// Restrictions on variations of an operator's cases with other extents and values.
 struct Variations {
-  /// Constants of integers stay: where indices come twice, their order would decide the result.
+  /// Integer constants are kept: with repeated indices the result would depend on their order.
   bool keep_integers = false;
-  /// Whether what `node` computes from operands of these shapes tells anything; nullptr: always.
+  /// Whether the result of `node` with operands of these shapes is a meaningful check; nullptr: always.
   bool (*fits)(const Graph& graph, const Node& node) = nullptr;
 };
 
-/// Where NaN is open: with such an element among the operands, a result may be NaN on one executor and a number on
-/// another.
+/// Operands for which NaN results are unspecified: with such an element, a result may be NaN on one executor and a
+/// number on another.
 struct OpenNaN {
   bool with_nan = false, with_infinity = false;
   std::string_view reason = {};
@@ -103,27 +104,27 @@ struct OpDef {
   std::string_view name;
   std::string_view domain = kOnnxDomain;
   PrecisionClass precision = PrecisionClass::full;
-  /// What other code asks of it: most rows need a word or none.
+  /// Facts used by other code; most rows set one or none.
   OpTraits traits = {};
   ReferenceKernel reference = nullptr;
-  /// nullptr: the gradient is not known, and a parameter behind this operator cannot be trained.
+  /// nullptr: the gradient is unknown, and parameters upstream of this operator cannot be trained.
   GradientRule gradient = nullptr;
-  /// Shape of the only result where the schema's inference gets it wrong or looks at too little: called with operands
-  /// of known ranks, whose extents may be unknown. Throws Error when they do not fit.
+  /// Shape of the only result, for schemas whose inference is wrong or incomplete. Called with operands of known ranks,
+  /// whose extents may be unknown. Throws Error if the operands do not fit.
   Shape (*result_shape)(const Node& node, std::span<const Shape> operands) = nullptr;
   std::vector<OpCase> cases = {};
   Variations variations = {};
-  /// Left open by the operator's definition; most leave nothing open.
+  /// Unspecified by the operator's definition; empty for most operators.
   OpenNaN open_nan = {};
   /// Fills in the schema (inputs, attributes, inference, function body) of an operator of domain ai.halfstep.
   void (*schema)(onnx::OpSchema&) = nullptr;
-  /// Types of the results of an operator that a plug-in brings, in place of a schema: called with the types of the
-  /// operands (undefined where one is absent), whose extents may be unknown. Throws Error when they do not fit.
+  /// Types of the results of a plug-in's operator, in place of a schema. Called with the types of the operands
+  /// (undefined for absent ones), whose extents may be unknown. Throws Error if the operands do not fit.
   std::vector<TensorType> (*infer)(const Node& node, std::span<const TensorType> operands) = nullptr;
-  /// What a user should know: the convention at kinks and ties, a limit.
+  /// Note for users: the convention at kinks and ties, a limit.
   std::string_view note = {};
 
-  /// No gradient flows through it, and none is missing.
+  /// Whether the gradient is known to be zero.
   bool has_zero_gradient() const { return gradient == no_gradient; }
 };
 
@@ -132,15 +133,15 @@ std::span<const OpDef* const> op_table();
 /// The row of an operator, or nullptr.
 const OpDef* find_op(std::string_view name, std::string_view domain = kOnnxDomain);
 
-/// Adds the rows of a plug-in, which must last as long as the process. To be called before other threads use the table.
-/// Rows that are there already are passed over. Throws Error, and adds none, for an operator of ai.onnx or ai.halfstep,
-/// one that another has added, and one without `reference` or `infer`.
+/// Adds the rows of a plug-in, which must live until the process ends. To be called before other threads use the table.
+/// Rows that were already added are skipped. Throws Error, and adds none, for an operator of ai.onnx or ai.halfstep, an
+/// operator added by another plug-in, and a row without `reference` or `infer`.
 void add_operators(std::span<const OpDef> rows);
 
-/// Registers the schemas of ai.halfstep with ONNX's registry, once; called by everything that needs schemas.
+/// Registers the schemas of ai.halfstep with ONNX's registry, once. Called by all code that needs schemas.
 void register_schemas();
 
-/// Version of the ai.onnx operator set every Graph is in after loading, and of ai.halfstep.
+/// Opset version of ai.onnx in every loaded Graph, and of ai.halfstep.
 inline constexpr std::int64_t kOnnxOpset = 28;
 inline constexpr std::int64_t kOwnOpset = 1;
 

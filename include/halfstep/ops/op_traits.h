@@ -1,4 +1,4 @@
-// Facts about an operator that passes, conversion and executors ask for. A row names those that hold; the defaults say
+// Facts about an operator that passes, conversion and executors use. A row sets those that hold; the defaults assert
 // nothing.
 #pragma once
 
@@ -14,80 +14,80 @@
 
 namespace HALFSTEP_API halfstep {
 
-/// How an operator passes elements on without computing with them.
+/// How an operator moves elements without computing.
 enum class Movement : std::uint8_t {
-  none,      ///< it computes, or takes elements in a way of its own
-  identity,  ///< as they are
+  none,      ///< it computes, or moves elements in another way
+  identity,  ///< unchanged
   reshape,   ///< the same bytes in another shape
   permute,   ///< with its axes in another order
   convert,   ///< in another element type
-  repeat,    ///< some of them several times
+  repeat,    ///< elements may be repeated
   part,      ///< each result is a part of the operand
-  join,      ///< all operands one behind the other
+  join,      ///< the concatenation of all operands
 };
-/// The result is the operand's memory, seen as another shape.
+/// Whether the result is a view: the operand's memory with another shape.
 constexpr bool is_view(Movement m) { return m == Movement::identity || m == Movement::reshape; }
-/// All elements of one operand are in the result.
+/// Whether the result contains all elements of the operand.
 constexpr bool keeps_elements(Movement m) { return m != Movement::none && m != Movement::part && m != Movement::join; }
 
-/// Of operators that compute each element from those in the same place.
+/// Kinds of operators that compute each element from those at the same position.
 enum class Elementwise : std::uint8_t {
   none,
   unary,      ///< the result has the shape of operand 0
-  broadcast,  ///< operands are spread over the axes they lack
+  broadcast,  ///< operands are broadcast
 };
 
-/// What an elementwise operator is in terms of sums and products.
+/// The arithmetic operation of an elementwise operator.
 enum class Arithmetic : std::uint8_t { none, sum, product, quotient, negation };
 
-/// What very large and very small elements are to the result.
+/// The effect of very large and very small elements on the result.
 enum class Extremes : std::uint8_t {
-  computed,  ///< numbers like others
-  picked,    ///< it compares them: one that is far below the others may be somewhat less so
-  bounds,    ///< what the other operands are clamped to
+  computed,  ///< they are ordinary numbers
+  picked,    ///< elements are compared: one far below the others may be clamped to a less extreme value
+  bounds,    ///< bounds that the other operands are clamped to
 };
 
-/// Along which axis of the result its features (channels, classes) lie.
+/// The axis of the result that holds its features (channels, classes).
 enum class FeatureAxis : std::uint8_t {
-  unknown,    ///< or, where it is elementwise, that of its operands
+  unknown,    ///< for elementwise operators: that of the operands
   second,     ///< axis 1
-  last,       ///< the last, where operand 1 is a matrix that is known
-  attribute,  ///< the attribute `axis`, -1 where it is absent
+  last,       ///< the last, if operand 1 is a constant matrix
+  attribute,  ///< the attribute `axis`, -1 if it is absent
 };
 
 /// Operators with bodies.
 enum class ControlFlow : std::uint8_t { none, branches, loop, scan };
 
-/// What an operand is for its operator. The first element is the default.
+/// The role of an operand. The first enumerator is the default.
 enum class OperandRole : std::uint8_t {
   data,
-  setting,     ///< shapes the result; no gradient flows to it
-  bound,       ///< a setting that the result is clamped to
+  setting,     ///< a setting such as a shape; no gradient flows to it
+  bound,       ///< a setting: bound that the result is clamped to
   weight,      ///< a filter or a matrix
-  table,       ///< rows of it are taken
-  source,      ///< elements of it are taken
-  bias,        ///< added, one for each feature
-  scale,       ///< what a normalized feature is multiplied by
-  slope,       ///< any other factor for each feature
+  table,       ///< a table from which rows are gathered
+  source,      ///< a tensor from which elements are gathered
+  bias,        ///< added, one per feature
+  scale,       ///< factor of a normalized feature
+  slope,       ///< any other factor per feature
   mean,        ///< running statistics of a normalization
-  variance,    ///<
+  variance,    ///< running statistics of a normalization
   state,       ///< initial state of a recurrent layer
-  mask,        ///< added to scores
-  shape_only,  ///< its elements are not looked at
+  mask,        ///< added to attention scores
+  shape_only,  ///< only its shape is used
 };
 constexpr bool is_statistic(OperandRole role) { return role == OperandRole::mean || role == OperandRole::variance; }
 constexpr bool is_setting(OperandRole role) {
   return role == OperandRole::setting || role == OperandRole::bound || is_statistic(role);
 }
 
-/// The roles of an operator's operands, in their order; data where nothing is said.
+/// The roles of an operator's operands, in order; `data` by default.
 class OperandRoles {
  public:
   constexpr OperandRoles() = default;
   constexpr OperandRoles(std::initializer_list<OperandRole> roles) {
     std::copy(roles.begin(), roles.end(), roles_.begin());
   }
-  /// Of an operator any of whose operands has this role.
+  /// For an operator all of whose operands have this role.
   static constexpr OperandRoles all(OperandRole role) {
     OperandRoles result;
     result.roles_.fill(role);
@@ -106,7 +106,7 @@ class OperandRoles {
 };
 
 class MagnitudeCall;
-/// The mean square that the first result's elements are likely to have; NaN where that is not known (ops/magnitude.h).
+/// Estimated mean square of the first result's elements; NaN if unknown (ops/magnitude.h).
 using MagnitudeRule = double (*)(const MagnitudeCall&);
 
 struct OpTraits {
@@ -118,20 +118,21 @@ struct OpTraits {
   ControlFlow control_flow = ControlFlow::none;
   OperandRoles operands = {};
   bool random = false;          ///< it draws random numbers
-  bool keeps_integers = false;  ///< elements that are integers stay so
-  bool quantizes = false;       ///< to integers, or back from them
-  bool one_type = false;        ///< runtimes take its floats in one type, although its schema has several variables
-  /// Version of ai.onnx from which its function body, by which runtimes compute it, takes bf16; 0: its own.
+  bool keeps_integers = false;  ///< integral elements stay integral
+  bool quantizes = false;       ///< quantizes to integers, or dequantizes from them
+  bool one_type = false;        ///< runtimes require one type for its floats, although its schema has several variables
+  /// The ai.onnx version from which its function body, which runtimes execute, supports bf16; 0: the operator's own.
   std::int64_t body_bf16_since = 0;
-  /// nullptr: not known, but for operators of precision class neutral, which give what they are given.
+  /// nullptr: unknown, except for operators of precision class neutral, which keep the magnitude of their operands.
   MagnitudeRule magnitude = nullptr;
 
   constexpr bool is_recurrent() const { return operands.has(OperandRole::state); }
 };
 
-/// Those of the operator's row, or of one that models have and nothing here computes; the defaults for any other.
+/// The traits of the operator's row, or of an operator that occurs in models but has no kernel here; the defaults for
+/// any other.
 const OpTraits& traits_of(std::string_view name, std::string_view domain = kOnnxDomain);
-/// Of a node of any of the lists that describe models.
+/// The traits of a node of any type with `op` and `domain`.
 template <class N>
 requires requires(const N& node) { node.op, node.domain; }
 const OpTraits& traits_of(const N& node) { return traits_of(node.op, node.domain); }

@@ -1,4 +1,4 @@
-// A pass is a name and a function that turns a graph into another; a pipeline is the list of them.
+// A pass is a name and a function that transforms a graph; a pipeline is a list of passes.
 #pragma once
 
 #include <functional>
@@ -16,11 +16,11 @@ struct Pass {
 };
 using Pipeline = std::vector<Pass>;
 
-/// Is shown the graph after every pass: stage 0 is the graph as given (pass name "source").
+/// Called with the graph after every pass; stage 0 is the original graph (pass name "source").
 using PassObserver = std::function<void(std::size_t stage, const std::string& pass, const Graph& graph)>;
 
 /// Runs the passes in order. After each the graph is a valid model: invariants verified, nodes sorted, types inferred.
-/// Errors of a pass are thrown on with the pass's name in front.
+/// Errors of a pass are rethrown with the pass's name as a prefix.
 Graph run_pipeline(Graph graph, const Pipeline& pipeline, const PassObserver& observer = {});
 
 }  // namespace halfstep

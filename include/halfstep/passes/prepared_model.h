@@ -1,4 +1,4 @@
-// A model with everything done that is the same for each batch size.
+// A model after all passes that do not depend on the batch size.
 #pragma once
 
 #include <cstddef>
@@ -20,26 +20,26 @@ struct PreparationOptions {
   PassObserver observer = {};
 };
 
-/// A model read, its batch first, repaired, and its parameters chosen, once. For each batch size and purpose it is then
-/// only bound and lowered.
+/// A model after the preparation that is done once: batch axes moved first, repaired, parameters selected. For each
+/// batch size and purpose, only shapes are bound and the graph is lowered.
 class PreparedModel {
  public:
-  /// Throws Error for what batch_first and select_parameters refuse.
+  /// Throws Error as batch_first and select_parameters do.
   explicit PreparedModel(Graph model, const PreparationOptions& options = {});
 
-  /// The model repaired, all its parameters constants: what tells how data and model go together.
+  /// The repaired model, with all its parameters as constants. It determines how data is fitted to the model.
   const Graph& graph() const { return repaired_; }
-  /// The same with its parameters as states; of a model prepared with parameters.
+  /// The same with its parameters as states; only for a model prepared with parameters.
   const Graph& trainable() const { return trainable_.value(); }
-  /// What was guessed of the parameters (see guesses_of), for the user; empty when nothing was.
+  /// A message for the user on parameters chosen by heuristics (see guesses_of); empty if there are none.
   const std::string& guesses() const { return guesses_; }
 
-  /// Lets go of what large parameters begin with, those that a store has by now: they begin with zeros here from then
-  /// on, and programs of what `lower` gives are to be compiled on that store.
+  /// Releases the initial values of large parameters that a store now has. Their initial values here are zeros from
+  /// then on, and graphs returned by `lower` must be compiled with that store.
   void release_parameters(const std::function<bool(const std::string& name)>& has);
 
-  /// The graph to compile. Training and validation are of a model prepared with parameters, the others of one without.
-  /// `observer` is shown the stages after those of the preparation.
+  /// The graph to compile. Training and validation need a model prepared with parameters, the others one without.
+  /// `observer` is called with the stages after those of the preparation.
   Graph lower(Purpose purpose, const StepOptions& options, const Capabilities& capabilities,
               const PassObserver& observer = {}) const;
 

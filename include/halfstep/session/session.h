@@ -1,4 +1,4 @@
-// A model to run: outputs by name for inputs by name.
+// Inference sessions: a model with inputs and outputs by name.
 #pragma once
 
 #include <cstddef>
@@ -19,20 +19,20 @@
 namespace HALFSTEP_API halfstep {
 
 struct SessionOptions {
-  Precision precision = Precision::fp32;  ///< of what is computed inside; inputs and outputs keep their types
+  Precision precision = Precision::fp32;                ///< of the computation; inputs and outputs keep their types
   std::map<std::string, std::int64_t> batch_axes = {};  ///< see batch_first
-  std::size_t programs = 16;                            ///< as many are kept, each for its shapes; at least 1
-  PassObserver observer = {};                           ///< is shown the stages of each program
+  std::size_t programs = 16;                            ///< cached programs, one per set of shapes; at least 1
+  PassObserver observer = {};                           ///< called with the stages of each program
 };
 
-/// A model on an executor, in inference form: BatchNormalization by its running statistics, no dropout. Takes inputs of
-/// any shapes that the model takes, and compiles a program for each set of shapes when it first comes. What the model
-/// draws at random differs from run to run.
+/// A model on an executor, in inference form: BatchNormalization uses its running statistics, and there is no dropout.
+/// Accepts inputs of all shapes that the model accepts, and compiles a program for each new set of shapes. Random
+/// operators of the model draw different numbers in each run.
 ///
-/// The executor must outlive the session. A session is not for several threads at once; several sessions are.
+/// The executor must outlive the session. A session is not thread-safe; different threads may use different sessions.
 class Session {
  public:
-  /// Compiles nothing yet. Throws Error(input) for a batch axis that the model has not.
+  /// Compiles nothing yet. Throws Error(input) for a batch axis that the model does not have.
   Session(Graph model, Executor& executor, const SessionOptions& options = {});
   ~Session();
   Session(Session&&) noexcept;
@@ -42,19 +42,19 @@ class Session {
   std::vector<TensorInfo> inputs() const;
   std::vector<TensorInfo> outputs() const;
   DType precision() const;
-  /// The model as it is made into programs: its batch first, exporters' detours taken out.
+  /// The model from which programs are compiled: with the batch as the first axis, and simplified.
   const Graph& graph() const;
 
-  /// All outputs, for all inputs; each input's type may be one that `as_type` takes. Throws Error(input) for a missing
-  /// or unknown name, another type, and shapes that the model does not take; Error(failure) where it cannot be
-  /// computed.
+  /// Computes all outputs from all inputs; input types may be those that `as_type` converts. Throws Error(input) for a
+  /// missing or unknown name, another type, and shapes that the model does not accept; Error(failure) if the
+  /// computation fails.
   NamedTensors run(const NamedTensors& inputs);
-  /// The same without a copy: the outputs are the program's own memory, good until the next run.
+  /// The same without a copy: the outputs are the program's own memory, valid until the next run.
   NamedTensors run_in_place(const NamedTensors& inputs);
 
-  /// What went where for inputs of these types and shapes, whose elements do not matter.
+  /// The plan for inputs of these types and shapes; their elements are ignored.
   const Plan& plan(const NamedTensors& inputs);
-  /// Where the time of a run on these inputs goes.
+  /// Profiles runs on these inputs.
   Profile profile(const NamedTensors& inputs, const ProfileOptions& options = {});
 
  private:

@@ -1,4 +1,4 @@
-// Callbacks that are ready to use. Each is made for one trainer, must outlive its `fit`, and gives what `fit` takes:
+// Ready-made callbacks. Each belongs to one trainer, must outlive its `fit`, and provides the argument of `fit`:
 //
 //   EarlyStopping stopping(trainer, {.patience = 3});
 //   BestModel best(trainer, "best.onnx", model.source, {});
@@ -20,21 +20,21 @@
 
 namespace HALFSTEP_API halfstep {
 
-/// A number of an epoch that is watched.
+/// A monitored quantity of an epoch.
 struct Watch {
-  std::string what = "loss";  ///< "loss" or a metric's name: of the validation data where there are some, else the mean
+  std::string what = "loss";  ///< "loss" or a metric's name: of the validation data if there is any, else the mean
                               ///< over the epoch's steps
-  std::optional<bool> larger_is_better = {};  ///< unset: as the metric's row tells; of a loss the smaller
-  double least_change = 0;                    ///< what counts as better
+  std::optional<bool> larger_is_better = {};  ///< unset: from the metric's row; false for a loss
+  double least_change = 0;                    ///< an improvement must exceed this
 };
 
-/// The best value so far of what is watched.
+/// The best value so far of the monitored quantity.
 class BestSoFar {
  public:
   explicit BestSoFar(Watch watch) : watch_(std::move(watch)) {}
-  /// Whether the epoch's is better; NaN never is. Throws Error(failure) where the epoch has no such number.
+  /// Whether the epoch improves on it; NaN never does. Throws Error(failure) if the epoch has no such quantity.
   bool improves(const StepResult& last, const Evaluation* validation);
-  /// NaN before the first.
+  /// NaN before the first epoch.
   double value() const { return best_; }
   void set_value(double value) { best_ = value; }
   const std::string& what() const { return watch_.what; }
@@ -46,17 +46,17 @@ class BestSoFar {
 
 struct EarlyStoppingOptions {
   Watch watch = {};
-  std::int64_t patience = 1;  ///< epochs in a row without a better value that end the run
-  /// At the end of the run the parameters become those of the best epoch, whether it was stopped early or not, as Keras
-  /// 3 has it. A run that is stopped from outside keeps the last ones.
+  std::int64_t patience = 1;  ///< consecutive epochs without improvement after which the run stops
+  /// At the end of the run the parameters are set to those of the best epoch, whether it stopped early or not, as in
+  /// Keras 3. A run that is stopped from outside keeps the last ones.
   bool restore = true;
 };
 
-/// Stops a run that gets no better (Keras' EarlyStopping). Its state, the best parameters included, is part of
-/// checkpoints: a resumed run ends as if it had not been interrupted.
+/// Stops a run that no longer improves (like EarlyStopping of Keras). Its state, including the best parameters, is part
+/// of checkpoints: a resumed run ends as if it had not been interrupted.
 class EarlyStopping {
  public:
-  /// Throws Error(input) where the run has no such number.
+  /// Throws Error(input) if the run has no such quantity.
   explicit EarlyStopping(Trainer& trainer, EarlyStoppingOptions options = {});
   TrainerCallbacks callbacks();
   std::int64_t best_epoch() const { return best_epoch_; }
@@ -74,10 +74,10 @@ class EarlyStopping {
   std::int64_t best_epoch_ = 0, waited_ = 0;
 };
 
-/// Writes the model after each epoch that is the best so far (Keras' ModelCheckpoint with save_best_only).
+/// Writes the model after each epoch that is the best so far (like Keras' ModelCheckpoint with save_best_only).
 class BestModel {
  public:
-  /// `source` as load_model gave it. Throws Error(input) where the run has no such number.
+  /// `source` is that of the LoadedModel. Throws Error(input) if the run has no such quantity.
   BestModel(Trainer& trainer, std::filesystem::path path, std::shared_ptr<const SourceModel> source, Watch watch = {});
   TrainerCallbacks callbacks();
 
@@ -92,7 +92,7 @@ class BestModel {
 /// average = decay * average + (1 - decay) * value. It is part of checkpoints.
 class MovingAverage {
  public:
-  /// Throws Error(input) for a decay outside of [0, 1).
+  /// Throws Error(input) unless `decay` is in [0, 1).
   MovingAverage(Trainer& trainer, double decay);
   TrainerCallbacks callbacks();
   /// For save_trained or Trainer::set_parameters. Empty before the first update.

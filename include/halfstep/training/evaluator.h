@@ -24,30 +24,30 @@ class StepProgram;
 
 struct Evaluation {
   double loss = 0;
-  std::vector<std::pair<std::string, double>> metrics;     ///< those that are a number
-  std::vector<std::pair<std::string, ClassTable>> tables;  ///< the others
+  std::vector<std::pair<std::string, double>> metrics;     ///< the scalar metrics
+  std::vector<std::pair<std::string, ClassTable>> tables;  ///< the metrics that are tables
   std::int64_t rows = 0;
 };
 
-/// Evaluates a model as it is: it needs nothing to train, and no operator with a gradient.
+/// Evaluates a model as it is. The model needs no trainable parameters and no gradients.
 class Evaluator {
  public:
-  /// `data` decides how rows become batches and, where the options do not say, what the loss and the metrics are; of
-  /// the options those count that are not about training. Computes in fp32 unless options.precision says otherwise.
-  /// Throws Error when model, data and options do not fit.
+  /// `data` determines how rows become batches and, if the options do not, the loss and the metrics. Options that only
+  /// concern training are ignored. Computes in fp32 unless options.precision is set.
+  /// Throws Error if model, data and options do not fit.
   Evaluator(LoadedModel model, Executor& executor, const Dataset& data, const TrainerOptions& options);
   ~Evaluator();
   Evaluator(const Evaluator&) = delete;
   Evaluator& operator=(const Evaluator&) = delete;
 
-  /// Throws Error when the rows are not like those the evaluator was made for.
+  /// Throws Error if the rows differ in kind from those that the evaluator was constructed with.
   Evaluation evaluate(const Dataset& data);
 
   DType precision() const;
-  /// Of several losses the first.
+  /// The first of several losses.
   const LossDef& loss() const;
   std::string loss_text() const;
-  /// What is done otherwise than asked for: a batch size that the model fixes.
+  /// Deviations from the options: a batch size that the model fixes.
   const std::vector<std::string>& notices() const;
 
  private:
@@ -61,7 +61,7 @@ class Evaluator {
   std::map<std::int64_t, std::unique_ptr<StepProgram>> programs_;
 };
 
-/// Evaluates with programs that the caller keeps: `program(rows)` is one for batches of `rows` rows.
+/// Evaluates with programs owned by the caller: `program(rows)` is a program for batches of `rows` rows.
 Evaluation evaluate(const Task& task, const InputOptions& input, const Dataset& data,
                     const std::function<StepProgram&(std::int64_t rows)>& program);
 

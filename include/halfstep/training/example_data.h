@@ -1,4 +1,4 @@
-// Made-up data that a model takes: where only types and shapes matter, as for the time of a step.
+// Synthetic data for a model, for purposes where only types and shapes matter, such as measuring the time of a step.
 #pragma once
 
 #include <optional>
@@ -13,17 +13,17 @@
 
 namespace HALFSTEP_API halfstep {
 
-/// Random inputs, the same in each call: floats from -1 to 1, and integers that are 0 or 1, or indices of the table
-/// that they choose rows of. Throws Error(input) where the shapes leave an extent open, and for inputs of strings.
+/// Random inputs, the same in each call: floats from -1 to 1, and integers that are 0 or 1, or valid indices if they
+/// select rows of a table. Throws Error(input) if an extent is unknown, and for inputs of strings.
 NamedTensors example_inputs(const Graph& model, const InputShapes& shapes);
 
-/// Labels for an output of the model (its first, where none is named) under a loss, or without one under that which an
-/// output of its shape mostly has: class indices where it has several classes, else a number for each element. Nothing
-/// where the loss takes none. Throws Error(input) for names that there are not.
+/// Labels for an output of the model (by default its first) and a loss. Without a loss they are those of the usual loss
+/// for an output of its shape: class indices if it has several classes, else a number for each element. Nothing if the
+/// loss takes no labels. Throws Error(input) for unknown names.
 std::optional<Tensor> example_labels(const Graph& model, const InputShapes& shapes, const std::string& output = {},
                                      const std::optional<std::string>& loss = {});
 
-/// One batch of both, for a training run with these options.
+/// One batch of inputs and labels, for a training run with these options.
 Dataset example_dataset(const Graph& model, const InputShapes& shapes, const TrainerOptions& options);
 
 }  // namespace halfstep

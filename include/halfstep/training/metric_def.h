@@ -1,5 +1,5 @@
-// The metrics: a table with a row for each, which says what a metric needs, when it is a default, and how it is
-// computed.
+// The metrics: a table with a row for each, with its requirements, the rule by which it is a default, and its
+// computation.
 #pragma once
 
 #include <cstdint>
@@ -20,34 +20,34 @@ struct MetricSample {
   const Tensor& output;
   const Tensor& labels;
   const LabelReading& reading;
-  const Tensor* weights = nullptr;  ///< f32, for each row or each point; null: all 1
+  const Tensor* weights = nullptr;  ///< f32, one per row or per point; null: all 1
 };
 
-/// What may stand behind a metric's name: top_k:5.
+/// The optional number after a metric's name: top_k:5.
 struct MetricNumber {
   std::string_view name = {};  ///< "K"; empty: the metric has none
   std::int64_t lowest = 0;
-  std::int64_t fallback = 0;  ///< where it is left out; one below `lowest` is not shown in the metric's name
-  bool is_class = false;      ///< it is one of the output's classes
+  std::int64_t fallback = 0;  ///< default; a default below `lowest` is not shown in the metric's name
+  bool is_class = false;      ///< it is a class of the output
 };
 
 struct MetricDef {
   std::string_view name, meaning;
   MetricNumber number = {};
-  /// Whether it can be computed from labels that are read so, of an output with so many classes.
+  /// Whether it can be computed from labels with this interpretation and an output with this number of classes.
   bool (*takes)(const LabelReading&, std::int64_t classes);
-  std::string_view needs;          ///< what `takes` takes, for people
-  bool smaller_is_better = false;  ///< it is an error, of which less is better
+  std::string_view needs;          ///< the condition of `takes`, for messages
+  bool smaller_is_better = false;  ///< it is an error: smaller is better
   void (*add)(Metrics::Tally&, const Metric&, const MetricSample&);
   double (*value)(const Metrics::Tally&, const Metric&) = nullptr;  ///< null: it is a table (Metrics::table)
-  /// Whether it is measured where nobody has said what is. Null: never.
+  /// Whether it is measured by default. Null: never.
   bool (*is_default)(const LossDef&, const LabelReading&) = nullptr;
 };
 
-/// All rows, always at the same place.
+/// All rows, at fixed addresses.
 std::span<const MetricDef> all_metrics();
 
-// The rows, by what they look at.
+// The rows of class metrics and of value metrics.
 std::vector<MetricDef> class_metrics();
 std::vector<MetricDef> value_metrics();
 

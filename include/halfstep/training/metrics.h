@@ -1,4 +1,4 @@
-// Metrics over a data set, summed batch by batch on the host.
+// Metrics over a data set, accumulated batch by batch on the host.
 #pragma once
 
 #include <cmath>
@@ -18,7 +18,7 @@
 
 namespace HALFSTEP_API halfstep {
 
-/// Mean of values that each stand for `weight` rows: a loss over batches of different size.
+/// Weighted mean, such as that of a loss over batches of different sizes.
 class RunningMean {
  public:
   void add(double value, double weight) {
@@ -47,21 +47,21 @@ class RunningMean {
 
 struct MetricDef;
 
-/// A row of the table (metric_def.h), with what was asked of it.
+/// A row of the table (metric_def.h) with its arguments.
 struct Metric {
   const MetricDef* row;
-  std::int64_t number = 0;  ///< what the row's `number` is: k of top_k; f1's class, or -1
-  std::string of = {};      ///< the output that it is measured of, where there are several losses
+  std::int64_t number = 0;  ///< the value of the row's `number`: k of top_k; the class of f1, or -1
+  std::string of = {};      ///< the output that it is computed from, if there are several losses
 
-  /// As `parse_metrics` takes it: "accuracy", "top_k:5", "f1", "f1:2", "boxes.mae".
+  /// The text for `parse_metrics`: "accuracy", "top_k:5", "f1", "f1:2", "boxes.mae".
   std::string name() const;
   bool operator==(const Metric&) const = default;
 };
 
-/// How many points of each label have which class as output, or the sum of their weights.
+/// A confusion matrix: the number of points, or the sum of their weights, for each label and predicted class.
 struct ClassTable {
   std::int64_t classes = 0;
-  /// A row for each label: a count for each class, and last that of outputs that are NaN.
+  /// A row for each label: a count for each class, then the count of NaN outputs.
   std::vector<double> counts;
 
   double at(std::int64_t label, std::int64_t output) const {
@@ -69,53 +69,53 @@ struct ClassTable {
   }
 };
 
-/// What `parse_metrics` takes: "accuracy, top_k[:K], …".
+/// The forms that `parse_metrics` accepts: "accuracy, top_k[:K], …".
 std::string metric_forms();
 /// The same, a line for each with its meaning.
 std::string describe_metrics();
 
-/// Reads "accuracy,top_k:5,mean_iou,mae,mse" ("top_k" alone is top_k:5; an empty text is no metric), each with an
-/// output and a point before it where there are several losses. Throws Error(input) for an unknown or repeated name and
-/// a bad number.
+/// Parses "accuracy,top_k:5,mean_iou,mae,mse" ("top_k" alone is top_k:5; an empty text means no metrics), each with
+/// the prefix "OUTPUT." if there are several losses. Throws Error(input) for an unknown or repeated name and an
+/// invalid number.
 std::vector<Metric> parse_metrics(std::string_view text);
 
-/// What is measured under a loss, of labels read so, where nobody has said what is.
+/// The default metrics for a loss and an interpretation of labels.
 std::vector<Metric> default_metrics(const LossDef& loss, const LabelReading& reading);
 
-/// Throws Error(input) naming the first metric that cannot be computed from labels read so, of an output of so many
-/// classes. `found` tells of them.
+/// Throws Error(input) naming the first metric that cannot be computed from labels with this interpretation and an
+/// output with this number of classes. `found` describes them.
 void check_metrics(const std::vector<Metric>& metrics, const LabelReading& reading, std::int64_t classes,
                    const std::string& found);
-/// Throws Error(input) naming the first that is a table.
+/// Throws Error(input) naming the first metric that is a table.
 void check_are_numbers(const std::vector<Metric>& metrics);
 
-/// Running values of some metrics.
+/// Running values of metrics.
 class Metrics {
  public:
   explicit Metrics(std::vector<Metric> metrics = {}, LabelReading reading = {});
-  /// More of them, of the output and labels of another term of the loss: the next number that `add` takes for it.
+  /// Adds metrics of another term of the loss. Its index for `add` is the next number.
   void add_term(std::vector<Metric> metrics, LabelReading reading);
 
-  /// One batch of a term: an output of f16, bf16, f32 or f64, and labels as the reading tells, up to axes of extent 1.
-  /// An output that is NaN hits no label. `weights`, f32, has one for each row or each point: each counts so often.
-  /// Allocates nothing after the first, but for auc, which keeps all outputs. Throws Error(input)
-  /// when labels, output and weights do not fit or a class index is outside of [0, C) and not ignored.
+  /// Adds one batch of a term: an output of f16, bf16, f32 or f64, and labels that match the LabelReading, up to axes
+  /// of extent 1. A NaN output matches no label. `weights` (f32) has one weight per row or per point. Allocates nothing
+  /// after the first call, except for auc, which keeps all outputs. Throws Error(input) if labels, output and weights
+  /// do not fit or a class index is outside of [0, C) and not ignored.
   void add(const Tensor& output, const Tensor& labels, std::size_t term = 0, const Tensor* weights = nullptr);
 
   std::size_t size() const { return metrics_.size(); }
   const Metric& metric(std::size_t i) const { return metrics_[i]; }
-  /// NaN before the first label that counts, and for a table.
+  /// NaN before the first label that is not ignored, and for a table.
   double value(std::size_t i) const;
-  /// Null for a metric that is a number; of no class before the first batch.
+  /// Null for a scalar metric; a table of 0 classes before the first batch.
   const ClassTable* table(std::size_t i) const;
   void reset();
 
-  /// What was summed up of the metrics that are numbers, to go on from; by their names.
+  /// The sums of the scalar metrics by name, from which `load_state` continues.
   NamedTensors state() const;
-  /// Metrics that it lacks start anew. Throws Error(input) for what no `state` gave.
+  /// Metrics missing in `state` start from zero. Throws Error(input) for an invalid state.
   void load_state(const NamedTensors& state);
 
-  /// What a metric sums up.
+  /// The sums of a metric.
   struct Tally {
     double sum = 0, weight = 0;
     std::vector<double> hits, labels, outputs;  ///< by class

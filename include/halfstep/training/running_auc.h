@@ -1,4 +1,4 @@
-// The area under the ROC curve of scores that come one by one.
+// Incremental area under the ROC curve.
 #pragma once
 
 #include <cstddef>
@@ -8,19 +8,19 @@
 
 namespace HALFSTEP_API halfstep {
 
-/// Exact: of pairs of a score of label 1 and one of label 0 the share of which the first is larger, equal ones counting
-/// half. A pair counts as much as the product of its weights. Keeps all scores. A score costs O(log² n), the value
-/// O(1).
+/// The exact area: the fraction of pairs of a score with label 1 and a score with label 0 in which the first is larger;
+/// ties count as half. The weight of a pair is the product of its weights. Keeps all scores. Adding a score takes
+/// O(log² n), the value O(1).
 class RunningAuc {
  public:
-  /// What weighs 0 is not there.
+  /// Scores with weight 0 are ignored.
   void add(double score, bool label, double weight = 1);
-  /// NaN where a label did not occur, or a score was NaN.
+  /// NaN if one of the labels did not occur, or a score was NaN.
   double value() const;
   void reset() { *this = RunningAuc(); }
-  /// All of a label that were added, in no order.
+  /// All scores of a label, in unspecified order.
   std::vector<double> scores(bool label) const;
-  /// Their weights, in the same order; none where all are 1.
+  /// Their weights, in the same order; empty if all are 1.
   std::vector<double> weights(bool label) const;
   bool is_nan() const { return is_nan_; }
 

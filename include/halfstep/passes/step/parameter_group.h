@@ -1,4 +1,4 @@
-// Groups of parameters as text.
+// Text form of parameter groups.
 #pragma once
 
 #include <string>
@@ -9,10 +9,10 @@
 
 namespace HALFSTEP_API halfstep {
 
-/// Reads "PATTERN:KEY=VALUE,...", the keys lr_factor, frozen_updates and the names of hyperparameters. Throws
-/// Error(input) for another form, a repeated key, and what is no number; `check` of the options for the others.
+/// Parses "PATTERN:KEY=VALUE,..." with the keys lr_factor, frozen_updates and the names of hyperparameters. Throws
+/// Error(input) for another form, a repeated key, and an invalid number; `check` of the options finds other errors.
 ParameterGroup parse_parameter_group(std::string_view text);
-/// The text that it turns into this group again.
+/// The text form, from which parse_parameter_group restores the group.
 std::string to_string(const ParameterGroup& group);
 
 }  // namespace halfstep
