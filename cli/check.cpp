@@ -132,11 +132,10 @@ class CheckRun {
     if (!matched)
       throw_input_error("--op as the name of an operator, or a pattern that matches one",
                         fmt::format("'{}'", flags_.op),
-                        did_you_mean(flags_.op, operator_names(), "operators of the own domain are ai.halfstep.NAME"));
+                        did_you_mean(flags_.op, operator_names(), "custom operators are named ai.halfstep.NAME"));
     for (const Check& check : list_checks(selection_of(flags_)))
       run_check(check.about, kLongestCheckSeconds, [&] { return check.run(executor_); });
-    if (summary_.reports.empty() && summary_.without_cases.empty())
-      no_such_case("cases of the table are written Relu/0");
+    if (summary_.reports.empty() && summary_.without_cases.empty()) no_such_case("cases of the table are named Relu/0");
   }
 
   bool has_wanted_operator(const OnnxCase& onnx_case) const {
@@ -154,7 +153,7 @@ class CheckRun {
       if (has_wanted_operator(onnx_case) && is_wanted_case(onnx_case.name()))
         run_check({.op = {}, .case_name = onnx_case.name(), .kind = CheckKind::onnx_case}, kLongestCheckSeconds,
                   [&] { return check_onnx_case(onnx_case, executor_); });
-    if (summary_.reports.empty()) no_such_case("cases are named by their folders");
+    if (summary_.reports.empty()) no_such_case("cases are named after their folders");
   }
 
   // Which case mutant k is made of follows from seed and k alone, so that --case picks it without running the others.
@@ -226,17 +225,17 @@ void check_flags(const CheckFlags& flags) {
   if ((kind == CheckKind::onnx_case || kind == CheckKind::mutation) && flags.cases.empty())
     throw_input_error("--cases with --kind " + flags.kind, "none", kNameFolder);
   if (kind == CheckKind::mutation && flags.mutants == 0)
-    throw_input_error("--mutate with --kind mutation", "none", "say how many mutants: --mutate 100");
+    throw_input_error("--mutate with --kind mutation", "none", "give the number of mutants: --mutate 100");
   const CheckKind of_cases = flags.mutants > 0 ? CheckKind::mutation : CheckKind::onnx_case;
   if (!flags.cases.empty() && kind != of_cases)
     throw_input_error(
         fmt::format("--kind {} with --cases{}", name_of(of_cases), flags.mutants > 0 ? " and --mutate" : ""),
-        "--kind " + flags.kind, "leave --kind out");
+        "--kind " + flags.kind, "omit --kind");
   const bool has_dtype = kind == CheckKind::training || kind == CheckKind::execution || kind == CheckKind::special ||
                          kind == CheckKind::statistics;
   if (!flags.dtype.empty() && !has_dtype)
     throw_input_error("--kind training, execution, special or statistics with --dtype", "--kind " + flags.kind,
-                      "leave --dtype out: these checks have types of their own");
+                      "omit --dtype: these checks have their own types");
 }
 
 void check(const CheckFlags& flags, int& exit_code) {
@@ -261,52 +260,49 @@ void check(const CheckFlags& flags, int& exit_code) {
 }  // namespace
 
 void add_check(CLI::App& app, int& exit_code) {
-  CLI::App* command = add_command(
-      app, "check",
-      "Checks an executor on this machine: what it promises of programs and states; training small models; every "
-      "operator against the reference, also in larger tensors and where operands hold NaN, infinities, -0 and "
-      "subnormal numbers; random numbers against their distribution; gradients against finite differences. Or ONNX's "
-      "own test cases.");
+  CLI::App* command =
+      add_command(app, "check",
+                  "Checks an executor on this machine: the contract of programs and states; training of small models; "
+                  "every operator against the reference, also with larger tensors and with operands that contain NaN, "
+                  "infinities, -0 and subnormal numbers; random numbers against their distribution; gradients against "
+                  "finite differences. Or ONNX's own test cases.");
   command->footer("Example:\n  halfstep check --executor onednn --op 'Conv*'");
   auto flags = std::make_shared<CheckFlags>();
   flags->executor.add_to(*command);
-  command->add_option("--op", flags->op, "operators whose name matches this shell pattern")->type_name("PATTERN");
-  command->add_option("--case", flags->case_name, "cases whose name matches this shell pattern: Relu/0, test_relu*")
+  command->add_option("--op", flags->op, "operators with names that match this shell pattern")->type_name("PATTERN");
+  command->add_option("--case", flags->case_name, "cases with names that match this shell pattern: Relu/0, test_relu*")
       ->type_name("PATTERN");
   command
       ->add_option("--kind", flags->kind,
-                   "program, training, gradient, execution, special or statistics alone (default: all); onnx goes "
-                   "with --cases, mutation with --mutate")
+                   "only program, training, gradient, execution, special or statistics (default: all); onnx needs "
+                   "--cases, mutation --mutate")
       ->check(suggested({"program", "training", "gradient", "execution", "special", "statistics", "onnx", "mutation"}));
   command
-      ->add_option("--dtype", flags->dtype,
-                   "training, execution, special and statistics in f32, f16, bf16 or f64 alone")
+      ->add_option("--dtype", flags->dtype, "training, execution, special and statistics only in f32, f16, bf16 or f64")
       ->type_name("TYPE")
       ->check(suggested({"f32", "f16", "bf16", "f64"}));
   command
       ->add_option("--cases", flags->cases,
                    "ONNX test cases in this folder (CASE/model.onnx, CASE/test_data_set_0), instead of the table's own")
       ->type_name("FOLDER");
-  command->add_option("--random", flags->random, "as many random variations of each case as well")
+  command->add_option("--random", flags->random, "number of random variations of each case")
       ->type_name("COUNT")
       ->capture_default_str()
       ->check(whole_number());
   command
       ->add_option("--mutate", flags->mutants,
-                   "as many of ONNX's cases with something changed, instead of all as they are")
+                   "checks this number of randomly modified ONNX cases instead of all original ones")
       ->type_name("COUNT")
       ->check(whole_number());
   command->add_option("--seed", flags->seed, "seed of --random and --mutate")
       ->capture_default_str()
       ->check(whole_number());
-  command->add_option("--crash-file", flags->crash_file, "names the check at work; removed at the end")
+  command->add_option("--crash-file", flags->crash_file, "file with the name of the current check; removed at the end")
       ->type_name("FILE");
   CLI::Option* json = command->add_flag("--json", flags->as_json, "prints every check as JSON");
-  command
-      ->add_flag("--markdown", flags->as_markdown,
-                 "prints the table of operators (docs/operators.md) and checks nothing")
+  command->add_flag("--markdown", flags->as_markdown, "only prints the table of operators (docs/operators.md)")
       ->excludes(json);
-  command->add_option("--junit", flags->junit, "writes the results as JUnit's XML as well")->type_name("FILE.xml");
+  command->add_option("--junit", flags->junit, "also writes the results as JUnit XML")->type_name("FILE.xml");
   command->callback([flags, &exit_code] { check(*flags, exit_code); });
 }
 

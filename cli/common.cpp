@@ -49,15 +49,14 @@ double parse_scale(std::string_view text) {
 
 void ExecutorFlags::add_to(CLI::App& command) {
   command
-      .add_option(
-          "--executor", executor,
-          "auto, onednn (CPU), cudnn (GPU), reference (CPU, slow, the definition of right), or a plug-in's name")
+      .add_option("--executor", executor,
+                  "auto, onednn (CPU), cudnn (GPU), reference (CPU, slow, for comparison), or a plug-in's name")
       ->capture_default_str()
       ->check(suggested({"auto", "onednn", "cudnn", "reference"}));
-  command.add_option("--plugin", plugin, "library with an executor, instead of --executor")
+  command.add_option("--plugin", plugin, "shared library with an executor, instead of --executor")
       ->excludes("--executor")
       ->type_name("LIB.so");
-  command.add_option("--threads", threads, "CPU threads; 0: as many as the process may use")
+  command.add_option("--threads", threads, "CPU threads; 0: all that the process may use")
       ->capture_default_str()
       ->check(whole_number(0, 4096));
 }
@@ -71,7 +70,7 @@ void ExecutorFlags::add_fp32_math_to(CLI::App& command) {
     names.emplace_back(row.name);
   }
   command
-      .add_option("--fp32-math", fp32_math, "how products and convolutions of f32 tensors are computed: " + meanings)
+      .add_option("--fp32-math", fp32_math, "precision of matrix products and convolutions of f32 tensors: " + meanings)
       ->capture_default_str()
       ->check(suggested(names));
 }
@@ -87,7 +86,7 @@ std::unique_ptr<Executor> ExecutorFlags::open() const {
 
 CLI::Option* PrecisionFlag::add_to(CLI::App& command) {
   return command
-      .add_option("--precision", name, "fp32, bf16, fp16, or auto: the fastest that the device computes itself")
+      .add_option("--precision", name, "fp32, bf16, fp16, or auto: the fastest that the device supports natively")
       ->capture_default_str()
       ->envname("HALFSTEP_PRECISION")
       ->check(suggested({"fp32", "bf16", "fp16", "auto"}));
@@ -97,39 +96,38 @@ Precision PrecisionFlag::value(Precision otherwise) const { return name.empty() 
 
 void add_memory_budget(CLI::App& command, std::size_t& bytes) {
   command
-      .add_option(
-          "--memory-budget", bytes,
-          "memory that training may take, such as 500MB or 2GiB: activations are computed again in the backward "
-          "pass for that, with the same results; halfstep inspect --memory predicts what it takes")
+      .add_option("--memory-budget", bytes,
+                  "memory limit of training, such as 500MB or 2GiB: activations are recomputed in the backward pass to "
+                  "meet it, with the same results; halfstep inspect --memory predicts the memory")
       ->type_name("BYTES")
       ->transform(byte_count());
 }
 
 std::string data_help() {
   return fmt::format(
-      "X.npy,Y.npy, or NAME=FILE for each input and last the targets (none with --loss output, where the model needs "
-      "none), each {}; or {}",
+      "X.npy,Y.npy, or NAME=FILE for each input, then the targets (none with --loss output if the model needs none), "
+      "each {}; or {}",
       describe_array_formats(), describe_set_formats());
 }
 
 void DataFlags::add_input_to(CLI::App& command) {
-  command.add_option("--scale", scale, "factor on float inputs, such as 1/255 (default: bytes 1/255, else 1)")
+  command.add_option("--scale", scale, "factor of float inputs, such as 1/255 (default: 1/255 for bytes, else 1)")
       ->type_name("X|X/Y");
-  command.add_option("--mean", mean, "subtracted after scaling: one number, or one for each channel")
+  command.add_option("--mean", mean, "mean, subtracted after scaling: one number, or one per channel")
       ->delimiter(',')
       ->type_name("X[,X...]");
-  command.add_option("--std", stddev, "what the rest is divided by: one number, or one for each channel")
+  command.add_option("--std", stddev, "standard deviation, divided by after that: one number, or one per channel")
       ->delimiter(',')
       ->type_name("X[,X...]");
   command
       .add_option("--layout", layout,
-                  "auto (the channel axis moves where only that fits the model), keep, nhwc-to-nchw or nchw-to-nhwc")
+                  "auto (the channel axis moves if only that fits the model), keep, nhwc-to-nchw or nchw-to-nhwc")
       ->capture_default_str()
       ->check(suggested({"auto", "keep", "nhwc-to-nchw", "nchw-to-nhwc"}));
   command
       .add_option_function<std::uint64_t>(
           "--max-unpacked", set_max_unpacked,
-          "bytes that a compressed file may unpack to (default: 1 GiB, or 256 times its size where that is more)")
+          "maximum decompressed size of a file (default: 1 GiB, or 256 times its size if that is more)")
       ->check(whole_number(1, std::uint64_t{1} << 60))
       ->type_name("BYTES");
 }
@@ -138,11 +136,11 @@ void DataFlags::add_to(CLI::App& command) {
   add_input_to(command);
   command
       .add_option("--label-column", label_column,
-                  "label column of a CSV table, or its number from 1 (default: the last)")
+                  "label column of a CSV table, or its 1-based number (default: the last)")
       ->type_name("NAME");
   command
       .add_option("--classes", classes,
-                  "names that labels of a CSV table or folders of pictures have, in the order of the model's classes "
+                  "class names of a CSV table's labels or of image folders, in the order of the model's classes "
                   "(default: sorted)")
       ->delimiter(',')
       ->type_name("NAME[,NAME...]");
@@ -168,9 +166,9 @@ Dataset DataFlags::open(const std::string& data, Split split, const Graph& model
 
 void BatchAxisFlag::add_to(CLI::App& command) {
   command
-      .add_option("--batch-axis", axes,
-                  "axis of the batch in an input or output of the model where it is not the "
-                  "first; rows of data come first all the same")
+      .add_option(
+          "--batch-axis", axes,
+          "batch axis of an input or output of the model, if not the first; in the data, rows are still the first axis")
       ->delimiter(',')
       ->type_name("NAME=AXIS");
 }
@@ -186,26 +184,26 @@ std::map<std::string, std::int64_t> BatchAxisFlag::value() const {
       throw_input_error("--batch-axis as NAME=AXIS", fmt::format("'{}'", text), "write x=1");
     if (!result.emplace(text.substr(0, equals), axis).second)
       throw_input_error("each name once in --batch-axis", fmt::format("'{}' twice", text.substr(0, equals)),
-                        "leave one out");
+                        "omit one");
   }
   return result;
 }
 
 void LossFlags::add_to(CLI::App& command) {
   std::string help =
-      "one of the following (default: from the labels and the model's last node); several, once for each output, as "
-      "OUTPUT=LOSS, are added up";
+      "one of the following (default: from the labels and the model's last node); OUTPUT=LOSS, repeated for several "
+      "outputs, gives their sum";
   for (const LossDef& row : losses()) help += fmt::format("\n{}: {}", row.name, row.meaning);
   command.add_option("--loss", loss, help)
       ->allow_extra_args(false)
       ->type_name("[OUTPUT=]LOSS")
       ->check(suggested(names_of(losses())));
-  command.add_option("--loss-weight", loss_weights, "what the loss of an output is multiplied by in their sum")
+  command.add_option("--loss-weight", loss_weights, "weight of an output's loss in the sum")
       ->allow_extra_args(false)
       ->type_name("OUTPUT=WEIGHT");
   command
       .add_option("--labels", labels,
-                  "the array of the data that has an output's labels, where there are several losses (default: y)")
+                  "array of the data with an output's labels, if there are several losses (default: y)")
       ->allow_extra_args(false)
       ->type_name("OUTPUT=NAME");
   for (std::size_t i = 0; i < numbers.size(); ++i) {
@@ -217,37 +215,32 @@ void LossFlags::add_to(CLI::App& command) {
   }
   command
       .add_option("--class-weights", class_weights,
-                  "weight of each class in a loss over classes, in their order; of binary labels those of 0 and 1")
+                  "weight of each class in a loss over classes, in order; for binary labels those of 0 and 1")
       ->delimiter(',')
       ->type_name("W,W,...");
   command
-      .add_option(
-          "--sample-weights", sample_weights,
-          "weights of rows, or of their labels, in loss and metrics: the name of an array of the data, or a file "
-          "of one array, which is for --data alone")
+      .add_option("--sample-weights", sample_weights,
+                  "weights of rows, or of their labels, in loss and metrics: the name of an array of the data, or a "
+                  "file of one array (only for --data)")
       ->type_name("NAME|FILE")
       ->check(not_empty());
   command
-      .add_option(
-          "--loss-model", loss_model,
-          "a model that computes the loss, as its first output, from inputs that are called like outputs of the "
-          "model that is trained, or 'labels'")
+      .add_option("--loss-model", loss_model,
+                  "a model that computes the loss as its first output; its inputs are named like outputs of the "
+                  "trained model, or 'labels'")
       ->type_name("LOSS.onnx")
       ->excludes(command.get_option("--loss"));
   command.add_option("--loss-output", loss_output, "model output the loss is computed from (default: the first)")
       ->type_name("NAME");
   command.add_option("--class-axis", class_axis,
-                     "axis of the classes, or of cosine_similarity's vectors, in that output, from the back when "
-                     "negative (default: as "
-                     "the labels' shape tells, else the model, else 1)");
-  command
-      .add_option("--ignore-label", ignore_label,
-                  "class index or binary label of what does not count in losses and metrics")
+                     "class axis (for cosine_similarity the axis of the vectors) of that output; negative: from the "
+                     "back (default: from the labels' shape, else the model, else 1)");
+  command.add_option("--ignore-label", ignore_label, "class index or binary label that losses and metrics ignore")
       ->capture_default_str();
   batch_axis.add_to(command);
   command
       .add_option("--metrics", metrics,
-                  "separated by commas (default: accuracy for classes, else none):\n" + describe_metrics())
+                  "comma-separated (default: accuracy for classes, else none):\n" + describe_metrics())
       ->type_name("LIST")
       ->check(suggested(names_of(all_metrics())));
 }
@@ -266,7 +259,7 @@ OutputLoss& named(std::vector<OutputLoss>& losses, const std::string& output, st
   for (OutputLoss& loss : losses)
     if (loss.output == output && !output.empty()) return loss;
   throw_input_error(fmt::format("{} as OUTPUT=..., of an output with a --loss", flag), fmt::format("'{}'", output),
-                    "give --loss OUTPUT=LOSS as well");
+                    "also give --loss OUTPUT=LOSS");
 }
 
 double number_in(const std::string& text, std::string_view flag) {
@@ -295,12 +288,12 @@ void LossFlags::apply(TrainerOptions& options) const {
                                   !loss_output.empty() ? "--loss-output"
                                   : class_axis         ? "--class-axis"
                                                        : "--class-weights"),
-                      "these flags are for a single loss without an output before it");
+                      "these flags are for a single loss without OUTPUT=");
   if (by_output) losses.clear();
   for (const std::string& text : loss) {
     const auto [output, name] = of_output(text);
     if (by_output && output.empty())
-      throw_input_error("each --loss as OUTPUT=LOSS, where there are several", fmt::format("'{}'", text), "");
+      throw_input_error("each --loss as OUTPUT=LOSS, if there are several", fmt::format("'{}'", text), "");
     if (by_output) losses.push_back({.output = output});
     if (!name.empty()) losses.back().loss = loss_named(name).name;
   }
@@ -344,7 +337,7 @@ Dataset LossFlags::with_sample_weights(Dataset data) const {
     return data;
   if (!is_there(sample_weights))
     throw_input_error("sample weights",
-                      fmt::format("neither an array of the data nor a file called '{}'", sample_weights),
+                      fmt::format("neither an array of the data nor a file named '{}'", sample_weights),
                       "give them as NAME=FILE in --data, in an NPZ file, or as a file");
   DataArray rows = open_array(sample_weights);
   if (rows.rows() != data.rows())
@@ -368,8 +361,8 @@ std::string describe_precision(DType taken, Precision asked, const Capabilities&
   const std::string_view name = precision_name(taken);
   if (asked == Precision::automatic) return fmt::format("{}, chosen by auto: {}", name, capabilities.auto_reason);
   if (taken == DType::f32) return std::string(name);
-  if (capabilities.is_native(OpClass::matmul, taken)) return fmt::format("{}, as asked for", name);
-  return fmt::format("{0}, as asked for; this device stores {0} and computes in fp32: --precision {1} is faster", name,
+  if (capabilities.is_native(OpClass::matmul, taken)) return fmt::format("{}, as requested", name);
+  return fmt::format("{0}, as requested; this device stores {0} and computes in fp32: --precision {1} is faster", name,
                      precision_name(capabilities.auto_precision));
 }
 

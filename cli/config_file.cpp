@@ -283,7 +283,10 @@ std::string line_of(const CLI::Option& option) {
 CLI::App* add_command(CLI::App& app, const std::string& name, const std::string& description) {
   CLI::App* command = app.add_subcommand(name, description);
   // The first: its file gives values to the others before those are looked at.
-  command->add_option(kConfig, "takes flags from this TOML file, as KEY = VALUE without dashes; flags of the call win")
+  command
+      ->add_option(
+          kConfig,
+          "reads flags from this TOML file, as KEY = VALUE without dashes; flags on the command line take precedence")
       ->type_name("FILE.toml");
   return command;
 }

@@ -54,7 +54,7 @@ void check_flags(const ConvertFlags& flags) {
   if (flags.output.empty() && !flags.dry_run)
     throw_input_error("a path for the converted model", "none", "add -o OUT.onnx, or --dry-run to write nothing");
   if (flags.max_error && flags.calibrate.empty())
-    throw_input_error("data for --max-error to measure with", "none", "add --calibrate X.npy");
+    throw_input_error("data with which --max-error measures", "none", "add --calibrate X.npy");
   for (const std::string& report : flags.reports) {
     if (!is_html(report) && !report.ends_with(".json"))
       throw_input_error("a report whose name ends in .json or .html", "'" + report + "'", "rename it");
@@ -98,7 +98,7 @@ Conversion search(const ConvertFlags& flags, const ModelFile& model, const Conve
 void print_report(const ConvertFlags& flags, const ConversionReport& report, double seconds, bool fails) {
   for (const std::string& warning : report.warnings) print_message("warning: " + warning);
   for (const std::string& note : report.notes) print_out("{}\n", note);
-  print_out("{} nodes in {}, {} in f32, {} casts (the source has {})\n", report.half_nodes(), name_of(report.half),
+  print_out("{} nodes in {}, {} in f32, {} casts ({} in the source)\n", report.half_nodes(), name_of(report.half),
             report.f32_nodes(), report.casts_after, report.casts_before);
   for (const OutputError& error : report.errors)
     print_out("'{}': largest error {:.3g}, {:.3g} of the largest value{}\n", error.name, error.max_error,
@@ -143,7 +143,7 @@ int convert_file(const ConvertFlags& flags) {
     failure = Error(
         Error::Kind::failure, fmt::format("outputs that are finite in {} where they are in f32", name_of(report.half)),
         fmt::format("infinite or NaN elements in '{}'; no model was written", fmt::join(overflowing, "', '")),
-        "calibrate with this data (--calibrate X), keep the outputs fp32 (--keep-io-types), or take bf16");
+        "calibrate with this data (--calibrate X), keep the outputs fp32 (--keep-io-types), or use bf16");
   people.reset();
   if (flags.json) {
     auto json = nlohmann::ordered_json::parse(report_json(report));
@@ -157,7 +157,7 @@ int convert_file(const ConvertFlags& flags) {
 }  // namespace
 
 void add_convert(CLI::App& app, int& exit_code) {
-  CLI::App* command = add_command(app, "convert", "Writes a model with its weights and computation in fp16 or bf16.");
+  CLI::App* command = add_command(app, "convert", "Converts weights and computation of a model to fp16 or bf16.");
   command->footer(R"(Example:
   halfstep convert model.onnx -o half.onnx --precision fp16 --keep-io-types \
     --verify x.npy)");
@@ -171,22 +171,22 @@ void add_convert(CLI::App& app, int& exit_code) {
       ->type_name("NAME[,NAME...]");
   command->add_option("--keep-fp32", flags->keep_f32, "nodes that stay fp32: op:Softmax,node:REGEX")
       ->type_name("NODES");
-  command->add_option("--force-half", flags->force_half, "nodes that become half whatever their ranges")
+  command->add_option("--force-half", flags->force_half, "nodes that become half regardless of their ranges")
       ->type_name("NODES");
   command
       ->add_option("--calibrate", flags->calibrate,
-                   "inputs to measure activations with, as of halfstep run: what fp16 cannot hold stays fp32")
+                   "inputs (as for halfstep run) for measuring activations: nodes out of the range of fp16 stay fp32")
       ->allow_extra_args(false)
       ->type_name("[NAME=]FILE");
   command
       ->add_option("--max-error", flags->max_error,
-                   "largest error of an output relative to its largest value; keeps as few nodes in fp32 as that "
-                   "takes (with --calibrate)")
+                   "maximum error of an output relative to its largest value; keeps as few nodes in fp32 as necessary "
+                   "(needs --calibrate)")
       ->check(positive_number())
       ->type_name("X");
   command
       ->add_option("--verify", flags->verify,
-                   "inputs to compare the outputs of both models on; fails when one becomes infinite or NaN")
+                   "inputs for comparing the outputs of both models; fails if one becomes infinite or NaN")
       ->allow_extra_args(false)
       ->type_name("[NAME=]FILE");
   command->add_option("--external-data", flags->external_data, "tensors in a second file: auto, always or never")
@@ -197,14 +197,14 @@ void add_convert(CLI::App& app, int& exit_code) {
       ->check(one_of({"inline", "keep"}));
   command
       ->add_option("--metadata", flags->metadata,
-                   "what exporters write about nodes and values (stack traces, doc strings): keep or drop")
+                   "metadata of nodes and values from exporters (stack traces, doc strings): keep or drop")
       ->capture_default_str()
       ->check(one_of({"keep", "drop"}));
-  command->add_option("--report", flags->reports, "what was done and why, as FILE.json or FILE.html")
+  command->add_option("--report", flags->reports, "report with decisions and reasons, as FILE.json or FILE.html")
       ->allow_extra_args(false)
       ->type_name("FILE");
-  command->add_flag("--dry-run", flags->dry_run, "says what would be done and writes no model");
-  command->add_flag("--json", flags->json, "prints the report as JSON, and all else on standard error");
+  command->add_flag("--dry-run", flags->dry_run, "prints what would be done without writing a model");
+  command->add_flag("--json", flags->json, "prints the report as JSON, and everything else on standard error");
   flags->rows.add_input_to(*command);
   flags->executor.add_to(*command);
   command->callback([flags, &exit_code] { exit_code = convert_file(*flags); });

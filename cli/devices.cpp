@@ -53,9 +53,9 @@ void print_text(const std::vector<ExecutorStatus>& statuses) {
     print_out("{:<10} features: {}\n", "", found.features.empty() ? "none" : joined(found.features));
     if (found.memory) print_out("{:<10} memory: {:.1f} GiB\n", "", static_cast<double>(found.memory) / (1 << 30));
     print_out("{:<10} native arithmetic: {}\n", "", native_arithmetic(found));
-    print_out("{:<10} --precision auto takes {}: {}\n", "", precision_name(found.auto_precision), found.auto_reason);
+    print_out("{:<10} --precision auto selects {}: {}\n", "", precision_name(found.auto_precision), found.auto_reason);
   }
-  print_out("--executor auto takes {}\n", automatic(statuses));
+  print_out("--executor auto selects {}\n", automatic(statuses));
 }
 
 nlohmann::ordered_json to_json(const ExecutorStatus& status) {
@@ -92,13 +92,14 @@ void devices(const DevicesFlags& flags) {
 }  // namespace
 
 void add_devices(CLI::App& app, int&) {
-  CLI::App* command = add_command(app, "devices", "Prints the executors, what they found, and what auto takes.");
+  CLI::App* command =
+      add_command(app, "devices", "Lists executors, their devices and features, and the choice of auto.");
   command->footer("Example:\n  halfstep devices --json");
   auto flags = std::make_shared<DevicesFlags>();
-  command->add_option("--plugin", flags->plugin, "a library with an executor, to be tried as well")
+  command->add_option("--plugin", flags->plugin, "an additional shared library with an executor")
       ->type_name("LIB.so")
       ->check(not_empty());
-  command->add_flag("--json", flags->json, "prints all of it as JSON");
+  command->add_flag("--json", flags->json, "prints everything as JSON");
   command->callback([flags] { devices(*flags); });
 }
 

@@ -69,15 +69,15 @@ void evaluate(const EvaluateFlags& flags) {
 }  // namespace
 
 void add_evaluate(CLI::App& app, int&) {
-  CLI::App* command = add_command(app, "evaluate", "Prints loss and metrics of a model over data.");
+  CLI::App* command = add_command(app, "evaluate", "Computes loss and metrics of a model on a data set.");
   command->footer("Example:\n  halfstep evaluate trained.onnx --data x_test.npy,y_test.npy");
   auto flags = std::make_shared<EvaluateFlags>();
   add_model(*command, flags->model);
   command->add_option("--data", flags->data, data_help())->required()->type_name("DATA");
-  command->add_option("--split", flags->split, "train or test, of a folder or .npz that has both")
+  command->add_option("--split", flags->split, "train or test, for a folder or .npz with both")
       ->capture_default_str()
       ->check(one_of({"train", "test"}));
-  command->add_option("--batch", flags->batch, "rows at a time")->capture_default_str()->check(counting());
+  command->add_option("--batch", flags->batch, "batch size in rows")->capture_default_str()->check(counting());
   flags->rows.add_to(*command);
   flags->loss.add_to(*command);
   flags->precision.add_to(*command);

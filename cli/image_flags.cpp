@@ -33,15 +33,15 @@ bool take_extents(const Shape& shape, ImageOptions& options) {
 void ImageFlags::add_to(CLI::App& command) {
   command
       .add_option("--image-size", size,
-                  "height and width that pictures are brought to, or one number for both (default: the model's)")
+                  "height and width to which images are resized, or one number for both (default: the model's)")
       ->delimiter(',')
       ->expected(1, 2)
       ->type_name("N[,N]")
       ->check(whole_number(1, std::uint64_t{1} << 14));
   command
       .add_option("--image-crop", crop,
-                  "how much of a picture's shorter side a row shows; the rest is cut off, half of it at each end or "
-                  "(--augment) anywhere")
+                  "fraction of an image's shorter side to keep; it is cropped at the centre or (--augment) at a random "
+                  "position")
       ->capture_default_str()
       ->check(number_in(0.01, 1));
 }
@@ -59,9 +59,9 @@ ImageOptions ImageFlags::options(const Graph& model) const {
 
 void AugmentFlag::add_to(CLI::App& command) {
   command
-      .add_option("--augment", names,
-                  "what is done to pictures of --data at random: crop (cut out anywhere), flip (left and right "
-                  "exchanged), both, or none")
+      .add_option(
+          "--augment", names,
+          "random transforms of images of --data: crop (at a random position), flip (horizontally), both, or none")
       ->capture_default_str()
       ->type_name("LIST")
       ->check(suggested({"crop,flip", "crop", "flip", "none"}));
@@ -71,7 +71,7 @@ void AugmentFlag::apply(ImageOptions& options) const {
   if (names == "none") return;
   for (const std::string& name : CLI::detail::split(names, ',')) {
     if (name != "crop" && name != "flip")
-      throw_input_error("crop, flip, both with a comma between, or none for --augment", fmt::format("'{}'", names), "");
+      throw_input_error("crop, flip, both separated by a comma, or none for --augment", fmt::format("'{}'", names), "");
     (name == "crop" ? options.random_crop : options.random_flip) = true;
   }
 }

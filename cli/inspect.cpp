@@ -145,8 +145,8 @@ void add_program(Json& json, const LoadedModel& model, const InspectFlags& flags
   }
   if (!flags.memory) return;
   if (!compiled.memory)
-    throw_input_error("an executor that can tell what its programs keep in memory", std::string(executor.name()),
-                      "leave out --memory, or name another with --executor");
+    throw_input_error("an executor that reports the memory of its programs", std::string(executor.name()),
+                      "omit --memory, or choose another with --executor");
   json["memory"] = memory_report(*compiled.memory, compiled.largest_saved);
 }
 
@@ -259,27 +259,27 @@ void inspect(const InspectFlags& flags) {
 }  // namespace
 
 void add_inspect(CLI::App& app, int&) {
-  CLI::App* command =
-      add_command(app, "inspect", "Prints what is in a model, what trains, and which kernel runs what.");
+  CLI::App* command = add_command(app, "inspect", "Prints a model's contents, parameters, kernels and memory.");
   command->footer("Example:\n  halfstep inspect model.onnx --trainable --plan");
   auto flags = std::make_shared<InspectFlags>();
   add_model(*command, flags->model);
-  command->add_flag("--trainable", flags->trainable,
-                    "the parameters that training would change, what it would not and why, and what blocks gradients");
+  command->add_flag(
+      "--trainable", flags->trainable,
+      "trainable parameters, constants that are not trained with reasons, and operators that block gradients");
   command->add_option("--untie", flags->untie, "as in halfstep train")->delimiter(',')->type_name("all|PATTERN");
   command->add_flag("--plan", flags->plan,
-                    "the kernel of every node, and why; halfstep profile tells how long each takes");
-  command->add_flag("--memory", flags->memory, "the memory that running it will take at most, and what for");
+                    "the kernel of every node with the reason; halfstep profile measures their times");
+  command->add_flag("--memory", flags->memory, "predicted peak memory, by category");
   command
       ->add_option("--training", flags->training,
-                   "--plan and --memory are of a training step on this data instead of inference")
+                   "--plan and --memory for a training step on this data instead of inference")
       ->type_name("DATA");
   flags->batch = 1;
   flags->precision.name = "";
   flags->add_to(*command, command->get_option("--training"));
   command->get_option("--precision")->default_str("fp32; with --training auto");
   flags->executor.add_to(*command);
-  command->add_flag("--json", flags->json, "prints all of it as JSON");
+  command->add_flag("--json", flags->json, "prints everything as JSON");
   command->callback([flags] { inspect(*flags); });
 }
 

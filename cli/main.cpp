@@ -38,18 +38,18 @@ constexpr const char* kEpilogue = R"(Examples:
   halfstep run trained.onnx --input x.npy -o out.npz
   halfstep convert trained.onnx -o half.onnx --precision fp16
 
-'halfstep help COMMAND' tells the flags of a command.
-HALFSTEP_PRECISION in the environment sets the precision without a flag, and
+'halfstep help COMMAND' describes the flags of a command.
+The environment variable HALFSTEP_PRECISION sets the default precision, and
 HALFSTEP_PLUGIN_PATH names folders with executor plug-ins.
-Exit codes: 0 done, 1 the work failed, 2 the call or the input was wrong,
-128 + the signal's number where a signal ended it (Ctrl-C 130).)";
+Exit codes: 0 success, 1 failure of the work itself, 2 invalid call or input,
+128 + the signal's number if a signal ended it (Ctrl-C: 130).)";
 
 /// Versions of the libraries, and the executors there are. Loads no plug-in: that of a GPU brings libraries that take
 /// seconds.
 std::string version_text() {
   std::string text = "halfstep " HALFSTEP_VERSION;
   for (const auto& [library, version] : library_versions()) text += fmt::format("\n{} {}", library, version);
-  return text + fmt::format("\nexecutors: {}; 'halfstep devices' tells which work on this machine",
+  return text + fmt::format("\nexecutors: {}; 'halfstep devices' lists those available on this machine",
                             fmt::join(executor_names(), ", "));
 }
 

@@ -37,9 +37,8 @@ void print_memory(const Json& report) {
   for (const Json& row : report["categories"]) line(row["category"].get<std::string>(), row["bytes"]);
   line("peak", report["peak_bytes"]);
   const Json& arena = report["arena"];
-  print_out("  values share {} bytes; at '{}' {} of them are needed\n",
-            with_thousands(arena["bytes"].get<std::int64_t>()), arena["node"].get<std::string>(),
-            with_thousands(arena["live_bytes"].get<std::int64_t>()));
+  print_out("  values share {0} bytes; peak use is {2} at '{1}'\n", with_thousands(arena["bytes"].get<std::int64_t>()),
+            arena["node"].get<std::string>(), with_thousands(arena["live_bytes"].get<std::int64_t>()));
 }
 
 }  // namespace halfstep::cli

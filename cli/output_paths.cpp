@@ -59,7 +59,7 @@ void check_distinct(const std::vector<OutputPath>& outputs, const std::vector<fs
   for (const OutputPath& output : outputs) {
     if (output.path.empty()) continue;
     if (const std::string* use = taken.find(output.path))
-      throw_input_error("a file of its own for every output", fmt::format("{} {}, {}", output.flag, output.path, *use),
+      throw_input_error("a separate file for every output", fmt::format("{} {}, {}", output.flag, output.path, *use),
                         "give another name");
     taken.add(output.path, fmt::format("already that of {}", output.flag));
   }

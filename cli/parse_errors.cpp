@@ -224,7 +224,7 @@ Error explain(const CLI::App& app, const CLI::ParseError& error, const std::vect
     if (std::optional<Error> unread = no_number(*command, text)) return *unread;
   if (dynamic_cast<const CLI::ExcludesError*>(&error)) {
     const auto [one, other] = parts(text, " excludes ");
-    return input_error(fmt::format("one of {} and {}", one, other), "both", "leave one out");
+    return input_error(fmt::format("one of {} and {}", one, other), "both", "omit one");
   }
   if (dynamic_cast<const CLI::RequiresError*>(&error)) {
     const auto [one, other] = parts(text, " requires ");
@@ -233,7 +233,7 @@ Error explain(const CLI::App& app, const CLI::ParseError& error, const std::vect
   if (dynamic_cast<const CLI::ArgumentMismatch*>(&error)) {
     const auto [name, what] = parts(text, ": ");
     if (what.ends_with("missing")) return input_error("a value for " + name, "none", see_help(*command));
-    return input_error(name + " once", "it " + parts(what, "received ").second + " times", "leave one out");
+    return input_error(name + " once", "it " + parts(what, "received ").second + " times", "omit one");
   }
   if (std::optional<Error> extra = extra_argument(*command, arguments)) return *extra;
   if (dynamic_cast<const CLI::RequiredError*>(&error)) return missing(*command, parts(text, " is required").first);

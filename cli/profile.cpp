@@ -62,7 +62,7 @@ InputShapes shapes_of(const ProfileFlags& flags) {
   InputShapes shapes{.by_name = {}, .batch = flags.batch};
   for (const std::string& text : flags.shapes)
     if (const auto [name, is_new] = shapes.by_name.insert(parse_shape(text)); !is_new)
-      throw_input_error("one --shape for each input", fmt::format("two for '{}'", name->first), "leave one out");
+      throw_input_error("one --shape for each input", fmt::format("two for '{}'", name->first), "omit one");
   return shapes;
 }
 
@@ -166,34 +166,34 @@ void run_profile(const ProfileFlags& flags) {
 
 void add_profile(CLI::App& app, int&) {
   CLI::App* command =
-      add_command(app, "profile", "Tells where the time of a step goes, and how far that is from the machine's limit.");
+      add_command(app, "profile", "Profiles a step per node and compares it with the machine's limits.");
   command->footer(R"(For every node, operator or scope of the model: time, share, FLOPs, bytes, and
 how many times the least time that the machine's peaks allow (the roofline).
-Data is made up unless --data has some.
+Without --data the data is synthetic.
 
 Example:
   halfstep profile model.onnx --training --batch 64 --by scope --trace s.json)");
   auto flags = std::make_shared<ProfileFlags>();
   add_model(*command, flags->model);
   command->add_flag("--training", flags->training, "a training step instead of inference");
-  command->add_option("--data", flags->data, "the rows of the training step; " + data_help())
+  command->add_option("--data", flags->data, "data of the training step; " + data_help())
       ->type_name("DATA")
       ->needs(command->get_option("--training"));
   command
       ->add_option("--shape", flags->shapes,
-                   "the shape of an input, batch included; once for each whose extents are open")
+                   "shape of an input, batch included; once for each input with unknown extents")
       ->type_name("NAME=D1,D2,...")
       ->allow_extra_args(false);
-  command->add_option("--steps", flags->steps, "steps that are timed, twice: as a whole, and node by node")
+  command->add_option("--steps", flags->steps, "number of timed steps, each twice: as a whole, and node by node")
       ->capture_default_str()
       ->check(whole_number(1, 1 << 20));
-  command->add_option("--by", flags->by, "what times are added up by")
+  command->add_option("--by", flags->by, "grouping of times")
       ->capture_default_str()
       ->check(one_of({"node", "operator", "scope"}));
-  command->add_option("--depth", flags->depth, "the parts of a scope that count; 0: all")
+  command->add_option("--depth", flags->depth, "number of leading parts of scopes; 0: all")
       ->capture_default_str()
       ->check(whole_number(0, 1 << 10));
-  command->add_option("--top", flags->top, "prints so many rows, the longest; 0: all")
+  command->add_option("--top", flags->top, "number of rows to print, longest first; 0: all")
       ->capture_default_str()
       ->check(whole_number(0, 1 << 20));
   command->add_option("--trace", flags->trace, "writes the timed steps for Perfetto and chrome://tracing")
@@ -204,7 +204,7 @@ Example:
   command->get_option("--precision")->default_str("fp32; with --training auto");
   flags->executor.add_to(*command);
   flags->executor.add_fp32_math_to(*command);
-  command->add_flag("--json", flags->json, "prints all of it as JSON");
+  command->add_flag("--json", flags->json, "prints everything as JSON");
   command->callback([flags] { run_profile(*flags); });
 }
 

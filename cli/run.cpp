@@ -44,7 +44,7 @@ void check_outputs(const Graph& model, const fs::path& path) {
                       "write -o " + fs::path(path).replace_extension(".npz").string());
   for (const ValueId id : model.outputs)
     if (model[id].dtype == DType::string)
-      throw_input_error("outputs of numbers or truth values, which NPZ files hold",
+      throw_input_error("numeric or boolean outputs, as NPZ files store",
                         fmt::format("strings in '{}'", model[id].name), "remove this output from the model");
 }
 
@@ -105,11 +105,11 @@ void add_run(CLI::App& app, int&) {
   add_model(*command, flags->model);
   command
       ->add_option("--input", flags->inputs,
-                   "FILE.npy, NAME=FILE.npy, or an .npz with arrays of the inputs' names; once for each file")
+                   "FILE.npy, NAME=FILE.npy, or an .npz with arrays named like the inputs; may be repeated")
       ->required()
       ->allow_extra_args(false)
       ->type_name("[NAME=]FILE");
-  command->add_option("-o,--output", flags->output, "writes all outputs under their names; OUT.npy: the only one")
+  command->add_option("-o,--output", flags->output, "writes all outputs by name; OUT.npy: for a single output")
       ->required()
       ->type_name("OUT.npz")
       ->check(not_empty());

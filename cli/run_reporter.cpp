@@ -60,7 +60,7 @@ void RunReporter::record(File& file, bool& warned, const char* what, const Write
     write(*file);
   } catch (const Error& error) {
     if (!warned)
-      progress_.notice(fmt::format("training goes on, and {} is tried again: {}", what, error.without_hint()));
+      progress_.notice(fmt::format("training continues, and {} is tried again: {}", what, error.without_hint()));
     warned = true;
   }
 }

@@ -21,8 +21,8 @@ void keep_standard_descriptors() {
 
 void check_output_written() {
   if (!all_written(stdout))
-    throw_failure("a standard output that takes what is printed", why_unwritten(),
-                  "free some space, or do not close it; what was printed is not complete");
+    throw_failure("a writable standard output", why_unwritten(),
+                  "free some space, or do not close it; the printed output is incomplete");
 }
 
 }  // namespace halfstep::cli

@@ -31,14 +31,14 @@ void OptimizerFlags::add_to(CLI::App& command) {
   const std::vector<std::string> names = names_of(optimizers());
   command.add_option("--optimizer", name, joined(names))->capture_default_str()->check(suggested(names));
   add_numbers(command, numbers);
-  command.add_option("--loss-scale", loss_scale,
-                     fmt::format("first loss scale; 0: off (default: fp16 {}, else off)", LossScaleOptions{}.initial));
+  command.add_option(
+      "--loss-scale", loss_scale,
+      fmt::format("initial loss scale; 0: off (default: fp16 {}, else off)", LossScaleOptions{}.initial));
   command
-      .add_option(
-          "--parameter-group", groups,
-          "parameters, by a pattern of names, that are trained otherwise than the others: lr_factor=X times the "
-          "learning rate, frozen_updates=N without a change, weight_decay=X and other numbers of the optimizer; "
-          "may be repeated: the first that fits counts")
+      .add_option("--parameter-group", groups,
+                  "a group of parameters, by a name pattern, with its own settings: lr_factor=X for the learning rate, "
+                  "frozen_updates=N initial updates without a change, weight_decay=X and other hyperparameters; may be "
+                  "repeated: the first match counts")
       ->allow_extra_args(false)
       ->type_name("PATTERN:KEY=VALUE,...");
 }
@@ -54,17 +54,17 @@ OptimizerOptions OptimizerFlags::value() const {
 
 void StepFlags::add_to(CLI::App& command, CLI::Option* training) {
   rows.add_to(command);
-  command.add_option("--batch", batch, "rows of a step")->capture_default_str()->check(counting());
+  command.add_option("--batch", batch, "batch size in rows")->capture_default_str()->check(counting());
   precision.add_to(command);
   const std::size_t others = command.get_options().size();
   loss.add_to(command);
   optimizer.add_to(command);
-  command.add_option("--freeze", freeze, "patterns of names (layer1.*) of constants that stay as they are")
+  command.add_option("--freeze", freeze, "name patterns (layer1.*) of parameters that are not trained")
       ->delimiter(',')
       ->type_name("PATTERN[,...]");
   command.add_flag("--freeze-batchnorm", freeze_batchnorm,
-                   "BatchNormalization normalizes by its running statistics, and keeps them");
-  command.add_flag("--no-dropout", no_dropout, "Dropout drops nothing");
+                   "BatchNormalization uses its running statistics and does not update them");
+  command.add_flag("--no-dropout", no_dropout, "disables Dropout");
   add_memory_budget(command, memory_budget);
   if (!training) return;
   const std::vector<CLI::Option*> all = command.get_options();

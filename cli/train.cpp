@@ -68,8 +68,8 @@ std::string config_path(const TrainFlags& flags, const TrainerOptions& options) 
   std::getline(std::ifstream(path), line);
   if (line.starts_with(kConfigMark)) return path.string();
   print_message(
-      fmt::format("the flags of this run will not be written: {} is there and holds something else; "
-                  "--save-config FILE.toml names another file",
+      fmt::format("the flags of this run will not be written: {} exists with other contents; --save-config FILE.toml "
+                  "names another file",
                   path.string()));
   return {};
 }
@@ -175,8 +175,8 @@ void write_outputs(const TrainFlags& flags, const LoadedModel& source, const Tra
 void tell_missing_output(const TrainFlags& flags, const TrainerOptions& options) {
   if (!flags.output.empty() || !flags.fp16_output.empty()) return;
   print_message(options.checkpoint.empty()
-                    ? "the trained model will not be written: -o TRAINED.onnx does that"
-                    : fmt::format("the trained model will be in the checkpoint in {} alone: -o TRAINED.onnx writes it",
+                    ? "the trained model will not be written: -o TRAINED.onnx writes it"
+                    : fmt::format("the trained model will only be in the checkpoint in {}: -o TRAINED.onnx writes it",
                                   options.checkpoint.string()));
 }
 
@@ -247,17 +247,16 @@ int train(const TrainFlags& flags, const CLI::App& command) {
   const bool finished = trainer.fit(combined(std::move(callbacks)), held_out, &StopOnSignal::requested);
   const bool is_best = finished && stopping && stopping->best_epoch() > 0;
   if (is_best)
-    print_message(fmt::format("{}the best {} was that of epoch {}, {:.6g}",
-                              trainer.control().stop ? "stopped early: " : "", flags.watch, stopping->best_epoch(),
-                              stopping->best()));
+    print_message(fmt::format("{}best {} in epoch {}, {:.6g}", trainer.control().stop ? "stopped early: " : "",
+                              flags.watch, stopping->best_epoch(), stopping->best()));
   if (average && !average->parameters().empty()) trainer.set_parameters(average->parameters());
   const bool is_last = !average && !is_best;  // what is written was validated last
   if (!finished)
     print_out("\nstopped after step {}: {}\n", with_thousands(reporter.steps()),
               options.checkpoint.empty()
-                  ? (flags.output.empty() && flags.fp16_output.empty() ? "nothing is kept without --checkpoint and -o"
-                                                                       : "what follows is the model as trained so far")
-                  : fmt::format("--resume {} goes on from here", options.checkpoint.string()));
+                  ? (flags.output.empty() && flags.fp16_output.empty() ? "nothing is saved without --checkpoint or -o"
+                                                                       : "the model as trained so far follows")
+                  : fmt::format("--resume {} continues from here", options.checkpoint.string()));
   print_out("\n");
   std::optional<Error> failure = trainer.failure();
   std::optional<Evaluation> result;

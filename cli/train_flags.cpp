@@ -12,100 +12,97 @@ void add_flags(CLI::App& command, TrainFlags& flags) {
 
   add_model(command, flags.model);
   command.add_option("--data", flags.data, data_help())->required()->type_name("DATA");
-  command.add_option("--val-data", flags.validation, "the same for validation; of a folder or .npz the test part")
+  command
+      .add_option("--val-data", flags.validation,
+                  "validation data in the same form; from a folder or .npz the test part")
       ->type_name("DATA")
       ->check(not_empty());
   flags.augment.add_to(command);
   flags.StepFlags::add_to(command);
-  command
-      .add_option("--lr", flags.lr,
-                  "learning rate, of the first update where a schedule changes it; the highest of one_cycle")
+  command.add_option("--lr", flags.lr, "initial learning rate; for one_cycle the maximum")
       ->capture_default_str()
       ->check(number_in(0));
   command
       .add_option(
           "--lr-schedule", flags.schedule,
-          "one of the following, all but one_cycle with [,warmup_steps=N] [,warmup_start=X]; steps are updates\n" +
+          "one of the following, all except one_cycle with [,warmup_steps=N] [,warmup_start=X]; steps are updates\n" +
               describe_schedules())
       ->capture_default_str()
       ->check(suggested(names_of(schedules())));
   command
       .add_option("--max-skipped", flags.max_skipped,
-                  "updates skipped in a row before training gives up, beside those that bring the loss scale down")
+                  "consecutive skipped updates before training stops, in addition to those that reduce the loss scale")
       ->capture_default_str();
 
-  CLI::Option* epochs = command.add_option("--epochs", flags.epochs, "times that all rows are seen")
-                            ->capture_default_str()
-                            ->check(counting);
-  command.add_option("--steps", flags.steps, "steps (batches) in all")->excludes(epochs)->check(counting);
-  command.add_flag("--no-shuffle", flags.no_shuffle, "rows in the order of the data");
+  CLI::Option* epochs =
+      command.add_option("--epochs", flags.epochs, "passes over the data")->capture_default_str()->check(counting);
+  command.add_option("--steps", flags.steps, "total number of steps (batches)")->excludes(epochs)->check(counting);
+  command.add_flag("--no-shuffle", flags.no_shuffle, "keeps the order of rows");
   command.add_option("--seed", flags.seed, "seed of shuffling, dropout and random operators")
       ->capture_default_str()
       ->check(whole_number());
 
   command
       .add_option("--trainable", flags.trainable,
-                  "name patterns of the only parameters to train; a full name adds what is taken for none")
+                  "name patterns of the only parameters to train; a full name adds a constant that is not recognized "
+                  "as a parameter")
       ->delimiter(',')
       ->type_name("PATTERN[,...]");
   command
-      .add_option(
-          "--untie", flags.untie,
-          "name patterns of parameters that the exporter merged because they were equal, to be separated; or all")
+      .add_option("--untie", flags.untie,
+                  "name patterns of parameters to separate that the exporter merged because they were equal; or all")
       ->delimiter(',')
       ->type_name("all|PATTERN");
   flags.executor.add_to(command);
   flags.executor.add_fp32_math_to(command);
 
   command
-      .add_option(
-          "--early-stopping", flags.early_stopping,
-          "ends the run after so many epochs in a row without a better --watch; what is written is the best epoch, "
-          "also of a run that comes to its end before")
+      .add_option("--early-stopping", flags.early_stopping,
+                  "stops after this number of consecutive epochs without a better --watch; the best epoch is written, "
+                  "also if the run ends before")
       ->check(counting)
       ->type_name("N");
   command
       .add_option("--watch", flags.watch,
-                  "what --early-stopping looks at: loss or a metric, of the validation data where there are some")
+                  "the quantity for --early-stopping: loss or a metric, of the validation data if there is any")
       ->needs(command.get_option("--early-stopping"))
       ->type_name("WHAT");
   command
       .add_option("--average", flags.average,
-                  "writes the moving average of the parameters; each update keeps this share of the average; 0: writes "
-                  "the parameters themselves")
+                  "decay of an exponential moving average of the parameters, which is written instead of them; 0: none")
       ->excludes(command.get_option("--early-stopping"))
       ->type_name("X");
   command.add_option("--checkpoint", flags.checkpoint, "folder for checkpoints (default: that of --resume)")
       ->type_name("DIR")
       ->check(not_empty());
-  command.add_option("--checkpoint-every", flags.checkpoint_every, "steps from one to the next (default: an epoch)")
+  command.add_option("--checkpoint-every", flags.checkpoint_every, "steps between checkpoints (default: an epoch)")
       ->check(counting);
-  command.add_option("--resume", flags.resume, "go on from the checkpoint in this folder")
+  command.add_option("--resume", flags.resume, "continues from the checkpoint in this folder")
       ->type_name("DIR")
       ->check(not_empty());
   command.add_option("--log", flags.log, "writes one JSON object for each step and each epoch")
       ->type_name("FILE.jsonl")
       ->check(not_empty());
-  command.add_flag("--log-grad-norms", flags.log_grad_norms, "has --log tell the gradient norm of every parameter");
+  command.add_flag("--log-grad-norms", flags.log_grad_norms, "adds the gradient norm of every parameter to --log");
   CLI::Option* tensorboard =
       command.add_option("--tensorboard", flags.events, "writes events for TensorBoard into this folder")
           ->type_name("DIR")
           ->check(not_empty());
   command
       .add_option("--tensorboard-histograms", flags.histogram_every,
-                  "has them hold a histogram of every parameter, every so many steps")
+                  "adds a histogram of every parameter, with this number of steps between")
       ->needs(tensorboard)
       ->check(counting);
-  command.add_option("--curve", flags.curve, "writes a picture of loss and metrics")
+  command.add_option("--curve", flags.curve, "writes a plot of loss and metrics")
       ->type_name("FILE.svg")
       ->check(not_empty());
-  command.add_option("--dump-passes", flags.dump_passes, "writes the model after every pass")
+  command.add_option("--dump-passes", flags.dump_passes, "writes the model after every pass into this folder")
       ->type_name("DIR")
       ->check(not_empty());
-  command.add_option("-o,--output", flags.output, "writes the trained model; without it, it is lost")
+  command.add_option("-o,--output", flags.output, "writes the trained model; without it the model is lost")
       ->type_name("TRAINED.onnx")
       ->check(not_empty());
-  command.add_option("--fp16-output", flags.fp16_output, "writes the trained model in fp16 as well")
+  command.add_option("--fp16-output", flags.fp16_output, "also writes the trained model in fp16")
       ->type_name("FILE.onnx")
       ->check(not_empty());
   command
@@ -118,7 +115,7 @@ void add_flags(CLI::App& command, TrainFlags& flags) {
                   "TRAINED.onnx, else run.toml beside the checkpoint)")
       ->type_name("FILE.toml")
       ->check(not_empty());
-  command.add_flag("--json", flags.json, "prints the result as JSON, and all else on standard error");
+  command.add_flag("--json", flags.json, "prints the result as JSON, and everything else on standard error");
 }
 
 TrainerOptions trainer_options(const TrainFlags& flags) {

@@ -112,8 +112,8 @@ void check_metrics(const std::vector<Metric>& metrics, const LabelReading& readi
 void check_are_numbers(const std::vector<Metric>& metrics) {
   for (const Metric& metric : metrics)
     if (!metric.row->value)
-      throw_input_error("metrics that are a number, to follow while training", metric.name(),
-                        "leave it out, and measure the trained model with evaluate");
+      throw_input_error("scalar metrics, to follow while training", metric.name(),
+                        "omit it, and measure the trained model with halfstep evaluate");
 }
 
 Metrics::Metrics(std::vector<Metric> metrics, LabelReading reading) { add_term(std::move(metrics), reading); }

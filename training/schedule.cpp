@@ -212,7 +212,7 @@ Schedule parse_schedule(std::string_view text, double base_lr) {
                     options.number("warmup_start", 0, 1, 0.0)};
   if (schedule.warmup_steps == 0) schedule.warmup_start = 0;
   if (row.warms_up && schedule.warmup_steps > 0)
-    throw_input_error(fmt::format("schedule '{}' without warmup_steps: it begins with a warm-up", name),
+    throw_input_error(fmt::format("schedule '{}' without warmup_steps: it has its own warm-up", name),
                       fmt::format("warmup_steps={}", schedule.warmup_steps), "leave it out");
   return schedule;
 }

@@ -62,7 +62,7 @@ double one_cycle(Numbers n, double base, double t) {
 std::span<const ScheduleDef> schedules() {
   using enum ScheduleKey::Kind;
   static const std::vector<ScheduleDef> rows = {
-      {.name = "constant", .source = "torch.optim.lr_scheduler.ConstantLR of factor 1", .rate = constant},
+      {.name = "constant", .source = "torch.optim.lr_scheduler.ConstantLR with factor 1", .rate = constant},
       {.name = "exponential",
        .source = "keras.optimizers.schedules.ExponentialDecay",
        .keys = {{.name = "decay_steps", .kind = count, .lowest = 1},

@@ -45,7 +45,7 @@ std::optional<std::string_view> is_default(const LossFacts& f) {
   if (f.single && f.integer) return f.zero_one_or_ignored ? std::optional<std::string_view>("") : std::nullopt;
   if (f.last_operator == "Sigmoid") return "";
   if (!f.zeros_and_ones) return std::nullopt;
-  return f.single ? "the labels are 0 and 1" : "the labels are 0 and 1, several or none of them 1";
+  return f.single ? "the labels are 0 and 1" : "the labels are 0 and 1, with several or no 1 per row";
 }
 std::optional<std::string_view> is_default_of_probabilities(const LossFacts& f) {
   return f.last_operator == "Sigmoid" ? is_default(f) : std::nullopt;
@@ -56,7 +56,7 @@ std::optional<std::string_view> is_default_of_probabilities(const LossFacts& f) 
 std::vector<LossDef> binary_losses() {
   return {
       {.name = "binary_cross_entropy",
-       .meaning = "of probabilities, each for itself",
+       .meaning = "binary cross-entropy of probabilities",
        .source = "torch.nn.BCELoss; keras.losses.BinaryCrossentropy",
        .labels = LossLabels::binary,
        .ignores = true,
@@ -65,7 +65,7 @@ std::vector<LossDef> binary_losses() {
        .formula = binary_cross_entropy,
        .is_default = is_default_of_probabilities},
       {.name = "binary_cross_entropy_logits",
-       .meaning = "the same of scores, before a Sigmoid",
+       .meaning = "binary cross-entropy of logits (before a Sigmoid)",
        .source = "torch.nn.BCEWithLogitsLoss",
        .labels = LossLabels::binary,
        .ignores = true,
@@ -75,7 +75,7 @@ std::vector<LossDef> binary_losses() {
        .formula = binary_cross_entropy_logits,
        .is_default = is_default},
       {.name = "binary_focal",
-       .meaning = "that of scores, weighing less what is nearly right",
+       .meaning = "binary cross-entropy of logits that down-weights easy examples",
        .source = "Lin et al. 2017; torchvision.ops.sigmoid_focal_loss",
        .labels = LossLabels::binary,
        .ignores = true,

@@ -23,7 +23,7 @@ Reduction reduction_of(const Attributes& attributes) {
   if (name == "none") return Reduction::none;
   if (name == "sum") return Reduction::sum;
   if (name == "mean") return Reduction::mean;
-  throw_input_error("attribute reduction none, sum or mean", name, "mend the model");
+  throw_input_error("attribute reduction none, sum or mean", name, "correct the model");
 }
 
 /// Scores [N, C, D...] with a label for each of the N * D points, checked: where each label's score lies, and the
@@ -46,7 +46,7 @@ struct Labels {
     expected.erase(expected.begin() + 1);
     if (labels.shape() != Shape(expected))
       throw_input_error("labels of shape " + Shape(expected).to_string(), labels.shape().to_string(),
-                        "give one class number for each row of scores");
+                        "give one class index for each row of scores");
     classes = scores[1];
     plane = scores.count(2, scores.rank());
     std::vector<double> class_weight(static_cast<std::size_t>(classes), 1.0);

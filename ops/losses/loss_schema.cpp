@@ -10,9 +10,9 @@ namespace halfstep::ops {
 namespace {
 
 void add_loss_attributes(onnx::OpSchema& schema) {
-  schema.Attr("ignore_index", "Label of points that do not count.", onnx::AttributeProto::INT, onnx::OPTIONAL_VALUE)
-      .Attr("reduction", "none, sum or mean (over the weights of the points that count).", onnx::AttributeProto::STRING,
-            std::string("mean"))
+  schema.Attr("ignore_index", "Label of ignored points.", onnx::AttributeProto::INT, onnx::OPTIONAL_VALUE)
+      .Attr("reduction", "none, sum or mean (weighted, over the points that are not ignored).",
+            onnx::AttributeProto::STRING, std::string("mean"))
       .TypeConstraint("I", {"tensor(int32)", "tensor(int64)"}, "Type of the labels.");
   constrain_floats(schema, "TL", "Type of the loss.");
   constrain_floats(schema, "T", "Type of scores and weights.");

@@ -67,7 +67,7 @@ std::vector<double> numbers_of(const LossDef& loss, const LossNumbers& given) {
   for (const auto& [name, value] : given)
     if (std::none_of(loss.numbers.begin(), loss.numbers.end(), [&](const LossNumber& n) { return n.name == name; }))
       throw_input_error(fmt::format("a loss that has --{}: {}", name, losses_with(name)), std::string(loss.name),
-                        "leave it out, or choose another loss with --loss");
+                        "omit it, or choose another loss with --loss");
   return values;
 }
 
@@ -125,7 +125,7 @@ Expr focal_weight(Expr miss, double gamma) {
 
 LossNumber label_smoothing() {
   return {.name = "label-smoothing",
-          .meaning = "share of each label that is spread evenly over the classes",
+          .meaning = "label smoothing: share of each label spread evenly over the classes",
           .fallback = 0,
           .lowest = 0,
           .highest = 1};
@@ -133,12 +133,12 @@ LossNumber label_smoothing() {
 
 std::vector<LossNumber> focal_numbers() {
   return {{.name = "focal-gamma",
-           .meaning = "how much less a focal loss weighs what is nearly right; 0: not at all",
+           .meaning = "focusing parameter of a focal loss: down-weights easy examples; 0: none",
            .fallback = 2,
            .lowest = 0,
            .highest = 100},
           {.name = "focal-alpha",
-           .meaning = "weight in a focal loss: of all classes, or in binary_focal of class 1, and 1 less it of class 0",
+           .meaning = "weight in a focal loss: of all classes; in binary_focal of class 1, and 1 minus it of class 0",
            .fallback = 0.25,
            .lowest = 0,
            .highest = 1}};

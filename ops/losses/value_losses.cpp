@@ -29,7 +29,7 @@ Expr cosine_similarity(const LossOperands& o) {
 std::optional<std::string_view> is_default(const LossFacts& f) {
   if (!f.for_each_element) return "";
   if (f.single) return f.integer ? "the labels are integers beyond 0 and 1 for a single output" : "";
-  if (f.integer) return "the labels are integers of the output's shape, and not one-hot";
+  if (f.integer) return "the labels are integers of the output's shape, but not one-hot";
   if (f.from_zero_to_one)
     return "the labels are numbers from 0 to 1 (softmax_cross_entropy takes them as probabilities)";
   return "";
@@ -51,7 +51,7 @@ std::vector<LossDef> value_losses() {
        .labels = LossLabels::values,
        .formula = l1},
       {.name = "huber",
-       .meaning = "squared near the label, linear beyond --huber-delta",
+       .meaning = "quadratic up to --huber-delta from the label, linear beyond",
        .source = "torch.nn.HuberLoss",
        .labels = LossLabels::values,
        .numbers = {{.name = "huber-delta",
@@ -62,7 +62,7 @@ std::vector<LossDef> value_losses() {
                     .above_lowest = true}},
        .formula = huber},
       {.name = "cosine_similarity",
-       .meaning = "1 less the cosine between vectors along --class-axis",
+       .meaning = "1 minus the cosine similarity of vectors along --class-axis",
        .source = "torch.nn.CosineEmbeddingLoss with target 1; 1 more than keras.losses.CosineSimilarity",
        .labels = LossLabels::values,
        .along = "vectors",

@@ -23,7 +23,7 @@ OptimizerDef lamb() {
   return {
       .name = "lamb",
       .op = "LambStep",
-      .source = "LAMB (You et al. 2019), with bias correction, the trust ratio without bounds",
+      .source = "LAMB (You et al. 2019), with bias correction and an unbounded trust ratio",
       .hyperparameters = {beta1(), beta2(), epsilon(1e-6),
                           weight_decay("weight decay, added to the update before the trust ratio", 0.01)},
       .slots = {{"lamb.m.", "mean of the gradients", like_parameter},

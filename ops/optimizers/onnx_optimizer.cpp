@@ -88,7 +88,7 @@ void momentum(KernelCall& call) {
   const Attributes& a = call.node.attributes;
   const std::string mode = a.get_string("mode", "");
   if (mode != "standard" && mode != "nesterov")
-    throw_input_error("Momentum's mode to be standard or nesterov", "'" + mode + "'", "mend the model");
+    throw_input_error("mode standard or nesterov of Momentum", "'" + mode + "'", "mend the model");
   const double alpha = a.get_float("alpha", 0), norm = a.get_float("norm_coefficient", 0);
   // The first gradient becomes the momentum as it is.
   const double beta = update_count(call) > 0 ? a.get_float("beta", 0) : 1;

@@ -90,7 +90,7 @@ void loss_scale_update_schema(OpSchema& schema) {
   constrain_floats(schema, "T", "Type of the scale.");
   schema.Attr("growth_factor", "Factor after growth_interval good steps.", AttributeProto::FLOAT, 2.0f)
       .Attr("backoff_factor", "Factor after a step with a non-finite gradient.", AttributeProto::FLOAT, 0.5f)
-      .Attr("growth_interval", "Good steps between two growths.", AttributeProto::INT, std::int64_t{2000})
+      .Attr("growth_interval", "Good steps before each increase.", AttributeProto::INT, std::int64_t{2000})
       .Attr("min", "Least scale.", AttributeProto::FLOAT, 1.0f)
       .Attr("max", "Largest scale.", AttributeProto::FLOAT, 16777216.0f)
       .TypeConstraint("I", {"tensor(int64)"}, "Type of the counter.")
@@ -121,8 +121,8 @@ void optimizer_step_schema(OpSchema& schema) {
       .TypeConstraint("B", {"tensor(bool)"}, "Type of apply.")
       .Input(0, "lr", "Learning rate, a scalar.", "S")
       .Input(1, "step", "Number of this step, from 1, a scalar.", "I")
-      .Input(2, "apply", "Whether anything changes; when false the outputs equal the inputs bit for bit.", "B")
-      .Input(3, "grad_factor", "What the gradients are multiplied with first, a scalar.", "F")
+      .Input(2, "apply", "Whether the update is applied; if false, the outputs equal the inputs bit for bit.", "B")
+      .Input(3, "grad_factor", "Factor of the gradients, a scalar.", "F")
       .Input(4, "operands", "Parameters; gradients" + slots + ".", "V", OpSchema::Variadic, false)
       .Output(0, "results", "The next parameters" + slots + ".", "V", OpSchema::Variadic, false);
   for (const Hyperparameter& h : row.hyperparameters)

@@ -34,7 +34,7 @@ OptimizerDef rmsprop() {
                           epsilon(),
                           momentum(),
                           {.name = "centered",
-                           .meaning = "divides by the standard deviation of the gradients",
+                           .meaning = "normalizes by the standard deviation of the gradients",
                            .fallback = 0,
                            .lowest = 0,
                            .highest = 1,

@@ -34,7 +34,7 @@ OptimizerDef sgd() {
       .source = "torch.optim.SGD",
       .hyperparameters = {momentum(),
                           {.name = "dampening",
-                           .meaning = "part of each gradient that the momentum leaves out",
+                           .meaning = "dampening: fraction of each gradient left out of the momentum",
                            .fallback = 0,
                            .lowest = 0,
                            .highest = 1},
@@ -45,7 +45,7 @@ OptimizerDef sgd() {
                            .highest = 1,
                            .is_switch = true},
                           weight_decay(kCoupled)},
-      .slots = {{"momentum.", "sum of past gradients; the first one as it is", with_momentum}},
+      .slots = {{"momentum.", "momentum buffer of gradients, starting with the first", with_momentum}},
       .update = update,
       .check = check,
       .cases =

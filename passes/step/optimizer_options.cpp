@@ -70,7 +70,7 @@ void check_range(const OptimizerNumber& n, double value, const std::string& name
       for (const OptimizerDef* owner : n.owners) others.emplace_back(owner->name);
   throw_input_error(
       fmt::format("the numbers of --optimizer {}: {}", row.name, fmt::join(own, ", ")), fmt::format("--{}", flag),
-      others.empty() ? "leave it out" : fmt::format("leave it out, or take --optimizer {}", fmt::join(others, " or ")));
+      others.empty() ? "omit it" : fmt::format("omit it, or use --optimizer {}", fmt::join(others, " or ")));
 }
 
 [[noreturn]] void throw_foreign_key(std::string_view key, const ParameterGroup& group, const OptimizerDef& row) {
@@ -78,7 +78,7 @@ void check_range(const OptimizerNumber& n, double value, const std::string& name
   for (const Hyperparameter& h : row.hyperparameters) keys.push_back(h.name);
   throw_input_error(
       fmt::format("the keys of a parameter group with the optimizer {}: {}", row.name, fmt::join(keys, ", ")),
-      fmt::format("'{}' for '{}'", key, group.pattern), "correct the key, or leave it out");
+      fmt::format("'{}' for '{}'", key, group.pattern), "correct or omit the key");
 }
 
 /// Rows under the text that they share, in the table's order.
@@ -173,27 +173,27 @@ const std::vector<OptimizerNumber>& optimizer_numbers() {
     std::vector<OptimizerNumber> all = hyperparameter_numbers();
     const std::vector<OptimizerNumber> members = {
         {.name = "clip-norm",
-         .meaning = "largest norm of all gradients; 0: any",
+         .meaning = "clips gradients to this global norm; 0: no clipping",
          .lowest = 0,
          .highest = kHuge,
          .get_member = get<&Options::clip_norm>,
          .set_member = set<&Options::clip_norm>},
         {.name = "accumulate",
-         .meaning = "batches whose gradients make one update",
+         .meaning = "batches whose gradients are averaged for one update",
          .lowest = 1,
          .highest = kMostCount,
          .whole = true,
          .get_member = get<&Options::accumulate>,
          .set_member = set<&Options::accumulate>},
         {.name = "loss-scale-min",
-         .meaning = "the loss scale never falls below it",
+         .meaning = "lower bound of the loss scale",
          .lowest = kTiny,
          .highest = kHuge,
          .default_text = fmt::format("{}, or --loss-scale if that is less", kLeastScale),
          .get_member = get_bound<&Scale::min>,
          .set_member = set_bound<&Scale::min>},
         {.name = "loss-scale-max",
-         .meaning = "the loss scale never grows above it",
+         .meaning = "upper bound of the loss scale",
          .lowest = kTiny,
          .highest = kHuge,
          .default_text = fmt::format("{}, or --loss-scale if that is more", kMostScale),
@@ -206,7 +206,7 @@ const std::vector<OptimizerNumber>& optimizer_numbers() {
          .get_member = get_scale<&Scale::growth_factor>,
          .set_member = set_scale<&Scale::growth_factor>},
         {.name = "loss-scale-growth-interval",
-         .meaning = "updates in a row with finite gradients before the loss scale grows",
+         .meaning = "consecutive finite updates before the loss scale grows",
          .lowest = 1,
          .highest = kMostCount,
          .whole = true,
@@ -264,9 +264,9 @@ void check_numbers(const OptimizerOptions& options, const ParameterGroup& group)
 void check(const OptimizerOptions& options) {
   check_numbers(options);
   for (const ParameterGroup& group : options.groups) {
-    if (group.pattern.empty()) throw_input_error("a pattern of parameters' names for each group", "none", "");
+    if (group.pattern.empty()) throw_input_error("a name pattern for each parameter group", "none", "");
     if (!(group.lr_factor >= 0 && group.lr_factor <= kHuge))
-      throw_input_error(fmt::format("a factor of the learning rate from 0 on for '{}'", group.pattern),
+      throw_input_error(fmt::format("a learning-rate factor of at least 0 for '{}'", group.pattern),
                         fmt::format("{}", group.lr_factor), "correct the factor");
     if (group.frozen_updates < 0)
       throw_input_error(fmt::format("a number of updates that '{}' stays frozen for", group.pattern),

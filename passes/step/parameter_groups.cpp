@@ -50,8 +50,7 @@ ParameterGroup parse_parameter_group(std::string_view text) {
                         "write layer1.*:lr_factor=0.1,weight_decay=0");
     const std::string_view key = entry.substr(0, equals), value = entry.substr(equals + 1);
     if (std::ranges::find(seen, key) != seen.end())
-      throw_input_error("each key once in a parameter group", fmt::format("'{}' twice in '{}'", key, text),
-                        "leave one out");
+      throw_input_error("each key once in a parameter group", fmt::format("'{}' twice in '{}'", key, text), "omit one");
     seen.push_back(key);
     if (key == "lr_factor")
       group.lr_factor = required_number<double>(key, value, text);
@@ -87,8 +86,9 @@ void check_groups_have_members(std::span<const ParameterGroup> groups, const std
   for (const std::string& parameter : parameters) found[group_of(groups, parameter)] = true;
   for (std::size_t i = 0; i < groups.size(); ++i)
     if (!found[i])
-      throw_input_error("a group that has a parameter of its own", fmt::format("'{}'", groups[i].pattern),
-                        "halfstep inspect --trainable lists the parameters; each belongs to the first group that fits");
+      throw_input_error(
+          "a group with at least one parameter of its own", fmt::format("'{}'", groups[i].pattern),
+          "halfstep inspect --trainable lists the parameters; each belongs to the first group that matches");
 }
 
 }  // namespace halfstep

@@ -56,7 +56,7 @@ TEST_F(CliTest, MistypedCallsAreToldWhatWasMeant) {
       {"check --kind onnx", "--cases with --kind onnx, got none", "name a folder of ONNX test cases"},
       {"check --kind mutation", "--cases with --kind mutation, got none", "name a folder of ONNX test cases"},
       {"check --kind mutation --cases .", "--mutate with --kind mutation, got none", "--mutate 100"},
-      {"check --kind program --cases .", "--kind onnx with --cases, got --kind program", "leave --kind out"},
+      {"check --kind program --cases .", "--kind onnx with --cases, got --kind program", "omit --kind"},
       {"check --kind program --dtype f32", "special or statistics with --dtype, got --kind program",
        "leave --dtype out"},
       {"train mlp.onnx --data x.npy,y.npy --no-shuffle yes", "no further argument, got 'yes'",
@@ -65,9 +65,8 @@ TEST_F(CliTest, MistypedCallsAreToldWhatWasMeant) {
        "'halfstep train --help' lists the flags"},
       {"train mlp.onnx --lr --data x.npy,y.npy", "for --lr, got", ""},
       {"train mlp.onnx --data --epochs 3", "a value for --data, got the flag --epochs", ""},
-      {"train mlp.onnx --data x.npy,y.npy --lr 0.1 --lr 0.2", "--lr once, got it 2 times", "leave one out"},
-      {"train mlp.onnx --data x.npy,y.npy --epochs 1 --steps 1", "one of --epochs and --steps, got both",
-       "leave one out"},
+      {"train mlp.onnx --data x.npy,y.npy --lr 0.1 --lr 0.2", "--lr once, got it 2 times", "omit one"},
+      {"train mlp.onnx --data x.npy,y.npy --epochs 1 --steps 1", "one of --epochs and --steps, got both", "omit one"},
       {"inspect mlp.onnx --training x.npy,y.npy", "--plan or --memory with --training, got none", "add --plan"},
       {"train mlp.onnx --data x.npy,y.npy --lr fast", "a number of at least 0 for --lr, got 'fast'", ""},
       {"train mlp.onnx --data x.npy,y.npy --lr=-1", "a number of at least 0 for --lr, got '-1'", ""},
@@ -108,9 +107,9 @@ TEST_F(CliTest, MistypedCallsAreToldWhatWasMeant) {
 TEST_F(CliTest, LostResultIsToldBeforeTraining) {
   const Outcome without = run("train mlp.onnx --data x.npy,y.npy --steps 2");
   ASSERT_EQ(without.exit_code, 0) << without.text;
-  EXPECT_THAT(without.text, HasSubstr("halfstep: the trained model will not be written: -o TRAINED.onnx does that\n"));
+  EXPECT_THAT(without.text, HasSubstr("halfstep: the trained model will not be written: -o TRAINED.onnx writes it\n"));
   const Outcome kept = run("train mlp.onnx --data x.npy,y.npy --steps 2 --checkpoint kept");
-  EXPECT_THAT(kept.text, HasSubstr("the trained model will be in the checkpoint in kept alone"));
+  EXPECT_THAT(kept.text, HasSubstr("the trained model will only be in the checkpoint in kept"));
   const Outcome with = run("train mlp.onnx --data x.npy,y.npy --steps 2 -o trained.onnx");
   EXPECT_THAT(with.text, Not(HasSubstr("-o TRAINED.onnx")));
   // Before: while a run can be stopped. What cannot be trained at all is told alone.

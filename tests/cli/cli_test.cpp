@@ -173,7 +173,7 @@ TEST_F(CliTest, ThePrecisionLineIsPlain) {
   const std::string common = "train mlp.onnx --data x.npy,y.npy --steps 1 --executor reference --precision ";
   EXPECT_THAT(run(common + "auto").text, HasSubstr("precision  fp32, chosen by auto: the reference executor computes"));
   EXPECT_THAT(run(common + "fp16").text,
-              HasSubstr("precision  fp16, as asked for; this device stores fp16 and computes "
+              HasSubstr("precision  fp16, as requested; this device stores fp16 and computes "
                         "in fp32: --precision fp32 is faster\n"));
   EXPECT_THAT(run(common + "fp32").text, HasSubstr("precision  fp32\n"));
 }

@@ -68,7 +68,7 @@ TEST_F(Config, ParameterGroupsAreAList) {
                                     "1.*:lr_factor=0.5,weight_decay=0.1 *:lr_factor=1,frozen_updates=2"));
   const struct {
     const char *group, *says;
-  } cases[] = {{"layer9.*:lr_factor=2", "a group that has a parameter of its own, got 'layer9.*'"},
+  } cases[] = {{"layer9.*:lr_factor=2", "a group with at least one parameter of its own, got 'layer9.*'"},
                {"1.*", "a parameter group as PATTERN:KEY=VALUE"},
                {"1.*:lr=2", "got 'lr'"},
                {"1.*:beta1=0.5", "got 'beta1'"}};
@@ -111,7 +111,7 @@ TEST_F(Config, NoFileOfAnotherKindIsReplaced) {
   write("run.toml", kRun);
   const Outcome outcome = run("train --config run.toml -o run.onnx");
   EXPECT_EQ(outcome.exit_code, 0) << outcome.text;
-  EXPECT_THAT(outcome.text, HasSubstr("run.toml is there and holds something else"));
+  EXPECT_THAT(outcome.text, HasSubstr("run.toml exists with other contents"));
   EXPECT_EQ(read("run.toml"), kRun);
   EXPECT_EQ(run("train --config run.toml --save-config none -o a.onnx").exit_code, 0);
   EXPECT_FALSE(fs::exists(folder_ / "a.toml"));

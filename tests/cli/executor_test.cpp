@@ -126,7 +126,7 @@ TEST_F(CliTest, DevicesTellsEveryExecutor) {
   EXPECT_EQ(json["auto"], first);
   const std::string text = run("devices").text;
   for (const char* part :
-       {"features: ", "memory: ", "native arithmetic: ", "--precision auto takes", "--executor auto takes"})
+       {"features: ", "memory: ", "native arithmetic: ", "--precision auto selects", "--executor auto selects"})
     EXPECT_THAT(text, HasSubstr(part));
 }
 

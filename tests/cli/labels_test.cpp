@@ -255,7 +255,7 @@ TEST_F(Labels, SampleWeightsAreAFileOrAnArrayOfTheData) {
   EXPECT_THAT(train.text, HasSubstr("the validation data have no 'w.npy': their rows weigh the same"));
   const Outcome missing = run("train mlp.onnx --data x.npy,y.npy --sample-weights v.npy --epochs 1");
   EXPECT_EQ(missing.exit_code, 2);
-  EXPECT_THAT(missing.text, HasSubstr("neither an array of the data nor a file called 'v.npy'"));
+  EXPECT_THAT(missing.text, HasSubstr("neither an array of the data nor a file named 'v.npy'"));
   write_npy(folder_ / "few.npy", weights.rows(0, 39).clone());
   EXPECT_THAT(run("train mlp.onnx --data x.npy,y.npy --sample-weights few.npy --epochs 1").text,
               HasSubstr("40 sample weights, one for each row of the data"));

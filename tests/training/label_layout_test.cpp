@@ -297,7 +297,7 @@ TEST(LossChoice, ComesFromLabelsAndModel) {
       {"one-hot integers", "", 3, convert(one_hot, DType::i64), "softmax_cross_entropy", "the labels are one-hot"},
       {"one-hot, Softmax", "Softmax", 3, one_hot, "softmax_cross_entropy", nullptr},
       {"one-hot, Sigmoid", "Sigmoid", 3, one_hot, "binary_cross_entropy", nullptr},
-      {"several", "", 3, several, "binary_cross_entropy_logits", "several or none of them 1: --loss"},
+      {"several", "", 3, several, "binary_cross_entropy_logits", "with several or no 1 per row: --loss"},
       {"several bools", "", 3, convert(several, DType::boolean), "binary_cross_entropy_logits", "several"},
       {"several, Sigmoid", "Sigmoid", 3, several, "binary_cross_entropy", nullptr},
       {"floats", "", 3, numbers({4, 3}), "mean_squared_error", nullptr},

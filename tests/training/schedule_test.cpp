@@ -129,7 +129,7 @@ TEST(Schedule, RefusesWhatItDoesNotKnow) {
       {"one_cycle", "add total_steps"},
       {"one_cycle:total_steps=9,pct_start=2", "from 0 to 1"},
       {"one_cycle:total_steps=9,div_factor=0", "div_factor"},
-      {"one_cycle:total_steps=9,warmup_steps=3", "it begins with a warm-up"},
+      {"one_cycle:total_steps=9,warmup_steps=3", "it has its own warm-up"},
       {"constant:warmup_steps=-1", "at least 0"},
       {"constant:warmup_steps=1,warmup_start=2", "from 0 to 1"},
   };
