@@ -66,11 +66,11 @@ void print_mistakes(const std::string& title, const ClassTable& table, const std
     for (std::int64_t c = 0; c <= table.classes; ++c)
       if (c != label && table.at(label, c) > 0) mistakes.push_back({-table.at(label, c), label, c});
   std::sort(mistakes.begin(), mistakes.end());
-  print_out("\n{}: the most frequent of {} mistakes in kind\n", title,
+  print_out("\n{}: the most frequent of {} kinds of errors\n", title,
             with_thousands(static_cast<std::int64_t>(mistakes.size())));
   for (std::size_t i = 0; i < std::min(mistakes.size(), kMostMistakes); ++i) {
     const auto [count, label, output] = mistakes[i];
-    print_out("{} taken for {}: {}\n", name_of_class(table, names, label), name_of_class(table, names, output),
+    print_out("{} predicted as {}: {}\n", name_of_class(table, names, label), name_of_class(table, names, output),
               text_of(-count));
   }
 }

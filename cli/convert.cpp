@@ -91,7 +91,7 @@ Conversion search(const ConvertFlags& flags, const ModelFile& model, const Conve
   const SearchResult result = search_precision(model, options, inputs, executor, search);
   print_out("error {:.3g} after {} trials, with {} nodes kept in f32{}{}\n", result.error, result.trials,
             result.kept.size(), result.kept.empty() ? "" : ": " + joined(result.kept),
-            result.complete ? "" : " (stopped: fewer may do)");
+            result.complete ? "" : " (stopped: fewer may suffice)");
   return result.conversion;
 }
 

@@ -136,7 +136,7 @@ void print_text(const Profile& profile, const Json& json, const ProfileFlags& fl
   if (profile.peaks.spread > MachinePeaks::kBusy)
     print_message(
         fmt::format("the machine was busy while its peaks were measured (half of the repetitions took {:.0f} % longer "
-                    "than the best, or more): peaks and times are better on a quiet one",
+                    "than the best, or more): measure again on an idle machine",
                     100 * profile.peaks.spread));
   print_rows(profile, flags);
 }

@@ -119,7 +119,7 @@ class Search {
     best = attempt(kept);
     if (!within(best))
       throw_failure(fmt::format("outputs within {:g} of f32", search_.max_error),
-                    fmt::format("{:.3g} with every node in f32: what is lost is in weights and inputs", best.error),
+                    fmt::format("{:.3g} with every node in f32: the error comes from weights and inputs", best.error),
                     "allow a larger error, or keep the types of inputs and outputs");
     for (std::size_t group = std::max<std::size_t>(1, kept.size() / 2);; group = (group + 1) / 2) {
       for (std::size_t start = 0; start < kept.size();) {

@@ -110,8 +110,8 @@ void report_tensors(const ModelView& view, const ConversionPlan& plan, const Rew
     if (!range) continue;
     const double limit = plan.choice.limits[v];
     if (limit > 0)
-      report.notes.push_back(
-          fmt::format("'{}': elements beyond {:.6g} became that (a mask or a bound)", view.values[v].name, limit));
+      report.notes.push_back(fmt::format("'{}': elements beyond {:.6g} were clamped to it (a mask or a bound)",
+                                         view.values[v].name, limit));
     if (plan.values[v].of_constant) continue;  // one element repeated
     TensorReport& entry = report.tensors.emplace_back();
     entry.name = view.values[v].name;
@@ -149,8 +149,8 @@ void warn_of_constants(const ModelView& view, const ConversionPlan& plan, Conver
               fmt::format("'{}' stays f32, and with it {}: {}", view.values[v].name, reader, plan.choice.reasons[i]);
         else if (plan.choice.half[i] && moves_data(node) && count_tied_inputs(node) > 1)
           warning = fmt::format(
-              "'{}' is {} since {} puts it beside other values: {} of {} elements below {:.2g}, the "
-              "smallest normal {}",
+              "'{}' is {} since {} combines it with other values: {} of {} elements below {:.2g}, the smallest normal "
+              "{}",
               view.values[v].name, name_of(half), reader, range.below_normal(half), range.count(),
               smallest_normal(half), name_of(half));
       }
@@ -190,11 +190,10 @@ void warn_of_forced(const ModelView& view, const ConversionPlan& plan, Conversio
       if (out == kNoValue || !plan.made_half[out]) continue;
       const FloatRange* range = plan.values[out].range;
       if (range && range->overflows(report.half))
-        report.warnings.push_back(
-            fmt::format("'{}' becomes infinite: it reached {:.3g}, beyond the {:.5g} of {}, and "
-                        "{} '{}' is half as asked",
-                        view.values[out].name, range->max, largest(report.half), name_of(report.half),
-                        operator_of(view.nodes[i]), label_of(*view.nodes[i].proto)));
+        report.warnings.push_back(fmt::format(
+            "'{}' becomes infinite: it reached {:.3g}, beyond the {:.5g} of {}, and {} '{}' is half as requested",
+            view.values[out].name, range->max, largest(report.half), name_of(report.half), operator_of(view.nodes[i]),
+            label_of(*view.nodes[i].proto)));
     }
   }
 }
@@ -203,8 +202,8 @@ void tell_of_expectations(const ConversionPlan& plan, ConversionReport& report) 
   const auto count = std::count(plan.choice.misfits.begin(), plan.choice.misfits.end(), Misfit::expected);
   if (count > 0)
     report.notes.push_back(
-        fmt::format("nodes that stay f32 since by the weights their values are likely to lie outside of {}: {}; "
-                    "measured ranges tell better",
+        fmt::format("nodes that stay f32 because, judging by the weights, their values are likely outside of {}: {}; "
+                    "measured ranges are more reliable",
                     name_of(report.half), count));
 }
 
@@ -312,8 +311,7 @@ Conversion convert(const ModelFile& file, const ConvertOptions& options) {
     auto* import = model.add_opset_import();
     import->set_domain("");
     import->set_version(kFirstBf16Opset);
-    report.notes.push_back(
-        fmt::format("operator set {} of ai.onnx was added to those of the model, for Casts", kFirstBf16Opset));
+    report.notes.push_back(fmt::format("operator set {} of ai.onnx was added for Casts", kFirstBf16Opset));
   }
   report.opset_after = opset_of(model);
   report.bytes_after = bytes_with_tensors(model, outside_tensors(source));

@@ -11,7 +11,8 @@ std::regex compile(const std::string& text) {
   try {
     return std::regex(text, std::regex::ECMAScript | std::regex::optimize);
   } catch (const std::regex_error& e) {
-    throw_input_error("a regular expression after node:", "'" + text + "' (" + e.what() + ")", "mend the expression");
+    throw_input_error("a regular expression after node:", "'" + text + "' (" + e.what() + ")",
+                      "correct the expression");
   }
 }
 

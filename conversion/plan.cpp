@@ -208,12 +208,12 @@ class Planner {
       }
       if (!forced && moves_data(described) && accumulates(*node.proto)) {
         described.pin = Paint::full;
-        described.reason = "adds up any number of elements";
+        described.reason = "sums any number of elements";
       }
-      if (kept) described.reason = "kept in f32 as asked";
+      if (kept) described.reason = "kept in f32 as requested";
       if (described.pin != Paint::open || (!kept && !forced)) continue;
       described.pin = kept ? Paint::full : Paint::half;
-      if (forced) described.reason = "half as asked";
+      if (forced) described.reason = "half as requested";
       described.forced = forced;
     }
     for (const std::string& unused : keep.unused()) plan_.warnings.push_back("no node is selected by '" + unused + "'");
@@ -349,7 +349,7 @@ class Planner {
       for (std::size_t k = 0; k < node.outputs.size(); ++k)
         full = full || (node.outputs[k] != kNoValue && node.output_roles[k] == Role::fixed);
       plan_.choice.half[i] = !full;
-      plan_.choice.reasons[i] = full ? "hands over some values in half, others in f32" : "hands values over in half";
+      plan_.choice.reasons[i] = full ? "passes some values in half, others in f32" : "passes values in half";
     }
   }
 

@@ -136,8 +136,8 @@ void raise_opset(onnx::ModelProto& model, const DetachedModel& source, const Con
   rewrite_nodes(model, lifter, target->version);
   import->set_version(target->version);
   model.set_ir_version(std::max<std::int64_t>(model.ir_version(), ir_version_of(target->version)));
-  notes.push_back(fmt::format("operator set {} instead of {}, since {} has {} only from there on", target->version, now,
-                              target->op, half));
+  notes.push_back(fmt::format("operator set {} instead of {}, since {} supports {} only from that version on",
+                              target->version, now, target->op, half));
 }
 
 }  // namespace halfstep::conversion

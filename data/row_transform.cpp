@@ -294,13 +294,14 @@ Apply with_range_check(Apply convert, const std::string& name, std::size_t count
     for (std::size_t i = 0; i < rows.size() * count; ++i) {
       const auto index = static_cast<std::int64_t>(indices[i]);
       if ((index < 0 || index >= classes) && index != ignored)
-        throw_input_error(fmt::format("class indices in [0, {}){}", classes,
-                                      ignored ? fmt::format(", or {} for rows that do not count", *ignored) : ""),
-                          fmt::format("{} in row {} of {}", index, rows[i / count], name),
-                          ignored ? fmt::format("check the data and the number of classes of the model; --ignore-label "
-                                                "{} leaves such rows out",
-                                                index)
-                                  : "check the data");
+        throw_input_error(
+            fmt::format("class indices in [0, {}){}", classes,
+                        ignored ? fmt::format(", or {} for ignored rows", *ignored) : ""),
+            fmt::format("{} in row {} of {}", index, rows[i / count], name),
+            ignored ? fmt::format(
+                          "check the data and the number of classes of the model; --ignore-label {} ignores such rows",
+                          index)
+                    : "check the data");
     }
   };
 }
@@ -314,10 +315,10 @@ Apply with_probability_check(Apply convert, const std::string& name, std::size_t
     const auto* values = static_cast<const float*>(out);
     for (std::size_t i = 0; i < rows.size() * count; ++i)
       if (!(values[i] >= 0 && values[i] <= 1) && values[i] != skipped)
-        throw_input_error(fmt::format("labels from 0 to 1{}",
-                                      ignored ? fmt::format(", or {} for what does not count", *ignored) : ""),
-                          fmt::format("{} in row {} of {}", values[i], rows[i / count], name),
-                          "check the labels, or choose another loss with --loss");
+        throw_input_error(
+            fmt::format("labels from 0 to 1{}", ignored ? fmt::format(", or {} for ignored elements", *ignored) : ""),
+            fmt::format("{} in row {} of {}", values[i], rows[i / count], name),
+            "check the labels, or choose another loss with --loss");
   };
 }
 

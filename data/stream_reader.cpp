@@ -115,7 +115,8 @@ bool StreamReader::read(Slot& slot) {
   read_all(options_.sample_weights, batch.sample_weights);
   if (options_.batch_size && batch.rows != *options_.batch_size)
     throw_input_error(fmt::format("batches of {} rows: the model's batch size is fixed", *options_.batch_size),
-                      std::to_string(batch.rows), "leave the last batch out, or export the model with an open batch");
+                      std::to_string(batch.rows),
+                      "omit the last batch, or export the model with a dynamic batch dimension");
   return true;
 }
 

@@ -97,7 +97,7 @@ std::string notice_of(const std::vector<Candidate>& all, bool is_auto, std::stri
   const bool on_cpu = is_auto && (taken == "onednn" || taken == "reference");
   for (const auto& [name, score, refusal, make] : all) {
     if (name == kGpu && on_cpu && !refusal.reason.empty() && has_gpu())
-      append(result, "using " + std::string(taken) + " and not this machine's GPU: " + refusal.reason);
+      append(result, "using " + std::string(taken) + " instead of this machine's GPU: " + refusal.reason);
     else if (refusal.is_broken)
       append(result, refusal.reason);
   }
@@ -123,8 +123,8 @@ std::string waiting_notice(std::string_view executor) {
   static std::atomic<bool> told{false};
   if (executor != "onednn" || std::getenv("OMP_WAIT_POLICY") || std::getenv("GOMP_SPINCOUNT") || told.exchange(true))
     return {};
-  return "threads of OpenMP that wait keep their cores busy: where others use them too, start the program with "
-         "GOMP_SPINCOUNT=1000 in its environment";
+  return "waiting OpenMP threads keep their cores busy: if other processes use the cores, set GOMP_SPINCOUNT=1000 in "
+         "the environment";
 }
 
 }  // namespace
@@ -149,9 +149,9 @@ std::unique_ptr<Executor> make_executor(std::string_view name, const ExecutorOpt
   }
   if (reasons.empty())
     throw_input_error("one of the executors " + names, "'" + std::string(name) + "'",
-                      "'halfstep devices' tells which work on this machine");
+                      "'halfstep devices' lists those available on this machine");
   throw_input_error("executor '" + std::string(name) + "' to work on this machine", "none: " + reasons,
-                    "--executor auto takes the CPU where there is no GPU");
+                    "--executor auto uses the CPU if there is no GPU");
 }
 
 std::vector<std::string> executor_names() {

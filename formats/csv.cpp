@@ -79,7 +79,7 @@ float parse_float(const std::string& text, const Columns& columns, std::size_t c
   const bool comma = text.find(',') != std::string::npos;
   refuse_field("a finite number in every field", text, columns, column, place,
                comma ? "write numbers with a decimal point"
-                     : "mend the field, leave the column out, or name it with --label-column if it holds the labels");
+                     : "correct the field, omit the column, or name it with --label-column if it holds the labels");
 }
 
 std::string name_of_delimiter(char delimiter) {
@@ -115,12 +115,12 @@ CsvTable open_csv(const std::filesystem::path& path, const CsvOptions& options) 
     split_csv_line(line, delimiter, place, fields);
     if (fields.size() != columns.count)
       throw_input_error(fmt::format("{} fields in every line", columns.count),
-                        fmt::format("{} at {}:{}", fields.size(), file, place.line), "mend the line");
+                        fmt::format("{} at {}:{}", fields.size(), file, place.line), "correct the line");
     for (std::size_t i = 0, to = 0; i < columns.count; ++i)
       if (i != columns.label) row[to++] = parse_float(fields[i], columns, i, place);
     if (const std::string required = labels.add(fields[columns.label]); !required.empty())
       refuse_field(required, fields[columns.label], columns, columns.label, place,
-                   options.classes.empty() ? "mend the label" : "mend the label, or check --classes");
+                   options.classes.empty() ? "correct the label" : "correct the label, or check --classes");
     x.append(row.data(), row.size() * sizeof(float));
     ++rows;
   }

@@ -65,7 +65,7 @@ std::span<const DataFormat> data_formats() {
   static const std::vector<DataFormat> rows{
       {.what = "an .npy file", .endings = {".npy"}, .gzip = true, .magic = "\x93NUMPY", .open_array = open_npy},
       {.what = "an IDX file", .endings = {".idx"}, .gzip = true, .infix = "ubyte", .open_array = open_idx},
-      {.what = "a folder of JPEG and PNG pictures in a folder for each class",
+      {.what = "a folder with JPEG and PNG images in one folder per class",
        .endings = {},
        .folder = true,
        .holds = is_image_folder,

@@ -148,7 +148,7 @@ NamedArrays open_image_folder(const fs::path& folder, const DataOptions& options
   const std::string augmented = describe_augmentation(options.images);
   if (augmented != kNothingDrawn)
     arrays.notices.push_back(
-        fmt::format("pictures are drawn anew in each epoch ({}): --augment none takes them as they are", augmented));
+        fmt::format("random transforms are applied in each epoch ({}): --augment none disables them", augmented));
   arrays.settings = {{"--augment", augmented},
                      {"--image-size", fmt::format("{},{}", options.images.height, options.images.width)},
                      {"--image-crop", fmt::format("{}", options.images.crop)}};

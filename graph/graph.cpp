@@ -33,7 +33,7 @@ bool is_computed(StepRole role) { return role <= StepRole::gradients_finite; }
 std::string text_of(ValueId id) { return id == kNoValue ? "the id of none" : "the id " + std::to_string(id.index()); }
 
 void require_elements(const Tensor& tensor, std::string_view name) {
-  if (!tensor.is_defined()) throw_input_error("a tensor for '" + std::string(name) + "'", "one that holds nothing", "");
+  if (!tensor.is_defined()) throw_input_error("a tensor for '" + std::string(name) + "'", "an undefined tensor", "");
 }
 
 }  // namespace

@@ -36,7 +36,7 @@ void guarded(const std::string& required, const F& work) {
     throw_failure(required, "not enough memory for it", "use a machine with more memory");
   } catch (const std::exception& e) {
     throw_input_error(required, plain_onnx_message(e.what()),
-                      "mend the model where the message says, or export it again");
+                      "correct the model where the message says, or export it again");
   }
 }
 

@@ -164,8 +164,8 @@ std::vector<std::string> storage_notes(const SourceModel& source, const LazyTens
     const Tensor tensor = parameters.read(parameter.name);
     if (const std::int64_t beyond = count_beyond(tensor, type->second); beyond > 0)
       notes.push_back(
-          fmt::format("{} of the {} elements of '{}' lie beyond {}, in which the model stores it: they are "
-                      "written as its largest number",
+          fmt::format("{} of the {} elements of '{}' are out of the range of {}, its type in the model: they are "
+                      "clamped to its largest number",
                       beyond, tensor.count(), parameter.name, name_of(type->second)));
   }
   for (const auto& [type, count] : narrowed)

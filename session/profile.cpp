@@ -67,8 +67,7 @@ Profile profile(Program& program, Executor& executor, const ProfileOptions& opti
   if (options.steps < 1) throw_input_error("at least 1 step to time", std::to_string(options.steps), "");
   auto* timed = dynamic_cast<TimedProgram*>(&program);
   if (!timed)
-    throw_failure("an executor whose programs tell the times of their nodes", std::string(executor.name()),
-                  "use another executor");
+    throw_failure("an executor that reports the times of nodes", std::string(executor.name()), "use another executor");
   Profile result{.executor = std::string(executor.name()), .peaks = {}};
   for (int i = 0; i < kWarmUp; ++i) program.run();
   const Timing whole = time_steps(program, options.steps);

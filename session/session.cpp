@@ -18,7 +18,7 @@ class Session::Impl {
         precision_(resolve(options.precision, executor.capabilities())),
         inputs_(inputs_of(prepared_.graph())),
         outputs_(types_of(prepared_.graph(), prepared_.graph().outputs)) {
-    if (options.programs < 1) throw_input_error("at least 1 program that is kept", "0", "");
+    if (options.programs < 1) throw_input_error("at least 1 cached program", "0", "");
   }
 
   const std::vector<TensorInfo>& inputs() const { return inputs_; }

@@ -48,7 +48,7 @@ void check_names(const NamedTensors& given, std::span<const TensorInfo> wanted, 
   for (const auto& [name, tensor] : given) {
     if (std::ranges::find(wanted, name, &TensorInfo::name) == wanted.end())
       throw_input_error(fmt::format("the name of {}: {}", what, all()), fmt::format("'{}'", name), "check the name");
-    if (!tensor.is_defined()) throw_input_error(fmt::format("a tensor for '{}'", name), "one that holds nothing", "");
+    if (!tensor.is_defined()) throw_input_error(fmt::format("a tensor for '{}'", name), "an undefined tensor", "");
   }
   if (partly) return;
   for (const TensorInfo& type : wanted)

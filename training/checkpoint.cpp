@@ -188,7 +188,7 @@ std::string tensor_differences(const Checkpoint& checkpoint, const ResumeTarget&
   for (const auto& [name, tensor] : checkpoint.tensors)
     if (!target.tensors.contains(name)) extra.push_back(name);
   if (!missing.empty()) parts.push_back("missing tensors: " + list(missing));
-  if (!extra.empty()) parts.push_back("left-over tensors: " + list(extra));
+  if (!extra.empty()) parts.push_back("unexpected tensors: " + list(extra));
   if (!different.empty()) parts.push_back("of another type or shape: " + list(different));
   return fmt::format("{}", fmt::join(parts, "; "));
 }
@@ -254,7 +254,7 @@ void check_accumulation(const TrainingState& state, const ResumeTarget& target) 
   if (before == state.settings.end() || now == target.settings.end() || before->second == now->second) return;
   const auto batches = std::atoll(before->second.c_str());
   if (batches > 0 && state.step % batches == 0) return;
-  throw_input_error(fmt::format("--accumulate {}, as the checkpoint has added up gradients of {} batches",
+  throw_input_error(fmt::format("--accumulate {}, as the checkpoint has accumulated gradients of {} batches",
                                 before->second, batches > 0 ? state.step % batches : 0),
                     fmt::format("--accumulate {}", now->second),
                     "resume from a checkpoint between two updates to change it");
@@ -326,7 +326,7 @@ LoadedCheckpoint load_checkpoint(const fs::path& directory) {
     throw_input_error("an undamaged checkpoint in " + directory.string(), damage, "start without --resume");
   try {
     LoadedCheckpoint loaded{read_checkpoint(previous), previous, ""};
-    loaded.notice = fmt::format("{} cannot be used ({}); going on from the one before it, of step {}", kCheckpointFile,
+    loaded.notice = fmt::format("{} cannot be used ({}); continuing from the previous one, of step {}", kCheckpointFile,
                                 damage, loaded.checkpoint.state.step);
     return loaded;
   } catch (const Error& e) {
@@ -340,11 +340,10 @@ std::vector<std::string> check_resumable(const Checkpoint& checkpoint, const Res
   const TrainingState& state = checkpoint.state;
   if (state.model_fingerprint != target.model_fingerprint) {
     const std::string differences = tensor_differences(checkpoint, target);
-    throw_input_error(
-        "a checkpoint of this model",
-        "one of another model: " +
-            (differences.empty() ? "the tensors are the same, the operators between them are not" : differences),
-        "resume with the model that the checkpoint was made from");
+    throw_input_error("a checkpoint of this model",
+                      "one of another model: " +
+                          (differences.empty() ? "the tensors are the same, but the operators differ" : differences),
+                      "resume with the model that the checkpoint was made from");
   }
   if (state.optimizer != target.optimizer)
     throw_input_error(fmt::format("a checkpoint of optimizer '{}'", target.optimizer),
@@ -362,8 +361,8 @@ std::vector<std::string> check_resumable(const Checkpoint& checkpoint, const Res
     return widens(checkpoint.tensors.at(entry.first), entry.second);
   });
   if (widened > 0)
-    notices.push_back(
-        fmt::format("{} tensors of the checkpoint are stored in a half type; they go on as fp32 masters", widened));
+    notices.push_back(fmt::format(
+        "{} tensors of the checkpoint are stored in a half type; they continue as fp32 master weights", widened));
   return notices;
 }
 

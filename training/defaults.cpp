@@ -105,10 +105,11 @@ std::size_t choose_class_axis(const Facts& f, std::string_view along, bool indic
 void leave_out_ignored(LossChoice& choice, const Facts& f, const LossRequest& request) {
   choice.reading.ignored = choice.target.ignore_index = request.ignore_label;
   if (f.values.others == 0 && f.values.complete)
-    throw_input_error("a label that counts", fmt::format("{} everywhere, which is ignored", request.ignore_label),
+    throw_input_error("a label that is not ignored",
+                      fmt::format("{} everywhere, which is ignored", request.ignore_label),
                       "check the labels and --ignore-label");
   if (f.values.ignored > 0)
-    choice.notices.push_back(fmt::format("labels of {} do not count ({} of {}{}): --ignore-label", request.ignore_label,
+    choice.notices.push_back(fmt::format("labels of {} are ignored ({} of {}{}): --ignore-label", request.ignore_label,
                                          f.values.ignored, f.values.complete ? "" : "the first ",
                                          f.values.ignored + f.values.others));
 }

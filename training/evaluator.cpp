@@ -33,10 +33,10 @@ Evaluation evaluate(const Task& task, const InputOptions& input, const Dataset& 
     evaluation.rows += batch->rows;
   }
   if (loss.is_empty())
-    throw_input_error(
-        "a label that counts",
-        fmt::format("every label of {} is ignored, or weighs 0", data.y ? data.y->name() : data.labels.front().name),
-        "check the labels, --ignore-label and sample weights");
+    throw_input_error("a label that is not ignored",
+                      fmt::format("{}, where every label is ignored or has weight 0",
+                                  data.y ? data.y->name() : data.labels.front().name),
+                      "check the labels, --ignore-label and sample weights");
   evaluation.loss = loss.value();
   for (std::size_t i = 0; i < metrics.size(); ++i) {
     if (const ClassTable* table = metrics.table(i))

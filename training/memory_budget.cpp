@@ -30,8 +30,8 @@ std::size_t beside(const Graph& graph) {
 MemoryUse use_of(const StepProgram& program, const Executor& executor) {
   const std::optional<MemoryUse> use = program.memory();
   if (!use)
-    throw_input_error("an executor that can tell what its programs keep in memory, for a memory budget",
-                      std::string(executor.name()), "leave out the budget, or take another executor");
+    throw_input_error("an executor that reports the memory of its programs, for a memory budget",
+                      std::string(executor.name()), "omit the budget, or use another executor");
   return *use;
 }
 
@@ -56,9 +56,9 @@ NodeScratch scratch_of(const Plan& plan) {
   for (const auto& [name, bytes] : parts)
     if (bytes > 0) text += fmt::format("{}{} {}", text.empty() ? "" : ", ", name, megabytes(bytes));
   throw_input_error(
-      fmt::format("a memory budget of at least {} bytes, the least that this step can take", least.total() + beside),
-      fmt::format("{}; it is fullest at '{}': {}", budget, least.step, text),
-      "use a smaller batch, or an optimizer with fewer moments where those are much");
+      fmt::format("a memory budget of at least {} bytes, the minimum of this step", least.total() + beside),
+      fmt::format("{}; the peak is at '{}': {}", budget, least.step, text),
+      "use a smaller batch, or an optimizer with fewer moments if these are large");
 }
 
 }  // namespace

@@ -23,7 +23,7 @@ void check_loss_scale(const std::optional<double>& asked) {
   if (asked && *asked != 0 && !(*asked >= kLeastScale && *asked <= kMostScale))
     throw_input_error(
         fmt::format("a loss scale: --loss-scale as 0 (off) or a number from {} to {}", kLeastScale, kMostScale),
-        fmt::format("{}", *asked), "give the first loss scale");
+        fmt::format("{}", *asked), "give the initial loss scale");
 }
 
 LossScaleOptions starting(LossScaleOptions scale, const std::optional<double>& asked, DType precision) {

@@ -28,7 +28,7 @@ void load_kept(const Checkpoint& checkpoint, const TrainerCallbacks& callbacks) 
     if (const auto at = checkpoint.kept.find(state.name); at != checkpoint.kept.end())
       state.load(at->second);
     else
-      notify(fmt::format("the checkpoint has nothing of the {}, which starts anew", state.name));
+      notify(fmt::format("the checkpoint has no state of the {}, which starts from scratch", state.name));
   for (const auto& [name, tensors] : checkpoint.kept)
     if (name != kRunningEpoch && std::ranges::find(callbacks.kept, name, &KeptState::name) == callbacks.kept.end())
       notify(fmt::format("resuming without the {} that the checkpoint has", name));
@@ -79,7 +79,7 @@ void Trainer::Impl::try_to_save(const TrainingState& place, const KeptState& own
   }
   if (callbacks.on_notice)
     callbacks.on_notice(
-        fmt::format("no checkpoint of step {}: {}; training goes on, and the next one is tried when it is due",
+        fmt::format("no checkpoint of step {}: {}; training continues, and the next one is tried when it is due",
                     place.step, unsaved_->without_hint()));
 }
 
@@ -123,7 +123,7 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
     if (options_.resume.empty() && callbacks.on_notice &&
         std::filesystem::exists(options_.checkpoint / kCheckpointFile, none))
       callbacks.on_notice(
-          fmt::format("this run starts anew and replaces the checkpoint in {0}: --resume {0} continues it",
+          fmt::format("this run starts from scratch and replaces the checkpoint in {0}: --resume {0} continues it",
                       options_.checkpoint.string()));
   }
   if (callbacks.on_notice)
@@ -131,7 +131,7 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
   if (validation)
     for (const std::string& name : fit_data(task_, *validation, options_.input).missing_weights)
       if (callbacks.on_notice)
-        callbacks.on_notice(fmt::format("the validation data have no '{}': their rows weigh the same", name));
+        callbacks.on_notice(fmt::format("the validation data has no '{}': its rows are unweighted", name));
   training_program();
   Cursor cursor;
   std::int64_t step = 0;
@@ -265,8 +265,8 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
     if (!ends_epoch) save_if_due();
     if (ends_epoch && sums.is_empty() && callbacks.on_notice)
       callbacks.on_notice(
-          fmt::format("no label of epoch {} counts: all are ignored, or weigh 0, so nothing is learned "
-                      "from them; check the labels, --ignore-label and sample weights",
+          fmt::format("every label of epoch {} is ignored or has weight 0, so nothing is learned from them; check the "
+                      "labels, --ignore-label and sample weights",
                       batch->at.epoch + 1));
     if (ends_epoch || last) epoch_ends = !end_epoch() && ends_epoch;
     if (ends_epoch) save_if_due();
@@ -281,7 +281,7 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
                     "gradients (--clip-norm), or train in fp32 or bf16",
                     in_vain, in_vain == 1 ? "update was" : "updates were"));
   if (const std::int64_t left = step % accumulate; left != 0 && !stopped && callbacks.on_notice)
-    callbacks.on_notice(fmt::format("the gradients of the last {} {} made no update: --accumulate {} takes as many",
+    callbacks.on_notice(fmt::format("the gradients of the last {} {} were not applied: --accumulate {} needs as many",
                                     left, left == 1 ? "step" : "steps", accumulate));
   if (!options_.checkpoint.empty() && step > saved && (unsaved_ || failure_)) save();
   if (!failure_) failure_ = unsaved_;

@@ -64,7 +64,7 @@ class TrainingStep::Impl {
     std::vector<std::string> names;
     for (const TensorInfo& parameter : states_.parameters()) names.push_back(parameter.name);
     check_groups_have_members(options_.optimizer.groups, names);
-    if (options.programs < 1) throw_input_error("at least 1 program that is kept", "0", "");
+    if (options.programs < 1) throw_input_error("at least 1 cached program", "0", "");
     if (!prepared_.guesses().empty()) notices_.push_back(prepared_.guesses());
   }
 
@@ -235,7 +235,7 @@ class TrainingStep::Impl {
       throw_input_error(fmt::format("a loss scale from {} to {}", scale.lowest(), scale.highest()),
                         fmt::format("{}", value), "set LossScaleOptions::min and max");
     if (sums_.waiting() > 0)
-      throw_input_error("no gradients that wait for an update, to change the loss scale",
+      throw_input_error("no accumulated gradients, to change the loss scale",
                         fmt::format("those of {} batches", sums_.waiting()), "update, or forget them");
     if (!states_.set_loss_scale(static_cast<float>(value))) options_.optimizer.loss_scale.initial = value;
   }

@@ -210,7 +210,7 @@ Transposition transposition_of(const Attributes& attributes, const Shape& x, con
     }
     if (extent < 0)
       throw_input_error("pads that leave something of ConvTranspose's result",
-                        fmt::format("{} along an axis that the input makes {} long", total, full), "mend the model");
+                        fmt::format("{} along an axis that the input makes {} long", total, full), "correct the model");
     dims.push_back(extent);
     const std::int64_t reached = strides[i] * (in[i] - 1) + reach - t.pads[i];
     t.pads[i + axes] = std::max<std::int64_t>(0, reached - extent);

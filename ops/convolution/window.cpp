@@ -19,13 +19,14 @@ void check_spatial(std::span<const std::int64_t> input, std::span<const std::int
                       "give the kernel one extent for each spatial axis");
   for (std::int64_t extent : kernel)
     if (extent > kMost)
-      throw_input_error(fmt::format("kernel extents of at most {}", kMost), std::to_string(extent), "mend the model");
+      throw_input_error(fmt::format("kernel extents of at most {}", kMost), std::to_string(extent),
+                        "correct the model");
 }
 
 void check_ceil_mode(const Attributes& attributes) {
   const std::int64_t ceil_mode = attributes.get_int("ceil_mode", 0);
   if (ceil_mode != 0 && ceil_mode != 1)
-    throw_input_error("attribute ceil_mode 0 or 1", std::to_string(ceil_mode), "mend the model");
+    throw_input_error("attribute ceil_mode 0 or 1", std::to_string(ceil_mode), "correct the model");
 }
 
 }  // namespace
@@ -39,7 +40,7 @@ std::vector<std::int64_t> window_ints(const Attributes& attributes, std::string_
   for (std::int64_t value : values)
     if (value < least || value > kMost)
       throw_input_error(fmt::format("values of attribute {} from {} to {}", name, least, kMost), std::to_string(value),
-                        "mend the model");
+                        "correct the model");
   return values;
 }
 
@@ -54,7 +55,7 @@ void check_kernel_shape(const Attributes& attributes, std::span<const std::int64
   if (!given.empty() && !std::ranges::equal(given, kernel))
     throw_input_error(
         "attribute kernel_shape as the weights have it: " + Shape({kernel.begin(), kernel.end()}).to_string(),
-        Shape(given).to_string(), "mend the model");
+        Shape(given).to_string(), "correct the model");
 }
 
 std::vector<std::int64_t> explicit_pads(const Attributes& attributes, std::span<const std::int64_t> input,

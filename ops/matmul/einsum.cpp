@@ -48,7 +48,7 @@ struct Equation {
 [[noreturn]] void refuse(const std::string& required, const std::string& text, std::span<const Shape> shapes) {
   std::vector<std::string> found;
   for (const Shape& shape : shapes) found.push_back(shape.to_string());
-  throw_input_error(required, fmt::format("'{}' on {}", text, fmt::join(found, ", ")), "mend the Einsum's equation");
+  throw_input_error(required, fmt::format("'{}' on {}", text, fmt::join(found, ", ")), "correct the Einsum's equation");
 }
 
 Equation::Equation(const std::string& text, std::span<const Shape> shapes) {

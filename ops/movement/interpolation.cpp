@@ -66,7 +66,7 @@ F by_name(const std::pair<const char*, F> (&known)[n], const std::string& name, 
     if (name == key) return value;
     names += (names.empty() ? "" : ", ") + std::string(key);
   }
-  throw_input_error(fmt::format("Resize's {} to be one of {}", what, names), "'" + name + "'", "mend the model");
+  throw_input_error(fmt::format("Resize's {} to be one of {}", what, names), "'" + name + "'", "correct the model");
 }
 
 Transform transform_of(const Attributes& attributes) {
@@ -120,14 +120,14 @@ class TapMaker {
     filter_ = {by_name(kRadii, attributes.get_string("mode", "nearest"), "mode"),
                attributes.get_float("cubic_coeff_a", -0.75f)};
     if (antialias_ && filter_.radius == 0)
-      throw_input_error("mode linear or cubic with antialias", "nearest", "mend the Resize");
+      throw_input_error("mode linear or cubic with antialias", "nearest", "correct the Resize");
   }
 
   std::vector<Tap> operator()(const AxisGeometry& axis, std::int64_t o) const {
     const double x = transform_(axis, static_cast<float>(o));
     const double last = static_cast<double>(axis.input - 1);
     if (!std::isfinite(x))
-      throw_input_error("finite scales and region of interest", fmt::to_string(x), "mend the Resize");
+      throw_input_error("finite scales and region of interest", fmt::to_string(x), "correct the Resize");
     if (transform_ == tf_crop_and_resize && (x < 0 || x > last)) return {};
     if (filter_.radius == 0) return {{inside(rounding_(x), axis.input), 1}};
 
@@ -176,7 +176,7 @@ void check_count(const Tensor& tensor, std::size_t count, const char* what) {
 std::vector<AxisGeometry> geometry(const Attributes& attributes, const std::vector<std::int64_t>& extents,
                                    const Tensor& scales, const Tensor& sizes) {
   if (is_given(scales) == is_given(sizes) && !extents.empty())
-    throw_input_error("either scales or sizes of a Resize", is_given(scales) ? "both" : "neither", "mend the model");
+    throw_input_error("either scales or sizes of a Resize", is_given(scales) ? "both" : "neither", "correct the model");
   std::vector<AxisGeometry> axes;
   if (is_given(scales)) {
     check_count(scales, extents.size(), "scales");
@@ -199,7 +199,7 @@ std::vector<AxisGeometry> geometry(const Attributes& attributes, const std::vect
     if (policy != "stretch") {
       if (policy != "not_larger" && policy != "not_smaller")
         throw_input_error("Resize's keep_aspect_ratio_policy to be one of stretch, not_larger, not_smaller",
-                          "'" + policy + "'", "mend the model");
+                          "'" + policy + "'", "correct the model");
       const auto [least, most] = std::ranges::minmax(axes, {}, &AxisGeometry::scale);
       const float scale = policy == "not_larger" ? least.scale : most.scale;
       for (AxisGeometry& axis : axes) {
@@ -255,7 +255,8 @@ struct ResizeGeometry {
         geometries(geometry(attributes, extents_of(input, axes), scales, sizes)) {
     const std::size_t n = geometries.size();
     if (attributes.get_string("coordinate_transformation_mode", "") == "tf_crop_and_resize") {
-      if (!is_given(roi)) throw_input_error("a region of interest with tf_crop_and_resize", "none", "mend the model");
+      if (!is_given(roi))
+        throw_input_error("a region of interest with tf_crop_and_resize", "none", "correct the model");
       check_count(roi, 2 * n, "numbers of the region of interest");
       const std::vector<double> bounds = to_doubles(roi);
       for (std::size_t i = 0; i < n; ++i) {

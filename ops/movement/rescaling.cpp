@@ -66,7 +66,7 @@ Gradients rms_normalization_gradient(GradientContext& g) {
 
 std::int64_t order_of(const Node& node) {
   const std::int64_t p = node.attributes.get_int("p", 2);
-  if (p != 1 && p != 2) throw_input_error("an LpNormalization with p 1 or 2", std::to_string(p), "mend the model");
+  if (p != 1 && p != 2) throw_input_error("an LpNormalization with p 1 or 2", std::to_string(p), "correct the model");
   return p;
 }
 
@@ -150,7 +150,7 @@ struct Response {
         alpha(node.attributes.get_float("alpha", 1e-4f)),
         beta(node.attributes.get_float("beta", 0.75f)),
         bias(node.attributes.get_float("bias", 1)) {
-    if (size < 1) throw_input_error("an LRN of size 1 or more", std::to_string(size), "mend the model");
+    if (size < 1) throw_input_error("an LRN of size 1 or more", std::to_string(size), "correct the model");
   }
 };
 

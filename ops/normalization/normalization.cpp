@@ -105,7 +105,7 @@ std::int64_t groups_of(const Node& node, const Shape& x) {
   const std::int64_t groups = node.attributes.get_int("num_groups", 0);
   if (groups < 1 || x[1] % groups != 0)
     throw_input_error("num_groups that divides the number of channels", fmt::format("{} of {}", groups, x[1]),
-                      "mend the model");
+                      "correct the model");
   return groups;
 }
 

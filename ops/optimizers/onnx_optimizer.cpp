@@ -17,7 +17,7 @@ constexpr std::size_t kGradient = 1;
 
 double single_number(const Tensor& tensor, const char* what) {
   if (tensor.count() != 1)
-    throw_input_error(fmt::format("one number for {}", what), tensor.shape().to_string(), "mend the model");
+    throw_input_error(fmt::format("one number for {}", what), tensor.shape().to_string(), "correct the model");
   return to_doubles(tensor)[0];
 }
 double learning_rate(const KernelCall& call) { return single_number(call.in[0], "the learning rate"); }
@@ -30,14 +30,14 @@ void update_all(KernelCall& call, Update update) {
   const std::size_t operands = call.in.size() - kScalars, count = operands / groups;
   if (count * groups != operands || call.out.size() != count * (groups - 1))
     throw_input_error(fmt::format("{} and {} tensors for each optimized one in and out", groups, groups - 1),
-                      fmt::format("{} and {}", operands, call.out.size()), "mend the model");
+                      fmt::format("{} and {}", operands, call.out.size()), "correct the model");
   for (std::size_t i = 0; i < count; ++i) {
     auto operand = [&](std::size_t group) -> const Tensor& { return call.in[kScalars + group * count + i]; };
     std::array<std::vector<double>, groups> values;
     for (std::size_t group = 0; group < groups; ++group) {
       if (operand(group).shape() != operand(0).shape())
         throw_input_error("gradients and state of the optimized tensor's shape " + operand(0).shape().to_string(),
-                          operand(group).shape().to_string(), "mend the model");
+                          operand(group).shape().to_string(), "correct the model");
       values[group] = to_doubles(operand(group));
     }
     for (std::size_t k = 0; k < values[0].size(); ++k) {
@@ -88,7 +88,7 @@ void momentum(KernelCall& call) {
   const Attributes& a = call.node.attributes;
   const std::string mode = a.get_string("mode", "");
   if (mode != "standard" && mode != "nesterov")
-    throw_input_error("mode standard or nesterov of Momentum", "'" + mode + "'", "mend the model");
+    throw_input_error("mode standard or nesterov of Momentum", "'" + mode + "'", "correct the model");
   const double alpha = a.get_float("alpha", 0), norm = a.get_float("norm_coefficient", 0);
   // The first gradient becomes the momentum as it is.
   const double beta = update_count(call) > 0 ? a.get_float("beta", 0) : 1;

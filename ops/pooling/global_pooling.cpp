@@ -12,7 +12,7 @@ namespace halfstep::ops {
 
 double norm_order(const Node& node) {
   const std::int64_t p = node.attributes.get_int("p", 2);
-  if (p < 1) throw_input_error("attribute p of at least 1", std::to_string(p), "mend the model");
+  if (p < 1) throw_input_error("attribute p of at least 1", std::to_string(p), "correct the model");
   return static_cast<double>(p);
 }
 

@@ -29,7 +29,7 @@ double checked_ratio(const Tensor& tensor) {
   if (values.size() != 1 || !(values[0] >= 0 && values[0] < 1))
     throw_input_error("a dropout ratio that is one number in [0, 1)",
                       values.size() == 1 ? std::to_string(values[0]) : fmt::format("{} numbers", values.size()),
-                      "mend the model");
+                      "correct the model");
   return values[0];
 }
 

@@ -15,7 +15,7 @@ namespace {
 using Dims = std::vector<std::int64_t>;
 
 [[noreturn]] void baked_in(const Node& node, std::int64_t batch, const std::string& found) {
-  throw_input_error("a batch size that no node has baked in",
+  throw_input_error("a batch size that no node fixes",
                     fmt::format("{} of {} '{}', made for a batch of {}", found, node.op, node.name, batch),
                     "export the model with a dynamic batch dimension");
 }

@@ -115,7 +115,7 @@ std::string guesses_of(const Graph& graph, const std::vector<ParameterChoice>& c
       left.push_back(fmt::format("{} ({})", name, choice.reason));
   }
   std::vector<std::string> parts;
-  if (!trained.empty()) parts.push_back(fmt::format("{} trained, --freeze NAME leaves one as it is", are(trained)));
+  if (!trained.empty()) parts.push_back(fmt::format("{} trained, --freeze NAME excludes one", are(trained)));
   if (!leading.empty())
     parts.push_back(
         fmt::format("of {} only the first half is trained, as the one bias of a layer, --trainable '*,NAME' "

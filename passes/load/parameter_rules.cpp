@@ -178,7 +178,8 @@ std::string is_literal(const ModelFacts& model, ValueId id) {
   if (value.is_initializer || (kind_of_name(value.name) == NameKind::path && model.names_modules())) return {};
   if (model.exporter == Exporter::pytorch) return "a Constant node: PyTorch writes parameters as initializers";
   const bool is_weight = model.role(id) != WeightRole::none;
-  return is_weight || model.constants_hold_weights() ? "" : "a Constant node in arithmetic, where weights are none";
+  return is_weight || model.constants_hold_weights() ? ""
+                                                     : "a Constant node in arithmetic, not in the role of a weight";
 }
 
 std::string has_buffer_name(const ModelFacts& model, ValueId id) {
@@ -254,7 +255,7 @@ Verdict judge(const ModelFacts& model, ValueId id) {
   for (const Rule& rule : kRules) {
     if (rule.strength != Rule::certain && declared == Declared::parameter) break;
     if (rule.strength != Rule::certain && declared == Declared::buffer)
-      return {.is_parameter = false, .reason = "a buffer, says the exporter"};
+      return {.is_parameter = false, .reason = "declared as a buffer by the exporter"};
     std::string reason = rule.why_not(model, id);
     if (reason.empty()) continue;
     const bool is_guess =

@@ -25,7 +25,7 @@ void select(Graph& graph, const std::vector<ParameterChoice>& choices) {
                       frozen.empty() ? "none in the model" : "all of them frozen (" + frozen + ")",
                       frozen.empty() ? "name constants to train with --trainable; halfstep inspect --trainable "
                                        "lists those there are, and why they are not trained"
-                                     : "freeze less; halfstep inspect --trainable lists what there is");
+                                     : "freeze fewer; halfstep inspect --trainable lists the parameters");
 }
 
 }  // namespace

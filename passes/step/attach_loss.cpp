@@ -202,7 +202,7 @@ class LossWriter {
       throw_input_error(fmt::format("one type of '{}' in all terms of the loss", name),
                         fmt::format("{}{} and {}{}", name_of(graph_[at->second].dtype),
                                     graph_[at->second].shape.to_string(), name_of(dtype), shape.to_string()),
-                        "give labels of their own to each term");
+                        "give each term its own labels");
     }
     return b_.expr(at->second);
   }
@@ -251,7 +251,7 @@ LossFunction loss_of_model(Graph model) {
       const auto output = outputs.find(name), label = labels.find(name);
       if (output == outputs.end() && label == labels.end())
         throw_input_error("inputs of the loss model that are outputs of the model or labels", fmt::format("'{}'", name),
-                          "call it like one of them");
+                          "name it like one of them");
       arguments.inputs.push_back((output != outputs.end() ? output : label)->second.id());
     }
     Graph& graph = b.graph();

@@ -193,7 +193,7 @@ TEST_F(Labels, ChoicesAreSaidByTrainAndEvaluate) {
     const Outcome axis = run(command + "grid.onnx --data a.npy,pairs.npy --metrics accuracy,mean_iou,top_k:1");
     EXPECT_EQ(axis.exit_code, 0) << axis.text;
     EXPECT_THAT(axis.text, HasSubstr("--class-axis 2"));
-    EXPECT_THAT(axis.text, HasSubstr("labels of -100 do not count (1 of 6): --ignore-label"));
+    EXPECT_THAT(axis.text, HasSubstr("labels of -100 are ignored (1 of 6): --ignore-label"));
     EXPECT_THAT(axis.text, HasSubstr("mean_iou"));
     write_npy(folder_ / "pairs.npy", Tensor::of<std::int64_t>({0, 1, -100, 1, 255, 0}, {3, 2}));
   }
@@ -252,7 +252,7 @@ TEST_F(Labels, SampleWeightsAreAFileOrAnArrayOfTheData) {
   const Outcome train =
       run("train mlp.onnx --data x.npy,y.npy --val-data x.npy,y.npy --sample-weights w.npy --epochs 1");
   EXPECT_EQ(train.exit_code, 0) << train.text;
-  EXPECT_THAT(train.text, HasSubstr("the validation data have no 'w.npy': their rows weigh the same"));
+  EXPECT_THAT(train.text, HasSubstr("the validation data has no 'w.npy': its rows are unweighted"));
   const Outcome missing = run("train mlp.onnx --data x.npy,y.npy --sample-weights v.npy --epochs 1");
   EXPECT_EQ(missing.exit_code, 2);
   EXPECT_THAT(missing.text, HasSubstr("neither an array of the data nor a file named 'v.npy'"));
@@ -288,7 +288,7 @@ TEST_F(Labels, EarlyStoppingAndAveragesGoOnWithAResumedRun) {
     const auto parameters = [&](const std::string& more) {
       const Outcome outcome = run(command + " -o trained.onnx " + more);
       EXPECT_EQ(outcome.exit_code, 0) << outcome.text;
-      EXPECT_THAT(outcome.text, Not(HasSubstr("starts anew")));
+      EXPECT_THAT(outcome.text, Not(HasSubstr("starts from scratch")));
       std::ifstream file(folder_ / "trained.onnx", std::ios::binary);
       return std::string(std::istreambuf_iterator<char>(file), {});
     };

@@ -48,7 +48,7 @@ TEST(SubgraphTraps, IfWithCapturesOfTheOuterGraph) {
   EXPECT_THAT(ops_of(node->attribute(1).g()), ElementsAre("Softmax", "Cast"));
   EXPECT_EQ(element_type(node->attribute(1).g().output(0)), "f16");
   EXPECT_EQ(c.report.casts_after, 4) << "into the model and out of it, and around Softmax";
-  EXPECT_EQ(c.reported("If")->reason, "hands values over in half");
+  EXPECT_EQ(c.reported("If")->reason, "passes values in half");
   for (const bool b : {false, true}) {
     const NamedTensors inputs = {{"x", Tensor::of<float>({1, -1, 0.5, 0.25}, Shape{2, 2})}, {"b", Tensor::scalar(b)}};
     const auto outputs = run_bytes(c.bytes, inputs);

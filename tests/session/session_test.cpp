@@ -102,7 +102,7 @@ TEST_P(Sessions, SayWhatIsWrong) {
       {{{"x", i}, {"i", i}, {"flag", flag}}, "f32"},
       {{{"x", x}, {"i", Tensor::of<std::int64_t>({1, 1LL << 40})}, {"flag", flag}}, "cannot hold, at element 1"},
       {{{"x", x}, {"i", i}, {"flag", Tensor::scalar(std::int64_t{2})}}, "'flag' as bool"},
-      {{{"x", x}, {"i", i}, {"flag", Tensor()}}, "one that holds nothing"},
+      {{{"x", x}, {"i", i}, {"flag", Tensor()}}, "an undefined tensor"},
       {{{"x", Tensor(DType::string, {2, 3})}, {"i", i}, {"flag", flag}}, "string"},
   };
   for (const auto& c : cases) EXPECT_THAT(error_of([&] { session.run(c.inputs); }), HasSubstr(c.says));

@@ -207,14 +207,14 @@ TEST(Checkpoint, ResumableWhereAllFits) {
 TEST(Checkpoint, AnotherModelIsRefusedNamingItsTensors) {
   ResumeTarget target = target_of(sample(1));
   target.model_fingerprint = "beef";
-  EXPECT_THAT(error_of(kInput, [&] { check_resumable(sample(1), target); }), HasSubstr("operators between them"));
+  EXPECT_THAT(error_of(kInput, [&] { check_resumable(sample(1), target); }), HasSubstr("the operators differ"));
 
   target.tensors.erase("dense.bias");
   target.tensors["conv.weight"] = Tensor::scalar(1.0f);
   target.tensors["dense.weight"] = Tensor(DType::f32, Shape{2, 3});
   EXPECT_THAT(error_of(kInput, [&] { check_resumable(sample(1), target); }),
               AllOf(HasSubstr("another model"), HasSubstr("missing tensors: conv.weight"),
-                    HasSubstr("left-over tensors: dense.bias"),
+                    HasSubstr("unexpected tensors: dense.bias"),
                     HasSubstr("dense.weight is f32[2, 2] and should be f32[2, 3]")));
 
   for (int i = 0; i < 20; ++i) target.tensors["t" + std::to_string(i)] = Tensor::scalar(1.0f);

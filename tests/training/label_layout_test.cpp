@@ -258,8 +258,7 @@ TEST(IgnoredLabels, ABatchOfNothingElseChangesNothing) {
           EXPECT_DOUBLE_EQ(run.means[1], run.losses[0]);
           EXPECT_DOUBLE_EQ(run.means[2], (run.losses[0] + 2 * run.losses[2]) / 3);
           EXPECT_NEAR(run.evaluation.loss, 0.7680879235, p.tolerance);
-          EXPECT_THAT(run.notices,
-                      HasSubstr(fmt::format("labels of {} do not count (3 of 6): --ignore-label", ignore)));
+          EXPECT_THAT(run.notices, HasSubstr(fmt::format("labels of {} are ignored (3 of 6): --ignore-label", ignore)));
         }
       }
     }
@@ -357,13 +356,13 @@ TEST(LossChoice, WhatDoesNotFitIsToldBeforeTraining) {
        Tensor::of<float>({-100, -100, -100, -100}, {4, 1}),
        "binary_focal",
        "",
-       {"a label that counts", "--ignore-label"}},
+       {"a label that is not ignored", "--ignore-label"}},
       {"ignored labels and one beyond 1",
        1,
        Tensor::of<float>({1, -100, 3, 0}),
        "binary_cross_entropy",
        "",
-       {"from 0 to 1, or -100 for what does not count", "row"}},
+       {"from 0 to 1, or -100 for ignored elements", "row"}},
       {"class indices for shares", 3, class_labels(3, {4}), "kl_divergence", "", {"kl_divergence", "i64[2]"}},
       {"shares beyond 1", 3, numbers({4, 3}), "kl_divergence", "", {"from 0 to 1"}},
       {"a class that the model lacks", 3, class_labels(3, {4}), {}, "f1:3", {"a class from 0 to 2", "f1:3"}},

@@ -151,7 +151,7 @@ TEST_F(Resume, WhatTheStateDoesNotFitIsRefusedWithTheOption) {
        }},
       {"--loss-scale 8; the checkpoint was made with off", nothing, [](auto& o) { o.loss_scale = 8; }},
       {"--accumulate 2; the checkpoint was made with 1", nothing, [](auto& o) { o.optimizer.accumulate = 2; }},
-      {"--accumulate 2, as the checkpoint has added up gradients of 1 batches",
+      {"--accumulate 2, as the checkpoint has accumulated gradients of 1 batches",
        [](auto& o) { o.optimizer.accumulate = 2; }, [](auto& o) { o.optimizer.accumulate = 4; }},
       {"--optimizer adam", nothing, [](auto& o) { o.optimizer.name = "sgd"; }},
   };

@@ -186,7 +186,8 @@ TEST(ResumedCallbacks, TellWhatIsNewAndWhatIsDropped) {
   Trainer resumed(model(), *executor, rows(0), rest);
   EarlyStopping stopping(resumed);
   resumed.fit(combined({stopping.callbacks(), {.on_notice = [&](const std::string& n) { notices.push_back(n); }}}));
-  EXPECT_THAT(notices, Contains("the checkpoint has nothing of the early stopping by loss, which starts anew"));
+  EXPECT_THAT(notices,
+              Contains("the checkpoint has no state of the early stopping by loss, which starts from scratch"));
   EXPECT_THAT(notices, Contains("resuming without the moving average that the checkpoint has"));
   EXPECT_THAT(notices, Contains("resuming with --average 0.5; the checkpoint was made with 0.75"));
 }

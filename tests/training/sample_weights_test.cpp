@@ -187,7 +187,7 @@ TEST(SampleWeights, AreEvenWhereValidationHasNone) {
   trainer.fit({.on_epoch_end = [&](const StepResult&, const Evaluation* e) { loss = e->loss; },
                .on_notice = [&](const std::string& text) { notices.push_back(text); }},
               &validation);
-  EXPECT_THAT(notices, ::testing::Contains("the validation data have no 'w': their rows weigh the same"));
+  EXPECT_THAT(notices, ::testing::Contains("the validation data has no 'w': its rows are unweighted"));
   TrainerOptions even = o;
   even.losses[0].sample_weights = "";
   Trainer other(model(), *executor, validation, even);
@@ -205,7 +205,7 @@ TEST(SampleWeights, ThatAreAllZeroAreTold) {
   Trainer trainer(model(), *executor, data, o);
   std::vector<std::string> notices;
   trainer.fit({.on_notice = [&](const std::string& text) { notices.push_back(text); }});
-  EXPECT_THAT(notices, ::testing::Contains(HasSubstr("no label of epoch 1 counts")));
+  EXPECT_THAT(notices, ::testing::Contains(HasSubstr("every label of epoch 1 is ignored")));
 }
 
 class Stream : public BatchStream {
@@ -259,7 +259,7 @@ TEST(SampleWeights, SayWhatDoesNotFit) {
       {"for sample weights, got --loss output",
        with(Tensor(DType::f32, {kRows})),
        {.loss = "output", .sample_weights = "w"}},
-      {"a label that counts", with(Tensor(DType::f32, {kRows})), {.sample_weights = "w"}},
+      {"a label that is not ignored", with(Tensor(DType::f32, {kRows})), {.sample_weights = "w"}},
   };
   for (const auto& c : cases) {
     TrainerOptions o = options(c.loss);

@@ -468,7 +468,7 @@ TEST_P(Steps, HaveNumbersThatCanBeSet) {
   EXPECT_THAT(error_of([&] { step.set_learning_rate(-1); }), HasSubstr("from 0 on"));
   EXPECT_THAT(error_of([&] { step.set_loss_scale(1e30); }), HasSubstr("a loss scale from"));
   step.forward_backward(batch());
-  EXPECT_THAT(error_of([&] { step.set_loss_scale(2); }), HasSubstr("wait for an update"));
+  EXPECT_THAT(error_of([&] { step.set_loss_scale(2); }), HasSubstr("no accumulated gradients"));
 }
 
 TEST_P(Steps, UpdateWithEverySoManyBatches) {
