@@ -124,7 +124,7 @@ void MappedFile::drop_pages() const { ::madvise(const_cast<std::byte*>(data_), s
 void throw_truncated(const std::string& name, std::size_t size, std::size_t intact, const std::string& lost) {
   throw_failure(fmt::format("{} to keep its {} bytes while it is read", name, size),
                 fmt::format("{} bytes that can be read{}{}", intact, lost.empty() ? "" : ": ", lost),
-                "leave files alone that a run reads, or give it a copy");
+                "do not change files that a run reads, or give it a copy");
 }
 
 }  // namespace halfstep

@@ -237,7 +237,7 @@ Error explain(const CLI::App& app, const CLI::ParseError& error, const std::vect
   }
   if (std::optional<Error> extra = extra_argument(*command, arguments)) return *extra;
   if (dynamic_cast<const CLI::RequiredError*>(&error)) return missing(*command, parts(text, " is required").first);
-  return input_error("a call that halfstep understands", text, see_help(*command));
+  return input_error("a valid call", text, see_help(*command));
 }
 
 }  // namespace halfstep::cli

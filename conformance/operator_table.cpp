@@ -146,17 +146,17 @@ std::string operators_markdown(Executor& executor) {
   std::string text = fmt::format(
       "# Operators\n\n"
       "Written by `halfstep check --executor {0} --markdown`.\n\n"
-      "The reference executor runs every operator here in every type listed, forward and, where there is a gradient\n"
-      "rule, backward. The columns of {0} say which of its kernels run the operator's cases in f32: a library's\n"
+      "The reference executor supports every operator here in every type listed, forward and, if it has a gradient\n"
+      "rule, backward. The columns of {0} list the kernels that run the operator's cases in f32: a library's\n"
       "(`onednn`), its own (`simd`, `native`, `alias`), or the reference executor's (`reference`).\n\n"
-      "- Opsets: versions of the operator that are read, each named by the operator set that brought it. All run in\n"
-      "  their newest form.\n"
-      "- Types: element types of the operands that may be floats; of others where there are none.\n"
-      "- Backward: `zero` is the gradient of what does not change smoothly with any input; `–` means that no gradient\n"
-      "  is known, so that nothing behind the operator can be trained.\n"
+      "- Opsets: supported versions of the operator, each named by the opset that introduced it. All are upgraded to\n"
+      "  the newest form.\n"
+      "- Types: element types of the operands that may be floats; of the other operands if there are none.\n"
+      "- Backward: `zero` means that the result does not depend smoothly on any input; `–` means that no gradient\n"
+      "  is known, so that parameters upstream of the operator cannot be trained.\n"
       "- Precision: `half` runs in the half type of mixed precision, `follow` does when its neighbours do, `full` "
       "stays\n"
-      "  in f32, `neutral` takes what it is given.\n\n"
+      "  in f32, `neutral` takes the type of its operands.\n\n"
       "| Operator | Opsets | Types | {0} forward | {0} backward | Precision | Note |\n"
       "|---|---|---|---|---|---|---|\n",
       executor.name());
@@ -168,9 +168,10 @@ std::string operators_markdown(Executor& executor) {
   }
   text +=
       "\n## Sequences and optional values\n\n"
-      "These operators are gone once a model is read: a sequence is a list of tensors then, whose length follows from\n"
-      "constants, known shapes and loops with a known number of iterations (which are written out). Gradients pass\n"
-      "through, since what is left are the tensors.\n\n"
+      "These operators are eliminated while a model is loaded: a sequence becomes a list of tensors, whose length "
+      "follows from\n"
+      "constants, known shapes and loops with a known number of iterations (which are unrolled). Gradients pass\n"
+      "through, since only the tensors remain.\n\n"
       "| Operator | Opsets |\n|---|---|\n";
   for (std::string_view op : container_operators()) text += fmt::format("| {} | {} |\n", op, operator_versions(op, ""));
   return text;

@@ -331,7 +331,7 @@ namespace {
 
 [[noreturn]] void fail(const Graph& graph, const std::string& required, const std::string& found) {
   throw_failure("a graph in which " + required, found + " in graph '" + graph.name + "'",
-                "this is a defect of the pass that made the graph: write the stages out with --dump-passes");
+                "this is a defect of the pass that created the graph: write the stages with --dump-passes");
 }
 
 void verify_bodies(const Graph& graph, const Node& node) {

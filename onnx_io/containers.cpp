@@ -124,10 +124,10 @@ Parts parts_of(LiftContext& lift, const Node& node, std::int64_t axis) {
   if (each <= 0) refuse_container(node, "parts of at least one slice", std::to_string(each));
   const Value& whole = lift.graph()[node.inputs[0]];
   if (!whole.shape.is_ranked())
-    refuse_container(node, "a known rank of what is split", "none known of '" + whole.name + "'");
+    refuse_container(node, "a known rank of the split tensor", "an unknown rank of '" + whole.name + "'");
   const std::int64_t extent = whole.shape[normalize_axis(axis, whole.shape.rank())];
   if (extent == Shape::kUnknown)
-    refuse_container(node, fmt::format("a known extent of axis {} of '{}'", axis, whole.name), "one left open");
+    refuse_container(node, fmt::format("a known extent of axis {} of '{}'", axis, whole.name), "an unknown one");
   if (extent / each > kMostParts)
     refuse_container(node, fmt::format("at most {} parts", kMostParts), std::to_string(extent / each));
   std::vector<std::int64_t> extents(static_cast<std::size_t>(extent / each), each);

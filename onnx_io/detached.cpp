@@ -148,7 +148,7 @@ DetachedModel detach(onnx::ModelProto model) {
   check_versions(model, kOldestOpset);
   for_each_tensor(model, [](const onnx::TensorProto& tensor) {
     if (tensor.data_location() == onnx::TensorProto::EXTERNAL)
-      throw_input_error("a model that holds all its data, since it has no folder",
+      throw_input_error("a model without external data, since no folder is given",
                         "external data for tensor '" + tensor.name() + "'", "load the model from its file");
   });
   DetachedModel result;

@@ -28,7 +28,7 @@ LoadedModel load_from(onnx::ModelProto model, const std::filesystem::path& folde
   if (!has_folder)
     for_each_tensor(model, [](const onnx::TensorProto& tensor) {
       if (tensor.data_location() == onnx::TensorProto::EXTERNAL)
-        throw_input_error("a model that holds all its data, since it has no folder",
+        throw_input_error("a model without external data, since no folder is given",
                           "external data for tensor '" + tensor.name() + "'", "load the model from its file");
     });
   // Before the checker, which would itself look for the files.
@@ -54,7 +54,7 @@ LoadedModel load_from(onnx::ModelProto model, const std::filesystem::path& folde
     flat = &spread;
   }
   LoadedModel loaded;
-  guarded("a model that halfstep can hold", [&] {
+  guarded("a model that fits into memory and halfstep's limits", [&] {
     loaded.graph = from_proto(*flat, [&](const onnx::TensorProto& tensor) { return source->read(tensor); });
     lift_to_supported(loaded.graph);
     verify(loaded.graph);

@@ -34,8 +34,8 @@ Tensor SourceModel::read(const onnx::TensorProto& initializer) const {
   if (index < 0) return tensor_from_proto(initializer);
   const Tensor& elements = outside.at(static_cast<std::size_t>(index));
   if (!elements.is_defined())
-    throw_failure("a value for parameter '" + initializer.name() + "'", "none: the model's own was given up",
-                  "give the values of all parameters that were trained");
+    throw_failure("a value for parameter '" + initializer.name() + "'", "none: the model's own value was released",
+                  "give the values of all trained parameters");
   return elements;
 }
 

@@ -53,7 +53,8 @@ const char* kind_of(const onnx::TypeProto& type) {
     case onnx::TypeProto::kTensorType:
       return nullptr;
     case onnx::TypeProto::kSequenceType:
-      return type.sequence_type().elem_type().has_tensor_type() ? nullptr : "a sequence of what is no tensor";
+      return type.sequence_type().elem_type().has_tensor_type() ? nullptr
+                                                                : "a sequence of elements that are not tensors";
     case onnx::TypeProto::kOptionalType:
       return kind_of(type.optional_type().elem_type());
     case onnx::TypeProto::kMapType:

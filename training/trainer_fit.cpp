@@ -98,13 +98,13 @@ bool Trainer::Impl::reads(const Read& read, bool trained, const TrainerCallbacks
 }
 
 void Trainer::Impl::diverged(std::int64_t updates, std::int64_t step, const Batch& batch) const {
-  std::string where = "not looked for, the batch is a smaller one";
+  std::string where = "not determined, the batch is smaller than the others";
   try {
     if (batch.rows == task_.batch) where = first_non_finite_node(first_graph_, *store_, batch);
   } catch (const Error& error) {  // it keeps every value of the step
-    where = "not found, " + error.without_hint();
+    where = "not determined, " + error.without_hint();
   } catch (const std::bad_alloc&) {
-    where = "not found, too little memory";
+    where = "not determined, too little memory";
   }
   throw_failure(fmt::format("a finite loss and finite gradients at least once in {} updates", updates),
                 fmt::format("non-finite ones up to step {}; the first node that went non-finite: {}", step, where),

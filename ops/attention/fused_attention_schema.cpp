@@ -29,7 +29,7 @@ void add_attributes(onnx::OpSchema& schema) {
   view("v", "values");
   view("y", "results");
   schema.Attr("mask", "The same of the mask, and its stride from key to key.", AttributeProto::INTS, false)
-      .Attr("scale", "What the products are multiplied by.", AttributeProto::FLOAT, 1.0f)
+      .Attr("scale", "Factor of the products.", AttributeProto::FLOAT, 1.0f)
       .Attr("causal", "1: query i sees keys 0 to i.", AttributeProto::INT, std::int64_t{0})
       .Attr("y_shape", "The shape of Y.", AttributeProto::INTS);
 }

@@ -195,9 +195,9 @@ void fail(KernelCall& call) {
 void failure_schema(onnx::OpSchema& schema) {
   using onnx::AttributeProto;
   schema.SetDoc("Stands for a branch whose operands do not fit: throws when it runs.")
-      .Attr("required", "What would have been right.", AttributeProto::STRING, std::string())
-      .Attr("found", "What was there.", AttributeProto::STRING, std::string())
-      .Attr("remedy", "What to do about it.", AttributeProto::STRING, std::string())
+      .Attr("required", "The requirement of the error.", AttributeProto::STRING, std::string())
+      .Attr("found", "What was found instead.", AttributeProto::STRING, std::string())
+      .Attr("remedy", "The remedy.", AttributeProto::STRING, std::string())
       .TypeConstraint("V", onnx::OpSchema::all_tensor_types_ir4(), "Any type.")
       .Output(0, "outputs", "The branch's results.", "V", onnx::OpSchema::Variadic, /*is_homogeneous=*/false);
 }

@@ -78,7 +78,7 @@ bool write_function(const onnx::FunctionBodyBuildContext& call, const onnx::OpSc
 }
 
 void chain_schema(onnx::OpSchema& schema) {
-  schema.SetDoc("Elementwise operators, computed together: what lies between them is not kept.")
+  schema.SetDoc("Elementwise operators computed in one kernel; intermediate results are not stored.")
       .Attr(std::string(kChainBody), "Gives the results from the operands; their shapes are broadcast to one.",
             onnx::AttributeProto::GRAPH)
       .TypeConstraint("V", onnx::OpSchema::all_tensor_types_ir4(), "Any type.")

@@ -265,7 +265,7 @@ const std::vector<OpCase> kNegativeLogLikelihoodGradCases = {
 };
 
 constexpr std::string_view kLabels =
-    "a label outside [0, C) that is not ignore_index is an error; the mean is 0 where no label counts";
+    "a label outside [0, C) that is not ignore_index is an error; the mean is 0 if all labels are ignored";
 
 }  // namespace
 
