@@ -19,7 +19,7 @@ RowType row_type(const Tensor& tensor) {
 void require_rows(const std::string& name, const Tensor& tensor) {
   if (!tensor.is_defined() || tensor.shape().rank() == 0 || tensor.shape()[0] == 0)
     throw_input_error(fmt::format("rows of '{}' along the first axis", name),
-                      tensor.is_defined() ? tensor.shape().to_string() : "nothing", "check what the stream gives");
+                      tensor.is_defined() ? tensor.shape().to_string() : "nothing", "check the stream's batches");
 }
 
 }  // namespace

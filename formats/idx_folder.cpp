@@ -18,8 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kImagesHint =
-    "JPEG and PNG pictures are read from a folder for each class (FOLDER/cat/1.jpg); save others as arrays "
-    "(numpy.save, "
+    "JPEG and PNG images are read from a folder for each class (FOLDER/cat/1.jpg); save others as arrays (numpy.save, "
     "rows of [height, width, channels]) and name them as X.npy,Y.npy";
 constexpr std::string_view kPictures[] = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"};
 

@@ -25,7 +25,7 @@ Image decode_image(std::span<const std::byte> bytes, const std::string& file) {
     if (text.starts_with("\xff\xd8\xff")) return decode_jpeg(bytes);
     if (text.starts_with("\x89PNG")) return decode_png(bytes);
   } catch (const std::runtime_error& error) {
-    throw_input_error("a picture that can be read", fmt::format("{}: {}", file, error.what()),
+    throw_input_error("a readable image", fmt::format("{}: {}", file, error.what()),
                       "replace the file, or take it out of the folder");
   }
   throw_input_error("a JPEG or PNG file", fmt::format("{}, which is neither", file),

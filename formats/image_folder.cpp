@@ -138,7 +138,7 @@ NamedArrays open_image_folder(const fs::path& folder, const DataOptions& options
   std::int64_t others = 0;
   for (const fs::path& one : folders) {
     const std::vector<fs::path> pictures = pictures_in(one, others);
-    if (pictures.empty()) arrays.notices.push_back(fmt::format("the folder {} has no picture", one.string()));
+    if (pictures.empty()) arrays.notices.push_back(fmt::format("the folder {} has no image", one.string()));
     labels.insert(labels.end(), pictures.size(), class_of(one, arrays.classes));
     paths.insert(paths.end(), pictures.begin(), pictures.end());
   }

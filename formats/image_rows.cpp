@@ -93,11 +93,12 @@ void for_each_row(std::size_t count, unsigned threads, const Make& make) {
 DataArray image_rows(std::string name, std::vector<fs::path> paths, const ImageOptions& options, unsigned threads) {
   if (options.height < 1 || options.width < 1 || (options.channels != 1 && options.channels != 3) ||
       options.width > kMostPixels / std::max<std::int64_t>(options.height, 1))
-    throw_input_error("a height and a width of pictures, and 1 or 3 channels",
+    throw_input_error("a height and a width of images, and 1 or 3 channels",
                       fmt::format("{} x {} x {}", options.height, options.width, options.channels),
-                      "--image-size HEIGHT,WIDTH where the model leaves them open");
+                      "--image-size HEIGHT,WIDTH if the model does not fix them");
   if (!(options.crop > 0 && options.crop <= 1))
-    throw_input_error("a part of pictures above 0 and up to 1", fmt::format("{}", options.crop), "check --image-crop");
+    throw_input_error("a fraction of images above 0 and at most 1", fmt::format("{}", options.crop),
+                      "check --image-crop");
   const auto rows = static_cast<std::int64_t>(paths.size());
   const Shape shape{options.height, options.width, options.channels};
   const auto row_bytes = static_cast<std::size_t>(shape.count());

@@ -83,8 +83,8 @@ FittedBatch fit_batch(const NamedTensors& batch, const std::vector<TensorInfo>& 
   for (const auto& [name, tensor] : batch)
     if (!is_input(name) && place_in(wanted.labels, name) == wanted.labels.size() &&
         place_in(wanted.sample_weights, name) == wanted.sample_weights.size())
-      throw_input_error(fmt::format("inputs of the model and what its loss takes{}{}",
-                                    wanted.labels.empty() ? "" : ": ", fmt::join(wanted.labels, ", ")),
+      throw_input_error(fmt::format("only inputs of the model and of its loss{}{}", wanted.labels.empty() ? "" : ": ",
+                                    fmt::join(wanted.labels, ", ")),
                         fmt::format("'{}'", name), "leave it out, or name it with LossTerm");
   return result;
 }

@@ -31,7 +31,7 @@ double number_of(const Watch& watch, const StepResult& last, const Evaluation* v
     for (std::size_t i = 0; i < last.metrics->size(); ++i)
       if (last.metrics->metric(i).name() == watch.what) return last.metrics->value(i);
   }
-  throw_failure("a number to watch", fmt::format("no '{}' of this epoch", watch.what), "");
+  throw_failure("a quantity to watch", fmt::format("no '{}' of this epoch", watch.what), "");
 }
 
 Watch checked(Watch watch, const Trainer& trainer) {
@@ -75,7 +75,7 @@ template <class T>
 T kept_number(const NamedTensors& state, const char* name, const Tensor& like) {
   const auto at = state.find(name);
   if (at == state.end() || at->second.dtype() != like.dtype() || at->second.count() != 1)
-    throw_input_error(fmt::format("the number '{}' in what a checkpoint has of a callback", name), "none",
+    throw_input_error(fmt::format("the number '{}' in a callback's state of a checkpoint", name), "none",
                       "resume from another checkpoint");
   return *at->second.data<T>();
 }
@@ -98,7 +98,7 @@ NamedTensors kept_parameters(const NamedTensors& state, const Trainer& trainer) 
     return a.first == b.first && a.second.dtype() == b.second.dtype() && a.second.shape() == b.second.shape();
   });
   if (!fits)
-    throw_input_error("parameters of this model in what a checkpoint has of a callback", "others",
+    throw_input_error("parameters of this model in a callback's state of a checkpoint", "others",
                       "resume from another checkpoint");
   return parameters;
 }
@@ -136,7 +136,7 @@ bool BestSoFar::improves(const StepResult& last, const Evaluation* validation) {
 EarlyStopping::EarlyStopping(Trainer& trainer, EarlyStoppingOptions options)
     : trainer_(trainer), options_(std::move(options)), best_(checked(options_.watch, trainer)) {
   if (options_.patience < 0)
-    throw_input_error("a patience from 0 on", fmt::format("{}", options_.patience), "correct the number");
+    throw_input_error("a patience of at least 0", fmt::format("{}", options_.patience), "correct the number");
 }
 
 TrainerCallbacks EarlyStopping::callbacks() {

@@ -157,7 +157,7 @@ Checkpoint read_checkpoint(const fs::path& path) {
   } catch (const Json::exception& e) {
     refuse("a readable training state", e.what(), "use another checkpoint");
   } catch (const std::out_of_range& e) {
-    refuse("what the state lists as tensors", e.what(), "use another checkpoint");
+    refuse("the tensors listed in the state", e.what(), "use another checkpoint");
   }
   checkpoint.tensors = std::move(file.tensors);
   return checkpoint;

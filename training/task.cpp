@@ -122,7 +122,7 @@ void choose_own_loss(Task& task, const Graph& model, const Dataset& data, const 
   const OutputLoss& loss = options.losses[0];
   if (!loss.sample_weights.empty())
     throw_input_error("a loss that is computed from labels, for sample weights", fmt::format("--loss {}", kOwnLoss),
-                      "weigh it in the model, or leave them out");
+                      "apply the weights in the model, or omit them");
   task.step.loss.terms[0].output = loss.output.empty() ? model[choose_own_output(task, model)].name : loss.output;
   task.step.loss.terms[0].weight = loss.weight;
   if (options.metrics && !options.metrics->empty())
@@ -260,12 +260,12 @@ void check_losses(const Graph& model, const TrainerOptions& options) {
         throw_input_error(fmt::format("losses by outputs of the model: {}", fmt::join(outputs, ", ")),
                           fmt::format("'{}'", loss.output), "check the name");
       if (loss.loss == kOwnLoss)
-        throw_input_error("losses that are computed from labels, where there are several", std::string(kOwnLoss), "");
+        throw_input_error("only losses that are computed from labels, if there are several", std::string(kOwnLoss), "");
       if (std::ranges::find(seen, loss.output) != seen.end())
         throw_input_error("one loss for each output", fmt::format("two for '{}'", loss.output), "leave one out");
     }
     if (!(loss.weight >= 0 && loss.weight <= 1e30))
-      throw_input_error(fmt::format("a weight of the loss of '{}' from 0 on", loss.output),
+      throw_input_error(fmt::format("a weight of at least 0 for the loss of '{}'", loss.output),
                         fmt::format("{}", loss.weight), "correct the weight");
     seen.push_back(loss.output.empty() ? outputs[0] : loss.output);
   }
@@ -294,8 +294,8 @@ void note_recurrent_inputs(Task& task, const Graph& model) {
     if (!traits_of(node).is_recurrent()) continue;
     if (node.attributes.get_int("layout", 0) == 0 && node.input(0) != kNoValue && model.is_input(node.inputs[0]))
       task.notices.push_back(
-          fmt::format("rows are taken along the first axis of '{0}', which is time for the {1} that "
-                      "reads it: --batch-axis {0}=1 if they are the batch's",
+          fmt::format("rows are taken along the first axis of '{0}', which is the time axis of the {1} that reads it: "
+                      "--batch-axis {0}=1 if axis 1 is the batch",
                       model[node.inputs[0]].name, node.op));
   }
 }

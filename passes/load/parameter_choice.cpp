@@ -117,10 +117,9 @@ std::string guesses_of(const Graph& graph, const std::vector<ParameterChoice>& c
   std::vector<std::string> parts;
   if (!trained.empty()) parts.push_back(fmt::format("{} trained, --freeze NAME excludes one", are(trained)));
   if (!leading.empty())
-    parts.push_back(
-        fmt::format("of {} only the first half is trained, as the one bias of a layer, --trainable '*,NAME' "
-                    "trains all",
-                    abridged(leading)));
+    parts.push_back(fmt::format(
+        "of {} only the first half is trained, as the only bias of a layer, --trainable '*,NAME' trains all",
+        abridged(leading)));
   if (!left.empty()) parts.push_back(fmt::format("{} not trained, --trainable '*,NAME' trains one", are(left)));
   return parts.empty() ? "" : fmt::format("guessed from names and uses: {}", fmt::join(parts, "; "));
 }

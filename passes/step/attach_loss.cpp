@@ -189,7 +189,7 @@ class LossWriter {
                         "give one for each class, in their order");
     for (const double weight : operands.class_weights)
       if (!(weight >= 0 && weight <= 1e30))
-        throw_input_error("class weights from 0 on", fmt::format("{}", weight), "correct the weight");
+        throw_input_error("class weights of at least 0", fmt::format("{}", weight), "correct the weight");
   }
 
   // The input of that name, made once.

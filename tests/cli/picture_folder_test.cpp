@@ -78,7 +78,7 @@ TEST_F(Pictures, ADamagedPictureIsNamed) {
   write("val/c/9.jpg", read("pictures/val/c/3.png").substr(0, 60));
   const Outcome outcome = run("evaluate lenet.onnx --data pictures");
   EXPECT_EQ(outcome.exit_code, 2) << outcome.text;
-  EXPECT_THAT(outcome.text, HasSubstr("expected a picture that can be read, got pictures/val/c/9.jpg: "));
+  EXPECT_THAT(outcome.text, HasSubstr("expected a readable image, got pictures/val/c/9.jpg: "));
 }
 
 }  // namespace

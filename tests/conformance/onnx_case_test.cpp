@@ -116,7 +116,7 @@ TEST_F(OnnxCaseTest, DoesNotApplyToMaps) {
       ->mutable_sequence_type()
       ->mutable_elem_type()
       ->mutable_map_type();
-  EXPECT_EQ(not_applicable(write(model, {}, {}, "sequence")), "'x' is a sequence of what is no tensor");
+  EXPECT_EQ(not_applicable(write(model, {}, {}, "sequence")), "'x' is a sequence of elements that are not tensors");
 }
 
 // A sequence, an optional value that is absent, and a position: three kinds of files.

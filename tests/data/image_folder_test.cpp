@@ -77,9 +77,8 @@ TEST(ImageFolder, ClassesAreItsFoldersInOrder) {
   EXPECT_THAT(first_bytes(data), ElementsAre(30, 10, 20));
   EXPECT_THAT(labels(data), ElementsAre(0, 1, 1));
   EXPECT_EQ(data.x[0].rows.row_type(), (RowType{DType::u8, {4, 4, 3}}));
-  EXPECT_THAT(data.notices,
-              AllOf(Contains(HasSubstr("1 file is left out")), Contains(HasSubstr("empty has no picture")),
-                    Contains(HasSubstr("--classes cat,dog,empty keeps that"))));
+  EXPECT_THAT(data.notices, AllOf(Contains(HasSubstr("1 file is left out")), Contains(HasSubstr("empty has no image")),
+                                  Contains(HasSubstr("--classes cat,dog,empty keeps that"))));
   EXPECT_EQ(files_of(parse_data_spec(folder.path().string())).size(), 3U);
 
   EXPECT_THAT(labels(open(folder.path(), kSmall, Split::train, {"dog", "bird", "empty", "cat"})), ElementsAre(3, 0, 0));
@@ -198,7 +197,7 @@ TEST(ImageFolder, DamagedPicturesAreToldWhenTheyAreRead) {
     EXPECT_THAT(error_of([&] { rows.read_rows(all, out.data()); }), HasSubstr("a/3.jpg, which is neither"));
   }
   EXPECT_THAT(error_of([&] { data.x[0].rows.read_rows(std::vector<std::int64_t>{1}, out.data()); }),
-              AllOf(HasSubstr("expected a picture that can be read, got "), HasSubstr("a/2.png: ")));
+              AllOf(HasSubstr("expected a readable image, got "), HasSubstr("a/2.png: ")));
   fs::remove(folder / "a/1.png");
   EXPECT_THAT(error_of([&] { data.x[0].rows.read_rows(std::vector<std::int64_t>{0}, out.data()); }),
               HasSubstr("a/1.png"));

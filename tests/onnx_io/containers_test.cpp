@@ -174,7 +174,7 @@ const RefusalCase kRefusals[] = {
      "(float[2] x) => (float[2] z) <int64 i = {1}> { s = SequenceConstruct(x) z = SequenceAt(s, i) }",
      "a position from -1 to 0, got 1 in SequenceAt"},
     {"ExtentLeftOpen", "(float[N] x) => (seq(float[1]) z) { z = SplitToSequence(x) }",
-     "a known extent of axis 0 of 'x', got one left open"},
+     "a known extent of axis 0 of 'x', got an unknown one"},
     {"NothingToErase", "(float[2] x) => (seq(float[2]) z) { s = SequenceEmpty() z = SequenceErase(s) }",
      "a sequence with an element, got an empty one"},
     {"NothingToConcatenate", "(float[2] x) => (float[2] z) { s = SequenceEmpty() z = ConcatFromSequence<axis=0>(s) }",

@@ -192,7 +192,7 @@ TEST_F(ExternalData, OfAttributesAndFunctionsIsCheckedToo) {
 
 TEST_F(ExternalData, NeedsAFolder) {
   const std::string bytes = model_with({{"location", "w.bin"}}).SerializeAsString();
-  EXPECT_THAT(error_of([&] { load_model_from_bytes(bytes); }), HasSubstr("has no folder"));
+  EXPECT_THAT(error_of([&] { load_model_from_bytes(bytes); }), HasSubstr("no folder is given"));
   EXPECT_EQ(error_of([&] { load_model_from_bytes(bytes, home()); }), "");
 }
 

@@ -255,7 +255,7 @@ TEST(LossTerms, SayWhatDoesNotFit) {
        [](LossTerm& t) {
          t.class_weights = {1, 2, -1};
        },
-       "class weights from 0 on"},
+       "class weights of at least 0"},
       {"softmax_cross_entropy", [](LossTerm& t) { t.numbers["label-smoothing"] = 2; }, "--label-smoothing"},
       {"softmax_cross_entropy",
        [](LossTerm& t) {

@@ -103,7 +103,7 @@ TEST(OptimizerOptions, NumbersOutOfRangeAreRefusedByName) {
 TEST(OptimizerOptions, NumbersOfAnotherOptimizerAreRefusedWithTheOnesThereAre) {
   EXPECT_THAT(refusal({.name = "adam", .numbers = {{"momentum", 0.9}}}),
               AllOf(HasSubstr("--optimizer adam: --beta1, --beta2, --epsilon, --weight-decay, got --momentum"),
-                    HasSubstr("take --optimizer sgd or rmsprop")));
+                    HasSubstr("use --optimizer sgd or rmsprop")));
   EXPECT_THAT(refusal({.name = "sgd", .numbers = {{"temperature", 1}}}), HasSubstr("got --temperature"));
   EXPECT_THAT(refusal({.name = "tiger"}), HasSubstr("an optimizer: adam, adamw, sgd, lion"));
   OptimizerOptions sgd{.name = "sgd"};

@@ -186,7 +186,7 @@ TEST(SeveralLosses, SayWhatDoesNotFit) {
       {[](TrainerOptions& o) { o.losses[1].output = "boxes"; }, "two for 'boxes'"},
       {[](TrainerOptions& o) { o.losses[0].labels = "z"; }, "labels 'z' in the data, got x, true_boxes, kinds"},
       {[](TrainerOptions& o) { o.losses[0].labels = ""; }, "rows for each of the model's inputs: x, got x, true_boxes"},
-      {[](TrainerOptions& o) { o.losses[0].weight = -1; }, "a weight of the loss of 'boxes' from 0 on"},
+      {[](TrainerOptions& o) { o.losses[0].weight = -1; }, "a weight of at least 0 for the loss of 'boxes'"},
       {[](TrainerOptions& o) { o.losses[0].loss = "output"; }, "losses that are computed from labels"},
       {[](TrainerOptions& o) { o.losses[0].numbers["huber-delta"] = 1; }, "a loss that has --huber-delta"},
       {[](TrainerOptions& o) { o.metrics = parse_metrics("accuracy"); }, "boxes.accuracy"},

@@ -13,7 +13,7 @@ namespace HALFSTEP_API halfstep {
 ///
 /// Example: `throw Error(Error::Kind::input, "as many rows in x as in y", "10 in x.npy and 9 in y.npy",
 ///                       "check that the two files belong together");`
-/// Each part is passed through `printable`, because quoted file names and names may contain any characters.
+/// `what()` passes each part through `printable`, because quoted file names and names may contain any characters.
 class Error : public std::runtime_error {
  public:
   enum class Kind {

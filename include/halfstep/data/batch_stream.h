@@ -15,9 +15,9 @@ class BatchStream {
  public:
   virtual ~BatchStream() = default;
 
-  /// Starts an epoch, counted from 0, at its first batch. Epoch 0 is started twice: its first batch determines types
-  /// and shapes. Epochs should have the same batches, or batches that depend only on the epoch's number: a resumed run
-  /// reads and skips the batches of its epoch that were already used.
+  /// Starts an epoch, counted from 0, at its first batch. Epoch 0 is started twice: its first batch determines types,
+  /// shapes and defaults. Epochs should have the same batches, or batches that depend only on the epoch's number: a
+  /// resumed run reads and skips the batches of its epoch that were already used.
   virtual void begin(std::int64_t epoch) = 0;
 
   /// The next batch of the epoch: tensors by the names of the model's inputs and, for labels, "labels" or, as for

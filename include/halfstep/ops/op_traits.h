@@ -51,7 +51,7 @@ enum class Extremes : std::uint8_t {
 enum class FeatureAxis : std::uint8_t {
   unknown,    ///< for elementwise operators: that of the operands
   second,     ///< axis 1
-  last,       ///< the last, if operand 1 is a constant matrix
+  last,       ///< the last, if operand 1 is a matrix that is a constant or a state
   attribute,  ///< the attribute `axis`, -1 if it is absent
 };
 
