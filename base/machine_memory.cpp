@@ -6,6 +6,9 @@
 #include <limits>
 #include <string>
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -50,6 +53,12 @@ std::size_t address_space() {
 std::size_t machine_memory() {
   static const std::size_t bytes = std::min({physical_memory(), control_group_limit(), address_space()});
   return bytes;
+}
+
+void return_free_memory() {
+#ifdef __GLIBC__
+  ::malloc_trim(0);
+#endif
 }
 
 }  // namespace halfstep

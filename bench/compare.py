@@ -1,7 +1,7 @@
 """Training steps of halfstep against eager PyTorch: same models, batches, optimizer, precision and threads.
 
-The two take turns, so that a machine that slows down slows both. A run's figure is the median of its steps after
-warm-up; the table shows the median of the runs and how far they lay apart.
+Runs of the two alternate, so that a slowdown of the machine affects both. The result of a run is the median of its
+steps after warm-up; the table shows the median of the runs and their range.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 WARM_UP = 50
 
-# name, what the table calls it, model, batch, steps a run
+# name, title in the table, model, batch, steps per run
 CASES = (
     ("mlp", "MNIST MLP, batch 32, Adam", "models/mnist_mlp.onnx", 32, 1500),
     ("lenet", "LeNet, batch 64, Adam", "models/mnist_lenet.onnx", 64, 400),
@@ -38,7 +38,7 @@ def torch_step(name, steps, threads):
 
 
 def halfstep_step(program, model, batch, steps, threads):
-    """Median of the "ms" of a training log: one step with its batch, from the data set's rows to the updated state."""
+    """Median of the "ms" of a training log: one step with its batch, from the rows of the data set to the updated state."""
     with tempfile.TemporaryDirectory() as folder:
         log = pathlib.Path(folder) / "log.jsonl"
         run([program, "train", ROOT / model, "--data", ROOT / "models" / "mnist", "--precision", "fp32",
@@ -57,17 +57,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--halfstep", default=ROOT / "build" / "release" / "bin" / "halfstep", help="the program")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--runs", type=int, help="turns that each of the two takes (5; 3 with --models and --networks)")
-    parser.add_argument("--models", nargs="*", metavar="NAME", help="compare models of --zoo instead: these, or all")
-    parser.add_argument("--networks", nargs="*", metavar="NAME", help="compare the networks of networks.py: these, or all")
+    parser.add_argument("--runs", type=int, help="runs of each of the two (default: 5; 3 with --models and --networks)")
+    parser.add_argument("--models", nargs="*", metavar="NAME", help="compare these models of --zoo instead (default: all)")
+    parser.add_argument("--networks", nargs="*", metavar="NAME", help="compare these networks of networks.py (default: all)")
     parser.add_argument("--precisions", nargs="+", default=["fp32"], choices=["fp32", "bf16", "fp16"])
-    parser.add_argument("--batch", type=int, help="of --networks, instead of each one's own")
-    parser.add_argument("--executor", default="onednn", help="of --networks; with cudnn PyTorch runs on the GPU as well")
+    parser.add_argument("--batch", type=int, help="batch size of --networks, instead of the default of each")
+    parser.add_argument("--executor", default="onednn", help="executor of --networks; with cudnn PyTorch also runs on the GPU")
     parser.add_argument("--peers", nargs="*", default=["eager"], choices=["eager", "compile"])
-    parser.add_argument("--folder", type=pathlib.Path, default=ROOT / ".bench" / "networks", help="of their models")
+    parser.add_argument("--folder", type=pathlib.Path, default=ROOT / ".bench" / "networks", help="folder of their models")
     parser.add_argument("--write", action="store_true", help="write bench/RESULTS.md from --networks")
     parser.add_argument("--zoo", type=pathlib.Path, default=ROOT / "models" / "zoo")
-    parser.add_argument("--seconds", type=float, default=1, help="how long a run goes on, with --models and --networks")
+    parser.add_argument("--seconds", type=float, default=1, help="duration of a run, with --models and --networks")
     arguments = parser.parse_args()
     if arguments.models is not None:
         from compare_models import compare_models  # which imports this file

@@ -1,7 +1,7 @@
 """Training steps of every exported model in models/zoo: halfstep on the oneDNN executor against eager PyTorch.
 
-Exports of one network train the same network, so PyTorch's module is built from the export that keeps its operators whole
-(WHOLE); what exporters add around it costs PyTorch nothing. Keras models are compared with themselves in PyTorch.
+All exports of a network are compared with the same PyTorch module, built from the export that keeps operators whole
+(WHOLE); so nodes added by other exporters cost PyTorch nothing. Keras models are compared with their own PyTorch module.
 """
 
 import json
@@ -26,11 +26,11 @@ WHOLE = {
     "roberta": "roberta-dynamo-optimized",
     "squeezenet": "squeezenet-torchscript",
 }
-FIRST_LOSS = 1e-3  # relative difference up to which both train the same thing
+FIRST_LOSS = 1e-3  # maximum relative difference if both train the same model
 
 
 def train(program, case, expected, threads, steps, *more):
-    """One run of halfstep on the case's batch; its log."""
+    """Runs halfstep once on the case's batch; returns its log."""
     rows = len(numpy.load(case / "x.npy", mmap_mode="r"))
     hyperparameters = []
     for name in ("lr", "momentum", "weight_decay"):
@@ -53,7 +53,7 @@ def torch_run(graph, case, threads, seconds):
 
 
 class Case:
-    """One model, with the graph that PyTorch gets."""
+    """Compares one model, with the graph for PyTorch."""
 
     def __init__(self, folder, program, threads, graphs):
         self.folder, self.program, self.threads = folder, program, threads

@@ -1,9 +1,9 @@
 """Training steps of the networks of networks.py: halfstep against PyTorch, eager and compiled, in alternating runs.
 
-For every row: the fastest step of all runs, the peak of resident memory, and the time from the start of the process to
+For every row: the fastest step of all runs, the peak resident memory, and the time from the start of the process to
 the end of the first step. Losses of the first step must agree. Writes results.json, RESULTS.md and a chart.
 
-What this process has in memory counts for those it starts, until they are another program: so it does not import torch.
+The memory of this process counts for its child processes until they exec, so it does not import torch.
 """
 
 import collections
@@ -20,12 +20,12 @@ import time
 from compare import ROOT
 
 RESULTS = ROOT / "bench"
-FIRST_LOSS = {"fp32": 1e-3, "bf16": 3e-2, "fp16": 1e-2}  # relative; half precisions are computed with in other places
+FIRST_LOSS = {"fp32": 1e-3, "bf16": 3e-2, "fp16": 1e-2}  # relative; half precisions are used in different places
 MODES = ("halfstep", "eager", "compile")
 
 
 def measured(command, threads):
-    """Output, seconds and peak memory of a process."""
+    """Runs a process; returns its output, seconds and peak memory."""
     environment = dict(os.environ, OMP_NUM_THREADS=str(threads))
     child = subprocess.Popen(list(map(str, command)), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     output, errors = child.stdout.read(), child.stderr.read()
@@ -40,7 +40,7 @@ def network_of(folder):
 
 
 def exported(name, batch, models):
-    """The folder of a network's model and data, made when it is not there."""
+    """The folder of a network's model and data, created if missing."""
     folder = models / (f"{name}-{batch}" if batch else name)
     if not (folder / "network.json").exists():
         script = ROOT / "bench" / "networks.py"
@@ -50,7 +50,7 @@ def exported(name, batch, models):
 
 
 def halfstep_run(program, folder, executor, precision, threads, seconds, known):
-    """`known`: a step's time of an earlier run, from which the number of steps follows."""
+    """`known`: step time of an earlier run, which determines the number of steps."""
     flags = [text for name, value in network_of(folder)["flags"].items() for text in (f"--{name}", str(value))]
     steps = 6 if known is None else int(min(max(6, seconds * 1e3 / known), 5000))
     log = folder / "log.jsonl"
@@ -64,7 +64,7 @@ def halfstep_run(program, folder, executor, precision, threads, seconds, known):
     records = [json.loads(line) for line in log.read_text().splitlines()]
     times = [record["ms"] for record in records if "ms" in record]
     losses = [record["loss"] for record in records if "ms" in record]
-    # The log has no clock: what is not steps came before the first one, but for the end of the process.
+    # The log has no timestamps: time not spent in steps precedes the first one, except for the end of the process.
     return {"best_ms": min(times[1:]), "first_loss": losses[0], "peak_bytes": peak,
             "first_step_s": total - sum(times[1:]) / 1e3}  # fmt: skip
 
@@ -79,7 +79,7 @@ def torch_run(name, device, precision, threads, seconds, batch, compile):
 
 
 def merged(runs):
-    """The best of several runs of one thing; smallest memory and start, too."""
+    """The best of several runs; also minimum memory and start time."""
     best = {key: min(run[key] for run in runs) for key in ("best_ms", "peak_bytes", "first_step_s")}
     return best | {"first_loss": runs[-1]["first_loss"], "runs_ms": [run["best_ms"] for run in runs]}
 
@@ -87,7 +87,7 @@ def merged(runs):
 def compare_network(name, folder, arguments, precision):
     runs = collections.defaultdict(list)
     device = "cuda" if arguments.executor == "cudnn" else "cpu"
-    # PyTorch trains in FP16 on GPUs alone.
+    # PyTorch trains in FP16 only on GPUs.
     peers = [mode for mode in MODES if mode in arguments.peers and not (precision == "fp16" and device == "cpu")]
     for _ in range(arguments.runs):
         for mode in ["halfstep", *peers]:
@@ -142,7 +142,7 @@ def machine(arguments):
 
 
 def chart(rows, path):
-    """Ratios to the fastest peer, one bar a row."""
+    """Chart of ratios to the fastest peer, one bar per row."""
     import matplotlib
 
     matplotlib.use("svg")

@@ -1,13 +1,13 @@
 """Conversion to FP16 by halfstep, onnxconverter-common and ModelOpt AutoCast, side by side.
 
-Every model is converted by each with its inputs' and outputs' types kept, loaded into ONNX Runtime (CPU), and run on
-the same inputs as its source: the batch `x.npy` beside the model where there is one, else numbers from a fixed seed.
-"calibrated" is halfstep with these inputs as `--calibrate`; ModelOpt measures with random ones of its own.
-The error is the largest difference of an output's elements relative to the output's largest value; in parentheses its
-median over batches drawn like the first (which one of two equally exact models comes out better on one batch is luck).
-Seconds are from the file to the file, without starting a process, importing Python packages and loading ONNX's operator
-schemas, and without a disk where the system has a folder in memory: halfstep alone waits for a disk to have the file.
-"process" is all of that, once.
+Every model is converted by each, keeping the types of inputs and outputs, loaded into ONNX Runtime (CPU), and run on
+the same inputs as its source: the batch `x.npy` in the model's folder if present, else random numbers with a fixed seed.
+"calibrated" is halfstep with these inputs as `--calibrate`; ModelOpt measures with its own random inputs.
+The error is the maximum difference of an output's elements relative to the output's largest value; in parentheses its
+median over batches with the distribution of the first (a comparison on a single batch is subject to chance).
+Seconds are from file to file, without starting a process, importing Python packages and loading ONNX's operator
+schemas, and on a file system in memory if available, because only halfstep waits until the file is on disk.
+"process" includes all of that, once.
 """
 
 import argparse
@@ -27,7 +27,7 @@ import onnx
 import onnxruntime as ort
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-MEMORY = "/dev/shm"  # Linux's folder in memory
+MEMORY = "/dev/shm"  # file system in memory on Linux
 NUMPY_TYPES = {
     "tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64,
     "tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(uint8)": np.uint8, "tensor(bool)": np.bool_,
@@ -35,7 +35,7 @@ NUMPY_TYPES = {
 
 
 def by_halfstep(program, *flags):
-    """Converts in a process of its own, which says how long the conversion took."""
+    """Converts in a separate process, which reports the time of the conversion."""
 
     def convert(source, target):
         command = [program, "convert", source, "-o", target, "--precision", "fp16", "--keep-io-types", *flags]
@@ -77,7 +77,7 @@ def inputs_of(session, batch):
 
 
 def draws_like(feeds, count):
-    """Batches with the same mean and deviation (integers: range) as the first."""
+    """Random batches with the mean and standard deviation (integers: range) of the first."""
     rng = np.random.default_rng(1)
     draw = lambda x: (rng.normal(x.mean(), x.std(), x.shape) if np.issubdtype(x.dtype, np.floating)
                       else rng.integers(x.min(), int(x.max()) + 1, x.shape)).astype(x.dtype)  # fmt: skip
@@ -105,7 +105,7 @@ def error_of(expected, actual):
 
 
 def process_seconds(name, source, target):
-    """Of a Python process that imports a converter and converts one model."""
+    """Time of a Python process that imports a converter and converts one model."""
     start = time.perf_counter()
     done = subprocess.run([sys.executable, __file__, "--only", name, "--output", target, source], capture_output=True)
     return float("nan") if done.returncode else time.perf_counter() - start
@@ -121,10 +121,10 @@ def measure(convert, source, target, batches, expected, repeats):
     try:
         for _ in range(repeats):
             start = time.perf_counter()
-            alone = convert(source, target)  # None unless it ran in a process
+            alone = convert(source, target)  # None unless it ran in a separate process
             process = time.perf_counter() - start
             seconds.append(process if alone is None else alone)
-    except Exception as e:  # whatever a converter raises is its result
+    except Exception as e:  # any exception of a converter is its result
         return {"failed": "does not convert", "why": str(e)}
     try:
         onnx.checker.check_model(str(target), full_check=True)
@@ -157,7 +157,7 @@ def models_in(paths):
 
 
 def summary(results):
-    """Over the models that a converter made work."""
+    """Summary of the models that a converter converted successfully."""
     done = [r for r in results if "failed" not in r]
     if not done:
         return "none"
@@ -168,7 +168,7 @@ def summary(results):
 
 
 def print_comparison(results, peer):
-    """On how many models halfstep is no worse than the peer, of those that both make work."""
+    """Number of models on which halfstep is no worse than the peer, of those that both convert."""
     pairs = [(a, b) for a, b in zip(results["halfstep"], results[peer]) if "failed" not in a and "failed" not in b]
     no_worse = lambda key: sum(a[key] <= b[key] for a, b in pairs)
     print(f"\nNo worse than {peer} on {len(pairs)} models: error {no_worse('error')}, median error {no_worse('median')}, "
@@ -180,12 +180,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", default=[ROOT / "models"], help="models, or folders with models")
     parser.add_argument("--halfstep", default=ROOT / "build" / "release" / "bin" / "halfstep", help="the program")
-    parser.add_argument("--repeats", type=int, default=1, help="conversions of which the median time is shown")
-    parser.add_argument("--draws", type=int, default=20, help="batches of which the median error is shown")
-    parser.add_argument("--processes", action="store_true", help="time a whole process for every conversion too")
-    parser.add_argument("--verbose", action="store_true", help="say why a conversion failed")
-    parser.add_argument("--only", choices=PEERS, help="convert one model with a peer and do nothing else")
-    parser.add_argument("--output", help="with --only: the converted model")
+    parser.add_argument("--repeats", type=int, default=1, help="number of conversions; the median time is shown")
+    parser.add_argument("--draws", type=int, default=20, help="number of batches; the median error is shown")
+    parser.add_argument("--processes", action="store_true", help="also time a whole process for every conversion")
+    parser.add_argument("--verbose", action="store_true", help="print why a conversion failed")
+    parser.add_argument("--only", choices=PEERS, help="only convert one model with this peer")
+    parser.add_argument("--output", help="with --only: path of the converted model")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)

@@ -1,7 +1,7 @@
-"""The networks of the table of training steps: made from a seed, the same for every framework.
+"""The networks of the table of training steps: generated from a seed, the same for every framework.
 
-A row is a PyTorch module with random weights, one batch, and what it is trained with. Dropout is off, so that losses of
-frameworks can be compared; batch normalization is in training mode everywhere.
+A row is a PyTorch module with random weights, one batch, and its loss and optimizer. Dropout is off, so that losses of
+frameworks can be compared; batch normalization is always in training mode.
 """
 
 import argparse
@@ -17,14 +17,14 @@ from torch import nn
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    title: str  # in tables, with {} for the batch
+    title: str  # in tables, with {} for the batch size
     build: typing.Callable[[], nn.Module]
-    inputs: typing.Callable[[int], torch.Tensor]  # of a batch
+    inputs: typing.Callable[[int], torch.Tensor]  # by batch size
     classes: int
     batch: int
     optimizer: str
     lr: float = 1e-3
-    tokens: bool = False  # a label for each token instead of each row
+    tokens: bool = False  # a label per token instead of per row
 
     def hyperparameters(self):
         return {"lr": self.lr, **({"momentum": 0.9} if self.optimizer == "sgd" else {})}
@@ -114,7 +114,7 @@ NETWORKS = {
 
 
 def make(name, batch=None):
-    """The module, x and y of a row. With another batch the weights are the same."""
+    """The module, x and y of a row. The weights do not depend on the batch size."""
     network = NETWORKS[name]
     rows = batch or network.batch
     torch.manual_seed(0)
@@ -129,7 +129,7 @@ def make(name, batch=None):
 
 
 def export(name, batch, folder):
-    """Writes model.onnx (exported for inference, with every parameter), x.npy, y.npy, and what it is trained with."""
+    """Writes model.onnx (exported for inference, with every parameter), x.npy, y.npy, and the training options."""
     folder.mkdir(parents=True, exist_ok=True)
     module, x, y = make(name, batch)
     torch.onnx.export(module.eval(), (x,), folder / "model.onnx", dynamo=True, optimize=False, verbose=False)

@@ -1,9 +1,9 @@
-"""A torch.nn.Module that computes an ONNX graph eagerly, one torch function a node.
+"""A torch.nn.Module that computes an ONNX graph eagerly, one torch function per node.
 
-The graph is what halfstep's own passes leave of an exported model once shapes are bound and constants folded
-(`halfstep train --dump-passes`, stage "canonicalize"): the shape arithmetic of exporters, which PyTorch never ran, is
-gone. LayerNormalization, Gelu, Softmax, RNN and so on are each one call of torch.nn.functional, as in the network that
-was exported, so eager PyTorch does no more work here than there.
+The graph is an exported model after halfstep's own passes have bound shapes and folded constants
+(`halfstep train --dump-passes`, stage "canonicalize"). This removes exporters' shape arithmetic, which PyTorch never
+executed. LayerNormalization, Gelu, Softmax, RNN and so on are single calls of torch.nn.functional, as in the exported
+network, so eager PyTorch does no more work here than there.
 """
 
 import numpy
@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from onnx import numpy_helper
 
-STATE = "ai.halfstep.state."  # prefix of the metadata that names what is trained
+STATE = "ai.halfstep.state."  # prefix of the metadata with the names of parameters
 
 
 def same(function):
@@ -27,7 +27,7 @@ def pads_of(node):
 
 
 def pad_input(node, x, value=0.0):
-    """The input padded where a torch function cannot, and what is left for it to pad."""
+    """The input with the padding that the torch function does not support, and the remaining padding for that function."""
     symmetric = pads_of(node)
     if symmetric is not None:
         return x, symmetric if any(symmetric) else 0
@@ -172,7 +172,7 @@ def tensor_of(proto):
 
 
 class OnnxModule(torch.nn.Module):
-    """Its parameters are what halfstep trains. A Softmax that ends the graph is left out: the loss contains it."""
+    """Has the parameters that halfstep trains. Omits a Softmax at the end of the graph: it is part of the loss."""
 
     def __init__(self, path):
         super().__init__()

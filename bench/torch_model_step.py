@@ -1,5 +1,5 @@
 """Times eager PyTorch training steps of an exported model in fp32 on its batch, and prints JSON: the median time, and the
-first loss, which shows that the model is the same one.
+first loss, which verifies that it is the same model.
 
 usage: torch_model_step.py GRAPH.onnx CASE_FOLDER --threads N --seconds S
 """

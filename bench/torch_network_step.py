@@ -1,10 +1,10 @@
 """Times PyTorch training steps of one of the networks and prints JSON: the fastest and the median step, the first loss,
-the peak of resident memory, and the time from the start of the process to the end of the first step.
+the peak resident memory, and the time from the start of the process to the end of the first step.
 
 usage: torch_network_step.py NAME --threads N --seconds S [--batch N] [--precision fp32|bf16|fp16] [--device cpu|cuda]
        [--compile]
 
-On a GPU pictures lie channels last, and FP16 is trained with a GradScaler. The peak of memory is the host's.
+On a GPU, images use the channels-last format, and FP16 training uses a GradScaler. The peak memory is that of the host.
 """
 
 import time

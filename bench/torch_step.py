@@ -13,12 +13,12 @@ from torch import nn
 
 
 def mlp():
-    """models/mnist_mlp.onnx, and the batch it is trained with."""
+    """models/mnist_mlp.onnx and its training batch."""
     return nn.Sequential(nn.Flatten(), nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10)), (32, 784)
 
 
 def lenet():
-    """models/mnist_lenet.onnx, and the batch it is trained with."""
+    """models/mnist_lenet.onnx and its training batch."""
     network = nn.Sequential(
         nn.Conv2d(1, 16, 5), nn.ReLU(), nn.MaxPool2d(2),
         nn.Conv2d(16, 32, 5), nn.ReLU(), nn.MaxPool2d(2),

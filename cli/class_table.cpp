@@ -35,8 +35,7 @@ bool has_nan(const ClassTable& table) {
 
 std::string name_of_class(const ClassTable& table, const std::vector<std::string>& names, std::int64_t c) {
   if (c == table.classes) return "NaN";
-  return names.size() == static_cast<std::size_t>(table.classes) ? names[static_cast<std::size_t>(c)]
-                                                                 : fmt::format("{}", c);
+  return names.size() == static_cast<std::size_t>(table.classes) ? names[c] : fmt::format("{}", c);
 }
 
 void print_all(const std::string& title, const ClassTable& table, const std::vector<std::string>& names) {

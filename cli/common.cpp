@@ -77,9 +77,14 @@ void ExecutorFlags::add_fp32_math_to(CLI::App& command) {
 
 std::unique_ptr<Executor> ExecutorFlags::open() const {
   const ExecutorOptions options{.threads = threads, .fp32_math = parse_fp32_math(fp32_math)};
-  if (!plugin.empty()) return load_executor(plugin, options);
   std::string notice;
-  std::unique_ptr<Executor> result = make_executor(executor, options, &notice);
+  std::unique_ptr<Executor> result;
+  if (plugin.empty()) {
+    result = make_executor(executor, options, &notice);
+  } else {
+    result = load_executor(plugin, options);
+    notice = without_effect(options.fp32_math, result->name(), result->capabilities());
+  }
   if (!notice.empty()) print_message(notice);
   return result;
 }
@@ -386,7 +391,16 @@ void print_line(std::string_view prefix, std::string_view text) noexcept {
 
 }  // namespace
 
-void print_message(std::string_view text) noexcept { print_line("", text); }
+namespace {
+
+bool is_muted = false;
+
+}  // namespace
+
+void mute_messages() noexcept { is_muted = true; }
+void print_message(std::string_view text) noexcept {
+  if (!is_muted) print_line("", text);
+}
 void print_error(std::string_view text) noexcept { print_line("error: ", text); }
 
 void print_error(const Error& error) noexcept {

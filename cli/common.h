@@ -34,7 +34,7 @@ struct ExecutorFlags {
   void add_to(CLI::App& command);
   /// --fp32-math, of commands that are not about exact results.
   void add_fp32_math_to(CLI::App& command);
-  /// The executor asked for; says on stderr where `auto` passes over a GPU.
+  /// The executor asked for; says on stderr where `auto` passes over a GPU, and where --fp32-math has no effect.
   std::unique_ptr<Executor> open() const;
 };
 
@@ -123,6 +123,8 @@ std::string with_thousands(std::int64_t value);
 
 /// Something to know, on stderr: "halfstep: TEXT". Never throws, whether stderr takes it or not.
 void print_message(std::string_view text) noexcept;
+/// From now on print_message prints nothing: another process tells the same.
+void mute_messages() noexcept;
 /// What went wrong, on stderr: "halfstep: error: TEXT". Never throws either.
 void print_error(std::string_view text) noexcept;
 void print_error(const Error& error) noexcept;

@@ -74,7 +74,7 @@ void add_evaluate(CLI::App& app, int&) {
   auto flags = std::make_shared<EvaluateFlags>();
   add_model(*command, flags->model);
   command->add_option("--data", flags->data, data_help())->required()->type_name("DATA");
-  command->add_option("--split", flags->split, "train or test, for a folder or .npz with both")
+  command->add_option("--split", flags->split, "train or test, for a folder or file with both")
       ->capture_default_str()
       ->check(one_of({"train", "test"}));
   command->add_option("--batch", flags->batch, "batch size in rows")->capture_default_str()->check(counting());

@@ -1,6 +1,8 @@
 // halfstep inspect: what is in a model, what can be trained in it, and how a device would run it.
 #include <algorithm>
 #include <cstdio>
+#include <fstream>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <optional>
@@ -19,6 +21,7 @@
 #include "cli/memory_report.h"
 #include "cli/parameter_report.h"
 #include "cli/step_flags.h"
+#include "data/batch_loader.h"
 #include "onnx_io/outline.h"
 #include <halfstep/base/error.h>
 #include <halfstep/executors/memory_use.h>
@@ -37,7 +40,8 @@ using Json = nlohmann::ordered_json;
 struct InspectFlags : StepFlags {
   std::string model;
   ExecutorFlags executor;
-  std::string training;  // data of a training step to plan; empty: inference
+  std::string training;          // data of a training step to plan; empty: inference
+  std::string described_device;  // file; empty: the one that is there
   std::vector<std::string> untie;
   bool trainable = false, plan = false, memory = false, json = false;
 };
@@ -147,7 +151,9 @@ void add_program(Json& json, const LoadedModel& model, const InspectFlags& flags
   if (!compiled.memory)
     throw_input_error("an executor that reports the memory of its programs", std::string(executor.name()),
                       "omit --memory, or choose another with --executor");
-  json["memory"] = memory_report(*compiled.memory, compiled.largest_saved);
+  const std::size_t batch = compiled.memory->inputs;
+  const std::size_t read_ahead = flags.training.empty() ? 0 : batch * batches_held(batch);
+  json["memory"] = memory_report(*compiled.memory, compiled.largest_saved, read_ahead);
 }
 
 void print_trainable(Json report) {
@@ -241,17 +247,30 @@ std::optional<LoadedModel> load_or_describe(const InspectFlags& flags) {
   }
 }
 
+std::unique_ptr<Executor> open_executor(const InspectFlags& flags) {
+  if (flags.described_device.empty()) return flags.executor.open();
+  std::ifstream file(flags.described_device, std::ios::binary);
+  const std::string description{std::istreambuf_iterator<char>(file), {}};
+  return make_described_executor(flags.executor.executor, flags.executor.plugin, description);
+}
+
 void inspect(const InspectFlags& flags) {
+  if (!flags.described_device.empty() && !flags.plan)
+    throw_input_error("--plan with --describe-device", "none", "add --plan");
   if (!flags.training.empty() && !flags.plan && !flags.memory)
     throw_input_error("--plan or --memory with --training", "none", "add --plan or --memory");
+  if (!flags.freeze.empty() && !flags.trainable && flags.training.empty())
+    throw_input_error("--trainable or --training with --freeze", "none", "add --trainable");
+  if (parse_fp32_math(flags.executor.fp32_math) != Fp32Math::strict && !flags.plan && !flags.memory)
+    throw_input_error("--plan or --memory with --fp32-math", "none", "add --plan");
   // First: a plug-in may bring operators.
   const bool needs_executor = flags.plan || flags.memory || !flags.executor.plugin.empty();
-  const auto executor = needs_executor ? flags.executor.open() : make_executor("reference", {});
+  const auto executor = needs_executor ? open_executor(flags) : make_executor("reference", {});
   std::optional<LoadedModel> loaded = load_or_describe(flags);
   if (!loaded) return;
   const LoadedModel model = untie_merged(*std::move(loaded), flags.untie);
   Json json = summary(model.graph);
-  if (flags.trainable) json["trainable"] = parameter_report(model, flags.batch);
+  if (flags.trainable) json["trainable"] = parameter_report(model, flags.freeze, flags.batch);
   if (flags.plan || flags.memory) add_program(json, model, flags, *executor);
   print(json, flags);
 }
@@ -269,6 +288,11 @@ void add_inspect(CLI::App& app, int&) {
   command->add_option("--untie", flags->untie, "as in halfstep train")->delimiter(',')->type_name("all|PATTERN");
   command->add_flag("--plan", flags->plan,
                     "the kernel of every node with the reason; halfstep profile measures their times");
+  command
+      ->add_option("--describe-device", flags->described_device,
+                   "--plan for the GPU that this file describes by its properties, as JSON from cuDNN")
+      ->type_name("FILE.json")
+      ->check(CLI::ExistingFile);
   command->add_flag("--memory", flags->memory, "predicted peak memory, by category");
   command
       ->add_option("--training", flags->training,
@@ -277,8 +301,10 @@ void add_inspect(CLI::App& app, int&) {
   flags->batch = 1;
   flags->precision.name = "";
   flags->add_to(*command, command->get_option("--training"));
+  command->get_option("--freeze")->remove_needs(command->get_option("--training"));  // --trainable has it, too
   command->get_option("--precision")->default_str("fp32; with --training auto");
   flags->executor.add_to(*command);
+  flags->executor.add_fp32_math_to(*command);
   command->add_flag("--json", flags->json, "prints everything as JSON");
   command->callback([flags] { inspect(*flags); });
 }

@@ -20,6 +20,7 @@
 #include "cli/help.h"
 #include "cli/openmp_waiting.h"
 #include "cli/parse_errors.h"
+#include "cli/ranks.h"
 #include "cli/standard_streams.h"
 #include <halfstep/base/error.h>
 #include <halfstep/executors/registry.h>
@@ -84,8 +85,9 @@ bool wants_json(const CLI::App& app, const std::vector<std::string>& arguments) 
 }
 
 /// Says what went wrong, on standard error, and with --json also as the document that standard output then lacks.
-int fail(const Error& error, bool json) {
+int fail(const Error& error, const std::vector<std::string>& arguments, bool json) {
   std::fflush(stdout);
+  cli::let_first_rank_tell(arguments);
   cli::print_error(error);
   if (json && !cli::json_was_printed()) {
     cli::print_json({{"error", cli::error_json(error)}});
@@ -130,12 +132,12 @@ int run_program(int argc, char** argv) {
     add_commands(app, exit_code);
     return run(app, exit_code, arguments, argv);
   } catch (const Error& error) {
-    return fail(error, wants_json(app, arguments));
+    return fail(error, arguments, wants_json(app, arguments));
   } catch (const std::bad_alloc&) {
-    return fail(Error(Error::Kind::failure, "enough memory", "none left", "a smaller --batch needs less"),
+    return fail(Error(Error::Kind::failure, "enough memory", "none left", "a smaller --batch needs less"), arguments,
                 wants_json(app, arguments));
   } catch (const std::exception& error) {
-    return fail(Error(Error::Kind::failure, "work without an error of a library", error.what(), ""),
+    return fail(Error(Error::Kind::failure, "work without an error of a library", error.what(), ""), arguments,
                 wants_json(app, arguments));
   }
 }

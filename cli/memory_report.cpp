@@ -14,16 +14,18 @@ using Json = nlohmann::ordered_json;
 
 }  // namespace
 
-Json memory_report(const MemoryUse& use, std::size_t largest_saved) {
+Json memory_report(const MemoryUse& use, std::size_t largest_saved, std::size_t read_ahead) {
   // What lies between the values that are needed at the fullest moment belongs to nobody else.
   const std::size_t gaps = use.arena - use.live;
   const std::pair<const char*, std::size_t> categories[] = {
-      {"parameters", use.parameters}, {"optimizer moments", use.moments},         {"other states", use.other_states},
-      {"gradients", use.gradients},   {"activations", use.activations},           {"workspace", use.workspace + gaps},
-      {"constants", use.constants},   {"inputs and outputs", use.inputs_outputs}, {"saving", largest_saved},
+      {"parameters", use.parameters},     {"optimizer moments", use.moments},
+      {"other states", use.other_states}, {"gradients", use.gradients},
+      {"activations", use.activations},   {"workspace", use.workspace + gaps},
+      {"constants", use.constants},       {"inputs and outputs", use.inputs_outputs},
+      {"batches read ahead", read_ahead}, {"saving", largest_saved},
       {"process", kProcessBytes},
   };
-  Json report{{"peak_bytes", use.total() + largest_saved + kProcessBytes}, {"categories", Json::array()}};
+  Json report{{"peak_bytes", use.total() + read_ahead + largest_saved + kProcessBytes}, {"categories", Json::array()}};
   for (const auto& [name, bytes] : categories) report["categories"].push_back({{"category", name}, {"bytes", bytes}});
   report["arena"] = {{"bytes", use.arena}, {"live_bytes", use.live}, {"node", use.step}};
   return report;

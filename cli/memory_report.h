@@ -11,7 +11,8 @@ namespace halfstep::cli {
 
 /// {"peak_bytes", "categories": [{category, bytes}], "arena": {bytes, live_bytes, node}}. `largest_saved`: of the
 /// tensors that are copied one at a time when the model is saved the largest, in bytes.
-nlohmann::ordered_json memory_report(const MemoryUse& use, std::size_t largest_saved);
+/// `read_ahead`: the batches of a training run that wait for their step.
+nlohmann::ordered_json memory_report(const MemoryUse& use, std::size_t largest_saved, std::size_t read_ahead);
 
 void print_memory(const nlohmann::ordered_json& report);
 

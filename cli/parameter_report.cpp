@@ -59,8 +59,8 @@ Graph training_form(const Graph& source, const ParameterSelection& selection, st
 
 }  // namespace
 
-Json parameter_report(const LoadedModel& model, std::int64_t batch) {
-  const ParameterSelection selection{.exporter = exporter_of(*model.source)};
+Json parameter_report(const LoadedModel& model, const std::vector<std::string>& freeze, std::int64_t batch) {
+  const ParameterSelection selection{.freeze = freeze, .exporter = exporter_of(*model.source)};
   const Graph graph = run_pipeline(model.graph, repair_pipeline(Purpose::training));
   Json json{{"parameters", Json::array()},
             {"not_trained", Json::array()},

@@ -13,8 +13,9 @@ namespace halfstep::cli {
 
 /// {"parameters": [{name, type, shape, elements, stored_in, use: […]}], "not_trained": [{name, type, shape, elements,
 /// stored_in, reason}], "blocked_by": [{node, op}], "notes": […]}. `elements` are those that are trained; `stored_in`
-/// is "initializer" or "Constant". `batch` is for inputs that leave it open.
-nlohmann::ordered_json parameter_report(const LoadedModel& model, std::int64_t batch);
+/// is "initializer" or "Constant". `freeze` are the patterns of --freeze, `batch` is for inputs that leave it open.
+nlohmann::ordered_json parameter_report(const LoadedModel& model, const std::vector<std::string>& freeze,
+                                        std::int64_t batch);
 
 /// What the exporter changed in the parameters, a sentence each: ones that may be merged, with the way to untie them;
 /// ones that are gone; ones expanded over the batch.

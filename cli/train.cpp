@@ -22,9 +22,11 @@
 #include "cli/new_folders.h"
 #include "cli/output_paths.h"
 #include "cli/parameter_report.h"
+#include "cli/ranks.h"
 #include "cli/run_reporter.h"
 #include "cli/signals.h"
 #include "cli/train_flags.h"
+#include "distributed/gather.h"
 #include "training/step_log.h"
 #include <halfstep/base/error.h>
 #include <halfstep/conversion/convert.h>
@@ -127,6 +129,10 @@ void print_header(const TrainFlags& flags, const Trainer& trainer, const Executo
   print_out("data       {} rows{}\n", with_thousands(data.rows()),
             validation ? fmt::format(", {} for validation", with_thousands(validation->rows())) : "");
   print_out("executor   {} on {}\n", executor.name(), executor.capabilities().device);
+  if (options.ranks)
+    print_out("ranks      {} by {}, {} thread{} each, which share the {} rows of a batch\n", options.ranks->size(),
+              options.ranks->name(), flags.executor.threads, flags.executor.threads == 1 ? "" : "s",
+              with_thousands(options.batch_size));
   print_out("precision  {}\n",
             describe_precision(trainer.precision(), flags.precision.value(), executor.capabilities()));
   print_out("loss       {}{}\n", trainer.loss_text(),
@@ -201,20 +207,32 @@ nlohmann::ordered_json report(const TrainFlags& flags, const Trainer& trainer, c
   return json;
 }
 
-int train(const TrainFlags& flags, const CLI::App& command) {
-  std::optional<PeopleOnStderr> people(flags.json);
+/// `ranks`: null for a run by itself. Rank 0 alone writes.
+int train_on(const std::shared_ptr<Communicator>& ranks, TrainFlags flags, const CLI::App& command) {
+  const bool writes = !ranks || ranks->rank() == 0;
+  if (!writes) flags.output = flags.fp16_output = flags.log = flags.events = flags.curve = flags.dump_passes = "";
+  if (!writes) flags.save_config = "none";
+  std::optional<PeopleOnStderr> people(flags.json && writes);
   TrainerOptions options = trainer_options(flags);
+  options.ranks = ranks;
+  if (const int threads = ranks ? threads_of_rank(*ranks) : 0; flags.executor.threads == 0)
+    flags.executor.threads = threads;
   const std::unique_ptr<Executor> executor = flags.executor.open();  // first: a plug-in may bring operators
   LoadedModel source = untie_merged(load_model(flags.model), flags.untie);
   const Dataset data =
       flags.loss.with_sample_weights(flags.rows.open(flags.data, Split::train, source.graph, nullptr, flags.augment));
   std::optional<Dataset> validation;
   if (!flags.validation.empty()) validation = flags.rows.open(flags.validation, Split::test, source.graph, &data);
+  if (ranks)
+    require_same(*ranks, {{"rows of --val-data", validation ? fmt::format("{}", validation->rows()) : "none"},
+                          {"--watch", flags.watch}});
   const std::string config = config_path(flags, options);
   NewFolders folders;
-  for (const fs::path& folder : {options.checkpoint, fs::path(flags.events), fs::path(flags.dump_passes)})
-    folders.expect(folder);
-  check_outputs(flags, options, source, config);
+  if (writes) {
+    for (const fs::path& folder : {options.checkpoint, fs::path(flags.events), fs::path(flags.dump_passes)})
+      folders.expect(folder);
+    check_outputs(flags, options, source, config);
+  }
   if (!flags.dump_passes.empty()) options.observer = dump_to(flags.dump_passes);
 
   Trainer trainer(source, *executor, data, options);
@@ -282,6 +300,12 @@ int train(const TrainFlags& flags, const CLI::App& command) {
   }
   if (failure) throw Error(*failure);
   return finished ? 0 : StopOnSignal::exit_code();
+}
+
+int train(const TrainFlags& flags, const CLI::App& command) {
+  const std::shared_ptr<Communicator> ranks = flags.ranks.open();
+  if (!ranks) return train_on(nullptr, flags, command);
+  return on_rank(*ranks, flags.json, [&] { return train_on(ranks, flags, command); });
 }
 
 }  // namespace

@@ -14,7 +14,7 @@ void add_flags(CLI::App& command, TrainFlags& flags) {
   command.add_option("--data", flags.data, data_help())->required()->type_name("DATA");
   command
       .add_option("--val-data", flags.validation,
-                  "validation data in the same form; from a folder or .npz the test part")
+                  "validation data in the same form; from a folder or file with both the test part")
       ->type_name("DATA")
       ->check(not_empty());
   flags.augment.add_to(command);
@@ -55,6 +55,7 @@ void add_flags(CLI::App& command, TrainFlags& flags) {
       ->type_name("all|PATTERN");
   flags.executor.add_to(command);
   flags.executor.add_fp32_math_to(command);
+  flags.ranks.add_to(command);
 
   command
       .add_option("--early-stopping", flags.early_stopping,
@@ -131,6 +132,8 @@ TrainerOptions trainer_options(const TrainFlags& flags) {
   options.checkpoint_every = flags.checkpoint_every;
   options.resume = flags.resume;
   options.log_grad_norms = flags.log_grad_norms;
+  options.bucket_bytes = flags.ranks.bucket_bytes();
+  options.sync_batchnorm = flags.ranks.sync_batchnorm;
   options.settings["--fp32-math"] = flags.executor.fp32_math;
   if (flags.early_stopping) options.settings["--early-stopping"] = fmt::format("{}", *flags.early_stopping);
   if (flags.average != 0) options.settings["--average"] = fmt::format("{}", flags.average);

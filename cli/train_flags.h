@@ -9,6 +9,7 @@
 #include <CLI/CLI.hpp>
 
 #include "cli/common.h"
+#include "cli/ranks.h"
 #include "cli/step_flags.h"
 #include <halfstep/training/options.h>
 
@@ -18,6 +19,7 @@ struct TrainFlags : StepFlags {
   std::string model, data, validation;
   ExecutorFlags executor;
   AugmentFlag augment;
+  RankFlags ranks;
   TrainerOptions defaults;
   std::string schedule = defaults.schedule.to_string();
   double lr = defaults.schedule.base_lr;

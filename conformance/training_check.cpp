@@ -148,7 +148,7 @@ std::map<std::string, Tensor> read_all(const StateStore& store) {
 
 bool is_parameter_of(const Graph& graph, const std::string& name) {
   const std::ptrdiff_t state = graph.state_of(graph.find(name));
-  return state >= 0 && graph.states[static_cast<std::size_t>(state)].role == StateRole::parameter;
+  return state >= 0 && graph.states[state].role == StateRole::parameter;
 }
 
 History train(const TrainedModel& model, DType precision, Executor& executor) {

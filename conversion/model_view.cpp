@@ -35,14 +35,14 @@ class Viewer {
  private:
   ValueId define(int scope, const std::string& name) {
     const ValueId id = view_.values.add({.name = name, .scope = scope, .type = {}});
-    auto [it, is_new] = view_.scopes[static_cast<std::size_t>(scope)].values.emplace(name, id);
+    auto [it, is_new] = view_.scopes[scope].values.emplace(name, id);
     if (!is_new) it->second = id;  // a Constant may be listed again; the checker refuses what matters
     return id;
   }
 
   ValueId find(int scope, const std::string& name) const {
-    for (int s = scope; s != kNone; s = view_.scopes[static_cast<std::size_t>(s)].parent) {
-      const auto& values = view_.scopes[static_cast<std::size_t>(s)].values;
+    for (int s = scope; s != kNone; s = view_.scopes[s].parent) {
+      const auto& values = view_.scopes[s].values;
       if (auto it = values.find(name); it != values.end()) return it->second;
     }
     throw_input_error("every value to be defined before it is read", "'" + name + "'",
@@ -66,12 +66,11 @@ class Viewer {
       ViewValue& value = view_.values[id];
       value.is_input = true;
       value.type = without_shapes(graph.input(i).type());
-      if (!is_known(value.type) && static_cast<std::size_t>(i) < given.size())
-        value.type = given[static_cast<std::size_t>(i)];
+      if (!is_known(value.type) && static_cast<std::size_t>(i) < given.size()) value.type = given[i];
       inputs.push_back(id);
     }
     for (auto& tensor : *graph.mutable_initializer()) {
-      const auto& known = view_.scopes[static_cast<std::size_t>(scope)].values;
+      const auto& known = view_.scopes[scope].values;
       if (auto it = known.find(tensor.name()); it != known.end()) {
         if (view_.values[it->second].is_input) view_.values[it->second].initializer = &tensor;
         continue;
@@ -83,7 +82,7 @@ class Viewer {
     }
     for (auto& node : *graph.mutable_node()) add_node(node, scope, declared);
     for (const auto& output : graph.output()) outputs.push_back(find(scope, output.name()));
-    ViewScope& done = view_.scopes[static_cast<std::size_t>(scope)];
+    ViewScope& done = view_.scopes[scope];
     done.inputs = std::move(inputs);
     done.outputs = std::move(outputs);
     done.initializers = std::move(initializers);
@@ -113,8 +112,7 @@ class Viewer {
       const int body = enter(graph, scope, body_inputs(node));
       node.bodies.push_back(body);
       auto& types = body_types.emplace_back();
-      for (const ValueId out : view_.scopes[static_cast<std::size_t>(body)].outputs)
-        types.push_back(view_.values[out].type);
+      for (const ValueId out : view_.scopes[body].outputs) types.push_back(view_.values[out].type);
     };
     for (auto& attribute : *proto.mutable_attribute()) {
       if (attribute.has_g()) enter_body(*attribute.mutable_g());
@@ -138,10 +136,10 @@ class Viewer {
       node.outputs.push_back(define(scope, name));
       ViewValue& value = view_.values[node.outputs.back()];
       value.producer = index;
-      value.type = std::move(types[static_cast<std::size_t>(k)]);
+      value.type = std::move(types[k]);
       if (auto it = declared.find(name); it != declared.end() && !is_known(value.type)) value.type = it->second;
     }
-    view_.scopes[static_cast<std::size_t>(scope)].nodes.push_back(index);
+    view_.scopes[scope].nodes.push_back(index);
     view_.nodes.push_back(std::move(node));
   }
 

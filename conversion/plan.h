@@ -43,7 +43,7 @@ struct ConversionPlan {
   PrecisionChoice choice;
   std::vector<std::string> warnings;
 
-  bool is_half(int node) const { return choice.half[static_cast<std::size_t>(node)]; }
+  bool is_half(int node) const { return choice.half[node]; }
   Taken taken(int node, std::size_t operand) const;
   /// Of an f32 output of a graph, at its position: whether it becomes half.
   bool gives_half(const ModelView& view, std::size_t scope, std::size_t position) const;

@@ -1,6 +1,7 @@
 #include "data/batch_loader.h"
 
 #include <algorithm>
+#include <array>
 #include <condition_variable>
 #include <cstddef>
 #include <exception>
@@ -67,11 +68,11 @@ class BatchLoader::Impl {
         options_(checked(options, rows_)),
         columns_(columns_of(std::move(columns))),
         order_(static_cast<std::size_t>(rows_)),
-        slots_(static_cast<std::size_t>(options_.prefetch) + 1) {
+        slots_(batches_held(batch_bytes(), options_.prefetch)) {
     for (Column& column : columns_) {
       const RowTransform& transform = column.rows.transform;
       if (!transform.is_copy)
-        column.staging = Tensor(transform.from.dtype, with_rows(options_.batch_size, transform.from.shape));
+        column.staging = Tensor(transform.from.dtype, with_rows(most_own_rows(), transform.from.shape));
       RowSource* source = column.rows.rows.source().get();
       if (source && std::ranges::find(sources_, source) == sources_.end()) sources_.push_back(source);
     }
@@ -127,16 +128,41 @@ class BatchLoader::Impl {
     View* current = nullptr;
   };
 
+  /// What is read of a batch of so many rows.
+  std::int64_t own_rows(std::int64_t all) const { return std::max<std::int64_t>(1, options_.share.size(all)); }
+
+  /// The rows of all ranks that a batch may have: a full one, the last of an epoch, and the last of the epoch that was
+  /// begun in its middle. 0: there is none.
+  std::array<std::int64_t, 3> batch_sizes() const {
+    return {options_.batch_size, rows_ % options_.batch_size, (rows_ - options_.start.row) % options_.batch_size};
+  }
+
+  /// A share does not grow with the batch: of 7 rows the third of 5 ranks has two, of 8 it has one.
+  std::int64_t most_own_rows() const {
+    std::int64_t most = 0;
+    for (const std::int64_t all : batch_sizes()) most = std::max(most, own_rows(all));
+    return most;
+  }
+
+  std::size_t batch_bytes() const {
+    std::size_t bytes = 0;
+    for (const Column& column : columns_) {
+      const RowType& type = column.rows.transform.to;
+      bytes +=
+          bytes_of(type.dtype, static_cast<std::size_t>(with_rows(own_rows(options_.batch_size), type.shape).count()));
+    }
+    return bytes;
+  }
+
   Slot make_slot() const {
     std::vector<Tensor> full;
     for (const Column& column : columns_) {
       const RowType& type = column.rows.transform.to;
-      full.emplace_back(type.dtype, with_rows(options_.batch_size, type.shape));
+      full.emplace_back(type.dtype, with_rows(most_own_rows(), type.shape));
     }
     Slot slot;
-    // Full batches, the last of an epoch, and the last of the epoch that was begun in its middle.
-    for (std::int64_t rows :
-         {options_.batch_size, rows_ % options_.batch_size, (rows_ - options_.start.row) % options_.batch_size}) {
+    for (const std::int64_t all : batch_sizes()) {
+      const std::int64_t rows = all == 0 ? 0 : own_rows(all);
       const auto known = [&](const View& view) { return view.batch.rows == rows; };
       if (rows == 0 || std::any_of(slot.views.begin(), slot.views.end(), known)) continue;
       slot.views.push_back(make_view(full, rows));
@@ -157,7 +183,7 @@ class BatchLoader::Impl {
       const DataArray& array = columns_[i].rows.rows;
       if (!array.source()) continue;
       const auto source = std::ranges::find(sources_, array.source().get()) - sources_.begin();
-      view.of_source[static_cast<std::size_t>(source)][array.name()] =
+      view.of_source[source][array.name()] =
           columns_[i].staging.is_defined() ? columns_[i].staging.rows(0, rows) : view.columns.back();
     }
     return view;
@@ -209,19 +235,24 @@ class BatchLoader::Impl {
     return &slots_[(first_ + filled_) % slots_.size()];
   }
 
-  /// Reads and converts `rows` rows from `at` on; returns where the next batch starts.
-  Cursor fill(Slot& slot, Cursor at, std::int64_t rows) {
+  /// Reads and converts this rank's share of the `all` rows from `at` on; returns where the next batch starts.
+  Cursor fill(Slot& slot, Cursor at, std::int64_t all) {
+    const std::int64_t rows = own_rows(all);
+    const bool is_spare = options_.share.size(all) == 0;
+    const std::int64_t first = at.row + (is_spare ? all - 1 : options_.share.begin(all));
     View& view =
         *std::find_if(slot.views.begin(), slot.views.end(), [&](const View& v) { return v.batch.rows == rows; });
     const auto indices =
-        std::span<const std::int64_t>(order_).subspan(static_cast<std::size_t>(at.row), static_cast<std::size_t>(rows));
+        std::span<const std::int64_t>(order_).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(rows));
     const RowDraw draw{options_.seed, at.epoch};
     for (std::size_t i = 0; i < sources_.size(); ++i) read_in_place(*sources_[i], indices, draw, view.of_source[i]);
     for (std::size_t i = 0; i < columns_.size(); ++i) read(columns_[i], indices, draw, view.columns[i]);
-    const std::int64_t end = at.row + rows;
+    const std::int64_t end = at.row + all;
     const std::int64_t rest = rows_ - end;
     const bool last = rest == 0 || (options_.drop_last && rest < options_.batch_size);
     view.batch.at = at;
+    view.batch.all_rows = all;
+    view.batch.is_spare = is_spare;
     view.batch.next = last ? Cursor{at.epoch + 1, 0} : Cursor{at.epoch, end};
     slot.current = &view;
     return view.batch.next;

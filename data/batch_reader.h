@@ -16,10 +16,14 @@ struct Cursor {
   bool operator==(const Cursor&) const = default;
 };
 
-/// One batch: each tensor is [rows, ...].
+/// One batch, or one rank's part of it: each tensor is [rows, ...].
 struct Batch {
   std::vector<Tensor> x, labels, sample_weights;
   std::int64_t rows = 0;
+  std::int64_t all_rows = 0;  ///< of all ranks together, see Share
+  /// Whether the rows are another rank's: there are none for this one, and it takes the last to have some. They weigh
+  /// nothing.
+  bool is_spare = false;
   Cursor at;    ///< where it starts
   Cursor next;  ///< where the batch after it starts: {epoch + 1, 0} after the last of an epoch
 

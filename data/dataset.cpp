@@ -146,8 +146,8 @@ Dataset in_order_of(const std::vector<std::string>& inputs, const Dataset& data)
     const auto place = std::find(inputs.begin(), inputs.end(), x.name);
     if (x.name.empty())
       unnamed.push_back(&x);
-    else if (place != inputs.end() && !ordered[static_cast<std::size_t>(place - inputs.begin())])
-      ordered[static_cast<std::size_t>(place - inputs.begin())] = &x;
+    else if (place != inputs.end() && !ordered[place - inputs.begin()])
+      ordered[place - inputs.begin()] = &x;
     else
       fits = fits && x.optional;
   }

@@ -61,6 +61,7 @@ const Batch* StreamReader::next() {
   Batch& batch = current_.batch;
   batch.at = at_;
   at_.row += batch.rows;
+  batch.all_rows = batch.rows;
   has_ahead_ = read(ahead_);
   batch.next = at_;
   if (!has_ahead_) {

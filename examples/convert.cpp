@@ -1,4 +1,4 @@
-// Converts a model to half precision, and says what became of it.
+// Converts a model to half precision, and prints a summary.
 // usage: convert MODEL.onnx HALF.onnx [fp16|bf16]
 #include <exception>
 #include <iostream>

@@ -1,4 +1,4 @@
-// A loss that the program writes itself, and gradients that it reads and changes before the update.
+// A custom loss, and gradients that are read and changed before the update.
 // usage: custom_loss MODEL.onnx X.npy Y.npy
 #include <algorithm>
 #include <cmath>
@@ -40,7 +40,7 @@ int main(int argc, char** argv) {
     halfstep::TrainingStep step(std::move(model), *executor, options);
     for (int n = 1; n <= 20; ++n) {
       const halfstep::StepReport report = step.forward_backward({{input, x}, {"y", y}});
-      // Each gradient is clipped for itself.
+      // Clips each gradient separately.
       halfstep::NamedTensors gradients = step.gradients();
       for (auto& [name, gradient] : gradients) {
         double norm = 0;

@@ -1,4 +1,4 @@
-// Trains on rows that are in no file: a source of one's own makes them, reads them from a database, or decodes them.
+// Trains on rows from a custom source, which may generate them, read them from a database, or decode them.
 // usage: rows
 #include <cmath>
 #include <cstdint>
@@ -19,7 +19,7 @@ constexpr const char* kModel = R"(
    float[8, 1] v = {0.3, -0.4, 0.8, 0.1, -0.7, 0.5, 0.2, 0.6}>
   { h = Gemm(x, w, b) r = Tanh(h) y = MatMul(r, v) })";
 
-/// A thousand points of a sine.
+/// A thousand points of a sine function.
 class Sine : public halfstep::RowSource {
  public:
   std::int64_t rows() const override { return 1000; }
@@ -29,7 +29,7 @@ class Sine : public halfstep::RowSource {
     return {{"x", one}, {"labels", one}};
   }
 
-  // Is asked for a batch's rows in the order of the epoch, by a thread that reads ahead.
+  // Called by a prefetching thread for the rows of a batch, in the order of the epoch.
   void read(std::span<const std::int64_t> rows, const halfstep::RowDraw&, halfstep::NamedTensors& out) override {
     for (auto& [name, tensor] : out) {
       float* to = tensor.data<float>();

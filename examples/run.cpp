@@ -12,7 +12,7 @@ int main(int argc, char** argv) {
   }
   try {
     const auto executor = halfstep::make_executor("auto", {});
-    // Programs are compiled for the shapes of inputs as they come, once for as many runs as are wanted.
+    // A program is compiled once for each set of input shapes, and reused by later runs.
     halfstep::Session session(halfstep::load_model(argv[1]).graph, *executor);
     const halfstep::Tensor x = halfstep::open_array(argv[2]).load();
     const halfstep::NamedTensors outputs = session.run({{session.inputs().at(0).name, x}});

@@ -1,4 +1,4 @@
-// Trains a model step by step, on batches that the program makes itself, and writes the trained model.
+// Trains a model step by step with a custom training loop, and writes the trained model.
 // usage: step MODEL.onnx X.npy Y.npy TRAINED.onnx
 #include <algorithm>
 #include <exception>
@@ -25,7 +25,7 @@ int main(int argc, char** argv) {
     constexpr std::int64_t kBatch = 32;
     for (std::int64_t row = 0, n = 1; row < x.shape()[0]; row += kBatch, ++n) {
       const std::int64_t last = std::min(row + kBatch, x.shape()[0]);
-      step.set_learning_rate(1e-3 * std::min(1.0, static_cast<double>(n) / 10));  // a schedule of one's own
+      step.set_learning_rate(1e-3 * std::min(1.0, static_cast<double>(n) / 10));  // a custom schedule
       const halfstep::StepReport report = step.run({{input, x.rows(row, last)}, {"labels", y.rows(row, last)}});
       if (!report.updated) std::cout << "step " << n << " was skipped\n";
       if (n % 10 == 1) std::cout << "step " << n << ": loss " << report.loss << '\n';

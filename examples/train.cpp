@@ -1,4 +1,4 @@
-// Trains a model on the data in files, and writes the trained model.
+// Trains a model on data in files, and writes the trained model.
 // usage: train MODEL.onnx DATA TRAINED.onnx [STEPS]
 // DATA is X.npy,Y.npy, a folder of IDX files, FILE.npz or FILE.csv.
 #include <exception>

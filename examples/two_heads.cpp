@@ -1,4 +1,4 @@
-// A model with two outputs, each with labels and a loss of its own.
+// A model with two outputs, each with its own labels and loss.
 // usage: two_heads
 #include <cstdint>
 #include <exception>

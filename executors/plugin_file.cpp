@@ -1,40 +1,14 @@
 #include "executors/plugin_file.h"
 
 #include <algorithm>
-#include <cstdint>
-#include <cstdlib>
 #include <exception>
-#include <fstream>
 #include <span>
 #include <utility>
 
-#include <dlfcn.h>
-#include <elf.h>
-
 #include <halfstep/base/error.h>
-#include <halfstep/executors/registry.h>
 
 namespace halfstep {
 namespace {
-
-namespace fs = std::filesystem;
-
-fs::path library_folder() {
-  Dl_info info{};
-  if (!dladdr(reinterpret_cast<void*>(&load_executor), &info) || !info.dli_fname) return {};
-  return fs::path(info.dli_fname).parent_path();
-}
-
-void add_plugins(const fs::path& folder, bool is_named_by_user, std::vector<PluginFile>& found) {
-  const auto first = static_cast<std::ptrdiff_t>(found.size());
-  std::error_code ignored;
-  for (fs::directory_iterator entry(folder, ignored), end; !ignored && entry != end; entry.increment(ignored)) {
-    const std::string file = entry->path().filename().string();
-    if (const std::string_view name = plugin_name(file); !name.empty())
-      found.push_back({std::string(name), entry->path(), is_named_by_user});
-  }
-  std::ranges::sort(found.begin() + first, found.end(), {}, &PluginFile::name);
-}
 
 // Calls into a plug-in. It must not throw; one that does has given nothing.
 template <class Call>
@@ -52,65 +26,17 @@ auto guarded(const std::string& library, Refusal& refusal, Call&& call) -> declt
   return {};
 }
 
-// Why a file must not be given to dlopen: that maps it, waits for a pipe, and dies of SIGBUS where the file ends before
-// its segments do. Empty where nothing is wrong, or where dlopen itself says it.
-std::string unloadable(const std::string& library) {
-  if (library.find('/') == std::string::npos) return {};  // the loader looks for it
-  std::error_code error;
-  if (!fs::is_regular_file(library, error)) return fs::exists(library, error) ? "it is no regular file" : "";
-  const std::uintmax_t size = fs::file_size(library, error);
-  std::ifstream file(library, std::ios::binary);
-  Elf64_Ehdr header{};
-  if (!file.read(reinterpret_cast<char*>(&header), sizeof header) || header.e_ident[EI_CLASS] != ELFCLASS64) return {};
-  for (std::size_t i = 0; i < header.e_phnum; ++i) {
-    Elf64_Phdr segment{};
-    file.seekg(static_cast<std::streamoff>(header.e_phoff + i * sizeof segment));
-    if (!file.read(reinterpret_cast<char*>(&segment), sizeof segment)) return "the file is cut off";
-    if (segment.p_type == PT_LOAD && (segment.p_filesz > size || segment.p_offset > size - segment.p_filesz))
-      return "the file is cut off";
-  }
-  return {};
-}
-
 template <class Function>
 Function find(void* handle, const char* name) {
-  return reinterpret_cast<Function>(dlsym(handle, name));
+  return reinterpret_cast<Function>(find_in_plugin(handle, name));
 }
 
 }  // namespace
 
-std::string_view plugin_name(std::string_view file) {
-  constexpr std::string_view kPrefix = "libhalfstep-", kSuffix = ".so";
-  if (!file.starts_with(kPrefix) || !file.ends_with(kSuffix) || file.size() < kPrefix.size() + kSuffix.size())
-    return {};
-  return file.substr(kPrefix.size(), file.size() - kPrefix.size() - kSuffix.size());
-}
-
-std::vector<PluginFile> find_plugins() {
-  std::vector<PluginFile> found;
-  const char* variable = std::getenv("HALFSTEP_PLUGIN_PATH");
-  std::string_view folders = variable ? variable : "";
-  while (!folders.empty()) {
-    const std::string_view folder = folders.substr(0, folders.find(':'));
-    folders.remove_prefix(std::min(folders.size(), folder.size() + 1));
-    if (!folder.empty()) add_plugins(folder, true, found);
-  }
-  if (const fs::path folder = library_folder(); !folder.empty()) add_plugins(folder, false, found);
-  return found;
-}
-
 std::optional<Plugin> Plugin::load(const std::string& library, Refusal& refusal) {
   refusal.is_broken = true;
-  if (const std::string why = unloadable(library); !why.empty()) {
-    refusal.reason = "the plug-in " + library + " cannot be loaded: " + why;
-    return {};
-  }
-  void* handle = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (!handle) {
-    const char* text = dlerror();
-    refusal.reason = "the plug-in " + library + " cannot be loaded: " + (text ? text : "unknown reason");
-    return {};
-  }
+  void* handle = open_plugin(library, refusal.reason);
+  if (!handle) return {};
   const auto lacks = [&](const char* name) {
     refusal.reason = library + " has no function '" + name + "': it is no halfstep plug-in";
     return std::optional<Plugin>();
@@ -129,6 +55,7 @@ std::optional<Plugin> Plugin::load(const std::string& library, Refusal& refusal)
   plugin.score_ = find<decltype(&halfstep_score)>(handle, "halfstep_score");
   plugin.executor_ = find<decltype(&halfstep_executor)>(handle, "halfstep_executor");
   if (!plugin.executor_) return lacks("halfstep_executor");
+  plugin.described_executor_ = find<decltype(&halfstep_described_executor)>(handle, "halfstep_described_executor");
   if (const auto operators = find<decltype(&halfstep_operators)>(handle, "halfstep_operators")) {
     guarded(library, refusal, [&] {
       std::size_t count = 0;
@@ -162,6 +89,15 @@ std::unique_ptr<Executor> Plugin::make(const ExecutorOptions& options, Refusal& 
   if (!executor && refusal.reason.empty())
     refusal = {"the plug-in " + library_ + " gave no executor and no reason", true};
   return executor;
+}
+
+std::unique_ptr<Executor> Plugin::make_described(const std::string& description, Refusal& refusal) const {
+  if (!described_executor_) {
+    refusal.reason = "the plug-in " + library_ + " plans for no device that is only described";
+    return nullptr;
+  }
+  return guarded(library_, refusal,
+                 [&] { return std::unique_ptr<Executor>(described_executor_(description.c_str(), &refusal.reason)); });
 }
 
 }  // namespace halfstep

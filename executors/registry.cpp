@@ -58,7 +58,7 @@ bool is_own(std::string_view name) { return name == "onednn" || name == "referen
 // Those that may be meant by `name`; `auto` means all. First those that are not for this machine, then by score.
 std::vector<Candidate> candidates(std::string_view name) {
   std::vector<Candidate> result;
-  for (const PluginFile& file : find_plugins()) {
+  for (const PluginFile& file : find_plugins(PluginKind::executor)) {
     if (!file.is_named_by_user && name != "auto" && name != file.name) continue;
     const bool is_taken = is_own(file.name) || std::ranges::find(result, file.name, &Candidate::name) != result.end();
     if (!is_taken)
@@ -71,7 +71,7 @@ std::vector<Candidate> candidates(std::string_view name) {
     result.push_back({std::string(kGpu),
                       0,
                       {"this build has no cuDNN plug-in (libhalfstep-cudnn.so): build all targets with the CUDA "
-                       "toolkit and cuDNN 9 installed"}});
+                       "toolkit and cuDNN 9.8 installed"}});
   result.push_back(own("onednn", kOnednnScore, make_onednn_executor));
   result.push_back(own("reference", kReferenceScore, make_reference_executor));
   std::ranges::stable_sort(result, [](const Candidate& a, const Candidate& b) {
@@ -154,12 +154,29 @@ std::unique_ptr<Executor> make_executor(std::string_view name, const ExecutorOpt
                     "--executor auto uses the CPU if there is no GPU");
 }
 
+std::unique_ptr<Executor> make_described_executor(std::string_view name, const std::string& library,
+                                                  const std::string& description) {
+  std::string path = library.empty() ? "" : library_path(library);
+  for (const PluginFile& file : find_plugins(PluginKind::executor))
+    if (path.empty() && file.name == name) path = file.path.string();
+  if (path.empty())
+    throw_input_error("an executor that plans for devices that are described", "'" + std::string(name) + "'",
+                      "name a plug-in that this build has, such as --executor cudnn");
+  Refusal refusal;
+  const std::optional<Plugin> plugin = Plugin::load(path, refusal);
+  std::unique_ptr<Executor> executor = plugin ? plugin->make_described(description, refusal) : nullptr;
+  if (!executor)
+    throw_input_error("a device that the plug-in can plan for", "none: " + refusal.reason,
+                      "check the description, and what the plug-in needs");
+  return executor;
+}
+
 std::vector<std::string> executor_names() {
   std::vector<std::string> names;
   const auto add = [&](const std::string& name) {
     if (std::ranges::find(names, name) == names.end()) names.push_back(name);
   };
-  for (const PluginFile& file : find_plugins())
+  for (const PluginFile& file : find_plugins(PluginKind::executor))
     if (!is_own(file.name)) add(file.name);
   add("onednn");
   add("reference");

@@ -7,6 +7,7 @@
 #include "formats/idx_folder.h"
 #include "formats/image_folder.h"
 #include "formats/npz.h"
+#include "formats/safetensors.h"
 #include <halfstep/formats/data_format.h>
 #include <halfstep/formats/npy.h>
 
@@ -22,6 +23,11 @@ NamedArrays arrays_of_idx_folder(const fs::path& folder, const DataOptions& opti
 
 NamedArrays arrays_of_npz(const fs::path& path, const DataOptions&) {
   const auto file = std::make_shared<const NpzFile>(path);
+  return {.names = file->names(), .open = [file](const std::string& name) { return file->open(name); }};
+}
+
+NamedArrays arrays_of_safetensors(const fs::path& path, const DataOptions&) {
+  const auto file = std::make_shared<const SafetensorsFile>(path);
   return {.names = file->names(), .open = [file](const std::string& name) { return file->open(name); }};
 }
 
@@ -77,6 +83,7 @@ std::span<const DataFormat> data_formats() {
        .open_arrays = arrays_of_idx_folder,
        .files = files_of_idx_folder},
       {.what = "an .npz file", .endings = {".npz"}, .open_arrays = arrays_of_npz},
+      {.what = "a .safetensors file", .endings = {".safetensors"}, .open_arrays = arrays_of_safetensors},
       {.what = "a .csv table", .endings = {".csv"}, .gzip = true, .open_arrays = arrays_of_csv},
       {.what = "a .tsv table", .endings = {".tsv"}, .gzip = true, .open_arrays = arrays_of_tsv},
   };

@@ -68,7 +68,7 @@ Image turned(Image image, int orientation) {
                                                {true, true, false},
                                                {true, true, true},
                                                {true, false, true}}};
-  const Turn turn = kTurns[static_cast<std::size_t>(orientation)];
+  const Turn turn = kTurns[orientation];
   Image result{turn.transposed ? image.width : image.height, turn.transposed ? image.height : image.width,
                image.channels, std::vector<std::uint8_t>(image.pixels.size())};
   std::uint8_t* out = result.pixels.data();

@@ -69,13 +69,13 @@ void resize_and_cut(const Image& image, const Cut& cut, std::uint8_t* out) {
   std::vector<std::uint8_t> narrow(static_cast<std::size_t>((last - first) * row));
   for (std::int64_t y = first; y < last; ++y)
     for (std::int64_t x = 0; x < cut.width; ++x) {
-      const Taps& taps = columns[static_cast<std::size_t>(x)];
+      const Taps& taps = columns[x];
       const std::uint8_t* from = image.pixels.data() + (y * image.width + taps.first) * channels;
       std::uint8_t* to = narrow.data() + (y - first) * row + x * channels;
       for (std::int64_t c = 0; c < channels; ++c) to[c] = weighted(taps, from + c, channels);
     }
   for (std::int64_t y = 0; y < cut.height; ++y) {
-    const Taps& taps = rows[static_cast<std::size_t>(y)];
+    const Taps& taps = rows[y];
     const std::uint8_t* from = narrow.data() + (taps.first - first) * row;
     for (std::int64_t i = 0; i < row; ++i) out[y * row + i] = weighted(taps, from + i, row);
   }

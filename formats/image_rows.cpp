@@ -105,8 +105,7 @@ DataArray image_rows(std::string name, std::vector<fs::path> paths, const ImageO
   auto files = std::make_shared<const std::vector<fs::path>>(std::move(paths));
   const auto make = [=](std::span<const std::int64_t> numbers, const RowDraw& draw, void* out) {
     for_each_row(numbers.size(), threads, [&](std::size_t i) {
-      make_row((*files)[static_cast<std::size_t>(numbers[i])], options, numbers[i], draw,
-               static_cast<std::uint8_t*>(out) + i * row_bytes);
+      make_row((*files)[numbers[i]], options, numbers[i], draw, static_cast<std::uint8_t*>(out) + i * row_bytes);
     });
   };
   return DataArray::made(std::move(name), {DType::u8, shape}, rows, make);

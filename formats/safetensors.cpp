@@ -8,10 +8,12 @@
 #include <limits>
 #include <set>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -195,10 +197,13 @@ void check_bools(const Source& file, const Entry& entry, const Tensor& tensor) {
     file.refuse(fmt::format("0 or 1 in every element of bool tensor '{}'", entry.name), "another value");
 }
 
-}  // namespace
+struct Contents {
+  std::map<std::string, std::string> metadata;
+  std::vector<Entry> entries;  // as they lie
+  std::uint64_t data_start = 0;
+};
 
-Safetensors read_safetensors(const fs::path& path) {
-  const Source file(path);
+Contents read_contents(const Source& file) {
   std::uint64_t header_bytes = 0;
   if (file.size() < kPrefix) file.refuse("at least 8 bytes", fmt::format("{}", file.size()));
   file.read(0, &header_bytes, kPrefix);
@@ -208,10 +213,10 @@ Safetensors read_safetensors(const fs::path& path) {
   std::string text(header_bytes, '\0');
   file.read(kPrefix, text.data(), header_bytes);
   const json header = parse_header(file, text);
-  const std::uint64_t data_start = kPrefix + header_bytes, data_bytes = file.size() - data_start;
-
-  Safetensors result;
-  std::vector<Entry> entries;
+  Contents result;
+  result.data_start = kPrefix + header_bytes;
+  const std::uint64_t data_bytes = file.size() - result.data_start;
+  std::vector<Entry>& entries = result.entries;
   for (const auto& [name, value] : header.items()) {
     if (name == "__metadata__")
       result.metadata = read_metadata(file, value);
@@ -229,14 +234,48 @@ Safetensors read_safetensors(const fs::path& path) {
   }
   if (reached != data_bytes)
     file.refuse(fmt::format("{} bytes of data, all of them of tensors", reached), fmt::format("{} bytes", data_bytes));
+  return result;
+}
 
-  for (const Entry& e : entries) {
+}  // namespace
+
+Safetensors read_safetensors(const fs::path& path) {
+  const Source file(path);
+  const Contents contents = read_contents(file);
+  Safetensors result;
+  result.metadata = contents.metadata;
+  for (const Entry& e : contents.entries) {
     Tensor tensor(e.dtype, e.shape);
-    file.read(data_start + e.begin, tensor.raw(), tensor.bytes());
+    file.read(contents.data_start + e.begin, tensor.raw(), tensor.bytes());
     if (e.dtype == DType::boolean) check_bools(file, e, tensor);
     result.tensors.emplace(e.name, std::move(tensor));
   }
   return result;
+}
+
+SafetensorsFile::SafetensorsFile(const fs::path& path) : path_(path.string()) {
+  const Source file(path);
+  Contents contents = read_contents(file);
+  bytes_ = SharedBytes::of_file(path);
+  if (bytes_.size() != file.size()) file.refuse("a file that keeps its size while it is read", "another size");
+  for (Entry& e : contents.entries)
+    places_.push_back(
+        {std::move(e.name), e.dtype, std::move(e.shape), contents.data_start + e.begin, contents.data_start + e.end});
+}
+
+std::vector<std::string> SafetensorsFile::names() const {
+  std::vector<std::string> result;
+  for (const Place& place : places_) result.push_back(place.name);
+  return result;
+}
+
+DataArray SafetensorsFile::open(std::string_view name) const {
+  const auto place = std::ranges::find(places_, name, &Place::name);
+  if (place == places_.end())
+    throw_input_error(fmt::format("a tensor named '{}' in {}", name, path_),
+                      fmt::format("{}", fmt::join(names(), ", ")), "rename the tensors");
+  return DataArray(fmt::format("{}[{}]", path_, name), place->dtype, place->shape,
+                   bytes_.part(place->begin, place->end - place->begin));
 }
 
 void write_safetensors(FileWriter& file, const Safetensors& content) {

@@ -5,8 +5,11 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "base/atomic_file.h"
+#include <halfstep/formats/data_array.h>
 #include <halfstep/graph/lazy_tensors.h>
 #include <halfstep/graph/tensor.h>
 
@@ -22,6 +25,29 @@ struct Safetensors {
 /// whose tensors fill the data exactly (inside of the file, no overlap, no hole), and whose extents fit those bytes;
 /// nothing is allocated on the word of an unchecked size. Throws Error(failure) when the system cannot read.
 Safetensors read_safetensors(const std::filesystem::path& path);
+
+/// An open file whose tensors stay on disk.
+class SafetensorsFile {
+ public:
+  /// Throws as `read_safetensors` does.
+  explicit SafetensorsFile(const std::filesystem::path& path);
+
+  /// Names of the tensors, in the file's order.
+  std::vector<std::string> names() const;
+  /// Throws Error(input), listing the names there are, when there is no such tensor.
+  DataArray open(std::string_view name) const;
+
+ private:
+  struct Place {
+    std::string name;
+    DType dtype;
+    Shape shape;
+    std::size_t begin, end;
+  };
+  std::string path_;
+  SharedBytes bytes_;
+  std::vector<Place> places_;
+};
 
 /// Writes a file's bytes: header padded to a multiple of 8, tensors ordered by element size and then name, so that each
 /// lies aligned. Throws Error(input) for an element type that the format lacks, a tensor named `__metadata__`, and a

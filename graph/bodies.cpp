@@ -77,7 +77,7 @@ void set_captures(Node& node, const std::vector<std::vector<std::pair<ValueId, V
   change_bodies(node, [&](Graph& body) {
     body.captures.assign(outer.size(), kNoValue);
     for (const auto& [outside, inside] : captured.at(next))
-      body.captures[static_cast<std::size_t>(std::find(outer.begin(), outer.end(), outside) - outer.begin())] = inside;
+      body.captures[std::find(outer.begin(), outer.end(), outside) - outer.begin()] = inside;
     ++next;
   });
 }

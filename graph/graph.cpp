@@ -169,7 +169,7 @@ bool Graph::leaves_graph(ValueId id) const {
 
 const Node* Graph::producer(ValueId id) const {
   const std::ptrdiff_t index = producer_index(id);
-  return index < 0 ? nullptr : &nodes[static_cast<std::size_t>(index)];
+  return index < 0 ? nullptr : &nodes[index];
 }
 std::ptrdiff_t Graph::producer_index(ValueId id) const { return id == kNoValue ? -1 : links_[checked(id)].producer; }
 
@@ -317,9 +317,9 @@ void Graph::remove_dead() {
   while (!work.empty()) {
     const std::ptrdiff_t p = producer_index(work.back());
     work.pop_back();
-    if (p < 0 || !dead[static_cast<std::size_t>(p)]) continue;
-    dead[static_cast<std::size_t>(p)] = false;
-    for (ValueId in : nodes[static_cast<std::size_t>(p)].inputs) mark(in);
+    if (p < 0 || !dead[p]) continue;
+    dead[p] = false;
+    for (ValueId in : nodes[p].inputs) mark(in);
   }
   remove_nodes(dead);
   for (const ValueId id : values.ids())

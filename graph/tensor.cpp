@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
@@ -8,9 +9,9 @@
 #include <string>
 
 #include <fmt/format.h>
-#include <sys/mman.h>
 
 #include "base/machine_memory.h"
+#include "graph/pages.h"
 #include <halfstep/base/error.h>
 #include <halfstep/base/visit.h>
 #include <halfstep/graph/tensor.h>
@@ -19,14 +20,6 @@ namespace halfstep {
 namespace {
 
 constexpr std::size_t kAlignment = 64;
-constexpr std::size_t kPagesOfItsOwn = std::size_t{1} << 20;
-
-// Pages that take no memory until they are written, read as zeros until then, and go back to the system at once.
-std::shared_ptr<void> map_pages(std::size_t bytes) {
-  void* p = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (p == MAP_FAILED) throw std::bad_alloc();
-  return {p, [bytes](void* q) { ::munmap(q, bytes); }};
-}
 
 std::shared_ptr<void> allocate(std::size_t bytes) {
   if (bytes >= kPagesOfItsOwn) return map_pages(bytes);
@@ -89,7 +82,7 @@ Tensor::Tensor(DType dtype, Shape shape) : dtype_(dtype), shape_(std::move(shape
   require_defined(dtype);
   check_fits_memory(dtype, shape_);
   if (dtype == DType::string) {
-    data_ = std::shared_ptr<std::string[]>(new std::string[static_cast<std::size_t>(count_)]);
+    data_ = std::shared_ptr<std::string[]>(new std::string[count_]);
     return;
   }
   data_ = allocate(bytes());

@@ -96,7 +96,7 @@ void DetachedModel::check_intact() const {
     for_each_tensor(const_cast<onnx::ModelProto&>(model), [&](const onnx::TensorProto& tensor) {
       const std::ptrdiff_t index = index_of(tensor);
       if (index < 0 || !lost.empty()) return;
-      const Tensor& elements = tensors[static_cast<std::size_t>(index)];
+      const Tensor& elements = tensors[index];
       const auto* end = static_cast<const std::byte*>(elements.raw()) + elements.bytes();
       if (end > mapping->data() + intact && end <= mapping->data() + mapping->size())
         lost = "tensor '" + tensor.name() + "' is not whole";
@@ -108,9 +108,9 @@ void DetachedModel::check_intact() const {
 // The mapping is private and never written: what is given back is read from the file again when it is needed.
 void DetachedModel::forget(const onnx::TensorProto& tensor, std::size_t first_byte, std::size_t bytes) const {
   const std::ptrdiff_t index = index_of(tensor);
-  if (index < 0 || !is_mapped[static_cast<std::size_t>(index)]) return;
+  if (index < 0 || !is_mapped[index]) return;
   const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const auto start = reinterpret_cast<std::uintptr_t>(tensors[static_cast<std::size_t>(index)].raw()) + first_byte;
+  const auto start = reinterpret_cast<std::uintptr_t>(tensors[index].raw()) + first_byte;
   const std::uintptr_t first = (start + page - 1) / page * page, last = (start + bytes) / page * page;
   if (last > first) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
 }

@@ -212,6 +212,23 @@ std::filesystem::path free_data_file(const std::filesystem::path& path) {
   return file;
 }
 
+// The file was read to its end and does not hold these bytes: a model with its tensors in its message need not be taken
+// apart to see that it names no other file.
+bool lacks(const Descriptor& file, std::string_view bytes) {
+  std::vector<char> window(std::size_t{1} << 20);
+  std::size_t kept = 0;  // the end of what has been searched, where the bytes may begin
+  for (off_t at = 0;;) {
+    const ssize_t got = ::pread(file.get(), window.data() + kept, window.size() - kept, at);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return got == 0;
+    at += got;
+    const std::string_view searched(window.data(), kept + static_cast<std::size_t>(got));
+    if (::memmem(searched.data(), searched.size(), bytes.data(), bytes.size())) return false;
+    kept = std::min(searched.size(), bytes.size() - 1);
+    std::memmove(window.data(), searched.data() + searched.size() - kept, kept);
+  }
+}
+
 // The locations of external data that the model at `path` names, if there is one.
 std::set<std::string> locations_of(const std::filesystem::path& path) {
   onnx::ModelProto model;
@@ -221,7 +238,8 @@ std::set<std::string> locations_of(const std::filesystem::path& path) {
   if (error || size > kMaxMessageBytes) return {};
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   std::set<std::string> locations;
-  if (file.get() < 0 || !model.ParseFromFileDescriptor(file.get()) || !model.has_graph()) return {};
+  if (file.get() < 0 || lacks(file, "location")) return {};
+  if (!model.ParseFromFileDescriptor(file.get()) || !model.has_graph()) return {};
   for_each_tensor(model, [&](const onnx::TensorProto& tensor) {
     for (const auto& entry : tensor.external_data())
       if (entry.key() == "location") locations.insert(entry.value());

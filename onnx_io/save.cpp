@@ -149,7 +149,7 @@ std::shared_ptr<const SourceModel> without_values(const SourceModel& source,
   const onnx::ModelProto& message = message_with(source, parameters);
   for (const auto& [i, name] : replaced_whole(message, parameters))
     if (const std::ptrdiff_t index = DetachedModel::index_of(message.graph().initializer(i)); index >= 0)
-      result->outside[static_cast<std::size_t>(index)] = Tensor();
+      result->outside[index] = Tensor();
   return result;
 }
 

@@ -42,8 +42,8 @@ void sort_owner(Owner& owner, const std::string& name) {
     for (const std::string& read : reads)
       if (auto it = producer.find(read); it != producer.end() && it->second != i) before.insert(it->second);
     for (int p : before) {
-      readers[static_cast<std::size_t>(p)].push_back(i);
-      ++waiting[static_cast<std::size_t>(i)];
+      readers[p].push_back(i);
+      ++waiting[i];
       sorted = sorted && p < i;
     }
   }
@@ -55,14 +55,14 @@ void sort_owner(Owner& owner, const std::string& name) {
   if (sorted) return;
   std::priority_queue<int, std::vector<int>, std::greater<>> ready;
   for (int i = 0; i < n; ++i)
-    if (waiting[static_cast<std::size_t>(i)] == 0) ready.push(i);
+    if (waiting[i] == 0) ready.push(i);
   std::vector<int> order;
   while (!ready.empty()) {
     const int i = ready.top();
     ready.pop();
     order.push_back(i);
-    for (int reader : readers[static_cast<std::size_t>(i)])
-      if (--waiting[static_cast<std::size_t>(reader)] == 0) ready.push(reader);
+    for (int reader : readers[i])
+      if (--waiting[reader] == 0) ready.push(reader);
   }
   if (static_cast<int>(order.size()) != n)
     throw_input_error("a graph without cycles", "a cycle in '" + name + "'", "export the model again");

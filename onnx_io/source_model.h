@@ -33,7 +33,7 @@ class SourceModel {
 };
 
 /// Initializers of the main graph of at least so many bytes are outside.
-inline constexpr std::size_t kOutsideBytes = std::size_t{1} << 20;
+inline constexpr std::size_t kOutsideBytes = 4096;
 
 /// `from_proto` with initializers of the main graph as `read` gives them.
 Graph from_proto(const onnx::ModelProto& model, const std::function<Tensor(const onnx::TensorProto&)>& read);

@@ -111,7 +111,7 @@ void write_streamed(onnx::ModelProto& model, const OutsideTensors& outside, File
   writer.write(pieces.graph.before);
   for (int i = 0; i < model.graph().initializer_size(); ++i) {
     const onnx::TensorProto& tensor = model.graph().initializer(i);
-    const std::uint64_t bytes = pieces.outside[static_cast<std::size_t>(i)];
+    const std::uint64_t bytes = pieces.outside[i];
     writer.write(head(onnx::GraphProto::kInitializerFieldNumber, bytes_of(tensor, bytes)));
     const Around around = around_elements(tensor, bytes);
     writer.write(around.before);

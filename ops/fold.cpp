@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "graph/bodies.h"
+#include "ops/collective/all_reduce.h"
 #include <halfstep/ops/op_def.h>
 
 namespace halfstep {
@@ -14,7 +15,7 @@ constexpr std::size_t kMaxFoldedBytes = std::size_t{16} << 20;
 
 }  // namespace
 
-bool is_deterministic(const Node& node) { return !traits_of(node).random; }
+bool is_deterministic(const Node& node) { return !traits_of(node).random && !is_collective(node); }
 
 bool fold_node(Graph& graph, const Node& node) {
   if (node.outputs.empty() || !is_deterministic(node) || has_body(node)) return false;

@@ -1,6 +1,8 @@
 #include "passes/fuse/fuse_attention.h"
 #include "passes/load/random_numbers.h"
 #include "passes/simplify/control_flow.h"
+#include "passes/step/reduce_over_ranks.h"
+#include "passes/step/sync_batchnorm.h"
 #include <halfstep/passes/pipelines.h>
 
 namespace halfstep {
@@ -67,10 +69,14 @@ Pipeline lowering_pipeline(Purpose purpose, const StepOptions& options, const Ca
   if (parts.moves && !parts.gradients) pipeline.push_back(hold_states());
   if (parts.loss) pipeline.push_back(attach_loss(options.loss));
   if (parts.loss && options.loss.function.write) append(pipeline, simplify);
+  const bool on_ranks = parts.gradients && options.ranks.ranks > 1;
+  if (on_ranks) pipeline.push_back(share_loss(options.loss));
+  if (on_ranks && options.ranks.sync_batchnorm) pipeline.push_back(sync_batchnorm());
   pipeline.push_back(fuse_attention(capabilities.fusions));
   pipeline.push_back(mixed_precision({.half = options.precision, .keep_full_ops = {}}));
   if (parts.gradients)
     append(pipeline, {differentiate(), scale_loss(options.optimizer.loss_scale, /*by_weight=*/!parts.optimizer)});
+  if (on_ranks) pipeline.push_back(reduce_over_ranks(options.ranks));
   if (parts.gradients && !parts.optimizer) pipeline.push_back(accumulate_gradients());
   if (parts.optimizer) append(pipeline, {attach_optimizer(options.optimizer), write_out_update(capabilities.updates)});
   append(pipeline, finish(capabilities));

@@ -1,3 +1,4 @@
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -17,6 +18,20 @@ PassObserver continued(const PassObserver& observer, std::size_t before) {
   };
 }
 
+// What the BatchNormalizations of the graph have as running statistics, whatever is done to it before.
+std::set<ValueId> running_statistics(const Graph& graph) {
+  std::set<ValueId> found;
+  for (const Node& node : graph.nodes) {
+    if (!node.is("BatchNormalization")) continue;
+    for (const std::size_t i : {3u, 4u}) {
+      ValueId id = node.input(i);
+      while (id != kNoValue && graph.producer(id)) id = graph.producer(id)->input(0);
+      found.insert(id);
+    }
+  }
+  return found;
+}
+
 }  // namespace
 
 PreparedModel::PreparedModel(Graph model, const PreparationOptions& options) {
@@ -34,9 +49,11 @@ PreparedModel::PreparedModel(Graph model, const PreparationOptions& options) {
 }
 
 void PreparedModel::release_parameters(const std::function<bool(const std::string& name)>& has) {
-  for (State& state : trainable_.value().states) {
+  const std::set<ValueId> statistics = running_statistics(trainable_.value());
+  for (State& state : trainable_->states) {
     const std::string& name = (*trainable_)[state.value].name;
     if (state.role != StateRole::parameter || !has(name)) continue;
+    if (statistics.contains(state.value)) continue;  // those of a later program may begin with it
     const ValueId constant = repaired_.find(name);
     state.initial = placeholder_of(state.initial);
     if (constant != kNoValue && repaired_[constant].is_constant())

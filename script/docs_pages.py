@@ -1,6 +1,6 @@
-"""Pages of the site that other documents of the repository have: each is written in one place (a hook of MkDocs).
+"""A MkDocs hook that creates pages of the site from other documents of the repository, to avoid duplication.
 
-Links are those of the repository, and are followed to the pages of the site here.
+Links are relative to the repository and are resolved to the pages of the site here.
 """
 
 import pathlib
@@ -9,7 +9,7 @@ import re
 from mkdocs.structure.files import File
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-# Page → document, and the one section of it that is meant.
+# Page → document, and its section if not the whole document.
 PAGES = {
     "converting.md": ("README.md", "Converting to half precision"),
     "executor.md": ("CONTRIBUTING.md", "An executor"),
@@ -21,7 +21,7 @@ CODE_OR_LINK = re.compile(r"```.*?^ *```|`[^`]*`|\[([^\]]*)\]\(([^)\s]*)\)", re.
 
 
 def section_of(text, title):
-    """From its heading to the next one of its level, as a page of its own."""
+    """The section from its heading to the next one of the same level, as a page."""
     found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
     if not found:
         raise KeyError(f"no section '{title}'")
@@ -33,7 +33,7 @@ def anchor_of(title):
 
 
 def relinked(text, document):
-    """Links to other documents lead to their pages; those to files that have none become text."""
+    """Replaces links to other documents by links to their pages; links to files without a page become text."""
     whole = {source: page for page, (source, section) in PAGES.items() if section is None}
     parts = {(source, anchor_of(section)): page for page, (source, section) in PAGES.items() if section}
 

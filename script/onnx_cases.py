@@ -1,8 +1,8 @@
 """Writes ONNX's backend test cases in ONNX's folder format: FOLDER/KIND/CASE/model.onnx and its data sets.
 
-Kinds: node (made by the onnx package's generators), and simple, pytorch-converted, pytorch-operator and light (models
-that the package brings along). A light model has one input, made as the backend suite makes it, and the output that
-lies beside it.
+Kinds: node (created by the onnx package's generators), and simple, pytorch-converted, pytorch-operator and light (models
+included in the package). A light model has one input, created as in the backend test suite, and the expected output
+stored with it.
 """
 
 import argparse
@@ -78,7 +78,7 @@ def main() -> None:
     stamp = folder / "onnx_version"
     if stamp.is_file() and stamp.read_text() == onnx.__version__:
         return
-    # Written under another name, so that an interrupted call leaves nothing that looks whole.
+    # Written under a temporary name, so that an interrupted call leaves nothing that looks complete.
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     with warnings.catch_warnings(), numpy.errstate(all="ignore"):

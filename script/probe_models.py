@@ -1,4 +1,4 @@
-"""Writes models of one node each, by which script/test-gpu asks a GPU's libraries for products, convolutions and pooling.
+"""Writes single-node models for script/test-gpu, which probe a GPU's libraries for products, convolutions and pooling.
 
 usage: probe_models.py FOLDER
 """

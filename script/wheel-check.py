@@ -1,4 +1,4 @@
-"""What script/wheel-check does with the installed package, in the folder of a model, its data and a plug-in."""
+"""The tests of script/wheel-check for the installed package, in a folder with a model, its data and a plug-in."""
 
 import gzip
 import importlib.metadata
@@ -56,11 +56,11 @@ example = next(one for one in halfstep.devices()["executors"] if one["name"] == 
 assert example["available"], example
 with open("/proc/self/maps") as maps:
     libraries = {line.split()[-1] for line in maps if "libhalfstep.so" in line}
-assert len(libraries) == 1, libraries  # the plug-in has that of the package
+assert len(libraries) == 1, libraries  # the plug-in uses the library of the package
 plugged = halfstep.check("example", op="Relu", random=0)
 assert plugged["passed"] > 0 and plugged["failed"] == 0, plugged
 
-# What is bundled has its licence beside it.
+# Bundled libraries include their licences.
 distribution = importlib.metadata.distribution("halfstep")
 bundled = {re.match(r"lib[a-z_]+", file.name)[0] for file in distribution.files if file.parent.name == "halfstep.libs"}
 licences = {file.stem for file in distribution.files if file.parent.name == "licenses"}

@@ -190,7 +190,8 @@ BestModel::BestModel(Trainer& trainer, std::filesystem::path path, std::shared_p
 TrainerCallbacks BestModel::callbacks() {
   return {.on_epoch_end =
               [this](const StepResult& last, const Evaluation* validation) {
-                if (best_.improves(last, validation)) save_trained(*source_, trainer_.lazy_parameters(), path_);
+                if (best_.improves(last, validation) && trainer_.is_first_rank())
+                  save_trained(*source_, trainer_.lazy_parameters(), path_);
               },
           .kept = {{.name = fmt::format("best model by {}", best_.what()),
                     .save =

@@ -41,9 +41,9 @@ void add_by_class(Tally& tally, const Metric&, const MetricSample& sample) {
     counts->resize(static_cast<std::size_t>(classes_of(sample)));
   for_each_guess(sample, [&](std::int64_t guess, std::int64_t label, double weight) {
     tally.weight += weight;
-    if (guess == label) tally.hits[static_cast<std::size_t>(label)] += weight;
-    tally.labels[static_cast<std::size_t>(label)] += weight;
-    if (guess >= 0) tally.outputs[static_cast<std::size_t>(guess)] += weight;
+    if (guess == label) tally.hits[label] += weight;
+    tally.labels[label] += weight;
+    if (guess >= 0) tally.outputs[guess] += weight;
   });
 }
 
@@ -53,7 +53,7 @@ void add_to_table(Tally& tally, const Metric&, const MetricSample& sample) {
   tally.table.counts.resize(static_cast<std::size_t>(classes * (classes + 1)));
   for_each_guess(sample, [&](std::int64_t guess, std::int64_t label, double weight) {
     tally.weight += weight;
-    tally.table.counts[static_cast<std::size_t>(label * (classes + 1) + (guess < 0 ? classes : guess))] += weight;
+    tally.table.counts[label * (classes + 1) + (guess < 0 ? classes : guess)] += weight;
   });
 }
 

@@ -6,6 +6,7 @@
 
 #include "data/batch_loader.h"
 #include "training/loss_mean.h"
+#include "training/ranks.h"
 #include "training/step_program.h"
 #include "training/task.h"
 #include <halfstep/base/error.h>
@@ -14,10 +15,13 @@
 namespace halfstep {
 
 Evaluation evaluate(const Task& task, const InputOptions& input, const Dataset& unordered,
-                    const std::function<StepProgram&(std::int64_t rows)>& program) {
+                    const std::function<StepProgram&(std::int64_t rows)>& program, Communicator* ranks) {
   auto [data, columns, missing] = fit_data(task, unordered, input);
   LoaderOptions loading;
-  loading.batch_size = std::min(task.batch, data.rows());
+  // A model whose batch size is fixed leaves rows out: on several ranks more of them, so each takes all.
+  Communicator* const together = task.drop_last ? nullptr : ranks;
+  loading.batch_size = std::min(together ? task.all_rows : task.batch, data.rows());
+  if (together) loading.share = task.share;
   loading.shuffle = false;
   loading.drop_last = task.drop_last;
   loading.end_epoch = 1;
@@ -26,12 +30,14 @@ Evaluation evaluate(const Task& task, const InputOptions& input, const Dataset& 
   LossMean loss(task);
   Evaluation evaluation;
   while (const Batch* batch = loader.next()) {
+    evaluation.rows += batch->all_rows;
+    if (batch->is_spare) continue;
     StepProgram& step = program(batch->rows);
     step.run(*batch, 0, false);
     loss.add(step, *batch);
     if (metrics.size() > 0) task.measure(metrics, step, *batch);
-    evaluation.rows += batch->rows;
   }
+  if (together) merge(*together, loss, metrics);
   if (loss.is_empty())
     throw_input_error("a label that is not ignored",
                       fmt::format("{}, where every label is ignored or has weight 0",

@@ -1,4 +1,7 @@
+#include <fmt/format.h>
+
 #include "training/wide.h"
+#include <halfstep/base/error.h>
 #include <halfstep/base/visit.h>
 #include <halfstep/training/label_reading.h>
 
@@ -29,6 +32,9 @@ double weight_of_labels(const LabelReading& reading, const Tensor& labels, std::
     for (std::size_t i = 0; i < all.size(); ++i) {
       const auto label = static_cast<std::int64_t>(wide(all[i]));
       if (reading.ignored && label == *reading.ignored) continue;
+      if (by_class && (label < 0 || label >= static_cast<std::int64_t>(class_weights.size())))
+        throw_input_error(fmt::format("labels from 0 to {}", class_weights.size() - 1),
+                          fmt::format("{} at position {}", label, i), "correct the labels");
       sum += (by_class ? class_weights[static_cast<std::size_t>(label)] : 1) *
              (samples.empty() ? 1.0 : static_cast<double>(samples[i / labels_of_one]));
     }

@@ -12,6 +12,11 @@ void LossMean::add(const StepProgram& program, const Batch& batch) {
   for (std::size_t i = 0; i < terms_.size(); ++i) terms_[i].add(program.term(i), task_.weight_of(batch, i));
 }
 
+void LossMean::add(const StepProgram& program, std::span<const double> weights) {
+  if (terms_.size() == 1) return terms_[0].add(program.loss(), weights[0]);
+  for (std::size_t i = 0; i < terms_.size(); ++i) terms_[i].add(program.term(i), weights[i]);
+}
+
 bool LossMean::is_empty() const {
   return std::ranges::all_of(terms_, [](const RunningMean& mean) { return mean.weight() == 0; });
 }
@@ -43,6 +48,12 @@ bool LossMean::load_state(const Tensor& state) {
   for (std::size_t i = 0; i < terms_.size(); ++i)
     terms_[i] = RunningMean::of(state.data<double>()[2 * i], state.data<double>()[2 * i + 1]);
   return true;
+}
+
+void LossMean::add_state(const Tensor& state) {
+  for (std::size_t i = 0; i < terms_.size(); ++i)
+    terms_[i] = RunningMean::of(terms_[i].sum() + state.data<double>()[2 * i],
+                                terms_[i].weight() + state.data<double>()[2 * i + 1]);
 }
 
 }  // namespace halfstep

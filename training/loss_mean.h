@@ -1,6 +1,7 @@
 // The mean of a run's loss over batches.
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "training/step_program.h"
@@ -19,6 +20,8 @@ class LossMean {
 
   /// A batch that the program has run.
   void add(const StepProgram& program, const Batch& batch);
+  /// One that weighs so much in the mean of each term.
+  void add(const StepProgram& program, std::span<const double> weights);
   bool is_empty() const;
   /// NaN while it is empty.
   double value() const;
@@ -28,6 +31,8 @@ class LossMean {
   Tensor state() const;
   /// False, and nothing is loaded, for a tensor that no `state` of such a task gave.
   bool load_state(const Tensor& state);
+  /// Adds what another one of such a task summed up.
+  void add_state(const Tensor& state);
 
  private:
   const Task& task_;

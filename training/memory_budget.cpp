@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "data/batch_loader.h"
 #include <halfstep/base/error.h>
 #include <halfstep/passes/step/recompute.h>
 
@@ -24,7 +25,11 @@ std::size_t beside(const Graph& graph) {
   std::size_t largest = 0;
   for (const State& state : graph.states)
     if (state.role == StateRole::parameter) largest = std::max(largest, state.initial.bytes());
-  return kProcessBytes + largest;
+  std::size_t batch = 0;
+  for (const ValueId id : graph.inputs)
+    if (graph[id].shape.is_static())
+      batch += bytes_of(graph[id].dtype, static_cast<std::size_t>(graph[id].shape.count()));
+  return kProcessBytes + largest + batch * batches_held(batch);
 }
 
 MemoryUse use_of(const StepProgram& program, const Executor& executor) {

@@ -145,7 +145,7 @@ const ClassTable* Metrics::table(std::size_t i) const { return metrics_[i].row->
 void Metrics::reset() {
   for (Tally& tally : tallies_) {
     tally.sum = tally.weight = 0;
-    for (std::vector<double>* counts : {&tally.hits, &tally.labels, &tally.outputs})
+    for (std::vector<double>* counts : {&tally.hits, &tally.labels, &tally.outputs, &tally.weights})
       std::fill(counts->begin(), counts->end(), 0);
     std::fill(tally.table.counts.begin(), tally.table.counts.end(), 0);
     tally.auc.reset();
@@ -155,7 +155,10 @@ void Metrics::reset() {
 namespace {
 
 const std::vector<std::pair<std::string_view, std::vector<double> Metrics::Tally::*>> kCounts{
-    {"hits", &Metrics::Tally::hits}, {"labels", &Metrics::Tally::labels}, {"outputs", &Metrics::Tally::outputs}};
+    {"hits", &Metrics::Tally::hits},
+    {"labels", &Metrics::Tally::labels},
+    {"outputs", &Metrics::Tally::outputs},
+    {"weights", &Metrics::Tally::weights}};
 
 // Of an AUC: names in a state.
 constexpr std::string_view kScores = "{} scores of {:d}", kWeights = "{} weights of {:d}";
@@ -190,14 +193,23 @@ NamedTensors Metrics::state() const {
 
 void Metrics::load_state(const NamedTensors& state) {
   reset();
+  add_state(state);
+}
+
+void Metrics::add_state(const NamedTensors& state) {
   for (std::size_t i = 0; i < metrics_.size(); ++i) {
     const std::string name = metrics_[i].name();
     if (table(i) || !state.contains(name)) continue;
     Tally& tally = tallies_[i];
     const std::vector<double> sums = numbers_in(state, name, 3);
-    tally.sum = sums[0];
-    tally.weight = sums[1];
-    for (const auto& [what, counts] : kCounts) tally.*counts = numbers_in(state, fmt::format("{} {}", name, what));
+    tally.sum += sums[0];
+    tally.weight += sums[1];
+    for (const auto& [what, counts] : kCounts) {
+      const std::vector<double> more = numbers_in(state, fmt::format("{} {}", name, what));
+      std::vector<double>& own = tally.*counts;
+      own.resize(std::max(own.size(), more.size()));
+      std::ranges::transform(more, own, own.begin(), std::plus<>());
+    }
     for (const bool label : {false, true}) {
       const std::vector<double> scores = numbers_in(state, fmt::format(fmt::runtime(kScores), name, label));
       std::vector<double> weights = numbers_in(state, fmt::format(fmt::runtime(kWeights), name, label));

@@ -40,6 +40,24 @@ double milestones(Numbers n, double base, double t) {
 /// base · ((1 − alpha) · ½(1 + cos(π · min(t, decay_steps) / decay_steps)) + alpha)
 double cosine(Numbers n, double base, double t) { return base * cosine_between(1, n[1], progress(n[0], t)); }
 
+/// cosine over first_decay_steps, then again and again, each time t_mul times as long and from m_mul times the height
+double cosine_restarts(Numbers n, double base, double t) {
+  const double growth = n[1], at = t / n[0];  // in lengths of the first
+  const auto start = [&](double cycle) { return growth == 1 ? cycle : (std::pow(growth, cycle) - 1) / (growth - 1); };
+  double cycle = std::floor(growth == 1 ? at : std::log1p(at * (growth - 1)) / std::log(growth));
+  // The logarithm may be off by the last digit where a cycle begins.
+  if (start(cycle + 1) <= at) ++cycle;
+  if (start(cycle) > at) --cycle;
+  const double fraction = (at - start(cycle)) / std::pow(growth, cycle);
+  return base * (n[3] + (1 - n[3]) * std::pow(n[2], cycle) * cosine_between(1, 0, fraction));
+}
+
+/// base / (1 + decay_rate · t / decay_steps), the quotient rounded down when staircase
+double inverse_time(Numbers n, double base, double t) {
+  const double times = t / n[0];
+  return base / (1 + n[1] * (n[2] != 0 ? std::floor(times) : times));
+}
+
 /// base + (end_lr − base) · min(t, decay_steps) / decay_steps
 double linear(Numbers n, double base, double t) { return base + (n[1] - base) * progress(n[0], t); }
 
@@ -103,6 +121,20 @@ std::span<const ScheduleDef> schedules() {
                 {.name = "final_div_factor", .lowest = 1e-9, .highest = kUnbounded, .fallback = 1e4}},
        .warms_up = true,
        .rate = one_cycle},
+      {.name = "cosine_restarts",
+       .source = "keras.optimizers.schedules.CosineDecayRestarts; with t_mul = T_mult and alpha = eta_min / base "
+                 "torch.optim.lr_scheduler.CosineAnnealingWarmRestarts",
+       .keys = {{.name = "first_decay_steps", .kind = count, .lowest = 1},
+                {.name = "t_mul", .lowest = 1, .highest = kUnbounded, .fallback = 2},
+                {.name = "m_mul", .highest = kUnbounded, .fallback = 1},
+                {.name = "alpha", .highest = 1, .fallback = 0}},
+       .rate = cosine_restarts},
+      {.name = "inverse_time",
+       .source = "keras.optimizers.schedules.InverseTimeDecay",
+       .keys = {{.name = "decay_steps", .kind = count, .lowest = 1},
+                {.name = "decay_rate", .highest = kUnbounded},
+                {.name = "staircase", .kind = flag, .fallback = 0}},
+       .rate = inverse_time},
   };
   return rows;
 }

@@ -20,6 +20,15 @@ std::string text_of(const std::map<std::string, std::int64_t>& axes) {
   return text;
 }
 
+void add_inputs(Settings& settings, const InputOptions& input) {
+  settings["--scale"] = input.scale ? fmt::format("{}", *input.scale) : "by type";
+  settings["--mean"] = text_of(input.mean);
+  settings["--std"] = text_of(input.stddev);
+  settings["--layout"] = name_of(input.layout);
+}
+
+}  // namespace
+
 void add_optimizer(Settings& settings, const OptimizerOptions& options) {
   for (const OptimizerNumber& number : optimizer_numbers()) {
     const bool scales = number.name.starts_with("loss-scale");
@@ -37,15 +46,6 @@ void add_optimizer(Settings& settings, const OptimizerOptions& options) {
   }
   settings["--loss-scale"] = options.loss_scale.enabled ? fmt::format("{}", options.loss_scale.initial) : "off";
 }
-
-void add_inputs(Settings& settings, const InputOptions& input) {
-  settings["--scale"] = input.scale ? fmt::format("{}", *input.scale) : "by type";
-  settings["--mean"] = text_of(input.mean);
-  settings["--std"] = text_of(input.stddev);
-  settings["--layout"] = name_of(input.layout);
-}
-
-}  // namespace
 
 Settings settings_of(const TrainerOptions& options, const Task& task, std::int64_t rows, std::string_view executor) {
   Settings settings;
@@ -70,7 +70,7 @@ Settings settings_of(const TrainerOptions& options, const Task& task, std::int64
   settings["--ignore-label"] = fmt::format("{}", options.ignore_label);
   settings["--batch-axis"] = options.batch_axes.empty() ? "0" : text_of(options.batch_axes);
   settings["--precision"] = precision_name(task.precision);
-  settings["--batch"] = fmt::format("{}", task.batch);
+  settings["--batch"] = fmt::format("{}", task.all_rows);
   settings["--seed"] = fmt::format("{}", options.seed);
   settings["--no-shuffle"] = on_off(!options.shuffle);
   settings["--freeze-batchnorm"] = on_off(!options.mode.train_batchnorm);

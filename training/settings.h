@@ -24,6 +24,9 @@ using Settings = std::map<std::string, std::string>;
 /// `rows` of the data, 0 where that is not known.
 Settings settings_of(const TrainerOptions& options, const Task& task, std::int64_t rows, std::string_view executor);
 
+/// Those of the optimizer and its loss scale.
+void add_optimizer(Settings& settings, const OptimizerOptions& options);
+
 /// "resuming with --lr 0.01; the checkpoint was made with 0.1" for each that both have and that differs.
 std::vector<std::string> setting_differences(const Settings& run, const Settings& checkpoint);
 

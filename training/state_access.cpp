@@ -94,7 +94,7 @@ Tensor TrainedStates::read(const std::string& name) const {
   const ValueId id = trainable_.find(name);
   const std::ptrdiff_t state = id == kNoValue ? -1 : trainable_.state_of(id);
   if (state < 0) throw_input_error("the name of a state", fmt::format("'{}'", name), "");
-  return trainable_.states[static_cast<std::size_t>(state)].initial.clone();
+  return trainable_.states[state].initial.clone();
 }
 
 NamedTensors TrainedStates::parameter_values() const {

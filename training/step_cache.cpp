@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/machine_memory.h"
 #include "passes/step/step_values.h"
 #include "session/tensor_types.h"
 #include "training/memory_budget.h"
@@ -56,6 +57,7 @@ CompiledStep StepCache::compile(const StepKey& key, const FittedBatch& batch, St
   compiled.outputs = output_names(key, options);
   states_.bind(graph);
   model_.release_parameters([this](const std::string& name) { return states_.store().has(name); });
+  if (programs_.empty()) return_free_memory();  // what was needed for the model, not for one more program
   for (const StepValues::Parameter& parameter : StepValues(graph).parameters)
     if (parameter.accumulator != kNoValue)
       compiled.sums[graph[parameter.value].name] = graph[parameter.accumulator].name;

@@ -1,5 +1,6 @@
 #include "training/step_program.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "passes/step/step_values.h"
@@ -44,6 +45,7 @@ StepProgram::StepProgram(const Graph& graph, Executor& executor, StateStore& sto
   update_ = input_of(*program_, graph, step.update);
   loss_weight_ = input_of(*program_, graph, step.loss_weight);
   first_ = input_of(*program_, graph, step.first);
+  loss_shares_ = input_of(*program_, graph, step.loss_shares);
   loss_ = place_of(step.loss, graph.outputs);
   terms_ = outputs(step.terms);
   predictions_ = outputs(step.predictions);
@@ -67,6 +69,9 @@ void StepProgram::run(const StepFeed& feed) {
   if (update_.is_defined()) *update_.data<bool>() = feed.update;
   if (loss_weight_.is_defined()) *loss_weight_.data<float>() = feed.loss_weight;
   if (first_.is_defined()) *first_.data<bool>() = feed.first;
+  if (loss_shares_.is_defined())
+    for (std::size_t i = 0; i < loss_shares_.span<float>().size(); ++i)
+      loss_shares_.span<float>()[i] = feed.loss_shares.empty() ? 1.0f : feed.loss_shares[i];
   program_->run();
 }
 
@@ -107,6 +112,8 @@ std::string first_non_finite_node(const Graph& graph, const StateStore& states, 
   for (std::size_t i = 0; i < batch.x.size(); ++i) feed(step.data[i], batch.x[i]);
   for (std::size_t i = 0; i < step.labels.size(); ++i) feed(step.labels[i], batch.labels[i]);
   for (std::size_t i = 0; i < step.sample_weights.size(); ++i) feed(step.sample_weights[i], batch.sample_weights[i]);
+  if (Tensor shares = input_of(*program, graph, step.loss_shares); shares.is_defined())
+    std::ranges::fill(shares.span<float>(), 1.0f);
   program->run();
   for (std::size_t i = 0; i < names.size(); ++i)
     if (!all_finite(program->output(first + i))) return names[i];

@@ -23,6 +23,7 @@ struct StepFeed {
   bool update = true;
   float loss_weight = 1;
   bool first = true;
+  std::span<const float> loss_shares = {};  ///< of each term; empty: all 1
 };
 
 class StepProgram {
@@ -32,12 +33,13 @@ class StepProgram {
 
   /// One run on tensors of the shapes of the inputs.
   void run(const StepFeed& feed);
-  void run(const Batch& batch, float learning_rate, bool update) {
+  void run(const Batch& batch, float learning_rate, bool update, std::span<const float> loss_shares = {}) {
     run({.x = batch.x,
          .labels = batch.labels,
          .sample_weights = batch.sample_weights,
          .learning_rate = learning_rate,
-         .update = update});
+         .update = update,
+         .loss_shares = loss_shares});
   }
 
   // Outputs of the last run, of a program that has them.
@@ -71,7 +73,7 @@ class StepProgram {
 
   std::unique_ptr<Program> program_;
   std::vector<Tensor> x_, labels_, sample_weights_;
-  Tensor learning_rate_, update_, loss_weight_, first_;
+  Tensor learning_rate_, update_, loss_weight_, first_, loss_shares_;
   std::optional<std::size_t> loss_, norm_, finite_, scale_;  // outputs
   std::vector<std::size_t> terms_, predictions_, outputs_, norm_outputs_;
   std::vector<std::pair<std::string, float>> norms_;

@@ -9,6 +9,7 @@
 #include <fmt/ranges.h>
 
 #include "data/row_shape.h"
+#include "training/ranks.h"
 #include "training/start.h"
 #include <halfstep/base/error.h>
 #include <halfstep/ops/op_traits.h>
@@ -59,24 +60,31 @@ void require_labels(const Dataset& data, std::string_view loss) {
                     "loss from its inputs alone");
 }
 
-void require_full_batch(const Task& task, const Dataset& data) {
-  if (task.drop_last && data.rows() < task.batch)
-    throw_input_error(fmt::format("at least {} rows: the model's batch size is fixed", task.batch),
+void require_full_batch(const Task& task, const Dataset& data, std::int64_t rows) {
+  if (task.drop_last && data.rows() < rows)
+    throw_input_error(fmt::format("at least {} rows: the model's batch size is fixed", rows),
                       std::to_string(data.rows()), "export the model with a dynamic batch dimension");
 }
 
 void choose_batch(Task& task, const Graph& model, const Dataset& data, std::int64_t wanted) {
   const std::int64_t fixed = fixed_batch(model);
-  task.batch = std::min(wanted, data.rows());
-  if (fixed == Shape::kUnknown) return;
-  const std::string obstacle = batch_obstacle(model);
-  if (obstacle.empty()) return;
-  const char* rest = data.rows() % fixed != 0 ? ", and the last rows that do not fill one are left out" : "";
-  task.notices.push_back(
-      fmt::format("the model's batch size is fixed at {} ({}): batches have that size{}", fixed, obstacle, rest));
+  task.all_rows = std::min(wanted, data.rows());
+  task.batch = task.share.size(task.all_rows);
+  const std::int64_t ranks = task.share.ranks;
+  const std::string obstacle = fixed == Shape::kUnknown ? "" : batch_obstacle(model);
+  if (obstacle.empty()) {
+    if (task.all_rows < ranks)
+      throw_input_error(fmt::format("a batch of at least {} rows, one for each rank", ranks),
+                        fmt::format("{}", task.all_rows), "use a larger --batch, or fewer ranks");
+    return;
+  }
+  const char* rest = data.rows() % (fixed * ranks) != 0 ? ", and the last rows that do not fill one are left out" : "";
+  task.notices.push_back(fmt::format("the model's batch size is fixed at {} ({}): batches have that size{}{}", fixed,
+                                     obstacle, ranks == 1 ? "" : " on each rank", rest));
   task.batch = fixed;
+  task.all_rows = fixed * ranks;
   task.drop_last = true;
-  require_full_batch(task, data);
+  require_full_batch(task, data, task.all_rows);
 }
 
 // The shapes of the inputs for a batch of `rows`.
@@ -373,6 +381,7 @@ Task make_task(const Graph& model, const Dataset& unordered, const TrainerOption
                const Capabilities& capabilities) {
   check(options);
   Task task;
+  if (options.ranks) task.share = {options.ranks->rank(), options.ranks->size()};
   task.precision = resolve(options.precision.value_or(Precision::automatic), capabilities);
   std::vector<std::string> labels;
   for (const OutputLoss& loss : options.losses)
@@ -396,7 +405,11 @@ Task make_task(const Graph& model, const Dataset& unordered, const TrainerOption
   choose_losses(task, model, data, options);
 
   task.step.mode = options.mode;
-  task.step.mode.seed = static_cast<std::int64_t>(options.seed);
+  task.step.mode.seed = seed_of(options.seed, task.share.rank);
+  task.step.ranks = {.ranks = task.share.ranks,
+                     .bucket_bytes = options.bucket_bytes,
+                     .buckets = {},
+                     .sync_batchnorm = options.sync_batchnorm};
   task.step.precision = task.precision;
   task.step.optimizer = options.optimizer;
   task.step.optimizer.output_gradient_norms = options.log_grad_norms;
@@ -426,7 +439,7 @@ TaskData fit_data(const Task& task, const Dataset& unordered, const InputOptions
   }
   TaskData result{in_order_of(task.x_names, with_labels(unordered, labels)), {}, std::move(missing)};
   Dataset& data = result.data;
-  require_full_batch(task, data);
+  require_full_batch(task, data, task.batch);
   std::vector<RowType> rows;
   for (const RowTransform& x : task.x) rows.push_back(x.to);
   const std::vector<RowTransform> x = fit_inputs(data, rows, input);

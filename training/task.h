@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "data/batch_loader.h"
+#include "data/share.h"
 #include "training/defaults.h"
 #include "training/step_program.h"
 #include <halfstep/data/dataset.h>
@@ -35,7 +36,9 @@ struct Task {
   std::vector<std::string> x_names;  ///< the model's inputs that take a batch
   std::string y_name;                ///< its input for the labels, when it computes its own loss from such
   std::vector<RowTransform> x;       ///< rows of the data set to rows of those inputs
-  std::int64_t batch = 0;            ///< rows of a full batch
+  std::int64_t batch = 0;            ///< rows of a full batch, of them this rank's
+  std::int64_t all_rows = 0;         ///< of a full batch on all ranks
+  Share share = {};
   bool drop_last = false;            ///< the model takes no smaller one
   std::vector<std::string> notices;  ///< for the user
   StepOptions step;                  ///< all but what depends on the rows of a batch

@@ -1,14 +1,21 @@
 #include <algorithm>
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "base/machine_memory.h"
 #include "data/batch_loader.h"
 #include "data/stream_reader.h"
+#include "distributed/gather.h"
 #include "graph/placeholder.h"
 #include "passes/autodiff/gradient_flow.h"
 #include "passes/load/parameter_choice.h"
+#include "passes/step/reduce_over_ranks.h"
 #include "passes/step/step_values.h"
 #include "session/tensor_types.h"
 #include "training/fingerprint.h"
 #include "training/memory_budget.h"
+#include "training/ranks.h"
 #include "training/start.h"
 #include "training/trainer_impl.h"
 
@@ -31,7 +38,8 @@ NamedTensors all_of(const LazyTensors& tensors) {
 
 Trainer::Impl::Impl(LoadedModel model, Executor& executor, const Dataset& data, TrainerOptions options,
                     BatchStream* stream)
-    : executor_(executor),
+    : on_ranks_(options.ranks ? on_ranks(executor, options.ranks) : nullptr),
+      executor_(on_ranks_ ? *on_ranks_ : executor),
       options_(std::move(options)),
       fingerprint_(fingerprint(model.graph)),
       source_names_(names_of(model.graph)),
@@ -45,10 +53,42 @@ Trainer::Impl::Impl(LoadedModel model, Executor& executor, const Dataset& data, 
       // Building the step now finds whatever does not fit before anything is trained.
       first_graph_(lower(Purpose::training, task_.batch, options_.observer)) {
   check_are_numbers(task_.metrics());
+  if (ranks()) agree(model.graph);
   for (std::string note :
        {prepared_.guesses(),
         describe_cut_off(first_graph_, cut_off_parameters(first_graph_, {StepValues(first_graph_).loss}))})
     if (!note.empty()) task_.notices.push_back(std::move(note));
+}
+
+void Trainer::Impl::agree(const Graph& model) {
+  if (stream_)
+    throw_input_error("a data set, of which each rank takes its part", "a stream of batches", "give a Dataset");
+  Settings all = settings();
+  all["version of halfstep"] = HALFSTEP_VERSION;
+  all["model"] = fingerprint_;
+  all["parameters"] = checksum(model);
+  all["--epochs"] = fmt::format("{}", options_.epochs);
+  all["--steps"] = fmt::format("{}", options_.steps);
+  all["--checkpoint"] = options_.checkpoint.empty() ? "none" : "a folder";
+  all["--checkpoint-every"] = fmt::format("{}", options_.checkpoint_every);
+  all["--resume"] = options_.resume.empty() ? "none" : "a folder";
+  all["--max-skipped"] = fmt::format("{}", options_.max_skipped_in_a_row);
+  std::vector<std::string> metrics;
+  for (const Metric& metric : metrics_)
+    metrics.push_back(metric.of.empty() ? metric.name() : fmt::format("{}.{}", metric.of, metric.name()));
+  all["--metrics"] = metrics.empty() ? "none" : fmt::format("{}", fmt::join(metrics, ","));
+  all["--sync-batchnorm"] = options_.sync_batchnorm ? "on" : "off";
+  all["--bucket-size"] = fmt::format("{}", options_.bucket_bytes);
+  require_same(*ranks(), all);
+  RankOptions& made = task_.step.ranks;
+  const auto own = buckets_of(first_graph_);
+  made.buckets = agreed_buckets(*ranks(), own);
+  if (made.buckets != own) first_graph_ = lower(Purpose::training, task_.batch);
+  const auto is_moved = [](const State& state) { return state.role == StateRole::statistic && state.next != kNoValue; };
+  if (!options_.sync_batchnorm && std::ranges::any_of(first_graph_.states, is_moved))
+    task_.notices.push_back(
+        "BatchNormalization takes its statistics from the rows of each rank; those of rank 0 are validated and saved: "
+        "--sync-batchnorm takes them from all");
 }
 
 LazyTensors Trainer::Impl::parameters() {
@@ -90,7 +130,10 @@ StepProgram& Trainer::Impl::program(Purpose purpose, std::int64_t rows) {
     const bool trains = purpose == Purpose::training, first = trains && rows == task_.batch;
     program = compile_within(trains ? options_.memory_budget : 0, first ? first_graph_ : lower(purpose, rows),
                              executor_, *store_, first ? options_.observer : PassObserver());
-    if (first) release_parameters();
+    if (first) {
+      release_parameters();
+      return_free_memory();
+    }
   }
   return *program;
 }
@@ -104,7 +147,8 @@ std::unique_ptr<BatchReader> Trainer::Impl::reader(const Cursor& start) {
     return std::make_unique<StreamReader>(*stream_, std::move(streaming));
   }
   LoaderOptions loading;
-  loading.batch_size = task_.batch;
+  loading.batch_size = task_.all_rows;
+  loading.share = task_.share;
   loading.shuffle = options_.shuffle;
   loading.drop_last = task_.drop_last;
   loading.seed = options_.seed;
@@ -144,18 +188,25 @@ std::int64_t Trainer::Impl::updates() const {
 }
 
 Evaluation Trainer::Impl::evaluate(const Dataset& data) {
-  return halfstep::evaluate(task_, options_.input, data,
-                            [this](std::int64_t rows) -> StepProgram& { return program(Purpose::validation, rows); });
+  if (ranks()) share_statistics(*ranks(), first_graph_, *store_);
+  return halfstep::evaluate(
+      task_, options_.input, data,
+      [this](std::int64_t rows) -> StepProgram& { return program(Purpose::validation, rows); }, ranks());
 }
 
 Profile Trainer::Impl::profile(const ProfileOptions& options) {
   LoaderOptions loading;
-  loading.batch_size = task_.batch;
+  loading.batch_size = task_.all_rows;
+  loading.share = task_.share;
   loading.shuffle = false;
   BatchLoader loader(data_.columns, loading);
   const Batch* batch = loader.next();
+  StepAgreement agreement(ranks(), task_.terms.size());
+  std::vector<double> weights(task_.terms.size());
+  for (std::size_t i = 0; i < weights.size(); ++i) weights[i] = task_.weight_of(*batch, i);
+  agreement.exchange(weights, batch->is_spare, false);
   StepProgram& program = training_program();
-  program.run(*batch, options_.schedule.at(0), true);
+  program.run(*batch, options_.schedule.at(0), true, agreement.shares());
   return program.profile(executor_, options);
 }
 
@@ -173,6 +224,7 @@ NamedTensors Trainer::parameters() const { return all_of(impl_->parameters()); }
 LazyTensors Trainer::lazy_parameters() const { return impl_->parameters(); }
 void Trainer::set_parameters(const NamedTensors& values) { impl_->set_parameters(values); }
 RunControl& Trainer::control() { return impl_->control(); }
+bool Trainer::is_first_rank() const { return impl_->is_first_rank(); }
 DType Trainer::precision() const { return impl_->task().precision; }
 const LossDef& Trainer::loss() const { return *impl_->task().loss().row; }
 std::string Trainer::loss_text() const { return impl_->task().loss_text(); }

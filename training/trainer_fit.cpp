@@ -10,6 +10,7 @@
 
 #include "base/file_lock.h"
 #include "training/epoch_sums.h"
+#include "training/ranks.h"
 #include "training/trainer_impl.h"
 
 namespace halfstep {
@@ -39,6 +40,7 @@ void load_kept(const Checkpoint& checkpoint, const TrainerCallbacks& callbacks) 
 Checkpoint Trainer::Impl::resume(const TrainerCallbacks& callbacks) {
   LoadedCheckpoint loaded = load_checkpoint(options_.resume);
   if (!loaded.notice.empty() && callbacks.on_notice) callbacks.on_notice(loaded.notice);
+  if (ranks()) require_same_checkpoint(*ranks(), loaded.checkpoint);
   ResumeTarget target{.model_fingerprint = fingerprint_,
                       .optimizer = options_.optimizer.name,
                       .tensors = {},
@@ -91,6 +93,7 @@ bool Trainer::Impl::reads(const Read& read, bool trained, const TrainerCallbacks
     read();
     return true;
   } catch (const Error& error) {
+    if (ranks()) throw;  // it ends the run on all of them
     failure_ = error;
     if (trained && callbacks.on_notice) callbacks.on_notice(fmt::format("training stops: {}", error.without_hint()));
     return false;
@@ -116,7 +119,7 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
   unsaved_.reset();
   control_ = {};
   FileLock lock;
-  if (!options_.checkpoint.empty()) {
+  if (!options_.checkpoint.empty() && is_first_rank()) {
     prepare_checkpoint_directory(options_.checkpoint);
     lock = FileLock(options_.checkpoint, "one run at a time for the checkpoints in " + options_.checkpoint.string());
     std::error_code none;
@@ -138,12 +141,15 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
   EpochSums sums(task_);
   StepResult result;
   bool epoch_ends = false;  // its validation, and what follows it, is still to come
+  StepAgreement agreement(ranks(), task_.terms.size());
+  std::vector<double> weights(task_.terms.size());
   if (!options_.resume.empty()) {
     const Checkpoint checkpoint = resume(callbacks);
     cursor = {checkpoint.state.epoch, checkpoint.state.position};
     step = checkpoint.state.step;
     epoch_ends = checkpoint.state.epoch_ends && cursor.row == 0 && cursor.epoch > 0;
-    if (const auto at = checkpoint.kept.find(kRunningEpoch); at != checkpoint.kept.end()) sums.load(at->second, result);
+    if (const auto at = checkpoint.kept.find(kRunningEpoch); at != checkpoint.kept.end())
+      sums.load(at->second, result, is_first_rank());
   }
   if (callbacks.on_start) callbacks.on_start(step);
   const auto is_done = [&] {
@@ -162,6 +168,7 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
   result.steps_in_epoch = loader->batches_per_epoch();
   result.epoch_samples = rows();
   result.dynamic_loss_scale = task_.step.optimizer.loss_scale.enabled;
+  if (ranks()) sums.merge(*ranks());
   sums.tell(result);
   std::int64_t updates_made = 0, in_vain = 0;                     // in_vain: the latest in a row
   std::int64_t epoch_shown = cursor.row > 0 ? cursor.epoch : -1;  // of which the sums are
@@ -172,7 +179,7 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
   const std::int64_t accumulate = options_.optimizer.accumulate,
                      most_in_a_row = options_.max_skipped_in_a_row + backoffs();
   bool stopped = false;
-  const auto stop_asked = [&] { return stop && stop->load(); };
+  const auto stop_asked = [&] { return ranks() ? agreement.stop() : stop && stop->load(); };
   // Validates and tells the callbacks. False where a stop or the data kept it from that.
   const auto end_epoch = [&] {
     std::optional<Evaluation> evaluation;
@@ -192,7 +199,8 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
     place.epoch = cursor.epoch;
     place.position = cursor.row;
     place.epoch_ends = epoch_ends;
-    try_to_save(place, own, callbacks);
+    if (ranks()) sums.merge(*ranks());
+    if (is_first_rank()) try_to_save(place, own, callbacks);
     saved = step;
   };
 
@@ -214,7 +222,7 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
       epoch_shown = batch->at.epoch;
       epoch_told = true;
       if (callbacks.on_epoch_begin) callbacks.on_epoch_begin(epoch_shown + 1, batch->at.row);
-      result.step_in_epoch = batch->at.row / task_.batch;
+      result.step_in_epoch = batch->at.row / task_.all_rows;
     }
     if (callbacks.on_step_begin) callbacks.on_step_begin(step + 1);
     if (std::exchange(control_.skip, false)) {
@@ -222,18 +230,20 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
       if (control_.stop) break;
       continue;
     }
+    for (std::size_t i = 0; i < weights.size(); ++i) weights[i] = batch->is_spare ? 0 : task_.weight_of(*batch, i);
+    agreement.exchange(weights, batch->is_spare, stop && stop->load());
     StepProgram& program = this->program(Purpose::training, batch->rows);
     const auto start = std::chrono::steady_clock::now();
     result.learning_rate =
         control_.learning_rate ? static_cast<float>(*control_.learning_rate) : options_.schedule.at(result.update);
     const bool updates = (step + 1) % accumulate == 0;
-    program.run(*batch, result.learning_rate, updates);
+    program.run(*batch, result.learning_rate, updates, agreement.shares());
     result.ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
 
     result.step = ++step;
     result.epoch = batch->at.epoch + 1;
     ++result.step_in_epoch;
-    result.samples = batch->ends_epoch() ? batch->at.row + batch->rows : batch->next.row;
+    result.samples = batch->ends_epoch() ? batch->at.row + batch->all_rows : batch->next.row;
     result.loss = program.loss();
     result.grad_norm = program.grad_norm();
     result.grads_finite = program.grads_finite();
@@ -248,7 +258,9 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
       result.update += !skipped;
     }
     if (options_.log_grad_norms) result.grad_norms = &program.parameter_norms();
-    sums.add(program, *batch);
+    sums.add(program, *batch, agreement.weights());
+    const bool last = options_.steps != 0 && step == options_.steps;
+    if (ranks() && (batch->ends_epoch() || last)) sums.merge(*ranks());
     sums.tell(result);
     if (callbacks.on_step) callbacks.on_step(result);
     if (in_vain >= most_in_a_row) diverged(in_vain, step, *batch);
@@ -256,7 +268,6 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
     const bool ends_epoch = batch->ends_epoch();
     cursor = batch->next;
     const bool due = options_.checkpoint_every > 0 ? step % options_.checkpoint_every == 0 : ends_epoch;
-    const bool last = options_.steps != 0 && step == options_.steps;
     stopped = stop_asked();
     const auto save_if_due = [&] {
       if (!options_.checkpoint.empty() && (due || last || stopped || control_.stop)) save();
@@ -283,7 +294,7 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
   if (const std::int64_t left = step % accumulate; left != 0 && !stopped && callbacks.on_notice)
     callbacks.on_notice(fmt::format("the gradients of the last {} {} were not applied: --accumulate {} needs as many",
                                     left, left == 1 ? "step" : "steps", accumulate));
-  if (!options_.checkpoint.empty() && step > saved && (unsaved_ || failure_)) save();
+  if (!options_.checkpoint.empty() && step > saved && any_of(ranks(), unsaved_ || failure_)) save();
   if (!failure_) failure_ = unsaved_;
   if (!stopped && callbacks.on_end) callbacks.on_end();
   return !stopped;

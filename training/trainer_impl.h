@@ -17,6 +17,7 @@
 #include "training/task.h"
 #include <halfstep/base/error.h>
 #include <halfstep/data/batch_stream.h>
+#include <halfstep/executors/ranks.h>
 #include <halfstep/graph/lazy_tensors.h>
 #include <halfstep/passes/prepared_model.h>
 #include <halfstep/training/checkpoint.h>
@@ -46,6 +47,7 @@ class Trainer::Impl {
   const std::vector<Metric>& metrics() const { return metrics_; }
   const Graph& first_graph() const { return first_graph_; }
   RunControl& control() { return control_; }
+  bool is_first_rank() const { return task_.share.rank == 0; }
 
  private:
   Graph lower(Purpose purpose, std::int64_t rows, const PassObserver& observer = {}) const {
@@ -78,6 +80,12 @@ class Trainer::Impl {
   /// For `updates` updates in vain.
   [[noreturn]] void diverged(std::int64_t updates, std::int64_t step, const Batch& batch) const;
 
+  /// Throws Error(input) where ranks have different models, options or versions; has all of them make the same buckets.
+  void agree(const Graph& model);
+  /// The ranks, or null where the run is by itself.
+  Communicator* ranks() const { return options_.ranks.get(); }
+
+  std::unique_ptr<Executor> on_ranks_;  // the caller's executor, as a part of them
   Executor& executor_;
   TrainerOptions options_;
   std::string fingerprint_;

@@ -15,7 +15,9 @@
 #include "training/state_access.h"
 #include "training/step_cache.h"
 #include "training/step_program.h"
+#include "training/step_ranks.h"
 #include <halfstep/base/error.h>
+#include <halfstep/executors/ranks.h>
 #include <halfstep/ops/builder.h>
 #include <halfstep/passes/prepared_model.h>
 #include <halfstep/training/training_step.h>
@@ -48,15 +50,16 @@ class TrainingStep::Impl {
  public:
   Impl(LoadedModel model, Executor& executor, const TrainingStepOptions& options)
       : source_(model.source),
-        executor_(executor),
+        on_ranks_(options.ranks ? on_ranks(executor, options.ranks) : nullptr),
+        executor_(on_ranks_ ? *on_ranks_ : executor),
         options_(options),
         precision_(resolve(options.precision, executor.capabilities())),
         prepared_(model.graph, {.batch_axes = options.batch_axes,
                                 .parameters = knowing_exporter(options.parameters, model),
                                 .observer = options.observer}),
         inputs_(inputs_of(prepared_.graph())),
-        states_(prepared_.trainable(), model.graph, executor),
-        programs_(prepared_, inputs_, executor, states_, options.programs, options.memory_budget, options.observer),
+        states_(prepared_.trainable(), model.graph, executor_),
+        programs_(prepared_, inputs_, executor_, states_, options.programs, options.memory_budget, options.observer),
         sums_(states_) {
     options_.optimizer.loss_scale = starting(options.optimizer.loss_scale, options.loss_scale, precision_);
     check(options_.optimizer);
@@ -65,6 +68,9 @@ class TrainingStep::Impl {
     for (const TensorInfo& parameter : states_.parameters()) names.push_back(parameter.name);
     check_groups_have_members(options_.optimizer.groups, names);
     if (options.programs < 1) throw_input_error("at least 1 cached program", "0", "");
+    ranks_.emplace(options_, precision_, model.graph, states_.parameters());
+    if (options.ranks)
+      options_.mode.seed = seed_of(static_cast<std::uint64_t>(options.mode.seed), options.ranks->rank());
     if (!prepared_.guesses().empty()) notices_.push_back(prepared_.guesses());
   }
 
@@ -79,6 +85,7 @@ class TrainingStep::Impl {
       return report;
     }
     StepProgram& program = this->program(Purpose::training, batch);
+    agree_on_shares();
     program.run(feed());
     StepReport report = report_of(program);
     report.updated = report.gradients_finite;
@@ -88,6 +95,7 @@ class TrainingStep::Impl {
 
   StepReport forward_backward(const NamedTensors& batch, double weight) {
     program(Purpose::gradients, batch);
+    agree_on_shares();
     return add_gradients(weight);
   }
 
@@ -101,6 +109,7 @@ class TrainingStep::Impl {
     }
     const LossOptions loss{.terms = {}, .function = of_output_gradients()};
     find({Purpose::gradients, true}, &loss);
+    ranks_->forget_shares();
     StepReport report = add_gradients(weight);
     report.loss = 0;
     return report;
@@ -246,6 +255,7 @@ class TrainingStep::Impl {
   const Plan& plan(const NamedTensors& batch) { return program(Purpose::training, batch).plan(); }
   Profile profile(const NamedTensors& batch, const ProfileOptions& profile_options) {
     StepProgram& program = this->program(Purpose::training, batch);
+    agree_on_shares();
     program.run(feed());
     Profile result = program.profile(executor_, profile_options);
     updates_ = states_.updates();
@@ -270,8 +280,11 @@ class TrainingStep::Impl {
     return {.x = fitted_.x,
             .labels = fitted_.labels,
             .sample_weights = fitted_.sample_weights,
-            .learning_rate = static_cast<float>(learning_rate_)};
+            .learning_rate = static_cast<float>(learning_rate_),
+            .loss_shares = ranks_->shares()};
   }
+
+  void agree_on_shares() { ranks_->agree_on_shares(*options_.loss, *loss_inputs_, readings_, fitted_); }
 
   StepReport report_of(const StepProgram& program) const {
     StepReport report;
@@ -355,10 +368,12 @@ class TrainingStep::Impl {
             .precision = precision_,
             .loss = loss ? *loss : LossOptions(),
             .mode = options_.mode,
-            .optimizer = options_.optimizer};
+            .optimizer = options_.optimizer,
+            .ranks = ranks_->options()};
   }
 
   std::shared_ptr<const SourceModel> source_;
+  std::unique_ptr<Executor> on_ranks_;  // the caller's executor, as a part of them
   Executor& executor_;
   TrainingStepOptions options_;
   DType precision_;
@@ -374,6 +389,7 @@ class TrainingStep::Impl {
   double learning_rate_ = 0;
   std::int64_t updates_ = 0;
   std::vector<std::string> notices_;
+  std::optional<StepRanks> ranks_;  // set once the options are known to be right
 };
 
 TrainingStep::TrainingStep(LoadedModel model, Executor& executor, const TrainingStepOptions& options)

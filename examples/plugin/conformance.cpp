@@ -1,4 +1,4 @@
-// halfstep's checks of the plug-in, as tests of GoogleTest.
+// halfstep's checks of the plug-in, as GoogleTest tests.
 #include <memory>
 
 #include <halfstep/conformance/gtest.h>
@@ -13,7 +13,7 @@ std::unique_ptr<halfstep::Executor> make_example() { return halfstep::load_execu
 HALFSTEP_INSTANTIATE_CONFORMANCE(make_example);
 
 int main(int argc, char** argv) {
-  make_example();  // from here on its operators are known, and have tests
+  make_example();  // registers its operators, so that they are tested
   testing::InitGoogleTest(&argc, argv);
   return RUN_ALL_TESTS();
 }

@@ -8,7 +8,7 @@
 
 namespace example {
 
-/// The operators it brings: com.example.Swish.
+/// The operators it defines: com.example.Swish.
 std::span<const halfstep::OpDef> operators();
 /// x * sigmoid(beta * x)
 double swish(double x, double beta);

@@ -1,4 +1,4 @@
-// An executor in a library of its own: kernels for Relu and Swish in f32; halfstep runs the rest.
+// An executor in a shared library: f32 kernels for Relu and Swish; halfstep runs the other operators.
 #include "example.h"
 #include <halfstep/executors/core/plugin.h>
 
@@ -7,7 +7,7 @@ using namespace halfstep;
 namespace example {
 namespace {
 
-// Makes a kernel that computes y = f(x) element by element, in x's memory where nothing else reads x.
+// Creates a kernel that computes y = f(x) elementwise, in place if nothing else reads x.
 template <class F>
 core::Made elementwise(core::KernelContext& context, F f) {
   if (context.in(0).dtype != DType::f32) return core::refuse("operands that are not f32");
@@ -20,7 +20,7 @@ core::Made elementwise(core::KernelContext& context, F f) {
 }
 
 core::Made make_relu(core::KernelContext& context) {
-  return elementwise(context, [](float x) { return x < 0 ? 0 : x; });  // NaN stays
+  return elementwise(context, [](float x) { return x < 0 ? 0 : x; });  // keeps NaN
 }
 
 core::Made make_swish(core::KernelContext& context) {
@@ -28,7 +28,7 @@ core::Made make_swish(core::KernelContext& context) {
   return elementwise(context, [beta](float x) { return static_cast<float>(swish(x, beta)); });
 }
 
-// It works everywhere, and oneDNN is faster: only who names it gets it.
+// It is always available but slower than oneDNN, so it is only used if selected by name.
 int score(std::string&) { return kOnednnScore / 2; }
 
 std::optional<core::Backend> open(const ExecutorOptions&, std::string&) {

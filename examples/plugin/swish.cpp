@@ -1,4 +1,4 @@
-// com.example.Swish, an operator that ONNX lacks: one row says all that halfstep needs to know.
+// com.example.Swish, an operator that ONNX lacks, defined by one row of a table.
 #include <cmath>
 #include <string>
 #include <vector>

@@ -1,11 +1,11 @@
 # %% [markdown]
 # # Federated averaging, with gradients of outputs from NumPy or PyTorch
 #
-# Clients train on rows of their own, which nobody else sees, and a server averages their parameters (McMahan et al.
-# 2017). What travels is one flat array for each client.
+# Clients train on private data, and a server averages their parameters (McMahan et al. 2017). Each client sends one
+# flat array.
 #
-# Each client has a training loop of its own, too: the loss is written here, and halfstep gets its gradient with respect
-# to the model's outputs. `HALFSTEP_EXAMPLE_LOSS=torch` takes that from PyTorch instead of NumPy.
+# Clients use a custom training loop: the loss is defined here, and halfstep receives its gradient with respect to the
+# model's outputs. With `HALFSTEP_EXAMPLE_LOSS=torch`, PyTorch computes it instead of NumPy.
 
 # %%
 import os
@@ -18,9 +18,9 @@ import halfstep
 CLIENTS, ROUNDS, LOCAL_STEPS, BATCH = 5, 12, 10, 32
 
 # %% [markdown]
-# ## Rows that are not alike
+# ## Non-identically distributed data
 #
-# Each client has two of the ten digits, and each digit one client.
+# Each client has two of the ten digits, and each digit belongs to one client.
 
 # %%
 x, y = digits("train", 10000)
@@ -28,7 +28,7 @@ x_test, y_test = digits("t10k", 2000)
 shards = [numpy.flatnonzero(y // 2 == client) for client in range(CLIENTS)]
 
 # %% [markdown]
-# ## A loss of one's own
+# ## A custom loss
 #
 # Cross-entropy plus a small penalty on large scores. It returns its value and its gradient with respect to the scores.
 
@@ -60,8 +60,8 @@ own_loss = {"numpy": loss_in_numpy, "torch": loss_in_torch}[os.environ.get("HALF
 # %% [markdown]
 # ## A client
 #
-# `forward` gives the outputs as training computes them, `backward` takes their gradients. What a client sends is
-# `flat_parameters()`, all of them one after the other.
+# `forward` returns the outputs in training mode, `backward` takes their gradients. A client sends
+# `flat_parameters()`, the concatenation of all parameters.
 
 
 # %%
@@ -72,7 +72,7 @@ class Client:
         self.random = numpy.random.default_rng(seed)
 
     def train(self, parameters):
-        """The parameters after some steps from those given, and the mean loss of the steps."""
+        """Trains for some steps from the given parameters; returns the new ones and the mean loss of the steps."""
         self.step.set_flat_parameters(parameters)
         losses = []
         for _ in range(LOCAL_STEPS):
@@ -89,7 +89,7 @@ class Client:
 # %% [markdown]
 # ## Rounds
 #
-# The server's mean is weighted by how many rows a client has.
+# The server weights each client by its number of rows.
 
 # %%
 server = halfstep.TrainingStep(MODELS / "mnist_mlp.onnx", precision="fp32")

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Fine-tune an exported model, and convert it to FP16
 #
-# The cells run from top to bottom as a script, or one by one in an editor that knows `# %%` (VS Code, Spyder, Jupyter
-# with jupytext). halfstep and NumPy are all they need.
+# The cells run from top to bottom as a script, or one by one in an editor with support for `# %%` (VS Code, Spyder,
+# Jupyter with jupytext). They only need halfstep and NumPy.
 
 # %%
 import pathlib
@@ -18,7 +18,7 @@ folder = pathlib.Path(tempfile.mkdtemp())
 # %% [markdown]
 # ## A model that was trained elsewhere
 #
-# A small network that has seen the digits for a moment stands for the exported model.
+# A small network, briefly trained on the digits, serves as the exported model.
 
 # %%
 x, y = digits("train", 12000)
@@ -28,7 +28,7 @@ pretrained.fit(x[:6000], y[:6000])
 pretrained.save(folder / "pretrained.onnx")
 
 # %% [markdown]
-# ## What is in it, and what will be trained
+# ## Its operators and trainable parameters
 
 # %%
 found = halfstep.inspect(folder / "pretrained.onnx")
@@ -39,8 +39,8 @@ for parameter in found["parameters"]:
 # %% [markdown]
 # ## New rows: black digits on white
 #
-# The first layer learns at a tenth of the learning rate. Training stops when validation gets no better, and goes back
-# to the best epoch.
+# The first layer uses a tenth of the learning rate. Training stops when validation no longer improves, and restores the
+# best epoch.
 
 # %%
 x_new, y_new = 1 - x[6000:], y[6000:]
@@ -68,10 +68,10 @@ print(f"accuracy {before:.3f} before, {after:.3f} after {len(history.epoch)} epo
 model.save(folder / "finetuned.onnx")
 
 # %% [markdown]
-# ## In FP16
+# ## Conversion to FP16
 #
-# Weights and computation become FP16, inputs and outputs stay FP32. The report tells what stayed FP32 and why; `verify`
-# compares both models' outputs, and fails when one becomes infinite.
+# Weights and computation become FP16, inputs and outputs stay FP32. The report lists the nodes that stay FP32 with
+# reasons; `verify` compares the outputs of both models, and fails if one becomes infinite or NaN.
 
 # %%
 name = model.inputs[0][0]

@@ -84,14 +84,14 @@ BufferId Assembly::output_buffer(ValueId id) const {
 
 Store::Entry* Assembly::state_entry(ValueId id) const {
   const std::ptrdiff_t s = graph_.state_of(id);
-  return s < 0 ? nullptr : buffers_[static_cast<std::size_t>(state_buffers_[static_cast<std::size_t>(s)])].state;
+  return s < 0 ? nullptr : buffers_[state_buffers_[s]].state;
 }
 
 Store::Entry* Assembly::state_to_update(ValueId id, BufferId& target) const {
   for (std::size_t s = 0; s < graph_.states.size(); ++s) {
     if (graph_.states[s].next != id || !schedule_.in_place[s]) continue;
     target = state_buffers_[s];
-    return buffers_[static_cast<std::size_t>(target)].state;
+    return buffers_[target].state;
   }
   return nullptr;
 }

@@ -1,10 +1,11 @@
 #include "executors/core/program.h"
 #include <halfstep/executors/core/backend.h>
+#include <halfstep/executors/ranks.h>
 
 namespace halfstep::core {
 namespace {
 
-class BackendExecutor final : public Executor {
+class BackendExecutor final : public RankedExecutor {
  public:
   explicit BackendExecutor(Backend backend) : backend_(std::make_shared<const Backend>(std::move(backend))) {}
 
@@ -12,7 +13,11 @@ class BackendExecutor final : public Executor {
   const Capabilities& capabilities() const override { return backend_->capabilities; }
   std::unique_ptr<StateStore> make_store() override { return std::make_unique<Store>(backend_->device); }
   std::unique_ptr<Program> compile(const Graph& graph, StateStore& store) override {
-    return compile_program(graph, Store::of(store, *backend_->device, backend_->name), backend_);
+    return compile(graph, store, nullptr);
+  }
+  std::unique_ptr<Program> compile(const Graph& graph, StateStore& store,
+                                   const std::shared_ptr<Communicator>& ranks) override {
+    return compile_program(graph, Store::of(store, *backend_->device, backend_->name), backend_, ranks);
   }
 
  private:

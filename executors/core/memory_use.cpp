@@ -19,7 +19,7 @@ std::vector<Kind> kinds_of(Assembly& assembly) {
     if (id == kNoValue || assembly.is_dynamic(id) || assembly.schedule().is_lazy[id]) return;
     const BufferId buffer = assembly.read(id).buffer;  // it has been made, so nothing is added
     if (buffer == kNoBuffer) return;
-    Kind& known = kinds[static_cast<std::size_t>(buffer)];
+    Kind& known = kinds[buffer];
     known = std::max(known, kind);
   };
   for (const Node& node : graph.nodes) {
@@ -35,7 +35,7 @@ std::vector<Kind> kinds_of(Assembly& assembly) {
 std::size_t fullest(const std::vector<Lifetime>& lifetimes, std::size_t steps) {
   std::vector<std::ptrdiff_t> change(steps + 1, 0);
   for (const Lifetime& life : lifetimes) {
-    change[static_cast<std::size_t>(life.first)] += static_cast<std::ptrdiff_t>(life.bytes);
+    change[life.first] += static_cast<std::ptrdiff_t>(life.bytes);
     change[static_cast<std::size_t>(life.last) + 1] -= static_cast<std::ptrdiff_t>(life.bytes);
   }
   std::ptrdiff_t live = 0, most = 0;
@@ -70,6 +70,7 @@ MemoryUse memory_use(Assembly& assembly, const std::vector<Lifetime>& lifetimes,
   add_states(use, assembly, assembly.graph());
   for (const std::vector<Tensor>& tensors : {assembly.inputs, assembly.outputs})
     for (const Tensor& tensor : tensors) use.inputs_outputs += tensor.bytes();
+  for (const Tensor& tensor : assembly.inputs) use.inputs += tensor.bytes();
   for (const Assembly::Buffer& buffer : assembly.buffers())
     if (buffer.fixed) use.constants += buffer.bytes;
   use.constants -= std::min(use.constants, use.inputs_outputs);
@@ -78,7 +79,7 @@ MemoryUse memory_use(Assembly& assembly, const std::vector<Lifetime>& lifetimes,
   const std::vector<Step>& steps = assembly.steps();
   if (steps.empty()) return use;
   const auto worst = static_cast<std::int32_t>(fullest(lifetimes, steps.size()));
-  use.step = steps[static_cast<std::size_t>(worst)].entry.node;
+  use.step = steps[worst].entry.node;
   const std::vector<Kind> kinds = kinds_of(assembly);
   for (std::size_t b = 0; b < lifetimes.size(); ++b) {
     if (worst < lifetimes[b].first || lifetimes[b].last < worst) continue;

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "executors/core/collective_kernels.h"
 #include "executors/core/entry_timer.h"
 #include "executors/core/memory_use.h"
 #include "executors/core/standard_kernels.h"
@@ -60,7 +61,7 @@ EntryFacts node_facts(const Graph& graph, std::size_t index, const Made& made, c
 /// Of all steps that have none yet: they convert.
 void add_conversion_facts(Assembly& assembly, const std::string& made_for, std::vector<EntryFacts>& facts) {
   const auto bytes = [&](BufferId id) {
-    const Assembly::Buffer& buffer = assembly.buffers()[static_cast<std::size_t>(id)];
+    const Assembly::Buffer& buffer = assembly.buffers()[id];
     return static_cast<double>(buffer.state ? buffer.state->bytes() : buffer.bytes);
   };
   for (std::size_t i = facts.size(); i < assembly.steps().size(); ++i) {
@@ -72,8 +73,9 @@ void add_conversion_facts(Assembly& assembly, const std::string& made_for, std::
 }
 
 // First acceptance wins. Returns false when even the reference has no such operator.
-bool compile_node(Assembly& assembly, const std::vector<KernelRow>& table, std::size_t index, std::int32_t position,
-                  std::vector<bool>& absorbed, std::vector<EntryFacts>& facts) {
+bool compile_node(Assembly& assembly, const std::vector<KernelRow>& table, CollectiveKernels& collective,
+                  std::size_t index, std::int32_t position, std::vector<bool>& absorbed,
+                  std::vector<EntryFacts>& facts) {
   const Node& node = assembly.graph().nodes[index];
   PlanEntry entry{node.name, operator_name(node), "", "", 0};
   if (absorbed[index]) {
@@ -83,7 +85,7 @@ bool compile_node(Assembly& assembly, const std::vector<KernelRow>& table, std::
     facts.push_back({.kind = EntryKind::fused});
     return true;
   }
-  auto attempt = [&](KernelMaker maker) {
+  auto attempt = [&](const auto& maker) {
     const std::vector<bool> absorbed_before = absorbed;
     KernelContext context(assembly, index, position, absorbed);
     Made made = maker(context);
@@ -102,10 +104,11 @@ bool compile_node(Assembly& assembly, const std::vector<KernelRow>& table, std::
     add_conversion_facts(assembly, node.name, facts);
     return true;
   };
+  if (collective.takes(node)) return attempt([&](KernelContext& context) { return collective.make(context); });
   entry.reason = why_not(assembly, node);
   if (entry.reason.empty()) {
     const std::vector<KernelMaker> makers = makers_of(table, node);
-    if (std::ranges::any_of(makers, attempt)) return true;
+    if (std::ranges::any_of(makers, [&](KernelMaker maker) { return attempt(maker); })) return true;
     if (makers.empty()) entry.reason = "no kernel of its own";
   }
   return attempt(make_reference);
@@ -119,9 +122,10 @@ constexpr std::size_t kSmallOutput = 4096;
 
 class CompiledProgram final : public TimedProgram, public MeasuredProgram {
  public:
-  CompiledProgram(const Graph& graph, Store& store, std::shared_ptr<const Backend> backend)
+  CompiledProgram(const Graph& graph, Store& store, std::shared_ptr<const Backend> backend,
+                  const std::shared_ptr<Communicator>& ranks)
       : graph_(graph), backend_(std::move(backend)) {
-    device().within([&] { compile(store); });
+    device().within([&] { compile(store, CollectiveKernels(ranks)); });
   }
 
   Tensor input(std::size_t i) override { return inputs_.at(i); }
@@ -179,28 +183,26 @@ class CompiledProgram final : public TimedProgram, public MeasuredProgram {
   /// the arena, which a state's is not.
   std::optional<std::size_t> fetched_by(const Assembly& assembly, const Step& step) const {
     if (device().is_host() || step.touches.size() != 2 || step.entry.op != "Download") return std::nullopt;
-    const auto buffer = [&](std::size_t i) -> const Assembly::Buffer& {
-      return assembly.buffers()[static_cast<std::size_t>(step.touches[i])];
-    };
+    const auto buffer = [&](std::size_t i) -> const Assembly::Buffer& { return assembly.buffers()[step.touches[i]]; };
     if (buffer(0).fixed || buffer(0).state || buffer(0).bytes <= kSmallOutput) return std::nullopt;
     for (std::size_t i = 0; i < assembly.outputs.size(); ++i)
       if (assembly.outputs[i].is_defined() && buffer(1).fixed.get() == assembly.outputs[i].raw()) return i;
     return std::nullopt;
   }
 
-  void compile(Store& store) {
+  void compile(Store& store, CollectiveKernels collective) {
     // Before kernels make tables as long as their results.
     if (device().is_host()) check_step_fits(graph_, ValueMemory::shared);
     for (const Value& value : graph_.values)
       if (value.shape.is_static()) check_fits_memory(value.dtype, value.shape);
     Assembly assembly(graph_, store, device());
-    compile_nodes(assembly);
+    compile_nodes(assembly, collective);
     assembly.append_final_copies();
     add_conversion_facts(assembly, {}, facts_);
     place(assembly);
   }
 
-  void compile_nodes(Assembly& assembly) {
+  void compile_nodes(Assembly& assembly, CollectiveKernels& collective) {
     std::vector<bool> absorbed(graph_.nodes.size(), false);
     std::string missing;
     const std::vector<std::size_t>& order = assembly.schedule().order;
@@ -208,7 +210,8 @@ class CompiledProgram final : public TimedProgram, public MeasuredProgram {
       const Node& node = graph_.nodes[order[i]];
       if (!missing.empty()) {  // values may be missing from here on: only collect what else cannot run
         if (!reference_kernel(node)) missing += fmt::format(", {} '{}'", operator_name(node), node.name);
-      } else if (!compile_node(assembly, backend_->kernels, order[i], static_cast<std::int32_t>(i), absorbed, facts_)) {
+      } else if (!compile_node(assembly, backend_->kernels, collective, order[i], static_cast<std::int32_t>(i),
+                               absorbed, facts_)) {
         missing = fmt::format("{} '{}'", operator_name(node), node.name);
       }
     }
@@ -277,7 +280,7 @@ class CompiledProgram final : public TimedProgram, public MeasuredProgram {
       }
       steps_.push_back(step.bind(memory));
       entry_of_step_.push_back(plan_.entries.size() - 1);
-      on_device = on_device && step.entry.kernel != "reference";
+      on_device = on_device && step.entry.kernel != "reference" && step.entry.kernel != kCollectiveKernel;
     }
     inputs_ = assembly.inputs;
     outputs_ = assembly.outputs;
@@ -305,8 +308,9 @@ class CompiledProgram final : public TimedProgram, public MeasuredProgram {
 
 void separate_values(bool separate) { values_are_separate = separate; }
 
-std::unique_ptr<Program> compile_program(const Graph& graph, Store& store, std::shared_ptr<const Backend> backend) {
-  return std::make_unique<CompiledProgram>(graph, store, std::move(backend));
+std::unique_ptr<Program> compile_program(const Graph& graph, Store& store, std::shared_ptr<const Backend> backend,
+                                         const std::shared_ptr<Communicator>& ranks) {
+  return std::make_unique<CompiledProgram>(graph, store, std::move(backend), ranks);
 }
 
 }  // namespace halfstep::core

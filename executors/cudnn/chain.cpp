@@ -1,5 +1,5 @@
 // Makers of elementwise operators, one or many together, by kernels that are generated.
-#include "ops/elementwise/chain.h"
+#include "executors/cudnn/chain.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -8,6 +8,7 @@
 #include "executors/cudnn/chain_text.h"
 #include "executors/cudnn/kernel_table.h"
 #include "executors/cudnn/text_kernel.h"
+#include "ops/elementwise/chain.h"
 
 namespace halfstep::cudnn {
 namespace {
@@ -58,14 +59,49 @@ class Overlays {
 
 bool is_aligned(const void* p, std::uint32_t bytes) { return reinterpret_cast<std::uintptr_t>(p) % bytes == 0; }
 
+/// A kernel ready but for the addresses.
+struct LoadedChain {
+  std::shared_ptr<const LoadedKernel> kernel;
+  ChainArguments arguments;
+  std::vector<std::uint32_t> alignment;
+  std::int64_t vector = 1;
+
+  /// All that a launch needs.
+  struct Bound {
+    const LoadedKernel* kernel;
+    ChainArguments arguments;
+    unsigned blocks;
+
+    void operator()(cudaStream_t stream) const { kernel->launch(blocks, kThreads, as_argument(arguments), stream); }
+  };
+  Bound at(const std::vector<const void*>& in, const std::vector<void*>& out) const {
+    ChainArguments a = arguments;
+    bool aligned = true;
+    for (std::size_t k = 0; k < in.size(); ++k) {
+      a.in[k] = in[k];
+      aligned = aligned && is_aligned(in[k], alignment[k]);
+    }
+    for (std::size_t i = 0; i < out.size(); ++i) {
+      a.out[i] = out[i];
+      aligned = aligned && is_aligned(out[i], alignment[in.size() + i]);
+    }
+    if (!aligned) a.vectors = 0;
+    return {kernel.get(), a, blocks_for(a.count - a.vectors * (vector - 1), kThreads)};
+  }
+};
+
+LoadedChain load(KernelContext& context, const ChainKernelText& text) {
+  return {load_kernel(text.kernel, libraries(context).capability), text.arguments, text.alignment, text.vector};
+}
+
 /// `operands[k]`: which of the node's is the body's input k.
 Made generate(KernelContext& context, const Graph& body, const std::vector<std::size_t>& operands) {
   const std::size_t outputs = context.node().outputs.size();
-  ChainKernelText text =
+  const ChainKernelText text =
       chain_text(body, [&](std::size_t k) { return k < outputs && context.node().outputs[k] != kNoValue; });
   if (!text.refusal.empty()) return refuse(text.refusal);
   if (std::string reason = generation_refusal(); !reason.empty()) return refuse(reason);
-  const auto kernel = load_kernel(text.kernel, libraries(context).capability);
+  const LoadedChain chain = load(context, text);
 
   std::vector<core::Operand> in, out;
   for (std::size_t k = 0; k < operands.size(); ++k)
@@ -76,22 +112,14 @@ Made generate(KernelContext& context, const Graph& body, const std::vector<std::
     const std::optional<std::size_t> over = context.node().outputs[i] == kNoValue ? std::nullopt : overlays.take(i);
     out.push_back(over ? context.write_over(i, in[*over]) : context.write(i, core::Layout()));
   }
-  const cudaStream_t stream = libraries(context).stream.get();
-  return {"generated: elementwise", {}, [=](const core::Memory& memory) -> core::Run {
-            ChainArguments a = text.arguments;
-            bool aligned = true;
-            for (std::size_t k = 0; k < in.size(); ++k) {
-              a.in[k] = memory.at(in[k]);
-              aligned = aligned && is_aligned(a.in[k], text.alignment[k]);
-            }
-            for (std::size_t i = 0; i < out.size(); ++i) {
-              a.out[i] = memory.at(out[i]);
-              aligned = aligned && is_aligned(a.out[i], text.alignment[in.size() + i]);
-            }
-            if (!aligned) a.vectors = 0;
-            const std::int64_t pieces = a.count - a.vectors * (std::int64_t{text.vector} - 1);
-            const unsigned blocks = blocks_for(pieces, kThreads);
-            return [=] { kernel->launch(blocks, kThreads, as_argument(a), stream); };
+  return {"generated: elementwise",
+          {},
+          [=, stream = libraries(context).stream.get()](const core::Memory& memory) -> core::Run {
+            std::vector<const void*> from;
+            std::vector<void*> to;
+            for (const core::Operand& operand : in) from.push_back(memory.at(operand));
+            for (const core::Operand& operand : out) to.push_back(memory.at(operand));
+            return [chain, bound = chain.at(from, to), stream] { bound(stream); };
           }};
 }
 
@@ -115,6 +143,24 @@ Made make_chain(KernelContext& context) {
 Made make_generated(KernelContext& context) {
   const BodyOfNode made = body_of_node(context.graph(), context.node());
   return generate(context, made.body, made.operands);
+}
+
+Made make_expand(KernelContext& context) {
+  Graph body;  // a Cast to the type that there is, of an operand that is broadcast
+  const ValueId x = body.add_input("", context.in(0).dtype, context.in(0).shape);
+  const ValueId y = body.add_value("", context.out(0).dtype, context.out(0).shape);
+  body.define({y}, "Cast", "", {x});
+  body.outputs = {y};
+  return generate(context, body, {0});
+}
+
+ChainKernel load_chain(KernelContext& context, const Graph& body) {
+  const ChainKernelText text = chain_text(body, [](std::size_t) { return true; });
+  if (!text.refusal.empty()) return {.refusal = text.refusal};
+  if (std::string reason = generation_refusal(); !reason.empty()) return {.refusal = reason};
+  return {.launch = [chain = load(context, text)](const auto& in, const auto& out, cudaStream_t stream) {
+    chain.at(in, out)(stream);
+  }};
 }
 
 }  // namespace halfstep::cudnn

@@ -8,9 +8,9 @@
 
 #include <fmt/format.h>
 
+#include "executors/cudnn/element_text.h"
 #include "executors/cudnn/indexing.h"
 #include "executors/cudnn/kernels/device_text.h"
-#include "executors/cudnn/kernels/formula_text.h"
 #include <halfstep/graph/id_map.h>
 
 namespace halfstep::cudnn {
@@ -18,27 +18,6 @@ namespace {
 
 using Kind = ChainOperand::Kind;
 
-/// The name of an element type in device_text.h, and of the type it is computed in; empty for types that the device
-/// does not hold.
-std::string_view element_name(DType t) {
-  switch (t) {
-    case DType::f32:
-      return "float";
-    case DType::f16:
-      return "f16";
-    case DType::bf16:
-      return "bf16";
-    case DType::i32:
-      return "int";
-    case DType::i64:
-      return "i64";
-    case DType::boolean:
-      return "bool";
-    default:
-      return {};
-  }
-}
-std::string_view value_name(DType t) { return t == DType::f16 || t == DType::bf16 ? "float" : element_name(t); }
 std::uint32_t size_of(DType t) { return static_cast<std::uint32_t>(bytes_of(t, 1)); }
 
 /// (umulhi(i, multiplier) + i) >> shift == i / divisor for all i below 2^31 (Granlund & Montgomery 1994).
@@ -122,16 +101,16 @@ class Writer {
   }
 
   std::string statement(const Node& node) {
-    const Formula formula = formula_of(body_, node);
-    if (!formula) return refuse_node(fmt::format("no formula for {} of these types", node.op));
+    const ElementText element = element_text(body_, node, functions_);
+    if (!element) return refuse_node(fmt::format("no formula for {} of these types", node.op));
     const Value& result = body_[node.outputs[0]];
     if (element_name(result.dtype).empty()) return refuse_node("a type that the device has no kernels for");
     if (result.shape != shape_) return refuse_node("results of different shapes");
     std::vector<std::string> operands;
-    for (const std::size_t i : formula.reads) operands.push_back(name_of_value(node.inputs[i]));
+    for (const std::size_t i : element.reads) operands.push_back(name_of_value(node.inputs[i]));
     names_[node.outputs[0]] = fmt::format("v{}", values_++);
     return fmt::format("    const {} {} = load(round_to<{}>({}));\n", value_name(result.dtype), names_[node.outputs[0]],
-                       element_name(result.dtype), formula.with(operands));
+                       element_name(result.dtype), element.with(operands));
   }
   std::string refuse_node(std::string reason) {
     made_.refusal = std::move(reason);
@@ -227,7 +206,7 @@ class Writer {
       inside += fmt::format("    r{}.at[j] = round_to<{}>({});\n", k, element, names_[id]);
       after += fmt::format("  write<{0}, V>(a.out[{1}], i, r{1});\n", element, k);
     }
-    return fmt::format(R"({device}{arguments}
+    return fmt::format(R"({device}{functions}{arguments}
 typedef {position} Position;
 
 static __device__ __forceinline__ Position quotient(const ChainArguments& a, int axis, Position i) {{
@@ -258,8 +237,8 @@ extern "C" __global__ void __launch_bounds__(256) {name}(const __grid_constant__
   for (Position i = (Position)a.vectors * {vector} + first; i < (Position)a.count; i += step) piece<1>(a, i);
 }}
 )",
-                       fmt::arg("device", kDeviceText), fmt::arg("arguments", kChainArgumentsText),
-                       fmt::arg("position", is_narrow_ ? "u32" : "u64"),
+                       fmt::arg("device", kDeviceText), fmt::arg("functions", functions_.text()),
+                       fmt::arg("arguments", kChainArgumentsText), fmt::arg("position", is_narrow_ ? "u32" : "u64"),
                        fmt::arg("quotient", is_narrow_ ? "(__umulhi(i, a.multipliers[axis]) + i) >> a.shifts[axis]"
                                                        : "i / (u64)a.extents[axis]"),
                        fmt::arg("before", before_), fmt::arg("inside", inside), fmt::arg("after", after),
@@ -271,6 +250,7 @@ extern "C" __global__ void __launch_bounds__(256) {name}(const __grid_constant__
   ValueMap<std::string> names_;
   const Shape& shape_;
   ChainKernelText made_;
+  FormulaFunctions functions_;
   std::string before_;  // the loop over a vector's elements
   std::size_t values_ = 0, constants_ = 0, axes_ = 0;
   bool is_narrow_ = true;
@@ -284,7 +264,7 @@ bool chain_holds(const Graph& graph, const Node& node) {
     return id == kNoValue ||
            (graph[id].shape.is_static() && graph[id].shape.count() > 0 && !element_name(graph[id].dtype).empty());
   };
-  return node.inputs.size() <= kMaxOperands && formula_of(graph, node) &&
+  return node.inputs.size() <= kMaxOperands && has_element_text(graph, node) &&
          graph[node.outputs[0]].shape.rank() <= ChainArguments::kAxes && is_held(node.outputs[0]) &&
          std::ranges::all_of(node.inputs, is_held);
 }

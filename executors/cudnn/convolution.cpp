@@ -1,5 +1,9 @@
-// Makers of convolutions and their gradients, by cuDNN.
+// Makers of convolutions and their gradients, by cuDNN's older calls.
+#include "executors/cudnn/convolution.h"
+
+#include <algorithm>
 #include <array>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -23,24 +27,17 @@ struct Descriptors {
   ConvolutionDescriptor convolution;
 };
 
-struct Problem {
-  DType dtype;
-  Shape x, w, y;
-  ops::Window window;
-};
+using Problem = ConvolutionProblem;
 
 /// f32 stays f32: without tensor cores that round to TF32.
 cudnnMathType_t math_of(DType dtype) { return dtype == DType::f32 ? CUDNN_FMA_MATH : CUDNN_TENSOR_OP_MATH; }
 
-std::string refusal(const Problem& p) {
+std::string refusal(KernelContext& context, const Problem& p) {
+  if (libraries(context).properties) return "cuDNN's older calls answer nothing without a device";
   if (!data_type(p.dtype)) return "cuDNN convolves f32, f16 and bf16, not " + std::string(name_of(p.dtype));
   if (p.x.rank() < 3 || p.x.rank() > 5) return "cuDNN convolves one to three spatial axes";
   if (p.window.pad_begin != p.window.pad_end) return "cuDNN pads both ends alike";
   return {};
-}
-
-Problem problem(const Node& node, DType dtype, const Shape& x, const Shape& w, const Shape& y) {
-  return {dtype, x, w, y, ops::make_window(node.attributes, ops::spatial(x), ops::spatial(w))};
 }
 
 std::shared_ptr<const Descriptors> describe(const Problem& p, const Attributes& attributes) {
@@ -80,7 +77,8 @@ class Algorithms {
   }
 
   /// Calls run(choice) with the algorithm taken. When cuDNN refuses it, the next one is taken from then on; what the
-  /// heuristic promises need not hold for every device. Throws Error (failure) when no algorithm is left.
+  /// heuristic promises need not hold for every device. Throws Error (failure) when no algorithm is left; the next call
+  /// begins with the first again.
   template <class F>
   void operator()(cudnnConvolutionDescriptor_t convolution, const char* call, const F& run) {
     for (;; ++taken_) {
@@ -88,7 +86,9 @@ class Algorithms {
       check(cudnnSetConvolutionMathType(convolution, choice.math), "cudnnSetConvolutionMathType");
       const cudnnStatus_t status = run(choice);
       if (status == CUDNN_STATUS_SUCCESS) return;
-      if (taken_ + 1 == choices_.size()) check(status, call);
+      if (taken_ + 1 < choices_.size()) continue;
+      taken_ = 0;
+      check(status, call);
     }
   }
 
@@ -111,26 +111,56 @@ auto after_convolution(KernelContext& context, bool relu) {
   };
 }
 
-/// What follows the convolution proper; empty when nothing does.
-std::function<void(const Launch&, const void*)> epilogue(KernelContext& context) {
+}  // namespace
+
+ConvolutionProblem convolution_problem(const Node& node, DType dtype, const Shape& x, const Shape& w, const Shape& y) {
+  return {dtype, x, w, y, ops::make_window(node.attributes, ops::spatial(x), ops::spatial(w))};
+}
+
+std::string transposed_problem(KernelContext& context, ConvolutionProblem& problem) {
+  const Attributes& attributes = context.node().attributes;
+  if (attributes.has("output_shape") || attributes.get_string("auto_pad", "NOTSET") != "NOTSET")
+    return "pads that follow from the result's extents";
+  const Shape& x = context.in(0).shape;
+  problem = convolution_problem(context.node(), context.in(0).dtype, context.out(0).shape, context.in(1).shape, x);
+  const auto extents = ops::spatial(x);
+  if (!std::ranges::equal(extents, std::span(problem.window.output).last(extents.size())))
+    return "an output padding as long as a stride";
+  return {};
+}
+
+AfterConvolution epilogue_of_convolution(KernelContext& context) {
   const DType from = context.in(0).dtype, to = context.out(0).dtype;
   const bool relu = ops::epilogue_of(context.node().attributes).kind == ops::Epilogue::Kind::relu;
   if (from == to && !relu && !context.has_input(2) && !context.has_input(3)) return {};
   if (from == DType::f16)
-    return to == from ? std::function<void(const Launch&, const void*)>(after_convolution<f16, f16>(context, relu))
+    return to == from ? AfterConvolution(after_convolution<f16, f16>(context, relu))
                       : after_convolution<f16, float>(context, relu);
   if (from == DType::bf16)
-    return to == from ? std::function<void(const Launch&, const void*)>(after_convolution<bf16, bf16>(context, relu))
+    return to == from ? AfterConvolution(after_convolution<bf16, bf16>(context, relu))
                       : after_convolution<bf16, float>(context, relu);
   return after_convolution<float, float>(context, relu);
 }
 
-}  // namespace
+AfterConvolution widened(DType from, std::int64_t elements) {
+  const auto convert = [elements]<class T>(T) -> AfterConvolution {
+    return [elements](const Launch& l, const void* narrow) {
+      launch_elements(Copy<T, float>{static_cast<const T*>(narrow), l.output<float>(0), Index{1, {elements}, {1}}},
+                      elements, l.stream);
+    };
+  };
+  return from == DType::f16 ? convert(f16()) : convert(bf16());
+}
+
+std::size_t staged_bytes(DType dtype, const Shape& shape) {
+  return (bytes_of(dtype, static_cast<std::size_t>(shape.count())) + 255) / 256 * 256;
+}
 
 Made make_convolution(KernelContext& context) {
   const DType dtype = context.in(0).dtype, to = context.out(0).dtype;
-  const Problem p = problem(context.node(), dtype, context.in(0).shape, context.in(1).shape, context.out(0).shape);
-  if (std::string reason = refusal(p); !reason.empty()) return refuse(reason);
+  const Problem p =
+      convolution_problem(context.node(), dtype, context.in(0).shape, context.in(1).shape, context.out(0).shape);
+  if (std::string reason = refusal(context, p); !reason.empty()) return refuse(reason);
   const ops::Epilogue last = ops::epilogue_of(context.node().attributes);
   if (last && last.kind != ops::Epilogue::Kind::relu) return refuse("an activation that is not Relu");
   if (to != dtype && to != DType::f32) return refuse("the result's type is neither the operands' nor f32");
@@ -148,9 +178,8 @@ Made make_convolution(KernelContext& context) {
 
   // A result of another type is convolved into scratch, before the workspace, in the operands' type.
   const std::size_t workspace = algorithms->workspace();
-  const std::size_t staged =
-      to == dtype ? 0 : (bytes_of(dtype, static_cast<std::size_t>(p.y.count())) + 255) / 256 * 256;
-  const auto after = epilogue(context);
+  const std::size_t staged = to == dtype ? 0 : staged_bytes(dtype, p.y);
+  const auto after = epilogue_of_convolution(context);
   const auto launch = [=](const Launch& l) {
     auto* scratch = static_cast<std::byte*>(l.scratch);
     void* y = staged ? scratch : l.out[0];
@@ -166,10 +195,13 @@ Made make_convolution(KernelContext& context) {
                    {.name = algorithms->name("convolution"), .launch = launch, .scratch_bytes = staged + workspace});
 }
 
-Made make_convolution_grad_input(KernelContext& context) {
-  const DType dtype = context.in(0).dtype;
-  const Problem p = problem(context.node(), dtype, context.out(0).shape, context.in(1).shape, context.in(0).shape);
-  if (std::string reason = refusal(p); !reason.empty()) return refuse(reason);
+namespace {
+
+/// The input's gradient of a convolution of problem `p`, from input 0 and the weights in input 1 to output 0, and what
+/// `after` adds to it.
+Made backward_data(KernelContext& context, const Problem& p, const AfterConvolution& after,
+                   std::string_view direction) {
+  if (std::string reason = refusal(context, p); !reason.empty()) return refuse(reason);
   const auto d = describe(p, context.node().attributes);
   const cudnnHandle_t handle = libraries(context).cudnn.get();
   using Perf = cudnnConvolutionBwdDataAlgoPerf_t;
@@ -179,7 +211,7 @@ Made make_convolution_grad_input(KernelContext& context) {
                                                     kAlgorithms, &count, found.data()),
         "cudnnGetConvolutionBackwardDataAlgorithm_v7");
   const auto algorithms = std::make_shared<Algorithms<decltype(Perf::algo)>>(
-      std::span<const Perf>(found.data(), static_cast<std::size_t>(count)), dtype);
+      std::span<const Perf>(found.data(), static_cast<std::size_t>(count)), p.dtype);
   if (algorithms->is_empty()) return refuse(kNoAlgorithm);
   const std::size_t workspace = algorithms->workspace();
   const auto launch = [=](const Launch& l) {
@@ -189,14 +221,31 @@ Made make_convolution_grad_input(KernelContext& context) {
                                           choice.algorithm, workspace ? l.scratch : nullptr, choice.workspace, &zero,
                                           d->x.get(), l.out[0]);
     });
+    if (after) after(l, l.out[0]);
   };
-  return on_device(context, {.name = algorithms->name("data gradient"), .launch = launch, .scratch_bytes = workspace});
+  return on_device(context, {.name = algorithms->name(direction), .launch = launch, .scratch_bytes = workspace});
+}
+
+}  // namespace
+
+Made make_convolution_grad_input(KernelContext& context) {
+  return backward_data(context,
+                       convolution_problem(context.node(), context.in(0).dtype, context.out(0).shape,
+                                           context.in(1).shape, context.in(0).shape),
+                       {}, "data gradient");
+}
+
+Made make_convolution_transpose(KernelContext& context) {
+  ConvolutionProblem p;
+  if (std::string reason = transposed_problem(context, p); !reason.empty()) return refuse(reason);
+  return backward_data(context, p, epilogue_of_convolution(context), "transposed convolution");
 }
 
 Made make_convolution_grad_weight(KernelContext& context) {
   const DType dtype = context.in(0).dtype, to = context.out(0).dtype;
-  const Problem p = problem(context.node(), dtype, context.in(1).shape, context.out(0).shape, context.in(0).shape);
-  if (std::string reason = refusal(p); !reason.empty()) return refuse(reason);
+  const Problem p =
+      convolution_problem(context.node(), dtype, context.in(1).shape, context.out(0).shape, context.in(0).shape);
+  if (std::string reason = refusal(context, p); !reason.empty()) return refuse(reason);
   if (to != dtype && to != DType::f32) return refuse("the result's type is neither the operands' nor f32");
   const auto d = describe(p, context.node().attributes);
   const cudnnHandle_t handle = libraries(context).cudnn.get();
@@ -211,9 +260,9 @@ Made make_convolution_grad_weight(KernelContext& context) {
   if (algorithms->is_empty()) return refuse(kNoAlgorithm);
 
   // cuDNN writes the gradient in the operands' type; another one is converted from scratch.
-  const std::int64_t elements = p.w.count();
   const std::size_t workspace = algorithms->workspace();
-  const std::size_t staged = to == dtype ? 0 : (bytes_of(dtype, static_cast<std::size_t>(elements)) + 255) / 256 * 256;
+  const std::size_t staged = to == dtype ? 0 : staged_bytes(dtype, p.w);
+  const AfterConvolution after = staged ? widened(dtype, p.w.count()) : AfterConvolution();
   const auto launch = [=](const Launch& l) {
     auto* scratch = static_cast<std::byte*>(l.scratch);
     void* dw = staged ? scratch : l.out[0];
@@ -223,12 +272,7 @@ Made make_convolution_grad_weight(KernelContext& context) {
           handle, &one, d->x.get(), l.in[1], d->y.get(), l.in[0], d->convolution.get(), choice.algorithm,
           workspace ? scratch + staged : nullptr, choice.workspace, &zero, d->w.get(), dw);
     });
-    if (!staged) return;
-    Index flat{1, {elements}, {1}};
-    if (dtype == DType::f16)
-      launch_elements(Copy<f16, float>{static_cast<const f16*>(dw), l.output<float>(0), flat}, elements, l.stream);
-    else
-      launch_elements(Copy<bf16, float>{static_cast<const bf16*>(dw), l.output<float>(0), flat}, elements, l.stream);
+    if (after) after(l, dw);
   };
   return on_device(
       context, {.name = algorithms->name("weight gradient"), .launch = launch, .scratch_bytes = staged + workspace});

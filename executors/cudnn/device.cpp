@@ -106,6 +106,11 @@ core::Made GpuDevice::convert(const core::Operand& from, const core::Operand& to
 
 void GpuDevice::wait() { check(cudaStreamSynchronize(libraries_.stream.get()), "cudaStreamSynchronize"); }
 
+void GpuDevice::within(const std::function<void()>& work) {
+  check(cudaSetDevice(libraries_.device), "cudaSetDevice");
+  work();
+}
+
 Run GpuDevice::sequence(const std::vector<Run>& steps, bool on_device, std::vector<std::string>& notes) {
   if (on_device)
     return [captured = std::make_shared<CapturedSteps>(steps, libraries_.stream.get(), notes)] { (*captured)(); };

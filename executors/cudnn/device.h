@@ -6,7 +6,7 @@
 
 namespace halfstep::cudnn {
 
-class GpuDevice final : public core::Device {
+class GpuDevice : public core::Device {
  public:
   explicit GpuDevice(Libraries libraries) : libraries_(std::move(libraries)) {}
   const Libraries& libraries() const { return libraries_; }
@@ -22,6 +22,8 @@ class GpuDevice final : public core::Device {
   /// need) and then captures them into a CUDA graph; later runs are one launch of that. Steps that cannot be captured
   /// go on being launched one by one, and the plan says so.
   core::Run sequence(const std::vector<core::Run>& steps, bool on_device, std::vector<std::string>& notes) override;
+  /// Makes the device that of the thread: once for a program's run, not for every kernel.
+  void within(const std::function<void()>& work) override;
 
  private:
   Libraries libraries_;

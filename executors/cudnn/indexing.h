@@ -35,12 +35,4 @@ Made visit_float(DType dtype, F&& f) {
   }
 }
 
-/// The same for labels: i32 and i64.
-template <class F>
-Made visit_label(DType dtype, F&& f) {
-  if (dtype == DType::i32) return f.template operator()<std::int32_t>();
-  if (dtype == DType::i64) return f.template operator()<std::int64_t>();
-  return refuse("labels must be i32 or i64, not " + std::string(name_of(dtype)));
-}
-
 }  // namespace halfstep::cudnn

@@ -14,15 +14,16 @@ Made on_device(KernelContext& context, DeviceKernel kernel) {
   for (std::size_t i = 0; i < node.inputs.size(); ++i) in.push_back(context.read(i, core::Layout()));
   for (std::size_t i = 0; i < node.outputs.size(); ++i) {
     const int over = i < kernel.overwrites.size() ? kernel.overwrites[i] : -1;
-    out.push_back(over < 0 ? context.write(i, core::Layout())
-                           : context.write_over(i, in[static_cast<std::size_t>(over)]));
+    out.push_back(over < 0 ? context.write(i, core::Layout()) : context.write_over(i, in[over]));
   }
   const core::BufferId scratch = context.scratch(kernel.scratch_bytes);
   const cudaStream_t stream = libraries(context).stream.get();
-  return {kernel.name, {}, [=, launch = kernel.launch](const core::Memory& memory) -> core::Run {
+  return {kernel.name, kernel.remark,
+          [=, launch = kernel.launch, bind = kernel.bind](const core::Memory& memory) -> core::Run {
             Launch to{stream, {}, {}, memory.at(scratch)};
             for (const core::Operand& operand : in) to.in.push_back(memory.at(operand));
             for (const core::Operand& operand : out) to.out.push_back(memory.at(operand));
+            if (bind) return bind(to);
             return [launch, to] { launch(to); };
           }};
 }

@@ -37,9 +37,12 @@ struct Launch {
 };
 
 struct DeviceKernel {
-  std::string name;  ///< as `halfstep inspect --plan` prints it
+  std::string name;         ///< as `halfstep inspect --plan` prints it
+  std::string remark = {};  ///< what a reader of the plan should know
   /// Puts the work into the stream. Allocates nothing, waits for nothing: it may be captured into a CUDA graph.
-  std::function<void(const Launch&)> launch;
+  std::function<void(const Launch&)> launch = {};
+  /// In its place: gives what does so, once the addresses are known.
+  std::function<std::function<void()>(const Launch&)> bind = {};
   std::size_t scratch_bytes = 0;
   /// For output i the input it may share memory with, when all of that input has been read by then; -1, or missing at
   /// the end, for none.

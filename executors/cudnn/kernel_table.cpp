@@ -1,17 +1,47 @@
 #include "executors/cudnn/kernel_table.h"
 
+#include "executors/cudnn/update_text.h"
+#include "ops/elementwise/formula.h"
+#include <halfstep/ops/optimizers/optimizer_def.h>
+
 namespace halfstep::cudnn {
+namespace {
+
+/// Of every operator that has a formula.
+std::vector<core::KernelRow> formula_rows() {
+  std::vector<core::KernelRow> rows;
+  for (const ops::FormulaDef& def : ops::all_formulas())
+    if (def.row.variant.attribute.empty()) rows.push_back({def.row.op, def.domain(), {make_generated}});
+  return rows;
+}
+
+/// Of every optimizer whose update kernels can be made from its row.
+std::vector<core::KernelRow> optimizer_rows() {
+  std::vector<core::KernelRow> rows;
+  for (const OptimizerDef& row : optimizers())
+    if (has_update_texts(row)) rows.push_back({row.op, kOwnDomain, {make_optimizer_step}});
+  return rows;
+}
+
+}  // namespace
 
 std::vector<core::KernelRow> kernel_table() {
-  return {
+  std::vector<core::KernelRow> rows = {
       {"Gemm", kOnnxDomain, {or_refuse<make_gemm>}},
       {"FusedGemm", kOwnDomain, {or_refuse<make_gemm>}},
       {"MatMul", kOnnxDomain, {or_refuse<make_matmul>}},
       {"FusedMatMul", kOwnDomain, {or_refuse<make_matmul>}},
-      {"Conv", kOnnxDomain, {or_refuse<make_convolution>}},
-      {"FusedConv", kOwnDomain, {or_refuse<make_convolution>}},
-      {"ConvGradInput", kOwnDomain, {or_refuse<make_convolution_grad_input>}},
-      {"ConvGradWeight", kOwnDomain, {or_refuse<make_convolution_grad_weight>}},
+      {"Conv", kOnnxDomain, {or_refuse<make_convolution_planned>, or_refuse<make_convolution>}},
+      {"FusedConv", kOwnDomain, {or_refuse<make_convolution_planned>, or_refuse<make_convolution>}},
+      {"ConvTranspose",
+       kOnnxDomain,
+       {or_refuse<make_convolution_transpose_planned>, or_refuse<make_convolution_transpose>}},
+      {"ConvGradInput",
+       kOwnDomain,
+       {or_refuse<make_convolution_grad_input_planned>, or_refuse<make_convolution_grad_input>}},
+      {"ConvGradWeight",
+       kOwnDomain,
+       {or_refuse<make_convolution_grad_weight_planned>, or_refuse<make_convolution_grad_weight>}},
       {"MaxPool", kOnnxDomain, {or_refuse<make_pool_cudnn>, make_pool_own}},
       {"AveragePool", kOnnxDomain, {or_refuse<make_pool_cudnn>, make_pool_own}},
       {"GlobalAveragePool", kOnnxDomain, {or_refuse<make_pool_cudnn>, make_pool_own}},
@@ -19,80 +49,20 @@ std::vector<core::KernelRow> kernel_table() {
       // Own kernels only: cuDNN's backward pass leaves open which of several equal maxima takes the gradient.
       {"MaxPoolGrad", kOwnDomain, {make_pool_grad}},
       {"AveragePoolGrad", kOwnDomain, {make_pool_grad}},
-      {"Relu", kOnnxDomain, {make_unary, make_generated}},
-      {"Neg", kOnnxDomain, {make_unary, make_generated}},
-      {"Exp", kOnnxDomain, {make_unary, make_generated}},
-      {"Log", kOnnxDomain, {make_unary, make_generated}},
-      {"Sqrt", kOnnxDomain, {make_unary, make_generated}},
-      {"Abs", kOnnxDomain, {make_unary, make_generated}},
-      {"Sign", kOnnxDomain, {make_unary, make_generated}},
-      {"Reciprocal", kOnnxDomain, {make_unary, make_generated}},
-      {"Sigmoid", kOnnxDomain, {make_unary, make_generated}},
-      {"Tanh", kOnnxDomain, {make_unary, make_generated}},
-      {"ReluGrad", kOwnDomain, {make_relu_grad, make_generated}},
-      {"Add", kOnnxDomain, {make_binary, make_generated}},
-      {"Sub", kOnnxDomain, {make_binary, make_generated}},
-      {"Mul", kOnnxDomain, {make_binary, make_generated}},
-      {"Div", kOnnxDomain, {make_binary, make_generated}},
-      {"Min", kOnnxDomain, {make_binary, make_generated}},
-      {"Max", kOnnxDomain, {make_binary, make_generated}},
-      {"And", kOnnxDomain, {make_binary, make_generated}},
-      {"Where", kOnnxDomain, {make_where, make_generated}},
-      {"Cast", kOnnxDomain, {make_cast, make_generated}},
-      {"LeakyRelu", kOnnxDomain, {make_generated}},
-      {"Elu", kOnnxDomain, {make_generated}},
-      {"Selu", kOnnxDomain, {make_generated}},
-      {"Celu", kOnnxDomain, {make_generated}},
-      {"ThresholdedRelu", kOnnxDomain, {make_generated}},
-      {"HardSigmoid", kOnnxDomain, {make_generated}},
-      {"HardSwish", kOnnxDomain, {make_generated}},
-      {"Softplus", kOnnxDomain, {make_generated}},
-      {"Softsign", kOnnxDomain, {make_generated}},
-      {"Mish", kOnnxDomain, {make_generated}},
-      {"Swish", kOnnxDomain, {make_generated}},
-      {"Shrink", kOnnxDomain, {make_generated}},
-      {"Clip", kOnnxDomain, {make_generated}},
-      {"Gelu", kOnnxDomain, {make_generated}},
-      {"PRelu", kOnnxDomain, {make_generated}},
-      {"Floor", kOnnxDomain, {make_generated}},
-      {"Ceil", kOnnxDomain, {make_generated}},
-      {"Round", kOnnxDomain, {make_generated}},
-      {"Erf", kOnnxDomain, {make_generated}},
-      {"Sin", kOnnxDomain, {make_generated}},
-      {"Cos", kOnnxDomain, {make_generated}},
-      {"Tan", kOnnxDomain, {make_generated}},
-      {"Asin", kOnnxDomain, {make_generated}},
-      {"Acos", kOnnxDomain, {make_generated}},
-      {"Atan", kOnnxDomain, {make_generated}},
-      {"Sinh", kOnnxDomain, {make_generated}},
-      {"Cosh", kOnnxDomain, {make_generated}},
-      {"Asinh", kOnnxDomain, {make_generated}},
-      {"Acosh", kOnnxDomain, {make_generated}},
-      {"Atanh", kOnnxDomain, {make_generated}},
-      {"IsNaN", kOnnxDomain, {make_generated}},
-      {"IsInf", kOnnxDomain, {make_generated}},
-      {"Not", kOnnxDomain, {make_generated}},
-      {"BitwiseNot", kOnnxDomain, {make_generated}},
+      // Elementwise operators without a formula; formula_rows has the others.
+      {"Cast", kOnnxDomain, {make_generated}},
       {"CastLike", kOnnxDomain, {make_generated}},
-      {"Pow", kOnnxDomain, {make_generated}},
+      {"Where", kOnnxDomain, {make_generated}},
       {"Sum", kOnnxDomain, {make_generated}},
       {"Mean", kOnnxDomain, {make_generated}},
-      {"Mod", kOnnxDomain, {make_generated}},
-      {"Or", kOnnxDomain, {make_generated}},
-      {"Xor", kOnnxDomain, {make_generated}},
-      {"Equal", kOnnxDomain, {make_generated}},
-      {"Greater", kOnnxDomain, {make_generated}},
-      {"GreaterOrEqual", kOnnxDomain, {make_generated}},
-      {"Less", kOnnxDomain, {make_generated}},
-      {"LessOrEqual", kOnnxDomain, {make_generated}},
+      {"BitwiseNot", kOnnxDomain, {make_generated}},
       {"BitwiseAnd", kOnnxDomain, {make_generated}},
       {"BitwiseOr", kOnnxDomain, {make_generated}},
       {"BitwiseXor", kOnnxDomain, {make_generated}},
-      {"ClipGrad", kOwnDomain, {make_generated}},
-      {"GeluGrad", kOwnDomain, {make_generated}},
       {"ElementwiseChain", kOwnDomain, {make_chain}},
       {"Expand", kOnnxDomain, {make_expand}},
-      {"Transpose", kOnnxDomain, {make_transpose}},
+      {"Transpose", kOnnxDomain, {or_refuse<make_transpose_tiled>, make_transpose}},
+      {"Tile", kOnnxDomain, {make_tile}},
       {"Slice", kOnnxDomain, {make_slice}},
       {"SliceGrad", kOwnDomain, {make_slice_grad}},
       {"Split", kOnnxDomain, {make_split}},
@@ -100,24 +70,57 @@ std::vector<core::KernelRow> kernel_table() {
       {"Pad", kOnnxDomain, {make_pad}},
       {"Gather", kOnnxDomain, {make_gather}},
       {"GatherGrad", kOwnDomain, {make_gather_grad}},
+      {"GatherElements", kOnnxDomain, {or_refuse<make_gather_elements>}},
+      {"GatherND", kOnnxDomain, {or_refuse<make_gather_nd>}},
+      {"ScatterElements", kOnnxDomain, {or_refuse<make_scatter_elements>}},
+      {"ScatterND", kOnnxDomain, {or_refuse<make_scatter_nd>}},
+      {"CumSum", kOnnxDomain, {or_refuse<make_cum_sum>}},
+      {"Resize", kOnnxDomain, {or_refuse<make_resize>}},
+      {"ResizeGrad", kOwnDomain, {or_refuse<make_resize_grad>}},
+      {"Dropout", kOnnxDomain, {or_refuse<make_dropout>}},
+      {"PhiloxDropout", kOwnDomain, {or_refuse<make_philox_dropout>}},
+      {"InstanceNormalization", kOnnxDomain, {or_refuse<make_group_normalization>}},
+      {"GroupNormalization", kOnnxDomain, {or_refuse<make_group_normalization>}},
       {"LayerNormalization", kOnnxDomain, {make_layer_normalization}},
       {"LayerNormalizationGrad", kOwnDomain, {make_layer_normalization_grad}},
       {"BatchNormalization", kOnnxDomain, {make_batch_normalization}},
       {"BatchNormalizationGrad", kOwnDomain, {make_batch_normalization_grad}},
-      {"ReduceSum", kOnnxDomain, {make_reduce_sum}},
-      {"ReduceMean", kOnnxDomain, {make_reduce_sum}},
+      {"ReduceSum", kOnnxDomain, {make_reduction}},
+      {"ReduceMean", kOnnxDomain, {make_reduction}},
+      {"ReduceMax", kOnnxDomain, {make_reduction}},
+      {"ReduceMin", kOnnxDomain, {make_reduction}},
+      {"ReduceProd", kOnnxDomain, {make_reduction}},
+      {"ReduceL1", kOnnxDomain, {make_reduction}},
+      {"ReduceL2", kOnnxDomain, {make_reduction}},
+      {"ReduceSumSquare", kOnnxDomain, {make_reduction}},
+      {"ReduceLogSum", kOnnxDomain, {make_reduction}},
+      {"ReduceLogSumExp", kOnnxDomain, {make_reduction}},
+      {"ArgMax", kOnnxDomain, {make_arg_extremum}},
+      {"ArgMin", kOnnxDomain, {make_arg_extremum}},
+      {"TopK", kOnnxDomain, {make_top_k}},
+      {"RMSNormalization", kOnnxDomain, {make_rms_normalization}},
       {"Softmax", kOnnxDomain, {make_softmax}},
       {"LogSoftmax", kOnnxDomain, {make_softmax}},
-      {"SoftmaxGrad", kOwnDomain, {make_softmax_grad}},
-      {"LogSoftmaxGrad", kOwnDomain, {make_softmax_grad}},
+      {"SoftmaxGrad", kOwnDomain, {make_softmax}},
+      {"LogSoftmaxGrad", kOwnDomain, {make_softmax}},
+      {"Hardmax", kOnnxDomain, {make_hardmax}},
       {"SoftmaxCrossEntropyLoss", kOnnxDomain, {make_cross_entropy}},
       {"SoftmaxCrossEntropyGrad", kOwnDomain, {make_cross_entropy_grad}},
+      {"NegativeLogLikelihoodLoss", kOnnxDomain, {make_negative_log_likelihood}},
+      {"NegativeLogLikelihoodLossGrad", kOwnDomain, {make_negative_log_likelihood_grad}},
+      {"RNN", kOnnxDomain, {make_recurrent}},
+      {"LSTM", kOnnxDomain, {make_recurrent}},
+      {"GRU", kOnnxDomain, {make_recurrent}},
+      {"RnnGrad", kOwnDomain, {make_recurrent_grad}},
+      {"LstmGrad", kOwnDomain, {make_recurrent_grad}},
+      {"GruGrad", kOwnDomain, {make_recurrent_grad}},
       {"GlobalNorm", kOwnDomain, {make_global_norm}},
       {"LossScaleUpdate", kOwnDomain, {make_loss_scale_update}},
-      {"AdamStep", kOwnDomain, {make_adam}},
-      {"AdamWStep", kOwnDomain, {make_adam}},
-      {"SgdStep", kOwnDomain, {make_sgd}},
   };
+  static const std::vector<core::KernelRow> optimizers = optimizer_rows();
+  rows.insert(rows.end(), optimizers.begin(), optimizers.end());
+  for (core::KernelRow& row : formula_rows()) rows.push_back(std::move(row));
+  return rows;
 }
 
 std::vector<Fusion> fusions() {

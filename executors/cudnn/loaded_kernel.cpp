@@ -12,6 +12,7 @@
 #include <dlfcn.h>
 #include <fmt/format.h>
 
+#include "executors/cudnn/planning.h"
 #include "executors/cudnn/runtime_compiler.h"
 #include "executors/cudnn/status.h"
 #include <halfstep/base/error.h>
@@ -21,16 +22,12 @@ namespace {
 
 struct Driver {
   decltype(&cuGetErrorString) error_string = nullptr;
-  decltype(&cuCtxGetCurrent) current_context = nullptr;
-  decltype(&cuCtxSetCurrent) set_context = nullptr;
   decltype(&cuModuleLoadData) load = nullptr;
   decltype(&cuModuleGetFunction) function = nullptr;
   decltype(&cuModuleUnload) unload = nullptr;
   decltype(&cuLaunchKernel) launch = nullptr;
 
-  bool is_complete() const {
-    return error_string && current_context && set_context && load && function && unload && launch;
-  }
+  bool is_complete() const { return error_string && load && function && unload && launch; }
 };
 
 const Driver& driver() {
@@ -42,8 +39,6 @@ const Driver& driver() {
       function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(library, name));
     };
     find(d.error_string, "cuGetErrorString");
-    find(d.current_context, "cuCtxGetCurrent");
-    find(d.set_context, "cuCtxSetCurrent");
     find(d.load, "cuModuleLoadData");
     find(d.function, "cuModuleGetFunction");
     find(d.unload, "cuModuleUnload");
@@ -66,7 +61,6 @@ class DriverKernel final : public LoadedKernel {
  public:
   DriverKernel(const std::vector<char>& image, const std::string& name) {
     check(cudaFree(nullptr), "cudaFree");  // makes the device's context this thread's
-    check_driver(driver().current_context(&context_), "cuCtxGetCurrent");
     check_driver(driver().load(&module_, image.data()), "cuModuleLoadData");
     const CUresult found = driver().function(&function_, module_, name.c_str());
     if (found != CUDA_SUCCESS) driver().unload(module_);
@@ -78,27 +72,35 @@ class DriverKernel final : public LoadedKernel {
 
   void launch(unsigned blocks, unsigned threads, std::span<const std::byte> argument,
               cudaStream_t stream) const override {
-    check_driver(driver().set_context(context_), "cuCtxSetCurrent");
     void* arguments[] = {const_cast<std::byte*>(argument.data())};
     check_driver(driver().launch(function_, blocks, 1, 1, threads, 1, 1, 0, stream, arguments, nullptr),
                  "cuLaunchKernel");
   }
 
  private:
-  CUcontext context_ = nullptr;
   CUmodule module_ = nullptr;
   CUfunction function_ = nullptr;
+};
+
+/// Of a device that is not there.
+class PlannedKernel final : public LoadedKernel {
+ public:
+  void launch(unsigned, unsigned, std::span<const std::byte>, cudaStream_t) const override {
+    throw_failure("a device to run on", "one that is only described", "leave out --describe-device");
+  }
 };
 
 }  // namespace
 
 std::string generation_refusal() {
+  if (is_planning_only()) return {};
   if (!driver().is_complete())
     return "kernels are not generated: the NVIDIA driver's library libcuda.so.1 was not found";
   return runtime_compiler_refusal();
 }
 
 std::shared_ptr<const LoadedKernel> load_kernel(const KernelText& kernel, int capability) {
+  if (is_planning_only()) return std::make_shared<const PlannedKernel>();
   static std::mutex mutex;
   static std::map<std::tuple<std::string, int, int>, std::weak_ptr<const LoadedKernel>> loaded;
   int device = 0;  // a kernel belongs to one, even among devices of one kind

@@ -15,7 +15,8 @@ namespace halfstep::cudnn {
 class LoadedKernel {
  public:
   virtual ~LoadedKernel() = default;
-  /// Puts the kernel into the stream. The argument is copied before the call returns. Throws Error (failure).
+  /// Puts the kernel into the stream; its device is the thread's (see GpuDevice::within). The argument is copied before
+  /// the call returns. Throws Error (failure).
   virtual void launch(unsigned blocks, unsigned threads, std::span<const std::byte> argument,
                       cudaStream_t stream) const = 0;
 };

@@ -6,11 +6,12 @@
 #include <optional>
 #include <string>
 
+#include "executors/cudnn/chain.h"
 #include "executors/cudnn/indexing.h"
 #include "executors/cudnn/kernel_table.h"
 #include "executors/cudnn/kernels/elementwise.h"
 #include "executors/cudnn/kernels/launch.h"
-#include "ops/epilogue.h"
+#include "ops/epilogue_formula.h"
 
 namespace halfstep::cudnn {
 namespace {
@@ -31,8 +32,8 @@ struct Product {
   std::int64_t batch = 1;
   float alpha = 1, beta = 0;
   DType type, to;
-  bool bias = false;                 ///< [columns of Y], added by the epilogue
-  std::optional<UnaryOp> last = {};  ///< applied in place
+  bool bias = false;        ///< [columns of Y], added by the epilogue
+  ops::Epilogue last = {};  ///< applied in place
 
   std::int64_t rows() const { return a.transposed ? a.columns : a.rows; }
   std::int64_t columns() const { return b.transposed ? b.rows : b.columns; }
@@ -144,14 +145,16 @@ void run(const Plan& plan, const Product& p, cublasLtHandle_t handle, const Laun
 }
 
 /// An activation in place by an own kernel: what cuBLASLt's make of NaN is not documented.
-std::function<void(const Launch&)> in_place(UnaryOp op, DType dtype, std::int64_t count) {
-  const auto of = [op, count]<class T>() -> std::function<void(const Launch&)> {
-    return [op, count](const Launch& l) {
-      launch_elements(Unary<T>{op, l.output<T>(0), l.output<T>(0)}, count, l.stream);
-    };
-  };
-  if (dtype == DType::f16) return of.template operator()<f16>();
-  return dtype == DType::bf16 ? of.template operator()<bf16>() : of.template operator()<float>();
+ChainKernel in_place(KernelContext& context, const ops::Epilogue& epilogue) {
+  const ops::FormulaRow& row = ops::row_of(*ops::formula_of(epilogue));
+  Attributes attributes;
+  if (!row.variant.attribute.empty()) attributes.set(row.variant.attribute, std::string(row.variant.text));
+  Graph body;
+  const Value& y = context.out(0);
+  const ValueId from = body.add_input("", y.dtype, y.shape), to = body.add_value("", y.dtype, y.shape);
+  body.define({to}, std::string(row.op), "", {from}, std::move(attributes));
+  body.outputs = {to};
+  return load_chain(context, body);
 }
 
 /// Puts Gemm's C, broadcast and converted, where Y will be, for the product to be added to.
@@ -161,16 +164,21 @@ Made finish(KernelContext& context, const Product& p, Prepare prepare = {}) {
   if (!data_type(p.type)) return refuse("cuBLASLt multiplies f32, f16 and bf16, not " + std::string(name_of(p.type)));
   if (p.to != p.type && p.to != DType::f32) return refuse("the result's type is neither the operands' nor f32");
   const cublasLtHandle_t handle = libraries(context).blas.get();
-  auto plan = make_plan(p, handle);
+  // Without a device cuBLASLt answers nothing.
+  const bool is_described = libraries(context).properties != nullptr;
+  const auto plan = is_described ? std::make_shared<const Plan>() : make_plan(p, handle);
   if (!plan) return refuse("cuBLASLt has no algorithm for this product");
-  const auto after =
-      p.last ? in_place(*p.last, p.to, context.out(0).shape.count()) : std::function<void(const Launch&)>();
+  const ChainKernel after = p.last ? in_place(context, p.last) : ChainKernel();
+  if (!after.refusal.empty()) return refuse(after.refusal);
   const auto launch = [=](const Launch& l) {
     if (prepare) prepare(l);
     run(*plan, p, handle, l);
-    if (after) after(l);
+    if (after.launch) after.launch({l.out[0]}, {l.out[0]}, l.stream);
   };
-  return on_device(context, {.name = kernel_name(p), .launch = launch, .scratch_bytes = plan->workspace});
+  return on_device(context, {.name = kernel_name(p),
+                             .remark = is_described ? "the algorithm is chosen on the device" : "",
+                             .launch = launch,
+                             .scratch_bytes = plan->workspace});
 }
 
 /// The product added to C, which is broadcast and converted first to where Y will be.
@@ -216,21 +224,8 @@ Made make_gemm(KernelContext& context) {
             .alpha = attributes.get_float("alpha", 1),
             .type = context.in(0).dtype,
             .to = context.out(0).dtype};
-  switch (ops::epilogue_of(attributes).kind) {
-    case ops::Epilogue::Kind::none:
-      break;
-    case ops::Epilogue::Kind::relu:
-      p.last = UnaryOp::relu;
-      break;
-    case ops::Epilogue::Kind::gelu:
-      p.last = UnaryOp::gelu;
-      break;
-    case ops::Epilogue::Kind::gelu_tanh:
-      p.last = UnaryOp::gelu_tanh;
-      break;
-    case ops::Epilogue::Kind::clip:
-      return refuse("no kernel for Clip behind a product");
-  }
+  p.last = ops::epilogue_of(attributes);
+  if (p.last.kind == ops::Epilogue::Kind::clip) return refuse("no kernel for Clip behind a product");
   const float beta = attributes.get_float("beta", 1);
   if (!context.has_input(2) || beta == 0) return finish(context, p);
 

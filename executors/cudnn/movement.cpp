@@ -1,6 +1,5 @@
 // Makers of operators that move elements, by generated kernels: parts of tensors, and rows that indices choose.
 #include <algorithm>
-#include <limits>
 #include <optional>
 
 #include "executors/cudnn/indexing.h"
@@ -16,21 +15,6 @@ using Dims = std::vector<std::int64_t>;
 
 constexpr unsigned kThreads = 256;
 
-bool is_narrow(std::int64_t count) { return count <= std::numeric_limits<std::int32_t>::max(); }
-
-/// An unsigned integer as wide as an element.
-std::string_view word_of(DType dtype) {
-  switch (bytes_of(dtype, 1)) {
-    case 1:
-      return "unsigned char";
-    case 2:
-      return "unsigned short";
-    case 4:
-      return "u32";
-    default:
-      return "u64";
-  }
-}
 std::string_view index_of(DType dtype) { return dtype == DType::i32 ? "int" : "i64"; }
 
 /// A part of a tensor: where it begins, and its extents and steps along the tensor's axes.
@@ -84,10 +68,10 @@ std::optional<Move> make_move(KernelContext& context, DType dtype, const Dims& e
   move.skip_from = bytes_of(dtype, static_cast<std::size_t>(from.offset));
   move.skip_to = bytes_of(dtype, static_cast<std::size_t>(to.offset));
   const std::string axes_text = std::to_string(axes);
-  move.kernel = load_text(context, "move", "MoveArguments", kMoveArgumentsText,
-                          filled(kMoveText, {{"axes", axes_text},
-                                             {"element", word_of(dtype)},
-                                             {"position", is_narrow(move.arguments.count) ? "u32" : "u64"}}));
+  move.kernel = load_text(
+      context, "move", "MoveArguments", kMoveArgumentsText,
+      filled(kMoveText,
+             {{"axes", axes_text}, {"element", word_of(dtype)}, {"position", position_of(move.arguments.count)}}));
   return move;
 }
 
@@ -180,6 +164,22 @@ Made make_pad(KernelContext& context) {
   return copy_part(context, part, true);
 }
 
+Made make_tile(KernelContext& context) {
+  if (std::string reason = refusal(context); !reason.empty()) return refuse(reason);
+  const auto repeats = context.constant_ints(1);
+  if (!repeats) return refuse("repeats that are computed");
+  const Shape& x = context.in(0).shape;
+  const Dims steps = x.strides();
+  Dims extents, from;  // repeat, extent; repeat, extent; …
+  for (std::size_t axis = 0; axis < x.rank(); ++axis) {
+    extents.insert(extents.end(), {(*repeats)[axis], x[axis]});
+    from.insert(from.end(), {0, steps[axis]});
+  }
+  auto move = make_move(context, context.out(0).dtype, extents, {0, from}, {0, Shape(extents).strides()});
+  if (!move) return refuse(kTooManyAxes);
+  return run_copies(context, {{{0, 0, std::move(*move)}}});
+}
+
 Made make_split(KernelContext& context) {
   if (std::string reason = refusal(context); !reason.empty()) return refuse(reason);
   const Value& x = context.in(0);
@@ -249,11 +249,10 @@ Made make_gather(KernelContext& context) {
   if (std::string reason = refusal(context); !reason.empty()) return refuse(reason);
   const Value &data = context.in(0), &indices = context.in(1);
   if (!is_index(indices.dtype)) return refuse("indices that are neither i32 nor i64");
-  const auto kernel =
-      load_text(context, "gather", "GatherArguments", kGatherArgumentsText,
-                filled(kGatherText, {{"element", word_of(data.dtype)},
-                                     {"index", index_of(indices.dtype)},
-                                     {"position", is_narrow(context.out(0).shape.count()) ? "u32" : "u64"}}));
+  const auto kernel = load_text(context, "gather", "GatherArguments", kGatherArgumentsText,
+                                filled(kGatherText, {{"element", word_of(data.dtype)},
+                                                     {"index", index_of(indices.dtype)},
+                                                     {"position", position_of(context.out(0).shape.count())}}));
   GatherArguments a = gather_arguments(data.shape, context.node().attributes.get_int("axis", 0), indices.shape.count());
   a.count = context.out(0).shape.count();
   return on_device(context, {.name = "generated: gather", .launch = [=](const Launch& l) {

@@ -93,6 +93,24 @@ Made make_layer_normalization(KernelContext& context) {
   return by_channel(context, kernel, a, {});
 }
 
+Made make_group_normalization(KernelContext& context) {
+  const Types types = types_of(context, 0, 1, 3);
+  if (!types.refusal.empty()) return refuse(types.refusal);
+  const Shape& x = context.in(0).shape;
+  if (x.rank() < 2) return refuse("no channels");
+  NormalizationArguments a{};
+  a.groups = context.node().attributes.get_int("num_groups", x[1]);  // of an InstanceNormalization each channel is one
+  if (a.groups < 1 || x[1] % a.groups != 0) return refuse("groups that are not of as many channels");
+  for (std::size_t i = 1; i < 3; ++i)
+    if (context.in(i).shape.count() != x[1]) return refuse("parameters that are not one for each channel");
+  a.rows = x[0] * a.groups;
+  a.length = x.count() / a.rows;
+  a.plane = x.count(2, x.rank());
+  a.epsilon = context.node().attributes.get_float("epsilon", 1e-5F);
+  const auto kernel = load(context, "group_norm", types, {kRowSumText, kGroupNormText});
+  return by_channel(context, kernel, a, {});
+}
+
 Made make_layer_normalization_grad(KernelContext& context) {
   const Types types = types_of(context, 1, 2, 3);
   if (!types.refusal.empty()) return refuse(types.refusal);

@@ -1,5 +1,6 @@
 // The functions by which the halfstep library finds this executor.
 #include "executors/cudnn/backend.h"
+#include "executors/cudnn/described.h"
 #include <halfstep/executors/core/plugin.h>
 
 using namespace halfstep;
@@ -15,3 +16,8 @@ static std::optional<core::Backend> open(const ExecutorOptions&, std::string& re
 }
 
 HALFSTEP_PLUGIN(score, open)
+
+Executor* halfstep_described_executor(const char* description, std::string* reason) {
+  return core::or_reason(
+      *reason, [&]() -> Executor* { return core::make_executor(cudnn::described_backend(description)).release(); });
+}

@@ -60,8 +60,7 @@ Made make_pool_cudnn(KernelContext& context) {
   check(cudnnGetPoolingNdForwardOutputDim(pool->get(), x_desc->get(), rank, found),
         "cudnnGetPoolingNdForwardOutputDim");
   for (int axis = 2; axis < rank; ++axis)
-    if (found[axis] != w.output[static_cast<std::size_t>(axis + 5 - rank - 2)])
-      return refuse("cuDNN rounds the output's extents down");
+    if (found[axis] != w.output[axis + 5 - rank - 2]) return refuse("cuDNN rounds the output's extents down");
 
   const cudnnHandle_t handle = libraries(context).cudnn.get();
   return on_device(context, {.name = "cudnn: pooling", .launch = [=](const Launch& l) {

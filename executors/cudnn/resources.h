@@ -89,27 +89,20 @@ inline Stream make_stream() {
   return Stream(s);
 }
 
-/// The libraries of one device, bound to one stream.
+class BackendDescriptor;
+class PlanCache;
+
+/// The libraries of one device, bound to one stream. Of a device that is only described there are no handles.
 struct Libraries {
+  int device = 0;
   int capability = 0;  ///< of the device, as 10 * major + minor
   Stream stream;
   CudnnHandle cudnn;
   BlasHandle blas;
+  std::shared_ptr<PlanCache> plans = {};                     ///< made with the handles; gone before them
+  std::shared_ptr<const BackendDescriptor> properties = {};  ///< of a device that is only described
 };
 
-inline Libraries open_libraries(int device, int capability) {
-  check(cudaSetDevice(device), "cudaSetDevice");
-  Libraries libraries;
-  libraries.capability = capability;
-  libraries.stream = make_stream();
-  cudnnHandle_t cudnn = nullptr;
-  check(cudnnCreate(&cudnn), "cudnnCreate");
-  libraries.cudnn = CudnnHandle(cudnn);
-  check(cudnnSetStream(cudnn, libraries.stream.get()), "cudnnSetStream");
-  cublasLtHandle_t blas = nullptr;
-  check(cublasLtCreate(&blas), "cublasLtCreate");
-  libraries.blas = BlasHandle(blas);
-  return libraries;
-}
+Libraries open_libraries(int device, int capability);
 
 }  // namespace halfstep::cudnn

@@ -1,24 +1,32 @@
 #include "executors/cudnn/text_kernel.h"
 
 #include <algorithm>
+#include <limits>
 
 #include <fmt/format.h>
 
+#include "executors/cudnn/element_text.h"
 #include "executors/cudnn/kernels/device_text.h"
 
 namespace halfstep::cudnn {
 
-std::string_view float_name(DType dtype) {
-  switch (dtype) {
-    case DType::f32:
-      return "float";
-    case DType::f16:
-      return "f16";
-    case DType::bf16:
-      return "bf16";
+std::string_view float_name(DType dtype) { return is_float(dtype) ? element_name(dtype) : std::string_view(); }
+
+std::string_view word_of(DType dtype) {
+  switch (bytes_of(dtype, 1)) {
+    case 1:
+      return "unsigned char";
+    case 2:
+      return "unsigned short";
+    case 4:
+      return "u32";
     default:
-      return {};
+      return "u64";
   }
+}
+
+std::string_view position_of(std::int64_t count) {
+  return count <= std::numeric_limits<std::int32_t>::max() ? "u32" : "u64";
 }
 
 std::string filled(std::string_view text, std::initializer_list<std::pair<std::string_view, std::string_view>> values) {

@@ -14,6 +14,10 @@ namespace halfstep::cudnn {
 
 /// The name of a float type in kernels/device_text.h; empty for any other type.
 std::string_view float_name(DType dtype);
+/// An unsigned integer as wide as an element, for what is only moved.
+std::string_view word_of(DType dtype);
+/// The type that counts so many elements.
+std::string_view position_of(std::int64_t count);
 
 /// A text with a value in the place of every {name}; its other braces stay.
 std::string filled(std::string_view text, std::initializer_list<std::pair<std::string_view, std::string_view>> values);

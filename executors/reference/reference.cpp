@@ -6,11 +6,13 @@
 #include "base/machine_memory.h"
 #include "executors/core/entry_timer.h"
 #include "executors/core/memory_use.h"
+#include "ops/collective/all_reduce.h"
 #include <halfstep/base/error.h>
 #include <halfstep/executors/core/memory.h>
 #include <halfstep/executors/core/reference_call.h>
 #include <halfstep/executors/core/store.h>
 #include <halfstep/executors/executor.h>
+#include <halfstep/executors/ranks.h>
 #include <halfstep/ops/infer.h>
 #include <halfstep/ops/op_def.h>
 #include <halfstep/ops/optimizers/optimizer_def.h>
@@ -20,7 +22,8 @@ namespace {
 
 class ReferenceProgram final : public TimedProgram, public core::MeasuredProgram {
  public:
-  ReferenceProgram(const Graph& graph, core::Store& store) : graph_(graph) {
+  ReferenceProgram(const Graph& graph, core::Store& store, std::shared_ptr<Communicator> ranks)
+      : graph_(graph), ranks_(std::move(ranks)) {
     values_.resize(graph.values.size());
     std::string missing;
     for (const Node& node : graph_.nodes) {
@@ -83,7 +86,8 @@ class ReferenceProgram final : public TimedProgram, public core::MeasuredProgram
   void count_memory() {
     for (const ValueId id : graph_.values.ids())
       if (graph_[id].is_constant()) memory_.constants += values_[id].bytes();
-    for (const ValueId in : graph_.inputs) memory_.inputs_outputs += values_[in].bytes();
+    for (const ValueId in : graph_.inputs) memory_.inputs += values_[in].bytes();
+    memory_.inputs_outputs = memory_.inputs;
     for (const Tensor& output : state_outputs_) memory_.inputs_outputs += output.bytes();
     for (const State& state : graph_.states) {
       const std::size_t bytes = values_[state.value].bytes();
@@ -111,6 +115,10 @@ class ReferenceProgram final : public TimedProgram, public core::MeasuredProgram
     for (std::size_t k = 0; k < node.inputs.size(); ++k)
       if (node.inputs[k] != kNoValue) call.in[k] = values_[node.inputs[k]];
     call();
+    if (ranks_ && starts_all_reduce(node)) {
+      Tensor& joined = values_[node.outputs[0]];
+      ranks_->all_reduce(joined.raw(), static_cast<std::size_t>(joined.count()), joined.dtype(), Reduction::sum);
+    }
     for (std::size_t k = 0; k < node.outputs.size(); ++k) {
       const ValueId out = node.outputs[k];
       if (out == kNoValue || call.targets[k].is_defined()) continue;
@@ -142,6 +150,7 @@ class ReferenceProgram final : public TimedProgram, public core::MeasuredProgram
   }
 
   Graph graph_;
+  std::shared_ptr<Communicator> ranks_;
   ValueMap<Tensor> values_;
   std::vector<Tensor> next_;
   std::vector<Tensor> state_outputs_;  // of outputs that are states: what they held before the states moved
@@ -151,7 +160,7 @@ class ReferenceProgram final : public TimedProgram, public core::MeasuredProgram
   std::vector<EntryFacts> facts_;
 };
 
-class ReferenceExecutor final : public Executor {
+class ReferenceExecutor final : public RankedExecutor {
  public:
   ReferenceExecutor() {
     capabilities_.device = "reference (one CPU thread)";
@@ -166,7 +175,11 @@ class ReferenceExecutor final : public Executor {
   const Capabilities& capabilities() const override { return capabilities_; }
   std::unique_ptr<StateStore> make_store() override { return std::make_unique<core::Store>(core::host_device()); }
   std::unique_ptr<Program> compile(const Graph& graph, StateStore& store) override {
-    return std::make_unique<ReferenceProgram>(graph, core::Store::of(store, *core::host_device(), name()));
+    return compile(graph, store, nullptr);
+  }
+  std::unique_ptr<Program> compile(const Graph& graph, StateStore& store,
+                                   const std::shared_ptr<Communicator>& ranks) override {
+    return std::make_unique<ReferenceProgram>(graph, core::Store::of(store, *core::host_device(), name()), ranks);
   }
 
  private:

@@ -34,8 +34,7 @@ Values by_heads(const Tensor& x, bool packed, std::int64_t heads) {
   for (std::int64_t n = 0; n < batch; ++n)
     for (std::int64_t h = 0; h < heads; ++h)
       for (std::int64_t i = 0; i < length; ++i)
-        for (std::int64_t d = 0; d < head; ++d)
-          result[to++] = values[static_cast<std::size_t>(((n * length + i) * heads + h) * head + d)];
+        for (std::int64_t d = 0; d < head; ++d) result[to++] = values[((n * length + i) * heads + h) * head + d];
   return result;
 }
 
@@ -46,8 +45,7 @@ Values packed_heads(const Values& x, std::int64_t batch, std::int64_t heads, std
   for (std::int64_t n = 0; n < batch; ++n)
     for (std::int64_t h = 0; h < heads; ++h)
       for (std::int64_t i = 0; i < length; ++i)
-        for (std::int64_t d = 0; d < head; ++d)
-          result[static_cast<std::size_t>(((n * length + i) * heads + h) * head + d)] = x[from++];
+        for (std::int64_t d = 0; d < head; ++d) result[((n * length + i) * heads + h) * head + d] = x[from++];
   return result;
 }
 
@@ -83,8 +81,7 @@ Values attention_bias(const KernelCall& call, const AttentionConfig& c) {
     const BroadcastOffsets offsets(mask.shape(), masked);
     for (std::int64_t row = 0; row < shape.count(0, 3); ++row)
       for (std::int64_t key = 0; key < c.keys; ++key)
-        bias[static_cast<std::size_t>(row * c.keys + key)] =
-            key < masked[3] ? values[static_cast<std::size_t>(offsets(row * masked[3] + key))] : kNever;
+        bias[row * c.keys + key] = key < masked[3] ? values[offsets(row * masked[3] + key)] : kNever;
   }
   std::vector<std::int64_t> lengths(static_cast<std::size_t>(c.batch), c.keys);
   if (call.has_in(kKeyLengths)) {
@@ -94,7 +91,7 @@ Values attention_bias(const KernelCall& call, const AttentionConfig& c) {
   }
   std::size_t at = 0;
   for (std::int64_t n = 0; n < c.batch; ++n) {
-    const std::int64_t length = lengths[static_cast<std::size_t>(n)];
+    const std::int64_t length = lengths[n];
     const std::int64_t first = call.has_in(kKeyLengths) ? length - c.queries : c.past;
     for (std::int64_t h = 0; h < c.query_heads; ++h)
       for (std::int64_t i = 0; i < c.queries; ++i)

@@ -54,8 +54,8 @@ class Reader {
       double sum = 0;
       for (std::int64_t d = 0; d < c.head; ++d) sum += q(b, h, g, i)[d] * k(b, h, g, j)[d];
       sum *= c.scale;
-      if (!mask_.empty()) sum += mask_[static_cast<std::size_t>(c.mask.start(b, h, g, i) + j * c.mask_column)];
-      p[static_cast<std::size_t>(j)] = sum;
+      if (!mask_.empty()) sum += mask_[c.mask.start(b, h, g, i) + j * c.mask_column];
+      p[j] = sum;
     }
     double top = kNever, total = 0;
     for (const double s : p) top = s > top || std::isnan(s) ? s : top;
@@ -93,7 +93,7 @@ void fused_attention(KernelCall& call) {
     statistics.push_back(in.probabilities(b, h, g, i, p));
     double* row = y.data() + c.y.start(b, h, g, i);
     for (std::int64_t j = 0; j < (c.causal ? std::min(i + 1, c.keys) : c.keys); ++j)
-      for (std::int64_t d = 0; d < c.value_head; ++d) row[d] += p[static_cast<std::size_t>(j)] * in.v(b, h, g, j)[d];
+      for (std::int64_t d = 0; d < c.value_head; ++d) row[d] += p[j] * in.v(b, h, g, j)[d];
   });
   store(ensure_out(call, 0, call.in[kFusedQ].dtype(), shape), y);
   if (call.has_out(1)) store(ensure_out(call, 1, DType::f32, c.statistics()), statistics);
@@ -129,7 +129,7 @@ void attention_grad(KernelCall& call) {
     }
     double* dq = results[0].data() + c.q.start(b, h, g, i);
     for (std::int64_t j = 0; j < seen; ++j) {
-      const double ds = p[static_cast<std::size_t>(j)] * (dp[static_cast<std::size_t>(j)] - mean) * c.scale;
+      const double ds = p[j] * (dp[j] - mean) * c.scale;
       double* dk = results[k].data() + c.k.start(b, h, g, j);
       for (std::int64_t e = 0; e < c.head; ++e) {
         dq[e] += ds * in.k(b, h, g, j)[e];

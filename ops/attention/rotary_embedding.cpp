@@ -78,7 +78,7 @@ void rotary_embedding(KernelCall& call) {
   std::vector<double> y = x;
   for (std::int64_t n = 0; n < r.batch; ++n) {
     for (std::int64_t t = 0; t < r.steps; ++t) {
-      const std::int64_t row = rows[static_cast<std::size_t>(n * r.steps + t)];
+      const std::int64_t row = rows[n * r.steps + t];
       for (std::int64_t h = 0; h < r.heads; ++h) {
         const std::int64_t start = r.offset(n, h, t);
         for (std::int64_t pair = 0; pair < r.pairs; ++pair) {

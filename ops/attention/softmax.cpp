@@ -55,7 +55,7 @@ void hardmax(KernelCall& call) {
     const auto less = [](double a, double b) { return std::isnan(b) ? !std::isnan(a) : a < b; };  // NaN wins
     const auto top = std::ranges::max_element(x, less) - x.begin();
     std::ranges::fill(x, 0);
-    x[static_cast<std::size_t>(top)] = 1;
+    x[top] = 1;
   });
 }
 void softmax_grad(KernelCall& call) {

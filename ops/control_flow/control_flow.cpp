@@ -69,7 +69,7 @@ class Stack {
     Tensor whole(slices_.empty() ? each_.dtype : slices_[0].dtype(), Shape(std::move(dims)));
     const AxisView view(whole.shape(), axis);
     for (std::int64_t i = 0; i < count; ++i) {
-      const Tensor& from = slices_[static_cast<std::size_t>(reversed_ ? count - 1 - i : i)];
+      const Tensor& from = slices_[reversed_ ? count - 1 - i : i];
       visit_storage(whole.dtype(), [&]<class S>() {
         for (std::int64_t o = 0; o < view.outer; ++o)
           std::copy_n(from.data<S>() + o * view.inner, view.inner,

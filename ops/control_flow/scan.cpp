@@ -34,7 +34,7 @@ void arg_extremum(KernelCall& call) {
     const std::vector<W> values = load<W>(x);
     auto* y = out.data<std::int64_t>();
     view.for_each_line([&](std::int64_t start, std::int64_t step) {
-      auto at = [&](std::int64_t i) { return values[static_cast<std::size_t>(start + i * step)]; };
+      auto at = [&](std::int64_t i) { return values[start + i * step]; };
       std::int64_t best = 0;
       for (std::int64_t i = 1; i < view.extent; ++i) {
         const W x_i = at(i), x_best = at(best);
@@ -60,7 +60,7 @@ void scan(KernelCall& call, int unit, F f) {
     view.for_each_line([&](std::int64_t start, std::int64_t step) {
       auto total = static_cast<W>(unit);
       for (std::int64_t i = 0; i < view.extent; ++i) {
-        W& value = values[static_cast<std::size_t>(start + (reverse ? view.extent - 1 - i : i) * step)];
+        W& value = values[start + (reverse ? view.extent - 1 - i : i) * step];
         const W next = f(total, value);
         value = exclusive ? total : next;
         total = next;
@@ -94,7 +94,7 @@ void top_k(KernelCall& call) {
     std::vector<std::int64_t> order(static_cast<std::size_t>(view.extent));
     std::int64_t line = 0;
     view.for_each_line([&](std::int64_t start, std::int64_t step) {
-      auto at = [&](std::int64_t i) { return values[static_cast<std::size_t>(start + i * step)]; };
+      auto at = [&](std::int64_t i) { return values[start + i * step]; };
       std::iota(order.begin(), order.end(), std::int64_t{0});
       // NaN counts as the largest value: with plain < the order would not be one.
       auto less = [&](W a, W b) { return b != b ? a == a : a < b; };
@@ -102,8 +102,8 @@ void top_k(KernelCall& call) {
           order, [&](std::int64_t a, std::int64_t b) { return largest ? less(at(b), at(a)) : less(at(a), at(b)); });
       const std::int64_t to = line / view.inner * k * view.inner + line % view.inner;
       for (std::int64_t i = 0; i < k; ++i) {
-        best[static_cast<std::size_t>(to + i * view.inner)] = at(order[static_cast<std::size_t>(i)]);
-        indices.data<std::int64_t>()[to + i * view.inner] = order[static_cast<std::size_t>(i)];
+        best[to + i * view.inner] = at(order[i]);
+        indices.data<std::int64_t>()[to + i * view.inner] = order[i];
       }
       ++line;
     });

@@ -95,7 +95,7 @@ class Unroller {
       }
       arguments.inputs.insert(arguments.inputs.end(), states.begin(), states.end());
       for (std::size_t k = 0; k < form.scan_inputs; ++k)
-        arguments.inputs.push_back(slices_[k][static_cast<std::size_t>(form.input_reversed[k] ? trips_ - 1 - i : i)]);
+        arguments.inputs.push_back(slices_[k][form.input_reversed[k] ? trips_ - 1 - i : i]);
       arguments.captures.assign(node_.captures().begin(), node_.captures().end());
       const std::vector<ValueId> results = append_copy(graph_, *form.body, arguments, prefix);
       for (std::size_t s = 0; s < form.states; ++s) states[s] = results[form.first_output + s];
@@ -139,7 +139,7 @@ class Unroller {
       for (std::int64_t i = 0; i < trips_; ++i) {
         const std::string each = fmt::format("{}.{}", name, i);
         slices_[k].push_back(value(each));
-        append("Squeeze", {parts[static_cast<std::size_t>(i)], axes}, {slices_[k].back()}, {}, each);
+        append("Squeeze", {parts[i], axes}, {slices_[k].back()}, {}, each);
       }
     }
   }

@@ -83,7 +83,7 @@ std::vector<double> forward(const Convolution& c, const std::vector<double>& x, 
   std::vector<double> y = zeros(c.y_count());
   const std::int64_t stride = c.window.stride[2];
   for_each_row(c, [&](std::int64_t wi, std::int64_t xi, std::int64_t yi, std::int64_t count) {
-    const double factor = w[static_cast<std::size_t>(wi)];
+    const double factor = w[wi];
     const double* from = x.data() + xi;
     double* to = y.data() + yi;
     for (std::int64_t i = 0; i < count; ++i) to[i] += factor * from[i * stride];
@@ -96,7 +96,7 @@ std::vector<double> backward_input(const Convolution& c, const std::vector<doubl
   std::vector<double> dx = zeros(c.x_count());
   const std::int64_t stride = c.window.stride[2];
   for_each_row(c, [&](std::int64_t wi, std::int64_t xi, std::int64_t yi, std::int64_t count) {
-    const double factor = w[static_cast<std::size_t>(wi)];
+    const double factor = w[wi];
     const double* from = dy.data() + yi;
     double* to = dx.data() + xi;
     for (std::int64_t i = 0; i < count; ++i) to[i * stride] += factor * from[i];
@@ -113,7 +113,7 @@ std::vector<double> backward_weight(const Convolution& c, const std::vector<doub
     const double* dyr = dy.data() + yi;
     double sum = 0;
     for (std::int64_t i = 0; i < count; ++i) sum += dyr[i] * from[i * stride];
-    dw[static_cast<std::size_t>(wi)] += sum;
+    dw[wi] += sum;
   });
   return dw;
 }

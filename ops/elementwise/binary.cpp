@@ -24,7 +24,7 @@ void fold(KernelCall& call, F f, G finish) {
     const std::vector<W> x = load<W>(call.in[n]);
     const BroadcastOffsets offset(call.in[n].shape(), shape);
     for (std::size_t i = 0; i < y.size(); ++i) {
-      const W value = x[static_cast<std::size_t>(offset(static_cast<std::int64_t>(i)))];
+      const W value = x[offset(static_cast<std::int64_t>(i))];
       y[i] = n == 0 ? value : f(y[i], value);
     }
   }

@@ -75,7 +75,7 @@ struct Operand {
   std::vector<W> elements;
   BroadcastOffsets offset;
 
-  W at(std::int64_t i) const { return elements[static_cast<std::size_t>(offset(i))]; }
+  W at(std::int64_t i) const { return elements[offset(i)]; }
 };
 
 /// Integers cannot be divided by 0, and 0 has no power below 0.

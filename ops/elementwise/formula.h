@@ -48,9 +48,18 @@ double evaluate(Formula formula, std::initializer_list<double> arguments);
 /// The reference kernel of every operator with a formula: floats in double, integers in 64 bits.
 void run_formula(KernelCall& call);
 
-/// The formula as a function in C, C++ and CUDA, whose arguments are the operands and then the parameters, in f32:
-/// `static inline float mish(float a) { ... }`, with `qualifiers` in front.
-std::string formula_text(Formula formula, std::string_view function, std::string_view qualifiers = "static inline");
+/// The type that a formula's text computes in: float, or an integer type and the unsigned one that its sums wrap in.
+struct FormulaNumber {
+  std::string_view name = "float", wrapping = {};
+
+  bool is_integer() const { return !wrapping.empty(); }
+};
+
+/// The formula as a function in C, C++ and CUDA, whose arguments are the operands and then the parameters:
+/// `static inline float mish(float a) { ... }`, with `qualifiers` in front. Integers are for formulas that have
+/// `on_signed`; divided by 0 they give 0.
+std::string formula_text(Formula formula, std::string_view function, std::string_view qualifiers = "static inline",
+                         const FormulaNumber& number = {});
 
 }  // namespace ops
 }  // namespace halfstep

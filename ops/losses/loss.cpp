@@ -72,7 +72,7 @@ struct Labels {
       }
       const auto point = static_cast<std::int64_t>(i);
       score_at.push_back((point / plane * classes + label) * plane + point % plane);
-      weight.push_back(class_weight[static_cast<std::size_t>(label)]);
+      weight.push_back(class_weight[label]);
       total_weight += weight.back();
     }
   }
@@ -86,8 +86,7 @@ void store_loss(KernelCall& call, const std::vector<double>& log_prob, const Lab
   std::vector<double> loss(labels.weight.size());
   double sum = 0;
   for (std::size_t i = 0; i < loss.size(); ++i) {
-    if (labels.score_at[i] != Labels::kIgnored)
-      loss[i] = -labels.weight[i] * log_prob[static_cast<std::size_t>(labels.score_at[i])];
+    if (labels.score_at[i] != Labels::kIgnored) loss[i] = -labels.weight[i] * log_prob[labels.score_at[i]];
     sum += loss[i];
   }
   switch (reduction_of(call.node.attributes)) {
@@ -153,7 +152,7 @@ void softmax_cross_entropy_grad_kernel(KernelCall& call) {
   std::size_t point = 0;
   AxisView(log_prob.shape(), 1).for_each_line([&](std::int64_t first, std::int64_t step) {
     for (std::int64_t c = 0; c < labels.classes; ++c) {
-      double& element = d[static_cast<std::size_t>(first + c * step)];
+      double& element = d[first + c * step];
       const double hit = labels.score_at[point] == first + c * step ? 1 : 0;
       // Nothing flows through an ignored point, whatever its scores are.
       element = labels.score_at[point] == Labels::kIgnored ? 0 : points[point] * (std::exp(element) - hit);
@@ -170,7 +169,7 @@ void negative_log_likelihood_loss_grad_kernel(KernelCall& call) {
   const std::vector<double> points = point_gradients(call, labels);
   std::vector<double> d(static_cast<std::size_t>(shape.count()));
   for (std::size_t i = 0; i < points.size(); ++i)
-    if (labels.score_at[i] != Labels::kIgnored) d[static_cast<std::size_t>(labels.score_at[i])] = -points[i];
+    if (labels.score_at[i] != Labels::kIgnored) d[labels.score_at[i]] = -points[i];
   const std::int64_t to = attributes.get_int("to", 0);
   store(ensure_out(call, 0, to == 0 ? call.in[0].dtype() : static_cast<DType>(to), shape), d);
 }

@@ -1,4 +1,6 @@
 // Losses of outputs that are to come near to numbers.
+#include <numbers>
+
 #include "ops/losses/loss_rows.h"
 
 namespace halfstep {
@@ -18,6 +20,14 @@ Expr huber(const LossOperands& o) {
   const Expr d = distance(o), within = b.op("Min", {d, b.scalar(o.numbers[0], d.dtype())});
   return reduced(o, within * (d - within * 0.5));
 }
+
+/// log(cosh(d)) = d + log(1 + exp(-2d)) - log(2), which does not overflow.
+Expr log_cosh(const LossOperands& o) {
+  const Expr d = distance(o);
+  return reduced(o, d + o.y.builder().op("Softplus", {d * -2}) - std::numbers::ln2);
+}
+
+Expr poisson_nll(const LossOperands& o) { return reduced(o, o.y.builder().op("Exp", {o.y}) - o.labels * o.y); }
 
 Expr cosine_similarity(const LossOperands& o) {
   Builder& b = o.y.builder();
@@ -61,6 +71,16 @@ std::vector<LossDef> value_losses() {
                     .highest = 1e30,
                     .above_lowest = true}},
        .formula = huber},
+      {.name = "log_cosh",
+       .meaning = "squared near the label, linear beyond, smooth in between",
+       .source = "keras.losses.LogCosh",
+       .labels = LossLabels::values,
+       .formula = log_cosh},
+      {.name = "poisson_nll",
+       .meaning = "of counts, whose mean's logarithm is the output",
+       .source = "torch.nn.PoissonNLLLoss",
+       .labels = LossLabels::values,
+       .formula = poisson_nll},
       {.name = "cosine_similarity",
        .meaning = "1 minus the cosine similarity of vectors along --class-axis",
        .source = "torch.nn.CosineEmbeddingLoss with target 1; 1 more than keras.losses.CosineSimilarity",

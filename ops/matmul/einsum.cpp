@@ -141,7 +141,7 @@ void einsum(KernelCall& call) {
     for (std::size_t axis = 0; axis < strides.size(); ++axis) {
       if (shapes[i][axis] == 1) continue;
       const auto label = std::ranges::find(e.extents, e.operands[i][axis], &std::pair<int, std::int64_t>::first);
-      step[static_cast<std::size_t>(label - e.extents.begin())] += strides[axis];
+      step[label - e.extents.begin()] += strides[axis];
     }
   }
   std::int64_t terms = 1;
@@ -165,7 +165,7 @@ void einsum(KernelCall& call) {
     for (W& sum : y) {
       for (std::int64_t t = 0; t < terms; ++t) {
         W product{1};
-        for (std::size_t i = 0; i < operands.size(); ++i) product *= operands[i][static_cast<std::size_t>(offsets[i])];
+        for (std::size_t i = 0; i < operands.size(); ++i) product *= operands[i][offsets[i]];
         sum += product;
         advance();
       }

@@ -38,8 +38,7 @@ struct Stack {
     std::vector<T> result(first, first + size());
     if (transposed)
       for (std::int64_t r = 0; r < rows; ++r)
-        for (std::int64_t c = 0; c < columns; ++c)
-          result[static_cast<std::size_t>(r * columns + c)] = first[c * rows + r];
+        for (std::int64_t c = 0; c < columns; ++c) result[r * columns + c] = first[c * rows + r];
     return result;
   }
 };
@@ -150,8 +149,7 @@ void gemm_kernel(KernelCall& call) {
       throw_input_error("an operand C that broadcasts to " + shape.to_string(), call.in[2].shape().to_string(),
                         "check the shape of the bias");
     const BroadcastOffsets c_index(call.in[2].shape(), shape);
-    for (std::size_t i = 0; i < y.size(); ++i)
-      y[i] += beta * c[static_cast<std::size_t>(c_index(static_cast<std::int64_t>(i)))];
+    for (std::size_t i = 0; i < y.size(); ++i) y[i] += beta * c[c_index(static_cast<std::int64_t>(i))];
   }
   if (const Epilogue last = epilogue_of(attributes))
     for (double& value : y) value = last(value);

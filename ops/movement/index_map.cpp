@@ -153,8 +153,7 @@ void take(const Tensor& from, const IndexMap& map, Tensor& to, const Tensor& fil
   const std::vector<std::uint8_t> codes = unpack(from);
   const std::uint8_t none = fill.is_defined() ? unpack(fill)[0] : std::uint8_t{0};
   std::vector<std::uint8_t> taken(map.size());
-  for (std::size_t i = 0; i < map.size(); ++i)
-    taken[i] = map[i] == kNoElement ? none : codes[static_cast<std::size_t>(map[i])];
+  for (std::size_t i = 0; i < map.size(); ++i) taken[i] = map[i] == kNoElement ? none : codes[map[i]];
   pack(taken, to);
 }
 

@@ -43,7 +43,7 @@ void gather_grad(KernelCall& call) {
   const IndexMap map = gather_map(shape, axis, indices);
   const std::vector<double> values = to_doubles(dy);
   std::vector<double> dx(static_cast<std::size_t>(shape.count()));
-  for (std::size_t i = 0; i < map.size(); ++i) dx[static_cast<std::size_t>(map[i])] += values[i];
+  for (std::size_t i = 0; i < map.size(); ++i) dx[map[i]] += values[i];
   store(ensure_out(call, 0, dy.dtype(), shape), std::span<const double>(dx));
 }
 
@@ -83,7 +83,7 @@ void scatter(KernelCall& call, const IndexMap& map) {
     const std::vector<W> given = load<W>(updates);
     auto combine = [&](auto f) {
       for (std::size_t i = 0; i < map.size(); ++i) {
-        W& value = values[static_cast<std::size_t>(map[i])];
+        W& value = values[map[i]];
         value = f(value, given[i]);
       }
     };

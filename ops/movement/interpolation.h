@@ -4,10 +4,12 @@
 #include <cstdint>
 #include <vector>
 
+#include <halfstep/base/api.h>
 #include <halfstep/graph/attribute.h>
 #include <halfstep/graph/tensor.h>
 
-namespace halfstep::ops {
+namespace HALFSTEP_API halfstep {
+namespace ops {
 
 /// An element of the operand's axis and what it counts.
 struct Tap {
@@ -37,4 +39,5 @@ struct Resizing {
            const Tensor& sizes);
 };
 
-}  // namespace halfstep::ops
+}  // namespace ops
+}  // namespace halfstep

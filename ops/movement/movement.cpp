@@ -152,7 +152,7 @@ void reverse_sequence(KernelCall& call) {
   IndexMap map = counting(x.count());
   for (std::int64_t& i : map) {
     const std::int64_t t = i / strides[time] % shape[time];
-    const std::int64_t length = lengths[static_cast<std::size_t>(i / strides[batch] % shape[batch])];
+    const std::int64_t length = lengths[i / strides[batch] % shape[batch]];
     if (t < length) i += (length - 1 - 2 * t) * strides[time];
   }
   take(x, map, ensure_out(call, 0, x.dtype(), shape));

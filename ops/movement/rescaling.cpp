@@ -40,7 +40,7 @@ void rms_normalization(KernelCall& call) {
     for (std::size_t i = first; i < first + length; ++i) squares += y[i] * y[i];
     const double factor = 1 / std::sqrt(squares / static_cast<double>(length) + epsilon);
     for (std::size_t i = first; i < first + length; ++i)
-      y[i] *= factor * scales[static_cast<std::size_t>(scale_at(static_cast<std::int64_t>(i)))];
+      y[i] *= factor * scales[scale_at(static_cast<std::int64_t>(i))];
   }
   store(ensure_out(call, 0, scale.dtype(), shape), y);
 }
@@ -76,7 +76,7 @@ void lp_normalization(KernelCall& call) {
   const AxisView view(x.shape(), normalize_axis(call.node.attributes.get_int("axis", -1), x.shape().rank()));
   std::vector<double> y = to_doubles(x);
   view.for_each_line([&](std::int64_t start, std::int64_t step) {
-    auto at = [&](std::int64_t i) -> double& { return y[static_cast<std::size_t>(start + i * step)]; };
+    auto at = [&](std::int64_t i) -> double& { return y[start + i * step]; };
     double norm = 0;
     for (std::int64_t i = 0; i < view.extent; ++i) norm += p == 1 ? std::abs(at(i)) : at(i) * at(i);
     if (p == 2) norm = std::sqrt(norm);

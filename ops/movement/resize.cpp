@@ -43,7 +43,7 @@ void for_each_tap_along(const Shape& shape, std::size_t axis, const AxisTaps& ta
   const auto extent = static_cast<std::int64_t>(taps.size());
   for (std::int64_t outer = 0; outer < from.outer; ++outer)
     for (std::int64_t o = 0; o < extent; ++o)
-      for (const Tap& tap : taps[static_cast<std::size_t>(o)])
+      for (const Tap& tap : taps[o])
         for (std::int64_t i = 0; i < from.inner; ++i)
           f(static_cast<std::size_t>((outer * from.extent + tap.index) * from.inner + i),
             static_cast<std::size_t>((outer * extent + o) * from.inner + i), tap.weight);
@@ -73,7 +73,7 @@ void resize(KernelCall& call) {
     const AxisView view(shape, axis);
     for (std::size_t i = 0; i < values.size(); ++i) {
       const std::int64_t o = static_cast<std::int64_t>(i) / view.inner % view.extent;
-      if (resizing.axes[axis][static_cast<std::size_t>(o)].empty()) values[i] = extrapolation_value(call.node);
+      if (resizing.axes[axis][o].empty()) values[i] = extrapolation_value(call.node);
     }
   }
   if (!is_float(x.dtype()))

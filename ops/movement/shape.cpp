@@ -31,7 +31,7 @@ void reshape(KernelCall& call) {
     inferred = static_cast<std::ptrdiff_t>(i);
   }
   if (inferred >= 0) {
-    std::int64_t& extent = dims[static_cast<std::size_t>(inferred)];
+    std::int64_t& extent = dims[inferred];
     extent = 1;
     const std::int64_t rest = Shape(dims).count();
     extent = rest == 0 ? 0 : from.count() / rest;

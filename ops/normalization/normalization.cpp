@@ -58,8 +58,7 @@ void layer_normalization_kernel(KernelCall& call) {
       bias_at(call.has_in(2) ? call.in[2].shape() : Shape{}, shape);
   for (std::size_t i = 0; i < rows.values.size(); ++i) {
     const auto index = static_cast<std::int64_t>(i);
-    rows.values[i] = rows.values[i] * scale[static_cast<std::size_t>(scale_at(index))] +
-                     bias[static_cast<std::size_t>(bias_at(index))];
+    rows.values[i] = rows.values[i] * scale[scale_at(index)] + bias[bias_at(index)];
   }
   if (call.has_out(0)) store(ensure_out(call, 0, x.dtype(), shape), rows.values);
 

@@ -5,7 +5,8 @@ namespace halfstep {
 
 std::span<const OptimizerDef> optimizers() {
   using namespace ops;
-  static const OptimizerDef rows[] = {adam(), adamw(), sgd(), lion(), rmsprop(), adagrad(), lamb(), adafactor()};
+  static const OptimizerDef rows[] = {adam(),    adamw(), sgd(),       lion(),   rmsprop(),
+                                      adagrad(), lamb(),  adafactor(), adamax(), nadam()};
   return rows;
 }
 

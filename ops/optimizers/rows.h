@@ -7,7 +7,7 @@
 
 namespace halfstep::ops {
 
-OptimizerDef adam(), adamw(), sgd(), lion(), rmsprop(), adagrad(), lamb(), adafactor();
+OptimizerDef adam(), adamw(), sgd(), lion(), rmsprop(), adagrad(), lamb(), adafactor(), adamax(), nadam();
 
 inline constexpr double kHuge = 1e30;  // what f32 and its square root hold with room to spare
 inline constexpr double kTiny = std::numeric_limits<float>::min();  // the smallest normal number: not 0
@@ -18,12 +18,9 @@ constexpr Hyperparameter decay_rate(std::string_view name, std::string_view mean
 }
 constexpr Hyperparameter beta1() { return decay_rate("beta1", "decay of the first moment", 0.9); }
 constexpr Hyperparameter beta2() { return decay_rate("beta2", "decay of the second moment", 0.999); }
-constexpr Hyperparameter epsilon(double fallback = 1e-8) {
-  return {.name = "epsilon",
-          .meaning = "added to the root of the second moment",
-          .fallback = fallback,
-          .lowest = kTiny,
-          .highest = kHuge};
+constexpr Hyperparameter epsilon(double fallback = 1e-8,
+                                 std::string_view meaning = "added to the root of the second moment") {
+  return {.name = "epsilon", .meaning = meaning, .fallback = fallback, .lowest = kTiny, .highest = kHuge};
 }
 constexpr Hyperparameter momentum() {
   return {.name = "momentum", .meaning = "decay of the momentum", .fallback = 0, .lowest = 0, .highest = 1};

@@ -76,8 +76,7 @@ void max_pool_kernel(KernelCall& call) {
   for_each_window(p, [&](std::int64_t plane, std::size_t yi, std::int64_t o0, std::int64_t o1, std::int64_t o2) {
     const std::int64_t first = plane * p.window.input_count();
     const std::int64_t best = first_maximum(p.window, values.data() + first, o0, o1, o2);
-    y[yi] =
-        best == kNowhere ? -std::numeric_limits<double>::infinity() : values[static_cast<std::size_t>(first + best)];
+    y[yi] = best == kNowhere ? -std::numeric_limits<double>::infinity() : values[first + best];
     indices[yi] = best == kNowhere ? kNowhere : first + (columns ? column_major(p.window, best) : best);
   });
   if (call.has_out(0)) store(ensure_out(call, 0, x.dtype(), p.output), y);
@@ -93,7 +92,7 @@ void max_pool_grad_kernel(KernelCall& call) {
   for_each_window(p, [&](std::int64_t plane, std::size_t yi, std::int64_t o0, std::int64_t o1, std::int64_t o2) {
     const std::int64_t first = plane * p.window.input_count();
     const std::int64_t best = first_maximum(p.window, values.data() + first, o0, o1, o2);
-    if (best != kNowhere) dx[static_cast<std::size_t>(first + best)] += gradients[yi];
+    if (best != kNowhere) dx[first + best] += gradients[yi];
   });
   store(ensure_out(call, 0, dy.dtype(), x.shape()), dx);
 }

@@ -58,8 +58,7 @@ void one_hot(KernelCall& call) {
   std::size_t line = 0;
   AxisView(shape, axis).for_each_line([&](std::int64_t start, std::int64_t step) {
     const std::int64_t index = hot[line++];
-    if (index >= -depth && index < depth)
-      map[static_cast<std::size_t>(start + (index < 0 ? index + depth : index) * step)] = 1;
+    if (index >= -depth && index < depth) map[start + (index < 0 ? index + depth : index) * step] = 1;
   });
   take(values, map, out);
 }
@@ -73,7 +72,7 @@ void eye_like(KernelCall& call) {
   const std::int64_t k = call.node.attributes.get_int("k", 0);
   std::vector<std::uint64_t> values(static_cast<std::size_t>(shape.count()));
   for (std::int64_t row = 0; row < shape[0]; ++row)
-    if (row + k >= 0 && row + k < shape[1]) values[static_cast<std::size_t>(row * shape[1] + row + k)] = 1;
+    if (row + k >= 0 && row + k < shape[1]) values[row * shape[1] + row + k] = 1;
   store(ensure_out(call, 0, dtype, shape), std::span<const std::uint64_t>(values));
 }
 

@@ -119,8 +119,7 @@ void multinomial(KernelCall& call) {
     double most = -std::numeric_limits<double>::infinity();
     for (std::int64_t c = 0; c < classes; ++c) {
       const double score =
-          logits[static_cast<std::size_t>(row / samples * classes + c)] -
-          std::log(-std::log(static_cast<double>(numbers[static_cast<std::size_t>(row * classes + c)])));
+          logits[row / samples * classes + c] - std::log(-std::log(static_cast<double>(numbers[row * classes + c])));
       if (score > most) {
         most = score;
         best = c;

@@ -6,9 +6,11 @@
 #include <string_view>
 #include <vector>
 
+#include <halfstep/base/api.h>
 #include <halfstep/graph/graph.h>
 
-namespace halfstep::ops {
+namespace HALFSTEP_API halfstep {
+namespace ops {
 
 /// An activation function by its ONNX name, with the parameters it is called with.
 class RecurrentActivation {
@@ -71,4 +73,5 @@ struct RecurrentExtents {
   Shape state_shape() const;
 };
 
-}  // namespace halfstep::ops
+}  // namespace ops
+}  // namespace halfstep

@@ -74,7 +74,7 @@ struct Operands {
 
   /// Step of X and Y that sequence n comes to as its t-th.
   std::int64_t time(std::size_t d, std::int64_t n, std::int64_t t) const {
-    return attributes.directions[d].reverse ? lengths[static_cast<std::size_t>(n)] - 1 - t : t;
+    return attributes.directions[d].reverse ? lengths[n] - 1 - t : t;
   }
 
   /// A state of sequence n; zeros when none is given.
@@ -88,7 +88,7 @@ struct Operands {
   /// All steps of sequence n in direction d.
   std::vector<CellStep> run(std::size_t d, std::int64_t n) const {
     const CellWeights weights = this->weights(d);
-    std::vector<CellStep> steps(static_cast<std::size_t>(lengths[static_cast<std::size_t>(n)]));
+    std::vector<CellStep> steps(static_cast<std::size_t>(lengths[n]));
     Row h = initial(h0, d, n), c = Cell::kStates == 2 ? initial(c0, d, n) : Row();
     for (std::size_t t = 0; t < steps.size(); ++t) {
       CellStep& step = steps[t];

@@ -190,8 +190,7 @@ Gradients product_gradient(GradientContext& g) {
   std::int64_t outer = 1;
   for (std::int64_t axis : order) outer *= r.shape.dim(axis);
   for (std::size_t axis : r.axes) order.push_back(static_cast<std::int64_t>(axis));
-  for (std::size_t i = 0; i < order.size(); ++i)
-    inverse[static_cast<std::size_t>(order[i])] = static_cast<std::int64_t>(i);
+  for (std::size_t i = 0; i < order.size(); ++i) inverse[order[i]] = static_cast<std::int64_t>(i);
 
   std::vector<std::int64_t> moved;
   for (std::int64_t axis : order) moved.push_back(r.shape.dim(axis));

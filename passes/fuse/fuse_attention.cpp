@@ -318,7 +318,7 @@ std::optional<KnownMask> known_mask(const Graph& graph, std::vector<Mask>& masks
     std::vector<double> added(static_cast<std::size_t>(both.count()));
     for (std::size_t i = 0; i < added.size(); ++i) {
       const auto at = static_cast<std::int64_t>(i);
-      added[i] = sum->elements[static_cast<std::size_t>(left(at))] + elements[static_cast<std::size_t>(right(at))];
+      added[i] = sum->elements[left(at)] + elements[right(at)];
     }
     sum = KnownMask{both, std::move(added)};
     return true;

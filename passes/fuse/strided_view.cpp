@@ -65,7 +65,7 @@ std::optional<Source> source_of(const Graph& graph, const Node& node, ValueId re
     Ints perm = node.attributes.get_ints("perm"), steps;
     if (perm.empty())
       for (std::size_t i = from.rank(); i-- > 0;) perm.push_back(static_cast<std::int64_t>(i));
-    for (const std::int64_t axis : perm) steps.push_back(strides[static_cast<std::size_t>(axis)]);
+    for (const std::int64_t axis : perm) steps.push_back(strides[axis]);
     return Source{steps};
   }
   if (node.is("Split")) {
@@ -136,7 +136,7 @@ bool StridedView::step_forward(const Graph& graph) {
     const Ints perm = node.attributes.get_ints("perm"), strides = to.shape.strides();
     if (perm.size() != from.shape.rank()) return false;
     Ints steps(perm.size());
-    for (std::size_t i = 0; i < perm.size(); ++i) steps[static_cast<std::size_t>(perm[i])] = strides[i];
+    for (std::size_t i = 0; i < perm.size(); ++i) steps[perm[i]] = strides[i];
     if (!move(from.shape.dims(), steps, 0)) return false;
   }
   base = result;
@@ -211,7 +211,7 @@ std::vector<StridedAxis> split_alike(std::vector<StridedAxis> axes) {
   std::vector<StridedAxis> joined(result.size());
   for (std::size_t k = count; k-- > 0;) {
     const bool joins = !joined[0].empty() && std::ranges::all_of(result, [&](const StridedAxis& axis) {
-      const StridedAxis& made = joined[static_cast<std::size_t>(&axis - result.data())];
+      const StridedAxis& made = joined[&axis - result.data()];
       return made.back().step == axis[k].step * axis[k].extent;
     });
     for (std::size_t i = 0; i < result.size(); ++i) {

@@ -39,7 +39,7 @@ std::vector<std::int64_t> from_front(std::size_t to, std::size_t rank) {
 
 Shape permuted(const Shape& shape, const std::vector<std::int64_t>& perm) {
   std::vector<std::int64_t> dims;
-  for (const std::int64_t axis : perm) dims.push_back(shape[static_cast<std::size_t>(axis)]);
+  for (const std::int64_t axis : perm) dims.push_back(shape[axis]);
   return Shape(std::move(dims));
 }
 

@@ -87,9 +87,9 @@ class BatchRewriter {
     const std::ptrdiff_t axis = batch_axis(dims);
     if (axis < 0 || dims.size() < in.rank()) return;
     const std::ptrdiff_t own = axis - static_cast<std::ptrdiff_t>(dims.size() - in.rank());
-    const std::int64_t extent = own < 0 ? 1 : in[static_cast<std::size_t>(own)];
+    const std::int64_t extent = own < 0 ? 1 : in[own];
     if (extent != 1 && extent != to_) return;
-    dims[static_cast<std::size_t>(axis)] = to_;
+    dims[axis] = to_;
     set_dims(graph, node, 1, dims);
   }
 
@@ -107,7 +107,7 @@ class BatchRewriter {
     Dims dims = to_int64s(graph[node.inputs[0]].constant);
     const std::ptrdiff_t axis = batch_axis(dims);
     if (axis < 0) return;
-    dims[static_cast<std::size_t>(axis)] = to_;
+    dims[axis] = to_;
     set_dims(graph, node, 0, dims);
   }
 
@@ -115,7 +115,7 @@ class BatchRewriter {
     Dims dims = node.attributes.get_ints("shape");
     const std::ptrdiff_t axis = batch_axis(dims);
     if (axis < 0) return;
-    dims[static_cast<std::size_t>(axis)] = to_;
+    dims[axis] = to_;
     node.attributes.set("shape", dims);
   }
 

@@ -97,7 +97,7 @@ ValueId step_counter(Graph& graph) {
   const ValueId counter = graph.add_state(kDropoutState, Tensor::scalar(std::int64_t{0}), StateRole::random);
   Builder b(graph);
   const ValueId next = (b.expr(counter) + 1).id();
-  graph.states[static_cast<std::size_t>(graph.state_of(counter))].next = next;
+  graph.states[graph.state_of(counter)].next = next;
   return counter;
 }
 

@@ -11,7 +11,7 @@ namespace {
 ValueId statistic_state(Graph& graph, const Node& node, std::size_t i) {
   const ValueId id = node.inputs[i];
   if (const std::ptrdiff_t index = graph.state_of(id); index >= 0) {
-    State& state = graph.states[static_cast<std::size_t>(index)];
+    State& state = graph.states[index];
     state.role = StateRole::statistic;
     if (state.next == kNoValue) return id;
     // Two layers read what the exporter merged: each gets running statistics of its own.
@@ -31,7 +31,7 @@ ValueId statistic_state(Graph& graph, const Node& node, std::size_t i) {
 void train_batchnorm(Graph& graph, std::size_t index) {
   for (std::size_t i : {3u, 4u}) {
     const ValueId state_value = statistic_state(graph, graph.nodes[index], i);
-    State& state = graph.states[static_cast<std::size_t>(graph.state_of(state_value))];
+    State& state = graph.states[graph.state_of(state_value)];
     const Graph::Edit node = graph.edit(index);
     node->inputs[i] = state_value;
     node->outputs.resize(std::max<std::size_t>(node->outputs.size(), i - 1), kNoValue);
@@ -147,7 +147,7 @@ Pass statistics_to_states() {
                 const ValueId state = statistic_state(graph, graph.nodes[i], k);
                 graph.edit(i)->inputs[k] = state;
                 // Marks it as taken, so that the next layer that reads the same one gets its own, as in training.
-                graph.states[static_cast<std::size_t>(graph.state_of(state))].next = state;
+                graph.states[graph.state_of(state)].next = state;
               }
             }
           }};

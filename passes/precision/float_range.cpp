@@ -166,7 +166,7 @@ double FloatRange::underflow_error(DType half) const {
   const auto [normal, subnormal] = exponents_of(half);
   double total = 0, lost = 0;
   for (int e = 0; e < 255; ++e) {
-    const auto n = static_cast<double>(exponents[static_cast<std::size_t>(e)] - (e == 0 ? zeros : 0));
+    const auto n = static_cast<double>(exponents[e] - (e == 0 ? zeros : 0));
     const double energy = n * std::pow(1.5 * std::exp2(e - kBias), 2);
     total += energy;
     if (e - kBias < subnormal - 1)

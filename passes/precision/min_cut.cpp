@@ -14,8 +14,8 @@ void MinCut::add_arc(int from, int to, std::int64_t capacity) {
   const int index = static_cast<int>(arcs_.size());
   arcs_.push_back({to, capacity});
   arcs_.push_back({from, 0});
-  out_[static_cast<std::size_t>(from)].push_back(index);
-  out_[static_cast<std::size_t>(to)].push_back(index + 1);
+  out_[from].push_back(index);
+  out_[to].push_back(index + 1);
 }
 
 bool MinCut::find_levels() {
@@ -23,10 +23,10 @@ bool MinCut::find_levels() {
   level_[kSource] = 0;
   std::vector<int> queue{kSource};
   for (std::size_t i = 0; i < queue.size(); ++i)
-    for (int a : out_[static_cast<std::size_t>(queue[i])]) {
-      const Arc& arc = arcs_[static_cast<std::size_t>(a)];
-      if (arc.capacity == 0 || level_[static_cast<std::size_t>(arc.to)] >= 0) continue;
-      level_[static_cast<std::size_t>(arc.to)] = level_[static_cast<std::size_t>(queue[i])] + 1;
+    for (int a : out_[queue[i]]) {
+      const Arc& arc = arcs_[a];
+      if (arc.capacity == 0 || level_[arc.to] >= 0) continue;
+      level_[arc.to] = level_[queue[i]] + 1;
       queue.push_back(arc.to);
     }
   return level_[kSink] >= 0;
@@ -37,13 +37,12 @@ std::int64_t MinCut::push(int start, std::int64_t limit) {
   std::vector<int> path;
   int vertex = start;
   while (vertex != kSink) {
-    auto& next = next_[static_cast<std::size_t>(vertex)];
-    const auto& out = out_[static_cast<std::size_t>(vertex)];
+    auto& next = next_[vertex];
+    const auto& out = out_[vertex];
     bool moved = false;
     for (; next < out.size(); ++next) {
-      const Arc& arc = arcs_[static_cast<std::size_t>(out[next])];
-      if (arc.capacity == 0 || level_[static_cast<std::size_t>(arc.to)] != level_[static_cast<std::size_t>(vertex)] + 1)
-        continue;
+      const Arc& arc = arcs_[out[next]];
+      if (arc.capacity == 0 || level_[arc.to] != level_[vertex] + 1) continue;
       path.push_back(out[next]);
       vertex = arc.to;
       moved = true;
@@ -51,15 +50,15 @@ std::int64_t MinCut::push(int start, std::int64_t limit) {
     }
     if (moved) continue;
     if (path.empty()) return 0;
-    vertex = arcs_[static_cast<std::size_t>(path.back() ^ 1)].to;
+    vertex = arcs_[path.back() ^ 1].to;
     path.pop_back();
-    ++next_[static_cast<std::size_t>(vertex)];
+    ++next_[vertex];
   }
   std::int64_t flow = limit;
-  for (int a : path) flow = std::min(flow, arcs_[static_cast<std::size_t>(a)].capacity);
+  for (int a : path) flow = std::min(flow, arcs_[a].capacity);
   for (int a : path) {
-    arcs_[static_cast<std::size_t>(a)].capacity -= flow;
-    arcs_[static_cast<std::size_t>(a ^ 1)].capacity += flow;
+    arcs_[a].capacity -= flow;
+    arcs_[a ^ 1].capacity += flow;
   }
   return flow;
 }
@@ -75,11 +74,10 @@ std::vector<bool> MinCut::source_side() {
   source[kSink] = false;
   std::vector<int> queue{kSink};
   for (std::size_t i = 0; i < queue.size(); ++i)
-    for (int a : out_[static_cast<std::size_t>(queue[i])]) {
-      const Arc& reverse = arcs_[static_cast<std::size_t>(a)];
-      if (arcs_[static_cast<std::size_t>(a ^ 1)].capacity == 0 || !source[static_cast<std::size_t>(reverse.to)])
-        continue;
-      source[static_cast<std::size_t>(reverse.to)] = false;
+    for (int a : out_[queue[i]]) {
+      const Arc& reverse = arcs_[a];
+      if (arcs_[a ^ 1].capacity == 0 || !source[reverse.to]) continue;
+      source[reverse.to] = false;
       queue.push_back(reverse.to);
     }
   return source;

@@ -90,7 +90,7 @@ std::optional<Taken> taken_by(const Graph& graph, const Node& gather) {
   const auto rank = static_cast<std::int64_t>(shape.rank());
   std::int64_t axis = gather.attributes.get_int("axis", 0);
   if (axis < 0) axis += rank;
-  const std::int64_t extent = shape[static_cast<std::size_t>(axis)];
+  const std::int64_t extent = shape[axis];
   std::int64_t index = to_int64s(indices.constant)[0];
   if (index < 0) index += extent;
   if (index < 0 || index >= extent) return {};
@@ -103,16 +103,15 @@ bool gathers_to_split(Graph& graph, const Match& found) {
   const ValueId whole = found["whole"];
   const auto first = taken_by(graph, graph.nodes[found.root()]);
   if (!first || graph.is_output(whole)) return false;
-  const auto extent = static_cast<std::size_t>(graph[whole].shape[static_cast<std::size_t>(first->axis)]);
+  const auto extent = static_cast<std::size_t>(graph[whole].shape[first->axis]);
   const std::span<const Use> users = graph.users(whole);
   if (extent < 2 || users.size() != extent) return false;
   std::vector<std::size_t> gather_of(extent, graph.nodes.size());
   for (const Use& use : users) {
     const Node& node = graph.nodes[use.node];
     const auto taken = node.is("Gather") && use.input == 0 ? taken_by(graph, node) : std::nullopt;
-    if (!taken || taken->axis != first->axis || gather_of[static_cast<std::size_t>(taken->index)] < graph.nodes.size())
-      return false;
-    gather_of[static_cast<std::size_t>(taken->index)] = use.node;
+    if (!taken || taken->axis != first->axis || gather_of[taken->index] < graph.nodes.size()) return false;
+    gather_of[taken->index] = use.node;
   }
   Builder b(graph);
   const std::vector<Expr> parts = b.multi("Split", kOnnxDomain, {b.expr(whole)}, extent,

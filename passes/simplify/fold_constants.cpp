@@ -22,7 +22,7 @@ bool is_identity_permutation(const std::vector<std::int64_t>& perm) {
 bool moves_nothing(const std::vector<std::int64_t>& perm, const Shape& shape) {
   std::int64_t last = -1;
   for (std::int64_t axis : perm) {
-    if (shape[static_cast<std::size_t>(axis)] == 1) continue;
+    if (shape[axis] == 1) continue;
     if (axis < last) return false;
     last = axis;
   }
@@ -74,7 +74,7 @@ bool merge_transposes(Graph& graph, const Match& found) {
                                   b = node->attributes.get_ints("perm");
   if (a.empty() || a.size() != b.size()) return false;
   std::vector<std::int64_t> merged;
-  for (std::int64_t axis : b) merged.push_back(a[static_cast<std::size_t>(axis)]);
+  for (std::int64_t axis : b) merged.push_back(a[axis]);
   node->inputs[0] = found["x"];
   node->attributes.set("perm", merged);
   return true;

@@ -3,6 +3,7 @@
 #include <sstream>
 #include <utility>
 
+#include "ops/fold.h"
 #include "passes/matcher.h"
 #include <halfstep/ops/op_traits.h>
 #include <halfstep/passes/passes.h>
@@ -78,7 +79,7 @@ Pass eliminate_common_subexpressions() {
             std::map<std::string, std::size_t> seen;
             for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
               const Node& node = graph.nodes[i];
-              if (traits_of(node).random) continue;
+              if (!is_deterministic(node)) continue;
               auto [it, is_new] = seen.try_emplace(key_of(node), i);
               if (is_new) continue;
               const Node& first = graph.nodes[it->second];

@@ -20,7 +20,7 @@ bool is_zero(const Graph& graph, ValueId id) {
 bool leaves_scores(const Tensor& mask, std::int64_t axis) {
   constexpr double kModerate = 1e4;
   const std::vector<double> elements = to_doubles(mask);
-  const auto leaves = [&](std::int64_t i) { return std::fabs(elements[static_cast<std::size_t>(i)]) <= kModerate; };
+  const auto leaves = [&](std::int64_t i) { return std::fabs(elements[i]) <= kModerate; };
   const auto rank = static_cast<std::int64_t>(mask.shape().rank());
   if (rank + axis < 0)
     return std::all_of(elements.begin(), elements.end(), [&](double x) { return std::fabs(x) <= kModerate; });

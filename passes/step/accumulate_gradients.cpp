@@ -1,6 +1,7 @@
 // Gradients that are kept until somebody asks for an update: one graph sums them, another one updates by the sums.
 #include <fmt/format.h>
 
+#include "graph/placeholder.h"
 #include "passes/step/step_writing.h"
 #include <halfstep/base/error.h>
 #include <halfstep/passes/passes.h>
@@ -17,7 +18,7 @@ void accumulate(Graph& graph) {
   std::vector<Expr> sums;
   for (std::size_t i = 0; i < p.values.size(); ++i) {
     const StateSlot sum = add_state(b, name_with(kAccumulatorPrefix, p.values[i]),
-                                    Tensor(p.values[i].dtype(), p.values[i].shape()), StateRole::accumulator);
+                                    zeros_of(p.values[i].dtype(), p.values[i].shape()), StateRole::accumulator);
     as(StepRole::accumulator, sum.now, p.values[i]);
     // Not a product: what is left of an infinite gradient would stay.
     sums.push_back(select(first, p.gradients[i], sum.now + p.gradients[i]));
@@ -49,7 +50,7 @@ Graph graph_of_sums(const Graph& trainable, const std::map<std::string, std::str
     const State parameter = graph.states[i];
     const std::string& name = sums.at(graph[parameter.value].name);
     const ValueId sum =
-        graph.add_state(name, Tensor(parameter.initial.dtype(), parameter.initial.shape()), StateRole::accumulator);
+        graph.add_state(name, zeros_of(parameter.initial.dtype(), parameter.initial.shape()), StateRole::accumulator);
     require_name(sum, name);
     graph.states[i].role = StateRole::parameter;
     graph.states[i].next = kNoValue;

@@ -3,6 +3,7 @@
 #include <span>
 #include <utility>
 
+#include "graph/placeholder.h"
 #include "passes/step/parameter_groups.h"
 #include "passes/step/step_writing.h"
 #include <halfstep/base/error.h>
@@ -14,7 +15,7 @@ namespace {
 Expr both(Expr a, Expr b) { return !a ? b : !b ? a : a.builder().op("And", {a, b}); }
 
 Tensor filled(DType dtype, const Shape& shape, double value) {
-  if (value == 0) return Tensor(dtype, shape);
+  if (value == 0) return zeros_of(dtype, shape);
   Tensor wide(DType::f64, shape);
   std::ranges::fill(wide.span<double>(), value);
   return convert(wide, dtype);
@@ -46,7 +47,7 @@ std::vector<Expr> accumulate(Builder& b, const TrainedParameters& p, std::int64_
   std::vector<Expr> sums;
   for (std::size_t i = 0; i < p.values.size(); ++i) {
     slots.push_back(add_state(b, name_with(kAccumulatorPrefix, p.values[i]),
-                              Tensor(p.values[i].dtype(), p.values[i].shape()), StateRole::accumulator));
+                              zeros_of(p.values[i].dtype(), p.values[i].shape()), StateRole::accumulator));
     as(StepRole::slot, slots[i].now, p.values[i]);
     Expr sum = slots[i].now + p.gradients[i] / static_cast<double>(batches);
     sums.push_back(sum);

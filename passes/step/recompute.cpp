@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "ops/collective/all_reduce.h"
 #include "passes/step/timeline.h"
 #include <halfstep/ops/cost.h>
 #include <halfstep/ops/op_def.h>
@@ -32,8 +33,9 @@ bool may_be_repeated(const Graph& graph, const Node& node) {
   const OpTraits& traits = traits_of(node);
   // Those of ai.halfstep that draw numbers do so by a counter that they are given.
   const bool draws = traits.random && node.domain != kOwnDomain;
-  if (!find_op(node.op, node.domain) || draws || traits.is_recurrent() || traits.control_flow != ControlFlow::none ||
-      node.forward != kNoNode || optimizer_of(node) || node.capture_count != 0)
+  if (!find_op(node.op, node.domain) || draws || traits.is_recurrent() || is_collective(node) ||
+      traits.control_flow != ControlFlow::none || node.forward != kNoNode || optimizer_of(node) ||
+      node.capture_count != 0)
     return false;
   for (const ValueId id : node.outputs)
     if (id != kNoValue && !graph[id].shape.is_static()) return false;
@@ -41,7 +43,7 @@ bool may_be_repeated(const Graph& graph, const Node& node) {
   for (std::size_t i = 0; i < node.inputs.size(); ++i) {
     if (node.inputs[i] == kNoValue || is_unused_statistic(node, i)) continue;
     const std::ptrdiff_t state = graph.state_of(node.inputs[i]);
-    const ValueId next = state < 0 ? kNoValue : graph.states[static_cast<std::size_t>(state)].next;
+    const ValueId next = state < 0 ? kNoValue : graph.states[state].next;
     if (next != kNoValue && std::ranges::find(node.outputs, next) != node.outputs.end()) return false;
   }
   return true;
@@ -116,7 +118,7 @@ class Recomputation {
   /// Adds what gives a value, which is no view, at the place of the choice; false where that cannot be.
   bool give(ValueId id, std::size_t wanted, Choice& choice) const {
     const std::ptrdiff_t producer = graph_.producer_index(id);
-    if (producer < 0 || !may_be_repeated_[static_cast<std::size_t>(producer)]) return false;
+    if (producer < 0 || !may_be_repeated_[producer]) return false;
     const auto n = static_cast<std::size_t>(producer);
     const std::vector<ValueId>& outputs = graph_.nodes[n].outputs;
     if (!is_given_again(graph_.nodes[n], static_cast<std::size_t>(std::ranges::find(outputs, id) - outputs.begin())))
@@ -292,7 +294,7 @@ class Rewriter {
     const std::size_t values = graph_.values.size();
     for (Instance i = values; i < ids_.size(); ++i) {
       const Value& value = graph_[ids_[i]];
-      const std::string name = value.name + ".again";
+      const std::string name = value.name + std::string(kAgain);
       const DType dtype = value.dtype;
       const Shape shape = value.shape;
       ids_[i] = graph_.add_value(name, dtype, shape);
@@ -308,7 +310,7 @@ class Rewriter {
       if (item.again && is_there[item.node]) {
         leave_statistics(node);
         graph_.define(std::move(node.outputs), node.op, node.domain, std::move(node.inputs), node.attributes,
-                      node.name + ".again");
+                      node.name + std::string(kAgain));
       } else {  // the node itself, where it was or moved to its first copy
         is_there[item.node] = true;
         graph_.append(std::move(node));

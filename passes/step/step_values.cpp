@@ -12,6 +12,13 @@ std::vector<ValueId> all_of(const Graph& graph, StepRole role) {
   return ids;
 }
 
+// What a batch weighs is one number, the shares of a rank are a list.
+ValueId loss_factor(const Graph& graph, std::size_t rank) {
+  for (const ValueId id : all_of(graph, StepRole::loss_weight))
+    if (graph[id].shape.rank() == rank) return id;
+  return kNoValue;
+}
+
 }  // namespace
 
 StepValues::StepValues(const Graph& graph)
@@ -19,8 +26,9 @@ StepValues::StepValues(const Graph& graph)
       sample_weights(all_of(graph, StepRole::sample_weights)),
       learning_rate(graph.find(StepRole::learning_rate)),
       update(graph.find(StepRole::update)),
-      loss_weight(graph.find(StepRole::loss_weight)),
+      loss_weight(loss_factor(graph, 0)),
       first(graph.find(StepRole::first)),
+      loss_shares(loss_factor(graph, 1)),
       loss(graph.find(StepRole::loss)),
       terms(all_of(graph, StepRole::term)),
       predictions(all_of(graph, StepRole::prediction)),
@@ -33,7 +41,7 @@ StepValues::StepValues(const Graph& graph)
   const auto is_data = [&](ValueId in) {
     for (const auto* given : {&labels, &sample_weights})
       if (place_of(in, *given)) return false;
-    return in != learning_rate && in != update && in != loss_weight && in != first;
+    return in != learning_rate && in != update && in != loss_weight && in != first && in != loss_shares;
   };
   std::ranges::copy_if(graph.inputs, std::back_inserter(data), is_data);
   for (const State& state : graph.states)

@@ -19,6 +19,7 @@ struct StepValues {
   std::vector<ValueId> labels;          ///< in the order of the loss's terms, each once
   std::vector<ValueId> sample_weights;  ///< the same
   ValueId learning_rate, update, loss_weight, first;
+  ValueId loss_shares;  ///< of each term: see share_loss
   // Outputs.
   ValueId loss;
   std::vector<ValueId> terms;        ///< of a loss of several

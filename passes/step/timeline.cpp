@@ -1,6 +1,7 @@
 #include "passes/step/timeline.h"
 
 #include <algorithm>
+#include <string>
 
 #include <halfstep/ops/op_traits.h>
 
@@ -10,6 +11,14 @@ namespace {
 std::size_t bytes_of_value(const Value& value) {
   if (!value.shape.is_static() || value.dtype == DType::undefined || value.dtype == DType::string) return 0;
   return bytes_of(value.dtype, static_cast<std::size_t>(value.shape.count()));
+}
+
+/// A copy takes as much as its node.
+std::size_t scratch_of(const NodeScratch& scratch, std::string_view name) {
+  for (;; name.remove_suffix(kAgain.size())) {
+    if (const auto found = scratch.find(std::string(name)); found != scratch.end()) return found->second;
+    if (!name.ends_with(kAgain)) return 0;
+  }
 }
 
 }  // namespace
@@ -71,7 +80,7 @@ Timeline::Timeline(const Graph& graph, const ValueMap<ValueFacts>& facts, const 
       lives[out].first = at;
       if (is_view) lives[out].root = lives[item.inputs[0]].root;
     }
-    if (const auto more = scratch.find(node.name); more != scratch.end()) live[at] += more->second;
+    live[at] += scratch_of(scratch, node.name);
   }
   std::vector<std::size_t> begins(live.size() + 1, 0), ends(live.size() + 1, 0);
   for (Instance i = 0; i < lives.size(); ++i) {

@@ -2,12 +2,16 @@
 #pragma once
 
 #include <cstddef>
+#include <string_view>
 #include <vector>
 
 #include <halfstep/graph/graph.h>
 #include <halfstep/passes/step/recompute.h>
 
 namespace halfstep {
+
+/// What the name of a copy ends in.
+inline constexpr std::string_view kAgain = ".again";
 
 /// One giving of a value: that of the value's own node, which has the value's index, or of a copy of it.
 using Instance = std::size_t;

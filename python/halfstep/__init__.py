@@ -7,7 +7,7 @@
     model.fit(x, y, epochs=10, validation_data=(x_test, y_test))
     model.save("trained.onnx")
 
-TrainingStep makes steps one by one, Session runs a model, convert makes its weights and computation fp16 or bf16.
+TrainingStep trains step by step, Session runs a model, convert converts its weights and computation to fp16 or bf16.
 """
 
 from ._openmp import choose_waiting as _choose_waiting
@@ -29,7 +29,7 @@ from .training_step import *  # noqa: F403
 
 
 def __getattr__(name):
-    if name == "__version__":  # what reads it takes as long to import as the rest of the package
+    if name == "__version__":  # importlib.metadata takes as long to import as the rest of the package
         from importlib.metadata import version
 
         return version("halfstep")

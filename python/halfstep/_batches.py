@@ -1,4 +1,4 @@
-"""Batches from arrays and from what gives batches itself, as dictionaries that a training step takes."""
+"""Batches from arrays and from iterables of batches, as dictionaries for a training step."""
 
 import math
 
@@ -10,10 +10,10 @@ from .losses import Loss
 
 
 class Names:
-    """What a batch's arrays are called.
+    """Names of the arrays of a batch.
 
     Attributes:
-        inputs: names of the model's. outputs: (name, type, shape) of each. losses: None where the first batch tells.
+        inputs: names of the model's inputs. outputs: (name, type, shape) of each. losses: None: from the first batch.
     """
 
     def __init__(self, inputs, outputs, losses):
@@ -26,11 +26,11 @@ class Names:
         self.default_labels = free
 
     def terms(self):
-        """The losses; where the first batch is to tell them, one that has its labels."""
+        """The losses; if the first batch determines them, one with its labels."""
         return self.losses or [Loss("softmax_cross_entropy", labels=self.default_labels)]
 
     def of_inputs(self, x):
-        """{name: array} of what is given as x."""
+        """{name: array} for the argument x."""
         if isinstance(x, dict):
             missing = [name for name in self.inputs if name not in x]
             unknown = [name for name in x if name not in self.inputs]
@@ -47,14 +47,14 @@ class Names:
             return dict(zip(self.inputs, x))
         if len(self.inputs) != 1:
             raise InputError(
-                f"arrays for the model's inputs {', '.join(self.inputs)}", "one array", "give a dictionary by name"
+                f"arrays for the model's inputs {', '.join(self.inputs)}", "one array", "pass a dictionary by name"
             )
         return {self.inputs[0]: x}
 
     def of_labels(self, y):
         if y is None:
             if any(one.takes_labels for one in self.losses or ()):
-                raise InputError("labels y", "None", "the loss takes them")
+                raise InputError("labels y", "None", "the loss needs them")
             return {}
         by_output = {one.output or "": one.labels or self.default_labels for one in self.losses or () if one.takes_labels}
         if self.losses is None:
@@ -67,15 +67,15 @@ class Names:
             labels = {names[name]: array for name, array in y.items()}
         elif isinstance(y, (list, tuple)) and y and hasattr(y[0], "shape"):
             if len(y) != len(by_output):
-                raise InputError(f"{len(by_output)} arrays of labels", str(len(y)), "give one for each loss")
+                raise InputError(f"{len(by_output)} arrays of labels", str(len(y)), "pass one for each loss")
             labels = dict(zip(by_output.values(), y))
         elif len(set(by_output.values())) == 1:
             labels = {next(iter(by_output.values())): y}
         else:
-            raise InputError(f"labels for {', '.join(by_output)}", "one array", "give a dictionary by output")
+            raise InputError(f"labels for {', '.join(by_output)}", "one array", "pass a dictionary by output")
         missing = [label for label in by_output.values() if label not in labels]
         if missing:
-            raise InputError(f"labels '{missing[0]}'", "none", "give them by the output's name")
+            raise InputError(f"labels '{missing[0]}'", "none", "name them after the output")
         return labels
 
     @staticmethod
@@ -87,7 +87,7 @@ class Names:
         return {"sample_weights": weights}
 
     def batch(self, item):
-        """A batch from what an iterable gives: x, (x, y), (x, y, weights), or {name: array} with the labels."""
+        """A batch from an item of an iterable: x, (x, y), (x, y, weights), or {name: array} with the labels."""
         if isinstance(item, dict):
             x, y, weights = {}, {}, {}
             for name, array in item.items():
@@ -101,7 +101,7 @@ class Names:
 
 
 def is_array(x):
-    """Whether x is rows (an array, or several) and no iterable of batches."""
+    """Whether x is rows (one or several arrays) rather than an iterable of batches."""
     if isinstance(x, dict):
         return True
     if isinstance(x, (list, tuple)):
@@ -110,13 +110,13 @@ def is_array(x):
 
 
 def is_row_source(x):
-    """Whether x gives a row for each index, as a torch Dataset does; what iterates by itself gives batches."""
+    """Whether x returns rows by index, like a torch Dataset; an object with __iter__ returns batches."""
     by_index = hasattr(x, "__len__") and hasattr(x, "__getitem__")
     return by_index and not hasattr(x, "__iter__") and not is_array(x)
 
 
 class _Parts:
-    """So many rows, cut into batches."""
+    """A number of rows, split into batches."""
 
     def __init__(self, count, batch_size, keep_rest):
         self.count = count
@@ -139,7 +139,7 @@ class _Parts:
 
 
 class Rows(_Parts):
-    """Arrays by name whose first axis is that of the rows, cut into batches."""
+    """Arrays by name with rows along the first axis, split into batches."""
 
     def __init__(self, arrays, batch_size, keep_rest=True):
         self.arrays = {name: _indexable(array, name) for name, array in arrays.items()}
@@ -149,7 +149,7 @@ class Rows(_Parts):
         super().__init__(next(iter(counts.values())), batch_size, keep_rest)
 
     def batches(self, order=None):
-        """For a training step, in order of the rows, or by these indices. One is good until the next."""
+        """For a training step, in order of the rows or of these indices. Each is valid until the next one."""
         if not all(map(_is_plain, self.arrays.values())):
             yield from self.dictionaries(order)
             return
@@ -166,20 +166,20 @@ class Rows(_Parts):
 
 
 def _value(value):
-    """A part of a row as an array; Python's own numbers are f32, or i64."""
+    """An element of a row as an array; Python numbers become f32 or i64."""
     array = numpy.asarray(value)
     return array if hasattr(value, "dtype") or array.dtype != numpy.float64 else array.astype(numpy.float32)
 
 
 class RowSource(_Parts):
-    """Rows that are asked for one by one: source[i] is what Names.batch takes, without the axis of the batch."""
+    """Rows read one by one: source[i] is an item for Names.batch without the batch axis."""
 
     def __init__(self, source, names, batch_size, keep_rest=True):
         super().__init__(len(source), batch_size, keep_rest)
         self.source, self.names = source, names
 
     def batches(self, order=None):
-        """As {name: array}, in order of the rows, or by these indices."""
+        """As {name: array}, in order of the rows or of these indices."""
         for begin, end in self._parts():
             rows = [int(row) for row in (range(begin, end) if order is None else order[begin:end])]
             read = [{name: _value(value) for name, value in self._row(row).items()} for row in rows]
@@ -199,20 +199,20 @@ class RowSource(_Parts):
 
 
 def _indexable(array, name):
-    """Something that NumPy's indices can be used on."""
+    """An object that supports NumPy indexing."""
     if hasattr(array, "__array__") or isinstance(array, (list, tuple)):
         array = numpy.asarray(array)
     if not hasattr(array, "shape") or array.ndim == 0:
-        raise InputError(f"an array of rows for '{name}'", type(array).__name__, "give a NumPy array")
+        raise InputError(f"an array of rows for '{name}'", type(array).__name__, "pass a NumPy array")
     return array
 
 
 def _is_plain(array):
-    """Whether the rows of an array lie one after the other as they are."""
+    """Whether the rows of an array are contiguous, aligned and in native byte order."""
     return isinstance(array, numpy.ndarray) and array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative
 
 
 def row_count(batch, names):
-    """Rows of a batch."""
+    """Number of rows of a batch."""
     first = batch[names.inputs[0]]
     return len(first) if hasattr(first, "__len__") else 1

@@ -1,4 +1,4 @@
-"""Names as people write them."""
+"""Lookup of names in different spellings."""
 
 import difflib
 
@@ -11,7 +11,7 @@ def plain(name):
 
 
 def find(name, known, what):
-    """known[plain(name)]; raises InputError with the nearest name otherwise."""
+    """known[plain(name)]; otherwise raises InputError with the closest name."""
     key = plain(name)
     if key in known:
         return known[key]

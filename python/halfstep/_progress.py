@@ -1,4 +1,4 @@
-"""How far a training run is, for people."""
+"""Progress display of a training run."""
 
 import sys
 import time
@@ -7,9 +7,9 @@ WIDTH = 24
 
 
 class Progress:
-    """A line that moves while an epoch runs, on a terminal, and one for each epoch that has ended.
+    """On a terminal, a progress bar for the current epoch, and a line for each completed epoch.
 
-    verbose: "auto": on a terminal alone; 0: nothing; 1: both; 2: only a line for each epoch.
+    verbose: "auto": only on a terminal; 0: nothing; 1: both; 2: only a line for each epoch.
     """
 
     def __init__(self, verbose, epochs):
@@ -23,7 +23,7 @@ class Progress:
         self.epoch, self.steps, self.start = epoch, steps, time.perf_counter()
 
     def step(self, done, running):
-        """`running.loss` is asked for when it is shown."""
+        """`running.loss` is read only when it is shown."""
         if not self.bar:
             return
         now = time.perf_counter()

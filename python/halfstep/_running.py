@@ -1,4 +1,4 @@
-"""What is kept of the batches of an epoch or an evaluation: means and metrics, and whether training still gets anywhere."""
+"""Running means and metrics of an epoch or an evaluation, and detection of training without progress."""
 
 import math
 
@@ -6,14 +6,14 @@ from . import _core
 from .errors import Error
 from .metrics import metric_names
 
-MOST_BAD_UPDATES = 50  # in a row, beside those that bring the loss scale down to its lowest
+MOST_BAD_UPDATES = 50  # consecutive, in addition to those that reduce the loss scale to its minimum
 
 
 class Running:
-    """Losses and metrics over batches, each with the weight that it has in the mean over all.
+    """Losses and metrics over batches, each batch with its weight in the overall mean.
 
     Attributes:
-        add: makes a step, or an evaluation, on a batch, and gives its report.
+        add: runs a step or an evaluation on a batch and returns its report.
     """
 
     def __init__(self, step, names, metrics, *, training):
@@ -29,7 +29,7 @@ class Running:
 
     @property
     def loss(self):
-        """NaN before the first label that counts."""
+        """NaN before the first label that is not ignored."""
         means = self._means.losses
         if len(means) == 1:
             return means[0]
@@ -53,7 +53,7 @@ class Running:
 
 
 class BadUpdates:
-    """Raises Error when so many updates in a row were skipped, or losses not finite, that training gets nowhere."""
+    """Raises Error after too many consecutive updates that were skipped or had a non-finite loss."""
 
     def __init__(self, step, accumulate):
         halvings = max(0, math.ceil(math.log2(step.loss_scale))) if step.loss_scale > 0 else 0
@@ -72,6 +72,6 @@ class BadUpdates:
         if self.in_a_row >= self.most:
             raise Error(
                 "updates with finite gradients",
-                f"{self.in_a_row} in a row that were skipped or whose loss was not finite",
+                f"{self.in_a_row} in a row that were skipped or had a non-finite loss",
                 "lower the learning rate, set clip_norm, or train in bf16 or fp32",
             )

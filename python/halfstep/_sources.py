@@ -1,4 +1,4 @@
-"""Models as they are given to a call: a path, the bytes of a file, an onnx.ModelProto, or a model that was read."""
+"""Model arguments: a path, the bytes of a file, an onnx.ModelProto, or a loaded model."""
 
 import os
 
@@ -22,7 +22,7 @@ def bytes_or_path(model):
 
 
 def loaded(model, folder=""):
-    """The _core.LoadedModel. `folder` is where bytes have their external data."""
+    """The _core.LoadedModel. `folder` has the external data of bytes."""
     if isinstance(model, _core.LoadedModel):
         return model
     own = getattr(model, "_loaded", None)

@@ -1,4 +1,4 @@
-"""Calls that a training run makes: to watch it, to change it, to end it."""
+"""Callbacks of a training run: to monitor, change or stop it."""
 
 import math
 
@@ -9,10 +9,10 @@ __all__ = ["Callback", "EarlyStopping", "LearningRateScheduler", "ModelCheckpoin
 
 
 class Callback:
-    """Methods that fit calls; `self.model` is the model in training.
+    """Base class of callbacks: fit calls its methods; `self.model` is the model being trained.
 
-    To end training after the present step, set `self.model.stop_training`. `logs` are the numbers of an epoch that the
-    History gets: "loss", metrics, and those of the validation data with "val_" before their names.
+    To end training after the current step, set `self.model.stop_training`. `logs` has the values of an epoch that are
+    recorded in the History: "loss", metrics, and those of the validation data with the prefix "val_".
     """
 
     model = None
@@ -21,16 +21,16 @@ class Callback:
         """Before the first step of a call of fit."""
 
     def on_epoch_begin(self, epoch):
-        """`epoch` counts from 0 and goes on from one call of fit to the next."""
+        """`epoch` counts from 0 and continues over calls of fit."""
 
     def on_step(self, step, report):
         """After each batch: `step` counts from 0 in its epoch, `report` is a StepReport."""
 
     def on_epoch_end(self, epoch, logs):
-        """After an epoch and its validation."""
+        """After an epoch and its validation, if any."""
 
     def on_train_end(self):
-        """At the end, also where an exception ends it."""
+        """At the end, also after an exception."""
 
 
 class _Function(Callback):
@@ -46,9 +46,9 @@ def as_callbacks(callbacks, model):
     for callback in callbacks or ():
         if isinstance(callback, type) or not (isinstance(callback, Callback) or callable(callback)):
             raise InputError(
-                "callbacks: objects of halfstep.Callback, or functions of an epoch and its logs",
+                "callbacks: halfstep.Callback objects, or functions of an epoch and its logs",
                 repr(callback),
-                "make one: EarlyStopping()",
+                "pass an object, such as EarlyStopping()",
             )
         made.append(callback if isinstance(callback, Callback) else _Function(callback))
         made[-1].model = model
@@ -56,12 +56,12 @@ def as_callbacks(callbacks, model):
 
 
 def watching_steps(callbacks):
-    """Those that have something to do after a batch."""
+    """Those that override on_step."""
     return [one for one in callbacks if getattr(one.on_step, "__func__", None) is not Callback.on_step]
 
 
 class _Monitor(Callback):
-    """Follows one number of the logs."""
+    """Monitors one value of the logs."""
 
     def __init__(self, monitor, mode, min_delta=0.0):
         if mode not in ("auto", "min", "max"):
@@ -76,8 +76,8 @@ class _Monitor(Callback):
 
     def _improves(self, logs):
         if self.monitor not in logs:
-            hint = "give fit validation_data" if self.monitor.startswith("val_") else ""
-            raise InputError(f"a number to monitor: {', '.join(logs)}", f"'{self.monitor}'", hint)
+            hint = "pass validation_data to fit" if self.monitor.startswith("val_") else ""
+            raise InputError(f"a value to monitor: {', '.join(logs)}", f"'{self.monitor}'", hint)
         value = logs[self.monitor]
         gain = self.best - value if self.mode == "min" else value - self.best
         if not gain > self.min_delta:
@@ -87,12 +87,12 @@ class _Monitor(Callback):
 
 
 class EarlyStopping(_Monitor):
-    """Ends training when a number has not improved for some epochs.
+    """Stops training if a value has not improved for some epochs.
 
     Args:
-        monitor: a number of the logs. mode: whether it is to fall ("min") or to rise ("max").
-        min_delta: what counts as an improvement. patience: epochs without one that are allowed.
-        restore_best_weights: at the end parameters and statistics are those of the best epoch.
+        monitor: a value of the logs. mode: whether smaller ("min") or larger ("max") values are better; "auto": by its name.
+        min_delta: smallest change that counts as an improvement. patience: number of epochs without one before it stops.
+        restore_best_weights: restores the parameters and statistics of the best epoch at the end.
     """
 
     def __init__(self, monitor="val_loss", *, min_delta=0.0, patience=0, mode="auto", restore_best_weights=False):
@@ -120,11 +120,11 @@ class EarlyStopping(_Monitor):
 
 
 class ModelCheckpoint(_Monitor):
-    """Writes the model after an epoch, replacing the file at once or not at all.
+    """Saves the model after each epoch. The file is replaced atomically.
 
     Args:
-        path: may have {epoch} and names of the logs: "best-{epoch}-{val_loss:.3f}.onnx".
-        save_best_only: only when `monitor` has improved.
+        path: may contain {epoch} and names of the logs: "best-{epoch}-{val_loss:.3f}.onnx".
+        save_best_only: saves only if `monitor` has improved.
     """
 
     def __init__(self, path, monitor="val_loss", *, save_best_only=True, mode="auto"):
@@ -139,7 +139,7 @@ class ModelCheckpoint(_Monitor):
 class LearningRateScheduler(Callback):
     """Sets the learning rate before each epoch: `schedule(epoch, learning_rate)` returns it.
 
-    Where the optimizer has a schedule of its own, that one goes before.
+    Not for an optimizer with a schedule: setting the learning rate then raises InputError.
     """
 
     def __init__(self, schedule):

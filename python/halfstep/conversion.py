@@ -12,10 +12,10 @@ __all__ = ["Conversion", "convert"]
 
 
 class Conversion:
-    """A converted model, not written yet unless convert was told where to.
+    """A converted model, not yet written unless convert was called with `output`.
 
     Attributes:
-        report: what was done and why, as a dictionary: "nodes", "inputs_and_outputs", "tensors", "warnings",
+        report: decisions and reasons, as a dictionary: "nodes", "inputs_and_outputs", "tensors", "warnings",
             "notes", "errors" and counts.
     """
 
@@ -24,17 +24,17 @@ class Conversion:
         self.report = json.loads(converted.report_json())
 
     def save(self, path, *, external_data="auto"):
-        """Writes the model: `path` has the whole new one afterwards, or what was there. external_data: "auto", "always"
-        or "never" keeps tensors in a second file. Raises Error when it cannot be written, and InputError for a file of
-        the model that was converted."""
+        """Writes the model. Afterwards `path` has either the whole new model or its previous contents. external_data:
+        whether tensors are stored in a second file: "auto", "always" or "never". Raises Error if it cannot be written,
+        and InputError if it would overwrite a file of the source model."""
         self.report["bytes_after"] = self._converted.save(os.fspath(path), external_data)
 
     def to_bytes(self):
-        """The bytes of an .onnx file, at most 2 GB."""
+        """The contents of an .onnx file, at most 2 GB."""
         return self._converted.to_bytes()
 
     def to_proto(self):
-        """An onnx.ModelProto; needs the package onnx."""
+        """An onnx.ModelProto; requires the package onnx."""
         import onnx
 
         return onnx.load_model_from_string(self.to_bytes())
@@ -75,29 +75,29 @@ def convert(
     report=None,
     executor="auto",
 ):
-    """Makes a model's weights and computation fp16 or bf16 where that is worth it and safe.
+    """Converts a model's weights and computation to fp16 or bf16 where this is beneficial and safe.
 
-    Takes any valid ONNX model. What has no half-precision form, and what half precision cannot hold, stays f32.
+    Supports any valid ONNX model. Nodes without a half-precision form, and values out of its range, stay f32.
 
     Args:
         model: a path, bytes of an .onnx file, or an onnx.ModelProto.
-        output: where to write it, no file of the model itself; None: nowhere yet.
+        output: path of the converted model, not a file of the source; None: it is not written.
         precision: "fp16" or "bf16".
-        keep_io_types: True: all inputs and outputs stay f32; or the names of those that do.
-        keep_fp32, force_half: nodes that stay f32, or become half whatever their ranges: "op:Softmax,node:/head/.*", or
-            a list of such.
-        functions: "inline" or "keep" the model's local functions. metadata: "keep" or "drop" what exporters write.
-        calibrate: inputs by name, to measure activations with: what fp16 cannot hold stays f32.
-        verify: inputs by name, to compare the outputs of both models on; report["errors"] has the differences.
-        max_error: the largest error of an output relative to its largest value; as few nodes stay f32 as that takes.
+        keep_io_types: True: all inputs and outputs stay f32; or a list of names of those that do.
+        keep_fp32, force_half: nodes that stay f32, or that become half regardless of their ranges:
+            "op:Softmax,node:/head/.*", or a list of such patterns.
+        functions: "inline" or "keep" the model's local functions. metadata: "keep" or "drop" exporters' metadata.
+        calibrate: inputs by name for measuring activations; those out of the range of fp16 stay f32.
+        verify: inputs by name for comparing the outputs of both models; report["errors"] has the differences.
+        max_error: maximum error of an output relative to its largest value; keeps as few nodes in fp32 as necessary.
             Needs calibrate.
-        external_data: as of Conversion.save. report: a .json or .html file to write the report to.
+        external_data: as in Conversion.save. report: path of a .json or .html file for the report.
 
-    Returns a Conversion. Raises InputError for models that are not valid and names that are not there; Error where
-    outputs of `verify` become infinite or NaN (nothing is written then) or `max_error` cannot be had.
+    Returns a Conversion. Raises InputError for invalid models and unknown names; Error if outputs for `verify` become
+    infinite or NaN (the model is not written then) or `max_error` cannot be met.
     """
     if max_error is not None and calibrate is None:
-        raise InputError("data for max_error to measure with", "none", "give calibrate")
+        raise InputError("data for measuring max_error", "none", "set calibrate")
     needs_data = calibrate is not None or verify is not None
     data, path = bytes_or_path(model)
     source = path if data is None else data
@@ -125,7 +125,7 @@ def convert(
         raise Error(
             f"outputs that are finite in {precision} where they are in f32",
             f"infinite or NaN elements in {', '.join(overflowing)}",
-            "calibrate with this data, keep the outputs f32 (keep_io_types=True), or take bf16",
+            "calibrate with this data, keep the outputs f32 (keep_io_types=True), or use bf16",
         )
     if output is not None:
         result.save(output, external_data=external_data)

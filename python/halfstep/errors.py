@@ -1,15 +1,15 @@
-"""What halfstep raises."""
+"""The exceptions of halfstep."""
 
 __all__ = ["Error", "InputError"]
 
 
 class Error(RuntimeError):
-    """The work failed: a full disk, a training that diverged, a device that is gone.
+    """The operation failed: disk full, training diverged, device lost.
 
     Attributes:
         expected: what was required.
         got: what was found.
-        hint: what to do about it; empty where nothing can be said.
+        hint: a remedy; empty if there is none.
     """
 
     def __init__(self, expected, got="", hint=""):
@@ -21,4 +21,4 @@ class Error(RuntimeError):
 
 
 class InputError(Error, ValueError):
-    """The call, a file or the data was wrong: whoever calls can mend it. Has the attributes of Error."""
+    """Invalid call, file or data: the caller can correct it. Has the attributes of Error."""

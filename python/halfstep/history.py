@@ -1,16 +1,16 @@
-"""What a call of fit did."""
+"""The results of a call of fit."""
 
 __all__ = ["History"]
 
 
 class History:
-    """What a call of fit did.
+    """The results of a call of fit.
 
     Attributes:
-        history: name → a number for each epoch: "loss", the metrics, the same with "val_" before, "learning_rate".
+        history: name → a value per epoch: "loss", the metrics, the same with the prefix "val_", "learning_rate".
         epoch: numbers of the epochs, from 0.
-        steps, skipped: batches, and updates skipped because gradients were not finite.
-        stopped: why it ended before its last epoch; empty where it did not.
+        steps, skipped: number of batches, and of updates skipped because gradients were not finite.
+        stopped: why training ended before its last epoch; empty if it did not.
     """
 
     def __init__(self):

@@ -1,4 +1,4 @@
-"""Losses: the rows of halfstep's table, by their own names and by those of Keras and PyTorch."""
+"""Losses: the rows of halfstep's table, by their names and by those of Keras and PyTorch."""
 
 from . import _core
 from ._names import find, plain
@@ -7,10 +7,10 @@ from .errors import InputError
 __all__ = ["Loss"]
 
 TABLE = {row["name"]: row for row in _core.loss_table()}
-OWN_LOSS = "output"  # the model computes it
+OWN_LOSS = "output"  # the model computes its loss
 IGNORED_LABEL = -100
 
-# By the names that Keras and PyTorch have for what the rows compute.
+# Names in Keras and PyTorch of the losses in the rows.
 ALIASES = {
     "softmax_cross_entropy": (
         "sparse_categorical_crossentropy",
@@ -31,6 +31,8 @@ ALIASES = {
     "mean_squared_error": ("mse", "mse_loss", "MSELoss"),
     "l1": ("mean_absolute_error", "mae", "l1_loss", "L1Loss"),
     "huber": ("huber_loss", "HuberLoss"),
+    "log_cosh": ("logcosh",),
+    "poisson_nll": ("poisson_nll_loss", "PoissonNLLLoss"),
     "cosine_similarity": ("cosine_embedding_loss", "CosineEmbeddingLoss"),
     OWN_LOSS: ("own", "model_output"),
 }
@@ -39,29 +41,29 @@ _KNOWN.update({plain(alias): name for name, aliases in ALIASES.items() for alias
 
 
 def row_named(name):
-    """The row of the table of losses."""
+    """The row in the table of losses."""
     if not isinstance(name, str):
-        raise InputError("the name of a loss", type(name).__name__, "halfstep.Loss makes one with options")
+        raise InputError("the name of a loss", type(name).__name__, "halfstep.Loss creates one with options")
     return TABLE[find(name, _KNOWN, "a loss")]
 
 
 class Loss:
-    """One loss of one output of a model.
+    """A loss of an output of a model.
 
     Args:
-        name: of a row of halfstep's table or an alias of Keras or PyTorch, such as "sparse_categorical_crossentropy" or
+        name: a loss of halfstep's table, or its name in Keras or PyTorch, such as "sparse_categorical_crossentropy" or
             "CrossEntropyLoss". "output": the model computes its loss.
-        output: the model's output that it is computed from; the first one unless told.
-        labels: what batches call the labels. "labels" unless told, or the output's name where there are several losses.
-        weight: of this loss in the sum of several.
-        class_axis: where the output has its classes, from the back when negative; told by the labels' shape otherwise.
-        ignore_label: points of this class index count neither in the loss nor in its mean.
-        class_weight: {class: weight}, others 1, or a sequence with a weight for each class. The mean is weighted by them.
-        sample_weights: what batches call an array of weights, of shape [rows] or that of the labels.
+        output: the model's output for the loss; default: the first.
+        labels: name of the labels in batches. Default: "labels", or the output's name if losses are given by output.
+        weight: weight of this loss in the sum of several.
+        class_axis: class axis of the output; negative: from the back; default: from the labels' shape, the model, or 1.
+        ignore_label: points with this class index are ignored in the loss and its mean.
+        class_weight: {class: weight}, others 1, or a sequence with a weight per class. The mean is weighted by them.
+        sample_weights: name in batches of an array of weights, with shape [rows] or that of the labels.
         reduction: "mean" or "sum" over the batch.
-        **numbers: those of the loss: label_smoothing, huber_delta, focal_gamma, focal_alpha.
+        **numbers: parameters of the loss: label_smoothing, huber_delta, focal_gamma, focal_alpha.
 
-    Raises InputError for a name or number that the table has not.
+    Raises InputError for a name or parameter that is not in the table.
     """
 
     def __init__(
@@ -90,7 +92,7 @@ class Loss:
         for key, value in numbers.items():
             if key not in own and key not in short:
                 raise InputError(
-                    f"a number of loss {self.name}: {', '.join(own) or 'it has none'}", f"'{key}'", "leave it out"
+                    f"a parameter of loss {self.name}: {', '.join(own) or 'it has none'}", f"'{key}'", "omit it"
                 )
             self.numbers[own.get(key) or short[key]] = float(value)
         self.term()  # checks
@@ -130,7 +132,7 @@ class Loss:
             return []
         if not self.row["takes_class_weights"]:
             raise InputError(
-                f"no class_weight with {self.name}", "some", "losses of classes and binary labels take them"
+                f"no class_weight with {self.name}", "some", "only losses over classes and with binary labels support it"
             )
         if not isinstance(weights, dict):
             return [float(w) for w in weights]
@@ -146,15 +148,15 @@ class Loss:
         axis = self.class_axis if self.class_axis is not None else (1 if shape and len(shape) == 2 else None)
         count = None if shape is None or axis is None else shape[axis]
         if count is None:
-            raise InputError("class_weight as a list, a number for each class", "a dictionary", "list them all")
+            raise InputError("class_weight as a list with a weight per class", "a dictionary", "list them all")
         return count
 
 
 def as_losses(loss, loss_weights, outputs):
-    """The losses of a model with these outputs as a list of Loss; None where the first batch is to tell."""
+    """The losses of a model with these outputs as a list of Loss; None if the first batch determines them."""
     if loss is None:
         if loss_weights is not None:
-            raise InputError("losses to weigh with loss_weights", "none", "")
+            raise InputError("losses for loss_weights", "none", "")
         return None
     if isinstance(loss, dict):
         names = [name for name, _, _ in outputs]
@@ -186,5 +188,5 @@ def _weights(losses, loss_weights):
             raise InputError(f"loss_weights by outputs with a loss: {', '.join(outputs)}", f"'{unknown[0]}'", "")
         return [float(loss_weights.get(one.output, 1.0)) for one in losses]
     if len(loss_weights) != len(losses):
-        raise InputError(f"{len(losses)} loss_weights", str(len(loss_weights)), "give one for each loss")
+        raise InputError(f"{len(losses)} loss_weights", str(len(loss_weights)), "pass one for each loss")
     return [float(w) for w in loss_weights]

@@ -1,4 +1,4 @@
-"""What is in a model, what this machine has, and whether an executor does what it promises: as dictionaries."""
+"""Contents of a model, executors of this machine, and checks of executors: as dictionaries."""
 
 import json
 
@@ -17,11 +17,11 @@ def _info(info):
 
 
 def inspect(model, *, trainable=True):
-    """What is in a model.
+    """Describes a model.
 
     Returns {"inputs", "outputs": [{"name", "type", "shape"}], "operators": {name: count}, "initializers": {"tensors",
-    "elements"}, "fixed_batch": rows or None} and, with `trainable`, "parameters": what a training run would train, like
-    inputs, and "notices": what had to be guessed of them. An open extent is None.
+    "elements"}, "fixed_batch": rows or None} and, with `trainable`, "parameters": the trainable parameters, in the
+    form of inputs, and "notices": choices made by heuristics. An unknown extent is None.
 
     Raises InputError for a model that cannot be read.
     """
@@ -36,7 +36,7 @@ def inspect(model, *, trainable=True):
             with TrainingStep(source, precision="fp32", executor="reference") as step:
                 result["parameters"] = [_info(info) for info in step.parameter_types]
                 result["notices"] = step.notices
-        except ValueError as error:  # nothing to train is no reason to describe nothing
+        except ValueError as error:  # a model without parameters is described, too
             result["notices"] = [str(error)]
     return result
 
@@ -55,21 +55,22 @@ def profile(
     steps=10,
     trace=None,
 ):
-    """Where the time of a step goes, and how far that is from what this machine can do.
+    """Measures the time per node of a step, and compares it with the limits of this machine.
 
     Args:
-        data: arrays by name, of inputs and with `training` of "labels"; None: made up for `batch` rows.
+        data: arrays by name: the inputs and, with `training`, "labels"; None: example data with `batch` rows.
         training: a training step instead of inference.
-        shapes: of made-up inputs, by name, where the model leaves more open than the batch.
-        loss: of the training step; None: as labels and the model tell.
+        shapes: shapes of example inputs by name, if the model has unknown extents other than the batch.
+        loss: loss of the training step; None: from the labels and the model.
         precision: None: "fp32", with `training` "auto".
-        steps: that are timed, twice: as a whole, and node by node.
-        trace: a path for the timed steps in the format of Perfetto and chrome://tracing.
+        steps: number of timed steps, first as a whole and then node by node.
+        trace: path for a trace of the timed steps in the format of Perfetto and chrome://tracing.
 
-    Returns what docs/json.md has under `profile`: {"executor", "peaks", "step_us", "step_mean_us", "least_us", "nodes",
-    "operators", "scopes"}, each of the last three with "us", "share", "flops", "bytes", "least_us" and more.
+    Returns the dictionary described in docs/json.md under `profile`: {"executor", "peaks", "step_us", "step_mean_us",
+    "least_us", "nodes", "operators", "scopes"}, each of the last three with "us", "share", "flops", "bytes", "least_us" and
+    more.
 
-    Raises InputError where shapes stay open, and for arrays that the model does not take.
+    Raises InputError if shapes stay unknown, and for arrays that do not fit the model.
     """
     source = loaded(model)
     if data is None:
@@ -91,9 +92,9 @@ def profile(
 
 
 def devices():
-    """The executors and what they found.
+    """The executors with their devices and features.
 
-    Returns {"auto": the name of the one that "auto" takes, "executors": [...]}, each with "name", "available", and either
+    Returns {"auto": name of the executor that "auto" selects, "executors": [...]}, each with "name", "available", and either
     "reason" (why not) or "device", "features", "memory_bytes", "native" ({class of operators: types}), "auto_precision"
     and "auto_reason".
     """
@@ -101,12 +102,12 @@ def devices():
 
 
 def check(executor="auto", *, op="*", case="*", kind=None, dtype=None, random=2, seed=0):
-    """Checks an executor on this machine against the reference executor; all of it takes minutes.
+    """Checks an executor on this machine against the reference executor. All checks take minutes.
 
     Args:
         op, case: shell patterns over names of operators and cases.
-        kind: "program", "training", "gradient", "execution", "special" or "statistics" alone.
-        dtype: "f32", "bf16", "f16" or "f64" alone. random: variations of each case. seed: of these.
+        kind: only "program", "training", "gradient", "execution", "special" or "statistics".
+        dtype: only "f32", "bf16", "f16" or "f64". random: number of random variations of each case. seed: seed of these.
 
     Returns {"executor", "passed", "failed", "not_applicable": counts, "checks": [{"op", "case", "kind", "type", "result",
     "message", "kernels"}]}.

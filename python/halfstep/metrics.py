@@ -1,4 +1,4 @@
-"""Metrics by their own names and by those of Keras."""
+"""Metrics by their names and by those of Keras."""
 
 from . import _core
 from ._names import find, plain
@@ -13,6 +13,8 @@ ALIASES = {
     "auc": ("roc_auc",),
     "mae": ("mean_absolute_error",),
     "mse": ("mean_squared_error",),
+    "rmse": ("root_mean_squared_error",),
+    "r2": ("r2_score",),
     "confusion": ("confusion_matrix",),
 }
 _KNOWN = {plain(name): name for name in TABLE}
@@ -20,7 +22,7 @@ _KNOWN.update({plain(alias): name for name, aliases in ALIASES.items() for alias
 
 
 def metric_names(metrics):
-    """ "accuracy,top_k:5" from names with or without numbers; None for None: those that suit the labels."""
+    """ "accuracy,top_k:5" from names with or without parameters; None for None: the default metrics of the labels."""
     if metrics is None:
         return None
     if isinstance(metrics, str):
@@ -28,7 +30,7 @@ def metric_names(metrics):
     names = []
     for metric in metrics:
         if not isinstance(metric, str):
-            raise InputError("names of metrics", type(metric).__name__, f"there are {', '.join(TABLE)}")
+            raise InputError("names of metrics", type(metric).__name__, f"the metrics are {', '.join(TABLE)}")
         name, colon, number = metric.partition(":")
         names.append(find(name, _KNOWN, "a metric") + colon + number)
     text = ",".join(names)
@@ -37,7 +39,7 @@ def metric_names(metrics):
 
 
 def smaller_is_better(name):
-    """Of a number of a History, "val_scores_top_k:5": a loss, or a metric behind "val_" and an output's name.
+    """For a value of a History, "val_scores_top_k:5": a loss, or a metric after "val_" and an output's name.
 
     Raises InputError for another name.
     """
@@ -47,8 +49,8 @@ def smaller_is_better(name):
     rows = [row for own, row in TABLE.items() if of == own or of.endswith(f"_{own}")]
     if not rows:
         raise InputError(
-            f"a number to monitor whose better values are known: loss, {', '.join(TABLE)}",
+            f"a value to monitor with a known direction: loss, {', '.join(TABLE)}",
             f"'{name}'",
-            "say whether it is to fall or to rise: mode='min' or mode='max'",
+            "set mode='min' if smaller is better, or mode='max'",
         )
     return max(rows, key=lambda row: len(row["name"]))["smaller_is_better"]

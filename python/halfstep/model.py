@@ -1,4 +1,4 @@
-"""A model that is trained as Keras' are: compile, fit, evaluate, predict, save."""
+"""A model with an interface like that of Keras: compile, fit, evaluate, predict, save."""
 
 import inspect
 import os
@@ -30,15 +30,15 @@ def load(model, *, folder=""):
 
     Args:
         model: a path, bytes of an .onnx file, or an onnx.ModelProto.
-        folder: where bytes have their external data.
+        folder: folder with the external data of `model`, if given as bytes.
 
-    Returns a Model. Raises InputError for what is no ONNX model, and for operators that are not supported.
+    Returns a Model. Raises InputError for an invalid ONNX model and unsupported operators.
     """
     return Model(loaded(model, os.fspath(folder)))
 
 
 def _signature_of_compile(function):
-    """With the options that it hands to TrainingStep."""
+    """With the options that are passed on to TrainingStep."""
     own = inspect.signature(function).parameters
     of_step = inspect.signature(TrainingStep.__init__).parameters
     options = [p for name, p in of_step.items() if p.kind is p.KEYWORD_ONLY or name == "precision"]
@@ -47,14 +47,14 @@ def _signature_of_compile(function):
 
 
 class Model:
-    """An ONNX model to train, evaluate and run. halfstep.load makes one.
+    """An ONNX model for training, evaluation and inference, created by halfstep.load.
 
-    Arrays have the batch along axis 0. One thread at a time may use it.
+    Axis 0 of arrays is the batch axis. It is not thread-safe: one thread at a time may use it.
 
     Attributes:
-        inputs, outputs: (name, type, shape) of each; an open extent is None.
+        inputs, outputs: (name, type, shape) of each; an unknown extent is None.
         history: the History of the last call of fit.
-        stop_training: set by callbacks to end fit after the present step; a text says why.
+        stop_training: set by callbacks to end fit after the current step; a string gives the reason.
     """
 
     def __init__(self, model):
@@ -65,19 +65,19 @@ class Model:
         self._step = self._session = None
         self._epochs = 0
 
-    # How it is trained.
+    # Configuration.
 
     def compile(self, optimizer=None, loss=None, metrics=None, *, loss_weights=None, **options):
-        """Says how the model is trained. What it has learned so far stays, the optimizer starts anew.
+        """Configures training. Keeps the current parameters and statistics; the optimizer starts anew.
 
         Args:
             optimizer: such as halfstep.Adam(1e-3, schedule=...), or its name.
-            loss: a name, a halfstep.Loss, {output: loss}, or a list. None: as the labels and the model tell.
-            metrics: names, or {output: names}. None: those that suit the labels; []: none.
-            seed: of shuffling, dropout and random operators: the same seed gives the same result.
-            others: as of halfstep.TrainingStep.
+            loss: a name, a halfstep.Loss, {output: loss}, or a list. None: from the labels and the model.
+            metrics: names, or {output: names}. None: the default metrics of the labels; []: none.
+            seed: seed of shuffling, dropout and random operators: the same seed gives the same result.
+            others: as in halfstep.TrainingStep.
 
-        Raises InputError where the model has nothing to train, for names that there are not, and options out of range.
+        Raises InputError if the model has nothing to train, for unknown names, and for options out of range.
         """
         if isinstance(metrics, dict):
             for names in metrics.values():
@@ -85,7 +85,7 @@ class Model:
         else:
             metric_names(metrics)
         if "loss_model" in options:
-            raise InputError("a loss by its name", "loss_model", "halfstep.TrainingStep takes one")
+            raise InputError("a loss by its name", "loss_model", "use halfstep.TrainingStep for a loss model")
         optimizer = as_optimizer(optimizer)
         losses = as_losses(loss, loss_weights, self.outputs)
         names = Names(self.inputs, self.outputs, losses)
@@ -108,18 +108,18 @@ class Model:
     def step(self):
         """The TrainingStep. Raises InputError before compile."""
         if self._step is None:
-            raise InputError("a model that was compiled", "one that was not", "call model.compile(...) first")
+            raise InputError("a compiled model", "one that is not compiled", "call model.compile(...) first")
         return self._step
 
     @property
     def learning_rate(self):
-        """Of the next update. Can be set where the optimizer has no schedule."""
+        """Learning rate of the next update. Can be set if the optimizer has no schedule."""
         return self.step.learning_rate
 
     @learning_rate.setter
     def learning_rate(self, value):
         if self.step is not None and self._schedule is not None:
-            raise InputError("an optimizer without a schedule, to set its learning rate", "one with a schedule", "")
+            raise InputError("an optimizer without a schedule for setting its learning rate", "one with a schedule", "")
         self.step.learning_rate = value
 
     # Training.
@@ -139,28 +139,28 @@ class Model:
         steps_per_epoch=None,
         verbose="auto",
     ):
-        """Trains for some epochs.
+        """Trains for a number of epochs.
 
         Args:
-            x: an array of rows, {input: array}, what gives rows by index (it has __len__ and __getitem__, as a torch
-                Dataset), or what gives batches: a list, a torch DataLoader, a tf.data.Dataset, a generator, or a
+            x: an array of rows, {input: array}, a source of rows by index (with __len__ and __getitem__, like a torch
+                Dataset), or a source of batches: a list, a torch DataLoader, a tf.data.Dataset, a generator, or a
                 function that returns an iterator. A row or a batch is (x, y), (x, y, weights) or a dictionary.
-            y: labels, or {output: labels} of several losses.
-            batch_size: 32, or what the model fixes; the last batch has the rest. Of a model whose batch is fixed the
-                rest is left out, which a warning tells.
-            validation_data: (x, y), (x, y, weights), or what gives rows or batches.
+            y: labels, or {output: labels} for several losses.
+            batch_size: default: 32, or the fixed batch size of the model. The last batch has the remaining rows; for a
+                fixed batch size they are left out, with a warning.
+            validation_data: (x, y), (x, y, weights), or a source of rows or batches.
             callbacks: halfstep.Callback objects, or functions of an epoch and its logs.
-            sample_weight: an array of shape [rows] or that of the labels, or {output: array}.
+            sample_weight: an array with shape [rows] or that of the labels, or {output: array}.
             class_weight: {class: weight}, others 1, or a sequence. Means, also over validation data, are weighted by it.
-            steps_per_epoch: so many batches make an epoch, of what gives batches.
-            verbose: "auto": on a terminal a bar and a line for each epoch, elsewhere nothing; 0, 1, 2 as Keras.
+            steps_per_epoch: number of batches per epoch, for a source of batches.
+            verbose: "auto": on a terminal a bar and a line for each epoch, elsewhere nothing; 0, 1, 2 as in Keras.
 
-        Returns the History, which is `history` as well. Ctrl-C ends it after the present step by KeyboardInterrupt; the
-        model is then as trained so far. Raises Error after 50 updates in a row (and those that lower the loss scale)
-        that were skipped or whose loss was not finite; InputError for data that does not fit.
+        Returns the History, also available as `history`. Ctrl-C raises KeyboardInterrupt after the current step; the model
+        keeps the progress made so far. Raises Error after 50 consecutive updates (plus those that reduce the loss scale)
+        that were skipped or had a non-finite loss; InputError for data that does not fit.
         """
         if not isinstance(epochs, (int, numpy.integer)) or epochs < 0:
-            raise InputError("a number of epochs from 0 on", repr(epochs), "")
+            raise InputError("a number of epochs of at least 0", repr(epochs), "")
         if verbose not in ("auto", 0, 1, 2):
             raise InputError("verbose: 'auto', 0, 1 or 2", repr(verbose), "")
         self._weigh(sample_weight, class_weight)
@@ -217,12 +217,12 @@ class Model:
             raise InputError(
                 f"batches for epoch {epoch + 1}",
                 "none",
-                "an iterator ends once: give a list, a DataLoader, or a function that returns an iterator",
+                "an iterator ends once: pass a list, a DataLoader, or a function that returns an iterator",
             )
         return running.logs()
 
     def train_on_batch(self, x, y=None, sample_weight=None):
-        """One step on one batch. Returns a StepReport."""
+        """Runs one step on one batch. Returns a StepReport."""
         self._weigh(sample_weight, self._weighting[1])
         if self._schedule is not None:
             self.step.learning_rate = self._schedule.at(self.step.updates)
@@ -233,7 +233,7 @@ class Model:
     def evaluate(self, x, y=None, *, batch_size=None, sample_weight=None):
         """Loss and metrics in inference form, as {"loss": ..., metric: ...}.
 
-        Takes x, y and sample_weight as fit does. Raises InputError for data that does not fit.
+        x, y and sample_weight are as in fit. Raises InputError for data that does not fit.
         """
         step = self.step
         if sample_weight is not None:
@@ -256,7 +256,7 @@ class Model:
         return running.logs()
 
     def _with_weights(self, arrays):
-        """With those that the loss takes, each 1 where there are none."""
+        """With the sample weights that the loss needs; missing ones are 1."""
         missing = [one.sample_weights for one in self._names.losses or () if one.sample_weights not in ("", *arrays)]
         return {**arrays, **{name: numpy.ones(row_count(arrays, self._names), numpy.float32) for name in missing}}
 
@@ -269,10 +269,10 @@ class Model:
     # Running.
 
     def predict(self, x, *, batch_size=None):
-        """The model's outputs for rows x, in inference form: an array, or {output: array} of several.
+        """The model's outputs for rows x, in inference form: an array, or {output: array} if there are several.
 
-        Of a model whose batch size is fixed the last batch is filled up with copies of its last row, and their outputs
-        are left out.
+        If the model's batch size is fixed, the last batch is padded with copies of its last row, and their outputs are
+        dropped.
         """
         if self._step is not None:
             names, fixed, run = self._names, self._fixed, self._step.predict
@@ -291,59 +291,59 @@ class Model:
         joined = {name: parts[0][name] if len(parts) == 1 else numpy.concatenate([p[name] for p in parts]) for name in parts[0]}
         return next(iter(joined.values())) if len(joined) == 1 else joined
 
-    # What it has learned.
+    # Parameters and state.
 
     def parameters(self):
         """Copies of the parameters by name, in f32."""
         return self.step.parameters()
 
     def set_parameters(self, values):
-        """Replaces some or all of them. Raises InputError for other names and shapes."""
+        """Replaces some or all of them. Raises InputError for unknown names and different shapes."""
         self.step.set_parameters(values)
 
     def state(self):
-        """All that a step changes, by name: numpy.savez(path, **model.state()) keeps it."""
+        """Everything that a step changes, by name: numpy.savez(path, **model.state()) saves it."""
         return self.step.state()
 
     def load_state(self, state):
-        """Training goes on bit for bit from a state of the same model, compiled in the same way."""
+        """Restores a state of the same model, compiled in the same way; training continues with bitwise equal results."""
         self.step.load_state(dict(state))
 
     def save(self, path, *, form="inference", external_data="auto"):
-        """Writes the trained model: `path` has the whole new one afterwards, or what was there.
+        """Writes the trained model. Afterwards `path` has either the whole new model or its previous contents.
 
         Args:
-            form: "inference", or "training": BatchNormalization and Dropout as the source has them.
-            external_data: whether tensors go to a second file: "auto", "always" or "never".
+            form: "inference", or "training": BatchNormalization and Dropout as in the source.
+            external_data: whether tensors are stored in a second file: "auto", "always" or "never".
 
-        Raises Error when it cannot be written.
+        Raises Error if it cannot be written.
         """
         self.step.save(os.fspath(path), form=form, external_data=external_data)
 
     def to_bytes(self):
-        """The bytes of the trained model's .onnx file, at most 2 GB."""
+        """The contents of the trained model's .onnx file, at most 2 GB."""
         return self._loaded.to_bytes({**self.step.parameters(), **self.step.statistics()})
 
     def __repr__(self):
         return f"Model(inputs={self.inputs}, outputs={self.outputs})"
 
-    # Parts of the above.
+    # Internals.
 
     def _fixed_batch(self):
         try:
             return self._loaded.fixed_batch()
-        except InputError:  # its inputs do not agree
+        except InputError:  # its inputs have different batch sizes
             return None
 
     def _weigh(self, sample_weight, class_weight):
-        """Makes the step one whose loss takes these weights; its state stays."""
+        """Replaces the step by one with these weights in the loss; keeps its state."""
         names = tuple(Names.of_weights(sample_weight))
         key = (names or None, class_weight)
         self.step
         if _same(key, self._weighting):
             return
         if self._losses is None:
-            raise InputError("a loss that was named, for weights", "none", "name it: model.compile(loss=...)")
+            raise InputError("a named loss for weights", "none", "name it: model.compile(loss=...)")
         losses = []
         for loss in self._losses:
             own = f"sample_weights.{loss.output}"
@@ -371,7 +371,7 @@ class Model:
         """make(batch_size, keep_rest)"""
         fixed = self._fixed
         if fixed is not None and batch_size not in (None, fixed):
-            raise InputError(f"a batch_size of {fixed}, which the model fixes", repr(batch_size), "leave it out")
+            raise InputError(f"a batch_size of {fixed}, as fixed in the model", repr(batch_size), "omit it")
         rows = make(fixed or (BATCH_SIZE if batch_size is None else batch_size), fixed is None)
         left_out = rows.count % rows.batch_size
         if fixed is not None and left_out:
@@ -381,14 +381,14 @@ class Model:
     def _training_batches(self, x, y, sample_weight, batch_size, shuffle, steps_per_epoch):
         if is_array(x):
             if steps_per_epoch is not None:
-                raise InputError("steps_per_epoch with batches", "with arrays", "leave it out")
+                raise InputError("steps_per_epoch with batches", "with arrays", "omit it")
             rows = self._rows({**self._arrays(x, y), **Names.of_weights(sample_weight)}, batch_size)
             return _FromRows(rows, self._seed, shuffle)
         if y is not None or sample_weight is not None:
-            raise InputError("rows or batches that have labels and weights themselves", "y or sample_weight as well", "")
+            raise InputError("rows or batches that contain labels and weights themselves", "y or sample_weight in addition", "")
         if is_row_source(x):
             if steps_per_epoch is not None:
-                raise InputError("steps_per_epoch with batches", "with rows", "leave it out")
+                raise InputError("steps_per_epoch with batches", "with rows", "omit it")
             return _FromRows(self._source(x, batch_size), self._seed, shuffle)
         if not callable(x) and not hasattr(x, "__iter__"):
             raise InputError("arrays, rows by index, or an iterable of batches", type(x).__name__, "")
@@ -396,7 +396,7 @@ class Model:
 
 
 class _FromRows:
-    """Batches of each epoch, in an order that seed and epoch decide."""
+    """Batches of each epoch, in an order determined by seed and epoch."""
 
     def __init__(self, rows, seed, shuffle):
         self.rows, self.seed, self.shuffle, self.steps = rows, seed, shuffle, len(rows)
@@ -407,7 +407,7 @@ class _FromRows:
 
 
 class _FromIterable:
-    """Batches that something else makes."""
+    """Batches of an iterable or a function."""
 
     def __init__(self, batches, names, steps):
         if steps is not None and (not isinstance(steps, int) or steps < 1):
@@ -446,7 +446,7 @@ def _first_rows(name, array, count, rows, batches):
     if batches == 1 and count == rows:
         return array
     raise InputError(
-        f"an output with a row for each of the batch's {rows}",
+        f"an output with {rows} rows, the batch size",
         f"'{name}' of shape {array.shape}",
         "predict one batch at a time, or use halfstep.Session",
     )

@@ -9,8 +9,8 @@ from ._names import find, plain
 from .errors import InputError
 from .schedules import as_schedule
 
-_SPELLED = {"Sgd": "SGD", "RmsProp": "RMSprop"}  # as Keras and PyTorch do
-# What PyTorch and Keras call numbers of the table.
+_SPELLED = {"Sgd": "SGD", "RmsProp": "RMSprop"}  # as in Keras and PyTorch
+# Names of hyperparameters in PyTorch and Keras.
 _ALIASES = {
     "lr": "learning_rate",
     "eps": "epsilon",
@@ -23,15 +23,15 @@ _ALIASES = {
 
 @dataclasses.dataclass
 class ParameterGroup:
-    """Parameters that are trained otherwise than the others.
+    """A group of parameters with its own settings.
 
-    A parameter belongs to the first group whose pattern fits its name.
+    A parameter belongs to the first group whose pattern matches its name.
 
     Attributes:
         pattern: a shell pattern over names of parameters, "encoder.*".
-        lr_factor: of the learning rate, from 0 on.
-        frozen_updates: for so many updates they stay as they are.
-        numbers: hyperparameters that are theirs: {"weight_decay": 0}.
+        lr_factor: factor of the learning rate; at least 0.
+        frozen_updates: number of initial updates in which they are not changed.
+        numbers: hyperparameters of the group: {"weight_decay": 0}.
     """
 
     pattern: str
@@ -41,7 +41,7 @@ class ParameterGroup:
 
 
 class Optimizer:
-    """How gradients change parameters. Subclasses are made from halfstep's table of optimizers."""
+    """Base class of optimizers. Subclasses are created from halfstep's table of optimizers."""
 
     def __init__(self, learning_rate=1e-3, *, schedule=None, groups=(), **numbers):
         if "lr" in numbers:
@@ -49,7 +49,7 @@ class Optimizer:
         self.schedule = as_schedule(schedule)
         self.learning_rate = _number("learning_rate", learning_rate)
         if not 0 <= self.learning_rate <= 1e30:
-            raise InputError("a learning rate from 0 on", repr(learning_rate), "")
+            raise InputError("a learning rate of at least 0", repr(learning_rate), "")
         numbers = {key: value for key, value in numbers.items() if value is not None}
         if "betas" in numbers:
             numbers["beta1"], numbers["beta2"] = numbers.pop("betas")
@@ -57,18 +57,18 @@ class Optimizer:
         own = [number["name"] for number in self._row["numbers"]]
         for key in self.numbers:
             if key not in own:
-                raise InputError(f"the numbers of {type(self).__name__}: {', '.join(own)}", f"'{key}'", "leave it out")
+                raise InputError(f"a hyperparameter of {type(self).__name__}: {', '.join(own)}", f"'{key}'", "omit it")
         self.groups = [group if isinstance(group, ParameterGroup) else ParameterGroup(**group) for group in groups]
         _core.check_optimizer(self.name, self.numbers, self.group_options())
 
     @property
     def name(self):
-        """Of the table's row: what checkpoints and the command line call it."""
+        """Name in the table, used by checkpoints and the command line."""
         return self._row["name"]
 
     @property
     def accumulate(self):
-        """Batches whose gradients make one update."""
+        """Number of batches whose gradients are averaged for an update."""
         return int(self.numbers.get("accumulate", 1))
 
     def group_options(self):
@@ -96,9 +96,9 @@ def _class(row):
         P("groups", P.KEYWORD_ONLY, default=()),
     ]
     lines = [
-        "    learning_rate: before the schedule's factor.",
-        "    schedule: of halfstep.schedules, or as text: 'cosine:decay_steps=1000'.",
-        "    groups: halfstep.ParameterGroup for parameters that are trained otherwise.",
+        "    learning_rate: initial learning rate; for OneCycle the maximum.",
+        "    schedule: a schedule of halfstep.schedules, or its text form: 'cosine:decay_steps=1000'.",
+        "    groups: halfstep.ParameterGroup objects, for parameters with their own settings.",
     ]
     for number in row["numbers"]:
         kind = bool if number["is_switch"] else int if number["is_whole"] else float
@@ -107,7 +107,7 @@ def _class(row):
         meaning = re.sub(r"--([a-z-]+)", lambda m: m[1].replace("-", "_"), number["meaning"])
         bounds = "" if number["is_switch"] else f"; {number['lowest']:g} to {number['highest']:g}"
         lines.append(f"    {number['name']}: {meaning}{bounds}.")
-    doc = f"{row['source']}.\n\nArgs:\n" + "\n".join(lines) + "\n\nRaises InputError for numbers out of their ranges."
+    doc = f"{row['source']}.\n\nArgs:\n" + "\n".join(lines) + "\n\nRaises InputError for values out of range."
     made = type(name, (Optimizer,), {"__doc__": doc, "__module__": __name__, "_row": row})
     made.__signature__ = inspect.Signature(parameters)
     return made

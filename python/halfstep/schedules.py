@@ -5,13 +5,15 @@ import inspect
 from . import _core
 from .errors import InputError
 
-# Class → row of the table, and what tells rows of one name apart.
+# Class → name of the row in the table, and its list key, which distinguishes rows of the same name.
 _NAMES = {
     "Constant": ("constant", ""),
     "ExponentialDecay": ("exponential", ""),
     "StepDecay": ("step", ""),
     "MultiStepDecay": ("step", "milestones"),
     "CosineDecay": ("cosine", ""),
+    "CosineDecayRestarts": ("cosine_restarts", ""),
+    "InverseTimeDecay": ("inverse_time", ""),
     "LinearDecay": ("linear", ""),
     "PolynomialDecay": ("polynomial", ""),
     "OneCycle": ("one_cycle", ""),
@@ -19,10 +21,10 @@ _NAMES = {
 
 
 class Schedule:
-    """A learning rate that follows the number of updates. Skipped updates do not count.
+    """A learning rate as a function of the number of updates. Skipped updates do not count.
 
-    The rate that it starts from is the optimizer's, unless it has one of its own: ExponentialDecay(1e-3, 1000, 0.9), as
-    in Keras, is ExponentialDecay(initial_learning_rate=1e-3, decay_steps=1000, decay_rate=0.9).
+    The base rate is the optimizer's learning rate unless `initial_learning_rate` is given: ExponentialDecay(1e-3, 1000,
+    0.9), as in Keras, is ExponentialDecay(initial_learning_rate=1e-3, decay_steps=1000, decay_rate=0.9).
     """
 
     initial_learning_rate = None
@@ -40,18 +42,18 @@ class Schedule:
             if initial_learning_rate is not None:
                 self.initial_learning_rate = float(initial_learning_rate)
         except (TypeError, ValueError) as error:
-            raise InputError(f"the numbers of {type(self).__name__}{signature}", str(error), "") from None
+            raise InputError(f"arguments of {type(self).__name__}{signature}", str(error), "") from None
         self.form = self._row["name"] + ":" + ",".join(f"{key}={_text(value)}" for key, value in given.items())
         if not given:
             self.form = self._row["name"]
         self.at(0, 1.0)  # checks
 
     def at(self, updates, learning_rate):
-        """The learning rate of the update that follows `updates`, for a base of `learning_rate`."""
+        """The learning rate after `updates` updates, for the base rate `learning_rate`."""
         return self.bound(learning_rate).at(updates)
 
     def bound(self, learning_rate):
-        """The same for one base: an object with at(updates)."""
+        """The schedule for this base rate: an object with at(updates)."""
         own = self.initial_learning_rate
         return _core.Schedule(self.form, learning_rate if own is None else own)
 
@@ -60,7 +62,7 @@ class Schedule:
 
 
 class _FromText(Schedule):
-    """A schedule as the command line writes it: "cosine:decay_steps=1000"."""
+    """A schedule in the text form of the command line: "cosine:decay_steps=1000"."""
 
     def __init__(self, form):
         self.form = form
@@ -95,15 +97,15 @@ def _class(name, row):
 
     for key in row["keys"]:
         default = inspect.Parameter.empty if key["default"] is None else kinds[key["kind"]](key["default"])
-        from_ = "true or false" if key["kind"] == "flag" else f"from {key['lowest']:g} on"
+        from_ = "true or false" if key["kind"] == "flag" else f"at least {key['lowest']:g}"
         add(key["name"], key["kind"], default, from_)
     if row["list"]:
         add(row["list"], list, inspect.Parameter.empty, "increasing numbers of updates")
     if not row["warms_up"]:
-        add("warmup_steps", "count", 0, "updates of a linear warm-up before it")
-        add("warmup_start", "number", 0.0, "what fraction of the learning rate that starts with")
-    own = "    initial_learning_rate: what it starts from; the optimizer's unless told. The others may follow it in order."
-    doc = f"Gives the rates of {row['source']}.\n\nArgs:\n" + "\n".join([own, *lines])
+        add("warmup_steps", "count", 0, "updates of a linear warm-up before the schedule")
+        add("warmup_start", "number", 0.0, "fraction of the learning rate at the start of the warm-up")
+    own = "    initial_learning_rate: base rate; default: the optimizer's. The others may follow by position."
+    doc = f"The schedule of {row['source']}.\n\nArgs:\n" + "\n".join([own, *lines])
     made = type(name, (Schedule,), {"__doc__": doc, "__module__": __name__, "_row": row})
     first = inspect.Parameter(
         "initial_learning_rate", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=float

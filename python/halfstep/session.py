@@ -1,4 +1,4 @@
-"""A model to run: outputs by name for inputs by name."""
+"""Inference sessions: a model with inputs and outputs by name."""
 
 from . import _core
 from ._sources import loaded
@@ -7,22 +7,22 @@ __all__ = ["Session"]
 
 
 class Session(_core.Session):
-    """A model to run, in inference form: BatchNormalization by its running statistics, no dropout.
+    """A model in inference form: BatchNormalization uses its running statistics, and there is no dropout.
 
-    Takes inputs of any shapes that the model takes, and compiles a program for each set of shapes when it first comes.
-    One thread at a time may use it; another one that does gets an InputError. Several sessions are independent.
+    Accepts inputs of all shapes that the model accepts, and compiles a program for each new set of shapes. It is not
+    thread-safe: concurrent use raises InputError. Different sessions are independent.
 
     Args:
-        model: a path, bytes of an .onnx file, an onnx.ModelProto, or what halfstep.load gave.
+        model: a path, bytes of an .onnx file, an onnx.ModelProto, or a halfstep.Model.
         executor: "auto", or one that halfstep.devices() lists.
-        precision: what is computed in: "fp32", "bf16", "fp16" or "auto". Inputs and outputs keep their types.
-        threads: 0: as many as the process may use.
-        batch_axes: the batch's axis of inputs and outputs by name, where it is not the first.
-        programs: as many are kept, each for its shapes.
-        fp32_math: how products and convolutions of f32 are computed: "strict", or "bf16", which rounds their operands
-            where the device multiplies bf16 faster.
+        precision: of the computation: "fp32", "bf16", "fp16" or "auto". Inputs and outputs keep their types.
+        threads: CPU threads; 0: all that the process may use.
+        batch_axes: the batch axis of inputs and outputs by name, if it is not the first.
+        programs: number of cached programs, one per set of shapes.
+        fp32_math: precision of matrix products and convolutions of f32 tensors: "strict", or "bf16", which
+            rounds their operands if the device multiplies bf16 faster.
 
-    Raises InputError for models that cannot be read or run, and names that there are not.
+    Raises InputError for models that cannot be read or run, and for unknown names.
     """
 
     def __init__(self, model, executor="auto", precision="fp32", *, threads=0, batch_axes=None, programs=16, fp32_math="strict"):
@@ -37,9 +37,9 @@ class Session(_core.Session):
         )
 
     def run(self, inputs):
-        """The outputs by name, for a dictionary of all inputs by name, or an array where the model takes one.
+        """The outputs by name, for a dictionary of all inputs by name, or an array if the model has one input.
 
-        Raises InputError for missing and unknown names and for types and shapes that the model does not take.
+        Raises InputError for missing and unknown names, and for types and shapes that do not fit the model.
         """
         if not isinstance(inputs, dict):
             names = [name for name, _, _ in self.inputs]

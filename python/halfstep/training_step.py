@@ -1,4 +1,4 @@
-"""Training step by step, on batches of one's own."""
+"""Training step by step, with a custom training loop."""
 
 from . import _core
 from ._sources import loaded
@@ -15,35 +15,35 @@ def _patterns(patterns):
 
 
 class TrainingStep(_core.TrainingStep):
-    """A model in training, step by step.
+    """Trains a model step by step.
 
-    Two ways to make a step: `run`, which is one program and the fastest, or `forward_backward` as often as gradients
-    are to be added up, and then `update`. In between gradients can be read and replaced.
+    There are two ways to run a step: `run`, which is a single program and the fastest, or `forward_backward` once or
+    several times to accumulate gradients, followed by `update`. In between gradients can be read and replaced.
 
-    Batches are dictionaries: arrays by the names of the model's inputs and of the labels ("labels", unless a Loss says
-    otherwise), the batch along axis 0. A program is compiled for each set of shapes when it first comes; the first one
-    decides about the layout of all, so where a step's speed matters make `run` the first call.
+    Batches are dictionaries: arrays by the names of the model's inputs and of the labels (default: "labels", see Loss),
+    with the batch along axis 0. A program is compiled for each new set of shapes. The first program determines the
+    memory layout for all, so call `run` first if the speed of steps matters.
 
-    One thread at a time may use it; another one that does gets an InputError.
+    It is not thread-safe: concurrent use raises InputError.
 
     Args:
-        model: a path, bytes of an .onnx file, an onnx.ModelProto, or what halfstep.load gave.
-        loss: a name, a Loss, {output: loss}, or a list of them. None: as the first batch's labels and the model tell.
-        optimizer: an optimizer such as halfstep.Adam(1e-3), or its name. Its schedule, if any, is not followed here:
-            set `learning_rate`.
-        precision: "auto", "fp32", "bf16" or "fp16". Parameters are f32 whatever it is.
-        loss_weights: of several losses, by output or in their order.
-        loss_model: an ONNX model that computes the loss, in place of `loss`: from inputs that are called like outputs
-            of the model, and labels. Its first output is the loss.
-        loss_scale: the first one; None: 65536 for fp16, off otherwise; 0: off.
-        freeze, trainable: shell patterns over names of parameters that are not trained, or that alone are.
+        model: a path, bytes of an .onnx file, an onnx.ModelProto, or a halfstep.Model.
+        loss: a name, a Loss, {output: loss}, or a list of them. None: from the first batch's labels and the model.
+        optimizer: an optimizer such as halfstep.Adam(1e-3), or its name. A schedule is not applied here: set
+            `learning_rate`.
+        precision: "auto", "fp32", "bf16" or "fp16". Parameters are always f32.
+        loss_weights: weights of several losses, by output or in order.
+        loss_model: an ONNX model that computes the loss as its first output, instead of `loss`; its inputs are named
+            like outputs of the model, or are labels.
+        loss_scale: initial loss scale; None: 65536 for fp16, else off; 0: off.
+        freeze, trainable: name patterns of parameters that are not trained, or of the only ones that are.
         train_batchnorm, train_dropout: False: as in inference.
-        seed: of dropout and random operators.
-        memory_budget: bytes that a step may take, a number or "500MB", "2GiB"; activations are computed again in the
-            backward pass for that, with the same results. None: any.
-        executor, threads, batch_axes, programs, fp32_math: as of Session.
+        seed: seed of dropout and random operators.
+        memory_budget: memory limit of training, a number of bytes or "500MB", "2GiB": activations are recomputed in the
+            backward pass to meet it, with the same results. None: no limit.
+        executor, threads, batch_axes, programs, fp32_math: as in Session.
 
-    Raises InputError where the model has nothing to train, and for options out of range.
+    Raises InputError if the model has nothing to train, and for options out of range.
     """
 
     def __init__(

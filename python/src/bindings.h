@@ -1,14 +1,19 @@
-// What each file of the extension adds to it.
+// The parts of the extension, one per file.
 #pragma once
 
+#include <string>
+
 #include <nanobind/nanobind.h>
+
+#include <halfstep/executors/executor.h>
+#include <halfstep/executors/fp32_math.h>
 
 namespace halfstep::python {
 
 namespace nb = nanobind;
 using namespace nb::literals;
 
-/// Error becomes halfstep.InputError or halfstep.Error.
+/// Translates Error to halfstep.InputError or halfstep.Error.
 void translate_errors();
 
 void bind_tables(nb::module_& m);
@@ -21,5 +26,12 @@ void bind_rows(nb::module_& m);
 void bind_running(nb::module_& m);
 void bind_conversion(nb::module_& m);
 void bind_machine(nb::module_& m);
+
+/// A UserWarning where this arithmetic of f32 has no effect on the executor. Throws where warnings are errors.
+inline void warn_without_effect(Fp32Math math, const Executor& executor) {
+  const std::string notice = without_effect(math, executor.name(), executor.capabilities());
+  const nb::gil_scoped_acquire locked;
+  if (!notice.empty() && PyErr_WarnEx(PyExc_UserWarning, notice.c_str(), 2) < 0) throw nb::python_error();
+}
 
 }  // namespace halfstep::python

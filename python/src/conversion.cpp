@@ -23,19 +23,19 @@
 namespace halfstep::python {
 namespace {
 
-/// A conversion, and its report with what was measured besides.
+/// A conversion, and its report including the measured errors.
 struct Converted {
   Conversion conversion;
   ConversionReport report;
 };
 
-/// The inputs of a model in its own types.
+/// The inputs of a model, converted to its types.
 NamedTensors as_inputs(const Graph& graph, NamedTensors given) {
   NamedTensors inputs;
   for (const ValueId id : graph.inputs) {
     const auto at = given.find(graph[id].name);
     if (at == given.end())
-      throw_input_error("an array for each input of the model", "none for '" + graph[id].name + "'", "give it");
+      throw_input_error("an array for each input of the model", "none for '" + graph[id].name + "'", "add it");
     inputs[at->first] = as_type(at->second, graph[id].dtype, at->first);
     given.erase(at);
   }
@@ -48,7 +48,7 @@ ConvertOptions options_from(const std::string& precision, bool keep_io_types, st
                             const std::string& keep_f32, const std::string& force_half, bool keep_functions,
                             bool keep_metadata) {
   if (precision != "fp16" && precision != "bf16")
-    throw_input_error("a precision to convert to: fp16 or bf16", "'" + precision + "'", "");
+    throw_input_error("a precision of the conversion: fp16 or bf16", "'" + precision + "'", "");
   ConvertOptions options;
   options.half = precision == "bf16" ? DType::bf16 : DType::f16;
   options.keep_io_types = keep_io_types;
@@ -60,7 +60,7 @@ ConvertOptions options_from(const std::string& precision, bool keep_io_types, st
   return options;
 }
 
-/// Ends early, with a KeyboardInterrupt, when the user asks for it.
+/// An interrupt by the user ends the search early with a KeyboardInterrupt.
 Conversion search(const ModelFile& model, const ConvertOptions& options, const NamedTensors& inputs, Executor& executor,
                   double max_error) {
   std::atomic<bool> stop = false;
@@ -112,7 +112,7 @@ ExternalData external_data_of(const std::string& name) {
 }  // namespace
 
 void bind_conversion(nb::module_& m) {
-  nb::class_<ModelFile>(m, "ModelFile", "A model as its file has it.")
+  nb::class_<ModelFile>(m, "ModelFile", "A model file.")
       .def_static("open", &ModelFile::open, "path"_a)
       .def_static(
           "from_bytes",
@@ -134,7 +134,7 @@ void bind_conversion(nb::module_& m) {
             const nb::gil_scoped_release unlocked;
             return c.conversion.save(path, external);
           },
-          "path"_a, "external_data"_a, "Returns the bytes of its files.");
+          "path"_a, "external_data"_a, "Returns the total size of its files in bytes.");
   m.def(
       "convert",
       [](const ModelFile& file, const LoadedModel* loaded, const std::string& precision, bool keep_io_types,

@@ -1,4 +1,4 @@
-// Objects that one thread at a time may use, and nobody once they are closed.
+// Objects that are not thread-safe and can be closed: concurrent use and use after close raise errors.
 #pragma once
 
 #include <atomic>
@@ -10,7 +10,7 @@
 
 namespace halfstep::python {
 
-/// Python runs other threads while a call computes. One of them that uses the same object gets an Error.
+/// Python runs other threads while a call computes. Concurrent use of the same object throws Error.
 template <class T>
 class Guarded {
  public:
@@ -39,7 +39,7 @@ class Guarded {
   };
 
   Use use() { return Use(*this); }
-  /// Frees what it holds. Closing twice is no error.
+  /// Releases its resources. Closing twice is not an error.
   void close() {
     if (!object_) return;
     const Use use(*this);

@@ -1,4 +1,4 @@
-// What this machine has, and whether an executor does on it what it promises.
+// Executors of this machine, and their checks.
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -82,7 +82,7 @@ nb::list check(const std::string& executor_name, const std::string& op, const st
   }
   const std::unique_ptr<Executor> executor = make_executor(executor_name, {});
   const std::vector<Check> checks = list_checks(selection);
-  if (checks.empty()) throw_input_error("checks to run", "none that op, case and kind leave", "");
+  if (checks.empty()) throw_input_error("checks to run", "none that match op, case and kind", "");
   nb::list reports;
   for (const Check& one : checks) {
     std::optional<CheckReport> report;

@@ -36,9 +36,8 @@ nb::dict values_of(const Metrics& metrics) {
 void bind_metrics(nb::module_& m) {
   nb::class_<Metrics>(m, "Metrics", "Running values of metrics.")
       .def("values", &values_of,
-           "Name → number; of a confusion matrix counts i64[classes, classes + 1], or sums of weights f64, a row for "
-           "each "
-           "label, the last column for outputs that are NaN.")
+           "Name → number; for a confusion matrix counts i64[classes, classes + 1], or sums of weights in f64: a row "
+           "per label, the last column for outputs that are NaN.")
       .def("reset", &Metrics::reset)
       .def("__len__", &Metrics::size);
   m.def(

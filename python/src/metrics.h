@@ -5,7 +5,7 @@
 
 namespace halfstep::python {
 
-/// Name → number; of a confusion matrix its counts as an array.
+/// Name → number; for a confusion matrix its counts as an array.
 nb::dict values_of(const Metrics& metrics);
 
 }  // namespace halfstep::python

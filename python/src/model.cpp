@@ -29,7 +29,7 @@ std::vector<TensorInfo> infos_of(const Graph& graph, const std::vector<ValueId>&
   return infos;
 }
 
-/// Plug-ins may bring operators: they are known before a model is read.
+/// Plug-ins may define operators, so they are loaded before a model is read.
 void load_plugins() { make_executor("reference", {}); }
 
 }  // namespace
@@ -77,7 +77,7 @@ nb::dict describe(const Plan& plan) {
 }
 
 void bind_model(nb::module_& m) {
-  nb::class_<LoadedModel>(m, "LoadedModel", "A model as it was read. It does not change.")
+  nb::class_<LoadedModel>(m, "LoadedModel", "A loaded model. It is immutable.")
       .def_static(
           "open",
           [](const std::filesystem::path& path) {
@@ -113,7 +113,7 @@ void bind_model(nb::module_& m) {
             const std::int64_t batch = fixed_batch(model.graph);
             return batch == Shape::kUnknown ? nb::object(nb::none()) : nb::cast(batch);
           },
-          "The number of rows that the model was exported for, or None where any will do.")
+          "The batch size that the model was exported for, or None if it is not fixed.")
       .def(
           "example",
           [](const LoadedModel& model, const std::map<std::string, std::vector<std::int64_t>>& shapes,
@@ -126,7 +126,7 @@ void bind_model(nb::module_& m) {
                 tensors.emplace("labels", *std::move(made));
             return arrays_from(tensors);
           },
-          "shapes"_a, "batch"_a, "loss"_a, "labels"_a, "Made-up inputs, and labels, that the model takes.")
+          "shapes"_a, "batch"_a, "loss"_a, "labels"_a, "Example inputs and labels for the model.")
       .def(
           "to_bytes",
           [](const LoadedModel& model, const nb::dict& parameters) {

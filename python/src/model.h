@@ -1,4 +1,4 @@
-// A model that was read, as Python holds it.
+// A loaded model in Python.
 #pragma once
 
 #include <filesystem>
@@ -10,7 +10,7 @@
 
 namespace halfstep::python {
 
-/// Operators by their names, counts, inputs and outputs.
+/// Operators by name with counts, inputs and outputs.
 nb::dict describe(const Graph& graph);
 nb::dict describe(const Plan& plan);
 

@@ -1,9 +1,9 @@
-// The extension halfstep._core: the C++ classes as they are. What is friendly about the package is written in Python.
+// The extension halfstep._core: plain bindings of the C++ classes. The public interface of the package is in Python.
 #include "python/src/bindings.h"
 
 NB_MODULE(_core, m) {
   using namespace halfstep::python;
-  m.doc() = "The C++ part of halfstep. Use the package halfstep, which is built on it.";
+  m.doc() = "The C++ part of halfstep. Use the package halfstep instead.";
   translate_errors();
   bind_tables(m);
   bind_options(m);

@@ -54,7 +54,8 @@ OptimizerOptions optimizer_options(const std::string& name, const Numbers& numbe
     const std::vector<OptimizerNumber>& all = optimizer_numbers();
     const auto number = std::ranges::find(all, with(wanted, '_', '-'), &OptimizerNumber::name);
     if (number == all.end())
-      throw_input_error("a number of optimizer '" + name + "'", "'" + wanted + "'", "help(optimizer) lists them");
+      throw_input_error("a hyperparameter of optimizer '" + name + "'", "'" + wanted + "'",
+                        "help(optimizer) lists them");
     set_number(options, *number, value);
   }
   for (const auto& [pattern, lr_factor, frozen_updates, own] : groups)
@@ -64,7 +65,7 @@ OptimizerOptions optimizer_options(const std::string& name, const Numbers& numbe
 }
 
 void bind_options(nb::module_& m) {
-  nb::class_<LossTerm>(m, "LossTerm", "One summand of a loss.")
+  nb::class_<LossTerm>(m, "LossTerm", "A term of a loss.")
       .def(
           "__init__",
           [](LossTerm* self, const std::string& loss, const std::string& output, const std::string& labels,
@@ -81,7 +82,7 @@ void bind_options(nb::module_& m) {
       [](const std::string& name, const Numbers& numbers, const std::vector<GroupOptions>& groups) {
         optimizer_options(name, numbers, groups);
       },
-      "name"_a, "numbers"_a, "groups"_a, "Raises InputError unless a training step can be made with them.");
+      "name"_a, "numbers"_a, "groups"_a, "Raises InputError if a training step cannot use these options.");
 }
 
 }  // namespace halfstep::python

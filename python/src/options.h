@@ -1,4 +1,4 @@
-// Options of a training step from what Python gives.
+// Options of a training step, converted from Python arguments.
 #pragma once
 
 #include <cstdint>
@@ -12,10 +12,10 @@
 namespace halfstep::python {
 
 using Numbers = std::map<std::string, double>;
-/// Pattern, factor of the learning rate, updates for which it is frozen, hyperparameters.
+/// Pattern, factor of the learning rate, number of initial frozen updates, hyperparameters.
 using GroupOptions = std::tuple<std::string, double, std::int64_t, Numbers>;
 
-/// Throws Error(input) for a name that there is not and for numbers out of their ranges.
+/// Throws Error(input) for unknown names and for values out of range.
 OptimizerOptions optimizer_options(const std::string& name, const Numbers& numbers,
                                    const std::vector<GroupOptions>& groups);
 

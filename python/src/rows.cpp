@@ -40,14 +40,14 @@ void Rows::set_order(std::optional<Tensor> order) {
     if (order->dtype() != DType::i64 || order->shape() != Shape{count_})
       throw_input_error("an order of " + std::to_string(count_) + " rows", order->shape().to_string(), "");
     if (!std::ranges::all_of(order->span<std::int64_t>(), [&](std::int64_t row) { return row >= 0 && row < count_; }))
-      throw_input_error("rows from 0 to " + std::to_string(count_ - 1), "others", "");
+      throw_input_error("row indices from 0 to " + std::to_string(count_ - 1), "others", "");
   }
   order_ = std::move(order);
 }
 
 const Batch& Rows::batch(std::int64_t begin, std::int64_t end) {
   if (begin < 0 || begin > end || end > count_)
-    throw_input_error("a part of " + std::to_string(count_) + " rows", "another", "");
+    throw_input_error("a range within " + std::to_string(count_) + " rows", "another", "");
   for (Array& array : arrays_) {
     if (!order_) {
       batch_.tensors[array.name] = array.rows.rows(begin, end);
@@ -68,8 +68,8 @@ const Batch& Rows::batch(std::int64_t begin, std::int64_t end) {
 }
 
 void bind_rows(nb::module_& m) {
-  nb::class_<Batch>(m, "Batch", "Arrays by name, as a training step takes them.");
-  nb::class_<Rows>(m, "Rows", "Arrays by name of as many rows each, in batches.")
+  nb::class_<Batch>(m, "Batch", "Arrays by name, for a training step.");
+  nb::class_<Rows>(m, "Rows", "Arrays by name with the same number of rows, in batches.")
       .def(
           "__init__", [](Rows* self, nb::handle arrays) { new (self) Rows(tensors_from(arrays, "arrays")); },
           "arrays"_a)
@@ -78,9 +78,9 @@ void bind_rows(nb::module_& m) {
           [](Rows& self, nb::handle order) {
             self.set_order(order.is_none() ? std::optional<Tensor>() : tensor_from(order, "order"));
           },
-          "order"_a.none(), "The row that comes at each place; None: in their order.")
+          "order"_a.none(), "The indices of the rows in order; None: the original order.")
       .def("batch", &Rows::batch, "begin"_a, "end"_a, nb::rv_policy::reference_internal,
-           nb::call_guard<nb::gil_scoped_release>(), "A part of them, good until the next call.");
+           nb::call_guard<nb::gil_scoped_release>(), "The rows from begin to end, valid until the next call.");
 }
 
 }  // namespace halfstep::python

@@ -10,22 +10,22 @@
 
 namespace halfstep::python {
 
-/// Tensors by name, as a step takes them.
+/// Tensors by name, for a step.
 struct Batch {
   NamedTensors tensors;
 };
 
-/// Arrays by name of as many rows each, of which batches are views while they come in order, and otherwise gathered in
-/// buffers that one batch after the other uses.
+/// Arrays by name with the same number of rows. Batches in order are views; otherwise they are gathered into buffers
+/// that successive batches reuse.
 class Rows {
  public:
-  /// Throws Error(input) unless each has an axis of rows and as many of them as the others.
+  /// Throws Error(input) unless all have an axis of rows with the same length.
   explicit Rows(const NamedTensors& arrays);
 
   std::int64_t count() const { return count_; }
-  /// i64[count()]: which row comes where; unset: in their order. Throws Error(input) for others.
+  /// i64[count()]: the index of the row at each position; unset: the original order. Throws Error(input) for others.
   void set_order(std::optional<Tensor> order);
-  /// The rows [begin, end) of the order. Good until the next call.
+  /// The rows [begin, end) of the order. Valid until the next call.
   const Batch& batch(std::int64_t begin, std::int64_t end);
 
  private:

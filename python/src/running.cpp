@@ -1,4 +1,4 @@
-// Steps or evaluations on one batch after the other, with the means of their losses and metrics: what fit repeats.
+// Steps or evaluations on successive batches, with the means of their losses and metrics: the inner loop of fit.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -30,7 +30,7 @@ const Tensor* find(const NamedTensors& batch, const std::string& name) {
   return at == batch.end() ? nullptr : &at->second;
 }
 
-/// What the mean over a batch weighs in the mean over several: what it was divided by.
+/// The weight of a batch's mean in the mean over several batches: the divisor of that mean.
 double weight_in_mean(const LossTerm& term, const NamedTensors& batch, std::int64_t rows) {
   if (term.reduction == LossReduction::sum) return 1;
   const Tensor *labels = find(batch, term.labels), *given = find(batch, term.sample_weights);
@@ -40,8 +40,7 @@ double weight_in_mean(const LossTerm& term, const NamedTensors& batch, std::int6
   const auto count = static_cast<std::size_t>(labels->count());
   const bool plain = !given && term.class_weights.empty();
   if (count == 0 || (plain && !term.ignore_label)) return given ? 0 : all_rows;
-  const std::size_t each =
-      weights.empty() ? 1 : std::max<std::size_t>(count / weights.size(), 1);  // labels of a weight
+  const std::size_t each = weights.empty() ? 1 : std::max<std::size_t>(count / weights.size(), 1);  // labels per weight
   double sum = 0;
   visit_dtype(labels->dtype(), [&]<class L>() {
     const auto elements = std::as_const(*labels).span<L>();
@@ -54,8 +53,7 @@ double weight_in_mean(const LossTerm& term, const NamedTensors& batch, std::int6
       if (term.ignore_label && label == static_cast<double>(*term.ignore_label)) continue;
       double weight = weights.empty() ? 1 : weights[std::min(i / each, weights.size() - 1)];
       if constexpr (std::is_integral_v<L>)
-        if (label >= 0 && label < static_cast<double>(term.class_weights.size()))
-          weight *= term.class_weights[static_cast<std::size_t>(label)];
+        if (label >= 0 && label < static_cast<double>(term.class_weights.size())) weight *= term.class_weights[label];
       sum += weight;
     }
   });
@@ -63,12 +61,12 @@ double weight_in_mean(const LossTerm& term, const NamedTensors& batch, std::int6
 }
 
 enum class Mode { training, evaluation };
-/// A term of the loss, and the metrics to measure of it; unset: those that suit its labels.
+/// A term of the loss, and its metrics; unset: the default metrics of its labels.
 using Measured = std::pair<std::size_t, std::optional<std::string>>;
 
 class Running {
  public:
-  /// `input` is one of the model's, whose first axis is that of the rows. The step must outlive this.
+  /// `input` is an input of the model with rows along its first axis. The step must outlive this.
   Running(GuardedStep& step, std::vector<LossTerm> terms, std::string input, std::vector<Measured> measured, Mode mode)
       : step_(step),
         terms_(std::move(terms)),
@@ -101,7 +99,7 @@ class Running {
     });
   }
 
-  /// What suits the labels is known with the first batch.
+  /// Default metrics depend on the labels, so they are created with the first batch.
   void make_metrics(const TrainingStep& step) {
     for (const auto& [term, names] : measured_)
       metrics_.emplace_back(term, step.metrics(names ? std::optional(parse_metrics(*names)) : std::nullopt, term));
@@ -121,7 +119,7 @@ class Running {
 }  // namespace
 
 void bind_running(nb::module_& m) {
-  nb::class_<Running>(m, "Running", "Steps or evaluations, one batch after the other, and the means of what they give.")
+  nb::class_<Running>(m, "Running", "Steps or evaluations on successive batches, and the means of their results.")
       .def(
           "__init__",
           [](Running* self, GuardedStep& step, std::vector<LossTerm> terms, const std::string& input,
@@ -131,7 +129,7 @@ void bind_running(nb::module_& m) {
           },
           "step"_a, nb::kw_only(), "terms"_a, "input"_a, "measured"_a, "training"_a, nb::keep_alive<1, 2>())
       .def("add", nb::overload_cast<nb::handle>(&Running::add), "batch"_a,
-           "A step, or an evaluation, on a batch: a dictionary as TrainingStep.run takes it, or a Batch.")
+           "Runs a step or an evaluation on a batch: a dictionary as for TrainingStep.run, or a Batch.")
       .def_prop_ro(
           "losses",
           [](const Running& self) {
@@ -139,7 +137,7 @@ void bind_running(nb::module_& m) {
             for (const RunningMean& mean : self.losses()) means.push_back(mean.value());
             return means;
           },
-          "The mean of each term of the loss over all labels; NaN before the first one that counts.")
+          "The mean of each term of the loss over all labels; NaN before the first label that is not ignored.")
       .def(
           "metrics",
           [](const Running& self) {
@@ -147,7 +145,7 @@ void bind_running(nb::module_& m) {
             for (const auto& [term, metrics] : self.metrics()) result.append(nb::make_tuple(term, values_of(metrics)));
             return result;
           },
-          "(term, {name: value}) of each term that has metrics.");
+          "(term, {name: value}) for each term with metrics.");
 }
 
 }  // namespace halfstep::python

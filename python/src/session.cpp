@@ -32,6 +32,7 @@ std::unique_ptr<SessionOnExecutor> make(const LoadedModel& model, const std::str
   const ExecutorOptions options{.threads = threads, .fp32_math = parse_fp32_math(fp32_math)};
   const nb::gil_scoped_release unlocked;
   std::unique_ptr<Executor> made = make_executor(executor, options);
+  warn_without_effect(options.fp32_math, *made);
   Session session(model.graph, *made, {.precision = parsed, .batch_axes = batch_axes, .programs = programs});
   return std::make_unique<SessionOnExecutor>(SessionOnExecutor{std::move(made), std::move(session)});
 }
@@ -39,7 +40,7 @@ std::unique_ptr<SessionOnExecutor> make(const LoadedModel& model, const std::str
 }  // namespace
 
 void bind_session(nb::module_& m) {
-  nb::class_<GuardedSession>(m, "Session", "A model to run.")
+  nb::class_<GuardedSession>(m, "Session", "A model for inference.")
       .def(
           "__init__",
           [](GuardedSession* self, const LoadedModel& model, const std::string& executor, const std::string& precision,
@@ -84,7 +85,7 @@ void bind_session(nb::module_& m) {
             const Profile profile = use->session.profile(given, {.steps = steps});
             return std::pair(profile_json(profile), trace_json(profile));
           },
-          "inputs"_a, "steps"_a, "Where the time of a run goes: halfstep.profile's text, and its trace.")
+          "inputs"_a, "steps"_a, "Profiles a run: the JSON text of halfstep.profile, and the trace.")
       .def("close", &GuardedSession::close)
       .def_prop_ro("closed", &GuardedSession::is_closed);
 }

@@ -1,4 +1,4 @@
-// The tables of losses, optimizers, schedules and metrics: what the Python classes for them are made from.
+// The tables of losses, optimizers, schedules and metrics, from which the Python classes are created.
 #include <string>
 
 #include <nanobind/stl/optional.h>
@@ -14,7 +14,7 @@
 namespace halfstep::python {
 namespace {
 
-/// As it is written in Python.
+/// The name as a Python identifier.
 std::string identifier(std::string_view name) {
   std::string result(name);
   for (char& c : result)
@@ -63,7 +63,7 @@ nb::list loss_table() {
   return rows;
 }
 
-/// The meaning that a number has for an optimizer: the table of numbers joins those of all of them.
+/// The meaning of a number for this optimizer: the table of numbers combines those of all optimizers.
 std::string_view meaning_for(const OptimizerNumber& number, const OptimizerDef& optimizer) {
   const Hyperparameter* own = number.hyperparameter.empty() ? nullptr : optimizer.find(number.hyperparameter);
   return own ? own->meaning : number.meaning;
@@ -139,18 +139,18 @@ nb::list metric_table() {
 }  // namespace
 
 void bind_tables(nb::module_& m) {
-  m.def("loss_table", &loss_table, "The losses, a dictionary for each.");
-  m.def("optimizer_table", &optimizer_table, "The optimizers with their numbers, a dictionary for each.");
-  m.def("schedule_table", &schedule_table, "The learning-rate schedules, a dictionary for each.");
-  m.def("metric_table", &metric_table, "The metrics, a dictionary for each.");
-  nb::class_<Schedule>(m, "Schedule", "A learning rate for each number of updates.")
+  m.def("loss_table", &loss_table, "The losses, as a list of dictionaries.");
+  m.def("optimizer_table", &optimizer_table, "The optimizers with their hyperparameters, as a list of dictionaries.");
+  m.def("schedule_table", &schedule_table, "The learning-rate schedules, as a list of dictionaries.");
+  m.def("metric_table", &metric_table, "The metrics, as a list of dictionaries.");
+  nb::class_<Schedule>(m, "Schedule", "A learning rate as a function of the number of updates.")
       .def(
           "__init__",
           [](Schedule* self, const std::string& form, double learning_rate) {
             new (self) Schedule(parse_schedule(form, learning_rate));
           },
-          "form"_a, "learning_rate"_a, "Reads NAME[:KEY=VALUE,...].")
-      .def("at", &Schedule::at, "updates"_a, "The learning rate of the update that follows so many.")
+          "form"_a, "learning_rate"_a, "Parses NAME[:KEY=VALUE,...].")
+      .def("at", &Schedule::at, "updates"_a, "The learning rate after this number of updates.")
       .def("__str__", &Schedule::to_string);
 }
 

@@ -18,7 +18,7 @@ namespace {
 
 using dlpack_code = nb::dlpack::dtype_code;
 
-/// Types that NumPy gets from the package ml_dtypes, and the unsigned integer of their size.
+/// Types that the package ml_dtypes adds to NumPy, and the unsigned integer of the same size.
 struct BorrowedType {
   DType dtype;
   const char* name;
@@ -32,7 +32,7 @@ constexpr std::array kBorrowed = {
     BorrowedType{DType::f8e5m2fnuz, "float8_e5m2fnuz", "uint8"},
 };
 
-/// Owners of elements, let go with the interpreter's lock held, on whatever thread that happens.
+/// Owners of elements. They acquire the GIL to release them, because this may happen on any thread.
 struct HeldBuffer {
   Py_buffer view{};
   ~HeldBuffer() {
@@ -48,7 +48,7 @@ struct HeldArray {
   }
 };
 
-/// As str() gives it.
+/// The result of str().
 std::string string_of(nb::handle object) { return nb::cast<std::string>(nb::steal(PyObject_Str(object.ptr()))); }
 
 [[noreturn]] void refuse(nb::handle object, const std::string& name, const std::string& hint) {
@@ -64,7 +64,7 @@ DType unsigned_of(std::size_t bytes) {
   return bytes == 1 ? DType::u8 : bytes == 2 ? DType::u16 : bytes == 4 ? DType::u32 : DType::u64;
 }
 
-/// Of a buffer's format (module struct); undefined for other machines' byte orders and for what is no number.
+/// The type of a buffer's format (module struct); undefined for foreign byte orders and non-numeric formats.
 DType dtype_of_format(std::string_view format, std::size_t bytes) {
   if (!format.empty() && std::string_view("@=<").find(format[0]) != std::string_view::npos) format.remove_prefix(1);
   if (format.size() != 1) return DType::undefined;
@@ -138,7 +138,7 @@ bool is_aligned(const void* data, std::size_t bytes) {
   return bytes == 0 || reinterpret_cast<std::uintptr_t>(data) % bytes == 0;
 }
 
-/// Nothing where the object has no buffer, or one whose elements do not lie one after the other.
+/// Nothing if the object has no buffer, or one that is not contiguous or aligned, or has an unsupported type.
 std::optional<Tensor> from_buffer(nb::handle object, DType elements = DType::undefined) {
   auto held = std::make_shared<HeldBuffer>();
   if (PyObject_GetBuffer(object.ptr(), &held->view, PyBUF_RECORDS_RO) != 0) {
@@ -156,7 +156,7 @@ std::optional<Tensor> from_buffer(nb::handle object, DType elements = DType::und
   return Tensor::view(dtype, Shape(std::move(extents)), view.buf, std::move(held));
 }
 
-/// Of an array of another library.
+/// A view of an array of another library, in host memory.
 std::optional<Tensor> from_dlpack(nb::handle object) {
   if (!nb::hasattr(object, "__dlpack__")) return {};
   nb::ndarray<nb::ro, nb::c_contig> array;
@@ -165,7 +165,7 @@ std::optional<Tensor> from_dlpack(nb::handle object) {
   if (dtype == DType::undefined) return {};
   std::vector<std::int64_t> extents;
   for (std::size_t i = 0; i < array.ndim(); ++i) extents.push_back(static_cast<std::int64_t>(array.shape(i)));
-  void* data = const_cast<void*>(array.data());  // the library reads what it is given
+  void* data = const_cast<void*>(array.data());  // halfstep only reads its inputs
   return Tensor::view(dtype, Shape(std::move(extents)), data,
                       std::make_shared<HeldArray>(HeldArray{nb::ndarray<nb::ro>(array)}));
 }
@@ -178,14 +178,14 @@ const BorrowedType* borrowed_type_of(nb::handle object) {
   return nullptr;
 }
 
-/// As NumPy has it: contiguous, in this machine's byte order.
+/// As a NumPy array: contiguous, aligned, in native byte order.
 nb::object numpy_array(nb::handle object, const std::string& name) {
   try {
     const nb::module_ numpy = nb::module_::import_("numpy");
     nb::object array = numpy.attr("ascontiguousarray")(object);
     if (!nb::cast<bool>(array.attr("dtype").attr("isnative")))
       array = array.attr("astype")(array.attr("dtype").attr("newbyteorder")("="));
-    // ascontiguousarray makes a scalar one of one axis, and keeps what is not aligned.
+    // ascontiguousarray adds an axis to a scalar, and keeps unaligned arrays unaligned.
     return numpy.attr("require")(array, nb::none(), "A").attr("reshape")(numpy.attr("shape")(object));
   } catch (const nb::python_error& error) {
     refuse(object, name, error.what());
@@ -203,11 +203,11 @@ Tensor tensor_from(nb::handle object, const std::string& name) {
   }
   if (std::optional<Tensor> tensor = from_dlpack(object)) return *std::move(tensor);
   if (object.is_none() || nb::isinstance<nb::str>(object) || nb::isinstance<nb::dict>(object))
-    refuse(object, name, "give a NumPy array");
+    refuse(object, name, "pass a NumPy array");
   if (nb::hasattr(object, "__dlpack__") && !nb::hasattr(object, "__array_interface__"))
-    refuse(object, name, "give one in host memory, without a gradient: tensor.detach().cpu()");
+    refuse(object, name, "pass one in host memory that does not require a gradient: tensor.detach().cpu()");
   if (std::optional<Tensor> tensor = from_buffer(numpy_array(object, name))) return *std::move(tensor);
-  refuse(object, name, "convert it to a type that the model takes: array.astype(numpy.float32)");
+  refuse(object, name, "convert it to a type that the model supports: array.astype(numpy.float32)");
 }
 
 NamedTensors tensors_from(nb::handle mapping, const char* what) {
@@ -217,7 +217,7 @@ NamedTensors tensors_from(nb::handle mapping, const char* what) {
   NamedTensors tensors;
   for (const auto [key, value] : nb::borrow<nb::dict>(mapping)) {
     if (!nb::isinstance<nb::str>(key))
-      throw_input_error(std::string(what) + " by names that are text", string_of(key), "");
+      throw_input_error(std::string(what) + " with names as strings", string_of(key), "");
     const std::string name = nb::cast<std::string>(key);
     tensors.emplace(name, tensor_from(value, name));
   }
@@ -227,7 +227,7 @@ NamedTensors tensors_from(nb::handle mapping, const char* what) {
 nb::object array_from(const Tensor& tensor) {
   const std::optional<nb::dlpack::dtype> type = dlpack_of(tensor.dtype());
   if (!type)
-    throw_input_error("a tensor of a type that NumPy has", std::string(name_of(tensor.dtype())),
+    throw_input_error("a tensor of a type that NumPy supports", std::string(name_of(tensor.dtype())),
                       "cast it in the model");
   static std::byte nothing;
   auto held = std::make_unique<Tensor>(tensor);

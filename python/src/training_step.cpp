@@ -42,14 +42,14 @@ SaveOptions save_options(const std::string& form, const std::string& external_da
 }
 
 void bind_report(nb::module_& m) {
-  nb::class_<StepReport>(m, "StepReport", "What a call of a training step did.")
-      .def_ro("loss", &StepReport::loss, "The loss of the batch; 0 where there is none.")
-      .def_ro("terms", &StepReport::terms, "Of a loss of several terms each, before its weight.")
+  nb::class_<StepReport>(m, "StepReport", "The results of a call of a training step.")
+      .def_ro("loss", &StepReport::loss, "The loss of the batch; 0 if there is none.")
+      .def_ro("terms", &StepReport::terms, "The unweighted terms of a loss of several terms.")
       .def_ro("gradient_norm", &StepReport::gradient_norm,
-              "L2 norm of all gradients together, without the loss scale, before clipping.")
-      .def_ro("gradients_finite", &StepReport::gradients_finite, "False: the update is skipped as a whole.")
+              "L2 norm of all unscaled gradients together, before clipping.")
+      .def_ro("gradients_finite", &StepReport::gradients_finite, "False: the whole update is skipped.")
       .def_ro("updated", &StepReport::updated, "Whether the parameters changed.")
-      .def_ro("loss_scale", &StepReport::loss_scale, "The one that was used.")
+      .def_ro("loss_scale", &StepReport::loss_scale, "The loss scale used by this call.")
       .def("__repr__", [](const StepReport& r) {
         return nb::str(
                    "StepReport(loss={:.7g}, gradient_norm={:.7g}, gradients_finite={}, updated={}, loss_scale={:g})")
@@ -62,7 +62,7 @@ void bind_report(nb::module_& m) {
 void bind_training_step(nb::module_& m) {
   bind_report(m);
   using Step = GuardedStep;
-  nb::class_<Step>(m, "TrainingStep", "A model in training, step by step.")
+  nb::class_<Step>(m, "TrainingStep", "Trains a model step by step.")
       .def(
           "__init__",
           [](Step* self, const LoadedModel& model, std::optional<std::vector<LossTerm>> terms,
@@ -89,6 +89,7 @@ void bind_training_step(nb::module_& m) {
               options.loss = LossOptions{.terms = *std::move(terms), .function = {}};
             std::unique_ptr<StepOnExecutor> made = unlocked([&] {
               std::unique_ptr<Executor> e = make_executor(executor, on);
+              warn_without_effect(on.fp32_math, *e);
               TrainingStep step(model, *e, options);
               return std::make_unique<StepOnExecutor>(StepOnExecutor{std::move(e), std::move(step)});
             });
@@ -100,8 +101,8 @@ void bind_training_step(nb::module_& m) {
           "memory_budget"_a)
 
       .def("run", &Step::with_batch<&TrainingStep::run>, "batch"_a,
-           "Forward, backward, update on a batch: a dictionary with the model's inputs and the labels by name, the "
-           "batch along axis 0. Raises InputError for other names, types or shapes; then nothing has changed.")
+           "Forward and backward pass and update for a batch: a dictionary with the model's inputs and the labels by "
+           "name, with batch axis 0. Raises InputError for other names, types or shapes, without changing anything.")
       .def(
           "forward_backward",
           [](Step& self, nb::handle batch, double weight) {
@@ -110,19 +111,19 @@ void bind_training_step(nb::module_& m) {
             return unlocked([&] { return use->step.forward_backward(given, weight); });
           },
           "batch"_a, "weight"_a = 1.0,
-          "Forward and backward. Gradients are multiplied by weight and added to those since the last update.")
+          "Forward and backward pass. Gradients are multiplied by weight and added to those since the last update.")
       .def(
           "update",
           [](Step& self) {
             const Step::Use use = self.use();
             return unlocked([&] { return use->step.update(); });
           },
-          "Updates the parameters by the gradients and forgets these; skips that where they are not finite. Raises "
-          "InputError where there are none.")
+          "Updates the parameters with the accumulated gradients and clears these; skips the update if they are not "
+          "finite. Raises InputError if there are none.")
       .def("forget_gradients", [](Step& self) { self.use()->step.forget_gradients(); })
 
       .def("forward", &Step::outputs_for<&TrainingStep::forward>, "inputs"_a,
-           "The model's outputs by name, as the training step computes them: by batch statistics and with dropout.")
+           "The model's outputs by name, as in a training step: with batch statistics and dropout.")
       .def(
           "backward",
           [](Step& self, nb::handle inputs, nb::handle output_gradients, double weight) {
@@ -132,21 +133,21 @@ void bind_training_step(nb::module_& m) {
             return unlocked([&] { return use->step.backward(x, dy, weight); });
           },
           "inputs"_a, "output_gradients"_a, "weight"_a = 1.0,
-          "forward_backward from gradients of a loss with respect to outputs, of their shapes.")
+          "Like forward_backward, from the gradients of a loss with respect to outputs, with the outputs' shapes.")
       .def("evaluate", &Step::with_batch<&TrainingStep::evaluate>, "batch"_a,
-           "The loss in inference form. The states do not change.")
+           "The loss in inference form. Does not change the state.")
       .def("predict", &Step::outputs_for<&TrainingStep::predict>, "inputs"_a,
-           "The model's outputs in inference form, with the present parameters.")
+           "The model's outputs in inference form, with the current parameters.")
       .def(
           "outputs",
           [](Step& self) {
             const Step::Use use = self.use();
-            NamedTensors copies;  // the next call writes into the originals
+            NamedTensors copies;  // the next call overwrites the originals
             for (const auto& [name, tensor] : use->step.outputs()) copies[name] = tensor.clone();
             return arrays_from(copies);
           },
-          "Copies of the model's outputs of the last call that had any, but for one that is the loss; where a loss "
-          "takes scores, the input of a final Softmax in its place.")
+          "Copies of the model's outputs of the last call that had any, without one that is the loss; if a loss is "
+          "computed from scores, the input of a final Softmax replaces its output.")
 
       .def(
           "metrics",
@@ -155,47 +156,48 @@ void bind_training_step(nb::module_& m) {
             return use->step.metrics(names ? std::optional(parse_metrics(*names)) : std::nullopt, term);
           },
           "names"_a.none() = nb::none(), "term"_a = 0,
-          "Running metrics of what a term of the loss is computed from, after the first batch; without names those "
-          "that suit its labels.")
+          "Running metrics of the output of a term of the loss, after the first batch; without names the default "
+          "metrics of its labels.")
       .def(
           "measure",
           [](Step& self, Metrics& metrics, nb::handle batch, std::size_t term) {
             const Step::Use use = self.use();
             use->step.measure(metrics, tensors_from(batch, "a batch"), term);
           },
-          "metrics"_a, "batch"_a, "term"_a = 0, "Adds the last call's output and the labels of its batch to metrics.")
+          "metrics"_a, "batch"_a, "term"_a = 0,
+          "Adds the output of the last call and the labels of its batch to metrics.")
 
       .def_prop_ro(
           "parameter_types", [](Step& self) { return infos_from(self.use()->step.parameter_types()); },
           "(name, type, shape) of each parameter, in the model's order.")
       .def("parameters", &Step::read<&TrainingStep::parameters>, "Copies of the parameters by name, in f32.")
-      .def("set_parameters", &Step::write<&TrainingStep::set_parameters>, "values"_a, "Some or all of them.")
+      .def("set_parameters", &Step::write<&TrainingStep::set_parameters>, "values"_a, "Sets some or all of them.")
       .def("statistics", &Step::read<&TrainingStep::statistics>, "Running statistics of BatchNormalization by name.")
       .def("gradients", &Step::read<&TrainingStep::gradients>,
-           "The sums since the last update, without the loss scale. Raises InputError where there are none.")
-      .def("set_gradients", &Step::write<&TrainingStep::set_gradients>, "values"_a, "Some or all of them.")
+           "The unscaled sums since the last update. Raises InputError if there are none.")
+      .def("set_gradients", &Step::write<&TrainingStep::set_gradients>, "values"_a, "Sets some or all of them.")
       .def("flat_parameters", &Step::read_flat<&TrainingStep::flat_parameters>,
-           "All parameters one after the other, in the order of parameter_types, as float32[number of elements].")
+           "All parameters concatenated in the order of parameter_types, as float32[number of elements].")
       .def("set_flat_parameters", &Step::write_flat<&TrainingStep::set_flat_parameters>, "values"_a)
       .def("flat_gradients", &Step::read_flat<&TrainingStep::flat_gradients>,
-           "The same of the gradients, 0 for parameters without one.")
+           "All gradients in the same form, 0 for parameters without one.")
       .def("set_flat_gradients", &Step::write_flat<&TrainingStep::set_flat_gradients>, "values"_a)
 
       .def("state", &Step::read<&TrainingStep::state>,
-           "Everything that a step changes, by name. Loading it into a step of the same model and options makes that "
-           "step go on bit for bit.")
+           "Everything that a step changes, by name. A step of the same model and options that loads it continues with "
+           "bitwise equal results.")
       .def("load_state", &Step::write<&TrainingStep::load_state>, "state"_a,
-           "Raises InputError naming what is missing, unknown, or of another type or shape.")
+           "Raises InputError that names entries that are missing, unknown, or of another type or shape.")
 
       .def_prop_rw(
           "learning_rate", [](Step& self) { return self.use()->step.learning_rate(); },
           [](Step& self, double value) { self.use()->step.set_learning_rate(value); })
       .def_prop_rw(
           "loss_scale", [](Step& self) { return self.use()->step.loss_scale(); },
-          [](Step& self, double value) { self.use()->step.set_loss_scale(value); }, "1 without a loss scale.")
+          [](Step& self, double value) { self.use()->step.set_loss_scale(value); }, "1 without loss scaling.")
       .def_prop_ro(
           "updates", [](Step& self) { return self.use()->step.updates(); },
-          "Applied so far; skipped ones do not count.")
+          "Number of applied updates, without skipped ones.")
       .def_prop_ro(
           "precision", [](Step& self) { return text(precision_name(self.use()->step.precision())); },
           "fp32, bf16 or fp16.")
@@ -207,14 +209,14 @@ void bind_training_step(nb::module_& m) {
             for (const std::string& notice : self.use()->step.notices()) lines.append(text(notice));
             return lines;
           },
-          "What had to be guessed, a line each.")
+          "Choices made by heuristics, one line each.")
       .def(
           "plan",
           [](Step& self, nb::handle batch) {
             const Step::Use use = self.use();
             return describe(use->step.plan(tensors_from(batch, "a batch")));
           },
-          "batch"_a, "What runs where in the training step for this batch, and why.")
+          "batch"_a, "The kernels of the training step for this batch, with reasons.")
       .def(
           "profile",
           [](Step& self, nb::handle batch, int steps) {
@@ -225,7 +227,7 @@ void bind_training_step(nb::module_& m) {
               return std::pair(profile_json(profile), trace_json(profile));
             });
           },
-          "batch"_a, "steps"_a, "Where the time of training steps goes: halfstep.profile's text, and its trace.")
+          "batch"_a, "steps"_a, "Profiles training steps: the JSON text of halfstep.profile, and the trace.")
       .def(
           "save",
           [](Step& self, const std::filesystem::path& path, const std::string& form, const std::string& external_data) {
@@ -234,8 +236,8 @@ void bind_training_step(nb::module_& m) {
             unlocked([&] { use->step.save(path, options); });
           },
           "path"_a, nb::kw_only(), "form"_a = "inference", "external_data"_a = "auto",
-          "Writes the source model with the present parameters and statistics. form: inference or training.")
-      .def("close", &Step::close, "Frees what it holds.")
+          "Writes the source model with the current parameters and statistics. form: inference or training.")
+      .def("close", &Step::close, "Releases its resources.")
       .def_prop_ro("closed", &Step::is_closed);
 }
 

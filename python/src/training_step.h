@@ -16,7 +16,7 @@ struct StepOnExecutor {
   TrainingStep step;
 };
 
-/// Calls `call` without the interpreter's lock.
+/// Calls `call` without the GIL.
 auto unlocked(const auto& call) {
   const nb::gil_scoped_release released;
   return call();
@@ -26,7 +26,7 @@ class GuardedStep : public Guarded<StepOnExecutor> {
  public:
   using Guarded::Guarded;
 
-  /// A method that takes a batch and gives a report.
+  /// A method with a batch that returns a report.
   template <StepReport (TrainingStep::*method)(const NamedTensors&)>
   StepReport with_batch(nb::handle batch) {
     const Use use = this->use();

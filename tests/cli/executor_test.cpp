@@ -84,6 +84,36 @@ TEST_F(CliTest, MemoryBudgetsHaveUnits) {
     EXPECT_THAT(run("profile mlp.onnx --steps 1 " + std::string(flag)).text, HasSubstr("--training")) << flag;
 }
 
+TEST_F(CliTest, TrainableFollowsFreeze) {
+  const auto names = [&](const std::string& flags, const char* list) {
+    const Outcome outcome = run("inspect mlp.onnx --trainable --json" + flags);
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.text;
+    std::map<std::string, std::string> found;
+    if (outcome.exit_code != 0) return found;
+    for (const nlohmann::json& row : nlohmann::json::parse(outcome.output)["trainable"][list])
+      found[row["name"]] = row.value("reason", "");
+    return found;
+  };
+  EXPECT_EQ(names("", "parameters").size(), 4u);
+  EXPECT_EQ(names(" --freeze '1.*'", "parameters").size(), 2u);
+  EXPECT_EQ(names(" --freeze '1.*'", "not_trained")["1.weight"], "frozen by '1.*'");
+  EXPECT_THAT(run("inspect mlp.onnx --freeze '1.*'").text, HasSubstr("--trainable or --training with --freeze"));
+  EXPECT_THAT(run("inspect mlp.onnx --trainable --freeze 'nothing*'").text, HasSubstr("nothing*"));
+}
+
+TEST_F(CliTest, Fp32MathWithoutEffectIsTold) {
+  for (const std::string call : {"inspect mlp.onnx --plan", "run mlp.onnx --input x.npy -o out.npz"}) {
+    const std::string flags[] = {" --executor reference", kPlugin};
+    for (const std::string& executor : flags) {
+      const Outcome outcome = run(call + executor + " --fp32-math bf16");
+      EXPECT_EQ(outcome.exit_code, 0) << outcome.text;
+      EXPECT_THAT(outcome.text, HasSubstr("f32 math bf16 has no effect")) << call << executor;
+      EXPECT_THAT(run(call + executor + " --fp32-math strict").text, Not(HasSubstr("has no effect")));
+    }
+  }
+  EXPECT_THAT(run("inspect mlp.onnx --fp32-math bf16").text, HasSubstr("--plan or --memory with --fp32-math"));
+}
+
 TEST_F(CliTest, InferenceGivesTheValuesOfFp32) {
   ASSERT_EQ(run("run mlp.onnx --input x.npy -o default.npz" + std::string(kPlugin)).exit_code, 0);
   ASSERT_EQ(run("run mlp.onnx --input x.npy -o fp32.npz --precision fp32 --executor reference").exit_code, 0);

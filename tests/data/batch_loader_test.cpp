@@ -133,6 +133,15 @@ TEST(BatchLoader, StopsCleanlyWhenTheConsumerDoes) {
       EXPECT_EQ(batches(data, {.batch_size = 3, .prefetch = prefetch}, taken).size(), taken);
 }
 
+TEST(BatchLoader, HoldsFewBatchesThatAreLarge) {
+  constexpr std::size_t kMega = 1 << 20;
+  const std::vector<std::pair<std::size_t, std::size_t>> held = {{0, 9},         {kMega / 100, 9}, {kMega, 9},
+                                                                 {2 * kMega, 5}, {3 * kMega, 3},   {500 * kMega, 3}};
+  for (const auto& [bytes, batches] : held) EXPECT_EQ(batches_held(bytes), batches) << bytes;
+  EXPECT_EQ(batches_held(500 * kMega, 1), 2u);
+  EXPECT_EQ(batches_held(1, 64), 65u);
+}
+
 TEST(BatchLoader, BatchesLieInARingThatIsUsedAgain) {
   const Dataset data = numbered(40);
   BatchLoader loader = loader_of(data, {.batch_size = 4, .prefetch = 2});

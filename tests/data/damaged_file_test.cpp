@@ -11,6 +11,7 @@
 #include "formats/idx.h"
 #include "formats/inflate.h"
 #include "formats/npz.h"
+#include "formats/safetensors.h"
 #include "tests/data/temporary_folder.h"
 #include <halfstep/data/dataset.h>
 #include <halfstep/formats/csv.h>
@@ -58,12 +59,15 @@ TEST(DamagedFile, CutWhileItIsReadIsAnErrorThatNamesFileAndRow) {
   folder.write("x.npy", header + bytes_of(rows));
   folder.write("f.npy", fortran_npy(rows));
   folder.write("x.idx", "\0\0\x08\x02"s + big<std::uint32_t>(kRows) + big<std::uint32_t>(64) + bytes_of(rows));
-  const std::size_t zip_header = 30 + 5 + header.size();
+  write_safetensors(folder / "x.safetensors", {.tensors = {{"x", rows}}, .metadata = {}});
+  const std::size_t zip_header = 30 + 5 + header.size(),
+                    safetensors_header = fs::file_size(folder / "x.safetensors") - rows.bytes();
   const Case cases[] = {
       {"x.npy", [](const fs::path& path) { return open_npy(path); }, header.size(), 700},
       {"f.npy", [](const fs::path& path) { return open_npy(path); }, header.size(), 0},
       {"x.idx", [](const fs::path& path) { return open_idx(path); }, 12, 700},
       {"x.npz", [](const fs::path& path) { return NpzFile(path).open("x"); }, zip_header, 700},
+      {"x.safetensors", [](const fs::path& path) { return SafetensorsFile(path).open("x"); }, safetensors_header, 700},
   };
   for (const Case& c : cases) {
     const DataArray array = c.open(folder / c.name);

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include "formats/npz.h"
+#include "formats/safetensors.h"
 #include "tests/data/temporary_folder.h"
 #include "tests/paths.h"
 #include <halfstep/data/dataset.h>
@@ -76,6 +77,21 @@ TEST(Dataset, ReadsNpzByItsNames) {
     EXPECT_TRUE(identical(data.x[0].rows.load(), kX));
     EXPECT_EQ(to_int64s(data.y->load())[0], c.first_label);
   }
+}
+
+TEST(Dataset, ReadsSafetensorsByTheirNames) {
+  TemporaryFolder folder;
+  const Tensor truths = Tensor::of<bool>({true, false, true});
+  write_safetensors(
+      folder / "a.safetensors",
+      {.tensors = {{"x_train", kX}, {"y_train", kY}, {"x_test", kX}, {"y_test", truths}}, .metadata = {}});
+  const std::string spec = (folder / "a.safetensors").string();
+  for (const Split split : {Split::train, Split::test}) {
+    const Dataset data = open(spec, split);
+    EXPECT_TRUE(identical(data.x[0].rows.load(), kX));
+    EXPECT_TRUE(identical(data.y->load(), split == Split::train ? kY : truths));
+  }
+  EXPECT_THAT(testing::error_of([&] { SafetensorsFile(spec).open("z"); }), HasSubstr("x_train"));
 }
 
 std::vector<std::string> names_of(const Dataset& data) {
@@ -196,6 +212,7 @@ TEST(DataFormat, IsToldByNameAndFirstBytes) {
       {"t10k-ubyte", "an IDX file"},
       {"t.idx3-ubyte.gz", "an IDX file"},
       {"a.npz", "an .npz file"},
+      {"a.safetensors", "a .safetensors file"},
       {"a.csv", "a .csv table"},
       {"a.csv.gz", "a .csv table"},
       {"a.tsv.gz", "a .tsv table"},

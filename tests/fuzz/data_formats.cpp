@@ -57,7 +57,15 @@ void read_file(std::string_view bytes, const Read& read) {
 }
 
 void read_safetensors_file(std::string_view bytes) {
-  read_file(bytes, [](const std::filesystem::path& path) { read_safetensors(path); });
+  read_file(bytes, [](const std::filesystem::path& path) {
+    read_safetensors(path);
+    const SafetensorsFile file(path);
+    for (const std::string& name : file.names()) try {
+        read_array(file.open(name));
+      } catch (const Error&) {
+        continue;
+      }
+  });
 }
 
 void read_npy(std::string_view bytes) {

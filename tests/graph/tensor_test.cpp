@@ -1,9 +1,11 @@
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include <gmock/gmock.h>
 
 #include "base/machine_memory.h"
+#include "graph/placeholder.h"
 #include <halfstep/base/error.h>
 #include <halfstep/graph/tensor.h>
 
@@ -100,6 +102,47 @@ TEST(DTypes, AreFoundByBothNames) {
   EXPECT_EQ(dtype_from_name("bfloat16"), DType::bf16);
   EXPECT_EQ(dtype_from_name("float"), DType::f32);
   EXPECT_EQ(dtype_from_name("half"), DType::undefined);
+}
+
+TEST(Tensor, ElementsOfAnySizeAreZeroAndCanBeWritten) {
+  constexpr std::int64_t kMega = 1 << 20;
+  for (const std::int64_t bytes :
+       {std::int64_t{1}, kMega - 1, kMega, 2 * kMega - 1, 2 * kMega, 2 * kMega + 1, 5 * kMega + 4097}) {
+    for (int again = 0; again < 3; ++again) {
+      Tensor tensor(DType::u8, Shape{bytes});
+      const std::span<std::uint8_t> all = tensor.span<std::uint8_t>();
+      EXPECT_EQ(reinterpret_cast<std::uintptr_t>(all.data()) % 64, 0u);
+      EXPECT_EQ(std::ranges::count(all, 0), bytes) << bytes;
+      std::ranges::fill(all, std::uint8_t{1});
+    }
+  }
+}
+
+TEST(Placeholder, HasTypeAndShapeAndZerosInPlaceOfElements) {
+  for (const std::int64_t side : {1, 31, 32, 500, 512, 700}) {
+    Tensor tensor(DType::f32, Shape{side, side});
+    std::ranges::fill(tensor.span<float>(), 1.0f);
+    const Tensor stands = placeholder_of(tensor);
+    EXPECT_EQ(stands.dtype(), DType::f32);
+    EXPECT_EQ(stands.shape(), tensor.shape());
+    const bool is_small = side < 32;
+    EXPECT_EQ(stands.raw() == tensor.raw(), is_small);
+    const Tensor copy = stands.clone();
+    EXPECT_EQ(std::ranges::count(copy.span<float>(), 0.0f), is_small ? 0 : side * side);
+    EXPECT_TRUE(identical(zeros_of(DType::f32, tensor.shape()), Tensor(DType::f32, tensor.shape())));
+  }
+  EXPECT_FALSE(placeholder_of(Tensor()).is_defined());
+}
+
+// A user may put initial values of optimizer states into a graph.
+TEST(Placeholder, ZerosMayBeWritten) {
+  for (const std::int64_t side : {1, 32, 64, 511, 512, 700}) {
+    Tensor written = zeros_of(DType::f32, Shape{side, side});
+    const Tensor other = zeros_of(DType::f32, Shape{side, side});
+    std::ranges::fill(written.span<float>(), 1.0f);
+    EXPECT_EQ(std::ranges::count(written.span<float>(), 1.0f), side * side);
+    EXPECT_EQ(std::ranges::count(other.span<float>(), 0.0f), side * side);
+  }
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 # Runs the install rules of the folders that may not have been built (cmake --install after a build of some targets), as
 # if they had not been: with EMPTY in place of the folder BUILD.
 file(REMOVE_RECURSE ${EMPTY})
-foreach(part cli executors/cudnn)
+foreach(part cli executors/cudnn distributed/mpi)
   if(EXISTS ${BUILD}/${part}/cmake_install.cmake)
     file(READ ${BUILD}/${part}/cmake_install.cmake rules)
     string(REPLACE "${BUILD}" "${EMPTY}" rules "${rules}")

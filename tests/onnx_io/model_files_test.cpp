@@ -136,6 +136,45 @@ TEST_F(ModelFiles, AllPartsHaveThePermissionsOfTheModelThatIsReplaced) {
   }
 }
 
+// Bytes may say so by chance.
+TEST_F(ModelFiles, AFileThatIsReplacedNamesDataOnlyAsAModel) {
+  std::ofstream(dir_ / "m.onnx.data") << "somebody's";
+  std::ofstream(dir_ / "m.onnx") << "location m.onnx.data";
+  save(1, kOne);
+  EXPECT_TRUE(fs::exists(dir_ / "m.onnx.data"));
+}
+
+// A message is searched for the word "location" 1 MiB at a time, and taken apart where it has it.
+TEST_F(ModelFiles, TheNameOfDataIsFoundWhereverItIsInTheModel) {
+  constexpr std::size_t kWindow = std::size_t{1} << 20;
+  const std::string word = "location";
+  std::size_t crossings = 0;
+  for (std::size_t back = 0; back <= word.size(); ++back) {
+    save(1, kTwo);
+    onnx::ModelProto model;
+    ASSERT_TRUE(model.ParseFromString(read_text(dir_ / "m.onnx")));
+    model.set_producer_name(std::string(kWindow, 'x'));  // is written before the graph
+    const std::size_t at = model.SerializeAsString().find(word), end = kWindow - back;
+    ASSERT_LT(end, at);
+    ASSERT_LT(at - end, kWindow / 2);
+    model.set_producer_name(std::string(kWindow - (at - end), 'x'));
+    write_text(dir_ / "m.onnx", model.SerializeAsString());
+    const std::size_t found = read_text(dir_ / "m.onnx").find(word);
+    ASSERT_EQ(found, end);
+    crossings += found < kWindow && found + word.size() > kWindow ? 1 : 0;
+    save(2, kOne);
+    EXPECT_THAT(dir_.names(), UnorderedElementsAre("m.onnx")) << "the word begins at byte " << found;
+  }
+  EXPECT_EQ(crossings, word.size() - 1);
+}
+
+TEST_F(ModelFiles, AModelThatNamesNoDataLeavesThem) {
+  save(1, kOne);
+  std::ofstream(dir_ / "m.onnx.data") << "somebody's";
+  save(2, kOne);
+  EXPECT_TRUE(fs::exists(dir_ / "m.onnx.data"));
+}
+
 TEST_F(ModelFiles, LoadingTellsWhereTheDataAre) {
   save(1, kTwo);
   EXPECT_THAT(load_model(dir_ / "m.onnx").data_files, UnorderedElementsAre(dir_ / "m.onnx.data"));

@@ -15,7 +15,7 @@ using test::read_bytes;
 using test::write_bytes;
 using testing::HasSubstr;
 
-constexpr std::int64_t kSide = 512;  // a square of f32 that is as large as kOutsideBytes
+constexpr std::int64_t kSide = 512;  // a square of f32 that is larger than kOutsideBytes
 
 Tensor square(float first) {
   Tensor tensor(DType::f32, Shape{kSide, kSide});

@@ -27,7 +27,9 @@ TEST(Formula, BelongsToAnOperatorThatIsElementwise) {
     EXPECT_EQ(find_formula(def.row.op, def.domain(), {})->row.variant.attribute, "") << def.row.op;
   }
   for (const OpDef* row : op_table())
-    if (row->reference == &run_formula) EXPECT_TRUE(find_formula(row->name, row->domain, {})) << row->name;
+    if (row->reference == &run_formula) {
+      EXPECT_TRUE(find_formula(row->name, row->domain, {})) << row->name;
+    }
 }
 
 TEST(Formula, IsChosenByAnAttribute) {
@@ -74,6 +76,14 @@ class CompiledText : public ::testing::Test {
       std::string arguments = "v[0]";
       for (std::size_t k = 1; k < def.operands + def.parameters; ++k) arguments += fmt::format(", v[{}]", k);
       source << fmt::format("extern \"C\" float call{0}(const float* v) {{ return formula{0}({1}); }}\n", i, arguments);
+      if (!def.on_signed) continue;
+      const FormulaNumber numbers[] = {{"long long", "unsigned long long"}, {"int", "unsigned int"}};
+      for (const FormulaNumber& number : numbers) {
+        const std::size_t bits = number.name == "int" ? 32 : 64;
+        source << formula_text(def.formula, fmt::format("formula{}_{}", i, bits), "static inline", number)
+               << fmt::format("extern \"C\" long long call{0}_{1}(const {2}* v) {{ return formula{0}_{1}({3}); }}\n", i,
+                              bits, number.name, arguments);
+      }
     }
     source.close();
     const std::string library = folder_ / "formulas.so";
@@ -90,8 +100,10 @@ class CompiledText : public ::testing::Test {
   }
 
   using Call = float (*)(const float*);
-  Call call(Formula formula) const {
-    return reinterpret_cast<Call>(dlsym(library_, fmt::format("call{}", static_cast<int>(formula)).c_str()));
+  Call call(Formula formula) const { return symbol<Call>(formula, ""); }
+  template <class F>
+  F symbol(Formula formula, const char* suffix) const {
+    return reinterpret_cast<F>(dlsym(library_, fmt::format("call{}{}", static_cast<int>(formula), suffix).c_str()));
   }
 
  private:
@@ -130,6 +142,34 @@ TEST_F(CompiledText, ComputesWhatTheReferenceDoes) {
       }
     }
   }
+}
+
+template <class T, class F>
+void expect_integers(const F& text) {
+  constexpr T kLeast = std::numeric_limits<T>::min(), kMost = std::numeric_limits<T>::max();
+  for (const FormulaDef& def : all_formulas()) {
+    if (!def.on_signed) continue;
+    for (const T a : {T(0), T(1), T(-1), T(2), T(7), T(-7), T(46341), kLeast, kMost})
+      for (const T b : {T(0), T(1), T(-1), T(2), T(-3), T(5), T(31), kLeast, kMost}) {
+        const T arguments[4] = {a, b, 5, 9};
+        const std::int64_t wide[] = {a, b, 5, 9};
+        if (def.formula == Formula::Clip) continue;  // whose arguments are others
+        const std::int64_t want = def.on_signed(wide);
+        EXPECT_EQ(text(def.formula)(arguments), def.gives_truth ? want : static_cast<T>(want))
+            << def.row.op << "(" << a << ", " << b << ")";
+      }
+    if (def.formula != Formula::Clip) continue;
+    for (const T a : {T(3), T(7), T(12), kLeast, kMost}) {
+      const T arguments[3] = {a, 5, 9};
+      const std::int64_t wide[] = {a, 5, 9};
+      EXPECT_EQ(text(def.formula)(arguments), def.on_signed(wide));
+    }
+  }
+}
+
+TEST_F(CompiledText, ComputesIntegersThatWrapAround) {
+  expect_integers<long long>([&](Formula f) { return symbol<long long (*)(const long long*)>(f, "_64"); });
+  expect_integers<int>([&](Formula f) { return symbol<long long (*)(const int*)>(f, "_32"); });
 }
 
 TEST(FormulaText, IsAFunctionOfItsOperandsAndParameters) {

@@ -29,7 +29,8 @@ struct Allowed {
 constexpr Allowed kAllowed[] = {
     {"kernel_table.cpp", "an executor's kernels by operator"},
     {"/kernels/", "functions of an executor's kernels by operator"},
-    {"cudnn/elementwise.cpp", "functions of an executor's kernels by operator"},
+    {"cudnn/recurrent.cpp", "functions of an executor's kernels by activation"},
+    {"cudnn/reduction.cpp", "functions of an executor's kernels by operator"},
     {"conformance/", "how operators are checked that draw numbers, and how their cases are varied"},
     {"lift_rules.cpp", "rewriting of one operator each"},
     {"unsupported.cpp", "what an old operator is called now"},

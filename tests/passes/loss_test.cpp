@@ -1,5 +1,6 @@
 // Losses and their gradients. The numbers expected are those of PyTorch 2.15 in float64 on the same numbers, by the
-// functions that the rows name; of binary_focal those of torchvision's sigmoid_focal_loss, written out.
+// functions that the rows name; of binary_focal those of torchvision's sigmoid_focal_loss, of log_cosh
+// those of Keras' formula, both written out.
 #include <cmath>
 #include <map>
 #include <optional>
@@ -90,6 +91,20 @@ const std::vector<LossCase>& loss_cases() {
        {},
        0.55833334,
        {0.05, -0.083333333, 0.083333333, 0.016666671, 0.083333333, -0.083333333}},
+      {"log_cosh",
+       {},
+       kY,
+       kTargets,
+       {},
+       0.84991296,
+       {0.048552102, -0.16262386, 0.15937291, 0.016611336, 0.1106728, -0.16516791}},
+      {"poisson_nll",
+       {},
+       kY,
+       kTargets,
+       {},
+       2.6695175,
+       {0.24145354, -0.11646763, 1.2148427, 0.51361485, 0.3083098, -0.25056912}},
       {"cosine_similarity",
        {},
        kY,

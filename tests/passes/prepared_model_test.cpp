@@ -1,4 +1,6 @@
 // What is done once for a model, and what for each batch size.
+#include <algorithm>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -73,6 +75,32 @@ TEST(PreparedModel, RefusesWhatCannotBeTrainedAndOtherPurposes) {
   EXPECT_THROW(PreparedModel(parse(kModel)).lower(Purpose::training, rows(1), {}), Error);
   EXPECT_THROW(PreparedModel(parse(kModel), {.parameters = ParameterSelection{}}).lower(Purpose::scoring, rows(1), {}),
                Error);
+}
+
+TEST(PreparedModel, ReleasesVectorsThatAreNoRunningStatistics) {
+  constexpr std::int64_t kWide = 1024;  // 4 KiB
+  Graph graph = parse(
+      "(float[N,2] x, float[2,1024] w, float[1024] b, float[1024] s, float[1024] z, float[1024] m, float[1024] v) => "
+      "(float[N,1024] y) { h = MatMul(x, w) a = Add(h, b) y = BatchNormalization(a, s, z, m, v) }");
+  for (const ValueId id :
+       {graph.find("w"), graph.find("b"), graph.find("s"), graph.find("z"), graph.find("m"), graph.find("v")}) {
+    Tensor values(DType::f32, graph[id].shape);
+    std::ranges::fill(values.span<float>(), 1.5f);
+    graph[id].constant = values;
+    graph[id].is_initializer = true;
+    std::erase(graph.inputs, id);
+  }
+  StepOptions options = rows(3);
+  options.loss.terms[0].label_shape = {3, kWide};
+  PreparedModel model(graph, {.parameters = ParameterSelection{.trainable = {"w", "b", "s", "z"}}});
+  model.release_parameters([](const std::string&) { return true; });
+  std::map<std::string, float> first;
+  const Graph step = model.lower(Purpose::training, options, {});
+  for (const State& state : step.states)
+    if (state.role == StateRole::parameter || state.role == StateRole::statistic)
+      first[step[state.value].name] = state.initial.data<float>()[0];
+  const std::map<std::string, float> expected = {{"w", 0}, {"b", 0}, {"s", 0}, {"z", 0}, {"m", 1.5f}, {"v", 1.5f}};
+  EXPECT_EQ(first, expected);
 }
 
 TEST(PreparedModel, ShowsItsStagesAsOnePipeline) {

@@ -70,6 +70,23 @@ TEST(Recompute, ReachesTheLeastAndKeepsResults) {
   }
 }
 
+TEST(Recompute, CopiesTakeTheScratchOfTheirNodes) {
+  Graph whole = parse(kSmall[0].text);
+  for (std::size_t n = 0; n < whole.nodes.size(); ++n) whole.edit(n)->name = whole.nodes[n].op;
+  const Graph least = run_pipeline(whole, {recompute(1)});
+  std::size_t copies = 0;
+  for (const Node& node : least.nodes) {
+    if (!node.name.ends_with(".again")) continue;
+    ++copies;
+    const std::string original = node.name.substr(0, node.name.find(".again"));
+    EXPECT_GT(most_live_bytes(least, {{original, 10'000}}), 10'000u);
+    EXPECT_EQ(most_live_bytes(least, {{original, 10'000}}),
+              most_live_bytes(least, {{original, 10'000}, {node.name, 10'000}}))
+        << node.name;
+  }
+  EXPECT_GT(copies, 0u);
+}
+
 TEST(Recompute, RepeatsNoMoreThanIsAskedFor) {
   const Graph whole = parse(kSmall[0].text);
   std::size_t nodes = whole.nodes.size();

@@ -51,6 +51,8 @@ def test_every_schedule_has_a_class():
         (halfstep.MultiStepDecay(milestones=[5, 8], gamma=0.5), 8, 0.25),
         (halfstep.CosineDecay(decay_steps=10), 5, 0.5),
         (halfstep.CosineDecay(decay_steps=10, warmup_steps=4), 2, 0.5),
+        (halfstep.CosineDecayRestarts(0.5, 10, m_mul=0.5), 10, 0.25),
+        (halfstep.InverseTimeDecay(0.5, 10, 1.0), 10, 0.25),
         (halfstep.LinearDecay(decay_steps=10, end_lr=0.5), 10, 0.5),
         (halfstep.PolynomialDecay(decay_steps=10, power=2.0), 5, 0.25),
         (halfstep.OneCycle(total_steps=10), 0, 0.04),

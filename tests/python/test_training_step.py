@@ -255,3 +255,10 @@ def test_save_and_notices(mlp, tmp_path):
     numpy.testing.assert_allclose(outputs["output"], step.predict({"input": mlp.x})["output"], rtol=1e-5, atol=1e-6)
     plan = step.plan({"input": mlp.x, "labels": mlp.y})
     assert plan["nodes"] and plan["arena_bytes"] > 0
+
+
+def test_arithmetic_without_effect_is_told(mlp):
+    model = halfstep.load(mlp.path)
+    for make in (halfstep.Session, halfstep.TrainingStep):
+        with pytest.warns(UserWarning, match="f32 math bf16 has no effect: the reference executor"):
+            make(model, executor="reference", fp32_math="bf16")

@@ -48,6 +48,7 @@ ResumeTarget target_of(const Checkpoint& c) {
   return {.model_fingerprint = c.state.model_fingerprint,
           .optimizer = c.state.optimizer,
           .tensors = c.tensors,
+          .roles = {},
           .rows = 100,
           .settings = c.state.settings};
 }

@@ -9,6 +9,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "data/batch_loader.h"
 #include "tests/paths.h"
 #include <halfstep/base/byte_count.h>
 #include <halfstep/base/error.h>
@@ -50,7 +51,8 @@ Trained train(Executor& executor, std::size_t budget) {
   trainer.fit({.on_step = [&](const StepResult& result) { run.losses.push_back(result.loss); }});
   run.parameters = trainer.parameters();
   for (const auto& [name, tensor] : run.parameters) run.largest = std::max(run.largest, tensor.bytes());
-  run.peak = trainer.memory().value().total() + kProcessBytes + run.largest;
+  const MemoryUse memory = trainer.memory().value();
+  run.peak = memory.total() + kProcessBytes + run.largest + memory.inputs * batches_held(memory.inputs);
   return run;
 }
 

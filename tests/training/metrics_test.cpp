@@ -113,6 +113,47 @@ TEST(Metrics, Errors) {
   EXPECT_EQ(measure("mae", output, target), 9.0 / 4);
   EXPECT_EQ(measure("mse", output, target), (0 + 4 + 9 + 16) / 4.0);
   EXPECT_EQ(measure("mse", convert(output, DType::f16), convert(target, DType::i32)), 29.0 / 4);
+  EXPECT_EQ(measure("rmse", output, target), std::sqrt(29.0 / 4));
+}
+
+TEST(Metrics, ExplainedVariance) {
+  const struct {
+    Tensor output, target;
+    double expected;
+  } cases[] = {
+      // The examples of sklearn.metrics.r2_score: errors of 1.5 and distances of 29.1875, then of two places.
+      {Tensor::of<float>({2.5f, 0, 2, 8}), Tensor::of<float>({3, -0.5f, 2, 7}), 1 - 1.5 / 29.1875},
+      {Tensor::of<float>({0, 2, -1, 2, 8, -5}, Shape{3, 2}), Tensor::of<float>({0.5f, 1, -1, 1, 7, -6}, Shape{3, 2}),
+       (1 - 1.25 / (36 + 1.0 / 6) + 1 - 3 / (32 + 2.0 / 3)) / 2},
+      {Tensor::of<float>({1, 2, 3}), Tensor::of<float>({1, 2, 3}), 1},
+      {Tensor::of<float>({2, 2, 2}), Tensor::of<float>({1, 2, 3}), 0},
+      {Tensor::of<float>({3, 2, 1}), Tensor::of<float>({1, 2, 3}), -3},
+      {Tensor::of<float>({1, 2, 3}), Tensor::of<float>({2, 2, 2}), kNan},
+      {Tensor::of<float>({1}), Tensor::of<float>({2}), kNan},
+      {Tensor::of<float>({2, 1, 2, 5}, Shape{2, 2}), Tensor::of<float>({1, 4, 3, 4}, Shape{2, 2}), 0},
+      {Tensor::of<float>({1, kNan, 3}), Tensor::of<float>({1, 2, 3}), kNan},
+      {Tensor::of<double>({1e8 + 1, 1e8 + 2, 1e8 + 2}), Tensor::of<double>({1e8 + 1, 1e8 + 2, 1e8 + 3}), 0.5},
+  };
+  for (const auto& c : cases) {
+    const double got = measure("r2", c.output, c.target, {.form = Form::values});
+    if (std::isnan(c.expected))
+      EXPECT_TRUE(std::isnan(got)) << got;
+    else
+      EXPECT_NEAR(got, c.expected, 1e-14);
+  }
+  // Batches are one set of rows, weights count rows, and a run goes on with what it has kept.
+  const Tensor output = Tensor::of<float>({2.5f, 9, 0, 2, 2, 8}, Shape{6, 1}),
+               target = Tensor::of<float>({3, 5, -0.5f, 2, 2, 7}, Shape{6, 1}),
+               weights = Tensor::of<float>({1, 0, 1, 0.25f, 0.75f, 1});
+  Metrics metrics(parse_metrics("r2"), {.form = Form::values});
+  const Tensor first = weights.rows(0, 2), rest = weights.rows(2, 6);
+  metrics.add(output.rows(0, 2), target.rows(0, 2), 0, &first);
+  Metrics resumed(parse_metrics("r2"), {.form = Form::values});
+  resumed.load_state(metrics.state());
+  metrics.reset();
+  EXPECT_TRUE(std::isnan(metrics.value(0)));
+  resumed.add(output.rows(2, 6), target.rows(2, 6), 0, &rest);
+  EXPECT_NEAR(resumed.value(0), 1 - 1.5 / 29.1875, 1e-14);
 }
 
 TEST(Metrics, BatchesCountByTheirRows) {
@@ -360,10 +401,10 @@ TEST(Metrics, WhatCannotBeComputedIsTold) {
       {"accuracy,top_k,mean_iou,f1,f1:2,confusion", Form::classes, nullptr},
       {"accuracy,top_k,mean_iou,mae,mse", Form::one_hot, nullptr},
       {"accuracy,mean_iou,f1:1,auc,confusion,mae,mse", Form::binary, nullptr},
-      {"mae,mse", Form::values, nullptr},
+      {"mae,mse,rmse,r2", Form::values, nullptr},
       {"accuracy,mae", Form::classes, "a label for each element of the output for the metric mae"},
-      {"top_k:3", Form::binary, "--metrics (accuracy, mean_iou, f1, auc, confusion, mae, mse)"},
-      {"mean_iou", Form::values, "--metrics (mae, mse)"},
+      {"top_k:3", Form::binary, "--metrics (accuracy, mean_iou, f1, auc, confusion, mae, mse, "},
+      {"mean_iou", Form::values, "--metrics (mae, mse, "},
       {"accuracy", Form::values, "the metric accuracy"},
       {"auc", Form::classes, "labels of 0 and 1, or of two classes for the metric auc"},
       {"f1:3", Form::classes, "a class from 0 to 2 for the metric f1, got f1:3"},

@@ -15,7 +15,7 @@
 namespace halfstep {
 namespace {
 
-constexpr std::int64_t kWide = 512;  // a square of f32 of 1 MiB: see graph/placeholder.h
+constexpr std::int64_t kWide = 512;  // a square of f32 of 1 MiB, and v has 4 KiB: see graph/placeholder.h
 
 Tensor waves(const Shape& shape, float size, float pitch) {
   Tensor tensor(DType::f32, shape);

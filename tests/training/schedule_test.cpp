@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include "tests/temporary_directory.h"
@@ -74,12 +75,41 @@ constexpr Rate kRates[] = {
     {"one_cycle:total_steps=5,pct_start=1", 0.1, 2, 0.052},
     {"one_cycle:total_steps=5,pct_start=1", 0.1, 9, 0.1},
     {"one_cycle:total_steps=1,pct_start=1", 0.1, 0, 0.1},
+    // By PyTorch 2.15's CosineAnnealingWarmRestarts(T_0=10, T_mult=2, eta_min=0.01).
+    {"cosine_restarts:first_decay_steps=10,alpha=0.1", 0.1, 0, 0.1},
+    {"cosine_restarts:first_decay_steps=10,alpha=0.1", 0.1, 5, 0.055},
+    {"cosine_restarts:first_decay_steps=10,alpha=0.1", 0.1, 9, 0.0122024568},
+    {"cosine_restarts:first_decay_steps=10,alpha=0.1", 0.1, 10, 0.1},
+    {"cosine_restarts:first_decay_steps=10,alpha=0.1", 0.1, 29, 0.0105540247},
+    {"cosine_restarts:first_decay_steps=10,alpha=0.1", 0.1, 30, 0.1},
+    {"cosine_restarts:first_decay_steps=10,alpha=0.1", 0.1, 69, 0.01013872},
+    {"cosine_restarts:first_decay_steps=10,alpha=0.1", 0.1, 70, 0.1},
+    // By Keras' formulas.
+    {"cosine_restarts:first_decay_steps=10,t_mul=1.5,m_mul=0.5,alpha=0.1", 0.1, 24, 0.010491678983489376},
+    {"cosine_restarts:first_decay_steps=10,t_mul=1.5,m_mul=0.5,alpha=0.1", 0.1, 25, 0.0325},
+    {"cosine_restarts:first_decay_steps=10,t_mul=1.5,m_mul=0.5,alpha=0.1", 0.1, 48, 0.0212439087512792},
+    {"cosine_restarts:first_decay_steps=10,t_mul=1,m_mul=0.5", 0.1, 15, 0.025},
+    {"cosine_restarts:first_decay_steps=10,t_mul=1,m_mul=0.5", 0.1, 20, 0.025},
+    {"cosine_restarts:first_decay_steps=10,t_mul=1,m_mul=0.5", 0.1, 47, 0.0012881710865860205},
+    {"inverse_time:decay_steps=10,decay_rate=0.5", 0.1, 5, 0.08},
+    {"inverse_time:decay_steps=10,decay_rate=0.5,staircase=true", 0.1, 9, 0.1},
+    {"inverse_time:decay_steps=10,decay_rate=0.5,staircase=true", 0.1, 29, 0.05},
 };
 
 TEST(Schedule, FollowsItsFormula) {
   for (const Rate& r : kRates) {
     const Schedule schedule = parse_schedule(r.text, r.base);
     EXPECT_FLOAT_EQ(schedule.at(r.step), static_cast<float>(r.expected)) << r.text << " at step " << r.step;
+  }
+}
+
+TEST(Schedule, EveryRestartIsAtItsStep) {
+  for (const std::int64_t growth : {2, 3, 5}) {
+    const Schedule schedule = parse_schedule(fmt::format("cosine_restarts:first_decay_steps=7,t_mul={}", growth), 1);
+    for (std::int64_t start = 0, length = 7; start < 1'000'000'000; start += length, length *= growth) {
+      EXPECT_EQ(schedule.at(start), 1) << growth << " at " << start;
+      EXPECT_LT(schedule.at(start + length - 1), 0.06) << growth << " before " << start + length;
+    }
   }
 }
 
@@ -126,6 +156,8 @@ TEST(Schedule, RefusesWhatItDoesNotKnow) {
       {"cosine:decay_steps=5,alpha=1.5", "from 0 to 1"},
       {"linear:decay_steps=5,end_lr=-1", "at least 0"},
       {"polynomial:decay_steps=5,power=-1", "at least 0"},
+      {"cosine_restarts:first_decay_steps=5,t_mul=0.5", "at least 1"},
+      {"inverse_time:decay_steps=5", "add decay_rate"},
       {"one_cycle", "add total_steps"},
       {"one_cycle:total_steps=9,pct_start=2", "from 0 to 1"},
       {"one_cycle:total_steps=9,div_factor=0", "div_factor"},

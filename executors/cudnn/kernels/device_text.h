@@ -1,5 +1,5 @@
-// What every generated kernel begins with: types, conversions, and the functions that formulas are written in. The text
-// is CUDA C++ for NVRTC without any header of the toolkit; the host's compiler takes it as well.
+// What every generated kernel begins with: types and conversions. The text is CUDA C++ for NVRTC without any header of
+// the toolkit; the host's compiler takes it as well.
 #pragma once
 
 #include <string_view>
@@ -87,72 +87,9 @@ static __device__ __forceinline__ void write(void* p, I i, const Vector<T, V>& v
   *reinterpret_cast<Vector<T, V>*>(static_cast<T*>(p) + i) = v;
 }
 
-// Integers wrap; a division by zero gives zero, as no exception can be raised.
+// Sums of integers wrap.
 static __device__ __forceinline__ float add(float a, float b) { return a + b; }
-static __device__ __forceinline__ float sub(float a, float b) { return a - b; }
-static __device__ __forceinline__ float mul(float a, float b) { return a * b; }
-static __device__ __forceinline__ float divide(float a, float b) { return a / b; }
-static __device__ __forceinline__ float negate(float a) { return -a; }
-static __device__ __forceinline__ float absolute(float a) { return fabsf(a); }
 template <class T> static __device__ __forceinline__ T add(T a, T b) { return (T)((u64)a + (u64)b); }
-template <class T> static __device__ __forceinline__ T sub(T a, T b) { return (T)((u64)a - (u64)b); }
-template <class T> static __device__ __forceinline__ T mul(T a, T b) { return (T)((u64)a * (u64)b); }
-template <class T> static __device__ __forceinline__ T negate(T a) { return (T)(0ull - (u64)a); }
-template <class T> static __device__ __forceinline__ T absolute(T a) { return a < 0 ? negate(a) : a; }
-template <class T> static __device__ __forceinline__ T divide(T a, T b) {
-  return b == 0 ? (T)0 : b == -1 ? negate(a) : a / b;
-}
-static __device__ __forceinline__ float remainder_of(float a, float b) { return fmodf(a, b); }
-template <class T> static __device__ __forceinline__ T remainder_of(T a, T b) {
-  return b == 0 || b == -1 ? (T)0 : a % b;
-}
-static __device__ __forceinline__ float floored_remainder(float a, float b) {
-  const float r = fmodf(a, b);
-  if (r == 0) return copysignf(r, b);
-  return (r < 0) != (b < 0) ? r + b : r;
-}
-template <class T> static __device__ __forceinline__ T floored_remainder(T a, T b) {
-  const T r = remainder_of(a, b);
-  return r != 0 && (r < 0) != (b < 0) ? r + b : r;
-}
-template <class T> static __device__ __forceinline__ T smaller(T a, T b) { return a != a || a < b ? a : b; }
-template <class T> static __device__ __forceinline__ T larger(T a, T b) { return a != a || a > b ? a : b; }
-template <class T> static __device__ __forceinline__ T sign(T x) { return x > 0 ? (T)1 : x < 0 ? (T)-1 : x; }
-template <class T> static __device__ __forceinline__ T relu(T x) { return x < (T)0 ? (T)0 : x; }
-// base^exponent; a negative exponent gives the truncated reciprocal.
-static __device__ inline i64 integer_power(i64 base, i64 exponent) {
-  if (exponent < 0) {
-    if (base != 1 && base != -1) return 0;
-    exponent &= 1;
-  }
-  u64 result = 1;
-  for (u64 b = (u64)base; exponent > 0; exponent >>= 1, b *= b)
-    if (exponent & 1) result *= b;
-  return (i64)result;
-}
-static __device__ __forceinline__ float between_0_and_1(float x) { return x < 0.0f ? 0.0f : x > 1.0f ? 1.0f : x; }
-static __device__ __forceinline__ float logistic(float x) {
-  const float e = expf(-fabsf(x));
-  return x != x ? x : x >= 0 ? 1.0f / (1.0f + e) : e / (1.0f + e);
-}
-static __device__ __forceinline__ float softplus(float x) {
-  return x != x ? x : (x > 0 ? x : 0.0f) + log1pf(expf(-fabsf(x)));
-}
-static __device__ __forceinline__ float gelu(float x) { return 0.5f * x * erfcf(-x * 0.70710678f); }
-static __device__ __forceinline__ float gelu_tanh(float x) {
-  return 0.5f * x * (1.0f + tanhf(0.79788456f * (x + 0.044715f * x * x * x)));
-}
-static __device__ __forceinline__ bool is_infinite(float x) { return fabsf(x) > 3.4028234e38f; }
-static __device__ __forceinline__ float gelu_slope(float x) {
-  if (is_infinite(x)) return x > 0 ? 1.0f : 0.0f;
-  return 0.5f * erfcf(-x * 0.70710678f) + x * (expf(-0.5f * x * x) * 0.39894228f);
-}
-static __device__ __forceinline__ float gelu_tanh_slope(float x) {
-  if (is_infinite(x)) return x > 0 ? 1.0f : 0.0f;
-  const float t = tanhf(0.79788456f * (x + 0.044715f * x * x * x));
-  const float rest = 1.0f - t * t;
-  return 0.5f * (1.0f + t + (rest == 0 ? 0.0f : x * rest * 0.79788456f * (1.0f + 0.134145f * x * x)));
-}
 )text";
 
 }  // namespace halfstep::cudnn

@@ -16,6 +16,7 @@ struct NormalizationArguments {
   long long rows;
   long long length;
   long long plane;
+  long long groups;
   float epsilon;
   float momentum;
   int is_training;
@@ -55,6 +56,29 @@ extern "C" __global__ void __launch_bounds__(256) layer_norm(const __grid_consta
       y[i] = round_to<{element}>((load(x[i]) - mean) * inverse * load(scale[i]) + (bias ? load(bias[i]) : 0.0f));
     if (threadIdx.x == 0 && a.out[1]) static_cast<float*>(a.out[1])[row] = mean;
     if (threadIdx.x == 0 && a.out[2]) static_cast<float*>(a.out[2])[row] = inverse;
+  }
+}
+)text";
+
+/// Rows are groups of channels: `groups` for each image, whose planes are `plane` elements.
+inline constexpr std::string_view kGroupNormText = R"text(
+extern "C" __global__ void __launch_bounds__(256) group_norm(const __grid_constant__ NormalizationArguments a) {
+  const {parameter}* scale = static_cast<const {parameter}*>(a.in[1]);
+  const {parameter}* bias = static_cast<const {parameter}*>(a.in[2]);
+  const float count = (float)a.length;
+  for (i64 row = blockIdx.x; row < a.rows; row += gridDim.x) {
+    const {element}* x = static_cast<const {element}*>(a.in[0]) + row * a.length;
+    {element}* y = static_cast<{element}*>(a.out[0]) + row * a.length;
+    const i64 first = row % a.groups * (a.length / a.plane);
+    float sum = 0, squares = 0;
+    for (i64 i = threadIdx.x; i < a.length; i += 256) sum += load(x[i]);
+    const float mean = block_sum(sum) / count;
+    for (i64 i = threadIdx.x; i < a.length; i += 256) squares += (load(x[i]) - mean) * (load(x[i]) - mean);
+    const float inverse = 1.0f / sqrtf(block_sum(squares) / count + a.epsilon);
+    for (i64 i = threadIdx.x; i < a.length; i += 256) {
+      const i64 channel = first + i / a.plane;
+      y[i] = round_to<{element}>((load(x[i]) - mean) * inverse * load(scale[channel]) + load(bias[channel]));
+    }
   }
 }
 )text";

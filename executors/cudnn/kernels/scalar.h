@@ -79,7 +79,4 @@ HALFSTEP_HD inline T round_to(From x) {
   }
 }
 
-/// Neither infinite nor NaN.
-HALFSTEP_HD inline bool is_finite(float x) { return x - x == 0.0f; }
-
 }  // namespace halfstep::cudnn

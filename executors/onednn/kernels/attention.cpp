@@ -274,7 +274,7 @@ Made make_fused_attention(KernelContext& context) {
                 const std::int64_t g = index % f.c.group, h = index / f.c.group % f.c.heads,
                                    b = index / f.c.group / f.c.heads;
                 char* mine = own + static_cast<std::size_t>(thread) * bytes;
-                ThreadRun& run = (*runs)[static_cast<std::size_t>(thread)];
+                ThreadRun& run = (*runs)[thread];
                 const char* qh = f.q.read(qs, mine + q_at, b, h, g);
                 const char* kh = f.k.read(ks, mine + k_at, b, h, g);
                 const char* vh = f.v.read(vs, mine + v_at, b, h, g);
@@ -406,7 +406,7 @@ Made make_attention_grad(KernelContext& context) {
               for_heads(f.c.batch * f.c.heads, threads, [&](int thread, std::int64_t index) {
                 const std::int64_t h = index % f.c.heads, b = index / f.c.heads;
                 char* mine = own + static_cast<std::size_t>(thread) * bytes;
-                ThreadRun& run = (*runs)[static_cast<std::size_t>(thread)];
+                ThreadRun& run = (*runs)[thread];
                 const char* kh = f.k.read(ks, mine + k_at, b, h, 0);
                 const char* vh = f.v.read(vs, mine + v_at, b, h, 0);
                 auto* scores = reinterpret_cast<float*>(mine + s_at);

@@ -165,7 +165,7 @@ bool may_lie_over(const ChainProgram& program, std::uint8_t v, std::size_t opera
   bool is_given = false;
   for (const ChainStep& step : program.steps) {
     for (int i = 0; is_given && i < step.function.operands; ++i) {
-      const std::size_t read = step.operands[static_cast<std::size_t>(i)];
+      const std::size_t read = step.operands[i];
       if (read < operands.size() && operands[read].buffer == buffer) return false;
     }
     is_given = is_given || step.result == v;

@@ -125,8 +125,7 @@ Made make_shared(KernelContext& context, const ImageShares& shares, const Node* 
             for (const Bind& bind : binds) runs.push_back(bind(memory));
             return [=, runs = std::move(runs), dw = memory.as<float>(result), db = memory.as<float>(bias),
                     dws = memory.as<const float>(partial_weights), dbs = memory.as<const float>(partial_biases)] {
-              simd::parallel_for(shares.count, simd::kParallelBytes,
-                                 [&](std::int64_t i) { runs[static_cast<std::size_t>(i)](); });
+              simd::parallel_for(shares.count, simd::kParallelBytes, [&](std::int64_t i) { runs[i](); });
               const auto floats = [](std::size_t bytes) { return static_cast<std::int64_t>(bytes / sizeof(float)); };
               add_partials(add, dw, dws, shares.count - 1, floats(weight_bytes), result.stored());
               if (db) add_partials(add, db, dbs, shares.count - 1, floats(bias_bytes), bias.stored());

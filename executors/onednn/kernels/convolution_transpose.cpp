@@ -18,7 +18,7 @@ Made make_convolution_transpose(KernelContext& context) {
   const Convolution c = make_convolution_extents(attributes, y.shape, w.shape, x.shape);
   const int channels = attributes.get_int("group", 1) > 1 ? 1 : 0;
   auto swapped = [channels](auto values) {
-    std::swap(values[static_cast<std::size_t>(channels)], values[static_cast<std::size_t>(channels) + 1]);
+    std::swap(values[channels], values[static_cast<std::size_t>(channels) + 1]);
     return values;
   };
   std::vector<int> swap(c.weights.size());

@@ -27,7 +27,7 @@ Made make_transpose(KernelContext& context) {
   Operand operand = context.read(0, keeps ? layout : Layout());
   const Dims strides = desc_of(operand).get_strides();
   Dims moved;
-  for (std::int64_t axis : perm) moved.push_back(strides[static_cast<std::size_t>(axis)]);
+  for (std::int64_t axis : perm) moved.push_back(strides[axis]);
   operand.layout = layout_of(Desc(dims_of(y), data_type(operand.dtype), moved));
   context.alias(operand);
   return {"alias", "another layout of the same memory", {}};

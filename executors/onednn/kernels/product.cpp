@@ -39,9 +39,11 @@ bool prefers_simd_product(const Matrices& a, const Matrices& b, DType type) {
 }
 
 simd::GemmProblem gemm_problem(const Matrices& a, const Matrices& b, const Matrices& y, DType type, DType result) {
-  simd::GemmProblem problem{.m = a.rows(), .n = b.columns(), .k = a.columns()};
-  problem.a = {type, a.strides.end()[-2], a.strides.back()};
-  problem.b = {type, b.strides.end()[-2], b.strides.back()};
+  simd::GemmProblem problem{.m = a.rows(),
+                            .n = b.columns(),
+                            .k = a.columns(),
+                            .a = {type, a.strides.end()[-2], a.strides.back()},
+                            .b = {type, b.strides.end()[-2], b.strides.back()}};
   problem.result = result;
   problem.y_row = y.strides.end()[-2];
   for (std::size_t axis = 0; axis + 2 < y.dims.size(); ++axis) {

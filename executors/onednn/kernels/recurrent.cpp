@@ -49,7 +49,7 @@ struct Problem {
   }
 
   std::int64_t time(std::int64_t direction, std::int64_t step) const {
-    return reverse[static_cast<std::size_t>(direction)] ? steps - 1 - step : step;
+    return reverse[direction] ? steps - 1 - step : step;
   }
   std::int64_t gates_at(std::int64_t direction, std::int64_t time, std::int64_t n) const {
     return (time * batch + n) * width() + direction * rows();

@@ -39,8 +39,7 @@ Taps forward_taps(const ops::AxisTaps& axis, std::int64_t input) {
 Taps gradient_taps(const ops::AxisTaps& axis, std::int64_t input) {
   std::vector<std::vector<ops::Tap>> readers(static_cast<std::size_t>(input));
   for (std::size_t o = 0; o < axis.size(); ++o)
-    for (const ops::Tap& tap : axis[o])
-      readers[static_cast<std::size_t>(tap.index)].push_back({static_cast<std::int64_t>(o), tap.weight});
+    for (const ops::Tap& tap : axis[o]) readers[tap.index].push_back({static_cast<std::int64_t>(o), tap.weight});
   return forward_taps(readers, static_cast<std::int64_t>(axis.size()));
 }
 

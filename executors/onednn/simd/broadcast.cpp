@@ -32,15 +32,15 @@ Broadcast::Broadcast(Extents result, std::initializer_list<Extents> operands)
       merges = step[i] == steps_[i][inner] * extents_[inner];
     }
     if (merges) {
-      extents_[static_cast<std::size_t>(rank - 1)] *= extent;
+      extents_[rank - 1] *= extent;
       continue;
     }
     if (rank == kMaxRank) {
       rank_ = -1;
       return;
     }
-    extents_[static_cast<std::size_t>(rank)] = extent;
-    for (i = 0; i < operands.size(); ++i) steps_[i][static_cast<std::size_t>(rank)] = step[i];
+    extents_[rank] = extent;
+    for (i = 0; i < operands.size(); ++i) steps_[i][rank] = step[i];
     ++rank;
   }
   rank_ = rank;
@@ -49,12 +49,10 @@ Broadcast::Broadcast(Extents result, std::initializer_list<Extents> operands)
     std::swap(extents_[low], extents_[high]);
     for (auto& steps : steps_) std::swap(steps[low], steps[high]);
   }
-  for (int axis = 0; axis + 1 < rank; ++axis) rows_ *= extents_[static_cast<std::size_t>(axis)];
+  for (int axis = 0; axis + 1 < rank; ++axis) rows_ *= extents_[axis];
 }
 
-bool Broadcast::moves(int operand) const {
-  return rank_ > 0 && steps_[static_cast<std::size_t>(operand)][static_cast<std::size_t>(rank_ - 1)] != 0;
-}
+bool Broadcast::moves(int operand) const { return rank_ > 0 && steps_[operand][rank_ - 1] != 0; }
 
 std::array<std::int64_t, Broadcast::kMaxOperands> Broadcast::row_offsets(std::int64_t row) const {
   std::array<std::int64_t, kMaxOperands> offsets{};

@@ -27,7 +27,7 @@ class Broadcast {
   std::int64_t size() const { return rows_ * inner(); }
 
   /// The innermost axis.
-  std::int64_t inner() const { return rank_ > 0 ? extents_[static_cast<std::size_t>(rank_ - 1)] : 1; }
+  std::int64_t inner() const { return rank_ > 0 ? extents_[rank_ - 1] : 1; }
   /// Whether operand i moves along the innermost axis (an operand that does not is a scalar there).
   bool moves(int operand) const;
   /// How many innermost rows there are, and where row r of each operand starts, in elements.

@@ -31,8 +31,7 @@ ChainKernel::ChainKernel(const Broadcast& walk, std::vector<ChainValue> values, 
 void ChainKernel::plan_tiles() {
   std::vector<std::size_t> last_read(values_.size(), 0);
   for (std::size_t s = 0; s < steps_.size(); ++s)
-    for (int i = 0; i < steps_[s].function.operands; ++i)
-      last_read[steps_[s].operands[static_cast<std::size_t>(i)]] = s;
+    for (int i = 0; i < steps_[s].function.operands; ++i) last_read[steps_[s].operands[i]] = s;
   tile_offsets_.assign(values_.size(), 0);
   std::size_t bytes = 0;  // for each element
   std::vector<std::pair<std::size_t, std::uint8_t>> free;

@@ -189,7 +189,7 @@ void Gemm::operator()(const void* a, const void* b, const float* addend, void* y
     const std::int64_t each = packed_b_ + packed_a_ + partial_sums_;
 #pragma omp parallel for schedule(static)
     for (std::int64_t i = 0; i < count; ++i)
-      multiply(Alone(), p_.stack[static_cast<std::size_t>(i)], a, b, addend, y, memory + omp_get_thread_num() * each);
+      multiply(Alone(), p_.stack[i], a, b, addend, y, memory + omp_get_thread_num() * each);
   } else {
 #pragma omp parallel
     for (const auto& at : p_.stack) multiply(Together(), at, a, b, addend, y, memory);

@@ -104,7 +104,7 @@ constexpr auto by_rows(std::integer_sequence<int, kM...>) {
 template <class T>
 void tile(const GemmTile& t, std::int64_t m, std::int64_t n) {
   static constexpr auto kFunctions = by_rows<T>(std::make_integer_sequence<int, kRows>());
-  kFunctions[static_cast<std::size_t>(m - 1)](t, n);
+  kFunctions[m - 1](t, n);
 }
 
 /// Rows of j: each is spread over all panels, so that its cache lines are read once.

@@ -55,7 +55,7 @@ Dataset with_labels(Dataset data, const std::vector<std::string>& names);
 
 /// Location of a data set: a file or folder of a data set format (formats/data_format.h), or files of one array each,
 /// X,Y: one for each input, followed by the targets. NAME=FILE names the input. A single file, or a named last file, is
-/// an input: there are no targets then. In an .npz file, the targets are y, y_train or y_test, or the second of exactly
+/// an input: there are no targets then. Of named arrays, the targets are y, y_train or y_test, or the second of exactly
 /// two arrays.
 struct DataSpec {
   const DataFormat* format = nullptr;  ///< null: files of one array each
@@ -70,7 +70,7 @@ DataSpec parse_data_spec(const std::string& text);
 /// The files that the data may be read from.
 std::vector<std::filesystem::path> files_of(const DataSpec& spec);
 
-/// Opens the data set. `split` selects in IDX folders and in NPZ files that have both; other formats have one split.
+/// Opens the data set. `split` selects in folders and files that have both; other formats have one split.
 /// `csv` applies only to tables (the delimiter of .tsv files is always a tab).
 /// Throws Error for invalid or unreadable files.
 Dataset open_dataset(const DataSpec& spec, Split split = Split::train, const CsvOptions& csv = {});

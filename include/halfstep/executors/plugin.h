@@ -33,6 +33,11 @@ HALFSTEP_API int halfstep_score(std::string* reason);
 /// The executor, or nullptr with the reason as a sentence in `reason`.
 HALFSTEP_API halfstep::Executor* halfstep_executor(const halfstep::ExecutorOptions* options, std::string* reason);
 
+/// An executor for a device that is described in the plug-in's own format and need not be present: its programs have a
+/// plan and cannot run. nullptr with the reason as a sentence in `reason` if the description is invalid. Plug-ins
+/// without described devices omit this function.
+HALFSTEP_API halfstep::Executor* halfstep_described_executor(const char* description, std::string* reason);
+
 /// The first of `count` operator rows that the plug-in adds. They must live until the process ends and belong to a
 /// domain of the plug-in. Plug-ins without operators omit this function.
 HALFSTEP_API const halfstep::OpDef* halfstep_operators(std::size_t* count);

@@ -34,6 +34,11 @@ std::unique_ptr<Executor> make_executor(std::string_view name, const ExecutorOpt
 /// another version, or finds no device.
 std::unique_ptr<Executor> load_executor(const std::string& library, const ExecutorOptions& options);
 
+/// An executor of a plug-in, `name` or else the file `library`, for a device that is described and need not be present:
+/// its programs have a plan and cannot run. Throws Error if there is no such plug-in, or it rejects the description.
+std::unique_ptr<Executor> make_described_executor(std::string_view name, const std::string& library,
+                                                  const std::string& description);
+
 /// The names that `make_executor` accepts, except auto. Loads no plug-in.
 std::vector<std::string> executor_names();
 

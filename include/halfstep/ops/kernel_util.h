@@ -135,7 +135,7 @@ void map_binary(KernelCall& call, DType to, F f) {
   std::vector<std::conditional_t<std::is_same_v<R, bool>, std::uint64_t, R>> y(static_cast<std::size_t>(shape.count()));
   for (std::size_t i = 0; i < y.size(); ++i) {
     const auto index = static_cast<std::int64_t>(i);
-    y[i] = f(a[static_cast<std::size_t>(a_offset(index))], b[static_cast<std::size_t>(b_offset(index))]);
+    y[i] = f(a[a_offset(index)], b[b_offset(index)]);
   }
   store(ensure_out(call, 0, to, shape), std::span(std::as_const(y)));
 }

@@ -6,6 +6,7 @@
 #include <halfstep/base/api.h>
 #include <halfstep/graph/capabilities.h>
 #include <halfstep/passes/passes.h>
+#include <halfstep/passes/step/rank_options.h>
 
 namespace HALFSTEP_API halfstep {
 
@@ -31,6 +32,7 @@ struct StepOptions {
   LossOptions loss = {};            ///< label shapes include the batch; if the purpose has a loss
   TrainingModeOptions mode = {};    ///< used by training and its parts; other purposes use only the seed
   OptimizerOptions optimizer = {};  ///< including loss_scale; for training (for gradients only the loss_scale)
+  RankOptions ranks = {};           ///< for the purposes that have gradients
 };
 
 /// The part that does not depend on the batch: separates merged parameters and, for training, widens them to f32 master

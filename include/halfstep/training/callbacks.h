@@ -74,7 +74,8 @@ class EarlyStopping {
   std::int64_t best_epoch_ = 0, waited_ = 0;
 };
 
-/// Writes the model after each epoch that is the best so far (like Keras' ModelCheckpoint with save_best_only).
+/// Writes the model after each epoch that is the best so far (like Keras' ModelCheckpoint with save_best_only). Of
+/// several ranks rank 0 writes.
 class BestModel {
  public:
   /// `source` is that of the LoadedModel. Throws Error(input) if the run has no such quantity.

@@ -11,6 +11,7 @@
 
 #include <halfstep/base/api.h>
 #include <halfstep/data/dataset.h>
+#include <halfstep/distributed/communicator.h>
 #include <halfstep/executors/executor.h>
 #include <halfstep/onnx_io/load.h>
 #include <halfstep/passes/prepared_model.h>
@@ -61,8 +62,9 @@ class Evaluator {
   std::map<std::int64_t, std::unique_ptr<StepProgram>> programs_;
 };
 
-/// Evaluates with programs owned by the caller: `program(rows)` is a program for batches of `rows` rows.
+/// Evaluates with programs owned by the caller: `program(rows)` is a program for batches of `rows` rows. With `ranks`
+/// each rank takes its share of the rows, and gets the result of all.
 Evaluation evaluate(const Task& task, const InputOptions& input, const Dataset& data,
-                    const std::function<StepProgram&(std::int64_t rows)>& program);
+                    const std::function<StepProgram&(std::int64_t rows)>& program, Communicator* ranks = nullptr);
 
 }  // namespace halfstep

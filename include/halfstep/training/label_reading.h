@@ -29,7 +29,8 @@ struct LabelReading {
 std::int64_t counted_labels(const LabelReading& reading, const Tensor& labels, std::int64_t rows);
 
 /// Total weight of these labels, by class weights (empty: all 1) and sample weights (f32, one per row or per label;
-/// null: all 1). It is the weight of the mean over a batch in the mean over several batches.
+/// null: all 1). It is the weight of the mean over a batch in the mean over several batches. Throws Error(input) for a
+/// label without a class weight.
 double weight_of_labels(const LabelReading& reading, const Tensor& labels, std::int64_t rows,
                         std::span<const double> class_weights, const Tensor* sample_weights);
 

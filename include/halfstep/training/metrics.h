@@ -64,9 +64,7 @@ struct ClassTable {
   /// A row for each label: a count for each class, then the count of NaN outputs.
   std::vector<double> counts;
 
-  double at(std::int64_t label, std::int64_t output) const {
-    return counts[static_cast<std::size_t>(label * (classes + 1) + output)];
-  }
+  double at(std::int64_t label, std::int64_t output) const { return counts[label * (classes + 1) + output]; }
 };
 
 /// The forms that `parse_metrics` accepts: "accuracy, top_k[:K], …".
@@ -114,11 +112,13 @@ class Metrics {
   NamedTensors state() const;
   /// Metrics missing in `state` start from zero. Throws Error(input) for an invalid state.
   void load_state(const NamedTensors& state);
+  /// Adds what others have summed up, of other batches.
+  void add_state(const NamedTensors& state);
 
   /// The sums of a metric.
   struct Tally {
     double sum = 0, weight = 0;
-    std::vector<double> hits, labels, outputs;  ///< by class
+    std::vector<double> hits, labels, outputs, weights;  ///< by class, or what else a metric tells apart
     ClassTable table;
     RunningAuc auc;
   };

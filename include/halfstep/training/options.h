@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -11,6 +12,7 @@
 
 #include <halfstep/base/api.h>
 #include <halfstep/data/row_transform.h>
+#include <halfstep/distributed/communicator.h>
 #include <halfstep/graph/precision.h>
 #include <halfstep/passes/pipelines.h>
 #include <halfstep/training/metrics.h>
@@ -53,8 +55,16 @@ struct TrainerOptions {
   ParameterSelection parameters = {};
   TrainingModeOptions mode = {};
   std::int64_t epochs = 10;
-  std::int64_t steps = 0;  ///< if not 0, stop after this number of steps (batches, see StepResult)
-  std::int64_t batch_size = 32;
+  std::int64_t steps = 0;        ///< if not 0, stop after this number of steps (batches, see StepResult)
+  std::int64_t batch_size = 32;  ///< of all ranks together
+  /// The ranks of data-parallel training: each makes a Trainer of the same model, data and options, and calls its
+  /// functions in the same order, with callbacks that decide the same. Each reads its share of every batch. Null: a
+  /// single process.
+  std::shared_ptr<Communicator> ranks = {};
+  std::size_t bucket_bytes = RankOptions().bucket_bytes;  ///< of gradients that are all-reduced together
+  /// BatchNormalization computes statistics over the rows of all ranks; otherwise each rank over its own, and those of
+  /// rank 0 are used for validation and saved.
+  bool sync_batchnorm = false;
   bool shuffle = true;
   std::uint64_t seed = 0;
   std::optional<std::vector<Metric>> metrics = {};  ///< unset: the default metrics for the labels

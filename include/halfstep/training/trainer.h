@@ -117,6 +117,8 @@ class Trainer {
 
   /// For callbacks, which run in the thread of `fit`. `fit` resets it at the start.
   RunControl& control();
+  /// Whether this is rank 0, or a run by itself: what all ranks have alike is written there.
+  bool is_first_rank() const;
 
   DType precision() const;
   /// The first of several losses.

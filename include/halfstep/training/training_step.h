@@ -12,6 +12,7 @@
 #include <vector>
 
 #include <halfstep/base/api.h>
+#include <halfstep/distributed/communicator.h>
 #include <halfstep/executors/executor.h>
 #include <halfstep/graph/named_tensors.h>
 #include <halfstep/graph/precision.h>
@@ -37,8 +38,15 @@ struct TrainingStepOptions {
   std::map<std::string, std::int64_t> batch_axes = {};  ///< see batch_first
   /// Maximum memory in bytes for a step of any of the programs, see TrainerOptions::memory_budget; 0: no limit.
   std::size_t memory_budget = 0;
-  std::size_t programs = 16;   ///< cached programs, one per set of shapes; at least 1
-  PassObserver observer = {};  ///< called with the stages of each program
+  /// The ranks of data-parallel training: each makes a step of the same model and options, and calls the same functions
+  /// on its own rows, at least one. The loss, the gradients and their norm are then those of all rows, and so is the
+  /// update; gradients of outputs (`backward`) are summed. Outputs and evaluation cover a rank's own rows. Null: a
+  /// single process.
+  std::shared_ptr<Communicator> ranks = {};
+  std::size_t programs = 16;  ///< cached programs, one per set of shapes; at least 1
+  /// Called with the stages of each program. From the second program on, parameters of 4 KiB or more are shown as
+  /// zeros: their values are in the store.
+  PassObserver observer = {};
 };
 
 /// The result of a call of TrainingStep.

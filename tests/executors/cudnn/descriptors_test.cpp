@@ -36,6 +36,7 @@ TEST(Descriptors, ConvolutionsHaveTheExtentsOfOnnx) {
     const Node& node = g.nodes[0];
     const Value &x = g[node.inputs[0]], &w = g[node.inputs[1]], &y = g[node.outputs[0]];
     const ops::Window window = ops::make_window(node.attributes, ops::spatial(x.shape), ops::spatial(w.shape));
+    if (window.pad_begin != window.pad_end) continue;  // the graph API's alone
     const auto x_desc = tensor_descriptor(x.dtype, x.shape);
     const auto w_desc = filter_descriptor(w.dtype, w.shape);
     const auto conv =

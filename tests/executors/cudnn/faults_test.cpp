@@ -1,5 +1,6 @@
 // What may go wrong on a machine and is to end well: order of streams, libraries that refuse, outputs nobody asks for.
 #include <cstring>
+#include <utility>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -30,6 +31,7 @@ class Faults : public testing::Test {
 };
 
 const OpTest kConvolution = {"", "Conv", "", {real({2, 3, 6, 6}), real({4, 3, 3, 3})}};
+const OpTest kBiasedConvolution = {"", "Conv", "", {real({2, 3, 6, 6}), real({4, 3, 3, 3}), real({4})}};
 const OpTest kDataGradient = {
     "", "ConvGradInput", kOwn, {real({2, 4, 4, 4}), real({4, 3, 3, 3})}, {{"input_shape", Ints{2, 3, 6, 6}}}};
 const OpTest kPooling = {"", "MaxPool", "", {real({2, 3, 6, 6})}, {{"kernel_shape", Ints{2, 2}}}};
@@ -73,6 +75,38 @@ TEST_F(Faults, ALibraryThatRefusesToPlanIsNoError) {
     const OpRun run = run_op(test);
     EXPECT_THAT(run.entry.kernel, StartsWith("reference")) << test.op;
     EXPECT_THAT(run.entry.reason, HasSubstr("to succeed on the GPU")) << test.op;
+    EXPECT_EQ(run.difference, "") << test.op;
+  }
+}
+
+TEST_F(Faults, OlderCallsConvolveWhatTheGraphApiDoesNot) {
+  for (const OpTest& test : {kConvolution, kDataGradient}) {
+    emulation::machine().can_plan = false;
+    const OpRun run = run_op(test);
+    EXPECT_THAT(run.entry.kernel, HasSubstr(" algorithm ")) << test.op;
+    EXPECT_THAT(run.entry.reason, HasSubstr("no deterministic plan")) << test.op;
+    EXPECT_EQ(run.difference, "") << test.op;
+  }
+}
+
+TEST_F(Faults, AConvolutionIsPlannedAloneWhereWhatFollowsItIsRefused) {
+  emulation::machine().can_fuse = false;
+  const OpRun run = run_op(kBiasedConvolution);
+  EXPECT_THAT(run.entry.kernel, StartsWith("cudnn: convolution, engine ")) << run.entry.reason;
+  EXPECT_EQ(run.difference, "");
+}
+
+TEST_F(Faults, NothingIsCompiledForTheCaseThatAnEngineFails) {
+  const int before = emulation::plans_compiled();
+  EXPECT_THAT(run_op(kConvolution).entry.kernel, HasSubstr(", engine "));
+  EXPECT_EQ(emulation::plans_compiled(), before);
+}
+
+TEST_F(Faults, EnginesOfWhichNothingIsKnownAreNotTaken) {
+  for (const OpTest& test : {kConvolution, kDataGradient}) {
+    emulation::machine().tells_notes = false;
+    const OpRun run = run_op(test);
+    EXPECT_THAT(run.entry.kernel, HasSubstr(" algorithm ")) << test.op;
     EXPECT_EQ(run.difference, "") << test.op;
   }
 }
@@ -184,6 +218,19 @@ TEST_F(Faults, WithoutACompilerOfKernelsNodesRunInReferenceKernels) {
   EXPECT_THAT(run.entry.kernel, StartsWith("reference"));
   EXPECT_THAT(run.entry.reason, HasSubstr("kernels are not generated"));
   EXPECT_EQ(run.difference, "");
+}
+
+TEST_F(Faults, AKernelThatTheCompilerRefusesIsNoError) {
+  const OpTest transpose = {"", "Transpose", "", {real({3, 70, 33})}, {{"perm", Ints{0, 2, 1}}}};
+  const OpTest normalization = {"", "InstanceNormalization", "", {real({2, 3, 4, 4}), real({3}), real({3})}};
+  for (const auto& [test, kernel] :
+       {std::pair(transpose, "own: strided copy"), std::pair(normalization, "reference")}) {
+    emulation::machine().failing = "compile";
+    const OpRun run = run_op(test);
+    EXPECT_THAT(run.entry.kernel, StartsWith(kernel)) << test.op;
+    EXPECT_THAT(run.entry.reason, HasSubstr("the machine was told to fail here")) << test.op;
+    EXPECT_EQ(run.difference, "") << test.op;
+  }
 }
 
 }  // namespace

@@ -38,6 +38,7 @@ std::vector<OpTest> matmul_tests();
 std::vector<OpTest> convolution_tests();
 std::vector<OpTest> pooling_tests();
 std::vector<OpTest> elementwise_tests();
+std::vector<OpTest> reduction_tests();
 std::vector<OpTest> loss_tests();
 std::vector<OpTest> optimizer_tests();
 

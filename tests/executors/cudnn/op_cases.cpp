@@ -77,7 +77,8 @@ Tensor draw(const Operand& operand, DType dtype, std::mt19937& random) {
 std::vector<OpTest> op_tests() {
   std::vector<OpTest> all;
   using namespace cases;
-  for (auto* family : {matmul_tests, convolution_tests, pooling_tests, elementwise_tests, loss_tests, optimizer_tests})
+  for (auto* family : {matmul_tests, convolution_tests, pooling_tests, elementwise_tests, reduction_tests, loss_tests,
+                       optimizer_tests})
     append(all, family());
   return all;
 }

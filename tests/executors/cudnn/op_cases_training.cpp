@@ -43,6 +43,7 @@ std::vector<OpTest> loss_tests() {
              dtypes},
         });
   }
+  for (OpTest& test : t) test.kernel = "generated";
   return t;
 }
 
@@ -117,6 +118,7 @@ std::vector<OpTest> optimizer_tests() {
               {"max", 16777216.0f}},
              2,
              kF32});
+  for (OpTest& test : t) test.kernel = "generated";
   return t;
 }
 

@@ -103,7 +103,7 @@ class Assembly {
   ValueInfo& info(ValueId id) { return values_[id]; }
   const ValueInfo& info(ValueId id) const { return values_[id]; }
   std::int32_t last_use(ValueId id) const { return schedule_.last_use[id]; }
-  Buffer& buffer(BufferId id) { return buffers_[static_cast<std::size_t>(id)]; }
+  Buffer& buffer(BufferId id) { return buffers_[id]; }
   Tensor host_tensor(const Value& value) const;
   BufferId fixed_buffer(Tensor tensor);
   BufferId output_buffer(ValueId id) const;

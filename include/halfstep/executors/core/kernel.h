@@ -44,7 +44,7 @@ class Memory {
   explicit Memory(std::vector<void*> addresses) : addresses_(std::move(addresses)) {}
 
   /// nullptr for kNoBuffer.
-  void* at(BufferId id) const { return id == kNoBuffer ? nullptr : addresses_[static_cast<std::size_t>(id)]; }
+  void* at(BufferId id) const { return id == kNoBuffer ? nullptr : addresses_[id]; }
   void* at(const Operand& operand) const { return at(operand.buffer); }
   template <class T>
   T* as(BufferId id) const {

@@ -10,7 +10,8 @@
 
 namespace HALFSTEP_API halfstep {
 
-/// Scratch memory of kernels in bytes, by node name. It is not visible in the graph.
+/// Scratch memory of kernels in bytes, by node name. It is not visible in the graph. A copy named after its node, as
+/// those of `recompute` are, needs the same.
 using NodeScratch = std::map<std::string, std::size_t>;
 
 /// At the point of peak memory, some live values are not read for a long time. Such a value is released and recomputed

@@ -1,5 +1,5 @@
-// CUDA C++ for the host's compiler: the text of a kernel, behind this, becomes a shared object whose functions are run by
-// generated.cpp on fibers, a thread at a time. Includes nothing, so that it compiles in a blink.
+// CUDA C++ for the host's compiler: the text of a kernel, behind this, becomes a shared object whose functions are run
+// by generated.cpp on fibers, a thread at a time. Includes nothing, so that it compiles in a blink.
 #pragma once
 
 #define HALFSTEP_ON_HOST 1
@@ -27,6 +27,7 @@ float expm1f(float);
 float logf(float);
 float log1pf(float);
 float sqrtf(float);
+double sqrt(double);
 float powf(float, float);
 float fmodf(float, float);
 float fabsf(float);
@@ -35,7 +36,6 @@ float ceilf(float);
 float rintf(float);
 float copysignf(float, float);
 float erff(float);
-float erfcf(float);
 float sinf(float);
 float cosf(float);
 float tanf(float);
@@ -48,8 +48,6 @@ float tanhf(float);
 float asinhf(float);
 float acoshf(float);
 float atanhf(float);
-float fmaxf(float, float);
-float fminf(float, float);
 }
 
 inline float __uint_as_float(unsigned int bits) { return __builtin_bit_cast(float, bits); }
@@ -57,7 +55,6 @@ inline unsigned int __float_as_uint(float x) { return __builtin_bit_cast(unsigne
 inline unsigned int __umulhi(unsigned int a, unsigned int b) {
   return static_cast<unsigned int>((static_cast<unsigned long long>(a) * b) >> 32);
 }
-inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
 
 inline float on_host_half_to_float(unsigned short h) {
   const unsigned int sign = (h & 0x8000u) << 16, magnitude = h & 0x7fffu;
@@ -111,34 +108,14 @@ T on_host_shuffle(T value, unsigned int lane) {
   return value;
 }
 template <class T>
-T __shfl_sync(unsigned int, T value, unsigned int lane) {
-  return on_host_shuffle(value, lane);
-}
-template <class T>
-T __shfl_down_sync(unsigned int, T value, unsigned int delta) {
-  return on_host_shuffle(value, (threadIdx.x & 31u) + delta);
-}
-template <class T>
 T __shfl_xor_sync(unsigned int, T value, unsigned int mask) {
   return on_host_shuffle(value, (threadIdx.x & 31u) ^ mask);
 }
 
 // Threads of a block take turns only at barriers, so a plain read and write is atomic.
 template <class T>
-T atomicAdd(T* at, T value) {
+T atomicExch(T* at, T value) {
   const T before = *at;
-  *at = before + value;
-  return before;
-}
-template <class T>
-T atomicMax(T* at, T value) {
-  const T before = *at;
-  if (value > before) *at = value;
-  return before;
-}
-template <class T>
-T atomicCAS(T* at, T expected, T value) {
-  const T before = *at;
-  if (before == expected) *at = value;
+  *at = value;
   return before;
 }

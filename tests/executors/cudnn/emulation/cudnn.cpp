@@ -8,15 +8,16 @@
 #include <cudnn.h>
 
 #include "ops/convolution/window.h"
+#include "tests/executors/cudnn/emulation/convolution.h"
+#include "tests/executors/cudnn/emulation/cudnn_handle.h"
 #include "tests/executors/cudnn/emulation/emulation.h"
 #include "tests/executors/cudnn/emulation/numbers.h"
 
+using emulation::Convolution;
+using emulation::for_each_product;
 using halfstep::DType;
 using halfstep::ops::Window;
 
-struct cudnnContext {
-  cudaStream_t stream = nullptr;
-};
 struct cudnnTensorStruct {
   DType type = DType::undefined;
   std::vector<std::int64_t> dims;
@@ -86,11 +87,6 @@ Window window(const Spatial& s, const std::vector<std::int64_t>& x, const std::v
   return w;
 }
 
-/// A convolution whose descriptors fit.
-struct Convolution {
-  Window w;
-  std::int64_t batch, filters, channels, group_channels, group;
-};
 cudnnStatus_t make_convolution(const cudnnTensorStruct& x, const cudnnFilterStruct& f, const cudnnConvolutionStruct& c,
                                const cudnnTensorStruct& y, Convolution& out) {
   if (x.type != f.type || x.type != y.type) return refuse("types differ");
@@ -111,31 +107,6 @@ cudnnStatus_t make_convolution(const cudnnTensorStruct& x, const cudnnFilterStru
     if (seen / out.w.stride[i] + 1 != out.w.output[i]) return refuse("the output's extents are not the convolution's");
   }
   return CUDNN_STATUS_SUCCESS;
-}
-
-/// Calls f(x offset, w offset, y offset) for every product of the convolution.
-template <class F>
-void for_each_product(const Convolution& c, F&& f) {
-  const std::int64_t in = c.w.input_count(), out = c.w.output_count(), taps = c.w.kernel_count(),
-                     per_group = c.filters / c.group;
-  for (std::int64_t n = 0; n < c.batch; ++n)
-    for (std::int64_t m = 0; m < c.filters; ++m)
-      for (std::int64_t g = 0; g < c.group_channels; ++g) {
-        const std::int64_t channel = m / per_group * c.group_channels + g;
-        halfstep::ops::for_each_output(c.w, [&](std::int64_t o, std::int64_t o0, std::int64_t o1, std::int64_t o2) {
-          std::int64_t tap = 0;
-          for (std::int64_t k0 = 0; k0 < c.w.kernel[0]; ++k0)
-            for (std::int64_t k1 = 0; k1 < c.w.kernel[1]; ++k1)
-              for (std::int64_t k2 = 0; k2 < c.w.kernel[2]; ++k2, ++tap) {
-                const std::int64_t i0 = c.w.position(0, o0, k0), i1 = c.w.position(1, o1, k1),
-                                   i2 = c.w.position(2, o2, k2);
-                if (i0 < 0 || i0 >= c.w.input[0] || i1 < 0 || i1 >= c.w.input[1] || i2 < 0 || i2 >= c.w.input[2])
-                  continue;
-                f((n * c.channels + channel) * in + (i0 * c.w.input[1] + i1) * c.w.input[2] + i2,
-                  (m * c.group_channels + g) * taps + tap, (n * c.filters + m) * out + o);
-              }
-        });
-      }
 }
 
 /// A nondeterministic algorithm first, which halfstep must pass over, then two that can be taken: a fast one with a

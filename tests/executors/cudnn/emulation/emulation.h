@@ -19,6 +19,9 @@ struct Machine {
   std::size_t memory = std::size_t{1} << 30;  ///< cudaMalloc fails beyond it
   bool can_capture = true;
   bool can_compile = true;            ///< kernels that are compiled while the program runs
+  bool can_plan = true;               ///< cuDNN's graph API finds engines
+  bool can_fuse = true;               ///< and takes pointwise operations behind a convolution
+  bool tells_notes = true;            ///< and says what engines do
   std::uint32_t seed = 0;             ///< draws the order of streams' work; 0: everything as late as it may be
   const char* failing = "";           ///< a call that fails whenever it is made
   std::size_t failing_workspace = 0;  ///< convolutions with at least so much workspace fail when they run; 0: none
@@ -45,6 +48,8 @@ void count_object(int change);
 int allocations();
 /// Launches of captured graphs so far.
 int graph_launches();
+/// Plans of cuDNN's graph API so far that took a compiler.
+int plans_compiled();
 /// Bytes copied from the device to the host so far.
 std::size_t bytes_to_host();
 /// Whether a stream is being captured: then nothing may be allocated.

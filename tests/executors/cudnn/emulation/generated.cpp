@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <optional>
 
 #include <dlfcn.h>
 #include <fmt/format.h>
@@ -60,9 +61,10 @@ void* build(const KernelText& kernel) {
   return library;
 }
 
-class HostKernel final : public LoadedKernel {
+/// A kernel built, and what its text calls threads and blocks by.
+class BuiltKernel {
  public:
-  explicit HostKernel(const KernelText& kernel)
+  explicit BuiltKernel(const KernelText& kernel)
       : library_(build(kernel)),
         has_barriers_(kernel.text.find("__sync") != std::string::npos ||
                       kernel.text.find("_sync(") != std::string::npos) {
@@ -74,25 +76,10 @@ class HostKernel final : public LoadedKernel {
     *find<void (*)()>("on_host_block_barrier") = block_barrier;
     *find<void (*)()>("on_host_warp_barrier") = warp_barrier;
   }
-  HostKernel(const HostKernel&) = delete;
-  HostKernel& operator=(const HostKernel&) = delete;
-  ~HostKernel() override { dlclose(library_); }
+  BuiltKernel(const BuiltKernel&) = delete;
+  BuiltKernel& operator=(const BuiltKernel&) = delete;
+  ~BuiltKernel() { dlclose(library_); }
 
-  void launch(unsigned blocks, unsigned threads, std::span<const std::byte> argument,
-              cudaStream_t stream) const override {
-    if (fails("launch")) halfstep::throw_failure("cuLaunchKernel to succeed on the GPU", refusal(), "");
-    if (blocks == 0 || threads == 0 || threads > 1024 || argument.size() > 4096)
-      return refuse("a grid or an argument that no device takes");
-    submit(stream, [this, blocks, threads, bytes = std::vector<std::byte>(argument.begin(), argument.end())] {
-      run({blocks, threads}, bytes.data());
-    });
-  }
-
- private:
-  template <class T>
-  T* find(const char* name) const {
-    return reinterpret_cast<T*>(dlsym(library_, name));
-  }
   void run(Grid grid, const void* argument) const {
     *grid_extent_ = {grid.blocks, 1, 1};
     *block_extent_ = {grid.threads, 1, 1};
@@ -113,32 +100,57 @@ class HostKernel final : public LoadedKernel {
       }
   }
 
+ private:
+  template <class T>
+  T* find(const char* name) const {
+    return reinterpret_cast<T*>(dlsym(library_, name));
+  }
+
   void* library_;
   bool has_barriers_;
   void (*entry_)(const void*) = nullptr;
   Dim *thread_ = nullptr, *block_ = nullptr, *block_extent_ = nullptr, *grid_extent_ = nullptr;
 };
 
+/// Built when it is launched first: many a test only plans.
+class HostKernel final : public LoadedKernel {
+ public:
+  explicit HostKernel(KernelText kernel) : text_(std::move(kernel)) {}
+
+  void launch(unsigned blocks, unsigned threads, std::span<const std::byte> argument,
+              cudaStream_t stream) const override {
+    if (fails("launch")) halfstep::throw_failure("cuLaunchKernel to succeed on the GPU", refusal(), "");
+    if (blocks == 0 || threads == 0 || threads > 1024 || argument.size() > 4096)
+      return refuse("a grid or an argument that no device takes");
+    if (!built_) built_.emplace(text_);
+    submit(stream, [this, blocks, threads, bytes = std::vector<std::byte>(argument.begin(), argument.end())] {
+      built_->run({blocks, threads}, bytes.data());
+    });
+  }
+  const KernelText& text() const { return text_; }
+
+ private:
+  KernelText text_;
+  mutable std::optional<BuiltKernel> built_;
+};
+
 /// Kept for the process: compiling takes longer than everything else.
-std::map<std::string, std::pair<KernelText, std::shared_ptr<const HostKernel>>>& loaded() {
-  static std::map<std::string, std::pair<KernelText, std::shared_ptr<const HostKernel>>> all;
+std::map<std::string, std::shared_ptr<const HostKernel>>& loaded() {
+  static std::map<std::string, std::shared_ptr<const HostKernel>> all;
   return all;
 }
 
 }  // namespace
 
 std::shared_ptr<const LoadedKernel> load_on_host(const KernelText& kernel) {
-  auto& [text, known] = loaded()[kernel.text];
-  if (!known) {
-    text = kernel;
-    known = std::make_shared<const HostKernel>(kernel);
-  }
+  auto& known = loaded()[kernel.text];
+  if (!known) known = std::make_shared<const HostKernel>(kernel);
   return known;
 }
 
 std::vector<KernelText> loaded_texts() {
   std::vector<KernelText> texts;
-  for (const auto& [_, kernel] : loaded()) texts.push_back(kernel.first);
+  for (const auto& [_, kernel] : loaded()) texts.push_back(kernel->text());
   return texts;
 }
 
@@ -150,6 +162,7 @@ std::string generation_refusal() {
   return emulation::machine().can_compile ? "" : "kernels are not generated: the machine was told so";
 }
 std::shared_ptr<const LoadedKernel> load_kernel(const KernelText& kernel, int) {
+  if (emulation::fails("compile")) throw_failure("NVRTC to take the kernel", emulation::refusal(), "");
   return emulation::load_on_host(kernel);
 }
 

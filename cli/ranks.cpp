@@ -1,0 +1,135 @@
+#include "cli/ranks.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstdio>
+#include <exception>
+#include <new>
+#include <thread>
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <sched.h>
+#include <unistd.h>
+
+#include "cli/common.h"
+#include "cli/validators.h"
+#include "distributed/gather.h"
+#include <halfstep/base/error.h>
+#include <halfstep/distributed/launcher.h>
+#include <halfstep/distributed/registry.h>
+
+namespace halfstep::cli {
+namespace {
+
+constexpr int kFailed = 1, kWrongInput = 2;
+
+/// How long a rank leaves it to those before it to tell what they meet as well, and to end all.
+std::chrono::milliseconds precedence_of(int rank) {
+  return rank == 0 ? std::chrono::milliseconds(0)
+                   : std::chrono::milliseconds(1500) + 50 * std::chrono::milliseconds(rank);
+}
+
+/// A rank's standard output, and nothing instead while it works.
+class Output {
+ public:
+  void throw_away() {
+    std::fflush(stdout);
+    const int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    if (nowhere < 0) return;
+    kept_ = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0);
+    dup2(nowhere, STDOUT_FILENO);
+    close(nowhere);
+  }
+  void restore() const {
+    std::fflush(stdout);
+    if (kept_ >= 0) dup2(kept_, STDOUT_FILENO);
+  }
+
+ private:
+  int kept_ = -1;
+};
+
+Error of_rank(int rank, const Error& error) {
+  if (dynamic_cast<const SharedError*>(&error)) return error;
+  return {error.kind(), error.required(), fmt::format("{}, on rank {}", error.found(), rank), error.remedy()};
+}
+
+int end_all(Communicator& ranks, const Output& output, bool json, const Error& error) {
+  std::this_thread::sleep_for(precedence_of(ranks.rank()));
+  const int exit_code = error.kind() == Error::Kind::input ? kWrongInput : kFailed;
+  const Error told = of_rank(ranks.rank(), error);
+  print_error(told);
+  output.restore();
+  if (json && !json_was_printed()) print_json({{"error", error_json(told)}});
+  std::fflush(stdout);
+  std::fflush(stderr);
+  ranks.abort(exit_code);
+  return exit_code;
+}
+
+}  // namespace
+
+void RankFlags::add_to(CLI::App& command) {
+  command
+      .add_option("--distributed", distributed,
+                  "how the ranks that mpirun or srun has started find each other: mpi, auto (mpi where there are "
+                  "several), off (each trains by itself), nccl (of a plug-in, which is not part of halfstep); --batch "
+                  "is that of all ranks together")
+      ->capture_default_str()
+      ->check(one_of({"mpi", "nccl", "auto", "off"}));
+  command.add_option("--bucket-size", bucket_size, "megabytes of gradients that ranks add up in one go")
+      ->capture_default_str()
+      ->check(number_in(0, 1e6));
+  command.add_flag("--sync-batchnorm", sync_batchnorm,
+                   "BatchNormalization takes its statistics from the rows of all ranks, not each from its own");
+  command
+      .add_option("--distributed-timeout", timeout, "seconds without an answer after which a rank is taken for lost")
+      ->capture_default_str()
+      ->check(number_in(0.001, 1e9));
+}
+
+std::shared_ptr<Communicator> RankFlags::open() const {
+  return open_communicator(distributed, {.limit = std::chrono::milliseconds(static_cast<std::int64_t>(timeout * 1e3))});
+}
+
+int threads_of_rank(Communicator& ranks) {
+  cpu_set_t cores;
+  CPU_ZERO(&cores);
+  if (sched_getaffinity(0, sizeof cores, &cores) != 0) return 1;
+  std::array<char, 256> host{};
+  gethostname(host.data(), host.size() - 1);
+  std::string place = host.data();
+  for (std::size_t core = 0; core < CPU_SETSIZE; ++core) place += CPU_ISSET(core, &cores) ? '1' : '0';
+  const std::vector<std::string> all = gather(ranks, place);
+  return std::max(1, CPU_COUNT(&cores) / static_cast<int>(std::ranges::count(all, place)));
+}
+
+int on_rank(Communicator& ranks, bool json, const std::function<int()>& work) {
+  Output output;
+  if (ranks.rank() > 0) {
+    output.throw_away();
+    mute_messages();
+  }
+  try {
+    return work();
+  } catch (const Error& error) {
+    return end_all(ranks, output, json, error);
+  } catch (const std::bad_alloc&) {
+    return end_all(ranks, output, json,
+                   Error(Error::Kind::failure, "enough memory", "none left", "a smaller --batch needs less"));
+  } catch (const std::exception& error) {
+    return end_all(ranks, output, json,
+                   Error(Error::Kind::failure, "work without an error of a library", error.what(), ""));
+  }
+}
+
+void let_first_rank_tell(const std::vector<std::string>& arguments) {
+  if (arguments.empty() || arguments[0] != "train") return;
+  const std::optional<Launch> launch = find_launch();
+  if (launch && launch->rank > 0) std::this_thread::sleep_for(std::chrono::seconds(1) + precedence_of(launch->rank));
+}
+
+}  // namespace halfstep::cli

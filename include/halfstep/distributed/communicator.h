@@ -1,0 +1,70 @@
+// What the processes that train a model together exchange.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+#include <halfstep/base/api.h>
+#include <halfstep/base/dtype.h>
+#include <halfstep/base/error.h>
+
+namespace HALFSTEP_API halfstep {
+
+enum class Reduction : std::uint8_t { sum, least, most };
+
+/// An all-reduce of one place in memory, made once and run in every step. Between `start` and `wait` the memory belongs
+/// to it, while the caller computes something else. Several may be under way; they are started in the same order on
+/// every rank.
+class AllReduce {
+ public:
+  virtual ~AllReduce() = default;
+  virtual void start() = 0;
+  /// Returns when the result is there.
+  virtual void wait() = 0;
+};
+
+/// An error that is not of the rank that throws it: all throw it, or another rank is the reason.
+class SharedError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// A group of processes, each of which has a number in it, its rank. Its functions are collective: every rank calls the
+/// same ones in the same order, with the same counts, types and reductions. To be used by one thread of each rank.
+///
+/// The results of a reduction are the same bits on all ranks, and the same in each run with as many ranks.
+///
+/// Where a rank does not answer within the group's time limit, or has gone, functions throw SharedError(failure).
+class Communicator {
+ public:
+  virtual ~Communicator() = default;
+
+  /// "mpi"
+  virtual std::string_view name() const = 0;
+  /// From 0 to size() - 1.
+  virtual int rank() const = 0;
+  virtual int size() const = 0;
+
+  // Element types are f64, f32, bf16, f16, i64 and i32. `count` is of elements.
+
+  /// The reduction of the elements in the same place of all ranks takes their place on each.
+  virtual void all_reduce(void* data, std::size_t count, DType dtype, Reduction reduction) = 0;
+  virtual std::unique_ptr<AllReduce> make_all_reduce(void* data, std::size_t count, DType dtype,
+                                                     Reduction reduction) = 0;
+  /// Of `from`, size() parts of `count` elements, each rank gets the part of its number reduced.
+  virtual void reduce_scatter(const void* from, void* to, std::size_t count, DType dtype, Reduction reduction) = 0;
+  /// `to` becomes what all ranks give, `bytes` of each, in the order of ranks.
+  virtual void all_gather(const void* from, void* to, std::size_t bytes) = 0;
+  /// Every rank gets what `root` has.
+  virtual void broadcast(void* data, std::size_t bytes, int root) = 0;
+  /// Returns when every rank has called it.
+  virtual void barrier() = 0;
+
+  /// Ends the work of all ranks, whatever they do: processes exit with this code, threads of one process find that
+  /// their calls throw. Not collective. What went wrong is to be told before.
+  virtual void abort(int exit_code) noexcept = 0;
+};
+
+}  // namespace halfstep

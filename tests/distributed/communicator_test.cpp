@@ -1,0 +1,185 @@
+// Ranks that are threads, launchers, and how rows are dealt.
+#include <algorithm>
+#include <initializer_list>
+#include <map>
+#include <span>
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "data/batch_loader.h"
+#include "data/share.h"
+#include "tests/distributed/communicator_checks.h"
+#include "tests/support/error_of.h"
+#include <halfstep/distributed/launcher.h>
+#include <halfstep/distributed/local.h>
+#include <halfstep/distributed/registry.h>
+
+namespace halfstep {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+TEST(LocalCommunicator, KeepsWhatCommunicatorsPromise) {
+  for (const int size : {1, 2, 3, 4})
+    EXPECT_NO_THROW(run_ranks(size, [&](const auto& ranks) {
+      test::require(ranks->size() == size, "so many ranks");
+      test::check_communicator(*ranks);
+    })) << size;
+}
+
+TEST(LocalCommunicator, ARankThatFailsEndsTheOthersAndIsTheOneThatIsTold) {
+  const std::string what = error_of([] {
+    run_ranks(3, [](const auto& ranks) {
+      if (ranks->rank() == 1) throw_input_error("good data", "bad data", "");
+      ranks->barrier();
+    });
+  });
+  EXPECT_THAT(what, HasSubstr("expected good data, got bad data"));
+}
+
+TEST(LocalCommunicator, ARankThatDoesNotComeIsTakenForLost) {
+  const std::string what = error_of([] {
+    run_ranks(
+        2,
+        [](const auto& ranks) {
+          if (ranks->rank() == 0) ranks->barrier();
+        },
+        std::chrono::milliseconds(50));
+  });
+  EXPECT_THAT(what, HasSubstr("1 of 2 ranks after 0.05 s"));
+}
+
+TEST(LocalCommunicator, CallsThatDifferAreRefused) {
+  const std::string what = error_of([] {
+    run_ranks(2, [](const auto& ranks) {
+      float values[2] = {};
+      ranks->all_reduce(values, static_cast<std::size_t>(1 + ranks->rank()), DType::f32, Reduction::sum);
+    });
+  });
+  EXPECT_THAT(what, HasSubstr("calls that differ"));
+}
+
+TEST(RequireSame, NamesWhatDiffersWithItsRanks) {
+  const std::string what = error_of([] {
+    run_ranks(3, [](const auto& ranks) {
+      std::map<std::string, std::string> values{{"--lr", "0.1"}, {"model", "m"}};
+      if (ranks->rank() == 2) values["--lr"] = "0.2";
+      require_same(*ranks, values);
+    });
+  });
+  EXPECT_THAT(what, AllOf(HasSubstr("the same --lr on all ranks"), HasSubstr("0.1 on rank 0 and 0.2 on rank 2")));
+  EXPECT_NO_THROW(run_ranks(2, [](const auto& ranks) { require_same(*ranks, {{"--lr", "0.1"}}); }));
+}
+
+TEST(Launcher, IsFoundByItsVariables) {
+  using Variables = std::map<std::string, std::string>;
+  const auto find = [](const Variables& variables) {
+    return find_launch([&](const char* name) {
+      const auto at = variables.find(name);
+      return at == variables.end() ? nullptr : at->second.c_str();
+    });
+  };
+  const auto open_mpi = find({{"OMPI_COMM_WORLD_RANK", "3"},
+                              {"OMPI_COMM_WORLD_SIZE", "8"},
+                              {"OMPI_COMM_WORLD_LOCAL_RANK", "1"},
+                              {"OMPI_COMM_WORLD_LOCAL_SIZE", "2"}});
+  ASSERT_TRUE(open_mpi);
+  EXPECT_EQ(open_mpi->rank, 3);
+  EXPECT_EQ(open_mpi->size, 8);
+  EXPECT_EQ(open_mpi->local_rank, 1);
+  EXPECT_EQ(open_mpi->local_size, 2);
+  EXPECT_TRUE(open_mpi->starts_mpi);
+  EXPECT_EQ(find({{"PMI_RANK", "0"}, {"PMI_SIZE", "2"}})->launcher, "mpirun (MPICH)");
+  EXPECT_EQ(find({{"SLURM_PROCID", "1"}, {"SLURM_STEP_NUM_TASKS", "2"}})->launcher, "srun");
+  EXPECT_FALSE(find({{"RANK", "1"}, {"WORLD_SIZE", "2"}, {"LOCAL_RANK", "1"}})->starts_mpi);
+  // No launcher, a batch script of Slurm, and variables that make no sense.
+  EXPECT_FALSE(find({}));
+  EXPECT_FALSE(find({{"SLURM_PROCID", "0"}, {"SLURM_NTASKS", "4"}}));
+  EXPECT_FALSE(find({{"RANK", "first"}, {"WORLD_SIZE", "2"}}));
+  EXPECT_FALSE(find({{"RANK", "2"}, {"WORLD_SIZE", "2"}}));
+  EXPECT_FALSE(find({{"RANK", "-1"}, {"WORLD_SIZE", "2"}}));
+}
+
+TEST(OpenCommunicator, NeedsALauncherAndLoadsNothingWithoutOne) {
+  EXPECT_EQ(open_communicator("auto"), nullptr);
+  EXPECT_EQ(open_communicator("off"), nullptr);
+  EXPECT_THAT(error_of([] { open_communicator("mpi"); }), HasSubstr("a program that starts several ranks"));
+  EXPECT_THAT(error_of([] { open_communicator("gloo"); }), HasSubstr("mpi, nccl, auto, off"));
+}
+
+TEST(Share, DealsEachRowOnceAndInOrder) {
+  for (const int ranks : {1, 2, 3, 4, 7})
+    for (const std::int64_t rows : {0, 1, 2, 3, 5, 32, 33}) {
+      std::int64_t next = 0, least = rows, most = 0;
+      for (int rank = 0; rank < ranks; ++rank) {
+        const Share share{rank, ranks};
+        EXPECT_EQ(share.begin(rows), next);
+        next = share.end(rows);
+        least = std::min(least, share.size(rows));
+        most = std::max(most, share.size(rows));
+      }
+      EXPECT_EQ(next, rows);
+      EXPECT_LE(most - least, 1);
+      if (rows > 0) {
+        EXPECT_GT((Share{0, ranks}.size(rows)), 0) << "the first rank has some";
+      }
+    }
+}
+
+struct Dealt {
+  std::int64_t rows, batch, start;
+  std::initializer_list<int> ranks;
+};
+
+/// What a rank reads, batch by batch, over two epochs.
+std::vector<std::vector<float>> read_by(const Dealt& dealt, const Share& share, std::vector<std::int64_t>& seen) {
+  const DataArray rows = DataArray::made("x", {DType::f32, Shape{1}}, dealt.rows,
+                                         [&](std::span<const std::int64_t> wanted, const RowDraw&, void* out) {
+                                           for (std::size_t i = 0; i < wanted.size(); ++i)
+                                             static_cast<float*>(out)[i] = static_cast<float>(wanted[i]);
+                                           seen.insert(seen.end(), wanted.begin(), wanted.end());
+                                         });
+  const RowTransform transform = fit_input(rows, {DType::f32, Shape{1}}, {});
+  BatchLoader loader({.x = {{rows, transform}}},
+                     {.batch_size = dealt.batch, .share = share, .seed = 7, .start = {0, dealt.start}, .end_epoch = 2});
+  std::vector<std::vector<float>> batches;
+  while (const Batch* batch = loader.next()) {
+    const auto values = batch->x[0].span<float>();
+    batches.emplace_back(values.begin(), values.end());
+    if (batch->is_spare) batches.back().clear();
+    EXPECT_EQ(batch->all_rows, std::min(dealt.batch, dealt.rows - batch->at.row));
+  }
+  return batches;
+}
+
+TEST(Share, BatchesOfAllRanksAreThoseOfOne) {
+  // Of the last four a rank has more rows of the smaller last batch than of the others.
+  const Dealt cases[] = {
+      {11, 4, 4, {2, 3, 4}}, {15, 8, 0, {5}}, {127, 64, 0, {6}}, {63, 32, 0, {7}}, {199, 100, 0, {8}}};
+  for (const Dealt& dealt : cases) {
+    std::vector<std::int64_t> all;
+    const std::vector<std::vector<float>> alone = read_by(dealt, {}, all);
+    ASSERT_EQ(all.size(), static_cast<std::size_t>(2 * dealt.rows - dealt.start));
+    for (const int ranks : dealt.ranks) {
+      std::vector<std::vector<float>> joined(alone.size());
+      for (int rank = 0; rank < ranks; ++rank) {
+        std::vector<std::int64_t> seen;
+        const std::vector<std::vector<float>> part = read_by(dealt, {rank, ranks}, seen);
+        ASSERT_EQ(part.size(), alone.size());
+        std::size_t own = 0;
+        for (std::size_t i = 0; i < part.size(); ++i) {
+          joined[i].insert(joined[i].end(), part[i].begin(), part[i].end());
+          own += std::max<std::size_t>(1, part[i].size());
+        }
+        EXPECT_EQ(seen.size(), own) << "rows of others are not read";
+      }
+      EXPECT_EQ(joined, alone) << dealt.rows << " rows, " << ranks << " ranks";
+    }
+  }
+}
+
+}  // namespace
+}  // namespace halfstep

@@ -1,0 +1,494 @@
+// Training on several ranks, as threads of this process, is training on one with the whole batch.
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <memory>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/paths.h"
+#include "tests/support/error_of.h"
+#include "tests/temporary_directory.h"
+#include "tests/training/small_rows.h"
+#include <halfstep/distributed/local.h>
+#include <halfstep/formats/npy.h>
+#include <halfstep/training/callbacks.h>
+#include <halfstep/training/trainer.h>
+#include <halfstep/training/training_step.h>
+
+namespace halfstep {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+/// What a run gives.
+struct Course {
+  std::vector<StepResult> steps;
+  std::vector<double> epochs;  ///< the loss and the first metric of each epoch, and those of its validation
+  NamedTensors parameters;
+};
+
+struct Job {
+  std::function<LoadedModel()> model = small_model;
+  std::function<Dataset()> data = small_rows;
+  TrainerOptions options = small_options();
+  bool validates = false;
+  std::unique_ptr<Executor> (*executor)(const ExecutorOptions&) = make_onednn_executor;
+};
+
+Course run_rank(const Job& job, const std::shared_ptr<Communicator>& ranks) {
+  const std::unique_ptr<Executor> executor = job.executor({.threads = 1});
+  const Dataset data = job.data();
+  TrainerOptions options = job.options;
+  options.ranks = ranks;
+  Trainer trainer(job.model(), *executor, data, options);
+  Course run;
+  TrainerCallbacks callbacks;
+  callbacks.on_step = [&](const StepResult& result) { run.steps.push_back(result); };
+  callbacks.on_epoch_end = [&](const StepResult& last, const Evaluation* validation) {
+    run.epochs.push_back(last.mean_loss);
+    if (last.metrics->size() > 0) run.epochs.push_back(last.metrics->value(0));
+    if (!validation) return;
+    run.epochs.push_back(validation->loss);
+    run.epochs.push_back(static_cast<double>(validation->rows));
+    for (const auto& [name, value] : validation->metrics) run.epochs.push_back(value);
+  };
+  trainer.fit(callbacks, job.validates ? &data : nullptr);
+  run.parameters = trainer.parameters();
+  return run;
+}
+
+bool same_bits(const NamedTensors& a, const NamedTensors& b) {
+  return std::ranges::equal(a, b, [](const auto& one, const auto& other) {
+    return one.first == other.first && one.second.bytes() == other.second.bytes() &&
+           std::memcmp(one.second.raw(), other.second.raw(), one.second.bytes()) == 0;
+  });
+}
+
+/// What rank 0 has; all ranks have the same.
+Course run_on(int size, const Job& job) {
+  if (size == 0) return run_rank(job, nullptr);
+  std::vector<Course> runs(static_cast<std::size_t>(size));
+  run_ranks(size, [&](const auto& ranks) { runs[static_cast<std::size_t>(ranks->rank())] = run_rank(job, ranks); });
+  for (const Course& run : runs) {
+    EXPECT_TRUE(same_bits(run.parameters, runs[0].parameters));
+    EXPECT_EQ(run.epochs, runs[0].epochs);
+    EXPECT_EQ(run.steps.size(), runs[0].steps.size());
+    for (std::size_t i = 0; i < run.steps.size(); ++i) {
+      EXPECT_EQ(run.steps[i].loss, runs[0].steps[i].loss);
+      EXPECT_EQ(run.steps[i].grads_finite, runs[0].steps[i].grads_finite);
+      EXPECT_EQ(run.steps[i].samples, runs[0].steps[i].samples);
+    }
+  }
+  return runs[0];
+}
+
+void expect_near(double found, double wanted, const std::string& what, double tolerance = 1e-6) {
+  EXPECT_LE(std::abs(found - wanted), tolerance * std::abs(wanted)) << what << ": " << found << ", alone " << wanted;
+}
+
+void expect_same_course(const Course& found, const Course& alone, const std::string& what, double tolerance = 1e-6) {
+  ASSERT_EQ(found.steps.size(), alone.steps.size());
+  for (std::size_t i = 0; i < alone.steps.size(); ++i) {
+    expect_near(found.steps[i].loss, alone.steps[i].loss, fmt::format("{}, loss of step {}", what, i + 1), tolerance);
+    EXPECT_EQ(found.steps[i].samples, alone.steps[i].samples);
+    EXPECT_EQ(found.steps[i].update, alone.steps[i].update);
+    EXPECT_EQ(found.steps[i].step_in_epoch, alone.steps[i].step_in_epoch);
+  }
+  ASSERT_EQ(found.epochs.size(), alone.epochs.size());
+  for (std::size_t i = 0; i < alone.epochs.size(); ++i)
+    expect_near(found.epochs[i], alone.epochs[i], fmt::format("{}, number {} of the epochs", what, i), tolerance);
+}
+
+void expect_the_same_on_ranks(const Job& job, std::initializer_list<int> sizes = {1, 2, 4}) {
+  const Course alone = run_on(0, job);
+  for (const int size : sizes) expect_same_course(run_on(size, job), alone, fmt::format("{} ranks", size));
+}
+
+/// Models as frameworks export them: an MLP, a convolution network, a transformer and an LSTM, over 50 steps.
+class TrainedOnRanks : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(TrainedOnRanks, FollowsOneProcessWithTheWholeBatch) {
+  const std::filesystem::path folder = test::source_dir() / "models/zoo" / GetParam();
+  Job job;
+  job.model = [&] { return load_model(folder / "model.onnx"); };
+  job.data = [&] { return Dataset(open_npy(folder / "x.npy"), open_npy(folder / "y.npy")); };
+  job.options.steps = 50;
+  job.options.batch_size = 4;
+  job.options.losses = {{"softmax_cross_entropy"}};
+  job.options.mode.train_dropout = false;
+  job.options.optimizer.numbers = {{"momentum", 0.9}};
+  job.options.schedule.base_lr = 0.001;  // losses stay large beside the rounding of scores
+  job.options.bucket_bytes = 20000;
+  expect_the_same_on_ranks(job, {2, 4});
+}
+INSTANTIATE_TEST_SUITE_P(Models, TrainedOnRanks,
+                         ::testing::Values("mlp-torchscript", "lenet-torchscript", "bert-dynamo", "lstm-torchscript"),
+                         [](const auto& each) {
+                           const std::string name = each.param;
+                           return name.substr(0, name.find('-'));
+                         });
+
+TEST(SyncBatchNorm, AResidualNetworkFollowsOneProcessWithTheWholeBatch) {
+  const std::filesystem::path folder = test::source_dir() / "models/zoo/resnet-torchscript";
+  Job job;
+  job.model = [&] { return load_model(folder / "model.onnx"); };
+  job.data = [&] { return Dataset(open_npy(folder / "x.npy"), open_npy(folder / "y.npy")); };
+  job.options.steps = 10;
+  job.options.batch_size = 8;
+  job.options.losses = {{"softmax_cross_entropy"}};
+  job.options.schedule.base_lr = 0.01;
+  job.options.sync_batchnorm = true;
+  const Course alone = run_on(0, job);
+  for (const int size : {2, 4}) {
+    const Course run = run_on(size, job);
+    ASSERT_EQ(run.steps.size(), alone.steps.size());
+    for (std::size_t i = 0; i < run.steps.size(); ++i)
+      EXPECT_LE(std::abs(run.steps[i].loss - alone.steps[i].loss), 1e-5 * alone.steps[i].loss)
+          << size << " ranks, step " << i + 1 << ": " << run.steps[i].loss << ", alone " << alone.steps[i].loss;
+  }
+}
+
+TEST(TrainingStepOnRanks, GivesLossGradientsAndUpdateOfAllRows) {
+  const Dataset data = small_rows();
+  Tensor x(DType::f32, {8, 2}), y(DType::f32, {8, 1});
+  std::vector<std::int64_t> all(8);
+  std::iota(all.begin(), all.end(), 0);
+  data.x[0].rows.read_rows(all, x.raw(), {});
+  data.y->read_rows(all, y.raw(), {});
+  const auto run = [&](const std::shared_ptr<Communicator>& ranks, std::vector<double>& numbers) {
+    const std::unique_ptr<Executor> executor = make_onednn_executor({.threads = 1});
+    TrainingStepOptions options{.loss = LossOptions{.terms = {{.loss = "mean_squared_error"}}}};
+    options.optimizer.name = "sgd";
+    options.learning_rate = 0.1;
+    options.precision = Precision::fp32;
+    options.ranks = ranks;
+    TrainingStep step(small_model(), *executor, options);
+    // Three rows for rank 0, five for rank 1.
+    const std::int64_t first = ranks && ranks->rank() == 1 ? 3 : 0, last = ranks && ranks->rank() == 0 ? 3 : 8;
+    const NamedTensors batch{{"x", x.rows(first, last)}, {"labels", y.rows(first, last)}};
+    for (int i = 0; i < 3; ++i) numbers.push_back(step.run(batch).loss);
+    for (int i = 0; i < 2; ++i) numbers.push_back(step.forward_backward(batch, 0.5).loss);
+    const Tensor gradients = step.flat_gradients();
+    numbers.push_back(step.update().gradient_norm);
+    const Tensor parameters = step.flat_parameters();
+    for (const Tensor& values : {gradients, parameters})
+      numbers.insert(numbers.end(), values.span<float>().begin(), values.span<float>().end());
+  };
+  std::vector<double> alone, together[2];
+  run(nullptr, alone);
+  run_ranks(2, [&](const auto& ranks) { run(ranks, together[ranks->rank()]); });
+  EXPECT_EQ(together[0], together[1]);
+  ASSERT_EQ(together[0].size(), alone.size());
+  for (std::size_t i = 0; i < alone.size(); ++i) expect_near(together[0][i], alone[i], fmt::format("number {}", i));
+}
+
+TEST(TrainingStepOnRanks, RanksThatDifferAreRefusedAndNamed) {
+  const auto make = [](const std::function<void(TrainingStepOptions&)>& change, const char* weights) {
+    run_ranks(2, [&](const auto& ranks) {
+      const bool differs = ranks->rank() == 1;
+      const std::unique_ptr<Executor> executor = make_onednn_executor({.threads = 1});
+      TrainingStepOptions options{.loss = LossOptions{.terms = {{.loss = "mean_squared_error"}}}};
+      options.precision = Precision::fp32;
+      options.ranks = ranks;
+      if (differs) change(options);
+      const std::string model = fmt::format(
+          "<ir_version: 10, opset_import: [\"\": 24]> m (float[N, 2] x) => (float[N, 1] y) "
+          "<float[2, 1] w = {{{}}}, float[1] b = {{0}}> {{ y = Gemm(x, w, b) }}",
+          differs ? weights : "0.5, -1");
+      TrainingStep step(parse_model(model), *executor, options);
+    });
+  };
+  using Change = std::function<void(TrainingStepOptions&)>;
+  const struct {
+    Change change;
+    const char *weights, *error;
+  } cases[] = {
+      {[](auto&) {}, "0.5, -2", "the same parameters on all ranks"},
+      {[](auto& options) { options.optimizer.clip_norm = 1; }, "0.5, -1", "the same --clip-norm on all ranks"},
+      {[](auto& options) { options.learning_rate = 0.5; }, "0.5, -1", "0.001 on rank 0 and 0.5 on rank 1"},
+      {[](auto& options) { options.loss->terms[0].weight = 2; }, "0.5, -1", "the same loss on all ranks"},
+  };
+  EXPECT_NO_THROW(make([](auto&) {}, "0.5, -1"));
+  for (const auto& c : cases) EXPECT_THAT(error_of([&] { make(c.change, c.weights); }), HasSubstr(c.error));
+}
+
+/// Eight rows in batches of five: of the last three of an epoch the fourth rank has none.
+Job uneven() {
+  Job job;
+  job.options.batch_size = 5;
+  job.options.metrics = parse_metrics("mae");
+  job.validates = true;
+  return job;
+}
+
+TEST(OnRanks, AnUnevenLastBatchWeighsByRows) { expect_the_same_on_ranks(uneven()); }
+
+/// 15 rows in batches of eight: of the last seven the third of five ranks has two, and of the others one.
+TEST(OnRanks, ALastBatchMayHaveMoreRowsForARankThanAFullOne) {
+  Job job = uneven();
+  job.data = [] {
+    Tensor x(DType::f32, {15, 2}), y(DType::f32, {15, 1});
+    for (std::int64_t i = 0; i < x.count(); ++i) x.data<float>()[i] = static_cast<float>(i % 7) / 8;
+    for (std::int64_t i = 0; i < y.count(); ++i) y.data<float>()[i] = static_cast<float>(i % 2);
+    return Dataset(DataArray::of(x, "x"), DataArray::of(y, "y"));
+  };
+  job.options.batch_size = 8;
+  expect_the_same_on_ranks(job, {5});
+}
+
+TEST(OnRanks, TheReferenceExecutorReducesToo) {
+  Job job = uneven();
+  job.executor = make_reference_executor;
+  expect_the_same_on_ranks(job, {3});
+}
+
+TEST(OnRanks, ClippingAndAccumulatingLookAtAllGradients) {
+  Job job = uneven();
+  job.options.optimizer.clip_norm = 0.05;
+  job.options.optimizer.accumulate = 2;
+  job.options.log_grad_norms = true;
+  job.options.bucket_bytes = 1;
+  expect_the_same_on_ranks(job);
+}
+
+TEST(OnRanks, LabelsThatAreIgnoredAndSeveralLossesWeighAsInOneBatch) {
+  Job job;
+  job.model = [] {
+    return parse_model(R"(<ir_version: 10, opset_import: ["": 24]> m
+      (float[N, 2] x) => (float[N, 3] c, float[N, 1] v) <float[2, 3] w = {1, 2, 3, 0.5, -1, 0}, float[2, 1] u = {1, 1}>
+      { c = MatMul(x, w) v = MatMul(x, u) })");
+  };
+  job.data = [] {
+    const Dataset rows = small_rows();
+    Tensor classes(DType::i64, {8});
+    for (std::int64_t i = 0; i < 8; ++i) classes.data<std::int64_t>()[i] = i < 3 ? -100 : i % 3;
+    Dataset data(std::vector<Dataset::Input>{
+        {"x", rows.x[0].rows}, {"classes", DataArray::of(classes, "classes")}, {"values", *rows.y}});
+    return data;
+  };
+  job.options.losses = {{.loss = "softmax_cross_entropy", .output = "c", .labels = "classes"},
+                        {.loss = "mean_squared_error", .output = "v", .labels = "values", .weight = 2}};
+  job.options.batch_size = 5;
+  job.options.shuffle = false;  // the first ranks have nothing but ignored labels
+  expect_the_same_on_ranks(job);
+}
+
+TEST(OnRanks, AnOverflowOnOneRankSkipsTheUpdateOnAll) {
+  Job job;
+  job.data = [] {
+    Tensor x(DType::f32, {8, 2}), y(DType::f32, {8, 1});
+    std::ranges::fill(x.span<float>(), 0.25f);
+    x.span<float>()[14] = 60000;  // a row of the last rank: its gradient is beyond f16
+    std::ranges::fill(y.span<float>(), 0.5f);
+    return Dataset(DataArray::of(x, "x"), DataArray::of(y, "y"));
+  };
+  job.options.precision = Precision::fp16;
+  job.options.loss_scale = 65536;
+  job.options.batch_size = 8;
+  job.options.shuffle = false;
+  job.options.steps = 6;
+  for (const int size : {2, 4}) {
+    const Course run = run_on(size, job);
+    ASSERT_EQ(run.steps.size(), 6u);
+    EXPECT_FALSE(run.steps[0].grads_finite);
+    EXPECT_EQ(run.steps[0].update, 0);
+    EXPECT_EQ(run.steps[1].loss_scale, 32768);
+  }
+}
+
+TEST(OnRanks, TheSameRanksGiveTheSameBits) {
+  Job job = uneven();
+  job.options.optimizer.name = "adam";
+  job.options.optimizer.numbers = {};
+  EXPECT_TRUE(same_bits(run_on(4, job).parameters, run_on(4, job).parameters));
+}
+
+TEST(OnRanks, ARunGoesOnWithAnotherNumberOfRanks) {
+  const Course alone = run_on(0, uneven());
+  for (const auto& [before, after] : {std::pair(2, 4), std::pair(4, 0), std::pair(0, 3)}) {
+    TemporaryDirectory folder;
+    Job first = uneven(), second = uneven();
+    first.options.checkpoint = folder / "checkpoint";
+    first.options.steps = 3;  // in the middle of the second epoch
+    run_on(before, first);
+    second.options.resume = second.options.checkpoint = folder / "checkpoint";
+    const Course rest = run_on(after, second);
+    ASSERT_EQ(rest.steps.size(), 3u);
+    for (std::size_t i = 0; i < rest.steps.size(); ++i)
+      expect_near(rest.steps[i].loss, alone.steps[i + 3].loss,
+                  fmt::format("{} to {} ranks, step {}", before, after, i));
+    ASSERT_EQ(rest.epochs.size(), 10u);
+    for (std::size_t i = 0; i < rest.epochs.size(); ++i)
+      expect_near(rest.epochs[i], alone.epochs[i + 5], fmt::format("{} to {} ranks, number {}", before, after, i));
+  }
+}
+
+TEST(OnRanks, RanksThatDifferAreRefusedAndNamed) {
+  const auto error = [](const std::function<void(Job&)>& change) {
+    return error_of([&] {
+      run_ranks(2, [&](const auto& ranks) {
+        Job job = uneven();
+        if (ranks->rank() == 1) change(job);
+        run_rank(job, ranks);
+      });
+    });
+  };
+  EXPECT_THAT(error([](Job& job) { job.options.schedule.base_lr = 0.5; }),
+              AllOf(HasSubstr("--lr"), HasSubstr("0.1 on rank 0 and 0.5 on rank 1")));
+  EXPECT_THAT(error([](Job& job) { job.options.batch_size = 4; }), HasSubstr("the same --batch on all ranks"));
+  EXPECT_THAT(error([](Job& job) { job.options.precision = Precision::bf16; }), HasSubstr("the same --precision"));
+  EXPECT_THAT(error([](Job& job) {
+                job.model = [] {
+                  return parse_model(R"(<ir_version: 10, opset_import: ["": 24]> m (float[N, 2] x) => (float[N, 1] y)
+                                        <float[2, 1] w = {0.5, -2}, float[1] b = {0}> { y = Gemm(x, w, b) })");
+                };
+              }),
+              HasSubstr("the same parameters on all ranks"));
+  EXPECT_THAT(error([](Job& job) { job.options.steps = 2; }), HasSubstr("the same --steps"));
+  EXPECT_THAT(error([](Job& job) { job.options.metrics = parse_metrics("mse"); }),
+              AllOf(HasSubstr("the same --metrics"), HasSubstr("mae on rank 0 and mse on rank 1")));
+}
+
+TEST(OnRanks, ResumingFromDifferentCheckpointsIsRefused) {
+  TemporaryDirectory folder;
+  const auto save = [&](const char* name, std::int64_t steps, double learning_rate) {
+    Job job = uneven();
+    job.options.checkpoint = folder / name;
+    job.options.steps = steps;
+    job.options.schedule.base_lr = learning_rate;
+    run_on(0, job);
+  };
+  save("first", 3, 0.1);
+  save("later", 4, 0.1);
+  save("other", 3, 0.2);
+  const auto resume = [&](const char* second) {
+    run_ranks(2, [&](const auto& ranks) {
+      Job job = uneven();
+      job.options.resume = folder / (ranks->rank() == 0 ? "first" : second);
+      run_rank(job, ranks);
+    });
+  };
+  EXPECT_THAT(error_of([&] { resume("later"); }), HasSubstr("of the checkpoint on all ranks"));
+  EXPECT_THAT(error_of([&] { resume("other"); }), HasSubstr("the same tensors of the checkpoint on all ranks"));
+  EXPECT_NO_THROW(resume("first"));
+}
+
+TEST(OnRanks, TheBestModelIsWrittenByOneRank) {
+  TemporaryDirectory folder;
+  run_ranks(2, [&](const auto& ranks) {
+    const std::unique_ptr<Executor> executor = make_onednn_executor({.threads = 1});
+    TrainerOptions options = small_options();
+    options.ranks = ranks;
+    const LoadedModel model = load_model(test::source_dir() / "models/zoo/mlp-torchscript/model.onnx");
+    const std::filesystem::path zoo = test::source_dir() / "models/zoo/mlp-torchscript";
+    options.losses = {{"softmax_cross_entropy"}};
+    options.epochs = 1;
+    const Dataset data(open_npy(zoo / "x.npy"), open_npy(zoo / "y.npy"));
+    Trainer trainer(model, *executor, data, options);
+    BestModel best(trainer, folder / fmt::format("best{}.onnx", ranks->rank()), model.source);
+    trainer.fit(best.callbacks(), &data);
+    EXPECT_EQ(trainer.is_first_rank(), ranks->rank() == 0);
+  });
+  EXPECT_TRUE(std::filesystem::exists(folder / "best0.onnx"));
+  EXPECT_FALSE(std::filesystem::exists(folder / "best1.onnx"));
+}
+
+/// The squares of the inputs are about 1e6, and their variance is 0.04: less than a rounding of the squares.
+TEST(SyncBatchNorm, InputsMayBeFarFromTheRunningMean) {
+  Job job = uneven();
+  job.model = [] {
+    return parse_model(R"(<ir_version: 10, opset_import: ["": 24]> m (float[N, 2] x) => (float[N, 1] y)
+      <float[2] g = {1, 1}, float[2] o = {0, 0}, float[2] m = {0, 0}, float[2] v = {1, 1}, float[2, 1] w = {0.5, -1}>
+      { n = BatchNormalization(x, g, o, m, v) y = MatMul(n, w) })");
+  };
+  job.data = [] {
+    Tensor x(DType::f32, {8, 2}), y(DType::f32, {8, 1});
+    for (std::int64_t i = 0; i < x.count(); ++i) x.data<float>()[i] = 1024 + static_cast<float>(i % 3) / 4;
+    for (std::int64_t i = 0; i < y.count(); ++i) y.data<float>()[i] = static_cast<float>(i % 2);
+    return Dataset(DataArray::of(x, "x"), DataArray::of(y, "y"));
+  };
+  job.options.sync_batchnorm = true;
+  job.options.shuffle = false;
+  job.validates = false;
+  job.options.steps = 2;
+  const Course alone = run_on(0, job);
+  for (const int size : {2, 4}) {
+    const Course synced = run_on(size, job);
+    ASSERT_EQ(synced.steps.size(), alone.steps.size());
+    // A mean of 1024 is known to 6e-5, which is 3e-4 of the deviation.
+    for (std::size_t i = 0; i < alone.steps.size(); ++i)
+      expect_near(synced.steps[i].loss, alone.steps[i].loss, fmt::format("{} ranks, step {}", size, i + 1), 5e-3);
+    for (std::size_t i = 0; i < 2; ++i)
+      expect_near(synced.parameters.at("v").data<float>()[i], alone.parameters.at("v").data<float>()[i], "v", 1e-5);
+  }
+}
+
+TEST(OnRanks, ABatchHasARowForEachRank) {
+  Job job = uneven();
+  job.options.batch_size = 3;
+  EXPECT_THAT(error_of([&] { run_on(4, job); }), HasSubstr("a batch of at least 4 rows, one for each rank"));
+}
+
+TEST(OnRanks, ARankThatCannotReadItsRowsEndsAllAndLeavesTheCheckpoint) {
+  TemporaryDirectory folder;
+  const std::filesystem::path checkpoint = folder / "checkpoint";
+  const std::string what = error_of([&] {
+    run_ranks(2, [&](const auto& ranks) {
+      Job job = uneven();
+      job.options.epochs = 20;
+      job.options.checkpoint = checkpoint;
+      const int rank = ranks->rank();
+      job.data = [rank] {
+        const Dataset rows = small_rows();
+        const RowType type = rows.x[0].rows.row_type();
+        auto reads = std::make_shared<int>(0);
+        return Dataset(DataArray::made("x", type, 8,
+                                       [=](std::span<const std::int64_t> wanted, const RowDraw&, void* out) {
+                                         if (rank == 1 && ++*reads > 40)
+                                           throw_input_error("whole rows", "a cut file", "");
+                                         std::fill_n(static_cast<float*>(out), 2 * wanted.size(), 0.5f);
+                                       }),
+                       *rows.y);
+      };
+      run_rank(job, ranks);
+    });
+  });
+  EXPECT_THAT(what, HasSubstr("a cut file"));
+  // What was saved is whole.
+  Job job = uneven();
+  job.options.epochs = 20;
+  job.options.resume = checkpoint;
+  EXPECT_FALSE(run_on(0, job).steps.empty());
+}
+
+TEST(OnRanks, StatisticsAreThoseOfRankZeroOrOfAll) {
+  Job job = uneven();
+  job.model = [] {
+    return parse_model(R"(<ir_version: 10, opset_import: ["": 24]> m (float[N, 2] x) => (float[N, 1] y)
+      <float[2] g = {1, 1}, float[2] o = {0, 0}, float[2] m = {0, 0}, float[2] v = {1, 1}, float[2, 1] w = {0.5, -1}>
+      { n = BatchNormalization(x, g, o, m, v) y = MatMul(n, w) })");
+  };
+  const Course run = run_on(2, job);  // whose parameters are compared, statistics among them
+  EXPECT_TRUE(run.parameters.contains("m"));
+  job.options.sync_batchnorm = true;
+  const Course alone = run_on(0, job);
+  for (const int size : {2, 4}) {  // of the last batch the fourth rank has no rows
+    const Course synced = run_on(size, job);
+    // What is divided by the deviation of five rows rounds more.
+    expect_same_course(synced, alone, fmt::format("{} ranks", size), 1e-5);
+    for (const char* name : {"m", "v"})
+      for (std::size_t i = 0; i < 2; ++i)
+        expect_near(synced.parameters.at(name).data<float>()[i], alone.parameters.at(name).data<float>()[i], name,
+                    1e-5);
+  }
+}
+
+}  // namespace
+}  // namespace halfstep

@@ -1,0 +1,207 @@
+// Generated kernels that move elements, at extents that no tile or vector divides, and with many indices of one place.
+#include <cmath>
+#include <cstdint>
+#include <random>
+#include <span>
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "conformance/executor_check.h"
+#include "conformance/run_graph.h"
+#include "conformance/special_check.h"
+#include "tests/executors/cudnn/emulated_executor.h"
+#include "tests/executors/cudnn/emulation/emulation.h"
+#include "tests/support/error_of.h"
+#include <halfstep/onnx_io/load.h>
+#include <halfstep/ops/infer.h>
+
+namespace halfstep::cudnn {
+namespace {
+
+using ::testing::StartsWith;
+
+struct Case {
+  const char* what;
+  const char* text;              // {} is the element type
+  std::int64_t indices = 1;      // those of i64 inputs lie in [-indices, indices)
+  bool is_moved_exactly = true;  // of special numbers as well, and of integers
+};
+const Case kCases[] = {
+    {"a matrix", "({}[67,45] x) => ({}[45,67] y) {{ y = Transpose(x) }}"},
+    {"a batch of matrices", "({}[3,70,33] x) => ({}[3,33,70] y) {{ y = Transpose<perm = [0, 2, 1]>(x) }}"},
+    {"all axes turned", "({}[5,3,2,37] x) => ({}[37,2,3,5] y) {{ y = Transpose(x) }}"},
+    {"channels to the back", "({}[2,35,5,7] x) => ({}[2,5,7,35] y) {{ y = Transpose<perm = [0, 2, 3, 1]>(x) }}"},
+    {"rows stay whole", "({}[5,6,7] x) => ({}[6,5,7] y) {{ y = Transpose<perm = [1, 0, 2]>(x) }}"},
+    {"tiles", "({}[3,5] x) => ({}[6,15] y) <int64[2] r = {{2, 3}}> {{ y = Tile(x, r) }}"},
+    {"elements along an axis",
+     "({}[7,9,5] x, int64[7,4,5] i) => ({}[7,4,5] y) {{ y = GatherElements<axis = 1>(x, i) }}", 9},
+    {"fewer indices than elements", "({}[9,5] x, int64[300,3] i) => ({}[300,3] y) {{ y = GatherElements(x, i) }}", 9},
+    {"tuples", "({}[6,6,11] x, int64[7,3,2] i) => ({}[7,3,11] y) {{ y = GatherND(x, i) }}", 6},
+    {"tuples of a batch", "({}[3,5,5,7] x, int64[3,9,2] i) => ({}[3,9,7] y) {{ y = GatherND<batch_dims = 1>(x, i) }}",
+     5},
+    {"the last of several", "({}[9,5] x, int64[40,5] i, {}[40,5] u) => ({}[9,5] y) {{ y = ScatterElements(x, i, u) }}",
+     9},
+    {"the last of several tuples",
+     "({}[9,4,3] x, int64[40,1] i, {}[40,4,3] u) => ({}[9,4,3] y) {{ y = ScatterND(x, i, u) }}", 9},
+    {"sums of several",
+     "({}[9,5] x, int64[40,5] i, {}[40,5] u) => ({}[9,5] y) {{ y = ScatterElements<reduction = \"add\">(x, i, u) }}", 9,
+     false},
+    {"sums of several tuples",
+     "({}[9,7] x, int64[500,1] i, {}[500,7] u) => ({}[9,7] y) {{ y = ScatterND<reduction = \"add\">(x, i, u) }}", 9,
+     false},
+    {"the largest of several",
+     "({}[9,5] x, int64[40,5] i, {}[40,5] u) => ({}[9,5] y) {{ y = ScatterElements<reduction = \"max\">(x, i, u) }}",
+     9},
+    {"the least of several tuples",
+     "({}[9,7] x, int64[40,1] i, {}[40,7] u) => ({}[9,7] y) {{ y = ScatterND<reduction = \"min\">(x, i, u) }}", 9},
+    {"products of several",
+     "({}[9,5] x, int64[12,5] i, {}[12,5] u) => ({}[9,5] y) {{ y = ScatterElements<reduction = \"mul\">(x, i, u) }}", 9,
+     false},
+    {"running sums",
+     "({}[3,37,5] x) => ({}[3,37,5] y) <int64 axis = {{1}}> {{ y = CumSum<exclusive = 1, reverse = 1>(x, axis) }}", 1,
+     false},
+};
+
+Graph parse(const std::string& text) {
+  Graph graph = parse_model("<ir_version: 10, opset_import: [\"\": 28, \"ai.halfstep\": 1]> test " + text).graph;
+  infer_graph(graph);
+  return graph;
+}
+
+std::vector<Tensor> inputs_of(const Graph& graph, std::int64_t indices) {
+  std::mt19937 random(11);
+  std::vector<Tensor> inputs;
+  for (const ValueId id : graph.inputs) {
+    const bool is_index = graph[id].name == "i";
+    Tensor t(DType::f32, graph[id].shape);
+    for (float& v : t.span<float>())
+      v = is_index ? static_cast<float>(std::uniform_int_distribution<std::int64_t>(-indices, indices - 1)(random))
+                   : std::uniform_real_distribution<float>(-2, 2)(random);
+    inputs.push_back(convert(t, graph[id].dtype));
+  }
+  return inputs;
+}
+
+std::string in_type(const Case& c, const char* type) {
+  const std::string text = c.text;
+  return fmt::format(fmt::runtime(text), type, type, type);
+}
+
+TEST(GeneratedMovement, AgreesWithTheReference) {
+  const auto executor = emulated_executor(Values::separate);
+  for (const Case& c : kCases)
+    for (const char* type : {"float", "float16", "bfloat16", "int64", "bool"}) {
+      const std::string kind = type;
+      if (kind == "bool" && (!c.is_moved_exactly || std::string(c.text).find("reduction") != std::string::npos))
+        continue;
+      SCOPED_TRACE(fmt::format("{}, {}", c.what, type));
+      const Graph graph = parse(in_type(c, type));
+      const std::vector<Tensor> inputs = inputs_of(graph, c.indices);
+      Plan plan;
+      EXPECT_EQ(execution_difference(graph, inputs, *executor, 0, &plan), "");
+      const std::string kernel = first_node(plan).kernel;
+      EXPECT_TRUE(kernel.starts_with("generated") || kernel.starts_with("own")) << kernel << first_node(plan).reason;
+      EXPECT_TRUE(emulation::guards_are_whole());
+      if (kind == "float" && c.indices == 1) {
+        EXPECT_EQ(special_difference(graph, graph, inputs, *executor), "");
+      }
+    }
+}
+
+/// Operands that the reference kernel refuses: of the first input, of the indices and, where there are any, of updates.
+struct Misfit {
+  const char* what;
+  const char* text;
+};
+const Misfit kMisfits[] = {
+    {"indices of a lower rank", "(float[9,5] x, int64[7] i) => (float[7] y) { y = GatherElements(x, i) }"},
+    {"indices of a higher rank", "(float[9] x, int64[7,5] i) => (float[7,5] y) { y = GatherElements(x, i) }"},
+    {"indices that are larger beside the axis",
+     "(float[9,5] x, int64[3,6] i) => (float[3,6] y) { y = GatherElements(x, i) }"},
+    {"batches of different extents",
+     "(float[2,5] x, int64[3,1] i) => (float[3] y) { y = GatherND<batch_dims = 1>(x, i) }"},
+    {"updated indices that are larger beside the axis",
+     "(float[9,5] x, int64[3,6] i, float[3,6] u) => (float[9,5] y) { y = ScatterElements(x, i, u) }"},
+    {"updates of another shape",
+     "(float[9,5] x, int64[4,5] i, float[5,4] u) => (float[9,5] y) { y = ScatterElements(x, i, u) }"},
+    {"updates of another shape than the tuples'",
+     "(float[9,5] x, int64[4,1] i, float[5,4] u) => (float[9,5] y) { y = ScatterND(x, i, u) }"},
+};
+
+TEST(GeneratedMovement, ShapesThatDoNotFitAreLeftToTheReferenceWhichRefusesThem) {
+  const auto executor = emulated_executor(Values::separate);
+  for (const Misfit& misfit : kMisfits) {
+    SCOPED_TRACE(misfit.what);
+    const Graph graph = parse(misfit.text);
+    CompiledGraph compiled(*executor, graph);
+    EXPECT_THAT(first_node(compiled.program().plan()).kernel, StartsWith("reference"));
+    EXPECT_NE(error_of(Error::Kind::input, [&] { compiled.run(inputs_of(graph, 1)); }), "");
+    EXPECT_TRUE(emulation::guards_are_whole());
+  }
+}
+
+TEST(GeneratedMovement, IndicesOutOfRangeReadAndWriteNothing) {
+  const auto executor = emulated_executor(Values::separate);
+  const Tensor x = Tensor::of<float>({1, 2, 3}), u = Tensor::of<float>({7, 8, 9, 10}),
+               i = Tensor::of<std::int64_t>({3, -4, 1, std::int64_t{1} << 30});
+  for (const char* type : {"int64", "int32"})
+    for (const bool tuples : {false, true}) {
+      SCOPED_TRACE(fmt::format("{} {}", type, tuples));
+      const std::string shape = tuples ? "[4,1]" : "[4]", op = tuples ? "ND" : "Elements";
+      const Graph read =
+          parse(fmt::format("(float[3] x, {}{} i) => (float[4] y) {{ y = Gather{}(x, i) }}", type, shape, op));
+      const Graph write = parse(fmt::format(
+          "(float[3] x, {}{} i, float[4] u) => (float[3] y) {{ y = Scatter{}(x, i, u) }}", type, shape, op));
+      const Value& like = read[read.inputs[1]];
+      const Tensor indices = convert(i, like.dtype).reshaped(like.shape);
+      CompiledGraph gather(*executor, read), scatter(*executor, write);
+      EXPECT_THAT(first_node(gather.program().plan()).kernel, StartsWith("generated"));
+      EXPECT_THAT(first_node(scatter.program().plan()).kernel, StartsWith("generated"));
+      const std::vector<Tensor> gathered = gather.run({x, indices}), scattered = scatter.run({x, indices, u});
+      const std::span<const float> y = gathered[0].span<float>();
+      EXPECT_TRUE(std::isnan(y[0]) && std::isnan(y[1]) && y[2] == 2 && std::isnan(y[3]));
+      EXPECT_TRUE(identical(scattered[0], Tensor::of<float>({1, 9, 3})));
+      EXPECT_TRUE(emulation::guards_are_whole());
+    }
+}
+
+TEST(GeneratedMovement, TransposesByTiles) {
+  const auto executor = emulated_executor();
+  Plan plan;
+  const Graph graph = parse(in_type(kCases[3], "float16"));
+  EXPECT_EQ(execution_difference(graph, inputs_of(graph, 1), *executor, 0, &plan), "");
+  EXPECT_EQ(first_node(plan).kernel, "generated: transpose");
+}
+
+TEST(GeneratedInterpolation, AgreesWithTheReference) {
+  const auto executor = emulated_executor(Values::separate);
+  for (const char* mode : {"nearest", "linear", "cubic"})
+    for (const char* type : {"float", "float16"})
+      for (const char* text :
+           {"({0}[2,3,9,7] x) => ({0}[2,3,17,5] y) <int64[4] z = {{2, 3, 17, 5}}> {{ y = Resize<mode = \"{1}\">(x, , , "
+            "z) }}",
+            "({0}[2,3,17,5] dy) => ({0}[2,3,9,7] dx) <int64[4] z = {{2, 3, 17, 5}}> "
+            "{{ dx = ai.halfstep.ResizeGrad<mode = \"{1}\", input_shape = [2, 3, 9, 7]>(dy, , , z) }}"}) {
+        SCOPED_TRACE(fmt::format("{} {} {}", mode, type, text));
+        const Graph graph = parse(fmt::format(fmt::runtime(text), type, mode));
+        Plan plan;
+        EXPECT_EQ(execution_difference(graph, inputs_of(graph, 1), *executor, 0, &plan), "");
+        EXPECT_THAT(first_node(plan).kernel, StartsWith("generated")) << first_node(plan).reason;
+        EXPECT_TRUE(emulation::guards_are_whole());
+      }
+}
+
+TEST(GeneratedDropout, DropsWhatTheReferenceDrops) {
+  const auto executor = emulated_executor(Values::separate);
+  const Graph graph = parse(
+      "(float[37,5] x) => (float[37,5] y, bool[37,5] mask) <float ratio = {0.3}, int64 counter = {123456789012}> "
+      "{ y, mask = ai.halfstep.PhiloxDropout<seed = 99, stream = 3>(x, ratio, counter) }");
+  Plan plan;
+  EXPECT_EQ(execution_difference(graph, inputs_of(graph, 1), *executor, 0, &plan), "");
+  EXPECT_THAT(first_node(plan).kernel, StartsWith("generated")) << first_node(plan).reason;
+}
+
+}  // namespace
+}  // namespace halfstep::cudnn

@@ -1,0 +1,64 @@
+// What the ranks of a run agree on. Everything here is collective.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "training/loss_mean.h"
+#include <halfstep/distributed/communicator.h>
+#include <halfstep/executors/executor.h>
+#include <halfstep/graph/graph.h>
+#include <halfstep/training/checkpoint.h>
+#include <halfstep/training/metrics.h>
+
+namespace halfstep {
+
+/// Before each step: what the rows of all ranks weigh in the loss, and whether any rank is asked to stop. A run by
+/// itself agrees with itself.
+class StepAgreement {
+ public:
+  /// `ranks` may be null, and must outlive it.
+  StepAgreement(Communicator* ranks, std::size_t terms);
+
+  /// `weights`: of this rank's rows in the mean of each term.
+  void exchange(std::span<const double> weights, bool is_spare, bool stop);
+
+  /// Of the rows of all ranks.
+  std::span<const double> weights() const { return std::span(sums_).first(sums_.size() - 1); }
+  /// Of each the part that is this rank's; the mean of no label has none. Last 1, or 0 where its rows do not count.
+  std::span<const float> shares() const { return shares_; }
+  bool stop() const { return sums_.back() > 0; }
+
+ private:
+  std::vector<double> sums_;  // of the weights, and last how many ranks want to stop
+  std::vector<float> shares_;
+  std::unique_ptr<AllReduce> reduction_;
+};
+
+/// Whether any rank says so.
+bool any_of(Communicator* ranks, bool holds);
+
+/// Makes both what they are over the batches of all ranks, each of which has added its own.
+void merge(Communicator& ranks, LossMean& loss, Metrics& metrics);
+void merge(Communicator& ranks, Metrics& metrics);
+
+/// Gives all ranks the running statistics of rank 0.
+void share_statistics(Communicator& ranks, const Graph& step, StateStore& store);
+
+/// A check sum of the tensors that the model has: its parameters and constants.
+std::string checksum(const Graph& model);
+
+/// The seed of a rank's random numbers: ranks draw other numbers for their rows.
+std::int64_t seed_of(std::uint64_t seed, int rank);
+
+/// Throws Error(input) on every rank unless all have read the same checkpoint: each reads a file of its own.
+void require_same_checkpoint(Communicator& ranks, const Checkpoint& checkpoint);
+
+/// Of RankOptions, those of rank 0.
+std::vector<std::vector<std::string>> agreed_buckets(Communicator& ranks,
+                                                     const std::vector<std::vector<std::string>>& buckets);
+
+}  // namespace halfstep
