@@ -12,9 +12,15 @@ std::string own(const std::string& op) { return std::string(kOwnDomain) + "." + 
 bool has_activation(const Node& node) { return !node.attributes.get_string("activation", "").empty(); }
 bool has_type(const Node& node) { return node.attributes.get_int("to", 0) != 0; }
 
+// Rules are filled in by statements: what GCC 12 makes of nested braces crashes when an allocation within them fails.
+
 // What `fusion` computes first, read by nothing but what follows in the pattern.
 Pattern first_of(const Fusion& fusion, std::function<bool(const Graph&, const Node&)> holds) {
-  Pattern first{.name = "first", .ops = {own(fusion.fused)}, .once = true, .node = std::move(holds)};
+  Pattern first;
+  first.name = "first";
+  first.ops.push_back(own(fusion.fused));
+  first.once = true;
+  first.node = std::move(holds);
   if (!fusion.op.empty()) first.ops.push_back(fusion.op);
   return first;
 }
@@ -37,10 +43,13 @@ bool absorb(Graph& graph, const Match& found, const std::string& fused, const At
 // A result's activation; an activation behind the Cast to another type is none.
 Rule activation_rule(const Fusion& fusion) {
   const auto is_plain = [](const Graph&, const Node& node) { return !has_activation(node) && !has_type(node); };
-  return {{.ops = fusion.activations, .operands = {first_of(fusion, is_plain)}},
-          [fused = fusion.fused](Graph& graph, const Match& found) {
-            return absorb(graph, found, fused, ops::epilogue_attributes(graph, graph.nodes[found.root()]));
-          }};
+  Rule rule;
+  rule.before.ops = fusion.activations;
+  rule.before.operands.push_back(first_of(fusion, is_plain));
+  rule.apply = [fused = fusion.fused](Graph& graph, const Match& found) {
+    return absorb(graph, found, fused, ops::epilogue_attributes(graph, graph.nodes[found.root()]));
+  };
+  return rule;
 }
 
 // Cast(product in half) to f32: the product is accumulated in f32 anyway.
@@ -49,10 +58,14 @@ Rule cast_rule(const Fusion& fusion) {
     return graph[cast.outputs[0]].dtype == DType::f32 && is_half(graph[cast.inputs[0]].dtype);
   };
   const auto is_untyped = [](const Graph&, const Node& node) { return !has_type(node); };
-  return {{.ops = {"Cast"}, .operands = {first_of(fusion, is_untyped)}, .node = widens},
-          [fused = fusion.fused](Graph& graph, const Match& found) {
-            return absorb(graph, found, fused, {{"to", static_cast<std::int64_t>(DType::f32)}});
-          }};
+  Rule rule;
+  rule.before.ops.push_back("Cast");
+  rule.before.operands.push_back(first_of(fusion, is_untyped));
+  rule.before.node = widens;
+  rule.apply = [fused = fusion.fused](Graph& graph, const Match& found) {
+    return absorb(graph, found, fused, {{"to", static_cast<std::int64_t>(DType::f32)}});
+  };
+  return rule;
 }
 
 // BatchNormalizationGrad of the gradient of the activation that follows the normalization. It computes what the
@@ -60,25 +73,31 @@ Rule cast_rule(const Fusion& fusion) {
 Rule normalization_grad_rule(const Fusion& fusion) {
   std::vector<std::string> gradients;
   for (const std::string& activation : fusion.activations) gradients.push_back(own(activation + "Grad"));
-  const Pattern activation_grad{
-      .name = "before", .ops = gradients, .once = true, .operands = {any("gradient"), any("seen")}};
-  return {{.ops = {own("BatchNormalizationGrad")}, .operands = {activation_grad}},
-          [](Graph& graph, const Match& found) {
-            // ClipGrad reads Clip's operand, ReluGrad reads Relu's result.
-            const Node* normalization = graph.producer(found["seen"]);
-            if (normalization && graph.producer(found["before"])->is_own("ReluGrad"))
-              normalization = normalization->is("Relu") ? graph.producer(normalization->inputs[0]) : nullptr;
-            const NodeId forward = graph.nodes[found.root()].forward;
-            if (forward == kNoNode || !normalization || normalization->id != forward) return false;
-            const Attributes attributes = ops::epilogue_attributes(graph, *graph.producer(found["before"]));
-            if (attributes.empty()) return false;
-            const Graph::Edit grad = graph.edit(found.root());
-            grad->inputs.resize(6, kNoValue);
-            grad->inputs[0] = found["gradient"];
-            grad->inputs[5] = normalization->inputs[2];
-            for (const auto& [name, value] : attributes) grad->attributes.set(name, value);
-            return true;
-          }};
+  Rule rule;
+  rule.before.ops.push_back(own("BatchNormalizationGrad"));
+  Pattern& activation_grad = rule.before.operands.emplace_back();
+  activation_grad.name = "before";
+  activation_grad.ops = gradients;
+  activation_grad.once = true;
+  activation_grad.operands.push_back(any("gradient"));
+  activation_grad.operands.push_back(any("seen"));
+  rule.apply = [](Graph& graph, const Match& found) {
+    // ClipGrad reads Clip's operand, ReluGrad reads Relu's result.
+    const Node* normalization = graph.producer(found["seen"]);
+    if (normalization && graph.producer(found["before"])->is_own("ReluGrad"))
+      normalization = normalization->is("Relu") ? graph.producer(normalization->inputs[0]) : nullptr;
+    const NodeId forward = graph.nodes[found.root()].forward;
+    if (forward == kNoNode || !normalization || normalization->id != forward) return false;
+    const Attributes attributes = ops::epilogue_attributes(graph, *graph.producer(found["before"]));
+    if (attributes.empty()) return false;
+    const Graph::Edit grad = graph.edit(found.root());
+    grad->inputs.resize(6, kNoValue);
+    grad->inputs[0] = found["gradient"];
+    grad->inputs[5] = normalization->inputs[2];
+    for (const auto& [name, value] : attributes) grad->attributes.set(name, value);
+    return true;
+  };
+  return rule;
 }
 
 }  // namespace

@@ -90,8 +90,8 @@ TEST_F(CliTest, TrainableFollowsFreeze) {
     EXPECT_EQ(outcome.exit_code, 0) << outcome.text;
     std::map<std::string, std::string> found;
     if (outcome.exit_code != 0) return found;
-    for (const nlohmann::json& row : nlohmann::json::parse(outcome.output)["trainable"][list])
-      found[row["name"]] = row.value("reason", "");
+    const nlohmann::json report = nlohmann::json::parse(outcome.output);
+    for (const nlohmann::json& row : report["trainable"][list]) found[row["name"]] = row.value("reason", "");
     return found;
   };
   EXPECT_EQ(names("", "parameters").size(), 4u);
