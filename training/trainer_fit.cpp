@@ -93,7 +93,7 @@ bool Trainer::Impl::reads(const Read& read, bool trained, const TrainerCallbacks
     read();
     return true;
   } catch (const Error& error) {
-    if (ranks()) throw;  // it ends the run on all of them
+    if (ranks()) throw;  // the others go on until the caller ends them (Communicator::abort)
     failure_ = error;
     if (trained && callbacks.on_notice) callbacks.on_notice(fmt::format("training stops: {}", error.without_hint()));
     return false;

@@ -69,8 +69,8 @@ struct Tiling {
 };
 Tiling tiling_of(std::span<const RowSet> sets, std::int64_t count);
 
-/// Inputs of FusedAttention; AttentionGrad has dY before them, and the statistics behind them. K that is left out lies in
-/// the tensor Q, V that is left out where K lies.
+/// Inputs of FusedAttention; AttentionGrad has dY before them, and the statistics behind them. K that is left out lies
+/// in the tensor Q, V that is left out where K lies.
 enum FusedAttentionInput : std::size_t { kFusedQ, kFusedK, kFusedV, kFusedMask };
 inline constexpr std::size_t kGradStatistics = 5;
 

@@ -12,7 +12,7 @@ struct Extents {
   std::int64_t m, n, k;
 };
 // Around the extents of tiles and blocks.
-const Extents kExtents[] = {{1, 1, 1},     {5, 7, 3},     {6, 16, 256}, {7, 17, 257}, {12, 32, 40},    {13, 33, 600},
+const Extents kExtents[] = {{1, 1, 1},     {5, 7, 3},     {6, 16, 256}, {7, 17, 257}, {12, 32, 40},   {13, 33, 600},
                             {150, 40, 30}, {289, 65, 70}, {3, 2100, 9}, {64, 64, 64}, {7, 2049, 270}, {700, 5, 11}};
 
 enum class Addend { none, row, column, element, matrix };

@@ -16,11 +16,8 @@ ThreadMatrix transposed(const ThreadMatrix& m) { return {m.columns, m.rows, m.co
 /// Rows of y must be contiguous, and f32 where sums are added to them.
 std::shared_ptr<const simd::Gemm> make_gemm(const ThreadMatrix& a, const ThreadMatrix& b, const ThreadMatrix& y,
                                             bool adds) {
-  simd::GemmProblem problem{.m = a.rows,
-                            .n = b.columns,
-                            .k = a.columns,
-                            .a = {a.dtype, a.row, a.column},
-                            .b = {b.dtype, b.row, b.column}};
+  simd::GemmProblem problem{
+      .m = a.rows, .n = b.columns, .k = a.columns, .a = {a.dtype, a.row, a.column}, .b = {b.dtype, b.row, b.column}};
   problem.result = y.dtype;
   problem.y_row = problem.addend_row = y.row;
   problem.addend_column = 1;
