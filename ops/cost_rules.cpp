@@ -8,7 +8,7 @@
 #include "ops/attention/attention.h"
 #include "ops/attention/fused_attention.h"
 #include "ops/elementwise/chain.h"
-#include <halfstep/ops/optimizers/optimizer_def.h>
+#include "ops/optimizers/update_graph.h"
 
 namespace halfstep::ops {
 namespace {
@@ -114,17 +114,7 @@ double update(const CostCall& call) {
   constexpr std::int64_t kSide = 32;
   const OptimizerDef& row = *optimizer_of(call.node());
   const Hyperparameters h(row, call.node().attributes);
-  const Shape shape{kSide, kSide};
-  Graph graph;
-  Builder b(graph);
-  const auto input = [&](const Shape& s) { return b.expr(graph.add_input("", DType::f32, s)); };
-  const Expr lr = input({}), step = input({}), factor = input({}), parameter = input(shape), gradient = input(shape);
-  std::vector<Expr> slots;
-  for (const OptimizerSlot& slot : row.slots) {
-    const std::optional<Shape> s = slot.shape(h, shape);
-    slots.push_back(s ? input(*s) : Expr());
-  }
-  update_parameter(row, h, lr, step, factor, parameter, gradient, std::move(slots));
+  const Graph graph = update_graph(row, h, Shape{kSide, kSide});
   double flops = 0, elements = 0;
   for (const Node& node : graph.nodes) flops += cost_of(graph, node).flops;
   const StepOperands operands(call.node());

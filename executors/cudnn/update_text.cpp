@@ -8,30 +8,11 @@
 #include "executors/cudnn/kernels/device_text.h"
 #include "executors/cudnn/kernels/list_arguments.h"
 #include "executors/cudnn/kernels/row_arguments.h"
+#include "ops/optimizers/update_graph.h"
 #include <halfstep/graph/id_map.h>
-#include <halfstep/ops/builder.h>
 
 namespace halfstep::cudnn {
 namespace {
-
-/// The update of a parameter of one shape as a graph of f32: in go lr, step and grad_factor, the parameter, its
-/// gradient and its slots; out come parameter and slots.
-Graph graph_of(const OptimizerDef& row, const Hyperparameters& h, const Shape& shape) {
-  Graph graph;
-  Builder b(graph);
-  const auto input = [&](const Shape& s) { return b.expr(graph.add_input("", DType::f32, s)); };
-  const Expr lr = input({}), step = input({}), factor = input({}), parameter = input(shape), gradient = input(shape);
-  std::vector<Expr> slots;
-  for (const OptimizerSlot& slot : row.slots) {
-    const std::optional<Shape> s = slot.shape(h, shape);
-    slots.push_back(s ? input(*s) : Expr());
-  }
-  const ParameterUpdate next = update_parameter(row, h, lr, step, factor, parameter, gradient, std::move(slots));
-  graph.outputs.push_back(next.parameter.id());
-  for (const Expr& slot : next.slots)
-    if (slot) graph.outputs.push_back(slot.id());
-  return graph;
-}
 
 /// Where a value is computed.
 enum class Place : std::uint8_t { once, tensor, element };
@@ -274,7 +255,7 @@ extern "C" __global__ void __launch_bounds__(256) update_join(const __grid_const
 std::optional<UpdateTexts> update_texts(const OptimizerDef& row, const Hyperparameters& h, const UpdateTypes& types) {
   std::optional<UpdateTexts> made;
   for (const Shape& shape : {Shape{6}, Shape{3, 5}}) {
-    const Graph graph = graph_of(row, h, shape);
+    const Graph graph = update_graph(row, h, shape);
     std::optional<UpdateTexts> one = Writer(graph, shape, types).write();
     if (!one || (made && made->update.text != one->update.text)) return std::nullopt;
     made = std::move(one);
