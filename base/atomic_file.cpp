@@ -32,7 +32,7 @@ std::string reason(int code) { return std::generic_category().message(code); }
                                                                   : "check the path and its permissions");
 }
 
-/// Open descriptor, closed on every way out.
+/// An open descriptor that is closed on every exit path.
 class Descriptor {
  public:
   explicit Descriptor(int fd = -1) : fd_(fd) {}
@@ -62,8 +62,8 @@ constexpr std::string_view kTemporarySuffix = ".tmp";
 constexpr std::size_t kRandomCharacters = 6;
 constexpr mode_t kPermissions = 0777;  // without setuid, setgid and the sticky bit
 
-/// Throws Error(input) where something other than a regular file stands at the path, through symbolic links, or a link
-/// to an open file of some process (/dev/stdout), which must not be replaced.
+/// Throws Error(input) if the path (through symbolic links) is something other than a regular file, or is a link to an
+/// open file of a process (/dev/stdout), which must not be replaced.
 void require_regular(const fs::path& path) {
   struct stat status;
   if (::stat(path.c_str(), &status) != 0) return;
@@ -87,14 +87,14 @@ std::string random_characters() {
   return text;
 }
 
-/// Whether `name` is one that `open_temporary` gives for `path`.
+/// Whether `name` has the form of `open_temporary`'s names for `path`.
 bool is_temporary_of(const fs::path& path, std::string_view name) {
   const std::string start = "." + path.filename().native() + ".";
   return name.size() == start.size() + kRandomCharacters + kTemporarySuffix.size() && name.starts_with(start) &&
          name.ends_with(kTemporarySuffix);
 }
 
-/// A new file, locked as long as it is open, that nobody may read who may not read the one at `like`.
+/// A new file, locked while open, whose permissions do not exceed those of the file at `like`.
 Descriptor open_temporary(const fs::path& path, const fs::path& like, fs::path& temporary) {
   struct stat old;
   const bool replaces = ::stat(like.c_str(), &old) == 0 && S_ISREG(old.st_mode);
@@ -105,7 +105,7 @@ Descriptor open_temporary(const fs::path& path, const fs::path& like, fs::path& 
     if (!file && errno == EEXIST && attempt < 100) continue;
     if (!file) throw_unwritable(path, errno);
     ::flock(file.get(), LOCK_EX);
-    // Between the two calls another process may have taken the file for a leftover.
+    // Between the two calls another process may have removed the file as a leftover.
     struct stat opened;
     if (::fstat(file.get(), &opened) != 0) throw_unwritable(path, errno);
     if (opened.st_nlink == 0) continue;
@@ -115,14 +115,14 @@ Descriptor open_temporary(const fs::path& path, const fs::path& like, fs::path& 
 }
 
 void sync_folder(const fs::path& folder) {
-  // Some file systems cannot sync a folder; the rename has happened all the same.
+  // Some file systems cannot sync a folder; the rename has happened nevertheless.
   Descriptor descriptor(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (descriptor) ::fsync(descriptor.get());
 }
 
-/// Renames `from` to `path`, keeping what stood there as `previous` (unless empty).
+/// Renames `from` to `path`, and keeps the old file as `previous` (unless empty).
 void move_into_place(const fs::path& from, const fs::path& path, const fs::path& previous, Durability durability) {
-  // A second name for the old file first, so that the previous good file goes only when the new one is in place.
+  // First a second name for the old file, so that it is only replaced when the new one is in place.
   const fs::path old = sibling(path, ".old");
   bool linked = false;
   if (!previous.empty() && ::access(path.c_str(), F_OK) == 0) {
@@ -146,7 +146,7 @@ void move_into_place(const fs::path& from, const fs::path& path, const fs::path&
 }  // namespace
 
 std::vector<fs::path> temporaries_of(const fs::path& path) {
-  // Not by std::filesystem's iterator, which ends the program where it finds no memory.
+  // Not std::filesystem's iterator, which terminates the program if memory is exhausted.
   std::vector<fs::path> found;
   const fs::path folder = folder_of(path);
   const std::unique_ptr<DIR, int (*)(DIR*)> entries(::opendir(folder.c_str()), ::closedir);

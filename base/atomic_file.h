@@ -1,4 +1,4 @@
-// Files that are either wholly written or not at all.
+// Files that are written completely or not at all.
 #pragma once
 
 #include <cstddef>
@@ -13,19 +13,19 @@
 
 namespace HALFSTEP_API halfstep {
 
-/// Where the callback of `write_atomically` puts its bytes. Buffered.
+/// The output of the callback of `write_atomically`. Buffered.
 class FileWriter {
  public:
   FileWriter(int descriptor, std::filesystem::path path);
   FileWriter(const FileWriter&) = delete;
   FileWriter& operator=(const FileWriter&) = delete;
 
-  /// Throws Error(failure) when the bytes cannot be written, e.g. on a full disk.
+  /// Throws Error(failure) if the bytes cannot be written, e.g. on a full disk.
   void write(const void* data, std::size_t bytes);
   void write(std::string_view text) { write(text.data(), text.size()); }
   void flush();
 
-  /// Bytes given to `write` so far.
+  /// Number of bytes given to `write` so far.
   std::uint64_t position() const { return position_; }
 
  private:
@@ -40,36 +40,36 @@ class FileWriter {
 
 using FileContent = std::function<void(FileWriter&)>;
 
-/// When a new file is there to stay.
+/// When a new file is durable.
 enum class Durability : std::uint8_t {
-  /// When the call returns: whatever the caller does next comes after it on disk too, such as writing a model after its
-  /// data file, or removing what the new file replaces.
+  /// On return: everything that the caller does next also follows it on disk, such as writing a model after its data
+  /// file, or removing the files that the new one replaces.
   on_return,
-  /// When the system writes the folder, some seconds later. A power cut before that brings back the old file.
+  /// When the system writes the folder, some seconds later. A power failure before that restores the old file.
   soon,
 };
 
-/// A file that is whole and on disk under a temporary name beside its path, and not yet at it. So several files can be
-/// written before the first of them takes its place.
+/// A complete file, on disk under a temporary name in the folder of its path, but not yet at the path. This allows
+/// several files to be written before the first of them is placed.
 class PendingFile {
  public:
   /// Writes `.NAME.XXXXXX.tmp` (six random characters) in the path's folder and syncs it. The file gets the permission
-  /// bits of the one at `like`, the path itself by default, or where there is none those that the umask leaves; never
-  /// setuid or setgid. What a killed process left of the same name is removed.
+  /// bits of the one at `like`, by default the path itself, or if there is none those of the umask; never setuid or
+  /// setgid. Removes leftovers with such a name of killed processes.
   ///
-  /// Throws Error(input) where something stands at the path that is no regular file (a device, a pipe), Error(failure)
-  /// when the file cannot be written or another process is writing it, and passes on what `content` throws; the
-  /// temporary file is then removed.
+  /// Throws Error(input) if the path exists and is not a regular file (a device, a pipe), Error(failure) if the file
+  /// cannot be written or another process is writing it, and rethrows exceptions of `content`; the temporary file is
+  /// then removed.
   PendingFile(std::filesystem::path path, const FileContent& content, const std::filesystem::path& like = {});
-  /// Removes the temporary file unless it took its place.
+  /// Removes the temporary file unless it was placed.
   ~PendingFile();
   PendingFile(const PendingFile&) = delete;
   PendingFile& operator=(const PendingFile&) = delete;
 
   /// Renames it to the path; a symbolic link there is replaced, not followed. Throws Error(failure).
   void place(Durability durability = Durability::on_return);
-  /// The same, durable on return; the file that stood at the path lives on as `previous` (in the same folder, replacing
-  /// what stood there). At every instant at least one of the two names holds a whole file.
+  /// The same, durable on return; the old file at the path is kept as `previous` (in the same folder, replacing any
+  /// file there). At any time at least one of the two names is a complete file.
   void place_keeping(const std::filesystem::path& previous);
 
  private:
@@ -77,29 +77,29 @@ class PendingFile {
   int descriptor_ = -1;
 };
 
-/// The temporary files of `path` that are there: being written, or left by a process that was killed.
+/// The existing temporary files of `path`: being written, or left by a killed process.
 std::vector<std::filesystem::path> temporaries_of(const std::filesystem::path& path);
 
-/// Removes those of them that a killed process left. Throws Error(failure) when one is being written.
+/// Removes those left by a killed process. Throws Error(failure) if one is being written.
 void sweep_temporaries(const std::filesystem::path& path);
 
-/// Writes `path` so that a reader, a crash or a power cut finds the old file or the new one, never a part of either: a
-/// `PendingFile` that is placed. For `on_return` with fsync of the folder. Throws as `PendingFile` does; the old file
-/// is then untouched.
+/// Writes `path` so that a reader, or the state after a crash or power failure, has either the old file or the new one,
+/// never a part of either: a `PendingFile` that is placed. `on_return` also syncs the folder. Throws as `PendingFile`
+/// does; the old file is then unchanged.
 void write_atomically(const std::filesystem::path& path, const FileContent& content,
                       Durability durability = Durability::on_return);
 void write_atomically(const std::filesystem::path& path, std::string_view content,
                       Durability durability = Durability::on_return);
 
-/// As above, keeping the old file as `PendingFile::place_keeping` does.
+/// As above; keeps the old file as `PendingFile::place_keeping` does.
 void write_atomically(const std::filesystem::path& path, const FileContent& content,
                       const std::filesystem::path& previous);
 
-/// Finds out, before long work starts, whether `write_atomically(path, …)` of about `expected_bytes` can succeed, by
-/// creating and removing its temporary file. What stands at `path` is not touched.
+/// Determines, before a long computation starts, whether `write_atomically(path, …)` of about `expected_bytes` can
+/// succeed, by creating and removing its temporary file. Does not change an existing file at `path`.
 ///
-/// Throws Error(input) when the path cannot be a file (missing folder, a folder itself, a device or pipe, a name too
-/// long), Error(failure) when the system refuses (permissions, read-only or full disk).
+/// Throws Error(input) if the path cannot be a file (missing folder, a folder itself, a device or pipe, a name too
+/// long), Error(failure) if the system refuses (permissions, read-only or full disk).
 void check_writable(const std::filesystem::path& path, std::uint64_t expected_bytes = 0);
 
 }  // namespace halfstep

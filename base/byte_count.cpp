@@ -10,7 +10,7 @@
 namespace halfstep {
 namespace {
 
-/// What a unit stands for; 0 where it is none.
+/// The factor of a unit; 0 if it is not one.
 double factor_of(std::string_view unit) {
   std::string letters;
   for (const char c : unit) letters += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));

@@ -1,4 +1,4 @@
-// One process at a time for a file or folder.
+// Exclusive access to a file or folder by one process.
 #pragma once
 
 #include <filesystem>
@@ -6,12 +6,12 @@
 
 namespace halfstep {
 
-/// An advisory lock (flock) on a regular file or a folder for as long as it lives; a process that ends lets go of it,
-/// however it ends. None where there is nothing at the path, something else, or a file system without locks.
+/// An advisory lock (flock) on a regular file or a folder during its lifetime; it is released when the process ends in
+/// any way. There is no lock if the path is missing or of another type, or the file system has no locks.
 class FileLock {
  public:
   FileLock() = default;
-  /// Throws Error(failure), which requires `required`, when another process or FileLock has it.
+  /// Throws Error(failure), which requires `required`, if another process or FileLock holds it.
   FileLock(const std::filesystem::path& path, const std::string& required);
   ~FileLock();
   FileLock(FileLock&& other) noexcept;

@@ -7,7 +7,7 @@
 
 namespace halfstep {
 
-/// Puts the strings "NaN", "Infinity" and "-Infinity" in the place of such numbers, wherever they stand.
+/// Replaces such numbers by the strings "NaN", "Infinity" and "-Infinity", at any depth.
 inline void name_non_finite(nlohmann::ordered_json& json) {
   if (json.is_structured())
     for (nlohmann::ordered_json& part : json) name_non_finite(part);

@@ -22,14 +22,14 @@ std::size_t physical_memory() {
   return pages > 0 && page > 0 ? static_cast<std::size_t>(pages) * static_cast<std::size_t>(page) : kUnlimited;
 }
 
-/// What a file of one number says; "max" and a file that is not there are no limit.
+/// The number in a file; "max" and a missing file mean no limit.
 std::size_t limit_in(const std::filesystem::path& file) {
   std::size_t bytes = 0;
   std::ifstream in(file);
   return in >> bytes && bytes > 0 ? bytes : kUnlimited;
 }
 
-/// The least limit of the process's control group and those above it.
+/// The smallest limit of the process's control group and its ancestors.
 std::size_t control_group_limit() {
   std::size_t least = limit_in("/sys/fs/cgroup/memory/memory.limit_in_bytes");  // version 1
   std::ifstream groups("/proc/self/cgroup");

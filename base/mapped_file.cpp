@@ -19,11 +19,11 @@
 
 namespace halfstep {
 
-/// A mapping as the signal handler sees it. In a list that only grows; a free one is taken again.
+/// A mapping for the signal handler. The list of ranges only grows; free ones are reused.
 struct MappedFile::Range {
   std::atomic<bool> taken = false;
   std::atomic<std::uintptr_t> begin = 0, end = 0;
-  std::atomic<std::size_t> readable = 0;  ///< bytes before the first that was lost
+  std::atomic<std::size_t> readable = 0;  ///< bytes before the first lost one
   Range* next = nullptr;
 };
 
@@ -43,7 +43,7 @@ static std::atomic<void*> first_range = nullptr;
 MappedFile::Range& MappedFile::claim_range() {
   for (auto* range = static_cast<Range*>(first_range.load()); range; range = range->next)
     if (bool free = false; range->taken.compare_exchange_strong(free, true)) return *range;
-  auto* range = new Range;  // for as long as the process lives: the handler may look at it at any time
+  auto* range = new Range;  // never freed: the handler may read it at any time
   range->taken = true;
   void* head = first_range.load();
   do range->next = static_cast<Range*>(head);
@@ -51,7 +51,7 @@ MappedFile::Range& MappedFile::claim_range() {
   return *range;
 }
 
-// Calls only what a signal handler may, and mmap, which is a bare system call on Linux.
+// Calls only async-signal-safe functions, and mmap, which is a plain system call on Linux.
 void MappedFile::on_bus_error(int, void* info, void*) {
   const int saved = errno;
   const auto at = reinterpret_cast<std::uintptr_t>(static_cast<siginfo_t*>(info)->si_addr);
@@ -69,7 +69,7 @@ void MappedFile::on_bus_error(int, void* info, void*) {
     errno = saved;
     return;
   }
-  // Not ours: the instruction runs again and meets whoever was here before.
+  // Not one of ours: the instruction is repeated and reaches the previous handler.
   ::sigaction(SIGBUS, &before, nullptr);
   errno = saved;
 }

@@ -1,4 +1,4 @@
-// A file mapped into memory that may lose its bytes meanwhile.
+// A memory-mapped file that may be truncated while it is mapped.
 #pragma once
 
 #include <cstddef>
@@ -8,13 +8,13 @@ namespace halfstep {
 
 /// The first bytes of an open file, mapped for reading.
 ///
-/// Reading a mapping whose file was truncated, or whose disk fails, raises SIGBUS, which ends a program. Here such
-/// bytes read as zeros instead, and `intact` tells: whoever has read asks it before the bytes are used. (Reading rows
-/// by system calls would cost more than a small step computes.) The handler that does so is installed with the first
-/// mapping and passes on what lies in none.
+/// Reading a mapping of a file that was truncated, or whose disk fails, raises SIGBUS, which ends the process. Here
+/// such bytes read as zeros instead, and `intact` reports it: readers call it before they use the bytes. (Reading rows
+/// by system calls would take longer than a small step.) The handler is installed with the first mapping, and passes on
+/// signals for addresses outside of all mappings.
 class MappedFile {
  public:
-  /// `size` is above 0; the descriptor may be closed afterwards. Throws Error(failure) when the system refuses.
+  /// `size` is above 0; the descriptor may be closed afterwards. Throws Error(failure) if the system refuses.
   MappedFile(int descriptor, std::size_t size);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;
@@ -23,11 +23,11 @@ class MappedFile {
   const std::byte* data() const { return data_; }
   std::size_t size() const { return size_; }
 
-  /// How many of the bytes, from the first on, the file still has and could be read so far: `size()` unless it was
-  /// truncated. A system call.
+  /// Number of leading bytes that the file still has and that could be read so far: `size()` unless it was truncated. A
+  /// system call.
   std::size_t intact() const;
 
-  /// Lets the pages leave memory; they are read again when they are touched.
+  /// Releases the pages; they are read again on the next access.
   void drop_pages() const;
 
  private:
@@ -42,8 +42,8 @@ class MappedFile {
   Range* range_ = nullptr;
 };
 
-/// Throws Error(failure): of the file `name`, of `size` bytes, only the first `intact` are left. `lost` says what lay
-/// behind them.
+/// Throws Error(failure): of `size` bytes of the file `name`, only the first `intact` are left. `lost` describes the
+/// contents after them.
 [[noreturn]] void throw_truncated(const std::string& name, std::size_t size, std::size_t intact,
                                   const std::string& lost = {});
 

@@ -8,7 +8,7 @@
 namespace halfstep {
 namespace {
 
-/// 0, or the error of looking at the path.
+/// 0, or the error of accessing the path.
 int look_at(const std::filesystem::path& path) {
   struct stat status;
   return ::stat(path.c_str(), &status) == 0 ? 0 : errno;

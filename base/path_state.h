@@ -1,4 +1,4 @@
-// What is at a path, or why that cannot be told.
+// Whether a path exists, or why this is unknown.
 #pragma once
 
 #include <filesystem>
@@ -8,11 +8,11 @@
 
 namespace HALFSTEP_API halfstep {
 
-/// Something is at the path, through symbolic links.
+/// The path exists, through symbolic links.
 bool is_there(const std::filesystem::path& path);
 
-/// Why `is_there` is false: "nothing at PATH", or what the system says, such as "PATH: Permission denied" where a
-/// folder may not be looked into.
+/// Why `is_there` is false: "nothing at PATH", or the system's message, such as "PATH: Permission denied" for a folder
+/// that may not be searched.
 std::string why_not_there(const std::filesystem::path& path);
 
 }  // namespace halfstep

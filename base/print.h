@@ -1,4 +1,4 @@
-// Printing that neither throws nor lets a name drive the terminal.
+// Printing that does not throw and prevents names from controlling the terminal.
 #pragma once
 
 #include <cstdio>
@@ -14,18 +14,18 @@
 
 namespace HALFSTEP_API halfstep {
 
-/// Text of the program's own, whose control characters are meant.
+/// Text of the program itself, with intended control characters.
 struct Raw {
   std::string_view text;
 };
 
-/// Never throws. What cannot be written leaves the stream's error set (`ferror`): a lost line is no reason to lose the
-/// work that it tells of. `why_unwritten` says what the first failure was.
+/// Never throws. A failure to write sets the stream's error flag (`ferror`): a lost line must not end the work that it
+/// reports. `why_unwritten` returns the reason of the first failure.
 void write_text(std::FILE* stream, std::string_view text) noexcept;
 
-/// Flushes. False where that failed, or anything before it did.
+/// Flushes. Returns false if that or any earlier output failed.
 bool all_written(std::FILE* stream) noexcept;
-/// The reason of the first failure to write, on any stream.
+/// The reason of the first write failure of any stream.
 std::string why_unwritten();
 
 namespace detail {
@@ -45,13 +45,13 @@ using Shown = decltype(shown(std::declval<const T&>()));
 
 }  // namespace detail
 
-/// Formats and writes; every argument that is text is made `printable`, unless it is `Raw`.
+/// Formats and writes; every text argument is made `printable`, unless it is `Raw`.
 template <class... Args>
 void print_to(std::FILE* stream, fmt::format_string<detail::Shown<Args>...> format, const Args&... args) {
   write_text(stream, fmt::format(format, detail::shown(args)...));
 }
 
-/// "a, b, c", to be an argument of `print_to`.
+/// "a, b, c", as an argument of `print_to`.
 std::string joined(const std::vector<std::string>& texts, std::string_view separator = ", ");
 
 }  // namespace halfstep

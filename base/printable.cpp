@@ -8,8 +8,8 @@
 namespace halfstep {
 namespace {
 
-/// The character at the front of `text` and its bytes; {0, 0} where it is no UTF-8 (overlong forms and surrogates are
-/// none).
+/// The first character of `text` and its size in bytes; {0, 0} if it is not valid UTF-8 (overlong forms and surrogates
+/// are invalid).
 std::pair<std::uint32_t, std::size_t> decode(std::string_view text) {
   const auto byte = [&](std::size_t i) { return static_cast<std::uint32_t>(static_cast<unsigned char>(text[i])); };
   const std::uint32_t first = byte(0);
@@ -29,10 +29,10 @@ std::pair<std::uint32_t, std::size_t> decode(std::string_view text) {
 
 constexpr std::pair<std::uint32_t, std::uint32_t> kHidden[] = {
     {0x00, 0x1f},      {0x7f, 0x9f},      // control characters
-    {0x061c, 0x061c},  {0x200e, 0x200f},  // marks of direction,
+    {0x061c, 0x061c},  {0x200e, 0x200f},  // direction marks
     {0x202a, 0x202e},  {0x2066, 0x2069},  // embeddings, overrides and isolates
-    {0x2028, 0x2029},                     // ends of lines and paragraphs
-    {0xfeff, 0xfeff},  {0xfff9, 0xfffb},  // no width, annotations
+    {0x2028, 0x2029},                     // line and paragraph separators
+    {0xfeff, 0xfeff},  {0xfff9, 0xfffb},  // zero width, annotations
     {0xe0000, 0xe007f}                    // tags
 };
 

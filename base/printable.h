@@ -1,4 +1,4 @@
-// Text that comes from files, made fit to be shown.
+// Makes text from files safe to display.
 #pragma once
 
 #include <string>
@@ -8,15 +8,15 @@
 
 namespace HALFSTEP_API halfstep {
 
-/// The text on one line that says what it holds: control characters, line ends, marks that change the direction of
-/// writing, and bytes that are no UTF-8 stand as \n, \t, \xNN or \uNNNN. For names and paths, wherever they are shown:
-/// a terminal would obey them, and a log take a line of theirs for one of its own.
+/// The text on a single line: control characters, line ends, characters that change the writing direction, and invalid
+/// UTF-8 bytes become \n, \t, \xNN or \uNNNN. For displaying names and paths: otherwise they could control a terminal,
+/// or fake a line of a log.
 std::string printable(std::string_view text);
 
-/// The same for HTML, SVG and XML: `&`, `<`, `>` and `"` are replaced as well.
+/// The same for HTML, SVG and XML: also replaces `&`, `<`, `>` and `"`.
 std::string escape_markup(std::string_view text);
 
-/// JSON in ASCII, so that nothing in a name reaches a terminal as it is; bytes that are no UTF-8 become U+FFFD.
+/// JSON in ASCII, so that names cannot affect a terminal; invalid UTF-8 bytes become U+FFFD.
 template <class Json>
 std::string json_text(const Json& json, int indent = -1) {
   return json.dump(indent, ' ', true, Json::error_handler_t::replace);

@@ -31,7 +31,7 @@ InputShapes shapes_of(const NamedTensors& inputs) {
   return shapes;
 }
 
-// Runs the graph, whose inputs may have another type than those given.
+// Runs the graph, whose inputs may have types other than the given ones.
 Outputs run(const Graph& graph, const NamedTensors& inputs, Executor& executor) {
   const std::unique_ptr<StateStore> store = executor.make_store();
   const std::unique_ptr<Program> program = executor.compile(graph, *store);
@@ -64,7 +64,7 @@ std::vector<OutputError> differences(const Outputs& source, const Outputs& conve
     OutputError error{.name = source[i].first};
     if (!is_float(a.dtype()) && !is_integer(a.dtype()) && a.dtype() != DType::boolean) continue;
     const std::vector<double> x = to_doubles(a), y = to_doubles(b);
-    if (x.size() != y.size()) {  // a shape that depends on data came out another way
+    if (x.size() != y.size()) {  // a data-dependent shape differs
       error.max_error = error.mean_error = INFINITY;
       errors.push_back(std::move(error));
       continue;
@@ -89,7 +89,7 @@ double worst(const std::vector<OutputError>& errors) {
   return result;
 }
 
-// A regular expression for exactly this text.
+// A regular expression that matches exactly this text.
 std::string literal(const std::string& text) {
   std::string expression;
   for (char c : text) {
@@ -143,7 +143,7 @@ class Search {
   }
 
  private:
-  // Not even an infinite bound lets what overflows pass.
+  // Overflow is not accepted even with an infinite bound.
   bool within(const SearchResult& result) const {
     return result.error <= search_.max_error && std::isfinite(result.error);
   }

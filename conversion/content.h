@@ -1,4 +1,4 @@
-// What stands behind the public types of convert.h. Internal to conversion.
+// Implementation of the public types of convert.h. Internal to conversion.
 #pragma once
 
 #include <memory>

@@ -50,7 +50,7 @@ std::int64_t opset_of(const onnx::ModelProto& model) {
   return 0;
 }
 
-// What the message takes with all its tensors in it, but for a few bytes of framing.
+// The approximate size of the message with all its tensors inside.
 std::uint64_t bytes_with_tensors(onnx::ModelProto& model, const OutsideTensors& outside) {
   std::uint64_t bytes = model.ByteSizeLong();
   for_each_tensor(model, [&](const onnx::TensorProto& tensor) {
@@ -62,7 +62,7 @@ std::uint64_t bytes_with_tensors(onnx::ModelProto& model, const OutsideTensors& 
   return bytes;
 }
 
-// "" for the main graph, else the names of the owners.
+// "" for the main graph, else the names of the owning nodes.
 std::string path_of(const ModelView& view, const std::vector<std::string>& owners, int scope) {
   const int parent = view.scopes[index(scope)].parent;
   if (parent == kNone) return {};
@@ -129,7 +129,7 @@ void report_tensors(const ModelView& view, const ConversionPlan& plan, const Rew
   }
 }
 
-// Constants that keep a whole node in f32, or lose what is small in them.
+// Constants that keep a whole node in f32, or that lose small elements in half.
 void warn_of_constants(const ModelView& view, const ConversionPlan& plan, ConversionReport& report) {
   const DType half = report.half;
   for (const ValueId v : view.values.ids()) {
@@ -182,7 +182,7 @@ void report_boundary(const ModelView& view, const ConversionPlan& plan, Conversi
     }
 }
 
-// Of nodes that are half since the user wants them so.
+// Warnings for nodes that are half because the user forced it.
 void warn_of_forced(const ModelView& view, const ConversionPlan& plan, ConversionReport& report) {
   for (std::size_t i = 0; i < view.nodes.size(); ++i) {
     if (!plan.nodes[i].forced || !plan.choice.half[i]) continue;

@@ -1,12 +1,12 @@
-// What exporters write about nodes and values, and nothing computes with. Internal to conversion.
+// Metadata of exporters about nodes and values, which has no effect on the computation. Internal to conversion.
 #pragma once
 
 #include <onnx/onnx_pb.h>
 
 namespace halfstep::conversion {
 
-/// Drops metadata and doc strings of graphs, nodes, values, tensors and functions: stack traces and names in the source
-/// program, mostly. Those of the model stay.
+/// Removes metadata and doc strings of graphs, nodes, values, tensors and functions: mostly stack traces and names in
+/// the source program. Those of the model are kept.
 void drop_metadata(onnx::ModelProto& model);
 
 }  // namespace halfstep::conversion

@@ -12,7 +12,7 @@ namespace halfstep::conversion {
 namespace {
 
 constexpr double kUnknown = Magnitude::kUnknown;
-// What reaches this is a mask or a bound rather than data, or overflows anyway.
+// Larger values are masks or bounds rather than data, or overflow anyway.
 constexpr double kLargestMagnitude = 1e4;
 
 double rounded(double x, DType half) {
@@ -20,10 +20,11 @@ double rounded(double x, DType half) {
   return half == DType::f16 ? static_cast<float>(f16(f32)) : static_cast<float>(bf16(f32));
 }
 
-// Unlike std::max, NaN when one of them is.
+// Unlike std::max, NaN if either is NaN.
 double larger(double a, double b) { return std::isnan(a) || std::isnan(b) ? kUnknown : std::max(a, b); }
 
-// Of a tensor of any float type, a part at a time: it may be as large as memory. The same as of f32.
+// Statistics of a tensor of any float type, computed in parts because it may be as large as memory; equal to those of
+// f32.
 FloatRange range_in_f32(const Tensor& tensor, DType half) {
   constexpr std::int64_t kPart = 64 * FloatRange::kBlock;
   FloatRange range;
@@ -136,7 +137,7 @@ class Estimator {
     return row->precision == PrecisionClass::neutral ? largest_of(node) : kUnknown;
   }
 
-  // What moves data gives some of what each operand has.
+  // Nodes that move data return some elements of each operand.
   double largest_of(const ViewNode& node) const {
     double result = 0;
     bool any = false;
@@ -148,7 +149,7 @@ class Estimator {
     return any ? result : kUnknown;
   }
 
-  // Weights reach their product through these.
+  // Weights pass through these to their product.
   std::vector<std::int64_t> dims_of(const ViewNode& node) const {
     const MagnitudeCall in = call_of(node);
     std::vector<std::int64_t> dims = in.dims(0);
@@ -159,7 +160,7 @@ class Estimator {
     if (const auto* order = in.attribute("perm"); order && static_cast<std::size_t>(order->ints_size()) == dims.size())
       for (std::size_t k = 0; k < dims.size(); ++k) {
         const auto axis = static_cast<std::size_t>(order->ints(static_cast<int>(k)));
-        if (axis >= dims.size()) return {};  // not a permutation, which the checker lets pass
+        if (axis >= dims.size()) return {};  // not a permutation, which the checker accepts
         dims[k] = in.dims(0)[axis];
       }
     return dims;
@@ -169,7 +170,7 @@ class Estimator {
   const DetachedModel& model_;
   const DType half_;
   const ValueMap<PrecisionValue>& described_;
-  ValueMap<bool> taken_anyway_;  ///< in half, even where that cannot hold it
+  ValueMap<bool> taken_anyway_;  ///< used in half, even if that cannot represent it
   ValueMap<Magnitude> values_;
 };
 

@@ -27,13 +27,13 @@ std::vector<Box> place(const std::vector<NodeReport>& nodes) {
   std::unordered_map<std::string, std::size_t> producer;
   for (std::size_t i = 0; i < nodes.size(); ++i)
     for (const std::string& output : nodes[i].outputs) producer.emplace(output, i);
-  // Nodes come in topological order, but for bodies, whose owner follows them and reads nothing of theirs.
+  // Nodes are in topological order, except bodies, whose owner follows them and reads none of their values.
   for (std::size_t i = 0; i < nodes.size(); ++i) {
     for (const std::string& input : nodes[i].inputs)
       if (auto it = producer.find(input); it != producer.end() && it->second < i) boxes[i].before.push_back(it->second);
     for (std::size_t p : boxes[i].before) boxes[i].rank = std::max(boxes[i].rank, boxes[p].rank + 1);
   }
-  // What nothing precedes stands just above its first reader.
+  // Nodes without predecessors are placed directly above their first reader.
   std::vector<int> first_reader(nodes.size(), -1);
   for (std::size_t i = 0; i < nodes.size(); ++i)
     for (std::size_t p : boxes[i].before)
@@ -51,7 +51,7 @@ std::vector<Box> place(const std::vector<NodeReport>& nodes) {
     }
     std::stable_sort(row.begin(), row.end(),
                      [&](std::size_t a, std::size_t b) { return boxes[a].column < boxes[b].column; });
-    // As near as can be to where they would like to be, each a column of its own; then centred on that.
+    // As close as possible to the desired positions, each in its own column, then centred on them.
     double wanted = 0, given = 0, next = -1e9;
     for (std::size_t i : row) {
       wanted += boxes[i].column;

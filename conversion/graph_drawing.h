@@ -1,4 +1,4 @@
-// The graph of a report as a picture. Internal to conversion.
+// Drawing of the graph in a report. Internal to conversion.
 #pragma once
 
 #include <string>

@@ -18,7 +18,7 @@ using onnx::TypeProto;
 
 bool is_known(const TypeProto* type) { return type && type->value_case() != TypeProto::VALUE_NOT_SET; }
 
-// A subgraph whose types are known already.
+// A subgraph with known types.
 class KnownBody : public onnx::GraphInferencer {
  public:
   explicit KnownBody(const std::vector<TypeProto>& outputs) {
@@ -79,7 +79,7 @@ const onnx::OpSchema::FormalParameter* parameter(const Parameters& formal, std::
   return formal.empty() ? nullptr : &formal[std::min(k, formal.size() - 1)];
 }
 
-// A type that an operand with the same type variable has.
+// The type of an operand with the same type variable.
 const TypeProto* type_by_variable(const onnx::OpSchema& schema, const std::vector<const TypeProto*>& inputs,
                                   const std::string& variable) {
   for (std::size_t k = 0; k < inputs.size(); ++k) {
@@ -119,10 +119,10 @@ std::vector<TypeProto> infer_output_types(const onnx::OpSchema& schema, const on
           schema.Name(), context.getNumOutputs(), [&](const std::string& name) { return context.getAttribute(name); },
           [&] { return "'" + node.name() + "'"; });
     schema.GetTypeAndShapeInferenceFunction()(context);
-  } catch (const std::exception&) {  // for want of shapes, or of types of unknown operators' results
+  } catch (const std::exception&) {  // shapes, or types of unknown operators' results, are missing
   }
   std::vector<TypeProto> outputs = context.take();
-  // Before operator set 6 a Cast had the name of its type.
+  // Before opset 6, Cast had the name of its type as an attribute.
   if (schema.Name() == "Cast" && schema.since_version() < 6 && outputs.size() == 1)
     for (const auto& attribute : node.attribute())
       if (onnx::TensorProto::DataType type{}; onnx::TensorProto::DataType_Parse(attribute.s(), &type))

@@ -11,9 +11,9 @@ class OpSchema;
 
 namespace halfstep::conversion {
 
-/// Types of the outputs from those of the inputs (nullptr: absent; VALUE_NOT_SET: not known), without shapes.
-/// `bodies` are the types of the outputs of each subgraph attribute, in the order of the attributes. An output stays
-/// VALUE_NOT_SET where the schema does not tell.
+/// Types of the outputs from those of the inputs (nullptr: absent; VALUE_NOT_SET: unknown), without shapes. `bodies`
+/// are the types of the outputs of each subgraph attribute, in the order of the attributes. An output stays
+/// VALUE_NOT_SET if the schema does not determine it.
 std::vector<onnx::TypeProto> infer_output_types(const onnx::OpSchema& schema, const onnx::NodeProto& node,
                                                 const std::vector<const onnx::TypeProto*>& inputs,
                                                 const std::vector<std::vector<onnx::TypeProto>>& bodies);

@@ -10,7 +10,7 @@
 namespace halfstep::conversion {
 namespace {
 
-constexpr int kScanWithoutBatches = 9;  // before, Scan had an axis and an operand more
+constexpr int kScanWithoutBatches = 9;  // before, Scan had an additional axis and operand
 
 std::size_t index(int i) { return static_cast<std::size_t>(i); }
 
@@ -40,7 +40,7 @@ std::vector<Joint> joints_of(const ModelView& view, const ViewNode& node, DType 
   const auto is_wide = [&](ValueId v) { return v != kNoValue && view.values[v].is_wide(); };
 
   const std::size_t states = kind == ControlFlow::branches ? 0 : states_of(node);
-  const std::size_t before = loop ? 1 : 0;  // a Loop's body gives out its condition first
+  const std::size_t before = loop ? 1 : 0;  // the first output of a Loop's body is its condition
   std::vector<Joint> joints;
   for (std::size_t k = states; k < node.outputs.size(); ++k) {
     Joint joint{.output = static_cast<int>(k)};

@@ -1,4 +1,4 @@
-// Values that have one type because a node hands them into or out of its subgraphs. Internal to conversion.
+// Values of one type, because a node passes them into or out of its subgraphs. Internal to conversion.
 #pragma once
 
 #include <vector>
@@ -7,8 +7,8 @@
 
 namespace halfstep::conversion {
 
-/// An output of an If and those of its branches; what Loop or Scan stack and the output of the body; what Scan goes
-/// through and the input of the body.
+/// An output of an If and those of its branches; the output of a body that Loop or Scan stack and the stacked output;
+/// the operand that Scan iterates over and the input of the body.
 struct Joint {
   struct BodyOutput {
     int scope = 0;
@@ -20,8 +20,8 @@ struct Joint {
   std::vector<BodyOutput> body_outputs = {};
 };
 
-/// The joints of f32 values at a node that may as well hand over `half`. State that an iteration leaves to the next is
-/// in none: it stays f32, since a sum over many iterations would be rounded in each.
+/// The joints of f32 values at a node that may also be passed in `half`. State carried between iterations is in none:
+/// it stays f32, because a sum over many iterations would be rounded in each.
 std::vector<Joint> joints_of(const ModelView& view, const ViewNode& node, DType half);
 
 }  // namespace halfstep::conversion

@@ -19,7 +19,7 @@
 namespace halfstep::conversion {
 namespace {
 
-constexpr std::int64_t kMaxConstant = 1024;  // elements of an operand that a rule may want to look at
+constexpr std::int64_t kMaxConstant = 1024;  // elements of an operand that a rule may inspect
 
 bool has_rule(const onnx::NodeProto& node, std::int64_t from, std::int64_t target) {
   const auto rules = lift_rules();
@@ -28,7 +28,7 @@ bool has_rule(const onnx::NodeProto& node, std::int64_t from, std::int64_t targe
   });
 }
 
-// The rules at work on a graph of one node.
+// The rules applied to a graph of one node.
 class OneNode final : public LiftContext {
  public:
   OneNode(Graph& graph, std::string name, const std::unordered_set<std::string>& read)
@@ -59,7 +59,7 @@ class OneNode final : public LiftContext {
   void add(std::string_view op, std::vector<ValueId> inputs, std::vector<ValueId> outputs, Attributes attributes,
            std::vector<Node>& list) {
     const std::string name = fmt::format("{}.{}", name_, op);
-    const int earlier = made_[name]++;  // runtimes want names of nodes to differ
+    const int earlier = made_[name]++;  // some runtimes require unique node names
     graph_.add_node(op, kOnnxDomain, std::move(inputs), 0, std::move(attributes),
                     earlier == 0 ? name : fmt::format("{}_{}", name, earlier));
     list.push_back(std::move(graph_.take_nodes(graph_.nodes.size() - 1).front()));
@@ -70,7 +70,7 @@ class OneNode final : public LiftContext {
   const std::string name_;
   const std::unordered_set<std::string>& read_;
   Containers containers_;
-  std::unordered_map<std::string, int> made_;  ///< names of nodes, and how often each
+  std::unordered_map<std::string, int> made_;  ///< node names with their counts
 };
 
 Shape shape_of(const onnx::TensorShapeProto& proto) {
@@ -86,7 +86,7 @@ NodeLifter::NodeLifter(const onnx::ModelProto& model, const DetachedModel& sourc
     : source_(source), version_(version) {
   know(model.graph());
   onnx::ModelProto inferred = model;
-  // Detached tensors would be looked for in files.
+  // Detached tensors would be searched for in files.
   for (auto& tensor : *inferred.mutable_graph()->mutable_initializer())
     if (DetachedModel::index_of(tensor) >= 0) {
       tensor.clear_external_data();
@@ -95,7 +95,7 @@ NodeLifter::NodeLifter(const onnx::ModelProto& model, const DetachedModel& sourc
   try {
     check_all_before_inference(inferred);
     onnx::shape_inference::InferShapes(inferred);
-  } catch (const std::exception&) {  // what is known is known
+  } catch (const std::exception&) {  // keep the known part
   }
   for_each_graph(*inferred.mutable_graph(), [&](const onnx::GraphProto& graph) {
     for (const auto* list : {&graph.input(), &graph.value_info(), &graph.output()})
@@ -213,7 +213,7 @@ std::int64_t NodeLifter::reach(const onnx::NodeProto& node, std::int64_t wanted)
       return rule.below - 1;
     }
   }
-  try {  // what a rule turns into another operator goes by the rules of that
+  try {  // if a rule changes the operator, the rules of the new one apply
     if (has_rule(node, version_, wanted)) apply(node, wanted);
   } catch (const Error&) {
     return version_;

@@ -1,4 +1,4 @@
-// Nodes of a message rewritten for a newer operator set, by the rules that loading has. Internal to conversion.
+// Rewrites nodes of a message for a newer opset, by the rules for loading models. Internal to conversion.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,7 @@
 
 namespace halfstep::conversion {
 
-/// What takes the place of a node, in order, and the constants that it reads.
+/// The replacement of a node, in order, with the constants that it reads.
 struct LiftedNode {
   std::vector<onnx::NodeProto> nodes;
   std::vector<onnx::TensorProto> initializers;
@@ -22,13 +22,13 @@ struct LiftedNode {
 
 class NodeLifter {
  public:
-  /// `version`: that of ai.onnx which the model declares. The model must outlive this.
+  /// `version`: the version of ai.onnx that the model declares. The model must outlive this.
   NodeLifter(const onnx::ModelProto& model, const DetachedModel& source, std::int64_t version);
 
-  /// The newest operator set, `wanted` at most, in which the node can be written.
+  /// The newest opset, at most `wanted`, in which the node can be expressed.
   std::int64_t reach(const onnx::NodeProto& node, std::int64_t wanted) const;
 
-  /// The node as operator set `target` (13 at least) writes it; nullopt where it is written the same.
+  /// The node for opset `target` (at least 13); nullopt if it does not change.
   std::optional<LiftedNode> lift(const onnx::NodeProto& node, std::int64_t target);
 
  private:

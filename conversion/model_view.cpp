@@ -49,7 +49,7 @@ class Viewer {
                       "check the model with the ONNX checker, and export it again");
   }
 
-  // `given`: types of a subgraph's inputs, as far as its owner's operands tell them.
+  // `given`: types of a subgraph's inputs, as far as known from its owner's operands.
   int enter(onnx::GraphProto& graph, int parent, const std::vector<TypeProto>& given) {
     const int scope = static_cast<int>(view_.scopes.size());
     view_.scopes.emplace_back();
@@ -89,7 +89,7 @@ class Viewer {
     return scope;
   }
 
-  // Types of the inputs of a body: what Loop and Scan hand over is of their operands' types.
+  // Types of the inputs of a body: values passed by Loop and Scan have the types of their operands.
   std::vector<TypeProto> body_inputs(const ViewNode& node) const {
     std::vector<TypeProto> types;
     if (node.is("Loop")) types.push_back(tensor_type(onnx::TensorProto::INT64));
@@ -143,7 +143,7 @@ class Viewer {
     view_.nodes.push_back(std::move(node));
   }
 
-  // An operand of unknown type has that of the others with the same type variable.
+  // An operand of unknown type has the type of others with the same type variable.
   void fill_inputs(const onnx::OpSchema& schema, const ViewNode& node) {
     const auto formal = [&](std::size_t k) -> const onnx::OpSchema::FormalParameter* {
       return schema.inputs().empty() ? nullptr : &schema.inputs()[std::min(k, schema.inputs().size() - 1)];

@@ -1,4 +1,4 @@
-// A model message seen as one list of values and one list of nodes, subgraphs included. Internal to conversion.
+// A model message as one list of values and one list of nodes, including subgraphs. Internal to conversion.
 #pragma once
 
 #include <cstdint>
@@ -23,12 +23,12 @@ inline constexpr int kNone = -1;  ///< no node, scope or operand
 struct ViewValue {
   std::string name;
   int scope = 0;
-  onnx::TypeProto type;                      ///< without shapes; value_case VALUE_NOT_SET when not known
-  onnx::TensorProto* initializer = nullptr;  ///< of an initializer that is no graph input
+  onnx::TypeProto type;                      ///< without shapes; value_case VALUE_NOT_SET if unknown
+  onnx::TensorProto* initializer = nullptr;  ///< of an initializer that is not a graph input
   int producer = kNone;                      ///< index of a node
   bool is_input = false;                     ///< of the model or of a subgraph
 
-  /// undefined when it is no tensor, or not known.
+  /// undefined if it is not a tensor, or unknown.
   DType dtype() const {
     return type.has_tensor_type() ? static_cast<DType>(type.tensor_type().elem_type()) : DType::undefined;
   }
@@ -41,7 +41,7 @@ struct ViewValue {
 struct ViewNode {
   onnx::NodeProto* proto = nullptr;
   int scope = 0;
-  std::vector<ValueId> inputs, outputs;  ///< kNoValue where absent
+  std::vector<ValueId> inputs, outputs;  ///< kNoValue if absent
   std::vector<int> bodies;               ///< scopes
   std::string name, op, domain;          ///< domain "" for ai.onnx
 
@@ -56,7 +56,7 @@ struct ViewScope {
   std::unordered_map<std::string, ValueId> values;
 };
 
-/// Scope 0 is the main graph. Nodes are in topological order, those of a subgraph before its owner.
+/// Scope 0 is the main graph. Nodes are in topological order, with those of a subgraph before its owner.
 struct ModelView {
   ValueMap<ViewValue> values;
   std::vector<ViewNode> nodes;
@@ -67,9 +67,9 @@ struct ModelView {
   bool is_output(ValueId value) const;  ///< of the main graph
 };
 
-/// Views `model`, whose graphs are sorted. Types come from the operators' schemas, and where those do not know (unknown
-/// operators), from what the model declares and from the nodes around (unify_types.h). The view points into the
-/// message. Throws Error(input) when a name is read that nothing defines.
+/// Creates a view of `model`, whose graphs are sorted. Types come from the operators' schemas, or for unknown operators
+/// from the model's declarations and the surrounding nodes (unify_types.h). The view points into the message. Throws
+/// Error(input) if an undefined name is read.
 ModelView view_model(onnx::ModelProto& model);
 
 }  // namespace halfstep::conversion

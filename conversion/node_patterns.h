@@ -19,7 +19,7 @@ class Matcher {
  public:
   explicit Matcher(const std::vector<NodePattern>& patterns);
   bool matches(const ViewNode& node) const;
-  /// Patterns that have matched no node so far, as they are written.
+  /// The text of patterns that have not matched any node.
   std::vector<std::string> unused() const;
 
  private:

@@ -46,7 +46,7 @@ class Planner {
       plan_.same_as[v] = v;
       const auto measured = value.scope == 0 ? options_.measured.find(value.name) : options_.measured.end();
       const bool is_measured = measured != options_.measured.end();
-      // What is half already tells of its readers as much as it did when it was f32.
+      // Values that are already half give the same information about their readers as f32 values.
       if (described.half && is_measured) described.range = &measured->second;
       if (!described.wide) continue;
       if (const Tensor tensor = constant_of(view_, model_, v); tensor.is_defined()) {
@@ -65,14 +65,14 @@ class Planner {
     }
   }
 
-  // Of an input that has a value when the caller gives none.
+  // An input with a default value, used if the caller gives none.
   Tensor default_of(const ViewValue& value) const {
     const bool has_one = value.is_input && value.initializer;
     return has_one && value.initializer->data_type() == onnx::TensorProto::FLOAT ? model_.read(*value.initializer)
                                                                                  : Tensor();
   }
 
-  // The one element that a ConstantOfShape repeats.
+  // The repeated element of a ConstantOfShape.
   Tensor fill_of(ValueId v) const {
     const int producer = view_.values[v].producer;
     if (producer == kNone || !view_.nodes[index(producer)].is("ConstantOfShape")) return {};
@@ -124,7 +124,7 @@ class Planner {
     }
   }
 
-  // A body's outputs are pinned by position: there the Cast stays.
+  // A body's outputs are determined by position, so the Cast stays there.
   bool is_inner(const ViewNode& node) const {
     const auto& outputs = view_.scopes[index(node.scope)].outputs;
     return std::find(outputs.begin(), outputs.end(), node.outputs[0]) == outputs.end();
@@ -154,7 +154,7 @@ class Planner {
     const std::vector<ValueMisfit> misfits = find_misfits(plan_.nodes, plan_.values, open, options_.half);
     for (std::size_t k = 0; k < open.size(); ++k) {
       if (misfits[k].kind != Misfit::none) plan_.boundary_misfits[open[k]] = misfits[k];
-      // What is but expected changes no interface.
+      // Expected magnitudes alone do not change the interface.
       plan_.half_boundary[open[k]] = misfits[k].kind == Misfit::none || misfits[k].kind == Misfit::expected;
     }
   }
@@ -175,7 +175,7 @@ class Planner {
         described.pin = Paint::half;
         if (kind == NodeKind::widening && plan_.same_as[node.outputs[0]] == node.outputs[0])
           described.outputs = node.outputs;
-        // One whose only readers are Casts back to f32 asks for nothing.
+        // A Cast to half that is only read by Casts back to f32 does not require half.
         if (kind == NodeKind::narrowing && !only_widened(node.outputs[0]))
           described.inputs = {plan_.same_as[node.inputs[0]]};
         described.input_roles.assign(described.inputs.size(), Role::tied);
@@ -187,7 +187,7 @@ class Planner {
       for (const ValueId v : node.inputs) described.inputs.push_back(v == kNoValue ? kNoValue : plan_.same_as[v]);
       described.outputs = node.outputs;
       assign_roles(described, view_.schema_of(node), options_.half, plan_.values);
-      // What a CastLike imitates need not be there in the type that it gives: it can be written as a Cast.
+      // The value that a CastLike refers to need not exist in its target type: the node can become a Cast.
       if (node.is("CastLike") && node.inputs.size() == 2 && described.input_roles[1] == Role::tied)
         described.input_roles[1] = Role::any;
       if (kind == NodeKind::copy) {
@@ -227,7 +227,7 @@ class Planner {
     });
   }
 
-  // ONNX lets the parameters and statistics have another type than the data, runtimes mostly do not. Where they only
+  // ONNX allows the parameters and statistics to have a type other than the data; most runtimes do not. If they only
   // change in training, they are constants like any others.
   bool normalizes_by_constants(const ViewNode& node) const {
     const auto is_constant = [&](ValueId v) {
@@ -332,7 +332,7 @@ class Planner {
     }
   }
 
-  // A node with joints counts as half when all it hands over is.
+  // A node with joints counts as half if all values that it passes are half.
   void tell_of_joints() {
     for (std::size_t i = 0; i < view_.nodes.size(); ++i) {
       bool half = false, full = false;
@@ -358,8 +358,8 @@ class Planner {
   const ConvertOptions& options_;
   ConversionPlan plan_;
   ValueMap<bool> is_read_;
-  std::vector<bool> kept_;  ///< per node: as an option says
-  ValueMap<bool> joined_;   ///< an input of a body that a joint gives
+  std::vector<bool> kept_;  ///< per node: set by an option
+  ValueMap<bool> joined_;   ///< an input of a body that belongs to a joint
 };
 
 }  // namespace

@@ -1,4 +1,4 @@
-// What becomes half in a viewed model. Internal to conversion.
+// Selection of what becomes half in a viewed model. Internal to conversion.
 #pragma once
 
 #include <deque>
@@ -16,42 +16,41 @@ namespace halfstep::conversion {
 enum class NodeKind : std::uint8_t {
   ordinary,
   constant,   ///< a Constant of f32
-  widening,   ///< a Cast from the half type to f32: its result is there in half already
-  narrowing,  ///< a Cast from f32 to the half type: a reader that wants half
-  cast,       ///< a Cast or CastLike to f32 from any other type: can as well give half
-  copy,       ///< one from f32 to f32 that gives an output of a subgraph: an Identity
+  widening,   ///< a Cast from the half type to f32: its result already exists in half
+  narrowing,  ///< a Cast from f32 to the half type: a reader that requires half
+  cast,       ///< a Cast or CastLike to f32 from any other type: can also return half
+  copy,       ///< one from f32 to f32 for an output of a subgraph: an Identity
 };
 
-/// In which type a node takes an f32 operand of the source.
+/// The type in which a node reads an f32 operand of the source.
 enum class Taken : std::uint8_t { f32, half, any };
 
 struct ConversionPlan {
   std::vector<NodeKind> kinds;       ///< of the view's nodes
   std::vector<PrecisionNode> nodes;  ///< the view's nodes, then boundaries and joints
   ValueMap<PrecisionValue> values;
-  /// Itself, or the value that the same numbers come from: by a Cast from f32 to f32, or to half and back.
+  /// The value itself, or the value with the same numbers, before a Cast from f32 to f32, or to half and back.
   ValueMap<ValueId> same_as;
-  std::deque<FloatRange> ranges;  ///< where `values` point
+  std::deque<FloatRange> ranges;  ///< the ranges that `values` point to
   ValueMap<bool> half_boundary;   ///< an input or output of the model whose type becomes half
-  /// Of inputs and outputs that are not kept f32 as asked: what half does not hold. Where that is certain they stay
-  /// f32.
+  /// For inputs and outputs that are not kept in f32 by an option: the elements that half cannot represent. If this is
+  /// certain, they stay f32.
   std::map<ValueId, ValueMisfit> boundary_misfits;
-  /// Per operand of a node with subgraphs, and per output of a subgraph: the one of `nodes` that is its joint, or
-  /// kNone.
+  /// Per operand of a node with subgraphs, and per output of a subgraph: the index in `nodes` of its joint, or kNone.
   std::vector<std::vector<int>> operand_joints, output_joints;
-  ValueMap<bool> made_half;  ///< an f32 value of the source that is computed in half, or comes in so
+  ValueMap<bool> made_half;  ///< an f32 value of the source that is computed in half, or is an input in half
   PrecisionChoice choice;
   std::vector<std::string> warnings;
 
   bool is_half(int node) const { return choice.half[node]; }
   Taken taken(int node, std::size_t operand) const;
-  /// Of an f32 output of a graph, at its position: whether it becomes half.
+  /// For an f32 output of a graph, by its position: whether it becomes half.
   bool gives_half(const ModelView& view, std::size_t scope, std::size_t position) const;
 };
 
 ConversionPlan plan_conversion(const ModelView& view, const DetachedModel& model, const ConvertOptions& options);
 
-/// The tensor of a Constant node or an initializer; undefined when it is none, or holds no numbers.
+/// The tensor of a Constant node or an initializer; undefined if it is neither, or not numeric.
 Tensor stored_tensor(const ModelView& view, const DetachedModel& model, ValueId value);
 /// The same of f32; undefined otherwise.
 Tensor constant_of(const ModelView& view, const DetachedModel& model, ValueId value);

@@ -18,14 +18,14 @@
 namespace halfstep::conversion {
 namespace {
 
-// From which version on a node can be half.
+// The first version in which a node can be half.
 class Versions {
  public:
   Versions(const ModelView& view, DType half, std::int64_t now) : view_(view), half_(half), now_(now) {
     for (const ViewValue& value : view.values) values_.add({.wide = value.is_wide(), .half = value.dtype() == half});
   }
 
-  /// The version that the model has where it can be so already, or never will.
+  /// The model's version if the node can already be half, or never can.
   std::int64_t first_half(const ViewNode& node) const {
     if (!node.domain.empty()) return now_;
     const OpDef* row = find_op(node.op);
@@ -58,7 +58,7 @@ struct Need {
   std::string op;
 };
 
-// What becomes half in the newest version that matters, and from which on it can.
+// What becomes half in the newest relevant version, and the first version that supports it.
 std::vector<Need> find_needs(ModelView view, const DetachedModel& source, const ConvertOptions& options,
                              std::int64_t now) {
   const Versions versions(view, options.half, now);
@@ -87,7 +87,7 @@ const Need* largest_need(const std::vector<Need>& needs, std::int64_t at_most) {
 void rewrite_nodes(onnx::ModelProto& model, NodeLifter& lifter, std::int64_t target) {
   std::vector<onnx::GraphProto*> graphs;
   for_each_graph(*model.mutable_graph(), [&](onnx::GraphProto& graph) { graphs.push_back(&graph); });
-  // Inner graphs first: afterwards their owners' messages may have moved.
+  // Inner graphs first: the messages of their owners may be moved afterwards.
   for (auto graph = graphs.rbegin(); graph != graphs.rend(); ++graph) {
     google::protobuf::RepeatedPtrField<onnx::NodeProto> nodes;
     for (auto& node : *(*graph)->mutable_node()) {
@@ -107,7 +107,7 @@ void rewrite_nodes(onnx::ModelProto& model, NodeLifter& lifter, std::int64_t tar
 
 void raise_opset(onnx::ModelProto& model, const DetachedModel& source, const ConvertOptions& options,
                  std::vector<std::string>& notes) {
-  if (model.functions_size() > 0) return;  // their bodies have operator sets of their own
+  if (model.functions_size() > 0) return;  // their bodies have separate opsets
   const auto import = std::find_if(model.mutable_opset_import()->begin(), model.mutable_opset_import()->end(),
                                    [](const auto& candidate) { return candidate.domain().empty(); });
   if (import == model.mutable_opset_import()->end()) return;

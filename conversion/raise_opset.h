@@ -1,4 +1,4 @@
-// A newer operator set where bf16 needs one. Internal to conversion.
+// Raises the opset if bf16 requires it. Internal to conversion.
 #pragma once
 
 #include <cstdint>
@@ -12,12 +12,12 @@
 
 namespace halfstep::conversion {
 
-/// The first operator set that has bf16; Cast got it there.
+/// The first opset with bf16, which was added to Cast.
 inline constexpr std::int64_t kFirstBf16Opset = 13;
 
-/// Operators got bf16 in different versions of ai.onnx (MatMul in 13, Conv in 22). Declares the oldest version in which
-/// all nodes have it that would become half in the newest, and writes all nodes as that version does. Goes as far as it
-/// can where a node has no equivalent. What was done, and what could not be, is added to `notes`.
+/// Operators support bf16 since different versions of ai.onnx (MatMul since 13, Conv since 22). Declares the oldest
+/// version that supports bf16 for all nodes that would become half in the newest one, and rewrites all nodes for that
+/// version. If a node has no equivalent, stops before that. Adds what was done, and what was not possible, to `notes`.
 void raise_opset(onnx::ModelProto& model, const DetachedModel& source, const ConvertOptions& options,
                  std::vector<std::string>& notes);
 

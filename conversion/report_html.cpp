@@ -58,7 +58,7 @@ std::string card(const std::string& value, const std::string& label) {
   return fmt::format("<div class=card><b>{}</b><span>{}</span></div>", value, label);
 }
 
-// Elements by power of two. The shaded band is what the half type holds as normal numbers.
+// Elements by power of two. The shaded band is the range of normal numbers of the half type.
 constexpr int kFirstPower = -40, kLastPower = 24;
 std::string histogram(const FloatRange& range, DType half) {
   constexpr double kWidth = 260, kHeight = 34;

@@ -19,7 +19,7 @@ Json to_json(const FloatRange& range, DType half) {
                {"nans", range.nans},
                {"below_smallest_normal", range.below_normal(half)},
                {"flushed_to_zero", range.flushed(half)}};
-  Json histogram = Json::object();  // power of two → elements of magnitude [2^e, 2^(e+1))
+  Json histogram = Json::object();  // power of two → number of elements of magnitude [2^e, 2^(e+1))
   for (std::size_t e = 1; e < range.exponents.size(); ++e)
     if (range.exponents[e] > 0) histogram[std::to_string(static_cast<int>(e) - 127)] = range.exponents[e];
   json["histogram"] = std::move(histogram);

@@ -47,13 +47,13 @@ class Rewriter {
 
  private:
   struct ValueState {
-    std::string name;   ///< of the value in the type it is stored in
+    std::string name;   ///< of the value in its stored type
     std::string copy;   ///< of its copy in the other type
-    bool half = false;  ///< an f32 value that is stored in half now
+    bool half = false;  ///< an f32 value that is now stored in half
     bool wants_half = false, wants_f32 = false;
     bool given_half = false;  ///< as an output of its graph
-    int narrowing = kNone;    ///< a Cast of the source that gives the copy
-    bool gone = false;        ///< nothing of that name is there any more
+    int narrowing = kNone;    ///< a Cast of the source that produces the copy
+    bool gone = false;        ///< the name no longer exists
   };
 
   NodeKind kind_of_producer(ValueId v) const {
@@ -129,7 +129,7 @@ class Rewriter {
       }
       const bool output = view_.values[v].scope == 0 && view_.is_output(v);
       if (is_constant(v)) {
-        // The name goes to the type that the model gives out, else to f32 where that is there.
+        // The name belongs to the type that the model returns, else to f32 if that exists.
         state.half = state.wants_half && (!state.wants_f32 || (output && plan_.half_boundary[v]));
         if (state.wants_half && state.wants_f32) state.copy = fresh(state.name, state.half ? DType::f32 : half_);
         continue;
@@ -137,7 +137,7 @@ class Rewriter {
       if (!(state.half ? state.wants_f32 : state.wants_half)) continue;
       if (output && plan_.half_boundary[v] != state.half && !view_.values[v].is_input) {
         state.copy = std::exchange(state.name, fresh(state.name, state.half ? half_ : DType::f32));
-        // A Cast of the source that gives the same beside an output reads it.
+        // A Cast of the source with the same result is removed, unless it gives an output.
         if (state.narrowing != kNone) {
           const ValueId out = view_.nodes[index(state.narrowing)].outputs[0];
           values_[out].gone = !is_scope_output(out);
@@ -154,7 +154,7 @@ class Rewriter {
     return std::find(outputs.begin(), outputs.end(), v) != outputs.end();
   }
 
-  /// The name under which an f32 value of the source is there in half, or in f32.
+  /// The name of an f32 value of the source in half, or in f32.
   const std::string& wide_name(ValueId any, bool half) const {
     const ValueId v = plan_.same_as[any];
     const ValueState& state = values_[v];
@@ -162,7 +162,7 @@ class Rewriter {
       return plain_name(view_.nodes[index(view_.values[v].producer)].inputs[0]);
     return state.half == half ? state.name : state.copy;
   }
-  /// An f32 value of the source is there in half without a cast.
+  /// Whether an f32 value of the source exists in half without a cast.
   bool is_stored_half(ValueId v) const {
     const ValueId same = plan_.same_as[v];
     return kind_of_producer(same) == NodeKind::widening || values_[same].half;
@@ -222,7 +222,7 @@ class Rewriter {
       case NodeKind::narrowing: {
         const ValueId out = node.outputs[0], in = plan_.same_as[node.inputs[0]];
         if (values_[out].gone || values_[in].narrowing == i) return;  // add_copy writes the latter
-        // An output of the graph that is in half already.
+        // An output of the graph that already exists in half.
         make_identity(*proto);
         proto->set_input(0, wide_name(in, true));
         break;
@@ -265,7 +265,7 @@ class Rewriter {
     while (cast.input_size() > 1) cast.mutable_input()->RemoveLast();
   }
 
-  // A Cast where what it imitates is not there in the type it is to give.
+  // A Cast if the value that it refers to does not exist in the target type.
   void set_result_type_of_cast_like(NodeProto& proto, int i) const {
     const ValueId like = view_.nodes[index(i)].inputs[1];
     if (!view_.values[like].is_wide() || is_stored_half(like) == plan_.is_half(i)) return;
@@ -274,7 +274,7 @@ class Rewriter {
     *proto.add_attribute() = attribute_to_proto("to", static_cast<std::int64_t>(plan_.is_half(i) ? half_ : DType::f32));
   }
 
-  // Of the two operators whose result has the type an attribute says.
+  // One of the two operators whose result type is set by an attribute.
   void set_result_type(NodeProto& node, int i) const {
     const ViewNode& viewed = view_.nodes[index(i)];
     const bool half = plan_.is_half(i);
@@ -327,12 +327,12 @@ class Rewriter {
     return Tensor::of(std::vector<float>(attribute.floats().begin(), attribute.floats().end()));
   }
 
-  /// The Cast that gives the copy of `v` in the other type, where one is wanted, after what gives `v` itself.
+  /// The Cast that produces the copy of `v` in the other type, if needed, after the producer of `v`.
   void add_copy(onnx::GraphProto& graph, ValueId v) {
     const ValueState& state = values_[v];
     if (state.copy.empty() || is_constant(v) || kind_of_producer(v) == NodeKind::widening) return;
     const DType to = state.half ? DType::f32 : half_;
-    // From what the value itself was cast from, so that no two casts follow each other.
+    // From the value that it was itself cast from, so that no two casts follow each other.
     const bool from_cast = kind_of_producer(v) == NodeKind::cast;
     const ViewNode* producer = from_cast ? &view_.nodes[index(view_.values[v].producer)] : nullptr;
     const std::string from = producer ? plain_name(producer->inputs[0]) : state.name;
@@ -342,7 +342,7 @@ class Rewriter {
     cast.set_input(0, from);
   }
 
-  // Before operator set 6 the type was a name.
+  // Before opset 6 the type was a name.
   onnx::AttributeProto cast_to(DType to) const {
     const auto opset = view_.opsets.find("");
     if (opset != view_.opsets.end() && opset->second < 6)
@@ -381,7 +381,7 @@ class Rewriter {
   const DType half_;
   ValueMap<ValueState> values_;
   std::unordered_set<std::string> taken_;
-  std::unordered_map<int, const NodeProto*> narrowings_;  ///< the source's, until their place in the graph is reached
+  std::unordered_map<int, const NodeProto*> narrowings_;  ///< of the source, until their position in the graph
 };
 
 }  // namespace

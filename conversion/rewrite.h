@@ -1,4 +1,4 @@
-// Carries out a plan on the message. Internal to conversion.
+// Applies a plan to the message. Internal to conversion.
 #pragma once
 
 #include "conversion/model_view.h"
@@ -6,13 +6,13 @@
 
 namespace halfstep::conversion {
 
-/// What became of the constants: whether there is a copy in half, and one in f32.
+/// For each constant: whether it has a copy in half, and one in f32.
 struct RewrittenConstants {
   ValueMap<bool> half, f32;
 };
 
-/// Changes the message that `view` looks at (the nodes' messages are moved: only their names are of use afterwards):
-/// types of constants, inputs and outputs, and the fewest casts, each in the graph that defines what it casts.
+/// Changes the message of `view` (the nodes' messages are moved: afterwards only their names are valid): the types of
+/// constants, inputs and outputs, and the fewest casts, each in the graph that defines its operand.
 RewrittenConstants rewrite(const ModelView& view, const ConversionPlan& plan, DType half);
 
 }  // namespace halfstep::conversion

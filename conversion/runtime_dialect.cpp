@@ -7,7 +7,7 @@ namespace {
 
 struct Extension {
   std::string_view op;
-  std::int64_t first;  ///< the version that has a schema of it; 0: none has
+  std::int64_t first;  ///< the version with the first schema of it; 0: none
 };
 constexpr std::array kExtensions = {Extension{"LayerNormalization", 17}, Extension{"SimplifiedLayerNormalization", 0}};
 

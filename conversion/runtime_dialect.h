@@ -1,4 +1,4 @@
-// Operators that runtimes write into operator sets which do not have them yet. Internal to conversion.
+// Operators that runtimes write into opsets which do not define them yet. Internal to conversion.
 #pragma once
 
 #include <cstdint>
@@ -6,8 +6,8 @@
 
 namespace halfstep::conversion {
 
-/// ONNX Runtime writes some operators into operator sets of ai.onnx older than they are. The version whose schema they
-/// have; 0 for all others.
+/// ONNX Runtime writes some operators into older opsets of ai.onnx than the ones that define them. Returns the version
+/// with the schema of such an operator; 0 for all others.
 std::int64_t first_version_of_extension(std::string_view domain, std::string_view op);
 
 }  // namespace halfstep::conversion

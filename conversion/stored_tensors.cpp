@@ -112,7 +112,7 @@ void attach(onnx::ModelProto& model, const DetachedModel& source, bool also_init
     tensor.clear_data_location();
   };
   if (also_initializers) return for_each_tensor(model, fill);
-  // What is small once it is half is where it would be in a source of half.
+  // Tensors that are small in half are stored as in a source of half.
   for_each_tensor(model, [&](onnx::TensorProto& tensor) {
     if (detached_bytes(tensor) < kDetachedBytes) fill(tensor);
   });

@@ -1,5 +1,5 @@
-// Tensors of a converted model: what the message says of them, and their elements, converted when they are written.
-// Internal to conversion.
+// Tensors of a converted model: their descriptions in the message, and their elements, which are converted when they
+// are written. Internal to conversion.
 #pragma once
 
 #include <onnx/onnx_pb.h>
@@ -9,14 +9,14 @@
 
 namespace halfstep::conversion {
 
-/// Makes an f32 tensor of the message one of type `to`, its elements no larger than `limit` (0: as they are). Elements
-/// that lie outside the message stay where they are until they are written.
+/// Changes an f32 tensor of the message to type `to`, with elements clamped to `limit` (0: not clamped). Elements
+/// outside of the message stay where they are until they are written.
 void retype(onnx::TensorProto& tensor, DType to, double limit);
 
-/// Elements of a tensor of the message that lie in `source`, in the type the message gives.
+/// Elements of a tensor of the message that are stored in `source`, in the type of the message.
 OutsideTensors outside_tensors(const DetachedModel& source);
 
-/// Puts the elements of all tensors (or only of small ones and those that are no initializers) into the message.
+/// Moves the elements of all tensors (or only of small ones and of those that are not initializers) into the message.
 void attach(onnx::ModelProto& model, const DetachedModel& source, bool also_initializers);
 
 }  // namespace halfstep::conversion

@@ -75,12 +75,12 @@ class Unifier {
     for (auto& [_, group] : by_variable) add(std::move(group));
   }
 
-  // What bodies take in and give out is of one type inside and outside.
+  // Values passed into and out of bodies have the same type inside and outside.
   void add_bodies(const ViewNode& node) {
     const ControlFlow kind = traits_of(node).control_flow;
     const bool loop = kind == ControlFlow::loop;
     if (kind == ControlFlow::none) return;
-    const std::size_t before = loop ? 1 : 0;  // a Loop's body gives out its condition first
+    const std::size_t before = loop ? 1 : 0;  // the first output of a Loop's body is its condition
     for (std::size_t k = 0; k < node.outputs.size(); ++k) {
       Group group;
       if (node.outputs[k] != kNoValue) group.push_back(node.outputs[k]);

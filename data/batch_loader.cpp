@@ -22,10 +22,10 @@
 namespace halfstep {
 namespace {
 
-/// An array and how its rows are read.
+/// An array and the conversion of its rows.
 struct Column {
   FittedRows rows;
-  Tensor staging;  // where rows are read to before they are converted; nothing when reading is all there is to do
+  Tensor staging;  // buffer for rows before the conversion; undefined if rows are read without one
 };
 
 std::vector<Column> columns_of(BatchColumns given) {
@@ -95,7 +95,7 @@ class BatchLoader::Impl {
       holding_ = false;
       first_ = (first_ + 1) % slots_.size();
       --filled_;
-      // Waking the producer for every batch would cost a context switch each: it sleeps until half the ring is free.
+      // Waking the producer for every batch would cost a context switch each, so it sleeps until half the ring is free.
       if (producer_waits_ && filled_ <= slots_.size() / 2) room_.notify_one();
     }
     ready_.wait(lock, [&] { return filled_ > 0 || ended_; });
@@ -116,11 +116,11 @@ class BatchLoader::Impl {
   }
 
  private:
-  /// The memory of a batch for so many rows.
+  /// The memory of a batch of this number of rows.
   struct View {
     Batch batch;
-    std::vector<Tensor> columns;          // those of the batch, in their order
-    std::vector<NamedTensors> of_source;  // for each source what it fills: columns, or where they are staged
+    std::vector<Tensor> columns;          // the tensors of the batch, in order
+    std::vector<NamedTensors> of_source;  // destinations of each source: columns, or their staging buffers
   };
   /// The memory of one batch, and a view of it for each number of rows that occurs.
   struct Slot {
@@ -203,7 +203,7 @@ class BatchLoader::Impl {
     ready_.notify_one();
   }
 
-  /// Produces the rest of an epoch; false when asked to stop.
+  /// Produces the rest of an epoch; returns false if requested to stop.
   bool produce_epoch(Cursor at) {
     if (options_.shuffle)
       shuffled_order(order_, options_.seed, at.epoch);
@@ -258,7 +258,7 @@ class BatchLoader::Impl {
     return view.batch.next;
   }
 
-  /// What is from a source has been read by then.
+  /// Rows of a source are already read.
   static void read(Column& column, std::span<const std::int64_t> rows, const RowDraw& draw, Tensor& out) {
     const auto& [array, transform] = column.rows;
     void* to = transform.is_copy ? out.raw() : column.staging.raw();

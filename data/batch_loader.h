@@ -1,4 +1,4 @@
-// Batches in the model's shape and dtype, prepared ahead by a thread.
+// Batches in the model's shape and type, prefetched by a thread.
 #pragma once
 
 #include <algorithm>
@@ -19,11 +19,11 @@ struct LoaderOptions {
   std::int64_t batch_size = 32;  ///< rows; more than the data set has means all of it
   Share share = {};              ///< what of each batch is read
   bool shuffle = true;
-  bool drop_last = false;  ///< leave out an epoch's last batch when it is smaller than the others
+  bool drop_last = false;  ///< omit an epoch's last batch if it is smaller than the others
   std::uint64_t seed = 0;
   Cursor start = {};
-  std::optional<std::int64_t> end_epoch = {};  ///< the first epoch not to read; unset: no end
-  int prefetch = 8;                            ///< batches that may be ready ahead of the consumer, at least 1
+  std::optional<std::int64_t> end_epoch = {};  ///< end of the epochs to read (excluded); unset: no end
+  int prefetch = 8;                            ///< maximum number of prefetched batches, at least 1
 };
 
 /// How many batches of so many bytes a loader holds: those ahead, which are two where they are large, and the one that
@@ -39,7 +39,7 @@ struct FittedRows {
   DataArray rows;
   RowTransform transform;
 };
-/// What batches are made of, as many rows each.
+/// The arrays of the batches, with the same number of rows each.
 struct BatchColumns {
   std::vector<FittedRows> x, labels = {}, sample_weights = {};
 };
@@ -49,8 +49,8 @@ struct BatchColumns {
 /// consumer thread.
 class BatchLoader : public BatchReader {
  public:
-  /// At least one array of x. Throws Error when an option is out of range, a transform was made for other rows, or
-  /// there are not as many of each.
+  /// Needs at least one array of x. Throws Error if an option is out of range, a transform was created for other rows,
+  /// or the numbers of rows differ.
   explicit BatchLoader(BatchColumns columns, const LoaderOptions& options = {});
   ~BatchLoader() override;
   BatchLoader(const BatchLoader&) = delete;

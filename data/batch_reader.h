@@ -1,4 +1,4 @@
-// Batches one after the other, whoever makes them.
+// Interface for reading batches one after the other.
 #pragma once
 
 #include <cstdint>
@@ -8,10 +8,10 @@
 
 namespace halfstep {
 
-/// A place in the sequence of batches; with the seed it is all that a checkpoint needs to go on from there.
+/// A position in the sequence of batches; with the seed it is all that a checkpoint needs to resume there.
 struct Cursor {
   std::int64_t epoch = 0;
-  std::int64_t row = 0;  ///< rows of the epoch's order already taken
+  std::int64_t row = 0;  ///< number of rows of the epoch's order already used
 
   bool operator==(const Cursor&) const = default;
 };
@@ -34,11 +34,11 @@ class BatchReader {
  public:
   virtual ~BatchReader() = default;
 
-  /// The next batch, waiting for it if need be; null at the end. Valid until the next call.
-  /// Throws what went wrong while a batch was read, after the good batches before it, and again on every further call.
+  /// The next batch; waits for it if necessary; null at the end. Valid until the next call. Throws errors of reading a
+  /// batch after the valid batches before it, and again on every further call.
   virtual const Batch* next() = 0;
 
-  /// Batches of an epoch read from its start; 0 where that is not known.
+  /// Number of batches of an epoch read from its start; 0 if unknown.
   virtual std::int64_t batches_per_epoch() const = 0;
 };
 

@@ -15,7 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// What a source calls the labels of its rows.
+/// Name of the labels of a row source.
 constexpr const char* kLabels = "labels";
 
 constexpr const char* kManyForms =
@@ -25,7 +25,7 @@ void require_exists(const fs::path& path) {
   if (!is_there(path)) throw_input_error("a data file", why_not_there(path), "check the path");
 }
 
-/// What `name` is of, when it ends in `suffix`.
+/// The part of `name` before `suffix`, if it ends in that.
 std::optional<std::string> without(const std::string& suffix, const std::string& name) {
   if (!name.ends_with(suffix) || name.size() == suffix.size()) return std::nullopt;
   return name.substr(0, name.size() - suffix.size());
@@ -35,8 +35,8 @@ bool contains(const NamedArrays& file, const std::string& name) {
   return std::find(file.names.begin(), file.names.end(), name) != file.names.end();
 }
 
-/// Arrays `x` and others as inputs, those of as many rows as `targets`, or else as `x` or the first, where there is a
-/// suffix to tell them by.
+/// Array `x` and others as inputs: those with as many rows as `targets`, or else as `x` or the first, if a suffix
+/// distinguishes them.
 std::vector<Dataset::Input> inputs_of(const NamedArrays& file, const std::string& suffix, const DataArray* targets) {
   const std::string x = "x" + suffix, y = "y" + suffix;
   std::vector<Dataset::Input> inputs;
@@ -44,7 +44,7 @@ std::vector<Dataset::Input> inputs_of(const NamedArrays& file, const std::string
   if (targets) rows = targets->rows();
   const auto add = [&](const std::string& input, const std::string& array, bool optional) {
     DataArray data = file.open(array);
-    // What else is kept with the data is no input.
+    // Other arrays stored with the data are not inputs.
     if (optional && (data.shape().rank() == 0 || (rows && data.rows() != *rows))) return;
     if (!rows) rows = data.rows();
     inputs.push_back({input, std::move(data), optional});
@@ -187,7 +187,7 @@ Dataset with_labels(Dataset data, const std::vector<std::string>& names) {
 
 namespace {
 
-/// NAME=FILE or FILE, taken apart.
+/// Splits NAME=FILE or FILE.
 std::pair<std::string, std::string> name_and_file(const std::string& text) {
   const std::size_t equals = text.find('=');
   if (equals == std::string::npos || equals == 0 || is_there(text)) return {"", text};

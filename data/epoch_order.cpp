@@ -8,11 +8,11 @@
 namespace halfstep {
 namespace {
 
-constexpr std::uint32_t kShuffleStream = 0x73687566;  // keeps these numbers apart from other uses of the same seed
+constexpr std::uint32_t kShuffleStream = 0x73687566;  // separates these numbers from other uses of the same seed
 
 __extension__ using Wide = unsigned __int128;
 
-/// The numbers of one (seed, epoch), one after the other.
+/// The sequence of random numbers of one (seed, epoch).
 class Stream {
  public:
   Stream(std::uint64_t seed, std::int64_t epoch) : key_(philox_key(seed)), epoch_(static_cast<std::uint32_t>(epoch)) {}

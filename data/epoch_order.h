@@ -1,4 +1,4 @@
-// The order in which an epoch visits the rows.
+// The order of the rows in an epoch.
 #pragma once
 
 #include <cstdint>

@@ -32,7 +32,7 @@ Shape without_unit_axes(const Shape& shape) {
   return Shape(std::move(dims));
 }
 
-/// The shape under which the elements of `found`, in their order, are what `wanted` asks for.
+/// The shape that interprets the elements of `found`, in their order, as `wanted`.
 std::optional<Shape> reshape_to_fit(const Shape& found, const Shape& wanted) {
   if (matches(found, wanted)) return found;
   if (!wanted.is_static()) {

@@ -1,4 +1,4 @@
-// How the shape of a row in a file becomes the shape a model asks for.
+// Matching the shape of a row in a file to the shape that a model requires.
 #pragma once
 
 #include <cstdint>
@@ -12,13 +12,13 @@ namespace halfstep {
 /// The shape of a batch of rows.
 Shape with_rows(std::int64_t rows, const Shape& row);
 
-/// A row's shape at the model, and how its elements get there.
+/// A row's shape for the model, and the layout change that produces it.
 struct RowShapeFit {
   Shape shape;                               ///< `wanted` with its unknown extents filled in
   LayoutChange change = LayoutChange::none;  ///< never `automatic`
 };
 
-/// How rows of shape `found` fit `wanted`, by the rules of `fit_input`; nothing when they do not.
+/// The match of rows of shape `found` to `wanted`, by the rules of `fit_input`; nothing if they do not fit.
 std::optional<RowShapeFit> fit_row_shape(const Shape& found, const Shape& wanted, LayoutChange layout);
 
 }  // namespace halfstep

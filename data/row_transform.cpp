@@ -25,7 +25,7 @@ constexpr std::array<std::pair<std::string_view, LayoutChange>, 4> kLayouts{{
     {"nchw-to-nhwc", LayoutChange::nchw_to_nhwc},
 }};
 
-/// A row as `channels` planes of `extent` elements, with the distance of neighbours in memory before and after.
+/// A row as `channels` planes of `extent` elements, with the strides in memory before and after the conversion.
 struct Geometry {
   std::size_t channels = 1, extent = 1;
   std::size_t in_channel_step = 0, in_step = 1;
@@ -46,7 +46,7 @@ Geometry planes(std::size_t count, std::size_t channels, bool in_last, bool out_
   return g;
 }
 
-/// value * multiplier + offset, one pair for all or one per channel.
+/// value * multiplier + offset, with one pair for all or one per channel.
 struct Affine {
   std::vector<double> multiplier{1}, offset{0};
 
@@ -54,7 +54,8 @@ struct Affine {
   std::size_t channels() const { return multiplier.size(); }
 };
 
-/// visit(c, x, y, n) for every plane of every row: its channel c, its first elements before and after, and how many.
+/// Calls visit(c, x, y, n) for every plane of every row: its channel c, its first elements before and after, and its
+/// size.
 template <class From, class To, class Visit>
 void for_each_plane(const Geometry& g, const From* in, std::size_t rows, To* out, const Visit& visit) {
   if (g.channels == 1) return visit(0, in, out, rows * g.extent);
@@ -63,7 +64,8 @@ void for_each_plane(const Geometry& g, const From* in, std::size_t rows, To* out
       visit(c, in + c * g.in_channel_step, out + c * g.out_channel_step, g.extent);
 }
 
-/// Whether `value` is a value of To, which it then stores in `result`. Any number is a bool: whether it is not 0.
+/// Whether To can represent `value`, which is then stored in `result`. Any number converts to bool: whether it is not
+/// 0.
 template <class To, class From>
 bool to_exactly(From value, To& result) {
   if constexpr (std::is_same_v<From, f16> || std::is_same_v<From, bf16>) {
@@ -76,7 +78,7 @@ bool to_exactly(From value, To& result) {
     return true;
   } else if constexpr (std::is_floating_point_v<From>) {
     using Limits = std::numeric_limits<To>;
-    const From end = std::ldexp(From{1}, Limits::digits);  // one past the largest, exact in any float
+    const From end = std::ldexp(From{1}, Limits::digits);  // one past the maximum, exact in any float
     const bool in_range = value >= static_cast<From>(Limits::min()) && value < end;
     result = in_range ? static_cast<To>(value) : To{};
     return in_range && static_cast<From>(result) == value;
@@ -101,7 +103,7 @@ std::string text_of(T value) {
 
 using Apply = decltype(RowTransform::apply);
 
-/// A conversion of rows but for the types of its elements, so that only its loops are compiled for each pair of them.
+/// A conversion of rows independent of element types, so that only its loops are instantiated for each pair of types.
 struct Conversion {
   std::string name;  // of the data
   RowType to;
@@ -116,7 +118,7 @@ Apply applying(Convert convert, Conversion conversion) {
   };
 }
 
-/// Floats out of anything, scaled.
+/// Scaled floats from any type.
 template <class From, class To>
 void convert_scaled(const Conversion& conversion, const void* in, Rows rows, void* out) {
   using Compute = std::conditional_t<std::is_same_v<From, double> || std::is_same_v<To, double>, double, float>;
@@ -141,7 +143,7 @@ void convert_scaled(const Conversion& conversion, const void* in, Rows rows, voi
   if (may_overflow) require_finite(conversion.name, conversion.to, out, rows);
 }
 
-/// Integers and bools out of anything that is exactly one.
+/// Integers and bools from any type with exactly such values.
 template <class From, class To>
 void convert_exactly(const Conversion& conversion, const void* in_bytes, Rows rows, void* out) {
   const Geometry& g = conversion.geometry;
@@ -208,7 +210,7 @@ Affine affine_of(const RowType& from, const RowType& to, const InputOptions& opt
   for (std::size_t c = 0; c < channels; ++c) {
     const double mean = value_of(options.mean, c, 0), stddev = value_of(options.stddev, c, 1);
     affine.multiplier[c] = scale / stddev;
-    affine.offset[c] = 0.0 - mean / stddev;  // not -mean: that makes 0 a -0
+    affine.offset[c] = 0.0 - mean / stddev;  // not -mean: that would turn 0 into -0
     if (!std::isfinite(affine.multiplier[c]) || !std::isfinite(affine.offset[c]))
       throw_input_error("a finite scale and mean, and a standard deviation other than 0",
                         fmt::format("{}, {}, {}", scale, mean, stddev), "correct them");
@@ -216,7 +218,7 @@ Affine affine_of(const RowType& from, const RowType& to, const InputOptions& opt
   return affine;
 }
 
-/// Whether the channel axis of rows of this shape, `channels` long, is the last one; else it is the first.
+/// Whether the channel axis of rows of this shape, of length `channels`, is the last one; otherwise it is the first.
 bool channels_are_last(const Shape& shape, std::size_t channels) {
   const auto n = static_cast<std::int64_t>(channels);
   const bool first = shape.rank() > 0 && shape[0] == n;
@@ -243,7 +245,7 @@ Geometry geometry_of(const RowShapeFit& fit, const Shape& from, const Affine& af
   return planes(count, found, from_last, !from_last);
 }
 
-/// One-hot rows, as long as the last axis of `to`, out of class indices.
+/// One-hot rows, with the length of the last axis of `to`, from class indices.
 template <class From, class To>
 void convert_to_one_hot(const Conversion& conversion, const void* in_bytes, Rows rows, void* out_bytes) {
   const std::int64_t classes = conversion.to.shape.dim(-1);
@@ -283,7 +285,7 @@ std::optional<RowTransform> fit_one_hot(const DataArray& y, const RowType& wante
       .from = from, .to = to, .is_copy = false, .apply = applying(convert, {.name = y.name(), .to = to})};
 }
 
-/// `convert`, and then every index it made checked.
+/// `convert`, followed by a check of every resulting index.
 template <class T>
 Apply with_range_check(Apply convert, const std::string& name, std::size_t count, const TargetOptions& options) {
   const std::int64_t classes = *options.classes;
@@ -306,7 +308,7 @@ Apply with_range_check(Apply convert, const std::string& name, std::size_t count
   };
 }
 
-/// `convert`, and then every value it made checked to be a probability.
+/// `convert`, followed by a check that every result is a probability.
 Apply with_probability_check(Apply convert, const std::string& name, std::size_t count,
                              std::optional<std::int64_t> ignored) {
   const float skipped = ignored ? static_cast<float>(*ignored) : 0;
@@ -322,10 +324,10 @@ Apply with_probability_check(Apply convert, const std::string& name, std::size_t
   };
 }
 
-// Sums of losses with such weights stay finite in f32, with room to spare.
+// Sums of losses with such weights stay finite in f32, with a margin.
 constexpr float kMostSampleWeight = 1e30f;
 
-/// `convert`, and then every weight it made checked to be one.
+/// `convert`, followed by a check that every result is a valid weight.
 Apply with_weight_check(Apply convert, const std::string& name, std::size_t count) {
   return [=](const void* in, Rows rows, void* out) {
     convert(in, rows, out);

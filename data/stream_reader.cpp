@@ -48,7 +48,7 @@ StreamReader::StreamReader(BatchStream& stream, StreamOptions options)
 const Batch* StreamReader::next() {
   if (!began_) begin();
   while (!has_ahead_) {
-    // An epoch without a batch ends at once; so does one that a resumed run has seen to its end.
+    // An epoch without batches ends at once, as does one that a resumed run has already completed.
     if (options_.end_epoch && at_.epoch >= *options_.end_epoch) return nullptr;
     const bool empty = at_.row == 0;
     if (empty)

@@ -1,4 +1,4 @@
-// Batches of a stream, in a model's types.
+// Batches of a stream, in the types of a model.
 #pragma once
 
 #include <cstddef>
@@ -14,14 +14,14 @@
 
 namespace halfstep {
 
-/// What the labels of a stream's batches are called where there is one loss.
+/// Name of the labels in the stream's batches if there is one loss.
 inline constexpr const char* kStreamLabels = "labels";
 
-/// The first batch of the stream's first epoch as a data set, which tells how rows become batches and what the loss is.
-/// Throws Error(input) where there is none.
+/// The first batch of the stream's first epoch as a data set, which determines the conversion of rows and the loss.
+/// Throws Error(input) if there is none.
 Dataset first_batch(BatchStream& stream);
 
-/// A tensor of the stream's batches, and what a step takes of it.
+/// A tensor of the stream's batches, and its conversion for a step.
 struct StreamColumn {
   std::string name;
   RowTransform transform;
@@ -30,22 +30,22 @@ struct StreamColumn {
 struct StreamOptions {
   std::vector<StreamColumn> x = {}, labels = {}, sample_weights = {};
   Cursor start = {};
-  std::optional<std::int64_t> end_epoch = {};   ///< the first epoch not to read; unset: no end
-  std::optional<std::int64_t> batch_size = {};  ///< set: the model takes no other number of rows
+  std::optional<std::int64_t> end_epoch = {};   ///< end of the epochs to read (excluded); unset: no end
+  std::optional<std::int64_t> batch_size = {};  ///< set: the model requires this number of rows
 };
 
-/// Reads one batch ahead, to know which one ends an epoch.
+/// Reads one batch ahead, to detect the last one of an epoch.
 class StreamReader : public BatchReader {
  public:
   /// The stream must outlive the reader.
   StreamReader(BatchStream& stream, StreamOptions options);
 
-  /// Throws Error(input) for a batch that is not like the first.
+  /// Throws Error(input) for a batch that differs in form from the first.
   const Batch* next() override;
   std::int64_t batches_per_epoch() const override { return 0; }
 
  private:
-  /// A batch, and where what is converted for it lies: used again for the batch after the next.
+  /// A batch and its conversion buffers, which are reused for the batch after the next.
   struct Slot {
     Batch batch;
     std::vector<Tensor> buffers;

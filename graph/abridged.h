@@ -8,7 +8,7 @@
 
 namespace HALFSTEP_API halfstep {
 
-/// The first few of a list, and how many there are besides: "a, b, c, d and 3 more".
+/// The first few elements of a list, and the number of others: "a, b, c, d and 3 more".
 std::string abridged(const std::vector<std::string>& items);
 
 }  // namespace halfstep

@@ -7,10 +7,10 @@ namespace {
 
 using Body = std::shared_ptr<const Graph>;
 
-// What shapes, axes and indices are made of; weights are not copied into bodies.
+// Size limit for shapes, axes and indices; weights are not copied into bodies.
 constexpr std::size_t kMaxCopiedBytes = 1024;
 
-// Captures of an input that a function's caller left out: the bodies read nothing there.
+// Captures of an input that the caller of a function omitted: the bodies then read nothing.
 void drop_absent_captures(Node& node) {
   const auto captures = node.captures();
   if (std::find(captures.begin(), captures.end(), kNoValue) == captures.end()) return;
@@ -150,7 +150,7 @@ void copy_small_constants(const Graph& graph, const Node& node, Graph& body, boo
 
 std::vector<ValueId> append_copy(Graph& graph, const Graph& body, const BodyArguments& arguments,
                                  std::string_view prefix) {
-  // Values of the body are unused, bound to one of the graph's, or new there.
+  // Values of the body are unused, bound to a value of the graph, or new there.
   ValueMap<ValueId> now(body.values.size(), kNoValue);
   ValueMap<bool> bound(body.values.size(), false);
   auto bind = [&](ValueId inside, ValueId outside) {

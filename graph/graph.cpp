@@ -184,7 +184,7 @@ const Use* Graph::sole_user(ValueId id) const {
 
 namespace {
 
-// Of a value, or nullptr for an id that names none: those are left to `verify`.
+// The value, or nullptr for an invalid id: those are reported by `verify`.
 template <class T>
 T* item_of(ValueMap<T>& items, ValueId id) {
   return items.contains(id) ? &items[id] : nullptr;
@@ -263,7 +263,7 @@ void Graph::replace_references(ValueId from, ValueId to) {
 }
 
 void Graph::sort() {
-  // Kahn's algorithm; among ready nodes the one that comes first now goes first, so a sorted graph stays as it is.
+  // Kahn's algorithm; of the ready nodes, the first in the current order is taken, so a sorted graph is unchanged.
   const auto for_each_reader = [&](std::size_t i, const auto& visit) {
     for (const ValueId out : nodes[i].outputs)
       for (const Use& use : users(out)) visit(use.node);
@@ -360,7 +360,7 @@ void verify_bodies(const Graph& graph, const Node& node) {
   }
 }
 
-// What the graph says of producers and users against what its nodes say.
+// Compares the graph's producers and users with those of its nodes.
 void verify_links(const Graph& graph) {
   ValueMap<std::ptrdiff_t> producers(graph.values.size(), -1);
   ValueMap<std::vector<Use>> users(graph.values.size());

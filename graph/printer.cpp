@@ -6,7 +6,7 @@
 namespace halfstep {
 namespace {
 
-// ONNX's text form wants identifiers of letters, digits, _ . - /; anything else is quoted there, so quote it here too.
+// Identifiers in ONNX's text form consist of letters, digits, _ . - /; others are quoted there, and so they are here.
 std::string identifier(const std::string& name) {
   const bool plain = !name.empty() && std::all_of(name.begin(), name.end(), [](unsigned char c) {
     return std::isalnum(c) || c == '_' || c == '.' || c == '/' || c == '-';

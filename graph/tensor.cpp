@@ -30,8 +30,8 @@ std::shared_ptr<void> allocate(std::size_t bytes) {
   return {p, [](void* q) { std::free(q); }};
 }
 
-// `value` as a float whose last bit is set when anything was cut off ("round to odd"): rounding that to a half type
-// gives what rounding `value` itself gives, where rounding to nearest twice would not (Boldo & Melquiond 2008).
+// `value` as a float whose last bit is set if anything was cut off ("round to odd"): rounding that to a half type gives
+// the same result as rounding `value`, unlike rounding to nearest twice (Boldo & Melquiond 2008).
 float round_to_odd(double value) {
   const auto nearest = static_cast<float>(value);
   if (static_cast<double>(nearest) == value || !std::isfinite(nearest)) return nearest;
@@ -52,7 +52,7 @@ To convert_one(From value) {
     else
       return To(static_cast<float>(wide));
   } else if constexpr (std::is_integral_v<To> && std::is_floating_point_v<Wide>) {
-    // Out of range is undefined in C++: saturate, and NaN becomes 0.
+    // Out of range is undefined in C++: saturates, and NaN becomes 0.
     if (wide != wide) return To{};
     if (wide <= static_cast<Wide>(std::numeric_limits<To>::min())) return std::numeric_limits<To>::min();
     if (wide >= static_cast<Wide>(std::numeric_limits<To>::max())) return std::numeric_limits<To>::max();
@@ -93,7 +93,7 @@ void check_fits_memory(DType dtype, const Shape& shape) {
   const auto count = static_cast<std::size_t>(shape.count());
   if (count > std::numeric_limits<std::size_t>::max() / bits / 2)
     throw_input_error("a tensor that fits the address space", "shape " + shape.to_string(), "check the model's shapes");
-  // Systems promise more memory than there is, and end programs that come to use it.
+  // Systems overcommit memory, and kill programs that use it.
   const auto bytes = static_cast<double>(count) * static_cast<double>(bits) / 8;
   const auto there_is = static_cast<double>(machine_memory());
   if (bytes > there_is)

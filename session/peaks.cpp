@@ -1,4 +1,4 @@
-// Peaks of a machine: two graphs that an executor compiles like any other.
+// Peak rates of a machine, measured with two graphs that an executor compiles like any other.
 #include <algorithm>
 #include <chrono>
 #include <memory>
@@ -14,10 +14,10 @@ namespace halfstep {
 namespace {
 
 struct Repeated {
-  double best = 0, median = 0;  ///< 0: the executor cannot tell
+  double best = 0, median = 0;  ///< 0: the executor does not report times
 };
 
-/// Times of the graph's last node, in so many seconds.
+/// Times of the graph's last node, for this number of seconds.
 Repeated times_of(Executor& executor, const Graph& graph, double seconds) {
   using Clock = std::chrono::steady_clock;
   const std::unique_ptr<StateStore> store = executor.make_store();
@@ -39,7 +39,7 @@ Repeated times_of(Executor& executor, const Graph& graph, double seconds) {
   return {all.front(), all[all.size() / 2]};
 }
 
-/// Of two inputs. What brings them to the kernel's layout and type are entries of their own, which are not timed.
+/// An operation on two inputs. Conversions to the kernel's layout and type are separate entries and are not timed.
 Graph operation(std::string_view op, DType dtype, const Shape& shape) {
   Graph graph;
   graph.opsets = {{"", kOnnxOpset}};
@@ -49,7 +49,7 @@ Graph operation(std::string_view op, DType dtype, const Shape& shape) {
   return graph;
 }
 
-/// Of one array: several times the largest cache.
+/// Size of one array in bytes: twice the largest cache, between 32 and 256 MiB.
 std::int64_t beyond_caches() {
   constexpr long kLeast = 32L << 20, kMost = 256L << 20;
   return std::clamp(2 * sysconf(_SC_LEVEL3_CACHE_SIZE), kLeast, kMost);
@@ -66,7 +66,7 @@ double MachinePeaks::least(const Cost& cost, DType computed) const {
 
 MachinePeaks measure_peaks(Executor& executor, const std::set<DType>& types) {
   constexpr double kSeconds = 0.4;
-  // Plain loops take seconds for such sizes, and do not come near to what a cache or the memory gives.
+  // Plain loops take seconds for such sizes, and are far from the limits of caches and memory.
   const bool plain = executor.name() == "reference";
   const std::int64_t side = plain ? 64 : 1024, bytes = plain ? 1 << 20 : beyond_caches();
   std::set<DType> measured{DType::f32};

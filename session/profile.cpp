@@ -9,7 +9,7 @@ namespace {
 
 constexpr std::string_view kGradient = ".grad/";
 
-/// Best and mean of so many calls.
+/// Best and mean time of this number of calls.
 struct Timing {
   double best = 0, mean = 0;
 
@@ -30,7 +30,7 @@ Timing time_steps(Program& program, int steps) {
   return timing;
 }
 
-/// The node that an entry of the plan is, or was made for.
+/// The node of a plan entry, or the node that it was created for.
 const std::string& node_of(const ProfileEntry& entry) {
   return entry.facts.made_for.empty() ? entry.plan.node : entry.facts.made_for;
 }
@@ -101,7 +101,7 @@ std::vector<ProfileRow> rows_of(const Profile& profile, ProfileBy by, std::size_
   std::map<std::string, std::size_t> places;  // by name
   for (const ProfileEntry& entry : profile.entries) {
     std::string name = name_of(entry, by, depth);
-    // Each entry is a row, whatever else has its name: a value may be converted more than once.
+    // Each entry has its own row, even if others have the same name: a value may be converted more than once.
     const std::size_t place = by == ProfileBy::node ? rows.size() : places.try_emplace(name, rows.size()).first->second;
     if (place == rows.size()) rows.push_back({.name = std::move(name)});
     ProfileRow& row = rows[place];

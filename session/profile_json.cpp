@@ -13,7 +13,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 double in_us(double seconds) { return std::round(seconds * 1e9) / 1e3; }
-/// Of so much in that time, by the billion; 0 where no time was taken.
+/// The rate in units of 10^9 per second; 0 if no time was measured.
 double rate(double amount, double seconds) { return seconds > 0 ? std::round(amount / seconds / 1e6) / 1e3 : 0; }
 
 std::string_view name_of(EntryKind kind) {
@@ -32,7 +32,7 @@ std::string_view name_of(EntryKind kind) {
   return "unknown";
 }
 
-/// What entries and rows have in common.
+/// The common members of entries and rows.
 template <class Timed>
 void add_numbers(Json& json, const Timed& timed, const Cost& cost) {
   json["us"] = in_us(timed.best);
@@ -76,7 +76,7 @@ std::vector<std::string> parts_of(const std::string& scope) {
   return parts;
 }
 
-/// Slices of one thread, of which a viewer puts one under another where their times lie in it.
+/// Slices of one thread, which viewers nest by their times.
 class Trace {
  public:
   Trace(const Profile& profile) : profile_(profile) {
@@ -109,7 +109,7 @@ class Trace {
     return events_.back();
   }
 
-  /// Where the next one starts.
+  /// Start of the next slice.
   double add_step(std::size_t step, double start) {
     const std::vector<EntryTime>& times = profile_.executions[step];
     std::vector<std::size_t> ran;
@@ -122,7 +122,7 @@ class Trace {
     return start + end_of(times[ran.back()]) + kGap;
   }
 
-  /// Entries that follow each other in one scope are a slice, in which those of the next part are.
+  /// Consecutive entries of the same scope form a slice, which contains the slices of the next part.
   void add_scopes(const std::vector<EntryTime>& times, std::span<const std::size_t> entries, std::size_t depth,
                   double start) {
     for (std::size_t first = 0, last = 0; first < entries.size(); first = last) {

@@ -58,14 +58,14 @@ class Session::Impl {
     return tensors;
   }
 
-  /// The program for these inputs, which it holds.
+  /// The program for these inputs, which are copied to it.
   Compiled& loaded(const std::vector<Tensor>& tensors) {
     Compiled& compiled = program(tensors);
     for (std::size_t i = 0; i < tensors.size(); ++i) copy_into(compiled.inputs[i], tensors[i]);
     return compiled;
   }
 
-  /// The program for inputs of these shapes, which is the first of the list afterwards.
+  /// The program for inputs of these shapes; moves it to the front of the list.
   Compiled& program(const std::vector<Tensor>& tensors) {
     const auto is_for = [&](const Compiled& c) {
       return std::ranges::equal(c.shapes, tensors, {}, {}, &Tensor::shape);
@@ -99,7 +99,7 @@ class Session::Impl {
   SessionOptions options_;
   DType precision_;
   std::vector<TensorInfo> inputs_, outputs_;
-  std::list<Compiled> programs_;  // the latest first
+  std::list<Compiled> programs_;  // most recently used first
 };
 
 Session::Session(Graph model, Executor& executor, const SessionOptions& options)

@@ -26,7 +26,7 @@ std::vector<TensorInfo> inputs_of(const Graph& model) {
   std::int64_t batch = Shape::kUnknown;
   try {
     batch = fixed_batch(model);
-  } catch (const Error&) {  // its inputs do not agree on one
+  } catch (const Error&) {  // its inputs have different batch sizes
     return inputs;
   }
   if (batch == Shape::kUnknown || !batch_obstacle(model).empty()) return inputs;

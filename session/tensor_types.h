@@ -1,4 +1,4 @@
-// What a model takes and gives, and whether tensors are that.
+// Types of a model's inputs and outputs, and checks of tensors against them.
 #pragma once
 
 #include <span>
@@ -13,18 +13,18 @@ namespace HALFSTEP_API halfstep {
 
 std::vector<TensorInfo> types_of(const Graph& graph, const std::vector<ValueId>& ids);
 
-/// The inputs of a model. Where it was exported for one batch size and computes for others as well, the batch is open.
+/// The inputs of a model. If it was exported for one batch size but supports others, the batch is unknown.
 std::vector<TensorInfo> inputs_of(const Graph& model);
 
-/// Throws Error(input) unless each of `given` is one of `wanted` by its name, and each of those is there unless
-/// `partly`; `what` calls one of them: "an input of the model".
+/// Throws Error(input) unless each of `given` is one of `wanted` by name, and each of those is given unless `partly`;
+/// `what` is the name for one of them: "an input of the model".
 void check_names(const NamedTensors& given, std::span<const TensorInfo> wanted, const std::string& what,
                  bool partly = false);
 
-/// The tensor of that type in the type's element type. Throws Error(input) where its shape is another one.
+/// The tensor converted to the element type of that type. Throws Error(input) if its shape differs.
 Tensor fitted(const NamedTensors& given, const TensorInfo& wanted);
 
-/// Copies elements to memory of a program. Throws Error(failure) where the sizes differ.
+/// Copies elements to the memory of a program. Throws Error(failure) if the sizes differ.
 void copy_into(Tensor& to, const Tensor& from);
 
 }  // namespace halfstep
