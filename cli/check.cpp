@@ -1,4 +1,4 @@
-// halfstep check: is what this machine computes right? Programs, training, and every operator, against finite
+// halfstep check: verifies computations on this machine: programs, training, and every operator, against finite
 // differences, the reference executor and ONNX's own test cases.
 #include <algorithm>
 #include <cctype>
@@ -34,13 +34,13 @@ namespace {
 struct CheckFlags {
   ExecutorFlags executor;
   std::string op = "*", case_name = "*", kind, dtype, cases, junit, crash_file;
-  std::size_t random = CheckSelection().random;  // draws of each case
+  std::size_t random = CheckSelection().random;  // random variations of each case
   std::size_t mutants = 0;
   std::uint64_t seed = 0;
   bool as_json = false, as_markdown = false;
 };
 
-// ' ends and begins a shell string around a quoted one.
+// ' ends and restarts a shell string around a quoted one.
 std::string shell_quoted(const std::string& text) {
   const bool plain = std::all_of(text.begin(), text.end(), [](unsigned char c) {
     return std::isalnum(c) || std::string_view("_-./,=:+").find(static_cast<char>(c)) != std::string_view::npos;
@@ -51,7 +51,7 @@ std::string shell_quoted(const std::string& text) {
   return quoted + "'";
 }
 
-// Names of draws have a number more: Relu/0/17.
+// Names of variations end in an additional number: Relu/0/17.
 bool is_draw(const CheckReport& report) {
   const std::string& name = report.case_name;
   return report.kind != CheckKind::onnx_case && std::count(name.begin(), name.end(), '/') == 2 &&
@@ -97,12 +97,12 @@ CheckSelection selection_of(const CheckFlags& flags) {
   return selection;
 }
 
-// A mutant that runs longer hangs: the program ends by SIGALRM, and says which it was.
+// A mutant that runs longer is considered hanging: the program ends by SIGALRM, and reports the mutant.
 constexpr unsigned kLongestMutantSeconds = 120;
-// What a mutant may ask for: more fails at once, and leaves the machine to others.
+// Memory limit of a mutant: larger allocations fail immediately, which leaves memory to other programs.
 constexpr std::size_t kMutantBytes = std::size_t{2} << 30;
 
-// Runs the checks that the flags ask for, and says what fails as it does.
+// Runs the checks selected by the flags, and reports failures as they occur.
 class CheckRun {
  public:
   CheckRun(const CheckFlags& flags, Executor& executor) : flags_(flags), executor_(executor) {
@@ -143,7 +143,7 @@ class CheckRun {
     return std::any_of(operators.begin(), operators.end(), [&](const auto& op) { return matches(flags_.op, op); });
   }
 
-  // By its path, or by the last part of it.
+  // By its path, or by the last component of it.
   bool is_wanted_case(const std::string& name) const {
     return matches(flags_.case_name, name) || matches(flags_.case_name, name.substr(name.rfind('/') + 1));
   }
@@ -156,7 +156,7 @@ class CheckRun {
     if (summary_.reports.empty()) no_such_case("cases are named after their folders");
   }
 
-  // Which case mutant k is made of follows from seed and k alone, so that --case picks it without running the others.
+  // The case that mutant k is made of depends only on seed and k, so --case selects it without running the others.
   void run_mutants() {
     std::vector<OnnxCase> cases;
     for (OnnxCase& onnx_case : find_onnx_cases(flags_.cases))
@@ -176,7 +176,7 @@ class CheckRun {
         [&] { return check_mutant(onnx_case, mutant, number, executor_); }, mutant.changes);
   }
 
-  // Whatever ends the program meanwhile, it says in what.
+  // If the program ends meanwhile, it reports the current check.
   void run_check(const CheckReport& about, unsigned seconds, const std::function<CheckReport()>& run,
                  const std::string& details = {}) {
     const std::string repeat = summary_.repeat_command(about);
@@ -216,7 +216,7 @@ class CheckRun {
   const bool terminal_ = isatty(STDERR_FILENO) == 1;
 };
 
-/// Flags that say nothing together.
+/// Rejects combinations of flags without a meaning.
 void check_flags(const CheckFlags& flags) {
   constexpr const char* kNameFolder = "name a folder of ONNX test cases";
   if (flags.mutants > 0 && flags.cases.empty()) throw_input_error("--cases with --mutate", "none", kNameFolder);

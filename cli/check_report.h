@@ -1,4 +1,4 @@
-// What `halfstep check` found, as text, JSON and JUnit's XML.
+// The results of `halfstep check` as text, JSON and JUnit XML.
 #pragma once
 
 #include <functional>
@@ -12,21 +12,21 @@ namespace halfstep::cli {
 struct CheckSummary {
   std::string executor;
   std::vector<CheckReport> reports;
-  std::vector<std::string> without_cases;  ///< operators with nothing to run
-  /// The call that repeats one check alone.
+  std::vector<std::string> without_cases;  ///< operators without cases
+  /// The command that repeats a single check.
   std::function<std::string(const CheckReport&)> repeat_command;
 
   std::size_t count(CheckResult result) const;
   bool ok() const { return count(CheckResult::failed) == 0 && without_cases.empty(); }
 };
 
-/// One line for a failed check, and one with the call that repeats it.
+/// One line for a failed check, and one with the command that repeats it.
 void print_failure(const CheckReport& report, const CheckSummary& summary);
-/// ONNX cases that do not apply, by reason; operators without cases; whose kernels ran; the counts.
+/// ONNX cases that do not apply, by reason; operators without cases; the families of kernels used; the counts.
 void print_summary(const CheckSummary& summary);
 void print_json(const CheckSummary& summary);
-/// A <testsuite> for each kind of check, in the form Jenkins, GitLab and GitHub's actions read.
-/// Throws Error(failure) when the file cannot be written.
+/// A <testsuite> for each kind of check, in the form read by Jenkins, GitLab and GitHub actions. Throws Error(failure)
+/// if the file cannot be written.
 void write_junit(const CheckSummary& summary, const std::string& path);
 
 }  // namespace halfstep::cli

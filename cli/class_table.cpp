@@ -18,7 +18,7 @@ constexpr std::int64_t kMostColumns = 16;
 constexpr std::size_t kMostMistakes = 20;
 
 bool is_whole(double count) { return std::floor(count) == count && std::abs(count) < 1e15; }
-/// Points are counted in whole numbers, weights need not be ones.
+/// Counts of points are whole numbers; sums of weights need not be.
 std::string text_of(double count) {
   return is_whole(count) ? with_thousands(static_cast<std::int64_t>(count)) : fmt::format("{:.6g}", count);
 }

@@ -1,12 +1,12 @@
-// The subcommands of halfstep. Each file defines one: its flags, and a callback that does the work.
+// The subcommands of halfstep. Each file defines one: its flags, and a callback that runs it.
 #pragma once
 
 #include <CLI/CLI.hpp>
 
 namespace halfstep::cli {
 
-// Each adds a subcommand to `app`. Nothing is done before its callback runs, which throws Error when it fails and may
-// set `exit_code` to 1 when the work was done and its result is a failure.
+// Each function adds a subcommand to `app`. The work is done by its callback, which throws Error if it fails, and may
+// set `exit_code` to 1 if it completes with a negative result.
 void add_train(CLI::App& app, int& exit_code);
 void add_evaluate(CLI::App& app, int& exit_code);
 void add_run(CLI::App& app, int& exit_code);

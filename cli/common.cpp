@@ -252,14 +252,14 @@ void LossFlags::add_to(CLI::App& command) {
 
 namespace {
 
-/// OUTPUT=TEXT, taken apart; the output is empty where there is no "=".
+/// Splits OUTPUT=TEXT; the output is empty if there is no "=".
 std::pair<std::string, std::string> of_output(const std::string& text) {
   const std::size_t equals = text.rfind('=');
   if (equals == std::string::npos) return {"", text};
   return {text.substr(0, equals), text.substr(equals + 1)};
 }
 
-/// The loss of the output that one of these texts names.
+/// The loss of the output that is named in one of these texts.
 OutputLoss& named(std::vector<OutputLoss>& losses, const std::string& output, std::string_view flag) {
   for (OutputLoss& loss : losses)
     if (loss.output == output && !output.empty()) return loss;
@@ -275,7 +275,7 @@ double number_in(const std::string& text, std::string_view flag) {
   return value;
 }
 
-/// A check sum of a file, to tell whether it is another one.
+/// A checksum of a file, for detecting changes.
 std::string content_of(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   const std::string bytes(std::istreambuf_iterator<char>(file), {});
@@ -314,7 +314,7 @@ void LossFlags::apply(TrainerOptions& options) const {
     if (!numbers[i]) continue;
     const std::string name(known_numbers[i].name);
     if (!by_output) losses[0].numbers[name] = *numbers[i];
-    for (OutputLoss& one : losses) {  // those that have it
+    for (OutputLoss& one : losses) {  // those that support it
       if (!by_output || !one.loss) continue;
       const std::vector<LossNumber>& its = loss_named(*one.loss).numbers;
       if (std::ranges::find(its, name, &LossNumber::name) != its.end()) one.numbers[name] = *numbers[i];
@@ -384,7 +384,7 @@ namespace {
 void print_line(std::string_view prefix, std::string_view text) noexcept {
   try {
     print_to(stderr, "halfstep: {}{}\n", Raw{prefix}, text);
-  } catch (const std::exception&) {  // no memory to make it printable
+  } catch (const std::exception&) {  // out of memory in `printable`
     write_text(stderr, "halfstep: out of memory\n");
   }
 }
@@ -404,7 +404,7 @@ void print_message(std::string_view text) noexcept {
 void print_error(std::string_view text) noexcept { print_line("error: ", text); }
 
 void print_error(const Error& error) noexcept {
-  // Its text is printable already, and has a line for the hint.
+  // Its text is already printable, and has a line for the hint.
   for (const std::string_view part :
        {std::string_view("halfstep: error: "), std::string_view(error.what()), std::string_view("\n")})
     write_text(stderr, part);

@@ -1,4 +1,4 @@
-// What several subcommands share: flags and their meaning, texts for people.
+// Code shared by several subcommands: flags and their meaning, messages for users.
 #pragma once
 
 #include <cstdint>
@@ -32,30 +32,31 @@ struct ExecutorFlags {
   std::string fp32_math{name_of(Fp32Math::strict)};
 
   void add_to(CLI::App& command);
-  /// --fp32-math, of commands that are not about exact results.
+  /// --fp32-math, for commands that do not require exact results.
   void add_fp32_math_to(CLI::App& command);
   /// The executor asked for; says on stderr where `auto` passes over a GPU, and where --fp32-math has no effect.
   std::unique_ptr<Executor> open() const;
 };
 
-/// --precision, whose default is the environment's HALFSTEP_PRECISION, or else what `name` holds: auto where a model is
-/// trained, fp32 where it is run, so that its outputs are those of any other runtime; nothing where a call may do both.
+/// --precision. The default is the environment variable HALFSTEP_PRECISION, or else the value of `name`: auto for
+/// training, fp32 for inference, so that outputs agree with those of other runtimes; empty for commands that may do
+/// both.
 struct PrecisionFlag {
   std::string name = "auto";
 
   CLI::Option* add_to(CLI::App& command);
-  /// `otherwise` where neither the call nor the environment says it.
+  /// `otherwise` if neither the flag nor the environment sets it.
   Precision value(Precision otherwise = Precision::automatic) const;
 };
 
 /// --memory-budget.
 void add_memory_budget(CLI::App& command, std::size_t& bytes);
 
-/// What --data takes.
+/// Help text of --data.
 std::string data_help();
 
-/// How rows of a data set become inputs: --scale, --mean, --std, --layout, --label-column, --classes, --max-unpacked,
-/// --image-size, --image-crop.
+/// The conversion of a data set's rows to inputs: --scale, --mean, --std, --layout, --label-column, --classes,
+/// --max-unpacked, --image-size, --image-crop.
 struct DataFlags {
   std::string scale;
   std::vector<double> mean, stddev;
@@ -65,11 +66,11 @@ struct DataFlags {
   ImageFlags images;
 
   void add_to(CLI::App& command);
-  /// Those that mean something without labels: all but --label-column, --classes and those of pictures.
+  /// Those that apply without labels: all but --label-column, --classes and those of images.
   void add_input_to(CLI::App& command);
   InputOptions input() const;
-  /// Says on stderr what had to be guessed. Pictures become what the model takes. Classes that `like` has names for
-  /// keep their numbers.
+  /// Prints choices made by heuristics on stderr. Images are converted to the model's input. Classes with names in
+  /// `like` keep their numbers.
   Dataset open(const std::string& data, Split split, const Graph& model, const Dataset* like = nullptr,
                const AugmentFlag& augment = {"none"}) const;
 };
@@ -82,7 +83,7 @@ struct BatchAxisFlag {
   std::map<std::string, std::int64_t> value() const;
 };
 
-/// --loss, a flag for each number of a loss, --loss-output, --class-axis, --ignore-label, --batch-axis,
+/// --loss, a flag for each parameter of a loss, --loss-output, --class-axis, --ignore-label, --batch-axis,
 /// --sample-weights, --metrics.
 struct LossFlags {
   std::string loss_output, loss_model, sample_weights;
@@ -97,11 +98,11 @@ struct LossFlags {
 
   void add_to(CLI::App& command);
   void apply(TrainerOptions& options) const;
-  /// With the weights of --sample-weights among its arrays, where that is a file.
+  /// With the weights of --sample-weights among its arrays, if that is a file.
   Dataset with_sample_weights(Dataset data) const;
 };
 
-/// The names of the rows of a table.
+/// The names in the rows of a table.
 template <class Rows>
 std::vector<std::string> names_of(const Rows& rows) {
   std::vector<std::string> names;
@@ -112,16 +113,16 @@ std::vector<std::string> names_of(const Rows& rows) {
 /// Adds the positional argument MODEL.onnx.
 void add_model(CLI::App& command, std::string& model);
 
-/// The bytes of the file at `path`, 0 when they cannot be known: an estimate of what a model written from it takes.
+/// The size of the file at `path` in bytes, 0 if unknown: an estimate of the size of a model written from it.
 std::uint64_t file_bytes(const std::string& path);
 
-/// "bf16, chosen by auto: <the reason>" for a precision taken on an executor; says where another is faster.
+/// "bf16, chosen by auto: <the reason>" for a precision used on an executor; mentions a faster one, if any.
 std::string describe_precision(DType taken, Precision asked, const Capabilities& capabilities);
 
 /// "60,000"
 std::string with_thousands(std::int64_t value);
 
-/// Something to know, on stderr: "halfstep: TEXT". Never throws, whether stderr takes it or not.
+/// Prints a notice on stderr: "halfstep: TEXT". Never throws, even if stderr fails.
 void print_message(std::string_view text) noexcept;
 /// From now on print_message prints nothing: another process tells the same.
 void mute_messages() noexcept;
@@ -129,8 +130,8 @@ void mute_messages() noexcept;
 void print_error(std::string_view text) noexcept;
 void print_error(const Error& error) noexcept;
 
-/// While it lives, what is printed for people on standard output goes to standard error: with --json a command prints
-/// one object on standard output and nothing else. Does nothing unless `json`.
+/// During its lifetime, human-readable text for standard output goes to standard error: with --json a command prints
+/// exactly one object on standard output. Does nothing unless `json`.
 class PeopleOnStderr {
  public:
   explicit PeopleOnStderr(bool json);
@@ -139,11 +140,11 @@ class PeopleOnStderr {
   PeopleOnStderr& operator=(const PeopleOnStderr&) = delete;
 
  private:
-  int output_ = -1;  // standard output as it was
+  int output_ = -1;  // the original standard output
 };
 
-/// Prints the one document of a call with --json on standard output, as `json_text` writes it. Numbers that JSON lacks
-/// are the strings "NaN", "Infinity" and "-Infinity", as in the log.
+/// Prints the single document of a call with --json on standard output, in the form of `json_text`. Numbers that JSON
+/// lacks become the strings "NaN", "Infinity" and "-Infinity", as in the log.
 void print_json(nlohmann::ordered_json json);
 /// Whether `print_json` was called.
 bool json_was_printed();

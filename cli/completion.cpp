@@ -14,7 +14,7 @@
 namespace halfstep::cli {
 namespace {
 
-// What a flag's value is completed with.
+// The completion of a flag's value.
 enum class Values { none, words, files, folders };
 
 Values values_of(const CLI::Option& option) {
@@ -52,7 +52,7 @@ const CLI::Option* positional_of(const CLI::App& command) {
   return nullptr;
 }
 
-// The shell splits words at '=' too: --flag=VALUE is three of them.
+// The shell splits words at '=' too: --flag=VALUE becomes three of them.
 constexpr std::string_view kBashHead = R"(# Completion of halfstep in bash, as 'halfstep completion bash' prints it.
 
 _halfstep_words() { mapfile -t COMPREPLY < <(compgen -W "$1" -- "$word"); }
@@ -104,7 +104,7 @@ std::string bash_command(const CLI::App& command, const std::string& positional)
                      fmt::join(flags, " "), positional);
 }
 
-/// What stands for the command's argument: the model, or a word.
+/// The completion of the command's argument: the model, or a word.
 std::string bash_positional(const CLI::App& app, const CLI::App& command) {
   const CLI::Option* option = positional_of(command);
   if (!option) return ":";
@@ -123,7 +123,7 @@ std::string bash_script(const CLI::App& app) {
   return text + "  esac\n}\n\ncomplete -F _halfstep halfstep\n";
 }
 
-/// Text in a zsh specification in single quotes.
+/// Text for use in single quotes in a zsh specification.
 std::string zsh_text(std::string_view text) {
   std::string result;
   for (const char c : text) {

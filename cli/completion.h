@@ -1,4 +1,4 @@
-// Completion of command lines in a shell.
+// Shell completion of command lines.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -6,7 +6,7 @@
 namespace halfstep::cli {
 
 /// Adds the command `completion SHELL`, which prints a script that completes the commands of `app`, their flags, and
-/// values: those that `suggested` or `one_of` tell (validators.h), and names of files.
+/// values: those of `suggested` or `one_of` (validators.h), and file names.
 void add_completion(CLI::App& app);
 
 }  // namespace halfstep::cli

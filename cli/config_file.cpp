@@ -33,10 +33,10 @@ namespace fs = std::filesystem;
 constexpr const char* kConfig = "--config";
 constexpr std::uintmax_t kMostBytes = std::uintmax_t{1} << 20;
 
-// Flags that are no keys: those about such files themselves, and help.
+// Flags that are not keys: those for configuration files, and help.
 constexpr std::string_view kNoKeys[] = {"help", "config"};
 
-// What a key's value may be.
+// The allowed form of a key's value.
 enum class Kind { flag, flag_or_text, whole_number, number, text };
 
 Kind kind_of(const CLI::Option& option) {
@@ -46,12 +46,12 @@ Kind kind_of(const CLI::Option& option) {
   return name == "X" || name.starts_with("X[") ? Kind::number : Kind::text;
 }
 
-/// Whether several values are given with commas between them.
+/// Whether it has several values, separated by commas.
 bool takes_list(const CLI::Option& option) {
   const std::string name = value_name(option);
   return option.get_delimiter() != 0 || name == "DATA" || name == "LIST" || kind_of(option) == Kind::flag_or_text;
 }
-/// Whether the flag may be given several times.
+/// Whether the flag may be repeated.
 bool repeats(const CLI::Option& option) { return option.get_items_expected_max() > 1 && option.get_delimiter() == 0; }
 
 std::string_view expected(Kind kind) {
@@ -93,14 +93,14 @@ std::string show(const toml::node& node) {
   return node.is_table() ? "a table" : "a date or time";
 }
 
-/// TOML has no whole numbers beyond i64: seeds may be larger.
+/// TOML integers are limited to i64; seeds may be larger.
 bool is_beyond_i64(const std::string& text) {
   std::uint64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   return error == std::errc() && end == text.data() + text.size() && value > std::uint64_t{INT64_MAX};
 }
 
-/// The value as it is written on the command line; nothing where it is of another type.
+/// The value in its command-line form; nothing if it has another type.
 std::optional<std::string> text_of(Kind kind, const CLI::Option& option, const toml::node& node) {
   const auto* text = node.as_string();
   const auto* whole = node.as_integer();
@@ -128,7 +128,7 @@ std::optional<std::string> text_of(Kind kind, const CLI::Option& option, const t
   return {};
 }
 
-/// A file of flags that a command reads.
+/// A configuration file of a command.
 class ConfigFile {
  public:
   ConfigFile(CLI::App& command, const std::string& path, const std::vector<std::string>& arguments)
@@ -150,7 +150,7 @@ class ConfigFile {
   }
 
  private:
-  /// Not from the environment: other options have no other place to come from.
+  /// Not from the environment: other options cannot come from there.
   static bool is_in(const CLI::Option& option, const std::vector<std::string>& arguments) {
     return option.get_envname().empty() ||
            std::any_of(arguments.begin(), arguments.end(), [&](const std::string& argument) {
@@ -188,7 +188,7 @@ class ConfigFile {
     if (given_.contains(option) || texts.empty()) return;
     for (CLI::Option* other : option->get_excludes())
       if (given_.contains(other)) return;
-    option->clear();  // what the environment said
+    option->clear();  // discards the value from the environment
     option->add_result(texts);
     try {
       option->run_callback();
@@ -244,7 +244,7 @@ bool is_utf8(const std::string& text) {
   }
 }
 
-/// As TOML; numbers as the command line has them, but written as TOML wants them.
+/// As TOML: numbers have the values of the command line, but in TOML syntax.
 std::string toml_text(Kind kind, const std::string& text) {
   if (kind == Kind::whole_number && !is_beyond_i64(text)) {
     std::int64_t value = 0;
@@ -282,7 +282,7 @@ std::string line_of(const CLI::Option& option) {
 
 CLI::App* add_command(CLI::App& app, const std::string& name, const std::string& description) {
   CLI::App* command = app.add_subcommand(name, description);
-  // The first: its file gives values to the others before those are looked at.
+  // It is first, because its file sets values of other flags before those are processed.
   command
       ->add_option(
           kConfig,

@@ -1,4 +1,4 @@
-// halfstep convert: a model's weights and computation in a half precision.
+// halfstep convert: converts a model's weights and computation to half precision.
 #include <chrono>
 #include <map>
 #include <memory>
@@ -63,7 +63,7 @@ void check_flags(const ConvertFlags& flags) {
   if (!flags.dry_run) check_output_path(flags.output, file_bytes(flags.model) / 2);
   std::vector<std::filesystem::path> inputs = input_files(flags.calibrate);
   for (std::filesystem::path& path : input_files(flags.verify)) inputs.push_back(std::move(path));
-  inputs.emplace_back(flags.model);  // half keeps no f32 weights: converted in place, they would be lost
+  inputs.emplace_back(flags.model);  // converting in place would lose the f32 weights
   check_distinct(outputs_of(flags), inputs);
 }
 
@@ -109,7 +109,7 @@ void print_report(const ConvertFlags& flags, const ConversionReport& report, dou
             with_thousands(static_cast<std::int64_t>(report.bytes_before)), seconds);
 }
 
-/// The exit code: another than 0 where a signal ended the search early, whose best answer so far is then the result.
+/// The exit code: not 0 if a signal ended the search early; the result is then the best one so far.
 int convert_file(const ConvertFlags& flags) {
   check_flags(flags);
   std::optional<PeopleOnStderr> people(flags.json);
@@ -121,7 +121,7 @@ int convert_file(const ConvertFlags& flags) {
   NamedTensors calibration, verification;
   std::unique_ptr<Executor> executor;
   if (!flags.calibrate.empty() || !flags.verify.empty()) {
-    executor = flags.executor.open();  // first: a plug-in may bring operators
+    executor = flags.executor.open();  // first, because a plug-in may define operators
     const Graph graph = load_model(flags.model).graph;
     if (!flags.calibrate.empty()) calibration = read_inputs(graph, flags.calibrate, flags.rows.input());
     if (!flags.verify.empty()) verification = read_inputs(graph, flags.verify, flags.rows.input());

@@ -1,4 +1,4 @@
-// Collects the training curve of a run for its picture.
+// Collects the training curve of a run for its plot.
 #pragma once
 
 #include <cstdint>
@@ -11,8 +11,8 @@
 
 namespace halfstep::cli {
 
-/// Loss of every step, metrics and validation at the end of every epoch. Memory does not grow with the run: neighbours
-/// are averaged when there are many points.
+/// Loss of every step, and metrics and validation at the end of every epoch. Memory does not grow with the run: with
+/// many points, neighbours are averaged.
 class CurveRecorder {
  public:
   explicit CurveRecorder(const std::vector<Metric>& metrics);
@@ -24,8 +24,8 @@ class CurveRecorder {
  private:
   Curve loss_, validation_loss_;
   std::vector<Curve> metrics_, validation_metrics_;
-  std::int64_t stride_ = 1;  // steps a point stands for
-  std::int64_t steps_ = 0;   // summed in the point under way
+  std::int64_t stride_ = 1;  // steps per point
+  std::int64_t steps_ = 0;   // steps summed in the current point
   double x_sum_ = 0, loss_sum_ = 0;
 };
 

@@ -17,10 +17,10 @@ namespace {
 constexpr double kWidth = 880, kHeight = 480;
 constexpr double kTop = 64, kBottom = 408, kLeft = 84;
 constexpr double kRightWithAxis = 796, kRightWithout = 848;
-constexpr double kLogRatio = 30;          // a loss that falls further than this is drawn on a logarithmic axis
-constexpr std::size_t kMostPoints = 300;  // of one line, about two pixels apart
+constexpr double kLogRatio = 30;          // a loss with a larger ratio of values has a logarithmic axis
+constexpr std::size_t kMostPoints = 300;  // per line, about two pixels apart
 
-// Colors that stay apart for color-blind readers: blues left, oranges right.
+// Colors that color-blind readers can distinguish: blues left, oranges right.
 constexpr std::string_view kLeftColors[] = {"#1f6fb4", "#0b3d6e", "#4aa3c7"};
 constexpr std::string_view kRightColors[] = {"#d9731a", "#963f04", "#b8922a"};
 constexpr std::string_view kInk = "#1f2933", kFaintInk = "#5b6673", kGrid = "#e4e8ec";
@@ -36,7 +36,7 @@ struct Range {
 
 bool is_finite(const CurvePoint& p) { return std::isfinite(p.x) && std::isfinite(p.y); }
 
-/// A mean point with the extremes that went into it; `broken`: a gap lies before it.
+/// A mean point with the extremes of its values; `broken`: there is a gap before it.
 struct Sample {
   double x, y, low, high;
   bool broken;
@@ -45,7 +45,7 @@ struct Sample {
 std::vector<Sample> thin_out(const std::vector<CurvePoint>& points) {
   std::vector<Sample> samples;
   const double span = points.empty() ? 0 : points.back().x - points.front().x;
-  constexpr double kLastBin = 1 - 0.5 / kMostPoints;  // the last point belongs to it too
+  constexpr double kLastBin = 1 - 0.5 / kMostPoints;  // includes the last point
   const bool thin = points.size() > kMostPoints && span > 0;
   bool broken = true;
   std::ptrdiff_t bin = -1;
@@ -75,7 +75,7 @@ std::vector<Sample> thin_out(const std::vector<CurvePoint>& points) {
 }
 
 struct Scale {
-  double low, high, from, to;  // data [low, high] onto pixels [from, to]
+  double low, high, from, to;  // maps data in [low, high] to pixels [from, to]
   bool logarithmic = false;
 
   double operator()(double v) const {
@@ -89,8 +89,8 @@ struct Axis {
   std::vector<double> ticks;
 };
 
-/// 1, 2 and 5 times powers of ten from the last below `low` to the first above `high`; powers of ten alone over many
-/// decades.
+/// 1, 2 and 5 times powers of ten, from the last one below `low` to the first one above `high`; over many decades only
+/// powers of ten.
 std::vector<double> log_ticks(double low, double high) {
   const bool many = high / low > 1e4;
   std::vector<double> ticks;
@@ -105,7 +105,7 @@ std::vector<double> log_ticks(double low, double high) {
   return ticks;
 }
 
-/// A range with some length, around a single value too.
+/// A range of non-zero length, even for a single value.
 Range opened(Range r) {
   if (r.empty()) return {0, 1};
   if (r.low == r.high) {
@@ -123,7 +123,7 @@ std::string tick_label(double value, double step) {
   return fmt::format("{:.{}f}", value, decimals);
 }
 
-/// The vertical axis of values in `range`.
+/// The vertical axis for values in `range`.
 Axis vertical_axis(const Range& range, bool may_be_logarithmic) {
   const bool logarithmic = may_be_logarithmic && range.low > 0 && !range.empty() && range.high / range.low >= kLogRatio;
   const Range r = opened(range);
@@ -154,7 +154,7 @@ class Canvas {
 
 void draw_curve(Canvas& canvas, const std::vector<Sample>& samples, const Scale& x, const Scale& y,
                 std::string_view color, Curve::Style style) {
-  // The axis covers the line; the band's extremes may lie outside.
+  // The axis covers the line; the extremes of the band may be outside.
   const auto clipped = [&](double v) { return std::clamp(y(v), y.to, y.from); };
   for (std::size_t first = 0; first < samples.size();) {
     std::size_t last = first + 1;
@@ -183,7 +183,7 @@ void draw_curve(Canvas& canvas, const std::vector<Sample>& samples, const Scale&
   }
 }
 
-/// Width in pixels of a text in the 13-pixel font, roughly.
+/// Approximate width in pixels of a text in the 13-pixel font.
 double text_width(std::string_view text) {
   return 7.0 * static_cast<double>(
                    std::count_if(text.begin(), text.end(), [](unsigned char c) { return (c & 0xc0) != 0x80; }));

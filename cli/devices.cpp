@@ -1,4 +1,4 @@
-// halfstep devices: what was found on this machine, and what `auto` takes.
+// halfstep devices: the devices of this machine, and the choice of `auto`.
 #include <algorithm>
 #include <memory>
 #include <string>
@@ -23,7 +23,7 @@ struct DevicesFlags {
   bool json = false;
 };
 
-/// What --executor auto takes: the first there is.
+/// The choice of --executor auto: the first available one.
 std::string automatic(const std::vector<ExecutorStatus>& statuses) {
   const auto first =
       std::find_if(statuses.begin(), statuses.end(), [](const auto& status) { return status.available; });

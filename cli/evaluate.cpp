@@ -1,4 +1,4 @@
-// halfstep evaluate: loss and metrics of a model over a data set.
+// halfstep evaluate: loss and metrics of a model on a data set.
 #include <memory>
 #include <string>
 #include <vector>
@@ -52,7 +52,7 @@ void evaluate(const EvaluateFlags& flags) {
   options.precision = flags.precision.value();
   options.input = flags.rows.input();
   options.batch_size = flags.batch;
-  const std::unique_ptr<Executor> executor = flags.executor.open();  // first: a plug-in may bring operators
+  const std::unique_ptr<Executor> executor = flags.executor.open();  // first, because a plug-in may define operators
   LoadedModel model = load_model(flags.model);
   const Split split = flags.split == "train" ? Split::train : Split::test;
   const Dataset data = flags.loss.with_sample_weights(flags.rows.open(flags.data, split, model.graph));

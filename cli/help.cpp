@@ -37,8 +37,8 @@ std::vector<std::string> optimizer_flags() {
   return flags;
 }
 
-/// The flags of all commands, in the order in which help prints them, before those that name the group themselves; the
-/// last group takes what is in none, which should be --help alone.
+/// The flags of all commands in the order of help, before those that name their group themselves; the last group has
+/// the flags that are in no other, which should only be --help.
 const std::vector<Group>& groups() {
   static const std::vector<Group> kGroups{
       {"Data",
@@ -71,7 +71,7 @@ const std::vector<Group>& groups() {
   return kGroups;
 }
 
-/// Lines of at most kWidth columns, all but the first indented by `indent`. A text may have line ends of its own.
+/// Lines of at most kWidth columns, all but the first indented by `indent`. The text may contain line breaks.
 std::string wrapped(std::string_view text, std::size_t indent) {
   std::string result;
   std::size_t column = indent;
@@ -107,7 +107,7 @@ std::string label(const CLI::Option& option) {
   return fmt::format("{}{}{}", fmt::join(names, ", "), type.empty() ? "" : " ", type);
 }
 
-/// The description, and what else there is to know, in parentheses.
+/// The description, and additional information in parentheses.
 std::string explanation(const CLI::Option& option) {
   std::vector<std::string> notes;
   if (option.get_required()) notes.push_back("required");
@@ -179,7 +179,7 @@ class Manual final : public CLI::FormatterBase {
 
 }  // namespace
 
-// CLI11 names types after those of C++, and adds what its checks are called.
+// CLI11 uses C++ type names, and adds the names of checks.
 std::string value_name(const CLI::Option& option) {
   if (option.get_type_size() == 0) return {};
   std::string type = option.get_type_name();
@@ -208,7 +208,7 @@ void add_help(CLI::App& app) {
     if (!topic->empty())
       throw_input_error("a command", "'" + *topic + "'",
                         did_you_mean(*topic, names, "'halfstep --help' lists the commands"));
-    // Not app.help(), which is that of the command given: this one.
+    // Not app.help(), which is the help of the given command.
     print_out("{}", Raw{app.get_formatter()->make_help(&app, "halfstep", CLI::AppFormatMode::Normal)});
   });
 }

@@ -1,4 +1,4 @@
-// What --help prints.
+// The output of --help.
 #pragma once
 
 #include <string>
@@ -7,11 +7,11 @@
 
 namespace halfstep::cli {
 
-/// Has the help of `app`, and of the commands that are added to it from now on, written as a manual: usage, example,
-/// flags by what they are about, defaults in words. The example is the command's footer.
+/// Formats the help of `app`, and of commands added to it later, like a manual: usage, example, flags grouped by topic,
+/// defaults in words. The example is the command's footer.
 void use_manual_help(CLI::App& app);
 
-/// What stands for the option's value in a help or an error: "DIR", "N"; empty for a flag without one.
+/// The placeholder of the option's value in help and errors: "DIR", "N"; empty for a flag without a value.
 std::string value_name(const CLI::Option& option);
 
 /// Adds the command `help [COMMAND]`.

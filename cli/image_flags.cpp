@@ -10,7 +10,7 @@ namespace {
 
 bool is_channels(std::int64_t extent) { return extent == 1 || extent == 3; }
 
-/// Takes over what the input's shape [batch, …] tells of pictures; false where it is none of theirs.
+/// Reads the image extents from the input's shape [batch, …]; returns false if it is not a shape of images.
 bool take_extents(const Shape& shape, ImageOptions& options) {
   const auto take = [&](std::int64_t height, std::int64_t width, std::int64_t channels) {
     if (height > 0 && options.height == 0) options.height = height;
@@ -22,7 +22,7 @@ bool take_extents(const Shape& shape, ImageOptions& options) {
   if (shape.rank() == 4 && is_channels(shape[1])) return take(shape[2], shape[3], shape[1]);
   if (shape.rank() == 4 && is_channels(shape[3])) return take(shape[1], shape[2], shape[3]);
   if (shape.rank() == 3) return take(shape[1], shape[2], 1);
-  // Flat rows tell their channels where the size is given.
+  // Flat rows determine the number of channels if the size is given.
   const std::int64_t area = options.height * options.width;
   if (shape.rank() != 2 || area == 0 || shape[1] % area != 0 || !is_channels(shape[1] / area)) return false;
   return take(0, 0, shape[1] / area);

@@ -1,4 +1,4 @@
-// How pictures become rows of data.
+// Conversion of images to rows of data.
 #pragma once
 
 #include <cstdint>
@@ -18,16 +18,17 @@ struct ImageFlags {
   double crop = ImageOptions().crop;
 
   void add_to(CLI::App& command);
-  /// Height, width and channels as the first of the model's inputs has them that pictures fit; --image-size wins.
+  /// Height, width and channels of the first input of the model that has a shape of images; --image-size takes
+  /// precedence.
   ImageOptions options(const Graph& model) const;
 };
 
-/// --augment: what is drawn at random for training.
+/// --augment: random transforms for training.
 struct AugmentFlag {
   std::string names = "crop,flip";
 
   void add_to(CLI::App& command);
-  /// Throws Error(input) for other names.
+  /// Throws Error(input) for unknown names.
   void apply(ImageOptions& options) const;
 };
 

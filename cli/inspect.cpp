@@ -1,4 +1,4 @@
-// halfstep inspect: what is in a model, what can be trained in it, and how a device would run it.
+// halfstep inspect: a model's contents, its trainable parameters, and how a device would run it.
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
@@ -36,7 +36,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-/// The precision is that of run, or with --training that of train, where no flag says it.
+/// If no flag sets the precision, it is that of run, or with --training that of train.
 struct InspectFlags : StepFlags {
   std::string model;
   ExecutorFlags executor;
@@ -69,7 +69,7 @@ Json summary(const Graph& graph) {
   return json;
 }
 
-/// The same of a model that cannot be loaded, and what keeps it from that.
+/// The description of a model that cannot be loaded, with the reason.
 Json summary(const ModelOutline& outline) {
   Json json{{"inputs", Json::array()}, {"outputs", Json::array()}, {"operators", Json::object()}};
   const auto describe = [](const ModelOutline::Value& value) {
@@ -102,14 +102,14 @@ Json describe(const Plan& plan) {
   return json;
 }
 
-/// A program as far as it is asked for: its plan and its memory.
+/// The requested parts of a program: its plan and its memory.
 struct Compiled {
   Json plan;
   std::optional<MemoryUse> memory;
   std::size_t largest_saved = 0;  // see memory_report
 };
 
-/// Of inference.
+/// For inference.
 Compiled inference_program(const Graph& source, const InspectFlags& flags, Executor& executor, DType precision) {
   const PreparedModel prepared(source, {.batch_axes = flags.loss.batch_axis.value()});
   const Graph graph =
@@ -124,7 +124,7 @@ Precision asked_precision(const InspectFlags& flags) {
   return flags.precision.value(flags.training.empty() ? Precision::fp32 : Precision::automatic);
 }
 
-/// Of a training step on data.
+/// For a training step on data.
 Compiled training_program(const LoadedModel& model, const InspectFlags& flags, Executor& executor) {
   const Dataset data = flags.loss.with_sample_weights(flags.rows.open(flags.training, Split::train, model.graph));
   Trainer trainer(model, executor, data, flags.options());
@@ -135,7 +135,7 @@ Compiled training_program(const LoadedModel& model, const InspectFlags& flags, E
   return result;
 }
 
-/// Adds "plan" and "memory", as far as they are asked for.
+/// Adds "plan" and "memory", if requested.
 void add_program(Json& json, const LoadedModel& model, const InspectFlags& flags, Executor& executor) {
   const Precision asked = asked_precision(flags);
   const DType precision = resolve(asked, executor.capabilities());
@@ -166,7 +166,7 @@ void print_trainable(Json report) {
   }
   print_out("trainable\n");
   print_table(report["parameters"], {"name", "type", "shape", "elements", "use"});
-  // Numbers in formulas are Constant nodes of one element; a model has many.
+  // Numbers in formulas are Constant nodes of one element; models have many of them.
   Json listed = Json::array();
   std::size_t numbers = 0;
   for (const Json& row : report["not_trained"]) {
@@ -229,8 +229,8 @@ std::optional<ModelOutline> outline_if_any(const std::string& model) {
   }
 }
 
-/// Loads the model. One with operators that are not supported is described as far as that goes; then there is none, or
-/// where the flags ask for more than a description Error is thrown.
+/// Loads the model. A model with unsupported operators is described as far as possible, and not loaded; if the flags
+/// request more than a description, Error is thrown.
 std::optional<LoadedModel> load_or_describe(const InspectFlags& flags) {
   try {
     return load_model(flags.model);

@@ -1,4 +1,4 @@
-// Rows of JSON as a table for people.
+// JSON rows as a human-readable table.
 #pragma once
 
 #include <string>
@@ -8,7 +8,7 @@
 
 namespace halfstep::cli {
 
-/// The given members of each row, in columns as wide as their widest cell.
+/// The given members of each row, in columns with the width of their widest cell.
 void print_table(const nlohmann::ordered_json& rows, const std::vector<std::string>& members);
 
 }  // namespace halfstep::cli

@@ -1,5 +1,5 @@
-// halfstep: trains, evaluates, runs and converts ONNX models. Exit codes: 0 done, 1 the work failed, 2 the call or the
-// input was wrong, 128 + the signal's number when one stopped it.
+// halfstep: trains, evaluates, runs and converts ONNX models. Exit codes: 0 success, 1 failure of the work itself, 2
+// invalid call or input, 128 + the signal's number if a signal ended it.
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
@@ -45,8 +45,8 @@ HALFSTEP_PLUGIN_PATH names folders with executor plug-ins.
 Exit codes: 0 success, 1 failure of the work itself, 2 invalid call or input,
 128 + the signal's number if a signal ended it (Ctrl-C: 130).)";
 
-/// Versions of the libraries, and the executors there are. Loads no plug-in: that of a GPU brings libraries that take
-/// seconds.
+/// Versions of the libraries, and the available executors. Loads no plug-in, because the libraries of the GPU executor
+/// take seconds to load.
 std::string version_text() {
   std::string text = "halfstep " HALFSTEP_VERSION;
   for (const auto& [library, version] : library_versions()) text += fmt::format("\n{} {}", library, version);
@@ -54,7 +54,7 @@ std::string version_text() {
                             fmt::join(executor_names(), ", "));
 }
 
-/// Whether the command may compute, and not only look at files.
+/// Whether the command may compute, and not only read files.
 bool computes(const CLI::App& app) {
   for (const char* command : {"help", "completion"})
     if (app.get_subcommand(command)->parsed()) return false;
@@ -76,7 +76,7 @@ void add_commands(CLI::App& app, int& exit_code) {
   cli::check_values(app);
 }
 
-/// Whether the call asks for JSON, by a flag or by a file of flags.
+/// Whether the call requests JSON, by a flag or by a configuration file.
 bool wants_json(const CLI::App& app, const std::vector<std::string>& arguments) {
   for (const CLI::App* command : app.get_subcommands())
     if (const CLI::Option* json = command->get_option_no_throw("--json"); json && json->count() > 0)
@@ -96,7 +96,7 @@ int fail(const Error& error, const std::vector<std::string>& arguments, bool jso
   return error.kind() == Error::Kind::input ? kWrongInput : kFailed;
 }
 
-/// Does what the call asks for; the exit code.
+/// Runs the call; returns the exit code.
 int run(CLI::App& app, int& exit_code, const std::vector<std::string>& arguments, char** argv) {
   try {
     if (arguments.empty()) throw CLI::CallForHelp();
@@ -114,7 +114,8 @@ int run(CLI::App& app, int& exit_code, const std::vector<std::string>& arguments
 }
 
 int run_program(int argc, char** argv) {
-  // A file over the shell's size limit is then an error of write(), with its path, and no death without a word.
+  // A file over the shell's size limit is then an error of write(), with its path, instead of a silent end of the
+  // process.
   std::signal(SIGXFSZ, SIG_IGN);
 
   CLI::App app("halfstep trains ONNX models in mixed precision, and evaluates, runs and converts them.", "halfstep");
@@ -123,7 +124,7 @@ int run_program(int argc, char** argv) {
   app.set_version_flag("--version", version_text, "prints the version, the libraries' versions and the executors");
   app.footer(kEpilogue);
   app.require_subcommand(1);
-  // Before the command does anything.
+  // Before the command starts its work.
   app.parse_complete_callback([&app, argv] {
     if (computes(app)) cli::choose_openmp_waiting(argv);
   });
@@ -148,7 +149,7 @@ int main(int argc, char** argv) {
   cli::keep_standard_descriptors();
   try {
     return run_program(argc, argv);
-  } catch (const std::exception&) {  // before the flags are read, and while an error is told
+  } catch (const std::exception&) {  // before the flags are read, or while an error is reported
     write_text(stderr, "halfstep: out of memory\n");
     return kFailed;
   }

@@ -1,4 +1,4 @@
-// What a step keeps in memory, as a prediction of the largest resident set of a process that runs it.
+// Memory of a step, as a prediction of the peak resident set of the process.
 #pragma once
 
 #include <cstddef>

@@ -54,7 +54,7 @@ void check_kind(const fs::path& path) {
                       "save the input with numpy.save");
 }
 
-/// One --input: NAME=FILE, FILE for the first input without one, or an .npz whose arrays are called as inputs are.
+/// One --input: NAME=FILE, FILE for the first input without one, or an .npz whose arrays are named like inputs.
 void add_input(Arrays& arrays, const std::vector<std::string>& names, const std::string& text) {
   const auto [input, path] = split_text(text);
   if (!is_there(path)) throw_input_error("a file of input", why_not_there(path), "check the path");
@@ -78,7 +78,7 @@ void add_input(Arrays& arrays, const std::vector<std::string>& names, const std:
                     "check --input");
 }
 
-/// "none", or with the arrays that the archives among the inputs have: "none in d.npz (x, y)".
+/// "none", or with the arrays of the archives among the inputs: "none in d.npz (x, y)".
 std::string archived_names(const std::vector<std::string>& inputs) {
   std::string text = "none";
   for (const std::string& input : inputs)
@@ -97,7 +97,7 @@ Arrays open_inputs(const std::vector<std::string>& names, const std::vector<std:
   return arrays;
 }
 
-/// Whether the array is the input as it lies there.
+/// Whether the array can be used as the input without conversion.
 bool is_as_wanted(const DataArray& array, const Value& input, const InputOptions& options) {
   const bool kept = options.layout == LayoutChange::automatic || options.layout == LayoutChange::none;
   if (array.dtype() != input.dtype || options.scale || !options.mean.empty() || !options.stddev.empty() || !kept)
@@ -109,7 +109,7 @@ bool is_as_wanted(const DataArray& array, const Value& input, const InputOptions
   return true;
 }
 
-/// The whole array in the type and shape the input wants; what the input leaves open comes from the array.
+/// The whole array in the input's type and shape; unknown extents of the input come from the array.
 Tensor to_input(const DataArray& array, const Value& input, const InputOptions& options) {
   if (is_as_wanted(array, input, options)) return array.load();
   if (array.shape().rank() == 0 || (input.shape.is_ranked() && input.shape.rank() == 0))
@@ -146,7 +146,7 @@ std::map<std::string, Tensor> read_inputs(const Graph& graph, const std::vector<
       std::any_of(graph.inputs.begin(), graph.inputs.end(), [&](ValueId id) { return is_float(graph[id].dtype); });
   std::map<std::string, Tensor> tensors;
   for (const ValueId id : graph.inputs) {
-    // Indices beside images are left as they are.
+    // Indices next to images are not transformed.
     const bool kept = any_float && !is_float(graph[id].dtype);
     tensors[graph[id].name] = to_input(arrays.at(graph[id].name), graph[id], kept ? InputOptions{} : options);
   }

@@ -12,12 +12,12 @@
 namespace halfstep::cli {
 
 /// A tensor for every input of the graph, of its type, from texts such as FILE.npy (for the first input without one),
-/// NAME=FILE.npy, or FILE.npz, whose arrays are called as inputs are. Throws Error(input) when one is missing, given
-/// twice, or does not fit.
+/// NAME=FILE.npy, or FILE.npz, with arrays named like inputs. Throws Error(input) if one is missing, given twice, or
+/// does not fit.
 std::map<std::string, Tensor> read_inputs(const Graph& graph, const std::vector<std::string>& texts,
                                           const InputOptions& options);
 
-/// The files that such texts name.
+/// The files named in such texts.
 std::vector<std::filesystem::path> input_files(const std::vector<std::string>& texts);
 
 }  // namespace halfstep::cli

@@ -6,7 +6,8 @@
 namespace halfstep::cli {
 namespace {
 
-/// Insertions, deletions, replacements and swaps of neighbours that make `b` of `a` (optimal string alignment).
+/// Number of insertions, deletions, replacements and swaps of neighbours that turn `a` into `b` (optimal string
+/// alignment).
 std::size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<std::vector<std::size_t>> d(a.size() + 1, std::vector<std::size_t>(b.size() + 1));
   for (std::size_t i = 0; i <= a.size(); ++i) d[i][0] = i;
@@ -29,7 +30,7 @@ bool has_word(std::string_view text, std::string_view word) {
   return false;
 }
 
-/// How far `name` is from `typed`, in typing errors.
+/// The distance of `name` from `typed`, in typing errors.
 std::size_t distance(std::string_view typed, std::string_view name) {
   constexpr std::size_t kShortestBeginning = 3;
   const std::size_t errors = edit_distance(typed, name);
@@ -45,13 +46,13 @@ std::optional<std::string> nearest(std::string_view typed, const std::vector<std
   std::size_t best_distance = farthest + 1;
   for (const std::string& name : names) {
     const std::size_t d = distance(typed, name);
-    // Of two as near the shorter is the likelier: `out` for `output`, and not for `output-form`.
+    // At equal distance the shorter name is more likely: `out` means `output`, not `output-form`.
     if (d < best_distance || (best && d == best_distance && name.size() < best->size())) {
       best = &name;
       best_distance = d;
     }
   }
-  // A name no part of which was typed is no guess.
+  // A name without any typed part is not suggested.
   if (!best || best_distance >= best->size()) return {};
   return *best;
 }

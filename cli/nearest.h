@@ -1,4 +1,4 @@
-// What somebody meant who mistyped a name.
+// Suggestions for mistyped names.
 #pragma once
 
 #include <optional>
@@ -8,11 +8,11 @@
 
 namespace halfstep::cli {
 
-/// The one of `names` that is nearest to `typed`: a few typing errors away, begun by it, or a word of it ("batch" for
-/// "batch-size"). Nothing where none is near.
+/// The element of `names` that is closest to `typed`: with a few typing errors, as a prefix, or as one of its words
+/// ("batch" for "batch-size"). Nothing if none is close.
 std::optional<std::string> nearest(std::string_view typed, const std::vector<std::string>& names);
 
-/// "did you mean 'NAME'?" for the nearest, or else `otherwise`.
+/// "did you mean 'NAME'?" for the closest one, or else `otherwise`.
 std::string did_you_mean(std::string_view typed, const std::vector<std::string>& names, std::string otherwise = {});
 
 }  // namespace halfstep::cli

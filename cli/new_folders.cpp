@@ -18,12 +18,12 @@ void NewFolders::expect(const fs::path& folder) {
   for (; !error && path.has_relative_path() && fs::symlink_status(path, error).type() == fs::file_type::not_found;
        path = path.parent_path()) {
     missing_.push_back(path);
-    error.clear();  // that nothing is there is one
+    error.clear();  // a missing path is an error, too
   }
 }
 
 NewFolders::~NewFolders() {
-  // What is deeper has the longer path. rmdir removes nothing but an empty folder.
+  // Deeper folders have longer paths. rmdir only removes empty folders.
   std::ranges::sort(missing_, std::greater<>(), [](const fs::path& path) { return path.native().size(); });
   for (const fs::path& path : missing_) ::rmdir(path.c_str());
 }

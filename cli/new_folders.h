@@ -1,4 +1,4 @@
-// Folders that a call makes before it is known whether it will go on.
+// Folders created before it is known whether the call is valid.
 #pragma once
 
 #include <filesystem>
@@ -6,8 +6,8 @@
 
 namespace halfstep::cli {
 
-/// Removes, when it goes, the folders that were not there when it was told of them and that are empty: a call that is
-/// refused leaves none behind.
+/// On destruction, removes the added folders that did not exist before and are empty, so that a rejected call leaves
+/// none behind.
 class NewFolders {
  public:
   NewFolders() = default;
@@ -15,7 +15,7 @@ class NewFolders {
   NewFolders& operator=(const NewFolders&) = delete;
   ~NewFolders();
 
-  /// A folder that may be made, with those above it. Empty: none.
+  /// A folder that may be created, with its parents. Empty: none.
   void expect(const std::filesystem::path& folder);
 
  private:

@@ -15,7 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// One path for all that name a file; what cannot be looked at keeps its own.
+/// One path for all names of a file; paths that cannot be resolved are kept.
 fs::path identity_of(const fs::path& path) {
   std::error_code error;
   const fs::path absolute = fs::absolute(path, error);
@@ -24,17 +24,17 @@ fs::path identity_of(const fs::path& path) {
   return error ? absolute.lexically_normal() : result;
 }
 
-/// Device and number of what is at a path, through symbolic links.
+/// Device and inode number of the file at a path, through symbolic links.
 std::optional<std::pair<dev_t, ino_t>> number_of(const fs::path& path) {
   struct stat status;
   if (::stat(path.c_str(), &status) != 0) return std::nullopt;
   return std::pair(status.st_dev, status.st_ino);
 }
 
-/// What is known of the files that are taken: what they are taken for, by path and by number.
+/// The files in use: their purposes, by path and by inode number.
 class TakenFiles {
  public:
-  /// What the file is taken for already, if it is.
+  /// The purpose that the file already has, if any.
   const std::string* find(const fs::path& path) const {
     if (const auto at = by_path_.find(identity_of(path)); at != by_path_.end()) return &at->second;
     const auto number = number_of(path);

@@ -1,4 +1,4 @@
-// Files that a command writes: each a file of its own, and none that it reads.
+// Output files of a command: they must differ from each other and from its inputs.
 #pragma once
 
 #include <filesystem>
@@ -7,14 +7,14 @@
 
 namespace halfstep::cli {
 
-/// A file that a command writes, and the flag that names it. An empty path stands for none.
+/// An output file of a command, and the flag that names it. An empty path means none.
 struct OutputPath {
   const char* flag;
   std::string path;
 };
 
-/// Throws Error(input) where two of `outputs` are one file, or where one is among the files `inputs`: by their paths,
-/// or as names of one file (hard links).
+/// Throws Error(input) if two of `outputs` are the same file, or one is among the files `inputs`: by their paths, or as
+/// hard links to one file.
 void check_distinct(const std::vector<OutputPath>& outputs, const std::vector<std::filesystem::path>& inputs);
 
 }  // namespace halfstep::cli

@@ -22,7 +22,7 @@ using Json = nlohmann::ordered_json;
 
 bool only_moves(const Node& node) { return keeps_elements(traits_of(node).movement); }
 
-/// "B of MatMul 'fc', through Transpose": followed to where something is computed from the value.
+/// "B of MatMul 'fc', through Transpose": followed to a node that computes with the value.
 std::string describe_use(const Graph& graph, Use use) {
   std::string through;
   for (const Node* node = &graph.nodes[use.node]; use.input == 0 && only_moves(*node); node = &graph.nodes[use.node]) {
@@ -43,7 +43,7 @@ Json describe(const Value& value) {
           {"stored_in", value.is_initializer ? "initializer" : "Constant"}};
 }
 
-/// The model in the form that is differentiated, as far as its shapes can be told.
+/// The model in the form that is differentiated, as far as its shapes are known.
 Graph training_form(const Graph& source, const ParameterSelection& selection, std::int64_t batch) {
   Pipeline chosen = repair_pipeline(Purpose::training);
   chosen.push_back(select_parameters(selection));
@@ -53,7 +53,7 @@ Graph training_form(const Graph& source, const ParameterSelection& selection, st
   try {
     return run_pipeline(source, whole);
   } catch (const Error&) {
-    return run_pipeline(source, chosen);  // an extent besides the batch is open
+    return run_pipeline(source, chosen);  // an extent other than the batch is unknown
   }
 }
 

@@ -1,4 +1,4 @@
-// What of a model is trained, what is not and why, and what the exporter did to it.
+// Trained parameters of a model, other constants with reasons, and the exporter's changes to parameters.
 #pragma once
 
 #include <cstdint>
@@ -17,11 +17,11 @@ namespace halfstep::cli {
 nlohmann::ordered_json parameter_report(const LoadedModel& model, const std::vector<std::string>& freeze,
                                         std::int64_t batch);
 
-/// What the exporter changed in the parameters, a sentence each: ones that may be merged, with the way to untie them;
-/// ones that are gone; ones expanded over the batch.
+/// The exporter's changes to the parameters, one sentence each: parameters that may be merged, with the flag to untie
+/// them; removed ones; ones expanded over the batch.
 std::vector<std::string> exporter_notes(const LoadedModel& model);
 
-/// The model with what `patterns` (--untie) ask for untied; see `choose_untied`.
+/// The model after untying the parameters of `patterns` (--untie); see `choose_untied`.
 LoadedModel untie_merged(LoadedModel model, const std::vector<std::string>& patterns);
 
 }  // namespace halfstep::cli

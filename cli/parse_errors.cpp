@@ -16,7 +16,7 @@
 namespace halfstep::cli {
 namespace {
 
-// What other programs call it.
+// Names of flags in other programs.
 constexpr std::array<std::pair<std::string_view, std::string_view>, 6> kOtherWords{{
     {"learning-rate", "lr"},
     {"device", "executor"},
@@ -31,7 +31,7 @@ bool is_flag(std::string_view argument) {
          !std::isdigit(static_cast<unsigned char>(argument[1]));
 }
 
-/// "--lr=3" and "-lr" are called lr.
+/// The name of "--lr=3" and "-lr" is lr.
 std::string bare(std::string_view flag) {
   flag = flag.substr(0, flag.find('='));
   flag.remove_prefix(std::min(flag.find_first_not_of('-'), flag.size()));
@@ -40,7 +40,7 @@ std::string bare(std::string_view flag) {
 
 bool takes_value(const CLI::Option& option) { return option.get_items_expected_max() > 0; }
 
-/// Whether its value is several, with commas between them.
+/// Whether it has several values, separated by commas.
 bool takes_list(const CLI::Option& option) { return option.get_delimiter() != 0 || option.check_name("--data"); }
 
 const CLI::App* chosen(const CLI::App& app) {
@@ -87,7 +87,7 @@ std::string flag_hint(const CLI::App& app, const CLI::App& command, const std::s
   return see_help(command);
 }
 
-/// "--output h.onnx" for a file that lacks its flag: the first of a command's usual ones that is not given.
+/// "--output h.onnx" for a file without a flag: the first common flag of the command that is not given.
 std::string flag_for(const CLI::App& command, const std::string& file) {
   const bool model = file.ends_with(".onnx");
   for (const char* name : {"--input", "--data", "--output"}) {
@@ -114,7 +114,7 @@ std::string extra_hint(const CLI::App& command, const std::vector<std::string>& 
   return fmt::format("'halfstep {} --help' gives an example", command.get_name());
 }
 
-/// What `text` says before and after `between`.
+/// The text before and after `between`.
 std::pair<std::string, std::string> parts(const std::string& text, std::string_view between) {
   const std::size_t at = text.find(between);
   if (at == std::string::npos) return {text, ""};
@@ -128,7 +128,7 @@ Error missing(const CLI::App& command, const std::string& name) {
   return input_error(option->get_positional() ? value_name(*option) : name + " " + value_name(*option), "none", hint);
 }
 
-// "NAME: expected WHAT, got VALUE", as the checks of validators.h tell it.
+// "NAME: expected WHAT, got VALUE", the form of the checks in validators.h.
 Error wrong_value(const CLI::App& command, const std::string& message) {
   const auto [name, text] = parts(message, ": ");
   constexpr std::string_view kExpected = "expected ";
@@ -138,7 +138,7 @@ Error wrong_value(const CLI::App& command, const std::string& message) {
   return input_error(wanted + " for " + name, found, hint);
 }
 
-// Of a flag that has no check of its own: "Could not convert: NAME = VALUE".
+// From a flag without a check: "Could not convert: NAME = VALUE".
 std::optional<Error> no_number(const CLI::App& command, const std::string& message) {
   const auto [before, rest] = parts(message, "Could not convert: ");
   const auto [name, value] = parts(rest, " = ");
@@ -156,7 +156,7 @@ std::string command_hint(const CLI::App& app, const std::string& typed) {
   return did_you_mean(name, command_names(app), "'halfstep --help' lists the commands");
 }
 
-/// The command where there is none, or the first flag that there is not.
+/// The missing command, or the first unknown flag.
 std::optional<Error> unknown_name(const CLI::App& app, const CLI::App* command) {
   if (const std::vector<std::string> before = app.remaining(); !before.empty()) {
     if (!command) return input_error("a command", "'" + before.front() + "'", command_hint(app, before.front()));

@@ -1,4 +1,4 @@
-// What is wrong with a call, told as every error of halfstep is.
+// Errors of the command line, in the form of all halfstep errors.
 #pragma once
 
 #include <optional>
@@ -11,20 +11,20 @@
 
 namespace halfstep::cli {
 
-/// To be called when all flags of all commands are there: no flag takes another for its value.
+/// Call it after all flags of all commands are added: then no flag is taken as the value of another.
 void check_values(CLI::App& app);
 
-/// Throws Error(input) for -output where --output is meant, which would be read as -o utput.
+/// Throws Error(input) for -output instead of --output, which would be parsed as -o utput.
 void check_dashes(const CLI::App& app, const std::vector<std::string>& arguments);
 
-/// The flag of the command, without dashes, that was probably meant by `name`; its model is one too.
+/// The flag of the command, without dashes, that was probably meant by `name`; its model is included.
 std::optional<std::string> meant_flag(const CLI::App& command, const std::string& name);
 
-/// What is wrong with the value of a flag that `error` is about.
+/// The error in the value of the flag that `error` is about.
 Error explain_value(const CLI::App& command, const CLI::ParseError& error);
 
-/// What is wrong with the call after a parse of `arguments` that threw `error`, and what was probably meant: a mistyped
-/// flag is told before the one that is missing for it.
+/// The error in the call after a parse of `arguments` that threw `error`, with a suggestion: a mistyped flag is
+/// reported before a required one that is missing because of it.
 Error explain(const CLI::App& app, const CLI::ParseError& error, const std::vector<std::string>& arguments);
 
 }  // namespace halfstep::cli

@@ -1,4 +1,4 @@
-// halfstep profile: where the time of a step goes, and how far that is from what the machine can do.
+// halfstep profile: time per node of a step, compared with the limits of the machine.
 #include <algorithm>
 #include <filesystem>
 #include <memory>
@@ -29,7 +29,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-/// The precision is that of run, or with --training that of train, where no flag says it.
+/// If no flag sets the precision, it is that of run, or with --training that of train.
 struct ProfileFlags : StepFlags {
   std::string model, data, by = "node", trace;
   ExecutorFlags executor;
@@ -86,7 +86,7 @@ Profile profile_training(const LoadedModel& model, const ProfileFlags& flags, Ex
 
 std::string with_unit(double value, const char* unit) { return fmt::format("{:.4g} {}", value, unit); }
 
-/// What the JSON says, in short: a row for each node, operator or scope.
+/// A summary of the JSON: a row per node, operator or scope.
 void print_rows(const Profile& profile, const ProfileFlags& flags) {
   constexpr std::pair<const char*, ProfileBy> kinds[] = {
       {"node", ProfileBy::node}, {"operator", ProfileBy::operators}, {"scope", ProfileBy::scope}};
@@ -142,7 +142,7 @@ void print_text(const Profile& profile, const Json& json, const ProfileFlags& fl
 }
 
 void run_profile(const ProfileFlags& flags) {
-  const std::unique_ptr<Executor> executor = flags.executor.open();  // first: a plug-in may bring operators
+  const std::unique_ptr<Executor> executor = flags.executor.open();  // first, because a plug-in may define operators
   const LoadedModel model = load_model(flags.model);
   if (!flags.trace.empty()) {
     check_writable(flags.trace);

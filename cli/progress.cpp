@@ -47,7 +47,7 @@ std::string scale_text(double scale) {
   return std::frexp(scale, &exponent) == 0.5 ? fmt::format("2^{}", exponent - 1) : value_text(scale);
 }
 
-/// Samples per second over what this run did of the epoch.
+/// Samples per second in this run's part of the epoch.
 double rate(const ProgressPoint& point, std::int64_t first_sample, double elapsed) {
   return elapsed > 0 ? static_cast<double>(point.samples - first_sample) / elapsed : 0;
 }
@@ -144,7 +144,7 @@ void Progress::draw_bar(const ProgressPoint& point, double now) {
   const double fraction = std::clamp(static_cast<double>(point.samples) / whole, 0.0, 1.0);
   const double speed = rate(point, first_sample_, now - epoch_start_);
 
-  // In order of importance: what does not fit the line is left out from the end.
+  // In order of importance: items at the end are dropped if the line is too short.
   std::vector<std::string> fields = {"loss " + value_text(point.loss)};
   for (const NamedValue& m : point.metrics) fields.push_back(fmt::format("{} {}", m.name, value_text(m.value)));
   if (speed > 0) {
@@ -157,7 +157,7 @@ void Progress::draw_bar(const ProgressPoint& point, double now) {
   if (point.loss_scale > 0) fields.push_back("scale " + scale_text(point.loss_scale));
 
   const std::string head = epoch_text(), percent = fmt::format("{:3.0f}%", std::floor(fraction * 100));
-  // The last column stays free: some terminals wrap when it is written.
+  // The last column stays free: some terminals wrap after writing it.
   int room = columns() - 1 - static_cast<int>(head.size() + percent.size()) - 2 - kNarrowestBar;
   std::string tail;
   for (const std::string& field : fields) {

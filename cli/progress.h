@@ -1,4 +1,4 @@
-// What a person sees of a running training: a bar on a terminal, plain lines in a pipe.
+// Progress of a training run: a bar on a terminal, plain lines in a pipe.
 #pragma once
 
 #include <cstdint>
@@ -13,24 +13,24 @@
 
 namespace HALFSTEP_API halfstep {
 
-/// Where and how to draw. `ProgressStyle::detect` fills it in.
+/// Form and destination of the output. `ProgressStyle::detect` fills it in.
 struct ProgressStyle {
-  bool terminal = false;  ///< redraw a bar in place
+  bool terminal = false;  ///< a bar that is redrawn in place
   bool color = false;
   bool unicode = false;
   int width = 0;                 ///< columns; 0: ask the terminal at each redraw
   double plain_interval_s = 10;  ///< without a terminal: seconds between lines within an epoch
 
-  /// From the stream (isatty) and the environment: TERM=dumb is no terminal, NO_COLOR (no-color.org) is no color, and
-  /// LC_ALL, LC_CTYPE or LANG say whether the locale is UTF-8.
+  /// From the stream (isatty) and the environment: TERM=dumb is not a terminal, NO_COLOR (no-color.org) disables
+  /// colors, and LC_ALL, LC_CTYPE or LANG determine whether the locale is UTF-8.
   static ProgressStyle detect(std::FILE* stream);
 };
 
-/// Where the run stands after a step.
+/// State of the run after a step.
 struct ProgressPoint {
-  std::int64_t step = 0;           ///< of the epoch, counted from 1
+  std::int64_t step = 0;           ///< in the epoch, counted from 1
   std::int64_t steps = 0;          ///< in the epoch
-  std::int64_t samples = 0;        ///< seen in this epoch, including those before a resume
+  std::int64_t samples = 0;        ///< processed in this epoch, including those before a resume
   std::int64_t epoch_samples = 0;  ///< in a whole epoch
   double loss = 0;                 ///< running mean of the epoch
   std::span<const NamedValue> metrics = {};
@@ -40,23 +40,24 @@ struct ProgressPoint {
 
 class Progress {
  public:
-  /// Seconds on a clock that never goes back.
+  /// Seconds of a monotonic clock.
   using Clock = std::function<double()>;
 
   Progress(std::FILE* stream, ProgressStyle style, Clock clock = {});
-  /// Takes an unfinished bar off the screen.
+  /// Clears an unfinished bar.
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  /// `epoch` counts from 1; `epochs` may be 0 when the run is bounded by steps. `first_sample` is where a resumed epoch
-  /// starts.
+  /// `epoch` counts from 1; `epochs` may be 0 if the run is limited by steps. `first_sample` is the position at which a
+  /// resumed epoch starts.
   void begin_epoch(std::int64_t epoch, std::int64_t epochs, std::int64_t first_sample = 0);
-  /// To be called every step: returns at once, without formatting, unless 0.1 s (a line: plain_interval_s) have passed.
+  /// Call it after every step: returns at once, without formatting, unless 0.1 s (for a line: plain_interval_s) have
+  /// passed.
   void update(const ProgressPoint& point);
-  /// The epoch's lasting line. `validation` follows as val_NAME.
+  /// The permanent line of the epoch. `validation` follows as val_NAME.
   void end_epoch(const ProgressPoint& point, std::span<const NamedValue> validation = {});
-  /// A lasting line of its own that does not tear the bar.
+  /// A separate permanent line that does not break the bar.
   void notice(std::string_view text);
 
  private:

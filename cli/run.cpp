@@ -1,4 +1,4 @@
-// halfstep run: a model's outputs for given inputs.
+// halfstep run: the outputs of a model for given inputs.
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -37,7 +37,7 @@ struct RunFlags {
   bool json = false;
 };
 
-/// What can be known before anything is computed: NPY has no strings, and an NPY file holds one array.
+/// Checks before any computation: NPY does not support strings, and an NPY file holds one array.
 void check_outputs(const Graph& model, const fs::path& path) {
   if (path.extension() == ".npy" && model.outputs.size() != 1)
     throw_input_error("an .npz file for several outputs", path.string(),
@@ -48,12 +48,12 @@ void check_outputs(const Graph& model, const fs::path& path) {
                         fmt::format("strings in '{}'", model[id].name), "remove this output from the model");
 }
 
-/// NPY has no bf16: such an output is written as f32, which holds the same values.
+/// NPY does not support bf16: such an output is written as f32, which represents the same values.
 Tensor to_npy_type(const Tensor& tensor) {
   return tensor.dtype() == DType::bf16 ? convert(tensor, DType::f32) : tensor;
 }
 
-/// All outputs under their names, or the only one as an array of its own where the file is called so.
+/// All outputs by name, or for an .npy file the only one as an array.
 void write_outputs(const fs::path& path, const std::vector<std::pair<std::string, Tensor>>& outputs) {
   if (path.extension() == ".npy")
     write_npy(path, outputs.front().second);
@@ -61,14 +61,14 @@ void write_outputs(const fs::path& path, const std::vector<std::pair<std::string
     write_npz(path, outputs);
 }
 
-/// A model may hold a loop that never ends, and only the user can tell.
+/// A model may contain an infinite loop, which only the user can decide to stop.
 NamedTensors run_until_signal(Session& session, const NamedTensors& inputs) {
   const EndOnSignal end("halfstep: interrupted while the model ran; nothing was written\n");
   return session.run(inputs);
 }
 
 void run(const RunFlags& flags) {
-  const std::unique_ptr<Executor> executor = flags.executor.open();  // first: a plug-in may bring operators
+  const std::unique_ptr<Executor> executor = flags.executor.open();  // first, because a plug-in may define operators
   LoadedModel model = load_model(flags.model);
   Session session(std::move(model.graph), *executor,
                   {.precision = flags.precision.value(), .batch_axes = flags.batch_axis.value()});

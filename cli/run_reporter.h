@@ -1,4 +1,4 @@
-// What a person and their files see of a training run.
+// Output of a training run: progress display and files.
 #pragma once
 
 #include <cstdint>
@@ -19,39 +19,39 @@
 
 namespace halfstep::cli {
 
-/// Loss and metrics by name, whose storage is the evaluation's.
+/// Loss and metrics by name, in the storage of the evaluation.
 std::vector<NamedValue> named_values(const Evaluation& evaluation);
 
-/// Where a run is recorded beside the terminal. Empty paths stand for none.
+/// Outputs of a run besides the terminal. Empty paths mean none.
 struct RunRecords {
   std::string log;
   std::string events;                ///< a folder
-  std::int64_t histogram_every = 0;  ///< steps from one histogram of every parameter to the next; 0: none
+  std::int64_t histogram_every = 0;  ///< steps between histograms of every parameter; 0: none
   std::function<std::map<std::string, Tensor>()> parameters = {};
 };
 
-/// Passes what happens in a run on to the progress display, the log, the event file and the curve.
+/// Forwards the events of a run to the progress display, the log, the event file and the curve.
 class RunReporter {
  public:
-  /// `epochs` of the run, 0 when it is bounded by steps.
+  /// `epochs` of the run, 0 if it is limited by steps.
   RunReporter(std::int64_t epochs, RunRecords records, const std::vector<Metric>& metrics);
 
   /// They refer to this object.
   TrainerCallbacks callbacks();
-  // Both throw Error(failure) when records are lost. That they cannot be written does not end a run.
+  // Both throw Error(failure) if records are lost. A failure to write them does not end a run.
   void close_log();
   void close_events();
 
   const CurveRecorder& curve() const { return curve_; }
   std::int64_t steps() const { return steps_; }
-  /// Loss and metrics on the training rows of the last epoch, so far. Their storage is this object's.
+  /// Loss and metrics on the training rows of the last epoch, so far. The storage belongs to this object.
   std::vector<NamedValue> last_epoch() const;
-  /// Of the last epoch that had one.
+  /// For the last epoch that had one.
   const std::optional<Evaluation>& validation() const { return validation_; }
 
  private:
   void start(std::int64_t steps);
-  /// Has `write` write to `file`, if there is one; says the first time that it fails.
+  /// Calls `write` for `file`, if there is one; reports its first failure.
   template <class File, class Write>
   void record(File& file, bool& warned, const char* what, const Write& write);
   template <class Write>

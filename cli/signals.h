@@ -1,5 +1,4 @@
-// What SIGINT (Ctrl-C), SIGTERM, SIGHUP (a terminal that closes) and SIGPIPE (a reader that leaves) do while work is
-// under way.
+// Handling of SIGINT (Ctrl-C), SIGTERM, SIGHUP (the terminal closes) and SIGPIPE (the reader exits) during work.
 #pragma once
 
 #include <array>
@@ -11,12 +10,12 @@
 
 namespace halfstep::cli {
 
-/// The exit code of a program that a signal has ended, by the shells' convention.
+/// The exit code of a program ended by a signal, by the shells' convention.
 constexpr int exit_code_of(int signal) { return 128 + signal; }
 
-/// Has the first SIGINT and the first SIGTERM call `handler` while it lives; the second of each ends the program. With
-/// `also_hangup`, SIGHUP and SIGPIPE call it too, every time, since no person sends them: unless they are ignored, as
-/// under nohup.
+/// During its lifetime, the first SIGINT and the first SIGTERM call `handler`; the second of each ends the program.
+/// With `also_hangup`, SIGHUP and SIGPIPE always call it, too, since users do not send these, unless they are ignored,
+/// as under nohup.
 class SignalScope {
  public:
   using Handler = void (*)(int signal);
@@ -53,7 +52,8 @@ class SignalScope {
   std::array<Entry, 4> entries_{{{SIGTERM, true}, {SIGINT, true}, {SIGHUP, false}, {SIGPIPE, false}}};
 };
 
-/// These signals ask the work to stop at the next good moment; a second SIGINT or SIGTERM ends the program at once.
+/// These signals request the work to stop at the next suitable point; a second SIGINT or SIGTERM ends the program at
+/// once.
 class StopOnSignal {
  public:
   StopOnSignal() : scope_(start(), true) {}
@@ -63,7 +63,7 @@ class StopOnSignal {
   static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<int>::is_always_lock_free,
                 "a signal handler writes them");
 
-  /// What the program exits with when its work was stopped: 0 without a signal.
+  /// The program's exit code after its work was stopped: 0 without a signal.
   static int exit_code() { return signal == 0 ? 0 : exit_code_of(signal); }
 
  private:
@@ -80,12 +80,12 @@ class StopOnSignal {
   SignalScope scope_;
 };
 
-/// SIGINT and SIGTERM end the program at once (even where a shell that runs it in the background has them ignored),
-/// with a word on stderr: for work that has no good moment to stop, such as a model whose loop never ends. One at a
+/// SIGINT and SIGTERM end the program at once (even if the shell ignores them for background jobs), with a message on
+/// stderr: for work without a suitable point to stop, such as a model with an infinite loop. Only one may exist at a
 /// time.
 class EndOnSignal {
  public:
-  /// `message` is a line with its end, and lives as long as the program.
+  /// `message` is a line including its end, and must live as long as the program.
   explicit EndOnSignal(const char* message) : scope_(start(message)) {}
 
  private:
@@ -97,7 +97,7 @@ class EndOnSignal {
     return [](int signal) {
       const char* text = message_;
       [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, text, std::strlen(text));
-      std::raise(signal);  // comes when this returns, and finds the default action
+      std::raise(signal);  // delivered after this returns, with the default action
     };
   }
 

@@ -14,7 +14,7 @@ namespace halfstep::cli {
 void keep_standard_descriptors() {
   for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
     if (fcntl(descriptor, F_GETFD) != -1 || errno != EBADF) continue;
-    // The lowest free number is the one that is missing. For reading alone where the program writes.
+    // open() returns the lowest free number, which is the missing one. Read-only where the program writes.
     if (open("/dev/null", descriptor == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0) return;
   }
 }

@@ -8,7 +8,7 @@
 namespace halfstep::cli {
 namespace {
 
-// A flag for each number of the optimizers, with the library's meaning and default.
+// A flag for each hyperparameter of the optimizers, with the library's description and default.
 void add_numbers(CLI::App& command, std::vector<std::optional<double>>& numbers) {
   for (std::size_t i = 0; i < numbers.size(); ++i) {
     const OptimizerNumber& number = optimizer_numbers()[i];

@@ -1,4 +1,4 @@
-// The flags that decide a training step: of train, and of what plans or times one.
+// The flags of a training step: for train, and for commands that plan or time a step.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +14,7 @@
 
 namespace halfstep::cli {
 
-/// --optimizer, a flag for each number of an optimizer, --loss-scale, --parameter-group.
+/// --optimizer, a flag for each hyperparameter of an optimizer, --loss-scale, --parameter-group.
 struct OptimizerFlags {
   std::string name{OptimizerOptions().name};
   std::vector<std::optional<double>> numbers = std::vector<std::optional<double>>(optimizer_numbers().size());
@@ -25,20 +25,20 @@ struct OptimizerFlags {
   OptimizerOptions value() const;
 };
 
-/// What a training step is made of, beside a model and data.
+/// The options of a training step, besides model and data.
 struct StepFlags {
   DataFlags rows;
   LossFlags loss;
   OptimizerFlags optimizer;
   PrecisionFlag precision;
   std::int64_t batch = TrainerOptions().batch_size;
-  std::vector<std::string> freeze, trainable;  ///< --trainable is another flag in inspect: train adds it
+  std::vector<std::string> freeze, trainable;  ///< inspect has another --trainable, so train adds this one
   bool freeze_batchnorm = false, no_dropout = false;
   std::size_t memory_budget = 0;  ///< bytes; 0: none
 
-  /// `training`: a flag without which those that only a training step has are refused; nullptr: a command that trains.
+  /// `training`: the flag that is required for flags of training steps; nullptr: for a command that always trains.
   void add_to(CLI::App& command, CLI::Option* training = nullptr);
-  /// Options of a run that has such steps. Throws Error(input) for what cannot be read.
+  /// Options of a run with such steps. Throws Error(input) for files that cannot be read.
   TrainerOptions options() const;
 };
 

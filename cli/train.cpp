@@ -43,7 +43,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Writes each stage of the first pipeline that runs, the training step's, as DIR/NN_pass.onnx.
+/// Writes each stage of the first pipeline that runs, that of the training step, as DIR/NN_pass.onnx.
 PassObserver dump_to(const fs::path& folder) {
   std::error_code error;
   fs::create_directories(folder, error);
@@ -55,8 +55,8 @@ PassObserver dump_to(const fs::path& folder) {
       };
 }
 
-/// Where the run's flags are written; empty for nowhere. A file that stands at a place nobody named is replaced only if
-/// it is one of that kind.
+/// Path of the file for the run's flags; empty: none. An existing file at a path that was not given by the user is only
+/// replaced if it is such a file.
 std::string config_path(const TrainFlags& flags, const TrainerOptions& options) {
   if (flags.save_config == "none") return {};
   if (!flags.save_config.empty()) return flags.save_config;
@@ -76,7 +76,7 @@ std::string config_path(const TrainFlags& flags, const TrainerOptions& options) 
   return {};
 }
 
-/// Everything that can be known to go wrong when the run is over, before it starts.
+/// Checks, before the run starts, for everything that could fail after it.
 void check_outputs(const TrainFlags& flags, const TrainerOptions& options, const LoadedModel& source,
                    const std::string& config) {
   std::uint64_t model_bytes = file_bytes(flags.model);
@@ -142,12 +142,12 @@ void print_header(const TrainFlags& flags, const Trainer& trainer, const Executo
 }
 
 void write_fp16(const LoadedModel& source, const NamedTensors& parameters, OutputForm form, const std::string& path) {
-  // What a source has in bf16 is no f16 yet.
+  // Tensors in bf16 in the source are not yet f16.
   const ModelFile trained = ModelFile::from_bytes(trained_model_bytes(*source.source, parameters, form, DType::bf16));
   convert(trained, {.half = DType::f16, .keep_io_types = true}).save(path);
 }
 
-/// Where one file cannot be written the others still are; then throws.
+/// If one file cannot be written, the others still are; then it throws.
 void write_outputs(const TrainFlags& flags, const LoadedModel& source, const Trainer& trainer, RunReporter& reporter,
                    const std::string& config, const CLI::App& command) {
   const OutputForm form = flags.output_form == "training" ? OutputForm::training : OutputForm::inference;
@@ -177,7 +177,7 @@ void write_outputs(const TrainFlags& flags, const LoadedModel& source, const Tra
   if (failure) throw Error(*failure);
 }
 
-/// What a run without an output comes to, while there is time to stop it.
+/// A warning about a run without an output, while it can still be stopped.
 void tell_missing_output(const TrainFlags& flags, const TrainerOptions& options) {
   if (!flags.output.empty() || !flags.fp16_output.empty()) return;
   print_message(options.checkpoint.empty()
@@ -244,7 +244,7 @@ int train_on(const std::shared_ptr<Communicator>& ranks, TrainFlags flags, const
   const Dataset* held_out = validation ? &*validation : nullptr;
   print_header(flags, trainer, *executor, data, held_out, options);
   for (const std::string& note : exporter_notes(source)) print_message(note);
-  source.source = without_values(*source.source, parameters.types);  // the trainer has them
+  source.source = without_values(*source.source, parameters.types);  // the trainer holds them
   source.graph = {};
   tell_missing_output(flags, options);
   RunReporter reporter(flags.steps == 0 ? flags.epochs : 0,
@@ -268,7 +268,7 @@ int train_on(const std::shared_ptr<Communicator>& ranks, TrainFlags flags, const
     print_message(fmt::format("{}best {} in epoch {}, {:.6g}", trainer.control().stop ? "stopped early: " : "",
                               flags.watch, stopping->best_epoch(), stopping->best()));
   if (average && !average->parameters().empty()) trainer.set_parameters(average->parameters());
-  const bool is_last = !average && !is_best;  // what is written was validated last
+  const bool is_last = !average && !is_best;  // the written parameters were validated last
   if (!finished)
     print_out("\nstopped after step {}: {}\n", with_thousands(reporter.steps()),
               options.checkpoint.empty()
@@ -283,7 +283,7 @@ int train_on(const std::shared_ptr<Communicator>& ranks, TrainFlags flags, const
       print_out("validation       ");
       for (const NamedValue& value : named_values(*result)) print_out(" {} {:.6g}", value.name, value.value);
       print_out("\n");
-    } catch (const Error& error) {  // what was trained is written all the same
+    } catch (const Error& error) {  // the trained model is written nevertheless
       failure = error;
     }
   try {

@@ -127,7 +127,7 @@ TrainerOptions trainer_options(const TrainFlags& flags) {
   options.steps = flags.steps;
   options.shuffle = !flags.no_shuffle;
   options.seed = flags.seed;
-  // A resumed run goes on saving where its checkpoint lies.
+  // A resumed run continues to save checkpoints in the same folder.
   options.checkpoint = flags.checkpoint.empty() ? flags.resume : flags.checkpoint;
   options.checkpoint_every = flags.checkpoint_every;
   options.resume = flags.resume;

@@ -38,7 +38,7 @@ struct TrainFlags : StepFlags {
 
 void add_flags(CLI::App& command, TrainFlags& flags);
 
-/// What they say of the run itself, checked: throws Error(input) for a value that is out of its range.
+/// The checked options of the run itself: throws Error(input) for a value that is out of range.
 TrainerOptions trainer_options(const TrainFlags& flags);
 
 }  // namespace halfstep::cli

@@ -21,7 +21,7 @@ std::string refusal(const std::string& expected, const std::string& text, const 
   return fmt::format("expected {}, got '{}'{}{}", expected, text, hint.empty() ? "" : "\nHint: ", hint);
 }
 
-// As a check describes its choices. CLI11 puts that behind the type's name.
+// The form in which checks describe their choices. CLI11 appends it to the type's name.
 constexpr std::string_view kChoices = ":choices ";
 
 std::string described(const std::vector<std::string>& names) {
@@ -70,7 +70,7 @@ CLI::Validator whole_number(std::uint64_t lowest, std::uint64_t highest) {
   return {[=](std::string& text) {
             std::uint64_t value = 0;
             const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-            // CLI11 takes a leading 0 for octal.
+            // CLI11 parses a leading 0 as octal.
             const bool decimal =
                 error == std::errc() && end == text.data() + text.size() && text == std::to_string(value);
             if (decimal && value >= lowest && value <= highest) return std::string();
