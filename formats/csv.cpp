@@ -16,7 +16,7 @@ namespace {
 
 using Fields = std::vector<std::string>;
 
-/// The columns' names when there is a header, else "".
+/// The columns' names if there is a header, else "".
 struct Columns {
   Fields names;
   std::size_t count = 0;
@@ -28,7 +28,7 @@ struct Columns {
   }
 };
 
-/// The label column where it is known without a header; nothing where it is named.
+/// The label column if known without a header; nothing if it is given by name.
 std::optional<std::size_t> label_by_number(const CsvOptions& options, const Fields& first) {
   if (options.label.empty()) return first.size() - 1;
   const bool may_be_names = !std::all_of(first.begin(), first.end(), is_csv_number);
@@ -38,7 +38,7 @@ std::optional<std::size_t> label_by_number(const CsvOptions& options, const Fiel
   return number - 1;
 }
 
-/// Whether the first line names columns. That of the labels may hold names in every line.
+/// Whether the first line is a header. The label column may have names in every line.
 bool has_header(const Fields& first, const Fields& second, std::optional<std::size_t> label) {
   bool all_numbers = true, others_are = true;
   for (std::size_t i = 0; i < first.size(); ++i) {

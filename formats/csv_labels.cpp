@@ -62,7 +62,7 @@ std::string CsvLabels::add_number(const std::string& text) {
       !std::isfinite(rounded))
     return "a finite number in every field";
   std::int64_t integer = 0;
-  if (!parse_csv_number(text, integer)) {  // 1.0 and 1e0 are integers as well
+  if (!parse_csv_number(text, integer)) {  // 1.0 and 1e0 are integers, too
     all_integers_ = all_integers_ && value == std::trunc(value) && std::abs(value) <= kLargestExact;
     if (all_integers_) integer = static_cast<std::int64_t>(value);
   }

@@ -12,19 +12,19 @@
 
 namespace halfstep {
 
-/// Takes labels one by one. The first says what all are.
+/// Collects labels one by one. The first determines their kind.
 class CsvLabels {
  public:
-  /// `classes` are the only names there may be, in the order of their numbers; none: those that occur, sorted.
-  /// Throws Error(input) where one is given twice.
+  /// `classes` are the only allowed names, in the order of their numbers; empty: the names that occur, sorted. Throws
+  /// Error(input) if one is repeated.
   explicit CsvLabels(std::vector<std::string> classes);
 
-  /// What the label is not, of what the first was; "" when it was taken.
+  /// The kind of the first label, which the given one does not have; "" if it was accepted.
   std::string add(const std::string& text);
 
-  /// All of them, [rows]: i64 when each is an integer, else f32. Nothing may be added afterwards.
+  /// All labels, [rows]: i64 if all are integers, else f32. Nothing may be added afterwards.
   DataArray finish(const std::string& name);
-  /// What label i is called, when labels are names. After `finish`.
+  /// The name of label i, if labels are names. After `finish`.
   const std::vector<std::string>& classes() const { return classes_; }
 
  private:
@@ -33,7 +33,7 @@ class CsvLabels {
   std::string add_name(const std::string& text);
 
   Kind kind_ = Kind::unknown;
-  std::vector<std::string> classes_;  ///< in the order of their numbers; until `finish` in that of the file
+  std::vector<std::string> classes_;  ///< by number; until `finish` in the order of the file
   bool given_ = false;
   std::unordered_map<std::string, std::int64_t> numbers_;
   TemporaryFile integers_, floats_;
@@ -41,7 +41,7 @@ class CsvLabels {
   bool all_integers_ = true;
 };
 
-/// For people: what number each class has, and how other data keeps it.
+/// A message on the number of each class, and how to keep the numbers for other data.
 std::string describe_numbering(const std::string& file, const std::vector<std::string>& classes);
 
 }  // namespace halfstep

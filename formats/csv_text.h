@@ -11,13 +11,13 @@
 
 namespace halfstep {
 
-/// Where in the file something is, for errors.
+/// A position in the file, for errors.
 struct CsvPlace {
   const std::string& file;
   std::int64_t line;
 };
 
-/// The lines of a text, counted from 1, with what they end in cut off.
+/// The lines of a text, counted from 1, without line ends.
 class CsvLines {
  public:
   explicit CsvLines(const SharedBytes& bytes);
@@ -32,10 +32,10 @@ class CsvLines {
   std::int64_t number_ = 0;
 };
 
-/// The fields of a line, unquoted and trimmed. Reuses the strings' memory. Throws Error for a quote that is not closed.
+/// The fields of a line, unquoted and trimmed. Reuses the strings' memory. Throws Error for an unterminated quote.
 void split_csv_line(std::string_view line, char delimiter, const CsvPlace& place, std::vector<std::string>& fields);
 
-/// Whether `text` is a number of this type, which `value` then is.
+/// Whether `text` is a number of this type, which is then stored in `value`.
 template <class T>
 bool parse_csv_number(std::string_view text, T& value) {
   if (text.starts_with('+')) text.remove_prefix(1);
@@ -44,8 +44,8 @@ bool parse_csv_number(std::string_view text, T& value) {
 }
 bool is_csv_number(std::string_view text);
 
-/// Of tab, semicolon and comma the first that stands as often in the second line as in the first, quotes aside; else
-/// comma. A comma in numbers ("1,5") is no delimiter where another is.
+/// The first of tab, semicolon and comma that occurs equally often in the first and second line, outside of quotes;
+/// else comma. A comma in numbers ("1,5") is not a delimiter if there is another.
 char detect_csv_delimiter(std::string_view first, std::string_view second);
 
 /// Throws Error for a text in UTF-16.

@@ -16,7 +16,7 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little);
 
-// What one random read may page in beside the row itself: the kernel maps a window around a fault.
+// Limit of what a random read may page in besides the row itself: the kernel maps a window around a fault.
 constexpr std::size_t kFaultWindow = std::size_t{64} << 10;
 
 template <class Word>
@@ -33,7 +33,7 @@ Word load_word(const std::byte* at, bool big_endian) {
     return word;
 }
 
-/// `count` elements from `from` on, `offsets[i]` elements further each (or one after the other without offsets).
+/// `count` elements from `from` on, at `offsets[i]` elements (contiguous without offsets).
 template <class Word>
 void copy_words(const std::byte* from, std::size_t count, const std::int64_t* offsets, bool big_endian, std::byte* to) {
   for (std::size_t i = 0; i < count; ++i) {
@@ -43,7 +43,7 @@ void copy_words(const std::byte* from, std::size_t count, const std::int64_t* of
   }
 }
 
-/// For each element of a row, in C order, where it lies in a Fortran-ordered array counted from the row's first.
+/// For each element of a row, in C order, its position in a Fortran-ordered array relative to the row's first.
 std::vector<std::int64_t> fortran_row_offsets(const Shape& shape) {
   std::vector<std::int64_t> offsets{0};
   std::int64_t stride = shape[0];

@@ -93,7 +93,7 @@ std::span<const DataFormat> data_formats() {
 const DataFormat* format_of(const fs::path& path) {
   std::error_code ignored;
   const bool folder = fs::is_directory(path, ignored);
-  for (const bool one_array : {false, true})  // a name such as ubyte.csv is a table's
+  for (const bool one_array : {false, true})  // a name such as ubyte.csv is that of a table
     for (const DataFormat& format : data_formats())
       if ((format.open_array != nullptr) == one_array &&
           (folder ? format.folder && (!format.holds || format.holds(path)) : is_called(format, path.native())))
@@ -115,7 +115,7 @@ DataArray open_array(const fs::path& path) {
       return format.open_array(path);
     last = &format;
   }
-  return last->open_array(path);  // which says what it is not
+  return last->open_array(path);  // which throws the error for it
 }
 
 }  // namespace halfstep

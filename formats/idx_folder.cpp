@@ -22,7 +22,7 @@ constexpr const char* kImagesHint =
     "rows of [height, width, channels]) and name them as X.npy,Y.npy";
 constexpr std::string_view kPictures[] = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"};
 
-/// The endings of the files in a folder and one below, and how many have them: no more than the first thousand.
+/// Counts of file extensions in a folder and one level below, for at most the first thousand files.
 std::map<std::string, int> endings(const fs::path& folder) {
   constexpr int kMost = 1000;
   std::map<std::string, int> counts;
@@ -59,8 +59,8 @@ std::string extensions(const fs::path& folder) {
   return most.empty() ? "" : fmt::format(", but files *{}", most);
 }
 
-/// The one file of a folder whose name starts with `prefix` and tells of `content`; a plain one before a compressed
-/// one.
+/// The only file of a folder whose name starts with `prefix` and contains `content`; a plain one is preferred to a
+/// compressed one.
 fs::path find_idx(const fs::path& folder, std::string_view prefix, std::string_view content) {
   std::vector<fs::path> found;
   std::error_code error;

@@ -1,4 +1,4 @@
-// A folder of the four IDX files of a data set, as MNIST's: `{train,t10k}-{images,labels}*`, plain or .gz.
+// A folder with the four IDX files of a data set, as for MNIST: `{train,t10k}-{images,labels}*`, plain or .gz.
 #pragma once
 
 #include <filesystem>
@@ -14,8 +14,8 @@ inline constexpr std::string_view kIdxTrainPrefix = "train-", kIdxTestPrefix = "
 struct IdxPair {
   DataArray x, y;
 };
-/// Images and labels of the files whose names begin with `prefix`; of a plain and a compressed one the plain. Throws
-/// Error where a file is missing, saying what the folder holds instead, and as `open_idx`.
+/// Images and labels of the files whose names start with `prefix`; plain files are preferred to compressed ones. Throws
+/// Error if a file is missing, with the contents of the folder, and as `open_idx`.
 IdxPair open_idx_folder(const std::filesystem::path& folder, std::string_view prefix);
 
 /// The files of both parts.

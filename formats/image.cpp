@@ -55,7 +55,7 @@ int exif_orientation(std::string_view tiff) {
 
 Image turned(Image image, int orientation) {
   if (orientation <= 1 || orientation > 8) return image;
-  // Whether rows become columns, then whether the picture is mirrored from left to right and from top to bottom.
+  // Whether to transpose, then whether to flip the image horizontally and vertically.
   struct Turn {
     bool transposed, mirrored, upside_down;
   };
@@ -88,7 +88,7 @@ Image grey(const Image& image) {
   result.pixels.resize(image.pixels.size() / 3);
   for (std::size_t i = 0; i < result.pixels.size(); ++i) {
     const std::uint8_t* rgb = image.pixels.data() + 3 * i;
-    // In 16 bits of fraction: 0.299, 0.587 and 0.114, which make 1.
+    // In fixed point with 16 fractional bits: 0.299, 0.587 and 0.114, which sum to 1.
     result.pixels[i] = static_cast<std::uint8_t>((19595U * rgb[0] + 38470U * rgb[1] + 7471U * rgb[2] + 0x8000U) >> 16);
   }
   return result;

@@ -23,7 +23,7 @@ namespace fs = std::filesystem;
 
 constexpr std::array<std::string_view, 3> kEndings{".jpg", ".jpeg", ".png"};
 constexpr std::string_view kTrain = "train";
-constexpr std::array<std::string_view, 4> kHeldOut{"val", "valid", "validation", "test"};  // the first there is
+constexpr std::array<std::string_view, 4> kHeldOut{"val", "valid", "validation", "test"};  // the first existing one
 
 bool is_hidden(const fs::path& path) { return path.filename().native().starts_with('.'); }
 
@@ -44,7 +44,7 @@ std::vector<fs::path> folders_in(const fs::path& folder) {
   return folders;
 }
 
-/// The pictures below a folder, by path; counts what else is there.
+/// The images below a folder, by path; counts other files.
 std::vector<fs::path> pictures_in(const fs::path& folder, std::int64_t& others) {
   std::vector<fs::path> pictures;
   std::error_code error, none;
@@ -68,7 +68,7 @@ bool is_held_out(const std::string& name) {
   return std::find(kHeldOut.begin(), kHeldOut.end(), name) != kHeldOut.end();
 }
 
-/// The folder that holds those of the classes.
+/// The folder with the class folders.
 fs::path part_of(const fs::path& folder, Split split, std::vector<std::string>& notices) {
   bool train = false, others = false;
   for (const fs::path& one : folders_in(folder)) {
@@ -90,7 +90,7 @@ fs::path part_of(const fs::path& folder, Split split, std::vector<std::string>& 
   return folder / there.front();
 }
 
-/// What number each folder's class has. Throws Error for a folder that is none of the classes given.
+/// The class number of each folder. Throws Error for a folder that is not one of the given classes.
 std::int64_t class_of(const fs::path& folder, const std::vector<std::string>& classes) {
   const auto at = std::find(classes.begin(), classes.end(), folder.filename().string());
   if (at == classes.end())
@@ -154,7 +154,7 @@ NamedArrays open_image_folder(const fs::path& folder, const DataOptions& options
                      {"--image-crop", fmt::format("{}", options.images.crop)}};
   Tensor y(DType::i64, {static_cast<std::int64_t>(labels.size())});
   std::copy(labels.begin(), labels.end(), y.data<std::int64_t>());
-  // The others compute meanwhile.
+  // Other threads compute meanwhile.
   const unsigned threads = std::max(1U, std::thread::hardware_concurrency() / 2);
   const DataArray x_rows = image_rows(part.string(), std::move(paths), options.images, threads);
   const DataArray y_rows = DataArray::of(y, "the classes of " + part.string());

@@ -1,4 +1,4 @@
-// A folder of pictures: in a folder for each class, whose name is the class.
+// A folder of images with a subfolder for each class, named like the class.
 #pragma once
 
 #include <filesystem>
@@ -10,18 +10,18 @@
 
 namespace halfstep {
 
-/// Whether pictures lie in folders of the folder, and no IDX files beside them.
+/// Whether the folder has subfolders with images, and no IDX files besides them.
 bool is_image_folder(const std::filesystem::path& folder);
 
-/// Arrays x and y of its pictures, in the order of their paths. Where its folders are called train and val, valid,
-/// validation or test, and not otherwise, they are looked into by `options.split`. Files and folders whose names start
-/// with a dot are passed over. A picture is read when its row is: only then is it found to be damaged.
+/// Arrays x and y of its images, in the order of their paths. Only if its subfolders are named train and val, valid,
+/// validation or test, `options.split` selects one of them. Ignores files and folders whose names start with a dot. An
+/// image is decoded when its row is read, so damaged images are only detected then.
 NamedArrays open_image_folder(const std::filesystem::path& folder, const DataOptions& options);
 
-/// Its pictures, of all splits.
+/// Its images, of all splits.
 std::vector<std::filesystem::path> files_of_image_folder(const std::filesystem::path& folder);
 
-/// Rows of the pictures at `paths`, made by up to `threads` threads.
+/// Rows of the images at `paths`, decoded by up to `threads` threads.
 DataArray image_rows(std::string name, std::vector<std::filesystem::path> paths, const ImageOptions& options,
                      unsigned threads);
 

@@ -13,14 +13,14 @@
 namespace halfstep {
 namespace {
 
-// More are a picture made to keep a decoder busy: each scan goes over all of it.
+// More scans indicate an image made to exhaust the decoder: each scan covers the whole image.
 constexpr int kMostScans = 256;
 constexpr std::string_view kTooManyScans = "more than 256 scans";
 static_assert(kTooManyScans.size() < JMSG_LENGTH_MAX);
 constexpr int kExif = JPEG_APP0 + 1;
 constexpr std::string_view kExifHead("Exif\0\0", 6);
 
-/// libjpeg returns from errors by a jump, over frames in which nothing has a destructor.
+/// libjpeg returns from errors by longjmp, over frames without destructors.
 struct Errors {
   jpeg_error_mgr manager = {};
   jpeg_progress_mgr progress = {};
@@ -35,8 +35,7 @@ Errors& errors_of(j_common_ptr jpeg) { return *static_cast<Errors*>(jpeg->client
   std::longjmp(errors_of(jpeg).jump, 1);
 }
 
-/// Of warnings (below 0) those are passed over that leave the pixels what they should be; after others libjpeg makes
-/// pixels up.
+/// Ignores warnings (below 0) that do not affect the pixels; after others, libjpeg invents pixels.
 void on_message(j_common_ptr jpeg, int level) {
   if (level >= 0) return;
   switch (jpeg->err->msg_code) {
@@ -69,7 +68,7 @@ class Decoder {
   Decoder(const Decoder&) = delete;
   Decoder& operator=(const Decoder&) = delete;
 
-  /// False where libjpeg left with an error, which is then in `text`.
+  /// False if libjpeg failed; the error is then in `text`.
   bool read_header(const std::byte* bytes, std::size_t size) {
     if (setjmp(errors_.jump) != 0) return false;
     jpeg_create_decompress(&jpeg_);

@@ -10,7 +10,7 @@
 namespace halfstep {
 namespace {
 
-// Of one chunk that is kept (text, a profile), and of all of them.
+// Size limits of one stored chunk (text, a profile), and of all of them.
 constexpr std::size_t kMostChunk = std::size_t{1} << 20, kMostChunks = std::size_t{1} << 24;
 
 void require(int code) {

@@ -10,10 +10,10 @@ namespace {
 
 constexpr int kFractionBits = 22;
 
-/// Which pixels of an axis, with which weights, make one of the resized axis.
+/// The pixels of an axis, with weights, that form one pixel of the resized axis.
 struct Taps {
   std::int64_t first = 0;
-  std::vector<std::int32_t> weights;  // in kFractionBits of fraction, together 1
+  std::vector<std::int32_t> weights;  // in fixed point with kFractionBits, with sum 1
 };
 
 Taps taps_of(std::int64_t from, std::int64_t to, std::int64_t at) {
@@ -41,7 +41,7 @@ std::vector<Taps> all_taps(std::int64_t from, std::int64_t to, std::int64_t begi
   return taps;
 }
 
-/// The sum over taps `step` bytes apart, from `at` on.
+/// The weighted sum over taps `step` bytes apart, starting at `at`.
 std::uint8_t weighted(const Taps& taps, const std::uint8_t* at, std::int64_t step) {
   std::int32_t sum = 1 << (kFractionBits - 1);
   for (const std::int32_t weight : taps.weights) {
@@ -63,7 +63,7 @@ void resize_and_cut(const Image& image, const Cut& cut, std::uint8_t* out) {
   const std::int64_t channels = image.channels, row = cut.width * channels;
   const std::vector<Taps> columns = all_taps(image.width, cut.resized_width, cut.left, cut.width),
                           rows = all_taps(image.height, cut.resized_height, cut.top, cut.height);
-  // First the width, of those rows alone that the part is made from.
+  // First horizontally, only for the rows that the part depends on.
   const std::int64_t first = rows.front().first;
   const std::int64_t last = rows.back().first + static_cast<std::int64_t>(rows.back().weights.size());
   std::vector<std::uint8_t> narrow(static_cast<std::size_t>((last - first) * row));

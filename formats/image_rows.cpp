@@ -20,7 +20,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::uint32_t kImageStream = 0x696d6167;  // keeps these numbers apart from other uses of the same seed
+constexpr std::uint32_t kImageStream = 0x696d6167;  // separates these numbers from other uses of the same seed
 
 /// Uniform in [0, most].
 std::int64_t draw_up_to(std::int64_t most, std::uint32_t bits) {
@@ -32,7 +32,7 @@ Cut cut_of(const Image& image, const ImageOptions& options, std::int64_t row, co
   const double cover =
       std::max(static_cast<double>(options.height) / height, static_cast<double>(options.width) / width);
   const double factor = std::max(cover, std::min(1.0, cover / options.crop));
-  constexpr double kRounding = 1e-6;  // what is a whole number but for the last bits of the factor is one
+  constexpr double kRounding = 1e-6;  // tolerance for whole numbers that are inexact due to the factor
   const auto resized = [&](double extent, std::int64_t least) {
     return std::max(least, static_cast<std::int64_t>(extent * factor + kRounding));
   };
@@ -60,7 +60,7 @@ void make_row(const fs::path& path, const ImageOptions& options, std::int64_t ro
   resize_and_cut(image, cut_of(image, options, row, draw), out);
 }
 
-/// Calls `make(i)` for each i below `count`, by up to `threads` threads. Throws what the first of them threw.
+/// Calls `make(i)` for each i below `count`, by up to `threads` threads. Rethrows the first exception.
 template <class Make>
 void for_each_row(std::size_t count, unsigned threads, const Make& make) {
   std::atomic<std::size_t> next{0};
@@ -81,7 +81,7 @@ void for_each_row(std::size_t count, unsigned threads, const Make& make) {
   std::vector<std::thread> helpers;
   try {
     while (helpers.size() + 1 < std::min<std::size_t>(threads, count)) helpers.emplace_back(work);
-  } catch (const std::system_error&) {  // there are as many as there may be
+  } catch (const std::system_error&) {  // no more threads are available
   }
   work();
   for (std::thread& helper : helpers) helper.join();

@@ -24,7 +24,7 @@ constexpr std::size_t kChunk = std::size_t{1} << 18;
 }
 
 constexpr std::uint64_t kAlwaysUnpacked = std::uint64_t{1} << 30;
-constexpr std::uint64_t kMaxRatio = 256;  // of numbers stored in full; deflate itself can reach 1032
+constexpr std::uint64_t kMaxRatio = 256;  // for uncompressed numbers; deflate itself can reach 1032
 std::atomic<std::uint64_t> max_unpacked = 0;
 
 void check_unpacked(std::uint64_t unpacked, std::uint64_t compressed, const std::string& name) {
@@ -46,7 +46,8 @@ class Inflater {
   Inflater(const Inflater&) = delete;
   Inflater& operator=(const Inflater&) = delete;
 
-  /// Inflates one stream from the front of `in`, calling sink(data, size) for what comes out; returns the input used.
+  /// Inflates one stream at the start of `in`, and calls sink(data, size) with the output; returns the size of the used
+  /// input.
   template <class Sink>
   std::size_t run(std::span<const std::byte> in, const std::string& name, Sink&& sink) {
     ::inflateReset(&stream_);

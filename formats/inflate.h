@@ -10,20 +10,19 @@
 
 namespace HALFSTEP_API halfstep {
 
-/// Compressed files that are opened from now on may unpack to at most so many bytes each; 0, the default: to 1 GiB, or
-/// 256 times their size where that is more. For the whole process.
+/// Sets the maximum decompressed size in bytes of each compressed file opened from now on; 0, the default: 1 GiB, or
+/// 256 times its compressed size if that is more. Applies to the whole process.
 void set_max_unpacked(std::uint64_t bytes);
 
-/// Starts with the gzip magic number.
+/// Whether it starts with the gzip magic number.
 bool is_gzip(std::span<const std::byte> bytes);
 
-/// The content of a gzip file of one or more members; `name` is for errors.
-/// Throws Error when it is truncated or corrupt, unpacks to more than it may, or to more than the disk has room for.
+/// The content of a gzip file of one or more members; `name` is for errors. Throws Error if it is truncated or corrupt,
+/// or exceeds the maximum size or the free disk space.
 SharedBytes inflate_gzip(const SharedBytes& compressed, const std::string& name);
 
-/// The content of a raw deflate stream. Throws Error when the stream is corrupt, does not give exactly `size` bytes, or
-/// the bytes' CRC-32 is not `crc`, and before anything is written, when `size` is more than it may be, or than the disk
-/// has room for.
+/// The content of a raw deflate stream. Throws Error if the stream is corrupt, does not have exactly `size` bytes, or
+/// their CRC-32 is not `crc`, and, before anything is written, if `size` exceeds the maximum or the free disk space.
 SharedBytes inflate_raw(const SharedBytes& compressed, std::uint64_t size, std::uint32_t crc, const std::string& name);
 
 }  // namespace halfstep

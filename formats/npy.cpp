@@ -36,7 +36,7 @@ class HeaderParser {
  public:
   explicit HeaderParser(std::string_view text) : rest_(text) {}
 
-  /// Nothing when the text is not such a dictionary.
+  /// Nothing if the text is not such a dictionary.
   std::optional<Header> parse() {
     Header header;
     bool has_descr = false, has_order = false, has_shape = false;
@@ -80,7 +80,7 @@ class HeaderParser {
     rest_.remove_prefix(end + 1);
     return text;
   }
-  /// A string, or the list of a structured dtype, kept as it stands.
+  /// A string, or the list of a structured dtype, kept verbatim.
   bool description(std::string& descr) {
     if (next() != '[') {
       const auto text = quoted();
@@ -101,7 +101,7 @@ class HeaderParser {
       const auto [end, error] = std::from_chars(rest_.data(), rest_.data() + rest_.size(), extent);
       if (error != std::errc() || extent < 0) return false;
       rest_.remove_prefix(static_cast<std::size_t>(end - rest_.data()));
-      take("L");  // Python 2 wrote long integers so
+      take("L");  // the suffix of long integers in Python 2
       dims.push_back(extent);
       if (!take(",") && next() != ')') return false;
     }
@@ -155,7 +155,7 @@ DataArray parse_npy(const SharedBytes& bytes, const std::string& name) {
   Shape shape(header->dims);
   const auto needed = array_bytes(dtype, shape);
   std::size_t held = bytes.size() - begin - length;
-  if (needed && *needed < held) held = static_cast<std::size_t>(*needed);  // NumPy, too, ignores what follows
+  if (needed && *needed < held) held = static_cast<std::size_t>(*needed);  // NumPy also ignores the rest
   return DataArray(name, dtype, std::move(shape), bytes.part(begin + length, held), {order == '>', header->fortran});
 }
 

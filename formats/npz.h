@@ -13,16 +13,16 @@
 
 namespace HALFSTEP_API halfstep {
 
-/// An open archive; its arrays are read when asked for.
+/// An open archive; its arrays are read on demand.
 class NpzFile {
  public:
-  /// Throws Error when the file is missing or not a ZIP archive.
+  /// Throws Error if the file is missing or not a ZIP archive.
   explicit NpzFile(const std::filesystem::path& path);
 
   /// Names of the arrays, in the file's order.
   std::vector<std::string> names() const;
   bool contains(std::string_view name) const;
-  /// Throws Error, listing the names there are, when there is no such array; else as `parse_npy`.
+  /// Throws Error, with the available names, if there is no such array; else as `parse_npy`.
   DataArray open(std::string_view name) const;
 
  private:
@@ -31,7 +31,7 @@ class NpzFile {
   std::vector<ZipEntry> entries_;
 };
 
-/// Writes the arrays uncompressed, atomically. Throws Error when two share a name or NPY lacks a dtype.
+/// Writes the arrays uncompressed, atomically. Throws Error if two have the same name or NPY does not support a dtype.
 void write_npz(const std::filesystem::path& path, const std::vector<std::pair<std::string, Tensor>>& arrays);
 
 }  // namespace halfstep

@@ -10,10 +10,10 @@
 
 namespace halfstep {
 
-/// What `errno` says, as text.
+/// The message of `errno`.
 inline std::string errno_text() { return std::generic_category().message(errno); }
 
-/// Writes all bytes, going on after short writes and interruptions. False with `errno` set when that fails.
+/// Writes all bytes; continues after short writes and interruptions. Returns false with `errno` set on failure.
 inline bool write_fully(int descriptor, const void* data, std::size_t bytes) {
   const char* next = static_cast<const char*>(data);
   while (bytes > 0) {

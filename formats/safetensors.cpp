@@ -60,7 +60,7 @@ std::string_view tag_of_dtype(DType dtype) {
   return {};
 }
 
-/// An open file of known size; every complaint names it.
+/// An open file of known size; all errors name it.
 class Source {
  public:
   explicit Source(const fs::path& path) : path_(path), fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
@@ -128,7 +128,7 @@ json parse_header(const Source& file, const std::string& text) {
   }
 }
 
-/// A value as it is quoted in an error.
+/// The form of a value in an error.
 std::string quote(const json& value) {
   std::string text = value.dump();
   constexpr std::size_t kLongest = 80;
@@ -143,7 +143,7 @@ struct Entry {
   std::uint64_t begin, end;  // within the data
 };
 
-/// A header value that is a list of unsigned integers that int64 holds.
+/// A header value that is a list of unsigned integers within the range of int64.
 std::vector<std::int64_t> integers(const Source& file, const std::string& name, const json& entry, const char* key) {
   std::vector<std::int64_t> values;
   const auto it = entry.find(key);

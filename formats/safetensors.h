@@ -15,15 +15,15 @@
 
 namespace halfstep {
 
-/// What one file holds. Element types: F64 F32 F16 BF16 I64 I32 I16 I8 U64 U32 U16 U8 BOOL.
+/// Contents of a file. Element types: F64 F32 F16 BF16 I64 I32 I16 I8 U64 U32 U16 U8 BOOL.
 struct Safetensors {
   std::map<std::string, Tensor> tensors;
   std::map<std::string, std::string> metadata;  ///< the header's `__metadata__`
 };
 
 /// Reads a file. Throws Error(input) unless it is a regular file whose header is valid JSON without repeated keys,
-/// whose tensors fill the data exactly (inside of the file, no overlap, no hole), and whose extents fit those bytes;
-/// nothing is allocated on the word of an unchecked size. Throws Error(failure) when the system cannot read.
+/// whose tensors fill the data exactly (inside of the file, no overlap, no gap), and whose extents match those sizes;
+/// nothing is allocated based on unchecked sizes. Throws Error(failure) if the system cannot read it.
 Safetensors read_safetensors(const std::filesystem::path& path);
 
 /// An open file whose tensors stay on disk.
@@ -54,7 +54,7 @@ class SafetensorsFile {
 /// name or metadata text that is not UTF-8.
 void write_safetensors(FileWriter& file, const Safetensors& content);
 
-/// The same of tensors that are read when they are written.
+/// The same for tensors that are read when they are written.
 void write_safetensors(FileWriter& file, const LazyTensors& tensors,
                        const std::map<std::string, std::string>& metadata);
 

@@ -23,7 +23,7 @@ struct SharedBytes::Mapping {
 };
 
 SharedBytes SharedBytes::of_file(const std::filesystem::path& path) {
-  // O_NONBLOCK: opening a pipe that nobody writes to must not wait for ever.
+  // O_NONBLOCK: opening a pipe without a writer must not block.
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (descriptor < 0) throw_input_error("a readable file", path.string() + ": " + errno_text(), "check the path");
   struct stat status {};

@@ -15,8 +15,8 @@ namespace halfstep {
 namespace {
 
 constexpr std::size_t kBufferBytes = std::size_t{1} << 20;
-constexpr std::size_t kCheckedBytes = std::size_t{64} << 20;  // between two looks at the room that there is
-// What a temporary file leaves free on a disk that others write to.
+constexpr std::size_t kCheckedBytes = std::size_t{64} << 20;  // between two checks of the free space
+// Free space that a temporary file leaves on a disk for other programs.
 constexpr std::uint64_t kLeftFree = std::uint64_t{64} << 20;
 
 std::string folder() {

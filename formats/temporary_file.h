@@ -1,4 +1,4 @@
-// Scratch space on disk.
+// Temporary disk space.
 #pragma once
 
 #include <cstddef>
@@ -9,8 +9,8 @@
 
 namespace halfstep {
 
-/// A file in $TMPDIR (else /tmp) that has no name: it is gone when its last user is, even after a crash.
-/// Throws Error (failure) when the folder is not writable or the disk is full.
+/// An unnamed file in $TMPDIR (else /tmp): it is deleted with its last user, even after a crash. Throws Error(failure)
+/// if the folder is not writable or the disk is full.
 class TemporaryFile {
  public:
   TemporaryFile();
@@ -18,13 +18,13 @@ class TemporaryFile {
   TemporaryFile(const TemporaryFile&) = delete;
   TemporaryFile& operator=(const TemporaryFile&) = delete;
 
-  /// Throws Error(failure) unless the disk has room for so many bytes.
+  /// Throws Error(failure) unless the disk has this number of free bytes.
   void check_room(std::uint64_t bytes) const;
-  /// Looks for room from time to time, so that a disk does not run full before it is told.
+  /// Checks the free space from time to time, so that the disk does not fill up before an error is reported.
   void append(const void* data, std::size_t bytes);
-  /// Bytes appended so far.
+  /// Number of bytes appended so far.
   std::size_t size() const { return size_; }
-  /// All that was appended, mapped. Nothing may be appended afterwards.
+  /// All appended bytes, mapped. Nothing may be appended afterwards.
   SharedBytes finish();
 
  private:

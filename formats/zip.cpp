@@ -29,7 +29,7 @@ constexpr std::uint16_t kFirstOfJanuary1980 = 1 << 5 | 1;
   throw_input_error("a ZIP archive", name + " " + what, "the file is truncated or damaged: get or write it again");
 }
 
-/// Little-endian fields of an archive, read only where there are bytes.
+/// Little-endian fields of an archive, with bounds checks.
 class Fields {
  public:
   Fields(std::span<const std::byte> bytes, const std::string& name) : bytes_(bytes), name_(name) {}
@@ -75,7 +75,7 @@ Directory find_directory(const Fields& fields, std::size_t archive_size, const s
   return {fields.at<std::uint32_t>(end + 16), fields.at<std::uint32_t>(end + 12), fields.at<std::uint16_t>(end + 10)};
 }
 
-/// Replaces the sizes and the offset that say kIn64 by the entry's ZIP64 field, which holds just those, in this order.
+/// Replaces sizes and the offset equal to kIn64 by the entry's ZIP64 field, which contains only those, in this order.
 void read_zip64_extra(const Fields& fields, std::uint64_t begin, std::uint64_t end, ZipEntry& entry) {
   while (end - begin >= 4) {
     const auto id = fields.at<std::uint16_t>(begin);
@@ -100,12 +100,12 @@ void put(std::string& out, T value) {
 
 std::uint32_t clipped(std::uint64_t value) { return static_cast<std::uint32_t>(std::min<std::uint64_t>(value, kIn64)); }
 
-/// What a local and a directory header have in common: from the version to the length of the extra field.
+/// The common part of local and directory headers: from the version to the length of the extra field.
 void put_shared_fields(std::string& out, const ZipEntry& entry, std::size_t extra_size) {
   put<std::uint16_t>(out, extra_size ? kVersion64 : kVersion);
   put<std::uint16_t>(out, entry.flags);
   put<std::uint16_t>(out, entry.method);
-  put<std::uint16_t>(out, 0);  // no time of day, so that equal arrays make equal files
+  put<std::uint16_t>(out, 0);  // no time stamp, so that equal arrays give equal files
   put<std::uint16_t>(out, kFirstOfJanuary1980);
   put<std::uint32_t>(out, entry.crc);
   put<std::uint32_t>(out, extra_size ? kIn64 : static_cast<std::uint32_t>(entry.compressed_size));

@@ -21,19 +21,18 @@ struct ZipEntry {
   std::uint64_t header_offset = 0;
 };
 
-/// The central directory; `name` is for errors. Throws Error when the archive is truncated or malformed.
+/// The central directory; `name` is for errors. Throws Error if the archive is truncated or malformed.
 std::vector<ZipEntry> read_zip_directory(const SharedBytes& archive, const std::string& name);
 
-/// A member's content: mapped in place when stored, inflated into a temporary file when deflated. Throws Error when it
-/// is encrypted, compressed otherwise, corrupt (its CRC-32 is checked, which reads all of it), or does not fit the
-/// archive.
+/// A member's content: mapped in place if stored, inflated into a temporary file if deflated. Throws Error if it is
+/// encrypted, compressed by another method, corrupt (the CRC-32 check reads all of it), or exceeds the archive.
 SharedBytes open_zip_member(const SharedBytes& archive, const ZipEntry& entry, const std::string& name);
 
 /// Writes an archive of stored members into `file`.
 class ZipWriter {
  public:
   explicit ZipWriter(FileWriter& file) : file_(file) {}
-  /// A member of the given pieces, one after the other.
+  /// A member with the concatenation of the given pieces.
   void add(const std::string& name, const std::vector<std::pair<const void*, std::size_t>>& pieces);
   /// Writes the directory; nothing may be added afterwards.
   void finish();

@@ -14,7 +14,7 @@
 namespace halfstep {
 namespace {
 
-/// An operator that is met in operator sets where it is deprecated or not yet there, and the schema it is written by.
+/// An operator that occurs in opsets in which it is deprecated or not yet defined, and the schema that it follows.
 struct Stray {
   std::string_view op;
   const char* as;
@@ -24,7 +24,7 @@ constexpr Stray kStrays[] = {{"GroupNormalization", "GroupNormalization", 21},
                              {"LayerNormalization", "LayerNormalization", 17},
                              {"SimplifiedLayerNormalization", "RMSNormalization", 23}};
 constexpr int kFirstGroupNormalization = 18;
-// Since this one an initializer need not be a graph input too.
+// Since this IR version an initializer need not be a graph input.
 constexpr std::int64_t kInitializersStandAlone = 4;
 
 class WiderRegistry final : public onnx::ISchemaRegistry {
@@ -39,7 +39,7 @@ class WiderRegistry final : public onnx::ISchemaRegistry {
   }
 };
 
-// The checker wants a shape for each input and output, and does not look at it.
+// The checker requires a shape for each input and output, but does not use it.
 class ShapesFilledIn {
  public:
   explicit ShapesFilledIn(onnx::GraphProto& graph) {

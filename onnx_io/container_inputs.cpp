@@ -20,7 +20,7 @@ class Spreader {
     check_names();
     const auto inputs = std::exchange(*graph_.mutable_input(), {});
     for (const onnx::ValueInfoProto& input : inputs) spread(input);
-    // What makes the containers comes before what reads them.
+    // Nodes that create the containers precede those that read them.
     made_.MergeFrom(graph_.node());
     graph_.mutable_node()->Swap(&made_);
   }

@@ -13,7 +13,7 @@ namespace {
 
 using Elements = std::vector<ValueId>;
 
-// Each becomes a value of the graph. Lists that people write are short.
+// Limit of elements, which become values of the graph. Lists in hand-written models are short.
 constexpr std::int64_t kMostParts = 50'000;
 
 ValueId operand(const Node& node, std::size_t i) {
@@ -41,8 +41,8 @@ std::vector<std::int64_t> known_integers(LiftContext& lift, const Node& node, st
 
 enum class At { element, gap };
 
-// Which of `count` elements is meant, or before which of them (or behind all) there is a gap. Negative positions count
-// from behind the last element; the default is the last element, and the last gap.
+// The index of one of `count` elements, or of a gap before one of them (or after all). Negative positions count from
+// the end; the default is the last element, and the last gap.
 std::size_t position(LiftContext& lift, const Node& node, std::size_t i, std::size_t count, At at) {
   const auto length = static_cast<std::int64_t>(count), last = at == At::gap ? length : length - 1;
   if (node.input(i) == kNoValue) return static_cast<std::size_t>(last);
@@ -68,7 +68,7 @@ void give_constant(LiftContext& lift, const Node& node, Tensor tensor) {
   value.constant = std::move(tensor);
 }
 
-// What an operand is, its result is.
+// The result has the same contents as the operand.
 void pass_on(LiftContext& lift, const Node& node) {
   const ValueId in = operand(node, 0), out = node.outputs.at(0);
   const auto container = lift.containers().find(in);
@@ -110,10 +110,10 @@ void sequence_length(LiftContext& lift, const Node& node) {
 
 struct Parts {
   std::vector<std::int64_t> extents;
-  bool are_slices;  ///< of extent 1 each, by no list
+  bool are_slices;  ///< of extent 1 each, without a list
 };
 
-// As `split` lists them, or all as it says, or all 1; the last may be smaller.
+// The extents listed in `split`, or all equal to it, or all 1; the last one may be smaller.
 Parts parts_of(LiftContext& lift, const Node& node, std::int64_t axis) {
   std::int64_t each = 1;
   if (const ValueId split = node.input(1); split != kNoValue) {
@@ -142,8 +142,8 @@ void split_to_sequence(LiftContext& lift, const Node& node) {
   Elements parts;
   for (std::size_t i = 0; i < extents.size(); ++i) parts.push_back(lift.value(fmt::format("part{}", i)));
   if (!parts.empty()) lift.give("Split", {whole, lift.constant("split", Tensor::of(extents))}, parts, {{"axis", axis}});
-  // By the letter keepdims counts only where `split` is absent; PyTorch writes unbind with a split of 1, and ONNX
-  // Runtime reads it so.
+  // According to ONNX, keepdims only applies if `split` is absent; but PyTorch exports unbind with a split of 1, and
+  // ONNX Runtime applies it.
   if (are_slices && node.attributes.get_int("keepdims", 1) == 0 && !parts.empty()) {
     const ValueId axes = lift.constant("axis", Tensor::of<std::int64_t>({axis}));
     for (ValueId& part : parts) part = lift.before("Squeeze", {part, axes});

@@ -1,8 +1,8 @@
-// Sequences and optional values. A Graph has tensors only: while a model is read, its containers are taken apart.
+// Sequences and optional values. A Graph only has tensors: containers are replaced by their elements during loading.
 //
-// The number of elements of every sequence, and which optional values are there, must follow from the model: from
-// constants, from known shapes, from the numbers of iterations of loops with a known course (such loops are written
-// out). Then a sequence is a list of values, SequenceAt is one of them, ConcatFromSequence is a Concat of all.
+// The length of every sequence, and the presence of optional values, must follow from the model: from constants, known
+// shapes, and the trip counts of loops whose course is known (such loops are unrolled). Then a sequence is a list of
+// values, SequenceAt is one of them, and ConcatFromSequence is a Concat of all.
 #pragma once
 
 #include <span>
@@ -17,29 +17,28 @@ namespace HALFSTEP_API halfstep {
 
 class LiftContext;
 
-/// What a value that is no tensor is made of. An optional value that is present is what it holds.
+/// The contents of a value that is not a tensor. A present optional value has the contents of its element.
 struct Container {
-  bool is_present = true;           ///< false: an optional value that holds nothing
+  bool is_present = true;           ///< false: an empty optional value
   std::vector<ValueId> elements{};  ///< of a sequence, in order
 };
 using Containers = std::unordered_map<ValueId, Container>;
 
-/// What becomes of a node that makes, changes or reads containers: it is replaced by nodes over tensors, or none.
+/// The rule for a node that creates, changes or reads containers: it is replaced by nodes over tensors, or by none.
 struct ContainerRule {
   std::string_view op;
   void (*resolve)(LiftContext&, const Node&);
 };
 std::span<const ContainerRule> container_rules();
 
-/// The operators of ai.onnx that exist for the sake of containers, in alphabetical order: those with a rule except
-/// Identity, and SequenceMap.
+/// The operators of ai.onnx for containers, in alphabetical order: those with a rule except Identity, and SequenceMap.
 std::vector<std::string_view> container_operators();
 bool is_container_operator(std::string_view op);
 
-/// Whether the graph, or a body in it, has such an operator.
+/// Whether the graph, or a body in it, contains such an operator.
 bool has_container_operators(const Graph& graph);
 
-/// Throws Error(input): the node's containers do not follow from the model.
+/// Throws Error(input): the contents of the node's containers do not follow from the model.
 [[noreturn]] void refuse_container(const Node& node, std::string required, std::string found);
 
 }  // namespace halfstep

@@ -1,4 +1,4 @@
-// Graph ↔ ONNX protobuf messages. The one public header that shows the messages themselves.
+// Graph ↔ ONNX protobuf messages. The only header with the messages themselves in its interface.
 #pragma once
 
 #include <onnx/onnx_pb.h>
@@ -7,27 +7,27 @@
 
 namespace halfstep {
 
-/// The model as a Graph, operator by operator as the file has it (nothing lifted, nothing inferred).
+/// The model as a Graph, with the operators of the file (no opset conversion, no inference).
 ///
-/// Names of values and nodes are kept. Initializers and `Constant` nodes become constants; an initializer that is also
-/// a graph input is a constant too. Symbolic extents become `Shape::kUnknown`. What `to_proto` wrote of states is read
-/// back. What a subgraph reads of the enclosing graph becomes a capture. All tensor data must be in the message (see
-/// external_data.h). Throws Error(input) on what a Graph cannot hold: sparse tensors,
-/// inputs that are not tensors, undefined or doubly defined names, attributes of types no supported operator has.
+/// Keeps names of values and nodes. Initializers and `Constant` nodes become constants, even an initializer that is
+/// also a graph input. Symbolic extents become `Shape::kUnknown`. States written by `to_proto` are restored. Values of
+/// the enclosing graph that a subgraph reads become captures. All tensor data must be in the message (see
+/// external_data.h). Throws Error(input) for models that a Graph cannot represent: sparse tensors, inputs that are not
+/// tensors, undefined or doubly defined names, attributes of types that no supported operator has.
 Graph from_proto(const onnx::ModelProto& model);
-/// The same of a graph on its own, whose inputs may be without types: the body of a function.
+/// The same for a separate graph, whose inputs may be without types: the body of a function.
 Graph from_proto(const onnx::GraphProto& graph);
 
-/// One attribute that is no subgraph. Throws Error(input) as above.
+/// An attribute that is not a subgraph. Throws Error(input) as above.
 Attribute attribute_from_proto(const onnx::AttributeProto& proto);
 
-/// A valid ONNX model with the types of all values: constants as initializers or Constant nodes, as
-/// `Value::is_initializer` says. A state is an initializer that is also a graph input, its `next` and `gradient` are
-/// graph outputs after the graph's own; metadata tells them from ordinary ones. In a subgraph a capture is written with
-/// the name of what it captures, and what clashes with a name of an enclosing graph gets another.
+/// A valid ONNX model with the types of all values: constants as initializers or Constant nodes, according to
+/// `Value::is_initializer`. A state is an initializer that is also a graph input; its `next` and `gradient` are graph
+/// outputs after the graph's own; metadata distinguishes them from ordinary ones. In a subgraph a capture has the name
+/// of the captured value, and values whose names clash with those of an enclosing graph are renamed.
 onnx::ModelProto to_proto(const Graph& graph);
 
-/// The name of ai.onnx may be written in two ways; a Graph has "".
+/// Domain ai.onnx has two spellings; a Graph uses "".
 std::string canonical_domain(const std::string& domain);
 
 }  // namespace halfstep

@@ -12,7 +12,7 @@ namespace halfstep {
 namespace {
 
 struct Producer {
-  std::string_view name;  ///< part of the producer's, in small letters
+  std::string_view name;  ///< part of the producer's name, in lower case
   Exporter exporter;
 };
 constexpr std::array<Producer, 5> kProducers{{{"pytorch", Exporter::pytorch},

@@ -1,4 +1,4 @@
-// What exporters write into a model about where it came from.
+// Metadata of exporters about the origin of a model.
 #pragma once
 
 #include <string>
@@ -11,11 +11,11 @@ namespace HALFSTEP_API halfstep {
 
 class SourceModel;
 
-/// The parameters that the exporter says the module had, by their names there: from the graph signature that
-/// torch.onnx's newer exporter keeps in the metadata. Empty when there is none.
+/// The parameters of the original module according to the exporter, by their names there: from the graph signature that
+/// torch.onnx's newer exporter stores in the metadata. Empty if there is none.
 std::vector<std::string> declared_parameters(const SourceModel& source);
 
-/// By the producer's name in the file.
+/// By the name of the producer in the file.
 Exporter exporter_of(const SourceModel& source);
 
 }  // namespace halfstep

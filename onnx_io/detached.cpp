@@ -23,7 +23,7 @@ namespace {
 constexpr std::int64_t kOldestOpset = 1;
 constexpr const char* kIndexKey = "ai.halfstep.detached";
 
-// The tensor's elements without a copy where they are raw bytes that can be read in place.
+// The tensor's elements, without a copy if they are raw bytes that can be read in place.
 Tensor take_elements(onnx::TensorProto& tensor) {
   const auto dtype = static_cast<DType>(tensor.data_type());
   const Shape shape(std::vector<std::int64_t>(tensor.dims().begin(), tensor.dims().end()));
@@ -35,7 +35,7 @@ Tensor take_elements(onnx::TensorProto& tensor) {
   return Tensor::view(dtype, shape, start, std::move(bytes));
 }
 
-/// 0 where they cannot be known.
+/// 0 if unknown.
 std::uint64_t file_bytes(const std::filesystem::path& file) {
   std::error_code error;
   const std::uintmax_t bytes = std::filesystem::file_size(file, error);
@@ -105,7 +105,7 @@ void DetachedModel::check_intact() const {
   }
 }
 
-// The mapping is private and never written: what is given back is read from the file again when it is needed.
+// The mapping is private and never written: released pages are read from the file again on access.
 void DetachedModel::forget(const onnx::TensorProto& tensor, std::size_t first_byte, std::size_t bytes) const {
   const std::ptrdiff_t index = index_of(tensor);
   if (index < 0 || !is_mapped[index]) return;
@@ -160,7 +160,7 @@ DetachedModel detach(onnx::ModelProto model) {
 }
 
 void check_detached(onnx::ModelProto& model) {
-  // Of a detached tensor the checker sees one without elements.
+  // For a detached tensor, the checker gets one without elements.
   std::vector<std::pair<onnx::TensorProto*, onnx::TensorProto>> hidden;
   for_each_tensor(model, [&](onnx::TensorProto& tensor) {
     if (DetachedModel::index_of(tensor) < 0) return;

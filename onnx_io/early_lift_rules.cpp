@@ -1,5 +1,5 @@
-// Files of the first years: in-place hints, broadcasting by attribute, flags of test mode. Source: the change lists of
-// the ONNX operator schemas (onnx/defs/*/old.cc).
+// Files of the first ONNX versions: in-place hints, broadcasting by attribute, flags for test mode. Source: the change
+// lists of the ONNX operator schemas (onnx/defs/*/old.cc).
 #include "onnx_io/early_lift_rules.h"
 
 #include <algorithm>
@@ -16,7 +16,7 @@ void set_default(Node& node, std::string_view name, Attribute value) {
   if (!node.attributes.has(name)) node.attributes.set(name, std::move(value));
 }
 
-// A hint which inputs may be overwritten.
+// A hint as to which inputs may be overwritten.
 void consumed_inputs_6(LiftContext&, Node& node) { drop(node, {"consumed_inputs"}); }
 
 const Shape& ranked_shape(LiftContext& lift, const Node& node, std::size_t input) {
@@ -26,7 +26,7 @@ const Shape& ranked_shape(LiftContext& lift, const Node& node, std::size_t input
   return lift.graph()[id].shape;
 }
 
-// The axes of input 1 stand for those of input 0 from `axis` on: add ones behind them.
+// The axes of input 1 correspond to those of input 0 from `axis` on: append axes of extent 1.
 void align_at(LiftContext& lift, Node& node, std::int64_t axis) {
   const auto rank = static_cast<std::int64_t>(ranked_shape(lift, node, 0).rank());
   const auto other = static_cast<std::int64_t>(ranked_shape(lift, node, 1).rank());
@@ -43,7 +43,7 @@ void broadcast_7(LiftContext& lift, Node& node) {
   drop(node, {"axis", "broadcast"});
 }
 
-// Without is_test the outputs tell: more than one meant training, as in the versions that follow.
+// Without is_test, more than one output means training, as in later versions.
 void batch_normalization_7(LiftContext&, Node& node) {
   if (node.attributes.get_int("is_test", 0) != 0) node.outputs.resize(1);
   drop(node, {"is_test"});
@@ -59,12 +59,12 @@ void cast_6(LiftContext& lift, Node& node) {
 
 void concat_4(LiftContext&, Node& node) { set_default(node, "axis", std::int64_t{1}); }
 
-// Whether a Dropout drops was in the file; now it is the user's choice.
+// The mode of Dropout was stored in the file; now it is the user's choice.
 void dropout_7(LiftContext&, Node& node) { drop(node, {"is_test"}); }
 
 void gemm_7(LiftContext&, Node& node) { drop(node, {"broadcast"}); }
 
-// The default was misspelt.
+// The default was misspelt in the schema.
 void gru_3(LiftContext&, Node& node) {
   if (node.attributes.get_string("direction", "foward") == "foward")
     node.attributes.set("direction", std::string("forward"));
@@ -79,7 +79,7 @@ void pad_2(LiftContext&, Node& node) {
   drop(node, {"paddings"});
 }
 
-// One slope for each channel, whatever follows it.
+// One slope per channel, independent of the following axes.
 void prelu_7(LiftContext& lift, Node& node) {
   const Shape& slope = ranked_shape(lift, node, 1);
   if (slope.rank() == 1 && slope[0] != 1) align_at(lift, node, 1);
@@ -105,7 +105,7 @@ void split_2(LiftContext& lift, Node& node) {
     node.inputs[1] = lift.before("Cast", {node.inputs[1]}, {{"to", static_cast<std::int64_t>(DType::i64)}});
 }
 
-// Before 6: how often, and along which axis.
+// Before version 6: the number of repetitions, and the axis.
 void tile_6(LiftContext& lift, Node& node) {
   const std::size_t rank = ranked_shape(lift, node, 0).rank();
   auto number = [&](std::size_t i) {

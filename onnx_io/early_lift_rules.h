@@ -1,4 +1,4 @@
-// Changes of operators up to version 7; those since then are in lift_rules.cpp.
+// Changes of operators up to version 7; later ones are in lift_rules.cpp.
 #pragma once
 
 #include <vector>

@@ -30,7 +30,7 @@
 namespace halfstep {
 namespace {
 
-// Tied tensors may share a region of the file; a file that is claimed many times over is an attack on memory.
+// Tied tensors may share a region of the file; many references to the same region are an attack on memory.
 constexpr std::uint64_t kMaxClaimsOfFile = 16;
 constexpr std::uint64_t kAlignment = 64;
 constexpr std::size_t kMaxMessageBytes = std::numeric_limits<std::int32_t>::max();
@@ -115,7 +115,7 @@ OpenFile open_contained(const std::filesystem::path& folder, const std::string& 
   }
   if (current.get() < 0) {
     const int error = errno;
-    // A symbolic link fails with ELOOP, or with ENOTDIR where a folder is wanted.
+    // A symbolic link fails with ELOOP, or with ENOTDIR if a folder is expected.
     if (error == ELOOP) bad_reference("external data that is no symbolic link", "a link at '" + location + "'", tensor);
     if (error == ENOTDIR)
       bad_reference("external data in real folders, not behind a file or a symbolic link", "'" + location + "'",
@@ -163,8 +163,8 @@ void map(OpenFile& file) {
   file.mapping = std::make_shared<const MappedFile>(file.descriptor.get(), file.size);
 }
 
-// Calls `visit(tensor, file, offset, bytes)` for every external tensor, whose region has been found to lie in the file.
-// Returns the files.
+// Calls `visit(tensor, file, offset, bytes)` for every external tensor, after checking that its region is inside of the
+// file. Returns the files.
 template <class Visit>
 std::vector<MappedData> for_each_external(onnx::ModelProto& model, const std::filesystem::path& folder,
                                           const Visit& visit) {
@@ -204,7 +204,7 @@ bool is_taken(const std::filesystem::path& path) {
   return std::filesystem::exists(std::filesystem::symlink_status(path, ignored));
 }
 
-// The first of NAME.data, NAME.data2, … for a model at `path` that is not there.
+// The first of NAME.data, NAME.data2, … for a model at `path` that does not exist.
 std::filesystem::path free_data_file(const std::filesystem::path& path) {
   std::filesystem::path file = path;
   file += kDataSuffix;
@@ -247,8 +247,8 @@ std::set<std::string> locations_of(const std::filesystem::path& path) {
   return locations;
 }
 
-// Of the data files of the model at `path`, those that are named as its own are; and of one that a killed process was
-// about to put there.
+// The data files of the model at `path` that follow its naming scheme, including one that a killed process was about to
+// create.
 std::vector<std::filesystem::path> own_data_files(const std::filesystem::path& path) {
   const std::string prefix = path.filename().string().append(kDataSuffix);
   std::set<std::string> locations = locations_of(path);
@@ -260,7 +260,7 @@ std::vector<std::filesystem::path> own_data_files(const std::filesystem::path& p
   return files;
 }
 
-// Another model in the folder of the one at `path` names this location.
+// Another model in the folder of the one at `path` refers to this location.
 bool is_shared(const std::filesystem::path& path, const std::string& location) {
   std::error_code error;
   const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
@@ -271,7 +271,7 @@ bool is_shared(const std::filesystem::path& path, const std::string& location) {
   return false;
 }
 
-// Removes what killed processes left of data files, under the names that are taken in turn.
+// Removes temporary data files of killed processes, under the names used in turn.
 void sweep_data(const std::filesystem::path& path) {
   for (const char* number : {"", "2", "3"})
     sweep_temporaries(std::filesystem::path(path).concat(kDataSuffix).concat(number));
@@ -289,7 +289,7 @@ void remove_replaced(const std::vector<std::filesystem::path>& replaced, const s
   }
 }
 
-// The data of every initializer of at least `at_least` bytes, to be placed at `file`, where `model` refers to it then.
+// The data of every initializer of at least `at_least` bytes, to be written to `file`; `model` then refers to it there.
 std::unique_ptr<PendingFile> prepare_external_data(onnx::ModelProto& model, const std::filesystem::path& file,
                                                    std::uint64_t at_least, const OutsideTensors& outside,
                                                    const std::filesystem::path& like) {
@@ -383,13 +383,13 @@ std::vector<MappedData> map_external_data(onnx::ModelProto& model, const std::fi
   const auto visit = [&](onnx::TensorProto& tensor, OpenFile& file, std::uint64_t offset, std::uint64_t) {
     const auto dtype = static_cast<DType>(tensor.data_type());
     const Shape shape(std::vector<std::int64_t>(tensor.dims().begin(), tensor.dims().end()));
-    if (offset % std::max<std::size_t>(1, bits_of(dtype) / 8) != 0) {  // elements must lie where they can be read
+    if (offset % std::max<std::size_t>(1, bits_of(dtype) / 8) != 0) {  // elements must be aligned
       Tensor copy(dtype, shape);
       read_region(file, offset, copy.bytes(), tensor.name(), copy.raw());
       return take(tensor, std::move(copy), false);
     }
     map(file);
-    // Nobody writes through the view.
+    // The view is never written through.
     auto* data = file.mapping ? const_cast<std::byte*>(file.mapping->data() + offset) : nullptr;
     take(tensor, Tensor::view(dtype, shape, data, std::const_pointer_cast<MappedFile>(file.mapping)), true);
   };

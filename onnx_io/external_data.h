@@ -1,4 +1,4 @@
-// Tensor data that lies in files next to the model ("external data" of the ONNX format).
+// Tensor data in files next to the model ("external data" of the ONNX format).
 #pragma once
 
 #include <cstdint>
@@ -20,61 +20,60 @@ class TensorProto;
 
 namespace halfstep {
 
-/// Moves all external tensor data of `model` into the message and returns the files it was in. `folder` is where the
-/// model file lies.
+/// Moves all external tensor data of `model` into the message and returns the files that it was in. `folder` is the
+/// folder of the model file.
 ///
-/// The location a model names is not trusted: it must be a relative path of plain names (no "..", no "."), and every
+/// Locations in a model are not trusted: a location must be a relative path of plain names (no "..", no "."), and every
 /// component is opened without following symbolic links; the file must be a regular one with a single hard link, and
-/// the tensor's bytes lie wholly inside it. Nothing is allocated before that is known. (CVE-2022-25882, CVE-2024-27318,
+/// contain all bytes of the tensor. Nothing is allocated before these checks. (CVE-2022-25882, CVE-2024-27318,
 /// CVE-2026-27489.)
-/// Throws Error(input) on any breach, naming tensor and location.
+/// Throws Error(input) for any violation, naming tensor and location.
 std::vector<std::filesystem::path> read_external_data(onnx::ModelProto& model, const std::filesystem::path& folder);
 
-/// A file that a model keeps tensors in, mapped.
+/// A mapped file with tensors of a model.
 struct MappedData {
   std::filesystem::path path;
-  std::shared_ptr<const MappedFile> mapping;  ///< null where nothing of it had to be mapped
+  std::shared_ptr<const MappedFile> mapping;  ///< null if none of it had to be mapped
 };
 
 /// The same without reading: calls `take` with each external tensor and a view of its elements in the mapped file,
-/// which stays mapped as long as a view lives. `take` decides what the message says of the tensor from then on.
-/// Returns the files.
+/// which stays mapped while a view exists. `take` determines the tensor's contents in the message from then on. Returns
+/// the files.
 std::vector<MappedData> map_external_data(onnx::ModelProto& model, const std::filesystem::path& folder,
                                           const std::function<void(onnx::TensorProto&, Tensor, bool mapped)>& take);
 
 /// Elements of tensors that are not in the message when it is written.
 struct OutsideTensors {
-  /// How many bytes the tensor will have; 0: its elements are in the message.
+  /// Size of the tensor in bytes; 0: its elements are in the message.
   std::function<std::uint64_t(const onnx::TensorProto&)> bytes;
   std::function<void(const onnx::TensorProto&, FileWriter&)> write;
 };
 
-/// Writes the data of every initializer of at least `at_least` bytes to `file` (each at a multiple of 64 bytes, which
-/// readers can map) and leaves references to it in `model`. The file is written atomically; a symbolic link in its
-/// place is replaced, not followed. Throws Error(failure) when it cannot be written.
+/// Writes the data of every initializer of at least `at_least` bytes to `file` (each at a multiple of 64 bytes, so that
+/// readers can map them) and leaves references to it in `model`. The file is written atomically; a symbolic link at its
+/// path is replaced, not followed. Throws Error(failure) if it cannot be written.
 void write_external_data(onnx::ModelProto& model, const std::filesystem::path& file, std::uint64_t at_least = 1024,
                          const OutsideTensors& outside = {});
 
-/// Writes a model whose tensors are all in its message. Files `NAME.data`, `NAME.data2`, … that a model replaced at
-/// `path` kept tensors in are removed at last, but for those `in_use`, and those that another .onnx file beside it
-/// refers to.
+/// Writes a model with all its tensors in the message. Finally removes the files `NAME.data`, `NAME.data2`, … of a
+/// model that was replaced at `path`, except those `in_use`, and those that another .onnx file in the folder refers to.
 void write_model_in_one(std::string_view bytes, const std::filesystem::path& path,
                         Durability durability = Durability::on_return,
                         const std::vector<std::filesystem::path>& in_use = {});
 
-/// The model as a message at `path`, its tensor data beside it in `NAME.data`, or the first of `NAME.data2`,
-/// `NAME.data3`, … that is not there: any model may keep its tensors in a file that is. Both are on disk before the
-/// first takes its name, so that a model that stands at `path` stays whole until the new one takes its place, and where
-/// that fails, nothing is left. Both have the permissions of the model that is replaced, whose files go as above.
-/// Returns the bytes of both.
+/// Writes the model as a message at `path`, with its tensor data in `NAME.data` in the same folder, or the first of
+/// `NAME.data2`, `NAME.data3`, … that does not exist: an existing file may hold the tensors of any model. Both are on
+/// disk before the first is placed, so that an existing model at `path` stays complete until the new one replaces it;
+/// on failure, nothing is left. Both have the permissions of the replaced model, whose files are removed as above.
+/// Returns the total size of both in bytes.
 std::uint64_t write_model_with_data(onnx::ModelProto model, const std::filesystem::path& path,
                                     const OutsideTensors& outside = {},
                                     const std::vector<std::filesystem::path>& in_use = {});
 
-/// The message's bytes. Throws Error(failure) above the 2 GB that a message may have.
+/// The message's bytes. Throws Error(failure) above the limit of 2 GB for a message.
 std::string serialize_message(const onnx::ModelProto& model);
 
-/// Throws Error(input) unless `location` is a relative path of plain names, as every external location must be.
+/// Throws Error(input) unless `location` is a relative path of plain names, as required for every external location.
 void check_external_location(const std::string& location, const std::string& tensor);
 
 }  // namespace halfstep

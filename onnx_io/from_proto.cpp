@@ -35,7 +35,7 @@ void set_type(Value& value, const onnx::TypeProto& type) {
   value.shape = Shape(std::move(dims));
 }
 
-// The tensor a Constant node stands for, in whichever of its attributes it is.
+// The tensor of a Constant node, in whichever attribute it is stored.
 Tensor constant_of(const onnx::NodeProto& node) {
   if (node.attribute_size() != 1)
     throw_input_error("a Constant with exactly one value", std::to_string(node.attribute_size()) + " in " + label(node),
@@ -113,7 +113,7 @@ class GraphReader {
     graph_.inputs.push_back(id);
   }
 
-  // torch.onnx's newer exporter says of each initializer that it took from the module what it was there.
+  // torch.onnx's newer exporter records the original name of each initializer from the module.
   void read_declaration(const onnx::ValueInfoProto& info) {
     const ValueId id = graph_.find(info.name());
     if (id == kNoValue) return;
@@ -153,7 +153,7 @@ class GraphReader {
           captured.back().emplace_back(reference((*body)[inside].name, label(proto)), inside);
         attributes.set(attribute.name(), std::shared_ptr<const Graph>(std::move(body)));
       } else if (attribute.type() != onnx::AttributeProto::TYPE_PROTO || proto.op_type() != "Optional") {
-        // An Optional's type is of what it might hold, which nobody needs to know.
+        // The type of an Optional is that of its possible element, which is not needed.
         attributes.set(attribute.name(), attribute_from_proto(attribute));
       }
     }

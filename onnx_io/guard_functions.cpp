@@ -30,7 +30,7 @@ void visit_all(const onnx::ModelProto& model, const Visit& visit) {
   for (const auto& function : model.functions()) visit_nodes(function, visit);
 }
 
-/// An attribute of an operator that functions fill in by a name of theirs.
+/// An attribute of an operator that functions set by a reference to one of theirs.
 struct Use {
   std::string op, attribute;
   std::size_t outputs;
@@ -48,7 +48,7 @@ class References {
           std::set<Use>& uses = uses_[attribute.ref_attr_name()];
           const std::size_t before = uses.size();
           uses.insert({node.op_type(), attribute.name(), static_cast<std::size_t>(node.output_size())});
-          // Where the node is a call itself, what its function does with the attribute.
+          // If the node is a call itself, the uses of the attribute in its function.
           if (const auto passed = uses_.find(attribute.name()); passed != uses_.end())
             uses.insert(passed->second.begin(), passed->second.end());
           grown = grown || uses.size() != before;
@@ -57,7 +57,7 @@ class References {
     }
   }
 
-  /// `given` under its name, to all that it may be filled in for.
+  /// `given` under its name, for all attributes that it may be set to.
   void check(const onnx::AttributeProto& given, const std::string& where) const {
     const auto uses = uses_.find(given.name());
     if (uses == uses_.end()) return;

@@ -9,9 +9,9 @@
 namespace halfstep {
 namespace {
 
-// A few nested functions can multiply to any number of nodes; the largest real models have some ten thousand.
+// A few nested functions can multiply to any number of nodes; the largest real models have about ten thousand.
 constexpr std::uint64_t kMaxNodes = 5'000'000;
-// Whatever walks a graph calls itself for subgraphs and functions, and inference of loops within loops multiplies.
+// Graph traversals recurse into subgraphs and functions, and inference of nested loops multiplies.
 constexpr int kMaxNesting = 16;
 constexpr int kMaxCallDepth = 256;
 

@@ -28,15 +28,15 @@ namespace {
 
 using Opsets = std::map<std::string, std::int64_t>;
 
-// Functions call functions; deeper than any of ONNX's own go.
+// Nesting limit of function calls; deeper than any of ONNX's own.
 constexpr int kMaxFunctionDepth = 16;
 
 std::int64_t newest_version(const std::string& domain) { return domain.empty() ? kOnnxOpset : kOwnOpset; }
 
-// Goes through the nodes in order, appending to the graph what each becomes.
+// Processes the nodes in order, and appends their replacements to the graph.
 class Lifter final : public LiftContext {
  public:
-  /// `containers`: what is known of the values that the graph, a body, captures.
+  /// `containers`: known contents of the values that the graph, a body, captures.
   Lifter(Graph& graph, Opsets versions, UnsupportedOperators* unsupported, Containers containers = {})
       : graph_(graph),
         versions_(std::move(versions)),
@@ -51,7 +51,7 @@ class Lifter final : public LiftContext {
     spread_outputs();
   }
 
-  /// Of each output that the graph had, what it was made of if it was no tensor. Its elements are now outputs.
+  /// For each former output of the graph: its contents if it was not a tensor. Its elements are now outputs.
   const SpreadOutputs& spread() const { return spread_; }
 
   Graph& graph() override { return graph_; }
@@ -103,7 +103,7 @@ class Lifter final : public LiftContext {
     return id;
   }
 
-  // Takes the nodes from `first` on out of the graph, and appends what they become.
+  // Removes the nodes from `first` on from the graph, and appends their replacements.
   void process_from(std::size_t first, const Opsets& versions, int depth) {
     for (Node& node : graph_.take_nodes(first)) process(std::move(node), versions, depth);
   }
@@ -135,7 +135,7 @@ class Lifter final : public LiftContext {
       try {
         lifter.run();
       } catch (const Error& error) {
-        // Of the branches of an If one need not fit: infer_control_flow decides.
+        // One branch of an If may not fit: infer_control_flow decides.
         if (!node.is("If") || has_containers_ || error.kind() != Error::Kind::input) throw;
         make_failing(body, error);
       }
@@ -146,7 +146,7 @@ class Lifter final : public LiftContext {
     spread_results(graph_, node, results, containers_);
   }
 
-  // Replaces a node that deals in containers by what it means for tensors; false when it does not.
+  // Replaces a node for containers by its equivalent for tensors; returns false if there is none.
   bool take_apart(Node& node, const Opsets& versions, int depth) {
     if (has_body(node)) return write_out(node, versions, depth);
     for (const ContainerRule& rule : container_rules()) {
@@ -161,7 +161,7 @@ class Lifter final : public LiftContext {
 
   bool is_container(ValueId id) const { return containers_.contains(id); }
 
-  // SequenceMap, and control flow in which containers occur, if its course is known.
+  // SequenceMap, and control flow with containers, if its course is known.
   bool write_out(const Node& node, const Opsets& versions, int depth) {
     const std::size_t first = graph_.nodes.size();
     Containers results;
@@ -197,7 +197,7 @@ class Lifter final : public LiftContext {
     graph_.outputs = std::move(outputs);
   }
 
-  // Appends a node that is in the newest form, or what its function body says.
+  // Appends a node in its newest form, or its function body.
   void emit(Node node, int depth) {
     if (unsupported_ && !find_op(node.op, node.domain)) {
       if (depth < kMaxFunctionDepth && expand(node, depth)) return;
@@ -208,7 +208,7 @@ class Lifter final : public LiftContext {
       const Graph::Edit last = graph_.edit(graph_.nodes.size() - 1);
       is_control_flow(*last) ? infer_control_flow(graph_, *last) : infer_node(graph_, *last);
     } catch (const Error&) {
-      // What follows an unsupported node may lack types; the report of the unsupported comes first.
+      // Nodes after an unsupported one may lack types; the error about the unsupported operators comes first.
       if (!unsupported_ || unsupported_->empty()) throw;
     }
     if (has_containers_ && gives_indices(graph_.nodes.back())) {
@@ -217,7 +217,7 @@ class Lifter final : public LiftContext {
     }
   }
 
-  // Lengths, positions and conditions of containers must be known here and now.
+  // Lengths, positions and conditions of containers must be known at this point.
   bool gives_indices(const Node& node) const {
     return std::all_of(node.outputs.begin(), node.outputs.end(), [&](ValueId out) {
       return out == kNoValue || graph_[out].dtype == DType::boolean || is_integer(graph_[out].dtype);
@@ -272,7 +272,7 @@ class Lifter final : public LiftContext {
     process_from(first, versions, depth + 1);
   }
 
-  // References to attributes of the function become what the caller gives, or the default.
+  // References to attributes of the function are replaced by the values of the call, or the default.
   static void give_attributes(onnx::NodeProto& node, const Node& call, const onnx::OpSchema& schema) {
     google::protobuf::RepeatedPtrField<onnx::AttributeProto> given;
     for (const onnx::AttributeProto& a : node.attribute()) {
@@ -292,8 +292,8 @@ class Lifter final : public LiftContext {
 
   Graph& graph_;
   Opsets versions_;
-  UnsupportedOperators* unsupported_;  ///< null: operators without a row stay as they are
-  ValueMap<bool> is_read_;             ///< of the values there were before lifting
+  UnsupportedOperators* unsupported_;  ///< null: operators without a row are kept
+  ValueMap<bool> is_read_;             ///< of the values that existed before lifting
   std::vector<Node> after_;
   Containers containers_;
   std::unordered_map<ValueId, ValueId> replaced_;
@@ -311,7 +311,7 @@ void lift(Graph& graph, UnsupportedOperators* unsupported) {
   for (ValueId out : graph.outputs) declared.emplace_back(out, graph[out].dtype, graph[out].shape);
   Lifter(graph, std::move(versions), unsupported).run();
   if (unsupported) unsupported->report();
-  // Where inference cannot tell, the file's word on its outputs is taken.
+  // If inference fails, the types of outputs in the file are used.
   for (auto& [id, dtype, shape] : declared) {
     Value& output = graph[id];
     if (output.dtype == DType::undefined) output.dtype = dtype;

@@ -1,5 +1,5 @@
-// What changed in the operators of ai.onnx after version 7, where the old form is not valid, or means something else,
-// in the newest version. Source: the change lists of the ONNX operator schemas (onnx/defs/*/old.cc).
+// Changes of the operators of ai.onnx after version 7 for which the old form is invalid, or has another meaning, in the
+// newest version. Source: the change lists of the ONNX operator schemas (onnx/defs/*/old.cc).
 #include <algorithm>
 #include <limits>
 
@@ -16,7 +16,7 @@ void set_input(Node& node, std::size_t i, ValueId id) {
   node.inputs[i] = id;
 }
 
-// A list of integers that was an attribute and is input `i` now.
+// A list of integers that was an attribute and is now input `i`.
 template <std::size_t i>
 void ints_to_input(LiftContext& lift, Node& node, std::string_view name) {
   const Attribute* attribute = node.attributes.find(name);
@@ -32,7 +32,7 @@ Tensor scalar_of(DType dtype, float number) {
 
 void axes_to_input(LiftContext& lift, Node& node) { ints_to_input<1>(lift, node, "axes"); }
 
-// Softmax and its kin: before 13 all axes from `axis` (default 1) on were one.
+// Softmax and related operators: before 13 all axes from `axis` (default 1) on were treated as one.
 void normalize_from_axis(LiftContext& lift, Node& node) {
   const std::int64_t axis = node.attributes.get_int("axis", 1);
   const Shape& shape = lift.graph()[node.inputs.at(0)].shape;
@@ -128,10 +128,10 @@ void pad_11(LiftContext& lift, Node& node) {
 
 void rename_scatter(LiftContext&, Node& node) { node.op = "ScatterElements"; }
 
-// ONNX Runtime's name, in whatever operator set.
+// The name in ONNX Runtime, in any opset.
 void rename_simplified(LiftContext&, Node& node) { node.op = "RMSNormalization"; }
 
-// Version 10 says nothing of rounding. Deployed runtimes cut off along axes that grow, and round up along those that
+// Version 10 does not specify rounding. Deployed runtimes round down along axes that grow, and up along those that
 // shrink.
 void resize_11(LiftContext& lift, Node& node) {
   node.inputs = {node.input(0), kNoValue, node.input(1)};
@@ -154,7 +154,7 @@ void resize_11(LiftContext& lift, Node& node) {
   node.attributes.set("nearest_mode", std::string("ceil"));
 }
 
-// Before 13 absent operands were given as empty tensors, and there was one more coordinate mode.
+// Before 13 absent operands were given as empty tensors, and there was an additional coordinate mode.
 void resize_13(LiftContext& lift, Node& node) {
   for (std::size_t i = 1; i < node.inputs.size(); ++i) {
     if (node.inputs[i] == kNoValue) continue;
@@ -175,9 +175,10 @@ void roi_align_16(LiftContext&, Node& node) {
   node.attributes.set("coordinate_transformation_mode", std::string("output_half_pixel"));
 }
 
-// Before 9 everything had a batch axis in front: a Scan over it, in whose body the sequence is scanned.
+// Before 9 everything had a leading batch axis: it becomes a Scan over it, whose body contains the Scan of the
+// sequence.
 void scan_9(LiftContext& lift, Node& node) {
-  if (node.attributes.has("scan_input_axes")) return;  // the inner one, made below
+  if (node.attributes.has("scan_input_axes")) return;  // the inner one, created below
   if (node.input(0) != kNoValue) lift.refuse("Scan without lengths of its own for each sequence", "'sequence_lens'");
   node.inputs.erase(node.inputs.begin());
   if (std::count(node.inputs.begin(), node.inputs.end(), kNoValue) > 0)

@@ -31,7 +31,7 @@ LoadedModel load_from(onnx::ModelProto model, const std::filesystem::path& folde
         throw_input_error("a model without external data, since no folder is given",
                           "external data for tensor '" + tensor.name() + "'", "load the model from its file");
     });
-  // Before the checker, which would itself look for the files.
+  // Before the checker, which would look for the files itself.
   auto source = std::make_shared<SourceModel>();
   std::vector<std::filesystem::path> data_files = read_external_data(model, folder, source->outside);
   normalize_message(model);

@@ -1,4 +1,4 @@
-// Reading the protobuf message of a model, before anything is made of it. Internal.
+// Reading the protobuf message of a model, before further processing. Internal.
 #pragma once
 
 #include <cstdint>
@@ -14,18 +14,18 @@
 
 namespace halfstep {
 
-/// Throws Error(input) when the bytes are no ONNX model, naming the format they are of where it is known.
+/// Throws Error(input) if the bytes are not an ONNX model, naming their format if it is known.
 onnx::ModelProto parse_message(std::string_view bytes);
 onnx::ModelProto read_message(const std::filesystem::path& path);
 
-/// Throws Error(input) on an IR or operator set version that is not known.
+/// Throws Error(input) for an unknown IR version or opset.
 void check_versions(const onnx::ModelProto& model, std::int64_t oldest_opset);
 
-/// Replaces calls of the model's local functions by their bodies. Throws Error(input) when that cannot be done, or
-/// would give too many nodes.
+/// Replaces calls of the model's local functions by their bodies. Throws Error(input) if this is impossible, or would
+/// give too many nodes.
 void inline_functions(onnx::ModelProto& model);
 
-/// Runs a part of the ONNX library, which reports what it dislikes by exceptions of several types, as Error(input).
+/// Runs a part of the ONNX library, and converts its exceptions, which have several types, to Error(input).
 template <class F>
 void guarded(const std::string& required, const F& work) {
   try {
@@ -40,7 +40,7 @@ void guarded(const std::string& required, const F& work) {
   }
 }
 
-/// Adds the file's name to the errors of `work` that do not have it.
+/// Adds the file's name to errors of `work` that lack it.
 template <class F>
 auto naming_file(const std::filesystem::path& path, const F& work) {
   try {

@@ -1,4 +1,4 @@
-// What halfstep adds to a model's metadata, so that a written Graph reads back as the same Graph.
+// halfstep's metadata in a model, by which a written Graph can be read back unchanged.
 #pragma once
 
 #include <array>
@@ -13,7 +13,7 @@ inline constexpr std::string_view kMetadataPrefix = "ai.halfstep.";
 inline constexpr std::string_view kStateKey = "ai.halfstep.state.";
 inline constexpr std::string_view kNextKey = "ai.halfstep.next.";
 inline constexpr std::string_view kGradientKey = "ai.halfstep.gradient.";
-/// How many of the graph's outputs come before those that are there only for the states.
+/// Number of the graph's outputs before those that are only there for the states.
 inline constexpr std::string_view kOutputCountKey = "ai.halfstep.outputs";
 
 inline constexpr std::array kStateRoles = {StateRole::parameter,  StateRole::statistic,   StateRole::optimizer,

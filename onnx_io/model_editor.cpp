@@ -109,7 +109,7 @@ void ModelEditor::remove_attribute(std::size_t node, std::string_view name) {
   auto& attributes = *nodes_.at(node)->mutable_attribute();
   const auto found = find(attributes, name);
   if (found == attributes.end()) return;
-  // The nodes of a body go with it.
+  // The nodes of a body are removed with it.
   if (found->has_g())
     for_each_node(*found->mutable_g(), [&](const onnx::NodeProto& gone) { std::erase(nodes_, &gone); });
   attributes.erase(found);

@@ -1,5 +1,5 @@
-// The message of a model, read and changed by plain values: for those who cannot link an ONNX library beside halfstep's
-// own. Nothing is checked: the model may be invalid in any way, before and after.
+// Reads and changes the message of a model through plain values, for users who cannot link an ONNX library in addition
+// to halfstep's own. Nothing is checked: the model may be invalid in any way, before and after.
 #pragma once
 
 #include <cstddef>
@@ -23,12 +23,12 @@ namespace HALFSTEP_API halfstep {
 
 class ModelEditor {
  public:
-  /// What a body (a subgraph) takes and gives.
+  /// Inputs and outputs of a body (a subgraph).
   struct BodyNames {
     std::vector<std::string> inputs, outputs;
     bool operator==(const BodyNames&) const = default;
   };
-  /// What an attribute holds; nothing where it is of another type.
+  /// The value of an attribute; nothing if it has another type.
   using Value = std::variant<std::monostate, std::int64_t, float, std::string, std::vector<std::int64_t>,
                              std::vector<float>, BodyNames>;
 
@@ -43,11 +43,11 @@ class ModelEditor {
   void set_operands(std::size_t node, const std::vector<std::string>& operands);
   std::vector<std::string> attribute_names(std::size_t node) const;
   Value attribute(std::size_t node, std::string_view name) const;
-  /// Adds it when the node has none of this name. BodyNames leave of a body's inputs and outputs those that they list.
+  /// Adds the attribute if the node has none of this name. BodyNames keep only the listed inputs and outputs of a body.
   void set_attribute(std::size_t node, const std::string& name, const Value& value);
   void remove_attribute(std::size_t node, std::string_view name);
 
-  /// The version that the first operator set of the model has; nothing when there is none.
+  /// The version of the model's first opset; nothing if there is none.
   std::optional<std::int64_t> opset() const;
   void set_opset(std::int64_t version);
 
@@ -56,7 +56,7 @@ class ModelEditor {
   void declare_input(std::size_t input, DType dtype, const Shape& shape);
   std::size_t output_count() const;
   void declare_output(std::size_t output, DType dtype);
-  /// The input is an initializer from here on.
+  /// The input becomes an initializer.
   void make_initializer(std::size_t input, const Tensor& value);
 
  private:

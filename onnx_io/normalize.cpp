@@ -45,12 +45,12 @@ Shape shape_of(const onnx::SparseTensorProto& sparse) {
   return Shape(std::vector<std::int64_t>(sparse.dims().begin(), sparse.dims().end()));
 }
 
-// 0 for what is no dense tensor of numbers.
+// 0 unless it is a dense tensor of numbers.
 std::size_t element_bits(const onnx::SparseTensorProto& sparse) {
   return bits_of(static_cast<DType>(sparse.values().data_type()));
 }
 
-/// The memory that the dense tensors of one model may take together.
+/// Limit of the total memory of the dense tensors of a model.
 class Budget {
  public:
   void take(const onnx::SparseTensorProto& sparse) {
@@ -88,7 +88,7 @@ void for_each_sparse(onnx::ModelProto& model, const VisitGraph& visit_graph, con
   for (auto& function : *model.mutable_functions()) for_each_node(function, visit_node);
 }
 
-// Where each value goes, from one index a value or one a value and axis.
+// The position of each value, from one index per value or one per value and axis.
 std::vector<std::int64_t> positions(const Tensor& indices, const Shape& shape, std::int64_t values, std::int64_t count,
                                     const std::string& name) {
   const Shape wanted_flat{values}, wanted_axes{values, static_cast<std::int64_t>(shape.rank())};
@@ -97,7 +97,7 @@ std::vector<std::int64_t> positions(const Tensor& indices, const Shape& shape, s
     misfit(name, fmt::format("i64 indices of shape {} or {}", wanted_flat.to_string(), wanted_axes.to_string()),
            fmt::format("{}{}", name_of(indices.dtype()), indices.shape().to_string()));
   const std::span<const std::int64_t> given = indices.span<std::int64_t>();
-  // A flat index is one into the list of all elements.
+  // A flat index is an index into the list of all elements.
   const Shape grid = indices.shape() == wanted_flat ? Shape{count} : shape;
   std::vector<std::int64_t> result;
   for (auto index = given.begin(); index != given.end();) {
@@ -158,7 +158,7 @@ void normalize_message(onnx::ModelProto& model) {
 }
 
 void densify(onnx::ModelProto& model, const std::function<Tensor(const onnx::TensorProto&)>& read) {
-  // All of them before the first takes any memory.
+  // All sizes are checked before the first allocation.
   Budget budget;
   for_each_sparse(
       model,

@@ -32,7 +32,7 @@ bool takes_types(const Graph& graph, std::span<const ValueId> values,
   return true;
 }
 
-// An attribute that is not given must have meant the same by default.
+// An attribute that is not set must have had the same default.
 bool same_defaults(const Node& node, const onnx::OpSchema& old_schema, const onnx::OpSchema& newest) {
   for (const auto& [name, attribute] : newest.attributes()) {
     if (node.attributes.has(name)) {
@@ -48,7 +48,7 @@ bool same_defaults(const Node& node, const onnx::OpSchema& old_schema, const onn
   return true;
 }
 
-// Whether `node`, of the newest form, is valid in `version` of ai.onnx and means the same there.
+// Whether `node`, in its newest form, is valid in `version` of ai.onnx with the same meaning.
 bool fits(const Graph& graph, const Node& node, std::int64_t version) {
   const onnx::OpSchema* old_schema = schema_of(node, version);
   const onnx::OpSchema* newest = schema_of(node, kOnnxOpset);
@@ -78,7 +78,7 @@ std::int64_t lowest_opset(const Graph& graph) {
 }
 
 std::int64_t ir_version_of(std::int64_t opset) {
-  // The first operator set of each IR version, from the versioning table of the ONNX documentation.
+  // The first opset of each IR version, from the versioning table of the ONNX documentation.
   constexpr std::pair<std::int64_t, std::int64_t> kFirstOpsets[] = {{7, 13},  {8, 15},  {9, 19},  {10, 21},
                                                                     {11, 23}, {12, 24}, {13, 25}, {14, 28}};
   std::int64_t ir = kFirstOpsets[0].first;

@@ -1,4 +1,4 @@
-// Declaring no newer an operator set than a graph needs.
+// Selects the oldest opset that a graph can declare.
 #pragma once
 
 #include <cstdint>
@@ -7,14 +7,14 @@
 
 namespace halfstep {
 
-/// Oldest operator set that is written.
+/// Oldest opset that is written.
 inline constexpr std::int64_t kOldestWrittenOpset = 13;
 
-/// The oldest version of ai.onnx, from kOldestWrittenOpset on, in which every node of the graph (in its newest form) is
-/// valid and means the same: a model declared so runs in more runtimes.
+/// The oldest version of ai.onnx, at least kOldestWrittenOpset, in which every node of the graph (in its newest form)
+/// is valid with the same meaning: this makes the model usable in more runtimes.
 std::int64_t lowest_opset(const Graph& graph);
 
-/// The IR version that came with an operator set of ai.onnx.
+/// The IR version introduced with an opset of ai.onnx.
 std::int64_t ir_version_of(std::int64_t opset);
 
 }  // namespace halfstep

@@ -46,7 +46,7 @@ std::int64_t elements_of(const onnx::TensorProto& tensor) {
   return std::any_of(shape.begin(), shape.end(), [](std::int64_t extent) { return extent < 0; }) ? 0 : shape.count();
 }
 
-// Nothing is checked: a file may say any number.
+// Nothing is checked: a file may contain any number.
 std::int64_t sum(std::int64_t a, std::int64_t b) {
   constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
   return a > kMost - b ? kMost : a + b;

@@ -1,4 +1,4 @@
-// What a model file has in it, whether or not halfstep can run it.
+// The contents of a model file, whether or not halfstep supports it.
 #pragma once
 
 #include <cstdint>
@@ -16,18 +16,17 @@ namespace HALFSTEP_API halfstep {
 
 struct ModelOutline {
   struct Value {
-    std::string name, type;  ///< "f32"; of what is no tensor its kind: "sequence"
+    std::string name, type;  ///< "f32"; if it is not a tensor, its kind: "sequence"
     Shape shape;
   };
   std::vector<Value> inputs, outputs;
-  /// Nodes by operator, with its domain where that is not ai.onnx, subgraphs included; without Constant.
+  /// Number of nodes by operator, with its domain if not ai.onnx, including subgraphs; without Constant.
   std::map<std::string, std::int64_t> operators;
   std::int64_t tensors = 0, elements = 0;  ///< of initializers
   UnsupportedOperators unsupported;
 };
 
-/// Reads the message alone: no external data, and nothing is checked. Throws Error(input) when the file is no ONNX
-/// model.
+/// Reads only the message: no external data, and without checks. Throws Error(input) if the file is not an ONNX model.
 ModelOutline outline_of(const std::filesystem::path& path);
 
 }  // namespace halfstep

@@ -14,14 +14,14 @@
 namespace halfstep {
 namespace {
 
-// Since IR version 4 an initializer need not be a graph input too.
+// Since IR version 4 an initializer need not be a graph input.
 constexpr std::int64_t kInitializersStandAlone = 4;
 
 bool is_op(const onnx::NodeProto& node, const char* op) {
   return node.op_type() == op && canonical_domain(node.domain()).empty();
 }
 
-// A Constant node's value as a tensor, whichever attribute holds it.
+// A Constant node's value as a tensor, whichever attribute it is in.
 onnx::TensorProto value_of(const onnx::NodeProto& constant) {
   onnx::ModelProto model;
   *model.mutable_graph()->add_node() = constant;
@@ -37,8 +37,7 @@ void set_value(onnx::NodeProto& constant, onnx::TensorProto value) {
   *attribute.mutable_t() = std::move(value);
 }
 
-// Where the main graph of a model keeps the tensors that can be replaced. Positions in its lists of initializers and
-// nodes.
+// The replaceable tensors in the main graph of a model: positions in its lists of initializers and nodes.
 class TensorIndex {
  public:
   static constexpr int kNone = -1;
@@ -59,7 +58,7 @@ class TensorIndex {
   int identity(const std::string& name) const { return find(identities_, name); }
   const std::unordered_map<std::string, int>& identities() const { return identities_; }
 
-  /// The initializer or Constant node behind a name and any Identity nodes in between: its name.
+  /// The name of the initializer or Constant node behind a name and any Identity nodes in between.
   const std::string& source_name(const std::string& name) const {
     const int i = identity(name);
     return i == kNone ? name : source_name(graph_.node(i).input(0));
@@ -89,7 +88,7 @@ class TensorIndex {
   std::unordered_map<std::string, int> initializers_, constants_, identities_;
 };
 
-// One row for each of a tensor whose rows the exporter made equal by expanding it over the batch.
+// One row of a tensor with equal rows, which the exporter expanded over the batch.
 Tensor repeat_row(const Tensor& row, const Shape& shape) {
   Tensor result(row.dtype(), shape);
   for (std::size_t at = 0; at < result.bytes(); at += row.bytes())
@@ -110,7 +109,7 @@ void for_each_beyond(const Tensor& from, const Tensor& to, F&& f) {
     if (std::isfinite(before[i]) && !std::isfinite(after[i])) f(i);
 }
 
-// What a tensor becomes when its leading columns are trained: those of a bias whose rest is zero.
+// The new tensor if its leading columns are trained: those of a bias whose other elements are zero.
 bool leads_zeros(const Shape& leading, const onnx::TensorProto& whole) {
   const Tensor tensor = tensor_from_proto(whole);
   const Shape& shape = tensor.shape();
@@ -177,7 +176,7 @@ std::unordered_map<std::string, int> count_reads(onnx::GraphProto& graph) {
   return reads;
 }
 
-// Removes what gave these values, if nothing reads them any more, and so on towards the inputs.
+// Removes the producers of these values if no one reads them any more, and so on towards the inputs.
 void remove_unread(onnx::GraphProto& graph, std::unordered_set<std::string> candidates) {
   while (!candidates.empty()) {
     const auto reads = count_reads(graph);
@@ -211,7 +210,7 @@ bool is_training(const onnx::NodeProto& node) {
   });
 }
 
-// Values that a changed node no longer gives (by the name that stands in for them) or no longer reads.
+// Values that a changed node no longer produces (by the names that replace them) or no longer reads.
 struct Released {
   std::unordered_map<std::string, std::string> replaced;
   std::unordered_set<std::string> unread;
@@ -225,7 +224,7 @@ void infer_batch_normalization(onnx::NodeProto& node, Released& released) {
     attribute.set_type(onnx::AttributeProto::INT);
     attribute.set_i(0);
   }
-  // Outputs 1 and 2 are the running statistics after the step; in inference these are inputs 3 and 4 as they were.
+  // Outputs 1 and 2 are the running statistics after the step; for inference these are inputs 3 and 4, unchanged.
   for (int i = 1; i < node.output_size(); ++i)
     if (!node.output(i).empty() && node.input_size() == 5)
       released.replaced[node.output(i)] = node.input(i % 2 == 1 ? 3 : 4);
@@ -251,7 +250,7 @@ void rename_reads(onnx::GraphProto& graph, const std::unordered_map<std::string,
     for (auto& output : *any.mutable_output()) {
       auto it = names.find(output.name());
       if (it == names.end()) continue;
-      // The output keeps its name: an Identity passes the running statistic on.
+      // The output keeps its name: an Identity forwards the running statistic.
       onnx::NodeProto& identity = *any.add_node();
       identity.set_op_type("Identity");
       identity.add_input(it->second);
@@ -302,7 +301,7 @@ std::vector<std::string> sources_of(const onnx::ModelProto& model, const NamedTe
 Tensor as_stored(const Tensor& tensor, DType dtype) {
   if (tensor.dtype() == dtype) return tensor;
   Tensor result = convert(tensor, dtype);
-  // The largest number is the one before infinity, of either sign.
+  // The largest number precedes infinity, for either sign.
   if (is_half(dtype))
     for_each_beyond(tensor, result, [&](std::size_t i) { --static_cast<std::uint16_t*>(result.raw())[i]; });
   return result;
@@ -340,7 +339,7 @@ void replace_tensors(onnx::ModelProto& model, const NamedTensors& tensors) {
                     "save with the model that was trained");
     }
   }
-  // A parameter that was not trained must not follow the trained one it was merged with.
+  // An untrained parameter must not follow the trained one that it was merged with.
   for (const auto& [name, identity] : index.identities()) {
     if (tensors.contains(name) || !changed_names.contains(index.source_name(name))) continue;
     onnx::TensorProto own = index.source(name);

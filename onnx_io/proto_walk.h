@@ -1,4 +1,4 @@
-// Visiting every graph, node and tensor of a model message, subgraphs and function bodies included.
+// Visits every graph, node and tensor of a model message, including subgraphs and function bodies.
 #pragma once
 
 #include <onnx/onnx_pb.h>

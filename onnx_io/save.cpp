@@ -47,7 +47,7 @@ void write_model(onnx::ModelProto model, const std::filesystem::path& path, Exte
   write_model_with_data(std::move(model), path, outside);
 }
 
-/// The form of the source's message in which all these parameters have their names.
+/// The form of the source's message in which all these parameters have names.
 const onnx::ModelProto& message_with(const SourceModel& source, const std::vector<TensorInfo>& parameters) {
   std::vector<std::string> names;
   for (const TensorInfo& parameter : parameters) names.push_back(parameter.name);
@@ -60,7 +60,7 @@ void attach(onnx::TensorProto& tensor, const Tensor& elements) {
   tensor.set_raw_data(elements.raw(), elements.bytes());
 }
 
-/// The message with all its elements, but zeros where these tensors take their place.
+/// The message with all its elements, with zeros for the tensors that will be replaced.
 onnx::ModelProto whole_message(const SourceModel& source, const std::vector<TensorInfo>& replaced) {
   onnx::ModelProto message = message_with(source, replaced);
   const std::map<int, std::string> given_up = replaced_whole(message, replaced);
@@ -73,7 +73,7 @@ onnx::ModelProto whole_message(const SourceModel& source, const std::vector<Tens
   return message;
 }
 
-/// A model with other parameters, of which those that are large come when they are written.
+/// A model with other parameters; large ones are read when they are written.
 class TrainedModel {
  public:
   TrainedModel(const SourceModel& source, const LazyTensors& parameters)
@@ -96,7 +96,7 @@ class TrainedModel {
     replace_tensors(message, now);
   }
 
-  /// In place of an initializer that is marked.
+  /// Replaces a marked initializer.
   Tensor elements(const onnx::TensorProto& tensor) const {
     const auto late = late_.find(DetachedModel::index_of(tensor));
     if (late == late_.end()) return source_.read(tensor);
@@ -115,7 +115,7 @@ class TrainedModel {
                   writer.write(value.raw(), value.bytes());
                 }};
   }
-  /// Puts all elements into the message.
+  /// Moves all elements into the message.
   void attach_all() {
     for (onnx::TensorProto& tensor : *message.mutable_graph()->mutable_initializer())
       if (DetachedModel::index_of(tensor) >= 0) attach(tensor, elements(tensor));
@@ -126,7 +126,7 @@ class TrainedModel {
  private:
   const SourceModel& source_;
   const LazyTensors& parameters_;
-  std::map<std::ptrdiff_t, std::string> late_;  // parameters by the mark of what they replace
+  std::map<std::ptrdiff_t, std::string> late_;  // parameters by the index of the marked initializer
 };
 
 }  // namespace
@@ -183,7 +183,7 @@ std::string trained_model_bytes(const SourceModel& source, const NamedTensors& p
                                 DType widened) {
   const LazyTensors lazy = LazyTensors::of(parameters);
   onnx::ModelProto message;
-  if (is_half(widened)) {  // before parameters take their places, which are to be of the wider type
+  if (is_half(widened)) {  // before the replacement of parameters, which have the wider type
     register_schemas();
     message = whole_message(source, lazy.types);
     widen(message, widened);

@@ -12,7 +12,7 @@
 namespace halfstep {
 namespace {
 
-// Every name that the node reads, or that its subgraphs read of the graphs around them (and some they define).
+// All names that the node reads, or that its subgraphs read from enclosing graphs (and some that they define).
 void collect_reads(const onnx::NodeProto& node, std::vector<std::string>& reads) {
   reads.insert(reads.end(), node.input().begin(), node.input().end());
   const auto visit_graph = [&](const onnx::GraphProto& graph) {

@@ -5,8 +5,8 @@
 
 namespace halfstep {
 
-/// Brings the nodes of every graph and function of the model into topological order, keeping the present order where it
-/// can. Throws Error(input) on a cycle.
+/// Sorts the nodes of every graph and function of the model topologically, preserving the current order where possible.
+/// Throws Error(input) on a cycle.
 void sort_nodes(onnx::ModelProto& model);
 
 }  // namespace halfstep

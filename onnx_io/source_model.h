@@ -1,7 +1,7 @@
-// The model message a Graph was read from, kept so that saving changes nothing but the parameters. Internal to onnx_io.
+// The model message that a Graph was read from, kept so that saving changes only the parameters. Internal to onnx_io.
 //
-// Elements of large initializers are not in the message (mark_detached): they are tensors that the graph has as
-// its constants, so that there is one copy of them.
+// Elements of large initializers are not in the message (mark_detached): they are the tensors of the graph's constants,
+// so that there is only one copy of them.
 #pragma once
 
 #include <cstddef>
@@ -20,13 +20,13 @@ namespace halfstep {
 class SourceModel {
  public:
   onnx::ModelProto model;  ///< as in the file
-  /// The same with its local functions inlined, when it has any: some parameters may have names only there.
+  /// The same with its local functions inlined, if it has any: some parameters may have names only there.
   std::optional<onnx::ModelProto> inlined;
-  /// The elements of tensors that are marked, of either message, by their index. Undefined: they were given up, since
-  /// others take their place (see without_values).
+  /// The elements of marked tensors, of either message, by index. Undefined: released, because others replace them (see
+  /// without_values).
   std::vector<Tensor> outside;
 
-  /// Elements of an initializer. Throws Error(failure) for those that were given up.
+  /// Elements of an initializer. Throws Error(failure) if they were released.
   Tensor read(const onnx::TensorProto& initializer) const;
   /// A form of the message with all its data.
   onnx::ModelProto whole(onnx::ModelProto form) const;
@@ -35,13 +35,13 @@ class SourceModel {
 /// Initializers of the main graph of at least so many bytes are outside.
 inline constexpr std::size_t kOutsideBytes = 4096;
 
-/// `from_proto` with initializers of the main graph as `read` gives them.
+/// `from_proto` with initializers of the main graph provided by `read`.
 Graph from_proto(const onnx::ModelProto& model, const std::function<Tensor(const onnx::TensorProto&)>& read);
 
-/// Reads the external data of a message, what is large to `outside`. Returns the files.
+/// Reads the external data of a message, large tensors to `outside`. Returns the files.
 std::vector<std::filesystem::path> read_external_data(onnx::ModelProto& model, const std::filesystem::path& folder,
                                                       std::vector<Tensor>& outside);
-/// Moves what is large in the message out of it.
+/// Moves large tensors of the message out of it.
 void move_outside(onnx::ModelProto& model, std::vector<Tensor>& outside);
 
 }  // namespace halfstep

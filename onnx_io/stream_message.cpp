@@ -8,9 +8,9 @@
 namespace halfstep {
 namespace {
 
-// Protobuf's wire format: a message is its fields one after the other, and a field with a length is its number, shifted
-// by 3 and marked with 2, the length, and so many bytes. A message may be written in pieces, each a message of its own
-// fields.
+// Protobuf's wire format: a message is a sequence of fields, and a field with a length is its number, shifted by 3 and
+// marked with 2, the length, and that number of bytes. A message may be written in pieces, each a message with some of
+// the fields.
 constexpr std::uint32_t kHasLength = 2;
 constexpr std::uint32_t tag_of(int field) { return static_cast<std::uint32_t>(field) << 3 | kHasLength; }
 
@@ -20,15 +20,15 @@ std::string varint(std::uint64_t value) {
   bytes += static_cast<char>(value);
   return bytes;
 }
-/// What stands before the bytes of a field.
+/// The prefix of a field's bytes.
 std::string head(int field, std::uint64_t bytes) { return varint(tag_of(field)) + varint(bytes); }
 
-/// A message around one of its fields, in the order of fields.
+/// The parts of a message before and after one of its fields, in the order of fields.
 struct Around {
   std::string before, after;
 };
 
-/// A tensor that is outside, around its elements; any other before them.
+/// The parts of a tensor around its elements if these are outside; otherwise all of it comes before.
 Around around_elements(const onnx::TensorProto& tensor, std::uint64_t outside) {
   if (outside == 0) return {tensor.SerializeAsString(), {}};
   onnx::TensorProto before = tensor, after;

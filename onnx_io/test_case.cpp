@@ -23,7 +23,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// A local function of the model is no operator of its own: its nodes are.
+// A local function of the model is not an operator itself; its nodes are.
 template <class Visit>
 void for_each_operator(onnx::ModelProto& model, const Visit& visit) {
   std::set<std::pair<std::string, std::string>> local;

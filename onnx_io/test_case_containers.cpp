@@ -118,7 +118,7 @@ void fix_containers(onnx::ModelProto& model, const fs::path& data_set) {
       options.sequence_lengths[input.name()] = static_cast<std::int64_t>(read_value(path, input.type()).size());
   });
   spread_container_inputs(model, options);
-  // What a sequence says of its elements' shapes may be nothing, which an input must not.
+  // A sequence need not specify the shapes of its elements, but an input must.
   const std::vector<Tensor> tensors = read_container_inputs(source, data_set);
   for (int i = 0; i < graph.input_size(); ++i)
     if (auto& type = *graph.mutable_input(i)->mutable_type()->mutable_tensor_type(); !type.has_shape()) {

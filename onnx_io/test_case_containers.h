@@ -10,16 +10,16 @@
 
 namespace halfstep {
 
-/// Whether inputs, outputs or operators of the model have to do with sequences or optional values.
+/// Whether inputs, outputs or operators of the model involve sequences or optional values.
 bool has_containers(onnx::ModelProto& model);
 
-/// Gives such a model inputs that are tensors, as many as the files in `data_set` have (see LoadOptions). Its integer
+/// Replaces the inputs of such a model by tensors, as many as in the files of `data_set` (see LoadOptions). Its integer
 /// and boolean inputs become constants with the values there: positions, lengths and conditions must follow from the
-/// model. Throws Error when a file is missing or holds something else than the model's input.
+/// model. Throws Error if a file is missing or does not contain the input of the model.
 void fix_containers(onnx::ModelProto& model, const std::filesystem::path& data_set);
 
-/// The values in `data_set` for the inputs that are left, given the model as it was, and for its outputs: of a sequence
-/// its elements, of an optional value what it holds. Throws Error as above.
+/// The values in `data_set` for the remaining inputs, given the original model, and for its outputs: the elements of a
+/// sequence, the contents of an optional value. Throws Error as above.
 std::vector<Tensor> read_container_inputs(const onnx::ModelProto& model, const std::filesystem::path& data_set);
 std::vector<Tensor> read_container_outputs(const onnx::ModelProto& model, const std::filesystem::path& data_set);
 

@@ -10,8 +10,8 @@
 
 namespace halfstep {
 
-/// The message in a file; `what` names it ("a tensor"). Throws Error when the file cannot be read, or holds no such
-/// message.
+/// The message in a file; `what` names it ("a tensor"). Throws Error if the file cannot be read, or does not contain
+/// such a message.
 template <class Message>
 Message read_case_file(const std::filesystem::path& path, const std::string& what) {
   std::ifstream file(path, std::ios::binary);

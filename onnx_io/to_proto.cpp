@@ -13,9 +13,9 @@ namespace {
 
 using NameSet = std::unordered_set<std::string>;
 
-// Writes a graph and, inside it, its bodies. A body reads values of the enclosing graphs by name but must not, by
-// ONNX's rules, define a name again that is visible there: `captured` holds what its captures are called there, `outer`
-// all names in use.
+// Writes a graph and, inside it, its bodies. A body reads values of the enclosing graphs by name but, by ONNX's rules,
+// must not redefine a name that is visible there: `captured` holds the outer names of its captures, `outer` all names
+// in use.
 class GraphWriter {
  public:
   explicit GraphWriter(const Graph& graph) : GraphWriter(graph, {}, {}) {}
@@ -72,7 +72,7 @@ class GraphWriter {
     return name;
   }
 
-  // An output that is a captured value, or for the second time one, as runtimes want outputs: made by a node.
+  // An output that is a captured value, or a repeated one: produced by a node, as runtimes require.
   void write_copied_output(ValueId id) {
     onnx::NodeProto& identity = *proto_.add_node();
     identity.set_op_type("Identity");
@@ -123,7 +123,7 @@ class GraphWriter {
 
   const Graph& graph_;
   NameSet taken_;                // names in use here and in the enclosing graphs
-  ValueMap<std::string> names_;  // how each value is written
+  ValueMap<std::string> names_;  // the written name of each value
   std::unordered_set<ValueId> captured_;
   onnx::GraphProto proto_;
 };

@@ -38,7 +38,7 @@ void UnsupportedOperators::report() const {
 bool is_supported(std::string_view op, std::string_view domain) {
   if (find_op(op, domain) || (domain.empty() && is_container_operator(op))) return true;
   if (!domain.empty() && domain != kOwnDomain) return false;
-  // What a lifting rule gives another name.
+  // Operators that a lifting rule renames.
   static constexpr std::pair<std::string_view, std::string_view> kRenamed[] = {
       {"Upsample", "Resize"}, {"Scatter", "ScatterElements"}, {"SimplifiedLayerNormalization", "RMSNormalization"}};
   for (const auto& [old_name, new_name] : kRenamed)

@@ -1,4 +1,4 @@
-// The list of operators a model has and halfstep lacks.
+// Collects the operators of a model that halfstep lacks.
 #pragma once
 
 #include <map>
@@ -13,7 +13,7 @@ class ModelProto;
 
 namespace halfstep {
 
-/// Error::required of what `report` throws.
+/// Error::required of the error thrown by `report`.
 inline constexpr std::string_view kSupportedModel =
     "a model whose operators are all supported (halfstep check --markdown lists them)";
 
@@ -24,18 +24,18 @@ class UnsupportedOperators {
   bool empty() const { return nodes_.empty(); }
   /// (domain, operator) → names of nodes
   const std::map<std::pair<std::string, std::string>, std::vector<std::string>>& nodes() const { return nodes_; }
-  /// Throws Error(input) naming every operator with its nodes; does nothing when there is none.
+  /// Throws Error(input) that names every operator with its nodes; does nothing if there are none.
   void report() const;
 
  private:
   std::map<std::pair<std::string, std::string>, std::vector<std::string>> nodes_;
 };
 
-/// Whether a node of this operator, in some version, is supported: by a row of the table, by a lifting rule that turns
-/// it into one that is, or by a function body.
+/// Whether a node of this operator, in some version, is supported: by a row of the table, by a lifting rule that
+/// converts it to a supported one, or by a function body.
 bool is_supported(std::string_view op, std::string_view domain);
 
-/// Those of a model, subgraphs and its local functions included.
+/// The unsupported operators of a model, including subgraphs and its local functions.
 UnsupportedOperators unsupported_operators(onnx::ModelProto& model);
 
 }  // namespace halfstep

@@ -14,7 +14,7 @@
 namespace halfstep {
 namespace {
 
-// Since IR version 4 an initializer need not be a graph input too.
+// Since IR version 4 an initializer need not be a graph input.
 constexpr std::int64_t kInitializersStandAlone = 4;
 
 std::unordered_set<std::string> names_in(onnx::GraphProto& graph) {
@@ -82,7 +82,7 @@ void untie_one(onnx::ModelProto& model, const std::string& name, std::unordered_
     }
   }
   if (copies.empty()) return;
-  // Before their readers: beside the node they are copies of.
+  // Before their readers: next to the node that they are copies of.
   google::protobuf::RepeatedPtrField<onnx::NodeProto> nodes;
   for (int i = 0; i < graph.node_size(); ++i) {
     *nodes.Add() = graph.node(i);

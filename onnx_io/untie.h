@@ -1,4 +1,4 @@
-// Giving readers of one tensor tensors of their own, in the source model.
+// Gives readers of a shared tensor separate copies, in the source model.
 #pragma once
 
 #include <string>
@@ -10,9 +10,9 @@
 namespace HALFSTEP_API halfstep {
 
 /// The model in which each of these initializers and Constant nodes is read by one operand only: the first reader, in
-/// the order of nodes, keeps it, the k-th reads an equal one named `NAME.k` from there on. Readers are operands of the
-/// main graph's nodes; an Identity, which already names a parameter of its own, keeps reading NAME. Saving knows the
-/// new names. Throws Error(input) when a name is neither in the main graph.
+/// the order of nodes, keeps it; the k-th reads an equal one named `NAME.k`. Readers are operands of the main graph's
+/// nodes; an Identity, which already names a separate parameter, continues to read NAME. Saving knows the new names.
+/// Throws Error(input) if a name is neither of these in the main graph.
 LoadedModel untie(const LoadedModel& model, const std::vector<std::string>& names);
 
 }  // namespace halfstep

@@ -1,4 +1,4 @@
-// A model message whose half type becomes f32. Internal to onnx_io.
+// Converts a half type of a model message to f32. Internal to onnx_io.
 #pragma once
 
 #include <onnx/onnx_pb.h>
@@ -7,8 +7,8 @@
 
 namespace halfstep {
 
-/// Tensors, declared types and the types that operators are told to give: all that are `half` become f32. The message
-/// has all its tensor data. Casts that have nothing left to do stay.
+/// All tensors, declared types and type attributes of operators that are `half` become f32. The message must contain
+/// all tensor data. Casts that become redundant are kept.
 void widen(onnx::ModelProto& model, DType half);
 
 }  // namespace halfstep
