@@ -13,7 +13,7 @@ namespace {
 
 using Elements = std::vector<ValueId>;
 
-// Limit of elements, which become values of the graph. Lists in hand-written models are short.
+// Limit of elements, which become values of the graph. Sequences in real models are short.
 constexpr std::int64_t kMostParts = 50'000;
 
 ValueId operand(const Node& node, std::size_t i) {

@@ -131,7 +131,7 @@ void rename_scatter(LiftContext&, Node& node) { node.op = "ScatterElements"; }
 // The name in ONNX Runtime, in any opset.
 void rename_simplified(LiftContext&, Node& node) { node.op = "RMSNormalization"; }
 
-// Version 10 does not specify rounding. Deployed runtimes round down along axes that grow, and up along those that
+// Version 10 does not specify rounding. Deployed runtimes truncate along axes that grow, and round up along those that
 // shrink.
 void resize_11(LiftContext& lift, Node& node) {
   node.inputs = {node.input(0), kNoValue, node.input(1)};

@@ -71,7 +71,7 @@ Expr Builder::cast(Expr x, DType to) {
 
 Expr Builder::reshape(Expr x, const Shape& shape) {
   if (x.shape() == shape) return x;
-  // 0 would mean "copy the extent" without allowzero, and -1 cannot stand beside it.
+  // Without allowzero, 0 would mean "copy the extent", and -1 cannot be used with it.
   return op("Reshape", {x, ints(shape.dims())}, {{"allowzero", std::int64_t{1}}});
 }
 

@@ -27,7 +27,7 @@ double flops_of(const Graph& graph, const Node& node) {
   return moves ? 0 : ops::largest(call);
 }
 
-/// What is read of an operand: of a table only the rows that are taken.
+/// The bytes read of an operand: for a table only the selected rows.
 double bytes_read(const Graph& graph, const Node& node, const OpTraits& traits, std::size_t operand) {
   const OperandRole role = traits.operands[operand];
   if (role == OperandRole::shape_only) return 0;

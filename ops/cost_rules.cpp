@@ -24,18 +24,18 @@ double each_operand_twice(const CostCall& call) {
   return 2 * elements;
 }
 
-/// Of the activation that a fused operator applies last.
+/// FLOPs of the activation that a fused operator applies last.
 double activation(const CostCall& call) { return call.node().attributes.has("activation") ? call.out() : 0; }
 
-// Products of matrices: each element of the result is a sum along an axis of A, and perhaps C.
+// Matrix products: each element of the result is a sum along an axis of A, and C if present.
 double product(const CostCall& call) {
   const bool transposed = call.node().attributes.get_int("transA", 0) != 0;
   const double terms = call.in_extent(0, transposed ? -2 : -1);
   return 2 * call.out() * terms + (call.has_in(2) ? call.out() : 0) + activation(call);
 }
 
-// Convolutions: a product and a sum for each tap of a filter, padding counted like elements. A filter has as many taps
-// as the weights have elements behind their first axis.
+// Convolutions: a product and a sum per tap of a filter, including those in the padding. The number of taps of a filter
+// is the number of elements of the weights per index of their first axis.
 double taps(double weights, double filters) { return filters > 0 ? weights / filters : 0; }
 
 double convolution(const CostCall& call) {
@@ -53,7 +53,7 @@ double convolution_weight_gradient(const CostCall& call) {
   return 2 * call.in(0) * taps(call.out(), call.out_extent(0, 0));
 }
 
-// Pooling: one for each element of every window.
+// Pooling: one FLOP per element of every window.
 double window(const CostCall& call) {
   double elements = 1;
   for (const std::int64_t extent : call.node().attributes.get_ints("kernel_shape"))
@@ -63,20 +63,20 @@ double window(const CostCall& call) {
 double pooling(const CostCall& call) { return call.out() * window(call); }
 double pooling_gradient(const CostCall& call) { return call.in(0) * window(call); }
 
-// Recurrent layers: what the gates add to the products is not counted.
+// Recurrent layers: the operations of the gates other than products are not counted.
 double steps_times_batch(const CostCall& call) {
   const double inputs = call.in_extent(0, -1);
   return inputs > 0 ? call.in(0) / inputs : 0;
 }
-/// The products of each step's input, and of the state before it.
+/// The products with each step's input, and with the state before it.
 double recurrent(const CostCall& call) { return 2 * steps_times_batch(call) * (call.in(1) + call.in(2)); }
-/// The gradient of the state before each step; and of X, W and R where they are asked for.
+/// The gradient of the state before each step; and those of X, W and R if requested.
 double recurrent_gradient(const CostCall& call) {
   const auto asked = [&](std::size_t output) { return call.node().output(output) == kNoValue ? 0.0 : 1.0; };
   return 2 * steps_times_batch(call) * (call.in(1) * (asked(0) + asked(1)) + call.in(2) * (1 + asked(2)));
 }
 
-/// Scores, their Softmax, and the values that it weighs. Scores that a mask hides are counted.
+/// Scores, their Softmax, and the weighted sum of values. Scores that a mask hides are counted.
 double attention(const CostCall& call) {
   std::vector<Shape> shapes;
   for (const ValueId in : call.node().inputs) shapes.push_back(in == kNoValue ? Shape() : call.graph()[in].shape);
@@ -89,19 +89,19 @@ double fused_attention(const CostCall& call) {
   const FusedAttentionConfig c(call.node().attributes);
   return c.scores() * static_cast<double>(2 * (c.head + c.value_head) + 5);
 }
-/// The scores once more, and four products with their gradients.
+/// The scores again, and four products for their gradients.
 double attention_gradient(const CostCall& call) {
   const FusedAttentionConfig c(call.node().attributes);
   return c.scores() * static_cast<double>(6 * c.head + 4 * c.value_head + 7);
 }
 
-/// A factor and a summand for each element, and in training before that its part in mean and variance.
+/// A factor and a summand per element, and in training before that its contribution to mean and variance.
 double batch_normalization(const CostCall& call) {
   const bool training = call.node().attributes.get_int("training_mode", 0) != 0;
   return (training ? 6 : 2) * call.in(0) + activation(call);
 }
 
-/// What its nodes would be for themselves.
+/// The FLOPs of its separate nodes.
 double chain(const CostCall& call) {
   const Graph body = typed_chain_body(call.graph(), call.node());
   double flops = 0;
@@ -109,7 +109,7 @@ double chain(const CostCall& call) {
   return flops;
 }
 
-/// The nodes of an optimizer's row for one element, times the elements of the parameters.
+/// The nodes of an optimizer's row for one element, times the number of elements of the parameters.
 double update(const CostCall& call) {
   constexpr std::int64_t kSide = 32;
   const OptimizerDef& row = *optimizer_of(call.node());
@@ -119,7 +119,7 @@ double update(const CostCall& call) {
   for (const Node& node : graph.nodes) flops += cost_of(graph, node).flops;
   const StepOperands operands(call.node());
   for (std::size_t i = 0; i < operands.parameters; ++i) elements += call.in(operands.parameter(i));
-  // What is computed once for a parameter is no element's.
+  // Values computed once per parameter do not count per element.
   return std::floor(flops / (kSide * kSide)) * elements;
 }
 
@@ -153,7 +153,7 @@ constexpr Row kRows[] = {
     {"AttentionGrad", kOwnDomain, attention_gradient},
     {kChain, kOwnDomain, chain},
     {"RotaryEmbedding", kOnnxDomain, each<3>},
-    // The maximum, what is left of each element, its exponential, their sum, a division.
+    // The maximum, the difference from it, its exponential, their sum, a division.
     {"Softmax", kOnnxDomain, each<5>},
     {"LogSoftmax", kOnnxDomain, each<5>},
     {"SoftmaxGrad", kOwnDomain, each<4>},

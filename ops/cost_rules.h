@@ -1,4 +1,4 @@
-// The FLOPs of operators that are more than one for each element: a rule for each.
+// Rules for the FLOPs of operators with more than one FLOP per element.
 #pragma once
 
 #include <halfstep/ops/cost.h>
@@ -8,13 +8,13 @@ namespace halfstep::ops {
 /// The FLOPs of a node.
 using CostRule = double (*)(const CostCall&);
 
-/// nullptr where none is said: then it is one FLOP for each element, or none where elements are only moved.
+/// nullptr if there is no rule: then it is one FLOP per element, or none if elements are only moved.
 CostRule cost_rule(const Node& node);
 
 /// Elements of the largest operand or result.
 double largest(const CostCall& call);
 
-/// Of Einsum, in einsum.cpp: a product of all operands and a sum for every choice of all labels.
+/// For Einsum, in einsum.cpp: a product of all operands and a sum for every combination of all labels.
 double einsum_cost(const CostCall& call);
 
 }  // namespace halfstep::ops

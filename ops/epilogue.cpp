@@ -16,7 +16,7 @@ namespace {
                     "check the node's attribute 'activation'");
 }
 
-// The attribute `name` for a bound of Clip, an optional input; false if it is no constant that an f32 can say.
+// Sets the attribute `name` to a bound of Clip, an optional input; false if it is not a constant representable in f32.
 bool add_bound(const Graph& graph, ValueId bound, std::string_view name, Attributes& attributes) {
   if (bound == kNoValue) return true;
   const Value& value = graph[bound];

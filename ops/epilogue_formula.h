@@ -8,7 +8,7 @@
 
 namespace halfstep::ops {
 
-/// Its parameters are min and max, where it has any; empty for Kind::none.
+/// Its parameters are min and max, if it has any; empty for Kind::none.
 inline std::optional<Formula> formula_of(const Epilogue& epilogue) {
   using Kind = Epilogue::Kind;
   switch (epilogue.kind) {

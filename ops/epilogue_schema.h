@@ -10,13 +10,13 @@
 
 namespace halfstep::ops {
 
-/// The attributes that an epilogue has.
+/// The attributes of an epilogue.
 void add_epilogue_attributes(onnx::OpSchema& schema);
-/// The epilogue of the node called. Throws Error as epilogue_of does.
+/// The epilogue of the called node. Throws Error as epilogue_of does.
 Epilogue epilogue_of(const onnx::FunctionBodyBuildContext& call);
 /// A line of a function body: `y` = the epilogue of `x`.
 std::string epilogue_text(const Epilogue& last, std::string_view y, std::string_view x);
-/// Lines that define the bounds of Clip that there are, as constants "low" and "high" of the type of `like`.
+/// Lines that define the existing bounds of Clip, as constants "low" and "high" of the type of `like`.
 std::string bounds_text(const Epilogue& clip, std::string_view like);
 /// `name` = an f32 constant of the type of `like`.
 std::string constant_text(std::string_view name, float value, std::string_view like);

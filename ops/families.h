@@ -1,4 +1,4 @@
-// The families the operator table is made of: each file of this folder defines one of these lists.
+// The families of the operator table: each file of this folder defines one of these lists.
 #pragma once
 
 #include <span>

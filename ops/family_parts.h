@@ -1,4 +1,4 @@
-// The families whose rows fill more than one file: the parts, and how they become one list.
+// The parts of families whose rows are in more than one file, and their concatenation.
 #pragma once
 
 #include <initializer_list>

@@ -9,8 +9,8 @@
 namespace halfstep {
 namespace {
 
-// Folding must not turn a few bytes into gigabytes (ConstantOfShape, Expand): results above this stay nodes unless they
-// are no larger than what they are made from.
+// Folding must not turn a few bytes into gigabytes (ConstantOfShape, Expand): larger results stay nodes unless they are
+// no larger than their operands.
 constexpr std::size_t kMaxFoldedBytes = std::size_t{16} << 20;
 
 }  // namespace

@@ -1,4 +1,4 @@
-// The schema that most elementwise gradients share.
+// The common schema of most elementwise gradients.
 #pragma once
 
 namespace onnx {

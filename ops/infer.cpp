@@ -20,7 +20,7 @@
 namespace halfstep {
 namespace {
 
-// Shows one node of a Graph to a schema's inference function.
+// Presents one node of a Graph to a schema's inference function.
 class Context final : public onnx::InferenceContext {
  public:
   Context(const Graph& graph, const Node& node) {
@@ -33,7 +33,7 @@ class Context final : public onnx::InferenceContext {
       const Value& value = graph[in];
       input.present = true;
       if (value.dtype != DType::undefined) input.type = type_to_proto(value.dtype, value.shape);
-      // Only small integer constants decide shapes; the rest is not worth copying.
+      // Only small integer constants determine shapes; copying others would be wasteful.
       if (value.is_constant() && value.constant.bytes() <= 4096 && value.dtype != DType::string) {
         input.data = tensor_to_proto(value.constant, value.name);
         input.has_data = true;
@@ -99,9 +99,9 @@ std::string describe(const Graph& graph, const Node& node) {
 
 using TypeParameters = std::unordered_map<std::string, DType>;
 
-// What is wrong with the operands; `types` gets what the schema's type parameters stand for. Kernels count on both:
-// operands that must be there are, and those of one type parameter have one type; and on bool where nothing else is
-// allowed, since another's bytes are none.
+// The error in the operands; `types` gets the types of the schema's type parameters. Kernels rely on both: required
+// operands are present, and operands with the same type parameter have one type; and on bool where nothing else is
+// allowed, because bytes of other types are not valid bools.
 std::string wrong_operands(const Graph& graph, const Node& node, const onnx::OpSchema& schema, TypeParameters& types) {
   const std::span<const ValueId> operands = node.operands();
   const auto& formals = schema.inputs();
@@ -130,7 +130,8 @@ std::string wrong_operands(const Graph& graph, const Node& node, const onnx::OpS
   return {};
 }
 
-// By its type parameter, which the inference of some schemas (RMSNormalization) overlooks; undefined: not told by it.
+// By its type parameter, which the inference of some schemas (RMSNormalization) ignores; undefined: not determined by
+// it.
 DType type_of_result(const onnx::OpSchema& schema, std::size_t i, const TypeParameters& types) {
   const auto& formals = schema.outputs();
   if (formals.empty()) return DType::undefined;
@@ -151,7 +152,7 @@ void overrule_shape(Graph& graph, const Node& node) {
   graph[node.outputs[0]].shape = row->result_shape(node, shapes);
 }
 
-// The constant operand's value; undefined where it is absent, nothing where it is computed.
+// The constant operand's value; undefined if it is absent, nothing if it is computed.
 std::optional<Tensor> known_operand(const Graph& graph, ValueId id) {
   if (id == kNoValue) return Tensor();
   if (!graph[id].is_constant()) return std::nullopt;
@@ -170,7 +171,7 @@ void overrule_resize(Graph& graph, const Node& node) {
     ops::check_resizing(node.attributes, input, *roi, *scales, *sizes);
 }
 
-// A plug-in's row says of its operator what a schema says of others.
+// A plug-in's row provides the information that schemas provide for other operators.
 void infer_by_row(Graph& graph, const Node& node, const OpDef& row) {
   std::vector<TensorType> operands;
   for (const ValueId in : node.operands())

@@ -10,34 +10,34 @@
 namespace halfstep {
 namespace {
 
-/// What an attribute must be, where it is not; "" where it is.
+/// The requirement that an attribute violates; "" if it is valid.
 using Fault = std::string (*)(const onnx::AttributeProto& attribute, std::size_t outputs);
 
-/// An attribute of an operator; of every one that has it when `op` is empty.
+/// An attribute of an operator; of every operator that has it if `op` is empty.
 struct Guard {
   std::string_view op;
   const char* attribute;
   Fault fault;
 };
 
-// Kept in an int, of which a larger number leaves something.
+// Stored in an int, which would truncate larger numbers.
 std::string no_axis(const onnx::AttributeProto& attribute, std::size_t) {
   return attribute.i() < INT32_MIN || attribute.i() > INT32_MAX ? "an axis of an operand" : "";
 }
 
-// Counted from below 0 otherwise.
+// Negative values would be counted from below 0.
 std::string no_batch_axes(const onnx::AttributeProto& attribute, std::size_t) {
   return attribute.i() < 0 || attribute.i() > INT32_MAX ? "at least 0, and less than operands have axes" : "";
 }
 
-// As many parts as it says are made.
+// It determines the number of parts that are created.
 std::string no_parts(const onnx::AttributeProto& attribute, std::size_t outputs) {
   return attribute.i() != static_cast<std::int64_t>(outputs) ? fmt::format("as the node has outputs: {}", outputs) : "";
 }
 
 bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
-// At another character, and at a second ellipsis in a term, inference stays for ever.
+// With other characters, or a second ellipsis in a term, inference does not terminate.
 std::string no_equation(const onnx::AttributeProto& attribute, std::size_t) {
   const char* const wanted =
       "terms of letters and at most one '...', separated by ',', and after '->' those of the result";

@@ -1,4 +1,4 @@
-// What the ONNX library's inference functions take on trust, checked before they are called.
+// Checks of inputs that the ONNX library's inference functions do not validate, before they are called.
 #pragma once
 
 #include <cstddef>
@@ -10,11 +10,11 @@
 
 namespace halfstep {
 
-/// A node's attribute by its name; nullptr where it has none.
+/// A node's attribute by name; nullptr if it has none.
 using AttributeLookup = std::function<const onnx::AttributeProto*(const std::string&)>;
 
-/// Throws Error(input) for attributes of an operator of ai.onnx with which its inference function would not end, would
-/// index outside of a shape, or would make lists as long as it is told. `where` tells which node it is.
+/// Throws Error(input) for attributes of an operator of ai.onnx for which its inference function would not terminate,
+/// would index out of a shape's bounds, or would create lists of arbitrary length. `where` identifies the node.
 void check_before_inference(std::string_view op, std::size_t outputs, const AttributeLookup& attribute,
                             const std::function<std::string()>& where);
 

@@ -1,4 +1,4 @@
-// Running a graph node by node, whatever shapes come along: the bodies of If, Loop and Scan.
+// Runs a graph node by node, with arbitrary shapes: the bodies of If, Loop and Scan.
 #pragma once
 
 #include <span>
@@ -8,21 +8,21 @@
 
 namespace halfstep {
 
-/// Runs a graph without states by reference kernels, allocating results as their shapes turn out.
-/// The graph must outlive it. Throws Error naming the operators that have no reference kernel.
+/// Runs a graph without states with reference kernels, and allocates results when their shapes are known. The graph
+/// must outlive it. Throws Error naming the operators without a reference kernel.
 class Interpreter {
  public:
   explicit Interpreter(const Graph& graph);
 
-  /// One execution; `captures` as in Graph::captures. Results may share memory with arguments and constants. Beyond
-  /// the results nothing is kept, and no value is held longer than its last reader needs it.
+  /// One execution; `captures` as in Graph::captures. Results may share memory with arguments and constants. Only the
+  /// results are kept; other values are released after their last reader.
   std::vector<Tensor> run(std::span<const Tensor> inputs, std::span<const Tensor> captures);
 
  private:
   struct Step {
     const Node* node;
     ReferenceKernel kernel;
-    std::vector<ValueId> last_reads;  ///< values nobody reads after this step
+    std::vector<ValueId> last_reads;  ///< values whose last reader is this step
   };
 
   const Graph& graph_;

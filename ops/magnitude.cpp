@@ -51,7 +51,7 @@ double sum(const MagnitudeCall& in) {
 
 double product(const MagnitudeCall& in) { return in.square(0) * in.square(1); }
 
-// The mean of a reciprocal is known of constants only.
+// The mean of a reciprocal is only known for constants.
 double quotient(const MagnitudeCall& in) { return in.dims(1).empty() ? kUnknown : in.square(0) / in.square(1); }
 
 double convolution(const MagnitudeCall& in) {
@@ -93,7 +93,7 @@ double batch_normalization(const MagnitudeCall& in) {
   return scale * (in.square(0) + mean) / variance + bias;
 }
 
-// An input far below epsilon is not brought to 1.
+// An input far below epsilon is not scaled to 1.
 double normalization(const MagnitudeCall& in) {
   const double x = std::isnan(in.square(0)) ? 1 : in.square(0) / (in.square(0) + in.real("epsilon", 1e-5));
   return x * in.square(1) + in.square_or(2, 0);

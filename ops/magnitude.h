@@ -1,5 +1,5 @@
-// How large the results of an operator are likely to be: the mean square of their elements from those of the operands,
-// by the argument that weights are initialised with.
+// Expected magnitudes of the results of an operator: the mean square of their elements from those of the operands, by
+// the argument for weight initialization.
 #pragma once
 
 #include <cstdint>
@@ -18,14 +18,14 @@ class NodeProto;
 
 namespace halfstep {
 
-/// What is known of a value. What is not known is NaN: so is everything computed from it.
+/// What is known of a value. Unknown quantities are NaN, and so is everything computed from them.
 struct Magnitude {
   static constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
   double square = kUnknown;             ///< mean of the squares of the elements
-  std::vector<std::int64_t> dims = {};  ///< of constants, and of what is moved around of them; else empty
+  std::vector<std::int64_t> dims = {};  ///< for constants, and rearranged constants; else empty
 };
 
-/// A node with what is known of its operands: nullptr for one that is left out.
+/// A node with the known properties of its operands: nullptr for omitted ones.
 class MagnitudeCall {
  public:
   MagnitudeCall(const onnx::NodeProto& node, std::vector<const Magnitude*> operands)
@@ -33,7 +33,7 @@ class MagnitudeCall {
 
   std::size_t count() const { return operands_.size(); }
   double square(std::size_t k) const { return square_or(k, Magnitude::kUnknown); }
-  /// Of an operand that may be left out.
+  /// For an operand that may be omitted.
   double square_or(std::size_t k, double absent) const { return is_given(k) ? operands_[k]->square : absent; }
   const std::vector<std::int64_t>& dims(std::size_t k) const;
 
@@ -58,17 +58,17 @@ double transposed_convolution(const MagnitudeCall& in);
 double gemm(const MagnitudeCall& in);
 double matrix_product(const MagnitudeCall& in);
 double batch_normalization(const MagnitudeCall& in);
-/// Of operands X, scale and perhaps bias.
+/// For operands X, scale and possibly bias.
 double normalization(const MagnitudeCall& in);
 double clip(const MagnitudeCall& in);
-/// As operand 0: also of means and maxima of a few elements, where what is lost or gained is little beside what the
-/// estimate is good for.
+/// As operand 0: also for means and maxima of a few elements, where the difference is small compared with the accuracy
+/// of the estimate.
 double same(const MagnitudeCall& in);
 
-/// Of f(x, alpha), where x is normally distributed.
+/// For f(x, alpha), with normally distributed x.
 double of_function(double square, double (*f)(double x, double alpha), double alpha);
 
-/// Of a function of operand 0, F(x) or F(x, alpha), where `alpha` is the attribute's default.
+/// For a function of operand 0, F(x) or F(x, alpha), where `alpha` is the attribute's default.
 template <auto F, float alpha = 0.0f>
 constexpr MagnitudeRule after = [](const MagnitudeCall& in) {
   constexpr auto f = [](double x, [[maybe_unused]] double a) -> double {

@@ -1,4 +1,4 @@
-// What the ONNX library says in its exceptions, for people.
+// Exception messages of the ONNX library in readable form.
 #pragma once
 
 #include <string>
@@ -6,8 +6,8 @@
 
 namespace halfstep {
 
-/// In one line, and without the name of the exception's kind in front: "[ShapeInferenceError] Incompatible dimensions"
-/// is "Incompatible dimensions".
+/// In one line, and without the prefix with the kind of exception: "[ShapeInferenceError] Incompatible dimensions"
+/// becomes "Incompatible dimensions".
 std::string plain_onnx_message(std::string_view message);
 
 }  // namespace halfstep

@@ -4,7 +4,7 @@
 namespace halfstep {
 namespace {
 
-// Operators of ai.onnx that models have and that have no row: conversion and inspection meet them all the same.
+// Operators of ai.onnx without a row that occur in models: conversion and inspection still process them.
 struct ForeignOp {
   std::string_view name;
   OpTraits traits;

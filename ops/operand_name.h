@@ -1,4 +1,4 @@
-// What an operator calls its inputs.
+// Names of an operator's inputs.
 #pragma once
 
 #include <cstddef>
@@ -9,8 +9,8 @@
 
 namespace HALFSTEP_API halfstep {
 
-/// The name that the operator's schema gives input `index` of `node`: "W" for input 1 of Conv, "inputs" for any of
-/// Concat. "input 3" where there is no such schema, or the input is a capture of the node's bodies.
+/// The name of input `index` of `node` in the operator's schema: "W" for input 1 of Conv, "inputs" for any of Concat.
+/// "input 3" if there is no such schema, or the input is a capture of the node's bodies.
 std::string operand_name(const Node& node, std::size_t index);
 
 }  // namespace halfstep

@@ -20,7 +20,7 @@ Shape shape_of(const onnx::TensorProto& proto) {
   return Shape(std::move(dims));
 }
 
-// The typed field that holds a type's elements, when raw_data does not.
+// The typed field for a type's elements, used if raw_data is not.
 template <class T, class Field>
 void copy_field(const onnx::TensorProto& proto, const Field& field, Tensor& tensor) {
   if (field.size() != tensor.count())
@@ -36,7 +36,7 @@ void copy_field(const onnx::TensorProto& proto, const Field& field, Tensor& tens
   }
 }
 
-// Types of up to 8 bits that ride in int32_data, one byte (two or four packed elements) an entry.
+// Types of up to 8 bits stored in int32_data, one byte (two or four packed elements) per entry.
 void copy_bytes_field(const onnx::TensorProto& proto, Tensor& tensor) {
   if (static_cast<std::size_t>(proto.int32_data_size()) != tensor.bytes())
     bad_tensor(proto, std::to_string(tensor.bytes()) + " bytes", std::to_string(proto.int32_data_size()));
@@ -44,7 +44,7 @@ void copy_bytes_field(const onnx::TensorProto& proto, Tensor& tensor) {
   for (int i = 0; i < proto.int32_data_size(); ++i) out[i] = static_cast<std::uint8_t>(proto.int32_data(i));
 }
 
-// Complex numbers ride as pairs.
+// Complex numbers are stored as pairs.
 template <class T, class Field>
 void copy_pairs(const onnx::TensorProto& proto, const Field& field, Tensor& tensor) {
   if (field.size() != 2 * tensor.count())
@@ -119,7 +119,7 @@ Tensor tensor_from_proto(const onnx::TensorProto& proto) {
   const auto dtype = static_cast<DType>(type);
   const Shape shape = shape_of(proto);
   const std::int64_t count = shape.count();
-  // Compare with what the message holds before anything of the claimed size is allocated.
+  // Compares with the size of the message's data before anything of the declared size is allocated.
   const std::size_t held =
       proto.has_raw_data()
           ? proto.raw_data().size()

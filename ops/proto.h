@@ -1,4 +1,4 @@
-// Attributes, tensors and types as ONNX protobuf messages. The one place where the two meet below onnx_io.
+// Attributes, tensors and types as ONNX protobuf messages. The only use of these messages below onnx_io.
 #pragma once
 
 #include <string>
@@ -11,10 +11,10 @@ namespace halfstep {
 
 /// Throws Error for a subgraph (onnx_io writes those).
 onnx::AttributeProto attribute_to_proto(const std::string& name, const Attribute& value);
-/// Elements go to raw_data (string_data for strings).
+/// Stores elements in raw_data (string_data for strings).
 onnx::TensorProto tensor_to_proto(const Tensor& tensor, const std::string& name = {});
-/// Every encoding but external data: raw_data and the typed fields, packed 4- and 2-bit types included.
-/// Throws Error when the number of elements or bytes does not fit the shape.
+/// Reads every encoding except external data: raw_data and the typed fields, including packed 4- and 2-bit types.
+/// Throws Error if the number of elements or bytes does not match the shape.
 Tensor tensor_from_proto(const onnx::TensorProto& proto);
 onnx::TypeProto type_to_proto(DType dtype, const Shape& shape);
 

@@ -1,4 +1,4 @@
-// What the operators' schemas say besides types and shapes of results.
+// Information in the operators' schemas besides types and shapes of results.
 #pragma once
 
 #include <set>
@@ -13,7 +13,7 @@ namespace HALFSTEP_API halfstep {
 /// Whether the operators' schemas allow the types of their operands in `graph`.
 bool schema_takes(const Graph& graph);
 
-/// The operator sets, up to the newest that is read, that brought a version of the operator.
+/// The opsets, up to the newest supported one, that introduced a version of the operator.
 std::set<std::int64_t> schema_versions(std::string_view name, std::string_view domain);
 
 }  // namespace halfstep

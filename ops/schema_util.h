@@ -1,4 +1,4 @@
-// What the schemas of ai.halfstep share. Only families that own operators include this.
+// Shared parts of the schemas of ai.halfstep. Only included by families that define operators.
 #pragma once
 
 #include <string>
@@ -22,27 +22,27 @@ void add_to_attribute(onnx::OpSchema& schema);
 /// Element type of output `output` from the attribute `to`.
 void infer_type_from_to(onnx::InferenceContext& ctx, std::size_t output = 0);
 
-/// Extents of input `i` when all are known, otherwise empty (as for a scalar, which no caller asks about).
+/// Extents of input `i` if all are known, otherwise empty (as for a scalar, for which it is not called).
 std::vector<std::int64_t> static_shape_of(const onnx::TypeProto* type);
 
 /// Sets the shape of output `output`.
 void set_output_shape(onnx::InferenceContext& ctx, std::size_t output, const std::vector<std::int64_t>& dims);
 
-/// Nodes in ONNX's text form that express one call of the operator in standard operators; empty when this call cannot
-/// be expressed. Names are those of the schema's inputs and outputs; `@name` refers to an attribute.
+/// Nodes in ONNX's text form that express one call of the operator by standard operators; empty if this call cannot be
+/// expressed. Names are those of the schema's inputs and outputs; `@name` refers to an attribute.
 using FunctionText = std::string (*)(const onnx::FunctionBodyBuildContext& call);
 
 /// Makes `text` the function body of the operator.
 void set_function_body(onnx::OpSchema& schema, FunctionText text);
 
-// Attributes of the call a function body is built for.
+// Attributes of the call for which a function body is built.
 std::int64_t int_of(const onnx::FunctionBodyBuildContext& call, const std::string& attribute, std::int64_t fallback);
 float float_of(const onnx::FunctionBodyBuildContext& call, const std::string& attribute, float fallback);
 std::string string_of(const onnx::FunctionBodyBuildContext& call, const std::string& attribute,
                       const std::string& fallback);
 std::vector<std::int64_t> ints_of(const onnx::FunctionBodyBuildContext& call, const std::string& attribute);
 
-/// "[1, 2, 3]", as ONNX's text form writes a list.
+/// "[1, 2, 3]", a list in ONNX's text form.
 std::string text_of(const std::vector<std::int64_t>& values);
 
 }  // namespace halfstep::ops

@@ -6,7 +6,7 @@
 
 namespace halfstep::ops {
 
-/// Of Cast; of EyeLike and the random operators; of the windows; of the normalizations; of Attention.
+/// For Cast; for EyeLike and the random operators; for the windows; for the normalizations; for Attention.
 inline constexpr std::array<std::string_view, 5> kTypeAttributes{"to", "dtype", "output_datatype", "stash_type",
                                                                  "softmax_precision"};
 

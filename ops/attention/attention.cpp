@@ -1,4 +1,4 @@
-// Attention: scaled dot products of queries and keys, softmax over the keys, the mean of the values by that.
+// Attention: scaled dot products of queries and keys, softmax over the keys, and the weighted mean of the values.
 #include "ops/attention/attention.h"
 
 #include <algorithm>
@@ -38,7 +38,7 @@ Values by_heads(const Tensor& x, bool packed, std::int64_t heads) {
   return result;
 }
 
-/// The same back to [N, length, heads * head].
+/// The inverse: back to [N, length, heads * head].
 Values packed_heads(const Values& x, std::int64_t batch, std::int64_t heads, std::int64_t length, std::int64_t head) {
   Values result(x.size());
   std::size_t from = 0;
@@ -49,7 +49,7 @@ Values packed_heads(const Values& x, std::int64_t batch, std::int64_t heads, std
   return result;
 }
 
-/// `past` and `now`, [blocks, length, width] each, joined along the length.
+/// `past` and `now`, [blocks, length, width] each, concatenated along the length.
 Values join_lengths(const Values& past, const Values& now, std::size_t blocks) {
   if (past.empty()) return now;
   Values result;
@@ -64,7 +64,7 @@ Values join_lengths(const Values& past, const Values& now, std::size_t blocks) {
   return result;
 }
 
-/// What is added to the scores, [N, heads, queries, keys]: the mask, and -infinity where a query may not see a key.
+/// The bias of the scores, [N, heads, queries, keys]: the mask, and -infinity where a query may not attend to a key.
 Values attention_bias(const KernelCall& call, const AttentionConfig& c) {
   const Shape shape = c.scores();
   Values bias(static_cast<std::size_t>(shape.count()));
@@ -73,7 +73,7 @@ Values attention_bias(const KernelCall& call, const AttentionConfig& c) {
     Values values = to_doubles(mask);
     if (mask.dtype() == DType::boolean)
       for (double& v : values) v = v != 0 ? 0 : kNever;
-    // A mask may be shorter than the keys: it hides the rest.
+    // A mask may be shorter than the keys: it masks out the remaining ones.
     Shape masked = shape;
     if (mask.shape().rank() > 0) masked[3] = std::min(mask.shape().dim(-1), c.keys);
     if (broadcast(mask.shape(), masked) != masked)
@@ -101,7 +101,7 @@ Values attention_bias(const KernelCall& call, const AttentionConfig& c) {
   return bias;
 }
 
-/// Softmax of a row; zeros when its bias hides every key.
+/// Softmax of a row; zeros if its bias masks out every key.
 void softmax_row(std::span<double> row, std::span<const double> bias) {
   if (std::ranges::all_of(bias, [](double b) { return b == kNever; })) {
     std::ranges::fill(row, 0);

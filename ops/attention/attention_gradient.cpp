@@ -1,4 +1,4 @@
-// The gradient of Attention in standard operators. It computes the probabilities again rather than keep them.
+// The gradient of Attention in standard operators. It recomputes the probabilities instead of storing them.
 #include <cmath>
 #include <limits>
 
@@ -12,14 +12,14 @@ namespace {
 class Rule {
  public:
   explicit Rule(GradientContext& g) : g_(g), b_(g.b), c_(g.node, shapes(g)), dtype_(g.in(kQuery).dtype()) {
-    // The mask may be wider than the scores, as f32 beside f16: what it holds must not overflow.
+    // The mask may have a wider type than the scores, such as f32 with f16: its elements must not overflow.
     soft_ = static_cast<DType>(g.node.attributes.get_int("softmax_precision", static_cast<std::int64_t>(dtype_)));
     const Expr mask = g.in(kMask);
     if (mask && is_float(mask.dtype()) && bits_of(mask.dtype()) > bits_of(soft_)) soft_ = mask.dtype();
   }
 
   std::vector<Expr> run() {
-    // Query heads that share a key head are rows of one matrix: the products sum over the group by themselves.
+    // Query heads that share a key head are rows of one matrix, so the products sum over the group.
     q_ = by_key_head(by_heads(g_.in(kQuery), c_.query_heads, c_.head), c_.head) * c_.scale;
     k_ = with_past(g_.in(kPastKey), by_heads(g_.in(kKey), c_.key_heads, c_.head));
     v_ = b_.cast(with_past(g_.in(kPastValue), by_heads(g_.in(kValue), c_.key_heads, c_.value_head)), dtype_);
@@ -76,7 +76,7 @@ class Rule {
     const Shape shape = x.shape();
     return b_.reshape(b_.transpose(x, {0, 2, 1, 3}), {shape[0], shape[2], shape[1] * shape[3]});
   }
-  /// [N, query heads, queries, width] as [N, key heads, group * queries, width].
+  /// [N, query heads, queries, width] reshaped to [N, key heads, group * queries, width].
   Expr by_key_head(Expr x, std::int64_t width) {
     return b_.reshape(x, {c_.batch, c_.key_heads, c_.group() * c_.queries, width});
   }
@@ -108,7 +108,7 @@ class Rule {
 
   Expr never() { return b_.scalar(-std::numeric_limits<double>::infinity(), soft_); }
 
-  /// What is added to the scores, broadcast to them; empty when nothing is.
+  /// The bias of the scores, broadcast to them; empty if there is none.
   Expr bias() {
     Expr result;
     if (const Expr mask = g_.in(kMask)) {
@@ -122,7 +122,7 @@ class Rule {
     const Expr lengths = g_.in(kKeyLengths);
     if (!lengths && !c_.bounds_position()) return result;
 
-    // Positions of keys less those of queries in their block, and where the blocks start.
+    // Positions of keys minus those of queries in their block, and the offsets of the blocks.
     const Expr keys = iota({c_.keys}), distance = keys - iota({c_.queries, 1});
     Expr start = b_.ints({c_.past}), visible;
     auto require = [&](Expr condition) { visible = visible ? b_.op("And", {visible, condition}) : condition; };

@@ -1,4 +1,4 @@
-// FusedAttention and AttentionGrad of ai.halfstep: reference kernels, gradient rule, rows.
+// FusedAttention and AttentionGrad of ai.halfstep: reference kernels, gradient rule, table rows.
 #include "ops/attention/fused_attention.h"
 
 #include <algorithm>
@@ -17,7 +17,7 @@ namespace {
 using Values = std::vector<double>;
 constexpr double kNever = -std::numeric_limits<double>::infinity();
 
-/// Queries, keys, values and the mask of one call, `first` being the input Q.
+/// Queries, keys, values and mask of a call; `first` is the index of input Q.
 class Reader {
  public:
   Reader(const KernelCall& call, std::size_t first) : c(call.node.attributes) {
@@ -46,7 +46,7 @@ class Reader {
     return row(v_, c.v, b, h, g, j);
   }
 
-  /// The probabilities of a query's keys; what returns is the logarithm of the sum that they were divided by.
+  /// The probabilities of a query's keys; returns the logarithm of their normalizing sum.
   double probabilities(std::int64_t b, std::int64_t h, std::int64_t g, std::int64_t i, Values& p) const {
     p.assign(static_cast<std::size_t>(c.keys), kNever);
     for (std::int64_t j = 0; j < c.keys; ++j) {
@@ -151,7 +151,7 @@ std::vector<Expr> fused_attention_gradient(GradientContext& g) {
                    g.node.attributes);
 }
 
-/// Whether the tensors are what the attributes speak of, and nothing else: statistics of others tell nothing.
+/// Whether the tensors are exactly those described by the attributes: statistics of other tensors are meaningless.
 bool fills_tensors(const Graph& graph, const Node& node) {
   const FusedAttentionConfig c(node.attributes);
   const auto sets = gradient_rows(c, node.input(1 + kFusedK) != kNoValue, node.input(1 + kFusedV) != kNoValue);
@@ -160,12 +160,12 @@ bool fills_tensors(const Graph& graph, const Node& node) {
   return true;
 }
 
-/// Of a mean of values.
+/// The magnitude of a mean of values.
 double magnitude_of_values(const MagnitudeCall& in) {
   return in.square_or(kFusedV, in.square_or(kFusedK, in.square(kFusedQ)));
 }
 
-// Two heads of four queries and five keys; one tensor that holds all three; grouped heads with a mask.
+// Two heads of four queries and five keys; one tensor with all three; grouped heads with a mask.
 #define APART                                                                                               \
   "<extents = [2, 2, 1, 4, 5, 3, 2], q = [0, 24, 12, 0, 3], k = [0, 30, 15, 0, 3], v = [0, 20, 10, 0, 2], " \
   "y = [0, 16, 2, 0, 4], scale = 0.5, y_shape = [2, 4, 4]>"

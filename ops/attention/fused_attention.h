@@ -1,5 +1,5 @@
-// FusedAttention and AttentionGrad of ai.halfstep: attention as one operator, which reads queries, keys and values
-// where they lie.
+// FusedAttention and AttentionGrad of ai.halfstep: attention as one operator, which reads queries, keys and values in
+// place through strides.
 #pragma once
 
 #include <array>
@@ -23,35 +23,35 @@ struct RowView {
   std::int64_t start(std::int64_t batch, std::int64_t head, std::int64_t member, std::int64_t row = 0) const {
     return offset + batch * strides[0] + head * strides[1] + member * strides[2] + row * strides[3];
   }
-  /// As an attribute: the offset, then the strides.
+  /// As an attribute: the offset, followed by the strides.
   std::vector<std::int64_t> ints() const { return {offset, strides[0], strides[1], strides[2], strides[3]}; }
 };
 
-/// What the attributes of a FusedAttention or AttentionGrad say. The heads of queries are `heads` groups of `group`
-/// that share a head of keys and values.
+/// The attributes of a FusedAttention or AttentionGrad. The query heads are `heads` groups of `group` heads that share
+/// a key and value head.
 struct FusedAttentionConfig {
   std::int64_t batch = 1, heads = 1, group = 1, queries = 1, keys = 1, head = 1, value_head = 1;
   RowView q, k, v, y, mask;
   std::int64_t mask_column = 0;  ///< stride of the mask along the keys
   float scale = 1;
-  bool causal = false;  ///< query i sees keys 0 to i
+  bool causal = false;  ///< query i attends to keys 0 to i
   std::vector<std::int64_t> y_shape;
 
   FusedAttentionConfig() = default;
-  /// Throws Error where the attributes are no such numbers.
+  /// Throws Error if the attributes are not such numbers.
   explicit FusedAttentionConfig(const Attributes& attributes);
   Attributes attributes() const;
 
   std::int64_t blocks() const { return batch * heads * group; }
   Shape statistics() const { return {batch, heads, group, queries}; }
-  double scores() const;  ///< how many there are
+  double scores() const;  ///< total number of scores
 
-  /// What keeps a view from lying in a tensor of so many elements, or empty.
+  /// Why a view exceeds a tensor of this number of elements, or empty.
   std::string misfit_of_operands(std::int64_t q_count, std::int64_t k_count, std::int64_t v_count,
                                  std::int64_t mask_count) const;
 };
 
-/// The rows of a part of a tensor: which view, and how many of which width.
+/// The rows of a part of a tensor: its view, their number and width.
 struct RowSet {
   const RowView* view;
   std::array<std::int64_t, 4> extents;
@@ -62,8 +62,8 @@ RowSet rows_of_k(const FusedAttentionConfig& c);
 RowSet rows_of_v(const FusedAttentionConfig& c);
 RowSet rows_of_y(const FusedAttentionConfig& c);
 
-/// Whether no two rows overlap, where those that a stride of 0 repeats count once; and whether they are all of a
-/// tensor of `count` elements.
+/// Whether no two rows overlap, where rows repeated by a stride of 0 count once; and whether they cover a tensor of
+/// `count` elements.
 struct Tiling {
   bool disjoint = false, complete = false;
 };
@@ -74,7 +74,7 @@ Tiling tiling_of(std::span<const RowSet> sets, std::int64_t count);
 enum FusedAttentionInput : std::size_t { kFusedQ, kFusedK, kFusedV, kFusedMask };
 inline constexpr std::size_t kGradStatistics = 5;
 
-/// The sets of rows whose gradient each result of AttentionGrad holds, of those that K and V make, given or not.
+/// For each result of AttentionGrad, the sets of rows whose gradients it holds, depending on whether K and V are given.
 std::array<std::vector<RowSet>, 3> gradient_rows(const FusedAttentionConfig& c, bool has_k, bool has_v);
 
 /// Rows of the operator table.

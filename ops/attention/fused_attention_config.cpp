@@ -1,4 +1,4 @@
-// What the attributes of FusedAttention and AttentionGrad say.
+// Parsing of the attributes of FusedAttention and AttentionGrad.
 #include <algorithm>
 #include <utility>
 
@@ -10,8 +10,7 @@
 namespace halfstep::ops {
 namespace {
 
-constexpr std::int64_t kLargest = std::int64_t{1}
-                                  << 46;  // of an extent's or a stride's product with another: no overflow
+constexpr std::int64_t kLargest = std::int64_t{1} << 46;  // products of an extent and a stride do not overflow
 
 [[noreturn]] void refuse(const char* name, const char* wanted, std::size_t count) {
   throw_input_error(fmt::format("{} for the attribute {}", wanted, name), fmt::format("{} numbers", count),
@@ -28,7 +27,7 @@ std::vector<std::int64_t> numbers(const Attributes& a, const char* name, std::si
 
 RowView view(const std::vector<std::int64_t>& ints) { return {ints[0], {ints[1], ints[2], ints[3], ints[4]}}; }
 
-/// The last element of the rows, or -1 where there is none.
+/// The index of the last element of the rows, or -1 if there is none.
 std::int64_t last_element(const RowSet& rows) {
   std::int64_t last = rows.view->offset;
   for (std::size_t i = 0; i < 4; ++i) {
@@ -86,7 +85,7 @@ std::string FusedAttentionConfig::misfit_of_operands(std::int64_t q_count, std::
           static_cast<double>(queries) >
       kMostRows)
     return "more queries than 2^28";
-  // A mask's row is `keys` elements that are mask_column apart.
+  // A mask row is `keys` elements with stride mask_column.
   const RowSet mask_rows{&mask, {batch, heads, group, queries}, keys == 0 ? 0 : (keys - 1) * mask_column + 1};
   std::int64_t y_count = 1;
   for (const std::int64_t extent : y_shape) {

@@ -1,5 +1,5 @@
-// Schemas of FusedAttention and AttentionGrad, with function bodies: rows are gathered from the tensors' elements, and
-// scattered back.
+// Schemas of FusedAttention and AttentionGrad, with function bodies that gather rows from the tensors' elements, and
+// scatter them back.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -56,7 +56,7 @@ FusedAttentionConfig config_of(const Call& call) {
   return FusedAttentionConfig(attributes);
 }
 
-/// Checked against the operands of known shapes; fails inference where they do not fit.
+/// Checked against operands with known shapes; inference fails if they do not fit.
 FusedAttentionConfig checked_config(onnx::InferenceContext& ctx, std::size_t first) {
   try {
     FusedAttentionConfig c = config_of(ctx);
@@ -112,7 +112,7 @@ std::string gather(std::string_view name, std::string_view tensor, const std::st
   return index_text + fmt::format("{0}_flat = Reshape({1}, all)\n{0} = Gather({0}_flat, {0}_i)\n", name, tensor);
 }
 
-/// q, k, v, their scores with the mask as `scores`.
+/// q, k, v, and their masked scores as `scores`.
 std::string scores_text(const onnx::FunctionBodyBuildContext& call, const FusedAttentionConfig& c, int first) {
   const bool has_k = call.hasInput(first + 1), has_v = call.hasInput(first + 2), has_mask = call.hasInput(first + 3);
   std::string text = "all = Constant<value_ints = [-1]>()\n";

@@ -1,4 +1,4 @@
-// RotaryEmbedding: pairs of elements of each head, turned by an angle that depends on the position.
+// RotaryEmbedding: pairs of elements of each head, rotated by an angle that depends on the position.
 #include <cmath>
 
 #include <fmt/format.h>
@@ -15,9 +15,9 @@ enum Input : std::size_t { kX, kCos, kSin, kPositions };
 /// Extents and attributes of one node.
 struct Rotation {
   std::int64_t batch, heads, steps, head;
-  std::int64_t pairs;  ///< turned pairs of each head; what follows them stays
+  std::int64_t pairs;  ///< rotated pairs of each head; the elements after them are unchanged
   bool packed;         ///< X is [N, steps, heads * head], not [N, heads, steps, head]
-  bool interleaved;    ///< a pair is two neighbours, not elements `pairs` apart
+  bool interleaved;    ///< a pair is two adjacent elements, not elements `pairs` apart
 
   Rotation(const Node& node, const Shape& x) {
     const Attributes& a = node.attributes;
@@ -106,8 +106,8 @@ std::pair<Expr, Expr> pairs_of(Builder& b, const Rotation& r, Expr x) {
   return {take(0), take(1)};
 }
 
-// A pair is a complex number, and is multiplied with cos + i sin: its gradient with the conjugate, and that of
-// cos + i sin is the gradient of the product times the pair's conjugate, summed over the heads.
+// A pair is a complex number, multiplied by cos + i sin: its gradient is multiplied by the conjugate, and that of cos +
+// i sin is the gradient of the product times the pair's conjugate, summed over the heads.
 std::vector<Expr> rotary_embedding_gradient(GradientContext& g) {
   Builder& b = g.b;
   std::vector<Expr> result = {

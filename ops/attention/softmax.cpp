@@ -1,4 +1,4 @@
-// Softmax and its relatives: operators on whole lines along an axis.
+// Softmax and related operators on whole lines along an axis.
 #include <algorithm>
 #include <cmath>
 
@@ -12,7 +12,8 @@ namespace {
 
 using Gradients = std::vector<Expr>;
 
-/// Calls f(line of in[0], line of in[1] or empty) for each line along `axis`; f rewrites the first, the result.
+/// Calls f(line of in[0], line of in[1] or empty) for each line along `axis`; f overwrites the first, which is the
+/// result.
 template <class F>
 void map_lines(KernelCall& call, F f) {
   const Shape& shape = call.in[0].shape();
@@ -52,7 +53,7 @@ void log_softmax(KernelCall& call) {
 void hardmax(KernelCall& call) {
   map_lines(call, [](std::span<double> x, std::span<const double>) {
     if (x.empty()) return;
-    const auto less = [](double a, double b) { return std::isnan(b) ? !std::isnan(a) : a < b; };  // NaN wins
+    const auto less = [](double a, double b) { return std::isnan(b) ? !std::isnan(a) : a < b; };  // NaN is largest
     const auto top = std::ranges::max_element(x, less) - x.begin();
     std::ranges::fill(x, 0);
     x[top] = 1;

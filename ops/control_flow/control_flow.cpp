@@ -18,7 +18,7 @@ namespace {
 
 std::span<const Tensor> captures_of(const KernelCall& call) { return call.in.last(call.node.capture_count); }
 
-// Results get memory of their own: they may share that of a constant or of another value.
+// Results get separate memory: they may share that of a constant or of another value.
 void give(KernelCall& call, std::size_t i, const Tensor& value) {
   if (call.has_out(i)) copy_elements(value, ensure_out(call, i, value.dtype(), value.shape()));
 }
@@ -44,7 +44,7 @@ Tensor slice(const Tensor& whole, std::int64_t axis, std::int64_t index) {
   return result;
 }
 
-// Slices collected for one scan output.
+// The collected slices of one scan output.
 class Stack {
  public:
   Stack(const Value& each, std::int64_t axis, bool reversed) : each_(each), axis_(axis), reversed_(reversed) {}
@@ -61,7 +61,7 @@ class Stack {
 
   Tensor result() const {
     const auto count = static_cast<std::int64_t>(slices_.size());
-    // Without an iteration what is known of the shape must do; an unknown extent may as well be 0.
+    // Without iterations the known shape must suffice; an unknown extent may be 0.
     std::vector<std::int64_t> dims = slices_.empty() ? each_.shape.dims() : slices_[0].shape().dims();
     if (slices_.empty()) std::replace(dims.begin(), dims.end(), Shape::kUnknown, std::int64_t{0});
     const std::size_t axis = normalize_axis(axis_, dims.size() + 1);
@@ -86,13 +86,13 @@ class Stack {
   std::vector<Tensor> slices_;
 };
 
-// What a loop may collect and grow by: slices are copied once more into the result, and a carried value that doubles
-// stands beside its successor.
+// Limit of the growth of a loop's collected slices and states: slices are copied again into the result, and a carried
+// value coexists with its successor of up to twice the size.
 std::size_t quarter_of_memory() { return machine_memory() / 4; }
 
-// What Loop and Scan do alike: carry states, collect scan outputs.
+// The common parts of Loop and Scan: carrying states and collecting scan outputs.
 class Iterations {
-  // What a tensor takes besides its elements: a loop of scalars may not end otherwise before memory does.
+  // Memory of a tensor besides its elements: otherwise a loop of scalars could exhaust memory.
   static constexpr std::size_t kTensorBytes = 256;
 
  public:
@@ -104,7 +104,7 @@ class Iterations {
     initial_bytes_ = carried_bytes();
   }
 
-  /// Runs the body on `before`, the states and `after`; returns its first output, which is a Loop's condition.
+  /// Runs the body on `before`, the states and `after`; returns its first output, the condition of a Loop.
   Tensor run(std::vector<Tensor> before, const std::vector<Tensor>& after) {
     before.insert(before.end(), states_.begin(), states_.end());
     before.insert(before.end(), after.begin(), after.end());

@@ -1,4 +1,4 @@
-// What the bodies of If, Loop and Scan tell of types and shapes.
+// Type and shape inference from the bodies of If, Loop and Scan.
 #include <algorithm>
 #include <limits>
 #include <optional>
@@ -80,7 +80,7 @@ void infer_branches(const Graph& graph, Node& node) {
   const bool is_known = condition.is_constant() && condition.constant.count() == 1;
   const Graph& taken = is_known && to_int64s(condition.constant)[0] == 0 ? no : yes;
   if (is_failing(taken) && (is_known || is_failing(no))) fail_as(taken);
-  // What is never made has the type that the other branch gives.
+  // A branch that is never taken has the types of the other branch.
   std::vector<std::pair<DType, Shape>> types;
   const Graph& good = is_failing(yes) ? no : yes;
   for (ValueId out : good.outputs) types.emplace_back(good[out].dtype, good[out].shape);
@@ -107,7 +107,7 @@ void infer_if(Graph& graph, Node& node) {
   }
 }
 
-// Infers the body until the shapes of what it carries hold for every iteration.
+// Repeats inference of the body until the shapes of carried values hold for every iteration.
 void settle_states(const Graph& graph, const Node& node, const LoopForm& form, Graph& body) {
   std::vector<bool> widened(form.states, false);
   for (std::size_t s = 0; s < form.states; ++s)
@@ -264,7 +264,7 @@ std::int64_t constant_trips(const Graph& graph, const Node& loop, std::int64_t m
   const std::int64_t trips_at_most = limit == kNoValue ? std::numeric_limits<std::int64_t>::max() : first(limit);
   bool goes_on = condition == kNoValue || first(condition) != 0;
 
-  // The part of the body that the condition is computed by: with it go the carried values it is made from.
+  // The part of the body that computes the condition, including the carried values that it depends on.
   Graph part;
   std::vector<std::size_t> states;
   for (bool grown = true; grown;) {
@@ -298,7 +298,7 @@ std::int64_t constant_trips(const Graph& graph, const Node& loop, std::int64_t m
     inputs[1] = Tensor::scalar(true);
     const std::vector<Tensor> results = interpreter.run(inputs, captures);
     goes_on = results[0].count() == 1 && to_int64s(results[0])[0] != 0;
-    // When nothing changes from one iteration to the next, every one ends as this one does.
+    // If nothing changes between iterations, all of them have the same condition.
     if (goes_on && steady) return limit == kNoValue ? kUnknownTrips : trips_at_most;
     for (std::size_t i = 0; i < states.size(); ++i) inputs[form.first_input + states[i]] = results[i + 1];
   }

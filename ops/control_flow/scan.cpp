@@ -1,4 +1,4 @@
-// Operators that walk along one axis: ArgMax, CumSum, TopK and their relatives.
+// Operators that process elements along one axis: ArgMax, CumSum, TopK and related ones.
 #include <algorithm>
 #include <functional>
 #include <numeric>
@@ -96,7 +96,7 @@ void top_k(KernelCall& call) {
     view.for_each_line([&](std::int64_t start, std::int64_t step) {
       auto at = [&](std::int64_t i) { return values[start + i * step]; };
       std::iota(order.begin(), order.end(), std::int64_t{0});
-      // NaN counts as the largest value: with plain < the order would not be one.
+      // NaN counts as the largest value: plain < would not be a strict weak order.
       auto less = [&](W a, W b) { return b != b ? a == a : a < b; };
       std::ranges::stable_sort(
           order, [&](std::int64_t a, std::int64_t b) { return largest ? less(at(b), at(a)) : less(at(a), at(b)); });
@@ -117,8 +117,8 @@ Gradients cum_sum_gradient(GradientContext& g) {
                  {{"exclusive", forward.get_int("exclusive", 0)}, {"reverse", 1 - forward.get_int("reverse", 0)}})};
 }
 
-// Of y[j], the product of the x[k] before j, the derivative with respect to x[i] is the product of the x[k] before i
-// times that of those between i and j: the second made for every pair (i, j), so that nothing is divided by x.
+// For y[j], the product of the x[k] before j, the derivative with respect to x[i] is the product of the x[k] before i
+// times that of those between i and j: the latter is computed for every pair (i, j), so that nothing is divided by x.
 Gradients cum_prod_gradient(GradientContext& g) {
   Builder& b = g.b;
   const Expr x = g.in(0);

@@ -11,10 +11,10 @@
 namespace halfstep {
 namespace {
 
-// A loop that unrolls to more nodes than this stays a loop: compiling, and keeping every step's values for the
-// gradient, would take longer and more than running it.
+// A loop that unrolls to more nodes than this stays a loop: compiling it, and keeping every step's values for the
+// gradient, would cost more than running it.
 constexpr std::int64_t kMostUnrolledNodes = 50'000;
-// Loops in loops multiply: no loop is unrolled where so many values are made already.
+// Nested loops multiply: no loop is unrolled in a graph that already has this number of values.
 constexpr std::size_t kMostValues = 500'000;
 
 std::int64_t nodes_of(const Graph& graph) {
@@ -38,7 +38,7 @@ std::int64_t scan_length(const Graph& graph, const Node& scan, const LoopForm& f
 
 struct Unrolling {
   std::int64_t trips = kUnknownTrips;
-  std::string obstacle;  // empty when it can be unrolled
+  std::string obstacle;  // empty if it can be unrolled
 };
 
 Unrolling plan(const Graph& graph, const Node& node) {
@@ -125,7 +125,7 @@ class Unroller {
     return graph_.add_constant(node_.name + "." + std::string(suffix), Tensor::of<std::int64_t>({number}));
   }
 
-  // One Split for all iterations: its gradient is one Concat.
+  // One Split for all iterations: its gradient is a single Concat.
   void split_scan_inputs(const LoopForm& form) {
     slices_.resize(form.scan_inputs);
     if (trips_ == 0) return;

@@ -1,4 +1,4 @@
-// Control flow whose course is known, written out.
+// Unrolling of control flow whose course is known.
 #pragma once
 
 #include <cstdint>
@@ -8,16 +8,17 @@
 
 namespace halfstep {
 
-/// How many copies of a body may be appended to a graph: more would take longer to compile than a loop takes to run.
+/// Maximum number of copies of a body that may be appended to a graph: compiling more takes longer than running the
+/// loop.
 std::int64_t most_copies(const Graph& graph, const Graph& body);
 
-/// Why an If, Loop or Scan cannot be written out: a clause such as "its condition depends on data". Empty when it can:
-/// its condition is a constant, the number of its iterations follows from constants and shapes, and the copies of its
-/// body are not too many.
+/// Why an If, Loop or Scan cannot be unrolled: a clause such as "its condition depends on data". Empty if it can: its
+/// condition is a constant, the number of its iterations follows from constants and shapes, and the number of copies of
+/// its body is within the limit.
 std::string reason_not_inlined(const Graph& graph, const Node& node);
 
-/// Appends to `graph` what such a node does: the nodes of the branch taken, or of the body once an iteration. The node
-/// itself is no longer in the graph, and its outputs are given by what is appended.
+/// Appends the equivalent of such a node to `graph`: the nodes of the branch taken, or of the body once per iteration.
+/// The node itself must already be removed from the graph; the appended nodes produce its outputs.
 void append_inlined(Graph& graph, const Node& node);
 
 }  // namespace halfstep

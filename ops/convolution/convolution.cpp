@@ -13,14 +13,14 @@ namespace {
 
 // Gradients -----------------------------------------------------------------------------------------------------------
 
-/// Sum over all axes but the channels'.
+/// Sum over all axes except the channel axis.
 Expr bias_gradient(Builder& b, Expr dy) {
   std::vector<std::int64_t> axes = {0};
   for (std::size_t axis = 2; axis < dy.rank(); ++axis) axes.push_back(static_cast<std::int64_t>(axis));
   return b.reduce_sum(dy, axes, /*keep_dims=*/false);
 }
 
-/// The attributes of a gradient of the convolution of x with w: pads explicit, kernel_shape given.
+/// The attributes of a gradient of the convolution of x with w: explicit pads, and kernel_shape.
 Attributes gradient_attributes(const Attributes& attributes, const Shape& x, const Shape& w) {
   Attributes result;
   for (const char* name : {"dilations", "group", "strides"})
@@ -46,7 +46,7 @@ std::vector<Expr> conv_gradient(GradientContext& g) {
   return d;
 }
 
-/// dy as far as the elements of the input reach.
+/// The part of dy that elements of the input contribute to.
 Expr reached_part(Expr dy, const Transposition& t) {
   const Shape shape = dy.shape();
   if (std::ranges::equal(spatial(shape), t.reached)) return dy;
@@ -69,7 +69,7 @@ std::vector<Expr> conv_transpose_gradient(GradientContext& g) {
   return d;
 }
 
-/// ONNX's inference stops half-way where output_shape is less than what the pads leave.
+/// ONNX's inference stops early if output_shape is smaller than the extents resulting from the pads.
 Shape conv_transpose_shape(const Node& node, std::span<const Shape> operands) {
   const Shape &x = operands[0], &w = operands[1];
   const std::span<const std::int64_t> extents = spatial(x);
@@ -80,7 +80,7 @@ Shape conv_transpose_shape(const Node& node, std::span<const Shape> operands) {
   return transposition_of(node.attributes, filled, w).output;
 }
 
-/// The shapes that attributes give to what is computed, where these and the operands are those of one convolution.
+/// The shapes of the results given by attributes, if these and the operands are those of a valid convolution.
 Shape conv_grad_input_shape(const Node& node, std::span<const Shape> operands) {
   const Shape &dy = operands[0], &w = operands[1], x(node.attributes.get_ints("input_shape"));
   if (dy.is_static() && w.is_static()) check_convolution_gradient(node.attributes, x, w, dy);

@@ -12,7 +12,7 @@
 namespace halfstep::ops {
 namespace {
 
-/// A convolution x [N, C, ...] with w [M, C/group, ...] to y [N, M, ...], whichever of the three is being computed.
+/// A convolution of x [N, C, ...] with w [M, C/group, ...] to y [N, M, ...], whichever of the three is computed.
 struct Convolution {
   std::int64_t batch, in_channels, out_channels, group;
   std::size_t axes;  // spatial ones
@@ -39,7 +39,7 @@ struct Convolution {
     dims.insert(dims.end(), window.output.end() - static_cast<std::ptrdiff_t>(axes), window.output.end());
     return Shape(std::move(dims));
   }
-  /// Throws Error unless y has the shape this convolution gives.
+  /// Throws Error unless y has the shape of the result of this convolution.
   void check_output(const Shape& y) const {
     if (y != y_shape())
       throw_input_error("an operand of shape " + y_shape().to_string(), y.to_string(),
@@ -47,7 +47,7 @@ struct Convolution {
   }
 };
 
-/// Calls `row(w, x, y, count)` for runs of `count` positions along the last axis: element y + i of the output takes
+/// Calls `row(w, x, y, count)` for runs of `count` positions along the last axis: element y + i of the output reads
 /// element x + i * stride of the input times element w of the weights.
 template <class F>
 void for_each_row(const Convolution& c, F&& row) {
@@ -78,7 +78,7 @@ void for_each_row(const Convolution& c, F&& row) {
 
 std::vector<double> zeros(std::int64_t count) { return std::vector<double>(static_cast<std::size_t>(count)); }
 
-/// y = x convolved with w.
+/// y = convolution of x with w.
 std::vector<double> forward(const Convolution& c, const std::vector<double>& x, const std::vector<double>& w) {
   std::vector<double> y = zeros(c.y_count());
   const std::int64_t stride = c.window.stride[2];
@@ -91,7 +91,7 @@ std::vector<double> forward(const Convolution& c, const std::vector<double>& x, 
   return y;
 }
 
-/// The gradient of `forward` with respect to x, given that with respect to y.
+/// The gradient of `forward` with respect to x, from the one with respect to y.
 std::vector<double> backward_input(const Convolution& c, const std::vector<double>& dy, const std::vector<double>& w) {
   std::vector<double> dx = zeros(c.x_count());
   const std::int64_t stride = c.window.stride[2];
@@ -232,8 +232,8 @@ void conv_transpose_kernel(KernelCall& call) {
   const Tensor &x = call.in[0], &w = call.in[1];
   const Transposition t = transposition_of(call.node.attributes, x.shape(), w.shape());
   Convolution c(transposed_attributes(call.node.attributes, t), t.output, w.shape());
-  // The convolution has more positions than x where output_padding reaches a whole stride, or output_shape is larger
-  // than what x reaches: those further outputs get the bias alone.
+  // The convolution has more positions than x if output_padding is at least a stride, or output_shape is larger than
+  // the part that x reaches: those additional outputs only get the bias.
   const std::span<const std::int64_t> extents = spatial(x.shape());
   std::copy(extents.begin(), extents.end(), c.window.output.end() - static_cast<std::ptrdiff_t>(extents.size()));
   c.check_output(x.shape());

@@ -30,7 +30,7 @@ std::vector<std::int64_t> ints_or(const onnx::FunctionBodyBuildContext& call, co
 
 std::string fused_conv_body(const onnx::FunctionBodyBuildContext& call) {
   const std::int64_t to = int_of(call, "to", 0);
-  // A wider result takes wider operands, so that nothing is rounded twice.
+  // A wider result needs wider operands, so that nothing is rounded twice.
   const bool widen = to == static_cast<int>(DType::f32) || to == static_cast<int>(DType::f64);
   const std::string widened = widen ? "Cast<to : int = @to>" : "Identity";
   std::string text = fmt::format("Xw = {0}(X)\nWw = {0}(W)\n", widened);
@@ -44,7 +44,7 @@ std::string fused_conv_body(const onnx::FunctionBodyBuildContext& call) {
   return text + (to != 0 ? "Y = Cast<to : int = @to>(A)" : "Y = Identity(A)");
 }
 
-/// ConvTranspose, with the output padding that leads back to the input's extents.
+/// ConvTranspose, with the output padding that gives the input's extents.
 std::string conv_grad_input_body(const onnx::FunctionBodyBuildContext& call) {
   const std::vector<std::int64_t> dx = ints_of(call, "input_shape");
   const std::vector<std::int64_t> dy = static_shape_of(call.getInputType(0)), w = static_shape_of(call.getInputType(1));
@@ -63,7 +63,7 @@ std::string conv_grad_input_body(const onnx::FunctionBodyBuildContext& call) {
       text_of(output_padding));
 }
 
-/// For one group: a convolution over the batch, with strides and dilations in each other's place.
+/// For one group: a convolution over the batch, with strides and dilations exchanged.
 std::string conv_grad_weight_body(const onnx::FunctionBodyBuildContext& call) {
   const std::vector<std::int64_t> dw = ints_of(call, "weight_shape");
   const std::vector<std::int64_t> dy = static_shape_of(call.getInputType(0));

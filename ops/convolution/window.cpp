@@ -8,7 +8,7 @@ namespace halfstep::ops {
 namespace {
 
 constexpr std::size_t kMaxSpatial = 3;
-constexpr std::int64_t kMost = INT32_MAX;  // of any extent, stride, pad: products of two fit 63 bits
+constexpr std::int64_t kMost = INT32_MAX;  // for every extent, stride and pad: products of two fit 63 bits
 
 void check_spatial(std::span<const std::int64_t> input, std::span<const std::int64_t> kernel) {
   if (input.size() > kMaxSpatial)
@@ -105,7 +105,7 @@ Window make_window(const Attributes& attributes, std::span<const std::int64_t> i
                                     pads[i + axes], kernel[i], dilations[i]),
                         "use larger inputs or a smaller kernel");
     w.output[axis] = (free + (ceil_mode ? strides[i] - 1 : 0)) / strides[i] + 1;
-    // A window that would start beyond the input and its begin pad is dropped, as in PyTorch.
+    // A window that would start after the input and its begin pad is dropped, as in PyTorch.
     if (ceil_mode && (w.output[axis] - 1) * strides[i] >= input[i] + pads[i]) --w.output[axis];
   }
   return w;

@@ -1,10 +1,10 @@
-// Losses of outputs of which each element is right at 0 or at 1.
+// Losses of outputs whose elements have the targets 0 or 1.
 #include "ops/losses/loss_rows.h"
 
 namespace halfstep {
 namespace {
 
-/// each(y, t) of the elements that count, weighted by their classes and reduced.
+/// each(y, t) of the elements that are not ignored, weighted by class and reduced.
 template <class Each>
 Expr reduced_of(const LossOperands& o, double smoothing, const Each& each) {
   Builder& b = o.y.builder();
@@ -20,7 +20,7 @@ Expr reduced_of(const LossOperands& o, double smoothing, const Each& each) {
 Expr binary_cross_entropy(const LossOperands& o) {
   return reduced_of(o, o.numbers[0], [](Expr y, Expr t) {
     Builder& b = y.builder();
-    // Probabilities kept off 0 and 1 by Keras' epsilon, so that a confident mistake costs a finite loss.
+    // Probabilities clamped away from 0 and 1 by Keras' epsilon, so that a confident mistake has a finite loss.
     const Expr p = b.op("Clip", {y, b.scalar(1e-7, y.dtype()), b.scalar(1 - 1e-7, y.dtype())});
     return -(t * b.op("Log", {p}) + (1 - t) * b.op("Log", {1 - p}));
   });

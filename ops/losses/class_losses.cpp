@@ -1,10 +1,10 @@
-// Losses of outputs that have a number for each class along one axis.
+// Losses of outputs with a number per class along one axis.
 #include "ops/losses/loss_rows.h"
 
 namespace halfstep {
 namespace {
 
-/// Scores with their classes along axis 1, and a label for each point: what SoftmaxCrossEntropyLoss wants.
+/// Scores with the classes along axis 1, and a label per point: the form required by SoftmaxCrossEntropyLoss.
 struct ClassRows {
   Expr scores, labels;
 };
@@ -31,7 +31,7 @@ std::string name_of(LossReduction reduction) { return reduction == LossReduction
 
 Tensor class_weights(const LossOperands& o) { return convert(Tensor::of<double>(o.class_weights), o.y.dtype()); }
 
-/// An operator that takes scores and class indices, its own weights among them, and reduces so.
+/// An operator on scores and class indices, with optional weights, that reduces the losses itself.
 Expr of_indices(const LossOperands& o, std::string_view op, std::string reduction) {
   Builder& b = o.y.builder();
   const ClassRows rows = class_rows(o);
@@ -50,7 +50,7 @@ Expr points_of_indices(const LossOperands& o, std::string_view op) {
   return o.y.builder().reshape(of_indices(o, op, "none"), Shape(dims));
 }
 
-/// For each class index the weight of its class; empty where all weigh the same.
+/// For each class index the weight of its class; empty if all weights are equal.
 Expr weights_of_indices(const LossOperands& o) {
   if (o.class_weights.empty()) return {};
   Builder& b = o.y.builder();
@@ -58,7 +58,7 @@ Expr weights_of_indices(const LossOperands& o) {
   return b.op("Gather", {b.constant(class_weights(o)), known});
 }
 
-/// `x`, which has a number for each class, times the classes' weights.
+/// `x`, which has a number per class, times the class weights.
 Expr weighed(const LossOperands& o, Expr x) {
   if (o.class_weights.empty()) return x;
   std::vector<std::int64_t> dims(o.y.rank(), 1);
@@ -104,7 +104,7 @@ Expr negative_log_likelihood(const LossOperands& o) {
 
 Expr kl_divergence(const LossOperands& o) {
   Builder& b = o.y.builder();
-  // A share of 0 contributes 0.
+  // A probability of 0 contributes 0.
   const Expr log_share = b.op("Log", {b.op("Max", {o.labels, b.scalar(1e-30, o.labels.dtype())})});
   return reduced(o, sum_over_classes(o, o.labels * (log_share - log_softmax(o))));
 }

@@ -26,8 +26,8 @@ Reduction reduction_of(const Attributes& attributes) {
   throw_input_error("attribute reduction none, sum or mean", name, "correct the model");
 }
 
-/// Scores [N, C, D...] with a label for each of the N * D points, checked: where each label's score lies, and the
-/// weight of each point (0 where the label is ignored).
+/// Scores [N, C, D...] with a label for each of the N * D points, after checks: the offset of each label's score, and
+/// the weight of each point (0 if the label is ignored).
 struct Labels {
   static constexpr std::int64_t kIgnored = -1;
 
@@ -36,7 +36,7 @@ struct Labels {
   std::vector<double> weight;
   double total_weight = 0;
 
-  /// The mean over points that count for nothing is 0, and so is its gradient.
+  /// The mean over points without weight is 0, and so is its gradient.
   double mean_of(double sum) const { return total_weight == 0 ? 0 : sum / total_weight; }
 
   Labels(const Attributes& attributes, const Shape& scores, const Tensor& labels, const Tensor* weights) {
@@ -80,7 +80,7 @@ struct Labels {
 
 const Tensor* weights_of(const KernelCall& call, std::size_t i) { return call.has_in(i) ? &call.in[i] : nullptr; }
 
-/// Writes to output 0 the weighted negative log-likelihoods of the labels, reduced as the node says.
+/// Writes to output 0 the weighted negative log-likelihoods of the labels, with the node's reduction.
 void store_loss(KernelCall& call, const std::vector<double>& log_prob, const Labels& labels, DType dtype,
                 const Shape& label_shape) {
   std::vector<double> loss(labels.weight.size());
@@ -154,7 +154,7 @@ void softmax_cross_entropy_grad_kernel(KernelCall& call) {
     for (std::int64_t c = 0; c < labels.classes; ++c) {
       double& element = d[first + c * step];
       const double hit = labels.score_at[point] == first + c * step ? 1 : 0;
-      // Nothing flows through an ignored point, whatever its scores are.
+      // An ignored point has no gradient, whatever its scores are.
       element = labels.score_at[point] == Labels::kIgnored ? 0 : points[point] * (std::exp(element) - hit);
     }
     ++point;

@@ -1,4 +1,4 @@
-// What every executor's loss kernels refuse.
+// Label checks shared by the loss kernels of every executor.
 #pragma once
 
 #include <cstdint>

@@ -18,8 +18,8 @@ void add_loss_attributes(onnx::OpSchema& schema) {
   constrain_floats(schema, "T", "Type of scores and weights.");
 }
 
-/// Nodes that give `hot` (1 at each point's label, of the type and shape of the value named `like`) and `factor` (the
-/// gradient at each point, [N, 1, ...]).
+/// Nodes that compute `hot` (1 at each point's label, with the type and shape of the value named `like`) and `factor`
+/// (the gradient at each point, [N, 1, ...]).
 std::string labels_text(const onnx::FunctionBodyBuildContext& call, const char* like, const char* labels,
                         bool has_weights) {
   const std::string reduction = string_of(call, "reduction", "mean");

@@ -13,7 +13,7 @@ bool is_in_range(const LossNumber& number, double value) {
   return value >= number.lowest && value <= number.highest && !(number.above_lowest && value == number.lowest);
 }
 
-/// The losses that have a number, by name.
+/// The losses that have a parameter, by name.
 std::string losses_with(std::string_view number) {
   std::vector<std::string_view> names;
   for (const LossDef& loss : losses())
@@ -78,7 +78,7 @@ const Attributes& to_scalar() {
   return attributes;
 }
 
-/// `weights`, one for each row or for each of the losses, in the shape of the losses.
+/// `weights`, one per row or per loss, in the shape of the losses.
 Expr spread(Expr weights, Expr losses) {
   Builder& b = losses.builder();
   const Shape shape = losses.shape(), given = weights.shape();
@@ -118,7 +118,7 @@ Expr reduced(const LossOperands& o, Expr losses, Expr weights) {
 }
 
 Expr focal_weight(Expr miss, double gamma) {
-  // Off 0, where the gradient of a power below 1 is infinite.
+  // Away from 0, where the gradient of a power below 1 is infinite.
   Builder& b = miss.builder();
   return b.op("Pow", {b.op("Clip", {miss, b.scalar(1e-7, miss.dtype())}), b.scalar(gamma, miss.dtype())});
 }

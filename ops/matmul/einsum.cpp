@@ -1,4 +1,4 @@
-// Einsum: its equation, its kernel, and its gradient, which is an Einsum again.
+// Einsum: its equation, its kernel, and its gradient, which is also an Einsum.
 #include <algorithm>
 #include <cctype>
 #include <string>
@@ -15,17 +15,17 @@
 namespace halfstep::ops {
 namespace {
 
-/// Labels of the axes of a tensor, in order: letters, or kEllipsis + i for the i-th axis (from the back) that an
-/// ellipsis stands for.
+/// Labels of the axes of a tensor, in order: letters, or kEllipsis + i for the i-th axis (from the back) of an
+/// ellipsis.
 using Labels = std::vector<int>;
 constexpr int kEllipsis = 256;
 
-/// An Einsum equation with every ellipsis written out for operands of given shapes.
+/// An Einsum equation with every ellipsis expanded for operands of given shapes.
 struct Equation {
   std::vector<Labels> operands;
   Labels output;
-  /// Every label with its extent, the widest of its axes': those of the output, in order, then the summed ones.
-  /// Unknown while an axis that is may be wider than 1.
+  /// Every label with its extent, the largest of its axes': those of the output, in order, then the summed ones.
+  /// Unknown if an unknown axis may be larger than 1.
   std::vector<std::pair<int, std::int64_t>> extents;
 
   Equation(const std::string& text, std::span<const Shape> shapes);
@@ -39,7 +39,7 @@ struct Equation {
     auto it = std::ranges::find(extents, label, &std::pair<int, std::int64_t>::first);
     return it != extents.end() ? it->second : extents.emplace_back(label, 1).second;
   }
-  /// What an axis of extent 1 with this label is broadcast to.
+  /// The extent to which an axis of extent 1 with this label is broadcast.
   std::int64_t full_extent(int label) const {
     return std::ranges::find(extents, label, &std::pair<int, std::int64_t>::first)->second;
   }
@@ -65,7 +65,7 @@ Equation::Equation(const std::string& text, std::span<const Shape> shapes) {
   if (terms.size() != shapes.size()) refuse("one term of the equation for each operand", text, shapes);
 
   int ellipsis_rank = 0;
-  // The labels of a term; its ellipsis stands for `hidden` axes.
+  // The labels of a term; its ellipsis represents `hidden` axes.
   auto labels_of = [&](const std::string& term, std::int64_t hidden) {
     Labels labels;
     bool has_ellipsis = false;
@@ -94,7 +94,7 @@ Equation::Equation(const std::string& text, std::span<const Shape> shapes) {
   if (arrow != std::string::npos) {
     output = labels_of(packed.substr(arrow + 2), ellipsis_rank);
   } else {
-    // Without an output term: the ellipsis, then the letters that stand once, in alphabetical order.
+    // Without an output term: the ellipsis, then the letters that occur once, in alphabetical order.
     for (int k = ellipsis_rank; k-- > 0;) output.push_back(kEllipsis + k);
     const std::string all = packed;
     for (int c = 'A'; c <= 'z'; ++c)
@@ -133,7 +133,7 @@ void einsum(KernelCall& call) {
   for (const Tensor& operand : call.in) shapes.push_back(operand.shape());
   const Equation e = equation_of(call.node, shapes);
   const Shape output = e.result_shape();
-  // Steps of every operand along every label; a repeated label steps along the diagonal.
+  // Strides of every operand along every label; a repeated label follows the diagonal.
   std::vector<std::vector<std::int64_t>> steps;
   for (std::size_t i = 0; i < shapes.size(); ++i) {
     const std::vector<std::int64_t> strides = shapes[i].strides();
@@ -152,7 +152,7 @@ void einsum(KernelCall& call) {
     for (const Tensor& operand : call.in) operands.push_back(load<W>(operand));
     std::vector<W> y(static_cast<std::size_t>(output.count()));
     std::vector<std::int64_t> position(e.extents.size()), offsets(operands.size());
-    // The labels count like an odometer, so that the summed ones, which are last, run fastest.
+    // The labels are incremented like an odometer, so that the summed ones, which are last, vary fastest.
     auto advance = [&] {
       for (std::size_t k = e.extents.size(); k-- > 0;) {
         const bool wraps = ++position[k] == e.extents[k].second;
@@ -176,7 +176,7 @@ void einsum(KernelCall& call) {
 
 // Gradient ------------------------------------------------------------------------------------------------------------
 
-/// Gives the labels of an equation letters of their own.
+/// Replaces the labels of an equation by unique letters.
 class Letters {
  public:
   std::string operator()(const Labels& labels) {
@@ -206,8 +206,8 @@ Tensor unit_matrix(std::int64_t n) {
 
 Tensor ones(std::int64_t n) { return Tensor::of(std::vector<float>(static_cast<std::size_t>(n), 1)); }
 
-/// The gradient of operand k: dy times all other operands, summed over what k lacks. An axis that only k has gets a
-/// vector of ones, a repeated label a unit matrix, so that the gradient lies on the diagonal.
+/// The gradient of operand k: dy times all other operands, summed over the labels that k lacks. An axis that only k has
+/// gets a vector of ones, a repeated label a unit matrix, so that the gradient is on the diagonal.
 Expr operand_gradient(GradientContext& g, const Equation& e, std::size_t k) {
   constexpr int kRepeated = 512;
   const Shape shape = g.in(k).shape();
@@ -215,7 +215,7 @@ Expr operand_gradient(GradientContext& g, const Equation& e, std::size_t k) {
   std::vector<Labels> terms{e.output};
   for (std::size_t i = 0; i < e.operands.size(); ++i) {
     if (i == k) continue;
-    // Without the axes that were broadcast, so that every term says the whole extent of its labels.
+    // Without the broadcast axes, so that every term has the full extent of its labels.
     const Shape whole = g.in(i).shape();
     std::vector<std::int64_t> dims;
     terms.emplace_back();
@@ -233,7 +233,7 @@ Expr operand_gradient(GradientContext& g, const Equation& e, std::size_t k) {
   };
   for (std::size_t axis = 0; axis < shape.rank(); ++axis) {
     const int label = e.operands[k][axis];
-    if (shape[axis] != e.full_extent(label)) continue;  // summed over, and put back by the reshape
+    if (shape[axis] != e.full_extent(label)) continue;  // summed over, and restored by the reshape
     if (std::ranges::count(result, label) > 0) {
       result.push_back(kRepeated + static_cast<int>(axis));
       add_constant(unit_matrix(shape[axis]), {label, result.back()});

@@ -1,4 +1,4 @@
-// MatMul, Gemm, and the forms of them that take transposes, an activation and an output type.
+// MatMul, Gemm, and their forms with transposes, an activation and an output type.
 #include <algorithm>
 #include <numeric>
 
@@ -16,7 +16,7 @@ namespace {
 
 // Kernels -------------------------------------------------------------------------------------------------------------
 
-/// One operand of a batched product: a stack of matrices, each read transposed or not.
+/// An operand of a batched product: a stack of matrices, transposed or not.
 struct Stack {
   Shape batch;
   std::int64_t rows, columns;  ///< after transposition
@@ -80,11 +80,11 @@ std::vector<T> multiply_stacks(const std::vector<T>& a, const Stack& as, const s
   return y;
 }
 
-/// The shape of an operand of MatMul once a vector is made a matrix: a row on the left, a column on the right.
+/// The shape of an operand of MatMul after a vector is converted to a matrix: a row on the left, a column on the right.
 Shape left_matrix(const Shape& s) { return s.rank() == 1 ? Shape{1, s[0]} : s; }
 Shape right_matrix(const Shape& s) { return s.rank() == 1 ? Shape{s[0], 1} : s; }
 
-/// Drops from a product's shape the axes that made vectors matrices.
+/// Removes the axes that were added to vectors from a product's shape.
 Shape without_vector_axes(const Shape& product, bool left_is_vector, bool right_is_vector) {
   std::vector<std::int64_t> dims = product.dims();
   if (right_is_vector) dims.pop_back();
@@ -111,7 +111,7 @@ void matmul_kernel(KernelCall& call) {
     finish(multiply_stacks(to_doubles(a), as, to_doubles(b), bs, 1.0, product));
     return;
   }
-  // Integers wrap: the low bits of an unsigned product are those of the signed one.
+  // Integers wrap: the low bits of an unsigned product equal those of the signed one.
   finish(multiply_stacks(load<std::uint64_t>(a), as, load<std::uint64_t>(b), bs, std::uint64_t{1}, product));
 }
 
@@ -133,7 +133,7 @@ void fused_matmul_kernel(KernelCall& call) {
   store(ensure_out(call, 0, to_type(call.node, a.dtype()), shape), y);
 }
 
-// Gemm, and FusedGemm (whose further attributes Gemm does not have).
+// Gemm, and FusedGemm (which has additional attributes).
 void gemm_kernel(KernelCall& call) {
   const Tensor &a = call.in[0], &b = call.in[1];
   check_rank(a, 2);
@@ -167,7 +167,8 @@ Expr product(std::string_view op, Expr a, bool transpose_a, Expr b, bool transpo
   return a.builder().own(op, {a, b}, std::move(attributes));
 }
 
-/// Gradients of `alpha op(A) op(B)`, op transposing or not, with respect to A and B (still with broadcast batch axes).
+/// Gradients of `alpha op(A) op(B)`, with optional transposition op, with respect to A and B (still with broadcast
+/// batch axes).
 std::vector<Expr> product_gradients(GradientContext& g, std::string_view op, Expr a, bool ta, Expr b, bool tb, Expr dy,
                                     float alpha) {
   Expr da, db;
@@ -181,7 +182,7 @@ std::vector<Expr> matmul_gradient(GradientContext& g) {
   const Expr a = g.in(0), w = g.in(1);
   Shape as = left_matrix(a.shape()), ws = right_matrix(w.shape());
   Shape dys = matrix_shape(broadcast(Stack(as, false).batch, Stack(ws, false).batch), as.dim(-2), ws.dim(-1));
-  // One matrix on the right: the batch axes on the left are just more rows.
+  // For a single matrix on the right, the batch axes on the left are additional rows.
   const bool flat = ws.rank() == 2;
   if (flat) {
     as = Shape{as.count(0, as.rank() - 1), as.dim(-1)};
@@ -241,7 +242,7 @@ void add_product_attributes(onnx::OpSchema& schema) {
   add_to_attribute(schema);
 }
 
-/// Casts `names` (each to NAMEw) to the result's type when that is wider, so that nothing is rounded twice.
+/// Casts `names` (each to NAMEw) to the result's type if that is wider, so that nothing is rounded twice.
 std::string widened(const onnx::FunctionBodyBuildContext& call, std::initializer_list<const char*> names) {
   const bool widen =
       int_of(call, "to", 0) == static_cast<int>(DType::f32) || int_of(call, "to", 0) == static_cast<int>(DType::f64);

@@ -1,4 +1,4 @@
-// Operators that read or write elements at places given by data: Gather, Scatter and their relatives.
+// Operators that read or write elements at data-dependent positions: Gather, Scatter and related ones.
 #include <algorithm>
 #include <numeric>
 
@@ -17,7 +17,7 @@ std::size_t axis_of(const KernelCall& call, std::size_t rank) {
   return normalize_axis(call.node.attributes.get_int("axis", 0), rank);
 }
 
-/// Extents [0, first) of a, all of b, then extents [last, rank) of a.
+/// Extents [0, first) of a, all of b, and extents [last, rank) of a.
 Shape spliced(const Shape& a, std::size_t first, std::size_t last, const std::vector<std::int64_t>& b) {
   std::vector<std::int64_t> dims(a.begin(), a.begin() + static_cast<std::ptrdiff_t>(first));
   dims.insert(dims.end(), b.begin(), b.end());
@@ -53,7 +53,7 @@ void gather_elements(KernelCall& call) {
   take(data, map, ensure_out(call, 0, data.dtype(), indices.shape()));
 }
 
-/// Shape of what `indices` (GatherND's, ScatterND's) address in data.
+/// Shape of the parts of data selected by `indices` (of GatherND or ScatterND).
 Shape addressed(const Shape& data, std::int64_t batch_dims, const Shape& indices) {
   const std::size_t tuple = indices.rank() - 1;
   const auto depth = static_cast<std::size_t>(batch_dims + indices[tuple]);
@@ -68,7 +68,7 @@ void gather_nd(KernelCall& call) {
   take(data, map, ensure_out(call, 0, data.dtype(), addressed(data.shape(), batch_dims, indices.shape())));
 }
 
-/// out[0] = data with `updates` written at the places of the map, combined as the attribute `reduction` says.
+/// out[0] = data with `updates` written at the positions of the map, combined according to the attribute `reduction`.
 void scatter(KernelCall& call, const IndexMap& map) {
   const Tensor &data = call.in[0], &updates = call.in[2];
   const std::string reduction = call.node.attributes.get_string("reduction", "none");
@@ -87,7 +87,7 @@ void scatter(KernelCall& call, const IndexMap& map) {
         value = f(value, given[i]);
       }
     };
-    // Sums and products of integers wrap; done unsigned, because signed overflow is undefined in C++.
+    // Sums and products of integers wrap; computed unsigned, because signed overflow is undefined in C++.
     using Modular = std::conditional_t<std::is_integral_v<W>, std::uint64_t, W>;
     auto modular = [](W x) { return static_cast<Modular>(x); };
     if (reduction == "add")
@@ -132,7 +132,7 @@ Gradients gather_elements_gradient(GradientContext& g) {
                  {{"axis", g.node.attributes.get_int("axis", 0)}, {"reduction", "add"}})};
 }
 
-/// GatherND's indices with the batch's own coordinates put before each tuple, so that batch_dims may be 0.
+/// GatherND's indices with the batch coordinates prepended to each tuple, so that batch_dims may be 0.
 Expr without_batch(GradientContext& g, std::size_t batch_dims) {
   if (batch_dims == 0) return g.in(1);
   Shape shape = g.in(1).shape();
@@ -152,7 +152,7 @@ Gradients gather_nd_gradient(GradientContext& g) {
   return {g.b.op("ScatterND", {g.b.zeros_like(g.in(0)), without_batch(g, batch_dims), g.dy()}, {{"reduction", "add"}})};
 }
 
-/// Of ScatterElements with `read` GatherElements, of ScatterND with GatherND.
+/// For ScatterElements with `read` GatherElements, for ScatterND with GatherND.
 Gradients scatter_gradient(GradientContext& g, std::string_view read, const Attributes& place) {
   const Expr data = g.in(0), indices = g.in(1), updates = g.in(2), y = g.out(0);
   const std::string reduction = g.node.attributes.get_string("reduction", "none");

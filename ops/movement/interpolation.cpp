@@ -14,21 +14,21 @@
 namespace halfstep::ops {
 namespace {
 
-/// One axis: its extents, what one element of the operand measures in the result, and the region of interest.
+/// One axis: its extents, the scale (result per operand), and the region of interest.
 struct AxisGeometry {
   std::int64_t input, output;
   float scale;
   float roi_start = 0, roi_end = 1;
 
-  /// The operand's length in the result's elements, which need not be whole.
+  /// The operand's length in units of the result's elements; it need not be a whole number.
   float length() const { return scale * static_cast<float>(input); }
   float last_input() const { return static_cast<float>(input) - 1; }
-  /// Of the result, which is rounded where `length` is not.
+  /// The extent of the result, which is rounded if `length` is not whole.
   float last_output() const { return static_cast<float>(output) - 1; }
 };
 
-/// Where element `o` of the result lies on the operand's axis, whose elements have whole coordinates. In f32, as ONNX
-/// Runtime computes it: rounding decides which element is the nearest.
+/// The coordinate of element `o` of the result on the operand's axis, whose elements have integer coordinates. In f32,
+/// as in ONNX Runtime: rounding determines the nearest element.
 using Transform = float (*)(const AxisGeometry& axis, float o);
 
 float half_pixel(const AxisGeometry& axis, float o) { return (o + 0.5f) / axis.scale - 0.5f; }
@@ -56,7 +56,7 @@ float tf_crop_and_resize(const AxisGeometry& axis, float o) {
 /// Rounds a coordinate to an element.
 using Rounding = double (*)(double x);
 
-// A coordinate that arithmetic brought beside the middle of two elements is in it.
+// A coordinate that rounding errors moved away from the middle between two elements counts as the middle.
 bool is_tie(double x) { return std::abs(x - std::floor(x) - 0.5) < 1e-6; }
 
 template <class F, std::size_t n>
@@ -92,7 +92,7 @@ Rounding rounding_of(const Attributes& attributes) {
   return by_name(kRoundings, attributes.get_string("nearest_mode", "round_prefer_floor"), "nearest_mode");
 }
 
-/// A kernel of interpolation: the weight of an element at a distance, 0 from `radius` on.
+/// An interpolation kernel: the weight of an element by its distance; 0 from `radius` on.
 struct Filter {
   double radius, a;
 
@@ -131,12 +131,12 @@ class TapMaker {
     if (transform_ == tf_crop_and_resize && (x < 0 || x > last)) return {};
     if (filter_.radius == 0) return {{inside(rounding_(x), axis.input), 1}};
 
-    // Shrinking, an antialiasing filter is as much wider as the result is smaller.
+    // For downscaling, an antialiasing filter is widened by the inverse scale.
     const double narrow = antialias_ ? std::min<double>(axis.scale, 1) : 1;
     const double reach = filter_.radius / narrow;
     std::vector<Tap> taps;
     double total = 0;
-    // Beyond one radius outside of the axis all weight falls on its end.
+    // More than one radius outside of the axis, the end element has all the weight.
     const double centre = std::clamp(x, -reach, last + reach);
     const auto first = static_cast<std::int64_t>(std::floor(centre - reach)) + 1;
     const auto end = static_cast<std::int64_t>(std::ceil(centre + reach));
@@ -244,7 +244,7 @@ Shape resized_shape(const Attributes& attributes, const Shape& input, const Tens
 
 namespace {
 
-/// Every axis of the result, and the geometry of those that are resized. Throws what does not fit.
+/// Every axis of the result, and the geometry of the resized ones. Throws Error if operands do not fit.
 struct ResizeGeometry {
   std::vector<std::size_t> axes;
   std::vector<AxisGeometry> geometries;
@@ -275,7 +275,7 @@ struct ResizeGeometry {
 void check_resizing(const Attributes& attributes, const Shape& input, const Tensor& roi, const Tensor& scales,
                     const Tensor& sizes) {
   const TapMaker make_taps(attributes);
-  // Coordinates lie between those of the first and the last element.
+  // Coordinates are clamped to those of the first and the last element.
   for (const AxisGeometry& axis : ResizeGeometry(attributes, input, roi, scales, sizes).geometries)
     if (axis.output > 0) make_taps(axis, 0), make_taps(axis, axis.output - 1);
 }

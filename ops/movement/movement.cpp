@@ -72,7 +72,7 @@ void tile(KernelCall& call) {
                       "check Tile's repeats");
   std::vector<std::int64_t> dims;
   for (std::size_t axis = 0; axis < shape.rank(); ++axis) dims.push_back(Shape{repeats[axis], shape[axis]}.count());
-  // Refuses what memory cannot hold, before there is an index for each element of an axis.
+  // Rejects results that exceed memory before allocating an index per element of an axis.
   if (ensure_out(call, 0, call.in[0].dtype(), Shape(dims)).count() == 0) return;
   AxisIndices axes(shape.rank());
   for (std::size_t axis = 0; axis < axes.size(); ++axis)
@@ -95,10 +95,10 @@ void trilu(KernelCall& call) {
   take(x, map, ensure_out(call, 0, x.dtype(), shape));
 }
 
-/// Extents of an image [N, C, H, W] and the block of DepthToSpace and SpaceToDepth.
+/// Extents of an image [N, C, H, W] and the block size of DepthToSpace and SpaceToDepth.
 struct Blocks {
   std::int64_t n, c, h, w, size;
-  bool depth_first;  ///< DCR: the block's position is the slower part of the channel number
+  bool depth_first;  ///< DCR: the position in the block is the major part of the channel number
 
   explicit Blocks(const KernelCall& call) {
     const Shape& shape = call.in[0].shape();

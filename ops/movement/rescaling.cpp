@@ -91,7 +91,7 @@ Gradients lp_normalization_gradient(GradientContext& g) {
   const Expr axes = g.b.ints({g.node.attributes.get_int("axis", -1)});
   const bool first_order = order_of(g.node) == 1;
   const Expr norm = g.b.op(first_order ? "ReduceL1" : "ReduceL2", {x, axes});
-  // Where the norm is 0 every x is 0: any divisor does.
+  // If the norm is 0, every x is 0: any divisor is correct.
   const Expr is_zero = g.b.op("Equal", {norm, zero_like(norm)});
   const Expr divisor = select(is_zero, g.b.scalar(1, type), norm);
   const Expr y = x / divisor, direction = first_order ? g.b.op("Sign", {x}) : y;
@@ -101,7 +101,7 @@ Gradients lp_normalization_gradient(GradientContext& g) {
 
 // MeanVarianceNormalization -------------------------------------------------------------------------------------------
 
-/// What ONNX's function body adds to the deviation.
+/// The constant that ONNX's function body adds to the standard deviation.
 constexpr double kDeviationFloor = 1e-9;
 
 std::vector<std::int64_t> moment_axes(const Node& node) { return node.attributes.get_ints("axes", {0, 2, 3}); }
@@ -181,12 +181,12 @@ void lrn(KernelCall& call) {
 
 Gradients lrn_gradient(GradientContext& g) {
   const Shape shape = g.in(0).shape();
-  if (shape.count() == 0) return {g.dy()};  // pooling takes no empty axes
+  if (shape.count() == 0) return {g.dy()};  // pooling does not support empty axes
   const DType type = wide(g.in(0).dtype());
   const Response r(g.node);
   const Shape planes{shape[0], 1, shape[1], shape.count(2, shape.rank())};
   const Expr x = g.b.reshape(g.b.cast(g.in(0), type), planes), dy = g.b.reshape(g.b.cast(g.dy(), type), planes);
-  // The mean over `size` channels, those outside of the tensor counted as zeros.
+  // The mean over `size` channels, with zeros for those outside of the tensor.
   auto windows = [&](Expr e, std::int64_t before, std::int64_t after) {
     return g.b.op("AveragePool", {e},
                   {{"kernel_shape", std::vector<std::int64_t>{r.size, 1}},
@@ -249,7 +249,7 @@ std::span<const OpDef> rescaling_ops() {
        .cases = kLpNormalizationCases,
        .note = "result and gradient are 0 where the norm is 0"},
       {.name = "MeanVarianceNormalization",
-       .precision = PrecisionClass::full,  // the constants of its function body, which runtimes compute, are f32
+       .precision = PrecisionClass::full,  // the constants of its function body, which runtimes use, are f32
        .reference = mean_variance_normalization,
        .gradient = mean_variance_normalization_gradient,
        .cases = kMeanVarianceNormalizationCases,

@@ -24,7 +24,7 @@ Resizing resizing_of(const KernelCall& call, const Shape& input) {
 
 double extrapolation_value(const Node& node) { return node.attributes.get_float("extrapolation_value", 0); }
 
-/// Nearest: elements of any type are moved.
+/// Nearest: moves elements of any type.
 void take_nearest(KernelCall& call, const Resizing& resizing) {
   AxisIndices indices;
   for (const AxisTaps& axis : resizing.axes) {
@@ -49,12 +49,13 @@ void for_each_tap_along(const Shape& shape, std::size_t axis, const AxisTaps& ta
             static_cast<std::size_t>((outer * extent + o) * from.inner + i), tap.weight);
 }
 
-// Integers as ONNX Runtime gives them: cut off, but for antialiasing. What is whole but for its last bits stays so.
+// Integers as in ONNX Runtime: truncated, except with antialiasing. Values that are whole up to rounding errors stay
+// so.
 double to_integer(double v, bool antialias) { return antialias ? std::round(v) : std::trunc(v * (1 + 0x1p-40)); }
 
 void resize(KernelCall& call) {
   const Tensor& x = call.in[0];
-  // The result first: where it is more than there is memory for, so are its taps.
+  // The result first: if it exceeds memory, so do its taps.
   if (ensure_out(call, 0, x.dtype(), result_of(call, x.shape())).count() == 0) return;
   const Resizing resizing = resizing_of(call, x.shape());
   if (call.node.attributes.get_string("mode", "nearest") == "nearest") return take_nearest(call, resizing);

@@ -21,7 +21,7 @@ void add_common(onnx::OpSchema& schema, const char* doc) {
       });
 }
 
-/// The forward operator, run on the element numbers of its data, says where each element of dY belongs.
+/// The forward operator, applied to the indices of its data's elements, gives the position of each element of dY.
 std::string scatter_text(const onnx::FunctionBodyBuildContext& call, std::string_view forward,
                          std::string_view reduction) {
   const std::vector<std::int64_t> shape = ints_of(call, "input_shape");

@@ -1,4 +1,4 @@
-// Schemas of the gradients that put elements back where the forward operator took them.
+// Schemas of the gradients that scatter elements back to where the forward operator read them.
 #pragma once
 
 namespace onnx {

@@ -1,4 +1,4 @@
-// Operators that look at shapes or change them without touching the elements.
+// Operators that read or change shapes without changing the elements.
 #include <algorithm>
 
 #include "ops/families.h"
@@ -42,7 +42,7 @@ void reshape(KernelCall& call) {
 void flatten(KernelCall& call) {
   const Shape& from = call.in[0].shape();
   const std::int64_t given = call.node.attributes.get_int("axis", 1);
-  // axis == rank is allowed: everything goes into the first extent.
+  // axis == rank is allowed: the first extent is then the product of all.
   const std::size_t axis =
       given == static_cast<std::int64_t>(from.rank()) ? from.rank() : normalize_axis(given, from.rank());
   copy_as(call, {from.count(0, axis), from.count(axis, from.rank())});

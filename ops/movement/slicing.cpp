@@ -1,4 +1,4 @@
-// Operators that take ranges of each axis, or widen them: Split, Slice, Pad.
+// Operators that select or extend ranges of each axis: Split, Slice, Pad.
 #include <algorithm>
 #include <numeric>
 
@@ -38,7 +38,8 @@ void split(KernelCall& call) {
   }
 }
 
-/// Elements of a tensor of shape `shape` that Slice takes along each axis; `operands` are starts, ends, axes?, steps?.
+/// Elements that Slice selects along each axis of a tensor of shape `shape`; `operands` are starts, ends, axes?,
+/// steps?.
 AxisIndices sliced(const Shape& shape, std::span<const Tensor> operands) {
   auto given = [&](std::size_t i) {
     return i < operands.size() && operands[i].is_defined() ? to_int64s(operands[i]) : std::vector<std::int64_t>();
@@ -57,14 +58,14 @@ AxisIndices sliced(const Shape& shape, std::span<const Tensor> operands) {
   for (std::size_t i = 0; i < normal.size(); ++i) {
     const std::int64_t extent = shape[normal[i]], step = steps[i];
     if (step == 0) throw_input_error("steps other than 0", "0", "check Slice's steps");
-    // Going forward the bounds are clamped to [0, extent], backward to [-1, extent - 1].
+    // For positive steps the bounds are clamped to [0, extent], for negative ones to [-1, extent - 1].
     const std::int64_t low = step > 0 ? 0 : -1, high = step > 0 ? extent : extent - 1;
     auto bound = [&](std::int64_t at) { return std::max(low, std::min(high, at < 0 ? at + extent : at)); };
     const std::int64_t start = bound(starts[i]), end = bound(ends[i]);
     std::vector<std::int64_t>& indices = result[normal[i]];
     indices.clear();
     const std::int64_t distance = step > 0 ? end - start : start - end;
-    // step may be the most negative int64: its magnitude only fits unsigned.
+    // step may be the most negative int64, whose magnitude only fits unsigned.
     const std::uint64_t stride =
         step > 0 ? static_cast<std::uint64_t>(step) : std::uint64_t{0} - static_cast<std::uint64_t>(step);
     if (distance <= 0) continue;
@@ -87,7 +88,7 @@ void slice_grad(KernelCall& call) {
   put(call.in[0], separable_map(shape, axes), out);
 }
 
-/// Elements added before and after each axis; negative ones are removed.
+/// Number of elements added before and after each axis; negative ones are removed.
 struct Padding {
   std::vector<std::int64_t> before, after;
 
@@ -112,7 +113,7 @@ struct Padding {
 
   bool touches(std::size_t axis) const { return before[axis] != 0 || after[axis] != 0; }
 
-  /// The element of an axis with `extent` elements that each element of the padded axis is.
+  /// For each element of the padded axis, the index of its element on an axis with `extent` elements.
   std::vector<std::int64_t> indices(std::size_t axis, std::int64_t extent, const std::string& mode) const {
     const std::int64_t count = length(axis, extent, mode);
     std::vector<std::int64_t> result = counting(count, -before[axis]);
@@ -148,7 +149,7 @@ struct Padding {
 
 std::string pad_mode(const Node& node) { return node.attributes.get_string("mode", "constant"); }
 
-/// What Pad fills with; undefined for zeros.
+/// Pad's fill value; undefined for zeros.
 Tensor fill_of(const KernelCall& call) {
   if (!call.has_in(2)) return {};
   const Tensor &x = call.in[0], &fill = call.in[2];
@@ -164,7 +165,7 @@ void pad(KernelCall& call) {
                         shape.rank());
   const std::string mode = pad_mode(call.node);
   const Tensor fill = fill_of(call);
-  // Refuses what memory cannot hold, before there is an index for each element of an axis.
+  // Rejects results that exceed memory before allocating an index per element of an axis.
   if (ensure_out(call, 0, call.in[0].dtype(), padding.padded(shape, mode)).count() == 0) return;
   AxisIndices axes;
   for (std::size_t axis = 0; axis < shape.rank(); ++axis) axes.push_back(padding.indices(axis, shape[axis], mode));

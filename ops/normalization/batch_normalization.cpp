@@ -15,7 +15,7 @@ namespace {
 
 // Kernels -------------------------------------------------------------------------------------------------------------
 
-/// A tensor [N, C, D1, ...] seen as [batch, channels, plane]; one of a single axis has one channel.
+/// A tensor [N, C, D1, ...] as [batch, channels, plane]; one with a single axis has one channel.
 struct Channels {
   std::int64_t batch, channels, plane;
 
@@ -37,7 +37,7 @@ struct Channels {
     }
   }
 
-  /// One value of each channel from an operand of shape [C].
+  /// One value per channel from an operand of shape [C].
   std::vector<double> read(const Tensor& tensor) const {
     if (tensor.count() != channels)
       throw_input_error(fmt::format("{} values, one for each channel", channels), tensor.shape().to_string(),
@@ -70,7 +70,7 @@ Statistics batch_statistics(const Channels& c, const std::vector<double>& x) {
 
 double epsilon_of(const Node& node) { return node.attributes.get_float("epsilon", 1e-5f); }
 
-// BatchNormalization, and FusedBatchNormalization (whose activation BatchNormalization does not have).
+// BatchNormalization, and FusedBatchNormalization (which has an additional activation).
 void batch_normalization_kernel(KernelCall& call) {
   const Tensor& x = call.in[0];
   const Channels c(x.shape());
@@ -132,7 +132,7 @@ void batch_normalization_grad_kernel(KernelCall& call) {
     const double mean_g = dbias[k] / count, mean_gx = dscale[k] / count;
     c.for_each(channel, [&](std::size_t i) {
       const double normalized = (values[i] - s.mean[k]) * inverse;
-      // In training mode the batch's own statistics move with x.
+      // In training mode the batch statistics depend on x.
       dx[i] = scales[k] * inverse * (training ? g[i] - mean_g - normalized * mean_gx : g[i]);
     });
   }
@@ -227,8 +227,8 @@ const std::vector<OpCase> kBatchNormalizationGradCases = {
      0.1, 2, false},
 };
 
-/// By batch statistics of one or two numbers the gradient is what epsilon leaves of a difference of equals: all of it
-/// in f64, the rounding of its much larger terms in f32.
+/// With batch statistics of one or two elements, the gradient is a difference of nearly equal terms that is not zero
+/// only due to epsilon: in f64 it is exact, in f32 it is the rounding error of its much larger terms.
 bool normalizes_several(const Graph& graph, const Node& node) {
   const Shape& x = graph[node.inputs[1]].shape;
   const std::int64_t numbers = x.count(0, 1) * x.count(2, x.rank());

@@ -10,7 +10,7 @@
 namespace halfstep::ops {
 namespace {
 
-/// `g` = the gradient `dy` before the activation of `normalized`, all of the type of scale.
+/// `g` = the gradient of `dy` before the activation of `normalized`, in the type of scale.
 std::string gradient_before_activation(const onnx::FunctionBodyBuildContext& call) {
   const Epilogue last = epilogue_of(call);
   if (!last) return "g = Identity(dy)\n";

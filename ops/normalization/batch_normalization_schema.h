@@ -1,4 +1,4 @@
-// Schemas of the operators around BatchNormalization that ONNX lacks.
+// Schemas of the BatchNormalization operators that ONNX lacks.
 #pragma once
 
 namespace onnx {

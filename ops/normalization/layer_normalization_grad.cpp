@@ -60,7 +60,7 @@ void layer_normalization_grad_schema(onnx::OpSchema& schema) {
         }
       });
   set_function_body(schema, [](const onnx::FunctionBodyBuildContext& call) {
-    // A Constant needs its value where the call leaves epsilon at its default.
+    // A Constant needs a value if the call uses the default epsilon.
     return fmt::format("epsilon = Constant<value_float = {:e}>()\n", float_of(call, "epsilon", 1e-5f)) +
            R"(f = Cast<to = 1>(X)
               d = Cast<to = 1>(dY)
@@ -95,8 +95,8 @@ void layer_normalization_grad_schema(onnx::OpSchema& schema) {
   });
 }
 
-/// Of one or two numbers the gradient is what epsilon leaves of a difference of equals: all of it in f64, the rounding
-/// of its much larger terms in f32.
+/// For one or two elements, the gradient is a difference of nearly equal terms that is not zero only due to epsilon: in
+/// f64 it is exact, in f32 it is the rounding error of its much larger terms.
 bool normalizes_several(const Graph& graph, const Node& node) {
   const std::int64_t numbers = graph[node.inputs[1]].shape.dim(-1);
   return numbers != 1 && numbers != 2;

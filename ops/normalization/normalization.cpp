@@ -1,5 +1,5 @@
 // LayerNormalization, InstanceNormalization, GroupNormalization; and the list of the whole family, whose larger members
-// have files of their own.
+// have separate files.
 #include <cmath>
 
 #include <fmt/format.h>
@@ -21,7 +21,7 @@ namespace {
 
 double epsilon_of(const Node& node) { return node.attributes.get_float("epsilon", 1e-5f); }
 
-/// Rows of `length` elements brought to zero mean and unit variance (biased), in place.
+/// Normalizes rows of `length` elements to zero mean and unit (biased) variance, in place.
 struct Rows {
   std::vector<double> values, mean, inverse_deviation;
 
@@ -116,7 +116,7 @@ void group_normalization_kernel(KernelCall& call) {
 
 // Gradients -----------------------------------------------------------------------------------------------------------
 
-/// x with zero mean and unit variance over `axes`, in f32 at least, and what it took; and the gradient through it.
+/// x with zero mean and unit variance over `axes`, at least in f32, with its intermediate values; and the gradient.
 struct Normalized {
   Expr value, inverse_deviation;
   std::vector<std::int64_t> axes;
@@ -128,10 +128,10 @@ struct Normalized {
   }
 
   Expr mean(Expr e) const {
-    // ReduceMean takes no axes for all of them.
+    // ReduceMean without axes reduces all of them.
     return axes.empty() ? e : e.builder().op("ReduceMean", {e, e.builder().ints(axes)});
   }
-  /// The gradient with respect to x, given that with respect to `value`.
+  /// The gradient with respect to x, from the one with respect to `value`.
   Expr input_gradient(Expr d) const { return inverse_deviation * (d - mean(d) - value * mean(d * value)); }
 };
 
@@ -163,7 +163,7 @@ std::vector<Expr> layer_normalization_gradient(GradientContext& g) {
     if (g.wants(1)) d[1] = g.b.cast(g.b.sum_to(dy * n.value, scale.shape()), scale.dtype());
     if (bias && g.wants(2)) d[2] = g.b.cast(g.b.sum_to(dy, bias.shape()), bias.dtype());
   }
-  // Mean and InvStdDev may be used further on.
+  // Mean and InvStdDev may have readers.
   const auto count = static_cast<double>(x.shape().count(axis, x.rank()));
   auto add = [&dx](Expr term) { dx = dx ? dx + term : term; };
   if (g.dy(1)) add(g.b.cast(g.dy(1), type) / count + g.b.zeros_like(n.value));
@@ -180,7 +180,7 @@ void add_channel_gradients(GradientContext& g, Expr dy, Expr normalized, std::ve
   if (g.wants(2)) d[2] = g.b.cast(g.b.reduce_sum(dy, axes, false), g.in(2).dtype());
 }
 
-/// scale [C] for multiplying with a value [N, C, ...].
+/// scale [C], reshaped for multiplication with a value [N, C, ...].
 Expr per_channel(Builder& b, Expr scale, std::size_t rank, DType type) {
   if (rank < 2 || scale.shape().rank() != 1)
     throw_input_error("a tensor of shape [N, C, ...] and a scale of shape [C]",
@@ -274,7 +274,7 @@ std::vector<OpDef> make_rows() {
                              .magnitude = magnitude::normalization},
                   .reference = group_normalization_kernel,
                   .gradient = group_normalization_gradient,
-                  // Its schema has no inference.
+                  // Its schema has no inference function.
                   .result_shape = [](const Node&, std::span<const Shape> operands) { return operands[0]; },
                   .cases = kGroupNormalizationCases});
   for (std::span<const OpDef> part : {layer_normalization_grad_ops(), rescaling_ops()})

@@ -8,7 +8,7 @@ namespace {
 
 bool is_factored(const Shape& parameter) { return parameter.rank() > 1; }
 
-/// The shape with this axis, counted from the last, of one element.
+/// The shape with extent 1 along this axis, counted from the last.
 Shape with_one(const Shape& shape, std::size_t axis_from_last) {
   std::vector<std::int64_t> dims = shape.dims();
   dims[dims.size() - axis_from_last] = 1;
@@ -36,7 +36,7 @@ void update(ParameterUpdate& u) {
   const double root_count = std::sqrt(static_cast<double>(std::max<std::int64_t>(shape.count(), 1)));
   const auto root_mean_square = [&](Expr x) { return u.norm(x) / root_count; };
 
-  // What the second moment takes of the new squares: step^beta2_decay.
+  // The weight of the new squares in the second moment: step^beta2_decay.
   const Expr part = b.op("Exp", {b.op("Log", {u.step}) * u["beta2_decay"]});
   const auto blend = [&](Expr old, Expr now) { return old + part * (now - old); };
   const Expr rate = at_least(u["epsilon2"], root_mean_square(u.parameter)) * b.op("Min", {u.lr, 1.0 / u.sqrt(u.step)});
@@ -71,7 +71,7 @@ OptimizerDef adafactor() {
                           {.name = "epsilon1",
                            .meaning = "lower bound of the root of the second moment",
                            .fallback = 1.1920929e-07,  // of f32, as in PyTorch
-                           .lowest = 1e-18,            // its square is a number of f32
+                           .lowest = 1e-18,            // its square is representable in f32
                            .highest = 1e18},
                           {.name = "epsilon2",
                            .meaning = "lower bound of a parameter's root mean square, which scales the learning rate",

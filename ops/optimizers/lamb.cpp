@@ -10,7 +10,7 @@ void update(ParameterUpdate& u) {
   v = v * beta2 + u.gradient * (1 - beta2) * u.gradient;
   Expr direction = m / u.one_minus_power(beta1) / (u.sqrt(v / u.one_minus_power(beta2)) + u["epsilon"]);
   if (decay != 0) direction = direction + u.parameter * decay;
-  // The trust ratio: 1 where either norm is 0.
+  // The trust ratio: 1 if either norm is 0.
   const Expr size = u.norm(u.parameter), length = u.norm(direction);
   const Expr is_defined = u.b.op("And", {u.b.cast(size, DType::boolean), u.b.cast(length, DType::boolean)});
   const Expr trust = u.b.op("Where", {is_defined, size / length, u.b.scalar(1, size.dtype())});

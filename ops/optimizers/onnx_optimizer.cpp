@@ -1,4 +1,4 @@
-// The optimizers of domain ai.onnx.preview.training, for models that carry their own update.
+// The optimizers of domain ai.onnx.preview.training, for models that contain their own update.
 #include <array>
 #include <cmath>
 
@@ -12,7 +12,7 @@ namespace halfstep::ops {
 namespace {
 
 constexpr std::string_view kTrainingDomain = "ai.onnx.preview.training";
-constexpr std::size_t kScalars = 2;  // R, the learning rate, and T, the number of updates so far
+constexpr std::size_t kScalars = 2;  // R, the learning rate, and T, the number of previous updates
 constexpr std::size_t kGradient = 1;
 
 double single_number(const Tensor& tensor, const char* what) {
@@ -23,8 +23,8 @@ double single_number(const Tensor& tensor, const char* what) {
 double learning_rate(const KernelCall& call) { return single_number(call.in[0], "the learning rate"); }
 double update_count(const KernelCall& call) { return single_number(call.in[1], "the update count"); }
 
-/// After the scalars the operands are `groups` equally long lists: tensors, gradients, then state; the results are all
-/// but the gradients. `update` is given one element of each group and changes all but the gradient.
+/// After the scalars, the operands are `groups` lists of equal length: tensors, gradients, then state; the results are
+/// all of these except the gradients. `update` gets one element of each group and changes all but the gradient.
 template <std::size_t groups, class Update>
 void update_all(KernelCall& call, Update update) {
   const std::size_t operands = call.in.size() - kScalars, count = operands / groups;
@@ -90,7 +90,7 @@ void momentum(KernelCall& call) {
   if (mode != "standard" && mode != "nesterov")
     throw_input_error("mode standard or nesterov of Momentum", "'" + mode + "'", "correct the model");
   const double alpha = a.get_float("alpha", 0), norm = a.get_float("norm_coefficient", 0);
-  // The first gradient becomes the momentum as it is.
+  // The first gradient becomes the momentum unchanged.
   const double beta = update_count(call) > 0 ? a.get_float("beta", 0) : 1;
   const double rate = learning_rate(call);
   update_all<3>(call, [&](std::array<double, 3>& element) {

@@ -1,4 +1,4 @@
-// The end of a training step: what its operators share, and what LossScaleUpdate's attributes mean.
+// The end of a training step: shared parts of its operators, and the meaning of LossScaleUpdate's attributes.
 #pragma once
 
 #include <cstdint>
@@ -12,10 +12,10 @@ namespace ops {
 /// The reference kernel of every optimizer's operator.
 void optimizer_step_kernel(KernelCall& call);
 
-/// The only element. Throws Error(input) when there are more or fewer.
+/// The single element. Throws Error(input) for any other number of elements.
 double single_number(const Tensor& tensor, const char* what);
 
-/// LossScaleUpdate: the scale after a step, and the number of good steps since it last changed.
+/// LossScaleUpdate: the scale after a step, and the number of finite steps since its last change.
 struct LossScaleSettings {
   double growth_factor, backoff_factor, min, max;
   std::int64_t growth_interval;

@@ -75,7 +75,7 @@ Expr ParameterUpdate::norm(Expr x) {
 
 Expr ParameterUpdate::one_minus_power(double decay) {
   if (decay == 0) return b.scalar(1, step.dtype());
-  // With decay^step = exp(-2 x) it is tanh(x) (1 + exp(-2 x)): nothing cancels where decay is near 1.
+  // With decay^step = exp(-2 x) it is tanh(x) (1 + exp(-2 x)): no cancellation if decay is near 1.
   const Expr x = step * (-0.5 * std::log(decay));
   return b.op("Tanh", {x}) * (b.op("Exp", {x * -2.0}) + 1.0);
 }

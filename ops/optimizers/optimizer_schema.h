@@ -9,7 +9,7 @@ namespace halfstep::ops {
 
 void global_norm_schema(onnx::OpSchema& schema);
 void loss_scale_update_schema(onnx::OpSchema& schema);
-/// Of the optimizer whose operator has the schema's name.
+/// For the optimizer whose operator has the schema's name.
 void optimizer_step_schema(onnx::OpSchema& schema);
 
 }  // namespace halfstep::ops

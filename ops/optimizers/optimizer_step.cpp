@@ -1,4 +1,4 @@
-// The operator of an optimizer: its reference kernel interprets the row's update in f64.
+// The operator of an optimizer: its reference kernel interprets the update of the table row in f64.
 #include <map>
 #include <memory>
 
@@ -14,8 +14,8 @@
 namespace halfstep::ops {
 namespace {
 
-/// The update of a parameter of one shape, as a graph of f64: in go the scalars lr, step and grad_factor, the
-/// parameter, its gradient and its slots; out come parameter and slots.
+/// The update of a parameter of one shape, as a graph in f64: inputs are the scalars lr, step and grad_factor, the
+/// parameter, its gradient and its slots; outputs are parameter and slots.
 class Update {
  public:
   Update(const OptimizerDef& row, const Hyperparameters& h, const Shape& parameter)
@@ -45,7 +45,7 @@ class Update {
   Interpreter interpreter_;
 };
 
-/// Building an update takes longer than running it, and a step runs the same ones again.
+/// Cached, because building an update takes longer than running it, and each step runs the same ones.
 Update& update_for(const OptimizerDef& row, const Hyperparameters& h, const Shape& parameter) {
   constexpr std::size_t kMost = 256;
   thread_local std::map<std::string, std::unique_ptr<Update>> known;

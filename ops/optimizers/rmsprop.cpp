@@ -11,7 +11,7 @@ void update(ParameterUpdate& u) {
   Expr variance = squares;
   if (mean) {
     mean = mean * alpha + u.gradient * (1 - alpha);
-    // Rounding may leave less than nothing.
+    // Rounding may give a negative value.
     variance = u.b.op("Max", {squares - mean * mean, u.b.scalar(0, squares.dtype())});
   }
   Expr direction = u.gradient / (u.sqrt(variance) + u["epsilon"]);

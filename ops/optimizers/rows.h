@@ -1,4 +1,4 @@
-// What the rows of optimizers share, and the list of them.
+// Shared parts of the optimizers' rows, and the list of them.
 #pragma once
 
 #include <limits>
@@ -9,10 +9,10 @@ namespace halfstep::ops {
 
 OptimizerDef adam(), adamw(), sgd(), lion(), rmsprop(), adagrad(), lamb(), adafactor(), adamax(), nadam();
 
-inline constexpr double kHuge = 1e30;  // what f32 and its square root hold with room to spare
+inline constexpr double kHuge = 1e30;  // representable in f32, as is its square root, with a margin
 inline constexpr double kTiny = std::numeric_limits<float>::min();  // the smallest normal number: not 0
 
-/// A share of what is old in a mean that moves.
+/// The fraction of the old value in a moving average.
 constexpr Hyperparameter decay_rate(std::string_view name, std::string_view meaning, double fallback) {
   return {.name = name, .meaning = meaning, .fallback = fallback, .lowest = 0, .highest = 1, .below_highest = true};
 }

@@ -1,5 +1,4 @@
-// Rows of the operator table for the poolings over whole planes, part of pooling_ops(), and what they share with
-// LpPool.
+// Rows of the operator table for the poolings over whole planes, part of pooling_ops(), and code shared with LpPool.
 #pragma once
 
 #include <span>
@@ -17,11 +16,11 @@ inline constexpr std::string_view kMaximumTies =
 
 // The norm y = (sum |x|^p)^(1/p): its gradient is signed_power(x, p) * root_gradient(dy, y, p), broadcast.
 
-/// Attribute p (2 when absent). Throws Error below 1.
+/// Attribute p (default 2). Throws Error below 1.
 double norm_order(const Node& node);
 /// d|x|^p / dx without its factor p.
 Expr signed_power(Expr x, std::int64_t p);
-/// dy * y^(1 - p), and 0 where y is 0: there every |x| is 0 too.
+/// dy * y^(1 - p), and 0 if y is 0: then every |x| is 0, too.
 Expr root_gradient(Expr dy, Expr y, std::int64_t p);
 
 }  // namespace halfstep::ops

@@ -17,7 +17,7 @@ namespace {
 
 // Kernels -------------------------------------------------------------------------------------------------------------
 
-/// The pooling of a tensor [N, C, ...]: planes = N * C, each pooled alone.
+/// The pooling of a tensor [N, C, ...]: planes = N * C, each pooled separately.
 struct Pooling {
   std::int64_t planes;
   Window window;
@@ -39,7 +39,7 @@ struct Pooling {
   }
 };
 
-/// Calls `at(plane, y_offset, o0, o1, o2)` for every output element; y_offset counts over all planes.
+/// Calls `at(plane, y_offset, o0, o1, o2)` for every output element; y_offset is relative to the first plane.
 template <class F>
 void for_each_window(const Pooling& p, F&& at) {
   for (std::int64_t plane = 0; plane < p.planes; ++plane)
@@ -50,8 +50,8 @@ void for_each_window(const Pooling& p, F&& at) {
 
 constexpr std::int64_t kNowhere = -1;
 
-/// Where in the plane starting at `plane` the first maximum under the window lies (a NaN counts as one, as in PyTorch);
-/// kNowhere when the window sees only padding.
+/// Position of the first maximum under the window in the plane starting at `plane` (NaN counts as a maximum, as in
+/// PyTorch); kNowhere if the window contains only padding.
 std::int64_t first_maximum(const Window& w, const double* plane, std::int64_t o0, std::int64_t o1, std::int64_t o2) {
   std::int64_t best = kNowhere;
   for_each_tap(w, o0, o1, o2, [&](std::int64_t i) {
@@ -60,7 +60,7 @@ std::int64_t first_maximum(const Window& w, const double* plane, std::int64_t o0
   return best;
 }
 
-/// The offset in a plane of the element at row-major offset `i`, counted in column-major order.
+/// The column-major index in a plane of the element at row-major offset `i`.
 std::int64_t column_major(const Window& w, std::int64_t i) {
   const std::int64_t i2 = i % w.input[2], i1 = i / w.input[2] % w.input[1], i0 = i / w.input[2] / w.input[1];
   return i0 + w.input[0] * (i1 + w.input[1] * i2);
@@ -97,8 +97,8 @@ void max_pool_grad_kernel(KernelCall& call) {
   store(ensure_out(call, 0, dy.dtype(), x.shape()), dx);
 }
 
-/// What a window's sum is divided by: the taps inside the input, or inside the padded input. Taps that ceil_mode puts
-/// beyond the end pads never count.
+/// The divisor of a window's sum: the number of taps inside of the input, or of the padded input. Taps that ceil_mode
+/// adds after the end pads are never counted.
 std::int64_t divisor(const Window& w, bool include_pad, std::int64_t o0, std::int64_t o1, std::int64_t o2) {
   const Window::Axes o = {o0, o1, o2};
   std::int64_t result = 1;
@@ -161,7 +161,7 @@ void lp_pool_kernel(KernelCall& call) {
 
 // Gradients -----------------------------------------------------------------------------------------------------------
 
-/// The attributes of a pooling over x that its gradient takes: pads explicit.
+/// The attributes of a pooling over x for its gradient: explicit pads.
 Attributes gradient_attributes(const Attributes& attributes, const Shape& x) {
   Attributes result;
   for (const char* name : {"ceil_mode", "count_include_pad", "dilations", "kernel_shape", "strides"})
@@ -185,7 +185,7 @@ std::vector<Expr> average_pool_gradient(GradientContext& g) {
   return {average_pool_grad(g.dy(), gradient_attributes(g.node.attributes, x), x)};
 }
 
-/// The same windows with end pads that reach just to the end of the last one, so that no tap lies beyond them.
+/// The same windows with end pads that extend exactly to the end of the last one, so that no tap is outside.
 Attributes with_all_taps_padded(Attributes attributes, const Shape& x) {
   const std::size_t axes = spatial(x).size();
   std::vector<std::int64_t> pads = attributes.get_ints("pads");
@@ -204,7 +204,7 @@ std::vector<Expr> lp_pool_gradient(GradientContext& g) {
   const Expr x = g.in(0);
   const std::int64_t p = g.node.attributes.get_int("p", 2);
   Attributes attributes = with_all_taps_padded(gradient_attributes(g.node.attributes, x.shape()), x.shape());
-  // A sum over windows is an average times the kernel's size when every tap counts.
+  // A sum over windows is an average times the kernel's size if every tap is counted.
   attributes.set("count_include_pad", std::int64_t{1});
   double taps = 1;
   for (std::int64_t extent : attributes.get_ints("kernel_shape")) taps *= static_cast<double>(extent);

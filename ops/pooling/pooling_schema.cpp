@@ -15,7 +15,7 @@ void add_window_attributes(onnx::OpSchema& schema) {
       .Attr("strides", "Step of the window along each axis.", AttributeProto::INTS, onnx::OPTIONAL_VALUE);
 }
 
-/// Adds dY to zeros at the indices MaxPool gives.
+/// Adds dY to zeros at the indices returned by MaxPool.
 std::string max_pool_grad_body(const onnx::FunctionBodyBuildContext&) {
   return R"(Y, at = MaxPool<ceil_mode : int = @ceil_mode, dilations : ints = @dilations, kernel_shape : ints = @kernel_shape,
                            pads : ints = @pads, strides : ints = @strides>(X)

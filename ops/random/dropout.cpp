@@ -14,7 +14,7 @@
 namespace halfstep::ops {
 namespace {
 
-/// Sets output 0 to x / (1 - ratio) where `keep` holds and 0 elsewhere, and output 1, when asked for, to `keep`.
+/// Sets output 0 to x / (1 - ratio) where `keep` is true and 0 elsewhere, and output 1, if present, to `keep`.
 void apply_mask(KernelCall& call, const std::vector<std::int64_t>& keep, double ratio) {
   const Tensor& x = call.in[0];
   std::vector<double> y = to_doubles(x);
@@ -33,7 +33,7 @@ double checked_ratio(const Tensor& tensor) {
   return values[0];
 }
 
-// The stream of numbers (MT19937, 53-bit uniforms) is that of ONNX's own reference implementation.
+// The random numbers (MT19937, 53-bit uniforms) are those of ONNX's own reference implementation.
 void dropout_kernel(KernelCall& call) {
   double ratio = call.has_in(1) ? checked_ratio(call.in[1]) : 0.5;
   const bool training = call.has_in(2) && single_int(call.in[2], "training_mode") != 0;
@@ -63,7 +63,7 @@ void philox_dropout_kernel(KernelCall& call) {
   apply_mask(call, keep, ratio);
 }
 
-// Both are linear in x and choose by position alone, so the gradient is the same operator on dy.
+// Both are linear in x and select by position only, so the gradient is the same operator on dy.
 std::vector<Expr> dropout_gradient(GradientContext& g) {
   if (!g.dy()) return {};
   return {g.b.multi(g.node.op, g.node.domain, {g.dy(), g.in(1), g.in(2)}, 1, g.node.attributes)[0]};

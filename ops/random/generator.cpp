@@ -1,4 +1,4 @@
-// Operators that make elements rather than move them: constants, ranges, one-hot rows, positions.
+// Operators that create elements: constants, ranges, one-hot rows, positions.
 #include <algorithm>
 #include <cmath>
 
@@ -18,7 +18,7 @@ void constant_of_shape(KernelCall& call) {
   const Shape shape(to_int64s(call.in[0]));
   if (!shape.is_static())
     throw_input_error("extents of at least 0", shape.to_string(), "check the shape fed to this operator");
-  Tensor& out = ensure_out(call, 0, element.dtype(), shape);  // refuses what memory cannot hold
+  Tensor& out = ensure_out(call, 0, element.dtype(), shape);  // throws if it exceeds memory
   take(element, IndexMap(static_cast<std::size_t>(shape.count())), out);
 }
 

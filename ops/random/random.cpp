@@ -1,5 +1,5 @@
-// Operators that draw at random. Programs draw by PhiloxRandom, whose counter is a state
-// (passes/load/random_numbers.h); called by themselves the operators of ai.onnx draw the same each time.
+// Random operators. Programs use PhiloxRandom, whose counter is a state (passes/load/random_numbers.h); called
+// directly, the operators of ai.onnx draw the same numbers each time.
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -52,7 +52,7 @@ std::uint64_t seed_of(const Node& node) { return std::bit_cast<std::uint32_t>(no
 
 namespace {
 
-// Tells nodes apart that have no seed (FNV-1a).
+// Distinguishes nodes without a seed (FNV-1a).
 std::uint32_t stream_of(const Node& node) {
   std::uint32_t hash = 2166136261u;
   for (const char c : node.name) hash = (hash ^ static_cast<unsigned char>(c)) * 16777619u;
@@ -80,7 +80,7 @@ void draw_into(KernelCall& call, DType otherwise, const Shape& shape) {
   if (!is_float(dtype))
     throw_input_error("a float type of random numbers", std::string(name_of(dtype)),
                       "check " + call.node.op + "'s dtype");
-  Tensor& out = ensure_out(call, 0, dtype, shape);  // refuses what memory cannot hold
+  Tensor& out = ensure_out(call, 0, dtype, shape);  // throws if it exceeds memory
   store_floats(out, drawn(call.node, distribution_of(call.node), out.count()));
 }
 
@@ -101,7 +101,7 @@ void bernoulli(KernelCall& call) {
   store(ensure_out(call, 0, dtype, p.shape()), std::span<const std::int64_t>(hits));
 }
 
-// The largest of logits with Gumbel noise is a draw by their softmax.
+// The maximum of logits with Gumbel noise is a sample of their softmax.
 void multinomial(KernelCall& call) {
   const Tensor& x = call.in[0];
   const std::int64_t samples = call.node.attributes.get_int("sample_size", 1);

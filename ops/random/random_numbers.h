@@ -1,4 +1,4 @@
-// The random numbers of operators that draw, one definition for every executor.
+// The random numbers of random operators, defined once for all executors.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +9,8 @@
 
 namespace halfstep::ops {
 
-/// Numbers from `first` on, with `spread`: a uniform distribution between first and first + spread, without the upper
-/// end, or a normal one of mean `first` and standard deviation `spread`.
+/// Numbers with offset `first` and `spread`: a uniform distribution between first and first + spread, excluding the
+/// upper end, or a normal one with mean `first` and standard deviation `spread`.
 struct Distribution {
   bool is_normal = false;
   float first = 0, spread = 1;
@@ -19,14 +19,14 @@ struct Distribution {
 /// Fills `out`. Element i is a function of the stream and i alone.
 void draw(const DropoutStream& stream, const Distribution& distribution, std::span<float> out);
 
-/// Whether the node is one of ai.onnx that draws: RandomNormal, RandomNormalLike, RandomUniform, RandomUniformLike,
+/// Whether the node is a random operator of ai.onnx: RandomNormal, RandomNormalLike, RandomUniform, RandomUniformLike,
 /// Bernoulli, Multinomial.
 bool draws_numbers(const Node& node);
 
-/// What RandomNormal, RandomUniform and their Like say of the numbers.
+/// The distribution given by the attributes of RandomNormal, RandomUniform and their Like variants.
 Distribution distribution_of(const Node& node);
 
-/// The seed that the node has as an attribute, as a key for Philox. Nodes of one seed draw the same.
+/// The node's seed attribute as a key for Philox. Nodes with the same seed draw the same numbers.
 bool has_seed(const Node& node);
 std::uint64_t seed_of(const Node& node);
 

@@ -61,7 +61,7 @@ std::vector<std::string_view> activation_names(const Node& node, std::span<const
   } else {
     for (std::size_t i = 0; i < directions; ++i) names.insert(names.end(), defaults.begin(), defaults.end());
   }
-  // The schema of RNN has two defaults whatever the direction.
+  // The schema of RNN has two default activations for any direction.
   const std::size_t needed = defaults.size() * directions;
   if (names.size() > needed && directions == 1) names.resize(needed);
   if (names.size() != needed)
@@ -98,7 +98,7 @@ RecurrentAttributes::RecurrentAttributes(const Node& node, std::span<const std::
   input_forget = a.get_int("input_forget", 0) != 0;
   linear_before_reset = a.get_int("linear_before_reset", 0) != 0;
 
-  // The parameters stand in the order of the functions that read them.
+  // The parameters are in the order of the functions that read them.
   const std::vector<std::string_view> names = activation_names(node, defaults, directions.size());
   const std::vector<float> alphas = a.get_floats("activation_alpha"), betas = a.get_floats("activation_beta");
   std::size_t next_alpha = 0, next_beta = 0;

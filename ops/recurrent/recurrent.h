@@ -1,4 +1,4 @@
-// What RNN, LSTM and GRU share: extents, attributes, activation functions.
+// Shared parts of RNN, LSTM and GRU: extents, attributes, activation functions.
 #pragma once
 
 #include <cstdint>
@@ -12,15 +12,15 @@
 namespace HALFSTEP_API halfstep {
 namespace ops {
 
-/// An activation function by its ONNX name, with the parameters it is called with.
+/// An activation function by its ONNX name, with its parameters.
 class RecurrentActivation {
  public:
-  /// One function ONNX allows in a recurrent operator. `slope` is its derivative, at a kink as PyTorch has it.
+  /// A function that ONNX allows in a recurrent operator. `slope` is its derivative, at kinks as in PyTorch.
   struct Function {
     std::string_view name;
     double (*value)(double x, double alpha, double beta);
     double (*slope)(double x, double alpha, double beta);
-    int parameters;              ///< how many of alpha, beta it reads
+    int parameters;              ///< number of parameters among alpha, beta
     double alpha = 0, beta = 0;  ///< defaults
   };
 
@@ -39,27 +39,27 @@ class RecurrentActivation {
 
 /// The attributes of one RNN, LSTM or GRU node or of its gradient.
 struct RecurrentAttributes {
-  /// What one direction does; `activations` are f, g, h in the order of ONNX's equations.
+  /// Options of one direction; `activations` are f, g, h in the order of ONNX's equations.
   struct Direction {
     bool reverse = false;
     std::vector<RecurrentActivation> activations;
   };
   std::vector<Direction> directions;  ///< one, or forward and reverse
-  double clip = 0;                    ///< bound of what activations are applied to; infinity when there is none
+  double clip = 0;                    ///< bound of the inputs of activations; infinity if there is none
   bool batch_first = false;           ///< `layout` 1
   bool input_forget = false;          ///< LSTM
   bool linear_before_reset = false;   ///< GRU
 
-  /// `defaults` names the activations of one direction. Throws Error naming an attribute that is out of its domain.
+  /// `defaults` names the activations of one direction. Throws Error naming an attribute with an invalid value.
   RecurrentAttributes(const Node& node, std::span<const std::string_view> defaults);
 };
 
-/// Extents, and where things stand in row-major tensors of either layout.
+/// Extents, and offsets in row-major tensors of either layout.
 struct RecurrentExtents {
   std::int64_t steps, batch, inputs, hidden, directions;
   bool batch_first;
 
-  /// From X [T, N, I], W [D, gates*H, I] and R [D, gates*H, H]; throws Error when they do not fit each other or the
+  /// From X [T, N, I], W [D, gates*H, I] and R [D, gates*H, H]; throws Error if they do not fit each other or the
   /// attributes.
   RecurrentExtents(const Node& node, const RecurrentAttributes& attributes, std::int64_t gates, const Shape& x,
                    const Shape& w, const Shape& r);

@@ -9,7 +9,7 @@ namespace {
 double activate(const CellWeights& weights, std::size_t function, double net) {
   return weights.activations[function].value(std::clamp(net, -weights.clip, weights.clip));
 }
-// As PyTorch's clamp: the bounds themselves let gradients through.
+// As in PyTorch's clamp: gradients pass at the bounds themselves.
 double slope(const CellWeights& weights, std::size_t function, double net) {
   return std::fabs(net) > weights.clip ? 0 : weights.activations[function].slope(net);
 }
@@ -176,7 +176,7 @@ void run_step_back(const CellWeights& weights, const CellStep& step, Row& dh, Ro
   const std::size_t rows = Cell::kGates * weights.hidden;
   CellStepGradient sums{Row(rows), Row(rows)};
   Cell::backward(weights, step, dh, dc, sums, gradients);
-  // The last gate of a GRU may have read r (.) h0 instead of h0; its way back is in GruCell::backward.
+  // The last gate of a GRU may have read r (.) h0 instead of h0; GruCell::backward handles its gradient.
   const std::size_t from_reset = step.reset.empty() ? 0 : weights.hidden, from_state = rows - from_reset;
   multiply_back(weights.w, sums.input, 0, rows, dx);
   multiply_back(weights.r, sums.recurrent, 0, from_state, dh);

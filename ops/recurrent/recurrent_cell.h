@@ -1,4 +1,4 @@
-// One step of an RNN, LSTM or GRU on one sequence, and the step back: the definition the executors are held against.
+// A forward and backward step of an RNN, LSTM or GRU on one sequence: the reference for the executors.
 #pragma once
 
 #include <array>
@@ -12,7 +12,7 @@ namespace halfstep::ops {
 
 using Row = std::vector<double>;
 
-/// Weights of one direction. Gates stand one after the other, H rows each, in ONNX's order.
+/// Weights of one direction. Gates are concatenated, with H rows each, in ONNX's order.
 struct CellWeights {
   std::size_t inputs, hidden;
   std::span<const double> w;               ///< [gates*H, I]
@@ -24,19 +24,19 @@ struct CellWeights {
   bool input_forget, linear_before_reset;
 };
 
-/// Gradients of the same, added to.
+/// Gradients of the same, which are added to.
 struct CellWeightGradients {
   std::span<double> w, r, w_bias, r_bias, peepholes;
 };
 
-/// What a step computed, kept for the step back.
+/// The values of a step, kept for the backward step.
 struct CellStep {
   std::span<const double> x;
-  Row h0, c0;     ///< state before; c for LSTM alone
+  Row h0, c0;     ///< state before; c only for LSTM
   Row input;      ///< [gates*H] W x + bias
-  Row recurrent;  ///< [gates*H] R h + bias, of r (.) h for GRU's hidden gate unless linear_before_reset
-  Row net;        ///< [gates*H] what the activations were applied to, before clipping
-  Row gate;       ///< [gates*H] what they gave
+  Row recurrent;  ///< [gates*H] R h + bias; for GRU's hidden gate R (r (.) h) unless linear_before_reset
+  Row net;        ///< [gates*H] inputs of the activations, before clipping
+  Row gate;       ///< [gates*H] results of the activations
   Row reset;      ///< GRU: r (.) h0
   Row h, c;       ///< state after
 };
@@ -80,11 +80,12 @@ struct GruCell {
                        CellWeightGradients& gradients);
 };
 
-/// x through one cell: all fields of a step from x, h0 and c0.
+/// Runs x through one cell: sets all fields of a step from x, h0 and c0.
 template <class Cell>
 void run_step(const CellWeights& weights, CellStep& step);
 
-/// Back through it: dh and dc, gradients of h and c, become those of h0 and c0; adds to the weights' gradients and dx.
+/// The backward step: dh and dc, gradients of h and c, become those of h0 and c0; adds to the weights' gradients and
+/// dx.
 template <class Cell>
 void run_step_back(const CellWeights& weights, const CellStep& step, Row& dh, Row& dc, CellWeightGradients& gradients,
                    std::span<double> dx);

@@ -10,7 +10,7 @@
 namespace halfstep::ops {
 namespace {
 
-/// Input i, or empty; throws Error unless it has this shape.
+/// Input i, or empty; throws Error if it has another shape.
 Row optional_input(const KernelCall& call, std::size_t i, const char* name, const Shape& shape) {
   if (!call.has_in(i)) return {};
   if (call.in[i].shape() != shape)
@@ -20,13 +20,13 @@ Row optional_input(const KernelCall& call, std::size_t i, const char* name, cons
   return to_doubles(call.in[i]);
 }
 
-/// The part of direction `d` out of `count`, empty when there is nothing.
+/// The part for direction `d` of `count`, empty if the whole is.
 template <class T>
 std::span<T> part(std::span<T> whole, std::size_t d, std::size_t count) {
   return whole.empty() ? whole : whole.subspan(d * (whole.size() / count), whole.size() / count);
 }
 
-/// The operands that a node and its gradient share, and how the node is to be run.
+/// The common operands of a node and its gradient, and the node's options.
 template <class Cell>
 struct Operands {
   RecurrentAttributes attributes;
@@ -72,12 +72,12 @@ struct Operands {
             .linear_before_reset = attributes.linear_before_reset};
   }
 
-  /// Step of X and Y that sequence n comes to as its t-th.
+  /// Index in X and Y of the t-th step of sequence n.
   std::int64_t time(std::size_t d, std::int64_t n, std::int64_t t) const {
     return attributes.directions[d].reverse ? lengths[n] - 1 - t : t;
   }
 
-  /// A state of sequence n; zeros when none is given.
+  /// A state of sequence n; zeros if none is given.
   Row initial(const Row& states, std::size_t d, std::int64_t n) const {
     const auto hidden = static_cast<std::size_t>(at.hidden);
     if (states.empty()) return Row(hidden);
@@ -126,7 +126,7 @@ void recurrent(KernelCall& call) {
   const Operands<Cell> operands(call);
   const RecurrentExtents& at = operands.at;
   const Shape y_shape = at.y_shape(), state_shape = at.state_shape();
-  // Steps after the end of a sequence stay 0.
+  // Elements after the end of a sequence stay 0.
   Row y(static_cast<std::size_t>(y_shape.count())), y_h(static_cast<std::size_t>(state_shape.count())), y_c(y_h.size());
   operands.for_each_sequence([&](std::size_t d, std::int64_t n) {
     const auto direction = static_cast<std::int64_t>(d);

@@ -30,7 +30,7 @@ void recurrent_grad_schema(OpSchema& schema, const char* forward, bool has_cell)
       .Attr("layout", "0: the axis of steps is first in X and Y; 1: the batch axis is, in the states too.",
             AttributeProto::INT, std::int64_t{0});
 
-  // Input of the forward operator behind each output.
+  // The input of the forward operator for each output.
   std::vector<std::size_t> sources = {0, 1, 2, 3, 5};
   constexpr auto optional = OpSchema::Optional;
   schema.Input(0, "X", "[steps, batch, inputs]", "T")

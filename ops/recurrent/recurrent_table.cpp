@@ -6,8 +6,8 @@
 namespace halfstep::ops {
 namespace {
 
-/// The gradient operator reads what the forward one read, and the gradients of its outputs. Gradients nobody wants are
-/// absent outputs, so that a kernel can leave out their products.
+/// The gradient operator reads the inputs of the forward one, and the gradients of its outputs. Gradients that are not
+/// needed are absent outputs, so that a kernel can omit their products.
 template <class Cell>
 std::vector<Expr> recurrent_gradient(GradientContext& g) {
   constexpr const char* name = Cell::kStates == 2 ? "LstmGrad" : Cell::kGates == 3 ? "GruGrad" : "RnnGrad";

@@ -1,4 +1,4 @@
-// Operators that fold a tensor along axes: Reduce*.
+// Operators that reduce a tensor along axes: Reduce*.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -15,7 +15,7 @@ namespace {
 
 using Gradients = std::vector<Expr>;
 
-/// Axes a Reduce* node folds, from its attributes and the elements of its `axes` input.
+/// Axes that a Reduce* node reduces, from its attributes and the elements of its `axes` input.
 std::vector<std::size_t> reduced_axes(const Node& node, const std::vector<std::int64_t>& axes, std::size_t rank) {
   if (!axes.empty()) return normalize_axes(axes, rank);
   std::vector<std::size_t> all(node.attributes.get_int("noop_with_empty_axes", 0) ? 0 : rank);
@@ -37,7 +37,7 @@ Shape drop_dims(const Shape& shape, const std::vector<std::size_t>& axes) {
   return Shape(std::move(dims));
 }
 
-/// out[0] = f(the elements folded into it, in order), each group a std::span<const W>.
+/// out[0] = f(the reduced elements, in order), with each group as a std::span<const W>.
 template <class W, class F>
 void reduce(KernelCall& call, F f) {
   const Tensor& x = call.in[0];
@@ -121,7 +121,7 @@ constexpr auto log_sum_exp = [](std::span<const double> x) {
   return top + std::log(total);
 };
 
-/// Largest (or smallest) element of each group; NaN wins. Of an empty group the bound of the element type.
+/// Maximum (or minimum) of each group; NaN takes precedence. For an empty group the bound of the element type.
 template <bool kLargest>
 void extremum(KernelCall& call) {
   const DType dtype = call.in[0].dtype();
@@ -140,7 +140,7 @@ void extremum(KernelCall& call) {
   });
 }
 
-/// A Reduce* node seen by its gradient rule.
+/// A Reduce* node in its gradient rule.
 struct Reduced {
   explicit Reduced(GradientContext& context)
       : g(context),
@@ -155,7 +155,7 @@ struct Reduced {
     if (axes.empty()) return x;
     return g.b.reduce_sum(x, {axes.begin(), axes.end()}, /*keep_dims=*/true);
   }
-  /// Number of elements folded into one.
+  /// Number of elements reduced to one.
   double size() const {
     double n = 1;
     for (std::size_t axis : axes) n *= static_cast<double>(shape[axis]);
@@ -181,7 +181,7 @@ Gradients extremum_gradient(GradientContext& g) {
   const Expr mask = g.b.cast(g.b.op("Equal", {g.in(0), r.y()}), g.dy().dtype());
   return {r.dy() / r.sum(mask) * mask};
 }
-/// The product of all other elements, without a division: exact where elements are 0.
+/// The product of all other elements, without a division: exact even if elements are 0.
 Gradients product_gradient(GradientContext& g) {
   const Reduced r(g);
   std::vector<std::int64_t> order, inverse(r.shape.rank());
