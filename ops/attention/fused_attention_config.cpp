@@ -10,7 +10,7 @@
 namespace halfstep::ops {
 namespace {
 
-constexpr std::int64_t kLargest = std::int64_t{1} << 46;  // products of an extent and a stride do not overflow
+constexpr std::int64_t kLargest = std::int64_t{1} << 46;  // limit of products of extents and strides: no overflow
 
 [[noreturn]] void refuse(const char* name, const char* wanted, std::size_t count) {
   throw_input_error(fmt::format("{} for the attribute {}", wanted, name), fmt::format("{} numbers", count),
