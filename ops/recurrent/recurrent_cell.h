@@ -52,7 +52,7 @@ struct CellStepGradient {
 //   forward(weights, step)
 //                      all of a step from h0, c0 and `input`
 //   backward(weights, step, dh, dc, sums, gradients)
-//                      `sums` from dh, dc, the gradients of h and c, which become those of h0 and c0 but for what flows
+//                      `sums` from dh, dc, the gradients of h and c, which become those of h0 and c0 except what flows
 //                      through R h0; adds to the peepholes' gradient
 
 struct RnnCell {
