@@ -22,7 +22,7 @@ std::vector<SpecialInputs> special_inputs(const std::vector<Tensor>& inputs, con
 /// What differs first between `on_executor` on `executor` and `graph` on the reference executor, with special_inputs;
 /// empty when nothing does. NaN must be NaN, infinities must have the reference's sign, and finite numbers be as near
 /// as check_execution asks, `slack` times, or nearer than the least normal number; what one executor refuses, the other
-/// must. `open_nan` tells what is left open. Throws Error as Executor::compile does.
+/// must. `open_nan`: the results that are left open. Throws Error as Executor::compile does.
 std::string special_difference(const Graph& graph, const Graph& on_executor, const std::vector<Tensor>& inputs,
                                Executor& executor, const OpenNaN& open_nan = {}, double slack = 1);
 

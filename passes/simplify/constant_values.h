@@ -1,4 +1,4 @@
-// What the elements of a constant are, where that tells what it is for. Each looks at a few elements before at all.
+// Patterns in the elements of a constant that show its purpose. Each function reads a few elements before it reads all.
 #pragma once
 
 #include <halfstep/graph/tensor.h>

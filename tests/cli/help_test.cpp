@@ -56,9 +56,10 @@ TEST_F(CliTest, EveryFlagIsExplained) {
   for (const std::string command : kCommands) {
     std::istringstream lines(run(command + " --help").output);
     std::string before;
-    for (std::string line; std::getline(lines, line); before = line)
-      if (before.starts_with("  -") && before.size() <= 26)
-        EXPECT_TRUE(line.starts_with(std::string(26, ' '))) << command << ": " << before;
+    for (std::string line; std::getline(lines, line); before = line) {
+      if (!before.starts_with("  -") || before.size() > 26) continue;
+      EXPECT_TRUE(line.starts_with(std::string(26, ' '))) << command << ": " << before;
+    }
   }
 }
 

@@ -1,4 +1,4 @@
-// Wrong calls of the public functions of graph/: each is an Error that tells what was wrong, and no crash.
+// Wrong calls of the public functions of graph/: each is an Error that names the fault, and no crash.
 #include <array>
 #include <cstdint>
 #include <functional>

@@ -7,6 +7,8 @@ import numpy
 import onnx.parser
 import pytest
 
+import halfstep
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 ZOO = ROOT / "models" / "zoo"
 
@@ -60,3 +62,10 @@ def two_data():
     random = numpy.random.default_rng(7)
     x = random.standard_normal((24, 4), numpy.float32)
     return x, {"scores": random.integers(0, 3, 24), "value": random.standard_normal((24, 1), numpy.float32)}
+
+
+def compiled(case, **options):
+    model = halfstep.load(case.path)
+    options = {"optimizer": halfstep.Adam(1e-3), "loss": "sparse_categorical_crossentropy", "precision": "fp32", **options}
+    model.compile(**options)
+    return model
