@@ -30,11 +30,17 @@ struct ExecutorFlags {
   std::string plugin;
   int threads = 0;
   std::string fp32_math{name_of(Fp32Math::strict)};
+  std::string tuning{name_of(Tuning::off)};
+  std::string deterministic = "on";
 
   void add_to(CLI::App& command);
-  /// --fp32-math, for commands that do not require exact results.
-  void add_fp32_math_to(CLI::App& command);
-  /// The executor asked for; says on stderr where `auto` passes over a GPU, and where --fp32-math has no effect.
+  /// --fp32-math, --tune and --deterministic, for commands that do not require exact results.
+  void add_arithmetic_to(CLI::App& command);
+  /// Throws Error for an unknown --fp32-math.
+  ExecutorOptions options() const;
+  /// The first flag of add_arithmetic_to that has another value than its default; empty: none has.
+  std::string changed_arithmetic() const;
+  /// The executor asked for; says on stderr where `auto` passes over a GPU, and which flags have no effect.
   std::unique_ptr<Executor> open() const;
 };
 
@@ -73,6 +79,10 @@ struct DataFlags {
   /// `like` keep their numbers.
   Dataset open(const std::string& data, Split split, const Graph& model, const Dataset* like = nullptr,
                const AugmentFlag& augment = {"none"}) const;
+
+ private:
+  /// Throws Error(input) for a flag that data of this format has no use for.
+  void require_effect(const DataFormat* format) const;
 };
 
 /// --batch-axis.
@@ -81,25 +91,6 @@ struct BatchAxisFlag {
 
   void add_to(CLI::App& command);
   std::map<std::string, std::int64_t> value() const;
-};
-
-/// --loss, a flag for each parameter of a loss, --loss-output, --class-axis, --ignore-label, --batch-axis,
-/// --sample-weights, --metrics.
-struct LossFlags {
-  std::string loss_output, loss_model, sample_weights;
-  std::vector<std::string> loss, loss_weights, labels;
-  std::vector<double> class_weights;
-  std::vector<LossNumber> known_numbers = all_loss_numbers();
-  std::vector<std::optional<double>> numbers = std::vector<std::optional<double>>(known_numbers.size());
-  std::optional<std::int64_t> class_axis;
-  std::int64_t ignore_label = -100;
-  BatchAxisFlag batch_axis;
-  std::optional<std::string> metrics;
-
-  void add_to(CLI::App& command);
-  void apply(TrainerOptions& options) const;
-  /// With the weights of --sample-weights among its arrays, if that is a file.
-  Dataset with_sample_weights(Dataset data) const;
 };
 
 /// The names in the rows of a table.

@@ -1,6 +1,8 @@
 // halfstep devices: the devices of this machine, and the choice of `auto`.
 #include <algorithm>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,6 +14,12 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/config_file.h"
+#include "cli/json_table.h"
+#include "cli/ranks.h"
+#include "distributed/gather.h"
+#include "distributed/topology.h"
+#include <halfstep/distributed/launcher.h>
+#include <halfstep/distributed/registry.h>
 #include <halfstep/executors/registry.h>
 #include <halfstep/training/options.h>
 
@@ -40,6 +48,38 @@ std::string native_arithmetic(const Capabilities& found) {
     if (!classes.empty()) types.push_back(fmt::format("{} ({})", name_of(dtype), fmt::join(classes, ", ")));
   }
   return types.empty() ? "none" : fmt::format("{}", fmt::join(types, "; "));
+}
+
+/// What a rank computes on.
+struct RankDevice {
+  RankPlace place;
+  std::string device;
+};
+
+/// Of the ranks that a launcher has started; none for a process by itself. Collective.
+std::vector<RankDevice> rank_devices(Communicator& ranks, const std::vector<ExecutorStatus>& statuses) {
+  const auto first = std::ranges::find_if(statuses, [](const auto& status) { return status.available; });
+  const std::string own =
+      first == statuses.end() ? "none" : fmt::format("{} on {}", first->name, first->capabilities.device);
+  const std::vector<RankPlace> places = places_of(ranks);
+  const std::vector<std::string> devices = gather(ranks, own);
+  std::vector<RankDevice> result;
+  for (std::size_t rank = 0; rank < places.size(); ++rank) result.push_back({places[rank], devices[rank]});
+  return result;
+}
+
+void print_ranks(const std::vector<RankDevice>& ranks) {
+  std::set<std::string> hosts;
+  nlohmann::ordered_json table = nlohmann::ordered_json::array();
+  for (const RankDevice& rank : ranks) {
+    hosts.insert(rank.place.host);
+    table.push_back({{"rank", std::to_string(table.size())},
+                     {"host", rank.place.host},
+                     {"cores", cores_text(rank.place.cores)},
+                     {"device", rank.device}});
+  }
+  print_out("{} ranks on {} host{}\n", ranks.size(), hosts.size(), hosts.size() == 1 ? "" : "s");
+  print_table(table, {"rank", "host", "cores", "device"});
 }
 
 void print_text(const std::vector<ExecutorStatus>& statuses) {
@@ -76,31 +116,50 @@ nlohmann::ordered_json to_json(const ExecutorStatus& status) {
   return json;
 }
 
-void devices(const DevicesFlags& flags) {
+/// `ranks`: null for a process by itself.
+int devices_on(const std::shared_ptr<Communicator>& ranks, const DevicesFlags& flags) {
   std::vector<ExecutorStatus> statuses = executor_statuses();
   const std::string taken = automatic(statuses);
   if (!flags.plugin.empty()) {
     const std::unique_ptr<Executor> executor = load_executor(flags.plugin, {});
     statuses.push_back({std::string(executor->name()), true, "", executor->capabilities()});
   }
-  if (!flags.json) return print_text(statuses);
+  const std::vector<RankDevice> places = ranks ? rank_devices(*ranks, statuses) : std::vector<RankDevice>();
+  if (!flags.json) {
+    print_text(statuses);
+    if (ranks) print_ranks(places);
+    return 0;
+  }
   nlohmann::ordered_json json{{"executors", nlohmann::ordered_json::array()}, {"auto", taken}};
   for (const ExecutorStatus& status : statuses) json["executors"].push_back(to_json(status));
+  for (const RankDevice& rank : places)
+    json["ranks"].push_back({{"host", rank.place.host}, {"cores", rank.place.cores}, {"device", rank.device}});
   print_json(json);
+  return 0;
+}
+
+int devices(const DevicesFlags& flags) {
+  const std::optional<Launch> launch = find_launch();
+  // What there is on this machine is told without MPI, too.
+  const std::shared_ptr<Communicator> ranks = launch && launch->starts_mpi ? open_communicator("auto") : nullptr;
+  if (!ranks) return devices_on(nullptr, flags);
+  return on_rank(*ranks, flags.json, [&] { return devices_on(ranks, flags); });
 }
 
 }  // namespace
 
-void add_devices(CLI::App& app, int&) {
+void add_devices(CLI::App& app, int& exit_code) {
   CLI::App* command =
       add_command(app, "devices", "Lists executors, their devices and features, and the choice of auto.");
-  command->footer("Example:\n  halfstep devices --json");
+  command->footer(
+      "Under mpirun or srun also where each rank runs: its host, cores and device.\n\nExample:\n"
+      "  halfstep devices --json");
   auto flags = std::make_shared<DevicesFlags>();
   command->add_option("--plugin", flags->plugin, "an additional shared library with an executor")
       ->type_name("LIB.so")
       ->check(not_empty());
   command->add_flag("--json", flags->json, "prints everything as JSON");
-  command->callback([flags] { devices(*flags); });
+  command->callback([flags, &exit_code] { exit_code = devices(*flags); });
 }
 
 }  // namespace halfstep::cli

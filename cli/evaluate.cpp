@@ -10,6 +10,7 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/config_file.h"
+#include "cli/loss_flags.h"
 #include <halfstep/onnx_io/load.h>
 #include <halfstep/training/evaluator.h>
 
@@ -82,7 +83,7 @@ void add_evaluate(CLI::App& app, int&) {
   flags->loss.add_to(*command);
   flags->precision.add_to(*command);
   flags->executor.add_to(*command);
-  flags->executor.add_fp32_math_to(*command);
+  flags->executor.add_arithmetic_to(*command);
   command->add_flag("--json", flags->json, "prints the result as JSON");
   command->callback([flags] { evaluate(*flags); });
 }

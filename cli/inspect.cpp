@@ -251,7 +251,7 @@ std::unique_ptr<Executor> open_executor(const InspectFlags& flags) {
   if (flags.described_device.empty()) return flags.executor.open();
   std::ifstream file(flags.described_device, std::ios::binary);
   const std::string description{std::istreambuf_iterator<char>(file), {}};
-  return make_described_executor(flags.executor.executor, flags.executor.plugin, description);
+  return make_described_executor(flags.executor.executor, flags.executor.plugin, description, flags.executor.options());
 }
 
 void inspect(const InspectFlags& flags) {
@@ -261,8 +261,8 @@ void inspect(const InspectFlags& flags) {
     throw_input_error("--plan or --memory with --training", "none", "add --plan or --memory");
   if (!flags.freeze.empty() && !flags.trainable && flags.training.empty())
     throw_input_error("--trainable or --training with --freeze", "none", "add --trainable");
-  if (parse_fp32_math(flags.executor.fp32_math) != Fp32Math::strict && !flags.plan && !flags.memory)
-    throw_input_error("--plan or --memory with --fp32-math", "none", "add --plan");
+  if (const std::string flag = flags.executor.changed_arithmetic(); !flag.empty() && !flags.plan && !flags.memory)
+    throw_input_error("--plan or --memory with " + flag, "none", "add --plan");
   // First: a plug-in may bring operators.
   const bool needs_executor = flags.plan || flags.memory || !flags.executor.plugin.empty();
   const auto executor = needs_executor ? open_executor(flags) : make_executor("reference", {});
@@ -304,7 +304,7 @@ void add_inspect(CLI::App& app, int&) {
   command->get_option("--freeze")->remove_needs(command->get_option("--training"));  // --trainable has it, too
   command->get_option("--precision")->default_str("fp32; with --training auto");
   flags->executor.add_to(*command);
-  flags->executor.add_fp32_math_to(*command);
+  flags->executor.add_arithmetic_to(*command);
   command->add_flag("--json", flags->json, "prints everything as JSON");
   command->callback([flags] { inspect(*flags); });
 }

@@ -70,6 +70,7 @@ void add_commands(CLI::App& app, int& exit_code) {
   cli::add_inspect(app, exit_code);
   cli::add_profile(app, exit_code);
   cli::add_devices(app, exit_code);
+  cli::add_bench_communication(app, exit_code);
   cli::add_check(app, exit_code);
   cli::add_completion(app);
   cli::add_help(app);

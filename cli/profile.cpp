@@ -16,7 +16,10 @@
 #include "cli/config_file.h"
 #include "cli/json_table.h"
 #include "cli/output_paths.h"
+#include "cli/ranks.h"
 #include "cli/step_flags.h"
+#include "distributed/recorded.h"
+#include "distributed/topology.h"
 #include <halfstep/base/error.h>
 #include <halfstep/onnx_io/load.h>
 #include <halfstep/session/profile.h>
@@ -33,6 +36,7 @@ using Json = nlohmann::ordered_json;
 struct ProfileFlags : StepFlags {
   std::string model, data, by = "node", trace;
   ExecutorFlags executor;
+  RankFlags ranks;
   std::vector<std::string> shapes;
   int steps = 10, top = 0, depth = 0;
   bool training = false, json = false;
@@ -76,12 +80,37 @@ Profile profile_inference(const LoadedModel& model, const ProfileFlags& flags, E
   return session.profile(example_inputs(session.graph(), shapes_of(flags)), {.steps = flags.steps});
 }
 
-Profile profile_training(const LoadedModel& model, const ProfileFlags& flags, Executor& executor) {
-  const TrainerOptions options = flags.options();
+/// The reductions of those executions whose entries were timed, the last ones: each started at the end of its entry.
+std::vector<std::vector<ExchangeTime>> exchanges_of(const Profile& profile, const RecordedReductions& records) {
+  std::vector<std::size_t> starts;
+  for (std::size_t i = 0; i < profile.entries.size(); ++i)
+    if (profile.entries[i].plan.op.ends_with("StartAllReduce")) starts.push_back(i);
+  const std::size_t wanted = starts.size() * profile.executions.size();
+  std::vector<std::vector<ExchangeTime>> result(profile.executions.size());
+  if (records.size() < wanted) return result;
+  auto record = records.end() - static_cast<std::ptrdiff_t>(wanted);
+  for (std::size_t execution = 0; execution < result.size(); ++execution)
+    for (const std::size_t i : starts) {
+      const EntryTime& entry = profile.executions[execution][i];
+      result[execution].push_back({entry.start + entry.seconds, record->seconds(), record->bytes});
+      ++record;
+    }
+  return result;
+}
+
+Profile profile_training(const LoadedModel& model, const ProfileFlags& flags, Executor& executor,
+                         const std::shared_ptr<Communicator>& ranks) {
+  TrainerOptions options = flags.options();
+  options.bucket_bytes = flags.ranks.bucket_bytes();
+  options.sync_batchnorm = flags.ranks.sync_batchnorm;
+  const auto records = std::make_shared<RecordedReductions>();
+  if (ranks) options.ranks = recorded(ranks, records);
   const Dataset data = flags.data.empty()
                            ? example_dataset(model.graph, shapes_of(flags), options)
                            : flags.loss.with_sample_weights(flags.rows.open(flags.data, Split::train, model.graph));
-  return Trainer(model, executor, data, options).profile({.steps = flags.steps});
+  Profile profile = Trainer(model, executor, data, options).profile({.steps = flags.steps});
+  if (ranks) profile.exchanges = exchanges_of(profile, *records);
+  return profile;
 }
 
 std::string with_unit(double value, const char* unit) { return fmt::format("{:.4g} {}", value, unit); }
@@ -141,15 +170,19 @@ void print_text(const Profile& profile, const Json& json, const ProfileFlags& fl
   print_rows(profile, flags);
 }
 
-void run_profile(const ProfileFlags& flags) {
-  const std::unique_ptr<Executor> executor = flags.executor.open();  // first, because a plug-in may define operators
+/// `ranks`: null for a process by itself. Rank 0 alone writes.
+int profile_on(const std::shared_ptr<Communicator>& ranks, ProfileFlags flags) {
+  if (ranks && ranks->rank() > 0) flags.trace.clear();
+  if (const int threads = ranks ? threads_of_rank(*ranks) : 0; flags.executor.threads == 0)
+    flags.executor.threads = threads;
+  const std::unique_ptr<Executor> executor = flags.executor.open();  // first: a plug-in may bring operators
   const LoadedModel model = load_model(flags.model);
   if (!flags.trace.empty()) {
     check_writable(flags.trace);
     check_distinct({{"--trace", flags.trace}}, {flags.model});
   }
   const Profile profile =
-      flags.training ? profile_training(model, flags, *executor) : profile_inference(model, flags, *executor);
+      flags.training ? profile_training(model, flags, *executor, ranks) : profile_inference(model, flags, *executor);
   Json json{{"of", flags.training ? "training step" : "inference"}};
   const Precision asked = asked_precision(flags);
   json["precision"] = describe_precision(resolve(asked, executor->capabilities()), asked, executor->capabilities());
@@ -160,16 +193,24 @@ void run_profile(const ProfileFlags& flags) {
     print_json(json);
   else
     print_text(profile, json, flags);
+  return 0;
+}
+
+int run_profile(const ProfileFlags& flags) {
+  const std::shared_ptr<Communicator> ranks = flags.training ? flags.ranks.open() : nullptr;
+  if (!ranks) return profile_on(nullptr, flags);
+  return on_rank(*ranks, flags.json, [&] { return profile_on(ranks, flags); });
 }
 
 }  // namespace
 
-void add_profile(CLI::App& app, int&) {
+void add_profile(CLI::App& app, int& exit_code) {
   CLI::App* command =
       add_command(app, "profile", "Profiles a step per node and compares it with the machine's limits.");
   command->footer(R"(For every node, operator or scope of the model: time, share, FLOPs, bytes, and
 how many times the least time that the machine's peaks allow (the roofline).
-Without --data the data is synthetic.
+Without --data the data is synthetic. Under mpirun a training step is that of
+all ranks, and a trace shows its all-reduces beside what rank 0 computes.
 
 Example:
   halfstep profile model.onnx --training --batch 64 --by scope --trace s.json)");
@@ -203,9 +244,10 @@ Example:
   flags->add_to(*command, command->get_option("--training"));
   command->get_option("--precision")->default_str("fp32; with --training auto");
   flags->executor.add_to(*command);
-  flags->executor.add_fp32_math_to(*command);
+  flags->executor.add_arithmetic_to(*command);
   command->add_flag("--json", flags->json, "prints everything as JSON");
-  command->callback([flags] { run_profile(*flags); });
+  flags->ranks.add_to(*command, command->get_option("--training"));
+  command->callback([flags, &exit_code] { exit_code = run_profile(*flags); });
 }
 
 }  // namespace halfstep::cli

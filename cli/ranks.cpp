@@ -1,7 +1,6 @@
 #include "cli/ranks.h"
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cstdio>
 #include <exception>
@@ -11,12 +10,10 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
-#include <sched.h>
 #include <unistd.h>
 
 #include "cli/common.h"
 #include "cli/validators.h"
-#include "distributed/gather.h"
 #include <halfstep/base/error.h>
 #include <halfstep/distributed/launcher.h>
 #include <halfstep/distributed/registry.h>
@@ -25,6 +22,8 @@ namespace halfstep::cli {
 namespace {
 
 constexpr int kFailed = 1, kWrongInput = 2;
+
+constexpr const char* kRankedCommands[] = {"train", "profile", "bench-communication"};
 
 /// How long a rank leaves it to those before it to tell what they meet as well, and to end all.
 std::chrono::milliseconds precedence_of(int rank) {
@@ -70,41 +69,57 @@ int end_all(Communicator& ranks, const Output& output, bool json, const Error& e
   return exit_code;
 }
 
+/// For a rank that computes on while another is lost.
+int tell_loss(const SharedError& loss) {
+  const std::optional<Launch> launch = find_launch();
+  std::this_thread::sleep_for(precedence_of(launch ? launch->rank : 0));
+  print_error(loss);
+  std::fflush(stderr);
+  return kFailed;
+}
+
 }  // namespace
 
-void RankFlags::add_to(CLI::App& command) {
-  command
-      .add_option("--distributed", distributed,
-                  "how the ranks that mpirun or srun has started find each other: mpi, auto (mpi where there are "
-                  "several), off (each trains by itself), nccl (of a plug-in, which is not part of halfstep); --batch "
-                  "is that of all ranks together")
-      ->capture_default_str()
-      ->check(one_of({"mpi", "nccl", "auto", "off"}));
-  command.add_option("--bucket-size", bucket_size, "megabytes of gradients that ranks add up in one go")
-      ->capture_default_str()
-      ->check(number_in(0, 1e6));
-  command.add_flag("--sync-batchnorm", sync_batchnorm,
-                   "BatchNormalization takes its statistics from the rows of all ranks, not each from its own");
-  command
-      .add_option("--distributed-timeout", timeout, "seconds without an answer after which a rank is taken for lost")
-      ->capture_default_str()
-      ->check(number_in(0.001, 1e9));
+void RankFlags::add_to(CLI::App& command, CLI::Option* training) {
+  std::vector<CLI::Option*> options;
+  options.push_back(
+      command
+          .add_option(
+              "--distributed", distributed,
+              "how the ranks that mpirun or srun has started find each other: mpi, auto (mpi where there are "
+              "several), off (each trains by itself), nccl (of a plug-in, which is not part of halfstep); --batch "
+              "is that of all ranks together")
+          ->capture_default_str()
+          ->check(one_of({"mpi", "nccl", "auto", "off"})));
+  options.push_back(
+      command.add_option("--bucket-size", bucket_size, "megabytes of gradients that ranks add up in one go")
+          ->capture_default_str()
+          ->check(number_in(0, 1e6)));
+  options.push_back(
+      command.add_flag("--sync-batchnorm", sync_batchnorm,
+                       "BatchNormalization takes its statistics from the rows of all ranks, not each from its own"));
+  options.push_back(command
+                        .add_option("--distributed-timeout", timeout,
+                                    "seconds that a rank waits for others, which compute or write, before it gives up")
+                        ->capture_default_str()
+                        ->check(number_in(0.001, 1e9)));
+  options.push_back(
+      command
+          .add_option(
+              "--heartbeat-timeout", heartbeat,
+              "seconds without a sign of life after which a rank is taken for lost, whatever it computes; 0: never")
+          ->capture_default_str()
+          ->check(number_in(0, 1e6)));
+  if (training)
+    for (CLI::Option* option : options) option->needs(training);
 }
 
 std::shared_ptr<Communicator> RankFlags::open() const {
-  return open_communicator(distributed, {.limit = std::chrono::milliseconds(static_cast<std::int64_t>(timeout * 1e3))});
-}
-
-int threads_of_rank(Communicator& ranks) {
-  cpu_set_t cores;
-  CPU_ZERO(&cores);
-  if (sched_getaffinity(0, sizeof cores, &cores) != 0) return 1;
-  std::array<char, 256> host{};
-  gethostname(host.data(), host.size() - 1);
-  std::string place = host.data();
-  for (std::size_t core = 0; core < CPU_SETSIZE; ++core) place += CPU_ISSET(core, &cores) ? '1' : '0';
-  const std::vector<std::string> all = gather(ranks, place);
-  return std::max(1, CPU_COUNT(&cores) / static_cast<int>(std::ranges::count(all, place)));
+  const auto milliseconds = [](double seconds) {
+    return std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1e3));
+  };
+  return open_communicator(
+      distributed, {.limit = milliseconds(timeout), .heartbeat = milliseconds(heartbeat), .on_loss = &tell_loss});
 }
 
 int on_rank(Communicator& ranks, bool json, const std::function<int()>& work) {
@@ -127,7 +142,8 @@ int on_rank(Communicator& ranks, bool json, const std::function<int()>& work) {
 }
 
 void let_first_rank_tell(const std::vector<std::string>& arguments) {
-  if (arguments.empty() || arguments[0] != "train") return;
+  const auto starts_ranks = [&](const char* command) { return arguments[0] == command; };
+  if (arguments.empty() || std::ranges::none_of(kRankedCommands, starts_ranks)) return;
   const std::optional<Launch> launch = find_launch();
   if (launch && launch->rank > 0) std::this_thread::sleep_for(std::chrono::seconds(1) + precedence_of(launch->rank));
 }

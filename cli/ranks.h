@@ -14,22 +14,19 @@
 
 namespace halfstep::cli {
 
-/// --distributed, --bucket-size, --sync-batchnorm, --distributed-timeout.
+/// --distributed, --bucket-size, --sync-batchnorm, --distributed-timeout, --heartbeat-timeout.
 struct RankFlags {
   std::string distributed = "auto";
   double bucket_size = static_cast<double>(RankOptions().bucket_bytes) / 1e6;
-  double timeout = 300;
+  double timeout = 300, heartbeat = 20;
   bool sync_batchnorm = false;
 
-  void add_to(CLI::App& command);
+  /// `training`: a flag without which those are refused; nullptr: a command that trains.
+  void add_to(CLI::App& command, CLI::Option* training = nullptr);
   /// Null: a run by itself.
   std::shared_ptr<Communicator> open() const;
   std::size_t bucket_bytes() const { return static_cast<std::size_t>(bucket_size * 1e6); }
 };
-
-/// The threads of a rank where nobody says how many: the cores that it may use, over the ranks that may use the same.
-/// Collective.
-int threads_of_rank(Communicator& ranks);
 
 /// `work`, which returns an exit code, as what one of the ranks does: only rank 0 prints, and an error ends all of
 /// them, told once and with the rank that it comes from, where it is of one. `json`: also as the document that standard

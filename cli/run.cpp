@@ -117,7 +117,7 @@ void add_run(CLI::App& app, int&) {
   flags->batch_axis.add_to(*command);
   flags->precision.add_to(*command);
   flags->executor.add_to(*command);
-  flags->executor.add_fp32_math_to(*command);
+  flags->executor.add_arithmetic_to(*command);
   command->add_flag("--json", flags->json, "prints the outputs' names, types and shapes as JSON");
   command->callback([flags] { run(*flags); });
 }

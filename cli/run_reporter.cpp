@@ -120,7 +120,9 @@ void RunReporter::end_epoch(const StepResult& last, const Evaluation* validation
   std::vector<NamedValue> train{{"loss", last.mean_loss}};
   train.insert(train.end(), at.metrics.begin(), at.metrics.end());
   log([&](StepLog& log) {
-    log.write_epoch({.step = last.step, .epoch = last.epoch, .train = train, .validation = held_out});
+    EpochRecord record{.step = last.step, .epoch = last.epoch, .train = train, .validation = held_out};
+    if (last.rank_times) record.ranks = *last.rank_times;
+    log.write_epoch(record);
     log.flush();
   });
   events([&](EventWriter& events) {

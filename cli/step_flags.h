@@ -10,6 +10,7 @@
 #include <CLI/CLI.hpp>
 
 #include "cli/common.h"
+#include "cli/loss_flags.h"
 #include <halfstep/training/options.h>
 
 namespace halfstep::cli {

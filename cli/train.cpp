@@ -27,6 +27,7 @@
 #include "cli/signals.h"
 #include "cli/train_flags.h"
 #include "distributed/gather.h"
+#include "distributed/topology.h"
 #include "training/step_log.h"
 #include <halfstep/base/error.h>
 #include <halfstep/conversion/convert.h>
@@ -278,28 +279,35 @@ int train_on(const std::shared_ptr<Communicator>& ranks, TrainFlags flags, const
   print_out("\n");
   std::optional<Error> failure = trainer.failure();
   std::optional<Evaluation> result;
-  if (finished && held_out) try {
+  const auto evaluate = [&] {
+    if (!finished || !held_out) return;
+    try {
       result = reporter.validation() && is_last ? *reporter.validation() : trainer.evaluate(*held_out);
       print_out("validation       ");
       for (const NamedValue& value : named_values(*result)) print_out(" {} {:.6g}", value.name, value.value);
       print_out("\n");
     } catch (const Error& error) {  // the trained model is written nevertheless
+      if (ranks) throw;             // it is written already, and others wait for this one
       failure = error;
     }
+  };
+  if (!ranks) evaluate();
   try {
     write_outputs(flags, source, trainer, reporter, config, command);
   } catch (const Error& error) {
     if (failure) print_error(*failure);
     failure = error;
   }
+  if (ranks) evaluate();
   people.reset();
   if (flags.json) {
     nlohmann::ordered_json json = report(flags, trainer, *executor, reporter, result, finished);
     if (failure) json["error"] = error_json(*failure);
     print_json(std::move(json));
   }
-  if (failure) throw Error(*failure);
-  return finished ? 0 : StopOnSignal::exit_code();
+  // Rank 0 tells what went wrong once it has written what it can; the others wait for it where they end.
+  if (failure && writes) throw Error(*failure);
+  return failure ? 1 : finished ? 0 : StopOnSignal::exit_code();
 }
 
 int train(const TrainFlags& flags, const CLI::App& command) {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "cli/validators.h"
+#include <halfstep/base/error.h>
 #include <halfstep/training/schedule.h>
 
 namespace halfstep::cli {
@@ -54,8 +55,15 @@ void add_flags(CLI::App& command, TrainFlags& flags) {
       ->delimiter(',')
       ->type_name("all|PATTERN");
   flags.executor.add_to(command);
-  flags.executor.add_fp32_math_to(command);
+  flags.executor.add_arithmetic_to(command);
   flags.ranks.add_to(command);
+  command.add_flag("--sharded-optimizer", flags.sharded_optimizer,
+                   "each rank keeps and updates the moments of its part of the parameters");
+  command
+      .add_option("--gradient-precision", flags.gradient_precision,
+                  "precision in which ranks add up gradients; what bf16 and fp16 lack is added to the next ones")
+      ->capture_default_str()
+      ->check(one_of({"fp32", "bf16", "fp16"}));
 
   command
       .add_option("--early-stopping", flags.early_stopping,
@@ -84,7 +92,8 @@ void add_flags(CLI::App& command, TrainFlags& flags) {
   command.add_option("--log", flags.log, "writes one JSON object for each step and each epoch")
       ->type_name("FILE.jsonl")
       ->check(not_empty());
-  command.add_flag("--log-grad-norms", flags.log_grad_norms, "adds the gradient norm of every parameter to --log");
+  command.add_flag("--log-grad-norms", flags.log_grad_norms, "adds the gradient norm of every parameter to --log")
+      ->needs(command.get_option("--log"));
   CLI::Option* tensorboard =
       command.add_option("--tensorboard", flags.events, "writes events for TensorBoard into this folder")
           ->type_name("DIR")
@@ -130,11 +139,16 @@ TrainerOptions trainer_options(const TrainFlags& flags) {
   // A resumed run continues to save checkpoints in the same folder.
   options.checkpoint = flags.checkpoint.empty() ? flags.resume : flags.checkpoint;
   options.checkpoint_every = flags.checkpoint_every;
+  if (options.checkpoint.empty() && options.checkpoint_every > 0)
+    throw_input_error("--checkpoint or --resume with --checkpoint-every", "neither", "name a folder for checkpoints");
   options.resume = flags.resume;
   options.log_grad_norms = flags.log_grad_norms;
   options.bucket_bytes = flags.ranks.bucket_bytes();
   options.sync_batchnorm = flags.ranks.sync_batchnorm;
+  options.sharded_optimizer = flags.sharded_optimizer;
+  options.gradient_dtype = resolve(parse_precision(flags.gradient_precision), {});
   options.settings["--fp32-math"] = flags.executor.fp32_math;
+  options.settings["--deterministic"] = flags.executor.deterministic;
   if (flags.early_stopping) options.settings["--early-stopping"] = fmt::format("{}", *flags.early_stopping);
   if (flags.average != 0) options.settings["--average"] = fmt::format("{}", flags.average);
   check(options);

@@ -20,6 +20,8 @@ struct TrainFlags : StepFlags {
   ExecutorFlags executor;
   AugmentFlag augment;
   RankFlags ranks;
+  bool sharded_optimizer = false;
+  std::string gradient_precision = "fp32";
   TrainerOptions defaults;
   std::string schedule = defaults.schedule.to_string();
   double lr = defaults.schedule.base_lr;

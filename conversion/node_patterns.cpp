@@ -1,5 +1,9 @@
 #include "conversion/node_patterns.h"
 
+#include <string_view>
+
+#include <fmt/format.h>
+
 #include <halfstep/base/error.h>
 
 namespace halfstep {
@@ -7,7 +11,13 @@ namespace {
 
 constexpr std::string_view kOp = "op:", kNode = "node:";
 
+// std::regex calls itself for each character, of expressions and of what they are matched with.
+constexpr std::size_t kLongest = 1024;
+
 std::regex compile(const std::string& text) {
+  if (text.size() > kLongest)
+    throw_input_error(fmt::format("a regular expression of at most {} bytes after node:", kLongest),
+                      fmt::format("one of {}", text.size()), "write several, separated by commas");
   try {
     return std::regex(text, std::regex::ECMAScript | std::regex::optimize);
   } catch (const std::regex_error& e) {
@@ -16,13 +26,27 @@ std::regex compile(const std::string& text) {
   }
 }
 
+/// The one text that an expression matches, where it has nothing special in it that is not escaped.
+std::optional<std::string> only_match(const std::string& expression) {
+  constexpr std::string_view kSpecial = R"(\^$.|?*+()[]{}/)";
+  std::string text;
+  for (std::size_t i = 0; i < expression.size(); ++i) {
+    const bool escaped = expression[i] == '\\' && i + 1 < expression.size();
+    i += escaped;
+    if (expression[i] != '/' && escaped != (kSpecial.find(expression[i]) != std::string_view::npos))
+      return std::nullopt;
+    text += expression[i];
+  }
+  return text;
+}
+
 NodePattern parse_one(const std::string& text) {
   NodePattern pattern;
   if (text.starts_with(kOp)) {
     pattern = {NodePattern::Kind::op, text.substr(kOp.size())};
   } else if (text.starts_with(kNode)) {
     pattern = {NodePattern::Kind::node, text.substr(kNode.size())};
-    compile(pattern.text);
+    if (!only_match(pattern.text)) compile(pattern.text);
   }
   if (pattern.text.empty())
     throw_input_error("nodes as op:TYPE or node:EXPRESSION, separated by commas", "'" + text + "'",
@@ -60,19 +84,31 @@ std::string label_of(const onnx::NodeProto& node) {
 std::string operator_of(const ViewNode& node) { return node.domain.empty() ? node.op : node.domain + "." + node.op; }
 
 Matcher::Matcher(const std::vector<NodePattern>& patterns) {
-  for (const NodePattern& pattern : patterns)
-    entries_.push_back(
-        {pattern, pattern.kind == NodePattern::Kind::node ? compile(pattern.text) : std::regex(), false});
+  for (const NodePattern& pattern : patterns) {
+    Entry& entry = entries_.emplace_back(Entry{pattern});
+    if (pattern.kind == NodePattern::Kind::op) continue;
+    entry.name = only_match(pattern.text);
+    if (!entry.name) entry.expression = compile(pattern.text);
+  }
+}
+
+bool Matcher::matches(const Entry& entry, const ViewNode& node) {
+  if (entry.pattern.kind == NodePattern::Kind::op) return entry.pattern.text == operator_of(node);
+  const std::string label = label_of(*node.proto);
+  if (entry.name) return *entry.name == label;
+  if (label.size() > kLongest)
+    throw_input_error(
+        fmt::format("names of nodes of at most {} bytes, to match '{}' with", kLongest, entry.pattern.text),
+        fmt::format("one of {} bytes", label.size()), "name the nodes by op:TYPE");
+  return std::regex_match(label, entry.expression);
 }
 
 bool Matcher::matches(const ViewNode& node) const {
   bool any = false;
   for (const Entry& entry : entries_) {
-    const bool matches = entry.pattern.kind == NodePattern::Kind::op
-                             ? entry.pattern.text == operator_of(node)
-                             : std::regex_match(label_of(*node.proto), entry.expression);
-    entry.used = entry.used || matches;
-    any = any || matches;
+    const bool is_match = matches(entry, node);
+    entry.used = entry.used || is_match;
+    any = any || is_match;
   }
   return any;
 }

@@ -1,6 +1,7 @@
 // Nodes selected by patterns. Internal to conversion.
 #pragma once
 
+#include <optional>
 #include <regex>
 #include <string>
 #include <vector>
@@ -18,6 +19,7 @@ std::string operator_of(const ViewNode& node);
 class Matcher {
  public:
   explicit Matcher(const std::vector<NodePattern>& patterns);
+  /// Throws Error(input) for a node with a name that is too long for an expression.
   bool matches(const ViewNode& node) const;
   /// The text of patterns that have not matched any node.
   std::vector<std::string> unused() const;
@@ -25,9 +27,12 @@ class Matcher {
  private:
   struct Entry {
     NodePattern pattern;
-    std::regex expression;
+    std::optional<std::string> name = {};  ///< of nodes, where the expression matches no other
+    std::regex expression = {};
     mutable bool used = false;
   };
+  static bool matches(const Entry& entry, const ViewNode& node);
+
   std::vector<Entry> entries_;
 };
 

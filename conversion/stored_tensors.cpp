@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include <fmt/format.h>
+
 #include "executors/onednn/simd/kernels.h"
 #include "onnx_io/proto_walk.h"
 #include "ops/proto.h"
@@ -81,7 +83,7 @@ void retype(onnx::TensorProto& tensor, DType to, double limit) {
     if (limit == 0) return;
     auto* entry = tensor.add_external_data();
     entry->set_key(kLimitKey);
-    entry->set_value(std::to_string(limit));
+    entry->set_value(fmt::format("{}", limit));
     return;
   }
   Tensor elements = tensor_from_proto(tensor);
@@ -120,11 +122,14 @@ void attach(onnx::ModelProto& model, const DetachedModel& source, bool also_init
     for (auto& attribute : *node.mutable_attribute())
       if (attribute.has_t()) fill(*attribute.mutable_t());
   });
-  for (auto& function : *model.mutable_functions())
+  for (auto& function : *model.mutable_functions()) {
     for_each_node(function, [&](onnx::NodeProto& node) {
       for (auto& attribute : *node.mutable_attribute())
         if (attribute.has_t()) fill(*attribute.mutable_t());
     });
+    for (auto& by_default : *function.mutable_attribute_proto())
+      if (by_default.has_t()) fill(*by_default.mutable_t());
+  }
 }
 
 }  // namespace halfstep::conversion

@@ -35,19 +35,30 @@ bool contains(const NamedArrays& file, const std::string& name) {
   return std::find(file.names.begin(), file.names.end(), name) != file.names.end();
 }
 
-/// Array `x` and others as inputs: those with as many rows as `targets`, or else as `x` or the first, if a suffix
-/// distinguishes them.
-std::vector<Dataset::Input> inputs_of(const NamedArrays& file, const std::string& suffix, const DataArray* targets) {
+/// Arrays `x` and others as inputs, those of as many rows as `targets`, or else as `x` or the first, where there is a
+/// suffix to tell them by.
+std::vector<Dataset::Input> inputs_of(const NamedArrays& file, const std::string& suffix, const DataArray* targets,
+                                      std::vector<std::string>& notices) {
   const std::string x = "x" + suffix, y = "y" + suffix;
   std::vector<Dataset::Input> inputs;
   std::optional<std::int64_t> rows;
   if (targets) rows = targets->rows();
+  // What else is kept with the data is no input.
+  const auto open = [&](const std::string& array, bool optional) -> std::optional<DataArray> {
+    try {
+      return file.open(array);
+    } catch (const Error& error) {
+      if (!optional || error.kind() != Error::Kind::input) throw;
+      notices.push_back(
+          fmt::format("array '{}' is left out: expected {}, got {}", array, error.required(), error.found()));
+      return std::nullopt;
+    }
+  };
   const auto add = [&](const std::string& input, const std::string& array, bool optional) {
-    DataArray data = file.open(array);
-    // Other arrays stored with the data are not inputs.
-    if (optional && (data.shape().rank() == 0 || (rows && data.rows() != *rows))) return;
-    if (!rows) rows = data.rows();
-    inputs.push_back({input, std::move(data), optional});
+    std::optional<DataArray> data = open(array, optional);
+    if (!data || (optional && (data->shape().rank() == 0 || (rows && data->rows() != *rows)))) return;
+    if (!rows) rows = data->rows();
+    inputs.push_back({input, std::move(*data), optional});
   };
   if (contains(file, x)) add("", x, false);
   for (const std::string& name : file.names) {
@@ -58,13 +69,13 @@ std::vector<Dataset::Input> inputs_of(const NamedArrays& file, const std::string
   return inputs;
 }
 
-Dataset from_arrays(const fs::path& path, const NamedArrays& file, Split split) {
+Dataset from_arrays(const fs::path& path, const NamedArrays& file, Split split, std::vector<std::string>& notices) {
   const std::vector<std::string>& names = file.names;
   const std::string part = split == Split::train ? "_train" : "_test";
   for (const std::string& suffix : {part, std::string()}) {
     if (!contains(file, "y" + suffix)) continue;
     DataArray targets = file.open("y" + suffix);
-    std::vector<Dataset::Input> inputs = inputs_of(file, suffix, &targets);
+    std::vector<Dataset::Input> inputs = inputs_of(file, suffix, &targets, notices);
     if (!inputs.empty()) return Dataset(std::move(inputs), std::move(targets));
   }
   const auto ends_in_part = [&](const std::string& name) { return without(part, name).has_value(); };
@@ -77,7 +88,7 @@ Dataset from_arrays(const fs::path& path, const NamedArrays& file, Split split) 
   const std::string_view other = split == Split::train ? "_test" : "_train";
   const auto is_of_other = [&](const std::string& name) { return name.ends_with(other); };
   if (has_part || std::none_of(names.begin(), names.end(), is_of_other)) {
-    std::vector<Dataset::Input> inputs = inputs_of(file, has_part ? part : "", nullptr);
+    std::vector<Dataset::Input> inputs = inputs_of(file, has_part ? part : "", nullptr, notices);
     if (!inputs.empty()) return Dataset(std::move(inputs));
   }
   throw_input_error(fmt::format("arrays x{0} and y{0}, or x and y, or just two, or y{0} and the model's inputs, in {1}",
@@ -234,11 +245,12 @@ Dataset open_dataset(const DataSpec& spec, const DataOptions& options) {
   if (!spec.format) return open_files(spec);
   const fs::path& path = spec.paths.at(0);
   const NamedArrays file = spec.format->open_arrays(path, options);
-  Dataset data = from_arrays(path, file, options.split);
+  std::vector<std::string> notices = file.notices;
+  Dataset data = from_arrays(path, file, options.split, notices);
   data.classes = file.classes;
   data.classes_given = !options.table.classes.empty();
   data.label_hint = file.label_hint;
-  data.notices = file.notices;
+  data.notices = std::move(notices);
   data.settings = file.settings;
   return data;
 }

@@ -118,10 +118,30 @@ Apply applying(Convert convert, Conversion conversion) {
   };
 }
 
-/// Scaled floats from any type.
+/// What values of From are scaled in to become To.
+template <class From, class To>
+using ScaledIn = std::conditional_t<std::is_same_v<From, double> || std::is_same_v<To, double>, double, float>;
+
+/// Whether a finite value of From might not stay finite.
+template <class From, class To>
+bool may_overflow(const Affine& affine) {
+  using Compute = ScaledIn<From, To>;
+  if (std::is_same_v<To, f16> || std::is_same_v<To, bf16> || std::is_same_v<From, double>) return true;
+  if (affine.is_identity()) return false;
+  if constexpr (std::is_integral_v<From>) {
+    constexpr double kLargest = static_cast<double>(std::numeric_limits<From>::max()) + 1;  // in magnitude
+    constexpr double kRoom = static_cast<double>(std::numeric_limits<Compute>::max()) / 4;
+    for (std::size_t c = 0; c < affine.channels(); ++c)
+      if (!(std::abs(affine.multiplier[c]) * kLargest + std::abs(affine.offset[c]) < kRoom)) return true;
+    return false;
+  }
+  return true;
+}
+
+/// Floats out of anything, scaled.
 template <class From, class To>
 void convert_scaled(const Conversion& conversion, const void* in, Rows rows, void* out) {
-  using Compute = std::conditional_t<std::is_same_v<From, double> || std::is_same_v<To, double>, double, float>;
+  using Compute = ScaledIn<From, To>;
   using Value = std::conditional_t<std::is_arithmetic_v<From>, From, float>;  // the half types convert to float only
   const Geometry& g = conversion.geometry;
   const Affine& affine = conversion.affine;
@@ -137,10 +157,7 @@ void convert_scaled(const Conversion& conversion, const void* in, Rows rows, voi
       for (std::size_t i = 0; i < n; ++i) y[i * g.out_step] = scale(x[i * g.in_step]);
   };
   for_each_plane(g, static_cast<const From*>(in), rows.size(), static_cast<To*>(out), scale_plane);
-  const bool scaled = !affine.is_identity();
-  const bool may_overflow =
-      is_half(conversion.to.dtype) || std::is_same_v<From, double> || (scaled && !std::is_integral_v<From>);
-  if (may_overflow) require_finite(conversion.name, conversion.to, out, rows);
+  if (may_overflow<From, To>(affine)) require_finite(conversion.name, conversion.to, out, rows);
 }
 
 /// Integers and bools from any type with exactly such values.
@@ -206,13 +223,15 @@ Affine affine_of(const RowType& from, const RowType& to, const InputOptions& opt
                         "give one, or one per channel");
     return values[values.size() == 1 ? 0 : c];
   };
+  const bool in_double = from.dtype == DType::f64 || to.dtype == DType::f64;
+  const auto is_finite = [&](double x) { return in_double ? std::isfinite(x) : std::isfinite(static_cast<float>(x)); };
   Affine affine{std::vector<double>(channels), std::vector<double>(channels)};
   for (std::size_t c = 0; c < channels; ++c) {
     const double mean = value_of(options.mean, c, 0), stddev = value_of(options.stddev, c, 1);
     affine.multiplier[c] = scale / stddev;
-    affine.offset[c] = 0.0 - mean / stddev;  // not -mean: that would turn 0 into -0
-    if (!std::isfinite(affine.multiplier[c]) || !std::isfinite(affine.offset[c]))
-      throw_input_error("a finite scale and mean, and a standard deviation other than 0",
+    affine.offset[c] = 0.0 - mean / stddev;  // not -mean: that makes 0 a -0
+    if (!is_finite(affine.multiplier[c]) || !is_finite(affine.offset[c]))
+      throw_input_error("a finite scale and mean, and a standard deviation other than 0, in the type of the input",
                         fmt::format("{}, {}, {}", scale, mean, stddev), "correct them");
   }
   return affine;

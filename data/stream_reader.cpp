@@ -46,24 +46,45 @@ StreamReader::StreamReader(BatchStream& stream, StreamOptions options)
     : stream_(stream), options_(std::move(options)), at_(options_.start) {}
 
 const Batch* StreamReader::next() {
+  if (error_) std::rethrow_exception(error_);
+  try {
+    if (!to_next()) return nullptr;
+  } catch (...) {
+    error_ = std::current_exception();
+    throw;
+  }
+  try {
+    read_ahead();
+  } catch (...) {  // after the batch that is whole
+    error_ = std::current_exception();
+  }
+  return &current_.batch;
+}
+
+bool StreamReader::to_next() {
   if (!began_) begin();
   while (!has_ahead_) {
-    // An epoch without batches ends at once, as does one that a resumed run has already completed.
-    if (options_.end_epoch && at_.epoch >= *options_.end_epoch) return nullptr;
+    // An epoch without a batch ends at once; so does one that a resumed run has seen to its end.
+    if (options_.end_epoch && at_.epoch >= *options_.end_epoch) return false;
     const bool empty = at_.row == 0;
     if (empty)
       throw_input_error("a batch in each epoch of the stream", fmt::format("none in epoch {}", at_.epoch + 1), "");
     at_ = {at_.epoch + 1, 0};
     begin();
   }
-  if (options_.end_epoch && at_.epoch >= *options_.end_epoch) return nullptr;
+  if (options_.end_epoch && at_.epoch >= *options_.end_epoch) return false;
   std::swap(current_, ahead_);
   Batch& batch = current_.batch;
   batch.at = at_;
   at_.row += batch.rows;
   batch.all_rows = batch.rows;
-  has_ahead_ = read(ahead_);
   batch.next = at_;
+  return true;
+}
+
+void StreamReader::read_ahead() {
+  Batch& batch = current_.batch;
+  has_ahead_ = read(ahead_);
   if (!has_ahead_) {
     batch.next = at_ = {at_.epoch + 1, 0};
     if (!options_.end_epoch || at_.epoch < *options_.end_epoch) {
@@ -71,7 +92,6 @@ const Batch* StreamReader::next() {
       has_ahead_ = read(ahead_);
     }
   }
-  return &batch;
 }
 
 void StreamReader::begin() {

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <optional>
 #include <string>
 #include <vector>
@@ -51,6 +52,10 @@ class StreamReader : public BatchReader {
     std::vector<Tensor> buffers;
   };
 
+  /// Makes the batch that was read ahead the current one; false at the end.
+  bool to_next();
+  /// Reads the one after it, and where that begins an epoch says so in the current one.
+  void read_ahead();
   void begin();
   bool read(Slot& slot);
   Tensor converted(const Tensor& given, const StreamColumn& column, Tensor& buffer);
@@ -61,6 +66,7 @@ class StreamReader : public BatchReader {
   Slot current_, ahead_;
   std::vector<std::int64_t> numbers_;  // of a batch's rows
   bool began_ = false, has_ahead_ = false;
+  std::exception_ptr error_;  // of the batch after the current one
 };
 
 }  // namespace halfstep

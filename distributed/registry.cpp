@@ -47,8 +47,10 @@ std::shared_ptr<Communicator> open_communicator(std::string_view name, const Com
                       "mpirun -n 4 halfstep train ...");
   if (launch->size == 1) return nullptr;
   if (!launch->starts_mpi && name != "nccl")
-    throw_input_error("ranks that were started by mpirun or srun", launch->launcher,
-                      "start them by mpirun, or train each by itself: --distributed off");
+    throw_input_error(
+        "ranks that were started by mpirun or srun, which find each other by MPI",
+        fmt::format("{} (RANK={}, WORLD_SIZE={})", launch->launcher, launch->rank, launch->size),
+        fmt::format("mpirun -n {} halfstep train ..., or each by itself: --distributed off", launch->size));
   const std::string_view wanted = name == "auto" ? "mpi" : name;
   std::string reason = fmt::format(
       "there is no libhalfstep-{}.so in a folder of HALFSTEP_PLUGIN_PATH or beside the halfstep library", wanted);

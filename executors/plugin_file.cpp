@@ -91,13 +91,15 @@ std::unique_ptr<Executor> Plugin::make(const ExecutorOptions& options, Refusal& 
   return executor;
 }
 
-std::unique_ptr<Executor> Plugin::make_described(const std::string& description, Refusal& refusal) const {
+std::unique_ptr<Executor> Plugin::make_described(const std::string& description, const ExecutorOptions& options,
+                                                 Refusal& refusal) const {
   if (!described_executor_) {
     refusal.reason = "the plug-in " + library_ + " plans for no device that is only described";
     return nullptr;
   }
-  return guarded(library_, refusal,
-                 [&] { return std::unique_ptr<Executor>(described_executor_(description.c_str(), &refusal.reason)); });
+  return guarded(library_, refusal, [&] {
+    return std::unique_ptr<Executor>(described_executor_(description.c_str(), &options, &refusal.reason));
+  });
 }
 
 }  // namespace halfstep

@@ -26,7 +26,8 @@ class Plugin {
   /// 0 when it is not for this machine.
   int score(Refusal& refusal) const;
   std::unique_ptr<Executor> make(const ExecutorOptions& options, Refusal& refusal) const;
-  std::unique_ptr<Executor> make_described(const std::string& description, Refusal& refusal) const;
+  std::unique_ptr<Executor> make_described(const std::string& description, const ExecutorOptions& options,
+                                           Refusal& refusal) const;
 
  private:
   std::string library_;

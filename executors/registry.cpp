@@ -106,6 +106,24 @@ std::string notice_of(const std::vector<Candidate>& all, bool is_auto, std::stri
 
 }  // namespace
 
+std::string without_effect(const ExecutorOptions& options, const Executor& executor) {
+  const bool is_onednn = executor.name() == "onednn", is_gpu = executor.name() == kGpu;
+  const std::string name(executor.name()), math(name_of(options.fp32_math));
+  std::string result;
+  if (options.fp32_math != Fp32Math::strict && !(options.fp32_math == Fp32Math::tf32 && is_gpu)) {
+    if (!is_onednn)
+      append(result, "f32 math " + math + " has no effect: the " + name + " executor does not compute in it");
+    else if (options.fp32_math != Fp32Math::bf16 || !executor.capabilities().is_native(OpClass::matmul, DType::bf16))
+      append(result, "f32 math " + math + " has no effect: this CPU has no units for " + math);
+  }
+  if (options.tuning != Tuning::off && !is_onednn)
+    append(result, "tuning " + std::string(name_of(options.tuning)) + " has no effect: the " + name +
+                       " executor chooses kernels by rules");
+  if (!options.deterministic && !is_gpu)
+    append(result, "deterministic off has no effect: the " + name + " executor has no faster kernels that are not");
+  return result;
+}
+
 std::unique_ptr<Executor> load_executor(const std::string& library, const ExecutorOptions& options) {
   Refusal refusal;
   const std::optional<Plugin> plugin = Plugin::load(library_path(library), refusal);
@@ -138,7 +156,7 @@ std::unique_ptr<Executor> make_executor(std::string_view name, const ExecutorOpt
       if (auto executor = open(candidate, options)) {
         if (notice) {
           *notice = notice_of(all, is_auto, candidate.name);
-          append(*notice, without_effect(options.fp32_math, candidate.name, executor->capabilities()));
+          append(*notice, without_effect(options, *executor));
           append(*notice, waiting_notice(candidate.name));
         }
         return executor;
@@ -155,7 +173,7 @@ std::unique_ptr<Executor> make_executor(std::string_view name, const ExecutorOpt
 }
 
 std::unique_ptr<Executor> make_described_executor(std::string_view name, const std::string& library,
-                                                  const std::string& description) {
+                                                  const std::string& description, const ExecutorOptions& options) {
   std::string path = library.empty() ? "" : library_path(library);
   for (const PluginFile& file : find_plugins(PluginKind::executor))
     if (path.empty() && file.name == name) path = file.path.string();
@@ -164,7 +182,7 @@ std::unique_ptr<Executor> make_described_executor(std::string_view name, const s
                       "name a plug-in that this build has, such as --executor cudnn");
   Refusal refusal;
   const std::optional<Plugin> plugin = Plugin::load(path, refusal);
-  std::unique_ptr<Executor> executor = plugin ? plugin->make_described(description, refusal) : nullptr;
+  std::unique_ptr<Executor> executor = plugin ? plugin->make_described(description, options, refusal) : nullptr;
   if (!executor)
     throw_input_error("a device that the plug-in can plan for", "none: " + refusal.reason,
                       "check the description, and what the plug-in needs");

@@ -1,8 +1,11 @@
 #include "formats/csv_text.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstdlib>
 
 #include <fmt/format.h>
+#include <locale.h>
 
 #include <halfstep/base/error.h>
 
@@ -24,6 +27,12 @@ std::int64_t count_outside_quotes(std::string_view line, char wanted) {
     count += !quoted && c == wanted;
   }
   return count;
+}
+
+// Numbers are written with a point, whatever the host program has set.
+locale_t c_locale() {
+  static const locale_t locale = ::newlocale(LC_ALL_MASK, "C", nullptr);
+  return locale;
 }
 
 }  // namespace
@@ -79,6 +88,16 @@ void split_csv_line(std::string_view line, char delimiter, const CsvPlace& place
     line.remove_prefix(end + 1);
   }
   fields.resize(count);
+}
+
+bool parse_tiny_number(std::string_view text, float& value) {
+  value = ::strtof_l(std::string(text).c_str(), nullptr, c_locale());
+  return std::isfinite(value);
+}
+
+bool parse_tiny_number(std::string_view text, double& value) {
+  value = ::strtod_l(std::string(text).c_str(), nullptr, c_locale());
+  return std::isfinite(value);
 }
 
 bool is_csv_number(std::string_view text) {

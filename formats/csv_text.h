@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <system_error>
+#include <type_traits>
 #include <vector>
 
 #include <halfstep/formats/shared_bytes.h>
@@ -35,12 +37,20 @@ class CsvLines {
 /// The fields of a line, unquoted and trimmed. Reuses the strings' memory. Throws Error for an unterminated quote.
 void split_csv_line(std::string_view line, char delimiter, const CsvPlace& place, std::vector<std::string>& fields);
 
-/// Whether `text` is a number of this type, which is then stored in `value`.
+/// What is too close to 0 for from_chars becomes 0, or the nearest number of less precision; false for what is too
+/// large.
+bool parse_tiny_number(std::string_view text, float& value);
+bool parse_tiny_number(std::string_view text, double& value);
+
+/// Whether `text` is a number of this type, which `value` then is.
 template <class T>
 bool parse_csv_number(std::string_view text, T& value) {
   if (text.starts_with('+')) text.remove_prefix(1);
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return error == std::errc() && end == text.data() + text.size();
+  if (end != text.data() + text.size()) return false;
+  if constexpr (std::is_floating_point_v<T>)
+    if (error == std::errc::result_out_of_range) return parse_tiny_number(text, value);
+  return error == std::errc();
 }
 bool is_csv_number(std::string_view text);
 

@@ -43,7 +43,10 @@ void copy_words(const std::byte* from, std::size_t count, const std::int64_t* of
   }
 }
 
-/// For each element of a row, in C order, its position in a Fortran-ordered array relative to the row's first.
+// Each takes 8 bytes to find it again.
+constexpr std::int64_t kMostScattered = std::int64_t{1} << 26;
+
+/// For each element of a row, in C order, where it lies in a Fortran-ordered array counted from the row's first.
 std::vector<std::int64_t> fortran_row_offsets(const Shape& shape) {
   std::vector<std::int64_t> offsets{0};
   std::int64_t stride = shape[0];
@@ -180,7 +183,11 @@ DataArray::DataArray(std::string name, DType dtype, Shape shape, SharedBytes byt
                                   needed ? std::to_string(*needed) : "more than any file's"),
                       fmt::format("{} holds {}", name_, bytes_.size()),
                       "the file is truncated or its header is wrong: get or write it again");
-  if (order_.fortran && shape_.rank() > 1 && *needed > 0) fortran_offsets_ = fortran_row_offsets(shape_);
+  if (!order_.fortran || shape_.rank() < 2 || *needed == 0) return;
+  if (row_type_.shape.count() > kMostScattered)
+    throw_input_error(fmt::format("rows of at most {} elements in an array of Fortran order", kMostScattered),
+                      fmt::format("{} of {}", row_type_.shape.to_string(), name_), "write it in C order");
+  fortran_offsets_ = fortran_row_offsets(shape_);
 }
 
 DataArray DataArray::of(const Tensor& tensor, std::string name) {

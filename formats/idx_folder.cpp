@@ -64,9 +64,9 @@ std::string extensions(const fs::path& folder) {
 fs::path find_idx(const fs::path& folder, std::string_view prefix, std::string_view content) {
   std::vector<fs::path> found;
   std::error_code error;
-  for (const auto& entry : fs::directory_iterator(folder, error)) {
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with(prefix) && name.find(content) != std::string::npos) found.push_back(entry.path());
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    if (name.starts_with(prefix) && name.find(content) != std::string::npos) found.push_back(entry->path());
   }
   if (error) throw_input_error("a readable folder", folder.string() + ": " + error.message(), "check its permissions");
   if (found.empty())

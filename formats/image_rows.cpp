@@ -79,6 +79,7 @@ void for_each_row(std::size_t count, unsigned threads, const Make& make) {
       }
   };
   std::vector<std::thread> helpers;
+  helpers.reserve(std::min<std::size_t>(threads, count));  // not while threads run that it would leave behind
   try {
     while (helpers.size() + 1 < std::min<std::size_t>(threads, count)) helpers.emplace_back(work);
   } catch (const std::system_error&) {  // no more threads are available

@@ -85,11 +85,16 @@ bool is_gzip(std::span<const std::byte> bytes) {
 SharedBytes inflate_gzip(const SharedBytes& compressed, const std::string& name) {
   TemporaryFile file;
   Inflater inflater(kGzipWindow);
-  for (std::span<const std::byte> rest = compressed.span(); is_gzip(rest);)
+  for (std::span<const std::byte> rest = compressed.span(); !rest.empty();) {
+    if (!is_gzip(rest)) throw_corrupt(name, "goes on behind its end with what is not gzip");
     rest = rest.subspan(inflater.run(rest, name, [&](const Bytef* data, std::size_t size) {
       check_unpacked(file.size() + size, compressed.size(), name);
       file.append(data, size);
     }));
+    // Tapes are filled up with zeros.
+    const auto more = std::find_if(rest.begin(), rest.end(), [](std::byte b) { return b != std::byte{0}; });
+    rest = rest.subspan(static_cast<std::size_t>(more - rest.begin()));
+  }
   compressed.check_intact(name);
   return file.finish();
 }

@@ -3,6 +3,7 @@
 #include <queue>
 
 #include "graph/bodies.h"
+#include "graph/state_fit.h"
 #include <halfstep/base/error.h>
 #include <halfstep/graph/graph.h>
 
@@ -22,6 +23,8 @@ std::string_view name_of(StateRole role) {
       return "accumulator";
     case StateRole::random:
       return "random";
+    case StateRole::residual:
+      return "residual";
   }
   return "unknown";
 }
@@ -418,6 +421,8 @@ void verify(const Graph& graph) {
       fail(graph, "every state's next value is defined", "'" + graph[state.next].name + "'");
     if (state.gradient != kNoValue && !is_defined(state.gradient, "the gradient of " + label))
       fail(graph, "every state's gradient is defined", "'" + graph[state.gradient].name + "'");
+    if (const std::string misfit = state_misfit(graph, state); !misfit.empty())
+      fail(graph, "states fit their next values and gradients", misfit);
   }
   verify_links(graph);
 }

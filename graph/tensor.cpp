@@ -66,6 +66,16 @@ void require_defined(DType dtype) {
   if (dtype == DType::undefined) throw_input_error("an element type for the tensor", "an undefined one", "");
 }
 
+std::size_t bits_in_memory(DType dtype) {
+  return dtype == DType::string ? 8 * sizeof(std::string) : std::max<std::size_t>(bits_of(dtype), 1);
+}
+
+// The number of bytes is one that can be computed with.
+void require_addressable(DType dtype, const Shape& shape) {
+  if (static_cast<std::size_t>(shape.count()) > std::numeric_limits<std::size_t>::max() / bits_in_memory(dtype) / 2)
+    throw_input_error("a tensor that fits the address space", "shape " + shape.to_string(), "check the model's shapes");
+}
+
 template <class To>
 std::vector<To> to_vector(const Tensor& tensor) {
   std::vector<To> result(static_cast<std::size_t>(tensor.count()));
@@ -89,12 +99,9 @@ Tensor::Tensor(DType dtype, Shape shape) : dtype_(dtype), shape_(std::move(shape
 }
 
 void check_fits_memory(DType dtype, const Shape& shape) {
-  const std::size_t bits = dtype == DType::string ? 8 * sizeof(std::string) : std::max<std::size_t>(bits_of(dtype), 1);
-  const auto count = static_cast<std::size_t>(shape.count());
-  if (count > std::numeric_limits<std::size_t>::max() / bits / 2)
-    throw_input_error("a tensor that fits the address space", "shape " + shape.to_string(), "check the model's shapes");
-  // Systems overcommit memory, and kill programs that use it.
-  const auto bytes = static_cast<double>(count) * static_cast<double>(bits) / 8;
+  require_addressable(dtype, shape);
+  // Systems promise more memory than there is, and end programs that come to use it.
+  const auto bytes = static_cast<double>(shape.count()) * static_cast<double>(bits_in_memory(dtype)) / 8;
   const auto there_is = static_cast<double>(machine_memory());
   if (bytes > there_is)
     throw_failure(fmt::format("tensors that fit into this machine's {:.1f} GiB of memory", there_is / (1 << 30)),
@@ -104,6 +111,7 @@ void check_fits_memory(DType dtype, const Shape& shape) {
 
 Tensor Tensor::view(DType dtype, Shape shape, void* data, std::shared_ptr<void> keep_alive) {
   require_defined(dtype);
+  require_addressable(dtype, shape);
   Tensor t;
   t.dtype_ = dtype;
   t.shape_ = std::move(shape);

@@ -1,6 +1,7 @@
 #include "onnx_io/container_bodies.h"
 
 #include <algorithm>
+#include <unordered_map>
 #include <utility>
 
 #include <fmt/format.h>
@@ -77,15 +78,16 @@ std::vector<Containers> capture_elements(const Graph& graph, Node& node, const C
   std::vector<std::vector<std::pair<ValueId, ValueId>>> captured;
   change_bodies(node, [&](Graph& body) {
     auto& pairs = captured.emplace_back();
+    std::unordered_map<ValueId, ValueId> inside_of;
     auto& known = inside.emplace_back();
     for (std::size_t i = 0; i < node.capture_count; ++i)
       if (body.captures[i] != kNoValue && !containers.contains(node.captures()[i]))
-        pairs.emplace_back(node.captures()[i], body.captures[i]);
+        inside_of.insert(pairs.emplace_back(node.captures()[i], body.captures[i]));
     auto capture = [&](ValueId outside) {
-      for (const auto& [from, to] : pairs)
-        if (from == outside) return to;
+      if (const auto seen = inside_of.find(outside); seen != inside_of.end()) return seen->second;
       const Value& value = graph[outside];
-      return pairs.emplace_back(outside, body.add_value(value.name, value.dtype, value.shape)).second;
+      const ValueId made = body.add_value(value.name, value.dtype, value.shape);
+      return inside_of.insert(pairs.emplace_back(outside, made)).first->second;
     };
     for (std::size_t i = 0; i < node.capture_count; ++i) {
       const auto container = containers.find(node.captures()[i]);

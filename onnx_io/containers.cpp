@@ -15,6 +15,8 @@ using Elements = std::vector<ValueId>;
 
 // Limit of elements, which become values of the graph. Sequences in real models are short.
 constexpr std::int64_t kMostParts = 50'000;
+// Of all lists together: those of a list that grows by one element at a time, up to ten thousand.
+constexpr std::size_t kMostElements = 50'000'000;
 
 ValueId operand(const Node& node, std::size_t i) {
   const ValueId id = node.input(i);
@@ -36,6 +38,9 @@ std::vector<std::int64_t> known_integers(LiftContext& lift, const Node& node, st
   const Value& value = lift.graph()[operand(node, i)];
   if (!value.is_constant() || !is_integer(value.dtype))
     refuse_container(node, fmt::format("{} that is a constant", what), "'" + value.name + "', computed from data");
+  if (value.constant.count() > kMostParts)
+    refuse_container(node, fmt::format("{} of at most {} numbers", what, kMostParts),
+                     std::to_string(value.constant.count()));
   return to_int64s(value.constant);
 }
 
@@ -58,6 +63,7 @@ void require_elements(const Node& node, const Elements& elements) {
 }
 
 void give_sequence(LiftContext& lift, const Node& node, Elements elements) {
+  count_elements(lift, node, elements.size());
   lift.containers()[node.outputs.at(0)] = {.elements = std::move(elements)};
 }
 
@@ -74,6 +80,7 @@ void pass_on(LiftContext& lift, const Node& node) {
   const auto container = lift.containers().find(in);
   if (container == lift.containers().end()) return lift.replace(out, in);
   const Container copy = container->second;
+  count_elements(lift, node, copy.elements.size());
   lift.containers()[out] = copy;
 }
 
@@ -222,6 +229,12 @@ bool has_container_operators(const Graph& graph) {
     const std::vector<const Graph*> inner = bodies(node);
     return std::any_of(inner.begin(), inner.end(), [](const Graph* body) { return has_container_operators(*body); });
   });
+}
+
+void count_elements(LiftContext& lift, const Node& node, std::size_t more) {
+  lift.elements += more;
+  if (lift.elements > kMostElements)
+    refuse_container(node, fmt::format("at most {} elements in all sequences", kMostElements), "more");
 }
 
 void refuse_container(const Node& node, std::string required, std::string found) {

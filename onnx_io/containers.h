@@ -5,6 +5,7 @@
 // values, SequenceAt is one of them, and ConcatFromSequence is a Concat of all.
 #pragma once
 
+#include <cstddef>
 #include <span>
 #include <string_view>
 #include <unordered_map>
@@ -38,7 +39,11 @@ bool is_container_operator(std::string_view op);
 /// Whether the graph, or a body in it, contains such an operator.
 bool has_container_operators(const Graph& graph);
 
-/// Throws Error(input): the contents of the node's containers do not follow from the model.
+/// Counts `more` elements of lists that the node makes. Throws Error(input) where those of all lists of a graph become
+/// too many: each list has its own copy.
+void count_elements(LiftContext& lift, const Node& node, std::size_t more);
+
+/// Throws Error(input): the node's containers do not follow from the model.
 [[noreturn]] void refuse_container(const Node& node, std::string required, std::string found);
 
 }  // namespace halfstep

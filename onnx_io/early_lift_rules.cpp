@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cmath>
 
 namespace halfstep {
 namespace {
@@ -30,7 +31,11 @@ const Shape& ranked_shape(LiftContext& lift, const Node& node, std::size_t input
 void align_at(LiftContext& lift, Node& node, std::int64_t axis) {
   const auto rank = static_cast<std::int64_t>(ranked_shape(lift, node, 0).rank());
   const auto other = static_cast<std::int64_t>(ranked_shape(lift, node, 1).rank());
-  if (axis < 0) axis += rank;
+  if (axis >= -rank && axis < 0) axis += rank;
+  if (axis < 0 || axis > rank - other)
+    lift.refuse(
+        "an axis from which on the first operand has all axes of the second",
+        "axis " + std::to_string(axis) + " for ranks " + std::to_string(rank) + " and " + std::to_string(other));
   std::vector<std::int64_t> ones;
   for (std::int64_t i = axis + other; i < rank; ++i) ones.push_back(other + static_cast<std::int64_t>(ones.size()));
   if (!ones.empty())
@@ -70,8 +75,11 @@ void gru_3(LiftContext&, Node& node) {
     node.attributes.set("direction", std::string("forward"));
 }
 
-void norm_order_2(LiftContext&, Node& node) {
-  node.attributes.set("p", static_cast<std::int64_t>(node.attributes.get_float("p", 2)));
+void norm_order_2(LiftContext& lift, Node& node) {
+  constexpr float kMost = 1 << 20;
+  const float p = node.attributes.get_float("p", 2);
+  if (!(p >= 1 && p <= kMost && p == std::trunc(p))) lift.refuse("an integer p from 1 on", "p = " + std::to_string(p));
+  node.attributes.set("p", static_cast<std::int64_t>(p));
 }
 
 void pad_2(LiftContext&, Node& node) {
@@ -82,7 +90,7 @@ void pad_2(LiftContext&, Node& node) {
 // One slope per channel, independent of the following axes.
 void prelu_7(LiftContext& lift, Node& node) {
   const Shape& slope = ranked_shape(lift, node, 1);
-  if (slope.rank() == 1 && slope[0] != 1) align_at(lift, node, 1);
+  if (slope.rank() == 1 && slope[0] != 1 && ranked_shape(lift, node, 0).rank() > 1) align_at(lift, node, 1);
 }
 
 void recurrent_7(LiftContext&, Node& node) { drop(node, {"output_sequence"}); }

@@ -49,14 +49,15 @@ struct OutsideTensors {
   std::function<void(const onnx::TensorProto&, FileWriter&)> write;
 };
 
-/// Writes the data of every initializer of at least `at_least` bytes to `file` (each at a multiple of 64 bytes, so that
-/// readers can map them) and leaves references to it in `model`. The file is written atomically; a symbolic link at its
-/// path is replaced, not followed. Throws Error(failure) if it cannot be written.
+/// Writes the data of every initializer of at least `at_least` bytes to `file` (each at a multiple of 64 bytes, which
+/// readers can map), a mark that halfstep wrote it, and leaves references to it in `model`. The file is written
+/// atomically; a symbolic link in its place is replaced, not followed. Throws Error(failure) when it cannot be written.
 void write_external_data(onnx::ModelProto& model, const std::filesystem::path& file, std::uint64_t at_least = 1024,
                          const OutsideTensors& outside = {});
 
-/// Writes a model with all its tensors in the message. Finally removes the files `NAME.data`, `NAME.data2`, … of a
-/// model that was replaced at `path`, except those `in_use`, and those that another .onnx file in the folder refers to.
+/// Writes a model whose tensors are all in its message. Files `NAME.data`, `NAME.data2`, … that a model replaced at
+/// `path` kept tensors in are removed at last where halfstep wrote them, but for those `in_use`, and those that another
+/// model beside it refers to (see remove_replaced).
 void write_model_in_one(std::string_view bytes, const std::filesystem::path& path,
                         Durability durability = Durability::on_return,
                         const std::vector<std::filesystem::path>& in_use = {});

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "graph/bodies.h"
+#include "graph/state_fit.h"
 #include "onnx_io/convert.h"
 #include "onnx_io/metadata.h"
 #include "onnx_io/source_model.h"
@@ -198,6 +199,7 @@ void read_states(const onnx::ModelProto& model, Graph& graph) {
     };
     state.next = find_other(kNextKey);
     state.gradient = find_other(kGradientKey);
+    if (const std::string misfit = state_misfit(graph, state); !misfit.empty()) refuse(entry.key(), misfit);
     graph.states.push_back(std::move(state));
   }
   std::size_t output_count = 0;

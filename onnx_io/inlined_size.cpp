@@ -4,6 +4,8 @@
 #include <string>
 #include <unordered_map>
 
+#include <fmt/format.h>
+
 #include <halfstep/base/error.h>
 
 namespace halfstep {
@@ -15,9 +17,13 @@ constexpr std::uint64_t kMaxNodes = 5'000'000;
 constexpr int kMaxNesting = 16;
 constexpr int kMaxCallDepth = 256;
 
+// Sums stop here, far below what they could overflow at.
+constexpr std::uint64_t kMany = std::uint64_t{1} << 62;
+
 struct Size {
   std::uint64_t nodes = 0;
-  int nesting = 0;  // subgraphs within subgraphs
+  std::uint64_t bytes = 0;  // of attributes, those of functions at each call
+  int nesting = 0;          // subgraphs within subgraphs
 };
 
 class Measure {
@@ -30,6 +36,7 @@ class Measure {
     Size total;
     auto add = [&](const Size& part, int deeper) {
       total.nodes = std::min(total.nodes + part.nodes, kMaxNodes + 1);
+      total.bytes = std::min(total.bytes + part.bytes, kMany);
       total.nesting = std::max(total.nesting, part.nesting + deeper);
     };
     for (const onnx::NodeProto& node : nodes) {
@@ -38,6 +45,7 @@ class Measure {
       for (const auto& attribute : node.attribute()) {
         if (attribute.has_g()) add(of(attribute.g().node(), calls), 1);
         for (const auto& graph : attribute.graphs()) add(of(graph.node(), calls), 1);
+        if (!attribute.has_g()) add({.bytes = attribute.ByteSizeLong()}, 0);
       }
     }
     return total;
@@ -67,6 +75,10 @@ void check_inlined_size(const onnx::ModelProto& model) {
   if (size.nodes > kMaxNodes)
     throw_input_error("a model of at most " + std::to_string(kMaxNodes) + " nodes once its functions are inlined",
                       "more", "export the model without nested functions");
+  if (size.bytes > model.ByteSizeLong() + kMaxInlinedGrowth)
+    throw_input_error(
+        fmt::format("a model that grows by at most {} bytes once its functions are inlined", kMaxInlinedGrowth), "more",
+        "export the model with large constants as initializers, given to its functions");
   if (size.nesting > kMaxNesting)
     throw_input_error("subgraphs nested at most " + std::to_string(kMaxNesting) + " deep",
                       std::to_string(size.nesting) + " levels", "export the model with fewer nested If, Loop or Scan");

@@ -11,6 +11,7 @@
 #include <onnx/defs/schema.h>
 
 #include "graph/bodies.h"
+#include "graph/state_fit.h"
 #include "onnx_io/container_bodies.h"
 #include "onnx_io/convert.h"
 #include "onnx_io/proto_walk.h"
@@ -126,6 +127,8 @@ class Lifter final : public LiftContext {
   void lift_bodies(Node& node, const Opsets& versions) {
     std::vector<Containers> captured =
         has_containers_ ? capture_elements(graph_, node, containers_) : std::vector<Containers>();
+    for (const Containers& body : captured)
+      for (const auto& [value, container] : body) count_elements(*this, node, container.elements.size());
     std::vector<SpreadOutputs> results;
     change_bodies(node, [&](Graph& body) {
       if (has_containers_) copy_small_constants(graph_, node, body, /*only_integers=*/true);
@@ -317,6 +320,10 @@ void lift(Graph& graph, UnsupportedOperators* unsupported) {
     if (output.dtype == DType::undefined) output.dtype = dtype;
     if (!output.shape.is_ranked()) output.shape = std::move(shape);
   }
+  for (const State& state : graph.states)
+    if (const std::string misfit = state_misfit(graph, state); !misfit.empty())
+      throw_input_error("metadata of states that fit the graph", misfit,
+                        "write the model again, or remove this metadata");
 }
 
 }  // namespace

@@ -33,7 +33,9 @@ class LiftContext {
   virtual void replace(ValueId value, ValueId by) = 0;
   /// The contents of values that are not tensors.
   virtual Containers& containers() = 0;
-  /// A node after the node being lifted that produces `output`.
+  /// The elements of all lists that were made: see count_elements.
+  std::size_t elements = 0;
+  /// A node that comes after the node being lifted and gives `output`.
   virtual void after(std::string_view op, std::vector<ValueId> inputs, ValueId output, Attributes attributes = {}) = 0;
   /// A constant named after the node being lifted.
   virtual ValueId constant(std::string_view suffix, Tensor tensor) = 0;

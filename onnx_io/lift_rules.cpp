@@ -185,6 +185,8 @@ void scan_9(LiftContext& lift, Node& node) {
     lift.refuse("Scan with all of its operands", "one that is left out");
   const std::size_t operands = node.operands().size();
   const std::int64_t scanned = node.attributes.get_int("num_scan_inputs", 0);
+  if (scanned < 1 || scanned > static_cast<std::int64_t>(operands))
+    lift.refuse("as many scan inputs as Scan has operands, or fewer, and at least one", std::to_string(scanned));
   auto each = std::make_shared<Graph>();
   each->name = node.name + ".batch";
   Node inner = node;

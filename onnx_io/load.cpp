@@ -13,6 +13,7 @@
 #include "onnx_io/proto_walk.h"
 #include "onnx_io/source_model.h"
 #include "onnx_io/unsupported.h"
+#include "onnx_io/untie.h"
 #include "ops/proto.h"
 #include <halfstep/base/error.h>
 #include <halfstep/onnx_io/load.h>
@@ -41,10 +42,13 @@ LoadedModel load_from(onnx::ModelProto model, const std::filesystem::path& folde
 
   guarded("tensors whose data is whole", [&] { move_outside(model, source->outside); });
   source->model = std::move(model);
-  if (source->model.functions_size() > 0) {
+  const auto inline_source = [&] {
+    if (source->model.functions_size() == 0) return;
     source->inlined = source->model;
     inline_functions(*source->inlined);
-  }
+  };
+  inline_source();
+  if (separate_statistics(source->model, source->inlined ? *source->inlined : source->model)) inline_source();
   onnx::ModelProto* flat = source->inlined ? &*source->inlined : &source->model;
   unsupported_operators(*flat).report();
   onnx::ModelProto spread;

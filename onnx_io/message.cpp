@@ -8,6 +8,7 @@
 
 #include "base/path_state.h"
 #include "onnx_io/convert.h"
+#include "onnx_io/function_defaults.h"
 #include "onnx_io/guard_functions.h"
 #include "onnx_io/inlined_size.h"
 #include <halfstep/base/error.h>
@@ -96,6 +97,8 @@ void check_versions(const onnx::ModelProto& model, std::int64_t oldest_opset) {
 }
 
 void inline_functions(onnx::ModelProto& model) {
+  check_inlined_size(model);
+  fill_function_defaults(model);
   check_inlined_size(model);
   check_all_before_inference(model);
   guarded("model-local functions that can be inlined", [&] { onnx::inliner::InlineLocalFunctions(model, true); });

@@ -17,6 +17,7 @@ inline constexpr std::string_view kGradientKey = "ai.halfstep.gradient.";
 inline constexpr std::string_view kOutputCountKey = "ai.halfstep.outputs";
 
 inline constexpr std::array kStateRoles = {StateRole::parameter,  StateRole::statistic,   StateRole::optimizer,
-                                           StateRole::loss_scale, StateRole::accumulator, StateRole::random};
+                                           StateRole::loss_scale, StateRole::accumulator, StateRole::random,
+                                           StateRole::residual};
 
 }  // namespace halfstep

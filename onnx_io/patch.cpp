@@ -48,8 +48,10 @@ class TensorIndex {
       const onnx::NodeProto& node = graph.node(i);
       if (node.output_size() != 1) continue;
       if (is_op(node, "Constant")) constants_[node.output(0)] = i;
-      if (is_op(node, "Identity") && node.input_size() == 1 && has_source(node.input(0)))
+      if (is_op(node, "Identity") && node.input_size() == 1 && has_source(node.input(0))) {
         identities_[node.output(0)] = i;
+        sources_[node.output(0)] = source_name(node.input(0));
+      }
     }
   }
 
@@ -60,8 +62,8 @@ class TensorIndex {
 
   /// The name of the initializer or Constant node behind a name and any Identity nodes in between.
   const std::string& source_name(const std::string& name) const {
-    const int i = identity(name);
-    return i == kNone ? name : source_name(graph_.node(i).input(0));
+    const auto it = sources_.find(name);
+    return it == sources_.end() ? name : it->second;
   }
   bool has_source(const std::string& name) const {
     const std::string& source = source_name(name);
@@ -86,6 +88,7 @@ class TensorIndex {
 
   const onnx::GraphProto& graph_;
   std::unordered_map<std::string, int> initializers_, constants_, identities_;
+  std::unordered_map<std::string, std::string> sources_;  // of identities; nodes come after what they read
 };
 
 // One row of a tensor with equal rows, which the exporter expanded over the batch.
@@ -176,32 +179,51 @@ std::unordered_map<std::string, int> count_reads(onnx::GraphProto& graph) {
   return reads;
 }
 
-// Removes the producers of these values if no one reads them any more, and so on towards the inputs.
-void remove_unread(onnx::GraphProto& graph, std::unordered_set<std::string> candidates) {
-  while (!candidates.empty()) {
-    const auto reads = count_reads(graph);
-    auto is_unread = [&](const std::string& name) { return name.empty() || !reads.contains(name); };
-    std::unordered_set<std::string> next, unread;
-    for (const std::string& name : candidates)
-      if (!name.empty() && is_unread(name)) unread.insert(name);
-    std::unordered_set<const onnx::NodeProto*> doomed;
-    for (const auto& node : graph.node()) {
-      const bool dead = std::all_of(node.output().begin(), node.output().end(), is_unread) &&
-                        std::any_of(node.output().begin(), node.output().end(),
-                                    [&](const std::string& name) { return unread.contains(name); });
-      if (!dead) continue;
-      doomed.insert(&node);
-      next.insert(node.input().begin(), node.input().end());
-    }
-    std::unordered_set<std::string> initialized;
-    for (const auto& tensor : graph.initializer())
-      if (unread.contains(tensor.name())) initialized.insert(tensor.name());
-    remove_named(*graph.mutable_initializer(), initialized);
-    remove_named(*graph.mutable_input(), initialized);
-    remove_named(*graph.mutable_value_info(), unread);
-    remove_nodes(graph, doomed);
-    candidates = std::move(next);
+// Takes back what count_reads has counted of a node.
+void forget_reads(onnx::NodeProto& node, std::unordered_map<std::string, int>& reads) {
+  const auto forget = [&](const std::string& name) { --reads[name]; };
+  for (const std::string& name : node.input()) forget(name);
+  const auto forget_body = [&](onnx::GraphProto& body) {
+    for (const auto& [name, count] : count_reads(body)) reads[name] -= count;
+  };
+  for (auto& attribute : *node.mutable_attribute()) {
+    if (attribute.has_g()) forget_body(*attribute.mutable_g());
+    for (auto& body : *attribute.mutable_graphs()) forget_body(body);
   }
+}
+
+// Removes what gave these values, if nothing reads them any more, and so on towards the inputs.
+void remove_unread(onnx::GraphProto& graph, const std::unordered_set<std::string>& candidates) {
+  if (candidates.empty()) return;
+  std::unordered_map<std::string, int> reads = count_reads(graph);
+  const auto is_unread = [&](const std::string& name) {
+    const auto found = reads.find(name);
+    return name.empty() || found == reads.end() || found->second <= 0;
+  };
+  std::unordered_map<std::string, onnx::NodeProto*> producers;
+  for (auto& node : *graph.mutable_node())
+    for (const std::string& name : node.output()) producers[name] = &node;
+  std::vector<std::string> open(candidates.begin(), candidates.end());
+  std::unordered_set<std::string> unread;
+  std::unordered_set<const onnx::NodeProto*> doomed;
+  while (!open.empty()) {
+    const std::string name = std::move(open.back());
+    open.pop_back();
+    if (name.empty() || !is_unread(name) || !unread.insert(name).second) continue;
+    const auto producer = producers.find(name);
+    if (producer == producers.end()) continue;
+    onnx::NodeProto& node = *producer->second;
+    if (!std::all_of(node.output().begin(), node.output().end(), is_unread) || !doomed.insert(&node).second) continue;
+    forget_reads(node, reads);
+    open.insert(open.end(), node.input().begin(), node.input().end());
+  }
+  std::unordered_set<std::string> initialized;
+  for (const auto& tensor : graph.initializer())
+    if (unread.contains(tensor.name())) initialized.insert(tensor.name());
+  remove_named(*graph.mutable_initializer(), initialized);
+  remove_named(*graph.mutable_input(), initialized);
+  remove_named(*graph.mutable_value_info(), unread);
+  remove_nodes(graph, doomed);
 }
 
 bool is_training(const onnx::NodeProto& node) {
@@ -210,13 +232,21 @@ bool is_training(const onnx::NodeProto& node) {
   });
 }
 
-// Values that a changed node no longer produces (by the names that replace them) or no longer reads.
-struct Released {
-  std::unordered_map<std::string, std::string> replaced;
-  std::unordered_set<std::string> unread;
+// Of a graph or function the values that its changed nodes no longer give, by what stands in for them there and in the
+// graphs inside it. Graphs side by side may use the same names for different things.
+struct Scope {
+  const Scope* outer;
+  std::unordered_map<std::string, std::string> stand_ins = {};
+
+  /// The name to read in place of this one.
+  const std::string& read_as(const std::string& name) const {
+    for (const Scope* scope = this; scope; scope = scope->outer)
+      if (const auto found = scope->stand_ins.find(name); found != scope->stand_ins.end()) return found->second;
+    return name;
+  }
 };
 
-void infer_batch_normalization(onnx::NodeProto& node, Released& released) {
+void infer_batch_normalization(onnx::NodeProto& node, Scope& scope) {
   if (!is_training(node) && node.output_size() <= 1) return;
   for (auto& attribute : *node.mutable_attribute()) {
     if (attribute.name() != "training_mode") continue;
@@ -227,36 +257,54 @@ void infer_batch_normalization(onnx::NodeProto& node, Released& released) {
   // Outputs 1 and 2 are the running statistics after the step; for inference these are inputs 3 and 4, unchanged.
   for (int i = 1; i < node.output_size(); ++i)
     if (!node.output(i).empty() && node.input_size() == 5)
-      released.replaced[node.output(i)] = node.input(i % 2 == 1 ? 3 : 4);
+      scope.stand_ins[node.output(i)] = node.input(i % 2 == 1 ? 3 : 4);
   node.mutable_output()->DeleteSubrange(1, node.output_size() - 1);
 }
 
-void infer_dropout(onnx::NodeProto& node, Released& released) {
+void infer_dropout(onnx::NodeProto& node, std::unordered_set<std::string>& unread) {
   if (node.input_size() < 3) return;
-  released.unread.insert(node.input(2));
+  unread.insert(node.input(2));
   node.mutable_input()->RemoveLast();
 }
 
-void rename_reads(onnx::GraphProto& graph, const std::unordered_map<std::string, std::string>& names) {
-  if (names.empty()) return;
-  for_each_node(graph, [&](onnx::NodeProto& node) {
+const std::string& name_of_output(const onnx::ValueInfoProto& output) { return output.name(); }
+const std::string& name_of_output(const std::string& output) { return output; }
+
+// Outputs keep their names: an Identity passes the running statistic on.
+template <class Owner>
+void pass_on_outputs(Owner& owner, const Scope& scope) {
+  std::unordered_set<std::string> passed;
+  for (const auto& output : owner.output()) {
+    const std::string& name = name_of_output(output);
+    const std::string& source = scope.read_as(name);
+    if (source == name || !passed.insert(name).second) continue;
+    onnx::NodeProto& identity = *owner.add_node();
+    identity.set_op_type("Identity");
+    identity.add_input(source);
+    identity.add_output(name);
+  }
+}
+
+// Of a graph or function whose nodes come after what they read. `unread` gets what changed nodes no longer read.
+template <class Owner>
+void infer_nodes(Owner& owner, const Scope* outer, std::unordered_set<std::string>& unread) {
+  Scope scope{outer};
+  for (onnx::NodeProto& node : *owner.mutable_node()) {
     for (std::string& name : *node.mutable_input())
-      if (auto it = names.find(name); it != names.end()) name = it->second;
-  });
-  for_each_graph(graph, [&](onnx::GraphProto& any) {
-    std::unordered_set<std::string> gone;
-    for (const auto& [name, _] : names) gone.insert(name);
-    remove_named(*any.mutable_value_info(), gone);
-    for (auto& output : *any.mutable_output()) {
-      auto it = names.find(output.name());
-      if (it == names.end()) continue;
-      // The output keeps its name: an Identity forwards the running statistic.
-      onnx::NodeProto& identity = *any.add_node();
-      identity.set_op_type("Identity");
-      identity.add_input(it->second);
-      identity.add_output(output.name());
+      if (const std::string& source = scope.read_as(name); source != name) name = source;
+    if (is_op(node, "BatchNormalization")) infer_batch_normalization(node, scope);
+    if (is_op(node, "Dropout")) infer_dropout(node, unread);
+    for (auto& attribute : *node.mutable_attribute()) {
+      if (attribute.has_g()) infer_nodes(*attribute.mutable_g(), &scope, unread);
+      for (auto& body : *attribute.mutable_graphs()) infer_nodes(body, &scope, unread);
     }
-  });
+  }
+  if (!scope.stand_ins.empty()) {
+    std::unordered_set<std::string> gone;
+    for (const auto& [name, _] : scope.stand_ins) gone.insert(name);
+    remove_named(*owner.mutable_value_info(), gone);
+  }
+  pass_on_outputs(owner, scope);
 }
 
 }  // namespace
@@ -361,35 +409,16 @@ void replace_tensors(onnx::ModelProto& model, const NamedTensors& tensors) {
     remove_named(*graph.mutable_value_info(), {tensor.name()});
     *graph.add_initializer() = std::move(tensor);
   }
-  remove_unread(graph, std::move(released));
+  remove_unread(graph, released);
 }
 
 void to_inference_form(onnx::ModelProto& model) {
-  Released released;
-  auto change = [&](onnx::NodeProto& node) {
-    if (is_op(node, "BatchNormalization")) infer_batch_normalization(node, released);
-    if (is_op(node, "Dropout")) infer_dropout(node, released);
-  };
   onnx::GraphProto& graph = *model.mutable_graph();
-  for_each_node(graph, change);
-  rename_reads(graph, released.replaced);
-  remove_unread(graph, released.unread);
-  for (auto& function : *model.mutable_functions()) {
-    released = {};
-    for_each_node(function, change);
-    for_each_node(function, [&](onnx::NodeProto& node) {
-      for (std::string& name : *node.mutable_input())
-        if (auto it = released.replaced.find(name); it != released.replaced.end()) name = it->second;
-    });
-    for (std::string& name : *function.mutable_output()) {
-      auto it = released.replaced.find(name);
-      if (it == released.replaced.end()) continue;
-      onnx::NodeProto& identity = *function.add_node();
-      identity.set_op_type("Identity");
-      identity.add_input(it->second);
-      identity.add_output(name);
-    }
-  }
+  std::unordered_set<std::string> unread;
+  infer_nodes(graph, nullptr, unread);
+  remove_unread(graph, unread);
+  // What a function's own nodes no longer need stays: it is small.
+  for (auto& function : *model.mutable_functions()) infer_nodes(function, nullptr, unread);
 }
 
 }  // namespace halfstep

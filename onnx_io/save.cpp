@@ -26,8 +26,7 @@ namespace {
 
 constexpr std::size_t kMaxMessageBytes = std::numeric_limits<std::int32_t>::max();
 
-void write_model(onnx::ModelProto model, const std::filesystem::path& path, ExternalData external,
-                 const OutsideTensors& outside) {
+void check_to_be_written(onnx::ModelProto& model) {
   try {
     check_detached(model);
   } catch (const std::bad_alloc&) {
@@ -36,6 +35,11 @@ void write_model(onnx::ModelProto model, const std::filesystem::path& path, Exte
     throw_failure("a valid ONNX model to write", plain_onnx_message(e.what()),
                   "this is a defect of halfstep: please report it with the model");
   }
+}
+
+void write_model(onnx::ModelProto model, const std::filesystem::path& path, ExternalData external,
+                 const OutsideTensors& outside) {
+  check_to_be_written(model);
   const bool too_large = streamed_bytes(model, outside) > kMaxMessageBytes;
   if (too_large && external == ExternalData::never)
     throw_failure("a model of at most 2 GB in one file", fmt::format("{} bytes", streamed_bytes(model, outside)),
@@ -198,10 +202,18 @@ std::string trained_model_bytes(const SourceModel& source, const NamedTensors& p
 }
 
 void check_can_save(const SourceModel& source, const std::vector<std::string>& parameter_names) {
-  const onnx::ModelProto& widest = source.inlined ? *source.inlined : source.model;
-  std::vector<std::string> missing = missing_tensors(source.model, parameter_names);
-  if (source.inlined && !missing.empty()) missing = missing_tensors(widest, parameter_names);
-  if (missing.empty()) return;
+  const onnx::ModelProto* form = &source.model;
+  std::vector<std::string> missing = missing_tensors(*form, parameter_names);
+  if (source.inlined && !missing.empty()) {
+    form = &*source.inlined;
+    missing = missing_tensors(*form, parameter_names);
+  }
+  if (missing.empty()) {
+    // Better now than when all the work is done.
+    onnx::ModelProto inference = *form;
+    to_inference_form(inference);
+    return check_to_be_written(inference);
+  }
   std::string list;
   for (const std::string& name : missing) list += (list.empty() ? "'" : ", '") + name + "'";
   throw_input_error("parameters that are initializers or constants of the model's main graph", list + ", which are not",

@@ -4,6 +4,7 @@
 #include <onnx/onnx_pb.h>
 
 #include "onnx_io/outside.h"
+#include <halfstep/base/error.h>
 
 namespace halfstep {
 namespace {
@@ -115,7 +116,11 @@ void write_streamed(onnx::ModelProto& model, const OutsideTensors& outside, File
     writer.write(head(onnx::GraphProto::kInitializerFieldNumber, bytes_of(tensor, bytes)));
     const Around around = around_elements(tensor, bytes);
     writer.write(around.before);
+    const std::uint64_t start = writer.position();
     if (bytes > 0) outside.write(tensor, writer);
+    if (writer.position() - start != bytes)
+      throw_failure(std::to_string(bytes) + " bytes of tensor '" + tensor.name() + "', as before",
+                    std::to_string(writer.position() - start), "leave the source of the tensors as it is meanwhile");
     writer.write(around.after);
   }
   writer.write(pieces.graph.after);

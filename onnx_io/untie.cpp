@@ -1,6 +1,9 @@
 #include "onnx_io/untie.h"
 
 #include <algorithm>
+#include <map>
+#include <set>
+#include <string>
 #include <unordered_set>
 #include <utility>
 #include <vector>
@@ -93,6 +96,26 @@ void untie_one(onnx::ModelProto& model, const std::string& name, std::unordered_
 }
 
 }  // namespace
+
+bool separate_statistics(onnx::ModelProto& model, const onnx::ModelProto& inlined) {
+  std::map<std::string, int> readers;
+  for (const onnx::NodeProto& node : inlined.graph().node())
+    if (!is_op(node, "Identity"))
+      for (const std::string& input : node.input()) ++readers[input];
+  std::set<std::string> constants, shared;
+  for (const auto& tensor : model.graph().initializer()) constants.insert(tensor.name());
+  for (const onnx::NodeProto& node : model.graph().node())
+    if (is_op(node, "Constant") && node.output_size() == 1) constants.insert(node.output(0));
+  for (const onnx::NodeProto& node : inlined.graph().node())
+    if (is_op(node, "BatchNormalization"))
+      for (const int i : {3, 4})
+        if (i < node.input_size() && readers[node.input(i)] > 1 && constants.contains(node.input(i)))
+          shared.insert(node.input(i));
+  if (shared.empty()) return false;
+  std::unordered_set<std::string> taken = names_in(*model.mutable_graph());
+  for (const std::string& name : shared) untie_one(model, name, taken);
+  return true;
+}
 
 LoadedModel untie(const LoadedModel& model, const std::vector<std::string>& names) {
   if (names.empty()) return model;

@@ -7,6 +7,10 @@
 #include <halfstep/base/api.h>
 #include <halfstep/onnx_io/load.h>
 
+namespace onnx {
+class ModelProto;
+}
+
 namespace HALFSTEP_API halfstep {
 
 /// The model in which each of these initializers and Constant nodes is read by one operand only: the first reader, in
@@ -14,5 +18,10 @@ namespace HALFSTEP_API halfstep {
 /// nodes; an Identity, which already names a separate parameter, continues to read NAME. Saving knows the new names.
 /// Throws Error(input) if a name is neither of these in the main graph.
 LoadedModel untie(const LoadedModel& model, const std::vector<std::string>& names);
+
+/// The same, in the message, for running statistics that a BatchNormalization shares with any other reader: exporters
+/// write equal ones once. `inlined` is the model with its functions inlined, whose calls are the readers then. Whether
+/// there were any.
+bool separate_statistics(onnx::ModelProto& model, const onnx::ModelProto& inlined);
 
 }  // namespace halfstep

@@ -9,6 +9,7 @@
 #include <onnx/defs/schema.h>
 
 #include "ops/control_flow/control_flow.h"
+#include "ops/gradient_shape.h"
 #include "ops/inference_guard.h"
 #include "ops/movement/interpolation.h"
 #include "ops/onnx_message.h"
@@ -235,6 +236,7 @@ void infer_node(Graph& graph, const Node& node) {
   }
   overrule_shape(graph, node);
   overrule_resize(graph, node);
+  ops::check_gradient_shapes(graph, node);
 }
 
 void check_inferred(const Tensor& result, DType dtype, const Shape& shape) {

@@ -2,6 +2,7 @@
 #include "passes/load/random_numbers.h"
 #include "passes/simplify/control_flow.h"
 #include "passes/step/reduce_over_ranks.h"
+#include "passes/step/shard_optimizer.h"
 #include "passes/step/sync_batchnorm.h"
 #include <halfstep/passes/pipelines.h>
 
@@ -78,7 +79,11 @@ Pipeline lowering_pipeline(Purpose purpose, const StepOptions& options, const Ca
     append(pipeline, {differentiate(), scale_loss(options.optimizer.loss_scale, /*by_weight=*/!parts.optimizer)});
   if (on_ranks) pipeline.push_back(reduce_over_ranks(options.ranks));
   if (parts.gradients && !parts.optimizer) pipeline.push_back(accumulate_gradients());
-  if (parts.optimizer) append(pipeline, {attach_optimizer(options.optimizer), write_out_update(capabilities.updates)});
+  if (parts.optimizer) {
+    pipeline.push_back(attach_optimizer(options.optimizer));
+    if (on_ranks && options.ranks.sharded_optimizer) pipeline.push_back(shard_optimizer(options.ranks));
+    pipeline.push_back(write_out_update(capabilities.updates));
+  }
   append(pipeline, finish(capabilities));
   return pipeline;
 }

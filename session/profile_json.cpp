@@ -82,6 +82,7 @@ class Trace {
   Trace(const Profile& profile) : profile_(profile) {
     name("process_name", "halfstep (" + profile.executor + ")");
     name("thread_name", "nodes");
+    if (!profile.exchanges.empty()) name("thread_name", "all-reduces", kExchanges);
     for (const ProfileEntry& entry : profile.entries) {
       std::vector<std::string> parts = parts_of(entry.scope);
       if (entry.backward && !parts.empty()) parts.front() += " (backward)";
@@ -94,16 +95,18 @@ class Trace {
   std::string text() const { return json_text(Json{{"displayTimeUnit", "ms"}, {"traceEvents", events_}}); }
 
  private:
-  void name(const char* what, const std::string& value) {
-    events_.push_back({{"name", what}, {"ph", "M"}, {"pid", 1}, {"tid", 1}, {"args", {{"name", value}}}});
+  static constexpr int kNodes = 1, kExchanges = 2;  // threads
+
+  void name(const char* what, const std::string& value, int thread = kNodes) {
+    events_.push_back({{"name", what}, {"ph", "M"}, {"pid", 1}, {"tid", thread}, {"args", {{"name", value}}}});
   }
 
-  Json& slice(const std::string& name, std::string_view category, double start, double seconds) {
+  Json& slice(const std::string& name, std::string_view category, double start, double seconds, int thread = kNodes) {
     events_.push_back({{"name", name},
                        {"cat", category},
                        {"ph", "X"},
                        {"pid", 1},
-                       {"tid", 1},
+                       {"tid", thread},
                        {"ts", in_us(start)},
                        {"dur", in_us(seconds)}});
     return events_.back();
@@ -118,6 +121,9 @@ class Trace {
     if (ran.empty()) return start;
     slice("step " + std::to_string(step + 1), "step", start, end_of(times[ran.back()]));
     add_scopes(times, ran, 0, start);
+    if (step < profile_.exchanges.size())
+      for (const ExchangeTime& time : profile_.exchanges[step])
+        slice("all-reduce", "exchange", start + time.start, time.seconds, kExchanges)["args"] = {{"bytes", time.bytes}};
     constexpr double kGap = 1e-5;
     return start + end_of(times[ran.back()]) + kGap;
   }

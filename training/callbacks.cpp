@@ -190,8 +190,13 @@ BestModel::BestModel(Trainer& trainer, std::filesystem::path path, std::shared_p
 TrainerCallbacks BestModel::callbacks() {
   return {.on_epoch_end =
               [this](const StepResult& last, const Evaluation* validation) {
-                if (best_.improves(last, validation) && trainer_.is_first_rank())
+                if (!best_.improves(last, validation) || !trainer_.is_first_rank()) return;
+                try {
                   save_trained(*source_, trainer_.lazy_parameters(), path_);
+                  failure_.reset();
+                } catch (const Error& error) {
+                  failure_ = error;
+                }
               },
           .kept = {{.name = fmt::format("best model by {}", best_.what()),
                     .save =

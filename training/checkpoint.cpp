@@ -252,12 +252,17 @@ void check_finite(const Checkpoint& checkpoint, const ResumeTarget& target) {
 void check_accumulation(const TrainingState& state, const ResumeTarget& target) {
   const auto before = state.settings.find(kAccumulateSetting), now = target.settings.find(kAccumulateSetting);
   if (before == state.settings.end() || now == target.settings.end() || before->second == now->second) return;
-  const auto batches = std::atoll(before->second.c_str());
-  if (batches > 0 && state.step % batches == 0) return;
-  throw_input_error(fmt::format("--accumulate {}, as the checkpoint has accumulated gradients of {} batches",
-                                before->second, batches > 0 ? state.step % batches : 0),
-                    fmt::format("--accumulate {}", now->second),
-                    "resume from a checkpoint between two updates to change it");
+  const auto batches = std::atoll(before->second.c_str()), batches_now = std::atoll(now->second.c_str());
+  const std::string found = fmt::format("--accumulate {}", now->second);
+  if (batches <= 0 || state.step % batches != 0)
+    throw_input_error(fmt::format("--accumulate {}, as the checkpoint has accumulated gradients of {} batches",
+                                  before->second, batches > 0 ? state.step % batches : 0),
+                      found, "resume from a checkpoint between two updates to change it");
+  // Updates come at the steps that are multiples of it.
+  if (batches_now > 0 && state.step % batches_now != 0)
+    throw_input_error(fmt::format("--accumulate {}, or another divisor of the {} steps that the checkpoint has",
+                                  before->second, state.step),
+                      found, "resume from a checkpoint after another number of steps to change it");
 }
 
 }  // namespace

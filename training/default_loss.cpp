@@ -55,7 +55,7 @@ DefaultLoss default_loss(const Graph& model, const std::vector<TensorInfo>& inpu
                       labels.empty() ? "none" : fmt::format("{}", fmt::join(labels, ", ")),
                       "say what the loss is: TrainingStepOptions::loss");
   const Graph bound = bound_to(model, inputs, batch);
-  const LossChoice choice = choice_for(bound, inputs, batch, labels[0], "", {});
+  const LossChoice choice = choice_for(bound, inputs, batch, labels[0], "", {.is_sample = true});
   LossTerm term{.loss = std::string(choice.row->name)};
   term.labels = labels[0];
   term.class_axis = static_cast<std::int64_t>(choice.reading.class_axis);
@@ -72,9 +72,12 @@ std::vector<TermReading> read_terms(const Graph& model, const std::vector<Tensor
   for (const LossTerm& term : loss.terms) {
     readings.emplace_back();
     if (!loss_named(term.loss).formula) continue;
-    LossRequest request{.loss = term.loss, .class_axis = term.class_axis, .metrics = std::vector<Metric>()};
+    LossRequest request{
+        .loss = term.loss, .class_axis = term.class_axis, .metrics = std::vector<Metric>(), .is_sample = true};
     if (term.ignore_label) request.ignore_label = *term.ignore_label;
     LossChoice choice = choice_for(bound, inputs, batch, term.labels, term.output, request);
+    // The step leaves out what the term says.
+    if (!term.ignore_label && choice.reading.form != LabelReading::Form::classes) choice.reading.ignored.reset();
     readings.back() = reading_of(bound, choice, term.output);
     notices.insert(notices.end(), choice.notices.begin(), choice.notices.end());
   }

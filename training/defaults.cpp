@@ -104,7 +104,7 @@ std::size_t choose_class_axis(const Facts& f, std::string_view along, bool indic
 /// Labels of --ignore-label do not count from here on.
 void leave_out_ignored(LossChoice& choice, const Facts& f, const LossRequest& request) {
   choice.reading.ignored = choice.target.ignore_index = request.ignore_label;
-  if (f.values.others == 0 && f.values.complete)
+  if (f.values.others == 0 && f.values.complete && !request.is_sample)
     throw_input_error("a label that is not ignored",
                       fmt::format("{} everywhere, which is ignored", request.ignore_label),
                       "check the labels and --ignore-label");
@@ -138,8 +138,8 @@ void read_element_labels(LossChoice& choice, const LossDef& loss, const Facts& f
   choice.label.dtype = DType::f32;
   reading.binary_threshold = loss.threshold;
   const bool binary = loss.labels == LossLabels::binary;
-  // Only where they occur: a step without them has no mask.
-  if (binary && loss.ignores && f.values.ignored > 0) leave_out_ignored(choice, f, request);
+  // Only where they may occur: a step without them has no mask.
+  if (binary && loss.ignores && (f.values.ignored > 0 || request.is_sample)) leave_out_ignored(choice, f, request);
   if ((reading.ignored ? f.values.zero_one_or_ignored : f.values.zero_or_one) && (binary || f.single))
     reading.form = Form::binary;
   else

@@ -32,6 +32,7 @@ struct LossRequest {
   std::optional<std::int64_t> class_axis = {};
   std::int64_t ignore_label = TrainerOptions{}.ignore_label;
   std::optional<std::vector<Metric>> metrics = {};
+  bool is_sample = false;  ///< the labels are those of one batch: others may have ignored ones, or some that count
 };
 
 /// `graph` has its shapes bound; `output` is the value the loss is computed from. `data` has labels. Throws Error where

@@ -18,10 +18,10 @@ Evaluation evaluate(const Task& task, const InputOptions& input, const Dataset& 
                     const std::function<StepProgram&(std::int64_t rows)>& program, Communicator* ranks) {
   auto [data, columns, missing] = fit_data(task, unordered, input);
   LoaderOptions loading;
-  // A model whose batch size is fixed leaves rows out: on several ranks more of them, so each takes all.
-  Communicator* const together = task.drop_last ? nullptr : ranks;
-  loading.batch_size = std::min(together ? task.all_rows : task.batch, data.rows());
-  if (together) loading.share = task.share;
+  // A batch of fixed size is not shared out, so that the same rows are left out as on one rank: ranks take turns.
+  const bool take_turns = ranks && task.drop_last;
+  loading.batch_size = std::min(take_turns ? task.batch : task.all_rows, data.rows());
+  if (ranks && !take_turns) loading.share = task.share;
   loading.shuffle = false;
   loading.drop_last = task.drop_last;
   loading.end_epoch = 1;
@@ -29,15 +29,16 @@ Evaluation evaluate(const Task& task, const InputOptions& input, const Dataset& 
   Metrics metrics = task.new_metrics();
   LossMean loss(task);
   Evaluation evaluation;
+  std::int64_t turn = 0;
   while (const Batch* batch = loader.next()) {
     evaluation.rows += batch->all_rows;
-    if (batch->is_spare) continue;
+    if (batch->is_spare || (take_turns && turn++ % ranks->size() != ranks->rank())) continue;
     StepProgram& step = program(batch->rows);
     step.run(*batch, 0, false);
     loss.add(step, *batch);
     if (metrics.size() > 0) task.measure(metrics, step, *batch);
   }
-  if (together) merge(*together, loss, metrics);
+  if (ranks) merge(*ranks, loss, metrics);
   if (loss.is_empty())
     throw_input_error("a label that is not ignored",
                       fmt::format("{}, where every label is ignored or has weight 0",

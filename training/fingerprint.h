@@ -1,6 +1,8 @@
 // What makes a model the same model: its structure, not its weights.
 #pragma once
 
+#include <functional>
+#include <set>
 #include <string>
 
 #include <halfstep/graph/graph.h>
@@ -9,5 +11,11 @@ namespace halfstep {
 
 /// Hash (FNV-1a, 64 bits, as hex) over operators, value names, and the types and shapes of inputs and initializers.
 std::string fingerprint(const Graph& graph);
+
+using NameSet = std::set<std::string, std::less<>>;
+
+/// The same hash of what the fingerprint leaves out: attributes, subgraphs, and the elements of constants other than
+/// `parameters`.
+std::string fingerprint_of_contents(const Graph& graph, const NameSet& parameters);
 
 }  // namespace halfstep

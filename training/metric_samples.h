@@ -15,6 +15,9 @@
 
 namespace halfstep {
 
+/// The rule of metrics whose sums are sums over samples: adds element by element.
+void add_sums(Metrics::Tally& tally, const Metrics::Tally& other);
+
 [[noreturn]] inline void refuse_shapes(const char* required, const MetricSample& sample) {
   throw_input_error(
       required,

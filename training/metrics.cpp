@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "training/metric_samples.h"
 #include <halfstep/base/error.h>
 #include <halfstep/training/metric_def.h>
 #include <halfstep/training/metrics.h>
@@ -174,6 +175,17 @@ std::vector<double> numbers_in(const NamedTensors& state, const std::string& nam
 
 }  // namespace
 
+void add_sums(Metrics::Tally& tally, const Metrics::Tally& other) {
+  tally.sum += other.sum;
+  tally.weight += other.weight;
+  for (const auto& [what, counts] : kCounts) {
+    std::vector<double>& own = tally.*counts;
+    const std::vector<double>& more = other.*counts;
+    own.resize(std::max(own.size(), more.size()));
+    std::ranges::transform(more, own, own.begin(), std::plus<>());
+  }
+}
+
 NamedTensors Metrics::state() const {
   NamedTensors state;
   for (std::size_t i = 0; i < metrics_.size(); ++i) {
@@ -202,14 +214,11 @@ void Metrics::add_state(const NamedTensors& state) {
     if (table(i) || !state.contains(name)) continue;
     Tally& tally = tallies_[i];
     const std::vector<double> sums = numbers_in(state, name, 3);
-    tally.sum += sums[0];
-    tally.weight += sums[1];
-    for (const auto& [what, counts] : kCounts) {
-      const std::vector<double> more = numbers_in(state, fmt::format("{} {}", name, what));
-      std::vector<double>& own = tally.*counts;
-      own.resize(std::max(own.size(), more.size()));
-      std::ranges::transform(more, own, own.begin(), std::plus<>());
-    }
+    Tally other;
+    other.sum = sums[0];
+    other.weight = sums[1];
+    for (const auto& [what, counts] : kCounts) other.*counts = numbers_in(state, fmt::format("{} {}", name, what));
+    metrics_[i].row->merge(tally, other);
     for (const bool label : {false, true}) {
       const std::vector<double> scores = numbers_in(state, fmt::format(fmt::runtime(kScores), name, label));
       std::vector<double> weights = numbers_in(state, fmt::format(fmt::runtime(kWeights), name, label));

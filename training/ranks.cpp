@@ -39,16 +39,40 @@ class Checksum {
 
 }  // namespace
 
-StepAgreement::StepAgreement(Communicator* ranks, std::size_t terms) : sums_(terms + 1), shares_(terms + 1, 1.0f) {
-  if (ranks) reduction_ = ranks->make_all_reduce(sums_.data(), sums_.size(), DType::f64, Reduction::sum);
+// Behind the weights: how many ranks wish what, and what rank 0 says for all.
+enum Wish : std::uint8_t { kStop, kEnded, kEnd, kSkip, kHasRate, kRate, kOrder, kWishes };
+
+StepAgreement::StepAgreement(Communicator* ranks, std::size_t terms)
+    : sums_(terms + kWishes), shares_(terms + 1, 1.0f) {
+  if (!ranks) return;
+  rank_ = ranks->rank();
+  size_ = ranks->size();
+  reduction_ = ranks->make_all_reduce(sums_.data(), sums_.size(), DType::f64, Reduction::sum);
 }
 
-void StepAgreement::exchange(std::span<const double> weights, bool is_spare, bool stop) {
+void StepAgreement::exchange(std::span<const double> weights, bool is_spare, std::uint32_t order,
+                             const StepWishes& own) {
   std::ranges::copy(weights, sums_.begin());
-  sums_.back() = stop ? 1 : 0;
+  wishes_ = own;
   if (!reduction_) return;
+  const std::span<double> wishes = std::span(sums_).last(kWishes);
+  wishes[kStop] = own.stop ? 1 : 0;
+  wishes[kEnded] = own.ended ? 1 : 0;
+  wishes[kEnd] = own.end ? 1 : 0;
+  wishes[kSkip] = own.skip ? 1 : 0;
+  wishes[kHasRate] = rank_ == 0 && own.learning_rate ? 1 : 0;
+  wishes[kRate] = rank_ == 0 ? own.learning_rate.value_or(0) : 0;
+  wishes[kOrder] = order;
   reduction_->start();
   reduction_->wait();
+  if (wishes[kOrder] != static_cast<double>(order) * size_)
+    throw SharedError(Error::Kind::failure, "the same gradients to be added up in the same order on all ranks",
+                      "another order on one of them", "start all ranks with the same executor and version");
+  wishes_ = {.stop = wishes[kStop] > 0,
+             .ended = wishes[kEnded] > 0,
+             .end = wishes[kEnd] > 0,
+             .skip = wishes[kSkip] > 0,
+             .learning_rate = wishes[kHasRate] > 0 ? std::optional(wishes[kRate]) : std::nullopt};
   shares_.back() = is_spare ? 0.0f : 1.0f;
   for (std::size_t i = 0; i < weights.size(); ++i)
     shares_[i] = sums_[i] > 0 ? static_cast<float>(weights[i] / sums_[i]) : 0.0f;
@@ -58,6 +82,24 @@ bool any_of(Communicator* ranks, bool holds) {
   std::int32_t any = holds ? 1 : 0;
   if (ranks) ranks->all_reduce(&any, 1, DType::i32, Reduction::most);
   return any != 0;
+}
+
+std::optional<Error> first_of(Communicator* ranks, const std::optional<Error>& failure) {
+  if (!any_of(ranks, failure.has_value()) || !ranks) return failure;
+  nlohmann::json own;
+  if (failure)
+    own = {{"input", failure->kind() == Error::Kind::input},
+           {"required", failure->required()},
+           {"found", failure->found()},
+           {"remedy", failure->remedy()}};
+  for (const std::string& text : gather(*ranks, own.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace))) {
+    const nlohmann::json one = nlohmann::json::parse(text);
+    if (one.is_null()) continue;
+    return Error(one.at("input").get<bool>() ? Error::Kind::input : Error::Kind::failure,
+                 one.at("required").get<std::string>(), one.at("found").get<std::string>(),
+                 one.at("remedy").get<std::string>());
+  }
+  return failure;
 }
 
 void merge(Communicator& ranks, LossMean& loss, Metrics& metrics) {

@@ -3,11 +3,13 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "training/loss_mean.h"
+#include <halfstep/base/error.h>
 #include <halfstep/distributed/communicator.h>
 #include <halfstep/executors/executor.h>
 #include <halfstep/graph/graph.h>
@@ -16,30 +18,45 @@
 
 namespace halfstep {
 
-/// Before each step: what the rows of all ranks weigh in the loss, and whether any rank is asked to stop. A run by
-/// itself agrees with itself.
+/// What a rank is asked for before a step by its callbacks and signals, and what all of them then do.
+struct StepWishes {
+  bool stop = false;                         ///< ends the run once this step is done: a signal
+  bool ended = false;                        ///< ends it before this step
+  bool end = false;                          ///< ends it with this step
+  bool skip = false;                         ///< skips the batch
+  std::optional<double> learning_rate = {};  ///< of rank 0, instead of the schedule's
+};
+
+/// Before each step: what the rows of all ranks weigh in the loss, and what is wished by any rank. A run by itself
+/// agrees with itself.
 class StepAgreement {
  public:
   /// `ranks` may be null, and must outlive it.
   StepAgreement(Communicator* ranks, std::size_t terms);
 
-  /// `weights`: of this rank's rows in the mean of each term.
-  void exchange(std::span<const double> weights, bool is_spare, bool stop);
+  /// `weights`: of this rank's rows in the mean of each term. `order`: StepProgram::order of what is run next. Throws
+  /// SharedError(failure) where ranks are about to add up different things.
+  void exchange(std::span<const double> weights, bool is_spare, std::uint32_t order, const StepWishes& own);
 
   /// Of the rows of all ranks.
-  std::span<const double> weights() const { return std::span(sums_).first(sums_.size() - 1); }
+  std::span<const double> weights() const { return std::span(sums_).first(shares_.size() - 1); }
   /// Of each the part that is this rank's; the mean of no label has none. Last 1, or 0 where its rows do not count.
   std::span<const float> shares() const { return shares_; }
-  bool stop() const { return sums_.back() > 0; }
+  const StepWishes& wishes() const { return wishes_; }
 
  private:
-  std::vector<double> sums_;  // of the weights, and last how many ranks want to stop
+  int rank_ = 0, size_ = 1;
+  std::vector<double> sums_;  // of the weights, and of the wishes
   std::vector<float> shares_;
+  StepWishes wishes_;
   std::unique_ptr<AllReduce> reduction_;
 };
 
 /// Whether any rank says so.
 bool any_of(Communicator* ranks, bool holds);
+
+/// Where ranks have one, that of the first that has, on all. Null ranks: as it is.
+std::optional<Error> first_of(Communicator* ranks, const std::optional<Error>& failure);
 
 /// Makes both what they are over the batches of all ranks, each of which has added its own.
 void merge(Communicator& ranks, LossMean& loss, Metrics& metrics);

@@ -6,7 +6,9 @@
 // number of accumulated batches while some are accumulated.
 #pragma once
 
+#include <cstdint>
 #include <map>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,6 +28,11 @@ Settings settings_of(const TrainerOptions& options, const Task& task, std::int64
 
 /// Those of the optimizer and its loss scale.
 void add_optimizer(Settings& settings, const OptimizerOptions& options);
+
+/// What ranks compare before the first step: the model, its values, and all that decides what a step computes, but for
+/// the seed, of which each rank has one of its own. `model` is the source's graph.
+Settings step_settings(const StepOptions& step, const Graph& model, std::span<const TensorInfo> parameters,
+                       const std::map<std::string, std::int64_t>& batch_axes);
 
 /// "resuming with --lr 0.01; the checkpoint was made with 0.1" for each that both have and that differs.
 std::vector<std::string> setting_differences(const Settings& run, const Settings& checkpoint);

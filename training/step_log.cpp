@@ -34,6 +34,8 @@ void append_number(std::string& out, T value) {
     fmt::format_to(std::back_inserter(out), "{}", value);
 }
 
+void append_ms(std::string& out, double ms) { append_number(out, std::round(ms * 1e4) / 1e4); }
+
 template <class T>
 void append_member(std::string& out, std::string_view name, T value) {
   out += json_text(nlohmann::json(name));
@@ -98,7 +100,7 @@ void append_json(std::string& out, const StepRecord& r) {
     out += '}';
   }
   out += R"(,"ms":)";
-  append_number(out, std::round(r.ms * 1e4) / 1e4);
+  append_ms(out, r.ms);
   out += '}';
 }
 
@@ -114,6 +116,21 @@ void append_json(std::string& out, const EpochRecord& r) {
   };
   append_values("train", r.train);
   if (!r.validation.empty()) append_values("validation", r.validation);
+  const auto append_times = [&](std::string_view name, double RankTimes::*time) {
+    fmt::format_to(std::back_inserter(out), R"("{}":[)", name);
+    for (const RankTimes& rank : r.ranks) {
+      if (&rank != r.ranks.data()) out += ',';
+      append_ms(out, rank.*time);
+    }
+    out += ']';
+  };
+  if (!r.ranks.empty()) {
+    out += R"(,"ranks":{)";
+    append_times("ms", &RankTimes::step);
+    out += ',';
+    append_times("waited_ms", &RankTimes::waited);
+    out += '}';
+  }
   out += '}';
 }
 

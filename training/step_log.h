@@ -12,6 +12,7 @@
 #include "training/appended_file.h"
 #include "training/named_value.h"
 #include <halfstep/base/api.h>
+#include <halfstep/training/trainer.h>
 
 namespace HALFSTEP_API halfstep {
 
@@ -41,6 +42,7 @@ struct EpochRecord {
   std::int64_t epoch = 0;
   std::span<const NamedValue> train = {};       ///< means over the epoch's steps: "loss" and metrics
   std::span<const NamedValue> validation = {};  ///< the same over validation data; written unless empty
+  std::span<const RankTimes> ranks = {};        ///< written as "ranks":{"ms":[...],"waited_ms":[...]} unless empty
 };
 
 /// One record as JSON without the line's end. Numbers are the shortest that read back as the same float. JSON has no

@@ -3,6 +3,10 @@
 #include <algorithm>
 #include <cmath>
 
+#include <fmt/format.h>
+#include <zlib.h>
+
+#include "ops/collective/all_reduce.h"
 #include "passes/step/step_values.h"
 #include "session/tensor_types.h"
 #include <halfstep/base/error.h>
@@ -16,6 +20,20 @@ Tensor input_of(Program& program, const Graph& graph, ValueId id) {
   return place ? program.input(*place) : Tensor();
 }
 
+/// Over the names of gradients, and the sizes of what has none.
+std::uint32_t order_of_reductions(const Graph& graph) {
+  std::string text;
+  for (const Node& node : graph.nodes) {
+    if (!starts_all_reduce(node)) continue;
+    text += fmt::format("{}:", graph[node.outputs[0]].shape.count());
+    if (const Attribute* names = node.attributes.find("parameters"))
+      for (const std::string& name : std::get<std::vector<std::string>>(*names)) text += name + ",";
+  }
+  return text.empty()
+             ? 0
+             : static_cast<std::uint32_t>(crc32_z(0, reinterpret_cast<const Bytef*>(text.data()), text.size()));
+}
+
 bool all_finite(const Tensor& tensor) {
   if (!is_float(tensor.dtype())) return true;
   for (double v : to_doubles(tensor))
@@ -26,7 +44,7 @@ bool all_finite(const Tensor& tensor) {
 }  // namespace
 
 StepProgram::StepProgram(const Graph& graph, Executor& executor, StateStore& store)
-    : program_(executor.compile(graph, store)) {
+    : program_(executor.compile(graph, store)), order_(order_of_reductions(graph)) {
   const StepValues step(graph);
   const auto inputs = [&](const std::vector<ValueId>& ids) {
     std::vector<Tensor> tensors;

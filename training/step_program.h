@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
@@ -42,6 +43,9 @@ class StepProgram {
          .loss_shares = loss_shares});
   }
 
+  /// A check sum of what is reduced over ranks, in its order: ranks whose programs have another one cannot go together.
+  std::uint32_t order() const { return order_; }
+
   // Outputs of the last run, of a program that has them.
   float loss() const { return scalar(loss_.value()); }
   bool has_loss() const { return loss_.has_value(); }
@@ -72,6 +76,7 @@ class StepProgram {
   float scalar(std::size_t output) const;
 
   std::unique_ptr<Program> program_;
+  std::uint32_t order_;
   std::vector<Tensor> x_, labels_, sample_weights_;
   Tensor learning_rate_, update_, loss_weight_, first_, loss_shares_;
   std::optional<std::size_t> loss_, norm_, finite_, scale_;  // outputs

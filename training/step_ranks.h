@@ -1,6 +1,7 @@
 // What a TrainingStep has of its ranks.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
@@ -28,9 +29,9 @@ class StepRanks {
   const RankOptions& options() const { return options_; }
 
   /// Before a step with a loss: agrees with the other ranks on what the rows of `batch` are in the mean of each term.
-  /// Collective.
+  /// `order`: StepProgram::order of the step. `learning_rate` becomes that of rank 0. Collective.
   void agree_on_shares(const LossOptions& loss, const LossInputs& inputs, std::span<const TermReading> readings,
-                       const FittedBatch& batch);
+                       const FittedBatch& batch, std::uint32_t order, double& learning_rate);
   /// Before a step whose loss is the sum over ranks.
   void forget_shares() { shares_.clear(); }
   /// Those of the next step; empty: all are 1.

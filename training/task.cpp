@@ -131,6 +131,9 @@ void choose_own_loss(Task& task, const Graph& model, const Dataset& data, const 
   if (!loss.sample_weights.empty())
     throw_input_error("a loss that is computed from labels, for sample weights", fmt::format("--loss {}", kOwnLoss),
                       "apply the weights in the model, or omit them");
+  if (!loss.class_weights.empty() || loss.class_axis)
+    throw_input_error(fmt::format("a loss over classes, for {}", loss.class_axis ? "a class axis" : "class weights"),
+                      fmt::format("--loss {}", kOwnLoss), "omit them");
   task.step.loss.terms[0].output = loss.output.empty() ? model[choose_own_output(task, model)].name : loss.output;
   task.step.loss.terms[0].weight = loss.weight;
   if (options.metrics && !options.metrics->empty())
@@ -407,15 +410,21 @@ Task make_task(const Graph& model, const Dataset& unordered, const TrainerOption
   task.step.mode = options.mode;
   task.step.mode.seed = seed_of(options.seed, task.share.rank);
   task.step.ranks = {.ranks = task.share.ranks,
+                     .rank = task.share.rank,
                      .bucket_bytes = options.bucket_bytes,
                      .buckets = {},
-                     .sync_batchnorm = options.sync_batchnorm};
+                     .sync_batchnorm = options.sync_batchnorm,
+                     .sharded_optimizer = options.sharded_optimizer,
+                     .gradient_dtype = options.gradient_dtype};
   task.step.precision = task.precision;
   task.step.optimizer = options.optimizer;
   task.step.optimizer.output_gradient_norms = options.log_grad_norms;
   LossScaleOptions& scale = task.step.optimizer.loss_scale;
   scale = starting(scale, options.loss_scale, task.precision);
   check(task.step.optimizer);
+  if (options.gradient_dtype == DType::f16 && !scale.enabled)
+    throw_input_error("a loss scale, for gradients in fp16", "none, which would skip every update beyond 65504",
+                      "--gradient-precision bf16 needs none; --loss-scale 65536 gives one");
   for (const OptimizerNumber& number : optimizer_numbers())
     if (!scale.enabled && number.name.starts_with("loss-scale") && number.get(options.optimizer) != number.get({}))
       task.notices.push_back(

@@ -14,6 +14,7 @@
 #include "passes/step/step_values.h"
 #include "session/tensor_types.h"
 #include "training/fingerprint.h"
+#include "training/flat_tensors.h"
 #include "training/memory_budget.h"
 #include "training/ranks.h"
 #include "training/start.h"
@@ -52,8 +53,13 @@ Trainer::Impl::Impl(LoadedModel model, Executor& executor, const Dataset& data, 
       store_(executor.make_store()),
       // Building the step now finds whatever does not fit before anything is trained.
       first_graph_(lower(Purpose::training, task_.batch, options_.observer)) {
+  NameSet parameters;
+  for (const State& state : prepared_.trainable().states) parameters.insert(prepared_.trainable()[state.value].name);
+  contents_ = fingerprint_of_contents(model.graph, parameters);
   check_are_numbers(task_.metrics());
   if (ranks()) agree(model.graph);
+  states_ = own_states();
+  if (ranks()) states_ = states_of_ranks(*ranks(), states_);
   for (std::string note :
        {prepared_.guesses(),
         describe_cut_off(first_graph_, cut_off_parameters(first_graph_, {StepValues(first_graph_).loss}))})
@@ -63,10 +69,12 @@ Trainer::Impl::Impl(LoadedModel model, Executor& executor, const Dataset& data, 
 void Trainer::Impl::agree(const Graph& model) {
   if (stream_)
     throw_input_error("a data set, of which each rank takes its part", "a stream of batches", "give a Dataset");
-  Settings all = settings();
-  all["version of halfstep"] = HALFSTEP_VERSION;
-  all["model"] = fingerprint_;
-  all["parameters"] = checksum(model);
+  std::vector<TensorInfo> trained;
+  for (const State& state : first_graph_.states)
+    if (state.role == StateRole::parameter)
+      trained.push_back({first_graph_[state.value].name, state.initial.dtype(), state.initial.shape()});
+  Settings all = step_settings(task_.step, model, trained, options_.batch_axes);
+  all.merge(settings());
   all["--epochs"] = fmt::format("{}", options_.epochs);
   all["--steps"] = fmt::format("{}", options_.steps);
   all["--checkpoint"] = options_.checkpoint.empty() ? "none" : "a folder";
@@ -77,8 +85,6 @@ void Trainer::Impl::agree(const Graph& model) {
   for (const Metric& metric : metrics_)
     metrics.push_back(metric.of.empty() ? metric.name() : fmt::format("{}.{}", metric.of, metric.name()));
   all["--metrics"] = metrics.empty() ? "none" : fmt::format("{}", fmt::join(metrics, ","));
-  all["--sync-batchnorm"] = options_.sync_batchnorm ? "on" : "off";
-  all["--bucket-size"] = fmt::format("{}", options_.bucket_bytes);
   require_same(*ranks(), all);
   RankOptions& made = task_.step.ranks;
   const auto own = buckets_of(first_graph_);
@@ -169,18 +175,56 @@ StreamOptions Trainer::Impl::stream_options(const Cursor& start) const {
   return options;
 }
 
-LazyTensors Trainer::Impl::states() const {
-  LazyTensors result;
-  std::map<std::string, std::string> names;  // by key
+std::vector<OwnedState> Trainer::Impl::own_states() const {
+  std::vector<OwnedState> result;
   const std::vector<StoredState> stored = stored_states(first_graph_);
   for (std::size_t i = 0; i < stored.size(); ++i) {
+    if (stored[i].role == StateRole::residual) continue;  // see residuals()
     const Tensor& initial = first_graph_.states[i].initial;
-    result.types.push_back({stored[i].key, initial.dtype(), initial.shape()});
-    names[stored[i].key] = stored[i].name;
+    result.push_back(
+        {.type = {stored[i].key, initial.dtype(), initial.shape()}, .role = stored[i].role, .name = stored[i].name});
   }
-  std::ranges::sort(result.types, {}, &TensorInfo::name);
-  result.read = [this, names](const std::string& key) { return store_->read(names.at(key)); };
+  std::ranges::sort(result, {}, [](const OwnedState& state) { return state.type.name; });
   return result;
+}
+
+void Trainer::Impl::read_states(const std::function<void(const LazyTensors&)>& use) const {
+  if (options_.sharded_optimizer && ranks()) {
+    StateReading reading(*ranks(), states_, *store_);
+    return is_first_rank() ? reading.lead(use) : reading.follow();
+  }
+  if (!is_first_rank()) return;
+  LazyTensors tensors;
+  std::map<std::string, std::string> names;  // by key
+  for (const OwnedState& state : states_) {
+    tensors.types.push_back(state.type);
+    names[state.type.name] = state.name;
+  }
+  tensors.read = [this, &names](const std::string& key) { return store_->read(names.at(key)); };
+  use(tensors);
+}
+
+NamedTensors Trainer::Impl::residuals() const {
+  NamedTensors sums;
+  for (const State& state : first_graph_.states) {
+    if (state.role != StateRole::residual) continue;
+    const std::string& name = first_graph_[state.value].name;
+    Tensor sum = store_->read(name).clone();
+    ranks()->all_reduce(sum.raw(), static_cast<std::size_t>(sum.count()), sum.dtype(), Reduction::sum);
+    if (is_first_rank()) sums[name] = std::move(sum);
+  }
+  return sums;
+}
+
+void Trainer::Impl::set_residuals(const NamedTensors& sums) {
+  for (const State& state : first_graph_.states) {
+    const std::string& name = first_graph_[state.value].name;
+    const auto at = sums.find(name);
+    if (state.role != StateRole::residual || at == sums.end()) continue;
+    Tensor part = fitted(sums, {name, state.initial.dtype(), state.initial.shape()}).clone();
+    scale_by(part, 1.0 / ranks()->size());
+    store_->write(name, part);
+  }
 }
 
 std::int64_t Trainer::Impl::updates() const {
@@ -204,8 +248,8 @@ Profile Trainer::Impl::profile(const ProfileOptions& options) {
   StepAgreement agreement(ranks(), task_.terms.size());
   std::vector<double> weights(task_.terms.size());
   for (std::size_t i = 0; i < weights.size(); ++i) weights[i] = task_.weight_of(*batch, i);
-  agreement.exchange(weights, batch->is_spare, false);
   StepProgram& program = training_program();
+  agreement.exchange(weights, batch->is_spare, program.order(), {});
   program.run(*batch, options_.schedule.at(0), true, agreement.shares());
   return program.profile(executor_, options);
 }
@@ -229,6 +273,19 @@ DType Trainer::precision() const { return impl_->task().precision; }
 const LossDef& Trainer::loss() const { return *impl_->task().loss().row; }
 std::string Trainer::loss_text() const { return impl_->task().loss_text(); }
 const std::vector<Metric>& Trainer::metrics() const { return impl_->metrics(); }
+std::vector<std::size_t> Trainer::bucket_bytes() const {
+  const Graph& graph = impl_->first_graph();
+  std::vector<std::size_t> result;
+  for (const std::vector<std::string>& names : impl_->buckets()) {
+    std::size_t& bytes = result.emplace_back();
+    for (const std::string& name : names) {
+      const auto state = static_cast<std::size_t>(graph.state_of(graph.find(name)));
+      const Tensor& value = graph.states.at(state).initial;
+      bytes += bytes_of(DType::f32, static_cast<std::size_t>(value.count()));
+    }
+  }
+  return result;
+}
 std::int64_t Trainer::parameter_count() const {
   std::int64_t count = 0;
   for (const State& state : impl_->first_graph().states)

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "base/file_lock.h"
+#include "graph/placeholder.h"
 #include "training/epoch_sums.h"
 #include "training/ranks.h"
 #include "training/trainer_impl.h"
@@ -19,9 +20,12 @@ namespace {
 
 /// What a checkpoint calls the trainer's own sums.
 constexpr const char* kRunningEpoch = "running epoch";
+/// What it calls that which gradients have lost by rounding, the sum over ranks.
+constexpr const char* kResiduals = "residuals of gradients";
 
-/// Has each callback go on with what the checkpoint has of it. Tells what starts anew, and what nobody goes on with.
-void load_kept(const Checkpoint& checkpoint, const TrainerCallbacks& callbacks) {
+/// Has each callback go on with what the checkpoint has of it. Tells what starts anew, and what nobody goes on with:
+/// `own` is the trainer's.
+void load_kept(const Checkpoint& checkpoint, const TrainerCallbacks& callbacks, const std::set<std::string>& own) {
   const auto notify = [&](const std::string& text) {
     if (callbacks.on_notice) callbacks.on_notice(text);
   };
@@ -31,7 +35,7 @@ void load_kept(const Checkpoint& checkpoint, const TrainerCallbacks& callbacks) 
     else
       notify(fmt::format("the checkpoint has no state of the {}, which starts from scratch", state.name));
   for (const auto& [name, tensors] : checkpoint.kept)
-    if (name != kRunningEpoch && std::ranges::find(callbacks.kept, name, &KeptState::name) == callbacks.kept.end())
+    if (!own.contains(name) && std::ranges::find(callbacks.kept, name, &KeptState::name) == callbacks.kept.end())
       notify(fmt::format("resuming without the {} that the checkpoint has", name));
 }
 
@@ -47,33 +51,43 @@ Checkpoint Trainer::Impl::resume(const TrainerCallbacks& callbacks) {
                       .roles = {},
                       .rows = stream_ ? std::numeric_limits<std::int64_t>::max() : data_.data.rows(),
                       .settings = settings()};
-  for (const TensorInfo& type : states().types) target.tensors[type.name] = Tensor(type.dtype, type.shape);
-  const std::vector<StoredState> stored = stored_states(first_graph_);
-  for (const StoredState& one : stored) target.roles[one.key] = one.role;
+  for (const OwnedState& state : states()) {
+    target.tensors[state.type.name] = zeros_of(state.type.dtype, state.type.shape);
+    target.roles[state.type.name] = state.role;
+  }
   for (const std::string& notice : check_resumable(loaded.checkpoint, target))
     if (callbacks.on_notice) callbacks.on_notice(notice);
-  for (const StoredState& one : stored) {
-    const Tensor& tensor = loaded.checkpoint.tensors.at(one.key);
-    const DType wanted = target.tensors.at(one.key).dtype();
-    store_->write(one.name, tensor.dtype() == wanted ? tensor : convert(tensor, wanted));
+  for (const OwnedState& state : states()) {
+    if (state.name.empty()) continue;  // other ranks'
+    const Tensor& tensor = loaded.checkpoint.tensors.at(state.type.name);
+    store_->write(state.name, tensor.dtype() == state.type.dtype ? tensor : convert(tensor, state.type.dtype));
   }
-  load_kept(loaded.checkpoint, callbacks);
+  std::set<std::string> own{kRunningEpoch};
+  if (has_residuals()) {
+    own.insert(kResiduals);
+    if (const auto at = loaded.checkpoint.kept.find(kResiduals); at != loaded.checkpoint.kept.end())
+      set_residuals(at->second);
+  }
+  load_kept(loaded.checkpoint, callbacks, own);
   return std::move(loaded.checkpoint);
 }
 
 /// A checkpoint that cannot be written is no reason to end a run whose parameters are there.
-void Trainer::Impl::try_to_save(const TrainingState& place, const KeptState& own, const TrainerCallbacks& callbacks) {
+void Trainer::Impl::try_to_save(const LazyTensors& states, const TrainingState& place,
+                                const std::map<std::string, NamedTensors>& own, const TrainerCallbacks& callbacks) {
   if (callbacks.on_checkpoint) callbacks.on_checkpoint();
   try {
     TrainingState state = place;
     state.optimizer = options_.optimizer.name;
     state.model_fingerprint = fingerprint_;
     state.settings = settings();
-    std::map<std::string, NamedTensors> kept{{own.name, own.save()}};
+    std::map<std::string, NamedTensors> kept = own;
     for (const KeptState& one : callbacks.kept) kept[one.name] = one.save();
-    save_checkpoint(options_.checkpoint, states(), state, kept);
+    save_checkpoint(options_.checkpoint, states, state, kept);
     unsaved_.reset();
     return;
+  } catch (const SharedError&) {
+    throw;  // what other ranks have cannot be read: no later checkpoint can be written either
   } catch (const std::bad_alloc&) {
     unsaved_ = Error(Error::Kind::failure, "memory for a copy of all parameters and moments", "not enough", "");
   } catch (const Error& error) {
@@ -152,8 +166,11 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
       sums.load(at->second, result, is_first_rank());
   }
   if (callbacks.on_start) callbacks.on_start(step);
+  bool ends_run = false;  // what `control_` says on any rank
+  const auto agree_on_end = [&] { ends_run = any_of(ranks(), ends_run || control_.stop); };
+  agree_on_end();
   const auto is_done = [&] {
-    return control_.stop || (options_.steps != 0 ? step >= options_.steps : cursor.epoch >= options_.epochs);
+    return ends_run || (options_.steps != 0 ? step >= options_.steps : cursor.epoch >= options_.epochs);
   };
   if (is_done() && !epoch_ends && callbacks.on_notice)
     callbacks.on_notice(fmt::format("nothing is left to train: the checkpoint is of step {}, after {} whole {}", step,
@@ -179,7 +196,10 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
   const std::int64_t accumulate = options_.optimizer.accumulate,
                      most_in_a_row = options_.max_skipped_in_a_row + backoffs();
   bool stopped = false;
-  const auto stop_asked = [&] { return ranks() ? agreement.stop() : stop && stop->load(); };
+  const auto stop_asked = [&] { return ranks() ? agreement.wishes().stop : stop && stop->load(); };
+  RankTimes times, mean_times;  // over the epoch's steps
+  std::int64_t timed = 0;
+  std::vector<RankTimes> all_times(ranks() ? static_cast<std::size_t>(ranks()->size()) : 0);
   // Validates and tells the callbacks. False where a stop or the data kept it from that.
   const auto end_epoch = [&] {
     std::optional<Evaluation> evaluation;
@@ -189,10 +209,17 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
         return false;
       }
     }
+    if (ranks()) {
+      const double steps = std::max<double>(1, static_cast<double>(timed));
+      mean_times = {times.step / steps, times.waited / steps};
+      ranks()->all_gather(&mean_times, all_times.data(), sizeof mean_times);
+      result.rank_times = &all_times;
+    }
     if (callbacks.on_epoch_end) callbacks.on_epoch_end(result, evaluation ? &*evaluation : nullptr);
+    result.rank_times = nullptr;
+    agree_on_end();
     return true;
   };
-  const KeptState own{.name = kRunningEpoch, .save = [&] { return sums.state(result); }, .load = {}};
   const auto save = [&] {
     TrainingState place;
     place.step = step;
@@ -200,7 +227,10 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
     place.position = cursor.row;
     place.epoch_ends = epoch_ends;
     if (ranks()) sums.merge(*ranks());
-    if (is_first_rank()) try_to_save(place, own, callbacks);
+    std::map<std::string, NamedTensors> own;
+    if (is_first_rank()) own[kRunningEpoch] = sums.state(result);
+    if (has_residuals()) own[kResiduals] = residuals();
+    read_states([&](const LazyTensors& states) { try_to_save(states, place, own, callbacks); });
     saved = step;
   };
 
@@ -212,7 +242,9 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
     epoch_ends = !end_epoch();
     if (!epoch_ends && !options_.checkpoint.empty()) save();
   }
-  while (!stopped && !control_.stop && (options_.steps == 0 || step < options_.steps)) {
+  while (!stopped && !ends_run && (options_.steps == 0 || step < options_.steps)) {
+    // A callback of the step before, on several ranks, where all agree on it now.
+    const bool ended = control_.stop;
     const Batch* batch = nullptr;
     stopped = !reads([&] { batch = loader->next(); }, step > first_step, callbacks);
     if (stopped && step == first_step) throw Error(*failure_);  // nothing is trained that could be lost
@@ -221,24 +253,48 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
       if (batch->at.epoch != epoch_shown) sums.reset();
       epoch_shown = batch->at.epoch;
       epoch_told = true;
+      times = {};
+      timed = 0;
       if (callbacks.on_epoch_begin) callbacks.on_epoch_begin(epoch_shown + 1, batch->at.row);
       result.step_in_epoch = batch->at.row / task_.all_rows;
     }
     if (callbacks.on_step_begin) callbacks.on_step_begin(step + 1);
-    if (std::exchange(control_.skip, false)) {
+    for (std::size_t i = 0; i < weights.size(); ++i) weights[i] = batch->is_spare ? 0 : task_.weight_of(*batch, i);
+    StepProgram& program = this->program(Purpose::training, batch->rows);
+    const auto here = std::chrono::steady_clock::now();
+    agreement.exchange(weights, batch->is_spare, program.order(),
+                       {.stop = stop && stop->load(),
+                        .ended = ended,
+                        .end = control_.stop,
+                        .skip = std::exchange(control_.skip, false),
+                        .learning_rate = control_.learning_rate});
+    const StepWishes& wishes = agreement.wishes();
+    const auto start = std::chrono::steady_clock::now();
+    ends_run = wishes.end;
+    if (wishes.ended) {
+      if (!options_.checkpoint.empty() && step > saved) save();
+      break;
+    }
+    if (wishes.skip) {
       cursor = batch->next;
-      if (control_.stop) break;
+      if (!batch->ends_epoch()) continue;
+      result.epoch = batch->at.epoch + 1;
+      result.samples = batch->at.row + batch->all_rows;
+      if (ranks()) sums.merge(*ranks());
+      sums.tell(result);
+      stopped = stop_asked();
+      epoch_ends = !end_epoch();
+      if (!options_.checkpoint.empty() && (options_.checkpoint_every == 0 || stopped || ends_run)) save();
       continue;
     }
-    for (std::size_t i = 0; i < weights.size(); ++i) weights[i] = batch->is_spare ? 0 : task_.weight_of(*batch, i);
-    agreement.exchange(weights, batch->is_spare, stop && stop->load());
-    StepProgram& program = this->program(Purpose::training, batch->rows);
-    const auto start = std::chrono::steady_clock::now();
     result.learning_rate =
-        control_.learning_rate ? static_cast<float>(*control_.learning_rate) : options_.schedule.at(result.update);
+        wishes.learning_rate ? static_cast<float>(*wishes.learning_rate) : options_.schedule.at(result.update);
     const bool updates = (step + 1) % accumulate == 0;
     program.run(*batch, result.learning_rate, updates, agreement.shares());
-    result.ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+    const auto milliseconds = [](auto duration) { return std::chrono::duration<double, std::milli>(duration).count(); };
+    result.ms = milliseconds(std::chrono::steady_clock::now() - start);
+    times = {times.step + result.ms, times.waited + milliseconds(start - here)};
+    ++timed;
 
     result.step = ++step;
     result.epoch = batch->at.epoch + 1;
@@ -263,6 +319,7 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
     if (ranks() && (batch->ends_epoch() || last)) sums.merge(*ranks());
     sums.tell(result);
     if (callbacks.on_step) callbacks.on_step(result);
+    ends_run = ends_run || (!ranks() && control_.stop);
     if (in_vain >= most_in_a_row) diverged(in_vain, step, *batch);
 
     const bool ends_epoch = batch->ends_epoch();
@@ -270,7 +327,7 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
     const bool due = options_.checkpoint_every > 0 ? step % options_.checkpoint_every == 0 : ends_epoch;
     stopped = stop_asked();
     const auto save_if_due = [&] {
-      if (!options_.checkpoint.empty() && (due || last || stopped || control_.stop)) save();
+      if (!options_.checkpoint.empty() && (due || last || stopped || ends_run)) save();
     };
     // What an epoch's end changes belongs to its checkpoint; the end of a run within one is none of an epoch.
     if (!ends_epoch) save_if_due();
@@ -281,7 +338,7 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
                       batch->at.epoch + 1));
     if (ends_epoch || last) epoch_ends = !end_epoch() && ends_epoch;
     if (ends_epoch) save_if_due();
-    if (stopped || control_.stop) break;
+    if (stopped || ends_run) break;
     // A short run may end before that many.
     const bool ends = last || (options_.steps == 0 && ends_epoch && cursor.epoch >= options_.epochs);
     if (ends && all_in_vain() && (!loss_was_finite || in_vain > backoffs())) diverged(in_vain, step, *batch);
@@ -296,6 +353,8 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
                                     left, left == 1 ? "step" : "steps", accumulate));
   if (!options_.checkpoint.empty() && step > saved && any_of(ranks(), unsaved_ || failure_)) save();
   if (!failure_) failure_ = unsaved_;
+  failure_ = first_of(ranks(), failure_);
+  control_.stop = ends_run;
   if (!stopped && callbacks.on_end) callbacks.on_end();
   return !stopped;
 }

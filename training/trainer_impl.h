@@ -15,6 +15,7 @@
 #include "training/settings.h"
 #include "training/step_program.h"
 #include "training/task.h"
+#include "training/whole_state.h"
 #include <halfstep/base/error.h>
 #include <halfstep/data/batch_stream.h>
 #include <halfstep/executors/ranks.h>
@@ -47,6 +48,7 @@ class Trainer::Impl {
   const std::vector<Metric>& metrics() const { return metrics_; }
   const Graph& first_graph() const { return first_graph_; }
   RunControl& control() { return control_; }
+  const std::vector<std::vector<std::string>>& buckets() const { return task_.step.ranks.buckets; }
   bool is_first_rank() const { return task_.share.rank == 0; }
 
  private:
@@ -59,22 +61,33 @@ class Trainer::Impl {
     Settings all = settings_of(options_, task_, rows(), executor_.name());
     all.insert(data_.data.settings.begin(), data_.data.settings.end());
     all.insert(options_.settings.begin(), options_.settings.end());
+    all["the model's attributes and constants"] = contents_;
     return all;
   }
   /// Of an epoch; 0 where that is not known.
   std::int64_t rows() const { return stream_ ? stream_->rows().value_or(0) : data_.data.rows(); }
   std::unique_ptr<BatchReader> reader(const Cursor& start);
   StreamOptions stream_options(const Cursor& start) const;
-  /// The states of the training step, by key; an evaluation has some of its own.
-  LazyTensors states() const;
+  /// The states of the training step that a checkpoint has, those of other ranks included; an evaluation has some of
+  /// its own.
+  const std::vector<OwnedState>& states() const { return states_; }
+  std::vector<OwnedState> own_states() const;
+  /// Calls `use` with all of them, on rank 0. Collective.
+  void read_states(const std::function<void(const LazyTensors&)>& use) const;
+  /// What gradients have lost by rounding on all ranks, by the name of the state. Collective.
+  bool has_residuals() const { return ranks() && is_half(options_.gradient_dtype); }
+  NamedTensors residuals() const;
+  /// Deals that out.
+  void set_residuals(const NamedTensors& sums);
   /// Lets go of all copies of parameters but the store's.
   void release_parameters();
   /// The updates applied so far: the optimizer counts them.
   std::int64_t updates() const;
   /// Loads the checkpoint, all but what is kept beside it.
   Checkpoint resume(const TrainerCallbacks& callbacks);
-  /// `own`: what the trainer keeps itself.
-  void try_to_save(const TrainingState& place, const KeptState& own, const TrainerCallbacks& callbacks);
+  /// `own`: what the trainer keeps itself, by name. On rank 0.
+  void try_to_save(const LazyTensors& states, const TrainingState& place,
+                   const std::map<std::string, NamedTensors>& own, const TrainerCallbacks& callbacks);
   template <class Read>
   bool reads(const Read& read, bool trained, const TrainerCallbacks& callbacks);
   /// For `updates` updates in vain.
@@ -88,7 +101,7 @@ class Trainer::Impl {
   std::unique_ptr<Executor> on_ranks_;  // the caller's executor, as a part of them
   Executor& executor_;
   TrainerOptions options_;
-  std::string fingerprint_;
+  std::string fingerprint_, contents_;
   std::set<std::string, std::less<>> source_names_;  // of values
   PreparedModel prepared_;
   Task task_;
@@ -97,6 +110,7 @@ class Trainer::Impl {
   BatchStream* stream_;
   std::unique_ptr<StateStore> store_;
   Graph first_graph_;
+  std::vector<OwnedState> states_;
   std::map<std::pair<Purpose, std::int64_t>, std::unique_ptr<StepProgram>> programs_;
   std::optional<Error> failure_, unsaved_;  // of reading data; of the last checkpoint
   RunControl control_;

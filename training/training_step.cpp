@@ -16,6 +16,7 @@
 #include "training/step_cache.h"
 #include "training/step_program.h"
 #include "training/step_ranks.h"
+#include "training/term_weights.h"
 #include <halfstep/base/error.h>
 #include <halfstep/executors/ranks.h>
 #include <halfstep/ops/builder.h>
@@ -80,6 +81,7 @@ class TrainingStep::Impl {
       StepReport report = forward_backward(batch, 1 / static_cast<double>(batches));
       if (sums_.waiting() < batches) return report;
       const StepReport update = this->update();
+      report.due = true;
       report.updated = update.updated;
       report.gradients_finite = update.gradients_finite;
       return report;
@@ -88,6 +90,7 @@ class TrainingStep::Impl {
     agree_on_shares();
     program.run(feed());
     StepReport report = report_of(program);
+    report.due = true;
     report.updated = report.gradients_finite;
     updates_ += report.updated;
     return report;
@@ -120,6 +123,7 @@ class TrainingStep::Impl {
     StepProgram& program = sums_.update_program([this](const SumStates& sums) { return make_update(sums); });
     program.run({.x = {}, .labels = {}, .learning_rate = static_cast<float>(learning_rate_)});
     StepReport report = report_of(program);
+    report.due = true;
     report.updated = report.gradients_finite;
     updates_ += report.updated;
     forget_gradients();
@@ -252,8 +256,16 @@ class TrainingStep::Impl {
   std::int64_t updates() const { return updates_; }
   DType precision() const { return precision_; }
   const std::vector<std::string>& notices() const { return notices_; }
+  std::vector<double> loss_weights() const {
+    if (!loss_inputs_ || fitted_.x.empty())
+      throw_input_error("a batch, for its weights in the loss", "none so far", "run one first");
+    return term_weights(*options_.loss, *loss_inputs_, readings_, fitted_);
+  }
   const Plan& plan(const NamedTensors& batch) { return program(Purpose::training, batch).plan(); }
   Profile profile(const NamedTensors& batch, const ProfileOptions& profile_options) {
+    if (sums_.waiting() > 0)
+      throw_input_error("no accumulated gradients, to profile whole steps",
+                        fmt::format("those of {} batches", sums_.waiting()), "update, or forget them");
     StepProgram& program = this->program(Purpose::training, batch);
     agree_on_shares();
     program.run(feed());
@@ -284,7 +296,10 @@ class TrainingStep::Impl {
             .loss_shares = ranks_->shares()};
   }
 
-  void agree_on_shares() { ranks_->agree_on_shares(*options_.loss, *loss_inputs_, readings_, fitted_); }
+  void agree_on_shares() {
+    ranks_->agree_on_shares(*options_.loss, *loss_inputs_, readings_, fitted_, latest_->program.order(),
+                            learning_rate_);
+  }
 
   StepReport report_of(const StepProgram& program) const {
     StepReport report;
@@ -443,6 +458,7 @@ void TrainingStep::set_learning_rate(double learning_rate) { impl_->set_learning
 double TrainingStep::loss_scale() const { return impl_->loss_scale(); }
 void TrainingStep::set_loss_scale(double loss_scale) { impl_->set_loss_scale(loss_scale); }
 std::int64_t TrainingStep::updates() const { return impl_->updates(); }
+std::vector<double> TrainingStep::loss_weights() const { return impl_->loss_weights(); }
 DType TrainingStep::precision() const { return impl_->precision(); }
 std::vector<std::string> TrainingStep::notices() const { return impl_->notices(); }
 const Plan& TrainingStep::plan(const NamedTensors& batch) { return impl_->plan(batch); }

@@ -1,4 +1,5 @@
 // Metrics of how far outputs are from numbers.
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -45,6 +46,25 @@ void add_explained(Tally& tally, const Metric&, const MetricSample& sample) {
   });
 }
 
+// Of two sets of labels, by Chan, Golub and LeVeque: the distances of their means count as well.
+void merge_explained(Tally& tally, const Tally& other) {
+  const std::size_t places = other.hits.size();
+  for (const std::vector<double>* sums : {&other.labels, &other.outputs, &other.weights})
+    if (sums->size() != places) throw_input_error("sums of r2 for the same places", "other numbers of them", "");
+  for (std::vector<double>* sums : {&tally.hits, &tally.labels, &tally.outputs, &tally.weights})
+    sums->resize(std::max(sums->size(), places));
+  tally.weight += other.weight;
+  for (std::size_t i = 0; i < places; ++i) {
+    if (other.weights[i] == 0) continue;
+    const double all = tally.weights[i] + other.weights[i], share = other.weights[i] / all,
+                 apart = other.labels[i] - tally.labels[i];
+    tally.hits[i] += other.hits[i];
+    tally.outputs[i] += other.outputs[i] + apart * apart * tally.weights[i] * share;
+    tally.labels[i] += apart * share;
+    tally.weights[i] = all;
+  }
+}
+
 // A place whose labels are all the same does not count.
 double explained(const Tally& tally, const Metric&) {
   double sum = 0, places = 0;
@@ -70,6 +90,7 @@ std::vector<MetricDef> value_metrics() {
        .needs = kElements,
        .smaller_is_better = true,
        .add = add_absolute_error,
+       .merge = add_sums,
        .value = mean},
       {.name = "mse",
        .meaning = "mean squared error",
@@ -77,6 +98,7 @@ std::vector<MetricDef> value_metrics() {
        .needs = kElements,
        .smaller_is_better = true,
        .add = add_squared_error,
+       .merge = add_sums,
        .value = mean},
       {.name = "rmse",
        .meaning = "root of the mean squared error",
@@ -84,12 +106,14 @@ std::vector<MetricDef> value_metrics() {
        .needs = kElements,
        .smaller_is_better = true,
        .add = add_squared_error,
+       .merge = add_sums,
        .value = root_mean},
       {.name = "r2",
        .meaning = "share of the labels' variance that the outputs explain, the mean of the places of a row",
        .takes = takes_elements,
        .needs = kElements,
        .add = add_explained,
+       .merge = merge_explained,
        .value = explained},
   };
 }

@@ -2,9 +2,11 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -80,7 +82,7 @@ class MpiCommunicator final : public Communicator {
  public:
   // The thread of `progress_` runs `after` before it is made whole, and calls nothing of it but `group`.
   explicit MpiCommunicator(const CommunicatorOptions& options)
-      : progress_(options.limit, [this] {
+      : progress_(options, [this] {
           check(MPI_Comm_rank(progress_.group(), &rank_), "MPI_Comm_rank");
           check(MPI_Comm_size(progress_.group(), &size_), "MPI_Comm_size");
           types_.make();
@@ -148,6 +150,7 @@ class MpiCommunicator final : public Communicator {
     ~Made() override { progress_.lose(operation_); }
     void start() override { progress_.start(operation_); }
     void wait() override { progress_.wait(operation_); }
+    std::optional<std::chrono::steady_clock::time_point> done_at() const override { return operation_.done_at(); }
 
    private:
     Progress& progress_;

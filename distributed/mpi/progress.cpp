@@ -14,6 +14,9 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using namespace std::chrono_literals;
 
+/// How long a program that learns of a lost rank has to call in before the thread tells it for it.
+constexpr auto kPatience = 5s;
+
 /// What the thread does between two looks at what is under way: it gives the core away at first, and sleeps where the
 /// others take their time.
 void pause(Clock::duration waited) {
@@ -34,7 +37,7 @@ void check(int code, const char* call) {
                 "see what the launcher printed");
 }
 
-Progress::Progress(std::chrono::milliseconds limit, std::function<void()> after) : limit_(limit) {
+Progress::Progress(CommunicatorOptions options, std::function<void()> after) : options_(std::move(options)) {
   thread_ = std::thread([this, after = std::move(after)] { work(after); });
   std::unique_lock lock(mutex_);
   done_.wait(lock, [&] { return is_ready_; });
@@ -57,6 +60,7 @@ Progress::~Progress() {
 void Progress::start(Operation& operation) {
   {
     const std::lock_guard lock(mutex_);
+    if (loss_) throw SharedError(*loss_);
     if (is_lost_) throw SharedError(Error::Kind::failure, "all ranks to go on", "an operation that was given up", "");
     operation.is_done_ = false;
     waiting_.push_back(&operation);
@@ -66,10 +70,13 @@ void Progress::start(Operation& operation) {
 
 void Progress::wait(Operation& operation) {
   std::unique_lock lock(mutex_);
-  if (!done_.wait_for(lock, limit_, [&] { return operation.is_done_; })) {
-    stop(lock);
-    throw SharedError(Error::Kind::failure,
-                      fmt::format("all ranks to go on within {:g} s", std::chrono::duration<double>(limit_).count()),
+  const bool comes = done_.wait_for(lock, options_.limit, [&] { return operation.is_done_ || loss_; });
+  const bool is_done = operation.is_done_;
+  if (!is_done) stop(lock);
+  if (!is_done && loss_) throw SharedError(*loss_);
+  if (!comes) {
+    const double limit = std::chrono::duration<double>(options_.limit).count();
+    throw SharedError(Error::Kind::failure, fmt::format("all ranks to go on within {:g} s", limit),
                       "no answer from one of them",
                       "a rank hangs or computes for long: --distributed-timeout is the limit");
   }
@@ -133,14 +140,34 @@ void Progress::begin() {
   }
   check(MPI_Comm_dup(MPI_COMM_WORLD, &group_), "MPI_Comm_dup");
   MPI_Comm_set_errhandler(group_, MPI_ERRORS_RETURN);
+  heartbeat_.emplace(group_, options_.heartbeat);
 }
 
 void Progress::end() {
   int is_ended = 0;
   MPI_Finalized(&is_ended);
   if (is_ended) return;  // by the program
+  if (!heartbeat_->end()) return;
   MPI_Comm_free(&group_);
   if (starts_mpi_) MPI_Finalize();
+}
+
+std::optional<int> Progress::watch(std::unique_lock<std::mutex>& lock) {
+  if (is_stopped_ || !heartbeat_->loss()) return std::nullopt;
+  const auto now = Clock::now();
+  if (!loss_) {
+    const double limit = std::chrono::duration<double>(options_.heartbeat).count();
+    loss_.emplace(Error::Kind::failure, fmt::format("a sign of life from every rank within {:g} s", limit),
+                  *heartbeat_->loss(),
+                  "its process is stopped, or its machine or network is gone: --heartbeat-timeout is the limit");
+    lost_at_ = now;
+    done_.notify_all();
+  }
+  if (!options_.on_loss || now - lost_at_ < kPatience) return std::nullopt;
+  lock.unlock();
+  const int code = options_.on_loss(*loss_);
+  lock.lock();
+  return code;
 }
 
 void Progress::advance(std::unique_lock<std::mutex>& lock) {
@@ -148,9 +175,11 @@ void Progress::advance(std::unique_lock<std::mutex>& lock) {
   std::vector<Operation*> begun, finished;
   while (true) {
     if (active_.empty()) {
-      wanted_.wait(lock, [&] { return !waiting_.empty() || ends_ || is_lost_ || abort_code_ >= 0; });
+      wanted_.wait_for(lock, heartbeat_->pause(),
+                       [&] { return !waiting_.empty() || ends_ || is_lost_ || abort_code_ >= 0; });
       since = Clock::now();
     }
+    if (const std::optional<int> code = watch(lock)) abort_code_ = *code;
     if (is_lost_ && !is_stopped_) {
       is_stopped_ = true;
       done_.notify_all();
@@ -166,6 +195,7 @@ void Progress::advance(std::unique_lock<std::mutex>& lock) {
     begun.swap(waiting_);
     finished.clear();
     lock.unlock();
+    heartbeat_->beat(Clock::now());
     for (Operation* operation : begun) {
       since = Clock::now();
       try {
@@ -190,7 +220,7 @@ void Progress::advance(std::unique_lock<std::mutex>& lock) {
       if (flag) finished.push_back(operation);
     }
     if (finished.empty()) {
-      pause(Clock::now() - since);
+      if (!active_.empty()) pause(Clock::now() - since);
       lock.lock();
       continue;
     }
@@ -198,6 +228,7 @@ void Progress::advance(std::unique_lock<std::mutex>& lock) {
     lock.lock();
     for (Operation* operation : finished) {
       std::erase(active_, operation);
+      operation->done_at_ = since;
       operation->is_done_ = true;
     }
     done_.notify_all();

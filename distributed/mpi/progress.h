@@ -8,11 +8,17 @@
 #include <exception>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include <mpi.h>
+
+#include "distributed/mpi/check.h"
+#include "distributed/mpi/heartbeat.h"
+#include <halfstep/distributed/communicator.h>
+#include <halfstep/distributed/registry.h>
 
 namespace halfstep::mpi {
 
@@ -22,18 +28,22 @@ class Operation {
   /// `begin` starts it and gives its requests.
   explicit Operation(std::function<void(std::vector<MPI_Request>&)> begin) : begin_(std::move(begin)) {}
 
+  /// To be asked after `Progress::wait`.
+  std::chrono::steady_clock::time_point done_at() const { return done_at_; }
+
  private:
   friend class Progress;
   std::function<void(std::vector<MPI_Request>&)> begin_;
   std::vector<MPI_Request> requests_;
   bool is_done_ = true;
+  std::chrono::steady_clock::time_point done_at_;
   std::exception_ptr failure_;
 };
 
 class Progress {
  public:
   /// Starts MPI, unless the program has; `after` runs in its thread then. Throws what went wrong.
-  Progress(std::chrono::milliseconds limit, std::function<void()> after);
+  Progress(CommunicatorOptions options, std::function<void()> after);
   /// Ends MPI where it was started here and nothing went wrong. Where an exception destroys it, the other ranks may be
   /// anywhere: it does not wait for them, and the launcher ends them when this process ends.
   ~Progress();
@@ -44,7 +54,7 @@ class Progress {
   MPI_Comm group() const { return group_; }
 
   void start(Operation& operation);
-  /// Throws Error(failure) where it takes longer than the limit.
+  /// Throws SharedError(failure) where it takes longer than the limit, and as soon as a rank is lost.
   void wait(Operation& operation);
   /// To be called where an operation that is under way, or its memory, goes away: nothing is done by MPI from then on.
   void lose(const Operation& operation) noexcept;
@@ -57,8 +67,10 @@ class Progress {
   void work(const std::function<void()>& after);
   void advance(std::unique_lock<std::mutex>& lock);
   void stop(std::unique_lock<std::mutex>& lock);
+  /// Looks whether a rank is lost, which it tells who waits. Returns the code to end all with, where nobody comes.
+  std::optional<int> watch(std::unique_lock<std::mutex>& lock);
 
-  const std::chrono::milliseconds limit_;
+  const CommunicatorOptions options_;
   const int exceptions_ = std::uncaught_exceptions();
   MPI_Comm group_ = MPI_COMM_NULL;
   bool starts_mpi_ = false;
@@ -69,11 +81,11 @@ class Progress {
   bool is_lost_ = false, is_stopped_ = false;  // is not to call MPI any more, and does not
   bool is_left_ = false;                       // by an exception
   int abort_code_ = -1;
-  std::exception_ptr failure_;  // of the start
+  std::exception_ptr failure_;          // of the start
+  std::optional<Heartbeat> heartbeat_;  // the thread's
+  std::optional<SharedError> loss_;     // of a rank
+  std::chrono::steady_clock::time_point lost_at_;
   std::thread thread_;
 };
-
-/// Throws Error(failure) with MPI's own words unless `code` is success.
-void check(int code, const char* call);
 
 }  // namespace halfstep::mpi

@@ -41,6 +41,11 @@ Assembly::Assembly(const Graph& graph, Store& store, Device& device)
       info(in).home = {fixed_buffer(inputs.back()), graph[in].dtype, graph[in].shape, Layout(), host_space()};
   }
   for (const State& state : graph.states) {
+    if (state.next != kNoValue && is_dynamic(state.next))
+      throw_input_error(fmt::format("a next value of '{}' of its shape, {}", graph[state.value].name,
+                                    graph[state.value].shape.to_string()),
+                        fmt::format("'{}', whose shape depends on data", graph[state.next].name),
+                        "remove the metadata of this state from the model");
     Store::Entry& entry = store.bind(graph[state.value].name, state.initial);
     const auto id = static_cast<BufferId>(buffers_.size());
     buffers_.push_back({0, nullptr, &entry, kAtEnd});
@@ -64,6 +69,21 @@ Tensor Assembly::host_tensor(const Value& value) const {
 BufferId Assembly::arena_buffer(std::size_t bytes, std::int32_t last, Space space) {
   buffers_.push_back({bytes, nullptr, nullptr, last, space});
   return static_cast<BufferId>(buffers_.size() - 1);
+}
+
+BufferId Assembly::part_of(BufferId whole, std::size_t offset, std::size_t bytes, std::int32_t last_use) {
+  Buffer part{bytes, nullptr, nullptr, last_use, buffer(whole).space};
+  part.whole = whole;
+  part.offset = offset;
+  buffers_.push_back(std::move(part));
+  return static_cast<BufferId>(buffers_.size() - 1);
+}
+
+BufferId Assembly::buffer_for(ValueId id, const Operand& operand) {
+  const auto at = preferred_.find(id);
+  const bool fits = at != preferred_.end() && operand.layout.is_row_major() && operand.dtype == graph_[id].dtype &&
+                    operand.space == buffer(at->second).space;
+  return fits ? at->second : arena_buffer(operand.bytes(), last_use(id), operand.space);
 }
 
 BufferId Assembly::fixed_buffer(Tensor tensor) {
@@ -151,7 +171,7 @@ Operand Assembly::read(ValueId id, const Layout& layout, DType dtype, Space spac
   if (graph_[id].is_constant()) {
     copy = constant_copy(id, copy);
   } else {
-    copy.buffer = arena_buffer(copy.bytes(), last_use(id), space);
+    copy.buffer = buffer_for(id, copy);
     convert(graph_[id].name, home, copy);
   }
   info(id).copies.push_back(copy);
@@ -215,7 +235,7 @@ Operand Assembly::place(ValueId id, const Layout& layout, const std::vector<Buff
     if (entry->layout == layout) result.buffer = target;
   }
   if (!result && layout.is_row_major() && space == host_space()) result.buffer = output_buffer(id);
-  if (!result) result.buffer = arena_buffer(result.bytes(), last_use(id), space);
+  if (!result) result.buffer = buffer_for(id, result);
   info(id).home = result;
   return result;
 }

@@ -3,6 +3,7 @@
 
 #include <map>
 #include <memory>
+#include <string_view>
 #include <utility>
 
 #include <halfstep/distributed/communicator.h>
@@ -10,8 +11,11 @@
 
 namespace halfstep::core {
 
-/// Their kernel in a plan. It runs on the host, whatever the device.
-inline constexpr const char* kCollectiveKernel = "all-reduce";
+/// Their kernels in a plan. They run on the host, whatever the device.
+inline constexpr const char *kAllReduceKernel = "all-reduce", *kAllGatherKernel = "all-gather";
+inline bool is_collective_kernel(std::string_view kernel) {
+  return kernel == kAllReduceKernel || kernel == kAllGatherKernel;
+}
 
 /// Of one program.
 class CollectiveKernels {
@@ -19,16 +23,21 @@ class CollectiveKernels {
   /// `ranks` is null where the program is by itself.
   explicit CollectiveKernels(std::shared_ptr<Communicator> ranks) : ranks_(std::move(ranks)) {}
 
+  /// Before any other kernel of the program is made: has tensors lie where they are reduced, where nothing else reads
+  /// them.
+  void place(Assembly& assembly);
   bool takes(const Node& node) const;
   Made make(KernelContext& context);
 
  private:
   Made start(KernelContext& context);
   Made finish(KernelContext& context);
+  Made gather(KernelContext& context);
 
   /// Kept by both kernels, so that a program may outlive whoever gave the ranks.
   struct Started {
     std::shared_ptr<Communicator> ranks;
+    Operand joined;                             ///< where it is reduced
     std::unique_ptr<AllReduce> reduction = {};  ///< made when memory is placed; goes before the ranks
   };
   std::shared_ptr<Communicator> ranks_;

@@ -17,8 +17,9 @@ std::vector<Kind> kinds_of(Assembly& assembly) {
   std::vector<Kind> kinds(assembly.buffers().size(), Kind::workspace);
   const auto name = [&](ValueId id, Kind kind) {
     if (id == kNoValue || assembly.is_dynamic(id) || assembly.schedule().is_lazy[id]) return;
-    const BufferId buffer = assembly.read(id).buffer;  // it has been made, so nothing is added
+    BufferId buffer = assembly.read(id).buffer;  // it has been made, so nothing is added
     if (buffer == kNoBuffer) return;
+    if (const BufferId whole = assembly.buffers()[buffer].whole; whole != kNoBuffer) buffer = whole;
     Kind& known = kinds[buffer];
     known = std::max(known, kind);
   };

@@ -196,6 +196,7 @@ class CompiledProgram final : public TimedProgram, public MeasuredProgram {
     for (const Value& value : graph_.values)
       if (value.shape.is_static()) check_fits_memory(value.dtype, value.shape);
     Assembly assembly(graph_, store, device());
+    collective.place(assembly);
     compile_nodes(assembly, collective);
     assembly.append_final_copies();
     add_conversion_facts(assembly, {}, facts_);
@@ -224,8 +225,9 @@ class CompiledProgram final : public TimedProgram, public MeasuredProgram {
     std::vector<Lifetime> lifetimes(buffers.size());
     std::vector<bool> seen(buffers.size(), false);
     for (std::size_t s = 0; s < steps.size(); ++s) {
-      for (BufferId id : steps[s].touches) {
-        const auto b = static_cast<std::size_t>(id);
+      for (const BufferId id : steps[s].touches) {
+        const BufferId whole = buffers[static_cast<std::size_t>(id)].whole;
+        const auto b = static_cast<std::size_t>(whole == kNoBuffer ? id : whole);
         if (buffers[b].fixed || buffers[b].state || buffers[b].space != space) continue;
         lifetimes[b].bytes = buffers[b].bytes;
         if (!seen[b]) lifetimes[b].first = static_cast<std::int32_t>(s);
@@ -241,7 +243,8 @@ class CompiledProgram final : public TimedProgram, public MeasuredProgram {
     constexpr std::size_t kLeast = 64;  // empty buffers have an address, too
     if (values_are_separate) {
       for (std::size_t b = 0; b < buffers.size(); ++b) {
-        if (buffers[b].fixed || buffers[b].state || buffers[b].space != space) continue;
+        if (buffers[b].fixed || buffers[b].state || buffers[b].whole != kNoBuffer || buffers[b].space != space)
+          continue;
         keep_.push_back(device().allocate(std::max(buffers[b].bytes, kLeast), space));
         addresses[b] = keep_.back().get();
       }
@@ -267,6 +270,9 @@ class CompiledProgram final : public TimedProgram, public MeasuredProgram {
         keep_.push_back(buffers[b].fixed);
       }
     }
+    for (std::size_t b = 0; b < buffers.size(); ++b)
+      if (buffers[b].whole != kNoBuffer)
+        addresses[b] = static_cast<std::byte*>(addresses[buffers[b].whole]) + buffers[b].offset;
     const Memory memory(std::move(addresses));
     bool on_device = true;
     fetches_.resize(graph_.outputs.size());
@@ -280,7 +286,7 @@ class CompiledProgram final : public TimedProgram, public MeasuredProgram {
       }
       steps_.push_back(step.bind(memory));
       entry_of_step_.push_back(plan_.entries.size() - 1);
-      on_device = on_device && step.entry.kernel != "reference" && step.entry.kernel != kCollectiveKernel;
+      on_device = on_device && step.entry.kernel != "reference" && !is_collective_kernel(step.entry.kernel);
     }
     inputs_ = assembly.inputs;
     outputs_ = assembly.outputs;

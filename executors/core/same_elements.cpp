@@ -58,4 +58,13 @@ bool same_elements(const Graph& graph, ValueId a, ValueId b) {
   return same(graph, a, b, known);
 }
 
+const ForwardRecord* forward_statistics(KernelContext& context) {
+  const ForwardRecord* record = context.forward_record();
+  if (!record || !record->mean) return nullptr;
+  for (const Node& node : context.graph().nodes)
+    if (node.id == context.node().forward && same_elements(context.graph(), node.inputs[0], context.node().inputs[1]))
+      return record;
+  return nullptr;
+}
+
 }  // namespace halfstep::core

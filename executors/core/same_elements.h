@@ -2,6 +2,7 @@
 #pragma once
 
 #include <halfstep/base/api.h>
+#include <halfstep/executors/core/kernel_context.h>
 #include <halfstep/graph/graph.h>
 
 namespace HALFSTEP_API halfstep {
@@ -11,6 +12,10 @@ namespace core {
 /// that computes activations again (halfstep/passes/step/recompute.h) has such pairs: a gradient kernel reads the
 /// second one, and what the forward kernel kept belongs to the first.
 bool same_elements(const Graph& graph, ValueId a, ValueId b);
+
+/// Of a normalization's gradient node, which reads X as input 1: what the forward kernel left, where it took its
+/// statistics from the same elements; nullptr otherwise.
+const ForwardRecord* forward_statistics(KernelContext& context);
 
 }  // namespace core
 }  // namespace halfstep

@@ -1,3 +1,4 @@
+#include <cstring>
 #include <typeinfo>
 
 #include <fmt/format.h>
@@ -14,6 +15,12 @@ void require_type(std::string_view name, const Store::Entry& entry, const Tensor
   if (entry.dtype == given.dtype() && entry.shape == given.shape()) return;
   throw_input_error(fmt::format("state '{}' as {}", name, type_text(entry.dtype, entry.shape)),
                     type_text(given.dtype(), given.shape()), "use the state of the same model");
+}
+
+/// Memory of zeros that nobody has written takes no pages: it is not copied to other memory, which is zero already.
+bool is_zero(const void* data, std::size_t bytes) {
+  const auto* first = static_cast<const char*>(data);
+  return bytes == 0 || (*first == 0 && std::memcmp(first, first + 1, bytes - 1) == 0);
 }
 
 }  // namespace
@@ -59,7 +66,7 @@ Store::Entry& Store::bind(const std::string& name, const Tensor& initial) {
   entry.dtype = initial.dtype();
   entry.shape = initial.shape();
   entry.memory = device_->allocate(entry.bytes(), Space::device);
-  write(name, initial);
+  if (!is_zero(initial.raw(), initial.bytes())) write(name, initial);
   return entry;
 }
 
@@ -68,7 +75,7 @@ void Store::adopt(Entry& entry, const Layout& layout, Device& device) {
   const Entry before = entry;
   entry.layout = layout;
   entry.memory = device.allocate(entry.bytes(), Space::device);
-  if (entry.shape.count() > 0)
+  if (entry.shape.count() > 0 && !(device.is_host() && is_zero(before.memory.get(), before.bytes())))
     device.move(entry.dtype, entry.shape, {before.memory.get(), before.layout}, {entry.memory.get(), layout});
 }
 

@@ -1,4 +1,4 @@
-// Makers of CumSum, Resize and Resize's gradient, by generated kernels that go along one axis.
+// Makers of CumSum, CumProd, Resize and Resize's gradient, by generated kernels that go along one axis.
 #include <algorithm>
 #include <bit>
 #include <span>
@@ -18,9 +18,13 @@ Made make_cum_sum(KernelContext& context) {
   const Shape& x = context.in(0).shape;
   const DType dtype = context.in(0).dtype;
   if (dtype == DType::boolean) return refuse("truth values are not summed");
+  if (x.count() == 0) return refuse("no elements");
   const std::size_t axis = normalize_axis((*axes)[0], x.rank());
+  const bool is_product = context.node().op == "CumProd";
   const auto kernel = load_text(context, "scan", "ScanArguments", kScanArgumentsText,
-                                filled(kScanText, {{"element", element_name(dtype)}}));
+                                filled(kScanText, {{"element", element_name(dtype)},
+                                                   {"unit", is_product ? "1" : "0"},
+                                                   {"join", is_product ? "times" : "add"}}));
   const ScanArguments a{nullptr,
                         nullptr,
                         x.count() / x[axis],
@@ -28,7 +32,8 @@ Made make_cum_sum(KernelContext& context) {
                         x.count(axis + 1, x.rank()),
                         context.node().attributes.get_int("exclusive", 0) != 0,
                         context.node().attributes.get_int("reverse", 0) != 0};
-  return on_device(context, {.name = "generated: running sum", .launch = [=](const Launch& l) {
+  return on_device(context, {.name = is_product ? "generated: running product" : "generated: running sum",
+                             .launch = [=](const Launch& l) {
                                ScanArguments with = a;
                                with.x = l.in[0];
                                with.y = l.out[0];

@@ -1,7 +1,10 @@
 #include "executors/cudnn/backend.h"
 
+#include <fmt/format.h>
+
 #include "executors/cudnn/device.h"
 #include "executors/cudnn/kernel_table.h"
+#include <halfstep/base/error.h>
 
 namespace halfstep::cudnn {
 
@@ -21,11 +24,25 @@ std::optional<Device> find_device(const DetectionApi& api, std::string& reason) 
 
 bool has_device(const DetectionApi& api, std::string& reason) { return find_device(api, reason).has_value(); }
 
-std::optional<core::Backend> open_backend(const DetectionApi& api, std::string& reason) {
+Arithmetic arithmetic_of(const ExecutorOptions& options, const Device& device) {
+  constexpr int kLeastForTf32 = 80;
+  const bool tf32 = options.fp32_math == Fp32Math::tf32;
+  if (tf32 && device.capability() < kLeastForTf32)
+    throw_input_error("a GPU of compute capability 8.0 or newer for tf32",
+                      fmt::format("{}, which has {}.{}", device.name, device.major, device.minor),
+                      "leave f32 math strict");
+  return {.tf32 = tf32, .deterministic = options.deterministic};
+}
+
+std::optional<core::Backend> open_backend(const DetectionApi& api, const ExecutorOptions& options,
+                                          std::string& reason) {
   const std::optional<Device> device = find_device(api, reason);
   if (!device) return std::nullopt;
+  const Arithmetic arithmetic = arithmetic_of(options, *device);
+  Libraries libraries = open_libraries(device->id, device->capability());
+  libraries.arithmetic = arithmetic;
   return core::Backend{"cudnn", capabilities_of(*device), kernel_table(),
-                       std::make_shared<GpuDevice>(open_libraries(device->id, device->capability()))};
+                       std::make_shared<GpuDevice>(std::move(libraries))};
 }
 
 }  // namespace halfstep::cudnn

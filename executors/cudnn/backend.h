@@ -5,6 +5,7 @@
 #include <string>
 
 #include "executors/cudnn/detection.h"
+#include "executors/cudnn/resources.h"
 #include <halfstep/executors/core/backend.h>
 
 namespace halfstep::cudnn {
@@ -12,7 +13,10 @@ namespace halfstep::cudnn {
 /// Whether there is a GPU that halfstep was built for; if not, `reason` receives the sentence why.
 bool has_device(const DetectionApi& api, std::string& reason);
 /// Opens the libraries on the first device; nothing, and in `reason` the sentence why, when there is none. Throws Error
-/// (failure) naming the call that refused.
-std::optional<core::Backend> open_backend(const DetectionApi& api, std::string& reason);
+/// (failure) naming the call that refused, and (input) where the device has not what the options ask for.
+std::optional<core::Backend> open_backend(const DetectionApi& api, const ExecutorOptions& options, std::string& reason);
+
+/// What the options say about the kernels. Throws Error (input) where the device has not what they ask for.
+Arithmetic arithmetic_of(const ExecutorOptions& options, const Device& device);
 
 }  // namespace halfstep::cudnn

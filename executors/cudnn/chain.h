@@ -17,6 +17,7 @@ struct ChainKernel {
   std::string refusal = {};
   LaunchChain launch = {};
 };
+ChainKernel load_chain(int capability, const Graph& body);
 ChainKernel load_chain(KernelContext& context, const Graph& body);
 
 }  // namespace halfstep::cudnn

@@ -29,8 +29,10 @@ struct Descriptors {
 
 using Problem = ConvolutionProblem;
 
-/// f32 stays f32: without tensor cores that round to TF32.
-cudnnMathType_t math_of(DType dtype) { return dtype == DType::f32 ? CUDNN_FMA_MATH : CUDNN_TENSOR_OP_MATH; }
+/// f32 stays f32, without tensor cores that round to TF32, unless they are asked for.
+cudnnMathType_t math_of(DType dtype, const Arithmetic& arithmetic) {
+  return dtype != DType::f32 ? CUDNN_TENSOR_OP_MATH : arithmetic.tf32 ? CUDNN_DEFAULT_MATH : CUDNN_FMA_MATH;
+}
 
 std::string refusal(KernelContext& context, const Problem& p) {
   if (libraries(context).properties) return "cuDNN's older calls answer nothing without a device";
@@ -40,10 +42,11 @@ std::string refusal(KernelContext& context, const Problem& p) {
   return {};
 }
 
-std::shared_ptr<const Descriptors> describe(const Problem& p, const Attributes& attributes) {
-  return share(
-      Descriptors{tensor_descriptor(p.dtype, p.x), tensor_descriptor(p.dtype, p.y), filter_descriptor(p.dtype, p.w),
-                  convolution_descriptor(p.window, p.x.rank(), attributes.get_int("group", 1), math_of(p.dtype))});
+std::shared_ptr<const Descriptors> describe(const Problem& p, const KernelContext& context) {
+  return share(Descriptors{tensor_descriptor(p.dtype, p.x), tensor_descriptor(p.dtype, p.y),
+                           filter_descriptor(p.dtype, p.w),
+                           convolution_descriptor(p.window, p.x.rank(), context.node().attributes.get_int("group", 1),
+                                                  math_of(p.dtype, libraries(context).arithmetic))});
 }
 
 /// One way to compute a convolution.
@@ -58,14 +61,15 @@ struct Choice {
 template <class Algorithm>
 class Algorithms {
  public:
-  /// Those that give the same bits on every run, in true f32 for f32; the first within the limit of workspace, the
-  /// others within what that one takes.
+  /// Those that the arithmetic allows; the first within the limit of workspace, the others within what that one takes.
   template <class Perf>
-  Algorithms(std::span<const Perf> found, DType dtype) {
+  Algorithms(std::span<const Perf> found, DType dtype, const Arithmetic& arithmetic) {
     for (const Perf& p : found) {
       const std::size_t most = choices_.empty() ? kMaxWorkspace : workspace();
-      if (p.status != CUDNN_STATUS_SUCCESS || p.determinism != CUDNN_DETERMINISTIC || p.memory > most) continue;
-      if (dtype == DType::f32 && p.mathType != CUDNN_FMA_MATH) continue;
+      if (p.status != CUDNN_STATUS_SUCCESS || p.memory > most) continue;
+      if (arithmetic.deterministic && p.determinism != CUDNN_DETERMINISTIC) continue;
+      const bool is_f32 = p.mathType == CUDNN_FMA_MATH || (arithmetic.tf32 && p.mathType == CUDNN_DEFAULT_MATH);
+      if (dtype == DType::f32 && !is_f32) continue;
       choices_.push_back({p.algo, p.mathType, p.memory});
     }
   }
@@ -97,13 +101,13 @@ class Algorithms {
   std::size_t taken_ = 0;
 };
 
-constexpr const char* kNoAlgorithm = "cuDNN has no deterministic algorithm for this convolution";
+constexpr const char* kNoAlgorithm = "cuDNN has no algorithm for this convolution";
 constexpr int kAlgorithms = 16;
 
 template <class T, class To>
-auto after_convolution(KernelContext& context, bool relu) {
+auto after_convolution(KernelContext& context, TensorOrder order, bool relu) {
   const std::int64_t count = context.out(0).shape.count(), channels = context.out(0).shape[1];
-  const std::int64_t inner = count / channels / context.out(0).shape[0];
+  const std::int64_t inner = order == TensorOrder::channels_last ? 1 : count / channels / context.out(0).shape[0];
   return [=](const Launch& l, const void* convolved) {
     launch_elements(BiasActivation<T, To>{static_cast<const T*>(convolved), l.input<T>(2), l.input<T>(3),
                                           l.output<To>(0), channels, inner, relu},
@@ -129,17 +133,17 @@ std::string transposed_problem(KernelContext& context, ConvolutionProblem& probl
   return {};
 }
 
-AfterConvolution epilogue_of_convolution(KernelContext& context) {
+AfterConvolution epilogue_of_convolution(KernelContext& context, TensorOrder order) {
   const DType from = context.in(0).dtype, to = context.out(0).dtype;
   const bool relu = ops::epilogue_of(context.node().attributes).kind == ops::Epilogue::Kind::relu;
   if (from == to && !relu && !context.has_input(2) && !context.has_input(3)) return {};
   if (from == DType::f16)
-    return to == from ? AfterConvolution(after_convolution<f16, f16>(context, relu))
-                      : after_convolution<f16, float>(context, relu);
+    return to == from ? AfterConvolution(after_convolution<f16, f16>(context, order, relu))
+                      : after_convolution<f16, float>(context, order, relu);
   if (from == DType::bf16)
-    return to == from ? AfterConvolution(after_convolution<bf16, bf16>(context, relu))
-                      : after_convolution<bf16, float>(context, relu);
-  return after_convolution<float, float>(context, relu);
+    return to == from ? AfterConvolution(after_convolution<bf16, bf16>(context, order, relu))
+                      : after_convolution<bf16, float>(context, order, relu);
+  return after_convolution<float, float>(context, order, relu);
 }
 
 AfterConvolution widened(DType from, std::int64_t elements) {
@@ -164,7 +168,7 @@ Made make_convolution(KernelContext& context) {
   const ops::Epilogue last = ops::epilogue_of(context.node().attributes);
   if (last && last.kind != ops::Epilogue::Kind::relu) return refuse("an activation that is not Relu");
   if (to != dtype && to != DType::f32) return refuse("the result's type is neither the operands' nor f32");
-  const auto d = describe(p, context.node().attributes);
+  const auto d = describe(p, context);
   const cudnnHandle_t handle = libraries(context).cudnn.get();
   using Perf = cudnnConvolutionFwdAlgoPerf_t;
   std::array<Perf, kAlgorithms> found;
@@ -173,13 +177,13 @@ Made make_convolution(KernelContext& context) {
                                                kAlgorithms, &count, found.data()),
         "cudnnGetConvolutionForwardAlgorithm_v7");
   const auto algorithms = std::make_shared<Algorithms<decltype(Perf::algo)>>(
-      std::span<const Perf>(found.data(), static_cast<std::size_t>(count)), dtype);
+      std::span<const Perf>(found.data(), static_cast<std::size_t>(count)), dtype, libraries(context).arithmetic);
   if (algorithms->is_empty()) return refuse(kNoAlgorithm);
 
   // A result of another type is convolved into scratch, before the workspace, in the operands' type.
   const std::size_t workspace = algorithms->workspace();
   const std::size_t staged = to == dtype ? 0 : staged_bytes(dtype, p.y);
-  const auto after = epilogue_of_convolution(context);
+  const auto after = epilogue_of_convolution(context, TensorOrder::row_major);
   const auto launch = [=](const Launch& l) {
     auto* scratch = static_cast<std::byte*>(l.scratch);
     void* y = staged ? scratch : l.out[0];
@@ -202,7 +206,7 @@ namespace {
 Made backward_data(KernelContext& context, const Problem& p, const AfterConvolution& after,
                    std::string_view direction) {
   if (std::string reason = refusal(context, p); !reason.empty()) return refuse(reason);
-  const auto d = describe(p, context.node().attributes);
+  const auto d = describe(p, context);
   const cudnnHandle_t handle = libraries(context).cudnn.get();
   using Perf = cudnnConvolutionBwdDataAlgoPerf_t;
   std::array<Perf, kAlgorithms> found;
@@ -211,7 +215,7 @@ Made backward_data(KernelContext& context, const Problem& p, const AfterConvolut
                                                     kAlgorithms, &count, found.data()),
         "cudnnGetConvolutionBackwardDataAlgorithm_v7");
   const auto algorithms = std::make_shared<Algorithms<decltype(Perf::algo)>>(
-      std::span<const Perf>(found.data(), static_cast<std::size_t>(count)), p.dtype);
+      std::span<const Perf>(found.data(), static_cast<std::size_t>(count)), p.dtype, libraries(context).arithmetic);
   if (algorithms->is_empty()) return refuse(kNoAlgorithm);
   const std::size_t workspace = algorithms->workspace();
   const auto launch = [=](const Launch& l) {
@@ -238,7 +242,7 @@ Made make_convolution_grad_input(KernelContext& context) {
 Made make_convolution_transpose(KernelContext& context) {
   ConvolutionProblem p;
   if (std::string reason = transposed_problem(context, p); !reason.empty()) return refuse(reason);
-  return backward_data(context, p, epilogue_of_convolution(context), "transposed convolution");
+  return backward_data(context, p, epilogue_of_convolution(context, TensorOrder::row_major), "transposed convolution");
 }
 
 Made make_convolution_grad_weight(KernelContext& context) {
@@ -247,7 +251,7 @@ Made make_convolution_grad_weight(KernelContext& context) {
       convolution_problem(context.node(), dtype, context.in(1).shape, context.out(0).shape, context.in(0).shape);
   if (std::string reason = refusal(context, p); !reason.empty()) return refuse(reason);
   if (to != dtype && to != DType::f32) return refuse("the result's type is neither the operands' nor f32");
-  const auto d = describe(p, context.node().attributes);
+  const auto d = describe(p, context);
   const cudnnHandle_t handle = libraries(context).cudnn.get();
   using Perf = cudnnConvolutionBwdFilterAlgoPerf_t;
   std::array<Perf, kAlgorithms> found;
@@ -256,7 +260,7 @@ Made make_convolution_grad_weight(KernelContext& context) {
                                                       kAlgorithms, &count, found.data()),
         "cudnnGetConvolutionBackwardFilterAlgorithm_v7");
   const auto algorithms = std::make_shared<Algorithms<decltype(Perf::algo)>>(
-      std::span<const Perf>(found.data(), static_cast<std::size_t>(count)), dtype);
+      std::span<const Perf>(found.data(), static_cast<std::size_t>(count)), dtype, libraries(context).arithmetic);
   if (algorithms->is_empty()) return refuse(kNoAlgorithm);
 
   // cuDNN writes the gradient in the operands' type; another one is converted from scratch.

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "executors/cudnn/kernel.h"
+#include "executors/cudnn/tensor_order.h"
 #include "ops/convolution/window.h"
 
 namespace halfstep::cudnn {
@@ -23,8 +24,8 @@ std::string transposed_problem(KernelContext& context, ConvolutionProblem& probl
 
 /// Launches what follows the convolution proper, given where its result lies; empty when nothing follows.
 using AfterConvolution = std::function<void(const Launch&, const void*)>;
-/// Bias, addition and activation of the node's, and the conversion to its result's type.
-AfterConvolution epilogue_of_convolution(KernelContext& context);
+/// Bias, addition and activation of the node's, and the conversion to its result's type, of tensors in that order.
+AfterConvolution epilogue_of_convolution(KernelContext& context, TensorOrder order);
 /// Output 0 in f32 from `elements` of a half type.
 AfterConvolution widened(DType from, std::int64_t elements);
 

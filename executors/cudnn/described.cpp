@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <sys/mman.h>
 
+#include "executors/cudnn/backend.h"
 #include "executors/cudnn/backend_descriptor.h"
 #include "executors/cudnn/detection.h"
 #include "executors/cudnn/device.h"
@@ -43,6 +44,7 @@ class DescribedDevice final : public GpuDevice {
   }
   void wait() override {}
   core::Run sequence(const std::vector<core::Run>&, bool on_device, std::vector<std::string>& notes) override {
+    note_arithmetic(notes);
     notes.emplace_back("planned for a device that is described, and cannot run");
     notes.emplace_back(on_device ? "the step is one launch of a captured CUDA graph"
                                  : "some nodes run in reference kernels on the host: the step is not captured");
@@ -73,13 +75,14 @@ Device device_of(const std::string& text) {
 
 }  // namespace
 
-core::Backend described_backend(const std::string& json) {
+core::Backend described_backend(const std::string& json, const ExecutorOptions& options) {
   const Device device = device_of(json);
   if (device.capability() < HALFSTEP_CUDA_LEAST_CAPABILITY)
     throw_input_error("a device that the kernels are compiled for", device.name + ", whose compute capability is lower",
                       "describe a newer one");
   Libraries libraries;
   libraries.capability = device.capability();
+  libraries.arithmetic = arithmetic_of(options, device);
   libraries.plans = std::make_shared<PlanCache>();
   libraries.properties = share(device_properties(json));
   const PlanningOnly planning;  // chains are generated

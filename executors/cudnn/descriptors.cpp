@@ -47,7 +47,7 @@ std::optional<cudnnDataType_t> data_type(DType dtype) {
   }
 }
 
-TensorDescriptor tensor_descriptor(DType dtype, const Shape& shape) {
+TensorDescriptor tensor_descriptor(DType dtype, const Shape& shape, TensorOrder order) {
   if (shape.count() > std::numeric_limits<int>::max())
     throw_failure("tensors of fewer than 2^31 elements in cuDNN's kernels", std::to_string(shape.count()),
                   "take a smaller --batch");
@@ -55,9 +55,8 @@ TensorDescriptor tensor_descriptor(DType dtype, const Shape& shape) {
   check(cudnnCreateTensorDescriptor(&handle), "cudnnCreateTensorDescriptor");
   TensorDescriptor descriptor(handle);
   const std::vector<int> dims = padded_dims(shape);
-  std::vector<int> strides(dims.size(), 1);
-  for (std::size_t axis = dims.size() - 1; axis-- > 0;)
-    strides[axis] = to_int(std::int64_t{strides[axis + 1]} * dims[axis + 1]);
+  std::vector<int> strides;
+  for (const std::int64_t stride : strides_in(order, {dims.begin(), dims.end()})) strides.push_back(to_int(stride));
   check(cudnnSetTensorNdDescriptor(handle, data_type(dtype).value(), static_cast<int>(dims.size()), dims.data(),
                                    strides.data()),
         "cudnnSetTensorNdDescriptor");

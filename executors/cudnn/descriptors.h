@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "executors/cudnn/resources.h"
+#include "executors/cudnn/tensor_order.h"
 #include "ops/convolution/window.h"
 #include <halfstep/graph/shape.h>
 
@@ -14,8 +15,8 @@ namespace halfstep::cudnn {
 std::optional<cudnnDataType_t> data_type(DType dtype);
 
 /// Throws Error (failure) where there are 2^31 elements or more, which cuDNN's kernels do not count.
-/// Row-major [N, C, spatial...]; one spatial axis is preceded by one of extent 1, as cuDNN wants two or three.
-TensorDescriptor tensor_descriptor(DType dtype, const Shape& shape);
+/// [N, C, spatial...]; one spatial axis is preceded by one of extent 1, as cuDNN wants two or three.
+TensorDescriptor tensor_descriptor(DType dtype, const Shape& shape, TensorOrder order = TensorOrder::row_major);
 /// Row-major [filters, channels of a group, spatial...].
 FilterDescriptor filter_descriptor(DType dtype, const Shape& shape);
 /// `rank` is that of the tensors. Accumulates in f32; pads are w.pad_begin.

@@ -1,7 +1,11 @@
 #include "executors/cudnn/device.h"
 
+#include <cstdlib>
 #include <cstring>
+#include <string_view>
+#include <vector>
 
+#include "executors/cudnn/reorder.h"
 #include <halfstep/base/error.h>
 
 namespace halfstep::cudnn {
@@ -19,7 +23,12 @@ cudaMemcpyKind direction(Space from, Space to) {
 class CapturedSteps {
  public:
   CapturedSteps(const std::vector<Run>& steps, cudaStream_t stream, std::vector<std::string>& notes)
-      : steps_(steps), stream_(stream), notes_(notes) {}
+      : steps_(steps), stream_(stream), notes_(notes) {
+    const char* wanted = std::getenv("HALFSTEP_CUDA_GRAPHS");
+    if (!wanted || std::string_view(wanted) != "0") return;
+    tried_ = true;
+    notes_.emplace_back("the step is launched kernel by kernel: HALFSTEP_CUDA_GRAPHS is 0");
+  }
 
   void operator()() {
     if (captured_) return check(cudaGraphLaunch(captured_.get(), stream_), "cudaGraphLaunch");
@@ -73,6 +82,10 @@ bool GpuDevice::holds(DType t) const {
          t == DType::boolean;
 }
 
+bool GpuDevice::knows(const core::Layout& layout, const Shape& shape, DType) const {
+  return layout.is_row_major() || (layout.is_permutation() && layout.dims() == shape.dims());
+}
+
 std::shared_ptr<void> GpuDevice::allocate(std::size_t bytes, Space space) {
   if (space == Space::device) {
     auto memory = std::make_shared<DeviceBuffer>(bytes, libraries_.stream.get());
@@ -88,14 +101,20 @@ std::shared_ptr<void> GpuDevice::allocate(std::size_t bytes, Space space) {
 void GpuDevice::move(DType dtype, const Shape& shape, const core::Stored& from, const core::Stored& to) {
   const std::size_t bytes = bytes_of(dtype, static_cast<std::size_t>(shape.count()));
   if (bytes == 0) return;
-  check(cudaMemcpyAsync(to.data, from.data, bytes, direction(from.space, to.space), libraries_.stream.get()),
-        "cudaMemcpyAsync");
-  wait();
+  const auto copy = [&](void* target, const void* source, cudaMemcpyKind kind) {
+    check(cudaMemcpyAsync(target, source, bytes, kind, libraries_.stream.get()), "cudaMemcpyAsync");
+    wait();
+  };
+  if (from.layout == to.layout) return copy(to.data, from.data, direction(from.space, to.space));
+  // Not within a step: by way of the host.
+  std::vector<std::byte> before(bytes), after(bytes);
+  copy(before.data(), from.data, direction(from.space, Space::host));
+  reorder_on_host(dtype, shape, before.data(), from.layout, after.data(), to.layout);
+  copy(to.data, after.data(), direction(Space::host, to.space));
 }
 
 core::Made GpuDevice::convert(const core::Operand& from, const core::Operand& to, const core::TakeScratch&) {
-  if (from.layout != to.layout || from.dtype != to.dtype)
-    throw_failure("kernels that read values as they are", "one that asks for another type or layout", "report it");
+  if (from.layout != to.layout || from.dtype != to.dtype) return make_reorder(from, to, libraries_);
   return {"cuda: copy", {}, [=, stream = libraries_.stream.get()](const core::Memory& memory) -> Run {
             return [=, source = memory.at(from), target = memory.at(to), bytes = from.bytes(),
                     kind = direction(from.space, to.space)] {
@@ -111,7 +130,13 @@ void GpuDevice::within(const std::function<void()>& work) {
   work();
 }
 
+void GpuDevice::note_arithmetic(std::vector<std::string>& notes) const {
+  if (libraries_.arithmetic.tf32) notes.emplace_back("products and convolutions of f32 may round operands to TF32");
+  if (!libraries_.arithmetic.deterministic) notes.emplace_back("convolutions may give other bits on every run");
+}
+
 Run GpuDevice::sequence(const std::vector<Run>& steps, bool on_device, std::vector<std::string>& notes) {
+  note_arithmetic(notes);
   if (on_device)
     return [captured = std::make_shared<CapturedSteps>(steps, libraries_.stream.get(), notes)] { (*captured)(); };
   notes.emplace_back("some nodes run in reference kernels on the host: the step is not captured as a CUDA graph");

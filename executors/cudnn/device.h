@@ -13,6 +13,8 @@ class GpuDevice : public core::Device {
 
   bool is_host() const override { return false; }
   bool holds(DType dtype) const override;
+  /// Row-major, and any other order of a tensor's own axes.
+  bool knows(const core::Layout& layout, const Shape& shape, DType dtype) const override;
   /// Memory of the device, or page-locked memory of the host (which copies to the device without waiting).
   std::shared_ptr<void> allocate(std::size_t bytes, core::Space space) override;
   void move(DType dtype, const Shape& shape, const core::Stored& from, const core::Stored& to) override;
@@ -24,6 +26,10 @@ class GpuDevice : public core::Device {
   core::Run sequence(const std::vector<core::Run>& steps, bool on_device, std::vector<std::string>& notes) override;
   /// Makes the device that of the thread: once for a program's run, not for every kernel.
   void within(const std::function<void()>& work) override;
+
+ protected:
+  /// What of the arithmetic is not as it is by default.
+  void note_arithmetic(std::vector<std::string>& notes) const;
 
  private:
   Libraries libraries_;

@@ -11,18 +11,23 @@ const Libraries& libraries(const KernelContext& context) {
 Made on_device(KernelContext& context, DeviceKernel kernel) {
   const Node& node = context.node();
   std::vector<core::Operand> in, out;
-  for (std::size_t i = 0; i < node.inputs.size(); ++i) in.push_back(context.read(i, core::Layout()));
+  const auto layout = [](const std::vector<core::Layout>& given, std::size_t i) {
+    return i < given.size() ? given[i] : core::Layout();
+  };
+  for (std::size_t i = 0; i < node.inputs.size(); ++i) in.push_back(context.read(i, layout(kernel.in_layouts, i)));
   for (std::size_t i = 0; i < node.outputs.size(); ++i) {
     const int over = i < kernel.overwrites.size() ? kernel.overwrites[i] : -1;
-    out.push_back(over < 0 ? context.write(i, core::Layout()) : context.write_over(i, in[over]));
+    out.push_back(over < 0 ? context.write(i, layout(kernel.out_layouts, i)) : context.write_over(i, in[over]));
   }
   const core::BufferId scratch = context.scratch(kernel.scratch_bytes);
+  for (const core::BufferId kept : kernel.kept) context.touch(kept);
   const cudaStream_t stream = libraries(context).stream.get();
   return {kernel.name, kernel.remark,
-          [=, launch = kernel.launch, bind = kernel.bind](const core::Memory& memory) -> core::Run {
-            Launch to{stream, {}, {}, memory.at(scratch)};
+          [=, launch = kernel.launch, bind = kernel.bind, kept = kernel.kept](const core::Memory& memory) -> core::Run {
+            Launch to{stream, {}, {}, memory.at(scratch), {}};
             for (const core::Operand& operand : in) to.in.push_back(memory.at(operand));
             for (const core::Operand& operand : out) to.out.push_back(memory.at(operand));
+            for (const core::BufferId id : kept) to.kept.push_back(memory.at(id));
             if (bind) return bind(to);
             return [launch, to] { launch(to); };
           }};

@@ -25,6 +25,7 @@ struct Launch {
   std::vector<const void*> in;
   std::vector<void*> out;
   void* scratch = nullptr;
+  std::vector<void*> kept;  ///< see DeviceKernel
 
   template <class T>
   const T* input(std::size_t i) const {
@@ -47,9 +48,12 @@ struct DeviceKernel {
   /// For output i the input it may share memory with, when all of that input has been read by then; -1, or missing at
   /// the end, for none.
   std::vector<int> overwrites = {};
+  /// Of operands and results; row-major where missing at the end.
+  std::vector<core::Layout> in_layouts = {}, out_layouts = {};
+  std::vector<core::BufferId> kept = {};  ///< memory that other kernels read or have written, too
 };
 
-/// The kernel on the node's operands, all of them row-major.
+/// The kernel on the node's operands.
 Made on_device(KernelContext& context, DeviceKernel kernel);
 
 /// What `make` gives; a refusal where a library's call fails before anything has been asked for: another maker, or the

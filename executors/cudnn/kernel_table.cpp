@@ -1,5 +1,7 @@
 #include "executors/cudnn/kernel_table.h"
 
+#include "executors/cudnn/attention.h"
+#include "executors/cudnn/generators.h"
 #include "executors/cudnn/update_text.h"
 #include "ops/elementwise/formula.h"
 #include <halfstep/ops/optimizers/optimizer_def.h>
@@ -75,6 +77,9 @@ std::vector<core::KernelRow> kernel_table() {
       {"ScatterElements", kOnnxDomain, {or_refuse<make_scatter_elements>}},
       {"ScatterND", kOnnxDomain, {or_refuse<make_scatter_nd>}},
       {"CumSum", kOnnxDomain, {or_refuse<make_cum_sum>}},
+      {"CumProd", kOnnxDomain, {or_refuse<make_cum_sum>}},
+      {"OneHot", kOnnxDomain, {or_refuse<make_one_hot>}},
+      {"Range", kOnnxDomain, {or_refuse<make_range>}},
       {"Resize", kOnnxDomain, {or_refuse<make_resize>}},
       {"ResizeGrad", kOwnDomain, {or_refuse<make_resize_grad>}},
       {"Dropout", kOnnxDomain, {or_refuse<make_dropout>}},
@@ -84,6 +89,7 @@ std::vector<core::KernelRow> kernel_table() {
       {"LayerNormalization", kOnnxDomain, {make_layer_normalization}},
       {"LayerNormalizationGrad", kOwnDomain, {make_layer_normalization_grad}},
       {"BatchNormalization", kOnnxDomain, {make_batch_normalization}},
+      {"FusedBatchNormalization", kOwnDomain, {make_batch_normalization}},
       {"BatchNormalizationGrad", kOwnDomain, {make_batch_normalization_grad}},
       {"ReduceSum", kOnnxDomain, {make_reduction}},
       {"ReduceMean", kOnnxDomain, {make_reduction}},
@@ -108,6 +114,8 @@ std::vector<core::KernelRow> kernel_table() {
       {"SoftmaxCrossEntropyGrad", kOwnDomain, {make_cross_entropy_grad}},
       {"NegativeLogLikelihoodLoss", kOnnxDomain, {make_negative_log_likelihood}},
       {"NegativeLogLikelihoodLossGrad", kOwnDomain, {make_negative_log_likelihood_grad}},
+      {"FusedAttention", kOwnDomain, {or_refuse<make_fused_attention_planned>, or_refuse<make_fused_attention>}},
+      {"AttentionGrad", kOwnDomain, {or_refuse<make_attention_grad_planned>, or_refuse<make_attention_grad>}},
       {"RNN", kOnnxDomain, {make_recurrent}},
       {"LSTM", kOnnxDomain, {make_recurrent}},
       {"GRU", kOnnxDomain, {make_recurrent}},
@@ -128,7 +136,9 @@ std::vector<Fusion> fusions() {
       {.op = "Gemm", .fused = "FusedGemm", .activations = {"Relu", "Gelu"}, .widens = true},
       {.op = "MatMul", .fused = "FusedMatMul", .widens = true},
       {.op = "Conv", .fused = "FusedConv", .activations = {"Relu"}},
+      {.op = "BatchNormalization", .fused = "FusedBatchNormalization", .activations = {"Relu", "Clip"}},
       {.op = "", .fused = "ConvGradWeight", .widens = true},
+      {.op = "Attention", .fused = "FusedAttention"},
   };
 }
 

@@ -18,8 +18,8 @@ std::vector<Fusion> fusions();
 Chains generated_chains();
 
 // One for each operator of the table: chain.cpp, elementwise.cpp, movement.cpp, transpose.cpp, places.cpp,
-// along_axis.cpp, dropout.cpp, normalization.cpp, loss.cpp, matmul.cpp, convolution.cpp, pooling.cpp, optimizer.cpp,
-// reduction.cpp, softmax.cpp, recurrent.cpp.
+// along_axis.cpp, dropout.cpp, normalization.cpp, batch_normalization.cpp, loss.cpp, matmul.cpp, convolution.cpp,
+// pooling.cpp, optimizer.cpp, reduction.cpp, softmax.cpp, recurrent.cpp, attention.cpp.
 Made make_chain(KernelContext& context);
 Made make_generated(KernelContext& context);
 Made make_slice(KernelContext& context);
@@ -70,6 +70,8 @@ Made make_convolution_grad_weight(KernelContext& context);
 Made make_pool_cudnn(KernelContext& context);
 Made make_pool_own(KernelContext& context);
 Made make_pool_grad(KernelContext& context);
+Made make_fused_attention(KernelContext& context);
+Made make_attention_grad(KernelContext& context);
 Made make_recurrent(KernelContext& context);
 Made make_recurrent_grad(KernelContext& context);
 Made make_optimizer_step(KernelContext& context);

@@ -1,10 +1,7 @@
 // By the driver's functions. They are looked up while the program runs: the plug-in loads on machines without a driver.
 #include "executors/cudnn/loaded_kernel.h"
 
-#include <map>
-#include <mutex>
 #include <string>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -12,6 +9,8 @@
 #include <dlfcn.h>
 #include <fmt/format.h>
 
+#include "executors/cudnn/entry_cache.h"
+#include "executors/cudnn/kernel_cache.h"
 #include "executors/cudnn/planning.h"
 #include "executors/cudnn/runtime_compiler.h"
 #include "executors/cudnn/status.h"
@@ -101,17 +100,12 @@ std::string generation_refusal() {
 
 std::shared_ptr<const LoadedKernel> load_kernel(const KernelText& kernel, int capability) {
   if (is_planning_only()) return std::make_shared<const PlannedKernel>();
-  static std::mutex mutex;
-  static std::map<std::tuple<std::string, int, int>, std::weak_ptr<const LoadedKernel>> loaded;
-  int device = 0;  // a kernel belongs to one, even among devices of one kind
+  static KernelCache cache;
+  int device = 0;
   check(cudaGetDevice(&device), "cudaGetDevice");
-  const std::lock_guard lock(mutex);
-  std::erase_if(loaded, [](const auto& entry) { return entry.second.expired(); });
-  std::weak_ptr<const LoadedKernel>& known = loaded[{kernel.text, capability, device}];
-  if (auto held = known.lock()) return held;
-  auto made = std::make_shared<const DriverKernel>(compile(kernel, capability, kernel_cache_folder()), kernel.name);
-  known = made;
-  return made;
+  return cache.get(kernel, capability, device, [&] {
+    return std::make_shared<const DriverKernel>(compile(kernel, capability, kernel_cache_folder()), kernel.name);
+  });
 }
 
 }  // namespace halfstep::cudnn

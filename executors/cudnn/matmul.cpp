@@ -4,9 +4,14 @@
 // Y' = op(B)' op(A)': operands swapped, rows and columns swapped, each operand's op unchanged.
 #include <array>
 #include <optional>
+#include <span>
 #include <string>
 
+#include <fmt/format.h>
+
 #include "executors/cudnn/chain.h"
+#include "executors/cudnn/entry_cache.h"
+#include "executors/cudnn/fastest.h"
 #include "executors/cudnn/indexing.h"
 #include "executors/cudnn/kernel_table.h"
 #include "executors/cudnn/kernels/elementwise.h"
@@ -19,6 +24,9 @@ namespace {
 constexpr std::size_t kMaxWorkspace = std::size_t{32} << 20;
 /// What memory planning guarantees; cuBLASLt would assume 256 bytes.
 constexpr std::uint32_t kAlignment = 64;
+/// Algorithms that are timed.
+constexpr int kProposals = 8;
+constexpr std::uintptr_t kWorkspaceAlignment = 256;  // as cublasLtMatmul asks
 
 /// One operand: a stack of row-major matrices, `stride` elements apart (0: the same one for the whole batch).
 struct Operand {
@@ -98,12 +106,63 @@ MatmulPreference preference() {
   return owned;
 }
 
+/// All that decides about a product's algorithm.
+std::string key_of(const Product& p, const Libraries& libraries) {
+  cudaDeviceProp properties{};
+  check(cudaGetDeviceProperties(&properties, libraries.device), "cudaGetDeviceProperties");
+  const auto operand = [](const Operand& o) {
+    return fmt::format("{} {} {} {}", o.rows, o.columns, o.transposed, o.stride);
+  };
+  return fmt::format("halfstep product 2\ncuBLASLt {} {} {}.{} {} {} {} {}\n{} | {} | {} {} {} {} {} {} {}\n",
+                     cublasLtGetVersion(), properties.name, properties.major, properties.minor,
+                     properties.multiProcessorCount, kProposals, kAlignment, kMaxWorkspace, operand(p.a), operand(p.b),
+                     p.batch, name_of(p.type), name_of(p.to), p.alpha, p.beta, p.bias, libraries.arithmetic.tf32);
+}
+
+/// The number of the algorithm that multiplies fastest, on operands of zeros; the first where there is no memory for
+/// them.
+std::size_t choose(const Product& p, const Plan& plan, std::span<const cublasLtMatmulHeuristicResult_t> proposals,
+                   const Libraries& libraries) {
+  if (proposals.size() < 2) return 0;
+  constexpr std::size_t kMost = std::size_t{1} << 30;
+  const auto bytes = [](DType type, std::int64_t rows, std::int64_t columns, std::int64_t matrices) {
+    return bytes_of(type, static_cast<std::size_t>(rows * columns * matrices));
+  };
+  const auto matrices = [&](const Operand& o) { return o.stride == 0 ? std::int64_t{1} : p.batch; };
+  const std::size_t a = bytes(p.type, p.a.rows, p.a.columns, matrices(p.a)),
+                    b = bytes(p.type, p.b.rows, p.b.columns, matrices(p.b)),
+                    y = bytes(p.to, p.rows(), p.columns(), p.batch), bias = bytes(p.to, 1, p.columns(), 1);
+  if (a + b + y + bias + kMaxWorkspace > kMost) return 0;
+  const cudaStream_t stream = libraries.stream.get();
+  const auto seconds = [&](std::size_t i) {
+    const DeviceBuffer as(a, stream), bs(b, stream), ys(y, stream), biases(bias, stream),
+        workspace(proposals[i].workspaceSize, stream);
+    if (p.bias) set(plan.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, static_cast<const void*>(biases.get()));
+    return seconds_of(
+        [&] {
+          return cublasLtMatmul(libraries.blas.get(), plan.operation.get(), &p.alpha, bs.get(), plan.b.get(), as.get(),
+                                plan.a.get(), &p.beta, ys.get(), plan.y.get(), ys.get(), plan.y.get(),
+                                &proposals[i].algo, workspace.get(), proposals[i].workspaceSize,
+                                stream) == CUBLAS_STATUS_SUCCESS;
+        },
+        stream);
+  };
+  try {
+    return fastest_known(kernel_cache_folder(), key_of(p, libraries), proposals.size(), seconds);
+  } catch (const Error&) {  // of memory
+    cudaGetLastError();     // which the next launch would report
+    return 0;
+  }
+}
+
 /// Nothing when cuBLASLt has no algorithm for the product.
-std::shared_ptr<const Plan> make_plan(const Product& p, cublasLtHandle_t handle) {
+std::shared_ptr<const Plan> make_plan(const Product& p, const Libraries& libraries) {
   Plan plan;
   cublasLtMatmulDesc_t operation = nullptr;
-  // CUBLAS_COMPUTE_32F accumulates in f32 and multiplies f32 operands as f32, not as TF32.
-  check(cublasLtMatmulDescCreate(&operation, CUBLAS_COMPUTE_32F, CUDA_R_32F), "cublasLtMatmulDescCreate");
+  // Both accumulate in f32; CUBLAS_COMPUTE_32F multiplies f32 operands as f32, and is the only one for halves.
+  const bool tf32 = libraries.arithmetic.tf32 && p.type == DType::f32;
+  const cublasComputeType_t compute = tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+  check(cublasLtMatmulDescCreate(&operation, compute, CUDA_R_32F), "cublasLtMatmulDescCreate");
   plan.operation = MatmulDescriptor(operation);
   set(plan.operation, CUBLASLT_MATMUL_DESC_TRANSA, p.b.transposed ? CUBLAS_OP_T : CUBLAS_OP_N);
   set(plan.operation, CUBLASLT_MATMUL_DESC_TRANSB, p.a.transposed ? CUBLAS_OP_T : CUBLAS_OP_N);
@@ -118,12 +177,14 @@ std::shared_ptr<const Plan> make_plan(const Product& p, cublasLtHandle_t handle)
   plan.y = layout(p.to, p.rows(), p.columns(), p.batch, p.rows() * p.columns());
 
   const MatmulPreference preferred = preference();
-  cublasLtMatmulHeuristicResult_t best{};
+  std::array<cublasLtMatmulHeuristicResult_t, kProposals> proposals{};
   int found = 0;
-  const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
-      handle, operation, plan.b.get(), plan.a.get(), plan.y.get(), plan.y.get(), preferred.get(), 1, &best, &found);
+  const cublasStatus_t status =
+      cublasLtMatmulAlgoGetHeuristic(libraries.blas.get(), operation, plan.b.get(), plan.a.get(), plan.y.get(),
+                                     plan.y.get(), preferred.get(), kProposals, proposals.data(), &found);
   if (status == CUBLAS_STATUS_NOT_SUPPORTED || (status == CUBLAS_STATUS_SUCCESS && found == 0)) return nullptr;
   check(status, "cublasLtMatmulAlgoGetHeuristic");
+  const auto& best = proposals[choose(p, plan, {proposals.data(), static_cast<std::size_t>(found)}, libraries)];
   plan.algorithm = best.algo;
   plan.workspace = best.workspaceSize;
   return share(std::move(plan));
@@ -138,9 +199,11 @@ std::string kernel_name(const Product& p) {
 
 void run(const Plan& plan, const Product& p, cublasLtHandle_t handle, const Launch& l) {
   if (p.bias) set(plan.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, l.in[2]);
+  const auto place =
+      (reinterpret_cast<std::uintptr_t>(l.scratch) + kWorkspaceAlignment - 1) & ~(kWorkspaceAlignment - 1);
   check(cublasLtMatmul(handle, plan.operation.get(), &p.alpha, l.in[1], plan.b.get(), l.in[0], plan.a.get(), &p.beta,
                        l.out[0], plan.y.get(), l.out[0], plan.y.get(), &plan.algorithm,
-                       plan.workspace ? l.scratch : nullptr, plan.workspace, l.stream),
+                       plan.workspace ? reinterpret_cast<void*>(place) : nullptr, plan.workspace, l.stream),
         "cublasLtMatmul");
 }
 
@@ -166,7 +229,7 @@ Made finish(KernelContext& context, const Product& p, Prepare prepare = {}) {
   const cublasLtHandle_t handle = libraries(context).blas.get();
   // Without a device cuBLASLt answers nothing.
   const bool is_described = libraries(context).properties != nullptr;
-  const auto plan = is_described ? std::make_shared<const Plan>() : make_plan(p, handle);
+  const auto plan = is_described ? std::make_shared<const Plan>() : make_plan(p, libraries(context));
   if (!plan) return refuse("cuBLASLt has no algorithm for this product");
   const ChainKernel after = p.last ? in_place(context, p.last) : ChainKernel();
   if (!after.refusal.empty()) return refuse(after.refusal);
@@ -178,7 +241,7 @@ Made finish(KernelContext& context, const Product& p, Prepare prepare = {}) {
   return on_device(context, {.name = kernel_name(p),
                              .remark = is_described ? "the algorithm is chosen on the device" : "",
                              .launch = launch,
-                             .scratch_bytes = plan->workspace});
+                             .scratch_bytes = plan->workspace ? plan->workspace + kWorkspaceAlignment : 0});
 }
 
 /// The product added to C, which is broadcast and converted first to where Y will be.

@@ -5,7 +5,9 @@
 #include "executors/cudnn/indexing.h"
 #include "executors/cudnn/kernel_table.h"
 #include "executors/cudnn/kernels/move_text.h"
+#include "executors/cudnn/tensor_order.h"
 #include "executors/cudnn/text_kernel.h"
+#include "ops/movement/part.h"
 #include <halfstep/ops/kernel_util.h>
 
 namespace halfstep::cudnn {
@@ -23,18 +25,27 @@ struct Part {
 };
 Part whole_of(const Shape& shape) { return {Dims(shape.rank(), 0), shape.dims(), Dims(shape.rank(), 1)}; }
 
-/// Elements of a row-major tensor, by number: the first, and what to step over along each axis.
+/// Elements of a tensor, by number: the first, and what to step over along each axis.
 struct Walk {
   std::int64_t offset = 0;
   Dims steps;
 };
-Walk walk_of(const Shape& whole, const Part& part) {
-  Walk walk{0, whole.strides()};
+Walk walk_of(const Shape& whole, const Part& part, TensorOrder order) {
+  Walk walk{0, strides_in(order, whole.dims())};
   for (std::size_t axis = 0; axis < whole.rank(); ++axis) {
     walk.offset += part.begin[axis] * walk.steps[axis];
     walk.steps[axis] *= part.steps[axis];
   }
   return walk;
+}
+
+/// Of a part that lies by itself.
+Walk packed_walk(const Part& part, TensorOrder order) { return {0, strides_in(order, part.extents)}; }
+
+/// What belongs to axes, from the slowest in memory to the fastest.
+Dims in_memory(Dims of_axes, TensorOrder order) {
+  if (order == TensorOrder::channels_last) std::rotate(of_axes.begin() + 1, of_axes.begin() + 2, of_axes.end());
+  return of_axes;
 }
 
 /// One copy, ready but for the addresses.
@@ -52,9 +63,9 @@ struct Move {
 };
 /// Nothing where too many axes remain after merging.
 std::optional<Move> make_move(KernelContext& context, DType dtype, const Dims& extents, const Walk& from,
-                              const Walk& to) {
-  const Dims steps[] = {from.steps, to.steps};
-  const std::vector<Index> maps = collapse(extents, steps);
+                              const Walk& to, TensorOrder order = TensorOrder::row_major) {
+  const Dims steps[] = {in_memory(from.steps, order), in_memory(to.steps, order)};
+  const std::vector<Index> maps = collapse(in_memory(extents, order), steps);
   if (maps.empty()) return std::nullopt;
   Move move;
   const int axes = std::max(maps[0].rank, 1);
@@ -83,15 +94,23 @@ struct Copies {
   };
   std::vector<One> all = {};
   bool clears = false;
+  TensorOrder order = TensorOrder::row_major;  ///< of all operands and results
 };
 Made run_copies(KernelContext& context, Copies copies) {
   const std::size_t bytes = bytes_of(context.out(0).dtype, static_cast<std::size_t>(context.out(0).shape.count()));
-  return on_device(context, {.name = "generated: move", .launch = [copies = std::move(copies), bytes](const Launch& l) {
-                               if (copies.clears)
-                                 check(cudaMemsetAsync(l.out[0], 0, bytes, l.stream), "cudaMemsetAsync");
-                               for (const Copies::One& one : copies.all)
-                                 one.move(l.in[one.in], l.out[one.out], l.stream);
-                             }});
+  std::vector<core::Layout> in(context.node().inputs.size()), out;
+  for (const Copies::One& one : copies.all) in[one.in] = layout_in(copies.order, context.in(one.in).shape);
+  for (const ValueId id : context.node().outputs) out.push_back(layout_in(copies.order, context.graph()[id].shape));
+  return on_device(context, {.name = "generated: move",
+                             .launch =
+                                 [copies = std::move(copies), bytes](const Launch& l) {
+                                   if (copies.clears)
+                                     check(cudaMemsetAsync(l.out[0], 0, bytes, l.stream), "cudaMemsetAsync");
+                                   for (const Copies::One& one : copies.all)
+                                     one.move(l.in[one.in], l.out[one.out], l.stream);
+                                 },
+                             .in_layouts = std::move(in),
+                             .out_layouts = std::move(out)});
 }
 
 constexpr const char* kTooManyAxes = "more than 8 axes remain after merging";
@@ -109,27 +128,33 @@ std::optional<Part> part_of_slice(KernelContext& context, const Shape& whole, co
   const auto axes = context.has_input(3) ? context.constant_ints(3) : Dims();
   const auto steps = context.has_input(4) ? context.constant_ints(4) : Dims();
   if (!starts || !axes || !steps) return std::nullopt;
+  if (part.rank() != whole.rank() || !ops::are_slice_operands(whole.rank(), *starts, *axes, *steps))
+    return std::nullopt;
   const std::vector<std::size_t> sliced = ops::normalize_axes(*axes, whole.rank());
   Part result = whole_of(part);
   for (std::size_t i = 0; i < starts->size(); ++i) {
     const std::size_t axis = sliced.empty() ? i : sliced[i];
     const std::int64_t step = steps->empty() ? 1 : (*steps)[i];
+    if (step == 0 || (step < 0 && whole[axis] == 0)) return std::nullopt;
     std::int64_t start = (*starts)[i];
     if (start < 0) start += whole[axis];
     result.begin[axis] = std::clamp<std::int64_t>(start, 0, step < 0 ? whole[axis] - 1 : whole[axis]);
     result.steps[axis] = step;
   }
+  // Ends that are computed leave the extents open.
+  if (!ops::lies_within(whole, result.begin, result.extents, result.steps)) return std::nullopt;
   return result;
 }
 
 /// The part of `large`, in or out.
 Made copy_part(KernelContext& context, const Part& part, bool inward) {
   const Shape& large = (inward ? context.out(0) : context.in(0)).shape;
-  const Walk inside = walk_of(large, part), packed{0, Shape(part.extents).strides()};
+  const TensorOrder order = order_of(context.layout(0));
+  const Walk inside = walk_of(large, part, order), packed = packed_walk(part, order);
   auto move =
-      make_move(context, context.out(0).dtype, part.extents, inward ? packed : inside, inward ? inside : packed);
+      make_move(context, context.out(0).dtype, part.extents, inward ? packed : inside, inward ? inside : packed, order);
   if (!move) return refuse(kTooManyAxes);
-  return run_copies(context, {{{0, 0, std::move(*move)}}, inward});
+  return run_copies(context, {{{0, 0, std::move(*move)}}, inward, order});
 }
 
 }  // namespace
@@ -186,14 +211,15 @@ Made make_split(KernelContext& context) {
   const std::size_t axis = normalize_axis(context.node().attributes.get_int("axis", 0), x.shape.rank());
   const auto parts = static_cast<std::int64_t>(context.node().outputs.size());
   if (context.node().attributes.get_int("num_outputs", parts) != parts) return refuse("other parts than num_outputs");
-  Copies copies;
+  Copies copies{.order = order_of(context.layout(0))};
   std::int64_t begin = 0;
   for (std::size_t i = 0; i < context.node().outputs.size(); ++i) {
     if (context.node().output(i) == kNoValue) return refuse("a part that nobody names");
     Part part = whole_of(context.out(i).shape);
     part.begin[axis] = begin;
     begin += part.extents[axis];
-    auto move = make_move(context, x.dtype, part.extents, walk_of(x.shape, part), {0, Shape(part.extents).strides()});
+    auto move = make_move(context, x.dtype, part.extents, walk_of(x.shape, part, copies.order),
+                          packed_walk(part, copies.order), copies.order);
     if (!move) return refuse(kTooManyAxes);
     copies.all.push_back({0, i, std::move(*move)});
   }
@@ -206,6 +232,9 @@ Made make_concat(KernelContext& context) {
   const Value& y = context.out(0);
   const std::size_t axis = normalize_axis(context.node().attributes.get_int("axis", 0), y.shape.rank());
   Copies copies;
+  for (std::size_t i = 0; i < context.node().inputs.size(); ++i)
+    if (context.has_input(i) && order_of(context.layout(i)) == TensorOrder::channels_last)
+      copies.order = TensorOrder::channels_last;
   std::int64_t begin = 0;
   for (std::size_t i = 0; i < context.node().inputs.size(); ++i) {
     if (!context.has_input(i)) return refuse("a part that nobody names");
@@ -214,7 +243,8 @@ Made make_concat(KernelContext& context) {
     if (context.in(i).shape != Shape(part.extents)) return refuse("parts of other extents");
     part.begin[axis] = begin;
     begin += part.extents[axis];
-    auto move = make_move(context, y.dtype, part.extents, {0, Shape(part.extents).strides()}, walk_of(y.shape, part));
+    auto move = make_move(context, y.dtype, part.extents, packed_walk(part, copies.order),
+                          walk_of(y.shape, part, copies.order), copies.order);
     if (!move) return refuse(kTooManyAxes);
     copies.all.push_back({i, 0, std::move(*move)});
   }

@@ -73,8 +73,9 @@ struct Proposal {
   bool is_within(const PlanLimits& limits) const {
     if (limits.deterministic && has(CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC)) return false;
     if (has(CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION)) return false;
-    return limits.rounds_inputs ||
-           !(has(CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS) || has(CUDNN_NUMERICAL_NOTE_TENSOR_CORE));
+    // Operands of f32 in f16 would overflow.
+    if (has(CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS)) return false;
+    return limits.tensor_cores || !has(CUDNN_NUMERICAL_NOTE_TENSOR_CORE);
   }
   std::string notes() const {
     constexpr std::pair<cudnnBackendNumericalNote_t, const char*> kNumbers[] = {
@@ -130,7 +131,7 @@ BackendDescriptor& OperationGraph::make(cudnnBackendDescriptorType_t type) { ret
 
 OperationGraph::Tensor OperationGraph::add_tensor(cudnnDataType_t type, const Shape& shape, bool is_virtual) {
   constexpr std::int64_t kAlignment = 16;
-  const std::vector<std::int64_t> dims = padded(shape), strides = Shape(dims).strides();
+  const std::vector<std::int64_t> dims = padded(shape), strides = strides_in(order_, dims);
   const auto id = static_cast<Tensor>(tensors_.size());
   BackendDescriptor& made = make(CUDNN_BACKEND_TENSOR_DESCRIPTOR);
   made.set(CUDNN_ATTR_TENSOR_DATA_TYPE, type);
@@ -195,6 +196,85 @@ void OperationGraph::pointwise(cudnnPointwiseMode_t mode, Tensor x, const Tensor
 void OperationGraph::add(Tensor x, Tensor b, Tensor y) { pointwise(CUDNN_POINTWISE_ADD, x, &b, y); }
 void OperationGraph::relu(Tensor x, Tensor y) { pointwise(CUDNN_POINTWISE_RELU_FWD, x, nullptr, y); }
 
+OperationGraph::Tensor OperationGraph::add_strided(cudnnDataType_t type, std::span<const std::int64_t> shape,
+                                                   std::span<const std::int64_t> strides,
+                                                   cudnnBackendAttributeName_t flag) {
+  constexpr std::int64_t kAlignment = 16;
+  const auto id = static_cast<Tensor>(tensors_.size());
+  BackendDescriptor& made = make(CUDNN_BACKEND_TENSOR_DESCRIPTOR);
+  made.set(CUDNN_ATTR_TENSOR_DATA_TYPE, type);
+  made.set(CUDNN_ATTR_TENSOR_DIMENSIONS, shape);
+  made.set(CUDNN_ATTR_TENSOR_STRIDES, strides);
+  made.set(CUDNN_ATTR_TENSOR_UNIQUE_ID, id);
+  made.set(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, kAlignment);
+  if (flag != CUDNN_ATTR_TENSOR_UNIQUE_ID) made.set(flag, true);
+  made.finalize();
+  tensors_.push_back(&made);
+  ranks_.push_back(shape.size());
+  return id;
+}
+OperationGraph::Tensor OperationGraph::tensor(DType dtype, const Shape& shape, std::span<const std::int64_t> strides) {
+  return add_strided(data_type(dtype).value(), shape.dims(), strides, CUDNN_ATTR_TENSOR_UNIQUE_ID);
+}
+OperationGraph::Tensor OperationGraph::between(cudnnDataType_t type, const Shape& shape,
+                                               std::span<const std::int64_t> strides) {
+  return add_strided(type, shape.dims(), strides, CUDNN_ATTR_TENSOR_IS_VIRTUAL);
+}
+OperationGraph::Tensor OperationGraph::number() {
+  constexpr std::int64_t kOnes[] = {1, 1, 1, 1};
+  return add_strided(CUDNN_DATA_FLOAT, kOnes, kOnes, CUDNN_ATTR_TENSOR_IS_BY_VALUE);
+}
+
+void OperationGraph::matmul(Tensor a, Tensor b, Tensor y) {
+  BackendDescriptor& product = make(CUDNN_BACKEND_MATMUL_DESCRIPTOR);
+  product.set(CUDNN_ATTR_MATMUL_COMP_TYPE, CUDNN_DATA_FLOAT);
+  product.finalize();
+  BackendDescriptor& operation = make(CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR);
+  operation.set(CUDNN_ATTR_OPERATION_MATMUL_DESC, product);
+  operation.set(CUDNN_ATTR_OPERATION_MATMUL_ADESC, descriptor(a));
+  operation.set(CUDNN_ATTR_OPERATION_MATMUL_BDESC, descriptor(b));
+  operation.set(CUDNN_ATTR_OPERATION_MATMUL_CDESC, descriptor(y));
+  operation.finalize();
+  operations_.push_back(operation.get());
+}
+
+void OperationGraph::pointwise(const Function& f, Tensor x, Tensor b, Tensor y, Tensor condition) {
+  BackendDescriptor& function = make(CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
+  function.set(CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, 1, &f.mode);
+  function.set(CUDNN_ATTR_POINTWISE_MATH_PREC, f.type);
+  if (f.axis >= 0) function.set(CUDNN_ATTR_POINTWISE_AXIS, f.axis);
+  function.finalize();
+  BackendDescriptor& operation = make(CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
+  operation.set(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, function);
+  operation.set(CUDNN_ATTR_OPERATION_POINTWISE_XDESC, descriptor(x));
+  if (b != kNone) operation.set(CUDNN_ATTR_OPERATION_POINTWISE_BDESC, descriptor(b));
+  if (condition != kNone) operation.set(CUDNN_ATTR_OPERATION_POINTWISE_TDESC, descriptor(condition));
+  operation.set(CUDNN_ATTR_OPERATION_POINTWISE_YDESC, descriptor(y));
+  operation.finalize();
+  operations_.push_back(operation.get());
+}
+
+void OperationGraph::reduce(cudnnReduceTensorOp_t operator_, Tensor x, Tensor y) {
+  BackendDescriptor& reduction = make(CUDNN_BACKEND_REDUCTION_DESCRIPTOR);
+  reduction.set(CUDNN_ATTR_REDUCTION_OPERATOR, CUDNN_TYPE_REDUCTION_OPERATOR_TYPE, 1, &operator_);
+  reduction.set(CUDNN_ATTR_REDUCTION_COMP_TYPE, CUDNN_DATA_FLOAT);
+  reduction.finalize();
+  BackendDescriptor& operation = make(CUDNN_BACKEND_OPERATION_REDUCTION_DESCRIPTOR);
+  operation.set(CUDNN_ATTR_OPERATION_REDUCTION_DESC, reduction);
+  operation.set(CUDNN_ATTR_OPERATION_REDUCTION_XDESC, descriptor(x));
+  operation.set(CUDNN_ATTR_OPERATION_REDUCTION_YDESC, descriptor(y));
+  operation.finalize();
+  operations_.push_back(operation.get());
+}
+
+void OperationGraph::reshape(Tensor x, Tensor y) {
+  BackendDescriptor& operation = make(CUDNN_BACKEND_OPERATION_RESHAPE_DESCRIPTOR);
+  operation.set(CUDNN_ATTR_OPERATION_RESHAPE_XDESC, descriptor(x));
+  operation.set(CUDNN_ATTR_OPERATION_RESHAPE_YDESC, descriptor(y));
+  operation.finalize();
+  operations_.push_back(operation.get());
+}
+
 std::vector<ExecutionPlan> OperationGraph::plan(const PlanLimits& limits, std::size_t most) {
   BackendDescriptor& graph = make(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
   graph.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, operations_);
@@ -220,7 +300,8 @@ std::vector<ExecutionPlan> OperationGraph::plan(const PlanLimits& limits, std::s
     if (!bytes) continue;
     const auto workspace = static_cast<std::size_t>(*bytes);
     if (workspace > (plans.empty() ? limits.workspace : plans.front().workspace)) continue;
-    plans.push_back({{kept, &kept->plan}, each.engine, each.notes(), workspace});
+    plans.push_back(
+        {{kept, &kept->plan}, each.engine, each.notes(), each.has(CUDNN_NUMERICAL_NOTE_TENSOR_CORE), workspace});
   }
   return plans;
 }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "executors/cudnn/backend_descriptor.h"
+#include "executors/cudnn/tensor_order.h"
 #include "ops/convolution/window.h"
 #include <halfstep/base/dtype.h>
 #include <halfstep/graph/shape.h>
@@ -24,8 +25,8 @@ struct PlanTarget {
 
 /// Which ways of computing are taken.
 struct PlanLimits {
-  bool deterministic = true;   ///< the same bits on every run
-  bool rounds_inputs = false;  ///< operands may be rounded to a narrower type, as f32 is to TF32 for tensor cores
+  bool deterministic = true;                       ///< the same bits on every run
+  bool tensor_cores = false;                       ///< which round operands of f32 to TF32
   std::size_t workspace = std::size_t{256} << 20;  ///< bytes
 };
 
@@ -34,17 +35,18 @@ struct ExecutionPlan {
   std::shared_ptr<const BackendDescriptor> plan;
   std::int64_t engine = 0;
   std::string notes;  ///< "tensor cores, compiled at run time"; may be empty
+  bool uses_tensor_cores = false;
   std::size_t workspace = 0;
 };
 
-/// Tensors are row-major [N, C, spatial...], with an axis of extent 1 before one spatial axis. Each throws Error
-/// (failure) for what cuDNN refuses.
+/// Tensors are [N, C, spatial...], all in one order, with an axis of extent 1 before one spatial axis. Each throws
+/// Error (failure) for what cuDNN refuses.
 class OperationGraph {
  public:
   /// Number of a tensor: its place among the addresses of a run.
   using Tensor = std::int64_t;
 
-  explicit OperationGraph(PlanTarget target) : target_(std::move(target)) {}
+  OperationGraph(PlanTarget target, TensorOrder order) : target_(std::move(target)), order_(order) {}
 
   Tensor tensor(DType dtype, const Shape& shape);
   /// One that lies nowhere: a value between two operations, in f32.
@@ -57,6 +59,25 @@ class OperationGraph {
   void add(Tensor x, Tensor b, Tensor y);
   void relu(Tensor x, Tensor y);
 
+  // What attention is made of: tensors of four axes, of any strides.
+  Tensor tensor(DType dtype, const Shape& shape, std::span<const std::int64_t> strides);
+  Tensor between(cudnnDataType_t type, const Shape& shape, std::span<const std::int64_t> strides);
+  /// A number in f32 that lies in the host's memory.
+  Tensor number();
+  /// y = a b of the last two axes; heads, which axis 1 counts, may share one of b.
+  void matmul(Tensor a, Tensor b, Tensor y);
+  /// y = function(x, b), or where a condition is given, x where it holds and b elsewhere; b may be kNone.
+  static constexpr Tensor kNone = -1;
+  struct Function {
+    cudnnPointwiseMode_t mode;
+    cudnnDataType_t type = CUDNN_DATA_FLOAT;  ///< that it computes in
+    std::int64_t axis = -1;                   ///< whose index it gives
+  };
+  void pointwise(const Function& function, Tensor x, Tensor b, Tensor y, Tensor condition = kNone);
+  void reduce(cudnnReduceTensorOp_t operation, Tensor x, Tensor y);
+  /// The elements of x as y's strides find them.
+  void reshape(Tensor x, Tensor y);
+
   /// What can be taken within the limits, best first by cuDNN's heuristics, engines that need no compiler before the
   /// others; at most `most`. Others than the first take no more workspace than it, and no compiler. To be called once,
   /// at the end.
@@ -65,10 +86,13 @@ class OperationGraph {
  private:
   BackendDescriptor& make(cudnnBackendDescriptorType_t type);
   Tensor add_tensor(cudnnDataType_t type, const Shape& shape, bool is_virtual);
+  Tensor add_strided(cudnnDataType_t type, std::span<const std::int64_t> shape, std::span<const std::int64_t> strides,
+                     cudnnBackendAttributeName_t flag);
   void pointwise(cudnnPointwiseMode_t mode, Tensor x, const Tensor* b, Tensor y);
   const BackendDescriptor& descriptor(Tensor tensor) const { return *tensors_[static_cast<std::size_t>(tensor)]; }
 
   PlanTarget target_;
+  TensorOrder order_;
   std::shared_ptr<std::deque<BackendDescriptor>> parts_ = std::make_shared<std::deque<BackendDescriptor>>();
   std::vector<const BackendDescriptor*> tensors_;
   std::vector<std::size_t> ranks_;

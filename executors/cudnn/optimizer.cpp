@@ -133,13 +133,17 @@ Made make_optimizer_step(KernelContext& context) {
 
   std::vector<core::Operand> scalars, in(node.inputs.size());
   for (std::size_t i = 0; i < StepOperands::kScalars; ++i) scalars.push_back(context.read(i, core::Layout()));
-  for (std::size_t i = StepOperands::kScalars; i < in.size(); ++i) in[i] = context.read(i, core::Layout());
   std::vector<Member> list(n);
   for (std::size_t i = 0; i < n; ++i)
-    for (const std::size_t k : members[i].in) list[i].in.push_back(in[k]);
+    for (const std::size_t k : members[i].in)  // all in the order of the parameter
+      list[i].in.push_back(in[k] = context.read(k, context.layout(operands.parameter(i))));
   for (std::size_t k = 0; k < node.outputs.size(); ++k) {
     const auto owner = std::ranges::find_if(members, [&](const Places& m) { return std::ranges::count(m.out, k) > 0; });
-    list[owner - members.begin()].out.push_back(context.write_over(k, in[operands.replaced(k)]));
+    const core::Operand& old = in[operands.replaced(k)];
+    // One that is read as something else, too, is not written over.
+    const bool is_read_once = std::ranges::count(context.touches(), old.buffer) == 1;
+    list[owner - members.begin()].out.push_back(is_read_once ? context.write_over(k, old)
+                                                             : context.write(k, old.layout));
   }
   const std::size_t partial_bytes =
       padded(static_cast<std::size_t>(chunks_of(context, operands.parameter(0), n)) * partial);
@@ -178,7 +182,7 @@ Made make_global_norm(KernelContext& context) {
   const auto norm =
       load_text(context, "gradient_norm", "ListArguments", kListArgumentsText, start + std::string(kNormText));
   std::vector<Member> list(n);
-  for (std::size_t i = 0; i < n; ++i) list[i].in.push_back(context.read(i, core::Layout()));
+  for (std::size_t i = 0; i < n; ++i) list[i].in.push_back(context.read(i));
   std::vector<core::Operand> out;
   for (std::size_t i = 0; i < node.outputs.size(); ++i) out.push_back(context.write(i, core::Layout()));
   constexpr std::size_t kPartial = 16;  // of kSquaresText's Accumulator

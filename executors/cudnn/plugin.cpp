@@ -11,13 +11,14 @@ static int score(std::string& reason) {
   return cudnn::has_device(cudnn::runtime_detection_api(), reason) ? kCudnnScore : 0;
 }
 
-static std::optional<core::Backend> open(const ExecutorOptions&, std::string& reason) {
-  return cudnn::open_backend(cudnn::runtime_detection_api(), reason);
+static std::optional<core::Backend> open(const ExecutorOptions& options, std::string& reason) {
+  return cudnn::open_backend(cudnn::runtime_detection_api(), options, reason);
 }
 
 HALFSTEP_PLUGIN(score, open)
 
-Executor* halfstep_described_executor(const char* description, std::string* reason) {
-  return core::or_reason(
-      *reason, [&]() -> Executor* { return core::make_executor(cudnn::described_backend(description)).release(); });
+Executor* halfstep_described_executor(const char* description, const ExecutorOptions* options, std::string* reason) {
+  return core::or_reason(*reason, [&]() -> Executor* {
+    return core::make_executor(cudnn::described_backend(description, *options)).release();
+  });
 }

@@ -17,8 +17,9 @@ ops::Window geometry(const Node& node, const Shape& x) {
   return ops::make_window(node.attributes, extents, node.attributes.get_ints("kernel_shape"));
 }
 
-Window kernel_window(const ops::Window& w) {
+Window kernel_window(const ops::Window& w, std::int64_t together) {
   Window k;
+  k.together = together;
   std::ranges::copy(w.input, k.in);
   std::ranges::copy(w.output, k.out);
   std::ranges::copy(w.kernel, k.kernel);
@@ -52,8 +53,9 @@ Made make_pool_cudnn(KernelContext& context) {
                                   : context.node().attributes.get_int("count_include_pad", 0)
                                       ? CUDNN_POOLING_AVERAGE_COUNT_INCLUDE_PADDING
                                       : CUDNN_POOLING_AVERAGE_COUNT_EXCLUDE_PADDING;
-  auto x_desc = share(tensor_descriptor(context.in(0).dtype, x));
-  auto y_desc = share(tensor_descriptor(context.out(0).dtype, y));
+  const TensorOrder order = order_of(context.layout(0));
+  auto x_desc = share(tensor_descriptor(context.in(0).dtype, x, order));
+  auto y_desc = share(tensor_descriptor(context.out(0).dtype, y, order));
   auto pool = share(pooling_descriptor(mode, w, x.rank()));
   int found[5] = {};
   const int rank = static_cast<int>(std::max<std::size_t>(x.rank(), 4));
@@ -63,48 +65,74 @@ Made make_pool_cudnn(KernelContext& context) {
     if (found[axis] != w.output[axis + 5 - rank - 2]) return refuse("cuDNN rounds the output's extents down");
 
   const cudnnHandle_t handle = libraries(context).cudnn.get();
-  return on_device(context, {.name = "cudnn: pooling", .launch = [=](const Launch& l) {
-                               const float one = 1, zero = 0;
-                               check(cudnnPoolingForward(handle, pool->get(), &one, x_desc->get(), l.in[0], &zero,
-                                                         y_desc->get(), l.out[0]),
-                                     "cudnnPoolingForward");
-                             }});
+  return on_device(context, {.name = "cudnn: pooling",
+                             .launch =
+                                 [=](const Launch& l) {
+                                   const float one = 1, zero = 0;
+                                   check(cudnnPoolingForward(handle, pool->get(), &one, x_desc->get(), l.in[0], &zero,
+                                                             y_desc->get(), l.out[0]),
+                                         "cudnnPoolingForward");
+                                 },
+                             .in_layouts = {layout_in(order, x)},
+                             .out_layouts = {layout_in(order, y)}});
 }
 
+namespace {
+
+/// A functor over the elements of output 0, all operands in one order.
+template <class F>
+Made own_pooling(KernelContext& context, TensorOrder order, F&& functor) {
+  const Node& node = context.node();
+  std::vector<core::Layout> in;
+  for (std::size_t i = 0; i < node.inputs.size(); ++i) in.push_back(layout_in(order, context.in(i).shape));
+  return on_device(
+      context, {.name = "own: pooling",
+                .launch = [functor, count = context.out(0).shape.count()](
+                              const Launch& l) { launch_elements(functor(l), count, l.stream); },
+                .in_layouts = std::move(in),
+                .out_layouts = std::vector<core::Layout>(node.outputs.size(), layout_in(order, context.out(0).shape))});
+}
+
+bool includes_pad(const Node& node) { return node.attributes.get_int("count_include_pad", 0) != 0; }
+
+/// The order in which the input of the forward pass lies, or else the output's gradient.
+TensorOrder order_of_operands(KernelContext& context) {
+  for (std::size_t i = context.node().inputs.size(); i-- > 0;)
+    if (order_of(context.layout(i)) == TensorOrder::channels_last) return TensorOrder::channels_last;
+  return TensorOrder::row_major;
+}
+
+}  // namespace
+
 Made make_pool_own(KernelContext& context) {
-  if (context.has_output(1)) return refuse("own kernels give no indices of the maxima");
-  const Window window = kernel_window(geometry(context.node(), context.in(0).shape));
-  const std::int64_t count = context.out(0).shape.count();
-  const bool include_pad = context.node().attributes.get_int("count_include_pad", 0) != 0;
+  if (context.has_output(1) && context.node().attributes.get_int("storage_order", 0) != 0)
+    return refuse("indices in column-major order");
+  const Shape& x = context.in(0).shape;
+  const TensorOrder order = order_of(context.layout(0));
+  const Window window = kernel_window(geometry(context.node(), x), channels_together(order, x));
   return visit_float(context.in(0).dtype, [&]<class T>() -> Made {
     if (is_max(context.node()))
-      return on_device(context, {.name = "own: pooling", .launch = [=](const Launch& l) {
-                                   launch_elements(MaxPool<T>{l.input<T>(0), l.output<T>(0), window}, count, l.stream);
-                                 }});
-    return on_device(
-        context,
-        {.name = "own: pooling", .launch = [=](const Launch& l) {
-           launch_elements(AveragePool<T>{l.input<T>(0), l.output<T>(0), window, include_pad}, count, l.stream);
-         }});
+      return own_pooling(context, order, [window](const Launch& l) {
+        return MaxPool<T>{l.input<T>(0), l.output<T>(0), l.output<std::int64_t>(1), window};
+      });
+    return own_pooling(context, order, [window, pad = includes_pad(context.node())](const Launch& l) {
+      return AveragePool<T>{l.input<T>(0), l.output<T>(0), window, pad};
+    });
   });
 }
 
 Made make_pool_grad(KernelContext& context) {
-  const Window window = kernel_window(geometry(context.node(), context.out(0).shape));
-  const std::int64_t count = context.out(0).shape.count();
-  const bool include_pad = context.node().attributes.get_int("count_include_pad", 0) != 0;
+  const Shape& x = context.out(0).shape;
+  const TensorOrder order = order_of_operands(context);
+  const Window window = kernel_window(geometry(context.node(), x), channels_together(order, x));
   return visit_float(context.in(0).dtype, [&]<class T>() -> Made {
     if (is_max(context.node()))
-      return on_device(
-          context,
-          {.name = "own: pooling", .launch = [=](const Launch& l) {
-             launch_elements(MaxPoolGrad<T>{l.input<T>(0), l.input<T>(1), l.output<T>(0), window}, count, l.stream);
-           }});
-    return on_device(
-        context,
-        {.name = "own: pooling", .launch = [=](const Launch& l) {
-           launch_elements(AveragePoolGrad<T>{l.input<T>(0), l.output<T>(0), window, include_pad}, count, l.stream);
-         }});
+      return own_pooling(context, order, [window](const Launch& l) {
+        return MaxPoolGrad<T>{l.input<T>(0), l.input<T>(1), l.output<T>(0), window};
+      });
+    return own_pooling(context, order, [window, pad = includes_pad(context.node())](const Launch& l) {
+      return AveragePoolGrad<T>{l.input<T>(0), l.output<T>(0), window, pad};
+    });
   });
 }
 

@@ -148,14 +148,34 @@ Kernel load(KernelContext& context, const Network& network, const char* name, st
                    network.start + filled(text, {{"cell", cell}}));
 }
 
+/// A kernel that moves states into scratch, or out of it.
+struct States {
+  const char* name;
+  std::string_view text, h, c, outer_h, outer_c, place;
+};
+constexpr States kBegin{
+    "recurrent_begin", kRecurrentStatesInText, "h", "c", "h0", "c0", "row_of_state(a, d, 0, n) + k"},
+    kEnd{"recurrent_end", kRecurrentStatesOutText, "h", "c", "h_last", "c_last", "row_of_state(a, d, a.steps, n) + k"},
+    kBackBegin{"recurrent_back_begin", kRecurrentStatesInText, "dh", "dc", "dh_last", "dc_last", "i"},
+    kBackEnd{"recurrent_back_end", kRecurrentStatesOutText, "dh", "dc", "dh_first", "dc_first", "i"};
+Kernel load(KernelContext& context, const Network& network, const States& states) {
+  return load(context, network, states.name,
+              filled(states.text, {{"name", states.name},
+                                   {"h", states.h},
+                                   {"c", states.c},
+                                   {"outer_h", states.outer_h},
+                                   {"outer_c", states.outer_c},
+                                   {"place", states.place}}));
+}
+
 /// The forward pass, from x, w, r, b and the initial states.
 struct Forward {
   Kernel begin, step, end;
 
   Forward(KernelContext& context, const Network& network)
-      : begin(load(context, network, "recurrent_begin", kRecurrentBeginText)),
+      : begin(load(context, network, kBegin)),
         step(load(context, network, "recurrent_step", kRecurrentStepText, network.forward)),
-        end(load(context, network, "recurrent_end", kRecurrentEndText)) {}
+        end(load(context, network, kEnd)) {}
 
   void operator()(RecurrentArguments a, cudaStream_t stream) const {
     const std::int64_t states = a.batch * a.hidden;
@@ -214,10 +234,10 @@ Made backward(KernelContext& context, const CellText& cell) {
   constexpr bool has_cell = Cell::kStates == 2, has_sum = Cell::kGates == 3;
   constexpr std::size_t first = ops::kRecurrentInputs<Cell>;  // of the outputs' gradients
   const Forward run(context, network);
-  const Kernel begin = load(context, network, "recurrent_back_begin", kRecurrentBackBeginText),
+  const Kernel begin = load(context, network, kBackBegin),
                back_cell = load(context, network, "recurrent_back_cell", kRecurrentBackCellText, network.backward),
                back_state = load(context, network, "recurrent_back_state", kRecurrentBackStateText),
-               end = load(context, network, "recurrent_back_end", kRecurrentBackEndText),
+               end = load(context, network, kBackEnd),
                back_input = load(context, network, "recurrent_back_input", kRecurrentBackInputText),
                weights = load(context, network, "recurrent_back_weights", kRecurrentBackWeightsText);
   const std::size_t states = network.state_count(), gates = network.gate_count();

@@ -7,6 +7,8 @@
 #include "executors/cudnn/kernel_table.h"
 #include "executors/cudnn/kernels/row_functions.h"
 #include "executors/cudnn/row_text.h"
+#include "executors/cudnn/tensor_order.h"
+#include "ops/normalization/one_row.h"
 #include <halfstep/ops/kernel_util.h>
 
 namespace halfstep::cudnn {
@@ -100,14 +102,25 @@ RowFunction log_sum_exp(DType dtype) {
           .finish = fmt::format("static_cast<{0}*>(a.out[0])[row] = round_to<{0}>(log_of(acc));", element_name(dtype))};
 }
 
-Made fold_rows(KernelContext& context, const RowFunction& function, const std::optional<RowShape>& rows) {
+Made fold_rows(KernelContext& context, const RowFunction& function, const std::optional<RowShape>& rows,
+               const core::Layout& layout = {}) {
   if (!rows) return refuse("more than 8 axes remain after merging");
   if (std::string reason = generation_refusal(); !reason.empty()) return refuse(reason);
   const RowKernel kernel(context, function, *rows);
   return on_device(context,
                    {.name = "generated: reduction",
                     .launch = [=](const Launch& l) { kernel.launch({l.in[0]}, {l.out[0]}, l.scratch, l.stream); },
-                    .scratch_bytes = kernel.scratch_bytes()});
+                    .scratch_bytes = kernel.scratch_bytes(),
+                    .in_layouts = {layout}});
+}
+
+/// The layout that operand 0 is reduced in: the one it lies in, where the results come in row-major order all the same.
+core::Layout layout_to_reduce(KernelContext& context, const std::vector<bool>& is_reduced) {
+  const core::Layout layout = context.layout(0);
+  if (layout.is_row_major()) return {};
+  std::vector<std::size_t> kept = layout.axis_order();
+  std::erase_if(kept, [&](std::size_t axis) { return is_reduced[axis] || context.in(0).shape[axis] == 1; });
+  return std::ranges::is_sorted(kept) ? layout : core::Layout();
 }
 
 }  // namespace
@@ -134,7 +147,11 @@ Made make_reduction(KernelContext& context) {
   const RowFunction function = is_fold                 ? fold_function(*fold, *number, dtype)
                                : node.op == "ReduceL2" ? norm(dtype)
                                                        : log_sum_exp(dtype);
-  return fold_rows(context, function, rows_along(shape, is_reduced));
+  const core::Layout layout = layout_to_reduce(context, is_reduced);
+  if (layout.is_row_major()) return fold_rows(context, function, rows_along(shape, is_reduced));
+  std::vector<bool> in_order;
+  for (const std::size_t axis : layout.axis_order()) in_order.push_back(is_reduced[axis]);
+  return fold_rows(context, function, rows_along(in_memory_order(layout, shape), in_order), layout);
 }
 
 Made make_arg_extremum(KernelContext& context) {
@@ -195,8 +212,8 @@ Made make_rms_normalization(KernelContext& context) {
   std::vector<bool> is_reduced(x.shape.rank(), false);
   std::fill(is_reduced.begin() + static_cast<std::ptrdiff_t>(axis), is_reduced.end(), true);
   const auto rows = rows_along(x.shape, is_reduced);
-  const bool is_row = rows && scale.shape.count() == rows->length && scale.shape.rank() <= x.shape.rank() - axis;
-  if (!is_row && scale.shape.count() != 1) return refuse("a scale that is not one row");
+  const bool is_row = rows && ops::is_one_row(scale.shape, x.shape, axis);
+  if (!rows || (!is_row && scale.shape.count() != 1)) return refuse("a scale that is not one row");
   if (float_name(x.dtype).empty() || float_name(scale.dtype).empty())
     return refuse("types that are not f32, f16 or bf16");
   if (std::string reason = generation_refusal(); !reason.empty()) return refuse(reason);

@@ -92,6 +92,12 @@ inline Stream make_stream() {
 class BackendDescriptor;
 class PlanCache;
 
+/// Which ways of computing are taken.
+struct Arithmetic {
+  bool tf32 = false;          ///< f32 operands of products and convolutions are rounded to TF32, for tensor cores
+  bool deterministic = true;  ///< the same bits on every run
+};
+
 /// The libraries of one device, bound to one stream. Of a device that is only described there are no handles.
 struct Libraries {
   int device = 0;
@@ -101,6 +107,7 @@ struct Libraries {
   BlasHandle blas;
   std::shared_ptr<PlanCache> plans = {};                     ///< made with the handles; gone before them
   std::shared_ptr<const BackendDescriptor> properties = {};  ///< of a device that is only described
+  Arithmetic arithmetic = {};
 };
 
 Libraries open_libraries(int device, int capability);

@@ -103,7 +103,7 @@ std::string main_text(const RowFunction& f, const RowShape& shape, const Sharing
   const int lane = {lane};
   const i64 groups = (a.rows + R - 1) / R;
   for (i64 b = blockIdx.x; b < groups * a.chunks; b += gridDim.x) {{
-    const i64 group = b / a.chunks, chunk = b - group * a.chunks, row = group * R + {within};
+    const i64 group = {group}, chunk = b - group * a.chunks, row = group * R + {within};
     const bool is_row = row < a.rows;
     const i64 first = chunk * a.chunk, end = first + a.chunk < a.length ? first + a.chunk : a.length;
     const i64 last = is_row ? end : first, base = is_row ? place<{axes}>(row, a.row_extents, a.row_steps) : 0;
@@ -112,6 +112,7 @@ std::string main_text(const RowFunction& f, const RowShape& shape, const Sharing
 )",
       fmt::arg("name", f.name), fmt::arg("lanes", sharing.lanes), fmt::arg("vector", sharing.vector),
       fmt::arg("rows", sharing.rows_per_block()),
+      fmt::arg("group", is_split ? "(i64)((Position)b / (Position)a.chunks)" : "b"),
       fmt::arg("lane", sharing.by_columns ? "threadIdx.x / 32" : "threadIdx.x % L"),
       fmt::arg("within", sharing.by_columns ? "threadIdx.x % 32" : "threadIdx.x / L"),
       fmt::arg("axes", shape.row_extents.size()), fmt::arg("body", body));

@@ -1,6 +1,7 @@
 #include "executors/cudnn/runtime_compiler.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cstdint>
 #include <cstdlib>
 #include <fstream>
@@ -12,7 +13,7 @@
 #include <dlfcn.h>
 #include <fmt/format.h>
 
-#include "base/atomic_file.h"
+#include "executors/cudnn/entry_cache.h"
 #include <halfstep/base/error.h>
 
 namespace halfstep::cudnn {
@@ -118,14 +119,23 @@ class Program {
 
   std::vector<char> compile(const std::string& architecture) {
     const std::string target = "--gpu-architecture=" + architecture;
-    const char* options[] = {target.c_str(), "--std=c++17", "--disable-warnings"};
+    const char* options[] = {target.c_str(), "--std=c++17", "--disable-warnings", "--ptxas-options=-v"};
     const int status = compiler().compile(program_, static_cast<int>(std::size(options)), options);
     if (status != 0)
       throw_failure("a generated kernel that NVRTC compiles",
                     fmt::format("{}: {}", compiler().error_string(status), log()),
                     "run with --executor onednn, and report the model and this message");
     const bool is_code = architecture.starts_with("sm_");
-    return is_code ? take(compiler().cubin_size, compiler().cubin) : take(compiler().ptx_size, compiler().ptx);
+    return is_code ? take(compiler().cubin_size, compiler().cubin) : ptx();
+  }
+  std::vector<char> ptx() const { return take(compiler().ptx_size, compiler().ptx); }
+  /// Of the latest compilation.
+  std::string log() const {
+    std::size_t bytes = 0;
+    if (compiler().log_size(program_, &bytes) != 0 || bytes == 0) return "no message";
+    std::string text(bytes, 0);
+    compiler().log(program_, text.data());
+    return text.substr(0, text.find('\0'));
   }
 
  private:
@@ -141,54 +151,13 @@ class Program {
     must(get(program_, result.data()), "a call for NVRTC's output");
     return result;
   }
-  std::string log() const {
-    std::size_t bytes = 0;
-    if (compiler().log_size(program_, &bytes) != 0 || bytes == 0) return "no message";
-    std::string text(bytes, 0);
-    compiler().log(program_, text.data());
-    return text.substr(0, text.find('\0'));
-  }
 
   void* program_ = nullptr;
 };
 
-// Entries of the cache: all that the code depends on, and the code.
-
-std::uint64_t hash_of(std::string_view bytes) {  // FNV-1a
-  std::uint64_t hash = 14695981039346656037ull;
-  for (const char c : bytes) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ull;
-  return hash;
-}
-
-constexpr std::string_view kMark = "halfstep kernel 1\n";
-
 std::string key_of(const KernelText& kernel, const std::string& architecture) {
-  return fmt::format("{}NVRTC {}.{} {} {}\n{}", kMark, compiler().major, compiler().minor, architecture, kernel.name,
-                     kernel.text);
-}
-
-fs::path entry_of(const fs::path& cache, const std::string& key) {
-  return cache / fmt::format("{:016x}.bin", hash_of(key));
-}
-
-/// Key, code, the code's size and its hash; empty where the file is anything else.
-std::vector<char> read_entry(const fs::path& path, const std::string& key) {
-  std::ifstream file(path, std::ios::binary);
-  const std::string bytes{std::istreambuf_iterator<char>(file), {}};
-  constexpr std::size_t kEnd = 16;
-  if (bytes.size() < key.size() + kEnd || !std::string_view(bytes).starts_with(key)) return {};
-  const std::string_view code = std::string_view(bytes).substr(key.size(), bytes.size() - key.size() - kEnd);
-  if (std::string_view(bytes).substr(bytes.size() - kEnd) != fmt::format("{:016x}", hash_of(code))) return {};
-  return {code.begin(), code.end()};
-}
-
-void write_entry(const fs::path& path, const std::string& key, const std::vector<char>& code) {
-  const std::string_view text(code.data(), code.size());
-  try {
-    fs::create_directories(path.parent_path());
-    write_atomically(path, key + std::string(text) + fmt::format("{:016x}", hash_of(text)), Durability::soon);
-  } catch (const std::exception&) {  // compiled again next time
-  }
+  return fmt::format("halfstep kernel 1\nNVRTC {}.{} {} {}\n{}", compiler().major, compiler().minor, architecture,
+                     kernel.name, kernel.text);
 }
 
 }  // namespace
@@ -201,22 +170,40 @@ std::vector<char> compile(const KernelText& kernel, int capability, const fs::pa
   const std::string target = architecture(capability);
   if (cache.empty()) return Program(kernel).compile(target);
   const std::string key = key_of(kernel, target);
-  const fs::path entry = entry_of(cache, key);
-  if (std::vector<char> known = read_entry(entry, key); !known.empty()) return known;
+  if (std::vector<char> known = read_entry(cache, key); !known.empty()) return known;
   std::vector<char> code = Program(kernel).compile(target);
-  write_entry(entry, key, code);
+  write_entry(cache, key, code);
   return code;
 }
 
-fs::path kernel_cache_folder() {
-  const auto variable = [](const char* name) -> fs::path {
-    const char* value = std::getenv(name);
-    return value ? value : "";
+KernelReport inspect(const KernelText& kernel, int capability) {
+  Program program(kernel);
+  program.compile(architecture(capability));
+  KernelReport report;
+  const std::string log = program.log();
+  // "...: 12 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads", "...: Used 14 registers, ..."
+  const auto number_before = [&](std::string_view words) {
+    int sum = 0;
+    for (std::size_t end = 0; (end = log.find(words, end)) != std::string::npos; ++end) {
+      std::size_t first = end;
+      while (first > 0 && std::isdigit(static_cast<unsigned char>(log[first - 1]))) --first;
+      sum += std::atoi(log.c_str() + first);
+    }
+    return sum;
   };
-  if (const fs::path own = variable("HALFSTEP_KERNEL_CACHE"); !own.empty()) return own;
-  if (const fs::path caches = variable("XDG_CACHE_HOME"); !caches.empty()) return caches / "halfstep" / "kernels";
-  if (const fs::path home = variable("HOME"); !home.empty()) return home / ".cache" / "halfstep" / "kernels";
-  return {};
+  report.registers = number_before(" registers");
+  report.spilled_bytes = number_before(" bytes spill stores") + number_before(" bytes spill loads");
+  if (report.registers == 0) throw_failure("ptxas to say how many registers a kernel takes", log, "report this");
+  const std::vector<char> code = program.ptx();
+  for (std::string_view rest(code.data(), code.size()); !rest.empty();) {
+    const std::string_view line = rest.substr(0, rest.find('\n'));
+    rest.remove_prefix(std::min(rest.size(), line.size() + 1));
+    const bool is_access = line.find("ld.global") != line.npos || line.find("st.global") != line.npos;
+    const bool is_wide = (line.find(".v4.") != line.npos && line.find("32") != line.npos) ||
+                         (line.find(".v2.") != line.npos && line.find("64") != line.npos);
+    if (is_access && is_wide) ++report.vector_accesses;
+  }
+  return report;
 }
 
 }  // namespace halfstep::cudnn

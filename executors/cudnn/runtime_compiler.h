@@ -19,7 +19,13 @@ std::string runtime_compiler_refusal();
 /// Throws Error (failure) with the compiler's messages.
 std::vector<char> compile(const KernelText& kernel, int capability, const std::filesystem::path& cache);
 
-/// HALFSTEP_KERNEL_CACHE, or halfstep/kernels in the user's cache folder; empty where there is none.
-std::filesystem::path kernel_cache_folder();
+/// What the compiler says of a kernel's machine code.
+struct KernelReport {
+  int registers = 0;
+  int spilled_bytes = 0;    ///< stored and loaded, since there were too few registers
+  int vector_accesses = 0;  ///< of 16 bytes, to and from the device's memory
+};
+/// Compiles it for that capability, which NVRTC must know. Throws as `compile` does.
+KernelReport inspect(const KernelText& kernel, int capability);
 
 }  // namespace halfstep::cudnn

@@ -31,9 +31,18 @@ Made CpuDevice::convert(const Operand& from, const Operand& to, const core::Take
           }};
 }
 
+Run CpuDevice::sequence(const std::vector<Run>& steps, bool on_device, std::vector<std::string>& notes) {
+  if (tuner_) {
+    tuner_->save();
+    if (!tuner_->notice().empty()) notes.push_back("measured choices hold for this run alone: " + tuner_->notice());
+  }
+  return Device::sequence(steps, on_device, notes);
+}
+
 void CpuDevice::within(const std::function<void()>& work) {
   const ThreadScope scope(threads_);
   const Fp32MathScope math(fp32_math_);
+  const TunerScope tuner(tuner_.get());
   try {
     work();
   } catch (const dnnl::error& e) {

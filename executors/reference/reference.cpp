@@ -5,8 +5,10 @@
 
 #include "base/machine_memory.h"
 #include "executors/core/entry_timer.h"
+#include "executors/core/gather_parts.h"
 #include "executors/core/memory_use.h"
 #include "ops/collective/all_reduce.h"
+#include "ops/collective/gather_from_ranks.h"
 #include <halfstep/base/error.h>
 #include <halfstep/executors/core/memory.h>
 #include <halfstep/executors/core/reference_call.h>
@@ -119,12 +121,30 @@ class ReferenceProgram final : public TimedProgram, public core::MeasuredProgram
       Tensor& joined = values_[node.outputs[0]];
       ranks_->all_reduce(joined.raw(), static_cast<std::size_t>(joined.count()), joined.dtype(), Reduction::sum);
     }
+    if (ranks_ && gathers_from_ranks(node)) gather(call);
     for (std::size_t k = 0; k < node.outputs.size(); ++k) {
       const ValueId out = node.outputs[k];
       if (out == kNoValue || call.targets[k].is_defined()) continue;
       if (is_planned(out)) check_inferred(call.out[k], graph_[out].dtype, graph_[out].shape);
       values_[out] = call.out[k];
     }
+  }
+
+  void gather(core::ReferenceCall& call) {
+    const GatherOperands operands(*call.node);
+    std::vector<void*> sent, taken;
+    std::vector<std::size_t> sent_bytes, taken_bytes;
+    for (std::size_t i = operands.sent; i < operands.taken; ++i) {
+      sent.push_back(call.in[i].raw());
+      sent_bytes.push_back(call.in[i].bytes());
+    }
+    for (const ValueId id : call.node->outputs) {
+      taken.push_back(values_[id].raw());
+      taken_bytes.push_back(values_[id].bytes());
+    }
+    const core::GatherParts parts(*ranks_, sent_bytes, taken_bytes, operands.owners);
+    std::vector<std::byte> window(parts.window_bytes()), windows(parts.windows_bytes());
+    parts.run(*ranks_, sent, taken, window.data(), windows.data());
   }
 
   void move_states() {

@@ -147,7 +147,7 @@ std::vector<Expr> fused_attention_gradient(GradientContext& g) {
   if (!g.out(1)) throw_failure("statistics of a FusedAttention that is differentiated", "none", "give it both results");
   const std::size_t tensors = g.in(kFusedV) ? 3 : g.in(kFusedK) ? 2 : 1;
   return g.b.multi("AttentionGrad", kOwnDomain,
-                   {g.dy(), g.in(kFusedQ), g.in(kFusedK), g.in(kFusedV), g.in(kFusedMask), g.out(1)}, tensors,
+                   {g.dy(), g.in(kFusedQ), g.in(kFusedK), g.in(kFusedV), g.in(kFusedMask), g.out(1), g.out(0)}, tensors,
                    g.node.attributes);
 }
 
@@ -196,14 +196,14 @@ const std::vector<OpCase> kGradientCases = {
      -2, 2, false},
     {"(float[2,4,4] dy, float[2,2,4,3] q, float[2,2,5,3] k, float[2,2,5,2] v) => "
      "(float[2,2,4,3] dq, float[2,2,5,3] dk, float[2,2,5,2] dv) { y, s = ai.halfstep.FusedAttention" APART "(q, k, v) "
-     "dq, dk, dv = ai.halfstep.AttentionGrad" APART "(dy, q, k, v, , s) }",
+     "dq, dk, dv = ai.halfstep.AttentionGrad" APART "(dy, q, k, v, , s, y) }",
      -2, 2, false},
     {"(float[2,4,6] dy, float[2,4,18] x) => (float[2,4,18] dx) { y, s = ai.halfstep.FusedAttention" PACKED "(x) "
-     "dx = ai.halfstep.AttentionGrad" PACKED "(dy, x, , , , s) }",
+     "dx = ai.halfstep.AttentionGrad" PACKED "(dy, x, , , , s, y) }",
      -2, 2, false},
     {"(float[2,2,3,2] dy, float[2,3,4] q, float[2,3,2] k, float[2,3,2] v, float[2,1,1,3] m) => "
      "(float[2,3,4] dq, float[2,3,2] dk, float[2,3,2] dv) { y, s = ai.halfstep.FusedAttention" GROUPED "(q, k, v, m) "
-     "dq, dk, dv = ai.halfstep.AttentionGrad" GROUPED "(dy, q, k, v, m, s) }",
+     "dq, dk, dv = ai.halfstep.AttentionGrad" GROUPED "(dy, q, k, v, m, s, y) }",
      -2, 2, false},
 };
 #undef APART

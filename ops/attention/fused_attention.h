@@ -69,13 +69,24 @@ struct Tiling {
 };
 Tiling tiling_of(std::span<const RowSet> sets, std::int64_t count);
 
-/// Inputs of FusedAttention; AttentionGrad has dY before them, and the statistics behind them. K that is left out lies
-/// in the tensor Q, V that is left out where K lies.
+/// Inputs of FusedAttention; AttentionGrad has dY before them, and its results, the statistics first, behind them. K
+/// that is left out lies in the tensor Q, V that is left out where K lies.
 enum FusedAttentionInput : std::size_t { kFusedQ, kFusedK, kFusedV, kFusedMask };
-inline constexpr std::size_t kGradStatistics = 5;
+inline constexpr std::size_t kGradStatistics = 5, kGradResult = 6;
 
 /// For each result of AttentionGrad, the sets of rows whose gradients it holds, depending on whether K and V are given.
 std::array<std::vector<RowSet>, 3> gradient_rows(const FusedAttentionConfig& c, bool has_k, bool has_v);
+
+/// What a kernel writes that computes gradients head by head: every row of queries, and every one of keys and values
+/// for its group, once. `k` and `v`: the results that hold their gradients. `is_partial`: a result has other elements,
+/// too.
+struct GradientRows {
+  std::string refusal;  ///< why rows would be written more than once; nothing else is set then
+  std::size_t k = 0, v = 0;
+  std::array<bool, 3> is_partial{};
+};
+/// `counts`: the elements of Q, K and V; -1 for one that is not given.
+GradientRows written_rows(const FusedAttentionConfig& c, const std::array<std::int64_t, 3>& counts);
 
 /// Rows of the operator table.
 std::vector<OpDef> fused_attention_rows();

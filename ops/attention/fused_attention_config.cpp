@@ -141,4 +141,29 @@ std::array<std::vector<RowSet>, 3> gradient_rows(const FusedAttentionConfig& c, 
   return result;
 }
 
+GradientRows written_rows(const FusedAttentionConfig& c, const std::array<std::int64_t, 3>& counts) {
+  const auto refused = [](const char* reason) { return GradientRows{.refusal = reason}; };
+  const bool has_k = counts[1] >= 0, has_v = counts[2] >= 0;
+  if (has_v && !has_k) return refused("values beside queries that hold the keys");
+  GradientRows rows;
+  rows.k = has_k ? 1 : 0;
+  rows.v = has_v ? 2 : rows.k;
+  const auto sets = gradient_rows(c, has_k, has_v);
+  for (std::size_t i = 0; i < sets.size(); ++i) {
+    if (sets[i].empty()) continue;
+    const Tiling tiling = tiling_of(sets[i], counts[i]);
+    if (!tiling.disjoint) return refused("rows that overlap");
+    rows.is_partial[i] = !tiling.complete;
+  }
+  for (const RowView* view : {&c.k, &c.v})
+    if (c.group > 1 && view->strides[2] != 0) return refused("keys that a group does not share");
+  if ((c.heads > 1 && (c.k.strides[1] == 0 || c.v.strides[1] == 0)) ||
+      (c.batch > 1 && (c.k.strides[0] == 0 || c.v.strides[0] == 0)))
+    return refused("keys that heads share");
+  const std::array<std::int64_t, 3> extents = {c.batch, c.heads, c.group};
+  for (std::size_t i = 0; i < 3; ++i)
+    if (extents[i] > 1 && (c.q.strides[i] == 0 || c.y.strides[i] == 0)) return refused("queries that heads share");
+  return rows;
+}
+
 }  // namespace halfstep::ops

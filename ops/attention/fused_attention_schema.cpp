@@ -209,6 +209,7 @@ void attention_grad_schema(onnx::OpSchema& schema) {
   add_operands(schema, 1);
   add_attributes(schema);
   schema.Input(5, "statistics", "FusedAttention's statistics.", "tensor(float)")
+      .Input(6, "Y", "FusedAttention's Y, for executors that need not compute it again.", "T", OpSchema::Optional)
       .Output(0, "dQ", "Gradient with respect to Q.", "T")
       .Output(1, "dK", "Gradient with respect to K, where it is given.", "T", OpSchema::Optional)
       .Output(2, "dV", "Gradient with respect to V, where it is given.", "T", OpSchema::Optional)

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "ops/collective/gather_from_ranks.h"
 #include "ops/families.h"
 #include <halfstep/base/error.h>
 #include <halfstep/ops/kernel_util.h>
@@ -12,7 +13,9 @@ namespace halfstep {
 
 bool starts_all_reduce(const Node& node) { return node.is_own("StartAllReduce"); }
 bool finishes_all_reduce(const Node& node) { return node.is_own("FinishAllReduce"); }
-bool is_collective(const Node& node) { return starts_all_reduce(node) || finishes_all_reduce(node); }
+bool is_collective(const Node& node) {
+  return starts_all_reduce(node) || finishes_all_reduce(node) || gathers_from_ranks(node);
+}
 
 std::vector<std::int64_t> flattened(const std::vector<Shape>& shapes) {
   std::vector<std::int64_t> list;
@@ -110,6 +113,16 @@ std::span<const OpDef> collective_ops() {
        .variations = {.keep_integers = true, .fits = [](const Graph&, const Node&) { return false; }},
        .schema = finish_all_reduce_schema,
        .note = "the parts of what StartAllReduce has joined"},
+      {.name = "GatherFromRanks",
+       .domain = kOwnDomain,
+       .precision = PrecisionClass::neutral,
+       .reference = gather_from_ranks_kernel,
+       .cases = {{"(float[2,3] a, float b, float[4] c) => (float y, float[4] z) "
+                  "{ y, z = ai.halfstep.GatherFromRanks<owners = [0, 1]>(, a, b, c) }",
+                  0.01, 1, false}},
+       .variations = {.fits = [](const Graph&, const Node&) { return false; }},
+       .schema = gather_from_ranks_schema,
+       .note = "tensors that other ranks send; on one rank they stay as they are"},
   };
   return rows;
 }

@@ -1,6 +1,6 @@
 // The operators by which the ranks that train a model together add up their gradients. By themselves they join tensors
 // and take them apart again, which is what they are on one rank; executors that take part in a group (see
-// halfstep/executors/ranks.h) reduce what is between.
+// halfstep/executors/ranks.h) reduce what is between. For parameters see gather_from_ranks.h.
 #pragma once
 
 #include <cstdint>

@@ -58,12 +58,15 @@ AxisIndices sliced(const Shape& shape, std::span<const Tensor> operands) {
   for (std::size_t i = 0; i < normal.size(); ++i) {
     const std::int64_t extent = shape[normal[i]], step = steps[i];
     if (step == 0) throw_input_error("steps other than 0", "0", "check Slice's steps");
-    // For positive steps the bounds are clamped to [0, extent], for negative ones to [-1, extent - 1].
-    const std::int64_t low = step > 0 ? 0 : -1, high = step > 0 ? extent : extent - 1;
-    auto bound = [&](std::int64_t at) { return std::max(low, std::min(high, at < 0 ? at + extent : at)); };
-    const std::int64_t start = bound(starts[i]), end = bound(ends[i]);
     std::vector<std::int64_t>& indices = result[normal[i]];
     indices.clear();
+    if (extent == 0) continue;
+    // Going forward the bounds are clamped to [0, extent]; backward the start to [0, extent - 1], the end to
+    // [-1, extent - 1].
+    auto bound = [&](std::int64_t at, std::int64_t low) {
+      return std::max(low, std::min(step > 0 ? extent : extent - 1, at < 0 ? at + extent : at));
+    };
+    const std::int64_t start = bound(starts[i], 0), end = bound(ends[i], step > 0 ? 0 : -1);
     const std::int64_t distance = step > 0 ? end - start : start - end;
     // step may be the most negative int64, whose magnitude only fits unsigned.
     const std::uint64_t stride =
@@ -229,6 +232,8 @@ std::vector<OpDef> slicing_rows() {
        .cases = {{"(float[4,5] x) => (float[2,3] y) <int64[2] s = {1, 0}, int64[2] e = {3, 3}> { y = Slice(x, s, e) }"},
                  {"(float[4,5] x) => (float[4,3] y) <int64[1] s = {-1}, int64[1] e = {-100}, int64[1] a = {1},"
                   " int64[1] t = {-2}> { y = Slice(x, s, e, a, t) }"},
+                 {"(float[5,2] x) => (float[1,2] y) <int64[1] s = {-100}, int64[1] e = {-1000}, int64[1] a = {0},"
+                  " int64[1] t = {-1}> { y = Slice(x, s, e, a, t) }"},
                  {"(float[4,5] x) => (float[4,1] y) <int32[1] s = {-1}, int32[1] e = {1000}, int32[1] a = {-1}>"
                   " { y = Slice(x, s, e, a) }"},
                  {"(float[4,5] x) => (float[0,5] y) <int64[1] s = {3}, int64[1] e = {1}> { y = Slice(x, s, e) }"}}},

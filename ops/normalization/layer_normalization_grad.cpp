@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "ops/normalization/one_row.h"
 #include "ops/schema_util.h"
 #include <halfstep/base/error.h>
 #include <halfstep/ops/kernel_util.h>
@@ -14,7 +15,7 @@ namespace {
 void layer_normalization_grad_kernel(KernelCall& call) {
   const Tensor &dy = call.in[0], &x = call.in[1], &scale = call.in[2];
   const std::int64_t length = x.shape().rank() ? x.shape()[x.shape().rank() - 1] : 0;
-  if (dy.shape() != x.shape() || scale.count() != length)
+  if (dy.shape() != x.shape() || x.shape().rank() == 0 || !is_one_row(scale.shape(), x.shape(), x.shape().rank() - 1))
     throw_input_error("dY of X's shape, and a scale for every element of a row",
                       dy.shape().to_string() + ", " + x.shape().to_string() + " and " + scale.shape().to_string(),
                       "check LayerNormalizationGrad's operands");

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "ops/gradient_shape.h"
 #include "ops/schema_util.h"
 #include <halfstep/ops/optimizers/optimizer_def.h>
 
@@ -12,6 +13,29 @@ namespace {
 
 using onnx::AttributeProto;
 using onnx::OpSchema;
+
+Shape shape_of_input(onnx::InferenceContext& ctx, std::size_t i) {
+  if (!onnx::hasInputShape(ctx, i)) return Shape::unranked();
+  std::vector<std::int64_t> dims;
+  for (const auto& dim : ctx.getInputType(i)->tensor_type().shape().dim())
+    dims.push_back(dim.has_dim_value() ? dim.dim_value() : Shape::kUnknown);
+  return Shape(dims);
+}
+
+/// Kernels read one element of each of the first `count` operands.
+void check_scalars(onnx::InferenceContext& ctx, std::size_t count) {
+  for (std::size_t i = 0; i < count; ++i) {
+    const Shape shape = shape_of_input(ctx, i);
+    if (shape.is_ranked() && shape.is_static() && shape.count() != 1)
+      fail_shape_inference("operand ", i, " must be a scalar, not of shape ", shape.to_string());
+  }
+}
+
+void check_shape(onnx::InferenceContext& ctx, std::size_t i, const Shape& wanted) {
+  const Shape shape = shape_of_input(ctx, i);
+  if (!may_be_equal(shape, wanted))
+    fail_shape_inference("operand ", i, " must have shape ", wanted.to_string(), ", not ", shape.to_string());
+}
 
 /// Gives every output of an optimizer the type and shape of the tensor it replaces.
 void infer_step(onnx::InferenceContext& ctx, const OptimizerDef& row) {
@@ -22,21 +46,21 @@ void infer_step(onnx::InferenceContext& ctx, const OptimizerDef& row) {
   for (const Hyperparameter& p : row.hyperparameters)
     if (const AttributeProto* given = ctx.getAttribute(std::string(p.name)))
       h.set(p.name, p.is_switch ? static_cast<double>(given->i()) : given->f());
+  check_scalars(ctx, StepOperands::kScalars);
   std::vector<Shape> shapes;
-  for (std::size_t i = 0; i < n; ++i) {
-    const std::size_t in = operands.parameter(i);
-    if (!onnx::hasInputShape(ctx, in)) break;
-    const onnx::TensorShapeProto& shape = ctx.getInputType(in)->tensor_type().shape();
-    std::vector<std::int64_t> dims;
-    for (const auto& dim : shape.dim()) dims.push_back(dim.has_dim_value() ? dim.dim_value() : Shape::kUnknown);
-    shapes.emplace_back(dims);
-  }
-  if (shapes.size() == n) {
+  for (std::size_t i = 0; i < n; ++i) shapes.push_back(shape_of_input(ctx, operands.parameter(i)));
+  for (std::size_t i = 0; i < n; ++i) check_shape(ctx, operands.gradient(i), shapes[i]);
+  if (std::ranges::all_of(shapes, &Shape::is_ranked)) {
+    const SlotPlaces places = slot_places(row, h, shapes);
     std::size_t wanted = n;
-    for (const auto& places : slot_places(row, h, shapes))
-      wanted += static_cast<std::size_t>(std::ranges::count_if(places, [](const auto& p) { return p.has_value(); }));
+    for (const auto& of_one : places)
+      wanted += static_cast<std::size_t>(std::ranges::count_if(of_one, [](const auto& p) { return p.has_value(); }));
     if (ctx.getNumOutputs() != wanted)
       fail_shape_inference("expected ", wanted, " outputs for ", n, " parameters, got ", ctx.getNumOutputs());
+    for (std::size_t i = 0; i < n; ++i)
+      for (std::size_t slot = 0; slot < row.slots.size(); ++slot)
+        if (places[i][slot])
+          check_shape(ctx, operands.first_slot() + *places[i][slot], *row.slots[slot].shape(h, shapes[i]));
   }
   for (std::size_t out = 0; out < ctx.getNumOutputs(); ++out) {
     const std::size_t in = operands.replaced(out);
@@ -101,6 +125,7 @@ void loss_scale_update_schema(OpSchema& schema) {
       .Output(0, "new_scale", "The loss scale of the next step.", "T")
       .Output(1, "new_good_steps", "Good steps since the scale last changed.", "I")
       .TypeAndShapeInferenceFunction([](onnx::InferenceContext& ctx) {
+        check_scalars(ctx, 3);
         for (std::size_t i = 0; i < ctx.getNumOutputs(); ++i) {
           onnx::propagateElemTypeFromInputToOutput(ctx, i, i);
           if (onnx::hasInputShape(ctx, i)) onnx::propagateShapeFromInputToOutput(ctx, i, i);

@@ -157,8 +157,8 @@ const std::vector<OpCase> kGruGradCases = {
 };
 
 constexpr std::string_view kNote =
-    "a sequence of length 0 gives its initial state; clip bounds what every activation is applied to, and lets "
-    "gradients through at the bounds";
+    "a sequence of length 0 gives its initial state; clip bounds what every activation is applied to, of LSTM the cell "
+    "state, too, which ONNX Runtime does not bound, and lets gradients through at the bounds";
 
 constexpr OpenNaN kFlat{false, true, "where Relu is flat, the gradient is multiplied by 0, or left out"};
 

@@ -346,6 +346,11 @@ bool shows_a_key(const KnownMask& mask) {
   return true;
 }
 
+/// What it hides stays hidden, whatever else is added.
+bool hides_for_good(const KnownMask& mask) {
+  return std::ranges::all_of(mask.elements, [](double e) { return e == 0 || (std::isinf(e) && e < 0); });
+}
+
 bool fits_scores(const Graph& graph, const Mask& mask) {
   const ValueId id = mask.value != kNoValue ? mask.value : mask.hides;
   return graph[id].shape.is_static() && graph[id].shape.rank() <= mask.rank;
@@ -388,14 +393,15 @@ bool fuse_written_out(Graph& graph, const Match& found) {
   if (std::ranges::any_of(scores.masks, [&](const Mask& mask) { return mask.rank != shape.rank(); })) return false;
   std::vector<Mask> open = scores.masks;
   std::optional<KnownMask> known = known_mask(graph, open);
-  if (known && is_causal(*known, a.queries, a.keys)) {
+  // Where replaces scores, and the sum with a mask does the same only where a row shows some key. Known masks tell,
+  // unless one that is not may hide what they show.
+  const auto replaces = [](const Mask& each) { return each.value == kNoValue; };
+  if (std::ranges::any_of(scores.masks, replaces) && !(open.empty() && known && shows_a_key(*known))) return false;
+  // Such a mask may hide all that a causal one shows: what a finite one hides takes part then.
+  if (known && is_causal(*known, a.queries, a.keys) && (open.empty() || hides_for_good(*known))) {
     a.causal = true;
     known.reset();
   }
-  // Where replaces scores, and the sum with a mask does the same only where a row shows some key: known masks tell.
-  const auto replaces = [](const Mask& each) { return each.value == kNoValue; };
-  if (std::ranges::any_of(open, replaces)) return false;
-  if (known && std::ranges::any_of(scores.masks, replaces) && !shows_a_key(*known)) return false;
   Builder b(graph);
   b.set_context(graph.nodes[found.root()].name);
   Expr mask;

@@ -42,20 +42,25 @@ Shape bound_shape(const Value& input, const InputShapes& shapes, std::optional<B
 
 // Makes the model compute for another batch than it was exported for.
 void change_batch(Graph& graph, const Graph& source, const BatchChange& change) {
+  const auto [from, to] = change;
   const Value& input = source[source.inputs[0]];
+  std::vector<ValueId> batched;
+  for (const ValueId in : graph.inputs) {
+    const Shape &was = source[in].shape, &is = graph[in].shape;
+    const bool had_any = !was.is_ranked() || was.rank() == 0 || was[0] == from || was[0] == Shape::kUnknown;
+    if (had_any && is.rank() > 0 && is[0] == to) batched.push_back(in);
+  }
+  const BatchShapes shapes = find_batch_shapes(graph, batched, from);
   try {
-    fold_constants(rewrite_batch(change.first, change.second)).apply(graph);
+    fold_constants(rewrite_batch(shapes, from, to)).apply(graph);
   } catch (const Error& error) {
-    contradiction(input, fmt::format("a batch of {}, and {}", change.second, error.found()));
+    contradiction(input, fmt::format("a batch of {}, and {}", to, error.found()));
   }
-  for (std::size_t i = 0; i < graph.outputs.size(); ++i) {
-    const Shape& was = source[source.outputs[i]].shape;
-    const Shape& is = graph[graph.outputs[i]].shape;
-    if (!was.is_ranked() || was.rank() == 0 || was[0] != change.first || !is.is_ranked()) continue;
-    if (is.rank() != was.rank() || is[0] != change.second)
-      contradiction(input, fmt::format("a batch of {}, with which output '{}' is {}", change.second,
-                                       graph[graph.outputs[i]].name, is.to_string()));
-  }
+  if (const std::string output = output_without_batch(source, graph, from, to); !output.empty())
+    contradiction(input, fmt::format("a batch of {}, with which {}", to, output));
+  // It fits this batch by chance.
+  if (!shapes.obstacle.empty())
+    contradiction(input, fmt::format("a batch of {}, and with other batches {}", to, shapes.obstacle));
 }
 
 }  // namespace

@@ -14,127 +14,6 @@ namespace {
 
 using Dims = std::vector<std::int64_t>;
 
-[[noreturn]] void baked_in(const Node& node, std::int64_t batch, const std::string& found) {
-  throw_input_error("a batch size that no node fixes",
-                    fmt::format("{} of {} '{}', made for a batch of {}", found, node.op, node.name, batch),
-                    "export the model with a dynamic batch dimension");
-}
-
-std::int64_t product(const Dims& dims) {
-  std::int64_t result = 1;
-  for (std::int64_t d : dims) result *= d;
-  return result;
-}
-
-// What Reshape makes of its target: 0 copies an extent. An extent of -1 stays.
-Dims target_of(const Node& node, const Shape& input, Dims dims) {
-  if (node.attributes.get_int("allowzero", 0) == 0)
-    for (std::size_t i = 0; i < dims.size() && i < input.rank(); ++i)
-      if (dims[i] == 0) dims[i] = input[i];
-  return dims;
-}
-
-class BatchRewriter {
- public:
-  BatchRewriter(std::int64_t from, std::int64_t to) : from_(from), to_(to) {}
-
-  void operator()(Graph& graph, Node& node) const {
-    if (traits_of(node).random && node.inputs.empty()) return draw(node);
-    if (!node.domain.empty() || node.inputs.empty() || node.inputs[0] == kNoValue) return;
-    if (node.op == "Reshape") return reshape(graph, node);
-    if (node.op == "Expand") return expand(graph, node);
-    if (node.op == "Tile") return tile(graph, node);
-    if (node.op == "ConstantOfShape") return fill(graph, node);
-    if (traits_of(node).is_recurrent()) return check_initial_states(graph, node);
-  }
-
- private:
-  static bool is_known(const Graph& graph, const Node& node, std::size_t input) {
-    return node.input(input) != kNoValue && graph[node.input(input)].is_constant();
-  }
-  static void set_dims(Graph& graph, Node& node, std::size_t input, const Dims& dims) {
-    node.inputs[input] = graph.add_constant(graph[node.inputs[input]].name, Tensor::of(dims));
-  }
-
-  void reshape(Graph& graph, Node& node) const {
-    const Shape in = graph[node.inputs[0]].shape;
-    if (!is_known(graph, node, 1) || !in.is_static() || in.rank() == 0) return;
-    Dims dims = target_of(node, in, to_int64s(graph[node.inputs[1]].constant));
-    if (dims.empty()) return;
-    const Dims before = dims;
-    const bool is_open = std::find(dims.begin(), dims.end(), -1) != dims.end();
-    if (in[0] == to_ && dims[0] == from_)
-      dims[0] = to_;
-    else if (!is_open && product(dims) != in.count() && dims[0] % from_ == 0 &&
-             product(dims) / from_ * to_ == in.count())
-      dims[0] = dims[0] / from_ * to_;
-    if (!is_open && product(dims) != in.count()) baked_in(node, from_, "the shape " + Shape(before).to_string());
-    if (dims != before) set_dims(graph, node, 1, dims);
-  }
-
-  // The axis of the batch in a shape that nothing else determines: the first, or that after it (states of recurrent
-  // layers); -1 when it is neither.
-  std::ptrdiff_t batch_axis(const Dims& dims) const {
-    for (std::size_t axis = 0; axis < std::min<std::size_t>(dims.size(), 2); ++axis)
-      if (dims[axis] == from_) return static_cast<std::ptrdiff_t>(axis);
-    return -1;
-  }
-
-  void expand(Graph& graph, Node& node) const {
-    const Shape in = graph[node.inputs[0]].shape;
-    if (!is_known(graph, node, 1) || !in.is_static()) return;
-    Dims dims = to_int64s(graph[node.inputs[1]].constant);
-    const std::ptrdiff_t axis = batch_axis(dims);
-    if (axis < 0 || dims.size() < in.rank()) return;
-    const std::ptrdiff_t own = axis - static_cast<std::ptrdiff_t>(dims.size() - in.rank());
-    const std::int64_t extent = own < 0 ? 1 : in[own];
-    if (extent != 1 && extent != to_) return;
-    dims[axis] = to_;
-    set_dims(graph, node, 1, dims);
-  }
-
-  void tile(Graph& graph, Node& node) const {
-    const Shape in = graph[node.inputs[0]].shape;
-    if (!is_known(graph, node, 1) || !in.is_static() || in.rank() == 0 || in[0] != 1) return;
-    Dims repeats = to_int64s(graph[node.inputs[1]].constant);
-    if (repeats.empty() || repeats[0] != from_) return;
-    repeats[0] = to_;
-    set_dims(graph, node, 1, repeats);
-  }
-
-  void fill(Graph& graph, Node& node) const {
-    if (!is_known(graph, node, 0)) return;
-    Dims dims = to_int64s(graph[node.inputs[0]].constant);
-    const std::ptrdiff_t axis = batch_axis(dims);
-    if (axis < 0) return;
-    dims[axis] = to_;
-    set_dims(graph, node, 0, dims);
-  }
-
-  void draw(Node& node) const {
-    Dims dims = node.attributes.get_ints("shape");
-    const std::ptrdiff_t axis = batch_axis(dims);
-    if (axis < 0) return;
-    dims[axis] = to_;
-    node.attributes.set("shape", dims);
-  }
-
-  // ONNX's inference does not look at these.
-  void check_initial_states(const Graph& graph, const Node& node) const {
-    const std::size_t axis = node.attributes.get_int("layout", 0) == 0 ? 1 : 0;
-    const Shape& x = graph[node.inputs[0]].shape;
-    const OperandRoles& roles = traits_of(node).operands;
-    for (std::size_t i = 0; i < node.inputs.size(); ++i) {
-      if (roles[i] != OperandRole::state || node.inputs[i] == kNoValue) continue;
-      const Shape& state = graph[node.input(i)].shape;
-      if (x.rank() == 3 && state.is_ranked() && state.rank() == 3 && state[axis] != x[axis])
-        baked_in(node, from_, "the initial state of shape " + state.to_string());
-    }
-  }
-
-  std::int64_t from_, to_;
-};
-
 std::int64_t first_extent(const Value& value) {
   return value.shape.is_ranked() && value.shape.rank() > 0 ? value.shape[0] : Shape::kUnknown;
 }
@@ -181,8 +60,6 @@ void expand_row(Graph& graph, const Use& use, ValueId row, std::int64_t batch) {
 }
 
 }  // namespace
-
-NodeHook rewrite_batch(std::int64_t from, std::int64_t to) { return BatchRewriter(from, to); }
 
 Pass undo_batch_expansion() {
   return {"undo_batch_expansion", [](Graph& graph) {
@@ -231,16 +108,15 @@ std::int64_t fixed_batch(const Graph& model) {
 }
 
 std::string batch_obstacle(const Graph& model) {
-  // A prime: no extent of -1 makes up for another batch by dividing it.
-  constexpr std::int64_t kProbe = 13, kOtherProbe = 17;
   const std::int64_t batch = first_fixed_batch(model);
   if (batch == Shape::kUnknown) return {};
+  const std::int64_t probe = probe_batch(model, batch);
   InputShapes shapes;
   for (ValueId in : model.inputs) {
     Shape shape = model[in].shape;
     if (!shape.is_ranked() || shape.rank() == 0 || (shape[0] != batch && shape[0] != Shape::kUnknown)) continue;
     Dims dims(shape.begin(), shape.end());
-    dims[0] = batch == kProbe ? kOtherProbe : kProbe;
+    dims[0] = probe;
     shapes.by_name[model[in].name] = Shape(dims);
   }
   try {

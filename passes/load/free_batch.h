@@ -1,14 +1,36 @@
 // Running a model that was exported for one batch size with another. Internal to passes.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <map>
+#include <span>
+#include <string>
 
 #include <halfstep/passes/passes.h>
 
 namespace halfstep {
 
-/// For `fold_constants`: where a shape written down in the model has the batch `from` that its inputs no longer have,
-/// it gets `to`. Throws Error naming a node whose shape then still does not fit.
-NodeHook rewrite_batch(std::int64_t from, std::int64_t to);
+/// Shapes written down in a model that have the batch it was exported for as an extent.
+struct BatchShapes {
+  std::map<ValueId, std::size_t> axes;  ///< of which axis, by the first output of the node that has the shape
+  std::string obstacle;                 ///< what fixes the batch nevertheless; empty: nothing
+};
+
+/// Looks for them with another batch, which is an extent of nothing else in the model: no other extent is taken for it.
+/// A shape that no operand with rows tells is one of them unless what reads its rows shows that they are none. The
+/// inputs have shapes; of those in `batched` the first extent is the batch, which was `from`.
+BatchShapes find_batch_shapes(const Graph& graph, std::span<const ValueId> batched, std::int64_t from);
+
+/// For `fold_constants`: gives these shapes the batch `to`. Throws Error naming a node whose shape then does not fit.
+NodeHook rewrite_batch(BatchShapes shapes, std::int64_t from, std::int64_t to);
+
+/// A batch size other than `from` that is no extent in the model. It is prime, so no extent of -1 makes up for it by
+/// dividing it.
+std::int64_t probe_batch(const Graph& model, std::int64_t from);
+
+/// The first output of `source` that had the batch `from` and does not have `to` in `graph`, with its shape; else
+/// empty.
+std::string output_without_batch(const Graph& source, const Graph& graph, std::int64_t from, std::int64_t to);
 
 }  // namespace halfstep

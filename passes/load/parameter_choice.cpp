@@ -135,13 +135,10 @@ std::vector<std::string> choose_untied(const Graph& model, const std::vector<std
     const std::string& name = graph[choice.value].name;
     const ValueId source = model.find(name);
     if (choice.uses.size() < 2 || !model[source].is_constant()) continue;
-    const bool is_statistic = std::any_of(choice.uses.begin(), choice.uses.end(), [&](const Use& use) {
-      return halfstep::is_statistic(traits_of(graph.nodes[use.node]).operands[use.input]);
-    });
     if (choice.maybe_merged) candidates.push_back(name);
     const bool may_be_named = choice.is_parameter || model[source].is_initializer;
     const bool matches = choice.maybe_merged ? chosen.match(name) != nullptr : may_be_named && chosen.name(name);
-    if (is_statistic || matches) untied.push_back(name);
+    if (matches) untied.push_back(name);
   }
   // "all" of none is none.
   if (!(candidates.empty() && patterns == std::vector<std::string>{"all"})) chosen.require_used(candidates);

@@ -45,8 +45,7 @@ Pass select_parameters(std::vector<ParameterChoice> choices);
 std::string guesses_of(const Graph& graph, const std::vector<ParameterChoice>& choices);
 
 /// The constants of `model`, as loaded, that are to be untied: those maybe merged that a pattern matches ("all"
-/// matches every one), parameters that a pattern names in full, and running statistics that several readers share,
-/// which never belong together. Throws Error when a pattern matches nothing.
+/// matches every one), and parameters that a pattern names in full. Throws Error when a pattern matches nothing.
 std::vector<std::string> choose_untied(const Graph& model, const std::vector<std::string>& patterns,
                                        Exporter exporter = Exporter::unknown);
 

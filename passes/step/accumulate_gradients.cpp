@@ -25,7 +25,7 @@ void accumulate(Graph& graph) {
     set_next(b, sum, sums.back());
   }
   const GradientCheck check = check_gradients(b, sums);
-  hold_statistics_unless(b, check.finite);
+  hold_states_unless(b, check.finite);
   add_output(check.norm, "grad_norm", StepRole::gradient_norm);
   add_output(check.finite, "grads_finite", StepRole::gradients_finite);
 }

@@ -85,6 +85,9 @@ class LossWriter {
         outputs.push_back(term.id());
         graph_.step.push_back({StepRole::term, term.id()});
       }
+    for (const StepValue& value : graph_.step)
+      if (value.role == StepRole::prediction && std::ranges::find(outputs, value.value) == outputs.end())
+        outputs.push_back(value.value);
     graph_.outputs = std::move(outputs);
     graph_.remove_dead();
   }
@@ -150,7 +153,8 @@ class LossWriter {
         operands.y = scores;
         graph_.outputs[which] = scores.id();
       }
-    graph_.step.push_back({StepRole::prediction, operands.y.id()});
+    // With a label for each element, metrics may compare them with the model's own output.
+    graph_.step.push_back({StepRole::prediction, operands.indices ? operands.y.id() : output});
     const Shape shape = operands.y.shape();
     operands.y = b_.cast(operands.y, operands.y.dtype() == DType::f64 ? DType::f64 : DType::f32);
     if (!operands.indices) {

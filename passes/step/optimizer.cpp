@@ -132,7 +132,7 @@ void attach(Graph& graph, const OptimizerOptions& o) {
   if (!factor) factor = b.scalar(1, DType::f32);
   const Expr apply = both(finite, update);
 
-  hold_statistics_unless(b, finite);
+  hold_states_unless(b, finite);
 
   const StateSlot step = add_state(b, kUpdatesState, Tensor::scalar(std::int64_t{0}), StateRole::optimizer);
   as(StepRole::updates, step.now);

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "graph/placeholder.h"
 #include "ops/collective/all_reduce.h"
 #include "passes/step/step_values.h"
 #include "passes/step/step_writing.h"
@@ -29,7 +30,7 @@ void share(Graph& graph, const std::vector<double>& weights) {
   b.set_context("shares");
   const std::size_t terms = std::max<std::size_t>(1, step.terms.size());
   const Expr shares =
-      as(StepRole::loss_weight,
+      as(StepRole::loss_shares,
          b.expr(graph.add_input("loss_shares", DType::f32, Shape{static_cast<std::int64_t>(terms) + 1})));
   const auto replace = [&](ValueId from, Expr to) {
     const std::string name = graph[from].name;
@@ -161,10 +162,26 @@ class Reduction {
     std::vector<Expr> tensors;
     std::vector<std::string> names;
     for (const std::size_t state : bucket.states) {
-      tensors.push_back(b_.expr(graph_.states[state].gradient));
       names.push_back(graph_[graph_.states[state].value].name);
+      const Expr gradient = b_.expr(graph_.states[state].gradient);
+      tensors.push_back(is_half(options_.gradient_dtype) ? rounded(gradient, names.back()) : gradient);
     }
     start(std::move(tensors), std::move(names));
+  }
+
+  /// The gradient and what is left of former ones, in the type that travels; what that lacks of it is left for the
+  /// next. It is kept without the loss scale, which may change in between.
+  Expr rounded(Expr gradient, const std::string& parameter) {
+    b_.set_context("gradient_residual");
+    const StateSlot residual = add_state(b_, std::string(kResidualPrefix) + parameter,
+                                         zeros_of(gradient.dtype(), gradient.shape()), StateRole::residual);
+    const ValueId scale = graph_.find(StepRole::loss_scale);
+    const Expr factor = scale == kNoValue ? Expr() : b_.cast(b_.expr(scale), gradient.dtype());
+    const Expr sum = gradient + (factor ? residual.now * factor : residual.now);
+    const Expr sent = b_.cast(sum, options_.gradient_dtype);
+    const Expr left = sum - b_.cast(sent, gradient.dtype());
+    set_next(b_, residual, factor ? left / factor : left);
+    return sent;
   }
 
   void start_loss(const std::vector<ValueId>& numbers) {
@@ -196,7 +213,8 @@ class Reduction {
       std::vector<Shape> shapes;
       for (const std::size_t state : bucket.states) shapes.push_back(gradient_of(state).shape);
       const std::vector<Expr> sums = finish(started_[next++], shapes);
-      for (std::size_t i = 0; i < bucket.states.size(); ++i) graph_.states[bucket.states[i]].gradient = sums[i].id();
+      for (std::size_t i = 0; i < bucket.states.size(); ++i)
+        graph_.states[bucket.states[i]].gradient = b_.cast(sums[i], gradient_of(bucket.states[i]).dtype).id();
     }
   }
 

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <halfstep/graph/graph.h>
@@ -23,9 +24,13 @@ Pass share_loss(const LossOptions& loss);
 /// Adds up the loss, its terms and all gradients over ranks: gradients in buckets, in the order in which the backward
 /// pass gives them, each reduction started behind the node that gives its last gradient. What reads the gradients
 /// afterwards, the check that they are finite included, is the same on all ranks. Other reductions of the step, of its
-/// normalizations, keep their places; all are made in one order. Throws Error(failure) where `buckets`
-/// lack a parameter that has a gradient; others do not matter.
+/// normalizations, keep their places; all are made in one order. Gradients that travel in a half type leave what it
+/// lacks in a state of this rank, StateRole::residual. Throws Error(failure) where `buckets` lack a parameter that has
+/// a gradient; others do not matter.
 Pass reduce_over_ranks(RankOptions options);
+
+/// Of the names of those states, followed by the parameter's.
+inline constexpr std::string_view kResidualPrefix = "gradient_residual.";
 
 /// Of gradients in their order, the numbers of those that are reduced together: a bucket ends where it has at least so
 /// many bytes, and where the element type changes.

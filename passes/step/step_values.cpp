@@ -12,13 +12,6 @@ std::vector<ValueId> all_of(const Graph& graph, StepRole role) {
   return ids;
 }
 
-// What a batch weighs is one number, the shares of a rank are a list.
-ValueId loss_factor(const Graph& graph, std::size_t rank) {
-  for (const ValueId id : all_of(graph, StepRole::loss_weight))
-    if (graph[id].shape.rank() == rank) return id;
-  return kNoValue;
-}
-
 }  // namespace
 
 StepValues::StepValues(const Graph& graph)
@@ -26,9 +19,9 @@ StepValues::StepValues(const Graph& graph)
       sample_weights(all_of(graph, StepRole::sample_weights)),
       learning_rate(graph.find(StepRole::learning_rate)),
       update(graph.find(StepRole::update)),
-      loss_weight(loss_factor(graph, 0)),
+      loss_weight(graph.find(StepRole::loss_weight)),
       first(graph.find(StepRole::first)),
-      loss_shares(loss_factor(graph, 1)),
+      loss_shares(graph.find(StepRole::loss_shares)),
       loss(graph.find(StepRole::loss)),
       terms(all_of(graph, StepRole::term)),
       predictions(all_of(graph, StepRole::prediction)),

@@ -23,7 +23,7 @@ struct StepValues {
   // Outputs.
   ValueId loss;
   std::vector<ValueId> terms;        ///< of a loss of several
-  std::vector<ValueId> predictions;  ///< what each term is computed from
+  std::vector<ValueId> predictions;  ///< of each term: what metrics compare with its labels
   std::vector<ValueId> outputs;      ///< the model's, in its order, but for one that is the loss
   ValueId gradient_norm, gradients_finite;
   // States.

@@ -58,11 +58,11 @@ GradientCheck check_gradients(Builder& b, const std::vector<Expr>& gradients) {
   return result;
 }
 
-void hold_statistics_unless(Builder& b, Expr finite) {
+void hold_states_unless(Builder& b, Expr finite) {
   Graph& graph = b.graph();
   for (std::size_t i = 0; i < graph.states.size(); ++i) {
     const State state = graph.states[i];
-    if (state.role != StateRole::statistic || state.next == kNoValue) continue;
+    if ((state.role != StateRole::statistic && state.role != StateRole::residual) || state.next == kNoValue) continue;
     const Expr next = select(finite, b.expr(state.next), b.expr(state.value));
     graph.states[i].next = next.id();
   }

@@ -45,7 +45,8 @@ struct GradientCheck {
   Expr norm, finite, unscale;
 };
 GradientCheck check_gradients(Builder& b, const std::vector<Expr>& gradients);
-/// States that the forward pass moves (running statistics) stay as they are where gradients are not finite.
-void hold_statistics_unless(Builder& b, Expr finite);
+/// States that are moved before the optimizer (running statistics, residuals of gradients) stay as they are where
+/// gradients are not finite.
+void hold_states_unless(Builder& b, Expr finite);
 
 }  // namespace halfstep

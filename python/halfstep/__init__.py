@@ -14,7 +14,7 @@ from ._openmp import choose_waiting as _choose_waiting
 
 _choose_waiting()  # before the extension is loaded
 
-from . import callbacks, losses, metrics, optimizers, schedules
+from . import callbacks, distributed, losses, metrics, optimizers, schedules
 from .callbacks import *  # noqa: F403
 from .conversion import *  # noqa: F403
 from .errors import *  # noqa: F403

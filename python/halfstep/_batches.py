@@ -1,6 +1,7 @@
 """Batches from arrays and from iterables of batches, as dictionaries for a training step."""
 
 import math
+import warnings
 
 import numpy
 
@@ -129,13 +130,43 @@ class _Parts:
         if not keep_rest and self.count < batch_size:
             raise InputError(f"at least {batch_size} rows: the model's batch size is fixed", str(self.count), "")
 
+        self._share, self._turns = None, (0, 1)
+
     def __len__(self):
         batches = self.count / self.batch_size
         return math.ceil(batches) if self.keep_rest else math.floor(batches)
 
+    def deal(self, ranks, *, trains):
+        """Has each batch shared out to ranks in its order; shares differ by a row at most. In training each has one."""
+        if ranks is None:
+            return self
+        if min(self.batch_size, self.count) < ranks.size:
+            few = min(self.batch_size, self.count)
+            raise InputError(f"a batch of at least {ranks.size} rows, one for each rank", str(few), "")
+        self._share = ranks.rank, ranks.size
+        rest = self.count % self.batch_size
+        if trains and self.keep_rest and 0 < rest < ranks.size:
+            warnings.warn(f"the last {rest} rows are fewer than ranks, and are left out", stacklevel=5)
+            self.keep_rest = False
+        return self
+
+    def take_turns(self, ranks):
+        """Has whole batches dealt to ranks in turn."""
+        if ranks is not None:
+            self._turns = ranks.rank, ranks.size
+        return self
+
     def _parts(self):
-        for i in range(len(self)):
-            yield i * self.batch_size, min((i + 1) * self.batch_size, self.count)
+        first, every = self._turns
+        for i in range(first, len(self), every):
+            begin, end = i * self.batch_size, min((i + 1) * self.batch_size, self.count)
+            if self._share is None:
+                yield begin, end
+                continue
+            rank, size = self._share
+            first, last = (begin - (begin - end) * part // size for part in (rank, rank + 1))
+            if first < last:
+                yield first, last
 
 
 class Rows(_Parts):

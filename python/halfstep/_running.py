@@ -18,13 +18,12 @@ class Running:
 
     def __init__(self, step, names, metrics, *, training):
         self.terms = names.terms()
-        terms = [one.term(names.outputs) for one in self.terms]
         measured = []
         for i, loss in enumerate(self.terms):
             wanted = metric_names(metrics.get(loss.output, []) if isinstance(metrics, dict) else metrics)
             if wanted != "" and loss.takes_labels:
                 measured.append((i, wanted))
-        self._means = _core.Running(step, terms=terms, input=names.inputs[0], measured=measured, training=training)
+        self._means = _core.Running(step, terms=len(self.terms), measured=measured, training=training)
         self.add = self._means.add
 
     @property
@@ -33,10 +32,14 @@ class Running:
         means = self._means.losses
         if len(means) == 1:
             return means[0]
-        return sum(mean * loss.weight for loss, mean in zip(self.terms, means))
+        # A term all of whose labels are ignored adds nothing.
+        counted = [mean * loss.weight for loss, mean, weight in zip(self.terms, means, self._means.weights) if weight > 0]
+        return sum(counted) if counted else math.nan
 
-    def logs(self):
-        """Name → number, the loss first."""
+    def logs(self, ranks=None):
+        """Name → number, the loss first; of the batches of all ranks, which call it together."""
+        if ranks is not None:
+            self._means.merge(ranks)
         logs = {"loss": self.loss}
         several = len(self.terms) > 1
         if several:
@@ -55,20 +58,21 @@ class Running:
 class BadUpdates:
     """Raises Error after too many consecutive updates that were skipped or had a non-finite loss."""
 
-    def __init__(self, step, accumulate):
+    def __init__(self, step):
         halvings = max(0, math.ceil(math.log2(step.loss_scale))) if step.loss_scale > 0 else 0
         self.most = MOST_BAD_UPDATES + halvings
-        self.accumulate = accumulate
-        self.batches = self.in_a_row = self.skipped = 0
+        self.in_a_row = self.skipped = 0
+        self.finite = True  # the losses since the last update
 
     def add(self, report):
-        self.batches += 1
-        due = self.batches % self.accumulate == 0
-        self.skipped += due and not report.updated
-        if (not due or report.updated) and math.isfinite(report.loss):
-            self.in_a_row = 0
+        self.skipped += report.due and not report.updated
+        self.finite = self.finite and math.isfinite(report.loss)
+        if not report.due:
             return
-        self.in_a_row += 1
+        good, self.finite = report.updated and self.finite, True
+        self.in_a_row = 0 if good else self.in_a_row + 1
+        if good:
+            return
         if self.in_a_row >= self.most:
             raise Error(
                 "updates with finite gradients",

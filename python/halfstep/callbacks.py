@@ -120,7 +120,7 @@ class EarlyStopping(_Monitor):
 
 
 class ModelCheckpoint(_Monitor):
-    """Saves the model after each epoch. The file is replaced atomically.
+    """Saves the model after each epoch, on rank 0 of several. The file is replaced atomically.
 
     Args:
         path: may contain {epoch} and names of the logs: "best-{epoch}-{val_loss:.3f}.onnx".
@@ -132,7 +132,7 @@ class ModelCheckpoint(_Monitor):
         self.path, self.save_best_only = str(path), save_best_only
 
     def on_epoch_end(self, epoch, logs):
-        if not self.save_best_only or self._improves(logs):
+        if (not self.save_best_only or self._improves(logs)) and self.model.is_first_rank:
             self.model.save(self.path.format(epoch=epoch, **logs))
 
 

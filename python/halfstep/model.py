@@ -62,7 +62,7 @@ class Model:
         self.inputs, self.outputs = model.inputs, model.outputs
         self.history = None
         self.stop_training = False
-        self._step = self._session = None
+        self._step = self._session = self._ranks = None
         self._epochs = 0
 
     # Configuration.
@@ -75,6 +75,8 @@ class Model:
             loss: a name, a halfstep.Loss, {output: loss}, or a list. None: from the labels and the model.
             metrics: names, or {output: names}. None: the default metrics of the labels; []: none.
             seed: seed of shuffling, dropout and random operators: the same seed gives the same result.
+            ranks: of halfstep.distributed.init(): `fit` and `evaluate` share out the rows to the processes. All call the
+                same functions with the same data.
             others: as in halfstep.TrainingStep.
 
         Raises InputError if the model has nothing to train, for unknown names, and for options out of range.
@@ -96,10 +98,11 @@ class Model:
             step.load_state({**self._step.parameters(), **self._step.statistics()})
         self._step, self._options, self._optimizer = step, options, optimizer
         self._names, self._losses, self._metrics = names, losses, metrics
-        self._weighting = (None, None)
+        self._weighting, self._evaluation = (None, None), None
         schedule = optimizer.schedule
         self._schedule = schedule.bound(optimizer.learning_rate) if schedule else None
         self._seed, self._epochs = options.get("seed", 0), 0
+        self._ranks = options.get("ranks")
         self._fixed = None if options.get("batch_axes") else self._fixed_batch()
 
     compile.__signature__ = _signature_of_compile(compile)
@@ -110,6 +113,11 @@ class Model:
         if self._step is None:
             raise InputError("a compiled model", "one that is not compiled", "call model.compile(...) first")
         return self._step
+
+    @property
+    def is_first_rank(self):
+        """Whether this is rank 0, or a process that trains by itself."""
+        return self._ranks is None or self._ranks.rank == 0
 
     @property
     def learning_rate(self):
@@ -146,7 +154,7 @@ class Model:
                 Dataset), or a source of batches: a list, a torch DataLoader, a tf.data.Dataset, a generator, or a
                 function that returns an iterator. A row or a batch is (x, y), (x, y, weights) or a dictionary.
             y: labels, or {output: labels} for several losses.
-            batch_size: default: 32, or the fixed batch size of the model. The last batch has the remaining rows; for a
+            batch_size: of all ranks together. Default: 32, or the fixed batch size of the model (on each rank). The last batch has the remaining rows; for a
                 fixed batch size they are left out, with a warning.
             validation_data: (x, y), (x, y, weights), or a source of rows or batches.
             callbacks: halfstep.Callback objects, or functions of an epoch and its logs.
@@ -167,8 +175,10 @@ class Model:
         epoch_batches = self._training_batches(x, y, sample_weight, batch_size, shuffle, steps_per_epoch)
         callbacks = as_callbacks(callbacks, self)
         history = self.history = History()
+        if not self.is_first_rank:
+            verbose = 0
         progress = Progress(verbose, self._epochs + epochs)
-        bad = BadUpdates(self.step, self._optimizer.accumulate)
+        bad = BadUpdates(self.step)
         self.stop_training = False
         try:
             for callback in callbacks:
@@ -185,7 +195,7 @@ class Model:
                 progress.end(logs, bad.skipped - skipped)
                 for callback in callbacks:
                     callback.on_epoch_end(epoch, logs)
-                if self.stop_training:
+                if self._stops():
                     history.stopped = str(self.stop_training)
                     break
         finally:
@@ -211,7 +221,7 @@ class Model:
                 callback.on_step(done, report)
             done += 1
             progress.step(done, running)
-            if self.stop_training:
+            if self._stops():
                 break
         if done == 0:
             raise InputError(
@@ -219,7 +229,13 @@ class Model:
                 "none",
                 "an iterator ends once: pass a list, a DataLoader, or a function that returns an iterator",
             )
-        return running.logs()
+        return running.logs(self._ranks)
+
+    def _stops(self):
+        """Whether a callback of any rank asks to stop."""
+        if self._ranks is not None and self._ranks.any(bool(self.stop_training)) and not self.stop_training:
+            self.stop_training = "another rank stops"
+        return self.stop_training
 
     def train_on_batch(self, x, y=None, sample_weight=None):
         """Runs one step on one batch. Returns a StepReport."""
@@ -236,24 +252,43 @@ class Model:
         x, y and sample_weight are as in fit. Raises InputError for data that does not fit.
         """
         step = self.step
-        if sample_weight is not None:
-            self._weigh(sample_weight, self._weighting[1])
-            step = self.step
+        if sample_weight is None:
+            return self._evaluate(x, y, batch_size, None)
+        training = step, self._names.losses, self._weighting
+        self._weigh_evaluation(sample_weight)
+        try:
+            return self._evaluate(x, y, batch_size, sample_weight)
+        finally:
+            if self._step is not training[0]:
+                self._evaluation = self._step, self._names.losses, self._weighting
+            self._step, self._names.losses, self._weighting = training
+
+    def _evaluate(self, x, y, batch_size, sample_weight):
         if is_array(x):
             arrays = {**self._arrays(x, y), **Names.of_weights(sample_weight)}
-            batches = self._rows(self._with_weights(arrays), batch_size).batches()
+            batches = self._dealt(self._rows(self._with_weights(arrays), batch_size)).batches()
         elif is_row_source(x):
-            batches = map(self._with_weights, self._source(x, batch_size).batches())
+            batches = map(self._with_weights, self._dealt(self._source(x, batch_size)).batches())
         else:
             batches = (self._with_weights(self._names.batch(item)) for item in (x() if callable(x) else x))
-        running = Running(step, self._names, self._metrics, training=False)
+        running = Running(self.step, self._names, self._metrics, training=False)
         done = 0
         for batch in batches:
             running.add(batch)
             done += 1
         if done == 0:
             raise InputError("batches to evaluate", "none", "an iterator ends once")
-        return running.logs()
+        return running.logs(self._ranks)
+
+    def _dealt(self, rows):
+        """The rows of an evaluation, of which each rank computes some."""
+        if self._ranks is None:
+            return rows
+        if self._fixed is None:
+            return rows.deal(self._ranks, trains=False)
+        if len(rows) < self._ranks.size:
+            raise InputError(f"at least {self._ranks.size} batches, one for each rank", str(len(rows)), "")
+        return rows.take_turns(self._ranks)
 
     def _with_weights(self, arrays):
         """With the sample weights that the loss needs; missing ones are 1."""
@@ -358,21 +393,30 @@ class Model:
         step.learning_rate = self._step.learning_rate
         self._step, self._names.losses, self._weighting = step, losses, key
 
+    def _weigh_evaluation(self, sample_weight):
+        """The same for one evaluation; the step of the last one is used again if it has these weights."""
+        key = (tuple(Names.of_weights(sample_weight)) or None, self._weighting[1])
+        if self._evaluation is None or _same(key, self._weighting) or not _same(key, self._evaluation[2]):
+            return self._weigh(sample_weight, self._weighting[1])
+        self._evaluation[0].load_state(self.step.state())
+        self._step, self._names.losses, self._weighting = self._evaluation
+
     def _arrays(self, x, y):
         return {**self._names.of_inputs(x), **self._names.of_labels(y)}
 
-    def _rows(self, arrays, batch_size):
-        return self._cut(lambda *how: Rows(arrays, *how), batch_size)
+    def _rows(self, arrays, batch_size, trains=False):
+        return self._cut(lambda *how: Rows(arrays, *how), batch_size, trains)
 
-    def _source(self, source, batch_size):
-        return self._cut(lambda *how: RowSource(source, self._names, *how), batch_size)
+    def _source(self, source, batch_size, trains=False):
+        return self._cut(lambda *how: RowSource(source, self._names, *how), batch_size, trains)
 
-    def _cut(self, make, batch_size):
-        """make(batch_size, keep_rest)"""
+    def _cut(self, make, batch_size, trains):
+        """make(batch_size, keep_rest). A step of several ranks has as many batches of fixed size."""
         fixed = self._fixed
         if fixed is not None and batch_size not in (None, fixed):
             raise InputError(f"a batch_size of {fixed}, as fixed in the model", repr(batch_size), "omit it")
-        rows = make(fixed or (BATCH_SIZE if batch_size is None else batch_size), fixed is None)
+        together = self._ranks.size if trains and fixed is not None and self._ranks is not None else 1
+        rows = make(together * fixed if fixed else (BATCH_SIZE if batch_size is None else batch_size), fixed is None)
         left_out = rows.count % rows.batch_size
         if fixed is not None and left_out:
             warnings.warn(f"the model's batch size is fixed at {fixed}: {left_out} rows are left out", stacklevel=5)
@@ -382,14 +426,14 @@ class Model:
         if is_array(x):
             if steps_per_epoch is not None:
                 raise InputError("steps_per_epoch with batches", "with arrays", "omit it")
-            rows = self._rows({**self._arrays(x, y), **Names.of_weights(sample_weight)}, batch_size)
-            return _FromRows(rows, self._seed, shuffle)
+            rows = self._rows({**self._arrays(x, y), **Names.of_weights(sample_weight)}, batch_size, True)
+            return _FromRows(rows.deal(self._ranks, trains=True), self._seed, shuffle)
         if y is not None or sample_weight is not None:
             raise InputError("rows or batches that contain labels and weights themselves", "y or sample_weight in addition", "")
         if is_row_source(x):
             if steps_per_epoch is not None:
                 raise InputError("steps_per_epoch with batches", "with rows", "omit it")
-            return _FromRows(self._source(x, batch_size), self._seed, shuffle)
+            return _FromRows(self._source(x, batch_size, True).deal(self._ranks, trains=True), self._seed, shuffle)
         if not callable(x) and not hasattr(x, "__iter__"):
             raise InputError("arrays, rows by index, or an iterable of batches", type(x).__name__, "")
         return _FromIterable(x, self._names, steps_per_epoch)

@@ -19,19 +19,36 @@ class Session(_core.Session):
         threads: CPU threads; 0: all that the process may use.
         batch_axes: the batch axis of inputs and outputs by name, if it is not the first.
         programs: number of cached programs, one per set of shapes.
-        fp32_math: precision of matrix products and convolutions of f32 tensors: "strict", or "bf16", which
-            rounds their operands if the device multiplies bf16 faster.
+        fp32_math: precision of matrix products and convolutions of f32 tensors: "strict", or "bf16" or
+            "tf32", which round their operands if the device multiplies those faster.
+        tune: choice of kernels for products and convolutions: "off" by rules, "fast" or "full" by measuring, which
+            ~/.cache/halfstep keeps for later runs.
+        deterministic: the same bits on every run; False: a GPU's convolutions may add up in any order.
 
     Raises InputError for models that cannot be read or run, and for unknown names.
     """
 
-    def __init__(self, model, executor="auto", precision="fp32", *, threads=0, batch_axes=None, programs=16, fp32_math="strict"):
+    def __init__(
+        self,
+        model,
+        executor="auto",
+        precision="fp32",
+        *,
+        threads=0,
+        batch_axes=None,
+        programs=16,
+        fp32_math="strict",
+        tune="off",
+        deterministic=True,
+    ):
         super().__init__(
             loaded(model),
             executor=executor,
             precision=precision,
             threads=threads,
             fp32_math=fp32_math,
+            tune=tune,
+            deterministic=deterministic,
             batch_axes=batch_axes or {},
             programs=programs,
         )

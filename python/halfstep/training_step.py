@@ -41,7 +41,10 @@ class TrainingStep(_core.TrainingStep):
         seed: seed of dropout and random operators.
         memory_budget: memory limit of training, a number of bytes or "500MB", "2GiB": activations are recomputed in the
             backward pass to meet it, with the same results. None: no limit.
-        executor, threads, batch_axes, programs, fp32_math: as in Session.
+        executor, threads, batch_axes, programs, fp32_math, tune, deterministic: as in Session.
+        ranks: of halfstep.distributed.init(): each rank makes a step of the same model and options and calls the same
+            functions with rows of its own, at least one. Loss, gradients and update are those of all rows; outputs and
+            evaluation are of a rank's own. None: a process by itself.
 
     Raises InputError if the model has nothing to train, and for options out of range.
     """
@@ -67,6 +70,9 @@ class TrainingStep(_core.TrainingStep):
         programs=16,
         memory_budget=None,
         fp32_math="strict",
+        tune="off",
+        deterministic=True,
+        ranks=None,
     ):
         source = loaded(model)
         optimizer = as_optimizer(optimizer)
@@ -91,7 +97,10 @@ class TrainingStep(_core.TrainingStep):
             executor=executor,
             threads=threads,
             fp32_math=fp32_math,
+            tune=tune,
+            deterministic=deterministic,
             memory_budget="" if memory_budget is None else str(memory_budget),
+            ranks=ranks,
         )
 
     def __enter__(self):

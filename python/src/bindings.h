@@ -6,7 +6,7 @@
 #include <nanobind/nanobind.h>
 
 #include <halfstep/executors/executor.h>
-#include <halfstep/executors/fp32_math.h>
+#include <halfstep/executors/registry.h>
 
 namespace halfstep::python {
 
@@ -26,10 +26,11 @@ void bind_rows(nb::module_& m);
 void bind_running(nb::module_& m);
 void bind_conversion(nb::module_& m);
 void bind_machine(nb::module_& m);
+void bind_ranks(nb::module_& m);
 
-/// A UserWarning where this arithmetic of f32 has no effect on the executor. Throws where warnings are errors.
-inline void warn_without_effect(Fp32Math math, const Executor& executor) {
-  const std::string notice = without_effect(math, executor.name(), executor.capabilities());
+/// A UserWarning where options have no effect on the executor. Throws where warnings are errors.
+inline void warn_without_effect(const ExecutorOptions& options, const Executor& executor) {
+  const std::string notice = without_effect(options, executor);
   const nb::gil_scoped_acquire locked;
   if (!notice.empty() && PyErr_WarnEx(PyExc_UserWarning, notice.c_str(), 2) < 0) throw nb::python_error();
 }

@@ -8,6 +8,7 @@ NB_MODULE(_core, m) {
   bind_tables(m);
   bind_options(m);
   bind_model(m);
+  bind_ranks(m);
   bind_session(m);
   bind_metrics(m);
   bind_training_step(m);

@@ -26,13 +26,12 @@ struct SessionOnExecutor {
 using GuardedSession = Guarded<SessionOnExecutor>;
 
 std::unique_ptr<SessionOnExecutor> make(const LoadedModel& model, const std::string& executor,
-                                        const std::string& precision, int threads, const std::string& fp32_math,
+                                        const std::string& precision, const ExecutorOptions& options,
                                         const std::map<std::string, std::int64_t>& batch_axes, std::size_t programs) {
   const Precision parsed = parse_precision(precision);
-  const ExecutorOptions options{.threads = threads, .fp32_math = parse_fp32_math(fp32_math)};
   const nb::gil_scoped_release unlocked;
   std::unique_ptr<Executor> made = make_executor(executor, options);
-  warn_without_effect(options.fp32_math, *made);
+  warn_without_effect(options, *made);
   Session session(model.graph, *made, {.precision = parsed, .batch_axes = batch_axes, .programs = programs});
   return std::make_unique<SessionOnExecutor>(SessionOnExecutor{std::move(made), std::move(session)});
 }
@@ -44,13 +43,16 @@ void bind_session(nb::module_& m) {
       .def(
           "__init__",
           [](GuardedSession* self, const LoadedModel& model, const std::string& executor, const std::string& precision,
-             int threads, const std::string& fp32_math, const std::map<std::string, std::int64_t>& batch_axes,
-             std::size_t programs) {
-            new (self)
-                GuardedSession("session", make(model, executor, precision, threads, fp32_math, batch_axes, programs));
+             int threads, const std::string& fp32_math, const std::string& tune, bool deterministic,
+             const std::map<std::string, std::int64_t>& batch_axes, std::size_t programs) {
+            const ExecutorOptions options{.threads = threads,
+                                          .fp32_math = parse_fp32_math(fp32_math),
+                                          .tuning = parse_tuning(tune),
+                                          .deterministic = deterministic};
+            new (self) GuardedSession("session", make(model, executor, precision, options, batch_axes, programs));
           },
-          "model"_a, nb::kw_only(), "executor"_a, "precision"_a, "threads"_a, "fp32_math"_a, "batch_axes"_a,
-          "programs"_a)
+          "model"_a, nb::kw_only(), "executor"_a, "precision"_a, "threads"_a, "fp32_math"_a, "tune"_a,
+          "deterministic"_a, "batch_axes"_a, "programs"_a)
       .def_prop_ro("inputs", [](GuardedSession& self) { return infos_from(self.use()->session.inputs()); })
       .def_prop_ro("outputs", [](GuardedSession& self) { return infos_from(self.use()->session.outputs()); })
       .def_prop_ro("precision",

@@ -14,10 +14,12 @@
 #include <nanobind/stl/map.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
+#include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include "distributed/topology.h"
 #include "python/src/model.h"
 #include "python/src/options.h"
 #include <halfstep/base/byte_count.h>
@@ -48,6 +50,7 @@ void bind_report(nb::module_& m) {
       .def_ro("gradient_norm", &StepReport::gradient_norm,
               "L2 norm of all unscaled gradients together, before clipping.")
       .def_ro("gradients_finite", &StepReport::gradients_finite, "False: the whole update is skipped.")
+      .def_ro("due", &StepReport::due, "Whether the batch completes an update, which may have been skipped.")
       .def_ro("updated", &StepReport::updated, "Whether the parameters changed.")
       .def_ro("loss_scale", &StepReport::loss_scale, "The loss scale used by this call.")
       .def("__repr__", [](const StepReport& r) {
@@ -71,8 +74,13 @@ void bind_training_step(nb::module_& m) {
              std::optional<double> loss_scale, std::vector<std::string> freeze, std::vector<std::string> trainable,
              bool train_batchnorm, bool train_dropout, std::int64_t seed,
              const std::map<std::string, std::int64_t>& batch_axes, std::size_t programs, const std::string& executor,
-             int threads, const std::string& fp32_math, const std::string& memory_budget) {
-            const ExecutorOptions on{.threads = threads, .fp32_math = parse_fp32_math(fp32_math)};
+             int threads, const std::string& fp32_math, const std::string& tune, bool deterministic,
+             const std::string& memory_budget, const std::shared_ptr<Communicator>& ranks) {
+            if (ranks && threads == 0) threads = unlocked([&] { return threads_of_rank(*ranks); });
+            const ExecutorOptions on{.threads = threads,
+                                     .fp32_math = parse_fp32_math(fp32_math),
+                                     .tuning = parse_tuning(tune),
+                                     .deterministic = deterministic};
             TrainingStepOptions options{
                 .optimizer = optimizer_options(optimizer, numbers, groups),
                 .learning_rate = learning_rate,
@@ -82,6 +90,7 @@ void bind_training_step(nb::module_& m) {
                 .mode = {train_batchnorm, train_dropout, seed},
                 .batch_axes = batch_axes,
                 .memory_budget = memory_budget.empty() ? 0 : parse_byte_count(memory_budget, "memory_budget"),
+                .ranks = ranks,
                 .programs = programs};
             if (loss_model)
               options.loss = LossOptions{.terms = {}, .function = loss_function(*loss_model)};
@@ -89,7 +98,7 @@ void bind_training_step(nb::module_& m) {
               options.loss = LossOptions{.terms = *std::move(terms), .function = {}};
             std::unique_ptr<StepOnExecutor> made = unlocked([&] {
               std::unique_ptr<Executor> e = make_executor(executor, on);
-              warn_without_effect(on.fp32_math, *e);
+              warn_without_effect(on, *e);
               TrainingStep step(model, *e, options);
               return std::make_unique<StepOnExecutor>(StepOnExecutor{std::move(e), std::move(step)});
             });
@@ -97,8 +106,8 @@ void bind_training_step(nb::module_& m) {
           },
           "model"_a, nb::kw_only(), "terms"_a.none(), "loss_model"_a.none(), "optimizer"_a, "numbers"_a, "groups"_a,
           "learning_rate"_a, "precision"_a, "loss_scale"_a.none(), "freeze"_a, "trainable"_a, "train_batchnorm"_a,
-          "train_dropout"_a, "seed"_a, "batch_axes"_a, "programs"_a, "executor"_a, "threads"_a, "fp32_math"_a,
-          "memory_budget"_a)
+          "train_dropout"_a, "seed"_a, "batch_axes"_a, "programs"_a, "executor"_a, "threads"_a, "fp32_math"_a, "tune"_a,
+          "deterministic"_a, "memory_budget"_a, "ranks"_a.none())
 
       .def("run", &Step::with_batch<&TrainingStep::run>, "batch"_a,
            "Forward and backward pass and update for a batch: a dictionary with the model's inputs and the labels by "

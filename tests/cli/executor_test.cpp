@@ -108,10 +108,21 @@ TEST_F(CliTest, Fp32MathWithoutEffectIsTold) {
       const Outcome outcome = run(call + executor + " --fp32-math bf16");
       EXPECT_EQ(outcome.exit_code, 0) << outcome.text;
       EXPECT_THAT(outcome.text, HasSubstr("f32 math bf16 has no effect")) << call << executor;
-      EXPECT_THAT(run(call + executor + " --fp32-math strict").text, Not(HasSubstr("has no effect")));
+      EXPECT_THAT(run(call + executor + " --fp32-math tf32").text, HasSubstr("f32 math tf32 has no effect"));
+      EXPECT_THAT(run(call + executor + " --deterministic off").text, HasSubstr("deterministic off has no effect"));
+      EXPECT_THAT(run(call + executor + " --fp32-math strict --deterministic on").text,
+                  Not(HasSubstr("has no effect")));
     }
   }
   EXPECT_THAT(run("inspect mlp.onnx --fp32-math bf16").text, HasSubstr("--plan or --memory with --fp32-math"));
+  EXPECT_THAT(run("inspect mlp.onnx --deterministic off").text, HasSubstr("--deterministic"));
+}
+
+TEST_F(CliTest, TuningIsAChoiceOfTheCpuAlone) {
+  const std::string call = "run mlp.onnx --input x.npy -o out.npz";
+  EXPECT_THAT(run(call + " --executor reference --tune fast").text, HasSubstr("tuning fast has no effect"));
+  EXPECT_THAT(run(call + " --executor onednn --tune fats").text, HasSubstr("fast"));
+  EXPECT_THAT(run("inspect mlp.onnx --tune fast").text, HasSubstr("--plan or --memory with --tune"));
 }
 
 TEST_F(CliTest, InferenceGivesTheValuesOfFp32) {

@@ -70,6 +70,38 @@ TEST(Convert, PatternsAreChecked) {
     EXPECT_NE(error_of([&] { parse_node_patterns(bad); }), "") << bad;
 }
 
+// An expression is matched by a function that calls itself for each character of a name.
+TEST(Convert, PatternsAndLongNames) {
+  const std::string name(300'000, 'x');
+  const ModelFile model =
+      ModelFile::parse(header() + "(float[2,2] x) => (float[2,2] y) <float[2,2] w = {1, 2, 3, 4}> { " + name +
+                       " = MatMul(x, w) y = Relu(" + name + ") }");
+  const auto kept = [&](const std::string& expression) {
+    ConvertOptions options = kKeepIo;
+    options.keep_f32 = {{NodePattern::Kind::node, expression}};
+    return convert_model(model, options);
+  };
+  EXPECT_EQ(kept(name).type_of("w"), "f32") << "a name is no expression";
+  EXPECT_THAT(error_of([&] { kept(".*x"); }), HasSubstr("names of nodes of at most 1024 bytes"));
+  EXPECT_THAT(error_of([&] { parse_node_patterns("node:.*" + name); }), HasSubstr("expression of at most 1024"));
+}
+
+TEST(Convert, NamesWithCharactersOfExpressions) {
+  const ModelFile model = ModelFile::parse(
+      header() +
+      R"((float[2,2] x) => (float[2,2] y) <float[2,2] w = {1, 2, 3, 4}> { "a.b" = MatMul(x, w) y = Relu("a.b") })");
+  const struct {
+    const char* expression;
+    const char* type;
+  } cases[] = {{"a\\.b", "f32"}, {"a.b", "f32"},   {"a\\.c", "f16"},
+               {"a\\Db", "f32"}, {"a\\db", "f16"}, {"a[.]b", "f32"}};
+  for (const auto& c : cases) {
+    ConvertOptions options = kKeepIo;
+    options.keep_f32 = {{NodePattern::Kind::node, c.expression}};
+    EXPECT_EQ(convert_model(model, options).type_of("w"), c.type) << c.expression;
+  }
+}
+
 TEST(Convert, Bf16RaisesTheOperatorSetOnlyWhereItMust) {
   const char* convolution = R"((float[1,1,2,2] x) => (float[1,1,2,2] y)
       <float[1,1,1,1] w = {2}> { a = Conv(x, w) y = Relu(a) })";

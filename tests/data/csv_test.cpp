@@ -57,6 +57,14 @@ TEST(Csv, LabelsThatAreNotAllIntegersAreFloats) {
   EXPECT_THAT(to_doubles(table.y.load()), ElementsAre(2, 0.5, 3));
 }
 
+TEST(Csv, NumbersTooCloseToZeroAreTheNearestThereAre) {
+  TemporaryFolder folder;
+  const CsvTable table = open_csv(folder.write("a.csv", "1e-50,-1e-400,1e-42,1e-400\n+1e-60,2,3,0.5\n"));
+  ASSERT_EQ(table.x.shape(), (Shape{2, 3})) << "a line of numbers is no header";
+  EXPECT_THAT(to_doubles(table.x.load()), ElementsAre(0, -0.0, 1e-42F, 0, 2, 3));
+  EXPECT_THAT(to_doubles(table.y.load()), ElementsAre(0, 0.5));
+}
+
 TEST(Csv, NamesAreNumberedInSortedOrderOrAsGiven) {
   TemporaryFolder folder;
   const auto path = folder.write("a.csv", "x,kind\n1,cow\n2,ant\n3,cow\n4,\"bee, wild\"\n");
@@ -85,6 +93,9 @@ TEST(Csv, ErrorsNameLineAndColumn) {
       {"1,2,3\nnan,5,6\n", {}, "'nan' at FILE:2, column 1"},
       {"1,2,3\n4,inf,6\n", {}, "'inf' at FILE:2, column 2"},
       {"1,2,3\n4,1e39,6\n", {}, "'1e39' at FILE:2, column 2"},
+      {"1,2,3\n4,1e400,6\n", {}, "'1e400' at FILE:2, column 2"},
+      {"1,2,3\n4,-1e400,6\n", {}, "'-1e400' at FILE:2, column 2"},
+      {"1,2,3\n4,5,1e400\n", {}, "'1e400' at FILE:2, column 3"},
       {"1,2,3\n4,5 5,6\n", {}, "'5 5' at FILE:2, column 2"},
       {"1,2,3\n4,0x5,6\n", {}, "'0x5' at FILE:2, column 2"},
       {"a,b,c\n1,2,3\n1,2,setosa\n", {}, "'setosa' at FILE:3, column 3 (c)"},

@@ -99,6 +99,33 @@ TEST(DamagedFile, UnpackedIsBounded) {
   set_max_unpacked(0);
 }
 
+// Several members are one file; zeros may fill it up.
+TEST(DamagedFile, WhatFollowsAGzipMemberIsReadOrRefused) {
+  TemporaryFolder folder;
+  const std::string first = testing::gzipped("1,0\n2,1\n"), second = testing::gzipped("3,0\n");
+  std::string damaged = second;
+  damaged[1] = 'x';
+  const struct {
+    std::string bytes;
+    std::int64_t rows;  // -1: an error
+  } cases[] = {{first, 2},
+               {first + second, 3},
+               {first + std::string(512, '\0'), 2},
+               {first + std::string(3, '\0') + second, 3},
+               {first + damaged, -1},
+               {first + "x", -1},
+               {first + std::string(1, '\0') + "x", -1}};
+  for (const auto& c : cases) {
+    folder.write("a.csv.gz", c.bytes);
+    const auto rows = [&] { return open_csv(folder / "a.csv.gz").x.rows(); };
+    if (c.rows < 0) {
+      EXPECT_THAT(error_of(rows), HasSubstr("goes on behind its end"));
+    } else {
+      EXPECT_EQ(rows(), c.rows);
+    }
+  }
+}
+
 TEST(DamagedFile, WhatAnArchiveClaimsIsCheckedBeforeItIsUnpacked) {
   TemporaryFolder folder;
   const SharedBytes few = SharedBytes::of_memory(std::as_bytes(std::span("xyz", 3)), nullptr);

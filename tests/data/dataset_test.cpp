@@ -154,6 +154,25 @@ TEST(Dataset, OfTheArraysOfAnNpzOnlyInputsAreTaken) {
   EXPECT_THAT(testing::error_of([&] { in_order_of({"x", "musk"}, data); }), HasSubstr("inputs: x, musk, got "));
 }
 
+TEST(Dataset, ArraysThatCannotBeReadAreLeftOutUnlessTheyAreNeeded) {
+  TemporaryFolder folder;
+  write_npz(folder / "a.npz", {{"x", kX}, {"y", kY}, {"more", Tensor::of<std::int64_t>({5, 6, 0x1234567})}});
+  std::string bytes = testing::read_file(folder / "a.npz");
+  const std::size_t at = bytes.find(testing::little(std::int64_t{0x1234567}));
+  ASSERT_NE(at, std::string::npos);
+  ++bytes[at];
+  folder.write("a.npz", bytes);
+  const Dataset data = open((folder / "a.npz").string());
+  EXPECT_THAT(names_of(data), ElementsAre(""));
+  EXPECT_THAT(data.notices, ElementsAre(HasSubstr("'more' is left out")));
+  --bytes[at];
+  const std::size_t header = bytes.find("NUMPY");  // of x, which comes first
+  ASSERT_NE(header, std::string::npos);
+  ++bytes[header];
+  folder.write("a.npz", bytes);
+  EXPECT_THAT(testing::error_of([&] { open((folder / "a.npz").string()); }), HasSubstr("[x]"));
+}
+
 TEST(Dataset, MayHaveNoTargets) {
   TemporaryFolder folder;
   const Tensor mask = Tensor::of<std::int64_t>({1, 0, 1});

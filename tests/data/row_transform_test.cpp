@@ -169,7 +169,24 @@ TEST(FitInput, ValuesThatDoNotFitTheTypeNameTheirRow) {
   EXPECT_THAT(error(Tensor::of<double>({1, 2, 3, 1e300}, shape), DType::f32),
               HasSubstr("row 11 of x has NaN or infinity"));
   EXPECT_THAT(error(Tensor::of<float>({1, 2, 70000, 4}, shape), DType::f16), HasSubstr("overflows f16"));
-  EXPECT_THAT(error(Tensor::of<float>({1, 2, 3, 4}, shape), DType::f32, {.scale = 1e39}), HasSubstr("row 10 of x"));
+  EXPECT_THAT(error(Tensor::of<float>({1, 2, 3, 4}, shape), DType::f32, {.scale = 1e38}), HasSubstr("row 11 of x"));
+}
+
+// Numbers are scaled in f32, where neither is f64.
+TEST(FitInput, ScalesThatAreNotFiniteWhereTheyAreAppliedAreRefused) {
+  const Tensor bytes = Tensor::of<std::uint8_t>({0, 255}, Shape{1, 2});
+  const InputOptions cases[] = {
+      {.stddev = {1e-41}}, {.scale = 1e39}, {.mean = {1e39}}, {.mean = {1e30}, .stddev = {1e-9}}};
+  for (const InputOptions& options : cases) {
+    EXPECT_THAT(error_of([&] { as_input(bytes, {DType::f32, Shape{2}}, options); }), HasSubstr("a finite scale"));
+    EXPECT_NO_THROW(as_input(bytes, {DType::f64, Shape{2}}, options));
+  }
+  const Tensor large = Tensor::of<std::int64_t>({1, std::int64_t{1} << 62}, Shape{2, 1});
+  EXPECT_THAT(error_of([&] {
+                as_input(large, {DType::f32, Shape{1}}, {.scale = 1e30});
+              }),
+              HasSubstr("row 11 of x has NaN or infinity"));
+  EXPECT_NO_THROW(as_input(large, {DType::f32, Shape{1}}, {.scale = 1e15}));
 }
 
 TEST(FitTarget, TakesClassIndicesOfAnyTypeAndShape) {

@@ -1,10 +1,14 @@
 // Run by mpirun: the communicator of MPI against what every communicator promises. With "stall" rank 1 does not come,
-// with "throw" an exception ends it, and with "own" the program starts MPI itself.
+// with "throw" an exception ends it, also while a sum is under way with "between", and with "own" the program starts
+// MPI itself. With "busy" rank 1 computes for longer than a heartbeat may be missing, with "freeze" it is stopped while
+// the others wait, and with "alone" while they compute.
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <string_view>
 #include <thread>
+#include <vector>
 
 #include <mpi.h>
 
@@ -43,6 +47,29 @@ int check_in_own_mpi() {
   return 0;
 }
 
+int check_heartbeat(std::string_view mode) {
+  using namespace std::chrono_literals;
+  const auto ranks = open_communicator("mpi", {.limit = 60s, .heartbeat = 2s, .on_loss = [](const SharedError& error) {
+                                                 std::printf("told: %s\n", error.without_hint().c_str());
+                                                 std::fflush(stdout);
+                                                 return 9;
+                                               }});
+  try {
+    ranks->barrier();
+    if (ranks->rank() == 1 && mode == "busy") std::this_thread::sleep_for(6s);
+    if (ranks->rank() == 1 && mode != "busy") std::raise(SIGSTOP);
+    if (mode == "alone") std::this_thread::sleep_for(60s);
+    ranks->barrier();
+    std::printf("rank %d is done\n", ranks->rank());
+    return 0;
+  } catch (const Error& error) {
+    std::printf("rank %d: %s\n", ranks->rank(), error.without_hint().c_str());
+    std::fflush(stdout);
+    ranks->abort(7);
+    return 7;
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -50,10 +77,19 @@ int main(int argc, char** argv) {
   const bool stalls = mode == "stall";
   try {
     if (mode == "own") return check_in_own_mpi();
+    if (mode == "busy" || mode == "freeze" || mode == "alone") return check_heartbeat(mode);
     const auto ranks = open_communicator("mpi", {.limit = std::chrono::milliseconds(stalls ? 500 : 60000)});
     test::require(ranks != nullptr, "a communicator");
     if (mode == "throw") {
       if (ranks->rank() == 1) throw_input_error("good data", "bad data", "");
+      ranks->barrier();
+    }
+    if (mode == "between") {
+      std::vector<float> values(1 << 20, 1);
+      const auto sum = ranks->make_all_reduce(values.data(), values.size(), DType::f32, Reduction::sum);
+      sum->start();
+      if (ranks->rank() == 1) throw_input_error("good data", "bad data", "");
+      sum->wait();
       ranks->barrier();
     }
     if (!stalls) {

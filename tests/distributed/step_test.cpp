@@ -1,4 +1,5 @@
 // Steps and programs of ranks, looked at by themselves.
+#include <cmath>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -35,6 +36,33 @@ TEST(RankProgram, KeepsItsCommunicator) {
   }
   program.reset();
   EXPECT_TRUE(rank.expired());
+}
+
+/// Of a, which nothing else reads, there is one copy in the arena; b is also read as it was, and x is the caller's.
+TEST(RankProgram, TensorsLieWhereTheyAreReduced) {
+  constexpr const char* kGraph =
+      "(float[999] x) => (float[999] p, float[999] q, float[999] r, float[999] own) "
+      "{ a = Neg(x) b = Abs(x) s = ai.halfstep.StartAllReduce(, a, b, x) own = Neg(b) "
+      "c, d, e = ai.halfstep.FinishAllReduce<shapes = [1, 999, 1, 999, 1, 999]>(s) p = Neg(c) q = Neg(d) r = Neg(e) }";
+  for (const auto make : {make_onednn_executor, make_reference_executor})
+    run_ranks(2, [&](const std::shared_ptr<Communicator>& ranks) {
+      const Graph graph = testing::parse(kGraph);
+      const std::unique_ptr<Executor> executor = make({.threads = 1});
+      const std::unique_ptr<StateStore> store = executor->make_store();
+      const std::unique_ptr<Program> program = on_ranks(*executor, ranks)->compile(graph, *store);
+      if (make == make_onednn_executor) {
+        EXPECT_LE(program->plan().arena_bytes, 4 * 999 * sizeof(float) + 1024) << "the sums and b";
+      }
+      for (int round = 1; round <= 2; ++round) {
+        const float value = static_cast<float>(round * (ranks->rank() == 0 ? 1 : -2));
+        for (float& element : program->input(0).span<float>()) element = value;
+        program->run();
+        const float wanted[] = {-static_cast<float>(round), -3.0f * static_cast<float>(round),
+                                static_cast<float>(round), -std::abs(value)};
+        for (std::size_t i = 0; i < 4; ++i)
+          for (const float element : program->output(i).span<float>()) ASSERT_EQ(element, wanted[i]) << i;
+      }
+    });
 }
 
 TEST(WeightOfLabels, LooksUpNoClassThatHasNoWeight) {

@@ -121,6 +121,26 @@ TEST(OneDnnChain, RunsInTheLayoutOfItsOperands) {
 }
 
 // A state that a chain updates where it lies, while the chain reads it, and another that it goes on to read.
+// As many live values as a body of a file may have, of the widest type: more than a piece of 64 elements of each takes.
+TEST(OneDnnChain, TakesAsManyLiveValuesAsThereMayBe) {
+  for (const std::size_t live : {20, 45, 63}) {
+    SCOPED_TRACE(live);
+    std::string body = "v0 = Neg(p) ", sum = "v0";
+    for (std::size_t i = 1; i < live; ++i) body += fmt::format("v{} = Neg(v{}) ", i, i - 1);
+    for (std::size_t i = 1; i < live; ++i) {
+      const std::string next = i + 1 < live ? fmt::format("s{}", i) : "r";
+      body += fmt::format("{} = Add({}, v{}) ", next, sum, i);
+      sum = next;
+    }
+    const Graph graph =
+        parse(fmt::format("(int64[4099] x) => (int64[4099] y) {{ y = {}<body = "
+                          "c (int64[4099] p) => (int64[4099] r) {{ {} }}>(x) }}",
+                          kOp, body));
+    expect_like_reference(graph, 0);
+    EXPECT_EQ(chains_of(Compiled(make_onednn_executor(), graph)), 1U);
+  }
+}
+
 TEST(OneDnnChain, UpdatesStates) {
   TestGraph g;
   const Expr x = g.input(DType::f32, {3, 50}), p = g.state("p", {3, 50}), m = g.state("m", {3, 50}, 8);

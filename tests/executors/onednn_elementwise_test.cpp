@@ -1,7 +1,11 @@
 // Elementwise operators, reductions, softmax and data movement against the reference kernels, on row-major operands and
 // behind a convolution, whose layouts they take over.
+#include <array>
 #include <functional>
+#include <set>
+#include <string>
 
+#include "executors/onednn/kernels/zero_flow.h"
 #include "tests/executors/onednn_testing.h"
 
 namespace halfstep::testing {
@@ -192,6 +196,21 @@ TEST(OneDnnLayouts, AreTakenOverByWhatFollows) {
     rounded.output(rounded.b.cast(v, DType::f16));
     expect_like_reference(rounded.graph, epsilon_of(DType::bf16));
   }
+}
+
+// What is said of all scalars holds for those that are tried.
+TEST(ZeroFlow, SaysOfAFormulaWhatItsValuesShow) {
+  std::set<std::string> kept;
+  for (const ops::FormulaDef& def : ops::all_formulas()) {
+    if (!onednn::keeps_zero_beside_scalar(def)) continue;
+    kept.insert(std::string(def.row.op));
+    for (const double s : {1e-300, 1e-30, 0.3, 1.0, 2.0, 3.0, 17.5, 1e30, 1e300})
+      for (const double sign : {1.0, -1.0}) {
+        const std::array<double, 4> arguments{0, s * sign, 0.25, 0.75};
+        EXPECT_EQ(def.on_floats(arguments.data()), 0) << def.row.op << " " << s * sign;
+      }
+  }
+  EXPECT_EQ(kept, (std::set<std::string>{"ClipGrad", "Div", "Mod", "Mul", "PRelu", "ReluGrad"}));
 }
 
 }  // namespace

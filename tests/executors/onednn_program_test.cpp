@@ -172,6 +172,50 @@ TEST(OneDnnProgram, ValuesAreOverwrittenOnlyWhereTheyDie) {
   expect_like_reference(t.graph, 1e-5, 2);
 }
 
+TEST(OneDnnProgram, ACastToTheSameTypeKeepsItsValue) {
+  TestGraph t;
+  const Expr x = t.b.op("Sigmoid", {t.input(DType::f32, {1000})});
+  const Expr cast = t.b.op("Cast", {x}, {{"to", static_cast<std::int64_t>(DType::f32)}});
+  t.output(cast + t.b.op("Neg", {x}) * 3.0);  // the last reader of x
+  expect_like_reference(t.graph, 1e-5);
+}
+
+TEST(OneDnnProgram, ASumThatIsComputedAlongUpdatesNoStateTooEarly) {
+  TestGraph t;
+  const Expr x = t.input(DType::f32, {2, 8, 6, 6}), dy = t.input(DType::f32, {2, 4, 4, 4});
+  const Expr sums = t.state("sums", {4});
+  t.output(t.b.own("ConvGradWeight", {dy, x}, {{"kernel_shape", Ints{3, 3}}, {"weight_shape", Ints{4, 8, 3, 3}}}));
+  t.output(sums * 2.0);  // between the two
+  t.update(sums, t.b.reduce_sum(dy, {0, 2, 3}, false));
+  expect_like_reference(t.graph, 1e-5, 3);
+}
+
+TEST(OneDnnProgram, AParameterThatIsAnothersGradientIsUpdatedFromItsOldValue) {
+  for (const char* op : {"SgdStep", "AdamStep"}) {
+    SCOPED_TRACE(op);
+    const bool has_moments = std::string(op) == "AdamStep";
+    TestGraph t;
+    const Shape shape{200000};
+    const Expr a = t.state("a", shape, 1), b = t.state("b", shape, 2);
+    std::vector<Expr> operands = {t.b.scalar(0.1, DType::f32),
+                                  t.b.scalar(1, DType::i64),
+                                  t.b.constant(Tensor::scalar(true)),
+                                  t.b.scalar(1, DType::f32),
+                                  a,
+                                  b,
+                                  b,
+                                  a};
+    if (has_moments)
+      for (unsigned i = 0; i < 4; ++i) operands.push_back(t.state("m" + std::to_string(i), shape, 3 + i, 0, 1));
+    const std::size_t outputs = has_moments ? 6 : 2;
+    const std::vector<Expr> next = t.b.multi(op, kOwnDomain, operands, outputs);
+    t.update(a, next[0]);
+    t.update(b, next[1]);
+    for (std::size_t i = 2; i < outputs; ++i) t.update(operands[6 + i], next[i]);
+    expect_like_reference(t.graph, 1e-5, 3);
+  }
+}
+
 TEST(OneDnnProgram, SameSeedSameThreadsSameBits) {
   const Graph graph = descent(16);
   std::vector<Tensor> results;

@@ -33,6 +33,17 @@ TEST(OneDnnBatchNormalization, TrainsLikeReference) {
   }
 }
 
+TEST(OneDnnBatchNormalization, TakesOneValueAsMeanAndVariance) {
+  TestGraph t;
+  const Expr x = t.input(DType::f32, {4, 16, 3}), scale = t.input(DType::f32, {16}), bias = t.input(DType::f32, {16});
+  const Expr running = t.b.op("Sigmoid", {t.input(DType::f32, {16})});  // dies in the normalization
+  const std::vector<Expr> y = t.b.multi("BatchNormalization", kOnnxDomain, {x, scale, bias, running, running}, 3,
+                                        {{"training_mode", std::int64_t{1}}});
+  t.output(y[0]);
+  for (const std::size_t i : {1, 2}) t.output(t.b.op("Neg", {y[i]}));
+  expect_like_reference(t.graph, 1e-5);
+}
+
 TEST(OneDnnBatchNormalization, InfersLikeReference) {
   for (DType dtype : kFloats) {
     TestGraph t;

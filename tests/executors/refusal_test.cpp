@@ -129,9 +129,48 @@ constexpr const char* kRefused[] = {
     "(float[2,4] x, float[3] w) => (float loss) <int64[2] t = {1, 3}> { loss = SoftmaxCrossEntropyLoss(x, t, w) }",
     "(float d, float[2,4] p) => (float[2,4] dx) <int64[2] t = {1, 9}> "
     "{ dx = ai.halfstep.SoftmaxCrossEntropyGrad(d, p, t) }",
+    // Gradients of other shapes than the forward result's.
+    "(float[300,2000] dy) => (float[2,2] dx) <int64[2] s = {0, 0}, int64[2] e = {2, 2}> "
+    "{ dx = ai.halfstep.SliceGrad<input_shape = [2, 2]>(dy, s, e) }",
+    "(float[300,2000] dy, int64[2] e) => (float[2,2] dx) <int64[2] s = {0, 0}> "
+    "{ dx = ai.halfstep.SliceGrad<input_shape = [2, 2]>(dy, s, e) }",
+    "(float[4] dy, int64[2] e) => (float[4] dx) <int64[2] s = {0, 0}> "
+    "{ dx = ai.halfstep.SliceGrad<input_shape = [4]>(dy, s, e) }",
+    "(float[2,3] dy) => (float[4,8000000] dx) <int64[2] i = {0, 1}> "
+    "{ dx = ai.halfstep.GatherGrad<input_shape = [4, 8000000]>(dy, i) }",
+    "(float[1,1,2,2] dy) => (float[1,1,3000,3000] dx) <float[4] s = {1.0, 1.0, 2.0, 2.0}> "
+    "{ dx = ai.halfstep.ResizeGrad<mode = \"linear\", input_shape = [1, 1, 3000, 3000]>(dy, , s) }",
+    "(float[1] d, float[3,2] p) => (float[3,2] dx) <int64[3] t = {0, 1, 1}> "
+    "{ dx = ai.halfstep.SoftmaxCrossEntropyGrad<reduction = \"none\">(d, p, t) }",
+    "(float[1,1,300,300] dy, float[1,1,4,4] x) => (float[1,1,4,4] dx) "
+    "{ dx = ai.halfstep.MaxPoolGrad<kernel_shape = [2, 2]>(dy, x) }",
+    "(float[4,4] dy, float[4,4] x, float[4,1] s) => (float[4,4] dx) "
+    "{ dx = ai.halfstep.LayerNormalizationGrad(dy, x, s) }",
+    "(float lr, float f, float[3] p, float[3] g, float[2] m, float[3] v) => (float[3] np, float[2] nm, float[3] nv) "
+    "<int64 t = {1}, bool a = {1}> { np, nm, nv = ai.halfstep.AdamStep(lr, t, a, f, p, g, m, v) }",
+    "(float lr, float f, float[300000] p, float[3] g) => (float[300000] np) "
+    "<int64 t = {1}, bool a = {1}> { np = ai.halfstep.SgdStep(lr, t, a, f, p, g) }",
 };
 
 INSTANTIATE_TEST_SUITE_P(Operands, Refused, ::testing::ValuesIn(kRefused));
+
+// The next value is written where the state lies.
+TEST(States, WithNextValuesOfASizeThatDependsOnDataAreRefused) {
+  const Graph graph = parse_model(R"(<ir_version: 10, opset_import: ["": 20], metadata_props: [
+      "ai.halfstep.state.w": "parameter", "ai.halfstep.next.w": "n", "ai.halfstep.outputs": "1"]>
+      g (float[4] x) => (int64[1,3] y, int64[1,K] n) <int64[1,3] w = {1, 2, 3}> { y = Abs(w) n = NonZero(x) })")
+                          .graph;
+  ASSERT_EQ(graph.states.size(), 1u);
+  const std::vector<Tensor> inputs{Tensor::of<float>({1, 1, 1, 1})};
+  const auto executor = make_onednn_executor();
+  std::string found;
+  try {
+    run_graph(*executor, prepare_graph(graph, inputs, executor->capabilities()), inputs);
+  } catch (const Error& e) {
+    found = e.found();
+  }
+  EXPECT_EQ(found, "'n', whose shape depends on data");
+}
 
 class Taken : public ::testing::TestWithParam<const char*> {};
 
@@ -159,6 +198,25 @@ constexpr const char* kTaken[] = {
     "(float[0,4] x) => (float[0,9007199254740992] y) <int64[1] z = {9007199254740992}> "
     "{ y = Resize<axes = [1]>(x, , , z) }",
     "(float[2] x) => (string[2] s) { s = Constant<value_strings = [\"a\", \"b\"]>() }",
+    // Scale and bias that are not one row, though they have as many elements.
+    "(float[4,3,4] x, float[4,1,1] s) => (float[4,3,4] y) { y = LayerNormalization(x, s) }",
+    "(float[4,4] x, float[4,1] s) => (float[4,4] y) { y = LayerNormalization(x, s) }",
+    "(float[4,4] x, float[4] s, float[4,1] b) => (float[4,4] y) { y = LayerNormalization(x, s, b) }",
+    "(float[4,3,4] x, float[1,1,4] s, float[1,4] b) => (float[4,3,4] y) { y = LayerNormalization(x, s, b) }",
+    "(float[4,4] x, float[4,1] s) => (float[4,4] y) { y = RMSNormalization(x, s) }",
+    "(float[5] x) => (float[1] y) <int64[1] s = {-100}, int64[1] e = {-1000}, int64[1] a = {0}, int64[1] t = {-1}> "
+    "{ y = Slice(x, s, e, a, t) }",
+    // A residual that is what is convolved.
+    "(float[2,16,9,7] x, float[16,16,3,3] w, float[16] b) => (float[2,16,9,7] y) "
+    "{ r = Softmax(x) c = ai.halfstep.FusedConv<pads = [1, 1, 1, 1]>(r, w, b, r) y = Softmax(c) }",
+    // An activation of padding, which has to stay 0.
+    "(float[2,10,6,6] x, float[10,1,3,3] w, float[10] b) => (float[2,10,6,6] y) "
+    "{ y = ai.halfstep.FusedConv<pads = [2, 2, 2, 2], dilations = [2, 2], group = 10, activation = \"Clip\", "
+    "min = 1.0, max = 6.0>(x, w, b) }",
+    "(float[2,10,6] x, float[10,1,31] w, float[10] b) => (float[2,10,6] y) "
+    "{ y = ai.halfstep.FusedConv<pads = [15, 15], group = 10, activation = \"Clip\", min = 1.0, max = 6.0>(x, w, b) }",
+    "(float[2,16,6,6] x, float[10,16,3,3] w, float[10] b) => (float[2,10,4,4] y) "
+    "{ y = ai.halfstep.FusedConv<activation = \"Clip\", min = 1.0, max = 6.0>(x, w, b) }",
     "(float[2] x) => (string[2] s) <string[2] c = {\"a\", \"b\"}> { s = Identity(c) }",
 };
 

@@ -1,11 +1,15 @@
 // A step that needs more memory than there is ends before anything of it is allocated.
+#include <cstdint>
+#include <fstream>
 #include <memory>
 #include <string>
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
+#include <unistd.h>
 
 #include "base/machine_memory.h"
+#include "tests/executors/onednn_testing.h"
 #include <halfstep/base/error.h>
 #include <halfstep/executors/core/memory.h>
 #include <halfstep/executors/executor.h>
@@ -14,8 +18,8 @@
 namespace halfstep {
 namespace {
 
-using testing::AllOf;
-using testing::HasSubstr;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
 
 /// A chain in which `together` values, each of a quarter of the memory, live at once.
 Graph chain(int together) {
@@ -54,6 +58,34 @@ TEST(StepMemory, ThatThereIsNotIsAnErrorThatNamesTheLargestTensors) {
           << executor->name();
     }
   }
+}
+
+/// Bytes of this process in memory.
+std::size_t resident() {
+  std::ifstream statm("/proc/self/statm");
+  std::size_t total = 0, pages = 0;
+  statm >> total >> pages;
+  return pages * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+}
+
+// Moments are as large as parameters, and a state may be brought to another layout when a step is compiled.
+TEST(StepMemory, StatesOfZerosTakeNoneUntilTheyAreWritten) {
+  constexpr std::int64_t kSide = 4096;
+  testing::TestGraph t;
+  const Tensor zeros(DType::f32, {kSide, kSide});
+  const Expr state = t.b.expr(t.graph.add_state("s", zeros, StateRole::parameter));
+  const Expr x = t.input(DType::f32, {2, kSide});
+  t.output(t.b.op("Gemm", {x, state}, {{"transB", std::int64_t{1}}}));
+  const std::unique_ptr<Executor> executor = make_onednn_executor();
+  const std::unique_ptr<StateStore> store = executor->make_store();
+  const std::size_t before = resident();
+  const std::unique_ptr<Program> program = executor->compile(t.graph, *store);
+  EXPECT_LT(resident(), before + zeros.bytes() / 2);
+
+  testing::set_input(*program, 0, testing::random_tensor(DType::f32, {2, kSide}, 1));
+  program->run();
+  for (const float y : program->output(0).span<float>()) ASSERT_EQ(y, 0);
+  EXPECT_TRUE(identical(store->read("s"), zeros));
 }
 
 }  // namespace

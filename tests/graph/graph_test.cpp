@@ -199,6 +199,13 @@ TEST(Verify, FindsWhatIsBroken) {
   no_next.graph.add_state("s", Tensor::scalar(0.0f), StateRole::statistic);
   no_next.graph.states[0].next = no_next.graph.add_value("lost");
   EXPECT_THAT(verify_message(no_next.graph), HasSubstr("'lost'"));
+
+  for (const auto& [type, shape] : {std::pair{DType::f32, Shape{3}}, std::pair{DType::f64, Shape()}}) {
+    Chain misfit;
+    misfit.graph.add_state("s", Tensor::scalar(0.0f), StateRole::statistic);
+    misfit.graph.states[0].next = misfit.graph.add_input("given", type, shape);
+    EXPECT_THAT(verify_message(misfit.graph), HasSubstr("as the next value of 's' of f32 []"));
+  }
 }
 
 TEST(Verify, FindsIdsThatNameNoValue) {

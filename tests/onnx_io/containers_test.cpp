@@ -3,6 +3,8 @@
 
 #include <set>
 
+#include <fmt/format.h>
+
 #include "onnx_io/convert.h"
 #include "onnx_io/lift.h"
 #include "tests/onnx_io/node_lines.h"
@@ -185,6 +187,10 @@ const RefusalCase kRefusals[] = {
      "parts of at least one slice, got 0"},
     {"TooManyParts", "(float[1000000] x) => (seq(float[1]) z) { z = SplitToSequence(x) }",
      "at most 50000 parts, got 1000000"},
+    {"TooManyListed",
+     "(float[1] x) => (seq(float[0]) z) <int64[1] n = {50001}> { s = ConstantOfShape<value = int64[1] {0}>(n) "
+     "z = SplitToSequence(x, s) }",
+     "a split of at most 50000 numbers, got 50001"},
     {"TooManyCopies",
      "(float[40000] x) => (seq(float[1]) z) { s = SplitToSequence(x) z = SequenceMap(s) "
      "<body = b (float[1] u) => (float[1] p) { q = Exp(u) p = Exp(q) }> }",
@@ -205,6 +211,16 @@ const RefusalCase kRefusals[] = {
      "sequences of 1 elements, got one of 2"},
     {"SequenceIntoTensorOperator", "(float[2] x) => (float[2] z) { s = SequenceConstruct(x) z = Relu(s) }", "Relu"},
 };
+
+// Each value that is a list has its own copy of it.
+TEST(ContainerLimits, ElementsOfAllListsTogether) {
+  std::string nodes = "s0 = SplitToSequence(x)";
+  constexpr int kLists = 1000;
+  for (int i = 1; i <= kLists; ++i) nodes += fmt::format(" s{} = Identity(s{})", i, i - 1);
+  const std::string text =
+      fmt::format("(float[50000] x) => (float[1] z) <int64 i = {{0}}> {{ {} z = SequenceAt(s{}, i) }}", nodes, kLists);
+  EXPECT_THAT(error_of([&] { load(text); }), HasSubstr("elements in all sequences"));
+}
 
 INSTANTIATE_TEST_SUITE_P(OnnxIo, ContainerRefusals, testing::ValuesIn(kRefusals),
                          [](const auto& test) { return std::string(test.param.name); });

@@ -4,6 +4,7 @@
 
 #include "onnx_io/lift.h"
 #include "tests/onnx_io/test_util.h"
+#include <halfstep/onnx_io/load.h>
 #include <halfstep/ops/op_def.h>
 
 namespace halfstep {
@@ -223,6 +224,41 @@ TEST(FromProto, RefusesMetadataOfStatesThatAreNotThere) {
   entry->set_key("ai.halfstep.state.w");
   entry->set_value("parameter");
   EXPECT_THAT(error_of([&] { from_proto(model); }), HasSubstr("ai.halfstep.state.w"));
+}
+
+// What runs a step writes the next value where the state lies.
+TEST(FromProto, RefusesStatesWhoseNextValuesOrGradientsDoNotFit) {
+  const struct {
+    const char* output;  // of a known type, or one that follows from inference
+    const char* node;
+    const char* key;
+    const char* error;
+  } cases[] = {
+      {"float[2] n", "n = Relu(w)", "next", ""},
+      {"float[K] n", "n = Relu(w)", "next", ""},
+      {"float[2] n", "n = Relu(w)", "gradient", ""},
+      {"float16[2] n", "n = Cast<to = 10>(w)", "gradient", ""},
+      {"float[4] n", "n = Concat<axis = 0>(w, w)", "next", "f32 [4] as the next value of 'w' of f32 [2]"},
+      {"float[K] n", "n = Concat<axis = 0>(w, w)", "next", "f32 [4] as the next value of 'w' of f32 [2]"},
+      {"float[1,2] n", "n = Unsqueeze(w, zero)", "next", "f32 [1, 2] as the next value of 'w' of f32 [2]"},
+      {"int64[2] n", "n = Cast<to = 7>(w)", "next", "i64 [2] as the next value of 'w' of f32 [2]"},
+      {"float16[2] n", "n = Cast<to = 10>(w)", "next", "f16 [2] as the next value of 'w' of f32 [2]"},
+      {"float[4] n", "n = Concat<axis = 0>(w, w)", "gradient", "f32 [4] as the gradient of 'w' of f32 [2]"},
+      {"int64[2] n", "n = Cast<to = 7>(w)", "gradient", "i64 [2] as the gradient of 'w' of f32 [2]"},
+  };
+  for (const auto& c : cases) {
+    onnx::ModelProto model =
+        parse_proto(kHeader + "m (float[2] x) => (float[2] y, " + c.output +
+                    ") <float[2] w = {1, 2}, int64[1] zero = {0}> { y = Mul(x, w) " + c.node + " }");
+    for (const auto& [key, value] : {std::pair{"state", "parameter"}, std::pair{c.key, "n"}}) {
+      auto* entry = model.add_metadata_props();
+      entry->set_key(std::string("ai.halfstep.") + key + ".w");
+      entry->set_value(value);
+    }
+    const std::string error = error_of([&] { load_model_from_bytes(model.SerializeAsString()); });
+    EXPECT_EQ(error.empty(), *c.error == '\0') << error;
+    EXPECT_THAT(error, HasSubstr(c.error)) << c.output << " " << c.node << " " << c.key;
+  }
 }
 
 }  // namespace

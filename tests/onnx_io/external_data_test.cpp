@@ -3,6 +3,7 @@
 #include <onnx/onnx_pb.h>
 #include <sys/stat.h>
 
+#include "onnx_io/replaced_data.h"
 #include "tests/onnx_io/test_util.h"
 #include <halfstep/onnx_io/load.h>
 
@@ -178,7 +179,7 @@ TEST_F(ExternalData, OfAttributesAndFunctionsIsCheckedToo) {
   };
   const onnx::ModelProto plain =
       test::parse_proto("<ir_version: 8, opset_import: [\"\": 17]> m (float[4] x) => (float[4] y) { y = Relu(x) }");
-  onnx::ModelProto in_node = plain, in_function = plain, in_training = plain, in_subgraph = plain;
+  onnx::ModelProto in_node = plain, in_function = plain, in_training = plain, in_subgraph = plain, by_default = plain;
   add_constant(*in_node.mutable_graph());
   add_constant(*in_function.add_functions());
   add_constant(*in_training.add_training_info()->mutable_algorithm());
@@ -186,7 +187,11 @@ TEST_F(ExternalData, OfAttributesAndFunctionsIsCheckedToo) {
   branch.set_name("then_branch");
   branch.set_type(onnx::AttributeProto::GRAPH);
   add_constant(*branch.mutable_g());
-  for (const onnx::ModelProto& model : {in_node, in_function, in_training, in_subgraph})
+  onnx::AttributeProto& attribute = *by_default.add_functions()->add_attribute_proto();
+  attribute.set_name("value");
+  attribute.set_type(onnx::AttributeProto::TENSOR);
+  *attribute.mutable_t() = evil;
+  for (const onnx::ModelProto& model : {in_node, in_function, in_training, in_subgraph, by_default})
     EXPECT_THAT(error_of([&] { load(model); }), HasSubstr("'../secret.bin'"));
 }
 
@@ -224,7 +229,7 @@ TEST_F(ExternalData, IsNotWrittenThroughALink) {
   write_external_data(model, home() / "out.data", 1);
   EXPECT_EQ(test::read_bytes(folder_ / "secret.bin"), bytes_);
   EXPECT_FALSE(fs::is_symlink(home() / "out.data"));
-  EXPECT_EQ(test::read_bytes(home() / "out.data"), bytes_.substr(0, 16));
+  EXPECT_EQ(test::read_bytes(home() / "out.data"), bytes_.substr(0, 16) + std::string(kDataMark));
 }
 
 }  // namespace

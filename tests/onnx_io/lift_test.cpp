@@ -179,6 +179,16 @@ TEST(LiftRefusal, SaysWhatHasNoEquivalent) {
        "(float[2] p, float[2] r, float[2] q) => (float[2] u, float[2] v, float[2] z) "
        "{ u = Add(p, q) v = Identity(r) z = Identity(u) }>(, s, , x) }",
        "left out"},
+      {8,
+       "(float[1,2] s, float[1,3,2] x) => (float[1,2] t, float[1,3,2] y) { t, y = Scan <num_scan_inputs = 250000000, "
+       "body = b (float[2] p, float[2] q) => (float[2] u, float[2] z) { u = Add(p, q) z = Identity(u) }>(, s, x) }",
+       "got 250000000"},
+      {6, "(float[2,3] x, float[3] s) => (float[2,3] y) { y = Add<broadcast = 1, axis = -1099511627776>(x, s) }",
+       "axis -1099511627776"},
+      {6, "(float[2,3] x, float[3] s) => (float[2,3] y) { y = Mul<broadcast = 1, axis = -3>(x, s) }", "axis -3"},
+      {6, "(float[2,3] x, float[3] s) => (float[2,3] y) { y = Sub<broadcast = 1, axis = 2>(x, s) }", "axis 2"},
+      {1, "(float[1,1,4] x) => (float[1,1,1] y) { y = GlobalLpPool<p = 1.5>(x) }", "p = 1.5"},
+      {1, "(float[1,1,4] x) => (float[1,1,1] y) { y = GlobalLpPool<p = 1e30>(x) }", "an integer p"},
   };
   for (const auto& c : cases) EXPECT_THAT(error_of([&] { lifted(c.opset, c.body); }), testing::HasSubstr(c.text));
 }

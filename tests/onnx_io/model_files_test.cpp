@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "onnx_io/external_data.h"
+#include "onnx_io/replaced_data.h"
 #include "tests/temporary_directory.h"
 #include <halfstep/base/error.h>
 #include <halfstep/onnx_io/load.h>
@@ -74,6 +75,43 @@ TEST_F(ModelFiles, DataThatAnotherModelRefersToStay) {
   save(4, kOne);
   EXPECT_EQ(saved("copy.onnx"), 1);
   EXPECT_THAT(dir_.names(), UnorderedElementsAre("m.onnx", "copy.onnx", "m.onnx.data", "m.onnx.data7"));
+}
+
+TEST_F(ModelFiles, DataThatHalfstepDidNotWriteStay) {
+  save(1, kTwo);
+  fs::resize_file(dir_ / "m.onnx.data", fs::file_size(dir_ / "m.onnx.data") - kDataMark.size());
+  EXPECT_EQ(saved(), 1);
+  save(2, kOne);
+  EXPECT_THAT(dir_.names(), UnorderedElementsAre("m.onnx", "m.onnx.data"));
+}
+
+TEST_F(ModelFiles, DataStayWhereAnotherFileMayNeedThem) {
+  enum Content : std::uint8_t { copy, dotted, damaged, text };
+  const struct {
+    const char* beside;
+    Content content;
+    bool stay;
+  } cases[] = {
+      {"m.onnx.bak", copy, true},      {"m.ONNX", copy, true},        {"backup", copy, true},
+      {"other.onnx", dotted, true},    {"other.onnx", damaged, true}, {"other", damaged, false},
+      {"notes.onnx.txt", text, false},
+  };
+  for (const auto& c : cases) {
+    const TemporaryDirectory dir;
+    save_model(model_of(1), dir / "m.onnx", kTwo);
+    std::string bytes = read_text(dir / "m.onnx");
+    if (c.content == dotted) {
+      onnx::ModelProto model;
+      ASSERT_TRUE(model.ParseFromString(bytes));
+      for (auto& entry : *model.mutable_graph()->mutable_initializer(0)->mutable_external_data())
+        if (entry.key() == "location") entry.set_value("./m.onnx.data");
+      bytes = model.SerializeAsString();
+    }
+    if (c.content == damaged) bytes.pop_back();
+    write_text(dir / c.beside, c.content == text ? "location: m.onnx.data" : bytes);
+    save_model(model_of(2), dir / "m.onnx", kOne);
+    EXPECT_EQ(fs::exists(dir / "m.onnx.data"), c.stay) << c.beside << " " << c.content;
+  }
 }
 
 TEST_F(ModelFiles, AModelThatCannotTakeItsPlaceLeavesNoData) {

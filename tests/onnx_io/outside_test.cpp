@@ -30,6 +30,17 @@ void set(onnx::TensorProto& tensor, const Tensor& value) {
   tensor.set_raw_data(value.raw(), value.bytes());
 }
 
+// 4 * 2^62 is 0 in 64 bits.
+TEST(Detached, ATensorOfMoreBytesThanCanBeCountedIsRefused) {
+  onnx::ModelProto model = parse_proto(R"(<ir_version: 10, opset_import: ["": 20]>
+    m (float[2] x) => (float[2] y) <float[1] w = {0}> { y = Relu(x) })");
+  onnx::TensorProto& w = *model.mutable_graph()->mutable_initializer(0);
+  w.clear_float_data();
+  w.set_dims(0, (std::int64_t{1} << 62) + 512);
+  w.set_raw_data(std::string(2048, '\0'));
+  EXPECT_THAT(error_of([&] { detach(model); }), HasSubstr("address space"));
+}
+
 /// w and fixed are large, and p is another name of fixed.
 std::string model_bytes() {
   onnx::ModelProto model = parse_proto(R"(<ir_version: 10, producer_name: "test", opset_import: ["": 20]>

@@ -215,6 +215,39 @@ TEST(SaveTrained, InferenceFormOfOldBatchNormalization) {
   EXPECT_EQ(saved(model, {}).graph().node(0).output_size(), 1);
 }
 
+// A layer that is applied twice reads what its first use leaves.
+TEST(SaveTrained, InferenceFormFollowsRunningStatisticsFromLayerToLayer) {
+  const onnx::ModelProto model = parse_proto(kHeader + R"(
+      m (float[N,2] x) => (float[N,2] y, float[2] m3) <float[2] s = {1.0,1.0}, float[2] m = {3.0,4.0}, float[2] v = {1.0,1.0}> {
+      h, m1, v1 = BatchNormalization<training_mode=1>(x, s, s, m, v)
+      g, m2, v2 = BatchNormalization<training_mode=1>(h, s, s, m1, v1)
+      y, m3, v3 = BatchNormalization<training_mode=1>(g, s, s, m2, v2) })");
+  const LoadedModel loaded = load_model_from_bytes(model.SerializeAsString());
+  EXPECT_EQ(error_of([&] { check_can_save(*loaded.source, {"s"}); }), "");
+  const onnx::ModelProto after = saved(model, {});
+  ASSERT_EQ(after.graph().node_size(), 4);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(after.graph().node(i).input(3), "m") << i;
+    EXPECT_EQ(after.graph().node(i).input(4), "v") << i;
+  }
+  EXPECT_EQ(after.graph().node(3).op_type(), "Identity");
+  EXPECT_EQ(after.graph().node(3).input(0), "m");
+  EXPECT_EQ(after.graph().node(3).output(0), "m3");
+}
+
+TEST(SaveTrained, InferenceFormOfBranchesThatUseTheSameNames) {
+  const onnx::ModelProto model = parse_proto(kHeader + R"(
+      m (bool c, float[2,2] x) => (float[2] o) <float[2] s = {1.0,1.0}, float[2] a = {1.0,2.0}, float[2] b = {3.0,4.0}> {
+      o = If(c) <then_branch = t () => (float[2] p) { y, r, v = BatchNormalization<training_mode=1>(x, s, s, a, s)
+                                                      p = Identity(r) },
+                 else_branch = e () => (float[2] q) { y, r, v = BatchNormalization<training_mode=1>(x, s, s, b, s)
+                                                      q = Identity(r) }> })");
+  const onnx::ModelProto after = saved(model, {});
+  std::vector<std::string> read;
+  for (const auto& attribute : after.graph().node(0).attribute()) read.push_back(attribute.g().node(1).input(0));
+  EXPECT_THAT(read, testing::ElementsAre("a", "b"));
+}
+
 TEST(SaveTrained, InlinesFunctionsOnlyWhereAParameterIsInThem) {
   const onnx::ModelProto model = parse_proto(R"(<ir_version: 8, opset_import: ["": 17, "l": 1]>
       m (float[2] x) => (float[2] y) <float[2] outer = {1.0, 1.0}> { h = Mul(x, outer) y = l.Scale(h) }

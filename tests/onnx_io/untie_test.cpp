@@ -1,6 +1,10 @@
 // Separating what an exporter merged without names.
 #include "onnx_io/untie.h"
 
+#include <set>
+#include <string>
+#include <vector>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -49,6 +53,41 @@ TEST(Untie, GivesEachReaderAConstantNode) {
 TEST(Untie, OfNothingChangesNothing) {
   const LoadedModel model = parse_model(kMerged);
   EXPECT_EQ(untie(model, {}).source, model.source);
+}
+
+// Whoever loads it: the second would otherwise be lost when the model is saved.
+TEST(Untie, RunningStatisticsNeverBelongTogether) {
+  const LoadedModel loaded = parse_model(
+      "<ir_version: 10, opset_import: [\"\": 20]> two (float[N,2] x) => (float[N,2] y) "
+      "<float[2] s = {1,2}, float[2] ones = {1,1}, float[2] zeros = {0,0}> "
+      "{ a = BatchNormalization(x, s, zeros, zeros, ones) y = BatchNormalization(a, s, zeros, zeros, ones) }");
+  const Graph& graph = loaded.graph;
+  std::set<std::string> read;
+  for (const Node& node : graph.nodes)
+    for (const std::size_t i : {2u, 3u, 4u}) read.insert(graph[node.inputs[i]].name);
+  EXPECT_EQ(read.size(), 6u);
+  EXPECT_EQ(graph.nodes[0].inputs[1], graph.nodes[1].inputs[1]);
+  const std::string& mean = graph[graph.nodes[1].inputs[3]].name;
+  const LoadedModel saved =
+      load_model_from_bytes(trained_model_bytes(*loaded.source, {{mean, Tensor::of<float>({5, 6})}}));
+  EXPECT_EQ(to_doubles(saved.graph[saved.graph.nodes[1].inputs[3]].constant), (std::vector<double>{5, 6}));
+  EXPECT_EQ(to_doubles(saved.graph[saved.graph.nodes[0].inputs[3]].constant), (std::vector<double>{0, 0}));
+}
+
+TEST(Untie, RunningStatisticsOfCallsOfAFunctionNeverBelongTogether) {
+  const LoadedModel loaded = parse_model(R"(
+      <ir_version: 10, opset_import: ["": 20, "f": 1]> two (float[N,2] x) => (float[N,2] y)
+      <float[2] s = {1,2}, float[2] b = {0,1}, float[2] v = {1,1}, float[2] m = {0,0}>
+      { a = f.norm(x, s, b, m, v) y = f.norm(a, s, b, m, v) }
+      <domain: "f", opset_import: ["": 20]> norm (x, s, b, m, v) => (y) { y = BatchNormalization(x, s, b, m, v) })");
+  const Graph& graph = loaded.graph;
+  ASSERT_EQ(graph.nodes.size(), 2u);
+  for (const std::size_t i : {3u, 4u}) EXPECT_NE(graph.nodes[0].inputs[i], graph.nodes[1].inputs[i]);
+  const std::string& mean = graph[graph.nodes[1].inputs[3]].name;
+  const LoadedModel saved =
+      load_model_from_bytes(trained_model_bytes(*loaded.source, {{mean, Tensor::of<float>({5, 6})}}));
+  EXPECT_EQ(to_doubles(saved.graph[saved.graph.nodes[1].inputs[3]].constant), (std::vector<double>{5, 6}));
+  EXPECT_EQ(to_doubles(saved.graph[saved.graph.nodes[0].inputs[3]].constant), (std::vector<double>{0, 0}));
 }
 
 TEST(Untie, RefusesWhatIsNoInitializer) { EXPECT_THROW(untie(parse_model(kMerged), {"a"}), Error); }

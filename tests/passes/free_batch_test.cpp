@@ -68,6 +68,82 @@ INSTANTIATE_TEST_SUITE_P(
              "int64[3] s = {4,1,2}> { h = ConstantOfShape(s) y = RNN<hidden_size = 2, layout = 1>(x, w, r, , , h) }"}),
     [](const auto& test) { return std::string(test.param.what); });
 
+/// The result of a graph for its input, numbers that differ.
+std::vector<double> result_for(const Graph& graph, const Tensor& x) {
+  Compiled c(graph);
+  c.set(graph[graph.inputs[0]].name, x);
+  c.program->run();
+  return c.get(graph[graph.outputs[0]].name);
+}
+
+// Shapes that have the batch of the export as an extent by chance, and batches that are an extent of something else.
+TEST(FreedBatch, ComputesForRowsWhatTheyAreAlone) {
+  const Case cases[] = {
+      {"a factor for each channel",
+       "(float[1,4,2,2] x) => (float[1,4,2,2] y) <float[4] s = {1,2,3,4}, int64[4] n = {1,-1,1,1}> "
+       "{ f = Reshape(s, n) y = Mul(x, f) }"},
+      {"a factor for each channel, all extents given",
+       "(float[1,4,2,2] x) => (float[1,4,2,2] y) <float[4] s = {1,2,3,4}, int64[4] n = {1,4,1,1}> "
+       "{ f = Reshape(s, n) y = Mul(x, f) }"},
+      {"a table of as many rows as there are channels",
+       "(float[2,4] x) => (float[2,3] y) <float[4,3] s = {1,2,3,4,5,6,7,8,9,10,11,12}, int64[3] n = {2,2,3}, "
+       "int64[2] m = {4,3}> { a = Reshape(s, n) b = Neg(a) w = Reshape(b, m) y = MatMul(x, w) }"},
+      {"a list of indices",
+       "(float[1,4] x) => (float[1,1] y) <int64[1] n = {1}> "
+       "{ i = ConstantOfShape<value = int64[1] {2}>(n) y = Gather<axis = 1>(x, i) }"},
+      {"a table of indices",
+       "(float[1,4] x) => (float[1,1,1] y) <int64[2] n = {1,1}> "
+       "{ i = ConstantOfShape<value = int64[1] {2}>(n) y = Gather<axis = 1>(x, i) }"},
+      {"a filter",
+       "(float[1,1,3,3] x) => (float[1,1,2,2] y) <float[1,1,1,1] f = {2}, int64[4] n = {1,1,2,2}> "
+       "{ w = Expand(f, n) y = Conv(x, w) }"},
+      {"a matrix",
+       "(float[2,2] x) => (float[2,3] y) <int64[2] n = {2,3}> "
+       "{ w = ConstantOfShape<value = float[1] {3}>(n) y = MatMul(x, w) }"},
+      {"a vector of features",
+       "(float[3,3] x) => (float[3,3] y) <int64[1] n = {3}> "
+       "{ b = ConstantOfShape<value = float[1] {3}>(n) y = Add(x, b) }"},
+      {"as many paddings as rows",
+       "(float[4,3] x) => (float[4,5] y) <int64[1] n = {4}, int64[4] m = {0,1,0,1}> "
+       "{ o = ConstantOfShape<value = int64[1] {1}>(n) p = Mul(o, m) y = Pad(x, p) }"},
+      {"a row of a table for each position",
+       "(float[2,3,2] x) => (float[2,3,2] y) <int64[2] n = {2,3}, float[2,2] t = {1,2,3,4}> "
+       "{ i = ConstantOfShape<value = int64[1] {1}>(n) e = Gather(t, i) y = Add(x, e) }"},
+      {"a first state that a layer computes",
+       "(float[2,3] x) => (float[2,3] y) <int64[2] n = {2,2}, float[2,3] w = {1,2,3,4,5,6}> "
+       "{ h = ConstantOfShape<value = float[1] {1}>(n) g = Gemm(h, w) y = Add(g, x) }"},
+  };
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.what);
+    const Graph source = run_passes(c.text, {fold_constants()});
+    EXPECT_EQ(batch_obstacle(parse(c.text)), "");
+    const Shape& shape = source[source.inputs[0]].shape;
+    for (const std::int64_t times : {2, 3, 4, 13}) {
+      std::vector<std::int64_t> dims(shape.begin(), shape.end());
+      dims[0] *= times;
+      Tensor x(DType::f32, Shape(dims));
+      for (std::int64_t i = 0; i < x.count(); ++i) x.data<float>()[i] = static_cast<float>((i * 7) % 11 - 5) / 4;
+      std::vector<double> wanted;
+      for (std::int64_t i = 0; i < times; ++i) {
+        const std::vector<double> part = result_for(source, x.rows(i * shape[0], (i + 1) * shape[0]));
+        wanted.insert(wanted.end(), part.begin(), part.end());
+      }
+      EXPECT_EQ(result_for(with_batch(c.text, dims[0]), x), wanted) << dims[0] << " rows";
+    }
+  }
+}
+
+TEST(FixedBatch, IsRefusedWhereAnotherFitsByChance) {
+  // With three rows, the axis of three looks like theirs.
+  const std::string text =
+      "(float[1,3,2] x) => (float[1,6] y) <int64[2] n = {1,-1}> "
+      "{ t = Transpose<perm = [1, 0, 2]>(x) y = Reshape(t, n) }";
+  EXPECT_THAT(batch_obstacle(parse(text)), HasSubstr("output 'y'"));
+  for (const std::int64_t batch : {2, 3, 6})
+    EXPECT_THAT(error_of(text, {bind_shapes({.by_name = {{"x", Shape{batch, 3, 2}}}})}), HasSubstr("output 'y'"))
+        << batch;
+}
+
 TEST(FixedBatch, NamesTheNodeThatBakesItIn) {
   EXPECT_THAT(batch_obstacle(parse("(float[2,2] x) => (float[2,2] y) <float[2,2] b = {1,2,3,4}> { y = Add(x, b) }")),
               HasSubstr("Add"));

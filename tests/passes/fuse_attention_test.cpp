@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "ops/attention/fused_attention.h"
 #include "passes/fuse/strided_view.h"
 #include "tests/passes/pass_testing.h"
 #include "tests/paths.h"
@@ -151,6 +152,12 @@ TEST(FuseAttention, LeavesTheRest) {
       {"a condition that hides a row as a whole",
        four("", "bool[1,1,4,5] m = {1, 1, 0, 1, 1, 0, 0, 0, 0, 0, 1, 0, 1, 1, 1, 1, 1, 1, 1, 1}, float low = {-10000}",
             kt + "s = MatMul(q, t) a = Where(m, s, low) p = Softmax(a) y = MatMul(p, v)")},
+      {"a condition that is known above a mask that is not, which may hide what it shows",
+       four(", float[4,5] pad", "bool[1,5] m = {1, 1, 0, 0, 0}, float low = {-1e9}",
+            kt + "s = MatMul(q, t) d = Add(s, pad) a = Where(m, d, low) p = Softmax(a) y = MatMul(p, v)")},
+      {"a condition that is known below one",
+       four(", float[4,5] pad", "bool[1,5] m = {1, 1, 0, 0, 0}, float low = {-1e9}",
+            kt + "s = MatMul(q, t) d = Where(m, s, low) a = Add(d, pad) p = Softmax(a) y = MatMul(p, v)")},
       {"scores that are read elsewhere",
        "(float[2,3,4,8] q, float[2,3,8,5] k, float[2,3,5,6] v) => (float[2,3,4,6] y, float[2,3,4,5] s) "
        "{ s = MatMul(q, k) p = Softmax(s) y = MatMul(p, v) }"},
@@ -159,6 +166,25 @@ TEST(FuseAttention, LeavesTheRest) {
   for (const auto& [what, text] : cases)
     EXPECT_EQ(count_of(run_passes(text, {fuse_attention(kFused)}), "FusedAttention"), 0) << what;
   EXPECT_EQ(count_of(run_passes(four("", "", "y = Attention(q, k, v)"), {fuse_attention({})}), "FusedAttention"), 0);
+}
+
+// A mask that is not known may hide all that one of the future shows: finite scores then take part, hidden or not.
+TEST(FuseAttention, AddsFiniteMasks) {
+  for (const auto& [hidden, causal] : {std::pair("-1e9", false), std::pair("-inf", true)}) {
+    const Graph apart = parse(fmt::format(
+        "(float[1,1,3,4] q, float[1,1,3,4] k, float[1,1,3,4] v, float[1,1,1,3] pad) => (float[1,1,3,4] y) "
+        "<float[3,3] m = {{0, {0}, {0}, 0, 0, {0}, 0, 0, 0}}, float zero = {{0}}, float low = {{-1e9}}> "
+        "{{ {1} c = Less(zero, pad) f = Cast<to = 1>(c) h = Mul(f, low) s = MatMul(q, t) d = Add(s, h) a = Add(d, m) "
+        "p = Softmax(a) y = MatMul(p, v) }}",
+        hidden, kKeys));
+    const Graph fused = run_pipeline(apart, {fuse_attention(kFused)});
+    const Node* node = node_of(fused, "FusedAttention");
+    ASSERT_TRUE(node) << to_text(fused);
+    EXPECT_EQ(node->attributes.get_int("causal", 0) != 0, causal);
+    const Node* mask = fused.producer(node->inputs.at(ops::kFusedMask));
+    ASSERT_TRUE(mask);
+    EXPECT_EQ(mask->op, causal ? "Mul" : "Add") << "the known mask is a part of it";
+  }
 }
 
 // The blocks of attention in models of exporters, and how many are one node. Swin's windows that are shifted have masks

@@ -293,12 +293,5 @@ TEST(MergedParameters, AreThoseOfEqualElementsWithSeveralReaders) {
   EXPECT_THROW(choose_untied(graph, {"none*"}), Error);
 }
 
-TEST(MergedParameters, RunningStatisticsNeverBelongTogether) {
-  const Graph graph = parse(
-      "(float[N,2] x) => (float[N,2] y) <float[2] ones = {1,1}, float[2] zeros = {0,0}> "
-      "{ a = BatchNormalization(x, ones, zeros, zeros, ones) y = BatchNormalization(a, ones, zeros, zeros, ones) }");
-  EXPECT_THAT(choose_untied(graph, {}), ElementsAre("ones", "zeros"));
-}
-
 }  // namespace
 }  // namespace halfstep::testing

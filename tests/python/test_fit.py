@@ -114,6 +114,51 @@ def test_a_state_outlives_a_change_of_weights(mlp):
     assert model.step.updates == 2
 
 
+def test_weights_of_an_evaluation_are_its_own(mlp):
+    weights = numpy.linspace(0.5, 2, 32, dtype=numpy.float32)
+    plain, weighed = compiled(mlp), compiled(mlp)
+    expected = plain.fit(mlp.x, mlp.y, epochs=3, batch_size=8, shuffle=False).history["loss"]
+    seen = []
+    history = weighed.fit(
+        mlp.x, mlp.y, epochs=3, batch_size=8, shuffle=False, validation_data=(mlp.x, mlp.y, weights),
+        callbacks=[lambda epoch, logs: seen.append(weighed.evaluate(mlp.x, mlp.y, sample_weight=weights)["loss"])],
+    )  # fmt: skip
+    assert history.history["loss"] == expected
+    assert history.history["val_loss"] == pytest.approx(seen, rel=1e-6)
+    assert weighed.step.updates == 12
+
+
+@pytest.mark.parametrize("dtype", [numpy.float32, numpy.int64])
+def test_class_weights_of_binary_labels(dtype):
+    model = halfstep.load(onnx.parser.parse_model("""
+        <ir_version: 10, opset_import: ["": 20]> one (float[N,4] x) => (float[N,1] y)
+        <float[4,1] w = {0.5,-0.3,0.2,0.9}> { h = MatMul(x, w) y = Sigmoid(h) }"""))  # fmt: skip
+    model.compile("sgd", "binary_cross_entropy", precision="fp32")
+    model.step.learning_rate = 0
+    x = numpy.random.default_rng(3).standard_normal((64, 4), numpy.float32)
+    y = (numpy.arange(64) % 3 == 0).astype(dtype).reshape(64, 1)
+    whole = model.fit(x, y, class_weight=[1, 10], batch_size=64, shuffle=False).history["loss"][0]
+    parts = model.fit(x, y, class_weight=[1, 10], batch_size=8, shuffle=False).history["loss"][0]
+    assert parts == pytest.approx(whole, rel=1e-5)
+
+
+def test_the_loss_of_a_term_without_labels_is_left_out(two_outputs):
+    x = numpy.random.default_rng(5).standard_normal((8, 4), numpy.float32)
+    y = {"scores": numpy.full(8, -100), "value": numpy.ones((8, 1), numpy.float32)}
+    model = halfstep.load(two_outputs)
+    losses = {"scores": halfstep.Loss("softmax_cross_entropy", ignore_label=-100), "value": "mean_squared_error"}
+    model.compile("sgd", losses, metrics=[], precision="fp32")
+    logs = model.evaluate(x, y)
+    assert logs["loss"] == pytest.approx(logs["value_loss"])
+
+
+def test_accumulated_batches_without_progress_raise(mlp):
+    model = compiled(mlp, optimizer=halfstep.Adam(1e-3, accumulate=4))
+    with pytest.raises(halfstep.Error, match="in a row"):
+        model.fit(numpy.full_like(mlp.x, numpy.nan), mlp.y, epochs=300, batch_size=8)
+    assert model.history.skipped == 50
+
+
 def batches_of(case, size=8):
     return [(case.x[i : i + size], case.y[i : i + size]) for i in range(0, 32, size)]
 

@@ -1,5 +1,7 @@
 // Callbacks that change the course of a run, and those that are ready to use.
 #include <cmath>
+#include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -12,6 +14,7 @@
 #include <halfstep/executors/executor.h>
 #include <halfstep/onnx_io/load.h>
 #include <halfstep/training/callbacks.h>
+#include <halfstep/training/checkpoint.h>
 
 namespace halfstep {
 namespace {
@@ -53,6 +56,30 @@ TEST(RunControl, StopsSkipsAndSetsTheLearningRate) {
   EXPECT_THAT(run.steps, ElementsAre(1, 2, 3, 4));
   EXPECT_EQ(begun, 5) << "one of them was left out";
   EXPECT_THAT(rates, ElementsAre(0.1f, 0.25f, 0.25f, 0.25f));
+}
+
+// Two batches an epoch, of which the last is never trained on.
+TEST(Control, AnEpochEndsWhereItsLastBatchIsSkipped) {
+  const TemporaryDirectory directory;
+  TrainerOptions wanted = options(0.1);
+  wanted.checkpoint = directory.path();
+  SmallRun run(wanted);
+  const Dataset validation = small_rows();
+  std::int64_t begun = 0, steps = 0;
+  std::vector<std::int64_t> ended;
+  run.trainer.fit({.on_step_begin = [&](std::int64_t) { run.trainer.control().skip = ++begun % 2 == 0; },
+                   .on_step = [&](const StepResult&) { ++steps; },
+                   .on_epoch_end =
+                       [&](const StepResult& last, const Evaluation* evaluation) {
+                         ended.push_back(last.epoch);
+                         EXPECT_NE(evaluation, nullptr);
+                         EXPECT_TRUE(std::isfinite(last.mean_loss));
+                       }},
+                  &validation);
+  ASSERT_FALSE(ended.empty());
+  for (std::size_t i = 0; i < ended.size(); ++i) EXPECT_EQ(ended[i], static_cast<std::int64_t>(i) + 1);
+  EXPECT_EQ(begun, 2 * static_cast<std::int64_t>(ended.size()));
+  EXPECT_EQ(load_checkpoint(directory.path()).checkpoint.state.step, steps);
 }
 
 TEST(Combined, CallsAllInTheirOrder) {
@@ -123,6 +150,22 @@ TEST(BestModel, IsTheOneOfTheBestEpoch) {
   const auto executor = make_reference_executor();
   Evaluator evaluator(load_model(directory / "best.onnx"), *executor, validation, options());
   EXPECT_NEAR(evaluator.evaluate(validation).loss, *std::min_element(losses.begin(), losses.end()), 1e-6);
+}
+
+TEST(BestModel, ThatCannotBeWrittenEndsNoRun) {
+  const TemporaryDirectory directory;
+  SmallRun run(options(1.6));
+  const auto folder = directory / "folder";
+  BestModel best(run.trainer, folder / "best.onnx", run.model.source);
+  std::vector<bool> failed;
+  std::int64_t epochs = 0;
+  run.trainer.fit(combined({best.callbacks(), {.on_epoch_end = [&](const StepResult&, const Evaluation*) {
+                              failed.push_back(best.failure().has_value());
+                              if (++epochs == 1) std::filesystem::create_directory(folder);
+                            }}}));
+  ASSERT_GT(epochs, 1);
+  EXPECT_TRUE(failed.front());
+  EXPECT_EQ(std::filesystem::exists(folder / "best.onnx"), !failed.back());
 }
 
 TEST(MovingAverage, IsThatOfTheParametersAfterEachUpdate) {

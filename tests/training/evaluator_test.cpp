@@ -2,6 +2,7 @@
 #include <memory>
 #include <string>
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -72,6 +73,39 @@ TEST(Evaluator, AgreesWithTheTrainer) {
   const Evaluation training = Trainer(source, *executor, five_rows(), options).evaluate(five_rows());
   EXPECT_DOUBLE_EQ(apart.loss, training.loss);
   EXPECT_EQ(apart.metrics, training.metrics);
+}
+
+// Metrics of values are those of the model's outputs, whatever the loss is computed from.
+TEST(Evaluator, MeasuresTheModelsOwnOutput) {
+  // Probabilities 0.5, 0.25, 0.25 and 0.25, 0.25, 0.5 by these scores, and labels that are one-hot.
+  const float two = std::log(2.0F);
+  const Tensor x = Tensor::of<float>({two, 0, 0, 5, 5, two + 5}, {2, 3});
+  const Tensor y = Tensor::of<float>({1, 0, 0, 0, 1, 0}, {2, 3});
+  const double mse = (0.375 + 0.875) / 6, mae = (1.0 + 1.5) / 6;
+  const double log_mae = (10 * std::log(2.0) + 2) / 6;
+  const struct {
+    const char *last, *loss, *metric;
+    double expected;
+  } cases[] = {{"Softmax", "softmax_cross_entropy", "mse", mse},
+               {"Softmax", "softmax_cross_entropy", "mae", mae},
+               {"Softmax", "kl_divergence", "mse", mse},
+               {"Softmax", "focal", "mse", mse},
+               {"LogSoftmax", "softmax_cross_entropy", "mae", log_mae},
+               {"Softmax", "mean_squared_error", "mse", mse},
+               {"Softmax", "softmax_cross_entropy", "accuracy", 0.5}};
+  const std::unique_ptr<Executor> executor = make_reference_executor();
+  for (const auto& c : cases) {
+    SCOPED_TRACE(::testing::Message() << c.last << " under " << c.loss << ": " << c.metric);
+    const LoadedModel source =
+        model(fmt::format("(float[N, 3] x) => (float[N, 3] y) <float[3, 3] w = {{1, 0, 0, 0, 1, 0, 0, 0, 1}}> "
+                          "{{ s = MatMul(x, w) y = {}(s) }}",
+                          c.last));
+    const Dataset data = rows_of(x, y);
+    TrainerOptions options{.losses = {{.loss = c.loss}}, .precision = Precision::fp32, .batch_size = 2};
+    options.metrics = parse_metrics(c.metric);
+    EXPECT_NEAR(Evaluator(source, *executor, data, options).evaluate(data).metrics.at(0).second, c.expected, 1e-6);
+    EXPECT_NEAR(Trainer(source, *executor, data, options).evaluate(data).metrics.at(0).second, c.expected, 1e-6);
+  }
 }
 
 TEST(Evaluator, ComputesInFp32UnlessToldAndTheTrainerAsTheDevicePrefers) {

@@ -1,9 +1,11 @@
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include <gmock/gmock.h>
 
 #include "tests/temporary_directory.h"
+#include <halfstep/training/metric_def.h>
 #include <halfstep/training/metrics.h>
 
 namespace halfstep {
@@ -171,6 +173,51 @@ TEST(Metrics, BatchesCountByTheirRows) {
   loss.add(2, 32);
   loss.add(5, 16);
   EXPECT_EQ(loss.value(), 3);
+}
+
+// Of ranks, and of a run before and after a checkpoint.
+TEST(Metrics, OfPartsAreThoseOfTheWhole) {
+  constexpr std::int64_t kRows = 12;
+  Tensor output(DType::f32, {kRows, 2}), targets(DType::f32, {kRows, 2}), labels(DType::i64, {kRows}),
+      weights(DType::f32, {kRows});
+  for (std::int64_t i = 0; i < kRows; ++i) {
+    for (std::int64_t k = 2 * i; k < 2 * i + 2; ++k) {
+      output.data<float>()[k] = static_cast<float>((k * 7) % 11) / 4;
+      targets.data<float>()[k] = static_cast<float>(k * k) / 50 - 3;  // the parts' means differ
+    }
+    labels.data<std::int64_t>()[i] = (i * i + i / 5) % 2;
+    weights.data<float>()[i] = static_cast<float>(i % 4) / 2;
+  }
+  const LabelReading of_classes{.form = Form::classes, .class_axis = 1}, of_values{.form = Form::values};
+  for (const MetricDef& row : all_metrics()) {
+    if (!row.value) continue;
+    const bool is_of_values = row.takes(of_values, 1);
+    const LabelReading& reading = is_of_values ? of_values : of_classes;
+    const Tensor& wanted_labels = is_of_values ? targets : labels;
+    ASSERT_TRUE(row.takes(reading, 2)) << row.name;
+    const auto part = [&](std::int64_t first, std::int64_t end, bool weighted) {
+      Metrics metrics(parse_metrics(row.name), reading);
+      const Tensor given = weights.rows(first, end);
+      if (end > first)
+        metrics.add(output.rows(first, end), wanted_labels.rows(first, end), 0, weighted ? &given : nullptr);
+      return metrics;
+    };
+    for (const bool weighted : {false, true}) {
+      const double whole = part(0, kRows, weighted).value(0);
+      for (const std::int64_t middle : {0, 1, 3, 6, 11}) {
+        SCOPED_TRACE(::testing::Message() << row.name << " of " << middle << " rows and the rest");
+        Metrics sum = part(0, middle, weighted);
+        const std::int64_t rest = (middle + kRows) / 2;
+        for (const std::int64_t end : {middle, rest}) sum.add_state(part(middle, end, weighted).state());
+        const Tensor given = weights.rows(rest, kRows);
+        sum.add(output.rows(rest, kRows), wanted_labels.rows(rest, kRows), 0, weighted ? &given : nullptr);
+        EXPECT_NEAR(sum.value(0), whole, 1e-12 * std::max(1.0, std::abs(whole)));
+        Metrics loaded(parse_metrics(row.name), reading);
+        loaded.load_state(sum.state());
+        EXPECT_NEAR(loaded.value(0), sum.value(0), 1e-14);
+      }
+    }
+  }
 }
 
 TEST(Metrics, RefusesLabelsThatDoNotFit) {

@@ -153,6 +153,15 @@ TEST_F(Resume, WhatTheStateDoesNotFitIsRefusedWithTheOption) {
       {"--accumulate 2; the checkpoint was made with 1", nothing, [](auto& o) { o.optimizer.accumulate = 2; }},
       {"--accumulate 2, as the checkpoint has accumulated gradients of 1 batches",
        [](auto& o) { o.optimizer.accumulate = 2; }, [](auto& o) { o.optimizer.accumulate = 4; }},
+      {"--accumulate 2, or another divisor of the 2 steps",
+       [](auto& o) {
+         o.steps = 2;
+         o.optimizer.accumulate = 2;
+       },
+       [](auto& o) {
+         o.steps = 2;
+         o.optimizer.accumulate = 4;
+       }},
       {"--optimizer adam", nothing, [](auto& o) { o.optimizer.name = "sgd"; }},
   };
   for (const Case& c : cases) {
@@ -168,6 +177,31 @@ TEST_F(Resume, WhatTheStateDoesNotFitIsRefusedWithTheOption) {
   then.optimizer.accumulate = 4;
   train(first);
   EXPECT_THAT(resume(then), testing::Contains("resuming with --accumulate 4; the checkpoint was made with 2"));
+}
+
+// Operators and names are the same; what a step computes is not.
+TEST_F(Resume, AnotherAttributeOrConstantOfTheModelIsReported) {
+  const auto with = [](const char* alpha, const char* factor) {
+    return parse_model(fmt::format(
+        R"(<ir_version: 10, opset_import: ["": 24]> test (float[N, 2] x) => (float[N, 1] y) <float[2, 1] w = {{1, 1}}>
+           {{ c = Constant<value = float {{{}}}>() p = Gemm<alpha = {}>(x, w) y = Mul(p, c) }})",
+        factor, alpha));
+  };
+  Trainer(with("1.0", "2"), *executor_, rows(4), options()).fit({});
+  const auto notices_with = [&](const char* alpha, const char* factor) {
+    TrainerOptions then = options();
+    then.resume = dir_.path();
+    then.checkpoint.clear();
+    then.steps += 2;
+    std::vector<std::string> notices;
+    Trainer(with(alpha, factor), *executor_, rows(4), then).fit({.on_notice = [&](const std::string& text) {
+      notices.push_back(text);
+    }});
+    return notices;
+  };
+  EXPECT_THAT(notices_with("1.0", "2"), IsEmpty());
+  EXPECT_THAT(notices_with("-3.0", "2"), ElementsAre(HasSubstr("the model's attributes and constants")));
+  EXPECT_THAT(notices_with("1.0", "5"), ElementsAre(HasSubstr("the model's attributes and constants")));
 }
 
 TEST_F(Resume, WhatNoRunLeavesIsRefused) {

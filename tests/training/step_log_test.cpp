@@ -53,6 +53,11 @@ TEST(StepLog, EpochRecordIsExactJson) {
   append_json(text, EpochRecord{.step = 9, .epoch = 3, .train = train, .validation = validation});
   EXPECT_EQ(text, R"({"step":9,"epoch":3,"train":{"loss":0.25,"accuracy":0.5},)"
                   R"("validation":{"loss":"NaN","accuracy":1}})");
+  text.clear();
+  const RankTimes ranks[] = {{.step = 1.25, .waited = 0.00004}, {.step = 1.5, .waited = 0.5}};
+  append_json(text, EpochRecord{.step = 9, .epoch = 3, .train = train, .ranks = ranks});
+  EXPECT_EQ(text, R"({"step":9,"epoch":3,"train":{"loss":0.25,"accuracy":0.5},)"
+                  R"("ranks":{"ms":[1.25,1.5],"waited_ms":[0,0.5]}})");
 }
 
 TEST(StepLog, GoingOnKeepsTheEpochsThatAreNotRepeated) {

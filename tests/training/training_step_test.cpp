@@ -471,6 +471,35 @@ TEST_P(Steps, HaveNumbersThatCanBeSet) {
   EXPECT_THAT(error_of([&] { step.set_loss_scale(2); }), HasSubstr("no accumulated gradients"));
 }
 
+TEST_P(Steps, ProfileNoStepWhileGradientsWait) {
+  TrainingStepOptions options = fp32("sgd");
+  options.optimizer.accumulate = 2;
+  TrainingStep step(parse_model(kClassifier), *executor, options);
+  step.run(batch(0));
+  EXPECT_THAT(error_of([&] { step.profile(batch(1)); }), HasSubstr("no accumulated gradients"));
+  EXPECT_TRUE(step.run(batch(1)).updated);
+}
+
+// What the first batch has says nothing about later ones.
+TEST_P(Steps, LeaveOutBinaryLabelsThatAreIgnoredWhereverTheyCome) {
+  const char* const model = R"(<ir_version: 10, opset_import: ["": 24]> m (float[N, 3] x) => (float[N, 1] y)
+                               <float[3, 1] w = {0.5, -0.25, 0.75}> { p = MatMul(x, w) y = Sigmoid(p) })";
+  const auto labels = [](std::vector<float> values) {
+    return Tensor::of<float>(values, Shape{static_cast<std::int64_t>(values.size()), 1});
+  };
+  TrainingStep step(parse_model(model), *executor, fp32("sgd"));
+  step.set_learning_rate(0);
+  const Tensor x = rows(4, 3), head = rows(3, 3);
+  const float three = step.run({{"x", head}, {"labels", labels({1, 0, 1})}}).loss;
+  EXPECT_FLOAT_EQ(step.run({{"x", x}, {"labels", labels({1, 0, 1, -100})}}).loss, three);
+  Metrics metrics = step.metrics();
+  step.measure(metrics, {{"x", x}, {"labels", labels({1, 0, 1, -100})}});
+  TrainingStep other(parse_model(model), *executor, fp32("sgd"));
+  other.set_learning_rate(0);
+  EXPECT_NO_THROW(other.run({{"x", head}, {"labels", labels({0, 1, -100})}}));
+  EXPECT_FLOAT_EQ(other.run({{"x", x}, {"labels", labels({1, 0, 1, -100})}}).loss, three);
+}
+
 TEST_P(Steps, UpdateWithEverySoManyBatches) {
   TrainingStepOptions options = fp32("sgd");
   options.optimizer.accumulate = 2;

@@ -20,19 +20,21 @@ struct ScanArguments {
 
 /// Running sums, each of a thread's own.
 inline constexpr std::string_view kScanText = R"text(
+static __device__ __forceinline__ float times(float a, float b) { return a * b; }
+template <class T> static __device__ __forceinline__ T times(T a, T b) { return (T)((u64)a * (u64)b); }
 extern "C" __global__ void __launch_bounds__(256) scan(const __grid_constant__ ScanArguments a) {
   const {element}* x = static_cast<const {element}*>(a.x);
   {element}* y = static_cast<{element}*>(a.y);
   const i64 step = (i64)gridDim.x * blockDim.x;
   for (i64 lane = (i64)blockIdx.x * blockDim.x + threadIdx.x; lane < a.lanes; lane += step) {
     const i64 outer = lane / a.inner, first = outer * a.extent * a.inner + (lane - outer * a.inner);
-    auto sum = load(x[first]);
-    sum = 0;
+    auto total = load(x[first]);
+    total = {unit};
     for (i64 k = 0; k < a.extent; ++k) {
       const i64 at = first + (a.is_reversed ? a.extent - 1 - k : k) * a.inner;
-      const auto before = sum;
-      sum = add(sum, load(x[at]));
-      y[at] = round_to<{element}>(a.is_exclusive ? before : sum);
+      const auto before = total;
+      total = {join}(total, load(x[at]));
+      y[at] = round_to<{element}>(a.is_exclusive ? before : total);
     }
   }
 }

@@ -1,4 +1,5 @@
-// Pooling over [planes, spatial...], one to three spatial axes. Gradients gather instead of scattering: every element
+// Pooling over [planes, spatial..., planes that lie together], one to three spatial axes: every channel is a plane, and
+// all channels of an image lie together, or none do. Gradients gather instead of scattering: every element
 // of dX looks for the windows it lies in, so that no two threads add to the same place and the order never changes.
 #pragma once
 
@@ -11,9 +12,17 @@ namespace halfstep::cudnn {
 struct Window {
   static constexpr int kAxes = 3;
   std::int64_t in[kAxes], out[kAxes], kernel[kAxes], stride[kAxes], dilation[kAxes], pad_begin[kAxes], pad_end[kAxes];
+  std::int64_t together = 1;  ///< planes
 
   HALFSTEP_HD std::int64_t in_count() const { return in[0] * in[1] * in[2]; }
   HALFSTEP_HD std::int64_t out_count() const { return out[0] * out[1] * out[2]; }
+
+  /// Of element i of tensors whose planes have `count` elements: its place in the plane, and where planes of `other`
+  /// elements of the same number begin.
+  HALFSTEP_HD std::int64_t place(std::int64_t i, std::int64_t count) const { return i / together % count; }
+  HALFSTEP_HD std::int64_t plane(std::int64_t i, std::int64_t count, std::int64_t other) const {
+    return i / (together * count) * together * other + i % together;
+  }
 
   /// Calls f(offset within the plane) for every input element of output o's window, in row-major order.
   template <class F>
@@ -85,11 +94,12 @@ struct Window {
 template <class T>
 struct FirstMaximum {
   const T* plane;
+  std::int64_t together;
   std::int64_t at = -1;
   float value = 0;
 
   HALFSTEP_HD void operator()(std::int64_t i) {
-    const float v = load(plane[i]);
+    const float v = load(plane[i * together]);
     if (at < 0 || v > value || (v != v && value == value)) {
       at = i;
       value = v;
@@ -97,18 +107,23 @@ struct FirstMaximum {
   }
 };
 
+/// `indices`, which may be null: the number of each maximum, where planes are counted row-major.
 template <class T>
 struct MaxPool {
   const T* x;
   T* y;
+  std::int64_t* indices;
   Window window;
 
   HALFSTEP_HD void operator()(std::int64_t i) const {
     std::int64_t o[Window::kAxes];
-    window.output_at(i % window.out_count(), o);
-    FirstMaximum<T> first{x + i / window.out_count() * window.in_count()};
+    window.output_at(window.place(i, window.out_count()), o);
+    FirstMaximum<T> first{x + window.plane(i, window.out_count(), window.in_count()), window.together};
     window.for_each_in(o, first);
     y[i] = round_to<T>(first.at < 0 ? -HUGE_VALF : first.value);
+    if (!indices) return;
+    const std::int64_t plane = window.plane(i, window.out_count(), 1);
+    indices[i] = first.at < 0 ? first.at : plane * window.in_count() + first.at;
   }
 };
 
@@ -121,14 +136,14 @@ struct MaxPoolGrad {
   Window window;
 
   HALFSTEP_HD void operator()(std::int64_t i) const {
-    const std::int64_t plane = i / window.in_count(), here = i % window.in_count();
-    const T* dy_plane = dy + plane * window.out_count();
-    const T* x_plane = x + plane * window.in_count();
+    const std::int64_t here = window.place(i, window.in_count());
+    const T* dy_plane = dy + window.plane(i, window.in_count(), window.out_count());
+    const T* x_plane = x + window.plane(i, window.in_count(), window.in_count());
     float sum = 0;
     window.for_each_window_of(here, [&](const std::int64_t(&o)[Window::kAxes]) {
-      FirstMaximum<T> first{x_plane};
+      FirstMaximum<T> first{x_plane, window.together};
       window.for_each_in(o, first);
-      if (first.at == here) sum += load(dy_plane[window.output_offset(o)]);
+      if (first.at == here) sum += load(dy_plane[window.output_offset(o) * window.together]);
     });
     dx[i] = round_to<T>(sum);
   }
@@ -143,10 +158,10 @@ struct AveragePool {
 
   HALFSTEP_HD void operator()(std::int64_t i) const {
     std::int64_t o[Window::kAxes];
-    window.output_at(i % window.out_count(), o);
-    const T* plane = x + i / window.out_count() * window.in_count();
+    window.output_at(window.place(i, window.out_count()), o);
+    const T* plane = x + window.plane(i, window.out_count(), window.in_count());
     float sum = 0;
-    window.for_each_in(o, [&](std::int64_t k) { sum += load(plane[k]); });
+    window.for_each_in(o, [&](std::int64_t k) { sum += load(plane[k * window.together]); });
     const float count = window.divisor(o, include_pad);
     y[i] = round_to<T>(count == 0 ? 0.0f : sum / count);
   }
@@ -160,11 +175,11 @@ struct AveragePoolGrad {
   bool include_pad;
 
   HALFSTEP_HD void operator()(std::int64_t i) const {
-    const T* plane = dy + i / window.in_count() * window.out_count();
+    const T* plane = dy + window.plane(i, window.in_count(), window.out_count());
     float sum = 0;
     // Never divided by zero: the window of o holds element i.
-    window.for_each_window_of(i % window.in_count(), [&](const std::int64_t(&o)[Window::kAxes]) {
-      sum += load(plane[window.output_offset(o)]) / window.divisor(o, include_pad);
+    window.for_each_window_of(window.place(i, window.in_count()), [&](const std::int64_t(&o)[Window::kAxes]) {
+      sum += load(plane[window.output_offset(o) * window.together]) / window.divisor(o, include_pad);
     });
     dx[i] = round_to<T>(sum);
   }

@@ -79,14 +79,28 @@ static __device__ __forceinline__ i64 row_of_gates(const RecurrentArguments& a, 
 
 // Each of these is one kernel's.
 
-inline constexpr std::string_view kRecurrentBeginText = R"text(
-extern "C" __global__ void __launch_bounds__(256) recurrent_begin(const __grid_constant__ RecurrentArguments a) {
+/// States before the first step, {h} and {c}, from the tensors {outer_h} and {outer_c}, or 0 where there are none. {place}
+/// is that of a state in scratch. The gradient's come from behind.
+inline constexpr std::string_view kRecurrentStatesInText = R"text(
+extern "C" __global__ void __launch_bounds__(256) {name}(const __grid_constant__ RecurrentArguments a) {
   const i64 count = a.directions * a.batch * a.hidden;
   for (i64 i = (i64)blockIdx.x * 256 + threadIdx.x; i < count; i += (i64)gridDim.x * 256) {
     const i64 k = i % a.hidden, n = i / a.hidden % a.batch, d = i / a.hidden / a.batch;
-    const i64 from = state_at(a, d, n) + k, to = row_of_state(a, d, 0, n) + k;
-    a.h[to] = a.h0 ? at(a.h0, from) : 0.0f;
-    if (has_cell) a.c[to] = a.c0 ? at(a.c0, from) : 0.0f;
+    const i64 from = state_at(a, d, n) + k, to = {place};
+    a.{h}[to] = a.{outer_h} ? at(a.{outer_h}, from) : 0.0f;
+    if (has_cell) a.{c}[to] = a.{outer_c} ? at(a.{outer_c}, from) : 0.0f;
+  }
+}
+)text";
+/// The other way round, behind the last step.
+inline constexpr std::string_view kRecurrentStatesOutText = R"text(
+extern "C" __global__ void __launch_bounds__(256) {name}(const __grid_constant__ RecurrentArguments a) {
+  const i64 count = a.directions * a.batch * a.hidden;
+  for (i64 i = (i64)blockIdx.x * 256 + threadIdx.x; i < count; i += (i64)gridDim.x * 256) {
+    const i64 k = i % a.hidden, n = i / a.hidden % a.batch, d = i / a.hidden / a.batch;
+    const i64 from = {place}, to = state_at(a, d, n) + k;
+    if (a.{outer_h}) put(a.{outer_h}, to, a.{h}[from]);
+    if (has_cell && a.{outer_c}) put(a.{outer_c}, to, a.{c}[from]);
   }
 }
 )text";
@@ -129,29 +143,6 @@ extern "C" __global__ void __launch_bounds__(256) recurrent_step(const __grid_co
 }
 )text";
 
-inline constexpr std::string_view kRecurrentEndText = R"text(
-extern "C" __global__ void __launch_bounds__(256) recurrent_end(const __grid_constant__ RecurrentArguments a) {
-  const i64 count = a.directions * a.batch * a.hidden;
-  for (i64 i = (i64)blockIdx.x * 256 + threadIdx.x; i < count; i += (i64)gridDim.x * 256) {
-    const i64 k = i % a.hidden, n = i / a.hidden % a.batch, d = i / a.hidden / a.batch;
-    const i64 to = state_at(a, d, n) + k, from = row_of_state(a, d, a.steps, n) + k;
-    if (a.h_last) put(a.h_last, to, a.h[from]);
-    if (has_cell && a.c_last) put(a.c_last, to, a.c[from]);
-  }
-}
-)text";
-
-inline constexpr std::string_view kRecurrentBackBeginText = R"text(
-extern "C" __global__ void __launch_bounds__(256) recurrent_back_begin(const __grid_constant__ RecurrentArguments a) {
-  const i64 count = a.directions * a.batch * a.hidden;
-  for (i64 i = (i64)blockIdx.x * 256 + threadIdx.x; i < count; i += (i64)gridDim.x * 256) {
-    const i64 k = i % a.hidden, n = i / a.hidden % a.batch, d = i / a.hidden / a.batch, from = state_at(a, d, n) + k;
-    a.dh[i] = a.dh_last ? at(a.dh_last, from) : 0.0f;
-    if (has_cell) a.dc[i] = a.dc_last ? at(a.dc_last, from) : 0.0f;
-  }
-}
-)text";
-
 /// {cell}: d_in[], d_re[], and dh and dc as they are for the step before but for what flows through R, from dh, dc,
 /// gate[], h0, c0, c and sum.
 inline constexpr std::string_view kRecurrentBackCellText = R"text(
@@ -187,17 +178,6 @@ extern "C" __global__ void __launch_bounds__(256) recurrent_back_state(const __g
     float sum = 0;
     for (i64 row = 0; row < rows; ++row) sum += at(a.r, (d * rows + row) * a.hidden + j) * a.d_re[from + row];
     a.dh[d * count + i] += sum;
-  }
-}
-)text";
-
-inline constexpr std::string_view kRecurrentBackEndText = R"text(
-extern "C" __global__ void __launch_bounds__(256) recurrent_back_end(const __grid_constant__ RecurrentArguments a) {
-  const i64 count = a.directions * a.batch * a.hidden;
-  for (i64 i = (i64)blockIdx.x * 256 + threadIdx.x; i < count; i += (i64)gridDim.x * 256) {
-    const i64 k = i % a.hidden, n = i / a.hidden % a.batch, d = i / a.hidden / a.batch, to = state_at(a, d, n) + k;
-    if (a.dh_first) put(a.dh_first, to, a.dh[i]);
-    if (has_cell && a.dc_first) put(a.dc_first, to, a.dc[i]);
   }
 }
 )text";

@@ -13,13 +13,12 @@ Desc desc_of(const ThreadMatrix& m) { return Desc(Dims{m.rows, m.columns}, data_
 
 ThreadMatrix transposed(const ThreadMatrix& m) { return {m.columns, m.rows, m.column, m.row, m.dtype}; }
 
-/// Rows of y must be contiguous, and f32 where sums are added to them.
+Matrices matrices_of(const ThreadMatrix& m) { return {{m.rows, m.columns}, {m.row, m.column}}; }
+
 std::shared_ptr<const simd::Gemm> make_gemm(const ThreadMatrix& a, const ThreadMatrix& b, const ThreadMatrix& y,
                                             bool adds) {
-  simd::GemmProblem problem{
-      .m = a.rows, .n = b.columns, .k = a.columns, .a = {a.dtype, a.row, a.column}, .b = {b.dtype, b.row, b.column}};
-  problem.result = y.dtype;
-  problem.y_row = problem.addend_row = y.row;
+  simd::GemmProblem problem = gemm_problem(matrices_of(a), matrices_of(b), matrices_of(y), a.dtype, y.dtype);
+  problem.addend_row = y.row;
   problem.addend_column = 1;
   problem.has_addend = adds;
   return std::make_shared<const simd::Gemm>(std::move(problem), 1);
@@ -29,7 +28,9 @@ std::shared_ptr<const simd::Gemm> make_gemm(const ThreadMatrix& a, const ThreadM
 
 ThreadProduct ThreadProduct::make(const ThreadMatrix& a, const ThreadMatrix& b, const ThreadMatrix& y, bool adds) {
   const bool swapped = y.column != 1;
-  if (!has_avx512() && a.columns > 0 && (!adds || y.dtype == DType::f32) && (swapped ? y.row : y.column) == 1) {
+  // The SIMD product writes contiguous rows, and adds to f32 alone.
+  const bool fits = (!adds || y.dtype == DType::f32) && (swapped ? y.row : y.column) == 1;
+  if (fits && prefers_simd_product(matrices_of(a), matrices_of(b), a.dtype)) {
     ThreadProduct product;
     product.gemm_ = swapped ? make_gemm(transposed(b), transposed(a), transposed(y), adds) : make_gemm(a, b, y, adds);
     product.kernel_ = "simd";

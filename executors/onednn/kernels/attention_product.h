@@ -19,8 +19,7 @@ struct ThreadMatrix {
   bool operator==(const ThreadMatrix&) const = default;
 };
 
-/// y = a b, or y += a b. oneDNN's, or on CPUs without AVX-512 the SIMD product: small ones are most of attention, and a
-/// call of oneDNN takes longer than 16 x 16 elements.
+/// y = a b, or y += a b: oneDNN's product, or the SIMD one where that is preferred.
 class ThreadProduct {
  public:
   ThreadProduct() = default;

@@ -2,6 +2,7 @@
 #include "executors/onednn/kernels/convolution.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "executors/onednn/kernels/then_epilogue.h"
 #include "executors/onednn/simd/elementwise.h"
@@ -39,6 +40,12 @@ dnnl::convolution_forward::primitive_desc describe_convolution(const Convolution
                                                    c.window.pad_begin, c.window.pad_end, attr, true);
 }
 
+std::string key_of(const Convolution& c, const std::string& name, DType dtype, DType out) {
+  const DnnlWindow& w = c.window;
+  return fmt::format("{} {} {} {} to {} {}, strides {} dilation {} pads {} {}", name, name_of(dtype), c.source,
+                     c.weights, name_of(out), c.destination, w.strides, w.dilation, w.pad_begin, w.pad_end);
+}
+
 Made make_convolution(KernelContext& context) {
   const Node& node = context.node();
   const Value &x = context.in(0), &y = context.out(0);
@@ -59,21 +66,30 @@ Made make_convolution(KernelContext& context) {
     return context.in(2).dtype == t ? t : DType::f32;
   };
   auto out_type = [&](DType t) { return t == x.dtype ? y.dtype : DType::f32; };
+  const auto key = [&] {
+    const std::string name = fmt::format("convolution{}{}{}", has_bias ? " with bias" : "",
+                                         has_residual ? " and sum" : "", context.has_gradient() ? ", trained" : "");
+    return key_of(c, name, x.dtype, y.dtype);
+  };
   const auto chosen = choose_primitive(
-      x.dtype, [&](DType t) { return describe_convolution(c, kind, t, bias_type(t), out_type(t), attr); });
-  if (lacks_depthwise_kernel(c, chosen)) return make_depthwise_convolution(context, c, last);
+      x.dtype, key, [&](DType t) { return describe_convolution(c, kind, t, bias_type(t), out_type(t), attr); });
+  if (chosen && prefers_depthwise_kernel(c, chosen.pd, x.dtype, key))
+    return make_depthwise_convolution(context, c, last);
   if (!chosen) return refuse(fmt::format("oneDNN has no {} convolution of this form", name_of(x.dtype)));
+  const Layout out_layout = layout_of(chosen.pd.dst_desc());
+  if (out_layout.is_padded() && !last.keeps_zero()) return refuse("an activation that would change padding");
 
   const Operand source = context.read(0, layout_of(chosen.pd.src_desc()), chosen.dtype);
   const Operand weights = context.read(1, layout_of(chosen.pd.weights_desc()), chosen.dtype);
   const Operand bias = has_bias ? context.read(2, Layout(), bias_type(chosen.dtype)) : Operand();
-  const Layout out_layout = layout_of(chosen.pd.dst_desc());
-  if (out_layout.is_padded() && !last.keeps_zero()) return refuse("an activation that would change padding");
   const DType out = out_type(chosen.dtype);
   Operand residual, result;
   if (has_residual) {
     residual = context.read(3, out_layout, out);
-    result = out == y.dtype ? context.write_over(0, residual) : context.write(0, out_layout, out);
+    // What is convolved is read until the last element of the result is there.
+    const bool is_read_longer = residual.buffer == source.buffer || residual.buffer == weights.buffer ||
+                                (has_bias && residual.buffer == bias.buffer);
+    result = out == y.dtype && !is_read_longer ? context.write_over(0, residual) : context.write(0, out_layout, out);
   } else {
     result = context.write(0, out_layout, out);
   }

@@ -14,14 +14,17 @@ Made make_convolution_grad_input(KernelContext& context) {
   const Convolution c = make_convolution_extents(context.node().attributes, dx.shape, w.shape, dy.shape);
   const DnnlWindow& window = c.window;
   using Pd = dnnl::convolution_backward_data::primitive_desc;
+  Hints hints;
   const auto describe = [&](DType t, const Desc& source, const Desc& destination) {
     const auto hint = describe_convolution(c, dnnl::prop_kind::forward_training, t, DType::undefined, t, {});
     if (!hint.get(true)) return Pd();
+    hints.push_back(hint);
     return Pd(engine(), dnnl::algorithm::convolution_direct, source, any_order(c.weights, t), destination,
               window.strides, window.dilation, window.pad_begin, window.pad_end, hint, user_scratchpad(), true);
   };
   auto chosen = choose_primitive(
-      dy.dtype, [&](DType t) { return describe(t, any_order(c.source, t), any_order(c.destination, t)); });
+      dy.dtype, [&] { return key_of(c, "gradient of the input", dy.dtype, dx.dtype); },
+      [&](DType t) { return describe(t, any_order(c.source, t), any_order(c.destination, t)); });
   if (!chosen) return refuse(fmt::format("oneDNN has no {} convolution gradient of this form", name_of(dy.dtype)));
   // A kernel of one element is a product of matrices, for which oneDNN's best order gains less than the reorders to and
   // from it cost.

@@ -1,4 +1,6 @@
 // ConvGradWeight, with the bias' gradient when the graph asks for both.
+#include <algorithm>
+
 #include <fmt/format.h>
 #include <omp.h>
 
@@ -14,9 +16,10 @@ namespace {
 using Backward = dnnl::convolution_backward_weights::primitive_desc;
 
 /// `bias` is undefined for a gradient without one.
-Backward describe(const Convolution& c, DType dtype, DType out, DType bias) {
+Backward describe(const Convolution& c, DType dtype, DType out, DType bias, Hints& hints) {
   const auto hint = describe_convolution(c, dnnl::prop_kind::forward_training, dtype, bias, dtype, {});
   if (!hint.get(true)) return Backward();
+  hints.push_back(hint);
   const DnnlWindow& w = c.window;
   return Backward(engine(), dnnl::algorithm::convolution_direct, any_order(c.source, dtype), any_order(c.weights, out),
                   bias == DType::undefined ? Desc() : any_order({c.channels_out}, bias),
@@ -24,12 +27,16 @@ Backward describe(const Convolution& c, DType dtype, DType out, DType bias) {
                   user_scratchpad(), true);
 }
 
-/// The ReduceSum that computes the gradient of the bias and has no kernel yet; nullptr when there is none.
+/// The ReduceSum that computes the gradient of the bias and has no kernel yet; nullptr when there is none. One that
+/// updates a state runs where it is: nodes between the two may read the old value.
 const Node* bias_sum(KernelContext& context, std::size_t& index) {
   for (const auto& [weight, bias] : bias_gradient_pairs(context.graph())) {
     if (weight != context.node_index() || context.is_done(bias)) continue;
+    const Node& sum = context.graph().nodes[bias];
+    const auto is_its_next = [&](const State& state) { return state.next == sum.outputs[0]; };
+    if (std::ranges::any_of(context.graph().states, is_its_next)) continue;
     index = bias;
-    return &context.graph().nodes[bias];
+    return &sum;
   }
   return nullptr;
 }
@@ -61,8 +68,9 @@ ImageShares share_images(const Convolution& all, DType dtype, bool has_bias) {
   Convolution share = all;
   share.source[0] = share.destination[0] = images / threads;
   const ThreadScope one_thread(1);
+  Hints hints;
   shares.chosen = choose_primitive(
-      dtype, [&](DType t) { return describe(share, t, DType::f32, has_bias ? DType::f32 : DType::undefined); });
+      dtype, [&](DType t) { return describe(share, t, DType::f32, has_bias ? DType::f32 : DType::undefined, hints); });
   if (!shares.chosen) return shares;
   const Backward& pd = shares.chosen.pd;
   const Desc source = resized(layout_of(pd.src_desc()), all.source, shares.chosen.dtype);
@@ -144,8 +152,13 @@ Made make_convolution_grad_weight(KernelContext& context) {
   auto out_type = [&](DType t) { return t == dy.dtype ? dw.dtype : DType::f32; };
   // Of bias gradients oneDNN makes every type in f32.
   const DType bias_type = bias_node ? DType::f32 : DType::undefined;
-  const auto chosen = choose_primitive(dy.dtype, [&](DType t) { return describe(c, t, out_type(t), bias_type); });
-  if (lacks_depthwise_kernel(c, chosen)) {
+  const auto key = [&] {
+    return key_of(c, bias_node ? "gradient of weights and bias" : "gradient of weights", dy.dtype, dw.dtype);
+  };
+  Hints hints;
+  const auto chosen =
+      choose_primitive(dy.dtype, key, [&](DType t) { return describe(c, t, out_type(t), bias_type, hints); });
+  if (chosen && prefers_depthwise_kernel(c, chosen.pd, dy.dtype, key)) {
     if (bias_node) context.absorb(bias_index);
     return make_depthwise_grad_weight(context, c, bias_node ? bias_node->outputs[0] : kNoValue);
   }

@@ -68,17 +68,44 @@ bool is_depthwise(const Convolution& c) {
   return grouped && c.weights[1] == 1 && c.weights[2] == 1 && c.source.size() <= 4;
 }
 
+bool prefers_depthwise_kernel(const Convolution& c, const dnnl::primitive_desc_base& pd, DType dtype,
+                              const std::function<std::string()>& key) {
+  if (!is_depthwise(c)) return false;
+  const bool lacks = is_slow(pd) || std::string_view(pd.impl_info_str()).find("gemm") != std::string_view::npos;
+  // Padding of other channels is left to the rule: what follows may have to keep it zero.
+  if (!tuner() || dtype != DType::f32 || c.channels_out % kOrders[0].together != 0) return lacks;
+  const bool is_gradient = pd.query_md(dnnl::query::diff_weights_md, 0).get_ndims() > 0;
+  const Candidate own{"simd", [&c, is_gradient] {
+                        const Layouts layouts = layouts_of(c, kOrders[0]);
+                        return [is_gradient, kernel = kernel_of(c, kOrders[0], false),
+                                x = filled_memory(desc_of(layouts.source, Shape(c.source), DType::f32)),
+                                w = filled_memory(desc_of(layouts.weights, Shape(c.weights), DType::f32)),
+                                y = filled_memory(desc_of(layouts.destination, Shape(c.destination), DType::f32))] {
+                          const auto at = [](const dnnl::memory& m) {
+                            return static_cast<float*>(m.get_data_handle());
+                          };
+                          if (is_gradient)
+                            kernel.gradient(at(y), at(x), at(w), nullptr);
+                          else
+                            kernel.forward(at(x), at(w), nullptr, nullptr, at(y));
+                        };
+                      }};
+  std::vector<Candidate> both{primitive_candidate(pd, pd), own};
+  if (lacks) std::swap(both[0], both[1]);
+  return both[tuner()->choose(key() + ", maker", both)].name == "simd";
+}
+
 Made make_depthwise_convolution(KernelContext& context, const Convolution& c, const ops::Epilogue& last) {
   const DType dtype = context.in(0).dtype;
   const Order& order = order_of(context, 0, c);
   const Layouts layouts = layouts_of(c, order);
+  if (layouts.destination.is_padded() && !last.keeps_zero()) return refuse("an activation that would change padding");
   const Operand x = context.read(0, layouts.source, DType::f32);
   const Operand w = context.read(1, layouts.weights, DType::f32);
   const Operand bias = context.read(2, Layout(), DType::f32);
   const Operand residual = context.read(3, layouts.destination, DType::f32);
   const Operand y = context.write(0, layouts.destination, DType::f32);
   const bool relu = last.kind == ops::Epilogue::Kind::relu;  // the kernel's own; others follow it
-  if (layouts.destination.is_padded() && !last.keeps_zero()) return refuse("an activation that would change padding");
   Bind run = [=, kernel = kernel_of(c, order, relu)](const Memory& memory) -> Run {
     return [=, from = memory.as<const float>(x), weights = memory.as<const float>(w),
             shift = memory.as<const float>(bias), added = memory.as<const float>(residual),

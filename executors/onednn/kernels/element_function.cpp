@@ -2,29 +2,16 @@
 
 #include <algorithm>
 #include <array>
-#include <iterator>
 
 #include "executors/onednn/simd/kernels.h"
 
 namespace halfstep::onednn {
-namespace {
-
-double value_at(const ElementFunction& function, double a, double b) {
-  std::array<double, 4> arguments{a, b};
-  arguments[function.def->operands] = function.params.alpha;
-  arguments[function.def->operands + 1] = function.params.beta;
-  return function.def->on_floats(arguments.data());
-}
-
-}  // namespace
-
-bool ElementFunction::keeps_zero() const { return def->on_floats && value_at(*this, 0, 0) == 0; }
-
-bool ElementFunction::keeps_zero_beside_scalar() const {
-  constexpr double kScalars[] = {1e-30, 0.5, 1, 3, 1e30};
-  return def->on_floats && std::all_of(std::begin(kScalars), std::end(kScalars), [&](double s) {
-           return value_at(*this, 0, s) == 0 && value_at(*this, 0, -s) == 0;
-         });
+bool ElementFunction::keeps_zero() const {
+  if (!def->on_floats) return false;
+  std::array<double, 4> arguments{};
+  arguments[def->operands] = params.alpha;
+  arguments[def->operands + 1] = params.beta;
+  return def->on_floats(arguments.data()) == 0;
 }
 
 ElementFunction element_function(const Graph& graph, const Node& node) {

@@ -18,8 +18,6 @@ struct ElementFunction {
 
   /// Zeros of all operands give zeros: padding stays what it must be.
   bool keeps_zero() const;
-  /// Of two operands: f(0, s) = 0 for every finite s but 0.
-  bool keeps_zero_beside_scalar() const;
 };
 ElementFunction element_function(const Graph& graph, const Node& node);
 

@@ -8,6 +8,7 @@
 
 #include "executors/onednn/kernels/element_function.h"
 #include "executors/onednn/kernels/kernels.h"
+#include "executors/onednn/kernels/zero_flow.h"
 
 namespace halfstep::onednn {
 namespace {
@@ -48,7 +49,7 @@ std::optional<Together> broadcast_permuted(KernelContext& context, std::size_t b
 std::optional<Together> broadcast_scalar(KernelContext& context, const ElementFunction& function, std::size_t big) {
   const Layout layout = context.layout(big);
   if (context.in(1 - big).shape.count() != 1 || context.in(big).shape != context.out(0).shape) return std::nullopt;
-  if (layout.is_padded() && !(function.keeps_zero_beside_scalar() && big == 0)) return std::nullopt;
+  if (layout.is_padded() && !(big == 0 && keeps_zero_beside_scalar(*function.def))) return std::nullopt;
   Together t;
   t.layouts[big] = t.result = layout;
   const Dims whole{layout.stored(context.out(0).shape.count())}, one{1};
@@ -169,11 +170,6 @@ Made make_cast(KernelContext& context) {
   if (context.assembly().schedule().is_lazy[output]) {
     context.assembly().set_lazy(context.node().outputs[0], context.node().inputs[0]);
     return {"simd", "made when first read, in the reader's layout", {}};
-  }
-  if (x.dtype == y.dtype) {
-    const Operand same = context.read(0);
-    context.alias(same);
-    return {"alias", {}, {}};
   }
   const simd::UnaryKernel kernel = simd::find_cast(x.dtype, y.dtype);
   if (!kernel) return refuse(fmt::format("no SIMD conversion from {} to {}", name_of(x.dtype), name_of(y.dtype)));

@@ -5,6 +5,7 @@
 
 #include "executors/onednn/kernels/kernels.h"
 #include "executors/onednn/simd/layer_norm.h"
+#include "ops/normalization/one_row.h"
 
 namespace halfstep::onednn {
 namespace {
@@ -30,12 +31,14 @@ Made make_layer_normalization(KernelContext& context) {
   const Node& node = context.node();
   const Value& x = context.in(0);
   if (x.shape.rank() == 0) return refuse("a scalar");
-  const simd::LayerNormParams rows = rows_of(x.shape, node.attributes.get_int("axis", -1), epsilon_of(node));
+  const std::int64_t axis = node.attributes.get_int("axis", -1);
+  const simd::LayerNormParams rows = rows_of(x.shape, axis, epsilon_of(node));
   const simd::LayerNormKernel kernel = simd::find_layer_norm(rows, x.dtype);
   if (!kernel) return refuse(fmt::format("no SIMD kernel for {}", name_of(x.dtype)));
   for (std::size_t i : {1, 2})
-    if (context.has_input(i) && (context.in(i).shape.count() != rows.n || context.in(i).dtype != x.dtype))
-      return refuse("a scale or bias that is broadcast along the row, or of another type");
+    if (context.has_input(i) && (!ops::is_one_row(context.in(i).shape, x.shape, normalize_axis(axis, x.shape.rank())) ||
+                                 context.in(i).dtype != x.dtype))
+      return refuse("a scale or bias that is not one row, or of another type");
   for (std::size_t i : {1, 2})
     if (context.has_output(i) && context.out(i).dtype != DType::f32) return refuse("statistics that are not f32");
 
@@ -58,12 +61,13 @@ Made make_layer_normalization(KernelContext& context) {
 Made make_layer_normalization_grad(KernelContext& context) {
   const Node& node = context.node();
   const Value& x = context.in(1);
+  if (x.shape.rank() == 0) return refuse("a scalar");
   const simd::LayerNormParams rows = rows_of(x.shape, -1, epsilon_of(node));
   const simd::LayerNormGradKernel kernel = simd::find_layer_norm_grad(rows, x.dtype);
   if (!kernel) return refuse(fmt::format("no SIMD kernel for {}", name_of(x.dtype)));
   if (!context.fits(0, x.shape)) return refuse("operands of different shapes");
-  if (context.in(2).shape.count() != rows.n || context.in(2).dtype != x.dtype)
-    return refuse("a scale of another type than the rows, or broadcast along them");
+  if (!ops::is_one_row(context.in(2).shape, x.shape, x.shape.rank() - 1) || context.in(2).dtype != x.dtype)
+    return refuse("a scale of another type than the rows, or that is not one");
   const ForwardRecord* record = forward_statistics(context);
   const Operand dy = context.read(0, Layout()), from = context.read(1, Layout()), scale = context.read(2, Layout());
   const Operand dx = context.write(0, Layout());

@@ -3,9 +3,11 @@
 #include <memory>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <omp.h>
 
 #include "executors/onednn/kernels/kernels.h"
+#include "executors/onednn/kernels/measured.h"
 #include "executors/onednn/kernels/product.h"
 #include "executors/onednn/kernels/then_epilogue.h"
 
@@ -64,17 +66,23 @@ bool is_matrix(const Dims& dims) {
   return std::all_of(dims.begin(), dims.end() - 2, [](std::int64_t d) { return d == 1; });
 }
 
-Made make_simd_product(KernelContext& context, const Product& p) {
-  const DType type = context.in(0).dtype, result = context.out(0).dtype;
+/// But for what follows the product.
+simd::GemmProblem simd_problem(const Product& p, DType type, DType result) {
   simd::GemmProblem problem = gemm_problem(p.a, p.b, p.y, type, result);
   problem.alpha = p.alpha;
-  problem.last = epilogue_kernel(p.last, result);
   if (p.has_addend) {
     const std::int64_t rows = p.addend.end()[-2], columns = p.addend.back();
     problem.has_addend = true;
     problem.addend_row = rows == 1 ? 0 : columns;
     problem.addend_column = columns == 1 ? 0 : 1;
   }
+  return problem;
+}
+
+Made make_simd_product(KernelContext& context, const Product& p) {
+  const DType result = context.out(0).dtype;
+  simd::GemmProblem problem = simd_problem(p, context.in(0).dtype, result);
+  problem.last = epilogue_kernel(p.last, result);
   const Operand first = context.read(0, p.a_layout), second = context.read(1, p.b_layout);
   const Operand addend = p.has_addend ? context.read(2, Layout(), DType::f32) : Operand();
   const Operand y = context.write(0, p.y_layout);
@@ -88,17 +96,36 @@ Made make_simd_product(KernelContext& context, const Product& p) {
           }};
 }
 
+/// What a product is, for a tuner.
+std::string key_of(const Product& p, DType type, DType result, DType addend) {
+  return fmt::format("product {} {} {} {} {} {} to {} x {} plus {} {}", name_of(type), p.a.dims, p.a.strides, p.b.dims,
+                     p.b.strides, p.y.strides, name_of(result), p.alpha, p.addend, name_of(addend));
+}
+
 /// `product` has everything but the memory: choose types, ask for operands, bind.
 Made make_product(KernelContext& context, const Product& p) {
   const DType type = context.in(0).dtype;
-  if (prefers_simd_product(p.a, p.b, type) && (!p.has_addend || is_matrix(p.addend)))
-    return make_simd_product(context, p);
+  const bool is_possible = (type == DType::f32 || is_half(type)) && (!p.has_addend || is_matrix(p.addend));
+  const bool is_preferred = is_possible && prefers_simd_product(p.a, p.b, type);
+  if (is_preferred && !tuner()) return make_simd_product(context, p);
   auto out_type = [&](DType computed) { return computed == type ? context.out(0).dtype : DType::f32; };
   // oneDNN's f16 kernels add a bias in f32 only.
   auto addend_type = [&](DType computed) {
     return p.has_addend && computed != DType::f16 && context.in(2).dtype == computed ? computed : DType::f32;
   };
-  const auto chosen = choose_primitive(type, [&](DType t) { return describe(p, t, out_type(t), addend_type(t)); });
+  const auto key = [&] {
+    return key_of(p, type, context.out(0).dtype, p.has_addend ? context.in(2).dtype : DType::undefined);
+  };
+  const auto chosen = choose_primitive(type, key, [&](DType t) { return describe(p, t, out_type(t), addend_type(t)); });
+  if (tuner() && chosen && is_possible) {
+    const auto stored = describe(p, type, out_type(type), addend_type(type));
+    std::vector<Candidate> both{primitive_candidate(chosen.pd, stored.get(true) ? stored : chosen.pd),
+                                simd_candidate(simd_problem(p, type, context.out(0).dtype), omp_get_max_threads())};
+    if (is_preferred) std::swap(both[0], both[1]);
+    if (both[tuner()->choose(key() + ", maker", both)].name == "simd") return make_simd_product(context, p);
+  } else if (is_preferred) {
+    return make_simd_product(context, p);
+  }
   if (!chosen) return refuse(fmt::format("oneDNN has no {} matrix product of this form", name_of(type)));
 
   const Operand first = context.read(0, p.a_layout, chosen.dtype), second = context.read(1, p.b_layout, chosen.dtype);

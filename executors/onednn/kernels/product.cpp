@@ -1,7 +1,10 @@
 #include "executors/onednn/kernels/product.h"
 
 #include <algorithm>
+#include <memory>
 #include <utility>
+
+#include "executors/onednn/kernels/measured.h"
 
 namespace halfstep::onednn {
 namespace {
@@ -33,9 +36,12 @@ Matrices row_major_matrices(Dims dims) {
 bool prefers_simd_product(const Matrices& a, const Matrices& b, DType type) {
   if (has_avx512() || a.columns() == 0) return false;
   if (is_half(type)) return true;
-  constexpr std::int64_t kFew = 16;
-  return type == DType::f32 && std::min({a.rows(), a.columns(), b.columns()}) >= kFew &&
-         (lines_collide(a) || lines_collide(b));
+  if (type != DType::f32) return false;
+  const std::int64_t m = a.rows(), n = b.columns(), k = a.columns();
+  // Multiplications of whole tiles, at which both take the same time; products with a vector are none of ours.
+  constexpr std::int64_t kSmall = 1 << 15, kTile = 16, kFew = 16;
+  if (m > 1 && n > 1 && m * ((n + kTile - 1) / kTile * kTile) * k <= kSmall) return true;
+  return std::min({m, n, k}) >= kFew && (lines_collide(a) || lines_collide(b));
 }
 
 simd::GemmProblem gemm_problem(const Matrices& a, const Matrices& b, const Matrices& y, DType type, DType result) {
@@ -56,6 +62,29 @@ simd::GemmProblem gemm_problem(const Matrices& a, const Matrices& b, const Matri
     problem.stack = std::move(longer);
   }
   return problem;
+}
+
+Candidate simd_candidate(const simd::GemmProblem& problem, int threads) {
+  return {"simd", [problem, threads] {
+            std::int64_t a = 0, b = 0, y = 0;  // elements
+            for (const auto& at : problem.stack) {
+              a = std::max(a, at.a + (problem.m - 1) * problem.a.row + (problem.k - 1) * problem.a.column + 1);
+              b = std::max(b, at.b + (problem.k - 1) * problem.b.row + (problem.n - 1) * problem.b.column + 1);
+              y = std::max(y, at.y + (problem.m - 1) * problem.y_row + problem.n);
+            }
+            const auto memory = [](std::int64_t elements, DType dtype) {
+              return filled_memory(row_major(Dims{std::max<std::int64_t>(elements, 1)}, dtype));
+            };
+            const auto gemm = std::make_shared<const simd::Gemm>(problem, threads);
+            return [gemm, left = memory(a, problem.a.dtype), right = memory(b, problem.b.dtype),
+                    plus = memory(problem.m * problem.n, DType::f32), to = memory(y, problem.result),
+                    scratch = memory(static_cast<std::int64_t>(gemm->scratch_bytes() / sizeof(float)), DType::f32),
+                    adds = problem.has_addend] {
+              (*gemm)(left.get_data_handle(), right.get_data_handle(),
+                      adds ? static_cast<const float*>(plus.get_data_handle()) : nullptr, to.get_data_handle(),
+                      scratch.get_data_handle());
+            };
+          }};
 }
 
 }  // namespace halfstep::onednn

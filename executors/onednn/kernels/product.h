@@ -3,6 +3,7 @@
 
 #include "executors/onednn/layout.h"
 #include "executors/onednn/simd/gemm.h"
+#include "executors/onednn/tuning.h"
 
 namespace halfstep::onednn {
 
@@ -21,12 +22,16 @@ Matrices row_major_matrices(Dims dims);
 /// Whether oneDNN has AVX-512 to use.
 bool has_avx512();
 
-/// Whether the SIMD product of operands of this type does better than oneDNN's. That is so on CPUs without AVX-512
-/// alone: there oneDNN multiplies halves by way of copies in f32, and takes twice as long where lines of a matrix lie a
-/// multiple of a page apart, since those share sets of the cache.
+/// Whether the SIMD product of operands of this type does better than oneDNN's, for one product, a stack of them, or a
+/// thread's own. That is so on CPUs without AVX-512 alone: there oneDNN multiplies halves by way of copies in f32,
+/// takes longer for a call, or for each matrix of a stack, than for the arithmetic of a small one, and twice as long
+/// where lines of a matrix lie a multiple of a page apart, since those share sets of the cache.
 bool prefers_simd_product(const Matrices& a, const Matrices& b, DType type);
 
 /// y = a b. Extents of 1 before the last two axes are spread.
 simd::GemmProblem gemm_problem(const Matrices& a, const Matrices& b, const Matrices& y, DType type, DType result);
+
+/// What measures the SIMD product, for teams of up to `threads`.
+Candidate simd_candidate(const simd::GemmProblem& problem, int threads);
 
 }  // namespace halfstep::onednn

@@ -8,6 +8,7 @@
 #include "executors/onednn/kernels/kernels.h"
 #include "executors/onednn/reorder.h"
 #include "executors/onednn/simd/strided_copy.h"
+#include "ops/movement/part.h"
 #include <halfstep/ops/kernel_util.h>
 
 namespace halfstep::onednn {
@@ -33,6 +34,8 @@ std::optional<Part> part_of_slice(KernelContext& context, const Shape& whole, co
   const auto axes = context.has_input(3) ? context.constant_ints(3) : std::vector<std::int64_t>();
   const auto steps = context.has_input(4) ? context.constant_ints(4) : std::vector<std::int64_t>();
   if (!starts || !axes || !steps) return std::nullopt;
+  if (part.rank() != whole.rank() || !ops::are_slice_operands(whole.rank(), *starts, *axes, *steps))
+    return std::nullopt;
   const std::vector<std::size_t> sliced = ops::normalize_axes(*axes, whole.rank());
   Part result = whole_of(part);
   for (std::size_t i = 0; i < starts->size(); ++i) {
@@ -44,6 +47,8 @@ std::optional<Part> part_of_slice(KernelContext& context, const Shape& whole, co
     result.begin[axis] = std::clamp<std::int64_t>(start, 0, whole[axis]);
     result.steps[axis] = step;
   }
+  // Ends that are computed leave the extents open.
+  if (!ops::lies_within(whole, result.begin, result.extents, result.steps)) return std::nullopt;
   return result;
 }
 

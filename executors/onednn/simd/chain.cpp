@@ -53,9 +53,12 @@ void ChainKernel::plan_tiles() {
       free.erase(std::next(fits).base());
     }
   }
-  constexpr std::int64_t kWhole = 64;  // elements: tiles begin at cache lines
-  const auto most = static_cast<std::int64_t>(kTileBytes / std::max<std::size_t>(bytes, 1)) / kWhole * kWhole;
-  tile_ = std::clamp(most, kWhole, kMaxElements);
+  // Of 64 elements tiles begin at cache lines; of 16 as many as there can be have their place.
+  constexpr std::int64_t kWhole = 64, kLeast = 16;
+  static_assert(kMaxValues * sizeof(double) * kLeast <= kTileBytes);
+  const auto most = static_cast<std::int64_t>(kTileBytes / std::max<std::size_t>(bytes, 1));
+  const std::int64_t multiple = most >= kWhole ? kWhole : kLeast;
+  tile_ = std::min(most / multiple * multiple, kMaxElements);
 }
 
 void ChainKernel::operator()(const std::vector<void*>& memory) const {

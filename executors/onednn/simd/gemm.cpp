@@ -60,8 +60,11 @@ Gemm::Gemm(GemmProblem problem, int threads)
       pack_b_(find_gemm_pack(p_.b.dtype)),
       threads_(std::max(threads, 1)) {
   a_by_rows_ = p_.a.column == 1;
-  // Few columns, or few rows: copying the operand would take as long as reading it for them.
-  rows_direct_ = p_.a.dtype == DType::f32 && a_by_rows_ && p_.n <= 4 * kernels_.columns;
+  // Few columns, or few rows: copying the operand would take as long as reading it for them. Columns of a that lie
+  // multiples of this apart share sets of the first cache.
+  constexpr std::int64_t kCollision = 256;
+  rows_direct_ = p_.a.dtype == DType::f32 && p_.n <= 4 * kernels_.columns &&
+                 (a_by_rows_ || (p_.a.row == 1 && p_.a.column % kCollision != 0));
   columns_direct_ = p_.b.dtype == DType::f32 && p_.b.column == 1 && p_.alpha == 1 && p_.m <= 2 * kernels_.rows &&
                     p_.n % kernels_.columns == 0;
   depth_ = std::min(p_.k, kDepth);
@@ -87,7 +90,7 @@ void Gemm::multiply_block(const Block& block, float* packed_a) const {
   const void* from = element(block.a, p_.a.dtype, block.row * p_.a.row + block.k * p_.a.column);
   if (rows_direct_) {
     tile.a_row = p_.a.row;
-    tile.a_step = 1;
+    tile.a_step = p_.a.column;
   } else if (a_by_rows_) {
     tile.a_row = line_of(block.depth);
     tile.a_step = 1;
@@ -108,7 +111,7 @@ void Gemm::multiply_block(const Block& block, float* packed_a) const {
     tile.b = columns_direct_ ? block.b + j : block.b + j * block.depth;
     for (std::int64_t i = 0; i < block.rows; i += tile_rows) {
       const std::int64_t m = std::min(tile_rows, block.rows - i), row = block.row + i, column = block.column + j;
-      tile.a = a + (a_by_rows_ ? i * tile.a_row : i * block.depth);
+      tile.a = a + (rows_direct_ || a_by_rows_ ? i * tile.a_row : i * block.depth);
       void* y = element(block.y, p_.result, row * p_.y_row + column);
       float* partial = block.partial ? block.partial + row * columns_ + (column % columns_) : static_cast<float*>(y);
       tile.y = to_partial ? partial : y;

@@ -16,7 +16,6 @@ namespace halfstep::simd::HWY_NAMESPACE {
 
 inline constexpr float kInfinity = std::numeric_limits<float>::infinity();
 inline constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
-inline constexpr float kGeluCubic = 0.044715F, kTwiceGeluScale = 1.59576912F;  // 2 sqrt(2/pi)
 
 HWY_INLINE V constant(float value) { return hn::Set(F32(), value); }
 

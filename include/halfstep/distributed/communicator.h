@@ -1,9 +1,11 @@
 // What the processes that train a model together exchange.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string_view>
 
 #include <halfstep/base/api.h>
@@ -23,6 +25,8 @@ class AllReduce {
   virtual void start() = 0;
   /// Returns when the result is there.
   virtual void wait() = 0;
+  /// After `wait`: when the result was there, which may have been earlier. Unset where that is not known.
+  virtual std::optional<std::chrono::steady_clock::time_point> done_at() const { return std::nullopt; }
 };
 
 /// An error that is not of the rank that throws it: all throw it, or another rank is the reason.

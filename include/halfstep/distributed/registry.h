@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string_view>
 
@@ -11,12 +12,17 @@
 namespace HALFSTEP_API halfstep {
 
 struct CommunicatorOptions {
-  /// How long a rank waits for the others before it takes them for lost.
+  /// How long a rank waits in one call for others that are there, and compute something else.
   std::chrono::milliseconds limit = std::chrono::minutes(5);
+  /// How long nothing may be heard of a rank. Each answers by a thread of its own, whatever it computes; one that does
+  /// not is lost, and calls of all others throw. 0: that is not watched.
+  std::chrono::milliseconds heartbeat = std::chrono::seconds(20);
+  /// Called by that thread where a rank is lost and this one computes on for 5 s: tells it, and returns the exit code
+  /// with which all are ended. Unset: the next call throws, whenever it comes.
+  std::function<int(const SharedError&)> on_loss = {};
 };
 
-/// Of the processes that a launcher has started. `mpi` or `nccl` (which halfstep does not
-/// bring): that of the plug-in `libhalfstep-NAME.so`, found as
+/// Of the processes that a launcher has started. `mpi` or `nccl`: that of the plug-in `libhalfstep-NAME.so`, found as
 /// executors are (see executors/plugin.h). `auto`: mpi where the launcher has started more than one, else none; nothing
 /// is loaded then. `off`: none. One rank alone needs none either.
 ///

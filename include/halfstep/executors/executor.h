@@ -11,6 +11,7 @@
 
 #include <halfstep/base/api.h>
 #include <halfstep/executors/fp32_math.h>
+#include <halfstep/executors/tuning.h>
 #include <halfstep/graph/capabilities.h>
 #include <halfstep/graph/graph.h>
 
@@ -19,6 +20,8 @@ namespace HALFSTEP_API halfstep {
 struct ExecutorOptions {
   int threads = 0;  ///< 0: all CPUs that the process may use
   Fp32Math fp32_math = Fp32Math::strict;
+  Tuning tuning = Tuning::off;
+  bool deterministic = true;  ///< the same bits on every run; without, a GPU's libraries may add up in any order
 };
 
 /// One line of `halfstep inspect --plan`: the kernel of a node, and why it was chosen.

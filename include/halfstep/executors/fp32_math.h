@@ -14,6 +14,7 @@ namespace HALFSTEP_API halfstep {
 enum class Fp32Math : std::uint8_t {
   strict,  ///< f32
   bf16,    ///< operands are rounded to bf16 if the device multiplies these faster; sums are f32
+  tf32,    ///< operands are rounded to tf32, whose significands have 11 bits, by a GPU's tensor cores; sums are f32
 };
 
 /// A setting by its name for users.
@@ -21,15 +22,11 @@ struct Fp32MathRow {
   std::string_view name;
   Fp32Math math = Fp32Math::strict;
   std::string_view meaning;
-  std::string_view refusal = {};  ///< why it is not available; empty if it is
 };
 std::span<const Fp32MathRow> fp32_maths();
 
-/// Throws Error(input) naming the available settings, with the reason if this one is not available.
+/// Throws Error(input) naming the available settings.
 Fp32Math parse_fp32_math(std::string_view name);
 std::string_view name_of(Fp32Math math);
-
-/// Why the setting has no effect on an executor, as a sentence; empty if it has.
-std::string without_effect(Fp32Math math, std::string_view executor, const Capabilities& capabilities);
 
 }  // namespace halfstep

@@ -14,7 +14,7 @@
 namespace HALFSTEP_API halfstep {
 
 /// The version of the interface: Executor, OpDef, and all types that they use.
-inline constexpr int kExecutorAbi = 5;
+inline constexpr int kExecutorAbi = 6;
 
 /// The scores of the library's own executors.
 inline constexpr int kReferenceScore = 1, kOnednnScore = 100;
@@ -36,7 +36,9 @@ HALFSTEP_API halfstep::Executor* halfstep_executor(const halfstep::ExecutorOptio
 /// An executor for a device that is described in the plug-in's own format and need not be present: its programs have a
 /// plan and cannot run. nullptr with the reason as a sentence in `reason` if the description is invalid. Plug-ins
 /// without described devices omit this function.
-HALFSTEP_API halfstep::Executor* halfstep_described_executor(const char* description, std::string* reason);
+HALFSTEP_API halfstep::Executor* halfstep_described_executor(const char* description,
+                                                             const halfstep::ExecutorOptions* options,
+                                                             std::string* reason);
 
 /// The first of `count` operator rows that the plug-in adds. They must live until the process ends and belong to a
 /// domain of the plug-in. Plug-ins without operators omit this function.

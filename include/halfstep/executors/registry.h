@@ -24,11 +24,14 @@ struct ExecutorStatus {
 /// the library only for their own name or `auto`. Models with a plug-in's operators must be loaded afterwards.
 ///
 /// A broken plug-in does not affect others. `notice` receives a sentence about it, another if auto skips a GPU of this
-/// machine, one if `fp32_math` has no effect, and, once per process, one on the waiting threads of OpenMP if their wait
+/// machine, those of `without_effect`, and, once per process, one on the waiting threads of OpenMP if their wait
 /// policy is not set.
 /// Throws Error naming the available executors.
 std::unique_ptr<Executor> make_executor(std::string_view name, const ExecutorOptions& options,
                                         std::string* notice = nullptr);
+
+/// Which options have no effect on an executor, as sentences with the reason; empty if all have.
+std::string without_effect(const ExecutorOptions& options, const Executor& executor);
 
 /// Loads a plug-in library: a file, or a name that the system's loader finds. Throws Error if it is not a plug-in, has
 /// another version, or finds no device.
@@ -37,7 +40,7 @@ std::unique_ptr<Executor> load_executor(const std::string& library, const Execut
 /// An executor of a plug-in, `name` or else the file `library`, for a device that is described and need not be present:
 /// its programs have a plan and cannot run. Throws Error if there is no such plug-in, or it rejects the description.
 std::unique_ptr<Executor> make_described_executor(std::string_view name, const std::string& library,
-                                                  const std::string& description);
+                                                  const std::string& description, const ExecutorOptions& options = {});
 
 /// The names that `make_executor` accepts, except auto. Loads no plug-in.
 std::vector<std::string> executor_names();

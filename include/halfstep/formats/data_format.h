@@ -37,12 +37,14 @@ struct NamedArrays {
 };
 
 struct DataFormat {
-  std::string_view what;                                  ///< for messages: "an .npz file"
-  std::vector<std::string_view> endings;                  ///< suffixes of its file names
-  bool gzip = false;                                      ///< ".gz" may follow
-  std::string_view infix = {};                            ///< alternative to the suffix: part of its file names
-  std::string_view magic = {};                            ///< first bytes of its files, independent of their names
-  bool folder = false;                                    ///< the format is a folder
+  std::string_view what;                  ///< for messages: "an .npz file"
+  std::vector<std::string_view> endings;  ///< suffixes of its file names
+  bool gzip = false;                      ///< ".gz" may follow
+  std::string_view infix = {};            ///< alternative to the suffix: part of its file names
+  std::string_view magic = {};            ///< first bytes of its files, independent of their names
+  bool folder = false;                    ///< the format is a folder
+  // What it reads of DataOptions, besides the split.
+  bool takes_label_column = false, takes_classes = false, takes_images = false;
   bool (*holds)(const std::filesystem::path&) = nullptr;  ///< whether a folder has this format; unset: any other
 
   // A format has one of the two. Both throw Error for invalid or unreadable files.

@@ -103,6 +103,7 @@ enum class StateRole {
   loss_scale,   ///< scale and its counter of good steps
   accumulator,  ///< sum of gradients over several batches
   random,       ///< counter of the random number generator
+  residual,     ///< what a rank's gradients have lost by rounding and have yet to send
 };
 std::string_view name_of(StateRole role);
 
@@ -138,6 +139,7 @@ enum class StepRole : std::uint8_t {
   updates,      ///< number of updates applied so far
   slot,         ///< a moment of a parameter
   accumulator,  ///< the sum of a parameter's gradients
+  loss_shares,  ///< the share of this rank's rows in each term of the loss
 };
 struct StepValue {
   StepRole role;

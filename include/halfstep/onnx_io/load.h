@@ -39,7 +39,8 @@ struct LoadedModel {
 
 /// Loads a model: checks size and structure, reads external data (see external_data.h), makes sparse tensors dense,
 /// sorts nodes, runs the ONNX checker (see check_message.h), inlines model-local functions, upgrades old opsets,
-/// replaces operators without a row by their function bodies, and eliminates sequences and optional values. Supports IR
+/// replaces operators without a row by their function bodies, and eliminates sequences and optional values. Running
+/// statistics that several BatchNormalizations share become separate initializers. Supports IR
 /// versions 3 to 14 and ai.onnx opsets 1 to 28. Throws Error(input) for an invalid file, for unsupported operators,
 /// naming all of them with their nodes, and for a sequence whose length does not follow from the model.
 LoadedModel load_model(const std::filesystem::path& path, const LoadOptions& options = {});

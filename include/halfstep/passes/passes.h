@@ -88,7 +88,7 @@ Pass canonicalize();
 Pass compose_gelu();
 
 /// For Softmax of scores and a constant mask: removes a mask of zeros, and the nodes that replace NaN probabilities by
-/// 0 if the mask leaves at least one element of every row.
+/// 0 if the mask leaves at least one element of every row and no other mask may hide it.
 Pass simplify_masks();
 
 /// BatchNormalization uses batch statistics and updates its running ones (which become states); Dropout is active, with
@@ -108,9 +108,9 @@ Pass to_inference_mode();
 
 /// Adds the inputs for labels and the loss (an f32 scalar, unless the model computes its own) as output 0. The model's
 /// outputs follow, without one that is the loss; the input of a final Softmax that was fused into a loss replaces its
-/// output. If there are several terms, they follow as unweighted scalars. Values of the model named "loss" or "labels"
-/// keep their names: added values are identified by StepRole. Throws Error if labels and outputs do not fit, naming
-/// both shapes.
+/// output. If there are several terms, they follow as unweighted scalars, and last the predictions that are no output
+/// yet. Values of the model named "loss" or "labels" keep their names: added values are identified by StepRole. Throws
+/// Error if labels and outputs do not fit, naming both shapes.
 Pass attach_loss(LossOptions options);
 Pass attach_loss(LossTerm term);
 

@@ -43,6 +43,12 @@ struct ProfileEntry {
   double least = 0;           ///< MachinePeaks::least
 };
 
+/// An all-reduce that was under way beside entries, in seconds from the start of an execution.
+struct ExchangeTime {
+  double start = 0, seconds = 0;
+  std::size_t bytes = 0;
+};
+
 struct ProfileOptions {
   int steps = 10;  ///< timed steps, after some untimed ones
 };
@@ -50,10 +56,11 @@ struct ProfileOptions {
 struct Profile {
   std::string executor;
   MachinePeaks peaks;
-  double best = 0, mean = 0;                            ///< seconds of a whole step without timed entries
-  double least = 0;                                     ///< sum over the entries
-  std::vector<ProfileEntry> entries = {};               ///< in execution order
-  std::vector<std::vector<EntryTime>> executions = {};  ///< the steps whose entries were timed
+  double best = 0, mean = 0;                              ///< seconds of a whole step without timed entries
+  double least = 0;                                       ///< sum over the entries
+  std::vector<ProfileEntry> entries = {};                 ///< in execution order
+  std::vector<std::vector<EntryTime>> executions = {};    ///< the steps whose entries were timed
+  std::vector<std::vector<ExchangeTime>> exchanges = {};  ///< of each of those; empty for a process by itself
 };
 
 /// Profiles a program on the present contents of its inputs. Each step updates the states. Throws Error(failure) if
@@ -83,7 +90,7 @@ std::string scope_of(std::string_view node);
 std::string profile_json(const Profile& profile);
 
 /// The timed steps in the trace event format of Perfetto and chrome://tracing, with nested slices for steps, scopes
-/// and nodes.
+/// and nodes, and a second track of all-reduces.
 std::string trace_json(const Profile& profile);
 
 }  // namespace halfstep

@@ -75,18 +75,21 @@ class EarlyStopping {
 };
 
 /// Writes the model after each epoch that is the best so far (like Keras' ModelCheckpoint with save_best_only). Of
-/// several ranks rank 0 writes.
+/// several ranks rank 0 writes. The run goes on if the file cannot be written.
 class BestModel {
  public:
   /// `source` is that of the LoadedModel. Throws Error(input) if the run has no such quantity.
   BestModel(Trainer& trainer, std::filesystem::path path, std::shared_ptr<const SourceModel> source, Watch watch = {});
   TrainerCallbacks callbacks();
+  /// Why the best model so far is not in the file; unset if it is.
+  const std::optional<Error>& failure() const { return failure_; }
 
  private:
   Trainer& trainer_;
   std::filesystem::path path_;
   std::shared_ptr<const SourceModel> source_;
   BestSoFar best_;
+  std::optional<Error> failure_;
 };
 
 /// Keeps an exponential moving average of parameters and statistics (Polyak; Keras' EMA): after each applied update

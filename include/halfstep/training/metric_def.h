@@ -39,6 +39,8 @@ struct MetricDef {
   std::string_view needs;          ///< the condition of `takes`, for messages
   bool smaller_is_better = false;  ///< it is an error: smaller is better
   void (*add)(Metrics::Tally&, const Metric&, const MetricSample&);
+  /// Adds the sums of other samples. Curves and tables need no rule of a row.
+  void (*merge)(Metrics::Tally&, const Metrics::Tally& other);
   double (*value)(const Metrics::Tally&, const Metric&) = nullptr;  ///< null: it is a table (Metrics::table)
   /// Whether it is measured by default. Null: never.
   bool (*is_default)(const LossDef&, const LabelReading&) = nullptr;

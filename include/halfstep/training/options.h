@@ -58,13 +58,15 @@ struct TrainerOptions {
   std::int64_t steps = 0;        ///< if not 0, stop after this number of steps (batches, see StepResult)
   std::int64_t batch_size = 32;  ///< of all ranks together
   /// The ranks of data-parallel training: each makes a Trainer of the same model, data and options, and calls its
-  /// functions in the same order, with callbacks that decide the same. Each reads its share of every batch. Null: a
-  /// single process.
+  /// functions in the same order. Each reads its share of every batch. What callbacks of any rank ask for (RunControl)
+  /// is done by all. Null: a single process.
   std::shared_ptr<Communicator> ranks = {};
   std::size_t bucket_bytes = RankOptions().bucket_bytes;  ///< of gradients that are all-reduced together
   /// BatchNormalization computes statistics over the rows of all ranks; otherwise each rank over its own, and those of
   /// rank 0 are used for validation and saved.
   bool sync_batchnorm = false;
+  bool sharded_optimizer = false;     ///< each rank keeps and updates the moments of its part of the parameters
+  DType gradient_dtype = DType::f32;  ///< in which gradients are reduced; bf16 and f16 with error feedback
   bool shuffle = true;
   std::uint64_t seed = 0;
   std::optional<std::vector<Metric>> metrics = {};  ///< unset: the default metrics for the labels

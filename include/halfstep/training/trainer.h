@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -27,6 +28,12 @@
 
 namespace HALFSTEP_API halfstep {
 
+/// Of one rank, the means over the steps of an epoch in ms.
+struct RankTimes {
+  double step = 0;    ///< as StepResult::ms
+  double waited = 0;  ///< before the step, until all ranks were there: the slowest rank waits least
+};
+
 /// The result of one step.
 ///
 /// A step is a batch: options, log and checkpoints count steps. An update is a change of the parameters by the
@@ -46,9 +53,12 @@ struct StepResult {
   double mean_loss = 0;  ///< of the epoch so far
   std::vector<std::pair<std::string, float>> const* grad_norms = nullptr;
   const Metrics* metrics = nullptr;
+  /// Of all ranks, at the end of an epoch; null for a run by itself and within an epoch.
+  const std::vector<RankTimes>* rank_times = nullptr;
 };
 
-/// Settings that callbacks may change during a run; see Trainer::control.
+/// Settings that callbacks may change during a run; see Trainer::control. On several ranks all do what any of them is
+/// asked for: they agree before each step and at the end of each epoch. The learning rate is that of rank 0.
 struct RunControl {
   bool stop = false;                         ///< ends the run with this step
   bool skip = false;                         ///< in on_step_begin: skips this batch
@@ -127,6 +137,8 @@ class Trainer {
   std::string loss_text() const;
   const std::vector<Metric>& metrics() const;
   std::int64_t parameter_count() const;
+  /// Bytes of the gradients that ranks reduce together, in the order of the backward pass; none for a run by itself.
+  std::vector<std::size_t> bucket_bytes() const;
   /// The plan of the training step for a full batch.
   const Plan& plan();
   /// Memory use of that step; none if the executor does not report it.

@@ -39,9 +39,9 @@ struct TrainingStepOptions {
   /// Maximum memory in bytes for a step of any of the programs, see TrainerOptions::memory_budget; 0: no limit.
   std::size_t memory_budget = 0;
   /// The ranks of data-parallel training: each makes a step of the same model and options, and calls the same functions
-  /// on its own rows, at least one. The loss, the gradients and their norm are then those of all rows, and so is the
-  /// update; gradients of outputs (`backward`) are summed. Outputs and evaluation cover a rank's own rows. Null: a
-  /// single process.
+  /// on its own rows, at least one. The loss must be set. The loss, the gradients and their norm are then those of all
+  /// rows, and so is the update, with the learning rate of rank 0; gradients of outputs (`backward`) are summed.
+  /// Outputs and evaluation cover a rank's own rows. Null: a single process.
   std::shared_ptr<Communicator> ranks = {};
   std::size_t programs = 16;  ///< cached programs, one per set of shapes; at least 1
   /// Called with the stages of each program. From the second program on, parameters of 4 KiB or more are shown as
@@ -55,6 +55,7 @@ struct StepReport {
   std::vector<float> terms = {};  ///< of a loss with several, unweighted
   float gradient_norm = 0;        ///< of the accumulated unscaled gradients, before clipping
   bool gradients_finite = true;   ///< false: the whole update is skipped
+  bool due = false;               ///< the batch completes an update, which may have been skipped
   bool updated = false;           ///< the parameters changed
   float loss_scale = 1;           ///< the scale that was used
 };
@@ -107,6 +108,11 @@ class TrainingStep {
   /// input of a final Softmax replaces its output. Views, valid until the next call.
   NamedTensors outputs() const;
 
+  /// For each term of the loss (one if it is a function), the weight of the last batch's mean in a mean over several
+  /// batches: its labels that are not ignored, by class weights and sample weights, or its rows; 1 if the term is a
+  /// sum. Throws Error(input) before the first batch, and for a label without a class weight.
+  std::vector<double> loss_weights() const;
+
   /// Running metrics for the output of a term of the loss; `metrics` unset: the default metrics for its labels. Throws
   /// Error(input) before the first batch, and for a metric that cannot be computed from such labels.
   Metrics metrics(const std::optional<std::vector<Metric>>& metrics = {}, std::size_t term = 0) const;
@@ -156,7 +162,8 @@ class TrainingStep {
   std::vector<std::string> notices() const;
   /// The plan of the training step for this batch.
   const Plan& plan(const NamedTensors& batch);
-  /// Profiles training steps on this batch; the steps change the parameters.
+  /// Profiles training steps on this batch; the steps change the parameters. Throws Error(input) while gradients are
+  /// accumulated.
   Profile profile(const NamedTensors& batch, const ProfileOptions& options = {});
 
   /// Writes the source model with the current parameters and statistics.

@@ -95,7 +95,13 @@ TEST(KernelTable, WhatIsRefusedRunsInTheReferenceAndThePlanSaysWhy) {
   using Kind = Operand::Kind;
   const std::vector<std::int64_t> two = {2, 2};
   const Refused refused[] = {
-      {{"", "MaxPool", "", {{Kind::real, {1, 1, 4, 4}}}, {{"kernel_shape", two}}, 2}, "no indices"},
+      {{"",
+        "MaxPool",
+        "",
+        {{Kind::real, {1, 1, 4, 4}}},
+        {{"kernel_shape", two}, {"storage_order", std::int64_t{1}}},
+        2},
+       "column-major"},
       {{"", "Add", "", {{Kind::real, {3}}, {Kind::real, {3}}}}, "f64", DType::f64},
       {{"", "MatMul", "", {{Kind::real, {2, 1, 3, 4}}, {Kind::real, {1, 2, 4, 3}}}}, "broadcast on both sides"},
       {{"", "EyeLike", "", {{Kind::real, {3, 3}}}}, "no kernel of its own"},

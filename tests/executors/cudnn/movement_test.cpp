@@ -62,6 +62,11 @@ const Case kCases[] = {
     {"running sums",
      "({}[3,37,5] x) => ({}[3,37,5] y) <int64 axis = {{1}}> {{ y = CumSum<exclusive = 1, reverse = 1>(x, axis) }}", 1,
      false},
+    {"running products",
+     "({}[3,7,5] x) => ({}[3,7,5] y) <int64 axis = {{1}}> {{ y = CumProd<exclusive = 1, reverse = 1>(x, axis) }}", 1,
+     false},
+    {"one-hot",
+     "({}[2] v, int64[4,3] i) => ({}[4,7,3] y) <int64 depth = {{7}}> {{ y = OneHot<axis = 1>(i, depth, v) }}", 7},
 };
 
 Graph parse(const std::string& text) {
@@ -128,6 +133,9 @@ const Misfit kMisfits[] = {
      "(float[9,5] x, int64[4,5] i, float[5,4] u) => (float[9,5] y) { y = ScatterElements(x, i, u) }"},
     {"updates of another shape than the tuples'",
      "(float[9,5] x, int64[4,1] i, float[5,4] u) => (float[9,5] y) { y = ScatterND(x, i, u) }"},
+    {"a gradient that is larger than the slice can be",
+     "(float[300,20] dy, int64[2] e) => (float[2,2] dx) <int64[2] s = {0, 0}> "
+     "{ dx = ai.halfstep.SliceGrad<input_shape = [2, 2]>(dy, s, e) }"},
 };
 
 TEST(GeneratedMovement, ShapesThatDoNotFitAreLeftToTheReferenceWhichRefusesThem) {

@@ -105,6 +105,8 @@ std::vector<OpTest> pooling_tests() {
        1,
        {DType::f32, DType::f16, DType::bf16},
        "cudnn"},
+      {"indices", "MaxPool", "", {x}, {{"kernel_shape", two}, {"strides", two}}, 2},
+      {"indices_3d", "MaxPool", "", {real({2, 3, 4, 3, 5})}, {{"kernel_shape", Ints{2, 2, 2}}}, 2, kF32},
       {"ceil", "MaxPool", "", {x}, {{"kernel_shape", two}, {"strides", two}, {"ceil_mode", kOne}}},
       {"dilated", "MaxPool", "", {x}, {{"kernel_shape", two}, {"dilations", two}}},
       {"asymmetric", "MaxPool", "", {x}, {{"kernel_shape", three}, {"pads", Ints{0, 0, 1, 1}}}},

@@ -14,6 +14,8 @@
 #include "tests/paths.h"
 #include <halfstep/base/error.h>
 #include <halfstep/executors/registry.h>
+#include <halfstep/onnx_io/load.h>
+#include <halfstep/ops/infer.h>
 
 namespace halfstep::cudnn {
 namespace {
@@ -28,11 +30,11 @@ std::string description(const std::string& device) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-std::unique_ptr<Executor> planner(const std::string& text) {
+std::unique_ptr<Executor> planner(const std::string& text, const ExecutorOptions& options = {}) {
   // Before cuDNN looks for one of that name.
   static void* const driver = dlopen(HALFSTEP_NO_DEVICE_LIBRARY, RTLD_NOW | RTLD_GLOBAL);
   EXPECT_NE(driver, nullptr) << dlerror();
-  return make_described_executor("", HALFSTEP_CUDNN_PLUGIN, text);
+  return make_described_executor("", HALFSTEP_CUDNN_PLUGIN, text, options);
 }
 
 Plan plan_of(Executor& executor, const std::string& model, DType precision) {
@@ -43,12 +45,16 @@ Plan plan_of(Executor& executor, const std::string& model, DType precision) {
 struct Device {
   const char* name;
   std::vector<const char*> models;
+  std::size_t least_of_resnet;  ///< convolutions in f16 that are on tensor cores, of 62
 };
 // Depthwise convolutions are many, and planned for one device; bf16, where a device has it, for one model.
 const Device kDevices[] = {
-    {"t4", {"resnet-torchscript", "unet"}},   {"a100", {"resnet-torchscript", "unet"}},
-    {"l4", {"resnet-torchscript", "unet"}},   {"h100", {"resnet-torchscript", "unet", "mobilenetv2-torchscript"}},
-    {"b200", {"resnet-torchscript", "unet"}}, {"rtx5090", {"resnet-torchscript", "unet"}},
+    {"t4", {"resnet-torchscript", "unet"}, 53},
+    {"a100", {"resnet-torchscript", "unet"}, 58},
+    {"l4", {"resnet-torchscript", "unet"}, 60},
+    {"h100", {"resnet-torchscript", "unet", "mobilenetv2-torchscript"}, 61},
+    {"b200", {"resnet-torchscript", "unet"}, 52},
+    {"rtx5090", {"resnet-torchscript", "unet"}, 53},
 };
 void PrintTo(const Device& device, std::ostream* os) { *os << device.name; }
 
@@ -81,7 +87,10 @@ TEST_P(Planning, FindsAnEngineForEveryConvolution) {
       }
       EXPECT_GT(convolutions, 0U);
       if (precision != DType::f32) {
-        EXPECT_GT(on_tensor_cores, 0U);
+        EXPECT_GT(on_tensor_cores, precision == DType::f16 ? convolutions / 2 : 0);
+        if (model == "resnet-torchscript") {
+          EXPECT_GE(on_tensor_cores, GetParam().least_of_resnet);
+        }
       }
       fmt::print("{} | {} {} | {} convolutions, {} on tensor cores | engines {} | {} bytes\n", GetParam().name, model,
                  name_of(precision), convolutions, on_tensor_cores, fmt::join(engines, " "), workspace);
@@ -89,6 +98,96 @@ TEST_P(Planning, FindsAnEngineForEveryConvolution) {
 }
 
 INSTANTIATE_TEST_SUITE_P(, Planning, testing::ValuesIn(kDevices), [](const auto& each) { return each.param.name; });
+
+/// Pooling, of more than cuDNN counts.
+struct LargePooling {
+  const char* graph;
+  const char* reason;  ///< why it is not cuDNN's; empty where it is never asked
+};
+const LargePooling kLargePooling[] = {
+    {"(float16[65536,1,2,2] x) => (float16[65536,1,1,1] y) { y = MaxPool<kernel_shape = [2, 2]>(x) }", "65536 images"},
+    {"(float16[65536,1,2,2] x) => (float16[65536,1,1,1] y) { y = GlobalAveragePool(x) }", "65536 images"},
+    {"(float16[2,4096,512,512] x) => (float16[2,4096,256,256] y) "
+     "{ y = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(x) }",
+     "2^31 elements"},
+    {"(float16[2,4096,512,512] x) => (float16[2,4096,256,256] y, int64[2,4096,256,256] i) "
+     "{ y, i = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(x) }",
+     "no indices"},
+    {"(float16[2,4096,256,256] dy, float16[2,4096,512,512] x) => (float16[2,4096,512,512] y) "
+     "{ y = ai.halfstep.MaxPoolGrad<kernel_shape = [2, 2], strides = [2, 2]>(dy, x) }",
+     ""},
+    {"(float16[65536,1,1,1] dy) => (float16[65536,1,2,2] y) "
+     "{ y = ai.halfstep.AveragePoolGrad<kernel_shape = [2, 2], input_shape = [65536, 1, 2, 2]>(dy) }",
+     ""},
+};
+
+TEST(DescribedDevices, PoolingThatIsTooLargeForCudnnHasOwnKernels) {
+  const auto executor = planner(description("h100"));
+  for (const auto& [text, reason] : kLargePooling) {
+    Graph graph =
+        parse_model("<ir_version: 10, opset_import: [\"\": 23, \"ai.halfstep\": 1]> g " + std::string(text)).graph;
+    infer_graph(graph);
+    const auto store = executor->make_store();
+    const Plan plan = executor->compile(graph, *store)->plan();
+    const auto pooling = std::ranges::find_if(
+        plan.entries, [](const PlanEntry& entry) { return entry.op.find("Pool") != std::string::npos; });
+    ASSERT_NE(pooling, plan.entries.end());
+    EXPECT_EQ(pooling->kernel, "own: pooling") << text << ": " << pooling->reason;
+    EXPECT_THAT(pooling->reason, HasSubstr(reason)) << text;
+  }
+}
+
+/// Attention of four heads of 64 features, forward and backward.
+Plan plan_of_attention(Executor& executor, DType dtype) {
+  const std::string config =
+      "<extents = [2, 4, 1, 128, 128, 64, 64], q = [0, 32768, 8192, 0, 64], k = [0, 32768, 8192, 0, 64], "
+      "v = [0, 32768, 8192, 0, 64], y = [0, 32768, 64, 0, 256], scale = 0.125, causal = 1, y_shape = [2, 128, 256]>";
+  const std::string type = dtype == DType::f32 ? "float" : dtype == DType::f16 ? "float16" : "bfloat16";
+  Graph graph = parse_model(fmt::format(R"(<ir_version: 10, opset_import: ["": 28, "ai.halfstep": 1]>
+      test ({0}[2,4,128,64] q, {0}[2,4,128,64] k, {0}[2,4,128,64] v, {0}[2,128,256] dy) =>
+        ({0}[2,128,256] y, {0}[2,4,128,64] dq, {0}[2,4,128,64] dk, {0}[2,4,128,64] dv) {{
+        y, s = ai.halfstep.FusedAttention{1}(q, k, v)
+        dq, dk, dv = ai.halfstep.AttentionGrad{1}(dy, q, k, v, , s, y) }})",
+                                        type, config))
+                    .graph;
+  infer_graph(graph);
+  const auto store = executor.make_store();
+  return executor.compile(graph, *store)->plan();
+}
+
+TEST_P(Planning, ComputesAttentionByCudnnWhereTheDeviceHasIt) {
+  const auto executor = planner(description(GetParam().name));
+  const bool is_new = std::string(GetParam().name) != "t4";
+  for (const DType dtype : {DType::f32, DType::f16, DType::bf16}) {
+    if (dtype == DType::bf16 && std::string(GetParam().name) != "h100") continue;
+    for (const PlanEntry& entry : plan_of_attention(*executor, dtype).entries) {
+      if (entry.op.find("Attention") == std::string::npos) continue;
+      fmt::print("{} | {} | {} | {} | {}\n", GetParam().name, name_of(dtype), entry.op, entry.kernel, entry.reason);
+      EXPECT_THAT(entry.kernel, StartsWith(is_new && dtype != DType::f32 ? "cudnn: attention" : "generated: attention"))
+          << entry.reason;
+      EXPECT_THAT(entry.reason, Not(HasSubstr("not deterministic")));
+    }
+  }
+}
+
+TEST(DescribedDevices, Tf32PutsConvolutionsOfF32OnTensorCores) {
+  const auto executor = planner(description("h100"), {.fp32_math = Fp32Math::tf32});
+  const Plan plan = plan_of(*executor, "unet", DType::f32);
+  EXPECT_THAT(plan.notes, testing::Contains(HasSubstr("TF32")));
+  EXPECT_TRUE(std::ranges::any_of(
+      plan.entries, [](const PlanEntry& entry) { return entry.reason.find("tensor cores") != std::string::npos; }));
+  try {
+    planner(description("t4"), {.fp32_math = Fp32Math::tf32});
+    ADD_FAILURE() << "a T4 has no units for TF32";
+  } catch (const Error& e) {
+    EXPECT_THAT(e.found(), HasSubstr("compute capability 8.0"));
+  }
+}
+
+TEST(DescribedDevices, WithoutDeterminismThePlanSaysSo) {
+  const auto executor = planner(description("a100"), {.deterministic = false});
+  EXPECT_THAT(plan_of(*executor, "unet", DType::f16).notes, testing::Contains(HasSubstr("other bits on every run")));
+}
 
 TEST(DescribedDevices, ProgramsOfADescribedDeviceDoNotRun) {
   const auto executor = planner(description("h100"));

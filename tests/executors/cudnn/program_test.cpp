@@ -165,6 +165,19 @@ TEST_F(ProgramTest, IsLaunchedKernelByKernelWhereItCannotBeCaptured) {
     EXPECT_TRUE(identical(captured.states[s].second, plain.states[s].second));
 }
 
+TEST_F(ProgramTest, IsLaunchedKernelByKernelWhereThatIsAskedFor) {
+  const History captured = train(*executor(), 5);
+  ::setenv("HALFSTEP_CUDA_GRAPHS", "0", 1);
+  const int launches = emulation::graph_launches();
+  const History plain = train(*executor(), 5);
+  ::unsetenv("HALFSTEP_CUDA_GRAPHS");
+  EXPECT_EQ(emulation::graph_launches(), launches);
+  EXPECT_THAT(plain.plan.notes, Contains(HasSubstr("HALFSTEP_CUDA_GRAPHS is 0")));
+  EXPECT_EQ(captured.losses, plain.losses);
+  for (std::size_t s = 0; s < plain.states.size(); ++s)
+    EXPECT_TRUE(identical(captured.states[s].second, plain.states[s].second));
+}
+
 TEST_F(ProgramTest, ProgramsShareStates) {
   const auto made = executor();
   const auto store = made->make_store();
@@ -251,6 +264,25 @@ TEST_F(ProgramTest, StatesChangePlacesAtTheEndOfEveryStep) {
   }
 }
 
+TEST_F(ProgramTest, AParameterThatIsAnothersGradientIsUpdatedFromItsOldValue) {
+  Graph g;
+  g.opsets = {{"", kOnnxOpset}, {std::string(kOwnDomain), kOwnOpset}};
+  Builder b(g);
+  const Expr p = b.expr(g.add_state("p", Tensor::of<float>({1, 2}), StateRole::parameter));
+  const Expr q = b.expr(g.add_state("q", Tensor::of<float>({3, 5}), StateRole::parameter));
+  const Expr one = b.scalar(1, DType::f32);
+  const std::vector<Expr> next =
+      b.multi("SgdStep", kOwnDomain,
+              {one, b.constant(Tensor::scalar<std::int64_t>(1)), b.constant(Tensor::scalar(true)), one, p, q, q, p}, 2);
+  g.states[0].next = next[0].id();
+  g.states[1].next = next[1].id();
+  const auto made = executor();
+  const auto store = made->make_store();
+  made->compile(g, *store)->run();
+  EXPECT_TRUE(identical(store->read("p"), Tensor::of<float>({-2, -3})));
+  EXPECT_TRUE(identical(store->read("q"), Tensor::of<float>({2, 3})));
+}
+
 TEST_F(ProgramTest, TooLittleMemoryIsAnErrorThatSaysWhatToDo) {
   emulation::machine().memory = 600;
   const auto made = executor();
@@ -274,7 +306,7 @@ TEST_F(ProgramTest, AnotherExecutorsStoreIsRefused) {
 TEST_F(ProgramTest, WithoutADeviceThereIsAReasonAndNoExecutor) {
   emulation::machine().devices = 0;
   std::string reason;
-  EXPECT_FALSE(open_backend(runtime_detection_api(), reason));
+  EXPECT_FALSE(open_backend(runtime_detection_api(), {}, reason));
   EXPECT_THAT(reason, HasSubstr("shows no GPU"));
 }
 

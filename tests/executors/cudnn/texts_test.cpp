@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "conformance/executor_check.h"
+#include "executors/cudnn/kernel_cache.h"
 #include "executors/cudnn/kernel_table.h"
 #include "executors/cudnn/runtime_compiler.h"
 #include "tests/executors/cudnn/emulated_executor.h"
@@ -68,6 +69,31 @@ TEST_P(GeneratedTexts, AreTakenByNvrtc) {
     }
   }
   compile_new_texts();
+}
+
+TEST(KernelCache, TellsApartKernelsOfOneText) {
+  class Kernel final : public LoadedKernel {
+   public:
+    void launch(unsigned, unsigned, std::span<const std::byte>, cudaStream_t) const override {}
+  };
+  KernelCache cache;
+  int made = 0;
+  const auto get = [&](const char* name, const char* text, int capability, int device) {
+    return cache.get({name, "A", text}, capability, device, [&] {
+      ++made;
+      return std::make_shared<const Kernel>();
+    });
+  };
+  const auto first = get("k", "text", 80, 0);
+  EXPECT_EQ(get("k", "text", 80, 0), first);
+  EXPECT_EQ(made, 1);
+  const auto others = {get("l", "text", 80, 0), get("k", "other", 80, 0), get("k", "text", 90, 0),
+                       get("k", "text", 80, 1)};
+  for (const auto& other : others) EXPECT_NE(other, first);
+  EXPECT_EQ(made, 5);
+  get("m", "text", 80, 0);
+  get("m", "text", 80, 0);
+  EXPECT_EQ(made, 7) << "nobody held it";
 }
 
 INSTANTIATE_TEST_SUITE_P(, GeneratedTexts, ::testing::ValuesIn(operators()),

@@ -68,6 +68,11 @@ class Assembly {
   void set_lazy(ValueId id, ValueId source);
 
   BufferId arena_buffer(std::size_t bytes, std::int32_t last_use = kAtEnd, Space space = Space::device);
+  /// A part of a buffer of an arena, for as long as it is used itself.
+  BufferId part_of(BufferId whole, std::size_t offset, std::size_t bytes, std::int32_t last_use = kAtEnd);
+  /// Has a value lie in `buffer` where it is row-major in the buffer's space, and copies of it that are. Nothing but
+  /// what the buffer is for may read it there.
+  void prefer(ValueId id, BufferId buffer) { preferred_[id] = buffer; }
   void append(Step step) { steps_.push_back(std::move(step)); }
   /// Appends steps that bring `from` to the layout, type and space of `to`.
   void convert(const std::string& name, const Operand& from, const Operand& to);
@@ -89,6 +94,8 @@ class Assembly {
     Store::Entry* state = nullptr;
     std::int32_t last_use = kAtEnd;  ///< position of the last node that reads a value lying here
     Space space = Space::device;
+    BufferId whole = kNoBuffer;  ///< of which this is a part, from `offset` on
+    std::size_t offset = 0;
   };
   std::vector<Step>& steps() { return steps_; }
   const std::vector<Buffer>& buffers() const { return buffers_; }
@@ -106,6 +113,8 @@ class Assembly {
   Buffer& buffer(BufferId id) { return buffers_[id]; }
   Tensor host_tensor(const Value& value) const;
   BufferId fixed_buffer(Tensor tensor);
+  /// See prefer; a new one where none fits.
+  BufferId buffer_for(ValueId id, const Operand& operand);
   BufferId output_buffer(ValueId id) const;
   Store::Entry* state_entry(ValueId id) const;
   /// The state that this value, made by a node, may be written into; nullptr when there is none.
@@ -127,6 +136,7 @@ class Assembly {
   std::vector<BufferId> output_buffers_;  // per output
   std::map<NodeId, ForwardRecord> records_;
   std::map<ValueId, std::shared_ptr<Tensor>> dynamic_;
+  std::map<ValueId, BufferId> preferred_;
 };
 
 }  // namespace core

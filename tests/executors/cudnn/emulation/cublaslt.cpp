@@ -18,6 +18,7 @@ struct Operation {
   cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
   const void* bias = nullptr;
   std::int32_t bias_type = -1;
+  bool is_tf32 = false;
   bool has_bias() const { return epilogue == CUBLASLT_EPILOGUE_BIAS; }
 };
 struct Layout {
@@ -71,6 +72,7 @@ cublasStatus_t refuse(const char* why, cublasStatus_t status = CUBLAS_STATUS_INV
 cublasStatus_t check(const Operation& o, const Layout& a, const Layout& b, const Layout& c, const Layout& d) {
   const std::int64_t m = o.a == CUBLAS_OP_N ? a.rows : a.columns, k = o.a == CUBLAS_OP_N ? a.columns : a.rows;
   const std::int64_t n = o.b == CUBLAS_OP_N ? b.columns : b.rows, kb = o.b == CUBLAS_OP_N ? b.rows : b.columns;
+  if (o.is_tf32 && (a.type != DType::f32 || b.type != DType::f32)) return CUBLAS_STATUS_NOT_SUPPORTED;
   if (k != kb || d.rows != m || d.columns != n || c.rows != m || c.columns != n) return refuse("extents do not fit");
   for (const Layout* l : {&a, &b, &c, &d}) {
     if (l->ld < l->rows) return refuse("a leading dimension is below the rows");
@@ -84,17 +86,23 @@ cublasStatus_t check(const Operation& o, const Layout& a, const Layout& b, const
   return CUBLAS_STATUS_SUCCESS;
 }
 
+int products = 0;
+
 }  // namespace
+
+int emulation::products_launched() { return products; }
 
 extern "C" {
 
 cublasStatus_t cublasLtCreate(cublasLtHandle_t* handle) { return make(handle, int{0}); }
 cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle) { return destroy<int>(handle); }
+std::size_t cublasLtGetVersion() { return 130000; }
 const char* cublasLtGetStatusString(cublasStatus_t) { return "a cuBLASLt status"; }
 
 cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t* d, cublasComputeType_t compute, cudaDataType_t scale) {
-  if (compute != CUBLAS_COMPUTE_32F || scale != CUDA_R_32F) return refuse("only f32 accumulation is emulated");
-  return make(d, Operation{});
+  if ((compute != CUBLAS_COMPUTE_32F && compute != CUBLAS_COMPUTE_32F_FAST_TF32) || scale != CUDA_R_32F)
+    return refuse("only f32 accumulation is emulated");
+  return make(d, Operation{.is_tf32 = compute == CUBLAS_COMPUTE_32F_FAST_TF32});
 }
 cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t d) { return destroy<Operation>(d); }
 cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d, cublasLtMatmulDescAttributes_t attribute,
@@ -170,11 +178,13 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
   const cublasStatus_t status = check(get(operation), get(a), get(b), get(c), get(d));
   if (status != CUBLAS_STATUS_SUCCESS) return status;
   if (requested < 1 || get(preference).workspace < kWorkspace) return CUBLAS_STATUS_NOT_SUPPORTED;
-  results[0] = {};
-  // The algorithm remembers what it was chosen for.
-  results[0].algo.data[0] = *std::ranges::max_element(get(preference).alignment);
-  results[0].workspaceSize = kWorkspace;
-  *found = 1;
+  *found = std::min(requested, emulation::machine().algorithms);
+  for (int i = 0; i < *found; ++i) {
+    results[i] = {};
+    // The algorithm remembers what it was chosen for.
+    results[i].algo.data[0] = *std::ranges::max_element(get(preference).alignment);
+    results[i].workspaceSize = kWorkspace;
+  }
   return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -187,6 +197,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t operation, 
   const Layout la = get(a_layout), lb = get(b_layout), lc = get(c_layout), ld = get(d_layout);
   const cublasStatus_t status = check(o, la, lb, lc, ld);
   if (status != CUBLAS_STATUS_SUCCESS) return status;
+  if (workspace_bytes > 0 && reinterpret_cast<std::uintptr_t>(workspace) % 256 != 0)
+    return refuse("a workspace that does not begin at a multiple of 256 bytes");
   if (!algorithm || algorithm->data[0] == 0) return refuse("the algorithm was not chosen by the heuristic");
   for (const auto& [p, l] : {std::pair<const void*, const Layout&>{a, la}, {b, lb}, {c, lc}, {d, ld}}) {
     if (!emulation::is_device(p, l.bytes())) return refuse("a matrix does not lie in device memory");
@@ -197,6 +209,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t operation, 
     return refuse("the workspace is too small");
   if (o.has_bias() && !emulation::is_device(o.bias, halfstep::bytes_of(ld.type, static_cast<std::size_t>(ld.rows))))
     return refuse("the bias does not lie in device memory");
+  ++products;
   const float x = *static_cast<const float*>(alpha), y = *static_cast<const float*>(beta);
   emulation::submit(stream, [=] {
     std::memset(workspace, 0xee, workspace_bytes);

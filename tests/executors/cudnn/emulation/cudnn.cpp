@@ -1,4 +1,4 @@
-// cuDNN: convolutions and pooling of row-major tensors with two or three spatial axes.
+// cuDNN: convolutions of row-major tensors with two or three spatial axes, and pooling.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -12,6 +12,7 @@
 #include "tests/executors/cudnn/emulation/cudnn_handle.h"
 #include "tests/executors/cudnn/emulation/emulation.h"
 #include "tests/executors/cudnn/emulation/numbers.h"
+#include "tests/executors/cudnn/emulation/tensor_order.h"
 
 using emulation::Convolution;
 using emulation::for_each_product;
@@ -20,8 +21,10 @@ using halfstep::ops::Window;
 
 struct cudnnTensorStruct {
   DType type = DType::undefined;
-  std::vector<std::int64_t> dims;
+  std::vector<std::int64_t> dims, strides = {};
   std::size_t bytes() const;
+  bool is_row_major() const { return strides.empty() || emulation::is_dense(dims, strides, false); }
+  std::int64_t place(std::int64_t i) const { return emulation::place(dims, strides, i); }
 };
 struct cudnnFilterStruct : cudnnTensorStruct {};
 /// Pads, strides and dilations or windows, by spatial axis.
@@ -92,6 +95,7 @@ cudnnStatus_t make_convolution(const cudnnTensorStruct& x, const cudnnFilterStru
   if (x.type != f.type || x.type != y.type) return refuse("types differ");
   if (x.dims.size() != f.dims.size() || x.dims.size() != y.dims.size() || x.dims.size() != c.pads.size() + 2)
     return refuse("ranks differ");
+  if (!x.is_row_major() || !y.is_row_major()) return refuse("a convolution that is not row-major is not emulated");
   if (x.type == DType::f32 && c.math != CUDNN_FMA_MATH) return refuse("f32 would be rounded to TF32");
   out.w = window(c, x.dims, y.dims, std::span(f.dims).subspan(2), c.sizes);
   out.batch = x.dims[0];
@@ -164,6 +168,7 @@ void write(const std::vector<double>& values, DType type, void* to) {
 
 extern "C" {
 
+std::size_t cudnnGetVersion() { return CUDNN_VERSION; }
 const char* cudnnGetErrorString(cudnnStatus_t) { return "a cuDNN status"; }
 void cudnnGetLastErrorString(char* message, std::size_t size) {
   std::strncpy(message, emulation::refusal(), size);
@@ -182,11 +187,9 @@ cudnnStatus_t cudnnDestroyTensorDescriptor(cudnnTensorDescriptor_t d) { return d
 cudnnStatus_t cudnnSetTensorNdDescriptor(cudnnTensorDescriptor_t d, cudnnDataType_t type, int rank, const int dims[],
                                          const int strides[]) {
   if (rank < 4 || rank > 5) return refuse("a tensor must have 4 or 5 axes");
-  *d = {dtype_of(type), {dims, dims + rank}};
-  int stride = 1;
-  for (int axis = rank; axis-- > 0; stride *= dims[axis])
-    if (strides[axis] != stride) return refuse("a tensor that is not row-major is not emulated");
-  return CUDNN_STATUS_SUCCESS;
+  *d = {dtype_of(type), {dims, dims + rank}, {strides, strides + rank}};
+  return emulation::is_known_order(d->dims, d->strides) ? CUDNN_STATUS_SUCCESS
+                                                        : refuse("a tensor in an order that is not emulated");
 }
 cudnnStatus_t cudnnCreateFilterDescriptor(cudnnFilterDescriptor_t* d) { return make(d); }
 cudnnStatus_t cudnnDestroyFilterDescriptor(cudnnFilterDescriptor_t d) { return destroy(d); }
@@ -339,13 +342,14 @@ cudnnStatus_t cudnnPoolingForward(cudnnHandle_t handle, const cudnnPoolingDescri
   const std::vector<std::int64_t> kernel(d->sizes.begin(), d->sizes.end());
   const Window w = window(*d, x->dims, y->dims, kernel, {});
   const std::int64_t planes = x->dims[0] * x->dims[1];
-  emulation::submit(handle->stream, [w, planes, type = x->type, mode = d->mode, nan = d->nan, xp, yp] {
+  emulation::submit(handle->stream, [w, planes, from = *x, to = *y, type = x->type, mode = d->mode, nan = d->nan, xp,
+                                     yp] {
     for (std::int64_t plane = 0; plane < planes; ++plane)
       halfstep::ops::for_each_output(w, [&](std::int64_t offset, std::int64_t o0, std::int64_t o1, std::int64_t o2) {
         double sum = 0, maximum = -HUGE_VAL;
         std::int64_t inside = 0;
         halfstep::ops::for_each_tap(w, o0, o1, o2, [&](std::int64_t i) {
-          const double v = emulation::load(type, xp, plane * w.input_count() + i);
+          const double v = emulation::load(type, xp, from.place(plane * w.input_count() + i));
           sum += v;
           maximum = std::isnan(v) && nan == CUDNN_PROPAGATE_NAN ? v : std::max(maximum, v);
           ++inside;
@@ -354,7 +358,7 @@ cudnnStatus_t cudnnPoolingForward(cudnnHandle_t handle, const cudnnPoolingDescri
                               : mode == CUDNN_POOLING_AVERAGE_COUNT_INCLUDE_PADDING
                                   ? sum / static_cast<double>(w.kernel_count())
                                   : sum / static_cast<double>(inside);
-        emulation::store(type, yp, plane * w.output_count() + offset, result);
+        emulation::store(type, yp, to.place(plane * w.output_count() + offset), result);
       });
   });
   return CUDNN_STATUS_SUCCESS;

@@ -1,4 +1,5 @@
-// cuDNN's backend API: graphs of one convolution and additions and a ReLU behind it, of row-major tensors.
+// cuDNN's backend API: graphs of one convolution and additions and a ReLU behind it, and graphs
+// of products, reductions and elementwise operations, of which attention is made.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -11,6 +12,7 @@
 #include "tests/executors/cudnn/emulation/cudnn_handle.h"
 #include "tests/executors/cudnn/emulation/emulation.h"
 #include "tests/executors/cudnn/emulation/numbers.h"
+#include "tests/executors/cudnn/emulation/tensor_order.h"
 
 using halfstep::DType;
 
@@ -80,7 +82,7 @@ struct Engine {
 };
 const Engine kEngines[] = {
     {{CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC}, 0},
-    {{CUDNN_NUMERICAL_NOTE_TENSOR_CORE, CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS}, 8192},
+    {{CUDNN_NUMERICAL_NOTE_TENSOR_CORE}, 8192},
     {{}, 4096},
     {{}, 1024},
     {{}, 512, true},
@@ -93,12 +95,22 @@ struct Tensor {
   DType type;
   Dims dims;
   bool is_virtual;
+  Dims strides;
+  bool is_by_value;
 
   std::int64_t count() const {
     std::int64_t n = 1;
     for (const std::int64_t d : dims) n *= d;
     return n;
   }
+  /// Where element i, in row-major order, lies.
+  std::int64_t position(std::int64_t i) const {
+    std::int64_t at = 0;
+    for (std::size_t axis = dims.size(); axis-- > 0; i /= dims[axis]) at += i % dims[axis] * strides[axis];
+    return at;
+  }
+  /// The bytes from the first element to the last.
+  std::size_t bytes() const { return halfstep::bytes_of(type, static_cast<std::size_t>(position(count() - 1) + 1)); }
 };
 Tensor tensor_of(const Descriptor& d) {
   const auto type = d.one<cudnnDataType_t>(CUDNN_ATTR_TENSOR_DATA_TYPE);
@@ -106,10 +118,13 @@ Tensor tensor_of(const Descriptor& d) {
           type == CUDNN_DATA_HALF       ? DType::f16
           : type == CUDNN_DATA_BFLOAT16 ? DType::bf16
                                         : DType::f32,
-          d.all<std::int64_t>(CUDNN_ATTR_TENSOR_DIMENSIONS), d.one<unsigned char>(CUDNN_ATTR_TENSOR_IS_VIRTUAL) != 0};
+          d.all<std::int64_t>(CUDNN_ATTR_TENSOR_DIMENSIONS),
+          d.one<unsigned char>(CUDNN_ATTR_TENSOR_IS_VIRTUAL) != 0,
+          d.all<std::int64_t>(CUDNN_ATTR_TENSOR_STRIDES),
+          d.one<unsigned char>(CUDNN_ATTR_TENSOR_IS_BY_VALUE) != 0};
 }
 
-/// Values of the tensors of one run.
+/// Values of the tensors of one run, row-major.
 class Values {
  public:
   Values(const std::map<std::int64_t, void*>& addresses) : addresses_(addresses) {}
@@ -118,16 +133,21 @@ class Values {
     if (t.is_virtual) return between_.at(t.id);
     std::vector<double> values(static_cast<std::size_t>(t.count()));
     for (std::size_t i = 0; i < values.size(); ++i)
-      values[i] = emulation::load(t.type, addresses_.at(t.id), static_cast<std::int64_t>(i));
+      values[i] = emulation::load(t.type, addresses_.at(t.id), t.position(static_cast<std::int64_t>(i)));
     return values;
   }
   void write(const Tensor& t, std::vector<double> values) {
     if (t.is_virtual) {
+      for (double& v : values) {
+        alignas(double) std::byte rounded[sizeof(double)];
+        emulation::store(t.type, rounded, 0, v);
+        v = emulation::load(t.type, rounded, 0);
+      }
       between_[t.id] = std::move(values);
       return;
     }
     for (std::size_t i = 0; i < values.size(); ++i)
-      emulation::store(t.type, addresses_.at(t.id), static_cast<std::int64_t>(i), values[i]);
+      emulation::store(t.type, addresses_.at(t.id), t.position(static_cast<std::int64_t>(i)), values[i]);
   }
 
  private:
@@ -155,7 +175,11 @@ Operands operands_of(const Descriptor& op) {
           &op.part(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC)};
 }
 
-bool is_convolution(const Descriptor& op) { return op.type != CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR; }
+bool is_convolution(const Descriptor& op) {
+  return op.type == CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR ||
+         op.type == CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR ||
+         op.type == CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR;
+}
 
 emulation::Convolution convolution_of(const Operands& o) {
   emulation::Convolution c{};
@@ -227,20 +251,134 @@ std::size_t broadcast(const Tensor& from, const Tensor& to, std::int64_t i) {
 }
 
 void apply_pointwise(const Descriptor& op, Values& values) {
-  const Tensor x = tensor_of(op.part(CUDNN_ATTR_OPERATION_POINTWISE_XDESC)),
-               y = tensor_of(op.part(CUDNN_ATTR_OPERATION_POINTWISE_YDESC));
-  std::vector<double> result = values.read(x);
+  const auto tensor = [&](cudnnBackendAttributeName_t name) { return tensor_of(op.part(name)); };
+  const Tensor x = tensor(CUDNN_ATTR_OPERATION_POINTWISE_XDESC), y = tensor(CUDNN_ATTR_OPERATION_POINTWISE_YDESC);
   const Descriptor& function = op.part(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR);
-  if (function.one<cudnnPointwiseMode_t>(CUDNN_ATTR_POINTWISE_MODE) == CUDNN_POINTWISE_ADD) {
-    const Tensor b = tensor_of(op.part(CUDNN_ATTR_OPERATION_POINTWISE_BDESC));
-    const std::vector<double> added = values.read(b);
-    for (std::size_t i = 0; i < result.size(); ++i) result[i] += added[broadcast(b, y, static_cast<std::int64_t>(i))];
-  } else {
-    const bool keeps_nan =
-        function.one<cudnnNanPropagation_t>(CUDNN_ATTR_POINTWISE_NAN_PROPAGATION) == CUDNN_PROPAGATE_NAN;
-    for (double& v : result) v = v < 0 || (std::isnan(v) && !keeps_nan) ? 0 : v;
+  const auto mode = function.one<cudnnPointwiseMode_t>(CUDNN_ATTR_POINTWISE_MODE);
+  const bool keeps_nan =
+      function.one<cudnnNanPropagation_t>(CUDNN_ATTR_POINTWISE_NAN_PROPAGATION) == CUDNN_PROPAGATE_NAN;
+  const auto axis = static_cast<std::size_t>(function.one<std::int64_t>(CUDNN_ATTR_POINTWISE_AXIS));
+  const auto operand = [&](cudnnBackendAttributeName_t name) {
+    std::vector<double> all(static_cast<std::size_t>(y.count()));
+    if (!op.has(name)) return all;
+    const Tensor t = tensor(name);
+    const std::vector<double> given = values.read(t);
+    for (std::size_t i = 0; i < all.size(); ++i) all[i] = given[broadcast(t, y, static_cast<std::int64_t>(i))];
+    return all;
+  };
+  const bool is_index = mode == CUDNN_POINTWISE_GEN_INDEX;
+  std::vector<double> result = is_index ? std::vector<double>(static_cast<std::size_t>(y.count()))
+                                        : operand(CUDNN_ATTR_OPERATION_POINTWISE_XDESC);
+  const std::vector<double> second = operand(CUDNN_ATTR_OPERATION_POINTWISE_BDESC),
+                            condition = operand(CUDNN_ATTR_OPERATION_POINTWISE_TDESC);
+  std::int64_t inner = 1;
+  for (std::size_t a = axis + 1; a < y.dims.size(); ++a) inner *= y.dims[a];
+  for (std::size_t i = 0; i < result.size(); ++i) {
+    double& v = result[i];
+    const double b = second[i];
+    switch (mode) {
+      case CUDNN_POINTWISE_ADD:
+        v += b;
+        break;
+      case CUDNN_POINTWISE_SUB:
+        v -= b;
+        break;
+      case CUDNN_POINTWISE_MUL:
+        v *= b;
+        break;
+      case CUDNN_POINTWISE_DIV:
+        v /= b;
+        break;
+      case CUDNN_POINTWISE_EXP:
+        v = std::exp(v);
+        break;
+      case CUDNN_POINTWISE_LOG:
+        v = std::log(v);
+        break;
+      case CUDNN_POINTWISE_GEN_INDEX:
+        v = static_cast<double>(static_cast<std::int64_t>(i) / inner % y.dims[axis]);
+        break;
+      case CUDNN_POINTWISE_CMP_GE:
+        v = v >= b ? 1 : 0;
+        break;
+      case CUDNN_POINTWISE_BINARY_SELECT:
+        v = condition[i] != 0 ? v : b;
+        break;
+      default:
+        v = v < 0 || (std::isnan(v) && !keeps_nan) ? 0 : v;
+    }
   }
   values.write(y, std::move(result));
+}
+
+/// Of the last two axes; heads of the first operand share those of the second.
+void multiply(const Descriptor& op, Values& values) {
+  const Tensor a = tensor_of(op.part(CUDNN_ATTR_OPERATION_MATMUL_ADESC)),
+               b = tensor_of(op.part(CUDNN_ATTR_OPERATION_MATMUL_BDESC)),
+               y = tensor_of(op.part(CUDNN_ATTR_OPERATION_MATMUL_CDESC));
+  const std::vector<double> left = values.read(a), right = values.read(b);
+  std::vector<double> result;
+  const std::int64_t rows = y.dims[2], columns = y.dims[3], inner = a.dims[3], shared = a.dims[1] / b.dims[1];
+  for (std::int64_t n = 0; n < y.dims[0] * y.dims[1]; ++n) {
+    const std::int64_t other = n / y.dims[1] * b.dims[1] + n % y.dims[1] / shared;
+    for (std::int64_t i = 0; i < rows; ++i)
+      for (std::int64_t j = 0; j < columns; ++j) {
+        double sum = 0;
+        for (std::int64_t k = 0; k < inner; ++k)
+          sum += left[static_cast<std::size_t>((n * rows + i) * inner + k)] *
+                 right[static_cast<std::size_t>((other * inner + k) * columns + j)];
+        result.push_back(sum);
+      }
+  }
+  values.write(y, std::move(result));
+}
+
+/// An element of the result is made of those that its indices, times the ratio of extents, begin.
+void reduce(const Descriptor& op, Values& values) {
+  const Tensor x = tensor_of(op.part(CUDNN_ATTR_OPERATION_REDUCTION_XDESC)),
+               y = tensor_of(op.part(CUDNN_ATTR_OPERATION_REDUCTION_YDESC));
+  const bool is_sum =
+      op.part(CUDNN_ATTR_OPERATION_REDUCTION_DESC).one<cudnnReduceTensorOp_t>(CUDNN_ATTR_REDUCTION_OPERATOR) ==
+      CUDNN_REDUCE_TENSOR_ADD;
+  std::vector<double> result(static_cast<std::size_t>(y.count()), is_sum ? 0 : -INFINITY);
+  const std::vector<double> all = values.read(x);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    std::int64_t rest = static_cast<std::int64_t>(i), at = 0, step = 1;
+    for (std::size_t axis = x.dims.size(); axis-- > 0; rest /= x.dims[axis]) {
+      at += rest % x.dims[axis] * y.dims[axis] / x.dims[axis] * step;
+      step *= y.dims[axis];
+    }
+    double& to = result[static_cast<std::size_t>(at)];
+    to = is_sum ? to + all[i] : all[i] > to || std::isnan(all[i]) ? all[i] : to;
+  }
+  values.write(y, std::move(result));
+}
+
+/// The same memory under other strides.
+void reshape(const Descriptor& op, Values& values) {
+  const Tensor x = tensor_of(op.part(CUDNN_ATTR_OPERATION_RESHAPE_XDESC)),
+               y = tensor_of(op.part(CUDNN_ATTR_OPERATION_RESHAPE_YDESC));
+  std::map<std::int64_t, double> memory;
+  const std::vector<double> all = values.read(x);
+  for (std::size_t i = 0; i < all.size(); ++i) memory[x.position(static_cast<std::int64_t>(i))] = all[i];
+  std::vector<double> result;
+  for (std::int64_t i = 0; i < y.count(); ++i) result.push_back(memory.at(y.position(i)));
+  values.write(y, std::move(result));
+}
+
+void apply(const Descriptor& op, Values& values) {
+  switch (op.type) {
+    case CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR:
+      return apply_pointwise(op, values);
+    case CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR:
+      return multiply(op, values);
+    case CUDNN_BACKEND_OPERATION_REDUCTION_DESCRIPTOR:
+      return reduce(op, values);
+    case CUDNN_BACKEND_OPERATION_RESHAPE_DESCRIPTOR:
+      return reshape(op, values);
+    default:
+      return convolve(op, values);
+  }
 }
 
 Descriptor& as_descriptor(cudnnBackendDescriptor_t d) { return *static_cast<Descriptor*>(d); }
@@ -249,11 +387,10 @@ const char* fault_of_final(const Descriptor& d) {
   switch (d.type) {
     case CUDNN_BACKEND_TENSOR_DESCRIPTOR: {
       const Dims dims = d.all<std::int64_t>(CUDNN_ATTR_TENSOR_DIMENSIONS);
-      std::int64_t stride = 1;
       const Dims strides = d.all<std::int64_t>(CUDNN_ATTR_TENSOR_STRIDES);
       if (dims.size() < 4 || dims.size() > 5 || strides.size() != dims.size()) return "a tensor has 4 or 5 axes";
-      for (std::size_t axis = dims.size(); axis-- > 0; stride *= dims[axis])
-        if (strides[axis] != stride) return "a tensor that is not row-major is not emulated";
+      for (const std::int64_t stride : strides)
+        if (stride < 1) return "a stride that is not positive";
       return "";
     }
     case CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR:
@@ -388,9 +525,11 @@ cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDescriptor_t
         continue;
       const Tensor t = tensor_of(all.back()->part(name));
       if (t.is_virtual) continue;
-      if (!addresses.contains(t.id) ||
-          !emulation::is_device(addresses[t.id], halfstep::bytes_of(t.type, static_cast<std::size_t>(t.count()))))
-        return refuse("a tensor does not lie in device memory");
+      if (!addresses.contains(t.id)) return refuse("a tensor without an address");
+      if (t.is_by_value) continue;
+      if (!emulation::is_device(addresses[t.id], t.bytes())) return refuse("a tensor does not lie in device memory");
+      if (reinterpret_cast<std::uintptr_t>(addresses[t.id]) % 16 != 0 && !is_convolution(*all.back()))
+        return refuse("a tensor that is not aligned as was said");
     }
   }
   const std::size_t failing = emulation::machine().failing_workspace;
@@ -398,7 +537,7 @@ cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDescriptor_t
   emulation::submit(handle->stream, [all, addresses, workspace, bytes] {
     if (bytes) std::memset(workspace, 0xee, bytes);
     Values values(addresses);
-    for (const Descriptor* op : all) is_convolution(*op) ? convolve(*op, values) : apply_pointwise(*op, values);
+    for (const Descriptor* op : all) apply(*op, values);
   });
   return CUDNN_STATUS_SUCCESS;
 }

@@ -22,6 +22,7 @@ struct Machine {
   bool can_plan = true;               ///< cuDNN's graph API finds engines
   bool can_fuse = true;               ///< and takes pointwise operations behind a convolution
   bool tells_notes = true;            ///< and says what engines do
+  int algorithms = 1;                 ///< that cuBLASLt proposes for a product
   std::uint32_t seed = 0;             ///< draws the order of streams' work; 0: everything as late as it may be
   const char* failing = "";           ///< a call that fails whenever it is made
   std::size_t failing_workspace = 0;  ///< convolutions with at least so much workspace fail when they run; 0: none
@@ -50,6 +51,8 @@ int allocations();
 int graph_launches();
 /// Plans of cuDNN's graph API so far that took a compiler.
 int plans_compiled();
+/// Products of cuBLASLt so far.
+int products_launched();
 /// Bytes copied from the device to the host so far.
 std::size_t bytes_to_host();
 /// Whether a stream is being captured: then nothing may be allocated.

@@ -143,7 +143,7 @@ std::map<std::string, std::shared_ptr<const HostKernel>>& loaded() {
 }  // namespace
 
 std::shared_ptr<const LoadedKernel> load_on_host(const KernelText& kernel) {
-  auto& known = loaded()[kernel.text];
+  auto& known = loaded()[kernel.name + '\n' + kernel.text];
   if (!known) known = std::make_shared<const HostKernel>(kernel);
   return known;
 }

@@ -1,0 +1,37 @@
+// How the ranks of a launcher find each other before there is a communicator: rank 0 gives all others a few bytes.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+
+#include <halfstep/distributed/launcher.h>
+
+namespace halfstep::nccl {
+
+/// Where rank 0 waits for the others.
+struct MeetingPlace {
+  std::string host = {};  ///< empty: a socket of this machine alone, of that name
+  std::string service;    ///< a TCP port, or that name
+};
+
+/// By MASTER_ADDR and MASTER_PORT, where torchrun and others say it: the port behind MASTER_PORT, at which torchrun
+/// itself listens. Without these, ranks on one machine meet at a name made of their parent process, the launcher.
+/// Throws Error(input) where ranks on several machines have neither. `variable` gives an environment variable, or
+/// nullptr.
+MeetingPlace meeting_place(const Launch& launch, const std::function<const char*(const char* name)>& variable);
+
+/// What CUDA_VISIBLE_DEVICES is to be, so that each rank of a machine has a GPU of its own: of what it lists,
+/// `present`, or of all GPUs, the one of the rank's number there. Nothing where it stays as it is: one rank on a
+/// machine, or a list for each rank already.
+std::optional<std::string> visible_device(const Launch& launch, const char* present);
+
+/// `bytes` of rank 0 become those of all ranks. Collective. Throws SharedError(failure) where not all ranks come within
+/// the limit.
+void broadcast_from_first(const MeetingPlace& place, int rank, int size, std::span<std::byte> bytes,
+                          std::chrono::milliseconds limit);
+
+}  // namespace halfstep::nccl

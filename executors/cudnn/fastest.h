@@ -1,0 +1,26 @@
+// Which of several ways to compute something is the fastest on the device that is here.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include <cuda_runtime_api.h>
+
+namespace halfstep::cudnn {
+
+/// The number of the way of least time; the first of several, and of none that works. `seconds`: nothing for one that
+/// does not work.
+std::size_t fastest(std::size_t count, const std::function<std::optional<double>(std::size_t)>& seconds);
+
+/// The same, kept in a folder under a key that names the device and all else that it depends on: the next process takes
+/// the same way. Where the folder keeps nothing, it is the first, as times alone would decide otherwise every time.
+std::size_t fastest_known(const std::filesystem::path& folder, const std::string& key, std::size_t count,
+                          const std::function<std::optional<double>(std::size_t)>& seconds);
+
+/// Of one call of `launch`, which puts work into the stream and says whether it could.
+std::optional<double> seconds_of(const std::function<bool()>& launch, cudaStream_t stream);
+
+}  // namespace halfstep::cudnn

@@ -1,0 +1,65 @@
+// Kernels chosen by measuring them.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include <halfstep/executors/core/kernel.h>
+#include <halfstep/executors/tuning.h>
+
+namespace halfstep::onednn {
+
+/// One of several kernels that compute the same.
+struct Candidate {
+  std::string name;                         ///< no other of them has it
+  std::function<core::Run()> prepare = {};  ///< gives what runs it, on memory that it keeps; may throw where it cannot
+};
+
+/// Remembers what measuring told, within the process and in a file. Where the file cannot be read, is no such file, or
+/// cannot be written, choices hold for the process alone.
+class Tuner {
+ public:
+  /// Choices are kept in `file` (none if empty), under `machine`: all that times depend on beside the kernel.
+  Tuner(Tuning tuning, std::string machine, std::filesystem::path file);
+
+  Tuning tuning() const { return tuning_; }
+  /// The index of a candidate: the one that was chosen for this key before, or else the fastest. The first is what
+  /// fixed rules choose, and is taken unless another is clearly faster. Each key is measured once.
+  std::size_t choose(const std::string& key, const std::vector<Candidate>& candidates);
+  /// Writes what is new. A choice that another process wrote meanwhile stays in the file.
+  void save();
+  /// Why choices hold for this process alone, as a sentence; empty if they are kept.
+  const std::string& notice() const { return notice_; }
+
+ private:
+  using Choices = std::map<std::string, std::map<std::string, std::string>>;  // of each machine: names by key
+  Choices read() const;
+
+  Tuning tuning_;
+  std::string machine_;
+  std::filesystem::path file_;
+  std::map<std::string, std::string> chosen_;
+  std::set<std::string> new_;  // keys measured since the file was written
+  std::string notice_;
+};
+
+/// The tuner of the innermost scope of the calling thread; nullptr where fixed rules choose.
+Tuner* tuner();
+
+class TunerScope {
+ public:
+  explicit TunerScope(Tuner* tuner);
+  ~TunerScope();
+  TunerScope(const TunerScope&) = delete;
+  TunerScope& operator=(const TunerScope&) = delete;
+
+ private:
+  Tuner* before_;
+};
+
+}  // namespace halfstep::onednn

@@ -1,0 +1,41 @@
+#include "graph/state_fit.h"
+
+#include <cstddef>
+#include <string_view>
+
+#include <fmt/format.h>
+
+namespace halfstep {
+namespace {
+
+bool may_be_equal(const Shape& a, const Shape& b) {
+  if (!a.is_ranked() || !b.is_ranked()) return true;
+  if (a.rank() != b.rank()) return false;
+  for (std::size_t i = 0; i < a.rank(); ++i)
+    if (a[i] != b[i] && a[i] != Shape::kUnknown && b[i] != Shape::kUnknown) return false;
+  return true;
+}
+
+std::string described(const Value& value) {
+  return fmt::format("'{}' of {} {}", value.name, name_of(value.dtype), value.shape.to_string());
+}
+
+}  // namespace
+
+std::string state_misfit(const Graph& graph, const State& state) {
+  const Value& value = graph[state.value];
+  const auto misfit = [&](ValueId id, std::string_view what, bool type_fits) {
+    const bool fits = type_fits && may_be_equal(graph[id].shape, value.shape);
+    return fits ? "" : fmt::format("{} as {} of {}", described(graph[id]), what, described(value));
+  };
+  if (state.next != kNoValue) {
+    const DType next = graph[state.next].dtype;
+    const std::string found = misfit(state.next, "the next value", next == DType::undefined || next == value.dtype);
+    if (!found.empty()) return found;
+  }
+  if (state.gradient == kNoValue) return "";
+  const DType gradient = graph[state.gradient].dtype;
+  return misfit(state.gradient, "the gradient", gradient == DType::undefined || is_float(gradient));
+}
+
+}  // namespace halfstep

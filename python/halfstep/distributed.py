@@ -1,0 +1,64 @@
+"""Training on several processes, which mpirun or srun starts.
+
+    ranks = halfstep.distributed.init()  # None in a process by itself
+    model.compile("adam", ranks=ranks)
+    model.fit(x, y, batch_size=256)  # 256 rows of all ranks together
+    if halfstep.distributed.is_first():
+        model.save("trained.onnx")
+
+    mpirun -n 4 python train.py
+"""
+
+import sys
+
+from . import _core
+
+__all__ = ["init", "is_first", "rank", "size"]
+
+_ranks = None
+
+
+def init(backend="auto", *, timeout=300.0, heartbeat=20.0):
+    """The ranks of the launcher, for `ranks=` of TrainingStep and Model.compile. Each process calls it.
+
+    Args:
+        backend: "mpi"; "auto": mpi if a launcher has started several processes; "off": each trains by itself.
+        timeout: seconds that a rank waits for others that compute something else.
+        heartbeat: seconds without a sign of life after which a rank is taken for lost; 0: never.
+
+    Returns a Ranks, or None in a process by itself. A second call returns the same. An uncaught exception in one
+    process then ends all of them. Raises InputError if the ranks cannot find each other.
+    """
+    global _ranks
+    if _ranks is None:
+        _ranks = _core.open_ranks(backend, float(timeout), float(heartbeat))
+        if _ranks is not None:
+            _end_all_on_exception()
+    return _ranks
+
+
+def rank():
+    """The number of this process; 0 in a process by itself. Needs no init."""
+    return _core.launch()[0]
+
+
+def size():
+    """The number of processes."""
+    return _core.launch()[1]
+
+
+def is_first():
+    """Whether this is rank 0: what all ranks have alike is printed and written there."""
+    return rank() == 0
+
+
+def _end_all_on_exception():
+    show = sys.excepthook
+
+    def end_all(kind, value, trace):
+        show(kind, value, trace)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        _ranks.abort(130 if issubclass(kind, KeyboardInterrupt) else 1)
+
+    sys.excepthook = end_all

@@ -1,0 +1,286 @@
+// The communicator of NCCL, on an emulation of NCCL and CUDA with threads as ranks, and how its ranks find each other.
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <exception>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "distributed/nccl/nccl_communicator.h"
+#include "distributed/nccl/rendezvous.h"
+#include "tests/distributed/communicator_checks.h"
+#include "tests/distributed/nccl_emulation.h"
+#include "tests/distributed/run_on.h"
+#include "tests/support/error_of.h"
+
+namespace halfstep {
+namespace {
+
+using namespace test;
+
+using emulation::Faults;
+using ::testing::AllOf;
+using ::testing::AnyOf;
+using ::testing::Each;
+using ::testing::HasSubstr;
+using namespace std::chrono_literals;
+
+/// What each rank, a thread, says against `work`; "" when nothing.
+std::vector<std::string> on_threads(int size, const std::function<void(int rank)>& work) {
+  std::vector<std::string> errors(static_cast<std::size_t>(size));
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < size; ++rank)
+    threads.emplace_back([&, rank] {
+      emulation::be_rank(rank);
+      try {
+        work(rank);
+      } catch (const Error& error) {
+        errors[static_cast<std::size_t>(rank)] = error.what();
+      }
+    });
+  for (std::thread& thread : threads) thread.join();
+  return errors;
+}
+
+using Work = std::function<void(const std::shared_ptr<Communicator>&)>;
+std::vector<std::string> on_ranks_of_nccl(int size, const Faults& faults, const Work& work,
+                                          std::chrono::milliseconds limit = 60s) {
+  const nccl::Api api = emulation::api(faults);
+  ncclUniqueId id;
+  EXPECT_EQ(api.get_unique_id(&id), ncclSuccess);
+  return on_threads(size,
+                    [&](int rank) { work(std::make_shared<nccl::NcclCommunicator>(api, id, rank, size, limit)); });
+}
+
+class NcclCommunicator : public ::testing::Test {
+ protected:
+  void TearDown() override {
+    EXPECT_EQ(emulation::live_objects(), 0);
+    EXPECT_EQ(emulation::refusal(), "");
+  }
+};
+
+TEST_F(NcclCommunicator, KeepsWhatCommunicatorsPromise) {
+  for (const int size : {1, 2, 3, 4}) {
+    const int aborts = emulation::aborts();
+    EXPECT_THAT(on_ranks_of_nccl(size, {},
+                                 [&](const auto& ranks) {
+                                   test::require(ranks->size() == size && ranks->name() == "nccl", "the group");
+                                   test::check_communicator(*ranks);
+                                 }),
+                Each(""))
+        << size;
+    EXPECT_EQ(emulation::aborts(), aborts) << "each is ended in order";
+  }
+}
+
+TEST_F(NcclCommunicator, WaitsForCallsThatAreUnderWay) {
+  for (const char* call : {"ncclAllReduce", "ncclReduceScatter", "ncclAllGather", "ncclBroadcast"})
+    EXPECT_THAT(
+        on_ranks_of_nccl(2, {.rank = 1, .slow = call}, [](const auto& ranks) { test::check_communicator(*ranks); }),
+        Each(""))
+        << call;
+}
+
+TEST_F(NcclCommunicator, TrainsAsOtherRanksDo) {
+  Job job;
+  job.options.optimizer.name = "adam";
+  job.options.optimizer.numbers = {};
+  job.options.sharded_optimizer = true;
+  const Course wanted = run_on(2, job);
+  EXPECT_THAT(on_ranks_of_nccl(2, {},
+                               [&](const std::shared_ptr<Communicator>& ranks) {
+                                 const Course run = run_rank(job, ranks);
+                                 test::require(same_bits(run.parameters, wanted.parameters), "the same parameters");
+                               }),
+              Each(""));
+}
+
+/// Everything that is called, by each of two ranks: the one that fails says what, the other does not wait for long.
+TEST_F(NcclCommunicator, ACallThatFailsIsNamedAndEndsTheGroup) {
+  const Work all = [](const std::shared_ptr<Communicator>& ranks) {
+    std::vector<float> values(8, 1.0f), parts(16);
+    ranks->all_reduce(values.data(), values.size(), DType::f32, Reduction::sum);
+    const auto made = ranks->make_all_reduce(values.data(), values.size(), DType::f32, Reduction::sum);
+    made->start();
+    made->wait();
+    ranks->all_gather(values.data(), parts.data(), 8 * sizeof(float));
+    ranks->reduce_scatter(parts.data(), values.data(), 8, DType::f32, Reduction::sum);
+    ranks->broadcast(values.data(), 8, 1);
+    ranks->barrier();
+  };
+  EXPECT_THAT(on_ranks_of_nccl(2, {}, all), Each(""));
+  for (const char* call : {"ncclCommInitRankConfig", "ncclAllReduce", "ncclAllGather", "ncclReduceScatter",
+                           "ncclBroadcast", "ncclCommGetAsyncError", "cudaSetDevice", "cudaStreamCreateWithFlags",
+                           "cudaMalloc", "cudaMallocHost", "cudaMemcpyAsync", "cudaEventRecord", "cudaEventQuery"}) {
+    const std::vector<std::string> errors = on_ranks_of_nccl(2, {.rank = 1, .call = call}, all, 300ms);
+    EXPECT_THAT(errors[1], AnyOf(HasSubstr(std::string("expected ") + call + " to work, got "),
+                                 AllOf(HasSubstr("to work, got unhandled system error"),
+                                       ::testing::ResultOf([&](const std::string&) { return std::string(call); },
+                                                           "ncclCommGetAsyncError"))))
+        << call;
+    EXPECT_THAT(errors[0], AnyOf(HasSubstr("all ranks to go on"), HasSubstr("another rank has gone"))) << call;
+  }
+  // What is left to end has no one to tell.
+  EXPECT_THAT(on_ranks_of_nccl(2, {.rank = 1, .call = "ncclCommFinalize"}, all), Each(""));
+}
+
+TEST_F(NcclCommunicator, AnErrorThatIsFoundLaterIsOfAnotherRank) {
+  for (const char* call : {"ncclAllReduce", "ncclBroadcast"}) {
+    const std::vector<std::string> errors = on_ranks_of_nccl(
+        3, {.rank = 2, .later = call},
+        [](const auto& ranks) {
+          float value = 1;
+          ranks->broadcast(&value, sizeof value, 0);
+          ranks->all_reduce(&value, 1, DType::f32, Reduction::sum);
+          ranks->barrier();
+        },
+        2s);
+    EXPECT_THAT(errors[2], AllOf(HasSubstr("remote process exited"), HasSubstr("another rank has gone"))) << call;
+  }
+}
+
+TEST_F(NcclCommunicator, ARankThatDoesNotComeIsTakenForLost) {
+  const nccl::Api api = emulation::api({});
+  ncclUniqueId id;
+  api.get_unique_id(&id);
+  EXPECT_THAT(error_of([&] { nccl::NcclCommunicator(api, id, 0, 2, 50ms); }),
+              HasSubstr("expected all ranks to go on within 0.05 s, got no answer from one of them"));
+  const std::vector<std::string> errors = on_ranks_of_nccl(
+      2, {},
+      [](const auto& ranks) {
+        if (ranks->rank() == 0) ranks->barrier();
+        std::this_thread::sleep_for(200ms);
+      },
+      50ms);
+  EXPECT_THAT(errors[0], HasSubstr("no answer from one of them"));
+}
+
+TEST_F(NcclCommunicator, WhatIsGivenUpIsNotGoneOnWith) {
+  emulation::forget_exit();
+  const std::vector<std::string> errors = on_ranks_of_nccl(2, {}, [](const auto& ranks) {
+    std::vector<float> values(4);
+    if (ranks->rank() == 1) {
+      ranks->make_all_reduce(values.data(), 4, DType::f32, Reduction::sum)->start();  // its memory goes away
+      ranks->barrier();
+    }
+    ranks->abort(3);
+    ranks->barrier();
+  });
+  EXPECT_THAT(errors, Each(HasSubstr("an operation that was given up")));
+  EXPECT_EQ(emulation::exit_code(), 3);
+}
+
+TEST_F(NcclCommunicator, RefusesElementsThatItCannotAddUp) {
+  EXPECT_THAT(on_ranks_of_nccl(1, {},
+                               [](const auto& ranks) {
+                                 bool value = true;
+                                 ranks->make_all_reduce(&value, 1, DType::boolean, Reduction::sum);
+                               }),
+              Each(HasSubstr("elements of f64, f32, bf16, f16, i64 or i32 to reduce")));
+}
+
+int free_port() {
+  const int socket = ::socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  socklen_t length = sizeof address;
+  EXPECT_EQ(bind(socket, reinterpret_cast<sockaddr*>(&address), length), 0);
+  getsockname(socket, reinterpret_cast<sockaddr*>(&address), &length);
+  close(socket);
+  return ntohs(address.sin_port);
+}
+
+TEST(Rendezvous, GivesTheBytesOfRankZeroToAll) {
+  const nccl::MeetingPlace places[] = {{.host = {}, .service = fmt::format("halfstep-test-{}", getpid())},
+                                       {.host = "localhost", .service = fmt::format("{}", free_port())}};
+  for (const nccl::MeetingPlace& place : places)
+    for (const int size : {1, 2, 4})
+      EXPECT_THAT(on_threads(size,
+                             [&](int rank) {
+                               if (rank == 0) std::this_thread::sleep_for(30ms);  // the others come first
+                               std::array<std::byte, 128> bytes{};
+                               if (rank == 0) bytes.fill(std::byte{42});
+                               nccl::broadcast_from_first(place, rank, size, bytes, 20s);
+                               test::require(bytes[0] == std::byte{42} && bytes[127] == std::byte{42}, "the bytes");
+                             }),
+                  Each(""))
+          << place.service << ", " << size;
+}
+
+TEST(Rendezvous, IgnoresOthersAndNamesWhoIsMissing) {
+  const nccl::MeetingPlace place{.host = "127.0.0.1", .service = fmt::format("{}", free_port())};
+  std::array<std::byte, 4> bytes{};
+  const std::vector<std::string> errors = on_threads(3, [&](int rank) {
+    if (rank == 2) {  // is another program
+      sockaddr_in address{};
+      address.sin_family = AF_INET;
+      address.sin_port = htons(static_cast<std::uint16_t>(std::stoi(place.service)));
+      address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+      for (int tries = 0; tries < 100; ++tries) {
+        const int socket = ::socket(AF_INET, SOCK_STREAM, 0);
+        const bool is_there = connect(socket, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
+        if (is_there) {
+          EXPECT_GT(send(socket, "GET / HTTP/1.1\r\nHost: halfstep\r\n\r\n", 34, MSG_NOSIGNAL), 0);
+        }
+        close(socket);
+        if (is_there) return;
+        std::this_thread::sleep_for(5ms);
+      }
+      return;
+    }
+    std::array<std::byte, 4> own{};
+    nccl::broadcast_from_first(place, rank, 3, own, 500ms);
+  });
+  EXPECT_THAT(errors[0], AllOf(HasSubstr("127.0.0.1 port"), HasSubstr("2 of 3 ranks")));
+  EXPECT_EQ(errors[1], "");
+  EXPECT_THAT(error_of([&] { nccl::broadcast_from_first(place, 1, 2, bytes, 50ms); }), HasSubstr("within 0.05 s"));
+}
+
+TEST(Rendezvous, IsWhereTheLauncherSays) {
+  std::map<std::string, std::string> variables;
+  const auto variable = [&](const char* name) {
+    const auto at = variables.find(name);
+    return at == variables.end() ? nullptr : at->second.c_str();
+  };
+  const Launch here{.launcher = "mpirun", .rank = 0, .size = 2, .local_rank = 0, .local_size = 2};
+  Launch elsewhere = here;
+  elsewhere.size = 4;
+  EXPECT_EQ(nccl::meeting_place(here, variable).host, "");
+  EXPECT_THAT(error_of([&] { nccl::meeting_place(elsewhere, variable); }), HasSubstr("MASTER_ADDR and MASTER_PORT"));
+  variables = {{"MASTER_ADDR", "node1"}, {"MASTER_PORT", "29500"}};
+  for (const Launch& launch : {here, elsewhere}) {
+    EXPECT_EQ(nccl::meeting_place(launch, variable).host, "node1");
+    EXPECT_EQ(nccl::meeting_place(launch, variable).service, "29501");
+  }
+  for (const char* port : {"", "0", "65535", "port", "29500x"}) {
+    variables["MASTER_PORT"] = port;
+    EXPECT_THAT(error_of([&] { nccl::meeting_place(here, variable); }), HasSubstr("a port from 1 to 65534")) << port;
+  }
+}
+
+TEST(VisibleDevice, IsOneForEachRankOfAMachine) {
+  const auto device = [](int rank, int size, const char* present) {
+    return nccl::visible_device({.launcher = "srun", .rank = 0, .size = 8, .local_rank = rank, .local_size = size},
+                                present);
+  };
+  EXPECT_EQ(device(1, 2, nullptr), "1");
+  EXPECT_EQ(device(0, 1, nullptr), std::nullopt);
+  EXPECT_EQ(device(1, 2, "4,6,7"), "6");
+  EXPECT_EQ(device(1, 2, "GPU-1"), std::nullopt) << "the launcher has given each rank its own";
+  EXPECT_EQ(device(1, 2, ""), std::nullopt);
+}
+
+}  // namespace
+}  // namespace halfstep

@@ -1,0 +1,225 @@
+// An optimizer of which each rank has a part is the whole one.
+#include <filesystem>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "passes/step/shard_optimizer.h"
+#include "tests/distributed/run_on.h"
+#include "tests/temporary_directory.h"
+#include <halfstep/onnx_io/load.h>
+#include <halfstep/training/callbacks.h>
+#include <halfstep/training/checkpoint.h>
+
+namespace halfstep {
+namespace {
+
+using namespace test;
+
+using ::testing::HasSubstr;
+
+/// Parameters of 24, 12, 12 and 4 bytes.
+LoadedModel two_layers() {
+  return parse_model(R"(<ir_version: 10, opset_import: ["": 24]> m (float[N, 2] x) => (float[N, 1] y)
+    <float[2, 3] w = {0.5, -1, 0.25, 1, 0.125, -0.5}, float[3] b = {0, 0.5, -0.5}, float[3, 1] v = {1, -1, 0.5},
+     float[1] c = {0}> { h = Gemm(x, w, b) t = Tanh(h) y = Gemm(t, v, c) })");
+}
+
+Job job_with(std::string_view optimizer) {
+  Job job;
+  job.model = two_layers;
+  job.options.optimizer.name = optimizer;
+  job.options.optimizer.numbers = {};
+  job.options.batch_size = 5;
+  return job;
+}
+
+Job sharded(Job job) {
+  job.options.sharded_optimizer = true;
+  return job;
+}
+
+void expect_same_bits(const Job& job, std::initializer_list<int> sizes, const std::string& what) {
+  for (const int size : sizes) {
+    const Course whole = run_on(size, job), shared = run_on(size, sharded(job));
+    EXPECT_TRUE(same_bits(shared.parameters, whole.parameters)) << what << " on " << size;
+    ASSERT_EQ(shared.steps.size(), whole.steps.size());
+    for (std::size_t i = 0; i < whole.steps.size(); ++i) {
+      EXPECT_EQ(shared.steps[i].loss, whole.steps[i].loss) << what << " on " << size << ", step " << i;
+      EXPECT_EQ(shared.steps[i].grad_norm, whole.steps[i].grad_norm);
+      EXPECT_EQ(shared.steps[i].update, whole.steps[i].update);
+    }
+  }
+}
+
+TEST(OwnersOf, BalanceBytesWhateverTheOrder) {
+  std::vector<TensorInfo> parameters{{"a", DType::f32, Shape{6}},
+                                     {"b", DType::f32, Shape{3}},
+                                     {"c", DType::f64, Shape{2}},
+                                     {"d", DType::f32, Shape{1}},
+                                     {"e", DType::f32, Shape{3}}};
+  const std::map<std::string, int> owners = owners_of(parameters, 2);
+  EXPECT_EQ(owners, (std::map<std::string, int>{{"a", 0}, {"c", 1}, {"b", 1}, {"e", 0}, {"d", 1}}));
+  std::ranges::reverse(parameters);
+  EXPECT_EQ(owners_of(parameters, 2), owners);
+  EXPECT_EQ(owners_of(std::span(parameters).first(1), 3), (std::map<std::string, int>{{"e", 0}}));
+}
+
+TEST(ShardedOptimizer, GivesTheSameBitsForEveryOptimizer) {
+  for (const OptimizerDef& row : optimizers()) expect_same_bits(job_with(row.name), {2, 3}, std::string(row.name));
+}
+
+TEST(ShardedOptimizer, TheReferenceExecutorGathersToo) {
+  for (const char* name : {"adam", "lamb"}) {
+    Job job = job_with(name);
+    job.executor = make_reference_executor;
+    expect_same_bits(job, {2}, name);
+  }
+}
+
+TEST(ShardedOptimizer, RanksMayHaveNoParameterOrAllOfThem) {
+  expect_same_bits(job_with("adam"), {1, 5}, "more ranks than parameters");
+  Job one = job_with("adam");
+  one.model = [] {
+    return parse_model(R"(<ir_version: 10, opset_import: ["": 24]> m (float[N, 2] x) => (float[N, 1] y)
+      <float[2, 1] w = {0.5, -1}> { y = MatMul(x, w) })");
+  };
+  expect_same_bits(one, {2, 3}, "one parameter");
+}
+
+TEST(ShardedOptimizer, ClipsAccumulatesAndGroupsAsTheWholeOne) {
+  Job job = job_with("adamw");
+  job.options.optimizer.clip_norm = 0.05;
+  job.options.optimizer.accumulate = 2;
+  job.options.optimizer.groups = {{.pattern = "w", .lr_factor = 0.5, .frozen_updates = 1},
+                                  {.pattern = "?", .numbers = {{"weight_decay", 0.0}}}};
+  job.options.log_grad_norms = true;
+  job.options.bucket_bytes = 1;
+  expect_same_bits(job, {2, 3}, "clipping");
+}
+
+TEST(ShardedOptimizer, AnOverflowSkipsTheUpdateOnAllRanks) {
+  Job job = job_with("adam");
+  job.data = [] {
+    Tensor x(DType::f32, {8, 2}), y(DType::f32, {8, 1});
+    std::ranges::fill(x.span<float>(), 0.25f);
+    std::ranges::fill(y.span<float>(), 0.5f);
+    y.span<float>()[7] = 60000;  // a row of the last rank: its gradient is beyond f16
+    return Dataset(DataArray::of(x, "x"), DataArray::of(y, "y"));
+  };
+  job.options.precision = Precision::fp16;
+  job.options.loss_scale = 65536;
+  job.options.batch_size = 8;
+  job.options.shuffle = false;
+  job.options.steps = 6;
+  expect_same_bits(job, {2}, "overflow");
+  const Course run = run_on(2, sharded(job));
+  EXPECT_FALSE(run.steps[0].grads_finite);
+  EXPECT_EQ(run.steps[0].update, 0);
+}
+
+/// Four matrices of 64 numbers each: a rank of four has the two moments of one.
+TEST(ShardedOptimizer, ARankHasTheMomentsOfItsPart) {
+  Job job = job_with("adam");
+  std::string values = "1";
+  for (int i = 1; i < 64; ++i) values += ", 0.1";
+  job.model = [&] {
+    return parse_model(fmt::format(R"(<ir_version: 10, opset_import: ["": 24]> m (float[N, 8] x) => (float[N, 8] y)
+      <float[8, 8] a = {{{0}}}, float[8, 8] b = {{{0}}}, float[8, 8] c = {{{0}}}, float[8, 8] d = {{{0}}}>
+      {{ e = MatMul(x, a) f = MatMul(e, b) g = MatMul(f, c) y = MatMul(g, d) }})",
+                                   values));
+  };
+  const auto moments_on = [&](bool is_sharded) {
+    std::vector<std::size_t> moments(4);
+    run_ranks(4, [&](const auto& ranks) {
+      const std::unique_ptr<Executor> executor = make_onednn_executor({.threads = 1});
+      TrainerOptions options = job.options;
+      options.ranks = ranks;
+      options.sharded_optimizer = is_sharded;
+      Tensor x(DType::f32, {8, 8}), y(DType::f32, {8, 8});
+      const Dataset data(DataArray::of(x, "x"), DataArray::of(y, "y"));
+      Trainer trainer(job.model(), *executor, data, options);
+      moments[static_cast<std::size_t>(ranks->rank())] = trainer.memory().value().moments;
+    });
+    return moments;
+  };
+  constexpr std::size_t kCounter = 8, kMoments = 2 * 64 * 4;
+  EXPECT_THAT(moments_on(false), ::testing::Each(kCounter + 4 * kMoments));
+  EXPECT_THAT(moments_on(true), ::testing::Each(kCounter + kMoments));
+}
+
+/// With or without, from and to any number of ranks.
+TEST(ShardedOptimizer, CheckpointsHaveTheWholeAndGoOnAnywhere) {
+  Job job = job_with("adam");
+  job.options.epochs = 5;
+  const Course alone = run_on(0, job);
+  const struct {
+    int before, after;
+    bool sharded_before, sharded_after;
+  } cases[] = {{2, 3, true, true}, {3, 0, true, false}, {0, 2, false, true}, {2, 2, true, false}};
+  for (const auto& c : cases) {
+    TemporaryDirectory folder;
+    Job first = job, second = job;
+    first.options.checkpoint = folder / "checkpoint";
+    first.options.steps = 3;
+    first.options.sharded_optimizer = c.sharded_before;
+    run_on(c.before, first);
+    second.options.resume = second.options.checkpoint = folder / "checkpoint";
+    second.options.sharded_optimizer = c.sharded_after;
+    const Course rest = run_on(c.after, second);
+    ASSERT_EQ(rest.steps.size() + 3, alone.steps.size());
+    for (std::size_t i = 0; i < rest.steps.size(); ++i)
+      expect_near(rest.steps[i].loss, alone.steps[i + 3].loss,
+                  fmt::format("{} to {} ranks, step {}", c.before, c.after, i), 1e-5);
+  }
+}
+
+TEST(ShardedOptimizer, CheckpointsAreTheSameAsOfTheWholeOne) {
+  TemporaryDirectory folder;
+  const auto tensors = [&](const char* name, bool is_sharded) {
+    Job job = job_with("adam");
+    job.options.checkpoint = folder / name;
+    job.options.sharded_optimizer = is_sharded;
+    run_on(3, job);
+    return load_checkpoint(folder / name).checkpoint.tensors;
+  };
+  const NamedTensors whole = tensors("whole", false);
+  EXPECT_TRUE(whole.contains("adam.m.w"));
+  EXPECT_TRUE(same_bits(tensors("sharded", true), whole));
+}
+
+TEST(ShardedOptimizer, ACheckpointThatCannotBeWrittenKeepsNoRankWaiting) {
+  TemporaryDirectory folder;
+  Job job = sharded(job_with("adam"));
+  std::vector<std::string> notices;
+  std::vector<std::size_t> steps(2);
+  run_ranks(2, [&](const auto& ranks) {
+    const std::unique_ptr<Executor> executor = make_onednn_executor({.threads = 1});
+    TrainerOptions options = job.options;
+    options.ranks = ranks;
+    options.checkpoint = folder / "checkpoint";
+    options.checkpoint_every = 1;
+    const Dataset data = job.data();
+    Trainer trainer(job.model(), *executor, data, options);
+    TrainerCallbacks callbacks;
+    const bool is_first = ranks->rank() == 0;
+    callbacks.on_start = [&](std::int64_t) {
+      if (is_first) std::filesystem::remove_all(folder / "checkpoint");
+    };
+    callbacks.on_step = [&](const StepResult&) { ++steps[static_cast<std::size_t>(ranks->rank())]; };
+    callbacks.on_notice = [&](const std::string& notice) {
+      if (is_first) notices.push_back(notice);
+    };
+    trainer.fit(callbacks);
+  });
+  EXPECT_EQ(steps[0], steps[1]);
+  EXPECT_GT(steps[0], 2u);
+  EXPECT_THAT(notices, ::testing::Contains(HasSubstr("no checkpoint of step 1")));
+}
+
+}  // namespace
+}  // namespace halfstep
