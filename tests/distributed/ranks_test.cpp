@@ -85,8 +85,7 @@ LoadedModel residual_in_f64() {
                   states, nodes, kBlocks));
 }
 
-/// In f64 a difference is one of the formulas. In f32 the loss of such a network is known to few digits after many
-/// steps: a process that adds up the rows of a batch in another order comes as far from itself as ranks do.
+/// In f64 a difference is one of the formulas; in f32 those of rounding grow with the steps.
 TEST(SyncBatchNorm, AResidualNetworkInF64FollowsOneProcessForLong) {
   Job job;
   job.model = residual_in_f64;
