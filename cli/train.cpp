@@ -305,7 +305,7 @@ int train_on(const std::shared_ptr<Communicator>& ranks, TrainFlags flags, const
     if (failure) json["error"] = error_json(*failure);
     print_json(std::move(json));
   }
-  // Rank 0 tells what went wrong once it has written what it can; the others wait for it where they end.
+  // Rank 0 reports the failure after it has written what it can; the others wait for it at the end.
   if (failure && writes) throw Error(*failure);
   return failure ? 1 : finished ? 0 : StopOnSignal::exit_code();
 }

@@ -28,8 +28,6 @@ namespace {
 
 using namespace conversion;
 
-constexpr std::uint64_t kMaxMessageBytes = std::numeric_limits<std::int32_t>::max();
-
 std::size_t index(int i) { return static_cast<std::size_t>(i); }
 
 DetachedModel prepared(DetachedModel model) {

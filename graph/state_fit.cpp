@@ -1,20 +1,13 @@
 #include "graph/state_fit.h"
 
-#include <cstddef>
 #include <string_view>
 
 #include <fmt/format.h>
 
+#include "graph/may_be_equal.h"
+
 namespace halfstep {
 namespace {
-
-bool may_be_equal(const Shape& a, const Shape& b) {
-  if (!a.is_ranked() || !b.is_ranked()) return true;
-  if (a.rank() != b.rank()) return false;
-  for (std::size_t i = 0; i < a.rank(); ++i)
-    if (a[i] != b[i] && a[i] != Shape::kUnknown && b[i] != Shape::kUnknown) return false;
-  return true;
-}
 
 std::string described(const Value& value) {
   return fmt::format("'{}' of {} {}", value.name, name_of(value.dtype), value.shape.to_string());

@@ -18,7 +18,6 @@ namespace halfstep {
 namespace {
 
 constexpr std::int64_t kOldestIr = 3;
-constexpr std::uint64_t kMaxMessageBytes = std::numeric_limits<std::int32_t>::max();
 
 constexpr std::pair<std::string_view, std::string_view> kOtherFormats[] = {
     {"PK\x03\x04", "a ZIP archive, such as a PyTorch or Keras file"},

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <new>
 #include <string>
 #include <string_view>
@@ -13,6 +14,9 @@
 #include <halfstep/base/error.h>
 
 namespace halfstep {
+
+/// The limit of Protocol Buffers.
+inline constexpr std::uint64_t kMaxMessageBytes = std::numeric_limits<std::int32_t>::max();
 
 /// Throws Error(input) if the bytes are not an ONNX model, naming their format if it is known.
 onnx::ModelProto parse_message(std::string_view bytes);

@@ -20,14 +20,13 @@
 #include "base/atomic_file.h"
 #include "base/print.h"
 #include "onnx_io/descriptor.h"
+#include "onnx_io/message.h"
 #include "onnx_io/proto_walk.h"
 
 namespace halfstep {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr std::uint64_t kMaxMessageBytes = std::numeric_limits<std::int32_t>::max();
 
 // Whether something is as asked; nothing where that cannot be told.
 using Known = std::optional<bool>;

@@ -11,6 +11,7 @@
 #include "onnx_io/convert.h"
 #include "onnx_io/detached.h"
 #include "onnx_io/external_data.h"
+#include "onnx_io/message.h"
 #include "onnx_io/opset.h"
 #include "onnx_io/outside.h"
 #include "onnx_io/patch.h"
@@ -23,8 +24,6 @@
 
 namespace halfstep {
 namespace {
-
-constexpr std::size_t kMaxMessageBytes = std::numeric_limits<std::int32_t>::max();
 
 void check_to_be_written(onnx::ModelProto& model) {
   try {

@@ -10,6 +10,7 @@
 
 #include "base/atomic_file.h"
 #include "onnx_io/external_data.h"
+#include "onnx_io/message.h"
 #include "onnx_io/outside.h"
 #include "onnx_io/proto_walk.h"
 #include "onnx_io/replaced_data.h"
@@ -20,7 +21,6 @@ namespace halfstep {
 namespace {
 
 constexpr std::uint64_t kAlignment = 64;
-constexpr std::size_t kMaxMessageBytes = std::numeric_limits<std::int32_t>::max();
 
 bool is_taken(const std::filesystem::path& path) {
   std::error_code ignored;

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "graph/may_be_equal.h"
 #include <halfstep/base/error.h>
 #include <halfstep/ops/infer.h>
 
@@ -52,12 +53,6 @@ ValueId add_operand(Graph& forward, const Graph& graph, const Node& node, int op
 }
 
 }  // namespace
-
-bool may_be_equal(const Shape& a, const Shape& b) {
-  if (!a.is_ranked() || !b.is_ranked()) return true;
-  return std::ranges::equal(
-      a, b, [](std::int64_t m, std::int64_t n) { return m == n || m == Shape::kUnknown || n == Shape::kUnknown; });
-}
 
 void check_gradient_shapes(const Graph& graph, const Node& node) {
   if (node.domain != kOwnDomain) return;

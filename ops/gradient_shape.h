@@ -5,9 +5,6 @@
 
 namespace halfstep::ops {
 
-/// Whether the shapes are equal as far as they are known.
-bool may_be_equal(const Shape& a, const Shape& b);
-
 /// Throws Error if a gradient that `node` takes does not have the shape of the forward operator's result. Other nodes
 /// pass, and those whose inference or `result_shape` checks it: convolutions, attention, elementwise gradients.
 void check_gradient_shapes(const Graph& graph, const Node& node);

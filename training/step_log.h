@@ -57,8 +57,8 @@ void check_log_path(const std::filesystem::path& path);
 /// Writes records to a file, as `AppendedFile` does.
 class StepLog {
  public:
-  /// For a run that has done `steps` steps. At 0 the file starts anew. Otherwise it is gone on with: the lines of later
-  /// steps, which the run is going to repeat, and a last line that is not whole are taken out of it first, atomically.
+  /// For a run that has done `steps` steps. At 0 the file starts anew. Otherwise it is continued: the lines of later
+  /// steps, which the run repeats, and an incomplete last line are removed first, atomically.
   /// An epoch's record precedes the checkpoint of its last step. Throws
   /// Error(failure) when the file cannot be read or written, or another run writes it.
   explicit StepLog(const std::filesystem::path& path, std::int64_t steps = 0);

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "distributed/pause.h"
 #include <halfstep/base/error.h>
 #include <halfstep/distributed/communicator.h>
 
@@ -16,15 +17,6 @@ using namespace std::chrono_literals;
 
 /// How long a program that learns of a lost rank has to call in before the thread tells it for it.
 constexpr auto kPatience = 5s;
-
-/// What the thread does between two looks at what is under way: it gives the core away at first, and sleeps where the
-/// others take their time.
-void pause(Clock::duration waited) {
-  if (waited < 1ms)
-    std::this_thread::yield();
-  else
-    std::this_thread::sleep_for(waited < 100ms ? 50us : 500us);
-}
 
 }  // namespace
 

@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "distributed/pause.h"
 #include <halfstep/base/error.h>
 
 namespace halfstep::nccl {
@@ -37,14 +38,6 @@ ncclDataType_t type_of(DType dtype) {
 
 ncclRedOp_t operation_of(Reduction reduction) {
   return reduction == Reduction::sum ? ncclSum : reduction == Reduction::least ? ncclMin : ncclMax;
-}
-
-/// Between two looks at what is under way.
-void pause(Clock::duration waited) {
-  if (waited < 1ms)
-    std::this_thread::yield();
-  else
-    std::this_thread::sleep_for(waited < 100ms ? 50us : 500us);
 }
 
 }  // namespace

@@ -131,7 +131,7 @@ Made resample(KernelContext& context, const std::vector<AxisTaps>& axes) {
                                is_last ? type : std::string_view("float")));
     shape[axis] = static_cast<std::int64_t>(axes[axis].size());
     passes.back().to = scratch;
-    if (!is_last) scratch += (bytes_of(DType::f32, static_cast<std::size_t>(shape.count())) + 255) / 256 * 256;
+    if (!is_last) scratch += padded_bytes(bytes_of(DType::f32, static_cast<std::size_t>(shape.count())));
   }
   return on_device(context, {.name = "generated: interpolation",
                              .launch =

@@ -292,8 +292,6 @@ void* row(const void* operand, const Part& part, DType dtype) {
          static_cast<std::size_t>(part.offset) * bytes_of(dtype, 1);
 }
 
-std::size_t padded(std::size_t bytes) { return (bytes + 255) / 256 * 256; }
-
 /// Where the tensors of a launch are, and what is done before the plan runs.
 struct Locate {
   std::function<Addresses(const Launch&)> find;
@@ -318,7 +316,7 @@ Made make_fused_attention_planned(KernelContext& context) {
   if (std::string reason = make_problem(context, c, 0, p); !reason.empty()) return refuse(reason);
   const Plans& plans = plans_of(context, p, false);
   if (plans.list.empty()) return refuse_without(plans);
-  const std::size_t logs = padded(static_cast<std::size_t>(p.statistics.shape.count()) * sizeof(float));
+  const std::size_t logs = padded_bytes(static_cast<std::size_t>(p.statistics.shape.count()) * sizeof(float));
   const auto find = [=](const Launch& l) {
     Addresses at{};
     put_operands(at, l, 0, p);
@@ -340,11 +338,11 @@ Made make_attention_grad_planned(KernelContext& context) {
   if (plans.list.empty()) return refuse_without(plans);
   // Delta, and the results that nobody reads.
   std::array<std::size_t, 3> at_scratch{};
-  std::size_t scratch = padded(static_cast<std::size_t>(p.statistics.shape.count()) * sizeof(float));
+  std::size_t scratch = padded_bytes(static_cast<std::size_t>(p.statistics.shape.count()) * sizeof(float));
   for (const std::size_t i : {std::size_t{0}, writes.k, writes.v}) {
     if (context.has_output(i) || at_scratch[i]) continue;
     at_scratch[i] = scratch;
-    scratch += padded(bytes_of(p.dtype, static_cast<std::size_t>(context.in(1 + i).shape.count())));
+    scratch += padded_bytes(bytes_of(p.dtype, static_cast<std::size_t>(context.in(1 + i).shape.count())));
   }
   const auto find = [=](const Launch& l) {
     Addresses at{};

@@ -49,8 +49,7 @@ Channels channels_of(KernelContext& context, std::size_t x_at, std::size_t param
   made.refusal = made.types.refusal;
   if (a.length > kMaxLength) made.refusal = "channels of 2^31 elements or more";
   for (std::size_t i = parameters; i < std::min(last, context.node().inputs.size()); ++i)
-    if (!context.fits(i, {a.rows}))
-      made.refusal = "parameters that are not one for each channel";
+    if (!context.fits(i, {a.rows})) made.refusal = "parameters that are not one for each channel";
 
   made.are_together = order == TensorOrder::channels_last || (a.plane == 1 && a.rows > 1);
   // Enough blocks for a whole device, chunks that are worth one.

@@ -157,7 +157,7 @@ AfterConvolution widened(DType from, std::int64_t elements) {
 }
 
 std::size_t staged_bytes(DType dtype, const Shape& shape) {
-  return (bytes_of(dtype, static_cast<std::size_t>(shape.count())) + 255) / 256 * 256;
+  return padded_bytes(bytes_of(dtype, static_cast<std::size_t>(shape.count())));
 }
 
 Made make_convolution(KernelContext& context) {

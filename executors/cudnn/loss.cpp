@@ -66,8 +66,6 @@ struct Labels {
   RowShape all_rows() const { return {1, rows(), {}, {}, {rows()}, {1}}; }
 };
 
-std::size_t padded(std::size_t bytes) { return (bytes + 255) / 256 * 256; }
-
 const void* operand(const Launch& l, std::size_t i) { return i < l.in.size() ? l.in[i] : nullptr; }
 
 /// The loss from one loss a row, as it is, or their sum or mean. `rows` gives `loss` in its `finish`, from scores in
@@ -92,7 +90,7 @@ Made reduced_loss(KernelContext& context, const Labels& labels, RowFunction rows
                    fmt::format("static_cast<{0}*>(a.out[0])[0] = round_to<{0}>({1});", element_name(labels.element),
                                labels.is_mean ? "acc.weight == 0 ? 0.0f : acc.sum / acc.weight" : "acc.sum")),
       labels.all_rows());
-  const std::size_t bytes = padded(static_cast<std::size_t>(labels.rows()) * sizeof(float));
+  const std::size_t bytes = padded_bytes(static_cast<std::size_t>(labels.rows()) * sizeof(float));
   const auto launch = [=](const Launch& l) {
     auto* scratch = static_cast<std::byte*>(l.scratch);
     losses.launch({l.in[0], l.in[1], operand(l, 2)}, {writes ? l.out[1] : nullptr, scratch}, nullptr, l.stream);

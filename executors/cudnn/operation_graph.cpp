@@ -129,27 +129,42 @@ struct Kept {
 
 BackendDescriptor& OperationGraph::make(cudnnBackendDescriptorType_t type) { return parts_->emplace_back(type); }
 
-OperationGraph::Tensor OperationGraph::add_tensor(cudnnDataType_t type, const Shape& shape, bool is_virtual) {
+OperationGraph::Tensor OperationGraph::add_tensor(cudnnDataType_t type, std::span<const std::int64_t> shape,
+                                                  std::span<const std::int64_t> strides,
+                                                  cudnnBackendAttributeName_t flag) {
   constexpr std::int64_t kAlignment = 16;
-  const std::vector<std::int64_t> dims = padded(shape), strides = strides_in(order_, dims);
   const auto id = static_cast<Tensor>(tensors_.size());
   BackendDescriptor& made = make(CUDNN_BACKEND_TENSOR_DESCRIPTOR);
   made.set(CUDNN_ATTR_TENSOR_DATA_TYPE, type);
-  made.set(CUDNN_ATTR_TENSOR_DIMENSIONS, dims);
+  made.set(CUDNN_ATTR_TENSOR_DIMENSIONS, shape);
   made.set(CUDNN_ATTR_TENSOR_STRIDES, strides);
   made.set(CUDNN_ATTR_TENSOR_UNIQUE_ID, id);
   made.set(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, kAlignment);
-  if (is_virtual) made.set(CUDNN_ATTR_TENSOR_IS_VIRTUAL, true);
+  if (flag != CUDNN_ATTR_TENSOR_UNIQUE_ID) made.set(flag, true);
   made.finalize();
   tensors_.push_back(&made);
-  ranks_.push_back(dims.size());
+  ranks_.push_back(shape.size());
   return id;
 }
-
 OperationGraph::Tensor OperationGraph::tensor(DType dtype, const Shape& shape) {
-  return add_tensor(data_type(dtype).value(), shape, false);
+  const std::vector<std::int64_t> dims = padded(shape);
+  return add_tensor(data_type(dtype).value(), dims, strides_in(order_, dims));
 }
-OperationGraph::Tensor OperationGraph::between(const Shape& shape) { return add_tensor(CUDNN_DATA_FLOAT, shape, true); }
+OperationGraph::Tensor OperationGraph::between(const Shape& shape) {
+  const std::vector<std::int64_t> dims = padded(shape);
+  return add_tensor(CUDNN_DATA_FLOAT, dims, strides_in(order_, dims), CUDNN_ATTR_TENSOR_IS_VIRTUAL);
+}
+OperationGraph::Tensor OperationGraph::tensor(DType dtype, const Shape& shape, std::span<const std::int64_t> strides) {
+  return add_tensor(data_type(dtype).value(), shape.dims(), strides);
+}
+OperationGraph::Tensor OperationGraph::between(cudnnDataType_t type, const Shape& shape,
+                                               std::span<const std::int64_t> strides) {
+  return add_tensor(type, shape.dims(), strides, CUDNN_ATTR_TENSOR_IS_VIRTUAL);
+}
+OperationGraph::Tensor OperationGraph::number() {
+  constexpr std::int64_t kOnes[] = {1, 1, 1, 1};
+  return add_tensor(CUDNN_DATA_FLOAT, kOnes, kOnes, CUDNN_ATTR_TENSOR_IS_BY_VALUE);
+}
 
 void OperationGraph::convolution(Direction direction, Tensor x, Tensor w, Tensor y, const ops::Window& window) {
   const std::size_t axes = ranks_[x] - 2;
@@ -176,54 +191,8 @@ void OperationGraph::convolution(Direction direction, Tensor x, Tensor w, Tensor
   operations_.push_back(operation.get());
 }
 
-void OperationGraph::pointwise(cudnnPointwiseMode_t mode, Tensor x, const Tensor* b, Tensor y) {
-  BackendDescriptor& function = make(CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
-  function.set(CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, 1, &mode);
-  function.set(CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_DATA_FLOAT);
-  if (mode == CUDNN_POINTWISE_RELU_FWD) {  // a run that has diverged shows it
-    const cudnnNanPropagation_t propagation = CUDNN_PROPAGATE_NAN;
-    function.set(CUDNN_ATTR_POINTWISE_NAN_PROPAGATION, CUDNN_TYPE_NAN_PROPOGATION, 1, &propagation);
-  }
-  function.finalize();
-  BackendDescriptor& operation = make(CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
-  operation.set(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, function);
-  operation.set(CUDNN_ATTR_OPERATION_POINTWISE_XDESC, descriptor(x));
-  if (b) operation.set(CUDNN_ATTR_OPERATION_POINTWISE_BDESC, descriptor(*b));
-  operation.set(CUDNN_ATTR_OPERATION_POINTWISE_YDESC, descriptor(y));
-  operation.finalize();
-  operations_.push_back(operation.get());
-}
-void OperationGraph::add(Tensor x, Tensor b, Tensor y) { pointwise(CUDNN_POINTWISE_ADD, x, &b, y); }
-void OperationGraph::relu(Tensor x, Tensor y) { pointwise(CUDNN_POINTWISE_RELU_FWD, x, nullptr, y); }
-
-OperationGraph::Tensor OperationGraph::add_strided(cudnnDataType_t type, std::span<const std::int64_t> shape,
-                                                   std::span<const std::int64_t> strides,
-                                                   cudnnBackendAttributeName_t flag) {
-  constexpr std::int64_t kAlignment = 16;
-  const auto id = static_cast<Tensor>(tensors_.size());
-  BackendDescriptor& made = make(CUDNN_BACKEND_TENSOR_DESCRIPTOR);
-  made.set(CUDNN_ATTR_TENSOR_DATA_TYPE, type);
-  made.set(CUDNN_ATTR_TENSOR_DIMENSIONS, shape);
-  made.set(CUDNN_ATTR_TENSOR_STRIDES, strides);
-  made.set(CUDNN_ATTR_TENSOR_UNIQUE_ID, id);
-  made.set(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, kAlignment);
-  if (flag != CUDNN_ATTR_TENSOR_UNIQUE_ID) made.set(flag, true);
-  made.finalize();
-  tensors_.push_back(&made);
-  ranks_.push_back(shape.size());
-  return id;
-}
-OperationGraph::Tensor OperationGraph::tensor(DType dtype, const Shape& shape, std::span<const std::int64_t> strides) {
-  return add_strided(data_type(dtype).value(), shape.dims(), strides, CUDNN_ATTR_TENSOR_UNIQUE_ID);
-}
-OperationGraph::Tensor OperationGraph::between(cudnnDataType_t type, const Shape& shape,
-                                               std::span<const std::int64_t> strides) {
-  return add_strided(type, shape.dims(), strides, CUDNN_ATTR_TENSOR_IS_VIRTUAL);
-}
-OperationGraph::Tensor OperationGraph::number() {
-  constexpr std::int64_t kOnes[] = {1, 1, 1, 1};
-  return add_strided(CUDNN_DATA_FLOAT, kOnes, kOnes, CUDNN_ATTR_TENSOR_IS_BY_VALUE);
-}
+void OperationGraph::add(Tensor x, Tensor b, Tensor y) { pointwise({CUDNN_POINTWISE_ADD}, x, b, y); }
+void OperationGraph::relu(Tensor x, Tensor y) { pointwise({CUDNN_POINTWISE_RELU_FWD}, x, kNone, y); }
 
 void OperationGraph::matmul(Tensor a, Tensor b, Tensor y) {
   BackendDescriptor& product = make(CUDNN_BACKEND_MATMUL_DESCRIPTOR);
@@ -243,6 +212,10 @@ void OperationGraph::pointwise(const Function& f, Tensor x, Tensor b, Tensor y, 
   function.set(CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, 1, &f.mode);
   function.set(CUDNN_ATTR_POINTWISE_MATH_PREC, f.type);
   if (f.axis >= 0) function.set(CUDNN_ATTR_POINTWISE_AXIS, f.axis);
+  if (f.mode == CUDNN_POINTWISE_RELU_FWD) {  // a run that has diverged shows it
+    const cudnnNanPropagation_t propagation = CUDNN_PROPAGATE_NAN;
+    function.set(CUDNN_ATTR_POINTWISE_NAN_PROPAGATION, CUDNN_TYPE_NAN_PROPOGATION, 1, &propagation);
+  }
   function.finalize();
   BackendDescriptor& operation = make(CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
   operation.set(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, function);

@@ -85,10 +85,9 @@ class OperationGraph {
 
  private:
   BackendDescriptor& make(cudnnBackendDescriptorType_t type);
-  Tensor add_tensor(cudnnDataType_t type, const Shape& shape, bool is_virtual);
-  Tensor add_strided(cudnnDataType_t type, std::span<const std::int64_t> shape, std::span<const std::int64_t> strides,
-                     cudnnBackendAttributeName_t flag);
-  void pointwise(cudnnPointwiseMode_t mode, Tensor x, const Tensor* b, Tensor y);
+  /// `flag` is set for the tensor; the default is none.
+  Tensor add_tensor(cudnnDataType_t type, std::span<const std::int64_t> shape, std::span<const std::int64_t> strides,
+                    cudnnBackendAttributeName_t flag = CUDNN_ATTR_TENSOR_UNIQUE_ID);
   const BackendDescriptor& descriptor(Tensor tensor) const { return *tensors_[static_cast<std::size_t>(tensor)]; }
 
   PlanTarget target_;

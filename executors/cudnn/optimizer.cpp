@@ -75,8 +75,6 @@ struct Sums {
   std::shared_ptr<const LoadedKernel> gather, join;
 };
 
-std::size_t padded(std::size_t bytes) { return (bytes + 255) / 256 * 256; }
-
 }  // namespace
 
 Made make_optimizer_step(KernelContext& context) {
@@ -146,7 +144,7 @@ Made make_optimizer_step(KernelContext& context) {
                                                              : context.write(k, old.layout));
   }
   const std::size_t partial_bytes =
-      padded(static_cast<std::size_t>(chunks_of(context, operands.parameter(0), n)) * partial);
+      padded_bytes(static_cast<std::size_t>(chunks_of(context, operands.parameter(0), n)) * partial);
   const core::BufferId scratch = context.scratch(partial_bytes + n * texts->sum_count * sizeof(double));
   return {"generated: optimizer",
           {},

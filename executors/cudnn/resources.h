@@ -92,6 +92,9 @@ inline Stream make_stream() {
 class BackendDescriptor;
 class PlanCache;
 
+/// The bytes of a part of scratch memory after which the next part is aligned as allocations of the device are.
+constexpr std::size_t padded_bytes(std::size_t bytes) { return (bytes + 255) / 256 * 256; }
+
 /// Which ways of computing are taken.
 struct Arithmetic {
   bool tf32 = false;          ///< f32 operands of products and convolutions are rounded to TF32, for tensor cores

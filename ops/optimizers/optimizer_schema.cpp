@@ -4,7 +4,7 @@
 
 #include <fmt/format.h>
 
-#include "ops/gradient_shape.h"
+#include "graph/may_be_equal.h"
 #include "ops/schema_util.h"
 #include <halfstep/ops/optimizers/optimizer_def.h>
 
