@@ -24,33 +24,11 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t kBufferBytes = std::size_t{1} << 18;
 
-std::string reason(int code) { return std::generic_category().message(code); }
-
 [[noreturn]] void throw_unwritable(const fs::path& path, int code) {
-  throw_failure("a file that can be written: " + path.string(), reason(code),
+  throw_failure("a file that can be written: " + path.string(), errno_text(code),
                 code == ENOSPC || code == EDQUOT || code == EFBIG ? "free some space, or write elsewhere"
                                                                   : "check the path and its permissions");
 }
-
-/// An open descriptor that is closed on every exit path.
-class Descriptor {
- public:
-  explicit Descriptor(int fd = -1) : fd_(fd) {}
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  Descriptor& operator=(Descriptor&& other) noexcept {
-    std::swap(fd_, other.fd_);
-    return *this;
-  }
-  int get() const { return fd_; }
-  explicit operator bool() const { return fd_ >= 0; }
-  int release() { return std::exchange(fd_, -1); }
-
- private:
-  int fd_;
-};
 
 fs::path folder_of(const fs::path& path) { return path.has_parent_path() ? path.parent_path() : fs::path("."); }
 
@@ -187,14 +165,19 @@ void FileWriter::write(const void* data, std::size_t bytes) {
 
 void FileWriter::flush() { write_through(buffer_.get(), std::exchange(used_, 0)); }
 
-void FileWriter::write_through(const std::byte* data, std::size_t bytes) {
-  while (bytes > 0) {
-    const ssize_t written = ::write(descriptor_, data, bytes);
+void FileWriter::replace(std::uint64_t position, std::string_view text) {
+  flush();
+  while (!text.empty()) {
+    const ssize_t written = ::pwrite(descriptor_, text.data(), text.size(), static_cast<off_t>(position));
     if (written < 0 && errno == EINTR) continue;
     if (written < 0) throw_unwritable(path_, errno);
-    data += written;
-    bytes -= static_cast<std::size_t>(written);
+    text.remove_prefix(static_cast<std::size_t>(written));
+    position += static_cast<std::uint64_t>(written);
   }
+}
+
+void FileWriter::write_through(const std::byte* data, std::size_t bytes) {
+  if (!write_fully(descriptor_, data, bytes)) throw_unwritable(path_, errno);
 }
 
 PendingFile::PendingFile(fs::path path, const FileContent& content, const fs::path& like) : path_(std::move(path)) {
@@ -210,23 +193,21 @@ PendingFile::PendingFile(fs::path path, const FileContent& content, const fs::pa
     ::unlink(temporary_.c_str());
     throw;
   }
-  descriptor_ = file.release();
+  descriptor_ = std::move(file);
 }
 
 PendingFile::~PendingFile() {
-  if (descriptor_ < 0) return;
-  ::unlink(temporary_.c_str());
-  ::close(descriptor_);
+  if (descriptor_) ::unlink(temporary_.c_str());
 }
 
 void PendingFile::place(Durability durability) {
   move_into_place(temporary_, path_, {}, durability);
-  ::close(std::exchange(descriptor_, -1));
+  descriptor_.close();
 }
 
 void PendingFile::place_keeping(const fs::path& previous) {
   move_into_place(temporary_, path_, previous, Durability::on_return);
-  ::close(std::exchange(descriptor_, -1));
+  descriptor_.close();
 }
 
 void write_atomically(const fs::path& path, const FileContent& content, const fs::path& previous) {

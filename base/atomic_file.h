@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/descriptor.h"
 #include <halfstep/base/api.h>
 
 namespace HALFSTEP_API halfstep {
@@ -24,6 +25,8 @@ class FileWriter {
   void write(const void* data, std::size_t bytes);
   void write(std::string_view text) { write(text.data(), text.size()); }
   void flush();
+  /// Replaces bytes that were written. Throws as `write` does.
+  void replace(std::uint64_t position, std::string_view text);
 
   /// Number of bytes given to `write` so far.
   std::uint64_t position() const { return position_; }
@@ -74,7 +77,7 @@ class PendingFile {
 
  private:
   std::filesystem::path path_, temporary_;
-  int descriptor_ = -1;
+  Descriptor descriptor_;
 };
 
 /// The existing temporary files of `path`: being written, or left by a killed process.

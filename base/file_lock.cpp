@@ -1,6 +1,7 @@
 #include "base/file_lock.h"
 
 #include <cerrno>
+#include <thread>
 #include <utility>
 
 #include <fcntl.h>
@@ -12,12 +13,18 @@
 
 namespace halfstep {
 
-FileLock::FileLock(const std::filesystem::path& path, const std::string& required) {
+FileLock::FileLock(const std::filesystem::path& path, const std::string& required, std::chrono::milliseconds patience) {
+  using Clock = std::chrono::steady_clock;
   struct stat status;
   if (::stat(path.c_str(), &status) != 0 || (!S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode))) return;
   descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (descriptor_ < 0 || ::flock(descriptor_, LOCK_EX | LOCK_NB) == 0) return;
-  const bool is_taken = errno == EWOULDBLOCK;
+  if (descriptor_ < 0) return;
+  bool is_taken = false;
+  for (const auto end = Clock::now() + patience;; std::this_thread::sleep_for(std::chrono::milliseconds(2))) {
+    if (::flock(descriptor_, LOCK_EX | LOCK_NB) == 0) return;
+    is_taken = errno == EWOULDBLOCK;
+    if (!is_taken || Clock::now() >= end) break;
+  }
   ::close(std::exchange(descriptor_, -1));
   if (is_taken) throw_failure(required, "another process at work with it", "wait for the other, or name another path");
 }

@@ -1,6 +1,7 @@
 // Exclusive access to a file or folder by one process.
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <string>
 
@@ -11,8 +12,9 @@ namespace halfstep {
 class FileLock {
  public:
   FileLock() = default;
-  /// Throws Error(failure), which requires `required`, if another process or FileLock holds it.
-  FileLock(const std::filesystem::path& path, const std::string& required);
+  /// Throws Error(failure), which requires `required`, if another process or FileLock holds it for longer than
+  /// `patience`.
+  FileLock(const std::filesystem::path& path, const std::string& required, std::chrono::milliseconds patience = {});
   ~FileLock();
   FileLock(FileLock&& other) noexcept;
   FileLock& operator=(FileLock&& other) noexcept;

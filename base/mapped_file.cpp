@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <limits>
 #include <mutex>
-#include <system_error>
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -89,12 +88,12 @@ MappedFile::MappedFile(int descriptor, std::size_t size) : size_(size) {
   install_handler();
   Range& range = claim_range();
   void* start = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, descriptor, 0);
-  if (start != MAP_FAILED) descriptor_ = ::fcntl(descriptor, F_DUPFD_CLOEXEC, 3);
-  if (start == MAP_FAILED || descriptor_ < 0) {
-    const int code = errno;
+  if (start != MAP_FAILED) descriptor_ = Descriptor(::fcntl(descriptor, F_DUPFD_CLOEXEC, 3));
+  if (!descriptor_) {
+    const std::string reason = errno_text();
     if (start != MAP_FAILED) ::munmap(start, size);
     range.taken = false;
-    throw_failure("a file that can be mapped into memory", std::generic_category().message(code),
+    throw_failure("a file that can be mapped into memory", reason,
                   "check the limits on address space (ulimit -v) and open files (ulimit -n)");
   }
   range_ = &range;
@@ -108,14 +107,13 @@ MappedFile::~MappedFile() {
   range_->end = 0;
   range_->begin = 0;
   ::munmap(const_cast<std::byte*>(data_), size_);
-  ::close(descriptor_);
   range_->taken = false;
 }
 
 std::size_t MappedFile::intact() const {
   struct stat status;
   const std::size_t there =
-      ::fstat(descriptor_, &status) == 0 ? static_cast<std::size_t>(std::max<off_t>(status.st_size, 0)) : size_;
+      ::fstat(descriptor_.get(), &status) == 0 ? static_cast<std::size_t>(std::max<off_t>(status.st_size, 0)) : size_;
   return std::min({there, size_, range_->readable.load()});
 }
 

@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <string>
 
+#include "base/descriptor.h"
+
 namespace halfstep {
 
 /// The first bytes of an open file, mapped for reading.
@@ -38,7 +40,7 @@ class MappedFile {
 
   const std::byte* data_ = nullptr;
   std::size_t size_ = 0;
-  int descriptor_ = -1;
+  Descriptor descriptor_;
   Range* range_ = nullptr;
 };
 

@@ -9,6 +9,7 @@ The memory of this process counts for its child processes until they exec, so it
 import collections
 import datetime
 import importlib.metadata
+import itertools
 import json
 import os
 import pathlib
@@ -84,7 +85,7 @@ def merged(runs):
     return best | {"first_loss": runs[-1]["first_loss"], "runs_ms": [run["best_ms"] for run in runs]}
 
 
-def compare_network(name, folder, arguments, precision):
+def compare_network(name, folder, arguments, batch, precision):
     runs = collections.defaultdict(list)
     device = "cuda" if arguments.executor == "cudnn" else "cpu"
     # PyTorch trains in FP16 only on GPUs.
@@ -96,7 +97,7 @@ def compare_network(name, folder, arguments, precision):
                 run = halfstep_run(arguments.halfstep, folder, arguments.executor, precision, arguments.threads,
                                    arguments.seconds, known)  # fmt: skip
             else:
-                run = torch_run(name, device, precision, arguments.threads, arguments.seconds, arguments.batch,
+                run = torch_run(name, device, precision, arguments.threads, arguments.seconds, batch,
                                 mode == "compile")  # fmt: skip
             runs[mode].append(run)
     found = {mode: merged(list_) for mode, list_ in runs.items()}
@@ -159,25 +160,7 @@ def chart(rows, path):
     figure.savefig(path, metadata={"Date": None})
 
 
-def compare_networks(arguments):
-    models = arguments.folder
-    models.mkdir(parents=True, exist_ok=True)
-    heading = machine(arguments)
-    print(heading + "\n\n" + HEAD, flush=True)
-    lines, bars, results = [], [], []
-    names = subprocess.run([sys.executable, ROOT / "bench" / "networks.py"], check=True, capture_output=True, text=True)
-    for name in arguments.networks or names.stdout.split():
-        folder = exported(name, arguments.batch, models)
-        for precision in arguments.precisions:
-            found = compare_network(name, folder, arguments, precision)
-            lines.append(row_of(network_of(folder)["title"], precision, found))
-            print(lines[-1], flush=True)
-            results.append({"network": name, "precision": precision, "found": found})
-            peers = [result["best_ms"] for mode, result in found.items() if mode != "halfstep"]
-            if peers:
-                bars.append((f"{name}, {precision}", found["halfstep"]["best_ms"] / min(peers)))
-    if not arguments.write:
-        return
+def write_page(heading, lines, bars, results):
     (RESULTS / "results.json").write_text(json.dumps({"machine": heading, "rows": results}, indent=1) + "\n")
     text = ["# Training steps", "", heading + ".", "", "![ratios](results.svg)", "", HEAD, *lines, "",
             "`script/bench --networks --write` writes this page. The time of a step is the fastest of all runs; the ratio is "
@@ -186,3 +169,34 @@ def compare_networks(arguments):
     (RESULTS / "RESULTS.md").write_text("\n".join(text))
     if bars:
         chart(bars, RESULTS / "results.svg")
+
+
+def compare_networks(arguments):
+    models = arguments.folder
+    models.mkdir(parents=True, exist_ok=True)
+    heading = machine(arguments)
+    print(heading + "\n\n" + HEAD, flush=True)
+    lines, bars, results, left_out = [], [], [], 0
+    names = subprocess.run([sys.executable, ROOT / "bench" / "networks.py"], check=True, capture_output=True, text=True)
+    chosen = arguments.networks or names.stdout.split()
+    for name, batch, precision in itertools.product(chosen, arguments.batch or [None], arguments.precisions):
+        try:
+            folder = exported(name, batch, models)
+            found = compare_network(name, folder, arguments, batch, precision)
+        except (RuntimeError, subprocess.CalledProcessError) as error:
+            if len(arguments.batch or []) < 2:
+                raise
+            # It may not fit the memory: the others still run.
+            print(f"{name}, batch {batch}, {precision}: left out: {error}", file=sys.stderr)
+            left_out += 1
+            continue
+        lines.append(row_of(network_of(folder)["title"], precision, found))
+        print(lines[-1], flush=True)
+        results.append({"network": name, "batch": batch, "precision": precision, "found": found})
+        peers = [result["best_ms"] for mode, result in found.items() if mode != "halfstep"]
+        if peers:
+            bars.append((f"{network_of(folder)['title']}, {precision}", found["halfstep"]["best_ms"] / min(peers)))
+    if arguments.write:
+        write_page(heading, lines, bars, results)
+    if left_out:
+        sys.exit(f"{left_out} rows were left out")

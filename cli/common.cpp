@@ -1,7 +1,6 @@
 #include "cli/common.h"
 
 #include <cerrno>
-#include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -14,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/json_numbers.h"
+#include "base/parse_number.h"
 #include "formats/inflate.h"
 #include <halfstep/base/error.h>
 #include <halfstep/executors/registry.h>
@@ -21,19 +21,12 @@
 namespace halfstep::cli {
 namespace {
 
-std::optional<double> parse_number(std::string_view text) {
-  double value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value)) return {};
-  return value;
-}
-
 double parse_scale(std::string_view text) {
   const std::size_t slash = text.find('/');
-  const std::optional<double> above = parse_number(text.substr(0, slash));
-  const std::optional<double> below =
-      slash == std::string_view::npos ? std::optional<double>(1) : parse_number(text.substr(slash + 1));
-  if (!above || !below || *below == 0)
+  const auto above = parse_number<double>(text.substr(0, slash));
+  const auto below =
+      slash == std::string_view::npos ? std::optional<double>(1) : parse_number<double>(text.substr(slash + 1));
+  if (!above || !below || *below == 0 || !std::isfinite(*above) || !std::isfinite(*below))
     throw_input_error("--scale as a number or a fraction", fmt::format("'{}'", text), "write 0.5 or 1/255");
   return *above / *below;
 }
@@ -55,22 +48,19 @@ void ExecutorFlags::add_to(CLI::App& command) {
 }
 
 void ExecutorFlags::add_arithmetic_to(CLI::App& command) {
-  std::string meanings;
-  std::vector<std::string> names;
-  for (const Fp32MathRow& row : fp32_maths()) {
-    meanings += fmt::format("{}{} ({})", meanings.empty() ? "" : ", ", row.name, row.meaning);
-    names.emplace_back(row.name);
-  }
+  const auto meanings = [](const auto& rows) {
+    std::string text;
+    for (const auto& row : rows) text += fmt::format("{}{} ({})", text.empty() ? "" : ", ", row.name, row.meaning);
+    return text;
+  };
   command
-      .add_option("--fp32-math", fp32_math, "precision of matrix products and convolutions of f32 tensors: " + meanings)
+      .add_option("--fp32-math", fp32_math,
+                  "precision of matrix products and convolutions of f32 tensors: " + meanings(fp32_maths()))
       ->capture_default_str()
-      ->check(suggested(names));
-  meanings.clear();
-  for (const TuningRow& row : tunings())
-    meanings += fmt::format("{}{} ({})", meanings.empty() ? "" : ", ", row.name, row.meaning);
+      ->check(suggested(names_of(fp32_maths())));
   command
       .add_option("--tune", tuning,
-                  "choice of kernels for products and convolutions: " + meanings +
+                  "choice of kernels for products and convolutions: " + meanings(tunings()) +
                       "; what was measured is kept in ~/.cache/halfstep, so that later runs compute the same bits")
       ->capture_default_str()
       ->check(suggested(names_of(tunings())));
@@ -217,12 +207,10 @@ std::map<std::string, std::int64_t> BatchAxisFlag::value() const {
   std::map<std::string, std::int64_t> result;
   for (const std::string& text : axes) {
     const std::size_t equals = text.rfind('=');
-    std::int64_t axis = 0;
-    const char* end = text.data() + text.size();
-    if (equals == std::string::npos || equals == 0 || std::from_chars(text.data() + equals + 1, end, axis).ptr != end ||
-        equals + 1 == text.size())
+    const auto axis = parse_number<std::int64_t>(std::string_view(text).substr(equals + 1));
+    if (equals == std::string::npos || equals == 0 || !axis)
       throw_input_error("--batch-axis as NAME=AXIS", fmt::format("'{}'", text), "write x=1");
-    if (!result.emplace(text.substr(0, equals), axis).second)
+    if (!result.emplace(text.substr(0, equals), *axis).second)
       throw_input_error("each name once in --batch-axis", fmt::format("'{}' twice", text.substr(0, equals)),
                         "omit one");
   }

@@ -1,7 +1,6 @@
 #include "cli/config_file.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
@@ -20,6 +19,7 @@
 #include <nlohmann/json.hpp>
 #include <toml++/toml.h>
 
+#include "base/parse_number.h"
 #include "base/path_state.h"
 #include "cli/help.h"
 #include "cli/parse_errors.h"
@@ -95,9 +95,8 @@ std::string show(const toml::node& node) {
 
 /// TOML integers are limited to i64; seeds may be larger.
 bool is_beyond_i64(const std::string& text) {
-  std::uint64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return error == std::errc() && end == text.data() + text.size() && value > std::uint64_t{INT64_MAX};
+  const auto value = parse_number<std::uint64_t>(text);
+  return value && *value > std::uint64_t{INT64_MAX};
 }
 
 /// The value in its command-line form; nothing if it has another type.
@@ -246,13 +245,9 @@ bool is_utf8(const std::string& text) {
 
 /// As TOML: numbers have the values of the command line, but in TOML syntax.
 std::string toml_text(Kind kind, const std::string& text) {
-  if (kind == Kind::whole_number && !is_beyond_i64(text)) {
-    std::int64_t value = 0;
-    const char* first = text.data() + text.starts_with('+');
-    if (const auto [end, error] = std::from_chars(first, text.data() + text.size(), value);
-        error == std::errc() && end == text.data() + text.size())
-      return fmt::format("{}", value);
-  }
+  if (kind == Kind::whole_number)
+    if (const auto value = parse_number<std::int64_t>(std::string_view(text).substr(text.starts_with('+'))))
+      return fmt::format("{}", *value);
   if (kind == Kind::number) {
     char* end = nullptr;
     const double value = std::strtod(text.c_str(), &end);

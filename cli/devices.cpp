@@ -18,6 +18,7 @@
 #include "cli/ranks.h"
 #include "distributed/gather.h"
 #include "distributed/topology.h"
+#include <halfstep/base/error.h>
 #include <halfstep/distributed/launcher.h>
 #include <halfstep/distributed/registry.h>
 #include <halfstep/executors/registry.h>
@@ -138,10 +139,24 @@ int devices_on(const std::shared_ptr<Communicator>& ranks, const DevicesFlags& f
   return 0;
 }
 
-int devices(const DevicesFlags& flags) {
+/// Null where there is one process, or they cannot find each other: what there is on this machine is told without MPI,
+/// too.
+std::shared_ptr<Communicator> ranks_of_launcher() {
   const std::optional<Launch> launch = find_launch();
-  // What there is on this machine is told without MPI, too.
-  const std::shared_ptr<Communicator> ranks = launch && launch->starts_mpi ? open_communicator("auto") : nullptr;
+  if (!launch || !launch->starts_mpi) return nullptr;
+  try {
+    return open_communicator("auto");
+  } catch (const SharedError&) {
+    throw;
+  } catch (const Error& error) {
+    print_message(fmt::format("only this machine is described, not where the {} ranks of {} are: {}", launch->size,
+                              launch->launcher, error.without_hint()));
+    return nullptr;
+  }
+}
+
+int devices(const DevicesFlags& flags) {
+  const std::shared_ptr<Communicator> ranks = ranks_of_launcher();
   if (!ranks) return devices_on(nullptr, flags);
   return on_rank(*ranks, flags.json, [&] { return devices_on(ranks, flags); });
 }

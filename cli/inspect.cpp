@@ -49,7 +49,7 @@ struct InspectFlags : StepFlags {
 std::string full_name(const Node& node) { return node.domain.empty() ? node.op : node.domain + "." + node.op; }
 
 Json describe(const Value& value) {
-  return {{"name", value.name}, {"type", name_of(value.dtype)}, {"shape", value.shape.to_string()}};
+  return {{"name", value.name}, {"type", name_of(value.dtype)}, {"shape", shape_json(value.shape)}};
 }
 
 Json summary(const Graph& graph) {
@@ -73,7 +73,7 @@ Json summary(const Graph& graph) {
 Json summary(const ModelOutline& outline) {
   Json json{{"inputs", Json::array()}, {"outputs", Json::array()}, {"operators", Json::object()}};
   const auto describe = [](const ModelOutline::Value& value) {
-    return Json{{"name", value.name}, {"type", value.type}, {"shape", value.shape.to_string()}};
+    return Json{{"name", value.name}, {"type", value.type}, {"shape", shape_json(value.shape)}};
   };
   for (const ModelOutline::Value& input : outline.inputs) json["inputs"].push_back(describe(input));
   for (const ModelOutline::Value& output : outline.outputs) json["outputs"].push_back(describe(output));

@@ -1,7 +1,6 @@
 #include "cli/loss_flags.h"
 
 #include <algorithm>
-#include <charconv>
 #include <fstream>
 #include <iterator>
 #include <system_error>
@@ -10,6 +9,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "base/parse_number.h"
 #include "base/path_state.h"
 #include "training/crc32c.h"
 #include <halfstep/base/error.h>
@@ -92,11 +92,9 @@ OutputLoss& named(std::vector<OutputLoss>& losses, const std::string& output, st
 }
 
 double number_in(const std::string& text, std::string_view flag) {
-  double value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size())
-    throw_input_error(fmt::format("a number in {}", flag), fmt::format("'{}'", text), "write boxes=5");
-  return value;
+  const auto value = parse_number<double>(text);
+  if (!value) throw_input_error(fmt::format("a number in {}", flag), fmt::format("'{}'", text), "write boxes=5");
+  return *value;
 }
 
 /// A checksum of a file, for detecting changes.

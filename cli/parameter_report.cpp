@@ -5,11 +5,13 @@
 
 #include <fmt/format.h>
 
+#include "cli/json_table.h"
 #include "graph/abridged.h"
 #include "onnx_io/declared.h"
 #include "onnx_io/untie.h"
 #include "ops/operand_name.h"
 #include "passes/autodiff/gradient_flow.h"
+#include "passes/load/free_batch.h"
 #include "passes/load/parameter_choice.h"
 #include <halfstep/base/error.h>
 #include <halfstep/ops/op_traits.h>
@@ -38,7 +40,7 @@ std::string describe_use(const Graph& graph, Use use) {
 Json describe(const Value& value) {
   return {{"name", value.name},
           {"type", name_of(value.dtype)},
-          {"shape", value.shape.to_string()},
+          {"shape", shape_json(value.shape)},
           {"elements", value.constant.count()},
           {"stored_in", value.is_initializer ? "initializer" : "Constant"}};
 }
@@ -66,7 +68,7 @@ Json parameter_report(const LoadedModel& model, const std::vector<std::string>& 
             {"not_trained", Json::array()},
             {"blocked_by", Json::array()},
             {"notes", exporter_notes(model)}};
-  if (const std::string obstacle = batch_obstacle(model.graph); !obstacle.empty())
+  if (const std::string obstacle = batch_obstacle_in_training(model.graph); !obstacle.empty())
     json["notes"].push_back(fmt::format("the batch size is fixed: {}", obstacle));
   const std::vector<ParameterChoice> choices = choose_parameters(graph, selection);
   if (const std::string guesses = guesses_of(graph, choices); !guesses.empty()) json["notes"].push_back(guesses);
@@ -104,7 +106,7 @@ Json parameter_report(const LoadedModel& model, const std::vector<std::string>& 
 std::vector<std::string> exporter_notes(const LoadedModel& model) {
   std::vector<std::string> notes;
   const Graph separated = run_pipeline(model.graph, {separate_merged_parameters()});
-  const Graph graph = run_pipeline(separated, {undo_batch_expansion()});
+  const Graph graph = run_pipeline(separated, {undo_batch_expansion_for_training()});
   for (const ParameterChoice& choice : choose_parameters(graph, {.exporter = exporter_of(*model.source)})) {
     const Value& value = graph[choice.value];
     const Shape& before = separated[choice.value].shape;

@@ -197,7 +197,7 @@ int profile_on(const std::shared_ptr<Communicator>& ranks, ProfileFlags flags) {
 }
 
 int run_profile(const ProfileFlags& flags) {
-  const std::shared_ptr<Communicator> ranks = flags.training ? flags.ranks.open() : nullptr;
+  const std::shared_ptr<Communicator> ranks = flags.training ? flags.ranks.open(flags.json) : nullptr;
   if (!ranks) return profile_on(nullptr, flags);
   return on_rank(*ranks, flags.json, [&] { return profile_on(ranks, flags); });
 }

@@ -31,14 +31,14 @@ std::chrono::milliseconds precedence_of(int rank) {
                    : std::chrono::milliseconds(1500) + 50 * std::chrono::milliseconds(rank);
 }
 
-/// A rank's standard output, and nothing instead while it works.
+/// The process's standard output, whatever lies in its place while a rank works: nothing on all but the first.
 class Output {
  public:
-  void throw_away() {
+  void keep() { kept_ = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0); }
+  void throw_away() const {
     std::fflush(stdout);
     const int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
     if (nowhere < 0) return;
-    kept_ = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0);
     dup2(nowhere, STDOUT_FILENO);
     close(nowhere);
   }
@@ -49,32 +49,35 @@ class Output {
 
  private:
   int kept_ = -1;
-};
+} output;
+
+/// What has ended all ranks, once, and as the document that standard output lacks.
+void tell(const Error& error, bool json) {
+  print_error(error);
+  output.restore();
+  if (json && !json_was_printed()) print_json({{"error", error_json(error)}});
+  std::fflush(stdout);
+  std::fflush(stderr);
+}
 
 Error of_rank(int rank, const Error& error) {
   if (dynamic_cast<const SharedError*>(&error)) return error;
   return {error.kind(), error.required(), fmt::format("{}, on rank {}", error.found(), rank), error.remedy()};
 }
 
-int end_all(Communicator& ranks, const Output& output, bool json, const Error& error) {
+int end_all(Communicator& ranks, bool json, const Error& error) {
   std::this_thread::sleep_for(precedence_of(ranks.rank()));
   const int exit_code = error.kind() == Error::Kind::input ? kWrongInput : kFailed;
-  const Error told = of_rank(ranks.rank(), error);
-  print_error(told);
-  output.restore();
-  if (json && !json_was_printed()) print_json({{"error", error_json(told)}});
-  std::fflush(stdout);
-  std::fflush(stderr);
+  tell(of_rank(ranks.rank(), error), json);
   ranks.abort(exit_code);
   return exit_code;
 }
 
 /// For a rank that computes on while another is lost.
-int tell_loss(const SharedError& loss) {
+int tell_loss(const SharedError& loss, bool json) {
   const std::optional<Launch> launch = find_launch();
   std::this_thread::sleep_for(precedence_of(launch ? launch->rank : 0));
-  print_error(loss);
-  std::fflush(stderr);
+  tell(loss, json);
   return kFailed;
 }
 
@@ -114,16 +117,17 @@ void RankFlags::add_to(CLI::App& command, CLI::Option* training) {
     for (CLI::Option* option : options) option->needs(training);
 }
 
-std::shared_ptr<Communicator> RankFlags::open() const {
+std::shared_ptr<Communicator> RankFlags::open(bool json) const {
   const auto milliseconds = [](double seconds) {
     return std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1e3));
   };
-  return open_communicator(
-      distributed, {.limit = milliseconds(timeout), .heartbeat = milliseconds(heartbeat), .on_loss = &tell_loss});
+  return open_communicator(distributed, {.limit = milliseconds(timeout),
+                                         .heartbeat = milliseconds(heartbeat),
+                                         .on_loss = [json](const SharedError& loss) { return tell_loss(loss, json); }});
 }
 
 int on_rank(Communicator& ranks, bool json, const std::function<int()>& work) {
-  Output output;
+  output.keep();
   if (ranks.rank() > 0) {
     output.throw_away();
     mute_messages();
@@ -131,13 +135,12 @@ int on_rank(Communicator& ranks, bool json, const std::function<int()>& work) {
   try {
     return work();
   } catch (const Error& error) {
-    return end_all(ranks, output, json, error);
+    return end_all(ranks, json, error);
   } catch (const std::bad_alloc&) {
-    return end_all(ranks, output, json,
+    return end_all(ranks, json,
                    Error(Error::Kind::failure, "enough memory", "none left", "a smaller --batch needs less"));
   } catch (const std::exception& error) {
-    return end_all(ranks, output, json,
-                   Error(Error::Kind::failure, "work without an error of a library", error.what(), ""));
+    return end_all(ranks, json, Error(Error::Kind::failure, "work without an error of a library", error.what(), ""));
   }
 }
 

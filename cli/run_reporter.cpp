@@ -120,7 +120,11 @@ void RunReporter::end_epoch(const StepResult& last, const Evaluation* validation
   std::vector<NamedValue> train{{"loss", last.mean_loss}};
   train.insert(train.end(), at.metrics.begin(), at.metrics.end());
   log([&](StepLog& log) {
-    EpochRecord record{.step = last.step, .epoch = last.epoch, .train = train, .validation = held_out};
+    EpochRecord record{.step = last.step,
+                       .epoch = last.epoch,
+                       .partial = last.samples < last.epoch_samples && last.step_in_epoch < last.steps_in_epoch,
+                       .train = train,
+                       .validation = held_out};
     if (last.rank_times) record.ranks = *last.rank_times;
     log.write_epoch(record);
     log.flush();

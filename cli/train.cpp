@@ -311,7 +311,7 @@ int train_on(const std::shared_ptr<Communicator>& ranks, TrainFlags flags, const
 }
 
 int train(const TrainFlags& flags, const CLI::App& command) {
-  const std::shared_ptr<Communicator> ranks = flags.ranks.open();
+  const std::shared_ptr<Communicator> ranks = flags.ranks.open(flags.json);
   if (!ranks) return train_on(nullptr, flags, command);
   return on_rank(*ranks, flags.json, [&] { return train_on(ranks, flags, command); });
 }

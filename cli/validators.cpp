@@ -1,7 +1,6 @@
 #include "cli/validators.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <string_view>
 #include <system_error>
@@ -10,6 +9,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "base/parse_number.h"
 #include "cli/nearest.h"
 #include <halfstep/base/byte_count.h>
 #include <halfstep/base/error.h>
@@ -68,12 +68,10 @@ CLI::Validator positive_number() {
 
 CLI::Validator whole_number(std::uint64_t lowest, std::uint64_t highest) {
   return {[=](std::string& text) {
-            std::uint64_t value = 0;
-            const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+            const auto value = parse_number<std::uint64_t>(text);
             // CLI11 parses a leading 0 as octal.
-            const bool decimal =
-                error == std::errc() && end == text.data() + text.size() && text == std::to_string(value);
-            if (decimal && value >= lowest && value <= highest) return std::string();
+            const bool decimal = value && text == std::to_string(*value);
+            if (decimal && *value >= lowest && *value <= highest) return std::string();
             return refusal(fmt::format("a whole number from {} to {}", lowest, highest), text);
           },
           ""};

@@ -5,7 +5,6 @@
 #include <utility>
 
 #include <fmt/format.h>
-#include <onnx/defs/parser.h>
 #include <onnx/defs/schema.h>
 
 #include "conversion/content.h"
@@ -108,8 +107,9 @@ void report_tensors(const ModelView& view, const ConversionPlan& plan, const Rew
     if (!range) continue;
     const double limit = plan.choice.limits[v];
     if (limit > 0)
-      report.notes.push_back(fmt::format("'{}': elements beyond {:.6g} were clamped to it (a mask or a bound)",
-                                         view.values[v].name, limit));
+      report.notes.push_back(fmt::format(
+          "'{}': elements beyond {:.6g} were clamped to it{} (a mask or a bound)", view.values[v].name, limit,
+          constants.f32[v] && plan.choice.limit(v, false) == 0 ? fmt::format(" in {}", name_of(report.half)) : ""));
     if (plan.values[v].of_constant) continue;  // one element repeated
     TensorReport& entry = report.tensors.emplace_back();
     entry.name = view.values[v].name;
@@ -220,15 +220,8 @@ ModelFile ModelFile::from_bytes(std::string_view bytes) {
 }
 
 ModelFile ModelFile::parse(std::string_view text) {
-  onnx::ModelProto model;
-  guarded("a model in ONNX's text form", [&] {
-    const std::string copy(text);
-    onnx::OnnxParser parser(copy.c_str());
-    const auto status = parser.Parse(model);
-    if (!status.IsOK()) throw std::runtime_error(status.ErrorMessage());
-  });
   ModelFile file;
-  file.content_ = std::make_shared<const Content>(prepared(detach(std::move(model))));
+  file.content_ = std::make_shared<const Content>(prepared(detach(parse_text(text))));
   return file;
 }
 

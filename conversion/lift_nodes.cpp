@@ -73,13 +73,6 @@ class OneNode final : public LiftContext {
   std::unordered_map<std::string, int> made_;  ///< node names with their counts
 };
 
-Shape shape_of(const onnx::TensorShapeProto& proto) {
-  std::vector<std::int64_t> dims;
-  for (const auto& dim : proto.dim())
-    dims.push_back(dim.has_dim_value() && dim.dim_value() >= 0 ? dim.dim_value() : Shape::kUnknown);
-  return Shape(std::move(dims));
-}
-
 }  // namespace
 
 NodeLifter::NodeLifter(const onnx::ModelProto& model, const DetachedModel& source, std::int64_t version)
@@ -149,8 +142,7 @@ LiftedNode NodeLifter::apply(const onnx::NodeProto& proto, std::int64_t target) 
     if (known.constant) return graph.add_constant(name, source_.read(*known.constant));
     if (!known.type.has_tensor_type()) return graph.add_value(name);
     const auto& type = known.type.tensor_type();
-    return graph.add_value(name, static_cast<DType>(type.elem_type()),
-                           type.has_shape() ? shape_of(type.shape()) : Shape::unranked());
+    return graph.add_value(name, static_cast<DType>(type.elem_type()), shape_from_proto(type));
   };
   Attributes attributes;
   for (const auto& attribute : proto.attribute()) {
@@ -167,6 +159,7 @@ LiftedNode NodeLifter::apply(const onnx::NodeProto& proto, std::int64_t target) 
   node.outputs = std::move(outputs);
 
   OneNode context(graph, proto.output_size() > 0 ? proto.output(0) : proto.op_type(), read_);
+  context.opset = target;
   for (const LiftRule& rule : lift_rules())
     if (rule.op == node.op && version_ < rule.below && rule.below <= target) rule.rewrite(context, node);
   node.name = proto.name();

@@ -203,13 +203,13 @@ class Rewriter {
         onnx::TensorProto* tensor = view_.values[v].initializer;
         if (!tensor || !view_.values[v].is_wide()) continue;
         const ValueState& state = values_[v];
-        const double limit = plan_.choice.limits[v];
         if (is_constant(v) && !state.copy.empty()) {
           onnx::TensorProto copy = *tensor;
           copy.set_name(state.copy);
-          retype(copy, state.half ? DType::f32 : half_, limit);
+          retype(copy, state.half ? DType::f32 : half_, plan_.choice.limit(v, !state.half));
           *scope.graph->add_initializer() = std::move(copy);
         }
+        const double limit = plan_.choice.limit(v, state.half);
         if (state.half || limit > 0) retype(*tensor, state.half ? half_ : DType::f32, limit);
       }
   }
@@ -282,7 +282,7 @@ class Rewriter {
       for (auto& attribute : *node.mutable_attribute())
         if (attribute.name() == "to" && view_.values[viewed.outputs[0]].is_wide()) attribute = cast_to(half_);
     if (!viewed.is("ConstantOfShape")) return;
-    const double limit = plan_.choice.limits[viewed.outputs[0]];
+    const double limit = plan_.choice.limit(viewed.outputs[0], half);
     if (!half && limit == 0) return;
     onnx::TensorProto value = tensor_to_proto(Tensor::of<float>({0}));
     for (const auto& attribute : node.attribute())
@@ -297,8 +297,8 @@ class Rewriter {
 
   void rewrite_constant(onnx::GraphProto& graph, std::unique_ptr<NodeProto> proto, ValueId v) {
     const ValueState& state = values_[v];
-    const double limit = plan_.choice.limits[v];
     const auto write = [&](std::unique_ptr<NodeProto> node, const std::string& name, bool half) {
+      const double limit = plan_.choice.limit(v, half);
       if (half || limit > 0) {
         if (!node->attribute(0).has_t()) {
           const Tensor elements = constant_of_attribute(node->attribute(0));

@@ -35,13 +35,6 @@ double limit_of(const onnx::TensorProto& tensor) {
   return limit;
 }
 
-// 0: its elements are in the message.
-std::uint64_t detached_bytes(const onnx::TensorProto& tensor) {
-  if (DetachedModel::index_of(tensor) < 0) return 0;
-  const Shape shape(std::vector<std::int64_t>(tensor.dims().begin(), tensor.dims().end()));
-  return bytes_of(static_cast<DType>(tensor.data_type()), static_cast<std::size_t>(shape.count()));
-}
-
 template <class Take>
 void convert_blocks(const onnx::TensorProto& tensor, const DetachedModel& source, const Take& take) {
   const Tensor stored = source.read(tensor);
@@ -97,7 +90,7 @@ void retype(onnx::TensorProto& tensor, DType to, double limit) {
 }
 
 OutsideTensors outside_tensors(const DetachedModel& source) {
-  return {.bytes = detached_bytes, .write = [&source](const onnx::TensorProto& tensor, FileWriter& writer) {
+  return {.bytes = DetachedModel::bytes_of, .write = [&source](const onnx::TensorProto& tensor, FileWriter& writer) {
             convert_blocks(tensor, source, [&](const void* data, std::size_t bytes) { writer.write(data, bytes); });
             source.check_intact();
           }};
@@ -107,7 +100,7 @@ void attach(onnx::ModelProto& model, const DetachedModel& source, bool also_init
   const auto fill = [&](onnx::TensorProto& tensor) {
     if (DetachedModel::index_of(tensor) < 0) return;
     std::string* raw = tensor.mutable_raw_data();
-    raw->reserve(detached_bytes(tensor));
+    raw->reserve(DetachedModel::bytes_of(tensor));
     convert_blocks(tensor, source,
                    [&](const void* data, std::size_t bytes) { raw->append(static_cast<const char*>(data), bytes); });
     tensor.clear_external_data();
@@ -116,7 +109,7 @@ void attach(onnx::ModelProto& model, const DetachedModel& source, bool also_init
   if (also_initializers) return for_each_tensor(model, fill);
   // Tensors that are small in half are stored as in a source of half.
   for_each_tensor(model, [&](onnx::TensorProto& tensor) {
-    if (detached_bytes(tensor) < kDetachedBytes) fill(tensor);
+    if (DetachedModel::bytes_of(tensor) < kDetachedBytes) fill(tensor);
   });
   for_each_node(*model.mutable_graph(), [&](onnx::NodeProto& node) {
     for (auto& attribute : *node.mutable_attribute())

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -8,6 +7,8 @@
 
 #include <fmt/format.h>
 
+#include "base/row_named.h"
+#include "data/label_limits.h"
 #include "data/row_shape.h"
 #include <halfstep/base/error.h>
 #include <halfstep/base/visit.h>
@@ -18,12 +19,16 @@ namespace {
 
 using Rows = std::span<const std::int64_t>;
 
-constexpr std::array<std::pair<std::string_view, LayoutChange>, 4> kLayouts{{
+struct LayoutName {
+  std::string_view name;
+  LayoutChange layout;
+};
+constexpr LayoutName kLayouts[] = {
     {"auto", LayoutChange::automatic},
     {"keep", LayoutChange::none},
     {"nhwc-to-nchw", LayoutChange::nhwc_to_nchw},
     {"nchw-to-nhwc", LayoutChange::nchw_to_nhwc},
-}};
+};
 
 /// A row as `channels` planes of `extent` elements, with the strides in memory before and after the conversion.
 struct Geometry {
@@ -335,7 +340,7 @@ Apply with_probability_check(Apply convert, const std::string& name, std::size_t
     convert(in, rows, out);
     const auto* values = static_cast<const float*>(out);
     for (std::size_t i = 0; i < rows.size() * count; ++i)
-      if (!(values[i] >= 0 && values[i] <= 1) && values[i] != skipped)
+      if (!is_probability(values[i]) && values[i] != skipped)
         throw_input_error(
             fmt::format("labels from 0 to 1{}", ignored ? fmt::format(", or {} for ignored elements", *ignored) : ""),
             fmt::format("{} in row {} of {}", values[i], rows[i / count], name),
@@ -343,16 +348,13 @@ Apply with_probability_check(Apply convert, const std::string& name, std::size_t
   };
 }
 
-// Sums of losses with such weights stay finite in f32, with a margin.
-constexpr float kMostSampleWeight = 1e30f;
-
 /// `convert`, followed by a check that every result is a valid weight.
 Apply with_weight_check(Apply convert, const std::string& name, std::size_t count) {
   return [=](const void* in, Rows rows, void* out) {
     convert(in, rows, out);
     const auto* weights = static_cast<const float*>(out);
     for (std::size_t i = 0; i < rows.size() * count; ++i)
-      if (!(weights[i] >= 0 && weights[i] <= kMostSampleWeight))
+      if (!is_sample_weight(weights[i]))
         throw_at_row(name, rows[i / count], fmt::format("sample weights from 0 to {:g}", kMostSampleWeight),
                      text_of(weights[i]));
   };
@@ -360,15 +362,10 @@ Apply with_weight_check(Apply convert, const std::string& name, std::size_t coun
 
 }  // namespace
 
-std::string_view name_of(LayoutChange layout) {
-  const auto* row = std::find_if(kLayouts.begin(), kLayouts.end(), [&](const auto& l) { return l.second == layout; });
-  return row->first;
-}
+std::string_view name_of(LayoutChange layout) { return std::ranges::find(kLayouts, layout, &LayoutName::layout)->name; }
 
 LayoutChange parse_layout(std::string_view name) {
-  for (const auto& [known, layout] : kLayouts)
-    if (known == name) return layout;
-  throw_input_error("--layout auto, keep, nhwc-to-nchw or nchw-to-nhwc", fmt::format("'{}'", name), "");
+  return row_named(kLayouts, name, "a layout: ", "check --layout").layout;
 }
 
 RowTransform fit_input(const DataArray& x, const RowType& wanted, const InputOptions& options) {

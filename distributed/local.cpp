@@ -14,6 +14,7 @@
 
 #include <fmt/format.h>
 
+#include "distributed/waiting.h"
 #include <halfstep/base/error.h>
 #include <halfstep/base/visit.h>
 #include <halfstep/distributed/local.h>
@@ -127,7 +128,7 @@ class Meeting {
   void leave(std::size_t call) {
     std::unique_lock lock(mutex_);
     Call& at = calls_[call];
-    if (!changed_.wait_for(lock, limit_, [&] { return at.is_done || failure_; }))
+    if (!wait_running(changed_, lock, limit_, [&] { return at.is_done || failure_; }))
       failure_ = fmt::format("{} of {} ranks after {} s", at.arrived, size_, limit_.count() / 1000.0);
     require_whole();
     if (++at.left == size_) calls_.erase(call);
@@ -191,22 +192,16 @@ class LocalCommunicator final : public Communicator {
    public:
     Made(LocalCommunicator& of, Part part) : of_(of), part_(part) {}
     ~Made() override {
-      if (is_under_way_) of_.abort(1);  // its memory goes away
-    }
-    void start() override {
-      call_ = of_.start(part_);
-      is_under_way_ = true;
-    }
-    void wait() override {
-      of_.finish(call_);
-      is_under_way_ = false;
+      if (is_under_way()) of_.abort(1);  // its memory goes away
     }
 
    private:
+    void do_start() override { call_ = of_.start(part_); }
+    void do_wait() override { of_.finish(call_); }
+
     LocalCommunicator& of_;
     Part part_;
     std::size_t call_ = 0;
-    bool is_under_way_ = false;
   };
 
   std::size_t start(const Part& part) {

@@ -11,18 +11,19 @@ class RecordedAllReduce final : public AllReduce {
                     std::shared_ptr<RecordedReductions> records)
       : reduction_(std::move(reduction)), bytes_(bytes), records_(std::move(records)) {}
 
-  void start() override {
+  std::optional<std::chrono::steady_clock::time_point> done_at() const override { return reduction_->done_at(); }
+
+ private:
+  void do_start() override {
     place_ = records_->size();
     records_->push_back({.start = std::chrono::steady_clock::now(), .end = {}, .bytes = bytes_});
     reduction_->start();
   }
-  void wait() override {
+  void do_wait() override {
     reduction_->wait();
     (*records_)[place_].end = reduction_->done_at().value_or(std::chrono::steady_clock::now());
   }
-  std::optional<std::chrono::steady_clock::time_point> done_at() const override { return reduction_->done_at(); }
 
- private:
   std::unique_ptr<AllReduce> reduction_;
   std::size_t bytes_, place_ = 0;
   std::shared_ptr<RecordedReductions> records_;

@@ -1,8 +1,10 @@
+#include <chrono>
 #include <string>
 
 #include <fmt/format.h>
 
 #include "base/plugin_library.h"
+#include "distributed/gather.h"
 #include <halfstep/base/error.h>
 #include <halfstep/distributed/launcher.h>
 #include <halfstep/distributed/plugin.h>
@@ -62,6 +64,11 @@ std::shared_ptr<Communicator> open_communicator(std::string_view name, const Com
       throw_input_error(fmt::format("the {} ranks that {} has started", launch->size, launch->launcher),
                         fmt::format("{} that find each other", communicator->size()),
                         "use the mpirun of the MPI library that halfstep was built with");
+    const auto seconds = [](std::chrono::milliseconds limit) {
+      return fmt::format("{:g} s", std::chrono::duration<double>(limit).count());
+    };
+    require_same(*communicator, {{"--distributed-timeout", seconds(options.limit)},
+                                 {"--heartbeat-timeout", seconds(options.heartbeat)}});
     return communicator;
   }
   throw_input_error(fmt::format("the communicator {} to work on this machine", wanted), "none: " + reason,

@@ -18,11 +18,10 @@ RankPlace own_place() {
   std::array<char, 256> host{};
   gethostname(host.data(), host.size() - 1);
   place.host = host.data();
-  cpu_set_t cores;
-  CPU_ZERO(&cores);
-  if (sched_getaffinity(0, sizeof cores, &cores) != 0) return place;
-  for (int core = 0; core < CPU_SETSIZE; ++core)
-    if (CPU_ISSET(static_cast<std::size_t>(core), &cores)) place.cores.push_back(core);
+  std::array<cpu_set_t, 64> cores{};  // one has 1024, and a machine may have more
+  if (sched_getaffinity(0, sizeof cores, cores.data()) != 0) return place;
+  for (int core = 0; core < 64 * CPU_SETSIZE; ++core)
+    if (CPU_ISSET_S(static_cast<std::size_t>(core), sizeof cores, cores.data())) place.cores.push_back(core);
   return place;
 }
 

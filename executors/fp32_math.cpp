@@ -1,8 +1,6 @@
 #include <algorithm>
 
-#include <fmt/format.h>
-
-#include <halfstep/base/error.h>
+#include "base/row_named.h"
 #include <halfstep/executors/fp32_math.h>
 
 namespace halfstep {
@@ -19,12 +17,7 @@ constexpr Fp32MathRow kRows[] = {
 std::span<const Fp32MathRow> fp32_maths() { return kRows; }
 
 Fp32Math parse_fp32_math(std::string_view name) {
-  const auto row = std::ranges::find(kRows, name, &Fp32MathRow::name);
-  std::string names;
-  for (const Fp32MathRow& each : kRows) names += fmt::format("{}{}", names.empty() ? "" : ", ", each.name);
-  if (row == std::end(kRows))
-    throw_input_error("arithmetic of f32 that is one of " + names, fmt::format("'{}'", name), "strict is f32 itself");
-  return row->math;
+  return row_named(kRows, name, "arithmetic of f32 that is one of ", "strict is f32 itself").math;
 }
 
 std::string_view name_of(Fp32Math math) { return std::ranges::find(kRows, math, &Fp32MathRow::math)->name; }

@@ -52,6 +52,13 @@ Candidate load(const PluginFile& file) {
 
 constexpr std::string_view kGpu = "cudnn";
 
+// Far more than CPUs have; a process cannot start any number.
+void check_threads(const ExecutorOptions& options) {
+  constexpr int kMost = 4096;
+  if (options.threads < 0 || options.threads > kMost)
+    throw_input_error("threads from 0 (all) to " + std::to_string(kMost), std::to_string(options.threads), "");
+}
+
 // A name that no plug-in can have.
 bool is_own(std::string_view name) { return name == "onednn" || name == "reference" || name == "auto"; }
 
@@ -125,6 +132,7 @@ std::string without_effect(const ExecutorOptions& options, const Executor& execu
 }
 
 std::unique_ptr<Executor> load_executor(const std::string& library, const ExecutorOptions& options) {
+  check_threads(options);
   Refusal refusal;
   const std::optional<Plugin> plugin = Plugin::load(library_path(library), refusal);
   std::unique_ptr<Executor> executor = plugin ? plugin->make(options, refusal) : nullptr;
@@ -148,6 +156,7 @@ std::string waiting_notice(std::string_view executor) {
 }  // namespace
 
 std::unique_ptr<Executor> make_executor(std::string_view name, const ExecutorOptions& options, std::string* notice) {
+  check_threads(options);
   const bool is_auto = name == "auto";
   std::vector<Candidate> all = candidates(name);
   std::string names = "auto", reasons;

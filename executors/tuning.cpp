@@ -1,8 +1,6 @@
 #include <algorithm>
 
-#include <fmt/format.h>
-
-#include <halfstep/base/error.h>
+#include "base/row_named.h"
 #include <halfstep/executors/tuning.h>
 
 namespace halfstep {
@@ -19,12 +17,7 @@ constexpr TuningRow kRows[] = {
 std::span<const TuningRow> tunings() { return kRows; }
 
 Tuning parse_tuning(std::string_view name) {
-  const auto row = std::ranges::find(kRows, name, &TuningRow::name);
-  if (row != std::end(kRows)) return row->tuning;
-  std::string names;
-  for (const TuningRow& each : kRows) names += fmt::format("{}{}", names.empty() ? "" : ", ", each.name);
-  throw_input_error("a choice of kernels that is one of " + names, fmt::format("'{}'", name),
-                    "off chooses by fixed rules");
+  return row_named(kRows, name, "a choice of kernels that is one of ", "off chooses by fixed rules").tuning;
 }
 
 std::string_view name_of(Tuning tuning) { return std::ranges::find(kRows, tuning, &TuningRow::tuning)->name; }

@@ -13,17 +13,18 @@
 
 namespace halfstep {
 
-void check_extents(std::int64_t height, std::int64_t width) {
+void check_extents(std::int64_t height, std::int64_t width, const BeforePixels& before) {
   if (height <= 0 || width <= 0) throw std::runtime_error("it has no pixels");
   if (width > kMostPixels / height)
     throw std::runtime_error(fmt::format("{} x {} pixels are more than {}", width, height, kMostPixels));
+  if (before) before(height * width);
 }
 
-Image decode_image(std::span<const std::byte> bytes, const std::string& file) {
+Image decode_image(std::span<const std::byte> bytes, const std::string& file, const BeforePixels& before) {
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   try {
-    if (text.starts_with("\xff\xd8\xff")) return decode_jpeg(bytes);
-    if (text.starts_with("\x89PNG")) return decode_png(bytes);
+    if (text.starts_with("\xff\xd8\xff")) return decode_jpeg(bytes, before);
+    if (text.starts_with("\x89PNG")) return decode_png(bytes, before);
   } catch (const std::runtime_error& error) {
     throw_input_error("a readable image", fmt::format("{}: {}", file, error.what()),
                       "replace the file, or take it out of the folder");

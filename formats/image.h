@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -19,16 +20,19 @@ struct Image {
 /// Maximum number of pixels of an image; larger ones are rejected before memory is allocated.
 inline constexpr std::int64_t kMostPixels = std::int64_t{1} << 27;
 
+/// Called with the number of pixels before memory for them is allocated.
+using BeforePixels = std::function<void(std::int64_t pixels)>;
+
 /// Decodes a JPEG or PNG image to RGB, rotated according to its EXIF orientation. Drops alpha, and reduces 16 bits to
 /// 8. Throws Error(input), which names the file, for an image that is damaged, truncated, too large, CMYK, or in
 /// another format.
-Image decode_image(std::span<const std::byte> bytes, const std::string& file);
+Image decode_image(std::span<const std::byte> bytes, const std::string& file, const BeforePixels& before = {});
 
 // The parts of decode_image. Their exceptions describe the error in the image.
-Image decode_jpeg(std::span<const std::byte> bytes);  ///< throws std::runtime_error
-Image decode_png(std::span<const std::byte> bytes);   ///< throws std::runtime_error
-/// Throws std::runtime_error for an image without pixels, or with more than kMostPixels.
-void check_extents(std::int64_t height, std::int64_t width);
+Image decode_jpeg(std::span<const std::byte> bytes, const BeforePixels& before);  ///< throws std::runtime_error
+Image decode_png(std::span<const std::byte> bytes, const BeforePixels& before);   ///< throws std::runtime_error
+/// Throws std::runtime_error for an image without pixels, or with more than kMostPixels; then calls `before`.
+void check_extents(std::int64_t height, std::int64_t width, const BeforePixels& before);
 
 /// The value of the tag Orientation (0x112) in the first directory of EXIF's TIFF; 1 if there is none.
 int exif_orientation(std::string_view tiff);

@@ -111,11 +111,11 @@ int orientation_of(const jpeg_decompress_struct& jpeg) {
 
 }  // namespace
 
-Image decode_jpeg(std::span<const std::byte> bytes) {
+Image decode_jpeg(std::span<const std::byte> bytes, const BeforePixels& before) {
   Decoder decoder;
   if (!decoder.read_header(bytes.data(), bytes.size())) throw std::runtime_error(decoder.text());
   const jpeg_decompress_struct& jpeg = decoder.jpeg();
-  check_extents(jpeg.image_height, jpeg.image_width);
+  check_extents(jpeg.image_height, jpeg.image_width, before);
   if (jpeg.jpeg_color_space == JCS_CMYK || jpeg.jpeg_color_space == JCS_YCCK)
     throw std::runtime_error("it is in CMYK, and RGB or grey is read");
   Image image{jpeg.image_height, jpeg.image_width, 3, {}};

@@ -25,14 +25,14 @@ int orientation_of(spng_ctx* png) {
 
 }  // namespace
 
-Image decode_png(std::span<const std::byte> bytes) {
+Image decode_png(std::span<const std::byte> bytes, const BeforePixels& before) {
   const std::unique_ptr<spng_ctx, void (*)(spng_ctx*)> png(spng_ctx_new(0), spng_ctx_free);
   if (!png) throw std::bad_alloc();
   require(spng_set_chunk_limits(png.get(), kMostChunk, kMostChunks));
   require(spng_set_png_buffer(png.get(), bytes.data(), bytes.size()));
   spng_ihdr header{};
   require(spng_get_ihdr(png.get(), &header));
-  check_extents(header.height, header.width);
+  check_extents(header.height, header.width, before);
   Image image{header.height, header.width, 3, {}};
   std::size_t size = 0;
   require(spng_decoded_image_size(png.get(), SPNG_FMT_RGB8, &size));

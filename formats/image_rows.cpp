@@ -22,6 +22,9 @@ namespace fs = std::filesystem;
 
 constexpr std::uint32_t kImageStream = 0x696d6167;  // separates these numbers from other uses of the same seed
 
+/// Images with more pixels are read one at a time, so that memory does not grow with the number of threads.
+constexpr std::int64_t kManyPixels = std::int64_t{1} << 24;
+
 /// Uniform in [0, most].
 std::int64_t draw_up_to(std::int64_t most, std::uint32_t bits) {
   return static_cast<std::int64_t>(static_cast<std::uint64_t>(most + 1) * bits >> 32);
@@ -53,8 +56,12 @@ Cut cut_of(const Image& image, const ImageOptions& options, std::int64_t row, co
 
 void make_row(const fs::path& path, const ImageOptions& options, std::int64_t row, const RowDraw& draw,
               std::uint8_t* out) {
+  static std::mutex of_large_images;
+  std::unique_lock turn(of_large_images, std::defer_lock);
   const SharedBytes bytes = SharedBytes::of_file(path);
-  Image image = decode_image(bytes.span(), path.string());
+  Image image = decode_image(bytes.span(), path.string(), [&](std::int64_t pixels) {
+    if (pixels > kManyPixels) turn.lock();
+  });
   bytes.check_intact(path.string());
   if (options.channels == 1) image = grey(image);
   resize_and_cut(image, cut_of(image, options, row, draw), out);

@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <limits>
 #include <set>
-#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -16,8 +15,8 @@
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 #include <sys/stat.h>
-#include <unistd.h>
 
+#include "base/descriptor.h"
 #include <halfstep/base/error.h>
 
 namespace halfstep {
@@ -29,8 +28,7 @@ namespace fs = std::filesystem;
 static_assert(std::endian::native == std::endian::little, "tensor bytes are written as they lie in memory");
 
 constexpr std::uint64_t kLargestHeader = 100'000'000;  // the format's own limit
-constexpr std::size_t kPrefix = 8;
-constexpr int kDeepest = 4;  // nesting of a valid header: header, tensor, list
+constexpr int kDeepest = 4;                            // nesting of a valid header: header, tensor, list
 
 constexpr std::array<std::pair<std::string_view, DType>, 13> kTypes{{
     {"F64", DType::f64},
@@ -63,35 +61,24 @@ std::string_view tag_of_dtype(DType dtype) {
 /// An open file of known size; all errors name it.
 class Source {
  public:
-  explicit Source(const fs::path& path) : path_(path), fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
-    if (fd_ < 0) {
+  explicit Source(const fs::path& path) : path_(path), file_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
+    if (!file_) {
       if (errno == ENOENT || errno == ENOTDIR) refuse("a safetensors file", "no such file");
-      fail(errno);
+      fail();
     }
     struct stat status;
-    if (::fstat(fd_, &status) != 0 || !S_ISREG(status.st_mode)) {
-      ::close(fd_);
+    if (::fstat(file_.get(), &status) != 0 || !S_ISREG(status.st_mode))
       refuse("a regular file", "a folder or a device");
-    }
     size_ = static_cast<std::uint64_t>(status.st_size);
   }
-  ~Source() { ::close(fd_); }
-  Source(const Source&) = delete;
-  Source& operator=(const Source&) = delete;
 
   std::uint64_t size() const { return size_; }
 
   void read(std::uint64_t offset, void* to, std::size_t bytes) const {
-    auto* out = static_cast<char*>(to);
-    while (bytes > 0) {
-      const ssize_t got = ::pread(fd_, out, bytes, static_cast<off_t>(offset));
-      if (got < 0 && errno == EINTR) continue;
-      if (got < 0) fail(errno);
-      if (got == 0) refuse("a file that keeps its size while it is read", "it became shorter");
-      out += got;
-      offset += static_cast<std::uint64_t>(got);
-      bytes -= static_cast<std::size_t>(got);
-    }
+    const std::int64_t got = read_fully(file_.get(), offset, to, bytes);
+    if (got < 0) fail();
+    if (static_cast<std::size_t>(got) < bytes)
+      refuse("a file that keeps its size while it is read", "it became shorter");
   }
 
   [[noreturn]] void refuse(const std::string& required, const std::string& found) const {
@@ -100,13 +87,13 @@ class Source {
   }
 
  private:
-  [[noreturn]] void fail(int code) const {
-    throw_failure(fmt::format("{}: a readable file", path_.string()), std::generic_category().message(code),
+  [[noreturn]] void fail() const {
+    throw_failure(fmt::format("{}: a readable file", path_.string()), errno_text(),
                   "check the path and its permissions");
   }
 
   fs::path path_;
-  int fd_;
+  Descriptor file_;
   std::uint64_t size_ = 0;
 };
 
@@ -205,16 +192,16 @@ struct Contents {
 
 Contents read_contents(const Source& file) {
   std::uint64_t header_bytes = 0;
-  if (file.size() < kPrefix) file.refuse("at least 8 bytes", fmt::format("{}", file.size()));
-  file.read(0, &header_bytes, kPrefix);
-  if (header_bytes > kLargestHeader || header_bytes > file.size() - kPrefix)
+  if (file.size() < kSafetensorsPrefix) file.refuse("at least 8 bytes", fmt::format("{}", file.size()));
+  file.read(0, &header_bytes, kSafetensorsPrefix);
+  if (header_bytes > kLargestHeader || header_bytes > file.size() - kSafetensorsPrefix)
     file.refuse("a header that lies within the file",
                 fmt::format("a header of {} bytes in a file of {}", header_bytes, file.size()));
   std::string text(header_bytes, '\0');
-  file.read(kPrefix, text.data(), header_bytes);
+  file.read(kSafetensorsPrefix, text.data(), header_bytes);
   const json header = parse_header(file, text);
   Contents result;
-  result.data_start = kPrefix + header_bytes;
+  result.data_start = kSafetensorsPrefix + header_bytes;
   const std::uint64_t data_bytes = file.size() - result.data_start;
   std::vector<Entry>& entries = result.entries;
   for (const auto& [name, value] : header.items()) {
@@ -282,8 +269,8 @@ void write_safetensors(FileWriter& file, const Safetensors& content) {
   write_safetensors(file, LazyTensors::of(content.tensors), content.metadata);
 }
 
-void write_safetensors(FileWriter& file, const LazyTensors& tensors,
-                       const std::map<std::string, std::string>& metadata) {
+std::string write_safetensors(FileWriter& file, const LazyTensors& tensors,
+                              const std::map<std::string, std::string>& metadata) {
   std::vector<const TensorInfo*> order;
   for (const TensorInfo& type : tensors.types) {
     if (type.name == "__metadata__" || tag_of_dtype(type.dtype).empty())
@@ -314,12 +301,13 @@ void write_safetensors(FileWriter& file, const LazyTensors& tensors,
     throw_input_error(fmt::format("a header of at most {} bytes", kLargestHeader), fmt::format("{}", text.size()),
                       "write fewer tensors, or shorter names, to a file");
   const std::uint64_t header_bytes = text.size();
-  file.write(&header_bytes, kPrefix);
+  file.write(&header_bytes, kSafetensorsPrefix);
   file.write(text);
   for (const TensorInfo* type : order) {
     const Tensor tensor = tensors.read(type->name);
     file.write(tensor.raw(), tensor.bytes());
   }
+  return text;
 }
 
 void write_safetensors(const fs::path& path, const Safetensors& content) {

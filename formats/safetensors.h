@@ -54,9 +54,11 @@ class SafetensorsFile {
 /// name or metadata text that is not UTF-8.
 void write_safetensors(FileWriter& file, const Safetensors& content);
 
-/// The same for tensors that are read when they are written.
-void write_safetensors(FileWriter& file, const LazyTensors& tensors,
-                       const std::map<std::string, std::string>& metadata);
+/// The same for tensors that are read when they are written, each once. Returns the header's text, which begins at
+/// `kSafetensorsPrefix`.
+std::string write_safetensors(FileWriter& file, const LazyTensors& tensors,
+                              const std::map<std::string, std::string>& metadata);
+inline constexpr std::size_t kSafetensorsPrefix = 8;
 
 /// The same, atomically to a path.
 void write_safetensors(const std::filesystem::path& path, const Safetensors& content);

@@ -5,11 +5,9 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/mapped_file.h"
 #include "formats/inflate.h"
-#include "formats/posix.h"
 #include <halfstep/base/error.h>
 #include <halfstep/formats/shared_bytes.h>
 
@@ -24,21 +22,12 @@ struct SharedBytes::Mapping {
 
 SharedBytes SharedBytes::of_file(const std::filesystem::path& path) {
   // O_NONBLOCK: opening a pipe without a writer must not block.
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (descriptor < 0) throw_input_error("a readable file", path.string() + ": " + errno_text(), "check the path");
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!file) throw_input_error("a readable file", path.string() + ": " + errno_text(), "check the path");
   struct stat status {};
-  if (::fstat(descriptor, &status) != 0 || !S_ISREG(status.st_mode)) {
-    ::close(descriptor);
+  if (::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode))
     throw_input_error("a regular file", path.string() + " is something else", "give the path of a data file");
-  }
-  try {
-    SharedBytes bytes = of_descriptor(descriptor, static_cast<std::size_t>(status.st_size));
-    ::close(descriptor);
-    return bytes;
-  } catch (...) {
-    ::close(descriptor);
-    throw;
-  }
+  return of_descriptor(file.get(), static_cast<std::size_t>(status.st_size));
 }
 
 SharedBytes SharedBytes::of_descriptor(int descriptor, std::size_t size) {

@@ -8,7 +8,6 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#include "formats/posix.h"
 #include <halfstep/base/error.h>
 
 namespace halfstep {
@@ -24,22 +23,25 @@ std::string folder() {
   return set && *set ? set : "/tmp";
 }
 
+void write(const Descriptor& file, const void* data, std::size_t bytes) {
+  if (!write_fully(file.get(), data, bytes))
+    throw_failure("room for temporary files", folder() + ": " + errno_text(), "set TMPDIR to a folder with more room");
+}
+
 }  // namespace
 
 TemporaryFile::TemporaryFile() {
   std::string path = folder() + "/halfstep-XXXXXX";
-  descriptor_ = ::mkostemp(path.data(), O_CLOEXEC);
-  if (descriptor_ < 0)
+  descriptor_ = Descriptor(::mkostemp(path.data(), O_CLOEXEC));
+  if (!descriptor_)
     throw_failure("a folder for temporary files", folder() + ": " + errno_text(), "set TMPDIR to a writable folder");
   ::unlink(path.c_str());
   pending_.reserve(kBufferBytes);
 }
 
-TemporaryFile::~TemporaryFile() { ::close(descriptor_); }
-
 void TemporaryFile::check_room(std::uint64_t bytes) const {
   struct statvfs disk {};
-  if (::fstatvfs(descriptor_, &disk) != 0) return;
+  if (::fstatvfs(descriptor_.get(), &disk) != 0) return;
   const std::uint64_t free = static_cast<std::uint64_t>(disk.f_bavail) * disk.f_frsize;
   if (bytes > free || free - bytes < kLeftFree)
     throw_failure(fmt::format("room for {} bytes of temporary files, and {} left free", bytes, kLeftFree),
@@ -50,23 +52,21 @@ void TemporaryFile::append(const void* data, std::size_t bytes) {
   if (pending_.size() + bytes > kBufferBytes) flush();
   const auto* first = static_cast<const std::byte*>(data);
   size_ += bytes;
-  if (bytes <= kBufferBytes) {
+  if (bytes <= kBufferBytes)
     pending_.insert(pending_.end(), first, first + bytes);
-  } else if (!write_fully(descriptor_, data, bytes)) {
-    throw_failure("room for temporary files", folder() + ": " + errno_text(), "set TMPDIR to a folder with more room");
-  }
+  else
+    write(descriptor_, data, bytes);
 }
 
 void TemporaryFile::flush() {
   if (size_ / kCheckedBytes != (size_ - pending_.size()) / kCheckedBytes) check_room(kCheckedBytes);
-  if (!write_fully(descriptor_, pending_.data(), pending_.size()))
-    throw_failure("room for temporary files", folder() + ": " + errno_text(), "set TMPDIR to a folder with more room");
+  write(descriptor_, pending_.data(), pending_.size());
   pending_.clear();
 }
 
 SharedBytes TemporaryFile::finish() {
   flush();
-  return SharedBytes::of_descriptor(descriptor_, size_);
+  return SharedBytes::of_descriptor(descriptor_.get(), size_);
 }
 
 }  // namespace halfstep

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/descriptor.h"
 #include <halfstep/formats/shared_bytes.h>
 
 namespace halfstep {
@@ -14,9 +15,6 @@ namespace halfstep {
 class TemporaryFile {
  public:
   TemporaryFile();
-  ~TemporaryFile();
-  TemporaryFile(const TemporaryFile&) = delete;
-  TemporaryFile& operator=(const TemporaryFile&) = delete;
 
   /// Throws Error(failure) unless the disk has this number of free bytes.
   void check_room(std::uint64_t bytes) const;
@@ -30,7 +28,7 @@ class TemporaryFile {
  private:
   void flush();
 
-  int descriptor_ = -1;
+  Descriptor descriptor_;
   std::size_t size_ = 0;
   std::vector<std::byte> pending_;
 };

@@ -1,6 +1,6 @@
-#include <array>
+#include <algorithm>
 
-#include <halfstep/base/error.h>
+#include "base/row_named.h"
 #include <halfstep/graph/precision.h>
 
 namespace halfstep {
@@ -10,22 +10,18 @@ struct PrecisionName {
   Precision precision;
   std::string_view name;
 };
-constexpr std::array<PrecisionName, 4> kPrecisions{
-    {{Precision::automatic, "auto"}, {Precision::fp32, "fp32"}, {Precision::bf16, "bf16"}, {Precision::fp16, "fp16"}}};
+constexpr PrecisionName kPrecisions[] = {
+    {Precision::automatic, "auto"}, {Precision::fp32, "fp32"}, {Precision::bf16, "bf16"}, {Precision::fp16, "fp16"}};
 
 }  // namespace
 
 Precision parse_precision(std::string_view name) {
-  for (const PrecisionName& p : kPrecisions)
-    if (p.name == name) return p.precision;
-  throw_input_error("a precision: auto, fp32, bf16, fp16", "'" + std::string(name) + "'",
-                    "check --precision and HALFSTEP_PRECISION");
+  return row_named(kPrecisions, name, "a precision: ", "check --precision and HALFSTEP_PRECISION").precision;
 }
 
 std::string_view name_of(Precision precision) {
-  for (const PrecisionName& p : kPrecisions)
-    if (p.precision == precision) return p.name;
-  return "unknown";
+  const auto* row = std::ranges::find(kPrecisions, precision, &PrecisionName::precision);
+  return row == std::end(kPrecisions) ? "unknown" : row->name;
 }
 
 DType resolve(Precision precision, const Capabilities& capabilities) {

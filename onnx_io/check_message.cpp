@@ -11,6 +11,8 @@
 #include <onnx/checker.h>
 #include <onnx/defs/schema.h>
 
+#include "onnx_io/convert.h"
+
 namespace halfstep {
 namespace {
 
@@ -24,8 +26,6 @@ constexpr Stray kStrays[] = {{"GroupNormalization", "GroupNormalization", 21},
                              {"LayerNormalization", "LayerNormalization", 17},
                              {"SimplifiedLayerNormalization", "RMSNormalization", 23}};
 constexpr int kFirstGroupNormalization = 18;
-// Since this IR version an initializer need not be a graph input.
-constexpr std::int64_t kInitializersStandAlone = 4;
 
 class WiderRegistry final : public onnx::ISchemaRegistry {
  public:

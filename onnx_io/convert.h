@@ -27,6 +27,11 @@ Attribute attribute_from_proto(const onnx::AttributeProto& proto);
 /// of the captured value, and values whose names clash with those of an enclosing graph are renamed.
 onnx::ModelProto to_proto(const Graph& graph);
 
+/// Since this IR version an initializer need not be a graph input.
+inline constexpr std::int64_t kInitializersStandAlone = 4;
+/// Adds it to the main graph; to the graph's inputs as well in a model of an older IR version.
+void add_initializer(onnx::ModelProto& model, onnx::TensorProto tensor);
+
 /// Domain ai.onnx has two spellings; a Graph uses "".
 std::string canonical_domain(const std::string& domain);
 

@@ -26,7 +26,7 @@ constexpr const char* kIndexKey = "ai.halfstep.detached";
 // The tensor's elements, without a copy if they are raw bytes that can be read in place.
 Tensor take_elements(onnx::TensorProto& tensor) {
   const auto dtype = static_cast<DType>(tensor.data_type());
-  const Shape shape(std::vector<std::int64_t>(tensor.dims().begin(), tensor.dims().end()));
+  const Shape shape = shape_from_proto(tensor);
   if (!tensor.has_raw_data() || !shape.is_static() ||
       tensor.raw_data().size() != bytes_of(dtype, static_cast<std::size_t>(shape.count())))
     return tensor_from_proto(tensor);
@@ -81,6 +81,12 @@ std::ptrdiff_t DetachedModel::index_of(const onnx::TensorProto& tensor) {
     if (entry.key() == kIndexKey)
       std::from_chars(entry.value().data(), entry.value().data() + entry.value().size(), index);
   return index;
+}
+
+std::uint64_t DetachedModel::bytes_of(const onnx::TensorProto& tensor) {
+  if (index_of(tensor) < 0) return 0;
+  return halfstep::bytes_of(static_cast<DType>(tensor.data_type()),
+                            static_cast<std::size_t>(shape_from_proto(tensor).count()));
 }
 
 Tensor DetachedModel::read(const onnx::TensorProto& tensor) const {
@@ -146,11 +152,7 @@ DetachedModel read_detached(const std::filesystem::path& path) {
 DetachedModel detach(onnx::ModelProto model) {
   register_schemas();
   check_versions(model, kOldestOpset);
-  for_each_tensor(model, [](const onnx::TensorProto& tensor) {
-    if (tensor.data_location() == onnx::TensorProto::EXTERNAL)
-      throw_input_error("a model without external data, since no folder is given",
-                        "external data for tensor '" + tensor.name() + "'", "load the model from its file");
-  });
+  refuse_external_data(model);
   DetachedModel result;
   result.bytes = model.ByteSizeLong();
   result.model = std::move(model);

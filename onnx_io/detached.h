@@ -30,6 +30,8 @@ struct DetachedModel {
 
   /// Index in `tensors` of the elements of a tensor of the message; -1 if they are in the message.
   static std::ptrdiff_t index_of(const onnx::TensorProto& tensor);
+  /// Size of these elements; 0 if they are in the message.
+  static std::uint64_t bytes_of(const onnx::TensorProto& tensor);
   /// The elements, independent of where they are stored.
   Tensor read(const onnx::TensorProto& tensor) const;
   /// Throws Error(failure) unless the mapped files still have all their bytes. Elements read before are only valid if

@@ -2,10 +2,8 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <map>
 #include <memory>
-#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -14,8 +12,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/descriptor.h"
 #include "base/machine_memory.h"
-#include "onnx_io/descriptor.h"
+#include "base/parse_number.h"
 #include "onnx_io/outside.h"
 #include "onnx_io/proto_walk.h"
 #include "ops/proto.h"
@@ -47,21 +46,19 @@ struct OpenFile {
                     "put the model's data files, as they were exported, into the model's folder or below it");
 }
 
-std::uint64_t parse_number(const std::string& text, const std::string& key, const std::string& tensor) {
-  std::uint64_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end != text.data() + text.size())
-    bad_reference("a whole number as the " + key + " of external data", "'" + text + "'", tensor);
-  return number;
+std::uint64_t number_in(const std::string& text, const std::string& key, const std::string& tensor) {
+  const auto number = parse_number<std::uint64_t>(text);
+  if (!number) bad_reference("a whole number as the " + key + " of external data", "'" + text + "'", tensor);
+  return *number;
 }
 
 Reference parse_reference(const onnx::TensorProto& tensor) {
   Reference reference;
   for (const auto& entry : tensor.external_data()) {
     if (entry.key() == "location") reference.location = entry.value();
-    if (entry.key() == "offset") reference.offset = parse_number(entry.value(), "offset", tensor.name());
+    if (entry.key() == "offset") reference.offset = number_in(entry.value(), "offset", tensor.name());
     if (entry.key() == "length") {
-      reference.length = parse_number(entry.value(), "length", tensor.name());
+      reference.length = number_in(entry.value(), "length", tensor.name());
       reference.has_length = true;
     }
   }
@@ -84,21 +81,20 @@ OpenFile open_contained(const std::filesystem::path& folder, const std::string& 
   const std::string start = folder.empty() ? "." : folder.string();
   Descriptor current(::open(start.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   const std::vector<std::string> parts = components(location);
-  for (std::size_t i = 0; i < parts.size() && current.get() >= 0; ++i) {
+  for (std::size_t i = 0; i < parts.size() && current; ++i) {
     const bool last = i + 1 == parts.size();
     // O_NONBLOCK: opening a pipe must not wait for a writer.
     const int flags = O_RDONLY | O_NOFOLLOW | O_CLOEXEC | (last ? O_NONBLOCK : O_DIRECTORY);
     current = Descriptor(::openat(current.get(), parts[i].c_str(), flags));
   }
-  if (current.get() < 0) {
+  if (!current) {
     const int error = errno;
     // A symbolic link fails with ELOOP, or with ENOTDIR if a folder is expected.
     if (error == ELOOP) bad_reference("external data that is no symbolic link", "a link at '" + location + "'", tensor);
     if (error == ENOTDIR)
       bad_reference("external data in real folders, not behind a file or a symbolic link", "'" + location + "'",
                     tensor);
-    bad_reference("a readable external data file", "'" + location + "': " + std::generic_category().message(error),
-                  tensor);
+    bad_reference("a readable external data file", "'" + location + "': " + errno_text(error), tensor);
   }
   struct stat status {};
   if (::fstat(current.get(), &status) != 0 || !S_ISREG(status.st_mode))
@@ -114,7 +110,7 @@ std::uint64_t expected_bytes(const onnx::TensorProto& tensor) {
   const std::size_t bits = type > 0 && type <= static_cast<int>(DType::i2) ? bits_of(static_cast<DType>(type)) : 0;
   if (bits == 0)
     bad_reference("a numeric element type for external data", "type " + std::to_string(type), tensor.name());
-  const Shape shape(std::vector<std::int64_t>(tensor.dims().begin(), tensor.dims().end()));
+  const Shape shape = shape_from_proto(tensor);
   std::int64_t total = 0;
   if (!shape.is_static() || __builtin_mul_overflow(shape.count(), static_cast<std::int64_t>(bits), &total))
     bad_reference("a shape whose size fits 63 bits", shape.to_string(), tensor.name());
@@ -123,16 +119,10 @@ std::uint64_t expected_bytes(const onnx::TensorProto& tensor) {
 
 void read_region(const OpenFile& file, std::uint64_t offset, std::uint64_t length, const std::string& tensor,
                  void* to) {
-  std::uint64_t done = 0;
-  while (done < length) {
-    const ssize_t got = ::pread(file.descriptor.get(), static_cast<std::byte*>(to) + done, length - done,
-                                static_cast<off_t>(offset + done));
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0)
-      throw_failure("to read external data of tensor '" + tensor + "'",
-                    got < 0 ? std::generic_category().message(errno) : "the file shrank meanwhile", "try again");
-    done += static_cast<std::uint64_t>(got);
-  }
+  const std::int64_t got = read_fully(file.descriptor.get(), offset, to, length);
+  if (got != static_cast<std::int64_t>(length))
+    throw_failure("to read external data of tensor '" + tensor + "'",
+                  got < 0 ? errno_text() : "the file shrank meanwhile", "try again");
 }
 
 void map(OpenFile& file) {
@@ -184,10 +174,6 @@ void check_external_location(const std::string& location, const std::string& ten
     bad_reference("external data at a relative path without '.' and '..'", "location '" + location + "'", tensor);
 }
 
-std::vector<std::filesystem::path> read_external_data(onnx::ModelProto& model, const std::filesystem::path& folder) {
-  return read_external_data(model, folder, TakeExternal());
-}
-
 std::vector<std::filesystem::path> read_external_data(onnx::ModelProto& model, const std::filesystem::path& folder,
                                                       const TakeExternal& take) {
   std::uint64_t all = 0;  // below 2^64: as many bytes as the files have, a few times over
@@ -210,7 +196,7 @@ std::vector<MappedData> map_external_data(onnx::ModelProto& model, const std::fi
                                           const std::function<void(onnx::TensorProto&, Tensor, bool mapped)>& take) {
   const auto visit = [&](onnx::TensorProto& tensor, OpenFile& file, std::uint64_t offset, std::uint64_t) {
     const auto dtype = static_cast<DType>(tensor.data_type());
-    const Shape shape(std::vector<std::int64_t>(tensor.dims().begin(), tensor.dims().end()));
+    const Shape shape = shape_from_proto(tensor);
     if (offset % std::max<std::size_t>(1, bits_of(dtype) / 8) != 0) {  // elements must be aligned
       Tensor copy(dtype, shape);
       read_region(file, offset, copy.bytes(), tensor.name(), copy.raw());

@@ -20,15 +20,21 @@ class TensorProto;
 
 namespace halfstep {
 
-/// Moves all external tensor data of `model` into the message and returns the files that it was in. `folder` is the
-/// folder of the model file.
+/// Reads the elements of an external tensor into existing memory.
+using ReadElements = std::function<void(void* to)>;
+/// Called with each external tensor and its size; if it returns true, it has read the elements and marked the tensor.
+using TakeExternal = std::function<bool(onnx::TensorProto&, std::uint64_t bytes, const ReadElements& read)>;
+
+/// Moves all external tensor data of `model` that `take` leaves into the message, and returns the files that it was in.
+/// `folder` is the folder of the model file.
 ///
 /// Locations in a model are not trusted: a location must be a relative path of plain names (no "..", no "."), and every
 /// component is opened without following symbolic links; the file must be a regular one with a single hard link, and
 /// contain all bytes of the tensor. Nothing is allocated before these checks. (CVE-2022-25882, CVE-2024-27318,
 /// CVE-2026-27489.)
 /// Throws Error(input) for any violation, naming tensor and location.
-std::vector<std::filesystem::path> read_external_data(onnx::ModelProto& model, const std::filesystem::path& folder);
+std::vector<std::filesystem::path> read_external_data(onnx::ModelProto& model, const std::filesystem::path& folder,
+                                                      const TakeExternal& take = {});
 
 /// A mapped file with tensors of a model.
 struct MappedData {

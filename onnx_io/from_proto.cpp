@@ -1,9 +1,9 @@
 #include <algorithm>
-#include <charconv>
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
 
+#include "base/parse_number.h"
 #include "graph/bodies.h"
 #include "graph/state_fit.h"
 #include "onnx_io/convert.h"
@@ -29,11 +29,7 @@ void set_type(Value& value, const onnx::TypeProto& type) {
     throw_input_error("an element type ONNX defines",
                       std::to_string(tensor.elem_type()) + " for value '" + value.name + "'", kExportAgain);
   value.dtype = static_cast<DType>(tensor.elem_type());
-  if (!tensor.has_shape()) return;
-  std::vector<std::int64_t> dims;
-  for (const auto& dim : tensor.shape().dim())
-    dims.push_back(dim.has_dim_value() && dim.dim_value() >= 0 ? dim.dim_value() : Shape::kUnknown);
-  value.shape = Shape(std::move(dims));
+  value.shape = shape_from_proto(tensor);
 }
 
 // The tensor of a Constant node, in whichever attribute it is stored.
@@ -202,10 +198,8 @@ void read_states(const onnx::ModelProto& model, Graph& graph) {
     if (const std::string misfit = state_misfit(graph, state); !misfit.empty()) refuse(entry.key(), misfit);
     graph.states.push_back(std::move(state));
   }
-  std::size_t output_count = 0;
-  const std::string& count = metadata[std::string(kOutputCountKey)];
-  const auto parsed = std::from_chars(count.data(), count.data() + count.size(), output_count);
-  if (parsed.ec == std::errc() && output_count < graph.outputs.size()) graph.outputs.resize(output_count);
+  const auto outputs = parse_number<std::size_t>(metadata[std::string(kOutputCountKey)]);
+  if (outputs && *outputs < graph.outputs.size()) graph.outputs.resize(*outputs);
 }
 
 }  // namespace

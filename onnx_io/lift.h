@@ -9,13 +9,14 @@
 
 #include "onnx_io/containers.h"
 #include <halfstep/graph/graph.h>
+#include <halfstep/ops/op_def.h>
 
 namespace halfstep {
 
 /// Oldest operator set of ai.onnx that is read.
 inline constexpr std::int64_t kOldestOnnxOpset = 1;
 
-/// Operations on the surrounding graph for the rewrite of a node. Nodes that it adds are in the newest form.
+/// Operations on the surrounding graph for the rewrite of a node. Nodes that it adds are in the form of `opset`.
 class LiftContext {
  public:
   virtual ~LiftContext() = default;
@@ -33,6 +34,7 @@ class LiftContext {
   virtual void replace(ValueId value, ValueId by) = 0;
   /// The contents of values that are not tensors.
   virtual Containers& containers() = 0;
+  std::int64_t opset = kOnnxOpset;
   /// The elements of all lists that were made: see count_elements.
   std::size_t elements = 0;
   /// A node that comes after the node being lifted and gives `output`.

@@ -44,7 +44,9 @@ void normalize_from_axis(LiftContext& lift, Node& node) {
   node.inputs[0] = lift.before("Flatten", {node.inputs[0]}, {{"axis", axis}});
   node.attributes.set("axis", std::int64_t{-1});
   const ValueId flat = lift.value("flat");
-  lift.after("Reshape", {flat, extents}, node.outputs.at(0));
+  Attributes attributes;
+  if (lift.opset >= 14) attributes.set("allowzero", std::int64_t{1});
+  lift.after("Reshape", {flat, extents}, node.outputs.at(0), std::move(attributes));
   node.outputs[0] = flat;
 }
 

@@ -1,7 +1,5 @@
 #include <utility>
 
-#include <onnx/defs/parser.h>
-
 #include "onnx_io/container_inputs.h"
 #include "onnx_io/convert.h"
 #include "onnx_io/detached.h"
@@ -26,15 +24,20 @@ LoadedModel load_from(onnx::ModelProto model, const std::filesystem::path& folde
                       const LoadOptions& options) {
   register_schemas();
   check_versions(model, kOldestOnnxOpset);
-  if (!has_folder)
-    for_each_tensor(model, [](const onnx::TensorProto& tensor) {
-      if (tensor.data_location() == onnx::TensorProto::EXTERNAL)
-        throw_input_error("a model without external data, since no folder is given",
-                          "external data for tensor '" + tensor.name() + "'", "load the model from its file");
-    });
+  if (!has_folder) refuse_external_data(model);
   // Before the checker, which would look for the files itself.
+  std::vector<Tensor> outside;
+  std::vector<std::filesystem::path> data_files = read_external_data(model, folder, outside);
+  LoadedModel loaded = load_detached(std::move(model), std::move(outside), options);
+  loaded.data_files = std::move(data_files);
+  return loaded;
+}
+
+}  // namespace
+
+LoadedModel load_detached(onnx::ModelProto model, std::vector<Tensor> outside, const LoadOptions& options) {
   auto source = std::make_shared<SourceModel>();
-  std::vector<std::filesystem::path> data_files = read_external_data(model, folder, source->outside);
+  source->outside = std::move(outside);
   normalize_message(model);
   densify(model, tensor_from_proto);
   check_detached(model);
@@ -48,7 +51,7 @@ LoadedModel load_from(onnx::ModelProto model, const std::filesystem::path& folde
     inline_functions(*source->inlined);
   };
   inline_source();
-  if (separate_statistics(source->model, source->inlined ? *source->inlined : source->model)) inline_source();
+  if (separate_statistics(*source)) inline_source();
   onnx::ModelProto* flat = source->inlined ? &*source->inlined : &source->model;
   unsupported_operators(*flat).report();
   onnx::ModelProto spread;
@@ -64,11 +67,8 @@ LoadedModel load_from(onnx::ModelProto model, const std::filesystem::path& folde
     verify(loaded.graph);
   });
   loaded.source = std::move(source);
-  loaded.data_files = std::move(data_files);
   return loaded;
 }
-
-}  // namespace
 
 LoadedModel load_model(const std::filesystem::path& path, const LoadOptions& options) {
   return naming_file(path, [&] { return load_from(read_message(path), path.parent_path(), true, options); });
@@ -80,14 +80,7 @@ LoadedModel load_model_from_bytes(std::string_view bytes, const std::filesystem:
 }
 
 LoadedModel parse_model(std::string_view text, const LoadOptions& options) {
-  onnx::ModelProto model;
-  guarded("a model in ONNX's text form", [&] {
-    const std::string copy(text);
-    onnx::OnnxParser parser(copy.c_str());
-    const auto status = parser.Parse(model);
-    if (!status.IsOK()) throw std::runtime_error(status.ErrorMessage());
-  });
-  return load_from(std::move(model), {}, false, options);
+  return load_from(parse_text(text), {}, false, options);
 }
 
 }  // namespace halfstep

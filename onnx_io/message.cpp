@@ -2,8 +2,10 @@
 
 #include <fstream>
 #include <limits>
+#include <stdexcept>
 #include <utility>
 
+#include <onnx/defs/parser.h>
 #include <onnx/inliner/inliner.h>
 
 #include "base/path_state.h"
@@ -11,6 +13,7 @@
 #include "onnx_io/function_defaults.h"
 #include "onnx_io/guard_functions.h"
 #include "onnx_io/inlined_size.h"
+#include "onnx_io/proto_walk.h"
 #include <halfstep/base/error.h>
 #include <halfstep/ops/op_def.h>
 
@@ -72,6 +75,25 @@ onnx::ModelProto parse_message(std::string_view bytes) {
   }
   if (!model.has_graph()) not_a_model("a protobuf message without a graph");
   return model;
+}
+
+onnx::ModelProto parse_text(std::string_view text) {
+  onnx::ModelProto model;
+  guarded("a model in ONNX's text form", [&] {
+    const std::string copy(text);
+    onnx::OnnxParser parser(copy.c_str());
+    const auto status = parser.Parse(model);
+    if (!status.IsOK()) throw std::runtime_error(status.ErrorMessage());
+  });
+  return model;
+}
+
+void refuse_external_data(onnx::ModelProto& model) {
+  for_each_tensor(model, [](const onnx::TensorProto& tensor) {
+    if (tensor.data_location() == onnx::TensorProto::EXTERNAL)
+      throw_input_error("a model without external data, since no folder is given",
+                        "external data for tensor '" + tensor.name() + "'", "load the model from its file");
+  });
 }
 
 onnx::ModelProto read_message(const std::filesystem::path& path) { return parse_message(read_file(path)); }

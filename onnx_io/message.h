@@ -22,6 +22,12 @@ inline constexpr std::uint64_t kMaxMessageBytes = std::numeric_limits<std::int32
 onnx::ModelProto parse_message(std::string_view bytes);
 onnx::ModelProto read_message(const std::filesystem::path& path);
 
+/// The message that ONNX's text form describes. Throws Error(input) for any other text.
+onnx::ModelProto parse_text(std::string_view text);
+
+/// Throws Error(input) if a tensor's data is in a file: a model that does not come from a file has no folder for it.
+void refuse_external_data(onnx::ModelProto& model);
+
 /// Throws Error(input) for an unknown IR version or opset.
 void check_versions(const onnx::ModelProto& model, std::int64_t oldest_opset);
 

@@ -8,18 +8,11 @@
 #include "onnx_io/convert.h"
 #include "onnx_io/message.h"
 #include "onnx_io/proto_walk.h"
+#include "ops/proto.h"
 #include <halfstep/ops/op_def.h>
 
 namespace halfstep {
 namespace {
-
-Shape shape_of(const onnx::TypeProto::Tensor& tensor) {
-  if (!tensor.has_shape()) return Shape::unranked();
-  std::vector<std::int64_t> dims;
-  for (const auto& dim : tensor.shape().dim())
-    dims.push_back(dim.has_dim_value() && dim.dim_value() >= 0 ? dim.dim_value() : Shape::kUnknown);
-  return Shape(std::move(dims));
-}
 
 std::string type_of(const onnx::TypeProto& type) {
   switch (type.value_case()) {
@@ -42,8 +35,8 @@ std::string type_of(const onnx::TypeProto& type) {
 }
 
 std::int64_t elements_of(const onnx::TensorProto& tensor) {
-  const Shape shape(std::vector<std::int64_t>(tensor.dims().begin(), tensor.dims().end()));
-  return std::any_of(shape.begin(), shape.end(), [](std::int64_t extent) { return extent < 0; }) ? 0 : shape.count();
+  const Shape shape = shape_from_proto(tensor);
+  return shape.is_static() ? shape.count() : 0;
 }
 
 // Nothing is checked: a file may contain any number.
@@ -54,7 +47,8 @@ std::int64_t sum(std::int64_t a, std::int64_t b) {
 
 ModelOutline::Value outlined(const onnx::ValueInfoProto& info) {
   const bool is_tensor = info.type().has_tensor_type();
-  return {info.name(), type_of(info.type()), is_tensor ? shape_of(info.type().tensor_type()) : Shape::unranked()};
+  return {info.name(), type_of(info.type()),
+          is_tensor ? shape_from_proto(info.type().tensor_type()) : Shape::unranked()};
 }
 
 }  // namespace

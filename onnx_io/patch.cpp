@@ -14,9 +14,6 @@
 namespace halfstep {
 namespace {
 
-// Since IR version 4 an initializer need not be a graph input.
-constexpr std::int64_t kInitializersStandAlone = 4;
-
 bool is_op(const onnx::NodeProto& node, const char* op) {
   return node.op_type() == op && canonical_domain(node.domain()).empty();
 }
@@ -134,7 +131,7 @@ Tensor followed_by_zeros(const Tensor& leading) {
 }
 
 onnx::TensorProto patched(const onnx::TensorProto& old_tensor, Tensor tensor, const std::string& name) {
-  const Shape shape(std::vector<std::int64_t>(old_tensor.dims().begin(), old_tensor.dims().end()));
+  const Shape shape = shape_from_proto(old_tensor);
   if (shape != tensor.shape() && is_row_of(tensor.shape(), shape)) tensor = repeat_row(tensor, shape);
   if (shape != tensor.shape() && tensor.count() > 0 && leads_zeros(tensor.shape(), old_tensor))
     tensor = followed_by_zeros(tensor);
@@ -399,15 +396,8 @@ void replace_tensors(onnx::ModelProto& model, const NamedTensors& tensors) {
   for (auto& [i, tensor] : changed_constants) set_value(*graph.mutable_node(i), std::move(tensor));
   remove_nodes(graph, doomed);
   for (onnx::TensorProto& tensor : separated) {
-    if (model.ir_version() < kInitializersStandAlone) {
-      onnx::ValueInfoProto& input = *graph.add_input();
-      input.set_name(tensor.name());
-      *input.mutable_type() =
-          type_to_proto(static_cast<DType>(tensor.data_type()),
-                        Shape(std::vector<std::int64_t>(tensor.dims().begin(), tensor.dims().end())));
-    }
     remove_named(*graph.mutable_value_info(), {tensor.name()});
-    *graph.add_initializer() = std::move(tensor);
+    add_initializer(model, std::move(tensor));
   }
   remove_unread(graph, released);
 }

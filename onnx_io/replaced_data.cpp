@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
@@ -18,8 +17,8 @@
 #include <unistd.h>
 
 #include "base/atomic_file.h"
+#include "base/descriptor.h"
 #include "base/print.h"
-#include "onnx_io/descriptor.h"
 #include "onnx_io/message.h"
 #include "onnx_io/proto_walk.h"
 
@@ -33,11 +32,11 @@ using Known = std::optional<bool>;
 
 /// A regular file, open. Nothing where there is none (a folder, a pipe), or it cannot be read.
 struct OpenedFile {
-  Descriptor descriptor{-1};
+  Descriptor descriptor;
   std::uint64_t size = 0;
   bool is_regular = false;
 
-  bool is_open() const { return descriptor.get() >= 0; }
+  bool is_open() const { return static_cast<bool>(descriptor); }
 };
 
 OpenedFile open_file(const fs::path& path) {
@@ -49,12 +48,8 @@ OpenedFile open_file(const fs::path& path) {
   return file;
 }
 
-// How many bytes from `at` on there were to read, up to as many as `to` has; -1 on an error.
-ssize_t read_at(const OpenedFile& file, std::uint64_t at, char* to, std::size_t bytes) {
-  for (;;) {
-    const ssize_t got = ::pread(file.descriptor.get(), to, bytes, static_cast<off_t>(at));
-    if (got >= 0 || errno != EINTR) return got;
-  }
+std::int64_t read_at(const OpenedFile& file, std::uint64_t at, char* to, std::size_t bytes) {
+  return read_fully(file.descriptor.get(), at, to, bytes);
 }
 
 // The file was read to its end and does not hold these bytes: a model with its tensors in its message need not be taken
@@ -63,7 +58,7 @@ bool lacks(const OpenedFile& file, std::string_view bytes) {
   std::vector<char> window(std::size_t{1} << 20);
   std::size_t kept = 0;  // the end of what has been searched, where the bytes may begin
   for (std::uint64_t at = 0;;) {
-    const ssize_t got = read_at(file, at, window.data() + kept, window.size() - kept);
+    const std::int64_t got = read_at(file, at, window.data() + kept, window.size() - kept);
     if (got <= 0) return got == 0;
     at += static_cast<std::uint64_t>(got);
     const std::string_view searched(window.data(), kept + static_cast<std::size_t>(got));
@@ -99,13 +94,13 @@ bool may_be_a_message(const OpenedFile& file) {
   std::uint64_t at = 0;
   while (at < file.size) {
     std::array<char, 20> head;  // two numbers of at most 10 bytes
-    const ssize_t got = read_at(file, at, head.data(), head.size());
+    const std::int64_t got = read_at(file, at, head.data(), head.size());
     std::size_t used = 0;
     bool whole = true;
     const auto number = [&] {
       std::uint64_t value = 0;
       for (int shift = 0; shift < 64; shift += 7) {
-        if (static_cast<ssize_t>(used) >= got) break;
+        if (static_cast<std::int64_t>(used) >= got) break;
         const auto byte = static_cast<std::uint8_t>(head[used++]);
         value |= static_cast<std::uint64_t>(byte & 0x7f) << shift;
         if (byte < 0x80) return value;
@@ -129,7 +124,7 @@ bool may_be_a_message(const OpenedFile& file) {
 bool has_mark(const OpenedFile& file) {
   std::array<char, kDataMark.size()> end;
   return file.is_regular && file.size >= end.size() &&
-         read_at(file, file.size - end.size(), end.data(), end.size()) == static_cast<ssize_t>(end.size()) &&
+         read_at(file, file.size - end.size(), end.data(), end.size()) == static_cast<std::int64_t>(end.size()) &&
          std::string_view(end.data(), end.size()) == kDataMark;
 }
 

@@ -18,6 +18,7 @@
 #include "onnx_io/source_model.h"
 #include "onnx_io/widen.h"
 #include "ops/onnx_message.h"
+#include "ops/proto.h"
 #include <halfstep/base/error.h>
 #include <halfstep/onnx_io/save_lazy.h>
 #include <halfstep/ops/op_def.h>
@@ -70,8 +71,8 @@ onnx::ModelProto whole_message(const SourceModel& source, const std::vector<Tens
   for (int i = 0; i < message.graph().initializer_size(); ++i) {
     onnx::TensorProto& tensor = *message.mutable_graph()->mutable_initializer(i);
     if (DetachedModel::index_of(tensor) < 0) continue;
-    const Shape shape(std::vector<std::int64_t>(tensor.dims().begin(), tensor.dims().end()));
-    attach(tensor, given_up.contains(i) ? Tensor(static_cast<DType>(tensor.data_type()), shape) : source.read(tensor));
+    attach(tensor, given_up.contains(i) ? Tensor(static_cast<DType>(tensor.data_type()), shape_from_proto(tensor))
+                                        : source.read(tensor));
   }
   return message;
 }
@@ -107,16 +108,10 @@ class TrainedModel {
     return as_stored(value, static_cast<DType>(tensor.data_type()));
   }
   OutsideTensors outside() const {
-    return {.bytes = [](const onnx::TensorProto& tensor) -> std::uint64_t {
-              if (DetachedModel::index_of(tensor) < 0) return 0;
-              const Shape shape(std::vector<std::int64_t>(tensor.dims().begin(), tensor.dims().end()));
-              return bytes_of(static_cast<DType>(tensor.data_type()), static_cast<std::size_t>(shape.count()));
-            },
-            .write =
-                [this](const onnx::TensorProto& tensor, FileWriter& writer) {
-                  const Tensor value = elements(tensor);
-                  writer.write(value.raw(), value.bytes());
-                }};
+    return {.bytes = DetachedModel::bytes_of, .write = [this](const onnx::TensorProto& tensor, FileWriter& writer) {
+              const Tensor value = elements(tensor);
+              writer.write(value.raw(), value.bytes());
+            }};
   }
   /// Moves all elements into the message.
   void attach_all() {

@@ -12,10 +12,6 @@
 namespace halfstep {
 namespace {
 
-Shape shape_of(const onnx::TensorProto& tensor) {
-  return Shape(std::vector<std::int64_t>(tensor.dims().begin(), tensor.dims().end()));
-}
-
 std::unordered_set<const onnx::TensorProto*> initializers_of(onnx::ModelProto& model) {
   std::unordered_set<const onnx::TensorProto*> found;
   for (onnx::TensorProto& tensor : *model.mutable_graph()->mutable_initializer()) found.insert(&tensor);
@@ -39,23 +35,12 @@ Tensor SourceModel::read(const onnx::TensorProto& initializer) const {
   return elements;
 }
 
-onnx::ModelProto SourceModel::whole(onnx::ModelProto form) const {
-  for (onnx::TensorProto& tensor : *form.mutable_graph()->mutable_initializer()) {
-    if (DetachedModel::index_of(tensor) < 0) continue;
-    const Tensor elements = read(tensor);
-    tensor.clear_external_data();
-    tensor.clear_data_location();
-    tensor.set_raw_data(elements.raw(), elements.bytes());
-  }
-  return form;
-}
-
 std::vector<std::filesystem::path> read_external_data(onnx::ModelProto& model, const std::filesystem::path& folder,
                                                       std::vector<Tensor>& outside) {
   const std::unordered_set<const onnx::TensorProto*> initializers = initializers_of(model);
   const TakeExternal take = [&](onnx::TensorProto& tensor, std::uint64_t bytes, const ReadElements& read) {
     if (bytes < kOutsideBytes || !initializers.contains(&tensor)) return false;
-    Tensor elements(static_cast<DType>(tensor.data_type()), shape_of(tensor));
+    Tensor elements(static_cast<DType>(tensor.data_type()), shape_from_proto(tensor));
     read(elements.raw());
     add(outside, tensor, std::move(elements));
     return true;

@@ -14,6 +14,7 @@
 
 #include <halfstep/graph/graph.h>
 #include <halfstep/graph/tensor.h>
+#include <halfstep/onnx_io/load.h>
 
 namespace halfstep {
 
@@ -28,8 +29,6 @@ class SourceModel {
 
   /// Elements of an initializer. Throws Error(failure) if they were released.
   Tensor read(const onnx::TensorProto& initializer) const;
-  /// A form of the message with all its data.
-  onnx::ModelProto whole(onnx::ModelProto form) const;
 };
 
 /// Initializers of the main graph of at least so many bytes are outside.
@@ -41,6 +40,8 @@ Graph from_proto(const onnx::ModelProto& model, const std::function<Tensor(const
 /// Reads the external data of a message, large tensors to `outside`. Returns the files.
 std::vector<std::filesystem::path> read_external_data(onnx::ModelProto& model, const std::filesystem::path& folder,
                                                       std::vector<Tensor>& outside);
+/// `load_model` from the message on; the elements of its marked tensors are `outside`.
+LoadedModel load_detached(onnx::ModelProto model, std::vector<Tensor> outside, const LoadOptions& options = {});
 /// Moves large tensors of the message out of it.
 void move_outside(onnx::ModelProto& model, std::vector<Tensor>& outside);
 

@@ -1,6 +1,7 @@
 #include "onnx_io/test_case.h"
 
 #include <algorithm>
+#include <system_error>
 #include <utility>
 
 #include <fmt/format.h>
@@ -39,11 +40,18 @@ std::string qualified(const std::string& op, const std::string& domain) {
   return domain.empty() ? op : domain + "." + op;
 }
 
+void require_readable(const fs::path& folder, const std::error_code& error) {
+  if (error) throw_input_error("readable folders", folder.string() + ": " + error.message(), "check their permissions");
+}
+
 std::vector<Tensor> read_tensors(const fs::path& folder, const std::string& prefix) {
   std::vector<Tensor> tensors;
   for (;;) {
     const fs::path path = folder / fmt::format("{}_{}.pb", prefix, tensors.size());
-    if (!fs::exists(path)) return tensors;
+    std::error_code error;
+    const bool is_there = fs::exists(path, error);
+    require_readable(folder, error);
+    if (!is_there) return tensors;
     tensors.push_back(tensor_from_proto(read_case_file<onnx::TensorProto>(path, "a tensor")));
   }
 }
@@ -121,9 +129,11 @@ Graph OnnxCase::load() const {
 
 std::vector<fs::path> OnnxCase::data_folders() const {
   std::vector<fs::path> folders;
-  for (const auto& entry : fs::directory_iterator(folder_))
-    if (entry.is_directory() && entry.path().filename().string().starts_with("test_data_set"))
-      folders.push_back(entry.path());
+  std::error_code error, none;
+  for (fs::directory_iterator at(folder_, error), end; !error && at != end; at.increment(error))
+    if (at->is_directory(none) && at->path().filename().string().starts_with("test_data_set"))
+      folders.push_back(at->path());
+  require_readable(folder_, error);
   std::sort(folders.begin(), folders.end());
   return folders;
 }
@@ -141,8 +151,9 @@ std::vector<OnnxDataSet> OnnxCase::data_sets() const {
 std::vector<OnnxCase> find_onnx_cases(const fs::path& root) {
   std::vector<fs::path> folders;
   std::error_code error;
-  for (const auto& entry : fs::recursive_directory_iterator(root, error))
-    if (entry.path().filename() == "model.onnx") folders.push_back(entry.path().parent_path());
+  for (fs::recursive_directory_iterator at(root, error), end; !error && at != end; at.increment(error))
+    if (at->path().filename() == "model.onnx") folders.push_back(at->path().parent_path());
+  if (std::error_code none; fs::exists(root, none)) require_readable(root, error);
   if (folders.empty())
     throw_input_error("a folder with ONNX test cases (CASE/model.onnx)", "none below '" + root.string() + "'",
                       "write ONNX's own with script/onnx_cases");

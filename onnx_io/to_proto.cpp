@@ -166,4 +166,14 @@ onnx::ModelProto to_proto(const Graph& graph) {
   return model;
 }
 
+void add_initializer(onnx::ModelProto& model, onnx::TensorProto tensor) {
+  onnx::GraphProto& graph = *model.mutable_graph();
+  if (model.ir_version() < kInitializersStandAlone) {
+    onnx::ValueInfoProto& input = *graph.add_input();
+    input.set_name(tensor.name());
+    *input.mutable_type() = type_to_proto(static_cast<DType>(tensor.data_type()), shape_from_proto(tensor));
+  }
+  *graph.add_initializer() = std::move(tensor);
+}
+
 }  // namespace halfstep

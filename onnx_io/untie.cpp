@@ -9,16 +9,14 @@
 #include <vector>
 
 #include "onnx_io/convert.h"
+#include "onnx_io/detached.h"
+#include "onnx_io/outside.h"
 #include "onnx_io/proto_walk.h"
 #include "onnx_io/source_model.h"
-#include "ops/proto.h"
 #include <halfstep/base/error.h>
 
 namespace halfstep {
 namespace {
-
-// Since IR version 4 an initializer need not be a graph input.
-constexpr std::int64_t kInitializersStandAlone = 4;
 
 std::unordered_set<std::string> names_in(onnx::GraphProto& graph) {
   std::unordered_set<std::string> names;
@@ -36,17 +34,15 @@ int find(const Fields& fields, const IsIt& is_it) {
   return at == fields.end() ? -1 : static_cast<int>(at - fields.begin());
 }
 
-void copy_initializer(onnx::ModelProto& model, int at, const std::string& name) {
-  onnx::GraphProto& graph = *model.mutable_graph();
-  onnx::TensorProto tensor = graph.initializer(at);
+// Elements outside as well: saving finds those of each by their index.
+void copy_initializer(SourceModel& source, int at, const std::string& name) {
+  onnx::TensorProto tensor = source.model.graph().initializer(at);
   tensor.set_name(name);
-  if (model.ir_version() < kInitializersStandAlone) {
-    onnx::ValueInfoProto& info = *graph.add_input();
-    info.set_name(name);
-    *info.mutable_type() = type_to_proto(static_cast<DType>(tensor.data_type()),
-                                         Shape(std::vector<std::int64_t>(tensor.dims().begin(), tensor.dims().end())));
+  if (DetachedModel::index_of(tensor) >= 0) {
+    source.outside.push_back(source.read(tensor).clone());
+    mark_detached(tensor, source.outside.size() - 1);
   }
-  *graph.add_initializer() = std::move(tensor);
+  add_initializer(source.model, std::move(tensor));
 }
 
 onnx::NodeProto copy_of(const onnx::NodeProto& constant, const std::string& name) {
@@ -60,8 +56,8 @@ bool is_op(const onnx::NodeProto& node, const char* op) {
   return node.op_type() == op && canonical_domain(node.domain()).empty();
 }
 
-void untie_one(onnx::ModelProto& model, const std::string& name, std::unordered_set<std::string>& taken) {
-  onnx::GraphProto& graph = *model.mutable_graph();
+void untie_one(SourceModel& source, const std::string& name, std::unordered_set<std::string>& taken) {
+  onnx::GraphProto& graph = *source.model.mutable_graph();
   const int initializer = find(graph.initializer(), [&](const auto& tensor) { return tensor.name() == name; });
   const int constant = find(graph.node(), [&](const onnx::NodeProto& node) {
     return is_op(node, "Constant") && node.output_size() == 1 && node.output(0) == name;
@@ -78,7 +74,7 @@ void untie_one(onnx::ModelProto& model, const std::string& name, std::unordered_
       std::string own = name + '.' + std::to_string(readers);
       while (!taken.insert(own).second) own += '_';
       if (initializer >= 0)
-        copy_initializer(model, initializer, own);
+        copy_initializer(source, initializer, own);
       else
         copies.push_back(copy_of(graph.node(constant), own));
       input = own;
@@ -97,14 +93,15 @@ void untie_one(onnx::ModelProto& model, const std::string& name, std::unordered_
 
 }  // namespace
 
-bool separate_statistics(onnx::ModelProto& model, const onnx::ModelProto& inlined) {
+bool separate_statistics(SourceModel& source) {
+  const onnx::ModelProto& inlined = source.inlined ? *source.inlined : source.model;
   std::map<std::string, int> readers;
   for (const onnx::NodeProto& node : inlined.graph().node())
     if (!is_op(node, "Identity"))
       for (const std::string& input : node.input()) ++readers[input];
   std::set<std::string> constants, shared;
-  for (const auto& tensor : model.graph().initializer()) constants.insert(tensor.name());
-  for (const onnx::NodeProto& node : model.graph().node())
+  for (const auto& tensor : source.model.graph().initializer()) constants.insert(tensor.name());
+  for (const onnx::NodeProto& node : source.model.graph().node())
     if (is_op(node, "Constant") && node.output_size() == 1) constants.insert(node.output(0));
   for (const onnx::NodeProto& node : inlined.graph().node())
     if (is_op(node, "BatchNormalization"))
@@ -112,17 +109,17 @@ bool separate_statistics(onnx::ModelProto& model, const onnx::ModelProto& inline
         if (i < node.input_size() && readers[node.input(i)] > 1 && constants.contains(node.input(i)))
           shared.insert(node.input(i));
   if (shared.empty()) return false;
-  std::unordered_set<std::string> taken = names_in(*model.mutable_graph());
-  for (const std::string& name : shared) untie_one(model, name, taken);
+  std::unordered_set<std::string> taken = names_in(*source.model.mutable_graph());
+  for (const std::string& name : shared) untie_one(source, name, taken);
   return true;
 }
 
 LoadedModel untie(const LoadedModel& model, const std::vector<std::string>& names) {
   if (names.empty()) return model;
-  onnx::ModelProto changed = model.source->whole(model.source->model);
-  std::unordered_set<std::string> taken = names_in(*changed.mutable_graph());
+  SourceModel changed{.model = model.source->model, .inlined = {}, .outside = model.source->outside};
+  std::unordered_set<std::string> taken = names_in(*changed.model.mutable_graph());
   for (const std::string& name : names) untie_one(changed, name, taken);
-  LoadedModel result = load_model_from_bytes(changed.SerializeAsString());
+  LoadedModel result = load_detached(std::move(changed.model), std::move(changed.outside));
   result.data_files = model.data_files;
   return result;
 }

@@ -7,10 +7,6 @@
 #include <halfstep/base/api.h>
 #include <halfstep/onnx_io/load.h>
 
-namespace onnx {
-class ModelProto;
-}
-
 namespace HALFSTEP_API halfstep {
 
 /// The model in which each of these initializers and Constant nodes is read by one operand only: the first reader, in
@@ -20,8 +16,8 @@ namespace HALFSTEP_API halfstep {
 LoadedModel untie(const LoadedModel& model, const std::vector<std::string>& names);
 
 /// The same, in the message, for running statistics that a BatchNormalization shares with any other reader: exporters
-/// write equal ones once. `inlined` is the model with its functions inlined, whose calls are the readers then. Whether
-/// there were any.
-bool separate_statistics(onnx::ModelProto& model, const onnx::ModelProto& inlined);
+/// write equal ones once. Of a model with functions, the calls are the readers. Whether there were any: then `inlined`
+/// is out of date.
+bool separate_statistics(SourceModel& source);
 
 }  // namespace halfstep

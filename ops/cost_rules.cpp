@@ -95,10 +95,12 @@ double attention_gradient(const CostCall& call) {
   return c.scores() * static_cast<double>(6 * c.head + 4 * c.value_head + 7);
 }
 
-/// A factor and a summand per element, and in training before that its contribution to mean and variance.
+/// A factor and a summand per element, in training before that its contribution to mean and variance, and what is
+/// added.
 double batch_normalization(const CostCall& call) {
   const bool training = call.node().attributes.get_int("training_mode", 0) != 0;
-  return (training ? 6 : 2) * call.in(0) + activation(call);
+  const bool is_added_to = call.node().input(5) != kNoValue;
+  return ((training ? 6 : 2) + (is_added_to ? 1 : 0)) * call.in(0) + activation(call);
 }
 
 /// The FLOPs of its separate nodes.
@@ -132,6 +134,9 @@ constexpr Row kRows[] = {
     {"Gemm", kOnnxDomain, product},
     {"FusedGemm", kOwnDomain, product},
     {"FusedMatMul", kOwnDomain, product},
+    {"GemmActivation", kOwnDomain, product},
+    {"GemmActivationGrad", kOwnDomain, product},
+    {"GemmSums", kOwnDomain, product},
     {"Einsum", kOnnxDomain, einsum_cost},
     {"Conv", kOnnxDomain, convolution},
     {"FusedConv", kOwnDomain, convolution},

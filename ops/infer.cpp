@@ -73,13 +73,6 @@ class Context final : public onnx::InferenceContext {
   std::deque<onnx::TypeProto> outputs_;
 };
 
-Shape shape_from_proto(const onnx::TypeProto_Tensor& type) {
-  if (!type.has_shape()) return Shape::unranked();
-  std::vector<std::int64_t> dims;
-  for (const auto& dim : type.shape().dim()) dims.push_back(dim.has_dim_value() ? dim.dim_value() : Shape::kUnknown);
-  return Shape(std::move(dims));
-}
-
 const onnx::OpSchema* find_schema(const Graph& graph, const Node& node) {
   register_schemas();
   auto it = graph.opsets.find(node.domain);

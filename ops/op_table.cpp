@@ -6,6 +6,7 @@
 
 #include "ops/collective/all_reduce.h"
 #include "ops/families.h"
+#include "ops/matmul/gemm_training.h"
 #include <halfstep/base/error.h>
 #include <halfstep/ops/op_def.h>
 
@@ -18,10 +19,10 @@ struct Table {
 
   Table() {
     for (std::span<const OpDef> family :
-         {ops::matmul_ops(), ops::einsum_ops(), ops::convolution_ops(), ops::pooling_ops(), ops::normalization_ops(),
-          ops::activation_ops(), ops::unary_ops(), ops::binary_ops(), ops::reduction_ops(), ops::shape_ops(),
-          ops::recurrent_ops(), ops::attention_ops(), ops::loss_ops(), ops::optimizer_ops(), ops::onnx_optimizer_ops(),
-          ops::control_flow_ops(), ops::collective_ops()}) {
+         {ops::matmul_ops(), ops::gemm_training_ops(), ops::einsum_ops(), ops::convolution_ops(), ops::pooling_ops(),
+          ops::normalization_ops(), ops::activation_ops(), ops::unary_ops(), ops::binary_ops(), ops::reduction_ops(),
+          ops::shape_ops(), ops::recurrent_ops(), ops::attention_ops(), ops::loss_ops(), ops::optimizer_ops(),
+          ops::onnx_optimizer_ops(), ops::control_flow_ops(), ops::collective_ops()}) {
       for (const OpDef& row : family) add(row);
     }
   }

@@ -13,13 +13,6 @@ namespace {
                     "the model file is damaged or was written wrongly: export it again");
 }
 
-Shape shape_of(const onnx::TensorProto& proto) {
-  std::vector<std::int64_t> dims(proto.dims().begin(), proto.dims().end());
-  for (std::int64_t d : dims)
-    if (d < 0) bad_tensor(proto, "extents of 0 or more", std::to_string(d));
-  return Shape(std::move(dims));
-}
-
 // The typed field for a type's elements, used if raw_data is not.
 template <class T, class Field>
 void copy_field(const onnx::TensorProto& proto, const Field& field, Tensor& tensor) {
@@ -117,7 +110,9 @@ Tensor tensor_from_proto(const onnx::TensorProto& proto) {
   if (type <= 0 || type > static_cast<int>(DType::i2))
     bad_tensor(proto, "an element type ONNX defines", std::to_string(type));
   const auto dtype = static_cast<DType>(type);
-  const Shape shape = shape_of(proto);
+  const Shape shape = shape_from_proto(proto);
+  for (std::int64_t d : shape)
+    if (d < 0) bad_tensor(proto, "extents of 0 or more", std::to_string(d));
   const std::int64_t count = shape.count();
   // Compares with the size of the message's data before anything of the declared size is allocated.
   const std::size_t held =
@@ -208,6 +203,18 @@ onnx::TypeProto type_to_proto(DType dtype, const Shape& shape) {
     }
   }
   return proto;
+}
+
+Shape shape_from_proto(const onnx::TensorProto& proto) {
+  return Shape(std::vector<std::int64_t>(proto.dims().begin(), proto.dims().end()));
+}
+
+Shape shape_from_proto(const onnx::TypeProto_Tensor& proto) {
+  if (!proto.has_shape()) return Shape::unranked();
+  std::vector<std::int64_t> dims;
+  for (const auto& dim : proto.shape().dim())
+    dims.push_back(dim.has_dim_value() && dim.dim_value() >= 0 ? dim.dim_value() : Shape::kUnknown);
+  return Shape(std::move(dims));
 }
 
 }  // namespace halfstep

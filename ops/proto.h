@@ -18,4 +18,9 @@ onnx::TensorProto tensor_to_proto(const Tensor& tensor, const std::string& name 
 Tensor tensor_from_proto(const onnx::TensorProto& proto);
 onnx::TypeProto type_to_proto(DType dtype, const Shape& shape);
 
+/// The extents as they are; negative ones are unknown.
+Shape shape_from_proto(const onnx::TensorProto& proto);
+/// Unranked without a shape. Extents that are not numbers of at least 0 are unknown.
+Shape shape_from_proto(const onnx::TypeProto_Tensor& proto);
+
 }  // namespace halfstep

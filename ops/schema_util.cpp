@@ -1,5 +1,8 @@
 #include "ops/schema_util.h"
 
+#include <algorithm>
+#include <utility>
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -26,6 +29,25 @@ void infer_type_from_to(onnx::InferenceContext& ctx, std::size_t output) {
     onnx::propagateElemTypeFromInputToOutput(ctx, 0, output);
   else
     onnx::updateOutputElemType(ctx, output, static_cast<std::int32_t>(to));
+}
+
+void propagate(onnx::InferenceContext& ctx, std::size_t in, std::size_t out) {
+  onnx::propagateElemTypeFromInputToOutput(ctx, in, out);
+  if (onnx::hasInputShape(ctx, in)) onnx::propagateShapeFromInputToOutput(ctx, in, out);
+}
+
+onnx::InferenceFunction outputs_like(std::vector<std::size_t> inputs) {
+  return [inputs = std::move(inputs)](onnx::InferenceContext& ctx) {
+    for (std::size_t out = 0; out < std::min(inputs.size(), ctx.getNumOutputs()); ++out)
+      propagate(ctx, inputs[out], out);
+  };
+}
+
+onnx::InferenceFunction output_of_shape(const char* attribute) {
+  return [attribute](onnx::InferenceContext& ctx) {
+    infer_type_from_to(ctx);
+    onnx::propagateShapeFromAttributeToOutput(ctx, attribute, 0);
+  };
 }
 
 std::vector<std::int64_t> static_shape_of(const onnx::TypeProto* type) {

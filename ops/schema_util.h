@@ -19,8 +19,17 @@ void constrain_floats(onnx::OpSchema& schema, const char* name, const char* desc
 /// Attribute `to`: a DType number, 0 for the type of the first input.
 void add_to_attribute(onnx::OpSchema& schema);
 
-/// Element type of output `output` from the attribute `to`.
+/// Element type of output `output` from the attribute `to`; that of the first input without one.
 void infer_type_from_to(onnx::InferenceContext& ctx, std::size_t output = 0);
+
+/// Gives output `out` the element type and, if it is known, the shape of input `in`.
+void propagate(onnx::InferenceContext& ctx, std::size_t in, std::size_t out);
+
+/// Inference of outputs of which each has the type and shape of the input in its place in the list.
+onnx::InferenceFunction outputs_like(std::vector<std::size_t> inputs);
+
+/// Inference of one output with the shape in this attribute, and the type of `infer_type_from_to`.
+onnx::InferenceFunction output_of_shape(const char* attribute);
 
 /// Extents of input `i` if all are known, otherwise empty (as for a scalar, for which it is not called).
 std::vector<std::int64_t> static_shape_of(const onnx::TypeProto* type);

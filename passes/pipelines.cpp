@@ -1,4 +1,5 @@
 #include "passes/fuse/fuse_attention.h"
+#include "passes/load/free_batch.h"
 #include "passes/load/random_numbers.h"
 #include "passes/simplify/control_flow.h"
 #include "passes/step/reduce_over_ranks.h"
@@ -14,6 +15,13 @@ void append(Pipeline& pipeline, const Pipeline& more) { pipeline.insert(pipeline
 Pipeline finish(const Capabilities& capabilities) {
   return {fold_constants(), eliminate_common_subexpressions(), fuse(capabilities.fusions), remove_dead_nodes(),
           fuse_chains(capabilities.chains)};
+}
+
+void add_optimizer(Pipeline& pipeline, const OptimizerOptions& optimizer, const RankOptions& ranks,
+                   const Capabilities& capabilities) {
+  pipeline.push_back(attach_optimizer(optimizer));
+  if (ranks.ranks > 1 && ranks.sharded_optimizer) pipeline.push_back(shard_optimizer(ranks));
+  pipeline.push_back(write_out_update(capabilities.updates));
 }
 
 // What each purpose takes of a training step.
@@ -52,7 +60,8 @@ bool has_loss(Purpose purpose) { return parts_of(purpose).loss; }
 Pipeline repair_pipeline(Purpose purpose) {
   Pipeline pipeline;
   if (has_parameters(purpose)) append(pipeline, {widen_half(), hoist_initializers()});
-  append(pipeline, {separate_merged_parameters(), undo_batch_expansion()});
+  append(pipeline, {separate_merged_parameters(),
+                    has_parameters(purpose) ? undo_batch_expansion_for_training() : undo_batch_expansion()});
   return pipeline;
 }
 
@@ -79,11 +88,7 @@ Pipeline lowering_pipeline(Purpose purpose, const StepOptions& options, const Ca
     append(pipeline, {differentiate(), scale_loss(options.optimizer.loss_scale, /*by_weight=*/!parts.optimizer)});
   if (on_ranks) pipeline.push_back(reduce_over_ranks(options.ranks));
   if (parts.gradients && !parts.optimizer) pipeline.push_back(accumulate_gradients());
-  if (parts.optimizer) {
-    pipeline.push_back(attach_optimizer(options.optimizer));
-    if (on_ranks && options.ranks.sharded_optimizer) pipeline.push_back(shard_optimizer(options.ranks));
-    pipeline.push_back(write_out_update(capabilities.updates));
-  }
+  if (parts.optimizer) add_optimizer(pipeline, options.optimizer, options.ranks, capabilities);
   append(pipeline, finish(capabilities));
   return pipeline;
 }
@@ -91,7 +96,8 @@ Pipeline lowering_pipeline(Purpose purpose, const StepOptions& options, const Ca
 Pipeline update_pipeline(const StepOptions& options, const Capabilities& capabilities) {
   OptimizerOptions optimizer = options.optimizer;
   optimizer.accumulate = 1;
-  Pipeline pipeline{attach_optimizer(optimizer), write_out_update(capabilities.updates)};
+  Pipeline pipeline;
+  add_optimizer(pipeline, optimizer, options.ranks, capabilities);
   append(pipeline, finish(capabilities));
   return pipeline;
 }

@@ -29,11 +29,17 @@ const Tensor& named(const NamedTensors& batch, const std::string& name, std::str
   const auto at = batch.find(name);
   if (at == batch.end() || !at->second.is_defined())
     throw_input_error(fmt::format("{} '{}' in the batch", what, name), "none",
-                      "give them by that name, or name them with LossTerm");
+                      "give them by that name, or set the name in the options of the loss");
   return at->second;
 }
 
 }  // namespace
+
+const Tensor* tensor_named(const std::vector<std::string>& names, const std::string& name,
+                           const std::vector<Tensor>& tensors) {
+  const std::size_t place = place_in(names, name);
+  return place < tensors.size() ? &tensors[place] : nullptr;
+}
 
 Tensor as_labels(const Tensor& tensor, const std::string& name) {
   return as_type(tensor, is_float(tensor.dtype()) ? DType::f32 : DType::i64, name);
@@ -85,7 +91,7 @@ FittedBatch fit_batch(const NamedTensors& batch, const std::vector<TensorInfo>& 
         place_in(wanted.sample_weights, name) == wanted.sample_weights.size())
       throw_input_error(fmt::format("only inputs of the model and of its loss{}{}", wanted.labels.empty() ? "" : ": ",
                                     fmt::join(wanted.labels, ", ")),
-                        fmt::format("'{}'", name), "leave it out, or name it with LossTerm");
+                        fmt::format("'{}'", name), "leave it out, or set its name in the options of the loss");
   return result;
 }
 

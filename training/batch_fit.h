@@ -32,6 +32,10 @@ std::vector<Tensor> fit_inputs(const NamedTensors& batch, const std::vector<Tens
 /// Throws Error(input) for a missing or unknown name and for other types.
 FittedBatch fit_batch(const NamedTensors& batch, const std::vector<TensorInfo>& inputs, const LossInputs& wanted);
 
+/// The tensor of a name, in the order of `names`; null without one.
+const Tensor* tensor_named(const std::vector<std::string>& names, const std::string& name,
+                           const std::vector<Tensor>& tensors);
+
 /// Labels as a step takes them: integers as i64, floats as f32.
 Tensor as_labels(const Tensor& tensor, const std::string& name);
 

@@ -71,20 +71,42 @@ constexpr std::size_t kListed = 6;  // names in an error before "and N more"
 std::string describe(DType dtype, const Shape& shape) { return fmt::format("{}{}", name_of(dtype), shape.to_string()); }
 std::string describe(const Tensor& tensor) { return describe(tensor.dtype(), tensor.shape()); }
 
-/// CRC-32 over the state's text and every tensor's name, type, shape and bytes, in the order of names.
-std::string checksum(const std::string& state, const LazyTensors& tensors) {
-  uLong crc = crc32_z(0, nullptr, 0);
-  const auto add = [&](const void* data, std::size_t bytes) {
-    if (bytes > 0) crc = crc32_z(crc, static_cast<const Bytef*>(data), bytes);
-  };
-  add(state.data(), state.size());
-  for (const TensorInfo& type : tensors.types) {
+constexpr std::string_view kNoChecksum = "00000000";  // as long as one
+
+uLong crc_of(const void* data, std::size_t bytes, uLong before = crc32_z(0, nullptr, 0)) {
+  return bytes > 0 ? crc32_z(before, static_cast<const Bytef*>(data), bytes) : before;
+}
+uLong crc_of(const Tensor& tensor) { return crc_of(tensor.raw(), tensor.bytes()); }
+
+/// CRC-32 over the state's text and every tensor's name, type, shape and bytes, in the order of names. `crc_of_bytes`
+/// gives that of the bytes alone, by name.
+template <class CrcOf>
+std::string checksum(const std::string& state, const std::vector<TensorInfo>& types, const CrcOf& crc_of_bytes) {
+  uLong crc = crc_of(state.data(), state.size());
+  for (const TensorInfo& type : types) {
     const std::string header = fmt::format("\n{} {}\n", type.name, describe(type.dtype, type.shape));
-    add(header.data(), header.size());
-    const Tensor tensor = tensors.read(type.name);
-    add(tensor.raw(), tensor.bytes());
+    crc = crc_of(header.data(), header.size(), crc);
+    const std::size_t bytes = bytes_of(type.dtype, static_cast<std::size_t>(type.shape.count()));
+    crc = crc32_combine(crc, crc_of_bytes(type.name), static_cast<z_off_t>(bytes));
   }
   return fmt::format("{:08x}", crc);
+}
+
+/// Writes the file. A tensor is read once, as it may be a device's or another rank's: its part of the checksum is taken
+/// as it is written, and the checksum put into the header afterwards.
+void write_checkpoint(FileWriter& file, const LazyTensors& tensors, const std::string& state) {
+  std::map<std::string, uLong> crcs;
+  const LazyTensors read{tensors.types, [&](const std::string& name) {
+                           Tensor tensor = tensors.read(name);
+                           crcs[name] = crc_of(tensor);
+                           return tensor;
+                         }};
+  const std::string header = write_safetensors(
+      file, read, {{kVersionKey, kVersion}, {kStateKey, state}, {kChecksumKey, std::string(kNoChecksum)}});
+  // In a text of JSON no other place has these quotes.
+  const std::string key = fmt::format("\"{}\":\"", kChecksumKey);
+  file.replace(kSafetensorsPrefix + header.find(key) + key.size(),
+               checksum(state, tensors.types, [&](const std::string& name) { return crcs.at(name); }));
 }
 
 /// For each that keeps something the keys of its tensors, by what it calls them.
@@ -145,7 +167,8 @@ Checkpoint read_checkpoint(const fs::path& path) {
     refuse(fmt::format("a checkpoint of version {}", kVersion), "version " + metadata(kVersionKey),
            "use the halfstep that wrote it");
   const std::string& state = metadata(kStateKey);
-  const std::string actual = checksum(state, LazyTensors::of(file.tensors));
+  const std::string actual = checksum(state, LazyTensors::of(file.tensors).types,
+                                      [&](const std::string& name) { return crc_of(file.tensors.at(name)); });
   if (actual != metadata(kChecksumKey))
     refuse(fmt::format("content of checksum {}", metadata(kChecksumKey)), actual,
            "the file is damaged: use another checkpoint");
@@ -307,10 +330,8 @@ void save_checkpoint(const fs::path& directory, LazyTensors tensors, const Train
   if (!kept.empty()) json[kKeptKey] = add_kept(kept, tensors);
   // A setting may be a name that is no UTF-8.
   const std::string state = json.dump(-1, ' ', false, Json::error_handler_t::replace);
-  const std::string crc = checksum(state, tensors);
-  const std::map<std::string, std::string> metadata{{kVersionKey, kVersion}, {kStateKey, state}, {kChecksumKey, crc}};
   write_atomically(
-      directory / kCheckpointFile, [&](FileWriter& file) { write_safetensors(file, tensors, metadata); },
+      directory / kCheckpointFile, [&](FileWriter& file) { write_checkpoint(file, tensors, state); },
       directory / kPreviousCheckpointFile);
 }
 

@@ -3,7 +3,7 @@
 #include <array>
 #include <string>
 
-#include "training/ranks.h"
+#include "training/over_ranks.h"
 #include <halfstep/base/error.h>
 
 namespace halfstep {
@@ -38,7 +38,8 @@ void EpochSums::add(const StepProgram& program, const Batch& batch, std::span<co
 void EpochSums::merge(Communicator& ranks) {
   if (is_merged_ || metrics_.size() == 0) return;
   merged_ = metrics_;
-  halfstep::merge(ranks, merged_);
+  Metrics* const all[]{&merged_};
+  halfstep::merge(ranks, {}, all);
   is_merged_ = true;
 }
 

@@ -6,7 +6,7 @@
 
 #include "data/batch_loader.h"
 #include "training/loss_mean.h"
-#include "training/ranks.h"
+#include "training/over_ranks.h"
 #include "training/step_program.h"
 #include "training/task.h"
 #include <halfstep/base/error.h>
@@ -38,7 +38,7 @@ Evaluation evaluate(const Task& task, const InputOptions& input, const Dataset& 
     loss.add(step, *batch);
     if (metrics.size() > 0) task.measure(metrics, step, *batch);
   }
-  if (ranks) merge(*ranks, loss, metrics);
+  if (Metrics* const all[]{&metrics}; ranks) merge(*ranks, loss.means(), all);
   if (loss.is_empty())
     throw_input_error("a label that is not ignored",
                       fmt::format("{}, where every label is ignored or has weight 0",

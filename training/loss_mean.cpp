@@ -50,10 +50,4 @@ bool LossMean::load_state(const Tensor& state) {
   return true;
 }
 
-void LossMean::add_state(const Tensor& state) {
-  for (std::size_t i = 0; i < terms_.size(); ++i)
-    terms_[i] = RunningMean::of(terms_[i].sum() + state.data<double>()[2 * i],
-                                terms_[i].weight() + state.data<double>()[2 * i + 1]);
-}
-
 }  // namespace halfstep

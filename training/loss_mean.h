@@ -26,13 +26,13 @@ class LossMean {
   /// NaN while it is empty.
   double value() const;
   void reset();
+  /// Of each term.
+  std::span<RunningMean> means() { return terms_; }
 
   /// The sums, to go on from.
   Tensor state() const;
   /// False, and nothing is loaded, for a tensor that no `state` of such a task gave.
   bool load_state(const Tensor& state);
-  /// Adds what another one of such a task summed up.
-  void add_state(const Tensor& state);
 
  private:
   const Task& task_;

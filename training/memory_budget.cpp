@@ -40,11 +40,13 @@ MemoryUse use_of(const StepProgram& program, const Executor& executor) {
   return *use;
 }
 
-NodeScratch scratch_of(const Plan& plan) {
-  NodeScratch scratch;
-  for (const PlanEntry& entry : plan.entries)
-    if (entry.scratch_bytes > 0) scratch[entry.node] = std::max(scratch[entry.node], entry.scratch_bytes);
-  return scratch;
+KernelUses kernels_of(const StepProgram& program) {
+  KernelUses kernels;
+  for (const PlanEntry& entry : program.plan().entries)
+    if (entry.scratch_bytes > 0)
+      kernels[entry.node].scratch = std::max(kernels[entry.node].scratch, entry.scratch_bytes);
+  for (auto& [node, inputs] : program.unread()) kernels[node].unread = inputs;
+  return kernels;
 }
 
 [[noreturn]] void refuse(std::size_t budget, const MemoryUse& least, std::size_t beside) {
@@ -83,8 +85,8 @@ std::unique_ptr<StepProgram> compile_within(std::size_t budget, const Graph& gra
   }
   const MemoryUse whole = use_of(*program, executor);
   MemoryUse use = whole;
-  const NodeScratch scratch = scratch_of(program->plan());
-  std::size_t live = most_live_bytes(less ? *less : graph, scratch);
+  const KernelUses kernels = kernels_of(*program);
+  std::size_t live = most_live_bytes(less ? *less : graph, kernels);
   for (int compiles = 1; use.total() + beside > budget; ++compiles) {
     const std::size_t fixed = use.total() - use.arena + beside;
     const std::size_t room = budget > fixed && compiles + 1 < kMostCompiles ? budget - fixed : 0;
@@ -92,8 +94,8 @@ std::unique_ptr<StepProgram> compile_within(std::size_t budget, const Graph& gra
         kCaution * static_cast<double>(room) / static_cast<double>(std::max<std::size_t>(use.arena, 1));
     const auto wanted = static_cast<std::size_t>(share * static_cast<double>(live));
     program.reset();  // its memory goes before the next one's is taken
-    less = run_pipeline(graph, {recompute(wanted, scratch)});
-    const std::size_t reached = most_live_bytes(*less, scratch);
+    less = run_pipeline(graph, {recompute(wanted, kernels)});
+    const std::size_t reached = most_live_bytes(*less, kernels);
     program = std::make_unique<StepProgram>(*less, executor, store);
     use = use_of(*program, executor);
     if (reached > wanted) break;  // no more can be won

@@ -1,11 +1,11 @@
 #include <algorithm>
-#include <charconv>
 #include <limits>
 #include <utility>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "base/parse_number.h"
 #include "training/metric_samples.h"
 #include <halfstep/base/error.h>
 #include <halfstep/training/metric_def.h>
@@ -34,9 +34,9 @@ Metric parse_metric(std::string_view text) {
   const MetricNumber& number = row->number;
   Metric metric{&*row, number.fallback, of};
   if (colon == std::string_view::npos) return metric;
-  const std::string_view digits = own.substr(colon + 1);
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), metric.number);
-  if (number.name.empty() || error != std::errc() || end != digits.data() + digits.size()) refuse();
+  const auto given = parse_number<decltype(metric.number)>(own.substr(colon + 1));
+  if (number.name.empty() || !given) refuse();
+  metric.number = *given;
   if (metric.number < number.lowest)
     throw_input_error(fmt::format("{} of at least {} in {}", number.name, number.lowest, form_of(*row)),
                       fmt::format("{}", metric.number), "check --metrics");
@@ -163,6 +163,7 @@ const std::vector<std::pair<std::string_view, std::vector<double> Metrics::Tally
 
 // Of an AUC: names in a state.
 constexpr std::string_view kScores = "{} scores of {:d}", kWeights = "{} weights of {:d}";
+constexpr const char* kTable = " table";
 
 std::vector<double> numbers_in(const NamedTensors& state, const std::string& name, std::size_t least = 0) {
   const auto at = state.find(name);
@@ -171,6 +172,18 @@ std::vector<double> numbers_in(const NamedTensors& state, const std::string& nam
     throw_input_error(fmt::format("the sums '{}' of a metric", name), "none that a run has kept", "");
   const auto numbers = at->second.span<double>();
   return {numbers.begin(), numbers.end()};
+}
+
+void add_table(ClassTable& table, const NamedTensors& state, const std::string& name) {
+  const std::vector<double> more = numbers_in(state, name);
+  if (more.empty()) return;
+  const Shape& shape = state.at(name).shape();
+  if (shape.rank() != 2 || shape[1] != shape[0] + 1 || (table.classes != 0 && table.classes != shape[0]))
+    throw_input_error(fmt::format("a table of the same classes in the sums '{}' of a metric", name), shape.to_string(),
+                      "");
+  table.classes = shape[0];
+  table.counts.resize(more.size());
+  std::ranges::transform(more, table.counts, table.counts.begin(), std::plus<>());
 }
 
 }  // namespace
@@ -189,7 +202,6 @@ void add_sums(Metrics::Tally& tally, const Metrics::Tally& other) {
 NamedTensors Metrics::state() const {
   NamedTensors state;
   for (std::size_t i = 0; i < metrics_.size(); ++i) {
-    if (table(i)) continue;
     const std::string name = metrics_[i].name();
     const Tally& tally = tallies_[i];
     state[name] = Tensor::of<double>({tally.sum, tally.weight, tally.auc.is_nan() ? 1.0 : 0.0});
@@ -199,6 +211,8 @@ NamedTensors Metrics::state() const {
       for (const auto& [form, numbers] :
            {std::pair(kScores, tally.auc.scores(label)), std::pair(kWeights, tally.auc.weights(label))})
         if (!numbers.empty()) state[fmt::format(fmt::runtime(form), name, label)] = Tensor::of<double>(numbers);
+    if (const std::int64_t classes = tally.table.classes; classes > 0)
+      state[name + kTable] = Tensor::of<double>(tally.table.counts, Shape{classes, classes + 1});
   }
   return state;
 }
@@ -211,7 +225,7 @@ void Metrics::load_state(const NamedTensors& state) {
 void Metrics::add_state(const NamedTensors& state) {
   for (std::size_t i = 0; i < metrics_.size(); ++i) {
     const std::string name = metrics_[i].name();
-    if (table(i) || !state.contains(name)) continue;
+    if (!state.contains(name)) continue;
     Tally& tally = tallies_[i];
     const std::vector<double> sums = numbers_in(state, name, 3);
     Tally other;
@@ -219,6 +233,7 @@ void Metrics::add_state(const NamedTensors& state) {
     other.weight = sums[1];
     for (const auto& [what, counts] : kCounts) other.*counts = numbers_in(state, fmt::format("{} {}", name, what));
     metrics_[i].row->merge(tally, other);
+    add_table(tally.table, state, name + kTable);
     for (const bool label : {false, true}) {
       const std::vector<double> scores = numbers_in(state, fmt::format(fmt::runtime(kScores), name, label));
       std::vector<double> weights = numbers_in(state, fmt::format(fmt::runtime(kWeights), name, label));

@@ -31,8 +31,7 @@ void check(const TrainerOptions& options) {
     if (loss.loss) numbers_of(loss_named(*loss.loss), loss.numbers);
   check(options.optimizer);
   check(options.schedule);
-  if (options.gradient_dtype != DType::f32 && !is_half(options.gradient_dtype))
-    throw_input_error("gradients in f32, bf16 or f16", std::string(name_of(options.gradient_dtype)), "");
+  check_gradient_dtype(options.gradient_dtype, /*has_loss_scale=*/true);  // not known yet
   check_loss_scale(options.loss_scale);
 }
 

@@ -8,23 +8,10 @@
 #include <zlib.h>
 
 #include "distributed/gather.h"
+#include "training/over_ranks.h"
 
 namespace halfstep {
 namespace {
-
-constexpr const char* kLoss = "loss";
-constexpr std::string_view kMetric = "metric ";
-
-void add_metrics(NamedTensors& to, const Metrics& metrics) {
-  for (auto& [name, tensor] : metrics.state()) to[std::string(kMetric) + name] = tensor;
-}
-
-NamedTensors metrics_in(const NamedTensors& all) {
-  NamedTensors result;
-  for (const auto& [name, tensor] : all)
-    if (name.starts_with(kMetric)) result[name.substr(kMetric.size())] = tensor;
-  return result;
-}
 
 class Checksum {
  public:
@@ -40,7 +27,18 @@ class Checksum {
 }  // namespace
 
 // Behind the weights: how many ranks wish what, and what rank 0 says for all.
-enum Wish : std::uint8_t { kStop, kEnded, kEnd, kSkip, kHasRate, kRate, kOrder, kWishes };
+enum Wish : std::uint8_t { kStop, kEnded, kEnd, kSkip, kHasRate, kRate, kLow, kHigh, kLowSquare, kHighSquare, kWishes };
+
+namespace {
+
+/// Whether `size` numbers below 2^16 are the same, by their sum and that of their squares, which are exact: so that all
+/// ranks find the same, or none does.
+bool are_same(double sum, double squares, int size) {
+  return static_cast<std::uint64_t>(squares) * static_cast<std::uint64_t>(size) ==
+         static_cast<std::uint64_t>(sum) * static_cast<std::uint64_t>(sum);
+}
+
+}  // namespace
 
 StepAgreement::StepAgreement(Communicator* ranks, std::size_t terms)
     : sums_(terms + kWishes), shares_(terms + 1, 1.0f) {
@@ -62,10 +60,13 @@ void StepAgreement::exchange(std::span<const double> weights, bool is_spare, std
   wishes[kSkip] = own.skip ? 1 : 0;
   wishes[kHasRate] = rank_ == 0 && own.learning_rate ? 1 : 0;
   wishes[kRate] = rank_ == 0 ? own.learning_rate.value_or(0) : 0;
-  wishes[kOrder] = order;
+  wishes[kLow] = order & 0xffff;
+  wishes[kHigh] = order >> 16;
+  wishes[kLowSquare] = wishes[kLow] * wishes[kLow];
+  wishes[kHighSquare] = wishes[kHigh] * wishes[kHigh];
   reduction_->start();
   reduction_->wait();
-  if (wishes[kOrder] != static_cast<double>(order) * size_)
+  if (!are_same(wishes[kLow], wishes[kLowSquare], size_) || !are_same(wishes[kHigh], wishes[kHighSquare], size_))
     throw SharedError(Error::Kind::failure, "the same gradients to be added up in the same order on all ranks",
                       "another order on one of them", "start all ranks with the same executor and version");
   wishes_ = {.stop = wishes[kStop] > 0,
@@ -76,12 +77,6 @@ void StepAgreement::exchange(std::span<const double> weights, bool is_spare, std
   shares_.back() = is_spare ? 0.0f : 1.0f;
   for (std::size_t i = 0; i < weights.size(); ++i)
     shares_[i] = sums_[i] > 0 ? static_cast<float>(weights[i] / sums_[i]) : 0.0f;
-}
-
-bool any_of(Communicator* ranks, bool holds) {
-  std::int32_t any = holds ? 1 : 0;
-  if (ranks) ranks->all_reduce(&any, 1, DType::i32, Reduction::most);
-  return any != 0;
 }
 
 std::optional<Error> first_of(Communicator* ranks, const std::optional<Error>& failure) {
@@ -102,31 +97,16 @@ std::optional<Error> first_of(Communicator* ranks, const std::optional<Error>& f
   return failure;
 }
 
-void merge(Communicator& ranks, LossMean& loss, Metrics& metrics) {
-  NamedTensors own{{kLoss, loss.state()}};
-  add_metrics(own, metrics);
-  loss.reset();
-  metrics.reset();
-  for (const NamedTensors& one : gather(ranks, own)) {
-    loss.add_state(one.at(kLoss));
-    metrics.add_state(metrics_in(one));
-  }
-}
-
-void merge(Communicator& ranks, Metrics& metrics) {
-  NamedTensors own;
-  add_metrics(own, metrics);
-  metrics.reset();
-  for (const NamedTensors& one : gather(ranks, own)) metrics.add_state(metrics_in(one));
+Tensor of_first(Communicator& ranks, const Tensor& own) {
+  Tensor value = own.clone();
+  if (value.bytes() > 0) ranks.broadcast(value.raw(), value.bytes(), 0);
+  return value;
 }
 
 void share_statistics(Communicator& ranks, const Graph& step, StateStore& store) {
   for (const State& state : step.states) {
-    if (state.role != StateRole::statistic || !store.has(step[state.value].name)) continue;
     const std::string& name = step[state.value].name;
-    Tensor value = store.read(name).clone();
-    ranks.broadcast(value.raw(), value.bytes(), 0);
-    store.write(name, value);
+    if (state.role == StateRole::statistic && store.has(name)) store.write(name, of_first(ranks, store.read(name)));
   }
 }
 

@@ -8,13 +8,11 @@
 #include <string>
 #include <vector>
 
-#include "training/loss_mean.h"
 #include <halfstep/base/error.h>
 #include <halfstep/distributed/communicator.h>
 #include <halfstep/executors/executor.h>
 #include <halfstep/graph/graph.h>
 #include <halfstep/training/checkpoint.h>
-#include <halfstep/training/metrics.h>
 
 namespace halfstep {
 
@@ -35,7 +33,7 @@ class StepAgreement {
   StepAgreement(Communicator* ranks, std::size_t terms);
 
   /// `weights`: of this rank's rows in the mean of each term. `order`: StepProgram::order of what is run next. Throws
-  /// SharedError(failure) where ranks are about to add up different things.
+  /// SharedError(failure) on every rank where ranks are about to add up different things.
   void exchange(std::span<const double> weights, bool is_spare, std::uint32_t order, const StepWishes& own);
 
   /// Of the rows of all ranks.
@@ -52,15 +50,11 @@ class StepAgreement {
   std::unique_ptr<AllReduce> reduction_;
 };
 
-/// Whether any rank says so.
-bool any_of(Communicator* ranks, bool holds);
-
 /// Where ranks have one, that of the first that has, on all. Null ranks: as it is.
 std::optional<Error> first_of(Communicator* ranks, const std::optional<Error>& failure);
 
-/// Makes both what they are over the batches of all ranks, each of which has added its own.
-void merge(Communicator& ranks, LossMean& loss, Metrics& metrics);
-void merge(Communicator& ranks, Metrics& metrics);
+/// What rank 0 has, in all ranks of the same type.
+Tensor of_first(Communicator& ranks, const Tensor& own);
 
 /// Gives all ranks the running statistics of rank 0.
 void share_statistics(Communicator& ranks, const Graph& step, StateStore& store);

@@ -1,11 +1,11 @@
 #include <algorithm>
-#include <charconv>
 #include <limits>
 #include <utility>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "base/parse_number.h"
 #include <halfstep/base/error.h>
 #include <halfstep/training/schedule.h>
 
@@ -62,13 +62,12 @@ class Options {
   double number(std::string_view key, double lowest, double highest, std::optional<double> fallback = {}) const {
     const std::string_view* text = required(key, fallback.has_value());
     if (!text) return *fallback;
-    double value = 0;
-    const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), value);
-    if (error != std::errc() || end != text->data() + text->size() || !(value >= lowest && value <= highest))
+    const auto value = parse_number<double>(*text);
+    if (!value || !(*value >= lowest && *value <= highest))
       refuse(key, *text,
              highest < std::numeric_limits<double>::max() ? fmt::format("a number from {} to {}", lowest, highest)
                                                           : fmt::format("a finite number of at least {}", lowest));
-    return value;
+    return *value;
   }
 
   bool flag(std::string_view key) const {
@@ -94,11 +93,9 @@ class Options {
   }
 
   std::int64_t to_count(std::string_view key, std::string_view text, std::int64_t lowest) const {
-    std::int64_t value = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error != std::errc() || end != text.data() + text.size() || value < lowest)
-      refuse(key, text, fmt::format("an integer of at least {}", lowest));
-    return value;
+    const auto value = parse_number<std::int64_t>(text);
+    if (!value || *value < lowest) refuse(key, text, fmt::format("an integer of at least {}", lowest));
+    return *value;
   }
 
   [[noreturn]] void refuse(std::string_view key, std::string_view value, const std::string& required) const {

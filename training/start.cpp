@@ -26,6 +26,14 @@ void check_loss_scale(const std::optional<double>& asked) {
         fmt::format("{}", *asked), "give the initial loss scale");
 }
 
+void check_gradient_dtype(DType dtype, bool has_loss_scale) {
+  if (dtype != DType::f32 && !is_half(dtype))
+    throw_input_error("gradients in f32, bf16 or f16", std::string(name_of(dtype)), "");
+  if (dtype == DType::f16 && !has_loss_scale)
+    throw_input_error("a loss scale, for gradients in fp16", "none, which would skip every update beyond 65504",
+                      "--gradient-precision bf16 needs none; --loss-scale 65536 gives one");
+}
+
 LossScaleOptions starting(LossScaleOptions scale, const std::optional<double>& asked, DType precision) {
   check_loss_scale(asked);
   scale.enabled = asked ? *asked > 0 : precision == DType::f16;

@@ -7,8 +7,10 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "passes/step/reduce_over_ranks.h"
 #include "passes/step/step_values.h"
 #include "session/tensor_types.h"
+#include "training/ranks.h"
 #include <halfstep/base/error.h>
 #include <halfstep/passes/passes.h>
 
@@ -42,6 +44,7 @@ Tensor filled_with(const Tensor& first, const Shape& shape) {
 }
 
 bool is_sum(const std::string& state) { return state.starts_with(kAccumulatorPrefix); }
+bool is_residual(const std::string& state) { return state.starts_with(kResidualPrefix); }
 
 [[noreturn]] void throw_unknown(const std::string& name) {
   throw_input_error("the names of the step's states in a state that is loaded", fmt::format("'{}'", name),
@@ -69,8 +72,8 @@ void TrainedStates::bind(const Graph& graph) {
       statistics_.push_back(name);
       std::erase_if(parameters_, [&](const TensorInfo& type) { return type.name == name; });
     }
-    const bool begins_even =
-        state.role == StateRole::optimizer || state.role == StateRole::loss_scale || state.role == StateRole::random;
+    const bool begins_even = state.role == StateRole::optimizer || state.role == StateRole::loss_scale ||
+                             state.role == StateRole::random || state.role == StateRole::residual;
     if (begins_even && state.initial.count() > 0) initial_.try_emplace(name, first_of(state.initial));
     if (state.role == StateRole::statistic) initial_.try_emplace(name, state.initial.clone());
     const auto value = waiting_.find(name);
@@ -81,6 +84,7 @@ void TrainedStates::bind(const Graph& graph) {
   }
   if (step.updates == kNoValue || step.loss == kNoValue) return;
   whole_ = true;
+  std::erase_if(waiting_, [](const auto& state) { return is_residual(state.first); });
   const auto unknown = std::ranges::find_if(waiting_, [](const auto& state) { return !is_sum(state.first); });
   if (unknown == waiting_.end()) return;
   const std::string name = unknown->first;
@@ -124,6 +128,13 @@ NamedTensors TrainedStates::statistics() const {
   return values;
 }
 
+void TrainedStates::share_statistics(Communicator& ranks) {
+  std::set<std::string> names(statistics_.begin(), statistics_.end());
+  for (const auto& [name, value] : waiting_)
+    if (of_source_.contains(name)) names.insert(name);  // before a program shows which are
+  for (const std::string& name : names) write(name, of_first(ranks, read(name)));
+}
+
 NamedTensors TrainedStates::all() const {
   NamedTensors values = parameter_values();
   for (const std::string& name : store_->names()) values[name] = store_->read(name);
@@ -149,9 +160,13 @@ void TrainedStates::check_numbers(const NamedTensors& values, bool has_loss_scal
 void TrainedStates::load(NamedTensors values) {
   const NamedTensors present = all();
   std::vector<std::string> missing;
-  if (!values.contains(updates_name()))
-    for (const auto& [name, initial] : initial_)
-      if (!values.contains(name)) values[name] = filled_with(initial, present.at(name).shape());
+  if (whole_)
+    std::erase_if(values,
+                  [&](const auto& state) { return is_residual(state.first) && !present.contains(state.first); });
+  const bool starts_anew = !values.contains(updates_name());
+  for (const auto& [name, initial] : initial_)
+    if ((starts_anew || is_residual(name)) && !values.contains(name))
+      values[name] = filled_with(initial, present.at(name).shape());
   for (const auto& [name, tensor] : present) {
     const auto at = values.find(name);
     if (at != values.end())

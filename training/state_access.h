@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include <halfstep/distributed/communicator.h>
 #include <halfstep/executors/executor.h>
 #include <halfstep/graph/graph.h>
 #include <halfstep/graph/named_tensors.h>
@@ -30,12 +31,14 @@ class TrainedStates {
   NamedTensors parameter_values() const;
   void set_parameters(const NamedTensors& values);
   NamedTensors statistics() const;
+  /// Gives all ranks those of rank 0. Collective.
+  void share_statistics(Communicator& ranks);
 
   NamedTensors all() const;
   /// Throws Error(input) for numbers that no step leaves.
   void check_numbers(const NamedTensors& values, bool has_loss_scale) const;
   /// Throws Error(input) unless all states that there are by now are given, or those of before the first program: the
-  /// others start anew then.
+  /// others start anew then. What rounded gradients lack (StateRole::residual) may be missing, or be there in vain.
   void load(NamedTensors values);
 
   Tensor read(const std::string& name) const;

@@ -23,6 +23,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kWhat = "a log";
+constexpr std::string_view kPartial = R"(,"partial":true)";
 
 template <class T>
 void append_number(std::string& out, T value) {
@@ -51,7 +52,11 @@ std::int64_t step_of(std::string_view line) {
   return step;
 }
 
-/// Leaves the whole lines of the first `steps` steps in a regular file, and lines that are not about a step.
+/// Whether `append_json` wrote the line for a part of an epoch.
+bool is_partial(std::string_view line) { return step_of(line) > 0 && line.find(kPartial) != line.npos; }
+
+/// Leaves the whole lines of the first `steps` steps in a regular file, but for those of a part of an epoch, and lines
+/// that are not about a step.
 void keep_steps(const fs::path& path, std::int64_t steps) {
   std::error_code none;
   if (!fs::is_regular_file(path, none)) return;
@@ -62,7 +67,7 @@ void keep_steps(const fs::path& path, std::int64_t steps) {
     for (std::string line; std::getline(in, line);) {
       if (in.eof()) break;  // without its end
       line += '\n';
-      if (step_of(line) <= steps) take(line);
+      if (step_of(line) <= steps && !is_partial(line)) take(line);
     }
     if (in.bad() || !in.eof()) throw_unwritable(kWhat, path, EIO);
   };
@@ -106,6 +111,7 @@ void append_json(std::string& out, const StepRecord& r) {
 
 void append_json(std::string& out, const EpochRecord& r) {
   fmt::format_to(std::back_inserter(out), R"({{"step":{},"epoch":{})", r.step, r.epoch);
+  if (r.partial) out += kPartial;
   const auto append_values = [&](std::string_view name, std::span<const NamedValue> values) {
     fmt::format_to(std::back_inserter(out), R"(,"{}":{{)", name);
     for (const NamedValue& v : values) {

@@ -40,6 +40,7 @@ struct StepRecord {
 struct EpochRecord {
   std::int64_t step = 0;
   std::int64_t epoch = 0;
+  bool partial = false;                         ///< a run ended within the epoch; written as "partial":true if so
   std::span<const NamedValue> train = {};       ///< means over the epoch's steps: "loss" and metrics
   std::span<const NamedValue> validation = {};  ///< the same over validation data; written unless empty
   std::span<const RankTimes> ranks = {};        ///< written as "ranks":{"ms":[...],"waited_ms":[...]} unless empty
@@ -58,9 +59,9 @@ void check_log_path(const std::filesystem::path& path);
 class StepLog {
  public:
   /// For a run that has done `steps` steps. At 0 the file starts anew. Otherwise it is continued: the lines of later
-  /// steps, which the run repeats, and an incomplete last line are removed first, atomically.
-  /// An epoch's record precedes the checkpoint of its last step. Throws
-  /// Error(failure) when the file cannot be read or written, or another run writes it.
+  /// steps, which the run repeats, those of a part of an epoch, which the run completes, and an incomplete last line
+  /// are removed first, atomically. An epoch's record precedes the checkpoint of its last step. Throws Error(failure)
+  /// when the file cannot be read or written, or another run writes it.
   explicit StepLog(const std::filesystem::path& path, std::int64_t steps = 0);
   ~StepLog();
   /// Throws Error(failure) when the buffer went out and could not be written.

@@ -13,6 +13,7 @@
 #include "data/batch_loader.h"
 #include <halfstep/executors/executor.h>
 #include <halfstep/executors/memory_use.h>
+#include <halfstep/executors/unread_inputs.h>
 #include <halfstep/session/profile.h>
 
 namespace halfstep {
@@ -67,6 +68,7 @@ class StepProgram {
   const std::vector<std::pair<std::string, float>>& parameter_norms();
   const Plan& plan() const { return program_->plan(); }
   std::optional<MemoryUse> memory() const { return memory_of(*program_); }
+  UnreadInputs unread() const { return unread_inputs(*program_); }
   /// Of runs on the batch of the last `run`.
   Profile profile(Executor& executor, const ProfileOptions& options) {
     return halfstep::profile(*program_, executor, options);

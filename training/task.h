@@ -75,4 +75,7 @@ struct TaskData {
 /// Throws Error when the rows are not like those that the task was made for, or do not fill a batch of fixed size.
 TaskData fit_data(const Task& task, const Dataset& data, const InputOptions& input);
 
+/// Throws Error(input) for binary labels that are ignored where the task's own data has none: its step ignores none.
+void check_ignored_labels(const Task& task, const TaskData& data, std::int64_t ignore_label);
+
 }  // namespace halfstep

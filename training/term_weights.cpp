@@ -1,7 +1,6 @@
 #include "training/term_weights.h"
 
 #include <algorithm>
-#include <cstddef>
 #include <cstdint>
 #include <numeric>
 #include <string>
@@ -11,32 +10,40 @@
 namespace halfstep {
 namespace {
 
-const Tensor* find(const std::vector<std::string>& names, const std::string& name, const std::vector<Tensor>& tensors) {
+std::optional<std::size_t> place_in(const std::vector<std::string>& names, const std::string& name) {
   const auto at = std::ranges::find(names, name);
-  return at == names.end() ? nullptr : &tensors[static_cast<std::size_t>(at - names.begin())];
+  return at == names.end() ? std::nullopt : std::optional(static_cast<std::size_t>(at - names.begin()));
 }
 
 }  // namespace
 
-std::vector<double> term_weights(const LossOptions& loss, const LossInputs& inputs,
-                                 std::span<const TermReading> readings, const FittedBatch& batch) {
+TermWeights::TermWeights(const LossOptions& loss, const LossInputs& inputs, std::span<const TermReading> readings)
+    : terms_(std::max<std::size_t>(1, readings.size())), weights_(terms_.size()) {
+  for (std::size_t i = 0; i < readings.size(); ++i) {
+    const LossTerm& term = loss.terms[i];
+    terms_[i].is_sum = term.reduction == LossReduction::sum;
+    if (readings[i].row) terms_[i].labels = place_in(inputs.labels, term.labels);
+    terms_[i].sample_weights = place_in(inputs.sample_weights, term.sample_weights);
+    terms_[i].reading = readings[i].reading;
+    terms_[i].class_weights = term.class_weights;
+  }
+}
+
+std::span<const double> TermWeights::of(const FittedBatch& batch) {
   const Shape& first = batch.x.at(0).shape();
   const std::int64_t rows = first.rank() == 0 ? 1 : first[0];
-  std::vector<double> weights(std::max<std::size_t>(1, loss.terms.size()), static_cast<double>(rows));
-  for (std::size_t i = 0; i < loss.terms.size(); ++i) {
-    const LossTerm& term = loss.terms[i];
-    const Tensor* labels = find(inputs.labels, term.labels, batch.labels);
-    const Tensor* samples = find(inputs.sample_weights, term.sample_weights, batch.sample_weights);
-    if (term.reduction == LossReduction::sum) {
-      weights[i] = 1;
-    } else if (i < readings.size() && readings[i].row && labels) {
-      weights[i] = weight_of_labels(readings[i].reading, *labels, rows, term.class_weights, samples);
-    } else if (samples) {
-      const std::span<const float> all = samples->span<float>();
-      weights[i] = std::accumulate(all.begin(), all.end(), 0.0);
-    }
-  }
-  return weights;
+  for (std::size_t i = 0; i < terms_.size(); ++i) weights_[i] = weight(terms_[i], batch, rows);
+  return weights_;
+}
+
+double TermWeights::weight(const Term& term, const FittedBatch& batch, std::int64_t rows) {
+  if (term.is_sum) return 1;
+  const Tensor* samples = term.sample_weights ? &batch.sample_weights.at(*term.sample_weights) : nullptr;
+  if (term.labels)
+    return weight_of_labels(term.reading, batch.labels.at(*term.labels), rows, term.class_weights, samples);
+  if (!samples) return static_cast<double>(rows);
+  const std::span<const float> all = samples->span<float>();
+  return std::accumulate(all.begin(), all.end(), 0.0);
 }
 
 }  // namespace halfstep

@@ -9,8 +9,10 @@
 #include <fmt/format.h>
 
 #include "base/file_lock.h"
+#include "distributed/gather.h"
 #include "graph/placeholder.h"
 #include "training/epoch_sums.h"
+#include "training/over_ranks.h"
 #include "training/ranks.h"
 #include "training/trainer_impl.h"
 
@@ -123,9 +125,18 @@ void Trainer::Impl::diverged(std::int64_t updates, std::int64_t step, const Batc
   } catch (const std::bad_alloc&) {
     where = "not determined, too little memory";
   }
-  throw_failure(fmt::format("a finite loss and finite gradients at least once in {} updates", updates),
-                fmt::format("non-finite ones up to step {}; the first node that went non-finite: {}", step, where),
-                "lower the learning rate, clip gradients (--clip-norm), or train in fp32 or bf16");
+  if (ranks()) {  // each has looked at rows of its own
+    const std::vector<std::string> all = gather(*ranks(), where);
+    where.clear();
+    std::set<std::string> told;
+    for (std::size_t rank = 0; rank < all.size(); ++rank)
+      if (told.insert(all[rank]).second)
+        where += fmt::format("{}{} on rank {}", where.empty() ? "" : ", ", all[rank], rank);
+  }
+  throw SharedError(Error::Kind::failure,
+                    fmt::format("a finite loss and finite gradients at least once in {} updates", updates),
+                    fmt::format("non-finite ones up to step {}; the first node that went non-finite: {}", step, where),
+                    "lower the learning rate, clip gradients (--clip-norm), or train in fp32 or bf16");
 }
 
 bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* validation, const std::atomic<bool>* stop) {
@@ -145,10 +156,13 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
   }
   if (callbacks.on_notice)
     for (const std::string& notice : task_.notices) callbacks.on_notice(notice);
-  if (validation)
-    for (const std::string& name : fit_data(task_, *validation, options_.input).missing_weights)
+  if (validation) {
+    const TaskData data = fit_data(task_, *validation, options_.input);
+    check_ignored_labels(task_, data, options_.ignore_label);
+    for (const std::string& name : data.missing_weights)
       if (callbacks.on_notice)
         callbacks.on_notice(fmt::format("the validation data has no '{}': its rows are unweighted", name));
+  }
   training_program();
   Cursor cursor;
   std::int64_t step = 0;

@@ -90,7 +90,7 @@ class Trainer::Impl {
                    const std::map<std::string, NamedTensors>& own, const TrainerCallbacks& callbacks);
   template <class Read>
   bool reads(const Read& read, bool trained, const TrainerCallbacks& callbacks);
-  /// For `updates` updates in vain.
+  /// For `updates` updates in vain. Collective.
   [[noreturn]] void diverged(std::int64_t updates, std::int64_t step, const Batch& batch) const;
 
   /// Throws Error(input) where ranks have different models, options or versions; has all of them make the same buckets.

@@ -3,12 +3,15 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <map>
 #include <utility>
 
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "distributed/gather.h"
+#include <halfstep/base/error.h>
 
 namespace halfstep {
 namespace {
@@ -37,7 +40,9 @@ std::vector<OwnedState> states_of_ranks(Communicator& ranks, const std::vector<O
       all.try_emplace(key, OwnedState{.type = {key, static_cast<DType>(one.at("dtype").get<int>()),
                                                Shape(one.at("shape").get<std::vector<std::int64_t>>())},
                                       .role = static_cast<StateRole>(one.at("role").get<int>()),
-                                      .owner = static_cast<int>(rank)});
+                                      .owner = static_cast<int>(rank),
+                                      .ranks = 0});
+      ++all.at(key).ranks;
     }
   }
   for (const OwnedState& state : own) all.at(state.type.name).name = state.name;
@@ -52,35 +57,50 @@ void StateReading::lead(const std::function<void(const LazyTensors&)>& use) {
   tensors.read = [this](const std::string& key) {
     const auto at = std::ranges::find(states_, key, [](const OwnedState& state) { return state.type.name; });
     if (!at->name.empty()) return store_.read(at->name);
-    std::int64_t number = at - states_.begin();
-    ranks_.broadcast(&number, sizeof number, 0);
-    return share(static_cast<std::size_t>(number));
+    Tensor tensor(at->type.dtype, at->type.shape);  // first: where it lacks memory, the others are told nothing
+    try {
+      std::int64_t number = at - states_.begin();
+      ranks_.broadcast(&number, sizeof number, 0);
+      share(static_cast<std::size_t>(number), tensor);
+    } catch (const SharedError&) {
+      throw;
+    } catch (const Error& error) {
+      throw SharedError(error.kind(), error.required(), fmt::format("{}, on rank {}", error.found(), ranks_.rank()),
+                        error.remedy());
+    } catch (const std::exception& error) {  // memory, too: the others have been told what comes
+      throw SharedError(Error::Kind::failure, "the states of all ranks",
+                        fmt::format("{}, on rank {}", error.what(), ranks_.rank()), "");
+    }
+    return tensor;
   };
-  std::int64_t done = kDone;
+  const auto end = [&] {
+    std::int64_t done = kDone;
+    ranks_.broadcast(&done, sizeof done, 0);
+  };
   try {
     use(tensors);
   } catch (const SharedError&) {
     throw;  // the others are not there
   } catch (...) {
-    ranks_.broadcast(&done, sizeof done, 0);
+    end();
     throw;
   }
-  ranks_.broadcast(&done, sizeof done, 0);
+  end();
 }
 
 void StateReading::follow() {
   for (std::int64_t wanted = 0;;) {
     ranks_.broadcast(&wanted, sizeof wanted, 0);
     if (wanted == kDone) return;
-    share(static_cast<std::size_t>(wanted));
+    const auto i = static_cast<std::size_t>(wanted);
+    const OwnedState& state = states_.at(i);
+    Tensor tensor = ranks_.rank() == state.owner ? store_.read(state.name) : Tensor(state.type.dtype, state.type.shape);
+    share(i, tensor);
   }
 }
 
-Tensor StateReading::share(std::size_t i) {
-  const OwnedState& state = states_.at(i);
-  Tensor tensor = ranks_.rank() == state.owner ? store_.read(state.name) : Tensor(state.type.dtype, state.type.shape);
-  if (tensor.bytes() > 0) ranks_.broadcast(tensor.raw(), tensor.bytes(), state.owner);
-  return tensor;
+void StateReading::share(std::size_t i, Tensor& to) {
+  if (to.bytes() > 0) ranks_.broadcast(to.raw(), to.bytes(), states_.at(i).owner);
 }
 
 }  // namespace halfstep

@@ -19,6 +19,7 @@ struct OwnedState {
   TensorInfo type;  ///< with the key as its name
   StateRole role = StateRole::parameter;
   int owner = 0;          ///< the first rank that has it
+  int ranks = 1;          ///< how many have it
   std::string name = {};  ///< in this rank's store; empty where it has none
 };
 
@@ -32,14 +33,15 @@ class StateReading {
   StateReading(Communicator& ranks, const std::vector<OwnedState>& states, const StateStore& store)
       : ranks_(ranks), states_(states), store_(store) {}
 
-  /// On rank 0: `use` may read any of them in any order, and throw.
+  /// On rank 0: `use` may read any of them in any order, and throw. What keeps it from those of others is a
+  /// SharedError, and what `use` throws by itself none.
   void lead(const std::function<void(const LazyTensors&)>& use);
   /// On the others: returns when rank 0 has done.
   void follow();
 
  private:
-  /// That of this number, on every rank.
-  Tensor share(std::size_t i);
+  /// That of this number, on every rank, where it takes its place in `to` on all but the owner.
+  void share(std::size_t i, Tensor& to);
 
   Communicator& ranks_;
   const std::vector<OwnedState>& states_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <thread>
+#include <type_traits>
 
 #include <fmt/format.h>
 
@@ -13,117 +14,194 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr int kBeat = 1, kNews = 2;  // tags
+/// How long a rank that ends in any case tries to tell the others.
+constexpr auto kFarewell = 200ms;
+
+template <std::size_t N>
+void put(std::array<char, N>& to, const std::string& text) {
+  std::strncpy(to.data(), text.c_str(), N - 1);
+}
 
 }  // namespace
 
-Heartbeat::Heartbeat(MPI_Comm group, std::chrono::milliseconds limit)
-    : limit_(limit), pause_(std::clamp<std::chrono::milliseconds>(limit / 40, 5ms, 500ms)) {
+Heartbeat::Heartbeat(MPI_Comm group, std::chrono::milliseconds limit) {
   check(MPI_Comm_dup(group, &group_), "MPI_Comm_dup");
   MPI_Comm_set_errhandler(group_, MPI_ERRORS_RETURN);
   check(MPI_Comm_rank(group_, &rank_), "MPI_Comm_rank");
   check(MPI_Comm_size(group_, &size_), "MPI_Comm_size");
+  std::int64_t agreed = limit.count();
+  check(MPI_Bcast(&agreed, 1, MPI_INT64_T, 0, group_), "MPI_Bcast");
+  limit_ = std::chrono::milliseconds(size_ > 1 ? agreed : 0);
+  pause_ = watches() ? std::clamp<std::chrono::milliseconds>(limit_ / 40, 5ms, 500ms) : 500ms;
   next_ = (rank_ + 1) % size_;
   before_ = (rank_ + size_ - 1) % size_;
-  if (!watches()) return;
-  std::array<char, MPI_MAX_PROCESSOR_NAME> own{}, of_before{};
+  is_last_heard_ = size_ == 1;
+  before_name_ = fmt::format("rank {}", before_);
+  std::array<char, MPI_MAX_PROCESSOR_NAME> host{};
   int length = 0;
-  MPI_Get_processor_name(own.data(), &length);
-  check(MPI_Sendrecv(own.data(), static_cast<int>(own.size()), MPI_CHAR, next_, kBeat, of_before.data(),
-                     static_cast<int>(of_before.size()), MPI_CHAR, before_, kBeat, group_, MPI_STATUS_IGNORE),
-        "MPI_Sendrecv");
-  of_before.back() = '\0';
-  host_ = of_before.data();
-  looked_at_ = sent_at_ = heard_at_ = Clock::now();
-  listen();
-  check(MPI_Irecv(news_.data(), static_cast<int>(news_.size()), MPI_CHAR, MPI_ANY_SOURCE, kNews, group_, &news_coming_),
+  MPI_Get_processor_name(host.data(), &length);
+  put(own_.text, fmt::format("rank {} ({})", rank_, host.data()));
+  mail_->beat.message = mail_->last.message = mail_->leaving.message = own_;
+  mail_->last.message.kind = Kind::last;
+  if (!has_all()) listen();
+}
+
+bool Heartbeat::Mail::is_under_way() const {
+  const auto is_open = [](MPI_Request request) { return request != MPI_REQUEST_NULL; };
+  return is_open(hearing) || std::ranges::any_of(std::array{&beat, &leaving, &last, &news}, [&](const Sent* sent) {
+           return std::ranges::any_of(sent->requests, is_open);
+         });
+}
+
+Heartbeat::~Heartbeat() {
+  if (mail_->is_under_way()) static_cast<void>(mail_.release());
+}
+
+// One receive for all that comes: what one rank sends comes in order, and no more is expected once all have left.
+void Heartbeat::listen() {
+  static_assert(std::is_trivially_copyable_v<Message>);
+  check(MPI_Irecv(&mail_->heard, sizeof mail_->heard, MPI_BYTE, MPI_ANY_SOURCE, 0, group_, &mail_->hearing),
         "MPI_Irecv");
 }
 
-void Heartbeat::listen() {
-  check(MPI_Irecv(&heard_, sizeof heard_, MPI_BYTE, before_, kBeat, group_, &hearing_), "MPI_Irecv");
+void Heartbeat::send(Sent& to_be, int rank) {
+  check(MPI_Isend(&to_be.message, sizeof to_be.message, MPI_BYTE, rank, 0, group_, &to_be.requests.emplace_back()),
+        "MPI_Isend");
 }
 
-/// Sends nothing while the message before is still under way: a rank that takes none is silent itself.
-void Heartbeat::send(bool is_last) {
-  int is_sent = 1;
-  if (sending_ != MPI_REQUEST_NULL) MPI_Test(&sending_, &is_sent, MPI_STATUS_IGNORE);
-  if (!is_sent || sent_.is_last) return;
-  sent_.is_last = is_last ? 1 : 0;
-  MPI_Isend(&sent_, sizeof sent_, MPI_BYTE, next_, kBeat, group_, &sending_);
-}
-
-void Heartbeat::tell_all() {
-  News text{};
-  std::strncpy(text.data(), loss_->c_str(), text.size() - 1);
-  std::vector<MPI_Request> requests;
+void Heartbeat::send_to_all(Sent& to_be, int except) {
   for (int rank = 0; rank < size_; ++rank)
-    if (rank != rank_ && rank != before_)
-      MPI_Isend(text.data(), static_cast<int>(text.size()), MPI_CHAR, rank, kNews, group_, &requests.emplace_back());
-  // One of them may take none either, and this rank ends all in any case.
-  int are_sent = 0;
-  for (const auto until = Clock::now() + 200ms; are_sent == 0 && Clock::now() < until; std::this_thread::sleep_for(1ms))
-    MPI_Testall(static_cast<int>(requests.size()), requests.data(), &are_sent, MPI_STATUSES_IGNORE);
+    if (rank != rank_ && rank != except) send(to_be, rank);
+}
+
+bool Heartbeat::is_through(Sent& sent) {
+  int flag = 1;
+  for (MPI_Request& request : sent.requests) {
+    check(MPI_Test(&request, &flag, MPI_STATUS_IGNORE), "MPI_Test");
+    if (!flag) return false;
+  }
+  sent.requests.clear();
+  return true;
+}
+
+/// An error of MPI means that ranks cannot hear each other: a loss.
+template <class Work>
+void Heartbeat::guarded(const Work& work) {
+  if (loss_) return;
+  try {
+    work();
+  } catch (const Error& error) {
+    loss_.emplace(error.kind(), error.required(), fmt::format("{}, on rank {}", error.found(), rank_), error.remedy());
+  }
+}
+
+void Heartbeat::lose(std::string found) {
+  loss_.emplace(
+      Error::Kind::failure,
+      fmt::format("a sign of life from every rank within {:g} s", std::chrono::duration<double>(limit_).count()),
+      std::move(found), "its process is stopped, or its machine or network is gone: --heartbeat-timeout is the limit");
 }
 
 void Heartbeat::beat(Clock::time_point now) {
-  if (watches() && !loss_ && now - looked_at_ >= pause_ / 2) look(now);
+  if (size_ > 1 && now - looked_at_ >= pause_ / 2) guarded([&] { look(now); });
 }
 
 void Heartbeat::look(Clock::time_point now) {
   // This process was stopped or got no time itself: what it has not heard meanwhile says nothing of others.
   if (now - looked_at_ > limit_ / 4) heard_at_ = now;
   looked_at_ = now;
-  int flag = 0;
-  while (!is_last_heard_ && MPI_Test(&hearing_, &flag, MPI_STATUS_IGNORE) == MPI_SUCCESS && flag) {
-    heard_at_ = now;
-    is_last_heard_ = heard_.is_last != 0;
-    if (!is_last_heard_) listen();
-  }
-  if (MPI_Test(&news_coming_, &flag, MPI_STATUS_IGNORE) == MPI_SUCCESS && flag) {
-    loss_ = news_.data();
-    return;
-  }
-  if (now - sent_at_ >= limit_ / 20) {
-    send(false);
+  receive(now);
+  // Nothing while the message before is still under way: a rank that takes none is silent itself. The first tells the
+  // name, also where nobody is watched.
+  if (!loss_ && !is_last_told_ && (watches() ? now - sent_at_ >= limit_ / 20 : sent_at_ == Clock::time_point()) &&
+      is_through(mail_->beat)) {
+    send(mail_->beat, next_);
     sent_at_ = now;
   }
-  if (is_last_heard_ || now - heard_at_ <= limit_) return;
-  loss_ = fmt::format("nothing from rank {} ({}) for {:g} s", before_, host_,
-                      std::chrono::duration<double>(limit_).count());
-  tell_all();
+  if (loss_ || !watches() || is_last_heard_ || now - heard_at_ <= limit_) return;
+  lose(fmt::format("nothing from {} for {:g} s", before_name_, std::chrono::duration<double>(limit_).count()));
+  mail_->news.message.kind = Kind::loss;
+  put(mail_->news.message.text, loss_->found());
+  send_to_all(mail_->news, before_);
+  // One of them may take none either, and this rank ends all in any case.
+  for (const auto until = Clock::now() + kFarewell; !is_through(mail_->news) && Clock::now() < until;)
+    std::this_thread::sleep_for(1ms);
 }
 
-bool Heartbeat::end() {
-  if (loss_) return false;
-  if (!watches()) {
-    MPI_Comm_free(&group_);
-    return true;
+void Heartbeat::receive(Clock::time_point now) {
+  while (!has_all() && !loss_ && mail_->hearing != MPI_REQUEST_NULL) {
+    int flag = 0;
+    MPI_Status status;
+    check(MPI_Test(&mail_->hearing, &flag, &status), "MPI_Test");
+    if (!flag) return;
+    mail_->heard.text.back() = '\0';
+    if (status.MPI_SOURCE == before_) heard_at_ = now;
+    switch (mail_->heard.kind) {
+      case Kind::beat:
+        before_name_ = mail_->heard.text.data();
+        break;
+      case Kind::leaves:
+      case Kind::gives_up:
+        ++have_left_;
+        has_given_up_ = has_given_up_ || mail_->heard.kind == Kind::gives_up;
+        if (!leaver_ || mail_->heard.operations < leaver_->operations)
+          leaver_ = {mail_->heard.text.data(), mail_->heard.operations};
+        // It tells nothing more.
+        if (mail_->heard.kind == Kind::gives_up && status.MPI_SOURCE == before_) is_last_heard_ = true;
+        break;
+      case Kind::last:
+        is_last_heard_ = true;
+        break;
+      case Kind::loss:
+        return lose(mail_->heard.text.data());
+    }
+    if (!has_all()) listen();
   }
-  MPI_Request all = MPI_REQUEST_NULL;
-  MPI_Ibarrier(group_, &all);
-  int have_come = 0, is_sent = 0;
-  for (auto rest = 1ms; have_come == 0; rest = std::min<std::chrono::milliseconds>(2 * rest, 8ms)) {
-    MPI_Test(&all, &have_come, MPI_STATUS_IGNORE);
-    if (have_come) break;
-    look(Clock::now());
-    if (loss_) return false;
-    std::this_thread::sleep_for(rest);
-  }
-  // Each is told by the one before it that nothing more comes.
-  const auto until = Clock::now() + limit_;
-  while (!is_last_heard_ || !is_sent) {
-    send(true);
-    MPI_Test(&sending_, &is_sent, MPI_STATUS_IGNORE);
-    is_sent = is_sent && sent_.is_last;
-    look(Clock::now());
-    if (loss_ || Clock::now() > until) return false;
-    std::this_thread::sleep_for(1ms);
-  }
-  MPI_Cancel(&news_coming_);
-  MPI_Wait(&news_coming_, MPI_STATUS_IGNORE);
-  MPI_Comm_free(&group_);
-  return true;
+}
+
+/// A receive ends at once, by the message that it has got or by none.
+void Heartbeat::stop_listening() {
+  if (mail_->hearing == MPI_REQUEST_NULL || MPI_Cancel(&mail_->hearing) != MPI_SUCCESS) return;
+  MPI_Wait(&mail_->hearing, MPI_STATUS_IGNORE);
+}
+
+void Heartbeat::leave(Kind kind, std::uint64_t operations) {
+  has_told_ = true;
+  mail_->leaving.message.kind = kind;
+  mail_->leaving.message.operations = operations;
+  send_to_all(mail_->leaving);
+}
+
+void Heartbeat::give_up(std::uint64_t operations) {
+  if (has_told_) return;
+  guarded([&] {
+    leave(Kind::gives_up, operations);
+    for (const auto until = Clock::now() + kFarewell; !is_through(mail_->leaving) && Clock::now() < until;)
+      std::this_thread::sleep_for(1ms);
+  });
+  stop_listening();
+}
+
+bool Heartbeat::end(std::uint64_t operations, const std::function<bool()>& stops) {
+  bool is_done = false;
+  guarded([&] {
+    leave(Kind::leaves, operations);
+    for (auto rest = 1ms; !is_done; rest = std::min<std::chrono::milliseconds>(2 * rest, 8ms)) {
+      look(Clock::now());
+      if (loss_ || has_given_up_ || stops()) return;
+      // Until all have come each is watched by the next one, which is told then that nothing more comes.
+      if (have_left_ == size_ - 1 && !is_last_told_) {
+        is_last_told_ = true;
+        if (size_ > 1) send(mail_->last, next_);
+      }
+      is_done = is_last_told_ && has_all() && is_through(mail_->beat) && is_through(mail_->leaving) &&
+                is_through(mail_->last);
+      if (!is_done) std::this_thread::sleep_for(rest);
+    }
+    check(MPI_Comm_free(&group_), "MPI_Comm_free");
+  });
+  if (!is_done) stop_listening();
+  return is_done && !loss_;
 }
 
 }  // namespace halfstep::mpi

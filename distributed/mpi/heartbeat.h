@@ -1,25 +1,34 @@
-// How ranks find that one of them is gone or stands still. The thread that calls MPI answers for its process, whatever
-// that computes: so a long step, compilation or checkpoint is no silence, and a process that is stopped is.
+// What ranks tell each other beside their operations: that they are there, and that they leave. The thread that calls
+// MPI answers for its process, whatever that computes: so a long step, compilation or checkpoint is no silence, and a
+// process that is stopped is.
 #pragma once
 
 #include <array>
 #include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include <mpi.h>
 
+#include <halfstep/distributed/communicator.h>
+
 namespace halfstep::mpi {
 
 /// Every rank tells the next one that it is there, and listens to the one before. Who hears nothing for too long tells
-/// all. To be used by one thread.
+/// all. Who leaves tells all, too. To be used by one thread; no function but the constructor throws.
 class Heartbeat {
  public:
   using Clock = std::chrono::steady_clock;
 
-  /// `limit` 0: nobody is watched. Collective.
+  /// `limit`: after how long a silent rank is taken for lost; that of rank 0 is that of all. 0: no silence is too long.
+  /// Collective.
   Heartbeat(MPI_Comm group, std::chrono::milliseconds limit);
+  /// Messages that are still under way stay in memory that is left to MPI. Calls nothing of MPI.
+  ~Heartbeat();
   Heartbeat(const Heartbeat&) = delete;
   Heartbeat& operator=(const Heartbeat&) = delete;
 
@@ -27,34 +36,70 @@ class Heartbeat {
   void beat(Clock::time_point now);
   std::chrono::milliseconds pause() const { return pause_; }
 
-  /// "nothing from rank 3 (host) for 20 s", once that is so. Nothing is sent or received from then on.
-  const std::optional<std::string>& loss() const { return loss_; }
+  /// A rank is lost, or MPI fails. Nothing is sent or received from then on.
+  const std::optional<SharedError>& loss() const { return loss_; }
 
-  /// Returns when all ranks have called it, as long as each of them computes; false where one is lost. Collective.
-  bool end();
+  /// A rank that takes part in its first `operations` operations alone.
+  struct Leaver {
+    std::string name;  ///< "rank 3 (host)"
+    std::uint64_t operations = 0;
+  };
+  /// Of those that have left the one with the fewest.
+  const std::optional<Leaver>& leaver() const { return leaver_; }
+
+  /// Returns when all ranks have called it, as long as each of them computes; false where one is lost, or does not wait
+  /// for the others, and as soon as `stops` says so. Collective.
+  bool end(std::uint64_t operations, const std::function<bool()>& stops);
+  /// Tells the others, as far as they listen, that this rank leaves and waits for none of them. It listens to none from
+  /// then on. Only the first call does something.
+  void give_up(std::uint64_t operations);
 
  private:
+  enum class Kind : std::int32_t { beat, leaves, gives_up, last, loss };
   struct Message {
-    int is_last = 0;
+    Kind kind = Kind::beat;
+    std::uint64_t operations = 0;     ///< of one that leaves
+    std::array<char, 496> text = {};  ///< of a loss; else the name of the sender
   };
-  using News = std::array<char, 512>;
+  struct Sent {
+    Message message;
+    std::vector<MPI_Request> requests = {};
+  };
+  /// What MPI reads and writes.
+  struct Mail {
+    Message heard;
+    MPI_Request hearing = MPI_REQUEST_NULL;
+    Sent beat, leaving, last, news;
+    bool is_under_way() const;
+  };
 
-  bool watches() const { return size_ > 1 && limit_.count() > 0; }
+  bool watches() const { return limit_.count() > 0; }
+  bool has_all() const { return have_left_ == size_ - 1 && is_last_heard_; }
+  template <class Work>
+  void guarded(const Work& work);
   void look(Clock::time_point now);
+  void receive(Clock::time_point now);
   void listen();
-  void send(bool is_last);
-  void tell_all();
+  void send(Sent& to_be, int rank);
+  void send_to_all(Sent& to_be, int except = -1);
+  static bool is_through(Sent& sent);
+  void leave(Kind kind, std::uint64_t operations);
+  void lose(std::string found);
+  void stop_listening();
 
-  const std::chrono::milliseconds limit_, pause_;
+  std::chrono::milliseconds limit_, pause_{};
   MPI_Comm group_ = MPI_COMM_NULL;
   int rank_ = 0, size_ = 1, next_ = 0, before_ = 0;
-  std::string host_;  // of the rank before
-  Message sent_, heard_;
-  News news_{};
-  MPI_Request sending_ = MPI_REQUEST_NULL, hearing_ = MPI_REQUEST_NULL, news_coming_ = MPI_REQUEST_NULL;
-  Clock::time_point looked_at_, sent_at_, heard_at_;
-  bool is_last_heard_ = false;
-  std::optional<std::string> loss_;
+  std::string before_name_;
+  Message own_;
+  std::unique_ptr<Mail> mail_ = std::make_unique<Mail>();
+  Clock::time_point looked_at_ = {}, sent_at_ = {}, heard_at_ = {};
+  int have_left_ = 0;
+  bool is_last_heard_ = false, is_last_told_ = false;  // of the rank before, to the next one
+  bool has_given_up_ = false;                          // any
+  bool has_told_ = false;                              // that this rank leaves
+  std::optional<SharedError> loss_;
+  std::optional<Leaver> leaver_;
 };
 
 }  // namespace halfstep::mpi

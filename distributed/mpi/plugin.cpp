@@ -1,11 +1,12 @@
 // The communicator of MPI.
 #include <algorithm>
-#include <array>
-#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
+#include <exception>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
@@ -13,6 +14,7 @@
 
 #include <fmt/format.h>
 #include <mpi.h>
+#include <unistd.h>
 
 #include "distributed/mpi/progress.h"
 #include <halfstep/base/error.h>
@@ -75,20 +77,16 @@ void in_parts(std::size_t count, const Part& part) {
     part(done, static_cast<int>(std::min(kMostElements, count - done)));
 }
 
-/// Whether the process has one: two would take turns in one order on no rank.
-std::atomic<bool> is_open = false;
-
 class MpiCommunicator final : public Communicator {
  public:
-  // The thread of `progress_` runs `after` before it is made whole, and calls nothing of it but `group`.
   explicit MpiCommunicator(const CommunicatorOptions& options)
-      : progress_(options, [this] {
-          check(MPI_Comm_rank(progress_.group(), &rank_), "MPI_Comm_rank");
-          check(MPI_Comm_size(progress_.group(), &size_), "MPI_Comm_size");
+      : progress_(std::make_unique<Progress>(options, [this](MPI_Comm group) {
+          check(MPI_Comm_rank(group, &rank_), "MPI_Comm_rank");
+          check(MPI_Comm_size(group, &size_), "MPI_Comm_size");
           types_.make();
-        }) {}
+        })) {}
 
-  ~MpiCommunicator() override { is_open = false; }
+  ~MpiCommunicator() override;
 
   std::string_view name() const override { return "mpi"; }
   int rank() const override { return rank_; }
@@ -100,69 +98,77 @@ class MpiCommunicator final : public Communicator {
   }
 
   std::unique_ptr<AllReduce> make_all_reduce(void* data, std::size_t count, DType dtype, Reduction reduction) override {
-    return std::make_unique<Made>(progress_, all_reduction(data, count, dtype, reduction));
+    return std::make_unique<Made>(*progress_, all_reduction(data, count, dtype, reduction));
   }
 
   void reduce_scatter(const void* from, void* to, std::size_t count, DType dtype, Reduction reduction) override {
     require_int(count);
-    Operation operation([=, this](std::vector<MPI_Request>& requests) {
-      check(MPI_Ireduce_scatter_block(from, to, static_cast<int>(count), types_.of(dtype), types_.of(dtype, reduction),
-                                      progress_.group(), &requests.emplace_back()),
-            "MPI_Ireduce_scatter_block");
-    });
+    const std::size_t bytes = bytes_of(dtype, count);
+    Operation operation(
+        {from, bytes * static_cast<std::size_t>(size_), to, bytes},
+        [=, this](const void* parts, void* part, std::vector<MPI_Request>& requests) {
+          check(MPI_Ireduce_scatter_block(parts, part, static_cast<int>(count), types_.of(dtype),
+                                          types_.of(dtype, reduction), progress_->group(), &requests.emplace_back()),
+                "MPI_Ireduce_scatter_block");
+        });
     run(operation);
   }
 
   void all_gather(const void* from, void* to, std::size_t bytes) override {
     require_int(bytes);
-    Operation operation([=, this](std::vector<MPI_Request>& requests) {
-      check(MPI_Iallgather(from, static_cast<int>(bytes), MPI_BYTE, to, static_cast<int>(bytes), MPI_BYTE,
-                           progress_.group(), &requests.emplace_back()),
-            "MPI_Iallgather");
-    });
+    Operation operation({from, bytes, to, bytes * static_cast<std::size_t>(size_)},
+                        [=, this](const void* part, void* parts, std::vector<MPI_Request>& requests) {
+                          check(MPI_Iallgather(part, static_cast<int>(bytes), MPI_BYTE, parts, static_cast<int>(bytes),
+                                               MPI_BYTE, progress_->group(), &requests.emplace_back()),
+                                "MPI_Iallgather");
+                        });
     run(operation);
   }
 
   void broadcast(void* data, std::size_t bytes, int root) override {
-    Operation operation([=, this](std::vector<MPI_Request>& requests) {
-      in_parts(bytes, [&](std::size_t offset, int part) {
-        check(MPI_Ibcast(static_cast<std::byte*>(data) + offset, part, MPI_BYTE, root, progress_.group(),
-                         &requests.emplace_back()),
-              "MPI_Ibcast");
-      });
-    });
+    Operation operation({data, bytes, data, bytes},
+                        [=, this](const void*, void* to, std::vector<MPI_Request>& requests) {
+                          in_parts(bytes, [&](std::size_t offset, int part) {
+                            check(MPI_Ibcast(static_cast<std::byte*>(to) + offset, part, MPI_BYTE, root,
+                                             progress_->group(), &requests.emplace_back()),
+                                  "MPI_Ibcast");
+                          });
+                        });
     run(operation);
   }
 
   void barrier() override {
-    Operation operation([this](std::vector<MPI_Request>& requests) {
-      check(MPI_Ibarrier(progress_.group(), &requests.emplace_back()), "MPI_Ibarrier");
+    Operation operation({}, [this](const void*, void*, std::vector<MPI_Request>& requests) {
+      check(MPI_Ibarrier(progress_->group(), &requests.emplace_back()), "MPI_Ibarrier");
     });
     run(operation);
   }
 
-  void abort(int exit_code) noexcept override { progress_.abort(exit_code); }
+  void abort(int exit_code) noexcept override { progress_->abort(exit_code); }
+  void end() noexcept { progress_->end(); }
 
  private:
   class Made final : public AllReduce {
    public:
     Made(Progress& progress, Operation operation) : progress_(progress), operation_(std::move(operation)) {}
     ~Made() override { progress_.lose(operation_); }
-    void start() override { progress_.start(operation_); }
-    void wait() override { progress_.wait(operation_); }
     std::optional<std::chrono::steady_clock::time_point> done_at() const override { return operation_.done_at(); }
 
    private:
+    void do_start() override { progress_.start(operation_); }
+    void do_wait() override { progress_.wait(operation_); }
+
     Progress& progress_;
     Operation operation_;
   };
 
   Operation all_reduction(void* data, std::size_t count, DType dtype, Reduction reduction) {
-    return Operation([=, this](std::vector<MPI_Request>& requests) {
+    const std::size_t bytes = bytes_of(dtype, count);
+    return Operation({data, bytes, data, bytes}, [=, this](const void*, void* to, std::vector<MPI_Request>& requests) {
       in_parts(count, [&](std::size_t offset, int part) {
         check(
-            MPI_Iallreduce(MPI_IN_PLACE, static_cast<std::byte*>(data) + bytes_of(dtype, offset), part,
-                           types_.of(dtype), types_.of(dtype, reduction), progress_.group(), &requests.emplace_back()),
+            MPI_Iallreduce(MPI_IN_PLACE, static_cast<std::byte*>(to) + bytes_of(dtype, offset), part, types_.of(dtype),
+                           types_.of(dtype, reduction), progress_->group(), &requests.emplace_back()),
             "MPI_Iallreduce");
       });
     });
@@ -174,14 +180,52 @@ class MpiCommunicator final : public Communicator {
   }
 
   void run(Operation& operation) {
-    progress_.start(operation);
-    progress_.wait(operation);
+    progress_->start(operation);
+    progress_->wait(operation);
   }
 
   int rank_ = 0, size_ = 1;
   Types types_;
-  Progress progress_;
+  std::unique_ptr<Progress> progress_;
 };
+
+/// The one of the process: two would take turns in one order on no rank.
+struct Opened {
+  std::mutex mutex;
+  MpiCommunicator* communicator = nullptr;
+  pid_t process = 0;
+} opened;
+
+MpiCommunicator::~MpiCommunicator() {
+  // A fork lacks the thread, which may hold what would be destroyed, and the lock as well.
+  if (progress_->is_fork()) {
+    static_cast<void>(progress_.release());
+    return;
+  }
+  const std::lock_guard lock(opened.mutex);
+  progress_->end();
+  opened.communicator = nullptr;
+}
+
+/// A process that exits without destroying its communicator leaves the others, too. Not a fork of it, nor while another
+/// thread is about to open or destroy it.
+void end_at_exit() {
+  const std::unique_lock lock(opened.mutex, std::try_to_lock);
+  if (lock && opened.communicator && opened.process == getpid()) opened.communicator->end();
+}
+
+Communicator* open(const CommunicatorOptions& options, std::string& reason) {
+  const std::lock_guard lock(opened.mutex);
+  if (opened.communicator) {
+    reason = "the communicator of this process is open already: share it";
+    return nullptr;
+  }
+  opened.communicator = new MpiCommunicator(options);
+  opened.process = getpid();
+  static const int registered = std::atexit(end_at_exit);
+  static_cast<void>(registered);
+  return opened.communicator;
+}
 
 }  // namespace
 }  // namespace halfstep::mpi
@@ -191,14 +235,9 @@ extern "C" {
 int halfstep_communicator_abi() { return halfstep::kCommunicatorAbi; }
 
 halfstep::Communicator* halfstep_communicator(const halfstep::CommunicatorOptions* options, std::string* reason) {
-  if (halfstep::mpi::is_open.exchange(true)) {
-    *reason = "the communicator of this process is open already: share it";
-    return nullptr;
-  }
   try {
-    return new halfstep::mpi::MpiCommunicator(*options);
+    return halfstep::mpi::open(*options, *reason);
   } catch (const std::exception& error) {
-    halfstep::mpi::is_open = false;
     *reason = error.what();
     return nullptr;
   }

@@ -8,7 +8,7 @@
 
 #include <fmt/format.h>
 
-#include "distributed/pause.h"
+#include "distributed/waiting.h"
 #include <halfstep/base/error.h>
 
 namespace halfstep::nccl {
@@ -42,22 +42,25 @@ ncclRedOp_t operation_of(Reduction reduction) {
 
 }  // namespace
 
-Group::Group(const Api& api, const ncclUniqueId& id, int rank, int size, std::chrono::milliseconds limit)
-    : api_(api), rank_(rank), size_(size), limit_(limit) {
-  enter();
-  check(api_.create_stream(&stream_), "cudaStreamCreateWithFlags");
+Group::Group(const Api& api, const ncclUniqueId& id, int rank, int size, std::chrono::milliseconds limit, Line line)
+    : api_(api), rank_(rank), size_(size), limit_(limit), line_(std::move(line)) {
   // Calls that return at once, so that a rank that does not come is noticed.
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
   config.blocking = 0;
   try {
+    enter();
+    check(api_.create_stream(&stream_), "cudaStreamCreateWithFlags");
     check(api_.init_rank(&communicator_, size_, id, rank_, &config), "ncclCommInitRankConfig");
   } catch (...) {
-    api_.destroy_stream(stream_);
+    line_.leave(0);
+    if (stream_) api_.destroy_stream(stream_);
     throw;
   }
 }
 
 Group::~Group() {
+  ends_ = true;
+  line_.leave(is_given_up_ ? 0 : operations_);
   if (!is_given_up_ && std::uncaught_exceptions() == exceptions_) {
     try {
       enter();
@@ -83,24 +86,37 @@ void Group::check(cudaError_t result, const char* call) {
 }
 
 void Group::check(ncclResult_t result, const char* call) {
-  if (result == ncclInProgress)
-    poll([&] {
-      const ncclResult_t asked = api_.async_error(communicator_, &result);
-      if (asked != ncclSuccess) result = asked;
-      return result != ncclInProgress;
-    });
+  const auto is_done = [&] {
+    const ncclResult_t asked = api_.async_error(communicator_, &result);
+    if (asked != ncclSuccess) result = asked;
+    return result != ncclInProgress;
+  };
+  const std::uint64_t operation = operations_ > 0 ? operations_ - 1 : 0;
+  if (result == ncclInProgress) poll(is_done, ends_ ? std::nullopt : std::optional(operation));
   if (result == ncclSuccess) return;
   give_up();
   const std::string expected = fmt::format("{} to work", call), found = api_.error_string(result);
-  if (result == ncclRemoteError) throw SharedError(Error::Kind::failure, expected, found, "another rank has gone");
+  if (result == ncclRemoteError) {
+    require_all(operation);
+    throw SharedError(Error::Kind::failure, expected, found, "another rank has gone");
+  }
   throw_failure(expected, found, "NCCL_DEBUG=WARN has NCCL say more");
 }
 
+void Group::require_all(std::uint64_t operation) {
+  const std::optional<std::string> missing = line_.missing(operation);
+  if (!missing) return;
+  give_up();
+  throw SharedError(Error::Kind::failure, "all ranks to go on", *missing,
+                    "its program has returned or exited, or an error was caught: all ranks leave together");
+}
+
 template <class Done>
-void Group::poll(const Done& done) {
-  const Clock::time_point start = Clock::now();
+void Group::poll(const Done& done, std::optional<std::uint64_t> operation) {
+  RunningTime time;
+  Clock::duration next_look = 100ms;
   while (!done()) {
-    const Clock::duration waited = Clock::now() - start;
+    const Clock::duration waited = time.passed();
     if (waited > limit_) {
       give_up();
       throw SharedError(Error::Kind::failure,
@@ -108,12 +124,16 @@ void Group::poll(const Done& done) {
                         "no answer from one of them",
                         "a rank hangs or computes for long: --distributed-timeout is the limit");
     }
+    if (operation && waited > next_look) {
+      next_look = waited + 100ms;
+      require_all(*operation);
+    }
     pause(waited);
   }
 }
 
-void Group::wait(cudaEvent_t event) {
-  poll([&] {
+void Group::wait(cudaEvent_t event, std::uint64_t operation) {
+  const auto is_done = [&] {
     const cudaError_t now = api_.query(event);
     if (now == cudaErrorNotReady) {
       ncclResult_t state = ncclSuccess;
@@ -123,7 +143,8 @@ void Group::wait(cudaEvent_t event) {
     }
     check(now, "cudaEventQuery");
     return true;
-  });
+  };
+  poll(is_done, operation);
 }
 
 void Group::give_up() noexcept {
@@ -151,6 +172,7 @@ void Staging::reserve(Block& block, std::size_t bytes, Allocate allocate, Free f
 void Staging::start(const void* from, std::size_t from_bytes, void* to, std::size_t to_bytes, const Call& call,
                     const char* name) {
   group_.enter();
+  operation_ = group_.count();
   const Api& api = group_.api();
   // Calls of no elements have an address, too.
   reserve(host_, std::max<std::size_t>({from_bytes, to_bytes, 1}), api.allocate_pinned, api.free_pinned,
@@ -175,7 +197,7 @@ void Staging::start(const void* from, std::size_t from_bytes, void* to, std::siz
 
 void Staging::wait() {
   group_.enter();
-  group_.wait(done_);
+  group_.wait(done_, operation_);
   is_under_way_ = false;
   if (result_bytes_ > 0) std::memcpy(result_, host_.memory, result_bytes_);
 }
@@ -204,18 +226,19 @@ struct Reducing {
 class NcclCommunicator::Made final : public AllReduce {
  public:
   Made(Group& group, Reducing reducing) : group_(group), reducing_(reducing), staging_(group) {}
-  void start() override { reducing_.start(group_, staging_); }
-  void wait() override { staging_.wait(); }
 
  private:
+  void do_start() override { reducing_.start(group_, staging_); }
+  void do_wait() override { staging_.wait(); }
+
   Group& group_;
   Reducing reducing_;
   Staging staging_;
 };
 
 NcclCommunicator::NcclCommunicator(const Api& api, const ncclUniqueId& id, int rank, int size,
-                                   std::chrono::milliseconds limit)
-    : api_(api), group_(api_, id, rank, size, limit) {}
+                                   std::chrono::milliseconds limit, Line line)
+    : api_(api), group_(api_, id, rank, size, limit, std::move(line)) {}
 
 void NcclCommunicator::all_reduce(void* data, std::size_t count, DType dtype, Reduction reduction) {
   Reducing{data, count, dtype, reduction}.start(group_, staging_);

@@ -3,12 +3,15 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "distributed/nccl/api.h"
+#include "distributed/nccl/line.h"
 #include <halfstep/distributed/communicator.h>
 
 namespace halfstep::nccl {
@@ -17,7 +20,7 @@ namespace halfstep::nccl {
 class Group {
  public:
   /// Collective. `id` is what ncclGetUniqueId gave to rank 0. Throws what went wrong.
-  Group(const Api& api, const ncclUniqueId& id, int rank, int size, std::chrono::milliseconds limit);
+  Group(const Api& api, const ncclUniqueId& id, int rank, int size, std::chrono::milliseconds limit, Line line);
   /// Where an exception destroys it, the other ranks may be anywhere: it does not wait for them.
   ~Group();
   Group(const Group&) = delete;
@@ -31,18 +34,23 @@ class Group {
 
   /// Before each use: the GPU becomes that of this thread. Throws SharedError where the group has been given up.
   void enter();
+  /// The number of the next operation: all ranks start them in one order.
+  std::uint64_t count() { return operations_++; }
   /// Both throw Error(failure), and give the group up, unless the call went well. NCCL's may still be under way.
   void check(ncclResult_t result, const char* call);
   void check(cudaError_t result, const char* call);
-  /// Returns when the event has happened. Throws SharedError, and gives the group up, where another rank has gone or
-  /// does not answer.
-  void wait(cudaEvent_t event);
+  /// Returns when the event of this operation has happened. Throws SharedError, and gives the group up, where another
+  /// rank has gone or does not answer.
+  void wait(cudaEvent_t event, std::uint64_t operation);
   /// Nothing is done from then on, and what is under way ends.
   void give_up() noexcept;
 
  private:
+  /// Throws SharedError, and gives the group up, where a rank has left before this operation.
+  void require_all(std::uint64_t operation);
+  /// `operation`: in which all ranks have to take part; unset: in none.
   template <class Done>
-  void poll(const Done& done);
+  void poll(const Done& done, std::optional<std::uint64_t> operation);
 
   const Api& api_;
   const int rank_, size_;
@@ -50,7 +58,10 @@ class Group {
   const int exceptions_ = std::uncaught_exceptions();
   ncclComm_t communicator_ = nullptr;
   cudaStream_t stream_ = nullptr;
+  Line line_;
+  std::uint64_t operations_ = 0;
   bool is_given_up_ = false;
+  bool ends_ = false;  // the others may have left, and have done their part
 };
 
 /// The memory in which an operation is carried out, again and again. On its way to the GPU and back what the caller has
@@ -84,13 +95,15 @@ class Staging {
   cudaEvent_t done_ = nullptr;
   void* result_ = nullptr;  // of the caller, for the operation that is under way
   std::size_t result_bytes_ = 0;
+  std::uint64_t operation_ = 0;
   bool is_under_way_ = false;
 };
 
 class NcclCommunicator final : public Communicator {
  public:
   /// As Group. `api` is copied.
-  NcclCommunicator(const Api& api, const ncclUniqueId& id, int rank, int size, std::chrono::milliseconds limit);
+  NcclCommunicator(const Api& api, const ncclUniqueId& id, int rank, int size, std::chrono::milliseconds limit,
+                   Line line = {});
 
   std::string_view name() const override { return "nccl"; }
   int rank() const override { return group_.rank(); }

@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "distributed/nccl/api.h"
 #include "distributed/nccl/nccl_communicator.h"
@@ -39,12 +40,12 @@ Communicator* open(const CommunicatorOptions& options, std::string& reason) {
   FirstWord word;
   if (launch->rank == 0) word.result = api.get_unique_id(&word.id);
   const auto variable = [](const char* name) -> const char* { return std::getenv(name); };
-  broadcast_from_first(meeting_place(*launch, variable), launch->rank, launch->size,
-                       std::as_writable_bytes(std::span(&word, 1)), options.limit);
+  Line line = broadcast_from_first(meeting_place(*launch, variable), launch->rank, launch->size,
+                                   std::as_writable_bytes(std::span(&word, 1)), options.limit);
   if (word.result != ncclSuccess)
     throw_failure("ncclGetUniqueId to work on rank 0", api.error_string(word.result),
                   "NCCL_DEBUG=WARN has NCCL say more");
-  return new NcclCommunicator(api, word.id, launch->rank, launch->size, options.limit);
+  return new NcclCommunicator(api, word.id, launch->rank, launch->size, options.limit, std::move(line));
 }
 
 }  // namespace

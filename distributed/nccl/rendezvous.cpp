@@ -7,8 +7,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <initializer_list>
+#include <map>
 #include <memory>
-#include <set>
 #include <string_view>
 #include <thread>
 #include <utility>
@@ -30,55 +31,81 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using namespace std::chrono_literals;
 
+/// How long one of two may take to say all that it has to.
+constexpr auto kPatience = 5s;
+
+/// Ranks, up to which rank 0 keeps its connections: a process has only so many files.
+constexpr int kMostKept = 512;
+
+constexpr std::array<char, 16> kProtocol{"halfstep-nccl-2"};
+
 /// What a rank says of itself when it comes.
 struct Greeting {
-  std::array<char, 16> what{"halfstep-nccl-1"};
+  std::array<char, 16> protocol = kProtocol;
   std::int32_t rank = 0, size = 0;
+  std::array<char, 256> secret{};
+
+  Greeting() = default;
+  Greeting(const MeetingPlace& place, int own, int all) : rank(own), size(all) {
+    std::memcpy(secret.data(), place.secret.data(), std::min(place.secret.size(), secret.size()));
+  }
+  bool is_of(const Greeting& group) const {
+    unsigned char difference = 0;  // looks at all of it, so that the time says nothing
+    for (std::size_t i = 0; i < secret.size(); ++i)
+      difference = static_cast<unsigned char>(difference | (secret[i] ^ group.secret[i]));
+    return protocol == group.protocol && difference == 0 && size == group.size && rank >= 1 && rank < size;
+  }
 };
 
-class Socket {
- public:
-  explicit Socket(int descriptor = -1) : descriptor_(descriptor) {}
-  Socket(Socket&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
-  Socket& operator=(Socket&& other) noexcept {
-    std::swap(descriptor_, other.descriptor_);
-    return *this;
-  }
-  ~Socket() {
-    if (descriptor_ >= 0) close(descriptor_);
-  }
-  int get() const { return descriptor_; }
-  explicit operator bool() const { return descriptor_ >= 0; }
-
- private:
-  int descriptor_;
+/// What rank 0 says before the bytes.
+struct Answer {
+  std::array<char, 16> protocol = kProtocol;
+  std::uint64_t bytes = 0;
 };
 
 /// The time that is left, for poll.
 int left_until(Clock::time_point end) {
   const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - Clock::now()).count();
-  return static_cast<int>(std::max<std::int64_t>(left, 0));
+  return static_cast<int>(std::clamp<std::int64_t>(left, 0, 60'000));
 }
+
+bool is_for_later() { return errno == EAGAIN || errno == EINTR; }
 
 /// Sends or receives all of `bytes`. False where the other end goes away or the time is over.
 template <class Move>
 bool move_all(const Socket& socket, std::span<std::byte> bytes, short event, Clock::time_point end, const Move& move) {
   while (!bytes.empty()) {
     pollfd wanted{socket.get(), event, 0};
-    if (poll(&wanted, 1, left_until(end)) <= 0) return false;
+    const int ready = poll(&wanted, 1, left_until(end));
+    if (ready == 0 || (ready < 0 && errno != EINTR)) return false;
     const ssize_t moved = move(socket.get(), bytes);
-    if (moved <= 0) return false;
-    bytes = bytes.subspan(static_cast<std::size_t>(moved));
+    if (moved > 0) bytes = bytes.subspan(static_cast<std::size_t>(moved));
+    if (moved == 0 || (moved < 0 && !is_for_later())) return false;
   }
   return true;
 }
+ssize_t receive_some(int socket, std::span<std::byte> bytes) {
+  return recv(socket, bytes.data(), bytes.size(), MSG_DONTWAIT);
+}
 bool receive(const Socket& socket, std::span<std::byte> bytes, Clock::time_point end) {
-  return move_all(socket, bytes, POLLIN, end,
-                  [](int s, std::span<std::byte> part) { return recv(s, part.data(), part.size(), 0); });
+  return move_all(socket, bytes, POLLIN, end, receive_some);
 }
 bool send(const Socket& socket, std::span<std::byte> bytes, Clock::time_point end) {
-  return move_all(socket, bytes, POLLOUT, end,
-                  [](int s, std::span<std::byte> part) { return ::send(s, part.data(), part.size(), MSG_NOSIGNAL); });
+  return move_all(socket, bytes, POLLOUT, end, [](int s, std::span<std::byte> part) {
+    return ::send(s, part.data(), part.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+  });
+}
+template <class T>
+std::span<std::byte> bytes_of(T& value) {
+  return std::as_writable_bytes(std::span(&value, 1));
+}
+
+/// Whether the process at the other end may be one of this job. A name on this machine may be taken by any user.
+bool is_own(const MeetingPlace& place, const Socket& socket) {
+  ucred other{};
+  socklen_t length = sizeof other;
+  return !place.host.empty() ||
+         (getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &other, &length) == 0 && other.uid == getuid());
 }
 
 std::string name_of(const MeetingPlace& place) {
@@ -129,24 +156,143 @@ Socket listening(const MeetingPlace& place) {
   return listener;
 }
 
-Socket connected(const MeetingPlace& place, Clock::time_point end, std::string& why) {
-  while (Clock::now() < end) {
-    Socket socket = at_place(place, false, why, [](int family, const sockaddr* address, socklen_t length) {
-      Socket made(::socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0));
-      if (!made || connect(made.get(), address, length) != 0) return Socket();
-      return made;
-    });
-    if (socket) return socket;
-    std::this_thread::sleep_for(20ms);  // rank 0 may be on its way
-  }
-  return Socket();
+/// False, with errno set, where nobody takes the connection in time.
+bool connect_until(const Socket& socket, const sockaddr* address, socklen_t length, Clock::time_point end) {
+  if (connect(socket.get(), address, length) == 0) return true;
+  if (errno != EINPROGRESS) return false;
+  pollfd wanted{socket.get(), POLLOUT, 0};
+  int code = ETIMEDOUT;
+  socklen_t size = sizeof code;
+  if (poll(&wanted, 1, left_until(end)) > 0) getsockopt(socket.get(), SOL_SOCKET, SO_ERROR, &code, &size);
+  errno = code;
+  return code == 0;
 }
+
+Socket connected(const MeetingPlace& place, Clock::time_point end, std::string& why) {
+  return at_place(place, false, why, [&](int family, const sockaddr* address, socklen_t length) {
+    Socket made(::socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (!made || !connect_until(made, address, length, end)) return Socket();
+    return made;
+  });
+}
+
+/// Fetches the bytes from rank 0; none, and why, where it is not there or is another.
+Socket fetch(const MeetingPlace& place, Greeting own, std::span<std::byte> bytes, Clock::time_point end,
+             std::string& why) {
+  Socket socket = connected(place, end, why);
+  if (!socket) return socket;
+  Answer answer;
+  why = "another program, or a rank 0 of another job or secret";
+  const bool is_first = is_own(place, socket) && send(socket, bytes_of(own), end) &&
+                        receive(socket, bytes_of(answer), end) && answer.protocol == kProtocol &&
+                        answer.bytes == bytes.size() && receive(socket, bytes, end);
+  return is_first ? std::move(socket) : Socket();
+}
+
+/// Rank 0, to which others come.
+class Host {
+ public:
+  Host(const MeetingPlace& place, int size, std::span<std::byte> bytes)
+      : place_(place), group_(place, 0, size), bytes_(bytes), listener_(listening(place)) {}
+
+  /// Returns when all have been told, or the time is over.
+  void serve(Clock::time_point end) {
+    while (told() + 1 < group_.size && Clock::now() < end) {
+      std::vector<pollfd> wanted{{listener_.get(), POLLIN, 0}};
+      Clock::time_point next = end;
+      for (const Guest& guest : guests_) {
+        wanted.push_back({guest.socket.get(), POLLIN, 0});
+        next = std::min(next, guest.until);
+      }
+      if (poll(wanted.data(), wanted.size(), left_until(next) + 1) < 0 && errno != EINTR) return;
+      const Clock::time_point now = Clock::now();
+      for (std::size_t i = 0; i < guests_.size(); ++i)
+        if (wanted[i + 1].revents != 0) listen_to(guests_[i]);
+      for (Guest& guest : guests_)
+        if (guest.until < now) turn_away(guest);
+      std::erase_if(guests_, [](const Guest& guest) { return !guest.socket; });
+      if (wanted[0].revents != 0) take();
+    }
+  }
+  int told() const { return static_cast<int>(told_.size()); }
+  /// To those whose connections were kept.
+  int strangers() const { return strangers_; }
+  Line line() {
+    Line line(0);
+    for (auto& [rank, socket] : told_)
+      if (socket) line.add(rank, std::move(socket));
+    return line;
+  }
+
+ private:
+  struct Guest {
+    Socket socket;
+    Clock::time_point until;
+    Greeting greeting = {};
+    std::size_t received = 0;
+  };
+
+  void take() {
+    Socket socket(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (!socket) {
+      // Whoever waits comes to nothing before a file is free: those of ranks that have been told are, soon.
+      if (errno == EMFILE || errno == ENFILE) std::this_thread::sleep_for(20ms);
+      return;
+    }
+    // Ranks say at once what they are: who has been silent for longest is none.
+    if (guests_.size() >= static_cast<std::size_t>(group_.size) + kStrangers) {
+      ++strangers_;
+      guests_.erase(guests_.begin());
+    }
+    guests_.push_back({std::move(socket), Clock::now() + kPatience});
+  }
+  void turn_away(Guest& guest) {
+    ++strangers_;
+    guest.socket = Socket();
+  }
+  void listen_to(Guest& guest) {
+    const ssize_t received = receive_some(guest.socket.get(), bytes_of(guest.greeting).subspan(guest.received));
+    if (received < 0 && is_for_later()) return;
+    if (received <= 0) return turn_away(guest);
+    guest.received += static_cast<std::size_t>(received);
+    if (guest.received < sizeof guest.greeting) return;
+    if (!guest.greeting.is_of(group_) || !is_own(place_, guest.socket)) return turn_away(guest);
+    Answer answer{.bytes = bytes_.size()};
+    // All of it fits into what the system keeps of a new connection.
+    const auto now = Clock::now();
+    if (send(guest.socket, bytes_of(answer), now) && send(guest.socket, bytes_, now))
+      told_[guest.greeting.rank] = group_.size <= kMostKept ? std::move(guest.socket) : Socket();
+    guest.socket = Socket();
+  }
+
+  static constexpr std::size_t kStrangers = 64;
+  const MeetingPlace& place_;
+  const Greeting group_;
+  const std::span<std::byte> bytes_;
+  const Socket listener_;
+  std::vector<Guest> guests_;  // the first has been there for longest
+  std::map<std::int32_t, Socket> told_;
+  int strangers_ = 0;
+};
 
 [[noreturn]] void throw_absent(const MeetingPlace& place, const std::string& found, std::chrono::milliseconds limit) {
   throw SharedError(
       Error::Kind::failure,
       fmt::format("all ranks at {} within {:g} s", name_of(place), std::chrono::duration<double>(limit).count()), found,
-      "MASTER_ADDR and MASTER_PORT say where rank 0 is; --distributed-timeout is the limit");
+      "MASTER_ADDR and MASTER_PORT say where rank 0 is, and HALFSTEP_SECRET, where it is set, is the same on all "
+      "ranks; "
+      "--distributed-timeout is the limit");
+}
+
+/// Of the variables that all ranks of a job have alike, and no other job has, the first that is set. They are those of
+/// the launcher: what another one has left, which started a torchrun on each machine, may differ between machines.
+std::string secret_of(const Launch& launch, const std::function<const char*(const char* name)>& variable) {
+  const bool is_torchrun = launch.launcher == "torchrun";
+  const std::initializer_list<const char*> of_torchrun{"HALFSTEP_SECRET", "TORCHELASTIC_RUN_ID", "SLURM_JOB_ID"},
+      of_others{"HALFSTEP_SECRET", "OMPI_MCA_orte_precondition_transports", "PMIX_NAMESPACE", "SLURM_JOB_ID"};
+  for (const char* name : is_torchrun ? of_torchrun : of_others)
+    if (const char* value = variable(name); value && *value) return fmt::format("{}={}", name, value);
+  return "";
 }
 
 }  // namespace
@@ -159,13 +305,15 @@ MeetingPlace meeting_place(const Launch& launch, const std::function<const char*
     const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
     if (error != std::errc() || end != digits.data() + digits.size() || number < 1 || number > 65534)
       throw_input_error("a port from 1 to 65534 in MASTER_PORT", fmt::format("'{}'", port), "");
-    return {.host = host, .service = fmt::format("{}", number + 1)};
+    return {.host = host, .service = fmt::format("{}", number + 1), .secret = secret_of(launch, variable)};
   }
   if (launch.local_size != launch.size)
     throw_input_error(
         "MASTER_ADDR and MASTER_PORT, for ranks on several machines", "none of them, or one",
         "set them to the host name of rank 0 and a free port: mpirun -x MASTER_ADDR=... -x MASTER_PORT=29500");
-  return {.host = {}, .service = fmt::format("halfstep-nccl-{}-{}", getuid(), getppid())};
+  return {.host = {},
+          .service = fmt::format("halfstep-nccl-{}-{}", getuid(), getppid()),
+          .secret = secret_of(launch, variable)};
 }
 
 std::optional<std::string> visible_device(const Launch& launch, const char* present) {
@@ -181,35 +329,30 @@ std::optional<std::string> visible_device(const Launch& launch, const char* pres
   return devices[static_cast<std::size_t>(launch.local_rank)];
 }
 
-void broadcast_from_first(const MeetingPlace& place, int rank, int size, std::span<std::byte> bytes,
+Line broadcast_from_first(const MeetingPlace& place, int rank, int size, std::span<std::byte> bytes,
                           std::chrono::milliseconds limit) {
   const Clock::time_point end = Clock::now() + limit;
   if (rank > 0) {
     std::string why = "no rank 0";
-    // Rank 0 may not yet be the one that listens there: one that goes away unheard is tried again.
+    // Rank 0 may be on its way, and another be where it is going to be.
     while (Clock::now() < end) {
-      const Socket socket = connected(place, end, why);
-      Greeting greeting{.rank = rank, .size = size};
-      if (socket && send(socket, std::as_writable_bytes(std::span(&greeting, 1)), end) && receive(socket, bytes, end))
-        return;
+      if (Socket socket = fetch(place, {place, rank, size}, bytes, std::min(end, Clock::now() + kPatience), why)) {
+        Line line(rank);
+        if (size <= kMostKept) line.add(0, std::move(socket));
+        return line;
+      }
       std::this_thread::sleep_for(20ms);
     }
     throw_absent(place, why, limit);
   }
-  const Socket listener = listening(place);
-  std::set<std::int32_t> seen;
-  while (static_cast<int>(seen.size()) < size - 1) {
-    pollfd wanted{listener.get(), POLLIN, 0};
-    if (poll(&wanted, 1, left_until(end)) <= 0)
-      throw_absent(place, fmt::format("{} of {} ranks", seen.size() + 1, size), limit);
-    const Socket socket(accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
-    Greeting expected{.size = size}, greeting;
-    // Whoever else connects here says something else, or nothing.
-    if (!socket || !receive(socket, std::as_writable_bytes(std::span(&greeting, 1)), std::min(end, Clock::now() + 5s)))
-      continue;
-    if (greeting.what != expected.what || greeting.size != size || greeting.rank < 1 || greeting.rank >= size) continue;
-    if (send(socket, bytes, end)) seen.insert(greeting.rank);
-  }
+  if (size == 1) return Line(0);
+  Host host(place, size, bytes);
+  host.serve(end);
+  if (host.told() + 1 == size) return host.line();
+  std::string found = fmt::format("{} of {} ranks", host.told() + 1, size);
+  if (host.strangers() > 0)
+    found += fmt::format(", and {} connections of other programs, jobs or secrets", host.strangers());
+  throw_absent(place, found, limit);
 }
 
 }  // namespace halfstep::nccl

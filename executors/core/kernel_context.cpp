@@ -84,6 +84,8 @@ Operand KernelContext::write_value(ValueId id, const Layout& layout, DType dtype
 
 Operand KernelContext::write_over(std::size_t i, const Operand& in) {
   if (node().output(i) == kNoValue) return {};
+  // One that is read as something else, too, may still be read when it is written.
+  if (std::ranges::count(touches_, in.buffer) > 1) return write(i, in.layout);
   return note_read(assembly_.place_over(node().outputs[i], in, position_, touches_));
 }
 

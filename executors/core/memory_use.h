@@ -6,14 +6,16 @@
 #include <halfstep/executors/core/assembly.h>
 #include <halfstep/executors/core/memory.h>
 #include <halfstep/executors/memory_use.h>
+#include <halfstep/executors/unread_inputs.h>
 
 namespace halfstep::core {
 
-/// A program that can tell what `memory_of` asks.
+/// A program that can tell what `memory_of` and `unread_inputs` ask.
 class MeasuredProgram {
  public:
   virtual ~MeasuredProgram() = default;
   virtual const MemoryUse& memory() const = 0;
+  virtual UnreadInputs unread() const { return {}; }
 };
 
 /// Adds what a state takes to the category of its role.

@@ -72,10 +72,37 @@ void add_conversion_facts(Assembly& assembly, const std::string& made_for, std::
   }
 }
 
+/// Whether any of these buffers is a value's, or that of a copy of it. The value is a node's result.
+bool is_in_any(Assembly& assembly, ValueId id, const std::vector<BufferId>& touched,
+               const std::vector<EntryFacts>& facts) {
+  const auto is_touched = [&](BufferId buffer) { return std::ranges::find(touched, buffer) != touched.end(); };
+  std::vector<BufferId> places{assembly.read(id).buffer};
+  if (is_touched(places[0])) return true;
+  for (std::size_t s = 0; s < assembly.steps().size(); ++s) {
+    if (facts[s].kind != EntryKind::conversion) continue;
+    const std::vector<BufferId>& both = assembly.steps()[s].touches;  // source, target
+    if (std::ranges::find(places, both[0]) == places.end()) continue;
+    if (is_touched(both[1])) return true;
+    places.push_back(both[1]);
+  }
+  return false;
+}
+
+/// Inputs of a node, results of others, that its kernel does not read. `facts` are those of all steps so far.
+void note_unread(Assembly& assembly, const Node& node, const std::vector<BufferId>& touched,
+                 const std::vector<EntryFacts>& facts, UnreadInputs& unread) {
+  for (std::size_t i = 0; i < node.inputs.size(); ++i) {
+    const ValueId id = node.inputs[i];
+    if (id == kNoValue || !assembly.graph().producer(id) || assembly.is_dynamic(id) || assembly.schedule().is_lazy[id])
+      continue;
+    if (!is_in_any(assembly, id, touched, facts)) unread[node.name].push_back(i);
+  }
+}
+
 // First acceptance wins. Returns false when even the reference has no such operator.
 bool compile_node(Assembly& assembly, const std::vector<KernelRow>& table, CollectiveKernels& collective,
-                  std::size_t index, std::int32_t position, std::vector<bool>& absorbed,
-                  std::vector<EntryFacts>& facts) {
+                  std::size_t index, std::int32_t position, std::vector<bool>& absorbed, std::vector<EntryFacts>& facts,
+                  UnreadInputs& unread) {
   const Node& node = assembly.graph().nodes[index];
   PlanEntry entry{node.name, operator_name(node), "", "", 0};
   if (absorbed[index]) {
@@ -98,6 +125,7 @@ bool compile_node(Assembly& assembly, const std::vector<KernelRow>& table, Colle
     entry.kernel = made.kernel;
     entry.scratch_bytes = context.scratch_bytes();
     add_conversion_facts(assembly, node.name, facts);
+    if (made.bind) note_unread(assembly, node, context.touches(), facts, unread);
     facts.push_back(node_facts(assembly.graph(), index, made, absorbed_before, absorbed));
     assembly.append({entry, std::move(made.bind), context.touches()});
     context.append_conversions();
@@ -142,6 +170,7 @@ class CompiledProgram final : public TimedProgram, public MeasuredProgram {
   }
   const Plan& plan() const override { return plan_; }
   const MemoryUse& memory() const override { return memory_; }
+  UnreadInputs unread() const override { return unread_; }
 
   void run() override {
     device().running([this] {
@@ -212,7 +241,7 @@ class CompiledProgram final : public TimedProgram, public MeasuredProgram {
       if (!missing.empty()) {  // values may be missing from here on: only collect what else cannot run
         if (!reference_kernel(node)) missing += fmt::format(", {} '{}'", operator_name(node), node.name);
       } else if (!compile_node(assembly, backend_->kernels, collective, order[i], static_cast<std::int32_t>(i),
-                               absorbed, facts_)) {
+                               absorbed, facts_, unread_)) {
         missing = fmt::format("{} '{}'", operator_name(node), node.name);
       }
     }
@@ -307,6 +336,7 @@ class CompiledProgram final : public TimedProgram, public MeasuredProgram {
   std::vector<std::shared_ptr<Tensor>> dynamic_outputs_;
   Plan plan_;
   MemoryUse memory_;
+  UnreadInputs unread_;
   std::vector<EntryFacts> facts_;  // of the plan's entries
 };
 
@@ -326,6 +356,11 @@ namespace halfstep {
 std::optional<MemoryUse> memory_of(const Program& program) {
   const auto* measured = dynamic_cast<const core::MeasuredProgram*>(&program);
   return measured ? std::optional(measured->memory()) : std::nullopt;
+}
+
+UnreadInputs unread_inputs(const Program& program) {
+  const auto* measured = dynamic_cast<const core::MeasuredProgram*>(&program);
+  return measured ? measured->unread() : UnreadInputs();
 }
 
 }  // namespace halfstep

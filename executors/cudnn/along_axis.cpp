@@ -6,6 +6,7 @@
 #include "executors/cudnn/element_text.h"
 #include "executors/cudnn/kernel_table.h"
 #include "executors/cudnn/kernels/axis_text.h"
+#include "executors/cudnn/tensor_order.h"
 #include "executors/cudnn/text_kernel.h"
 #include "ops/movement/interpolation.h"
 
@@ -114,10 +115,13 @@ Pass make_pass(KernelContext& context, const Shape& from, std::size_t axis, cons
   return pass;
 }
 
-/// From input 0 to output 0, an axis at a time, in f32 between.
-Made resample(KernelContext& context, const std::vector<AxisTaps>& axes) {
+/// From input 0 to output 0, an axis at a time, in f32 between. `axes` and the tensors' are taken as they lie.
+Made resample(KernelContext& context, std::vector<AxisTaps> axes) {
   const std::string_view type = float_name(context.in(0).dtype);
-  Shape shape = context.in(0).shape;
+  const TensorOrder order = order_of(context.layout(0));
+  const core::Layout layout = layout_in(order, context.in(0).shape);
+  Shape shape = in_memory_order(layout, context.in(0).shape);
+  if (order == TensorOrder::channels_last) std::rotate(axes.begin() + 1, axes.begin() + 2, axes.end());
   std::vector<std::size_t> changed;
   for (std::size_t axis = 0; axis < axes.size(); ++axis)
     if (!is_identity(axes[axis], shape[axis])) changed.push_back(axis);
@@ -144,7 +148,9 @@ Made resample(KernelContext& context, const std::vector<AxisTaps>& axes) {
                                      from = to;
                                    }
                                  },
-                             .scratch_bytes = scratch});
+                             .scratch_bytes = scratch,
+                             .in_layouts = {layout},
+                             .out_layouts = {layout_in(order, context.out(0).shape)}});
 }
 
 Tensor constant_of(KernelContext& context, std::size_t i) {
@@ -182,7 +188,7 @@ Made make_resize_grad(KernelContext& context) {
       return refuse("a gradient of another shape");
     axes[axis] = transposed(axes[axis], x[axis]);
   }
-  return resample(context, axes);
+  return resample(context, std::move(axes));
 }
 
 }  // namespace halfstep::cudnn

@@ -12,8 +12,7 @@
 
 #include "executors/cudnn/attention.h"
 #include "executors/cudnn/descriptors.h"
-#include "executors/cudnn/operation_graph.h"
-#include "executors/cudnn/plan_cache.h"
+#include "executors/cudnn/plan_run.h"
 
 namespace halfstep::cudnn {
 namespace {
@@ -168,7 +167,7 @@ class AttentionGraph {
     graph_.matmul(ds, k, real(kDq, p_.dtype, p_.q));
   }
 
-  std::vector<ExecutionPlan> plan() { return graph_.plan({.tensor_cores = true}, 1); }
+  std::vector<ExecutionPlan> plan() { return graph_.plan({.tensor_cores = true}, kPlans); }
   const Tensors& tensors() const { return tensors_; }
 
  private:
@@ -241,37 +240,23 @@ struct Numbers {
 
 using Addresses = std::array<void*, AttentionGraph::kRoles>;
 
-/// Runs the plan on what `locate` finds in a launch.
-template <class Locate>
-Made run_plan(KernelContext& context, std::string_view what, const ExecutionPlan& plan,
-              const AttentionGraph::Tensors& numbers, float scale, std::size_t own_scratch, const Locate& locate) {
-  const cudnnHandle_t handle = libraries(context).cudnn.get();
-  const auto given = std::make_shared<const Numbers>(Numbers{.scale = scale});
-  const auto bind = [=](const Launch& l) -> std::function<void()> {
-    Addresses at = locate(l);
-    at[AttentionGraph::kScale] = const_cast<float*>(&given->scale);
-    at[AttentionGraph::kHidden] = const_cast<float*>(&given->hidden);
-    at[AttentionGraph::kOne] = const_cast<float*>(&given->one);
-    std::vector<std::int64_t> ids;
-    std::vector<void*> addresses;
-    for (std::size_t role = 0; role < at.size(); ++role) {
-      if (numbers[role] == OperationGraph::kNone) continue;
-      ids.push_back(numbers[role]);
-      addresses.push_back(at[role]);
-    }
-    auto* workspace = plan.workspace ? static_cast<std::byte*>(l.scratch) + own_scratch : nullptr;
-    const auto pack = variant_pack(ids, addresses, workspace);
-    return [=] {
-      if (locate.before) locate.before(l);
-      check(cudnnBackendExecute(handle, plan.plan->get(), pack->get()), "cudnnBackendExecute");
-      static_cast<void>(given);  // the plan reads it
-    };
+/// Runs the plans on what `find` finds in a launch.
+Made run(KernelContext& context, std::string_view what, const Plans& plans, const AttentionGraph::Tensors& numbers,
+         float scale, std::size_t own_scratch, std::function<Addresses(const Launch&)> find,
+         std::function<void(const Launch&)> before = {}) {
+  const auto tensors = [=, given = Numbers{.scale = scale}](const Launch& l) {
+    Addresses at = find(l);
+    at[AttentionGraph::kScale] = const_cast<float*>(&given.scale);
+    at[AttentionGraph::kHidden] = const_cast<float*>(&given.hidden);
+    at[AttentionGraph::kOne] = const_cast<float*>(&given.one);
+    PlanTensors all;
+    for (std::size_t role = 0; role < at.size(); ++role)
+      if (numbers[role] != OperationGraph::kNone) all.add(numbers[role], at[role]);
+    return all;
   };
-  return on_device(context, {.name = fmt::format("cudnn: {}, engine {}", what, plan.engine),
-                             .remark = fmt::format("{}{}workspace {} bytes", plan.notes, plan.notes.empty() ? "" : ", ",
-                                                   plan.workspace),
-                             .bind = bind,
-                             .scratch_bytes = own_scratch + plan.workspace});
+  return run_plans(
+      context, plans.list,
+      {.what = std::string(what), .find = tensors, .before = std::move(before), .scratch_bytes = own_scratch});
 }
 
 const Plans& plans_of(KernelContext& context, const Problem& p, bool is_gradient) {
@@ -282,22 +267,11 @@ const Plans& plans_of(KernelContext& context, const Problem& p, bool is_gradient
   });
 }
 
-Made refuse_without(const Plans& none) {
-  return refuse(none.refusal.empty() ? "cuDNN's graph API has no plan for this attention" : none.refusal);
-}
-
 /// The first row of a part in its operand.
 void* row(const void* operand, const Part& part, DType dtype) {
   return static_cast<std::byte*>(const_cast<void*>(operand)) +
          static_cast<std::size_t>(part.offset) * bytes_of(dtype, 1);
 }
-
-/// Where the tensors of a launch are, and what is done before the plan runs.
-struct Locate {
-  std::function<Addresses(const Launch&)> find;
-  std::function<void(const Launch&)> before = {};
-  Addresses operator()(const Launch& l) const { return find(l); }
-};
 
 /// Those of both directions.
 void put_operands(Addresses& at, const Launch& l, std::size_t first, const Problem& p) {
@@ -315,7 +289,7 @@ Made make_fused_attention_planned(KernelContext& context) {
   Problem p;
   if (std::string reason = make_problem(context, c, 0, p); !reason.empty()) return refuse(reason);
   const Plans& plans = plans_of(context, p, false);
-  if (plans.list.empty()) return refuse_without(plans);
+  if (plans.list.empty()) return refuse_without(plans, "attention");
   const std::size_t logs = padded_bytes(static_cast<std::size_t>(p.statistics.shape.count()) * sizeof(float));
   const auto find = [=](const Launch& l) {
     Addresses at{};
@@ -324,7 +298,7 @@ Made make_fused_attention_planned(KernelContext& context) {
     at[AttentionGraph::kStatistics] = l.output<float>(1) ? l.out[1] : l.scratch;
     return at;
   };
-  return run_plan(context, "attention", plans.list.front(), numbers_of(p, false), c.scale, logs, Locate{find});
+  return run(context, "attention", plans, numbers_of(p, false), c.scale, logs, find);
 }
 
 Made make_attention_grad_planned(KernelContext& context) {
@@ -335,7 +309,7 @@ Made make_attention_grad_planned(KernelContext& context) {
   if (!writes.refusal.empty()) return refuse(writes.refusal);
   if (!context.has_input(ops::kGradResult)) return refuse("the result of the forward pass is not given");
   const Plans& plans = plans_of(context, p, true);
-  if (plans.list.empty()) return refuse_without(plans);
+  if (plans.list.empty()) return refuse_without(plans, "attention");
   // Delta, and the results that nobody reads.
   std::array<std::size_t, 3> at_scratch{};
   std::size_t scratch = padded_bytes(static_cast<std::size_t>(p.statistics.shape.count()) * sizeof(float));
@@ -359,8 +333,8 @@ Made make_attention_grad_planned(KernelContext& context) {
     at[AttentionGraph::kDv] = row(result(writes.v), p.v, p.dtype);
     return at;
   };
-  return run_plan(context, "attention gradient", plans.list.front(), numbers_of(p, true), c.scale, scratch,
-                  Locate{find, [=](const Launch& l) { writes.clear(l); }});
+  return run(context, "attention gradient", plans, numbers_of(p, true), c.scale, scratch, find,
+             [=](const Launch& l) { writes.clear(l); });
 }
 
 }  // namespace halfstep::cudnn

@@ -1,5 +1,7 @@
-// Makers of BatchNormalization, alone and with a clamp behind it, and of its gradient, by generated kernels.
+// Makers of BatchNormalization, alone and with an addition and a clamp behind it, and of its gradient, by generated
+// kernels.
 #include <algorithm>
+#include <initializer_list>
 #include <limits>
 
 #include "executors/core/same_elements.h"
@@ -80,7 +82,11 @@ struct GatherMoments {
 using LaunchWith = std::function<void(const NormalizationArguments&, cudaStream_t)>;
 
 Made with_saved(KernelContext& context, const Channels& channels, core::BufferId saved, LaunchWith launch,
-                std::size_t scratch, std::vector<int> overwrites, const core::Layout& layout, std::size_t elements) {
+                std::size_t scratch, std::vector<int> overwrites, const core::Layout& layout,
+                std::initializer_list<std::size_t> elements) {
+  std::vector<core::Layout> in_layouts(context.node().inputs.size());
+  for (const std::size_t i : elements)
+    if (i < in_layouts.size()) in_layouts[i] = layout;
   return on_device(
       context, {.name = kName,
                 .launch =
@@ -91,7 +97,7 @@ Made with_saved(KernelContext& context, const Channels& channels, core::BufferId
                     },
                 .scratch_bytes = scratch,
                 .overwrites = std::move(overwrites),
-                .in_layouts = std::vector<core::Layout>(elements, layout),
+                .in_layouts = std::move(in_layouts),
                 .out_layouts = {layout},
                 .kept = saved == core::kNoBuffer ? std::vector<core::BufferId>() : std::vector<core::BufferId>{saved}});
 }
@@ -101,6 +107,9 @@ Made with_saved(KernelContext& context, const Channels& channels, core::BufferId
 Made make_batch_normalization(KernelContext& context) {
   const Channels channels = channels_of(context, 0, 1, 5, order_of(context.layout(0)));
   if (!channels.refusal.empty()) return refuse(channels.refusal);
+  const bool has_addition = context.node().inputs.size() > 5 && context.has_input(5);
+  if (has_addition && (!context.fits(5, context.in(0).shape) || context.in(5).dtype != context.in(0).dtype))
+    return refuse("an addition that does not fit");
   const bool is_training = channels.arguments.is_training != 0;
   const core::Layout layout = layout_in(channels.order, context.in(0).shape);
   LaunchWith launch;
@@ -128,7 +137,7 @@ Made make_batch_normalization(KernelContext& context) {
     record.source = layout;
   }
   return with_saved(context, channels, saved, std::move(launch),
-                    channels.are_together && is_training ? channels.partial_bytes() : 0, {-1, 3, 4}, layout, 1);
+                    channels.are_together && is_training ? channels.partial_bytes() : 0, {-1, 3, 4}, layout, {0, 5});
 }
 
 Made make_batch_normalization_grad(KernelContext& context) {
@@ -171,7 +180,7 @@ Made make_batch_normalization_grad(KernelContext& context) {
                                : is_training && channels.are_together ? context.keep(channels.saved_bytes())
                                                                       : core::kNoBuffer;
   return with_saved(context, channels, saved, std::move(launch), channels.are_together ? channels.partial_bytes() : 0,
-                    {}, layout, 2);
+                    {}, layout, {0, 1});
 }
 
 }  // namespace halfstep::cudnn

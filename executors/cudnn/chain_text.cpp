@@ -206,7 +206,8 @@ class Writer {
       inside += fmt::format("    r{}.at[j] = round_to<{}>({});\n", k, element, names_[id]);
       after += fmt::format("  write<{0}, V>(a.out[{1}], i, r{1});\n", element, k);
     }
-    return fmt::format(R"({device}{functions}{arguments}
+    // A product that is contracted with the sum of the next node would not be rounded to its own node's type.
+    return fmt::format(R"({not_contracted}{device}{functions}{arguments}
 typedef {position} Position;
 
 static __device__ __forceinline__ Position quotient(const ChainArguments& a, int axis, Position i) {{
@@ -237,8 +238,9 @@ extern "C" __global__ void __launch_bounds__(256) {name}(const __grid_constant__
   for (Position i = (Position)a.vectors * {vector} + first; i < (Position)a.count; i += step) piece<1>(a, i);
 }}
 )",
-                       fmt::arg("device", kDeviceText), fmt::arg("functions", functions_.text()),
-                       fmt::arg("arguments", kChainArgumentsText), fmt::arg("position", is_narrow_ ? "u32" : "u64"),
+                       fmt::arg("not_contracted", kNotContracted), fmt::arg("device", kDeviceText),
+                       fmt::arg("functions", functions_.text()), fmt::arg("arguments", kChainArgumentsText),
+                       fmt::arg("position", is_narrow_ ? "u32" : "u64"),
                        fmt::arg("quotient", is_narrow_ ? "(__umulhi(i, a.multipliers[axis]) + i) >> a.shifts[axis]"
                                                        : "i / (u64)a.extents[axis]"),
                        fmt::arg("before", before_), fmt::arg("inside", inside), fmt::arg("after", after),

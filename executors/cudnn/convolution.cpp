@@ -102,7 +102,16 @@ class Algorithms {
 };
 
 constexpr const char* kNoAlgorithm = "cuDNN has no algorithm for this convolution";
-constexpr int kAlgorithms = 16;
+
+/// What one of cuDNN's heuristics, `call`, proposes as a list of Perf.
+template <class Perf, class F>
+auto algorithms_of(KernelContext& context, DType dtype, const char* call, const F& ask) {
+  std::array<Perf, 16> found;
+  int count = 0;
+  check(ask(static_cast<int>(found.size()), &count, found.data()), call);
+  return std::make_shared<Algorithms<decltype(Perf::algo)>>(
+      std::span<const Perf>(found.data(), static_cast<std::size_t>(count)), dtype, libraries(context).arithmetic);
+}
 
 template <class T, class To>
 auto after_convolution(KernelContext& context, TensorOrder order, bool relu) {
@@ -170,14 +179,11 @@ Made make_convolution(KernelContext& context) {
   if (to != dtype && to != DType::f32) return refuse("the result's type is neither the operands' nor f32");
   const auto d = describe(p, context);
   const cudnnHandle_t handle = libraries(context).cudnn.get();
-  using Perf = cudnnConvolutionFwdAlgoPerf_t;
-  std::array<Perf, kAlgorithms> found;
-  int count = 0;
-  check(cudnnGetConvolutionForwardAlgorithm_v7(handle, d->x.get(), d->w.get(), d->convolution.get(), d->y.get(),
-                                               kAlgorithms, &count, found.data()),
-        "cudnnGetConvolutionForwardAlgorithm_v7");
-  const auto algorithms = std::make_shared<Algorithms<decltype(Perf::algo)>>(
-      std::span<const Perf>(found.data(), static_cast<std::size_t>(count)), dtype, libraries(context).arithmetic);
+  const auto algorithms = algorithms_of<cudnnConvolutionFwdAlgoPerf_t>(
+      context, dtype, "cudnnGetConvolutionForwardAlgorithm_v7", [&](auto... list) {
+        return cudnnGetConvolutionForwardAlgorithm_v7(handle, d->x.get(), d->w.get(), d->convolution.get(), d->y.get(),
+                                                      list...);
+      });
   if (algorithms->is_empty()) return refuse(kNoAlgorithm);
 
   // A result of another type is convolved into scratch, before the workspace, in the operands' type.
@@ -208,14 +214,11 @@ Made backward_data(KernelContext& context, const Problem& p, const AfterConvolut
   if (std::string reason = refusal(context, p); !reason.empty()) return refuse(reason);
   const auto d = describe(p, context);
   const cudnnHandle_t handle = libraries(context).cudnn.get();
-  using Perf = cudnnConvolutionBwdDataAlgoPerf_t;
-  std::array<Perf, kAlgorithms> found;
-  int count = 0;
-  check(cudnnGetConvolutionBackwardDataAlgorithm_v7(handle, d->w.get(), d->y.get(), d->convolution.get(), d->x.get(),
-                                                    kAlgorithms, &count, found.data()),
-        "cudnnGetConvolutionBackwardDataAlgorithm_v7");
-  const auto algorithms = std::make_shared<Algorithms<decltype(Perf::algo)>>(
-      std::span<const Perf>(found.data(), static_cast<std::size_t>(count)), p.dtype, libraries(context).arithmetic);
+  const auto algorithms = algorithms_of<cudnnConvolutionBwdDataAlgoPerf_t>(
+      context, p.dtype, "cudnnGetConvolutionBackwardDataAlgorithm_v7", [&](auto... list) {
+        return cudnnGetConvolutionBackwardDataAlgorithm_v7(handle, d->w.get(), d->y.get(), d->convolution.get(),
+                                                           d->x.get(), list...);
+      });
   if (algorithms->is_empty()) return refuse(kNoAlgorithm);
   const std::size_t workspace = algorithms->workspace();
   const auto launch = [=](const Launch& l) {
@@ -253,14 +256,11 @@ Made make_convolution_grad_weight(KernelContext& context) {
   if (to != dtype && to != DType::f32) return refuse("the result's type is neither the operands' nor f32");
   const auto d = describe(p, context);
   const cudnnHandle_t handle = libraries(context).cudnn.get();
-  using Perf = cudnnConvolutionBwdFilterAlgoPerf_t;
-  std::array<Perf, kAlgorithms> found;
-  int count = 0;
-  check(cudnnGetConvolutionBackwardFilterAlgorithm_v7(handle, d->x.get(), d->y.get(), d->convolution.get(), d->w.get(),
-                                                      kAlgorithms, &count, found.data()),
-        "cudnnGetConvolutionBackwardFilterAlgorithm_v7");
-  const auto algorithms = std::make_shared<Algorithms<decltype(Perf::algo)>>(
-      std::span<const Perf>(found.data(), static_cast<std::size_t>(count)), dtype, libraries(context).arithmetic);
+  const auto algorithms = algorithms_of<cudnnConvolutionBwdFilterAlgoPerf_t>(
+      context, dtype, "cudnnGetConvolutionBackwardFilterAlgorithm_v7", [&](auto... list) {
+        return cudnnGetConvolutionBackwardFilterAlgorithm_v7(handle, d->x.get(), d->y.get(), d->convolution.get(),
+                                                             d->w.get(), list...);
+      });
   if (algorithms->is_empty()) return refuse(kNoAlgorithm);
 
   // cuDNN writes the gradient in the operands' type; another one is converted from scratch.

@@ -9,17 +9,13 @@
 #include "executors/cudnn/convolution.h"
 #include "executors/cudnn/descriptors.h"
 #include "executors/cudnn/kernel_table.h"
-#include "executors/cudnn/operation_graph.h"
-#include "executors/cudnn/plan_cache.h"
+#include "executors/cudnn/plan_run.h"
 #include "ops/epilogue.h"
 
 namespace halfstep::cudnn {
 namespace {
 
 using Direction = OperationGraph::Direction;
-
-/// Those beyond the first are for the case that one fails when it runs.
-constexpr std::size_t kPlans = 3;
 
 std::string refusal(const ConvolutionProblem& p) {
   if (!data_type(p.dtype)) return "cuDNN convolves f32, f16 and bf16, not " + std::string(name_of(p.dtype));
@@ -104,59 +100,56 @@ struct Places {
 };
 constexpr int kResult = -1;
 
-void* address(const Launch& l, int place, bool is_staged) {
-  if (place == kResult) return is_staged ? l.scratch : l.out[0];
-  return const_cast<void*>(l.in[place]);
-}
-
-/// Runs the first plan, from then on the next one when cuDNN refuses it. Where it refuses all, the next run begins with
-/// the first again: what was wrong, as little memory, may be over.
-Made run_plans(KernelContext& context, std::string_view what, TensorOrder order,
-               const std::vector<ExecutionPlan>& plans, const Places& places, std::size_t staged,
-               const AfterConvolution& after) {
-  const ExecutionPlan& first = plans.front();
-  const cudnnHandle_t handle = libraries(context).cudnn.get();
-  const auto bind = [=](const Launch& l) -> std::function<void()> {
-    std::vector<std::int64_t> tensors{0, 1, 2};
-    std::vector<void*> addresses{address(l, places.x, places.is_staged), address(l, places.w, places.is_staged),
-                                 address(l, places.y, places.is_staged)};
-    const auto add = [&](bool is_there, std::int64_t number, std::size_t operand) {
-      if (!is_there) return;
-      tensors.push_back(places.bias ? number : number - 1);
-      addresses.push_back(const_cast<void*>(l.in[operand]));
-    };
-    add(places.bias, 3, 2);
-    add(places.addition, 4, 3);
-    auto* workspace = static_cast<std::byte*>(l.scratch) + staged;
-    const auto pack = variant_pack(tensors, addresses, plans.front().workspace ? workspace : nullptr);
-    void* result = places.is_staged ? l.scratch : l.out[0];
-    return [=, taken = std::size_t{0}]() mutable {
-      for (;; ++taken) {
-        const cudnnStatus_t status = cudnnBackendExecute(handle, plans[taken].plan->get(), pack->get());
-        if (status == CUDNN_STATUS_SUCCESS) break;
-        if (taken + 1 < plans.size()) continue;
-        taken = 0;
-        check(status, "cudnnBackendExecute");
-      }
-      if (after) after(l, result);
-    };
+Made run(KernelContext& context, std::string_view what, TensorOrder order, const Plans& plans, const Places& places,
+         std::size_t staged, const AfterConvolution& after) {
+  const auto address = [places](const Launch& l, int place) -> const void* {
+    return place != kResult ? l.in[place] : places.is_staged ? l.scratch : l.out[0];
+  };
+  const auto find = [=](const Launch& l) {
+    PlanTensors tensors;
+    tensors.add(0, address(l, places.x));
+    tensors.add(1, address(l, places.w));
+    tensors.add(2, address(l, places.y));
+    if (places.bias) tensors.add(3, l.in[2]);
+    if (places.addition) tensors.add(places.bias ? 4 : 3, l.in[3]);
+    return tensors;
   };
   std::vector<core::Layout> in(context.node().inputs.size());
   for (const int place : {places.x, places.w, places.y})
     if (place != kResult) in[place] = layout_in(order, context.in(place).shape);
   if (in.size() > 3 && context.has_input(3)) in[3] = layout_in(order, context.in(3).shape);  // what is added
-  return on_device(
-      context, {.name = fmt::format("cudnn: {}, engine {}", what, first.engine),
-                .remark = fmt::format("{}{}{}workspace {} bytes", first.notes, first.notes.empty() ? "" : ", ",
-                                      order == TensorOrder::channels_last ? "channels last, " : "", first.workspace),
-                .bind = bind,
-                .scratch_bytes = staged + first.workspace,
-                .in_layouts = std::move(in),
-                .out_layouts = {layout_in(order, context.out(0).shape)}});
+  PlanRun made{.what = std::string(what),
+               .remark = order == TensorOrder::channels_last ? "channels last, " : "",
+               .find = find,
+               .scratch_bytes = staged,
+               .in_layouts = std::move(in),
+               .out_layouts = {layout_in(order, context.out(0).shape)}};
+  if (after) made.after = [=](const Launch& l) { after(l, address(l, kResult)); };
+  return run_plans(context, plans.list, std::move(made));
 }
 
-Made refuse_without(const Plans& none) {
-  return refuse(none.refusal.empty() ? "cuDNN's graph API has no plan for this convolution" : none.refusal);
+constexpr const char* kWhat = "convolution";
+
+/// A form of a convolution, and what can compute it.
+struct Planned {
+  Form form;
+  const Plans* plans;
+  bool is_whole;
+
+  bool is_empty() const { return plans->list.empty(); }
+  bool uses_tensor_cores() const { return !is_empty() && plans->list.front().uses_tensor_cores; }
+};
+
+/// The whole of what a node computes, or the part that other kernels follow, where it is on tensor cores and the whole
+/// is not, or where there is nothing else.
+Planned plan_whole_or_part(KernelContext& context, const ConvolutionProblem& p, Form whole, Form part) {
+  const Plans& all = plan_in_best_order(context, p, whole);
+  const Planned first{whole, &all, true};
+  const bool may_use_tensor_cores = is_half(p.dtype) || libraries(context).arithmetic.tf32;
+  if (first.uses_tensor_cores() || (!first.is_empty() && !may_use_tensor_cores)) return first;
+  const Plans& rest = plan_in_best_order(context, p, part);
+  const Planned second{part, &rest, false};
+  return first.is_empty() || second.uses_tensor_cores() ? second : first;
 }
 
 /// The result in its own type, else in that of the operands and converted by `after`.
@@ -165,18 +158,13 @@ Made gradient(KernelContext& context, const ConvolutionProblem& p, Direction dir
   if (std::string reason = refusal(p); !reason.empty()) return refuse(reason);
   const DType to = context.out(0).dtype;
   if (to != p.dtype && to != DType::f32) return refuse("the result's type is neither the operands' nor f32");
-  Form whole{direction, to};
-  const Plans& plans = plan_in_best_order(context, p, whole);
-  if (!plans.list.empty()) return run_plans(context, what, whole.order, plans.list, places, 0, {});
-  if (to == p.dtype) return refuse_without(plans);
-  Form form{direction, p.dtype};
-  const Plans& narrow = plan_in_best_order(context, p, form);
-  if (narrow.list.empty()) return refuse_without(narrow);
-  Places staged = places;
-  staged.is_staged = true;
+  const Planned planned = plan_whole_or_part(context, p, {direction, to}, {direction, p.dtype});
+  if (planned.is_empty()) return refuse_without(*planned.plans, kWhat);
+  Places at = places;
+  at.is_staged = planned.form.to != to;
   const Shape& shape = context.out(0).shape;
-  return run_plans(context, what, form.order, narrow.list, staged, staged_bytes(p.dtype, shape),
-                   widened(p.dtype, shape.count()));
+  return run(context, what, planned.form.order, *planned.plans, at, at.is_staged ? staged_bytes(p.dtype, shape) : 0,
+             at.is_staged ? widened(p.dtype, shape.count()) : AfterConvolution());
 }
 
 }  // namespace
@@ -189,15 +177,15 @@ Made make_convolution_planned(KernelContext& context) {
   const ops::Epilogue last = ops::epilogue_of(context.node().attributes);
   if (last && last.kind != ops::Epilogue::Kind::relu) return refuse("an activation that is not Relu");
   if (to != dtype && to != DType::f32) return refuse("the result's type is neither the operands' nor f32");
-  Form whole{Direction::forward, to, context.has_input(2), context.has_input(3), static_cast<bool>(last)};
-  if (const Plans& plans = plan_in_best_order(context, p, whole); !plans.list.empty())
-    return run_plans(context, "convolution", whole.order, plans.list, {0, 1, kResult, whole.bias, whole.addition}, 0,
-                     {});
-  Form alone{Direction::forward, dtype};
-  const Plans& plans = plan_in_best_order(context, p, alone);
-  if (plans.list.empty()) return refuse_without(plans);
-  return run_plans(context, "convolution", alone.order, plans.list, {0, 1, kResult, false, false, to != dtype},
-                   to == dtype ? 0 : staged_bytes(dtype, p.y), epilogue_of_convolution(context, alone.order));
+  const Planned planned = plan_whole_or_part(
+      context, p, {Direction::forward, to, context.has_input(2), context.has_input(3), static_cast<bool>(last)},
+      {Direction::forward, dtype});
+  if (planned.is_empty()) return refuse_without(*planned.plans, kWhat);
+  const Form& form = planned.form;
+  const bool is_staged = form.to != to;
+  return run(context, kWhat, form.order, *planned.plans, {0, 1, kResult, form.bias, form.addition, is_staged},
+             is_staged ? staged_bytes(dtype, p.y) : 0,
+             planned.is_whole ? AfterConvolution() : epilogue_of_convolution(context, form.order));
 }
 
 Made make_convolution_transpose_planned(KernelContext& context) {
@@ -206,9 +194,9 @@ Made make_convolution_transpose_planned(KernelContext& context) {
   if (std::string reason = refusal(p); !reason.empty()) return refuse(reason);
   Form form{Direction::data_gradient, p.dtype};
   const Plans& plans = plan_in_best_order(context, p, form);
-  if (plans.list.empty()) return refuse_without(plans);
-  return run_plans(context, "transposed convolution", form.order, plans.list, {kResult, 1, 0}, 0,
-                   epilogue_of_convolution(context, form.order));
+  if (plans.list.empty()) return refuse_without(plans, kWhat);
+  return run(context, "transposed convolution", form.order, plans, {kResult, 1, 0}, 0,
+             epilogue_of_convolution(context, form.order));
 }
 
 Made make_convolution_grad_input_planned(KernelContext& context) {

@@ -17,14 +17,19 @@ NoDevice driver_too_old(int driver, int runtime) {
       version_text(driver), version_text(runtime))};
 }
 
+cudaError_t answered(cudaError_t status) {
+  if (status != cudaSuccess) cudaGetLastError();  // which the next launch of a kernel would report
+  return status;
+}
+
 }  // namespace
 
 DetectionApi runtime_detection_api() {
   return {
-      [](int* version) { return cudaDriverGetVersion(version); },
-      [](int* version) { return cudaRuntimeGetVersion(version); },
-      [](int* count) { return cudaGetDeviceCount(count); },
-      [](cudaDeviceProp* properties, int device) { return cudaGetDeviceProperties(properties, device); },
+      [](int* version) { return answered(cudaDriverGetVersion(version)); },
+      [](int* version) { return answered(cudaRuntimeGetVersion(version)); },
+      [](int* count) { return answered(cudaGetDeviceCount(count)); },
+      [](cudaDeviceProp* properties, int device) { return answered(cudaGetDeviceProperties(properties, device)); },
   };
 }
 

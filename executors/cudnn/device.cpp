@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <string_view>
 #include <vector>
 
@@ -17,6 +18,18 @@ using core::Space;
 cudaMemcpyKind direction(Space from, Space to) {
   if (from == to) return from == Space::host ? cudaMemcpyHostToHost : cudaMemcpyDeviceToDevice;
   return from == Space::host ? cudaMemcpyHostToDevice : cudaMemcpyDeviceToHost;
+}
+
+std::string message_of(const std::exception_ptr& thrown) {
+  try {
+    std::rethrow_exception(thrown);
+  } catch (const Error& e) {
+    return e.found();
+  } catch (const std::exception& e) {
+    return e.what();
+  } catch (...) {
+    return "an exception";
+  }
 }
 
 /// The steps as one CUDA graph, captured behind the first run.
@@ -50,16 +63,16 @@ class CapturedSteps {
   void capture() {
     cudaError_t status = cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal);
     if (status != cudaSuccess) return give_up("cudaStreamBeginCapture", text_of(status));
-    std::string failed;
+    std::exception_ptr failed;
     try {
       enqueue();
-    } catch (const Error& e) {
-      failed = e.found();
+    } catch (...) {  // whatever it is: the stream must not be left capturing
+      failed = std::current_exception();
     }
     cudaGraph_t graph = nullptr;
     status = cudaStreamEndCapture(stream_, &graph);  // ends the capture even when a call in it failed
     const CapturedGraph owned(graph);
-    if (!failed.empty()) return give_up("a call under capture", failed);
+    if (failed) return give_up("a call under capture", message_of(failed));
     if (status != cudaSuccess) return give_up("cudaStreamEndCapture", text_of(status));
     cudaGraphExec_t exec = nullptr;
     status = cudaGraphInstantiate(&exec, graph, 0);

@@ -32,11 +32,17 @@ std::size_t fastest_known(const std::filesystem::path& folder, const std::string
 
 std::optional<double> seconds_of(const std::function<bool()>& launch, cudaStream_t stream) {
   constexpr int kTimes = 5;
-  if (!launch() || cudaStreamSynchronize(stream) != cudaSuccess) return std::nullopt;  // loads what it needs
+  const auto succeed = [&](int times) {
+    for (int i = 0; i < times; ++i)
+      if (!launch()) return false;
+    return cudaStreamSynchronize(stream) == cudaSuccess;
+  };
+  const bool is_loaded = succeed(1);
   const auto start = std::chrono::steady_clock::now();
-  for (int i = 0; i < kTimes; ++i)
-    if (!launch()) return std::nullopt;
-  if (cudaStreamSynchronize(stream) != cudaSuccess) return std::nullopt;
+  if (!is_loaded || !succeed(kTimes)) {
+    cudaGetLastError();  // which the next launch would report
+    return std::nullopt;
+  }
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / kTimes;
 }
 

@@ -2,6 +2,7 @@
 
 #include "executors/cudnn/attention.h"
 #include "executors/cudnn/generators.h"
+#include "executors/cudnn/loaded_kernel.h"
 #include "executors/cudnn/update_text.h"
 #include "ops/elementwise/formula.h"
 #include <halfstep/ops/optimizers/optimizer_def.h>
@@ -31,6 +32,9 @@ std::vector<core::KernelRow> kernel_table() {
   std::vector<core::KernelRow> rows = {
       {"Gemm", kOnnxDomain, {or_refuse<make_gemm>}},
       {"FusedGemm", kOwnDomain, {or_refuse<make_gemm>}},
+      {"GemmActivation", kOwnDomain, {or_refuse<make_gemm_activation>}},
+      {"GemmActivationGrad", kOwnDomain, {or_refuse<make_gemm_activation_grad>}},
+      {"GemmSums", kOwnDomain, {or_refuse<make_gemm_sums>}},
       {"MatMul", kOnnxDomain, {or_refuse<make_matmul>}},
       {"FusedMatMul", kOwnDomain, {or_refuse<make_matmul>}},
       {"Conv", kOnnxDomain, {or_refuse<make_convolution_planned>, or_refuse<make_convolution>}},
@@ -70,6 +74,11 @@ std::vector<core::KernelRow> kernel_table() {
       {"Split", kOnnxDomain, {make_split}},
       {"Concat", kOnnxDomain, {make_concat}},
       {"Pad", kOnnxDomain, {make_pad}},
+      {"DepthToSpace", kOnnxDomain, {make_space_and_depth}},
+      {"SpaceToDepth", kOnnxDomain, {make_space_and_depth}},
+      {"Trilu", kOnnxDomain, {or_refuse<make_trilu>}},
+      {"EyeLike", kOnnxDomain, {or_refuse<make_eye_like>}},
+      {"RotaryEmbedding", kOnnxDomain, {or_refuse<make_rotary_embedding>}},
       {"Gather", kOnnxDomain, {make_gather}},
       {"GatherGrad", kOwnDomain, {make_gather_grad}},
       {"GatherElements", kOnnxDomain, {or_refuse<make_gather_elements>}},
@@ -132,14 +141,22 @@ std::vector<core::KernelRow> kernel_table() {
 }
 
 std::vector<Fusion> fusions() {
-  return {
+  std::vector<Fusion> all = {
       {.op = "Gemm", .fused = "FusedGemm", .activations = {"Relu", "Gelu"}, .widens = true},
+      // Behind an exact Gelu an own kernel reads the product that the gradient reads, too: nothing is gained.
+      {.op = "", .fused = "GemmActivation", .activations = {"Gelu(tanh)"}},
+      {.op = "", .fused = "GemmActivationGrad", .activations = {"Gelu(tanh)"}},
+      {.op = "", .fused = "GemmSums"},
       {.op = "MatMul", .fused = "FusedMatMul", .widens = true},
       {.op = "Conv", .fused = "FusedConv", .activations = {"Relu"}},
-      {.op = "BatchNormalization", .fused = "FusedBatchNormalization", .activations = {"Relu", "Clip"}},
+      {.op = "BatchNormalization", .fused = "FusedBatchNormalization", .activations = {"Add", "Relu", "Clip"}},
       {.op = "", .fused = "ConvGradWeight", .widens = true},
       {.op = "Attention", .fused = "FusedAttention"},
   };
+  // What a training step computes beside a product is a generated kernel where it is no epilogue.
+  if (!generation_refusal().empty())
+    std::erase_if(all, [](const Fusion& f) { return f.fused.starts_with("GemmActivation") || f.fused == "GemmSums"; });
+  return all;
 }
 
 }  // namespace halfstep::cudnn

@@ -1,9 +1,12 @@
 // Makers of the losses on classes and their gradients.
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "executors/cudnn/kernel_table.h"
 #include "executors/cudnn/kernels/row_functions.h"
 #include "executors/cudnn/row_text.h"
+#include "executors/cudnn/tensor_order.h"
 
 namespace halfstep::cudnn {
 namespace {
@@ -12,6 +15,7 @@ namespace {
 struct Labels {
   DType element, label;  ///< of scores and class weights, and of labels
   Shape scores;
+  core::Layout layout = {};  ///< of scores and what has their shape
   bool is_none, is_mean;
   std::string functions = {};
   std::string refusal = {};
@@ -44,7 +48,14 @@ struct Labels {
   }
 
   std::int64_t rows() const { return scores.count() / scores[1]; }
-  RowShape by_row() const { return *rows_along(scores, 1); }
+  /// In either order rows are the points in theirs.
+  RowShape by_row() const {
+    return layout.is_row_major() ? *rows_along(scores, 1)
+                                 : *rows_along(in_memory_order(layout, scores), scores.rank() - 1);
+  }
+  void take_order_of(const KernelContext& context, std::size_t i) {
+    layout = layout_in(order_of(context.layout(i)), scores);
+  }
   /// What a kernel over rows needs of a row's label in in[1], with weights in in[2]: `counts`, `weight`, and the class,
   /// 0 where there is none.
   std::string of_row() const {
@@ -79,11 +90,15 @@ Made reduced_loss(KernelContext& context, const Labels& labels, RowFunction rows
   const RowKernel losses(context, rows, labels.by_row());
   const bool writes = !rows.value.empty();
   if (labels.is_none)
-    return on_device(
-        context,
-        {.name = "generated: loss", .launch = [=](const Launch& l) {
-           losses.launch({l.in[0], l.in[1], operand(l, 2)}, {writes ? l.out[1] : nullptr, l.out[0]}, nullptr, l.stream);
-         }});
+    return on_device(context, {.name = "generated: loss",
+                               .launch =
+                                   [=](const Launch& l) {
+                                     losses.launch({l.in[0], l.in[1], operand(l, 2)},
+                                                   {writes ? l.out[1] : nullptr, l.out[0]}, l.scratch, l.stream);
+                                   },
+                               .scratch_bytes = losses.scratch_bytes(),
+                               .in_layouts = {labels.layout},
+                               .out_layouts = {{}, labels.layout}});
   const RowKernel total(
       context,
       labels.total(true,
@@ -93,11 +108,14 @@ Made reduced_loss(KernelContext& context, const Labels& labels, RowFunction rows
   const std::size_t bytes = padded_bytes(static_cast<std::size_t>(labels.rows()) * sizeof(float));
   const auto launch = [=](const Launch& l) {
     auto* scratch = static_cast<std::byte*>(l.scratch);
-    losses.launch({l.in[0], l.in[1], operand(l, 2)}, {writes ? l.out[1] : nullptr, scratch}, nullptr, l.stream);
+    losses.launch({l.in[0], l.in[1], operand(l, 2)}, {writes ? l.out[1] : nullptr, scratch}, scratch + bytes, l.stream);
     total.launch({l.in[1], scratch, operand(l, 2)}, {l.out[0]}, scratch + bytes, l.stream);
   };
-  return on_device(context,
-                   {.name = "generated: loss", .launch = launch, .scratch_bytes = bytes + total.scratch_bytes()});
+  return on_device(context, {.name = "generated: loss",
+                             .launch = launch,
+                             .scratch_bytes = bytes + std::max(losses.scratch_bytes(), total.scratch_bytes()),
+                             .in_layouts = {labels.layout},
+                             .out_layouts = {{}, labels.layout}});
 }
 
 /// The gradient of every score: `value`, from `factor`, the gradient of its row's logarithm, or 0 where a point does
@@ -128,9 +146,11 @@ Made loss_gradient(KernelContext& context, const Labels& labels, std::size_t fir
     gradient.launch({has_scores ? l.in[1] : nullptr, l.in[first], operand(l, first + 1), l.in[0], scratch}, {l.out[0]},
                     nullptr, l.stream);
   };
-  return on_device(
-      context,
-      {.name = "generated: loss", .launch = launch, .scratch_bytes = total ? kTotal + total->scratch_bytes() : 0});
+  return on_device(context, {.name = "generated: loss",
+                             .launch = launch,
+                             .scratch_bytes = total ? kTotal + total->scratch_bytes() : 0,
+                             .in_layouts = {{}, has_scores ? labels.layout : core::Layout()},
+                             .out_layouts = {labels.layout}});
 }
 
 constexpr std::string_view kScoreOfLabel =
@@ -139,8 +159,9 @@ constexpr std::string_view kScoreOfLabel =
 }  // namespace
 
 Made make_cross_entropy(KernelContext& context) {
-  const Labels labels(context, context.in(0).shape, context.in(0).dtype, 1, 2);
+  Labels labels(context, context.in(0).shape, context.in(0).dtype, 1, 2);
   if (!labels.refusal.empty()) return refuse(labels.refusal);
+  labels.take_order_of(context, 0);
   RowFunction f{.name = "cross_entropy", .elements = {labels.element}, .functions = labels.functions};
   f.accumulator = kScaledSumText;
   f.accumulator_bytes = 8;
@@ -155,16 +176,18 @@ Made make_cross_entropy(KernelContext& context) {
 }
 
 Made make_negative_log_likelihood(KernelContext& context) {
-  const Labels labels(context, context.in(0).shape, context.in(0).dtype, 1, 2);
+  Labels labels(context, context.in(0).shape, context.in(0).dtype, 1, 2);
   if (!labels.refusal.empty()) return refuse(labels.refusal);
+  labels.take_order_of(context, 0);
   RowFunction f{.name = "negative_log_likelihood", .functions = labels.functions};
   f.finish = "-weight * " + fmt::format(fmt::runtime(kScoreOfLabel), element_name(labels.element));
   return reduced_loss(context, labels, f);
 }
 
 Made make_cross_entropy_grad(KernelContext& context) {
-  const Labels labels(context, context.in(1).shape, context.in(1).dtype, 2, 3);
+  Labels labels(context, context.in(1).shape, context.in(1).dtype, 2, 3);
   if (!labels.refusal.empty()) return refuse(labels.refusal);
+  labels.take_order_of(context, 1);
   return loss_gradient(context, labels, 2, true, "factor * (expf(x0) - (j == label ? 1.0f : 0.0f))");
 }
 

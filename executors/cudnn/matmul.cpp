@@ -1,247 +1,149 @@
 // Makers of matrix products, by cuBLASLt.
-//
-// cuBLASLt thinks column-major, where a row-major matrix is its transpose. So Y = op(A) op(B) is asked for as
-// Y' = op(B)' op(A)': operands swapped, rows and columns swapped, each operand's op unchanged.
+#include <algorithm>
 #include <array>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 
 #include <fmt/format.h>
 
 #include "executors/cudnn/chain.h"
-#include "executors/cudnn/entry_cache.h"
-#include "executors/cudnn/fastest.h"
 #include "executors/cudnn/indexing.h"
 #include "executors/cudnn/kernel_table.h"
 #include "executors/cudnn/kernels/elementwise.h"
 #include "executors/cudnn/kernels/launch.h"
+#include "executors/cudnn/product.h"
+#include "executors/cudnn/reduction.h"
 #include "ops/epilogue_formula.h"
 
 namespace halfstep::cudnn {
 namespace {
 
-constexpr std::size_t kMaxWorkspace = std::size_t{32} << 20;
-/// What memory planning guarantees; cuBLASLt would assume 256 bytes.
-constexpr std::uint32_t kAlignment = 64;
-/// Algorithms that are timed.
-constexpr int kProposals = 8;
-constexpr std::uintptr_t kWorkspaceAlignment = 256;  // as cublasLtMatmul asks
-
-/// One operand: a stack of row-major matrices, `stride` elements apart (0: the same one for the whole batch).
-struct Operand {
-  std::int64_t rows, columns;
-  bool transposed;
-  std::int64_t stride = 0;
-};
-
-struct Product {
-  Operand a, b;
-  std::int64_t batch = 1;
-  float alpha = 1, beta = 0;
-  DType type, to;
-  bool bias = false;        ///< [columns of Y], added by the epilogue
-  ops::Epilogue last = {};  ///< applied in place
-
-  std::int64_t rows() const { return a.transposed ? a.columns : a.rows; }
-  std::int64_t columns() const { return b.transposed ? b.rows : b.columns; }
-};
-
-std::optional<cudaDataType_t> data_type(DType dtype) {
-  switch (dtype) {
-    case DType::f32:
-      return CUDA_R_32F;
-    case DType::f16:
-      return CUDA_R_16F;
-    case DType::bf16:
-      return CUDA_R_16BF;
-    default:
-      return std::nullopt;
-  }
-}
-
-MatrixLayout layout(DType dtype, std::int64_t rows, std::int64_t columns, std::int64_t batch, std::int64_t stride) {
-  cublasLtMatrixLayout_t handle = nullptr;
-  check(cublasLtMatrixLayoutCreate(&handle, data_type(dtype).value(), static_cast<std::uint64_t>(columns),
-                                   static_cast<std::uint64_t>(rows), columns),
-        "cublasLtMatrixLayoutCreate");
-  MatrixLayout owned(handle);
-  const auto set = [&](cublasLtMatrixLayoutAttribute_t attribute, const auto& value) {
-    check(cublasLtMatrixLayoutSetAttribute(handle, attribute, &value, sizeof value),
-          "cublasLtMatrixLayoutSetAttribute");
-  };
-  if (batch > 1) {
-    set(CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, static_cast<std::int32_t>(batch));
-    set(CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, stride);
-  }
-  return owned;
-}
-
-/// A product ready to launch.
-struct Plan {
-  MatmulDescriptor operation;
-  MatrixLayout a, b, y;
-  cublasLtMatmulAlgo_t algorithm{};
-  std::size_t workspace = 0;
-};
-
-template <class T>
-void set(const MatmulDescriptor& operation, cublasLtMatmulDescAttributes_t attribute, const T& value) {
-  check(cublasLtMatmulDescSetAttribute(operation.get(), attribute, &value, sizeof value),
-        "cublasLtMatmulDescSetAttribute");
-}
-
-MatmulPreference preference() {
-  cublasLtMatmulPreference_t handle = nullptr;
-  check(cublasLtMatmulPreferenceCreate(&handle), "cublasLtMatmulPreferenceCreate");
-  MatmulPreference owned(handle);
-  const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
-    check(cublasLtMatmulPreferenceSetAttribute(handle, attribute, &value, sizeof value),
-          "cublasLtMatmulPreferenceSetAttribute");
-  };
-  prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, kMaxWorkspace);
-  for (auto attribute : {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
-                         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
-    prefer(attribute, kAlignment);
-  return owned;
-}
-
-/// All that decides about a product's algorithm.
-std::string key_of(const Product& p, const Libraries& libraries) {
-  cudaDeviceProp properties{};
-  check(cudaGetDeviceProperties(&properties, libraries.device), "cudaGetDeviceProperties");
-  const auto operand = [](const Operand& o) {
-    return fmt::format("{} {} {} {}", o.rows, o.columns, o.transposed, o.stride);
-  };
-  return fmt::format("halfstep product 2\ncuBLASLt {} {} {}.{} {} {} {} {}\n{} | {} | {} {} {} {} {} {} {}\n",
-                     cublasLtGetVersion(), properties.name, properties.major, properties.minor,
-                     properties.multiProcessorCount, kProposals, kAlignment, kMaxWorkspace, operand(p.a), operand(p.b),
-                     p.batch, name_of(p.type), name_of(p.to), p.alpha, p.beta, p.bias, libraries.arithmetic.tf32);
-}
-
-/// The number of the algorithm that multiplies fastest, on operands of zeros; the first where there is no memory for
-/// them.
-std::size_t choose(const Product& p, const Plan& plan, std::span<const cublasLtMatmulHeuristicResult_t> proposals,
-                   const Libraries& libraries) {
-  if (proposals.size() < 2) return 0;
-  constexpr std::size_t kMost = std::size_t{1} << 30;
-  const auto bytes = [](DType type, std::int64_t rows, std::int64_t columns, std::int64_t matrices) {
-    return bytes_of(type, static_cast<std::size_t>(rows * columns * matrices));
-  };
-  const auto matrices = [&](const Operand& o) { return o.stride == 0 ? std::int64_t{1} : p.batch; };
-  const std::size_t a = bytes(p.type, p.a.rows, p.a.columns, matrices(p.a)),
-                    b = bytes(p.type, p.b.rows, p.b.columns, matrices(p.b)),
-                    y = bytes(p.to, p.rows(), p.columns(), p.batch), bias = bytes(p.to, 1, p.columns(), 1);
-  if (a + b + y + bias + kMaxWorkspace > kMost) return 0;
-  const cudaStream_t stream = libraries.stream.get();
-  const auto seconds = [&](std::size_t i) {
-    const DeviceBuffer as(a, stream), bs(b, stream), ys(y, stream), biases(bias, stream),
-        workspace(proposals[i].workspaceSize, stream);
-    if (p.bias) set(plan.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, static_cast<const void*>(biases.get()));
-    return seconds_of(
-        [&] {
-          return cublasLtMatmul(libraries.blas.get(), plan.operation.get(), &p.alpha, bs.get(), plan.b.get(), as.get(),
-                                plan.a.get(), &p.beta, ys.get(), plan.y.get(), ys.get(), plan.y.get(),
-                                &proposals[i].algo, workspace.get(), proposals[i].workspaceSize,
-                                stream) == CUBLAS_STATUS_SUCCESS;
-        },
-        stream);
-  };
-  try {
-    return fastest_known(kernel_cache_folder(), key_of(p, libraries), proposals.size(), seconds);
-  } catch (const Error&) {  // of memory
-    cudaGetLastError();     // which the next launch would report
-    return 0;
-  }
-}
-
-/// Nothing when cuBLASLt has no algorithm for the product.
-std::shared_ptr<const Plan> make_plan(const Product& p, const Libraries& libraries) {
-  Plan plan;
-  cublasLtMatmulDesc_t operation = nullptr;
-  // Both accumulate in f32; CUBLAS_COMPUTE_32F multiplies f32 operands as f32, and is the only one for halves.
-  const bool tf32 = libraries.arithmetic.tf32 && p.type == DType::f32;
-  const cublasComputeType_t compute = tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
-  check(cublasLtMatmulDescCreate(&operation, compute, CUDA_R_32F), "cublasLtMatmulDescCreate");
-  plan.operation = MatmulDescriptor(operation);
-  set(plan.operation, CUBLASLT_MATMUL_DESC_TRANSA, p.b.transposed ? CUBLAS_OP_T : CUBLAS_OP_N);
-  set(plan.operation, CUBLASLT_MATMUL_DESC_TRANSB, p.a.transposed ? CUBLAS_OP_T : CUBLAS_OP_N);
-  set(plan.operation, CUBLASLT_MATMUL_DESC_EPILOGUE, p.bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT);
-  if (p.bias) {
-    set(plan.operation, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, static_cast<std::int32_t>(data_type(p.to).value()));
-    // The heuristic looks at the address' alignment alone; launch puts the real one.
-    set(plan.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, reinterpret_cast<const void*>(std::uintptr_t{kAlignment}));
-  }
-  plan.a = layout(p.type, p.a.rows, p.a.columns, p.batch, p.a.stride);
-  plan.b = layout(p.type, p.b.rows, p.b.columns, p.batch, p.b.stride);
-  plan.y = layout(p.to, p.rows(), p.columns(), p.batch, p.rows() * p.columns());
-
-  const MatmulPreference preferred = preference();
-  std::array<cublasLtMatmulHeuristicResult_t, kProposals> proposals{};
-  int found = 0;
-  const cublasStatus_t status =
-      cublasLtMatmulAlgoGetHeuristic(libraries.blas.get(), operation, plan.b.get(), plan.a.get(), plan.y.get(),
-                                     plan.y.get(), preferred.get(), kProposals, proposals.data(), &found);
-  if (status == CUBLAS_STATUS_NOT_SUPPORTED || (status == CUBLAS_STATUS_SUCCESS && found == 0)) return nullptr;
-  check(status, "cublasLtMatmulAlgoGetHeuristic");
-  const auto& best = proposals[choose(p, plan, {proposals.data(), static_cast<std::size_t>(found)}, libraries)];
-  plan.algorithm = best.algo;
-  plan.workspace = best.workspaceSize;
-  return share(std::move(plan));
-}
-
 std::string kernel_name(const Product& p) {
   std::string name = "cublaslt: matmul";
   if (p.bias) name += " + bias";
-  if (p.last) name += " + activation";
+  if (p.beside == Beside::slope)
+    name += " + slope";
+  else if (has_sums(p))
+    name += " + sums";
+  else if (p.last)
+    name += " + activation";
   return name;
 }
 
-void run(const Plan& plan, const Product& p, cublasLtHandle_t handle, const Launch& l) {
-  if (p.bias) set(plan.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, l.in[2]);
-  const auto place =
-      (reinterpret_cast<std::uintptr_t>(l.scratch) + kWorkspaceAlignment - 1) & ~(kWorkspaceAlignment - 1);
-  check(cublasLtMatmul(handle, plan.operation.get(), &p.alpha, l.in[1], plan.b.get(), l.in[0], plan.a.get(), &p.beta,
-                       l.out[0], plan.y.get(), l.out[0], plan.y.get(), &plan.algorithm,
-                       plan.workspace ? reinterpret_cast<void*>(place) : nullptr, plan.workspace, l.stream),
-        "cublasLtMatmul");
+/// A graph of one node, whose operands and result are alike.
+Graph body_of(std::string_view op, std::string_view domain, std::size_t operands, const Value& like,
+              Attributes attributes) {
+  Graph body;
+  std::vector<ValueId> from;
+  for (std::size_t i = 0; i < operands; ++i) from.push_back(body.add_input("", like.dtype, like.shape));
+  const ValueId to = body.add_value("", like.dtype, like.shape);
+  body.define({to}, std::string(op), std::string(domain), from, std::move(attributes));
+  body.outputs = {to};
+  return body;
 }
 
-/// An activation in place by an own kernel: what cuBLASLt's make of NaN is not documented.
-ChainKernel in_place(KernelContext& context, const ops::Epilogue& epilogue) {
-  const ops::FormulaRow& row = ops::row_of(*ops::formula_of(epilogue));
+AfterProduct after_of(KernelContext& context, const Product& p) {
+  if (p.beside == Beside::nothing) return {};
+  if (has_sums(p)) {
+    const std::size_t operand = p.beside == Beside::sums_a ? 0 : 1;
+    const Value& x = context.in(operand);
+    const bool first = operand == 0 ? p.a.transposed : !p.b.transposed;  // the axis that is summed over
+    const auto rows = rows_along(x.shape, first ? 0 : 1);
+    if (std::string reason = generation_refusal(); !reason.empty()) return {.refusal = reason};
+    const RowKernel kernel(context, sum_function(x.dtype, p.to), *rows);
+    return {.launch = [=](const Launch& l) { kernel.launch({l.in[operand]}, {l.out[1]}, l.scratch, l.stream); },
+            .scratch_bytes = padded_bytes(kernel.scratch_bytes())};
+  }
+  const ops::FormulaRow& row = ops::row_of(*ops::formula_of(p.last));
   Attributes attributes;
   if (!row.variant.attribute.empty()) attributes.set(row.variant.attribute, std::string(row.variant.text));
-  Graph body;
+  const bool is_slope = p.beside == Beside::slope;
+  const std::string op(row.op);
   const Value& y = context.out(0);
-  const ValueId from = body.add_input("", y.dtype, y.shape), to = body.add_value("", y.dtype, y.shape);
-  body.define({to}, std::string(row.op), "", {from}, std::move(attributes));
-  body.outputs = {to};
-  return load_chain(context, body);
+  const ChainKernel chain = load_chain(context, is_slope ? body_of(op + "Grad", kOwnDomain, 2, y, std::move(attributes))
+                                                         : body_of(op, kOnnxDomain, 1, y, std::move(attributes)));
+  if (!chain.refusal.empty()) return {.refusal = chain.refusal};
+  if (is_slope) return {.launch = [=](const Launch& l) { chain.launch({l.out[0], l.in[2]}, {l.out[0]}, l.stream); }};
+  const std::size_t from = p.beside == Beside::operand ? 1 : 0;
+  return {.launch = [=](const Launch& l) { chain.launch({l.out[from]}, {l.out[0]}, l.stream); }};
+}
+
+/// The same; a refusal, too, where NVRTC takes no text of it.
+AfterProduct after_or_refusal(KernelContext& context, const Product& p) {
+  try {
+    return after_of(context, p);
+  } catch (const Error& e) {
+    if (context.is_touched()) throw;
+    return {.refusal = e.without_hint()};
+  }
 }
 
 /// Puts Gemm's C, broadcast and converted, where Y will be, for the product to be added to.
 using Prepare = std::function<void(const Launch&)>;
 
 Made finish(KernelContext& context, const Product& p, Prepare prepare = {}) {
-  if (!data_type(p.type)) return refuse("cuBLASLt multiplies f32, f16 and bf16, not " + std::string(name_of(p.type)));
+  if (!is_multiplied(p.type))
+    return refuse("cuBLASLt multiplies f32, f16 and bf16, not " + std::string(name_of(p.type)));
   if (p.to != p.type && p.to != DType::f32) return refuse("the result's type is neither the operands' nor f32");
-  const cublasLtHandle_t handle = libraries(context).blas.get();
+  const AfterProduct after = after_or_refusal(context, p);
   // Without a device cuBLASLt answers nothing.
-  const bool is_described = libraries(context).properties != nullptr;
-  const auto plan = is_described ? std::make_shared<const Plan>() : make_plan(p, libraries(context));
-  if (!plan) return refuse("cuBLASLt has no algorithm for this product");
-  const ChainKernel after = p.last ? in_place(context, p.last) : ChainKernel();
-  if (!after.refusal.empty()) return refuse(after.refusal);
-  const auto launch = [=](const Launch& l) {
+  if (libraries(context).properties) {
+    if (!after.refusal.empty()) return refuse(after.refusal);
+    return on_device(context, {.name = kernel_name(p), .remark = "the algorithm is chosen on the device"});
+  }
+  // A stack of too many matrices goes in parts, without an epilogue.
+  const bool is_cut = p.batch > kMostMatrices;
+  const bool has_beside = p.beside != Beside::nothing && !is_cut;
+  Product part = p;
+  part.batch = std::clamp<std::int64_t>(p.batch, 1, kMostMatrices);
+  const std::int64_t whole = p.batch / part.batch * part.batch;
+  std::vector<ProductPlan> plans = plans_of(part, libraries(context), has_beside);
+  const auto is_apart = [](const ProductPlan& plan) { return !plan.form->is_whole; };
+  if (!after.refusal.empty()) {
+    std::erase_if(plans, is_apart);
+    if (plans.empty()) return refuse(after.refusal);
+  }
+  std::optional<ProductPlan> rest;
+  if (whole < p.batch) {
+    Product last = p;
+    last.batch = p.batch - whole;
+    const std::vector<ProductPlan> found = plans_of(last, libraries(context), false);
+    if (!found.empty()) rest = found.front();
+  }
+  if (plans.empty() || (whole < p.batch && !rest)) return refuse("cuBLASLt has no algorithm for this product");
+  const ProductPlan plan = plans[fastest_plan(context, part, plans, after)];
+  const bool is_one = has_beside && plan.form->is_whole;
+  // Where cuBLASLt refuses an epilogue when it runs, the product is apart from then on.
+  std::optional<ProductPlan> apart;
+  if (const auto found = std::ranges::find_if(plans, is_apart); is_one && found != plans.end()) apart = *found;
+  const auto is_refused = std::make_shared<bool>(false);
+  const std::size_t workspace = std::max({plan.workspace, rest ? rest->workspace : 0, apart ? apart->workspace : 0});
+  const auto launch = [=, handle = libraries(context).blas.get()](const Launch& l) {
     if (prepare) prepare(l);
-    run(*plan, p, handle, l);
-    if (after.launch) after.launch({l.out[0]}, {l.out[0]}, l.stream);
+    const auto place =
+        (reinterpret_cast<std::uintptr_t>(l.scratch) + kWorkspaceAlignment - 1) & ~(kWorkspaceAlignment - 1);
+    const auto run = [&](const ProductPlan& taken, std::int64_t begin) {
+      return run_product(taken, part, handle, l, reinterpret_cast<void*>(place), begin);
+    };
+    if (apart) {
+      if (!*is_refused && run(plan, 0) == CUBLAS_STATUS_SUCCESS) return;
+      if (!std::exchange(*is_refused, true)) cudaGetLastError();  // which the next launch would report
+      check(run(*apart, 0), "cublasLtMatmul");
+      after.launch(l);
+      return;
+    }
+    for (std::int64_t begin = 0; begin < whole; begin += part.batch) check(run(plan, begin), "cublasLtMatmul");
+    if (rest) check(run(*rest, whole), "cublasLtMatmul");
+    if (after.launch && !is_one) after.launch(l);
   };
   return on_device(context, {.name = kernel_name(p),
-                             .remark = is_described ? "the algorithm is chosen on the device" : "",
+                             .remark = is_one ? "one kernel" : "",
                              .launch = launch,
-                             .scratch_bytes = plan->workspace ? plan->workspace + kWorkspaceAlignment : 0});
+                             .scratch_bytes = std::max(workspace ? workspace + kWorkspaceAlignment : 0,
+                                                       is_one && !apart ? 0 : after.scratch_bytes)});
 }
 
 /// The product added to C, which is broadcast and converted first to where Y will be.
@@ -277,17 +179,23 @@ std::optional<std::string> set_batch(Product& p, const Shape& a, const Shape& b)
   return std::nullopt;
 }
 
+Product product_of_matrices(KernelContext& context) {
+  const Attributes& attributes = context.node().attributes;
+  const Shape &a = context.in(0).shape, &b = context.in(1).shape;
+  return {.a = {a[0], a[1], attributes.get_int("transA", 0) != 0},
+          .b = {b[0], b[1], attributes.get_int("transB", 0) != 0},
+          .alpha = attributes.get_float("alpha", 1),
+          .type = context.in(0).dtype,
+          .to = context.out(0).dtype};
+}
+
 }  // namespace
 
 Made make_gemm(KernelContext& context) {
   const Attributes& attributes = context.node().attributes;
-  const Shape &a = context.in(0).shape, &b = context.in(1).shape;
-  Product p{.a = {a[0], a[1], attributes.get_int("transA", 0) != 0},
-            .b = {b[0], b[1], attributes.get_int("transB", 0) != 0},
-            .alpha = attributes.get_float("alpha", 1),
-            .type = context.in(0).dtype,
-            .to = context.out(0).dtype};
+  Product p = product_of_matrices(context);
   p.last = ops::epilogue_of(attributes);
+  if (p.last) p.beside = Beside::activation;
   if (p.last.kind == ops::Epilogue::Kind::clip) return refuse("no kernel for Clip behind a product");
   const float beta = attributes.get_float("beta", 1);
   if (!context.has_input(2) || beta == 0) return finish(context, p);
@@ -300,6 +208,32 @@ Made make_gemm(KernelContext& context) {
   }
   p.beta = beta;
   return finish_with_c(context, p);
+}
+
+Made make_gemm_activation(KernelContext& context) {
+  Product p = product_of_matrices(context);
+  p.last = ops::epilogue_of(context.node().attributes);
+  p.beside = !p.last ? Beside::nothing : context.has_output(1) ? Beside::operand : Beside::activation;
+  if (!p.last || p.last.kind == ops::Epilogue::Kind::clip) return refuse("an activation with bounds, or none");
+  p.bias = context.has_input(2);
+  if (p.bias && context.in(2).shape != Shape{p.columns()}) return refuse("a bias that is not one row");
+  return finish(context, p);
+}
+
+Made make_gemm_activation_grad(KernelContext& context) {
+  Product p = product_of_matrices(context);
+  p.last = ops::epilogue_of(context.node().attributes);
+  p.beside = Beside::slope;
+  if (!p.last || p.last.kind == ops::Epilogue::Kind::clip) return refuse("an activation with bounds, or none");
+  if (context.in(2).shape != context.out(0).shape) return refuse("operands that do not fit");
+  return finish(context, p);
+}
+
+Made make_gemm_sums(KernelContext& context) {
+  Product p = product_of_matrices(context);
+  const bool is_a = context.node().attributes.get_string("operand", "B") == "A";
+  if (context.has_output(1)) p.beside = is_a ? Beside::sums_a : Beside::sums_b;
+  return finish(context, p);
 }
 
 Made make_matmul(KernelContext& context) {

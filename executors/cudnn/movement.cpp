@@ -2,28 +2,23 @@
 #include <algorithm>
 #include <optional>
 
+#include "executors/core/part.h"
 #include "executors/cudnn/indexing.h"
 #include "executors/cudnn/kernel_table.h"
 #include "executors/cudnn/kernels/move_text.h"
 #include "executors/cudnn/tensor_order.h"
 #include "executors/cudnn/text_kernel.h"
-#include "ops/movement/part.h"
 #include <halfstep/ops/kernel_util.h>
 
 namespace halfstep::cudnn {
 namespace {
 
+using core::Part;
 using Dims = std::vector<std::int64_t>;
 
 constexpr unsigned kThreads = 256;
 
 std::string_view index_of(DType dtype) { return dtype == DType::i32 ? "int" : "i64"; }
-
-/// A part of a tensor: where it begins, and its extents and steps along the tensor's axes.
-struct Part {
-  Dims begin, extents, steps;
-};
-Part whole_of(const Shape& shape) { return {Dims(shape.rank(), 0), shape.dims(), Dims(shape.rank(), 1)}; }
 
 /// Elements of a tensor, by number: the first, and what to step over along each axis.
 struct Walk {
@@ -122,30 +117,6 @@ std::string refusal(KernelContext& context) {
   return generation_refusal();
 }
 
-/// Slice's operands from input 1 on; empty unless they are constants.
-std::optional<Part> part_of_slice(KernelContext& context, const Shape& whole, const Shape& part) {
-  const auto starts = context.constant_ints(1);
-  const auto axes = context.has_input(3) ? context.constant_ints(3) : Dims();
-  const auto steps = context.has_input(4) ? context.constant_ints(4) : Dims();
-  if (!starts || !axes || !steps) return std::nullopt;
-  if (part.rank() != whole.rank() || !ops::are_slice_operands(whole.rank(), *starts, *axes, *steps))
-    return std::nullopt;
-  const std::vector<std::size_t> sliced = ops::normalize_axes(*axes, whole.rank());
-  Part result = whole_of(part);
-  for (std::size_t i = 0; i < starts->size(); ++i) {
-    const std::size_t axis = sliced.empty() ? i : sliced[i];
-    const std::int64_t step = steps->empty() ? 1 : (*steps)[i];
-    if (step == 0 || (step < 0 && whole[axis] == 0)) return std::nullopt;
-    std::int64_t start = (*starts)[i];
-    if (start < 0) start += whole[axis];
-    result.begin[axis] = std::clamp<std::int64_t>(start, 0, step < 0 ? whole[axis] - 1 : whole[axis]);
-    result.steps[axis] = step;
-  }
-  // Ends that are computed leave the extents open.
-  if (!ops::lies_within(whole, result.begin, result.extents, result.steps)) return std::nullopt;
-  return result;
-}
-
 /// The part of `large`, in or out.
 Made copy_part(KernelContext& context, const Part& part, bool inward) {
   const Shape& large = (inward ? context.out(0) : context.in(0)).shape;
@@ -161,32 +132,42 @@ Made copy_part(KernelContext& context, const Part& part, bool inward) {
 
 Made make_slice(KernelContext& context) {
   if (std::string reason = refusal(context); !reason.empty()) return refuse(reason);
-  const auto part = part_of_slice(context, context.in(0).shape, context.out(0).shape);
+  const auto part = core::part_of_slice(context, context.in(0).shape, context.out(0).shape);
   if (!part) return refuse("a slice that is computed");
   return copy_part(context, *part, false);
 }
 
 Made make_slice_grad(KernelContext& context) {
   if (std::string reason = refusal(context); !reason.empty()) return refuse(reason);
-  const auto part = part_of_slice(context, context.out(0).shape, context.in(0).shape);
+  const auto part = core::part_of_slice(context, context.out(0).shape, context.in(0).shape);
   if (!part) return refuse("a slice that is computed");
   return copy_part(context, *part, true);
 }
 
+/// The image with the more channels is [N, b, b, C, H, W] or, by column and row, [N, C, b, b, H, W]; the other one is
+/// [N, C, H b, W b].
+Made make_space_and_depth(KernelContext& context) {
+  if (std::string reason = refusal(context); !reason.empty()) return refuse(reason);
+  const bool is_deep = context.node().op == "DepthToSpace";  // the operand
+  const Shape &x = context.in(0).shape, &y = context.out(0).shape;
+  if (x.rank() != 4 || x.count() == 0) return refuse("no image with elements");
+  const Shape &deep = is_deep ? x : y, &wide = is_deep ? y : x;
+  const std::int64_t h = deep[2], w = deep[3], c = wide[1], b = context.node().attributes.get_int("blocksize", 1);
+  const bool by_depth = context.node().attributes.get_string("mode", "DCR") == "DCR";
+  const Dims extents{x[0], c, h, b, w, b};
+  const std::int64_t place = by_depth ? c * h * w : h * w;  // between neighbours in a block
+  const Walk blocks{0, {deep.count(1, 4), by_depth ? h * w : b * b * h * w, w, b * place, 1, place}};
+  const Walk whole{0, Shape(extents).strides()};
+  const auto move =
+      make_move(context, context.in(0).dtype, extents, is_deep ? blocks : whole, is_deep ? whole : blocks);
+  if (!move) return refuse(kTooManyAxes);
+  return run_copies(context, {{{0, 0, *move}}});
+}
+
 Made make_pad(KernelContext& context) {
   if (std::string reason = refusal(context); !reason.empty()) return refuse(reason);
-  const Shape &x = context.in(0).shape, &y = context.out(0).shape;
-  const auto pads = context.constant_ints(1);
-  const auto axes = context.has_input(3) ? context.constant_ints(3) : Dims();
-  if (!pads || !axes || context.node().attributes.get_string("mode", "constant") != "constant")
-    return refuse("pads that are computed, or not constant");
-  if (context.has_input(2) && context.constant_scalar(2) != 0) return refuse("padding with another value than 0");
-  if (std::ranges::any_of(*pads, [](std::int64_t p) { return p < 0; })) return refuse("negative pads");
-  const std::vector<std::size_t> padded = ops::normalize_axes(*axes, x.rank());
-  Part part = whole_of(x);
-  const std::size_t count = padded.empty() ? y.rank() : padded.size();
-  for (std::size_t i = 0; i < count; ++i) part.begin[padded.empty() ? i : padded[i]] = (*pads)[i];
-  return copy_part(context, part, true);
+  const core::Parts parts = core::part_of_pad(context);
+  return parts.refusal.empty() ? copy_part(context, parts.all[0], true) : refuse(parts.refusal);
 }
 
 Made make_tile(KernelContext& context) {
@@ -208,47 +189,32 @@ Made make_tile(KernelContext& context) {
 Made make_split(KernelContext& context) {
   if (std::string reason = refusal(context); !reason.empty()) return refuse(reason);
   const Value& x = context.in(0);
-  const std::size_t axis = normalize_axis(context.node().attributes.get_int("axis", 0), x.shape.rank());
-  const auto parts = static_cast<std::int64_t>(context.node().outputs.size());
-  if (context.node().attributes.get_int("num_outputs", parts) != parts) return refuse("other parts than num_outputs");
+  const core::Parts parts = core::parts_of_split(context);
+  if (!parts.refusal.empty()) return refuse(parts.refusal);
   Copies copies{.order = order_of(context.layout(0))};
-  std::int64_t begin = 0;
-  for (std::size_t i = 0; i < context.node().outputs.size(); ++i) {
-    if (context.node().output(i) == kNoValue) return refuse("a part that nobody names");
-    Part part = whole_of(context.out(i).shape);
-    part.begin[axis] = begin;
-    begin += part.extents[axis];
-    auto move = make_move(context, x.dtype, part.extents, walk_of(x.shape, part, copies.order),
-                          packed_walk(part, copies.order), copies.order);
+  for (std::size_t i = 0; i < parts.all.size(); ++i) {
+    auto move = make_move(context, x.dtype, parts.all[i].extents, walk_of(x.shape, parts.all[i], copies.order),
+                          packed_walk(parts.all[i], copies.order), copies.order);
     if (!move) return refuse(kTooManyAxes);
     copies.all.push_back({0, i, std::move(*move)});
   }
-  if (begin != x.shape[axis]) return refuse("parts that are not all of it");
   return run_copies(context, std::move(copies));
 }
 
 Made make_concat(KernelContext& context) {
   if (std::string reason = refusal(context); !reason.empty()) return refuse(reason);
   const Value& y = context.out(0);
-  const std::size_t axis = normalize_axis(context.node().attributes.get_int("axis", 0), y.shape.rank());
+  const core::Parts parts = core::parts_of_concat(context);
+  if (!parts.refusal.empty()) return refuse(parts.refusal);
   Copies copies;
-  for (std::size_t i = 0; i < context.node().inputs.size(); ++i)
-    if (context.has_input(i) && order_of(context.layout(i)) == TensorOrder::channels_last)
-      copies.order = TensorOrder::channels_last;
-  std::int64_t begin = 0;
-  for (std::size_t i = 0; i < context.node().inputs.size(); ++i) {
-    if (!context.has_input(i)) return refuse("a part that nobody names");
-    Part part = whole_of(y.shape);
-    if (context.in(i).shape.rank() == y.shape.rank()) part.extents[axis] = context.in(i).shape[axis];
-    if (context.in(i).shape != Shape(part.extents)) return refuse("parts of other extents");
-    part.begin[axis] = begin;
-    begin += part.extents[axis];
-    auto move = make_move(context, y.dtype, part.extents, packed_walk(part, copies.order),
-                          walk_of(y.shape, part, copies.order), copies.order);
+  for (std::size_t i = 0; i < parts.all.size(); ++i)
+    if (order_of(context.layout(i)) == TensorOrder::channels_last) copies.order = TensorOrder::channels_last;
+  for (std::size_t i = 0; i < parts.all.size(); ++i) {
+    auto move = make_move(context, y.dtype, parts.all[i].extents, packed_walk(parts.all[i], copies.order),
+                          walk_of(y.shape, parts.all[i], copies.order), copies.order);
     if (!move) return refuse(kTooManyAxes);
     copies.all.push_back({i, 0, std::move(*move)});
   }
-  if (begin != y.shape[axis]) return refuse("parts that are not all of it");
   return run_copies(context, std::move(copies));
 }
 

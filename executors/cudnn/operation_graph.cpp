@@ -125,6 +125,23 @@ struct Kept {
   BackendDescriptor plan{CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR};
 };
 
+/// A configuration ready to run.
+struct Finished {
+  std::shared_ptr<const BackendDescriptor> plan;
+  std::size_t workspace = 0;
+};
+/// Nothing where cuDNN refuses, or where it takes more workspace than `most`.
+Finished finish(std::shared_ptr<Kept> kept, cudnnHandle_t handle, std::size_t most) {
+  BackendDescriptor& plan = kept->plan;
+  if (!kept->properties) plan.set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle);
+  plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, *kept->configuration);
+  if (kept->properties) plan.set(CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, *kept->properties);
+  if (!plan.try_finalize()) return {};
+  const std::optional<std::int64_t> bytes = plan.number(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE);
+  if (!bytes || static_cast<std::size_t>(*bytes) > most) return {};
+  return {{kept, &kept->plan}, static_cast<std::size_t>(*bytes)};
+}
+
 }  // namespace
 
 BackendDescriptor& OperationGraph::make(cudnnBackendDescriptorType_t type) { return parts_->emplace_back(type); }
@@ -262,19 +279,22 @@ std::vector<ExecutionPlan> OperationGraph::plan(const PlanLimits& limits, std::s
   std::vector<ExecutionPlan> plans;
   for (const Proposal& each : all) {
     if (plans.size() == most) break;
-    // Compiling takes seconds each: not for an alternate that is hardly ever run.
-    if (!plans.empty() && each.has(CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION)) break;
-    auto kept = std::make_shared<Kept>(parts_, each.configuration, target_.properties);
-    if (!target_.properties) kept->plan.set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &target_.handle);
-    kept->plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, *each.configuration);
-    if (target_.properties) kept->plan.set(CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, *target_.properties);
-    if (!kept->plan.try_finalize()) continue;
-    const std::optional<std::int64_t> bytes = kept->plan.number(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE);
-    if (!bytes) continue;
-    const auto workspace = static_cast<std::size_t>(*bytes);
-    if (workspace > (plans.empty() ? limits.workspace : plans.front().workspace)) continue;
-    plans.push_back(
-        {{kept, &kept->plan}, each.engine, each.notes(), each.has(CUDNN_NUMERICAL_NOTE_TENSOR_CORE), workspace});
+    const std::size_t workspace = plans.empty() ? limits.workspace : plans.front().workspace;
+    const auto make = [parts = parts_, target = target_, configuration = each.configuration, workspace] {
+      return finish(std::make_shared<Kept>(parts, configuration, target.properties), target.handle, workspace);
+    };
+    ExecutionPlan next{
+        .engine = each.engine, .notes = each.notes(), .uses_tensor_cores = each.has(CUDNN_NUMERICAL_NOTE_TENSOR_CORE)};
+    // Compiling takes seconds each: not before an alternate is run.
+    if (!plans.empty() && each.has(CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION)) {
+      next.make = [make] { return make().plan; };
+    } else {
+      const Finished made = make();
+      if (!made.plan) continue;
+      next.plan = made.plan;
+      next.workspace = made.workspace;
+    }
+    plans.push_back(std::move(next));
   }
   return plans;
 }

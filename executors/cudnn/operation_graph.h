@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -37,6 +38,8 @@ struct ExecutionPlan {
   std::string notes;  ///< "tensor cores, compiled at run time"; may be empty
   bool uses_tensor_cores = false;
   std::size_t workspace = 0;
+  /// Compiles one that is no plan yet, as it is hardly ever run; nothing where cuDNN refuses.
+  std::function<std::shared_ptr<const BackendDescriptor>()> make = {};
 };
 
 /// Tensors are [N, C, spatial...], all in one order, with an axis of extent 1 before one spatial axis. Each throws
@@ -79,8 +82,8 @@ class OperationGraph {
   void reshape(Tensor x, Tensor y);
 
   /// What can be taken within the limits, best first by cuDNN's heuristics, engines that need no compiler before the
-  /// others; at most `most`. Others than the first take no more workspace than it, and no compiler. To be called once,
-  /// at the end.
+  /// others; at most `most`. Others than the first take no more workspace than it, and are compiled when they are run.
+  /// To be called once, at the end.
   std::vector<ExecutionPlan> plan(const PlanLimits& limits, std::size_t most);
 
  private:

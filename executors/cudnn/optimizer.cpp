@@ -137,11 +137,7 @@ Made make_optimizer_step(KernelContext& context) {
       list[i].in.push_back(in[k] = context.read(k, context.layout(operands.parameter(i))));
   for (std::size_t k = 0; k < node.outputs.size(); ++k) {
     const auto owner = std::ranges::find_if(members, [&](const Places& m) { return std::ranges::count(m.out, k) > 0; });
-    const core::Operand& old = in[operands.replaced(k)];
-    // One that is read as something else, too, is not written over.
-    const bool is_read_once = std::ranges::count(context.touches(), old.buffer) == 1;
-    list[owner - members.begin()].out.push_back(is_read_once ? context.write_over(k, old)
-                                                             : context.write(k, old.layout));
+    list[owner - members.begin()].out.push_back(context.write_over(k, in[operands.replaced(k)]));
   }
   const std::size_t partial_bytes =
       padded_bytes(static_cast<std::size_t>(chunks_of(context, operands.parameter(0), n)) * partial);

@@ -43,6 +43,10 @@ Made make_pool_cudnn(KernelContext& context) {
   if (w.pad_begin != w.pad_end) return refuse("cuDNN pads both ends alike");
   for (std::size_t axis = 0; axis < w.kernel.size(); ++axis)
     if (w.pad_begin[axis] >= w.kernel[axis]) return refuse("cuDNN wants pads smaller than the window");
+  // Its extents are rounded towards 0, and so up where the window is larger than the padded input.
+  for (std::size_t axis = 0; axis < w.kernel.size(); ++axis)
+    if (w.kernel[axis] > w.input[axis] + w.pad_begin[axis] + w.pad_end[axis])
+      return refuse("cuDNN wants windows that end within the pads");
   if (w.dilation != ops::Window::Axes{1, 1, 1}) return refuse("cuDNN's pooling has no dilations");
   const Shape &x = context.in(0).shape, &y = context.out(0).shape;
   if (x.rank() < 3 || x.rank() > 5) return refuse("cuDNN pools one to three spatial axes");

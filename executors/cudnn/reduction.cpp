@@ -1,12 +1,13 @@
 // Makers of operators that fold rows or order them: Reduce*, ArgMax, TopK, RMSNormalization. Additions and the like are
 // formulas.
+#include "executors/cudnn/reduction.h"
+
 #include <algorithm>
 
 #include <fmt/format.h>
 
 #include "executors/cudnn/kernel_table.h"
 #include "executors/cudnn/kernels/row_functions.h"
-#include "executors/cudnn/row_text.h"
 #include "executors/cudnn/tensor_order.h"
 #include "ops/normalization/one_row.h"
 #include <halfstep/ops/kernel_util.h>
@@ -44,7 +45,7 @@ std::optional<Number> number_of(DType t) {
   return float_name(t).empty() ? std::nullopt : std::optional(Number{});
 }
 
-RowFunction fold_function(const Fold& fold, const Number& number, DType dtype) {
+RowFunction fold_function(const Fold& fold, const Number& number, DType dtype, DType result) {
   FormulaFunctions functions;
   const auto written = [&](std::string_view text) {
     std::string result =
@@ -72,7 +73,7 @@ RowFunction fold_function(const Fold& fold, const Number& number, DType dtype) {
   f.accumulator_bytes = dtype == DType::i64 ? 8 : 4;
   f.gather = "acc = join(acc, of(" + written(fold.take) + "));";
   f.finish =
-      fmt::format("static_cast<{0}*>(a.out[0])[row] = round_to<{0}>({1});", element_name(dtype), written(fold.finish));
+      fmt::format("static_cast<{0}*>(a.out[0])[row] = round_to<{0}>({1});", element_name(result), written(fold.finish));
   f.functions = functions.text();
   return f;
 }
@@ -125,6 +126,10 @@ core::Layout layout_to_reduce(KernelContext& context, const std::vector<bool>& i
 
 }  // namespace
 
+RowFunction sum_function(DType element, DType result) {
+  return fold_function(*std::ranges::find(kFolds, "ReduceSum", &Fold::op), Number{}, element, result);
+}
+
 Made make_reduction(KernelContext& context) {
   const Node& node = context.node();
   const Shape& shape = context.in(0).shape;
@@ -144,7 +149,7 @@ Made make_reduction(KernelContext& context) {
   const bool is_fold = fold != std::end(kFolds);
   if (!number || (number->formula.is_integer() && !(is_fold && fold->on_integers)))
     return refuse("no kernel for " + std::string(name_of(dtype)));
-  const RowFunction function = is_fold                 ? fold_function(*fold, *number, dtype)
+  const RowFunction function = is_fold                 ? fold_function(*fold, *number, dtype, dtype)
                                : node.op == "ReduceL2" ? norm(dtype)
                                                        : log_sum_exp(dtype);
   const core::Layout layout = layout_to_reduce(context, is_reduced);

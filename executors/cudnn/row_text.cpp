@@ -119,13 +119,14 @@ std::string main_text(const RowFunction& f, const RowShape& shape, const Sharing
 }
 
 /// A warp for every row.
-std::string join_text(const RowFunction& f) {
+std::string join_text(const RowFunction& f, const RowShape& shape) {
   return fmt::format(
       R"(extern "C" __global__ void __launch_bounds__(256) {name}_join(const __grid_constant__ RowArguments a) {{
   const i64 groups = (a.rows + 7) / 8;
   for (i64 group = blockIdx.x; group < groups; group += gridDim.x) {{
     const i64 row = group * 8 + threadIdx.x / 32;
     const bool is_row = row < a.rows;
+    const i64 base = is_row ? place<{axes}>(row, a.row_extents, a.row_steps) : 0;
     Accumulator acc = identity();
     if (is_row)
       for (i64 c = threadIdx.x % 32; c < a.chunks; c += 32)
@@ -137,7 +138,7 @@ std::string join_text(const RowFunction& f) {
   }}
 }}
 )",
-      fmt::arg("name", f.name), fmt::arg("finish", f.finish));
+      fmt::arg("name", f.name), fmt::arg("axes", shape.row_extents.size()), fmt::arg("finish", f.finish));
 }
 
 }  // namespace
@@ -200,7 +201,7 @@ RowKernelText row_text(const RowFunction& f, const RowShape& shape) {
   const std::string joins = f.accumulator.empty() ? "" : std::string(sharing.by_columns ? kJoinColumnsText : kJoinText);
   made.kernel = {f.name, "RowArguments", start + joins + main_text(f, shape, sharing, is_split)};
   if (is_split) {
-    made.join = {f.name + "_join", "RowArguments", start + std::string(kJoinText) + join_text(f)};
+    made.join = {f.name + "_join", "RowArguments", start + std::string(kJoinText) + join_text(f, shape)};
     made.partial_bytes = static_cast<std::size_t>(shape.rows * a.chunks) * f.accumulator_bytes;
   }
   return made;

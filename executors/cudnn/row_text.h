@@ -21,8 +21,8 @@ struct RowShape {
 std::optional<RowShape> rows_along(const Shape& shape, const std::vector<bool>& is_reduced);
 std::optional<RowShape> rows_along(const Shape& shape, std::size_t axis);
 
-/// What is done with a row, as CUDA C++. Names in it: `a` (RowArguments), `row`, `j`, the elements x0, x1 ... of the
-/// row's operands, and `acc`.
+/// What is done with a row, as CUDA C++. Names in it: `a` (RowArguments), `row`, `base` (where it begins), `j`, the
+/// elements x0, x1 ... of the row's operands, and `acc`.
 struct RowFunction {
   std::string name;                  ///< of the kernel
   std::vector<DType> elements = {};  ///< operands in[0], in[1] ... that are read element by element

@@ -109,7 +109,7 @@ std::string architecture(int capability) {
 /// A program of NVRTC's, while it is there.
 class Program {
  public:
-  explicit Program(const KernelText& kernel) {
+  explicit Program(const KernelText& kernel) : is_contracted_(is_contracted(kernel)) {
     must(compiler().create(&program_, kernel.text.c_str(), (kernel.name + ".cu").c_str(), 0, nullptr, nullptr),
          "nvrtcCreateProgram");
   }
@@ -119,7 +119,8 @@ class Program {
 
   std::vector<char> compile(const std::string& architecture) {
     const std::string target = "--gpu-architecture=" + architecture;
-    const char* options[] = {target.c_str(), "--std=c++17", "--disable-warnings", "--ptxas-options=-v"};
+    const char* options[] = {target.c_str(), "--std=c++17", "--disable-warnings", "--ptxas-options=-v",
+                             is_contracted_ ? "--fmad=true" : "--fmad=false"};
     const int status = compiler().compile(program_, static_cast<int>(std::size(options)), options);
     if (status != 0)
       throw_failure("a generated kernel that NVRTC compiles",
@@ -153,6 +154,7 @@ class Program {
   }
 
   void* program_ = nullptr;
+  bool is_contracted_;
 };
 
 std::string key_of(const KernelText& kernel, const std::string& architecture) {

@@ -90,6 +90,7 @@ std::string text_of(cudnnStatus_t status) {
 
 void check(cudaError_t status, const char* call) {
   if (status == cudaSuccess) return;
+  cudaGetLastError();  // which the next launch would report, where somebody catches this and goes on
   throw_failure(fmt::format("{} to succeed on the GPU", call), text_of(status), remedy_of(status));
 }
 

@@ -31,6 +31,7 @@ std::unique_ptr<onednn::Tuner> make_tuner(const ExecutorOptions& options, const 
 }  // namespace
 
 std::unique_ptr<Executor> make_onednn_executor(const ExecutorOptions& options) {
+  onednn::end_teams_at_fork();
   const int threads = onednn::available_threads(options.threads);
   const Capabilities capabilities = onednn::probe_capabilities(threads);
   return core::make_executor(

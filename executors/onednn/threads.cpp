@@ -4,10 +4,16 @@
 
 #include <fmt/format.h>
 #include <omp.h>
+#include <pthread.h>
 
 #include <halfstep/base/error.h>
 
 namespace halfstep::onednn {
+
+void end_teams_at_fork() {
+  [[maybe_unused]] static const int registered =
+      pthread_atfork([] { omp_pause_resource(omp_pause_soft, omp_get_initial_device()); }, nullptr, nullptr);
+}
 
 int available_threads(int wanted) {
   const bool can_start = omp_get_active_level() < omp_get_max_active_levels();

@@ -7,6 +7,10 @@ namespace halfstep::onednn {
 /// OMP_THREAD_LIMIT gives a region fewer than it asks for, and a region within a region mostly has one.
 int available_threads(int wanted);
 
+/// Lets the process fork, from the first call on: libgomp's teams end before it and start anew when they are needed, as
+/// a child process would wait for the parent's threads for ever.
+void end_teams_at_fork();
+
 /// Sets the number of OpenMP threads of the calling thread, and sets it back; OMP_DYNAMIC, by which regions may get
 /// fewer, does not count meanwhile: primitives compute something else in a smaller team than they count on. Primitives
 /// are cut for the number of threads they are described with. They must be made with the same, under which oneDNN finds

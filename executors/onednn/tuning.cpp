@@ -1,6 +1,7 @@
 #include "executors/onednn/tuning.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <exception>
 #include <fstream>
@@ -14,6 +15,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/atomic_file.h"
+#include "base/file_lock.h"
 #include <halfstep/base/error.h>
 
 namespace halfstep::onednn {
@@ -27,35 +29,43 @@ thread_local Tuner* present = nullptr;
 /// A slower candidate could win by chance; the first is left for what is not one.
 constexpr double kClearly = 0.97;
 
+/// For others that write the file, each for some milliseconds.
+constexpr std::chrono::seconds kPatience{5};
+
 double seconds_of(const core::Run& run) {
   const auto begin = std::chrono::steady_clock::now();
   run();
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
-/// The best time of each, in turns: what else the machine does meets all of them. A candidate that fails takes forever.
-std::vector<double> best_times(const std::vector<Candidate>& candidates, Tuning tuning) {
-  constexpr double kNever = std::numeric_limits<double>::infinity();
+constexpr double kNever = std::numeric_limits<double>::infinity();
+
+/// Nothing where the candidate cannot.
+core::Run prepared(const Candidate& candidate) try { return candidate.prepare(); } catch (const std::exception&) {
+  return {};
+}
+
+/// The best time of each of two, in turns: what else the machine does meets both. One that fails takes forever.
+std::array<double, 2> best_times(core::Run& first, core::Run& second, Tuning tuning) {
   const bool is_full = tuning == Tuning::full;
-  const double budget = is_full ? 0.1 : 0.02;  // seconds for each candidate
+  const double budget = is_full ? 0.2 : 0.04;  // seconds
   const int least = is_full ? 5 : 3, most = is_full ? 200 : 50;
-  std::vector<core::Run> runs(candidates.size());
-  std::vector<double> best(candidates.size(), kNever);
+  const std::array<core::Run*, 2> runs{&first, &second};
+  std::array<double, 2> best{kNever, kNever};
   double spent = 0;
   for (int round = 0; round <= most; ++round) {  // the first one warms up
-    for (std::size_t i = 0; i < candidates.size(); ++i) {
+    for (std::size_t i = 0; i < runs.size(); ++i) {
+      if (!*runs[i]) continue;
       try {
-        if (round == 0) runs[i] = candidates[i].prepare();
-        if (!runs[i]) continue;
-        const double seconds = seconds_of(runs[i]);
+        const double seconds = seconds_of(*runs[i]);
         spent += seconds;
         if (round > 0) best[i] = std::min(best[i], seconds);
       } catch (const std::exception&) {
-        runs[i] = nullptr;
+        *runs[i] = nullptr;
         best[i] = kNever;
       }
     }
-    if (round >= least && spent > budget * static_cast<double>(candidates.size())) break;
+    if (round >= least && spent > budget) break;
   }
   return best;
 }
@@ -94,23 +104,44 @@ std::size_t Tuner::choose(const std::string& key, const std::vector<Candidate>& 
   if (candidates.size() < 2) return 0;
   if (const auto known = chosen_.find(key); known != chosen_.end())
     if (const auto index = index_of(candidates, known->second)) return *index;
-  const std::vector<double> best = best_times(candidates, tuning_);
-  const auto fastest = static_cast<std::size_t>(std::ranges::min_element(best) - best.begin());
-  const std::size_t index = best[fastest] < kClearly * best[0] ? fastest : 0;
+  std::size_t index = 0;
+  double least = kClearly;  // of the time of the base
+  core::Run base_run = prepared(candidates[0]);
+  for (std::size_t i = 1; i < candidates.size(); ++i) {
+    core::Run run = prepared(candidates[i]);
+    const auto [base_time, time] = best_times(base_run, run, tuning_);
+    if (time == kNever) continue;
+    if (base_time == kNever) {  // a later one than a faster candidate becomes the base without being chosen
+      if (index == 0) index = i;
+      least = kClearly;
+      base_run = std::move(run);
+    } else if (time / base_time < least) {
+      index = i;
+      least = time / base_time;
+    }
+  }
   chosen_[key] = candidates[index].name;
   new_.insert(key);
   return index;
+}
+
+bool Tuner::takes_second(const std::string& key, Candidate first, Candidate second, bool by_rules) {
+  std::vector<Candidate> both{std::move(first), std::move(second)};
+  if (by_rules) std::swap(both[0], both[1]);
+  return (choose(key, both) == 0) == by_rules;
 }
 
 void Tuner::save() {
   if (new_.empty() || file_.empty()) return;
   try {
     fs::create_directories(file_.parent_path());
+    const FileLock lock(file_.parent_path(), fmt::format("one process at a time to write {}", file_.string()),
+                        kPatience);
     Choices all = read();
     std::map<std::string, std::string>& mine = all[machine_];
     for (const std::string& key : new_) mine[key] = chosen_.at(key);
-    new_.clear();
     write_atomically(file_, Json(all).dump(1, ' ', false, Json::error_handler_t::replace) + "\n", Durability::soon);
+    new_.clear();
     notice_.clear();
   } catch (const Error& e) {
     notice_ = e.without_hint();

@@ -29,9 +29,13 @@ class Tuner {
 
   Tuning tuning() const { return tuning_; }
   /// The index of a candidate: the one that was chosen for this key before, or else the fastest. The first is what
-  /// fixed rules choose, and is taken unless another is clearly faster. Each key is measured once.
+  /// fixed rules choose, and is taken unless another is clearly faster. Each key is measured once. At any time two
+  /// candidates are prepared at most.
   std::size_t choose(const std::string& key, const std::vector<Candidate>& candidates);
-  /// Writes what is new. A choice that another process wrote meanwhile stays in the file.
+  /// Whether the second of two is chosen; `by_rules` says whether fixed rules choose it.
+  bool takes_second(const std::string& key, Candidate first, Candidate second, bool by_rules);
+  /// Writes what is new, one process at a time. A choice that another process wrote meanwhile stays in the file. What
+  /// could not be written is tried again the next time.
   void save();
   /// Why choices hold for this process alone, as a sentence; empty if they are kept.
   const std::string& notice() const { return notice_; }

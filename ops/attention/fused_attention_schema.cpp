@@ -146,7 +146,7 @@ std::string attention_text(const onnx::FunctionBodyBuildContext& call) {
          fmt::format(
              "rows = MatMul(p, v)\nrows_flat = Reshape(rows, all)\ny_flat = Reshape(y_i, all)\n"
              "empty = Mul(rows_flat, rows_flat)\nfilled = ScatterElements(empty, y_flat, rows_flat)\n"
-             "y_shape = Constant<value_ints = {}>()\nY = Reshape(filled, y_shape)\n"
+             "y_shape = Constant<value_ints = {}>()\nY = Reshape<allowzero = 1>(filled, y_shape)\n"
              "last = Constant<value_ints = [4]>()\nlogs = ReduceLogSumExp<keepdims = 0>(scores, last)\n"
              "statistics = Cast<to = 1>(logs)\n",
              text_of(c.y_shape));
@@ -162,7 +162,7 @@ std::string scatter(std::string_view result, std::string_view tensor, const std:
         "{0}_p{1} = Reshape(d{2}, all)\n{0}_i{1} = Reshape({2}_i, all)\n"
         "{0}_{3} = ScatterElements<reduction = \"add\">({0}_{1}, {0}_i{1}, {0}_p{1})\n",
         result, i, parts[i], i + 1);
-  return text + fmt::format("{0} = Reshape({0}_{1}, {0}_shape)\n", result, parts.size());
+  return text + fmt::format("{0} = Reshape<allowzero = 1>({0}_{1}, {0}_shape)\n", result, parts.size());
 }
 
 std::string gradient_text(const onnx::FunctionBodyBuildContext& call) {
@@ -218,10 +218,7 @@ void attention_grad_schema(onnx::OpSchema& schema) {
         const std::vector<std::int64_t> dy = static_shape_of(ctx.getInputType(0));
         if (!dy.empty() && dy != c.y_shape) fail_shape_inference("dY must have the shape y_shape");
         for (std::size_t i = 0; i < 3 && i < ctx.getNumOutputs(); ++i)
-          if (ctx.getInputType(1 + i)) {
-            onnx::propagateElemTypeFromInputToOutput(ctx, 1 + i, i);
-            if (onnx::hasInputShape(ctx, 1 + i)) onnx::propagateShapeFromInputToOutput(ctx, 1 + i, i);
-          }
+          if (ctx.getInputType(1 + i)) propagate(ctx, 1 + i, i);
       });
   set_function_body(schema, gradient_text);
 }

@@ -36,9 +36,7 @@ void infer_finish(onnx::InferenceContext& ctx) {
     fail_shape_inference("expected ", shapes.size(), " outputs, got ", ctx.getNumOutputs());
   for (std::size_t i = 0; i < shapes.size(); ++i) {
     onnx::propagateElemTypeFromInputToOutput(ctx, 0, i);
-    onnx::TensorShapeProto shape;
-    for (const std::int64_t extent : shapes[i]) shape.add_dim()->set_dim_value(extent);
-    onnx::updateOutputShape(ctx, i, shape);
+    set_output_shape(ctx, i, shapes[i].dims());
   }
 }
 

@@ -36,10 +36,7 @@ namespace {
 void infer(onnx::InferenceContext& ctx) {
   if (ctx.getNumInputs() < 1 + ctx.getNumOutputs()) fail_shape_inference("expected an operand for each output");
   const std::size_t taken = ctx.getNumInputs() - ctx.getNumOutputs();
-  for (std::size_t i = 0; i < ctx.getNumOutputs(); ++i) {
-    onnx::propagateElemTypeFromInputToOutput(ctx, taken + i, i);
-    if (onnx::hasInputShape(ctx, taken + i)) onnx::propagateShapeFromInputToOutput(ctx, taken + i, i);
-  }
+  for (std::size_t i = 0; i < ctx.getNumOutputs(); ++i) propagate(ctx, taken + i, i);
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "ops/interpreter.h"
 #include <halfstep/base/error.h>
 #include <halfstep/ops/infer.h>
+#include <halfstep/ops/kernel_util.h>
 
 namespace halfstep {
 namespace {
@@ -260,9 +261,9 @@ std::int64_t constant_trips(const Graph& graph, const Node& loop, std::int64_t m
   const ValueId limit = loop.input(0), condition = loop.input(1);
   auto is_known = [&](ValueId id) { return graph[id].is_constant(); };
   if ((limit != kNoValue && !is_known(limit)) || (condition != kNoValue && !is_known(condition))) return kUnknownTrips;
-  auto first = [&](ValueId id) { return graph[id].constant.count() == 1 ? to_int64s(graph[id].constant)[0] : 0; };
-  const std::int64_t trips_at_most = limit == kNoValue ? std::numeric_limits<std::int64_t>::max() : first(limit);
-  bool goes_on = condition == kNoValue || first(condition) != 0;
+  const std::int64_t trips_at_most = limit == kNoValue ? std::numeric_limits<std::int64_t>::max()
+                                                       : ops::single_int(graph[limit].constant, "a trip count");
+  bool goes_on = condition == kNoValue || ops::single_int(graph[condition].constant, "a condition") != 0;
 
   // The part of the body that computes the condition, including the carried values that it depends on.
   Graph part;
@@ -297,7 +298,7 @@ std::int64_t constant_trips(const Graph& graph, const Node& loop, std::int64_t m
     inputs[0] = Tensor::scalar(trips++);
     inputs[1] = Tensor::scalar(true);
     const std::vector<Tensor> results = interpreter.run(inputs, captures);
-    goes_on = results[0].count() == 1 && to_int64s(results[0])[0] != 0;
+    goes_on = ops::single_int(results[0], "a condition") != 0;
     // If nothing changes between iterations, all of them have the same condition.
     if (goes_on && steady) return limit == kNoValue ? kUnknownTrips : trips_at_most;
     for (std::size_t i = 0; i < states.size(); ++i) inputs[form.first_input + states[i]] = results[i + 1];

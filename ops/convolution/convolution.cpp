@@ -3,10 +3,10 @@
 #include <algorithm>
 
 #include "ops/convolution/convolution_kernels.h"
-#include "ops/convolution/convolution_schema.h"
 #include "ops/convolution/window.h"
 #include "ops/families.h"
 #include "ops/magnitude.h"
+#include "ops/schemas.h"
 
 namespace halfstep::ops {
 namespace {
@@ -22,9 +22,7 @@ Expr bias_gradient(Builder& b, Expr dy) {
 
 /// The attributes of a gradient of the convolution of x with w: explicit pads, and kernel_shape.
 Attributes gradient_attributes(const Attributes& attributes, const Shape& x, const Shape& w) {
-  Attributes result;
-  for (const char* name : {"dilations", "group", "strides"})
-    if (const Attribute* value = attributes.find(name)) result.set(name, *value);
+  Attributes result = common_attributes(attributes);
   const std::span<const std::int64_t> kernel = spatial(w);
   result.set("kernel_shape", std::vector<std::int64_t>(kernel.begin(), kernel.end()));
   result.set("pads", explicit_pads(attributes, spatial(x), kernel));
@@ -118,6 +116,8 @@ const std::vector<OpCase> kConvTransposeCases = {
      "{ y = ConvTranspose<strides = [2, 2], pads = [1, 1, 1, 1], output_padding = [1, 1]>(x, w) }"},
     {"(float[1,2,4] x, float[2,2,3] w) => (float[1,2,8] y) "
      "{ y = ConvTranspose<auto_pad = \"SAME_UPPER\", strides = [2]>(x, w) }"},
+    {"(float[1,2,3,3] x, float[2,2,3,3] w) => (float[1,2,6,3] y) "
+     "{ y = ConvTranspose<auto_pad = \"SAME_LOWER\", strides = [2, 1], output_padding = [1, 0]>(x, w) }"},
     {"(float[1,4,2,3,2] x, float[4,1,2,2,3] w, float[2] b) => (float[1,2,6,4,6] y) "
      "{ y = ConvTranspose<group = 2, strides = [2, 1, 3], dilations = [3, 1, 1]>(x, w, b) }"},
     {"(float[1,2,3] x, float[2,1,2] w, float[1] b) => (float[1,1,7] y) "
@@ -195,7 +195,9 @@ std::span<const OpDef> convolution_ops() {
        .result_shape = conv_transpose_shape,
        .cases = kConvTransposeCases,
        .open_nan = kPadding,
-       .note = "one to three spatial axes"},
+       .note =
+           "one to three spatial axes; auto_pad SAME: at most stride times the input's extents, as the specification "
+           "says and ONNX Runtime has it (ONNX's shape inference adds output_padding)"},
       {.name = "FusedConv",
        .domain = kOwnDomain,
        .precision = PrecisionClass::half,

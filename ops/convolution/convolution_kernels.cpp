@@ -6,6 +6,7 @@
 
 #include "ops/convolution/window.h"
 #include "ops/epilogue.h"
+#include "ops/type_attributes.h"
 #include <halfstep/base/error.h>
 #include <halfstep/ops/kernel_util.h>
 
@@ -128,11 +129,6 @@ void add_bias(std::vector<double>& y, const Tensor& bias, std::int64_t channels,
     y[i] += b[i / static_cast<std::size_t>(plane) % static_cast<std::size_t>(channels)];
 }
 
-DType to_type(const Node& node, DType fallback) {
-  const std::int64_t to = node.attributes.get_int("to", 0);
-  return to == 0 ? fallback : static_cast<DType>(to);
-}
-
 }  // namespace
 
 void check_convolution(const Attributes& attributes, const Shape& x, const Shape& w) { Convolution(attributes, x, w); }
@@ -204,7 +200,7 @@ Transposition transposition_of(const Attributes& attributes, const Shape& x, con
     std::int64_t total = t.pads[i] + t.pads[i + axes];
     std::int64_t extent = full - total;
     if (attributes.has("output_shape") || same) {
-      extent = attributes.has("output_shape") ? extents[i] : full - std::max<std::int64_t>(0, reach - strides[i]);
+      extent = attributes.has("output_shape") ? extents[i] : std::min(full, in[i] * strides[i]);
       total = std::max<std::int64_t>(0, full - extent);
       t.pads[i] = auto_pad == "SAME_UPPER" ? total / 2 : total - total / 2;
     }
@@ -220,10 +216,15 @@ Transposition transposition_of(const Attributes& attributes, const Shape& x, con
   return t;
 }
 
-Attributes transposed_attributes(const Attributes& attributes, const Transposition& t) {
+Attributes common_attributes(const Attributes& attributes) {
   Attributes result;
   for (const char* name : {"dilations", "group", "strides"})
     if (const Attribute* value = attributes.find(name)) result.set(name, *value);
+  return result;
+}
+
+Attributes transposed_attributes(const Attributes& attributes, const Transposition& t) {
+  Attributes result = common_attributes(attributes);
   result.set("pads", t.pads);
   return result;
 }

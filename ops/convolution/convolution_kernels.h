@@ -33,6 +33,8 @@ struct Transposition {
 
 /// For a ConvTranspose of x with w. Throws Error(input) if attributes and shapes do not fit.
 Transposition transposition_of(const Attributes& attributes, const Shape& x, const Shape& w);
+/// Those attributes of a convolution that its gradients and its transposition share.
+Attributes common_attributes(const Attributes& attributes);
 /// The attributes of the convolution whose gradient is ConvTranspose.
 Attributes transposed_attributes(const Attributes& attributes, const Transposition& t);
 

@@ -1,9 +1,8 @@
-#include "ops/convolution/convolution_schema.h"
-
 #include <fmt/format.h>
 
 #include "ops/epilogue_schema.h"
 #include "ops/schema_util.h"
+#include "ops/schemas.h"
 #include <halfstep/base/dtype.h>
 
 namespace halfstep::ops {
@@ -120,10 +119,7 @@ void conv_grad_input_schema(onnx::OpSchema& schema) {
   schema.Input(0, "dY", "Gradient with respect to the convolution's output.", "T")
       .Input(1, "W", "[M, C/group, K1, ...]", "T")
       .Output(0, "dX", "Gradient with respect to the convolution's input.", "T")
-      .TypeAndShapeInferenceFunction([](onnx::InferenceContext& ctx) {
-        onnx::propagateElemTypeFromInputToOutput(ctx, 0, 0);
-        onnx::propagateShapeFromAttributeToOutput(ctx, "input_shape", 0);
-      });
+      .TypeAndShapeInferenceFunction(output_of_shape("input_shape"));
   set_function_body(schema, conv_grad_input_body);
 }
 
@@ -136,10 +132,7 @@ void conv_grad_weight_schema(onnx::OpSchema& schema) {
   schema.Input(0, "dY", "Gradient with respect to the convolution's output.", "T")
       .Input(1, "X", "[N, C, D1, ...]", "T")
       .Output(0, "dW", "Gradient with respect to the weights.", "TO")
-      .TypeAndShapeInferenceFunction([](onnx::InferenceContext& ctx) {
-        infer_type_from_to(ctx);
-        onnx::propagateShapeFromAttributeToOutput(ctx, "weight_shape", 0);
-      });
+      .TypeAndShapeInferenceFunction(output_of_shape("weight_shape"));
   set_function_body(schema, conv_grad_weight_body);
 }
 

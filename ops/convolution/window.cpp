@@ -99,12 +99,14 @@ Window make_window(const Attributes& attributes, std::span<const std::int64_t> i
     w.pad_begin[axis] = pads[i];
     w.pad_end[axis] = pads[i + axes];
     const std::int64_t free = input[i] + pads[i] + pads[i + axes] - ((kernel[i] - 1) * dilations[i] + 1);
-    if (free < 0 || kernel[i] < 1)
+    // With ceil_mode a window may end after the pads, but by less than a stride.
+    const std::int64_t starts = free + (ceil_mode ? strides[i] - 1 : 0);
+    if (starts < 0 || kernel[i] < 1)
       throw_input_error("a kernel that fits into the padded input",
                         fmt::format("extent {} with pads {} and {}, kernel {} with dilation {}", input[i], pads[i],
                                     pads[i + axes], kernel[i], dilations[i]),
                         "use larger inputs or a smaller kernel");
-    w.output[axis] = (free + (ceil_mode ? strides[i] - 1 : 0)) / strides[i] + 1;
+    w.output[axis] = starts / strides[i] + 1;
     // A window that would start after the input and its begin pad is dropped, as in PyTorch.
     if (ceil_mode && (w.output[axis] - 1) * strides[i] >= input[i] + pads[i]) --w.output[axis];
   }

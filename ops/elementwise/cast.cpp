@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <limits>
 
+#include "base/parse_number.h"
 #include <halfstep/base/error.h>
 #include <halfstep/ops/kernel_util.h>
 
@@ -123,7 +124,7 @@ std::vector<std::string> to_strings(const Tensor& tensor) {
   return result;
 }
 
-double parse_number(const std::string& text) {
+double number_in(const std::string& text) {
   const char *first = text.data(), *last = text.data() + text.size();
   if (first != last && *first == '+') ++first;
   double value = 0;  // from_chars takes "inf" and "nan" in any case
@@ -139,10 +140,8 @@ Tensor parse_integers(const Tensor& from) {
   Tensor wide(DType::i64, from.shape());
   for (std::int64_t i = 0; i < from.count(); ++i) {
     const std::string& text = from.data<std::string>()[i];
-    std::int64_t value = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    const bool exact = error == std::errc{} && end == text.data() + text.size();
-    wide.data<std::int64_t>()[i] = exact ? value : to_int64s(Tensor::scalar(parse_number(text)))[0];
+    const auto exact = parse_number<std::int64_t>(text);
+    wide.data<std::int64_t>()[i] = exact ? *exact : to_int64s(Tensor::scalar(number_in(text)))[0];
   }
   return wide;
 }
@@ -205,7 +204,7 @@ void cast(const Tensor& from, Tensor& to, const CastOptions& options) {
   if (from.dtype() == DType::string) {
     Tensor numbers(DType::f64, from.shape());
     std::transform(from.data<std::string>(), from.data<std::string>() + from.count(), numbers.data<double>(),
-                   parse_number);
+                   number_in);
     return cast(numbers, to, options);
   }
   if (is_native(from.dtype()) && is_native(to.dtype())) return copy_elements(convert(from, to.dtype()), to);

@@ -272,24 +272,34 @@ template <class V>
 HALFSTEP_FORMULA V with_limits(V x, V slope) {
   return select(abs(x) == kInfinite, select(x > 0, V(1), V(0)), slope);
 }
-struct GeluTanhGrad {  // s + x s (1 - s) 2u' where s = sigmoid(2u); beyond the bounds s is as good as 0 or 1
+/// s + x s (1 - s) 2u' where s = sigmoid(2u); beyond the bounds s is as good as 0 or 1
+template <class V>
+HALFSTEP_FORMULA V gelu_tanh_slope(V x) {
+  const V near = clamp<V>(x, -10, 10), scaled = near * (2 * kGeluScale), square = near * near;
+  const V e = moderate_exp(-(scaled * mul_add(square, kGeluCubic, 1))), s = 1 / (1 + e);
+  const V along = scaled * mul_add(square, 3 * kGeluCubic, 1);
+  return with_limits(x, mul_add(along * (e * s), s, s));
+}
+struct GeluTanhGrad {
   static constexpr FormulaRow row{.op = "GeluGrad", .is_own = true, .variant = {"approximate", "tanh"}};
   template <class V>
   HALFSTEP_FORMULA V of(V dy, V x) {
-    const V near = clamp<V>(x, -10, 10), scaled = near * (2 * kGeluScale), square = near * near;
-    const V e = moderate_exp(-(scaled * mul_add(square, kGeluCubic, 1))), s = 1 / (1 + e);
-    const V along = scaled * mul_add(square, 3 * kGeluCubic, 1);
-    return dy * with_limits(x, mul_add(along * (e * s), s, s));
+    return dy * gelu_tanh_slope(x);
   }
 };
-struct GeluGrad {  // cdf + x pdf; beyond the bounds x pdf is as good as 0
+/// cdf + x pdf; beyond the bounds x pdf is as good as 0
+template <class V>
+HALFSTEP_FORMULA V gelu_slope(V x) {
+  const V near = clamp<V>(x, -13, 13);
+  const V cdf = mul_add(0.5, erf(x * kInverseSqrt2), 0.5);
+  const V pdf = kNormalDensity * moderate_exp(near * near * -0.5);
+  return with_limits(x, mul_add(near, pdf, cdf));
+}
+struct GeluGrad {
   static constexpr FormulaRow row{.op = "GeluGrad", .is_own = true};
   template <class V>
   HALFSTEP_FORMULA V of(V dy, V x) {
-    const V near = clamp<V>(x, -13, 13);
-    const V cdf = mul_add(0.5, erf(x * kInverseSqrt2), 0.5);
-    const V pdf = kNormalDensity * moderate_exp(near * near * -0.5);
-    return dy * with_limits(x, mul_add(near, pdf, cdf));
+    return dy * gelu_slope(x);
   }
 };
 

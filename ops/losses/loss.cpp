@@ -7,7 +7,7 @@
 #include <fmt/format.h>
 
 #include "ops/families.h"
-#include "ops/losses/loss_schema.h"
+#include "ops/schemas.h"
 #include <halfstep/base/error.h>
 #include <halfstep/ops/kernel_util.h>
 
@@ -274,7 +274,7 @@ void check_labels(const Tensor& labels, std::int64_t classes, std::optional<std:
       const std::int64_t label = values[i];
       if (label != ignored && (label < 0 || label >= classes))
         throw_input_error(fmt::format("labels from 0 to {}", classes - 1), fmt::format("{} at position {}", label, i),
-                          "check the labels, the number of classes of the model, and ignore_index");
+                          "check the labels, the number of classes of the model, and the label that is ignored");
     }
   };
   if (labels.dtype() == DType::i64)

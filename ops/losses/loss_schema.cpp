@@ -1,10 +1,9 @@
-#include "ops/losses/loss_schema.h"
-
 #include <string>
 
 #include <fmt/format.h>
 
 #include "ops/schema_util.h"
+#include "ops/schemas.h"
 
 namespace halfstep::ops {
 namespace {
@@ -104,10 +103,7 @@ void softmax_cross_entropy_grad_schema(onnx::OpSchema& schema) {
       .Input(2, "labels", "Classes [N, D1, ...].", "I")
       .Input(3, "weights", "Weight of each class [C].", "T", onnx::OpSchema::Optional)
       .Output(0, "dlogits", "Gradient with respect to the scores.", "T")
-      .TypeAndShapeInferenceFunction([](onnx::InferenceContext& ctx) {
-        onnx::propagateElemTypeFromInputToOutput(ctx, 1, 0);
-        if (onnx::hasInputShape(ctx, 1)) onnx::propagateShapeFromInputToOutput(ctx, 1, 0);
-      });
+      .TypeAndShapeInferenceFunction(outputs_like({1}));
   set_function_body(schema, softmax_cross_entropy_grad_body);
 }
 
@@ -120,10 +116,7 @@ void negative_log_likelihood_loss_grad_schema(onnx::OpSchema& schema) {
       .Input(1, "labels", "Classes [N, D1, ...].", "I")
       .Input(2, "weights", "Weight of each class [C].", "T", onnx::OpSchema::Optional)
       .Output(0, "dinput", "Gradient with respect to the log-probabilities.", "TO")
-      .TypeAndShapeInferenceFunction([](onnx::InferenceContext& ctx) {
-        infer_type_from_to(ctx);
-        onnx::propagateShapeFromAttributeToOutput(ctx, "input_shape", 0);
-      });
+      .TypeAndShapeInferenceFunction(output_of_shape("input_shape"));
   set_function_body(schema, negative_log_likelihood_loss_grad_body);
 }
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "base/row_named.h"
 #include "ops/losses/loss_rows.h"
 #include <halfstep/base/error.h>
 
@@ -36,14 +37,7 @@ std::span<const LossDef> losses() {
   return rows;
 }
 
-const LossDef& loss_named(std::string_view name) {
-  std::vector<std::string_view> known;
-  for (const LossDef& row : losses()) {
-    if (row.name == name) return row;
-    known.push_back(row.name);
-  }
-  throw_input_error(fmt::format("a loss: {}", fmt::join(known, ", ")), fmt::format("'{}'", name), "check --loss");
-}
+const LossDef& loss_named(std::string_view name) { return row_named(losses(), name, "a loss: ", "check --loss"); }
 
 std::vector<LossNumber> all_loss_numbers() {
   std::vector<LossNumber> all;

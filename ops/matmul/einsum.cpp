@@ -147,7 +147,7 @@ void einsum(KernelCall& call) {
   std::int64_t terms = 1;
   for (std::size_t k = e.output.size(); k < e.extents.size(); ++k) terms *= e.extents[k].second;
 
-  visit_wide(call.in[0].dtype(), [&]<class W>() {
+  const auto run = [&]<class W>() {
     std::vector<std::vector<W>> operands;
     for (const Tensor& operand : call.in) operands.push_back(load<W>(operand));
     std::vector<W> y(static_cast<std::size_t>(output.count()));
@@ -171,7 +171,12 @@ void einsum(KernelCall& call) {
       }
     }
     store(ensure_out(call, 0, call.in[0].dtype(), output), std::span<const W>(y));
-  });
+  };
+  // Integers wrap, as in MatMul.
+  if (is_float(call.in[0].dtype()))
+    run.template operator()<double>();
+  else
+    run.template operator()<std::uint64_t>();
 }
 
 // Gradient ------------------------------------------------------------------------------------------------------------

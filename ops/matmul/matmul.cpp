@@ -1,5 +1,6 @@
 // MatMul, Gemm, and their forms with transposes, an activation and an output type.
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include <fmt/format.h>
@@ -8,6 +9,7 @@
 #include "ops/families.h"
 #include "ops/magnitude.h"
 #include "ops/schema_util.h"
+#include "ops/type_attributes.h"
 #include <halfstep/base/error.h>
 #include <halfstep/ops/kernel_util.h>
 
@@ -115,45 +117,53 @@ void matmul_kernel(KernelCall& call) {
   finish(multiply_stacks(load<std::uint64_t>(a), as, load<std::uint64_t>(b), bs, std::uint64_t{1}, product));
 }
 
-/// Output type of the fused forms.
-DType to_type(const Node& node, DType fallback) {
-  const std::int64_t to = node.attributes.get_int("to", 0);
-  return to == 0 ? fallback : static_cast<DType>(to);
-}
-
-void fused_matmul_kernel(KernelCall& call) {
+/// alpha A B of operands as `values` gives them, each transposed as the attributes say; its shape goes to `shape`.
+template <class T>
+std::vector<T> scaled_product(const KernelCall& call, std::vector<T> (*values)(const Tensor&), T alpha, Shape& shape) {
   const Tensor &a = call.in[0], &b = call.in[1];
   check_rank(a, 2);
   check_rank(b, 2);
   const Attributes& attributes = call.node.attributes;
   const Stack as(a.shape(), attributes.get_int("transA", 0) != 0), bs(b.shape(), attributes.get_int("transB", 0) != 0);
+  return multiply_stacks(values(a), as, values(b), bs, alpha, shape);
+}
+
+void fused_matmul_kernel(KernelCall& call) {
   Shape shape;
-  const double alpha = attributes.get_float("alpha", 1);
-  const std::vector<double> y = multiply_stacks(to_doubles(a), as, to_doubles(b), bs, alpha, shape);
-  store(ensure_out(call, 0, to_type(call.node, a.dtype()), shape), y);
+  const std::vector<double> y =
+      scaled_product<double>(call, to_doubles, call.node.attributes.get_float("alpha", 1), shape);
+  store(ensure_out(call, 0, to_type(call.node, call.in[0].dtype()), shape), y);
+}
+
+/// y += beta C, with C broadcast to y's shape.
+template <class T>
+void add_operand(std::vector<T>& y, const Shape& shape, const std::vector<T>& c, const Shape& c_shape, T beta) {
+  if (broadcast(c_shape, shape) != shape)
+    throw_input_error("an operand C that broadcasts to " + shape.to_string(), c_shape.to_string(),
+                      "check the shape of the bias");
+  const BroadcastOffsets c_index(c_shape, shape);
+  for (std::size_t i = 0; i < y.size(); ++i) y[i] += beta * c[c_index(static_cast<std::int64_t>(i))];
 }
 
 // Gemm, and FusedGemm (which has additional attributes).
 void gemm_kernel(KernelCall& call) {
-  const Tensor &a = call.in[0], &b = call.in[1];
-  check_rank(a, 2);
-  check_rank(b, 2);
-  const Attributes& attributes = call.node.attributes;
-  const Stack as(a.shape(), attributes.get_int("transA", 0) != 0), bs(b.shape(), attributes.get_int("transB", 0) != 0);
   Shape shape;
+  const Attributes& attributes = call.node.attributes;
   const double alpha = attributes.get_float("alpha", 1), beta = attributes.get_float("beta", 1);
-  std::vector<double> y = multiply_stacks(to_doubles(a), as, to_doubles(b), bs, alpha, shape);
-  if (call.has_in(2)) {
-    const std::vector<double> c = to_doubles(call.in[2]);
-    if (broadcast(call.in[2].shape(), shape) != shape)
-      throw_input_error("an operand C that broadcasts to " + shape.to_string(), call.in[2].shape().to_string(),
-                        "check the shape of the bias");
-    const BroadcastOffsets c_index(call.in[2].shape(), shape);
-    for (std::size_t i = 0; i < y.size(); ++i) y[i] += beta * c[c_index(static_cast<std::int64_t>(i))];
+  const auto is_number = [](double factor) { return std::fabs(factor) < 0x1p63 && factor == std::trunc(factor); };
+  if (!is_float(call.in[0].dtype()) && is_number(alpha) && is_number(beta)) {
+    // As in MatMul.
+    const auto wrapped = [](double factor) { return static_cast<std::uint64_t>(static_cast<std::int64_t>(factor)); };
+    auto y = scaled_product<std::uint64_t>(call, load<std::uint64_t>, wrapped(alpha), shape);
+    if (call.has_in(2)) add_operand(y, shape, load<std::uint64_t>(call.in[2]), call.in[2].shape(), wrapped(beta));
+    store(ensure_out(call, 0, call.in[0].dtype(), shape), y);
+    return;
   }
+  std::vector<double> y = scaled_product<double>(call, to_doubles, alpha, shape);
+  if (call.has_in(2)) add_operand(y, shape, to_doubles(call.in[2]), call.in[2].shape(), beta);
   if (const Epilogue last = epilogue_of(attributes))
     for (double& value : y) value = last(value);
-  store(ensure_out(call, 0, to_type(call.node, a.dtype()), shape), y);
+  store(ensure_out(call, 0, to_type(call.node, call.in[0].dtype()), shape), y);
 }
 
 // Gradients -----------------------------------------------------------------------------------------------------------
@@ -384,7 +394,7 @@ std::span<const OpDef> matmul_ops() {
        .reference = gemm_kernel,
        .gradient = gemm_gradient,
        .cases = kGemmCases,
-       .note = "integers are computed in f64: exact below 2^53"},
+       .note = "integers wrap; with an alpha or beta that is no integer they are computed in f64: exact below 2^53"},
       {.name = "FusedGemm",
        .domain = kOwnDomain,
        .precision = PrecisionClass::half,

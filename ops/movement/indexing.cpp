@@ -5,7 +5,7 @@
 #include "ops/family_parts.h"
 #include "ops/magnitude.h"
 #include "ops/movement/index_map.h"
-#include "ops/movement/scatter_schema.h"
+#include "ops/schemas.h"
 #include <halfstep/ops/kernel_util.h>
 
 namespace halfstep::ops {
@@ -167,7 +167,18 @@ Gradients scatter_gradient(GradientContext& g, std::string_view read, const Attr
   if (reduction == "add") {
     result = {g.dy(), Expr(), at(g.dy())};
   } else if (reduction == "mul") {
-    result = {write(g.dy(), updates, "mul"), Expr(), g.wants(2) ? at(g.dy() * y) / updates : Expr()};
+    result = {write(g.dy(), updates, "mul"), Expr(), Expr()};
+    if (g.wants(2)) {
+      // The product of the others is y over the update. Where that is 0 it is the product of those that are not, if it
+      // is the only 0.
+      const Expr zero = g.b.scalar(0, y.dtype()), one = g.b.scalar(1, y.dtype());
+      const auto where = [&](Expr which, Expr a, Expr b) { return g.b.op("Where", {which, a, b}); };
+      const Expr is_zero = g.b.op("Equal", {updates, zero});
+      const Expr factors = where(is_zero, one, updates);
+      const Expr zeros = write(g.b.zeros_like(data), g.b.cast(is_zero, y.dtype()), "add");
+      const Expr rest = where(g.b.op("Equal", {zeros, one}), write(data, factors, "mul"), zero);
+      result[2] = where(is_zero, at(g.dy() * rest), at(g.dy() * y) / factors);
+    }
   } else {
     const DType dtype = y.dtype();
     const Expr from_data = g.b.cast(g.b.op("Equal", {data, y}), dtype);
@@ -183,7 +194,8 @@ Gradients scatter_elements_gradient(GradientContext& g) {
 Gradients scatter_nd_gradient(GradientContext& g) { return scatter_gradient(g, "GatherND", {}); }
 
 constexpr std::string_view kScatterNote =
-    "mul: the gradient of an update divides by it; max, min: ties split evenly; none: the last of several updates of "
+    "mul: the gradient of an update that is not 0 divides by it; max, min: ties split evenly; none: the last of "
+    "several updates of "
     "one element is written, and all of them get its gradient";
 
 }  // namespace

@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "base/row_named.h"
 #include <halfstep/base/error.h>
 #include <halfstep/ops/kernel_util.h>
 
@@ -59,18 +60,18 @@ using Rounding = double (*)(double x);
 // A coordinate that rounding errors moved away from the middle between two elements counts as the middle.
 bool is_tie(double x) { return std::abs(x - std::floor(x) - 0.5) < 1e-6; }
 
+template <class F>
+struct Named {
+  std::string_view name;
+  F value;
+};
 template <class F, std::size_t n>
-F by_name(const std::pair<const char*, F> (&known)[n], const std::string& name, const char* what) {
-  std::string names;
-  for (const auto& [key, value] : known) {
-    if (name == key) return value;
-    names += (names.empty() ? "" : ", ") + std::string(key);
-  }
-  throw_input_error(fmt::format("Resize's {} to be one of {}", what, names), "'" + name + "'", "correct the model");
+F by_name(const Named<F> (&known)[n], const std::string& name, const char* what) {
+  return row_named(known, name, fmt::format("Resize's {} to be one of ", what), "correct the model").value;
 }
 
 Transform transform_of(const Attributes& attributes) {
-  static constexpr std::pair<const char*, Transform> kTransforms[] = {
+  static constexpr Named<Transform> kTransforms[] = {
       {"half_pixel", half_pixel},
       {"half_pixel_symmetric", half_pixel_symmetric},
       {"pytorch_half_pixel", pytorch_half_pixel},
@@ -83,7 +84,7 @@ Transform transform_of(const Attributes& attributes) {
 }
 
 Rounding rounding_of(const Attributes& attributes) {
-  static constexpr std::pair<const char*, Rounding> kRoundings[] = {
+  static constexpr Named<Rounding> kRoundings[] = {
       {"round_prefer_floor", [](double x) { return is_tie(x) ? std::floor(x) : std::round(x); }},
       {"round_prefer_ceil", [](double x) { return is_tie(x) ? std::ceil(x) : std::round(x); }},
       {"floor", [](double x) { return std::floor(x); }},
@@ -116,7 +117,7 @@ class TapMaker {
         rounding_(rounding_of(attributes)),
         antialias_(attributes.get_int("antialias", 0) != 0),
         exclude_outside_(attributes.get_int("exclude_outside", 0) != 0) {
-    static constexpr std::pair<const char*, double> kRadii[] = {{"nearest", 0}, {"linear", 1}, {"cubic", 2}};
+    static constexpr Named<double> kRadii[] = {{"nearest", 0}, {"linear", 1}, {"cubic", 2}};
     filter_ = {by_name(kRadii, attributes.get_string("mode", "nearest"), "mode"),
                attributes.get_float("cubic_coeff_a", -0.75f)};
     if (antialias_ && filter_.radius == 0)

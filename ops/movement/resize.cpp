@@ -131,10 +131,7 @@ void resize_grad_schema(onnx::OpSchema& schema) {
       .Input(2, "scales", "Resize's.", "tensor(float)", optional)
       .Input(3, "sizes", "Resize's.", "tensor(int64)", optional)
       .Output(0, "dX", "Gradient with respect to Resize's X.", "T")
-      .TypeAndShapeInferenceFunction([](onnx::InferenceContext& ctx) {
-        onnx::propagateElemTypeFromInputToOutput(ctx, 0, 0);
-        onnx::propagateShapeFromAttributeToOutput(ctx, "input_shape", 0);
-      });
+      .TypeAndShapeInferenceFunction(output_of_shape("input_shape"));
 }
 
 const std::vector<OpCase> kResizeCases = {

@@ -1,8 +1,7 @@
-#include "ops/movement/scatter_schema.h"
-
 #include <fmt/format.h>
 
 #include "ops/schema_util.h"
+#include "ops/schemas.h"
 #include <halfstep/graph/shape.h>
 
 namespace halfstep::ops {
@@ -15,10 +14,7 @@ void add_common(onnx::OpSchema& schema, const char* doc) {
       .Attr("input_shape", "Shape of the forward operator's data.", onnx::AttributeProto::INTS)
       .Input(0, "dY", "Gradient with respect to the forward operator's output.", "T")
       .Output(0, "dX", "Gradient with respect to the forward operator's data.", "T")
-      .TypeAndShapeInferenceFunction([](onnx::InferenceContext& ctx) {
-        onnx::propagateElemTypeFromInputToOutput(ctx, 0, 0);
-        onnx::propagateShapeFromAttributeToOutput(ctx, "input_shape", 0);
-      });
+      .TypeAndShapeInferenceFunction(output_of_shape("input_shape"));
 }
 
 /// The forward operator, applied to the indices of its data's elements, gives the position of each element of dY.

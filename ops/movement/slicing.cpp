@@ -4,7 +4,7 @@
 
 #include "ops/family_parts.h"
 #include "ops/movement/index_map.h"
-#include "ops/movement/scatter_schema.h"
+#include "ops/schemas.h"
 #include <halfstep/ops/kernel_util.h>
 
 namespace halfstep::ops {

@@ -6,7 +6,7 @@
 
 #include "ops/epilogue.h"
 #include "ops/magnitude.h"
-#include "ops/normalization/batch_normalization_schema.h"
+#include "ops/schemas.h"
 #include <halfstep/base/error.h>
 #include <halfstep/ops/kernel_util.h>
 
@@ -70,7 +70,7 @@ Statistics batch_statistics(const Channels& c, const std::vector<double>& x) {
 
 double epsilon_of(const Node& node) { return node.attributes.get_float("epsilon", 1e-5f); }
 
-// BatchNormalization, and FusedBatchNormalization (which has an additional activation).
+// BatchNormalization, and FusedBatchNormalization (which has an addition and an activation behind it).
 void batch_normalization_kernel(KernelCall& call) {
   const Tensor& x = call.in[0];
   const Channels c(x.shape());
@@ -85,6 +85,13 @@ void batch_normalization_kernel(KernelCall& call) {
     const auto k = static_cast<std::size_t>(channel);
     const double factor = scale[k] / std::sqrt(s.variance[k] + epsilon);
     c.for_each(channel, [&](std::size_t i) { y[i] = (values[i] - s.mean[k]) * factor + bias[k]; });
+  }
+  if (call.has_in(5)) {
+    const std::vector<double> residual = to_doubles(call.in[5]);
+    if (residual.size() != y.size())
+      throw_input_error("a residual of shape " + x.shape().to_string(), call.in[5].shape().to_string(),
+                        "check the graph");
+    for (std::size_t i = 0; i < y.size(); ++i) y[i] += residual[i];
   }
   if (const auto clamp = clamp_of(call.node.attributes))
     for (double& value : y) value = (*clamp)(value);
@@ -199,6 +206,13 @@ const std::vector<OpCase> kFusedBatchNormalizationCases = {
      0.1, 2, false},
     {"(float[4,3] x, float[3] s, float[3] b, float[3] m, float[3] v) => (float[4,3] y) "
      "{ y = ai.halfstep.FusedBatchNormalization<activation = \"Clip\", max = 0.5>(x, s, b, m, v) }",
+     0.1, 2, false},
+    {"(float[2,3,4] x, float[3] s, float[3] b, float[3] m, float[3] v, float[2,3,4] r) => "
+     "(float[2,3,4] y, float[3] mm, float[3] vv) "
+     "{ y, mm, vv = ai.halfstep.FusedBatchNormalization<training_mode = 1, activation = \"Relu\">(x, s, b, m, v, r) }",
+     0.1, 2, false},
+    {"(float[4,3] x, float[3] s, float[3] b, float[3] m, float[3] v, float[4,3] r) => (float[4,3] y) "
+     "{ y = ai.halfstep.FusedBatchNormalization(x, s, b, m, v, r) }",
      0.1, 2, false},
 };
 

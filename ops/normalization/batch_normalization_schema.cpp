@@ -1,11 +1,10 @@
-#include "ops/normalization/batch_normalization_schema.h"
-
 #include <cmath>
 
 #include <fmt/format.h>
 
 #include "ops/epilogue_schema.h"
 #include "ops/schema_util.h"
+#include "ops/schemas.h"
 
 namespace halfstep::ops {
 namespace {
@@ -83,7 +82,8 @@ std::string fused_batch_normalization_body(const onnx::FunctionBodyBuildContext&
       "N{} = BatchNormalization<epsilon : float = @epsilon, momentum : float = @momentum, "
       "training_mode : int = @training_mode>(X, scale, B, input_mean, input_var)\n",
       training ? ", running_mean, running_var" : "");
-  return text + epilogue_text(epilogue_of(call), "Y", "N");
+  if (!call.hasInput(5)) return text + epilogue_text(epilogue_of(call), "Y", "N");
+  return text + "S = Add(N, residual)\n" + epilogue_text(epilogue_of(call), "Y", "S");
 }
 
 }  // namespace
@@ -101,16 +101,11 @@ void fused_batch_normalization_schema(onnx::OpSchema& schema) {
       .Input(2, "B", "[C]", "T1")
       .Input(3, "input_mean", "[C]", "T2")
       .Input(4, "input_var", "[C]", "T2")
-      .Output(0, "Y", "activation(BatchNormalization(X, ...))", "T")
+      .Input(5, "residual", "Added before the activation; of Y's shape.", "T", onnx::OpSchema::Optional)
+      .Output(0, "Y", "activation(BatchNormalization(X, ...) + residual)", "T")
       .Output(1, "running_mean", "As BatchNormalization.", "T2", onnx::OpSchema::Optional)
       .Output(2, "running_var", "As BatchNormalization.", "T2", onnx::OpSchema::Optional)
-      .TypeAndShapeInferenceFunction([](onnx::InferenceContext& ctx) {
-        for (std::size_t out = 0; out < ctx.getNumOutputs(); ++out) {
-          const std::size_t like = out == 0 ? 0 : out + 2;
-          onnx::propagateElemTypeFromInputToOutput(ctx, like, out);
-          if (onnx::hasInputShape(ctx, like)) onnx::propagateShapeFromInputToOutput(ctx, like, out);
-        }
-      });
+      .TypeAndShapeInferenceFunction(outputs_like({0, 3, 4}));
   set_function_body(schema, fused_batch_normalization_body);
 }
 
@@ -131,14 +126,7 @@ void batch_normalization_grad_schema(onnx::OpSchema& schema) {
       .Output(0, "dX", "Gradient with respect to X.", "T")
       .Output(1, "dscale", "Gradient with respect to scale.", "T1")
       .Output(2, "dbias", "Gradient with respect to the bias.", "T1")
-      .TypeAndShapeInferenceFunction([](onnx::InferenceContext& ctx) {
-        onnx::propagateElemTypeFromInputToOutput(ctx, 1, 0);
-        if (onnx::hasInputShape(ctx, 1)) onnx::propagateShapeFromInputToOutput(ctx, 1, 0);
-        for (std::size_t out = 1; out < ctx.getNumOutputs(); ++out) {
-          onnx::propagateElemTypeFromInputToOutput(ctx, 2, out);
-          if (onnx::hasInputShape(ctx, 2)) onnx::propagateShapeFromInputToOutput(ctx, 2, out);
-        }
-      });
+      .TypeAndShapeInferenceFunction(outputs_like({1, 2, 2}));
   set_function_body(schema, batch_normalization_grad_body);
 }
 

@@ -53,13 +53,7 @@ void layer_normalization_grad_schema(onnx::OpSchema& schema) {
       .Output(0, "dX", "Gradient with respect to X.", "T")
       .Output(1, "dscale", "Gradient with respect to scale.", "T")
       .Output(2, "dbias", "Gradient with respect to the bias.", "T")
-      .TypeAndShapeInferenceFunction([](onnx::InferenceContext& ctx) {
-        for (std::size_t out = 0; out < ctx.getNumOutputs(); ++out) {
-          const std::size_t like = out == 0 ? 1 : 2;
-          onnx::propagateElemTypeFromInputToOutput(ctx, like, out);
-          if (onnx::hasInputShape(ctx, like)) onnx::propagateShapeFromInputToOutput(ctx, like, out);
-        }
-      });
+      .TypeAndShapeInferenceFunction(outputs_like({1, 2, 2}));
   set_function_body(schema, [](const onnx::FunctionBodyBuildContext& call) {
     // A Constant needs a value if the call uses the default epsilon.
     return fmt::format("epsilon = Constant<value_float = {:e}>()\n", float_of(call, "epsilon", 1e-5f)) +

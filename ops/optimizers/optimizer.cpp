@@ -6,7 +6,7 @@
 #include <fmt/format.h>
 
 #include "ops/families.h"
-#include "ops/optimizers/optimizer_schema.h"
+#include "ops/schemas.h"
 #include <halfstep/base/error.h>
 #include <halfstep/ops/kernel_util.h>
 #include <halfstep/ops/optimizers/optimizer_def.h>

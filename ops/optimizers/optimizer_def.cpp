@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "base/row_named.h"
 #include <halfstep/base/error.h>
 #include <halfstep/ops/optimizers/optimizer_def.h>
 
@@ -44,12 +45,7 @@ const Hyperparameter* OptimizerDef::find(std::string_view hyperparameter) const 
 }
 
 const OptimizerDef& optimizer_named(std::string_view name) {
-  std::string known;
-  for (const OptimizerDef& row : optimizers()) {
-    if (row.name == name) return row;
-    known += fmt::format("{}{}", known.empty() ? "" : ", ", row.name);
-  }
-  throw_input_error("an optimizer: " + known, fmt::format("'{}'", name), "check --optimizer");
+  return row_named(optimizers(), name, "an optimizer: ", "check --optimizer");
 }
 
 const OptimizerDef* optimizer_of(const Node& node) {

@@ -1,11 +1,10 @@
-#include "ops/optimizers/optimizer_schema.h"
-
 #include <algorithm>
 
 #include <fmt/format.h>
 
 #include "graph/may_be_equal.h"
 #include "ops/schema_util.h"
+#include "ops/schemas.h"
 #include <halfstep/ops/optimizers/optimizer_def.h>
 
 namespace halfstep::ops {
@@ -62,11 +61,7 @@ void infer_step(onnx::InferenceContext& ctx, const OptimizerDef& row) {
         if (places[i][slot])
           check_shape(ctx, operands.first_slot() + *places[i][slot], *row.slots[slot].shape(h, shapes[i]));
   }
-  for (std::size_t out = 0; out < ctx.getNumOutputs(); ++out) {
-    const std::size_t in = operands.replaced(out);
-    onnx::propagateElemTypeFromInputToOutput(ctx, in, out);
-    if (onnx::hasInputShape(ctx, in)) onnx::propagateShapeFromInputToOutput(ctx, in, out);
-  }
+  for (std::size_t out = 0; out < ctx.getNumOutputs(); ++out) propagate(ctx, operands.replaced(out), out);
 }
 
 std::string loss_scale_update_body(const onnx::FunctionBodyBuildContext& call) {
@@ -126,10 +121,7 @@ void loss_scale_update_schema(OpSchema& schema) {
       .Output(1, "new_good_steps", "Good steps since the scale last changed.", "I")
       .TypeAndShapeInferenceFunction([](onnx::InferenceContext& ctx) {
         check_scalars(ctx, 3);
-        for (std::size_t i = 0; i < ctx.getNumOutputs(); ++i) {
-          onnx::propagateElemTypeFromInputToOutput(ctx, i, i);
-          if (onnx::hasInputShape(ctx, i)) onnx::propagateShapeFromInputToOutput(ctx, i, i);
-        }
+        for (std::size_t i = 0; i < ctx.getNumOutputs(); ++i) propagate(ctx, i, i);
       });
   set_function_body(schema, loss_scale_update_body);
 }

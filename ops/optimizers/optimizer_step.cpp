@@ -7,6 +7,7 @@
 
 #include "ops/interpreter.h"
 #include "ops/optimizers/optimizer.h"
+#include "ops/optimizers/update_graph.h"
 #include <halfstep/base/error.h>
 #include <halfstep/ops/kernel_util.h>
 #include <halfstep/ops/optimizers/optimizer_def.h>
@@ -14,33 +15,15 @@
 namespace halfstep::ops {
 namespace {
 
-/// The update of a parameter of one shape, as a graph in f64: inputs are the scalars lr, step and grad_factor, the
-/// parameter, its gradient and its slots; outputs are parameter and slots.
+/// The update of a parameter of one shape: the `update_graph` in f64.
 class Update {
  public:
   Update(const OptimizerDef& row, const Hyperparameters& h, const Shape& parameter)
-      : graph_(make(row, h, parameter)), interpreter_(graph_) {}
+      : graph_(update_graph(row, h, parameter, DType::f64)), interpreter_(graph_) {}
 
   std::vector<Tensor> run(std::span<const Tensor> in) { return interpreter_.run(in, {}); }
 
  private:
-  static Graph make(const OptimizerDef& row, const Hyperparameters& h, const Shape& shape) {
-    Graph graph;
-    Builder b(graph);
-    const auto input = [&](const Shape& s) { return b.expr(graph.add_input("", DType::f64, s)); };
-    const Expr lr = input({}), step = input({}), factor = input({}), parameter = input(shape), gradient = input(shape);
-    std::vector<Expr> slots;
-    for (const OptimizerSlot& slot : row.slots) {
-      const std::optional<Shape> s = slot.shape(h, shape);
-      slots.push_back(s ? input(*s) : Expr());
-    }
-    const ParameterUpdate next = update_parameter(row, h, lr, step, factor, parameter, gradient, std::move(slots));
-    graph.outputs.push_back(next.parameter.id());
-    for (const Expr& slot : next.slots)
-      if (slot) graph.outputs.push_back(slot.id());
-    return graph;
-  }
-
   Graph graph_;
   Interpreter interpreter_;
 };

@@ -7,10 +7,10 @@
 
 namespace halfstep {
 
-Graph update_graph(const OptimizerDef& row, const Hyperparameters& h, const Shape& shape) {
+Graph update_graph(const OptimizerDef& row, const Hyperparameters& h, const Shape& shape, DType dtype) {
   Graph graph;
   Builder b(graph);
-  const auto input = [&](const Shape& s) { return b.expr(graph.add_input("", DType::f32, s)); };
+  const auto input = [&](const Shape& s) { return b.expr(graph.add_input("", dtype, s)); };
   const Expr lr = input({}), step = input({}), factor = input({}), parameter = input(shape), gradient = input(shape);
   std::vector<Expr> slots;
   for (const OptimizerSlot& slot : row.slots) {

@@ -6,8 +6,8 @@
 
 namespace HALFSTEP_API halfstep {
 
-/// The update of an f32 parameter of this shape. Inputs: lr, step and grad_factor, the parameter, its gradient and its
-/// slots; outputs: the next parameter and slots. Slots that the row does not have for the shape are left out.
-Graph update_graph(const OptimizerDef& row, const Hyperparameters& h, const Shape& shape);
+/// The update of a parameter of this shape, in one type. Inputs: lr, step and grad_factor, the parameter, its gradient
+/// and its slots; outputs: the next parameter and slots. Slots that the row does not have for the shape are left out.
+Graph update_graph(const OptimizerDef& row, const Hyperparameters& h, const Shape& shape, DType dtype = DType::f32);
 
 }  // namespace halfstep

@@ -8,7 +8,7 @@
 #include "ops/families.h"
 #include "ops/magnitude.h"
 #include "ops/pooling/global_pooling.h"
-#include "ops/pooling/pooling_schema.h"
+#include "ops/schemas.h"
 #include <halfstep/base/error.h>
 #include <halfstep/ops/kernel_util.h>
 
@@ -226,6 +226,8 @@ const std::vector<OpCase> kMaxPoolCases = {
      "\"SAME_UPPER\">(x) }"},
     {"(float[1,2,3,4,3] x) => (float[1,2,2,2,3] y, int64[1,2,2,2,3] i) "
      "{ y, i = MaxPool<kernel_shape = [2, 2, 2], strides = [1, 2, 1], pads = [0, 0, 1, 0, 0, 0]>(x) }"},
+    {"(float[2,2,2,5] x) => (float[2,2,1,2] y) "
+     "{ y = MaxPool<kernel_shape = [3, 3], strides = [2, 3], ceil_mode = 1>(x) }"},
     {"(float[0,3,4,4] x) => (float[0,3,2,2] y) { y = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(x) }"},
 };
 
@@ -242,6 +244,10 @@ const std::vector<OpCase> kAveragePoolCases = {
      "{ y = AveragePool<kernel_shape = [3], strides = [2], auto_pad = \"SAME_LOWER\">(x) }"},
     {"(float[1,2,3,4,3] x) => (float[1,2,2,2,2] y) { y = AveragePool<kernel_shape = [2, 2, 2], strides = [1, 2, 1]>(x) "
      "}"},
+    {"(float[2,2,2,5] x) => (float[2,2,1,2] y) "
+     "{ y = AveragePool<kernel_shape = [3, 3], strides = [2, 3], ceil_mode = 1>(x) }"},
+    {"(float[1,2,2,5] x) => (float[1,2,1,2] y) { y = AveragePool"
+     "<kernel_shape = [4, 3], strides = [2, 3], pads = [1, 0, 0, 0], ceil_mode = 1, count_include_pad = 1>(x) }"},
     {"(float[0,3,4,4] x) => (float[0,3,2,2] y) { y = AveragePool<kernel_shape = [2, 2], strides = [2, 2]>(x) }"},
 };
 
@@ -253,6 +259,8 @@ const std::vector<OpCase> kLpPoolCases = {
      "{ y = LpPool<kernel_shape = [2, 2], strides = [2, 2], pads = [0, 1, 0, 0], ceil_mode = 1>(x) }"},
     {"(float[1,1,7,5] x) => (float[1,1,3,2] y) "
      "{ y = LpPool<kernel_shape = [3, 3], strides = [3, 3], pads = [1, 0, 1, 0], ceil_mode = 1, p = 3>(x) }"},
+    {"(float[1,2,2,5] x) => (float[1,2,1,2] y) "
+     "{ y = LpPool<kernel_shape = [3, 3], strides = [2, 3], ceil_mode = 1>(x) }"},
 };
 
 const std::vector<OpCase> kMaxPoolGradCases = {

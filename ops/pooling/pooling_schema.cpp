@@ -1,6 +1,5 @@
-#include "ops/pooling/pooling_schema.h"
-
 #include "ops/schema_util.h"
+#include "ops/schemas.h"
 
 namespace halfstep::ops {
 namespace {
@@ -28,7 +27,7 @@ std::string max_pool_grad_body(const onnx::FunctionBodyBuildContext&) {
             zero = ConstantOfShape(size)
             zeros = CastLike(zero, dY)
             flat = ScatterElements<reduction = "add">(zeros, indices, updates)
-            dX = Reshape(flat, shape))";
+            dX = Reshape<allowzero = 1>(flat, shape))";
 }
 
 }  // namespace
@@ -39,10 +38,7 @@ void max_pool_grad_schema(onnx::OpSchema& schema) {
   schema.Input(0, "dY", "Gradient with respect to the pooling's output.", "T")
       .Input(1, "X", "[N, C, D1, ...]", "T")
       .Output(0, "dX", "Gradient with respect to X.", "T")
-      .TypeAndShapeInferenceFunction([](onnx::InferenceContext& ctx) {
-        onnx::propagateElemTypeFromInputToOutput(ctx, 0, 0);
-        if (onnx::hasInputShape(ctx, 1)) onnx::propagateShapeFromInputToOutput(ctx, 1, 0);
-      });
+      .TypeAndShapeInferenceFunction(outputs_like({1}));
   set_function_body(schema, max_pool_grad_body);
 }
 
@@ -53,10 +49,7 @@ void average_pool_grad_schema(onnx::OpSchema& schema) {
   constrain_floats(schema, "T", "Type of all operands.");
   schema.Input(0, "dY", "Gradient with respect to the pooling's output.", "T")
       .Output(0, "dX", "Gradient with respect to the pooling's input.", "T")
-      .TypeAndShapeInferenceFunction([](onnx::InferenceContext& ctx) {
-        onnx::propagateElemTypeFromInputToOutput(ctx, 0, 0);
-        onnx::propagateShapeFromAttributeToOutput(ctx, "input_shape", 0);
-      });
+      .TypeAndShapeInferenceFunction(output_of_shape("input_shape"));
 }
 
 }  // namespace halfstep::ops

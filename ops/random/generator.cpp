@@ -1,6 +1,8 @@
 // Operators that create elements: constants, ranges, one-hot rows, positions.
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <type_traits>
 
 #include "ops/family_parts.h"
 #include "ops/movement/index_map.h"
@@ -22,6 +24,22 @@ void constant_of_shape(KernelCall& call) {
   take(element, IndexMap(static_cast<std::size_t>(shape.count())), out);
 }
 
+/// How many numbers lie between, as a double that is exact below 2^53.
+template <class W>
+double range_length(W start, W limit, W delta) {
+  if constexpr (std::is_integral_v<W>) {
+    const auto distance = [](W from, W to) {
+      return from < to ? static_cast<std::uint64_t>(to) - static_cast<std::uint64_t>(from) : 0;
+    };
+    const std::uint64_t whole = delta > W{0} ? distance(start, limit) : distance(limit, start);
+    const std::uint64_t step = delta > W{0} ? distance(W{0}, delta) : distance(delta, W{0});
+    return step == 0 ? std::numeric_limits<double>::infinity()
+                     : static_cast<double>(whole / step + (whole % step != 0 ? 1 : 0));
+  } else {
+    return delta == 0 ? std::numeric_limits<double>::infinity() : std::max(std::ceil((limit - start) / delta), 0.0);
+  }
+}
+
 void range(KernelCall& call) {
   const DType dtype = call.in[0].dtype();
   for (const Tensor& operand : call.in)
@@ -29,13 +47,15 @@ void range(KernelCall& call) {
       throw_input_error("scalar start, limit and delta", operand.shape().to_string(), "check the operands of Range");
   visit_wide(dtype, [&]<class W>() {
     const W start = load<W>(call.in[0])[0], limit = load<W>(call.in[1])[0], delta = load<W>(call.in[2])[0];
-    const double length =
-        std::ceil((static_cast<double>(limit) - static_cast<double>(start)) / static_cast<double>(delta));
-    if (delta == W{0} || !(length < 0x1p40))
+    const double length = range_length(start, limit, delta);
+    if (!(length < 0x1p40))
       throw_input_error("a Range of finite length", "delta " + std::to_string(delta), "check the operands of Range");
-    Tensor& out = ensure_out(call, 0, dtype, {static_cast<std::int64_t>(std::max(length, 0.0))});
+    Tensor& out = ensure_out(call, 0, dtype, {static_cast<std::int64_t>(length)});
     std::vector<W> values(static_cast<std::size_t>(out.count()));
-    for (std::size_t i = 0; i < values.size(); ++i) values[i] = start + static_cast<W>(i) * delta;
+    // Unsigned: the product may pass the ends of a signed type where the sum does not.
+    using Modular = std::conditional_t<std::is_integral_v<W>, std::uint64_t, W>;
+    for (std::size_t i = 0; i < values.size(); ++i)
+      values[i] = static_cast<W>(static_cast<Modular>(start) + static_cast<Modular>(i) * static_cast<Modular>(delta));
     store(out, std::span<const W>(values));
   });
 }
@@ -71,7 +91,8 @@ void eye_like(KernelCall& call) {
       static_cast<DType>(call.node.attributes.get_int("dtype", static_cast<std::int64_t>(call.in[0].dtype())));
   const std::int64_t k = call.node.attributes.get_int("k", 0);
   std::vector<std::uint64_t> values(static_cast<std::size_t>(shape.count()));
-  for (std::int64_t row = 0; row < shape[0]; ++row)
+  const bool crosses = k > -shape[0] && k < shape[1];  // else row + k may overflow
+  for (std::int64_t row = 0; crosses && row < shape[0]; ++row)
     if (row + k >= 0 && row + k < shape[1]) values[row * shape[1] + row + k] = 1;
   store(ensure_out(call, 0, dtype, shape), std::span<const std::uint64_t>(values));
 }

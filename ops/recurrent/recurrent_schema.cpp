@@ -1,8 +1,7 @@
-#include "ops/recurrent/recurrent_schema.h"
-
 #include <fmt/format.h>
 
 #include "ops/schema_util.h"
+#include "ops/schemas.h"
 
 namespace halfstep::ops {
 namespace {

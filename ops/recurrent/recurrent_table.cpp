@@ -1,7 +1,7 @@
 // Rows of RNN, LSTM, GRU and of their gradients.
 #include "ops/families.h"
 #include "ops/recurrent/recurrent_kernels.h"
-#include "ops/recurrent/recurrent_schema.h"
+#include "ops/schemas.h"
 
 namespace halfstep::ops {
 namespace {

@@ -1,5 +1,9 @@
 // Fused operators, where the executor has them.
+#include <algorithm>
+#include <iterator>
+
 #include "ops/epilogue.h"
+#include "passes/fuse/fuse_gemm_training.h"
 #include "passes/matcher.h"
 #include <halfstep/ops/infer.h>
 #include <halfstep/passes/passes.h>
@@ -42,9 +46,12 @@ bool absorb(Graph& graph, const Match& found, const std::string& fused, const At
 
 // A result's activation; an activation behind the Cast to another type is none.
 Rule activation_rule(const Fusion& fusion) {
-  const auto is_plain = [](const Graph&, const Node& node) { return !has_activation(node) && !has_type(node); };
+  const auto is_plain = [](const Graph& graph, const Node& node) {
+    return !has_activation(node) && !has_type(node) && is_float(graph[node.outputs[0]].dtype);
+  };
   Rule rule;
   rule.before.ops = fusion.activations;
+  std::erase(rule.before.ops, "Add");
   rule.before.operands.push_back(first_of(fusion, is_plain));
   rule.apply = [fused = fusion.fused](Graph& graph, const Match& found) {
     return absorb(graph, found, fused, ops::epilogue_attributes(graph, graph.nodes[found.root()]));
@@ -64,6 +71,39 @@ Rule cast_rule(const Fusion& fusion) {
   rule.before.node = widens;
   rule.apply = [fused = fusion.fused](Graph& graph, const Match& found) {
     return absorb(graph, found, fused, {{"to", static_cast<std::int64_t>(DType::f32)}});
+  };
+  return rule;
+}
+
+// What is added to a normalization, as in a residual network: input 5. It may be computed behind the normalization, so
+// that the nodes are to be sorted afterwards.
+Rule addition_rule(const Fusion& fusion) {
+  const auto is_plain = [](const Graph&, const Node& node) {
+    return !has_activation(node) && node.input(5) == kNoValue;
+  };
+  Rule rule;
+  rule.before.ops.push_back("Add");
+  rule.before.commutes = true;
+  rule.before.operands.push_back(first_of(fusion, is_plain));
+  rule.before.operands.push_back(any("residual"));
+  rule.apply = [fused = fusion.fused](Graph& graph, const Match& found) {
+    const ValueId result = graph.nodes[found.root()].outputs[0], residual = found["residual"];
+    for (const ValueId operand : {residual, found["first"]})  // neither is broadcast
+      if (graph[operand].shape != graph[result].shape || graph[operand].dtype != graph[result].dtype) return false;
+    const auto first = static_cast<std::size_t>(graph.producer_index(found["first"]));
+    // What is computed of its other results comes behind, and so is no part of the residual.
+    const std::vector<ValueId>& outputs = graph.nodes[first].outputs;
+    for (std::size_t i = 1; i < outputs.size(); ++i)
+      for (const Use& use : graph.users(outputs[i]))
+        if (use.node < found.root()) return false;
+    graph.edit(found.root())->outputs.clear();
+    const Graph::Edit node = graph.edit(first);
+    node->op = fused;
+    node->domain = kOwnDomain;
+    node->inputs.resize(6, kNoValue);
+    node->inputs[5] = residual;
+    node->outputs[0] = result;
+    return true;
   };
   return rule;
 }
@@ -103,15 +143,24 @@ Rule normalization_grad_rule(const Fusion& fusion) {
 }  // namespace
 
 Pass fuse(std::vector<Fusion> fusions) {
-  std::vector<Rule> backward, forward;
+  std::vector<Rule> backward, additions, forward, training;
   for (const Fusion& fusion : fusions) {
     if (fusion.op == "BatchNormalization") backward.push_back(normalization_grad_rule(fusion));
-    if (!fusion.activations.empty()) forward.push_back(activation_rule(fusion));
+    std::vector<Rule> rules = gemm_training_rules(fusion);
+    if (rules.empty() && !fusion.activations.empty()) forward.push_back(activation_rule(fusion));
+    if (fusion.op == "BatchNormalization" && std::ranges::count(fusion.activations, "Add") > 0)
+      additions.push_back(addition_rule(fusion));
+    training.insert(training.end(), std::make_move_iterator(rules.begin()), std::make_move_iterator(rules.end()));
     if (fusion.widens) forward.push_back(cast_rule(fusion));
   }
-  return {"fuse", [backward, forward](Graph& graph) {
+  return {"fuse", [=](Graph& graph) {
             rewrite(graph, backward);  // first: what it leaves unread the forward rules may take
+            if (!additions.empty()) {
+              rewrite(graph, additions);
+              graph.sort();
+            }
             rewrite(graph, forward);
+            rewrite(graph, training);
           }};
 }
 

@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include <fmt/format.h>
 
+#include "passes/load/parameter_rules.h"
+#include "passes/simplify/constant_values.h"
 #include <halfstep/base/error.h>
 #include <halfstep/ops/infer.h>
 #include <halfstep/ops/op_traits.h>
@@ -59,14 +62,18 @@ void expand_row(Graph& graph, const Use& use, ValueId row, std::int64_t batch) {
   graph.edit(use.node)->inputs[use.input] = expanded;
 }
 
-}  // namespace
-
-Pass undo_batch_expansion() {
-  return {"undo_batch_expansion", [](Graph& graph) {
+Pass undo_expansion(bool trains) {
+  return {"undo_batch_expansion", [trains](Graph& graph) {
             const std::int64_t batch = first_fixed_batch(graph);
             if (batch == Shape::kUnknown || batch < 1) return;
             Graph typed = graph;
             infer_graph(typed);
+            std::optional<ValueMap<Verdict>> verdicts;
+            const auto may_be_trained = [&](ValueId id) {
+              if (!trains || !is_float(typed[id].dtype)) return false;
+              if (!verdicts) verdicts = judge_constants(ModelFacts(typed, Exporter::unknown));
+              return (*verdicts)[id].is_parameter;
+            };
             for (const ValueId id : typed.values.ids()) {
               const Value& value = typed[id];
               if (!value.is_constant() || value.dtype == DType::string || value.shape.rank() < 2 ||
@@ -78,6 +85,9 @@ Pass undo_batch_expansion() {
                     return works_on_rows(typed.nodes[use.node], typed, id, batch);
                   }))
                 continue;
+              const bool needs_rows = std::any_of(
+                  users.begin(), users.end(), [&](const Use& use) { return is_concatenation(typed.nodes[use.node]); });
+              if (!needs_rows && all_equal(value.constant) && may_be_trained(id)) continue;
               Dims dims(value.shape.begin(), value.shape.end());
               dims[0] = 1;
               Tensor row(value.dtype, Shape(dims));
@@ -89,6 +99,34 @@ Pass undo_batch_expansion() {
             }
           }};
 }
+
+std::string find_obstacle(const Graph& model, bool trains) {
+  const std::int64_t batch = first_fixed_batch(model);
+  if (batch == Shape::kUnknown) return {};
+  const std::int64_t probe = probe_batch(model, batch);
+  InputShapes shapes;
+  for (ValueId in : model.inputs) {
+    Shape shape = model[in].shape;
+    if (!shape.is_ranked() || shape.rank() == 0 || (shape[0] != batch && shape[0] != Shape::kUnknown)) continue;
+    Dims dims(shape.begin(), shape.end());
+    dims[0] = probe;
+    shapes.by_name[model[in].name] = Shape(dims);
+  }
+  try {
+    run_pipeline(model, {separate_merged_parameters(), undo_expansion(trains), bind_shapes(shapes)});
+  } catch (const Error& error) {
+    return error.found();
+  }
+  return {};
+}
+
+}  // namespace
+
+Pass undo_batch_expansion() { return undo_expansion(/*trains=*/false); }
+Pass undo_batch_expansion_for_training() { return undo_expansion(/*trains=*/true); }
+
+std::string batch_obstacle(const Graph& model) { return find_obstacle(model, /*trains=*/false); }
+std::string batch_obstacle_in_training(const Graph& model) { return find_obstacle(model, /*trains=*/true); }
 
 std::int64_t fixed_batch(const Graph& model) {
   const std::int64_t batch = first_fixed_batch(model);
@@ -105,26 +143,6 @@ std::int64_t fixed_batch(const Graph& model) {
                       "export the model with a dynamic batch dimension, or with the same rows in every input");
   if (batch == 0) throw_input_error("inputs with rows", found, "export the model with a dynamic batch dimension");
   return batch;
-}
-
-std::string batch_obstacle(const Graph& model) {
-  const std::int64_t batch = first_fixed_batch(model);
-  if (batch == Shape::kUnknown) return {};
-  const std::int64_t probe = probe_batch(model, batch);
-  InputShapes shapes;
-  for (ValueId in : model.inputs) {
-    Shape shape = model[in].shape;
-    if (!shape.is_ranked() || shape.rank() == 0 || (shape[0] != batch && shape[0] != Shape::kUnknown)) continue;
-    Dims dims(shape.begin(), shape.end());
-    dims[0] = probe;
-    shapes.by_name[model[in].name] = Shape(dims);
-  }
-  try {
-    run_pipeline(model, {separate_merged_parameters(), undo_batch_expansion(), bind_shapes(shapes)});
-  } catch (const Error& error) {
-    return error.found();
-  }
-  return {};
 }
 
 }  // namespace halfstep

@@ -29,6 +29,14 @@ NodeHook rewrite_batch(BatchShapes shapes, std::int64_t from, std::int64_t to);
 /// dividing it.
 std::int64_t probe_batch(const Graph& model, std::int64_t from);
 
+/// `undo_batch_expansion` of a model that is to be trained: what would be a parameter, has equal elements everywhere,
+/// and is read by elementwise operators alone keeps its rows. These may be as many as the batch by chance, and are
+/// trained apart; an exporter has no reason to expand them there.
+HALFSTEP_API Pass undo_batch_expansion_for_training();
+
+/// `batch_obstacle` of a model that is to be trained.
+HALFSTEP_API std::string batch_obstacle_in_training(const Graph& model);
+
 /// The first output of `source` that had the batch `from` and does not have `to` in `graph`, with its shape; else
 /// empty.
 std::string output_without_batch(const Graph& source, const Graph& graph, std::int64_t from, std::int64_t to);

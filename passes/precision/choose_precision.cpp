@@ -40,15 +40,18 @@ class Chooser {
 
   PrecisionChoice run() {
     paint_.resize(nodes_.size());
-    reasons_.resize(nodes_.size());
-    misfits_.resize(nodes_.size());
-    prefers_f32_.resize(nodes_.size());
     find_integers();
-    for (std::size_t i = 0; i < nodes_.size(); ++i) paint_[i] = decide(i);
-    paint_open();
     PrecisionChoice choice;
+    do {
+      reasons_.assign(nodes_.size(), {});
+      misfits_.assign(nodes_.size(), Misfit::none);
+      prefers_f32_.assign(nodes_.size(), false);
+      for (std::size_t i = 0; i < nodes_.size(); ++i) paint_[i] = decide(i);
+      paint_open();
+      choice.half.assign(nodes_.size(), false);
+      for (std::size_t i = 0; i < nodes_.size(); ++i) choice.half[i] = paint_[i] == Paint::half;
+    } while (masks_.find_shared(choice.half));
     for (std::size_t i = 0; i < nodes_.size(); ++i) {
-      choice.half.push_back(paint_[i] == Paint::half);
       // A node that was forced takes what overflows as the largest number.
       if (choice.half[i] && nodes_[i].forced)
         for (std::size_t k = 0; k < nodes_[i].inputs.size(); ++k)
@@ -58,6 +61,7 @@ class Chooser {
     choice.misfits = std::move(misfits_);
     choice.moved_from = finder_.moved_from();
     choice.limits = masks_.limits(choice.half);
+    choice.clamped_in_f32 = masks_.clamped_in_f32(choice.half);
     return choice;
   }
 
@@ -118,6 +122,7 @@ class Chooser {
                                                    : "no rule for this operator");
     if (reads_quantized(node)) return because(i, Paint::full, "works on quantised data");
     if (masks_.must_stay_full(i)) return because(i, Paint::full, "scores beside a mask, which has to outweigh them");
+    if (masks_.is_shared(i)) return because(i, Paint::full, "a mask that other f32 nodes read, too");
     if (node.op == "Mul" && node.inputs.size() == 2 && node.inputs[0] == node.inputs[1])
       return because(i, Paint::full, "squares, which overflow first");
     const OperandRole first = traits.operands[0];

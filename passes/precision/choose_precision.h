@@ -100,6 +100,10 @@ struct PrecisionChoice {
   /// Elements of larger magnitude become this, sign kept; 0: none. Constants that only mask (or bound)
   /// something may be clamped, and are where half nodes see them.
   ValueMap<double> limits;
+  /// The limit holds for the value in f32, too, from which half nodes see it. Other f32 nodes read it as it is.
+  ValueMap<bool> clamped_in_f32;
+
+  double limit(ValueId value, bool in_half) const { return in_half || clamped_in_f32[value] ? limits[value] : 0; }
 };
 
 /// What keeps `half` from holding a value's elements: those of its range, or of a constant that it is but moved from,

@@ -35,6 +35,7 @@ MaskConstants::MaskConstants(const std::vector<PrecisionNode>& nodes, const Valu
       readers_(values.size()),
       on_the_way_(values.size(), false),
       full_(nodes.size(), false),
+      shared_(nodes.size(), false),
       times_(values.size(), 1) {
   const auto is_extreme = [&](const PrecisionValue& value) {
     return value.is_known() && value.wide && value.range->overflows(half);
@@ -141,6 +142,62 @@ ValueMap<double> MaskConstants::limits(const std::vector<bool>& node_is_half) co
     limits[mask.value] = mask.only_bounds ? largest(half_) : largest(half_) / (2 * times);
   }
   return limits;
+}
+
+// Whether the node is half, or a half node sees what it makes of a mask.
+std::vector<bool> MaskConstants::lead_to_half(const std::vector<bool>& node_is_half) const {
+  std::vector<bool> leads = node_is_half;
+  for (std::size_t n = nodes_.size(); n-- > 0;)
+    for (const ValueId out : nodes_[n].outputs) {
+      if (out == kNoValue || !on_the_way_[out]) continue;
+      for (const Reader& reader : readers_[out]) leads[n] = leads[n] || leads[reader.node];
+    }
+  return leads;
+}
+
+bool MaskConstants::takes_f32(const Reader& reader, const std::vector<bool>& node_is_half) const {
+  return !node_is_half[reader.node] || nodes_[reader.node].input_roles[reader.operand] != Role::tied;
+}
+
+bool MaskConstants::find_shared(const std::vector<bool>& node_is_half) {
+  if (masks_.empty()) return false;
+  const std::vector<bool> leads = lead_to_half(node_is_half);
+  ValueMap<bool> made_in_half(values_.size(), false);
+  for (std::size_t n = 0; n < nodes_.size(); ++n)
+    for (const ValueId out : nodes_[n].outputs)
+      if (out != kNoValue) made_in_half[out] = node_is_half[n] && !values_[out].is_known();
+  // A constant's copy in half is clamped alone.
+  const auto is_torn = [&](ValueId value) {
+    const bool is_constant = values_[value].kind == PrecisionValue::Kind::constant;
+    bool clamped = false, plain = false;
+    for (const Reader& reader : readers_[value]) {
+      const bool in_f32 = takes_f32(reader, node_is_half);
+      clamped = clamped || (leads[reader.node] && (in_f32 || !is_constant));
+      plain = plain || (!leads[reader.node] && in_f32);
+    }
+    return clamped && plain && !made_in_half[value];
+  };
+  bool found = false;
+  for (const Mask& mask : masks_) {
+    if (std::none_of(mask.way.begin(), mask.way.end(), is_torn)) continue;
+    for (const std::size_t n : mask.nodes) {
+      found = found || !shared_[n];
+      shared_[n] = true;
+    }
+  }
+  return found;
+}
+
+ValueMap<bool> MaskConstants::clamped_in_f32(const std::vector<bool>& node_is_half) const {
+  ValueMap<bool> clamped(values_.size(), false);
+  const auto is_constant = [&](ValueId value) { return values_[value].kind == PrecisionValue::Kind::constant; };
+  for (const ValueId value : saturated_) clamped[value] = !is_constant(value);
+  const std::vector<bool> leads = lead_to_half(node_is_half);
+  for (const Mask& mask : masks_)
+    for (const Reader& reader : readers_[mask.value])
+      if (leads[reader.node] && (!is_constant(mask.value) || takes_f32(reader, node_is_half)))
+        clamped[mask.value] = true;
+  return clamped;
 }
 
 }  // namespace halfstep

@@ -22,6 +22,12 @@ class MaskConstants {
   /// they would not.
   bool must_stay_full(std::size_t node) const { return full_[node]; }
 
+  /// Finds masks that a half node sees along a value that is f32 and that f32 nodes read for themselves, too: clamped
+  /// for the one, it would change what the others compute. Their nodes are `is_shared` from now on, and have to stay in
+  /// f32. Whether there are more of them than before.
+  bool find_shared(const std::vector<bool>& node_is_half);
+  bool is_shared(std::size_t node) const { return shared_[node]; }
+
   /// Marks a constant that overflows, wherever it leads.
   void saturate(ValueId value);
 
@@ -29,6 +35,10 @@ class MaskConstants {
   /// Masks get half of the largest number, or less where several of them are added up, so that adding scores does not
   /// overflow.
   ValueMap<double> limits(const std::vector<bool>& node_is_half) const;
+
+  /// Whether a value's limit holds for it in f32, too: where what reads it in f32 leads to a half node. Other f32
+  /// nodes that read it compute with the elements as they are.
+  ValueMap<bool> clamped_in_f32(const std::vector<bool>& node_is_half) const;
 
  private:
   struct Reader {
@@ -42,6 +52,8 @@ class MaskConstants {
   };
   bool follow(Mask& mask) const;
   bool meets_others(const Mask& mask) const;
+  std::vector<bool> lead_to_half(const std::vector<bool>& node_is_half) const;
+  bool takes_f32(const Reader& reader, const std::vector<bool>& node_is_half) const;
   void count_sums();
 
   const std::vector<PrecisionNode>& nodes_;
@@ -49,8 +61,8 @@ class MaskConstants {
   const DType half_;
   ValueMap<std::vector<Reader>> readers_;
   ValueMap<bool> on_the_way_;
-  std::vector<bool> full_;  // per node
-  ValueMap<double> times_;  // how many masks a value may be the sum of
+  std::vector<bool> full_, shared_;  // per node
+  ValueMap<double> times_;           // how many masks a value may be the sum of
   std::vector<Mask> masks_;
   std::vector<ValueId> saturated_;
 };

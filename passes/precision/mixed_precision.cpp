@@ -24,6 +24,7 @@ const onnx::OpSchema* schema_of(const Node& node) {
 }
 
 Tensor clamped(const Tensor& tensor, double limit) {
+  if (limit == 0) return tensor;
   Tensor result = tensor.clone();
   const auto bound = static_cast<float>(limit);
   for (float& x : result.span<float>())
@@ -40,10 +41,7 @@ class Painter {
 
   void run() {
     for (const ValueId v : values_.ids())
-      if (choice_.limits[v] > 0) {
-        Tensor& constant = graph_[v].constant;
-        constant = clamped(constant, choice_.limits[v]);
-      }
+      if (graph_[v].is_constant()) graph_[v].constant = clamped(graph_[v].constant, choice_.limit(v, false));
     std::vector<Node> source = graph_.take_nodes();
     for (std::size_t i = 0; i < source.size(); ++i) emit(std::move(source[i]), i);
     for (std::size_t i = 0; i < graph_.outputs.size(); ++i) keep_output_type(graph_.outputs[i]);
@@ -128,7 +126,8 @@ class Painter {
     if (graph_[id].is_constant()) {
       const std::string name = graph_[id].name + "." + std::string(name_of(to));
       const bool initializer = graph_[id].is_initializer;
-      it->second = graph_.add_constant(name, convert(graph_[id].constant, to));
+      const double limit = values_.contains(id) ? choice_.limit(id, is_half(to)) : 0;
+      it->second = graph_.add_constant(name, convert(clamped(graph_[id].constant, limit), to));
       graph_[it->second].is_initializer = initializer;
     } else {
       b_.set_context(graph_[id].name);

@@ -36,7 +36,9 @@ bool is_product_of_rows(const Graph& graph, const Node& product) {
 bool is_bias_for(const Value& bias, const Value& product) {
   if (!bias.shape.is_static() || bias.shape.rank() == 0 || bias.shape.rank() > 2) return false;
   const std::int64_t columns = product.shape.dim(-1);
-  return bias.shape.dim(-1) == columns && bias.shape.count() == columns && bias.dtype == product.dtype;
+  // Gemm of integers need not be the wrapping sum.
+  return bias.shape.dim(-1) == columns && bias.shape.count() == columns && bias.dtype == product.dtype &&
+         is_float(bias.dtype);
 }
 
 // MaxPool of Relu is Relu of MaxPool: the places of what is above 0 stay, and the rest has no gradient. Relu then has

@@ -1,12 +1,12 @@
 #include "passes/step/parameter_groups.h"
 
 #include <algorithm>
-#include <charconv>
 #include <optional>
 
 #include <fmt/format.h>
 #include <fnmatch.h>
 
+#include "base/parse_number.h"
 #include <halfstep/base/error.h>
 #include <halfstep/passes/step/parameter_group.h>
 
@@ -16,16 +16,8 @@ namespace {
 constexpr std::string_view kForm = "a parameter group as PATTERN:KEY=VALUE,...";
 
 template <class T>
-std::optional<T> number_in(std::string_view text) {
-  T value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) return {};
-  return value;
-}
-
-template <class T>
 T required_number(std::string_view key, std::string_view text, std::string_view group) {
-  const std::optional<T> value = number_in<T>(text);
+  const auto value = parse_number<T>(text);
   if (!value)
     throw_input_error(fmt::format("a {} for {} in '{}'", std::is_integral_v<T> ? "whole number" : "number", key, group),
                       fmt::format("'{}'", text), "write layer1.*:lr_factor=0.1,weight_decay=0");

@@ -61,12 +61,12 @@ struct Choice {
 
 class Recomputation {
  public:
-  Recomputation(const Graph& graph, const NodeScratch& scratch)
+  Recomputation(const Graph& graph, const KernelUses& kernels)
       : graph_(graph),
-        scratch_(scratch),
+        kernels_(kernels),
         facts_(value_facts(graph)),
         order_(graph),
-        timeline_(graph, facts_, scratch, order_) {
+        timeline_(graph, facts_, kernels, order_) {
     for (const Node& node : graph.nodes) {
       const Cost cost = cost_of(graph, node);
       time_.push_back(is_view_of_operand(node) ? 0 : kNodeBytes + std::max(cost.flops / kFlopsPerByte, cost.bytes));
@@ -92,10 +92,21 @@ class Recomputation {
   const Order& order() const { return order_; }
 
  private:
+  bool reads(std::size_t node, std::size_t input) const {
+    const std::vector<std::size_t>& unread = use_of(kernels_, graph_.nodes[node].name).unread;
+    return std::ranges::find(unread, input) == unread.end();
+  }
+
   void group() {
     family_ = ValueMap<std::vector<Instance>>(graph_.values.size());
     for (Instance i = 0; i < order_.value_of.size(); ++i)
       if (timeline_.lives[i].is_made) family_[order_.value_of[i]].push_back(i);
+    named_.assign(order_.value_of.size(), order_.items.size());
+    for (std::size_t at = order_.items.size(); at-- > 0;) {
+      const Item& item = order_.items[at];
+      for (const std::size_t i : use_of(kernels_, graph_.nodes[item.node].name).unread)
+        if (i < item.inputs.size() && item.inputs[i] != kNoInstance) named_[timeline_.lives[item.inputs[i]].root] = at;
+    }
   }
 
   std::vector<Choice> choices() const {
@@ -125,10 +136,19 @@ class Recomputation {
       return false;
     if (std::ranges::find(choice.nodes, n) != choice.nodes.end()) return true;
     if (choice.nodes.size() >= kMostCopies) return false;
-    for (const ValueId input : graph_.nodes[n].inputs)
-      if (input != kNoValue && !have(input, wanted, choice)) return false;
+    const std::vector<ValueId>& inputs = graph_.nodes[n].inputs;
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      if (inputs[i] == kNoValue || (!reads(n, i) && can_be_named(inputs[i], choice.at))) continue;
+      if (!have(inputs[i], wanted, choice)) return false;
+    }
     choice.nodes.push_back(n);
     return true;
+  }
+
+  /// Whether some instance can be an operand that is not read.
+  bool can_be_named(ValueId id, std::size_t at) const {
+    const Node* producer = graph_.producer(id);
+    return facts_[id].is_kept || (producer && !is_view_of_operand(*producer) && latest(id, at) != kNoInstance);
   }
 
   bool have(ValueId id, std::size_t wanted, Choice& choice) const {
@@ -178,7 +198,7 @@ class Recomputation {
             continue;
           }
           const auto next = std::ranges::lower_bound(life.reads, choice.at);
-          if (next != life.reads.begin()) moves = false;
+          if (next != life.reads.begin() || named_[i] < choice.at) moves = false;
           const std::size_t last = next == life.reads.begin() ? life.first : *(next - 1);
           if (!facts_[id].is_kept && life.first <= full && life.last() >= full && last < full)
             choice.gain += static_cast<double>(facts_[id].bytes);
@@ -191,7 +211,7 @@ class Recomputation {
 
   bool try_out(const Choice& choice, bool spares_later) {
     Order order = with(choice, spares_later);
-    Timeline timeline(graph_, facts_, scratch_, order);
+    Timeline timeline(graph_, facts_, kernels_, order);
     const auto fullest = [](const Timeline& t) { return std::ranges::count(t.live, t.most()); };
     if (timeline.most() > timeline_.most() ||
         (timeline.most() == timeline_.most() && fullest(timeline) >= fullest(timeline_)))
@@ -205,13 +225,14 @@ class Recomputation {
   Order with(const Choice& choice, bool spares_later) const;
 
   const Graph& graph_;
-  const NodeScratch& scratch_;
+  const KernelUses& kernels_;
   ValueMap<ValueFacts> facts_;
   std::vector<double> time_;           // by node
   std::vector<bool> may_be_repeated_;  // by node
   Order order_;
   Timeline timeline_;
   ValueMap<std::vector<Instance>> family_;  // what gives a value
+  std::vector<std::size_t> named_;          // by instance: the first item that it is an operand of without being read
 };
 
 /// Removes items of which nobody reads a result.
@@ -347,9 +368,9 @@ class Rewriter {
 
 }  // namespace
 
-Pass recompute(std::size_t live_bytes, NodeScratch scratch) {
-  return {"recompute", [live_bytes, scratch = std::move(scratch)](Graph& graph) {
-            Recomputation recomputation(graph, scratch);
+Pass recompute(std::size_t live_bytes, KernelUses kernels) {
+  return {"recompute", [live_bytes, kernels = std::move(kernels)](Graph& graph) {
+            Recomputation recomputation(graph, kernels);
             bool changed = false;
             while (recomputation.most() > live_bytes && recomputation.step()) changed = true;
             if (!changed) return;
@@ -358,8 +379,8 @@ Pass recompute(std::size_t live_bytes, NodeScratch scratch) {
           }};
 }
 
-std::size_t most_live_bytes(const Graph& graph, const NodeScratch& scratch) {
-  return Timeline(graph, value_facts(graph), scratch, Order(graph)).most();
+std::size_t most_live_bytes(const Graph& graph, const KernelUses& kernels) {
+  return Timeline(graph, value_facts(graph), kernels, Order(graph)).most();
 }
 
 }  // namespace halfstep

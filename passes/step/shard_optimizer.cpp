@@ -41,6 +41,10 @@ class Sharding {
 
  private:
   void find_owners(const std::vector<Node>& nodes) {
+    if (!options_.owners.empty()) {
+      owners_ = options_.owners;
+      return;
+    }
     std::vector<TensorInfo> parameters;
     for (const Node& node : nodes) {
       if (!optimizer_of(node)) continue;

@@ -13,15 +13,15 @@ std::size_t bytes_of_value(const Value& value) {
   return bytes_of(value.dtype, static_cast<std::size_t>(value.shape.count()));
 }
 
-/// A copy takes as much as its node.
-std::size_t scratch_of(const NodeScratch& scratch, std::string_view name) {
+}  // namespace
+
+const KernelUse& use_of(const KernelUses& kernels, std::string_view name) {
+  static const KernelUse kNone;
   for (;; name.remove_suffix(kAgain.size())) {
-    if (const auto found = scratch.find(std::string(name)); found != scratch.end()) return found->second;
-    if (!name.ends_with(kAgain)) return 0;
+    if (const auto found = kernels.find(std::string(name)); found != kernels.end()) return found->second;
+    if (!name.ends_with(kAgain)) return kNone;
   }
 }
-
-}  // namespace
 
 Order::Order(const Graph& graph) {
   for (const ValueId id : graph.values.ids()) value_of.push_back(id);
@@ -61,16 +61,17 @@ ValueMap<ValueFacts> value_facts(const Graph& graph) {
   return facts;
 }
 
-Timeline::Timeline(const Graph& graph, const ValueMap<ValueFacts>& facts, const NodeScratch& scratch,
-                   const Order& order)
+Timeline::Timeline(const Graph& graph, const ValueMap<ValueFacts>& facts, const KernelUses& kernels, const Order& order)
     : lives(order.value_of.size()), live(order.items.size(), 0) {
   for (Instance i = 0; i < lives.size(); ++i) lives[i].root = i;
   for (std::size_t at = 0; at < order.items.size(); ++at) {
     const Item& item = order.items[at];
     const Node& node = graph.nodes[item.node];
     const bool is_view = is_view_of_operand(node);
-    for (const Instance in : item.inputs) {
-      if (in == kNoInstance || is_view) continue;
+    const KernelUse& use = use_of(kernels, node.name);
+    for (std::size_t i = 0; i < item.inputs.size(); ++i) {
+      const Instance in = item.inputs[i];
+      if (in == kNoInstance || is_view || std::ranges::find(use.unread, i) != use.unread.end()) continue;
       std::vector<std::size_t>& reads = lives[lives[in].root].reads;
       if (reads.empty() || reads.back() != at) reads.push_back(at);
     }
@@ -80,7 +81,7 @@ Timeline::Timeline(const Graph& graph, const ValueMap<ValueFacts>& facts, const 
       lives[out].first = at;
       if (is_view) lives[out].root = lives[item.inputs[0]].root;
     }
-    live[at] += scratch_of(scratch, node.name);
+    live[at] += use.scratch;
   }
   std::vector<std::size_t> begins(live.size() + 1, 0), ends(live.size() + 1, 0);
   for (Instance i = 0; i < lives.size(); ++i) {

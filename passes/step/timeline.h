@@ -35,6 +35,9 @@ struct Order {
   }
 };
 
+/// What a node's kernel needs; that of a copy is its node's.
+const KernelUse& use_of(const KernelUses& kernels, std::string_view name);
+
 /// What does not depend on the order.
 struct ValueFacts {
   std::size_t bytes = 0;  ///< of a value in the step's memory; 0: it is kept all the time, or is a view
@@ -60,7 +63,7 @@ struct Timeline {
   std::vector<std::size_t> live;  ///< bytes at each item
   std::size_t fullest = 0;        ///< the item at which they are the most
 
-  Timeline(const Graph& graph, const ValueMap<ValueFacts>& facts, const NodeScratch& scratch, const Order& order);
+  Timeline(const Graph& graph, const ValueMap<ValueFacts>& facts, const KernelUses& kernels, const Order& order);
   std::size_t most() const { return live.empty() ? 0 : live[fullest]; }
 };
 

@@ -13,22 +13,27 @@ from .losses import Loss
 class Names:
     """Names of the arrays of a batch.
 
+    Args:
+        inputs, outputs: (name, type, shape) of each of the model's. losses: a list of Loss; None: from the first batch.
+
     Attributes:
-        inputs: names of the model's inputs. outputs: (name, type, shape) of each. losses: None: from the first batch.
+        inputs: names of the model's inputs.
+        losses: as given, with the names of their outputs and labels.
+        terms: the same; if the first batch determines the loss, one with its labels.
     """
 
     def __init__(self, inputs, outputs, losses):
         self.inputs = [name for name, _, _ in inputs]
-        self.outputs = outputs
-        self.losses = losses
-        free = "labels"
-        while free in self.inputs:
-            free += "_"
-        self.default_labels = free
-
-    def terms(self):
-        """The losses; if the first batch determines them, one with its labels."""
-        return self.losses or [Loss("softmax_cross_entropy", labels=self.default_labels)]
+        first, labels = outputs[0][0], "labels"
+        while labels in self.inputs:
+            labels += "_"
+        self.losses = losses and [
+            one.changed(output=one.output or first, labels=one.labels or labels) for one in losses
+        ]
+        self.terms = self.losses or [Loss("softmax_cross_entropy", output=first, labels=labels)]
+        self.weights = {one.sample_weights for one in self.terms} - {""}
+        self._labels = {one.output: one.labels for one in self.terms if one.takes_labels}
+        self._labels_by_name = {**self._labels, **{one.labels: one.labels for one in self.terms if one.takes_labels}}
 
     def of_inputs(self, x):
         """{name: array} for the argument x."""
@@ -57,14 +62,11 @@ class Names:
             if any(one.takes_labels for one in self.losses or ()):
                 raise InputError("labels y", "None", "the loss needs them")
             return {}
-        by_output = {one.output or "": one.labels or self.default_labels for one in self.losses or () if one.takes_labels}
-        if self.losses is None:
-            by_output = {"": self.default_labels}
+        by_output, names = self._labels, self._labels_by_name
         if isinstance(y, dict):
-            names = {**by_output, **{label: label for label in by_output.values()}}
             unknown = [name for name in y if name not in names]
             if unknown:
-                raise InputError(f"labels by {', '.join(sorted(set(names) - {''}))}", f"'{unknown[0]}'", "check the names")
+                raise InputError(f"labels by {', '.join(sorted(names))}", f"'{unknown[0]}'", "check the names")
             labels = {names[name]: array for name, array in y.items()}
         elif isinstance(y, (list, tuple)) and y and hasattr(y[0], "shape"):
             if len(y) != len(by_output):
@@ -87,12 +89,24 @@ class Names:
             return {f"sample_weights.{output}": array for output, array in weights.items()}
         return {"sample_weights": weights}
 
+    def is_weights(self, name):
+        """Whether an array of a batch, no input, is sample weights."""
+        return str(name).startswith("sample_weights") or name in self.weights
+
+    def inputs_in(self, item):
+        """{name: array} of the inputs in an item of an iterable, without its labels and weights."""
+        if isinstance(item, dict):
+            return self.of_inputs({name: array for name, array in item.items() if name in self.inputs})
+        if isinstance(item, (list, tuple)) and 1 <= len(item) <= 3:
+            item = item[0]
+        return self.of_inputs(item)
+
     def batch(self, item):
         """A batch from an item of an iterable: x, (x, y), (x, y, weights), or {name: array} with the labels."""
         if isinstance(item, dict):
             x, y, weights = {}, {}, {}
             for name, array in item.items():
-                part = x if name in self.inputs else weights if str(name).startswith("sample_weights") else y
+                part = x if name in self.inputs else weights if self.is_weights(name) else y
                 part[name] = array
             return {**self.of_inputs(x), **self.of_labels(y or None), **weights}
         if isinstance(item, (list, tuple)) and 1 <= len(item) <= 3:
@@ -114,6 +128,27 @@ def is_row_source(x):
     """Whether x returns rows by index, like a torch Dataset; an object with __iter__ returns batches."""
     by_index = hasattr(x, "__len__") and hasattr(x, "__getitem__")
     return by_index and not hasattr(x, "__iter__") and not is_array(x)
+
+
+def is_batches(x):
+    """Whether x is an iterable of batches, or a function that returns one, and not a list of numbers."""
+    if isinstance(x, (list, tuple)):
+        first = x[0] if x else ()
+        return isinstance(first, (tuple, dict)) or (isinstance(first, list) and any(map(is_array, first)))
+    if isinstance(x, (str, bytes, bytearray)):
+        return False
+    return callable(x) or hasattr(x, "__iter__")
+
+
+def split_rows(data, at):
+    """The first `at` rows of arrays, and the others; of a dictionary or a list of them likewise."""
+    if data is None:
+        return None, None
+    if isinstance(data, dict):
+        return {name: array[:at] for name, array in data.items()}, {name: array[at:] for name, array in data.items()}
+    if isinstance(data, (list, tuple)) and is_array(data):
+        return [array[:at] for array in data], [array[at:] for array in data]
+    return data[:at], data[at:]
 
 
 class _Parts:
@@ -146,7 +181,8 @@ class _Parts:
         self._share = ranks.rank, ranks.size
         rest = self.count % self.batch_size
         if trains and self.keep_rest and 0 < rest < ranks.size:
-            warnings.warn(f"the last {rest} rows are fewer than ranks, and are left out", stacklevel=5)
+            if ranks.rank == 0:
+                warnings.warn(f"the last {rest} rows are fewer than ranks, and are left out", stacklevel=4)
             self.keep_rest = False
         return self
 
@@ -203,11 +239,11 @@ def _value(value):
 
 
 class RowSource(_Parts):
-    """Rows read one by one: source[i] is an item for Names.batch without the batch axis."""
+    """Rows read one by one: source[i] is an item without the batch axis, of which read(item) is {name: array}."""
 
-    def __init__(self, source, names, batch_size, keep_rest=True):
+    def __init__(self, source, read, batch_size, keep_rest=True):
         super().__init__(len(source), batch_size, keep_rest)
-        self.source, self.names = source, names
+        self.source, self.read = source, read
 
     def batches(self, order=None):
         """As {name: array}, in order of the rows or of these indices."""
@@ -220,7 +256,7 @@ class RowSource(_Parts):
 
     def _row(self, row):
         item = self.source[row]
-        return self.names.batch(tuple(item) if isinstance(item, list) else item)
+        return self.read(tuple(item) if isinstance(item, list) else item)
 
     @staticmethod
     def _check_like(first, first_row, arrays, row):

@@ -3,6 +3,8 @@
 import sys
 import time
 
+from .history import shown
+
 WIDTH = 24
 
 
@@ -13,8 +15,8 @@ class Progress:
     """
 
     def __init__(self, verbose, epochs):
-        terminal = sys.stderr.isatty()
-        self.lines = verbose in (1, 2) or (verbose == "auto" and terminal)
+        terminal = sys.stderr is not None and sys.stderr.isatty()
+        self.lines = sys.stderr is not None and (verbose in (1, 2) or (verbose == "auto" and terminal))
         self.bar = terminal and self.lines and verbose != 2
         self.epochs = epochs
         self.drawn = 0.0
@@ -39,10 +41,10 @@ class Progress:
         self.clear()
         if not self.lines:
             return
-        numbers = "  ".join(f"{name} {value:.4g}" for name, value in logs.items())
+        values = "  ".join(shown(logs))
         note = f"  {skipped} updates skipped" if skipped else ""
         seconds = time.perf_counter() - self.start
-        print(f"epoch {self.epoch + 1}/{self.epochs}  {numbers}  {seconds:.1f} s{note}", file=sys.stderr, flush=True)
+        print(f"epoch {self.epoch + 1}/{self.epochs}  {values}  {seconds:.1f} s{note}", file=sys.stderr, flush=True)
 
     def clear(self):
         if self.bar:

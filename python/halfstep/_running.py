@@ -1,6 +1,8 @@
-"""Running means and metrics of an epoch or an evaluation, and detection of training without progress."""
+"""Running means and metrics of an epoch or an evaluation, and what a call of fit watches over."""
 
+import contextlib
 import math
+import warnings
 
 from . import _core
 from .errors import Error
@@ -12,12 +14,15 @@ MOST_BAD_UPDATES = 50  # consecutive, in addition to those that reduce the loss 
 class Running:
     """Losses and metrics over batches, each batch with its weight in the overall mean.
 
+    Args:
+        terms: the losses of the step, each with its output.
+
     Attributes:
         add: runs a step or an evaluation on a batch and returns its report.
     """
 
-    def __init__(self, step, names, metrics, *, training):
-        self.terms = names.terms()
+    def __init__(self, step, terms, metrics, *, training):
+        self.terms = terms
         measured = []
         for i, loss in enumerate(self.terms):
             wanted = metric_names(metrics.get(loss.output, []) if isinstance(metrics, dict) else metrics)
@@ -52,7 +57,7 @@ class Running:
     def _prefix(self, i):
         output = self.terms[i].output
         first = sum(one.output == output for one in self.terms[:i]) == 0
-        return f"{output or 'output'}_" if first else f"{output or 'output'}_{i}_"
+        return f"{output}_" if first else f"{output}_{i}_"
 
 
 class BadUpdates:
@@ -79,3 +84,29 @@ class BadUpdates:
                 f"{self.in_a_row} in a row that were skipped or had a non-finite loss",
                 "lower the learning rate, set clip_norm, or train in bf16 or fp32",
             )
+
+
+@contextlib.contextmanager
+def begun(callbacks):
+    """Calls on_train_begin now, and at the end on_train_end of those that began, also after an exception.
+
+    Raises the first exception; those that follow it from on_train_end become warnings.
+    """
+    began, failure = [], None
+    try:
+        for callback in callbacks:
+            callback.on_train_begin()
+            began.append(callback)
+        yield
+    except BaseException as error:
+        failure = error
+    for callback in began:
+        try:
+            callback.on_train_end()
+        except BaseException as error:
+            if failure is not None:
+                text = f"{type(callback).__name__}.on_train_end raised {error!r} after {failure!r}"
+                warnings.warn(text, stacklevel=4)
+            failure = failure or error
+    if failure is not None:
+        raise failure

@@ -32,6 +32,27 @@ def loaded(model, folder=""):
     return _core.LoadedModel.open(path) if data is None else _core.LoadedModel.from_bytes(data, folder)
 
 
+def by_name(inputs, model, what="inputs"):
+    """`inputs` as a dictionary from names to arrays; `model` has one input where it is an array."""
+    if isinstance(inputs, dict):
+        return inputs
+    names = [name for name, _, _ in model.inputs]
+    if len(names) != 1 or inputs is None:
+        raise InputError(
+            f"{what} as a dictionary from names to arrays: {', '.join(names)}", type(inputs).__name__, "write {'NAME': array}"
+        )
+    return {names[0]: inputs}
+
+
+def refuse_copy(self, protocol=None):
+    """__reduce_ex__ of objects that hold programs: pickle and copy call it."""
+    raise InputError(
+        "a model that is saved, to copy it or to send it to another process",
+        type(self).__name__,
+        "use the path or to_bytes() of a model there, and state() for what training changes",
+    )
+
+
 def file_of(model):
     """The _core.ModelFile, for conversion."""
     if isinstance(model, _core.ModelFile):

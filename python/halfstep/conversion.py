@@ -5,7 +5,7 @@ import os
 import pathlib
 
 from . import _core
-from ._sources import bytes_or_path, file_of, loaded
+from ._sources import by_name, bytes_or_path, file_of, loaded
 from .errors import Error, InputError
 
 __all__ = ["Conversion", "convert"]
@@ -41,11 +41,16 @@ class Conversion:
 
     def save_report(self, path):
         """Writes the report, as .json or .html."""
-        path = pathlib.Path(path)
-        if path.suffix not in (".html", ".json"):
-            raise InputError("a report whose name ends in .json or .html", f"'{path}'", "rename it")
+        path = _report_path(path)
         html = path.suffix == ".html"
         path.write_text(self._converted.report_html() if html else self._converted.report_json())
+
+
+def _report_path(path):
+    path = pathlib.Path(path)
+    if path.suffix not in (".html", ".json"):
+        raise InputError("a report whose name ends in .json or .html", f"'{path}'", "rename it")
+    return path
 
 
 def _node_list(nodes):
@@ -83,12 +88,13 @@ def convert(
         model: a path, bytes of an .onnx file, or an onnx.ModelProto.
         output: path of the converted model, not a file of the source; None: it is not written.
         precision: "fp16" or "bf16".
-        keep_io_types: True: all inputs and outputs stay f32; or a list of names of those that do.
+        keep_io_types: True: all inputs and outputs stay f32; or the name of the one that does, or a list of names.
         keep_fp32, force_half: nodes that stay f32, or that become half regardless of their ranges:
             "op:Softmax,node:/head/.*", or a list of such patterns.
         functions: "inline" or "keep" the model's local functions. metadata: "keep" or "drop" exporters' metadata.
-        calibrate: inputs by name for measuring activations; those out of the range of fp16 stay f32.
-        verify: inputs by name for comparing the outputs of both models; report["errors"] has the differences.
+        calibrate: inputs by name for measuring activations; those out of the range of fp16 stay f32. An array if the
+            model has one input.
+        verify: the same for comparing the outputs of both models; report["errors"] has the differences.
         max_error: maximum error of an output relative to its largest value; keeps as few nodes in fp32 as necessary.
             Needs calibrate.
         external_data: as in Conversion.save. report: path of a .json or .html file for the report.
@@ -98,13 +104,19 @@ def convert(
     """
     if max_error is not None and calibrate is None:
         raise InputError("data for measuring max_error", "none", "set calibrate")
-    needs_data = calibrate is not None or verify is not None
+    if max_error is not None and not max_error > 0:
+        raise InputError("a max_error above 0", repr(max_error), "")
+    if report is not None:
+        report = _report_path(report)
     data, path = bytes_or_path(model)
     source = path if data is None else data
+    model = None if calibrate is None and verify is None else loaded(source)
     all_types = keep_io_types is True
+    if isinstance(keep_io_types, str):
+        keep_io_types = [keep_io_types]
     converted = _core.convert(
         file_of(source),
-        loaded(source) if needs_data else None,
+        model,
         precision=precision,
         keep_io_types=all_types,
         keep_io_names=[] if all_types or not keep_io_types else list(keep_io_types),
@@ -112,21 +124,23 @@ def convert(
         force_half=_node_list(force_half),
         keep_functions=_choice(functions, "functions", ("inline", "keep")) == "keep",
         keep_metadata=_choice(metadata, "metadata", ("keep", "drop")) == "keep",
-        calibrate=calibrate,
-        verify=verify,
+        calibrate=None if calibrate is None else by_name(calibrate, model, "calibrate"),
+        verify=None if verify is None else by_name(verify, model, "verify"),
         max_error=max_error,
         executor=executor,
     )
     result = Conversion(converted)
-    if report is not None:
-        result.save_report(report)
     overflowing = converted.overflowing_outputs()
+    try:
+        if output is not None and not overflowing:
+            result.save(output, external_data=external_data)
+    finally:
+        if report is not None:
+            result.save_report(report)
     if overflowing:
         raise Error(
             f"outputs that are finite in {precision} where they are in f32",
             f"infinite or NaN elements in {', '.join(overflowing)}",
             "calibrate with this data, keep the outputs f32 (keep_io_types=True), or use bf16",
         )
-    if output is not None:
-        result.save(output, external_data=external_data)
     return result

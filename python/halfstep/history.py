@@ -1,6 +1,13 @@
 """The results of a call of fit."""
 
+import numbers
+
 __all__ = ["History"]
+
+
+def shown(logs):
+    """The numbers of logs for a line of text; tables such as a confusion matrix are left out."""
+    return [f"{name} {value:.4g}" for name, value in logs.items() if isinstance(value, numbers.Real)]
 
 
 class History:
@@ -24,5 +31,5 @@ class History:
             self.history.setdefault(name, []).append(value)
 
     def __repr__(self):
-        last = ", ".join(f"{name}={values[-1]:.4g}" for name, values in self.history.items())
+        last = ", ".join(shown({name: values[-1] for name, values in self.history.items()}))
         return f"History({len(self.epoch)} epochs{': ' if last else ''}{last})"

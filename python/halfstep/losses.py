@@ -1,5 +1,7 @@
 """Losses: the rows of halfstep's table, by their names and by those of Keras and PyTorch."""
 
+import operator
+
 from . import _core
 from ._names import find, plain
 from .errors import InputError
@@ -19,7 +21,7 @@ ALIASES = {
         "CrossEntropyLoss",
     ),
     "negative_log_likelihood": ("nll_loss", "NLLLoss"),
-    "kl_divergence": ("kullback_leibler_divergence", "kld", "kl_div", "KLDivLoss"),
+    "kl_divergence": ("kullback_leibler_divergence", "kld"),
     "focal": ("categorical_focal_crossentropy",),
     "binary_cross_entropy": ("binary_crossentropy", "BCELoss", "bce"),
     "binary_cross_entropy_logits": (
@@ -27,7 +29,7 @@ ALIASES = {
         "binary_crossentropy_from_logits",
         "BCEWithLogitsLoss",
     ),
-    "binary_focal": ("binary_focal_crossentropy", "sigmoid_focal_loss"),
+    "binary_focal": ("sigmoid_focal_loss",),
     "mean_squared_error": ("mse", "mse_loss", "MSELoss"),
     "l1": ("mean_absolute_error", "mae", "l1_loss", "L1Loss"),
     "huber": ("huber_loss", "HuberLoss"),
@@ -36,6 +38,13 @@ ALIASES = {
     "cosine_similarity": ("cosine_embedding_loss", "CosineEmbeddingLoss"),
     OWN_LOSS: ("own", "model_output"),
 }
+# Names of losses that are other functions there than the nearest row here.
+OTHERS = {
+    "binary_focal_crossentropy": "binary_focal takes logits, and weights class 1 by focal_alpha=0.25",
+    "kl_div": "kl_divergence is that of reduction='batchmean'; 'mean' there also divides by the number of classes",
+}
+OTHERS["KLDivLoss"] = OTHERS["kl_div"]
+_OTHERS = {plain(name): hint for name, hint in OTHERS.items()}
 _KNOWN = {plain(name): name for name in TABLE}
 _KNOWN.update({plain(alias): name for name, aliases in ALIASES.items() for alias in aliases})
 
@@ -44,6 +53,8 @@ def row_named(name):
     """The row in the table of losses."""
     if not isinstance(name, str):
         raise InputError("the name of a loss", type(name).__name__, "halfstep.Loss creates one with options")
+    if plain(name) in _OTHERS:
+        raise InputError("the name of a loss that halfstep has", f"'{name}'", _OTHERS[plain(name)])
     return TABLE[find(name, _KNOWN, "a loss")]
 
 
@@ -84,6 +95,10 @@ class Loss:
         self.name = self.row["name"]
         self.output, self.labels, self.weight = output, labels, float(weight)
         self.class_axis = class_axis
+        if not self.row["ignores"] and ignore_label not in (IGNORED_LABEL, None):
+            raise InputError(
+                f"no ignore_label with {self.name}", repr(ignore_label), "only losses of class indices and binary labels support it"
+            )
         self.ignore_label = ignore_label if self.row["ignores"] else None
         self.class_weight, self.sample_weights, self.reduction = class_weight, sample_weights, reduction
         own = {number["name"]: number["name"] for number in self.row["numbers"]}
@@ -137,7 +152,7 @@ class Loss:
         if not isinstance(weights, dict):
             return [float(w) for w in weights]
         count = self._class_count(outputs)
-        if any(not isinstance(c, int) or not 0 <= c < count for c in weights):
+        if any(not hasattr(c, "__index__") or not 0 <= operator.index(c) < count for c in weights):
             raise InputError(f"class_weight by classes from 0 to {count - 1}", repr(list(weights)), "")
         return [float(weights.get(c, 1.0)) for c in range(count)]
 

@@ -19,6 +19,7 @@ _ALIASES = {
     "global_clipnorm": "clip_norm",
     "gradient_accumulation_steps": "accumulate",
 }
+_UNSET = object()
 
 
 @dataclasses.dataclass
@@ -43,17 +44,14 @@ class ParameterGroup:
 class Optimizer:
     """Base class of optimizers. Subclasses are created from halfstep's table of optimizers."""
 
-    def __init__(self, learning_rate=1e-3, *, schedule=None, groups=(), **numbers):
-        if "lr" in numbers:
-            learning_rate = numbers.pop("lr")
+    def __init__(self, learning_rate=_UNSET, *, schedule=None, groups=(), **numbers):
+        numbers = _named_once({"learning_rate": learning_rate, **numbers})
+        learning_rate = numbers.pop("learning_rate", 1e-3)
         self.schedule = as_schedule(schedule)
         self.learning_rate = _number("learning_rate", learning_rate)
         if not 0 <= self.learning_rate <= 1e30:
             raise InputError("a learning rate of at least 0", repr(learning_rate), "")
-        numbers = {key: value for key, value in numbers.items() if value is not None}
-        if "betas" in numbers:
-            numbers["beta1"], numbers["beta2"] = numbers.pop("betas")
-        self.numbers = {_ALIASES.get(key, key): _number(key, value) for key, value in numbers.items()}
+        self.numbers = {key: _number(key, value) for key, value in numbers.items() if value is not None}
         own = [number["name"] for number in self._row["numbers"]]
         for key in self.numbers:
             if key not in own:
@@ -77,6 +75,23 @@ class Optimizer:
     def __repr__(self):
         numbers = "".join(f", {key}={value:g}" for key, value in self.numbers.items())
         return f"{type(self).__name__}({self.learning_rate:g}{numbers})"
+
+
+def _named_once(numbers):
+    """Values by halfstep's names, without those that are not set."""
+    betas = numbers.pop("betas", None)
+    pairs = [(key, value) for key, value in numbers.items() if value is not _UNSET]
+    if betas is not None:
+        if not isinstance(betas, (list, tuple)) or len(betas) != 2:
+            raise InputError("two numbers as betas", repr(betas), "")
+        pairs += zip(("beta1", "beta2"), betas)
+    result = {}
+    for key, value in pairs:
+        name = _ALIASES.get(key, key)
+        if name in result:
+            raise InputError(f"one value of {name}", f"two, with {key}", "leave one out")
+        result[name] = value
+    return result
 
 
 def _number(name, value):

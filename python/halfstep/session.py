@@ -1,7 +1,7 @@
 """Inference sessions: a model with inputs and outputs by name."""
 
 from . import _core
-from ._sources import loaded
+from ._sources import by_name, loaded, refuse_copy
 
 __all__ = ["Session"]
 
@@ -58,10 +58,9 @@ class Session(_core.Session):
 
         Raises InputError for missing and unknown names, and for types and shapes that do not fit the model.
         """
-        if not isinstance(inputs, dict):
-            names = [name for name, _, _ in self.inputs]
-            inputs = {names[0]: inputs} if len(names) == 1 else inputs
-        return super().run(inputs)
+        return super().run(by_name(inputs, self))
+
+    __reduce_ex__ = refuse_copy
 
     def __enter__(self):
         return self

@@ -1,7 +1,10 @@
 """Training step by step, with a custom training loop."""
 
+import operator
+
 from . import _core
-from ._sources import loaded
+from ._sources import loaded, refuse_copy
+from .errors import InputError
 from .losses import as_losses
 from .optimizers import as_optimizer
 
@@ -12,6 +15,12 @@ StepReport = _core.StepReport
 
 def _patterns(patterns):
     return [patterns] if isinstance(patterns, str) else list(patterns or ())
+
+
+def _checked_seed(seed):
+    if not hasattr(seed, "__index__") or not 0 <= operator.index(seed) < 2**64:
+        raise InputError("a seed from 0 to 2**64 - 1", repr(seed), "")
+    return operator.index(seed)
 
 
 class TrainingStep(_core.TrainingStep):
@@ -45,6 +54,10 @@ class TrainingStep(_core.TrainingStep):
         ranks: of halfstep.distributed.init(): each rank makes a step of the same model and options and calls the same
             functions with rows of its own, at least one. Loss, gradients and update are those of all rows; outputs and
             evaluation are of a rank's own. None: a process by itself.
+        sync_batchnorm: BatchNormalization takes its statistics from the rows of all ranks.
+        sharded_optimizer: each rank keeps the optimizer's moments of its part of the parameters only, with the same
+            results. All ranks then call `state` together.
+        gradient_precision: in which ranks add up gradients: "fp32", or "bf16" and "fp16" with error feedback.
 
     Raises InputError if the model has nothing to train, and for options out of range.
     """
@@ -73,6 +86,9 @@ class TrainingStep(_core.TrainingStep):
         tune="off",
         deterministic=True,
         ranks=None,
+        sync_batchnorm=False,
+        sharded_optimizer=False,
+        gradient_precision="fp32",
     ):
         source = loaded(model)
         optimizer = as_optimizer(optimizer)
@@ -91,7 +107,7 @@ class TrainingStep(_core.TrainingStep):
             trainable=_patterns(trainable),
             train_batchnorm=train_batchnorm,
             train_dropout=train_dropout,
-            seed=seed,
+            seed=_checked_seed(seed),
             batch_axes=batch_axes or {},
             programs=programs,
             executor=executor,
@@ -101,6 +117,9 @@ class TrainingStep(_core.TrainingStep):
             deterministic=deterministic,
             memory_budget="" if memory_budget is None else str(memory_budget),
             ranks=ranks,
+            sync_batchnorm=sync_batchnorm,
+            sharded_optimizer=sharded_optimizer,
+            gradient_precision=gradient_precision,
         )
 
     def __enter__(self):
@@ -108,3 +127,5 @@ class TrainingStep(_core.TrainingStep):
 
     def __exit__(self, *_):
         self.close()
+
+    __reduce_ex__ = refuse_copy

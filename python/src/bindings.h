@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include <nanobind/nanobind.h>
 
@@ -12,6 +13,17 @@ namespace halfstep::python {
 
 namespace nb = nanobind;
 using namespace nb::literals;
+
+/// Text in both directions. Bytes that are not UTF-8, of which names of files may have some, are surrogates in Python,
+/// as os.fsdecode makes them.
+nb::str text(std::string_view utf8);
+std::string utf8_of(nb::handle str);
+
+/// Calls `call` without the GIL.
+decltype(auto) unlocked(const auto& call) {
+  const nb::gil_scoped_release released;
+  return call();
+}
 
 /// Translates Error to halfstep.InputError or halfstep.Error.
 void translate_errors();

@@ -113,10 +113,13 @@ ExternalData external_data_of(const std::string& name) {
 
 void bind_conversion(nb::module_& m) {
   nb::class_<ModelFile>(m, "ModelFile", "A model file.")
-      .def_static("open", &ModelFile::open, "path"_a)
+      .def_static("open", &ModelFile::open, "path"_a, nb::call_guard<nb::gil_scoped_release>())
       .def_static(
           "from_bytes",
-          [](const nb::bytes& bytes) { return ModelFile::from_bytes(std::string_view(bytes.c_str(), bytes.size())); },
+          [](const nb::bytes& bytes) {
+            const std::string_view view(bytes.c_str(), bytes.size());
+            return unlocked([&] { return ModelFile::from_bytes(view); });
+          },
           "data"_a);
   nb::class_<Converted>(m, "Converted", "A converted model.")
       .def("report_json", [](const Converted& c) { return report_json(c.report); })
@@ -124,17 +127,17 @@ void bind_conversion(nb::module_& m) {
       .def("overflowing_outputs", [](const Converted& c) { return c.report.overflowing_outputs(); })
       .def("to_bytes",
            [](const Converted& c) {
-             const std::string data = c.conversion.bytes();
+             const std::string data = unlocked([&] { return c.conversion.bytes(); });
              return nb::bytes(data.data(), data.size());
            })
       .def(
           "save",
-          [](const Converted& c, const std::filesystem::path& path, const std::string& external_data) {
+          [](Converted& c, const std::filesystem::path& path, const std::string& external_data) {
             const ExternalData external = external_data_of(external_data);
             const nb::gil_scoped_release unlocked;
-            return c.conversion.save(path, external);
+            return c.report.bytes_after = c.conversion.save(path, external);
           },
-          "path"_a, "external_data"_a, "Returns the total size of its files in bytes.");
+          "path"_a, "external_data"_a, "Returns the total size of its files in bytes, which the report then has.");
   m.def(
       "convert",
       [](const ModelFile& file, const LoadedModel* loaded, const std::string& precision, bool keep_io_types,

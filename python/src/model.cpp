@@ -98,6 +98,7 @@ void bind_model(nb::module_& m) {
       .def_static(
           "parse",
           [](const std::string& model) {
+            const nb::gil_scoped_release unlocked;
             load_plugins();
             return parse_model(model);
           },
@@ -110,27 +111,39 @@ void bind_model(nb::module_& m) {
       .def(
           "fixed_batch",
           [](const LoadedModel& model) -> nb::object {
+            const nb::object none = nb::none();
             const std::int64_t batch = fixed_batch(model.graph);
-            return batch == Shape::kUnknown ? nb::object(nb::none()) : nb::cast(batch);
+            return batch == Shape::kUnknown || batch_obstacle(model.graph).empty() ? none : nb::cast(batch);
           },
-          "The batch size that the model was exported for, or None if it is not fixed.")
+          "The batch size that the model was exported for, or None if it takes others.")
+      .def(
+          "with_values",
+          [](const LoadedModel& model, const nb::dict& values) {
+            const NamedTensors given = tensors_from(values, "values");
+            const nb::gil_scoped_release unlocked;
+            return load_model_from_bytes(trained_model_bytes(*model.source, given, OutputForm::training));
+          },
+          "values"_a, "The model with these values of parameters and statistics, otherwise as it was read.")
       .def(
           "example",
           [](const LoadedModel& model, const std::map<std::string, std::vector<std::int64_t>>& shapes,
              std::int64_t batch, const std::optional<std::string>& loss, bool labels) {
             InputShapes wanted{.by_name = {}, .batch = batch};
             for (const auto& [name, dims] : shapes) wanted.by_name.emplace(name, Shape(dims));
-            NamedTensors tensors = example_inputs(model.graph, wanted);
-            if (labels)
-              if (auto made = example_labels(model.graph, wanted, {}, loss))
-                tensors.emplace("labels", *std::move(made));
-            return arrays_from(tensors);
+            return arrays_from(unlocked([&] {
+              NamedTensors tensors = example_inputs(model.graph, wanted);
+              if (labels)
+                if (auto made = example_labels(model.graph, wanted, {}, loss))
+                  tensors.emplace("labels", *std::move(made));
+              return tensors;
+            }));
           },
           "shapes"_a, "batch"_a, "loss"_a, "labels"_a, "Example inputs and labels for the model.")
       .def(
           "to_bytes",
           [](const LoadedModel& model, const nb::dict& parameters) {
-            const std::string data = trained_model_bytes(*model.source, tensors_from(parameters, "parameters"));
+            const NamedTensors given = tensors_from(parameters, "parameters");
+            const std::string data = unlocked([&] { return trained_model_bytes(*model.source, given); });
             return nb::bytes(data.data(), data.size());
           },
           "parameters"_a);

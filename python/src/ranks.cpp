@@ -9,6 +9,7 @@
 
 #include "python/src/bindings.h"
 #include "python/src/training_step.h"
+#include "training/over_ranks.h"
 #include <halfstep/distributed/communicator.h>
 #include <halfstep/distributed/launcher.h>
 #include <halfstep/distributed/registry.h>
@@ -18,14 +19,6 @@ namespace {
 
 std::chrono::milliseconds milliseconds(double seconds) {
   return std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1e3));
-}
-
-bool any_of(Communicator& ranks, bool holds) {
-  return unlocked([&] {
-    std::int32_t any = holds ? 1 : 0;
-    ranks.all_reduce(&any, 1, DType::i32, Reduction::most);
-    return any != 0;
-  });
 }
 
 }  // namespace
@@ -38,7 +31,9 @@ void bind_ranks(nb::module_& m) {
       .def(
           "barrier", [](Communicator& ranks) { unlocked([&] { ranks.barrier(); }); },
           "Returns when all ranks have called it.")
-      .def("any", &any_of, "holds"_a, "Whether any rank says so. All ranks call it.")
+      .def(
+          "any", [](Communicator& ranks, bool holds) { return unlocked([&] { return any_of(&ranks, holds); }); },
+          "holds"_a, "Whether any rank says so. All ranks call it.")
       .def(
           "abort", [](Communicator& ranks, int code) { unlocked([&] { ranks.abort(code); }); }, "code"_a = 1,
           "Ends the processes of all ranks.")

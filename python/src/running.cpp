@@ -11,10 +11,10 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
-#include "distributed/gather.h"
 #include "python/src/metrics.h"
 #include "python/src/rows.h"
 #include "python/src/training_step.h"
+#include "training/over_ranks.h"
 #include <halfstep/training/metrics.h>
 
 namespace halfstep::python {
@@ -37,32 +37,9 @@ class Running {
 
   /// Makes it what it is over the batches of all ranks, each of which has added its own. Collective.
   void merge(Communicator& ranks) {
-    unlocked([&] {
-      NamedTensors own;
-      for (std::size_t i = 0; i < losses_.size(); ++i)
-        own[name_of_term("loss", i)] = Tensor::of<double>({losses_[i].sum(), losses_[i].weight()});
-      for (std::size_t i = 0; i < metrics_.size(); ++i) {
-        const std::string prefix = name_of_term("metrics", i);
-        for (auto& [name, tensor] : metrics_[i].second.state()) own[prefix + name] = tensor;
-        metrics_[i].second.reset();
-      }
-      std::vector<double> sums(losses_.size()), weights(losses_.size());
-      for (const NamedTensors& one : gather(ranks, own)) {
-        for (std::size_t i = 0; i < losses_.size(); ++i) {
-          const Tensor& mean = one.at(name_of_term("loss", i));
-          sums[i] += mean.data<double>()[0];
-          weights[i] += mean.data<double>()[1];
-        }
-        for (std::size_t i = 0; i < metrics_.size(); ++i) {
-          const std::string prefix = name_of_term("metrics", i);
-          NamedTensors state;
-          for (const auto& [name, tensor] : one)
-            if (name.starts_with(prefix)) state[name.substr(prefix.size())] = tensor;
-          metrics_[i].second.add_state(state);
-        }
-      }
-      for (std::size_t i = 0; i < losses_.size(); ++i) losses_[i] = RunningMean::of(sums[i], weights[i]);
-    });
+    std::vector<Metrics*> metrics;
+    for (auto& [term, one] : metrics_) metrics.push_back(&one);
+    unlocked([&] { halfstep::merge(ranks, losses_, metrics); });
   }
 
   const std::vector<RunningMean>& losses() const { return losses_; }
@@ -81,10 +58,6 @@ class Running {
       for (auto& [term, metrics] : metrics_) step.measure(metrics, batch, term);
       return report;
     });
-  }
-
-  static std::string name_of_term(const char* what, std::size_t i) {
-    return std::string(what) + " " + std::to_string(i) + " ";
   }
 
   /// Default metrics depend on the labels, so they are created with the first batch.

@@ -63,19 +63,15 @@ void bind_session(nb::module_& m) {
           [](GuardedSession& self, nb::handle inputs) {
             const GuardedSession::Use use = self.use();
             const NamedTensors given = tensors_from(inputs, "inputs");
-            NamedTensors outputs;
-            {
-              const nb::gil_scoped_release unlocked;
-              outputs = use->session.run(given);
-            }
-            return arrays_from(outputs);
+            return arrays_from(unlocked([&] { return use->session.run(given); }));
           },
           "inputs"_a)
       .def(
           "plan",
           [](GuardedSession& self, nb::handle inputs) {
             const GuardedSession::Use use = self.use();
-            return describe(use->session.plan(tensors_from(inputs, "inputs")));
+            const NamedTensors given = tensors_from(inputs, "inputs");
+            return describe(unlocked([&]() -> const Plan& { return use->session.plan(given); }));
           },
           "inputs"_a)
       .def(

@@ -49,7 +49,7 @@ struct HeldArray {
 };
 
 /// The result of str().
-std::string string_of(nb::handle object) { return nb::cast<std::string>(nb::steal(PyObject_Str(object.ptr()))); }
+std::string string_of(nb::handle object) { return utf8_of(nb::steal(PyObject_Str(object.ptr()))); }
 
 [[noreturn]] void refuse(nb::handle object, const std::string& name, const std::string& hint) {
   std::string found = string_of(object.type().attr("__name__"));
@@ -218,7 +218,7 @@ NamedTensors tensors_from(nb::handle mapping, const char* what) {
   for (const auto [key, value] : nb::borrow<nb::dict>(mapping)) {
     if (!nb::isinstance<nb::str>(key))
       throw_input_error(std::string(what) + " with names as strings", string_of(key), "");
-    const std::string name = nb::cast<std::string>(key);
+    const std::string name = utf8_of(key);
     tensors.emplace(name, tensor_from(value, name));
   }
   return tensors;

@@ -26,6 +26,4 @@ nb::dict arrays_from(const NamedTensors& tensors);
 /// (name, type, shape); an unknown extent is None, as is a shape of unknown rank.
 nb::list infos_from(const std::vector<TensorInfo>& infos);
 
-inline nb::str text(std::string_view s) { return nb::str(s.data(), s.size()); }
-
 }  // namespace halfstep::python

@@ -72,10 +72,11 @@ void bind_training_step(nb::module_& m) {
              const LoadedModel* loss_model, const std::string& optimizer, const Numbers& numbers,
              const std::vector<GroupOptions>& groups, double learning_rate, const std::string& precision,
              std::optional<double> loss_scale, std::vector<std::string> freeze, std::vector<std::string> trainable,
-             bool train_batchnorm, bool train_dropout, std::int64_t seed,
+             bool train_batchnorm, bool train_dropout, std::uint64_t seed,
              const std::map<std::string, std::int64_t>& batch_axes, std::size_t programs, const std::string& executor,
              int threads, const std::string& fp32_math, const std::string& tune, bool deterministic,
-             const std::string& memory_budget, const std::shared_ptr<Communicator>& ranks) {
+             const std::string& memory_budget, const std::shared_ptr<Communicator>& ranks, bool sync_batchnorm,
+             bool sharded_optimizer, const std::string& gradient_precision) {
             if (ranks && threads == 0) threads = unlocked([&] { return threads_of_rank(*ranks); });
             const ExecutorOptions on{.threads = threads,
                                      .fp32_math = parse_fp32_math(fp32_math),
@@ -87,10 +88,13 @@ void bind_training_step(nb::module_& m) {
                 .precision = parse_precision(precision),
                 .loss_scale = loss_scale,
                 .parameters = {.freeze = std::move(freeze), .trainable = std::move(trainable)},
-                .mode = {train_batchnorm, train_dropout, seed},
+                .mode = {train_batchnorm, train_dropout, static_cast<std::int64_t>(seed)},
                 .batch_axes = batch_axes,
                 .memory_budget = memory_budget.empty() ? 0 : parse_byte_count(memory_budget, "memory_budget"),
                 .ranks = ranks,
+                .sync_batchnorm = sync_batchnorm,
+                .sharded_optimizer = sharded_optimizer,
+                .gradient_dtype = resolve(parse_precision(gradient_precision), {}),
                 .programs = programs};
             if (loss_model)
               options.loss = LossOptions{.terms = {}, .function = loss_function(*loss_model)};
@@ -107,7 +111,8 @@ void bind_training_step(nb::module_& m) {
           "model"_a, nb::kw_only(), "terms"_a.none(), "loss_model"_a.none(), "optimizer"_a, "numbers"_a, "groups"_a,
           "learning_rate"_a, "precision"_a, "loss_scale"_a.none(), "freeze"_a, "trainable"_a, "train_batchnorm"_a,
           "train_dropout"_a, "seed"_a, "batch_axes"_a, "programs"_a, "executor"_a, "threads"_a, "fp32_math"_a, "tune"_a,
-          "deterministic"_a, "memory_budget"_a, "ranks"_a.none())
+          "deterministic"_a, "memory_budget"_a, "ranks"_a.none(), "sync_batchnorm"_a, "sharded_optimizer"_a,
+          "gradient_precision"_a)
 
       .def("run", &Step::with_batch<&TrainingStep::run>, "batch"_a,
            "Forward and backward pass and update for a batch: a dictionary with the model's inputs and the labels by "
@@ -151,9 +156,11 @@ void bind_training_step(nb::module_& m) {
           "outputs",
           [](Step& self) {
             const Step::Use use = self.use();
-            NamedTensors copies;  // the next call overwrites the originals
-            for (const auto& [name, tensor] : use->step.outputs()) copies[name] = tensor.clone();
-            return arrays_from(copies);
+            return arrays_from(unlocked([&] {
+              NamedTensors copies;  // the next call overwrites the originals
+              for (const auto& [name, tensor] : use->step.outputs()) copies[name] = tensor.clone();
+              return copies;
+            }));
           },
           "Copies of the model's outputs of the last call that had any, without one that is the loss; if a loss is "
           "computed from scores, the input of a final Softmax replaces its output.")
@@ -171,7 +178,8 @@ void bind_training_step(nb::module_& m) {
           "measure",
           [](Step& self, Metrics& metrics, nb::handle batch, std::size_t term) {
             const Step::Use use = self.use();
-            use->step.measure(metrics, tensors_from(batch, "a batch"), term);
+            const NamedTensors given = tensors_from(batch, "a batch");
+            unlocked([&] { use->step.measure(metrics, given, term); });
           },
           "metrics"_a, "batch"_a, "term"_a = 0,
           "Adds the output of the last call and the labels of its batch to metrics.")
@@ -182,6 +190,13 @@ void bind_training_step(nb::module_& m) {
       .def("parameters", &Step::read<&TrainingStep::parameters>, "Copies of the parameters by name, in f32.")
       .def("set_parameters", &Step::write<&TrainingStep::set_parameters>, "values"_a, "Sets some or all of them.")
       .def("statistics", &Step::read<&TrainingStep::statistics>, "Running statistics of BatchNormalization by name.")
+      .def(
+          "share_statistics",
+          [](Step& self) {
+            const Step::Use use = self.use();
+            unlocked([&] { use->step.share_statistics(); });
+          },
+          "Gives all ranks those of rank 0, which each has taken from its own rows. All ranks call it.")
       .def("gradients", &Step::read<&TrainingStep::gradients>,
            "The unscaled sums since the last update. Raises InputError if there are none.")
       .def("set_gradients", &Step::write<&TrainingStep::set_gradients>, "values"_a, "Sets some or all of them.")
@@ -192,9 +207,15 @@ void bind_training_step(nb::module_& m) {
            "All gradients in the same form, 0 for parameters without one.")
       .def("set_flat_gradients", &Step::write_flat<&TrainingStep::set_flat_gradients>, "values"_a)
 
-      .def("state", &Step::read<&TrainingStep::state>,
-           "Everything that a step changes, by name. A step of the same model and options that loads it continues with "
-           "bitwise equal results.")
+      .def(
+          "state",
+          [](Step& self) {
+            const Step::Use use = self.use();
+            return arrays_from(unlocked([&] { return use->step.state(); }));
+          },
+          "Everything that a step changes, by name. A step of the same model and options that loads it continues with "
+          "bitwise equal results. With sharded_optimizer or gradients in half precision all ranks call it, and each "
+          "gets the moments of all, and the sums of what rounded gradients lack.")
       .def("load_state", &Step::write<&TrainingStep::load_state>, "state"_a,
            "Raises InputError that names entries that are missing, unknown, or of another type or shape.")
 
@@ -223,7 +244,8 @@ void bind_training_step(nb::module_& m) {
           "plan",
           [](Step& self, nb::handle batch) {
             const Step::Use use = self.use();
-            return describe(use->step.plan(tensors_from(batch, "a batch")));
+            const NamedTensors given = tensors_from(batch, "a batch");
+            return describe(unlocked([&]() -> const Plan& { return use->step.plan(given); }));
           },
           "batch"_a, "The kernels of the training step for this batch, with reasons.")
       .def(

@@ -16,12 +16,6 @@ struct StepOnExecutor {
   TrainingStep step;
 };
 
-/// Calls `call` without the GIL.
-auto unlocked(const auto& call) {
-  const nb::gil_scoped_release released;
-  return call();
-}
-
 class GuardedStep : public Guarded<StepOnExecutor> {
  public:
   using Guarded::Guarded;
@@ -42,23 +36,24 @@ class GuardedStep : public Guarded<StepOnExecutor> {
   template <NamedTensors (TrainingStep::*method)() const>
   nb::dict read() {
     const Use use = this->use();
-    return arrays_from((use->step.*method)());
+    return arrays_from(unlocked([&] { return (use->step.*method)(); }));
   }
   template <void (TrainingStep::*method)(const NamedTensors&)>
   void write(nb::handle tensors) {
     const Use use = this->use();
-    (use->step.*method)(tensors_from(tensors, "tensors"));
+    const NamedTensors given = tensors_from(tensors, "tensors");
+    unlocked([&] { (use->step.*method)(given); });
   }
   template <Tensor (TrainingStep::*method)() const>
   nb::object read_flat() {
     const Use use = this->use();
-    return array_from((use->step.*method)());
+    return array_from(unlocked([&] { return (use->step.*method)(); }));
   }
   template <void (TrainingStep::*method)(const Tensor&)>
   void write_flat(nb::handle values) {
     const Use use = this->use();
     const Tensor given = tensor_from(values, "values");
-    (use->step.*method)(given.dtype() == DType::f64 ? convert(given, DType::f32) : given);
+    unlocked([&] { (use->step.*method)(given.dtype() == DType::f64 ? convert(given, DType::f32) : given); });
   }
 };
 

@@ -2,6 +2,7 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -60,6 +61,34 @@ TEST_F(CliTest, RunsJsonTellsTheOutputs) {
   ASSERT_EQ(json["outputs"].size(), 1u);
   EXPECT_EQ(json["outputs"][0]["type"], "f32");
   EXPECT_EQ(json["outputs"][0]["shape"], nlohmann::json({40, 10}));
+}
+
+TEST_F(CliTest, ShapesAreLists) {
+  const Outcome outcome = run("inspect mlp.onnx --trainable --json");
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.text;
+  const nlohmann::json json = nlohmann::json::parse(outcome.output);
+  EXPECT_EQ(json["inputs"][0]["shape"], nlohmann::json({nullptr, 784}));
+  EXPECT_EQ(json["outputs"][0]["shape"], nlohmann::json({nullptr, 10}));
+  EXPECT_EQ(json["trainable"]["parameters"][0]["shape"], nlohmann::json({128, 784}));
+  EXPECT_THAT(run("inspect mlp.onnx").output, HasSubstr("[?, 784]"));
+}
+
+TEST_F(CliTest, ALogTellsThatAnEpochIsNotWhole) {
+  const std::string train = "train mlp.onnx --data x.npy,y.npy --executor reference --checkpoint c --log log.jsonl ";
+  const auto epochs = [&] {
+    std::vector<std::string> found;
+    std::ifstream log(folder_ / "log.jsonl");
+    for (std::string line; std::getline(log, line);) {
+      const nlohmann::json record = nlohmann::json::parse(line);
+      if (record.contains("train"))
+        found.push_back(record["epoch"].dump() + (record.value("partial", false) ? " partial" : ""));
+    }
+    return found;
+  };
+  ASSERT_EQ(run(train + "--steps 3").exit_code, 0);  // an epoch has two
+  EXPECT_THAT(epochs(), testing::ElementsAre("1", "2 partial"));
+  ASSERT_EQ(run(train + "--epochs 2 --resume c").exit_code, 0);
+  EXPECT_THAT(epochs(), testing::ElementsAre("1", "2"));
 }
 
 TEST_F(CliTest, ErrorsAreDocumentsToo) {

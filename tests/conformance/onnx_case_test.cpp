@@ -165,6 +165,15 @@ TEST_F(OnnxCaseTest, FindsCasesInFoldersOfFolders) {
   for (const OnnxCase& found : find_onnx_cases(root())) names.push_back(found.name());
   EXPECT_THAT(names, ElementsAre("a/test_2", "b/test_1"));
   EXPECT_THROW(find_onnx_cases(root() / "nothing"), Error);
+  EXPECT_THROW(find_onnx_cases(root() / "b/test_1/model.onnx"), Error);
+}
+
+TEST_F(OnnxCaseTest, RefusesAFolderThatIsNone) {
+  const OnnxCase onnx_case = write(model_of(kRelu), {}, {});
+  fs::remove_all(onnx_case.folder());
+  std::ofstream(onnx_case.folder()) << "a file";
+  EXPECT_THROW(onnx_case.data_sets(), Error);
+  fs::remove(onnx_case.folder());
 }
 
 }  // namespace

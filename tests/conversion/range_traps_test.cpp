@@ -44,6 +44,31 @@ TEST(RangeTraps, AttentionMaskOfAMilliardIsClampedAndReported) {
   EXPECT_NEAR(p[3], 0, 1e-6);
 }
 
+TEST(RangeTraps, ABoundIsClampedForHalfNodesAlone) {
+  // As an initializer, and as a Constant.
+  for (const bool as_node : {false, true}) {
+    const Converted c = convert_text("(float[2,2] x) => (float[2,2] y, float[2,2] z) <float[2,2] w = {1, 0, 0, 1}" +
+                                         std::string(as_node ? "" : ", float hi = {1000000}") + "> {" +
+                                         (as_node ? " hi = Constant<value_float = 1000000.0>()" : "") + R"(
+          m = MatMul(x, w)
+          a = Clip(m, , hi)
+          y = MatMul(a, w)
+          e = Exp(x)
+          b = Clip(e, , hi)
+          z = Log(b)
+        })",
+                                     kKeepIo);
+    const NamedTensors inputs = {{"x", Tensor::of<float>({1, 2, 12, 20}, Shape{2, 2})}};
+    const std::vector<double> z = run_bytes(c.bytes, inputs)[1];
+    EXPECT_NEAR(z[2], 12, 1e-5);
+    EXPECT_NEAR(z[3], std::log(1e6), 1e-5);
+    EXPECT_THAT(c.report.notes, Contains(HasSubstr("clamped to it in f16")));
+    if (as_node) continue;
+    EXPECT_THAT(c.values("hi"), ElementsAre(1e6));
+    EXPECT_THAT(c.values("hi.f16"), ElementsAre(65504));
+  }
+}
+
 TEST(RangeTraps, MasksOfTheLowestF32AreClampedAndInfinitiesStay) {
   for (const char* value : {"-inf", "-3.4028234e38"}) {
     for (const DType half : {DType::f16, DType::bf16}) {

@@ -46,6 +46,16 @@ TEST(Image, PngFilesOfEveryKindBecomeRgb) {
   EXPECT_EQ(decode(png_of(5, 7, SPNG_COLOR_TYPE_TRUECOLOR, deep, 16)).pixels, rgb);
 }
 
+TEST(Image, TheNumberOfPixelsIsKnownBeforeTheyAreRead) {
+  const auto rgb = pixels(5, 7, 3, pattern);
+  for (const std::string& bytes : {png_of(5, 7, SPNG_COLOR_TYPE_TRUECOLOR, rgb), jpeg_of(5, 7, rgb)}) {
+    std::vector<std::int64_t> told;
+    decode_image({reinterpret_cast<const std::byte*>(bytes.data()), bytes.size()}, "a/picture",
+                 [&](std::int64_t count) { told.push_back(count); });
+    EXPECT_EQ(told, std::vector<std::int64_t>{5 * 7});
+  }
+}
+
 TEST(Image, JpegFilesOfEveryKindBecomeRgb) {
   const auto rgb = pixels(16, 24, 3, [](int y, int x, int c) { return 8 * y + 4 * x + 20 * c; });
   for (const bool progressive : {false, true}) {

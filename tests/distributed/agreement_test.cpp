@@ -13,6 +13,7 @@
 #include "tests/distributed/run_on.h"
 #include "tests/support/error_of.h"
 #include "tests/temporary_directory.h"
+#include "training/ranks.h"
 #include <halfstep/training/checkpoint.h>
 #include <halfstep/training/training_step.h>
 
@@ -112,6 +113,40 @@ TEST(OnRanks, ASignalToOneRankStopsAllWithTheSameStep) {
   }
 }
 
+/// Whatever the sum of what they say.
+TEST(StepAgreement, EveryRankFindsThatOrdersDiffer) {
+  const std::vector<std::uint32_t> cases[] = {{1, 3, 2}, {1, 2, 2}, {0x10000, 0x30000, 0x20000}, {7, 0x10006, 7}};
+  for (const std::vector<std::uint32_t>& orders : cases) {
+    std::vector<std::string> found(3);
+    run_ranks(3, [&](const auto& ranks) {
+      const auto rank = static_cast<std::size_t>(ranks->rank());
+      StepAgreement agreement(ranks.get(), 1);
+      agreement.exchange(std::vector<double>{1}, false, 0xffffffff, {});
+      found[rank] = error_of([&] { agreement.exchange(std::vector<double>{1}, false, orders[rank], {}); });
+    });
+    EXPECT_THAT(found, ::testing::Each(HasSubstr("the same gradients to be added up in the same order on all ranks")));
+  }
+}
+
+/// Each rank looks for the node by rows of its own; all end with one text, which is of no rank.
+TEST(OnRanks, ARunThatDivergesEndsWithOneError) {
+  Job job;
+  job.options.schedule.base_lr = 1e30f;
+  job.options.max_skipped_in_a_row = 3;
+  job.options.epochs = 50;
+  std::vector<std::string> found(3);
+  run_ranks(3, [&](const auto& ranks) {
+    try {
+      run_rank(job, ranks);
+    } catch (const SharedError& error) {
+      found[static_cast<std::size_t>(ranks->rank())] = error.what();
+    }
+  });
+  EXPECT_THAT(found, ::testing::Each(HasSubstr("the first node that went non-finite: ")));
+  EXPECT_THAT(found, ::testing::Each(HasSubstr(" on rank 0")));
+  EXPECT_THAT(found, ::testing::Each(found[0]));
+}
+
 TEST(OnRanks, ACheckpointThatCannotBeWrittenIsTheFailureOfAll) {
   TemporaryDirectory folder;
   Job job = uneven();
@@ -166,7 +201,7 @@ TEST(OnRanks, EveryOptionIsCompared) {
                                   checkpoint_every, resume, settings, log_grad_norms, memory_budget, max_skipped,
                                   observer] = TrainerOptions();
     [[maybe_unused]] const auto& [train_batchnorm, train_dropout, step_seed] = TrainingModeOptions();
-    [[maybe_unused]] const auto& [size, rank, bucket, buckets, sync, shards, reduced] = RankOptions();
+    [[maybe_unused]] const auto& [size, rank, bucket, buckets, sync, shards, owners, reduced] = RankOptions();
     [[maybe_unused]] const auto& [name, numbers, clip_norm, accumulate, norms, scale, groups] = OptimizerOptions();
     [[maybe_unused]] const auto& [enabled, initial, growth, backoff, interval, least, most] = LossScaleOptions();
   }
@@ -228,7 +263,8 @@ TEST(OnRanks, EveryOptionIsCompared) {
 TEST(TrainingStepOnRanks, EveryOptionIsCompared) {
   {
     [[maybe_unused]] const auto& [loss, optimizer, learning_rate, precision, loss_scale, parameters, mode, batch_axes,
-                                  memory_budget, ranks, programs, observer] = TrainingStepOptions();
+                                  memory_budget, ranks, bucket_bytes, sync_batchnorm, sharded, dtype, programs,
+                                  observer] = TrainingStepOptions();
     [[maybe_unused]] const auto& [row, output, label_dtype, label_shape, class_axis, ignore_label, numbers,
                                   labels_input, labels, weight, class_weights, sample_weights, sample_weight_shape,
                                   reduction] = LossTerm();
@@ -262,6 +298,10 @@ TEST(TrainingStepOnRanks, EveryOptionIsCompared) {
        [](auto& o) {
          o.batch_axes = {{"x", 0}, {"y", 0}};
        }},
+      {"bucket_bytes", [](auto& o) { o.bucket_bytes = 4; }},
+      {"sync_batchnorm", [](auto& o) { o.sync_batchnorm = true; }},
+      {"sharded_optimizer", [](auto& o) { o.sharded_optimizer = true; }},
+      {"gradient_dtype", [](auto& o) { o.gradient_dtype = DType::bf16; }},
   };
   const auto made = [](Change change) {
     run_ranks(2, [&](const auto& ranks) {

@@ -4,12 +4,15 @@
 #include <map>
 #include <span>
 #include <string>
+#include <thread>
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "data/batch_loader.h"
 #include "data/share.h"
+#include "distributed/waiting.h"
 #include "tests/distributed/communicator_checks.h"
 #include "tests/support/error_of.h"
 #include <halfstep/distributed/launcher.h>
@@ -62,6 +65,26 @@ TEST(LocalCommunicator, CallsThatDifferAreRefused) {
   EXPECT_THAT(what, HasSubstr("calls that differ"));
 }
 
+TEST(AllReduce, IsNeitherStartedTwiceNorAwaitedUnstarted) {
+  run_ranks(2, [](const auto& ranks) {
+    float value = 1;
+    const auto sum = ranks->make_all_reduce(&value, 1, DType::f32, Reduction::sum);
+    EXPECT_THAT(error_of([&] { sum->wait(); }), HasSubstr("one that is not"));
+    sum->start();
+    EXPECT_THAT(error_of([&] { sum->start(); }), HasSubstr("one that is under way: an error has ended the step"));
+    sum->wait();
+    EXPECT_EQ(value, 2);
+  });
+}
+
+TEST(LocalCommunicator, TimeInWhichTheProcessIsStoppedIsNoWaiting) {
+  RunningTime time;
+  std::this_thread::sleep_for(3 * RunningTime::kLongest);
+  EXPECT_EQ(time.passed(), RunningTime::kLongest);
+  std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  EXPECT_GT(time.passed(), RunningTime::kLongest);
+}
+
 TEST(RequireSame, NamesWhatDiffersWithItsRanks) {
   const std::string what = error_of([] {
     run_ranks(3, [](const auto& ranks) {
@@ -93,7 +116,58 @@ TEST(Launcher, IsFoundByItsVariables) {
   EXPECT_EQ(open_mpi->local_size, 2);
   EXPECT_TRUE(open_mpi->starts_mpi);
   EXPECT_EQ(find({{"PMI_RANK", "0"}, {"PMI_SIZE", "2"}})->launcher, "mpirun (MPICH)");
-  EXPECT_EQ(find({{"SLURM_PROCID", "1"}, {"SLURM_STEP_NUM_TASKS", "2"}})->launcher, "srun");
+  const Variables step{{"SLURM_PROCID", "5"},  {"SLURM_STEP_NUM_TASKS", "7"}, {"SLURM_STEP_TASKS_PER_NODE", "2(x3),1"},
+                       {"SLURM_LOCALID", "1"}, {"SLURM_NODEID", "2"},         {"SLURM_NTASKS", "9"}};
+  const auto place = [&](const Variables& variables) {
+    const auto found = find(variables);
+    return !found ? "none"
+                  : fmt::format("{}: {} of {}, {} of {}", found->launcher, found->rank, found->size, found->local_rank,
+                                found->local_size);
+  };
+  const auto changed = [](Variables variables, const Variables& others) {
+    for (const auto& [name, value] : others) variables[name] = value;
+    return variables;
+  };
+  const Variables on_torchrun{{"RANK", "3"},
+                              {"WORLD_SIZE", "4"},
+                              {"LOCAL_RANK", "1"},
+                              {"LOCAL_WORLD_SIZE", "2"},
+                              {"GROUP_WORLD_SIZE", "2"},
+                              {"TORCHELASTIC_RUN_ID", "none"},
+                              {"OMPI_COMM_WORLD_RANK", "1"},
+                              {"OMPI_COMM_WORLD_LOCAL_RANK", "0"},
+                              {"OMPI_COMM_WORLD_LOCAL_SIZE", "1"}};
+  const struct {
+    Variables variables;
+    const char* place;
+  } cases[] = {
+      {{{"SLURM_PROCID", "1"}, {"SLURM_STEP_NUM_TASKS", "2"}}, "srun: 1 of 2, 0 of 1"},
+      {step, "srun: 5 of 7, 1 of 2"},
+      {changed(step, {{"SLURM_STEP_NUM_TASKS", ""}}), "srun: 5 of 7, 1 of 2"},
+      {changed(step, {{"SLURM_PROCID", "6"}, {"SLURM_LOCALID", "0"}, {"SLURM_NODEID", "3"}}), "srun: 6 of 7, 0 of 1"},
+      {changed(step, {{"SLURM_STEP_TASKS_PER_NODE", "7"}, {"SLURM_NODEID", "0"}, {"SLURM_LOCALID", "5"}}),
+       "srun: 5 of 7, 5 of 7"},
+      // What makes no sense says nothing of the machine.
+      {changed(step, {{"SLURM_NODEID", "4"}}), "srun: 5 of 7, 0 of 1"},
+      {changed(step, {{"SLURM_STEP_TASKS_PER_NODE", "2(x"}}), "srun: 5 of 7, 0 of 1"},
+      {changed(step, {{"SLURM_STEP_TASKS_PER_NODE", "2(x999999999999)"}}), "srun: 5 of 7, 0 of 1"},
+      {changed(step, {{"SLURM_STEP_TASKS_PER_NODE", "1000000(x1000000),2"}}), "srun: 5 of 7, 0 of 1"},
+      {changed(step, {{"SLURM_STEP_TASKS_PER_NODE", "2(x3),,1"}}), "srun: 5 of 7, 0 of 1"},
+      {changed(step, {{"SLURM_STEP_TASKS_PER_NODE", ""}, {"SLURM_STEP_NUM_TASKS", ""}}), "none"},
+      // srun sets variables of MPICH, too, and may start mpirun's own processes or torchrun.
+      {changed(step, {{"PMI_RANK", "5"}, {"PMI_SIZE", "7"}}), "mpirun (MPICH): 5 of 7, 1 of 2"},
+      {changed(step, {{"PMI_RANK", "5"}, {"PMI_SIZE", "8"}}), "mpirun (MPICH): 5 of 8, 0 of 1"},
+      {changed(step, {{"RANK", "11"},
+                      {"WORLD_SIZE", "14"},
+                      {"LOCAL_RANK", "1"},
+                      {"LOCAL_WORLD_SIZE", "2"},
+                      {"TORCHELASTIC_RUN_ID", "none"}}),
+       "torchrun: 11 of 14, 1 of 2"},
+      // mpirun has started a torchrun on each of two machines, or was started by a process of torchrun.
+      {changed(on_torchrun, {{"OMPI_COMM_WORLD_SIZE", "2"}}), "torchrun: 3 of 4, 1 of 2"},
+      {changed(on_torchrun, {{"OMPI_COMM_WORLD_SIZE", "8"}}), "mpirun (Open MPI): 1 of 8, 0 of 1"},
+  };
+  for (const auto& c : cases) EXPECT_EQ(place(c.variables), c.place);
   EXPECT_FALSE(find({{"RANK", "1"}, {"WORLD_SIZE", "2"}, {"LOCAL_RANK", "1"}})->starts_mpi);
   // No launcher, a batch script of Slurm, and variables that make no sense.
   EXPECT_FALSE(find({}));

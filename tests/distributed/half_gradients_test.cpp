@@ -73,6 +73,25 @@ TEST(HalfGradients, TheLossScaleMayChangeInBetween) {
   }
 }
 
+/// An update of several batches: one that is skipped loses what rounding took from its earlier batches, and no more.
+TEST(HalfGradients, AnOverflowWhileAccumulatingLosesOneRounding) {
+  Job job = constant_gradient(128);
+  job.options.gradient_dtype = DType::f16;
+  job.options.loss_scale = 1024;
+  job.options.optimizer.loss_scale.growth_interval = 3;
+  job.options.optimizer.accumulate = 2;
+  for (const int size : {2, 4}) {
+    const Course run = run_on(size, job);
+    const std::int64_t updates = run.steps.back().update, skipped = run.steps.back().skipped;
+    EXPECT_EQ(updates + skipped, 64);
+    EXPECT_GT(skipped, 0);
+    EXPECT_GT(updates, 40);
+    EXPECT_LE(std::abs(weight_of(run) - static_cast<double>(updates) * kGradient),
+              static_cast<double>(1 + skipped) * 0x1p-10)
+        << size;
+  }
+}
+
 TEST(HalfGradients, AModelConvergesAsWithFullOnes) {
   const std::filesystem::path folder = test::source_dir() / "models/zoo/mlp-torchscript";
   Job job;

@@ -26,6 +26,7 @@ struct CUstream_st {
   std::condition_variable changed;
   std::deque<std::function<void()>> work;
   bool ends = false;
+  std::atomic<bool> is_stuck = false;  // in a kernel that waits for a rank that has gone
   std::thread thread{[this] {
     std::unique_lock lock(mutex);
     while (true) {
@@ -151,10 +152,11 @@ ncclResult_t collective(const char* call, ncclComm_t communicator, cudaStream_t 
     communicator->until = std::chrono::steady_clock::now() + std::chrono::milliseconds(5);
     communicator->state = ncclInProgress;
   }
-  enqueue(stream, [work = std::move(work), communicator] {
+  enqueue(stream, [work = std::move(work), communicator, stream] {
     try {
       work();
     } catch (const Error&) {
+      stream->is_stuck = true;
       communicator->state = ncclRemoteError;
     }
   });
@@ -328,7 +330,7 @@ cudaError_t destroy_event(cudaEvent_t event) {
 cudaError_t record(cudaEvent_t event, cudaStream_t stream) {
   if (fails("cudaEventRecord")) return cudaErrorIllegalAddress;
   event->happened = false;
-  enqueue(stream, [event] { event->happened = true; });
+  enqueue(stream, [event, stream] { event->happened = !stream->is_stuck; });
   return cudaSuccess;
 }
 cudaError_t query(cudaEvent_t event) {

@@ -53,6 +53,102 @@ def step(ranks, case):
         return [this.run(batch).loss for _ in range(3)]
 
 
+NORMALIZED = """<ir_version: 10, opset_import: ["": 24]> m (float[N, 2] x) => (float[N, 2] y)
+  <float[2] g = {1, 1}, float[2] o = {0, 0}, float[2] m = {0, 0}, float[2] v = {1, 1},
+   float[2, 2] w = {0.5, -1, 0.25, 1}>
+  { n = BatchNormalization(x, g, o, m, v) y = MatMul(n, w) }"""
+
+
+def small(ranks, **options):
+    """A model with BatchNormalization, and rows for it."""
+    import halfstep
+    import onnx.parser
+
+    model = halfstep.load(onnx.parser.parse_model(NORMALIZED))
+    options = {"precision": "fp32", **options}
+    model.compile(halfstep.Adam(0.05), "cross_entropy", ["accuracy", "confusion"], threads=1, ranks=ranks, **options)
+    x = (numpy.arange(40, dtype=numpy.float32).reshape(20, 2) * 7 % 11 - 5) / 4
+    return model, x, numpy.arange(20) % 3 % 2
+
+
+def validate(ranks):
+    """Losses and tables of validations, whose statistics are those of rank 0, and then all statistics."""
+    model, x, y = small(ranks)
+    history = model.fit(x, y, epochs=2, batch_size=7, validation_data=(x, y), verbose=0).history
+    weighted = model.evaluate(x, y, sample_weight=numpy.ones(20, numpy.float32))["loss"]
+    statistics = model.step.statistics()
+    return [
+        history["val_loss"],
+        weighted,
+        [table.tolist() for table in history["confusion"] + history["val_confusion"]],
+        [values.tolist() for name, values in sorted(statistics.items())],
+    ]
+
+
+def tables(ranks):
+    """The confusion matrix of an evaluation."""
+    model, x, y = small(ranks)
+    return model.evaluate(x, y, batch_size=6)["confusion"].tolist()
+
+
+def uneven(ranks, make):
+    """The number of steps of two epochs, of batches of which the first rank has three and the others more."""
+    model, x, y = small(ranks)
+    count = 3 + 2 * ranks.rank
+    return model.fit(make([(x[i : i + 3], y[i : i + 3]) for i in range(count)]), epochs=2, verbose=0).steps
+
+
+def weighted(ranks):
+    """Losses of batches with weights, which all ranks have, and of an evaluation of all of them."""
+    model, x, y = small(ranks, train_batchnorm=False)
+    weights = numpy.linspace(0.5, 2, 20).astype(numpy.float32)
+    own = slice(None) if ranks is None else slice(ranks.rank, None, ranks.size)
+    source = [(x[own], y[own], weights[own])]
+    history = model.fit(source, epochs=2, shuffle=False, verbose=0)
+    return history.history["loss"] + [model.evaluate(source)["loss"], model.evaluate([(x[own], y[own])])["loss"]]
+
+
+def no_batch(ranks):
+    """What each rank raises where one has nothing to evaluate."""
+    import halfstep
+
+    model, x, y = small(ranks)
+    try:
+        model.evaluate([(x, y)] if ranks.rank == 0 else [])
+    except halfstep.InputError as error:
+        return str(error)
+
+
+def overflow(ranks, precision):
+    """Whether steps update, and their loss scales, where rows of the last rank overflow in the first one."""
+    model, x, y = small(ranks, precision=precision, loss_scale=1024.0)
+    own = slice(ranks.rank, None, ranks.size)
+    reports = []
+    for i in range(3):
+        batch = x[own].copy()
+        if i == 0 and ranks.rank == ranks.size - 1:
+            batch[0] = numpy.inf
+        reports.append(model.train_on_batch(batch, y[own]))
+    changed = model.step.flat_parameters()
+    return [[r.updated, r.gradients_finite, r.loss_scale] for r in reports], bool(numpy.isfinite(changed).all())
+
+
+def options_of_ranks(ranks, case):
+    """Losses of steps, and the keys of a state, with a part of the optimizer and halves for gradients."""
+    import halfstep
+
+    x, y = numpy.load(case / "x.npy"), numpy.load(case / "y.npy")
+    own = slice(ranks.rank, None, ranks.size)
+    losses, states = [], []
+    for options in ({}, {"sharded_optimizer": True}, {"sharded_optimizer": True, "gradient_precision": "bf16"}):
+        with halfstep.TrainingStep(
+            case / "model.onnx", "cross_entropy", "adam", "fp32", threads=1, ranks=ranks, **options
+        ) as this:
+            losses.append([this.run({"input": x[own], "labels": y[own]}).loss for _ in range(4)])
+            states.append(sorted(name for name in this.state() if not name.startswith("gradient_residual.")))
+    return losses, states
+
+
 def near(a, b):
     return numpy.allclose(a, b, rtol=2e-6, atol=1e-7)
 
@@ -70,7 +166,19 @@ def rank(case, mode):
         ranks.barrier()
         ranks.barrier()
     numbers, parameters = fit(ranks, case)
-    result = {"fit": numbers, "parameters": parameters, "steps": stop(ranks, case), "step": step(ranks, case)}
+    result = {
+        "fit": numbers,
+        "parameters": parameters,
+        "steps": stop(ranks, case),
+        "step": step(ranks, case),
+        "validate": validate(ranks),
+        "tables": tables(ranks),
+        "uneven": [uneven(ranks, make) for make in (list, lambda batches: lambda: iter(batches))],
+        "weighted": weighted(ranks),
+        "no batch": no_batch(ranks),
+        "overflow": [overflow(ranks, precision) for precision in ("fp16", "bf16")],
+        "options": options_of_ranks(ranks, case),
+    }
     sys.stdout.write(json.dumps(result) + "\n")
 
 
@@ -93,6 +201,16 @@ def main(mpirun, models, plugins):
         assert all(near(lines[0]["parameters"][name], values) for name, values in parameters.items())
         assert lines[0]["steps"] == 2, lines[0]
         assert near(lines[0]["step"], step(None, case)), lines[0]
+        assert lines[0]["tables"] == tables(None), lines[0]
+        assert lines[0]["uneven"] == [6, 6], lines[0]
+        assert near(lines[0]["weighted"], weighted(None)), lines[0]["weighted"]
+        assert result.stderr.count("ranks have different numbers of batches") == 1, result.stderr
+        assert "batches to evaluate on each rank" in lines[0]["no batch"]
+        skipped, good = [False, False, 1024], [True, True, 512]
+        assert lines[0]["overflow"] == [[[skipped, good, good], True]] * 2, lines[0]["overflow"]
+        losses, states = lines[0]["options"]
+        assert losses[1] == losses[0] and states[1] == states[2] == states[0]
+        assert losses[2] != losses[0] and numpy.allclose(losses[2], losses[0], rtol=1e-2)
     result = run(2, "throw")
     assert result.returncode != 0 and "RuntimeError: bad data" in result.stderr, result
 

@@ -102,6 +102,19 @@ TEST(ShardedOptimizer, ClipsAccumulatesAndGroupsAsTheWholeOne) {
   expect_same_bits(job, {2, 3}, "clipping");
 }
 
+TEST(ShardedOptimizer, IsTheSameWithStatisticsOfAllRanks) {
+  Job job = job_with("adam");
+  job.model = [] {
+    return parse_model(R"(<ir_version: 10, opset_import: ["": 24]> m (float[N, 2] x) => (float[N, 1] y)
+      <float[2] g = {1, 1}, float[2] o = {0, 0}, float[2] m = {0, 0}, float[2] v = {1, 1}, float[2, 1] w = {0.5, -1}>
+      { n = BatchNormalization(x, g, o, m, v) y = MatMul(n, w) })");
+  };
+  job.options.sync_batchnorm = true;
+  job.validates = true;
+  expect_same_bits(job, {2, 3}, "statistics of all ranks");
+  expect_same_course(run_on(3, sharded(job)), run_on(0, job), "alone", 1e-5);
+}
+
 TEST(ShardedOptimizer, AnOverflowSkipsTheUpdateOnAllRanks) {
   Job job = job_with("adam");
   job.data = [] {
@@ -190,6 +203,86 @@ TEST(ShardedOptimizer, CheckpointsAreTheSameAsOfTheWholeOne) {
   const NamedTensors whole = tensors("whole", false);
   EXPECT_TRUE(whole.contains("adam.m.w"));
   EXPECT_TRUE(same_bits(tensors("sharded", true), whole));
+}
+
+/// Of a rank, whose broadcasts are counted, and fail from one on.
+class WatchedRank final : public Communicator {
+ public:
+  WatchedRank(std::shared_ptr<Communicator> rank, std::size_t first_that_fails)
+      : rank_(std::move(rank)), first_that_fails_(first_that_fails) {}
+
+  std::size_t broadcasts = 0, broadcast_bytes = 0;
+
+  std::string_view name() const override { return rank_->name(); }
+  int rank() const override { return rank_->rank(); }
+  int size() const override { return rank_->size(); }
+  void all_reduce(void* data, std::size_t count, DType dtype, Reduction reduction) override {
+    rank_->all_reduce(data, count, dtype, reduction);
+  }
+  std::unique_ptr<AllReduce> make_all_reduce(void* data, std::size_t count, DType dtype, Reduction reduction) override {
+    return rank_->make_all_reduce(data, count, dtype, reduction);
+  }
+  void reduce_scatter(const void* from, void* to, std::size_t count, DType dtype, Reduction reduction) override {
+    rank_->reduce_scatter(from, to, count, dtype, reduction);
+  }
+  void all_gather(const void* from, void* to, std::size_t bytes) override { rank_->all_gather(from, to, bytes); }
+  void broadcast(void* data, std::size_t bytes, int root) override {
+    if (++broadcasts > first_that_fails_) throw_failure("MPI_Ibcast to work", "a connection that is gone", "");
+    broadcast_bytes += bytes;
+    rank_->broadcast(data, bytes, root);
+  }
+  void barrier() override { rank_->barrier(); }
+  void abort(int exit_code) noexcept override { rank_->abort(exit_code); }
+
+ private:
+  std::shared_ptr<Communicator> rank_;
+  std::size_t first_that_fails_;
+};
+
+/// Two ranks, of which the first is watched. Returns what ended it; empty: nothing.
+std::string watched_run(const std::filesystem::path& checkpoint, std::size_t first_that_fails,
+                        std::vector<std::string>& notices, std::size_t& bytes) {
+  Job job = sharded(job_with("adam"));
+  job.options.checkpoint = checkpoint;
+  job.options.checkpoint_every = 1;
+  job.options.steps = 2;
+  job.callbacks = [&](Trainer&, int rank) {
+    TrainerCallbacks callbacks;
+    if (rank == 0) callbacks.on_notice = [&](const std::string& notice) { notices.push_back(notice); };
+    return callbacks;
+  };
+  try {
+    run_ranks(2, [&](const auto& ranks) {
+      if (ranks->rank() > 0) return static_cast<void>(run_rank(job, ranks));
+      const auto watched = std::make_shared<WatchedRank>(ranks, first_that_fails);
+      run_rank(job, watched);
+      bytes = watched->broadcast_bytes;
+    });
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(ShardedOptimizer, ARankThatIsLostDuringACheckpointIsNoErrorOfTheDisk) {
+  TemporaryDirectory folder;
+  std::vector<std::string> notices;
+  std::size_t bytes = 0;
+  // The first checkpoint takes nine: a number and the two moments of the second rank's two parameters, and the end.
+  EXPECT_THAT(watched_run(folder / "checkpoint", 11, notices, bytes),
+              HasSubstr("expected MPI_Ibcast to work, got a connection that is gone, on rank 0"));
+  EXPECT_THAT(notices, ::testing::Not(::testing::Contains(HasSubstr("no checkpoint"))));
+  EXPECT_EQ(load_checkpoint(folder / "checkpoint").checkpoint.state.step, 1) << "the last one is whole";
+}
+
+TEST(ShardedOptimizer, ACheckpointFetchesEachMomentOnce) {
+  TemporaryDirectory folder;
+  std::vector<std::string> notices;
+  std::size_t bytes = 0;
+  EXPECT_EQ(watched_run(folder / "checkpoint", 1000, notices, bytes), "");
+  // Of the 24, 12, 12 and 4 bytes of parameters the second rank has 24: the two of 12.
+  constexpr std::size_t kNumbers = 5 * sizeof(std::int64_t);
+  EXPECT_EQ(bytes, 2 * (2 * 24 + kNumbers)) << "two checkpoints";
 }
 
 TEST(ShardedOptimizer, ACheckpointThatCannotBeWrittenKeepsNoRankWaiting) {

@@ -65,6 +65,28 @@ TEST(RankProgram, TensorsLieWhereTheyAreReduced) {
     });
 }
 
+/// What is under way when an error ends a step is not started again: ranks would add up different steps.
+TEST(RankProgram, AStepAfterOneThatAnErrorHasEndedIsRefused) {
+  const Graph graph = testing::parse(
+      "(float[3] x, int64[1] i) => (float[3] y, float[1] z) "
+      "{ s = ai.halfstep.StartAllReduce(, x) z = Gather(x, i) y = ai.halfstep.FinishAllReduce<shapes = [1, 3]>(s) }");
+  const std::unique_ptr<Executor> executor = make_onednn_executor({.threads = 1});
+  const std::unique_ptr<StateStore> store = executor->make_store();
+  const std::unique_ptr<Program> program = on_ranks(*executor, make_local_communicators(1)[0])->compile(graph, *store);
+  const auto run = [&](std::int64_t index) {
+    program->input(1).span<std::int64_t>()[0] = index;
+    try {
+      program->run();
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  EXPECT_EQ(run(2), "");
+  EXPECT_THAT(run(7), HasSubstr("7"));
+  EXPECT_THAT(run(2), HasSubstr("an all-reduce that is awaited before it is started again"));
+}
+
 TEST(WeightOfLabels, LooksUpNoClassThatHasNoWeight) {
   const std::vector<double> weights{1, 0.5, 4};
   const LabelReading reading{.form = LabelReading::Form::classes, .ignored = -100};

@@ -1,5 +1,6 @@
 // FusedAttention and its gradient on the oneDNN executor against the reference kernels.
 #include "tests/executors/attention_cases.h"
+#include <halfstep/executors/unread_inputs.h>
 
 namespace halfstep::testing {
 namespace {
@@ -15,6 +16,16 @@ TEST(OneDnnAttention, AgreesWithReferenceBothWays) {
       EXPECT_TRUE(plan_entry(*compiled.program, "ai.halfstep.AttentionGrad").kernel != "reference");
     }
   }
+}
+
+// The gradient computes again what it needs of the result: that need not be kept for it.
+TEST(OneDnnAttention, LeavesItsResultUnread) {
+  const TestGraph t = attention_graph(kAttentionCases[2], DType::f32);
+  const UnreadInputs of_reference = unread_inputs(*Compiled(make_reference_executor(), t.graph).program);
+  EXPECT_TRUE(of_reference.empty());
+  const UnreadInputs unread = unread_inputs(*Compiled(make_onednn_executor(), t.graph).program);
+  ASSERT_EQ(unread.size(), 1u);
+  EXPECT_EQ(unread.begin()->second, std::vector<std::size_t>{ops::kGradResult});
 }
 
 TEST(OneDnnAttention, HasTheSameBitsForAnyNumberOfThreads) {

@@ -1,6 +1,9 @@
 // One process at a time: what is refused, and when it no longer is.
 #include "base/file_lock.h"
 
+#include <chrono>
+#include <thread>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -27,6 +30,19 @@ TEST(FileLock, IsHeldByOneForAsLongAsItLives) {
     EXPECT_NO_THROW(FileLock(path, "one at a time"));
   }
   EXPECT_EQ(read_text(dir / "file"), "text");
+}
+
+TEST(FileLock, WaitsForAsLongAsItIsTold) {
+  using namespace std::chrono_literals;
+  TemporaryDirectory dir;
+  FileLock outer(dir.path(), "one at a time");
+  EXPECT_THROW(FileLock(dir.path(), "one at a time", 20ms), Error);
+  std::thread other([&] {
+    std::this_thread::sleep_for(20ms);
+    outer = FileLock();
+  });
+  EXPECT_NO_THROW(FileLock(dir.path(), "one at a time", 60s));
+  other.join();
 }
 
 TEST(FileLock, LetsAllHaveWhatIsNoFile) {

@@ -1,15 +1,19 @@
 // Separating what an exporter merged without names.
 #include "onnx_io/untie.h"
 
+#include <algorithm>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "ops/proto.h"
+#include "tests/onnx_io/test_util.h"
 #include <halfstep/base/error.h>
-#include <halfstep/onnx_io/save.h>
+#include <halfstep/onnx_io/save_lazy.h>
 
 namespace halfstep {
 namespace {
@@ -48,6 +52,67 @@ TEST(Untie, GivesEachReaderAConstantNode) {
   const LoadedModel saved = load_model_from_bytes(trained_model_bytes(*untied.source, trained));
   EXPECT_EQ(to_doubles(saved.graph[saved.graph.nodes[0].inputs[1]].constant), (std::vector<double>{1, 2}));
   EXPECT_EQ(to_doubles(saved.graph[saved.graph.nodes[1].inputs[1]].constant), (std::vector<double>{3, 4}));
+}
+
+constexpr std::int64_t kMany = 2048;  // elements of a tensor that is not kept in the message
+
+Tensor all(float element) {
+  Tensor tensor(DType::f32, Shape{kMany});
+  std::ranges::fill(tensor.span<float>(), element);
+  return tensor;
+}
+
+/// The model with all its initializers as large as `kMany` ones.
+LoadedModel with_large_initializers(const char* text) {
+  onnx::ModelProto model = test::parse_proto(text);
+  for (onnx::TensorProto& tensor : *model.mutable_graph()->mutable_initializer()) {
+    const std::string name = tensor.name();
+    tensor = tensor_to_proto(all(1), name);
+  }
+  return load_model_from_bytes(model.SerializeAsString());
+}
+
+void expect_saved_apart(const LoadedModel& model, const std::string& first, const std::string& second) {
+  ASSERT_NE(first, second);
+  const NamedTensors trained{{first, all(2)}, {second, all(3)}};
+  const LoadedModel saved = load_model_from_bytes(trained_model_bytes(*model.source, trained));
+  EXPECT_EQ(to_doubles(saved.graph[saved.graph.find(first)].constant), std::vector<double>(kMany, 2));
+  EXPECT_EQ(to_doubles(saved.graph[saved.graph.find(second)].constant), std::vector<double>(kMany, 3));
+}
+
+TEST(Untie, LargeParametersAreSavedApart) {
+  const LoadedModel untied =
+      untie(with_large_initializers("<ir_version: 10, opset_import: [\"\": 20]> merged (float[N,2048] x) => "
+                                    "(float[N,2048] y) <float[1] w = {0}> { a = Add(x, w) y = Mul(a, w) }"),
+            {"w"});
+  const ValueId second = untied.graph.find("w.2");
+  ASSERT_NE(second, kNoValue);
+  EXPECT_EQ(to_doubles(untied.graph[second].constant), std::vector<double>(kMany, 1));
+  expect_saved_apart(untied, "w", "w.2");
+}
+
+TEST(Untie, ALargeFrozenParameterKeepsItsElements) {
+  const LoadedModel untied =
+      untie(with_large_initializers("<ir_version: 10, opset_import: [\"\": 20]> merged (float[N,2048] x) => "
+                                    "(float[N,2048] y) <float[1] w = {0}> { a = Add(x, w) y = Mul(a, w) }"),
+            {"w"});
+  for (const auto& [name, frozen] : {std::pair("w", "w.2"), std::pair("w.2", "w")}) {
+    const NamedTensors trained{{name, all(2)}};
+    const auto source = without_values(*untied.source, LazyTensors::of(trained).types);
+    const LoadedModel saved = load_model_from_bytes(trained_model_bytes(*source, trained));
+    EXPECT_EQ(to_doubles(saved.graph[saved.graph.find(name)].constant), std::vector<double>(kMany, 2));
+    EXPECT_EQ(to_doubles(saved.graph[saved.graph.find(frozen)].constant), std::vector<double>(kMany, 1));
+  }
+}
+
+TEST(Untie, LargeRunningStatisticsAreSavedApart) {
+  const LoadedModel loaded = with_large_initializers(
+      "<ir_version: 10, opset_import: [\"\": 20]> two (float[N,2048] x) => (float[N,2048] y) "
+      "<float[1] s = {1}, float[1] m = {0}, float[1] v = {1}> "
+      "{ a = BatchNormalization(x, s, s, m, v) y = BatchNormalization(a, s, s, m, v) }");
+  const Graph& graph = loaded.graph;
+  for (const std::size_t i : {3u, 4u})
+    expect_saved_apart(loaded, graph[graph.nodes[0].inputs[i]].name, graph[graph.nodes[1].inputs[i]].name);
 }
 
 TEST(Untie, OfNothingChangesNothing) {

@@ -86,6 +86,11 @@ constexpr CostCase kCases[] = {
      4.0 * (20 + 4) + 8},
     {"SquareReadsItsOperandOnce", "(float[4,5] x) => (float[4,5] y) { y = Mul(x, x) }", 20, 4.0 * 40},
     {"Softmax", "(float[4,5] x) => (float[4,5] y) { y = Softmax(x) }", 5 * 20, 4.0 * 40},
+    // A factor, a summand, what is added, and the activation.
+    {"FusedBatchNormalization",
+     "(float[2,3,4] x, float[3] s, float[3] b, float[3] m, float[3] v, float[2,3,4] r) => (float[2,3,4] y) "
+     "{ y = ai.halfstep.FusedBatchNormalization<activation = \"Relu\">(x, s, b, m, v, r) }",
+     4.0 * 24, 4.0 * (3 * 24 + 4 * 3)},
     // What only moves elements computes nothing; a view moves none.
     {"Transpose", "(float[4,5] x) => (float[5,4] y) { y = Transpose<perm=[1,0]>(x) }", 0, 4.0 * 40},
     {"Reshape", "(float[4,5] x) => (float[20] y) <int64[1] s = {20}> { y = Reshape(x, s) }", 0, 0},

@@ -57,10 +57,12 @@ TEST(GradientOperators, TakeGradientsOfTheForwardResultsShapes) {
   std::map<std::string, int> checked;
   for (const OpDef* op : op_table()) {
     if (op->domain != kOwnDomain || op->name.find("Grad") == std::string_view::npos) continue;
-    checked[std::string(op->name)] = 0;
     const onnx::OpSchema* schema =
         onnx::OpSchemaRegistry::Schema(std::string(op->name), kOwnOpset, std::string(op->domain));
     ASSERT_TRUE(schema) << op->name;
+    // A product with the slope of an activation behind it: its gradients are matrices of their own shapes.
+    if (schema->inputs().at(0).GetName() == "A") continue;
+    checked[std::string(op->name)] = 0;
     for_each_node(*op, [&](const Graph& graph, std::size_t n) {
       for (std::size_t i = 0; i < graph.nodes[n].inputs.size(); ++i) {
         const std::string& name = schema->inputs().at(i).GetName();

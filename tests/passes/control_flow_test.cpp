@@ -252,6 +252,27 @@ TEST(If, OfAKnownConditionNeedsTheBranchTaken) {
   EXPECT_THROW(parse(text("0")), Error);
 }
 
+TEST(Loop, RefusesACountOrConditionThatIsNotOneElement) {
+  const char* body =
+      "<body = b (int64 i, bool go, float[2] s) => (bool again, float[2] t) { again = Identity(go) t = Add(s, s) }> }";
+  struct Counted {
+    const char* constants;
+    const char* operands;
+    const char* error;
+  };
+  const Counted cases[] = {
+      {"int64[2] n = {3, 4}", "n, , x", "one element in a trip count"},
+      {"int64[0] n = {}", "n, , x", "one element in a trip count"},
+      {"int64 n = {3}, bool[2] c = {1, 1}", "n, c, x", "one element in a condition"},
+  };
+  for (const Counted& c : cases)
+    EXPECT_THAT(error_of("(float[2] x) => (float[2] y) <" + std::string(c.constants) + "> { y = Loop (" + c.operands +
+                             ") " + body,
+                         {bind_shapes({}), inline_control_flow()}),
+                HasSubstr(c.error))
+        << c.constants;
+}
+
 // Nothing of that size is ever allocated: every iteration gives the same elements again.
 TEST(Loop, MayNotCollectMoreThanAPartOfTheMemory) {
   const std::string text =

@@ -82,6 +82,23 @@ TEST(Differentiate, GivesGradientsOfAnyTargets) {
   }
 }
 
+// Each update's gradient is the product of the others, as scatter_reduce's in PyTorch.
+TEST(Differentiate, UpdatesOf0ThatAreMultipliedHaveGradients) {
+  struct Case {
+    const char* updates;
+    std::vector<double> gradient;
+  };
+  const Case cases[] = {{"2, 3, 4", {5 * 2 * 3, 5 * 2 * 2, 7}}, {"0, 3, 0", {5 * 2 * 3, 0, 7}}, {"0, 0, 4", {0, 0, 7}}};
+  for (const Case& c : cases)
+    for (const auto& [op, indices] :
+         {std::pair{"ScatterElements", "int64[3] i"}, std::pair{"ScatterND", "int64[3,1] i"}}) {
+      const std::string text = "(float[2] x) => (float loss) <" + std::string(indices) +
+                               " = {0, 0, 1}, float[3] u = {" + c.updates + "}, float[2] c = {5, 7}> { y = " + op +
+                               "<reduction = \"mul\">(x, i, u) a = Mul(y, c) loss = ReduceSum<keepdims=0>(a) }";
+      EXPECT_THAT(gradients_of(text, {"u"})[0], Pointwise(::testing::DoubleNear(1e-6), c.gradient)) << text;
+    }
+}
+
 TEST(Differentiate, StartsFromAGivenGradient) {
   const std::string text =
       "(float[2] x) => (float[2] loss, float[2] start) <float[2] w = {1, -3}> { a = Mul(x, w) loss = Mul(a, a) "

@@ -1,7 +1,10 @@
 // Models exported for one batch size, computing with others.
+#include "passes/load/free_batch.h"
+
 #include <gtest/gtest.h>
 
 #include "tests/passes/pass_testing.h"
+#include <halfstep/passes/pipelines.h>
 
 namespace halfstep::testing {
 namespace {
@@ -173,6 +176,46 @@ TEST(FixedBatch, IsTheFirstExtentOfTheInputs) {
   };
   EXPECT_EQ(found("(float[3,2] a, float[4] b) => (float[3,2] y) { y = Relu(a) z = Relu(b) }"), "'a' has 3, 'b' has 4");
   EXPECT_EQ(found("(float[0,2] a) => (float[0,2] y) { y = Relu(a) }"), "'a' has 0");
+}
+
+// As many positions as the batch by chance, all of them 0 before training.
+TEST(FixedBatch, StaysWithRowsThatTrainApart) {
+  struct Trained {
+    const char* what;
+    const char* text;
+    Shape trained;  // of the constant p
+  };
+  const Trained cases[] = {
+      {"zeros that are added",
+       "(float[4,3] x) => (float[4,3] y) <float[4,3] p = {0,0,0,0,0,0,0,0,0,0,0,0}> { y = Add(x, p) }",
+       {4, 3}},
+      {"equal factors",
+       "(float[2,3] x) => (float[2,3] y) <float[2,3] p = {0.5,0.5,0.5,0.5,0.5,0.5}> { y = Mul(x, p) }",
+       {2, 3}},
+      {"one row repeated", "(float[2,3] x) => (float[2,3] y) <float[2,3] p = {1,2,3,1,2,3}> { y = Add(x, p) }", {1, 3}},
+      {"zeros that are concatenated, which need rows",
+       "(float[2,1,2] x) => (float[2,2,2] y) <float[2,1,2] p = {0,0,0,0}> { y = Concat<axis = 1>(p, x) }",
+       {1, 1, 2}},
+      {"zeros that are concatenated and added",
+       "(float[2,1,2] x) => (float[2,2,2] y, float[2,1,2] z) <float[2,1,2] p = {0,0,0,0}> "
+       "{ y = Concat<axis = 1>(p, x) z = Add(x, p) }",
+       {1, 1, 2}},
+      {"a mask, which is not trained",
+       "(float[2,3] x) => (float[2,3] y) <float[2,3] p = {0,0,0,0,0,0}, float[3,3] w = {1,2,3,4,5,6,7,8,9}> "
+       "{ s = MatMul(x, w) m = Add(s, p) y = Softmax(m) }",
+       {1, 3}},
+  };
+  for (const Trained& c : cases) {
+    SCOPED_TRACE(c.what);
+    const auto shape_for = [&](Purpose purpose) {
+      const Graph graph = run_passes(c.text, repair_pipeline(purpose));
+      return graph[graph.find("p")].shape;
+    };
+    EXPECT_EQ(shape_for(Purpose::training), c.trained);
+    EXPECT_EQ(shape_for(Purpose::inference)[0], 1);
+    EXPECT_EQ(batch_obstacle(parse(c.text)), "");
+    EXPECT_EQ(batch_obstacle_in_training(parse(c.text)).empty(), c.trained[0] == 1);
+  }
 }
 
 TEST(FixedBatch, StaysWhereRowsDiffer) {

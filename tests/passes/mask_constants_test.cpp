@@ -132,6 +132,48 @@ TEST(MaskConstants, StayAsTheyAreForNodesInF32) {
   EXPECT_EQ(masks_of(m).limits({true, false})[mask], kLargest / 2);
 }
 
+TEST(MaskConstants, AreClampedForF32NodesThatLeadToHalfAlone) {
+  PrecisionModel m;
+  const ValueId bound = m.constant({1e6f}), mask = m.constant(kMask), x = m.value();
+  m.node("Clip", {x, bound});
+  m.node("Clip", {x, bound});
+  m.node("MaxPool", {m.node("Where", {x, x, mask})});
+  MaskConstants masks = masks_of(m);
+  const std::vector<bool> half{true, false, false, true};
+  EXPECT_FALSE(masks.find_shared(half));
+  EXPECT_EQ(masks.limits(half)[bound], kLargest);
+  EXPECT_FALSE(masks.clamped_in_f32(half)[bound]);
+  EXPECT_EQ(masks.limits(half)[mask], kLargest / 2);
+  EXPECT_TRUE(masks.clamped_in_f32(half)[mask]);
+}
+
+// A value that masks in f32, read by a half node and by one in f32.
+TEST(MaskConstants, StayInF32WhereOthersReadThemThere) {
+  PrecisionModel m;
+  const ValueId mask = m.constant(kMask), x = m.value();
+  const ValueId masked = m.node("Where", {x, x, mask});
+  m.node("MaxPool", {masked});
+  m.node("ReduceMin", {masked});
+  MaskConstants masks = masks_of(m);
+  EXPECT_FALSE(masks.find_shared({true, true, false})) << "its elements are half already";
+  EXPECT_FALSE(masks.find_shared({false, false, false}));
+  EXPECT_TRUE(masks.find_shared({false, true, false}));
+  for (std::size_t n = 0; n < 3; ++n) EXPECT_TRUE(masks.is_shared(n));
+  EXPECT_FALSE(masks.find_shared({false, true, false})) << "the same again";
+}
+
+TEST(MaskConstants, StayInF32WhereOneIsReadForBothEnds) {
+  PrecisionModel m;
+  const ValueId mask = m.constant(kMask), x = m.value();
+  m.node("MaxPool", {m.node("Where", {x, x, mask})});
+  m.node("ReduceMin", {m.node("Where", {x, x, mask})});
+  const PrecisionChoice choice = choose_precision(m.nodes, m.values, DType::f16);
+  EXPECT_EQ(choice.limits[mask], 0);
+  MaskConstants masks = masks_of(m);
+  EXPECT_TRUE(masks.find_shared({false, true, false, false}));
+  EXPECT_FALSE(masks.find_shared({true, true, false, false})) << "the copy in half is clamped alone";
+}
+
 TEST(MaskConstants, MayBeAddedInHalfWhereThatIsAskedFor) {
   PrecisionModel m;
   const ValueId mask = m.constant(kMask);

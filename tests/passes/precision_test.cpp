@@ -68,6 +68,27 @@ TEST(Precision, MasksStayFiniteInHalf) {
   }
 }
 
+TEST(Precision, F32NodesReadABoundOfHalfOnesAsItIs) {
+  const Graph graph = painted(R"((float[2,2] x) => (float[2,2] y, float[2,2] z)
+      <float[2,2] w = {1,0,0,1}, float hi = {1000000}> {
+        m = MatMul(x, w)
+        c = Clip(m, , hi)
+        y = MatMul(c, w)
+        e = Exp(x)
+        d = Clip(e, , hi)
+        z = Log(d)
+      })");
+  const Node* clip = node_of(graph, "Clip");
+  ASSERT_EQ(graph[clip->inputs[2]].dtype, DType::f16);
+  EXPECT_THAT(to_doubles(graph[clip->inputs[2]].constant), ElementsAre(65504));
+  Compiled step(graph);
+  step.set("x", Tensor::of<float>({1, 2, 12, 20}, Shape{2, 2}));
+  step.program->run();
+  const std::vector<double> z = step.get("z");
+  EXPECT_NEAR(z[2], 12, 1e-5);
+  EXPECT_NEAR(z[3], std::log(1e6), 1e-5);
+}
+
 TEST(Precision, MasksAreAddedInF32AndInfinitiesStay) {
   constexpr const char* kMasked = R"((float[2,2] x) => (float[2,2] y)
       <float[2,2] w = {1,2,3,4}> {

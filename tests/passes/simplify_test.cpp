@@ -54,6 +54,26 @@ TEST(FoldConstants, RemovesWhatDoesNothing) {
       fold_constants());
 }
 
+// Those wrap; a Gemm need not, and the fused forms take floats alone.
+TEST(Canonicalize, LeavesProductsOfIntegers) {
+  expect_ops(
+      {{"matrices",
+        "(int32[2,2] a, int32[2,2] b) => (int32[2,2] y) <int32[2] c = {1, 2}> { p = MatMul(a, b) y = Add(p, c) }",
+        {"MatMul", "Add"}},
+       {"rows",
+        "(int64[2,2,2] a, int64[2,2] b) => (int64[2,2,2] y) <int64[2] c = {1, 2}> "
+        "{ p = MatMul(a, b) y = Add(p, c) }",
+        {"MatMul", "Add"}}},
+      canonicalize());
+}
+
+TEST(Fuse, LeavesProductsOfIntegers) {
+  expect_ops({{"an activation",
+               "(int32[2,2] a, int32[2,2] b) => (int32[2,2] y) { p = Gemm(a, b) y = Relu(p) }",
+               {"Gemm", "Relu"}}},
+             fuse({{.op = "Gemm", .fused = "FusedGemm", .activations = {"Relu"}, .widens = true}}));
+}
+
 TEST(FoldConstants, KeepsAnOutputsName) {
   const Graph graph = run_passes("(float[2] x) => (float[2] y) { y = Identity(x) }", {fold_constants()});
   EXPECT_THAT(ops_of(graph), ElementsAre("Identity"));

@@ -1,8 +1,12 @@
 """Wrong calls raise and say what was expected; none of them crashes, and what they were made on still works."""
 
+import copy
+import os
+import pickle
 import threading
 
 import numpy
+import onnx.parser
 import pytest
 
 import halfstep
@@ -124,6 +128,22 @@ MAKE = {
     "half a batch": lambda path: halfstep.Adam(accumulate=0.5),
     "a group of unknown numbers": lambda path: halfstep.Adam(groups=[{"pattern": "*", "numbers": {"momentum": 1}}]),
     "numbers that do not go together": lambda path: halfstep.SGD(nesterov=True),
+    "a learning rate twice": lambda path: halfstep.Adam(1e-3, lr=1e-2),
+    "a number by both of its names": lambda path: halfstep.Adam(beta1=0.5, beta_1=0.6),
+    "numbers by name and as a pair": lambda path: halfstep.Adam(beta1=0.5, betas=(0.9, 0.99)),
+    "three numbers as a pair": lambda path: halfstep.Adam(betas=(0.9, 0.99, 0.999)),
+    "an ignored label without classes": lambda path: halfstep.Loss("mse", ignore_label=5),
+    "Keras' focal loss of probabilities": lambda path: halfstep.Loss("binary_focal_crossentropy"),
+    "PyTorch's KLDivLoss": lambda path: halfstep.Loss("KLDivLoss"),
+    "a weight of half a class": lambda path: halfstep.TrainingStep(
+        path, halfstep.Loss("cross_entropy", class_weight={0.5: 1.0})
+    ),
+    "a negative seed": lambda path: halfstep.TrainingStep(path, seed=-1),
+    "a seed beyond 64 bits": lambda path: halfstep.TrainingStep(path, seed=2**64),
+    "no seed": lambda path: halfstep.TrainingStep(path, seed=None),
+    "a fractional seed": lambda path: halfstep.TrainingStep(path, seed=0.5),
+    "negative threads": lambda path: halfstep.TrainingStep(path, threads=-1),
+    "too many threads": lambda path: halfstep.Session(path, threads=100000),
     "a schedule without its numbers": lambda path: halfstep.CosineDecay(),
     "a schedule with other numbers": lambda path: halfstep.CosineDecay(decay_steps=10, speed=1),
     "a schedule out of its range": lambda path: halfstep.CosineDecay(decay_steps=0),
@@ -143,8 +163,11 @@ MAKE = {
     "keeping an unknown input": lambda path: halfstep.convert(path, keep_io_types=["other"]),
     "a bad pattern": lambda path: halfstep.convert(path, keep_fp32="softmax"),
     "an error without data": lambda path: halfstep.convert(path, max_error=1e-3),
+    "an error that is no number": lambda path: halfstep.convert(path, calibrate=X, max_error=float("nan")),
+    "a negative error": lambda path: halfstep.convert(path, calibrate=X, max_error=-1),
+    "a report of another form": lambda path: halfstep.convert(path, report="report.txt"),
+    "keeping one unknown input": lambda path: halfstep.convert(path, keep_io_types="other"),
     "calibrating by another name": lambda path: halfstep.convert(path, calibrate={"other": X}),
-    "calibrating by an array": lambda path: halfstep.convert(path, calibrate=X),
     "a report of another kind": lambda path: halfstep.convert(path, report="report.pdf"),
     "functions in another way": lambda path: halfstep.convert(path, functions="maybe"),
     "writing to no folder": lambda path: halfstep.convert(path, "/nowhere/there/half.onnx"),
@@ -290,3 +313,78 @@ def test_calls_from_two_threads(mlp):
     thread.join()
     assert errors and all("at a time" in error.expected for error in errors)
     assert numpy.isfinite(step.run({"input": x, "labels": y}).loss)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps], ids=["copy", "deepcopy", "pickle"])
+def test_copies_say_what_to_do(step, session, model, copied):
+    for one in (step, session, model):
+        with pytest.raises(halfstep.InputError, match="to_bytes"):
+            copied(one)
+
+
+NAMES = {
+    "a file that is not there": lambda path: halfstep.load(os.fsdecode(b"/nowhere/\xff.onnx")),
+    "a folder that is not there": lambda path: halfstep.convert(path, os.fsdecode(b"/nowhere/\xff.onnx")),
+    "an array": lambda path: halfstep.Session(path).run({"\udcff": X}),
+    "an array, by half of a pair": lambda path: halfstep.Session(path).run({"\ud800": X}),
+}
+
+
+@pytest.mark.parametrize("call", NAMES.values(), ids=NAMES.keys())
+def test_names_that_are_no_text(mlp, call):
+    with pytest.raises(halfstep.Error) as raised:
+        call(mlp.path)
+    assert "\udcff" in str(raised.value) or "\\ud800" in str(raised.value)
+
+
+def test_errors_name_arguments_and_not_flags(mlp):
+    with pytest.raises(halfstep.InputError) as accumulate:
+        halfstep.Adam(accumulate=0)
+    with pytest.raises(halfstep.InputError) as axis:
+        halfstep.TrainingStep(mlp.path, halfstep.Loss("cross_entropy", class_axis=7)).run(batch())
+    with pytest.raises(halfstep.InputError) as unknown:
+        halfstep.TrainingStep(mlp.path, "cross_entropy").run(batch(other=X))
+    texts = [str(error.value) for error in (accumulate, axis, unknown)]
+    assert "accumulate" in texts[0] and "class_axis" in texts[1] and "other" in texts[2]
+    assert not any("--" in text or "LossTerm" in text for text in texts)
+
+
+BINARY = """
+<ir_version: 10, opset_import: ["": 20]> one (float[N,2] x) => (float[N,1] y) <float[2,1] w = {0.5,-0.3}> { y = MatMul(x, w) }
+"""
+
+
+@pytest.mark.parametrize(
+    "loss, labels, valid",
+    [
+        ("BCEWithLogitsLoss", [0, 1, 2], False),
+        ("BCEWithLogitsLoss", [0, 1, -0.5], False),
+        ("BCEWithLogitsLoss", [0, 1, float("nan")], False),
+        ("BCEWithLogitsLoss", [0, 0.5, 1], True),
+        ("BCEWithLogitsLoss", [0, -100, 1], True),  # ignored
+        ("mse", [0, 1, 2], True),
+    ],
+)
+def test_labels_are_probabilities_where_the_loss_needs_them(loss, labels, valid):
+    x, y = numpy.ones((3, 2), numpy.float32), numpy.array(labels, numpy.float32).reshape(3, 1)
+    step = halfstep.TrainingStep(onnx.parser.parse_model(BINARY), loss, precision="fp32")
+    if valid:
+        assert numpy.isfinite(step.run({"x": x, "labels": y}).loss)
+        return
+    for call in (step.run, step.evaluate, step.forward_backward):
+        with pytest.raises(halfstep.InputError, match="row 2") as raised:
+            call({"x": x, "labels": y})
+        assert "from 0 to 1" in raised.value.expected
+    with pytest.raises(halfstep.InputError):
+        step.gradients()
+
+
+@pytest.mark.parametrize("weight", [-0.99, float("nan"), float("inf"), 2e30])
+def test_sample_weights_out_of_range(model, weight):
+    weights = numpy.ones(4, numpy.float32)
+    weights[3] = weight
+    before = model.step.flat_parameters()
+    for call in (model.fit, model.evaluate, model.train_on_batch):
+        with pytest.raises(halfstep.InputError, match="row 3"):
+            call(X, Y, sample_weight=weights, **({"shuffle": False} if call == model.fit else {}))
+    numpy.testing.assert_array_equal(model.step.flat_parameters(), before)

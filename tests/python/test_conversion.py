@@ -1,5 +1,7 @@
 """convert, inspect, devices, check."""
 
+import json
+
 import numpy
 import onnx
 import pytest
@@ -30,8 +32,23 @@ def test_files_bytes_and_protos(mlp, tmp_path, precision, dtype):
 def test_data_to_calibrate_and_verify(mlp):
     made = halfstep.convert(mlp.path, calibrate={"input": mlp.x}, verify={"input": mlp.x}, keep_io_types=True)
     assert made.report["errors"][0]["output"] == "output"
+    by_array = halfstep.convert(mlp.path, calibrate=mlp.x, verify=mlp.x, keep_io_types=True)
+    assert by_array.report["errors"] == made.report["errors"]
     searched = halfstep.convert(mlp.path, calibrate={"input": mlp.x}, max_error=1e-2, keep_io_types=True)
     assert searched.report["nodes"]
+
+
+def test_one_input_that_stays(mlp):
+    made = halfstep.convert(mlp.path, keep_io_types="input").to_proto().graph
+    types = {value.name: value.type.tensor_type.elem_type for value in (*made.input, *made.output)}
+    assert types == {"input": onnx.TensorProto.FLOAT, "output": onnx.TensorProto.FLOAT16}
+
+
+def test_a_report_has_the_size_of_the_file(mlp, tmp_path):
+    output, report = tmp_path / "half.onnx", tmp_path / "report.json"
+    made = halfstep.convert(mlp.path, output, report=report)
+    size = output.stat().st_size
+    assert json.loads(report.read_text())["bytes_after"] == made.report["bytes_after"] == size
 
 
 def test_an_overflow_writes_nothing(mlp, tmp_path):

@@ -97,10 +97,30 @@ def test_weights(mlp):
     assert history.history["loss"][0] == pytest.approx(whole, rel=1e-5)
     class_weight = {0: 5.0, 1: 0.5}
     history = compiled(mlp).fit(mlp.x, mlp.y, class_weight=class_weight, batch_size=32)
+    by_numpy = compiled(mlp).fit(mlp.x, mlp.y, class_weight={numpy.int64(c): w for c, w in class_weight.items()}, batch_size=32)
+    assert by_numpy.history["loss"] == history.history["loss"]
     of_each = numpy.array([class_weight.get(int(c), 1.0) for c in mlp.y])
     assert history.history["loss"][0] == pytest.approx((each * of_each).sum() / of_each.sum(), rel=1e-4)
     halves = compiled(mlp).fit(mlp.x, mlp.y, class_weight=class_weight, batch_size=16, shuffle=False)
     assert halves.steps == 2
+
+
+def test_class_weights_that_were_changed_in_place_are_taken(mlp):
+    model, weights, losses = compiled(mlp, optimizer=halfstep.SGD(0.0)), numpy.ones(10), []
+    for first in (0, 5):
+        weights[:first] = 0
+        model.fit(mlp.x, mlp.y, class_weight=weights)
+        losses.append(model.evaluate(mlp.x, mlp.y, class_weight=weights)["loss"])
+    rest = mlp.y >= 5
+    assert losses[0] != pytest.approx(losses[1], rel=1e-3)
+    assert losses[1] == pytest.approx(model.evaluate(mlp.x[rest], mlp.y[rest])["loss"], rel=1e-6)
+
+
+def test_tables_are_left_out_of_lines(mlp, capsys):
+    model = compiled(mlp, metrics=["confusion", "accuracy"])
+    history = model.fit(mlp.x, mlp.y, verbose=2)
+    assert "accuracy" in capsys.readouterr().err and "accuracy" in repr(history)
+    assert history.history["confusion"][0].sum() == len(mlp.y)
 
 
 def test_a_state_outlives_a_change_of_weights(mlp):
@@ -315,18 +335,6 @@ def test_predict_and_save(mlp, tmp_path):
     expected = model.predict(mlp.x)
     for saved in (tmp_path / "trained.onnx", model.to_bytes(), onnx.load(tmp_path / "trained.onnx")):
         numpy.testing.assert_allclose(halfstep.load(saved).predict(mlp.x), expected, rtol=1e-5, atol=1e-6)
-
-
-def test_a_fixed_batch(case):
-    fixed = case("mlp-dynamo")
-    model = compiled(fixed)
-    x, y = numpy.concatenate([fixed.x, fixed.x[:5]]), numpy.concatenate([fixed.y, fixed.y[:5]])
-    with pytest.warns(UserWarning, match="5 rows are left out"):
-        history = model.fit(x, y, epochs=1)
-    assert history.steps == 1
-    scores = model.predict(x)
-    assert scores.shape == (37, 10)
-    numpy.testing.assert_allclose(scores[32:], scores[:5], rtol=1e-5, atol=1e-6)
 
 
 def test_a_schedule_counts_updates(mlp):

@@ -1,5 +1,6 @@
 // How labels of every layout are read: the loss that is chosen, the class axis, labels that do not count. The losses
 // expected are those of PyTorch 2.15 (torch.nn.functional.cross_entropy, torch.optim.SGD) on the same numbers.
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <memory>
@@ -277,6 +278,30 @@ TEST(IgnoredLabels, LabelsOfNothingElseAreRefusedBeforeTraining) {
   const Dataset other = rows_of(numbers({2, 4}), Tensor::of<std::int64_t>({255, 1}));
   EXPECT_THAT(error_of(Error::Kind::input, [&] { train(linear, other, plain_sgd(1), "reference"); }),
               HasSubstr("--ignore-label 255"));
+}
+
+TEST(IgnoredLabels, OfValidationAloneAreRefusedBeforeTraining) {
+  const auto data = [](float ignored) {
+    return rows_of(numbers({2, 4}), Tensor::of<float>({1, 0, 0, 0, ignored, 1}, {2, 3}));
+  };
+  const std::unique_ptr<Executor> executor = make_reference_executor();
+  TrainerOptions options = plain_sgd(1);
+  options.losses[0].loss = "binary_cross_entropy_logits";
+  const Dataset none = data(0), some = data(-100);
+  const auto steps_of = [&](const Dataset& training, const Dataset& validation) {
+    Trainer trainer(model_with(kLinear, numbers({4, 3})), *executor, training, options);
+    int steps = 0;
+    try {
+      trainer.fit({.on_step = [&](const StepResult&) { ++steps; }}, &validation);
+    } catch (const Error& error) {
+      EXPECT_THAT(error.what(), HasSubstr("no label of the training data is ignored, got 1 of -100"));
+      return -1 - steps;
+    }
+    return steps;
+  };
+  EXPECT_EQ(steps_of(none, some), -1) << "no step was made";
+  EXPECT_GT(steps_of(some, some), 0);
+  EXPECT_GT(steps_of(none, none), 0);
 }
 
 TEST(LossChoice, ComesFromLabelsAndModel) {

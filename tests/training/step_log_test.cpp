@@ -160,6 +160,19 @@ TEST(StepLog, GoingOnDropsTheStepsThatAreRepeated) {
   EXPECT_THAT(dir.names(), testing::ElementsAre("log"));
 }
 
+TEST(StepLog, GoingOnDropsThePartOfAnEpochThatItCompletes) {
+  TemporaryDirectory dir;
+  const NamedValue train[] = {{"loss", 0.25}};
+  std::string whole, part;
+  append_json(whole, EpochRecord{.step = 2, .epoch = 1, .train = train});
+  append_json(part, EpochRecord{.step = 3, .epoch = 2, .partial = true, .train = train});
+  EXPECT_EQ(part, R"({"step":3,"epoch":2,"partial":true,"train":{"loss":0.25}})");
+  const std::string before = text_of({.step = 2}) + "\n" + whole + "\n" + text_of({.step = 3}) + "\n";
+  write_text(dir / "log", before + part + "\n");
+  StepLog(dir / "log", 3).close();
+  EXPECT_EQ(read_text(dir / "log"), before);
+}
+
 TEST(StepLog, GoingOnFollowsALink) {
   TemporaryDirectory dir;
   write_text(dir / "file", text_of({.step = 1}) + "\n" + text_of({.step = 2}) + "\n");

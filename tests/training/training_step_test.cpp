@@ -340,6 +340,15 @@ TEST_P(Steps, HaveParametersAsOneBuffer) {
   EXPECT_THAT(error_of([&] { step.set_flat_parameters(Tensor(DType::f32, {3})); }), HasSubstr("f32[26]"));
 }
 
+TEST_P(Steps, TellWhatABatchWithLabelsWeighs) {
+  TrainingStep step(parse_model(kClassifier), *executor, fp32());
+  EXPECT_THROW(step.loss_weights(), Error);
+  step.run(batch());
+  EXPECT_THAT(step.loss_weights(), ElementsAre(4));
+  step.predict({{"x", rows(2, 3)}});
+  EXPECT_THROW(step.loss_weights(), Error);
+}
+
 TEST_P(Steps, TrainSeveralOutputs) {
   TrainingStepOptions options = fp32("sgd");
   options.loss = LossOptions{.terms = {{.loss = "l1", .output = "boxes", .labels = "boxes_t", .weight = 5},

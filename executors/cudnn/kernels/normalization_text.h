@@ -95,7 +95,7 @@ extern "C" __global__ void __launch_bounds__(256) layer_norm_grad(const __grid_c
   for (i64 row = blockIdx.x; row < a.rows; row += gridDim.x) {
     const {element}* dy = static_cast<const {element}*>(a.in[0]) + row * a.length;
     const {element}* x = static_cast<const {element}*>(a.in[1]) + row * a.length;
-    {element}* dx = static_cast<{element}*>(a.out[0]) + row * a.length;
+    {element}* dx = a.out[0] ? static_cast<{element}*>(a.out[0]) + row * a.length : 0;
     const Moments m = moments_of(x, Row(), a.length);
     const float inverse = 1.0f / sqrtf(m.variance + a.epsilon);
     float along = 0, product = 0;
@@ -105,7 +105,7 @@ extern "C" __global__ void __launch_bounds__(256) layer_norm_grad(const __grid_c
       product += g * ((load(x[i]) - m.mean) * inverse);
     }
     const float mean_g = block_sum(along) / count, mean_product = block_sum(product) / count;
-    for (i64 i = threadIdx.x; i < a.length; i += 256)
+    for (i64 i = threadIdx.x; dx && i < a.length; i += 256)
       dx[i] = round_to<{element}>(inverse * (load(dy[i]) * load(scale[i]) - mean_g -
                                              (load(x[i]) - m.mean) * inverse * mean_product));
     if (threadIdx.x == 0) {
@@ -125,24 +125,27 @@ extern "C" __global__ void __launch_bounds__(256) layer_norm_grad_columns(
   const {element}* x = static_cast<const {element}*>(a.in[1]);
   const float* statistics = static_cast<const float*>(a.scratch);
   const int lane = threadIdx.x / 32, within = threadIdx.x % 32;
-  const i64 column = (i64)blockIdx.x * 32 + within;
-  float scale = 0, bias = 0;
-  if (column < a.length)
-    for (i64 row = lane; row < a.rows; row += 8) {
-      const float g = load(dy[row * a.length + column]);
-      scale += g * ((load(x[row * a.length + column]) - statistics[2 * row]) * statistics[2 * row + 1]);
-      bias += g;
+  for (i64 first = (i64)blockIdx.x * 32; first < a.length; first += (i64)gridDim.x * 32) {
+    const i64 column = first + within;
+    float scale = 0, bias = 0;
+    if (column < a.length)
+      for (i64 row = lane; row < a.rows; row += 8) {
+        const float g = load(dy[row * a.length + column]);
+        scale += g * ((load(x[row * a.length + column]) - statistics[2 * row]) * statistics[2 * row + 1]);
+        bias += g;
+      }
+    __syncthreads();  // the sums before have been read
+    scales[lane][within] = scale;
+    biases[lane][within] = bias;
+    __syncthreads();
+    if (lane > 0 || column >= a.length) continue;
+    for (int other = 1; other < 8; ++other) {
+      scale += scales[other][within];
+      bias += biases[other][within];
     }
-  scales[lane][within] = scale;
-  biases[lane][within] = bias;
-  __syncthreads();
-  if (lane > 0 || column >= a.length) return;
-  for (int other = 1; other < 8; ++other) {
-    scale += scales[other][within];
-    bias += biases[other][within];
+    if (a.out[1]) static_cast<{parameter}*>(a.out[1])[column] = round_to<{parameter}>(scale);
+    if (a.out[2]) static_cast<{parameter}*>(a.out[2])[column] = round_to<{parameter}>(bias);
   }
-  if (a.out[1]) static_cast<{parameter}*>(a.out[1])[column] = round_to<{parameter}>(scale);
-  if (a.out[2]) static_cast<{parameter}*>(a.out[2])[column] = round_to<{parameter}>(bias);
 }
 )text";
 
@@ -151,6 +154,10 @@ inline constexpr std::string_view kBatchText = R"text(
 static __device__ __forceinline__ float clamped(const NormalizationArguments& a, float n) {
   const float raised = n < a.low ? a.low : n;  // NaN stays NaN
   return raised > a.high ? a.high : raised;
+}
+/// What is added to element i before the clamp.
+static __device__ __forceinline__ float added(const NormalizationArguments& a, float n, i64 i) {
+  return a.in[5] ? n + load(static_cast<const {element}*>(a.in[5])[i]) : n;
 }
 /// The gradient of the clamp.
 static __device__ __forceinline__ float passed(const NormalizationArguments& a, float g, float n) {
@@ -237,7 +244,7 @@ extern "C" __global__ void __launch_bounds__(256) batch_norm(const __grid_consta
     const Moments m = a.is_training ? moments_of(x, at, a.length) : given_moments(a.in[3], a.in[4], c);
     const Normalization n = normalization(a, m, parameter(a.in[1], c), parameter(a.in[2], c));
     for (i64 i = threadIdx.x; i < a.length; i += 256)
-      y[at(i)] = round_to<{element}>(clamped(a, normalized(n, load(x[at(i)]))));
+      y[at(i)] = round_to<{element}>(clamped(a, added(a, normalized(n, load(x[at(i)])), at(i))));
     __syncthreads();  // a running value may lie where the one before did
     if (threadIdx.x != 0) continue;
     if (a.saved) save(a, c, m);
@@ -359,8 +366,10 @@ extern "C" __global__ void __launch_bounds__(256) normalize(const __grid_constan
     if (!t.is_there) continue;
     const Moments m = a.is_training ? saved_moments(a, t.c) : given_moments(a.in[3], a.in[4], t.c);
     const Normalization n = normalization(a, m, parameter(a.in[1], t.c), parameter(a.in[2], t.c));
-    for (i64 i = t.begin + threadIdx.x / 32; i < t.end; i += 8)
-      y[i * a.rows + t.c] = round_to<{element}>(clamped(a, normalized(n, load(x[i * a.rows + t.c]))));
+    for (i64 i = t.begin + threadIdx.x / 32; i < t.end; i += 8) {
+      const i64 at = i * a.rows + t.c;
+      y[at] = round_to<{element}>(clamped(a, added(a, normalized(n, load(x[at])), at)));
+    }
   }
 }
 )text";

@@ -202,7 +202,7 @@ inline constexpr std::string_view kRecurrentBackWeightsText = R"text(
 extern "C" __global__ void __launch_bounds__(256) recurrent_back_weights(const __grid_constant__ RecurrentArguments a) {
   const i64 rows = G * a.hidden, columns = a.inputs + a.hidden + 2, count = a.directions * rows * columns;
   for (i64 i = (i64)blockIdx.x * 256 + threadIdx.x; i < count; i += (i64)gridDim.x * 256) {
-    const i64 column = i % columns, row = i / columns % rows, d = i / columns / rows;
+    const i64 line = i / columns, column = i - line * columns, d = line / rows, row = line - d * rows;
     const i64 state = column - a.inputs, bias = state - a.hidden;
     float sum = 0;
     for (i64 t = 0; t < a.steps; ++t)

@@ -2,7 +2,10 @@
 
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "executors/onednn/kernels/kernels.h"
+#include "executors/onednn/kernels/measured.h"
 #include "executors/onednn/kernels/product.h"
 #include "executors/onednn/threads.h"
 
@@ -24,20 +27,53 @@ std::shared_ptr<const simd::Gemm> make_gemm(const ThreadMatrix& a, const ThreadM
   return std::make_shared<const simd::Gemm>(std::move(problem), 1);
 }
 
+/// What measures a product.
+Candidate candidate_of(const ThreadProduct& product, const ThreadMatrix& a, const ThreadMatrix& b,
+                       const ThreadMatrix& y) {
+  return {product.kernel(), [=]() -> Run {
+            const auto filled = [](const ThreadMatrix& m) {
+              return filled_memory(row_major(Dims{(m.rows - 1) * m.row + (m.columns - 1) * m.column + 1}, m.dtype));
+            };
+            const auto floats = static_cast<std::int64_t>(product.scratch_bytes() / sizeof(float)) + 1;
+            const dnnl::memory scratch = filled_memory(row_major(Dims{floats}, DType::f32));
+            auto run = std::make_shared<ThreadRun>(std::vector{product}, scratch.get_data_handle());
+            return [run, own = scratch, left = filled(a), right = filled(b), to = filled(y)] {
+              (*run)(0, left.get_data_handle(), right.get_data_handle(), to.get_data_handle());
+            };
+          }};
+}
+
 }  // namespace
 
 ThreadProduct ThreadProduct::make(const ThreadMatrix& a, const ThreadMatrix& b, const ThreadMatrix& y, bool adds) {
-  const bool swapped = y.column != 1;
   // The SIMD product writes contiguous rows, and adds to f32 alone.
-  const bool fits = (!adds || y.dtype == DType::f32) && (swapped ? y.row : y.column) == 1;
-  if (fits && prefers_simd_product(matrices_of(a), matrices_of(b), a.dtype)) {
-    ThreadProduct product;
-    product.gemm_ = swapped ? make_gemm(transposed(b), transposed(a), transposed(y), adds) : make_gemm(a, b, y, adds);
-    product.kernel_ = "simd";
-    product.adds_ = adds;
-    product.swapped_ = swapped;
-    return product;
-  }
+  const bool fits = (!adds || y.dtype == DType::f32) && (y.column == 1 || y.row == 1);
+  const bool is_preferred = fits && prefers_simd_product(matrices_of(a), matrices_of(b), a.dtype);
+  if (!tuner()) return is_preferred ? simd(a, b, y, adds) : primitive(a, b, y, adds);
+  const ThreadProduct of_onednn = primitive(a, b, y, adds);
+  if (!fits || (a.dtype != DType::f32 && !is_half(a.dtype))) return of_onednn;
+  if (!of_onednn) return is_preferred ? simd(a, b, y, adds) : of_onednn;
+  const ThreadScope one(1);
+  const ThreadProduct own = simd(a, b, y, adds);
+  const std::string key =
+      fmt::format("{}, a thread's{}", product_key(matrices_of(a), matrices_of(b), matrices_of(y), a.dtype, y.dtype),
+                  adds ? ", added" : "");
+  const bool takes_own =
+      tuner()->takes_second(key, candidate_of(of_onednn, a, b, y), candidate_of(own, a, b, y), is_preferred);
+  return takes_own ? own : of_onednn;
+}
+
+ThreadProduct ThreadProduct::simd(const ThreadMatrix& a, const ThreadMatrix& b, const ThreadMatrix& y, bool adds) {
+  ThreadProduct product;
+  product.swapped_ = y.column != 1;
+  product.gemm_ =
+      product.swapped_ ? make_gemm(transposed(b), transposed(a), transposed(y), adds) : make_gemm(a, b, y, adds);
+  product.kernel_ = "simd";
+  product.adds_ = adds;
+  return product;
+}
+
+ThreadProduct ThreadProduct::primitive(const ThreadMatrix& a, const ThreadMatrix& b, const ThreadMatrix& y, bool adds) {
   const ThreadScope one(1);
   dnnl::primitive_attr attr = user_scratchpad();
   dnnl::post_ops post;

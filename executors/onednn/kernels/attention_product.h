@@ -23,7 +23,7 @@ struct ThreadMatrix {
 class ThreadProduct {
  public:
   ThreadProduct() = default;
-  /// Empty where oneDNN has only a slow one.
+  /// Empty where oneDNN has only a slow one. Measured where the thread has a tuner.
   static ThreadProduct make(const ThreadMatrix& a, const ThreadMatrix& b, const ThreadMatrix& y, bool adds);
   explicit operator bool() const { return gemm_ || primitive_; }
   std::size_t scratch_bytes() const { return gemm_ ? gemm_->scratch_bytes() : scratch_.get_size(); }
@@ -31,6 +31,9 @@ class ThreadProduct {
 
  private:
   friend class ThreadRun;
+  static ThreadProduct simd(const ThreadMatrix& a, const ThreadMatrix& b, const ThreadMatrix& y, bool adds);
+  static ThreadProduct primitive(const ThreadMatrix& a, const ThreadMatrix& b, const ThreadMatrix& y, bool adds);
+
   dnnl::primitive primitive_;
   Desc a_, b_, y_, scratch_;
   std::string kernel_;

@@ -64,6 +64,7 @@ Made make_batch_normalization(KernelContext& context) {
   const Node& node = context.node();
   const Value& x = context.in(0);
   if (x.shape.rank() < 2) return refuse("a tensor without an axis of channels");
+  if (context.has_input(5)) return refuse("an addition behind the normalization");
   for (std::size_t i : {1, 2, 3, 4})
     if (!context.fits(i, {x.shape[1]})) return refuse("not one value for each channel");
   const auto clamp = ops::clamp_of(node.attributes);

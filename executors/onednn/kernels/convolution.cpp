@@ -73,7 +73,8 @@ Made make_convolution(KernelContext& context) {
   };
   const auto chosen = choose_primitive(
       x.dtype, key, [&](DType t) { return describe_convolution(c, kind, t, bias_type(t), out_type(t), attr); });
-  if (chosen && prefers_depthwise_kernel(c, chosen.pd, x.dtype, key))
+  const auto as_primitive = [&] { return primitive_candidate(chosen.pd, chosen.pd); };
+  if (chosen && prefers_depthwise_kernel(c, chosen.pd, x.dtype, key, as_primitive))
     return make_depthwise_convolution(context, c, last);
   if (!chosen) return refuse(fmt::format("oneDNN has no {} convolution of this form", name_of(x.dtype)));
   const Layout out_layout = layout_of(chosen.pd.dst_desc());

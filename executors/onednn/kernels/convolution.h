@@ -39,9 +39,9 @@ bool is_depthwise(const Convolution& c);
 Made make_depthwise_convolution(KernelContext& context, const Convolution& c, const ops::Epilogue& last);
 Made make_depthwise_grad_weight(KernelContext& context, const Convolution& c, ValueId bias_gradient);
 /// Whether their own kernel takes the place of a primitive for a depthwise convolution: oneDNN would do it channel by
-/// channel, or measuring says so.
+/// channel, or measuring says so, which compares it with `other()`.
 bool prefers_depthwise_kernel(const Convolution& c, const dnnl::primitive_desc_base& pd, DType dtype,
-                              const std::function<std::string()>& key);
+                              const std::function<std::string()>& key, const std::function<Candidate()>& other);
 
 /// What a convolution is, for a tuner; `name` says which of a node's three kernels, with what follows it.
 std::string key_of(const Convolution& c, const std::string& name, DType dtype, DType out);

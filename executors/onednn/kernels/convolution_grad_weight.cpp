@@ -41,6 +41,17 @@ const Node* bias_sum(KernelContext& context, std::size_t& index) {
   return nullptr;
 }
 
+/// sum[i] += the partials' element i; partial p begins at p * stride.
+void add_partials(const simd::BinaryKernel& add, float* sum, const float* partials, std::int64_t count,
+                  std::int64_t stride, std::int64_t n) {
+  constexpr std::int64_t kBlock = 4096;
+  const auto bytes = (count + 2) * n * static_cast<std::int64_t>(sizeof(float));
+  simd::parallel_for(simd::blocks_of(n, kBlock), bytes, [&](std::int64_t block) {
+    const std::int64_t begin = block * kBlock, length = std::min(kBlock, n - begin);
+    for (std::int64_t p = 0; p < count; ++p) add(sum + begin, partials + p * stride + begin, sum + begin, length);
+  });
+}
+
 /// The gradient of all images by one primitive for each thread, that of its share of the images, added up in order.
 /// oneDNN would have its threads meet in barriers that spin, and on a machine with other work each of them may cost a
 /// time slice.
@@ -48,6 +59,23 @@ struct ImageShares {
   std::int64_t count = 0;
   Chosen<Backward> chosen;  ///< of one share
   Layout source, destination, weights;
+
+  /// What measures them.
+  Candidate candidate() const {
+    return {fmt::format("{}, {} shares", kernel_name(chosen.pd), count), [pd = chosen.pd, count = count]() -> Run {
+              const ThreadScope one_thread(1);
+              std::vector<Run> runs;
+              for (std::int64_t i = 0; i < count; ++i) runs.push_back(primitive_candidate(pd, pd).prepare());
+              const auto n = static_cast<std::int64_t>(pd.diff_weights_desc().get_size() / sizeof(float));
+              return [runs = std::move(runs), count, n, partials = filled_memory(row_major(Dims{count, n}, DType::f32)),
+                      add = simd::find_binary(ops::Formula::Add, DType::f32, {})] {
+                simd::parallel_for(count, simd::kParallelBytes,
+                                   [&](std::int64_t i) { runs[static_cast<std::size_t>(i)](); });
+                auto* sum = static_cast<float*>(partials.get_data_handle());
+                add_partials(add, sum, sum + n, count - 1, n, n);
+              };
+            }};
+  }
 };
 
 /// Whether `all` is made of `count` pieces of memory as `share` describes them, one behind the other.
@@ -58,8 +86,9 @@ bool has_outer_images(const Desc& all, const Desc& share, std::int64_t count) {
          all.get_strides()[0] * share.get_dims()[0] == stored;
 }
 
-/// Empty (count 0) when a share is less than an image, or the partial results are larger than the operands.
-ImageShares share_images(const Convolution& all, DType dtype, bool has_bias) {
+/// Empty (count 0) when a share is less than an image, or the partial results are larger than the operands. `name` is
+/// the gradient's, for a tuner.
+ImageShares share_images(const Convolution& all, DType dtype, bool has_bias, const std::string& name) {
   ImageShares shares;
   const std::int64_t threads = omp_get_max_threads(), images = all.source[0];
   if (threads == 1 || images % threads != 0) return shares;
@@ -69,30 +98,25 @@ ImageShares share_images(const Convolution& all, DType dtype, bool has_bias) {
   share.source[0] = share.destination[0] = images / threads;
   const ThreadScope one_thread(1);
   Hints hints;
-  shares.chosen = choose_primitive(
-      dtype, [&](DType t) { return describe(share, t, DType::f32, has_bias ? DType::f32 : DType::undefined, hints); });
-  if (!shares.chosen) return shares;
-  const Backward& pd = shares.chosen.pd;
-  const Desc source = resized(layout_of(pd.src_desc()), all.source, shares.chosen.dtype);
-  const Desc destination = resized(layout_of(pd.diff_dst_desc()), all.destination, shares.chosen.dtype);
-  if (!has_outer_images(source, pd.src_desc(), threads) || !has_outer_images(destination, pd.diff_dst_desc(), threads))
-    return shares;
-  shares.source = layout_of(source);
-  shares.destination = layout_of(destination);
-  shares.weights = layout_of(pd.diff_weights_desc());
-  shares.count = threads;
+  const auto make = [&](DType t) {
+    return describe(share, t, DType::f32, has_bias ? DType::f32 : DType::undefined, hints);
+  };
+  const auto take = [&](const Chosen<Backward>& chosen) {
+    if (!chosen) return false;
+    const Backward& pd = chosen.pd;
+    const Desc source = resized(layout_of(pd.src_desc()), all.source, chosen.dtype);
+    const Desc destination = resized(layout_of(pd.diff_dst_desc()), all.destination, chosen.dtype);
+    if (!has_outer_images(source, pd.src_desc(), threads) ||
+        !has_outer_images(destination, pd.diff_dst_desc(), threads))
+      return false;
+    shares = {threads, chosen, layout_of(source), layout_of(destination), layout_of(pd.diff_weights_desc())};
+    return true;
+  };
+  // Nothing is measured where what the rules choose cannot run by shares; it stays where what is faster cannot.
+  if (take(choose_primitive(dtype, make)) && tuner())
+    take(choose_primitive(
+        dtype, [&] { return key_of(share, name + ", one of the shares", dtype, DType::f32); }, make));
   return shares;
-}
-
-/// sum[i] += the partials' element i; partial p begins at p * stride.
-void add_partials(const simd::BinaryKernel& add, float* sum, const float* partials, std::int64_t count,
-                  std::int64_t stride, std::int64_t n) {
-  constexpr std::int64_t kBlock = 4096;
-  const auto bytes = (count + 2) * n * static_cast<std::int64_t>(sizeof(float));
-  simd::parallel_for(simd::blocks_of(n, kBlock), bytes, [&](std::int64_t block) {
-    const std::int64_t begin = block * kBlock, length = std::min(kBlock, n - begin);
-    for (std::int64_t p = 0; p < count; ++p) add(sum + begin, partials + p * stride + begin, sum + begin, length);
-  });
 }
 
 Made make_shared(KernelContext& context, const ImageShares& shares, const Node* bias_node, std::size_t bias_index) {
@@ -152,18 +176,23 @@ Made make_convolution_grad_weight(KernelContext& context) {
   auto out_type = [&](DType t) { return t == dy.dtype ? dw.dtype : DType::f32; };
   // Of bias gradients oneDNN makes every type in f32.
   const DType bias_type = bias_node ? DType::f32 : DType::undefined;
-  const auto key = [&] {
-    return key_of(c, bias_node ? "gradient of weights and bias" : "gradient of weights", dy.dtype, dw.dtype);
-  };
+  const std::string name = bias_node ? "gradient of weights and bias" : "gradient of weights";
+  const auto key = [&] { return key_of(c, name, dy.dtype, dw.dtype); };
   Hints hints;
-  const auto chosen =
-      choose_primitive(dy.dtype, key, [&](DType t) { return describe(c, t, out_type(t), bias_type, hints); });
-  if (chosen && prefers_depthwise_kernel(c, chosen.pd, dy.dtype, key)) {
+  const auto make = [&](DType t) { return describe(c, t, out_type(t), bias_type, hints); };
+  // What is measured is what will run: one of the shares, or the whole. Without a tuner the rules need no shares.
+  const auto share = [&] { return share_images(c, dy.dtype, bias_node != nullptr, name); };
+  ImageShares shares = tuner() ? share() : ImageShares();
+  const auto chosen = shares.count > 0 ? choose_primitive(dy.dtype, make) : choose_primitive(dy.dtype, key, make);
+  const auto otherwise = [&] {
+    return shares.count > 0 ? shares.candidate() : primitive_candidate(chosen.pd, chosen.pd);
+  };
+  if (chosen && prefers_depthwise_kernel(c, chosen.pd, dy.dtype, key, otherwise)) {
     if (bias_node) context.absorb(bias_index);
     return make_depthwise_grad_weight(context, c, bias_node ? bias_node->outputs[0] : kNoValue);
   }
-  if (const ImageShares shares = share_images(c, dy.dtype, bias_node != nullptr); shares.count > 0)
-    return make_shared(context, shares, bias_node, bias_index);
+  if (!tuner()) shares = share();
+  if (shares.count > 0) return make_shared(context, shares, bias_node, bias_index);
   if (!chosen) return refuse(fmt::format("oneDNN has no {} convolution gradient of this form", name_of(dy.dtype)));
 
   const Operand diff = context.read(0, layout_of(chosen.pd.diff_dst_desc()), chosen.dtype);

@@ -69,7 +69,7 @@ bool is_depthwise(const Convolution& c) {
 }
 
 bool prefers_depthwise_kernel(const Convolution& c, const dnnl::primitive_desc_base& pd, DType dtype,
-                              const std::function<std::string()>& key) {
+                              const std::function<std::string()>& key, const std::function<Candidate()>& other) {
   if (!is_depthwise(c)) return false;
   const bool lacks = is_slow(pd) || std::string_view(pd.impl_info_str()).find("gemm") != std::string_view::npos;
   // Padding of other channels is left to the rule: what follows may have to keep it zero.
@@ -90,9 +90,7 @@ bool prefers_depthwise_kernel(const Convolution& c, const dnnl::primitive_desc_b
                             kernel.forward(at(x), at(w), nullptr, nullptr, at(y));
                         };
                       }};
-  std::vector<Candidate> both{primitive_candidate(pd, pd), own};
-  if (lacks) std::swap(both[0], both[1]);
-  return both[tuner()->choose(key() + ", maker", both)].name == "simd";
+  return tuner()->takes_second(key() + ", maker", other(), own, lacks);
 }
 
 Made make_depthwise_convolution(KernelContext& context, const Convolution& c, const ops::Epilogue& last) {

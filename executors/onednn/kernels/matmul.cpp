@@ -96,10 +96,9 @@ Made make_simd_product(KernelContext& context, const Product& p) {
           }};
 }
 
-/// What a product is, for a tuner.
 std::string key_of(const Product& p, DType type, DType result, DType addend) {
-  return fmt::format("product {} {} {} {} {} {} to {} x {} plus {} {}", name_of(type), p.a.dims, p.a.strides, p.b.dims,
-                     p.b.strides, p.y.strides, name_of(result), p.alpha, p.addend, name_of(addend));
+  return fmt::format("{} x {} plus {} {}", product_key(p.a, p.b, p.y, type, result), p.alpha, p.addend,
+                     name_of(addend));
 }
 
 /// `product` has everything but the memory: choose types, ask for operands, bind.
@@ -119,10 +118,10 @@ Made make_product(KernelContext& context, const Product& p) {
   const auto chosen = choose_primitive(type, key, [&](DType t) { return describe(p, t, out_type(t), addend_type(t)); });
   if (tuner() && chosen && is_possible) {
     const auto stored = describe(p, type, out_type(type), addend_type(type));
-    std::vector<Candidate> both{primitive_candidate(chosen.pd, stored.get(true) ? stored : chosen.pd),
-                                simd_candidate(simd_problem(p, type, context.out(0).dtype), omp_get_max_threads())};
-    if (is_preferred) std::swap(both[0], both[1]);
-    if (both[tuner()->choose(key() + ", maker", both)].name == "simd") return make_simd_product(context, p);
+    if (tuner()->takes_second(key() + ", maker", primitive_candidate(chosen.pd, stored.get(true) ? stored : chosen.pd),
+                              simd_candidate(simd_problem(p, type, context.out(0).dtype), omp_get_max_threads()),
+                              is_preferred))
+      return make_simd_product(context, p);
   } else if (is_preferred) {
     return make_simd_product(context, p);
   }

@@ -27,14 +27,11 @@ std::vector<Operand> read_like(KernelContext& context, std::size_t first, const 
   for (std::size_t i = 0; i < like.size(); ++i) result.push_back(context.read(first + i, like[i].layout));
   return result;
 }
-/// Outputs [first, first + n) over `in`, but for those that the kernel reads as something else, too: as the gradient of
-/// another parameter, which is updated at the same time.
+/// Outputs [first, first + n) over `in`.
 std::vector<Operand> write_over(KernelContext& context, std::size_t first, const std::vector<Operand>& in) {
   std::vector<Operand> result;
   for (std::size_t i = 0; i < in.size(); ++i) {
-    const bool is_read_once = std::ranges::count(context.touches(), in[i].buffer) == 1;
-    Operand out =
-        is_read_once ? context.write_over(first + i, in[i]) : context.write(first + i, in[i].layout, in[i].dtype);
+    Operand out = context.write_over(first + i, in[i]);
     // What nothing reads still has to go somewhere.
     if (!out) out.buffer = context.scratch(in[i].bytes());
     result.push_back(out);

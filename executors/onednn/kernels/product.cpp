@@ -4,6 +4,9 @@
 #include <memory>
 #include <utility>
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include "executors/onednn/kernels/measured.h"
 
 namespace halfstep::onednn {
@@ -85,6 +88,11 @@ Candidate simd_candidate(const simd::GemmProblem& problem, int threads) {
                       scratch.get_data_handle());
             };
           }};
+}
+
+std::string product_key(const Matrices& a, const Matrices& b, const Matrices& y, DType type, DType result) {
+  return fmt::format("product {} {} {} {} {} {} to {}", name_of(type), a.dims, a.strides, b.dims, b.strides, y.strides,
+                     name_of(result));
 }
 
 }  // namespace halfstep::onednn

@@ -34,4 +34,7 @@ simd::GemmProblem gemm_problem(const Matrices& a, const Matrices& b, const Matri
 /// What measures the SIMD product, for teams of up to `threads`.
 Candidate simd_candidate(const simd::GemmProblem& problem, int threads);
 
+/// What a product is, for a tuner.
+std::string product_key(const Matrices& a, const Matrices& b, const Matrices& y, DType type, DType result);
+
 }  // namespace halfstep::onednn

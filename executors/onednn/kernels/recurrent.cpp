@@ -12,6 +12,7 @@
 #include <omp.h>
 
 #include "executors/onednn/kernels/kernels.h"
+#include "executors/onednn/kernels/measured.h"
 #include "executors/onednn/kernels/product.h"
 #include "executors/onednn/simd/parallel.h"
 #include "executors/onednn/simd/recurrent.h"
@@ -143,9 +144,18 @@ Matrix transposed(Matrix m) {
 
 /// c = a b.
 Bind product(KernelContext& context, const Matrix& a, const Matrix& b, const Matrix& c) {
-  if (prefers_simd_product(a, b, DType::f32)) {
-    auto gemm =
-        std::make_shared<const simd::Gemm>(gemm_problem(a, b, c, DType::f32, DType::f32), omp_get_max_threads());
+  const bool is_preferred = prefers_simd_product(a, b, DType::f32);
+  dnnl::matmul::primitive_desc pd;
+  if (!is_preferred || tuner())
+    pd = dnnl::matmul::primitive_desc(engine(), a.desc(DType::f32), b.desc(DType::f32), c.desc(DType::f32),
+                                      user_scratchpad());
+  const simd::GemmProblem problem = gemm_problem(a, b, c, DType::f32, DType::f32);
+  const auto measured = [&] {
+    return tuner()->takes_second(product_key(a, b, c, DType::f32, DType::f32), primitive_candidate(pd, pd),
+                                 simd_candidate(problem, omp_get_max_threads()), is_preferred);
+  };
+  if (tuner() ? measured() : is_preferred) {
+    auto gemm = std::make_shared<const simd::Gemm>(problem, omp_get_max_threads());
     const BufferId scratch = context.scratch(gemm->scratch_bytes());
     return [=](const Memory& memory) -> Run {
       return [=, left = a.in(memory), right = b.in(memory), to = c.in(memory), space = memory.at(scratch)] {
@@ -153,8 +163,6 @@ Bind product(KernelContext& context, const Matrix& a, const Matrix& b, const Mat
       };
     };
   }
-  const dnnl::matmul::primitive_desc pd(engine(), a.desc(DType::f32), b.desc(DType::f32), c.desc(DType::f32),
-                                        user_scratchpad());
   const BufferId scratch = context.scratch(pd.scratchpad_desc().get_size());
   return bind_primitive(dnnl::matmul(pd), {a.argument(DNNL_ARG_SRC),
                                            b.argument(DNNL_ARG_WEIGHTS),

@@ -56,7 +56,7 @@ void score_softmax(const ScoreRows& s, void* p, float* statistics) {
     });
     top = hn::MaxOfLanes(d, top);
     const V sum = sum_over(seen, [&](std::int64_t i, auto count) {
-      const V e = normal_exp(hn::Sub(read(scores + i, count), top));
+      const V e = decaying_exp(hn::Sub(read(scores + i, count), top));
       write(e, scores + i, count);
       return e;
     });
@@ -80,7 +80,7 @@ void score_grad(const ScoreRows& s, const float* dp, const float* statistics, vo
     // logarithm of the forward sum is lost in the statistics.
     V total = constant(0), sum = constant(0);
     for_scores(s, r, [&](V x, std::int64_t i, auto count) {
-      const V e = normal_exp(hn::Sub(x, logarithm));
+      const V e = decaying_exp(hn::Sub(x, logarithm));
       write(e, scores + i, count);
       total = hn::Add(total, keep(e, count));
       sum = hn::Add(sum, keep(hn::Mul(e, read(up + i, count)), count));

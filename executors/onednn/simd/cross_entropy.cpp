@@ -25,7 +25,7 @@ void rows(const CrossEntropyParams& params, const void* logits, const void* labe
     for_vectors(n, [&](std::int64_t i, auto count) { top = hn::Max(top, read(from + i, count, -kInfinity)); });
     top = hn::MaxOfLanes(d, top);
     const V norm =
-        log(sum_over(n, [&](std::int64_t i, auto count) { return exp(hn::Sub(read(from + i, count), top)); }));
+        log(sum_over(n, [&](std::int64_t i, auto count) { return decaying_exp(hn::Sub(read(from + i, count), top)); }));
 
     const std::int64_t label = static_cast<const Label*>(labels)[r];
     float* loss = losses + 2 * r;

@@ -78,6 +78,8 @@ struct Floats {
   friend HWY_INLINE Floats log1p_unit(Floats x) { return HWY_NAMESPACE::log1p_unit(x.raw); }
   friend HWY_INLINE Floats erf(Floats x) { return HWY_NAMESPACE::erf(x.raw); }
   friend HWY_INLINE Floats tanh(Floats x) { return HWY_NAMESPACE::tanh(x.raw); }
+  friend HWY_INLINE Floats gelu_slope(Floats x) { return HWY_NAMESPACE::gelu_slope(x.raw); }
+  friend HWY_INLINE Floats gelu_tanh_slope(Floats x) { return HWY_NAMESPACE::gelu_tanh_slope(x.raw); }
   // To full accuracy also where exp(-|x|) alone is subnormal.
   friend HWY_INLINE Floats times_sigmoid(Floats factor, Floats x) {
     return HWY_NAMESPACE::times_sigmoid(factor.raw, x.raw);

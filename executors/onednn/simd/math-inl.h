@@ -1,5 +1,6 @@
 // Elementary functions on vectors of f32, within about 2 units in the last place of the true value over all floats,
-// infinities, NaN and subnormal numbers included. Polynomials are minimax fits made for these ranges.
+// infinities, NaN and subnormal numbers included; of the slopes of GELU the absolute error is bounded. Polynomials are
+// minimax fits made for these ranges.
 #if defined(HALFSTEP_SIMD_MATH_INL_H) == defined(HWY_TARGET_TOGGLE)
 #ifdef HALFSTEP_SIMD_MATH_INL_H
 #undef HALFSTEP_SIMD_MATH_INL_H
@@ -78,6 +79,9 @@ HWY_INLINE V moderate_exp(V x) {
 /// through, such as exp(-100), would slow down all that is computed from it.
 HWY_INLINE V normal_exp(V x) { return exp(hn::IfThenElse(hn::Lt(x, constant(-87.33654F)), constant(-kInfinity), x)); }
 
+/// The same, to the bit, for x < 88: of what is not above a maximum. A NaN stays one.
+HWY_INLINE V decaying_exp(V x) { return hn::IfThenZeroElse(hn::Lt(x, constant(-87.33654F)), moderate_exp(x)); }
+
 /// exp(x) - 1 for x <= 0.
 HWY_INLINE V expm1_negative(V x) {
   const ExpParts parts = exp_parts(hn::Max(x, constant(-30)));
@@ -140,6 +144,32 @@ HWY_INLINE V erf(V x) {
   const V large = hn::Sub(constant(1), moderate_exp(hn::Neg(polynomial(magnitude, kLarge))));
   const V y = hn::IfThenElse(hn::Lt(hn::Abs(x), constant(1)), small, hn::CopySign(large, x));
   return hn::IfThenElse(hn::IsNaN(x), x, y);
+}
+
+/// 1/2 + x P(x^2) / Q(x^2), and beyond the bound its limits, 0 and 1.
+template <std::size_t N, std::size_t M>
+HWY_INLINE V saturating(V x, const float (&p)[N], const float (&q)[M], float bound) {
+  const V square = hn::Mul(x, x);
+  const V y = hn::MulAdd(x, hn::Div(polynomial(square, p), polynomial(square, q)), constant(0.5F));
+  return hn::IfThenZeroElse(hn::Lt(x, constant(-bound)), hn::IfThenElse(hn::Gt(x, constant(bound)), constant(1), y));
+}
+
+/// The derivative of x/2 (1 + erf(x / sqrt 2)), within 3e-7, absolutely.
+HWY_INLINE V gelu_slope(V x) {
+  static constexpr float kP[] = {0.797884524F,   -0.022371361F,  0.0138573442F, 0.000202729309F,
+                                 3.40919032e-5F, 9.22524578e-7F, 1.70463004e-8F};
+  static constexpr float kQ[] = {1.0F,           0.305294603F,   0.0441335514F, 0.00397150312F, 0.000245323667F,
+                                 1.03077055e-5F, 3.38977031e-7F, 1.31476707e-9F};
+  return saturating(x, kP, kQ, 6);
+}
+
+/// The derivative of its approximation by tanh, within 3e-7, absolutely.
+HWY_INLINE V gelu_tanh_slope(V x) {
+  static constexpr float kP[] = {0.797884583F,  -0.0544697456F,  0.0138960257F, -0.000373939431F,
+                                 3.3141052e-5F, -1.42025229e-7F, 1.55245434e-8F};
+  static constexpr float kQ[] = {1.0F,           0.266715556F,   0.0300463401F, 0.00159950508F, 0.000119372889F,
+                                 3.73598027e-6F, 1.28383789e-7F, 1.6998809e-9F};
+  return saturating(x, kP, kQ, 5.4F);
 }
 
 }  // namespace halfstep::simd::HWY_NAMESPACE

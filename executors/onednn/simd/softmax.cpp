@@ -15,7 +15,7 @@ namespace {
 /// The exponential is computed twice rather than kept, so that half-precision outputs are rounded once and y may be x.
 struct Softmax {
   static V norm(V sum) { return hn::Div(constant(1), sum); }
-  static V result(V shifted, V norm) { return hn::Mul(normal_exp(shifted), norm); }
+  static V result(V shifted, V norm) { return hn::Mul(decaying_exp(shifted), norm); }
   static V summand(V dy, V y) { return hn::Mul(dy, y); }
   static V gradient(V dy, V y, V sum) { return hn::Mul(y, hn::Sub(dy, sum)); }
 };
@@ -36,7 +36,7 @@ void rows(const void* x, void* y, std::int64_t rows, std::int64_t n) {
     for_vectors(n, [&](std::int64_t i, auto count) { top = hn::Max(top, read(from + i, count, -kInfinity)); });
     top = hn::MaxOfLanes(d, top);
     const V norm = Op::norm(
-        sum_over(n, [&](std::int64_t i, auto count) { return normal_exp(hn::Sub(read(from + i, count), top)); }));
+        sum_over(n, [&](std::int64_t i, auto count) { return decaying_exp(hn::Sub(read(from + i, count), top)); }));
     for_vectors(n, [&](std::int64_t i, auto count) {
       write(Op::result(hn::Sub(read(from + i, count), top), norm), to + i, count);
     });
@@ -51,7 +51,7 @@ void plane(const void* x, void* y, std::int64_t n, std::int64_t inner) {
     V top = constant(-kInfinity);
     for (std::int64_t k = 0; k < n; ++k) top = hn::Max(top, read(from + k * inner, count));
     V sum = constant(0);
-    for (std::int64_t k = 0; k < n; ++k) sum = hn::Add(sum, normal_exp(hn::Sub(read(from + k * inner, count), top)));
+    for (std::int64_t k = 0; k < n; ++k) sum = hn::Add(sum, decaying_exp(hn::Sub(read(from + k * inner, count), top)));
     const V norm = Op::norm(sum);
     for (std::int64_t k = 0; k < n; ++k)
       write(Op::result(hn::Sub(read(from + k * inner, count), top), norm), to + k * inner, count);

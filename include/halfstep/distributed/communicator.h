@@ -22,11 +22,21 @@ enum class Reduction : std::uint8_t { sum, least, most };
 class AllReduce {
  public:
   virtual ~AllReduce() = default;
-  virtual void start() = 0;
-  /// Returns when the result is there.
-  virtual void wait() = 0;
+  /// Throws Error(failure) where it is under way, as after an error that has kept the caller from `wait`.
+  void start();
+  /// Returns when the result is there. Throws Error(failure) where it was not started.
+  void wait();
   /// After `wait`: when the result was there, which may have been earlier. Unset where that is not known.
   virtual std::optional<std::chrono::steady_clock::time_point> done_at() const { return std::nullopt; }
+
+ protected:
+  bool is_under_way() const { return is_under_way_; }
+
+ private:
+  virtual void do_start() = 0;
+  virtual void do_wait() = 0;
+
+  bool is_under_way_ = false;
 };
 
 /// An error that is not of the rank that throws it: all throw it, or another rank is the reason.
@@ -40,7 +50,8 @@ class SharedError : public Error {
 ///
 /// The results of a reduction are the same bits on all ranks, and the same in each run with as many ranks.
 ///
-/// Where a rank does not answer within the group's time limit, or has gone, functions throw SharedError(failure).
+/// Where a rank does not answer within the group's time limit, or has gone, functions throw SharedError(failure). Time
+/// in which this process is stopped does not count.
 class Communicator {
  public:
   virtual ~Communicator() = default;

@@ -26,8 +26,8 @@ struct CommunicatorOptions {
 /// executors are (see executors/plugin.h). `auto`: mpi where the launcher has started more than one, else none; nothing
 /// is loaded then. `off`: none. One rank alone needs none either.
 ///
-/// Throws Error(input) for another name, without a launcher, and where the plug-in is missing or broken. Collective,
-/// and to be called once in a process.
+/// Throws Error(input) for another name, without a launcher, where the plug-in is missing or broken, and on every rank
+/// where limits differ between ranks. Collective, and to be called once in a process.
 std::shared_ptr<Communicator> open_communicator(std::string_view name, const CommunicatorOptions& options = {});
 
 }  // namespace halfstep

@@ -4,6 +4,7 @@
 #include "tests/executors/attention_cases.h"
 #include "tests/executors/cudnn/emulated_executor.h"
 #include "tests/executors/cudnn/emulation/emulation.h"
+#include <halfstep/base/error.h>
 
 namespace halfstep::cudnn {
 namespace {
@@ -41,6 +42,11 @@ class CudnnAttention : public ::testing::TestWithParam<AttentionInstance> {
   ~CudnnAttention() override { emulation::machine().can_plan = true; }
 };
 
+class CudnnAttentionFaults : public ::testing::Test {
+ protected:
+  ~CudnnAttentionFaults() override { emulation::machine() = {}; }
+};
+
 TEST_P(CudnnAttention, AgreesWithTheReferenceBothWays) {
   const auto& [form, dtype, can_plan] = GetParam();
   emulation::machine().can_plan = can_plan;
@@ -64,6 +70,30 @@ TEST_P(CudnnAttention, AgreesWithTheReferenceBothWays) {
     EXPECT_THAT(plan_entry(*own.program, op).kernel,
                 StartsWith(GetParam().is_planned() ? "cudnn: attention" : "generated: attention"))
         << op << plan_entry(*own.program, op).reason;
+}
+
+TEST_F(CudnnAttentionFaults, TheNextPlanIsTakenWhereOneFailsWhenItRuns) {
+  const TestGraph t = attention_graph(kAttentionCases[2], DType::f16);
+  emulation::machine().failing_workspace = 8192;  // the first
+  Compiled reference(make_reference_executor(), t.graph), own(emulated_executor(), t.graph);
+  for (std::size_t i = 0; i < t.graph.inputs.size(); ++i) {
+    const Value& in = t.graph[t.graph.inputs[i]];
+    const Tensor value = random_tensor(in.dtype, in.shape, static_cast<unsigned>(i) + 5);
+    set_input(*reference.program, i, value);
+    set_input(*own.program, i, value);
+  }
+  reference.program->run();
+  own.program->run();
+  for (std::size_t i = 0; i < t.graph.outputs.size(); ++i)
+    expect_close(own.program->output(i), reference.program->output(i), 2 * epsilon_of(DType::f16),
+                 "output " + std::to_string(i));
+  emulation::machine().failing_workspace = 1;  // all
+  EXPECT_THROW(
+      {
+        Compiled again(emulated_executor(), t.graph);
+        again.program->run();
+      },
+      Error);
 }
 
 INSTANTIATE_TEST_SUITE_P(, CudnnAttention, ::testing::ValuesIn(instances()));

@@ -87,6 +87,9 @@ const Follower kFollowers[] = {
     {"normalization_clamped",
      "y, mm, vv = ai.halfstep.FusedBatchNormalization<training_mode = 1, activation = \"Relu\">(c, s, b, m, v)",
      {"float16[2,8,4,4] y", "float[8] mm", "float[8] vv"}},
+    {"normalization_added",
+     "y, mm, vv = ai.halfstep.FusedBatchNormalization<training_mode = 1, activation = \"Relu\">(c, s, b, m, v, d)",
+     {"float16[2,8,4,4] y", "float[8] mm", "float[8] vv"}},
     {"normalization_gradient",
      "y, ds, db = ai.halfstep.BatchNormalizationGrad<training_mode = 1>(c, d, s)",
      {"float16[2,8,4,4] y", "float[8] ds", "float[8] db"}},
@@ -111,6 +114,11 @@ const Follower kFollowers[] = {
      "y = ai.halfstep.ConvGradWeight<kernel_shape = [1, 1], weight_shape = [8, 8, 1, 1]>(c, d)",
      {"float16[8,8,1,1] y"}},
     {"transposed", "y = ConvTranspose<strides = [2, 2]>(c, u, f)", {"float16[2,8,9,9] y"}},
+    {"resized", "y = Resize<mode = \"linear\">(c, , scales)", {"float16[2,8,8,8] y"}},
+    {"loss", "y, z = SoftmaxCrossEntropyLoss(c, classes)", {"float16 y", "float16[2,8,4,4] z"}},
+    {"loss_gradient",
+     "e, l = SoftmaxCrossEntropyLoss(c, classes) y = ai.halfstep.SoftmaxCrossEntropyGrad(e, l, classes)",
+     {"float16[2,8,4,4] y"}},
     {"identity", "i = Identity(c) y = Neg(i)", {"float16[2,8,4,4] y"}},
 };
 void PrintTo(const Follower& f, std::ostream* os) { *os << f.name; }
@@ -123,13 +131,17 @@ class Followers : public testing::TestWithParam<Follower> {
 
 TEST_P(Followers, TakeChannelsAsTheyLie) {
   const Follower& follower = GetParam();
+  std::vector<int> classes;
+  for (int i = 0; i < 32; ++i) classes.push_back(i * 5 % 8);
   const std::string text = fmt::format(
       "<ir_version: 10, opset_import: [\"\": 23, \"ai.halfstep\": 1]> g (float16[2,3,6,6] x, float16[8,3,3,3] w, "
       "float16[8,3,3,3] ww, float16[2,8,4,4] r, float16[8,1,1] k, float16[4,4] q, float16[1,8,4,4] o, float[8] s, "
       "float[8] b, float[8] m, float[8] v, float16[8,8,3,3] u, float16[8] f) => ({}) "
       "<int64[1] begin = {{1}}, int64[1] end = {{3}}, int64[1] axes = {{2}}, int64[8] pads = {{0, 0, 1, 1, 0, 0, 1, "
-      "1}}, int64[3] places = {{0, 2, 3}}, int64[2] plane = {{2, 3}}> {{ c = Conv(x, w) d = Conv(x, ww) {} }}",
-      fmt::join(follower.outputs, ", "), follower.nodes);
+      "1}}, int64[3] places = {{0, 2, 3}}, int64[2] plane = {{2, 3}}, float[4] scales = {{1, 1, 2, 2}}, int64[2,4,4] "
+      "classes = {{{}}}> "
+      "{{ c = Conv(x, w) d = Conv(x, ww) {} }}",
+      fmt::join(follower.outputs, ", "), fmt::join(classes, ", "), follower.nodes);
   Graph graph = parse_model(text).graph;
   infer_graph(graph);
   std::vector<Tensor> values;

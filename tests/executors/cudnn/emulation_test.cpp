@@ -12,6 +12,7 @@
 #include "tests/executors/cudnn/emulation/fibers.h"
 #include "tests/executors/cudnn/emulation/generated.h"
 #include "tests/executors/cudnn/emulation/streams.h"
+#include <halfstep/base/error.h>
 #include <halfstep/base/half.h>
 
 namespace emulation {
@@ -127,6 +128,44 @@ TEST_F(Emulation, RunsShufflesOfWarps) {
     const std::vector<float> found = run_text(sum, values, 1, 64);
     for (std::size_t i = 0; i < 64; ++i) EXPECT_EQ(found[i], i < 32 ? 496.0F : 3696.0F);
   }
+}
+
+TEST_F(Emulation, LimitsSharedMemory) {
+  const auto run = [](int floats) {
+    const int last = floats - 1;
+    const std::string text =
+        "struct Last { int i; };\nextern \"C\" __global__ void k(const __grid_constant__ Last a) {\n"
+        "  __shared__ float s[" +
+        std::to_string(floats) +
+        "];\n"
+        "  s[a.i] = 1;\n  __syncthreads();\n  if (s[a.i - 1] == 2) __syncthreads();\n}\n";
+    load_on_host({"k", "Last", text})->launch(1, 1, halfstep::cudnn::as_argument(last), nullptr);
+    cudaDeviceSynchronize();
+  };
+  EXPECT_NO_THROW(run(12 << 10));
+  EXPECT_THROW(run((12 << 10) + 1), halfstep::Error);
+}
+
+TEST_F(Emulation, RemembersAFailureUntilItIsAskedFor) {
+  void* p = nullptr;
+  machine().memory = 16;
+  EXPECT_EQ(cudaMalloc(&p, 100), cudaErrorMemoryAllocation);
+  EXPECT_EQ(cudaMalloc(&p, 16), cudaSuccess);
+  EXPECT_EQ(cudaFree(p), cudaSuccess);
+  EXPECT_EQ(cudaGetLastError(), cudaErrorMemoryAllocation);
+  EXPECT_EQ(cudaGetLastError(), cudaSuccess);
+}
+
+TEST_F(Emulation, EndsACaptureThatACallBroke) {
+  cudaStream_t stream = new_stream(cudaStreamNonBlocking);
+  ASSERT_EQ(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), cudaSuccess);
+  EXPECT_EQ(cudaStreamSynchronize(stream), cudaErrorStreamCaptureUnsupported);
+  cudaGraph_t graph = nullptr;
+  EXPECT_EQ(cudaStreamEndCapture(stream, &graph), cudaErrorStreamCaptureInvalidated);
+  EXPECT_EQ(graph, nullptr);
+  EXPECT_EQ(cudaStreamSynchronize(stream), cudaSuccess);
+  cudaStreamDestroy(stream);
+  cudaGetLastError();
 }
 
 TEST_F(Emulation, SaysThatABarrierIsNotReached) {

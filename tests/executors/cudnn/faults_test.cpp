@@ -1,5 +1,6 @@
 // What may go wrong on a machine and is to end well: order of streams, libraries that refuse, outputs nobody asks for.
 #include <cstring>
+#include <set>
 #include <utility>
 
 #include <gmock/gmock.h>
@@ -8,6 +9,7 @@
 #include "conformance/executor_check.h"
 #include "conformance/run_graph.h"
 #include "executors/cudnn/descriptors.h"
+#include "executors/cudnn/fastest.h"
 #include "tests/executors/cudnn/emulated_executor.h"
 #include "tests/executors/cudnn/emulation/emulation.h"
 #include "tests/executors/cudnn/op_case_util.h"
@@ -35,6 +37,12 @@ const OpTest kBiasedConvolution = {"", "Conv", "", {real({2, 3, 6, 6}), real({4,
 const OpTest kDataGradient = {
     "", "ConvGradInput", kOwn, {real({2, 4, 4, 4}), real({4, 3, 3, 3})}, {{"input_shape", Ints{2, 3, 6, 6}}}};
 const OpTest kPooling = {"", "MaxPool", "", {real({2, 3, 6, 6})}, {{"kernel_shape", Ints{2, 2}}}};
+const OpTest kSums = {"", "GemmSums", kOwn, {real({9, 5}), real({9, 4})}, {{"transA", kOne}}, 2};
+const OpTest kSlope = {"",
+                       "GemmActivationGrad",
+                       kOwn,
+                       {real({6, 5}), real({5, 8}), real({6, 8})},
+                       {{"activation", std::string("Gelu")}, {"approximate", std::string("tanh")}}};
 const OpTest kProduct = {"", "MatMul", "", {real({3, 4}), real({4, 5})}};
 
 struct OpRun {
@@ -100,6 +108,21 @@ TEST_F(Faults, NothingIsCompiledForTheCaseThatAnEngineFails) {
   const int before = emulation::plans_compiled();
   EXPECT_THAT(run_op(kConvolution).entry.kernel, HasSubstr(", engine "));
   EXPECT_EQ(emulation::plans_compiled(), before);
+  emulation::machine().failing_workspace = 1024;  // all engines but the one that needs a compiler
+  EXPECT_EQ(run_op(kConvolution).difference, "");
+  EXPECT_EQ(emulation::plans_compiled(), before + 1);
+}
+
+TEST_F(Faults, AConvolutionIsPlannedAloneWhereOnlyThatIsOnTensorCores) {
+  const auto plan_of = [](bool are_fused) {
+    emulation::machine().fuses_on_tensor_cores = are_fused;
+    std::vector<Tensor> values;
+    const Graph graph = make_graph(kBiasedConvolution, DType::f16, values, 3);
+    Plan plan;
+    EXPECT_EQ(execution_difference(graph, values, *emulated_executor(), 0, &plan), "");
+    return first_node(plan).reason + first_node(plan).kernel;
+  };
+  for (const bool are_fused : {true, false}) EXPECT_THAT(plan_of(are_fused), HasSubstr("tensor cores")) << are_fused;
 }
 
 TEST_F(Faults, EnginesOfWhichNothingIsKnownAreNotTaken) {
@@ -131,6 +154,18 @@ TEST_F(Faults, TheNextAlgorithmIsTakenWhereOneFailsWhenItRuns) {
     EXPECT_EQ(run_op(test).difference, "") << test.op;
     emulation::machine().failing_workspace = 1;
     EXPECT_THROW(run_op(test), Error) << test.op;
+  }
+}
+
+TEST_F(Faults, AProductIsApartWhereItsEpilogueFailsWhenItRuns) {
+  emulation::machine().failing = "epilogue";
+  for (const OpTest& test : {kSums, kSlope}) {
+    std::vector<Tensor> values;
+    const Graph graph = make_graph(test, DType::f16, values, 3);
+    Plan plan;
+    EXPECT_EQ(execution_difference(graph, values, *emulated_executor(), 0, &plan), "") << test.op;
+    EXPECT_THAT(first_node(plan).kernel, StartsWith("cublaslt")) << test.op;
+    EXPECT_THAT(first_node(plan).reason, HasSubstr("one kernel")) << test.op;
   }
 }
 
@@ -218,6 +253,62 @@ TEST_F(Faults, WithoutACompilerOfKernelsNodesRunInReferenceKernels) {
   EXPECT_THAT(run.entry.kernel, StartsWith("reference"));
   EXPECT_THAT(run.entry.reason, HasSubstr("kernels are not generated"));
   EXPECT_EQ(run.difference, "");
+  for (const Fusion& fusion : emulated_executor()->capabilities().fusions) EXPECT_NE(fusion.fused, "GemmSums");
+  for (const bool has_epilogues : {true, false}) {
+    emulation::machine().has_epilogues = has_epilogues;
+    const OpRun sums = run_op(kSums);
+    EXPECT_THAT(sums.entry.kernel, StartsWith(has_epilogues ? "cublaslt" : "reference")) << sums.entry.reason;
+    EXPECT_EQ(sums.difference, "");
+  }
+}
+
+TEST_F(Faults, ALackOfMemoryIsNotTakenForAnErrorOfTheNextKernel) {
+  OpTest pooling = kPooling;
+  pooling.outputs = 2;  // by a kernel that nvcc compiled
+  emulation::machine().memory = 64;
+  EXPECT_THROW(run_op(pooling), Error);
+  emulation::machine().memory = std::size_t{1} << 30;
+  const OpRun run = run_op(pooling);
+  EXPECT_THAT(run.entry.kernel, StartsWith("own: pooling"));
+  EXPECT_EQ(run.difference, "");
+}
+
+TEST_F(Faults, ALibraryThatFailsWhileItIsTimedIsNotTakenForOneOfTheNextKernel) {
+  EXPECT_EQ(seconds_of([] { return cudaMemset(nullptr, 0, 1) == cudaSuccess; }, nullptr), std::nullopt);
+  EXPECT_EQ(cudaGetLastError(), cudaSuccess);
+}
+
+/// A normalization's gradients, of which the first `dropped` are not asked for.
+Graph normalization_gradients(std::size_t dropped, std::vector<Tensor>& values) {
+  const OpTest test = {"", "LayerNormalizationGrad", kOwn, {real({9, 70}), real({9, 70}), real({70})}, {}, 3};
+  Graph graph = make_graph(test, DType::f32, values, 3);
+  graph.outputs.erase(graph.outputs.begin(), graph.outputs.begin() + static_cast<std::ptrdiff_t>(dropped));
+  for (std::size_t i = 0; i < dropped; ++i) graph.edit(std::size_t{0})->outputs[i] = kNoValue;
+  return graph;
+}
+
+TEST_F(Faults, GradientsThatNobodyAsksForAreNotWritten) {
+  for (std::size_t dropped = 0; dropped < 3; ++dropped) {
+    std::vector<Tensor> values;
+    const Graph graph = normalization_gradients(dropped, values);
+    Plan plan;
+    EXPECT_EQ(execution_difference(graph, values, *emulated_executor(), 1e-5, &plan), "") << dropped;
+    EXPECT_THAT(first_node(plan).kernel, StartsWith("generated")) << first_node(plan).reason;
+  }
+}
+
+TEST_F(Faults, KernelsGoOnWhereADeviceTakesNoMoreBlocks) {
+  emulation::machine().most_blocks = 1;
+  std::vector<Tensor> values;
+  const Graph graph = normalization_gradients(0, values);
+  EXPECT_EQ(execution_difference(graph, values, *emulated_executor(), 1e-5), "");
+  std::set<std::string> seen;
+  for (const OpTest& test : op_tests()) {
+    if (!test.kernel.starts_with("generated") || !seen.insert(test.op).second) continue;
+    std::vector<Tensor> operands;
+    const Graph one = make_graph(test, DType::f32, operands, 3);
+    EXPECT_EQ(execution_difference(one, operands, *emulated_executor(), 1e-5), "") << test.op;
+  }
 }
 
 TEST_F(Faults, AKernelThatTheCompilerRefusesIsNoError) {

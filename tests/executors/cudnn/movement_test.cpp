@@ -65,6 +65,13 @@ const Case kCases[] = {
     {"running products",
      "({}[3,7,5] x) => ({}[3,7,5] y) <int64 axis = {{1}}> {{ y = CumProd<exclusive = 1, reverse = 1>(x, axis) }}", 1,
      false},
+    {"above a diagonal", "({}[3,37,29] x) => ({}[3,37,29] y) <int64 k = {{-2}}> {{ y = Trilu(x, k) }}"},
+    {"below a diagonal", "({}[5,9] x) => ({}[5,9] y) {{ y = Trilu<upper = 0>(x) }}"},
+    {"ones on a diagonal", "({}[37,29] x) => ({}[37,29] y) {{ y = EyeLike<k = 2>(x) }}"},
+    {"depth to space", "({}[2,12,3,5] x) => ({}[2,3,6,10] y) {{ y = DepthToSpace<blocksize = 2>(x) }}"},
+    {"depth to space by columns",
+     "({}[2,18,3,5] x) => ({}[2,2,9,15] y) {{ y = DepthToSpace<blocksize = 3, mode = \"CRD\">(x) }}"},
+    {"space to depth", "({}[2,3,6,10] x) => ({}[2,12,3,5] y) {{ y = SpaceToDepth<blocksize = 2>(x) }}"},
     {"one-hot",
      "({}[2] v, int64[4,3] i) => ({}[4,7,3] y) <int64 depth = {{7}}> {{ y = OneHot<axis = 1>(i, depth, v) }}", 7},
 };

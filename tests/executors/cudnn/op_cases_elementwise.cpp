@@ -19,6 +19,12 @@ std::vector<OpTest> elementwise_tests() {
                 {"matrix", "Transpose", "", {real({3, 4})}},
                 {"axes", "Transpose", "", {real({2, 3, 4, 5})}, {{"perm", Ints{0, 3, 1, 2}}}},
                 {"integers", "Transpose", "", {labels({2, 3}, 9)}, {}, 1, kF32},
+                {"heads", "RotaryEmbedding", "", {real({2, 3, 5, 8}), real({2, 5, 4}), real({2, 5, 4})}},
+                {"packed",
+                 "RotaryEmbedding",
+                 "",
+                 {real({2, 5, 18}), real({9, 2}), real({9, 2}), labels({2, 5}, 9)},
+                 {{"num_heads", std::int64_t{3}}, {"rotary_embedding_dim", std::int64_t{4}}, {"interleaved", kOne}}},
             });
   for (DType to : {DType::f32, DType::f16, DType::bf16, DType::i32, DType::i64, DType::boolean}) {
     const Attributes attributes = {{"to", static_cast<std::int64_t>(to)}};

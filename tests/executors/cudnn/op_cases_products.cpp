@@ -3,6 +3,17 @@
 
 namespace halfstep::cudnn::cases {
 
+namespace {
+
+const Attributes kTanhGelu{{"activation", std::string("Gelu")}, {"approximate", std::string("tanh")}};
+
+Attributes with(Attributes attributes, std::initializer_list<const char*> set) {
+  for (const char* name : set) attributes.set(name, kOne);
+  return attributes;
+}
+
+}  // namespace
+
 std::vector<OpTest> matmul_tests() {
   std::vector<OpTest> t = {
       {"plain", "Gemm", "", {real({3, 5}), real({5, 4})}},
@@ -18,10 +29,33 @@ std::vector<OpTest> matmul_tests() {
       {"relu_alone", "FusedGemm", kOwn, {real({6, 5}), real({5, 4})}, {{"activation", std::string("Relu")}}},
       {"to_f32", "FusedGemm", kOwn, {real({6, 5}), real({5, 4}), f32({4})}, {{"to", kToF32}}},
       {"to_f32_half_bias", "FusedGemm", kOwn, {real({6, 5}), real({5, 4}), real({4})}, {{"to", kToF32}}},
+      {"gelu", "FusedGemm", kOwn, {real({6, 5}), real({5, 8}), real({8})}, kTanhGelu},
+      {"exact_gelu", "FusedGemm", kOwn, {real({6, 5}), real({5, 8})}, {{"activation", std::string("Gelu")}}},
+      {"bias", "GemmActivation", kOwn, {real({6, 5}), real({5, 8}), real({8})}, kTanhGelu, 2},
+      {"no_bias", "GemmActivation", kOwn, {real({5, 6}), real({8, 5})}, with(kTanhGelu, {"transA", "transB"}), 2},
+      {"odd", "GemmActivation", kOwn, {real({6, 5}), real({5, 7}), real({7})}, kTanhGelu, 2},
+      {"exact", "GemmActivation", kOwn, {real({6, 5}), real({5, 8})}, {{"activation", std::string("Gelu")}}, 2},
+      {"even", "GemmActivationGrad", kOwn, {real({6, 5}), real({8, 5}), real({6, 8})}, with(kTanhGelu, {"transB"})},
+      {"odd", "GemmActivationGrad", kOwn, {real({6, 5}), real({5, 7}), real({6, 7})}, kTanhGelu},
+      {"relu",
+       "GemmActivationGrad",
+       kOwn,
+       {real({6, 5}), real({5, 8}), real({6, 8})},
+       {{"activation", std::string("Relu")}}},
+      {"right", "GemmSums", kOwn, {real({9, 5}), real({9, 4})}, {{"transA", kOne}, {"alpha", 0.5f}}, 2},
+      {"left", "GemmSums", kOwn, {real({9, 5}), real({9, 4})}, {{"transA", kOne}, {"operand", std::string("A")}}, 2},
+      {"to_f32",
+       "GemmSums",
+       kOwn,
+       {real({9, 5}), real({4, 9})},
+       {{"transA", kOne}, {"transB", kOne}, {"to", kToF32}},
+       2},
       {"matrices", "MatMul", "", {real({3, 5}), real({5, 4})}},
       {"batch", "MatMul", "", {real({2, 3, 5}), real({2, 5, 4})}},
       {"one_right", "MatMul", "", {real({2, 3, 5}), real({5, 4})}},
       {"one_left", "MatMul", "", {real({3, 5}), real({2, 5, 4})}},
+      {"many", "MatMul", "", {real({70000, 1, 3}), real({70000, 3, 1})}, {}, 1, {DType::f16}},
+      {"many_right", "MatMul", "", {real({1, 3}), real({70000, 3, 1})}, {}, 1, kF32},
       {"vector_left", "MatMul", "", {real({5}), real({5, 4})}},
       {"vector_right", "MatMul", "", {real({3, 5}), real({5})}},
       {"trans_a", "FusedMatMul", kOwn, {real({2, 5, 3}), real({2, 5, 4})}, {{"transA", kOne}, {"alpha", 2.0f}}},
@@ -134,6 +168,15 @@ std::vector<OpTest> pooling_tests() {
        "",
        {x},
        {{"kernel_shape", three}, {"strides", two}, {"pads", pads}, {"count_include_pad", kOne}, {"ceil_mode", kOne}}},
+      {"overhanging",
+       "AveragePool",
+       "",
+       {real({2, 3, 2, 2})},
+       {{"kernel_shape", Ints{5, 5}},
+        {"strides", two},
+        {"pads", pads},
+        {"count_include_pad", kOne},
+        {"ceil_mode", kOne}}},
       {"all", "GlobalAveragePool", "", {x}, {}, 1, {DType::f32, DType::f16, DType::bf16}, "cudnn"},
       {"all", "GlobalMaxPool", "", {x}, {}, 1, {DType::f32, DType::f16, DType::bf16}, "cudnn"},
       {"ties",

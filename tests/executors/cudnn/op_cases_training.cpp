@@ -8,11 +8,15 @@ std::vector<OpTest> loss_tests() {
   std::vector<OpTest> t = {
       {"last", "Softmax", "", {real({3, 7})}},
       {"middle", "Softmax", "", {real({3, 7, 5})}, {{"axis", kOne}}},
-      {"long", "Softmax", "", {real({2, 1500})}, {}, 1, kF32},
+      {"long", "Softmax", "", {real({2, 9001})}, {}, 1, kF32},
       {"last", "LogSoftmax", "", {real({3, 7})}},
       {"middle", "LogSoftmax", "", {real({3, 7, 5})}, {{"axis", kOne}}},
       {"middle", "SoftmaxGrad", kOwn, {real({3, 7, 5}), positive({3, 7, 5})}, {{"axis", kOne}}},
       {"last", "LogSoftmaxGrad", kOwn, {real({4, 6}), y}, {{"axis", kOne}}},
+      {"long", "LogSoftmaxGrad", kOwn, {real({2, 9001}), log_prob({2, 9001})}, {{"axis", kOne}}, 1, kF32},
+      {"many", "SoftmaxCrossEntropyLoss", "", {real({9001, 3}), labels({9001}, 3)}, {}, 1, kF32},
+      {"many", "SoftmaxCrossEntropyGrad", kOwn, {real({}), log_prob({9001, 3}), labels({9001}, 3)}, {}, 1, kF32},
+      {"long", "NegativeLogLikelihoodLoss", "", {log_prob({2, 9001}), labels({2}, 9001)}, {}, 1, kF32},
   };
   for (const char* reduction : {"mean", "sum", "none"}) {
     const Attributes plain = {{"reduction", std::string(reduction)}};
@@ -31,6 +35,9 @@ std::vector<OpTest> loss_tests() {
             {r + "_weights", loss_op, "", {real({4, 6}), labels32({4}, 6), positive({6})}, ignoring, 2, dtypes},
             {r + "_ignored", loss_op, "", {real({1, 1}), labels({1}, 1)}, all_ignored, 2, dtypes},
             {r + "_ignored", grad_op, kOwn, {real(one_loss), log_prob({1, 1}), labels({1}, 1)}, all_ignored, 1, dtypes},
+            // The logarithms are not asked for, and rows are cut into chunks.
+            {r + "_long", loss_op, "", {real({2, 20000}), labels({2}, 20000)}, plain, 1, kF32},
+            {r + "_long_columns", loss_op, "", {real({1, 600, 3}), labels({1, 3}, 600)}, plain, 1, kF32},
             {r + "_image", loss_op, "", {real({2, 5, 3, 3}), labels({2, 3, 3}, 5)}, ignoring, 2, dtypes},
             {r, grad_op, kOwn, {real(loss), y, labels({4}, 6)}, plain, 1, dtypes},
             {r + "_weights", grad_op, kOwn, {real(loss), y, labels32({4}, 6), positive({6})}, ignoring, 1, dtypes},

@@ -165,6 +165,21 @@ TEST_F(ProgramTest, IsLaunchedKernelByKernelWhereItCannotBeCaptured) {
     EXPECT_TRUE(identical(captured.states[s].second, plain.states[s].second));
 }
 
+TEST_F(ProgramTest, IsLaunchedKernelByKernelWhereItsCaptureFails) {
+  const History captured = train(*executor(), 5);
+  const std::pair<const char*, const char*> faults[] = {
+      {"captured launch", "a call under capture gave the machine was told to fail here"},
+      {"captured allocation", "a call under capture gave std::bad_alloc"},
+      {"cudaStreamEndCapture", "cudaStreamEndCapture gave"}};
+  for (const auto& [failing, note] : faults) {
+    emulation::machine().failing = failing;
+    const History plain = train(*executor(), 5);
+    emulation::latest_refusal();
+    EXPECT_EQ(captured.losses, plain.losses) << failing;
+    EXPECT_THAT(plain.plan.notes, Contains(HasSubstr(note)));
+  }
+}
+
 TEST_F(ProgramTest, IsLaunchedKernelByKernelWhereThatIsAskedFor) {
   const History captured = train(*executor(), 5);
   ::setenv("HALFSTEP_CUDA_GRAPHS", "0", 1);

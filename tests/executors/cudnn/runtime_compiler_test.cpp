@@ -2,6 +2,7 @@
 #include "executors/cudnn/runtime_compiler.h"
 
 #include <fstream>
+#include <string_view>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -81,6 +82,19 @@ TEST(RuntimeCompiler, TakesEveryFormula) {
     for (const int capability : {75, 90})
       EXPECT_FALSE(compile(text_of(body), capability, {}).empty()) << name_of(dtype);
   }
+}
+
+TEST(RuntimeCompiler, ContractsWhatItMay) {
+  // In PTX a product that names its rounding stays one.
+  const auto is_rounded = [](const KernelText& kernel) {
+    const std::vector<char> ptx = compile(kernel, 999, {});
+    return std::string_view(ptx.data(), ptx.size()).find("mul.rn.f32") != std::string_view::npos;
+  };
+  KernelText kernel =
+      text_of(parse("(float[64] a, float[64] b, float[64] c) => (float[64] y) { p = Mul(a, b) y = Sub(p, c) }"));
+  EXPECT_TRUE(is_rounded(kernel));
+  kernel.text.erase(0, kNotContracted.size());
+  EXPECT_FALSE(is_rounded(kernel));
 }
 
 TEST(RuntimeCompiler, SaysWhatIsWrong) {

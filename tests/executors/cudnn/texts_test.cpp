@@ -26,11 +26,12 @@ std::vector<std::string> operators() {
   return {names.begin(), names.end()};
 }
 
-/// Compiles what was loaded since: of one name for all architectures, and then for one after the other.
+/// Compiles what the test asked for and none before did: of one name for all architectures, and then for one after the
+/// other.
 void compile_new_texts() {
   static std::set<std::string> texts, names;
   static std::size_t number = 0;
-  for (const KernelText& text : emulation::loaded_texts()) {
+  for (const KernelText& text : emulation::executor_texts()) {
     if (!texts.insert(text.text).second) continue;
     const bool is_first = names.insert(text.name).second;
     ++number;
@@ -49,6 +50,7 @@ class GeneratedTexts : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(GeneratedTexts, AreTakenByNvrtc) {
   ASSERT_EQ(runtime_compiler_refusal(), "");
+  emulation::forget_texts();
   const auto executor = emulated_executor();
   bool is_tested = false;
   for (const OpTest& test : op_tests()) {

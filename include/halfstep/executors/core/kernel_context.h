@@ -64,8 +64,8 @@ class KernelContext {
   /// An absent output gives an empty operand.
   Operand write(std::size_t i, const Layout& layout);
   Operand write(std::size_t i, const Layout& layout, DType dtype);
-  /// Memory for output i in `in`'s layout, `in`'s own when its value dies here or is the state that output i updates.
-  /// The kernel must read each element of `in` before, or together with, writing it.
+  /// Memory for output i in `in`'s layout: `in`'s own when the kernel touches it once, and its value dies here or is
+  /// the state that i updates. The kernel must read each element of `in` before, or together with, writing it.
   Operand write_over(std::size_t i, const Operand& in);
   /// Output of another node that this kernel computes along (`absorb` it then).
   Operand write_value(ValueId id, const Layout& layout, DType dtype);

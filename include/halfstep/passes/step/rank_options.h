@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,8 @@ struct RankOptions {
   bool sync_batchnorm = false;  ///< BatchNormalization takes its statistics from the rows of all ranks
   /// Each parameter is updated by one rank, which alone has its moments: see shard_optimizer.
   bool sharded_optimizer = false;
+  /// That rank, by the parameter; the same on all ranks. Empty: by owners_of the parameters that have a gradient.
+  std::map<std::string, int> owners = {};
   /// In which gradients are reduced. A half type: what rounding takes from a gradient is added to the next one of that
   /// rank (error feedback), from a state of each.
   DType gradient_dtype = DType::f32;

@@ -1,6 +1,9 @@
 // cuBLASLt: column-major products of f32, f16 and bf16 matrices with the epilogues halfstep asks for.
 #include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <initializer_list>
+#include <numbers>
 
 #include <cublasLt.h>
 
@@ -18,8 +21,24 @@ struct Operation {
   cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
   const void* bias = nullptr;
   std::int32_t bias_type = -1;
+  const void* aux = nullptr;
+  std::int64_t aux_ld = 0;
   bool is_tf32 = false;
-  bool has_bias() const { return epilogue == CUBLASLT_EPILOGUE_BIAS; }
+
+  bool is_one_of(std::initializer_list<cublasLtEpilogue_t> all) const { return std::ranges::count(all, epilogue) > 0; }
+  bool has_bias() const {
+    return is_one_of({CUBLASLT_EPILOGUE_BIAS, CUBLASLT_EPILOGUE_GELU_BIAS, CUBLASLT_EPILOGUE_GELU_AUX_BIAS});
+  }
+  bool has_sums() const { return is_one_of({CUBLASLT_EPILOGUE_BGRADA, CUBLASLT_EPILOGUE_BGRADB}); }
+  bool is_gelu() const {
+    return is_one_of({CUBLASLT_EPILOGUE_GELU, CUBLASLT_EPILOGUE_GELU_BIAS, CUBLASLT_EPILOGUE_GELU_AUX,
+                      CUBLASLT_EPILOGUE_GELU_AUX_BIAS});
+  }
+  bool writes_aux() const { return is_one_of({CUBLASLT_EPILOGUE_GELU_AUX, CUBLASLT_EPILOGUE_GELU_AUX_BIAS}); }
+  bool has_aux() const { return writes_aux() || epilogue == CUBLASLT_EPILOGUE_DGELU; }
+  bool is_known() const {
+    return epilogue == CUBLASLT_EPILOGUE_DEFAULT || has_bias() || has_sums() || is_gelu() || has_aux();
+  }
 };
 struct Layout {
   DType type = DType::undefined;
@@ -32,6 +51,7 @@ struct Layout {
 struct Preference {
   std::size_t workspace = 0;
   std::uint32_t alignment[4] = {256, 256, 256, 256};
+  std::uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_MASK;
 };
 
 Operation& get(cublasLtMatmulDesc_t d) { return *reinterpret_cast<Operation*>(d); }
@@ -77,20 +97,43 @@ cublasStatus_t check(const Operation& o, const Layout& a, const Layout& b, const
   for (const Layout* l : {&a, &b, &c, &d}) {
     if (l->ld < l->rows) return refuse("a leading dimension is below the rows");
     if (l->batch != d.batch) return refuse("batch counts differ");
+    if (l->batch > 65535) return refuse("more matrices than every algorithm takes", CUBLAS_STATUS_NOT_SUPPORTED);
   }
   if (a.type != b.type || c.type != d.type || (d.type != a.type && d.type != DType::f32))
     return refuse("types are not in the table", CUBLAS_STATUS_NOT_SUPPORTED);
-  if (o.has_bias() && dtype_of(static_cast<cudaDataType_t>(o.bias_type)) != d.type)
+  if (!o.is_known()) return refuse("an epilogue that is not emulated");
+  const bool has_vector = o.has_bias() || o.has_sums();
+  if (has_vector && dtype_of(static_cast<cudaDataType_t>(o.bias_type)) != d.type)
     return refuse("the bias' type is not the result's", CUBLAS_STATUS_NOT_SUPPORTED);
-  if (o.has_bias() && !o.bias) return refuse("the epilogue has no bias");
+  if (has_vector && !o.bias) return refuse("the epilogue has no bias");
+  if (o.has_aux() && !o.aux) return refuse("the epilogue has no auxiliary matrix");
+  if (o.has_aux() && (o.aux_ld < d.rows || o.aux_ld % 8 != 0))
+    return refuse("the auxiliary matrix' leading dimension is below the rows, or no multiple of 8");
+  if (o.has_aux() && reinterpret_cast<std::uintptr_t>(o.aux) % 16 != 0)
+    return refuse("the auxiliary matrix does not begin at a multiple of 16 bytes");
+  if ((o.has_aux() || o.has_sums()) && d.batch != 1) return refuse("an auxiliary result of a batch is not emulated");
+  if (!emulation::machine().has_epilogues && (o.has_aux() || o.has_sums() || o.is_gelu()))
+    return CUBLAS_STATUS_NOT_SUPPORTED;
   return CUBLAS_STATUS_SUCCESS;
 }
 
-int products = 0;
+int products = 0, epilogues = 0;
+
+/// The approximation by tanh, which is the only one that cuBLASLt has.
+double gelu(double x) {
+  return 0.5 * x * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
+}
+/// By its formula, without a care for limits: NaN where x is infinite.
+float gelu_slope(float x) {
+  const float c = std::sqrt(2 / std::numbers::pi_v<float>), cubic = 0.044715F;
+  const float t = std::tanh(c * (x + cubic * x * x * x));
+  return 0.5F * (1 + t) + 0.5F * x * (1 - t * t) * c * (1 + 3 * cubic * x * x);
+}
 
 }  // namespace
 
 int emulation::products_launched() { return products; }
+int emulation::epilogues_launched() { return epilogues; }
 
 extern "C" {
 
@@ -119,6 +162,10 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d, cublasLtMa
       return assign(o.bias, value, bytes);
     case CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE:
       return assign(o.bias_type, value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER:
+      return assign(o.aux, value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD:
+      return assign(o.aux_ld, value, bytes);
     default:
       return refuse("an attribute of the operation that is not emulated");
   }
@@ -155,6 +202,8 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t d
   switch (attribute) {
     case CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES:
       return assign(p.workspace, value, bytes);
+    case CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK:
+      return assign(p.reductions, value, bytes);
     case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES:
       return assign(p.alignment[0], value, bytes);
     case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES:
@@ -178,9 +227,13 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
   const cublasStatus_t status = check(get(operation), get(a), get(b), get(c), get(d));
   if (status != CUBLAS_STATUS_SUCCESS) return status;
   if (requested < 1 || get(preference).workspace < kWorkspace) return CUBLAS_STATUS_NOT_SUPPORTED;
-  *found = std::min(requested, emulation::machine().algorithms);
+  if (get(preference).reductions & ~std::uint32_t{CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE})
+    return refuse("parts of a sum may be rounded to the type of the result");
+  *found = std::min(requested, emulation::machine().algorithms + 1);
   for (int i = 0; i < *found; ++i) {
     results[i] = {};
+    results[i].state = i == 0 ? CUBLAS_STATUS_NOT_SUPPORTED : CUBLAS_STATUS_SUCCESS;
+    if (i == 0) continue;  // of an invalid proposal nothing else means anything
     // The algorithm remembers what it was chosen for.
     results[i].algo.data[0] = *std::ranges::max_element(get(preference).alignment);
     results[i].workspaceSize = kWorkspace;
@@ -207,23 +260,46 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t operation, 
   }
   if (workspace_bytes < kWorkspace || !emulation::is_device(workspace, workspace_bytes))
     return refuse("the workspace is too small");
-  if (o.has_bias() && !emulation::is_device(o.bias, halfstep::bytes_of(ld.type, static_cast<std::size_t>(ld.rows))))
+  const bool sums_b = o.epilogue == CUBLASLT_EPILOGUE_BGRADB;
+  const auto bytes = [&](std::int64_t count) { return halfstep::bytes_of(ld.type, static_cast<std::size_t>(count)); };
+  if ((o.has_bias() || o.has_sums()) && !emulation::is_device(o.bias, bytes(sums_b ? ld.columns : ld.rows)))
     return refuse("the bias does not lie in device memory");
-  ++products;
+  if (o.has_aux() && !emulation::is_device(o.aux, bytes((ld.columns - 1) * o.aux_ld + ld.rows)))
+    return refuse("the auxiliary matrix does not lie in device memory");
   const float x = *static_cast<const float*>(alpha), y = *static_cast<const float*>(beta);
+  if (o.has_sums() && x != 1) return refuse("nothing says whether sums are scaled as the product is");
+  ++products;
+  if (o.has_aux() || o.has_sums() || o.is_gelu()) {
+    ++epilogues;
+    if (emulation::fails("epilogue")) return CUBLAS_STATUS_EXECUTION_FAILED;
+  }
   emulation::submit(stream, [=] {
     std::memset(workspace, 0xee, workspace_bytes);
     const std::int64_t k = o.a == CUBLAS_OP_N ? la.columns : la.rows;
+    const auto a_at = [&](std::int64_t z, std::int64_t i, std::int64_t r) {
+      return emulation::load(la.type, a, z * la.stride + (o.a == CUBLAS_OP_N ? r * la.ld + i : i * la.ld + r));
+    };
+    const auto b_at = [&](std::int64_t z, std::int64_t r, std::int64_t j) {
+      return emulation::load(lb.type, b, z * lb.stride + (o.b == CUBLAS_OP_N ? j * lb.ld + r : r * lb.ld + j));
+    };
+    for (std::int64_t i = 0; o.has_sums() && i < (sums_b ? ld.columns : ld.rows); ++i) {
+      double sum = 0;
+      for (std::int64_t r = 0; r < k; ++r) sum += sums_b ? b_at(0, r, i) : a_at(0, i, r);
+      emulation::store(ld.type, const_cast<void*>(o.bias), i, sum);
+    }
     for (std::int64_t z = 0; z < ld.batch; ++z)
       for (std::int64_t j = 0; j < ld.columns; ++j)
         for (std::int64_t i = 0; i < ld.rows; ++i) {
           double sum = 0;
-          for (std::int64_t r = 0; r < k; ++r)
-            sum += emulation::load(la.type, a, z * la.stride + (o.a == CUBLAS_OP_N ? r * la.ld + i : i * la.ld + r)) *
-                   emulation::load(lb.type, b, z * lb.stride + (o.b == CUBLAS_OP_N ? j * lb.ld + r : r * lb.ld + j));
+          for (std::int64_t r = 0; r < k; ++r) sum += a_at(z, i, r) * b_at(z, r, j);
           sum *= x;
           if (y != 0) sum += y * emulation::load(lc.type, c, z * lc.stride + j * lc.ld + i);
           if (o.has_bias()) sum += emulation::load(ld.type, o.bias, i);
+          const std::int64_t beside = j * o.aux_ld + i;
+          if (o.writes_aux()) emulation::store(ld.type, const_cast<void*>(o.aux), beside, sum);
+          if (o.is_gelu()) sum = gelu(sum);
+          if (o.epilogue == CUBLASLT_EPILOGUE_DGELU)
+            sum *= gelu_slope(static_cast<float>(emulation::load(ld.type, o.aux, beside)));
           emulation::store(ld.type, d, z * ld.stride + j * ld.ld + i, sum);
         }
   });

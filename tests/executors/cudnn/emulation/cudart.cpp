@@ -33,10 +33,20 @@ struct State {
   std::size_t used = 0, bytes_to_host = 0;
   int live = 0, allocations = 0, graph_launches = 0, capturing = 0;
   const char* refusal = "";
+  cudaError_t latest = cudaSuccess;  ///< failure that nobody has asked for
+  bool is_capture_broken = false;
 };
 State& state() {
   static State s;
   return s;
+}
+
+/// What the runtime answers to a call that fails. A capture does not outlive a call that it does not permit.
+cudaError_t fail(cudaError_t status) {
+  state().latest = status;
+  if (is_capturing() && (status == cudaErrorStreamCaptureUnsupported || status == cudaErrorStreamCaptureImplicit))
+    state().is_capture_broken = true;
+  return status;
 }
 
 constexpr std::size_t kGuard = 256;  // before and behind every allocation
@@ -60,7 +70,7 @@ bool is_whole(const Blocks::value_type& block) {
 cudaError_t allocate(Blocks& blocks, void** p, std::size_t bytes) {
   if (is_capturing()) {
     refuse("memory is allocated while a stream is captured");
-    return cudaErrorStreamCaptureUnsupported;
+    return fail(cudaErrorStreamCaptureUnsupported);
   }
   auto* whole = static_cast<std::byte*>(::operator new (bytes + 2 * kGuard, std::align_val_t{256}));
   std::memset(whole, static_cast<int>(kGuardByte), bytes + 2 * kGuard);
@@ -78,7 +88,7 @@ cudaError_t release(Blocks& blocks, void* p) {
   const auto it = blocks.find(static_cast<std::byte*>(p));
   if (it == blocks.end()) {
     refuse("memory is freed that was not allocated");
-    return cudaErrorInvalidValue;
+    return fail(cudaErrorInvalidValue);
   }
   run_all();
   if (!is_whole(*it)) refuse("something was written outside of an allocation");
@@ -100,13 +110,13 @@ cudaError_t copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind k
   const bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
   if (is_device(from, bytes) != from_device || is_device(to, bytes) != to_device) {
     refuse("a copy's addresses are not where its kind says");
-    return cudaErrorInvalidValue;
+    return fail(cudaErrorInvalidValue);
   }
   const bool pageable =
       (!from_device && !holds(state().pinned, from, bytes)) || (!to_device && !holds(state().pinned, to, bytes));
   if (pageable && stream->capturing) {
     refuse("pageable memory is copied while its stream is captured");
-    return cudaErrorStreamCaptureUnsupported;
+    return fail(cudaErrorStreamCaptureUnsupported);
   }
   const auto count = [=] {
     if (kind == cudaMemcpyDeviceToHost) state().bytes_to_host += bytes;
@@ -176,10 +186,10 @@ cudaError_t cudaRuntimeGetVersion(int* version) {
 }
 cudaError_t cudaGetDeviceCount(int* count) {
   *count = machine().devices;
-  return machine().devices ? cudaSuccess : cudaErrorNoDevice;
+  return machine().devices ? cudaSuccess : fail(cudaErrorNoDevice);
 }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
-  if (device < 0 || device >= machine().devices) return cudaErrorInvalidDevice;
+  if (device < 0 || device >= machine().devices) return fail(cudaErrorInvalidDevice);
   *properties = {};
   std::strcpy(properties->name, "Emulated GPU");
   properties->major = machine().major;
@@ -188,17 +198,19 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   properties->multiProcessorCount = 1;
   return cudaSuccess;
 }
-cudaError_t cudaSetDevice(int device) { return device < machine().devices ? cudaSuccess : cudaErrorInvalidDevice; }
+cudaError_t cudaSetDevice(int device) {
+  return device < machine().devices ? cudaSuccess : fail(cudaErrorInvalidDevice);
+}
 const char* cudaGetErrorName(cudaError_t status) {
   return status == cudaErrorMemoryAllocation ? "cudaErrorMemoryAllocation" : "cudaError";
 }
 const char* cudaGetErrorString(cudaError_t status) {
   return status == cudaErrorMemoryAllocation ? "out of memory" : "an error";
 }
-cudaError_t cudaGetLastError() { return cudaSuccess; }
+cudaError_t cudaGetLastError() { return std::exchange(state().latest, cudaSuccess); }
 
 cudaError_t cudaMalloc(void** p, std::size_t bytes) {
-  if (state().used + bytes > machine().memory) return cudaErrorMemoryAllocation;
+  if (state().used + bytes > machine().memory) return fail(cudaErrorMemoryAllocation);
   const cudaError_t status = allocate(state().device, p, bytes);
   if (status == cudaSuccess) state().used += bytes;
   return status;
@@ -211,19 +223,19 @@ cudaError_t cudaFree(void* p) {
 cudaError_t cudaMallocHost(void** p, std::size_t bytes) { return allocate(state().pinned, p, bytes); }
 cudaError_t cudaFreeHost(void* p) { return release(state().pinned, p); }
 cudaError_t cudaMemset(void* p, int value, std::size_t bytes) {
-  if (!is_device(p, bytes)) return cudaErrorInvalidValue;
-  if (is_refused_in_capture()) return cudaErrorStreamCaptureImplicit;
+  if (!is_device(p, bytes)) return fail(cudaErrorInvalidValue);
+  if (is_refused_in_capture()) return fail(cudaErrorStreamCaptureImplicit);
   submit(nullptr, [=] { std::memset(p, value, bytes); });  // the host does not wait
   return cudaSuccess;
 }
 cudaError_t cudaMemsetAsync(void* p, int value, std::size_t bytes, cudaStream_t stream) {
-  if (!is_device(p, bytes)) return cudaErrorInvalidValue;
+  if (!is_device(p, bytes)) return fail(cudaErrorInvalidValue);
   submit(stream, [=] { std::memset(p, value, bytes); });
   return cudaSuccess;
 }
 
 cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
-  if (is_refused_in_capture()) return cudaErrorStreamCaptureImplicit;
+  if (is_refused_in_capture()) return fail(cudaErrorStreamCaptureImplicit);
   const cudaError_t status = copy(to, from, bytes, kind, stream_of(nullptr));
   if (status == cudaSuccess && kind != cudaMemcpyDeviceToDevice) run_until_idle(stream_of(nullptr));
   return status;
@@ -250,7 +262,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   stream = stream_of(stream);
   if (stream->capturing) {
     refuse("a stream is waited for while it is captured");
-    return cudaErrorStreamCaptureUnsupported;
+    return fail(cudaErrorStreamCaptureUnsupported);
   }
   run_until_idle(stream);
   return cudaSuccess;
@@ -285,7 +297,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
 }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
-  if (!machine().can_capture) return cudaErrorStreamCaptureUnsupported;
+  if (!machine().can_capture) return fail(cudaErrorStreamCaptureUnsupported);
   stream->capturing = true;
   ++state().capturing;
   return cudaSuccess;
@@ -293,8 +305,11 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   stream->capturing = false;
   --state().capturing;
-  *graph = new CUgraph_st{std::move(stream->captured)};
-  stream->captured.clear();
+  std::vector<Work> work = std::exchange(stream->captured, {});
+  *graph = nullptr;
+  const bool is_broken = std::exchange(state().is_capture_broken, false);
+  if (is_broken || fails("cudaStreamEndCapture")) return fail(cudaErrorStreamCaptureInvalidated);
+  *graph = new CUgraph_st{std::move(work)};
   count_object(1);
   return cudaSuccess;
 }

@@ -88,6 +88,8 @@ const Engine kEngines[] = {
     {{}, 512, true},
 };
 
+constexpr int kOnTensorCores = 1;
+
 int compilations = 0;
 
 struct Tensor {
@@ -461,15 +463,21 @@ cudnnStatus_t cudnnBackendGetAttribute(const cudnnBackendDescriptor_t d, cudnnBa
   const Descriptor& from = as_descriptor(d);
   const auto parts = static_cast<cudnnBackendDescriptor_t*>(values);
   switch (name) {
-    case CUDNN_ATTR_ENGINEHEUR_RESULTS:
-      *count = std::size(kEngines);
+    case CUDNN_ATTR_ENGINEHEUR_RESULTS: {
+      const Descriptor& graph = from.part(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH);
+      const bool is_fused = graph.all<cudnnBackendDescriptor_t>(CUDNN_ATTR_OPERATIONGRAPH_OPS).size() > 1;
+      std::vector<int> engines;
+      for (int i = 0; i < static_cast<int>(std::size(kEngines)); ++i)
+        if (!is_fused || emulation::machine().fuses_on_tensor_cores || i != kOnTensorCores) engines.push_back(i);
+      *count = static_cast<std::int64_t>(engines.size());
       for (std::int64_t i = 0; i < std::min(room, *count); ++i) {
         Descriptor& to = as_descriptor(parts[i]);
-        to.engine = static_cast<int>(i);
-        to.graph = &from.part(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH);
+        to.engine = engines[static_cast<std::size_t>(i)];
+        to.graph = &graph;
         to.is_final = true;
       }
       return CUDNN_STATUS_SUCCESS;
+    }
     case CUDNN_ATTR_ENGINECFG_ENGINE:
       *count = 1;
       if (room) as_descriptor(parts[0]).engine = from.engine;
@@ -528,8 +536,9 @@ cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDescriptor_t
       if (!addresses.contains(t.id)) return refuse("a tensor without an address");
       if (t.is_by_value) continue;
       if (!emulation::is_device(addresses[t.id], t.bytes())) return refuse("a tensor does not lie in device memory");
-      if (reinterpret_cast<std::uintptr_t>(addresses[t.id]) % 16 != 0 && !is_convolution(*all.back()))
-        return refuse("a tensor that is not aligned as was said");
+      const std::int64_t alignment = all.back()->part(name).one<std::int64_t>(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT);
+      if (reinterpret_cast<std::uintptr_t>(addresses[t.id]) % static_cast<std::uintptr_t>(alignment) != 0)
+        return refuse("a tensor that is not aligned as was said", CUDNN_STATUS_BAD_PARAM_MISALIGNED_POINTER);
     }
   }
   const std::size_t failing = emulation::machine().failing_workspace;

@@ -25,7 +25,10 @@ struct Machine {
   int algorithms = 1;                 ///< that cuBLASLt proposes for a product
   std::uint32_t seed = 0;             ///< draws the order of streams' work; 0: everything as late as it may be
   const char* failing = "";           ///< a call that fails whenever it is made
-  std::size_t failing_workspace = 0;  ///< convolutions with at least so much workspace fail when they run; 0: none
+  std::size_t failing_workspace = 0;  ///< plans with at least so much workspace fail when they run; 0: none
+  bool has_epilogues = true;          ///< cuBLASLt has algorithms for those with more than a bias in them
+  bool fuses_on_tensor_cores = true;  ///< engines on tensor cores take pointwise operations behind a convolution
+  unsigned most_blocks = 0;           ///< of a launch of a generated kernel, whatever it asks for; 0: as many as that
 };
 Machine& machine();
 /// The next number drawn by the machine's seed.
@@ -53,6 +56,8 @@ int graph_launches();
 int plans_compiled();
 /// Products of cuBLASLt so far.
 int products_launched();
+/// Those of them with more than a bias in the epilogue.
+int epilogues_launched();
 /// Bytes copied from the device to the host so far.
 std::size_t bytes_to_host();
 /// Whether a stream is being captured: then nothing may be allocated.

@@ -1,14 +1,17 @@
 #include "tests/executors/cudnn/emulation/generated.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <new>
 #include <optional>
 
 #include <dlfcn.h>
 #include <fmt/format.h>
+#include <link.h>
 #include <unistd.h>
 
 #include "tests/executors/cudnn/emulation/emulation.h"
@@ -41,6 +44,33 @@ class Folder {
   fs::path path_;
 };
 
+/// Contraction is nvcc's default, where this machine has it.
+const char* contraction(const KernelText& kernel) {
+  if (!is_contracted(kernel)) return "-ffp-contract=off";
+#ifdef __x86_64__
+  return __builtin_cpu_supports("fma") ? "-ffp-contract=fast -mfma" : "-ffp-contract=off";
+#else
+  return "-ffp-contract=fast";
+#endif
+}
+
+/// The bytes of __shared__ variables (see cuda_on_host.h).
+std::size_t shared_bytes(void* library) {
+  struct Search {
+    ElfW(Addr) base;
+    std::size_t bytes;
+  } search{static_cast<const link_map*>(library)->l_addr, 0};
+  dl_iterate_phdr(
+      [](dl_phdr_info* info, std::size_t, void* data) {
+        auto& wanted = *static_cast<Search*>(data);
+        for (int i = 0; info->dlpi_addr == wanted.base && i < info->dlpi_phnum; ++i)
+          if (info->dlpi_phdr[i].p_type == PT_TLS) wanted.bytes = info->dlpi_phdr[i].p_memsz;
+        return 0;
+      },
+      &search);
+  return search.bytes;
+}
+
 void* build(const KernelText& kernel) {
   const Folder folder;
   const fs::path source = folder / "kernel.cpp", object = folder / "kernel.so", messages = folder / "messages";
@@ -48,9 +78,9 @@ void* build(const KernelText& kernel) {
                         << kernel.text << "\nextern \"C\" void on_host_entry(const void* argument) {\n  " << kernel.name
                         << "(*static_cast<const " << kernel.argument << "*>(argument));\n}\n";
   const std::string command = fmt::format(
-      "{} -std=c++20 -O1 -w -fPIC -shared -fno-exceptions -fno-asynchronous-unwind-tables -ffp-contract=off "
+      "{} -std=c++20 -O1 -w -fPIC -shared -fno-exceptions -fno-asynchronous-unwind-tables {} "
       "-o '{}' '{}' -lm 2> '{}'",
-      HALFSTEP_HOST_COMPILER, object.string(), source.string(), messages.string());
+      HALFSTEP_HOST_COMPILER, contraction(kernel), object.string(), source.string(), messages.string());
   if (std::system(command.c_str()) != 0) {
     std::ifstream file(messages);
     halfstep::throw_failure("a generated kernel that the host's compiler takes",
@@ -58,6 +88,9 @@ void* build(const KernelText& kernel) {
   }
   void* library = dlopen(object.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!library) halfstep::throw_failure("a kernel that loads", dlerror(), "");
+  constexpr std::size_t kMostShared = std::size_t{48} << 10;  // where a launch does not ask for more
+  if (const std::size_t bytes = shared_bytes(library); bytes > kMostShared)
+    halfstep::throw_failure("a kernel with at most 48 KB of shared memory", fmt::format("{} bytes", bytes), "");
   return library;
 }
 
@@ -119,7 +152,10 @@ class HostKernel final : public LoadedKernel {
 
   void launch(unsigned blocks, unsigned threads, std::span<const std::byte> argument,
               cudaStream_t stream) const override {
-    if (fails("launch")) halfstep::throw_failure("cuLaunchKernel to succeed on the GPU", refusal(), "");
+    if (fails("launch") || (is_capturing() && fails("captured launch")))
+      halfstep::throw_failure("cuLaunchKernel to succeed on the GPU", refusal(), "");
+    if (is_capturing() && fails("captured allocation")) throw std::bad_alloc();
+    if (machine().most_blocks > 0) blocks = std::min(blocks, machine().most_blocks);
     if (blocks == 0 || threads == 0 || threads > 1024 || argument.size() > 4096)
       return refuse("a grid or an argument that no device takes");
     if (!built_) built_.emplace(text_);
@@ -127,7 +163,6 @@ class HostKernel final : public LoadedKernel {
       built_->run({blocks, threads}, bytes.data());
     });
   }
-  const KernelText& text() const { return text_; }
 
  private:
   KernelText text_;
@@ -148,11 +183,19 @@ std::shared_ptr<const LoadedKernel> load_on_host(const KernelText& kernel) {
   return known;
 }
 
-std::vector<KernelText> loaded_texts() {
+namespace {
+std::map<std::string, KernelText>& asked_for() {
+  static std::map<std::string, KernelText> all;
+  return all;
+}
+}  // namespace
+
+std::vector<KernelText> executor_texts() {
   std::vector<KernelText> texts;
-  for (const auto& [_, kernel] : loaded()) texts.push_back(kernel->text());
+  for (const auto& [_, text] : asked_for()) texts.push_back(text);
   return texts;
 }
+void forget_texts() { asked_for().clear(); }
 
 }  // namespace emulation
 
@@ -163,6 +206,7 @@ std::string generation_refusal() {
 }
 std::shared_ptr<const LoadedKernel> load_kernel(const KernelText& kernel, int) {
   if (emulation::fails("compile")) throw_failure("NVRTC to take the kernel", emulation::refusal(), "");
+  emulation::asked_for().try_emplace(kernel.name + '\n' + kernel.text, kernel);
   return emulation::load_on_host(kernel);
 }
 

@@ -12,7 +12,8 @@ namespace emulation {
 /// The same as halfstep::cudnn::load_kernel, for a text that need not come from the executor.
 std::shared_ptr<const halfstep::cudnn::LoadedKernel> load_on_host(const halfstep::cudnn::KernelText& kernel);
 
-/// Every text that was loaded in this process.
-std::vector<halfstep::cudnn::KernelText> loaded_texts();
+/// Every text that the executor asked for since the last `forget_texts`.
+std::vector<halfstep::cudnn::KernelText> executor_texts();
+void forget_texts();
 
 }  // namespace emulation

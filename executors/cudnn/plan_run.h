@@ -1,0 +1,44 @@
+// Kernels that run plans of cuDNN's graph API.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "executors/cudnn/kernel.h"
+#include "executors/cudnn/plan_cache.h"
+
+namespace halfstep::cudnn {
+
+/// Plans for the case that one fails when it runs, the first among them.
+inline constexpr std::size_t kPlans = 3;
+
+/// The tensors of a run.
+struct PlanTensors {
+  std::vector<std::int64_t> numbers;
+  std::vector<void*> addresses;
+
+  void add(std::int64_t number, const void* address) {
+    numbers.push_back(number);
+    addresses.push_back(const_cast<void*>(address));
+  }
+};
+
+struct PlanRun {
+  std::string what;         ///< "convolution"
+  std::string remark = {};  ///< of the plan's entry, before the workspace
+  /// Kept as long as the kernel, with all that it holds.
+  std::function<PlanTensors(const Launch&)> find;
+  std::function<void(const Launch&)> before = {}, after = {};
+  std::size_t scratch_bytes = 0;  ///< in front of the workspace
+  std::vector<core::Layout> in_layouts = {}, out_layouts = {};
+};
+
+/// Runs the first plan, from then on the next one when cuDNN refuses it. Where it refuses all, the next run begins with
+/// the first again: what was wrong, as little memory, may be over.
+Made run_plans(KernelContext& context, std::vector<ExecutionPlan> plans, PlanRun run);
+
+/// `what`: "convolution".
+Made refuse_without(const Plans& none, std::string_view what);
+
+}  // namespace halfstep::cudnn

@@ -1,0 +1,239 @@
+#include "executors/cudnn/product.h"
+
+#include <algorithm>
+#include <array>
+#include <optional>
+
+#include <fmt/format.h>
+
+#include "executors/cudnn/entry_cache.h"
+#include "executors/cudnn/fastest.h"
+
+namespace halfstep::cudnn {
+namespace {
+
+// cuBLASLt thinks column-major, where a row-major matrix is its transpose. So Y = op(A) op(B) is asked for as
+// Y' = op(B)' op(A)': operands swapped, rows and columns swapped, each operand's op unchanged.
+
+constexpr std::size_t kMaxWorkspace = std::size_t{32} << 20;
+/// Algorithms that are timed.
+constexpr int kProposals = 8;
+
+std::optional<cudaDataType_t> data_type(DType dtype) {
+  switch (dtype) {
+    case DType::f32:
+      return CUDA_R_32F;
+    case DType::f16:
+      return CUDA_R_16F;
+    case DType::bf16:
+      return CUDA_R_16BF;
+    default:
+      return std::nullopt;
+  }
+}
+
+MatrixLayout layout(DType dtype, std::int64_t rows, std::int64_t columns, std::int64_t batch, std::int64_t stride) {
+  cublasLtMatrixLayout_t handle = nullptr;
+  check(cublasLtMatrixLayoutCreate(&handle, data_type(dtype).value(), static_cast<std::uint64_t>(columns),
+                                   static_cast<std::uint64_t>(rows), columns),
+        "cublasLtMatrixLayoutCreate");
+  MatrixLayout owned(handle);
+  const auto set = [&](cublasLtMatrixLayoutAttribute_t attribute, const auto& value) {
+    check(cublasLtMatrixLayoutSetAttribute(handle, attribute, &value, sizeof value),
+          "cublasLtMatrixLayoutSetAttribute");
+  };
+  if (batch > 1) {
+    set(CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, static_cast<std::int32_t>(batch));
+    set(CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, stride);
+  }
+  return owned;
+}
+
+template <class T>
+void set(const MatmulDescriptor& operation, cublasLtMatmulDescAttributes_t attribute, const T& value) {
+  check(cublasLtMatmulDescSetAttribute(operation.get(), attribute, &value, sizeof value),
+        "cublasLtMatmulDescSetAttribute");
+}
+
+MatmulPreference preference() {
+  cublasLtMatmulPreference_t handle = nullptr;
+  check(cublasLtMatmulPreferenceCreate(&handle), "cublasLtMatmulPreferenceCreate");
+  MatmulPreference owned(handle);
+  const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
+    check(cublasLtMatmulPreferenceSetAttribute(handle, attribute, &value, sizeof value),
+          "cublasLtMatmulPreferenceSetAttribute");
+  };
+  prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, kMaxWorkspace);
+  // Where the sum is split its parts stay in f32: in the type of the result they would be coarse, or overflow.
+  prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, std::uint32_t{CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE});
+  for (auto attribute : {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+                         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
+    prefer(attribute, kOperandAlignment);
+  return owned;
+}
+
+/// All that decides about which of `plans` is taken.
+std::string key_of(const Product& p, std::size_t plans, const Libraries& libraries) {
+  cudaDeviceProp properties{};
+  check(cudaGetDeviceProperties(&properties, libraries.device), "cudaGetDeviceProperties");
+  const auto operand = [](const ProductOperand& o) {
+    return fmt::format("{} {} {} {}", o.rows, o.columns, o.transposed, o.stride);
+  };
+  return fmt::format("halfstep product 5\ncuBLASLt {} {} {}.{} {} {} {} {}\n{} | {} | {} {} {} {} {} {} {} {} {} {}\n",
+                     cublasLtGetVersion(), properties.name, properties.major, properties.minor,
+                     properties.multiProcessorCount, kProposals, kOperandAlignment, kMaxWorkspace, operand(p.a),
+                     operand(p.b), p.batch, name_of(p.type), name_of(p.to), p.alpha, p.beta, p.bias,
+                     static_cast<int>(p.beside), static_cast<int>(p.last.kind), libraries.arithmetic.tf32, plans);
+}
+
+/// What cuBLASLt does in an epilogue. Its Gelu is the approximation by tanh, and nothing says how near its tanh is: f32
+/// takes our own. Its Relu makes 0 of NaN, so that a run that has diverged would not show it: that one is never asked
+/// for, nor is the slope by its mask. Nor does anything say whether sums are scaled as the product is.
+std::optional<cublasLtEpilogue_t> whole_epilogue(const Product& p) {
+  const bool is_gelu = p.last.kind == ops::Epilogue::Kind::gelu_tanh && is_half(p.to);
+  const bool is_matrix = p.columns() % 8 == 0;  // rows of Z
+  switch (p.beside) {
+    case Beside::nothing:
+      return std::nullopt;
+    case Beside::activation:
+      return !is_gelu ? std::nullopt : std::optional(p.bias ? CUBLASLT_EPILOGUE_GELU_BIAS : CUBLASLT_EPILOGUE_GELU);
+    case Beside::operand:
+      if (!is_gelu || !is_matrix) return std::nullopt;
+      return p.bias ? CUBLASLT_EPILOGUE_GELU_AUX_BIAS : CUBLASLT_EPILOGUE_GELU_AUX;
+    case Beside::slope:
+      return is_gelu && is_matrix ? std::optional(CUBLASLT_EPILOGUE_DGELU) : std::nullopt;
+    case Beside::sums_a:
+    case Beside::sums_b:
+      if (p.alpha != 1) return std::nullopt;
+      return p.beside == Beside::sums_a ? CUBLASLT_EPILOGUE_BGRADB : CUBLASLT_EPILOGUE_BGRADA;  // operands are swapped
+  }
+  return std::nullopt;
+}
+
+std::shared_ptr<const ProductForm> make_form(const Product& p, cublasLtEpilogue_t epilogue, bool is_whole, bool tf32) {
+  ProductForm form;
+  cublasLtMatmulDesc_t operation = nullptr;
+  // Both accumulate in f32; CUBLAS_COMPUTE_32F multiplies f32 operands as f32, and is the only one for halves.
+  const cublasComputeType_t compute = tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+  check(cublasLtMatmulDescCreate(&operation, compute, CUDA_R_32F), "cublasLtMatmulDescCreate");
+  form.operation = MatmulDescriptor(operation);
+  form.is_whole = is_whole;
+  // The heuristic looks at the alignment of addresses alone; a launch puts the real ones.
+  const auto* somewhere = reinterpret_cast<const void*>(std::uintptr_t{kOperandAlignment});
+  set(form.operation, CUBLASLT_MATMUL_DESC_TRANSA, p.b.transposed ? CUBLAS_OP_T : CUBLAS_OP_N);
+  set(form.operation, CUBLASLT_MATMUL_DESC_TRANSB, p.a.transposed ? CUBLAS_OP_T : CUBLAS_OP_N);
+  set(form.operation, CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue);
+  if (p.bias || (is_whole && has_sums(p))) {
+    set(form.operation, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, static_cast<std::int32_t>(data_type(p.to).value()));
+    set(form.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, somewhere);
+  }
+  if (is_whole && has_operand(p)) {
+    set(form.operation, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, p.columns());
+    set(form.operation, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, somewhere);
+  }
+  form.a = layout(p.type, p.a.rows, p.a.columns, p.batch, p.a.stride);
+  form.b = layout(p.type, p.b.rows, p.b.columns, p.batch, p.b.stride);
+  form.y = layout(p.to, p.rows(), p.columns(), p.batch, p.rows() * p.columns());
+  return share(std::move(form));
+}
+
+/// What cuBLASLt proposes for a form, best first; nothing where it has no algorithm.
+void append_plans(std::vector<ProductPlan>& plans, std::shared_ptr<const ProductForm> form, const Libraries& libraries,
+                  bool has_other) {
+  const MatmulPreference preferred = preference();
+  std::array<cublasLtMatmulHeuristicResult_t, kProposals> proposals{};
+  int found = 0;
+  const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
+      libraries.blas.get(), form->operation.get(), form->b.get(), form->a.get(), form->y.get(), form->y.get(),
+      preferred.get(), kProposals, proposals.data(), &found);
+  // Whatever it says against an epilogue: there is another way.
+  if (status == CUBLAS_STATUS_NOT_SUPPORTED || (status != CUBLAS_STATUS_SUCCESS && has_other)) return;
+  check(status, "cublasLtMatmulAlgoGetHeuristic");
+  for (int i = 0; i < found; ++i)
+    if (proposals[i].state == CUBLAS_STATUS_SUCCESS)
+      plans.push_back({form, proposals[i].algo, proposals[i].workspaceSize});
+}
+
+/// Where the plan's product goes.
+void* result_of(const Product& p, const ProductPlan& plan, const Launch& l) {
+  return p.beside == Beside::operand && !plan.form->is_whole ? l.out[1] : l.out[0];
+}
+
+}  // namespace
+
+bool is_multiplied(DType dtype) { return data_type(dtype).has_value(); }
+
+std::vector<ProductPlan> plans_of(const Product& p, const Libraries& libraries, bool has_beside) {
+  constexpr int kLeastForEpilogues = 90;
+  const bool tf32 = libraries.arithmetic.tf32 && p.type == DType::f32;
+  const cublasLtEpilogue_t plain = p.bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+  std::vector<ProductPlan> whole, apart;
+  if (const auto epilogue = whole_epilogue(p); epilogue && has_beside)
+    append_plans(whole, make_form(p, *epilogue, true, tf32), libraries, true);
+  append_plans(apart, make_form(p, plain, !has_beside, tf32), libraries, false);
+  const bool whole_first = libraries.capability >= kLeastForEpilogues;
+  std::vector<ProductPlan>&first = whole_first ? whole : apart, &second = whole_first ? apart : whole;
+  first.insert(first.end(), second.begin(), second.end());
+  return first;
+}
+
+cublasStatus_t run_product(const ProductPlan& plan, const Product& p, cublasLtHandle_t handle, const Launch& l,
+                           void* workspace, std::int64_t first) {
+  const ProductForm& form = *plan.form;
+  const auto skipped = [&](DType type, std::int64_t stride) {
+    return bytes_of(type, static_cast<std::size_t>(first * stride));
+  };
+  if (p.bias) set(form.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, l.in[2]);
+  if (form.is_whole && has_sums(p)) set(form.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, l.out[1]);
+  if (form.is_whole && has_operand(p))
+    set(form.operation, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER,
+        p.beside == Beside::operand ? static_cast<const void*>(l.out[1]) : l.in[2]);
+  const auto* a = static_cast<const std::byte*>(l.in[0]) + skipped(p.type, p.a.stride);
+  const auto* b = static_cast<const std::byte*>(l.in[1]) + skipped(p.type, p.b.stride);
+  auto* y = static_cast<std::byte*>(result_of(p, plan, l)) + skipped(p.to, p.rows() * p.columns());
+  return cublasLtMatmul(handle, form.operation.get(), &p.alpha, b, form.b.get(), a, form.a.get(), &p.beta, y,
+                        form.y.get(), y, form.y.get(), &plan.algorithm, plan.workspace ? workspace : nullptr,
+                        plan.workspace, l.stream);
+}
+
+std::size_t fastest_plan(KernelContext& context, const Product& p, std::span<const ProductPlan> plans,
+                         const AfterProduct& after) {
+  if (plans.size() < 2) return 0;
+  const Libraries& own = libraries(context);
+  const cudaStream_t stream = own.stream.get();
+  const Node& node = context.node();
+  constexpr std::size_t kMost = std::size_t{1} << 30;
+  const auto bytes = [&](ValueId id) {
+    const Value& value = context.graph()[id];
+    return bytes_of(value.dtype, static_cast<std::size_t>(value.shape.count()));
+  };
+  std::size_t all = kMaxWorkspace + after.scratch_bytes;
+  for (const auto* list : {&node.inputs, &node.outputs})
+    for (const ValueId id : *list)
+      if (id != kNoValue) all += bytes(id);
+  if (all > kMost) return 0;
+  const auto seconds = [&](std::size_t i) {
+    std::vector<DeviceBuffer> buffers;
+    const auto address = [&](std::size_t size) { return buffers.emplace_back(size, stream).get(); };
+    Launch l;
+    l.stream = stream;
+    for (const ValueId id : node.inputs) l.in.push_back(id == kNoValue ? nullptr : address(bytes(id)));
+    for (const ValueId id : node.outputs) l.out.push_back(id == kNoValue ? nullptr : address(bytes(id)));
+    l.scratch = address(after.scratch_bytes);
+    void* workspace = address(plans[i].workspace);
+    return seconds_of(
+        [&] {
+          if (run_product(plans[i], p, own.blas.get(), l, workspace) != CUBLAS_STATUS_SUCCESS) return false;
+          if (after.launch && !plans[i].form->is_whole) after.launch(l);
+          return true;
+        },
+        stream);
+  };
+  try {
+    return fastest_known(kernel_cache_folder(), key_of(p, plans.size(), own), plans.size(), seconds);
+  } catch (const Error&) {  // of memory
+    return 0;
+  }
+}
+
+}  // namespace halfstep::cudnn
