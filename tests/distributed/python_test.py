@@ -9,6 +9,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 
 import numpy
 
@@ -153,7 +154,7 @@ def near(a, b):
     return numpy.allclose(a, b, rtol=2e-6, atol=1e-7)
 
 
-def rank(case, mode):
+def rank(case, mode, folder):
     import halfstep
 
     ranks = halfstep.distributed.init(timeout=60)
@@ -179,7 +180,7 @@ def rank(case, mode):
         "overflow": [overflow(ranks, precision) for precision in ("fp16", "bf16")],
         "options": options_of_ranks(ranks, case),
     }
-    sys.stdout.write(json.dumps(result) + "\n")
+    (folder / f"{ranks.rank}.json").write_text(json.dumps(result))  # mpirun mixes what ranks print
 
 
 def main(mpirun, models, plugins):
@@ -187,16 +188,18 @@ def main(mpirun, models, plugins):
     environment = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
                    "HALFSTEP_PLUGIN_PATH": plugins}  # fmt: skip
 
-    def run(ranks, mode):
-        command = [mpirun, "--oversubscribe", "-n", str(ranks), sys.executable, "-B", __file__, "rank", str(case), mode]
+    def run(ranks, mode, folder):
+        command = [mpirun, "--oversubscribe", "-n", str(ranks), sys.executable, "-B", __file__, "rank", str(case), mode,
+                   folder]  # fmt: skip
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 
     numbers, parameters = fit(None, case)
     for ranks in (2, 3):
-        result = run(ranks, "train")
-        assert result.returncode == 0, result
-        lines = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
-        assert len(lines) == ranks and all(line == lines[0] for line in lines), result.stdout
+        with tempfile.TemporaryDirectory() as folder:
+            result = run(ranks, "train", folder)
+            assert result.returncode == 0, result
+            lines = [json.loads((pathlib.Path(folder) / f"{rank}.json").read_text()) for rank in range(ranks)]
+        assert all(line == lines[0] for line in lines), lines
         assert near(lines[0]["fit"], numbers), (lines[0]["fit"], numbers)
         assert all(near(lines[0]["parameters"][name], values) for name, values in parameters.items())
         assert lines[0]["steps"] == 2, lines[0]
@@ -211,11 +214,11 @@ def main(mpirun, models, plugins):
         losses, states = lines[0]["options"]
         assert losses[1] == losses[0] and states[1] == states[2] == states[0]
         assert losses[2] != losses[0] and numpy.allclose(losses[2], losses[0], rtol=1e-2)
-    result = run(2, "throw")
+    result = run(2, "throw", ".")
     assert result.returncode != 0 and "RuntimeError: bad data" in result.stderr, result
 
 
 if sys.argv[1] == "rank":
-    rank(pathlib.Path(sys.argv[2]), sys.argv[3])
+    rank(pathlib.Path(sys.argv[2]), sys.argv[3], pathlib.Path(sys.argv[4]))
 else:
     main(*sys.argv[1:])
