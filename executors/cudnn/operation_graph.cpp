@@ -283,8 +283,10 @@ std::vector<ExecutionPlan> OperationGraph::plan(const PlanLimits& limits, std::s
     const auto make = [parts = parts_, target = target_, configuration = each.configuration, workspace] {
       return finish(std::make_shared<Kept>(parts, configuration, target.properties), target.handle, workspace);
     };
-    ExecutionPlan next{
-        .engine = each.engine, .notes = each.notes(), .uses_tensor_cores = each.has(CUDNN_NUMERICAL_NOTE_TENSOR_CORE)};
+    ExecutionPlan next;
+    next.engine = each.engine;
+    next.notes = each.notes();
+    next.uses_tensor_cores = each.has(CUDNN_NUMERICAL_NOTE_TENSOR_CORE);
     // Compiling takes seconds each: not before an alternate is run.
     if (!plans.empty() && each.has(CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION)) {
       next.make = [make] { return make().plan; };

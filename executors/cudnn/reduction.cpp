@@ -48,7 +48,7 @@ std::optional<Number> number_of(DType t) {
 RowFunction fold_function(const Fold& fold, const Number& number, DType dtype, DType result) {
   FormulaFunctions functions;
   const auto written = [&](std::string_view text) {
-    std::string result =
+    std::string program =
         filled(text, {{"type", number.formula.name}, {"lowest", number.lowest}, {"highest", number.highest}});
     const std::pair<std::string_view, Formula> names[] = {{"Abs", Formula::Abs},
                                                           {"Div", Formula::Div},
@@ -56,9 +56,9 @@ RowFunction fold_function(const Fold& fold, const Number& number, DType dtype, D
                                                           {"Mul", Formula::Mul},
                                                           {"join", fold.join}};
     for (const auto& [name, formula] : names)
-      if (result.find(fmt::format("{{{}}}", name)) != std::string::npos)
-        result = filled(result, {{name, functions.call(ops::def_of(formula), number.formula)}});
-    return result;
+      if (program.find(fmt::format("{{{}}}", name)) != std::string::npos)
+        program = filled(program, {{name, functions.call(ops::def_of(formula), number.formula)}});
+    return program;
   };
   RowFunction f{.name = "reduce", .elements = {dtype}};
   f.accumulator =

@@ -92,7 +92,8 @@ def check_leaving(folder):
         for mode in ("leave", "exit"):
             began = time.monotonic()
             code, out, err = run("-n", ranks, CHECKS, mode)
-            assert code == 7 and "expected all ranks to go on, got rank 1 (" in out, (mode, code, out, err)
+            # mpirun's own code, where it sees the one that left before the others' code.
+            assert code in (1, 7) and "expected all ranks to go on, got rank 1 (" in out, (mode, code, out, err)
             assert "), which has left" in out and time.monotonic() - began < LEAVING_LIMIT, (mode, code, out, err)
         for mode in ("after", "leak"):
             code, out, err = run("-n", ranks, CHECKS, mode)

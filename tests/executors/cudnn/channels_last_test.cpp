@@ -160,7 +160,9 @@ TEST_P(Followers, TakeChannelsAsTheyLie) {
     EXPECT_THAT(name, AnyOf("x", "w", "ww", "u", "r", "o", "y", "z")) << "is reordered";
   for (const PlanEntry& entry : compiled.program().plan().entries) {
     EXPECT_NE(entry.kernel, "reference") << entry.op << ": " << entry.reason;
-    if (entry.op == "Conv") EXPECT_THAT(entry.reason, HasSubstr("channels last"));
+    if (entry.op == "Conv") {
+      EXPECT_THAT(entry.reason, HasSubstr("channels last"));
+    }
   }
 }
 
