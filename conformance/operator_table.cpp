@@ -24,12 +24,12 @@ std::string joined(const std::set<std::string>& kernels) {
   return kernels.empty() ? std::string(kNone) : fmt::format("{}", fmt::join(kernels, ", "));
 }
 
-// Kernel families of the plan's nodes with these names.
+// Whose kernels the plan's nodes with these names run on. Which of an executor's own is chosen depends on the machine.
 void collect(Executor& executor, const Graph& graph, const std::set<std::string>& nodes, std::set<std::string>& into) {
   const std::unique_ptr<StateStore> store = executor.make_store();
   const std::unique_ptr<Program> program = executor.compile(graph, *store);
   for (const PlanEntry& entry : program->plan().entries)
-    if (nodes.contains(entry.node)) into.insert(kernel_family(entry.kernel));
+    if (nodes.contains(entry.node)) into.insert(kernel_family(entry.kernel) == "reference" ? "reference" : "native");
 }
 
 std::set<std::string> names_of(const Graph& graph, const OpDef& op) {
@@ -147,8 +147,8 @@ std::string operators_markdown(Executor& executor) {
       "# Operators\n\n"
       "Written by `halfstep check --executor {0} --markdown`.\n\n"
       "The reference executor supports every operator here in every type listed, forward and, if it has a gradient\n"
-      "rule, backward. The columns of {0} list the kernels that run the operator's cases in f32: a library's\n"
-      "(`onednn`), its own (`simd`, `native`, `alias`), or the reference executor's (`reference`).\n\n"
+      "rule, backward. The columns of {0} tell what runs the operator's cases in f32: kernels of {0} (`native`;\n"
+      "`halfstep inspect --plan` names them), the reference executor's (`reference`), or some on either.\n\n"
       "- Opsets: supported versions of the operator, each named by the opset that introduced it. All are upgraded to\n"
       "  the newest form.\n"
       "- Types: element types of the operands that may be floats; of the other operands if there are none.\n"

@@ -12,7 +12,7 @@ namespace HALFSTEP_API halfstep {
 
 /// Which kernels of an executor an operator's cases ran on, in f32.
 struct KernelUse {
-  std::string forward;   ///< "onednn", "simd", "onednn, reference"; "–" when no case of it compiles
+  std::string forward;   ///< "native", "reference", "native, reference"; "–" when no case of it compiles
   std::string backward;  ///< of what the gradient rule writes; "zero", or "–" when there is no rule
 };
 KernelUse kernel_use(const OpDef& op, Executor& executor);

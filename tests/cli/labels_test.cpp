@@ -77,7 +77,8 @@ TEST_F(Labels, NamesInTablesKeepTheirNumbers) {
   write("train.csv", "1,2,setosa\n3,1,virginica\n2,2,versicolor\n1,1,setosa\n");
   write("test.csv", "1;2;virginica\n3;1;setosa\n");
   write("other.csv", "1,2,tulip\n");
-  const Outcome train = run("train flowers.onnx --data train.csv --val-data test.csv --epochs 1 -o trained.onnx");
+  const Outcome train =
+      run("train flowers.onnx --data train.csv --val-data test.csv --epochs 1 --precision fp32 -o trained.onnx");
   EXPECT_EQ(train.exit_code, 0) << train.text;
   EXPECT_THAT(train.text,
               HasSubstr("setosa = 0, versicolor = 1, virginica = 2; --classes setosa,versicolor,virginica"));

@@ -14,8 +14,8 @@ namespace halfstep {
 namespace {
 
 using ::testing::Contains;
-using ::testing::HasSubstr;
 using ::testing::Not;
+using ::testing::StartsWith;
 
 TEST(OperatorTable, EveryRowHasACase) {
   for (const OpDef* op : op_table()) EXPECT_FALSE(op->cases.empty()) << op->domain << "." << op->name;
@@ -35,7 +35,7 @@ TEST(OperatorTable, ListsTypesTheReferenceRuns) {
 
 TEST(OperatorTable, TellsKernelsOfAnExecutor) {
   EXPECT_EQ(kernel_use(*find_op("Relu"), *make_reference_executor()).forward, "reference");
-  EXPECT_THAT(kernel_use(*find_op("Relu"), *make_onednn_executor()).forward, HasSubstr("simd"));
+  EXPECT_THAT(kernel_use(*find_op("Relu"), *make_onednn_executor()).forward, StartsWith("native"));
   EXPECT_EQ(kernel_use(*find_op("Equal"), *make_reference_executor()).backward, "zero");
 }
 

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -31,8 +33,25 @@ Tensor images() {
 }
 Tensor classes() {
   Tensor y(DType::i64, {kRows});
-  for (std::int64_t i = 0; i < kRows; ++i) y.data<std::int64_t>()[i] = i % 10;
+  for (std::int64_t i = 0; i < kRows; ++i) y.data<std::int64_t>()[i] = i % 8;
   return y;
+}
+
+std::string weights(const char* name, const Shape& shape) {
+  std::vector<std::string> numbers;
+  for (std::int64_t i = 0; i < shape.count(); ++i) numbers.push_back(fmt::format("{}", i * 29 % 17 * 0.02 - 0.16));
+  return fmt::format("float{} {} = {{{}}}", shape.to_string(), name, fmt::join(numbers, ", "));
+}
+
+/// Layers whose activations are most of what a step needs, by whichever kernels.
+LoadedModel deep() {
+  std::string states = weights("w0", {8, 3, 3, 3}), nodes = "t0 = Conv<pads = [1, 1, 1, 1]>(x, w0) ";
+  for (int i = 1; i < 5; ++i) {
+    states += ", " + weights(fmt::format("w{}", i).c_str(), {8, 8, 3, 3});
+    nodes += fmt::format("a{0} = Tanh(t{1}) t{0} = Conv<pads = [1, 1, 1, 1]>(a{0}, w{0}) ", i, i - 1);
+  }
+  return parse_model(R"(<ir_version: 10, opset_import: ["": 24]> deep (float[N, 3, 64, 64] x) => (float[N, 8] y) <)" +
+                     states + "> { " + nodes + "p = GlobalAveragePool(t4) y = Flatten(p) }");
 }
 
 LoadedModel resnet() { return load_model(test::source_dir() / "models" / "zoo" / "resnet-torchscript" / "model.onnx"); }
@@ -45,7 +64,7 @@ struct Trained {
 };
 
 Trained train(Executor& executor, std::size_t budget) {
-  Trainer trainer(resnet(), executor, Dataset(DataArray::of(images(), "x"), DataArray::of(classes(), "y")),
+  Trainer trainer(deep(), executor, Dataset(DataArray::of(images(), "x"), DataArray::of(classes(), "y")),
                   {.precision = Precision::fp32, .epochs = 2, .batch_size = kBatch, .memory_budget = budget});
   Trained run;
   trainer.fit({.on_step = [&](const StepResult& result) { run.losses.push_back(result.loss); }});
@@ -73,7 +92,7 @@ TEST(MemoryBudget, ATrainerKeepsToItWithTheSameLosses) {
   EXPECT_THAT(refused, HasSubstr("the peak is at '"));
   EXPECT_THAT(refused, HasSubstr("activations "));
   const std::size_t least = std::stoull(refused.substr(refused.find("at least ") + std::string("at least ").size()));
-  EXPECT_LT(least, whole.peak);
+  EXPECT_LT(least, whole.peak) << refused;
   for (const std::size_t budget : {whole.peak, (whole.peak + least) / 2, least}) {
     SCOPED_TRACE(budget);
     const Trained run = train(*executor, budget);

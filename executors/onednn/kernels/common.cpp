@@ -19,6 +19,19 @@ bool is_slow(const dnnl::primitive_desc_base& pd) {
   return is_f16_convolution || name.starts_with("ref") || name.starts_with("nspc_ref") || name.starts_with("ncsp_ref");
 }
 
+bool mixes_pixels(const dnnl::primitive_desc_base& pd) {
+  const std::string_view name = pd.impl_info_str();
+  for (const char* safe : {"amx", "dw", "ref"})
+    if (name.find(safe) != name.npos) return false;
+  const Desc source = pd.query_md(dnnl::query::src_md), weights = pd.query_md(dnnl::query::weights_md);
+  // The gradient of the input multiplies that of the output.
+  const Desc multiplied = source.is_zero() ? pd.query_md(dnnl::query::diff_dst_md) : source;
+  if (weights.is_zero() || multiplied.get_data_type() != DataType::bf16) return false;
+  const std::int64_t groups = weights.get_ndims() > multiplied.get_ndims() ? weights.get_dims()[0] : 1;
+  const std::int64_t channels = multiplied.get_dims()[1];
+  return multiplied.get_padded_dims()[1] == channels && channels / groups % 2 == 1;
+}
+
 std::string kernel_name(const dnnl::primitive_desc_base& pd) { return std::string("onednn: ") + pd.impl_info_str(); }
 
 std::string conversion_remark(DType wanted, DType computed) {

@@ -33,7 +33,8 @@ Made make_convolution_grad_input(KernelContext& context) {
   if (is_point && !lies.is_row_major() && layout_of(chosen.pd.diff_dst_desc()) != lies) {
     const Pd here =
         describe(chosen.dtype, resized(lies, c.source, chosen.dtype), desc_of(lies, dy.shape, chosen.dtype));
-    if (here.get(true) && std::string_view(here.impl_info_str()).find("1x1") != std::string_view::npos)
+    if (here.get(true) && !mixes_pixels(here) &&
+        std::string_view(here.impl_info_str()).find("1x1") != std::string_view::npos)
       chosen.pd = here;
   }
 

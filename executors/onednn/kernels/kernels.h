@@ -74,13 +74,18 @@ Made make_recurrent_grad(KernelContext& context);
 std::vector<DType> compute_types(DType dtype);
 /// Whether a primitive is one of oneDNN's slow fallbacks.
 bool is_slow(const dnnl::primitive_desc_base& pd);
+/// Whether a convolution in bf16 adds up what is of no window: AVX512-BF16 multiplies pairs of channels, and where their
+/// number is odd and no padding follows them, oneDNN 3.2 multiplies by 0 what does: the next pixel's first one, or what
+/// lies behind the tensor. That is NaN where it is infinite or NaN. Kernels for AMX and those of each channel by itself
+/// do not.
+bool mixes_pixels(const dnnl::primitive_desc_base& pd);
 /// "onednn: brgconv:avx512_core_amx"
 std::string kernel_name(const dnnl::primitive_desc_base& pd);
 /// "f16 computed in f32: oneDNN has no f16 kernel for it on this CPU"; empty when the types are the same.
 std::string conversion_remark(DType wanted, DType computed);
 
 /// The first primitive descriptor that is no slow fallback, for the compute types in order, and failing that the first
-/// at all. `make(dtype)` returns a descriptor that may be empty.
+/// at all; never one that mixes pixels. `make(dtype)` returns a descriptor that may be empty.
 template <class Pd>
 struct Chosen {
   Pd pd;
@@ -93,6 +98,8 @@ auto choose_primitive(DType dtype, const Make& make) {
   Chosen<Pd> slow;
   for (DType type : compute_types(dtype)) {
     Pd pd = make(type);
+    while (pd.get(true) && mixes_pixels(pd))
+      if (!pd.next_impl()) pd = Pd();
     if (!pd.get(true)) continue;
     if (!is_slow(pd)) return Chosen<Pd>{pd, type};
     if (!slow) slow = {pd, type};

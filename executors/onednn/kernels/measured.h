@@ -36,7 +36,7 @@ auto choose_primitive(DType dtype, const Key& key, const Make& make) {
       while (at < skipped && pd.get(true) && pd.next_impl()) ++at;
       if (!pd.get(true) || at < skipped) break;
       Candidate candidate = primitive_candidate(pd, first.pd);
-      if (is_slow(pd) || !pads_alike(pd, first.pd) ||
+      if (is_slow(pd) || mixes_pixels(pd) || !pads_alike(pd, first.pd) ||
           std::ranges::find(candidates, candidate.name, &Candidate::name) != candidates.end())
         continue;
       all.push_back({pd, type});
