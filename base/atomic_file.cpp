@@ -1,6 +1,5 @@
 #include "base/atomic_file.h"
 
-#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstring>

@@ -51,7 +51,7 @@ const Row& row(DType dtype) {
 std::size_t bits_of(DType dtype) { return row(dtype).bits; }
 std::size_t bytes_of(DType dtype, std::size_t count) {
   const std::size_t bits = bits_of(dtype);
-  return bits >= 8 ? count * (bits / 8) : (count * bits + 7) / 8;
+  return bits >= 8 ? count * (bits / 8) : count / 8 * bits + (count % 8 * bits + 7) / 8;  // which cannot overflow
 }
 std::string_view name_of(DType dtype) { return row(dtype).name; }
 

@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <halfstep/base/error.h>
 
@@ -17,27 +16,18 @@ FileLock::FileLock(const std::filesystem::path& path, const std::string& require
   using Clock = std::chrono::steady_clock;
   struct stat status;
   if (::stat(path.c_str(), &status) != 0 || (!S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode))) return;
-  descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (descriptor_ < 0) return;
+  Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) return;
   bool is_taken = false;
   for (const auto end = Clock::now() + patience;; std::this_thread::sleep_for(std::chrono::milliseconds(2))) {
-    if (::flock(descriptor_, LOCK_EX | LOCK_NB) == 0) return;
+    if (::flock(file.get(), LOCK_EX | LOCK_NB) == 0) {
+      file_ = std::move(file);
+      return;
+    }
     is_taken = errno == EWOULDBLOCK;
     if (!is_taken || Clock::now() >= end) break;
   }
-  ::close(std::exchange(descriptor_, -1));
   if (is_taken) throw_failure(required, "another process at work with it", "wait for the other, or name another path");
-}
-
-FileLock::~FileLock() {
-  if (descriptor_ >= 0) ::close(descriptor_);
-}
-
-FileLock::FileLock(FileLock&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
-
-FileLock& FileLock::operator=(FileLock&& other) noexcept {
-  std::swap(descriptor_, other.descriptor_);
-  return *this;
 }
 
 }  // namespace halfstep

@@ -5,6 +5,8 @@
 #include <filesystem>
 #include <string>
 
+#include "base/descriptor.h"
+
 namespace halfstep {
 
 /// An advisory lock (flock) on a regular file or a folder during its lifetime; it is released when the process ends in
@@ -15,12 +17,9 @@ class FileLock {
   /// Throws Error(failure), which requires `required`, if another process or FileLock holds it for longer than
   /// `patience`.
   FileLock(const std::filesystem::path& path, const std::string& required, std::chrono::milliseconds patience = {});
-  ~FileLock();
-  FileLock(FileLock&& other) noexcept;
-  FileLock& operator=(FileLock&& other) noexcept;
 
  private:
-  int descriptor_ = -1;
+  Descriptor file_;
 };
 
 }  // namespace halfstep

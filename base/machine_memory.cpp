@@ -55,6 +55,17 @@ std::size_t machine_memory() {
   return bytes;
 }
 
+ResidentMemory resident_memory() {
+  constexpr std::size_t kKilo = 1024;  // the file says kB
+  ResidentMemory memory;
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;) {
+    if (word == "VmRSS:" && status >> memory.now) memory.now *= kKilo;
+    if (word == "VmHWM:" && status >> memory.most) memory.most *= kKilo;
+  }
+  return memory;
+}
+
 void return_free_memory() {
 #ifdef __GLIBC__
   ::malloc_trim(0);

@@ -5,7 +5,6 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdint>
-#include <limits>
 #include <mutex>
 
 #include <fcntl.h>

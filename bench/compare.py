@@ -33,12 +33,13 @@ def run(command, threads):
 
 def torch_step(name, steps, threads):
     script = ROOT / "bench" / "torch_step.py"
-    command = [sys.executable, script, name, "--threads", str(threads), "--steps", str(steps), "--warm-up", str(WARM_UP)]
+    numbers = ["--threads", str(threads), "--steps", str(steps), "--warm-up", str(WARM_UP)]
+    command = [sys.executable, script, name, *numbers]
     return json.loads(run(command, threads))["median_ms"]
 
 
 def halfstep_step(program, model, batch, steps, threads):
-    """Median of the "ms" of a training log: one step with its batch, from the rows of the data set to the updated state."""
+    """Median of the "ms" of a training log: a step with its batch, from the rows of the data to the updated state."""
     with tempfile.TemporaryDirectory() as folder:
         log = pathlib.Path(folder) / "log.jsonl"
         run([program, "train", ROOT / model, "--data", ROOT / "models" / "mnist", "--precision", "fp32",
@@ -58,13 +59,20 @@ def main():
     parser.add_argument("--halfstep", default=ROOT / "build" / "release" / "bin" / "halfstep", help="the program")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--runs", type=int, help="runs of each of the two (default: 5; 3 with --models and --networks)")
-    parser.add_argument("--models", nargs="*", metavar="NAME", help="compare these models of --zoo instead (default: all)")
-    parser.add_argument("--networks", nargs="*", metavar="NAME", help="compare these networks of networks.py (default: all)")
-    parser.add_argument("--precisions", nargs="+", default=["fp32"], choices=["fp32", "bf16", "fp16"], help="a row each")
-    parser.add_argument("--batch", type=int, nargs="+", metavar="N", help="batch sizes of --networks, a row each (default: one for each network)")
-    parser.add_argument("--executor", default="onednn", help="executor of --networks; with cudnn PyTorch also runs on the GPU")
-    parser.add_argument("--peers", nargs="*", default=["eager"], choices=["eager", "compile"], help="ways to run PyTorch, a column each")
-    parser.add_argument("--folder", type=pathlib.Path, default=ROOT / ".bench" / "networks", help="folder of their models")
+    parser.add_argument("--models", nargs="*", metavar="NAME",
+                        help="compare these models of --zoo instead (default: all)")  # fmt: skip
+    parser.add_argument("--networks", nargs="*", metavar="NAME",
+                        help="compare these networks of networks.py (default: all)")  # fmt: skip
+    parser.add_argument("--precisions", nargs="+", default=["fp32"], choices=["fp32", "bf16", "fp16"],
+                        help="a row each")  # fmt: skip
+    parser.add_argument("--batch", type=int, nargs="+", metavar="N",
+                        help="batch sizes of --networks, a row each (default: one for each network)")  # fmt: skip
+    parser.add_argument("--executor", default="onednn",
+                        help="executor of --networks; with cudnn PyTorch also runs on the GPU")  # fmt: skip
+    parser.add_argument("--peers", nargs="*", default=["eager"], choices=["eager", "compile"],
+                        help="ways to run PyTorch, a column each")  # fmt: skip
+    parser.add_argument("--folder", type=pathlib.Path, default=ROOT / ".bench" / "networks",
+                        help="folder of their models")  # fmt: skip
     parser.add_argument("--write", action="store_true", help="write bench/RESULTS.md from --networks")
     parser.add_argument("--zoo", type=pathlib.Path, default=ROOT / "models" / "zoo")
     parser.add_argument("--seconds", type=float, default=1, help="duration of a run, with --models and --networks")

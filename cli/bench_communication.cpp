@@ -111,8 +111,7 @@ Profile profile_step(const LoadedModel& model, const BenchFlags& flags, TrainerO
 
 Json measure(const std::shared_ptr<Communicator>& ranks, BenchFlags flags) {
   const int size = ranks->size();
-  const int threads = threads_of_rank(*ranks);
-  if (flags.executor.threads == 0) flags.executor.threads = threads;
+  flags.executor.threads = share_cores(ranks.get(), flags.executor.threads);
   const std::unique_ptr<Executor> executor = flags.executor.open();
   const LoadedModel model = load_model(flags.model);
   TrainerOptions options = flags.options();
@@ -178,8 +177,9 @@ void print_times(const Json& rows, const char* what) {
 
 void print_text(const Json& json) {
   const auto number = [](const Json& value) { return value.get<double>(); };
-  print_out("ranks {}, {} threads each, {} rows in a batch\n", json["ranks"].get<int>(), json["threads"].get<int>(),
-            json["batch"].get<std::int64_t>());
+  const int threads = json["threads"].get<int>();
+  print_out("ranks {}, {} thread{} each, {} rows in a batch\n", json["ranks"].get<int>(), threads,
+            threads == 1 ? "" : "s", json["batch"].get<std::int64_t>());
   print_times(json["sweep"], "all-reduce of");
   print_times(json["buckets"], "buckets of gradients");
   print_out("link   latency {:.1f} us, {:.3f} GB/s between neighbours in a ring\n", number(json["link"]["latency_us"]),

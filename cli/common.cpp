@@ -6,7 +6,6 @@
 #include <cstring>
 #include <filesystem>
 #include <system_error>
-#include <utility>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -112,8 +111,9 @@ Precision PrecisionFlag::value(Precision otherwise) const { return name.empty() 
 void add_memory_budget(CLI::App& command, std::size_t& bytes) {
   command
       .add_option("--memory-budget", bytes,
-                  "memory limit of training, such as 500MB or 2GiB: activations are recomputed in the backward pass to "
-                  "meet it, with the same results; halfstep inspect --memory predicts the memory")
+                  "memory limit of training, such as 500MB or 2GiB, on a GPU of the GPU's memory: activations are "
+                  "recomputed in the backward pass to meet it, with the same results; halfstep inspect --memory "
+                  "predicts the memory")
       ->type_name("BYTES")
       ->transform(byte_count());
 }

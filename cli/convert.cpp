@@ -89,8 +89,8 @@ Conversion search(const ConvertFlags& flags, const ModelFile& model, const Conve
   };
   const StopOnSignal stop;
   const SearchResult result = search_precision(model, options, inputs, executor, search);
-  print_out("error {:.3g} after {} trials, with {} nodes kept in f32{}{}\n", result.error, result.trials,
-            result.kept.size(), result.kept.empty() ? "" : ": " + joined(result.kept),
+  print_out("error {:.3g} after {} trial{}, with {} nodes kept in f32{}{}\n", result.error, result.trials,
+            result.trials == 1 ? "" : "s", result.kept.size(), result.kept.empty() ? "" : ": " + joined(result.kept),
             result.complete ? "" : " (stopped: fewer may suffice)");
   return result.conversion;
 }

@@ -1,6 +1,5 @@
 #include "cli/curve_recorder.h"
 
-#include <algorithm>
 #include <cmath>
 
 namespace halfstep::cli {

@@ -4,7 +4,6 @@
 #include <optional>
 #include <set>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -32,11 +31,17 @@ struct DevicesFlags {
   bool json = false;
 };
 
-/// The choice of --executor auto: the first available one.
+constexpr const char* kNone = "none";
+
+/// The choice of --executor auto; null where none is available.
+const ExecutorStatus* first_available(const std::vector<ExecutorStatus>& statuses) {
+  const auto first = std::ranges::find_if(statuses, &ExecutorStatus::available);
+  return first == statuses.end() ? nullptr : &*first;
+}
+
 std::string automatic(const std::vector<ExecutorStatus>& statuses) {
-  const auto first =
-      std::find_if(statuses.begin(), statuses.end(), [](const auto& status) { return status.available; });
-  return first == statuses.end() ? "none" : first->name;
+  const ExecutorStatus* first = first_available(statuses);
+  return first ? first->name : kNone;
 }
 
 /// "f32: matmul, convolution; bf16: matmul"
@@ -48,7 +53,7 @@ std::string native_arithmetic(const Capabilities& found) {
       if (native == dtype) classes.push_back(name_of(op_class));
     if (!classes.empty()) types.push_back(fmt::format("{} ({})", name_of(dtype), fmt::join(classes, ", ")));
   }
-  return types.empty() ? "none" : fmt::format("{}", fmt::join(types, "; "));
+  return types.empty() ? kNone : fmt::format("{}", fmt::join(types, "; "));
 }
 
 /// What a rank computes on.
@@ -59,13 +64,12 @@ struct RankDevice {
 
 /// Of the ranks that a launcher has started; none for a process by itself. Collective.
 std::vector<RankDevice> rank_devices(Communicator& ranks, const std::vector<ExecutorStatus>& statuses) {
-  const auto first = std::ranges::find_if(statuses, [](const auto& status) { return status.available; });
-  const std::string own =
-      first == statuses.end() ? "none" : fmt::format("{} on {}", first->name, first->capabilities.device);
+  const ExecutorStatus* first = first_available(statuses);
+  const std::string own = first ? fmt::format("{} on {}", first->name, first->capabilities.device) : kNone;
   const std::vector<RankPlace> places = places_of(ranks);
-  const std::vector<std::string> devices = gather(ranks, own);
+  const std::vector<std::string> names = gather(ranks, own);
   std::vector<RankDevice> result;
-  for (std::size_t rank = 0; rank < places.size(); ++rank) result.push_back({places[rank], devices[rank]});
+  for (std::size_t rank = 0; rank < places.size(); ++rank) result.push_back({places[rank], names[rank]});
   return result;
 }
 
@@ -91,7 +95,7 @@ void print_text(const std::vector<ExecutorStatus>& statuses) {
       continue;
     }
     print_out("{:<10} {}\n", status.name, found.device);
-    print_out("{:<10} features: {}\n", "", found.features.empty() ? "none" : joined(found.features));
+    print_out("{:<10} features: {}\n", "", found.features.empty() ? kNone : joined(found.features));
     if (found.memory) print_out("{:<10} memory: {:.1f} GiB\n", "", static_cast<double>(found.memory) / (1 << 30));
     print_out("{:<10} native arithmetic: {}\n", "", native_arithmetic(found));
     print_out("{:<10} --precision auto selects {}: {}\n", "", precision_name(found.auto_precision), found.auto_reason);

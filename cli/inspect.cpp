@@ -22,11 +22,13 @@
 #include "cli/parameter_report.h"
 #include "cli/step_flags.h"
 #include "data/batch_loader.h"
+#include "graph/pages.h"
 #include "onnx_io/outline.h"
 #include <halfstep/base/error.h>
 #include <halfstep/executors/memory_use.h>
 #include <halfstep/executors/registry.h>
 #include <halfstep/onnx_io/load.h>
+#include <halfstep/onnx_io/save_lazy.h>
 #include <halfstep/passes/pipelines.h>
 #include <halfstep/passes/prepared_model.h>
 #include <halfstep/training/trainer.h>
@@ -106,7 +108,7 @@ Json describe(const Plan& plan) {
 struct Compiled {
   Json plan;
   std::optional<MemoryUse> memory;
-  std::size_t largest_saved = 0;  // see memory_report
+  BesideProgram beside = {};
 };
 
 /// For inference.
@@ -117,30 +119,48 @@ Compiled inference_program(const Graph& source, const InspectFlags& flags, Execu
                      executor.capabilities());
   const std::unique_ptr<StateStore> store = executor.make_store();
   const std::unique_ptr<Program> program = executor.compile(graph, *store);
-  return {describe(program->plan()), memory_of(*program)};
+  Compiled result{describe(program->plan()), memory_of(*program)};
+  if (result.memory) result.beside = measured_beside(*result.memory, 0, 0, 0);
+  return result;
 }
 
 Precision asked_precision(const InspectFlags& flags) {
   return flags.precision.value(flags.training.empty() ? Precision::fp32 : Precision::automatic);
 }
 
+/// Moments are as large as their parameters.
+std::size_t moments_of_heap(const MemoryUse& use, const LazyTensors& parameters) {
+  double all = 0, of_heap = 0;
+  for (const TensorInfo& type : parameters.types) {
+    const std::size_t bytes = bytes_of(type.dtype, static_cast<std::size_t>(type.shape.count()));
+    all += static_cast<double>(bytes);
+    if (bytes < kPagesOfItsOwn) of_heap += static_cast<double>(bytes);
+  }
+  return all > 0 ? static_cast<std::size_t>(static_cast<double>(use.moments) * of_heap / all) : 0;
+}
+
 /// For a training step on data.
-Compiled training_program(const LoadedModel& model, const InspectFlags& flags, Executor& executor) {
+Compiled training_program(LoadedModel model, const InspectFlags& flags, Executor& executor) {
   const Dataset data = flags.loss.with_sample_weights(flags.rows.open(flags.training, Split::train, model.graph));
   Trainer trainer(model, executor, data, flags.options());
+  // As training does: the trainer has the only copy of the parameters.
+  const LazyTensors parameters = trainer.lazy_parameters();
+  model.source = without_values(*model.source, parameters.types);
+  model.graph = {};
   Compiled result{describe(trainer.plan()), trainer.memory()};
-  for (const TensorInfo& type : trainer.lazy_parameters().types)
-    result.largest_saved =
-        std::max(result.largest_saved, bytes_of(type.dtype, static_cast<std::size_t>(type.shape.count())));
+  if (!result.memory) return result;
+  const std::size_t batch = result.memory->inputs;
+  result.beside = measured_beside(*result.memory, moments_of_heap(*result.memory, parameters),
+                                  bytes_to_save(*model.source, parameters), batch * batches_held(batch));
   return result;
 }
 
 /// Adds "plan" and "memory", if requested.
-void add_program(Json& json, const LoadedModel& model, const InspectFlags& flags, Executor& executor) {
+void add_program(Json& json, LoadedModel model, const InspectFlags& flags, Executor& executor) {
   const Precision asked = asked_precision(flags);
   const DType precision = resolve(asked, executor.capabilities());
   const Compiled compiled = flags.training.empty() ? inference_program(model.graph, flags, executor, precision)
-                                                   : training_program(model, flags, executor);
+                                                   : training_program(std::move(model), flags, executor);
   if (flags.plan) {
     json["plan"] = {{"executor", executor.name()},
                     {"precision", describe_precision(precision, asked, executor.capabilities())},
@@ -151,9 +171,7 @@ void add_program(Json& json, const LoadedModel& model, const InspectFlags& flags
   if (!compiled.memory)
     throw_input_error("an executor that reports the memory of its programs", std::string(executor.name()),
                       "omit --memory, or choose another with --executor");
-  const std::size_t batch = compiled.memory->inputs;
-  const std::size_t read_ahead = flags.training.empty() ? 0 : batch * batches_held(batch);
-  json["memory"] = memory_report(*compiled.memory, compiled.largest_saved, read_ahead);
+  json["memory"] = memory_report(*compiled.memory, compiled.beside);
 }
 
 void print_trainable(Json report) {
@@ -268,10 +286,11 @@ void inspect(const InspectFlags& flags) {
   const auto executor = needs_executor ? open_executor(flags) : make_executor("reference", {});
   std::optional<LoadedModel> loaded = load_or_describe(flags);
   if (!loaded) return;
-  const LoadedModel model = untie_merged(*std::move(loaded), flags.untie);
+  LoadedModel model = untie_merged(*std::move(loaded), flags.untie);
+  loaded.reset();
   Json json = summary(model.graph);
   if (flags.trainable) json["trainable"] = parameter_report(model, flags.freeze, flags.batch);
-  if (flags.plan || flags.memory) add_program(json, model, flags, *executor);
+  if (flags.plan || flags.memory) add_program(json, std::move(model), flags, *executor);
   print(json, flags);
 }
 

@@ -63,9 +63,11 @@ void LossFlags::add_to(CLI::App& command) {
       ->type_name("NAME");
   command.add_option("--class-axis", class_axis,
                      "class axis (for cosine_similarity the axis of the vectors) of that output; negative: from the "
-                     "back (default: from the labels' shape, else the model, else 1)");
+                     "back (default: from the labels' shape, else the model, else 1)")
+      ->check(signed_number());
   command.add_option("--ignore-label", ignore_label, "class index or binary label that losses and metrics ignore")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(signed_number());
   batch_axis.add_to(command);
   command
       .add_option("--metrics", metrics,

@@ -9,10 +9,21 @@
 
 namespace halfstep::cli {
 
-/// {"peak_bytes", "categories": [{category, bytes}], "arena": {bytes, live_bytes, node}}. `largest_saved`: of the
-/// tensors that are copied one at a time when the model is saved the largest, in bytes.
-/// `read_ahead`: the batches of a training run that wait for their step.
-nlohmann::ordered_json memory_report(const MemoryUse& use, std::size_t largest_saved, std::size_t read_ahead);
+/// What a run needs beside its program, in bytes.
+struct BesideProgram {
+  std::size_t saving = 0;      ///< see bytes_to_save
+  std::size_t read_ahead = 0;  ///< batches that wait for their step
+  std::size_t process = 0;     ///< libraries, graphs, the source's message, generated code
+  std::size_t start = 0;       ///< the peak before the first step: loading and compiling
+};
+
+/// Of this process, which has compiled the program and has run nothing. `moments_written`: bytes of moments that have
+/// their memory already.
+BesideProgram measured_beside(const MemoryUse& use, std::size_t moments_written, std::size_t saving,
+                              std::size_t read_ahead);
+
+/// {"peak_bytes", "start_bytes", "categories": [{category, bytes}], "arena": {bytes, live_bytes, node}}.
+nlohmann::ordered_json memory_report(const MemoryUse& use, const BesideProgram& beside);
 
 void print_memory(const nlohmann::ordered_json& report);
 

@@ -1,6 +1,5 @@
 // halfstep profile: time per node of a step, compared with the limits of the machine.
 #include <algorithm>
-#include <filesystem>
 #include <memory>
 #include <string>
 #include <utility>
@@ -11,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/atomic_file.h"
+#include "base/parse_number.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/config_file.h"
@@ -42,6 +42,8 @@ struct ProfileFlags : StepFlags {
   bool training = false, json = false;
 };
 
+constexpr std::int64_t kMostElements = 1'000'000'000'000'000;
+
 /// NAME=D1,D2,...
 std::pair<std::string, Shape> parse_shape(const std::string& text) {
   const auto wrong = [&]() -> std::pair<std::string, Shape> {
@@ -52,11 +54,9 @@ std::pair<std::string, Shape> parse_shape(const std::string& text) {
   std::vector<std::int64_t> dims;
   for (std::size_t begin = equals + 1; begin <= text.size();) {
     const std::size_t end = std::min(text.find(',', begin), text.size());
-    const std::string extent = text.substr(begin, end - begin);
-    const bool digits = !extent.empty() && extent.size() < 16 &&
-                        std::ranges::all_of(extent, [](unsigned char c) { return c >= '0' && c <= '9'; });
-    if (!digits) return wrong();
-    dims.push_back(std::stoll(extent));
+    const auto extent = parse_number<std::int64_t>(std::string_view(text).substr(begin, end - begin));
+    if (!extent || *extent < 0 || *extent >= kMostElements) return wrong();
+    dims.push_back(*extent);
     begin = end + 1;
   }
   return {text.substr(0, equals), Shape(std::move(dims))};
@@ -173,8 +173,7 @@ void print_text(const Profile& profile, const Json& json, const ProfileFlags& fl
 /// `ranks`: null for a process by itself. Rank 0 alone writes.
 int profile_on(const std::shared_ptr<Communicator>& ranks, ProfileFlags flags) {
   if (ranks && ranks->rank() > 0) flags.trace.clear();
-  if (const int threads = ranks ? threads_of_rank(*ranks) : 0; flags.executor.threads == 0)
-    flags.executor.threads = threads;
+  flags.executor.threads = share_cores(ranks.get(), flags.executor.threads);
   const std::unique_ptr<Executor> executor = flags.executor.open();  // first: a plug-in may bring operators
   const LoadedModel model = load_model(flags.model);
   if (!flags.trace.empty()) {

@@ -8,12 +8,12 @@
 #include <thread>
 
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
 #include "cli/common.h"
 #include "cli/validators.h"
+#include "distributed/shared_errors.h"
 #include <halfstep/base/error.h>
 #include <halfstep/distributed/launcher.h>
 #include <halfstep/distributed/registry.h>
@@ -23,7 +23,7 @@ namespace {
 
 constexpr int kFailed = 1, kWrongInput = 2;
 
-constexpr const char* kRankedCommands[] = {"train", "profile", "bench-communication"};
+constexpr const char* kRankedCommands[] = {"train", "profile", "bench-communication", "devices"};
 
 /// How long a rank leaves it to those before it to tell what they meet as well, and to end all.
 std::chrono::milliseconds precedence_of(int rank) {
@@ -60,11 +60,6 @@ void tell(const Error& error, bool json) {
   std::fflush(stderr);
 }
 
-Error of_rank(int rank, const Error& error) {
-  if (dynamic_cast<const SharedError*>(&error)) return error;
-  return {error.kind(), error.required(), fmt::format("{}, on rank {}", error.found(), rank), error.remedy()};
-}
-
 int end_all(Communicator& ranks, bool json, const Error& error) {
   std::this_thread::sleep_for(precedence_of(ranks.rank()));
   const int exit_code = error.kind() == Error::Kind::input ? kWrongInput : kFailed;
@@ -90,8 +85,8 @@ void RankFlags::add_to(CLI::App& command, CLI::Option* training) {
           .add_option(
               "--distributed", distributed,
               "how the ranks that mpirun or srun has started find each other: mpi, auto (mpi where there are "
-              "several), off (each trains by itself), nccl (of a plug-in, which is not part of halfstep); --batch "
-              "is that of all ranks together")
+              "several), off (each trains by itself), nccl (a GPU for each rank); --batch is that of all ranks "
+              "together")
           ->capture_default_str()
           ->check(one_of({"mpi", "nccl", "auto", "off"})));
   options.push_back(
@@ -105,25 +100,22 @@ void RankFlags::add_to(CLI::App& command, CLI::Option* training) {
                         .add_option("--distributed-timeout", timeout,
                                     "seconds that a rank waits for others, which compute or write, before it gives up")
                         ->capture_default_str()
-                        ->check(number_in(0.001, 1e9)));
+                        ->check(number_in(kShortestLimit, kLongestLimit)));
   options.push_back(
       command
           .add_option(
               "--heartbeat-timeout", heartbeat,
               "seconds without a sign of life after which a rank is taken for lost, whatever it computes; 0: never")
           ->capture_default_str()
-          ->check(number_in(0, 1e6)));
+          ->check(number_in(0, kLongestHeartbeat)));
   if (training)
     for (CLI::Option* option : options) option->needs(training);
 }
 
 std::shared_ptr<Communicator> RankFlags::open(bool json) const {
-  const auto milliseconds = [](double seconds) {
-    return std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1e3));
-  };
-  return open_communicator(distributed, {.limit = milliseconds(timeout),
-                                         .heartbeat = milliseconds(heartbeat),
-                                         .on_loss = [json](const SharedError& loss) { return tell_loss(loss, json); }});
+  CommunicatorOptions options = with_limits(timeout, heartbeat);
+  options.on_loss = [json](const SharedError& loss) { return tell_loss(loss, json); };
+  return open_communicator(distributed, options);
 }
 
 int on_rank(Communicator& ranks, bool json, const std::function<int()>& work) {

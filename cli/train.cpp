@@ -57,16 +57,26 @@ PassObserver dump_to(const fs::path& folder) {
 }
 
 /// Path of the file for the run's flags; empty: none. An existing file at a path that was not given by the user is only
-/// replaced if it is such a file.
-std::string config_path(const TrainFlags& flags, const TrainerOptions& options) {
+/// replaced if it is such a file, and flags that no such file can hold are an error only for a path that was given.
+std::string config_path(const TrainFlags& flags, const TrainerOptions& options, const CLI::App& command) {
   if (flags.save_config == "none") return {};
-  if (!flags.save_config.empty()) return flags.save_config;
+  if (!flags.save_config.empty()) {
+    config_text(command);
+    return flags.save_config;
+  }
   fs::path path;
   if (!flags.output.empty())
     path = fs::path(flags.output).replace_extension(".toml");
   else if (!options.checkpoint.empty())
     path = options.checkpoint / "run.toml";
-  if (path.empty() || path == flags.output || !is_there(path)) return path == flags.output ? "" : path.string();
+  if (path.empty() || path == flags.output) return {};
+  try {
+    config_text(command);
+  } catch (const Error&) {
+    print_message("the flags of this run will not be written: not all are in UTF-8, as TOML is (--save-config none)");
+    return {};
+  }
+  if (!is_there(path)) return path.string();
   std::string line;
   std::getline(std::ifstream(path), line);
   if (line.starts_with(kConfigMark)) return path.string();
@@ -216,8 +226,7 @@ int train_on(const std::shared_ptr<Communicator>& ranks, TrainFlags flags, const
   std::optional<PeopleOnStderr> people(flags.json && writes);
   TrainerOptions options = trainer_options(flags);
   options.ranks = ranks;
-  if (const int threads = ranks ? threads_of_rank(*ranks) : 0; flags.executor.threads == 0)
-    flags.executor.threads = threads;
+  flags.executor.threads = share_cores(ranks.get(), flags.executor.threads);
   const std::unique_ptr<Executor> executor = flags.executor.open();  // first: a plug-in may bring operators
   LoadedModel source = untie_merged(load_model(flags.model), flags.untie);
   const Dataset data =
@@ -227,7 +236,7 @@ int train_on(const std::shared_ptr<Communicator>& ranks, TrainFlags flags, const
   if (ranks)
     require_same(*ranks, {{"rows of --val-data", validation ? fmt::format("{}", validation->rows()) : "none"},
                           {"--watch", flags.watch}});
-  const std::string config = config_path(flags, options);
+  const std::string config = config_path(flags, options, command);
   NewFolders folders;
   if (writes) {
     for (const fs::path& folder : {options.checkpoint, fs::path(flags.events), fs::path(flags.dump_passes)})

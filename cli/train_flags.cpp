@@ -33,7 +33,8 @@ void add_flags(CLI::App& command, TrainFlags& flags) {
   command
       .add_option("--max-skipped", flags.max_skipped,
                   "consecutive skipped updates before training stops, in addition to those that reduce the loss scale")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(signed_number());
 
   CLI::Option* epochs =
       command.add_option("--epochs", flags.epochs, "passes over the data")->capture_default_str()->check(counting);

@@ -77,6 +77,16 @@ CLI::Validator whole_number(std::uint64_t lowest, std::uint64_t highest) {
           ""};
 }
 
+CLI::Validator signed_number() {
+  return {[](std::string& text) {
+            const auto value = parse_number<std::int64_t>(text);
+            // CLI11 parses a leading 0 as octal, and takes the nearest number for one that is too large.
+            if (value && text == std::to_string(*value)) return std::string();
+            return refusal("a whole number", text, "write it in decimal, without leading zeros, within 64 bits");
+          },
+          ""};
+}
+
 CLI::Validator counting() { return whole_number(1, std::uint64_t{1} << 40); }
 
 CLI::Validator one_of(std::vector<std::string> names) {

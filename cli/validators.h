@@ -17,6 +17,8 @@ CLI::Validator positive_number();
 /// A decimal integer in [lowest, highest].
 CLI::Validator whole_number(std::uint64_t lowest = 0,
                             std::uint64_t highest = std::numeric_limits<std::uint64_t>::max());
+/// A decimal integer of 64 bits, which may be negative.
+CLI::Validator signed_number();
 /// A count: an integer from 1 to 2^40.
 CLI::Validator counting();
 /// One of at least two words.

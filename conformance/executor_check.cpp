@@ -2,8 +2,7 @@
 
 #include <algorithm>
 
-#include <fmt/format.h>
-
+#include "conformance/attempt.h"
 #include "conformance/compare.h"
 #include "conformance/run_graph.h"
 #include <halfstep/base/error.h>
@@ -25,27 +24,16 @@ std::int64_t largest_operand(const Graph& graph) {
   return largest;
 }
 
-void check(const std::optional<ConformanceCase>& made, Executor& executor, double least_scale, CheckReport& report) {
-  if (!made) {
-    report.result = CheckResult::not_applicable;
-    report.message = "the case does not exist in this type, or has no such variation";
-    return;
-  }
-  Plan plan;
-  report.message = execution_difference(made->graph, made->inputs, executor, least_scale, &plan);
-  report.kernels = kernel_families(plan, report.op);
-  if (!report.message.empty()) report.result = CheckResult::failed;
-}
-
 template <class MakeCase>
-CheckReport check_made(CheckReport report, Executor& executor, double least_scale, const MakeCase& make) {
-  try {
-    check(make(), executor, least_scale, report);
-  } catch (const std::exception& e) {
-    report.result = CheckResult::failed;
-    report.message = e.what();
-  }
-  return report;
+CheckReport check_made(const CheckReport& empty, Executor& executor, double least_scale, const MakeCase& make) {
+  return attempt(empty, [&](CheckReport& report) {
+    const std::optional<ConformanceCase> made = make();
+    if (!made) return leave_out(report, "the case does not exist in this type, or has no such variation");
+    Plan plan;
+    std::string fault = execution_difference(made->graph, made->inputs, executor, least_scale, &plan);
+    report.kernels = kernel_families(plan, report.op);
+    return fault;
+  });
 }
 
 }  // namespace

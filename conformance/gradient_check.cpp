@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "conformance/attempt.h"
 #include "conformance/run_graph.h"
 #include <halfstep/base/error.h>
 #include <halfstep/executors/executor.h>
@@ -110,46 +111,30 @@ std::string why_not(const OpDef& op, std::size_t index) {
   return {};
 }
 
-void check(const OpDef& op, std::optional<ConformanceCase> made, CheckReport& report) {
-  auto not_applicable = [&](std::string why) {
-    report.result = CheckResult::not_applicable;
-    report.message = std::move(why);
-  };
-  if (!made) return not_applicable("the case does not exist in f64");
-  if (made->inputs.empty()) return not_applicable("the case has no float input");
+std::string check(const OpDef& op, std::optional<ConformanceCase> made, CheckReport& report) {
+  if (!made) return leave_out(report, "the case does not exist in f64");
+  if (made->inputs.empty()) return leave_out(report, "the case has no float input");
   if (!make_weighted_loss(made->graph, made->inputs, DType::f64))
-    return not_applicable("the case has no float output of a known shape");
+    return leave_out(report, "the case has no float output of a known shape");
 
   const std::vector<std::vector<double>> by_rule = rule_gradients(op, made->graph);
   Run forward(made->graph);
   for (std::size_t i = 0; i < made->inputs.size(); ++i) {
     const State& state = made->graph.states[i];
     const std::string& name = made->graph[state.value].name;
-    report.message = compare(forward, name, state.initial, by_rule[i]);
-    if (report.message.empty()) continue;
-    report.result = CheckResult::failed;
-    return;
+    if (std::string fault = compare(forward, name, state.initial, by_rule[i]); !fault.empty()) return fault;
   }
+  return {};
 }
 
 template <class MakeCase>
 CheckReport check_made(const OpDef& op, std::size_t index, std::string name, const MakeCase& make) {
-  CheckReport report{.op = qualified_name(op),
-                     .case_name = std::move(name),
-                     .kind = CheckKind::gradient,
-                     .dtype = DType::f64,
-                     .message = why_not(op, index)};
-  if (!report.message.empty()) {
-    report.result = CheckResult::not_applicable;
-    return report;
-  }
-  try {
-    check(op, make(), report);
-  } catch (const std::exception& e) {
-    report.result = CheckResult::failed;
-    report.message = e.what();
-  }
-  return report;
+  const CheckReport empty{
+      .op = qualified_name(op), .case_name = std::move(name), .kind = CheckKind::gradient, .dtype = DType::f64};
+  return attempt(empty, [&](CheckReport& report) {
+    std::string why = why_not(op, index);
+    return why.empty() ? check(op, make(), report) : leave_out(report, std::move(why));
+  });
 }
 
 }  // namespace

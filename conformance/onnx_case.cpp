@@ -8,6 +8,7 @@
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
+#include "conformance/attempt.h"
 #include "conformance/run_graph.h"
 #include "onnx_io/unsupported.h"
 #include <halfstep/base/error.h>
@@ -68,6 +69,20 @@ std::string run_data_set(const Graph& loaded, const OnnxDataSet& data, Executor&
   return {};
 }
 
+// What is wrong; empty when nothing is.
+std::string run(const OnnxCase& onnx_case, Executor& executor, CheckReport& report) {
+  const Graph graph = onnx_case.load();
+  const std::vector<OnnxDataSet> sets = onnx_case.data_sets();
+  if (sets.empty()) return "no test_data_set_0 beside the model";
+  Tolerance tolerance = tolerance_of(onnx_case);
+  const RoughCase* rough = find_rough_case(onnx_case.name());
+  if (rough) tolerance.relative = std::max(tolerance.relative, rough->relative);
+  for (const OnnxDataSet& data : sets)
+    if (std::string fault = run_data_set(graph, data, executor, tolerance); !fault.empty()) return fault;
+  if (rough) report.message = rough->reason;
+  return {};
+}
+
 }  // namespace
 
 std::string not_applicable(const OnnxCase& onnx_case) {
@@ -108,41 +123,18 @@ Graph prepare_graph(Graph graph, const std::vector<Tensor>& inputs, const Capabi
 }
 
 CheckReport check_onnx_case(const OnnxCase& onnx_case, Executor& executor) {
-  CheckReport report{.op = fmt::format("{}", fmt::join(onnx_case.operators(), " ")),
-                     .case_name = onnx_case.name(),
-                     .kind = CheckKind::onnx_case};
-  try {
-    report.message = not_applicable(onnx_case);
-    if (!report.message.empty()) {
-      report.result = CheckResult::not_applicable;
-      return report;
+  const CheckReport empty{.op = fmt::format("{}", fmt::join(onnx_case.operators(), " ")),
+                          .case_name = onnx_case.name(),
+                          .kind = CheckKind::onnx_case};
+  return attempt(empty, [&](CheckReport& report) {
+    if (std::string why = not_applicable(onnx_case); !why.empty()) return leave_out(report, std::move(why));
+    try {
+      return run(onnx_case, executor, report);
+    } catch (const Error& e) {
+      if (e.required() != kSupportedModel) throw;
+      return leave_out(report, not_in_table(onnx_case.operators_without_row()));
     }
-    const Graph graph = onnx_case.load();
-    const std::vector<OnnxDataSet> sets = onnx_case.data_sets();
-    if (sets.empty()) report.message = "no test_data_set_0 beside the model";
-    Tolerance tolerance = tolerance_of(onnx_case);
-    const RoughCase* rough = find_rough_case(onnx_case.name());
-    if (rough) tolerance.relative = std::max(tolerance.relative, rough->relative);
-    for (const OnnxDataSet& data : sets) {
-      report.message = run_data_set(graph, data, executor, tolerance);
-      if (!report.message.empty()) break;
-    }
-    if (rough && report.message.empty()) {
-      report.message = rough->reason;
-      return report;
-    }
-  } catch (const Error& e) {
-    if (e.required() == kSupportedModel) {
-      report.result = CheckResult::not_applicable;
-      report.message = not_in_table(onnx_case.operators_without_row());
-      return report;
-    }
-    report.message = e.what();
-  } catch (const std::exception& e) {
-    report.message = e.what();
-  }
-  if (!report.message.empty()) report.result = CheckResult::failed;
-  return report;
+  });
 }
 
 }  // namespace halfstep

@@ -93,7 +93,7 @@ std::string escaped(std::string_view text) {
 
 }  // namespace
 
-KernelUse kernel_use(const OpDef& op, Executor& executor) {
+KernelNames kernel_names(const OpDef& op, Executor& executor) {
   std::set<std::string> forward, backward;
   bool has_floats = false;
   for (std::size_t i = 0; i < op.cases.size(); ++i)
@@ -114,10 +114,10 @@ KernelUse kernel_use(const OpDef& op, Executor& executor) {
       continue;  // a failure of the checks, which name it
     }
   }
-  KernelUse use{joined(forward), joined(backward)};
-  if (op.gradient == no_gradient) use.backward = "zero";
-  if (op.gradient && backward.empty() && op.gradient != no_gradient) use.backward = "nothing to run";
-  return use;
+  KernelNames names{joined(forward), joined(backward)};
+  if (op.gradient == no_gradient) names.backward = "zero";
+  if (op.gradient && backward.empty() && op.gradient != no_gradient) names.backward = "nothing to run";
+  return names;
 }
 
 std::vector<DType> element_types(const OpDef& op) {
@@ -161,9 +161,9 @@ std::string operators_markdown(Executor& executor) {
       "|---|---|---|---|---|---|---|\n",
       executor.name());
   for (const OpDef* op : rows) {
-    const KernelUse use = kernel_use(*op, executor);
+    const KernelNames names = kernel_names(*op, executor);
     text += fmt::format("| {} | {} | {} | {} | {} | {} | {} |\n", qualified_name(*op),
-                        operator_versions(op->name, op->domain), type_list(*op), use.forward, use.backward,
+                        operator_versions(op->name, op->domain), type_list(*op), names.forward, names.backward,
                         name_of(op->precision), escaped(op->note));
   }
   text +=

@@ -11,11 +11,11 @@
 namespace HALFSTEP_API halfstep {
 
 /// Which kernels of an executor an operator's cases ran on, in f32.
-struct KernelUse {
+struct KernelNames {
   std::string forward;   ///< "native", "reference", "native, reference"; "–" when no case of it compiles
   std::string backward;  ///< of what the gradient rule writes; "zero", or "–" when there is no rule
 };
-KernelUse kernel_use(const OpDef& op, Executor& executor);
+KernelNames kernel_names(const OpDef& op, Executor& executor);
 
 /// The element types that may stand for f32 in some case of the operator: its schema takes them and the reference
 /// executor runs them. Of an operator without such cases, the types its cases have.

@@ -1,11 +1,11 @@
 #include "conformance/program_check.h"
 
 #include <algorithm>
-#include <exception>
 #include <optional>
 
 #include <fmt/format.h>
 
+#include "conformance/attempt.h"
 #include "conformance/program_scene.h"
 
 namespace halfstep {
@@ -363,14 +363,12 @@ constexpr ProgramCase kCases[] = {
 std::span<const ProgramCase> program_cases() { return kCases; }
 
 CheckReport check_program(const ProgramCase& promise, Executor& executor) {
-  CheckReport report{.op = {}, .case_name = fmt::format("program/{}", promise.name), .kind = CheckKind::program};
+  const CheckReport empty{.op = {}, .case_name = fmt::format("program/{}", promise.name), .kind = CheckKind::program};
   ProgramScene scene(executor);
-  try {
+  CheckReport report = attempt(empty, [&](const CheckReport&) {
     promise.play(scene);
-  } catch (const std::exception& e) {
-    report.result = CheckResult::failed;
-    report.message = e.what();
-  }
+    return std::string();
+  });
   report.kernels = scene.kernels();
   return report;
 }

@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "conformance/attempt.h"
 #include "conformance/compare.h"
 #include "conformance/executor_check.h"
 #include "conformance/gradient_check.h"
@@ -165,22 +166,16 @@ std::string special_difference(const Graph& graph, const Graph& on_executor, con
 }
 
 CheckReport check_special(const OpDef& op, std::size_t index, DType dtype, Executor& executor) {
-  CheckReport report{
+  const CheckReport empty{
       .op = qualified_name(op), .case_name = case_name(op, index), .kind = CheckKind::special, .dtype = dtype};
-  try {
+  return attempt(empty, [&](CheckReport& report) {
     const std::optional<ConformanceCase> made = make_case(op, index, dtype);
-    if (!made || made->inputs.empty()) {
-      report.result = CheckResult::not_applicable;
-      report.message = made ? "the case has no float input" : "the case does not exist in this type";
-      return report;
-    }
-    report.message = check(op, index, *made, dtype, executor);
+    if (!made) return leave_out(report, "the case does not exist in this type");
+    if (made->inputs.empty()) return leave_out(report, "the case has no float input");
+    std::string fault = check(op, index, *made, dtype, executor);
     report.kernels = kernel_families(CompiledGraph(executor, made->graph).program().plan(), report.op);
-  } catch (const std::exception& e) {
-    report.message = e.what();
-  }
-  if (!report.message.empty()) report.result = CheckResult::failed;
-  return report;
+    return fault;
+  });
 }
 
 }  // namespace halfstep

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "conformance/attempt.h"
 #include "conformance/cases.h"
 #include "conformance/compare.h"
 #include "conformance/distribution_check.h"
@@ -117,23 +118,15 @@ std::string mask_dependence(const Tensor& a, const Tensor& b, double ratio) {
 }
 
 CheckReport check_statistics(const OpDef& op, DType dtype, Executor& executor) {
-  CheckReport report{
+  const CheckReport empty{
       .op = qualified_name(op), .case_name = statistics_name(op), .kind = CheckKind::statistics, .dtype = dtype};
-  try {
-    if (draws_numbers(op)) {
-      report.message = number_fault(op, dtype, executor);
-    } else {
-      for (const double ratio : kRatios) {
-        const std::string wrong = fault(op, ratio, dtype, executor);
-        if (!wrong.empty()) report.message = fmt::format("ratio {}: {}", ratio, wrong);
-        if (!wrong.empty()) break;
-      }
-    }
-  } catch (const std::exception& e) {
-    report.message = e.what();
-  }
-  if (!report.message.empty()) report.result = CheckResult::failed;
-  return report;
+  return attempt(empty, [&](const CheckReport&) {
+    if (draws_numbers(op)) return number_fault(op, dtype, executor);
+    for (const double ratio : kRatios)
+      if (const std::string wrong = fault(op, ratio, dtype, executor); !wrong.empty())
+        return fmt::format("ratio {}: {}", ratio, wrong);
+    return std::string();
+  });
 }
 
 }  // namespace halfstep

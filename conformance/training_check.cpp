@@ -4,13 +4,12 @@
 #include <cmath>
 #include <limits>
 #include <map>
-#include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include <fmt/format.h>
 
+#include "conformance/attempt.h"
 #include "conformance/cases.h"
 #include "conformance/compare.h"
 #include "conformance/run_graph.h"
@@ -245,23 +244,18 @@ std::span<const TrainedModel* const> trained_models() { return kModels; }
 std::string_view name_of(const TrainedModel& model) { return model.name; }
 
 CheckReport check_training(const TrainedModel& model, DType precision, Executor& executor) {
-  CheckReport report{
+  const CheckReport empty{
       .op = {}, .case_name = fmt::format("training/{}", model.name), .kind = CheckKind::training, .dtype = precision};
-  try {
-    const History found = train(model, precision, executor);
-    report.kernels = found.kernels;
-    report.message = compare(found, train(model, precision, *make_reference_executor()), precision);
-  } catch (const Error& e) {
-    report.message = e.what();
-    if (!computes_in(executor.capabilities(), precision)) {
-      report.result = CheckResult::not_applicable;
-      return report;
+  return attempt(empty, [&](CheckReport& report) {
+    try {
+      const History found = train(model, precision, executor);
+      report.kernels = found.kernels;
+      return compare(found, train(model, precision, *make_reference_executor()), precision);
+    } catch (const Error& e) {
+      if (computes_in(executor.capabilities(), precision)) throw;
+      return leave_out(report, e.what());
     }
-  } catch (const std::exception& e) {
-    report.message = e.what();
-  }
-  if (!report.message.empty()) report.result = CheckResult::failed;
-  return report;
+  });
 }
 
 }  // namespace halfstep

@@ -1,7 +1,6 @@
 #include "onnx_io/convert.h"
 
 #include <algorithm>
-#include <limits>
 #include <utility>
 
 #include <fmt/format.h>

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "conversion/plan.h"
+#include "conversion/view_constants.h"
 #include "ops/magnitude.h"
 #include <halfstep/ops/op_def.h>
 

@@ -1,7 +1,6 @@
 #include "conversion/graph_drawing.h"
 
 #include <algorithm>
-#include <cmath>
 #include <iterator>
 #include <map>
 #include <unordered_map>

@@ -6,6 +6,7 @@
 #include "conversion/joints.h"
 #include "conversion/node_patterns.h"
 #include "conversion/raise_opset.h"
+#include "conversion/view_constants.h"
 #include <halfstep/base/error.h>
 
 namespace halfstep::conversion {
@@ -53,33 +54,17 @@ class Planner {
         described.kind = PrecisionValue::Kind::constant;
         described.range = &plan_.ranges.emplace_back(range_of(tensor, options_.half));
         if (value.initializer) model_.forget(*value.initializer, 0, tensor.bytes());
-      } else if (const Tensor given = default_of(value); given.is_defined()) {
+      } else if (const Tensor given = default_of(model_, value); given.is_defined()) {
         described.range = &plan_.ranges.emplace_back(range_of(given, options_.half));
         model_.forget(*value.initializer, 0, given.bytes());
-      } else if (const Tensor fill = fill_of(v); fill.is_defined() && range_of(fill).overflows(options_.half)) {
+      } else if (const Tensor fill = fill_of(view_, model_, v);
+                 fill.is_defined() && range_of(fill).overflows(options_.half)) {
         described.range = &plan_.ranges.emplace_back(range_of(fill));
         described.of_constant = true;
       } else if (is_measured) {
         described.range = &measured->second;
       }
     }
-  }
-
-  // An input with a default value, used if the caller gives none.
-  Tensor default_of(const ViewValue& value) const {
-    const bool has_one = value.is_input && value.initializer;
-    return has_one && value.initializer->data_type() == onnx::TensorProto::FLOAT ? model_.read(*value.initializer)
-                                                                                 : Tensor();
-  }
-
-  // The repeated element of a ConstantOfShape.
-  Tensor fill_of(ValueId v) const {
-    const int producer = view_.values[v].producer;
-    if (producer == kNone || !view_.nodes[index(producer)].is("ConstantOfShape")) return {};
-    for (const auto& attribute : view_.nodes[index(producer)].proto->attribute())
-      if (attribute.name() == "value" && attribute.t().data_type() == onnx::TensorProto::FLOAT)
-        return model_.read(attribute.t());
-    return {};
   }
 
   void find_readers() {
@@ -363,26 +348,6 @@ class Planner {
 };
 
 }  // namespace
-
-Tensor constant_of(const ModelView& view, const DetachedModel& model, ValueId v) {
-  return view.values[v].is_wide() ? stored_tensor(view, model, v) : Tensor();
-}
-
-Tensor stored_tensor(const ModelView& view, const DetachedModel& model, ValueId v) {
-  const ViewValue& value = view.values[v];
-  if (value.is_input) return {};
-  if (value.initializer) return model.read(*value.initializer);
-  if (value.producer == kNone) return {};
-  const ViewNode& node = view.nodes[index(value.producer)];
-  if (!node.is("Constant")) return {};
-  for (const auto& attribute : node.proto->attribute()) {
-    if (attribute.name() == "value" && attribute.has_t()) return model.read(attribute.t());
-    if (attribute.name() == "value_float") return Tensor::scalar(attribute.f());
-    if (attribute.name() == "value_floats")
-      return Tensor::of(std::vector<float>(attribute.floats().begin(), attribute.floats().end()));
-  }
-  return {};
-}
 
 Taken ConversionPlan::taken(int node, std::size_t operand) const {
   const auto& joints = operand_joints[index(node)];

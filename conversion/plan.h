@@ -50,9 +50,4 @@ struct ConversionPlan {
 
 ConversionPlan plan_conversion(const ModelView& view, const DetachedModel& model, const ConvertOptions& options);
 
-/// The tensor of a Constant node or an initializer; undefined if it is neither, or not numeric.
-Tensor stored_tensor(const ModelView& view, const DetachedModel& model, ValueId value);
-/// The same of f32; undefined otherwise.
-Tensor constant_of(const ModelView& view, const DetachedModel& model, ValueId value);
-
 }  // namespace halfstep::conversion

@@ -1,8 +1,6 @@
 #include "conversion/raise_opset.h"
 
 #include <algorithm>
-#include <string_view>
-#include <utility>
 
 #include <fmt/format.h>
 #include <onnx/defs/schema.h>

@@ -1,17 +1,15 @@
 #include "conversion/stored_tensors.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <string>
-#include <vector>
 
 #include <fmt/format.h>
 
+#include "base/parse_number.h"
 #include "executors/onednn/simd/kernels.h"
 #include "onnx_io/proto_walk.h"
 #include "ops/proto.h"
-#include <halfstep/base/error.h>
 
 namespace halfstep::conversion {
 namespace {
@@ -30,8 +28,7 @@ Tensor clamp(const Tensor& tensor, double limit) {
 double limit_of(const onnx::TensorProto& tensor) {
   double limit = 0;
   for (const auto& entry : tensor.external_data())
-    if (entry.key() == kLimitKey)
-      std::from_chars(entry.value().data(), entry.value().data() + entry.value().size(), limit);
+    if (entry.key() == kLimitKey) limit = parse_number<double>(entry.value()).value_or(0);
   return limit;
 }
 

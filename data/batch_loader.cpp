@@ -107,6 +107,12 @@ class BatchLoader::Impl {
     return nullptr;
   }
 
+  const Batch* ahead() {
+    const std::lock_guard lock(mutex_);
+    const std::size_t held = holding_ ? 1 : 0;
+    return filled_ > held ? &slots_[(first_ + held) % slots_.size()].current->batch : nullptr;
+  }
+
   std::int64_t batch_size() const { return options_.batch_size; }
 
   std::int64_t batches_per_epoch() const {
@@ -293,6 +299,7 @@ BatchLoader::BatchLoader(BatchColumns columns, const LoaderOptions& options)
 BatchLoader::~BatchLoader() = default;
 
 const Batch* BatchLoader::next() { return impl_->next(); }
+const Batch* BatchLoader::ahead() { return impl_->ahead(); }
 std::int64_t BatchLoader::batch_size() const { return impl_->batch_size(); }
 std::int64_t BatchLoader::batches_per_epoch() const { return impl_->batches_per_epoch(); }
 

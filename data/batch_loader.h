@@ -57,6 +57,7 @@ class BatchLoader : public BatchReader {
   BatchLoader& operator=(const BatchLoader&) = delete;
 
   const Batch* next() override;
+  const Batch* ahead() override;
 
   /// Rows in a full batch, of all ranks together.
   std::int64_t batch_size() const;

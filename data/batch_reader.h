@@ -38,6 +38,10 @@ class BatchReader {
   /// batch after the valid batches before it, and again on every further call.
   virtual const Batch* next() = 0;
 
+  /// What the next call of `next` will give, if it is there already; null where it is not. Valid until the call after
+  /// that one.
+  virtual const Batch* ahead() { return nullptr; }
+
   /// Number of batches of an epoch read from its start; 0 if unknown.
   virtual std::int64_t batches_per_epoch() const = 0;
 };

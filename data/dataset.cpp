@@ -46,7 +46,7 @@ std::vector<Dataset::Input> inputs_of(const NamedArrays& file, const std::string
   // What else is kept with the data is no input.
   const auto open = [&](const std::string& array, bool optional) -> std::optional<DataArray> {
     try {
-      return file.open(array);
+      return optional && file.open_later ? file.open_later(array) : file.open(array);
     } catch (const Error& error) {
       if (!optional || error.kind() != Error::Kind::input) throw;
       notices.push_back(

@@ -4,7 +4,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <span>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <charconv>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -7,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/parse_number.h"
 #include <halfstep/distributed/launcher.h>
 
 namespace halfstep {
@@ -34,10 +34,8 @@ constexpr Variables kLaunchers[] = {
 };
 
 std::optional<int> number(std::string_view digits) {
-  int value = 0;
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-  if (error != std::errc() || end != digits.data() + digits.size() || value < 0) return std::nullopt;
-  return value;
+  const auto value = parse_number<int>(digits);
+  return value && *value >= 0 ? value : std::nullopt;
 }
 
 /// "2(x3),1" is 2, 2, 2, 1. Nothing for another text.

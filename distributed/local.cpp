@@ -78,11 +78,12 @@ void reduce(const std::vector<Part>& parts) {
   const bool scatters = parts[0].kind == Kind::reduce_scatter;
   std::vector<T> result = reduced<T>(parts, 0, scatters ? count * parts.size() : count);
   for (std::size_t rank = 0; rank < parts.size(); ++rank)
-    if (count > 0) std::memcpy(parts[rank].to, result.data() + (scatters ? rank * count : 0), count * sizeof(T));
+    std::memcpy(parts[rank].to, result.data() + (scatters ? rank * count : 0), count * sizeof(T));
 }
 
 void carry_out(const std::vector<Part>& parts) {
   const Part& first = parts[0];
+  if (first.count == 0) return;  // their addresses may be null
   switch (first.kind) {
     case Kind::all_reduce:
     case Kind::reduce_scatter:
@@ -229,19 +230,20 @@ void run_ranks(int size, const std::function<void(const std::shared_ptr<Communic
   const auto ranks = make_local_communicators(size, limit);
   std::mutex mutex;
   std::exception_ptr first;
-  std::vector<std::thread> threads;
-  for (const auto& rank : ranks)
-    threads.emplace_back([&, rank] {
-      try {
-        work(rank);
-      } catch (...) {
-        {
-          const std::lock_guard lock(mutex);
-          if (!first) first = std::current_exception();
-        }
-        rank->abort(1);
+  const auto attempt = [&](Communicator& rank, const auto& action) {
+    try {
+      action();
+    } catch (...) {
+      {
+        const std::lock_guard lock(mutex);
+        if (!first) first = std::current_exception();
       }
-    });
+      rank.abort(1);
+    }
+  };
+  std::vector<std::thread> threads;
+  for (const auto& rank : ranks)  // a rank without a thread ends the others
+    attempt(*rank, [&] { threads.emplace_back([&, rank] { attempt(*rank, [&] { work(rank); }); }); });
   for (std::thread& thread : threads) thread.join();
   if (first) std::rethrow_exception(first);
 }

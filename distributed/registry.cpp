@@ -1,10 +1,16 @@
+#include <algorithm>
 #include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include <fmt/format.h>
 
 #include "base/plugin_library.h"
 #include "distributed/gather.h"
+#include "distributed/shared_errors.h"
 #include <halfstep/base/error.h>
 #include <halfstep/distributed/launcher.h>
 #include <halfstep/distributed/plugin.h>
@@ -12,6 +18,8 @@
 
 namespace halfstep {
 namespace {
+
+constexpr const char *kLimitFlag = "--distributed-timeout", *kHeartbeatFlag = "--heartbeat-timeout";
 
 template <class Function>
 Function find(void* library, const char* name) {
@@ -37,7 +45,19 @@ std::shared_ptr<Communicator> load(const PluginFile& file, const CommunicatorOpt
   return nullptr;
 }
 
+std::chrono::milliseconds limit_of(std::string_view flag, double seconds, double lowest, double highest) {
+  if (!(seconds >= lowest && seconds <= highest))
+    throw_input_error(fmt::format("{} from {:g} to {:g}", flag, lowest, highest), fmt::format("{:g}", seconds), "");
+  constexpr std::int64_t kLeast = 1;  // none would be no limit
+  return std::chrono::milliseconds(seconds > 0 ? std::max(static_cast<std::int64_t>(seconds * 1e3), kLeast) : 0);
+}
+
 }  // namespace
+
+CommunicatorOptions with_limits(double limit, double heartbeat) {
+  return {.limit = limit_of(kLimitFlag, limit, kShortestLimit, kLongestLimit),
+          .heartbeat = limit_of(kHeartbeatFlag, heartbeat, 0, kLongestHeartbeat)};
+}
 
 std::shared_ptr<Communicator> open_communicator(std::string_view name, const CommunicatorOptions& options) {
   if (name != "auto" && name != "off" && name != "mpi" && name != "nccl")
@@ -64,11 +84,8 @@ std::shared_ptr<Communicator> open_communicator(std::string_view name, const Com
       throw_input_error(fmt::format("the {} ranks that {} has started", launch->size, launch->launcher),
                         fmt::format("{} that find each other", communicator->size()),
                         "use the mpirun of the MPI library that halfstep was built with");
-    const auto seconds = [](std::chrono::milliseconds limit) {
-      return fmt::format("{:g} s", std::chrono::duration<double>(limit).count());
-    };
-    require_same(*communicator, {{"--distributed-timeout", seconds(options.limit)},
-                                 {"--heartbeat-timeout", seconds(options.heartbeat)}});
+    require_same(*communicator,
+                 {{kLimitFlag, seconds_text(options.limit)}, {kHeartbeatFlag, seconds_text(options.heartbeat)}});
     return communicator;
   }
   throw_input_error(fmt::format("the communicator {} to work on this machine", wanted), "none: " + reason,

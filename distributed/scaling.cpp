@@ -1,7 +1,6 @@
 #include "distributed/scaling.h"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <numeric>
 

@@ -13,11 +13,14 @@
 
 namespace halfstep {
 
+std::string host_name() {
+  std::array<char, 256> name{};
+  gethostname(name.data(), name.size() - 1);
+  return name.data();
+}
+
 RankPlace own_place() {
-  RankPlace place;
-  std::array<char, 256> host{};
-  gethostname(host.data(), host.size() - 1);
-  place.host = host.data();
+  RankPlace place{.host = host_name(), .cores = {}};
   std::array<cpu_set_t, 64> cores{};  // one has 1024, and a machine may have more
   if (sched_getaffinity(0, sizeof cores, cores.data()) != 0) return place;
   for (int core = 0; core < 64 * CPU_SETSIZE; ++core)
@@ -36,9 +39,11 @@ std::vector<RankPlace> places_of(Communicator& ranks) {
   return places;
 }
 
-int threads_of_rank(Communicator& ranks) {
-  const std::vector<RankPlace> places = places_of(ranks);
-  const RankPlace& own = places[static_cast<std::size_t>(ranks.rank())];
+int share_cores(Communicator* ranks, int wanted) {
+  if (!ranks) return wanted;
+  const std::vector<RankPlace> places = places_of(*ranks);
+  if (wanted != 0) return wanted;
+  const RankPlace& own = places[static_cast<std::size_t>(ranks->rank())];
   return std::max(1, static_cast<int>(own.cores.size()) / static_cast<int>(std::ranges::count(places, own)));
 }
 

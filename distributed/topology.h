@@ -16,14 +16,16 @@ struct RankPlace {
   bool operator==(const RankPlace&) const = default;
 };
 
+/// Of this machine.
+std::string host_name();
 /// Of this process.
 RankPlace own_place();
 /// Of each rank. Collective.
 std::vector<RankPlace> places_of(Communicator& ranks);
 
-/// The threads of a rank where nobody says how many: the cores that it may use, over the ranks that may use the same.
-/// Collective.
-int threads_of_rank(Communicator& ranks);
+/// The threads of a rank: as many as are wanted, or for 0 the cores that it may use, over the ranks that may use the
+/// same. Null ranks: what is wanted. Collective, also where only some of the ranks want a number.
+int share_cores(Communicator* ranks, int wanted);
 
 /// "0-3,8"
 std::string cores_text(const std::vector<int>& cores);

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <exception>
 #include <span>
-#include <utility>
 
 #include <halfstep/base/error.h>
 

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <atomic>
+#include <cstdint>
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
@@ -25,6 +26,17 @@ std::string library_path(const std::string& library) {
 bool has_gpu() {
   std::error_code ignored;
   return fs::exists("/dev/nvidiactl", ignored);
+}
+
+// What the plug-in would find, without NVIDIA's other libraries, which take long to load and much memory.
+bool driver_shows_gpu() {
+  std::string ignored;
+  void* driver = open_plugin("libcuda.so.1", ignored);
+  if (!driver) return false;
+  const auto init = reinterpret_cast<int (*)(unsigned)>(find_in_plugin(driver, "cuInit"));
+  const auto count = reinterpret_cast<int (*)(int*)>(find_in_plugin(driver, "cuDeviceGetCount"));
+  int devices = 0;
+  return init && count && init(0) == 0 && count(&devices) == 0 && devices > 0;
 }
 
 // An executor of the library, or a plug-in.
@@ -62,13 +74,20 @@ void check_threads(const ExecutorOptions& options) {
 // A name that no plug-in can have.
 bool is_own(std::string_view name) { return name == "onednn" || name == "reference" || name == "auto"; }
 
-// Those that may be meant by `name`; `auto` means all. First those that are not for this machine, then by score.
-std::vector<Candidate> candidates(std::string_view name) {
+enum class Asked : std::uint8_t { best, status };
+
+// Those that may be meant by `name`; `auto` means all. First those that are not for this machine, then by score. For
+// the best, the GPU's plug-in is not loaded on a machine without one.
+std::vector<Candidate> candidates(std::string_view name, Asked asked) {
   std::vector<Candidate> result;
   for (const PluginFile& file : find_plugins(PluginKind::executor)) {
     if (!file.is_named_by_user && name != "auto" && name != file.name) continue;
     const bool is_taken = is_own(file.name) || std::ranges::find(result, file.name, &Candidate::name) != result.end();
-    if (!is_taken)
+    const bool is_useless = asked == Asked::best && name == "auto" && file.name == kGpu && !file.is_named_by_user &&
+                            !has_gpu() && !driver_shows_gpu();
+    if (!is_taken && is_useless)
+      result.push_back({.name = file.name});
+    else if (!is_taken)
       result.push_back(load(file));
     else if (file.is_named_by_user)
       result.push_back(
@@ -158,7 +177,7 @@ std::string waiting_notice(std::string_view executor) {
 std::unique_ptr<Executor> make_executor(std::string_view name, const ExecutorOptions& options, std::string* notice) {
   check_threads(options);
   const bool is_auto = name == "auto";
-  std::vector<Candidate> all = candidates(name);
+  std::vector<Candidate> all = candidates(name, Asked::best);
   std::string names = "auto", reasons;
   for (Candidate& candidate : all) {
     if (candidate.name == name || is_auto) {
@@ -212,7 +231,7 @@ std::vector<std::string> executor_names() {
 
 std::vector<ExecutorStatus> executor_statuses() {
   std::vector<ExecutorStatus> result;
-  for (Candidate& candidate : candidates("auto")) {
+  for (Candidate& candidate : candidates("auto", Asked::status)) {
     ExecutorStatus& status = result.emplace_back();
     status.name = candidate.name;
     const auto executor = open(candidate, {});

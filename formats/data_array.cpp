@@ -10,6 +10,7 @@
 #include <halfstep/base/error.h>
 #include <halfstep/formats/data_array.h>
 #include <halfstep/formats/row_source.h>
+#include <halfstep/graph/tensor_bytes.h>
 
 namespace halfstep {
 namespace {
@@ -93,20 +94,6 @@ bool any_non_finite(DType dtype, const void* data, std::size_t count) {
 
 std::string RowType::to_string() const { return std::string(name_of(dtype)) + " " + shape.to_string(); }
 
-std::optional<std::uint64_t> array_bytes(DType dtype, const Shape& shape) {
-  std::uint64_t count = 1;
-  bool overflow = false;
-  for (std::int64_t extent : shape) {
-    if (extent < 0) return std::nullopt;
-    overflow |= __builtin_mul_overflow(count, static_cast<std::uint64_t>(extent), &count);
-  }
-  const auto zero = std::find(shape.begin(), shape.end(), 0);
-  if (zero != shape.end()) return 0;
-  overflow |= __builtin_mul_overflow(count, static_cast<std::uint64_t>(bits_of(dtype) / 8), &count);
-  if (overflow || count > static_cast<std::uint64_t>(INT64_MAX)) return std::nullopt;
-  return count;
-}
-
 void require_finite(const std::string& name, const RowType& type, const void* data,
                     std::span<const std::int64_t> rows) {
   const auto count = static_cast<std::size_t>(type.shape.count());
@@ -140,7 +127,7 @@ DataArray::DataArray(std::string name, DType dtype, Shape shape)
   if (!row_dims.empty()) row_dims.erase(row_dims.begin());
   row_type_ = {dtype_, Shape(std::move(row_dims))};
   // An array without elements may have a row too large to count ([0, 2^40, 2^40]); it is never read.
-  row_bytes_ = static_cast<std::size_t>(array_bytes(dtype_, row_type_.shape).value_or(0));
+  row_bytes_ = known_bytes_of(dtype_, row_type_.shape).value_or(0);
 }
 
 DataArray DataArray::made(std::string name, RowType type, std::int64_t rows, RowMaker make) {
@@ -177,7 +164,7 @@ DataArray::DataArray(std::string name, DType dtype, Shape shape, SharedBytes byt
   order_ = order;
   if (bits_of(dtype_) == 0 || bits_of(dtype_) % 8 != 0)
     throw_input_error("an array whose elements are whole bytes", fmt::format("{} in {}", name_of(dtype_), name_), "");
-  const auto needed = array_bytes(dtype_, shape_);
+  const auto needed = known_bytes_of(dtype_, shape_);
   if (!needed || *needed != bytes_.size())
     throw_input_error(fmt::format("{} of {} elements to hold {} bytes of them", shape_.to_string(), name_of(dtype_),
                                   needed ? std::to_string(*needed) : "more than any file's"),

@@ -23,7 +23,9 @@ NamedArrays arrays_of_idx_folder(const fs::path& folder, const DataOptions& opti
 
 NamedArrays arrays_of_npz(const fs::path& path, const DataOptions&) {
   const auto file = std::make_shared<const NpzFile>(path);
-  return {.names = file->names(), .open = [file](const std::string& name) { return file->open(name); }};
+  return {.names = file->names(),
+          .open = [file](const std::string& name) { return file->open(name); },
+          .open_later = [file](const std::string& name) { return file->open_later(name); }};
 }
 
 NamedArrays arrays_of_safetensors(const fs::path& path, const DataOptions&) {

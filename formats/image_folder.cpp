@@ -4,7 +4,6 @@
 #include <array>
 #include <cctype>
 #include <cstdint>
-#include <iterator>
 #include <string_view>
 #include <system_error>
 #include <thread>

@@ -2,14 +2,14 @@
 
 #include <algorithm>
 #include <atomic>
-#include <limits>
-#include <utility>
+#include <type_traits>
 #include <vector>
 
 #include <fmt/format.h>
 #include <zlib.h>
 
 #include "formats/temporary_file.h"
+#include "graph/crc.h"
 #include <halfstep/base/error.h>
 
 namespace halfstep {
@@ -47,7 +47,7 @@ class Inflater {
   Inflater& operator=(const Inflater&) = delete;
 
   /// Inflates one stream at the start of `in`, and calls sink(data, size) with the output; returns the size of the used
-  /// input.
+  /// input. A sink may return false to end it there.
   template <class Sink>
   std::size_t run(std::span<const std::byte> in, const std::string& name, Sink&& sink) {
     ::inflateReset(&stream_);
@@ -64,13 +64,20 @@ class Inflater {
       const std::size_t produced = out.size() - stream_.avail_out;
       if (status != Z_OK && status != Z_STREAM_END && status != Z_BUF_ERROR)
         throw_corrupt(name, std::string("is corrupt (") + (stream_.msg ? stream_.msg : "zlib error") + ")");
-      sink(out.data(), produced);
-      if (status == Z_STREAM_END) return used;
+      if (!goes_on(sink, out.data(), produced) || status == Z_STREAM_END) return used;
       if (produced == 0 && used == in.size()) throw_corrupt(name, "is truncated");
     }
   }
 
  private:
+  template <class Sink>
+  static bool goes_on(Sink& sink, const Bytef* data, std::size_t size) {
+    if constexpr (std::is_void_v<decltype(sink(data, size))>)
+      return sink(data, size), true;
+    else
+      return sink(data, size);
+  }
+
   z_stream stream_{};
 };
 
@@ -103,16 +110,26 @@ SharedBytes inflate_raw(const SharedBytes& compressed, std::uint64_t size, std::
   check_unpacked(size, compressed.size(), name);
   TemporaryFile file;
   file.check_room(size);
-  uLong found_crc = ::crc32(0, nullptr, 0);
+  std::uint32_t found_crc = 0;
   Inflater(kRawWindow).run(compressed.span(), name, [&](const Bytef* data, std::size_t bytes) {
     if (bytes > size - file.size()) throw_corrupt(name, "holds more than its header says");
-    found_crc = ::crc32(found_crc, data, static_cast<uInt>(bytes));
+    found_crc = crc_of(data, bytes, found_crc);
     file.append(data, bytes);
   });
   compressed.check_intact(name);
   if (file.size() != size) throw_corrupt(name, "holds less than its header says");
   if (found_crc != crc) throw_corrupt(name, "fails its checksum");
   return file.finish();
+}
+
+std::string beginning_of_raw(const SharedBytes& compressed, std::size_t most, const std::string& name) {
+  std::string beginning;
+  Inflater(kRawWindow).run(compressed.span(), name, [&](const Bytef* data, std::size_t bytes) {
+    beginning.append(reinterpret_cast<const char*>(data), std::min(bytes, most - beginning.size()));
+    return beginning.size() < most;
+  });
+  compressed.check_intact(name);
+  return beginning;
 }
 
 }  // namespace halfstep

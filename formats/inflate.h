@@ -1,6 +1,7 @@
 // Decompression (RFC 1951 deflate, RFC 1952 gzip) into temporary files, so that memory does not grow with the data.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -24,5 +25,8 @@ SharedBytes inflate_gzip(const SharedBytes& compressed, const std::string& name)
 /// The content of a raw deflate stream. Throws Error if the stream is corrupt, does not have exactly `size` bytes, or
 /// their CRC-32 is not `crc`, and, before anything is written, if `size` exceeds the maximum or the free disk space.
 SharedBytes inflate_raw(const SharedBytes& compressed, std::uint64_t size, std::uint32_t crc, const std::string& name);
+
+/// The first bytes of that content, at most `most` of them. Throws Error if the stream is corrupt before their end.
+std::string beginning_of_raw(const SharedBytes& compressed, std::size_t most, const std::string& name);
 
 }  // namespace halfstep

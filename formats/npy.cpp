@@ -8,8 +8,10 @@
 #include <fmt/format.h>
 
 #include "base/atomic_file.h"
+#include "formats/npy_header.h"
 #include <halfstep/base/error.h>
 #include <halfstep/formats/npy.h>
+#include <halfstep/graph/tensor_bytes.h>
 
 namespace halfstep {
 namespace {
@@ -130,8 +132,7 @@ DType dtype_of_code(std::string_view code) {
 
 }  // namespace
 
-DataArray parse_npy(const SharedBytes& bytes, const std::string& name) {
-  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+NpyHeader read_npy_header(std::string_view text, const std::string& name) {
   if (!text.starts_with(kMagic)) throw_malformed(name, "does not start with \\x93NUMPY");
   if (text.size() < 10) throw_malformed(name, "ends inside the header");
   const int version = static_cast<unsigned char>(text[6]);
@@ -152,11 +153,15 @@ DataArray parse_npy(const SharedBytes& bytes, const std::string& name) {
     throw_input_error("an NPY dtype of f2 f4 f8, i1 i2 i4 i8, u1 u2 u4 u8 or b1", name + " has " + header->descr,
                       "convert it with numpy's astype");
 
-  Shape shape(header->dims);
-  const auto needed = array_bytes(dtype, shape);
-  std::size_t held = bytes.size() - begin - length;
+  return {dtype, Shape(header->dims), {order == '>', header->fortran}, begin + length};
+}
+
+DataArray parse_npy(const SharedBytes& bytes, const std::string& name) {
+  NpyHeader header = read_npy_header({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, name);
+  const auto needed = known_bytes_of(header.dtype, header.shape);
+  std::size_t held = bytes.size() - header.size;
   if (needed && *needed < held) held = static_cast<std::size_t>(*needed);  // NumPy also ignores the rest
-  return DataArray(name, dtype, std::move(shape), bytes.part(begin + length, held), {order == '>', header->fortran});
+  return DataArray(name, header.dtype, std::move(header.shape), bytes.part(header.size, held), header.order);
 }
 
 DataArray open_npy(const std::filesystem::path& path) { return parse_npy(open_maybe_gzip(path), path.string()); }

@@ -24,8 +24,14 @@ class NpzFile {
   bool contains(std::string_view name) const;
   /// Throws Error, with the available names, if there is no such array; else as `parse_npy`.
   DataArray open(std::string_view name) const;
+  /// The same of an array that may not be needed: reads its header, and the rest when its elements are first read,
+  /// which throws then for what is damaged.
+  DataArray open_later(std::string_view name) const;
 
  private:
+  const ZipEntry& entry_of(std::string_view name) const;
+  std::string full_name(std::string_view name) const;
+
   std::string path_;
   SharedBytes bytes_;
   std::vector<ZipEntry> entries_;

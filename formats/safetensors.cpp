@@ -18,6 +18,7 @@
 
 #include "base/descriptor.h"
 #include <halfstep/base/error.h>
+#include <halfstep/graph/tensor_bytes.h>
 
 namespace halfstep {
 namespace {
@@ -160,11 +161,10 @@ Entry read_entry(const Source& file, const std::string& name, const json& entry,
   const std::vector<std::int64_t> offsets = integers(file, name, entry, "data_offsets");
   if (offsets.size() != 2 || offsets[0] > offsets[1] || static_cast<std::uint64_t>(offsets[1]) > data_bytes)
     fault(fmt::format("offsets within the {} bytes of data as data_offsets", data_bytes), quote(entry["data_offsets"]));
-  std::int64_t bytes = static_cast<std::int64_t>(bytes_of(dtype, 1));
-  for (const std::int64_t d : dims)
-    if (__builtin_mul_overflow(bytes, d, &bytes)) fault("a size below 2^63 bytes", quote(entry["shape"]));
-  if (bytes != offsets[1] - offsets[0])
-    fault(fmt::format("{} bytes between the offsets", bytes), fmt::format("{}", offsets[1] - offsets[0]));
+  const std::optional<std::size_t> bytes = known_bytes_of(dtype, Shape(dims));
+  if (!bytes) fault("a size below 2^63 bytes", quote(entry["shape"]));
+  const auto found = static_cast<std::size_t>(offsets[1] - offsets[0]);
+  if (*bytes != found) fault(fmt::format("{} bytes between the offsets", *bytes), fmt::format("{}", found));
   return {name, dtype, Shape(dims), static_cast<std::uint64_t>(offsets[0]), static_cast<std::uint64_t>(offsets[1])};
 }
 
@@ -285,7 +285,7 @@ std::string write_safetensors(FileWriter& file, const LazyTensors& tensors,
   if (!metadata.empty()) header["__metadata__"] = metadata;
   std::uint64_t offset = 0;
   for (const TensorInfo* type : order) {
-    const std::uint64_t end = offset + bytes_of(type->dtype, static_cast<std::size_t>(type->shape.count()));
+    const std::uint64_t end = offset + bytes_of(type->dtype, type->shape);
     header[type->name] = {
         {"dtype", tag_of_dtype(type->dtype)}, {"shape", type->shape.dims()}, {"data_offsets", {offset, end}}};
     offset = end;

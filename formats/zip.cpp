@@ -5,9 +5,9 @@
 #include <cstring>
 
 #include <fmt/format.h>
-#include <zlib.h>
 
 #include "formats/inflate.h"
+#include "graph/crc.h"
 #include <halfstep/base/error.h>
 
 namespace halfstep {
@@ -117,20 +117,14 @@ void put_shared_fields(std::string& out, const ZipEntry& entry, std::size_t extr
 /// In pieces, so that memory does not grow with the member.
 void check_crc(const SharedBytes& content, std::uint32_t expected, const std::string& name) {
   constexpr std::size_t kPiece = std::size_t{1} << 22;
-  uLong crc = ::crc32(0, nullptr, 0);
+  std::uint32_t crc = 0;
   for (std::size_t at = 0; at < content.size(); at += kPiece) {
     const std::size_t size = std::min(kPiece, content.size() - at);
-    crc = ::crc32_z(crc, reinterpret_cast<const Bytef*>(content.data() + at), size);
+    crc = crc_of(content.data() + at, size, crc);
     content.note_paged_in(size);
   }
   content.check_intact(name);
   if (crc != expected) throw_malformed(name, "fails its checksum");
-}
-
-std::uint32_t crc_of(const std::vector<std::pair<const void*, std::size_t>>& pieces) {
-  uLong crc = ::crc32(0, nullptr, 0);
-  for (const auto& [data, size] : pieces) crc = ::crc32_z(crc, static_cast<const Bytef*>(data), size);
-  return static_cast<std::uint32_t>(crc);
 }
 
 }  // namespace
@@ -163,7 +157,10 @@ std::vector<ZipEntry> read_zip_directory(const SharedBytes& archive, const std::
   return entries;
 }
 
-SharedBytes open_zip_member(const SharedBytes& archive, const ZipEntry& entry, const std::string& name) {
+namespace {
+
+/// What the archive has of a member, deflated or not.
+SharedBytes stored_member(const SharedBytes& archive, const ZipEntry& entry, const std::string& name) {
   const Fields fields(archive.span(), name);
   if (entry.flags & kEncrypted)
     throw_input_error("an archive without a password", name + " is encrypted", "decrypt it");
@@ -177,9 +174,24 @@ SharedBytes open_zip_member(const SharedBytes& archive, const ZipEntry& entry, c
                               fields.at<std::uint16_t>(entry.header_offset + 26) +
                               fields.at<std::uint16_t>(entry.header_offset + 28);
   if (!fields.has(begin, entry.compressed_size)) throw_malformed(name, "claims more bytes than the file holds");
-  const SharedBytes content = archive.part(begin, entry.compressed_size);
+  if (entry.method == kStored && entry.size != entry.compressed_size)
+    throw_malformed(name, "is stored with two different sizes");
+  return archive.part(begin, entry.compressed_size);
+}
+
+}  // namespace
+
+std::string beginning_of_zip_member(const SharedBytes& archive, const ZipEntry& entry, std::size_t most,
+                                    const std::string& name) {
+  const SharedBytes content = stored_member(archive, entry, name);
+  if (entry.method == kDeflated) return beginning_of_raw(content, most, name);
+  const SharedBytes beginning = content.part(0, std::min(most, content.size()));
+  return {reinterpret_cast<const char*>(beginning.data()), beginning.size()};
+}
+
+SharedBytes open_zip_member(const SharedBytes& archive, const ZipEntry& entry, const std::string& name) {
+  const SharedBytes content = stored_member(archive, entry, name);
   if (entry.method == kDeflated) return inflate_raw(content, entry.size, entry.crc, name);
-  if (entry.size != entry.compressed_size) throw_malformed(name, "is stored with two different sizes");
   check_crc(content, entry.crc, name);
   return content;
 }
@@ -188,9 +200,11 @@ void ZipWriter::add(const std::string& name, const std::vector<std::pair<const v
   ZipEntry entry;
   entry.name = name;
   entry.flags = kUtf8Names;
-  entry.crc = crc_of(pieces);
   entry.header_offset = file_.position();
-  for (const auto& [data, size] : pieces) entry.size += size;
+  for (const auto& [data, size] : pieces) {
+    entry.crc = crc_of(data, size, entry.crc);
+    entry.size += size;
+  }
   entry.compressed_size = entry.size;
   if (name.size() > 0xffff) throw_input_error("a name of at most 65535 bytes", "a longer one", "shorten it");
 

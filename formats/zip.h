@@ -1,6 +1,7 @@
 // The part of the ZIP format that NPZ files use: stored and deflated members, ZIP64 included (PKWARE APPNOTE 6.3).
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -27,6 +28,10 @@ std::vector<ZipEntry> read_zip_directory(const SharedBytes& archive, const std::
 /// A member's content: mapped in place if stored, inflated into a temporary file if deflated. Throws Error if it is
 /// encrypted, compressed by another method, corrupt (the CRC-32 check reads all of it), or exceeds the archive.
 SharedBytes open_zip_member(const SharedBytes& archive, const ZipEntry& entry, const std::string& name);
+
+/// The first bytes of that content, at most `most` of them. Its checksum is not verified.
+std::string beginning_of_zip_member(const SharedBytes& archive, const ZipEntry& entry, std::size_t most,
+                                    const std::string& name);
 
 /// Writes an archive of stored members into `file`.
 class ZipWriter {

@@ -1,4 +1,3 @@
-#include <algorithm>
 
 #include <halfstep/base/error.h>
 #include <halfstep/graph/attribute.h>

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "graph/pages.h"
+#include <halfstep/graph/tensor_bytes.h>
 
 namespace halfstep {
 namespace {
@@ -14,7 +15,7 @@ constexpr std::size_t kFew = 4096;
 
 Tensor zeros_of(DType dtype, const Shape& shape) {
   if (dtype == DType::string || !shape.is_static()) return Tensor(dtype, shape);
-  const std::size_t bytes = bytes_of(dtype, static_cast<std::size_t>(shape.count()));
+  const std::size_t bytes = bytes_of(dtype, shape);
   if (bytes < kFew || bytes >= kPagesOfItsOwn) return Tensor(dtype, shape);
   std::shared_ptr<void> pages = map_pages(bytes);
   void* const data = pages.get();

@@ -35,4 +35,7 @@ void add_initializer(onnx::ModelProto& model, onnx::TensorProto tensor);
 /// Domain ai.onnx has two spellings; a Graph uses "".
 std::string canonical_domain(const std::string& domain);
 
+/// Whether the node is this operator of ai.onnx.
+bool is_op(const onnx::NodeProto& node, std::string_view op);
+
 }  // namespace halfstep

@@ -1,12 +1,12 @@
 #include "onnx_io/detached.h"
 
-#include <charconv>
 #include <system_error>
 #include <utility>
 
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/parse_number.h"
 #include "onnx_io/check_message.h"
 #include "onnx_io/external_data.h"
 #include "onnx_io/message.h"
@@ -15,6 +15,7 @@
 #include "onnx_io/proto_walk.h"
 #include "ops/proto.h"
 #include <halfstep/base/error.h>
+#include <halfstep/graph/tensor_bytes.h>
 #include <halfstep/ops/op_def.h>
 
 namespace halfstep {
@@ -27,8 +28,7 @@ constexpr const char* kIndexKey = "ai.halfstep.detached";
 Tensor take_elements(onnx::TensorProto& tensor) {
   const auto dtype = static_cast<DType>(tensor.data_type());
   const Shape shape = shape_from_proto(tensor);
-  if (!tensor.has_raw_data() || !shape.is_static() ||
-      tensor.raw_data().size() != bytes_of(dtype, static_cast<std::size_t>(shape.count())))
+  if (!tensor.has_raw_data() || !shape.is_static() || tensor.raw_data().size() != bytes_of(dtype, shape))
     return tensor_from_proto(tensor);
   auto bytes = std::make_shared<std::string>(std::move(*tensor.mutable_raw_data()));
   char* start = bytes->data();
@@ -78,8 +78,7 @@ std::ptrdiff_t DetachedModel::index_of(const onnx::TensorProto& tensor) {
   if (tensor.data_location() != onnx::TensorProto::EXTERNAL) return -1;
   std::ptrdiff_t index = -1;
   for (const auto& entry : tensor.external_data())
-    if (entry.key() == kIndexKey)
-      std::from_chars(entry.value().data(), entry.value().data() + entry.value().size(), index);
+    if (entry.key() == kIndexKey) index = parse_number<std::ptrdiff_t>(entry.value()).value_or(-1);
   return index;
 }
 

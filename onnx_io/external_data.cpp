@@ -21,6 +21,7 @@
 #include <halfstep/base/dtype.h>
 #include <halfstep/base/error.h>
 #include <halfstep/graph/shape.h>
+#include <halfstep/graph/tensor_bytes.h>
 
 namespace halfstep {
 namespace {
@@ -111,10 +112,9 @@ std::uint64_t expected_bytes(const onnx::TensorProto& tensor) {
   if (bits == 0)
     bad_reference("a numeric element type for external data", "type " + std::to_string(type), tensor.name());
   const Shape shape = shape_from_proto(tensor);
-  std::int64_t total = 0;
-  if (!shape.is_static() || __builtin_mul_overflow(shape.count(), static_cast<std::int64_t>(bits), &total))
-    bad_reference("a shape whose size fits 63 bits", shape.to_string(), tensor.name());
-  return (static_cast<std::uint64_t>(total) + 7) / 8;
+  const std::optional<std::size_t> bytes = known_bytes_of(static_cast<DType>(type), shape);
+  if (!bytes) bad_reference("a shape whose size fits 63 bits", shape.to_string(), tensor.name());
+  return *bytes;
 }
 
 void read_region(const OpenFile& file, std::uint64_t offset, std::uint64_t length, const std::string& tensor,

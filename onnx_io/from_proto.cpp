@@ -206,6 +206,10 @@ void read_states(const onnx::ModelProto& model, Graph& graph) {
 
 std::string canonical_domain(const std::string& domain) { return domain == "ai.onnx" ? "" : domain; }
 
+bool is_op(const onnx::NodeProto& node, std::string_view op) {
+  return node.op_type() == op && canonical_domain(node.domain()).empty();
+}
+
 Attribute attribute_from_proto(const onnx::AttributeProto& a) {
   switch (a.type()) {
     case onnx::AttributeProto::INT:

@@ -1,8 +1,6 @@
 #include "onnx_io/lift.h"
 
 #include <algorithm>
-#include <iterator>
-#include <optional>
 #include <tuple>
 #include <unordered_map>
 #include <utility>

@@ -1,9 +1,7 @@
 #include "onnx_io/outline.h"
 
-#include <algorithm>
 #include <limits>
 #include <set>
-#include <utility>
 
 #include "onnx_io/convert.h"
 #include "onnx_io/message.h"

@@ -7,16 +7,12 @@
 #include <unordered_set>
 
 #include "onnx_io/convert.h"
-#include "onnx_io/proto_walk.h"
+#include "onnx_io/remove_unread.h"
 #include "ops/proto.h"
 #include <halfstep/base/error.h>
 
 namespace halfstep {
 namespace {
-
-bool is_op(const onnx::NodeProto& node, const char* op) {
-  return node.op_type() == op && canonical_domain(node.domain()).empty();
-}
 
 // A Constant node's value as a tensor, whichever attribute it is in.
 onnx::TensorProto value_of(const onnx::NodeProto& constant) {
@@ -151,159 +147,6 @@ onnx::TensorProto patched(const onnx::TensorProto& old_tensor, Tensor tensor, co
   return result;
 }
 
-void remove_nodes(onnx::GraphProto& graph, const std::unordered_set<const onnx::NodeProto*>& doomed) {
-  auto& nodes = *graph.mutable_node();
-  int kept = 0;
-  for (int i = 0; i < nodes.size(); ++i)
-    if (!doomed.contains(&nodes.Get(i))) nodes.SwapElements(kept++, i);
-  nodes.DeleteSubrange(kept, nodes.size() - kept);
-}
-
-template <class Fields>
-void remove_named(Fields& fields, const std::unordered_set<std::string>& names) {
-  for (int i = fields.size() - 1; i >= 0; --i)
-    if (names.contains(fields.Get(i).name())) fields.DeleteSubrange(i, 1);
-}
-
-std::unordered_map<std::string, int> count_reads(onnx::GraphProto& graph) {
-  std::unordered_map<std::string, int> reads;
-  for_each_node(graph, [&](const onnx::NodeProto& node) {
-    for (const std::string& name : node.input()) ++reads[name];
-  });
-  for_each_graph(graph, [&](const onnx::GraphProto& any) {
-    for (const auto& output : any.output()) ++reads[output.name()];
-  });
-  return reads;
-}
-
-// Takes back what count_reads has counted of a node.
-void forget_reads(onnx::NodeProto& node, std::unordered_map<std::string, int>& reads) {
-  const auto forget = [&](const std::string& name) { --reads[name]; };
-  for (const std::string& name : node.input()) forget(name);
-  const auto forget_body = [&](onnx::GraphProto& body) {
-    for (const auto& [name, count] : count_reads(body)) reads[name] -= count;
-  };
-  for (auto& attribute : *node.mutable_attribute()) {
-    if (attribute.has_g()) forget_body(*attribute.mutable_g());
-    for (auto& body : *attribute.mutable_graphs()) forget_body(body);
-  }
-}
-
-// Removes what gave these values, if nothing reads them any more, and so on towards the inputs.
-void remove_unread(onnx::GraphProto& graph, const std::unordered_set<std::string>& candidates) {
-  if (candidates.empty()) return;
-  std::unordered_map<std::string, int> reads = count_reads(graph);
-  const auto is_unread = [&](const std::string& name) {
-    const auto found = reads.find(name);
-    return name.empty() || found == reads.end() || found->second <= 0;
-  };
-  std::unordered_map<std::string, onnx::NodeProto*> producers;
-  for (auto& node : *graph.mutable_node())
-    for (const std::string& name : node.output()) producers[name] = &node;
-  std::vector<std::string> open(candidates.begin(), candidates.end());
-  std::unordered_set<std::string> unread;
-  std::unordered_set<const onnx::NodeProto*> doomed;
-  while (!open.empty()) {
-    const std::string name = std::move(open.back());
-    open.pop_back();
-    if (name.empty() || !is_unread(name) || !unread.insert(name).second) continue;
-    const auto producer = producers.find(name);
-    if (producer == producers.end()) continue;
-    onnx::NodeProto& node = *producer->second;
-    if (!std::all_of(node.output().begin(), node.output().end(), is_unread) || !doomed.insert(&node).second) continue;
-    forget_reads(node, reads);
-    open.insert(open.end(), node.input().begin(), node.input().end());
-  }
-  std::unordered_set<std::string> initialized;
-  for (const auto& tensor : graph.initializer())
-    if (unread.contains(tensor.name())) initialized.insert(tensor.name());
-  remove_named(*graph.mutable_initializer(), initialized);
-  remove_named(*graph.mutable_input(), initialized);
-  remove_named(*graph.mutable_value_info(), unread);
-  remove_nodes(graph, doomed);
-}
-
-bool is_training(const onnx::NodeProto& node) {
-  return std::any_of(node.attribute().begin(), node.attribute().end(), [](const onnx::AttributeProto& a) {
-    return a.name() == "training_mode" && (a.i() != 0 || !a.ref_attr_name().empty());
-  });
-}
-
-// Of a graph or function the values that its changed nodes no longer give, by what stands in for them there and in the
-// graphs inside it. Graphs side by side may use the same names for different things.
-struct Scope {
-  const Scope* outer;
-  std::unordered_map<std::string, std::string> stand_ins = {};
-
-  /// The name to read in place of this one.
-  const std::string& read_as(const std::string& name) const {
-    for (const Scope* scope = this; scope; scope = scope->outer)
-      if (const auto found = scope->stand_ins.find(name); found != scope->stand_ins.end()) return found->second;
-    return name;
-  }
-};
-
-void infer_batch_normalization(onnx::NodeProto& node, Scope& scope) {
-  if (!is_training(node) && node.output_size() <= 1) return;
-  for (auto& attribute : *node.mutable_attribute()) {
-    if (attribute.name() != "training_mode") continue;
-    attribute.clear_ref_attr_name();
-    attribute.set_type(onnx::AttributeProto::INT);
-    attribute.set_i(0);
-  }
-  // Outputs 1 and 2 are the running statistics after the step; for inference these are inputs 3 and 4, unchanged.
-  for (int i = 1; i < node.output_size(); ++i)
-    if (!node.output(i).empty() && node.input_size() == 5)
-      scope.stand_ins[node.output(i)] = node.input(i % 2 == 1 ? 3 : 4);
-  node.mutable_output()->DeleteSubrange(1, node.output_size() - 1);
-}
-
-void infer_dropout(onnx::NodeProto& node, std::unordered_set<std::string>& unread) {
-  if (node.input_size() < 3) return;
-  unread.insert(node.input(2));
-  node.mutable_input()->RemoveLast();
-}
-
-const std::string& name_of_output(const onnx::ValueInfoProto& output) { return output.name(); }
-const std::string& name_of_output(const std::string& output) { return output; }
-
-// Outputs keep their names: an Identity passes the running statistic on.
-template <class Owner>
-void pass_on_outputs(Owner& owner, const Scope& scope) {
-  std::unordered_set<std::string> passed;
-  for (const auto& output : owner.output()) {
-    const std::string& name = name_of_output(output);
-    const std::string& source = scope.read_as(name);
-    if (source == name || !passed.insert(name).second) continue;
-    onnx::NodeProto& identity = *owner.add_node();
-    identity.set_op_type("Identity");
-    identity.add_input(source);
-    identity.add_output(name);
-  }
-}
-
-// Of a graph or function whose nodes come after what they read. `unread` gets what changed nodes no longer read.
-template <class Owner>
-void infer_nodes(Owner& owner, const Scope* outer, std::unordered_set<std::string>& unread) {
-  Scope scope{outer};
-  for (onnx::NodeProto& node : *owner.mutable_node()) {
-    for (std::string& name : *node.mutable_input())
-      if (const std::string& source = scope.read_as(name); source != name) name = source;
-    if (is_op(node, "BatchNormalization")) infer_batch_normalization(node, scope);
-    if (is_op(node, "Dropout")) infer_dropout(node, unread);
-    for (auto& attribute : *node.mutable_attribute()) {
-      if (attribute.has_g()) infer_nodes(*attribute.mutable_g(), &scope, unread);
-      for (auto& body : *attribute.mutable_graphs()) infer_nodes(body, &scope, unread);
-    }
-  }
-  if (!scope.stand_ins.empty()) {
-    std::unordered_set<std::string> gone;
-    for (const auto& [name, _] : scope.stand_ins) gone.insert(name);
-    remove_named(*owner.mutable_value_info(), gone);
-  }
-  pass_on_outputs(owner, scope);
-}
-
 }  // namespace
 
 std::vector<std::string> missing_tensors(const onnx::ModelProto& model, const std::vector<std::string>& names) {
@@ -330,8 +173,7 @@ std::map<int, std::string> replaced_whole(const onnx::ModelProto& model, const s
   for (const TensorInfo& tensor : tensors) {
     const int i = index.initializer(tensor.name);
     if (i == TensorIndex::kNone || merged.contains(tensor.name)) continue;
-    const auto& dims = model.graph().initializer(i).dims();
-    if (Shape(std::vector<std::int64_t>(dims.begin(), dims.end())) == tensor.shape) replaced[i] = tensor.name;
+    if (shape_from_proto(model.graph().initializer(i)) == tensor.shape) replaced[i] = tensor.name;
   }
   return replaced;
 }
@@ -400,15 +242,6 @@ void replace_tensors(onnx::ModelProto& model, const NamedTensors& tensors) {
     add_initializer(model, std::move(tensor));
   }
   remove_unread(graph, released);
-}
-
-void to_inference_form(onnx::ModelProto& model) {
-  onnx::GraphProto& graph = *model.mutable_graph();
-  std::unordered_set<std::string> unread;
-  infer_nodes(graph, nullptr, unread);
-  remove_unread(graph, unread);
-  // What a function's own nodes no longer need stays: it is small.
-  for (auto& function : *model.mutable_functions()) infer_nodes(function, nullptr, unread);
 }
 
 }  // namespace halfstep

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <limits>
 #include <map>
 #include <new>
 #include <set>
@@ -133,7 +132,8 @@ void save_trained(const SourceModel& source, const LazyTensors& parameters, cons
                   const SaveOptions& options) {
   TrainedModel model(source, parameters);
   if (options.form == OutputForm::inference) to_inference_form(model.message);
-  write_model(model.message, path, options.external_data, model.outside());
+  const OutsideTensors outside = model.outside();
+  write_model(std::move(model.message), path, options.external_data, outside);
 }
 
 void save_trained(const SourceModel& source, const NamedTensors& parameters, const std::filesystem::path& path,
@@ -149,6 +149,13 @@ std::shared_ptr<const SourceModel> without_values(const SourceModel& source,
     if (const std::ptrdiff_t index = DetachedModel::index_of(message.graph().initializer(i)); index >= 0)
       result->outside[index] = Tensor();
   return result;
+}
+
+std::size_t bytes_to_save(const SourceModel& source, const LazyTensors& parameters) {
+  std::size_t largest = 0;
+  for (const TensorInfo& parameter : parameters.types)
+    largest = std::max(largest, bytes_of(parameter.dtype, static_cast<std::size_t>(parameter.shape.count())));
+  return largest + message_with(source, parameters.types).SpaceUsedLong();
 }
 
 std::vector<std::string> storage_notes(const SourceModel& source, const LazyTensors& parameters) {

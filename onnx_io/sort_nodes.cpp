@@ -4,7 +4,6 @@
 #include <queue>
 #include <unordered_map>
 #include <unordered_set>
-#include <utility>
 #include <vector>
 
 #include <halfstep/base/error.h>

@@ -1,6 +1,5 @@
 #include "onnx_io/source_model.h"
 
-#include <cstring>
 #include <unordered_set>
 #include <utility>
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <set>
 #include <string>
-#include <utility>
 
 #include <fmt/format.h>
 #include <onnx/onnx-data.pb.h>

@@ -52,10 +52,6 @@ onnx::NodeProto copy_of(const onnx::NodeProto& constant, const std::string& name
   return copy;
 }
 
-bool is_op(const onnx::NodeProto& node, const char* op) {
-  return node.op_type() == op && canonical_domain(node.domain()).empty();
-}
-
 void untie_one(SourceModel& source, const std::string& name, std::unordered_set<std::string>& taken) {
   onnx::GraphProto& graph = *source.model.mutable_graph();
   const int initializer = find(graph.initializer(), [&](const auto& tensor) { return tensor.name() == name; });

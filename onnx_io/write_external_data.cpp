@@ -1,5 +1,4 @@
 // Models with their elements in a file beside the message.
-#include <limits>
 #include <memory>
 #include <string_view>
 #include <system_error>

@@ -70,6 +70,8 @@ Expr Builder::cast(Expr x, DType to) {
 }
 
 Expr Builder::reshape(Expr x, const Shape& shape) {
+  if (!shape.is_ranked())
+    throw_failure("a shape of known rank", shape.to_string(), "this is a defect of the operator's inference");
   if (x.shape() == shape) return x;
   // Without allowzero, 0 would mean "copy the extent", and -1 cannot be used with it.
   return op("Reshape", {x, ints(shape.dims())}, {{"allowzero", std::int64_t{1}}});

@@ -2,6 +2,7 @@
 #include <set>
 
 #include "ops/cost_rules.h"
+#include <halfstep/graph/tensor_bytes.h>
 #include <halfstep/ops/cost.h>
 #include <halfstep/ops/op_def.h>
 
@@ -15,7 +16,7 @@ double count(const Graph& graph, ValueId id) {
 
 double bytes(const Graph& graph, ValueId id) {
   if (id == kNoValue || !graph[id].shape.is_static() || graph[id].dtype == DType::string) return 0;
-  return static_cast<double>(bytes_of(graph[id].dtype, static_cast<std::size_t>(graph[id].shape.count())));
+  return static_cast<double>(bytes_of(graph[id].dtype, graph[id].shape));
 }
 
 double flops_of(const Graph& graph, const Node& node) {

@@ -65,9 +65,15 @@ std::optional<Clamp> clamp_of(const Attributes& attributes) {
   }
 }
 
+std::size_t addition_operand(std::string_view fused) {
+  if (fused == "FusedConv") return 3;
+  if (fused == "FusedBatchNormalization") return 5;
+  throw_failure("a fused operator that adds an operand", std::string(fused), "clear its `adds`");
+}
+
 Attributes epilogue_attributes(const Graph& graph, const Node& node) {
   if (node.is("Relu") || node.is_own("ReluGrad")) return {{"activation", std::string("Relu")}};
-  if (node.is("Gelu")) {
+  if (node.is("Gelu") || node.is_own("GeluGrad")) {
     Attributes attributes = node.attributes;
     attributes.set("activation", std::string("Gelu"));
     return attributes;

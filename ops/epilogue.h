@@ -1,9 +1,11 @@
 // The activation that a fused operator applies last.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <optional>
+#include <string_view>
 
 #include "ops/elementwise/clamp.h"
 #include <halfstep/base/api.h>
@@ -32,6 +34,9 @@ Epilogue epilogue_of(const Attributes& attributes);
 /// The epilogue of FusedBatchNormalization and BatchNormalizationGrad, which are clamps: Relu is [0, inf). Empty if
 /// there is none; throws Error for any other.
 std::optional<Clamp> clamp_of(const Attributes& attributes);
+
+/// The operand of a fused operator that it adds before its activation. Throws Error(failure) for one that adds nothing.
+std::size_t addition_operand(std::string_view fused);
 
 /// The attributes by which a fused node includes `node`, or its gradient if `node` is one; empty if no epilogue is
 /// equivalent, such as for a Clip whose bounds are not constants representable in f32.

@@ -4,6 +4,7 @@
 
 #include "graph/bodies.h"
 #include "ops/collective/all_reduce.h"
+#include <halfstep/graph/tensor_bytes.h>
 #include <halfstep/ops/op_def.h>
 
 namespace halfstep {
@@ -39,7 +40,7 @@ bool fold_node(Graph& graph, const Node& node) {
   }
   for (ValueId id : node.outputs) {
     if (id != kNoValue && graph[id].shape.is_static() && graph[id].dtype != DType::undefined) {
-      out_bytes += bytes_of(graph[id].dtype, static_cast<std::size_t>(graph[id].shape.count()));
+      out_bytes += bytes_of(graph[id].dtype, graph[id].shape);
       if (out_bytes > std::max(kMaxFoldedBytes, in_bytes)) return false;
       out.emplace_back(graph[id].dtype, graph[id].shape);
     } else {

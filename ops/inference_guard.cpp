@@ -1,6 +1,5 @@
 #include "ops/inference_guard.h"
 
-#include <algorithm>
 #include <cstdint>
 
 #include <fmt/format.h>

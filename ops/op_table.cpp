@@ -1,6 +1,5 @@
 #include <mutex>
 #include <string>
-#include <unordered_map>
 
 #include <onnx/defs/schema.h>
 

@@ -2,6 +2,7 @@
 #include "passes/load/free_batch.h"
 #include "passes/load/random_numbers.h"
 #include "passes/simplify/control_flow.h"
+#include "passes/simplify/write_out_operators.h"
 #include "passes/step/reduce_over_ranks.h"
 #include "passes/step/shard_optimizer.h"
 #include "passes/step/sync_batchnorm.h"
@@ -68,7 +69,8 @@ Pipeline repair_pipeline(Purpose purpose) {
 Pipeline lowering_pipeline(Purpose purpose, const StepOptions& options, const Capabilities& capabilities) {
   const Parts parts = parts_of(purpose);
   const bool evaluates = parts.parameters && !parts.moves;  // beside training
-  const Pipeline simplify{fold_constants(), inline_control_flow(), canonicalize(), compose_gelu(), simplify_masks()};
+  const Pipeline simplify{fold_constants(), inline_control_flow(), write_out_operators(/*before_gradient=*/true),
+                          canonicalize(),   compose_gelu(),        simplify_masks()};
   Pipeline pipeline{bind_shapes(options.shapes)};
   if (!parts.parameters) pipeline.push_back(to_inference_mode());
   append(pipeline, simplify);
@@ -86,6 +88,7 @@ Pipeline lowering_pipeline(Purpose purpose, const StepOptions& options, const Ca
   pipeline.push_back(mixed_precision({.half = options.precision, .keep_full_ops = {}}));
   if (parts.gradients)
     append(pipeline, {differentiate(), scale_loss(options.optimizer.loss_scale, /*by_weight=*/!parts.optimizer)});
+  pipeline.push_back(write_out_operators(/*before_gradient=*/false));
   if (on_ranks) pipeline.push_back(reduce_over_ranks(options.ranks));
   if (parts.gradients && !parts.optimizer) pipeline.push_back(accumulate_gradients());
   if (parts.optimizer) add_optimizer(pipeline, options.optimizer, options.ranks, capabilities);

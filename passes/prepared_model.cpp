@@ -1,10 +1,16 @@
+#include <algorithm>
+#include <memory>
 #include <set>
 #include <utility>
 #include <vector>
 
 #include "graph/placeholder.h"
+#include "ops/fold.h"
+#include "passes/load/free_batch.h"
 #include "passes/load/parameter_choice.h"
 #include <halfstep/base/error.h>
+#include <halfstep/ops/infer.h>
+#include <halfstep/ops/op_traits.h>
 #include <halfstep/passes/prepared_model.h>
 
 namespace halfstep {
@@ -32,14 +38,36 @@ std::set<ValueId> running_statistics(const Graph& graph) {
   return found;
 }
 
+// Computes transpositions and conversions of constants now, once for the programs of all batches. Whatever else could
+// be computed may have the batch that the model was exported for in its shape.
+void move_constants(Graph& graph) {
+  std::vector<bool> gone(graph.nodes.size(), false);
+  for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
+    const Movement movement = traits_of(graph.nodes[n]).movement;
+    if (movement != Movement::permute && movement != Movement::convert) continue;
+    const auto is_known = [&](ValueId in) { return in != kNoValue && graph[in].is_constant(); };
+    if (!std::ranges::all_of(graph.nodes[n].inputs, is_known)) continue;
+    {
+      const Graph::Edit node = graph.edit(n);
+      infer_node(graph, *node);
+    }
+    gone[n] = fold_node(graph, graph.nodes[n]);
+  }
+  graph.remove_nodes(gone);
+}
+
 }  // namespace
 
-PreparedModel::PreparedModel(Graph model, const PreparationOptions& options) {
+PreparedModel::PreparedModel(Graph model, const PreparationOptions& options)
+    : searches_(std::make_shared<BatchSearches>()) {
   if (!options.batch_axes.empty()) model = run_pipeline(std::move(model), {batch_first(options.batch_axes)});
   const Pipeline repair = repair_pipeline(options.parameters ? Purpose::training : Purpose::inference);
   repaired_ = run_pipeline(std::move(model), repair, options.observer);
   stages_ = repair.size();
-  if (!options.parameters) return;
+  if (!options.parameters) {
+    move_constants(repaired_);
+    return;
+  }
   // Nothing of such a model is used, so nothing would be found to train.
   if (repaired_.outputs.empty()) throw_input_error("a model with an output", "none", "export the model again");
   std::vector<ParameterChoice> choices = choose_parameters(repaired_, *options.parameters);
@@ -66,8 +94,18 @@ Graph PreparedModel::lower(Purpose purpose, const StepOptions& options, const Ca
   if (has_parameters(purpose) != trainable_.has_value())
     throw_failure(has_parameters(purpose) ? "a model prepared with parameters" : "a model prepared without parameters",
                   "another", "");
-  return run_pipeline(trainable_ ? *trainable_ : repaired_, lowering_pipeline(purpose, options, capabilities),
-                      continued(observer, stages_));
+  Pipeline pipeline = lowering_pipeline(purpose, options, capabilities);
+  pipeline.front() = bind_shapes(options.shapes, searches_);  // the same pass, which need not search again
+  return run_pipeline(prepared(), pipeline, continued(observer, stages_));
+}
+
+const std::string& PreparedModel::batch_obstacle() const {
+  if (!obstacle_) obstacle_ = batch_obstacle_of_repaired(prepared(), searches_);
+  return *obstacle_;
+}
+
+Graph PreparedModel::bound(InputShapes shapes) const {
+  return run_pipeline(prepared(), {bind_shapes(std::move(shapes), searches_), fold_constants()});
 }
 
 }  // namespace halfstep

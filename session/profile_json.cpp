@@ -49,6 +49,7 @@ void add_numbers(Json& json, const Timed& timed, const Cost& cost) {
 Json json_of(const ProfileEntry& entry) {
   const auto& [kind, made_for, cost, computed] = entry.facts;
   Json json{{"node", entry.plan.node}, {"op", entry.plan.op}, {"kind", name_of(kind)}, {"kernel", entry.plan.kernel}};
+  if (!entry.plan.reason.empty()) json["reason"] = entry.plan.reason;
   if (!made_for.empty()) json["made_for"] = made_for;
   json["scope"] = entry.scope;
   json["backward"] = entry.backward;

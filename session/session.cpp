@@ -16,7 +16,7 @@ class Session::Impl {
         executor_(executor),
         options_(options),
         precision_(resolve(options.precision, executor.capabilities())),
-        inputs_(inputs_of(prepared_.graph())),
+        inputs_(inputs_of(prepared_)),
         outputs_(types_of(prepared_.graph(), prepared_.graph().outputs)) {
     if (options.programs < 1) throw_input_error("at least 1 cached program", "0", "");
   }

@@ -17,7 +17,8 @@ std::vector<TensorInfo> types_of(const Graph& graph, const std::vector<ValueId>&
   return types;
 }
 
-std::vector<TensorInfo> inputs_of(const Graph& model) {
+std::vector<TensorInfo> inputs_of(const PreparedModel& prepared) {
+  const Graph& model = prepared.graph();
   std::vector<TensorInfo> inputs = types_of(model, model.inputs);
   const auto starts_with_batch = [](const TensorInfo& input) {
     return input.shape.is_ranked() && input.shape.rank() > 0 && input.shape[0] != Shape::kUnknown;
@@ -29,7 +30,7 @@ std::vector<TensorInfo> inputs_of(const Graph& model) {
   } catch (const Error&) {  // its inputs have different batch sizes
     return inputs;
   }
-  if (batch == Shape::kUnknown || !batch_obstacle(model).empty()) return inputs;
+  if (batch == Shape::kUnknown || !prepared.batch_obstacle().empty()) return inputs;
   for (TensorInfo& input : inputs) {
     if (!starts_with_batch(input)) continue;
     std::vector<std::int64_t> dims = input.shape.dims();

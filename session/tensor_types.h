@@ -8,13 +8,14 @@
 #include <halfstep/base/api.h>
 #include <halfstep/graph/graph.h>
 #include <halfstep/graph/named_tensors.h>
+#include <halfstep/passes/prepared_model.h>
 
 namespace HALFSTEP_API halfstep {
 
 std::vector<TensorInfo> types_of(const Graph& graph, const std::vector<ValueId>& ids);
 
 /// The inputs of a model. If it was exported for one batch size but supports others, the batch is unknown.
-std::vector<TensorInfo> inputs_of(const Graph& model);
+std::vector<TensorInfo> inputs_of(const PreparedModel& model);
 
 /// Throws Error(input) unless each of `given` is one of `wanted` by name, and each of those is given unless `partly`;
 /// `what` is the name for one of them: "an input of the model".

@@ -37,34 +37,39 @@ void check_probabilities(const Tensor& labels, const std::string& name, std::opt
   const auto invalid =
       first_invalid(all, [skipped](T label) -> bool { return is_probability(label) | (label == skipped); });
   if (invalid)
-    throw_input_error(
-        fmt::format("labels from 0 to 1{}", ignored ? fmt::format(", or {} for ignored elements", *ignored) : ""),
-        fmt::format("{} in row {} of '{}'", all[*invalid], row_of(labels, *invalid), name),
-        "check the labels, or choose another loss");
+    throw_input_error(required_probabilities(ignored),
+                      fmt::format("{} in row {} of '{}'", all[*invalid], row_of(labels, *invalid), name),
+                      "check the labels, or choose another loss");
 }
 
 }  // namespace
 
-void check_labels_and_weights(const LossOptions& loss, const LossInputs& inputs, const FittedBatch& batch) {
+BatchCheck::BatchCheck(const LossOptions& loss, const LossInputs& inputs) {
   if (inputs.any) return;
+  weights_ = inputs.sample_weights;
   for (const LossTerm& term : loss.terms) {
     const LossDef& row = loss_named(term.loss);
-    const Tensor* labels = tensor_named(inputs.labels, term.labels, batch.labels);
-    if (!labels || (row.labels != LossLabels::binary && row.labels != LossLabels::shares)) continue;
-    const std::optional<std::int64_t> ignored = row.ignores ? term.ignore_label : std::nullopt;
-    if (labels->dtype() == DType::i64)
-      check_probabilities<std::int64_t>(*labels, term.labels, ignored);
+    const std::optional<std::size_t> place = place_in(inputs.labels, term.labels);
+    if (!place || (row.labels != LossLabels::binary && row.labels != LossLabels::shares)) continue;
+    probabilities_.push_back({term.labels, *place, row.ignores ? term.ignore_label : std::nullopt});
+  }
+}
+
+void BatchCheck::check(const FittedBatch& batch) const {
+  for (const Labels& wanted : probabilities_) {
+    const Tensor& labels = batch.labels[wanted.place];
+    if (labels.dtype() == DType::i64)
+      check_probabilities<std::int64_t>(labels, wanted.name, wanted.ignored);
     else
-      check_probabilities<float>(*labels, term.labels, ignored);
+      check_probabilities<float>(labels, wanted.name, wanted.ignored);
   }
   for (std::size_t i = 0; i < batch.sample_weights.size(); ++i) {
     const Tensor& weights = batch.sample_weights[i];
     const std::span<const float> all = weights.span<float>();
     if (const auto invalid = first_invalid(all, is_sample_weight))
-      throw_input_error(
-          fmt::format("sample weights from 0 to {:g}", kMostSampleWeight),
-          fmt::format("{} in row {} of '{}'", all[*invalid], row_of(weights, *invalid), inputs.sample_weights[i]),
-          "check the weights");
+      throw_input_error(required_weights(),
+                        fmt::format("{} in row {} of '{}'", all[*invalid], row_of(weights, *invalid), weights_[i]),
+                        "check the weights");
   }
 }
 

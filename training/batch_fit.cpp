@@ -15,10 +15,6 @@ void add_once(std::vector<std::string>& names, const std::string& name) {
   if (!name.empty() && std::ranges::find(names, name) == names.end()) names.push_back(name);
 }
 
-std::size_t place_in(const std::vector<std::string>& names, const std::string& name) {
-  return static_cast<std::size_t>(std::ranges::find(names, name) - names.begin());
-}
-
 bool all_like(const std::vector<Tensor>& a, const std::vector<Tensor>& b) {
   return std::ranges::equal(a, b, [](const Tensor& one, const Tensor& other) {
     return one.dtype() == other.dtype() && one.shape() == other.shape();
@@ -35,10 +31,9 @@ const Tensor& named(const NamedTensors& batch, const std::string& name, std::str
 
 }  // namespace
 
-const Tensor* tensor_named(const std::vector<std::string>& names, const std::string& name,
-                           const std::vector<Tensor>& tensors) {
-  const std::size_t place = place_in(names, name);
-  return place < tensors.size() ? &tensors[place] : nullptr;
+std::optional<std::size_t> place_in(const std::vector<std::string>& names, const std::string& name) {
+  const auto at = std::ranges::find(names, name);
+  return at == names.end() ? std::nullopt : std::optional(static_cast<std::size_t>(at - names.begin()));
 }
 
 Tensor as_labels(const Tensor& tensor, const std::string& name) {
@@ -87,8 +82,7 @@ FittedBatch fit_batch(const NamedTensors& batch, const std::vector<TensorInfo>& 
   for (const std::string& name : wanted.sample_weights)
     result.sample_weights.push_back(as_type(named(batch, name, "sample weights"), DType::f32, name));
   for (const auto& [name, tensor] : batch)
-    if (!is_input(name) && place_in(wanted.labels, name) == wanted.labels.size() &&
-        place_in(wanted.sample_weights, name) == wanted.sample_weights.size())
+    if (!is_input(name) && !place_in(wanted.labels, name) && !place_in(wanted.sample_weights, name))
       throw_input_error(fmt::format("only inputs of the model and of its loss{}{}", wanted.labels.empty() ? "" : ": ",
                                     fmt::join(wanted.labels, ", ")),
                         fmt::format("'{}'", name), "leave it out, or set its name in the options of the loss");
@@ -104,12 +98,12 @@ LossOptions with_types(LossOptions loss, const FittedBatch& batch) {
   }
   const LossInputs names(loss);
   for (LossTerm& term : loss.terms) {
-    if (const std::size_t i = place_in(names.labels, term.labels); i < batch.labels.size()) {
-      term.label_dtype = batch.labels[i].dtype();
-      term.label_shape = batch.labels[i].shape();
+    if (const auto i = place_in(names.labels, term.labels)) {
+      term.label_dtype = batch.labels[*i].dtype();
+      term.label_shape = batch.labels[*i].shape();
     }
-    if (const std::size_t i = place_in(names.sample_weights, term.sample_weights); i < batch.sample_weights.size())
-      term.sample_weight_shape = batch.sample_weights[i].shape();
+    if (const auto i = place_in(names.sample_weights, term.sample_weights))
+      term.sample_weight_shape = batch.sample_weights[*i].shape();
   }
   return loss;
 }

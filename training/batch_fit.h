@@ -1,6 +1,8 @@
 // Which tensors of a batch a step takes, in the types it takes them in.
 #pragma once
 
+#include <cstddef>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,9 +34,8 @@ std::vector<Tensor> fit_inputs(const NamedTensors& batch, const std::vector<Tens
 /// Throws Error(input) for a missing or unknown name and for other types.
 FittedBatch fit_batch(const NamedTensors& batch, const std::vector<TensorInfo>& inputs, const LossInputs& wanted);
 
-/// The tensor of a name, in the order of `names`; null without one.
-const Tensor* tensor_named(const std::vector<std::string>& names, const std::string& name,
-                           const std::vector<Tensor>& tensors);
+/// Where a name stands; nothing where it does not.
+std::optional<std::size_t> place_in(const std::vector<std::string>& names, const std::string& name);
 
 /// Labels as a step takes them: integers as i64, floats as f32.
 Tensor as_labels(const Tensor& tensor, const std::string& name);

@@ -1,8 +1,6 @@
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <limits>
-#include <optional>
 #include <stdexcept>
 #include <string_view>
 #include <system_error>
@@ -15,8 +13,10 @@
 #include <zlib.h>
 
 #include "base/atomic_file.h"
+#include "base/parse_number.h"
 #include "base/path_state.h"
 #include "formats/safetensors.h"
+#include "graph/crc.h"
 #include "training/settings.h"
 #include <halfstep/base/error.h>
 #include <halfstep/base/visit.h>
@@ -73,21 +73,16 @@ std::string describe(const Tensor& tensor) { return describe(tensor.dtype(), ten
 
 constexpr std::string_view kNoChecksum = "00000000";  // as long as one
 
-uLong crc_of(const void* data, std::size_t bytes, uLong before = crc32_z(0, nullptr, 0)) {
-  return bytes > 0 ? crc32_z(before, static_cast<const Bytef*>(data), bytes) : before;
-}
-uLong crc_of(const Tensor& tensor) { return crc_of(tensor.raw(), tensor.bytes()); }
-
 /// CRC-32 over the state's text and every tensor's name, type, shape and bytes, in the order of names. `crc_of_bytes`
 /// gives that of the bytes alone, by name.
 template <class CrcOf>
 std::string checksum(const std::string& state, const std::vector<TensorInfo>& types, const CrcOf& crc_of_bytes) {
-  uLong crc = crc_of(state.data(), state.size());
+  std::uint32_t crc = crc_of(state);
   for (const TensorInfo& type : types) {
     const std::string header = fmt::format("\n{} {}\n", type.name, describe(type.dtype, type.shape));
-    crc = crc_of(header.data(), header.size(), crc);
+    crc = crc_of(header, crc);
     const std::size_t bytes = bytes_of(type.dtype, static_cast<std::size_t>(type.shape.count()));
-    crc = crc32_combine(crc, crc_of_bytes(type.name), static_cast<z_off_t>(bytes));
+    crc = static_cast<std::uint32_t>(crc32_combine(crc, crc_of_bytes(type.name), static_cast<z_off_t>(bytes)));
   }
   return fmt::format("{:08x}", crc);
 }
@@ -95,7 +90,7 @@ std::string checksum(const std::string& state, const std::vector<TensorInfo>& ty
 /// Writes the file. A tensor is read once, as it may be a device's or another rank's: its part of the checksum is taken
 /// as it is written, and the checksum put into the header afterwards.
 void write_checkpoint(FileWriter& file, const LazyTensors& tensors, const std::string& state) {
-  std::map<std::string, uLong> crcs;
+  std::map<std::string, std::uint32_t> crcs;
   const LazyTensors read{tensors.types, [&](const std::string& name) {
                            Tensor tensor = tensors.read(name);
                            crcs[name] = crc_of(tensor);
@@ -124,7 +119,7 @@ KeptKeys add_kept(const std::map<std::string, NamedTensors>& kept, LazyTensors& 
     keys[owner];
     for (const auto& [name, tensor] : theirs) {
       std::string key = fmt::format("{}: {}", owner, name);
-      while (is_taken(key)) key = "_" + key;
+      while (is_taken(key)) key.insert(0, 1, '_');
       added[key] = tensor;
       keys[owner][name] = key;
     }
@@ -275,7 +270,8 @@ void check_finite(const Checkpoint& checkpoint, const ResumeTarget& target) {
 void check_accumulation(const TrainingState& state, const ResumeTarget& target) {
   const auto before = state.settings.find(kAccumulateSetting), now = target.settings.find(kAccumulateSetting);
   if (before == state.settings.end() || now == target.settings.end() || before->second == now->second) return;
-  const auto batches = std::atoll(before->second.c_str()), batches_now = std::atoll(now->second.c_str());
+  const auto count = [](const std::string& text) { return parse_number<std::int64_t>(text).value_or(0); };
+  const std::int64_t batches = count(before->second), batches_now = count(now->second);
   const std::string found = fmt::format("--accumulate {}", now->second);
   if (batches <= 0 || state.step % batches != 0)
     throw_input_error(fmt::format("--accumulate {}, as the checkpoint has accumulated gradients of {} batches",

@@ -1,8 +1,5 @@
 // Metrics of which class an output takes a point for.
-#include <cmath>
 #include <limits>
-
-#include <fmt/format.h>
 
 #include "training/metric_samples.h"
 
@@ -23,9 +20,8 @@ void add_accuracy(Tally& tally, const Metric&, const MetricSample& sample) {
     for_each_guess(sample,
                    [&](std::int64_t guess, std::int64_t label, double weight) { count(guess == label, weight); });
   else  // faster than to look for the largest
-    for_each_point(sample, [&](const auto& scores, std::int64_t label, double weight) {
-      count(scores.rank_of(label) == 0, weight);
-    });
+    for_each_point(
+        sample, [&](const auto& scores, std::int64_t label, double weight) { count(scores.is_first(label), weight); });
 }
 
 // Of equal outputs the first counts as larger.

@@ -15,11 +15,11 @@ namespace halfstep {
 namespace {
 
 /// The model with the shapes of a batch.
-Graph bound_to(const Graph& model, const std::vector<TensorInfo>& inputs, const NamedTensors& batch) {
+Graph bound_to(const PreparedModel& model, const std::vector<TensorInfo>& inputs, const NamedTensors& batch) {
   const std::vector<Tensor> x = fit_inputs(batch, inputs);
   InputShapes shapes;
   for (std::size_t i = 0; i < inputs.size(); ++i) shapes.by_name[inputs[i].name] = x[i].shape();
-  return run_pipeline(model, {bind_shapes(std::move(shapes)), fold_constants()});
+  return model.bound(std::move(shapes));
 }
 
 ValueId output_of(const Graph& bound, const std::string& name) {
@@ -46,7 +46,7 @@ TermReading reading_of(const Graph& bound, const LossChoice& choice, const std::
 
 }  // namespace
 
-DefaultLoss default_loss(const Graph& model, const std::vector<TensorInfo>& inputs, const NamedTensors& batch) {
+DefaultLoss default_loss(const PreparedModel& model, const std::vector<TensorInfo>& inputs, const NamedTensors& batch) {
   std::vector<std::string> labels;
   for (const auto& [name, tensor] : batch)
     if (std::ranges::find(inputs, name, &TensorInfo::name) == inputs.end()) labels.push_back(name);
@@ -63,7 +63,7 @@ DefaultLoss default_loss(const Graph& model, const std::vector<TensorInfo>& inpu
   return {{.terms = {std::move(term)}, .function = {}}, reading_of(bound, choice, ""), choice.notices};
 }
 
-std::vector<TermReading> read_terms(const Graph& model, const std::vector<TensorInfo>& inputs,
+std::vector<TermReading> read_terms(const PreparedModel& model, const std::vector<TensorInfo>& inputs,
                                     const NamedTensors& batch, const LossOptions& loss,
                                     std::vector<std::string>& notices) {
   std::vector<TermReading> readings;

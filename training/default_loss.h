@@ -7,6 +7,7 @@
 
 #include <halfstep/graph/graph.h>
 #include <halfstep/graph/named_tensors.h>
+#include <halfstep/passes/prepared_model.h>
 #include <halfstep/passes/step/loss_options.h>
 #include <halfstep/training/label_reading.h>
 
@@ -26,11 +27,11 @@ struct DefaultLoss {
 };
 
 /// By the rules of the table of losses, from the labels, which are all of the batch that is no input of the model, and
-/// the model's last node. `model` is PreparedModel::graph(). Throws Error(input) unless those are one tensor that fits.
-DefaultLoss default_loss(const Graph& model, const std::vector<TensorInfo>& inputs, const NamedTensors& batch);
+/// the model's last node. Throws Error(input) unless those are one tensor that fits.
+DefaultLoss default_loss(const PreparedModel& model, const std::vector<TensorInfo>& inputs, const NamedTensors& batch);
 
 /// Of each term; its row is null where it has no labels. Notices that they give rise to are appended.
-std::vector<TermReading> read_terms(const Graph& model, const std::vector<TensorInfo>& inputs,
+std::vector<TermReading> read_terms(const PreparedModel& model, const std::vector<TensorInfo>& inputs,
                                     const NamedTensors& batch, const LossOptions& loss,
                                     std::vector<std::string>& notices);
 

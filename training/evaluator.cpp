@@ -78,7 +78,7 @@ Evaluator::Evaluator(LoadedModel model, Executor& executor, const Dataset& data,
     : model_(std::move(model.graph), {.batch_axes = options.batch_axes}),
       executor_(executor),
       input_(options.input),
-      task_(std::make_unique<Task>(make_task(model_.graph(), data, in_fp32(options), executor.capabilities()))),
+      task_(std::make_unique<Task>(make_task(model_, data, in_fp32(options), executor.capabilities()))),
       store_(executor.make_store()) {
   check_class_names(data, *task_);
   program(task_->batch);

@@ -1,6 +1,5 @@
 #include "training/flat_tensors.h"
 
-#include <algorithm>
 #include <cstring>
 
 #include <fmt/format.h>

@@ -3,13 +3,15 @@
 #include <algorithm>
 #include <limits>
 
+#include "training/over_ranks.h"
+
 namespace halfstep {
 
-LossMean::LossMean(const Task& task) : task_(task), terms_(task.terms.size()) {}
+LossMean::LossMean(const Task& task) : task_(task), terms_(task.terms.size()), weights_(terms_.size()) {}
 
 void LossMean::add(const StepProgram& program, const Batch& batch) {
-  if (terms_.size() == 1) return terms_[0].add(program.loss(), task_.weight_of(batch, 0));
-  for (std::size_t i = 0; i < terms_.size(); ++i) terms_[i].add(program.term(i), task_.weight_of(batch, i));
+  task_.weigh(batch, weights_);
+  add(program, weights_);
 }
 
 void LossMean::add(const StepProgram& program, std::span<const double> weights) {
@@ -34,19 +36,12 @@ void LossMean::reset() {
   for (RunningMean& mean : terms_) mean.reset();
 }
 
-Tensor LossMean::state() const {
-  Tensor state(DType::f64, {static_cast<std::int64_t>(terms_.size()), 2});
-  for (std::size_t i = 0; i < terms_.size(); ++i) {
-    state.data<double>()[2 * i] = terms_[i].sum();
-    state.data<double>()[2 * i + 1] = terms_[i].weight();
-  }
-  return state;
-}
+Tensor LossMean::state() const { return sums_of(terms_); }
 
 bool LossMean::load_state(const Tensor& state) {
   if (state.dtype() != DType::f64 || state.shape() != Shape{static_cast<std::int64_t>(terms_.size()), 2}) return false;
-  for (std::size_t i = 0; i < terms_.size(); ++i)
-    terms_[i] = RunningMean::of(state.data<double>()[2 * i], state.data<double>()[2 * i + 1]);
+  reset();
+  add_sums(terms_, state);
   return true;
 }
 

@@ -37,6 +37,7 @@ class LossMean {
  private:
   const Task& task_;
   std::vector<RunningMean> terms_;
+  std::vector<double> weights_;  // of the batch that is added
 };
 
 }  // namespace halfstep

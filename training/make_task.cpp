@@ -5,7 +5,6 @@
 
 #include <fmt/format.h>
 
-#include "passes/load/free_batch.h"
 #include "training/ranks.h"
 #include "training/start.h"
 #include "training/task_parts.h"
@@ -43,12 +42,12 @@ Roles roles_of(const Graph& model, const Dataset& data, const std::optional<std:
   return roles;
 }
 
-void choose_batch(Task& task, const Graph& model, const Dataset& data, std::int64_t wanted) {
-  const std::int64_t fixed = fixed_batch(model);
+void choose_batch(Task& task, const PreparedModel& model, const Dataset& data, std::int64_t wanted) {
+  const std::int64_t fixed = fixed_batch(model.graph());
   task.all_rows = std::min(wanted, data.rows());
   task.batch = task.share.size(task.all_rows);
   const std::int64_t ranks = task.share.ranks;
-  const std::string obstacle = fixed == Shape::kUnknown ? "" : batch_obstacle_in_training(model);
+  const std::string obstacle = fixed == Shape::kUnknown ? "" : model.batch_obstacle();
   if (obstacle.empty()) {
     if (task.all_rows < ranks)
       throw_input_error(fmt::format("a batch of at least {} rows, one for each rank", ranks),
@@ -78,9 +77,10 @@ void note_recurrent_inputs(Task& task, const Graph& model) {
 
 }  // namespace
 
-Task make_task(const Graph& model, const Dataset& unordered, const TrainerOptions& options,
+Task make_task(const PreparedModel& prepared, const Dataset& unordered, const TrainerOptions& options,
                const Capabilities& capabilities) {
   check(options);
+  const Graph& model = prepared.graph();
   Task task;
   if (options.ranks) task.share = {options.ranks->rank(), options.ranks->size()};
   task.precision = resolve(options.precision.value_or(Precision::automatic), capabilities);
@@ -101,9 +101,9 @@ Task make_task(const Graph& model, const Dataset& unordered, const TrainerOption
   std::vector<RowType> rows;
   for (const std::string& name : task.x_names) rows.push_back(row_of(model[model.find(name)]));
   task.x = fit_inputs(data, rows, options.input);
-  choose_batch(task, model, data, options.batch_size);
+  choose_batch(task, prepared, data, options.batch_size);
   note_recurrent_inputs(task, model);
-  choose_losses(task, model, data, options);
+  choose_losses(task, prepared, data, options);
 
   task.step.mode = options.mode;
   task.step.mode.seed = seed_of(options.seed, task.share.rank);

@@ -20,8 +20,8 @@ constexpr double kCaution = 0.99;  // a step that misses the budget by little co
 
 std::string megabytes(std::size_t bytes) { return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6); }
 
-/// What a step takes beside its MemoryUse.
-std::size_t beside(const Graph& graph) {
+/// What a step in the host's memory takes beside its MemoryUse.
+std::size_t beside_on_host(const Graph& graph) {
   std::size_t largest = 0;
   for (const State& state : graph.states)
     if (state.role == StateRole::parameter) largest = std::max(largest, state.initial.bytes());
@@ -72,7 +72,7 @@ KernelUses kernels_of(const StepProgram& program) {
 
 std::unique_ptr<StepProgram> compile_within(std::size_t budget, const Graph& graph, Executor& executor,
                                             StateStore& store, const PassObserver& observer) {
-  const std::size_t beside = halfstep::beside(graph);  // now: states' initial values may be dropped with a compile
+  const std::size_t on_host = beside_on_host(graph);  // now: states' initial values may be dropped with a compile
   if (budget == 0) return std::make_unique<StepProgram>(graph, executor, store);
   std::unique_ptr<StepProgram> program;
   std::optional<Graph> less;
@@ -84,6 +84,7 @@ std::unique_ptr<StepProgram> compile_within(std::size_t budget, const Graph& gra
     program = std::make_unique<StepProgram>(*less, executor, store);
   }
   const MemoryUse whole = use_of(*program, executor);
+  const std::size_t beside = whole.is_of_device ? 0 : on_host;
   MemoryUse use = whole;
   const KernelUses kernels = kernels_of(*program);
   std::size_t live = most_live_bytes(less ? *less : graph, kernels);

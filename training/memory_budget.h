@@ -17,7 +17,8 @@ namespace halfstep {
 /// fits.
 ///
 /// Counted is what a process that trains takes: MemoryUse of the step, the process itself, batches that are read ahead,
-/// and the largest parameter, which is copied when the model is saved. Throws Error(input) with the least that the step
+/// and the largest parameter, which is copied when the model is saved; on a device with memory of its own, MemoryUse
+/// alone, which is of that. Throws Error(input) with the least that the step
 /// can take where that is more than the budget, and where the executor cannot tell what its programs take.
 std::unique_ptr<StepProgram> compile_within(std::size_t budget, const Graph& graph, Executor& executor,
                                             StateStore& store, const PassObserver& observer = {});

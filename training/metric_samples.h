@@ -60,6 +60,14 @@ struct Scores {
     }
     return best;
   }
+  /// Whether none comes before that of `label`: rank_of(label) == 0. Looks at blocks until one has such, which of a
+  /// model that errs is soon.
+  bool is_first(std::int64_t label) const {
+    const auto score = (*this)[label];
+    if (std::isnan(static_cast<double>(score))) return false;
+    return !any_of(0, label, [score](auto other) { return other >= score; }) &&
+           !any_of(label + 1, classes, [score](auto other) { return other > score; });
+  }
   /// How many come before that of `label`: the larger ones, and equal ones of a lower class.
   std::int64_t rank_of(std::int64_t label) const {
     const auto score = (*this)[label];
@@ -67,6 +75,20 @@ struct Scores {
     std::int64_t rank = 0;
     for (std::int64_t c = 0; c < classes; ++c) rank += (*this)[c] > score || (c < label && (*this)[c] == score);
     return rank;
+  }
+
+ private:
+  template <class Test>
+  bool any_of(std::int64_t begin, std::int64_t end, const Test& test) const {
+    constexpr std::int64_t kBlock = 64;  // without a branch for each
+    for (; step == 1 && begin + kBlock <= end; begin += kBlock) {
+      int found = 0;
+      for (std::int64_t i = 0; i < kBlock; ++i) found |= static_cast<int>(test(wide(first[begin + i])));
+      if (found != 0) return true;
+    }
+    for (; begin < end; ++begin)
+      if (test((*this)[begin])) return true;
+    return false;
   }
 };
 

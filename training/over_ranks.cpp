@@ -13,15 +13,6 @@ namespace {
 
 constexpr const char* kMeans = "means";
 
-Tensor sums_of(std::span<const RunningMean> means) {
-  Tensor sums(DType::f64, {static_cast<std::int64_t>(means.size()), 2});
-  for (std::size_t i = 0; i < means.size(); ++i) {
-    sums.data<double>()[2 * i] = means[i].sum();
-    sums.data<double>()[2 * i + 1] = means[i].weight();
-  }
-  return sums;
-}
-
 std::string prefix_of(std::size_t metrics) { return fmt::format("metrics {} ", metrics); }
 
 NamedTensors part_of(const NamedTensors& all, const std::string& prefix) {
@@ -32,6 +23,21 @@ NamedTensors part_of(const NamedTensors& all, const std::string& prefix) {
 }
 
 }  // namespace
+
+Tensor sums_of(std::span<const RunningMean> means) {
+  Tensor sums(DType::f64, {static_cast<std::int64_t>(means.size()), 2});
+  for (std::size_t i = 0; i < means.size(); ++i) {
+    sums.data<double>()[2 * i] = means[i].sum();
+    sums.data<double>()[2 * i + 1] = means[i].weight();
+  }
+  return sums;
+}
+
+void add_sums(std::span<RunningMean> means, const Tensor& sums) {
+  for (std::size_t i = 0; i < means.size(); ++i)
+    means[i] = RunningMean::of(means[i].sum() + sums.data<double>()[2 * i],
+                               means[i].weight() + sums.data<double>()[2 * i + 1]);
+}
 
 bool any_of(Communicator* ranks, bool holds) {
   std::int32_t any = holds ? 1 : 0;
@@ -47,10 +53,7 @@ void merge(Communicator& ranks, std::span<RunningMean> means, std::span<Metrics*
     metrics[i]->reset();
   }
   for (const NamedTensors& one : gather(ranks, own)) {
-    const Tensor& sums = one.at(kMeans);
-    for (std::size_t i = 0; i < means.size(); ++i)
-      means[i] = RunningMean::of(means[i].sum() + sums.data<double>()[2 * i],
-                                 means[i].weight() + sums.data<double>()[2 * i + 1]);
+    add_sums(means, one.at(kMeans));
     for (std::size_t i = 0; i < metrics.size(); ++i) metrics[i]->add_state(part_of(one, prefix_of(i)));
   }
 }

@@ -5,31 +5,19 @@
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
-#include <zlib.h>
 
 #include "distributed/gather.h"
+#include "graph/crc.h"
+#include "training/flat_tensors.h"
 #include "training/over_ranks.h"
 
 namespace halfstep {
 namespace {
 
-class Checksum {
- public:
-  void add(const Tensor& tensor) {
-    if (tensor.bytes() > 0) crc_ = crc32_z(crc_, static_cast<const Bytef*>(tensor.raw()), tensor.bytes());
-  }
-  std::string text() const { return fmt::format("{:08x}", crc_); }
-
- private:
-  uLong crc_ = crc32_z(0, nullptr, 0);
-};
-
-}  // namespace
-
 // Behind the weights: how many ranks wish what, and what rank 0 says for all.
 enum Wish : std::uint8_t { kStop, kEnded, kEnd, kSkip, kHasRate, kRate, kLow, kHigh, kLowSquare, kHighSquare, kWishes };
 
-namespace {
+std::string text_of(std::uint32_t crc) { return fmt::format("{:08x}", crc); }
 
 /// Whether `size` numbers below 2^16 are the same, by their sum and that of their squares, which are exact: so that all
 /// ranks find the same, or none does.
@@ -97,10 +85,26 @@ std::optional<Error> first_of(Communicator* ranks, const std::optional<Error>& f
   return failure;
 }
 
+void broadcast(Communicator& ranks, Tensor& tensor, int root) {
+  if (tensor.bytes() > 0) ranks.broadcast(tensor.raw(), tensor.bytes(), root);
+}
+
 Tensor of_first(Communicator& ranks, const Tensor& own) {
   Tensor value = own.clone();
-  if (value.bytes() > 0) ranks.broadcast(value.raw(), value.bytes(), 0);
+  broadcast(ranks, value, 0);
   return value;
+}
+
+Tensor sum_of(Communicator& ranks, const Tensor& own) {
+  Tensor sum = own.clone();
+  ranks.all_reduce(sum.raw(), static_cast<std::size_t>(sum.count()), sum.dtype(), Reduction::sum);
+  return sum;
+}
+
+Tensor share_of(const Communicator& ranks, const Tensor& sum) {
+  Tensor share = sum.clone();
+  scale_by(share, 1.0 / ranks.size());
+  return share;
 }
 
 void share_statistics(Communicator& ranks, const Graph& step, StateStore& store) {
@@ -111,10 +115,10 @@ void share_statistics(Communicator& ranks, const Graph& step, StateStore& store)
 }
 
 std::string checksum(const Graph& model) {
-  Checksum sum;
+  std::uint32_t crc = 0;
   for (const Value& value : model.values)
-    if (value.is_constant()) sum.add(value.constant);
-  return sum.text();
+    if (value.is_constant()) crc = crc_of(value.constant, crc);
+  return text_of(crc);
 }
 
 std::int64_t seed_of(std::uint64_t seed, int rank) {
@@ -122,15 +126,15 @@ std::int64_t seed_of(std::uint64_t seed, int rank) {
 }
 
 void require_same_checkpoint(Communicator& ranks, const Checkpoint& checkpoint) {
-  Checksum tensors;
-  for (const auto& [name, tensor] : checkpoint.tensors) tensors.add(tensor);
+  std::uint32_t tensors = 0;
+  for (const auto& [name, tensor] : checkpoint.tensors) tensors = crc_of(tensor, tensors);
   for (const auto& [owner, state] : checkpoint.kept)
-    for (const auto& [name, tensor] : state) tensors.add(tensor);
+    for (const auto& [name, tensor] : state) tensors = crc_of(tensor, tensors);
   const auto number = [](std::int64_t value) { return fmt::format("{}", value); };
   require_same(ranks, {{"step of the checkpoint", number(checkpoint.state.step)},
                        {"epoch of the checkpoint", number(checkpoint.state.epoch)},
                        {"position of the checkpoint in its epoch", number(checkpoint.state.position)},
-                       {"tensors of the checkpoint", tensors.text()}});
+                       {"tensors of the checkpoint", text_of(tensors)}});
 }
 
 std::vector<std::vector<std::string>> agreed_buckets(Communicator& ranks,

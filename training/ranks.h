@@ -53,8 +53,15 @@ class StepAgreement {
 /// Where ranks have one, that of the first that has, on all. Null ranks: as it is.
 std::optional<Error> first_of(Communicator* ranks, const std::optional<Error>& failure);
 
+/// `tensor` becomes what `root` has, of the same type on all.
+void broadcast(Communicator& ranks, Tensor& tensor, int root);
 /// What rank 0 has, in all ranks of the same type.
 Tensor of_first(Communicator& ranks, const Tensor& own);
+
+/// The sum of what all ranks have.
+Tensor sum_of(Communicator& ranks, const Tensor& own);
+/// This rank's part of a sum that is dealt out evenly. Not collective.
+Tensor share_of(const Communicator& ranks, const Tensor& sum);
 
 /// Gives all ranks the running statistics of rank 0.
 void share_statistics(Communicator& ranks, const Graph& step, StateStore& store);

@@ -4,12 +4,11 @@
 #include <cmath>
 
 #include <fmt/format.h>
-#include <zlib.h>
 
+#include "graph/crc.h"
 #include "ops/collective/all_reduce.h"
 #include "passes/step/step_values.h"
 #include "session/tensor_types.h"
-#include <halfstep/base/error.h>
 
 namespace halfstep {
 namespace {
@@ -29,9 +28,7 @@ std::uint32_t order_of_reductions(const Graph& graph) {
     if (const Attribute* names = node.attributes.find("parameters"))
       for (const std::string& name : std::get<std::vector<std::string>>(*names)) text += name + ",";
   }
-  return text.empty()
-             ? 0
-             : static_cast<std::uint32_t>(crc32_z(0, reinterpret_cast<const Bytef*>(text.data()), text.size()));
+  return crc_of(text);
 }
 
 bool all_finite(const Tensor& tensor) {
@@ -44,12 +41,15 @@ bool all_finite(const Tensor& tensor) {
 }  // namespace
 
 StepProgram::StepProgram(const Graph& graph, Executor& executor, StateStore& store)
-    : program_(executor.compile(graph, store)), order_(order_of_reductions(graph)) {
+    : program_(executor.compile(graph, store)), order_(order_of_reductions(graph)), overlapped_(overlapped(*program_)) {
   const StepValues step(graph);
   const auto inputs = [&](const std::vector<ValueId>& ids) {
-    std::vector<Tensor> tensors;
-    for (const ValueId id : ids) tensors.push_back(input_of(*program_, graph, id));
-    return tensors;
+    std::vector<Fed> fed;
+    for (const ValueId id : ids) {
+      const std::size_t input = place_of(id, graph.inputs).value();
+      fed.push_back({input, program_->input(input), overlapped_ && overlapped_->takes_ahead(input)});
+    }
+    return fed;
   };
   const auto outputs = [&](const std::vector<ValueId>& ids) {
     std::vector<std::size_t> places;
@@ -79,10 +79,51 @@ StepProgram::StepProgram(const Graph& graph, Executor& executor, StateStore& sto
   }
 }
 
+template <class F>
+void StepProgram::each_column(const StepFeed& feed, const F& f) {
+  for (std::size_t i = 0; i < x_.size(); ++i) f(x_[i], feed.x[i]);
+  for (std::size_t i = 0; i < labels_.size(); ++i) f(labels_[i], feed.labels[i]);
+  for (std::size_t i = 0; i < sample_weights_.size(); ++i) f(sample_weights_[i], feed.sample_weights[i]);
+}
+
 void StepProgram::run(const StepFeed& feed) {
-  for (std::size_t i = 0; i < x_.size(); ++i) copy_into(x_[i], feed.x[i]);
-  for (std::size_t i = 0; i < labels_.size(); ++i) copy_into(labels_[i], feed.labels[i]);
-  for (std::size_t i = 0; i < sample_weights_.size(); ++i) copy_into(sample_weights_[i], feed.sample_weights[i]);
+  given_.reset();
+  fill(feed, false);
+  program_->run();
+}
+
+void StepProgram::run(const Batch& batch, float learning_rate, bool update, std::span<const float> loss_shares,
+                      BatchReader* reader) {
+  const StepFeed feed{.x = batch.x,
+                      .labels = batch.labels,
+                      .sample_weights = batch.sample_weights,
+                      .learning_rate = learning_rate,
+                      .update = update,
+                      .loss_shares = loss_shares};
+  if (!overlapped_ || !reader) return run(feed);
+  const bool is_given = given_ && *given_ == std::pair(&batch, batch.at);
+  given_.reset();
+  fill(feed, is_given);
+  overlapped_->start(is_given);
+  if (const Batch* next = reader->ahead(); next && next->rows == batch.rows) give_ahead(*next);
+  overlapped_->finish();
+}
+
+void StepProgram::give_ahead(const Batch& batch) {
+  each_column({.x = batch.x, .labels = batch.labels, .sample_weights = batch.sample_weights},
+              [&](const Fed& fed, const Tensor& rows) {
+                if (!fed.is_ahead) return;
+                Tensor memory = overlapped_->ahead(fed.input);
+                copy_into(memory, rows);
+              });
+  overlapped_->give_ahead();
+  given_ = {&batch, batch.at};
+}
+
+void StepProgram::fill(const StepFeed& feed, bool is_given) {
+  each_column(feed, [&](Fed& fed, const Tensor& rows) {
+    if (!is_given || !fed.is_ahead) copy_into(fed.memory, rows);
+  });
   if (learning_rate_.is_defined()) *learning_rate_.data<float>() = feed.learning_rate;
   if (update_.is_defined()) *update_.data<bool>() = feed.update;
   if (loss_weight_.is_defined()) *loss_weight_.data<float>() = feed.loss_weight;
@@ -90,7 +131,6 @@ void StepProgram::run(const StepFeed& feed) {
   if (loss_shares_.is_defined())
     for (std::size_t i = 0; i < loss_shares_.span<float>().size(); ++i)
       loss_shares_.span<float>()[i] = feed.loss_shares.empty() ? 1.0f : feed.loss_shares[i];
-  program_->run();
 }
 
 float StepProgram::scalar(std::size_t output) const {

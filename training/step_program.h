@@ -13,6 +13,7 @@
 #include "data/batch_loader.h"
 #include <halfstep/executors/executor.h>
 #include <halfstep/executors/memory_use.h>
+#include <halfstep/executors/overlapped_program.h>
 #include <halfstep/executors/unread_inputs.h>
 #include <halfstep/session/profile.h>
 
@@ -35,14 +36,12 @@ class StepProgram {
 
   /// One run on tensors of the shapes of the inputs.
   void run(const StepFeed& feed);
-  void run(const Batch& batch, float learning_rate, bool update, std::span<const float> loss_shares = {}) {
-    run({.x = batch.x,
-         .labels = batch.labels,
-         .sample_weights = batch.sample_weights,
-         .learning_rate = learning_rate,
-         .update = update,
-         .loss_shares = loss_shares});
-  }
+  /// The same. Where the device takes inputs ahead, the batch that comes next from `reader`, if that has it and it has
+  /// as many rows, is copied there while this run goes on: by the next run, if it is on that batch.
+  void run(const Batch& batch, float learning_rate, bool update, std::span<const float> loss_shares = {},
+           BatchReader* reader = nullptr);
+  /// What was copied ahead is of no batch that is to come.
+  void forget_ahead() { given_.reset(); }
 
   /// A check sum of what is reduced over ranks, in its order: ranks whose programs have another one cannot go together.
   std::uint32_t order() const { return order_; }
@@ -69,17 +68,31 @@ class StepProgram {
   const Plan& plan() const { return program_->plan(); }
   std::optional<MemoryUse> memory() const { return memory_of(*program_); }
   UnreadInputs unread() const { return unread_inputs(*program_); }
-  /// Of runs on the batch of the last `run`.
+  /// Of runs on the batch of the last `run`, which was not copied ahead.
   Profile profile(Executor& executor, const ProfileOptions& options) {
     return halfstep::profile(*program_, executor, options);
   }
 
  private:
+  /// An input that takes rows of a batch.
+  struct Fed {
+    std::size_t input;
+    Tensor memory;
+    bool is_ahead;  ///< it may be given ahead
+  };
+
+  /// All columns of a batch, each with its input.
+  template <class F>
+  void each_column(const StepFeed& feed, const F& f);
+  void fill(const StepFeed& feed, bool is_given);
+  void give_ahead(const Batch& batch);
   float scalar(std::size_t output) const;
 
   std::unique_ptr<Program> program_;
   std::uint32_t order_;
-  std::vector<Tensor> x_, labels_, sample_weights_;
+  OverlappedProgram* overlapped_;  // nullptr: it takes nothing ahead
+  std::vector<Fed> x_, labels_, sample_weights_;
+  std::optional<std::pair<const Batch*, Cursor>> given_;  // ahead
   Tensor learning_rate_, update_, loss_weight_, first_, loss_shares_;
   std::optional<std::size_t> loss_, norm_, finite_, scale_;  // outputs
   std::vector<std::size_t> terms_, predictions_, outputs_, norm_outputs_;

@@ -9,7 +9,6 @@
 #include "distributed/gather.h"
 #include "passes/step/reduce_over_ranks.h"
 #include "passes/step/shard_optimizer.h"
-#include "training/flat_tensors.h"
 #include "training/settings.h"
 #include "training/start.h"
 #include "training/whole_state.h"
@@ -74,7 +73,7 @@ void StepRanks::add_moments_of_others(NamedTensors& states) const {
     if (state.ranks == options_.ranks) continue;
     const std::string& name = state.type.name;
     Tensor tensor = options_.rank == state.owner ? states.at(name) : Tensor(state.type.dtype, state.type.shape);
-    if (tensor.bytes() > 0) ranks_->broadcast(tensor.raw(), tensor.bytes(), state.owner);
+    broadcast(*ranks_, tensor, state.owner);
     states[name] = std::move(tensor);
   }
 }
@@ -89,22 +88,14 @@ void StepRanks::remove_moments_of_others(NamedTensors& states) const {
 
 void StepRanks::sum_residuals(NamedTensors& states) const {
   if (!ranks_) return;
-  for (auto& [name, state] : states) {
-    if (!name.starts_with(kResidualPrefix)) continue;
-    Tensor sum = state.clone();
-    ranks_->all_reduce(sum.raw(), static_cast<std::size_t>(sum.count()), sum.dtype(), Reduction::sum);
-    state = std::move(sum);
-  }
+  for (auto& [name, state] : states)
+    if (name.starts_with(kResidualPrefix)) state = sum_of(*ranks_, state);
 }
 
 void StepRanks::share_residuals(NamedTensors& states) const {
   if (!ranks_) return;
-  for (auto& [name, state] : states) {
-    if (!name.starts_with(kResidualPrefix) || state.dtype() != DType::f32) continue;
-    Tensor part = state.clone();
-    scale_by(part, 1.0 / ranks_->size());
-    state = std::move(part);
-  }
+  for (auto& [name, state] : states)
+    if (name.starts_with(kResidualPrefix) && state.dtype() == DType::f32) state = share_of(*ranks_, state);
 }
 
 }  // namespace halfstep

@@ -99,25 +99,27 @@ Metrics Task::new_metrics() const {
   return metrics;
 }
 
+const Tensor* Task::samples_of(const Batch& batch, std::size_t term) const {
+  if (!terms[term].weight_rows) return nullptr;
+  const auto before = std::span(terms).first(term);
+  return &batch.sample_weights[static_cast<std::size_t>(
+      std::ranges::count_if(before, [](const TaskTerm& one) { return one.weight_rows.has_value(); }))];
+}
+
+void Task::weigh(const Batch& batch, std::span<double> weights) const {
+  for (std::size_t i = 0; i < weights.size(); ++i) weights[i] = batch.is_spare ? 0 : weight_of(batch, i);
+}
+
 double Task::weight_of(const Batch& batch, std::size_t term) const {
   const std::vector<LossTerm>& written = step.loss.terms;
   if (batch.labels.empty() || written.empty() || written[0].loss == kOwnLoss) return static_cast<double>(batch.rows);
-  const Tensor* samples = nullptr;
-  if (terms[term].weight_rows) {
-    std::size_t place = 0;
-    for (std::size_t i = 0; i < term; ++i) place += terms[i].weight_rows.has_value();
-    samples = &batch.sample_weights[place];
-  }
   return weight_of_labels(terms[term].loss.reading, batch.labels[term], batch.rows, written[term].class_weights,
-                          samples);
+                          samples_of(batch, term));
 }
 
 void Task::measure(Metrics& metrics, const StepProgram& program, const Batch& batch) const {
-  std::size_t weights = 0;
-  for (std::size_t i = 0; i < program.predictions() && i < batch.labels.size(); ++i) {
-    const Tensor* samples = terms[i].weight_rows ? &batch.sample_weights[weights++] : nullptr;
-    metrics.add(program.prediction(i), batch.labels[i], i, samples);
-  }
+  for (std::size_t i = 0; i < program.predictions() && i < batch.labels.size(); ++i)
+    metrics.add(program.prediction(i), batch.labels[i], i, samples_of(batch, i));
 }
 
 std::vector<RowTransform> fit_inputs(const Dataset& data, const std::vector<RowType>& wanted,

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -52,18 +53,23 @@ struct Task {
   /// Of all terms.
   std::vector<Metric> metrics() const;
   Metrics new_metrics() const;
-  /// What a term's mean over a batch weighs in the mean over several.
-  double weight_of(const Batch& batch, std::size_t term) const;
+  /// What the mean of each term over a batch weighs in that over several: nothing for a spare one.
+  void weigh(const Batch& batch, std::span<double> weights) const;
   /// Adds a batch's outputs, as the program computed them, its labels and sample weights.
   void measure(Metrics& metrics, const StepProgram& program, const Batch& batch) const;
+
+ private:
+  double weight_of(const Batch& batch, std::size_t term) const;
+  /// The sample weights of a term; null where it has none.
+  const Tensor* samples_of(const Batch& batch, std::size_t term) const;
 };
 
 /// The transforms of `data` to rows of the types `wanted`. `options` are for floats alone, where there are any.
 std::vector<RowTransform> fit_inputs(const Dataset& data, const std::vector<RowType>& wanted,
                                      const InputOptions& options);
 
-/// `model` is PreparedModel::graph(). Throws Error when model, data and options do not fit.
-Task make_task(const Graph& model, const Dataset& data, const TrainerOptions& options,
+/// Throws Error when model, data and options do not fit.
+Task make_task(const PreparedModel& model, const Dataset& data, const TrainerOptions& options,
                const Capabilities& capabilities);
 
 /// `data` and what makes batches for the task of it: its inputs in order, its labels only where they are needed.

@@ -182,7 +182,8 @@ void check_losses(const Graph& model, const TrainerOptions& options) {
 
 }  // namespace
 
-void choose_losses(Task& task, const Graph& model, const Dataset& data, const TrainerOptions& options) {
+void choose_losses(Task& task, const PreparedModel& prepared, const Dataset& data, const TrainerOptions& options) {
+  const Graph& model = prepared.graph();
   if (model.outputs.empty())
     throw_input_error("a model with an output to compute the loss from", "none", "export the model again");
   if (options.loss_function.write) return choose_function(task, model, data, options);
@@ -192,7 +193,7 @@ void choose_losses(Task& task, const Graph& model, const Dataset& data, const Tr
     if (loss.loss == kOwnLoss) return choose_own_loss(task, model, data, options);
     if (loss.labels.empty()) require_labels(data, loss.loss.value_or(""));
   }
-  const Graph bound = run_pipeline(model, {bind_shapes({.by_name = input_shapes(task, task.batch)}), fold_constants()});
+  const Graph bound = prepared.bound({.by_name = input_shapes(task, task.batch)});
   task.terms.clear();
   task.step.loss.terms.clear();
   for (const OutputLoss& loss : options.losses) add_term(task, bound, model, data, loss, options);

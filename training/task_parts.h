@@ -10,6 +10,7 @@
 #include <halfstep/data/dataset.h>
 #include <halfstep/data/row_transform.h>
 #include <halfstep/graph/graph.h>
+#include <halfstep/passes/prepared_model.h>
 #include <halfstep/training/options.h>
 
 namespace halfstep {
@@ -30,6 +31,6 @@ void require_labels(const Dataset& data, std::string_view loss);
 void require_full_batch(const Task& task, const Dataset& data, std::int64_t rows);
 
 /// Sets the task's terms, their losses, metrics and notices. The task has its inputs and its batch.
-void choose_losses(Task& task, const Graph& model, const Dataset& data, const TrainerOptions& options);
+void choose_losses(Task& task, const PreparedModel& model, const Dataset& data, const TrainerOptions& options);
 
 }  // namespace halfstep

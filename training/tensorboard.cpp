@@ -5,7 +5,6 @@
 #include <cerrno>
 #include <chrono>
 #include <cmath>
-#include <optional>
 #include <system_error>
 
 #include <fcntl.h>

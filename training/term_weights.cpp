@@ -3,19 +3,10 @@
 #include <algorithm>
 #include <cstdint>
 #include <numeric>
-#include <string>
 
 #include <halfstep/training/label_reading.h>
 
 namespace halfstep {
-namespace {
-
-std::optional<std::size_t> place_in(const std::vector<std::string>& names, const std::string& name) {
-  const auto at = std::ranges::find(names, name);
-  return at == names.end() ? std::nullopt : std::optional(static_cast<std::size_t>(at - names.begin()));
-}
-
-}  // namespace
 
 TermWeights::TermWeights(const LossOptions& loss, const LossInputs& inputs, std::span<const TermReading> readings)
     : terms_(std::max<std::size_t>(1, readings.size())), weights_(terms_.size()) {

@@ -14,7 +14,6 @@
 #include "passes/step/step_values.h"
 #include "session/tensor_types.h"
 #include "training/fingerprint.h"
-#include "training/flat_tensors.h"
 #include "training/memory_budget.h"
 #include "training/ranks.h"
 #include "training/start.h"
@@ -47,7 +46,7 @@ Trainer::Impl::Impl(LoadedModel model, Executor& executor, const Dataset& data, 
       prepared_(model.graph, {.batch_axes = options_.batch_axes,
                               .parameters = knowing_exporter(options_.parameters, model),
                               .observer = options_.observer}),
-      task_(make_task(prepared_.graph(), data, options_, executor.capabilities())),
+      task_(make_task(prepared_, data, options_, executor.capabilities())),
       data_(fit_data(task_, data, options_.input)),
       stream_(stream),
       store_(executor.make_store()),
@@ -209,8 +208,7 @@ NamedTensors Trainer::Impl::residuals() const {
   for (const State& state : first_graph_.states) {
     if (state.role != StateRole::residual) continue;
     const std::string& name = first_graph_[state.value].name;
-    Tensor sum = store_->read(name).clone();
-    ranks()->all_reduce(sum.raw(), static_cast<std::size_t>(sum.count()), sum.dtype(), Reduction::sum);
+    Tensor sum = sum_of(*ranks(), store_->read(name));
     if (is_first_rank()) sums[name] = std::move(sum);
   }
   return sums;
@@ -221,9 +219,7 @@ void Trainer::Impl::set_residuals(const NamedTensors& sums) {
     const std::string& name = first_graph_[state.value].name;
     const auto at = sums.find(name);
     if (state.role != StateRole::residual || at == sums.end()) continue;
-    Tensor part = fitted(sums, {name, state.initial.dtype(), state.initial.shape()}).clone();
-    scale_by(part, 1.0 / ranks()->size());
-    store_->write(name, part);
+    store_->write(name, share_of(*ranks(), fitted(sums, {name, state.initial.dtype(), state.initial.shape()})));
   }
 }
 
@@ -247,7 +243,7 @@ Profile Trainer::Impl::profile(const ProfileOptions& options) {
   const Batch* batch = loader.next();
   StepAgreement agreement(ranks(), task_.terms.size());
   std::vector<double> weights(task_.terms.size());
-  for (std::size_t i = 0; i < weights.size(); ++i) weights[i] = task_.weight_of(*batch, i);
+  task_.weigh(*batch, weights);
   StepProgram& program = training_program();
   agreement.exchange(weights, batch->is_spare, program.order(), {});
   program.run(*batch, options_.schedule.at(0), true, agreement.shares());

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <new>
+#include <tuple>
 #include <utility>
 
 #include <fmt/format.h>
@@ -190,9 +191,12 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
     callbacks.on_notice(fmt::format("nothing is left to train: the checkpoint is of step {}, after {} whole {}", step,
                                     cursor.epoch, cursor.epoch == 1 ? "epoch" : "epochs"));
   const std::int64_t first_step = step;
-  std::int64_t saved = step;  // of the last checkpoint that was written or tried
+  const auto place = [&] { return std::tuple(step, cursor, epoch_ends); };
+  auto saved = place();  // of the last checkpoint that was written or tried
 
   const std::unique_ptr<BatchReader> loader = reader(cursor);
+  for (const auto& [key, program] : programs_)
+    if (program) program->forget_ahead();  // of another reader; there is none where compiling it failed
 
   result.step = step;
   result.update = updates();
@@ -235,17 +239,17 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
     return true;
   };
   const auto save = [&] {
-    TrainingState place;
-    place.step = step;
-    place.epoch = cursor.epoch;
-    place.position = cursor.row;
-    place.epoch_ends = epoch_ends;
+    TrainingState state;
+    state.step = step;
+    state.epoch = cursor.epoch;
+    state.position = cursor.row;
+    state.epoch_ends = epoch_ends;
     if (ranks()) sums.merge(*ranks());
     std::map<std::string, NamedTensors> own;
     if (is_first_rank()) own[kRunningEpoch] = sums.state(result);
     if (has_residuals()) own[kResiduals] = residuals();
-    read_states([&](const LazyTensors& states) { try_to_save(states, place, own, callbacks); });
-    saved = step;
+    read_states([&](const LazyTensors& states) { try_to_save(states, state, own, callbacks); });
+    saved = place();
   };
 
   if (epoch_ends) {
@@ -273,7 +277,7 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
       result.step_in_epoch = batch->at.row / task_.all_rows;
     }
     if (callbacks.on_step_begin) callbacks.on_step_begin(step + 1);
-    for (std::size_t i = 0; i < weights.size(); ++i) weights[i] = batch->is_spare ? 0 : task_.weight_of(*batch, i);
+    task_.weigh(*batch, weights);
     StepProgram& program = this->program(Purpose::training, batch->rows);
     const auto here = std::chrono::steady_clock::now();
     agreement.exchange(weights, batch->is_spare, program.order(),
@@ -285,26 +289,23 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
     const StepWishes& wishes = agreement.wishes();
     const auto start = std::chrono::steady_clock::now();
     ends_run = wishes.end;
-    if (wishes.ended) {
-      if (!options_.checkpoint.empty() && step > saved) save();
-      break;
-    }
+    if (wishes.ended) break;
     if (wishes.skip) {
       cursor = batch->next;
+      stopped = stop_asked();
       if (!batch->ends_epoch()) continue;
       result.epoch = batch->at.epoch + 1;
       result.samples = batch->at.row + batch->all_rows;
       if (ranks()) sums.merge(*ranks());
       sums.tell(result);
-      stopped = stop_asked();
       epoch_ends = !end_epoch();
-      if (!options_.checkpoint.empty() && (options_.checkpoint_every == 0 || stopped || ends_run)) save();
+      if (!options_.checkpoint.empty() && options_.checkpoint_every == 0) save();
       continue;
     }
     result.learning_rate =
         wishes.learning_rate ? static_cast<float>(*wishes.learning_rate) : options_.schedule.at(result.update);
     const bool updates = (step + 1) % accumulate == 0;
-    program.run(*batch, result.learning_rate, updates, agreement.shares());
+    program.run(*batch, result.learning_rate, updates, agreement.shares(), loader.get());
     const auto milliseconds = [](auto duration) { return std::chrono::duration<double, std::milli>(duration).count(); };
     result.ms = milliseconds(std::chrono::steady_clock::now() - start);
     times = {times.step + result.ms, times.waited + milliseconds(start - here)};
@@ -365,7 +366,8 @@ bool Trainer::Impl::fit(const TrainerCallbacks& callbacks, const Dataset* valida
   if (const std::int64_t left = step % accumulate; left != 0 && !stopped && callbacks.on_notice)
     callbacks.on_notice(fmt::format("the gradients of the last {} {} were not applied: --accumulate {} needs as many",
                                     left, left == 1 ? "step" : "steps", accumulate));
-  if (!options_.checkpoint.empty() && step > saved && any_of(ranks(), unsaved_ || failure_)) save();
+  // However the run has ended, its last checkpoint is of where it is.
+  if (!options_.checkpoint.empty() && place() != saved) save();
   if (!failure_) failure_ = unsaved_;
   failure_ = first_of(ranks(), failure_);
   control_.stop = ends_run;

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "training/batch_check.h"
 #include "training/batch_fit.h"
 #include "training/default_loss.h"
 #include "training/gradient_sums.h"
@@ -89,6 +90,7 @@ class TrainingStep::Impl {
   StepCache programs_;
   GradientSums sums_;
   std::optional<LossInputs> loss_inputs_;
+  std::optional<BatchCheck> check_;  // set with them
   std::vector<TermReading> readings_;
   std::optional<TermWeights> weights_;  // set with the readings
   FittedBatch fitted_;

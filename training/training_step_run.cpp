@@ -7,7 +7,6 @@
 
 #include "passes/step/parameter_groups.h"
 #include "session/tensor_types.h"
-#include "training/batch_check.h"
 #include "training/start.h"
 #include "training/training_step_impl.h"
 #include <halfstep/base/error.h>
@@ -43,7 +42,7 @@ TrainingStep::Impl::Impl(LoadedModel model, Executor& executor, const TrainingSt
       prepared_(model.graph, {.batch_axes = options.batch_axes,
                               .parameters = knowing_exporter(options.parameters, model),
                               .observer = options.observer}),
-      inputs_(inputs_of(prepared_.graph())),
+      inputs_(inputs_of(prepared_)),
       states_(prepared_.trainable(), model.graph, executor_),
       programs_(prepared_, inputs_, executor_, states_, options.programs, options.memory_budget, options.observer),
       sums_(states_) {
@@ -235,18 +234,21 @@ std::unique_ptr<StepProgram> TrainingStep::Impl::make_update(const SumStates& su
 
 StepProgram& TrainingStep::Impl::program(Purpose purpose, const NamedTensors& batch) {
   if (!options_.loss) {
-    DefaultLoss chosen = default_loss(prepared_.graph(), inputs_, batch);
+    DefaultLoss chosen = default_loss(prepared_, inputs_, batch);
     options_.loss = std::move(chosen.loss);
     readings_ = {std::move(chosen.reading)};
     notices_.insert(notices_.end(), chosen.notices.begin(), chosen.notices.end());
   }
-  if (!loss_inputs_) loss_inputs_.emplace(*options_.loss);
+  if (!loss_inputs_) {
+    loss_inputs_.emplace(*options_.loss);
+    check_.emplace(*options_.loss, *loss_inputs_);
+  }
   fitted_ = fit_batch(batch, inputs_, *loss_inputs_);
-  check_labels_and_weights(*options_.loss, *loss_inputs_, fitted_);
+  check_->check(fitted_);
   if (!weights_) {
     if (readings_.empty()) {
       std::vector<std::string> notices;
-      readings_ = read_terms(prepared_.graph(), inputs_, batch, *options_.loss, notices);
+      readings_ = read_terms(prepared_, inputs_, batch, *options_.loss, notices);
       for (std::string& notice : notices)
         if (std::ranges::find(notices_, notice) == notices_.end()) notices_.push_back(std::move(notice));
     }

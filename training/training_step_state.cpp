@@ -1,5 +1,4 @@
 // The states of a TrainingStep.
-#include <cmath>
 #include <utility>
 
 #include <fmt/format.h>

@@ -7,10 +7,11 @@
 #include <map>
 #include <utility>
 
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "distributed/gather.h"
+#include "distributed/shared_errors.h"
+#include "training/ranks.h"
 #include <halfstep/base/error.h>
 
 namespace halfstep {
@@ -62,14 +63,10 @@ void StateReading::lead(const std::function<void(const LazyTensors&)>& use) {
       std::int64_t number = at - states_.begin();
       ranks_.broadcast(&number, sizeof number, 0);
       share(static_cast<std::size_t>(number), tensor);
-    } catch (const SharedError&) {
-      throw;
     } catch (const Error& error) {
-      throw SharedError(error.kind(), error.required(), fmt::format("{}, on rank {}", error.found(), ranks_.rank()),
-                        error.remedy());
+      throw of_rank(ranks_.rank(), error);
     } catch (const std::exception& error) {  // memory, too: the others have been told what comes
-      throw SharedError(Error::Kind::failure, "the states of all ranks",
-                        fmt::format("{}, on rank {}", error.what(), ranks_.rank()), "");
+      throw of_rank(ranks_.rank(), Error(Error::Kind::failure, "the states of all ranks", error.what(), ""));
     }
     return tensor;
   };
@@ -99,8 +96,6 @@ void StateReading::follow() {
   }
 }
 
-void StateReading::share(std::size_t i, Tensor& to) {
-  if (to.bytes() > 0) ranks_.broadcast(to.raw(), to.bytes(), states_.at(i).owner);
-}
+void StateReading::share(std::size_t i, Tensor& to) { broadcast(ranks_, to, states_.at(i).owner); }
 
 }  // namespace halfstep

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "distributed/mpi/check.h"
+#include "distributed/shared_errors.h"
 
 namespace halfstep::mpi {
 namespace {
@@ -31,16 +32,13 @@ Heartbeat::Heartbeat(MPI_Comm group, std::chrono::milliseconds limit) {
   check(MPI_Comm_size(group_, &size_), "MPI_Comm_size");
   std::int64_t agreed = limit.count();
   check(MPI_Bcast(&agreed, 1, MPI_INT64_T, 0, group_), "MPI_Bcast");
-  limit_ = std::chrono::milliseconds(size_ > 1 ? agreed : 0);
-  pause_ = watches() ? std::clamp<std::chrono::milliseconds>(limit_ / 40, 5ms, 500ms) : 500ms;
+  signs_ = SignsOfLife(std::chrono::milliseconds(size_ > 1 ? agreed : 0), 1);
+  signs_.hear(0, Clock::now());  // all have come here
   next_ = (rank_ + 1) % size_;
   before_ = (rank_ + size_ - 1) % size_;
   is_last_heard_ = size_ == 1;
   before_name_ = fmt::format("rank {}", before_);
-  std::array<char, MPI_MAX_PROCESSOR_NAME> host{};
-  int length = 0;
-  MPI_Get_processor_name(host.data(), &length);
-  put(own_.text, fmt::format("rank {} ({})", rank_, host.data()));
+  put(own_.text, name_of_own_process(rank_));
   mail_->beat.message = mail_->last.message = mail_->leaving.message = own_;
   mail_->last.message.kind = Kind::last;
   if (!has_all()) listen();
@@ -91,37 +89,26 @@ void Heartbeat::guarded(const Work& work) {
   try {
     work();
   } catch (const Error& error) {
-    loss_.emplace(error.kind(), error.required(), fmt::format("{}, on rank {}", error.found(), rank_), error.remedy());
+    loss_ = of_rank(rank_, error);
   }
-}
-
-void Heartbeat::lose(std::string found) {
-  loss_.emplace(
-      Error::Kind::failure,
-      fmt::format("a sign of life from every rank within {:g} s", std::chrono::duration<double>(limit_).count()),
-      std::move(found), "its process is stopped, or its machine or network is gone: --heartbeat-timeout is the limit");
 }
 
 void Heartbeat::beat(Clock::time_point now) {
-  if (size_ > 1 && now - looked_at_ >= pause_ / 2) guarded([&] { look(now); });
+  if (size_ > 1 && signs_.is_time(now)) guarded([&] { look(now); });
 }
 
 void Heartbeat::look(Clock::time_point now) {
-  // This process was stopped or got no time itself: what it has not heard meanwhile says nothing of others.
-  if (now - looked_at_ > limit_ / 4) heard_at_ = now;
-  looked_at_ = now;
+  signs_.look(now);
   receive(now);
-  // Nothing while the message before is still under way: a rank that takes none is silent itself. The first tells the
-  // name, also where nobody is watched.
-  if (!loss_ && !is_last_told_ && (watches() ? now - sent_at_ >= limit_ / 20 : sent_at_ == Clock::time_point()) &&
-      is_through(mail_->beat)) {
+  // Nothing while the message before is still under way: a rank that takes none is silent itself.
+  if (!loss_ && !is_last_told_ && signs_.is_due(now) && is_through(mail_->beat)) {
     send(mail_->beat, next_);
-    sent_at_ = now;
+    signs_.give(now);
   }
-  if (loss_ || !watches() || is_last_heard_ || now - heard_at_ <= limit_) return;
-  lose(fmt::format("nothing from {} for {:g} s", before_name_, std::chrono::duration<double>(limit_).count()));
+  if (loss_ || is_last_heard_ || !signs_.silent(now)) return;
+  loss_ = signs_.loss_of(before_name_);
   mail_->news.message.kind = Kind::loss;
-  put(mail_->news.message.text, loss_->found());
+  put(mail_->news.message.text, before_name_);
   send_to_all(mail_->news, before_);
   // One of them may take none either, and this rank ends all in any case.
   for (const auto until = Clock::now() + kFarewell; !is_through(mail_->news) && Clock::now() < until;)
@@ -135,7 +122,7 @@ void Heartbeat::receive(Clock::time_point now) {
     check(MPI_Test(&mail_->hearing, &flag, &status), "MPI_Test");
     if (!flag) return;
     mail_->heard.text.back() = '\0';
-    if (status.MPI_SOURCE == before_) heard_at_ = now;
+    if (status.MPI_SOURCE == before_) signs_.hear(0, now);
     switch (mail_->heard.kind) {
       case Kind::beat:
         before_name_ = mail_->heard.text.data();
@@ -153,7 +140,8 @@ void Heartbeat::receive(Clock::time_point now) {
         is_last_heard_ = true;
         break;
       case Kind::loss:
-        return lose(mail_->heard.text.data());
+        loss_ = signs_.loss_of(mail_->heard.text.data());
+        return;
     }
     if (!has_all()) listen();
   }

@@ -14,6 +14,7 @@
 
 #include <mpi.h>
 
+#include "distributed/signs_of_life.h"
 #include <halfstep/distributed/communicator.h>
 
 namespace halfstep::mpi {
@@ -22,7 +23,7 @@ namespace halfstep::mpi {
 /// all. Who leaves tells all, too. To be used by one thread; no function but the constructor throws.
 class Heartbeat {
  public:
-  using Clock = std::chrono::steady_clock;
+  using Clock = SignsOfLife::Clock;
 
   /// `limit`: after how long a silent rank is taken for lost; that of rank 0 is that of all. 0: no silence is too long.
   /// Collective.
@@ -34,14 +35,14 @@ class Heartbeat {
 
   /// To be called again and again, at least every `pause()`; most calls look at the clock alone.
   void beat(Clock::time_point now);
-  std::chrono::milliseconds pause() const { return pause_; }
+  std::chrono::milliseconds pause() const { return signs_.pause(); }
 
   /// A rank is lost, or MPI fails. Nothing is sent or received from then on.
   const std::optional<SharedError>& loss() const { return loss_; }
 
   /// A rank that takes part in its first `operations` operations alone.
   struct Leaver {
-    std::string name;  ///< "rank 3 (host)"
+    std::string name;  ///< "rank 3 (node7, pid 4711)"
     std::uint64_t operations = 0;
   };
   /// Of those that have left the one with the fewest.
@@ -59,7 +60,7 @@ class Heartbeat {
   struct Message {
     Kind kind = Kind::beat;
     std::uint64_t operations = 0;     ///< of one that leaves
-    std::array<char, 496> text = {};  ///< of a loss; else the name of the sender
+    std::array<char, 496> text = {};  ///< the name of the sender, or of the rank that is lost
   };
   struct Sent {
     Message message;
@@ -73,7 +74,6 @@ class Heartbeat {
     bool is_under_way() const;
   };
 
-  bool watches() const { return limit_.count() > 0; }
   bool has_all() const { return have_left_ == size_ - 1 && is_last_heard_; }
   template <class Work>
   void guarded(const Work& work);
@@ -84,16 +84,14 @@ class Heartbeat {
   void send_to_all(Sent& to_be, int except = -1);
   static bool is_through(Sent& sent);
   void leave(Kind kind, std::uint64_t operations);
-  void lose(std::string found);
   void stop_listening();
 
-  std::chrono::milliseconds limit_, pause_{};
+  SignsOfLife signs_;  // those of the rank before
   MPI_Comm group_ = MPI_COMM_NULL;
   int rank_ = 0, size_ = 1, next_ = 0, before_ = 0;
   std::string before_name_;
   Message own_;
   std::unique_ptr<Mail> mail_ = std::make_unique<Mail>();
-  Clock::time_point looked_at_ = {}, sent_at_ = {}, heard_at_ = {};
   int have_left_ = 0;
   bool is_last_heard_ = false, is_last_told_ = false;  // of the rank before, to the next one
   bool has_given_up_ = false;                          // any

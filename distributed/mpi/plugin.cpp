@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
-#include <cstdint>
 #include <cstdlib>
 #include <exception>
 #include <memory>
@@ -16,6 +15,7 @@
 #include <mpi.h>
 #include <unistd.h>
 
+#include "distributed/mpi/check.h"
 #include "distributed/mpi/progress.h"
 #include <halfstep/base/error.h>
 #include <halfstep/base/half.h>

@@ -8,6 +8,8 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include "distributed/mpi/check.h"
+#include "distributed/shared_errors.h"
 #include "distributed/waiting.h"
 #include <halfstep/base/error.h>
 #include <halfstep/distributed/communicator.h>
@@ -17,9 +19,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 using namespace std::chrono_literals;
-
-/// How long a program that learns of a lost rank has to call in before the thread tells it for it.
-constexpr auto kPatience = 5s;
 
 bool are_done(std::vector<MPI_Request>& requests) {
   bool all = true;
@@ -92,12 +91,7 @@ void Progress::end() noexcept {
 
 SharedError Progress::reason() const {
   if (loss_) return *loss_;
-  return {Error::Kind::failure, "all ranks to go on", fmt::format("{}, which has left", leaver_->name),
-          "its program has returned or exited, or an error was caught: all ranks leave together"};
-}
-
-SharedError Progress::given_up() {
-  return {Error::Kind::failure, "all ranks to go on", "an operation that was given up", ""};
+  return rank_has_left(leaver_->name + ", which has left");
 }
 
 bool Progress::is_fork() const { return getpid() != process_; }
@@ -109,8 +103,8 @@ void Progress::start(Operation& operation) {
   {
     const std::lock_guard lock(mutex_);
     operation.number_ = started_;
-    if (is_out_of_reach(operation)) throw SharedError(reason());
-    if (is_lost_ || ends_) throw given_up();
+    if (is_out_of_reach(operation)) throw reason();
+    if (is_lost_ || ends_) throw operation_given_up();
     ++started_;
     operation.is_done_ = false;
     waiting_.push_back(&operation);
@@ -124,14 +118,9 @@ void Progress::wait(Operation& operation) {
                                   [&] { return operation.is_done_ || is_out_of_reach(operation) || is_stopped_; });
   const bool is_done = operation.is_done_;
   if (!is_done) stop(lock);
-  if (!is_done && is_out_of_reach(operation)) throw SharedError(reason());
-  if (!comes) {
-    const double limit = std::chrono::duration<double>(options_.limit).count();
-    throw SharedError(Error::Kind::failure, fmt::format("all ranks to go on within {:g} s", limit),
-                      "no answer from one of them",
-                      "a rank hangs or computes for long: --distributed-timeout is the limit");
-  }
-  if (!is_done) throw given_up();
+  if (!is_done && is_out_of_reach(operation)) throw reason();
+  if (!comes) throw no_answer(options_.limit);
+  if (!is_done) throw operation_given_up();
   if (operation.failure_) {
     stop(lock);
     std::rethrow_exception(std::exchange(operation.failure_, nullptr));

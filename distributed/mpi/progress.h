@@ -18,7 +18,6 @@
 #include <mpi.h>
 #include <sys/types.h>
 
-#include "distributed/mpi/check.h"
 #include "distributed/mpi/heartbeat.h"
 #include <halfstep/distributed/communicator.h>
 #include <halfstep/distributed/registry.h>
@@ -108,7 +107,6 @@ class Progress {
   }
   /// Why an operation is out of reach.
   SharedError reason() const;
-  static SharedError given_up();
 
   const CommunicatorOptions options_;
   const pid_t process_;

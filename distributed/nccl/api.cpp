@@ -11,10 +11,38 @@ constexpr const char* kLibrary = "libnccl.so.2";
 
 cudaError_t make_stream(cudaStream_t* stream) { return cudaStreamCreateWithFlags(stream, cudaStreamNonBlocking); }
 cudaError_t make_event(cudaEvent_t* event) { return cudaEventCreateWithFlags(event, cudaEventDisableTiming); }
+cudaError_t wait_in_stream(cudaStream_t stream, cudaEvent_t event) { return cudaStreamWaitEvent(stream, event, 0); }
 cudaError_t take_memory(void** memory, std::size_t bytes) { return cudaMalloc(memory, bytes); }
 cudaError_t take_pinned(void** memory, std::size_t bytes) { return cudaMallocHost(memory, bytes); }
 
+/// The call, of which nothing is left behind: the runtime keeps each failure, "not ready" too, and the executor's next
+/// launch of a kernel would report it as its own.
+template <auto call, class... Arguments>
+cudaError_t answered(Arguments... arguments) {
+  const cudaError_t status = call(arguments...);
+  if (status != cudaSuccess) cudaGetLastError();
+  return status;
+}
+
 }  // namespace
+
+void take_cuda(Api& api) {
+  api.set_device = answered<cudaSetDevice>;
+  api.allocate = answered<take_memory>;
+  api.free = answered<cudaFree>;
+  api.allocate_pinned = answered<take_pinned>;
+  api.free_pinned = answered<cudaFreeHost>;
+  api.create_stream = answered<make_stream>;
+  api.destroy_stream = answered<cudaStreamDestroy>;
+  api.copy = answered<cudaMemcpyAsync>;
+  api.create_event = answered<make_event>;
+  api.destroy_event = answered<cudaEventDestroy>;
+  api.record = answered<cudaEventRecord>;
+  api.query = answered<cudaEventQuery>;
+  api.stream_wait = answered<wait_in_stream>;
+  api.cuda_error_string = cudaGetErrorString;
+  api.exit = _exit;
+}
 
 bool load(Api& api, std::string& reason) {
   void* library = dlopen(kLibrary, RTLD_NOW | RTLD_LOCAL);
@@ -43,20 +71,7 @@ bool load(Api& api, std::string& reason) {
     reason = fmt::format("{} has no function '{}': NCCL 2.14 or newer is needed", kLibrary, missing);
     return false;
   }
-  api.set_device = cudaSetDevice;
-  api.allocate = take_memory;
-  api.free = cudaFree;
-  api.allocate_pinned = take_pinned;
-  api.free_pinned = cudaFreeHost;
-  api.create_stream = make_stream;
-  api.destroy_stream = cudaStreamDestroy;
-  api.copy = cudaMemcpyAsync;
-  api.create_event = make_event;
-  api.destroy_event = cudaEventDestroy;
-  api.record = cudaEventRecord;
-  api.query = cudaEventQuery;
-  api.cuda_error_string = cudaGetErrorString;
-  api.exit = _exit;
+  take_cuda(api);
   return true;
 }
 

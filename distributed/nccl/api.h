@@ -36,10 +36,14 @@ struct Api {
   cudaError_t (*destroy_event)(cudaEvent_t event) = nullptr;
   cudaError_t (*record)(cudaEvent_t event, cudaStream_t stream) = nullptr;
   cudaError_t (*query)(cudaEvent_t event) = nullptr;
+  cudaError_t (*stream_wait)(cudaStream_t stream, cudaEvent_t event) = nullptr;
   const char* (*cuda_error_string)(cudaError_t error) = nullptr;
 
   void (*exit)(int code) = nullptr;  ///< of the process
 };
+
+/// Those of CUDA's runtime, and `exit`.
+void take_cuda(Api& api);
 
 /// Those of libnccl.so.2, which the system's loader finds, and of CUDA's runtime. False, and in `reason` a sentence
 /// why, where one is missing.

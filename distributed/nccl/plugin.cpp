@@ -1,5 +1,7 @@
 // The communicator of NCCL as a plug-in.
 #include <atomic>
+#include <chrono>
+#include <cstdint>
 #include <cstdlib>
 #include <exception>
 #include <optional>
@@ -22,6 +24,7 @@ std::atomic<bool> is_open = false;
 
 /// What rank 0 tells the others, a failure too: they would wait for it.
 struct FirstWord {
+  std::int64_t heartbeat = 0;  ///< milliseconds; that of rank 0 is that of all
   ncclUniqueId id = {};
   ncclResult_t result = ncclSuccess;
 };
@@ -37,7 +40,7 @@ Communicator* open(const CommunicatorOptions& options, std::string& reason) {
     setenv("CUDA_VISIBLE_DEVICES", device->c_str(), 1);
   Api api;
   if (!load(api, reason)) return nullptr;
-  FirstWord word;
+  FirstWord word{.heartbeat = options.heartbeat.count()};
   if (launch->rank == 0) word.result = api.get_unique_id(&word.id);
   const auto variable = [](const char* name) -> const char* { return std::getenv(name); };
   Line line = broadcast_from_first(meeting_place(*launch, variable), launch->rank, launch->size,
@@ -45,7 +48,9 @@ Communicator* open(const CommunicatorOptions& options, std::string& reason) {
   if (word.result != ncclSuccess)
     throw_failure("ncclGetUniqueId to work on rank 0", api.error_string(word.result),
                   "NCCL_DEBUG=WARN has NCCL say more");
-  return new NcclCommunicator(api, word.id, launch->rank, launch->size, options.limit, std::move(line));
+  CommunicatorOptions agreed = options;
+  agreed.heartbeat = std::chrono::milliseconds(word.heartbeat);
+  return new NcclCommunicator(api, word.id, launch->rank, launch->size, agreed, std::move(line));
 }
 
 }  // namespace

@@ -37,7 +37,7 @@ constexpr auto kPatience = 5s;
 /// Ranks, up to which rank 0 keeps its connections: a process has only so many files.
 constexpr int kMostKept = 512;
 
-constexpr std::array<char, 16> kProtocol{"halfstep-nccl-2"};
+constexpr std::array<char, 16> kProtocol{"halfstep-nccl-3"};
 
 /// What a rank says of itself when it comes.
 struct Greeting {

@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 
+#include "executors/core/constants.h"
 #include "executors/core/met_states.h"
 #include <halfstep/base/error.h>
 #include <halfstep/executors/core/assembly.h>
+#include <halfstep/graph/tensor_bytes.h>
 
 namespace halfstep::core {
 namespace {
@@ -35,10 +37,11 @@ Assembly::Assembly(const Graph& graph, Store& store, Device& device)
                         fmt::format("'{}' of shape {}", graph[in].name, graph[in].shape.to_string()),
                         "bind the input shapes first");
     inputs.push_back(host_tensor(graph[in]));
+    input_buffers.push_back(is_dynamic(in) ? kNoBuffer : fixed_buffer(inputs.back()));
     if (is_dynamic(in))
       *dynamic(in) = inputs.back();
     else
-      info(in).home = {fixed_buffer(inputs.back()), graph[in].dtype, graph[in].shape, Layout(), host_space()};
+      info(in).home = {input_buffers.back(), graph[in].dtype, graph[in].shape, Layout(), host_space()};
   }
   for (const State& state : graph.states) {
     if (state.next != kNoValue && is_dynamic(state.next))
@@ -52,15 +55,12 @@ Assembly::Assembly(const Graph& graph, Store& store, Device& device)
     state_buffers_.push_back(id);
     info(state.value).home = {id, entry.dtype, entry.shape, entry.layout, Space::device};
   }
-  for (ValueId out : graph.outputs) {
-    outputs.push_back(is_dynamic(out) ? Tensor() : host_tensor(graph[out]));
-    output_buffers_.push_back(is_dynamic(out) ? kNoBuffer : fixed_buffer(outputs.back()));
-  }
+  make_outputs();
 }
 
 Tensor Assembly::host_tensor(const Value& value) const {
   if (device_.is_host() || value.dtype == DType::string) return Tensor(value.dtype, value.shape);
-  const std::size_t bytes = bytes_of(value.dtype, static_cast<std::size_t>(value.shape.count()));
+  const std::size_t bytes = bytes_of(value.dtype, value.shape);
   std::shared_ptr<void> memory = device_.allocate(bytes, Space::host);
   void* data = memory.get();
   return Tensor::view(value.dtype, value.shape, data, std::move(memory));
@@ -98,7 +98,7 @@ BufferId Assembly::fixed_buffer(Tensor tensor) {
 
 BufferId Assembly::output_buffer(ValueId id) const {
   for (std::size_t i = 0; i < graph_.outputs.size(); ++i)
-    if (graph_.outputs[i] == id) return output_buffers_[i];
+    if (graph_.outputs[i] == id) return output_buffers[i];
   return kNoBuffer;
 }
 
@@ -180,16 +180,21 @@ Operand Assembly::read(ValueId id, const Layout& layout, DType dtype, Space spac
 
 Operand Assembly::constant_copy(ValueId id, Operand copy) {
   const Tensor& constant = graph_[id].constant;
-  Tensor converted = constant.dtype() == copy.dtype ? constant : halfstep::convert(constant, copy.dtype);
+  const auto in_type = [&] {
+    return constant.dtype() == copy.dtype ? constant : halfstep::convert(constant, copy.dtype);
+  };
   if (copy.layout.is_row_major() && copy.space == host_space()) {
-    copy.buffer = fixed_buffer(converted);
+    copy.buffer = fixed_buffer(in_type());
     return copy;
   }
   copy.buffer = arena_buffer(copy.bytes(), kAtEnd, copy.space);
-  std::shared_ptr<void>& memory = buffer(copy.buffer).fixed;
-  memory = device_.allocate(copy.bytes(), copy.space);
-  device_.move(copy.dtype, copy.shape, {converted.raw(), Layout(), host_space()},
-               {memory.get(), copy.layout, copy.space});
+  buffer(copy.buffer).fixed = Constants::of_process().copied(constant, device_, copy, [&] {
+    Tensor converted = in_type();
+    std::shared_ptr<void> memory = device_.allocate(copy.bytes(), copy.space);
+    device_.move(copy.dtype, copy.shape, {converted.raw(), Layout(), host_space()},
+                 {memory.get(), copy.layout, copy.space});
+    return memory;
+  });
   return copy;
 }
 
@@ -278,13 +283,7 @@ Operand Assembly::nearest(ValueId id, const Layout& layout, Space space) {
 }
 
 void Assembly::append_final_copies() {
-  for (std::size_t i = 0; i < graph_.outputs.size(); ++i) {
-    const ValueId id = graph_.outputs[i];
-    if (is_dynamic(id)) continue;
-    const Operand value = nearest(id, Layout(), host_space());
-    const Operand target{output_buffers_[i], value.dtype, graph_[id].shape, Layout(), host_space()};
-    if (value.buffer != target.buffer) convert(graph_[id].name, value, target);
-  }
+  append_output_copies();
   // All that may change under way is copied before any state is moved.
   std::vector<std::pair<Operand, Operand>> moves;
   for (const State& state : graph_.states) {

@@ -1,12 +1,24 @@
 #include <cstring>
+#include <utility>
 
 #include <halfstep/base/error.h>
 #include <halfstep/executors/core/device.h>
 #include <halfstep/executors/core/reference_call.h>
+#include <halfstep/graph/tensor_bytes.h>
 #include <halfstep/ops/op_def.h>
 
 namespace halfstep::core {
 namespace {
+
+/// Who waits in a device's place, for the program that this thread runs.
+struct Waiting {
+  const Device* device = nullptr;
+  StreamRanks* ranks = nullptr;
+};
+Waiting& waiting() {
+  thread_local Waiting of_thread;
+  return of_thread;
+}
 
 void require_row_major(const Layout& a, const Layout& b) {
   if (!a.is_row_major() || !b.is_row_major())
@@ -23,7 +35,7 @@ std::shared_ptr<void> Device::allocate(std::size_t bytes, Space) {
 
 void Device::move(DType dtype, const Shape& shape, const Stored& from, const Stored& to) {
   require_row_major(from.layout, to.layout);
-  std::memcpy(to.data, from.data, bytes_of(dtype, static_cast<std::size_t>(shape.count())));
+  std::memcpy(to.data, from.data, bytes_of(dtype, shape));
 }
 
 Made Device::convert(const Operand& from, const Operand& to, const TakeScratch&) {
@@ -46,7 +58,23 @@ Made Device::convert(const Operand& from, const Operand& to, const TakeScratch&)
           }};
 }
 
-Run Device::sequence(const std::vector<Run>& steps, bool, std::vector<std::string>&) {
+void Device::copy(void* to, const void* from, std::size_t bytes) { std::memcpy(to, from, bytes); }
+
+void Device::wait() {
+  const Waiting& now = waiting();
+  now.ranks && now.device == this ? now.ranks->synchronize() : do_wait();
+}
+
+void Device::waiting_by(StreamRanks* ranks, const std::function<void()>& work) {
+  struct Restored {
+    Waiting before;
+    ~Restored() { waiting() = before; }
+  };
+  const Restored restored{std::exchange(waiting(), Waiting{this, ranks})};
+  work();
+}
+
+Run Device::sequence(const std::vector<Run>& steps, const std::vector<bool>&, std::vector<std::string>&) {
   return [&steps] {
     for (const Run& step : steps) step();
   };

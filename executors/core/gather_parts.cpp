@@ -1,7 +1,6 @@
 #include "executors/core/gather_parts.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include <fmt/format.h>
 
@@ -51,14 +50,14 @@ void GatherParts::in_window(std::span<const Place> places, std::span<void* const
   }
 }
 
-void GatherParts::run(Communicator& ranks, std::span<void* const> sent, std::span<void* const> taken, void* window,
-                      void* windows) const {
+void GatherParts::run(const Transport& transport, std::span<void* const> sent, std::span<void* const> taken,
+                      void* window, void* windows) const {
   for (std::size_t begin = 0; begin < longest_; begin += length_) {
     in_window(sent_, sent, window, begin,
-              [](const std::byte* tensor, std::byte* at, std::size_t bytes) { std::memcpy(at, tensor, bytes); });
-    ranks.all_gather(window, windows, length_);
+              [&](const std::byte* tensor, std::byte* at, std::size_t bytes) { transport.copy(at, tensor, bytes); });
+    transport.all_gather(window, windows, length_);
     in_window(taken_, taken, windows, begin,
-              [](std::byte* tensor, const std::byte* at, std::size_t bytes) { std::memcpy(tensor, at, bytes); });
+              [&](std::byte* tensor, const std::byte* at, std::size_t bytes) { transport.copy(tensor, at, bytes); });
   }
 }
 

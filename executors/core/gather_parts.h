@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "executors/core/transport.h"
 #include <halfstep/distributed/communicator.h>
 
 namespace halfstep::core {
@@ -24,7 +25,7 @@ class GatherParts {
   std::size_t windows_bytes() const { return length_ * ranks_; }
 
   /// Collective. nullptr: a tensor that nobody wants.
-  void run(Communicator& ranks, std::span<void* const> sent, std::span<void* const> taken, void* window,
+  void run(const Transport& transport, std::span<void* const> sent, std::span<void* const> taken, void* window,
            void* windows) const;
 
  private:

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <numeric>
 #include <string>
@@ -8,6 +9,7 @@
 #include "base/machine_memory.h"
 #include <halfstep/base/error.h>
 #include <halfstep/executors/core/memory.h>
+#include <halfstep/executors/core/schedule.h>
 
 namespace halfstep {
 
@@ -31,18 +33,19 @@ ValueMap<bool> kept_all_the_time(const Graph& graph) {
 }
 
 /// The most that lives at once of what is not kept, when the nodes run in their order. What a node reads for the last
-/// time may share memory with what it writes.
+/// time may share memory with what it writes, and views have none of their own.
 double peak_between_nodes(const Graph& graph, const ValueMap<bool>& kept) {
+  const ValueMap<ValueId> root = core::view_roots(graph);
   ValueMap<std::size_t> last_use(graph.values.size(), 0);
   for (std::size_t n = 0; n < graph.nodes.size(); ++n)
     for (const ValueId id : graph.nodes[n].inputs)
-      if (id != kNoValue) last_use[id] = n;
+      if (id != kNoValue) last_use[root[id]] = n;
   std::vector<double> freed(graph.nodes.size() + 1, 0);
   double live = 0, peak = 0;
   for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
     live -= freed[n];
     for (const ValueId id : graph.nodes[n].outputs) {
-      if (id == kNoValue || kept[id]) continue;
+      if (id == kNoValue || kept[id] || root[id] != id) continue;
       const double bytes = bytes_of(graph[id]);
       live += bytes;
       freed[std::max(last_use[id], n + 1)] += bytes;
@@ -59,11 +62,21 @@ double sum_of(const Graph& graph, const ValueMap<bool>& chosen, bool which) {
   return sum;
 }
 
-void check_fits(const Graph& graph, double bytes) {
-  constexpr double kGiB = 1 << 30;
+/// A device keeps states; of the rest it has what kernels read.
+double bytes_kept(const Graph& graph, const ValueMap<bool>& kept, const MemoryRoom& room) {
+  if (room.is_host) return sum_of(graph, kept, /*which=*/true);
+  double sum = 0;
+  for (const State& state : graph.states) sum += bytes_of(graph[state.value]);
+  return sum;
+}
+
+std::string amount(double bytes) {
+  constexpr double kMiB = 1 << 20, kGiB = 1 << 30;
+  return bytes < kGiB / 10 ? fmt::format("{:.3g} MiB", bytes / kMiB) : fmt::format("{:.3g} GiB", bytes / kGiB);
+}
+
+std::string largest_tensors(const Graph& graph) {
   constexpr std::size_t kNamed = 3;
-  const auto there_is = static_cast<double>(machine_memory());
-  if (bytes <= there_is) return;
   std::vector<const Value*> largest;
   for (const Value& value : graph.values) largest.push_back(&value);
   const std::size_t named = std::min(kNamed, largest.size());
@@ -71,25 +84,56 @@ void check_fits(const Graph& graph, double bytes) {
                     [](const Value* a, const Value* b) { return bytes_of(*a) > bytes_of(*b); });
   std::string names;
   for (std::size_t i = 0; i < named; ++i)
-    names += fmt::format("{}'{}' {}{} of {:.3g} GiB", i == 0 ? "" : ", ", largest[i]->name, name_of(largest[i]->dtype),
-                         largest[i]->shape.to_string(), bytes_of(*largest[i]) / kGiB);
-  throw_failure(fmt::format("a step that fits into this machine's {:.1f} GiB of memory", there_is / kGiB),
-                fmt::format("{:.4g} GiB; the largest tensors are {}", bytes / kGiB, names),
-                "check the model's shapes, use a smaller batch, or a machine with more memory");
+    names += fmt::format("{}'{}' {}{} of {}", i == 0 ? "" : ", ", largest[i]->name, name_of(largest[i]->dtype),
+                         largest[i]->shape.to_string(), amount(bytes_of(*largest[i])));
+  return "the largest tensors are " + names;
+}
+
+/// What lives between nodes grows with the batch, which is the first extent of the first input.
+std::string remedy(const Graph& graph, double between, double room) {
+  std::int64_t batch = 0;
+  for (const ValueId id : graph.inputs)
+    if (batch == 0 && graph[id].shape.rank() > 0) batch = graph[id].shape[0];
+  const double fits = between > 0 ? std::floor(static_cast<double>(batch) * std::max(room, 0.0) / between) : 0;
+  if (fits >= 1 && fits < static_cast<double>(batch))
+    return fmt::format("a batch of about {:.0f} instead of {} fits; --memory-budget makes room for more", fits, batch);
+  if (room <= 0) return "not even a batch of 1 fits: use a device with more memory, or an optimizer with fewer moments";
+  return "check the model's shapes, use a smaller batch, or a machine with more memory";
+}
+
+void check_fits(const Graph& graph, double kept, double between, const MemoryRoom& room) {
+  const auto there_is = static_cast<double>(room.bytes);
+  if (room.bytes == 0 || kept + between <= there_is) return;
+  throw_failure(fmt::format("a step that fits into the {} of memory of {}", amount(there_is), room.owner),
+                fmt::format("{}; {}", amount(kept + between), largest_tensors(graph)),
+                remedy(graph, between, there_is - kept));
 }
 
 }  // namespace
 
-void check_step_fits(const Graph& graph, ValueMemory values) {
+MemoryRoom machine_room() { return {.bytes = machine_memory(), .owner = "this machine"}; }
+
+void check_step_fits(const Graph& graph, ValueMemory values, const MemoryRoom& room) {
   const ValueMap<bool> kept = kept_all_the_time(graph);
   const double between =
       values == ValueMemory::shared ? peak_between_nodes(graph, kept) : sum_of(graph, kept, /*which=*/false);
-  check_fits(graph, sum_of(graph, kept, /*which=*/true) + between);
+  check_fits(graph, bytes_kept(graph, kept, room), between, room);
 }
 
-void check_step_fits(const Graph& graph, std::size_t arena_bytes) {
-  const ValueMap<bool> kept = kept_all_the_time(graph);
-  check_fits(graph, sum_of(graph, kept, /*which=*/true) + static_cast<double>(arena_bytes));
+void check_step_fits(const Graph& graph, std::size_t arena_bytes, const MemoryRoom& room) {
+  check_fits(graph, bytes_kept(graph, kept_all_the_time(graph), room), static_cast<double>(arena_bytes), room);
+}
+
+void throw_too_little(const Graph& graph, std::size_t arena_bytes, const TooLittleMemory& left,
+                      const MemoryRoom& room) {
+  const auto between = static_cast<double>(arena_bytes), free = static_cast<double>(left.free());
+  const char* what = arena_bytes > 0 ? "values between its nodes" : "states and constants";
+  throw_failure(
+      fmt::format("a step that fits into the {} of memory of {}", amount(static_cast<double>(room.bytes)), room.owner),
+      fmt::format("{} free when memory for the {}{} was asked for; {}", amount(free), what,
+                  arena_bytes > 0 ? fmt::format(", {},", amount(between)) : "", largest_tensors(graph)),
+      remedy(graph, between, arena_bytes > 0 ? free : 0) +
+          "; other programs that use the device take of it, too (nvidia-smi lists them)");
 }
 
 namespace {

@@ -69,11 +69,13 @@ void add_state(MemoryUse& use, StateRole role, std::size_t bytes) {
 MemoryUse memory_use(Assembly& assembly, const std::vector<Lifetime>& lifetimes, const Arena& arena) {
   MemoryUse use;
   add_states(use, assembly, assembly.graph());
-  for (const std::vector<Tensor>& tensors : {assembly.inputs, assembly.outputs})
-    for (const Tensor& tensor : tensors) use.inputs_outputs += tensor.bytes();
+  use.is_of_device = !assembly.device().is_host();
+  if (!use.is_of_device)
+    for (const std::vector<Tensor>& tensors : {assembly.inputs, assembly.outputs})
+      for (const Tensor& tensor : tensors) use.inputs_outputs += tensor.bytes();
   for (const Tensor& tensor : assembly.inputs) use.inputs += tensor.bytes();
   for (const Assembly::Buffer& buffer : assembly.buffers())
-    if (buffer.fixed) use.constants += buffer.bytes;
+    if (buffer.fixed && buffer.space == Space::device) use.constants += buffer.bytes;
   use.constants -= std::min(use.constants, use.inputs_outputs);
 
   use.arena = arena.bytes;

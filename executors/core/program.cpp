@@ -1,10 +1,14 @@
 #include "executors/core/program.h"
 
 #include <algorithm>
+#include <array>
+#include <limits>
 
 #include <fmt/format.h>
 
 #include "executors/core/collective_kernels.h"
+#include "executors/core/constants.h"
+#include "executors/core/crossings.h"
 #include "executors/core/entry_timer.h"
 #include "executors/core/memory_use.h"
 #include "executors/core/standard_kernels.h"
@@ -12,6 +16,7 @@
 #include <halfstep/base/error.h>
 #include <halfstep/executors/core/memory.h>
 #include <halfstep/executors/core/reference_call.h>
+#include <halfstep/executors/overlapped_program.h>
 
 namespace halfstep::core {
 namespace {
@@ -144,16 +149,16 @@ bool compile_node(Assembly& assembly, const std::vector<KernelRow>& table, Colle
 
 bool values_are_separate = false;  // see separate_values
 
-/// Outputs of more bytes are copied to the host when they are asked for, those of fewer in every run: scalars are read
-/// in every step, and one more copy in a step costs less than a wait behind it.
-constexpr std::size_t kSmallOutput = 4096;
-
-class CompiledProgram final : public TimedProgram, public MeasuredProgram {
+class CompiledProgram final : public TimedProgram, public MeasuredProgram, public OverlappedProgram {
  public:
   CompiledProgram(const Graph& graph, Store& store, std::shared_ptr<const Backend> backend,
                   const std::shared_ptr<Communicator>& ranks)
       : graph_(graph), backend_(std::move(backend)) {
-    device().within([&] { compile(store, CollectiveKernels(ranks)); });
+    device().within([&] {
+      const auto transport = ranks ? std::make_shared<Transport>(ranks, device()) : nullptr;
+      on_stream_ = Transport::stream_of(transport);
+      compile(store, CollectiveKernels(transport));
+    });
   }
 
   Tensor input(std::size_t i) override { return inputs_.at(i); }
@@ -173,10 +178,24 @@ class CompiledProgram final : public TimedProgram, public MeasuredProgram {
   UnreadInputs unread() const override { return unread_; }
 
   void run() override {
-    device().running([this] {
+    start(false);
+    finish();
+  }
+
+  bool takes_ahead(std::size_t i) const override { return ahead_[0].at(i).is_defined(); }
+  bool takes_any_ahead() const { return staging_ != nullptr; }
+  Tensor ahead(std::size_t i) override { return ahead_[1 - taken_].at(i); }
+  void give_ahead() override {
+    running([this] { staging_->give(1 - taken_); });
+  }
+  void start(bool ahead) override {
+    running([&] {
+      take_inputs(ahead);
       run_();
-      device().wait();
     });
+  }
+  void finish() override {
+    running([this] { device().wait(); });
     note_run();
   }
 
@@ -184,8 +203,13 @@ class CompiledProgram final : public TimedProgram, public MeasuredProgram {
 
   std::vector<EntryTime> run_timed() override {
     std::vector<EntryTime> times(plan_.entries.size());
-    device().running([&] {
+    running([&] {
       const EntryTimer timer;
+      if (staging_)
+        times[staged_entry_] = timer.time([&] {
+          take_inputs(false);
+          device().wait();
+        });
       for (std::size_t s = 0; s < steps_.size(); ++s)
         times[entry_of_step_[s]] = timer.time([&] {
           steps_[s]();
@@ -204,32 +228,52 @@ class CompiledProgram final : public TimedProgram, public MeasuredProgram {
   };
 
   Device& device() const { return *backend_->device; }
+  MemoryRoom room() const {
+    const Capabilities& found = backend_->capabilities;
+    if (device().is_host()) return machine_room();
+    constexpr std::size_t kUnlimited = std::numeric_limits<std::size_t>::max();
+    return {found.memory > 0 ? found.memory : kUnlimited, found.device, false};
+  }
+  void running(const std::function<void()>& work) {
+    device().running([&] { device().waiting_by(on_stream_.get(), work); });
+  }
+  /// Of those that are taken ahead. Program::input is the first of their two places.
+  void take_inputs(bool ahead) {
+    if (!staging_) return;
+    taken_ = ahead ? 1 - taken_ : 0;
+    if (!ahead) staging_->give(0);
+    staging_->take();
+  }
   void note_run() {
     for (Fetch& fetch : fetches_) fetch.is_due = static_cast<bool>(fetch.copy);
   }
 
-  /// The output that a step does nothing but copy to the host, from memory that stays as it is until the next run: of
-  /// the arena, which a state's is not.
-  std::optional<std::size_t> fetched_by(const Assembly& assembly, const Step& step) const {
-    if (device().is_host() || step.touches.size() != 2 || step.entry.op != "Download") return std::nullopt;
-    const auto buffer = [&](std::size_t i) -> const Assembly::Buffer& { return assembly.buffers()[step.touches[i]]; };
-    if (buffer(0).fixed || buffer(0).state || buffer(0).bytes <= kSmallOutput) return std::nullopt;
-    for (std::size_t i = 0; i < assembly.outputs.size(); ++i)
-      if (assembly.outputs[i].is_defined() && buffer(1).fixed.get() == assembly.outputs[i].raw()) return i;
-    return std::nullopt;
-  }
-
   void compile(Store& store, CollectiveKernels collective) {
     // Before kernels make tables as long as their results.
-    if (device().is_host()) check_step_fits(graph_, ValueMemory::shared);
+    check_step_fits(graph_, ValueMemory::shared, room());
     for (const Value& value : graph_.values)
       if (value.shape.is_static()) check_fits_memory(value.dtype, value.shape);
-    Assembly assembly(graph_, store, device());
-    collective.place(assembly);
-    compile_nodes(assembly, collective);
-    assembly.append_final_copies();
-    add_conversion_facts(assembly, {}, facts_);
-    place(assembly);
+    try {
+      share_constants();
+      Assembly assembly(graph_, store, device());
+      collective.place(assembly);
+      compile_nodes(assembly, collective);
+      assembly.append_final_copies();
+      add_conversion_facts(assembly, {}, facts_);
+      place(assembly);
+    } catch (const TooLittleMemory& left) {
+      throw_too_little(graph_, memory_.arena, left, room());
+    }
+  }
+
+  /// Has the graph hold those that other programs have.
+  void share_constants() {
+    for (Value& value : graph_.values) {
+      if (!value.is_constant()) continue;
+      std::shared_ptr<Tensor> shared = Constants::of_process().shared(value.constant);
+      value.constant = *shared;
+      keep_.push_back(std::move(shared));
+    }
   }
 
   void compile_nodes(Assembly& assembly, CollectiveKernels& collective) {
@@ -249,8 +293,10 @@ class CompiledProgram final : public TimedProgram, public MeasuredProgram {
   }
 
   /// An arena for the buffers of one space; their addresses.
-  void place_arena(Assembly& assembly, std::vector<Step>& steps, Space space, std::vector<void*>& addresses) {
+  void place_arena(Assembly& assembly, const std::vector<StepCrossing>& crossings, Space space,
+                   std::vector<void*>& addresses) {
     const auto& buffers = assembly.buffers();
+    const std::vector<Step>& steps = assembly.steps();
     std::vector<Lifetime> lifetimes(buffers.size());
     std::vector<bool> seen(buffers.size(), false);
     for (std::size_t s = 0; s < steps.size(); ++s) {
@@ -259,8 +305,9 @@ class CompiledProgram final : public TimedProgram, public MeasuredProgram {
         const auto b = static_cast<std::size_t>(whole == kNoBuffer ? id : whole);
         if (buffers[b].fixed || buffers[b].state || buffers[b].space != space) continue;
         lifetimes[b].bytes = buffers[b].bytes;
-        if (!seen[b]) lifetimes[b].first = static_cast<std::int32_t>(s);
-        const std::size_t last = fetched_by(assembly, steps[s]) ? steps.size() - 1 : s;
+        const Crossing crossing = crossings[s].kind;
+        if (!seen[b]) lifetimes[b].first = crossing == Crossing::staged ? 0 : static_cast<std::int32_t>(s);
+        const std::size_t last = crossing == Crossing::fetched ? steps.size() - 1 : s;
         lifetimes[b].last = std::max(lifetimes[b].last, static_cast<std::int32_t>(last));
         seen[b] = true;
       }
@@ -268,7 +315,7 @@ class CompiledProgram final : public TimedProgram, public MeasuredProgram {
     const Arena arena = plan_memory(lifetimes);
     if (space == Space::device) memory_ = memory_use(assembly, lifetimes, arena);
     plan_.arena_bytes += arena.bytes;
-    if (device().is_host()) check_step_fits(graph_, arena.bytes);
+    if (space == Space::device) check_step_fits(graph_, arena.bytes, room());
     constexpr std::size_t kLeast = 64;  // empty buffers have an address, too
     if (values_are_separate) {
       for (std::size_t b = 0; b < buffers.size(); ++b) {
@@ -288,8 +335,9 @@ class CompiledProgram final : public TimedProgram, public MeasuredProgram {
   void place(Assembly& assembly) {
     const auto& buffers = assembly.buffers();
     std::vector<void*> addresses(buffers.size());
-    place_arena(assembly, assembly.steps(), Space::device, addresses);
-    if (!device().is_host()) place_arena(assembly, assembly.steps(), Space::host, addresses);
+    const std::vector<StepCrossing> crossings = crossings_of(assembly);
+    place_arena(assembly, crossings, Space::device, addresses);
+    if (!device().is_host()) place_arena(assembly, crossings, Space::host, addresses);
     for (std::size_t b = 0; b < buffers.size(); ++b) {
       if (buffers[b].state) {
         addresses[b] = buffers[b].state->memory.get();
@@ -303,21 +351,32 @@ class CompiledProgram final : public TimedProgram, public MeasuredProgram {
       if (buffers[b].whole != kNoBuffer)
         addresses[b] = static_cast<std::byte*>(addresses[buffers[b].whole]) + buffers[b].offset;
     const Memory memory(std::move(addresses));
-    bool on_device = true;
+    std::vector<bool> on_device;
+    std::vector<StagedInput> staged;
+    inputs_ = assembly.inputs;
+    for (std::vector<Tensor>& tensors : ahead_) tensors.resize(inputs_.size());
     fetches_.resize(graph_.outputs.size());
-    for (const Step& step : assembly.steps()) {
+    for (std::size_t s = 0; s < crossings.size(); ++s) {
+      const Step& step = assembly.steps()[s];
       plan_.entries.push_back(step.entry);
       if (!step.bind) continue;
-      if (const auto output = fetched_by(assembly, step)) {
+      const auto [crossing, index] = crossings[s];
+      if (crossing == Crossing::fetched) {
         plan_.entries.back().reason = "when the output is asked for";
-        fetches_[*output].copy = step.bind(memory);
+        fetches_[index].copy = step.bind(memory);
+        continue;
+      }
+      if (crossing == Crossing::staged) {
+        plan_.entries.back().reason = "while the step before runs, where the input is given then";
+        if (staged.empty()) staged_entry_ = plan_.entries.size() - 1;
+        staged.push_back(make_staged(index, memory.at(step.touches[1])));
         continue;
       }
       steps_.push_back(step.bind(memory));
       entry_of_step_.push_back(plan_.entries.size() - 1);
-      on_device = on_device && step.entry.kernel != "reference" && !is_collective_kernel(step.entry.kernel);
+      on_device.push_back(step.entry.kernel != "reference" && !is_collective_kernel(step.entry.kernel));
     }
-    inputs_ = assembly.inputs;
+    if (!staged.empty()) staging_ = device().make_staging(staged);
     outputs_ = assembly.outputs;
     for (ValueId out : graph_.outputs)
       dynamic_outputs_.push_back(assembly.is_dynamic(out) ? assembly.dynamic(out) : nullptr);
@@ -325,14 +384,30 @@ class CompiledProgram final : public TimedProgram, public MeasuredProgram {
     for (State& state : graph_.states) state.initial = placeholder_of(state.initial);  // the store has it
   }
 
+  /// Makes the second place of an input.
+  StagedInput make_staged(std::size_t input, void* target) {
+    const Tensor& first = inputs_[input];
+    const std::shared_ptr<void> memory = device().allocate(first.bytes(), Space::host);
+    memory_.inputs_outputs += first.bytes();  // the device's, between the host's and the target
+    ahead_[0][input] = first;
+    ahead_[1][input] = Tensor::view(first.dtype(), first.shape(), memory.get(), memory);
+    return {{inputs_[input].raw(), memory.get()}, target, first.bytes()};
+  }
+
   Graph graph_;
   std::shared_ptr<const Backend> backend_;
+  // The arenas, constants and their copies: go after the steps, of which an exchange may be under way there.
+  std::vector<std::shared_ptr<void>> keep_;
+  std::shared_ptr<StreamRanks> on_stream_;  // of the ranks, where they take the device's memory
   std::vector<Run> steps_;
   Run run_;                                 // all of them
   std::vector<std::size_t> entry_of_step_;  // in the plan, where entries that need not run are listed too
   std::vector<Tensor> inputs_, outputs_;
-  std::vector<Fetch> fetches_;               // per output
-  std::vector<std::shared_ptr<void>> keep_;  // the arenas, constants and their copies
+  std::array<std::vector<Tensor>, 2> ahead_;  // per input; undefined where it is not taken ahead
+  std::size_t taken_ = 0;                     // the place that the latest run's inputs were taken from
+  std::size_t staged_entry_ = 0;              // of the plan, which has the time of all
+  std::unique_ptr<Staging> staging_;
+  std::vector<Fetch> fetches_;  // per output
   std::vector<std::shared_ptr<Tensor>> dynamic_outputs_;
   Plan plan_;
   MemoryUse memory_;
@@ -356,6 +431,11 @@ namespace halfstep {
 std::optional<MemoryUse> memory_of(const Program& program) {
   const auto* measured = dynamic_cast<const core::MeasuredProgram*>(&program);
   return measured ? std::optional(measured->memory()) : std::nullopt;
+}
+
+OverlappedProgram* overlapped(Program& program) {
+  auto* compiled = dynamic_cast<core::CompiledProgram*>(&program);
+  return compiled && compiled->takes_any_ahead() ? compiled : nullptr;
 }
 
 UnreadInputs unread_inputs(const Program& program) {

@@ -51,6 +51,16 @@ bool same(const Graph& graph, ValueId a, ValueId b, Known& known) {
   return true;
 }
 
+/// Of a gradient node: what the forward kernel left, if `fits(forward node)`.
+template <class Fits>
+const ForwardRecord* record_where(KernelContext& context, const Fits& fits) {
+  const ForwardRecord* record = context.forward_record();
+  if (!record) return nullptr;
+  for (const Node& node : context.graph().nodes)
+    if (node.id == context.node().forward) return fits(node) ? record : nullptr;
+  return nullptr;
+}
+
 }  // namespace
 
 bool same_elements(const Graph& graph, ValueId a, ValueId b) {
@@ -58,13 +68,23 @@ bool same_elements(const Graph& graph, ValueId a, ValueId b) {
   return same(graph, a, b, known);
 }
 
+const ForwardRecord* record_of_same_x(KernelContext& context) {
+  return record_where(context, [&](const Node& forward) {
+    return same_elements(context.graph(), forward.inputs[0], context.node().inputs[1]);
+  });
+}
+
+const ForwardRecord* record_of_same_inputs(KernelContext& context) {
+  return record_where(context, [&](const Node& forward) {
+    for (std::size_t i = 0; i < forward.inputs.size(); ++i)
+      if (!same_elements(context.graph(), forward.inputs[i], context.node().input(i))) return false;
+    return true;
+  });
+}
+
 const ForwardRecord* forward_statistics(KernelContext& context) {
-  const ForwardRecord* record = context.forward_record();
-  if (!record || !record->mean) return nullptr;
-  for (const Node& node : context.graph().nodes)
-    if (node.id == context.node().forward && same_elements(context.graph(), node.inputs[0], context.node().inputs[1]))
-      return record;
-  return nullptr;
+  const ForwardRecord* record = record_of_same_x(context);
+  return record && record->mean ? record : nullptr;
 }
 
 }  // namespace halfstep::core

@@ -13,8 +13,14 @@ namespace core {
 /// second one, and what the forward kernel kept belongs to the first.
 bool same_elements(const Graph& graph, ValueId a, ValueId b);
 
-/// Of a normalization's gradient node, which reads X as input 1: what the forward kernel left, where it took its
-/// statistics from the same elements; nullptr otherwise.
+/// Of a gradient node that reads X as input 1: what the forward kernel left, where its X had the same elements; nullptr
+/// otherwise.
+const ForwardRecord* record_of_same_x(KernelContext& context);
+
+/// The same of a gradient node whose first inputs are all those of the forward node, for all of them.
+const ForwardRecord* record_of_same_inputs(KernelContext& context);
+
+/// The same of a normalization, where that has statistics.
 const ForwardRecord* forward_statistics(KernelContext& context);
 
 }  // namespace core

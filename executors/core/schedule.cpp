@@ -9,24 +9,6 @@ namespace {
 
 bool is_convertible(DType dtype) { return dtype == DType::f32 || is_half(dtype); }
 
-// The value a chain of views and lazy casts starts from.
-ValueMap<ValueId> view_roots(const Graph& graph) {
-  ValueMap<ValueId> root(graph.values.size());
-  for (const ValueId id : root.ids()) root[id] = id;
-  ValueMap<bool> is_state_view(root.size(), false);
-  for (const State& state : graph.states) is_state_view[state.value] = true;
-  for (const Node& node : graph.nodes) {
-    if (node.output(0) == kNoValue || node.input(0) == kNoValue) continue;
-    const bool state_view = is_state_view[node.inputs[0]];
-    const bool lazy = node.is("Cast") && state_view && is_convertible(graph[node.inputs[0]].dtype) &&
-                      is_convertible(graph[node.outputs[0]].dtype);
-    if (!is_view(node) && !lazy) continue;
-    root[node.outputs[0]] = root[node.inputs[0]];
-    is_state_view[node.outputs[0]] = state_view;
-  }
-  return root;
-}
-
 struct Edges {
   std::vector<std::vector<std::size_t>> after;  // after[a]: nodes that must follow a
   std::vector<std::int32_t> before_count;
@@ -74,6 +56,23 @@ bool is_view(const Node& node) {
 }
 
 bool keeps_order(const Node& node) { return is_view(traits_of(node).movement); }
+
+ValueMap<ValueId> view_roots(const Graph& graph) {
+  ValueMap<ValueId> root(graph.values.size());
+  for (const ValueId id : root.ids()) root[id] = id;
+  ValueMap<bool> is_state_view(root.size(), false);
+  for (const State& state : graph.states) is_state_view[state.value] = true;
+  for (const Node& node : graph.nodes) {
+    if (node.output(0) == kNoValue || node.input(0) == kNoValue) continue;
+    const bool state_view = is_state_view[node.inputs[0]];
+    const bool lazy = node.is("Cast") && state_view && is_convertible(graph[node.inputs[0]].dtype) &&
+                      is_convertible(graph[node.outputs[0]].dtype);
+    if (!is_view(node) && !lazy) continue;
+    root[node.outputs[0]] = root[node.inputs[0]];
+    is_state_view[node.outputs[0]] = state_view;
+  }
+  return root;
+}
 
 Schedule make_schedule(const Graph& graph, const std::vector<std::pair<std::size_t, std::size_t>>& precedences) {
   const ValueMap<ValueId> root = view_roots(graph);

@@ -57,15 +57,15 @@ void Store::write(std::string_view name, const Tensor& value) {
 }
 
 Store::Entry& Store::bind(const std::string& name, const Tensor& initial) {
-  auto [it, is_new] = entries_.try_emplace(name);
-  Entry& entry = it->second;
-  if (!is_new) {
-    require_type(name, entry, initial);
-    return entry;
+  if (const auto it = entries_.find(name); it != entries_.end()) {
+    require_type(name, it->second, initial);
+    return it->second;
   }
-  entry.dtype = initial.dtype();
-  entry.shape = initial.shape();
-  entry.memory = device_->allocate(entry.bytes(), Space::device);
+  Entry made;  // added when it has memory: a smaller step may be tried on the same store
+  made.dtype = initial.dtype();
+  made.shape = initial.shape();
+  made.memory = device_->allocate(made.bytes(), Space::device);
+  Entry& entry = entries_.emplace(name, std::move(made)).first->second;
   if (!is_zero(initial.raw(), initial.bytes())) write(name, initial);
   return entry;
 }
@@ -73,8 +73,10 @@ Store::Entry& Store::bind(const std::string& name, const Tensor& initial) {
 void Store::adopt(Entry& entry, const Layout& layout, Device& device) {
   if (entry.layout == layout) return;
   const Entry before = entry;
-  entry.layout = layout;
-  entry.memory = device.allocate(entry.bytes(), Space::device);
+  Entry after = entry;
+  after.layout = layout;
+  after.memory = device.allocate(after.bytes(), Space::device);
+  entry = after;
   if (entry.shape.count() > 0 && !(device.is_host() && is_zero(before.memory.get(), before.bytes())))
     device.move(entry.dtype, entry.shape, {before.memory.get(), before.layout}, {entry.memory.get(), layout});
 }

@@ -9,38 +9,9 @@
 #include "executors/cudnn/tensor_order.h"
 #include "executors/cudnn/text_kernel.h"
 #include "ops/movement/interpolation.h"
+#include <halfstep/graph/tensor_bytes.h>
 
 namespace halfstep::cudnn {
-
-Made make_cum_sum(KernelContext& context) {
-  if (std::string reason = generation_refusal(); !reason.empty()) return refuse(reason);
-  const auto axes = context.constant_ints(1);
-  if (!axes || axes->size() != 1) return refuse("an axis that is computed");
-  const Shape& x = context.in(0).shape;
-  const DType dtype = context.in(0).dtype;
-  if (dtype == DType::boolean) return refuse("truth values are not summed");
-  if (x.count() == 0) return refuse("no elements");
-  const std::size_t axis = normalize_axis((*axes)[0], x.rank());
-  const bool is_product = context.node().op == "CumProd";
-  const auto kernel = load_text(context, "scan", "ScanArguments", kScanArgumentsText,
-                                filled(kScanText, {{"element", element_name(dtype)},
-                                                   {"unit", is_product ? "1" : "0"},
-                                                   {"join", is_product ? "times" : "add"}}));
-  const ScanArguments a{nullptr,
-                        nullptr,
-                        x.count() / x[axis],
-                        x[axis],
-                        x.count(axis + 1, x.rank()),
-                        context.node().attributes.get_int("exclusive", 0) != 0,
-                        context.node().attributes.get_int("reverse", 0) != 0};
-  return on_device(context, {.name = is_product ? "generated: running product" : "generated: running sum",
-                             .launch = [=](const Launch& l) {
-                               ScanArguments with = a;
-                               with.x = l.in[0];
-                               with.y = l.out[0];
-                               kernel->launch(blocks_for(a.lanes, 256), 256, as_argument(with), l.stream);
-                             }});
-}
 
 namespace {
 
@@ -135,7 +106,7 @@ Made resample(KernelContext& context, std::vector<AxisTaps> axes) {
                                is_last ? type : std::string_view("float")));
     shape[axis] = static_cast<std::int64_t>(axes[axis].size());
     passes.back().to = scratch;
-    if (!is_last) scratch += padded_bytes(bytes_of(DType::f32, static_cast<std::size_t>(shape.count())));
+    if (!is_last) scratch += padded_bytes(bytes_of(DType::f32, shape));
   }
   return on_device(context, {.name = "generated: interpolation",
                              .launch =
@@ -173,6 +144,36 @@ ops::Resizing resizing_of(KernelContext& context, const Shape& input) {
 }
 
 }  // namespace
+
+Made make_cum_sum(KernelContext& context) {
+  if (std::string reason = generation_refusal(); !reason.empty()) return refuse(reason);
+  const auto axes = context.constant_ints(1);
+  if (!axes || axes->size() != 1) return refuse("an axis that is computed");
+  const Shape& x = context.in(0).shape;
+  const DType dtype = context.in(0).dtype;
+  if (dtype == DType::boolean) return refuse("truth values are not summed");
+  if (x.count() == 0) return refuse("no elements");
+  const std::size_t axis = normalize_axis((*axes)[0], x.rank());
+  const bool is_product = context.node().op == "CumProd";
+  const auto kernel = load_text(context, "scan", "ScanArguments", kScanArgumentsText,
+                                filled(kScanText, {{"element", element_name(dtype)},
+                                                   {"unit", is_product ? "1" : "0"},
+                                                   {"join", is_product ? "times" : "add"}}));
+  const ScanArguments a{nullptr,
+                        nullptr,
+                        x.count() / x[axis],
+                        x[axis],
+                        x.count(axis + 1, x.rank()),
+                        context.node().attributes.get_int("exclusive", 0) != 0,
+                        context.node().attributes.get_int("reverse", 0) != 0};
+  return on_device(context, {.name = is_product ? "generated: running product" : "generated: running sum",
+                             .launch = [=](const Launch& l) {
+                               ScanArguments with = a;
+                               with.x = l.in[0];
+                               with.y = l.out[0];
+                               kernel->launch(blocks_for(a.lanes, 256), 256, as_argument(with), l.stream);
+                             }});
+}
 
 Made make_resize(KernelContext& context) {
   if (std::string reason = refusal_of(context); !reason.empty()) return refuse(reason);

@@ -87,12 +87,8 @@ std::int64_t tiles(std::int64_t count, std::int64_t rows) { return (count + kWar
 }  // namespace
 
 std::string attention_refusal(KernelContext& context, const FusedAttentionConfig& c, std::size_t first) {
-  const auto count = [&](std::size_t i, std::int64_t otherwise) {
-    return context.has_input(first + i) ? context.in(first + i).shape.count() : otherwise;
-  };
-  const std::int64_t q = count(ops::kFusedQ, -1), k = count(ops::kFusedK, q), v = count(ops::kFusedV, k);
-  if (!c.misfit_of_operands(q, k, v, count(ops::kFusedMask, -1)).empty()) return "operands that do not fit";
-  if (c.queries == 0 || c.keys == 0 || c.head == 0 || c.value_head == 0 || c.blocks() == 0) return "no elements";
+  if (std::string reason = c.refusal_of_operands(context.graph(), context.node(), first); !reason.empty())
+    return reason;
   if (c.keys > std::numeric_limits<int>::max()) return "2^31 keys or more";
   for (std::size_t i = 0; i < 4; ++i)
     if (context.has_input(first + i) && float_name(context.in(first + i).dtype).empty())

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <limits>
-#include <numeric>
 #include <optional>
 #include <vector>
 
@@ -13,6 +12,7 @@
 #include "executors/cudnn/attention.h"
 #include "executors/cudnn/descriptors.h"
 #include "executors/cudnn/plan_run.h"
+#include <halfstep/graph/tensor_bytes.h>
 
 namespace halfstep::cudnn {
 namespace {
@@ -316,7 +316,7 @@ Made make_attention_grad_planned(KernelContext& context) {
   for (const std::size_t i : {std::size_t{0}, writes.k, writes.v}) {
     if (context.has_output(i) || at_scratch[i]) continue;
     at_scratch[i] = scratch;
-    scratch += padded_bytes(bytes_of(p.dtype, static_cast<std::size_t>(context.in(1 + i).shape.count())));
+    scratch += padded_bytes(bytes_of(p.dtype, context.in(1 + i).shape));
   }
   const auto find = [=](const Launch& l) {
     Addresses at{};

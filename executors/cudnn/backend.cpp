@@ -1,5 +1,6 @@
 #include "executors/cudnn/backend.h"
 
+#include <cudnn.h>
 #include <fmt/format.h>
 
 #include "executors/cudnn/device.h"
@@ -20,9 +21,23 @@ std::optional<Device> find_device(const DetectionApi& api, std::string& reason) 
   return std::get<Device>(found);
 }
 
+/// The library that was found may be older than the one of the build: another package's, as PyTorch's.
+bool has_cudnn(std::string& reason) {
+  constexpr std::size_t kLeast = 90800;
+  const std::size_t found = cudnnGetVersion();
+  if (found >= kLeast) return true;
+  reason = fmt::format(
+      "cuDNN {}.{} was found, and halfstep needs 9.8 or a newer 9; put the folder of such a one first "
+      "into LD_LIBRARY_PATH.",
+      found / 10000, found % 10000 / 100);
+  return false;
+}
+
 }  // namespace
 
-bool has_device(const DetectionApi& api, std::string& reason) { return find_device(api, reason).has_value(); }
+bool has_device(const DetectionApi& api, std::string& reason) {
+  return find_device(api, reason).has_value() && has_cudnn(reason);
+}
 
 Arithmetic arithmetic_of(const ExecutorOptions& options, const Device& device) {
   constexpr int kLeastForTf32 = 80;
@@ -37,7 +52,7 @@ Arithmetic arithmetic_of(const ExecutorOptions& options, const Device& device) {
 std::optional<core::Backend> open_backend(const DetectionApi& api, const ExecutorOptions& options,
                                           std::string& reason) {
   const std::optional<Device> device = find_device(api, reason);
-  if (!device) return std::nullopt;
+  if (!device || !has_cudnn(reason)) return std::nullopt;
   const Arithmetic arithmetic = arithmetic_of(options, *device);
   Libraries libraries = open_libraries(device->id, device->capability());
   libraries.arithmetic = arithmetic;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "executors/cudnn/pending_failure.h"
+
 namespace halfstep::cudnn {
 
 BackendDescriptor::BackendDescriptor(cudnnBackendDescriptorType_t type) {
@@ -34,7 +36,11 @@ void BackendDescriptor::set(cudnnBackendAttributeName_t name, std::span<const cu
 }
 
 void BackendDescriptor::finalize() { check(cudnnBackendFinalize(get()), "cudnnBackendFinalize"); }
-bool BackendDescriptor::try_finalize() { return cudnnBackendFinalize(get()) == CUDNN_STATUS_SUCCESS; }
+bool BackendDescriptor::try_finalize() {
+  if (cudnnBackendFinalize(get()) == CUDNN_STATUS_SUCCESS) return true;
+  forget_failure();
+  return false;
+}
 
 std::optional<std::int64_t> BackendDescriptor::number(cudnnBackendAttributeName_t name) const {
   std::int64_t value = 0, count = 0;

@@ -1,11 +1,13 @@
 // Makers of BatchNormalization, alone and with an addition and a clamp behind it, and of its gradient, by generated
 // kernels.
 #include <algorithm>
-#include <initializer_list>
+#include <bit>
 #include <limits>
+#include <numeric>
 
 #include "executors/core/same_elements.h"
 #include "executors/cudnn/kernel_table.h"
+#include "executors/cudnn/kernels/batch_normalization_text.h"
 #include "executors/cudnn/normalization.h"
 #include "executors/cudnn/tensor_order.h"
 #include "ops/epilogue.h"
@@ -13,34 +15,34 @@
 namespace halfstep::cudnn {
 namespace {
 
-using Kernel = std::shared_ptr<const LoadedKernel>;
-
 constexpr const char* kName = "generated: normalization";
 constexpr std::int64_t kMaxLength = std::numeric_limits<std::int32_t>::max();
+
+std::int64_t pieces_of(std::int64_t count, std::int64_t piece) { return (count + piece - 1) / piece; }
 
 /// How the channels of [N, C, D1, ...] lie, or why there is no kernel; one axis alone has one channel.
 struct Channels {
   std::string refusal = {};
   NormalizationTypes types;
   NormalizationArguments arguments{};
-  TensorOrder order = TensorOrder::row_major;
-  bool are_together = false;
+  core::Layout layout = {};
+  std::int64_t vector = 1, channels = 1, across = 1;  ///< V, W and A of the texts
 
   std::size_t saved_bytes() const { return static_cast<std::size_t>(arguments.rows) * 2 * sizeof(float); }
   /// Of what the chunks gather, and their sums behind it.
   std::size_t partial_bytes() const { return saved_bytes() * static_cast<std::size_t>(arguments.groups + 1); }
 };
 
-/// `x`, `parameters`: operands; parameters end before `last`.
-Channels channels_of(KernelContext& context, std::size_t x_at, std::size_t parameters, std::size_t last,
-                     TensorOrder order) {
+/// Operands: `x`, then parameters, which end before `last`.
+Channels channels_of(KernelContext& context, std::size_t x_at, std::size_t last, TensorOrder order) {
   const Attributes& attributes = context.node().attributes;
+  const std::size_t parameters = x_at + 1;
   const Shape& x = context.in(x_at).shape;
-  Channels made{.types = normalization_types(context, x_at, parameters, last), .order = order};
+  Channels made{.types = normalization_types(context, x_at, parameters, last), .layout = layout_in(order, x)};
   NormalizationArguments& a = made.arguments;
   a.rows = x.rank() > 1 ? x[1] : 1;
-  a.plane = x.rank() > 2 ? x.count(2, x.rank()) : 1;
   a.length = x.count() / a.rows;
+  a.plane = a.rows == 1 ? a.length : order == TensorOrder::row_major ? x.count(2, x.rank()) : 1;
   a.epsilon = attributes.get_float("epsilon", 1e-5F);
   a.momentum = attributes.get_float("momentum", 0.9F);
   a.is_training = attributes.get_int("training_mode", 0) != 0;
@@ -53,97 +55,113 @@ Channels channels_of(KernelContext& context, std::size_t x_at, std::size_t param
   for (std::size_t i = parameters; i < std::min(last, context.node().inputs.size()); ++i)
     if (!context.fits(i, {a.rows})) made.refusal = "parameters that are not one for each channel";
 
-  made.are_together = order == TensorOrder::channels_last || (a.plane == 1 && a.rows > 1);
+  const bool are_together = a.plane == 1 && a.rows > 1;
+  const std::int64_t most = 16 / static_cast<std::int64_t>(bytes_of(context.in(x_at).dtype, 1));
+  made.vector = std::gcd(are_together ? a.rows : a.plane, most);
+  if (are_together) {
+    made.channels = made.vector;
+    made.across = static_cast<std::int64_t>(
+        std::min<std::uint64_t>(std::bit_ceil(static_cast<std::uint64_t>(a.rows / made.vector)), 32));
+  }
   // Enough blocks for a whole device, chunks that are worth one.
   constexpr std::int64_t kBlocks = 1024, kLeastChunk = 64;
-  const std::int64_t groups = std::max<std::int64_t>(kBlocks / ((a.rows + 31) / 32), 1);
-  a.chunk = std::max<std::int64_t>((a.length + groups - 1) / groups, kLeastChunk);
-  a.groups = (a.length + a.chunk - 1) / a.chunk;
+  const std::int64_t columns = pieces_of(a.rows, made.across * made.channels);
+  const std::int64_t pieces = a.length * made.channels / made.vector;
+  const std::int64_t least = std::max<std::int64_t>(kLeastChunk, 2 * kNormalizationThreads / made.across);
+  a.chunk = std::max(pieces_of(pieces, std::max<std::int64_t>(kBlocks / columns, 1)), least);
+  a.groups = pieces_of(pieces, a.chunk);
   return made;
 }
 
-/// Mean and variance of the channels of operand `x`, put where `saved` is.
-struct GatherMoments {
-  Kernel gather, join;
+/// The kernels of a node: each for all tiles, or one warp for every channel.
+class Kernels {
+ public:
+  /// `scale`, `bias`: the operands.
+  Kernels(KernelContext& context, const Channels& channels, std::string_view x, std::string_view scale,
+          std::string_view bias)
+      : context_(context), channels_(channels), x_(x), scale_(scale), bias_(bias) {}
 
-  GatherMoments(KernelContext& context, const NormalizationTypes& types, std::string_view x, std::string_view running)
-      : gather(load_normalization(context, "gather_moments", types,
-                                  {kRowSumText, kBatchText, kTogetherText, filled(kGatherMomentsText, {{"x", x}})})),
-        join(load_normalization(
-            context, "join_moments", types,
-            {kRowSumText, kBatchText, kTogetherText, filled(kJoinMomentsText, {{"running", running}})})) {}
-
-  void operator()(const NormalizationArguments& a, cudaStream_t stream) const {
-    gather->launch(blocks_for((a.rows + 31) / 32 * a.groups, 1), kNormalizationThreads, as_argument(a), stream);
-    join->launch(blocks_for(a.rows, kNormalizationThreads), kNormalizationThreads, as_argument(a), stream);
+  void add(const char* name, std::string_view text, bool is_join, std::string_view running = {}) {
+    const std::string all = filled(std::string(kTileText) + std::string(kNormalizationOfText) + std::string(text),
+                                   {{"vector", std::to_string(channels_.vector)},
+                                    {"channels", std::to_string(channels_.channels)},
+                                    {"across", std::to_string(channels_.across)},
+                                    {"x", x_},
+                                    {"scale", scale_},
+                                    {"bias", bias_},
+                                    {"running", running}});
+    const NormalizationArguments& a = channels_.arguments;
+    const unsigned tiles = blocks_for(pieces_of(a.rows, channels_.across * channels_.channels) * a.groups, 1);
+    if (is_join) scratch_bytes = channels_.partial_bytes();
+    made.push_back({load_normalization(context_, name, channels_.types, {kRowSumText, kBatchText, all}),
+                    is_join ? blocks_for(a.rows, 8) : tiles});
   }
+  /// Mean and variance of the channels, put where `saved` is.
+  void add_moments(std::string_view running) {
+    add("gather_moments", kGatherMomentsText, false);
+    add("join_moments", kJoinMomentsText, true, running);
+  }
+
+  struct Sized {
+    std::shared_ptr<const LoadedKernel> kernel;
+    unsigned blocks;
+  };
+  std::vector<Sized> made = {};
+  std::size_t scratch_bytes = 0;
+
+ private:
+  KernelContext& context_;
+  const Channels& channels_;
+  std::string_view x_, scale_, bias_;
 };
 
-using LaunchWith = std::function<void(const NormalizationArguments&, cudaStream_t)>;
-
-Made with_saved(KernelContext& context, const Channels& channels, core::BufferId saved, LaunchWith launch,
-                std::size_t scratch, std::vector<int> overwrites, const core::Layout& layout,
-                std::initializer_list<std::size_t> elements) {
+/// `elements`: the operands that lie as the result does.
+Made run(KernelContext& context, const Channels& channels, const Kernels& kernels, core::BufferId saved,
+         std::vector<int> overwrites, std::vector<std::size_t> elements) {
   std::vector<core::Layout> in_layouts(context.node().inputs.size());
-  for (const std::size_t i : elements)
-    if (i < in_layouts.size()) in_layouts[i] = layout;
+  std::erase_if(elements, [&](std::size_t i) { return i >= in_layouts.size(); });
+  for (const std::size_t i : elements) in_layouts[i] = channels.layout;
   return on_device(
       context, {.name = kName,
                 .launch =
-                    [=, arguments = channels.arguments](const Launch& l) {
+                    [=, arguments = channels.arguments, list = kernels.made](const Launch& l) {
                       NormalizationArguments a = with_addresses(arguments, l);
                       a.saved = l.kept.empty() ? nullptr : static_cast<float*>(l.kept[0]);
-                      launch(a, l.stream);
+                      for (const auto& [kernel, blocks] : list)
+                        kernel->launch(blocks, kNormalizationThreads, as_argument(a), l.stream);
                     },
-                .scratch_bytes = scratch,
+                .scratch_bytes = kernels.scratch_bytes,
                 .overwrites = std::move(overwrites),
                 .in_layouts = std::move(in_layouts),
-                .out_layouts = {layout},
+                .out_layouts = {channels.layout},
                 .kept = saved == core::kNoBuffer ? std::vector<core::BufferId>() : std::vector<core::BufferId>{saved}});
 }
 
 }  // namespace
 
 Made make_batch_normalization(KernelContext& context) {
-  const Channels channels = channels_of(context, 0, 1, 5, order_of(context.layout(0)));
+  const Channels channels = channels_of(context, 0, 5, order_of(context.layout(0)));
   if (!channels.refusal.empty()) return refuse(channels.refusal);
   const bool has_addition = context.node().inputs.size() > 5 && context.has_input(5);
   if (has_addition && (!context.fits(5, context.in(0).shape) || context.in(5).dtype != context.in(0).dtype))
     return refuse("an addition that does not fit");
-  const bool is_training = channels.arguments.is_training != 0;
-  const core::Layout layout = layout_in(channels.order, context.in(0).shape);
-  LaunchWith launch;
-  if (channels.are_together) {
-    std::optional<GatherMoments> moments;
-    if (is_training) moments.emplace(context, channels.types, "0", "update_running(a, c, m);");
-    const Kernel normalize = load_normalization(context, "normalize", channels.types,
-                                                {kRowSumText, kBatchText, kTogetherText, kNormalizeText});
-    launch = [=](const NormalizationArguments& a, cudaStream_t stream) {
-      if (moments) (*moments)(a, stream);
-      normalize->launch(blocks_for((a.rows + 31) / 32 * a.groups, 1), kNormalizationThreads, as_argument(a), stream);
-    };
-  } else {
-    launch = [kernel = load_normalization(context, "batch_norm", channels.types,
-                                          {kRowSumText, kBatchText, kChannelText, kBatchNormText})](
-                 const NormalizationArguments& a, cudaStream_t stream) {
-      kernel->launch(blocks_for(a.rows, 1), kNormalizationThreads, as_argument(a), stream);
-    };
-  }
+  Kernels kernels(context, channels, "0", "1", "2");
   core::BufferId saved = core::kNoBuffer;
-  if (is_training && (channels.are_together || context.has_gradient())) {
+  if (channels.arguments.is_training != 0) {
+    kernels.add_moments("update_running(a, c, m);");
     saved = context.keep(channels.saved_bytes());
     core::ForwardRecord& record = context.own_record();
     record.mean = {saved, DType::f32, Shape{channels.arguments.rows, 2}, {}};
-    record.source = layout;
+    record.source = channels.layout;
   }
-  return with_saved(context, channels, saved, std::move(launch),
-                    channels.are_together && is_training ? channels.partial_bytes() : 0, {-1, 3, 4}, layout, {0, 5});
+  kernels.add("normalize", kNormalizeText, false);
+  return run(context, channels, kernels, saved, {-1, 3, 4}, {0, 5});
 }
 
 Made make_batch_normalization_grad(KernelContext& context) {
   const bool is_training = context.node().attributes.get_int("training_mode", 0) != 0;
   const core::ForwardRecord* record = is_training ? core::forward_statistics(context) : nullptr;
-  const Channels channels = channels_of(context, 1, 2, 6, order_of(record ? record->source : context.layout(1)));
+  const Channels channels = channels_of(context, 1, 6, order_of(record ? record->source : context.layout(1)));
   if (!channels.refusal.empty()) return refuse(channels.refusal);
   if (context.in(0).shape != context.in(1).shape || context.in(0).dtype != context.in(1).dtype)
     return refuse("operands that do not fit");
@@ -151,36 +169,15 @@ Made make_batch_normalization_grad(KernelContext& context) {
     return refuse("no mean and variance");
   if (ops::clamp_of(context.node().attributes) && !(context.node().inputs.size() > 5 && context.has_input(5)))
     return refuse("an activation without the normalization's bias");
-  const core::Layout layout = layout_in(channels.order, context.in(1).shape);
-  LaunchWith launch;
-  if (channels.are_together) {
-    std::optional<GatherMoments> moments;
-    if (is_training && !record) moments.emplace(context, channels.types, "1", "");
-    const auto load = [&](const char* name, std::string_view text) {
-      return load_normalization(context, name, channels.types,
-                                {kRowSumText, kBatchText, kTogetherText, kGradTogetherText, text});
-    };
-    const Kernel gather = load("gather_gradients", kGatherGradientsText),
-                 join = load("join_gradients", kJoinGradientsText), input = load("input_gradient", kInputGradientText);
-    launch = [=](const NormalizationArguments& a, cudaStream_t stream) {
-      const unsigned tiles = blocks_for((a.rows + 31) / 32 * a.groups, 1);
-      if (moments) (*moments)(a, stream);
-      gather->launch(tiles, kNormalizationThreads, as_argument(a), stream);
-      join->launch(blocks_for(a.rows, kNormalizationThreads), kNormalizationThreads, as_argument(a), stream);
-      if (a.out[0]) input->launch(tiles, kNormalizationThreads, as_argument(a), stream);
-    };
-  } else {
-    launch = [kernel = load_normalization(context, "batch_norm_grad", channels.types,
-                                          {kRowSumText, kBatchText, kChannelText, kBatchNormGradText})](
-                 const NormalizationArguments& a, cudaStream_t stream) {
-      kernel->launch(blocks_for(a.rows, 1), kNormalizationThreads, as_argument(a), stream);
-    };
-  }
-  const core::BufferId saved = record                                 ? record->mean.buffer
-                               : is_training && channels.are_together ? context.keep(channels.saved_bytes())
-                                                                      : core::kNoBuffer;
-  return with_saved(context, channels, saved, std::move(launch), channels.are_together ? channels.partial_bytes() : 0,
-                    {}, layout, {0, 1});
+  Kernels kernels(context, channels, "1", "2", "5");
+  if (is_training && !record) kernels.add_moments("");
+  kernels.add("gather_gradients", kGatherGradientsText, false);
+  kernels.add("join_gradients", kJoinGradientsText, true);
+  if (context.node().output(0) != kNoValue) kernels.add("input_gradient", kInputGradientText, false);
+  const core::BufferId saved = record        ? record->mean.buffer
+                               : is_training ? context.keep(channels.saved_bytes())
+                                             : core::kNoBuffer;
+  return run(context, channels, kernels, saved, {}, {0, 1});
 }
 
 }  // namespace halfstep::cudnn

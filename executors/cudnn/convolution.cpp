@@ -12,7 +12,9 @@
 #include "executors/cudnn/kernel_table.h"
 #include "executors/cudnn/kernels/elementwise.h"
 #include "executors/cudnn/kernels/launch.h"
+#include "executors/cudnn/pending_failure.h"
 #include "ops/epilogue.h"
+#include <halfstep/graph/tensor_bytes.h>
 
 namespace halfstep::cudnn {
 namespace {
@@ -90,6 +92,7 @@ class Algorithms {
       check(cudnnSetConvolutionMathType(convolution, choice.math), "cudnnSetConvolutionMathType");
       const cudnnStatus_t status = run(choice);
       if (status == CUDNN_STATUS_SUCCESS) return;
+      forget_failure();
       if (taken_ + 1 < choices_.size()) continue;
       taken_ = 0;
       check(status, call);
@@ -165,9 +168,7 @@ AfterConvolution widened(DType from, std::int64_t elements) {
   return from == DType::f16 ? convert(f16()) : convert(bf16());
 }
 
-std::size_t staged_bytes(DType dtype, const Shape& shape) {
-  return padded_bytes(bytes_of(dtype, static_cast<std::size_t>(shape.count())));
-}
+std::size_t staged_bytes(DType dtype, const Shape& shape) { return padded_bytes(bytes_of(dtype, shape)); }
 
 Made make_convolution(KernelContext& context) {
   const DType dtype = context.in(0).dtype, to = context.out(0).dtype;

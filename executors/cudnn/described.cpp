@@ -10,12 +10,14 @@
 
 #include "executors/cudnn/backend.h"
 #include "executors/cudnn/backend_descriptor.h"
+#include "executors/cudnn/captured_steps.h"
 #include "executors/cudnn/detection.h"
 #include "executors/cudnn/device.h"
 #include "executors/cudnn/kernel_table.h"
 #include "executors/cudnn/plan_cache.h"
 #include "executors/cudnn/planning.h"
 #include <halfstep/base/error.h>
+#include <halfstep/graph/tensor_bytes.h>
 
 namespace halfstep::cudnn {
 namespace {
@@ -37,17 +39,19 @@ class DescribedDevice final : public GpuDevice {
     return {p, [room](void* q) { ::munmap(q, room); }};
   }
   void move(DType dtype, const Shape& shape, const core::Stored& from, const core::Stored& to) override {
-    std::memcpy(to.data, from.data, bytes_of(dtype, static_cast<std::size_t>(shape.count())));
+    std::memcpy(to.data, from.data, bytes_of(dtype, shape));
   }
   core::Made convert(const core::Operand&, const core::Operand&, const core::TakeScratch&) override {
     return {"cuda: copy", {}, [](const core::Memory&) -> core::Run { return no_device; }};
   }
-  void wait() override {}
-  core::Run sequence(const std::vector<core::Run>&, bool on_device, std::vector<std::string>& notes) override {
+  void do_wait() override {}
+  std::unique_ptr<core::Staging> make_staging(const std::vector<core::StagedInput>&) override { return nullptr; }
+  std::optional<DeviceStream> stream() const override { return std::nullopt; }
+  core::Run sequence(const std::vector<core::Run>&, const std::vector<bool>& on_device,
+                     std::vector<std::string>& notes) override {
     note_arithmetic(notes);
     notes.emplace_back("planned for a device that is described, and cannot run");
-    notes.emplace_back(on_device ? "the step is one launch of a captured CUDA graph"
-                                 : "some nodes run in reference kernels on the host: the step is not captured");
+    notes.push_back(note_on_parts(parts_of_step(on_device)));
     return no_device;
   }
   void within(const std::function<void()>& work) override {

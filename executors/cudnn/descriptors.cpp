@@ -1,6 +1,5 @@
 #include "executors/cudnn/descriptors.h"
 
-#include <algorithm>
 #include <limits>
 #include <string>
 #include <vector>

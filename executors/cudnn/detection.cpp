@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "executors/cudnn/kernel_table.h"
+#include "executors/cudnn/pending_failure.h"
 #include "executors/cudnn/status.h"
 
 namespace halfstep::cudnn {
@@ -18,7 +19,7 @@ NoDevice driver_too_old(int driver, int runtime) {
 }
 
 cudaError_t answered(cudaError_t status) {
-  if (status != cudaSuccess) cudaGetLastError();  // which the next launch of a kernel would report
+  if (status != cudaSuccess) forget_failure();
   return status;
 }
 
@@ -46,7 +47,15 @@ std::variant<Device, NoDevice> detect(const DetectionApi& api, int least_capabil
   if (counted == cudaErrorNoDevice || (counted == cudaSuccess && count == 0))
     return NoDevice{
         "The NVIDIA driver is there, but it shows no GPU; check nvidia-smi, and that CUDA_VISIBLE_DEVICES does not "
-        "hide it."};
+        "hide it. Where MIG is on, a GPU is shown only with an instance (nvidia-smi mig -cgi ... -C)."};
+  if (counted == cudaErrorSystemNotReady)
+    return NoDevice{
+        "The GPUs are not ready: those that NVSwitch joins need the service nvidia-fabricmanager, in the driver's "
+        "version; start it."};
+  if (counted == cudaErrorSystemDriverMismatch)
+    return NoDevice{
+        "The NVIDIA driver's kernel module and its libraries are of different versions; restart the machine, or take "
+        "libcuda.so of the driver into the container."};
   if (counted != cudaSuccess)
     return NoDevice{fmt::format("The NVIDIA driver does not answer: cudaGetDeviceCount returned {}; check nvidia-smi.",
                                 text_of(counted))};

@@ -1,13 +1,14 @@
 #include "executors/cudnn/device.h"
 
-#include <cstdlib>
 #include <cstring>
-#include <exception>
-#include <string_view>
 #include <vector>
 
+#include "executors/cudnn/captured_steps.h"
+#include "executors/cudnn/input_staging.h"
 #include "executors/cudnn/reorder.h"
 #include <halfstep/base/error.h>
+#include <halfstep/executors/core/memory.h>
+#include <halfstep/graph/tensor_bytes.h>
 
 namespace halfstep::cudnn {
 namespace {
@@ -20,73 +21,11 @@ cudaMemcpyKind direction(Space from, Space to) {
   return from == Space::host ? cudaMemcpyHostToDevice : cudaMemcpyDeviceToHost;
 }
 
-std::string message_of(const std::exception_ptr& thrown) {
-  try {
-    std::rethrow_exception(thrown);
-  } catch (const Error& e) {
-    return e.found();
-  } catch (const std::exception& e) {
-    return e.what();
-  } catch (...) {
-    return "an exception";
-  }
+std::size_t free_memory() {
+  std::size_t free = 0, all = 0;
+  if (cudaMemGetInfo(&free, &all) != cudaSuccess) cudaGetLastError();
+  return free;
 }
-
-/// The steps as one CUDA graph, captured behind the first run.
-class CapturedSteps {
- public:
-  CapturedSteps(const std::vector<Run>& steps, cudaStream_t stream, std::vector<std::string>& notes)
-      : steps_(steps), stream_(stream), notes_(notes) {
-    const char* wanted = std::getenv("HALFSTEP_CUDA_GRAPHS");
-    if (!wanted || std::string_view(wanted) != "0") return;
-    tried_ = true;
-    notes_.emplace_back("the step is launched kernel by kernel: HALFSTEP_CUDA_GRAPHS is 0");
-  }
-
-  void operator()() {
-    if (captured_) return check(cudaGraphLaunch(captured_.get(), stream_), "cudaGraphLaunch");
-    enqueue();
-    if (tried_) return;
-    check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
-    tried_ = true;
-    capture();
-  }
-
- private:
-  void enqueue() const {
-    for (const Run& step : steps_) step();
-  }
-  void give_up(const char* call, const std::string& why) {
-    cudaGetLastError();  // what went wrong here must not be taken for an error of the next call
-    notes_.push_back("the step is launched kernel by kernel: " + std::string(call) + " gave " + why);
-  }
-  void capture() {
-    cudaError_t status = cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal);
-    if (status != cudaSuccess) return give_up("cudaStreamBeginCapture", text_of(status));
-    std::exception_ptr failed;
-    try {
-      enqueue();
-    } catch (...) {  // whatever it is: the stream must not be left capturing
-      failed = std::current_exception();
-    }
-    cudaGraph_t graph = nullptr;
-    status = cudaStreamEndCapture(stream_, &graph);  // ends the capture even when a call in it failed
-    const CapturedGraph owned(graph);
-    if (failed) return give_up("a call under capture", message_of(failed));
-    if (status != cudaSuccess) return give_up("cudaStreamEndCapture", text_of(status));
-    cudaGraphExec_t exec = nullptr;
-    status = cudaGraphInstantiate(&exec, graph, 0);
-    if (status != cudaSuccess) return give_up("cudaGraphInstantiate", text_of(status));
-    captured_ = GraphExec(exec);
-    notes_.emplace_back("the step is one launch of a captured CUDA graph");
-  }
-
-  const std::vector<Run>& steps_;
-  cudaStream_t stream_;
-  std::vector<std::string>& notes_;
-  GraphExec captured_;
-  bool tried_ = false;
-};
 
 }  // namespace
 
@@ -101,8 +40,15 @@ bool GpuDevice::knows(const core::Layout& layout, const Shape& shape, DType) con
 
 std::shared_ptr<void> GpuDevice::allocate(std::size_t bytes, Space space) {
   if (space == Space::device) {
-    auto memory = std::make_shared<DeviceBuffer>(bytes, libraries_.stream.get());
-    void* data = memory->get();
+    void* data = nullptr;
+    const cudaError_t status = bytes > 0 ? cudaMalloc(&data, bytes) : cudaSuccess;
+    if (status == cudaErrorMemoryAllocation) {
+      cudaGetLastError();  // which the next launch would report
+      throw TooLittleMemory(free_memory());
+    }
+    check(status, "cudaMalloc");
+    auto memory = std::make_shared<DevicePointer>(data);
+    if (data) check(cudaMemsetAsync(data, 0, bytes, libraries_.stream.get()), "cudaMemsetAsync");
     return {std::move(memory), data};
   }
   auto memory = std::make_shared<PinnedPointer>(make_pinned(bytes));
@@ -112,7 +58,7 @@ std::shared_ptr<void> GpuDevice::allocate(std::size_t bytes, Space space) {
 }
 
 void GpuDevice::move(DType dtype, const Shape& shape, const core::Stored& from, const core::Stored& to) {
-  const std::size_t bytes = bytes_of(dtype, static_cast<std::size_t>(shape.count()));
+  const std::size_t bytes = bytes_of(dtype, shape);
   if (bytes == 0) return;
   const auto copy = [&](void* target, const void* source, cudaMemcpyKind kind) {
     check(cudaMemcpyAsync(target, source, bytes, kind, libraries_.stream.get()), "cudaMemcpyAsync");
@@ -136,7 +82,15 @@ core::Made GpuDevice::convert(const core::Operand& from, const core::Operand& to
           }};
 }
 
-void GpuDevice::wait() { check(cudaStreamSynchronize(libraries_.stream.get()), "cudaStreamSynchronize"); }
+void GpuDevice::copy(void* to, const void* from, std::size_t bytes) {
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, libraries_.stream.get()), "cudaMemcpyAsync");
+}
+
+std::optional<DeviceStream> GpuDevice::stream() const {
+  return DeviceStream{libraries_.stream.get(), libraries_.device};
+}
+
+void GpuDevice::do_wait() { check(cudaStreamSynchronize(libraries_.stream.get()), "cudaStreamSynchronize"); }
 
 void GpuDevice::within(const std::function<void()>& work) {
   check(cudaSetDevice(libraries_.device), "cudaSetDevice");
@@ -148,12 +102,15 @@ void GpuDevice::note_arithmetic(std::vector<std::string>& notes) const {
   if (!libraries_.arithmetic.deterministic) notes.emplace_back("convolutions may give other bits on every run");
 }
 
-Run GpuDevice::sequence(const std::vector<Run>& steps, bool on_device, std::vector<std::string>& notes) {
+std::unique_ptr<core::Staging> GpuDevice::make_staging(const std::vector<core::StagedInput>& inputs) {
+  return make_input_staging(inputs, *this, libraries_.stream.get());
+}
+
+Run GpuDevice::sequence(const std::vector<Run>& steps, const std::vector<bool>& on_device,
+                        std::vector<std::string>& notes) {
   note_arithmetic(notes);
-  if (on_device)
-    return [captured = std::make_shared<CapturedSteps>(steps, libraries_.stream.get(), notes)] { (*captured)(); };
-  notes.emplace_back("some nodes run in reference kernels on the host: the step is not captured as a CUDA graph");
-  return Device::sequence(steps, on_device, notes);
+  return [captured = std::make_shared<CapturedSteps>(
+              steps, on_device, libraries_.stream.get(), [this] { wait(); }, notes)] { (*captured)(); };
 }
 
 }  // namespace halfstep::cudnn

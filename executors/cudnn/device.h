@@ -19,11 +19,13 @@ class GpuDevice : public core::Device {
   std::shared_ptr<void> allocate(std::size_t bytes, core::Space space) override;
   void move(DType dtype, const Shape& shape, const core::Stored& from, const core::Stored& to) override;
   core::Made convert(const core::Operand& from, const core::Operand& to, const core::TakeScratch& scratch) override;
-  void wait() override;
-  /// When all steps are on the device the first run launches them one by one (which lets the libraries load what they
-  /// need) and then captures them into a CUDA graph; later runs are one launch of that. Steps that cannot be captured
-  /// go on being launched one by one, and the plan says so.
-  core::Run sequence(const std::vector<core::Run>& steps, bool on_device, std::vector<std::string>& notes) override;
+  void copy(void* to, const void* from, std::size_t bytes) override;
+  std::optional<DeviceStream> stream() const override;
+  /// See CapturedSteps.
+  core::Run sequence(const std::vector<core::Run>& steps, const std::vector<bool>& on_device,
+                     std::vector<std::string>& notes) override;
+  bool stages_inputs() const override { return true; }
+  std::unique_ptr<core::Staging> make_staging(const std::vector<core::StagedInput>& inputs) override;
   /// Makes the device that of the thread: once for a program's run, not for every kernel.
   void within(const std::function<void()>& work) override;
 
@@ -32,6 +34,8 @@ class GpuDevice : public core::Device {
   void note_arithmetic(std::vector<std::string>& notes) const;
 
  private:
+  void do_wait() override;
+
   Libraries libraries_;
 };
 

@@ -1,8 +1,11 @@
 #include "executors/cudnn/fastest.h"
 
 #include <chrono>
+#include <string>
 
-#include "executors/cudnn/entry_cache.h"
+#include "base/parse_number.h"
+#include "executors/core/choices.h"
+#include "executors/cudnn/pending_failure.h"
 
 namespace halfstep::cudnn {
 
@@ -18,16 +21,15 @@ std::size_t fastest(std::size_t count, const std::function<std::optional<double>
   return best;
 }
 
-std::size_t fastest_known(const std::filesystem::path& folder, const std::string& key, std::size_t count,
-                          const std::function<std::optional<double>(std::size_t)>& seconds) {
+std::size_t fastest_known(const std::filesystem::path& folder, const std::string& machine, const std::string& key,
+                          std::size_t count, const std::function<std::optional<double>(std::size_t)>& seconds) {
   if (count < 2 || folder.empty()) return 0;
-  if (const std::vector<char> known = read_entry(folder, key); known.size() == 1)
-    return static_cast<std::size_t>(known[0]) < count ? static_cast<std::size_t>(known[0]) : 0;
-  const std::size_t best = fastest(count, seconds);
-  // Another process may have measured meanwhile: what it wrote is what later ones take.
-  if (const std::vector<char> known = read_entry(folder, key); known.size() == 1)
-    return static_cast<std::size_t>(known[0]) < count ? static_cast<std::size_t>(known[0]) : 0;
-  return write_entry(folder, key, {static_cast<char>(best)}) ? best : 0;
+  core::Choices choices(folder / "choices.json", machine);
+  if (!choices.find(key)) choices.set(key, std::to_string(fastest(count, seconds)));
+  // What another process has written meanwhile is what later ones take.
+  if (!choices.save()) return 0;
+  const std::size_t chosen = parse_number<std::size_t>(*choices.find(key)).value_or(0);
+  return chosen < count ? chosen : 0;
 }
 
 std::optional<double> seconds_of(const std::function<bool()>& launch, cudaStream_t stream) {
@@ -40,7 +42,7 @@ std::optional<double> seconds_of(const std::function<bool()>& launch, cudaStream
   const bool is_loaded = succeed(1);
   const auto start = std::chrono::steady_clock::now();
   if (!is_loaded || !succeed(kTimes)) {
-    cudaGetLastError();  // which the next launch would report
+    forget_failure();
     return std::nullopt;
   }
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / kTimes;

@@ -15,10 +15,11 @@ namespace halfstep::cudnn {
 /// does not work.
 std::size_t fastest(std::size_t count, const std::function<std::optional<double>(std::size_t)>& seconds);
 
-/// The same, kept in a folder under a key that names the device and all else that it depends on: the next process takes
-/// the same way. Where the folder keeps nothing, it is the first, as times alone would decide otherwise every time.
-std::size_t fastest_known(const std::filesystem::path& folder, const std::string& key, std::size_t count,
-                          const std::function<std::optional<double>(std::size_t)>& seconds);
+/// The same, kept in a file of the folder (core::Choices) by device and what is computed, with all else that times
+/// depend on: the next process takes the same way. Where the folder keeps nothing, it is the first, as times alone
+/// would decide otherwise every time.
+std::size_t fastest_known(const std::filesystem::path& folder, const std::string& machine, const std::string& key,
+                          std::size_t count, const std::function<std::optional<double>(std::size_t)>& seconds);
 
 /// Of one call of `launch`, which puts work into the stream and says whether it could.
 std::optional<double> seconds_of(const std::function<bool()>& launch, cudaStream_t stream);

@@ -1,5 +1,7 @@
 #include "executors/cudnn/kernel_table.h"
 
+#include <iterator>
+
 #include "executors/cudnn/attention.h"
 #include "executors/cudnn/generators.h"
 #include "executors/cudnn/loaded_kernel.h"
@@ -142,20 +144,23 @@ std::vector<core::KernelRow> kernel_table() {
 
 std::vector<Fusion> fusions() {
   std::vector<Fusion> all = {
-      {.op = "Gemm", .fused = "FusedGemm", .activations = {"Relu", "Gelu"}, .widens = true},
+      {.op = "Gemm", .fused = "FusedGemm", .widens = true},
+      {.op = "MatMul", .fused = "FusedMatMul", .widens = true},
+      {.op = "Conv", .fused = "FusedConv", .activations = {"Relu"}, .adds = true},
+      {.op = "", .fused = "ConvGradWeight", .widens = true},
+  };
+  if (!generation_refusal().empty()) return all;
+  // Generated kernels, at least where a library has none.
+  all[0].activations = {"Relu", "Gelu"};
+  const Fusion generated[] = {
       // Behind an exact Gelu an own kernel reads the product that the gradient reads, too: nothing is gained.
       {.op = "", .fused = "GemmActivation", .activations = {"Gelu(tanh)"}},
       {.op = "", .fused = "GemmActivationGrad", .activations = {"Gelu(tanh)"}},
       {.op = "", .fused = "GemmSums"},
-      {.op = "MatMul", .fused = "FusedMatMul", .widens = true},
-      {.op = "Conv", .fused = "FusedConv", .activations = {"Relu"}},
-      {.op = "BatchNormalization", .fused = "FusedBatchNormalization", .activations = {"Add", "Relu", "Clip"}},
-      {.op = "", .fused = "ConvGradWeight", .widens = true},
+      {.op = "BatchNormalization", .fused = "FusedBatchNormalization", .activations = {"Relu", "Clip"}, .adds = true},
       {.op = "Attention", .fused = "FusedAttention"},
   };
-  // What a training step computes beside a product is a generated kernel where it is no epilogue.
-  if (!generation_refusal().empty())
-    std::erase_if(all, [](const Fusion& f) { return f.fused.starts_with("GemmActivation") || f.fused == "GemmSums"; });
+  all.insert(all.end(), std::begin(generated), std::end(generated));
   return all;
 }
 

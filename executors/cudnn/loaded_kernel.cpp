@@ -2,7 +2,6 @@
 #include "executors/cudnn/loaded_kernel.h"
 
 #include <string>
-#include <utility>
 #include <vector>
 
 #include <cuda.h>

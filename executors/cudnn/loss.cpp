@@ -89,16 +89,14 @@ Made reduced_loss(KernelContext& context, const Labels& labels, RowFunction rows
       labels.of_row(), rows.finish, type);
   const RowKernel losses(context, rows, labels.by_row());
   const bool writes = !rows.value.empty();
-  if (labels.is_none)
-    return on_device(context, {.name = "generated: loss",
-                               .launch =
-                                   [=](const Launch& l) {
-                                     losses.launch({l.in[0], l.in[1], operand(l, 2)},
-                                                   {writes ? l.out[1] : nullptr, l.out[0]}, l.scratch, l.stream);
-                                   },
-                               .scratch_bytes = losses.scratch_bytes(),
-                               .in_layouts = {labels.layout},
-                               .out_layouts = {{}, labels.layout}});
+  DeviceKernel made{.name = "generated: loss", .in_layouts = {labels.layout}, .out_layouts = {{}, labels.layout}};
+  if (labels.is_none) {
+    made.launch = [=](const Launch& l) {
+      losses.launch({l.in[0], l.in[1], operand(l, 2)}, {writes ? l.out[1] : nullptr, l.out[0]}, l.scratch, l.stream);
+    };
+    made.scratch_bytes = losses.scratch_bytes();
+    return on_device(context, std::move(made));
+  }
   const RowKernel total(
       context,
       labels.total(true,
@@ -106,16 +104,13 @@ Made reduced_loss(KernelContext& context, const Labels& labels, RowFunction rows
                                labels.is_mean ? "acc.weight == 0 ? 0.0f : acc.sum / acc.weight" : "acc.sum")),
       labels.all_rows());
   const std::size_t bytes = padded_bytes(static_cast<std::size_t>(labels.rows()) * sizeof(float));
-  const auto launch = [=](const Launch& l) {
+  made.launch = [=](const Launch& l) {
     auto* scratch = static_cast<std::byte*>(l.scratch);
     losses.launch({l.in[0], l.in[1], operand(l, 2)}, {writes ? l.out[1] : nullptr, scratch}, scratch + bytes, l.stream);
     total.launch({l.in[1], scratch, operand(l, 2)}, {l.out[0]}, scratch + bytes, l.stream);
   };
-  return on_device(context, {.name = "generated: loss",
-                             .launch = launch,
-                             .scratch_bytes = bytes + std::max(losses.scratch_bytes(), total.scratch_bytes()),
-                             .in_layouts = {labels.layout},
-                             .out_layouts = {{}, labels.layout}});
+  made.scratch_bytes = bytes + std::max(losses.scratch_bytes(), total.scratch_bytes());
+  return on_device(context, std::move(made));
 }
 
 /// The gradient of every score: `value`, from `factor`, the gradient of its row's logarithm, or 0 where a point does

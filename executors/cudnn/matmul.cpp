@@ -1,19 +1,16 @@
 // Makers of matrix products, by cuBLASLt.
 #include <algorithm>
-#include <array>
 #include <memory>
 #include <optional>
-#include <span>
 #include <string>
 #include <utility>
-
-#include <fmt/format.h>
 
 #include "executors/cudnn/chain.h"
 #include "executors/cudnn/indexing.h"
 #include "executors/cudnn/kernel_table.h"
 #include "executors/cudnn/kernels/elementwise.h"
 #include "executors/cudnn/kernels/launch.h"
+#include "executors/cudnn/pending_failure.h"
 #include "executors/cudnn/product.h"
 #include "executors/cudnn/reduction.h"
 #include "ops/epilogue_formula.h"
@@ -96,11 +93,12 @@ Made finish(KernelContext& context, const Product& p, Prepare prepare = {}) {
   }
   // A stack of too many matrices goes in parts, without an epilogue.
   const bool is_cut = p.batch > kMostMatrices;
-  const bool has_beside = p.beside != Beside::nothing && !is_cut;
+  const bool has_beside = p.beside != Beside::nothing;
   Product part = p;
   part.batch = std::clamp<std::int64_t>(p.batch, 1, kMostMatrices);
   const std::int64_t whole = p.batch / part.batch * part.batch;
-  std::vector<ProductPlan> plans = plans_of(part, libraries(context), has_beside);
+  std::vector<ProductPlan> plans =
+      is_cut ? plain_plans_of(part, libraries(context)) : plans_of(part, libraries(context));
   const auto is_apart = [](const ProductPlan& plan) { return !plan.form->is_whole; };
   if (!after.refusal.empty()) {
     std::erase_if(plans, is_apart);
@@ -110,7 +108,7 @@ Made finish(KernelContext& context, const Product& p, Prepare prepare = {}) {
   if (whole < p.batch) {
     Product last = p;
     last.batch = p.batch - whole;
-    const std::vector<ProductPlan> found = plans_of(last, libraries(context), false);
+    const std::vector<ProductPlan> found = plain_plans_of(last, libraries(context));
     if (!found.empty()) rest = found.front();
   }
   if (plans.empty() || (whole < p.batch && !rest)) return refuse("cuBLASLt has no algorithm for this product");
@@ -130,7 +128,7 @@ Made finish(KernelContext& context, const Product& p, Prepare prepare = {}) {
     };
     if (apart) {
       if (!*is_refused && run(plan, 0) == CUBLAS_STATUS_SUCCESS) return;
-      if (!std::exchange(*is_refused, true)) cudaGetLastError();  // which the next launch would report
+      if (!std::exchange(*is_refused, true)) forget_failure();
       check(run(*apart, 0), "cublasLtMatmul");
       after.launch(l);
       return;

@@ -8,6 +8,7 @@
 #include "executors/cudnn/kernels/move_text.h"
 #include "executors/cudnn/tensor_order.h"
 #include "executors/cudnn/text_kernel.h"
+#include <halfstep/graph/tensor_bytes.h>
 #include <halfstep/ops/kernel_util.h>
 
 namespace halfstep::cudnn {
@@ -92,7 +93,7 @@ struct Copies {
   TensorOrder order = TensorOrder::row_major;  ///< of all operands and results
 };
 Made run_copies(KernelContext& context, Copies copies) {
-  const std::size_t bytes = bytes_of(context.out(0).dtype, static_cast<std::size_t>(context.out(0).shape.count()));
+  const std::size_t bytes = bytes_of(context.out(0).dtype, context.out(0).shape);
   std::vector<core::Layout> in(context.node().inputs.size()), out;
   for (const Copies::One& one : copies.all) in[one.in] = layout_in(copies.order, context.in(one.in).shape);
   for (const ValueId id : context.node().outputs) out.push_back(layout_in(copies.order, context.graph()[id].shape));
@@ -268,7 +269,7 @@ Made make_gather_grad(KernelContext& context) {
   GatherArguments a =
       gather_arguments(context.out(0).shape, context.node().attributes.get_int("axis", 0), indices.shape.count());
   a.count = dy.shape.count() / a.inner;  // a block each
-  const std::size_t bytes = bytes_of(dy.dtype, static_cast<std::size_t>(context.out(0).shape.count()));
+  const std::size_t bytes = bytes_of(dy.dtype, context.out(0).shape);
   return on_device(context, {.name = "generated: gather", .launch = [=](const Launch& l) {
                                check(cudaMemsetAsync(l.out[0], 0, bytes, l.stream), "cudaMemsetAsync");
                                kernel->launch(blocks_for(a.count, 1), kThreads, as_argument(with_addresses(a, l)),

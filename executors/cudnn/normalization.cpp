@@ -2,6 +2,7 @@
 #include "executors/cudnn/normalization.h"
 
 #include "executors/cudnn/kernel_table.h"
+#include "executors/cudnn/tensor_order.h"
 #include "ops/normalization/one_row.h"
 
 namespace halfstep::cudnn {
@@ -35,18 +36,23 @@ NormalizationArguments with_addresses(NormalizationArguments a, const Launch& l)
 namespace {
 
 std::shared_ptr<const LoadedKernel> load_row_norm(KernelContext& context, const char* name,
-                                                  const NormalizationTypes& types, std::string_view channel) {
-  const std::string text = filled(kRowNormText, {{"name", name}, {"channel", channel}});
+                                                  const NormalizationTypes& types, const RowPlaces& places) {
+  const std::string text =
+      filled(kRowNormText, {{"name", name}, {"first", places.first}, {"at", places.at}, {"channel", places.channel}});
   return load_normalization(context, name, types, {kRowSumText, text});
 }
 
-/// A block for every row.
-Made by_row(KernelContext& context, const std::shared_ptr<const LoadedKernel>& kernel,
-            const NormalizationArguments& a) {
-  return on_device(context, {.name = "generated: normalization", .launch = [=](const Launch& l) {
-                               kernel->launch(blocks_for(a.rows, 1), kNormalizationThreads,
-                                              as_argument(with_addresses(a, l)), l.stream);
-                             }});
+/// A block for every row; operand and result lie in that layout.
+Made by_row(KernelContext& context, const std::shared_ptr<const LoadedKernel>& kernel, const NormalizationArguments& a,
+            const core::Layout& layout = {}) {
+  return on_device(context, {.name = "generated: normalization",
+                             .launch =
+                                 [=](const Launch& l) {
+                                   kernel->launch(blocks_for(a.rows, 1), kNormalizationThreads,
+                                                  as_argument(with_addresses(a, l)), l.stream);
+                                 },
+                             .in_layouts = {layout},
+                             .out_layouts = {layout}});
 }
 
 }  // namespace
@@ -67,7 +73,7 @@ Made make_layer_normalization(KernelContext& context) {
   for (std::size_t i = 1; i < context.node().outputs.size(); ++i)
     if (context.node().output(i) != kNoValue && context.out(i).dtype != DType::f32)
       return refuse("statistics that are not f32");
-  return by_row(context, load_row_norm(context, "layer_norm", types, kChannelOfLayer), a);
+  return by_row(context, load_row_norm(context, "layer_norm", types, kLayer), a);
 }
 
 Made make_group_normalization(KernelContext& context) {
@@ -84,7 +90,9 @@ Made make_group_normalization(KernelContext& context) {
   a.length = x.count() / a.rows;
   a.plane = x.count(2, x.rank());
   a.epsilon = context.node().attributes.get_float("epsilon", 1e-5F);
-  return by_row(context, load_row_norm(context, "group_norm", types, kChannelOfGroup), a);
+  const core::Layout layout = layout_in(order_of(context.layout(0)), x);
+  const RowPlaces& places = layout.is_row_major() ? kGroup : kGroupTogether;
+  return by_row(context, load_row_norm(context, "group_norm", types, places), a, layout);
 }
 
 Made make_layer_normalization_grad(KernelContext& context) {

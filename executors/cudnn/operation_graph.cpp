@@ -1,6 +1,7 @@
 #include "executors/cudnn/operation_graph.h"
 
 #include <algorithm>
+#include <mutex>
 #include <optional>
 #include <utility>
 
@@ -124,6 +125,19 @@ struct Kept {
   std::shared_ptr<const BackendDescriptor> configuration, properties;
   BackendDescriptor plan{CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR};
 };
+
+/// What `make` gives when the result, or a copy of it, is called first.
+template <class F>
+std::function<std::shared_ptr<const BackendDescriptor>()> made_once(F make) {
+  struct Late {
+    std::once_flag once;
+    std::shared_ptr<const BackendDescriptor> made;
+  };
+  return [make, late = std::make_shared<Late>()] {
+    std::call_once(late->once, [&] { late->made = make(); });
+    return late->made;
+  };
+}
 
 /// A configuration ready to run.
 struct Finished {
@@ -289,11 +303,11 @@ std::vector<ExecutionPlan> OperationGraph::plan(const PlanLimits& limits, std::s
     next.uses_tensor_cores = each.has(CUDNN_NUMERICAL_NOTE_TENSOR_CORE);
     // Compiling takes seconds each: not before an alternate is run.
     if (!plans.empty() && each.has(CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION)) {
-      next.make = [make] { return make().plan; };
+      next.plan = made_once([make] { return make().plan; });
     } else {
       const Finished made = make();
       if (!made.plan) continue;
-      next.plan = made.plan;
+      next.plan = [plan = made.plan] { return plan; };
       next.workspace = made.workspace;
     }
     plans.push_back(std::move(next));

@@ -7,7 +7,6 @@
 #include <memory>
 #include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "executors/cudnn/backend_descriptor.h"
@@ -33,13 +32,13 @@ struct PlanLimits {
 
 /// A way to compute a graph: an engine of cuDNN with its settings, ready to run on the target.
 struct ExecutionPlan {
-  std::shared_ptr<const BackendDescriptor> plan;
+  /// Nothing where cuDNN refuses it. It may be compiled by the first call, which takes seconds: one for all copies of
+  /// this, in whatever thread.
+  std::function<std::shared_ptr<const BackendDescriptor>()> plan;
   std::int64_t engine = 0;
   std::string notes;  ///< "tensor cores, compiled at run time"; may be empty
   bool uses_tensor_cores = false;
   std::size_t workspace = 0;
-  /// Compiles one that is no plan yet, as it is hardly ever run; nothing where cuDNN refuses.
-  std::function<std::shared_ptr<const BackendDescriptor>()> make = {};
 };
 
 /// Tensors are [N, C, spatial...], all in one order, with an axis of extent 1 before one spatial axis. Each throws

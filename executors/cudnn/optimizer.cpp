@@ -4,8 +4,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include <fmt/format.h>
-
 #include "executors/cudnn/element_text.h"
 #include "executors/cudnn/kernel_table.h"
 #include "executors/cudnn/kernels/list_arguments.h"

@@ -2,25 +2,28 @@
 
 #include <fmt/format.h>
 
+#include "executors/cudnn/pending_failure.h"
+
 namespace halfstep::cudnn {
 
 Made run_plans(KernelContext& context, std::vector<ExecutionPlan> plans, PlanRun run) {
   const ExecutionPlan first = plans.front();
   const cudnnHandle_t handle = libraries(context).cudnn.get();
   const auto given = share(std::move(run));
+  const auto all = share(std::move(plans));
   const auto bind = [=](const Launch& l) -> std::function<void()> {
     const PlanTensors tensors = given->find(l);
     auto* workspace = first.workspace ? static_cast<std::byte*>(l.scratch) + given->scratch_bytes : nullptr;
     const auto pack = variant_pack(tensors.numbers, tensors.addresses, workspace);
-    return [=, own = plans, taken = std::size_t{0}]() mutable {
+    return [=, taken = std::size_t{0}]() mutable {
       if (given->before) given->before(l);
       for (;; ++taken) {
-        ExecutionPlan& plan = own[taken];
-        if (!plan.plan) plan.plan = plan.make();
+        const auto plan = (*all)[taken].plan();
         const cudnnStatus_t status =
-            plan.plan ? cudnnBackendExecute(handle, plan.plan->get(), pack->get()) : CUDNN_STATUS_NOT_SUPPORTED;
+            plan ? cudnnBackendExecute(handle, plan->get(), pack->get()) : CUDNN_STATUS_NOT_SUPPORTED;
         if (status == CUDNN_STATUS_SUCCESS) break;
-        if (taken + 1 < own.size()) continue;
+        forget_failure();
+        if (taken + 1 < all->size()) continue;
         taken = 0;
         check(status, "cudnnBackendExecute");
       }

@@ -1,6 +1,5 @@
 #include "executors/cudnn/product.h"
 
-#include <algorithm>
 #include <array>
 #include <optional>
 
@@ -8,6 +7,8 @@
 
 #include "executors/cudnn/entry_cache.h"
 #include "executors/cudnn/fastest.h"
+#include "executors/cudnn/pending_failure.h"
+#include <halfstep/graph/tensor_bytes.h>
 
 namespace halfstep::cudnn {
 namespace {
@@ -72,18 +73,23 @@ MatmulPreference preference() {
   return owned;
 }
 
-/// All that decides about which of `plans` is taken.
-std::string key_of(const Product& p, std::size_t plans, const Libraries& libraries) {
+/// What times depend on beside the product.
+std::string machine_of(const Libraries& libraries) {
   cudaDeviceProp properties{};
   check(cudaGetDeviceProperties(&properties, libraries.device), "cudaGetDeviceProperties");
+  return fmt::format("{}, {}.{}, {} multiprocessors; products 6 of cuBLASLt {}, {} proposals, aligned {}, workspace {}",
+                     properties.name, properties.major, properties.minor, properties.multiProcessorCount,
+                     cublasLtGetVersion(), kProposals, kOperandAlignment, kMaxWorkspace);
+}
+
+/// All that decides about which of `plans` is taken.
+std::string key_of(const Product& p, std::size_t plans, const Libraries& libraries) {
   const auto operand = [](const ProductOperand& o) {
     return fmt::format("{} {} {} {}", o.rows, o.columns, o.transposed, o.stride);
   };
-  return fmt::format("halfstep product 5\ncuBLASLt {} {} {}.{} {} {} {} {}\n{} | {} | {} {} {} {} {} {} {} {} {} {}\n",
-                     cublasLtGetVersion(), properties.name, properties.major, properties.minor,
-                     properties.multiProcessorCount, kProposals, kOperandAlignment, kMaxWorkspace, operand(p.a),
-                     operand(p.b), p.batch, name_of(p.type), name_of(p.to), p.alpha, p.beta, p.bias,
-                     static_cast<int>(p.beside), static_cast<int>(p.last.kind), libraries.arithmetic.tf32, plans);
+  return fmt::format("{} | {} | {} {} {} {} {} {} {} {} {} {}", operand(p.a), operand(p.b), p.batch, name_of(p.type),
+                     name_of(p.to), p.alpha, p.beta, p.bias, static_cast<int>(p.beside), static_cast<int>(p.last.kind),
+                     libraries.arithmetic.tf32, plans);
 }
 
 /// What cuBLASLt does in an epilogue. Its Gelu is the approximation by tanh, and nothing says how near its tanh is: f32
@@ -110,8 +116,10 @@ std::optional<cublasLtEpilogue_t> whole_epilogue(const Product& p) {
   return std::nullopt;
 }
 
-std::shared_ptr<const ProductForm> make_form(const Product& p, cublasLtEpilogue_t epilogue, bool is_whole, bool tf32) {
+std::shared_ptr<const ProductForm> make_form(const Product& p, cublasLtEpilogue_t epilogue, bool is_whole,
+                                             const Arithmetic& arithmetic) {
   ProductForm form;
+  const bool tf32 = arithmetic.tf32 && p.type == DType::f32;
   cublasLtMatmulDesc_t operation = nullptr;
   // Both accumulate in f32; CUBLAS_COMPUTE_32F multiplies f32 operands as f32, and is the only one for halves.
   const cublasComputeType_t compute = tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
@@ -147,7 +155,7 @@ void append_plans(std::vector<ProductPlan>& plans, std::shared_ptr<const Product
       libraries.blas.get(), form->operation.get(), form->b.get(), form->a.get(), form->y.get(), form->y.get(),
       preferred.get(), kProposals, proposals.data(), &found);
   // Whatever it says against an epilogue: there is another way.
-  if (status == CUBLAS_STATUS_NOT_SUPPORTED || (status != CUBLAS_STATUS_SUCCESS && has_other)) return;
+  if (status == CUBLAS_STATUS_NOT_SUPPORTED || (status != CUBLAS_STATUS_SUCCESS && has_other)) return forget_failure();
   check(status, "cublasLtMatmulAlgoGetHeuristic");
   for (int i = 0; i < found; ++i)
     if (proposals[i].state == CUBLAS_STATUS_SUCCESS)
@@ -163,14 +171,19 @@ void* result_of(const Product& p, const ProductPlan& plan, const Launch& l) {
 
 bool is_multiplied(DType dtype) { return data_type(dtype).has_value(); }
 
-std::vector<ProductPlan> plans_of(const Product& p, const Libraries& libraries, bool has_beside) {
-  constexpr int kLeastForEpilogues = 90;
-  const bool tf32 = libraries.arithmetic.tf32 && p.type == DType::f32;
+std::vector<ProductPlan> plain_plans_of(const Product& p, const Libraries& libraries) {
   const cublasLtEpilogue_t plain = p.bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
-  std::vector<ProductPlan> whole, apart;
-  if (const auto epilogue = whole_epilogue(p); epilogue && has_beside)
-    append_plans(whole, make_form(p, *epilogue, true, tf32), libraries, true);
-  append_plans(apart, make_form(p, plain, !has_beside, tf32), libraries, false);
+  const bool is_whole = p.beside == Beside::nothing;
+  std::vector<ProductPlan> plans;
+  append_plans(plans, make_form(p, plain, is_whole, libraries.arithmetic), libraries, false);
+  return plans;
+}
+
+std::vector<ProductPlan> plans_of(const Product& p, const Libraries& libraries) {
+  constexpr int kLeastForEpilogues = 90;
+  std::vector<ProductPlan> whole, apart = plain_plans_of(p, libraries);
+  if (const auto epilogue = whole_epilogue(p))
+    append_plans(whole, make_form(p, *epilogue, true, libraries.arithmetic), libraries, true);
   const bool whole_first = libraries.capability >= kLeastForEpilogues;
   std::vector<ProductPlan>&first = whole_first ? whole : apart, &second = whole_first ? apart : whole;
   first.insert(first.end(), second.begin(), second.end());
@@ -205,7 +218,7 @@ std::size_t fastest_plan(KernelContext& context, const Product& p, std::span<con
   constexpr std::size_t kMost = std::size_t{1} << 30;
   const auto bytes = [&](ValueId id) {
     const Value& value = context.graph()[id];
-    return bytes_of(value.dtype, static_cast<std::size_t>(value.shape.count()));
+    return bytes_of(value.dtype, value.shape);
   };
   std::size_t all = kMaxWorkspace + after.scratch_bytes;
   for (const auto* list : {&node.inputs, &node.outputs})
@@ -230,7 +243,7 @@ std::size_t fastest_plan(KernelContext& context, const Product& p, std::span<con
         stream);
   };
   try {
-    return fastest_known(kernel_cache_folder(), key_of(p, plans.size(), own), plans.size(), seconds);
+    return fastest_known(kernel_cache_folder(), machine_of(own), key_of(p, plans.size(), own), plans.size(), seconds);
   } catch (const Error&) {  // of memory
     return 0;
   }

@@ -74,8 +74,11 @@ struct ProductPlan {
 };
 
 /// All that can be taken. What is beside a product comes first in an epilogue from the H100 on, else by a kernel of its
-/// own. `has_beside`: there is something beside it.
-std::vector<ProductPlan> plans_of(const Product& p, const Libraries& libraries, bool has_beside);
+/// own.
+std::vector<ProductPlan> plans_of(const Product& p, const Libraries& libraries);
+
+/// Those without what is beside the product: all there are for a part of a stack of matrices.
+std::vector<ProductPlan> plain_plans_of(const Product& p, const Libraries& libraries);
 
 /// What an own kernel does behind a product where the epilogue does not.
 struct AfterProduct {

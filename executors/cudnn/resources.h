@@ -35,6 +35,7 @@ class Owned {
 };
 
 using Stream = Owned<cudaStream_t, cudaStreamDestroy>;
+using Event = Owned<cudaEvent_t, cudaEventDestroy>;
 using CapturedGraph = Owned<cudaGraph_t, cudaGraphDestroy>;
 using GraphExec = Owned<cudaGraphExec_t, cudaGraphExecDestroy>;
 using CudnnHandle = Owned<cudnnHandle_t, cudnnDestroy>;
@@ -87,6 +88,13 @@ inline Stream make_stream() {
   cudaStream_t s = nullptr;
   check(cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
   return Stream(s);
+}
+
+/// One that streams wait for; it tells no time.
+inline Event make_event() {
+  cudaEvent_t e = nullptr;
+  check(cudaEventCreateWithFlags(&e, cudaEventDisableTiming), "cudaEventCreateWithFlags");
+  return Event(e);
 }
 
 class BackendDescriptor;

@@ -2,9 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
-#include <cstdint>
 #include <cstdlib>
-#include <fstream>
 #include <iterator>
 #include <string_view>
 #include <type_traits>
@@ -201,9 +199,11 @@ KernelReport inspect(const KernelText& kernel, int capability) {
     const std::string_view line = rest.substr(0, rest.find('\n'));
     rest.remove_prefix(std::min(rest.size(), line.size() + 1));
     const bool is_access = line.find("ld.global") != line.npos || line.find("st.global") != line.npos;
-    const bool is_wide = (line.find(".v4.") != line.npos && line.find("32") != line.npos) ||
-                         (line.find(".v2.") != line.npos && line.find("64") != line.npos);
-    if (is_access && is_wide) ++report.vector_accesses;
+    const auto moves = [&](std::string_view elements, std::string_view bits) {  // as ".v4.f32"
+      const std::size_t at = line.find(elements);
+      return at != line.npos && line.substr(at + elements.size() + 1).starts_with(bits);
+    };
+    if (is_access && (moves(".v4.", "32") || moves(".v2.", "64"))) ++report.vector_accesses;
   }
   return report;
 }

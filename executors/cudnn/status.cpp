@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "executors/cudnn/pending_failure.h"
 #include <halfstep/base/error.h>
 
 namespace halfstep::cudnn {
@@ -76,6 +77,8 @@ const char* remedy_of(cublasStatus_t status) {
 
 }  // namespace
 
+void forget_failure() { cudaGetLastError(); }
+
 std::string text_of(cudaError_t status) {
   return fmt::format("{} ({})", cudaGetErrorName(status), cudaGetErrorString(status));
 }
@@ -90,17 +93,19 @@ std::string text_of(cudnnStatus_t status) {
 
 void check(cudaError_t status, const char* call) {
   if (status == cudaSuccess) return;
-  cudaGetLastError();  // which the next launch would report, where somebody catches this and goes on
+  forget_failure();
   throw_failure(fmt::format("{} to succeed on the GPU", call), text_of(status), remedy_of(status));
 }
 
 void check(cudnnStatus_t status, const char* call) {
   if (status == CUDNN_STATUS_SUCCESS) return;
+  forget_failure();
   throw_failure(fmt::format("{} to succeed on the GPU", call), text_of(status), remedy_of(status));
 }
 
 void check(cublasStatus_t status, const char* call) {
   if (status == CUBLAS_STATUS_SUCCESS) return;
+  forget_failure();
   throw_failure(fmt::format("{} to succeed on the GPU", call), cublasLtGetStatusString(status), remedy_of(status));
 }
 

@@ -31,7 +31,8 @@ Made CpuDevice::convert(const Operand& from, const Operand& to, const core::Take
           }};
 }
 
-Run CpuDevice::sequence(const std::vector<Run>& steps, bool on_device, std::vector<std::string>& notes) {
+Run CpuDevice::sequence(const std::vector<Run>& steps, const std::vector<bool>& on_device,
+                        std::vector<std::string>& notes) {
   if (tuner_) {
     tuner_->save();
     if (!tuner_->notice().empty()) notes.push_back("measured choices hold for this run alone: " + tuner_->notice());

@@ -18,7 +18,8 @@ class CpuDevice final : public core::Device {
   bool knows(const core::Layout& layout, const Shape& shape, DType dtype) const override;
   void move(DType dtype, const Shape& shape, const core::Stored& from, const core::Stored& to) override;
   core::Made convert(const core::Operand& from, const core::Operand& to, const core::TakeScratch& scratch) override;
-  core::Run sequence(const std::vector<core::Run>& steps, bool on_device, std::vector<std::string>& notes) override;
+  core::Run sequence(const std::vector<core::Run>& steps, const std::vector<bool>& on_device,
+                     std::vector<std::string>& notes) override;
   /// With as many threads as primitives are made for.
   void within(const std::function<void()>& work) override;
   /// And with signals postponed.

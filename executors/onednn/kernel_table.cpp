@@ -1,7 +1,5 @@
 #include "executors/onednn/kernel_table.h"
 
-#include <array>
-
 #include "executors/onednn/kernels/attention.h"
 #include "executors/onednn/kernels/chain.h"
 #include "executors/onednn/kernels/kernels.h"
@@ -108,7 +106,7 @@ std::vector<Fusion> fusions() {
   return {
       {.op = "Gemm", .fused = "FusedGemm", .activations = {"Relu", "Gelu"}, .widens = true},
       {.op = "MatMul", .fused = "FusedMatMul", .widens = true},
-      {.op = "Conv", .fused = "FusedConv", .activations = {"Relu", "Gelu"}},
+      {.op = "Conv", .fused = "FusedConv", .activations = {"Relu", "Gelu"}, .adds = true},
       {.op = "BatchNormalization", .fused = "FusedBatchNormalization", .activations = {"Relu", "Clip"}},
       {.op = "", .fused = "ConvGradWeight", .widens = true},
       {.op = "Attention", .fused = "FusedAttention"},

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "executors/onednn/threads.h"
+#include <halfstep/graph/tensor_bytes.h>
 
 namespace halfstep::onednn {
 namespace {
@@ -99,7 +100,7 @@ void reorder_now(const Shape& shape, DType dtype, const void* from, const Layout
   } else if (from_layout.dims() == to_layout.dims()) {
     copy(desc_of(from_layout, shape, dtype), from, desc_of(to_layout, shape, dtype), to);
   } else {
-    std::vector<std::byte> middle(bytes_of(dtype, static_cast<std::size_t>(shape.count())));
+    std::vector<std::byte> middle(bytes_of(dtype, shape));
     reorder_now(shape, dtype, from, from_layout, middle.data(), plain);
     reorder_now(shape, dtype, middle.data(), plain, to, to_layout);
   }

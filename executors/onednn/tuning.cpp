@@ -4,33 +4,17 @@
 #include <array>
 #include <chrono>
 #include <exception>
-#include <fstream>
-#include <iterator>
 #include <limits>
 #include <optional>
-#include <system_error>
 #include <utility>
-
-#include <fmt/format.h>
-#include <nlohmann/json.hpp>
-
-#include "base/atomic_file.h"
-#include "base/file_lock.h"
-#include <halfstep/base/error.h>
 
 namespace halfstep::onednn {
 namespace {
-
-namespace fs = std::filesystem;
-using Json = nlohmann::json;
 
 thread_local Tuner* present = nullptr;
 
 /// A slower candidate could win by chance; the first is left for what is not one.
 constexpr double kClearly = 0.97;
-
-/// For others that write the file, each for some milliseconds.
-constexpr std::chrono::seconds kPatience{5};
 
 double seconds_of(const core::Run& run) {
   const auto begin = std::chrono::steady_clock::now();
@@ -78,32 +62,13 @@ std::optional<std::size_t> index_of(const std::vector<Candidate>& candidates, co
 
 }  // namespace
 
-Tuner::Tuner(Tuning tuning, std::string machine, fs::path file)
-    : tuning_(tuning), machine_(std::move(machine)), file_(std::move(file)) {
-  if (file_.empty()) notice_ = "there is no cache folder: set XDG_CACHE_HOME or HOME";
-  if (const Choices known = read(); known.contains(machine_)) chosen_ = known.at(machine_);
-}
-
-Tuner::Choices Tuner::read() const try {
-  Choices choices;
-  if (std::error_code ignored; !fs::is_regular_file(file_, ignored)) return choices;
-  std::ifstream in(file_, std::ios::binary);
-  const Json json = Json::parse(std::string(std::istreambuf_iterator<char>(in), {}), nullptr, false);
-  if (!json.is_object()) return choices;
-  for (const auto& [machine, entries] : json.items()) {
-    if (!entries.is_object()) continue;
-    for (const auto& [key, name] : entries.items())
-      if (name.is_string()) choices[machine][key] = name.get<std::string>();
-  }
-  return choices;
-} catch (const std::exception&) {  // a disk that fails, a file that is larger than memory
-  return {};
-}
+Tuner::Tuner(Tuning tuning, std::string machine, std::filesystem::path file)
+    : tuning_(tuning), choices_(std::move(file), std::move(machine)) {}
 
 std::size_t Tuner::choose(const std::string& key, const std::vector<Candidate>& candidates) {
   if (candidates.size() < 2) return 0;
-  if (const auto known = chosen_.find(key); known != chosen_.end())
-    if (const auto index = index_of(candidates, known->second)) return *index;
+  if (const std::string* known = choices_.find(key))
+    if (const auto index = index_of(candidates, *known)) return *index;
   std::size_t index = 0;
   double least = kClearly;  // of the time of the base
   core::Run base_run = prepared(candidates[0]);
@@ -120,8 +85,7 @@ std::size_t Tuner::choose(const std::string& key, const std::vector<Candidate>& 
       least = time / base_time;
     }
   }
-  chosen_[key] = candidates[index].name;
-  new_.insert(key);
+  choices_.set(key, candidates[index].name);
   return index;
 }
 
@@ -129,25 +93,6 @@ bool Tuner::takes_second(const std::string& key, Candidate first, Candidate seco
   std::vector<Candidate> both{std::move(first), std::move(second)};
   if (by_rules) std::swap(both[0], both[1]);
   return (choose(key, both) == 0) == by_rules;
-}
-
-void Tuner::save() {
-  if (new_.empty() || file_.empty()) return;
-  try {
-    fs::create_directories(file_.parent_path());
-    const FileLock lock(file_.parent_path(), fmt::format("one process at a time to write {}", file_.string()),
-                        kPatience);
-    Choices all = read();
-    std::map<std::string, std::string>& mine = all[machine_];
-    for (const std::string& key : new_) mine[key] = chosen_.at(key);
-    write_atomically(file_, Json(all).dump(1, ' ', false, Json::error_handler_t::replace) + "\n", Durability::soon);
-    new_.clear();
-    notice_.clear();
-  } catch (const Error& e) {
-    notice_ = e.without_hint();
-  } catch (const fs::filesystem_error& e) {
-    notice_ = fmt::format("{}: {}", file_.parent_path().string(), e.code().message());
-  }
 }
 
 Tuner* tuner() { return present; }

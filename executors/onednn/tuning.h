@@ -4,11 +4,10 @@
 #include <cstddef>
 #include <filesystem>
 #include <functional>
-#include <map>
-#include <set>
 #include <string>
 #include <vector>
 
+#include "executors/core/choices.h"
 #include <halfstep/executors/core/kernel.h>
 #include <halfstep/executors/tuning.h>
 
@@ -20,11 +19,10 @@ struct Candidate {
   std::function<core::Run()> prepare = {};  ///< gives what runs it, on memory that it keeps; may throw where it cannot
 };
 
-/// Remembers what measuring told, within the process and in a file. Where the file cannot be read, is no such file, or
-/// cannot be written, choices hold for the process alone.
+/// Remembers what measuring told, within the process and in a file: see core::Choices.
 class Tuner {
  public:
-  /// Choices are kept in `file` (none if empty), under `machine`: all that times depend on beside the kernel.
+  /// `machine`: all that times depend on beside the kernel.
   Tuner(Tuning tuning, std::string machine, std::filesystem::path file);
 
   Tuning tuning() const { return tuning_; }
@@ -34,22 +32,14 @@ class Tuner {
   std::size_t choose(const std::string& key, const std::vector<Candidate>& candidates);
   /// Whether the second of two is chosen; `by_rules` says whether fixed rules choose it.
   bool takes_second(const std::string& key, Candidate first, Candidate second, bool by_rules);
-  /// Writes what is new, one process at a time. A choice that another process wrote meanwhile stays in the file. What
-  /// could not be written is tried again the next time.
-  void save();
+  /// Writes what is new.
+  void save() { choices_.save(); }
   /// Why choices hold for this process alone, as a sentence; empty if they are kept.
-  const std::string& notice() const { return notice_; }
+  const std::string& notice() const { return choices_.notice(); }
 
  private:
-  using Choices = std::map<std::string, std::map<std::string, std::string>>;  // of each machine: names by key
-  Choices read() const;
-
   Tuning tuning_;
-  std::string machine_;
-  std::filesystem::path file_;
-  std::map<std::string, std::string> chosen_;
-  std::set<std::string> new_;  // keys measured since the file was written
-  std::string notice_;
+  core::Choices choices_;
 };
 
 /// The tuner of the innermost scope of the calling thread; nullptr where fixed rules choose.

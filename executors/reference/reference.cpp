@@ -6,6 +6,7 @@
 #include "base/machine_memory.h"
 #include "executors/core/entry_timer.h"
 #include "executors/core/gather_parts.h"
+#include "executors/core/joined_parts.h"
 #include "executors/core/memory_use.h"
 #include "ops/collective/all_reduce.h"
 #include "ops/collective/gather_from_ranks.h"
@@ -118,8 +119,18 @@ class ReferenceProgram final : public TimedProgram, public core::MeasuredProgram
       if (node.inputs[k] != kNoValue) call.in[k] = values_[node.inputs[k]];
     call();
     if (ranks_ && starts_all_reduce(node)) {
-      Tensor& joined = values_[node.outputs[0]];
-      ranks_->all_reduce(joined.raw(), static_cast<std::size_t>(joined.count()), joined.dtype(), Reduction::sum);
+      const core::JoinedParts parts(graph_, node);
+      std::vector<std::byte> joined(parts.bytes);
+      auto* packed = static_cast<std::byte*>(values_[node.outputs[0]].raw());
+      const auto move = [&](bool goes) {
+        for (std::size_t i = 0, at = 0; i < parts.sizes.size(); at += parts.sizes[i++])
+          if (parts.sizes[i] > 0)
+            std::memcpy(goes ? &joined[parts.offsets[i]] : packed + at, goes ? packed + at : &joined[parts.offsets[i]],
+                        parts.sizes[i]);
+      };
+      move(true);
+      ranks_->all_reduce(joined.data(), parts.count(), parts.dtype, Reduction::sum);
+      move(false);
     }
     if (ranks_ && gathers_from_ranks(node)) gather(call);
     for (std::size_t k = 0; k < node.outputs.size(); ++k) {
@@ -144,7 +155,7 @@ class ReferenceProgram final : public TimedProgram, public core::MeasuredProgram
     }
     const core::GatherParts parts(*ranks_, sent_bytes, taken_bytes, operands.owners);
     std::vector<std::byte> window(parts.window_bytes()), windows(parts.windows_bytes());
-    parts.run(*ranks_, sent, taken, window.data(), windows.data());
+    parts.run(core::Transport(ranks_, *core::host_device()), sent, taken, window.data(), windows.data());
   }
 
   void move_states() {

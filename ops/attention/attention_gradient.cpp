@@ -1,5 +1,4 @@
 // The gradient of Attention in standard operators. It recomputes the probabilities instead of storing them.
-#include <cmath>
 #include <limits>
 
 #include "ops/attention/attention.h"

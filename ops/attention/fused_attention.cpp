@@ -5,8 +5,6 @@
 #include <cmath>
 #include <limits>
 
-#include <fmt/format.h>
-
 #include "ops/magnitude.h"
 #include <halfstep/base/error.h>
 #include <halfstep/ops/kernel_util.h>

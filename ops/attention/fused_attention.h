@@ -49,6 +49,8 @@ struct FusedAttentionConfig {
   /// Why a view exceeds a tensor of this number of elements, or empty.
   std::string misfit_of_operands(std::int64_t q_count, std::int64_t k_count, std::int64_t v_count,
                                  std::int64_t mask_count) const;
+  /// Why no kernel takes the operands of a node, Q being its input `first`; empty where one may.
+  std::string refusal_of_operands(const Graph& graph, const Node& node, std::size_t first) const;
 };
 
 /// The rows of a part of a tensor: its view, their number and width.

@@ -107,6 +107,18 @@ std::string FusedAttentionConfig::misfit_of_operands(std::int64_t q_count, std::
   return {};
 }
 
+std::string FusedAttentionConfig::refusal_of_operands(const Graph& graph, const Node& node, std::size_t first) const {
+  const auto count = [&](std::size_t i, std::int64_t otherwise) {
+    const ValueId id = node.input(first + i);
+    return id == kNoValue ? otherwise : graph[id].shape.count();
+  };
+  const std::int64_t q_count = count(kFusedQ, -1), k_count = count(kFusedK, q_count);
+  if (!misfit_of_operands(q_count, k_count, count(kFusedV, k_count), count(kFusedMask, -1)).empty())
+    return "operands that do not fit";
+  if (queries == 0 || keys == 0 || head == 0 || value_head == 0 || blocks() == 0) return "no elements";
+  return {};
+}
+
 RowSet rows_of_q(const FusedAttentionConfig& c) { return {&c.q, {c.batch, c.heads, c.group, c.queries}, c.head}; }
 RowSet rows_of_k(const FusedAttentionConfig& c) { return {&c.k, {c.batch, c.heads, c.group, c.keys}, c.head}; }
 RowSet rows_of_v(const FusedAttentionConfig& c) { return {&c.v, {c.batch, c.heads, c.group, c.keys}, c.value_head}; }

@@ -1,5 +1,4 @@
 // RotaryEmbedding: pairs of elements of each head, rotated by an angle that depends on the position.
-#include <cmath>
 
 #include <fmt/format.h>
 

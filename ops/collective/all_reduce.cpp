@@ -7,6 +7,7 @@
 #include "ops/collective/gather_from_ranks.h"
 #include "ops/families.h"
 #include <halfstep/base/error.h>
+#include <halfstep/graph/tensor_bytes.h>
 #include <halfstep/ops/kernel_util.h>
 
 namespace halfstep {
@@ -64,7 +65,7 @@ void finish_all_reduce_kernel(KernelCall& call) {
                       fmt::format("{} for {}", joined.count(), call.out.size()), "");
   const auto* from = static_cast<const std::byte*>(joined.raw());
   for (std::size_t i = 0; i < shapes.size(); ++i) {
-    const std::size_t bytes = bytes_of(joined.dtype(), static_cast<std::size_t>(shapes[i].count()));
+    const std::size_t bytes = bytes_of(joined.dtype(), shapes[i]);
     if (call.has_out(i) && bytes > 0) std::memcpy(ensure_out(call, i, joined.dtype(), shapes[i]).raw(), from, bytes);
     from += bytes;
   }

@@ -1,7 +1,6 @@
 // Type and shape inference from the bodies of If, Loop and Scan.
 #include <algorithm>
 #include <limits>
-#include <optional>
 
 #include <fmt/format.h>
 

@@ -1,5 +1,4 @@
 // Comparisons, logic and bit operations, element by element with broadcasting.
-#include <functional>
 
 #include "ops/elementwise/formula.h"
 #include "ops/family_parts.h"

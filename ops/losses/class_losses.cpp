@@ -70,6 +70,13 @@ Expr log_softmax(const LossOperands& o) {
   return o.y.builder().op("LogSoftmax", {o.y}, {{"axis", static_cast<std::int64_t>(o.axis)}});
 }
 
+/// `x`, and 0 where the label is: a class without a share counts nothing, even where its logarithm is that of 0.
+Expr of_shares(const LossOperands& o, Expr x) {
+  Builder& b = x.builder();
+  const Expr zero = b.scalar(0, x.dtype());
+  return b.op("Where", {b.op("Equal", {o.labels, zero}), zero, x});
+}
+
 Expr sum_over_classes(const LossOperands& o, Expr x) {
   return x.builder().reduce_sum(x, {static_cast<std::int64_t>(o.axis)}, false);
 }
@@ -78,8 +85,9 @@ Expr softmax_cross_entropy(const LossOperands& o) {
   Builder& b = o.y.builder();
   const double smoothing = o.numbers[0], spread = smoothing / static_cast<double>(o.y.shape()[o.axis]);
   if (!o.indices) {
-    const Expr shares = smoothing == 0 ? o.labels : o.labels * (1 - smoothing) + spread;
-    return reduced(o, -sum_over_classes(o, weighed(o, shares * log_softmax(o))));
+    const Expr products = smoothing == 0 ? o.labels * of_shares(o, log_softmax(o))
+                                         : (o.labels * (1 - smoothing) + spread) * log_softmax(o);
+    return reduced(o, -sum_over_classes(o, weighed(o, products)));
   }
   constexpr std::string_view kOp = "SoftmaxCrossEntropyLoss";
   if (smoothing == 0 && !o.sample_weights) return of_indices(o, kOp, name_of(o.reduction));
@@ -97,7 +105,7 @@ Expr softmax_cross_entropy(const LossOperands& o) {
 
 Expr negative_log_likelihood(const LossOperands& o) {
   constexpr std::string_view kOp = "NegativeLogLikelihoodLoss";
-  if (!o.indices) return reduced(o, -sum_over_classes(o, weighed(o, o.labels * o.y)));
+  if (!o.indices) return reduced(o, -sum_over_classes(o, weighed(o, o.labels * of_shares(o, o.y))));
   if (!o.sample_weights) return of_indices(o, kOp, name_of(o.reduction));
   return reduced(o, points_of_indices(o, kOp), weights_of_indices(o));
 }
@@ -106,7 +114,7 @@ Expr kl_divergence(const LossOperands& o) {
   Builder& b = o.y.builder();
   // A probability of 0 contributes 0.
   const Expr log_share = b.op("Log", {b.op("Max", {o.labels, b.scalar(1e-30, o.labels.dtype())})});
-  return reduced(o, sum_over_classes(o, o.labels * (log_share - log_softmax(o))));
+  return reduced(o, sum_over_classes(o, o.labels * (log_share - of_shares(o, log_softmax(o)))));
 }
 
 Expr focal(const LossOperands& o) {
@@ -120,7 +128,7 @@ Expr focal(const LossOperands& o) {
     return reduced(o, weights ? focused * b.reshape(weights, focused.shape()) : focused, weights);
   }
   const Expr log_prob = log_softmax(o);
-  const Expr focused = focal_weight(1 - b.op("Exp", {log_prob}), gamma) * o.labels * log_prob;
+  const Expr focused = focal_weight(1 - b.op("Exp", {log_prob}), gamma) * o.labels * of_shares(o, log_prob);
   return reduced(o, sum_over_classes(o, weighed(o, focused))) * -alpha;
 }
 

@@ -6,53 +6,23 @@
 #include "ops/elementwise/formula.h"
 #include "ops/epilogue_schema.h"
 #include "ops/gradient_schema.h"
-#include "ops/schema_util.h"
+#include "ops/matmul/product.h"
+#include "ops/type_attributes.h"
 #include <halfstep/base/error.h>
-#include <halfstep/ops/kernel_util.h>
 
 namespace halfstep::ops {
 namespace {
 
-/// op(A) op(B), of two matrices.
-struct Product {
-  bool transposed_a, transposed_b;
-  std::int64_t rows = 0, inner = 0, columns = 0;
-
-  explicit Product(const KernelCall& call)
-      : transposed_a(call.node.attributes.get_int("transA", 0) != 0),
-        transposed_b(call.node.attributes.get_int("transB", 0) != 0) {
-    const Shape &a = call.in[0].shape(), &b = call.in[1].shape();
-    if (a.rank() != 2 || b.rank() != 2 || a[transposed_a ? 0 : 1] != b[transposed_b ? 1 : 0])
-      throw_input_error("two matrices whose inner extents are equal", a.to_string() + " and " + b.to_string(),
-                        "check the node's operands");
-    rows = a[transposed_a ? 1 : 0];
-    inner = a[transposed_a ? 0 : 1];
-    columns = b[transposed_b ? 0 : 1];
-  }
-  std::size_t a(std::int64_t i, std::int64_t k) const { return transposed_a ? k * rows + i : i * inner + k; }
-  std::size_t b(std::int64_t k, std::int64_t j) const { return transposed_b ? j * inner + k : k * columns + j; }
-
-  std::vector<double> values(const KernelCall& call) const {
-    const std::vector<double> left = to_doubles(call.in[0]), right = to_doubles(call.in[1]);
-    const double alpha = call.node.attributes.get_float("alpha", 1);
-    std::vector<double> y(static_cast<std::size_t>(rows * columns));
-    for (std::int64_t i = 0; i < rows; ++i)
-      for (std::int64_t j = 0; j < columns; ++j) {
-        double sum = 0;
-        for (std::int64_t k = 0; k < inner; ++k) sum += left[a(i, k)] * right[b(k, j)];
-        y[i * columns + j] = alpha * sum;
-      }
-    return y;
-  }
-};
+std::vector<double> values_of(const StackProduct& product, const KernelCall& call) {
+  return product.values(to_doubles(call.in[0]), to_doubles(call.in[1]), alpha_of(call.node.attributes));
+}
 
 void gemm_activation(KernelCall& call) {
-  const Product product(call);
-  const Shape shape{product.rows, product.columns};
-  std::vector<double> z = product.values(call);
+  const StackProduct product = matrix_product_of(call);
+  std::vector<double> z = values_of(product, call);
   if (call.has_in(2)) {
     const std::vector<double> c = to_doubles(call.in[2]);
-    if (c.size() != static_cast<std::size_t>(product.columns))
+    if (c.size() != static_cast<std::size_t>(product.b.columns))
       throw_input_error("a bias of one element for each column", call.in[2].shape().to_string(),
                         "check the node's operand C");
     for (std::size_t i = 0; i < z.size(); ++i) z[i] += c[i % c.size()];
@@ -61,13 +31,13 @@ void gemm_activation(KernelCall& call) {
   std::vector<double> y = z;
   for (double& value : y) value = last(value);
   const DType dtype = call.in[0].dtype();
-  store(ensure_out(call, 0, dtype, shape), y);
-  if (call.has_out(1)) store(ensure_out(call, 1, dtype, shape), z);
+  store(ensure_out(call, 0, dtype, product.shape()), y);
+  if (call.has_out(1)) store(ensure_out(call, 1, dtype, product.shape()), z);
 }
 
 void gemm_activation_grad(KernelCall& call) {
-  const Product product(call);
-  std::vector<double> y = product.values(call);
+  const StackProduct product = matrix_product_of(call);
+  std::vector<double> y = values_of(product, call);
   const std::vector<double> z = to_doubles(call.in[2]);
   const std::string activation = call.node.attributes.get_string("activation", "");
   const FormulaDef* slope = find_formula(activation + "Grad", kOwnDomain, call.node.attributes);
@@ -75,59 +45,47 @@ void gemm_activation_grad(KernelCall& call) {
     throw_input_error("an activation without bounds, and its operand for each element of the product",
                       fmt::format("'{}' of {}", activation, call.in[2].shape().to_string()), "check the node");
   for (std::size_t i = 0; i < y.size(); ++i) y[i] = evaluate(slope->formula, {y[i], z[i]});
-  store(ensure_out(call, 0, call.in[0].dtype(), Shape{product.rows, product.columns}), y);
+  store(ensure_out(call, 0, call.in[0].dtype(), product.shape()), y);
 }
 
 bool sums_a(const Attributes& attributes) { return attributes.get_string("operand", "B") == "A"; }
 
 void gemm_sums(KernelCall& call) {
-  const Product product(call);
-  const Attributes& attributes = call.node.attributes;
-  const std::int64_t to = attributes.get_int("to", 0);
-  const DType dtype = to == 0 ? call.in[0].dtype() : static_cast<DType>(to);
-  store(ensure_out(call, 0, dtype, Shape{product.rows, product.columns}), product.values(call));
-  const bool is_a = sums_a(attributes);
-  const std::vector<double> operand = to_doubles(call.in[is_a ? 0 : 1]);
-  std::vector<double> sums(static_cast<std::size_t>(is_a ? product.rows : product.columns));
-  for (std::size_t i = 0; i < sums.size(); ++i)
-    for (std::int64_t k = 0; k < product.inner; ++k) {
-      const auto at = static_cast<std::int64_t>(i);
-      sums[i] += operand[is_a ? product.a(at, k) : product.b(k, at)];
-    }
+  const StackProduct product = matrix_product_of(call);
+  const DType dtype = to_type(call.node, call.in[0].dtype());
+  store(ensure_out(call, 0, dtype, product.shape()), values_of(product, call));
+  const bool is_a = sums_a(call.node.attributes);
+  const MatrixStack& operand = is_a ? product.a : product.b;
+  const std::vector<double> matrix = operand.matrix(to_doubles(call.in[is_a ? 0 : 1]), 0);
+  std::vector<double> sums(static_cast<std::size_t>(is_a ? operand.rows : operand.columns));
+  for (std::int64_t row = 0; row < operand.rows; ++row)
+    for (std::int64_t column = 0; column < operand.columns; ++column)
+      sums[static_cast<std::size_t>(is_a ? row : column)] += matrix[row * operand.columns + column];
   store(ensure_out(call, 1, dtype, Shape{static_cast<std::int64_t>(sums.size())}), sums);
 }
 
 // Schemas -------------------------------------------------------------------------------------------------------------
 
-void infer_product(onnx::InferenceContext& ctx) {
-  for (std::size_t out = 0; out < ctx.getNumOutputs(); ++out) infer_type_from_to(ctx, out);
-  if (!onnx::hasNInputShapes(ctx, 2)) return;
-  const onnx::TensorShapeProto &a = onnx::getInputShape(ctx, 0), &b = onnx::getInputShape(ctx, 1);
-  if (a.dim_size() != 2 || b.dim_size() != 2) fail_shape_inference("both operands must be matrices");
-  onnx::TensorShapeProto shape;
-  *shape.add_dim() = a.dim(onnx::getAttribute(ctx, "transA", std::int64_t{0}) != 0 ? 1 : 0);
-  *shape.add_dim() = b.dim(onnx::getAttribute(ctx, "transB", std::int64_t{0}) != 0 ? 0 : 1);
-  onnx::updateOutputShape(ctx, 0, shape);
-  if (ctx.getNumOutputs() > 1) onnx::updateOutputShape(ctx, 1, shape);
+void infer_activation(onnx::InferenceContext& ctx) {
+  infer_matrix_product(ctx);
+  if (ctx.getNumOutputs() > 1 && onnx::hasNInputShapes(ctx, 2))
+    onnx::updateOutputShape(ctx, 1, ctx.getOutputType(0)->tensor_type().shape());
 }
 
 void infer_sums(onnx::InferenceContext& ctx) {
-  infer_product(ctx);
+  infer_matrix_product(ctx);
   if (ctx.getNumOutputs() < 2 || !onnx::hasNInputShapes(ctx, 2)) return;
   const bool is_a = onnx::getAttribute(ctx, "operand", std::string("B")) == "A";
-  const onnx::TensorShapeProto product = ctx.getOutputType(0)->tensor_type().shape();
-  onnx::TensorShapeProto* sums = ctx.getOutputType(1)->mutable_tensor_type()->mutable_shape();
-  sums->clear_dim();
-  *sums->add_dim() = product.dim(is_a ? 0 : 1);
+  onnx::TensorShapeProto sums;
+  *sums.add_dim() = ctx.getOutputType(0)->tensor_type().shape().dim(is_a ? 0 : 1);
+  onnx::updateOutputShape(ctx, 1, sums);
 }
 
 void add_product(onnx::OpSchema& schema) {
-  schema.Attr("transA", "Whether A is transposed.", onnx::AttributeProto::INT, std::int64_t{0})
-      .Attr("transB", "Whether B is transposed.", onnx::AttributeProto::INT, std::int64_t{0})
-      .Attr("alpha", "Factor of the product.", onnx::AttributeProto::FLOAT, 1.0f)
-      .Input(0, "A", "Matrix [M, K].", "T")
+  add_product_attributes(schema);
+  schema.Input(0, "A", "Matrix [M, K].", "T")
       .Input(1, "B", "Matrix [K, N].", "T")
-      .TypeAndShapeInferenceFunction(infer_product);
+      .TypeAndShapeInferenceFunction(infer_matrix_product);
   constrain_floats(schema, "T", "Type of the operands.");
 }
 
@@ -138,7 +96,8 @@ void gemm_activation_schema(onnx::OpSchema& schema) {
   add_epilogue_attributes(schema);
   schema.Input(2, "C", "[N]", "T", onnx::OpSchema::Optional)
       .Output(0, "Y", "activation(Z), [M, N].", "T")
-      .Output(1, "Z", "alpha A B + C, [M, N].", "T", onnx::OpSchema::Optional);
+      .Output(1, "Z", "alpha A B + C, [M, N].", "T", onnx::OpSchema::Optional)
+      .TypeAndShapeInferenceFunction(infer_activation);
   set_function_body(schema, [](const onnx::FunctionBodyBuildContext& call) {
     const char* operands = call.hasInput(2) ? "(A, B, C)" : "(A, B)";
     return fmt::format("Z = {}{}\n", kProductText, operands) + epilogue_text(epilogue_of(call), "Y", "Z");

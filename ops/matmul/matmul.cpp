@@ -8,7 +8,7 @@
 #include "ops/epilogue_schema.h"
 #include "ops/families.h"
 #include "ops/magnitude.h"
-#include "ops/schema_util.h"
+#include "ops/matmul/product.h"
 #include "ops/type_attributes.h"
 #include <halfstep/base/error.h>
 #include <halfstep/ops/kernel_util.h>
@@ -17,70 +17,6 @@ namespace halfstep::ops {
 namespace {
 
 // Kernels -------------------------------------------------------------------------------------------------------------
-
-/// An operand of a batched product: a stack of matrices, transposed or not.
-struct Stack {
-  Shape batch;
-  std::int64_t rows, columns;  ///< after transposition
-  bool transposed;
-
-  Stack(const Shape& shape, bool transposed) : transposed(transposed) {
-    const std::size_t r = shape.rank();
-    batch = Shape(std::vector<std::int64_t>(shape.begin(), shape.end() - 2));
-    rows = shape[r - 2];
-    columns = shape[r - 1];
-    if (transposed) std::swap(rows, columns);
-  }
-  std::int64_t size() const { return rows * columns; }
-
-  /// Matrix `i` of the stack, row-major after transposition.
-  template <class T>
-  std::vector<T> matrix(const std::vector<T>& values, std::int64_t i) const {
-    const T* first = values.data() + i * size();
-    std::vector<T> result(first, first + size());
-    if (transposed)
-      for (std::int64_t r = 0; r < rows; ++r)
-        for (std::int64_t c = 0; c < columns; ++c) result[r * columns + c] = first[c * rows + r];
-    return result;
-  }
-};
-
-/// y += a b for row-major matrices [rows, inner] and [inner, columns].
-template <class T>
-void multiply(const T* a, const T* b, T* y, std::int64_t rows, std::int64_t inner, std::int64_t columns) {
-  for (std::int64_t r = 0; r < rows; ++r)
-    for (std::int64_t k = 0; k < inner; ++k) {
-      const T factor = a[r * inner + k];
-      for (std::int64_t c = 0; c < columns; ++c) y[r * columns + c] += factor * b[k * columns + c];
-    }
-}
-
-Shape matrix_shape(const Shape& batch, std::int64_t rows, std::int64_t columns) {
-  std::vector<std::int64_t> dims = batch.dims();
-  dims.insert(dims.end(), {rows, columns});
-  return Shape(std::move(dims));
-}
-
-/// alpha times the product of two stacks of matrices, batch axes broadcast; its shape goes to `result`.
-template <class T>
-std::vector<T> multiply_stacks(const std::vector<T>& a, const Stack& as, const std::vector<T>& b, const Stack& bs,
-                               T alpha, Shape& result) {
-  if (as.columns != bs.rows)
-    throw_input_error("matrices with equal inner extents",
-                      fmt::format("[{}, {}] times [{}, {}]", as.rows, as.columns, bs.rows, bs.columns),
-                      "check the shapes of the model's weights");
-  const Shape batch = broadcast(as.batch, bs.batch);
-  result = matrix_shape(batch, as.rows, bs.columns);
-  std::vector<T> y(static_cast<std::size_t>(result.count()));
-  if (y.empty()) return y;
-  const BroadcastOffsets a_index(as.batch, batch), b_index(bs.batch, batch);
-  for (std::int64_t i = 0; i < batch.count(); ++i)
-    multiply(as.matrix(a, a_index(i)).data(), bs.matrix(b, b_index(i)).data(), y.data() + i * as.rows * bs.columns,
-             as.rows, as.columns, bs.columns);
-  if (alpha != T{1})
-    for (T& value : y) value *= alpha;
-  return y;
-}
 
 /// The shape of an operand of MatMul after a vector is converted to a matrix: a row on the left, a column on the right.
 Shape left_matrix(const Shape& s) { return s.rank() == 1 ? Shape{1, s[0]} : s; }
@@ -94,45 +30,27 @@ Shape without_vector_axes(const Shape& product, bool left_is_vector, bool right_
   return Shape(std::move(dims));
 }
 
-void check_rank(const Tensor& t, std::size_t least) {
-  if (t.shape().rank() < least)
-    throw_input_error(fmt::format("an operand of at least {} axes", least), t.shape().to_string(), "reshape it first");
-}
-
 void matmul_kernel(KernelCall& call) {
   const Tensor &a = call.in[0], &b = call.in[1];
-  check_rank(a, 1);
-  check_rank(b, 1);
-  const Stack as(left_matrix(a.shape()), false), bs(right_matrix(b.shape()), false);
-  Shape product;
-  auto finish = [&](const auto& values) {
-    store(ensure_out(call, 0, a.dtype(), without_vector_axes(product, a.shape().rank() == 1, b.shape().rank() == 1)),
-          values);
-  };
+  for (const Tensor* operand : {&a, &b})
+    if (operand->shape().rank() < 1)
+      throw_input_error("an operand of at least 1 axis", operand->shape().to_string(), "reshape it first");
+  const StackProduct product({left_matrix(a.shape()), false}, {right_matrix(b.shape()), false});
+  Tensor& y = ensure_out(call, 0, a.dtype(),
+                         without_vector_axes(product.shape(), a.shape().rank() == 1, b.shape().rank() == 1));
   if (is_float(a.dtype())) {
-    finish(multiply_stacks(to_doubles(a), as, to_doubles(b), bs, 1.0, product));
+    store(y, product.values(to_doubles(a), to_doubles(b), 1.0));
     return;
   }
   // Integers wrap: the low bits of an unsigned product equal those of the signed one.
-  finish(multiply_stacks(load<std::uint64_t>(a), as, load<std::uint64_t>(b), bs, std::uint64_t{1}, product));
-}
-
-/// alpha A B of operands as `values` gives them, each transposed as the attributes say; its shape goes to `shape`.
-template <class T>
-std::vector<T> scaled_product(const KernelCall& call, std::vector<T> (*values)(const Tensor&), T alpha, Shape& shape) {
-  const Tensor &a = call.in[0], &b = call.in[1];
-  check_rank(a, 2);
-  check_rank(b, 2);
-  const Attributes& attributes = call.node.attributes;
-  const Stack as(a.shape(), attributes.get_int("transA", 0) != 0), bs(b.shape(), attributes.get_int("transB", 0) != 0);
-  return multiply_stacks(values(a), as, values(b), bs, alpha, shape);
+  store(y, product.values(load<std::uint64_t>(a), load<std::uint64_t>(b), std::uint64_t{1}));
 }
 
 void fused_matmul_kernel(KernelCall& call) {
-  Shape shape;
-  const std::vector<double> y =
-      scaled_product<double>(call, to_doubles, call.node.attributes.get_float("alpha", 1), shape);
-  store(ensure_out(call, 0, to_type(call.node, call.in[0].dtype()), shape), y);
+  const Tensor &a = call.in[0], &b = call.in[1];
+  const StackProduct product = product_of(call);
+  store(ensure_out(call, 0, to_type(call.node, a.dtype()), product.shape()),
+        product.values(to_doubles(a), to_doubles(b), alpha_of(call.node.attributes)));
 }
 
 /// y += beta C, with C broadcast to y's shape.
@@ -147,23 +65,25 @@ void add_operand(std::vector<T>& y, const Shape& shape, const std::vector<T>& c,
 
 // Gemm, and FusedGemm (which has additional attributes).
 void gemm_kernel(KernelCall& call) {
-  Shape shape;
+  const Tensor &a = call.in[0], &b = call.in[1];
+  const StackProduct product = matrix_product_of(call);
+  const Shape shape = product.shape();
   const Attributes& attributes = call.node.attributes;
-  const double alpha = attributes.get_float("alpha", 1), beta = attributes.get_float("beta", 1);
+  const double alpha = alpha_of(attributes), beta = attributes.get_float("beta", 1);
   const auto is_number = [](double factor) { return std::fabs(factor) < 0x1p63 && factor == std::trunc(factor); };
-  if (!is_float(call.in[0].dtype()) && is_number(alpha) && is_number(beta)) {
+  if (!is_float(a.dtype()) && is_number(alpha) && is_number(beta)) {
     // As in MatMul.
     const auto wrapped = [](double factor) { return static_cast<std::uint64_t>(static_cast<std::int64_t>(factor)); };
-    auto y = scaled_product<std::uint64_t>(call, load<std::uint64_t>, wrapped(alpha), shape);
+    auto y = product.values(load<std::uint64_t>(a), load<std::uint64_t>(b), wrapped(alpha));
     if (call.has_in(2)) add_operand(y, shape, load<std::uint64_t>(call.in[2]), call.in[2].shape(), wrapped(beta));
-    store(ensure_out(call, 0, call.in[0].dtype(), shape), y);
+    store(ensure_out(call, 0, a.dtype(), shape), y);
     return;
   }
-  std::vector<double> y = scaled_product<double>(call, to_doubles, alpha, shape);
+  std::vector<double> y = product.values(to_doubles(a), to_doubles(b), alpha);
   if (call.has_in(2)) add_operand(y, shape, to_doubles(call.in[2]), call.in[2].shape(), beta);
   if (const Epilogue last = epilogue_of(attributes))
     for (double& value : y) value = last(value);
-  store(ensure_out(call, 0, to_type(call.node, call.in[0].dtype()), shape), y);
+  store(ensure_out(call, 0, to_type(call.node, a.dtype()), shape), y);
 }
 
 // Gradients -----------------------------------------------------------------------------------------------------------
@@ -191,7 +111,7 @@ std::vector<Expr> matmul_gradient(GradientContext& g) {
   Builder& b = g.b;
   const Expr a = g.in(0), w = g.in(1);
   Shape as = left_matrix(a.shape()), ws = right_matrix(w.shape());
-  Shape dys = matrix_shape(broadcast(Stack(as, false).batch, Stack(ws, false).batch), as.dim(-2), ws.dim(-1));
+  Shape dys = StackProduct({as, false}, {ws, false}).shape();
   // For a single matrix on the right, the batch axes on the left are additional rows.
   const bool flat = ws.rank() == 2;
   if (flat) {
@@ -207,50 +127,20 @@ std::vector<Expr> matmul_gradient(GradientContext& g) {
 
 std::vector<Expr> fused_matmul_gradient(GradientContext& g) {
   const Attributes& attributes = g.node.attributes;
-  return product_gradients(g, "FusedMatMul", g.in(0), attributes.get_int("transA", 0) != 0, g.in(1),
-                           attributes.get_int("transB", 0) != 0, g.b.cast(g.dy(), g.in(0).dtype()),
-                           attributes.get_float("alpha", 1));
+  return product_gradients(g, "FusedMatMul", g.in(0), is_a_transposed(attributes), g.in(1), is_b_transposed(attributes),
+                           g.b.cast(g.dy(), g.in(0).dtype()), attributes.get_float("alpha", 1));
 }
 
 std::vector<Expr> gemm_gradient(GradientContext& g) {
   const Attributes& attributes = g.node.attributes;
-  std::vector<Expr> d =
-      product_gradients(g, "FusedGemm", g.in(0), attributes.get_int("transA", 0) != 0, g.in(1),
-                        attributes.get_int("transB", 0) != 0, g.dy(), attributes.get_float("alpha", 1));
+  std::vector<Expr> d = product_gradients(g, "FusedGemm", g.in(0), is_a_transposed(attributes), g.in(1),
+                                          is_b_transposed(attributes), g.dy(), attributes.get_float("alpha", 1));
   const float beta = attributes.get_float("beta", 1);
   if (g.in(2) && g.wants(2)) d.push_back(beta == 1 ? g.dy() : g.dy() * beta);
   return d;
 }
 
 // Schemas -------------------------------------------------------------------------------------------------------------
-
-/// Shape of op(A) op(B) into output 0; batch axes as MatMul.
-void infer_product(onnx::InferenceContext& ctx) {
-  infer_type_from_to(ctx);
-  if (!onnx::hasNInputShapes(ctx, 2)) return;
-  const onnx::TensorShapeProto &a = onnx::getInputShape(ctx, 0), &b = onnx::getInputShape(ctx, 1);
-  const int ra = a.dim_size(), rb = b.dim_size();
-  if (ra < 2 || rb < 2) fail_shape_inference("both operands must have at least two axes");
-  const bool ta = onnx::getAttribute(ctx, "transA", std::int64_t{0}) != 0;
-  const bool tb = onnx::getAttribute(ctx, "transB", std::int64_t{0}) != 0;
-  const onnx::Dim &inner_a = a.dim(ra - (ta ? 2 : 1)), &inner_b = b.dim(rb - (tb ? 1 : 2));
-  if (inner_a.has_dim_value() && inner_b.has_dim_value() && inner_a.dim_value() != inner_b.dim_value())
-    fail_shape_inference("inner extents differ: ", inner_a.dim_value(), " and ", inner_b.dim_value());
-  onnx::TensorShapeProto batch_a, batch_b, shape;
-  for (int i = 0; i < ra - 2; ++i) *batch_a.add_dim() = a.dim(i);
-  for (int i = 0; i < rb - 2; ++i) *batch_b.add_dim() = b.dim(i);
-  onnx::bidirectionalBroadcastShapeInference(batch_a, batch_b, shape);
-  *shape.add_dim() = a.dim(ra - (ta ? 1 : 2));
-  *shape.add_dim() = b.dim(rb - (tb ? 2 : 1));
-  onnx::updateOutputShape(ctx, 0, shape);
-}
-
-void add_product_attributes(onnx::OpSchema& schema) {
-  schema.Attr("transA", "Whether A is transposed (its last two axes).", onnx::AttributeProto::INT, std::int64_t{0})
-      .Attr("transB", "Whether B is transposed (its last two axes).", onnx::AttributeProto::INT, std::int64_t{0})
-      .Attr("alpha", "Factor of the product.", onnx::AttributeProto::FLOAT, 1.0f);
-  add_to_attribute(schema);
-}
 
 /// Casts `names` (each to NAMEw) to the result's type if that is wider, so that nothing is rounded twice.
 std::string widened(const onnx::FunctionBodyBuildContext& call, std::initializer_list<const char*> names) {
@@ -289,6 +179,7 @@ std::string fused_matmul_body(const onnx::FunctionBodyBuildContext& call) {
 
 void fused_matmul_schema(onnx::OpSchema& schema) {
   add_product_attributes(schema);
+  add_to_attribute(schema);
   constrain_floats(schema, "T", "Type of the operands.");
   constrain_floats(schema, "TO", "Type of the result.");
   schema.Input(0, "A", "Matrices [..., M, K].", "T")
@@ -311,6 +202,7 @@ std::string fused_gemm_body(const onnx::FunctionBodyBuildContext& call) {
 
 void fused_gemm_schema(onnx::OpSchema& schema) {
   add_product_attributes(schema);
+  add_to_attribute(schema);
   add_epilogue_attributes(schema);
   schema.Attr("beta", "Factor of C.", onnx::AttributeProto::FLOAT, 1.0f);
   constrain_floats(schema, "T", "Type of the operands.");
@@ -320,7 +212,7 @@ void fused_gemm_schema(onnx::OpSchema& schema) {
       .Input(1, "B", "Matrix [K, N].", "T")
       .Input(2, "C", "Broadcast to [M, N].", "TC", onnx::OpSchema::Optional)
       .Output(0, "Y", "activation(alpha A B + beta C), [M, N].", "TO")
-      .TypeAndShapeInferenceFunction(infer_product);
+      .TypeAndShapeInferenceFunction(infer_matrix_product);
   set_function_body(schema, fused_gemm_body);
 }
 

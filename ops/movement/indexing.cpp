@@ -1,6 +1,4 @@
 // Operators that read or write elements at data-dependent positions: Gather, Scatter and related ones.
-#include <algorithm>
-#include <numeric>
 
 #include "ops/family_parts.h"
 #include "ops/magnitude.h"

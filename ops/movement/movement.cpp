@@ -4,6 +4,7 @@
 
 #include "ops/family_parts.h"
 #include "ops/movement/index_map.h"
+#include "ops/written_out.h"
 #include <halfstep/ops/kernel_util.h>
 
 namespace halfstep::ops {
@@ -189,11 +190,39 @@ Gradients tile_gradient(GradientContext& g) {
 Gradients trilu_gradient(GradientContext& g) { return {g.b.op("Trilu", {g.dy(), g.in(1)}, g.node.attributes)}; }
 Gradients depth_to_space_gradient(GradientContext& g) { return {g.b.op("SpaceToDepth", {g.dy()}, g.node.attributes)}; }
 Gradients space_to_depth_gradient(GradientContext& g) { return {g.b.op("DepthToSpace", {g.dy()}, g.node.attributes)}; }
+/// 0, 1, 2 ...
+Tensor counted(std::int64_t n) {
+  Tensor t(DType::i64, Shape{n});
+  std::iota(t.span<std::int64_t>().begin(), t.span<std::int64_t>().end(), 0);
+  return t;
+}
+
 Gradients reverse_sequence_gradient(GradientContext& g) {
   return {g.b.op("ReverseSequence", {g.dy(), g.in(1)}, g.node.attributes)};
 }
 
 }  // namespace
+
+/// Of every place in time the one that it is taken from, for sequences in the first axis and times in the second.
+Expr reverse_sequence_by_gather(Builder& b, const Node& node) {
+  const Expr x = b.expr(node.inputs[0]), lengths = b.expr(node.inputs[1]);
+  const Shape shape = x.shape();
+  if (!shape.is_static() || shape.count() == 0) return {};
+  const std::size_t time = normalize_axis(node.attributes.get_int("time_axis", 0), shape.rank()),
+                    batch = normalize_axis(node.attributes.get_int("batch_axis", 1), shape.rank());
+  if (std::max(time, batch) != 1 || time == batch) return {};
+  const Expr places = b.constant(counted(shape[time])), end = b.reshape(lengths, {shape[batch], 1});
+  // A length below 0 asks for what there is not, as one beyond the times does.
+  const Expr others = b.op("Where", {b.op("Less", {end, b.scalar(0, DType::i64)}),
+                                     b.scalar(static_cast<double>(shape[time]), DType::i64), places});
+  const Expr from = b.op("Where", {b.op("Less", {places, end}), end - 1 - places, others});
+  std::vector<std::int64_t> perm(shape.rank());
+  std::iota(perm.begin(), perm.end(), 0);
+  if (batch == 1) std::swap(perm[0], perm[1]);
+  const auto ordered = [&](Expr e) { return batch == 1 ? b.transpose(e, perm) : e; };
+  const Expr indices = b.reshape(from, {shape[batch], shape[time], 1});
+  return ordered(b.op("GatherND", {ordered(x), indices}, {{"batch_dims", std::int64_t{1}}}));
+}
 
 std::vector<OpDef> movement_rows() {
   using enum PrecisionClass;

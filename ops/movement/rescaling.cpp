@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "ops/magnitude.h"
+#include "ops/written_out.h"
 #include <halfstep/base/error.h>
 #include <halfstep/ops/gradient_util.h>
 #include <halfstep/ops/kernel_util.h>
@@ -16,6 +17,13 @@ using Gradients = std::vector<Expr>;
 
 Expr mean(Expr x, Expr axes) { return x.builder().op("ReduceMean", {x, axes}); }
 Expr sum(Expr x, Expr axes) { return x.builder().op("ReduceSum", {x, axes}); }
+/// The first element along each of the axes, which stay.
+Expr first_along(Expr x, Expr axes) {
+  Builder& b = x.builder();
+  const auto count = static_cast<std::size_t>(axes.shape().count());
+  return b.op("Slice",
+              {x, b.ints(std::vector<std::int64_t>(count, 0)), b.ints(std::vector<std::int64_t>(count, 1)), axes});
+}
 Expr square_root(Expr x) { return x.builder().op("Sqrt", {x}); }
 
 // RMSNormalization ----------------------------------------------------------------------------------------------------
@@ -85,16 +93,22 @@ void lp_normalization(KernelCall& call) {
   store(ensure_out(call, 0, x.dtype(), x.shape()), y);
 }
 
+/// The norms of x, whether they are 0, and what x is divided by. If a norm is 0, every x is 0: any divisor is correct.
+struct Norm {
+  Expr axes, is_zero, divisor;
+
+  Norm(Expr x, const Node& node) : axes(x.builder().ints({node.attributes.get_int("axis", -1)})) {
+    const Expr norm = x.builder().op(order_of(node) == 1 ? "ReduceL1" : "ReduceL2", {x, axes});
+    is_zero = x.builder().op("Equal", {norm, zero_like(norm)});
+    divisor = select(is_zero, x.builder().scalar(1, x.dtype()), norm);
+  }
+};
+
 Gradients lp_normalization_gradient(GradientContext& g) {
   const DType type = wide(g.in(0).dtype());
   const Expr x = g.b.cast(g.in(0), type), dy = g.b.cast(g.dy(), type);
-  const Expr axes = g.b.ints({g.node.attributes.get_int("axis", -1)});
-  const bool first_order = order_of(g.node) == 1;
-  const Expr norm = g.b.op(first_order ? "ReduceL1" : "ReduceL2", {x, axes});
-  // If the norm is 0, every x is 0: any divisor is correct.
-  const Expr is_zero = g.b.op("Equal", {norm, zero_like(norm)});
-  const Expr divisor = select(is_zero, g.b.scalar(1, type), norm);
-  const Expr y = x / divisor, direction = first_order ? g.b.op("Sign", {x}) : y;
+  const auto [axes, is_zero, divisor] = Norm(x, g.node);
+  const Expr y = x / divisor, direction = order_of(g.node) == 1 ? g.b.op("Sign", {x}) : y;
   const Expr dx = (dy - direction * sum(dy * y, axes)) / divisor;
   return {g.b.cast(select(is_zero, zero_like(dx), dx), g.in(0).dtype())};
 }
@@ -104,12 +118,17 @@ Gradients lp_normalization_gradient(GradientContext& g) {
 /// The constant that ONNX's function body adds to the standard deviation.
 constexpr double kDeviationFloor = 1e-9;
 
-std::vector<std::int64_t> moment_axes(const Node& node) { return node.attributes.get_ints("axes", {0, 2, 3}); }
+/// None named are all, as in the means of ONNX's function body.
+std::vector<std::int64_t> moment_axes(const Node& node, std::size_t rank) {
+  std::vector<std::int64_t> axes = node.attributes.get_ints("axes", {0, 2, 3});
+  if (axes.empty()) axes.resize(rank), std::iota(axes.begin(), axes.end(), 0);
+  return axes;
+}
 
 void mean_variance_normalization(KernelCall& call) {
   const Tensor& x = call.in[0];
   Shape reduced = x.shape();
-  for (std::size_t axis : normalize_axes(moment_axes(call.node), reduced.rank())) reduced[axis] = 1;
+  for (std::size_t axis : normalize_axes(moment_axes(call.node, reduced.rank()), reduced.rank())) reduced[axis] = 1;
   const BroadcastOffsets group_of(reduced, x.shape());
   std::vector<double> y = to_doubles(x);
   std::vector<double> means(static_cast<std::size_t>(reduced.count())), squares(means.size());
@@ -127,11 +146,21 @@ void mean_variance_normalization(KernelCall& call) {
   store(ensure_out(call, 0, x.dtype(), x.shape()), y);
 }
 
+/// Distances from the first element come first: where all are equal the mean is exact, and what is left is 0.
+struct Centred {
+  Expr axes, centred, divisor;
+
+  Centred(Expr x, const Node& node)
+      : axes(x.builder().ints(moment_axes(node, x.rank()))), centred(x - first_along(x, axes)) {
+    centred = centred - mean(centred, axes);
+    divisor = square_root(mean(centred * centred, axes)) + kDeviationFloor;
+  }
+};
+
 Gradients mean_variance_normalization_gradient(GradientContext& g) {
   const DType type = wide(g.in(0).dtype());
-  const Expr x = g.b.cast(g.in(0), type), dy = g.b.cast(g.dy(), type), axes = g.b.ints(moment_axes(g.node));
-  const Expr centred = x - mean(x, axes);
-  const Expr divisor = square_root(mean(centred * centred, axes)) + kDeviationFloor;
+  const Expr x = g.b.cast(g.in(0), type), dy = g.b.cast(g.dy(), type);
+  const auto [axes, centred, divisor] = Centred(x, g.node);
   const Expr y = centred / divisor;
   return {g.b.cast((dy - mean(dy, axes) - y * mean(dy * y, axes)) / divisor, g.in(0).dtype())};
 }
@@ -179,24 +208,33 @@ void lrn(KernelCall& call) {
   store(ensure_out(call, 0, x.dtype(), x.shape()), y);
 }
 
+/// The tensor with the channels as the rows of an image, so that pooling gives means over neighbouring ones.
+Shape channel_rows(const Shape& x) { return {x[0], 1, x[1], x.count(2, x.rank())}; }
+
+/// The mean over `size` channels, with zeros for those outside of the tensor.
+Expr window_mean(const Response& r, Expr rows, std::int64_t before, std::int64_t after) {
+  return rows.builder().op("AveragePool", {rows},
+                           {{"kernel_shape", std::vector<std::int64_t>{r.size, 1}},
+                            {"pads", std::vector<std::int64_t>{before, 0, after, 0}},
+                            {"count_include_pad", std::int64_t{1}}});
+}
+Expr response_base(const Response& r, Expr rows) {
+  return window_mean(r, rows * rows, r.before, r.after) * r.alpha + r.bias;
+}
+Expr divided(const Response& r, Expr x, Expr base) {
+  return x / x.builder().op("Pow", {base, x.builder().scalar(r.beta, x.dtype())});
+}
+
 Gradients lrn_gradient(GradientContext& g) {
   const Shape shape = g.in(0).shape();
   if (shape.count() == 0) return {g.dy()};  // pooling does not support empty axes
   const DType type = wide(g.in(0).dtype());
   const Response r(g.node);
-  const Shape planes{shape[0], 1, shape[1], shape.count(2, shape.rank())};
-  const Expr x = g.b.reshape(g.b.cast(g.in(0), type), planes), dy = g.b.reshape(g.b.cast(g.dy(), type), planes);
-  // The mean over `size` channels, with zeros for those outside of the tensor.
-  auto windows = [&](Expr e, std::int64_t before, std::int64_t after) {
-    return g.b.op("AveragePool", {e},
-                  {{"kernel_shape", std::vector<std::int64_t>{r.size, 1}},
-                   {"pads", std::vector<std::int64_t>{before, 0, after, 0}},
-                   {"count_include_pad", std::int64_t{1}}});
-  };
-  const Expr base = windows(x * x, r.before, r.after) * r.alpha + r.bias;
-  const Expr direct = dy / g.b.op("Pow", {base, g.b.scalar(r.beta, type)});
+  const Shape rows = channel_rows(shape);
+  const Expr x = g.b.reshape(g.b.cast(g.in(0), type), rows), dy = g.b.reshape(g.b.cast(g.dy(), type), rows);
+  const Expr base = response_base(r, x), direct = divided(r, dy, base);
   // Channel k is in the window of c as c is in the mirrored window of k.
-  const Expr others = windows(direct * x / base, r.after, r.before) * (2 * r.alpha * r.beta);
+  const Expr others = window_mean(r, direct * x / base, r.after, r.before) * (2 * r.alpha * r.beta);
   return {g.b.cast(g.b.reshape(direct - x * others, shape), g.in(0).dtype())};
 }
 
@@ -219,6 +257,7 @@ const std::vector<OpCase> kLpNormalizationCases = {
 const std::vector<OpCase> kMeanVarianceNormalizationCases = {
     {"(float[2,3,4,5] x) => (float[2,3,4,5] y) { y = MeanVarianceNormalization(x) }"},
     {"(float[3,5] x) => (float[3,5] y) { y = MeanVarianceNormalization<axes = [-1]>(x) }"},
+    {"(float[2,5] x) => (float[2,5] y) { y = MeanVarianceNormalization<axes: ints = []>(x) }"},
     {"(float[3,0] x) => (float[3,0] y) { y = MeanVarianceNormalization<axes = [0]>(x) }"},
 };
 
@@ -231,6 +270,29 @@ const std::vector<OpCase> kLrnCases = {
 };
 
 }  // namespace
+
+Expr lp_normalization_by_norm(Builder& b, const Node& node) {
+  return in_wide(b, node, [&](Expr x) {
+    const auto [axes, is_zero, divisor] = Norm(x, node);
+    return x / divisor;
+  });
+}
+
+Expr mean_variance_normalization_by_means(Builder& b, const Node& node) {
+  return in_wide(b, node, [&](Expr x) {
+    const auto [axes, centred, divisor] = Centred(x, node);
+    return centred / divisor;
+  });
+}
+
+Expr lrn_by_pooling(Builder& b, const Node& node) {
+  return in_wide(b, node, [&](Expr x) {
+    check_has_channels(x.shape());
+    const Response r(node);
+    const Expr rows = b.reshape(x, channel_rows(x.shape()));
+    return b.reshape(divided(r, rows, response_base(r, rows)), x.shape());
+  });
+}
 
 std::span<const OpDef> rescaling_ops() {
   static const OpDef rows[] = {
@@ -252,6 +314,8 @@ std::span<const OpDef> rescaling_ops() {
        .precision = PrecisionClass::full,  // the constants of its function body, which runtimes use, are f32
        .reference = mean_variance_normalization,
        .gradient = mean_variance_normalization_gradient,
+       // Its schema has no inference function.
+       .result_shape = [](const Node&, std::span<const Shape> operands) { return operands[0]; },
        .cases = kMeanVarianceNormalizationCases,
        .note = "the deviation plus 1e-9 divides; where it is 0 the gradient is that of the mean alone"},
       {.name = "LRN",

@@ -12,16 +12,20 @@ namespace {
 
 using Gradients = std::vector<Expr>;
 
+/// Extents of Split's parts where no operand gives them: as many equal ones, the last the smaller.
+std::vector<std::int64_t> equal_parts(std::int64_t extent, std::int64_t parts) {
+  std::vector<std::int64_t> sizes;
+  const std::int64_t chunk = (extent + parts - 1) / parts;
+  for (std::int64_t i = 0; i < parts; ++i) sizes.push_back(std::clamp(extent - i * chunk, std::int64_t{0}, chunk));
+  return sizes;
+}
+
 void split(KernelCall& call) {
   const Shape& shape = call.in[0].shape();
   const std::size_t axis = normalize_axis(call.node.attributes.get_int("axis", 0), shape.rank());
   const auto parts = static_cast<std::int64_t>(call.out.size());
-  const std::int64_t extent = shape[axis], chunk = (extent + parts - 1) / parts;
-  std::vector<std::int64_t> sizes;
-  if (call.has_in(1))
-    sizes = to_int64s(call.in[1]);
-  else
-    for (std::int64_t i = 0; i < parts; ++i) sizes.push_back(std::clamp(extent - i * chunk, std::int64_t{0}, chunk));
+  const std::int64_t extent = shape[axis];
+  const std::vector<std::int64_t> sizes = call.has_in(1) ? to_int64s(call.in[1]) : equal_parts(extent, parts);
   if (call.node.attributes.get_int("num_outputs", parts) != parts)
     throw_input_error("attribute num_outputs as the node has outputs: " + std::to_string(parts),
                       std::to_string(call.node.attributes.get_int("num_outputs", parts)), "check Split's num_outputs");
@@ -176,8 +180,25 @@ void pad(KernelCall& call) {
 }
 
 Gradients split_gradient(GradientContext& g) {
+  Shape shape = g.in(0).shape();
+  const std::size_t axis = normalize_axis(g.node.attributes.get_int("axis", 0), shape.rank());
+  const std::size_t count = g.node.outputs.size();
+  std::vector<std::int64_t> sizes;  // of parts that are absent
   std::vector<Expr> parts;
-  for (std::size_t i = 0; i < g.node.outputs.size(); ++i) parts.push_back(g.dy(i) ? g.dy(i) : g.b.zeros_like(g.out(i)));
+  for (std::size_t i = 0; i < count; ++i) {
+    if (g.dy(i)) {
+      parts.push_back(g.dy(i));
+      continue;
+    }
+    if (g.out(i)) {
+      parts.push_back(g.b.zeros_like(g.out(i)));
+      continue;
+    }
+    if (sizes.empty())
+      sizes = g.in(1) ? constant_ints(g, 1) : equal_parts(shape[axis], static_cast<std::int64_t>(count));
+    shape[axis] = sizes.at(i);
+    parts.push_back(g.b.constant(Tensor(g.in(0).dtype(), shape)));
+  }
   return {g.b.op("Concat", parts, {{"axis", g.node.attributes.get_int("axis", 0)}})};
 }
 
@@ -223,7 +244,9 @@ std::vector<OpDef> slicing_rows() {
        .cases = {{"(float[2,6] x) => (float[2,2] a, float[2,4] b) <int64[2] s = {2, 4}>"
                   " { a, b = Split<axis=1>(x, s) }"},
                  {"(float[5] x) => (float[3] a, float[2] b) { a, b = Split<num_outputs=2>(x) }"},
-                 {"(float[4,2] x) => (float[2,2] a, float[2,2] b) { a, b = Split<axis=-2, num_outputs=2>(x) }"}}},
+                 {"(float[4,2] x) => (float[2,2] a, float[2,2] b) { a, b = Split<axis=-2, num_outputs=2>(x) }"},
+                 {"(float[6,2] x) => (float[3,2] b) <int64[3] s = {1, 3, 2}> { , b, c = Split(x, s) }"},
+                 {"(float[5] x) => (float[1] c) { , , c = Split<num_outputs=3>(x) }"}}},
       {.name = "Slice",
        .precision = neutral,
        .traits = {.movement = Movement::part},

@@ -2,9 +2,11 @@
 
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "ops/convolution/window.h"
 #include "ops/magnitude.h"
+#include "ops/written_out.h"
 #include <halfstep/base/error.h>
 #include <halfstep/ops/kernel_util.h>
 
@@ -21,6 +23,19 @@ Expr signed_power(Expr x, std::int64_t p) {
   Builder& b = x.builder();
   const Expr sign = b.op("Sign", {x});
   return p == 1 ? sign : sign * b.op("Pow", {b.op("Abs", {x}), b.scalar(static_cast<double>(p - 1), x.dtype())});
+}
+
+Expr absolute_power(Expr x, std::int64_t p) {
+  Builder& b = x.builder();
+  if (p == 2) return x * x;
+  const Expr absolute = b.op("Abs", {x});
+  return p == 1 ? absolute : b.op("Pow", {absolute, b.scalar(static_cast<double>(p), x.dtype())});
+}
+
+Expr root(Expr x, std::int64_t p) {
+  Builder& b = x.builder();
+  if (p == 1) return x;
+  return p == 2 ? b.op("Sqrt", {x}) : b.op("Pow", {x, b.scalar(1 / static_cast<double>(p), x.dtype())});
 }
 
 Expr root_gradient(Expr dy, Expr y, std::int64_t p) {
@@ -132,6 +147,17 @@ const std::vector<OpCase> kGlobalLpPoolCases = {
 };
 
 }  // namespace
+
+Expr global_lp_pool_by_sum(Builder& b, const Node& node) {
+  const auto p = static_cast<std::int64_t>(norm_order(node));
+  const Shape& shape = b.graph()[node.inputs[0]].shape;
+  if (shape.is_static() && shape.rank() < 3) return {};  // to sum over no axes would be to sum over all
+  return in_wide(b, node, [&](Expr x) {
+    std::vector<std::int64_t> axes(x.rank() - 2);
+    std::iota(axes.begin(), axes.end(), 2);
+    return root(b.reduce_sum(absolute_power(x, p), axes, true), p);
+  });
+}
 
 std::span<const OpDef> global_pooling_ops() {
   static const OpDef rows[] = {

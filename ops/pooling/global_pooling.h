@@ -20,6 +20,9 @@ inline constexpr std::string_view kMaximumTies =
 double norm_order(const Node& node);
 /// d|x|^p / dx without its factor p.
 Expr signed_power(Expr x, std::int64_t p);
+/// |x|^p, and x^(1/p) of what is not below 0.
+Expr absolute_power(Expr x, std::int64_t p);
+Expr root(Expr x, std::int64_t p);
 /// dy * y^(1 - p), and 0 if y is 0: then every |x| is 0, too.
 Expr root_gradient(Expr dy, Expr y, std::int64_t p);
 

@@ -9,6 +9,7 @@
 #include "ops/magnitude.h"
 #include "ops/pooling/global_pooling.h"
 #include "ops/schemas.h"
+#include "ops/written_out.h"
 #include <halfstep/base/error.h>
 #include <halfstep/ops/kernel_util.h>
 
@@ -200,14 +201,20 @@ Attributes with_all_taps_padded(Attributes attributes, const Shape& x) {
   return attributes;
 }
 
+/// The attributes of an average that is the sum over LpPool's windows of x, divided by `taps`: every tap is counted.
+Attributes sum_attributes(const Node& node, const Shape& x, double& taps) {
+  Attributes attributes = with_all_taps_padded(gradient_attributes(node.attributes, x), x);
+  attributes.set("count_include_pad", std::int64_t{1});
+  taps = 1;
+  for (std::int64_t extent : attributes.get_ints("kernel_shape")) taps *= static_cast<double>(extent);
+  return attributes;
+}
+
 std::vector<Expr> lp_pool_gradient(GradientContext& g) {
   const Expr x = g.in(0);
   const std::int64_t p = g.node.attributes.get_int("p", 2);
-  Attributes attributes = with_all_taps_padded(gradient_attributes(g.node.attributes, x.shape()), x.shape());
-  // A sum over windows is an average times the kernel's size if every tap is counted.
-  attributes.set("count_include_pad", std::int64_t{1});
   double taps = 1;
-  for (std::int64_t extent : attributes.get_ints("kernel_shape")) taps *= static_cast<double>(extent);
+  const Attributes attributes = sum_attributes(g.node, x.shape(), taps);
   const Expr spread = average_pool_grad(root_gradient(g.dy(), g.out(0), p) * taps, attributes, x.shape());
   return {signed_power(x, p) * spread};
 }
@@ -329,6 +336,15 @@ std::vector<OpDef> make_rows() {
 }
 
 }  // namespace
+
+Expr lp_pool_by_average(Builder& b, const Node& node) {
+  const auto p = static_cast<std::int64_t>(norm_order(node));
+  return in_wide(b, node, [&](Expr x) {
+    double taps = 1;
+    const Attributes attributes = sum_attributes(node, x.shape(), taps);
+    return root(b.op("AveragePool", {absolute_power(x, p)}, attributes) * taps, p);
+  });
+}
 
 std::span<const OpDef> pooling_ops() {
   static const std::vector<OpDef> rows = make_rows();

@@ -1,5 +1,4 @@
 // Fused operators, where the executor has them.
-#include <algorithm>
 #include <iterator>
 
 #include "ops/epilogue.h"
@@ -51,7 +50,6 @@ Rule activation_rule(const Fusion& fusion) {
   };
   Rule rule;
   rule.before.ops = fusion.activations;
-  std::erase(rule.before.ops, "Add");
   rule.before.operands.push_back(first_of(fusion, is_plain));
   rule.apply = [fused = fusion.fused](Graph& graph, const Match& found) {
     return absorb(graph, found, fused, ops::epilogue_attributes(graph, graph.nodes[found.root()]));
@@ -75,18 +73,18 @@ Rule cast_rule(const Fusion& fusion) {
   return rule;
 }
 
-// What is added to a normalization, as in a residual network: input 5. It may be computed behind the normalization, so
+// What is added to a normalization or a convolution, as in a residual network. It may be computed behind that node, so
 // that the nodes are to be sorted afterwards.
-Rule addition_rule(const Fusion& fusion) {
-  const auto is_plain = [](const Graph&, const Node& node) {
-    return !has_activation(node) && node.input(5) == kNoValue;
+Rule addition_rule(const Fusion& fusion, std::size_t place) {
+  const auto is_plain = [place](const Graph&, const Node& node) {
+    return !has_activation(node) && node.input(place) == kNoValue;
   };
   Rule rule;
   rule.before.ops.push_back("Add");
   rule.before.commutes = true;
   rule.before.operands.push_back(first_of(fusion, is_plain));
   rule.before.operands.push_back(any("residual"));
-  rule.apply = [fused = fusion.fused](Graph& graph, const Match& found) {
+  rule.apply = [fused = fusion.fused, place](Graph& graph, const Match& found) {
     const ValueId result = graph.nodes[found.root()].outputs[0], residual = found["residual"];
     for (const ValueId operand : {residual, found["first"]})  // neither is broadcast
       if (graph[operand].shape != graph[result].shape || graph[operand].dtype != graph[result].dtype) return false;
@@ -100,8 +98,8 @@ Rule addition_rule(const Fusion& fusion) {
     const Graph::Edit node = graph.edit(first);
     node->op = fused;
     node->domain = kOwnDomain;
-    node->inputs.resize(6, kNoValue);
-    node->inputs[5] = residual;
+    node->inputs.resize(place + 1, kNoValue);
+    node->inputs[place] = residual;
     node->outputs[0] = result;
     return true;
   };
@@ -148,8 +146,7 @@ Pass fuse(std::vector<Fusion> fusions) {
     if (fusion.op == "BatchNormalization") backward.push_back(normalization_grad_rule(fusion));
     std::vector<Rule> rules = gemm_training_rules(fusion);
     if (rules.empty() && !fusion.activations.empty()) forward.push_back(activation_rule(fusion));
-    if (fusion.op == "BatchNormalization" && std::ranges::count(fusion.activations, "Add") > 0)
-      additions.push_back(addition_rule(fusion));
+    if (fusion.adds) additions.push_back(addition_rule(fusion, ops::addition_operand(fusion.fused)));
     training.insert(training.end(), std::make_move_iterator(rules.begin()), std::make_move_iterator(rules.end()));
     if (fusion.widens) forward.push_back(cast_rule(fusion));
   }

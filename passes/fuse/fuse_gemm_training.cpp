@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <optional>
 
+#include "ops/epilogue.h"
+
 namespace halfstep {
 namespace {
 
@@ -12,11 +14,12 @@ std::string variant_of(const Node& node) {
   return approximate == "none" ? node.op : node.op + "(" + approximate + ")";
 }
 
-void set_activation(Node& node, std::string op, const Attributes& of) {
+/// Makes a product, whose addend has no factor, the operator `op`, with an epilogue.
+void set_epilogue(Node& node, const std::string& op, const Attributes& epilogue) {
   node.domain = kOwnDomain;
-  node.op = std::move(op);
-  node.attributes.set("activation", std::string("Gelu"));
-  node.attributes.set("approximate", of.get_string("approximate", "none"));
+  node.op = op;
+  node.attributes.remove("beta");
+  for (const auto& [name, value] : epilogue) node.attributes.set(name, value);
 }
 
 bool is_matrix(const Graph& graph, ValueId id) { return graph[id].shape.is_static() && graph[id].shape.rank() == 2; }
@@ -76,12 +79,11 @@ Rule activation_rule(const Fusion& fusion) {
     if (bias != kNoValue &&
         (graph[bias].shape != Shape{graph[product].shape[1]} || graph[bias].dtype != graph[product].dtype))
       return false;
-    const Attributes attributes = graph.nodes[activation].attributes;
+    const Attributes epilogue = ops::epilogue_attributes(graph, graph.nodes[activation]);
     const bool is_read = !graph.sole_user(operand) || (operand != product && !graph.sole_user(product));
     {
       const Graph::Edit edit = graph.edit(*gemm);
-      set_activation(*edit, fusion.fused, attributes);
-      edit->attributes.remove("beta");
+      set_epilogue(*edit, fusion.fused, epilogue);
       edit->outputs = {kNoValue};
       if (is_read) edit->outputs.push_back(product);
     }
@@ -113,11 +115,10 @@ Rule activation_grad_rule(const Fusion& fusion) {
     if (graph[operand].shape != graph[product].shape || graph[operand].dtype != graph[product].dtype ||
         graph.producer_index(operand) >= static_cast<std::ptrdiff_t>(*gemm))
       return false;
-    const Attributes attributes = graph.nodes[slope].attributes;
+    const Attributes epilogue = ops::epilogue_attributes(graph, graph.nodes[slope]);
     {
       const Graph::Edit edit = graph.edit(*gemm);
-      set_activation(*edit, fusion.fused, attributes);
-      edit->attributes.remove("beta");
+      set_epilogue(*edit, fusion.fused, epilogue);
       edit->inputs = {edit->inputs[0], edit->inputs[1], operand};
     }
     take_result(graph, slope, gradient, product, *gemm);

@@ -264,6 +264,23 @@ BatchShapes find_batch_shapes(const Graph& graph, std::span<const ValueId> batch
   }
 }
 
+const BatchShapes& BatchSearches::find(const Graph& graph, std::span<const ValueId> batched, std::int64_t from) {
+  std::vector<Shape> inputs;
+  for (const ValueId in : graph.inputs) {
+    Dims dims = graph[in].shape.is_ranked() ? graph[in].shape.dims() : Dims();
+    if (std::ranges::find(batched, in) != batched.end()) dims[0] = from;
+    inputs.push_back(graph[in].shape.is_ranked() ? Shape(dims) : graph[in].shape);
+  }
+  const auto is_for = [&](const Made& made) {
+    return made.from == from && std::ranges::equal(made.batched, batched) && made.inputs == inputs;
+  };
+  const std::lock_guard lock(mutex_);
+  const auto found = std::ranges::find_if(made_, is_for);
+  if (found != made_.end()) return found->found;
+  made_.push_back({from, {batched.begin(), batched.end()}, inputs, find_batch_shapes(graph, batched, from)});
+  return made_.back().found;
+}
+
 NodeHook rewrite_batch(BatchShapes shapes, std::int64_t from, std::int64_t to) {
   return [axes = std::move(shapes.axes), from, to](Graph& graph, Node& node) {
     if (traits_of(node).is_recurrent() && node.input(0) != kNoValue) check_initial_states(graph, node, from);

@@ -41,7 +41,7 @@ Shape bound_shape(const Value& input, const InputShapes& shapes, std::optional<B
 }
 
 // Makes the model compute for another batch than it was exported for.
-void change_batch(Graph& graph, const Graph& source, const BatchChange& change) {
+void change_batch(Graph& graph, const Graph& source, const BatchChange& change, BatchSearches& searches) {
   const auto [from, to] = change;
   const Value& input = source[source.inputs[0]];
   std::vector<ValueId> batched;
@@ -50,7 +50,7 @@ void change_batch(Graph& graph, const Graph& source, const BatchChange& change) 
     const bool had_any = !was.is_ranked() || was.rank() == 0 || was[0] == from || was[0] == Shape::kUnknown;
     if (had_any && is.rank() > 0 && is[0] == to) batched.push_back(in);
   }
-  const BatchShapes shapes = find_batch_shapes(graph, batched, from);
+  const BatchShapes& shapes = searches.find(graph, batched, from);
   try {
     fold_constants(rewrite_batch(shapes, from, to)).apply(graph);
   } catch (const Error& error) {
@@ -65,8 +65,10 @@ void change_batch(Graph& graph, const Graph& source, const BatchChange& change) 
 
 }  // namespace
 
-Pass bind_shapes(InputShapes shapes) {
-  return {"bind_shapes", [shapes = std::move(shapes)](Graph& graph) {
+Pass bind_shapes(InputShapes shapes) { return bind_shapes(std::move(shapes), std::make_shared<BatchSearches>()); }
+
+Pass bind_shapes(InputShapes shapes, std::shared_ptr<BatchSearches> searches) {
+  return {"bind_shapes", [shapes = std::move(shapes), searches = std::move(searches)](Graph& graph) {
             for (const auto& [name, shape] : shapes.by_name) {
               const ValueId id = graph.find(name);
               if (id == kNoValue || !graph.is_input(id)) {
@@ -84,7 +86,7 @@ Pass bind_shapes(InputShapes shapes) {
             for (std::size_t i = 0; i < bound.size(); ++i) graph[graph.inputs[i]].shape = bound[i];
             // What else follows from the inputs is inferred by fold_constants, which knows the values shapes are made
             // of.
-            if (change) change_batch(graph, *source, *change);
+            if (change) change_batch(graph, *source, *change, *searches);
           }};
 }
 

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 #include <optional>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -100,7 +102,8 @@ Pass undo_expansion(bool trains) {
           }};
 }
 
-std::string find_obstacle(const Graph& model, bool trains) {
+/// After the passes of `repair`.
+std::string find_obstacle(const Graph& model, Pipeline repair, const std::shared_ptr<BatchSearches>& searches) {
   const std::int64_t batch = first_fixed_batch(model);
   if (batch == Shape::kUnknown) return {};
   const std::int64_t probe = probe_batch(model, batch);
@@ -112,8 +115,9 @@ std::string find_obstacle(const Graph& model, bool trains) {
     dims[0] = probe;
     shapes.by_name[model[in].name] = Shape(dims);
   }
+  repair.push_back(bind_shapes(std::move(shapes), searches));
   try {
-    run_pipeline(model, {separate_merged_parameters(), undo_expansion(trains), bind_shapes(shapes)});
+    run_pipeline(model, repair);
   } catch (const Error& error) {
     return error.found();
   }
@@ -125,8 +129,17 @@ std::string find_obstacle(const Graph& model, bool trains) {
 Pass undo_batch_expansion() { return undo_expansion(/*trains=*/false); }
 Pass undo_batch_expansion_for_training() { return undo_expansion(/*trains=*/true); }
 
-std::string batch_obstacle(const Graph& model) { return find_obstacle(model, /*trains=*/false); }
-std::string batch_obstacle_in_training(const Graph& model) { return find_obstacle(model, /*trains=*/true); }
+std::string batch_obstacle(const Graph& model) {
+  return find_obstacle(model, {separate_merged_parameters(), undo_batch_expansion()},
+                       std::make_shared<BatchSearches>());
+}
+std::string batch_obstacle_in_training(const Graph& model) {
+  return find_obstacle(model, {separate_merged_parameters(), undo_batch_expansion_for_training()},
+                       std::make_shared<BatchSearches>());
+}
+std::string batch_obstacle_of_repaired(const Graph& model, const std::shared_ptr<BatchSearches>& searches) {
+  return find_obstacle(model, {}, searches);
+}
 
 std::int64_t fixed_batch(const Graph& model) {
   const std::int64_t batch = first_fixed_batch(model);

@@ -3,9 +3,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <list>
 #include <map>
+#include <memory>
+#include <mutex>
 #include <span>
 #include <string>
+#include <vector>
 
 #include <halfstep/passes/passes.h>
 
@@ -22,6 +26,28 @@ struct BatchShapes {
 /// inputs have shapes; of those in `batched` the first extent is the batch, which was `from`.
 BatchShapes find_batch_shapes(const Graph& graph, std::span<const ValueId> batched, std::int64_t from);
 
+/// The searches of one model, each made once however many batches the model is bound to, and whatever for. May be used
+/// by several threads.
+class BatchSearches {
+ public:
+  /// As find_batch_shapes. The values of all graphs are those of one model: passes may have added others.
+  const BatchShapes& find(const Graph& graph, std::span<const ValueId> batched, std::int64_t from);
+  std::size_t made() const { return made_.size(); }
+
+ private:
+  struct Made {
+    std::int64_t from;
+    std::vector<ValueId> batched;
+    std::vector<Shape> inputs;  ///< with `from` as the batch
+    BatchShapes found;
+  };
+  std::mutex mutex_;
+  std::list<Made> made_;
+};
+
+/// As bind_shapes(shapes), with what is known of the model's shapes with other batches.
+Pass bind_shapes(InputShapes shapes, std::shared_ptr<BatchSearches> searches);
+
 /// For `fold_constants`: gives these shapes the batch `to`. Throws Error naming a node whose shape then does not fit.
 NodeHook rewrite_batch(BatchShapes shapes, std::int64_t from, std::int64_t to);
 
@@ -36,6 +62,8 @@ HALFSTEP_API Pass undo_batch_expansion_for_training();
 
 /// `batch_obstacle` of a model that is to be trained.
 HALFSTEP_API std::string batch_obstacle_in_training(const Graph& model);
+/// `batch_obstacle` of a model whose expansions are undone already; `searches` keeps what was found.
+std::string batch_obstacle_of_repaired(const Graph& model, const std::shared_ptr<BatchSearches>& searches);
 
 /// The first output of `source` that had the batch `from` and does not have `to` in `graph`, with its shape; else
 /// empty.

@@ -1,6 +1,5 @@
 #include "passes/load/recurrent_bias.h"
 
-#include <algorithm>
 #include <cstddef>
 #include <cstring>
 

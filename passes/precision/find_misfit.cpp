@@ -1,7 +1,5 @@
 #include "passes/precision/find_misfit.h"
 
-#include <algorithm>
-
 #include <fmt/format.h>
 
 #include <halfstep/ops/op_traits.h>

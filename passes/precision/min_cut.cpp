@@ -1,7 +1,6 @@
 #include "passes/precision/min_cut.h"
 
 #include <algorithm>
-#include <utility>
 
 namespace halfstep {
 

@@ -126,11 +126,11 @@ bool changes_shape_only(const Node& node) { return traits_of(node).movement == M
 
 const Node* last_operator(const Graph& graph, ValueId output) {
   const auto passes = [&](const Node& node, bool any_shape) {
-    const Shape &in = graph[node.input(0)].shape, &out = graph[node.outputs[0]].shape;
     if (node.is("Transpose") || node.is("Identity")) return true;
     if (node.is("Cast")) return is_float(graph[node.input(0)].dtype);
-    return changes_shape_only(node) &&
-           (any_shape || (in.is_static() && out.is_static() && in.rank() > 0 && out.rank() > 0 && in[0] == out[0] &&
+    if (!changes_shape_only(node)) return false;  // of others the first operand or result may be absent
+    const Shape &in = graph[node.input(0)].shape, &out = graph[node.outputs[0]].shape;
+    return (any_shape || (in.is_static() && out.is_static() && in.rank() > 0 && out.rank() > 0 && in[0] == out[0] &&
                           equal_but_for_unit_axes(in, out)));
   };
   const auto behind = [&](bool any_shape) {

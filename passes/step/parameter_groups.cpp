@@ -1,7 +1,6 @@
 #include "passes/step/parameter_groups.h"
 
 #include <algorithm>
-#include <optional>
 
 #include <fmt/format.h>
 #include <fnmatch.h>

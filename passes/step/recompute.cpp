@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <map>
-#include <optional>
 #include <utility>
 #include <vector>
 
@@ -92,11 +91,6 @@ class Recomputation {
   const Order& order() const { return order_; }
 
  private:
-  bool reads(std::size_t node, std::size_t input) const {
-    const std::vector<std::size_t>& unread = use_of(kernels_, graph_.nodes[node].name).unread;
-    return std::ranges::find(unread, input) == unread.end();
-  }
-
   void group() {
     family_ = ValueMap<std::vector<Instance>>(graph_.values.size());
     for (Instance i = 0; i < order_.value_of.size(); ++i)
@@ -138,7 +132,9 @@ class Recomputation {
     if (choice.nodes.size() >= kMostCopies) return false;
     const std::vector<ValueId>& inputs = graph_.nodes[n].inputs;
     for (std::size_t i = 0; i < inputs.size(); ++i) {
-      if (inputs[i] == kNoValue || (!reads(n, i) && can_be_named(inputs[i], choice.at))) continue;
+      if (inputs[i] == kNoValue ||
+          (!reads(use_of(kernels_, graph_.nodes[n].name), i) && can_be_named(inputs[i], choice.at)))
+        continue;
       if (!have(inputs[i], wanted, choice)) return false;
     }
     choice.nodes.push_back(n);

@@ -5,14 +5,12 @@
 #include <map>
 #include <utility>
 
-#include <fmt/format.h>
-#include <fmt/ranges.h>
-
 #include "graph/placeholder.h"
 #include "ops/collective/all_reduce.h"
 #include "passes/step/step_values.h"
 #include "passes/step/step_writing.h"
 #include <halfstep/base/error.h>
+#include <halfstep/graph/tensor_bytes.h>
 #include <halfstep/ops/builder.h>
 
 namespace halfstep {
@@ -250,7 +248,7 @@ std::vector<std::vector<std::size_t>> in_buckets(std::span<const TensorInfo> gra
       bytes = 0;
     }
     buckets.back().push_back(i);
-    bytes += bytes_of(gradient.dtype, static_cast<std::size_t>(gradient.shape.count()));
+    bytes += bytes_of(gradient.dtype, gradient.shape);
   }
   return buckets;
 }

@@ -7,14 +7,13 @@
 #include <vector>
 
 #include "ops/collective/all_reduce.h"
+#include <halfstep/graph/tensor_bytes.h>
 #include <halfstep/ops/optimizers/optimizer_def.h>
 
 namespace halfstep {
 namespace {
 
-std::size_t bytes_of(const TensorInfo& type) {
-  return bytes_of(type.dtype, static_cast<std::size_t>(type.shape.count()));
-}
+std::size_t bytes_of(const TensorInfo& type) { return bytes_of(type.dtype, type.shape); }
 
 /// A parameter, before and after the update.
 struct Updated {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 
+#include <halfstep/graph/tensor_bytes.h>
 #include <halfstep/ops/op_traits.h>
 
 namespace halfstep {
@@ -10,7 +11,7 @@ namespace {
 
 std::size_t bytes_of_value(const Value& value) {
   if (!value.shape.is_static() || value.dtype == DType::undefined || value.dtype == DType::string) return 0;
-  return bytes_of(value.dtype, static_cast<std::size_t>(value.shape.count()));
+  return bytes_of(value.dtype, value.shape);
 }
 
 }  // namespace
@@ -39,6 +40,8 @@ bool is_view_of_operand(const Node& node) {
   return (is_view(movement) || movement == Movement::permute) && node.input(0) != kNoValue &&
          node.output(0) != kNoValue;
 }
+
+bool reads(const KernelUse& use, std::size_t input) { return std::ranges::find(use.unread, input) == use.unread.end(); }
 
 ValueMap<ValueFacts> value_facts(const Graph& graph) {
   ValueMap<ValueFacts> facts(graph.values.size());
@@ -71,9 +74,9 @@ Timeline::Timeline(const Graph& graph, const ValueMap<ValueFacts>& facts, const 
     const KernelUse& use = use_of(kernels, node.name);
     for (std::size_t i = 0; i < item.inputs.size(); ++i) {
       const Instance in = item.inputs[i];
-      if (in == kNoInstance || is_view || std::ranges::find(use.unread, i) != use.unread.end()) continue;
-      std::vector<std::size_t>& reads = lives[lives[in].root].reads;
-      if (reads.empty() || reads.back() != at) reads.push_back(at);
+      if (in == kNoInstance || is_view || !reads(use, i)) continue;
+      std::vector<std::size_t>& places = lives[lives[in].root].reads;
+      if (places.empty() || places.back() != at) places.push_back(at);
     }
     for (const Instance out : item.outputs) {
       if (out == kNoInstance) continue;

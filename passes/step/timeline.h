@@ -38,6 +38,9 @@ struct Order {
 /// What a node's kernel needs; that of a copy is its node's.
 const KernelUse& use_of(const KernelUses& kernels, std::string_view name);
 
+/// Whether the kernel reads this input of its node.
+bool reads(const KernelUse& use, std::size_t input);
+
 /// What does not depend on the order.
 struct ValueFacts {
   std::size_t bytes = 0;  ///< of a value in the step's memory; 0: it is kept all the time, or is a view

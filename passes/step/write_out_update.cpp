@@ -1,5 +1,4 @@
 // An optimizer's update for executors that have no kernel for it: the formula of its row, node by node.
-#include <algorithm>
 
 #include <halfstep/ops/builder.h>
 #include <halfstep/ops/optimizers/optimizer_def.h>

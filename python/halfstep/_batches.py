@@ -1,11 +1,11 @@
 """Batches from arrays and from iterables of batches, as dictionaries for a training step."""
 
 import math
-import warnings
 
 import numpy
 
 from . import _core
+from ._warnings import warn_once
 from .errors import InputError
 from .losses import Loss
 
@@ -181,8 +181,7 @@ class _Parts:
         self._share = ranks.rank, ranks.size
         rest = self.count % self.batch_size
         if trains and self.keep_rest and 0 < rest < ranks.size:
-            if ranks.rank == 0:
-                warnings.warn(f"the last {rest} rows are fewer than ranks, and are left out", stacklevel=4)
+            warn_once(ranks, f"the last {rest} rows are fewer than ranks, and are left out")
             self.keep_rest = False
         return self
 
@@ -276,7 +275,9 @@ def _indexable(array, name):
 
 def _is_plain(array):
     """Whether the rows of an array are contiguous, aligned and in native byte order."""
-    return isinstance(array, numpy.ndarray) and array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative
+    if not isinstance(array, numpy.ndarray):
+        return False
+    return array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative
 
 
 def row_count(batch, names):

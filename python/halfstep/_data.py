@@ -1,11 +1,11 @@
 """What fit and evaluate are given, as batches: of the rows of all ranks each takes its share."""
 
 import itertools
-import warnings
 
 import numpy
 
 from ._batches import Names, Rows, RowSource, is_array, is_batches, is_row_source, row_count, split_rows
+from ._warnings import warn_once
 from .errors import InputError
 
 BATCH_SIZE = 32
@@ -136,12 +136,6 @@ class Data:
         if fixed is not None and left_out:
             warn_once(self.ranks, f"the model's batch size is fixed at {fixed}: {left_out} rows are left out")
         return rows
-
-
-def warn_once(ranks, text):
-    """A UserWarning of the caller of fit or evaluate, of several ranks by rank 0."""
-    if ranks is None or ranks.rank == 0:
-        warnings.warn(text, stacklevel=6)
 
 
 class _FromRows:

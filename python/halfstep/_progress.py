@@ -32,7 +32,8 @@ class Progress:
         if now - self.drawn < 0.1:
             return
         self.drawn = now
-        share = "" if not self.steps else "━" * (WIDTH * done // self.steps) + " " * (WIDTH - WIDTH * done // self.steps)
+        full = WIDTH * done // self.steps if self.steps else 0
+        share = "━" * full + " " * (WIDTH - full) if self.steps else ""
         total = f"/{self.steps}" if self.steps else ""
         sys.stderr.write(f"\repoch {self.epoch + 1}/{self.epochs}  {done}{total} {share} loss {running.loss:.4g}\033[K")
         sys.stderr.flush()

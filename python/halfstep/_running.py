@@ -2,11 +2,10 @@
 
 import contextlib
 import math
-import warnings
 
 from . import _core
+from ._warnings import warn
 from .errors import Error
-from .metrics import metric_names
 
 MOST_BAD_UPDATES = 50  # consecutive, in addition to those that reduce the loss scale to its minimum
 
@@ -15,7 +14,7 @@ class Running:
     """Losses and metrics over batches, each batch with its weight in the overall mean.
 
     Args:
-        terms: the losses of the step, each with its output.
+        terms: the losses of the step, each with its output. metrics: as metric_texts gives them.
 
     Attributes:
         add: runs a step or an evaluation on a batch and returns its report.
@@ -25,7 +24,7 @@ class Running:
         self.terms = terms
         measured = []
         for i, loss in enumerate(self.terms):
-            wanted = metric_names(metrics.get(loss.output, []) if isinstance(metrics, dict) else metrics)
+            wanted = metrics.get(loss.output, "") if isinstance(metrics, dict) else metrics
             if wanted != "" and loss.takes_labels:
                 measured.append((i, wanted))
         self._means = _core.Running(step, terms=len(self.terms), measured=measured, training=training)
@@ -38,7 +37,8 @@ class Running:
         if len(means) == 1:
             return means[0]
         # A term all of whose labels are ignored adds nothing.
-        counted = [mean * loss.weight for loss, mean, weight in zip(self.terms, means, self._means.weights) if weight > 0]
+        terms = zip(self.terms, means, self._means.weights)
+        counted = [mean * loss.weight for loss, mean, weight in terms if weight > 0]
         return sum(counted) if counted else math.nan
 
     def logs(self, ranks=None):
@@ -105,8 +105,7 @@ def begun(callbacks):
             callback.on_train_end()
         except BaseException as error:
             if failure is not None:
-                text = f"{type(callback).__name__}.on_train_end raised {error!r} after {failure!r}"
-                warnings.warn(text, stacklevel=4)
+                warn(f"{type(callback).__name__}.on_train_end raised {error!r} after {failure!r}")
             failure = failure or error
     if failure is not None:
         raise failure

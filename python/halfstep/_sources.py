@@ -39,7 +39,9 @@ def by_name(inputs, model, what="inputs"):
     names = [name for name, _, _ in model.inputs]
     if len(names) != 1 or inputs is None:
         raise InputError(
-            f"{what} as a dictionary from names to arrays: {', '.join(names)}", type(inputs).__name__, "write {'NAME': array}"
+            f"{what} as a dictionary from names to arrays: {', '.join(names)}",
+            type(inputs).__name__,
+            "write {'NAME': array}",
         )
     return {names[0]: inputs}
 

@@ -75,6 +75,7 @@ class _Monitor(Callback):
         self._forget()
 
     def _forget(self):
+        """Has it begin anew."""
         self.best = math.inf if self.mode == "min" else -math.inf
 
     def _improves(self, logs):
@@ -93,7 +94,8 @@ class EarlyStopping(_Monitor):
     """Stops training if a value has not improved for some epochs.
 
     Args:
-        monitor: a value of the logs. mode: whether smaller ("min") or larger ("max") values are better; "auto": by its name.
+        monitor: a value of the logs.
+        mode: whether smaller ("min") or larger ("max") values are better; "auto": by its name.
         min_delta: smallest change that counts as an improvement.
         patience: number of epochs in a row without one after which it stops; 0 is 1.
         restore_best_weights: restores the parameters and statistics of the best epoch at the end. The optimizer's state
@@ -103,11 +105,13 @@ class EarlyStopping(_Monitor):
     def __init__(self, monitor="val_loss", *, min_delta=0.0, patience=0, mode="auto", restore_best_weights=False):
         super().__init__(monitor, mode, min_delta)
         self.patience, self.restore_best_weights = patience, restore_best_weights
+
+    def _forget(self):
+        super()._forget()
         self.waited, self.best_epoch, self._best = 0, None, None
 
     def on_train_begin(self):
         self._forget()
-        self.waited, self.best_epoch, self._best = 0, None, None
 
     def on_epoch_end(self, epoch, logs):
         if self._improves(logs):
@@ -135,7 +139,8 @@ def _filled(pattern, value_of):
 
     def text(match):
         if match[0] in "{}":
-            raise InputError("a path with {epoch} and names of the logs in braces", repr(pattern), "write {{ for a brace")
+            expected = "a path with {epoch} and names of the logs in braces"
+            raise InputError(expected, repr(pattern), "write {{ for a brace")
         return match[0][0] if match[1] is None else value_of(match[1])
 
     return _BRACES.sub(text, pattern)
@@ -164,7 +169,8 @@ def _field(field, values):
     """The value of a field: its name is the longest that fits, as metrics may have a colon in theirs."""
     names = [name for name in values if field == name or field.startswith(f"{name}:")]
     if not names:
-        raise InputError(f"names in a path: {', '.join(values)}", f"'{{{field}}}'", "pass validation_data to fit" * ("val_" in field))
+        hint = "pass validation_data to fit" if "val_" in field else ""
+        raise InputError(f"names in a path: {', '.join(values)}", f"'{{{field}}}'", hint)
     name = max(names, key=len)
     try:
         return format(values[name], field[len(name) + 1 :])

@@ -22,7 +22,8 @@ def init(backend="auto", *, timeout=300.0, heartbeat=20.0):
     """The ranks of the launcher, for `ranks=` of TrainingStep and Model.compile. Each process calls it.
 
     Args:
-        backend: "mpi"; "auto": mpi if a launcher has started several processes; "off": each trains by itself.
+        backend: "mpi"; "nccl": a GPU for each rank; "auto": mpi if a launcher has started several processes; "off":
+            each trains by itself.
         timeout: seconds that a rank waits for others that compute something else.
         heartbeat: seconds without a sign of life after which a rank is taken for lost; 0: never.
 

@@ -97,7 +97,9 @@ class Loss:
         self.class_axis = class_axis
         if not self.row["ignores"] and ignore_label not in (IGNORED_LABEL, None):
             raise InputError(
-                f"no ignore_label with {self.name}", repr(ignore_label), "only losses of class indices and binary labels support it"
+                f"no ignore_label with {self.name}",
+                repr(ignore_label),
+                "only losses of class indices and binary labels support it",
             )
         self.ignore_label = ignore_label if self.row["ignores"] else None
         self.class_weight, self.sample_weights, self.reduction = class_weight, sample_weights, reduction
@@ -147,7 +149,9 @@ class Loss:
             return []
         if not self.row["takes_class_weights"]:
             raise InputError(
-                f"no class_weight with {self.name}", "some", "only losses over classes and with binary labels support it"
+                f"no class_weight with {self.name}",
+                "some",
+                "only losses over classes and with binary labels support it",
             )
         if not isinstance(weights, dict):
             return [float(w) for w in weights]
@@ -177,7 +181,8 @@ def as_losses(loss, loss_weights, outputs):
         names = [name for name, _, _ in outputs]
         unknown = [name for name in loss if name not in names]
         if unknown or not loss:
-            raise InputError(f"losses by the model's outputs: {', '.join(names)}", f"'{unknown[0]}'" if unknown else "none", "")
+            got = f"'{unknown[0]}'" if unknown else "none"
+            raise InputError(f"losses by the model's outputs: {', '.join(names)}", got, "")
         losses = [as_loss(one).changed(output=name) for name, one in loss.items()]
         losses = [one if one.labels else one.changed(labels=one.output) for one in losses]
     elif isinstance(loss, (list, tuple)):

@@ -67,8 +67,8 @@ def profile(
         trace: path for a trace of the timed steps in the format of Perfetto and chrome://tracing.
 
     Returns the dictionary described in docs/json.md under `profile`: {"executor", "peaks", "step_us", "step_mean_us",
-    "least_us", "nodes", "operators", "scopes"}, each of the last three with "us", "share", "flops", "bytes", "least_us" and
-    more.
+    "least_us", "nodes", "operators", "scopes"}, each of the last three with "us", "share", "flops", "bytes", "least_us"
+    and more.
 
     Raises InputError if shapes stay unknown, and for arrays that do not fit the model.
     """
@@ -94,9 +94,9 @@ def profile(
 def devices():
     """The executors with their devices and features.
 
-    Returns {"auto": name of the executor that "auto" selects, "executors": [...]}, each with "name", "available", and either
-    "reason" (why not) or "device", "features", "memory_bytes", "native" ({class of operators: types}), "auto_precision"
-    and "auto_reason".
+    Returns {"auto": name of the executor that "auto" selects, "executors": [...]}, each with "name", "available", and
+    either "reason" (why not) or "device", "features", "memory_bytes", "native" ({class of operators: types}),
+    "auto_precision" and "auto_reason".
     """
     return _core.devices()
 
@@ -107,10 +107,11 @@ def check(executor="auto", *, op="*", case="*", kind=None, dtype=None, random=2,
     Args:
         op, case: shell patterns over names of operators and cases.
         kind: only "program", "training", "gradient", "execution", "special" or "statistics".
-        dtype: only "f32", "bf16", "f16" or "f64". random: number of random variations of each case. seed: seed of these.
+        dtype: only "f32", "bf16", "f16" or "f64".
+        random: number of random variations of each case. seed: seed of these.
 
-    Returns {"executor", "passed", "failed", "not_applicable": counts, "checks": [{"op", "case", "kind", "type", "result",
-    "message", "kernels"}]}.
+    Returns {"executor", "passed", "failed", "not_applicable": counts, "checks": [{"op", "case", "kind", "type",
+    "result", "message", "kernels"}]}.
     """
     checks = _core.check(executor=executor, op=op, case=case, kind=kind, dtype=dtype, random=random, seed=seed)
     counts = {result: 0 for result in ("passed", "failed", "not_applicable")}

@@ -38,6 +38,13 @@ def metric_names(metrics):
     return text
 
 
+def metric_texts(metrics):
+    """The same of {output: names}: {output: text}."""
+    if isinstance(metrics, dict):
+        return {output: metric_names(names) for output, names in metrics.items()}
+    return metric_names(metrics)
+
+
 def smaller_is_better(name):
     """For a value of a History, "val_scores_top_k:5": a loss, or a metric after "val_" and an output's name.
 

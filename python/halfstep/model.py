@@ -18,12 +18,13 @@ from .callbacks import as_callbacks, watching_steps
 from .errors import InputError
 from .history import History
 from .losses import as_losses
-from .metrics import metric_names
+from .metrics import metric_texts
 from .optimizers import as_optimizer
 from .session import Session
 from .training_step import TrainingStep
 
 __all__ = ["Model", "load"]
+
 
 def load(model, *, folder=""):
     """Reads a model.
@@ -62,7 +63,7 @@ class Model:
         self.inputs, self.outputs = model.inputs, model.outputs
         self.history = None
         self.stop_training = False
-        self._steps = self._session = self._ranks = self._data = None
+        self._steps = self._session = self._data = None
         self._epochs, self._fits, self._raises = 0, False, False
 
     # Configuration.
@@ -76,16 +77,15 @@ class Model:
             loss: a name, a halfstep.Loss, {output: loss}, or a list. None: from the labels and the model.
             metrics: names, or {output: names}. None: the default metrics of the labels; []: none.
             seed: seed of shuffling, dropout and random operators: the same seed gives the same result.
-            ranks: of halfstep.distributed.init(): `fit` and `evaluate` share out the rows to the processes. All call the
-                same functions with the same data. Validation uses the running statistics of rank 0, and after `fit` all
-                ranks have them.
+            ranks: of halfstep.distributed.init(): `fit` and `evaluate` share out the rows to the processes. All call
+                the same functions with the same data. Validation uses the running statistics of rank 0, and after `fit`
+                all ranks have them.
             others: as in halfstep.TrainingStep.
 
         Raises InputError if the model has nothing to train, for unknown names, and for options out of range.
         """
         self._require_no_fit("compile")
-        for names in metrics.values() if isinstance(metrics, dict) else [metrics]:
-            metric_names(names)
+        metrics = metric_texts(metrics)
         if "loss_model" in options:
             raise InputError("a loss by its name", "loss_model", "use halfstep.TrainingStep for a loss model")
         optimizer = as_optimizer(optimizer)
@@ -99,9 +99,9 @@ class Model:
         self._names, self._metrics = names, metrics
         schedule = optimizer.schedule
         self._schedule = schedule.bound(optimizer.learning_rate) if schedule else None
-        self._ranks, self._epochs = options.get("ranks"), 0
+        self._epochs = 0
         fixed = None if options.get("batch_axes") else self._fixed_batch
-        self._data = Data(names, fixed, self._ranks, options.get("seed", 0))
+        self._data = Data(names, fixed, options.get("ranks"), options.get("seed", 0))
 
     compile.__signature__ = _signature_of_compile(compile)
 
@@ -167,16 +167,16 @@ class Model:
             validation_data: a tuple (x, y) or (x, y, weights), or a source of rows or batches.
             callbacks: halfstep.Callback objects, or functions of an epoch and its logs.
             sample_weight: an array with shape [rows] or that of the labels, or {output: array}.
-            class_weight: {class: weight}, others 1, or a sequence. Means, also over validation data, are weighted by it.
+            class_weight: {class: weight}, others 1, or a sequence. Means, of validation data too, are weighted by it.
             steps_per_epoch: number of batches per epoch, for a source of batches.
             validation_split: share of the rows of arrays, the last ones before shuffling, that are validation data.
             initial_epoch: number of the first epoch; `epochs` is then the number after the last one, as in Keras.
                 Default: it continues over calls of fit; `state` has it. It determines the order of shuffled rows.
             verbose: "auto": on a terminal a bar and a line for each epoch, elsewhere nothing; 0, 1, 2 as in Keras.
 
-        Returns the History, also available as `history`. Ctrl-C raises KeyboardInterrupt after the current step; the model
-        keeps the progress made so far. Raises Error after 50 consecutive updates (plus those that reduce the loss scale)
-        that were skipped or had a non-finite loss; InputError for data that does not fit.
+        Returns the History, also available as `history`. Ctrl-C raises KeyboardInterrupt after the current step; the
+        model keeps the progress made so far. Raises Error after 50 consecutive updates (plus those that reduce the loss
+        scale) that were skipped or had a non-finite loss; InputError for data that does not fit.
         """
         self._require_no_fit("fit")
         first, last = self._epochs_of_fit(epochs, initial_epoch)
@@ -290,7 +290,8 @@ class Model:
         self._steps.weigh(names, class_weight)
         if self._schedule is not None:
             self.step.learning_rate = self._schedule.at(self.step.updates)
-        return self.step.run({**self._names.of_inputs(x), **self._names.of_labels(y), **Names.of_weights(sample_weight)})
+        arrays = {**self._names.of_inputs(x), **self._names.of_labels(y)}
+        return self.step.run({**arrays, **Names.of_weights(sample_weight)})
 
     # Evaluation.
 
@@ -388,6 +389,11 @@ class Model:
         """The Steps. Raises InputError before compile."""
         self.step
         return self._steps
+
+    @property
+    def _ranks(self):
+        """The Ranks that train together, or None."""
+        return self._data and self._data.ranks
 
     @functools.cached_property
     def _fixed_batch(self):

@@ -14,6 +14,7 @@
 
 #include "python/src/bindings.h"
 #include "python/src/model.h"
+#include "python/src/options.h"
 #include "python/src/tensors.h"
 #include <halfstep/base/error.h>
 #include <halfstep/conversion/calibrate.h>
@@ -100,13 +101,6 @@ Converted convert_model(const ModelFile& file, const LoadedModel* loaded, const 
     report.errors = compare_outputs(file, conversion, data, *executor);
   }
   return {std::move(conversion), std::move(report)};
-}
-
-ExternalData external_data_of(const std::string& name) {
-  if (name == "auto") return ExternalData::automatic;
-  if (name == "always") return ExternalData::always;
-  if (name == "never") return ExternalData::never;
-  throw_input_error("external_data: auto, always or never", "'" + name + "'", "");
 }
 
 }  // namespace

@@ -23,6 +23,11 @@ constexpr std::array kArguments = {
     Argument{"sample-weights", "sample_weight"},
     Argument{"class-weights", "class_weight"},
     Argument{"early-stopping", "EarlyStopping"},
+    Argument{"lr", "learning_rate"},
+    Argument{"lr-schedule", "schedule"},
+    Argument{"distributed", "backend"},
+    Argument{"distributed-timeout", "timeout"},
+    Argument{"heartbeat-timeout", "heartbeat"},
 };
 
 bool is_of_flag(char c) { return std::islower(static_cast<unsigned char>(c)) != 0 || c == '-'; }

@@ -64,6 +64,13 @@ OptimizerOptions optimizer_options(const std::string& name, const Numbers& numbe
   return options;
 }
 
+ExternalData external_data_of(const std::string& name) {
+  if (name == "auto") return ExternalData::automatic;
+  if (name == "always") return ExternalData::always;
+  if (name == "never") return ExternalData::never;
+  throw_input_error("external_data: auto, always or never", "'" + name + "'", "");
+}
+
 void bind_options(nb::module_& m) {
   nb::class_<LossTerm>(m, "LossTerm", "A term of a loss.")
       .def(

@@ -7,6 +7,7 @@
 #include <tuple>
 #include <vector>
 
+#include <halfstep/onnx_io/save.h>
 #include <halfstep/passes/step/optimizer_options.h>
 
 namespace halfstep::python {
@@ -18,5 +19,8 @@ using GroupOptions = std::tuple<std::string, double, std::int64_t, Numbers>;
 /// Throws Error(input) for unknown names and for values out of range.
 OptimizerOptions optimizer_options(const std::string& name, const Numbers& numbers,
                                    const std::vector<GroupOptions>& groups);
+
+/// auto, always or never. Throws Error(input) for another name.
+ExternalData external_data_of(const std::string& name);
 
 }  // namespace halfstep::python

@@ -1,7 +1,4 @@
 // The ranks of a launcher.
-#include <chrono>
-#include <cstdint>
-#include <memory>
 #include <string>
 
 #include <nanobind/stl/shared_ptr.h>
@@ -15,13 +12,6 @@
 #include <halfstep/distributed/registry.h>
 
 namespace halfstep::python {
-namespace {
-
-std::chrono::milliseconds milliseconds(double seconds) {
-  return std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1e3));
-}
-
-}  // namespace
 
 void bind_ranks(nb::module_& m) {
   nb::class_<Communicator>(m, "Ranks", "The processes that train together.")
@@ -44,9 +34,7 @@ void bind_ranks(nb::module_& m) {
   m.def(
       "open_ranks",
       [](const std::string& name, double timeout, double heartbeat) {
-        return unlocked([&] {
-          return open_communicator(name, {.limit = milliseconds(timeout), .heartbeat = milliseconds(heartbeat)});
-        });
+        return unlocked([&] { return open_communicator(name, with_limits(timeout, heartbeat)); });
       },
       "name"_a, "timeout"_a, "heartbeat"_a);
   m.def("launch", [] {

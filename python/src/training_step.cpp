@@ -36,10 +36,7 @@ SaveOptions save_options(const std::string& form, const std::string& external_da
   if (form != "inference" && form != "training")
     throw_input_error("a form to save: inference or training", "'" + form + "'", "");
   if (form == "training") options.form = OutputForm::training;
-  if (external_data != "auto" && external_data != "always" && external_data != "never")
-    throw_input_error("external_data: auto, always or never", "'" + external_data + "'", "");
-  if (external_data == "always") options.external_data = ExternalData::always;
-  if (external_data == "never") options.external_data = ExternalData::never;
+  options.external_data = external_data_of(external_data);
   return options;
 }
 
@@ -77,7 +74,7 @@ void bind_training_step(nb::module_& m) {
              int threads, const std::string& fp32_math, const std::string& tune, bool deterministic,
              const std::string& memory_budget, const std::shared_ptr<Communicator>& ranks, bool sync_batchnorm,
              bool sharded_optimizer, const std::string& gradient_precision) {
-            if (ranks && threads == 0) threads = unlocked([&] { return threads_of_rank(*ranks); });
+            threads = unlocked([&] { return share_cores(ranks.get(), threads); });
             const ExecutorOptions on{.threads = threads,
                                      .fp32_math = parse_fp32_math(fp32_math),
                                      .tuning = parse_tuning(tune),

@@ -107,6 +107,18 @@ TEST_F(Config, WhatARunLeavesRepeatsIt) {
   EXPECT_TRUE(read("first.onnx") == model);
 }
 
+TEST_F(Config, FlagsThatNoFileCanHoldAreFoundBeforeTheRun) {
+  write("run.toml", kRun);
+  const Outcome outcome = run("train --config run.toml -o 'a\xff.onnx'");
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.text;
+  EXPECT_THAT(outcome.text, HasSubstr("the flags of this run will not be written"));
+  EXPECT_TRUE(fs::exists(folder_ / "a\xff.onnx"));
+  const Outcome asked = run("train --config run.toml --save-config c.toml -o 'b\xff.onnx'");
+  EXPECT_EQ(asked.exit_code, 2) << asked.text;
+  EXPECT_THAT(asked.text, HasSubstr("flags in UTF-8"));
+  EXPECT_FALSE(fs::exists(folder_ / "b\xff.onnx"));
+}
+
 TEST_F(Config, NoFileOfAnotherKindIsReplaced) {
   write("run.toml", kRun);
   const Outcome outcome = run("train --config run.toml -o run.onnx");

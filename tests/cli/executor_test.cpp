@@ -1,4 +1,6 @@
 // Which executor and precision a command takes, and what it says of them.
+#include <algorithm>
+#include <cstdint>
 #include <filesystem>
 #include <string>
 
@@ -73,6 +75,30 @@ TEST_F(CliTest, MemoryOfATrainingStepFollowsItsOptimizer) {
     EXPECT_LE(bytes(" --freeze '1.weight'")["parameters"], kBytes / 2);
   }
   EXPECT_THAT(run("profile mlp.onnx --training --steps 1 --optimizer sgd --momentum 0.9").output, HasSubstr("SgdStep"));
+}
+
+// What lies in memory already when the process is measured is not counted twice, as the moments of small parameters.
+TEST_F(CliTest, MemoryOfTheProcessIsMeasuredBesideItsProgram) {
+  const auto process_of = [&](const std::string& optimizer) {
+    const Outcome outcome =
+        run("inspect mlp.onnx --memory --training x.npy,y.npy --batch 8 --json --executor onednn "
+            "--optimizer " +
+            optimizer);
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.text;
+    if (outcome.exit_code != 0) return std::int64_t{0};
+    const nlohmann::json memory = nlohmann::json::parse(outcome.output)["memory"];
+    std::int64_t sum = 0, process = 0;
+    for (const nlohmann::json& row : memory["categories"]) {
+      sum += row["bytes"].get<std::int64_t>();
+      if (row["category"] == "process") process = row["bytes"];
+    }
+    const std::int64_t start = memory["start_bytes"];
+    EXPECT_GT(start, 0);
+    EXPECT_EQ(memory["peak_bytes"], std::max(sum, start));
+    return process;
+  };
+  constexpr std::int64_t kMoments = 2 * (784 * 128 + 128 + 128 * 10 + 10) * 4;
+  EXPECT_NEAR(static_cast<double>(process_of("adam")), static_cast<double>(process_of("sgd")), 0.7 * kMoments);
 }
 
 TEST_F(CliTest, MemoryBudgetsHaveUnits) {

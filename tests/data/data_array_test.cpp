@@ -44,15 +44,6 @@ TEST(DataArray, RefusesRowsThatThereAreNot) {
     EXPECT_THAT(testing::error_of([&] { array.read_rows(std::span(&row, 1), &out); }), HasSubstr("[0, 2)"));
 }
 
-TEST(DataArray, ArrayBytesSeesOverflow) {
-  EXPECT_EQ(array_bytes(DType::f32, Shape{2, 3}), 24u);
-  EXPECT_EQ(array_bytes(DType::f64, Shape{}), 8u);
-  EXPECT_EQ(array_bytes(DType::u8, Shape{std::int64_t{1} << 40, 0, std::int64_t{1} << 40}), 0u);
-  EXPECT_EQ(array_bytes(DType::u8, Shape{std::int64_t{1} << 40, std::int64_t{1} << 40}), std::nullopt);
-  EXPECT_EQ(array_bytes(DType::f32, Shape{std::int64_t{1} << 61}), std::nullopt);
-  EXPECT_EQ(array_bytes(DType::f32, Shape{-1}), std::nullopt);
-}
-
 TEST(DataArray, ResidentMemoryDoesNotGrowWithTheFile) {
   const auto mapped_from_files = [] {  // not all of RSS: sanitizers keep memory of their own for every page read
     std::size_t bytes = 0, kibibytes = 0;

@@ -2,7 +2,9 @@
 
 #include <gmock/gmock.h>
 
+#include "formats/inflate.h"
 #include "tests/data/temporary_folder.h"
+#include <halfstep/data/dataset.h>
 #include <halfstep/formats/npy.h>
 
 namespace halfstep {
@@ -96,7 +98,64 @@ TEST(Npz, MalformedArchivesAreRefused) {
   for (const auto& c : cases) {
     const auto path = folder.write("bad.npz", c.archive.bytes());
     EXPECT_THAT(testing::error_of([&] { NpzFile(path).open("a"); }), HasSubstr(c.error)) << c.what;
+    EXPECT_THAT(testing::error_of([&] { NpzFile(path).open_later("a").load(); }), HasSubstr(c.error)) << c.what;
   }
+}
+
+/// Members of which nobody knows yet whether they are needed: their type is read, and no more.
+TEST(Npz, ElementsAreReadWhenTheyAreFirstNeeded) {
+  TemporaryFolder folder;
+  const Tensor large(DType::f32, {1 << 16, 16});  // zeros: it takes 4 KiB deflated, beyond the bound below
+  for (const bool deflate : {false, true})
+    for (const std::uint32_t crc_change : {0U, 1U}) {
+      SCOPED_TRACE(::testing::Message() << deflate << " " << crc_change);
+      const Archive archive{.content = npy_of(large), .deflate = deflate, .crc_change = crc_change};
+      const NpzFile file(folder.write("a.npz", archive.bytes()));
+      set_max_unpacked(1 << 20);
+      const DataArray array = file.open_later("a"), copy = array;
+      EXPECT_EQ(array.dtype(), DType::f32);
+      EXPECT_EQ(array.shape(), large.shape());
+      EXPECT_EQ(array.name(), copy.name());
+      const std::vector<std::int64_t> rows{3};
+      std::vector<float> row(16, 1);
+      const auto read = [&] { array.read_rows(rows, row.data()); };
+      if (deflate || crc_change != 0)
+        EXPECT_THAT(testing::error_of(read), HasSubstr(deflate ? "unpacks to at most" : "checksum"));
+      else
+        read();
+      set_max_unpacked(0);  // it is tried again
+      if (crc_change != 0) {
+        EXPECT_THAT(testing::error_of(read), HasSubstr("checksum"));
+        EXPECT_THAT(testing::error_of([&] { copy.load(); }), HasSubstr("checksum"));
+        continue;
+      }
+      copy.read_rows(rows, row.data());
+      EXPECT_THAT(row, ::testing::Each(0));
+      EXPECT_TRUE(identical(array.load(), large));
+    }
+  for (const bool deflate : {false, true}) {
+    const std::string header = npy_header(DType::f32, {2, std::int64_t{1} << 40});
+    const NpzFile lacking(folder.write("c.npz", Archive{.content = header + "1234", .deflate = deflate}.bytes()));
+    EXPECT_THAT(testing::error_of([&] { lacking.open_later("a"); }), HasSubstr("bytes of them"));
+  }
+  const NpzFile text(folder.write("b.npz", Archive{.content = "hello", .deflate = true}.bytes()));
+  EXPECT_THAT(testing::error_of([&] { text.open_later("a"); }), HasSubstr("does not start with"));
+  EXPECT_THAT(testing::error_of([&] { text.open_later("z"); }), HasSubstr("an array named 'z'"));
+}
+
+TEST(Npz, ADamagedArrayThatNobodyNeedsHarmsNothing) {
+  TemporaryFolder folder;
+  const Tensor x(DType::f32, {4, 2}), y(DType::i64, {4}), other = Tensor::of<float>({1, 2, 3, 4}, Shape{4, 1});
+  write_npz(folder / "a.npz", {{"x", x}, {"y", y}, {"other", other}});
+  std::string bytes = testing::read_file(folder / "a.npz");
+  const std::string elements(static_cast<const char*>(other.raw()), other.bytes());
+  bytes[bytes.find(elements)] ^= 1;
+  folder.write("a.npz", bytes);
+  const Dataset data = open_dataset(parse_data_spec((folder / "a.npz").string()), Split::train);
+  EXPECT_THAT(data.notices, ::testing::IsEmpty());
+  ASSERT_EQ(data.x.size(), 2u);
+  EXPECT_TRUE(identical(data.x[0].rows.load(), x));
+  EXPECT_THAT(testing::error_of([&] { data.x[1].rows.load(); }), HasSubstr("a.npz[other] fails its checksum"));
 }
 
 TEST(Npz, EveryTruncationIsRefused) {

@@ -69,7 +69,8 @@ TEST(FitInput, NormalizesPerChannel) {
   EXPECT_THAT(to_doubles(as_input(image, {DType::f32, Shape{2, 1, 3}}, by_two)), ElementsAre(0, 2, 4, 0, 2, 4));
   for (const InputOptions& wrong :
        {InputOptions{.mean = {1, 2, 3, 4, 5}}, InputOptions{.mean = {1, 2}, .stddev = {1, 2, 3}},
-        InputOptions{.stddev = {0}}, InputOptions{.scale = std::nan("")}})
+        InputOptions{.stddev = {0}}, InputOptions{.stddev = {std::numeric_limits<double>::infinity()}},
+        InputOptions{.scale = std::nan("")}})
     EXPECT_THROW(fit_input(DataArray::of(pixels, "x"), {DType::f32, Shape{3, 2}}, wrong), Error);
   EXPECT_THROW(fit_input(DataArray::of(pixels, "x"), {DType::i32, Shape{3, 2}}, {.scale = 2}), Error);
 }

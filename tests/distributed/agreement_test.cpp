@@ -306,10 +306,7 @@ TEST(TrainingStepOnRanks, EveryOptionIsCompared) {
   const auto made = [](Change change) {
     run_ranks(2, [&](const auto& ranks) {
       const std::unique_ptr<Executor> executor = make_onednn_executor({.threads = 1});
-      TrainingStepOptions options{.loss = LossOptions{.terms = {{.loss = "mean_squared_error"}}}};
-      options.optimizer.name = "sgd";
-      options.precision = Precision::fp32;
-      options.ranks = ranks;
+      TrainingStepOptions options = small_step(ranks);
       if (change && ranks->rank() == 1) change(options);
       TrainingStep(small_model(), *executor, options);
     });

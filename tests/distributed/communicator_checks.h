@@ -86,6 +86,12 @@ inline void check_communicator(Communicator& ranks) {
     require(text == "from the root", fmt::format("the text of rank {}", root));
   }
 
+  // Nothing has no address.
+  ranks.all_gather(nullptr, nullptr, 0);
+  ranks.broadcast(nullptr, 0, 0);
+  ranks.all_reduce(nullptr, 0, DType::f32, Reduction::sum);
+  ranks.reduce_scatter(nullptr, nullptr, 0, DType::f32, Reduction::sum);
+
   // Sums whose order shows are the same bits everywhere, and each time.
   std::vector<float> first;
   for (int round = 0; round < 3; ++round) {

@@ -1,14 +1,18 @@
 // Ranks that are threads, launchers, and how rows are dealt.
 #include <algorithm>
+#include <chrono>
+#include <cmath>
 #include <initializer_list>
 #include <map>
 #include <span>
 #include <string>
+#include <system_error>
 #include <thread>
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <pthread.h>
 
 #include "data/batch_loader.h"
 #include "data/share.h"
@@ -29,6 +33,7 @@ TEST(LocalCommunicator, KeepsWhatCommunicatorsPromise) {
   for (const int size : {1, 2, 3, 4})
     EXPECT_NO_THROW(run_ranks(size, [&](const auto& ranks) {
       test::require(ranks->size() == size, "so many ranks");
+      test::require(!ranks->on_stream({}), "the memory of the host alone");
       test::check_communicator(*ranks);
     })) << size;
 }
@@ -41,6 +46,18 @@ TEST(LocalCommunicator, ARankThatFailsEndsTheOthersAndIsTheOneThatIsTold) {
     });
   });
   EXPECT_THAT(what, HasSubstr("expected good data, got bad data"));
+}
+
+TEST(LocalCommunicator, ARankWithoutAThreadEndsTheOthersAndIsTold) {
+  pthread_attr_t usual, huge;
+  ASSERT_EQ(pthread_getattr_default_np(&usual), 0);
+  ASSERT_EQ(pthread_attr_init(&huge), 0);
+  ASSERT_EQ(pthread_attr_setstacksize(&huge, std::size_t{1} << 46), 0);  // there is space for one
+  ASSERT_EQ(pthread_setattr_default_np(&huge), 0);
+  EXPECT_THROW(run_ranks(3, [](const auto& ranks) { ranks->barrier(); }), std::system_error);
+  EXPECT_EQ(pthread_setattr_default_np(&usual), 0);
+  pthread_attr_destroy(&usual);
+  pthread_attr_destroy(&huge);
 }
 
 TEST(LocalCommunicator, ARankThatDoesNotComeIsTakenForLost) {
@@ -182,6 +199,17 @@ TEST(OpenCommunicator, NeedsALauncherAndLoadsNothingWithoutOne) {
   EXPECT_EQ(open_communicator("off"), nullptr);
   EXPECT_THAT(error_of([] { open_communicator("mpi"); }), HasSubstr("a program that starts several ranks"));
   EXPECT_THAT(error_of([] { open_communicator("gloo"); }), HasSubstr("mpi, nccl, auto, off"));
+}
+
+TEST(OpenCommunicator, TakesLimitsInSeconds) {
+  using namespace std::chrono_literals;
+  EXPECT_EQ(with_limits(1.5, 20).limit, 1500ms);
+  EXPECT_EQ(with_limits(1, 0).heartbeat, 0ms) << "no heartbeat";
+  EXPECT_EQ(with_limits(1, 1e-4).heartbeat, 1ms) << "a short one is not none";
+  for (const double wrong : {-1.0, 1e10, std::nan("")}) {
+    EXPECT_THAT(error_of([&] { with_limits(wrong, 1); }), HasSubstr("--distributed-timeout from 0.001 to 1e+09"));
+    EXPECT_THAT(error_of([&] { with_limits(1, wrong); }), HasSubstr("--heartbeat-timeout from 0 to 1e+06"));
+  }
 }
 
 TEST(Share, DealsEachRowOnceAndInOrder) {

@@ -1,16 +1,12 @@
 // Gradients that are added up in a half type, with what rounding takes from them carried to the next ones.
 #include <cmath>
-#include <filesystem>
-#include <string>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "tests/distributed/run_on.h"
-#include "tests/paths.h"
 #include "tests/support/error_of.h"
 #include "tests/temporary_directory.h"
-#include <halfstep/formats/npy.h>
 #include <halfstep/onnx_io/load.h>
 #include <halfstep/training/callbacks.h>
 #include <halfstep/training/checkpoint.h>
@@ -93,16 +89,8 @@ TEST(HalfGradients, AnOverflowWhileAccumulatingLosesOneRounding) {
 }
 
 TEST(HalfGradients, AModelConvergesAsWithFullOnes) {
-  const std::filesystem::path folder = test::source_dir() / "models/zoo/mlp-torchscript";
-  Job job;
-  job.model = [&] { return load_model(folder / "model.onnx"); };
-  job.data = [&] { return Dataset(open_npy(folder / "x.npy"), open_npy(folder / "y.npy")); };
-  job.options.steps = 50;
-  job.options.batch_size = 4;
-  job.options.losses = {{"softmax_cross_entropy"}};
-  job.options.mode.train_dropout = false;
+  Job job = zoo("mlp-torchscript");
   job.options.schedule.base_lr = 0.01;
-  job.options.bucket_bytes = 20000;
   const Course full = run_on(2, job);
   for (const bool sharded : {false, true}) {
     job.options.gradient_dtype = DType::bf16;

@@ -27,6 +27,7 @@ struct CUstream_st {
   std::deque<std::function<void()>> work;
   bool ends = false;
   std::atomic<bool> is_stuck = false;  // in a kernel that waits for a rank that has gone
+  std::atomic<bool> ends_now = false;  // nobody waits for what it still has to do
   std::thread thread{[this] {
     std::unique_lock lock(mutex);
     while (true) {
@@ -41,7 +42,7 @@ struct CUstream_st {
   }};
 };
 struct CUevent_st {
-  std::atomic<bool> happened = false;
+  std::atomic<int> recorded = 0, happened = 0;  // how often; each is waited for by itself
 };
 struct ncclComm {
   std::shared_ptr<Communicator> ranks;
@@ -141,7 +142,8 @@ ncclResult_t collective(const char* call, ncclComm_t communicator, cudaStream_t 
     return now == ncclRemoteError ? now : ncclInvalidUsage;
   }
   if (is_at_fault(state().faults->later, call)) {
-    enqueue(stream, [communicator] {
+    enqueue(stream, [communicator, stream] {
+      stream->is_stuck = true;
       communicator->state = ncclRemoteError;
       communicator->ranks->abort(1);
     });
@@ -298,7 +300,7 @@ cudaError_t create_stream(cudaStream_t* stream) {
 cudaError_t destroy_stream(cudaStream_t stream) {
   {
     const std::lock_guard lock(stream->mutex);
-    stream->ends = true;
+    stream->ends = stream->ends_now = true;
   }
   stream->changed.notify_one();
   stream->thread.join();
@@ -308,13 +310,15 @@ cudaError_t destroy_stream(cudaStream_t stream) {
 }
 cudaError_t copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
   if (fails("cudaMemcpyAsync")) return cudaErrorIllegalAddress;
-  const bool goes = kind == cudaMemcpyHostToDevice;
+  const bool goes = kind != cudaMemcpyDeviceToHost;
   if (!is_device(goes ? to : from, bytes)) refuse("a copy that is none of the device");
-  if (!holds(state().pinned, goes ? from : to, bytes)) refuse("a copy of pageable memory, which waits");
+  if (kind != cudaMemcpyDeviceToDevice && !holds(state().pinned, goes ? from : to, bytes))
+    refuse("a copy of pageable memory, which waits");
   enqueue(stream, [=] { std::memcpy(to, from, bytes); });
   return cudaSuccess;
 }
 cudaError_t create_event(cudaEvent_t* event) {
+  if (fails("cudaEventCreateWithFlags")) return cudaErrorMemoryAllocation;
   *event = new CUevent_st;
   ++live;
   return cudaSuccess;
@@ -329,13 +333,24 @@ cudaError_t destroy_event(cudaEvent_t event) {
 }
 cudaError_t record(cudaEvent_t event, cudaStream_t stream) {
   if (fails("cudaEventRecord")) return cudaErrorIllegalAddress;
-  event->happened = false;
-  enqueue(stream, [event, stream] { event->happened = !stream->is_stuck; });
+  const int time = ++event->recorded;
+  enqueue(stream, [event, stream, time] {
+    if (!stream->is_stuck) event->happened = time;
+  });
+  return cudaSuccess;
+}
+cudaError_t stream_wait(cudaStream_t stream, cudaEvent_t event) {
+  if (fails("cudaStreamWaitEvent")) return cudaErrorIllegalAddress;
+  const int time = event->recorded;
+  enqueue(stream, [event, stream, time] {
+    while (event->happened < time && !stream->ends_now) std::this_thread::sleep_for(std::chrono::microseconds(20));
+    if (event->happened < time) stream->is_stuck = true;
+  });
   return cudaSuccess;
 }
 cudaError_t query(cudaEvent_t event) {
   if (fails("cudaEventQuery")) return cudaErrorIllegalAddress;
-  return event->happened ? cudaSuccess : cudaErrorNotReady;
+  return event->happened == event->recorded ? cudaSuccess : cudaErrorNotReady;
 }
 const char* cuda_error_string(cudaError_t error) {
   return error == cudaErrorMemoryAllocation ? "out of memory" : "an illegal memory access was encountered";
@@ -368,8 +383,12 @@ nccl::Api api(const Faults& faults) {
           .destroy_event = destroy_event,
           .record = record,
           .query = query,
+          .stream_wait = stream_wait,
           .cuda_error_string = cuda_error_string,
           .exit = [](int code) { exited = code; }};
+}
+void compute(cudaStream_t stream, std::chrono::milliseconds time) {
+  enqueue(stream, [time] { std::this_thread::sleep_for(time); });
 }
 void be_rank(int rank) { this_rank = rank; }
 int live_objects() { return live; }

@@ -2,6 +2,7 @@
 // checked as the manuals define them.
 #pragma once
 
+#include <chrono>
 #include <string>
 
 #include "distributed/nccl/api.h"
@@ -20,6 +21,9 @@ struct Faults {
 nccl::Api api(const Faults& faults);
 /// The calls of this thread are those of this rank.
 void be_rank(int rank);
+
+/// Has the stream compute for so long.
+void compute(cudaStream_t stream, std::chrono::milliseconds time);
 
 /// Streams, events, blocks of memory and communicators that are there.
 int live_objects();

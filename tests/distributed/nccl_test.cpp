@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <cstring>
 #include <exception>
-#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -25,6 +24,7 @@
 #include "distributed/nccl/rendezvous.h"
 #include "tests/distributed/communicator_checks.h"
 #include "tests/distributed/nccl_emulation.h"
+#include "tests/distributed/nccl_testing.h"
 #include "tests/distributed/run_on.h"
 #include "tests/support/error_of.h"
 
@@ -40,40 +40,7 @@ using ::testing::Each;
 using ::testing::HasSubstr;
 using namespace std::chrono_literals;
 
-/// What each rank, a thread, says against `work`; "" when nothing.
-std::vector<std::string> on_threads(int size, const std::function<void(int rank)>& work) {
-  std::vector<std::string> errors(static_cast<std::size_t>(size));
-  std::vector<std::thread> threads;
-  for (int rank = 0; rank < size; ++rank)
-    threads.emplace_back([&, rank] {
-      emulation::be_rank(rank);
-      try {
-        work(rank);
-      } catch (const Error& error) {
-        errors[static_cast<std::size_t>(rank)] = error.what();
-      }
-    });
-  for (std::thread& thread : threads) thread.join();
-  return errors;
-}
-
-using Work = std::function<void(const std::shared_ptr<Communicator>&)>;
-std::vector<std::string> on_ranks_of_nccl(int size, const Faults& faults, const Work& work,
-                                          std::chrono::milliseconds limit = 60s) {
-  const nccl::Api api = emulation::api(faults);
-  ncclUniqueId id;
-  EXPECT_EQ(api.get_unique_id(&id), ncclSuccess);
-  return on_threads(size,
-                    [&](int rank) { work(std::make_shared<nccl::NcclCommunicator>(api, id, rank, size, limit)); });
-}
-
-class NcclCommunicator : public ::testing::Test {
- protected:
-  void TearDown() override {
-    EXPECT_EQ(emulation::live_objects(), 0);
-    EXPECT_EQ(emulation::refusal(), "");
-  }
-};
+using NcclCommunicator = test::OnEmulatedNccl;
 
 TEST_F(NcclCommunicator, KeepsWhatCommunicatorsPromise) {
   for (const int size : {1, 2, 3, 4}) {
@@ -113,7 +80,7 @@ TEST_F(NcclCommunicator, TrainsAsOtherRanksDo) {
 
 /// Everything that is called, by each of two ranks: the one that fails says what, the other does not wait for long.
 TEST_F(NcclCommunicator, ACallThatFailsIsNamedAndEndsTheGroup) {
-  const Work all = [](const std::shared_ptr<Communicator>& ranks) {
+  const RankWork all = [](const std::shared_ptr<Communicator>& ranks) {
     std::vector<float> values(8, 1.0f), parts(16);
     ranks->all_reduce(values.data(), values.size(), DType::f32, Reduction::sum);
     const auto made = ranks->make_all_reduce(values.data(), values.size(), DType::f32, Reduction::sum);
@@ -159,7 +126,7 @@ TEST_F(NcclCommunicator, ARankThatDoesNotComeIsTakenForLost) {
   const nccl::Api api = emulation::api({});
   ncclUniqueId id;
   api.get_unique_id(&id);
-  EXPECT_THAT(error_of([&] { nccl::NcclCommunicator(api, id, 0, 2, 50ms); }),
+  EXPECT_THAT(error_of([&] { nccl::NcclCommunicator(api, id, 0, 2, {.limit = 50ms}); }),
               HasSubstr("expected all ranks to go on within 0.05 s, got no answer from one of them"));
   const std::vector<std::string> errors = on_ranks_of_nccl(
       2, {},
@@ -186,7 +153,7 @@ TEST_F(NcclCommunicator, ARankThatLeavesIsNamedAtOnce) {
       nccl::Line line = nccl::broadcast_from_first(place, rank, 3, bytes, 20s);
       ncclUniqueId own;
       std::memcpy(&own, bytes.data(), sizeof own);
-      nccl::NcclCommunicator ranks(api, own, rank, 3, 60s, std::move(line));
+      nccl::NcclCommunicator ranks(api, own, rank, 3, {.limit = 60s}, std::move(line));
       ranks.barrier();
       if (rank == 1) return;
       std::this_thread::sleep_for(50ms);
@@ -318,7 +285,7 @@ TEST(Rendezvous, StrangersHoldNobodyUp) {
                            if (rank == 1)
                              for (int i = 0; i < 100; ++i)
                                for (const std::string& says :
-                                    {std::string(), std::string("halfstep-nccl-2"), std::string(100000, '\0')})
+                                    {std::string(), std::string("halfstep-nccl-3"), std::string(100000, '\0')})
                                  strangers.push_back(std::make_unique<Stranger>(place, says));
                            if (rank == 2) std::this_thread::sleep_for(100ms);
                            nccl::broadcast_from_first(place, rank, 3, bytes, 300s);
@@ -358,7 +325,7 @@ TEST(Rendezvous, ARankOfAnotherJobGetsNothing) {
 TEST(Rendezvous, AnotherProgramIsNotRankZero) {
   for (const std::string& says :
        {std::string(), std::string("HTTP/1.1 400 Bad Request\r\n\r\n") + std::string(500, 'x'),
-        std::string("halfstep-nccl-2\0\xff\xff\xff\xff\xff\xff\xff\x7f", 24) + "more"}) {
+        std::string("halfstep-nccl-3\0\xff\xff\xff\xff\xff\xff\xff\x7f", 24) + "more"}) {
     const nccl::MeetingPlace place{.host = "127.0.0.1", .service = fmt::format("{}", free_port())};
     const int listener = ::socket(AF_INET, SOCK_STREAM, 0);
     sockaddr_in address{};

@@ -93,11 +93,7 @@ TEST(OnRanks, DropoutDrawsNumbersOfItsOwnOnEachRank) {
     losses.assign(2, 0);
     run_ranks(2, [&](const auto& ranks) {
       const std::unique_ptr<Executor> executor = make_onednn_executor({.threads = 1});
-      TrainingStepOptions options{.loss = LossOptions{.terms = {{.loss = "mean_squared_error"}}}};
-      options.optimizer.name = "sgd";
-      options.precision = Precision::fp32;
-      options.ranks = ranks;
-      TrainingStep step(parse_model(kDropout), *executor, options);
+      TrainingStep step(parse_model(kDropout), *executor, small_step(ranks));
       Tensor ones(DType::f32, {32, 8}), labels(DType::f32, {32, 1});
       std::ranges::fill(ones.span<float>(), 1.0f);
       const auto rank = static_cast<std::size_t>(ranks->rank());

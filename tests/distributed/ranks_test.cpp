@@ -13,10 +13,8 @@
 #include <gtest/gtest.h>
 
 #include "tests/distributed/run_on.h"
-#include "tests/paths.h"
 #include "tests/support/error_of.h"
 #include "tests/temporary_directory.h"
-#include <halfstep/formats/npy.h>
 #include <halfstep/training/callbacks.h>
 #include <halfstep/training/training_step.h>
 
@@ -31,17 +29,9 @@ using namespace test;
 class TrainedOnRanks : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(TrainedOnRanks, FollowsOneProcessWithTheWholeBatch) {
-  const std::filesystem::path folder = test::source_dir() / "models/zoo" / GetParam();
-  Job job;
-  job.model = [&] { return load_model(folder / "model.onnx"); };
-  job.data = [&] { return Dataset(open_npy(folder / "x.npy"), open_npy(folder / "y.npy")); };
-  job.options.steps = 50;
-  job.options.batch_size = 4;
-  job.options.losses = {{"softmax_cross_entropy"}};
-  job.options.mode.train_dropout = false;
+  Job job = zoo(GetParam());
   job.options.optimizer.numbers = {{"momentum", 0.9}};
   job.options.schedule.base_lr = 0.001;  // losses stay large beside the rounding of scores
-  job.options.bucket_bytes = 20000;
   expect_the_same_on_ranks(job, {2, 4});
 }
 INSTANTIATE_TEST_SUITE_P(Models, TrainedOnRanks,
@@ -85,7 +75,7 @@ LoadedModel residual_in_f64() {
                   states, nodes, kBlocks));
 }
 
-/// In f64 a difference is one of the formulas; in f32 those of rounding grow with the steps.
+/// In f64 a difference is one of the formulas; in f32 those of rounding grow with the steps, and as a loss gets small.
 TEST(SyncBatchNorm, AResidualNetworkInF64FollowsOneProcessForLong) {
   Job job;
   job.model = residual_in_f64;
@@ -110,22 +100,17 @@ TEST(SyncBatchNorm, AResidualNetworkInF64FollowsOneProcessForLong) {
 }
 
 TEST(SyncBatchNorm, AResidualNetworkFollowsOneProcessWithTheWholeBatch) {
-  const std::filesystem::path folder = test::source_dir() / "models/zoo/resnet-torchscript";
-  Job job;
-  job.model = [&] { return load_model(folder / "model.onnx"); };
-  job.data = [&] { return Dataset(open_npy(folder / "x.npy"), open_npy(folder / "y.npy")); };
-  job.options.steps = 10;
+  Job job = zoo("resnet-torchscript");
   job.options.batch_size = 8;
-  job.options.losses = {{"softmax_cross_entropy"}};
-  job.options.schedule.base_lr = 0.01;
+  job.options.schedule.base_lr = 0.005;  // the loss stays large beside the rounding of scores
   job.options.sync_batchnorm = true;
   const Course alone = run_on(0, job);
+  EXPECT_LT(alone.steps.back().loss, 0.5 * alone.steps.front().loss) << "it learns";
   for (const int size : {2, 4}) {
-    const Course run = run_on(size, job);
-    ASSERT_EQ(run.steps.size(), alone.steps.size());
-    for (std::size_t i = 0; i < run.steps.size(); ++i)
-      EXPECT_LE(std::abs(run.steps[i].loss - alone.steps[i].loss), 1e-5 * alone.steps[i].loss)
-          << size << " ranks, step " << i + 1 << ": " << run.steps[i].loss << ", alone " << alone.steps[i].loss;
+    const Course together = run_on(size, job);
+    ASSERT_EQ(together.steps.size(), 50u);
+    for (std::size_t i = 0; i < 50; ++i)
+      expect_near(together.steps[i].loss, alone.steps[i].loss, fmt::format("{} ranks, step {}", size, i + 1));
   }
 }
 
@@ -138,11 +123,8 @@ TEST(TrainingStepOnRanks, GivesLossGradientsAndUpdateOfAllRows) {
   data.y->read_rows(all, y.raw(), {});
   const auto run = [&](const std::shared_ptr<Communicator>& ranks, std::vector<double>& numbers) {
     const std::unique_ptr<Executor> executor = make_onednn_executor({.threads = 1});
-    TrainingStepOptions options{.loss = LossOptions{.terms = {{.loss = "mean_squared_error"}}}};
-    options.optimizer.name = "sgd";
+    TrainingStepOptions options = small_step(ranks);
     options.learning_rate = 0.1;
-    options.precision = Precision::fp32;
-    options.ranks = ranks;
     TrainingStep step(small_model(), *executor, options);
     // Three rows for rank 0, five for rank 1.
     const std::int64_t first = ranks && ranks->rank() == 1 ? 3 : 0, last = ranks && ranks->rank() == 0 ? 3 : 8;
@@ -168,9 +150,7 @@ TEST(TrainingStepOnRanks, RanksThatDifferAreRefusedAndNamed) {
     run_ranks(2, [&](const auto& ranks) {
       const bool differs = ranks->rank() == 1;
       const std::unique_ptr<Executor> executor = make_onednn_executor({.threads = 1});
-      TrainingStepOptions options{.loss = LossOptions{.terms = {{.loss = "mean_squared_error"}}}};
-      options.precision = Precision::fp32;
-      options.ranks = ranks;
+      TrainingStepOptions options = small_step(ranks, "adam");
       if (differs) change(options);
       const std::string model = fmt::format(
           "<ir_version: 10, opset_import: [\"\": 24]> m (float[N, 2] x) => (float[N, 1] y) "
@@ -246,21 +226,8 @@ TEST(OnRanks, LabelsThatAreIgnoredAndSeveralLossesWeighAsInOneBatch) {
 }
 
 TEST(OnRanks, AnOverflowOnOneRankSkipsTheUpdateOnAll) {
-  Job job;
-  job.data = [] {
-    Tensor x(DType::f32, {8, 2}), y(DType::f32, {8, 1});
-    std::ranges::fill(x.span<float>(), 0.25f);
-    x.span<float>()[14] = 60000;  // a row of the last rank: its gradient is beyond f16
-    std::ranges::fill(y.span<float>(), 0.5f);
-    return Dataset(DataArray::of(x, "x"), DataArray::of(y, "y"));
-  };
-  job.options.precision = Precision::fp16;
-  job.options.loss_scale = 65536;
-  job.options.batch_size = 8;
-  job.options.shuffle = false;
-  job.options.steps = 6;
   for (const int size : {2, 4}) {
-    const Course run = run_on(size, job);
+    const Course run = run_on(size, overflowing());
     ASSERT_EQ(run.steps.size(), 6u);
     EXPECT_FALSE(run.steps[0].grads_finite);
     EXPECT_EQ(run.steps[0].update, 0);
@@ -349,13 +316,13 @@ TEST(OnRanks, TheBestModelIsWrittenByOneRank) {
   TemporaryDirectory folder;
   run_ranks(2, [&](const auto& ranks) {
     const std::unique_ptr<Executor> executor = make_onednn_executor({.threads = 1});
-    TrainerOptions options = small_options();
+    const Job job = zoo("mlp-torchscript");
+    TrainerOptions options = job.options;
     options.ranks = ranks;
-    const LoadedModel model = load_model(test::source_dir() / "models/zoo/mlp-torchscript/model.onnx");
-    const std::filesystem::path zoo = test::source_dir() / "models/zoo/mlp-torchscript";
-    options.losses = {{"softmax_cross_entropy"}};
+    options.steps = 0;
     options.epochs = 1;
-    const Dataset data(open_npy(zoo / "x.npy"), open_npy(zoo / "y.npy"));
+    const LoadedModel model = job.model();
+    const Dataset data = job.data();
     Trainer trainer(model, *executor, data, options);
     BestModel best(trainer, folder / fmt::format("best{}.onnx", ranks->rank()), model.source);
     trainer.fit(best.callbacks(), &data);

@@ -5,18 +5,24 @@
 #include <atomic>
 #include <cmath>
 #include <cstring>
+#include <filesystem>
 #include <functional>
 #include <initializer_list>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "tests/paths.h"
 #include "tests/training/small_rows.h"
 #include <halfstep/distributed/local.h>
+#include <halfstep/formats/npy.h>
+#include <halfstep/onnx_io/load.h>
 #include <halfstep/training/trainer.h>
+#include <halfstep/training/training_step.h>
 
 namespace halfstep::test {
 
@@ -113,6 +119,46 @@ inline void expect_same_course(const Course& found, const Course& alone, const s
 inline void expect_the_same_on_ranks(const Job& job, std::initializer_list<int> sizes = {1, 2, 4}) {
   const Course alone = run_on(0, job);
   for (const int size : sizes) expect_same_course(run_on(size, job), alone, fmt::format("{} ranks", size));
+}
+
+/// A classifier of models/zoo as a framework exports it, with its rows, in batches of four.
+inline Job zoo(const std::string& name) {
+  const std::filesystem::path folder = source_dir() / "models/zoo" / name;
+  Job job;
+  job.model = [folder] { return load_model(folder / "model.onnx"); };
+  job.data = [folder] { return Dataset(open_npy(folder / "x.npy"), open_npy(folder / "y.npy")); };
+  job.options.steps = 50;
+  job.options.batch_size = 4;
+  job.options.losses = {{"softmax_cross_entropy"}};
+  job.options.mode.train_dropout = false;
+  job.options.bucket_bytes = 20000;
+  return job;
+}
+
+/// A step of `small_model` and the like, on its ranks.
+inline TrainingStepOptions small_step(const std::shared_ptr<Communicator>& ranks, std::string_view optimizer = "sgd") {
+  TrainingStepOptions options{.loss = LossOptions{.terms = {{.loss = "mean_squared_error"}}}};
+  options.optimizer.name = optimizer;
+  options.precision = Precision::fp32;
+  options.ranks = ranks;
+  return options;
+}
+
+/// Rows of which one of the last rank has a gradient beyond f16, in the first step.
+inline Job overflowing(Job job = {}) {
+  job.data = [] {
+    Tensor x(DType::f32, {8, 2}), y(DType::f32, {8, 1});
+    std::ranges::fill(x.span<float>(), 0.25f);
+    std::ranges::fill(y.span<float>(), 0.5f);
+    y.span<float>()[7] = 60000;
+    return Dataset(DataArray::of(x, "x"), DataArray::of(y, "y"));
+  };
+  job.options.precision = Precision::fp16;
+  job.options.loss_scale = 65536;
+  job.options.batch_size = 8;
+  job.options.shuffle = false;
+  job.options.steps = 6;
+  return job;
 }
 
 /// Eight rows in batches of five: of the last three of an epoch the fourth rank has none.

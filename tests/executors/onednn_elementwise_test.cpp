@@ -7,6 +7,7 @@
 
 #include "executors/onednn/kernels/zero_flow.h"
 #include "tests/executors/onednn_testing.h"
+#include <halfstep/executors/memory_use.h>
 
 namespace halfstep::testing {
 namespace {
@@ -105,6 +106,20 @@ TEST(OneDnnElementwise, IntegersAndDoublesRunInTheReference) {
   const PlanEntry entry = plan_entry(*compiled.program, "Sigmoid");
   EXPECT_EQ(entry.kernel, "reference");
   EXPECT_EQ(entry.reason, "no SIMD kernel for f64");
+}
+
+// Read twice, it could not be written over.
+TEST(OneDnnElementwise, AValueThatIsBothOperandsIsReadOnce) {
+  for (const DType dtype : {DType::f32, DType::i64}) {
+    TestGraph t;
+    const Expr x = t.b.op("Add", {t.input(dtype, {100, 100}), t.input(dtype, {100, 100})});
+    t.output(t.b.op("Sub", {t.b.op("Mul", {x, x}), t.input(dtype, {100, 100})}));
+    expect_like_reference(t.graph, 1e-5);
+    const Compiled compiled(make_onednn_executor(), t.graph);
+    const auto use = memory_of(*compiled.program);
+    ASSERT_TRUE(use);
+    EXPECT_LT(use->arena, 2 * bytes_of(dtype, 100 * 100)) << name_of(dtype);
+  }
 }
 
 TEST(OneDnnReduction, AgreesWithReference) {

@@ -1,5 +1,6 @@
 // What networks of images add to convolutions, against the reference kernels: transposed convolutions, resizing,
 // normalization in the convolutions' layouts, gradients that threads share.
+#include "passes/simplify/write_out_operators.h"
 #include "tests/executors/onednn_testing.h"
 #include <halfstep/passes/passes.h>
 
@@ -102,6 +103,18 @@ void train_behind_convolution(DType dtype, std::int64_t channels, const std::str
   EXPECT_EQ(count_steps(*compiled.program, activation), 0U);
   EXPECT_EQ(count_steps(*compiled.program, "ai.halfstep." + activation + "Grad"), 0U);
 }
+// A mean in f32 of equal numbers need not be that number, and what is left is as large as its own deviation.
+TEST(OneDnnMeanVarianceNormalization, GivesZerosForEqualElements) {
+  TestGraph t;
+  Tensor x(DType::f32, {1, 3, 3, 5});
+  for (std::size_t i = 0; i < 45; ++i) x.span<float>()[i] = i < 15 ? 0.1F : i < 30 ? 1234.567F : -7e-9F;
+  t.output(t.b.op("MeanVarianceNormalization", {t.input(DType::f32, x.shape())}));
+  Compiled compiled(make_onednn_executor(), run_pipeline(t.graph, {write_out_operators(/*before_gradient=*/false)}));
+  set_input(*compiled.program, 0, x);
+  compiled.program->run();
+  EXPECT_TRUE(identical(compiled.program->output(0), Tensor(DType::f32, x.shape())));
+}
+
 TEST(OneDnnBatchNormalization, TrainsBehindConvolutions) {
   for (DType dtype : kFloats) {
     for (std::int64_t channels : {6, 16, 40}) {
@@ -156,6 +169,27 @@ TEST(OneDnnConvolution, WeightGradientsOfAShareAgreeBehindThoseOfTheWhole) {
                      {t.input(DType::f32, {images, 32, 14, 14}), t.input(DType::f32, {images, 32, 16, 16})},
                      {{"kernel_shape", Ints{3, 3}}, {"weight_shape", Ints{32, 32, 3, 3}}}));
     expect_like_reference(t.graph, 1e-5, 1, -1, 1, {.threads = 2});
+  }
+}
+
+// oneDNN's first choice for gradients of strided depthwise convolutions in bf16 multiplies matrices of single channels.
+TEST(OneDnnConvolution, DepthwiseGradientsOfTheInputAreNoMatrixProducts) {
+  for (DType dtype : kFloats) {
+    for (std::int64_t stride : {1, 2}) {
+      SCOPED_TRACE(std::string(name_of(dtype)) + ", stride " + std::to_string(stride));
+      TestGraph t;
+      const std::int64_t out = 16 / stride;
+      t.output(t.b.own("ConvGradInput", {t.input(dtype, {2, 32, out, out}), t.input(dtype, {32, 1, 3, 3})},
+                       {{"kernel_shape", Ints{3, 3}},
+                        {"pads", Ints{1, 1, 1, 1}},
+                        {"strides", Ints{stride, stride}},
+                        {"group", std::int64_t{32}},
+                        {"input_shape", Ints{2, 32, 16, 16}}}));
+      expect_like_reference(t.graph, epsilon_of(dtype));
+      const Compiled compiled(make_onednn_executor(), t.graph);
+      const std::string kernel = plan_entry(*compiled.program, "ai.halfstep.ConvGradInput").kernel;
+      for (const char* products : {"brgconv", "gemm"}) EXPECT_EQ(kernel.find(products), std::string::npos) << kernel;
+    }
   }
 }
 

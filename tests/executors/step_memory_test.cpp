@@ -1,4 +1,5 @@
 // A step that needs more memory than there is ends before anything of it is allocated.
+#include <algorithm>
 #include <cstdint>
 #include <fstream>
 #include <memory>
@@ -86,6 +87,34 @@ TEST(StepMemory, StatesOfZerosTakeNoneUntilTheyAreWritten) {
   program->run();
   for (const float y : program->output(0).span<float>()) ASSERT_EQ(y, 0);
   EXPECT_TRUE(identical(store->read("s"), zeros));
+}
+
+// Of a weight there is what the model has, and what it was reordered to.
+TEST(StepMemory, ConstantsAndTheirReorderedCopiesAreHeldOnceForAllBatches) {
+  constexpr std::int64_t kChannels = 1024;
+  const Tensor weight = testing::random_tensor(DType::f32, {kChannels, kChannels, 3, 3}, 1);
+  const std::unique_ptr<Executor> executor = make_onednn_executor();
+  const auto compiled = [&](std::int64_t batch, const Tensor& w) {
+    testing::TestGraph t;
+    const Expr x = t.input(DType::f32, {batch, kChannels, 4, 4});
+    t.output(t.b.op("Conv", {x, t.b.constant(w)}, {{"pads", std::vector<std::int64_t>{1, 1, 1, 1}}}));
+    const std::unique_ptr<StateStore> store = executor->make_store();
+    return executor->compile(t.graph, *store);
+  };
+  const std::size_t before = resident();
+  const std::unique_ptr<Program> first = compiled(2, weight);
+  const std::size_t one = resident();
+  EXPECT_GT(one, before + weight.bytes() / 2) << "it is reordered, or this tests nothing";
+  // Folding computes the same elements anew.
+  const std::unique_ptr<Program> second = compiled(4, weight.clone()), third = compiled(6, weight.clone());
+  EXPECT_LT(resident(), one + weight.bytes() / 2);
+  for (Program* program : {first.get(), second.get(), third.get()}) {
+    Tensor x = program->input(0);
+    std::fill_n(x.data<float>(), x.count(), 1.0F);
+    program->run();
+  }
+  testing::expect_close(second->output(0).rows(0, 2), first->output(0), 1e-5, "second");
+  testing::expect_close(third->output(0).rows(4, 6), first->output(0), 1e-5, "third");
 }
 
 }  // namespace

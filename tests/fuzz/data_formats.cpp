@@ -76,6 +76,7 @@ void read_npz(std::string_view bytes) {
   read_file(bytes, [](const std::filesystem::path& path) {
     const NpzFile file(path);
     for (const std::string& name : file.names()) try {
+        read_array(file.open_later(name));
         read_array(file.open(name));
       } catch (const Error&) {
         continue;

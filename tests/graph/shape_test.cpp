@@ -4,6 +4,7 @@
 
 #include <halfstep/base/error.h>
 #include <halfstep/graph/shape.h>
+#include <halfstep/graph/tensor_bytes.h>
 
 namespace halfstep {
 namespace {
@@ -15,6 +16,20 @@ TEST(Shape, CountsElements) {
   EXPECT_EQ((Shape{2, 3, 4}).count(1, 3), 12);
   EXPECT_THROW((Shape{2, Shape::kUnknown}).count(), Error);
   EXPECT_THROW((Shape{std::int64_t{1} << 40, std::int64_t{1} << 40}).count(), Error);
+}
+
+TEST(Shape, BytesOfATensorAreCountedWithoutOverflow) {
+  constexpr std::int64_t kLarge = std::int64_t{1} << 40;
+  EXPECT_EQ(bytes_of(DType::f32, Shape{2, 3}), 24u);
+  EXPECT_EQ(bytes_of(DType::f64, Shape{}), 8u);
+  EXPECT_EQ(bytes_of(DType::u4, Shape{3, 3}), 5u);
+  for (const Shape& empty : {Shape{kLarge, 0, kLarge}, Shape{kLarge, kLarge, 0}})
+    EXPECT_EQ(known_bytes_of(DType::u8, empty), 0u) << empty.to_string();
+  EXPECT_EQ(known_bytes_of(DType::u4, Shape{std::int64_t{1} << 62}), std::size_t{1} << 61);
+  for (const Shape& shape : {Shape{kLarge, kLarge}, Shape{std::int64_t{1} << 61}, Shape{-1}, Shape::unranked()}) {
+    EXPECT_EQ(known_bytes_of(DType::f32, shape), std::nullopt) << shape.to_string();
+    EXPECT_THROW(bytes_of(DType::f32, shape), Error) << shape.to_string();
+  }
 }
 
 TEST(Shape, KnowsWhatIsKnown) {

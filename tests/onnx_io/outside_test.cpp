@@ -38,7 +38,7 @@ TEST(Detached, ATensorOfMoreBytesThanCanBeCountedIsRefused) {
   w.clear_float_data();
   w.set_dims(0, (std::int64_t{1} << 62) + 512);
   w.set_raw_data(std::string(2048, '\0'));
-  EXPECT_THAT(error_of([&] { detach(model); }), HasSubstr("address space"));
+  EXPECT_THAT(error_of([&] { detach(model); }), HasSubstr("of less than 2^63 bytes"));
 }
 
 /// w and fixed are large, and p is another name of fixed.

@@ -37,5 +37,14 @@ TEST(Builder, SumsToTheShapeThatWasBroadcast) {
   EXPECT_THROW(b.sum_to(b.scalar(1, DType::f32), Shape{2}), Error);
 }
 
+// It would be a scalar: the shape operand has no extents.
+TEST(Builder, DoesNotReshapeToAnUnknownRank) {
+  Graph graph;
+  Builder b(graph);
+  const Expr x = b.expr(graph.add_input("x", DType::f32, Shape{1}));
+  EXPECT_THROW(b.reshape(x, Shape::unranked()), Error);
+  EXPECT_THROW(b.sum_to(x, Shape::unranked()), Error);
+}
+
 }  // namespace
 }  // namespace halfstep

@@ -7,6 +7,7 @@
 
 #include "conformance/gradient_check.h"
 #include <halfstep/base/error.h>
+#include <halfstep/ops/infer.h>
 
 namespace halfstep {
 namespace {
@@ -21,6 +22,29 @@ TEST(OpTable, NamesEveryOperatorOnce) {
   for (const OpDef* op : op_table()) ++rows[qualified_name(*op)];
   for (const auto& [name, count] : rows) EXPECT_EQ(count, 1) << name;
   for (const OpDef* op : op_table()) EXPECT_EQ(find_op(op->name, op->domain), op);
+}
+
+// A graph that is built has no other types and shapes than those inferred, and gradients take them from there. Only a
+// shape that depends on values may stay open, not its rank.
+TEST(OpTable, HasInferenceForEveryResult) {
+  for (const OpDef* op : op_table())
+    for (std::size_t i = 0; i < op->cases.size(); ++i) {
+      SCOPED_TRACE(case_name(*op, i));
+      Graph graph = make_case(*op, i, DType::f32)->graph;
+      for (const Node& node : graph.nodes)
+        for (const ValueId out : node.outputs) {
+          if (out == kNoValue) continue;
+          graph[out].dtype = DType::undefined;
+          graph[out].shape = Shape::unranked();
+        }
+      infer_graph(graph);
+      for (const Node& node : graph.nodes)
+        for (const ValueId out : node.outputs) {
+          if (out == kNoValue) continue;
+          EXPECT_NE(graph[out].dtype, DType::undefined) << graph[out].name;
+          EXPECT_TRUE(graph[out].shape.is_ranked()) << graph[out].name;
+        }
+    }
 }
 
 // So that a parameter behind it can be trained, whether or not its schema has a function body that could be. Control

@@ -1,6 +1,9 @@
 // Models exported for one batch size, computing with others.
 #include "passes/load/free_batch.h"
 
+#include <memory>
+#include <utility>
+
 #include <gtest/gtest.h>
 
 #include "tests/passes/pass_testing.h"
@@ -231,6 +234,32 @@ TEST(FixedBatch, IsRefusedWithBothShapes) {
   EXPECT_THAT(error, HasSubstr("[2, 2]"));
   EXPECT_THAT(error, HasSubstr("batch of 5"));
   EXPECT_THAT(error_of(text, {bind_shapes({.by_name = {{"x", Shape{2, 3}}}})}), HasSubstr("[2, 3]"));
+}
+
+TEST(BatchSearches, AreMadeOnceForAllBatches) {
+  const Graph graph = parse(
+      "(float[4,6] x) => (float[4,2,3] y) <int64[3] s = {4,2,3}, float[6] w = {1,2,3,4,5,6}> "
+      "{ h = Mul(x, w) y = Reshape(h, s) }");
+  const auto searches = std::make_shared<BatchSearches>();
+  EXPECT_EQ(batch_obstacle_of_repaired(graph, searches), "");
+  EXPECT_EQ(searches->made(), 1u);
+  for (const std::int64_t batch : {1, 3, 8}) {
+    const InputShapes shapes{.by_name = {{"x", Shape{batch, 6}}}};
+    const Graph bound = run_pipeline(graph, {bind_shapes(shapes, searches), fold_constants()});
+    EXPECT_EQ(to_text(bound), to_text(run_pipeline(graph, {bind_shapes(shapes), fold_constants()})));
+    EXPECT_EQ(bound[bound.outputs[0]].shape, (Shape{batch, 2, 3}));
+  }
+  EXPECT_EQ(searches->made(), 1u);
+}
+
+TEST(BatchSearches, AreMadeForEveryOtherExtentOfAnInput) {
+  const Graph graph = parse(
+      "(float[4,L] x) => (float[M] y) <int64[1] minus = {-1}, int64[2] s = {4,-1}> "
+      "{ h = Reshape(x, s) y = Reshape(h, minus) }");
+  const auto searches = std::make_shared<BatchSearches>();
+  for (const auto& [batch, length] : {std::pair{2, 5}, {3, 5}, {2, 7}, {3, 7}})
+    run_pipeline(graph, {bind_shapes({.by_name = {{"x", Shape{batch, length}}}}, searches)});
+  EXPECT_EQ(searches->made(), 2u);
 }
 
 }  // namespace

@@ -16,7 +16,7 @@ const std::vector<Fusion> kFusions = {
     {.op = "", .fused = "GemmActivation", .activations = {"Gelu(tanh)"}},
     {.op = "", .fused = "GemmActivationGrad", .activations = {"Gelu(tanh)"}},
     {.op = "", .fused = "GemmSums"},
-    {.op = "BatchNormalization", .fused = "FusedBatchNormalization", .activations = {"Add", "Relu"}},
+    {.op = "BatchNormalization", .fused = "FusedBatchNormalization", .activations = {"Relu"}, .adds = true},
 };
 
 struct Case {

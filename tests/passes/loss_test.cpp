@@ -2,6 +2,7 @@
 // functions that the rows name; of binary_focal those of torchvision's sigmoid_focal_loss, of log_cosh
 // those of Keras' formula, both written out.
 #include <cmath>
+#include <limits>
 #include <map>
 #include <optional>
 #include <string>
@@ -24,9 +25,9 @@ struct Measured {
   std::vector<double> gradient;
 };
 
-/// The loss of an output of these numbers, and its gradient with respect to them.
+/// The loss of an output of these numbers, and its gradient with respect to them. `added` is added to the numbers.
 Measured measure(const Values& y, const char* shape, const Tensor& labels, const LossTerm& given,
-                 const char* last = "Identity") {
+                 const char* last = "Identity", const Tensor& added = {}) {
   LossTerm options = given;
   options.label_dtype = labels.dtype();
   options.label_shape = labels.shape();
@@ -37,7 +38,7 @@ Measured measure(const Values& y, const char* shape, const Tensor& labels, const
   graph.outputs.push_back(graph.states.at(0).gradient);
   const std::string gradient = graph[graph.states[0].gradient].name;
   Compiled step(graph);
-  step.set("x", Tensor(DType::f32, graph[graph.inputs[0]].shape));
+  step.set("x", added.is_defined() ? added : Tensor(DType::f32, graph[graph.inputs[0]].shape));
   step.set("labels", labels);
   step.program->run();
   return {step.get("loss").at(0), step.get(gradient)};
@@ -301,6 +302,52 @@ TEST(Losses, AreFiniteWhereTheModelIsSureAndZeroWhereNoLabelCounts) {
       const Measured uncounted = finite(binary ? no_bits : none);
       EXPECT_EQ(uncounted.loss, 0);
       EXPECT_THAT(uncounted.gradient, ::testing::Each(0));
+    }
+  }
+}
+
+// Shares of a point need not have the sum 1: softmax * sum(shares) - shares.
+TEST(Losses, OfSharesHaveTheGradientOfTheFormula) {
+  const Values shares = {0.5f, 0.0f, 2.0f, 0.0f, 0.25f, 0.0f};
+  const Tensor labels = Tensor::of<float>(shares, {2, 3});
+  constexpr std::size_t kClasses = 3;
+  for (const double smoothing : {0.0, 0.3}) {
+    LossTerm options{.loss = "softmax_cross_entropy"};
+    options.numbers["label-smoothing"] = smoothing;
+    const Measured got = measure(kY, "2,3", labels, options);
+    const double points = static_cast<double>(kY.size() / kClasses);
+    for (std::size_t first = 0; first < kY.size(); first += kClasses) {
+      double exponentials = 0, sum = 0;
+      const auto share = [&](std::size_t i) { return shares[i] * (1 - smoothing) + smoothing / kClasses; };
+      for (std::size_t i = first; i < first + kClasses; ++i) exponentials += std::exp(kY[i]), sum += share(i);
+      for (std::size_t i = first; i < first + kClasses; ++i) {
+        EXPECT_NEAR(got.gradient[i], (std::exp(kY[i]) / exponentials * sum - share(i)) / points, 1e-6) << i;
+        constexpr float kStep = 1e-2f;
+        Values more = kY, less = kY;
+        more[i] += kStep;
+        less[i] -= kStep;
+        const double slope = (measure(more, "2,3", labels, options).loss - measure(less, "2,3", labels, options).loss) /
+                             static_cast<double>(more[i] - less[i]);
+        EXPECT_NEAR(got.gradient[i], slope, 1e-4) << i;
+      }
+    }
+  }
+}
+
+TEST(Losses, AClassThatIsMaskedOutHasNoPartInThem) {
+  constexpr float kOut = -std::numeric_limits<float>::infinity();
+  const Values y = {0.5f, 0, 2.0f, 0, 0.3f, -0.7f}, others = {0.5f, 2.0f, 0.3f, -0.7f};
+  const Tensor mask = Tensor::of<float>({0, kOut, 0, kOut, 0, 0}, {2, 3});
+  const Tensor labels = Tensor::of<float>({0.2f, 0, 0.6f, 0, 0.25f, 0.75f}, {2, 3});
+  const Tensor labels_of_others = Tensor::of<float>({0.2f, 0.6f, 0.25f, 0.75f}, {2, 2});
+  for (const char* loss : {"softmax_cross_entropy", "kl_divergence", "focal", "negative_log_likelihood"}) {
+    const Measured got = measure(y, "2,3", labels, {.loss = loss}, "Identity", mask);
+    const Measured wanted = measure(others, "2,2", labels_of_others, {.loss = loss});
+    EXPECT_NEAR(got.loss, wanted.loss, 1e-6) << loss;
+    for (std::size_t i = 0, other = 0; i < y.size(); ++i) {
+      const bool is_out = i == 1 || i == 3;
+      EXPECT_NEAR(got.gradient[i], is_out ? 0 : wanted.gradient[other], 1e-6) << loss << " " << i;
+      if (!is_out) ++other;
     }
   }
 }

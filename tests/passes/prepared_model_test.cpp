@@ -116,5 +116,32 @@ TEST(PreparedModel, ShowsItsStagesAsOnePipeline) {
   EXPECT_EQ(seen, whole);
 }
 
+TEST(PreparedModel, TellsWhatFixesTheBatchAndLeavesParametersAlone) {
+  const char* const fixed =
+      "(float[4,2] x) => (float[4,2] y) <float[2,2] w = {1, 2, 3, 4}> { t = Transpose(w) y = MatMul(x, t) }";
+  const PreparedModel model(parse(fixed), {.parameters = ParameterSelection{.trainable = {"w"}}});
+  EXPECT_EQ(model.batch_obstacle(), "");
+  const Graph bound = model.bound({.by_name = {{"x", Shape{3, 2}}}});
+  EXPECT_EQ(bound[bound.outputs[0]].shape, (Shape{3, 2}));
+  EXPECT_EQ(bound.nodes.size(), 2u) << "the transposition of a parameter is not computed";
+  const PreparedModel held(parse("(float[2,2] x) => (float[2,2] y) <float[2,2] b = {1,2,3,4}> { y = Add(x, b) }"));
+  EXPECT_THAT(held.batch_obstacle(), HasSubstr("2"));
+}
+
+TEST(PreparedModel, TransposesConstantsOnceForAllBatches) {
+  const PreparedModel model(
+      parse("(float[N,3] x) => (float[N,2] y) <float[2,3] w = {1,2,3,4,5,6}> { t = Transpose(w) u = Identity(t) y = "
+            "MatMul(x, u) }"));
+  const auto weights = [&](std::int64_t batch) {
+    const Graph graph =
+        model.lower(Purpose::inference, {.shapes = {.by_name = {{"x", Shape{batch, 3}}}}}, Capabilities());
+    EXPECT_EQ(graph.nodes.size(), 1u) << to_text(graph);
+    return graph[graph.nodes.at(0).input(1)].constant;
+  };
+  const Tensor first = weights(3);
+  EXPECT_TRUE(identical(first, Tensor::of<float>({1, 4, 2, 5, 3, 6}, {3, 2})));
+  EXPECT_EQ(weights(5).raw(), first.raw());
+}
+
 }  // namespace
 }  // namespace halfstep::testing

@@ -93,6 +93,7 @@ TEST(Matcher, OffersEveryWayUntilOneIsTaken) {
 const Fusion kGemm{.op = "Gemm", .fused = "FusedGemm", .activations = {"Relu", "Gelu"}, .widens = true};
 const Fusion kMatMul{.op = "MatMul", .fused = "FusedMatMul", .widens = true};
 const Fusion kConv{.op = "Conv", .fused = "FusedConv", .activations = {"Relu"}};
+const Fusion kAddingConv{.op = "Conv", .fused = "FusedConv", .activations = {"Relu"}, .adds = true};
 const Fusion kWeight{.op = "", .fused = "ConvGradWeight", .widens = true};
 
 struct RewriteCase {
@@ -106,6 +107,8 @@ TEST(Rewrite, MakesOfTheOneGraphTheOther) {
   const char* const product = "(float[2,3] x, float[3,4] w, float[4] b) => (float[2,4] y)";
   const char* const half = "(float16[2,3] x, float16[3,4] w) => (float[2,4] y)";
   const char* const image = "(float[1,2,4,4] x, float[2,2,1,1] w) => (float[1,2,n,m] y)";
+  const char* const residual =
+      "(float[1,2,4,4] x, float[2,2,1,1] w, float[1,2,4,4] z, float[1,2,1,1] c) => (float[1,2,n,m] y)";
   const char* const vector = "(float[2] x) => (float[2] y)";
   const char* const parameter = "(float[2] x) => (float[2] y) <float[2] w = {1, 2}>";
   const char* const draw = "(float[2] x) => (float[2] y) <float half = {0.5}, bool on = {1}, int64 counter = {3}>";
@@ -164,6 +167,18 @@ TEST(Rewrite, MakesOfTheOneGraphTheOther) {
        "r = ai.halfstep.FusedGemm<activation = \"Relu\">(x, w, b) y = Gelu(r)"},
       {fuse({kGemm}), product, "a = Gemm(x, w, b) y = Tanh(a)", nullptr},
       {fuse({kGemm}), product, "a = Gemm(x, w, b) r = Relu(a) y = Add(a, r)", nullptr},
+      // A convolution and what is added to it
+      {fuse({kAddingConv}), residual, "a = Conv(x, w) s = Add(z, a) y = Relu(s)",
+       "y = ai.halfstep.FusedConv<activation = \"Relu\">(x, w, , z)"},
+      {fuse({kAddingConv}), residual, "a = Conv(x, w) p = Tanh(z) y = Add(a, p)",
+       "p = Tanh(z) y = ai.halfstep.FusedConv(x, w, , p)"},
+      {fuse({kAddingConv}), residual, "a = Conv(x, w) b = Conv(z, w) s = Add(a, b) y = Relu(s)",
+       "b = Conv(z, w) y = ai.halfstep.FusedConv<activation = \"Relu\">(x, w, , b)"},
+      {fuse({kAddingConv}), residual, "a = Conv(x, w) r = Relu(a) y = Add(r, z)",
+       "r = ai.halfstep.FusedConv<activation = \"Relu\">(x, w) y = Add(r, z)"},
+      {fuse({kAddingConv}), residual, "a = Conv(x, w) y = Add(a, c)", nullptr},
+      {fuse({kAddingConv}), residual, "a = Conv(x, w) r = Tanh(a) y = Add(a, r)", nullptr},
+      {fuse({kConv}), residual, "a = Conv(x, w) y = Add(a, z)", nullptr},
       {fuse({kConv}), product, "a = Gemm(x, w, b) y = Relu(a)", nullptr},
       {fuse({kConv}), image, "a = Conv(x, w) y = Gelu(a)", nullptr},
       {fuse({}), product, "a = Gemm(x, w, b) y = Relu(a)", nullptr},

@@ -1,10 +1,14 @@
 // Plug-ins are found by their names and taken by their scores; broken ones stop nothing. Against the library as it is
 // installed.
+#include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <vector>
 
+#include <dlfcn.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -140,6 +144,29 @@ TEST(Plugins, TheFirstOfOneNameIsTaken) {
   EXPECT_THAT(notice, HasSubstr("other/libhalfstep-mock.so has the name of another executor"));
   EXPECT_THAT(notice, HasSubstr("builtin/libhalfstep-onednn.so has the name of another executor"));
   EXPECT_THAT(make_executor("onednn", {})->capabilities().device, Not(HasSubstr("reference")));
+}
+
+/// Whether a library of that name is mapped into this process.
+bool is_mapped(const std::string& name) {
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);)
+    if (line.find("/" + name + ".so") != std::string::npos) return true;
+  return false;
+}
+
+// In processes of their own: what is loaded stays.
+TEST(PluginsDeathTest, WithoutAGpuAutoDoesNotLoadItsLibraries) {
+  if (fs::exists("/dev/nvidiactl") || dlopen("libcuda.so.1", RTLD_NOW)) GTEST_SKIP() << "there may be a GPU";
+  testing::FLAGS_gtest_death_test_style = "threadsafe";
+  const auto show_mapped = [] {
+    for (const char* name : {"libhalfstep-cudnn", "libcudart", "libcublasLt", "libcudnn"})
+      if (is_mapped(name)) std::fprintf(stderr, "%s ", name);
+    std::exit(0);
+  };
+  EXPECT_EXIT((make_executor("auto", {}), show_mapped()), testing::ExitedWithCode(0), "^$");
+  const std::vector<std::string> names = executor_names();
+  if (std::ranges::find(names, "cudnn") == names.end()) GTEST_SKIP() << "the plug-in is not built";
+  EXPECT_EXIT((executor_statuses(), show_mapped()), testing::ExitedWithCode(0), "libhalfstep-cudnn libcudart");
 }
 
 TEST(Plugins, BringOperators) {

@@ -66,6 +66,7 @@ def two_data():
 
 def compiled(case, **options):
     model = halfstep.load(case.path)
-    options = {"optimizer": halfstep.Adam(1e-3), "loss": "sparse_categorical_crossentropy", "precision": "fp32", **options}
+    loss = "sparse_categorical_crossentropy"
+    options = {"optimizer": halfstep.Adam(1e-3), "loss": loss, "precision": "fp32", **options}
     model.compile(**options)
     return model

@@ -337,6 +337,25 @@ def test_names_that_are_no_text(mlp, call):
     assert "\udcff" in str(raised.value) or "\\ud800" in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    "arguments, expected",
+    [
+        (("mpi",), "for backend mpi"),
+        (("tcp",), "one of the communicators mpi, nccl, auto, off"),
+        (("auto", {"timeout": 0}), "timeout from 0.001 to 1e+09"),
+        (("auto", {"timeout": float("nan")}), "timeout from 0.001 to 1e+09"),
+        (("auto", {"heartbeat": -1}), "heartbeat from 0 to 1e+06"),
+        (("off", {"heartbeat": float("inf")}), "heartbeat from 0 to 1e+06"),
+    ],
+)
+def test_errors_of_ranks_name_the_arguments_of_init(arguments, expected):
+    backend, options = (*arguments, {})[:2]
+    with pytest.raises(halfstep.InputError) as raised:
+        halfstep.distributed.init(backend, **options)
+    assert expected in raised.value.expected
+    assert "--" not in str(raised.value)
+
+
 def test_errors_name_arguments_and_not_flags(mlp):
     with pytest.raises(halfstep.InputError) as accumulate:
         halfstep.Adam(accumulate=0)
@@ -344,13 +363,17 @@ def test_errors_name_arguments_and_not_flags(mlp):
         halfstep.TrainingStep(mlp.path, halfstep.Loss("cross_entropy", class_axis=7)).run(batch())
     with pytest.raises(halfstep.InputError) as unknown:
         halfstep.TrainingStep(mlp.path, "cross_entropy").run(batch(other=X))
-    texts = [str(error.value) for error in (accumulate, axis, unknown)]
+    with pytest.raises(halfstep.InputError) as rate:
+        halfstep.Adam(schedule=halfstep.LinearDecay(-1.0, decay_steps=10))
+    texts = [str(error.value) for error in (accumulate, axis, unknown, rate)]
     assert "accumulate" in texts[0] and "class_axis" in texts[1] and "other" in texts[2]
+    assert "correct learning_rate" in texts[3]
     assert not any("--" in text or "LossTerm" in text for text in texts)
 
 
 BINARY = """
-<ir_version: 10, opset_import: ["": 20]> one (float[N,2] x) => (float[N,1] y) <float[2,1] w = {0.5,-0.3}> { y = MatMul(x, w) }
+<ir_version: 10, opset_import: ["": 20]> one (float[N,2] x) => (float[N,1] y)
+  <float[2,1] w = {0.5,-0.3}> { y = MatMul(x, w) }
 """
 
 

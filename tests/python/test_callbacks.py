@@ -34,7 +34,8 @@ class Recorder(halfstep.Callback):
 
 def test_callbacks_are_called_in_order(mlp):
     recorder, seen = Recorder(), []
-    compiled(mlp).fit(mlp.x, mlp.y, epochs=2, batch_size=16, callbacks=[recorder, lambda e, logs: seen.append(logs["loss"])])
+    callbacks = [recorder, lambda epoch, logs: seen.append(logs["loss"])]
+    compiled(mlp).fit(mlp.x, mlp.y, epochs=2, batch_size=16, callbacks=callbacks)
     assert recorder.calls == [
         "begin", "epoch 0", "step 0", "step 1", "end 0", "epoch 1", "step 0", "step 1", "end 1", "over",
     ]  # fmt: skip
@@ -83,6 +84,24 @@ def test_patience_is_the_number_of_epochs_without_improvement(patience, epochs):
         if stopping.model.stop_training:
             break
     assert epoch + 1 == epochs and stopping.best_epoch == 1
+
+
+def test_each_fit_begins_anew(mlp):
+    model = compiled(mlp, optimizer=halfstep.SGD(0.1))
+    stopping = halfstep.EarlyStopping("val_loss", patience=1, restore_best_weights=True)
+    model.fit(mlp.x, mlp.y, epochs=20, validation_data=(mlp.x, (mlp.y + 1) % 10), callbacks=[stopping])
+    assert stopping.waited == 1 and stopping.best_epoch == 0
+    best, first = stopping.best, len(model.history.epoch)
+    history = model.fit(mlp.x, mlp.y, epochs=1, validation_data=(mlp.x, (mlp.y + 2) % 10), callbacks=[stopping])
+    assert not history.stopped and stopping.waited == 0 and stopping.best_epoch == first
+    assert stopping.best == history.history["val_loss"][0] != best
+
+
+def test_metrics_are_those_of_compile(mlp):
+    names = ["accuracy"]
+    model = compiled(mlp, metrics=names)
+    names.append("no metric")
+    assert set(model.fit(mlp.x, mlp.y).history) == {"loss", "accuracy", "learning_rate"}
 
 
 def test_what_is_restored_is_the_model_alone(mlp):
@@ -146,7 +165,8 @@ def test_names_of_checkpoints(mlp, tmp_path, pattern, name):
 
 
 @pytest.mark.parametrize(
-    "pattern", ["{run}.onnx", "{}.onnx", "{epoch.onnx", "epoch}.onnx", "{epoch.real}.onnx", "{val_loss:q}.onnx", "{epoch:.1q}"]
+    "pattern",
+    ["{run}.onnx", "{}.onnx", "{epoch.onnx", "epoch}.onnx", "{epoch.real}.onnx", "{val_loss:q}.onnx", "{epoch:.1q}"],
 )
 def test_names_of_checkpoints_are_checked_before_training(pattern):
     with pytest.raises(halfstep.InputError):

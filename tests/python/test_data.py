@@ -98,10 +98,13 @@ def test_a_fixed_batch():
     model = halfstep.load(onnx.parser.parse_model(ADDED))
     model.compile("sgd", "cross_entropy", precision="fp32")
     x, y = numpy.random.default_rng(2).standard_normal((10, 3), numpy.float32), numpy.arange(10) % 2
-    with pytest.warns(UserWarning, match="2 rows are left out"):
+    with pytest.warns(UserWarning, match="2 rows are left out") as told:
         assert model.fit(x, y, epochs=1).steps == 2
-    with pytest.warns(UserWarning, match="2 rows are left out"):
+    with pytest.warns(UserWarning, match="2 rows are left out") as told_again:
         model.evaluate(x, y)
+    with pytest.warns(UserWarning, match="2 rows are left out") as told_of_two:
+        model.fit(x[:4], y[:4], validation_data=(x, y))
+    assert {one.filename for one in (*told, *told_again, *told_of_two)} == {__file__}
     with pytest.raises(halfstep.InputError, match="a batch_size of 4"):
         model.fit(x, y, batch_size=5)
     with pytest.raises(halfstep.InputError, match="a batch_size of 4"):

@@ -97,7 +97,8 @@ def test_weights(mlp):
     assert history.history["loss"][0] == pytest.approx(whole, rel=1e-5)
     class_weight = {0: 5.0, 1: 0.5}
     history = compiled(mlp).fit(mlp.x, mlp.y, class_weight=class_weight, batch_size=32)
-    by_numpy = compiled(mlp).fit(mlp.x, mlp.y, class_weight={numpy.int64(c): w for c, w in class_weight.items()}, batch_size=32)
+    numpy_weight = {numpy.int64(c): w for c, w in class_weight.items()}
+    by_numpy = compiled(mlp).fit(mlp.x, mlp.y, class_weight=numpy_weight, batch_size=32)
     assert by_numpy.history["loss"] == history.history["loss"]
     of_each = numpy.array([class_weight.get(int(c), 1.0) for c in mlp.y])
     assert history.history["loss"][0] == pytest.approx((each * of_each).sum() / of_each.sum(), rel=1e-4)

@@ -158,9 +158,9 @@ def test_the_first_exception_is_raised_and_all_callbacks_end(mlp):
         raise ValueError("the real one")
 
     model, seen = compiled(mlp), []
-    with pytest.warns(UserWarning, match="end of A"), pytest.raises(ValueError, match="the real one"):
+    with pytest.warns(UserWarning, match="end of A") as told, pytest.raises(ValueError, match="the real one"):
         model.fit(mlp.x, mlp.y, callbacks=[fail, Ends(seen, "A", end=RuntimeError("end of A")), Ends(seen, "B")])
-    assert seen == ["A", "B"]
+    assert seen == ["A", "B"] and told[0].filename == __file__
     with pytest.raises(RuntimeError, match="end of C"):
         model.fit(mlp.x, mlp.y, callbacks=[Ends(seen, "C", end=RuntimeError("end of C")), Ends(seen, "D")])
     assert seen[2:] == ["C", "D"]

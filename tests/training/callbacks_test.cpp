@@ -1,4 +1,5 @@
 // Callbacks that change the course of a run, and those that are ready to use.
+#include <atomic>
 #include <cmath>
 #include <cstdint>
 #include <filesystem>
@@ -80,6 +81,54 @@ TEST(Control, AnEpochEndsWhereItsLastBatchIsSkipped) {
   for (std::size_t i = 0; i < ended.size(); ++i) EXPECT_EQ(ended[i], static_cast<std::int64_t>(i) + 1);
   EXPECT_EQ(begun, 2 * static_cast<std::int64_t>(ended.size()));
   EXPECT_EQ(load_checkpoint(directory.path()).checkpoint.state.step, steps);
+}
+
+/// The checkpoint of a run of two batches an epoch, which ends with the batch `last`, counted from 1. All from
+/// `skipped` on are left out.
+TrainingState saved_by(std::int64_t last, std::int64_t skipped, bool by_signal, std::int64_t checkpoint_every) {
+  const TemporaryDirectory directory;
+  TrainerOptions wanted = options(0.1);
+  wanted.checkpoint = directory.path();
+  wanted.checkpoint_every = checkpoint_every;
+  SmallRun run(wanted);
+  std::atomic<bool> stop = false;
+  std::int64_t begun = 0;
+  run.trainer.fit({.on_step_begin =
+                       [&](std::int64_t) {
+                         run.trainer.control().skip = ++begun >= skipped;
+                         if (begun >= last && by_signal) stop = true;
+                         if (begun >= last && !by_signal) run.trainer.control().stop = true;
+                       }},
+                  nullptr, &stop);
+  EXPECT_EQ(begun, last) << "the run ends there";
+  return load_checkpoint(directory.path()).checkpoint.state;
+}
+
+TEST(Control, ARunThatEndsWithASkippedBatchLeavesItsCheckpoint) {
+  for (const bool by_signal : {false, true})
+    for (const std::int64_t checkpoint_every : {0, 100})
+      for (const std::int64_t last : {2, 3, 4, 5}) {
+        SCOPED_TRACE(testing::Message() << last << " batches, by a signal " << by_signal << ", checkpoints every "
+                                        << checkpoint_every);
+        for (const std::int64_t skipped : {last, last - 1, std::int64_t{1}}) {
+          const TrainingState state = saved_by(last, skipped, by_signal, checkpoint_every);
+          EXPECT_EQ(state.step, skipped - 1);
+          EXPECT_EQ(state.epoch, last / 2);
+          EXPECT_EQ(state.position, last % 2 * 4);
+        }
+      }
+}
+
+// Steps between checkpoints may not divide a run of whole epochs.
+TEST(Control, ARunOfWholeEpochsLeavesACheckpointOfItsEnd) {
+  const TemporaryDirectory directory;
+  TrainerOptions wanted = options(0.1);
+  wanted.checkpoint = directory.path();
+  wanted.checkpoint_every = 5;
+  SmallRun run(wanted);
+  EXPECT_TRUE(run.trainer.fit(run.seen()));
+  ASSERT_EQ(run.steps.size(), 12u);
+  EXPECT_EQ(load_checkpoint(directory.path()).checkpoint.state.step, 12);
 }
 
 TEST(Combined, CallsAllInTheirOrder) {

@@ -422,5 +422,21 @@ TEST(LossChoice, WhatDoesNotFitIsToldBeforeTraining) {
               AllOf(HasSubstr("[2, 3, 2]"), Not(HasSubstr("astype"))));
 }
 
+TEST(ModelsLastOperator, MayLackItsFirstResult) {
+  // As the last state of a recurrent layer is exported: of its results only the second is there.
+  const std::string squeezed =
+      "(float[3, N, 2] x) => (float[N, 3] y) <float[1, 3, 2] w = {0.1, 0.2, 0.3, 0.4, 0.5, 0.6}, float[1, 3, 3] r = {0, "
+      "0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8}, int64[1] a = {0}> { , h = RNN<hidden_size = 3>(x, w, r) y = Squeeze(h, "
+      "a) }";
+  const Dataset data = rows_of(numbers({4, 3, 2}), class_labels(3, {4}));
+  for (const char* executor : kExecutors) {
+    TrainerOptions options = plain_sgd(2);
+    options.batch_axes = {{"x", 1}};
+    const Course run = train(model(squeezed), data, options, executor);
+    EXPECT_LT(run.losses.back(), 2) << executor;
+    EXPECT_GT(run.losses.back(), 0) << executor;
+  }
+}
+
 }  // namespace
 }  // namespace halfstep

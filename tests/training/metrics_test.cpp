@@ -79,6 +79,25 @@ TEST(Metrics, TiesCountTheFirstAsLarger) {
   }
 }
 
+// Of many classes blocks are compared at once, along an axis whose elements lie together.
+TEST(Metrics, AccuracyOfManyClassesIsTheFirstRank) {
+  constexpr std::int64_t kClasses = 200;
+  for (const std::int64_t label : {0, 1, 63, 64, 127, 130, 198, 199}) {
+    for (const std::int64_t other : {0, 1, 62, 64, 128, 191, 192, 199}) {
+      for (const float score : {0.5F, 1.0F, 2.0F, kNan}) {
+        std::vector<float> scores(kClasses, 0);
+        scores[static_cast<std::size_t>(label)] = 1;
+        if (other != label) scores[static_cast<std::size_t>(other)] = score;
+        const Tensor output = Tensor::of<float>(scores, Shape{1, kClasses});
+        for (const DType dtype : {DType::f32, DType::bf16, DType::f64})
+          EXPECT_EQ(measure("accuracy", convert(output, dtype), classes({label})),
+                    measure("top_k:1", convert(output, dtype), classes({label})))
+              << name_of(dtype) << " " << label << " beside " << other << ": " << score;
+      }
+    }
+  }
+}
+
 TEST(Metrics, NonFiniteOutputs) {
   const Tensor scores = Tensor::of<float>({kNan, 1, 2, kNan, kNan, kNan, kInf, 0, -kInf}, Shape{3, 3});
   EXPECT_DOUBLE_EQ(measure("accuracy", scores, classes({0, 0, 0})), 1.0 / 3);

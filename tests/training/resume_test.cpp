@@ -8,9 +8,9 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <zlib.h>
 
 #include "formats/safetensors.h"
+#include "graph/crc.h"
 #include "tests/temporary_directory.h"
 #include <halfstep/executors/registry.h>
 #include <halfstep/training/checkpoint.h>
@@ -256,15 +256,10 @@ TEST_F(Resume, CheckpointsWithoutSettingsStillResume) {
       R"({{"batch_size":4,"epoch":1,"executor":"onednn","extra":{{}},"hyperparameters":"","model_fingerprint":"{}",)"
       R"("optimizer":"adam","position":2,"precision":"f32","schedule":"constant","seed":5,"step":3}})",
       now.state.model_fingerprint);
-  uLong crc = crc32_z(0, nullptr, 0);
-  const auto add = [&](const void* data, std::size_t bytes) {
-    crc = crc32_z(crc, static_cast<const Bytef*>(data), bytes);
-  };
-  add(state.data(), state.size());
+  std::uint32_t crc = crc_of(state);
   for (const auto& [name, tensor] : now.tensors) {
     const std::string header = fmt::format("\n{} {}{}\n", name, name_of(tensor.dtype()), tensor.shape().to_string());
-    add(header.data(), header.size());
-    add(tensor.raw(), tensor.bytes());
+    crc = crc_of(tensor, crc_of(header, crc));
   }
   write_safetensors(
       dir_ / kCheckpointFile,

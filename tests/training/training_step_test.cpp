@@ -4,77 +4,24 @@
 #include <string>
 #include <vector>
 
-#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/support/error_of.h"
 #include "tests/temporary_directory.h"
+#include "tests/training/step_testing.h"
 #include <halfstep/base/error.h>
-#include <halfstep/executors/registry.h>
 #include <halfstep/session/session.h>
 #include <halfstep/training/training_step.h>
 
 namespace halfstep {
 namespace {
 
+using namespace test;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-const char* const kClassifier =
-    R"(<ir_version: 10, opset_import: ["": 24]> m (float[N, 3] x) => (float[N, 2] y)
-       <float[3, 4] w1 = {0.5, -0.25, 0.75, 0.1, -0.5, 0.3, 0.2, -0.1, 0.9, 0.4, -0.6, 0.2}, float[4] b1 = {0, 0, 0, 0},
-        float[4, 2] w2 = {0.3, -0.4, 0.8, 0.1, -0.7, 0.5, 0.2, 0.6}, float[2] b2 = {0, 0}>
-       { h = Gemm(x, w1, b1) r = Tanh(h) y = Gemm(r, w2, b2) })";
-
-/// With everything that draws or keeps statistics.
-const char* const kNormalized =
-    R"(<ir_version: 10, opset_import: ["": 24]> m (float[N, 3] x) => (float[N, 2] y)
-       <float[3, 4] w1 = {0.5, -0.25, 0.75, 0.1, -0.5, 0.3, 0.2, -0.1, 0.9, 0.4, -0.6, 0.2},
-        float[4] scale = {1, 1, 1, 1}, float[4] bias = {0, 0, 0, 0}, float[4] mean = {0, 0, 0, 0},
-        float[4] var = {1, 1, 1, 1}, float[4, 2] w2 = {0.3, -0.4, 0.8, 0.1, -0.7, 0.5, 0.2, 0.6}>
-       { h = MatMul(x, w1) n = BatchNormalization(h, scale, bias, mean, var) d = Dropout(n) y = MatMul(d, w2) })";
-
-const char* const kTwoHeads =
-    R"(<ir_version: 10, opset_import: ["": 24]> m (float[N, 3] x) => (float[N, 2] boxes, float[N, 3] classes)
-       <float[3, 4] w = {0.5, -0.25, 0.75, 0.1, -0.5, 0.3, 0.2, -0.1, 0.9, 0.4, -0.6, 0.2},
-        float[4, 2] v = {0.3, -0.4, 0.8, 0.1, -0.7, 0.5, 0.2, 0.6},
-        float[4, 3] u = {0.3, -0.4, 0.8, 0.1, -0.7, 0.5, 0.2, 0.6, 0.1, -0.2, 0.4, 0.3}>
-       { h = MatMul(x, w) r = Tanh(h) boxes = MatMul(r, v) classes = MatMul(r, u) })";
-
-Tensor rows(std::int64_t count, std::int64_t columns, int seed = 0) {
-  Tensor result(DType::f32, {count, columns});
-  for (std::int64_t i = 0; i < result.count(); ++i)
-    result.data<float>()[i] = static_cast<float>((i * 7 + 3 * seed) % 13 - 6) / 6;
-  return result;
-}
-Tensor classes(std::int64_t count, std::int64_t of, int seed = 0) {
-  Tensor result(DType::i64, {count});
-  for (std::int64_t i = 0; i < count; ++i) result.data<std::int64_t>()[i] = (i * 5 + seed) % of;
-  return result;
-}
-NamedTensors batch(int seed = 0, std::int64_t count = 4) {
-  return {{"x", rows(count, 3, seed)}, {"labels", classes(count, 2, seed)}};
-}
-
-TrainingStepOptions fp32(const char* optimizer = "adam") {
-  TrainingStepOptions options;
-  options.precision = Precision::fp32;
-  options.optimizer.name = optimizer;
-  options.learning_rate = 0.05;
-  return options;
-}
-
-void expect_same(const NamedTensors& a, const NamedTensors& b) {
-  ASSERT_EQ(a.size(), b.size());
-  for (const auto& [name, tensor] : a) EXPECT_TRUE(identical(tensor, b.at(name))) << name;
-}
-
-class Steps : public ::testing::TestWithParam<const char*> {
- protected:
-  const std::unique_ptr<Executor> executor = make_executor(GetParam(), {});
-};
-INSTANTIATE_TEST_SUITE_P(Executors, Steps, ::testing::Values("reference", "onednn"),
-                         [](const auto& of) { return std::string(of.param); });
+INSTANTIATE_TEST_SUITE_P(Executors, Steps, all_executors, [](const auto& of) { return std::string(of.param); });
 
 TEST_P(Steps, LearnAndTellTheirLoss) {
   TrainingStep step(parse_model(kClassifier), *executor, fp32());
@@ -87,126 +34,6 @@ TEST_P(Steps, LearnAndTellTheirLoss) {
   EXPECT_GT(last.gradient_norm, 0);
   EXPECT_EQ(step.updates(), 31);
   EXPECT_EQ(step.outputs().at("y").shape(), (Shape{4, 2}));
-}
-
-TEST_P(Steps, InPartsAreTheWholeStep) {
-  for (const char* text : {kClassifier, kNormalized}) {
-    for (const Precision precision : {Precision::fp32, Precision::bf16, Precision::fp16}) {
-      SCOPED_TRACE(name_of(precision));
-      TrainingStepOptions options = fp32();
-      options.precision = precision;
-      TrainingStep whole(parse_model(text), *executor, options), parts(parse_model(text), *executor, options);
-      for (int i = 0; i < 4; ++i) {
-        const StepReport one = whole.run(batch(i));
-        const StepReport forward = parts.forward_backward(batch(i));
-        const StepReport update = parts.update();
-        EXPECT_FLOAT_EQ(forward.loss, one.loss) << i;
-        EXPECT_FLOAT_EQ(forward.gradient_norm, one.gradient_norm) << i;
-        EXPECT_EQ(update.updated, one.updated);
-      }
-      const NamedTensors a = whole.parameters(), b = parts.parameters();
-      for (const auto& [name, tensor] : a) {
-        const std::vector<double> x = to_doubles(tensor), y = to_doubles(b.at(name));
-        for (std::size_t i = 0; i < x.size(); ++i) EXPECT_NEAR(x[i], y[i], 1e-6) << name;
-      }
-      expect_same(whole.statistics(), parts.statistics());
-    }
-  }
-}
-
-TEST_P(Steps, AddUpGradientsByTheirWeights) {
-  TrainingStep step(parse_model(kClassifier), *executor, fp32("sgd"));
-  step.forward_backward(batch(1));
-  const NamedTensors one = step.gradients();
-  step.forget_gradients();
-  step.forward_backward(batch(2));
-  const NamedTensors other = step.gradients();
-  step.forget_gradients();
-  step.forward_backward(batch(1), 0.25);
-  step.forward_backward(batch(2), 3);
-  const NamedTensors sum = step.gradients();
-  for (const auto& [name, tensor] : sum) {
-    const std::vector<double> a = to_doubles(one.at(name)), b = to_doubles(other.at(name)), s = to_doubles(tensor);
-    for (std::size_t i = 0; i < s.size(); ++i) EXPECT_NEAR(s[i], a[i] / 4 + 3 * b[i], 1e-6) << name;
-  }
-}
-
-TEST_P(Steps, AreRefusedWithoutGradients) {
-  TrainingStep step(parse_model(kClassifier), *executor, fp32());
-  EXPECT_THAT(error_of([&] { step.update(); }), HasSubstr("forward_backward first"));
-  EXPECT_THAT(error_of([&] { step.gradients(); }), HasSubstr("none since the last update"));
-  step.forward_backward(batch());
-  step.update();
-  EXPECT_THAT(error_of([&] { step.update(); }), HasSubstr("forward_backward first"));
-}
-
-// Gradients that somebody else computes: those of the mean squared error of y.
-TEST_P(Steps, GoBackFromGradientsOfOutputs) {
-  const Tensor target = rows(4, 2, 9);
-  TrainingStepOptions options = fp32();
-  options.loss = LossOptions{.terms = {{.loss = "mean_squared_error", .labels = "t"}}};
-  for (const char* text : {kClassifier, kNormalized}) {
-    TrainingStep own(parse_model(text), *executor, options), given(parse_model(text), *executor, options);
-    for (int i = 0; i < 3; ++i) {
-      own.forward_backward({{"x", rows(4, 3, i)}, {"t", target}});
-      const Tensor y = given.forward({{"x", rows(4, 3, i)}}).at("y");
-      Tensor gradient(DType::f32, y.shape());
-      for (std::int64_t k = 0; k < y.count(); ++k)
-        gradient.data<float>()[k] = 2 * (y.data<float>()[k] - target.data<float>()[k]) / static_cast<float>(y.count());
-      given.backward({{"x", rows(4, 3, i)}}, {{"y", gradient}});
-      const NamedTensors a = own.gradients(), b = given.gradients();
-      for (const auto& [name, tensor] : a) {
-        const std::vector<double> x = to_doubles(tensor), z = to_doubles(b.at(name));
-        for (std::size_t k = 0; k < x.size(); ++k) EXPECT_NEAR(x[k], z[k], 1e-6) << name << " " << i;
-      }
-      own.update();
-      given.update();
-    }
-  }
-}
-
-// Gradients of several outputs may come one after the other: none of them is lost, and none of an earlier update is
-// left.
-TEST_P(Steps, AddUpGradientsOfOutputsThatComeApart) {
-  const NamedTensors x{{"x", rows(4, 3)}};
-  const Tensor boxes = rows(4, 2, 3), kinds = rows(4, 3, 4);
-  TrainingStepOptions options = fp32();
-  options.loss_scale = 16;
-  TrainingStep apart(parse_model(kTwoHeads), *executor, options), both(parse_model(kTwoHeads), *executor, options);
-  for (int i = 0; i < 3; ++i) {
-    if (i == 1) apart.backward(x, {{"boxes", boxes}});
-    apart.backward(x, {{"classes", kinds}});
-    if (i != 1) apart.backward(x, {{"boxes", boxes}});
-    both.backward(x, {{"boxes", boxes}, {"classes", kinds}});
-    const Tensor a = apart.flat_gradients(), b = both.flat_gradients();
-    for (std::int64_t k = 0; k < a.count(); ++k) EXPECT_NEAR(a.data<float>()[k], b.data<float>()[k], 1e-5) << i;
-    EXPECT_TRUE(apart.update().updated);
-    EXPECT_TRUE(both.update().updated);
-  }
-  const Tensor a = apart.flat_parameters(), b = both.flat_parameters();
-  for (std::int64_t k = 0; k < a.count(); ++k) EXPECT_NEAR(a.data<float>()[k], b.data<float>()[k], 1e-4);
-  // Of one output alone the other's parameters stay.
-  const Tensor before = apart.parameters().at("u");
-  apart.backward(x, {{"boxes", boxes}});
-  EXPECT_FALSE(apart.gradients().contains("u"));
-  apart.update();
-  EXPECT_TRUE(identical(apart.parameters().at("u"), before));
-}
-
-TEST_P(Steps, TakeGradientsThatWereChanged) {
-  TrainingStepOptions options = fp32("sgd");
-  options.loss_scale = 1024;
-  TrainingStep step(parse_model(kClassifier), *executor, options);
-  const NamedTensors before = step.parameters();
-  step.forward_backward(batch());
-  Tensor ones(DType::f32, {2});
-  for (float& x : ones.span<float>()) x = 1;
-  step.set_flat_gradients(Tensor(DType::f32, {step.flat_parameters().count()}));
-  step.set_gradients({{"b2", ones}});
-  step.update();
-  const NamedTensors after = step.parameters();
-  EXPECT_TRUE(identical(before.at("w1"), after.at("w1")));
-  EXPECT_NEAR(after.at("b2").data<float>()[0], before.at("b2").data<float>()[0] - 0.05, 1e-7);
 }
 
 TEST_P(Steps, GoOnFromAState) {
@@ -480,16 +307,6 @@ TEST_P(Steps, HaveNumbersThatCanBeSet) {
   EXPECT_THAT(error_of([&] { step.set_loss_scale(2); }), HasSubstr("no accumulated gradients"));
 }
 
-TEST_P(Steps, ProfileNoStepWhileGradientsWait) {
-  TrainingStepOptions options = fp32("sgd");
-  options.optimizer.accumulate = 2;
-  TrainingStep step(parse_model(kClassifier), *executor, options);
-  step.run(batch(0));
-  EXPECT_THAT(error_of([&] { step.profile(batch(1)); }), HasSubstr("no accumulated gradients"));
-  EXPECT_TRUE(step.run(batch(1)).updated);
-}
-
-// What the first batch has says nothing about later ones.
 TEST_P(Steps, LeaveOutBinaryLabelsThatAreIgnoredWhereverTheyCome) {
   const char* const model = R"(<ir_version: 10, opset_import: ["": 24]> m (float[N, 3] x) => (float[N, 1] y)
                                <float[3, 1] w = {0.5, -0.25, 0.75}> { p = MatMul(x, w) y = Sigmoid(p) })";
@@ -507,27 +324,6 @@ TEST_P(Steps, LeaveOutBinaryLabelsThatAreIgnoredWhereverTheyCome) {
   other.set_learning_rate(0);
   EXPECT_NO_THROW(other.run({{"x", head}, {"labels", labels({0, 1, -100})}}));
   EXPECT_FLOAT_EQ(other.run({{"x", x}, {"labels", labels({1, 0, 1, -100})}}).loss, three);
-}
-
-TEST_P(Steps, UpdateWithEverySoManyBatches) {
-  TrainingStepOptions options = fp32("sgd");
-  options.optimizer.accumulate = 2;
-  TrainingStep step(parse_model(kClassifier), *executor, options);
-  EXPECT_FALSE(step.run(batch(0)).updated);
-  EXPECT_TRUE(step.run(batch(1)).updated);
-  EXPECT_EQ(step.updates(), 1);
-  TrainingStep whole(parse_model(kClassifier), *executor, fp32("sgd"));
-  Tensor x(DType::f32, {8, 3}), labels(DType::i64, {8});
-  for (int half : {0, 1}) {
-    const NamedTensors part = batch(half);
-    std::ranges::copy(part.at("x").span<float>(), x.data<float>() + 12 * half);
-    std::ranges::copy(part.at("labels").span<std::int64_t>(), labels.data<std::int64_t>() + 4 * half);
-  }
-  whole.run({{"x", x}, {"labels", labels}});
-  for (const auto& [name, tensor] : whole.parameters()) {
-    const std::vector<double> a = to_doubles(tensor), b = to_doubles(step.parameters().at(name));
-    for (std::size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(a[i], b[i], 1e-6) << name;
-  }
 }
 
 }  // namespace

@@ -61,6 +61,14 @@ static __device__ __forceinline__ float warp_greatest(float x) {
 }
 
 struct Place { i64 batch, head, member; };
+// Of head `n` of the queries', counted over batches, heads and members.
+static __device__ __forceinline__ Place place_of(const AttentionArguments& a, i64 n) {
+  Place p;
+  p.member = n % a.members;
+  p.head = n / a.members % a.heads;
+  p.batch = n / a.members / a.heads;
+  return p;
+}
 static __device__ __forceinline__ i64 start(const long long* view, const Place& p) {
   return view[0] + p.batch * view[1] + p.head * view[2] + p.member * view[3];
 }
@@ -176,10 +184,7 @@ extern "C" __global__ void __launch_bounds__(256) attention(const __grid_constan
   const int tiles = (a.queries + kTile - 1) / kTile;
   for (i64 block = blockIdx.x; block < a.batch * a.heads * a.members * tiles; block += gridDim.x) {
     const i64 n = block / tiles;
-    Place at;
-    at.member = n % a.members;
-    at.head = n / a.members % a.heads;
-    at.batch = n / a.members / a.heads;
+    const Place at = place_of(a, n);
     const int first = (int)(block - n * tiles) * kTile;
     __syncthreads();  // the tile before has been read
     stage<kTile, kHead, kHead, kHead + 1>(tile, rows_at(a.q, a.q_view, at, first), a.q_view[4], a.queries - first, 0,
@@ -222,8 +227,8 @@ extern "C" __global__ void __launch_bounds__(256) attention(const __grid_constan
 }
 )text";
 
-/// `delta` is the mean of the gradients of a query's probabilities. Where the result is given in f32 it is the product of
-/// the result and its gradient; else it is summed over the keys, as a result in half would be too coarse.
+/// `delta` is the mean of the gradients of a query's probabilities. Where the result is given in f32 it is the product
+/// of the result and its gradient; else it is summed over the keys, as a result in half would be too coarse.
 inline constexpr std::string_view kAttentionGradQueriesText = R"text(
 extern "C" __global__ void __launch_bounds__(256) attention_grad_queries(
     const __grid_constant__ AttentionArguments a) {
@@ -233,10 +238,7 @@ extern "C" __global__ void __launch_bounds__(256) attention_grad_queries(
   const int tiles = (a.queries + kTile - 1) / kTile;
   for (i64 block = blockIdx.x; block < a.batch * a.heads * a.members * tiles; block += gridDim.x) {
     const i64 n = block / tiles;
-    Place at;
-    at.member = n % a.members;
-    at.head = n / a.members % a.heads;
-    at.batch = n / a.members / a.heads;
+    const Place at = place_of(a, n);
     const int first = (int)(block - n * tiles) * kTile;
     __syncthreads();  // the tiles before have been read
     stage<kTile, kHead, kHead, kHead + 1>(tile, rows_at(a.q, a.q_view, at, first), a.q_view[4], a.queries - first, 0,
@@ -303,10 +305,7 @@ extern "C" __global__ void __launch_bounds__(256) attention_grad_keys(const __gr
   const int tiles = (a.keys + kTile - 1) / kTile;
   for (i64 block = blockIdx.x; block < a.batch * a.heads * tiles; block += gridDim.x) {
     const i64 head = block / tiles;
-    Place at;
-    at.member = 0;
-    at.head = head % a.heads;
-    at.batch = head / a.heads;
+    Place at = place_of(a, head * a.members);
     const int first = (int)(block - head * tiles) * kTile;
     __syncthreads();  // the tiles before have been read
     stage<kTile, kHead, kHead, kHead + 1>(tile, rows_at(a.k, a.k_view, at, first), a.k_view[4], a.keys - first, 0,

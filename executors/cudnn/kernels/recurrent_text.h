@@ -79,8 +79,8 @@ static __device__ __forceinline__ i64 row_of_gates(const RecurrentArguments& a, 
 
 // Each of these is one kernel's.
 
-/// States before the first step, {h} and {c}, from the tensors {outer_h} and {outer_c}, or 0 where there are none. {place}
-/// is that of a state in scratch. The gradient's come from behind.
+/// States before the first step, {h} and {c}, from the tensors {outer_h} and {outer_c}, or 0 where there are none.
+/// {place} is that of a state in scratch. The gradient's come from behind.
 inline constexpr std::string_view kRecurrentStatesInText = R"text(
 extern "C" __global__ void __launch_bounds__(256) {name}(const __grid_constant__ RecurrentArguments a) {
   const i64 count = a.directions * a.batch * a.hidden;

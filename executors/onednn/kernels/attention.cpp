@@ -33,7 +33,7 @@ Made make_fused_attention(KernelContext& context) {
     plan->y = Target(rows_of_y(c), stored, plan->most_queries());
     for (const Block& b : plan->blocks)
       plan->steps.push_back(
-          {plan->add(matrix(plan->q, b.queries, type), transposed(matrix(plan->k, b.keys, type)),
+          {plan->add(matrix(plan->q, b.queries, type), matrix(plan->k, b.keys, type).transposed(),
                      score_matrix(b, DType::f32)),
            plan->add(score_matrix(b, type), matrix(plan->v, b.keys, type), matrix(plan->y, b.queries))});
     if (plan->complete()) break;

@@ -47,16 +47,16 @@ Made make_attention_grad(KernelContext& context) {
     plan->dv = Target(rows_of_v(c), stored, c.keys);
     for (const Block& b : plan->blocks) {
       Backward& p = *plan;
-      const ThreadMatrix scores = score_matrix(b, DType::f32), ds = score_matrix(b, type);
+      const ThreadMatrix scores = score_matrix(b, DType::f32), ds = score_matrix(b, type), by_key = ds.transposed();
       const ThreadMatrix q = matrix(p.q, b.queries, type), k = matrix(p.k, b.keys, type), v = matrix(p.v, b.keys, type),
                          dy = matrix(p.dy, b.queries, type);
       Backward::Step step{};
-      step.s = p.add(q, transposed(k), scores);
-      step.dp = p.add(dy, transposed(v), scores);
+      step.s = p.add(q, k.transposed(), scores);
+      step.dp = p.add(dy, v.transposed(), scores);
       step.dq = p.add(ds, k, matrix(p.dq, b.queries));
       for (const bool adds : {false, true}) {
-        step.dk[adds] = p.add(transposed(ds), q, matrix(p.dk, b.keys), adds);
-        step.dv[adds] = p.add(transposed(ds), dy, matrix(p.dv, b.keys), adds);
+        step.dk[adds] = p.add(by_key, q, matrix(p.dk, b.keys), adds);
+        step.dv[adds] = p.add(by_key, dy, matrix(p.dv, b.keys), adds);
       }
       p.steps.push_back(step);
     }

@@ -26,11 +26,6 @@ std::vector<Block> blocks_of(const FusedAttentionConfig& c) {
   return result;
 }
 
-ThreadMatrix transposed(ThreadMatrix m) {
-  std::swap(m.rows, m.columns);
-  std::swap(m.row, m.column);
-  return m;
-}
 // Of one row no stride is asked.
 ThreadMatrix matrix(const Source& s, std::int64_t rows, DType type) {
   return {rows, s.width, rows == 1 ? s.width : s.row(), 1, type};
@@ -53,12 +48,8 @@ simd::ScoreRows score_rows(const FusedAttentionConfig& c, const Block& block, fl
 }
 
 std::string refusal(KernelContext& context, const FusedAttentionConfig& c, std::size_t first) {
-  const auto count = [&](std::size_t i, std::int64_t otherwise) {
-    return context.has_input(first + i) ? context.in(first + i).shape.count() : otherwise;
-  };
-  const std::int64_t q = count(ops::kFusedQ, -1), k = count(ops::kFusedK, q), v = count(ops::kFusedV, k);
-  if (!c.misfit_of_operands(q, k, v, count(ops::kFusedMask, -1)).empty()) return "operands that do not fit";
-  if (c.queries == 0 || c.keys == 0 || c.head == 0 || c.value_head == 0 || c.blocks() == 0) return "no elements";
+  if (std::string reason = c.refusal_of_operands(context.graph(), context.node(), first); !reason.empty())
+    return reason;
   for (const ops::RowSet& rows : {rows_of_q(c), rows_of_k(c), rows_of_v(c), rows_of_y(c)})
     if (rows.extents[3] > 1 && rows.view->strides[3] < rows.width) return "rows that overlap";
   if (context.has_input(first + ops::kFusedMask) && c.mask_column > 1) return "a mask whose keys lie apart";

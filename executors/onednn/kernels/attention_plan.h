@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include <omp.h>
@@ -131,7 +130,6 @@ struct Plan {
   }
 };
 
-ThreadMatrix transposed(ThreadMatrix m);
 ThreadMatrix matrix(const Source& s, std::int64_t rows, DType type);
 ThreadMatrix matrix(const Target& t, std::int64_t rows);
 ThreadMatrix score_matrix(const Block& b, DType type);

@@ -14,8 +14,6 @@ namespace {
 
 Desc desc_of(const ThreadMatrix& m) { return Desc(Dims{m.rows, m.columns}, data_type(m.dtype), Dims{m.row, m.column}); }
 
-ThreadMatrix transposed(const ThreadMatrix& m) { return {m.columns, m.rows, m.column, m.row, m.dtype}; }
-
 Matrices matrices_of(const ThreadMatrix& m) { return {{m.rows, m.columns}, {m.row, m.column}}; }
 
 std::shared_ptr<const simd::Gemm> make_gemm(const ThreadMatrix& a, const ThreadMatrix& b, const ThreadMatrix& y,
@@ -46,12 +44,11 @@ Candidate candidate_of(const ThreadProduct& product, const ThreadMatrix& a, cons
 }  // namespace
 
 ThreadProduct ThreadProduct::make(const ThreadMatrix& a, const ThreadMatrix& b, const ThreadMatrix& y, bool adds) {
-  // The SIMD product writes contiguous rows, and adds to f32 alone.
-  const bool fits = (!adds || y.dtype == DType::f32) && (y.column == 1 || y.row == 1);
+  const bool fits = !adds || y.dtype == DType::f32;  // the SIMD product adds to nothing else
   const bool is_preferred = fits && prefers_simd_product(matrices_of(a), matrices_of(b), a.dtype);
   if (!tuner()) return is_preferred ? simd(a, b, y, adds) : primitive(a, b, y, adds);
   const ThreadProduct of_onednn = primitive(a, b, y, adds);
-  if (!fits || (a.dtype != DType::f32 && !is_half(a.dtype))) return of_onednn;
+  if (!fits) return of_onednn;
   if (!of_onednn) return is_preferred ? simd(a, b, y, adds) : of_onednn;
   const ThreadScope one(1);
   const ThreadProduct own = simd(a, b, y, adds);
@@ -65,9 +62,7 @@ ThreadProduct ThreadProduct::make(const ThreadMatrix& a, const ThreadMatrix& b, 
 
 ThreadProduct ThreadProduct::simd(const ThreadMatrix& a, const ThreadMatrix& b, const ThreadMatrix& y, bool adds) {
   ThreadProduct product;
-  product.swapped_ = y.column != 1;
-  product.gemm_ =
-      product.swapped_ ? make_gemm(transposed(b), transposed(a), transposed(y), adds) : make_gemm(a, b, y, adds);
+  product.gemm_ = make_gemm(a, b, y, adds);
   product.kernel_ = "simd";
   product.adds_ = adds;
   return product;
@@ -97,7 +92,6 @@ ThreadRun::ThreadRun(const std::vector<ThreadProduct>& products, void* scratch) 
     Slot& slot = slots_.emplace_back();
     slot.gemm = p.gemm_;
     slot.adds = p.adds_;
-    slot.swapped = p.swapped_;
     if (slot.gemm) continue;
     slot.primitive = p.primitive_;
     slot.a = dnnl::memory(p.a_, engine(), nullptr);
@@ -113,10 +107,7 @@ ThreadRun::ThreadRun(const std::vector<ThreadProduct>& products, void* scratch) 
 
 void ThreadRun::operator()(std::size_t product, const void* a, const void* b, void* y) {
   Slot& slot = slots_[product];
-  if (slot.gemm) {
-    if (slot.swapped) std::swap(a, b);
-    return (*slot.gemm)(a, b, slot.adds ? static_cast<const float*>(y) : nullptr, y, scratch_);
-  }
+  if (slot.gemm) return (*slot.gemm)(a, b, slot.adds ? static_cast<const float*>(y) : nullptr, y, scratch_);
   const bool ok = dnnl_memory_set_data_handle(slot.a.get(), const_cast<void*>(a)) == dnnl_success &&
                   dnnl_memory_set_data_handle(slot.b.get(), const_cast<void*>(b)) == dnnl_success &&
                   dnnl_memory_set_data_handle(slot.y.get(), y) == dnnl_success &&

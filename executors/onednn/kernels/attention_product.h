@@ -17,9 +17,10 @@ struct ThreadMatrix {
   std::int64_t rows, columns, row, column;
   DType dtype = DType::f32;
   bool operator==(const ThreadMatrix&) const = default;
+  ThreadMatrix transposed() const { return {columns, rows, column, row, dtype}; }
 };
 
-/// y = a b, or y += a b: oneDNN's product, or the SIMD one where that is preferred.
+/// y = a b, or y += a b, in contiguous rows of y: oneDNN's product, or the SIMD one where that is preferred.
 class ThreadProduct {
  public:
   ThreadProduct() = default;
@@ -39,7 +40,7 @@ class ThreadProduct {
   std::string kernel_;
   // In place of the primitive.
   std::shared_ptr<const simd::Gemm> gemm_;
-  bool adds_ = false, swapped_ = false;  ///< y^T = b^T a^T is computed
+  bool adds_ = false;
 };
 
 /// One thread's way to run products: a stream, and for each product the memory it is given anew in every call.
@@ -57,7 +58,7 @@ class ThreadRun {
     dnnl::memory a, b, y, scratch;
     dnnl_exec_arg_t arguments[4];
     std::shared_ptr<const simd::Gemm> gemm;
-    bool adds, swapped;
+    bool adds;
   };
   void* scratch_;
   dnnl::stream stream_;

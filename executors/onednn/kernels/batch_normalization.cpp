@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "executors/onednn/kernels/kernels.h"
+#include "executors/onednn/kernels/overwrite.h"
 #include "executors/onednn/simd/batch_norm.h"
 #include "ops/epilogue.h"
 
@@ -97,9 +98,7 @@ Made make_batch_normalization(KernelContext& context) {
   for (std::size_t i : {1, 2}) {
     if (!context.has_output(i)) continue;
     const Operand& old_running = i == 1 ? running_mean : running_variance;
-    // The second still reads what the first would write over, where the two are one value.
-    const bool writes_over = context.out(i).dtype == DType::f32 && running_mean.buffer != running_variance.buffer;
-    const Operand next = writes_over ? context.write_over(i, old_running) : context.write(i, Layout(), DType::f32);
+    const Operand next = write_over_as_read(context, i, old_running);
     run = in_sequence(std::move(run),
                       RunningStatistics{node.attributes.get_float("momentum", 0.9F), walked.shape.channels,
                                         i == 1 ? mean : variance, old_running, next});

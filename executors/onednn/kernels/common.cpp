@@ -1,3 +1,5 @@
+#include <initializer_list>
+
 #include <fmt/format.h>
 
 #include "executors/core/same_elements.h"
@@ -12,8 +14,32 @@ std::vector<DType> compute_types(DType dtype) {
   return {};
 }
 
+namespace {
+
+/// The first of these that the primitive has; else an empty one.
+Desc operand(const dnnl::primitive_desc_base& pd, std::initializer_list<dnnl::query> alternatives) {
+  for (const dnnl::query what : alternatives)
+    if (Desc desc = pd.query_md(what, 0); desc.get(true) && desc.get_ndims() > 0) return desc;
+  return {};
+}
+
+/// Whether each channel is convolved by itself: weights [groups, 1, 1, ...].
+bool is_depthwise(const dnnl::primitive_desc_base& pd) {
+  using dnnl::query;
+  const Desc weights = operand(pd, {query::weights_md, query::diff_weights_md});
+  const Desc image = operand(pd, {query::src_md, query::diff_src_md});
+  if (!weights.get(true) || !image.get(true) || weights.get_ndims() != image.get_ndims() + 1) return false;
+  const Dims dims = weights.get_dims();
+  return dims[0] > 1 && dims[1] == 1 && dims[2] == 1;
+}
+
+}  // namespace
+
 bool is_slow(const dnnl::primitive_desc_base& pd) {
   const std::string_view name = pd.impl_info_str();
+  // Products of matrices of single channels take up to hundreds of times as long as a kernel for such convolutions.
+  const bool has_products = name.find("brgconv") != name.npos || name.find("gemm") != name.npos;
+  if (has_products && is_depthwise(pd)) return true;
   // Without AMX the convolutions in f16 take two to twenty times as long as those in f32, conversions included.
   const bool is_f16_convolution = name.find("brgconv") != name.npos && name.ends_with("avx512_core_fp16");
   return is_f16_convolution || name.starts_with("ref") || name.starts_with("nspc_ref") || name.starts_with("ncsp_ref");

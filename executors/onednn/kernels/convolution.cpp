@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "executors/onednn/kernels/overwrite.h"
 #include "executors/onednn/kernels/then_epilogue.h"
 #include "executors/onednn/simd/elementwise.h"
 #include "ops/convolution/convolution_kernels.h"
@@ -84,16 +85,8 @@ Made make_convolution(KernelContext& context) {
   const Operand weights = context.read(1, layout_of(chosen.pd.weights_desc()), chosen.dtype);
   const Operand bias = has_bias ? context.read(2, Layout(), bias_type(chosen.dtype)) : Operand();
   const DType out = out_type(chosen.dtype);
-  Operand residual, result;
-  if (has_residual) {
-    residual = context.read(3, out_layout, out);
-    // What is convolved is read until the last element of the result is there.
-    const bool is_read_longer = residual.buffer == source.buffer || residual.buffer == weights.buffer ||
-                                (has_bias && residual.buffer == bias.buffer);
-    result = out == y.dtype && !is_read_longer ? context.write_over(0, residual) : context.write(0, out_layout, out);
-  } else {
-    result = context.write(0, out_layout, out);
-  }
+  const Operand residual = has_residual ? context.read(3, out_layout, out) : Operand();
+  const Operand result = has_residual ? write_over_as_read(context, 0, residual) : context.write(0, out_layout, out);
   const BufferId scratch = context.scratch(chosen.pd.scratchpad_desc().get_size());
   Bind run = bind_primitive(dnnl::convolution_forward(chosen.pd),
                             {{DNNL_ARG_SRC, chosen.pd.src_desc(), source.buffer},

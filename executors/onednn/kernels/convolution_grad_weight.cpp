@@ -1,5 +1,6 @@
 // ConvGradWeight, with the bias' gradient when the graph asks for both.
 #include <algorithm>
+#include <optional>
 
 #include <fmt/format.h>
 #include <omp.h>
@@ -180,19 +181,22 @@ Made make_convolution_grad_weight(KernelContext& context) {
   const auto key = [&] { return key_of(c, name, dy.dtype, dw.dtype); };
   Hints hints;
   const auto make = [&](DType t) { return describe(c, t, out_type(t), bias_type, hints); };
-  // What is measured is what will run: one of the shares, or the whole. Without a tuner the rules need no shares.
-  const auto share = [&] { return share_images(c, dy.dtype, bias_node != nullptr, name); };
-  ImageShares shares = tuner() ? share() : ImageShares();
-  const auto chosen = shares.count > 0 ? choose_primitive(dy.dtype, make) : choose_primitive(dy.dtype, key, make);
+  // Made when it is first asked for: a depthwise kernel that the rules choose needs none.
+  auto shares = [&, made = std::optional<ImageShares>()]() mutable -> const ImageShares& {
+    if (!made) made = share_images(c, dy.dtype, bias_node != nullptr, name);
+    return *made;
+  };
+  // What is measured is what will run: one of the shares, or the whole.
+  const bool measures_shares = tuner() && shares().count > 0;
+  const auto chosen = measures_shares ? choose_primitive(dy.dtype, make) : choose_primitive(dy.dtype, key, make);
   const auto otherwise = [&] {
-    return shares.count > 0 ? shares.candidate() : primitive_candidate(chosen.pd, chosen.pd);
+    return measures_shares ? shares().candidate() : primitive_candidate(chosen.pd, chosen.pd);
   };
   if (chosen && prefers_depthwise_kernel(c, chosen.pd, dy.dtype, key, otherwise)) {
     if (bias_node) context.absorb(bias_index);
     return make_depthwise_grad_weight(context, c, bias_node ? bias_node->outputs[0] : kNoValue);
   }
-  if (!tuner()) shares = share();
-  if (shares.count > 0) return make_shared(context, shares, bias_node, bias_index);
+  if (shares().count > 0) return make_shared(context, shares(), bias_node, bias_index);
   if (!chosen) return refuse(fmt::format("oneDNN has no {} convolution gradient of this form", name_of(dy.dtype)));
 
   const Operand diff = context.read(0, layout_of(chosen.pd.diff_dst_desc()), chosen.dtype);

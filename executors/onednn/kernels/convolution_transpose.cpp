@@ -1,5 +1,4 @@
 // ConvTranspose by oneDNN's deconvolution.
-#include <algorithm>
 
 #include <fmt/format.h>
 

@@ -1,9 +1,4 @@
 // Operators that move whole tensors: Transpose, Concat, Expand.
-#include <algorithm>
-#include <cstring>
-#include <optional>
-
-#include <fmt/format.h>
 
 #include "executors/onednn/kernels/kernels.h"
 #include "executors/onednn/reorder.h"

@@ -1,6 +1,5 @@
 // Depthwise convolutions that oneDNN would leave to matrix products of single channels, such as those whose kernels are
 // larger than the image.
-#include <algorithm>
 #include <array>
 
 #include "executors/onednn/kernels/convolution.h"
@@ -71,7 +70,7 @@ bool is_depthwise(const Convolution& c) {
 bool prefers_depthwise_kernel(const Convolution& c, const dnnl::primitive_desc_base& pd, DType dtype,
                               const std::function<std::string()>& key, const std::function<Candidate()>& other) {
   if (!is_depthwise(c)) return false;
-  const bool lacks = is_slow(pd) || std::string_view(pd.impl_info_str()).find("gemm") != std::string_view::npos;
+  const bool lacks = is_slow(pd);
   // Padding of other channels is left to the rule: what follows may have to keep it zero.
   if (!tuner() || dtype != DType::f32 || c.channels_out % kOrders[0].together != 0) return lacks;
   const bool is_gradient = pd.query_md(dnnl::query::diff_weights_md, 0).get_ndims() > 0;

@@ -95,7 +95,9 @@ Made make_binary(KernelContext& context) {
     return refuse("an operand that is larger than the result");
   const Together t = lay_together(context, function);
   if (t.walk && !t.walk->valid()) return refuse("broadcasting over too many axes");
-  const Operand a = context.read(0, t.layouts[0]), b = context.read(1, t.layouts[1]);
+  // One value as both operands is read once, so that the result may lie where it does.
+  const bool is_one = context.node().inputs[0] == context.node().inputs[1];
+  const Operand a = context.read(0, t.layouts[0]), b = is_one ? a : context.read(1, t.layouts[1]);
   Operand y;
   if (a.shape == context.out(0).shape && !function.def->gives_truth)
     y = context.write_over(0, a);

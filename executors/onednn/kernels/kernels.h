@@ -84,8 +84,8 @@ std::string kernel_name(const dnnl::primitive_desc_base& pd);
 /// "f16 computed in f32: oneDNN has no f16 kernel for it on this CPU"; empty when the types are the same.
 std::string conversion_remark(DType wanted, DType computed);
 
-/// The first primitive descriptor that is no slow fallback, for the compute types in order, and failing that the first
-/// at all; never one that mixes pixels. `make(dtype)` returns a descriptor that may be empty.
+/// The first primitive descriptor that is no slow fallback, of all implementations for the compute types in order, and
+/// failing that the first at all; never one that mixes pixels. `make(dtype)` returns a descriptor that may be empty.
 template <class Pd>
 struct Chosen {
   Pd pd;
@@ -98,11 +98,14 @@ auto choose_primitive(DType dtype, const Make& make) {
   Chosen<Pd> slow;
   for (DType type : compute_types(dtype)) {
     Pd pd = make(type);
-    while (pd.get(true) && mixes_pixels(pd))
-      if (!pd.next_impl()) pd = Pd();
-    if (!pd.get(true)) continue;
-    if (!is_slow(pd)) return Chosen<Pd>{pd, type};
-    if (!slow) slow = {pd, type};
+    int at = 0;
+    for (bool is_there = pd.get(true) != nullptr; is_there; is_there = pd.next_impl(), ++at) {
+      if (mixes_pixels(pd)) continue;
+      if (!is_slow(pd)) return Chosen<Pd>{pd, type};
+      if (slow) continue;
+      slow = {make(type), type};  // a copy would follow pd to its next implementation
+      for (int i = 0; i < at; ++i) slow.pd.next_impl();
+    }
   }
   return slow;
 }

@@ -5,6 +5,7 @@
 
 #include "executors/onednn/kernels/kernels.h"
 #include "executors/onednn/simd/cross_entropy.h"
+#include <halfstep/graph/tensor_bytes.h>
 
 namespace halfstep::onednn {
 namespace {
@@ -37,8 +38,7 @@ Made make_cross_entropy(KernelContext& context) {
   const Operand x = context.read(0, Layout()), y = context.read(1, Layout()), w = context.read(2, Layout());
   const Operand log_prob = context.has_output(1) ? context.write_over(1, x) : Operand();
   Operand loss = context.write(0, Layout());
-  if (!loss)
-    loss.buffer = context.scratch(bytes_of(scores.dtype, static_cast<std::size_t>(context.out(0).shape.count())));
+  if (!loss) loss.buffer = context.scratch(bytes_of(scores.dtype, context.out(0).shape));
   const BufferId scratch = context.scratch(kernel.scratch_bytes());
   return {"simd", {}, [=](const Memory& memory) -> Run {
             const Tensor checked = Tensor::view(y.dtype, y.shape, memory.at(y));

@@ -64,13 +64,8 @@ DType gradient_type(const simd::MaxPoolShape& shape, DType dtype) { return shape
 
 /// The forward node's record when a kernel of this file pooled this node's input.
 const ForwardRecord* pooled(KernelContext& context) {
-  const ForwardRecord* record = context.forward_record();
-  if (!record || record->workspace == kNoBuffer) return nullptr;
-  for (const Node& node : context.graph().nodes)
-    if (node.id == context.node().forward &&
-        core::same_elements(context.graph(), node.inputs[0], context.node().inputs[1]))
-      return record;
-  return nullptr;
+  const ForwardRecord* record = core::record_of_same_x(context);
+  return record && record->workspace != kNoBuffer ? record : nullptr;
 }
 
 Bind run_forward(const simd::MaxPoolKernel& kernel, BufferId x, BufferId y, BufferId places) {

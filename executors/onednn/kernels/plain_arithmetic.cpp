@@ -90,7 +90,8 @@ PlainFn plain_function(Formula formula, DType dtype) {
 
 Made make_plain_arithmetic(KernelContext& context) {
   const Value& x = context.in(0);
-  const std::size_t operands = context.node().inputs.size(), second = operands == 2 ? 1 : 0;
+  const std::vector<ValueId>& inputs = context.node().inputs;
+  const std::size_t second = inputs.size() == 2 && inputs[0] != inputs[1] ? 1 : 0;
   const ElementFunction element = element_function(context.graph(), context.node());
   const PlainFn function = element.refusal.empty() ? plain_function(element.def->formula, x.dtype) : nullptr;
   if (!function) return refuse("no native loop for this type or number of operands");

@@ -17,11 +17,20 @@ bool lines_collide(const Matrices& m) {
   return m.strides.end()[-2] % kPage == 0 || m.strides.back() % kPage == 0;
 }
 
+bool may_use(dnnl::cpu_isa isa) {
+  const auto wanted = static_cast<unsigned>(isa);
+  return (static_cast<unsigned>(dnnl::get_effective_cpu_isa()) & wanted) == wanted;
+}
+
 }  // namespace
 
 bool has_avx512() {
-  constexpr auto kWanted = static_cast<unsigned>(dnnl::cpu_isa::avx512_core);
-  static const bool has = (static_cast<unsigned>(dnnl::get_effective_cpu_isa()) & kWanted) == kWanted;
+  static const bool has = may_use(dnnl::cpu_isa::avx512_core);
+  return has;
+}
+
+bool has_avx512_bf16() {
+  static const bool has = may_use(dnnl::cpu_isa::avx512_core_bf16);
   return has;
 }
 

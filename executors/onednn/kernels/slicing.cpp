@@ -3,8 +3,6 @@
 #include <cstring>
 #include <optional>
 
-#include <fmt/format.h>
-
 #include "executors/core/part.h"
 #include "executors/onednn/kernels/kernels.h"
 #include "executors/onednn/reorder.h"

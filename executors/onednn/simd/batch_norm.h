@@ -48,6 +48,9 @@ struct BatchNormFunctions {
                const ops::Clamp& clamp, void* dx) = nullptr;
 };
 
+/// Nothing unless dtype is f32, f16 or bf16.
+BatchNormFunctions find_batch_norm_functions(DType dtype, bool clamps);
+
 /// Results do not depend on the number of threads. mean and variance are f32 [stored_channels()], scale and shift f32
 /// [channels]. Padding of x and dy must be zeros; that of dx becomes zeros, and that of y what the clamp makes of
 /// zeros.

@@ -49,16 +49,8 @@ UnaryFn find_from_integers(DType from) {
 
 template <class To>
 UnaryFn find_to(DType from) {
-  switch (from) {
-    case DType::f32:
-      return &between_floats<float, To>;
-    case DType::f16:
-      return &between_floats<f16, To>;
-    case DType::bf16:
-      return &between_floats<bf16, To>;
-    default:
-      return find_from_integers<To>(from);
-  }
+  const UnaryFn of_floats = by_type(from, []<class From>() -> UnaryFn { return &between_floats<From, To>; });
+  return of_floats ? of_floats : find_from_integers<To>(from);
 }
 
 UnaryFn find(DType from, DType to) {

@@ -66,19 +66,23 @@ constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return a > 0 ?
 /// The taps of output position `out` along an axis that fall into the image.
 Range taps_at(const MaxPoolShape& shape, std::size_t axis, std::int64_t out) {
   const std::int64_t first = out * shape.strides[axis] - shape.pads[axis], step = shape.dilations[axis];
+  // Most windows lie in the image; two divisions would take longer than all else for them.
+  if (first >= 0 && first + (shape.kernel[axis] - 1) * step < shape.in[axis]) return {0, shape.kernel[axis]};
   return {ceil_div(-first, step), std::min(ceil_div(shape.in[axis] - first, step), shape.kernel[axis])};
 }
 
-/// The window of one output: f(offset in the plane, counted in positions; tap) for its taps in row-major order.
+/// The window of one output: f(offset in the plane, counted in positions; tap) for its taps in row-major order. It
+/// moves along a row of outputs, on which only the last axis changes.
 struct Window {
   const MaxPoolShape& shape;
-  std::array<std::int64_t, 3> first;  // the position of tap 0
-  std::array<Range, 3> taps;
+  std::array<std::int64_t, 3> first{};  // the position of tap 0
+  std::array<Range, 3> taps{};
 
-  Window(const MaxPoolShape& s, std::int64_t o0, std::int64_t o1, std::int64_t o2)
-      : shape(s),
-        first{o0 * s.strides[0] - s.pads[0], o1 * s.strides[1] - s.pads[1], o2 * s.strides[2] - s.pads[2]},
-        taps{taps_at(s, 0, o0), taps_at(s, 1, o1), taps_at(s, 2, o2)} {}
+  Window(const MaxPoolShape& s, std::int64_t o0, std::int64_t o1) : shape(s) {
+    place(0, o0);
+    place(1, o1);
+  }
+  void move_to(std::int64_t column) { place(2, column); }
 
   std::int64_t first_tap() const {
     return (taps[0].begin * shape.kernel[1] + taps[1].begin) * shape.kernel[2] + taps[2].begin;
@@ -94,13 +98,20 @@ struct Window {
       }
     }
   }
+
+ private:
+  void place(std::size_t axis, std::int64_t out) {
+    first[axis] = out * shape.strides[axis] - shape.pads[axis];
+    taps[axis] = taps_at(shape, axis, out);
+  }
 };
 
 template <class T, class Place, bool kPlaces>
 HWY_INLINE void forward_row(const MaxPoolShape& shape, const T* from, T* to, Place* places, std::int64_t row) {
   const std::int64_t together = shape.together;
+  Window window(shape, row / shape.out[1], row % shape.out[1]);
   for (std::int64_t column = 0; column < shape.out[2]; ++column) {
-    const Window window(shape, row / shape.out[1], row % shape.out[1], column);
+    window.move_to(column);
     for_vectors(together, [&](std::int64_t i, auto count) {
       V best = constant(-kInfinity);
       Places place = hn::Set(I32(), static_cast<std::int32_t>(window.first_tap()));
@@ -136,8 +147,9 @@ HWY_INLINE void gradient_of(const MaxPoolShape& shape, const T* dy, const Place*
   std::int64_t at = 0;
   for (std::int64_t o0 = 0; o0 < shape.out[0]; ++o0) {
     for (std::int64_t o1 = 0; o1 < shape.out[1]; ++o1) {
+      Window window(shape, o0, o1);
       for (std::int64_t o2 = 0; o2 < shape.out[2]; ++o2, at += together) {
-        const Window window(shape, o0, o1, o2);
+        window.move_to(o2);
         for_vectors(channels, [&](std::int64_t i, auto count) {
           const V up = read(dy + at + i, count);
           const Places place = read_places(places + at + i, count);

@@ -7,6 +7,7 @@
 
 #include <hwy/foreach_target.h>  // must come before the other headers
 
+#include "executors/onednn/simd/bf16_tile.h"
 #include "executors/onednn/simd/math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -33,7 +34,15 @@ struct Place {
   V state(const float* p) const { return read(p + row * shape.hidden + i, count); }
   void set_state(V v, float* p) const { write(v, p + row * shape.hidden + i, count); }
   V gate(const float* p, std::int64_t g) const { return read(p + row * shape.stride + g * shape.hidden + i, count); }
-  void set_gate(V v, float* p, std::int64_t g) const { write(v, p + row * shape.stride + g * shape.hidden + i, count); }
+  template <class T>
+  void set_gate(V v, T* p, std::int64_t g) const {
+    write(v, p + row * shape.stride + g * shape.hidden + i, count);
+  }
+  /// Gradients of gates, in the products' type T.
+  template <class T>
+  void set_gradient(V v, void* p, std::int64_t g) const {
+    set_gate(v, static_cast<T*>(p), g);
+  }
 };
 
 struct RnnTanh {
@@ -45,7 +54,7 @@ struct RnnRelu {
   static HWY_INLINE V through(V dy, V y) { return hn::IfThenZeroElse(hn::Le(y, constant(0)), dy); }
 };
 // Cells. forward(at, x, r): x is W x with its bias, r is R h with its own, gate by gate; gives h.
-// backward(at, dh): dh includes dy.
+// backward<T>(at, dh): dh includes dy, and products are of type T.
 template <class Function>
 struct Rnn {
   static constexpr std::int64_t kGates = gates_of(RecurrentCell::rnn_tanh);
@@ -55,9 +64,9 @@ struct Rnn {
     at.set_gate(h, at.step.gates, 0);
     return h;
   }
-  template <class At>
+  template <class T, class At>
   static HWY_INLINE void backward(const At& at, V dh) {
-    at.set_gate(Function::through(dh, at.gate(at.step.gates, 0)), at.step.input, 0);
+    at.template set_gradient<T>(Function::through(dh, at.gate(at.step.gates, 0)), at.step.input, 0);
     at.set_state(constant(0), at.step.dh);
   }
 };
@@ -76,16 +85,16 @@ struct Lstm {
     at.set_state(c, at.step.c_after);
     return hn::Mul(o, tanh(c));
   }
-  template <class At>
+  template <class T, class At>
   static HWY_INLINE void backward(const At& at, V dh) {
     const V i = at.gate(at.step.gates, 0), o = at.gate(at.step.gates, 1), f = at.gate(at.step.gates, 2);
     const V g = at.gate(at.step.gates, 3), c = at.state(at.step.c);
     const V t = tanh(hn::MulAdd(f, c, hn::Mul(i, g)));
     const V dc = hn::Add(at.state(at.step.dc), through_tanh(hn::Mul(dh, o), t));
-    at.set_gate(through_sigmoid(hn::Mul(dc, g), i), at.step.input, 0);
-    at.set_gate(through_sigmoid(hn::Mul(dh, t), o), at.step.input, 1);
-    at.set_gate(through_sigmoid(hn::Mul(dc, c), f), at.step.input, 2);
-    at.set_gate(through_tanh(hn::Mul(dc, i), g), at.step.input, 3);
+    at.template set_gradient<T>(through_sigmoid(hn::Mul(dc, g), i), at.step.input, 0);
+    at.template set_gradient<T>(through_sigmoid(hn::Mul(dh, t), o), at.step.input, 1);
+    at.template set_gradient<T>(through_sigmoid(hn::Mul(dc, c), f), at.step.input, 2);
+    at.template set_gradient<T>(through_tanh(hn::Mul(dc, i), g), at.step.input, 3);
     at.set_state(constant(0), at.step.dh);
     at.set_state(hn::Mul(dc, f), at.step.dc);
   }
@@ -103,32 +112,65 @@ struct Gru {
     at.set_state(r[2], at.step.linear);
     return hn::MulAdd(update, hn::Sub(at.state(at.step.h), hidden), hidden);
   }
-  template <class At>
+  template <class T, class At>
   static HWY_INLINE void backward(const At& at, V dh) {
     const V update = at.gate(at.step.gates, 0), reset = at.gate(at.step.gates, 1), hidden = at.gate(at.step.gates, 2);
     const V d_hidden = through_tanh(hn::Mul(dh, one_minus(update)), hidden);
     const V d_update = through_sigmoid(hn::Mul(dh, hn::Sub(at.state(at.step.h), hidden)), update);
     const V d_reset = through_sigmoid(hn::Mul(d_hidden, at.state(at.step.linear)), reset);
-    for (float* sums : {at.step.input, at.step.recurrent}) {
-      at.set_gate(d_update, sums, 0);
-      at.set_gate(d_reset, sums, 1);
+    for (void* sums : {at.step.input, at.step.recurrent}) {
+      at.template set_gradient<T>(d_update, sums, 0);
+      at.template set_gradient<T>(d_reset, sums, 1);
     }
-    at.set_gate(d_hidden, at.step.input, 2);
-    at.set_gate(hn::Mul(d_hidden, reset), at.step.recurrent, 2);
+    at.template set_gradient<T>(d_hidden, at.step.input, 2);
+    at.template set_gradient<T>(hn::Mul(d_hidden, reset), at.step.recurrent, 2);
     at.set_state(hn::Mul(dh, update), at.step.dh);
   }
 };
 
-/// A panel: for every k the columns i to i + lanes of each gate's R^T, zeros where there are none.
-void pack(const RecurrentShape& shape, const float* r, float* packed, std::int64_t panel) {
-  const std::int64_t width = lanes(), i = panel * width, gates = shape.gates();
-  float* to = packed + i * gates * shape.hidden;
+/// Elements of R beside each other that a product takes at once: bf16 comes in pairs.
+template <class T>
+inline constexpr std::int64_t kTogether = sizeof(float) / sizeof(T);
+
+/// A panel: for every k, or pair of k, the columns i to i + lanes of each gate's R^T, zeros where there are none.
+template <class T>
+void pack(const RecurrentShape& shape, const void* r, void* packed, std::int64_t panel) {
+  const std::int64_t width = lanes(), i = panel * width, gates = shape.gates(), words = shape.hidden / kTogether<T>;
+  const std::uint32_t* rows = static_cast<const std::uint32_t*>(r);
+  std::uint32_t* to = static_cast<std::uint32_t*>(packed) + i * gates * words;
   for (std::int64_t g = 0; g < gates; ++g) {
     for (std::int64_t lane = 0; lane < width; ++lane) {
-      const float* from = i + lane < shape.hidden ? r + (g * shape.hidden + i + lane) * shape.hidden : nullptr;
-      for (std::int64_t k = 0; k < shape.hidden; ++k) to[(k * gates + g) * width + lane] = from ? from[k] : 0;
+      const std::uint32_t* from = i + lane < shape.hidden ? rows + (g * shape.hidden + i + lane) * words : nullptr;
+      for (std::int64_t k = 0; k < words; ++k) to[(k * gates + g) * width + lane] = from ? from[k] : 0;
     }
   }
+}
+
+/// What the cells make of the sums of R h with their bias, sum(row, gate) for kRows rows.
+template <class Cell, std::int64_t kRows, class Count, class Sum>
+HWY_INLINE void apply_cell(const RecurrentShape& shape, const RecurrentForward& step, std::int64_t row, std::int64_t i,
+                           Count count, const Sum& sum) {
+  constexpr std::int64_t kGates = Cell::kGates;
+  for (std::int64_t r = 0; r < kRows; ++r) {
+    const Place<RecurrentForward, Count> at{step, shape, row + r, i, count};
+    V x[kGates], recurrent[kGates];
+    for (std::int64_t g = 0; g < kGates; ++g) {
+      const V bias = step.bias ? read(step.bias + g * shape.hidden + i, count) : constant(0);
+      x[g] = hn::Add(at.gate(step.gates, g), bias);
+      recurrent[g] = sum(r, g);
+    }
+    const V after = Cell::forward(at, x, recurrent);
+    at.set_state(after, step.h_after);
+    if (step.y) at.set_state(after, step.y);
+    if (step.rounded_after) write(after, step.rounded_after + (row + r) * shape.hidden + i, count);
+  }
+}
+
+/// Of the biases of R, which lie behind those of W.
+template <class Cell, class Count>
+HWY_INLINE V recurrent_bias(const RecurrentShape& shape, const RecurrentForward& step, std::int64_t gate,
+                            std::int64_t i, Count count) {
+  return step.bias ? read(step.bias + (Cell::kGates + gate) * shape.hidden + i, count) : constant(0);
 }
 
 template <class Cell, std::int64_t kRows, class Count>
@@ -136,12 +178,9 @@ HWY_INLINE void forward_tile(const RecurrentShape& shape, const RecurrentForward
                              std::int64_t row, std::int64_t i, Count count) {
   constexpr std::int64_t kGates = Cell::kGates;
   const std::int64_t width = lanes();
-  const auto bias = [&](std::int64_t gate) {  // those of R behind those of W
-    return step.bias ? read(step.bias + gate * shape.hidden + i, count) : constant(0);
-  };
   V sum[kRows][kGates];
   for (std::int64_t r = 0; r < kRows; ++r)
-    for (std::int64_t g = 0; g < kGates; ++g) sum[r][g] = bias(kGates + g);
+    for (std::int64_t g = 0; g < kGates; ++g) sum[r][g] = recurrent_bias<Cell>(shape, step, g, i, count);
   const float* h = step.h + row * shape.hidden;
   for (std::int64_t k = 0; k < shape.hidden; ++k, panel += kGates * width) {
     V weights[kGates];
@@ -151,20 +190,24 @@ HWY_INLINE void forward_tile(const RecurrentShape& shape, const RecurrentForward
       for (std::int64_t g = 0; g < kGates; ++g) sum[r][g] = hn::MulAdd(factor, weights[g], sum[r][g]);
     }
   }
-  for (std::int64_t r = 0; r < kRows; ++r) {
-    const Place<RecurrentForward, Count> at{step, shape, row + r, i, count};
-    V x[kGates];
-    for (std::int64_t g = 0; g < kGates; ++g) x[g] = hn::Add(at.gate(step.gates, g), bias(g));
-    const V after = Cell::forward(at, x, sum[r]);
-    at.set_state(after, step.h_after);
-    if (step.y) at.set_state(after, step.y);
-  }
+  apply_cell<Cell, kRows>(shape, step, row, i, count, [&](std::int64_t r, std::int64_t g) { return sum[r][g]; });
 }
 
-template <class Cell>
+template <class Cell, std::int64_t kRows, class Count>
+HWY_INLINE void forward_tile(const RecurrentShape& shape, const RecurrentForward& step, const bf16* panel,
+                             std::int64_t row, std::int64_t i, Count count) {
+  constexpr std::int64_t kGates = Cell::kGates;
+  HWY_ALIGN float sums[kRows * kGates * kBf16Lanes];
+  find_bf16_tile(kRows, kGates)(step.h_rounded + row * shape.hidden, shape.hidden, panel, shape.hidden / 2, sums);
+  apply_cell<Cell, kRows>(shape, step, row, i, count, [&](std::int64_t r, std::int64_t g) {
+    return hn::Add(load(sums + (r * kGates + g) * kBf16Lanes), recurrent_bias<Cell>(shape, step, g, i, count));
+  });
+}
+
+template <class Cell, class T>
 void forward(const RecurrentShape& shape, const RecurrentForward& step, std::int64_t rows) {
   for_vectors(shape.hidden, [&](std::int64_t i, auto count) {
-    const float* panel = step.weights + i * Cell::kGates * shape.hidden;
+    const T* panel = static_cast<const T*>(step.weights) + i * Cell::kGates * shape.hidden;
     std::int64_t row = 0;
     for (; row + kForwardRows <= rows; row += kForwardRows)
       forward_tile<Cell, kForwardRows>(shape, step, panel, row, i, count);
@@ -172,71 +215,153 @@ void forward(const RecurrentShape& shape, const RecurrentForward& step, std::int
   });
 }
 
-/// kVectors vectors of dh from column i on += sums [rows, n] times R [n, H].
-template <std::int64_t kRows, std::int64_t kVectors, class Count>
-HWY_INLINE void backward_tile(const RecurrentShape& shape, const float* sums, const float* weights, float* dh,
-                              std::int64_t n, Count count) {
+// On the way back R is packed by groups of kGroup panels: of a group the columns of each row, or pair of rows, follow
+// each other. A share of kDepth of these stays in the first-level cache while all rows of gradients use it.
+constexpr std::int64_t kGroup = 4, kDepth = 128;
+
+/// A panel of R within its group.
+template <class T>
+void pack_backward(const RecurrentShape& shape, const void* r, void* packed, std::int64_t panel) {
+  constexpr std::int64_t kPair = kTogether<T>;
+  const std::int64_t n = shape.gates() * shape.hidden, lane_count = lanes(), i = panel * lane_count;
+  const std::int64_t group = panel / kGroup * kGroup, panels = (shape.hidden + lane_count - 1) / lane_count;
+  const std::int64_t width = HWY_MIN(kGroup, panels - group) * lane_count;
+  const std::int64_t columns = HWY_MIN(lane_count, shape.hidden - i);
+  const T* rows = static_cast<const T*>(r) + i;
+  T* to = static_cast<T*>(packed) + group * lane_count * n + (panel - group) * kPair * lane_count;
+  for (std::int64_t k = 0; k < n; k += kPair, to += kPair * width)
+    for (std::int64_t c = 0; c < lane_count; ++c)
+      for (std::int64_t j = 0; j < kPair; ++j) to[c * kPair + j] = c < columns ? rows[(k + j) * shape.hidden + c] : T();
+}
+
+/// kRows of dh += sums [kRows, depth] times packed weights, of kVectors vectors.
+template <std::int64_t kRows, std::int64_t kVectors>
+HWY_INLINE void backward_tile(const RecurrentShape& shape, const float* sums, const float* weights, std::int64_t depth,
+                              float* dh, std::int64_t columns) {
   const std::int64_t width = lanes();
   V total[kRows][kVectors];
+  const auto place = [&](std::int64_t r, std::int64_t v) { return dh + r * shape.hidden + v * width; };
+  const bool is_whole = columns == kVectors * width;
+  const std::int64_t rest = columns - (kVectors - 1) * width;  // of the last vector
   for (std::int64_t r = 0; r < kRows; ++r)
-    for (std::int64_t v = 0; v < kVectors; ++v) total[r][v] = read(dh + r * shape.hidden + v * width, count);
-  for (std::int64_t k = 0; k < n; ++k) {
+    for (std::int64_t v = 0; v < kVectors; ++v)
+      total[r][v] = is_whole || v + 1 < kVectors ? load(place(r, v)) : load_first(place(r, v), rest);
+  for (std::int64_t k = 0; k < depth; ++k, weights += kVectors * width) {
     V row[kVectors];
-    for (std::int64_t v = 0; v < kVectors; ++v) row[v] = read(weights + k * shape.hidden + v * width, count);
+    for (std::int64_t v = 0; v < kVectors; ++v) row[v] = load(weights + v * width);
     for (std::int64_t r = 0; r < kRows; ++r) {
       const V factor = constant(sums[r * shape.stride + k]);
       for (std::int64_t v = 0; v < kVectors; ++v) total[r][v] = hn::MulAdd(factor, row[v], total[r][v]);
     }
   }
-  for (std::int64_t r = 0; r < kRows; ++r)
-    for (std::int64_t v = 0; v < kVectors; ++v) write(total[r][v], dh + r * shape.hidden + v * width, count);
+  for (std::int64_t r = 0; r < kRows; ++r) {
+    for (std::int64_t v = 0; v < kVectors; ++v) {
+      if (is_whole || v + 1 < kVectors)
+        store(total[r][v], place(r, v));
+      else
+        store_first(total[r][v], place(r, v), rest);
+    }
+  }
 }
 
+/// A group of 1 to kGroup vectors.
 template <std::int64_t kRows>
-void backward_rows(const RecurrentShape& shape, const float* sums, const float* weights, float* dh, std::int64_t n) {
-  const std::int64_t pair = 2 * lanes();
-  std::int64_t i = 0;
-  for (; i + pair <= shape.hidden; i += pair)
-    backward_tile<kRows, 2>(shape, sums, weights + i, dh + i, n, std::true_type());
-  for_vectors(shape.hidden - i, [&](std::int64_t rest, auto count) {
-    backward_tile<kRows, 1>(shape, sums, weights + i + rest, dh + i + rest, n, count);
-  });
+void add_tile(const RecurrentShape& shape, const float* sums, const float* weights, std::int64_t depth, float* dh,
+              std::int64_t columns) {
+  switch ((columns + lanes() - 1) / lanes()) {
+    case 1:
+      return backward_tile<kRows, 1>(shape, sums, weights, depth, dh, columns);
+    case 2:
+      return backward_tile<kRows, 2>(shape, sums, weights, depth, dh, columns);
+    case 3:
+      return backward_tile<kRows, 3>(shape, sums, weights, depth, dh, columns);
+    default:
+      return backward_tile<kRows, kGroup>(shape, sums, weights, depth, dh, columns);
+  }
+}
+template <std::int64_t kRows>
+void add_tile(const RecurrentShape& shape, const bf16* sums, const bf16* weights, std::int64_t depth, float* dh,
+              std::int64_t columns) {
+  HWY_ALIGN float product[kRows * kGroup * kBf16Lanes];
+  const std::int64_t vectors = (columns + kBf16Lanes - 1) / kBf16Lanes;
+  find_bf16_tile(kRows, vectors)(sums, shape.stride, weights, depth / kTogether<bf16>, product);
+  for (std::int64_t r = 0; r < kRows; ++r) {
+    float* to = dh + r * shape.hidden;
+    const float* from = product + r * vectors * kBf16Lanes;
+    for_vectors(columns, [&](std::int64_t c, auto count) {
+      write(hn::Add(read(to + c, count), read(from + c, count)), to + c, count);
+    });
+  }
 }
 
-template <class Cell>
+/// dh += sums [rows, n] R.
+template <class T>
+void add_product(const RecurrentShape& shape, const T* sums, const T* weights, float* dh, std::int64_t n,
+                 std::int64_t rows) {
+  const std::int64_t group = kGroup * lanes();
+  for (std::int64_t i = 0; i < shape.hidden; i += group) {
+    const std::int64_t columns = HWY_MIN(group, shape.hidden - i), width = (columns + lanes() - 1) / lanes() * lanes();
+    for (std::int64_t k = 0; k < n; k += kTogether<T> * kDepth) {
+      const std::int64_t depth = HWY_MIN(kTogether<T> * kDepth, n - k);
+      const T* share = weights + i * n + k * width;
+      std::int64_t row = 0;
+      for (; row + kBackwardRows <= rows; row += kBackwardRows)
+        add_tile<kBackwardRows>(shape, sums + row * shape.stride + k, share, depth, dh + row * shape.hidden + i,
+                                columns);
+      for (; row < rows; ++row)
+        add_tile<1>(shape, sums + row * shape.stride + k, share, depth, dh + row * shape.hidden + i, columns);
+    }
+  }
+}
+
+template <class Cell, class T>
 void backward(const RecurrentShape& shape, const RecurrentBackward& step, std::int64_t rows) {
   for (std::int64_t row = 0; row < rows; ++row) {
     for_vectors(shape.hidden, [&](std::int64_t i, auto count) {
       const Place<RecurrentBackward, decltype(count)> at{step, shape, row, i, count};
       V dh = at.state(step.dh);
       if (step.dy) dh = hn::Add(dh, at.state(step.dy));
-      Cell::backward(at, dh);
+      Cell::template backward<T>(at, dh);
     });
   }
-  const std::int64_t n = Cell::kGates * shape.hidden;
-  const float* sums = shape.cell == RecurrentCell::gru ? step.recurrent : step.input;
-  std::int64_t row = 0;
-  for (; row + kBackwardRows <= rows; row += kBackwardRows)
-    backward_rows<kBackwardRows>(shape, sums + row * shape.stride, step.weights, step.dh + row * shape.hidden, n);
-  for (; row < rows; ++row)
-    backward_rows<1>(shape, sums + row * shape.stride, step.weights, step.dh + row * shape.hidden, n);
+  const void* sums = shape.cell == RecurrentCell::gru ? step.recurrent : step.input;
+  add_product(shape, static_cast<const T*>(sums), static_cast<const T*>(step.weights), step.dh,
+              Cell::kGates * shape.hidden, rows);
 }
 
 template <class Cell>
-RecurrentKernel::Functions functions_of() {
-  return {&pack, &forward<Cell>, &backward<Cell>, lanes(), std::lcm(kForwardRows, kBackwardRows)};
+RecurrentKernel::Functions functions_of(DType products) {
+  RecurrentKernel::Functions f{.pack = &pack<float>,
+                               .pack_backward = &pack_backward<float>,
+                               .forward = &forward<Cell, float>,
+                               .backward = &backward<Cell, float>,
+                               .lanes = lanes(),
+                               .rows = std::lcm(kForwardRows, kBackwardRows),
+                               .element_bytes = sizeof(float)};
+  if (products == DType::f32) return f;
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
+  if (products == DType::bf16 && lanes() == kBf16Lanes && find_bf16_tile(1, 1)) {
+    f.pack = &pack<bf16>;
+    f.pack_backward = &pack_backward<bf16>;
+    f.forward = &forward<Cell, bf16>;
+    f.backward = &backward<Cell, bf16>;
+    f.element_bytes = sizeof(bf16);
+    return f;
+  }
+#endif
+  return {};
 }
 
-RecurrentKernel::Functions find(RecurrentCell cell) {
+RecurrentKernel::Functions find(RecurrentCell cell, DType products) {
   switch (cell) {
     case RecurrentCell::rnn_tanh:
-      return functions_of<Rnn<RnnTanh>>();
+      return functions_of<Rnn<RnnTanh>>(products);
     case RecurrentCell::rnn_relu:
-      return functions_of<Rnn<RnnRelu>>();
+      return functions_of<Rnn<RnnRelu>>(products);
     case RecurrentCell::lstm:
-      return functions_of<Lstm>();
+      return functions_of<Lstm>(products);
     case RecurrentCell::gru:
-      return functions_of<Gru>();
+      return functions_of<Gru>(products);
   }
   return {};
 }
@@ -249,8 +374,9 @@ HWY_AFTER_NAMESPACE();
 namespace halfstep::simd {
 HWY_EXPORT(find);
 
-RecurrentKernel find_recurrent(const RecurrentShape& shape) {
-  return RecurrentKernel(HWY_DYNAMIC_DISPATCH(find)(shape.cell), shape);
+RecurrentKernel find_recurrent(const RecurrentShape& shape, DType products) {
+  if (products == DType::bf16 && shape.hidden % 2 != 0) return RecurrentKernel({}, shape);
+  return RecurrentKernel(HWY_DYNAMIC_DISPATCH(find)(shape.cell, products), shape);
 }
 
 }  // namespace halfstep::simd

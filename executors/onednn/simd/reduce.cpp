@@ -103,43 +103,28 @@ void store_as(const float* x, void* y, std::int64_t n) {
   for_vectors(n, [&](std::int64_t i, auto count) { write(read(x + i, count), to + i, count); });
 }
 
-template <class T>
-void find_typed(ReduceOp op, ReduceKernel::Functions& functions) {
-  switch (op) {
-    case ReduceOp::sum:
-    case ReduceOp::mean:
-      functions.row = &row<Sum, T>;
-      functions.columns = &columns<Sum, T>;
-      break;
-    case ReduceOp::sum_square:
-      functions.row = &row<SumSquare, T>;
-      functions.columns = &columns<SumSquare, T>;
-      break;
-    case ReduceOp::max:
-      functions.row = &row<Max, T>;
-      functions.columns = &columns<Max, T>;
-      break;
-    case ReduceOp::min:
-      functions.row = &row<Min, T>;
-      functions.columns = &columns<Min, T>;
-      break;
-  }
+template <class Op>
+void set_loops(DType in, ReduceKernel::Functions& functions) {
+  functions.row = by_type(in, []<class T>() { return &row<Op, T>; });
+  functions.columns = by_type(in, []<class T>() { return &columns<Op, T>; });
 }
 
 ReduceKernel::Functions find(ReduceOp op, DType in, DType out) {
   ReduceKernel::Functions functions;
   functions.store = by_type(out, []<class T>() { return &store_as<T>; });
-  switch (in) {
-    case DType::f32:
-      find_typed<float>(op, functions);
+  switch (op) {
+    case ReduceOp::sum:
+    case ReduceOp::mean:
+      set_loops<Sum>(in, functions);
       break;
-    case DType::f16:
-      find_typed<f16>(op, functions);
+    case ReduceOp::sum_square:
+      set_loops<SumSquare>(in, functions);
       break;
-    case DType::bf16:
-      find_typed<bf16>(op, functions);
+    case ReduceOp::max:
+      set_loops<Max>(in, functions);
       break;
-    default:
+    case ReduceOp::min:
+      set_loops<Min>(in, functions);
       break;
   }
   return functions;

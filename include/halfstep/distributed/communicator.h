@@ -18,7 +18,7 @@ enum class Reduction : std::uint8_t { sum, least, most };
 
 /// An all-reduce of one place in memory, made once and run in every step. Between `start` and `wait` the memory belongs
 /// to it, while the caller computes something else. Several may be under way; they are started in the same order on
-/// every rank.
+/// every rank. Of a StreamRanks, "before", "between" and "behind" are places in its stream.
 class AllReduce {
  public:
   virtual ~AllReduce() = default;
@@ -43,6 +43,28 @@ class AllReduce {
 class SharedError : public Error {
  public:
   using Error::Error;
+};
+
+/// A stream of CUDA, to which a program gives its work, and its device, by the number that it has in this process.
+struct DeviceStream {
+  void* stream = nullptr;  ///< a cudaStream_t
+  int device = 0;
+};
+
+/// A group for tensors in a device's memory, in the order of one stream of the program: what it does follows the work
+/// that the stream was given before, and comes before the work that it is given behind. Its functions are collective,
+/// and in one order with those of the group, which must outlive it. But for `synchronize` they return at once, unless
+/// the host is many operations ahead of the device.
+class StreamRanks {
+ public:
+  virtual ~StreamRanks() = default;
+  /// As those of Communicator, with addresses of the device's memory.
+  virtual std::unique_ptr<AllReduce> make_all_reduce(void* data, std::size_t count, DType dtype,
+                                                     Reduction reduction) = 0;
+  virtual void all_gather(const void* from, void* to, std::size_t bytes) = 0;
+  /// Returns when the stream's work is done. Throws SharedError(failure) where that waits for a rank that has gone, or
+  /// does not answer within the group's time limit, and Error(failure) where the device fails.
+  virtual void synchronize() = 0;
 };
 
 /// A group of processes, each of which has a number in it, its rank. Its functions are collective: every rank calls the
@@ -76,6 +98,9 @@ class Communicator {
   virtual void broadcast(void* data, std::size_t bytes, int root) = 0;
   /// Returns when every rank has called it.
   virtual void barrier() = 0;
+
+  /// The group for the memory of the stream's device; nullptr where it takes that of the host alone. Not collective.
+  virtual std::unique_ptr<StreamRanks> on_stream(const DeviceStream&) { return nullptr; }
 
   /// Ends the work of all ranks, whatever they do: processes exit with this code, threads of one process find that
   /// their calls throw. Not collective. What went wrong is to be told before.

@@ -11,7 +11,7 @@
 namespace HALFSTEP_API halfstep {
 
 /// The version of the interface: of Communicator and all it is made of.
-inline constexpr int kCommunicatorAbi = 3;
+inline constexpr int kCommunicatorAbi = 4;
 
 }  // namespace halfstep
 

@@ -22,6 +22,12 @@ struct CommunicatorOptions {
   std::function<int(const SharedError&)> on_loss = {};
 };
 
+/// The ranges of limits, in seconds.
+inline constexpr double kShortestLimit = 0.001, kLongestLimit = 1e9, kLongestHeartbeat = 1e6;
+
+/// Those of `limit` and `heartbeat` seconds. Throws Error(input) for numbers out of range.
+CommunicatorOptions with_limits(double limit, double heartbeat);
+
 /// Of the processes that a launcher has started. `mpi` or `nccl`: that of the plug-in `libhalfstep-NAME.so`, found as
 /// executors are (see executors/plugin.h). `auto`: mpi where the launcher has started more than one, else none; nothing
 /// is loaded then. `off`: none. One rank alone needs none either.

@@ -53,7 +53,8 @@ class StateStore {
   virtual void write(std::string_view name, const Tensor& value) = 0;
 };
 
-/// A compiled graph. Not thread-safe; programs that share states must not run concurrently either.
+/// A compiled graph. Not thread-safe; programs that share states must not run concurrently either. On a GPU all
+/// programs of one executor share its stream, which a first run captures: one thread at a time compiles and runs them.
 class Program {
  public:
   virtual ~Program() = default;

@@ -10,15 +10,18 @@
 
 namespace HALFSTEP_API halfstep {
 
-/// In bytes. A program allocates only states, constants, the arena, and its inputs and outputs.
+/// In bytes. A program allocates only states, constants, the arena, and its inputs and outputs. Of a device with memory
+/// of its own, that memory alone counts: what the host has, inputs and outputs among it, does not.
 struct MemoryUse {
+  bool is_of_device = false;  ///< with memory of its own
+
   // States, in their present layouts.
   std::size_t parameters = 0;
   std::size_t moments = 0;       ///< of the optimizer
   std::size_t other_states = 0;  ///< running statistics, sums of gradients, counters
 
   std::size_t constants = 0;  ///< with their copies in other layouts
-  std::size_t inputs_outputs = 0;
+  std::size_t inputs_outputs = 0;  ///< of a device: memory for inputs that are on their way
   std::size_t inputs = 0;  ///< of these
 
   std::size_t arena = 0;  ///< all other memory

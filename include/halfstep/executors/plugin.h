@@ -14,7 +14,7 @@
 namespace HALFSTEP_API halfstep {
 
 /// The version of the interface: Executor, OpDef, and all types that they use.
-inline constexpr int kExecutorAbi = 6;
+inline constexpr int kExecutorAbi = 7;
 
 /// The scores of the library's own executors.
 inline constexpr int kReferenceScore = 1, kOnednnScore = 100;

@@ -21,7 +21,8 @@ struct ExecutorStatus {
 
 /// Creates `reference`, `onednn`, a plug-in by its name (`cudnn` is one, see plugin.h), or `auto`: the executor with
 /// the best score on this machine. Plug-ins in folders of HALFSTEP_PLUGIN_PATH are loaded for any name, those next to
-/// the library only for their own name or `auto`. Models with a plug-in's operators must be loaded afterwards.
+/// the library only for their own name or `auto`, and of these `cudnn` for `auto` only where there may be a GPU. Models
+/// with a plug-in's operators must be loaded afterwards.
 ///
 /// A broken plug-in does not affect others. `notice` receives a sentence about it, another if auto skips a GPU of this
 /// machine, those of `without_effect`, and, once per process, one on the waiting threads of OpenMP if their wait

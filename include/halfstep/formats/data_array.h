@@ -94,9 +94,6 @@ class DataArray {
   std::vector<std::int64_t> fortran_offsets_;  // where each element of a row lies, counted from the row's first
 };
 
-/// Size of an array in bytes, or nothing if it overflows or an extent is negative.
-std::optional<std::uint64_t> array_bytes(DType dtype, const Shape& shape);
-
 /// Throws Error unless every float element is finite; other types always pass. In the error, row i of `data` has the
 /// number `rows[i]`.
 void require_finite(const std::string& name, const RowType& type, const void* data, std::span<const std::int64_t> rows);

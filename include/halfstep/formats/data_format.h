@@ -30,10 +30,13 @@ struct DataOptions {
 struct NamedArrays {
   std::vector<std::string> names;
   std::function<DataArray(const std::string& name)> open;  ///< opens one of `names`
-  std::vector<std::string> classes = {};                   ///< name of label i, if labels are names
-  std::string label_hint = {};                             ///< possible cause if labels do not fit a model
-  std::vector<std::string> notices = {};                   ///< for the user: choices made by heuristics
-  std::map<std::string, std::string> settings = {};        ///< as in Dataset
+  /// The same of an array that may not be needed, where it is costly to open one: its type is read, and its elements
+  /// when they are first needed. Unset: `open`.
+  std::function<DataArray(const std::string& name)> open_later = {};
+  std::vector<std::string> classes = {};             ///< name of label i, if labels are names
+  std::string label_hint = {};                       ///< possible cause if labels do not fit a model
+  std::vector<std::string> notices = {};             ///< for the user: choices made by heuristics
+  std::map<std::string, std::string> settings = {};  ///< as in Dataset
 };
 
 struct DataFormat {

@@ -24,6 +24,7 @@ struct Fusion {
   std::string fused;                          ///< the replacement for both: "FusedGemm"
   std::vector<std::string> activations = {};  ///< supported after `op`: "Relu", "Clip", "Gelu"
   bool widens = false;                        ///< it can produce f32 in place of a Cast of its half-precision result
+  bool adds = false;                          ///< it can add a tensor of its result's shape before the activation
 };
 
 /// The capabilities of a device. Passes depend on these, never on a specific chip.

@@ -142,7 +142,7 @@ enum class StepRole : std::uint8_t {
   loss_shares,  ///< the share of this rank's rows in each term of the loss
 };
 struct StepValue {
-  StepRole role;
+  StepRole role = {};
   ValueId value = kNoValue;
   ValueId parameter = kNoValue;  ///< the parameter that a norm, slot or accumulator belongs to
 };

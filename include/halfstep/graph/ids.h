@@ -20,7 +20,7 @@ class Id {
   /// Index in a list with an element for each id. The index of none is beyond the end of every list.
   constexpr std::size_t index() const { return static_cast<std::size_t>(number_); }
 
-  constexpr auto operator<=>(const Id&) const = default;
+  constexpr auto operator<=>(const Id&) const = default;  // NOLINT(modernize-use-nullptr): its 0 is no pointer
 
  private:
   std::int32_t number_ = -1;

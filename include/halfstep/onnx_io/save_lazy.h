@@ -2,6 +2,7 @@
 // source file.
 #pragma once
 
+#include <cstddef>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -16,6 +17,9 @@ namespace HALFSTEP_API halfstep {
 void save_trained(const SourceModel& source, const LazyTensors& parameters, const std::filesystem::path& path,
                   const SaveOptions& options = {});
 std::vector<std::string> storage_notes(const SourceModel& source, const LazyTensors& parameters);
+/// The memory that this takes beside the parameters: one of them, the largest, and the source's message without
+/// elements, which is copied to be changed.
+std::size_t bytes_to_save(const SourceModel& source, const LazyTensors& parameters);
 
 /// The source without the values that `save_trained` would replace by these parameters; the others are shared. Held
 /// instead of the source, it avoids a second copy of the trained parameters. Saving it requires all these parameters

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -13,6 +14,8 @@
 #include <halfstep/passes/pipelines.h>
 
 namespace HALFSTEP_API halfstep {
+
+class BatchSearches;
 
 struct PreparationOptions {
   std::map<std::string, std::int64_t> batch_axes = {};  ///< see batch_first
@@ -31,6 +34,11 @@ class PreparedModel {
   const Graph& graph() const { return repaired_; }
   /// The same with its parameters as states; only for a model prepared with parameters.
   const Graph& trainable() const { return trainable_.value(); }
+  /// Why the model supports no other batch than it was exported for; see batch_obstacle. Found when it is first asked
+  /// for.
+  const std::string& batch_obstacle() const;
+  /// The model after bind_shapes and fold_constants; its parameters are states, if it was prepared with them.
+  Graph bound(InputShapes shapes) const;
   /// A message for the user on parameters chosen by heuristics (see guesses_of); empty if there are none.
   const std::string& guesses() const { return guesses_; }
 
@@ -44,10 +52,14 @@ class PreparedModel {
               const PassObserver& observer = {}) const;
 
  private:
+  const Graph& prepared() const { return trainable_ ? *trainable_ : repaired_; }
+
   Graph repaired_;
   std::optional<Graph> trainable_;  ///< with parameters as states
   std::string guesses_;
   std::size_t stages_ = 0;
+  std::shared_ptr<BatchSearches> searches_;
+  mutable std::optional<std::string> obstacle_;
 };
 
 }  // namespace halfstep

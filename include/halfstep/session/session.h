@@ -29,7 +29,8 @@ struct SessionOptions {
 /// Accepts inputs of all shapes that the model accepts, and compiles a program for each new set of shapes. Random
 /// operators of the model draw different numbers in each run.
 ///
-/// The executor must outlive the session. A session is not thread-safe; different threads may use different sessions.
+/// The executor must outlive the session. A session is not thread-safe; different threads may use different sessions,
+/// on a GPU those of different executors: see Program.
 class Session {
  public:
   /// Compiles nothing yet. Throws Error(input) for a batch axis that the model does not have.

@@ -72,14 +72,15 @@ struct TrainerOptions {
   std::optional<std::vector<Metric>> metrics = {};  ///< unset: the default metrics for the labels
   InputOptions input = {};
   std::filesystem::path checkpoint = {};  ///< directory; empty: none
-  std::int64_t checkpoint_every = 0;      ///< steps; 0: at the end of every epoch
+  std::int64_t checkpoint_every = 0;      ///< steps; 0: at the end of every epoch. The run's end has one, too
   std::filesystem::path resume = {};      ///< directory; empty: a new run
   /// Additional settings that a resumed run compares with its checkpoint, with a message for each difference: values of
   /// options by their names for users.
   std::map<std::string, std::string> settings = {};
   bool log_grad_norms = false;
   /// Maximum memory of the process for the training step in bytes, as predicted by `halfstep inspect --memory`; 0: no
-  /// limit. Activations are recomputed in the backward pass to meet it, which changes no bit of a result. A smaller
+  /// limit; on an executor whose device has memory of its own that memory, of which the host's does not count.
+  /// Activations are recomputed in the backward pass to meet it, which changes no bit of a result. A smaller
   /// last batch and validation are separate programs in addition to that step. If the minimum exceeds the budget,
   /// Error(input) states the minimum.
   std::size_t memory_budget = 0;

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/executors/core/core_testing.h"
+#include <halfstep/base/error.h>
 #include <halfstep/executors/core/memory.h>
 
 namespace halfstep {
@@ -87,6 +89,20 @@ TEST(Arena, IsAsSmallAsTheLargestStepWhereThatFits) {
     expect_valid(c.lifetimes, arena, 10);
     EXPECT_EQ(arena.bytes, c.bytes) << c.what;
   }
+}
+
+/// What a program needs at the least, by which a step is refused before it is compiled.
+TEST(Step, AViewTakesNoMemoryBesideWhatItShows) {
+  constexpr std::size_t kBytes = 256;  // of each value
+  Graph g;
+  const ValueId x = core::input(g), a = core::add(g, {x}), view = core::add(g, {a}, "Identity"), b = core::add(g, {a});
+  const ValueId sum = core::add(g, {a, b}, "Add");
+  g.outputs = {core::add(g, {sum, view}, "Add")};
+  const auto check = [&](std::size_t bytes) {
+    check_step_fits(g, ValueMemory::shared, {.bytes = bytes, .owner = "a device", .is_host = false});
+  };
+  EXPECT_NO_THROW(check(2 * kBytes));
+  EXPECT_THROW(check(2 * kBytes - 1), Error);
 }
 
 }  // namespace

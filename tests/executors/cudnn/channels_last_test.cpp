@@ -99,6 +99,8 @@ const Follower kFollowers[] = {
     {"normalization_gradient_of_inference",
      "y, ds, db = ai.halfstep.BatchNormalizationGrad(c, d, s, m, v)",
      {"float16[2,8,4,4] y", "float[8] ds", "float[8] db"}},
+    {"group_normalization", "y = GroupNormalization<num_groups = 2>(c, f, f)", {"float16[2,8,4,4] y"}},
+    {"instance_normalization", "y = InstanceNormalization(c, f, f)", {"float16[2,8,4,4] y"}},
     {"concat", "y = Concat<axis = 1>(c, d)", {"float16[2,16,4,4] y"}},
     {"split", "y, z = Split<axis = 1, num_outputs = 2>(c)", {"float16[2,4,4,4] y", "float16[2,4,4,4] z"}},
     {"slice", "y = Slice(c, begin, end, axes)", {"float16[2,8,2,4] y"}},

@@ -33,13 +33,16 @@ TEST(Fastest, IsKeptInAFolder) {
   const TemporaryDirectory folder;
   const Times first{2.0, 3.0, 1.0}, later{1.0, 2.0, 3.0};
   int asked = 0;
-  EXPECT_EQ(fastest_known(folder / "times", "this", 3, times(first, &asked)), 2U);
+  EXPECT_EQ(fastest_known(folder / "times", "device", "this", 3, times(first, &asked)), 2U);
   EXPECT_EQ(asked, 3);
-  EXPECT_EQ(fastest_known(folder / "times", "this", 3, times(later, &asked)), 2U) << "it decided again";
+  EXPECT_EQ(fastest_known(folder / "times", "device", "this", 3, times(later, &asked)), 2U) << "it decided again";
   EXPECT_EQ(asked, 3);
-  EXPECT_EQ(fastest_known(folder / "times", "that", 3, times(later, &asked)), 0U);
-  EXPECT_EQ(fastest_known(folder / "times", "this", 2, times(later, &asked)), 0U) << "there is none of that number";
-  EXPECT_EQ(fastest_known("/proc/nothing", "this", 3, times(first)), 0U) << "it would decide again every time";
+  EXPECT_EQ(fastest_known(folder / "times", "device", "that", 3, times(later, &asked)), 0U);
+  EXPECT_EQ(fastest_known(folder / "times", "another device", "this", 3, times(later, &asked)), 0U);
+  EXPECT_EQ(fastest_known(folder / "times", "device", "this", 2, times(later, &asked)), 0U)
+      << "there is none of that number";
+  EXPECT_EQ(fastest_known("/proc/nothing", "device", "this", 3, times(first)), 0U)
+      << "it would decide again every time";
 }
 
 TEST(Fastest, ProductsAreTimedOnceForAMachine) {

@@ -10,6 +10,7 @@
 #include "conformance/run_graph.h"
 #include "executors/cudnn/descriptors.h"
 #include "executors/cudnn/fastest.h"
+#include "executors/cudnn/product.h"
 #include "tests/executors/cudnn/emulated_executor.h"
 #include "tests/executors/cudnn/emulation/emulation.h"
 #include "tests/executors/cudnn/op_case_util.h"
@@ -84,6 +85,7 @@ TEST_F(Faults, ALibraryThatRefusesToPlanIsNoError) {
     EXPECT_THAT(run.entry.kernel, StartsWith("reference")) << test.op;
     EXPECT_THAT(run.entry.reason, HasSubstr("to succeed on the GPU")) << test.op;
     EXPECT_EQ(run.difference, "") << test.op;
+    EXPECT_EQ(cudaGetLastError(), cudaSuccess) << test.op;
   }
 }
 
@@ -111,6 +113,32 @@ TEST_F(Faults, NothingIsCompiledForTheCaseThatAnEngineFails) {
   emulation::machine().failing_workspace = 1024;  // all engines but the one that needs a compiler
   EXPECT_EQ(run_op(kConvolution).difference, "");
   EXPECT_EQ(emulation::plans_compiled(), before + 1);
+}
+
+TEST_F(Faults, WhatIsCompiledInAnEnginesPlaceIsCompiledOnceForAllLayersThatAreAlike) {
+  Graph g;
+  g.opsets = {{"", kOnnxOpset}};
+  Builder b(g);
+  const Expr x = b.expr(g.add_input("x", DType::f32, {2, 3, 6, 6}));
+  for (const char* name : {"v", "w"})
+    g.outputs.push_back(b.op("Conv", {x, b.expr(g.add_input(name, DType::f32, {4, 3, 3, 3}))}).id());
+  const auto executor = emulated_executor();
+  const auto store = executor->make_store();
+  emulation::machine().failing_workspace = 1024;
+  const int before = emulation::plans_compiled();
+  for (int program = 0; program < 2; ++program) executor->compile(g, *store)->run();
+  EXPECT_EQ(emulation::plans_compiled(), before + 1);
+}
+
+TEST_F(Faults, APartOfAStackOfMatricesLacksWhatIsBesideTheProduct) {
+  const Libraries libraries = open_libraries(0, 90);
+  Product p{.a = {6, 5, false}, .b = {5, 8, false}, .type = DType::f16, .to = DType::f16, .beside = Beside::operand};
+  p.last.kind = ops::Epilogue::Kind::gelu_tanh;
+  const auto is_whole = [](const ProductPlan& plan) { return plan.form->is_whole; };
+  EXPECT_TRUE(is_whole(plans_of(p, libraries).front()));
+  EXPECT_TRUE(std::ranges::none_of(plain_plans_of(p, libraries), is_whole));
+  p.beside = Beside::nothing;
+  EXPECT_TRUE(std::ranges::all_of(plain_plans_of(p, libraries), is_whole));
 }
 
 TEST_F(Faults, AConvolutionIsPlannedAloneWhereOnlyThatIsOnTensorCores) {
@@ -149,12 +177,17 @@ TEST_F(Faults, ADescriptorThatIsRefusedIsNoErrorAndTheReasonIsCuDnnsOwn) {
 }
 
 TEST_F(Faults, TheNextAlgorithmIsTakenWhereOneFailsWhenItRuns) {
-  for (const OpTest& test : {kConvolution, kDataGradient}) {
-    emulation::machine().failing_workspace = 4096;
-    EXPECT_EQ(run_op(test).difference, "") << test.op;
-    emulation::machine().failing_workspace = 1;
-    EXPECT_THROW(run_op(test), Error) << test.op;
-  }
+  for (const bool can_plan : {true, false})
+    for (const OpTest& test : {kConvolution, kDataGradient}) {
+      SCOPED_TRACE(test.op);
+      emulation::machine().can_plan = can_plan;
+      emulation::machine().failing_workspace = 4096;
+      EXPECT_EQ(run_op(test).difference, "");
+      EXPECT_EQ(cudaGetLastError(), cudaSuccess) << "the next kernel would report it";
+      emulation::machine().failing_workspace = 1;
+      EXPECT_THROW(run_op(test), Error);
+      EXPECT_EQ(cudaGetLastError(), cudaSuccess) << "the next kernel would report it";
+    }
 }
 
 TEST_F(Faults, AProductIsApartWhereItsEpilogueFailsWhenItRuns) {
@@ -253,7 +286,10 @@ TEST_F(Faults, WithoutACompilerOfKernelsNodesRunInReferenceKernels) {
   EXPECT_THAT(run.entry.kernel, StartsWith("reference"));
   EXPECT_THAT(run.entry.reason, HasSubstr("kernels are not generated"));
   EXPECT_EQ(run.difference, "");
-  for (const Fusion& fusion : emulated_executor()->capabilities().fusions) EXPECT_NE(fusion.fused, "GemmSums");
+  for (const Fusion& fusion : emulated_executor()->capabilities().fusions) {
+    EXPECT_THAT(fusion.fused, testing::AnyOf("FusedGemm", "FusedMatMul", "FusedConv", "ConvGradWeight"));
+    EXPECT_TRUE(fusion.activations.empty() || fusion.op == "Conv") << fusion.fused << " would run on the CPU";
+  }
   for (const bool has_epilogues : {true, false}) {
     emulation::machine().has_epilogues = has_epilogues;
     const OpRun sums = run_op(kSums);
@@ -267,7 +303,7 @@ TEST_F(Faults, ALackOfMemoryIsNotTakenForAnErrorOfTheNextKernel) {
   pooling.outputs = 2;  // by a kernel that nvcc compiled
   emulation::machine().memory = 64;
   EXPECT_THROW(run_op(pooling), Error);
-  emulation::machine().memory = std::size_t{1} << 30;
+  emulation::machine().memory = std::size_t{4} << 30;
   const OpRun run = run_op(pooling);
   EXPECT_THAT(run.entry.kernel, StartsWith("own: pooling"));
   EXPECT_EQ(run.difference, "");

@@ -3,6 +3,7 @@
 #include <fstream>
 #include <iterator>
 #include <set>
+#include <sstream>
 
 #include <dlfcn.h>
 #include <fmt/format.h>
@@ -98,6 +99,79 @@ TEST_P(Planning, FindsAnEngineForEveryConvolution) {
 }
 
 INSTANTIATE_TEST_SUITE_P(, Planning, testing::ValuesIn(kDevices), [](const auto& each) { return each.param.name; });
+
+/// Convolutions of all kinds; T is the type.
+const char* const kConvolutions[] = {
+    "(T[2,6,20] x, T[8,6,3] w, T[8] b) => (T[2,8,18] y) { y = Conv(x, w, b) }",
+    "(T[2,5,9,9] x, T[7,5,3,3] w) => (T[2,7,5,5] y) { y = Conv<strides = [2, 2], pads = [1, 1, 1, 1]>(x, w) }",
+    "(T[2,1,28,28] x, T[8,1,5,5] w, T[8] b) => (T[2,8,24,24] y) { y = Conv(x, w, b) }",
+    "(T[2,3,67,67] x, T[16,3,11,11] w) => (T[2,16,15,15] y) { y = Conv<strides = [4, 4]>(x, w) }",
+    "(T[2,8,9,9] x, T[8,8,3,3] w) => (T[2,8,9,9] y) { y = Conv<dilations = [2, 2], pads = [2, 2, 2, 2]>(x, w) }",
+    "(T[2,8,9,9] x, T[8,8,2,2] w) => (T[2,8,9,9] y) { y = Conv<pads = [0, 0, 1, 1]>(x, w) }",
+    "(T[2,12,9,9] x, T[8,3,3,3] w) => (T[2,8,7,7] y) { y = Conv<group = 4>(x, w) }",
+    "(T[2,6,9,9] x, T[6,1,3,3] w) => (T[2,6,7,7] y) { y = Conv<group = 6>(x, w) }",
+    "(T[2,6,9,9] x, T[12,1,3,3] w) => (T[2,12,4,4] y) { y = Conv<group = 6, strides = [2, 2]>(x, w) }",
+    "(T[2,4,6,6,6] x, T[8,4,3,3,3] w, T[8] b) => (T[2,8,4,4,4] y) { y = Conv(x, w, b) }",
+    "(T[2,8,9,9] x, T[8,8,1,1] w, T[8] b, T[2,8,9,9] r) => (T[2,8,9,9] y) "
+    "{ y = ai.halfstep.FusedConv<activation = \"Relu\">(x, w, b, r) }",
+    "(T[2,8,9,9] x, T[8,8,1,1] w, T[2,8,9,9] r) => (T[2,8,9,9] y) { y = ai.halfstep.FusedConv(x, w, , r) }",
+    "(T[2,8,9,9] x, T[8,8,3,3] w) => (T[2,8,7,7] y) { y = ai.halfstep.FusedConv<activation = \"Relu\">(x, w) }",
+    "(T[2,8,9,9] x, T[8,4,2,2] w, T[4] b) => (T[2,4,18,18] y) { y = ConvTranspose<strides = [2, 2]>(x, w, b) }",
+    "(T[2,8,9,9] x, T[8,2,3,3] w) => (T[2,4,11,11] y) { y = ConvTranspose<group = 2>(x, w) }",
+    "(T[2,8,9] x, T[8,4,4] w) => (T[2,4,18] y) { y = ConvTranspose<strides = [2], pads = [1, 1]>(x, w) }",
+    "(T[2,4,5,5,5] x, T[4,3,2,2,2] w) => (T[2,3,10,10,10] y) { y = ConvTranspose<strides = [2, 2, 2]>(x, w) }",
+};
+const char* const kConvolutionGradients[] = {
+    "(T[2,8,18] dy, T[2,6,20] x, T[8,6,3] w) kernel_shape = [3] | 2,6,20 | 8,6,3",
+    "(T[2,7,5,5] dy, T[2,5,9,9] x, T[7,5,3,3] w) strides = [2, 2], pads = [1, 1, 1, 1], kernel_shape = [3, 3]"
+    " | 2,5,9,9 | 7,5,3,3",
+    "(T[2,8,24,24] dy, T[2,1,28,28] x, T[8,1,5,5] w) kernel_shape = [5, 5] | 2,1,28,28 | 8,1,5,5",
+    "(T[2,16,15,15] dy, T[2,3,67,67] x, T[16,3,11,11] w) strides = [4, 4], kernel_shape = [11, 11]"
+    " | 2,3,67,67 | 16,3,11,11",
+    "(T[2,8,9,9] dy, T[2,8,9,9] x, T[8,8,3,3] w) dilations = [2, 2], pads = [2, 2, 2, 2], kernel_shape = [3, 3]"
+    " | 2,8,9,9 | 8,8,3,3",
+    "(T[2,8,9,9] dy, T[2,8,9,9] x, T[8,8,2,2] w) pads = [0, 0, 1, 1], kernel_shape = [2, 2] | 2,8,9,9 | 8,8,2,2",
+    "(T[2,8,7,7] dy, T[2,12,9,9] x, T[8,3,3,3] w) group = 4, kernel_shape = [3, 3] | 2,12,9,9 | 8,3,3,3",
+    "(T[2,6,7,7] dy, T[2,6,9,9] x, T[6,1,3,3] w) group = 6, kernel_shape = [3, 3] | 2,6,9,9 | 6,1,3,3",
+    "(T[2,12,4,4] dy, T[2,6,9,9] x, T[12,1,3,3] w) group = 6, strides = [2, 2], kernel_shape = [3, 3]"
+    " | 2,6,9,9 | 12,1,3,3",
+    "(T[2,8,4,4,4] dy, T[2,4,6,6,6] x, T[8,4,3,3,3] w) kernel_shape = [3, 3, 3] | 2,4,6,6,6 | 8,4,3,3,3",
+};
+
+/// The graph of both gradients; that of the weights in f32.
+std::string gradients_of(const std::string& text) {
+  std::vector<std::string> parts;
+  std::istringstream in(text);
+  for (std::string part; std::getline(in, part, '|');) parts.push_back(part);
+  const std::size_t operands = parts[0].find(')') + 1;
+  const std::string x = parts[1].substr(1, parts[1].size() - 2), w = parts[2].substr(1);
+  return fmt::format(
+      "{} => (T[{}] dx, float[{}] dw) {{ dx = ai.halfstep.ConvGradInput<{}, input_shape = [{}]>(dy, w) "
+      "dw = ai.halfstep.ConvGradWeight<{}, weight_shape = [{}], to = 1>(dy, x) }}",
+      parts[0].substr(0, operands), x, w, parts[0].substr(operands), x, parts[0].substr(operands), w);
+}
+
+TEST_P(Planning, FindsAnEngineForEveryKindOfConvolution) {
+  const auto executor = planner(description(GetParam().name));
+  std::vector<std::string> graphs(std::begin(kConvolutions), std::end(kConvolutions));
+  for (const char* text : kConvolutionGradients) graphs.push_back(gradients_of(text));
+  for (const DType dtype : {DType::f32, DType::f16, DType::bf16}) {
+    if (!executor->capabilities().native.contains({OpClass::convolution, dtype})) continue;
+    for (std::string text : graphs) {
+      const std::string type = dtype == DType::f32 ? "float" : dtype == DType::f16 ? "float16" : "bfloat16";
+      for (std::size_t at = 0; (at = text.find("T[", at)) != std::string::npos;) text.replace(at, 1, type);
+      SCOPED_TRACE(fmt::format("{} {}", GetParam().name, text));
+      Graph graph = parse_model("<ir_version: 10, opset_import: [\"\": 28, \"ai.halfstep\": 1]> g " + text).graph;
+      infer_graph(graph);
+      const auto store = executor->make_store();
+      const auto program = executor->compile(graph, *store);
+      for (const PlanEntry& entry : program->plan().entries)
+        if (entry.op.find("Conv") != std::string::npos) {
+          EXPECT_THAT(entry.kernel, HasSubstr(", engine ")) << entry.op << ": " << entry.reason;
+        }
+    }
+  }
+}
 
 /// Pooling, of more than cuDNN counts.
 struct LargePooling {

@@ -298,19 +298,71 @@ TEST_F(ProgramTest, AParameterThatIsAnothersGradientIsUpdatedFromItsOldValue) {
   EXPECT_TRUE(identical(store->read("q"), Tensor::of<float>({2, 3})));
 }
 
-TEST_F(ProgramTest, TooLittleMemoryIsAnErrorThatSaysWhatToDo) {
-  emulation::machine().memory = 600;
-  const auto made = executor();
+/// What compiling `graph` on the emulated machine throws.
+Error refusal(const Graph& graph) {
+  const auto made = emulated_executor();
   const auto store = made->make_store();
   try {
-    made->compile(training_step(), *store);
-    FAIL() << "nothing was thrown";
+    made->compile(graph, *store);
   } catch (const Error& e) {
-    EXPECT_EQ(e.kind(), Error::Kind::failure);
-    EXPECT_THAT(e.required(), HasSubstr("cudaMalloc"));
-    EXPECT_THAT(e.found(), HasSubstr("out of memory"));
-    EXPECT_THAT(e.remedy(), HasSubstr("--batch"));
+    return e;
   }
+  return {Error::Kind::input, "nothing was thrown", "", ""};
+}
+
+/// Of `rows` rows, whose values are 4 KiB each.
+Graph rows_graph(std::int64_t rows) {
+  Graph g;
+  g.opsets = {{"", kOnnxOpset}};
+  Builder b(g);
+  Expr x = b.expr(g.add_input("x", DType::f32, {rows, 1024}));
+  Expr y = b.op("Sin", {x}), z = b.op("Cos", {b.op("Transpose", {y}, {{"perm", std::vector<std::int64_t>{1, 0}}})});
+  Expr w = b.expr(g.add_state("weight", random_tensor({64, 1024}, 3), StateRole::parameter));
+  g.outputs = {b.reduce_sum(b.op("MatMul", {y, z}), {0, 1}, false).id(), b.reduce_sum(w, {0, 1}, false).id()};
+  return g;
+}
+
+TEST_F(ProgramTest, TooLittleMemoryNamesTheLargestTensorsAndTheBatchThatFits) {
+  emulation::machine().memory = std::size_t{3} << 20;
+  const Error e = refusal(rows_graph(512));
+  EXPECT_EQ(e.kind(), Error::Kind::failure);
+  EXPECT_THAT(e.required(), HasSubstr("a step that fits into the 3 MiB of memory of Emulated GPU"));
+  EXPECT_THAT(e.found(), HasSubstr("the largest tensors are 'x' f32[512, 1024] of 2 MiB, '"));
+  EXPECT_THAT(e.remedy(), HasSubstr("a batch of about "));
+  const std::int64_t batch = std::stoll(e.remedy().substr(std::string("a batch of about ").size()));
+  EXPECT_GT(batch, 64);
+  EXPECT_EQ(refusal(rows_graph(batch / 2)).required(), "nothing was thrown");
+}
+
+TEST_F(ProgramTest, MemoryThatOthersTakeCountsToo) {
+  emulation::machine().memory = std::size_t{16} << 20;
+  void* others = nullptr;
+  ASSERT_EQ(cudaMalloc(&others, std::size_t{13} << 20), cudaSuccess);
+  const Error e = refusal(rows_graph(512));
+  ASSERT_EQ(cudaFree(others), cudaSuccess);
+  EXPECT_THAT(e.found(), HasSubstr("free when memory for the values between its nodes"));
+  EXPECT_THAT(e.remedy(), HasSubstr("a batch of about "));
+  EXPECT_THAT(e.remedy(), HasSubstr("nvidia-smi"));
+  EXPECT_EQ(refusal(rows_graph(512)).required(), "nothing was thrown");
+}
+
+TEST_F(ProgramTest, StatesThatDoNotFitLeaveTheStoreAsItWas) {
+  emulation::machine().memory = std::size_t{16} << 20;
+  void* others = nullptr;
+  ASSERT_EQ(cudaMalloc(&others, (std::size_t{16} << 20) - 1000), cudaSuccess);
+  const auto made = emulated_executor();
+  const auto store = made->make_store();
+  try {
+    made->compile(rows_graph(4), *store);
+    ADD_FAILURE() << "nothing was thrown";
+  } catch (const Error& e) {
+    EXPECT_THAT(e.found(), HasSubstr("free when memory for the states and constants was asked for"));
+    EXPECT_THAT(e.remedy(), HasSubstr("not even a batch of 1 fits"));
+  }
+  EXPECT_FALSE(store->has("weight"));
+  ASSERT_EQ(cudaFree(others), cudaSuccess);
+  const auto program = made->compile(rows_graph(4), *store);
+  EXPECT_TRUE(identical(store->read("weight"), random_tensor({64, 1024}, 3)));
 }
 
 TEST_F(ProgramTest, AnotherExecutorsStoreIsRefused) {
@@ -323,6 +375,14 @@ TEST_F(ProgramTest, WithoutADeviceThereIsAReasonAndNoExecutor) {
   std::string reason;
   EXPECT_FALSE(open_backend(runtime_detection_api(), {}, reason));
   EXPECT_THAT(reason, HasSubstr("shows no GPU"));
+}
+
+TEST_F(ProgramTest, AnOldCuDnnIsAReasonAndNoExecutor) {
+  emulation::machine().failing = "a cuDNN of today";
+  std::string reason;
+  EXPECT_FALSE(open_backend(runtime_detection_api(), {}, reason));
+  EXPECT_THAT(reason, HasSubstr("cuDNN 9.1 was found, and halfstep needs 9.8"));
+  emulation::latest_refusal();
 }
 
 }  // namespace

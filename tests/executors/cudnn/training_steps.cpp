@@ -70,8 +70,6 @@ class Layers {
     return b_.op("MaxPool", {x},
                  {{"kernel_shape", std::vector<std::int64_t>{2, 2}}, {"strides", std::vector<std::int64_t>{2, 2}}});
   }
-
- private:
   Expr weights(const Shape& shape) {
     Tensor values(DType::f32, shape);
     std::ranges::fill(values.span<float>(), 0.5F);
@@ -79,6 +77,8 @@ class Layers {
     b_.graph()[made.id()].is_initializer = true;
     return made;
   }
+
+ private:
   Builder b_;
   int count_ = 0;
 };
@@ -101,7 +101,26 @@ Model unet(Expr (Layers::*up)(Expr, std::int64_t)) {
   return model;
 }
 
+/// Of operators that only other ones have kernels for.
+Model written_out() {
+  constexpr std::int64_t kBatch = 4, kSide = 8, kClasses = 5;
+  Model model{{}, kBatch, {.label_shape = {kBatch}}, "adamw"};
+  Graph& g = model.graph;
+  g.opsets = {{"", kOnnxOpset}, {std::string(kOwnDomain), kOwnOpset}};
+  Builder b(g);
+  Layers layers(g);
+  const Expr x = b.expr(g.add_input("x", DType::f32, {kBatch, 3, kSide, kSide}));
+  const Expr local = b.op("LRN", {layers.convolution(x, 8, 3)}, {{"size", std::int64_t{4}}});
+  const Expr even = b.op("MeanVarianceNormalization", {layers.convolution(local, 8, 3)});
+  const Expr unit = b.op("LpNormalization", {b.reshape(even, {kBatch, 8, kSide * kSide})});
+  const Expr alike = b.op("Einsum", {unit, unit}, {{"equation", std::string("bcp,bdp->cbd")}});
+  const Expr y = b.op("Einsum", {alike, layers.weights({8, 8, kClasses})}, {{"equation", std::string("cbd,cdk->bk")}});
+  g.outputs = {y.id()};
+  return model;
+}
+
 Model model_of(const std::string& name) {
+  if (name == "written-out") return written_out();
   if (name == "unet") return unet(&Layers::upward);
   if (name == "unet-resize") return unet(&Layers::resized);
   return zoo_model(name);
@@ -110,7 +129,7 @@ Model model_of(const std::string& name) {
 }  // namespace
 
 std::vector<std::string> step_names() {
-  std::vector<std::string> names{"unet", "unet-resize"};
+  std::vector<std::string> names{"unet", "unet-resize", "written-out"};
   for (const fs::directory_entry& folder : fs::directory_iterator(zoo())) names.push_back(folder.path().filename());
   std::ranges::sort(names);
   return names;

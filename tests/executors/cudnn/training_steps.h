@@ -9,7 +9,8 @@
 
 namespace halfstep::cudnn {
 
-/// Names of models, in order: folders of models/zoo, "unet" (transposed convolutions), "unet-resize" (bilinear).
+/// Names of models, in order: folders of models/zoo, "unet" (transposed convolutions), "unet-resize" (bilinear),
+/// "written-out" (operators that become others).
 std::vector<std::string> step_names();
 
 /// A training step on the batch that the model comes with, by the loss and the optimizer that it comes with; f16 has a

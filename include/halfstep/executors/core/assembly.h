@@ -18,6 +18,10 @@
 namespace HALFSTEP_API halfstep {
 namespace core {
 
+/// Copies between the host and a device of more bytes are made apart from the others: those of outputs when they are
+/// asked for, those of inputs while the run before goes on. One of fewer costs less than a wait for it.
+inline constexpr std::size_t kSmallCopy = 4096;
+
 /// One step of the program.
 struct Step {
   PlanEntry entry;
@@ -98,10 +102,19 @@ class Assembly {
     std::size_t offset = 0;
   };
   std::vector<Step>& steps() { return steps_; }
+  const std::vector<Step>& steps() const { return steps_; }
   const std::vector<Buffer>& buffers() const { return buffers_; }
   std::vector<Tensor> inputs, outputs;  ///< host memory; a dynamic output is undefined
+  /// Where that is; kNoBuffer of a dynamic one.
+  std::vector<BufferId> input_buffers, output_buffers;
 
  private:
+  /// Small outputs, in memory of the device and of the host that has places for all of them, so that they come in one
+  /// copy.
+  struct Packed {
+    BufferId on_device = kNoBuffer, on_host = kNoBuffer;
+    std::vector<BufferId> parts = {};  ///< of that of the device, per output; kNoBuffer: not there
+  };
   struct ValueInfo {
     Operand home;
     std::vector<Operand> copies;
@@ -111,6 +124,11 @@ class Assembly {
   const ValueInfo& info(ValueId id) const { return values_[id]; }
   std::int32_t last_use(ValueId id) const { return schedule_.last_use[id]; }
   Buffer& buffer(BufferId id) { return buffers_[id]; }
+  void make_outputs();
+  void append_output_copies();
+  /// From the device, of these packed outputs, which are next to each other.
+  void append_packed_copy(const std::vector<std::size_t>& outputs_in_order);
+  void append_output_copy(std::size_t output);
   Tensor host_tensor(const Value& value) const;
   BufferId fixed_buffer(Tensor tensor);
   /// See prefer; a new one where none fits.
@@ -132,8 +150,8 @@ class Assembly {
   ValueMap<ValueInfo> values_;
   std::vector<Buffer> buffers_;
   std::vector<Step> steps_;
-  std::vector<BufferId> state_buffers_;   // per state
-  std::vector<BufferId> output_buffers_;  // per output
+  std::vector<BufferId> state_buffers_;  // per state
+  Packed packed_;
   std::map<NodeId, ForwardRecord> records_;
   std::map<ValueId, std::shared_ptr<Tensor>> dynamic_;
   std::map<ValueId, BufferId> preferred_;

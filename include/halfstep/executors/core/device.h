@@ -1,14 +1,18 @@
 // What an executor's device does besides running kernels: memory, copies, and how a step is run.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include <halfstep/base/api.h>
+#include <halfstep/distributed/communicator.h>
 #include <halfstep/executors/core/kernel.h>
+#include <halfstep/executors/core/staging.h>
 #include <halfstep/graph/graph.h>
 
 namespace HALFSTEP_API halfstep {
@@ -47,11 +51,23 @@ class Device {
   /// same layout and type.
   virtual Made convert(const Operand& from, const Operand& to, const TakeScratch& scratch);
 
+  /// Copies bytes within the kernels' memory, as part of a step.
+  virtual void copy(void* to, const void* from, std::size_t bytes);
+
+  /// The stream that all steps are given to, where other libraries may give it work, too.
+  virtual std::optional<DeviceStream> stream() const { return std::nullopt; }
   /// Waits for the steps that were run.
-  virtual void wait() {}
-  /// What runs all steps of a program. They, and `notes` (of the plan), live as long as what is returned. `on_device`:
-  /// none of the steps is a reference kernel on the host.
-  virtual Run sequence(const std::vector<Run>& steps, bool on_device, std::vector<std::string>& notes);
+  void wait();
+  /// Calls `work`, in which `ranks`, unless it is null, wait in the device's place where this thread waits: steps of
+  /// the device may wait for ranks that do not come. Other threads may run programs of the device meanwhile.
+  void waiting_by(StreamRanks* ranks, const std::function<void()>& work);
+  /// What runs all steps of a program. They, and `notes` (of the plan), live as long as what is returned. `on_device`,
+  /// of each step: it does nothing but give work to the device, the same in each run.
+  virtual Run sequence(const std::vector<Run>& steps, const std::vector<bool>& on_device,
+                       std::vector<std::string>& notes);
+  /// Whether large inputs are copied to the device ahead of a run, by what `make_staging` gives.
+  virtual bool stages_inputs() const { return false; }
+  virtual std::unique_ptr<Staging> make_staging(const std::vector<StagedInput>&) { return nullptr; }
   /// Calls `work`, which compiles a program, in the surroundings that the device's libraries need.
   virtual void within(const std::function<void()>& work) { work(); }
   /// Calls `work`, which runs steps of a program.
@@ -60,6 +76,9 @@ class Device {
   /// (a, b): indices of nodes of which a is to run before b, because its kernel may compute b's result along. Pairs
   /// that other nodes make impossible do not count.
   virtual std::vector<std::pair<std::size_t, std::size_t>> precedences(const Graph&) { return {}; }
+
+ private:
+  virtual void do_wait() {}
 };
 
 /// A device without anything of its own.

@@ -3,6 +3,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <new>
+#include <string>
 #include <vector>
 
 #include <halfstep/base/api.h>
@@ -28,12 +30,34 @@ enum class ValueMemory : std::uint8_t {
   separate,  ///< each in memory of its own
 };
 
-/// Throws Error(failure), naming the largest tensors, when a step of the graph takes more memory than this machine has:
-/// constants, states, inputs, outputs, and at the least what lives between nodes. To be called before any of it is
-/// allocated, since systems promise more than there is, and end programs that come to use it.
-void check_step_fits(const Graph& graph, ValueMemory values);
+/// Memory that a step has to fit into.
+struct MemoryRoom {
+  std::size_t bytes = 0;  ///< 0: not known; nothing is refused then
+  std::string owner;      ///< "this machine", "NVIDIA L4"
+  bool is_host = true;    ///< constants, inputs and outputs lie there, too
+};
+MemoryRoom machine_room();
+
+/// Throws Error(failure), naming the largest tensors and the batch that fits, when a step of the graph takes more
+/// memory than there is: constants, states, inputs, outputs, and at the least what lives between nodes. To be called
+/// before any of it is allocated, since systems promise more than there is, and end programs that come to use it.
+void check_step_fits(const Graph& graph, ValueMemory values, const MemoryRoom& room = machine_room());
 /// The same with the size of the arena, once it is known.
-void check_step_fits(const Graph& graph, std::size_t arena_bytes);
+void check_step_fits(const Graph& graph, std::size_t arena_bytes, const MemoryRoom& room = machine_room());
+
+/// What Device::allocate throws where the device has too little memory left.
+class TooLittleMemory final : public std::bad_alloc {
+ public:
+  explicit TooLittleMemory(std::size_t free) : free_(free) {}
+  const char* what() const noexcept override { return "too little memory on the device"; }
+  std::size_t free() const { return free_; }  ///< bytes
+
+ private:
+  std::size_t free_;
+};
+/// The error for that, as check_step_fits has it. `arena_bytes`: 0 where the states alone did not fit.
+[[noreturn]] void throw_too_little(const Graph& graph, std::size_t arena_bytes, const TooLittleMemory& left,
+                                   const MemoryRoom& room);
 
 /// Offsets such that no two buffers alive at the same step overlap. Greedy: the largest first, each at the lowest gap
 /// that fits it (Pisarchyk & Lee 2020, "Efficient Memory Management for Deep Neural Net Inference"); where that leaves

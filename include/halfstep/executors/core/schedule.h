@@ -14,6 +14,8 @@ namespace core {
 bool is_view(const Node& node);
 /// Whether it is a view in which the elements keep their row-major order.
 bool keeps_order(const Node& node);
+/// The value that each is a view of, by a chain of views and lazy casts (see below); itself where it is none.
+ValueMap<ValueId> view_roots(const Graph& graph);
 
 struct Schedule {
   std::vector<std::size_t> order;   ///< indices into Graph::nodes

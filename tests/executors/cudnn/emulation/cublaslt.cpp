@@ -4,11 +4,13 @@
 #include <cstring>
 #include <initializer_list>
 #include <numbers>
+#include <vector>
 
 #include <cublasLt.h>
 
 #include "tests/executors/cudnn/emulation/emulation.h"
 #include "tests/executors/cudnn/emulation/numbers.h"
+#include "tests/executors/cudnn/emulation/pending_error.h"
 
 using halfstep::DType;
 
@@ -223,7 +225,10 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
                                               cublasLtMatmulPreference_t preference, int requested,
                                               cublasLtMatmulHeuristicResult_t results[], int* found) {
   *found = 0;
-  if (emulation::fails("heuristic")) return CUBLAS_STATUS_INTERNAL_ERROR;
+  if (emulation::fails("heuristic")) {
+    emulation::leave_error(cudaErrorInvalidValue);
+    return CUBLAS_STATUS_INTERNAL_ERROR;
+  }
   const cublasStatus_t status = check(get(operation), get(a), get(b), get(c), get(d));
   if (status != CUBLAS_STATUS_SUCCESS) return status;
   if (requested < 1 || get(preference).workspace < kWorkspace) return CUBLAS_STATUS_NOT_SUPPORTED;
@@ -271,7 +276,10 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t operation, 
   ++products;
   if (o.has_aux() || o.has_sums() || o.is_gelu()) {
     ++epilogues;
-    if (emulation::fails("epilogue")) return CUBLAS_STATUS_EXECUTION_FAILED;
+    if (emulation::fails("epilogue")) {
+      emulation::leave_error(cudaErrorLaunchFailure);
+      return CUBLAS_STATUS_EXECUTION_FAILED;
+    }
   }
   emulation::submit(stream, [=] {
     std::memset(workspace, 0xee, workspace_bytes);
@@ -287,11 +295,15 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t operation, 
       for (std::int64_t r = 0; r < k; ++r) sum += sums_b ? b_at(0, r, i) : a_at(0, i, r);
       emulation::store(ld.type, const_cast<void*>(o.bias), i, sum);
     }
-    for (std::int64_t z = 0; z < ld.batch; ++z)
-      for (std::int64_t j = 0; j < ld.columns; ++j)
+    std::vector<double> left(static_cast<std::size_t>(ld.rows * k)), column(static_cast<std::size_t>(k));
+    for (std::int64_t z = 0; z < ld.batch; ++z) {
+      for (std::int64_t i = 0; i < ld.rows; ++i)
+        for (std::int64_t r = 0; r < k; ++r) left[i * k + r] = a_at(z, i, r);
+      for (std::int64_t j = 0; j < ld.columns; ++j) {
+        for (std::int64_t r = 0; r < k; ++r) column[r] = b_at(z, r, j);
         for (std::int64_t i = 0; i < ld.rows; ++i) {
           double sum = 0;
-          for (std::int64_t r = 0; r < k; ++r) sum += a_at(z, i, r) * b_at(z, r, j);
+          for (std::int64_t r = 0; r < k; ++r) sum += left[i * k + r] * column[r];
           sum *= x;
           if (y != 0) sum += y * emulation::load(lc.type, c, z * lc.stride + j * lc.ld + i);
           if (o.has_bias()) sum += emulation::load(ld.type, o.bias, i);
@@ -302,6 +314,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t operation, 
             sum *= gelu_slope(static_cast<float>(emulation::load(ld.type, o.aux, beside)));
           emulation::store(ld.type, d, z * ld.stride + j * ld.ld + i, sum);
         }
+      }
+    }
   });
   return CUBLAS_STATUS_SUCCESS;
 }

@@ -9,8 +9,8 @@
 #define __grid_constant__
 #define __launch_bounds__(...)
 #define __restrict__ __restrict
-// One copy for all threads of a block, which are fibers of one thread, and blocks run one after the other. Of a thread, so
-// that generated.cpp finds how much there is.
+// One copy for all threads of a block, which are fibers of one thread, and blocks run one after the other. Of a thread,
+// so that generated.cpp finds how much there is.
 #define __shared__ static thread_local
 
 struct OnHostDim {

@@ -10,7 +10,9 @@
 
 #include <cuda_runtime_api.h>
 
+#include "tests/executors/cudnn/emulation/calls.h"
 #include "tests/executors/cudnn/emulation/emulation.h"
+#include "tests/executors/cudnn/emulation/pending_error.h"
 #include "tests/executors/cudnn/emulation/streams.h"
 
 struct CUgraph_st {
@@ -31,7 +33,9 @@ struct State {
   std::uint32_t seeded = 0;
   Blocks device, pinned;
   std::size_t used = 0, bytes_to_host = 0;
-  int live = 0, allocations = 0, graph_launches = 0, capturing = 0;
+  int live = 0, allocations = 0, capturing = 0;
+  unsigned stream_waits = 0;  ///< for events
+  Calls calls;
   const char* refusal = "";
   cudaError_t latest = cudaSuccess;  ///< failure that nobody has asked for
   bool is_capture_broken = false;
@@ -118,6 +122,9 @@ cudaError_t copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind k
     refuse("pageable memory is copied while its stream is captured");
     return fail(cudaErrorStreamCaptureUnsupported);
   }
+  if (from_device != to_device) ++state().calls.copies;
+  if (kind == cudaMemcpyDeviceToHost) ++state().calls.copies_to_host;
+  if (pageable) ++state().calls.waits;
   const auto count = [=] {
     if (kind == cudaMemcpyDeviceToHost) state().bytes_to_host += bytes;
   };
@@ -163,12 +170,14 @@ bool guards_are_whole() {
 int live_objects() { return state().live; }
 void count_object(int change) { state().live += change; }
 int allocations() { return state().allocations; }
-int graph_launches() { return state().graph_launches; }
+int graph_launches() { return state().calls.graphs; }
+Calls calls() { return state().calls; }
 std::size_t bytes_to_host() { return state().bytes_to_host; }
 bool is_capturing() { return state().capturing > 0; }
 const char* latest_refusal() { return std::exchange(state().refusal, ""); }
 const char* refusal() { return state().refusal; }
 void refuse(const char* why) { state().refusal = why; }
+void leave_error(cudaError_t error) { state().latest = error; }
 
 }  // namespace emulation
 
@@ -209,6 +218,11 @@ const char* cudaGetErrorString(cudaError_t status) {
 }
 cudaError_t cudaGetLastError() { return std::exchange(state().latest, cudaSuccess); }
 
+cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* all) {
+  *all = machine().memory;
+  *free = *all - std::min(*all, state().used);
+  return cudaSuccess;
+}
 cudaError_t cudaMalloc(void** p, std::size_t bytes) {
   if (state().used + bytes > machine().memory) return fail(cudaErrorMemoryAllocation);
   const cudaError_t status = allocate(state().device, p, bytes);
@@ -264,10 +278,12 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     refuse("a stream is waited for while it is captured");
     return fail(cudaErrorStreamCaptureUnsupported);
   }
+  ++state().calls.waits;
   run_until_idle(stream);
   return cudaSuccess;
 }
 cudaError_t cudaDeviceSynchronize() {
+  ++state().calls.waits;
   run_all();
   return cudaSuccess;
 }
@@ -288,11 +304,17 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   return cudaSuccess;
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  ++state().calls.waits;
   if (event->recorded.stream) run_until(event->recorded);
   return cudaSuccess;
 }
+cudaError_t cudaEventQuery(cudaEvent_t event) {
+  if (!event->recorded.stream || run_towards(event->recorded)) return cudaSuccess;
+  return state().latest = cudaErrorNotReady;
+}
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
-  if (event->recorded.stream) enqueue(stream_of(stream), [] {}, {event->recorded});
+  const bool is_ignored = (machine().ignored_waits >> (state().stream_waits++ % 2) & 1U) != 0;
+  if (event->recorded.stream && !is_ignored) enqueue(stream_of(stream), [] {}, {event->recorded});
   return cudaSuccess;
 }
 
@@ -319,7 +341,7 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsig
   return cudaSuccess;
 }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
-  ++state().graph_launches;
+  ++state().calls.graphs;
   for (const Work& work : exec->work) submit(stream, work);
   return cudaSuccess;
 }

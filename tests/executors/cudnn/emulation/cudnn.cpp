@@ -12,6 +12,7 @@
 #include "tests/executors/cudnn/emulation/cudnn_handle.h"
 #include "tests/executors/cudnn/emulation/emulation.h"
 #include "tests/executors/cudnn/emulation/numbers.h"
+#include "tests/executors/cudnn/emulation/pending_error.h"
 #include "tests/executors/cudnn/emulation/tensor_order.h"
 
 using emulation::Convolution;
@@ -142,7 +143,9 @@ cudnnStatus_t runs(const Algorithm (&names)[3], Algorithm algorithm, std::size_t
   if (algorithm == names[0]) return refuse("another algorithm than a deterministic one");
   if (workspace < (algorithm == names[1] ? 4 * kWorkspace : kWorkspace)) return refuse("the workspace is too small");
   const std::size_t failing = emulation::machine().failing_workspace;
-  return failing && workspace >= failing ? CUDNN_STATUS_ALLOC_FAILED : CUDNN_STATUS_SUCCESS;
+  if (!failing || workspace < failing) return CUDNN_STATUS_SUCCESS;
+  emulation::leave_error(cudaErrorMemoryAllocation);
+  return CUDNN_STATUS_ALLOC_FAILED;
 }
 
 /// Sums `product` of the operands into the result's offsets, in double, then writes result = alpha * sum.
@@ -168,7 +171,7 @@ void write(const std::vector<double>& values, DType type, void* to) {
 
 extern "C" {
 
-std::size_t cudnnGetVersion() { return CUDNN_VERSION; }
+std::size_t cudnnGetVersion() { return emulation::fails("a cuDNN of today") ? 90100 : CUDNN_VERSION; }
 const char* cudnnGetErrorString(cudnnStatus_t) { return "a cuDNN status"; }
 void cudnnGetLastErrorString(char* message, std::size_t size) {
   std::strncpy(message, emulation::refusal(), size);

@@ -12,6 +12,7 @@
 #include "tests/executors/cudnn/emulation/cudnn_handle.h"
 #include "tests/executors/cudnn/emulation/emulation.h"
 #include "tests/executors/cudnn/emulation/numbers.h"
+#include "tests/executors/cudnn/emulation/pending_error.h"
 #include "tests/executors/cudnn/emulation/tensor_order.h"
 
 using halfstep::DType;
@@ -542,7 +543,10 @@ cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDescriptor_t
     }
   }
   const std::size_t failing = emulation::machine().failing_workspace;
-  if (failing && bytes >= failing) return CUDNN_STATUS_ALLOC_FAILED;
+  if (failing && bytes >= failing) {
+    emulation::leave_error(cudaErrorMemoryAllocation);
+    return CUDNN_STATUS_ALLOC_FAILED;
+  }
   emulation::submit(handle->stream, [all, addresses, workspace, bytes] {
     if (bytes) std::memset(workspace, 0xee, bytes);
     Values values(addresses);

@@ -16,7 +16,7 @@ struct Machine {
   int driver_version = 13000;
   int devices = 1;
   int major = 9, minor = 0;
-  std::size_t memory = std::size_t{1} << 30;  ///< cudaMalloc fails beyond it
+  std::size_t memory = std::size_t{4} << 30;  ///< cudaMalloc fails beyond it
   bool can_capture = true;
   bool can_compile = true;            ///< kernels that are compiled while the program runs
   bool can_plan = true;               ///< cuDNN's graph API finds engines
@@ -28,6 +28,7 @@ struct Machine {
   std::size_t failing_workspace = 0;  ///< plans with at least so much workspace fail when they run; 0: none
   bool has_epilogues = true;          ///< cuBLASLt has algorithms for those with more than a bias in them
   bool fuses_on_tensor_cores = true;  ///< engines on tensor cores take pointwise operations behind a convolution
+  unsigned ignored_waits = 0;         ///< of streams for events: bit 0 those of even number are ignored, bit 1 of odd
   unsigned most_blocks = 0;           ///< of a launch of a generated kernel, whatever it asks for; 0: as many as that
 };
 Machine& machine();

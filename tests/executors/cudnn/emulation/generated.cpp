@@ -5,6 +5,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <map>
 #include <new>
 #include <optional>
@@ -39,6 +40,7 @@ class Folder {
   }
   ~Folder() { fs::remove_all(path_); }
   fs::path operator/(const char* name) const { return path_ / name; }
+  std::string name() const { return path_.filename(); }
 
  private:
   fs::path path_;
@@ -71,7 +73,27 @@ std::size_t shared_bytes(void* library) {
   return search.bytes;
 }
 
+void* loaded_object(const fs::path& object) {
+  void* library = dlopen(object.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (!library) halfstep::throw_failure("a kernel that loads", dlerror(), "");
+  constexpr std::size_t kMostShared = std::size_t{48} << 10;  // where a launch does not ask for more
+  if (const std::size_t bytes = shared_bytes(library); bytes > kMostShared)
+    halfstep::throw_failure("a kernel with at most 48 KB of shared memory", fmt::format("{} bytes", bytes), "");
+  return library;
+}
+
+/// Where a test keeps kernels from one process to the next, under their texts.
+fs::path kept_object(const KernelText& kernel) {
+  const char* folder = std::getenv("HALFSTEP_EMULATED_KERNELS");
+  if (!folder) return {};
+  const std::hash<std::string> hash;
+  return fs::path(folder) / fmt::format("{}-{:x}-{:x}.so", kernel.name, hash(kernel.text),
+                                        hash(kernel.name + kernel.argument + kernel.text));
+}
+
 void* build(const KernelText& kernel) {
+  const fs::path kept = kept_object(kernel);
+  if (!kept.empty() && fs::exists(kept)) return loaded_object(kept);
   const Folder folder;
   const fs::path source = folder / "kernel.cpp", object = folder / "kernel.so", messages = folder / "messages";
   std::ofstream(source) << "#include \"" << HALFSTEP_CUDA_ON_HOST << "\"\n"
@@ -86,12 +108,11 @@ void* build(const KernelText& kernel) {
     halfstep::throw_failure("a generated kernel that the host's compiler takes",
                             std::string{std::istreambuf_iterator<char>(file), {}}, "");
   }
-  void* library = dlopen(object.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (!library) halfstep::throw_failure("a kernel that loads", dlerror(), "");
-  constexpr std::size_t kMostShared = std::size_t{48} << 10;  // where a launch does not ask for more
-  if (const std::size_t bytes = shared_bytes(library); bytes > kMostShared)
-    halfstep::throw_failure("a kernel with at most 48 KB of shared memory", fmt::format("{} bytes", bytes), "");
-  return library;
+  if (!kept.empty()) {
+    fs::copy_file(object, kept.string() + folder.name());
+    fs::rename(kept.string() + folder.name(), kept);
+  }
+  return loaded_object(object);
 }
 
 /// A kernel built, and what its text calls threads and blocks by.

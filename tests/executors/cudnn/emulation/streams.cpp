@@ -24,7 +24,9 @@ bool is_done(const Position& p) {
 }
 
 bool is_ready(cudaStream_t stream) {
-  return !stream->queue.empty() && std::ranges::all_of(stream->queue.front().after, is_done);
+  if (stream->queue.empty()) return false;
+  const CUstream_st::Item& next = stream->queue.front();
+  return std::ranges::all_of(next.after, is_done) && (!next.may_run || next.may_run());
 }
 
 void run_next(cudaStream_t stream) {
@@ -34,14 +36,17 @@ void run_next(cudaStream_t stream) {
   ++stream->done;
 }
 
-/// One piece of work that brings the position nearer.
-void advance(const Position& position) {
+/// One piece of work that brings the position nearer. False where that waits for what is in no stream.
+bool advance(const Position& position) {
   cudaStream_t stream = position.stream;
   while (!is_ready(stream)) {
     const auto& after = stream->queue.front().after;
-    stream = std::ranges::find_if_not(after, is_done)->stream;
+    const auto before = std::ranges::find_if_not(after, is_done);
+    if (before == after.end()) return false;
+    stream = before->stream;
   }
   run_next(stream);
+  return true;
 }
 
 /// Whatever is ready, with a chance of one half, again and again.
@@ -61,7 +66,7 @@ cudaStream_t stream_of(cudaStream_t handle) {
   return handle == nullptr || handle == cudaStreamLegacy ? &streams().legacy : handle;
 }
 
-void enqueue(cudaStream_t stream, Work work, std::vector<Position> after) {
+void enqueue(cudaStream_t stream, Work work, std::vector<Position> after, std::function<bool()> may_run) {
   cudaStream_t legacy = &streams().legacy;
   if (stream == legacy) {
     for (cudaStream_t other : streams().all)
@@ -69,20 +74,29 @@ void enqueue(cudaStream_t stream, Work work, std::vector<Position> after) {
   } else if (stream->is_blocking) {
     after.push_back({legacy, legacy->given()});
   }
-  stream->queue.push_back({std::move(work), std::move(after)});
+  stream->queue.push_back({std::move(work), std::move(after), std::move(may_run)});
   run_by_chance();
 }
 
 void run_until(Position position) {
   run_by_chance();
   while (!is_done(position)) {
-    advance(position);
+    if (!advance(position)) return refuse("the host waits for work that waits for another rank");
     run_by_chance();
   }
 }
 
+bool run_towards(Position position) {
+  run_by_chance();
+  if (!is_done(position)) advance(position);
+  return is_done(position);
+}
+
 void run_all() {
-  for (std::size_t i = 0; i < streams().all.size(); ++i) run_until_idle(streams().all[i]);
+  for (std::size_t i = 0; i < streams().all.size(); ++i) {
+    cudaStream_t stream = streams().all[i];
+    if (stream->owner == std::this_thread::get_id() || stream == &streams().legacy) run_until_idle(stream);
+  }
 }
 
 void add_stream(cudaStream_t stream) { streams().all.push_back(stream); }

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <thread>
 #include <vector>
 
 #include <cuda_runtime_api.h>
@@ -22,10 +23,12 @@ struct CUstream_st {
   struct Item {
     Work work;
     std::vector<Position> after;
+    std::function<bool()> may_run = {};  ///< whether what it waits for is there that is in no stream; unset: yes
   };
   std::deque<Item> queue;
-  std::uint64_t done = 0;   ///< pieces of work that have run
-  bool is_blocking = true;  ///< in order with the legacy stream
+  std::uint64_t done = 0;                                    ///< pieces of work that have run
+  bool is_blocking = true;                                   ///< in order with the legacy stream
+  const std::thread::id owner = std::this_thread::get_id();  ///< of ranks that are threads each has a device
   bool capturing = false;
   std::vector<Work> captured;
 
@@ -42,13 +45,16 @@ namespace emulation {
 cudaStream_t stream_of(cudaStream_t handle);
 
 /// Gives work to the stream, behind what the legacy stream's rules and `after` ask for.
-void enqueue(cudaStream_t stream, Work work, std::vector<Position> after = {});
+void enqueue(cudaStream_t stream, Work work, std::vector<Position> after = {}, std::function<bool()> may_run = {});
 
 /// Runs until the stream's work up to there is done. Which other work runs before, and whether any does, is drawn by
-/// Machine::seed; with seed 0 none does that need not.
+/// Machine::seed; with seed 0 none does that need not. Refused where that waits for what is in no stream: the host
+/// would wait, too, with no limit.
 void run_until(Position position);
+/// Does a piece of the work, if any may run, and tells whether all is done.
+bool run_towards(Position position);
 inline void run_until_idle(cudaStream_t stream) { run_until({stream, stream->given()}); }
-/// Runs all work of all streams.
+/// Runs all work of this thread's streams and the legacy one.
 void run_all();
 
 void add_stream(cudaStream_t stream);

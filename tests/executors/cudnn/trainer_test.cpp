@@ -1,0 +1,142 @@
+// Training on the GPU as the program does it: batches that are copied while a step runs, and a budget of the device's
+// memory. CUDA is emulated.
+#include <algorithm>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <cuda_runtime_api.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/executors/cudnn/emulated_executor.h"
+#include "tests/executors/cudnn/emulation/calls.h"
+#include "tests/executors/cudnn/emulation/emulation.h"
+#include <halfstep/base/error.h>
+#include <halfstep/executors/memory_use.h>
+#include <halfstep/training/trainer.h>
+
+namespace halfstep::cudnn {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr std::int64_t kRows = 14, kBatch = 4, kSide = 32;  // the last batch is a smaller one
+
+std::string weights(const char* name, const Shape& shape) {
+  std::vector<std::string> numbers;
+  for (std::int64_t i = 0; i < shape.count(); ++i) numbers.push_back(fmt::format("{}", i * 29 % 17 * 0.02 - 0.16));
+  return fmt::format("float{} {} = {{{}}}", shape.to_string(), name, fmt::join(numbers, ", "));
+}
+
+/// Layers whose activations are most of what a step needs.
+LoadedModel deep() {
+  std::string states = weights("w0", {8, 3, 3, 3}), nodes = "t0 = Conv<pads = [1, 1, 1, 1]>(x, w0) ";
+  for (int i = 1; i < 5; ++i) {
+    states += ", " + weights(fmt::format("w{}", i).c_str(), {8, 8, 3, 3});
+    nodes += fmt::format("a{0} = Tanh(t{1}) t{0} = Conv<pads = [1, 1, 1, 1]>(a{0}, w{0}) ", i, i - 1);
+  }
+  return parse_model(fmt::format(R"(<ir_version: 10, opset_import: ["": 24]>
+                                    deep (float[N, 3, {0}, {0}] x) => (float[N, 8] y) <{1}> {{
+                                      {2} p = GlobalAveragePool(t4) y = Flatten(p)
+                                    }})",
+                                 kSide, states, nodes));
+}
+
+Dataset rows() {
+  Tensor x(DType::f32, {kRows, 3, kSide, kSide}), y(DType::i64, {kRows});
+  for (std::int64_t i = 0; i < x.count(); ++i) x.data<float>()[i] = static_cast<float>(i * 37 % 101) / 100;
+  for (std::int64_t i = 0; i < kRows; ++i) y.data<std::int64_t>()[i] = i % 8;
+  return {DataArray::of(x, "x"), DataArray::of(y, "y")};
+}
+
+class TrainerOnGpu : public testing::Test {
+ protected:
+  ~TrainerOnGpu() override {
+    emulation::machine() = {};
+    EXPECT_EQ(emulation::live_objects(), 0);
+    EXPECT_STREQ(emulation::latest_refusal(), "");
+  }
+};
+
+struct Trained {
+  std::vector<float> losses;
+  NamedTensors parameters;
+  std::size_t predicted = 0;  ///< bytes of the device
+  std::size_t taken = 0;      ///< at the end of a step
+  int least_copies = 100;     ///< of a step, outside of a graph
+};
+
+std::size_t memory_taken() {
+  std::size_t free = 0, all = 0;
+  cudaMemGetInfo(&free, &all);
+  return all - free;
+}
+
+Trained train(Executor& executor, std::size_t budget = 0) {
+  Trainer trainer(deep(), executor, rows(),
+                  {.precision = Precision::fp32, .epochs = 2, .batch_size = kBatch, .memory_budget = budget});
+  Trained run;
+  int copies = 0;
+  TrainerCallbacks callbacks;
+  callbacks.on_step_begin = [&](std::int64_t) { copies = emulation::calls().copies; };
+  callbacks.on_step = [&](const StepResult& result) {
+    run.losses.push_back(result.loss);
+    if (run.taken == 0) run.taken = memory_taken();  // with that step's program alone
+    run.least_copies = std::min(run.least_copies, emulation::calls().copies - copies);
+  };
+  trainer.fit(callbacks);
+  run.parameters = trainer.parameters();
+  run.predicted = trainer.memory().value().total();
+  return run;
+}
+
+/// Each loss is of its own batch, whenever that came to the device.
+TEST_F(TrainerOnGpu, LearnsFromTheBatchesThatWereCopiedWhileAStepRan) {
+  const Trained right = train(*make_reference_executor());
+  for (const std::uint32_t seed : {0U, 1U, 2U, 3U}) {
+    emulation::machine().seed = seed;
+    const Trained got = train(*emulated_executor());
+    EXPECT_EQ(got.least_copies, 0) << "of the step whose batch had been copied, before a batch of other rows";
+    ASSERT_EQ(got.losses.size(), right.losses.size());
+    for (std::size_t i = 0; i < right.losses.size(); ++i)
+      EXPECT_NEAR(got.losses[i], right.losses[i], 1e-4) << "seed " << seed << ", step " << i;
+  }
+}
+
+std::size_t least_of(const std::string& refusal) {
+  const std::string before = "at least ";
+  const std::size_t at = refusal.find(before);
+  return at == std::string::npos ? 0 : std::stoull(refusal.substr(at + before.size()));
+}
+
+TEST_F(TrainerOnGpu, KeepsToABudgetOfTheDevicesMemoryWithTheSameLosses) {
+  const auto executor = emulated_executor();
+  const Trained whole = train(*executor);
+  std::string refused;
+  try {
+    train(*executor, 1);
+  } catch (const Error& error) {
+    refused = error.what();
+  }
+  EXPECT_THAT(refused, testing::Not(HasSubstr("the process"))) << "which is not in the device's memory";
+  const std::size_t least = least_of(refused);
+  ASSERT_GT(least, 0U) << refused;
+  ASSERT_LT(least, whole.predicted);
+  EXPECT_LT(whole.predicted, std::size_t{10} << 20) << "less than a process takes";
+  for (const std::size_t budget : {(whole.predicted + least) / 2, least}) {
+    SCOPED_TRACE(budget);
+    const Trained run = train(*executor, budget);
+    EXPECT_LE(run.predicted, budget);
+    EXPECT_LT(run.taken, whole.taken);
+    EXPECT_LT(run.taken - run.predicted, std::size_t{64} << 10) << "tables of addresses and handles";
+    EXPECT_EQ(run.losses, whole.losses);
+    ASSERT_EQ(run.parameters.size(), whole.parameters.size());
+    for (const auto& [name, tensor] : run.parameters) EXPECT_TRUE(identical(tensor, whole.parameters.at(name))) << name;
+  }
+}
+
+}  // namespace
+}  // namespace halfstep::cudnn
