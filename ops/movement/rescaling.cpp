@@ -148,21 +148,25 @@ void mean_variance_normalization(KernelCall& call) {
 
 /// Distances from the first element come first: where all are equal the mean is exact, and what is left is 0.
 struct Centred {
-  Expr axes, centred, divisor;
+  Expr axes, centred, deviation, divisor;
 
   Centred(Expr x, const Node& node)
       : axes(x.builder().ints(moment_axes(node, x.rank()))), centred(x - first_along(x, axes)) {
     centred = centred - mean(centred, axes);
-    divisor = square_root(mean(centred * centred, axes)) + kDeviationFloor;
+    deviation = square_root(mean(centred * centred, axes));
+    divisor = deviation + kDeviationFloor;
   }
 };
 
 Gradients mean_variance_normalization_gradient(GradientContext& g) {
   const DType type = wide(g.in(0).dtype());
   const Expr x = g.b.cast(g.in(0), type), dy = g.b.cast(g.dy(), type);
-  const auto [axes, centred, divisor] = Centred(x, g.node);
-  const Expr y = centred / divisor;
-  return {g.b.cast((dy - mean(dy, axes) - y * mean(dy * y, axes)) / divisor, g.in(0).dtype())};
+  const auto [axes, centred, deviation, divisor] = Centred(x, g.node);
+  // The deviation changes in this direction; not with the constant, which weighs where the deviation is small.
+  const Expr is_zero = g.b.op("Equal", {deviation, zero_like(deviation)}), ratio = centred / deviation;
+  const Expr direction = select(is_zero, zero_like(ratio), ratio);
+  return {g.b.cast((dy - mean(dy, axes) - direction * mean(dy * (centred / divisor), axes)) / divisor,
+                   g.in(0).dtype())};
 }
 
 // LRN -----------------------------------------------------------------------------------------------------------------
@@ -261,6 +265,14 @@ const std::vector<OpCase> kMeanVarianceNormalizationCases = {
     {"(float[3,0] x) => (float[3,0] y) { y = MeanVarianceNormalization<axes = [0]>(x) }"},
 };
 
+/// Of a few elements that lie close together finite differences do not tell the gradient.
+bool normalizes_many(const Graph& graph, const Node& node) {
+  const Shape& x = graph[node.inputs[0]].shape;
+  std::int64_t count = 1;
+  for (const std::int64_t axis : moment_axes(node, x.rank())) count *= x[normalize_axis(axis, x.rank())];
+  return count == 0 || count > 4;
+}
+
 const std::vector<OpCase> kLrnCases = {
     {"(float[2,5,3,2] x) => (float[2,5,3,2] y) { y = LRN<size = 3>(x) }"},
     {"(float[1,7,2,3] x) => (float[1,7,2,3] y) { y = LRN<size = 4, alpha = 0.5, beta = 0.6, bias = 2.0>(x) }"},
@@ -280,8 +292,8 @@ Expr lp_normalization_by_norm(Builder& b, const Node& node) {
 
 Expr mean_variance_normalization_by_means(Builder& b, const Node& node) {
   return in_wide(b, node, [&](Expr x) {
-    const auto [axes, centred, divisor] = Centred(x, node);
-    return centred / divisor;
+    const Centred c(x, node);
+    return c.centred / c.divisor;
   });
 }
 
@@ -317,6 +329,7 @@ std::span<const OpDef> rescaling_ops() {
        // Its schema has no inference function.
        .result_shape = [](const Node&, std::span<const Shape> operands) { return operands[0]; },
        .cases = kMeanVarianceNormalizationCases,
+       .variations = {.fits = normalizes_many},
        .note = "the deviation plus 1e-9 divides; where it is 0 the gradient is that of the mean alone"},
       {.name = "LRN",
        .precision = PrecisionClass::full,
