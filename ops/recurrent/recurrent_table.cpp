@@ -31,6 +31,7 @@ std::vector<Expr> recurrent_gradient(GradientContext& g) {
   return result;
 }
 
+// Of long sequences with larger weights roundings grow with every step.
 const std::vector<OpCase> kRnnCases = {
     {"(float[3,2,4] x, float[1,5,4] w, float[1,5,5] r, float[1,10] b, float[1,2,5] h) => (float[3,1,2,5] y, "
      "float[1,2,5] y_h) { y, y_h = RNN<hidden_size=5>(x, w, r, b, , h) }",
@@ -62,7 +63,8 @@ const std::vector<OpCase> kRnnCases = {
      "{ y = RNN<hidden_size=3, activations=[\"Softplus\"]>(x, w, r) }",
      -1, 1},
     {"(float[0,2,3] x, float[1,4,3] w, float[1,4,4] r, float[1,2,4] h) => (float[0,1,2,4] y, float[1,2,4] y_h) "
-     "{ y, y_h = RNN<hidden_size=4>(x, w, r, , , h) }"},
+     "{ y, y_h = RNN<hidden_size=4>(x, w, r, , , h) }",
+     -1, 1},
     {"(float[3,0,2] x, float[1,4,2] w, float[1,4,4] r) => (float[3,1,0,4] y) { y = RNN<hidden_size=4>(x, w, r) }"},
 };
 
