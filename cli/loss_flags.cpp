@@ -61,9 +61,10 @@ void LossFlags::add_to(CLI::App& command) {
       ->excludes(command.get_option("--loss"));
   command.add_option("--loss-output", loss_output, "model output the loss is computed from (default: the first)")
       ->type_name("NAME");
-  command.add_option("--class-axis", class_axis,
-                     "class axis (for cosine_similarity the axis of the vectors) of that output; negative: from the "
-                     "back (default: from the labels' shape, else the model, else 1)")
+  command
+      .add_option("--class-axis", class_axis,
+                  "class axis (for cosine_similarity the axis of the vectors) of that output; negative: from the "
+                  "back (default: from the labels' shape, else the model, else 1)")
       ->check(signed_number());
   command.add_option("--ignore-label", ignore_label, "class index or binary label that losses and metrics ignore")
       ->capture_default_str()

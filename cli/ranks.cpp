@@ -82,11 +82,10 @@ void RankFlags::add_to(CLI::App& command, CLI::Option* training) {
   std::vector<CLI::Option*> options;
   options.push_back(
       command
-          .add_option(
-              "--distributed", distributed,
-              "how the ranks that mpirun or srun has started find each other: mpi, auto (mpi where there are "
-              "several), off (each trains by itself), nccl (a GPU for each rank); --batch is that of all ranks "
-              "together")
+          .add_option("--distributed", distributed,
+                      "how the ranks that mpirun or srun has started find each other: mpi, auto (mpi where there are "
+                      "several), off (each trains by itself), nccl (a GPU for each rank); --batch is that of all ranks "
+                      "together")
           ->capture_default_str()
           ->check(one_of({"mpi", "nccl", "auto", "off"})));
   options.push_back(

@@ -55,9 +55,9 @@ ApplyRows with_probability_check(ApplyRows convert, const std::string& name, std
     const auto* values = static_cast<const float*>(out);
     for (std::size_t i = 0; i < rows.size() * count; ++i)
       if (!is_probability(values[i]) && values[i] != skipped)
-        throw_input_error(
-            required_probabilities(ignored), fmt::format("{} in row {} of {}", values[i], rows[i / count], name),
-            "check the labels, or choose another loss with --loss");
+        throw_input_error(required_probabilities(ignored),
+                          fmt::format("{} in row {} of {}", values[i], rows[i / count], name),
+                          "check the labels, or choose another loss with --loss");
   };
 }
 

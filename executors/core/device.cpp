@@ -62,7 +62,7 @@ void Device::copy(void* to, const void* from, std::size_t bytes) { std::memcpy(t
 
 void Device::wait() {
   const Waiting& now = waiting();
-  now.ranks && now.device == this ? now.ranks->synchronize() : do_wait();
+  now.ranks&& now.device == this ? now.ranks->synchronize() : do_wait();
 }
 
 void Device::waiting_by(StreamRanks* ranks, const std::function<void()>& work) {

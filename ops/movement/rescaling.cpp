@@ -165,8 +165,8 @@ Gradients mean_variance_normalization_gradient(GradientContext& g) {
   // The deviation changes in this direction; not with the constant, which weighs where the deviation is small.
   const Expr is_zero = g.b.op("Equal", {deviation, zero_like(deviation)}), ratio = centred / deviation;
   const Expr direction = select(is_zero, zero_like(ratio), ratio);
-  return {g.b.cast((dy - mean(dy, axes) - direction * mean(dy * (centred / divisor), axes)) / divisor,
-                   g.in(0).dtype())};
+  return {
+      g.b.cast((dy - mean(dy, axes) - direction * mean(dy * (centred / divisor), axes)) / divisor, g.in(0).dtype())};
 }
 
 // LRN -----------------------------------------------------------------------------------------------------------------

@@ -1,4 +1,5 @@
-// Where an operand has an infinite element, and where its results are not finite: those alone that are computed from it.
+// Where an operand has an infinite element, and where its results are not finite: those alone that are computed from
+// it.
 #include <cmath>
 
 #include <gtest/gtest.h>
@@ -51,8 +52,8 @@ struct Product {
 };
 
 TEST(OneDnnNonFinite, OfProductsStaysInItsRowsAndColumns) {
-  std::vector<Product> products = {{{2, 3, 7, 5}, {2, 3, 5, 9}}, {{70, 7, 3}, {70, 3, 9}}, {{5, 33}, {33, 1}},
-                                   {{1, 33}, {33, 70}}};
+  std::vector<Product> products = {
+      {{2, 3, 7, 5}, {2, 3, 5, 9}}, {{70, 7, 3}, {70, 3, 9}}, {{5, 33}, {33, 1}}, {{1, 33}, {33, 70}}};
   for (const std::int64_t depth : {1, 2, 3, 5, 17, 31, 65, 129})
     for (const bool transposed_a : {false, true})
       for (const bool transposed_b : {false, true}) {
@@ -64,7 +65,8 @@ TEST(OneDnnNonFinite, OfProductsStaysInItsRowsAndColumns) {
       SCOPED_TRACE(p.a.to_string() + p.b.to_string() + std::string(name_of(dtype)));
       TestGraph t;
       const Expr a = t.input(dtype, p.a), b = t.input(dtype, p.b);
-      const Attributes transposed = {{"transA", std::int64_t{p.transposed_a}}, {"transB", std::int64_t{p.transposed_b}}};
+      const Attributes transposed = {{"transA", std::int64_t{p.transposed_a}},
+                                     {"transB", std::int64_t{p.transposed_b}}};
       t.output(p.a.rank() == 2 ? t.b.op("Gemm", {a, b}, transposed) : t.b.op("MatMul", {a, b}));
       expect_classes_of_reference(t.graph);
     }
@@ -82,19 +84,18 @@ TEST(OneDnnNonFinite, OfConvolutionsStaysInItsWindows) {
   for (const DType dtype : kFloats) {
     for (const Case& c : cases) {
       SCOPED_TRACE(std::to_string(c.in) + " to " + std::to_string(c.out) + " channels, kernel " +
-                   std::to_string(c.kernel) + ", stride " + std::to_string(c.stride) + ", " +
-                   std::to_string(c.group) + " groups, " + std::string(name_of(dtype)));
-      const Attributes attributes = {{"kernel_shape", Ints{c.kernel, c.kernel}},
-                                     {"strides", Ints{c.stride, c.stride}},
-                                     {"group", c.group}};
+                   std::to_string(c.kernel) + ", stride " + std::to_string(c.stride) + ", " + std::to_string(c.group) +
+                   " groups, " + std::string(name_of(dtype)));
+      const Attributes attributes = {
+          {"kernel_shape", Ints{c.kernel, c.kernel}}, {"strides", Ints{c.stride, c.stride}}, {"group", c.group}};
       const Shape source = {2, c.in, 7, 6}, weights = {c.out, c.in / c.group, c.kernel, c.kernel};
       TestGraph t;
       const Expr y = t.b.op("Conv", {t.input(dtype, source), t.input(dtype, weights)}, attributes);
       t.output(y);
       expect_classes_of_reference(t.graph);
       TestGraph transposed;
-      transposed.output(transposed.b.op("ConvTranspose", {transposed.input(dtype, y.shape()),
-                                                          transposed.input(dtype, weights)}, attributes));
+      transposed.output(transposed.b.op(
+          "ConvTranspose", {transposed.input(dtype, y.shape()), transposed.input(dtype, weights)}, attributes));
       expect_classes_of_reference(transposed.graph);
 
       Attributes of_input = attributes, of_weights = attributes;
@@ -106,7 +107,8 @@ TEST(OneDnnNonFinite, OfConvolutionsStaysInItsWindows) {
       expect_classes_of_reference(input_gradient.graph);
       TestGraph weight_gradient;
       weight_gradient.output(weight_gradient.b.own(
-          "ConvGradWeight", {weight_gradient.input(dtype, y.shape()), weight_gradient.input(dtype, source)}, of_weights));
+          "ConvGradWeight", {weight_gradient.input(dtype, y.shape()), weight_gradient.input(dtype, source)},
+          of_weights));
       expect_classes_of_reference(weight_gradient.graph);
     }
   }

@@ -425,7 +425,8 @@ TEST(LossChoice, WhatDoesNotFitIsToldBeforeTraining) {
 TEST(ModelsLastOperator, MayLackItsFirstResult) {
   // As the last state of a recurrent layer is exported: of its results only the second is there.
   const std::string squeezed =
-      "(float[3, N, 2] x) => (float[N, 3] y) <float[1, 3, 2] w = {0.1, 0.2, 0.3, 0.4, 0.5, 0.6}, float[1, 3, 3] r = {0, "
+      "(float[3, N, 2] x) => (float[N, 3] y) <float[1, 3, 2] w = {0.1, 0.2, 0.3, 0.4, 0.5, 0.6}, float[1, 3, 3] r = "
+      "{0, "
       "0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8}, int64[1] a = {0}> { , h = RNN<hidden_size = 3>(x, w, r) y = Squeeze(h, "
       "a) }";
   const Dataset data = rows_of(numbers({4, 3, 2}), class_labels(3, {4}));

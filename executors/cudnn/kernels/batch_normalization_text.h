@@ -69,9 +69,10 @@ static __device__ __forceinline__ float gradient(const NormalizationArguments& a
 }
 )text";
 
-/// Channels are cut into `groups` of `chunk` pieces, a piece being what a thread takes at once: V elements of a channel,
-/// or one of each of W = V channels that lie together. A block takes a chunk of A * W channels by 256 / A threads for
-/// each W; so a warp reads what lies together. What is gathered of the chunks is joined by a warp, in one order.
+/// Channels are cut into `groups` of `chunk` pieces, a piece being what a thread takes at once: V elements of a
+/// channel, or one of each of W = V channels that lie together. A block takes a chunk of A * W channels by 256 / A
+/// threads for each W; so a warp reads what lies together. What is gathered of the chunks is joined by a warp, in one
+/// order.
 inline constexpr std::string_view kTileText = R"text(
 constexpr int V = {vector}, W = {channels}, A = {across};
 typedef Vector<{element}, V> Elements;

@@ -65,8 +65,8 @@ static __device__ Moments moments_of(const T* x, const At& at, i64 length) {
 }
 )text";
 
-/// LayerNormalization, GroupNormalization and InstanceNormalization. {first}, {at}: where a row begins, and the places of
-/// its elements from there. {channel}: of element i, the place of its scale and bias.
+/// LayerNormalization, GroupNormalization and InstanceNormalization. {first}, {at}: where a row begins, and the places
+/// of its elements from there. {channel}: of element i, the place of its scale and bias.
 inline constexpr std::string_view kRowNormText = R"text(
 extern "C" __global__ void __launch_bounds__(256) {name}(const __grid_constant__ NormalizationArguments a) {
   const {parameter}* scale = static_cast<const {parameter}*>(a.in[1]);
@@ -93,8 +93,7 @@ struct RowPlaces {
 };
 inline constexpr RowPlaces kLayer = {"row * a.length", "Row()", "i"};
 /// Rows are groups of channels: `groups` for each image, whose planes are `plane` elements.
-inline constexpr RowPlaces kGroup = {"row * a.length", "Row()",
-                                     "row % a.groups * (a.length / a.plane) + i / a.plane"};
+inline constexpr RowPlaces kGroup = {"row * a.length", "Row()", "row % a.groups * (a.length / a.plane) + i / a.plane"};
 /// The channels of a place beside each other, those of a group among them.
 inline constexpr RowPlaces kGroupTogether = {
     "row / a.groups * a.groups * a.length + row % a.groups * (a.length / a.plane)",

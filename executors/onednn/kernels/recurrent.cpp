@@ -1,6 +1,8 @@
 // RNN, LSTM and GRU as exporters write them, and their gradients: one product for the inputs of all steps in all
 // directions, and as few for the gradients of the weights; between them each thread takes its sequences through the
 // steps.
+#include "executors/onednn/simd/recurrent.h"
+
 #include <algorithm>
 #include <memory>
 
@@ -13,7 +15,6 @@
 #include "executors/onednn/kernels/recurrent_problem.h"
 #include "executors/onednn/simd/elementwise.h"
 #include "executors/onednn/simd/parallel.h"
-#include "executors/onednn/simd/recurrent.h"
 #include "executors/onednn/simd/reduce.h"
 
 namespace halfstep::onednn {

@@ -20,9 +20,9 @@ struct MemoryUse {
   std::size_t moments = 0;       ///< of the optimizer
   std::size_t other_states = 0;  ///< running statistics, sums of gradients, counters
 
-  std::size_t constants = 0;  ///< with their copies in other layouts
+  std::size_t constants = 0;       ///< with their copies in other layouts
   std::size_t inputs_outputs = 0;  ///< of a device: memory for inputs that are on their way
-  std::size_t inputs = 0;  ///< of these
+  std::size_t inputs = 0;          ///< of these
 
   std::size_t arena = 0;  ///< all other memory
   // At the step of the program with the peak use of the arena.
