@@ -11,7 +11,6 @@ from mkdocs.structure.files import File
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Page → document, and its section if not the whole document.
 PAGES = {
-    "converting.md": ("README.md", "Converting to half precision"),
     "executor.md": ("CONTRIBUTING.md", "An executor"),
     "exporting.md": ("models/export/README.md", None),
     "contributing.md": ("CONTRIBUTING.md", None),
