@@ -221,8 +221,8 @@ int bench(const BenchFlags& flags) {
 void add_bench_communication(CLI::App& app, int& exit_code) {
   CLI::App* command =
       add_command(app, "bench-communication", "Times the exchange of gradients, and predicts how a step scales.");
-  command->footer(R"(All-reduces of the model's buckets and of other sizes, a training step with and
-without them, and from these the time of a step on up to 1,024 ranks.
+  command->footer(R"(Times all-reduces of the model's buckets and of other sizes, and a training step
+with and without them, and predicts the time of a step on up to 1,024 ranks.
 Without --data the data is synthetic.
 
 Example:
@@ -235,11 +235,11 @@ Example:
       ->check(whole_number(1, 1 << 20));
   command
       ->add_option("--latency", flags->latency,
-                   "microseconds of a message between neighbours, for the prediction; otherwise as measured")
+                   "latency between neighbours in microseconds, for the prediction (default: measured)")
       ->check(number_in(0, 1e6));
   command
       ->add_option("--bandwidth", flags->bandwidth,
-                   "gigabytes a second between neighbours, for the prediction; otherwise as measured")
+                   "bandwidth between neighbours in gigabytes per second, for the prediction (default: measured)")
       ->check(number_in(1e-6, 1e6));
   flags->add_to(*command);
   flags->ranks.add_to(*command);

@@ -60,12 +60,12 @@ void ExecutorFlags::add_arithmetic_to(CLI::App& command) {
   command
       .add_option("--tune", tuning,
                   "choice of kernels for products and convolutions: " + meanings(tunings()) +
-                      "; what was measured is kept in ~/.cache/halfstep, so that later runs compute the same bits")
+                      "; measured choices are stored in ~/.cache/halfstep, so that later runs compute the same bits")
       ->capture_default_str()
       ->check(suggested(names_of(tunings())));
   command
       .add_option("--deterministic", deterministic,
-                  "on: the same bits on every run; off: a GPU's convolutions may add up in any order")
+                  "on: bit-identical results on every run; off: a GPU's convolutions may sum in any order")
       ->capture_default_str()
       ->check(suggested({"on", "off"}));
 }
@@ -110,10 +110,10 @@ Precision PrecisionFlag::value(Precision otherwise) const { return name.empty() 
 
 void add_memory_budget(CLI::App& command, std::size_t& bytes) {
   command
-      .add_option("--memory-budget", bytes,
-                  "memory limit of training, such as 500MB or 2GiB, on a GPU of the GPU's memory: activations are "
-                  "recomputed in the backward pass to meet it, with the same results; halfstep inspect --memory "
-                  "predicts the memory")
+      .add_option(
+          "--memory-budget", bytes,
+          "limit on the memory of training (of GPU memory for a GPU executor), such as 500MB or 2GiB: activations are "
+          "recomputed in the backward pass to meet it, with the same results; halfstep inspect --memory predicts it")
       ->type_name("BYTES")
       ->transform(byte_count());
 }

@@ -83,28 +83,28 @@ void RankFlags::add_to(CLI::App& command, CLI::Option* training) {
   options.push_back(
       command
           .add_option("--distributed", distributed,
-                      "how the ranks that mpirun or srun has started find each other: mpi, auto (mpi where there are "
-                      "several), off (each trains by itself), nccl (a GPU for each rank); --batch is that of all ranks "
-                      "together")
+                      "communication between the ranks of mpirun or srun: mpi, auto (mpi if there are several ranks), "
+                      "nccl (one GPU per rank, also with torchrun), off (each trains by itself); --batch is the number "
+                      "of rows of all ranks together")
           ->capture_default_str()
           ->check(one_of({"mpi", "nccl", "auto", "off"})));
   options.push_back(
-      command.add_option("--bucket-size", bucket_size, "megabytes of gradients that ranks add up in one go")
+      command.add_option("--bucket-size", bucket_size, "minimum megabytes of gradients in one all-reduce")
           ->capture_default_str()
           ->check(number_in(0, 1e6)));
   options.push_back(
       command.add_flag("--sync-batchnorm", sync_batchnorm,
-                       "BatchNormalization takes its statistics from the rows of all ranks, not each from its own"));
-  options.push_back(command
-                        .add_option("--distributed-timeout", timeout,
-                                    "seconds that a rank waits for others, which compute or write, before it gives up")
-                        ->capture_default_str()
-                        ->check(number_in(kShortestLimit, kLongestLimit)));
+                       "BatchNormalization uses the statistics of the rows of all ranks instead of each rank's own"));
+  options.push_back(
+      command
+          .add_option("--distributed-timeout", timeout, "seconds that a rank waits for others that compute or write")
+          ->capture_default_str()
+          ->check(number_in(kShortestLimit, kLongestLimit)));
   options.push_back(
       command
           .add_option(
               "--heartbeat-timeout", heartbeat,
-              "seconds without a sign of life after which a rank is taken for lost, whatever it computes; 0: never")
+              "seconds without a heartbeat after which a rank is considered lost, whatever it computes; 0: never")
           ->capture_default_str()
           ->check(number_in(0, kLongestHeartbeat)));
   if (training)

@@ -59,10 +59,11 @@ void add_flags(CLI::App& command, TrainFlags& flags) {
   flags.executor.add_arithmetic_to(command);
   flags.ranks.add_to(command);
   command.add_flag("--sharded-optimizer", flags.sharded_optimizer,
-                   "each rank keeps and updates the moments of its part of the parameters");
+                   "each rank updates a part of the parameters, and stores the moments of only that part");
   command
       .add_option("--gradient-precision", flags.gradient_precision,
-                  "precision in which ranks add up gradients; what bf16 and fp16 lack is added to the next ones")
+                  "precision in which gradients are summed over ranks; the rounding error of bf16 and fp16 is added to "
+                  "the next gradients")
       ->capture_default_str()
       ->check(one_of({"fp32", "bf16", "fp16"}));
 
@@ -101,7 +102,7 @@ void add_flags(CLI::App& command, TrainFlags& flags) {
           ->check(not_empty());
   command
       .add_option("--tensorboard-histograms", flags.histogram_every,
-                  "adds a histogram of every parameter, with this number of steps between")
+                  "adds a histogram of every parameter, once in this number of steps")
       ->needs(tensorboard)
       ->check(counting);
   command.add_option("--curve", flags.curve, "writes a plot of loss and metrics")
@@ -110,7 +111,7 @@ void add_flags(CLI::App& command, TrainFlags& flags) {
   command.add_option("--dump-passes", flags.dump_passes, "writes the model after every pass into this folder")
       ->type_name("DIR")
       ->check(not_empty());
-  command.add_option("-o,--output", flags.output, "writes the trained model; without it the model is lost")
+  command.add_option("-o,--output", flags.output, "writes the trained model; without this flag it is not saved")
       ->type_name("TRAINED.onnx")
       ->check(not_empty());
   command.add_option("--fp16-output", flags.fp16_output, "also writes the trained model in fp16")

@@ -36,7 +36,7 @@ SharedError no_answer(std::chrono::milliseconds limit) {
 }
 
 SharedError no_sign_of_life(const std::string& silent, std::chrono::milliseconds limit) {
-  return {Error::Kind::failure, fmt::format("a sign of life from every rank within {}", seconds_text(limit)),
+  return {Error::Kind::failure, fmt::format("a heartbeat from every rank within {}", seconds_text(limit)),
           fmt::format("nothing from {} for {}", silent, seconds_text(limit)),
           "its process is stopped, or its machine or network is gone: --heartbeat-timeout is the limit"};
 }

@@ -109,7 +109,7 @@ std::vector<MetricDef> value_metrics() {
        .merge = add_sums,
        .value = root_mean},
       {.name = "r2",
-       .meaning = "share of the labels' variance that the outputs explain, the mean of the places of a row",
+       .meaning = "share of the labels' variance that the outputs explain, averaged over the elements of a row",
        .takes = takes_elements,
        .needs = kElements,
        .add = add_explained,

@@ -77,7 +77,7 @@ std::vector<LossDef> value_losses() {
        .labels = LossLabels::values,
        .formula = log_cosh},
       {.name = "poisson_nll",
-       .meaning = "of counts, whose mean's logarithm is the output",
+       .meaning = "Poisson negative log-likelihood of counts; the output is the logarithm of their mean",
        .source = "torch.nn.PoissonNLLLoss",
        .labels = LossLabels::values,
        .formula = poisson_nll},

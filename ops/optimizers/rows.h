@@ -27,7 +27,7 @@ constexpr Hyperparameter momentum() {
 }
 
 inline constexpr std::string_view kCoupled = "weight decay, added to the gradients",
-                                  kDecoupled = "weight decay, taken off the parameters";
+                                  kDecoupled = "weight decay, subtracted from the parameters";
 constexpr Hyperparameter weight_decay(std::string_view meaning, double fallback = 0) {
   return {.name = "weight_decay", .meaning = meaning, .fallback = fallback, .lowest = 0, .highest = kHuge};
 }

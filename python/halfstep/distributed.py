@@ -1,6 +1,6 @@
 """Training on several processes, which mpirun or srun starts.
 
-    ranks = halfstep.distributed.init()  # None in a process by itself
+    ranks = halfstep.distributed.init()  # None in a single process
     model.compile("adam", ranks=ranks)
     model.fit(x, y, batch_size=256)  # 256 rows of all ranks together
     if halfstep.distributed.is_first():
@@ -22,13 +22,13 @@ def init(backend="auto", *, timeout=300.0, heartbeat=20.0):
     """The ranks of the launcher, for `ranks=` of TrainingStep and Model.compile. Each process calls it.
 
     Args:
-        backend: "mpi"; "nccl": a GPU for each rank; "auto": mpi if a launcher has started several processes; "off":
-            each trains by itself.
+        backend: "mpi"; "nccl": one GPU per rank; "auto": mpi if a launcher has started several processes; "off": each
+            process trains by itself.
         timeout: seconds that a rank waits for others that compute something else.
-        heartbeat: seconds without a sign of life after which a rank is taken for lost; 0: never.
+        heartbeat: seconds without a heartbeat after which a rank is considered lost; 0: never.
 
-    Returns a Ranks, or None in a process by itself. A second call returns the same. An uncaught exception in one
-    process then ends all of them. Raises InputError if the ranks cannot find each other.
+    Returns a Ranks, or None in a single process. A second call returns the same. An uncaught exception in one process
+    then ends all of them. Raises InputError if the ranks cannot communicate.
     """
     global _ranks
     if _ranks is None:
@@ -39,7 +39,7 @@ def init(backend="auto", *, timeout=300.0, heartbeat=20.0):
 
 
 def rank():
-    """The number of this process; 0 in a process by itself. Needs no init."""
+    """The number of this process; 0 in a single process. Does not require init."""
     return _core.launch()[0]
 
 
@@ -49,7 +49,7 @@ def size():
 
 
 def is_first():
-    """Whether this is rank 0: what all ranks have alike is printed and written there."""
+    """Whether this is rank 0, which prints and writes what is the same on all ranks."""
     return rank() == 0
 
 

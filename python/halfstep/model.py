@@ -77,7 +77,7 @@ class Model:
             loss: a name, a halfstep.Loss, {output: loss}, or a list. None: from the labels and the model.
             metrics: names, or {output: names}. None: the default metrics of the labels; []: none.
             seed: seed of shuffling, dropout and random operators: the same seed gives the same result.
-            ranks: of halfstep.distributed.init(): `fit` and `evaluate` share out the rows to the processes. All call
+            ranks: of halfstep.distributed.init(): `fit` and `evaluate` distribute rows to the processes, which all call
                 the same functions with the same data. Validation uses the running statistics of rank 0, and after `fit`
                 all ranks have them.
             others: as in halfstep.TrainingStep.
@@ -159,7 +159,7 @@ class Model:
             x: an array of rows, {input: array}, a source of rows by index (with __len__ and __getitem__, like a torch
                 Dataset), or a source of batches: a list, a torch DataLoader, a tf.data.Dataset, a generator, or a
                 function that returns an iterator. A row or a batch is (x, y), (x, y, weights) or a dictionary, in which
-                "sample_weights" are weights: all have them or none has. Of batches each rank has its own; an epoch ends
+                "sample_weights" are weights: all have them or none has. Each rank has its own batches; an epoch ends
                 for all when the first rank has none left, with a warning.
             y: labels, or {output: labels} for several losses.
             batch_size: of all ranks together. Default: 32, or the batch size of a model that can take no other (on each

@@ -23,7 +23,7 @@ class Session(_core.Session):
             "tf32", which round their operands if the device multiplies those faster.
         tune: choice of kernels for products and convolutions: "off" by rules, "fast" or "full" by measuring, which
             ~/.cache/halfstep keeps for later runs.
-        deterministic: the same bits on every run; False: a GPU's convolutions may add up in any order.
+        deterministic: bit-identical results on every run; False: a GPU's convolutions may sum in any order.
 
     Raises InputError for models that cannot be read or run, and for unknown names.
     """

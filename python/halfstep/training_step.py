@@ -51,13 +51,14 @@ class TrainingStep(_core.TrainingStep):
         memory_budget: memory limit of training, a number of bytes or "500MB", "2GiB": activations are recomputed in the
             backward pass to meet it, with the same results. None: no limit.
         executor, threads, batch_axes, programs, fp32_math, tune, deterministic: as in Session.
-        ranks: of halfstep.distributed.init(): each rank makes a step of the same model and options and calls the same
-            functions with rows of its own, at least one. Loss, gradients and update are those of all rows; outputs and
-            evaluation are of a rank's own. None: a process by itself.
-        sync_batchnorm: BatchNormalization takes its statistics from the rows of all ranks.
-        sharded_optimizer: each rank keeps the optimizer's moments of its part of the parameters only, with the same
+        ranks: of halfstep.distributed.init(): each rank creates a step of the same model and options, and calls the
+            same functions with its own rows, at least one. Loss, gradients and update are those of all rows; outputs
+            and evaluation are those of a rank's own rows. None: a single process.
+        sync_batchnorm: BatchNormalization uses statistics of the rows of all ranks.
+        sharded_optimizer: each rank updates a part of the parameters and stores only their moments, with the same
             results. All ranks then call `state` together.
-        gradient_precision: in which ranks add up gradients: "fp32", or "bf16" and "fp16" with error feedback.
+        gradient_precision: precision in which gradients are summed over ranks: "fp32", or "bf16" and "fp16" with error
+            feedback.
 
     Raises InputError if the model has nothing to train, and for options out of range.
     """

@@ -64,7 +64,7 @@ def check_heartbeat(folder):
     assert code == 0 and out.count("is done") == 2, (code, out, err)
     for ranks in (2, 3):
         code, out, err = run("-n", ranks, CHECKS, "freeze")
-        assert code == 7 and "a sign of life from every rank within 2 s, got nothing from rank 1 (" in out, (code, out, err)
+        assert code == 7 and "a heartbeat from every rank within 2 s, got nothing from rank 1 (" in out, (code, out, err)
     # Where no rank waits its thread tells.
     code, out, err = run("-n", 2, CHECKS, "alone")
     assert code == 9 and "told: " in out and "nothing from rank 1 (" in out, (code, out, err)

@@ -110,8 +110,7 @@ TEST(NcclWatch, ARankThatIsStoppedIsNamedByAllOthers) {
   for (const int stopped : {0, 1}) {
     Ranks ranks(3, 1s, false, false, [](int, nccl::Watch& watch) { return first_missing(watch, 100s); });
     ranks.send(stopped, SIGSTOP);
-    const std::string wanted =
-        fmt::format("a sign of life from every rank within 1 s: nothing from rank {} (", stopped);
+    const std::string wanted = fmt::format("a heartbeat from every rank within 1 s: nothing from rank {} (", stopped);
     for (const int rank : {0, 1, 2}) {
       if (rank == stopped) continue;
       EXPECT_THAT(ranks.ending(rank), AllOf(StartsWith(wanted), HasSubstr(") for 1 s (0)")));

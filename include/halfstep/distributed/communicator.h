@@ -1,4 +1,4 @@
-// What the processes that train a model together exchange.
+// Communication between the processes that train a model together.
 #pragma once
 
 #include <chrono>
@@ -16,17 +16,17 @@ namespace HALFSTEP_API halfstep {
 
 enum class Reduction : std::uint8_t { sum, least, most };
 
-/// An all-reduce of one place in memory, made once and run in every step. Between `start` and `wait` the memory belongs
-/// to it, while the caller computes something else. Several may be under way; they are started in the same order on
-/// every rank. Of a StreamRanks, "before", "between" and "behind" are places in its stream.
+/// An all-reduce of a fixed range of memory, created once and run in every step. The caller must not use the memory
+/// between `start` and `wait`, and may compute meanwhile. Several may be in progress; all ranks must start them in the
+/// same order. For those of a StreamRanks, the order of calls is the order of work on its stream.
 class AllReduce {
  public:
   virtual ~AllReduce() = default;
-  /// Throws Error(failure) where it is under way, as after an error that has kept the caller from `wait`.
+  /// Throws Error(failure) if it is in progress, as after an error that has kept the caller from `wait`.
   void start();
-  /// Returns when the result is there. Throws Error(failure) where it was not started.
+  /// Returns when the result is available. Throws Error(failure) if it was not started.
   void wait();
-  /// After `wait`: when the result was there, which may have been earlier. Unset where that is not known.
+  /// After `wait`: the time at which the result was available, which may be earlier. Unset if unknown.
   virtual std::optional<std::chrono::steady_clock::time_point> done_at() const { return std::nullopt; }
 
  protected:
@@ -39,41 +39,41 @@ class AllReduce {
   bool is_under_way_ = false;
 };
 
-/// An error that is not of the rank that throws it: all throw it, or another rank is the reason.
+/// An error that all ranks throw, or that another rank has caused.
 class SharedError : public Error {
  public:
   using Error::Error;
 };
 
-/// A stream of CUDA, to which a program gives its work, and its device, by the number that it has in this process.
+/// A CUDA stream on which a program runs, and the number of its device in this process.
 struct DeviceStream {
   void* stream = nullptr;  ///< a cudaStream_t
   int device = 0;
 };
 
-/// A group for tensors in a device's memory, in the order of one stream of the program: what it does follows the work
-/// that the stream was given before, and comes before the work that it is given behind. Its functions are collective,
-/// and in one order with those of the group, which must outlive it. But for `synchronize` they return at once, unless
-/// the host is many operations ahead of the device.
+/// A group for tensors in device memory, ordered by a stream of the program: an operation starts after the work already
+/// on the stream, and later work waits for it. Its functions are collective, in one order with those of the group,
+/// which must outlive it. All but `synchronize` return immediately, unless the host is many operations ahead of the
+/// device.
 class StreamRanks {
  public:
   virtual ~StreamRanks() = default;
-  /// As those of Communicator, with addresses of the device's memory.
+  /// As in Communicator, with addresses in device memory.
   virtual std::unique_ptr<AllReduce> make_all_reduce(void* data, std::size_t count, DType dtype,
                                                      Reduction reduction) = 0;
   virtual void all_gather(const void* from, void* to, std::size_t bytes) = 0;
-  /// Returns when the stream's work is done. Throws SharedError(failure) where that waits for a rank that has gone, or
-  /// does not answer within the group's time limit, and Error(failure) where the device fails.
+  /// Returns when the stream's work is done. Throws SharedError(failure) if it waits for a rank that has left or does
+  /// not respond within the group's time limit, and Error(failure) if the device fails.
   virtual void synchronize() = 0;
 };
 
-/// A group of processes, each of which has a number in it, its rank. Its functions are collective: every rank calls the
-/// same ones in the same order, with the same counts, types and reductions. To be used by one thread of each rank.
+/// A group of processes, numbered by their ranks. Its functions are collective: every rank must call the same functions
+/// in the same order, with the same counts, types and reductions. Each rank uses it from one thread only.
 ///
-/// The results of a reduction are the same bits on all ranks, and the same in each run with as many ranks.
+/// Results of a reduction are bit-identical on all ranks, and in every run with the same number of ranks.
 ///
-/// Where a rank does not answer within the group's time limit, or has gone, functions throw SharedError(failure). Time
-/// in which this process is stopped does not count.
+/// Functions throw SharedError(failure) if a rank has left or does not respond within the group's time limit. Time in
+/// which this process is stopped does not count.
 class Communicator {
  public:
   virtual ~Communicator() = default;
@@ -84,26 +84,26 @@ class Communicator {
   virtual int rank() const = 0;
   virtual int size() const = 0;
 
-  // Element types are f64, f32, bf16, f16, i64 and i32. `count` is of elements.
+  // Element types are f64, f32, bf16, f16, i64 and i32. `count` is a number of elements.
 
-  /// The reduction of the elements in the same place of all ranks takes their place on each.
+  /// Reduces `data` over all ranks, element by element, in place.
   virtual void all_reduce(void* data, std::size_t count, DType dtype, Reduction reduction) = 0;
   virtual std::unique_ptr<AllReduce> make_all_reduce(void* data, std::size_t count, DType dtype,
                                                      Reduction reduction) = 0;
-  /// Of `from`, size() parts of `count` elements, each rank gets the part of its number reduced.
+  /// Reduces `from`, which has size() parts of `count` elements; rank i receives part i.
   virtual void reduce_scatter(const void* from, void* to, std::size_t count, DType dtype, Reduction reduction) = 0;
-  /// `to` becomes what all ranks give, `bytes` of each, in the order of ranks.
+  /// Concatenates `bytes` from every rank in `to`, in the order of ranks.
   virtual void all_gather(const void* from, void* to, std::size_t bytes) = 0;
-  /// Every rank gets what `root` has.
+  /// Copies the data of rank `root` to all ranks.
   virtual void broadcast(void* data, std::size_t bytes, int root) = 0;
   /// Returns when every rank has called it.
   virtual void barrier() = 0;
 
-  /// The group for the memory of the stream's device; nullptr where it takes that of the host alone. Not collective.
+  /// The group for the memory of the stream's device; nullptr if only host memory is supported. Not collective.
   virtual std::unique_ptr<StreamRanks> on_stream(const DeviceStream&) { return nullptr; }
 
-  /// Ends the work of all ranks, whatever they do: processes exit with this code, threads of one process find that
-  /// their calls throw. Not collective. What went wrong is to be told before.
+  /// Ends all ranks, whatever they are doing: processes exit with this code; if ranks are threads of one process, their
+  /// calls throw. Not collective. Report the error before.
   virtual void abort(int exit_code) noexcept = 0;
 };
 

@@ -1,4 +1,4 @@
-// What the program that started this process says about it: mpirun, srun, torchrun.
+// The process's rank, as given by the launcher that started it: mpirun, srun, torchrun.
 #pragma once
 
 #include <functional>
@@ -13,11 +13,11 @@ struct Launch {
   std::string launcher;  ///< "mpirun (Open MPI)"
   int rank = 0, size = 1;
   int local_rank = 0, local_size = 1;  ///< among those on this machine
-  bool starts_mpi = true;              ///< processes that it starts can find each other by MPI
+  bool starts_mpi = true;              ///< its processes can communicate by MPI
 };
 
-/// Nothing where the process was not started by one. `variable` gives an environment variable, or nullptr; unset: the
-/// process's own.
+/// Nothing if no launcher started the process. `variable` returns an environment variable, or nullptr; unset: those of
+/// the process.
 std::optional<Launch> find_launch(const std::function<const char*(const char* name)>& variable = {});
 
 }  // namespace halfstep

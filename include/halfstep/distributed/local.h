@@ -1,4 +1,4 @@
-// Ranks that are threads of one process: for tests, and to try out what a program does on several ranks.
+// Ranks that are threads of one process, for tests and for trying out a program on several ranks.
 #pragma once
 
 #include <chrono>
@@ -11,12 +11,12 @@
 
 namespace HALFSTEP_API halfstep {
 
-/// One for each rank. Each reduction is made in the order of ranks, in f64 for floats.
+/// One communicator for each rank. Reductions are computed in the order of ranks, in f64 for floats.
 std::vector<std::shared_ptr<Communicator>> make_local_communicators(
     int size, std::chrono::milliseconds limit = std::chrono::minutes(5));
 
-/// Runs `work` once for each rank, each in a thread. One that throws ends the others; then throws what the first of
-/// them threw.
+/// Runs `work` once for each rank, each in its own thread. If one throws, the others are ended, and the first exception
+/// is rethrown.
 void run_ranks(int size, const std::function<void(const std::shared_ptr<Communicator>&)>& work,
                std::chrono::milliseconds limit = std::chrono::minutes(5));
 

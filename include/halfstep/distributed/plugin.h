@@ -1,5 +1,5 @@
-// What a plug-in with a communicator is: a shared library `libhalfstep-mpi.so` or `libhalfstep-nccl.so` that defines
-// the C functions below. None may throw.
+// The plug-in interface for communicators: a shared library `libhalfstep-mpi.so` or `libhalfstep-nccl.so` that defines
+// the C functions below, which must not throw.
 #pragma once
 
 #include <string>
@@ -10,17 +10,17 @@
 
 namespace HALFSTEP_API halfstep {
 
-/// The version of the interface: of Communicator and all it is made of.
+/// The version of the interface: Communicator, and all types that it uses.
 inline constexpr int kCommunicatorAbi = 4;
 
 }  // namespace halfstep
 
 extern "C" {
 
-/// kCommunicatorAbi, as the plug-in was compiled with it. One of another version is not used.
+/// The kCommunicatorAbi that the plug-in was compiled with. Plug-ins of other versions are not used.
 HALFSTEP_API int halfstep_communicator_abi();
 
-/// That of all processes of the launcher, or nullptr and in `reason` a sentence why there is none.
+/// The communicator of the launcher's processes, or nullptr with the reason as a sentence in `reason`.
 HALFSTEP_API halfstep::Communicator* halfstep_communicator(const halfstep::CommunicatorOptions* options,
                                                            std::string* reason);
 

@@ -21,7 +21,7 @@ struct ExecutorOptions {
   int threads = 0;  ///< 0: all CPUs that the process may use
   Fp32Math fp32_math = Fp32Math::strict;
   Tuning tuning = Tuning::off;
-  bool deterministic = true;  ///< the same bits on every run; without, a GPU's libraries may add up in any order
+  bool deterministic = true;  ///< bit-identical results on every run; false: a GPU's libraries may sum in any order
 };
 
 /// One line of `halfstep inspect --plan`: the kernel of a node, and why it was chosen.

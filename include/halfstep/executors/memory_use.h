@@ -10,8 +10,8 @@
 
 namespace HALFSTEP_API halfstep {
 
-/// In bytes. A program allocates only states, constants, the arena, and its inputs and outputs. Of a device with memory
-/// of its own, that memory alone counts: what the host has, inputs and outputs among it, does not.
+/// In bytes. A program allocates only states, constants, the arena, and its inputs and outputs. If the device has its
+/// own memory, only that is counted, not host memory such as inputs and outputs.
 struct MemoryUse {
   bool is_of_device = false;  ///< with memory of its own
 
@@ -21,7 +21,7 @@ struct MemoryUse {
   std::size_t other_states = 0;  ///< running statistics, sums of gradients, counters
 
   std::size_t constants = 0;       ///< with their copies in other layouts
-  std::size_t inputs_outputs = 0;  ///< of a device: memory for inputs that are on their way
+  std::size_t inputs_outputs = 0;  ///< on a device with its own memory: staging memory for inputs
   std::size_t inputs = 0;          ///< of these
 
   std::size_t arena = 0;  ///< all other memory

@@ -1,4 +1,4 @@
-// A program that takes the inputs of its next run while one goes on.
+// A program that accepts the inputs of its next run during the current one.
 #pragma once
 
 #include <cstddef>
@@ -8,27 +8,27 @@
 
 namespace HALFSTEP_API halfstep {
 
-/// What a program is besides: `run` in two halves, between which the inputs of the next run may be given.
+/// An additional interface of a program: `run` in two halves, between which the inputs of the next run may be passed.
 class OverlappedProgram {
  public:
   virtual ~OverlappedProgram() = default;
 
-  /// Whether input i can be given ahead. Small ones cannot, nor what the host reads, nor any where kernels compute in
-  /// the host's memory.
+  /// Whether input i can be passed ahead. Not for small inputs, inputs that the host reads, and devices that compute in
+  /// host memory.
   virtual bool takes_ahead(std::size_t i) const = 0;
-  /// Memory for such an input of the next run, other than what the run that goes on takes. Good until `start`.
+  /// Memory for such an input of the next run, which the current run does not use. Valid until `start`.
   virtual Tensor ahead(std::size_t i) = 0;
-  /// Begins to copy to the device what `ahead` has, of all inputs that are taken ahead, and returns.
+  /// Starts copying the memory of `ahead` to the device, for all inputs that can be passed ahead, and returns.
   virtual void give_ahead() = 0;
 
-  /// Begins a run, and returns while it goes on. `ahead`: with what was given ahead in the place of those inputs, which
-  /// must have been since the last start. Until `finish`, memory of Program::input is not to be written.
+  /// Starts a run and returns. With `ahead`, the run uses the inputs of `give_ahead`, which must have been called since
+  /// the last start. Do not write to the memory of Program::input until `finish`.
   virtual void start(bool ahead) = 0;
-  /// Returns when the run has ended; then outputs and states are there.
+  /// Returns when the run has ended and outputs and states are available.
   virtual void finish() = 0;
 };
 
-/// nullptr where the program has no input that can be given ahead.
+/// nullptr if the program has no input that can be passed ahead.
 OverlappedProgram* overlapped(Program& program);
 
 }  // namespace halfstep

@@ -9,7 +9,7 @@
 
 namespace HALFSTEP_API halfstep {
 
-/// What executors of this library are, and plug-ins whose parts are a core::Backend.
+/// The type of this library's executors, and of plug-ins that are built as a core::Backend.
 class RankedExecutor : public Executor {
  public:
   using Executor::compile;
@@ -18,8 +18,8 @@ class RankedExecutor : public Executor {
                                            const std::shared_ptr<Communicator>& ranks) = 0;
 };
 
-/// `executor`, of which all programs are part of the group. It must outlive the result. Throws Error(input) where it
-/// cannot.
+/// `executor` with all its programs as part of the group. It must outlive the result. Throws Error(input) if it does
+/// not support ranks.
 std::unique_ptr<Executor> on_ranks(Executor& executor, std::shared_ptr<Communicator> ranks);
 
 }  // namespace halfstep

@@ -9,8 +9,8 @@
 
 namespace HALFSTEP_API halfstep {
 
-/// How a kernel is chosen where several compute the same. What is measured is kept in the user's cache folder and holds
-/// for later runs on the machine, so that they compute the same bits.
+/// How a kernel is chosen if several compute the same result. Measured choices are stored in the user's cache folder
+/// and used by later runs on the machine, so that they compute the same bits.
 enum class Tuning : std::uint8_t {
   off,   ///< by fixed rules
   fast,  ///< the best candidate of each kind is timed, once

@@ -1,4 +1,4 @@
-// Operands that kernels do without.
+// Operands that kernels do not read.
 #pragma once
 
 #include <cstddef>
@@ -11,8 +11,8 @@
 
 namespace HALFSTEP_API halfstep {
 
-/// Inputs, by position, that a node's kernel does not read, by the node's name; nodes whose kernels read all are
-/// missing. A gradient that computes again what it needs leaves a result of the forward pass unread.
+/// By node name, the positions of the inputs that its kernel does not read; nodes whose kernels read all inputs are
+/// missing. A gradient kernel that recomputes what it needs, for example, does not read a result of the forward pass.
 using UnreadInputs = std::map<std::string, std::vector<std::size_t>>;
 
 /// Empty if the executor does not report it.

@@ -30,8 +30,8 @@ struct DataOptions {
 struct NamedArrays {
   std::vector<std::string> names;
   std::function<DataArray(const std::string& name)> open;  ///< opens one of `names`
-  /// The same of an array that may not be needed, where it is costly to open one: its type is read, and its elements
-  /// when they are first needed. Unset: `open`.
+  /// The same for an array that may not be needed, if opening one is costly: reads only its type at first, and its
+  /// elements when they are first needed. Unset: `open`.
   std::function<DataArray(const std::string& name)> open_later = {};
   std::vector<std::string> classes = {};             ///< name of label i, if labels are names
   std::string label_hint = {};                       ///< possible cause if labels do not fit a model

@@ -103,7 +103,7 @@ enum class StateRole {
   loss_scale,   ///< scale and its counter of good steps
   accumulator,  ///< sum of gradients over several batches
   random,       ///< counter of the random number generator
-  residual,     ///< what a rank's gradients have lost by rounding and have yet to send
+  residual,     ///< rounding error of a rank's gradients, to be added to the next ones
 };
 std::string_view name_of(StateRole role);
 

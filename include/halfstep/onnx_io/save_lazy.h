@@ -17,8 +17,8 @@ namespace HALFSTEP_API halfstep {
 void save_trained(const SourceModel& source, const LazyTensors& parameters, const std::filesystem::path& path,
                   const SaveOptions& options = {});
 std::vector<std::string> storage_notes(const SourceModel& source, const LazyTensors& parameters);
-/// The memory that this takes beside the parameters: one of them, the largest, and the source's message without
-/// elements, which is copied to be changed.
+/// The memory that saving takes in addition to the parameters: the largest parameter, and a copy of the source's
+/// message without elements.
 std::size_t bytes_to_save(const SourceModel& source, const LazyTensors& parameters);
 
 /// The source without the values that `save_trained` would replace by these parameters; the others are shared. Held

@@ -34,8 +34,8 @@ class PreparedModel {
   const Graph& graph() const { return repaired_; }
   /// The same with its parameters as states; only for a model prepared with parameters.
   const Graph& trainable() const { return trainable_.value(); }
-  /// Why the model supports no other batch than it was exported for; see batch_obstacle. Found when it is first asked
-  /// for.
+  /// Why the model supports only the batch that it was exported for; see batch_obstacle. Computed by the first
+  /// call.
   const std::string& batch_obstacle() const;
   /// The model after bind_shapes and fold_constants; its parameters are states, if it was prepared with them.
   Graph bound(InputShapes shapes) const;

@@ -43,7 +43,7 @@ struct ProfileEntry {
   double least = 0;           ///< MachinePeaks::least
 };
 
-/// An all-reduce that was under way beside entries, in seconds from the start of an execution.
+/// An all-reduce that overlapped with entries, in seconds from the start of an execution.
 struct ExchangeTime {
   double start = 0, seconds = 0;
   std::size_t bytes = 0;
@@ -60,7 +60,7 @@ struct Profile {
   double least = 0;                                       ///< sum over the entries
   std::vector<ProfileEntry> entries = {};                 ///< in execution order
   std::vector<std::vector<EntryTime>> executions = {};    ///< the steps whose entries were timed
-  std::vector<std::vector<ExchangeTime>> exchanges = {};  ///< of each of those; empty for a process by itself
+  std::vector<std::vector<ExchangeTime>> exchanges = {};  ///< of each of those; empty for a single process
 };
 
 /// Profiles a program on the present contents of its inputs. Each step updates the states. Throws Error(failure) if

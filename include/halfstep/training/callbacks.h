@@ -74,8 +74,8 @@ class EarlyStopping {
   std::int64_t best_epoch_ = 0, waited_ = 0;
 };
 
-/// Writes the model after each epoch that is the best so far (like Keras' ModelCheckpoint with save_best_only). Of
-/// several ranks rank 0 writes. The run goes on if the file cannot be written.
+/// Writes the model after each epoch that is the best so far (like Keras' ModelCheckpoint with save_best_only). On
+/// several ranks only rank 0 writes. The run continues if the file cannot be written.
 class BestModel {
  public:
   /// `source` is that of the LoadedModel. Throws Error(input) if the run has no such quantity.

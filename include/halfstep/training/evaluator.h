@@ -63,7 +63,7 @@ class Evaluator {
 };
 
 /// Evaluates with programs owned by the caller: `program(rows)` is a program for batches of `rows` rows. With `ranks`
-/// each rank takes its share of the rows, and gets the result of all.
+/// each rank evaluates its share of the rows, and returns the result over all.
 Evaluation evaluate(const Task& task, const InputOptions& input, const Dataset& data,
                     const std::function<StepProgram&(std::int64_t rows)>& program, Communicator* ranks = nullptr);
 

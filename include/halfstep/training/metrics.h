@@ -112,7 +112,7 @@ class Metrics {
   NamedTensors state() const;
   /// Metrics missing in `state` start from zero. Throws Error(input) for an invalid state.
   void load_state(const NamedTensors& state);
-  /// Adds what others have summed up, of other batches.
+  /// Adds the sums of other Metrics, over other batches.
   void add_state(const NamedTensors& state);
 
   /// The sums of a metric.

@@ -57,16 +57,16 @@ struct TrainerOptions {
   std::int64_t epochs = 10;
   std::int64_t steps = 0;        ///< if not 0, stop after this number of steps (batches, see StepResult)
   std::int64_t batch_size = 32;  ///< of all ranks together
-  /// The ranks of data-parallel training: each makes a Trainer of the same model, data and options, and calls its
-  /// functions in the same order. Each reads its share of every batch. What callbacks of any rank ask for (RunControl)
-  /// is done by all. Null: a single process.
+  /// The ranks of data-parallel training: each creates a Trainer with the same model, data and options, and calls its
+  /// functions in the same order. Each reads its share of every batch. All ranks apply what callbacks of any rank
+  /// request (RunControl). Null: a single process.
   std::shared_ptr<Communicator> ranks = {};
   std::size_t bucket_bytes = RankOptions().bucket_bytes;  ///< of gradients that are all-reduced together
-  /// BatchNormalization computes statistics over the rows of all ranks; otherwise each rank over its own, and those of
-  /// rank 0 are used for validation and saved.
+  /// BatchNormalization uses statistics of the rows of all ranks. Otherwise each rank uses its own rows, and validation
+  /// and saved models have the statistics of rank 0.
   bool sync_batchnorm = false;
-  bool sharded_optimizer = false;     ///< each rank keeps and updates the moments of its part of the parameters
-  DType gradient_dtype = DType::f32;  ///< in which gradients are reduced; bf16 and f16 with error feedback
+  bool sharded_optimizer = false;     ///< each rank updates a part of the parameters, and has the moments of that part
+  DType gradient_dtype = DType::f32;  ///< type in which gradients are reduced; bf16 and f16 with error feedback
   bool shuffle = true;
   std::uint64_t seed = 0;
   std::optional<std::vector<Metric>> metrics = {};  ///< unset: the default metrics for the labels
@@ -79,13 +79,13 @@ struct TrainerOptions {
   std::map<std::string, std::string> settings = {};
   bool log_grad_norms = false;
   /// Maximum memory of the process for the training step in bytes, as predicted by `halfstep inspect --memory`; 0: no
-  /// limit; on an executor whose device has memory of its own that memory, of which the host's does not count.
-  /// Activations are recomputed in the backward pass to meet it, which changes no bit of a result. A smaller
-  /// last batch and validation are separate programs in addition to that step. If the minimum exceeds the budget,
-  /// Error(input) states the minimum.
+  /// limit. If the executor's device has its own memory, the limit applies to that memory instead of the host's.
+  /// Activations are recomputed in the backward pass to meet it; results are bit-identical. A smaller last batch and
+  /// validation are separate programs in addition to that step. If the minimum exceeds the budget, Error(input) states
+  /// the minimum.
   std::size_t memory_budget = 0;
-  /// Number of consecutive updates, each skipped or of a non-finite loss, after which training stops with an error, in
-  /// addition to those that reduce the loss scale from its initial value to its minimum.
+  /// Number of consecutive updates that were skipped or had a non-finite loss after which training stops with an error,
+  /// in addition to those that reduce the loss scale from its initial value to its minimum.
   std::int64_t max_skipped_in_a_row = 50;
   PassObserver observer = {};
 };

@@ -28,10 +28,10 @@
 
 namespace HALFSTEP_API halfstep {
 
-/// Of one rank, the means over the steps of an epoch in ms.
+/// Mean times of a rank over the steps of an epoch, in ms.
 struct RankTimes {
   double step = 0;    ///< as StepResult::ms
-  double waited = 0;  ///< before the step, until all ranks were there: the slowest rank waits least
+  double waited = 0;  ///< wait for all ranks before the step: the slowest rank waits least
 };
 
 /// The result of one step.
@@ -57,8 +57,8 @@ struct StepResult {
   const std::vector<RankTimes>* rank_times = nullptr;
 };
 
-/// Settings that callbacks may change during a run; see Trainer::control. On several ranks all do what any of them is
-/// asked for: they agree before each step and at the end of each epoch. The learning rate is that of rank 0.
+/// Settings that callbacks may change during a run; see Trainer::control. A request on any rank applies to all ranks:
+/// they agree before each step and at the end of each epoch. The learning rate is that of rank 0.
 struct RunControl {
   bool stop = false;                         ///< ends the run with this step
   bool skip = false;                         ///< in on_step_begin: skips this batch
@@ -127,7 +127,7 @@ class Trainer {
 
   /// For callbacks, which run in the thread of `fit`. `fit` resets it at the start.
   RunControl& control();
-  /// Whether this is rank 0, or a run by itself: what all ranks have alike is written there.
+  /// Whether this is rank 0 or a single process: it writes what is the same on all ranks.
   bool is_first_rank() const;
 
   DType precision() const;
@@ -137,7 +137,7 @@ class Trainer {
   std::string loss_text() const;
   const std::vector<Metric>& metrics() const;
   std::int64_t parameter_count() const;
-  /// Bytes of the gradients that ranks reduce together, in the order of the backward pass; none for a run by itself.
+  /// Sizes in bytes of the buckets of gradients, in the order of the backward pass; empty for a single process.
   std::vector<std::size_t> bucket_bytes() const;
   /// The plan of the training step for a full batch.
   const Plan& plan();

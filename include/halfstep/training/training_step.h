@@ -39,18 +39,18 @@ struct TrainingStepOptions {
   std::map<std::string, std::int64_t> batch_axes = {};  ///< see batch_first
   /// Maximum memory in bytes for a step of any of the programs, see TrainerOptions::memory_budget; 0: no limit.
   std::size_t memory_budget = 0;
-  /// The ranks of data-parallel training: each makes a step of the same model and options, and calls the same functions
-  /// on its own rows, at least one. The loss must be set. The loss, the gradients and their norm are then those of all
-  /// rows, and so is the update, with the learning rate of rank 0; gradients of outputs (`backward`) are summed.
-  /// Outputs and evaluation cover a rank's own rows; those of `evaluate` and `predict` see the running statistics of
-  /// BatchNormalization of the rank unless they are shared (TrainingStep::share_statistics). Null: a single process.
+  /// The ranks of data-parallel training: each creates a step of the same model and options, and calls the same
+  /// functions on its own rows, at least one. The loss must be set. Loss, gradients, their norm and the update are then
+  /// those of all rows, with the learning rate of rank 0; gradients of outputs (`backward`) are summed. Outputs and
+  /// evaluation cover a rank's own rows; `evaluate` and `predict` use the rank's own running statistics of
+  /// BatchNormalization, unless they are shared (TrainingStep::share_statistics). Null: a single process.
   std::shared_ptr<Communicator> ranks = {};
   // As in TrainerOptions.
   std::size_t bucket_bytes = RankOptions().bucket_bytes;  ///< of gradients that are all-reduced together
-  bool sync_batchnorm = false;  ///< BatchNormalization takes its statistics from the rows of all ranks
-  /// Each rank keeps and updates the moments of its part of the parameters. `state` is collective then.
+  bool sync_batchnorm = false;  ///< BatchNormalization uses statistics of the rows of all ranks
+  /// Each rank updates a part of the parameters, and has the moments of that part. `state` is collective then.
   bool sharded_optimizer = false;
-  DType gradient_dtype = DType::f32;  ///< in which gradients are reduced; bf16 and f16 with error feedback
+  DType gradient_dtype = DType::f32;  ///< type in which gradients are reduced; bf16 and f16 with error feedback
   std::size_t programs = 16;          ///< cached programs, one per set of shapes; at least 1
   /// Called with the stages of each program. From the second program on, parameters of 4 KiB or more are shown as
   /// zeros: their values are in the store.
@@ -136,7 +136,7 @@ class TrainingStep {
   void set_parameters(const NamedTensors& values);
   /// Running statistics of BatchNormalization.
   NamedTensors statistics() const;
-  /// Gives all ranks those of rank 0: each has taken them from its own rows. Collective; of a single process nothing.
+  /// Replaces the statistics of all ranks, each computed from its own rows, by those of rank 0. Collective.
   void share_statistics();
   /// The accumulated gradients since the last update, unscaled. Parameters without a gradient are omitted. Throws
   /// Error(input) if there are none.
@@ -153,8 +153,8 @@ class TrainingStep {
 
   /// Everything that a step changes, by name: parameters, statistics, the optimizer's moments and counters, the loss
   /// scale, and accumulated gradients. A step of the same model and options that loads it continues bit for bit. On
-  /// ranks the statistics are those of the rank; what rounded gradients lack ("gradient_residual.") is the sum of all,
-  /// and with `sharded_optimizer` it has all moments: collective then. A rank loads its part of any such state.
+  /// several ranks the statistics are the rank's own. With a half gradient_dtype ("gradient_residual.": the sum over
+  /// ranks) or `sharded_optimizer` (all moments) it is collective, and a rank loads its part of such a state.
   NamedTensors state() const;
   /// Throws Error(input) naming tensors that are missing, unknown, or of another type or shape.
   void load_state(const NamedTensors& state);

@@ -1,4 +1,4 @@
-// An executor, as what it has and others have not.
+// The parts of an executor that differ between executors.
 #pragma once
 
 #include <memory>
@@ -16,7 +16,7 @@ namespace core {
 struct Backend {
   std::string name;
   Capabilities capabilities;
-  /// Operators that no row takes are views, or run in reference kernels.
+  /// Operators without a row are views or run in reference kernels.
   std::vector<KernelRow> kernels;
   std::shared_ptr<Device> device = host_device();
 };

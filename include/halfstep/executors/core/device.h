@@ -1,4 +1,4 @@
-// What an executor's device does besides running kernels: memory, copies, and how a step is run.
+// The device of an executor: its memory, copies, and how a step is run.
 #pragma once
 
 #include <functional>
@@ -18,7 +18,7 @@
 namespace HALFSTEP_API halfstep {
 namespace core {
 
-/// Memory of a program for one step alone.
+/// Requests memory of the program that only one step uses.
 using TakeScratch = std::function<BufferId(std::size_t bytes)>;
 
 /// A tensor's elements outside of any program.
@@ -28,60 +28,60 @@ struct Stored {
   Space space = Space::device;
 };
 
-/// The defaults are those of a CPU whose kernels take row-major operands.
+/// The defaults are for a CPU whose kernels use row-major operands.
 class Device {
  public:
   virtual ~Device() = default;
 
-  /// Whether kernels compute in the host's memory. Where they do not, inputs, outputs and reference kernels are on the
-  /// host, and what crosses is copied by steps of its own.
+  /// Whether kernels compute in host memory. If not, inputs, outputs and reference kernels still use host memory, and
+  /// separate steps copy between the two.
   virtual bool is_host() const { return true; }
-  /// Whether kernels exist for elements of that type; values of others go to reference kernels.
+  /// Whether kernels exist for elements of that type; others are computed by reference kernels.
   virtual bool holds(DType) const { return true; }
 
   /// Whether a value of that type can be converted to that layout.
   virtual bool knows(const Layout& layout, const Shape&, DType) const { return layout.is_row_major(); }
 
-  /// Zero-filled, 64-byte aligned. Host memory is what the device copies to and from.
+  /// Zero-filled, 64-byte aligned. In host memory, suitable for copies from and to the device.
   virtual std::shared_ptr<void> allocate(std::size_t bytes, Space space);
-  /// Copies a value at once, to another layout or space. Returns when it is done.
+  /// Copies a value immediately, to another layout or space. Returns when the copy is complete.
   virtual void move(DType dtype, const Shape& shape, const Stored& from, const Stored& to);
 
-  /// A step that copies a value: within one space to another layout or type, or from one space to the other, in the
-  /// same layout and type.
+  /// A step that copies a value: within a space to another layout or type, or to the other space in the same layout and
+  /// type.
   virtual Made convert(const Operand& from, const Operand& to, const TakeScratch& scratch);
 
   /// Copies bytes within the kernels' memory, as part of a step.
   virtual void copy(void* to, const void* from, std::size_t bytes);
 
-  /// The stream that all steps are given to, where other libraries may give it work, too.
+  /// The stream of all steps, if other libraries may enqueue work on it.
   virtual std::optional<DeviceStream> stream() const { return std::nullopt; }
-  /// Waits for the steps that were run.
+  /// Waits until all steps so far have been executed.
   void wait();
-  /// Calls `work`, in which `ranks`, unless it is null, wait in the device's place where this thread waits: steps of
-  /// the device may wait for ranks that do not come. Other threads may run programs of the device meanwhile.
+  /// Calls `work`. Meanwhile, waits of this thread for the device use StreamRanks::synchronize of `ranks`, unless it is
+  /// null: steps may depend on ranks that are lost. Other threads may run programs of the device at the same time.
   void waiting_by(StreamRanks* ranks, const std::function<void()>& work);
-  /// What runs all steps of a program. They, and `notes` (of the plan), live as long as what is returned. `on_device`,
-  /// of each step: it does nothing but give work to the device, the same in each run.
+  /// A function that runs all steps of a program. The steps, and `notes` (of the plan), outlive it. `on_device`, for
+  /// each step: the step only enqueues work on the device, the same in each run.
   virtual Run sequence(const std::vector<Run>& steps, const std::vector<bool>& on_device,
                        std::vector<std::string>& notes);
-  /// Whether large inputs are copied to the device ahead of a run, by what `make_staging` gives.
+  /// Whether large inputs are copied to the device ahead of a run, by `make_staging`.
   virtual bool stages_inputs() const { return false; }
   virtual std::unique_ptr<Staging> make_staging(const std::vector<StagedInput>&) { return nullptr; }
-  /// Calls `work`, which compiles a program, in the surroundings that the device's libraries need.
+  /// Calls `work`, which compiles a program, in the environment that the device's libraries need.
   virtual void within(const std::function<void()>& work) { work(); }
   /// Calls `work`, which runs steps of a program.
   virtual void running(const std::function<void()>& work) { within(work); }
 
-  /// (a, b): indices of nodes of which a is to run before b, because its kernel may compute b's result along. Pairs
-  /// that other nodes make impossible do not count.
+  /// Pairs (a, b) of node indices: a should run before b, because the kernel of a may also compute the result of b.
+  /// Pairs that contradict other dependencies are ignored.
   virtual std::vector<std::pair<std::size_t, std::size_t>> precedences(const Graph&) { return {}; }
 
  private:
   virtual void do_wait() {}
 };
 
-/// A device without anything of its own.
+/// A device with the defaults.
 std::shared_ptr<Device> host_device();
 
 }  // namespace core

@@ -1,4 +1,4 @@
-// A kernel on its way from the graph to a step: operands, where they lie, and what runs.
+// From a kernel to a step: operands, their memory, and the function to run.
 #pragma once
 
 #include <cstddef>
@@ -20,11 +20,11 @@ namespace core {
 using BufferId = std::int32_t;
 inline constexpr BufferId kNoBuffer = -1;
 
-/// Which memory: the one kernels compute in, or the host's, where a device has one of its own. Executors on the CPU
-/// know `device` alone.
+/// The memory space: the memory in which kernels compute, or host memory, if the device has its own. CPU executors use
+/// only `device`.
 enum class Space : std::uint8_t { device, host };
 
-/// A value as one kernel sees it: where it lies and in which layout and type.
+/// A value as an operand of a kernel: its memory, layout and type.
 struct Operand {
   BufferId buffer = kNoBuffer;
   DType dtype = DType::undefined;
@@ -38,7 +38,7 @@ struct Operand {
   std::size_t bytes() const { return bytes_of(dtype, static_cast<std::size_t>(stored())); }
 };
 
-/// Addresses of a program's buffers once they are placed; 64-byte aligned, but for parts of what others made.
+/// Addresses of a program's buffers after placement; 64-byte aligned, except for parts of external buffers.
 class Memory {
  public:
   explicit Memory(std::vector<void*> addresses) : addresses_(std::move(addresses)) {}
@@ -59,20 +59,20 @@ class Memory {
   std::vector<void*> addresses_;
 };
 
-/// Executes one step of a program. Neither looks anything up nor allocates.
+/// Executes one step of a program, without look-ups and allocations.
 using Run = std::function<void()>;
-/// Called once, when memory is placed.
+/// Called once, after memory is placed.
 using Bind = std::function<Run(const Memory&)>;
 
-/// What a kernel maker gives: a kernel, or why it has none.
+/// The result of a kernel maker: a kernel, or the reason for its refusal.
 struct Made {
   std::string kernel;  ///< "onednn: brgconv:avx512_core_amx", "simd"; empty when refused
-  std::string remark;  ///< the reason when refused; else what a reader of the plan should know
-  Bind bind;           ///< empty when nothing has to run (the output is another name of the input)
+  std::string remark;  ///< the reason when refused; else a remark for the plan
+  Bind bind;           ///< empty if nothing has to run (the output is an alias of the input)
 };
 inline Made refuse(std::string reason) { return {{}, std::move(reason), {}}; }
 
-/// One after the other, in one step.
+/// Both in one step, one after the other.
 Bind in_sequence(Bind first, Bind second);
 
 }  // namespace core

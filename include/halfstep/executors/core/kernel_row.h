@@ -16,7 +16,7 @@ namespace core {
 /// Makes a kernel for the context's node, or refuses.
 using KernelMaker = Made (*)(KernelContext&);
 
-/// The makers for an operator, best first: the first that takes a node wins, a refusal says why.
+/// The makers for an operator, best first: the first that accepts a node is used; a refusal gives its reason.
 struct KernelRow {
   std::string_view op, domain;
   std::vector<KernelMaker> makers;

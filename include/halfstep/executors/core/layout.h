@@ -20,21 +20,21 @@ Dims dims_of(const Shape& shape);
 Dims row_major_strides(const Dims& dims);
 
 /// Row-major, or outer strides and inner blocks, as libraries describe them.
-/// The extents may differ from those of the value's shape as long as the row-major order of elements is the same
-/// (grouped convolution weights have one axis more).
+/// The extents may differ from those of the value's shape if the row-major order of elements is the same (weights of
+/// grouped convolutions have one more axis).
 class Layout {
  public:
   struct Order {
     Dims dims;        ///< extents
     Dims padded;      ///< extents with padding
-    Dims strides;     ///< elements between neighbours along each axis; between blocks, where blocks cut it
+    Dims strides;     ///< elements between neighbours along each axis; between blocks if the axis is blocked
     Dims blocks;      ///< sizes of the inner blocks, from the outermost
-    Dims block_axes;  ///< the axis that each of them cuts
+    Dims block_axes;  ///< the axis of each block
   };
 
   Layout() = default;  ///< row-major
-  /// Elements that lie row-major give the row-major layout. `origin` is what a library calls this order; it takes no
-  /// part in comparisons.
+  /// An order equal to row-major gives the row-major layout. `origin` is a library's own description of the order;
+  /// comparisons ignore it.
   explicit Layout(Order order, std::shared_ptr<const void> origin = nullptr);
 
   bool is_row_major() const { return order_.dims.empty(); }
@@ -46,9 +46,9 @@ class Layout {
   std::int64_t stored(std::int64_t count) const;
   /// Axes from the slowest to the fastest in memory; only for permutations.
   std::vector<std::size_t> axis_order() const;
-  /// How many channels (elements along axis 1) lie together, when all else is in row-major order around them: 1 for
-  /// row-major, all for NHWC, 16 for NCHW in blocks of 16. Empty for any other order, and for axes that are not the
-  /// shape's.
+  /// The number of channels (elements along axis 1) that are contiguous, with all other axes in row-major order around
+  /// them: 1 for row-major, all for NHWC, 16 for NCHW in blocks of 16. Empty for any other order, and if the axes are
+  /// not those of the shape.
   std::optional<std::int64_t> channels_together(const Shape& shape) const;
 
   /// Empty for row-major.
@@ -64,8 +64,8 @@ class Layout {
   std::shared_ptr<const void> origin_;
 };
 
-/// Strides of a tensor of these extents with its axes in memory in the same order as in `layout`, which is a
-/// permutation of as many axes, or row-major.
+/// Strides of a tensor of these extents with the axis order of `layout`, which is row-major or a permutation of the
+/// same number of axes.
 Dims strides_like(const Layout& layout, const Dims& dims);
 
 }  // namespace core

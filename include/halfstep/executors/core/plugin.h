@@ -1,4 +1,4 @@
-// A shared library that holds an executor made of a Backend.
+// A plug-in library with an executor that is built as a Backend.
 #pragma once
 
 #include <exception>
@@ -14,12 +14,12 @@
 namespace HALFSTEP_API halfstep {
 namespace core {
 
-/// How well the executor suits this machine, as `halfstep_score` says.
+/// The score of the executor on this machine, see `halfstep_score`.
 using Score = int (*)(std::string& reason);
-/// What a plug-in has on this machine; nothing, and a sentence in `reason`, when it finds no device.
+/// The plug-in's backend on this machine; nothing, with a sentence in `reason`, if it finds no device.
 using OpenBackend = std::optional<Backend> (*)(const ExecutorOptions& options, std::string& reason);
 
-/// What `call` returns; where it throws, `failed`, and the error as the reason: a C function may not throw.
+/// The result of `call`, or `failed` with the error as the reason if it throws: a C function must not throw.
 template <class Call>
 auto or_reason(std::string& reason, const Call& call, decltype(call()) failed = {}) -> decltype(call()) {
   try {
@@ -44,7 +44,7 @@ inline Executor* open_plugin(OpenBackend open, const ExecutorOptions& options, s
 }  // namespace core
 }  // namespace halfstep
 
-/// Makes a shared library a plug-in: once, outside of any namespace. The arguments are a core::Score and a
+/// Defines the functions of a plug-in. Use it once, outside of any namespace, with a core::Score and a
 /// core::OpenBackend.
 #define HALFSTEP_PLUGIN(score, ...)                                                                      \
   int halfstep_abi() { return halfstep::kExecutorAbi; }                                                  \

@@ -15,11 +15,11 @@ namespace core {
 struct ReferenceCall {
   const Node* node = nullptr;
   ReferenceKernel kernel = nullptr;
-  std::vector<Tensor> in;        ///< undefined where an operand is absent
-  std::vector<Tensor> targets;   ///< where results go; undefined for those the kernel has to make a tensor for
+  std::vector<Tensor> in;        ///< undefined for an absent operand
+  std::vector<Tensor> targets;   ///< memory for the results; undefined if the kernel creates the tensor
   std::vector<Tensor> out = {};  ///< the results, targets among them
 
-  /// Throws Error when a result is not of its target's type and shape.
+  /// Throws Error if a result does not have its target's type and shape.
   void operator()();
 };
 

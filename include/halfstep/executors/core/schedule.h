@@ -1,4 +1,4 @@
-// The order nodes run in, and which states may be updated where they lie.
+// The order of nodes, and the states that may be updated in place.
 #pragma once
 
 #include <utility>
@@ -10,11 +10,11 @@
 namespace HALFSTEP_API halfstep {
 namespace core {
 
-/// Whether a node's output is its input under another shape, order of axes or name.
+/// Whether a node's output has the elements of its input, with another shape, axis order or name.
 bool is_view(const Node& node);
 /// Whether it is a view in which the elements keep their row-major order.
 bool keeps_order(const Node& node);
-/// The value that each is a view of, by a chain of views and lazy casts (see below); itself where it is none.
+/// For each value, the value of which it is a view, through views and lazy casts (see below); otherwise itself.
 ValueMap<ValueId> view_roots(const Graph& graph);
 
 struct Schedule {
@@ -24,14 +24,14 @@ struct Schedule {
   ValueMap<bool> is_lazy;           ///< see below
 };
 
-// A conversion of a float state, or of a view of one, to another float type is lazy: it is made when its result is
-// first read, in the layout the reader asks for, so that the state can take that layout.
+// A conversion of a float state, or of a view of one, to another float type is lazy: it is added when its result is
+// first read, in the layout that the reader requests, so that the state can be stored in that layout.
 
 /// Position beyond the last node: the time when outputs and states are copied.
 inline constexpr std::int32_t kAtEnd = 1 << 30;
 
-/// Topological order that keeps the graph's order where it can, and moves the nodes that make a state's next value
-/// behind all readers of the present one. `precedences` are those of Device::precedences.
+/// A topological order that keeps the graph's order if possible, and moves nodes that compute a state's next value
+/// after all readers of the present one. `precedences`: of Device::precedences.
 Schedule make_schedule(const Graph& graph, const std::vector<std::pair<std::size_t, std::size_t>>& precedences = {});
 
 }  // namespace core

@@ -9,22 +9,22 @@
 namespace HALFSTEP_API halfstep {
 namespace core {
 
-/// From one of two places in the host's memory to where a program's kernels read it.
+/// Copied from one of two places in host memory to the buffer that a program's kernels read.
 struct StagedInput {
   std::array<void*, 2> host = {};
   void* target = nullptr;
   std::size_t bytes = 0;
 };
 
-/// Of one program. The device has memory of its own between both, so that the copy from the host may go on while the
-/// run before still reads the target.
+/// The staged inputs of one program. The device has intermediate memory, so that the copy from the host can proceed
+/// while the previous run still reads the target.
 class Staging {
  public:
   virtual ~Staging() = default;
-  /// Begins to copy all inputs from that place of each, and returns. The place must stay as it is until a run that took
-  /// them has ended. What was given before and not taken is forgotten.
+  /// Starts copying all inputs from this place, and returns. The place must not change until the run that takes them
+  /// has ended. Replaces inputs that were given before and not taken.
   virtual void give(std::size_t place) = 0;
-  /// Has the program's next steps find in the targets what was given.
+  /// Makes the given inputs available in the targets for the program's next steps.
   virtual void take() = 0;
 };
 

@@ -1,4 +1,4 @@
-// The states of a run in a device's memory, each in the layout that the first program to use it liked best.
+// The states of a run in device memory, each in the layout preferred by the first program that uses it.
 #pragma once
 
 #include <map>
@@ -20,7 +20,7 @@ class Store final : public StateStore {
     DType dtype = DType::undefined;
     Shape shape;
     Layout layout;
-    bool is_settled = false;  ///< programs hold its address: the layout stays
+    bool is_settled = false;  ///< programs hold its address: the layout is final
     std::shared_ptr<void> memory;
 
     std::size_t bytes() const { return bytes_of(dtype, static_cast<std::size_t>(layout.stored(shape.count()))); }
@@ -31,13 +31,13 @@ class Store final : public StateStore {
   Tensor read(std::string_view name) const override;
   void write(std::string_view name, const Tensor& value) override;
 
-  /// The state's entry, good for the store's life; a new one holds `initial`, row-major and not settled.
-  /// Throws Error when it is there with another dtype or shape.
+  /// The state's entry, valid for the store's lifetime; a new one has the value `initial`, row-major and not settled.
+  /// Throws Error if the state exists with another dtype or shape.
   Entry& bind(const std::string& name, const Tensor& initial);
   /// Moves a state that is not settled to another layout.
   static void adopt(Entry& entry, const Layout& layout, Device& device);
 
-  /// The store as one of this kind of device; throws Error when it is another executor's.
+  /// The store as a core::Store; throws Error if it belongs to another executor.
   static Store& of(StateStore& store, const Device& device, std::string_view executor);
 
  private:

@@ -1,4 +1,4 @@
-// A training step that several ranks make together.
+// Options of a training step on several ranks.
 #pragma once
 
 #include <cstddef>
@@ -12,20 +12,20 @@
 namespace HALFSTEP_API halfstep {
 
 struct RankOptions {
-  int ranks = 1;  ///< 1: a step by itself
-  int rank = 0;   ///< of this step among them
-  /// Gradients are reduced in groups of at least so many bytes.
+  int ranks = 1;  ///< 1: a single process
+  int rank = 0;   ///< the rank of this step
+  /// Minimum size of a bucket: gradients that are all-reduced together.
   std::size_t bucket_bytes = 25'000'000;
-  /// Those groups, each a list of parameters; they have to be the same on all ranks. Empty: as the backward pass gives
-  /// the gradients.
+  /// The buckets, each a list of parameters; the same on all ranks. Empty: in the order in which the backward pass
+  /// computes the gradients.
   std::vector<std::vector<std::string>> buckets = {};
-  bool sync_batchnorm = false;  ///< BatchNormalization takes its statistics from the rows of all ranks
-  /// Each parameter is updated by one rank, which alone has its moments: see shard_optimizer.
+  bool sync_batchnorm = false;  ///< BatchNormalization uses statistics of the rows of all ranks
+  /// Each parameter is updated by one rank, its owner, and only the owner has its moments: see shard_optimizer.
   bool sharded_optimizer = false;
-  /// That rank, by the parameter; the same on all ranks. Empty: by owners_of the parameters that have a gradient.
+  /// The owner of each parameter; the same on all ranks. Empty: owners_of the parameters that have a gradient.
   std::map<std::string, int> owners = {};
-  /// In which gradients are reduced. A half type: what rounding takes from a gradient is added to the next one of that
-  /// rank (error feedback), from a state of each.
+  /// The type in which gradients are reduced. For a half type each rank stores the rounding error of its gradients in a
+  /// state and adds it to the next ones (error feedback).
   DType gradient_dtype = DType::f32;
 };
 
