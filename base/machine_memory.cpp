@@ -67,7 +67,8 @@ ResidentMemory resident_memory() {
 }
 
 void return_free_memory() {
-#ifdef __GLIBC__
+// Sanitizers replace malloc: glibc's own is not initialized then, and malloc_trim would do that without a lock.
+#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
   ::malloc_trim(0);
 #endif
 }

@@ -94,7 +94,8 @@ Tensor DetachedModel::read(const onnx::TensorProto& tensor) const {
 }
 
 void DetachedModel::check_intact() const {
-  for (const auto& [file, mapping] : mapped) {
+  for (const MappedData& data : mapped) {
+    const auto& mapping = data.mapping;
     const std::size_t intact = mapping ? mapping->intact() : 0;
     if (!mapping || intact == mapping->size()) continue;
     std::string lost;
@@ -106,7 +107,7 @@ void DetachedModel::check_intact() const {
       if (end > mapping->data() + intact && end <= mapping->data() + mapping->size())
         lost = "tensor '" + tensor.name() + "' is not whole";
     });
-    throw_truncated(file.string(), mapping->size(), intact, lost);
+    throw_truncated(data.path.string(), mapping->size(), intact, lost);
   }
 }
 

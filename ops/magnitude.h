@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <limits>
 #include <string_view>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -67,18 +66,6 @@ double same(const MagnitudeCall& in);
 
 /// For f(x, alpha), with normally distributed x.
 double of_function(double square, double (*f)(double x, double alpha), double alpha);
-
-/// For a function of operand 0, F(x) or F(x, alpha), where `alpha` is the attribute's default.
-template <auto F, float alpha = 0.0f>
-constexpr MagnitudeRule after = [](const MagnitudeCall& in) {
-  constexpr auto f = [](double x, [[maybe_unused]] double a) -> double {
-    if constexpr (std::is_invocable_v<decltype(F), double>)
-      return F(x);
-    else
-      return F(x, a);
-  };
-  return of_function(in.square(0), f, in.real("alpha", alpha));
-};
 
 }  // namespace ops::magnitude
 }  // namespace halfstep

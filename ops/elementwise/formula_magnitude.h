@@ -8,9 +8,11 @@ namespace halfstep::ops {
 
 /// Of a formula of one operand, whose first parameter, where it has any, is the attribute alpha.
 template <Formula F>
-constexpr MagnitudeRule magnitude_of = magnitude::after<[](double x, double alpha) {
-  return evaluate(F, {x, alpha, row_of(F).parameters[1].fallback});
-},
-                                                        row_of(F).parameters[0].fallback>;
+constexpr MagnitudeRule magnitude_of = [](const MagnitudeCall& in) {
+  constexpr auto f = [](double x, double alpha) -> double {
+    return evaluate(F, {x, alpha, row_of(F).parameters[1].fallback});
+  };
+  return magnitude::of_function(in.square(0), f, in.real("alpha", row_of(F).parameters[0].fallback));
+};
 
 }  // namespace halfstep::ops

@@ -58,10 +58,11 @@ std::vector<double> numbers_of(const LossDef& loss, const LossNumbers& given) {
                                     number.lowest, number.highest),
                         fmt::format("{}", values.back()), "correct the number");
   }
-  for (const auto& [name, value] : given)
-    if (std::none_of(loss.numbers.begin(), loss.numbers.end(), [&](const LossNumber& n) { return n.name == name; }))
-      throw_input_error(fmt::format("a loss that has --{}: {}", name, losses_with(name)), std::string(loss.name),
-                        "omit it, or choose another loss with --loss");
+  for (const auto& number : given)
+    if (std::none_of(loss.numbers.begin(), loss.numbers.end(),
+                     [&](const LossNumber& n) { return n.name == number.first; }))
+      throw_input_error(fmt::format("a loss that has --{}: {}", number.first, losses_with(number.first)),
+                        std::string(loss.name), "omit it, or choose another loss with --loss");
   return values;
 }
 

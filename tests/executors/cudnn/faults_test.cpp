@@ -286,7 +286,8 @@ TEST_F(Faults, WithoutACompilerOfKernelsNodesRunInReferenceKernels) {
   EXPECT_THAT(run.entry.kernel, StartsWith("reference"));
   EXPECT_THAT(run.entry.reason, HasSubstr("kernels are not generated"));
   EXPECT_EQ(run.difference, "");
-  for (const Fusion& fusion : emulated_executor()->capabilities().fusions) {
+  const auto executor = emulated_executor();
+  for (const Fusion& fusion : executor->capabilities().fusions) {
     EXPECT_THAT(fusion.fused, testing::AnyOf("FusedGemm", "FusedMatMul", "FusedConv", "ConvGradWeight"));
     EXPECT_TRUE(fusion.activations.empty() || fusion.op == "Conv") << fusion.fused << " would run on the CPU";
   }
