@@ -39,6 +39,15 @@ constexpr std::string_view kTemporarySuffix = ".tmp";
 constexpr std::size_t kRandomCharacters = 6;
 constexpr mode_t kPermissions = 0777;  // without setuid, setgid and the sticky bit
 
+/// What a link to an open file leads to.
+bool is_of_process(const fs::path& target) { return target.native().starts_with("/proc/"); }
+
+constexpr const char* kOpenFile = "an open file";
+
+[[noreturn]] void throw_no_regular_file(const fs::path& path, const char* found) {
+  throw_input_error("a regular file to write: " + path.string(), found, "name a file");
+}
+
 /// Throws Error(input) if the path (through symbolic links) is something other than a regular file, or is a link to an
 /// open file of a process (/dev/stdout), which must not be replaced.
 void require_regular(const fs::path& path) {
@@ -46,10 +55,9 @@ void require_regular(const fs::path& path) {
   if (::stat(path.c_str(), &status) != 0) return;
   const char* found = S_ISFIFO(status.st_mode) ? "a pipe" : S_ISSOCK(status.st_mode) ? "a socket" : "a device";
   std::error_code none;
-  const bool is_link_to_open_file = fs::read_symlink(path, none).native().starts_with("/proc/");
-  if ((S_ISREG(status.st_mode) && !is_link_to_open_file) || S_ISDIR(status.st_mode)) return;
-  throw_input_error("a regular file to write: " + path.string(), S_ISREG(status.st_mode) ? "an open file" : found,
-                    "name a file");
+  const bool is_open = is_of_process(fs::read_symlink(path, none));
+  if ((S_ISREG(status.st_mode) && !is_open) || S_ISDIR(status.st_mode)) return;
+  throw_no_regular_file(path, S_ISREG(status.st_mode) ? kOpenFile : found);
 }
 
 std::string random_characters() {
@@ -122,6 +130,25 @@ void move_into_place(const fs::path& from, const fs::path& path, const fs::path&
 
 }  // namespace
 
+fs::path through_links(const fs::path& path) {
+  fs::path found = path;
+  std::error_code none;
+  while (fs::is_symlink(fs::symlink_status(found, none))) {
+    // The system may refuse to follow it: one in a circle, or another user's in a folder that all write to.
+    struct stat status;
+    if (::stat(found.c_str(), &status) != 0 && errno != ENOENT) throw_unwritable(path, errno);
+    // Open files of a process are links, those of pipes to no path.
+    if (is_of_process(fs::canonical(folder_of(found), none) / "")) {
+      require_regular(found);
+      throw_no_regular_file(path, kOpenFile);
+    }
+    const fs::path target = fs::read_symlink(found, none);
+    if (target.empty()) break;
+    found = target.is_absolute() ? target : folder_of(found) / target;
+  }
+  return found;
+}
+
 std::vector<fs::path> temporaries_of(const fs::path& path) {
   // Not std::filesystem's iterator, which terminates the program if memory is exhausted.
   std::vector<fs::path> found;
@@ -179,7 +206,8 @@ void FileWriter::write_through(const std::byte* data, std::size_t bytes) {
   if (!write_fully(descriptor_, data, bytes)) throw_unwritable(path_, errno);
 }
 
-PendingFile::PendingFile(fs::path path, const FileContent& content, const fs::path& like) : path_(std::move(path)) {
+PendingFile::PendingFile(const fs::path& path, const FileContent& content, const fs::path& like, Links links)
+    : path_(links == Links::follow ? through_links(path) : path) {
   require_regular(path_);
   sweep_temporaries(path_);
   Descriptor file = open_temporary(path_, like.empty() ? path_ : like, temporary_);
@@ -210,7 +238,7 @@ void PendingFile::place_keeping(const fs::path& previous) {
 }
 
 void write_atomically(const fs::path& path, const FileContent& content, const fs::path& previous) {
-  PendingFile(path, content).place_keeping(previous);
+  PendingFile(path, content, {}, Links::replace).place_keeping(previous);
 }
 
 void write_atomically(const fs::path& path, const FileContent& content, Durability durability) {
@@ -222,9 +250,10 @@ void write_atomically(const fs::path& path, std::string_view content, Durability
       path, [&](FileWriter& file) { file.write(content); }, durability);
 }
 
-void check_writable(const fs::path& path, std::uint64_t expected_bytes) {
-  const std::string required = "a file that can be written: " + path.string();
-  if (!path.has_filename()) throw_input_error(required, "no file name", "name a file");
+void check_writable(const fs::path& named, std::uint64_t expected_bytes) {
+  const std::string required = "a file that can be written: " + named.string();
+  if (!named.has_filename()) throw_input_error(required, "no file name", "name a file");
+  const fs::path path = through_links(named);
   const fs::path folder = folder_of(path);
   std::error_code code;
   const fs::file_status folder_status = fs::status(folder, code);

@@ -52,6 +52,16 @@ enum class Durability : std::uint8_t {
   soon,
 };
 
+/// What happens to a symbolic link at the path of a new file.
+enum class Links : std::uint8_t {
+  follow,   ///< the file it leads to is replaced, or made
+  replace,  ///< for names that the user has not chosen: somebody else may have put it there
+};
+
+/// The path at the end of the symbolic links at `path`: itself where there is none. Throws Error(failure) for links in
+/// a circle and those that the system does not follow, Error(input) for one to an open file of a process (/dev/stdout).
+std::filesystem::path through_links(const std::filesystem::path& path);
+
 /// A complete file, on disk under a temporary name in the folder of its path, but not yet at the path. This allows
 /// several files to be written before the first of them is placed.
 class PendingFile {
@@ -63,16 +73,17 @@ class PendingFile {
   /// Throws Error(input) if the path exists and is not a regular file (a device, a pipe), Error(failure) if the file
   /// cannot be written or another process is writing it, and rethrows exceptions of `content`; the temporary file is
   /// then removed.
-  PendingFile(std::filesystem::path path, const FileContent& content, const std::filesystem::path& like = {});
+  PendingFile(const std::filesystem::path& path, const FileContent& content, const std::filesystem::path& like = {},
+              Links links = Links::follow);
   /// Removes the temporary file unless it was placed.
   ~PendingFile();
   PendingFile(const PendingFile&) = delete;
   PendingFile& operator=(const PendingFile&) = delete;
 
-  /// Renames it to the path; a symbolic link there is replaced, not followed. Throws Error(failure).
+  /// Renames it to the path. Throws Error(failure).
   void place(Durability durability = Durability::on_return);
   /// The same, durable on return; the old file at the path is kept as `previous` (in the same folder, replacing any
-  /// file there). At any time at least one of the two names is a complete file.
+  /// file or link there). At any time at least one of the two names is a complete file.
   void place_keeping(const std::filesystem::path& previous);
 
  private:
@@ -94,7 +105,7 @@ void write_atomically(const std::filesystem::path& path, const FileContent& cont
 void write_atomically(const std::filesystem::path& path, std::string_view content,
                       Durability durability = Durability::on_return);
 
-/// As above; keeps the old file as `PendingFile::place_keeping` does.
+/// As above, but replaces a link; keeps the old file as `PendingFile::place_keeping` does.
 void write_atomically(const std::filesystem::path& path, const FileContent& content,
                       const std::filesystem::path& previous);
 

@@ -1,6 +1,8 @@
+#include <algorithm>
 #include <array>
+#include <iterator>
 
-#include <halfstep/base/dtype.h>
+#include "base/dtype_names.h"
 
 namespace halfstep {
 namespace {
@@ -54,6 +56,7 @@ std::size_t bytes_of(DType dtype, std::size_t count) {
   return bits >= 8 ? count * (bits / 8) : count / 8 * bits + (count % 8 * bits + 7) / 8;  // which cannot overflow
 }
 std::string_view name_of(DType dtype) { return row(dtype).name; }
+std::string_view onnx_name_of(DType dtype) { return row(dtype).onnx_name; }
 
 DType dtype_from_name(std::string_view name) {
   for (const Row& r : kTable)
@@ -64,19 +67,9 @@ DType dtype_from_name(std::string_view name) {
 bool is_float(DType d) { return d == DType::f32 || d == DType::f16 || d == DType::bf16 || d == DType::f64; }
 bool is_half(DType d) { return d == DType::f16 || d == DType::bf16; }
 bool is_integer(DType d) {
-  switch (d) {
-    case DType::u8:
-    case DType::i8:
-    case DType::u16:
-    case DType::i16:
-    case DType::u32:
-    case DType::i32:
-    case DType::u64:
-    case DType::i64:
-      return true;
-    default:
-      return false;
-  }
+  constexpr DType kIntegers[] = {DType::u8,  DType::i8,  DType::u16, DType::i16,
+                                 DType::u32, DType::i32, DType::u64, DType::i64};
+  return std::ranges::find(kIntegers, d) != std::end(kIntegers);
 }
 
 }  // namespace halfstep

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdint>
 #include <cstdlib>
 #include <fstream>
 #include <system_error>
@@ -26,6 +25,18 @@ fs::path library_folder() {
   Dl_info info{};
   if (!dladdr(reinterpret_cast<void*>(&find_plugins), &info) || !info.dli_fname) return {};
   return fs::path(info.dli_fname).parent_path();
+}
+
+std::vector<std::string> folders_of_user() {
+  const char* variable = std::getenv("HALFSTEP_PLUGIN_PATH");
+  std::string_view folders = variable ? variable : "";
+  std::vector<std::string> result;
+  while (!folders.empty()) {
+    const std::string_view folder = folders.substr(0, folders.find(':'));
+    folders.remove_prefix(std::min(folders.size(), folder.size() + 1));
+    if (!folder.empty()) result.emplace_back(folder);
+  }
+  return result;
 }
 
 void add_plugins(PluginKind kind, const fs::path& folder, bool is_named_by_user, std::vector<PluginFile>& found) {
@@ -68,15 +79,16 @@ std::string_view plugin_name(std::string_view file) {
   return file.substr(kPrefix.size(), file.size() - kPrefix.size() - kSuffix.size());
 }
 
+std::vector<std::string> plugin_folders_that_are_none() {
+  std::vector<std::string> missing = folders_of_user();
+  std::error_code ignored;
+  std::erase_if(missing, [&](const std::string& folder) { return fs::is_directory(folder, ignored); });
+  return missing;
+}
+
 std::vector<PluginFile> find_plugins(PluginKind kind) {
   std::vector<PluginFile> found;
-  const char* variable = std::getenv("HALFSTEP_PLUGIN_PATH");
-  std::string_view folders = variable ? variable : "";
-  while (!folders.empty()) {
-    const std::string_view folder = folders.substr(0, folders.find(':'));
-    folders.remove_prefix(std::min(folders.size(), folder.size() + 1));
-    if (!folder.empty()) add_plugins(kind, folder, true, found);
-  }
+  for (const std::string& folder : folders_of_user()) add_plugins(kind, folder, true, found);
   if (const fs::path folder = library_folder(); !folder.empty()) add_plugins(kind, folder, false, found);
   return found;
 }

@@ -98,15 +98,23 @@ StepShape shape_of(const Profile& alone, std::vector<std::size_t> buckets) {
   return shape;
 }
 
-Profile profile_step(const LoadedModel& model, const BenchFlags& flags, TrainerOptions options, std::int64_t rows,
-                     Executor& executor, std::vector<std::size_t>* buckets = nullptr) {
+struct ProfiledStep {
+  Profile profile;
+  std::vector<std::size_t> buckets;
+  std::int64_t batch;  // of all ranks
+  std::vector<std::string> notices;
+};
+
+ProfiledStep profile_step(const LoadedModel& model, const BenchFlags& flags, TrainerOptions options, std::int64_t rows,
+                          Executor& executor) {
   options.batch_size = rows;
+  InputShapes shapes{.by_name = {}, .batch = rows};
+  take_batch(model.graph, shapes);
   const Dataset data = flags.data.empty()
-                           ? example_dataset(model.graph, InputShapes{.by_name = {}, .batch = rows}, options)
+                           ? example_dataset(model.graph, shapes, options)
                            : flags.loss.with_sample_weights(flags.rows.open(flags.data, Split::train, model.graph));
   Trainer trainer(model, executor, data, options);
-  if (buckets) *buckets = trainer.bucket_bytes();
-  return trainer.profile({.steps = flags.steps});
+  return {trainer.profile({.steps = flags.steps}), trainer.bucket_bytes(), trainer.batch_size(), trainer.notices()};
 }
 
 Json measure(const std::shared_ptr<Communicator>& ranks, BenchFlags flags) {
@@ -120,13 +128,14 @@ Json measure(const std::shared_ptr<Communicator>& ranks, BenchFlags flags) {
 
   // Each by itself, at the same time: as they share cores and memory in a step.
   ranks->barrier();
-  const Profile alone = profile_step(model, flags, options, std::max<std::int64_t>(1, flags.batch / size), *executor);
+  const Profile alone =
+      profile_step(model, flags, options, std::max<std::int64_t>(1, flags.batch / size), *executor).profile;
   ranks->barrier();
-  std::vector<std::size_t> buckets;
   options.ranks = ranks;
-  const Profile together = profile_step(model, flags, options, flags.batch, *executor, &buckets);
+  const auto [together, buckets, batch, notices] = profile_step(model, flags, options, flags.batch, *executor);
+  for (const std::string& notice : notices) print_message(notice);
 
-  Json json{{"ranks", size}, {"batch", flags.batch}, {"threads", flags.executor.threads}};
+  Json json{{"ranks", size}, {"batch", batch}, {"threads", flags.executor.threads}};
   std::vector<AllReduceTime> times;
   for (const std::size_t bytes : kSweep) {
     times.push_back(time_all_reduce(*ranks, bytes));
@@ -185,10 +194,10 @@ void print_text(const Json& json) {
   print_out("link   latency {:.1f} us, {:.3f} GB/s between neighbours in a ring\n", number(json["link"]["latency_us"]),
             number(json["link"]["gbytes_per_s"]));
   const Json& compute = json["compute_ms"];
-  print_out("step   {:.3f} ms at best; by itself {:.3f} (forward {:.3f}, backward {:.3f}, update {:.3f}), its\n",
+  print_out("step   {:.3f} ms at best; computation alone {:.3f} (forward {:.3f}, backward {:.3f}, update {:.3f}),\n",
             number(json["step_ms"]["best"]), number(compute["step"]), number(compute["forward"]),
             number(compute["backward"]), number(compute["update"]));
-  print_out("       all-reduces {:.3f}: {:.2f} times the larger\n", number(json["communication_ms"]),
+  print_out("       all-reduces alone {:.3f}; step / larger of both: {:.2f}\n", number(json["communication_ms"]),
             number(json["step_over_larger"]));
   Json table = Json::array();
   for (const Json& row : json["scaling"])

@@ -2,7 +2,6 @@
 
 #include <cerrno>
 #include <cmath>
-#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <system_error>
@@ -14,7 +13,6 @@
 #include "base/json_numbers.h"
 #include "base/parse_number.h"
 #include "formats/inflate.h"
-#include <halfstep/base/error.h>
 #include <halfstep/executors/registry.h>
 
 namespace halfstep::cli {
@@ -84,6 +82,13 @@ std::string ExecutorFlags::changed_arithmetic() const {
   return asked.deterministic ? "" : "--deterministic";
 }
 
+std::string ExecutorFlags::lower_math(DType precision, const Executor& opened) const {
+  const Fp32Math math = parse_fp32_math(fp32_math);
+  if (precision != DType::f32 || math == Fp32Math::strict) return {};
+  if (!without_effect({.fp32_math = math}, opened).empty()) return {};
+  return fmt::format(", products and convolutions in {} (--fp32-math)", fp32_math);
+}
+
 std::unique_ptr<Executor> ExecutorFlags::open() const {
   const ExecutorOptions options = this->options();
   std::string notice;
@@ -98,9 +103,12 @@ std::unique_ptr<Executor> ExecutorFlags::open() const {
   return result;
 }
 
-CLI::Option* PrecisionFlag::add_to(CLI::App& command) {
+CLI::Option* PrecisionFlag::add_to(CLI::App& command, bool trains) {
   return command
-      .add_option("--precision", name, "fp32, bf16, fp16, or auto: the fastest that the device supports natively")
+      .add_option(
+          "--precision", name,
+          fmt::format("fp32, bf16, fp16, or auto: bf16, else fp16, if the device computes it natively, else fp32{}",
+                      trains ? "; where kernels are tuned, the one measured fastest in a training step" : ""))
       ->capture_default_str()
       ->envname("HALFSTEP_PRECISION")
       ->check(suggested({"fp32", "bf16", "fp16", "auto"}));
@@ -113,7 +121,8 @@ void add_memory_budget(CLI::App& command, std::size_t& bytes) {
       .add_option(
           "--memory-budget", bytes,
           "limit on the memory of training (of GPU memory for a GPU executor), such as 500MB or 2GiB: activations are "
-          "recomputed in the backward pass to meet it, with the same results; halfstep inspect --memory predicts it")
+          "recomputed in the backward pass to meet it, with the same results; data that is mapped or unpacked is not "
+          "counted; halfstep inspect --memory predicts it")
       ->type_name("BYTES")
       ->transform(byte_count());
 }
@@ -130,10 +139,12 @@ void DataFlags::add_input_to(CLI::App& command) {
       ->type_name("X|X/Y");
   command.add_option("--mean", mean, "mean, subtracted after scaling: one number, or one per channel")
       ->delimiter(',')
-      ->type_name("X[,X...]");
+      ->type_name("X[,X...]")
+      ->check(number());
   command.add_option("--std", stddev, "standard deviation, divided by after that: one number, or one per channel")
       ->delimiter(',')
-      ->type_name("X[,X...]");
+      ->type_name("X[,X...]")
+      ->check(number());
   command
       .add_option("--layout", layout,
                   "auto (the channel axis moves if only that fits the model), keep, nhwc-to-nchw or nchw-to-nhwc")
@@ -227,9 +238,11 @@ std::uint64_t file_bytes(const std::string& path) {
   return error ? 0 : static_cast<std::uint64_t>(bytes);
 }
 
-std::string describe_precision(DType taken, Precision asked, const Capabilities& capabilities) {
+std::string describe_precision(DType taken, Precision asked, const Capabilities& capabilities,
+                               const std::string& reason) {
   const std::string_view name = precision_name(taken);
-  if (asked == Precision::automatic) return fmt::format("{}, chosen by auto: {}", name, capabilities.auto_reason);
+  if (asked == Precision::automatic)
+    return fmt::format("{}, chosen by auto: {}", name, reason.empty() ? capabilities.auto_reason : reason);
   if (taken == DType::f32) return std::string(name);
   if (capabilities.is_native(OpClass::matmul, taken)) return fmt::format("{}, as requested", name);
   return fmt::format("{0}, as requested; this device stores {0} and computes in fp32: --precision {1} is faster", name,

@@ -40,6 +40,8 @@ struct ExecutorFlags {
   ExecutorOptions options() const;
   /// The first flag of add_arithmetic_to that has another value than its default; empty: none has.
   std::string changed_arithmetic() const;
+  /// "" unless products of f32 tensors are computed in a lower precision by --fp32-math: what to add to a precision.
+  std::string lower_math(DType precision, const Executor& opened) const;
   /// The executor asked for; says on stderr where `auto` passes over a GPU, and which flags have no effect.
   std::unique_ptr<Executor> open() const;
 };
@@ -50,7 +52,8 @@ struct ExecutorFlags {
 struct PrecisionFlag {
   std::string name = "auto";
 
-  CLI::Option* add_to(CLI::App& command);
+  /// `trains`: the command makes training steps, and has --tune.
+  CLI::Option* add_to(CLI::App& command, bool trains = false);
   /// `otherwise` if neither the flag nor the environment sets it.
   Precision value(Precision otherwise = Precision::automatic) const;
 };
@@ -107,8 +110,10 @@ void add_model(CLI::App& command, std::string& model);
 /// The size of the file at `path` in bytes, 0 if unknown: an estimate of the size of a model written from it.
 std::uint64_t file_bytes(const std::string& path);
 
-/// "bf16, chosen by auto: <the reason>" for a precision used on an executor; mentions a faster one, if any.
-std::string describe_precision(DType taken, Precision asked, const Capabilities& capabilities);
+/// "bf16, chosen by auto: <the reason>" for a precision used on an executor; mentions a faster one, if any. `reason`:
+/// of a Trainer; empty: the device's.
+std::string describe_precision(DType taken, Precision asked, const Capabilities& capabilities,
+                               const std::string& reason = {});
 
 /// "60,000"
 std::string with_thousands(std::int64_t value);

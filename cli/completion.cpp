@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "base/enum_names.h"
 #include "cli/common.h"
 #include "cli/help.h"
 
@@ -77,16 +78,9 @@ _halfstep() {
 )";
 
 std::string bash_values(Values values, const std::string& words) {
-  switch (values) {
-    case Values::words:
-      return fmt::format("_halfstep_words \"{}\"", words);
-    case Values::files:
-      return "_halfstep_files";
-    case Values::folders:
-      return "_halfstep_folders";
-    default:
-      return ":";
-  }
+  constexpr std::string_view kCommands[] = {":", "_halfstep_words", "_halfstep_files", "_halfstep_folders"};
+  const std::string command(name_in(kCommands, values));
+  return values == Values::words ? fmt::format("{} \"{}\"", command, words) : command;
 }
 
 std::string bash_command(const CLI::App& command, const std::string& positional) {

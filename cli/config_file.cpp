@@ -19,6 +19,7 @@
 #include <nlohmann/json.hpp>
 #include <toml++/toml.h>
 
+#include "base/enum_names.h"
 #include "base/parse_number.h"
 #include "base/path_state.h"
 #include "cli/help.h"
@@ -55,18 +56,9 @@ bool takes_list(const CLI::Option& option) {
 bool repeats(const CLI::Option& option) { return option.get_items_expected_max() > 1 && option.get_delimiter() == 0; }
 
 std::string_view expected(Kind kind) {
-  switch (kind) {
-    case Kind::flag:
-      return "true or false";
-    case Kind::flag_or_text:
-      return "true, false or a string";
-    case Kind::whole_number:
-      return "a whole number";
-    case Kind::number:
-      return "a number";
-    default:
-      return "a string";
-  }
+  constexpr std::string_view kExpected[] = {"true or false", "true, false or a string", "a whole number", "a number",
+                                            "a string"};
+  return name_in(kExpected, kind);
 }
 
 std::string key_of(const CLI::Option& option) {
@@ -290,6 +282,11 @@ void read_configs(CLI::App& app, const std::vector<std::string>& arguments) {
   for (CLI::App* command : app.get_subcommands([](CLI::App*) { return true; }))
     if (CLI::Option* config = command->get_option_no_throw(kConfig))
       config->each([command, &arguments](const std::string& path) { ConfigFile(*command, path, arguments).apply(); });
+}
+
+std::string config_file_of(const CLI::App& command) {
+  const CLI::Option* option = command.get_option_no_throw(kConfig);
+  return option && !option->empty() ? option->results().back() : "";
 }
 
 std::string config_text(const CLI::App& command) {

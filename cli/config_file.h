@@ -21,6 +21,9 @@ void read_configs(CLI::App& app, const std::vector<std::string>& arguments);
 /// Error(input) if a flag's text is not valid UTF-8.
 std::string config_text(const CLI::App& command);
 
+/// The file that --config names; empty if it is not given.
+std::string config_file_of(const CLI::App& command);
+
 /// The start of the first line of such a file.
 inline constexpr const char* kConfigMark = "# Flags of halfstep ";
 

@@ -1,11 +1,7 @@
 // halfstep convert: converts a model's weights and computation to half precision.
 #include <chrono>
-#include <map>
-#include <memory>
 #include <optional>
-#include <string>
 #include <utility>
-#include <vector>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -28,6 +24,7 @@ namespace {
 
 struct ConvertFlags {
   std::string model, output, precision;
+  std::string config;         // the file that flags were read from
   std::string keep_io_types;  // "" without the flag, "true" without names
   std::string keep_f32, force_half;
   std::vector<std::string> calibrate, verify, reports;
@@ -63,6 +60,7 @@ void check_flags(const ConvertFlags& flags) {
   if (!flags.dry_run) check_output_path(flags.output, file_bytes(flags.model) / 2);
   std::vector<std::filesystem::path> inputs = input_files(flags.calibrate);
   for (std::filesystem::path& path : input_files(flags.verify)) inputs.push_back(std::move(path));
+  if (!flags.config.empty()) inputs.emplace_back(flags.config);
   inputs.emplace_back(flags.model);  // converting in place would lose the f32 weights
   check_distinct(outputs_of(flags), inputs);
 }
@@ -207,7 +205,10 @@ void add_convert(CLI::App& app, int& exit_code) {
   command->add_flag("--json", flags->json, "prints the report as JSON, and everything else on standard error");
   flags->rows.add_input_to(*command);
   flags->executor.add_to(*command);
-  command->callback([flags, &exit_code] { exit_code = convert_file(*flags); });
+  command->callback([flags, command, &exit_code] {
+    flags->config = config_file_of(*command);
+    exit_code = convert_file(*flags);
+  });
 }
 
 }  // namespace halfstep::cli

@@ -125,6 +125,7 @@ nlohmann::ordered_json to_json(const ExecutorStatus& status) {
 int devices_on(const std::shared_ptr<Communicator>& ranks, const DevicesFlags& flags) {
   std::vector<ExecutorStatus> statuses = executor_statuses();
   const std::string taken = automatic(statuses);
+  if (const std::string missing = missing_plugin_folders(); !missing.empty()) print_message(missing);
   if (!flags.plugin.empty()) {
     const std::unique_ptr<Executor> executor = load_executor(flags.plugin, {});
     statuses.push_back({std::string(executor->name()), true, "", executor->capabilities()});

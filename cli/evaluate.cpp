@@ -1,8 +1,11 @@
 // halfstep evaluate: loss and metrics of a model on a data set.
+#include <algorithm>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "cli/class_table.h"
@@ -26,10 +29,17 @@ struct EvaluateFlags {
   bool json = false;
 };
 
-void print_text(const Evaluation& result, const Evaluator& evaluator, const std::vector<std::string>& classes) {
-  print_out("{:<12} {}\n{:<12} {:.6g}\n", "rows", with_thousands(result.rows), "loss", result.loss);
-  for (const auto& [name, value] : result.metrics) print_out("{:<12} {:.6g}\n", name, value);
-  print_out("{:<12} {}\n", "precision", precision_name(evaluator.precision()));
+void print_text(const Evaluation& result, const Evaluator& evaluator, const std::string& math,
+                const std::vector<std::string>& classes) {
+  std::size_t width = 12;
+  for (const auto& [name, value] : result.metrics) width = std::max(width, name.size());
+  const auto line = [width](std::string_view name, const std::string& value) {
+    print_out("{:<{}} {}\n", name, width, value);
+  };
+  line("rows", with_thousands(result.rows));
+  line("loss", fmt::format("{:.6g}", result.loss));
+  for (const auto& [name, value] : result.metrics) line(name, fmt::format("{:.6g}", value));
+  line("precision", std::string(precision_name(evaluator.precision())) + math);
   for (const auto& [name, table] : result.tables) print_class_table(name, table, classes);
 }
 
@@ -62,7 +72,7 @@ void evaluate(const EvaluateFlags& flags) {
   if (flags.json) {
     print_json(to_json(result, evaluator, *executor, data.classes));
   } else {
-    print_text(result, evaluator, data.classes);
+    print_text(result, evaluator, flags.executor.lower_math(evaluator.precision(), *executor), data.classes);
   }
 }
 

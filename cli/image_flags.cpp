@@ -40,8 +40,8 @@ void ImageFlags::add_to(CLI::App& command) {
       ->check(whole_number(1, std::uint64_t{1} << 14));
   command
       .add_option("--image-crop", crop,
-                  "fraction of an image's shorter side to keep; it is cropped at the centre or (--augment) at a random "
-                  "position")
+                  fmt::format("fraction of an image's shorter side to keep; it is cropped at the centre{}",
+                              command.get_option_no_throw("--augment") ? " or (--augment) at a random position" : ""))
       ->capture_default_str()
       ->check(number_in(0.01, 1));
 }

@@ -3,7 +3,6 @@
 #include <cstdio>
 #include <fstream>
 #include <iterator>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -31,6 +30,7 @@
 #include <halfstep/onnx_io/save_lazy.h>
 #include <halfstep/passes/pipelines.h>
 #include <halfstep/passes/prepared_model.h>
+#include <halfstep/training/example_data.h>
 #include <halfstep/training/trainer.h>
 
 namespace halfstep::cli {
@@ -38,7 +38,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-/// If no flag sets the precision, it is that of run, or with --training that of train.
+/// If no flag sets the precision or the batch, they are those of run, or with --training those of train.
 struct InspectFlags : StepFlags {
   std::string model;
   ExecutorFlags executor;
@@ -48,30 +48,6 @@ struct InspectFlags : StepFlags {
   bool trainable = false, plan = false, memory = false, json = false;
 };
 
-std::string full_name(const Node& node) { return node.domain.empty() ? node.op : node.domain + "." + node.op; }
-
-Json describe(const Value& value) {
-  return {{"name", value.name}, {"type", name_of(value.dtype)}, {"shape", shape_json(value.shape)}};
-}
-
-Json summary(const Graph& graph) {
-  Json json{{"inputs", Json::array()}, {"outputs", Json::array()}, {"operators", Json::object()}};
-  for (const ValueId id : graph.inputs) json["inputs"].push_back(describe(graph[id]));
-  for (const ValueId id : graph.outputs) json["outputs"].push_back(describe(graph[id]));
-  std::map<std::string, std::int64_t> counts;
-  for (const Node& node : graph.nodes) ++counts[full_name(node)];
-  for (const auto& [op, count] : counts) json["operators"][op] = count;
-  std::int64_t tensors = 0, elements = 0;
-  for (const Value& value : graph.values) {
-    if (!value.is_constant() || !value.is_initializer) continue;
-    ++tensors;
-    elements += value.constant.count();
-  }
-  json["initializers"] = {{"tensors", tensors}, {"elements", elements}};
-  return json;
-}
-
-/// The description of a model that cannot be loaded, with the reason.
 Json summary(const ModelOutline& outline) {
   Json json{{"inputs", Json::array()}, {"outputs", Json::array()}, {"operators", Json::object()}};
   const auto describe = [](const ModelOutline::Value& value) {
@@ -81,6 +57,12 @@ Json summary(const ModelOutline& outline) {
   for (const ModelOutline::Value& output : outline.outputs) json["outputs"].push_back(describe(output));
   for (const auto& [op, count] : outline.operators) json["operators"][op] = count;
   json["initializers"] = {{"tensors", outline.tensors}, {"elements", outline.elements}};
+  return json;
+}
+
+/// The description of a model that cannot be loaded, with the reason.
+Json summary_of_refused(const ModelOutline& outline) {
+  Json json = summary(outline);
   json["unsupported"] = Json::array();
   for (const auto& [op, nodes] : outline.unsupported.nodes())
     json["unsupported"].push_back({{"domain", op.first.empty() ? "ai.onnx" : op.first},
@@ -106,26 +88,32 @@ Json describe(const Plan& plan) {
 
 /// The requested parts of a program: its plan and its memory.
 struct Compiled {
+  std::string precision;  // described
+  std::int64_t batch;
   Json plan;
   std::optional<MemoryUse> memory;
   BesideProgram beside = {};
 };
 
-/// For inference.
-Compiled inference_program(const Graph& source, const InspectFlags& flags, Executor& executor, DType precision) {
-  const PreparedModel prepared(source, {.batch_axes = flags.loss.batch_axis.value()});
-  const Graph graph =
-      prepared.lower(Purpose::inference, {.shapes = {.by_name = {}, .batch = flags.batch}, .precision = precision},
-                     executor.capabilities());
-  const std::unique_ptr<StateStore> store = executor.make_store();
-  const std::unique_ptr<Program> program = executor.compile(graph, *store);
-  Compiled result{describe(program->plan()), memory_of(*program)};
-  if (result.memory) result.beside = measured_beside(*result.memory, 0, 0, 0);
-  return result;
-}
-
 Precision asked_precision(const InspectFlags& flags) {
   return flags.precision.value(flags.training.empty() ? Precision::fp32 : Precision::automatic);
+}
+
+/// For inference.
+Compiled inference_program(const Graph& source, const InspectFlags& flags, Executor& executor) {
+  const Precision asked = asked_precision(flags);
+  const DType precision = resolve(asked, executor.capabilities());
+  const PreparedModel prepared(source, {.batch_axes = flags.loss.batch_axis.value()});
+  InputShapes shapes{.by_name = {}, .batch = flags.batch};
+  if (const std::string fixed = take_batch(prepared.graph(), shapes); !fixed.empty()) print_message(fixed);
+  const Graph graph =
+      prepared.lower(Purpose::inference, {.shapes = shapes, .precision = precision}, executor.capabilities());
+  const std::unique_ptr<StateStore> store = executor.make_store();
+  const std::unique_ptr<Program> program = executor.compile(graph, *store);
+  Compiled result{describe_precision(precision, asked, executor.capabilities()), shapes.batch,
+                  describe(program->plan()), memory_of(*program)};
+  if (flags.memory && result.memory) result.beside = measured_beside(*result.memory, 0, 0, 0, [&] { program->run(); });
+  return result;
 }
 
 /// Moments are as large as their parameters.
@@ -142,36 +130,47 @@ std::size_t moments_of_heap(const MemoryUse& use, const LazyTensors& parameters)
 /// For a training step on data.
 Compiled training_program(LoadedModel model, const InspectFlags& flags, Executor& executor) {
   const Dataset data = flags.loss.with_sample_weights(flags.rows.open(flags.training, Split::train, model.graph));
-  Trainer trainer(model, executor, data, flags.options());
+  TrainerOptions options = flags.options();
+  options.steps = 1;
+  Trainer trainer(model, executor, data, options);
+  for (const std::string& notice : trainer.notices()) print_message(notice);
   // As training does: the trainer has the only copy of the parameters.
   const LazyTensors parameters = trainer.lazy_parameters();
   model.source = without_values(*model.source, parameters.types);
   model.graph = {};
-  Compiled result{describe(trainer.plan()), trainer.memory()};
-  if (!result.memory) return result;
+  Compiled result{describe_precision(trainer.precision(), asked_precision(flags), executor.capabilities(),
+                                     trainer.precision_reason()),
+                  trainer.batch_size(), describe(trainer.plan()), trainer.memory()};
+  if (!flags.memory || !result.memory) return result;
   const std::size_t batch = result.memory->inputs;
-  result.beside = measured_beside(*result.memory, moments_of_heap(*result.memory, parameters),
-                                  bytes_to_save(*model.source, parameters), batch * batches_held(batch));
+  result.beside =
+      measured_beside(*result.memory, moments_of_heap(*result.memory, parameters),
+                      bytes_to_save(*model.source, parameters), batch * batches_held(batch), [&] { trainer.fit({}); });
   return result;
 }
 
 /// Adds "plan" and "memory", if requested.
 void add_program(Json& json, LoadedModel model, const InspectFlags& flags, Executor& executor) {
-  const Precision asked = asked_precision(flags);
-  const DType precision = resolve(asked, executor.capabilities());
-  const Compiled compiled = flags.training.empty() ? inference_program(model.graph, flags, executor, precision)
+  const Compiled compiled = flags.training.empty() ? inference_program(model.graph, flags, executor)
                                                    : training_program(std::move(model), flags, executor);
   if (flags.plan) {
-    json["plan"] = {{"executor", executor.name()},
-                    {"precision", describe_precision(precision, asked, executor.capabilities())},
-                    {"batch", flags.batch}};
+    json["plan"] = {{"executor", executor.name()}, {"precision", compiled.precision}, {"batch", compiled.batch}};
     json["plan"].update(compiled.plan);
   }
   if (!flags.memory) return;
   if (!compiled.memory)
     throw_input_error("an executor that reports the memory of its programs", std::string(executor.name()),
                       "omit --memory, or choose another with --executor");
-  json["memory"] = memory_report(*compiled.memory, compiled.beside);
+  json["memory"] = {{"of", flags.training.empty() ? "inference" : "training step"},
+                    {"precision", compiled.precision},
+                    {"batch", compiled.batch}};
+  json["memory"].update(memory_report(*compiled.memory, compiled.beside));
+  const auto peak = json["memory"]["peak_bytes"].get<std::int64_t>();
+  if (flags.memory_budget > 0 && peak > static_cast<std::int64_t>(flags.memory_budget))
+    print_message(fmt::format(
+        "the predicted peak of {} bytes exceeds --memory-budget {}, which limits what a step takes: the data that is "
+        "mapped or unpacked, and loading the model, are not counted",
+        with_thousands(peak), with_thousands(static_cast<std::int64_t>(flags.memory_budget))));
 }
 
 void print_trainable(Json report) {
@@ -256,7 +255,7 @@ std::optional<LoadedModel> load_or_describe(const InspectFlags& flags) {
     const std::optional<ModelOutline> outline = outline_if_any(flags.model);
     if (!outline || outline->unsupported.empty()) throw;
     const bool wants_more = flags.trainable || flags.plan || flags.memory || !flags.untie.empty();
-    Json json = summary(*outline);
+    Json json = summary_of_refused(*outline);
     if (wants_more && flags.json) json["error"] = error_json(error);
     print(json, flags);
     std::fflush(stdout);
@@ -272,7 +271,8 @@ std::unique_ptr<Executor> open_executor(const InspectFlags& flags) {
   return make_described_executor(flags.executor.executor, flags.executor.plugin, description, flags.executor.options());
 }
 
-void inspect(const InspectFlags& flags) {
+void inspect(InspectFlags flags) {
+  if (flags.batch == 0) flags.batch = flags.training.empty() ? 1 : StepFlags().batch;
   if (!flags.described_device.empty() && !flags.plan)
     throw_input_error("--plan with --describe-device", "none", "add --plan");
   if (!flags.training.empty() && !flags.plan && !flags.memory)
@@ -288,7 +288,7 @@ void inspect(const InspectFlags& flags) {
   if (!loaded) return;
   LoadedModel model = untie_merged(*std::move(loaded), flags.untie);
   loaded.reset();
-  Json json = summary(model.graph);
+  Json json = summary(outline_of(model.graph));
   if (flags.trainable) json["trainable"] = parameter_report(model, flags.freeze, flags.batch);
   if (flags.plan || flags.memory) add_program(json, std::move(model), flags, *executor);
   print(json, flags);
@@ -312,16 +312,17 @@ void add_inspect(CLI::App& app, int&) {
                    "--plan for the GPU that this file describes by its properties, as JSON from cuDNN")
       ->type_name("FILE.json")
       ->check(CLI::ExistingFile);
-  command->add_flag("--memory", flags->memory, "predicted peak memory, by category");
+  command->add_flag("--memory", flags->memory, "predicted peak memory in bytes, by category");
   command
       ->add_option("--training", flags->training,
                    "--plan and --memory for a training step on this data instead of inference")
       ->type_name("DATA");
-  flags->batch = 1;
+  flags->batch = 0;
   flags->precision.name = "";
   flags->add_to(*command, command->get_option("--training"));
   command->get_option("--freeze")->remove_needs(command->get_option("--training"));  // --trainable has it, too
   command->get_option("--precision")->default_str("fp32; with --training auto");
+  command->get_option("--batch")->default_str(fmt::format("1; with --training {}", StepFlags().batch));
   flags->executor.add_to(*command);
   flags->executor.add_arithmetic_to(*command);
   command->add_flag("--json", flags->json, "prints everything as JSON");

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <fstream>
 #include <iterator>
-#include <system_error>
 #include <utility>
 
 #include <fmt/format.h>
@@ -40,17 +39,19 @@ void LossFlags::add_to(CLI::App& command) {
     command.add_option(fmt::format("--{}", number.name), numbers[i], std::string(number.meaning))
         ->default_str(fmt::format("{}", number.fallback))
         ->type_name("FLOAT")
+        ->check(cli::number())
         ->group("Loss and metrics");
   }
   command
       .add_option("--class-weights", class_weights,
                   "weight of each class in a loss over classes, in order; for binary labels those of 0 and 1")
       ->delimiter(',')
-      ->type_name("W,W,...");
+      ->type_name("W,W,...")
+      ->check(number());
   command
       .add_option("--sample-weights", sample_weights,
                   "weights of rows, or of their labels, in loss and metrics: the name of an array of the data, or a "
-                  "file of one array (only for --data)")
+                  "file of one array, not for validation data")
       ->type_name("NAME|FILE")
       ->check(not_empty());
   command
@@ -86,12 +87,18 @@ std::pair<std::string, std::string> of_output(const std::string& text) {
   return {text.substr(0, equals), text.substr(equals + 1)};
 }
 
-/// The loss of the output that is named in one of these texts.
-OutputLoss& named(std::vector<OutputLoss>& losses, const std::string& output, std::string_view flag) {
-  for (OutputLoss& loss : losses)
+/// The loss of the output in `text`, which is OUTPUT=..., the value of that flag.
+OutputLoss& named(std::vector<OutputLoss>& losses, const std::string& text, std::string_view flag) {
+  const std::string output = of_output(text).first;
+  std::vector<std::string> known;
+  for (OutputLoss& loss : losses) {
     if (loss.output == output && !output.empty()) return loss;
-  throw_input_error(fmt::format("{} as OUTPUT=..., of an output with a --loss", flag), fmt::format("'{}'", output),
-                    "also give --loss OUTPUT=LOSS");
+    if (!loss.output.empty()) known.push_back(loss.output);
+  }
+  if (known.empty()) known.emplace_back("none");
+  throw_input_error(fmt::format("{} as OUTPUT=..., of an output with a --loss", flag),
+                    fmt::format("'{}'; outputs with a --loss: {}", text, fmt::join(known, ", ")),
+                    "give --loss OUTPUT=LOSS for each output, and check the names in --loss");
 }
 
 double number_in(const std::string& text, std::string_view flag) {
@@ -128,12 +135,10 @@ void LossFlags::apply(TrainerOptions& options) const {
     if (!name.empty()) losses.back().loss = loss_named(name).name;
   }
   for (const std::string& text : loss_weights) {
-    const auto [output, weight] = of_output(text);
-    named(losses, output, "--loss-weight").weight = number_in(weight, "--loss-weight");
+    named(losses, text, "--loss-weight").weight = number_in(of_output(text).second, "--loss-weight");
   }
   for (const std::string& text : labels) {
-    const auto [output, name] = of_output(text);
-    named(losses, output, "--labels").labels = name;
+    named(losses, text, "--labels").labels = of_output(text).second;
   }
   for (std::size_t i = 0; i < numbers.size(); ++i) {
     if (!numbers[i]) continue;

@@ -1,14 +1,14 @@
 #include "cli/memory_report.h"
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <utility>
-
-#include <fmt/format.h>
 
 #include "base/machine_memory.h"
 #include "cli/common.h"
 #include "graph/pages.h"
+#include <halfstep/base/error.h>
 
 namespace halfstep::cli {
 namespace {
@@ -17,18 +17,32 @@ using Json = nlohmann::ordered_json;
 
 /// Pages of libraries and generated code that the first step touches, and the stacks of threads: measured, 1 to 8 MB.
 constexpr std::size_t kFirstStep = 4'000'000;
+/// A program that takes more is not run for a report. kFirstStep is off by less than 2 % of it.
+constexpr std::size_t kMostToRun = 256'000'000;
+
+/// What the process takes beside a program that it has run; nothing where that cannot be told.
+std::optional<std::size_t> measured_process(const MemoryUse& use, const std::function<void()>& run) {
+  try {
+    run();
+  } catch (const Error&) {  // a run on this data will say so
+    return std::nullopt;
+  }
+  const std::size_t now = resident_memory().now;
+  return now > use.total() ? std::optional(now - use.total()) : std::nullopt;
+}
 
 }  // namespace
 
 BesideProgram measured_beside(const MemoryUse& use, std::size_t moments_written, std::size_t saving,
-                              std::size_t read_ahead) {
+                              std::size_t read_ahead, const std::function<void()>& run) {
   if (use.is_of_device) return {};  // all of that is in the host's memory
   const ResidentMemory memory = resident_memory();
   // Large moments, the arena, inputs and outputs have pages of their own, which take no memory before they are written.
   const auto of_heap = [](std::size_t bytes) { return bytes < kPagesOfItsOwn ? bytes : 0; };
   const std::size_t written = use.parameters + use.constants + moments_written + of_heap(use.other_states) +
                               of_heap(use.inputs_outputs) + of_heap(use.arena);
-  const std::size_t process = memory.now > written ? memory.now - written + kFirstStep : kProcessBytes;
+  std::size_t process = memory.now > written ? memory.now - written + kFirstStep : kProcessBytes;
+  if (use.total() <= kMostToRun) process = measured_process(use, run).value_or(process);
   return {.saving = saving, .read_ahead = read_ahead, .process = process, .start = memory.most};
 }
 
@@ -57,7 +71,9 @@ Json memory_report(const MemoryUse& use, const BesideProgram& beside) {
 }
 
 void print_memory(const Json& report) {
-  print_out("memory\n");
+  const auto precision = report["precision"].get<std::string>();  // and perhaps a reason
+  print_out("memory of {}, batch {}, {}\n", report["of"].get<std::string>(), report["batch"].get<std::int64_t>(),
+            precision.substr(0, precision.find(',')));
   const auto line = [](const std::string& name, const Json& bytes) {
     print_out("  {:<20} {:>16}\n", name, with_thousands(bytes.get<std::int64_t>()));
   };

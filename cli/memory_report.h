@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 
 #include <nlohmann/json.hpp>
 
@@ -18,13 +19,15 @@ struct BesideProgram {
 };
 
 /// Of this process, which has compiled the program and has run nothing. `moments_written`: bytes of moments that have
-/// their memory already.
+/// their memory already. `run` runs the program once: where it takes little memory, what the process takes then is
+/// measured, too; else, or where it throws, that is added which the first run usually takes.
 BesideProgram measured_beside(const MemoryUse& use, std::size_t moments_written, std::size_t saving,
-                              std::size_t read_ahead);
+                              std::size_t read_ahead, const std::function<void()>& run);
 
 /// {"peak_bytes", "start_bytes", "categories": [{category, bytes}], "arena": {bytes, live_bytes, node}}.
 nlohmann::ordered_json memory_report(const MemoryUse& use, const BesideProgram& beside);
 
+/// The report, with "of", "batch" and "precision" of the program in front.
 void print_memory(const nlohmann::ordered_json& report);
 
 }  // namespace halfstep::cli

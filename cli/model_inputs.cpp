@@ -1,7 +1,6 @@
 #include "cli/model_inputs.h"
 
 #include <algorithm>
-#include <filesystem>
 #include <numeric>
 #include <optional>
 #include <system_error>

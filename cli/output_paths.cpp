@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 
+#include "base/atomic_file.h"
 #include <halfstep/base/error.h>
 
 namespace halfstep::cli {
@@ -58,10 +59,11 @@ void check_distinct(const std::vector<OutputPath>& outputs, const std::vector<fs
   for (const fs::path& input : inputs) taken.add(input, "which is read");
   for (const OutputPath& output : outputs) {
     if (output.path.empty()) continue;
-    if (const std::string* use = taken.find(output.path))
+    const fs::path file = through_links(output.path);
+    if (const std::string* use = taken.find(file))
       throw_input_error("a separate file for every output", fmt::format("{} {}, {}", output.flag, output.path, *use),
                         "give another name");
-    taken.add(output.path, fmt::format("already that of {}", output.flag));
+    taken.add(file, fmt::format("already that of {}", output.flag));
   }
 }
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
-#include <optional>
 #include <string_view>
 #include <utility>
 
@@ -125,6 +124,11 @@ Error missing(const CLI::App& command, const std::string& name) {
   const CLI::Option* option = command.get_option_no_throw(name);
   const std::string hint = fmt::format("'halfstep {} --help' gives an example", command.get_name());
   if (!option) return input_error(name, "none", hint);
+  if (const CLI::Option* resume = command.get_option_no_throw("--resume"); resume && resume->count() > 0)
+    return input_error(option->get_positional() ? value_name(*option) : name, "none",
+                       fmt::format("--resume continues with the flags that are given: add --config with the file of "
+                                   "the run's, such as {}/run.toml",
+                                   resume->results().front()));
   return input_error(option->get_positional() ? value_name(*option) : name + " " + value_name(*option), "none", hint);
 }
 

@@ -1,9 +1,7 @@
 // halfstep profile: time per node of a step, compared with the limits of the machine.
 #include <algorithm>
 #include <memory>
-#include <string>
 #include <utility>
-#include <vector>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -21,6 +19,7 @@
 #include "distributed/recorded.h"
 #include "distributed/topology.h"
 #include <halfstep/base/error.h>
+#include <halfstep/data/dataset.h>
 #include <halfstep/onnx_io/load.h>
 #include <halfstep/session/profile.h>
 #include <halfstep/session/session.h>
@@ -34,7 +33,7 @@ using Json = nlohmann::ordered_json;
 
 /// If no flag sets the precision, it is that of run, or with --training that of train.
 struct ProfileFlags : StepFlags {
-  std::string model, data, by = "node", trace;
+  std::string model, data, by = "node", trace, config;
   ExecutorFlags executor;
   RankFlags ranks;
   std::vector<std::string> shapes;
@@ -74,10 +73,20 @@ Precision asked_precision(const ProfileFlags& flags) {
   return flags.precision.value(flags.training ? Precision::automatic : Precision::fp32);
 }
 
-Profile profile_inference(const LoadedModel& model, const ProfileFlags& flags, Executor& executor) {
-  Session session(model.graph, executor,
-                  {.precision = asked_precision(flags), .batch_axes = flags.loss.batch_axis.value()});
-  return session.profile(example_inputs(session.graph(), shapes_of(flags)), {.steps = flags.steps});
+/// What was profiled.
+struct Profiled {
+  Profile profile;
+  std::string precision;  // described
+  std::int64_t batch;
+};
+
+Profiled profile_inference(const LoadedModel& model, const ProfileFlags& flags, Executor& executor) {
+  const Precision asked = asked_precision(flags);
+  Session session(model.graph, executor, {.precision = asked, .batch_axes = flags.loss.batch_axis.value()});
+  InputShapes shapes = shapes_of(flags);
+  if (const std::string fixed = take_batch(session.graph(), shapes); !fixed.empty()) print_message(fixed);
+  return {session.profile(example_inputs(session.graph(), shapes), {.steps = flags.steps}),
+          describe_precision(session.precision(), asked, executor.capabilities()), shapes.batch};
 }
 
 /// The reductions of those executions whose entries were timed, the last ones: each started at the end of its entry.
@@ -98,19 +107,26 @@ std::vector<std::vector<ExchangeTime>> exchanges_of(const Profile& profile, cons
   return result;
 }
 
-Profile profile_training(const LoadedModel& model, const ProfileFlags& flags, Executor& executor,
-                         const std::shared_ptr<Communicator>& ranks) {
+Profiled profile_training(const LoadedModel& model, const ProfileFlags& flags, Executor& executor,
+                          const std::shared_ptr<Communicator>& ranks) {
   TrainerOptions options = flags.options();
   options.bucket_bytes = flags.ranks.bucket_bytes();
   options.sync_batchnorm = flags.ranks.sync_batchnorm;
   const auto records = std::make_shared<RecordedReductions>();
   if (ranks) options.ranks = recorded(ranks, records);
+  InputShapes shapes = shapes_of(flags);
+  take_batch(model.graph, shapes);  // the trainer says where the model takes no other
   const Dataset data = flags.data.empty()
-                           ? example_dataset(model.graph, shapes_of(flags), options)
+                           ? example_dataset(model.graph, shapes, options)
                            : flags.loss.with_sample_weights(flags.rows.open(flags.data, Split::train, model.graph));
-  Profile profile = Trainer(model, executor, data, options).profile({.steps = flags.steps});
+  Trainer trainer(model, executor, data, options);
+  for (const std::string& notice : trainer.notices()) print_message(notice);
+  Profile profile = trainer.profile({.steps = flags.steps});
   if (ranks) profile.exchanges = exchanges_of(profile, *records);
-  return profile;
+  return {std::move(profile),
+          describe_precision(trainer.precision(), asked_precision(flags), executor.capabilities(),
+                             trainer.precision_reason()),
+          trainer.batch_size()};
 }
 
 std::string with_unit(double value, const char* unit) { return fmt::format("{:.4g} {}", value, unit); }
@@ -121,6 +137,8 @@ void print_rows(const Profile& profile, const ProfileFlags& flags) {
       {"node", ProfileBy::node}, {"operator", ProfileBy::operators}, {"scope", ProfileBy::scope}};
   const auto by = std::ranges::find(kinds, flags.by, [](const auto& kind) { return std::string(kind.first); })->second;
   std::vector<ProfileRow> rows = rows_of(profile, by, static_cast<std::size_t>(flags.depth));
+  // What another row's kernel computes, and what is done once.
+  const std::size_t untimed = std::erase_if(rows, [](const ProfileRow& row) { return !(row.mean > 0); });
   const std::size_t all = rows.size();
   if (flags.top > 0 && rows.size() > static_cast<std::size_t>(flags.top))
     rows.resize(static_cast<std::size_t>(flags.top));
@@ -148,6 +166,7 @@ void print_rows(const Profile& profile, const ProfileFlags& flags) {
   if (by == ProfileBy::node) columns.insert(columns.end(), {"op", "kernel"});
   print_table(table, columns);
   if (rows.size() < all) print_out("  {} more: --top\n", all - rows.size());
+  if (untimed > 0) print_out("  {} that took no time: --json\n", untimed);
 }
 
 void print_text(const Profile& profile, const Json& json, const ProfileFlags& flags) {
@@ -158,8 +177,8 @@ void print_text(const Profile& profile, const Json& json, const ProfileFlags& fl
             json["precision"].get<std::string>());
   print_out("  step   {} at best, {} on average of {}\n", with_unit(profile.best * 1e3, "ms"),
             with_unit(profile.mean * 1e3, "ms"), flags.steps);
-  print_out("  least  {}: the step takes {:.2f} times that\n", with_unit(profile.least * 1e3, "ms"),
-            profile.least > 0 ? profile.best / profile.least : 0.0);
+  print_out("  least  about {} by these peaks: the step takes {:.2f} times that\n",
+            with_unit(profile.least * 1e3, "ms"), profile.least > 0 ? profile.best / profile.least : 0.0);
   print_out("  peaks  products of {}; memory {}\n", fmt::format("{}", fmt::join(peaks, ", ")),
             with_unit(profile.peaks.bytes / 1e9, "GB/s"));
   if (profile.peaks.spread > MachinePeaks::kBusy)
@@ -178,14 +197,18 @@ int profile_on(const std::shared_ptr<Communicator>& ranks, ProfileFlags flags) {
   const LoadedModel model = load_model(flags.model);
   if (!flags.trace.empty()) {
     check_writable(flags.trace);
-    check_distinct({{"--trace", flags.trace}}, {flags.model});
+    std::vector<std::filesystem::path> read = model.data_files;
+    for (const std::string& file : {flags.model, flags.config})
+      if (!file.empty()) read.emplace_back(file);
+    if (!flags.data.empty())
+      for (std::filesystem::path& path : files_of(parse_data_spec(flags.data))) read.push_back(std::move(path));
+    check_distinct({{"--trace", flags.trace}}, read);
   }
-  const Profile profile =
+  const auto [profile, precision, batch] =
       flags.training ? profile_training(model, flags, *executor, ranks) : profile_inference(model, flags, *executor);
   Json json{{"of", flags.training ? "training step" : "inference"}};
-  const Precision asked = asked_precision(flags);
-  json["precision"] = describe_precision(resolve(asked, executor->capabilities()), asked, executor->capabilities());
-  json["batch"] = flags.batch;
+  json["precision"] = precision;
+  json["batch"] = batch;
   json.update(Json::parse(profile_json(profile)));
   if (!flags.trace.empty()) write_atomically(flags.trace, trace_json(profile));
   if (flags.json)
@@ -246,7 +269,10 @@ Example:
   flags->executor.add_arithmetic_to(*command);
   command->add_flag("--json", flags->json, "prints everything as JSON");
   flags->ranks.add_to(*command, command->get_option("--training"));
-  command->callback([flags, &exit_code] { exit_code = run_profile(*flags); });
+  command->callback([flags, command, &exit_code] {
+    flags->config = config_file_of(*command);
+    exit_code = run_profile(*flags);
+  });
 }
 
 }  // namespace halfstep::cli

@@ -5,7 +5,6 @@
 #include <cmath>
 #include <cstdlib>
 #include <iterator>
-#include <string>
 #include <utility>
 #include <vector>
 
@@ -153,7 +152,7 @@ void Progress::draw_bar(const ProgressPoint& point, double now) {
     fields.push_back(format_duration(left / speed) + " left");
     fields.push_back(format_quantity(speed) + " samples/s");
   }
-  if (point.skipped_steps > 0) fields.push_back(fmt::format("skipped {}", point.skipped_steps));
+  if (point.skipped_steps > 0) fields.push_back(fmt::format("skipped {} so far", point.skipped_steps));
   if (point.loss_scale > 0) fields.push_back("scale " + scale_text(point.loss_scale));
 
   const std::string head = epoch_text(), percent = fmt::format("{:3.0f}%", std::floor(fraction * 100));
@@ -182,7 +181,7 @@ void Progress::print_line(const ProgressPoint& point, std::span<const NamedValue
   for (const NamedValue& m : point.metrics) line += fmt::format("  {} {}", m.name, value_text(m.value));
   for (const NamedValue& m : validation) line += fmt::format("  val_{} {}", m.name, value_text(m.value));
   if (point.loss_scale > 0) line += "  scale " + scale_text(point.loss_scale);
-  if (point.skipped_steps > 0) line += fmt::format("  skipped {}", point.skipped_steps);
+  if (point.skipped_steps > 0) line += fmt::format("  skipped {} so far", point.skipped_steps);
   const double elapsed = now - epoch_start_;
   line += fmt::format("  {} samples/s", format_quantity(rate(point, first_sample_, elapsed)));
   if (finished) line += fmt::format("  {:.1f} s", elapsed);

@@ -28,7 +28,7 @@ namespace {
 namespace fs = std::filesystem;
 
 struct RunFlags {
-  std::string model, output;
+  std::string model, output, config;
   std::vector<std::string> inputs;
   ExecutorFlags executor;
   PrecisionFlag precision{"fp32"};
@@ -77,6 +77,7 @@ void run(const RunFlags& flags) {
   std::vector<fs::path> read = input_files(flags.inputs);
   read.insert(read.end(), model.data_files.begin(), model.data_files.end());
   read.emplace_back(flags.model);
+  if (!flags.config.empty()) read.emplace_back(flags.config);
   check_distinct({{"--output", flags.output}}, read);
   NamedTensors results = run_until_signal(session, read_inputs(session.graph(), flags.inputs, flags.rows.input()));
   std::vector<std::pair<std::string, Tensor>> outputs;
@@ -119,7 +120,10 @@ void add_run(CLI::App& app, int&) {
   flags->executor.add_to(*command);
   flags->executor.add_arithmetic_to(*command);
   command->add_flag("--json", flags->json, "prints the outputs' names, types and shapes as JSON");
-  command->callback([flags] { run(*flags); });
+  command->callback([flags, command] {
+    flags->config = config_file_of(*command);
+    run(*flags);
+  });
 }
 
 }  // namespace halfstep::cli

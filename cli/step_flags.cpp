@@ -31,9 +31,10 @@ void OptimizerFlags::add_to(CLI::App& command) {
   const std::vector<std::string> names = names_of(optimizers());
   command.add_option("--optimizer", name, joined(names))->capture_default_str()->check(suggested(names));
   add_numbers(command, numbers);
-  command.add_option(
-      "--loss-scale", loss_scale,
-      fmt::format("initial loss scale; 0: off (default: fp16 {}, else off)", LossScaleOptions{}.initial));
+  command
+      .add_option("--loss-scale", loss_scale,
+                  fmt::format("initial loss scale; 0: off (default: fp16 {}, else off)", LossScaleOptions{}.initial))
+      ->check(number());
   command
       .add_option("--parameter-group", groups,
                   "a group of parameters, by a name pattern, with its own settings: lr_factor=X for the learning rate, "
@@ -55,7 +56,7 @@ OptimizerOptions OptimizerFlags::value() const {
 void StepFlags::add_to(CLI::App& command, CLI::Option* training) {
   rows.add_to(command);
   command.add_option("--batch", batch, "batch size in rows")->capture_default_str()->check(counting());
-  precision.add_to(command);
+  precision.add_to(command, true);
   const std::size_t others = command.get_options().size();
   loss.add_to(command);
   optimizer.add_to(command);

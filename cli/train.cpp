@@ -89,7 +89,7 @@ std::string config_path(const TrainFlags& flags, const TrainerOptions& options, 
 
 /// Checks, before the run starts, for everything that could fail after it.
 void check_outputs(const TrainFlags& flags, const TrainerOptions& options, const LoadedModel& source,
-                   const std::string& config) {
+                   const std::string& config, const std::string& read_config) {
   std::uint64_t model_bytes = file_bytes(flags.model);
   for (const fs::path& file : source.data_files) model_bytes += file_bytes(file.string());
   const auto check = [](const std::string& path, std::uint64_t bytes) {
@@ -106,19 +106,20 @@ void check_outputs(const TrainFlags& flags, const TrainerOptions& options, const
   data.insert(data.end(), source.data_files.begin(), source.data_files.end());
   for (const std::string& file : {flags.loss.sample_weights, flags.loss.loss_model})
     if (!file.empty()) data.emplace_back(file);
+  if (!flags.loss.loss_model.empty())
+    for (const fs::path& path : load_model(flags.loss.loss_model).data_files) data.push_back(path);
+  // A run with the flags of a file may write them to it again.
+  if (!read_config.empty() && fs::path(read_config) != fs::path(config)) data.emplace_back(read_config);
   for (const fs::path& folder : {options.checkpoint, options.resume})
     if (!folder.empty())
       for (const char* name : {kCheckpointFile, kPreviousCheckpointFile}) data.push_back(folder / name);
-  // A model may be trained in place.
+  data.emplace_back(flags.model);  // it would be lost, even to a run that is stopped after a step
   check_distinct({{"--output", flags.output},
                   {"--fp16-output", flags.fp16_output},
                   {"--curve", flags.curve},
                   {"--log", flags.log},
                   {"--save-config", config}},
                  data);
-  check_distinct(
-      {{"--fp16-output", flags.fp16_output}, {"--curve", flags.curve}, {"--log", flags.log}, {"--save-config", config}},
-      {flags.model});
   std::error_code ignored;
   if (!options.resume.empty() && !fs::is_directory(options.resume, ignored))
     throw_input_error(
@@ -144,8 +145,10 @@ void print_header(const TrainFlags& flags, const Trainer& trainer, const Executo
     print_out("ranks      {} by {}, {} thread{} each, which share the {} rows of a batch\n", options.ranks->size(),
               options.ranks->name(), flags.executor.threads, flags.executor.threads == 1 ? "" : "s",
               with_thousands(options.batch_size));
-  print_out("precision  {}\n",
-            describe_precision(trainer.precision(), flags.precision.value(), executor.capabilities()));
+  print_out("precision  {}{}\n",
+            describe_precision(trainer.precision(), flags.precision.value(), executor.capabilities(),
+                               trainer.precision_reason()),
+            flags.executor.lower_math(trainer.precision(), executor));
   print_out("loss       {}{}\n", trainer.loss_text(),
             metrics.empty() ? "" : fmt::format(", metrics {}", fmt::join(metrics, ", ")));
   print_out("optimizer  {}, learning rate {} {}\n\n", options.optimizer.name, flags.lr, options.schedule.to_string());
@@ -183,9 +186,20 @@ void write_outputs(const TrainFlags& flags, const LoadedModel& source, const Tra
   write("training curve", flags.curve,
         [&](const std::string& path) { reporter.curve().write(path, fs::path(flags.model).stem().string()); });
   write("log", flags.log, [&](const std::string&) { reporter.close_log(); });
-  write("flags", config, [&](const std::string& path) { write_atomically(path, config_text(command)); });
+  write("flags", config, [&](const std::string& path) {
+    const Links links = flags.save_config.empty() ? Links::replace : Links::follow;
+    PendingFile(
+        path, [&](FileWriter& file) { file.write(config_text(command)); }, {}, links)
+        .place();
+  });
   write("tensorboard", flags.events, [&](const std::string&) { reporter.close_events(); });
   if (failure) throw Error(*failure);
+}
+
+/// How a stopped run goes on. `config`: the file of its flags; empty: none.
+std::string resume_command(const std::string& checkpoint, const std::string& config) {
+  if (config.empty()) return fmt::format("the same flags and --resume {} continue from here", checkpoint);
+  return fmt::format("halfstep train --config {} --resume {} continues from here", config, checkpoint);
 }
 
 /// A warning about a run without an output, while it can still be stopped.
@@ -241,7 +255,7 @@ int train_on(const std::shared_ptr<Communicator>& ranks, TrainFlags flags, const
   if (writes) {
     for (const fs::path& folder : {options.checkpoint, fs::path(flags.events), fs::path(flags.dump_passes)})
       folders.expect(folder);
-    check_outputs(flags, options, source, config);
+    check_outputs(flags, options, source, config, config_file_of(command));
   }
   if (!flags.dump_passes.empty()) options.observer = dump_to(flags.dump_passes);
 
@@ -284,7 +298,7 @@ int train_on(const std::shared_ptr<Communicator>& ranks, TrainFlags flags, const
               options.checkpoint.empty()
                   ? (flags.output.empty() && flags.fp16_output.empty() ? "nothing is saved without --checkpoint or -o"
                                                                        : "the model as trained so far follows")
-                  : fmt::format("--resume {} continues from here", options.checkpoint.string()));
+                  : resume_command(options.checkpoint.string(), config));
   print_out("\n");
   std::optional<Error> failure = trainer.failure();
   std::optional<Evaluation> result;
@@ -294,7 +308,7 @@ int train_on(const std::shared_ptr<Communicator>& ranks, TrainFlags flags, const
       result = reporter.validation() && is_last ? *reporter.validation() : trainer.evaluate(*held_out);
       print_out("validation       ");
       for (const NamedValue& value : named_values(*result)) print_out(" {} {:.6g}", value.name, value.value);
-      print_out("\n");
+      print_out("{}\n", average ? " (of the average)" : is_best ? " (of the best epoch)" : "");
     } catch (const Error& error) {  // the trained model is written nevertheless
       if (ranks) throw;             // it is written already, and others wait for this one
       failure = error;

@@ -82,7 +82,8 @@ void add_flags(CLI::App& command, TrainFlags& flags) {
       .add_option("--average", flags.average,
                   "decay of an exponential moving average of the parameters, which is written instead of them; 0: none")
       ->excludes(command.get_option("--early-stopping"))
-      ->type_name("X");
+      ->type_name("X")
+      ->check(number());
   command.add_option("--checkpoint", flags.checkpoint, "folder for checkpoints (default: that of --resume)")
       ->type_name("DIR")
       ->check(not_empty());

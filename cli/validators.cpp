@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <string_view>
-#include <system_error>
 #include <utility>
 
 #include <fmt/format.h>
@@ -28,8 +27,12 @@ std::string described(const std::vector<std::string>& names) {
   return fmt::format("{}{}", kChoices.substr(1), fmt::join(names, " "));
 }
 
+/// In decimal: CLI11 takes 0x10 for 16.
 bool read_number(const std::string& text, double& value) {
-  return CLI::detail::lexical_cast(text, value) && std::isfinite(value);
+  const auto number = parse_number<double>(std::string_view(text).substr(text.starts_with('+') ? 1 : 0));
+  if (!number || !std::isfinite(*number)) return false;
+  value = *number;
+  return true;
 }
 
 }  // namespace
@@ -42,6 +45,14 @@ CLI::Validator number_in(double lowest, double highest) {
                                ? fmt::format("a number of at least {:g}", lowest)
                                : fmt::format("a number from {:g} to {:g}", lowest, highest),
                            text);
+          },
+          ""};
+}
+
+CLI::Validator number() {
+  return {[](std::string& text) {
+            double value = 0;
+            return read_number(text, value) ? std::string() : refusal("a number", text);
           },
           ""};
 }

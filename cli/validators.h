@@ -10,6 +10,8 @@
 
 namespace halfstep::cli {
 
+/// A finite number in decimal, as are those of the others.
+CLI::Validator number();
 /// A finite number in [lowest, highest].
 CLI::Validator number_in(double lowest, double highest = std::numeric_limits<double>::max());
 /// A finite number above 0.

@@ -69,7 +69,7 @@ bool runs_in(const OpDef& op, std::size_t index, DType dtype) {
   }
 }
 
-// Of the operands and results of `op` in a case that has no f32.
+// Of the first operands of `op` in a case as it is written.
 std::set<DType> types_in(const OpDef& op, std::size_t index) {
   std::set<DType> types;
   const std::optional<ConformanceCase> made = make_case(op, index, DType::f32);
@@ -126,7 +126,10 @@ std::vector<DType> element_types(const OpDef& op) {
     const std::set<DType> own = types_in(op, i);
     types.insert(own.begin(), own.end());
     for (DType dtype : kTypes)
-      if (dtype != DType::f32 && !types.contains(dtype) && runs_in(op, i, dtype)) types.insert(dtype);
+      if (dtype != DType::f32 && !types.contains(dtype) && runs_in(op, i, dtype)) {
+        types.insert(dtype);
+        if (is_float(dtype)) types.insert(DType::f32);  // in which the case is written
+      }
   }
   std::vector<DType> ordered;
   for (DType dtype : kTypes)
@@ -153,7 +156,9 @@ std::string operators_markdown(Executor& executor) {
       "  the newest form.\n"
       "- Types: element types of the operands that may be floats; of the other operands if there are none.\n"
       "- Backward: `zero` means that the result does not depend smoothly on any input; `–` means that no gradient\n"
-      "  is known, so that parameters upstream of the operator cannot be trained.\n"
+      "  is known, so that parameters upstream of the operator cannot be trained; `nothing to run` means that the\n"
+      "  gradient does not depend on the values of these operands: the cases' result has a constant gradient, so that\n"
+      "  theirs is computed when the program is compiled.\n"
       "- Precision: `half` runs in the half type of mixed precision, `follow` does when its neighbours do, `full` "
       "stays\n"
       "  in f32, `neutral` takes the type of its operands.\n\n"

@@ -1,51 +1,32 @@
+#include <algorithm>
+#include <iterator>
+
 #include <fmt/format.h>
 
+#include "base/enum_names.h"
 #include <halfstep/base/error.h>
 #include <halfstep/conformance/report.h>
 
 namespace halfstep {
 
-std::string_view name_of(CheckKind kind) {
-  switch (kind) {
-    case CheckKind::program:
-      return "program";
-    case CheckKind::training:
-      return "training";
-    case CheckKind::gradient:
-      return "gradient";
-    case CheckKind::execution:
-      return "execution";
-    case CheckKind::onnx_case:
-      return "onnx";
-    case CheckKind::special:
-      return "special";
-    case CheckKind::statistics:
-      return "statistics";
-    case CheckKind::mutation:
-      return "mutation";
-  }
-  return "unknown";
-}
+namespace {
+
+constexpr std::string_view kKinds[] = {"program", "training", "gradient",   "execution",
+                                       "onnx",    "special",  "statistics", "mutation"};
+constexpr std::string_view kResults[] = {"passed", "failed", "not applicable"};
+
+}  // namespace
+
+std::string_view name_of(CheckKind kind) { return name_in(kKinds, kind); }
 
 CheckKind parse_check_kind(std::string_view name) {
-  for (CheckKind kind : {CheckKind::program, CheckKind::training, CheckKind::gradient, CheckKind::execution,
-                         CheckKind::special, CheckKind::onnx_case, CheckKind::statistics, CheckKind::mutation})
-    if (name == name_of(kind)) return kind;
+  const auto* kind = std::ranges::find(kKinds, name);
+  if (kind != std::end(kKinds)) return static_cast<CheckKind>(kind - kKinds);
   throw_input_error("a kind of check: program, training, gradient, execution, special, onnx, statistics, mutation",
                     fmt::format("'{}'", name), "check --kind");
 }
 
-std::string_view name_of(CheckResult result) {
-  switch (result) {
-    case CheckResult::passed:
-      return "passed";
-    case CheckResult::failed:
-      return "failed";
-    case CheckResult::not_applicable:
-      return "not applicable";
-  }
-  return "unknown";
-}
+std::string_view name_of(CheckResult result) { return name_in(kResults, result); }
 
 std::string describe(const CheckReport& report) {
   if (report.kind == CheckKind::onnx_case) return report.case_name;

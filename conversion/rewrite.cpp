@@ -284,15 +284,12 @@ class Rewriter {
     if (!viewed.is("ConstantOfShape")) return;
     const double limit = plan_.choice.limit(viewed.outputs[0], half);
     if (!half && limit == 0) return;
-    onnx::TensorProto value = tensor_to_proto(Tensor::of<float>({0}));
+    onnx::AttributeProto value = attribute_to_proto("value", Tensor::of<float>({0}));
     for (const auto& attribute : node.attribute())
-      if (attribute.name() == "value" && attribute.has_t()) value = attribute.t();
-    retype(value, half ? half_ : DType::f32, limit);
+      if (attribute.name() == "value" && attribute.has_t()) value = attribute;
+    retype(*value.mutable_t(), half ? half_ : DType::f32, limit);
     node.clear_attribute();
-    auto* attribute = node.add_attribute();
-    attribute->set_name("value");
-    attribute->set_type(onnx::AttributeProto::TENSOR);
-    *attribute->mutable_t() = std::move(value);
+    *node.add_attribute() = std::move(value);
   }
 
   void rewrite_constant(onnx::GraphProto& graph, std::unique_ptr<NodeProto> proto, ValueId v) {
@@ -303,10 +300,7 @@ class Rewriter {
         if (!node->attribute(0).has_t()) {
           const Tensor elements = constant_of_attribute(node->attribute(0));
           node->clear_attribute();
-          auto* attribute = node->add_attribute();
-          attribute->set_name("value");
-          attribute->set_type(onnx::AttributeProto::TENSOR);
-          *attribute->mutable_t() = tensor_to_proto(elements);
+          *node->add_attribute() = attribute_to_proto("value", elements);
         }
         retype(*node->mutable_attribute(0)->mutable_t(), half ? half_ : DType::f32, limit);
       }

@@ -1,7 +1,6 @@
 #include "conversion/stored_tensors.h"
 
 #include <algorithm>
-#include <cmath>
 #include <string>
 
 #include <fmt/format.h>
@@ -10,20 +9,13 @@
 #include "executors/onednn/simd/kernels.h"
 #include "onnx_io/proto_walk.h"
 #include "ops/proto.h"
+#include "passes/precision/mask_constants.h"
 
 namespace halfstep::conversion {
 namespace {
 
 constexpr const char* kLimitKey = "ai.halfstep.limit";
 constexpr std::int64_t kBlock = std::int64_t{1} << 20;  // elements converted at a time
-
-Tensor clamp(const Tensor& tensor, double limit) {
-  Tensor result = tensor.clone();
-  const auto bound = static_cast<float>(limit);
-  for (float& x : result.span<float>())
-    if (std::isfinite(x)) x = std::clamp(x, -bound, bound);
-  return result;
-}
 
 double limit_of(const onnx::TensorProto& tensor) {
   double limit = 0;
@@ -55,7 +47,7 @@ void convert_blocks(const onnx::TensorProto& tensor, const DetachedModel& source
   Tensor converted(to, Shape{std::min(kBlock, stored.count())});
   each_block([&](const std::byte* block, std::int64_t n) {
     Tensor elements = Tensor::view(stored.dtype(), Shape{n}, const_cast<std::byte*>(block));
-    if (limit > 0) elements = clamp(elements, limit);
+    elements = clamped(elements, limit);
     const void* result = elements.raw();
     if (cast) {
       cast(elements.raw(), converted.raw(), n, {});
@@ -77,7 +69,7 @@ void retype(onnx::TensorProto& tensor, DType to, double limit) {
     return;
   }
   Tensor elements = tensor_from_proto(tensor);
-  if (limit > 0) elements = clamp(elements, limit);
+  elements = clamped(elements, limit);
   onnx::TensorProto converted =
       tensor_to_proto(elements.dtype() == to ? elements : convert(elements, to), tensor.name());
   converted.set_doc_string(tensor.doc_string());

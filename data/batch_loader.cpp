@@ -1,15 +1,12 @@
 #include "data/batch_loader.h"
 
-#include <algorithm>
 #include <array>
 #include <condition_variable>
-#include <cstddef>
 #include <exception>
 #include <mutex>
 #include <string>
 #include <thread>
 #include <utility>
-#include <vector>
 
 #include <fmt/format.h>
 

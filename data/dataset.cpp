@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <optional>
 #include <string_view>
 #include <utility>
 
@@ -152,15 +151,18 @@ Dataset::Dataset(std::shared_ptr<RowSource> source) : Dataset(inputs_of(source),
 
 Dataset in_order_of(const std::vector<std::string>& inputs, const Dataset& data) {
   std::vector<const Dataset::Input*> ordered(inputs.size()), unnamed;
+  std::vector<std::string> left;
   bool fits = true;
   for (const Dataset::Input& x : data.x) {
     const auto place = std::find(inputs.begin(), inputs.end(), x.name);
-    if (x.name.empty())
+    if (x.name.empty()) {
       unnamed.push_back(&x);
-    else if (place != inputs.end() && !ordered[place - inputs.begin()])
+    } else if (place != inputs.end() && !ordered[place - inputs.begin()]) {
       ordered[place - inputs.begin()] = &x;
-    else
+    } else {
       fits = fits && x.optional;
+      left.push_back(x.name);
+    }
   }
   const auto open = std::count(ordered.begin(), ordered.end(), nullptr);
   fits = fits && open == static_cast<std::ptrdiff_t>(unnamed.size());
@@ -172,6 +174,7 @@ Dataset in_order_of(const std::vector<std::string>& inputs, const Dataset& data)
   }
   for (const Dataset::Input* x : unnamed) *std::find(ordered.begin(), ordered.end(), nullptr) = x;
   Dataset result = data;
+  if (!data.y && !left.empty()) result.label_hint = fmt::format("other arrays there: {}", fmt::join(left, ", "));
   result.x.clear();
   for (std::size_t i = 0; i < inputs.size(); ++i) result.x.push_back({inputs[i], ordered[i]->rows});
   return result;

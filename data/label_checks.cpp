@@ -57,7 +57,7 @@ ApplyRows with_probability_check(ApplyRows convert, const std::string& name, std
       if (!is_probability(values[i]) && values[i] != skipped)
         throw_input_error(required_probabilities(ignored),
                           fmt::format("{} in row {} of {}", values[i], rows[i / count], name),
-                          "check the labels, or choose another loss with --loss");
+                          "check the labels, or choose another --loss");
   };
 }
 

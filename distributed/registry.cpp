@@ -1,10 +1,7 @@
 #include <algorithm>
-#include <chrono>
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <string>
-#include <string_view>
 
 #include <fmt/format.h>
 
@@ -88,8 +85,9 @@ std::shared_ptr<Communicator> open_communicator(std::string_view name, const Com
                  {{kLimitFlag, seconds_text(options.limit)}, {kHeartbeatFlag, seconds_text(options.heartbeat)}});
     return communicator;
   }
-  throw_input_error(fmt::format("the communicator {} to work on this machine", wanted), "none: " + reason,
-                    "--distributed off has each rank train by itself");
+  throw_input_error(
+      fmt::format("the communicator {} to work on this machine", wanted), "none: " + reason,
+      wanted == "nccl" ? "--distributed mpi needs no GPU" : "--distributed off has each rank train by itself");
 }
 
 }  // namespace halfstep

@@ -146,7 +146,7 @@ std::string without_effect(const ExecutorOptions& options, const Executor& execu
     append(result, "tuning " + std::string(name_of(options.tuning)) + " has no effect: the " + name +
                        " executor chooses kernels by rules");
   if (!options.deterministic && !is_gpu)
-    append(result, "deterministic off has no effect: the " + name + " executor has no faster kernels that are not");
+    append(result, "deterministic off has no effect: the " + name + " executor has only deterministic kernels");
   return result;
 }
 
@@ -183,7 +183,8 @@ std::unique_ptr<Executor> make_executor(std::string_view name, const ExecutorOpt
     if (candidate.name == name || is_auto) {
       if (auto executor = open(candidate, options)) {
         if (notice) {
-          *notice = notice_of(all, is_auto, candidate.name);
+          *notice = missing_plugin_folders();
+          append(*notice, notice_of(all, is_auto, candidate.name));
           append(*notice, without_effect(options, *executor));
           append(*notice, waiting_notice(candidate.name));
         }
@@ -215,6 +216,13 @@ std::unique_ptr<Executor> make_described_executor(std::string_view name, const s
     throw_input_error("a device that the plug-in can plan for", "none: " + refusal.reason,
                       "check the description, and what the plug-in needs");
   return executor;
+}
+
+std::string missing_plugin_folders() {
+  std::string result;
+  for (const std::string& folder : plugin_folders_that_are_none())
+    append(result, "there is no folder " + folder + ", which HALFSTEP_PLUGIN_PATH names");
+  return result;
 }
 
 std::vector<std::string> executor_names() {

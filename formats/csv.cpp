@@ -130,6 +130,9 @@ CsvTable open_csv(const std::filesystem::path& path, const CsvOptions& options) 
   CsvTable table{.x = DataArray(file, DType::f32, Shape{rows, features}, x.finish()), .y = std::move(y)};
   table.classes = labels.classes();
   table.label_column = fmt::format("{} of {}", columns.describe(columns.label), file);
+  if (options.label.empty())
+    table.notices.push_back(fmt::format("{}: the labels are {}, the last: --label-column names another", file,
+                                        columns.describe(columns.label)));
   if (!options.delimiter && delimiter != ',')
     table.notices.push_back(fmt::format("{}: columns are separated by {}", file, name_of_delimiter(delimiter)));
   if (!table.classes.empty() && options.classes.empty())

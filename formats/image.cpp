@@ -1,10 +1,8 @@
 #include "formats/image.h"
 
 #include <array>
-#include <cstddef>
 #include <optional>
 #include <stdexcept>
-#include <string_view>
 #include <utility>
 
 #include <fmt/format.h>

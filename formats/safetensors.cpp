@@ -8,7 +8,6 @@
 #include <limits>
 #include <set>
 #include <utility>
-#include <vector>
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -238,6 +237,10 @@ Safetensors read_safetensors(const fs::path& path) {
     result.tensors.emplace(e.name, std::move(tensor));
   }
   return result;
+}
+
+std::map<std::string, std::string> read_safetensors_metadata(const fs::path& path) {
+  return read_contents(Source(path)).metadata;
 }
 
 SafetensorsFile::SafetensorsFile(const fs::path& path) : path_(path.string()) {

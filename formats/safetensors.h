@@ -26,6 +26,9 @@ struct Safetensors {
 /// nothing is allocated based on unchecked sizes. Throws Error(failure) if the system cannot read it.
 Safetensors read_safetensors(const std::filesystem::path& path);
 
+/// Its metadata alone. Throws as `read_safetensors` does, for what the header shows.
+std::map<std::string, std::string> read_safetensors_metadata(const std::filesystem::path& path);
+
 /// An open file whose tensors stay on disk.
 class SafetensorsFile {
  public:

@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <atomic>
-#include <string>
 #include <utility>
 
 #include <fcntl.h>

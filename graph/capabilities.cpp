@@ -1,23 +1,12 @@
+#include "base/enum_names.h"
 #include <halfstep/graph/capabilities.h>
 
 namespace halfstep {
 
 std::string_view name_of(OpClass c) {
-  switch (c) {
-    case OpClass::matmul:
-      return "matmul";
-    case OpClass::convolution:
-      return "convolution";
-    case OpClass::pooling:
-      return "pooling";
-    case OpClass::normalization:
-      return "normalization";
-    case OpClass::elementwise:
-      return "elementwise";
-    case OpClass::reduction:
-      return "reduction";
-  }
-  return "unknown";
+  constexpr std::string_view kNames[] = {"matmul",        "convolution", "pooling",
+                                         "normalization", "elementwise", "reduction"};
+  return name_in(kNames, c);
 }
 
 }  // namespace halfstep

@@ -2,6 +2,7 @@
 #include <functional>
 #include <queue>
 
+#include "base/enum_names.h"
 #include "graph/value_text.h"
 #include <halfstep/base/error.h>
 #include <halfstep/graph/graph.h>
@@ -9,23 +10,9 @@
 namespace halfstep {
 
 std::string_view name_of(StateRole role) {
-  switch (role) {
-    case StateRole::parameter:
-      return "parameter";
-    case StateRole::statistic:
-      return "statistic";
-    case StateRole::optimizer:
-      return "optimizer";
-    case StateRole::loss_scale:
-      return "loss_scale";
-    case StateRole::accumulator:
-      return "accumulator";
-    case StateRole::random:
-      return "random";
-    case StateRole::residual:
-      return "residual";
-  }
-  return "unknown";
+  constexpr std::string_view kNames[] = {"parameter",   "statistic", "optimizer", "loss_scale",
+                                         "accumulator", "random",    "residual"};
+  return name_in(kNames, role);
 }
 
 namespace {

@@ -25,28 +25,14 @@ std::string_view name_of(Precision precision) {
 }
 
 DType resolve(Precision precision, const Capabilities& capabilities) {
-  switch (precision) {
-    case Precision::fp32:
-      return DType::f32;
-    case Precision::bf16:
-      return DType::bf16;
-    case Precision::fp16:
-      return DType::f16;
-    case Precision::automatic:
-      break;
-  }
-  return capabilities.auto_precision;
+  return precision == Precision::fp32   ? DType::f32
+         : precision == Precision::bf16 ? DType::bf16
+         : precision == Precision::fp16 ? DType::f16
+                                        : capabilities.auto_precision;
 }
 
 std::string_view precision_name(DType type) {
-  switch (type) {
-    case DType::bf16:
-      return name_of(Precision::bf16);
-    case DType::f16:
-      return name_of(Precision::fp16);
-    default:
-      return name_of(Precision::fp32);
-  }
+  return name_of(type == DType::bf16 ? Precision::bf16 : type == DType::f16 ? Precision::fp16 : Precision::fp32);
 }
 
 }  // namespace halfstep

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <sstream>
 
+#include "base/dtype_names.h"
 #include <halfstep/graph/graph.h>
 
 namespace halfstep {
@@ -14,41 +15,8 @@ std::string identifier(const std::string& name) {
   return plain ? name : "\"" + name + "\"";
 }
 
-std::string onnx_type(DType dtype) {
-  switch (dtype) {
-    case DType::f32:
-      return "float";
-    case DType::f16:
-      return "float16";
-    case DType::bf16:
-      return "bfloat16";
-    case DType::f64:
-      return "double";
-    case DType::boolean:
-      return "bool";
-    case DType::i8:
-      return "int8";
-    case DType::i16:
-      return "int16";
-    case DType::i32:
-      return "int32";
-    case DType::i64:
-      return "int64";
-    case DType::u8:
-      return "uint8";
-    case DType::u16:
-      return "uint16";
-    case DType::u32:
-      return "uint32";
-    case DType::u64:
-      return "uint64";
-    default:
-      return std::string(name_of(dtype));
-  }
-}
-
 std::string type_of(const Value& value) {
-  std::string text = onnx_type(value.dtype);
+  std::string text(onnx_name_of(value.dtype));
   if (value.shape.is_ranked() && value.shape.rank() > 0) {
     std::string dims = value.shape.to_string();
     dims.erase(std::remove(dims.begin(), dims.end(), ' '), dims.end());

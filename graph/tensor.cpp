@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -6,7 +5,6 @@
 #include <cstring>
 #include <limits>
 #include <new>
-#include <string>
 
 #include <fmt/format.h>
 

@@ -8,13 +8,11 @@
 
 #include "base/parse_number.h"
 #include "onnx_io/check_message.h"
-#include "onnx_io/external_data.h"
 #include "onnx_io/message.h"
 #include "onnx_io/normalize.h"
 #include "onnx_io/outside.h"
 #include "onnx_io/proto_walk.h"
 #include "ops/proto.h"
-#include <halfstep/base/error.h>
 #include <halfstep/graph/tensor_bytes.h>
 #include <halfstep/ops/op_def.h>
 
@@ -138,7 +136,7 @@ DetachedModel read_detached(const std::filesystem::path& path) {
       result.is_mapped.push_back(mapped);
       mark_detached(tensor, result.tensors.size() - 1);
     };
-    result.mapped = map_external_data(result.model, path.parent_path(), take);
+    result.mapped = map_external_data(result.model, data_folder(result.model, path), take);
     for (const MappedData& file : result.mapped) {
       result.data_files.push_back(file.path);
       result.bytes += file_bytes(file.path);

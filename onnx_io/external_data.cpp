@@ -3,19 +3,18 @@
 #include <algorithm>
 #include <cerrno>
 #include <map>
-#include <memory>
+#include <optional>
 #include <utility>
-#include <vector>
 
 #include <fcntl.h>
 #include <onnx/onnx_pb.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/atomic_file.h"
 #include "base/descriptor.h"
 #include "base/machine_memory.h"
 #include "base/parse_number.h"
-#include "onnx_io/outside.h"
 #include "onnx_io/proto_walk.h"
 #include "ops/proto.h"
 #include <halfstep/base/dtype.h>
@@ -172,6 +171,18 @@ void check_external_location(const std::string& location, const std::string& ten
   for (const std::string& part : components(location)) plain = plain && !part.empty() && part != "." && part != "..";
   if (!plain)
     bad_reference("external data at a relative path without '.' and '..'", "location '" + location + "'", tensor);
+}
+
+std::filesystem::path data_folder(const onnx::ModelProto& model, const std::filesystem::path& path) {
+  std::error_code none;
+  std::filesystem::path folder = path.parent_path();
+  if (!std::filesystem::is_symlink(path, none)) return folder;
+  std::optional<std::string> location;
+  for_each_tensor(const_cast<onnx::ModelProto&>(model), [&](const onnx::TensorProto& tensor) {
+    if (!location && tensor.data_location() == onnx::TensorProto::EXTERNAL) location = parse_reference(tensor).location;
+  });
+  if (!location || std::filesystem::exists(std::filesystem::symlink_status(folder / *location, none))) return folder;
+  return through_links(path).parent_path();
 }
 
 std::vector<std::filesystem::path> read_external_data(onnx::ModelProto& model, const std::filesystem::path& folder,

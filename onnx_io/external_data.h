@@ -36,6 +36,10 @@ using TakeExternal = std::function<bool(onnx::TensorProto&, std::uint64_t bytes,
 std::vector<std::filesystem::path> read_external_data(onnx::ModelProto& model, const std::filesystem::path& folder,
                                                       const TakeExternal& take = {});
 
+/// The folder in which the data files of the model in the file `path` are: the file's own, or, where the first of them
+/// is not there and the path is a symbolic link, that of the file it leads to, which a model with data is written to.
+std::filesystem::path data_folder(const onnx::ModelProto& model, const std::filesystem::path& path);
+
 /// A mapped file with tensors of a model.
 struct MappedData {
   std::filesystem::path path;

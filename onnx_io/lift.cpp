@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <tuple>
 #include <unordered_map>
-#include <utility>
 
 #include <fmt/format.h>
 #include <onnx/defs/schema.h>
@@ -20,7 +19,6 @@
 #include "ops/proto.h"
 #include <halfstep/base/error.h>
 #include <halfstep/ops/infer.h>
-#include <halfstep/ops/op_def.h>
 
 namespace halfstep {
 namespace {

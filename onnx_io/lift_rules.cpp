@@ -5,7 +5,6 @@
 
 #include "onnx_io/early_lift_rules.h"
 #include "onnx_io/lift.h"
-#include <halfstep/base/error.h>
 #include <halfstep/ops/op_def.h>
 
 namespace halfstep {

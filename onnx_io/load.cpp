@@ -8,12 +8,10 @@
 #include "onnx_io/lift.h"
 #include "onnx_io/message.h"
 #include "onnx_io/normalize.h"
-#include "onnx_io/proto_walk.h"
 #include "onnx_io/source_model.h"
 #include "onnx_io/unsupported.h"
 #include "onnx_io/untie.h"
 #include "ops/proto.h"
-#include <halfstep/base/error.h>
 #include <halfstep/onnx_io/load.h>
 #include <halfstep/ops/op_def.h>
 
@@ -71,7 +69,11 @@ LoadedModel load_detached(onnx::ModelProto model, std::vector<Tensor> outside, c
 }
 
 LoadedModel load_model(const std::filesystem::path& path, const LoadOptions& options) {
-  return naming_file(path, [&] { return load_from(read_message(path), path.parent_path(), true, options); });
+  return naming_file(path, [&] {
+    onnx::ModelProto model = read_message(path);
+    const std::filesystem::path folder = data_folder(model, path);
+    return load_from(std::move(model), folder, true, options);
+  });
 }
 
 LoadedModel load_model_from_bytes(std::string_view bytes, const std::filesystem::path& folder,

@@ -1,7 +1,6 @@
 #include "onnx_io/message.h"
 
 #include <fstream>
-#include <limits>
 #include <stdexcept>
 #include <utility>
 
@@ -14,7 +13,6 @@
 #include "onnx_io/guard_functions.h"
 #include "onnx_io/inlined_size.h"
 #include "onnx_io/proto_walk.h"
-#include <halfstep/base/error.h>
 #include <halfstep/ops/op_def.h>
 
 namespace halfstep {

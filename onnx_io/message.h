@@ -56,9 +56,9 @@ auto naming_file(const std::filesystem::path& path, const F& work) {
   try {
     return work();
   } catch (const Error& e) {
-    const std::string where = " (in '" + path.string() + "')";
-    if (e.found().ends_with(where)) throw;
-    throw Error(e.kind(), e.required(), e.found() + where, e.remedy());
+    const std::string name = "'" + path.string() + "'";
+    if (e.found().find(name) != std::string::npos) throw;
+    throw Error(e.kind(), e.required(), e.found() + " (in " + name + ")", e.remedy());
   }
 }
 

@@ -84,25 +84,15 @@ void ModelEditor::set_attribute(std::size_t node, const std::string& name, const
   const auto found = find(attributes, name);
   AttributeProto& a = found == attributes.end() ? *attributes.Add() : *found;
   a.set_name(name);
-  if (const auto* i = std::get_if<std::int64_t>(&value)) {
-    a.set_type(AttributeProto::INT);
-    a.set_i(*i);
-  } else if (const auto* f = std::get_if<float>(&value)) {
-    a.set_type(AttributeProto::FLOAT);
-    a.set_f(*f);
-  } else if (const auto* s = std::get_if<std::string>(&value)) {
-    a.set_type(AttributeProto::STRING);
-    a.set_s(*s);
-  } else if (const auto* ints = std::get_if<std::vector<std::int64_t>>(&value)) {
-    a.set_type(AttributeProto::INTS);
-    a.mutable_ints()->Assign(ints->begin(), ints->end());
-  } else if (const auto* floats = std::get_if<std::vector<float>>(&value)) {
-    a.set_type(AttributeProto::FLOATS);
-    a.mutable_floats()->Assign(floats->begin(), floats->end());
-  } else if (const auto* body = std::get_if<BodyNames>(&value)) {
+  if (const auto* body = std::get_if<BodyNames>(&value)) {
     keep(*a.mutable_g()->mutable_input(), body->inputs);
     keep(*a.mutable_g()->mutable_output(), body->outputs);
+    return;
   }
+  const auto set = [&]<class T>(const T& content) {
+    if constexpr (std::is_constructible_v<Attribute, T>) a = attribute_to_proto(name, content);
+  };
+  std::visit(set, value);
 }
 
 void ModelEditor::remove_attribute(std::size_t node, std::string_view name) {

@@ -11,7 +11,6 @@
 #include "onnx_io/convert.h"
 #include "onnx_io/proto_walk.h"
 #include "onnx_io/sort_nodes.h"
-#include "ops/proto.h"
 #include <halfstep/base/error.h>
 
 namespace halfstep {

@@ -1,5 +1,7 @@
 #include "onnx_io/outline.h"
 
+#include <algorithm>
+#include <iterator>
 #include <limits>
 #include <set>
 
@@ -74,6 +76,22 @@ ModelOutline outline_of(const std::filesystem::path& path) {
     outline.unsupported = unsupported_operators(model);
     return outline;
   });
+}
+
+ModelOutline outline_of(const Graph& model) {
+  ModelOutline outline;
+  const auto outlined = [&](ValueId id) {
+    return ModelOutline::Value{model[id].name, std::string(name_of(model[id].dtype)), model[id].shape};
+  };
+  std::ranges::transform(model.inputs, std::back_inserter(outline.inputs), outlined);
+  std::ranges::transform(model.outputs, std::back_inserter(outline.outputs), outlined);
+  for (const Node& node : model.nodes) ++outline.operators[node.domain.empty() ? node.op : node.domain + "." + node.op];
+  for (const Value& value : model.values) {
+    if (!value.is_constant() || !value.is_initializer) continue;
+    ++outline.tensors;
+    outline.elements += value.constant.count();
+  }
+  return outline;
 }
 
 }  // namespace halfstep

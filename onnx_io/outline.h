@@ -9,8 +9,7 @@
 
 #include "onnx_io/unsupported.h"
 #include <halfstep/base/api.h>
-#include <halfstep/base/dtype.h>
-#include <halfstep/graph/shape.h>
+#include <halfstep/graph/graph.h>
 
 namespace HALFSTEP_API halfstep {
 
@@ -28,5 +27,8 @@ struct ModelOutline {
 
 /// Reads only the message: no external data, and without checks. Throws Error(input) if the file is not an ONNX model.
 ModelOutline outline_of(const std::filesystem::path& path);
+
+/// Of a loaded model. Subgraphs count as their node.
+ModelOutline outline_of(const Graph& model);
 
 }  // namespace halfstep

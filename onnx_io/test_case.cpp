@@ -72,6 +72,16 @@ const char* kind_of(const onnx::TypeProto& type) {
   }
 }
 
+/// The operators that `wanted` holds for, with their domains; Constant is none.
+template <class Wanted>
+std::set<std::string> operators_of(onnx::ModelProto& model, const Wanted& wanted) {
+  std::set<std::string> names;
+  for_each_operator(model, [&](const std::string& op, const std::string& domain) {
+    if ((op != "Constant" || !domain.empty()) && wanted(op, domain)) names.insert(qualified(op, domain));
+  });
+  return names;
+}
+
 }  // namespace
 
 std::string not_in_table(const std::set<std::string>& operators) {
@@ -89,28 +99,19 @@ OnnxCase::OnnxCase(fs::path folder, std::string name)
 }
 
 std::vector<std::string> OnnxCase::operators() const {
-  std::set<std::string> names;
-  for_each_operator(*model_, [&](const std::string& op, const std::string& domain) {
-    if (op != "Constant" || !domain.empty()) names.insert(qualified(op, domain));
-  });
+  std::set<std::string> names = operators_of(*model_, [](const auto&...) { return true; });
   if (names.empty()) names.insert("Constant");
   return {names.begin(), names.end()};
 }
 
 std::set<std::string> OnnxCase::operators_without_row() const {
-  std::set<std::string> names;
-  for_each_operator(*model_, [&](const std::string& op, const std::string& domain) {
-    if ((op != "Constant" || !domain.empty()) && !find_op(op, domain)) names.insert(qualified(op, domain));
-  });
-  return names;
+  return operators_of(*model_, [](const auto& op, const auto& domain) { return !find_op(op, domain); });
 }
 
 std::string OnnxCase::not_supported() const {
   register_schemas();
-  std::set<std::string> outside;
-  for_each_operator(*model_, [&](const std::string& op, const std::string& domain) {
-    if ((op != "Constant" || !domain.empty()) && !is_supported(op, domain)) outside.insert(qualified(op, domain));
-  });
+  const std::set<std::string> outside =
+      operators_of(*model_, [](const auto& op, const auto& domain) { return !is_supported(op, domain); });
   if (!outside.empty()) return not_in_table(outside);
   for (const auto* values : {&model_->graph().input(), &model_->graph().output()})
     for (const onnx::ValueInfoProto& value : *values)

@@ -3,10 +3,8 @@
 #include <algorithm>
 #include <map>
 #include <set>
-#include <string>
 #include <unordered_set>
 #include <utility>
-#include <vector>
 
 #include "onnx_io/convert.h"
 #include "onnx_io/detached.h"

@@ -78,7 +78,7 @@ std::unique_ptr<PendingFile> prepare_external_data(onnx::ModelProto& model, cons
     }
     writer.write(kDataMark);
   };
-  auto pending = std::make_unique<PendingFile>(file, write, like);
+  auto pending = std::make_unique<PendingFile>(file, write, like, Links::replace);
   for (const Placed& p : placed) {
     p.tensor->clear_raw_data();
     p.tensor->clear_float_data();
@@ -107,8 +107,9 @@ void write_external_data(onnx::ModelProto& model, const std::filesystem::path& f
   prepare_external_data(model, file, at_least, outside, file)->place();
 }
 
-void write_model_in_one(const FileContent& content, const std::filesystem::path& path, Durability durability,
+void write_model_in_one(const FileContent& content, const std::filesystem::path& named, Durability durability,
                         const std::vector<std::filesystem::path>& in_use) {
+  const std::filesystem::path path = through_links(named);
   const std::vector<std::filesystem::path> replaced = data_files_of(path);
   sweep_data(path);
   write_atomically(path, content, replaced.empty() ? durability : Durability::on_return);
@@ -120,8 +121,9 @@ void write_model_in_one(std::string_view bytes, const std::filesystem::path& pat
   write_model_in_one([bytes](FileWriter& writer) { writer.write(bytes); }, path, durability, in_use);
 }
 
-std::uint64_t write_model_with_data(onnx::ModelProto model, const std::filesystem::path& path,
+std::uint64_t write_model_with_data(onnx::ModelProto model, const std::filesystem::path& named,
                                     const OutsideTensors& outside, const std::vector<std::filesystem::path>& in_use) {
+  const std::filesystem::path path = through_links(named);
   const std::vector<std::filesystem::path> replaced = data_files_of(path);
   sweep_data(path);
   const std::filesystem::path data_path = free_data_file(path);

@@ -10,20 +10,9 @@ namespace halfstep::ops {
 
 /// Its parameters are min and max, if it has any; empty for Kind::none.
 inline std::optional<Formula> formula_of(const Epilogue& epilogue) {
-  using Kind = Epilogue::Kind;
-  switch (epilogue.kind) {
-    case Kind::none:
-      return std::nullopt;
-    case Kind::relu:
-      return Formula::Relu;
-    case Kind::clip:
-      return Formula::Clip;
-    case Kind::gelu:
-      return Formula::Gelu;
-    case Kind::gelu_tanh:
-      return Formula::GeluTanh;
-  }
-  return std::nullopt;
+  constexpr std::optional<Formula> kFormulas[] = {std::nullopt, Formula::Relu, Formula::Clip, Formula::Gelu,
+                                                  Formula::GeluTanh};  // in the order of the kinds
+  return kFormulas[static_cast<std::size_t>(epilogue.kind)];
 }
 
 }  // namespace halfstep::ops

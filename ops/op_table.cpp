@@ -3,6 +3,7 @@
 
 #include <onnx/defs/schema.h>
 
+#include "base/enum_names.h"
 #include "ops/collective/all_reduce.h"
 #include "ops/families.h"
 #include "ops/matmul/gemm_training.h"
@@ -40,17 +41,8 @@ Table& table() {
 }  // namespace
 
 std::string_view name_of(PrecisionClass c) {
-  switch (c) {
-    case PrecisionClass::half:
-      return "half";
-    case PrecisionClass::follow:
-      return "follow";
-    case PrecisionClass::full:
-      return "full";
-    case PrecisionClass::neutral:
-      return "neutral";
-  }
-  return "unknown";
+  constexpr std::string_view kNames[] = {"half", "follow", "full", "neutral"};
+  return name_in(kNames, c);
 }
 
 std::span<const OpDef* const> op_table() { return table().rows; }

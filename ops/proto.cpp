@@ -4,6 +4,7 @@
 #include <type_traits>
 
 #include <halfstep/base/error.h>
+#include <halfstep/base/visit.h>
 
 namespace halfstep {
 namespace {
@@ -14,6 +15,20 @@ namespace {
 }
 
 // The typed field for a type's elements, used if raw_data is not.
+template <class T>
+const auto& field_of(const onnx::TensorProto& proto) {
+  if constexpr (std::is_same_v<T, float>)
+    return proto.float_data();
+  else if constexpr (std::is_same_v<T, double>)
+    return proto.double_data();
+  else if constexpr (std::is_same_v<T, std::int64_t>)
+    return proto.int64_data();
+  else if constexpr (std::is_same_v<T, std::uint32_t> || std::is_same_v<T, std::uint64_t>)
+    return proto.uint64_data();
+  else
+    return proto.int32_data();
+}
+
 template <class T, class Field>
 void copy_field(const onnx::TensorProto& proto, const Field& field, Tensor& tensor) {
   if (field.size() != tensor.count())
@@ -133,60 +148,18 @@ Tensor tensor_from_proto(const onnx::TensorProto& proto) {
     if (tensor.bytes() > 0) std::memcpy(tensor.raw(), proto.raw_data().data(), tensor.bytes());
     return tensor;
   }
-  switch (dtype) {
-    case DType::f32:
-      copy_field<float>(proto, proto.float_data(), tensor);
-      break;
-    case DType::f64:
-      copy_field<double>(proto, proto.double_data(), tensor);
-      break;
-    case DType::f16:
-      copy_field<f16>(proto, proto.int32_data(), tensor);
-      break;
-    case DType::bf16:
-      copy_field<bf16>(proto, proto.int32_data(), tensor);
-      break;
-    case DType::i8:
-      copy_field<std::int8_t>(proto, proto.int32_data(), tensor);
-      break;
-    case DType::u8:
-      copy_field<std::uint8_t>(proto, proto.int32_data(), tensor);
-      break;
-    case DType::i16:
-      copy_field<std::int16_t>(proto, proto.int32_data(), tensor);
-      break;
-    case DType::u16:
-      copy_field<std::uint16_t>(proto, proto.int32_data(), tensor);
-      break;
-    case DType::i32:
-      copy_field<std::int32_t>(proto, proto.int32_data(), tensor);
-      break;
-    case DType::boolean:
-      copy_field<bool>(proto, proto.int32_data(), tensor);
-      break;
-    case DType::i64:
-      copy_field<std::int64_t>(proto, proto.int64_data(), tensor);
-      break;
-    case DType::u32:
-      copy_field<std::uint32_t>(proto, proto.uint64_data(), tensor);
-      break;
-    case DType::u64:
-      copy_field<std::uint64_t>(proto, proto.uint64_data(), tensor);
-      break;
-    case DType::c64:
-      copy_pairs<float>(proto, proto.float_data(), tensor);
-      break;
-    case DType::c128:
-      copy_pairs<double>(proto, proto.double_data(), tensor);
-      break;
-    case DType::string:
-      if (proto.string_data_size() != count)
-        bad_tensor(proto, std::to_string(count) + " strings", std::to_string(proto.string_data_size()));
-      for (int i = 0; i < proto.string_data_size(); ++i) tensor.data<std::string>()[i] = proto.string_data(i);
-      break;
-    default:
-      copy_bytes_field(proto, tensor);
-      break;
+  if (dtype == DType::string) {
+    if (proto.string_data_size() != count)
+      bad_tensor(proto, std::to_string(count) + " strings", std::to_string(proto.string_data_size()));
+    for (int i = 0; i < proto.string_data_size(); ++i) tensor.data<std::string>()[i] = proto.string_data(i);
+  } else if (dtype == DType::c64) {
+    copy_pairs<float>(proto, proto.float_data(), tensor);
+  } else if (dtype == DType::c128) {
+    copy_pairs<double>(proto, proto.double_data(), tensor);
+  } else if (is_float(dtype) || is_integer(dtype) || dtype == DType::boolean) {
+    visit_dtype(dtype, [&]<class T>() { copy_field<T>(proto, field_of<T>(proto), tensor); });
+  } else {
+    copy_bytes_field(proto, tensor);
   }
   return tensor;
 }

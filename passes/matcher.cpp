@@ -1,7 +1,6 @@
 #include "passes/matcher.h"
 
 #include <algorithm>
-#include <utility>
 
 namespace halfstep {
 

@@ -88,11 +88,16 @@ Profile profile(Program& program, Executor& executor, const ProfileOptions& opti
     entry.mean = timing.mean;
     entry.scope = scope_of(node_of(entry));
     entry.backward = node_of(entry).find(kGradient) != std::string::npos;
-    entry.least = result.peaks.least(entry.facts.cost, entry.facts.computed);
-    result.least += entry.least;
+    const auto peak = result.peaks.flops.find(entry.facts.computed);
+    if (peak != result.peaks.flops.end() && entry.best > 0)  // a peak that a node exceeds was none
+      peak->second = std::max(peak->second, entry.facts.cost.flops / entry.best);
     all += entry.best;
   }
-  for (ProfileEntry& entry : result.entries) entry.share = all > 0 ? entry.best / all : 0;
+  for (ProfileEntry& entry : result.entries) {
+    entry.least = result.peaks.least(entry.facts.cost, entry.facts.computed);
+    result.least += entry.least;
+    entry.share = all > 0 ? entry.best / all : 0;
+  }
   return result;
 }
 

@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/enum_names.h"
 #include "base/printable.h"
 #include <halfstep/session/profile.h>
 
@@ -16,21 +17,8 @@ double in_us(double seconds) { return std::round(seconds * 1e9) / 1e3; }
 /// The rate in units of 10^9 per second; 0 if no time was measured.
 double rate(double amount, double seconds) { return seconds > 0 ? std::round(amount / seconds / 1e6) / 1e3 : 0; }
 
-std::string_view name_of(EntryKind kind) {
-  switch (kind) {
-    case EntryKind::kernel:
-      return "kernel";
-    case EntryKind::reference:
-      return "reference";
-    case EntryKind::fused:
-      return "fused";
-    case EntryKind::view:
-      return "view";
-    case EntryKind::conversion:
-      return "conversion";
-  }
-  return "unknown";
-}
+constexpr std::string_view kKinds[] = {"kernel", "reference", "fused", "view", "conversion"};
+std::string_view name_of(EntryKind kind) { return name_in(kKinds, kind); }
 
 /// The common members of entries and rows.
 template <class Timed>

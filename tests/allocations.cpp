@@ -12,6 +12,14 @@ namespace {
 
 std::atomic<bool> is_counting{false};
 std::atomic<long> allocations{0};
+constexpr long kNone = -1, kFailed = -2;
+thread_local long left_before_failure = kNone;
+
+bool fails_now() {
+  if (left_before_failure < 0 || left_before_failure-- > 0) return false;
+  left_before_failure = kFailed;
+  return true;
+}
 
 void count_allocation(const void* caller) {
   if (!is_counting) return;
@@ -32,6 +40,10 @@ AllocationCounter::AllocationCounter() {
 AllocationCounter::~AllocationCounter() { is_counting = false; }
 long AllocationCounter::count() const { return allocations; }
 
+FailingAllocation::FailingAllocation(long before) { left_before_failure = before; }
+FailingAllocation::~FailingAllocation() { left_before_failure = kNone; }
+bool FailingAllocation::has_failed() const { return left_before_failure == kFailed; }
+
 }  // namespace halfstep::testing
 
 void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
@@ -40,6 +52,7 @@ void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
 }
 void* operator new(std::size_t size) {
   count_allocation(__builtin_return_address(0));
+  if (fails_now()) throw std::bad_alloc();
   if (void* memory = std::malloc(size ? size : 1)) return memory;
   throw std::bad_alloc();
 }

@@ -1,4 +1,4 @@
-// Counts allocations.
+// Counts allocations, and has them fail.
 #pragma once
 
 namespace halfstep::testing {
@@ -13,6 +13,18 @@ class AllocationCounter {
   AllocationCounter& operator=(const AllocationCounter&) = delete;
 
   long count() const;
+};
+
+/// While it lives, the allocation of this thread that has `before` ones before it throws std::bad_alloc.
+class FailingAllocation {
+ public:
+  explicit FailingAllocation(long before);
+  ~FailingAllocation();
+  FailingAllocation(const FailingAllocation&) = delete;
+  FailingAllocation& operator=(const FailingAllocation&) = delete;
+
+  /// Whether it has failed.
+  bool has_failed() const;
 };
 
 }  // namespace halfstep::testing

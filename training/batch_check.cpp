@@ -1,11 +1,7 @@
 #include "training/batch_check.h"
 
 #include <algorithm>
-#include <cstddef>
-#include <cstdint>
-#include <optional>
 #include <span>
-#include <string>
 
 #include <fmt/format.h>
 

@@ -29,6 +29,12 @@ const Tensor& named(const NamedTensors& batch, const std::string& name, std::str
   return at->second;
 }
 
+std::string names_in(const NamedTensors& batch) {
+  std::string names;
+  for (const auto& [name, tensor] : batch) names += (names.empty() ? "'" : ", '") + name + "'";
+  return names.empty() ? "nothing" : names;
+}
+
 }  // namespace
 
 std::optional<std::size_t> place_in(const std::vector<std::string>& names, const std::string& name) {
@@ -57,8 +63,9 @@ std::vector<Tensor> fit_inputs(const NamedTensors& batch, const std::vector<Tens
   std::vector<Tensor> x;
   for (const TensorInfo& input : inputs) {
     if (!batch.contains(input.name))
-      throw_input_error(fmt::format("the model's input {}", input.to_string()), "none in the batch",
-                        "give it by its name");
+      throw_input_error(
+          fmt::format("the model's input '{}', {}{}", input.name, name_of(input.dtype), input.shape.to_string()),
+          "a batch with " + names_in(batch), "give it by its name");
     x.push_back(fitted(batch, input));
   }
   return x;

@@ -2,7 +2,6 @@
 #include <cmath>
 #include <span>
 #include <string_view>
-#include <utility>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>

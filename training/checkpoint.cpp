@@ -6,7 +6,6 @@
 #include <system_error>
 #include <type_traits>
 #include <utility>
-#include <vector>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -42,7 +41,7 @@ std::map<std::string, std::string> former_settings(const Json& json) {
   const auto precision = dtype_from_name(json.at("precision").get<std::string>());
   return {{"--seed", fmt::format("{}", json.at("seed").get<std::uint64_t>())},
           {"--lr-schedule", json.at("schedule").get<std::string>()},
-          {"--precision", std::string(precision_name(precision))},
+          {kPrecisionSetting, std::string(precision_name(precision))},
           {"--executor", json.at("executor").get<std::string>()},
           {"--batch", fmt::format("{}", json.at("batch_size").get<std::int64_t>())}};
 }
@@ -266,6 +265,27 @@ void check_finite(const Checkpoint& checkpoint, const ResumeTarget& target) {
   if (!wrong.empty()) throw_impossible("a checkpoint of finite numbers", "infinities or NaN in " + list(wrong));
 }
 
+// A loss scale is state: f16 has one unless it is turned off, the others if it is asked for.
+void check_loss_scale(const TrainingState& state, const ResumeTarget& target) {
+  const auto setting = [](const auto& settings, const char* name) -> std::string {
+    const auto at = settings.find(name);
+    return at == settings.end() ? "" : at->second;
+  };
+  const std::string before = setting(state.settings, kLossScaleSetting),
+                    now = setting(target.settings, kLossScaleSetting),
+                    precision_before = setting(state.settings, kPrecisionSetting),
+                    precision_now = setting(target.settings, kPrecisionSetting);
+  if (before.empty() || now.empty() || (before == kNoLossScale) == (now == kNoLossScale)) return;
+  const auto described = [](const std::string& precision, const std::string& scale) {
+    return fmt::format("--precision {} {} a loss scale", precision, scale == kNoLossScale ? "without" : "with");
+  };
+  const bool differs = precision_before != precision_now;
+  throw_input_error(described(precision_before, before) + ", as the checkpoint was made", described(precision_now, now),
+                    fmt::format("resume with {}, or --loss-scale {}, which keeps to the checkpoint's state",
+                                differs ? "--precision " + precision_before : "the same flags",
+                                before == kNoLossScale ? "0" : before));
+}
+
 // Sums of gradients are weighted by how many there are to be.
 void check_accumulation(const TrainingState& state, const ResumeTarget& target) {
   const auto before = state.settings.find(kAccumulateSetting), now = target.settings.find(kAccumulateSetting);
@@ -358,6 +378,15 @@ LoadedCheckpoint load_checkpoint(const fs::path& directory) {
   }
 }
 
+std::optional<Precision> precision_of_checkpoint(const fs::path& directory) {
+  for (const char* name : {kCheckpointFile, kPreviousCheckpointFile}) try {
+      const auto metadata = read_safetensors_metadata(directory / name);
+      return parse_precision(state_from(Json::parse(metadata.at(kStateKey))).settings.at(kPrecisionSetting));
+    } catch (const std::exception&) {  // no file, a damaged one, or another's
+    }
+  return std::nullopt;
+}
+
 std::vector<std::string> check_resumable(const Checkpoint& checkpoint, const ResumeTarget& target) {
   const TrainingState& state = checkpoint.state;
   if (state.model_fingerprint != target.model_fingerprint) {
@@ -371,6 +400,7 @@ std::vector<std::string> check_resumable(const Checkpoint& checkpoint, const Res
     throw_input_error(fmt::format("a checkpoint of optimizer '{}'", target.optimizer),
                       fmt::format("'{}'", state.optimizer),
                       fmt::format("resume with --optimizer {}, or start without --resume", state.optimizer));
+  check_loss_scale(state, target);
   std::vector<std::string> notices = setting_differences(target.settings, state.settings);
   if (const std::string differences = tensor_differences(checkpoint, target); !differences.empty())
     throw_input_error("a checkpoint with the state of this run",

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <utility>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -78,8 +77,9 @@ Evaluator::Evaluator(LoadedModel model, Executor& executor, const Dataset& data,
     : model_(std::move(model.graph), {.batch_axes = options.batch_axes}),
       executor_(executor),
       input_(options.input),
-      task_(std::make_unique<Task>(make_task(model_, data, in_fp32(options), executor.capabilities()))),
+      task_(std::make_unique<Task>(make_task(model_, data, in_fp32(options)))),
       store_(executor.make_store()) {
+  set_precision(*task_, options, resolve(in_fp32(options).precision.value(), executor.capabilities()));
   check_class_names(data, *task_);
   program(task_->batch);
 }

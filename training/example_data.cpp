@@ -71,6 +71,27 @@ bool has_classes(const Graph& graph, ValueId output, std::size_t axis) {
 
 }  // namespace
 
+std::string take_batch(const Graph& model, InputShapes& shapes) {
+  std::int64_t fixed = Shape::kUnknown;
+  try {
+    fixed = fixed_batch(model);
+  } catch (const Error&) {  // the first axis is another thing in some inputs
+  }
+  if (fixed == Shape::kUnknown || shapes.batch == Shape::kUnknown || fixed == shapes.batch) return {};
+  if (const std::string obstacle = batch_obstacle(model); !obstacle.empty()) {
+    shapes.batch = fixed;
+    return fmt::format("the model's batch size is fixed at {} ({})", fixed, obstacle);
+  }
+  for (const ValueId id : model.inputs) {
+    const Shape& shape = model[id].shape;
+    if (!shape.is_ranked() || shape.rank() == 0 || shape[0] != fixed) continue;
+    std::vector<std::int64_t> dims(shape.begin(), shape.end());
+    dims[0] = shapes.batch;
+    shapes.by_name.emplace(model[id].name, Shape(std::move(dims)));
+  }
+  return {};
+}
+
 NamedTensors example_inputs(const Graph& model, const InputShapes& shapes) {
   const Graph graph = bound(model, shapes);
   std::mt19937 random(kSeed);

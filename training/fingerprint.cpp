@@ -56,6 +56,34 @@ void add_contents(Hash& hash, const Graph& graph, const NameSet& parameters) {
     if (value.is_constant() && !parameters.contains(value.name)) hash.add(value.constant);
 }
 
+void add_work(Hash& hash, const Graph& graph) {
+  const auto add_types = [&](const std::vector<ValueId>& ids) {
+    for (const ValueId id : ids) {
+      if (id == kNoValue) continue;
+      hash.add(name_of(graph[id].dtype));
+      hash.add(graph[id].shape.to_string());
+    }
+    hash.add("");
+  };
+  for (const Node& node : graph.nodes) {
+    hash.add(node.domain);
+    hash.add(node.op);
+    add_types(node.inputs);
+    add_types(node.outputs);
+    for (const auto& [name, attribute] : node.attributes) {
+      hash.add(name);
+      std::visit(
+          [&]<class T>(const T& value) {
+            if constexpr (std::is_same_v<T, std::shared_ptr<const Graph>>)
+              add_work(hash, *value);
+            else
+              hash.add(value);
+          },
+          attribute);
+    }
+  }
+}
+
 }  // namespace
 
 std::string fingerprint(const Graph& graph) {
@@ -74,6 +102,12 @@ std::string fingerprint(const Graph& graph) {
     for (ValueId id : node.inputs) add_value(id);
     for (ValueId id : node.outputs) add_value(id);
   }
+  return hash.text();
+}
+
+std::string fingerprint_of_work(const Graph& graph) {
+  Hash hash;
+  add_work(hash, graph);
   return hash.text();
 }
 

@@ -18,4 +18,8 @@ using NameSet = std::set<std::string, std::less<>>;
 /// `parameters`.
 std::string fingerprint_of_contents(const Graph& graph, const NameSet& parameters);
 
+/// The same hash of what the time of a graph depends on: operators, attributes, and the types and shapes of values;
+/// neither names nor elements.
+std::string fingerprint_of_work(const Graph& graph);
+
 }  // namespace halfstep

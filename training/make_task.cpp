@@ -77,13 +77,11 @@ void note_recurrent_inputs(Task& task, const Graph& model) {
 
 }  // namespace
 
-Task make_task(const PreparedModel& prepared, const Dataset& unordered, const TrainerOptions& options,
-               const Capabilities& capabilities) {
+Task make_task(const PreparedModel& prepared, const Dataset& unordered, const TrainerOptions& options) {
   check(options);
   const Graph& model = prepared.graph();
   Task task;
   if (options.ranks) task.share = {options.ranks->rank(), options.ranks->size()};
-  task.precision = resolve(options.precision.value_or(Precision::automatic), capabilities);
   std::vector<std::string> labels;
   for (const OutputLoss& loss : options.losses)
     for (const std::string& name : {loss.labels, loss.sample_weights})
@@ -108,9 +106,18 @@ Task make_task(const PreparedModel& prepared, const Dataset& unordered, const Tr
   task.step.mode = options.mode;
   task.step.mode.seed = seed_of(options.seed, task.share.rank);
   task.step.ranks = rank_options(options);
-  task.step.precision = task.precision;
   task.step.optimizer = options.optimizer;
   task.step.optimizer.output_gradient_norms = options.log_grad_norms;
+  if (task.loss().row->name == kOwnLoss) {
+    LossTerm& term = task.step.loss.terms[0];
+    term.loss = kOwnLoss;
+    term.labels_input = task.y_name;
+  }
+  return task;
+}
+
+void set_precision(Task& task, const TrainerOptions& options, DType precision) {
+  task.precision = task.step.precision = precision;
   LossScaleOptions& scale = task.step.optimizer.loss_scale;
   scale = starting(scale, options.loss_scale, task.precision);
   check(task.step.optimizer);
@@ -121,12 +128,6 @@ Task make_task(const PreparedModel& prepared, const Dataset& unordered, const Tr
           fmt::format("--{} has no effect: precision {} trains without a loss scale (--loss-scale "
                       "{} turns it on)",
                       number.name, precision_name(task.precision), LossScaleOptions{}.initial));
-  if (task.loss().row->name == kOwnLoss) {
-    LossTerm& term = task.step.loss.terms[0];
-    term.loss = kOwnLoss;
-    term.labels_input = task.y_name;
-  }
-  return task;
 }
 
 }  // namespace halfstep

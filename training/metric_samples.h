@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdint>
 #include <string>
+#include <type_traits>
 
 #include <fmt/format.h>
 
@@ -28,19 +29,12 @@ void add_sums(Metrics::Tally& tally, const Metrics::Tally& other);
 
 template <class F>
 void visit_output(const Tensor& output, F&& f) {
-  switch (output.dtype()) {
-    case DType::f32:
-      return f.template operator()<float>();
-    case DType::f16:
-      return f.template operator()<f16>();
-    case DType::bf16:
-      return f.template operator()<bf16>();
-    case DType::f64:
-      return f.template operator()<double>();
-    default:
-      throw_input_error("a floating-point output to measure", std::string(name_of(output.dtype())),
-                        "choose another output");
-  }
+  if (!is_float(output.dtype()))
+    throw_input_error("a floating-point output to measure", std::string(name_of(output.dtype())),
+                      "choose another output");
+  visit_dtype(output.dtype(), [&]<class T>() {
+    if constexpr (!std::is_integral_v<T>) f.template operator()<T>();
+  });
 }
 
 /// A point's outputs, or its one-hot labels: one for each class.

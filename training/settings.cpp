@@ -72,7 +72,8 @@ void add_optimizer(Settings& settings, const OptimizerOptions& options) {
     settings["--loss-scale-min"] = fmt::format("{}", options.loss_scale.lowest());
     settings["--loss-scale-max"] = fmt::format("{}", options.loss_scale.highest());
   }
-  settings["--loss-scale"] = options.loss_scale.enabled ? fmt::format("{}", options.loss_scale.initial) : "off";
+  settings[kLossScaleSetting] =
+      options.loss_scale.enabled ? fmt::format("{}", options.loss_scale.initial) : std::string(kNoLossScale);
 }
 
 Settings settings_of(const TrainerOptions& options, const Task& task, std::int64_t rows, std::string_view executor) {
@@ -97,7 +98,7 @@ Settings settings_of(const TrainerOptions& options, const Task& task, std::int64
     settings["--loss-output"] = options.losses[0].output.empty() ? "the first" : options.losses[0].output;
   settings["--ignore-label"] = fmt::format("{}", options.ignore_label);
   settings["--batch-axis"] = options.batch_axes.empty() ? "0" : text_of(options.batch_axes);
-  settings["--precision"] = precision_name(task.precision);
+  settings[kPrecisionSetting] = precision_name(task.precision);
   settings["--batch"] = fmt::format("{}", task.all_rows);
   settings["--seed"] = fmt::format("{}", options.seed);
   settings["--no-shuffle"] = on_off(!options.shuffle);
@@ -121,7 +122,7 @@ Settings step_settings(const StepOptions& step, const Graph& model, std::span<co
   for (const TensorInfo& parameter : parameters) all["type of " + parameter.name] = parameter.to_string();
   all["--optimizer"] = step.optimizer.name;
   all["gradient norms of parameters"] = on_off(step.optimizer.output_gradient_norms);
-  all["--precision"] = precision_name(step.precision);
+  all[kPrecisionSetting] = precision_name(step.precision);
   all["loss"] = text_of(step.loss);
   all["--freeze-batchnorm"] = on_off(!step.mode.train_batchnorm);
   all["--no-dropout"] = on_off(!step.mode.train_dropout);

@@ -38,5 +38,8 @@ Settings step_settings(const StepOptions& step, const Graph& model, std::span<co
 std::vector<std::string> setting_differences(const Settings& run, const Settings& checkpoint);
 
 inline constexpr const char* kAccumulateSetting = "--accumulate";
+inline constexpr const char* kPrecisionSetting = "--precision";
+inline constexpr const char* kLossScaleSetting = "--loss-scale";
+inline constexpr std::string_view kNoLossScale = "off";
 
 }  // namespace halfstep

@@ -12,7 +12,6 @@
 #include "session/tensor_types.h"
 #include "training/ranks.h"
 #include <halfstep/base/error.h>
-#include <halfstep/passes/passes.h>
 
 namespace halfstep {
 namespace {
@@ -140,6 +139,15 @@ NamedTensors TrainedStates::all() const {
   for (const std::string& name : store_->names()) values[name] = store_->read(name);
   for (const auto& [name, value] : waiting_) values[name] = value.clone();
   return values;
+}
+
+std::size_t TrainedStates::bytes() const {
+  std::size_t bytes = 0;
+  for (const State& state : trainable_.states)
+    if (!store_->has(trainable_[state.value].name)) bytes += state.initial.bytes();
+  for (const std::string& name : store_->names()) bytes += store_->read(name).bytes();
+  for (const auto& [name, value] : waiting_) bytes += value.bytes();
+  return bytes;
 }
 
 void TrainedStates::check_numbers(const NamedTensors& values, bool has_loss_scale) const {

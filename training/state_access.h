@@ -1,6 +1,7 @@
 // The states of a training step by name, before and after there is a program.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -35,6 +36,8 @@ class TrainedStates {
   void share_statistics(Communicator& ranks);
 
   NamedTensors all() const;
+  /// Of all that is kept: states, and initial values of parameters that are none yet.
+  std::size_t bytes() const;
   /// Throws Error(input) for numbers that no step leaves.
   void check_numbers(const NamedTensors& values, bool has_loss_scale) const;
   /// Throws Error(input) unless all states that there are by now are given, or those of before the first program: the

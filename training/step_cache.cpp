@@ -46,10 +46,15 @@ CompiledStep& StepCache::find(const StepKey& key, const FittedBatch& batch,
   return programs_.front();
 }
 
-CompiledStep StepCache::compile(const StepKey& key, const FittedBatch& batch, StepOptions options) {
+Graph StepCache::lower(const StepKey& key, const FittedBatch& batch, StepOptions options,
+                       const PassObserver& observer) const {
   for (std::size_t i = 0; i < inputs_.size(); ++i) options.shapes.by_name[inputs_[i].name] = batch.x[i].shape();
   if (has_loss(key.purpose)) options.loss = with_types(options.loss, batch);
-  const Graph graph = model_.lower(key.purpose, options, executor_.capabilities(), observer_);
+  return model_.lower(key.purpose, options, executor_.capabilities(), observer);
+}
+
+CompiledStep StepCache::compile(const StepKey& key, const FittedBatch& batch, const StepOptions& options) {
+  const Graph graph = lower(key, batch, options, observer_);
   const bool trains = key.purpose == Purpose::training || key.purpose == Purpose::gradients;
   StepProgram program =
       std::move(*compile_within(trains ? memory_budget_ : 0, graph, executor_, states_.store(), observer_));

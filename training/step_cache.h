@@ -42,8 +42,13 @@ class StepCache {
   /// labels. Good until the next call.
   CompiledStep& find(const StepKey& key, const FittedBatch& batch, const std::function<StepOptions()>& options);
 
+  void clear() { programs_.clear(); }
+  /// What is compiled for such batches.
+  Graph lower(const StepKey& key, const FittedBatch& batch, StepOptions options,
+              const PassObserver& observer = {}) const;
+
  private:
-  CompiledStep compile(const StepKey& key, const FittedBatch& batch, StepOptions options);
+  CompiledStep compile(const StepKey& key, const FittedBatch& batch, const StepOptions& options);
   std::vector<std::string> output_names(const StepKey& key, const StepOptions& options) const;
 
   PreparedModel& model_;

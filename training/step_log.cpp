@@ -14,7 +14,6 @@
 
 #include "base/atomic_file.h"
 #include "base/printable.h"
-#include "training/appended_file.h"
 #include <halfstep/base/error.h>
 
 namespace halfstep {

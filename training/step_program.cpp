@@ -31,6 +31,18 @@ std::uint32_t order_of_reductions(const Graph& graph) {
   return crc_of(text);
 }
 
+/// Whether inputs would be given ahead that are no columns of a batch: what they are is not known before their step.
+bool takes_others_ahead(const OverlappedProgram& program, const Graph& graph, const StepValues& step) {
+  for (std::size_t i = 0; i < graph.inputs.size(); ++i) {
+    const auto has_it = [&](const std::vector<ValueId>& ids) {
+      return std::ranges::find(ids, graph.inputs[i]) != ids.end();
+    };
+    if (program.takes_ahead(i) && !has_it(step.data) && !has_it(step.labels) && !has_it(step.sample_weights))
+      return true;
+  }
+  return false;
+}
+
 bool all_finite(const Tensor& tensor) {
   if (!is_float(tensor.dtype())) return true;
   for (double v : to_doubles(tensor))
@@ -43,6 +55,7 @@ bool all_finite(const Tensor& tensor) {
 StepProgram::StepProgram(const Graph& graph, Executor& executor, StateStore& store)
     : program_(executor.compile(graph, store)), order_(order_of_reductions(graph)), overlapped_(overlapped(*program_)) {
   const StepValues step(graph);
+  if (overlapped_ && takes_others_ahead(*overlapped_, graph, step)) overlapped_ = nullptr;
   const auto inputs = [&](const std::vector<ValueId>& ids) {
     std::vector<Fed> fed;
     for (const ValueId id : ids) {

@@ -17,7 +17,7 @@
 
 namespace halfstep {
 
-StepRanks::StepRanks(const TrainingStepOptions& options, DType precision, const Graph& model,
+StepRanks::StepRanks(const TrainingStepOptions& options, std::optional<DType> precision, const Graph& model,
                      std::span<const TensorInfo> parameters)
     : ranks_(options.ranks), optimizer_(options.optimizer.name) {
   if (!ranks_) return;
@@ -26,12 +26,13 @@ StepRanks::StepRanks(const TrainingStepOptions& options, DType precision, const 
                       "set TrainingStepOptions::loss: each would choose by labels of its own rows");
   options_ = rank_options(options);
   StepOptions step;
-  step.precision = precision;
+  step.precision = precision.value_or(DType::f32);
   step.loss = *options.loss;
   step.mode = options.mode;
   step.optimizer = options.optimizer;
   step.ranks = options_;
   Settings all = step_settings(step, model, parameters, options.batch_axes);
+  if (!precision) all[kPrecisionSetting] = name_of(options.precision);
   all["learning rate"] = fmt::format("{}", options.learning_rate);
   all["seed"] = fmt::format("{}", options.mode.seed);
   require_same(*ranks_, all);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -18,9 +19,10 @@ namespace halfstep {
 /// Of a step by itself it has nothing to tell.
 class StepRanks {
  public:
-  /// `model` is the source's graph, `parameters` its trained ones, both as the step has them. Collective. Throws
-  /// Error(input) on every rank where ranks have different models, values, options or versions.
-  StepRanks(const TrainingStepOptions& options, DType precision, const Graph& model,
+  /// `precision`: none where rank 0 is going to measure it. `model` is the source's graph, `parameters` its trained
+  /// ones, both as the step has them. Collective. Throws Error(input) on every rank where ranks have different models,
+  /// values, options or versions.
+  StepRanks(const TrainingStepOptions& options, std::optional<DType> precision, const Graph& model,
             std::span<const TensorInfo> parameters);
 
   /// Null: a step by itself.

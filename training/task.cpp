@@ -1,7 +1,6 @@
 #include "training/task.h"
 
 #include <algorithm>
-#include <span>
 #include <utility>
 
 #include <fmt/format.h>
@@ -52,7 +51,8 @@ const DataArray& label_rows(const Dataset& data, const std::string& name, std::s
 void require_labels(const Dataset& data, std::string_view loss) {
   if (data.y) return;
   throw_input_error(!loss.empty() ? fmt::format("labels for the loss {}", loss) : "labels to compute a loss from",
-                    "none beside " + data.x.front().rows.name(),
+                    fmt::format("none beside {}{}{}", data.x.front().rows.name(), data.label_hint.empty() ? "" : "; ",
+                                data.label_hint),
                     "give them last, as X.npy,Y.npy, or as y in an NPZ file; --loss output if the model computes its "
                     "loss from its inputs alone");
 }

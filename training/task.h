@@ -32,7 +32,7 @@ struct TaskTerm {
 };
 
 struct Task {
-  DType precision = DType::f32;
+  DType precision = DType::f32;  ///< see set_precision
   std::vector<TaskTerm> terms = std::vector<TaskTerm>(1);
   std::vector<std::string> x_names;  ///< the model's inputs that take a batch
   std::string y_name;                ///< its input for the labels, when it computes its own loss from such
@@ -68,9 +68,12 @@ struct Task {
 std::vector<RowTransform> fit_inputs(const Dataset& data, const std::vector<RowType>& wanted,
                                      const InputOptions& options);
 
-/// Throws Error when model, data and options do not fit.
-Task make_task(const PreparedModel& model, const Dataset& data, const TrainerOptions& options,
-               const Capabilities& capabilities);
+/// All but the precision. Throws Error when model, data and options do not fit.
+Task make_task(const PreparedModel& model, const Dataset& data, const TrainerOptions& options);
+
+/// The precision, and the loss scale that goes with it. To be called once. Throws Error(input) where the optimizer's
+/// options, or the type of gradients between ranks, do not fit.
+void set_precision(Task& task, const TrainerOptions& options, DType precision);
 
 /// `data` and what makes batches for the task of it: its inputs in order, its labels only where they are needed.
 struct TaskData {

@@ -13,6 +13,7 @@
 #include "passes/step/reduce_over_ranks.h"
 #include "passes/step/step_values.h"
 #include "session/tensor_types.h"
+#include "training/automatic_precision.h"
 #include "training/fingerprint.h"
 #include "training/memory_budget.h"
 #include "training/ranks.h"
@@ -46,12 +47,12 @@ Trainer::Impl::Impl(LoadedModel model, Executor& executor, const Dataset& data, 
       prepared_(model.graph, {.batch_axes = options_.batch_axes,
                               .parameters = knowing_exporter(options_.parameters, model),
                               .observer = options_.observer}),
-      task_(make_task(prepared_, data, options_, executor.capabilities())),
+      task_(make_task(prepared_, data, options_)),
       data_(fit_data(task_, data, options_.input)),
       stream_(stream),
       store_(executor.make_store()),
       // Building the step now finds whatever does not fit before anything is trained.
-      first_graph_(lower(Purpose::training, task_.batch, options_.observer)) {
+      first_graph_(first_lowered(executor)) {
   NameSet parameters;
   for (const State& state : prepared_.trainable().states) parameters.insert(prepared_.trainable()[state.value].name);
   contents_ = fingerprint_of_contents(model.graph, parameters);
@@ -63,6 +64,31 @@ Trainer::Impl::Impl(LoadedModel model, Executor& executor, const Dataset& data, 
        {prepared_.guesses(),
         describe_cut_off(first_graph_, cut_off_parameters(first_graph_, {StepValues(first_graph_).loss}))})
     if (!note.empty()) task_.notices.push_back(std::move(note));
+}
+
+Graph Trainer::Impl::first_lowered(Executor& alone) {
+  const Capabilities& capabilities = alone.capabilities();
+  const auto lower_in = [&](DType dtype) {
+    Task step = task_;
+    set_precision(step, options_, dtype);
+    step.step.ranks = {};
+    return prepared_.lower(Purpose::training, step.step_options(step.batch), capabilities);
+  };
+  const Precision asked = options_.precision.value_or(Precision::automatic);
+  const ChosenPrecision by_rule{.dtype = resolve(asked, capabilities), .reason = capabilities.auto_reason};
+  ChosenPrecision chosen = agreed_precision(ranks(), [&]() -> ChosenPrecision {
+    if (asked != Precision::automatic) return by_rule;
+    if (const auto of_checkpoint = options_.resume.empty() ? std::nullopt : precision_of_checkpoint(options_.resume))
+      return {.dtype = resolve(*of_checkpoint, capabilities), .reason = "that of the checkpoint"};
+    std::size_t held = 0;
+    for (const State& state : prepared_.trainable().states) held += state.initial.bytes();
+    return measured_precision(alone, native_precisions(capabilities), options_.memory_budget, held, lower_in)
+        .value_or(by_rule);
+  });
+  if (asked != Precision::automatic) chosen = {.dtype = by_rule.dtype};  // `agree` compares them
+  precision_reason_ = chosen.reason;
+  set_precision(task_, options_, chosen.dtype);
+  return lower(Purpose::training, task_.batch, options_.observer);
 }
 
 void Trainer::Impl::agree(const Graph& model) {
@@ -266,9 +292,12 @@ void Trainer::set_parameters(const NamedTensors& values) { impl_->set_parameters
 RunControl& Trainer::control() { return impl_->control(); }
 bool Trainer::is_first_rank() const { return impl_->is_first_rank(); }
 DType Trainer::precision() const { return impl_->task().precision; }
+const std::string& Trainer::precision_reason() const { return impl_->precision_reason(); }
 const LossDef& Trainer::loss() const { return *impl_->task().loss().row; }
 std::string Trainer::loss_text() const { return impl_->task().loss_text(); }
 const std::vector<Metric>& Trainer::metrics() const { return impl_->metrics(); }
+std::int64_t Trainer::batch_size() const { return impl_->task().all_rows; }
+const std::vector<std::string>& Trainer::notices() const { return impl_->task().notices; }
 std::vector<std::size_t> Trainer::bucket_bytes() const {
   const Graph& graph = impl_->first_graph();
   std::vector<std::size_t> result;

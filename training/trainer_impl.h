@@ -45,6 +45,7 @@ class Trainer::Impl {
 
   const std::optional<Error>& failure() const { return failure_; }
   const Task& task() const { return task_; }
+  const std::string& precision_reason() const { return precision_reason_; }
   const std::vector<Metric>& metrics() const { return metrics_; }
   const Graph& first_graph() const { return first_graph_; }
   RunControl& control() { return control_; }
@@ -52,6 +53,9 @@ class Trainer::Impl {
   bool is_first_rank() const { return task_.share.rank == 0; }
 
  private:
+  /// Sets the task's precision, which is that of a checkpoint, or chosen, where it is left to `auto`. `alone`: the
+  /// caller's executor.
+  Graph first_lowered(Executor& alone);
   Graph lower(Purpose purpose, std::int64_t rows, const PassObserver& observer = {}) const {
     return prepared_.lower(purpose, task_.step_options(rows), executor_.capabilities(), observer);
   }
@@ -109,6 +113,7 @@ class Trainer::Impl {
   std::vector<Metric> metrics_ = task_.metrics();
   BatchStream* stream_;
   std::unique_ptr<StateStore> store_;
+  std::string precision_reason_;
   Graph first_graph_;
   std::vector<OwnedState> states_;
   std::map<std::pair<Purpose, std::int64_t>, std::unique_ptr<StepProgram>> programs_;

@@ -74,16 +74,24 @@ class TrainingStep::Impl {
   StepReport add_gradients(double weight);
   std::unique_ptr<StepProgram> make_update(const SumStates& sums);
   /// Makes `fitted_` the batch, whose loss is known afterwards.
+  void fit(const NamedTensors& batch);
   StepProgram& program(Purpose purpose, const NamedTensors& batch);
   /// The program for `fitted_`, which is the latest one afterwards.
   StepProgram& find(const StepKey& key, const LossOptions* loss);
   StepOptions step_options(const LossOptions* loss) const;
+  /// Before the first program that trains: measures the precision that is left to `auto`. Collective then, unlike what
+  /// computes outputs or a loss alone, which follows the rule until then.
+  void settle_precision(const StepKey& key, const LossOptions* loss);
+  void set_precision(DType precision);
 
   std::shared_ptr<const SourceModel> source_;
-  std::unique_ptr<Executor> on_ranks_;  // the caller's executor, as a part of them
+  Executor& alone_;                     // the caller's executor
+  std::unique_ptr<Executor> on_ranks_;  // the same, as a part of them
   Executor& executor_;
   TrainingStepOptions options_;
   DType precision_;
+  bool is_settled_;                   // the precision is
+  std::optional<bool> loaded_scale_;  // whether the states have a loss scale, once some were loaded or planned
   PreparedModel prepared_;
   std::vector<TensorInfo> inputs_;
   TrainedStates states_;

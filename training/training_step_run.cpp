@@ -7,6 +7,7 @@
 
 #include "passes/step/parameter_groups.h"
 #include "session/tensor_types.h"
+#include "training/automatic_precision.h"
 #include "training/start.h"
 #include "training/training_step_impl.h"
 #include <halfstep/base/error.h>
@@ -35,10 +36,12 @@ LossFunction of_output_gradients() {
 
 TrainingStep::Impl::Impl(LoadedModel model, Executor& executor, const TrainingStepOptions& options)
     : source_(model.source),
+      alone_(executor),
       on_ranks_(options.ranks ? on_ranks(executor, options.ranks) : nullptr),
       executor_(on_ranks_ ? *on_ranks_ : executor),
       options_(options),
       precision_(resolve(options.precision, executor.capabilities())),
+      is_settled_(options.precision != Precision::automatic || !measures_precision(executor)),
       prepared_(model.graph, {.batch_axes = options.batch_axes,
                               .parameters = knowing_exporter(options.parameters, model),
                               .observer = options.observer}),
@@ -46,15 +49,13 @@ TrainingStep::Impl::Impl(LoadedModel model, Executor& executor, const TrainingSt
       states_(prepared_.trainable(), model.graph, executor_),
       programs_(prepared_, inputs_, executor_, states_, options.programs, options.memory_budget, options.observer),
       sums_(states_) {
-  options_.optimizer.loss_scale = starting(options.optimizer.loss_scale, options.loss_scale, precision_);
-  check(options_.optimizer);
-  check_gradient_dtype(options_.gradient_dtype, options_.optimizer.loss_scale.enabled);
+  set_precision(precision_);
   set_learning_rate(options.learning_rate);
   std::vector<std::string> names;
   for (const TensorInfo& parameter : states_.parameters()) names.push_back(parameter.name);
   check_groups_have_members(options_.optimizer.groups, names);
   if (options.programs < 1) throw_input_error("at least 1 cached program", "0", "");
-  ranks_.emplace(options_, precision_, model.graph, states_.parameters());
+  ranks_.emplace(options_, is_settled_ ? std::optional(precision_) : std::nullopt, model.graph, states_.parameters());
   if (options.ranks) options_.mode.seed = seed_of(static_cast<std::uint64_t>(options.mode.seed), options.ranks->rank());
   if (!prepared_.guesses().empty()) notices_.push_back(prepared_.guesses());
 }
@@ -91,7 +92,9 @@ StepReport TrainingStep::Impl::backward(const NamedTensors& inputs, const NamedT
     fitted_.labels.push_back(as_type(tensor, DType::f32, name));
   }
   const LossOptions loss{.terms = {}, .function = of_output_gradients()};
-  find({Purpose::gradients, true}, &loss);
+  const StepKey key{Purpose::gradients, true};
+  settle_precision(key, &loss);
+  find(key, &loss);
   ranks_->forget_shares();
   StepReport report = add_gradients(weight);
   report.loss = 0;
@@ -134,7 +137,12 @@ NamedTensors TrainingStep::Impl::outputs() const {
   return result;
 }
 
-const Plan& TrainingStep::Impl::plan(const NamedTensors& batch) { return program(Purpose::training, batch).plan(); }
+const Plan& TrainingStep::Impl::plan(const NamedTensors& batch) {
+  fit(batch);
+  const Plan& plan = find({Purpose::training}, &*options_.loss).plan();
+  if (!is_settled_) loaded_scale_ = options_.optimizer.loss_scale.enabled;
+  return plan;
+}
 
 Profile TrainingStep::Impl::profile(const NamedTensors& batch, const ProfileOptions& profile_options) {
   require_no_gradients("to profile whole steps");
@@ -232,7 +240,7 @@ std::unique_ptr<StepProgram> TrainingStep::Impl::make_update(const SumStates& su
   return program;
 }
 
-StepProgram& TrainingStep::Impl::program(Purpose purpose, const NamedTensors& batch) {
+void TrainingStep::Impl::fit(const NamedTensors& batch) {
   if (!options_.loss) {
     DefaultLoss chosen = default_loss(prepared_, inputs_, batch);
     options_.loss = std::move(chosen.loss);
@@ -254,7 +262,48 @@ StepProgram& TrainingStep::Impl::program(Purpose purpose, const NamedTensors& ba
     }
     weights_.emplace(*options_.loss, *loss_inputs_, readings_);
   }
+}
+
+StepProgram& TrainingStep::Impl::program(Purpose purpose, const NamedTensors& batch) {
+  fit(batch);
+  if (purpose == Purpose::training || purpose == Purpose::gradients) settle_precision({purpose}, &*options_.loss);
   return find({purpose}, &*options_.loss);
+}
+
+void TrainingStep::Impl::set_precision(DType precision) {
+  precision_ = precision;
+  options_.optimizer.loss_scale = starting(options_.optimizer.loss_scale, options_.loss_scale, precision_);
+  check(options_.optimizer);
+  check_gradient_dtype(options_.gradient_dtype, options_.optimizer.loss_scale.enabled);
+}
+
+void TrainingStep::Impl::settle_precision(const StepKey& key, const LossOptions* loss) {
+  if (is_settled_) return;
+  is_settled_ = true;
+  const auto lower_in = [&](DType dtype) {
+    StepOptions options = step_options(loss);
+    options.precision = dtype;
+    options.ranks = {};
+    options.optimizer.loss_scale = starting(options.optimizer.loss_scale, options_.loss_scale, dtype);
+    check_gradient_dtype(options_.gradient_dtype, options.optimizer.loss_scale.enabled);
+    return programs_.lower(key, fitted_, std::move(options));
+  };
+  const ChosenPrecision chosen = agreed_precision(ranks_->communicator(), [&] {
+    std::vector<DType> candidates = native_precisions(alone_.capabilities());
+    if (loaded_scale_)  // a state fits steps with a loss scale, or those without
+      std::erase_if(candidates, [&](DType dtype) {
+        return starting(options_.optimizer.loss_scale, options_.loss_scale, dtype).enabled != *loaded_scale_;
+      });
+    return measured_precision(alone_, candidates, options_.memory_budget,
+                              options_.memory_budget > 0 ? states_.bytes() : 0, lower_in)
+        .value_or(ChosenPrecision{.dtype = precision_});
+  });
+  if (chosen.is_measured)
+    notices_.push_back(fmt::format("precision {}, {}", precision_name(chosen.dtype), chosen.reason));
+  if (chosen.dtype == precision_) return;
+  set_precision(chosen.dtype);
+  programs_.clear();
+  latest_ = nullptr;
 }
 
 StepProgram& TrainingStep::Impl::find(const StepKey& key, const LossOptions* loss) {

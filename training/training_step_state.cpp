@@ -78,7 +78,9 @@ void TrainingStep::Impl::load_state(const NamedTensors& given) {
   ranks_->remove_moments_of_others(values);
   ranks_->share_residuals(values);
   states_.check_numbers(values, options_.optimizer.loss_scale.enabled);
+  const bool has_scale = values.contains(states_.loss_scale_name());
   states_.load(std::move(values));
+  loaded_scale_ = has_scale;
   sums_.set(std::move(sums), waiting);
   updates_ = states_.updates();
 }
@@ -104,7 +106,9 @@ void TrainingStep::Impl::set_loss_scale(double value) {
     throw_input_error(fmt::format("a loss scale from {} to {}", scale.lowest(), scale.highest()),
                       fmt::format("{}", value), "set LossScaleOptions::min and max");
   require_no_gradients("to change the loss scale");
-  if (!states_.set_loss_scale(static_cast<float>(value))) options_.optimizer.loss_scale.initial = value;
+  if (states_.set_loss_scale(static_cast<float>(value))) return;
+  options_.optimizer.loss_scale.initial = value;
+  options_.loss_scale = value;
 }
 
 void TrainingStep::Impl::save(const std::filesystem::path& path, const SaveOptions& save) const {

@@ -7,7 +7,6 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <string>
 #include <utility>
 #include <vector>
 
@@ -237,10 +236,12 @@ int halfstep_communicator_abi() { return halfstep::kCommunicatorAbi; }
 halfstep::Communicator* halfstep_communicator(const halfstep::CommunicatorOptions* options, std::string* reason) {
   try {
     return halfstep::mpi::open(*options, *reason);
+  } catch (const halfstep::Error& error) {
+    *reason = error.without_hint();
   } catch (const std::exception& error) {
     *reason = error.what();
-    return nullptr;
   }
+  return nullptr;
 }
 
 }  // extern "C"

@@ -12,7 +12,6 @@
 #include "distributed/shared_errors.h"
 #include "distributed/waiting.h"
 #include <halfstep/base/error.h>
-#include <halfstep/distributed/communicator.h>
 
 namespace halfstep::mpi {
 namespace {

@@ -55,6 +55,7 @@ Group::Group(const Api& api, const ncclUniqueId& id, int rank, int size, const C
   // Calls that return at once, so that a rank that does not come is noticed.
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
   config.blocking = 0;
+  crossings_.reserve(kMostCrossings);
   try {
     enter();
     check(api_.create_stream(&stream_), "cudaStreamCreateWithFlags");

@@ -4,7 +4,6 @@
 #include <cerrno>
 #include <cstring>
 #include <span>
-#include <utility>
 
 #include <fmt/format.h>
 #include <sys/socket.h>

@@ -1,6 +1,8 @@
 #include "distributed/nccl/on_stream.h"
 
 #include <cstddef>
+#include <functional>
+#include <utility>
 
 namespace halfstep::nccl {
 
@@ -18,15 +20,18 @@ StreamOperation::~StreamOperation() {
   group_.api().destroy_event(done_);
 }
 
-void StreamOperation::start(const std::function<ncclResult_t()>& call, const char* name) {
+Group::Crossing StreamOperation::begin() {
   group_.enter();
   group_.await(done_);
   const Api& api = group_.api();
   const Group::Crossing crossing{.ready = ready_, .done = done_, .operation = group_.count()};
   group_.check(api.record(ready_, stream_), "cudaEventRecord");
   group_.check(api.stream_wait(group_.stream(), ready_), "cudaStreamWaitEvent");
-  group_.check(call(), name);
-  group_.check(api.record(done_, group_.stream()), "cudaEventRecord");
+  return crossing;
+}
+
+void StreamOperation::end(const Group::Crossing& crossing) {
+  group_.check(group_.api().record(done_, group_.stream()), "cudaEventRecord");
   group_.add(crossing);
 }
 

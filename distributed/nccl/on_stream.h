@@ -3,7 +3,7 @@
 
 #include <cstddef>
 #include <deque>
-#include <functional>
+#include <memory>
 
 #include "distributed/nccl/group.h"
 
@@ -20,10 +20,18 @@ class StreamOperation {
   StreamOperation& operator=(const StreamOperation&) = delete;
 
   /// `call`, named `name`, gives the operation to the group's stream.
-  void start(const std::function<ncclResult_t()>& call, const char* name);
+  template <class Call>
+  void start(const Call& call, const char* name) {
+    const Group::Crossing crossing = begin();
+    group_.check(call(), name);
+    end(crossing);
+  }
   void wait();
 
  private:
+  Group::Crossing begin();
+  void end(const Group::Crossing& crossing);
+
   Group& group_;
   const cudaStream_t stream_;
   cudaEvent_t ready_ = nullptr, done_ = nullptr;

@@ -6,7 +6,6 @@
 #include <exception>
 #include <optional>
 #include <span>
-#include <string>
 #include <utility>
 
 #include "distributed/nccl/api.h"
@@ -69,11 +68,13 @@ halfstep::Communicator* halfstep_communicator(const halfstep::CommunicatorOption
     halfstep::Communicator* made = halfstep::nccl::open(*options, *reason);
     if (!made) halfstep::nccl::is_open = false;
     return made;
+  } catch (const halfstep::Error& error) {
+    *reason = error.without_hint();
   } catch (const std::exception& error) {
-    halfstep::nccl::is_open = false;
     *reason = error.what();
-    return nullptr;
   }
+  halfstep::nccl::is_open = false;
+  return nullptr;
 }
 
 }  // extern "C"

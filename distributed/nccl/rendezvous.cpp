@@ -4,7 +4,6 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
-#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <initializer_list>
@@ -32,7 +31,7 @@ using Clock = std::chrono::steady_clock;
 using namespace std::chrono_literals;
 
 /// How long one of two may take to say all that it has to.
-constexpr auto kPatience = 5s;
+constexpr auto kGreetingTime = 5s;
 
 /// Ranks, up to which rank 0 keeps its connections: a process has only so many files.
 constexpr int kMostKept = 512;
@@ -244,7 +243,7 @@ class Host {
       ++strangers_;
       guests_.erase(guests_.begin());
     }
-    guests_.push_back({std::move(socket), Clock::now() + kPatience});
+    guests_.push_back({std::move(socket), Clock::now() + kGreetingTime});
   }
   void turn_away(Guest& guest) {
     ++strangers_;
@@ -336,7 +335,7 @@ Line broadcast_from_first(const MeetingPlace& place, int rank, int size, std::sp
     std::string why = "no rank 0";
     // Rank 0 may be on its way, and another be where it is going to be.
     while (Clock::now() < end) {
-      if (Socket socket = fetch(place, {place, rank, size}, bytes, std::min(end, Clock::now() + kPatience), why)) {
+      if (Socket socket = fetch(place, {place, rank, size}, bytes, std::min(end, Clock::now() + kGreetingTime), why)) {
         Line line(rank);
         if (size <= kMostKept) line.add(0, std::move(socket));
         return line;

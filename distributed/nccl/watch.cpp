@@ -1,6 +1,5 @@
 #include "distributed/nccl/watch.h"
 
-#include <cstdint>
 #include <utility>
 
 #include "distributed/signs_of_life.h"

@@ -99,6 +99,14 @@ BufferId Assembly::fixed_buffer(Tensor tensor) {
 BufferId Assembly::output_buffer(ValueId id) const {
   for (std::size_t i = 0; i < graph_.outputs.size(); ++i)
     if (graph_.outputs[i] == id) return output_buffers[i];
+  for (std::size_t i = 0; i < graph_.outputs.size(); ++i) {
+    ValueId source = graph_.outputs[i];
+    const Node* node = graph_.producer(source);
+    for (; node && keeps_order(*node); node = graph_.producer(source)) {
+      source = node->inputs[0];
+      if (source == id) return output_buffers[i];
+    }
+  }
   return kNoBuffer;
 }
 
@@ -240,6 +248,7 @@ Operand Assembly::place(ValueId id, const Layout& layout, const std::vector<Buff
     if (entry->layout == layout) result.buffer = target;
   }
   if (!result && layout.is_row_major() && space == host_space()) result.buffer = output_buffer(id);
+  if (contains(reads, result.buffer)) result.buffer = kNoBuffer;  // what it is a view of, and a kernel copies
   if (!result) result.buffer = buffer_for(id, result);
   info(id).home = result;
   return result;
@@ -254,7 +263,9 @@ Operand Assembly::place_over(ValueId id, const Operand& in, std::int32_t positio
   } else {
     Buffer& old = buffer(in.buffer);
     const bool dies = !old.fixed && !old.state && old.last_use <= position;
-    if (!dies || result.bytes() != in.bytes() || output_buffer(id) != kNoBuffer) return place(id, in.layout, reads);
+    // Elsewhere an output is copied to its place, and so would be what it is a view of.
+    const bool has_place = in.space == host_space() ? output_buffer(id) != kNoBuffer : graph_.is_output(id);
+    if (!dies || result.bytes() != in.bytes() || has_place) return place(id, in.layout, reads);
     old.last_use = last_use(id);
     result.buffer = in.buffer;
   }

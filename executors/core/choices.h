@@ -41,5 +41,13 @@ class Choices {
   std::string notice_;
 };
 
+/// What executors and devices are that choose by measuring.
+class KeepsChoices {
+ public:
+  virtual ~KeepsChoices() = default;
+  /// What it has chosen so far; nullptr where fixed rules choose.
+  virtual Choices* choices() = 0;
+};
+
 }  // namespace core
 }  // namespace halfstep

@@ -1,8 +1,5 @@
 #include "executors/core/collective_kernels.h"
 
-#include <cstddef>
-#include <vector>
-
 #include "executors/core/gather_parts.h"
 #include "executors/core/joined_parts.h"
 #include "ops/collective/all_reduce.h"
@@ -63,7 +60,7 @@ Made CollectiveKernels::start(KernelContext& context) {
             return [pieces, started] {
               started->transport->settle();
               for (const Piece& piece : pieces) started->transport->copy(piece.to, piece.from, piece.bytes);
-              started->reduction->start();
+              started->transport->start(*started->reduction);
             };
           }};
 }
@@ -91,7 +88,7 @@ Made CollectiveKernels::finish(KernelContext& context) {
   return {kAllReduceKernel, transport_->remark(), [started](const Memory&) -> Run {
             return [started] {
               started->transport->settle();  // steps before may read what is written here
-              started->reduction->wait();
+              started->transport->wait(*started->reduction);
             };
           }};
 }

@@ -1,7 +1,5 @@
 #include "executors/core/constants.h"
 
-#include <algorithm>
-
 namespace halfstep::core {
 namespace {
 

@@ -12,9 +12,11 @@ std::size_t place_in(const std::vector<BufferId>& buffers, BufferId id) {
 /// In which states and constants are not.
 bool is_of_arena(const Assembly::Buffer& buffer) { return !buffer.fixed && !buffer.state; }
 
+/// By all that a run does; a view is nothing of that.
 bool is_touched_once(const Assembly& assembly, BufferId id) {
   std::size_t count = 0;
-  for (const Step& step : assembly.steps()) count += static_cast<std::size_t>(std::ranges::count(step.touches, id));
+  for (const Step& step : assembly.steps())
+    if (step.bind) count += static_cast<std::size_t>(std::ranges::count(step.touches, id));
   return count == 1;
 }
 

@@ -1,5 +1,4 @@
 #include <cstring>
-#include <utility>
 
 #include <halfstep/base/error.h>
 #include <halfstep/executors/core/device.h>

@@ -2,7 +2,10 @@
 #include <cmath>
 #include <map>
 #include <numeric>
+#include <set>
 #include <string>
+#include <tuple>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -120,19 +123,19 @@ void check_step_fits(const Graph& graph, ValueMemory values, const MemoryRoom& r
   check_fits(graph, bytes_kept(graph, kept, room), between, room);
 }
 
-void check_step_fits(const Graph& graph, std::size_t arena_bytes, const MemoryRoom& room) {
-  check_fits(graph, bytes_kept(graph, kept_all_the_time(graph), room), static_cast<double>(arena_bytes), room);
+void check_step_fits(const Graph& graph, std::size_t between, const MemoryRoom& room) {
+  check_fits(graph, bytes_kept(graph, kept_all_the_time(graph), room), static_cast<double>(between), room);
 }
 
-void throw_too_little(const Graph& graph, std::size_t arena_bytes, const TooLittleMemory& left,
+void throw_too_little(const Graph& graph, const AskedMemory& asked, const TooLittleMemory& left,
                       const MemoryRoom& room) {
-  const auto between = static_cast<double>(arena_bytes), free = static_cast<double>(left.free());
-  const char* what = arena_bytes > 0 ? "values between its nodes" : "states and constants";
+  const auto bytes = static_cast<double>(asked.bytes), before = static_cast<double>(asked.before),
+             free = static_cast<double>(left.free());
   throw_failure(
       fmt::format("a step that fits into the {} of memory of {}", amount(static_cast<double>(room.bytes)), room.owner),
-      fmt::format("{} free when memory for the {}{} was asked for; {}", amount(free), what,
-                  arena_bytes > 0 ? fmt::format(", {},", amount(between)) : "", largest_tensors(graph)),
-      remedy(graph, between, arena_bytes > 0 ? free : 0) +
+      fmt::format("{} free when memory for the {}{} was asked for; {}", amount(free), asked.what,
+                  asked.bytes > 0 ? fmt::format(", {},", amount(bytes)) : "", largest_tensors(graph)),
+      remedy(graph, before + bytes, asked.bytes > 0 ? before + free : 0) +
           "; other programs that use the device take of it, too (nvidia-smi lists them)");
 }
 
@@ -178,6 +181,81 @@ Arena place_in_order(const std::vector<Lifetime>& lifetimes, const std::vector<s
   return arena;
 }
 
+/// The parts of an arena that nobody needs at one step, by their offsets. None touches another.
+class Gaps {
+ public:
+  /// The smallest that has the bytes, or else the end of the arena.
+  std::size_t take(std::size_t bytes) {
+    const auto found = by_size_.lower_bound({bytes, 0});
+    std::size_t offset = end_, size = 0;
+    if (found != by_size_.end()) {
+      std::tie(size, offset) = *found;
+    } else if (!by_offset_.empty()) {
+      const auto& [last, last_size] = *by_offset_.rbegin();
+      if (last + last_size == end_) std::tie(size, offset) = std::pair(last_size, last);
+    }
+    if (size > 0) remove(offset, size);
+    if (size > bytes) add(offset + bytes, size - bytes);
+    end_ = std::max(end_, offset + bytes);
+    return offset;
+  }
+  void give_back(std::size_t offset, std::size_t bytes) {
+    const auto next = by_offset_.lower_bound(offset);
+    Gap after, before;
+    if (next != by_offset_.end()) after = *next;
+    if (next != by_offset_.begin()) before = *std::prev(next);
+    if (after.second > 0 && offset + bytes == after.first) {
+      remove(after.first, after.second);
+      bytes += after.second;
+    }
+    if (before.second > 0 && before.first + before.second == offset) {
+      remove(before.first, before.second);
+      offset = before.first;
+      bytes += before.second;
+    }
+    add(offset, bytes);
+  }
+
+ private:
+  using Gap = std::pair<std::size_t, std::size_t>;  // its offset and its bytes
+
+  void add(std::size_t offset, std::size_t bytes) {
+    by_offset_.emplace(offset, bytes);
+    by_size_.emplace(bytes, offset);
+  }
+  void remove(std::size_t offset, std::size_t bytes) {
+    by_offset_.erase(offset);
+    by_size_.erase({bytes, offset});
+  }
+
+  std::map<std::size_t, std::size_t> by_offset_;
+  std::set<std::pair<std::size_t, std::size_t>> by_size_;
+  std::size_t end_ = 0;
+};
+
+/// Each at the step at which it is needed first, in the smallest gap that there is then. Takes n log n for n buffers.
+Arena place_in_time(const std::vector<Lifetime>& lifetimes) {
+  Arena arena;
+  arena.offsets.assign(lifetimes.size(), 0);
+  std::vector<std::size_t> order(lifetimes.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::ranges::stable_sort(order, {}, [&](std::size_t i) { return lifetimes[i].first; });
+  Gaps gaps;
+  std::multimap<std::int32_t, std::size_t> live;  // by their last steps
+  for (const std::size_t i : order) {
+    const Lifetime& life = lifetimes[i];
+    if (life.bytes == 0) continue;
+    for (; !live.empty() && live.begin()->first < life.first; live.erase(live.begin())) {
+      const std::size_t over = live.begin()->second;
+      gaps.give_back(arena.offsets[over], aligned(lifetimes[over].bytes));
+    }
+    arena.offsets[i] = gaps.take(aligned(life.bytes));
+    arena.bytes = std::max(arena.bytes, arena.offsets[i] + life.bytes);
+    live.emplace(life.last, i);
+  }
+  return arena;
+}
+
 /// What comes first is placed first, the larger the value the earlier.
 using Weight = double (*)(const Lifetime&);
 constexpr Weight kWeights[] = {
@@ -191,17 +269,23 @@ constexpr Weight kWeights[] = {
 }  // namespace
 
 Arena plan_memory(const std::vector<Lifetime>& lifetimes) {
-  constexpr double kTight = 1.01;  // of what no arena can do without
+  constexpr double kTight = 1.01;        // of what no arena can do without
+  constexpr std::size_t kMany = 10'000;  // to place one in an order takes time in proportion to those before it
   const double least = static_cast<double>(most_at_once(lifetimes));
   std::vector<std::size_t> order(lifetimes.size());
   Arena best;
+  const bool are_many = lifetimes.size() > kMany;
+  if (are_many) {
+    best = place_in_time(lifetimes);
+    if (static_cast<double>(best.bytes) <= kTight * least) return best;
+  }
   for (const Weight weight : kWeights) {
     std::iota(order.begin(), order.end(), 0);
     std::stable_sort(order.begin(), order.end(),
                      [&](std::size_t a, std::size_t b) { return weight(lifetimes[a]) > weight(lifetimes[b]); });
     Arena arena = place_in_order(lifetimes, order);
     if (best.offsets.empty() || arena.bytes < best.bytes) best = std::move(arena);
-    if (static_cast<double>(best.bytes) <= kTight * least) break;
+    if (are_many || static_cast<double>(best.bytes) <= kTight * least) break;
   }
   return best;
 }

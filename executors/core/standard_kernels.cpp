@@ -4,8 +4,6 @@
 
 #include <memory>
 
-#include <halfstep/base/error.h>
-#include <halfstep/executors/core/kernel_context.h>
 #include <halfstep/executors/core/reference_call.h>
 #include <halfstep/ops/kernel_util.h>
 

@@ -3,8 +3,9 @@
 #include <cstring>
 #include <utility>
 
-namespace halfstep::core {
+#include "executors/core/turns.h"
 
+namespace halfstep::core {
 Transport::Transport(std::shared_ptr<Communicator> ranks, Device& device) : ranks_(std::move(ranks)), device_(device) {
   if (const std::optional<DeviceStream> stream = device_.stream()) on_stream_ = ranks_->on_stream(*stream);
 }
@@ -26,6 +27,16 @@ std::unique_ptr<AllReduce> Transport::make_all_reduce(void* data, std::size_t co
                     : ranks_->make_all_reduce(data, count, dtype, Reduction::sum);
 }
 
+void Transport::start(AllReduce& reduction) const {
+  const Turns::Pause pause(!on_stream_);
+  reduction.start();
+}
+
+void Transport::wait(AllReduce& reduction) const {
+  const Turns::Pause pause(!on_stream_);
+  reduction.wait();
+}
+
 void Transport::settle() const {
   if (!on_stream_) device_.wait();
 }
@@ -36,6 +47,7 @@ void Transport::copy(void* to, const void* from, std::size_t bytes) const {
 }
 
 void Transport::all_gather(const void* from, void* to, std::size_t bytes) const {
+  const Turns::Pause pause(!on_stream_);
   on_stream_ ? on_stream_->all_gather(from, to, bytes) : ranks_->all_gather(from, to, bytes);
 }
 

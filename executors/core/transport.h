@@ -26,6 +26,9 @@ class Transport {
   const char* remark() const { return on_stream_ ? "in the device's memory" : ""; }
 
   std::unique_ptr<AllReduce> make_all_reduce(void* data, std::size_t count, DType dtype) const;
+  /// Of one that it has made. From the host's memory other threads may use the device meanwhile: ranks may be threads.
+  void start(AllReduce& reduction) const;
+  void wait(AllReduce& reduction) const;
   /// For the rest of a step: until the steps before have read and written what lies there; a copy; a gathering.
   void settle() const;
   void copy(void* to, const void* from, std::size_t bytes) const;

@@ -1,4 +1,4 @@
-// What the makers of convolutions share, those by cuDNN's graph API and those by its older calls.
+// What makers of convolutions are given, and what follows a plan of cuDNN's.
 #pragma once
 
 #include <functional>

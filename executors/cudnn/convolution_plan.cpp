@@ -169,7 +169,7 @@ Made gradient(KernelContext& context, const ConvolutionProblem& p, Direction dir
 
 }  // namespace
 
-Made make_convolution_planned(KernelContext& context) {
+Made make_convolution(KernelContext& context) {
   const DType dtype = context.in(0).dtype, to = context.out(0).dtype;
   const ConvolutionProblem p =
       convolution_problem(context.node(), dtype, context.in(0).shape, context.in(1).shape, context.out(0).shape);
@@ -188,7 +188,7 @@ Made make_convolution_planned(KernelContext& context) {
              planned.is_whole ? AfterConvolution() : epilogue_of_convolution(context, form.order));
 }
 
-Made make_convolution_transpose_planned(KernelContext& context) {
+Made make_convolution_transpose(KernelContext& context) {
   ConvolutionProblem p;
   if (std::string reason = transposed_problem(context, p); !reason.empty()) return refuse(reason);
   if (std::string reason = refusal(p); !reason.empty()) return refuse(reason);
@@ -199,14 +199,14 @@ Made make_convolution_transpose_planned(KernelContext& context) {
              epilogue_of_convolution(context, form.order));
 }
 
-Made make_convolution_grad_input_planned(KernelContext& context) {
+Made make_convolution_grad_input(KernelContext& context) {
   return gradient(context,
                   convolution_problem(context.node(), context.in(0).dtype, context.out(0).shape, context.in(1).shape,
                                       context.in(0).shape),
                   Direction::data_gradient, {kResult, 1, 0}, "data gradient");
 }
 
-Made make_convolution_grad_weight_planned(KernelContext& context) {
+Made make_convolution_grad_weight(KernelContext& context) {
   return gradient(context,
                   convolution_problem(context.node(), context.in(0).dtype, context.in(1).shape, context.out(0).shape,
                                       context.in(0).shape),

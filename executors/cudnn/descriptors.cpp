@@ -62,32 +62,6 @@ TensorDescriptor tensor_descriptor(DType dtype, const Shape& shape, TensorOrder 
   return descriptor;
 }
 
-FilterDescriptor filter_descriptor(DType dtype, const Shape& shape) {
-  cudnnFilterDescriptor_t handle = nullptr;
-  check(cudnnCreateFilterDescriptor(&handle), "cudnnCreateFilterDescriptor");
-  FilterDescriptor descriptor(handle);
-  const std::vector<int> dims = padded_dims(shape);
-  check(cudnnSetFilterNdDescriptor(handle, data_type(dtype).value(), CUDNN_TENSOR_NCHW, static_cast<int>(dims.size()),
-                                   dims.data()),
-        "cudnnSetFilterNdDescriptor");
-  return descriptor;
-}
-
-ConvolutionDescriptor convolution_descriptor(const ops::Window& w, std::size_t rank, std::int64_t group,
-                                             cudnnMathType_t math) {
-  cudnnConvolutionDescriptor_t handle = nullptr;
-  check(cudnnCreateConvolutionDescriptor(&handle), "cudnnCreateConvolutionDescriptor");
-  ConvolutionDescriptor descriptor(handle);
-  const std::vector<int> pads = tail(w.pad_begin, rank), strides = tail(w.stride, rank),
-                         dilations = tail(w.dilation, rank);
-  check(cudnnSetConvolutionNdDescriptor(handle, static_cast<int>(pads.size()), pads.data(), strides.data(),
-                                        dilations.data(), CUDNN_CROSS_CORRELATION, CUDNN_DATA_FLOAT),
-        "cudnnSetConvolutionNdDescriptor");
-  check(cudnnSetConvolutionGroupCount(handle, to_int(group)), "cudnnSetConvolutionGroupCount");
-  check(cudnnSetConvolutionMathType(handle, math), "cudnnSetConvolutionMathType");
-  return descriptor;
-}
-
 PoolingDescriptor pooling_descriptor(cudnnPoolingMode_t mode, const ops::Window& w, std::size_t rank) {
   cudnnPoolingDescriptor_t handle = nullptr;
   check(cudnnCreatePoolingDescriptor(&handle), "cudnnCreatePoolingDescriptor");

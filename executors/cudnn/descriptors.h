@@ -17,12 +17,7 @@ std::optional<cudnnDataType_t> data_type(DType dtype);
 /// Throws Error (failure) where there are 2^31 elements or more, which cuDNN's kernels do not count.
 /// [N, C, spatial...]; one spatial axis is preceded by one of extent 1, as cuDNN wants two or three.
 TensorDescriptor tensor_descriptor(DType dtype, const Shape& shape, TensorOrder order = TensorOrder::row_major);
-/// Row-major [filters, channels of a group, spatial...].
-FilterDescriptor filter_descriptor(DType dtype, const Shape& shape);
-/// `rank` is that of the tensors. Accumulates in f32; pads are w.pad_begin.
-ConvolutionDescriptor convolution_descriptor(const ops::Window& w, std::size_t rank, std::int64_t group,
-                                             cudnnMathType_t math);
-/// The same for pooling.
+/// Of pooling, where `rank` is that of the tensors; pads are w.pad_begin.
 PoolingDescriptor pooling_descriptor(cudnnPoolingMode_t mode, const ops::Window& w, std::size_t rank);
 
 }  // namespace halfstep::cudnn

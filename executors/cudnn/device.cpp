@@ -1,6 +1,7 @@
 #include "executors/cudnn/device.h"
 
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "executors/cudnn/captured_steps.h"
@@ -47,7 +48,8 @@ std::shared_ptr<void> GpuDevice::allocate(std::size_t bytes, Space space) {
       throw TooLittleMemory(free_memory());
     }
     check(status, "cudaMalloc");
-    auto memory = std::make_shared<DevicePointer>(data);
+    DevicePointer owned(data);
+    auto memory = std::make_shared<DevicePointer>(std::move(owned));
     if (data) check(cudaMemsetAsync(data, 0, bytes, libraries_.stream.get()), "cudaMemsetAsync");
     return {std::move(memory), data};
   }
@@ -60,6 +62,7 @@ std::shared_ptr<void> GpuDevice::allocate(std::size_t bytes, Space space) {
 void GpuDevice::move(DType dtype, const Shape& shape, const core::Stored& from, const core::Stored& to) {
   const std::size_t bytes = bytes_of(dtype, shape);
   if (bytes == 0) return;
+  const core::Turns::Turn turn(turns_);
   const auto copy = [&](void* target, const void* source, cudaMemcpyKind kind) {
     check(cudaMemcpyAsync(target, source, bytes, kind, libraries_.stream.get()), "cudaMemcpyAsync");
     wait();
@@ -93,6 +96,7 @@ std::optional<DeviceStream> GpuDevice::stream() const {
 void GpuDevice::do_wait() { check(cudaStreamSynchronize(libraries_.stream.get()), "cudaStreamSynchronize"); }
 
 void GpuDevice::within(const std::function<void()>& work) {
+  const core::Turns::Turn turn(turns_);
   check(cudaSetDevice(libraries_.device), "cudaSetDevice");
   work();
 }

@@ -1,6 +1,7 @@
-// A GPU's memory and its stream.
+// A GPU's memory and its stream. Threads may compile and run programs of it: they take turns.
 #pragma once
 
+#include "executors/core/turns.h"
 #include "executors/cudnn/resources.h"
 #include <halfstep/executors/core/device.h>
 
@@ -26,7 +27,8 @@ class GpuDevice : public core::Device {
                      std::vector<std::string>& notes) override;
   bool stages_inputs() const override { return true; }
   std::unique_ptr<core::Staging> make_staging(const std::vector<core::StagedInput>& inputs) override;
-  /// Makes the device that of the thread: once for a program's run, not for every kernel.
+  /// Makes the device that of the thread, once for a program's run and not for every kernel, and has other threads
+  /// wait: the stream may be captured, and cuDNN's handle is for one thread at a time.
   void within(const std::function<void()>& work) override;
 
  protected:
@@ -37,6 +39,7 @@ class GpuDevice : public core::Device {
   void do_wait() override;
 
   Libraries libraries_;
+  core::Turns turns_;
 };
 
 }  // namespace halfstep::cudnn

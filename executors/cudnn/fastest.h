@@ -16,8 +16,8 @@ namespace halfstep::cudnn {
 std::size_t fastest(std::size_t count, const std::function<std::optional<double>(std::size_t)>& seconds);
 
 /// The same, kept in a file of the folder (core::Choices) by device and what is computed, with all else that times
-/// depend on: the next process takes the same way. Where the folder keeps nothing, it is the first, as times alone
-/// would decide otherwise every time.
+/// depend on: the next process takes the same way. A process reads the file once, and again where it adds to it. Where
+/// the folder keeps nothing, it is the first, as times alone would decide otherwise every time.
 std::size_t fastest_known(const std::filesystem::path& folder, const std::string& machine, const std::string& key,
                           std::size_t count, const std::function<std::optional<double>(std::size_t)>& seconds);
 

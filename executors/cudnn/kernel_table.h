@@ -18,8 +18,8 @@ std::vector<Fusion> fusions();
 Chains generated_chains();
 
 // One for each operator of the table: chain.cpp, elementwise.cpp, movement.cpp, transpose.cpp, places.cpp,
-// along_axis.cpp, dropout.cpp, normalization.cpp, batch_normalization.cpp, loss.cpp, matmul.cpp, convolution.cpp,
-// pooling.cpp, optimizer.cpp, reduction.cpp, softmax.cpp, recurrent.cpp, attention.cpp.
+// along_axis.cpp, random.cpp, normalization.cpp, batch_normalization.cpp, loss.cpp, matmul.cpp, convolution_plan.cpp,
+// pooling.cpp, optimizer.cpp, reduction.cpp, softmax.cpp, recurrent.cpp, recurrent_cudnn.cpp, attention.cpp.
 Made make_chain(KernelContext& context);
 Made make_generated(KernelContext& context);
 Made make_slice(KernelContext& context);
@@ -40,6 +40,7 @@ Made make_resize(KernelContext& context);
 Made make_resize_grad(KernelContext& context);
 Made make_dropout(KernelContext& context);
 Made make_philox_dropout(KernelContext& context);
+Made make_philox_random(KernelContext& context);
 Made make_group_normalization(KernelContext& context);
 Made make_layer_normalization(KernelContext& context);
 Made make_layer_normalization_grad(KernelContext& context);
@@ -63,10 +64,6 @@ Made make_gemm_activation(KernelContext& context);
 Made make_gemm_activation_grad(KernelContext& context);
 Made make_gemm_sums(KernelContext& context);
 Made make_matmul(KernelContext& context);
-Made make_convolution_planned(KernelContext& context);
-Made make_convolution_transpose_planned(KernelContext& context);
-Made make_convolution_grad_input_planned(KernelContext& context);
-Made make_convolution_grad_weight_planned(KernelContext& context);
 Made make_convolution(KernelContext& context);
 Made make_convolution_transpose(KernelContext& context);
 Made make_convolution_grad_input(KernelContext& context);
@@ -77,7 +74,9 @@ Made make_pool_grad(KernelContext& context);
 Made make_fused_attention(KernelContext& context);
 Made make_attention_grad(KernelContext& context);
 Made make_recurrent(KernelContext& context);
+Made make_recurrent_cudnn(KernelContext& context);
 Made make_recurrent_grad(KernelContext& context);
+Made make_recurrent_grad_cudnn(KernelContext& context);
 Made make_optimizer_step(KernelContext& context);
 Made make_global_norm(KernelContext& context);
 Made make_loss_scale_update(KernelContext& context);

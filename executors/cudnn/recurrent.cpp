@@ -1,4 +1,6 @@
-// Makers of RNN, LSTM and GRU and of their gradients, by generated kernels.
+// RNN, LSTM and GRU and their gradients, by generated kernels.
+#include "executors/cudnn/recurrent.h"
+
 #include <algorithm>
 #include <cmath>
 #include <utility>
@@ -204,9 +206,9 @@ void read_operands(RecurrentArguments& a, const Launch& l, bool has_cell) {
 }
 
 template <class Cell>
-Made forward(KernelContext& context, const CellText& cell) {
+RecurrentKernel forward(KernelContext& context, const CellText& cell) {
   const Network network = network_of<Cell>(context, cell);
-  if (!network.refusal.empty()) return refuse(network.refusal);
+  if (!network.refusal.empty()) return {.refusal = network.refusal};
   const Forward run(context, network);
   constexpr bool has_cell = Cell::kStates == 2;
   const std::size_t states = network.state_count(), gates = network.gate_count();
@@ -222,15 +224,13 @@ Made forward(KernelContext& context, const CellText& cell) {
     a.gate = pieces.take(gates);
     run(a, l.stream);
   };
-  return on_device(context, {.name = "generated: recurrent",
-                             .launch = launch,
-                             .scratch_bytes = (states * Cell::kStates + gates) * sizeof(float)});
+  return {.gates = Cell::kGates, .launch = launch, .scratch_bytes = (states * Cell::kStates + gates) * sizeof(float)};
 }
 
 template <class Cell>
-Made backward(KernelContext& context, const CellText& cell) {
+RecurrentKernel backward(KernelContext& context, const CellText& cell) {
   const Network network = network_of<Cell>(context, cell);
-  if (!network.refusal.empty()) return refuse(network.refusal);
+  if (!network.refusal.empty()) return {.refusal = network.refusal};
   constexpr bool has_cell = Cell::kStates == 2, has_sum = Cell::kGates == 3;
   constexpr std::size_t first = ops::kRecurrentInputs<Cell>;  // of the outputs' gradients
   const Forward run(context, network);
@@ -281,24 +281,32 @@ Made backward(KernelContext& context, const CellText& cell) {
     weights->launch(blocks_for(rows * (a.inputs + a.hidden + 2), kThreads), kThreads, as_argument(a), l.stream);
   };
   const std::size_t pieces = states * (2 * Cell::kStates + (has_sum ? 1 : 0)) + 3 * gates;
+  return {.gates = Cell::kGates, .launch = launch, .scratch_bytes = pieces * sizeof(float)};
+}
+
+Made made_of(KernelContext& context, const RecurrentKernel& kernel) {
+  if (!kernel.refusal.empty()) return refuse(kernel.refusal);
   return on_device(context,
-                   {.name = "generated: recurrent", .launch = launch, .scratch_bytes = pieces * sizeof(float)});
+                   {.name = "generated: recurrent", .launch = kernel.launch, .scratch_bytes = kernel.scratch_bytes});
 }
 
 }  // namespace
 
-Made make_recurrent(KernelContext& context) {
+RecurrentKernel recurrent_kernel(KernelContext& context) {
   const std::string_view op = context.node().op;
   if (op == "LSTM") return forward<ops::LstmCell>(context, kLstm);
   if (op == "GRU") return forward<ops::GruCell>(context, kGru);
   return forward<ops::RnnCell>(context, kRnn);
 }
 
-Made make_recurrent_grad(KernelContext& context) {
+RecurrentKernel recurrent_grad_kernel(KernelContext& context) {
   const std::string_view op = context.node().op;
   if (op == "LstmGrad") return backward<ops::LstmCell>(context, kLstm);
   if (op == "GruGrad") return backward<ops::GruCell>(context, kGru);
   return backward<ops::RnnCell>(context, kRnn);
 }
+
+Made make_recurrent(KernelContext& context) { return made_of(context, recurrent_kernel(context)); }
+Made make_recurrent_grad(KernelContext& context) { return made_of(context, recurrent_grad_kernel(context)); }
 
 }  // namespace halfstep::cudnn

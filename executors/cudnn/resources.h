@@ -1,6 +1,7 @@
 // Owners of what the CUDA libraries hand out: each frees what it holds, can be moved and not copied.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <memory>
 #include <utility>
@@ -41,8 +42,6 @@ using GraphExec = Owned<cudaGraphExec_t, cudaGraphExecDestroy>;
 using CudnnHandle = Owned<cudnnHandle_t, cudnnDestroy>;
 using BlasHandle = Owned<cublasLtHandle_t, cublasLtDestroy>;
 using TensorDescriptor = Owned<cudnnTensorDescriptor_t, cudnnDestroyTensorDescriptor>;
-using FilterDescriptor = Owned<cudnnFilterDescriptor_t, cudnnDestroyFilterDescriptor>;
-using ConvolutionDescriptor = Owned<cudnnConvolutionDescriptor_t, cudnnDestroyConvolutionDescriptor>;
 using PoolingDescriptor = Owned<cudnnPoolingDescriptor_t, cudnnDestroyPoolingDescriptor>;
 using MatmulDescriptor = Owned<cublasLtMatmulDesc_t, cublasLtMatmulDescDestroy>;
 using MatrixLayout = Owned<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy>;
@@ -119,6 +118,8 @@ struct Libraries {
   std::shared_ptr<PlanCache> plans = {};                     ///< made with the handles; gone before them
   std::shared_ptr<const BackendDescriptor> properties = {};  ///< of a device that is only described
   Arithmetic arithmetic = {};
+  /// Whether one of cuDNN's calls for recurrent networks has failed when it ran.
+  std::shared_ptr<std::atomic<bool>> recurrent_failed = std::make_shared<std::atomic<bool>>(false);
 };
 
 Libraries open_libraries(int device, int capability);

@@ -9,7 +9,7 @@
 
 namespace halfstep::onednn {
 
-class CpuDevice final : public core::Device {
+class CpuDevice final : public core::Device, public core::KeepsChoices {
  public:
   /// `tuner`: nullptr where fixed rules choose kernels.
   CpuDevice(int threads, Fp32Math fp32_math, std::unique_ptr<Tuner> tuner)
@@ -25,6 +25,7 @@ class CpuDevice final : public core::Device {
   /// And with signals postponed.
   void running(const std::function<void()>& work) override;
   std::vector<std::pair<std::size_t, std::size_t>> precedences(const Graph& graph) override;
+  core::Choices* choices() override { return tuner_ ? &tuner_->choices() : nullptr; }
 
  private:
   int threads_;

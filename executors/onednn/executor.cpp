@@ -4,7 +4,6 @@
 
 #include "base/cache_folder.h"
 #include "executors/onednn/capabilities.h"
-#include "executors/onednn/cpu_features.h"
 #include "executors/onednn/device.h"
 #include "executors/onednn/kernel_table.h"
 #include "executors/onednn/threads.h"

@@ -36,6 +36,7 @@ class Tuner {
   void save() { choices_.save(); }
   /// Why choices hold for this process alone, as a sentence; empty if they are kept.
   const std::string& notice() const { return choices_.notice(); }
+  core::Choices& choices() { return choices_; }
 
  private:
   Tuning tuning_;

@@ -205,9 +205,6 @@ class ReferenceExecutor final : public RankedExecutor {
   std::string_view name() const override { return "reference"; }
   const Capabilities& capabilities() const override { return capabilities_; }
   std::unique_ptr<StateStore> make_store() override { return std::make_unique<core::Store>(core::host_device()); }
-  std::unique_ptr<Program> compile(const Graph& graph, StateStore& store) override {
-    return compile(graph, store, nullptr);
-  }
   std::unique_ptr<Program> compile(const Graph& graph, StateStore& store,
                                    const std::shared_ptr<Communicator>& ranks) override {
     return std::make_unique<ReferenceProgram>(graph, core::Store::of(store, *core::host_device(), name()), ranks);

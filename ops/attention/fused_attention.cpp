@@ -187,22 +187,18 @@ const std::vector<OpCase> kGradientCases = {
      "(float[1,1,3,2] dq, float[1,1,4,2] dk, float[1,1,4,2] dv) <int64[1] last = {-1}, int64[4] n = {1, 1, 1, 3}> "
      "{ f = Cast<to = 1>(q) g = Cast<to = 1>(k) h = Cast<to = 1>(m) t = Transpose<perm = [0, 1, 3, 2]>(g) "
      "a = MatMul(f, t) b = Add(a, h) l = ReduceLogSumExp<keepdims = 0>(b, last) s = Reshape(l, n) "
-     "dq, dk, dv = ai.halfstep.AttentionGrad<extents = [1, 1, 1, 3, 4, 2, 2], q = [0, 0, 0, 0, 2], k = [0, 0, 0, 0, "
-     "2], "
-     "v = [0, 0, 0, 0, 2], y = [0, 0, 0, 0, 2], mask = [0, 0, 0, 0, 4, 1], scale = 1.0, y_shape = [1, 1, 3, 2]>"
-     "(dy, q, k, v, m, s) }",
-     -2, 2, false},
+     "dq, dk, dv = ai.halfstep.AttentionGrad<extents = [1, 1, 1, 3, 4, 2, 2], q = [0, 0, 0, 0, 2], "
+     "k = [0, 0, 0, 0, 2], v = [0, 0, 0, 0, 2], y = [0, 0, 0, 0, 2], mask = [0, 0, 0, 0, 4, 1], scale = 1.0, y_shape = "
+     "[1, 1, 3, 2]>"
+     "(dy, q, k, v, m, s) }"},
     {"(float[2,4,4] dy, float[2,2,4,3] q, float[2,2,5,3] k, float[2,2,5,2] v) => "
      "(float[2,2,4,3] dq, float[2,2,5,3] dk, float[2,2,5,2] dv) { y, s = ai.halfstep.FusedAttention" APART "(q, k, v) "
-     "dq, dk, dv = ai.halfstep.AttentionGrad" APART "(dy, q, k, v, , s, y) }",
-     -2, 2, false},
+     "dq, dk, dv = ai.halfstep.AttentionGrad" APART "(dy, q, k, v, , s, y) }"},
     {"(float[2,4,6] dy, float[2,4,18] x) => (float[2,4,18] dx) { y, s = ai.halfstep.FusedAttention" PACKED "(x) "
-     "dx = ai.halfstep.AttentionGrad" PACKED "(dy, x, , , , s, y) }",
-     -2, 2, false},
+     "dx = ai.halfstep.AttentionGrad" PACKED "(dy, x, , , , s, y) }"},
     {"(float[2,2,3,2] dy, float[2,3,4] q, float[2,3,2] k, float[2,3,2] v, float[2,1,1,3] m) => "
      "(float[2,3,4] dq, float[2,3,2] dk, float[2,3,2] dv) { y, s = ai.halfstep.FusedAttention" GROUPED "(q, k, v, m) "
-     "dq, dk, dv = ai.halfstep.AttentionGrad" GROUPED "(dy, q, k, v, m, s, y) }",
-     -2, 2, false},
+     "dq, dk, dv = ai.halfstep.AttentionGrad" GROUPED "(dy, q, k, v, m, s, y) }"},
 };
 #undef APART
 #undef PACKED

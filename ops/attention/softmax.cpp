@@ -4,6 +4,7 @@
 
 #include "ops/family_parts.h"
 #include "ops/gradient_schema.h"
+#include "ops/onnx_row.h"
 #include "ops/schema_util.h"
 #include <halfstep/ops/kernel_util.h>
 
@@ -110,52 +111,34 @@ std::vector<OpDef> softmax_rows() {
   using enum PrecisionClass;
   constexpr OpTraits kAlongAxis{.extremes = Extremes::picked, .features = FeatureAxis::attribute};
   return {
-      {.name = "Softmax",
-       .precision = full,
-       .traits = kAlongAxis,
-       .reference = softmax,
-       .gradient = softmax_gradient,
-       .cases = {{"(float[2,5] x) => (float[2,5] y) { y = Softmax(x) }"},
-                 {"(float[2,3,4] x) => (float[2,3,4] y) { y = Softmax<axis=1>(x) }"},
-                 {"(float[3,2] x) => (float[3,2] y) { y = Softmax<axis=-2>(x) }"},
-                 {"(float[0,3] x) => (float[0,3] y) { y = Softmax(x) }"}}},
-      {.name = "LogSoftmax",
-       .precision = full,
-       .traits = kAlongAxis,
-       .reference = log_softmax,
-       .gradient = log_softmax_gradient,
-       .cases = {{"(float[2,5] x) => (float[2,5] y) { y = LogSoftmax(x) }"},
-                 {"(float[2,3,4] x) => (float[2,3,4] y) { y = LogSoftmax<axis=1>(x) }"},
-                 {"(float[3,2] x) => (float[3,2] y) { y = LogSoftmax<axis=-2>(x) }"}}},
-      {.name = "Hardmax",
-       .precision = follow,
-       .traits = kAlongAxis,
-       .reference = hardmax,
-       .gradient = no_gradient,
-       .cases = {{"(float[2,5] x) => (float[2,5] y) { y = Hardmax(x) }", -2, 2, false},
-                 {"(float[2,3,4] x) => (float[2,3,4] y) { y = Hardmax<axis=1>(x) }", -2, 2, false}},
-       .note = "NaN counts as the largest"},
+      onnx_row("Softmax", full, kAlongAxis, softmax, softmax_gradient,
+               {{"(float[2,5] x) => (float[2,5] y) { y = Softmax(x) }"},
+                {"(float[2,3,4] x) => (float[2,3,4] y) { y = Softmax<axis=1>(x) }"},
+                {"(float[3,2] x) => (float[3,2] y) { y = Softmax<axis=-2>(x) }"},
+                {"(float[0,3] x) => (float[0,3] y) { y = Softmax(x) }"}}),
+      onnx_row("LogSoftmax", full, kAlongAxis, log_softmax, log_softmax_gradient,
+               {{"(float[2,5] x) => (float[2,5] y) { y = LogSoftmax(x) }"},
+                {"(float[2,3,4] x) => (float[2,3,4] y) { y = LogSoftmax<axis=1>(x) }"},
+                {"(float[3,2] x) => (float[3,2] y) { y = LogSoftmax<axis=-2>(x) }"}}),
+      onnx_row("Hardmax", follow, kAlongAxis, hardmax, no_gradient,
+               {{"(float[2,5] x) => (float[2,5] y) { y = Hardmax(x) }", -2, 2, false},
+                {"(float[2,3,4] x) => (float[2,3,4] y) { y = Hardmax<axis=1>(x) }", -2, 2, false}},
+               "NaN counts as the largest"),
       {.name = "SoftmaxGrad",
        .domain = kOwnDomain,
-       .precision = full,
        .reference = softmax_grad,
        .cases = {{"(float[2,5] dy, float[2,5] x) => (float[2,5] dx)"
-                  " { y = Softmax(x) dx = ai.halfstep.SoftmaxGrad(dy, y) }",
-                  -2, 2, false},
+                  " { y = Softmax(x) dx = ai.halfstep.SoftmaxGrad(dy, y) }"},
                  {"(float[2,3,4] dy, float[2,3,4] x) => (float[2,3,4] dx)"
-                  " { y = Softmax<axis=1>(x) dx = ai.halfstep.SoftmaxGrad<axis=1>(dy, y) }",
-                  -2, 2, false}},
+                  " { y = Softmax<axis=1>(x) dx = ai.halfstep.SoftmaxGrad<axis=1>(dy, y) }"}},
        .schema = softmax_grad_schema},
       {.name = "LogSoftmaxGrad",
        .domain = kOwnDomain,
-       .precision = full,
        .reference = log_softmax_grad,
        .cases = {{"(float[2,5] dy, float[2,5] x) => (float[2,5] dx)"
-                  " { y = LogSoftmax(x) dx = ai.halfstep.LogSoftmaxGrad(dy, y) }",
-                  -2, 2, false},
+                  " { y = LogSoftmax(x) dx = ai.halfstep.LogSoftmaxGrad(dy, y) }"},
                  {"(float[2,3,4] dy, float[2,3,4] x) => (float[2,3,4] dx)"
-                  " { y = LogSoftmax<axis=1>(x) dx = ai.halfstep.LogSoftmaxGrad<axis=1>(dy, y) }",
-                  -2, 2, false}},
+                  " { y = LogSoftmax<axis=1>(x) dx = ai.halfstep.LogSoftmaxGrad<axis=1>(dy, y) }"}},
        .schema = log_softmax_grad_schema},
   };
 }

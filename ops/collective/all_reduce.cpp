@@ -5,7 +5,6 @@
 #include <fmt/format.h>
 
 #include "ops/collective/gather_from_ranks.h"
-#include "ops/families.h"
 #include <halfstep/base/error.h>
 #include <halfstep/graph/tensor_bytes.h>
 #include <halfstep/ops/kernel_util.h>

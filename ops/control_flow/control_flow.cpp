@@ -10,7 +10,6 @@
 #include "base/machine_memory.h"
 #include "ops/families.h"
 #include "ops/interpreter.h"
-#include <halfstep/base/error.h>
 #include <halfstep/ops/kernel_util.h>
 
 namespace halfstep::ops {
@@ -207,40 +206,32 @@ constexpr std::string_view kGradientNote =
 
 const std::vector<OpDef> kOps = {
     {.name = "If",
-     .precision = PrecisionClass::full,
      .traits = {.control_flow = ControlFlow::branches},
      .reference = run_if,
      .cases = {{"(float[2,3] x, float[3] b) => (float[2,3] y) <bool c = {1}> { y = If (c) <"
                 "then_branch = t () => (float[2,3] a) { a = Add(x, b) }, "
-                "else_branch = e () => (float[2,3] a) { a = Sub(x, b) }> }",
-                -2, 2, /*check_gradient=*/false}},
+                "else_branch = e () => (float[2,3] a) { a = Sub(x, b) }> }"}},
      .note = kGradientNote},
     {.name = "Loop",
-     .precision = PrecisionClass::full,
      .traits = {.control_flow = ControlFlow::loop},
      .reference = run_loop,
      .cases = {{"(float[2] x, float[2] w) => (float[2] y, float[3,2] all) <int64 n = {3}, bool c = {1}> { y, all = "
                 "Loop (n, c, x) <body = b (int64 i, bool go, float[2] s) => (bool again, float[2] t, float[2] u) "
-                "{ again = Identity(go) t = Mul(s, w) u = Identity(t) }> }",
-                -2, 2, /*check_gradient=*/false}},
+                "{ again = Identity(go) t = Mul(s, w) u = Identity(t) }> }"}},
      .note = kGradientNote},
     {.name = "Scan",
-     .precision = PrecisionClass::full,
      .traits = {.control_flow = ControlFlow::scan},
      .reference = run_scan,
      .cases = {{"(float[2] s, float[3,2] x) => (float[2] y, float[3,2] all) { y, all = Scan <num_scan_inputs = 1, "
                 "body = b (float[2] before, float[2] slice) => (float[2] sum, float[2] out) "
-                "{ sum = Add(before, slice) out = Mul(sum, slice) }> (s, x) }",
-                -2, 2, /*check_gradient=*/false}},
+                "{ sum = Add(before, slice) out = Mul(sum, slice) }> (s, x) }"}},
      .note = kGradientNote},
     {.name = "Fail",
      .domain = kOwnDomain,
-     .precision = PrecisionClass::full,
      .reference = fail,
      .cases = {{"(float[2] x) => (float[2] y) <bool c = {1}> { y = If (c) <then_branch = t () => (float[2] a) "
                 "{ a = Neg(x) }, else_branch = e () => (float[2] b) { b = ai.halfstep.Fail<required = \"1\", "
-                "found = \"2\", remedy = \"3\">() }> }",
-                -2, 2, /*check_gradient=*/false}},
+                "found = \"2\", remedy = \"3\">() }> }"}},
      .schema = failure_schema},
 };
 

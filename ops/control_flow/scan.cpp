@@ -5,6 +5,7 @@
 
 #include "ops/family_parts.h"
 #include "ops/movement/index_map.h"
+#include "ops/onnx_row.h"
 #include <halfstep/base/error.h>
 #include <halfstep/ops/gradient_util.h>
 #include <halfstep/ops/kernel_util.h>
@@ -167,55 +168,35 @@ Gradients top_k_gradient(GradientContext& g) {
 std::vector<OpDef> scan_rows() {
   using enum PrecisionClass;
   return {
-      {.name = "ArgMax",
-       .precision = follow,
-       .traits = {.extremes = Extremes::picked},
-       .reference = arg_extremum<true>,
-       .gradient = no_gradient,
-       .cases = {{"(float[2,3,4] x) => (int64[2,1,4] y) { y = ArgMax<axis=1>(x) }", -2, 2, false},
-                 {"(float[2,3] x) => (int64[2] y) { y = ArgMax<axis=-1, keepdims=0>(x) }", -2, 2, false},
-                 {"() => (int64[1] y) <int32[4] x = {3, 7, 7, 1}> { y = ArgMax<select_last_index=1>(x) }"}},
-       .note = "NaN counts as the largest, as in PyTorch"},
-      {.name = "ArgMin",
-       .precision = follow,
-       .traits = {.extremes = Extremes::picked},
-       .reference = arg_extremum<false>,
-       .gradient = no_gradient,
-       .cases = {{"(float[2,3,4] x) => (int64[2,1,4] y) { y = ArgMin<axis=1>(x) }", -2, 2, false},
-                 {"() => (int64[1] y) <int32[4] x = {3, 1, 7, 1}> { y = ArgMin<select_last_index=1>(x) }"}},
-       .note = "NaN counts as the least, as in PyTorch"},
-      {.name = "CumSum",
-       .precision = full,
-       .reference = cum_sum,
-       .gradient = cum_sum_gradient,
-       .cases =
-           {{"(float[2,5] x) => (float[2,5] y) <int64 axis = {1}> { y = CumSum(x, axis) }"},
-            {"(float[3,2] x) => (float[3,2] y) <int64 axis = {-2}> { y = CumSum<exclusive=1>(x, axis) }"},
-            {"(float[2,5] x) => (float[2,5] y) <int32 axis = {1}> { y = CumSum<reverse=1, exclusive=1>(x, axis) }"},
-            {"() => (int32[3] y) <int32[3] x = {3, 1, -7}, int32 axis = {0}> { y = CumSum(x, axis) }"}}},
-      {.name = "CumProd",
-       .precision = full,
-       .reference = cum_prod,
-       .gradient = cum_prod_gradient,
-       .cases = {{"(float[2,5] x) => (float[2,5] y) <int64 axis = {1}> { y = CumProd(x, axis) }"},
-                 {"(float[3,2] x) => (float[3,2] y) <int64 axis = {0}> { y = CumProd<reverse=1>(x, axis) }"},
-                 {"(float[2,4,3] x) => (float[2,4,3] y) <int64 axis = {-2}> { y = CumProd<exclusive=1>(x, axis) }"},
-                 {"(float[3,2] x) => (float[3,2] y) <int64 axis = {0}> "
-                  "{ y = CumProd<reverse=1, exclusive=1>(x, axis) }"},
-                 {"(float[3] a) => (float[4] y) <float[1] zero = {0.0}, int64 axis = {0}> "
-                  "{ x = Concat<axis=0>(a, zero) y = CumProd(x, axis) }"},
-                 {"(float[0,2] x) => (float[0,2] y) <int64 axis = {0}> { y = CumProd(x, axis) }"}}},
-      {.name = "TopK",
-       .precision = follow,
-       .traits = {.extremes = Extremes::picked},
-       .reference = top_k,
-       .gradient = top_k_gradient,
-       .cases =
-           {{"(float[2,5] x) => (float[2,3] y, int64[2,3] i) <int64[1] k = {3}> { y, i = TopK(x, k) }"},
-            {"(float[4,3] x) => (float[2,3] y, int64[2,3] i) <int64[1] k = {2}>"
-             " { y, i = TopK<axis=0, largest=0>(x, k) }"},
-            {"() => (int32[2] y, int64[2] i) <int32[4] x = {3, 7, 7, 1}, int64[1] k = {2}> { y, i = TopK(x, k) }"}},
-       .note = "equal values in order of their index, sorted or not; NaN counts as the largest"},
+      onnx_row("ArgMax", follow, {.extremes = Extremes::picked}, arg_extremum<true>, no_gradient,
+               {{"(float[2,3,4] x) => (int64[2,1,4] y) { y = ArgMax<axis=1>(x) }", -2, 2, false},
+                {"(float[2,3] x) => (int64[2] y) { y = ArgMax<axis=-1, keepdims=0>(x) }", -2, 2, false},
+                {"() => (int64[1] y) <int32[4] x = {3, 7, 7, 1}> { y = ArgMax<select_last_index=1>(x) }"}},
+               "NaN counts as the largest, as in PyTorch"),
+      onnx_row("ArgMin", follow, {.extremes = Extremes::picked}, arg_extremum<false>, no_gradient,
+               {{"(float[2,3,4] x) => (int64[2,1,4] y) { y = ArgMin<axis=1>(x) }", -2, 2, false},
+                {"() => (int64[1] y) <int32[4] x = {3, 1, 7, 1}> { y = ArgMin<select_last_index=1>(x) }"}},
+               "NaN counts as the least, as in PyTorch"),
+      onnx_row("CumSum", full, {}, cum_sum, cum_sum_gradient,
+               {{"(float[2,5] x) => (float[2,5] y) <int64 axis = {1}> { y = CumSum(x, axis) }"},
+                {"(float[3,2] x) => (float[3,2] y) <int64 axis = {-2}> { y = CumSum<exclusive=1>(x, axis) }"},
+                {"(float[2,5] x) => (float[2,5] y) <int32 axis = {1}> { y = CumSum<reverse=1, exclusive=1>(x, axis) }"},
+                {"() => (int32[3] y) <int32[3] x = {3, 1, -7}, int32 axis = {0}> { y = CumSum(x, axis) }"}}),
+      onnx_row("CumProd", full, {}, cum_prod, cum_prod_gradient,
+               {{"(float[2,5] x) => (float[2,5] y) <int64 axis = {1}> { y = CumProd(x, axis) }"},
+                {"(float[3,2] x) => (float[3,2] y) <int64 axis = {0}> { y = CumProd<reverse=1>(x, axis) }"},
+                {"(float[2,4,3] x) => (float[2,4,3] y) <int64 axis = {-2}> { y = CumProd<exclusive=1>(x, axis) }"},
+                {"(float[3,2] x) => (float[3,2] y) <int64 axis = {0}> "
+                 "{ y = CumProd<reverse=1, exclusive=1>(x, axis) }"},
+                {"(float[3] a) => (float[4] y) <float[1] zero = {0.0}, int64 axis = {0}> "
+                 "{ x = Concat<axis=0>(a, zero) y = CumProd(x, axis) }"},
+                {"(float[0,2] x) => (float[0,2] y) <int64 axis = {0}> { y = CumProd(x, axis) }"}}),
+      onnx_row("TopK", follow, {.extremes = Extremes::picked}, top_k, top_k_gradient,
+               {{"(float[2,5] x) => (float[2,3] y, int64[2,3] i) <int64[1] k = {3}> { y, i = TopK(x, k) }"},
+                {"(float[4,3] x) => (float[2,3] y, int64[2,3] i) <int64[1] k = {2}>"
+                 " { y, i = TopK<axis=0, largest=0>(x, k) }"},
+                {"() => (int32[2] y, int64[2] i) <int32[4] x = {3, 7, 7, 1}, int64[1] k = {2}> { y, i = TopK(x, k) }"}},
+               "equal values in order of their index, sorted or not; NaN counts as the largest"),
   };
 }
 

@@ -4,11 +4,11 @@
 #include <type_traits>
 #include <utility>
 #include <variant>
-#include <vector>
 
 #include <fmt/format.h>
 
 #include "ops/elementwise/cast.h"
+#include "ops/onnx_row.h"
 #include <halfstep/base/error.h>
 #include <halfstep/ops/kernel_util.h>
 
@@ -178,6 +178,11 @@ void run_formula(KernelCall& call) {
   if (is_any([](DType d) { return is_integer(d) && !is_unsigned(d); }))
     return run<std::int64_t>(*def, def->on_signed, call);
   run<std::uint64_t>(*def, def->on_unsigned, call);
+}
+
+OpDef formula_row(std::string_view name, PrecisionClass precision, const OpTraits& traits, GradientRule gradient,
+                  std::vector<OpCase> cases, std::string_view note) {
+  return onnx_row(name, precision, traits, run_formula, gradient, std::move(cases), note);
 }
 
 }  // namespace halfstep::ops

@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "ops/elementwise/formulas.h"
 #include <halfstep/base/api.h>
@@ -47,6 +48,10 @@ double evaluate(Formula formula, std::initializer_list<double> arguments);
 
 /// The reference kernel of every operator with a formula: floats in double, integers in 64 bits.
 void run_formula(KernelCall& call);
+
+/// The row of an operator that is its formula.
+OpDef formula_row(std::string_view name, PrecisionClass precision, const OpTraits& traits, GradientRule gradient,
+                  std::vector<OpCase> cases, std::string_view note = {});
 
 /// The type that a formula's text computes in: float, or an integer type and the unsigned one that its sums wrap in.
 struct FormulaNumber {

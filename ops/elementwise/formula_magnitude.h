@@ -6,7 +6,7 @@
 
 namespace halfstep::ops {
 
-/// Of a formula of one operand, whose first parameter, where it has any, is the attribute alpha.
+/// A formula of one operand, whose first parameter, where it has any, is the attribute alpha.
 template <Formula F>
 constexpr MagnitudeRule magnitude_of = [](const MagnitudeCall& in) {
   constexpr auto f = [](double x, double alpha) -> double {
@@ -14,5 +14,8 @@ constexpr MagnitudeRule magnitude_of = [](const MagnitudeCall& in) {
   };
   return magnitude::of_function(in.square(0), f, in.real("alpha", row_of(F).parameters[0].fallback));
 };
+/// The traits of such an operator: its results are as large as the formula says.
+template <Formula F>
+constexpr OpTraits kSized{.elementwise = Elementwise::unary, .magnitude = magnitude_of<F>};
 
 }  // namespace halfstep::ops

@@ -55,22 +55,16 @@ std::string gelu_grad_body(const onnx::FunctionBodyBuildContext& call) {
 std::vector<OpDef> gelu_rows() {
   using enum PrecisionClass;
   return {
-      {.name = "Gelu",
-       .precision = follow,
-       .traits = {.elementwise = Elementwise::unary, .magnitude = magnitude_of<Formula::Gelu>},
-       .reference = run_formula,
-       .gradient = gelu_gradient,
-       .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Gelu(x) }"},
-                 {"(float[2,3] x) => (float[2,3] y) { y = Gelu<approximate=\"tanh\">(x) }"}}},
+      formula_row("Gelu", follow, kSized<Formula::Gelu>, gelu_gradient,
+                  {{"(float[2,3] x) => (float[2,3] y) { y = Gelu(x) }"},
+                   {"(float[2,3] x) => (float[2,3] y) { y = Gelu<approximate=\"tanh\">(x) }"}}),
       {.name = "GeluGrad",
        .domain = kOwnDomain,
        .precision = follow,
        .reference = run_formula,
-       .cases = {{"(float[2,3] dy, float[2,3] x) => (float[2,3] dx) { dx = ai.halfstep.GeluGrad(dy, x) }", -2, 2,
-                  false},
+       .cases = {{"(float[2,3] dy, float[2,3] x) => (float[2,3] dx) { dx = ai.halfstep.GeluGrad(dy, x) }"},
                  {"(float[2,3] dy, float[2,3] x) => (float[2,3] dx)"
-                  " { dx = ai.halfstep.GeluGrad<approximate = \"tanh\">(dy, x) }",
-                  -2, 2, false}},
+                  " { dx = ai.halfstep.GeluGrad<approximate = \"tanh\">(dy, x) }"}},
        .schema = gelu_grad_schema},
   };
 }

@@ -2,11 +2,11 @@
 #include "ops/losses/loss.h"
 
 #include <cmath>
-#include <optional>
 
 #include <fmt/format.h>
 
 #include "ops/families.h"
+#include "ops/onnx_row.h"
 #include "ops/schemas.h"
 #include <halfstep/base/error.h>
 #include <halfstep/ops/kernel_util.h>
@@ -252,15 +252,12 @@ const std::vector<OpCase> kSoftmaxCrossEntropyGradCases = {
 
 const std::vector<OpCase> kNegativeLogLikelihoodGradCases = {
     {"(float dloss) => (float[3,5] dx) <int64[3] labels = {4, 0, 2}> "
-     "{ dx = ai.halfstep.NegativeLogLikelihoodLossGrad<input_shape = [3, 5]>(dloss, labels) }",
-     -2, 2, false},
+     "{ dx = ai.halfstep.NegativeLogLikelihoodLossGrad<input_shape = [3, 5]>(dloss, labels) }"},
     {"(float dloss) => (float[2,3] dx) <int64[2] labels = {-100, -100}> "
-     "{ dx = ai.halfstep.NegativeLogLikelihoodLossGrad<ignore_index = -100, input_shape = [2, 3]>(dloss, labels) }",
-     -2, 2, false},
+     "{ dx = ai.halfstep.NegativeLogLikelihoodLossGrad<ignore_index = -100, input_shape = [2, 3]>(dloss, labels) }"},
     {"(float[2,2] dloss) => (float[2,3,2] dx) <int64[2,2] labels = {0, 1, 2, 0}, float[3] w = {0.5, 1.0, 2.0}> "
      "{ dx = ai.halfstep.NegativeLogLikelihoodLossGrad<reduction = \"none\", ignore_index = 1, input_shape = [2, 3, 2]>"
-     "(dloss, labels, w) }",
-     -2, 2, false},
+     "(dloss, labels, w) }"},
 };
 
 constexpr std::string_view kLabels =
@@ -287,16 +284,10 @@ void check_labels(const Tensor& labels, std::int64_t classes, std::optional<std:
 
 std::span<const OpDef> loss_ops() {
   static const OpDef rows[] = {
-      {.name = "SoftmaxCrossEntropyLoss",
-       .reference = softmax_cross_entropy_loss_kernel,
-       .gradient = softmax_cross_entropy_gradient,
-       .cases = kSoftmaxCrossEntropyCases,
-       .note = kLabels},
-      {.name = "NegativeLogLikelihoodLoss",
-       .reference = negative_log_likelihood_loss_kernel,
-       .gradient = negative_log_likelihood_gradient,
-       .cases = kNegativeLogLikelihoodCases,
-       .note = kLabels},
+      onnx_row("SoftmaxCrossEntropyLoss", PrecisionClass::full, {}, softmax_cross_entropy_loss_kernel,
+               softmax_cross_entropy_gradient, kSoftmaxCrossEntropyCases, kLabels),
+      onnx_row("NegativeLogLikelihoodLoss", PrecisionClass::full, {}, negative_log_likelihood_loss_kernel,
+               negative_log_likelihood_gradient, kNegativeLogLikelihoodCases, kLabels),
       {.name = "SoftmaxCrossEntropyGrad",
        .domain = kOwnDomain,
        .reference = softmax_cross_entropy_grad_kernel,

@@ -62,7 +62,7 @@ std::vector<double> numbers_of(const LossDef& loss, const LossNumbers& given) {
     if (std::none_of(loss.numbers.begin(), loss.numbers.end(),
                      [&](const LossNumber& n) { return n.name == number.first; }))
       throw_input_error(fmt::format("a loss that has --{}: {}", number.first, losses_with(number.first)),
-                        std::string(loss.name), "omit it, or choose another loss with --loss");
+                        std::string(loss.name), "omit it, or choose another --loss");
   return values;
 }
 

@@ -9,6 +9,7 @@
 #include "ops/families.h"
 #include "ops/magnitude.h"
 #include "ops/matmul/product.h"
+#include "ops/onnx_row.h"
 #include "ops/type_attributes.h"
 #include <halfstep/base/error.h>
 #include <halfstep/ops/kernel_util.h>
@@ -241,23 +242,18 @@ const std::vector<OpCase> kGemmCases = {
 };
 
 const std::vector<OpCase> kFusedGemmCases = {
-    {"(float[3,4] a, float[4,5] b) => (float[3,5] y) { y = ai.halfstep.FusedGemm(a, b) }", -2, 2, false},
+    {"(float[3,4] a, float[4,5] b) => (float[3,5] y) { y = ai.halfstep.FusedGemm(a, b) }"},
     {"(float[3,4] a, float[5,4] b, float[5] c) => (float[3,5] y) "
-     "{ y = ai.halfstep.FusedGemm<transB = 1, activation = \"Relu\">(a, b, c) }",
-     -2, 2, false},
+     "{ y = ai.halfstep.FusedGemm<transB = 1, activation = \"Relu\">(a, b, c) }"},
     {"(float[4,3] a, float[5,4] b, float[3,1] c) => (float[3,5] y) "
-     "{ y = ai.halfstep.FusedGemm<transA = 1, transB = 1, alpha = 0.5, beta = -1.0>(a, b, c) }",
-     -2, 2, false},
-    {"(float[0,4] a, float[4,5] b) => (float[0,5] y) { y = ai.halfstep.FusedGemm(a, b) }", -2, 2, false},
+     "{ y = ai.halfstep.FusedGemm<transA = 1, transB = 1, alpha = 0.5, beta = -1.0>(a, b, c) }"},
+    {"(float[0,4] a, float[4,5] b) => (float[0,5] y) { y = ai.halfstep.FusedGemm(a, b) }"},
     {"(float[3,4] a, float[4,5] b, float[5] c) => (float[3,5] y) "
-     "{ y = ai.halfstep.FusedGemm<activation = \"Gelu\">(a, b, c) }",
-     -2, 2, false},
+     "{ y = ai.halfstep.FusedGemm<activation = \"Gelu\">(a, b, c) }"},
     {"(float[3,4] a, float[4,5] b) => (float[3,5] y) "
-     "{ y = ai.halfstep.FusedGemm<activation = \"Gelu\", approximate = \"tanh\">(a, b) }",
-     -2, 2, false},
+     "{ y = ai.halfstep.FusedGemm<activation = \"Gelu\", approximate = \"tanh\">(a, b) }"},
     {"(float[3,4] a, float[4,5] b) => (float[3,5] y) "
-     "{ y = ai.halfstep.FusedGemm<activation = \"Clip\", min = 0.5, max = 2.0>(a, b) }",
-     -2, 2, false},
+     "{ y = ai.halfstep.FusedGemm<activation = \"Clip\", min = 0.5, max = 2.0>(a, b) }"},
 };
 
 const std::vector<OpCase> kFusedMatMulCases = {
@@ -274,19 +270,13 @@ const std::vector<OpCase> kFusedMatMulCases = {
 std::span<const OpDef> matmul_ops() {
   using enum OperandRole;
   static const OpDef rows[] = {
-      {.name = "MatMul",
-       .precision = PrecisionClass::half,
-       .traits = {.features = FeatureAxis::last, .operands = {weight, weight}, .magnitude = magnitude::matrix_product},
-       .reference = matmul_kernel,
-       .gradient = matmul_gradient,
-       .cases = kMatMulCases},
-      {.name = "Gemm",
-       .precision = PrecisionClass::half,
-       .traits = {.features = FeatureAxis::second, .operands = {weight, weight, bias}, .magnitude = magnitude::gemm},
-       .reference = gemm_kernel,
-       .gradient = gemm_gradient,
-       .cases = kGemmCases,
-       .note = "integers wrap; with an alpha or beta that is no integer they are computed in f64: exact below 2^53"},
+      onnx_row("MatMul", PrecisionClass::half,
+               {.features = FeatureAxis::last, .operands = {weight, weight}, .magnitude = magnitude::matrix_product},
+               matmul_kernel, matmul_gradient, kMatMulCases),
+      onnx_row("Gemm", PrecisionClass::half,
+               {.features = FeatureAxis::second, .operands = {weight, weight, bias}, .magnitude = magnitude::gemm},
+               gemm_kernel, gemm_gradient, kGemmCases,
+               "integers wrap; with an alpha or beta that is no integer they are computed in f64: exact below 2^53"),
       {.name = "FusedGemm",
        .domain = kOwnDomain,
        .precision = PrecisionClass::half,

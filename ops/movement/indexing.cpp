@@ -3,6 +3,7 @@
 #include "ops/family_parts.h"
 #include "ops/magnitude.h"
 #include "ops/movement/index_map.h"
+#include "ops/onnx_row.h"
 #include "ops/schemas.h"
 #include <halfstep/ops/kernel_util.h>
 
@@ -201,33 +202,22 @@ constexpr std::string_view kScatterNote =
 std::vector<OpDef> indexing_rows() {
   using enum PrecisionClass;
   return {
-      {.name = "Gather",
-       .precision = neutral,
-       .traits = {.operands = {OperandRole::table}, .magnitude = magnitude::same},
-       .reference = gather,
-       .gradient = gather_gradient,
-       .cases =
-           {{"(float[4,3] x) => (float[2,3] y) <int64[2] i = {2, 0}> { y = Gather(x, i) }"},
-            {"(float[2,4,3] x) => (float[2,2,2,3] y) <int64[2,2] i = {0, -1, 3, 3}> { y = Gather<axis=-2>(x, i) }"},
-            {"(float[4,3] x) => (float[4] y) <int32 i = {1}> { y = Gather<axis=1>(x, i) }"},
-            {"(float[4,3] x) => (float[0,3] y) <int64[0] i = {}> { y = Gather(x, i) }"},
-            {"() => (int64 y) <int64[3] x = {5, 6, 7}, int64 i = {1}> { y = Gather(x, i) }"}}},
-      {.name = "GatherElements",
-       .precision = neutral,
-       .traits = {.operands = {OperandRole::source}},
-       .reference = gather_elements,
-       .gradient = gather_elements_gradient,
-       .cases = {{"(float[3,2] x) => (float[2,2] y) <int64[2,2] i = {1, 2, 0, -1}> { y = GatherElements(x, i) }"},
-                 {"(float[2,3] x) => (float[2,4] y) <int64[2,4] i = {1, 1, 0, 2, 2, 2, 0, 0}>"
-                  " { y = GatherElements<axis=-1>(x, i) }"}}},
-      {.name = "GatherND",
-       .precision = neutral,
-       .traits = {.operands = {OperandRole::source}},
-       .reference = gather_nd,
-       .gradient = gather_nd_gradient,
-       .cases = {{"(float[2,3] x) => (float[3] y) <int64[3,2] i = {0, 0, 1, -1, 0, 0}> { y = GatherND(x, i) }"},
-                 {"(float[2,3,4] x) => (float[2,4] y) <int64[2,2] i = {0, 1, 1, 2}> { y = GatherND(x, i) }"},
-                 {"(float[2,3,4] x) => (float[2,4] y) <int64[2,1] i = {2, 0}> { y = GatherND<batch_dims=1>(x, i) }"}}},
+      onnx_row("Gather", neutral, {.operands = {OperandRole::table}, .magnitude = magnitude::same}, gather,
+               gather_gradient,
+               {{"(float[4,3] x) => (float[2,3] y) <int64[2] i = {2, 0}> { y = Gather(x, i) }"},
+                {"(float[2,4,3] x) => (float[2,2,2,3] y) <int64[2,2] i = {0, -1, 3, 3}> { y = Gather<axis=-2>(x, i) }"},
+                {"(float[4,3] x) => (float[4] y) <int32 i = {1}> { y = Gather<axis=1>(x, i) }"},
+                {"(float[4,3] x) => (float[0,3] y) <int64[0] i = {}> { y = Gather(x, i) }"},
+                {"() => (int64 y) <int64[3] x = {5, 6, 7}, int64 i = {1}> { y = Gather(x, i) }"}}),
+      onnx_row("GatherElements", neutral, {.operands = {OperandRole::source}}, gather_elements,
+               gather_elements_gradient,
+               {{"(float[3,2] x) => (float[2,2] y) <int64[2,2] i = {1, 2, 0, -1}> { y = GatherElements(x, i) }"},
+                {"(float[2,3] x) => (float[2,4] y) <int64[2,4] i = {1, 1, 0, 2, 2, 2, 0, 0}>"
+                 " { y = GatherElements<axis=-1>(x, i) }"}}),
+      onnx_row("GatherND", neutral, {.operands = {OperandRole::source}}, gather_nd, gather_nd_gradient,
+               {{"(float[2,3] x) => (float[3] y) <int64[3,2] i = {0, 0, 1, -1, 0, 0}> { y = GatherND(x, i) }"},
+                {"(float[2,3,4] x) => (float[2,4] y) <int64[2,2] i = {0, 1, 1, 2}> { y = GatherND(x, i) }"},
+                {"(float[2,3,4] x) => (float[2,4] y) <int64[2,1] i = {2, 0}> { y = GatherND<batch_dims=1>(x, i) }"}}),
       {.name = "ScatterElements",
        .precision = neutral,
        .reference = scatter_elements,
@@ -261,11 +251,9 @@ std::vector<OpDef> indexing_rows() {
        .precision = neutral,
        .reference = gather_grad,
        .cases = {{"(float[2,3] dy) => (float[4,3] dx) <int64[2] i = {2, 2}>"
-                  " { dx = ai.halfstep.GatherGrad<input_shape=[4,3]>(dy, i) }",
-                  -2, 2, false},
+                  " { dx = ai.halfstep.GatherGrad<input_shape=[4,3]>(dy, i) }"},
                  {"(float[2,2,2,3] dy) => (float[2,4,3] dx) <int64[2,2] i = {0, -1, 3, 3}>"
-                  " { dx = ai.halfstep.GatherGrad<axis=1, input_shape=[2,4,3]>(dy, i) }",
-                  -2, 2, false}},
+                  " { dx = ai.halfstep.GatherGrad<axis=1, input_shape=[2,4,3]>(dy, i) }"}},
        .schema = gather_grad_schema},
   };
 }

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "ops/magnitude.h"
+#include "ops/onnx_row.h"
 #include "ops/written_out.h"
 #include <halfstep/base/error.h>
 #include <halfstep/ops/gradient_util.h>
@@ -308,20 +309,13 @@ Expr lrn_by_pooling(Builder& b, const Node& node) {
 
 std::span<const OpDef> rescaling_ops() {
   static const OpDef rows[] = {
-      {.name = "RMSNormalization",
-       .precision = PrecisionClass::follow,
-       .traits = {.operands = {OperandRole::data, OperandRole::scale},
-                  .one_type = true,
-                  .magnitude = magnitude::normalization},
-       .reference = rms_normalization,
-       .gradient = rms_normalization_gradient,
-       .cases = kRmsNormalizationCases},
-      {.name = "LpNormalization",
-       .precision = PrecisionClass::full,
-       .reference = lp_normalization,
-       .gradient = lp_normalization_gradient,
-       .cases = kLpNormalizationCases,
-       .note = "result and gradient are 0 where the norm is 0"},
+      onnx_row("RMSNormalization", PrecisionClass::follow,
+               {.operands = {OperandRole::data, OperandRole::scale},
+                .one_type = true,
+                .magnitude = magnitude::normalization},
+               rms_normalization, rms_normalization_gradient, kRmsNormalizationCases),
+      onnx_row("LpNormalization", PrecisionClass::full, {}, lp_normalization, lp_normalization_gradient,
+               kLpNormalizationCases, "result and gradient are 0 where the norm is 0"),
       {.name = "MeanVarianceNormalization",
        .precision = PrecisionClass::full,  // the constants of its function body, which runtimes use, are f32
        .reference = mean_variance_normalization,
@@ -331,12 +325,7 @@ std::span<const OpDef> rescaling_ops() {
        .cases = kMeanVarianceNormalizationCases,
        .variations = {.fits = normalizes_many},
        .note = "the deviation plus 1e-9 divides; where it is 0 the gradient is that of the mean alone"},
-      {.name = "LRN",
-       .precision = PrecisionClass::full,
-       .traits = {.features = FeatureAxis::second},
-       .reference = lrn,
-       .gradient = lrn_gradient,
-       .cases = kLrnCases},
+      onnx_row("LRN", PrecisionClass::full, {.features = FeatureAxis::second}, lrn, lrn_gradient, kLrnCases),
   };
   return rows;
 }

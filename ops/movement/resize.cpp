@@ -5,6 +5,7 @@
 #include "ops/magnitude.h"
 #include "ops/movement/index_map.h"
 #include "ops/movement/interpolation.h"
+#include "ops/onnx_row.h"
 #include "ops/schema_util.h"
 #include <halfstep/base/error.h>
 #include <halfstep/ops/kernel_util.h>
@@ -166,11 +167,9 @@ const std::vector<OpCase> kResizeCases = {
 
 const std::vector<OpCase> kResizeGradCases = {
     {"(float[1,2,6,8] dy) => (float[1,2,3,4] dx) <float[4] s = {1.0, 1.0, 2.0, 2.0}> "
-     "{ dx = ai.halfstep.ResizeGrad<mode = \"linear\", input_shape = [1, 2, 3, 4]>(dy, , s) }",
-     -2, 2, false},
+     "{ dx = ai.halfstep.ResizeGrad<mode = \"linear\", input_shape = [1, 2, 3, 4]>(dy, , s) }"},
     {"(float[2,7] dy) => (float[2,4] dx) <int64[1] z = {7}> "
-     "{ dx = ai.halfstep.ResizeGrad<axes = [1], input_shape = [2, 4]>(dy, , , z) }",
-     -2, 2, false},
+     "{ dx = ai.halfstep.ResizeGrad<axes = [1], input_shape = [2, 4]>(dy, , , z) }"},
 };
 
 }  // namespace
@@ -178,14 +177,11 @@ const std::vector<OpCase> kResizeGradCases = {
 std::vector<OpDef> resize_rows() {
   using enum OperandRole;
   return {
-      {.name = "Resize",
-       .precision = PrecisionClass::follow,
-       .traits = {.operands = {data, setting, setting, setting}, .magnitude = magnitude::same},
-       .reference = resize,
-       .gradient = resize_gradient,
-       .cases = kResizeCases,
-       .note = "coordinates and ties as in ONNX Runtime; integers are cut off, with antialias rounded; "
-               "the gradient takes the region of interest as given"},
+      onnx_row("Resize", PrecisionClass::follow,
+               {.operands = {data, setting, setting, setting}, .magnitude = magnitude::same}, resize, resize_gradient,
+               kResizeCases,
+               "coordinates and ties as in ONNX Runtime; integers are cut off, with antialias rounded; "
+               "the gradient takes the region of interest as given"),
       {.name = "ResizeGrad",
        .domain = kOwnDomain,
        .precision = PrecisionClass::follow,

@@ -4,6 +4,7 @@
 
 #include "ops/family_parts.h"
 #include "ops/movement/index_map.h"
+#include "ops/onnx_row.h"
 #include "ops/schemas.h"
 #include <halfstep/ops/kernel_util.h>
 
@@ -236,51 +237,39 @@ Gradients pad_gradient(GradientContext& g) {
 std::vector<OpDef> slicing_rows() {
   using enum PrecisionClass;
   return {
-      {.name = "Split",
-       .precision = neutral,
-       .traits = {.movement = Movement::part},
-       .reference = split,
-       .gradient = split_gradient,
-       .cases = {{"(float[2,6] x) => (float[2,2] a, float[2,4] b) <int64[2] s = {2, 4}>"
-                  " { a, b = Split<axis=1>(x, s) }"},
-                 {"(float[5] x) => (float[3] a, float[2] b) { a, b = Split<num_outputs=2>(x) }"},
-                 {"(float[4,2] x) => (float[2,2] a, float[2,2] b) { a, b = Split<axis=-2, num_outputs=2>(x) }"},
-                 {"(float[6,2] x) => (float[3,2] b) <int64[3] s = {1, 3, 2}> { , b, c = Split(x, s) }"},
-                 {"(float[5] x) => (float[1] c) { , , c = Split<num_outputs=3>(x) }"}}},
-      {.name = "Slice",
-       .precision = neutral,
-       .traits = {.movement = Movement::part},
-       .reference = slice,
-       .gradient = slice_gradient,
-       .cases = {{"(float[4,5] x) => (float[2,3] y) <int64[2] s = {1, 0}, int64[2] e = {3, 3}> { y = Slice(x, s, e) }"},
-                 {"(float[4,5] x) => (float[4,3] y) <int64[1] s = {-1}, int64[1] e = {-100}, int64[1] a = {1},"
-                  " int64[1] t = {-2}> { y = Slice(x, s, e, a, t) }"},
-                 {"(float[5,2] x) => (float[1,2] y) <int64[1] s = {-100}, int64[1] e = {-1000}, int64[1] a = {0},"
-                  " int64[1] t = {-1}> { y = Slice(x, s, e, a, t) }"},
-                 {"(float[4,5] x) => (float[4,1] y) <int32[1] s = {-1}, int32[1] e = {1000}, int32[1] a = {-1}>"
-                  " { y = Slice(x, s, e, a) }"},
-                 {"(float[4,5] x) => (float[0,5] y) <int64[1] s = {3}, int64[1] e = {1}> { y = Slice(x, s, e) }"}}},
-      {.name = "Pad",
-       .precision = neutral,
-       .traits = {.operands = {OperandRole::data, OperandRole::setting, OperandRole::setting, OperandRole::setting}},
-       .reference = pad,
-       .gradient = pad_gradient,
-       .cases = {{"(float[2,3] x) => (float[3,6] y) <int64[4] p = {1, 0, 0, 3}> { y = Pad(x, p) }"},
-                 {"(float[2,3] x, float c) => (float[2,4] y) <int64[2] p = {2, -1}, int64[1] a = {-1}>"
-                  " { y = Pad(x, p, c, a) }"},
-                 {"(float[2,4] x) => (float[4,7] y) <int64[4] p = {1, 2, 1, 1}> { y = Pad<mode=\"reflect\">(x, p) }"},
-                 {"(float[2,4] x) => (float[4,7] y) <int64[4] p = {1, 2, 1, 1}> { y = Pad<mode=\"edge\">(x, p) }"},
-                 {"(float[2,4] x) => (float[4,7] y) <int64[4] p = {1, 2, 1, 1}> { y = Pad<mode=\"wrap\">(x, p) }"}}},
+      onnx_row("Split", neutral, {.movement = Movement::part}, split, split_gradient,
+               {{"(float[2,6] x) => (float[2,2] a, float[2,4] b) <int64[2] s = {2, 4}>"
+                 " { a, b = Split<axis=1>(x, s) }"},
+                {"(float[5] x) => (float[3] a, float[2] b) { a, b = Split<num_outputs=2>(x) }"},
+                {"(float[4,2] x) => (float[2,2] a, float[2,2] b) { a, b = Split<axis=-2, num_outputs=2>(x) }"},
+                {"(float[6,2] x) => (float[3,2] b) <int64[3] s = {1, 3, 2}> { , b, c = Split(x, s) }"},
+                {"(float[5] x) => (float[1] c) { , , c = Split<num_outputs=3>(x) }"}}),
+      onnx_row("Slice", neutral, {.movement = Movement::part}, slice, slice_gradient,
+               {{"(float[4,5] x) => (float[2,3] y) <int64[2] s = {1, 0}, int64[2] e = {3, 3}> { y = Slice(x, s, e) }"},
+                {"(float[4,5] x) => (float[4,3] y) <int64[1] s = {-1}, int64[1] e = {-100}, int64[1] a = {1},"
+                 " int64[1] t = {-2}> { y = Slice(x, s, e, a, t) }"},
+                {"(float[5,2] x) => (float[1,2] y) <int64[1] s = {-100}, int64[1] e = {-1000}, int64[1] a = {0},"
+                 " int64[1] t = {-1}> { y = Slice(x, s, e, a, t) }"},
+                {"(float[4,5] x) => (float[4,1] y) <int32[1] s = {-1}, int32[1] e = {1000}, int32[1] a = {-1}>"
+                 " { y = Slice(x, s, e, a) }"},
+                {"(float[4,5] x) => (float[0,5] y) <int64[1] s = {3}, int64[1] e = {1}> { y = Slice(x, s, e) }"}}),
+      onnx_row("Pad", neutral,
+               {.operands = {OperandRole::data, OperandRole::setting, OperandRole::setting, OperandRole::setting}}, pad,
+               pad_gradient,
+               {{"(float[2,3] x) => (float[3,6] y) <int64[4] p = {1, 0, 0, 3}> { y = Pad(x, p) }"},
+                {"(float[2,3] x, float c) => (float[2,4] y) <int64[2] p = {2, -1}, int64[1] a = {-1}>"
+                 " { y = Pad(x, p, c, a) }"},
+                {"(float[2,4] x) => (float[4,7] y) <int64[4] p = {1, 2, 1, 1}> { y = Pad<mode=\"reflect\">(x, p) }"},
+                {"(float[2,4] x) => (float[4,7] y) <int64[4] p = {1, 2, 1, 1}> { y = Pad<mode=\"edge\">(x, p) }"},
+                {"(float[2,4] x) => (float[4,7] y) <int64[4] p = {1, 2, 1, 1}> { y = Pad<mode=\"wrap\">(x, p) }"}}),
       {.name = "SliceGrad",
        .domain = kOwnDomain,
        .precision = neutral,
        .reference = slice_grad,
        .cases = {{"(float[2,3] dy) => (float[4,5] dx) <int64[2] s = {1, 0}, int64[2] e = {3, 3}>"
-                  " { dx = ai.halfstep.SliceGrad<input_shape=[4,5]>(dy, s, e) }",
-                  -2, 2, false},
+                  " { dx = ai.halfstep.SliceGrad<input_shape=[4,5]>(dy, s, e) }"},
                  {"(float[4,3] dy) => (float[4,5] dx) <int64[1] s = {-1}, int64[1] e = {-100}, int64[1] a = {1},"
-                  " int64[1] t = {-2}> { dx = ai.halfstep.SliceGrad<input_shape=[4,5]>(dy, s, e, a, t) }",
-                  -2, 2, false}},
+                  " int64[1] t = {-2}> { dx = ai.halfstep.SliceGrad<input_shape=[4,5]>(dy, s, e, a, t) }"}},
        .schema = slice_grad_schema},
   };
 }

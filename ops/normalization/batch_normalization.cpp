@@ -6,6 +6,7 @@
 
 #include "ops/epilogue.h"
 #include "ops/magnitude.h"
+#include "ops/onnx_row.h"
 #include "ops/schemas.h"
 #include <halfstep/base/error.h>
 #include <halfstep/ops/kernel_util.h>
@@ -218,23 +219,19 @@ const std::vector<OpCase> kFusedBatchNormalizationCases = {
 
 const std::vector<OpCase> kBatchNormalizationGradCases = {
     {"(float[2,3,4,5] dy, float[2,3,4,5] x, float[3] s) => (float[2,3,4,5] dx, float[3] ds, float[3] db) "
-     "{ dx, ds, db = ai.halfstep.BatchNormalizationGrad<training_mode = 1>(dy, x, s) }",
-     -2, 2, false},
+     "{ dx, ds, db = ai.halfstep.BatchNormalizationGrad<training_mode = 1>(dy, x, s) }"},
     {"(float[5,3] dy, float[5,3] x, float[3] s) => (float[5,3] dx, float[3] ds, float[3] db) "
-     "{ dx, ds, db = ai.halfstep.BatchNormalizationGrad<training_mode = 1, epsilon = 0.001>(dy, x, s) }",
-     -2, 2, false},
+     "{ dx, ds, db = ai.halfstep.BatchNormalizationGrad<training_mode = 1, epsilon = 0.001>(dy, x, s) }"},
     {"(float[2,3,4] dy, float[2,3,4] x, float[3] s, float[3] m, float[3] v) => (float[2,3,4] dx, float[3] ds, float[3] "
      "db) "
      "{ dx, ds, db = ai.halfstep.BatchNormalizationGrad(dy, x, s, m, v) }",
      0.1, 2, false},
     {"(float[2,3,4] dy, float[2,3,4] x, float[3] s, float[3] b) => (float[2,3,4] dx, float[3] ds, float[3] db) "
-     "{ dx, ds, db = ai.halfstep.BatchNormalizationGrad<training_mode = 1, activation = \"Relu\">(dy, x, s, , , b) }",
-     -2, 2, false},
+     "{ dx, ds, db = ai.halfstep.BatchNormalizationGrad<training_mode = 1, activation = \"Relu\">(dy, x, s, , , b) }"},
     {"(float[2,3,4] dy, float[2,3,4] x, float[3] s, float[3] b) => (float[2,3,4] dx, float[3] ds, float[3] db) "
      "{ dx, ds, db = ai.halfstep.BatchNormalizationGrad<training_mode = 1, activation = \"Clip\", min = -1.0, max = "
      "1.0>"
-     "(dy, x, s, , , b) }",
-     -2, 2, false},
+     "(dy, x, s, , , b) }"},
     {"(float[4,3] dy, float[4,3] x, float[3] s, float[3] m, float[3] v, float[3] b) => "
      "(float[4,3] dx, float[3] ds, float[3] db) "
      "{ dx, ds, db = ai.halfstep.BatchNormalizationGrad<activation = \"Clip\", min = 0.5>(dy, x, s, m, v, b) }",
@@ -254,15 +251,12 @@ bool normalizes_several(const Graph& graph, const Node& node) {
 std::span<const OpDef> batch_normalization_ops() {
   using enum OperandRole;
   static const OpDef rows[] = {
-      {.name = "BatchNormalization",
-       .precision = PrecisionClass::follow,
-       .traits = {.features = FeatureAxis::second,
-                  .operands = {data, scale, bias, mean, variance},
-                  .magnitude = magnitude::batch_normalization},
-       .reference = batch_normalization_kernel,
-       .gradient = batch_normalization_gradient,
-       .cases = kBatchNormalizationCases,
-       .note = "the running variance is the biased one, as ONNX says (PyTorch keeps the unbiased one)"},
+      onnx_row("BatchNormalization", PrecisionClass::follow,
+               {.features = FeatureAxis::second,
+                .operands = {data, scale, bias, mean, variance},
+                .magnitude = magnitude::batch_normalization},
+               batch_normalization_kernel, batch_normalization_gradient, kBatchNormalizationCases,
+               "the running variance is the biased one, as ONNX says (PyTorch keeps the unbiased one)"),
       {.name = "FusedBatchNormalization",
        .domain = kOwnDomain,
        .precision = PrecisionClass::follow,

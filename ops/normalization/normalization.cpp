@@ -117,11 +117,14 @@ void group_normalization_kernel(KernelCall& call) {
 // Gradients -----------------------------------------------------------------------------------------------------------
 
 /// x with zero mean and unit variance over `axes`, at least in f32, with its intermediate values; and the gradient.
+/// `groups`: into which axis 1 is cut, each of which has its mean and variance; 0: of each place of it.
 struct Normalized {
   Expr value, inverse_deviation;
   std::vector<std::int64_t> axes;
+  std::int64_t groups;
 
-  Normalized(Expr x, std::vector<std::int64_t> over, float epsilon) : axes(std::move(over)) {
+  Normalized(Expr x, std::vector<std::int64_t> over, float epsilon, std::int64_t into = 0)
+      : axes(std::move(over)), groups(into) {
     const Expr deviation = x - mean(x);
     inverse_deviation = 1.0 / x.builder().op("Sqrt", {mean(deviation * deviation) + epsilon});
     value = deviation * inverse_deviation;
@@ -129,7 +132,15 @@ struct Normalized {
 
   Expr mean(Expr e) const {
     // ReduceMean without axes reduces all of them.
-    return axes.empty() ? e : e.builder().op("ReduceMean", {e, e.builder().ints(axes)});
+    if (!axes.empty()) e = e.builder().op("ReduceMean", {e, e.builder().ints(axes)});
+    return groups == 0 || groups == e.shape()[1] ? e : mean_of_groups(e);
+  }
+  /// Of one element for each channel. What has planes keeps its shape, and the order of its axes in memory.
+  Expr mean_of_groups(Expr e) const {
+    Builder& b = e.builder();
+    const Shape shape = e.shape(), grouped{shape[0], groups, shape[1] / groups};
+    const Expr mean = b.op("ReduceMean", {b.reshape(e, grouped), b.ints({2})});
+    return b.reshape(b.op("Expand", {mean, b.ints(grouped.dims())}), shape);
   }
   /// The gradient with respect to x, from the one with respect to `value`.
   Expr input_gradient(Expr d) const { return inverse_deviation * (d - mean(d) - value * mean(d * value)); }
@@ -207,15 +218,11 @@ std::vector<Expr> group_normalization_gradient(GradientContext& g) {
   const Shape shape = x.shape();
   const DType type = wide(x.dtype());
   const std::int64_t groups = groups_of(g.node, shape);
-  const Shape grouped{shape[0], groups, shape[1] / groups * shape.count(2, shape.rank())};
   const Expr dy = g.b.cast(g.dy(), type);
-  const Normalized n(g.b.reshape(g.b.cast(x, type), grouped), {2}, epsilon_of(g));
+  const Normalized n(g.b.cast(x, type), axes_from(2, shape.rank()), epsilon_of(g), groups);
   std::vector<Expr> d(3);
-  if (g.wants(0)) {
-    const Expr scaled = dy * per_channel(g.b, g.in(1), x.rank(), type);
-    d[0] = g.b.cast(g.b.reshape(n.input_gradient(g.b.reshape(scaled, grouped)), shape), x.dtype());
-  }
-  add_channel_gradients(g, dy, g.b.reshape(n.value, shape), d);
+  if (g.wants(0)) d[0] = g.b.cast(n.input_gradient(dy * per_channel(g.b, g.in(1), x.rank(), type)), x.dtype());
+  add_channel_gradients(g, dy, n.value, d);
   return d;
 }
 

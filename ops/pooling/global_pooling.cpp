@@ -6,6 +6,7 @@
 
 #include "ops/convolution/window.h"
 #include "ops/magnitude.h"
+#include "ops/onnx_row.h"
 #include "ops/written_out.h"
 #include <halfstep/base/error.h>
 #include <halfstep/ops/kernel_util.h>
@@ -161,26 +162,14 @@ Expr global_lp_pool_by_sum(Builder& b, const Node& node) {
 
 std::span<const OpDef> global_pooling_ops() {
   static const OpDef rows[] = {
-      {.name = "GlobalAveragePool",
-       .precision = PrecisionClass::follow,
-       .traits = {.features = FeatureAxis::second, .magnitude = magnitude::same},
-       .reference = global_average_pool_kernel,
-       .gradient = global_average_pool_gradient,
-       .cases = kGlobalAveragePoolCases},
-      {.name = "GlobalMaxPool",
-       .precision = PrecisionClass::follow,
-       .traits = {.extremes = Extremes::picked, .features = FeatureAxis::second, .magnitude = magnitude::same},
-       .reference = global_max_pool_kernel,
-       .gradient = global_max_pool_gradient,
-       .cases = kGlobalMaxPoolCases,
-       .note = kMaximumTies},
-      {.name = "GlobalLpPool",
-       .precision = PrecisionClass::full,
-       .traits = {.features = FeatureAxis::second},
-       .reference = global_lp_pool_kernel,
-       .gradient = global_lp_pool_gradient,
-       .cases = kGlobalLpPoolCases,
-       .note = "the gradient is 0 where the norm is 0"},
+      onnx_row("GlobalAveragePool", PrecisionClass::follow,
+               {.features = FeatureAxis::second, .magnitude = magnitude::same}, global_average_pool_kernel,
+               global_average_pool_gradient, kGlobalAveragePoolCases),
+      onnx_row("GlobalMaxPool", PrecisionClass::follow,
+               {.extremes = Extremes::picked, .features = FeatureAxis::second, .magnitude = magnitude::same},
+               global_max_pool_kernel, global_max_pool_gradient, kGlobalMaxPoolCases, kMaximumTies),
+      onnx_row("GlobalLpPool", PrecisionClass::full, {.features = FeatureAxis::second}, global_lp_pool_kernel,
+               global_lp_pool_gradient, kGlobalLpPoolCases, "the gradient is 0 where the norm is 0"),
   };
   return rows;
 }

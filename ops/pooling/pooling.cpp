@@ -7,6 +7,7 @@
 #include "ops/convolution/window.h"
 #include "ops/families.h"
 #include "ops/magnitude.h"
+#include "ops/onnx_row.h"
 #include "ops/pooling/global_pooling.h"
 #include "ops/schemas.h"
 #include "ops/written_out.h"
@@ -111,20 +112,30 @@ std::int64_t divisor(const Window& w, bool include_pad, std::int64_t o0, std::in
   return result;
 }
 
-void average_pool_kernel(KernelCall& call) {
+/// The result of every window: finish(window, sum of term(x) over its taps, its place).
+template <class Term, class Finish>
+void sum_windows(KernelCall& call, const Term& term, const Finish& finish) {
   const Tensor& x = call.in[0];
   const Pooling p(call.node.attributes, x.shape());
-  const bool include_pad = call.node.attributes.get_int("count_include_pad", 0) != 0;
   const std::vector<double> values = to_doubles(x);
   std::vector<double> y(static_cast<std::size_t>(p.output.count()));
   for_each_window(p, [&](std::int64_t plane, std::size_t yi, std::int64_t o0, std::int64_t o1, std::int64_t o2) {
     const double* from = values.data() + plane * p.window.input_count();
     double sum = 0;
-    for_each_tap(p.window, o0, o1, o2, [&](std::int64_t i) { sum += from[i]; });
-    const std::int64_t count = divisor(p.window, include_pad, o0, o1, o2);
-    y[yi] = count == 0 ? 0 : sum / static_cast<double>(count);
+    for_each_tap(p.window, o0, o1, o2, [&](std::int64_t i) { sum += term(from[i]); });
+    y[yi] = finish(p.window, sum, o0, o1, o2);
   });
   store(ensure_out(call, 0, x.dtype(), p.output), y);
+}
+
+void average_pool_kernel(KernelCall& call) {
+  const bool include_pad = call.node.attributes.get_int("count_include_pad", 0) != 0;
+  sum_windows(
+      call, [](double x) { return x; },
+      [&](const Window& w, double sum, auto... place) {
+        const std::int64_t count = divisor(w, include_pad, place...);
+        return count == 0 ? 0 : sum / static_cast<double>(count);
+      });
 }
 
 void average_pool_grad_kernel(KernelCall& call) {
@@ -146,18 +157,10 @@ void average_pool_grad_kernel(KernelCall& call) {
 }
 
 void lp_pool_kernel(KernelCall& call) {
-  const Tensor& x = call.in[0];
-  const Pooling p(call.node.attributes, x.shape());
   const double power = norm_order(call.node);
-  const std::vector<double> values = to_doubles(x);
-  std::vector<double> y(static_cast<std::size_t>(p.output.count()));
-  for_each_window(p, [&](std::int64_t plane, std::size_t yi, std::int64_t o0, std::int64_t o1, std::int64_t o2) {
-    const double* from = values.data() + plane * p.window.input_count();
-    double sum = 0;
-    for_each_tap(p.window, o0, o1, o2, [&](std::int64_t i) { sum += std::pow(std::abs(from[i]), power); });
-    y[yi] = std::pow(sum, 1 / power);
-  });
-  store(ensure_out(call, 0, x.dtype(), p.output), y);
+  sum_windows(
+      call, [&](double x) { return std::pow(std::abs(x), power); },
+      [&](const Window&, double sum, auto...) { return std::pow(sum, 1 / power); });
 }
 
 // Gradients -----------------------------------------------------------------------------------------------------------
@@ -272,50 +275,31 @@ const std::vector<OpCase> kLpPoolCases = {
 
 const std::vector<OpCase> kMaxPoolGradCases = {
     {"(float[1,2,4,4] dy, float[1,2,7,7] x) => (float[1,2,7,7] dx) { dx = ai.halfstep.MaxPoolGrad"
-     "<kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 2]>(dy, x) }",
-     -2, 2, false},
+     "<kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 2]>(dy, x) }"},
     {"(float[1,2,3,3] dy, float[1,2,6,5] x) => (float[1,2,6,5] dx) "
-     "{ dx = ai.halfstep.MaxPoolGrad<kernel_shape = [2, 2], strides = [2, 2], ceil_mode = 1>(dy, x) }",
-     -2, 2, false},
+     "{ dx = ai.halfstep.MaxPoolGrad<kernel_shape = [2, 2], strides = [2, 2], ceil_mode = 1>(dy, x) }"},
     {"(float[0,2,3] dy, float[0,2,5] x) => (float[0,2,5] dx) { dx = ai.halfstep.MaxPoolGrad<kernel_shape = [3]>(dy, x) "
-     "}",
-     -2, 2, false},
+     "}"},
 };
 const std::vector<OpCase> kAveragePoolGradCases = {
     {"(float[1,2,4,4] dy) => (float[1,2,7,7] dx) { dx = ai.halfstep.AveragePoolGrad"
-     "<kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 2], input_shape = [1, 2, 7, 7]>(dy) }",
-     -2, 2, false},
+     "<kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 2], input_shape = [1, 2, 7, 7]>(dy) }"},
     {"(float[1,2,3,3] dy) => (float[1,2,6,5] dx) { dx = ai.halfstep.AveragePoolGrad<kernel_shape = [2, 2], "
-     "strides = [2, 2], ceil_mode = 1, count_include_pad = 1, input_shape = [1, 2, 6, 5]>(dy) }",
-     -2, 2, false},
+     "strides = [2, 2], ceil_mode = 1, count_include_pad = 1, input_shape = [1, 2, 6, 5]>(dy) }"},
     {"(float[0,2,3] dy) => (float[0,2,5] dx) "
-     "{ dx = ai.halfstep.AveragePoolGrad<kernel_shape = [3], input_shape = [0, 2, 5]>(dy) }",
-     -2, 2, false},
+     "{ dx = ai.halfstep.AveragePoolGrad<kernel_shape = [3], input_shape = [0, 2, 5]>(dy) }"},
 };
 
 std::vector<OpDef> make_rows() {
   constexpr PrecisionClass follow = PrecisionClass::follow;
   std::vector<OpDef> rows = {
-      {.name = "MaxPool",
-       .precision = follow,
-       .traits = {.extremes = Extremes::picked, .features = FeatureAxis::second, .magnitude = magnitude::same},
-       .reference = max_pool_kernel,
-       .gradient = max_pool_gradient,
-       .cases = kMaxPoolCases,
-       .note = kMaximumTies},
-      {.name = "AveragePool",
-       .precision = follow,
-       .traits = {.features = FeatureAxis::second, .magnitude = magnitude::same},
-       .reference = average_pool_kernel,
-       .gradient = average_pool_gradient,
-       .cases = kAveragePoolCases},
-      {.name = "LpPool",
-       .precision = PrecisionClass::full,
-       .traits = {.features = FeatureAxis::second},
-       .reference = lp_pool_kernel,
-       .gradient = lp_pool_gradient,
-       .cases = kLpPoolCases,
-       .note = "the gradient is 0 where the norm is 0"},
+      onnx_row("MaxPool", follow,
+               {.extremes = Extremes::picked, .features = FeatureAxis::second, .magnitude = magnitude::same},
+               max_pool_kernel, max_pool_gradient, kMaxPoolCases, kMaximumTies),
+      onnx_row("AveragePool", follow, {.features = FeatureAxis::second, .magnitude = magnitude::same},
+               average_pool_kernel, average_pool_gradient, kAveragePoolCases),
+      onnx_row("LpPool", PrecisionClass::full, {.features = FeatureAxis::second}, lp_pool_kernel, lp_pool_gradient,
+               kLpPoolCases, "the gradient is 0 where the norm is 0"),
       {.name = "MaxPoolGrad",
        .domain = kOwnDomain,
        .precision = follow,

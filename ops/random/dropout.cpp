@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "ops/magnitude.h"
+#include "ops/onnx_row.h"
 #include "ops/random/philox_dropout.h"
 #include "ops/schema_util.h"
 #include <halfstep/base/error.h>
@@ -113,17 +114,14 @@ const std::vector<OpCase> kPhiloxDropoutCases = {
 std::span<const OpDef> dropout_ops() {
   using enum OperandRole;
   static const OpDef rows[] = {
-      {.name = "Dropout",
-       .precision = PrecisionClass::follow,
-       .traits = {.elementwise = Elementwise::unary,
-                  .operands = {data, setting, setting},
-                  .random = true,
-                  .magnitude = magnitude::same},
-       .reference = dropout_kernel,
-       .gradient = dropout_gradient,
-       .cases = kDropoutCases,
-       .note = "in training mode every run draws the same numbers (seed 0 when none is given); training uses "
-               "PhiloxDropout"},
+      onnx_row("Dropout", PrecisionClass::follow,
+               {.elementwise = Elementwise::unary,
+                .operands = {data, setting, setting},
+                .random = true,
+                .magnitude = magnitude::same},
+               dropout_kernel, dropout_gradient, kDropoutCases,
+               "in training mode every run draws the same numbers (seed 0 when none is given); training uses "
+               "PhiloxDropout"),
       {.name = "PhiloxDropout",
        .domain = kOwnDomain,
        .precision = PrecisionClass::follow,

@@ -6,6 +6,7 @@
 
 #include "ops/family_parts.h"
 #include "ops/movement/index_map.h"
+#include "ops/onnx_row.h"
 #include <halfstep/ops/kernel_util.h>
 
 namespace halfstep::ops {
@@ -128,45 +129,29 @@ std::vector<Expr> one_hot_gradient(GradientContext& g) {
 std::vector<OpDef> generator_rows() {
   using enum PrecisionClass;
   return {
-      {.name = "ConstantOfShape",
-       .precision = neutral,
-       .reference = constant_of_shape,
-       .gradient = no_gradient,
-       .cases = {{"() => (float[2,3] y) <int64[2] s = {2, 3}> { y = ConstantOfShape(s) }"},
-                 {"() => (int64[2] y) <int64[1] s = {2}> { y = ConstantOfShape<value = int64[1] {7}>(s) }"},
-                 {"() => (float y) <int64[0] s = {}> { y = ConstantOfShape(s) }"}}},
-      {.name = "Range",
-       .precision = neutral,
-       .traits = {.operands = OperandRoles::all(OperandRole::setting)},
-       .reference = range,
-       .gradient = no_gradient,
-       .cases = {{"() => (int64[3] y) <int64 a = {1}, int64 b = {6}, int64 d = {2}> { y = Range(a, b, d) }"},
-                 {"() => (int32[2] y) <int32 a = {10}, int32 b = {6}, int32 d = {-3}> { y = Range(a, b, d) }"},
-                 {"() => (float[4] y) <float a = {0}, float b = {1}, float d = {0.25}> { y = Range(a, b, d) }"},
-                 {"() => (int64[0] y) <int64 a = {5}, int64 b = {1}, int64 d = {1}> { y = Range(a, b, d) }"}}},
-      {.name = "OneHot",
-       .precision = neutral,
-       .traits = {.operands = {OperandRole::data, OperandRole::setting, OperandRole::setting}},
-       .reference = one_hot,
-       .gradient = one_hot_gradient,
-       .cases = {{"(float[2] v) => (float[3,4] y) <int64[3] i = {1, -1, 9}, int64 d = {4}> { y = OneHot(i, d, v) }"},
-                 {"(float[2] v) => (float[2,4,2] y) <int64[2,2] i = {0, 1, 2, 3}, int64 d = {4}>"
-                  " { y = OneHot<axis=1>(i, d, v) }"},
-                 {"() => (int32[2,3] y) <int64[2] i = {0, 2}, int64 d = {3}, int32[2] v = {5, 8}>"
-                  " { y = OneHot(i, d, v) }"}}},
-      {.name = "EyeLike",
-       .precision = neutral,
-       .reference = eye_like,
-       .gradient = no_gradient,
-       .cases = {{"(float[3,4] x) => (float[3,4] y) { y = EyeLike(x) }", -2, 2, false},
-                 {"(float[3,4] x) => (int32[3,4] y) { y = EyeLike<dtype=6, k=-1>(x) }", -2, 2, false}}},
-      {.name = "NonZero",
-       .precision = neutral,
-       .reference = non_zero,
-       .gradient = no_gradient,
-       .cases = {{"() => (int64[2,n] y) <int32[2,3] x = {1, 0, 0, 0, 5, 6}> { y = NonZero(x) }"},
-                 {"() => (int64[1,n] y) <bool[3] x = {1, 0, 1}> { y = NonZero(x) }"}},
-       .note = "numbers and bool, not strings"},
+      onnx_row("ConstantOfShape", neutral, {}, constant_of_shape, no_gradient,
+               {{"() => (float[2,3] y) <int64[2] s = {2, 3}> { y = ConstantOfShape(s) }"},
+                {"() => (int64[2] y) <int64[1] s = {2}> { y = ConstantOfShape<value = int64[1] {7}>(s) }"},
+                {"() => (float y) <int64[0] s = {}> { y = ConstantOfShape(s) }"}}),
+      onnx_row("Range", neutral, {.operands = OperandRoles::all(OperandRole::setting)}, range, no_gradient,
+               {{"() => (int64[3] y) <int64 a = {1}, int64 b = {6}, int64 d = {2}> { y = Range(a, b, d) }"},
+                {"() => (int32[2] y) <int32 a = {10}, int32 b = {6}, int32 d = {-3}> { y = Range(a, b, d) }"},
+                {"() => (float[4] y) <float a = {0}, float b = {1}, float d = {0.25}> { y = Range(a, b, d) }"},
+                {"() => (int64[0] y) <int64 a = {5}, int64 b = {1}, int64 d = {1}> { y = Range(a, b, d) }"}}),
+      onnx_row("OneHot", neutral, {.operands = {OperandRole::data, OperandRole::setting, OperandRole::setting}},
+               one_hot, one_hot_gradient,
+               {{"(float[2] v) => (float[3,4] y) <int64[3] i = {1, -1, 9}, int64 d = {4}> { y = OneHot(i, d, v) }"},
+                {"(float[2] v) => (float[2,4,2] y) <int64[2,2] i = {0, 1, 2, 3}, int64 d = {4}>"
+                 " { y = OneHot<axis=1>(i, d, v) }"},
+                {"() => (int32[2,3] y) <int64[2] i = {0, 2}, int64 d = {3}, int32[2] v = {5, 8}>"
+                 " { y = OneHot(i, d, v) }"}}),
+      onnx_row("EyeLike", neutral, {}, eye_like, no_gradient,
+               {{"(float[3,4] x) => (float[3,4] y) { y = EyeLike(x) }", -2, 2, false},
+                {"(float[3,4] x) => (int32[3,4] y) { y = EyeLike<dtype=6, k=-1>(x) }", -2, 2, false}}),
+      onnx_row("NonZero", neutral, {}, non_zero, no_gradient,
+               {{"() => (int64[2,n] y) <int32[2,3] x = {1, 0, 0, 0, 5, 6}> { y = NonZero(x) }"},
+                {"() => (int64[1,n] y) <bool[3] x = {1, 0, 1}> { y = NonZero(x) }"}},
+               "numbers and bool, not strings"),
   };
 }
 

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "ops/family_parts.h"
+#include "ops/onnx_row.h"
 #include "ops/random/random_numbers.h"
 #include "ops/schema_util.h"
 #include <halfstep/base/error.h>
@@ -164,62 +165,34 @@ constexpr std::string_view kNote =
     "fresh numbers every step and run of a batch, by the attribute seed or else the run's; the model has no gradient "
     "through them";
 
+OpDef random_row(std::string_view name, ReferenceKernel reference, std::vector<OpCase> cases) {
+  return onnx_row(name, PrecisionClass::full, {.random = true}, reference, no_gradient, std::move(cases), kNote);
+}
+
 }  // namespace
 
 std::vector<OpDef> random_rows() {
-  using enum PrecisionClass;
   return {
-      {.name = "RandomUniform",
-       .precision = full,
-       .traits = {.random = true},
-       .reference = random_of_shape,
-       .gradient = no_gradient,
-       .cases = {{"() => (float[2,3] y) { y = RandomUniform<shape = [2, 3], low = -1.0, high = 3.0>() }"},
-                 {"() => (float16[5] y) { y = RandomUniform<shape = [5], dtype = 10, seed = 7.0>() }"},
-                 {"() => (float[0] y) { y = RandomUniform<shape = [0]>() }"}},
-       .note = kNote},
-      {.name = "RandomUniformLike",
-       .precision = full,
-       .traits = {.random = true},
-       .reference = random_like,
-       .gradient = no_gradient,
-       .cases = {{"(float[2,3] x) => (float[2,3] y) { y = RandomUniformLike<high = 2.0>(x) }"},
-                 {"() => (float[3] y) <int64[3] x = {1, 2, 3}> { y = RandomUniformLike<dtype = 1>(x) }"}},
-       .note = kNote},
-      {.name = "RandomNormal",
-       .precision = full,
-       .traits = {.random = true},
-       .reference = random_of_shape,
-       .gradient = no_gradient,
-       .cases = {{"() => (float[2,3] y) { y = RandomNormal<shape = [2, 3], mean = 1.0, scale = 0.5>() }"},
-                 {"() => (float y) { y = RandomNormal<shape: ints = []>() }"}},
-       .note = kNote},
-      {.name = "RandomNormalLike",
-       .precision = full,
-       .traits = {.random = true},
-       .reference = random_like,
-       .gradient = no_gradient,
-       .cases = {{"(float[2,3] x) => (float[2,3] y) { y = RandomNormalLike<seed = 3.0>(x) }"}},
-       .note = kNote},
-      {.name = "Bernoulli",
-       .precision = full,
-       .traits = {.random = true},
-       .reference = bernoulli,
-       .gradient = no_gradient,
-       .cases = {{"(float[2,3] x) => (float[2,3] y) { y = Bernoulli(x) }", 0.1, 0.9},
-                 {"(float[2,3] x) => (bool[2,3] y) { y = Bernoulli<dtype = 9>(x) }", 0.1, 0.9}},
-       .note = kNote},
-      {.name = "Multinomial",
-       .precision = full,
-       .traits = {.random = true},
-       .reference = multinomial,
-       .gradient = no_gradient,
-       .cases = {{"(float[2,3] x) => (int32[2,4] y) { y = Multinomial<sample_size = 4>(x) }"},
-                 {"(float[2,3] x) => (int64[2,1] y) { y = Multinomial<dtype = 7>(x) }"}},
-       .note = kNote},
+      random_row("RandomUniform", random_of_shape,
+                 {{"() => (float[2,3] y) { y = RandomUniform<shape = [2, 3], low = -1.0, high = 3.0>() }"},
+                  {"() => (float16[5] y) { y = RandomUniform<shape = [5], dtype = 10, seed = 7.0>() }"},
+                  {"() => (float[0] y) { y = RandomUniform<shape = [0]>() }"}}),
+      random_row("RandomUniformLike", random_like,
+                 {{"(float[2,3] x) => (float[2,3] y) { y = RandomUniformLike<high = 2.0>(x) }"},
+                  {"() => (float[3] y) <int64[3] x = {1, 2, 3}> { y = RandomUniformLike<dtype = 1>(x) }"}}),
+      random_row("RandomNormal", random_of_shape,
+                 {{"() => (float[2,3] y) { y = RandomNormal<shape = [2, 3], mean = 1.0, scale = 0.5>() }"},
+                  {"() => (float y) { y = RandomNormal<shape: ints = []>() }"}}),
+      random_row("RandomNormalLike", random_like,
+                 {{"(float[2,3] x) => (float[2,3] y) { y = RandomNormalLike<seed = 3.0>(x) }"}}),
+      random_row("Bernoulli", bernoulli,
+                 {{"(float[2,3] x) => (float[2,3] y) { y = Bernoulli(x) }", 0.1, 0.9},
+                  {"(float[2,3] x) => (bool[2,3] y) { y = Bernoulli<dtype = 9>(x) }", 0.1, 0.9}}),
+      random_row("Multinomial", multinomial,
+                 {{"(float[2,3] x) => (int32[2,4] y) { y = Multinomial<sample_size = 4>(x) }"},
+                  {"(float[2,3] x) => (int64[2,1] y) { y = Multinomial<dtype = 7>(x) }"}}),
       {.name = "PhiloxRandom",
        .domain = kOwnDomain,
-       .precision = full,
        .traits = {.random = true},
        .reference = philox_random,
        .gradient = no_gradient,

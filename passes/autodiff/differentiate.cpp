@@ -3,7 +3,6 @@
 
 #include "ops/control_flow/control_flow.h"
 #include "ops/control_flow/unroll.h"
-#include "passes/simplify/control_flow.h"
 #include <halfstep/base/error.h>
 #include <halfstep/ops/builder.h>
 #include <halfstep/ops/op_def.h>

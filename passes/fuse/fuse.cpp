@@ -57,18 +57,52 @@ Rule activation_rule(const Fusion& fusion) {
   return rule;
 }
 
+bool widens(const Graph& graph, const Node& cast) {
+  return graph[cast.outputs[0]].dtype == DType::f32 && is_half(graph[cast.inputs[0]].dtype);
+}
+bool is_untyped(const Graph&, const Node& node) { return !has_type(node); }
+
 // Cast(product in half) to f32: the product is accumulated in f32 anyway.
 Rule cast_rule(const Fusion& fusion) {
-  const auto widens = [](const Graph& graph, const Node& cast) {
-    return graph[cast.outputs[0]].dtype == DType::f32 && is_half(graph[cast.inputs[0]].dtype);
-  };
-  const auto is_untyped = [](const Graph&, const Node& node) { return !has_type(node); };
   Rule rule;
   rule.before.ops.push_back("Cast");
   rule.before.operands.push_back(first_of(fusion, is_untyped));
   rule.before.node = widens;
   rule.apply = [fused = fusion.fused](Graph& graph, const Match& found) {
     return absorb(graph, found, fused, {{"to", static_cast<std::int64_t>(DType::f32)}});
+  };
+  return rule;
+}
+
+// The same behind a Reshape, which the Cast becomes.
+Rule cast_behind_reshape_rule(const Fusion& fusion) {
+  Pattern between;
+  between.name = "reshaped";
+  between.ops.push_back("Reshape");
+  between.once = true;
+  between.operands.push_back(first_of(fusion, is_untyped));
+  Rule rule;
+  rule.before.ops.push_back("Cast");
+  rule.before.operands.push_back(std::move(between));
+  rule.before.node = widens;
+  rule.apply = [fused = fusion.fused](Graph& graph, const Match& found) {
+    const auto first = static_cast<std::size_t>(graph.producer_index(found["first"]));
+    const Node& reshape = *graph.producer(found["reshaped"]);
+    const Attributes attributes = reshape.attributes;
+    const ValueId extents = reshape.inputs[1];
+    const ValueId wide = graph.add_value(graph.nodes[first].name, DType::f32, graph[found["first"]].shape);
+    const Graph::Edit product = graph.edit(first);
+    product->op = fused;
+    product->domain = kOwnDomain;
+    product->attributes.set("to", static_cast<std::int64_t>(DType::f32));
+    product->outputs[0] = wide;
+    infer_node(graph, *product);
+    const Graph::Edit cast = graph.edit(found.root());
+    cast->op = "Reshape";
+    cast->attributes = attributes;
+    cast->inputs = {wide, extents};
+    cast->forward = kNoNode;
+    return true;
   };
   return rule;
 }
@@ -148,7 +182,10 @@ Pass fuse(std::vector<Fusion> fusions) {
     if (rules.empty() && !fusion.activations.empty()) forward.push_back(activation_rule(fusion));
     if (fusion.adds) additions.push_back(addition_rule(fusion, ops::addition_operand(fusion.fused)));
     training.insert(training.end(), std::make_move_iterator(rules.begin()), std::make_move_iterator(rules.end()));
-    if (fusion.widens) forward.push_back(cast_rule(fusion));
+    if (fusion.widens) {
+      forward.push_back(cast_rule(fusion));
+      forward.push_back(cast_behind_reshape_rule(fusion));
+    }
   }
   return {"fuse", [=](Graph& graph) {
             rewrite(graph, backward);  // first: what it leaves unread the forward rules may take

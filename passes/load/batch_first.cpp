@@ -31,8 +31,7 @@ std::vector<std::int64_t> to_front(std::size_t from, std::size_t rank) {
   return perm;
 }
 std::vector<std::int64_t> from_front(std::size_t to, std::size_t rank) {
-  std::vector<std::int64_t> perm(rank);
-  std::iota(perm.begin(), perm.end(), 0);
+  std::vector<std::int64_t> perm = to_front(0, rank);
   std::rotate(perm.begin(), perm.begin() + 1, perm.begin() + static_cast<std::ptrdiff_t>(to) + 1);
   return perm;
 }

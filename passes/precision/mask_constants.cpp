@@ -1,6 +1,7 @@
 #include "passes/precision/mask_constants.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include <halfstep/ops/op_traits.h>
@@ -198,6 +199,15 @@ ValueMap<bool> MaskConstants::clamped_in_f32(const std::vector<bool>& node_is_ha
       if (leads[reader.node] && (!is_constant(mask.value) || takes_f32(reader, node_is_half)))
         clamped[mask.value] = true;
   return clamped;
+}
+
+Tensor clamped(const Tensor& tensor, double limit) {
+  if (limit == 0) return tensor;
+  Tensor result = tensor.clone();
+  const auto bound = static_cast<float>(limit);
+  for (float& x : result.span<float>())
+    if (std::isfinite(x)) x = std::clamp(x, -bound, bound);
+  return result;
 }
 
 }  // namespace halfstep

@@ -67,4 +67,7 @@ class MaskConstants {
   std::vector<ValueId> saturated_;
 };
 
+/// Finite elements clamped to magnitudes up to `limit`; the tensor itself where that is 0.
+Tensor clamped(const Tensor& tensor, double limit);
+
 }  // namespace halfstep

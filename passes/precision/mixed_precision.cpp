@@ -1,6 +1,5 @@
 // Where a half type is worth it in a Graph, and the casts that get it there.
 #include <algorithm>
-#include <cmath>
 #include <deque>
 #include <map>
 #include <utility>
@@ -8,6 +7,7 @@
 #include <onnx/defs/schema.h>
 
 #include "passes/precision/choose_precision.h"
+#include "passes/precision/mask_constants.h"
 #include <halfstep/ops/builder.h>
 #include <halfstep/ops/infer.h>
 #include <halfstep/ops/op_def.h>
@@ -21,15 +21,6 @@ bool is_wide(const Value& value) { return value.dtype == DType::f32; }
 const onnx::OpSchema* schema_of(const Node& node) {
   const std::int64_t version = node.domain.empty() ? kOnnxOpset : kOwnOpset;
   return onnx::OpSchemaRegistry::Schema(node.op, static_cast<int>(version), node.domain);
-}
-
-Tensor clamped(const Tensor& tensor, double limit) {
-  if (limit == 0) return tensor;
-  Tensor result = tensor.clone();
-  const auto bound = static_cast<float>(limit);
-  for (float& x : result.span<float>())
-    if (std::isfinite(x)) x = std::clamp(x, -bound, bound);
-  return result;
 }
 
 class Painter {

@@ -5,7 +5,6 @@
 
 #include "ops/fold.h"
 #include "passes/matcher.h"
-#include <halfstep/ops/op_traits.h>
 #include <halfstep/passes/passes.h>
 
 namespace halfstep {

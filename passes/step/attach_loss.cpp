@@ -236,8 +236,8 @@ void check_labels_fit(const LossDef& loss, const Value& output, DType label_dtyp
   const bool may_be_classes = !is_integer(label_dtype) && label_shape.rank() + 1 == shape.rank();
   std::string remedy = may_be_classes
                            ? "save class indices as integers (labels.astype(numpy.int64)), give labels of the output's "
-                             "shape, or choose another loss with --loss"
-                           : "give labels of that shape, or choose another loss with --loss";
+                             "shape, or choose another --loss"
+                           : "give labels of that shape, or choose another --loss";
   if (!loss.along.empty() && shape.rank() > 2) remedy += class_axis ? ", or another --class-axis" : ", or --class-axis";
   throw_input_error(fmt::format("labels that fit the model's output '{}' of shape {} under {}", output.name,
                                 shape.to_string(), loss.name),

@@ -6,7 +6,6 @@
 #include "graph/placeholder.h"
 #include "passes/step/parameter_groups.h"
 #include "passes/step/step_writing.h"
-#include <halfstep/base/error.h>
 #include <halfstep/passes/passes.h>
 
 namespace halfstep {

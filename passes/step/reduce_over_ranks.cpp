@@ -1,7 +1,6 @@
 #include "passes/step/reduce_over_ranks.h"
 
 #include <algorithm>
-#include <cstddef>
 #include <map>
 #include <utility>
 

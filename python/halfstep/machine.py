@@ -2,6 +2,8 @@
 
 import json
 
+import numpy
+
 from . import _core
 from ._sources import loaded
 from .losses import as_losses
@@ -66,9 +68,9 @@ def profile(
         steps: number of timed steps, first as a whole and then node by node.
         trace: path for a trace of the timed steps in the format of Perfetto and chrome://tracing.
 
-    Returns the dictionary described in docs/json.md under `profile`: {"executor", "peaks", "step_us", "step_mean_us",
-    "least_us", "nodes", "operators", "scopes"}, each of the last three with "us", "share", "flops", "bytes", "least_us"
-    and more.
+    Returns the dictionary described in docs/json.md under `profile`: {"of", "precision", "batch", "executor", "peaks",
+    "step_us", "step_mean_us", "least_us", "nodes", "operators", "scopes"}, each of the last three with "us", "share",
+    "flops", "bytes", "least_us" and more.
 
     Raises InputError if shapes stay unknown, and for arrays that do not fit the model.
     """
@@ -85,10 +87,13 @@ def profile(
     runner = TrainingStep(source, loss=loss, **options) if training else Session(source, **options)
     with runner:
         text, events = runner.profile(data, steps)
+        used = {"of": "training step" if training else "inference", "precision": runner.precision}
     if trace is not None:
         with open(trace, "w", encoding="ascii") as file:
             file.write(events)
-    return json.loads(text)
+    shapes_used = (numpy.shape(data[name]) for name, _, _ in source.inputs)
+    used["batch"] = next((shape[0] for shape in shapes_used if shape), None)
+    return used | json.loads(text)
 
 
 def devices():

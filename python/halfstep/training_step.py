@@ -40,7 +40,8 @@ class TrainingStep(_core.TrainingStep):
         loss: a name, a Loss, {output: loss}, or a list of them. None: from the first batch's labels and the model.
         optimizer: an optimizer such as halfstep.Adam(1e-3), or its name. A schedule is not applied here: set
             `learning_rate`.
-        precision: "auto", "fp32", "bf16" or "fp16". Parameters are always f32.
+        precision: "auto", "fp32", "bf16" or "fp16". Parameters are always f32. With `tune`, "auto" is the fastest that
+            is measured with the first batch that is trained; until then all follows that of the device.
         loss_weights: weights of several losses, by output or in order.
         loss_model: an ONNX model that computes the loss as its first output, instead of `loss`; its inputs are named
             like outputs of the model, or are labels.

@@ -25,6 +25,9 @@ decltype(auto) unlocked(const auto& call) {
   return call();
 }
 
+/// "check --class-axis" as "check class_axis": the library names flags as the command line does.
+std::string with_arguments(std::string_view words);
+
 /// Translates Error to halfstep.InputError or halfstep.Error.
 void translate_errors();
 

@@ -32,7 +32,8 @@ constexpr std::array kArguments = {
 
 bool is_of_flag(char c) { return std::islower(static_cast<unsigned char>(c)) != 0 || c == '-'; }
 
-/// "check --class-axis" as "check class_axis": the library names what is wrong as the command line does.
+}  // namespace
+
 std::string with_arguments(std::string_view words) {
   std::string result;
   while (!words.empty()) {
@@ -53,8 +54,6 @@ std::string with_arguments(std::string_view words) {
   }
   return result;
 }
-
-}  // namespace
 
 void translate_errors() {
   nb::register_exception_translator([](const std::exception_ptr& thrown, void*) {

@@ -14,7 +14,9 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include "onnx_io/outline.h"
 #include "python/src/tensors.h"
+#include "session/tensor_types.h"
 #include <halfstep/executors/registry.h>
 #include <halfstep/onnx_io/save.h>
 #include <halfstep/passes/passes.h>
@@ -23,12 +25,6 @@
 namespace halfstep::python {
 namespace {
 
-std::vector<TensorInfo> infos_of(const Graph& graph, const std::vector<ValueId>& ids) {
-  std::vector<TensorInfo> infos;
-  for (const ValueId id : ids) infos.push_back({graph[id].name, graph[id].dtype, graph[id].shape});
-  return infos;
-}
-
 /// Plug-ins may define operators, so they are loaded before a model is read.
 void load_plugins() { make_executor("reference", {}); }
 
@@ -36,22 +32,14 @@ void load_plugins() { make_executor("reference", {}); }
 
 nb::dict describe(const Graph& graph) {
   nb::dict result;
-  result["inputs"] = infos_from(infos_of(graph, graph.inputs));
-  result["outputs"] = infos_from(infos_of(graph, graph.outputs));
-  std::map<std::string, std::int64_t> counts;
-  for (const Node& node : graph.nodes) ++counts[node.domain.empty() ? node.op : node.domain + "." + node.op];
-  nb::dict operators;
-  for (const auto& [op, count] : counts) operators[text(op)] = count;
+  result["inputs"] = infos_from(types_of(graph, graph.inputs));
+  result["outputs"] = infos_from(types_of(graph, graph.outputs));
+  const ModelOutline outline = outline_of(graph);
+  nb::dict operators, initializers;
+  for (const auto& [op, count] : outline.operators) operators[text(op)] = count;
   result["operators"] = operators;
-  std::int64_t tensors = 0, elements = 0;
-  for (const Value& value : graph.values) {
-    if (!value.is_constant() || !value.is_initializer) continue;
-    ++tensors;
-    elements += value.constant.count();
-  }
-  nb::dict initializers;
-  initializers["tensors"] = tensors;
-  initializers["elements"] = elements;
+  initializers["tensors"] = outline.tensors;
+  initializers["elements"] = outline.elements;
   result["initializers"] = initializers;
   return result;
 }
@@ -104,9 +92,9 @@ void bind_model(nb::module_& m) {
           },
           "text"_a)
       .def_prop_ro("inputs",
-                   [](const LoadedModel& model) { return infos_from(infos_of(model.graph, model.graph.inputs)); })
+                   [](const LoadedModel& model) { return infos_from(types_of(model.graph, model.graph.inputs)); })
       .def_prop_ro("outputs",
-                   [](const LoadedModel& model) { return infos_from(infos_of(model.graph, model.graph.outputs)); })
+                   [](const LoadedModel& model) { return infos_from(types_of(model.graph, model.graph.outputs)); })
       .def("describe", [](const LoadedModel& model) { return describe(model.graph); })
       .def(
           "fixed_batch",

@@ -4,6 +4,7 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 
+#include "base/enum_names.h"
 #include "python/src/bindings.h"
 #include "python/src/tensors.h"
 #include <halfstep/ops/losses/loss_def.h>
@@ -22,20 +23,8 @@ std::string identifier(std::string_view name) {
   return result;
 }
 
-std::string_view name_of(LossLabels labels) {
-  switch (labels) {
-    case LossLabels::classes:
-      return "classes";
-    case LossLabels::shares:
-      return "shares";
-    case LossLabels::binary:
-      return "binary";
-    case LossLabels::values:
-      return "values";
-    default:
-      return "none";
-  }
-}
+constexpr std::string_view kLabels[] = {"classes", "shares", "binary", "values", "none"};
+std::string_view name_of(LossLabels labels) { return name_in(kLabels, labels); }
 
 nb::list loss_table() {
   nb::list rows;

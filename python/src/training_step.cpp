@@ -233,7 +233,7 @@ void bind_training_step(nb::module_& m) {
           "notices",
           [](Step& self) {
             nb::list lines;
-            for (const std::string& notice : self.use()->step.notices()) lines.append(text(notice));
+            for (const std::string& notice : self.use()->step.notices()) lines.append(text(with_arguments(notice)));
             return lines;
           },
           "Choices made by heuristics, one line each.")

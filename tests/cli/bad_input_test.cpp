@@ -54,7 +54,11 @@ TEST_F(BadInput, WrongCallsAndInputsExitWithTwoAndSayWhy) {
       {"train mlp.onnx --data x.npy,y.npy --resume missing", "missing"},
       {"train mlp.onnx --data x.npy,y.npy -o same.onnx --fp16-output same.onnx", "same.onnx"},
       {"train mlp.onnx --data x.npy,y.npy -o same.onnx --log ./same.onnx", "already that of --output"},
+      {"train mlp.onnx --data x.npy,y.npy -o dangling.onnx --fp16-output same.onnx", "already that of --output"},
       {"train mlp.onnx --data x.npy,y.npy -o x.npy", "x.npy, which is read"},
+      {"train --config read.toml --log read.toml", "read.toml, which is read"},
+      {"convert mlp.onnx --config half.toml -o half.toml", "half.toml, which is read"},
+      {"profile mlp.onnx --training --data x.npy,y.npy --trace x.npy", "x.npy, which is read"},
       {"train mlp.onnx --data x.npy,y.npy --val-data short.npy,short.npy --log short.npy", "which is read"},
       {"train mlp.onnx --data x.npy,y.npy --curve mlp.onnx", "mlp.onnx, which is read"},
       {"train mlp.onnx --data x.npy,y.npy -o ''", "--output"},
@@ -92,6 +96,9 @@ TEST_F(BadInput, WrongCallsAndInputsExitWithTwoAndSayWhy) {
       {"check --op Relu --random -1", "--random"},
   };
   fs::create_symlink("loop", folder_ / "loop");
+  std::ofstream(folder_ / "read.toml") << "model = \"mlp.onnx\"\ndata = [\"x.npy\", \"y.npy\"]\n";
+  std::ofstream(folder_ / "half.toml") << "precision = \"fp16\"\n";
+  fs::create_symlink("same.onnx", folder_ / "dangling.onnx");
   for (const Case& c : cases) {
     const Outcome outcome = run(c.arguments);
     EXPECT_EQ(outcome.exit_code, 2) << c.arguments << "\n" << outcome.text;

@@ -105,6 +105,10 @@ TEST_F(Config, WhatARunLeavesRepeatsIt) {
   const Outcome again = run("train --config first.toml");
   ASSERT_EQ(again.exit_code, 0) << again.text;
   EXPECT_TRUE(read("first.onnx") == model);
+  EXPECT_EQ(run("train mlp.onnx --data x.npy,y.npy --steps 2 --checkpoint kept").exit_code, 0);
+  const Outcome resumed = run("train --config kept/run.toml --resume kept --steps 3 --log resumed.jsonl");
+  EXPECT_EQ(resumed.exit_code, 0) << resumed.text;
+  EXPECT_EQ(read_log("resumed.jsonl").size(), 1u);
 }
 
 TEST_F(Config, FlagsThatNoFileCanHoldAreFoundBeforeTheRun) {
@@ -172,6 +176,8 @@ TEST_F(Config, ErrorsNameFileAndLine) {
   // A call is wrong by itself, whatever the file says.
   write("run.toml", "epochs = 1\n");
   EXPECT_THAT(run("train --config run.toml").text, HasSubstr("expected MODEL.onnx, got none"));
+  EXPECT_THAT(run("train --resume kept").text,
+              HasSubstr("add --config with the file of the run's, such as kept/run.toml"));
   EXPECT_THAT(run("train mlp.onnx --data x.npy,y.npy --confg run.toml").text, HasSubstr("did you mean '--config'?"));
 }
 

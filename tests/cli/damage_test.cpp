@@ -57,12 +57,14 @@ TEST_F(Damage, OutputsAreNotWhatTheRunItselfReadsOrWrites) {
   const std::string train = "train mlp.onnx --data x.npy,y.npy --steps 1 ";
   const std::string cases[] = {
       train + "-o hard.npy",
+      train + "-o ./mlp.onnx",
       train + "--log hard.npy",
       train + "--log soft.npy",
       train + "-o checkpoint/checkpoint.safetensors --checkpoint checkpoint",
       train + "--log checkpoint/checkpoint.prev.safetensors --checkpoint checkpoint",
       train + "--curve checkpoint/checkpoint.safetensors --resume checkpoint",
       "train mlp.onnx --data idx --steps 1 -o idx/" + image,
+      "train split.onnx --data x.npy,y.npy --steps 1 -o split.onnx",
       "train split.onnx --data x.npy,y.npy --steps 1 -o split.onnx.data",
       "train split.onnx --data x.npy,y.npy --steps 1 --log split.onnx.data",
       "run split.onnx --input x.npy -o split.onnx.data",
@@ -75,9 +77,27 @@ TEST_F(Damage, OutputsAreNotWhatTheRunItselfReadsOrWrites) {
     EXPECT_EQ(outcome.exit_code, 2) << arguments << "\n" << outcome.text;
   }
   EXPECT_EQ(run("evaluate split.onnx --data hard.npy,soft.npy").exit_code, 0);
-  // In its own place a model may be written.
-  EXPECT_EQ(run("train split.onnx --data x.npy,y.npy --steps 1 -o split.onnx").exit_code, 0);
-  EXPECT_FALSE(fs::exists(folder_ / "split.onnx.data"));
+}
+
+TEST_F(Damage, AnOutputIsWrittenThroughALink) {
+  fs::create_directory(folder_ / "store");
+  for (const auto& [link, call] : {std::pair("link.onnx", "train mlp.onnx --data x.npy,y.npy --steps 1 -o "),
+                                   std::pair("link.npz", "run mlp.onnx --input x.npy -o ")}) {
+    const fs::path target = folder_ / "store" / link;
+    fs::create_symlink(fs::path("store") / link, folder_ / link);
+    for (const bool is_there : {false, true}) {
+      ASSERT_EQ(run(std::string(call) + link).exit_code, 0) << link << is_there;
+      EXPECT_TRUE(fs::is_symlink(folder_ / link));
+      EXPECT_TRUE(fs::is_regular_file(fs::symlink_status(target)));
+      fs::resize_file(target, 0);
+    }
+    EXPECT_EQ(run(std::string(call) + link).exit_code, 0);
+    EXPECT_GT(fs::file_size(target), 0u);
+  }
+  EXPECT_EQ(run("evaluate link.onnx --data x.npy,y.npy").exit_code, 0);
+  fs::create_symlink("circle.onnx", folder_ / "circle.onnx");
+  EXPECT_THAT(run("train mlp.onnx --data x.npy,y.npy --steps 1 -o circle.onnx").text,
+              HasSubstr("Too many levels of symbolic links"));
 }
 
 TEST_F(Damage, ADiskThatIsFullCostsACheckpointAndNotTheModel) {

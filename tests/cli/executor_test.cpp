@@ -110,6 +110,21 @@ TEST_F(CliTest, MemoryBudgetsHaveUnits) {
   for (const char* budget : {"2GiB", "500MB", "1000000000"}) EXPECT_EQ(run(train + budget).exit_code, 0) << budget;
   EXPECT_THAT(run(train + "much").text, HasSubstr("such as 500MB"));
   EXPECT_THAT(run(train + "1kB").text, HasSubstr("a memory budget of at least"));
+  const std::string refused = run(train + "1kB").text;
+  const std::size_t at = refused.find("at least ");
+  ASSERT_NE(at, std::string::npos) << refused;
+  const auto least = std::stoll(refused.substr(at + std::string("at least ").size()));
+  for (const std::int64_t budget : {std::int64_t{least}, std::int64_t{100'000'000'000}}) {
+    const Outcome outcome =
+        run("inspect mlp.onnx --memory --training x.npy,y.npy --json --memory-budget " + std::to_string(budget));
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.text;
+    const nlohmann::json memory = nlohmann::json::parse(outcome.output)["memory"];
+    EXPECT_EQ(memory["batch"], 32) << "as halfstep train";
+    EXPECT_EQ(outcome.text.find("exceeds --memory-budget") != std::string::npos, memory["peak_bytes"] > budget);
+  }
+  EXPECT_THAT(run("inspect mlp.onnx --memory --training x.npy,y.npy --precision fp32").output,
+              HasSubstr("\nmemory of training step, batch 32, fp32\n"));
+  EXPECT_THAT(run("inspect mlp.onnx --memory").output, HasSubstr("\nmemory of inference, batch 1, fp32\n"));
   for (const char* flag : {"--memory-budget 2GiB", "--optimizer sgd", "--freeze '1.*'"})
     EXPECT_THAT(run("profile mlp.onnx --steps 1 " + std::string(flag)).text, HasSubstr("--training")) << flag;
 }
@@ -139,13 +154,42 @@ TEST_F(CliTest, Fp32MathWithoutEffectIsTold) {
       EXPECT_EQ(outcome.exit_code, 0) << outcome.text;
       EXPECT_THAT(outcome.text, HasSubstr("f32 math bf16 has no effect")) << call << executor;
       EXPECT_THAT(run(call + executor + " --fp32-math tf32").text, HasSubstr("f32 math tf32 has no effect"));
-      EXPECT_THAT(run(call + executor + " --deterministic off").text, HasSubstr("deterministic off has no effect"));
+      EXPECT_THAT(run(call + executor + " --deterministic off").text,
+                  HasSubstr("executor has only deterministic kernels"));
       EXPECT_THAT(run(call + executor + " --fp32-math strict --deterministic on").text,
                   Not(HasSubstr("has no effect")));
     }
   }
+  const Outcome lower = run("evaluate mlp.onnx --data x.npy,y.npy --executor onednn --fp32-math bf16");
+  EXPECT_EQ(lower.output.find("fp32, products and convolutions in bf16 (--fp32-math)") != std::string::npos,
+            lower.text.find("has no effect") == std::string::npos)
+      << lower.text;
   EXPECT_THAT(run("inspect mlp.onnx --fp32-math bf16").text, HasSubstr("--plan or --memory with --fp32-math"));
   EXPECT_THAT(run("inspect mlp.onnx --deterministic off").text, HasSubstr("--deterministic"));
+}
+
+TEST_F(CliTest, TrainingWithTuningMeasuresItsPrecision) {
+  const nlohmann::json devices = nlohmann::json::parse(run("devices --json").output);
+  const auto onednn = std::ranges::find_if(devices["executors"], [](const auto& e) { return e["name"] == "onednn"; });
+  const nlohmann::json products = (*onednn)["native"]["matmul"];
+  const auto has = [&](const char* type) { return std::ranges::find(products, type) != products.end(); };
+  const char* wanted = has("bf16") || has("f16") ? "chosen by auto: measured " : "chosen by auto: oneDNN finds no ";
+  const std::string cache = "XDG_CACHE_HOME=. ", calls[] = {"train mlp.onnx --data x.npy,y.npy --steps 1",
+                                                            "inspect mlp.onnx --plan --training x.npy,y.npy",
+                                                            "profile mlp.onnx --training --data x.npy,y.npy --steps 1"};
+  std::string first;
+  for (const std::string& call : calls) {
+    const Outcome outcome = run(call + " --batch 8 --executor onednn --tune fast", cache);
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.text;
+    const std::size_t at = outcome.output.find(wanted);
+    ASSERT_NE(at, std::string::npos) << outcome.output;
+    const std::string line = outcome.output.substr(at, outcome.output.find('\n', at) - at);
+    if (first.empty()) first = line;
+    EXPECT_EQ(line, first) << "measured again";
+  }
+  EXPECT_THAT(run(calls[0] + std::string(" --executor onednn")).output, Not(HasSubstr("measured")));
+  EXPECT_THAT(run(calls[0] + std::string(" --executor onednn --tune fast --precision fp32"), cache).output,
+              HasSubstr("precision  fp32\n"));
 }
 
 TEST_F(CliTest, TuningIsAChoiceOfTheCpuAlone) {

@@ -1,5 +1,6 @@
 // What --help, help and --version print.
 #include <regex>
+#include <set>
 #include <sstream>
 #include <string>
 
@@ -61,6 +62,23 @@ TEST_F(CliTest, EveryFlagIsExplained) {
       if (!before.starts_with("  -") || before.size() > 26) continue;
       EXPECT_TRUE(line.starts_with(std::string(26, ' '))) << command << ": " << before;
     }
+  }
+}
+
+TEST_F(CliTest, HelpOfAFlagRefersToFlagsThatThereAre) {
+  const std::regex flag("--[a-z][a-z0-9-]*"), defined("^  (?:-[a-z], )?(--[a-z0-9-]+)"),
+      of_others("halfstep [a-z-]+ --[a-z-]+");
+  for (const std::string command : kCommands) {
+    std::set<std::string> known, named;
+    std::istringstream lines(unwrapped(run(command + " --help").output));
+    for (std::string line; std::getline(lines, line);) {
+      std::smatch found;
+      if (!std::regex_search(line, found, defined)) continue;
+      known.insert(found[1]);
+      const std::string text = std::regex_replace(line, of_others, "");
+      named.insert(std::sregex_token_iterator(text.begin(), text.end(), flag), std::sregex_token_iterator());
+    }
+    for (const std::string& name : named) EXPECT_TRUE(known.contains(name)) << command << " has no " << name;
   }
 }
 

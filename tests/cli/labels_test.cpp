@@ -55,12 +55,17 @@ TEST_F(Labels, OfSeveralLossesAreArraysByName) {
   const Outcome evaluation = run("evaluate trained.onnx --metrics size.mae,kind.accuracy --json " + flags);
   EXPECT_EQ(evaluation.exit_code, 0) << evaluation.text;
   EXPECT_THAT(evaluation.text, HasSubstr("\"size.mae\""));
+  const Outcome printed = run("evaluate trained.onnx --metrics kind.accuracy " + flags);
+  EXPECT_THAT(printed.output, HasSubstr("\nkind.accuracy "));
+  EXPECT_THAT(printed.output, HasSubstr("\nprecision     fp32\n"));
   const struct {
     const char* flags;
     const char* says;
   } cases[] = {
       {"--data rows.npz --loss size=huber --loss l1", "each --loss as OUTPUT=LOSS"},
-      {"--data rows.npz --loss size=huber --labels kind=kinds", "--labels as OUTPUT=..."},
+      {"--data rows.npz --loss sizes=huber --labels size=sizes", "got 'size=sizes'; outputs with a --loss: sizes"},
+      {"--data rows.npz --loss size=huber --labels sizes", "got 'sizes'; outputs with a --loss: size"},
+      {"--data rows.npz", "none beside rows.npz[x]; other arrays there: sizes, kinds"},
       {"--data rows.npz --loss size=huber --labels size=z", "labels 'z' in the data"},
       {"--data rows.npz --loss size=huber --labels size=sizes --loss-weight size=x", "a number in --loss-weight"},
       {"--data rows.npz --loss size=hinge --labels size=sizes", "a loss: "},
@@ -300,6 +305,9 @@ TEST_F(Labels, EarlyStoppingAndAveragesGoOnWithAResumedRun) {
         run("train mlp.onnx --data x.npy,y.npy --batch 10 --lr 0.05 --optimizer sgd "
             "--precision fp32 --epochs 5 --resume kept");
     EXPECT_THAT(dropped.text, HasSubstr("that the checkpoint has")) << flags;
+    const bool averages = flags.starts_with("--average");
+    EXPECT_THAT(run(command + " --epochs 4 --val-data x.npy,y.npy").output,
+                HasSubstr(averages ? " (of the average)\n" : " (of the best epoch)\n"));
     std::filesystem::remove_all(folder_ / "kept");
   }
 }

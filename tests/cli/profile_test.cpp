@@ -1,5 +1,7 @@
 // halfstep profile, as a shell runs it.
+#include <filesystem>
 #include <fstream>
+#include <regex>
 #include <string>
 
 #include <gmock/gmock.h>
@@ -7,6 +9,8 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/cli/program.h"
+#include <halfstep/onnx_io/load.h>
+#include <halfstep/onnx_io/save.h>
 
 namespace halfstep {
 namespace {
@@ -39,6 +43,41 @@ TEST_F(CliTest, ProfileTellsTimesOfInferenceAndTraining) {
   }
 }
 
+/// A model that was exported for 4 rows, and where `is_fixed` takes no other number of them.
+void save_for_four_rows(const std::filesystem::path& path, bool is_fixed) {
+  const std::string body =
+      is_fixed ? "int64[2] s = {3, 8}, int64[2] t = {4, 6}> { f = Reshape(x, s) r = Reshape(f, t) y = MatMul(r, w) }"
+               : "float[1] b = {1}> { r = Add(x, b) y = MatMul(r, w) }";
+  const LoadedModel model = parse_model(
+      "<ir_version: 10, opset_import: [\"\": 24]> m (float[4,6] x) => (float[4,2] y) "
+      "<float[6,2] w = {1,2,3,4,5,6,1,2,3,4,5,6}, " +
+      body);
+  save_model(model.graph, path);
+}
+
+TEST_F(CliTest, TheBatchOfAModelForOneSizeIsThatAskedForOrToldOf) {
+  save_for_four_rows(folder_ / "free.onnx", false);
+  save_for_four_rows(folder_ / "fixed.onnx", true);
+  Tensor x(DType::f32, {12, 6}), y(DType::f32, {12, 2});
+  write_npy(folder_ / "x6.npy", x);
+  write_npy(folder_ / "y2.npy", y);
+  const std::string calls[] = {"profile MODEL --steps 1", "profile MODEL --steps 1 --training",
+                               "profile MODEL --steps 1 --training --data x6.npy,y2.npy", "inspect MODEL --plan",
+                               "inspect MODEL --memory --plan --training x6.npy,y2.npy"};
+  for (const std::string& call : calls)
+    for (const bool is_fixed : {false, true}) {
+      SCOPED_TRACE(call + (is_fixed ? " fixed" : " free"));
+      const std::string named =
+          std::regex_replace(call, std::regex("MODEL"), is_fixed ? "fixed.onnx" : "free.onnx") + " --batch 6 --json";
+      const Outcome outcome = run(named);
+      ASSERT_EQ(outcome.exit_code, 0) << outcome.text;
+      const nlohmann::json json = nlohmann::json::parse(outcome.output);
+      EXPECT_EQ(json.contains("plan") ? json["plan"]["batch"] : json["batch"], is_fixed ? 4 : 6);
+      const bool is_told = outcome.text.find("the model's batch size is fixed at 4 (") != std::string::npos;
+      EXPECT_EQ(is_told, is_fixed) << outcome.text;
+    }
+}
+
 TEST_F(CliTest, ProfilePrintsATableAndWritesATrace) {
   const Outcome nodes = run("profile mlp.onnx --executor onednn --batch 8 --steps 2 --training --trace trace.json");
   ASSERT_EQ(nodes.exit_code, 0) << nodes.text;
@@ -47,6 +86,7 @@ TEST_F(CliTest, ProfilePrintsATableAndWritesATrace) {
                                   HasSubstr("SoftmaxCrossEntropyGrad")));
   std::ifstream file(folder_ / "trace.json");
   EXPECT_FALSE(nlohmann::json::parse(file)["traceEvents"].empty());
+  EXPECT_THAT(nodes.output, HasSubstr(" that took no time: --json\n"));
   const Outcome top = run("profile mlp.onnx --executor onednn --batch 8 --steps 1 --by operator --top 1");
   EXPECT_THAT(top.output, AllOf(HasSubstr("operator"), HasSubstr("more: --top")));
   EXPECT_EQ(run("profile mlp.onnx --executor onednn --steps 1 --by scope --depth 1").exit_code, 0);

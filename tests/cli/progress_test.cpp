@@ -79,7 +79,7 @@ TEST(Progress, BarShowsEverythingWhereThereIsRoom) {
   EXPECT_EQ(
       drawn[0],
       "epoch 3/10 ###############---------------  50%  loss 0.08250  accuracy 0.9762  0:15 left  1.60k samples/s  "
-      "skipped 2  scale 2^16");
+      "skipped 2 so far  scale 2^16");
   EXPECT_EQ(drawn[1], "");
 }
 
@@ -132,7 +132,7 @@ TEST(Progress, LastingLinesReplaceTheBar) {
   EXPECT_THAT(
       screen.text(),
       testing::EndsWith("epoch 1/2  loss 0.08250  accuracy 0.9762  val_loss 0.1000  val_accuracy 0.5000  scale 2^16  "
-                        "skipped 2  1.60k samples/s  2.0 s\n"));
+                        "skipped 2 so far  1.60k samples/s  2.0 s\n"));
 }
 
 TEST(Progress, PlainLinesInAPipe) {

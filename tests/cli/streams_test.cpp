@@ -130,6 +130,9 @@ TEST_F(Streams, SignalsStopARunAndLeaveWhatItHas) {
     EXPECT_TRUE(fs::exists(folder_ / "checkpoint" / "checkpoint.safetensors")) << c.signal;
     EXPECT_TRUE(fs::exists(folder_ / "trained.onnx")) << c.signal;
     EXPECT_THAT(text_of("output"), HasSubstr("stopped after step")) << c.signal;
+    EXPECT_THAT(text_of("output"),
+                HasSubstr("halfstep train --config trained.toml --resume checkpoint continues from here"))
+        << c.signal;
   }
 }
 

@@ -30,6 +30,7 @@ TEST(OperatorTable, ListsTypesTheReferenceRuns) {
   EXPECT_THAT(add, Contains(DType::i32));
   EXPECT_THAT(add, Contains(DType::bf16));
   EXPECT_THAT(element_types(*find_op("Tanh")), Not(Contains(DType::i32)));
+  for (const char* op : {"Where", "RandomNormal"}) EXPECT_THAT(element_types(*find_op(op)), Contains(DType::f32)) << op;
 }
 
 TEST(OperatorTable, TellsKernelsOfAnExecutor) {

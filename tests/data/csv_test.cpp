@@ -71,12 +71,14 @@ TEST(Csv, NamesAreNumberedInSortedOrderOrAsGiven) {
   const CsvTable table = open_csv(path);
   EXPECT_THAT(table.classes, ElementsAre("ant", "bee, wild", "cow"));
   EXPECT_THAT(to_int64s(table.y.load()), ElementsAre(2, 0, 2, 1));
-  EXPECT_THAT(table.notices, ElementsAre(HasSubstr("ant = 0, bee, wild = 1, cow = 2")));
+  EXPECT_THAT(table.notices, ElementsAre(HasSubstr("the labels are column 2 (kind), the last: --label-column names "),
+                                         HasSubstr("ant = 0, bee, wild = 1, cow = 2")));
   EXPECT_EQ(table.label_column, "column 2 (kind) of " + path.string());
-  const CsvTable given = open_csv(path, {.classes = {"cow", "dog", "ant", "bee, wild"}});
+  const CsvTable given = open_csv(path, {.label = "kind", .classes = {"cow", "dog", "ant", "bee, wild"}});
   EXPECT_THAT(to_int64s(given.y.load()), ElementsAre(0, 2, 0, 3));
   EXPECT_THAT(given.notices, ElementsAre());
-  EXPECT_THAT(open_csv(folder.write("b.csv", "1;0\n2;1\n")).notices, ElementsAre(HasSubstr("semicolons")));
+  EXPECT_THAT(open_csv(folder.write("b.csv", "1;0\n2;1\n"), {.label = "2"}).notices,
+              ElementsAre(HasSubstr("semicolons")));
 }
 
 TEST(Csv, ErrorsNameLineAndColumn) {

@@ -212,7 +212,7 @@ TEST(Dataset, TablesTellWhatHadToBeGuessed) {
   const Dataset data = open(path.string());
   EXPECT_THAT(data.classes, ElementsAre("ant", "cow"));
   EXPECT_FALSE(data.classes_given);
-  EXPECT_EQ(data.notices.size(), 2u);
+  EXPECT_EQ(data.notices.size(), 3u);
   EXPECT_THAT(data.label_hint, HasSubstr("--label-column"));
   const Dataset given = open_dataset(parse_data_spec(path.string()), Split::test, {.classes = {"cow", "ant"}});
   EXPECT_TRUE(given.classes_given);

@@ -15,11 +15,11 @@
 #include <utility>
 #include <vector>
 
+#include "tests/distributed/nccl_numbers.h"
 #include <halfstep/base/error.h>
 #include <halfstep/distributed/local.h>
 
 using halfstep::Communicator;
-using halfstep::DType;
 
 struct CUstream_st {
   std::mutex mutex;
@@ -53,6 +53,9 @@ struct ncclComm {
 
 namespace halfstep::emulation {
 namespace {
+
+using test::dtype_of;
+using test::reduced;
 
 /// The ranks that have come to a unique id.
 struct Meeting {
@@ -107,26 +110,11 @@ void enqueue(cudaStream_t stream, std::function<void()> work) {
   stream->changed.notify_one();
 }
 
-DType type_of(ncclDataType_t type) {
-  switch (type) {
-    case ncclFloat64:
-      return DType::f64;
-    case ncclFloat32:
-      return DType::f32;
-    case ncclBfloat16:
-      return DType::bf16;
-    case ncclFloat16:
-      return DType::f16;
-    case ncclInt64:
-      return DType::i64;
-    case ncclInt32:
-      return DType::i32;
-    default:
-      return DType::u8;
-  }
-}
-Reduction reduction_of(ncclRedOp_t operation) {
-  return operation == ncclSum ? Reduction::sum : operation == ncclMin ? Reduction::least : Reduction::most;
+/// What all ranks give.
+std::vector<std::byte> gathered(Communicator& ranks, const void* from, std::size_t bytes) {
+  std::vector<std::byte> all(bytes * static_cast<std::size_t>(ranks.size()));
+  ranks.all_gather(from, all.data(), bytes);
+  return all;
 }
 
 /// A call of a collective: `work` runs in the stream's order. What is wrong with it is found as NCCL finds it.
@@ -232,29 +220,31 @@ const char* error_string(ncclResult_t result) {
 
 ncclResult_t all_reduce(const void* from, void* to, std::size_t count, ncclDataType_t type, ncclRedOp_t operation,
                         ncclComm_t communicator, cudaStream_t stream) {
-  const std::size_t bytes = bytes_of(type_of(type), count);
+  const std::size_t bytes = bytes_of(dtype_of(type), count);
   return collective("ncclAllReduce", communicator, stream, from, bytes, to, bytes, [=] {
-    std::memmove(to, from, bytes);
-    communicator->ranks->all_reduce(to, count, type_of(type), reduction_of(operation));
+    const auto sums = reduced(gathered(*communicator->ranks, from, bytes), count, type, operation);
+    std::memcpy(to, sums.data(), bytes);
   });
 }
 ncclResult_t reduce_scatter(const void* from, void* to, std::size_t count, ncclDataType_t type, ncclRedOp_t operation,
                             ncclComm_t communicator, cudaStream_t stream) {
-  const std::size_t bytes = bytes_of(type_of(type), count);
-  return collective(
-      "ncclReduceScatter", communicator, stream, from, bytes * static_cast<std::size_t>(communicator->ranks->size()),
-      to, bytes, [=] { communicator->ranks->reduce_scatter(from, to, count, type_of(type), reduction_of(operation)); });
+  const std::size_t bytes = bytes_of(dtype_of(type), count);
+  const auto size = static_cast<std::size_t>(communicator->ranks->size());
+  return collective("ncclReduceScatter", communicator, stream, from, bytes * size, to, bytes, [=] {
+    const auto sums = reduced(gathered(*communicator->ranks, from, bytes * size), count * size, type, operation);
+    std::memcpy(to, sums.data() + bytes * static_cast<std::size_t>(communicator->rank), bytes);
+  });
 }
 ncclResult_t all_gather(const void* from, void* to, std::size_t count, ncclDataType_t type, ncclComm_t communicator,
                         cudaStream_t stream) {
-  const std::size_t bytes = bytes_of(type_of(type), count);
+  const std::size_t bytes = bytes_of(dtype_of(type), count);
   return collective("ncclAllGather", communicator, stream, from, bytes, to,
                     bytes * static_cast<std::size_t>(communicator->ranks->size()),
                     [=] { communicator->ranks->all_gather(from, to, bytes); });
 }
 ncclResult_t broadcast(const void* from, void* to, std::size_t count, ncclDataType_t type, int root,
                        ncclComm_t communicator, cudaStream_t stream) {
-  const std::size_t bytes = bytes_of(type_of(type), count);
+  const std::size_t bytes = bytes_of(dtype_of(type), count);
   const bool gives = communicator->rank == root;
   return collective("ncclBroadcast", communicator, stream, from, gives ? bytes : 0, to, bytes, [=] {
     if (gives) std::memmove(to, from, bytes);

@@ -12,6 +12,7 @@
 #include <gtest/gtest.h>
 
 #include "distributed/recorded.h"
+#include "tests/allocations.h"
 #include "tests/distributed/communicator_checks.h"
 #include "tests/distributed/nccl_emulation.h"
 #include "tests/distributed/nccl_testing.h"
@@ -85,58 +86,55 @@ class Program {
 };
 
 TEST_F(NcclOnStream, IsInTheOrderOfTheStream) {
-  const Faults none;
-  const nccl::Api api = emulation::api(none);
   for (const int size : {1, 2, 3})
-    EXPECT_THAT(
-        on_ranks_with(
-            api, size,
-            [&](const auto& ranks) {
-              Program one(api, *ranks, 1000), other(api, *ranks, 7),
-                  all(api, *ranks, 7 * static_cast<std::size_t>(size));
-              for (int round = 0; round < 5; ++round) {
-                const auto own = static_cast<float>(ranks->rank() + round);
-                emulation::compute(one.stream(), std::chrono::milliseconds(ranks->rank()));
-                one.fill(own);
-                one.sum().start();
-                other.fill(10 * own);
-                other.sum().start();
-                // What goes by the host's memory is in one order with it.
-                float value = own;
-                ranks->all_reduce(&value, 1, DType::f32, Reduction::sum);
-                other.sum().wait();
-                one.sum().wait();
-                other.fetch();
-                one.fetch();
-                one.ranks().synchronize();
-                other.ranks().synchronize();
-                const float sum = static_cast<float>(size * (size - 1) / 2 + size * round);
-                require(value == sum, "the sum of the host");
-                for (std::size_t i = 0; i < one.count(); ++i)
-                  require(one.fetched()[i] == sum + static_cast<float>(size) * static_cast<float>(i), "the sum of one");
-                require(other.fetched()[1] == 10 * sum + static_cast<float>(size), "the sum of the other");
-                other.fill(100 * own);
-                other.ranks().all_gather(other.memory(), all.memory(), 7 * sizeof(float));
-                api.copy(const_cast<float*>(all.fetched()), all.memory(), all.count() * sizeof(float),
-                         cudaMemcpyDeviceToHost, other.stream());
-                other.ranks().synchronize();
-                for (int rank = 0; rank < size; ++rank)
-                  require(all.fetched()[7 * rank + 2] == 100 * static_cast<float>(rank + round) + 2, "what each gave");
-              }
-            },
-            60s),
-        Each(""))
+    EXPECT_THAT(on_ranks(size,
+                         [&](const auto& ranks) {
+                           Program one(api, *ranks, 1000), other(api, *ranks, 7),
+                               all(api, *ranks, 7 * static_cast<std::size_t>(size));
+                           for (int round = 0; round < 5; ++round) {
+                             const auto own = static_cast<float>(ranks->rank() + round);
+                             emulation::compute(one.stream(), std::chrono::milliseconds(ranks->rank()));
+                             one.fill(own);
+                             one.sum().start();
+                             other.fill(10 * own);
+                             other.sum().start();
+                             // What goes by the host's memory is in one order with it.
+                             float value = own;
+                             ranks->all_reduce(&value, 1, DType::f32, Reduction::sum);
+                             other.sum().wait();
+                             one.sum().wait();
+                             other.fetch();
+                             one.fetch();
+                             one.ranks().synchronize();
+                             other.ranks().synchronize();
+                             const float sum = static_cast<float>(size * (size - 1) / 2 + size * round);
+                             require(value == sum, "the sum of the host");
+                             for (std::size_t i = 0; i < one.count(); ++i)
+                               require(one.fetched()[i] == sum + static_cast<float>(size) * static_cast<float>(i),
+                                       "the sum of one");
+                             require(other.fetched()[1] == 10 * sum + static_cast<float>(size), "the sum of the other");
+                             other.fill(100 * own);
+                             other.ranks().all_gather(other.memory(), all.memory(), 7 * sizeof(float));
+                             api.copy(const_cast<float*>(all.fetched()), all.memory(), all.count() * sizeof(float),
+                                      cudaMemcpyDeviceToHost, other.stream());
+                             other.ranks().synchronize();
+                             for (int rank = 0; rank < size; ++rank)
+                               require(all.fetched()[7 * rank + 2] == 100 * static_cast<float>(rank + round) + 2,
+                                       "what each gave");
+                           }
+                         }),
+                Each(""))
         << size;
 }
 
 TEST_F(NcclOnStream, TakesTheMemoryOfItsOwnDeviceAlone) {
-  EXPECT_THAT(on_ranks_of_nccl(1, {},
-                               [](const auto& ranks) {
-                                 require(!ranks->on_stream({.stream = nullptr, .device = 1}), "no memory of another");
-                                 const auto records = std::make_shared<RecordedReductions>();
-                                 require(!recorded(ranks, records)->on_stream({.stream = nullptr, .device = 1}),
-                                         "no memory of another, recorded");
-                               }),
+  EXPECT_THAT(on_ranks(1,
+                       [](const auto& ranks) {
+                         require(!ranks->on_stream({.stream = nullptr, .device = 1}), "no memory of another");
+                         const auto records = std::make_shared<RecordedReductions>();
+                         require(!recorded(ranks, records)->on_stream({.stream = nullptr, .device = 1}),
+                                 "no memory of another, recorded");
+                       }),
               Each(""));
 }
 
@@ -171,10 +169,8 @@ TEST_F(NcclOnStream, ACallThatFailsIsNamedAndEndsTheGroup) {
 }
 
 TEST_F(NcclOnStream, ARankThatDoesNotComeIsNoticedWhereTheHostWaits) {
-  const Faults none;
-  const nccl::Api api = emulation::api(none);
-  const std::vector<std::string> errors = on_ranks_with(
-      api, 2,
+  const std::vector<std::string> errors = on_ranks(
+      2,
       [&](const auto& ranks) {
         if (ranks->rank() == 1) return std::this_thread::sleep_for(1s);
         Program program(api, *ranks, 8);
@@ -190,10 +186,8 @@ TEST_F(NcclOnStream, ARankThatDoesNotComeIsNoticedWhereTheHostWaits) {
 
 /// The limit is for waiting: what a rank takes for its own work does not count.
 TEST_F(NcclOnStream, TimeInWhichTheDeviceComputesDoesNotCount) {
-  const Faults none;
-  const nccl::Api api = emulation::api(none);
-  EXPECT_THAT(on_ranks_with(
-                  api, 2,
+  EXPECT_THAT(on_ranks(
+                  2,
                   [&](const auto& ranks) {
                     Program program(api, *ranks, 8);
                     emulation::compute(program.stream(), 1500ms);
@@ -207,12 +201,10 @@ TEST_F(NcclOnStream, TimeInWhichTheDeviceComputesDoesNotCount) {
 }
 
 TEST_F(NcclOnStream, TheHostDoesNotRunFarAhead) {
-  const Faults none;
-  const nccl::Api api = emulation::api(none);
   for (const bool all_come : {true, false}) {
     std::size_t started = 0;
-    const std::vector<std::string> errors = on_ranks_with(
-        api, 2,
+    const std::vector<std::string> errors = on_ranks(
+        2,
         [&](const auto& ranks) {
           if (ranks->rank() == 1 && !all_come) return std::this_thread::sleep_for(1s);
           std::vector<std::unique_ptr<Program>> programs;
@@ -237,12 +229,10 @@ TEST_F(NcclOnStream, TheHostDoesNotRunFarAhead) {
 
 /// A step gathers window by window, which may be hundreds.
 TEST_F(NcclOnStream, TheHostDoesNotRunFarAheadOfGatherings) {
-  const Faults none;
-  const nccl::Api api = emulation::api(none);
   for (const bool all_come : {true, false}) {
     std::size_t started = 0;
-    const std::vector<std::string> errors = on_ranks_with(
-        api, 2,
+    const std::vector<std::string> errors = on_ranks(
+        2,
         [&](const auto& ranks) {
           if (ranks->rank() == 1 && !all_come) return std::this_thread::sleep_for(1s);
           Program part(api, *ranks, 8), parts(api, *ranks, 16);
@@ -263,12 +253,41 @@ TEST_F(NcclOnStream, TheHostDoesNotRunFarAheadOfGatherings) {
   }
 }
 
-TEST_F(NcclOnStream, MemoryThatGoesAwayEndsTheGroup) {
-  const Faults none;
-  const nccl::Api api = emulation::api(none);
-  const int aborts = emulation::aborts();
+/// Of all that a step does again and again.
+TEST_F(NcclOnStream, ExchangesAllocateNothing) {
+  nccl::Api counted = api;  // what the emulation does of these allocates
+  counted.record = [](cudaEvent_t, cudaStream_t) { return cudaSuccess; };
+  counted.stream_wait = [](cudaStream_t, cudaEvent_t) { return cudaSuccess; };
+  counted.query = [](cudaEvent_t) { return cudaSuccess; };
+  counted.all_gather = [](const void*, void*, std::size_t, ncclDataType_t, ncclComm_t, cudaStream_t) {
+    return ncclSuccess;
+  };
+  counted.all_reduce = [](const void*, void*, std::size_t, ncclDataType_t, ncclRedOp_t, ncclComm_t, cudaStream_t) {
+    return ncclSuccess;
+  };
   EXPECT_THAT(on_ranks_with(
-                  api, 2,
+                  counted, 1,
+                  [&](const auto& ranks) {
+                    Program part(counted, *ranks, 8), parts(counted, *ranks, 8);
+                    part.sum();
+                    const testing::AllocationCounter allocations;
+                    for (int step = 0; step < 10; ++step) {
+                      part.sum().start();
+                      for (int window = 0; window < 100; ++window)
+                        part.ranks().all_gather(part.memory(), parts.memory(), 8 * sizeof(float));
+                      part.sum().wait();
+                      part.ranks().synchronize();
+                    }
+                    require(allocations.count() == 0, "no allocation");
+                  },
+                  60s),
+              Each(""));
+}
+
+TEST_F(NcclOnStream, MemoryThatGoesAwayEndsTheGroup) {
+  const int aborts = emulation::aborts();
+  EXPECT_THAT(on_ranks(
+                  2,
                   [&](const auto& ranks) {
                     if (ranks->rank() == 0) {
                       Program program(api, *ranks, 8);
@@ -284,38 +303,30 @@ TEST_F(NcclOnStream, MemoryThatGoesAwayEndsTheGroup) {
 }
 
 TEST_F(NcclOnStream, AReductionIsStartedOnceAtATime) {
-  const Faults none;
-  const nccl::Api api = emulation::api(none);
-  EXPECT_THAT(on_ranks_with(
-                  api, 1,
-                  [&](const auto& ranks) {
-                    Program program(api, *ranks, 8);
-                    require(!error_of([&] { program.sum().wait(); }).empty(), "no wait without a start");
-                    program.sum().start();
-                    require(!error_of([&] { program.sum().start(); }).empty(), "no second start");
-                    program.sum().wait();
-                    program.ranks().synchronize();
-                  },
-                  60s),
+  EXPECT_THAT(on_ranks(1,
+                       [&](const auto& ranks) {
+                         Program program(api, *ranks, 8);
+                         require(!error_of([&] { program.sum().wait(); }).empty(), "no wait without a start");
+                         program.sum().start();
+                         require(!error_of([&] { program.sum().start(); }).empty(), "no second start");
+                         program.sum().wait();
+                         program.ranks().synchronize();
+                       }),
               Each(""));
 }
 
 TEST_F(NcclOnStream, ARecordedReductionEndsWhenTheSumIsThere) {
-  const Faults none;
-  const nccl::Api api = emulation::api(none);
-  EXPECT_THAT(on_ranks_with(
-                  api, 2,
-                  [&](const auto& ranks) {
-                    const auto records = std::make_shared<RecordedReductions>();
-                    const std::shared_ptr<Communicator> watched = recorded(ranks, records);
-                    Program program(api, *watched, 8);
-                    if (ranks->rank() == 1) std::this_thread::sleep_for(50ms);
-                    program.sum().start();
-                    program.sum().wait();
-                    require(records->size() == 1 && (*records)[0].bytes == 32, "one of so many bytes");
-                    require(ranks->rank() == 1 || (*records)[0].seconds() > 0.02, "the time until the other came");
-                  },
-                  60s),
+  EXPECT_THAT(on_ranks(2,
+                       [&](const auto& ranks) {
+                         const auto records = std::make_shared<RecordedReductions>();
+                         const std::shared_ptr<Communicator> watched = recorded(ranks, records);
+                         Program program(api, *watched, 8);
+                         if (ranks->rank() == 1) std::this_thread::sleep_for(50ms);
+                         program.sum().start();
+                         program.sum().wait();
+                         require(records->size() == 1 && (*records)[0].bytes == 32, "one of so many bytes");
+                         require(ranks->rank() == 1 || (*records)[0].seconds() > 0.02, "the time until the other came");
+                       }),
               Each(""));
 }
 

@@ -1,6 +1,7 @@
 // The communicator of NCCL, on an emulation of NCCL and CUDA with threads as ranks, and how its ranks find each other.
 #include <array>
 #include <atomic>
+#include <bit>
 #include <chrono>
 #include <cstddef>
 #include <cstring>
@@ -45,11 +46,11 @@ using NcclCommunicator = test::OnEmulatedNccl;
 TEST_F(NcclCommunicator, KeepsWhatCommunicatorsPromise) {
   for (const int size : {1, 2, 3, 4}) {
     const int aborts = emulation::aborts();
-    EXPECT_THAT(on_ranks_of_nccl(size, {},
-                                 [&](const auto& ranks) {
-                                   test::require(ranks->size() == size && ranks->name() == "nccl", "the group");
-                                   test::check_communicator(*ranks);
-                                 }),
+    EXPECT_THAT(on_ranks(size,
+                         [&](const auto& ranks) {
+                           test::require(ranks->size() == size && ranks->name() == "nccl", "the group");
+                           test::check_communicator(*ranks);
+                         }),
                 Each(""))
         << size;
     EXPECT_EQ(emulation::aborts(), aborts) << "each is ended in order";
@@ -70,11 +71,11 @@ TEST_F(NcclCommunicator, TrainsAsOtherRanksDo) {
   job.options.optimizer.numbers = {};
   job.options.sharded_optimizer = true;
   const Course wanted = run_on(2, job);
-  EXPECT_THAT(on_ranks_of_nccl(2, {},
-                               [&](const std::shared_ptr<Communicator>& ranks) {
-                                 const Course run = run_rank(job, ranks);
-                                 test::require(same_bits(run.parameters, wanted.parameters), "the same parameters");
-                               }),
+  EXPECT_THAT(on_ranks(2,
+                       [&](const std::shared_ptr<Communicator>& ranks) {
+                         const Course run = run_rank(job, ranks);
+                         test::require(same_bits(run.parameters, wanted.parameters), "the same parameters");
+                       }),
               Each(""));
 }
 
@@ -91,7 +92,7 @@ TEST_F(NcclCommunicator, ACallThatFailsIsNamedAndEndsTheGroup) {
     ranks->broadcast(values.data(), 8, 1);
     ranks->barrier();
   };
-  EXPECT_THAT(on_ranks_of_nccl(2, {}, all), Each(""));
+  EXPECT_THAT(on_ranks(2, all), Each(""));
   for (const char* call : {"ncclCommInitRankConfig", "ncclAllReduce", "ncclAllGather", "ncclReduceScatter",
                            "ncclBroadcast", "ncclCommGetAsyncError", "cudaSetDevice", "cudaStreamCreateWithFlags",
                            "cudaMalloc", "cudaMallocHost", "cudaMemcpyAsync", "cudaEventRecord", "cudaEventQuery"}) {
@@ -123,13 +124,10 @@ TEST_F(NcclCommunicator, AnErrorThatIsFoundLaterIsOfAnotherRank) {
 }
 
 TEST_F(NcclCommunicator, ARankThatDoesNotComeIsTakenForLost) {
-  const nccl::Api api = emulation::api({});
-  ncclUniqueId id;
-  api.get_unique_id(&id);
-  EXPECT_THAT(error_of([&] { nccl::NcclCommunicator(api, id, 0, 2, {.limit = 50ms}); }),
+  EXPECT_THAT(error_of([&] { nccl::NcclCommunicator(api, new_id(), 0, 2, {.limit = 50ms}); }),
               HasSubstr("expected all ranks to go on within 0.05 s, got no answer from one of them"));
-  const std::vector<std::string> errors = on_ranks_of_nccl(
-      2, {},
+  const std::vector<std::string> errors = on_ranks(
+      2,
       [](const auto& ranks) {
         if (ranks->rank() == 0) ranks->barrier();
         std::this_thread::sleep_for(200ms);
@@ -140,20 +138,14 @@ TEST_F(NcclCommunicator, ARankThatDoesNotComeIsTakenForLost) {
 
 /// By the connections that ranks keep: who waits learns it, and who does not has all that the rank took part in.
 TEST_F(NcclCommunicator, ARankThatLeavesIsNamedAtOnce) {
-  const nccl::Api api = emulation::api({});
-  ncclUniqueId id;
-  api.get_unique_id(&id);
   const nccl::MeetingPlace place{.host = {}, .service = fmt::format("halfstep-leaving-{}", getpid())};
   for (const bool all_leave : {true, false}) {
     const auto began = std::chrono::steady_clock::now();
     const std::vector<std::string> errors = on_threads(3, [&](int rank) {
-      if (rank == 0) api.get_unique_id(&id);
-      std::array<std::byte, sizeof id> bytes{};
-      if (rank == 0) std::memcpy(bytes.data(), &id, sizeof id);
+      std::array<std::byte, sizeof(ncclUniqueId)> bytes{};
+      if (rank == 0) bytes = std::bit_cast<decltype(bytes)>(new_id());
       nccl::Line line = nccl::broadcast_from_first(place, rank, 3, bytes, 20s);
-      ncclUniqueId own;
-      std::memcpy(&own, bytes.data(), sizeof own);
-      nccl::NcclCommunicator ranks(api, own, rank, 3, {.limit = 60s}, std::move(line));
+      nccl::NcclCommunicator ranks(api, std::bit_cast<ncclUniqueId>(bytes), rank, 3, {.limit = 60s}, std::move(line));
       ranks.barrier();
       if (rank == 1) return;
       std::this_thread::sleep_for(50ms);
@@ -170,7 +162,7 @@ TEST_F(NcclCommunicator, ARankThatLeavesIsNamedAtOnce) {
 
 TEST_F(NcclCommunicator, WhatIsGivenUpIsNotGoneOnWith) {
   emulation::forget_exit();
-  const std::vector<std::string> errors = on_ranks_of_nccl(2, {}, [](const auto& ranks) {
+  const std::vector<std::string> errors = on_ranks(2, [](const auto& ranks) {
     std::vector<float> values(4);
     if (ranks->rank() == 1) {
       ranks->make_all_reduce(values.data(), 4, DType::f32, Reduction::sum)->start();  // its memory goes away
@@ -184,11 +176,11 @@ TEST_F(NcclCommunicator, WhatIsGivenUpIsNotGoneOnWith) {
 }
 
 TEST_F(NcclCommunicator, RefusesElementsThatItCannotAddUp) {
-  EXPECT_THAT(on_ranks_of_nccl(1, {},
-                               [](const auto& ranks) {
-                                 bool value = true;
-                                 ranks->make_all_reduce(&value, 1, DType::boolean, Reduction::sum);
-                               }),
+  EXPECT_THAT(on_ranks(1,
+                       [](const auto& ranks) {
+                         bool value = true;
+                         ranks->make_all_reduce(&value, 1, DType::boolean, Reduction::sum);
+                       }),
               Each(HasSubstr("elements of f64, f32, bf16, f16, i64 or i32 to reduce")));
 }
 

@@ -49,9 +49,21 @@ inline std::vector<std::string> on_ranks_of_nccl(int size, const emulation::Faul
   return on_ranks_with(emulation::api(faults), size, work, limit);
 }
 
-/// Sees that nothing is left over.
+/// An NCCL of which nothing fails. Sees that nothing is left over.
 class OnEmulatedNccl : public ::testing::Test {
  protected:
+  const emulation::Faults none;
+  const nccl::Api api = emulation::api(none);
+
+  ncclUniqueId new_id() const {
+    ncclUniqueId id;
+    EXPECT_EQ(api.get_unique_id(&id), ncclSuccess);
+    return id;
+  }
+  std::vector<std::string> on_ranks(int size, const RankWork& work,
+                                    std::chrono::milliseconds limit = std::chrono::seconds(60)) const {
+    return on_ranks_with(api, size, work, limit);
+  }
   void TearDown() override {
     EXPECT_EQ(emulation::live_objects(), 0);
     EXPECT_EQ(emulation::refusal(), "");

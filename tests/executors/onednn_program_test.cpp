@@ -146,6 +146,19 @@ TEST(OneDnnProgram, OldValuesThatAreStillReadAreNotOverwritten) {
   }
 }
 
+TEST(OneDnnProgram, WhatAnOutputIsAViewOfIsWrittenInItsPlace) {
+  TestGraph t;
+  const Expr e = t.b.op("Exp", {t.input(DType::f32, {4, 6})});
+  t.output(t.b.reshape(t.b.reshape(e, {2, 12}), {24}));
+  t.output(t.b.op("Relu", {e}));  // not in the place of what it reads
+  expect_like_reference(t.graph, 1e-6);
+  Compiled compiled(make_onednn_executor(), t.graph);
+  EXPECT_EQ(count_steps(*compiled.program, "Copy"), 0U);
+  t.output(t.b.reshape(e, {3, 8}));  // another view has memory of its own
+  t.output(t.b.reshape(t.b.reduce_sum(e, {0, 1}, true), Shape()));  // as the copy that a reference kernel makes
+  expect_like_reference(t.graph, 1e-6);
+}
+
 TEST(OneDnnProgram, InputsStatesAndConstantsCanBeOutputs) {
   TestGraph t;
   Expr x = t.input(DType::f32, {3}), w = t.state("w", {3});

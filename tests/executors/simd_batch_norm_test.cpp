@@ -15,6 +15,7 @@ const BatchNormShape kShapes[] = {
     {2, 2, 49, 16, 20},     // blocks of 16, the second one with 12 channels of padding
     {5, 3, 4, 8, 24},       // blocks of 8
     {1, 1, 1, 33, 33},      // one value a channel
+    {2, 12, 400, 16, 190},  // more than is normalized while it lies in a cache
 };
 
 /// Elements in memory order with the padding's zeros; `at(channel, i)` is the channel's i-th element.
@@ -62,6 +63,17 @@ void check(const BatchNormShape& shape, DType dtype, const std::optional<ops::Cl
                      scratch.data());
     return result;
   });
+  const Array own = with_any_threads([&] {
+    Array result(dtype, shape.stored()), m(DType::f32, shape.stored_channels()), v(DType::f32, shape.stored_channels());
+    kernel.normalize_by_own(x.data(), scale.floats(), shift.floats(), m.floats(), v.floats(), result.data(),
+                            scratch.data());
+    for (std::int64_t c = 0; c < shape.stored_channels(); ++c) {
+      EXPECT_EQ(m[z(c)], mean[z(c)]);
+      EXPECT_EQ(v[z(c)], variance[z(c)]);
+    }
+    return result;
+  });
+  for (std::size_t i = 0; i < y.size(); ++i) ASSERT_EQ(own[i], y[i]);
   const Array dx = with_any_threads([&] {
     Array result(dtype, shape.stored());
     kernel.gradient(dy.data(), x.data(), mean.floats(), variance.floats(), scale.floats(), shift.floats(), true,

@@ -81,7 +81,10 @@ TEST(AtomicFile, RefusesWhatIsNoRegularFile) {
   TemporaryDirectory dir;
   ASSERT_EQ(::mkfifo((dir / "pipe").c_str(), 0600), 0);
   std::filesystem::create_symlink("/proc/self/fd/1", dir / "stdout");
-  const std::filesystem::path cases[] = {"/dev/full", "/dev/null", dir / "pipe", dir / "stdout"};
+  int ends[2] = {-1, -1};
+  ASSERT_EQ(::pipe(ends), 0);
+  const std::filesystem::path open_pipe = "/dev/fd/" + std::to_string(ends[1]);
+  const std::filesystem::path cases[] = {"/dev/full", "/dev/null", dir / "pipe", dir / "stdout", open_pipe};
   for (const std::filesystem::path& path : cases) {
     EXPECT_THAT(error_of(kInput, [&] { write_atomically(path, "text"); }), HasSubstr("regular file")) << path;
     EXPECT_THAT(error_of(kInput, [&] { check_writable(path); }), HasSubstr("regular file")) << path;
@@ -90,6 +93,7 @@ TEST(AtomicFile, RefusesWhatIsNoRegularFile) {
   ASSERT_EQ(::stat("/dev/null", &status), 0);
   EXPECT_TRUE(S_ISCHR(status.st_mode));
   EXPECT_THAT(dir.names(), UnorderedElementsAre("pipe", "stdout"));
+  for (const int end : ends) ::close(end);
 }
 
 // A name that can be foreseen is one that somebody else may have put something at.
@@ -136,11 +140,29 @@ TEST(AtomicFile, RefusesASecondWriterAtTheSameTime) {
   EXPECT_EQ(read_text(dir / "f"), "first");
 }
 
-TEST(AtomicFile, ReplacesALinkAndNotWhatItPointsAt) {
+TEST(AtomicFile, ReplacesWhatALinkLeadsTo) {
+  TemporaryDirectory dir;
+  std::filesystem::create_directory(dir / "folder");
+  std::filesystem::create_symlink("../last", dir / "folder" / "middle");
+  std::filesystem::create_symlink(dir / "folder" / "middle", dir / "link");
+  for (const char* text : {"new", "newer"}) {
+    check_writable(dir / "link");
+    write_atomically(dir / "link", text);
+    EXPECT_EQ(read_text(dir / "last"), text);
+    EXPECT_THAT(dir.names(), UnorderedElementsAre("folder", "last", "link"));
+    EXPECT_TRUE(std::filesystem::is_symlink(dir / "link"));
+    EXPECT_TRUE(std::filesystem::is_symlink(dir / "folder" / "middle"));
+  }
+  std::filesystem::create_symlink("circle", dir / "circle");
+  EXPECT_THAT(error_of(kFailure, [&] { write_atomically(dir / "circle", "text"); }), HasSubstr("symbolic links"));
+}
+
+TEST(AtomicFile, ReplacesALinkWhereTheOldFileIsKept) {
   TemporaryDirectory dir;
   write_text(dir / "target", "untouched");
   std::filesystem::create_symlink("target", dir / "link");
-  write_atomically(dir / "link", "new");
+  write_atomically(
+      dir / "link", [](FileWriter& file) { file.write("new"); }, dir / "previous");
   EXPECT_EQ(read_text(dir / "target"), "untouched");
   EXPECT_EQ(read_text(dir / "link"), "new");
   EXPECT_FALSE(std::filesystem::is_symlink(dir / "link"));

@@ -178,7 +178,7 @@ TEST(LoadFile, TellsWhatTheFileIs) {
     EXPECT_THAT(error_of([&] { load_model(folder / c.name); }),
                 AllOf(HasSubstr(c.text), HasSubstr(c.bytes.empty() ? "" : c.name)));
   }
-  EXPECT_THAT(error_of([&] { load_model(folder / "missing.onnx"); }), HasSubstr("does not exist"));
+  EXPECT_THAT(error_of([&] { load_model(folder / "missing.onnx"); }), HasSubstr("', which does not exist\n"));
   EXPECT_THAT(error_of([&] { load_model(folder.path()); }), HasSubstr("a folder"));
   // A sparse file: 3 GB that take no room.
   test::write_bytes(folder / "big.onnx", "x");

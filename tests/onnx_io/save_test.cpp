@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "onnx_io/convert.h"
+#include "onnx_io/detached.h"
 #include "onnx_io/opset.h"
 #include "tests/onnx_io/test_util.h"
 #include <halfstep/onnx_io/save.h>
@@ -300,15 +301,30 @@ TEST(SaveTrained, WritesExternalDataOnRequest) {
   }
 }
 
-TEST(SaveTrained, ReplacesALinkAndDoesNotFollowIt) {
+// A link that the user names is followed; one in the place of a data file is nobody's choice.
+TEST(SaveTrained, WritesTheModelThroughALinkAndItsDataThroughNone) {
   const LoadedModel loaded = load_model(kZoo / "mlp-torchscript" / "model.onnx");
   const test::TempFolder folder;
   test::write_bytes(folder / "precious", "precious");
-  fs::create_symlink("precious", folder / "out.onnx");
-  fs::create_symlink("precious", folder / "out.onnx.data");
+  fs::create_symlink("model.onnx", folder / "out.onnx");
+  fs::create_symlink("precious", folder / "model.onnx.data");
   save_trained(*loaded.source, {}, folder / "out.onnx", {.external_data = ExternalData::always});
   EXPECT_EQ(test::read_bytes(folder / "precious"), "precious");
+  EXPECT_TRUE(fs::is_symlink(folder / "out.onnx"));
+  EXPECT_FALSE(fs::is_symlink(folder / "model.onnx"));
   EXPECT_EQ(error_of([&] { load_model(folder / "out.onnx"); }), "");
+}
+
+// As latest.onnx -> runs/3/model.onnx: the data lies beside the model, and is found through the link.
+TEST(SaveTrained, WhatIsWrittenThroughALinkIsReadThroughIt) {
+  const LoadedModel loaded = load_model(kZoo / "mlp-torchscript" / "model.onnx");
+  const test::TempFolder folder;
+  fs::create_directory(folder / "run");
+  fs::create_symlink("run/model.onnx", folder / "latest.onnx");
+  save_trained(*loaded.source, {}, folder / "latest.onnx", {.external_data = ExternalData::always});
+  EXPECT_TRUE(fs::exists(folder / "run" / "model.onnx.data"));
+  EXPECT_EQ(error_of([&] { load_model(folder / "latest.onnx"); }), "");
+  EXPECT_EQ(error_of([&] { read_detached(folder / "latest.onnx"); }), "");
 }
 
 TEST(CheckOutputPath, FindsTroubleBeforeWorkStarts) {

@@ -53,8 +53,8 @@ TEST(Optimizers, AreNamedByTheirRowsAndKernelsOnly) {
     for (const std::string_view name : {row.name, row.op}) names.push_back(words_of(std::string(name))[0]);
   std::vector<std::string> found;
   std::size_t files = 0;
-  for (const char* folder : {"base", "cli", "conversion", "data", "executors", "formats", "graph", "include", "onnx_io",
-                             "ops", "passes", "training"})
+  for (const char* folder : {"base", "cli", "conversion", "data", "distributed", "executors", "formats", "graph",
+                             "include", "onnx_io", "ops", "passes", "session", "training"})
     for (const fs::directory_entry& entry : fs::recursive_directory_iterator(test::source_dir() / folder)) {
       const std::string path = fs::relative(entry.path(), test::source_dir()).generic_string();
       if (!is_source(entry.path()) || may_name_them(path)) continue;

@@ -142,12 +142,57 @@ TEST(Rewrite, MakesOfTheOneGraphTheOther) {
        "(float[2,5,3] x, float[3,4] w, float[4] b) => (float[2,5,4] y) <int64[2] flat = {10, 3}, "
        "int64[3] whole = {2, 5, 4}>",
        "p = MatMul(x, w) y = Add(b, p)", "r = Reshape<allowzero = 1>(x, flat) g = Gemm(r, w, b) y = Reshape(g, whole)"},
+      // A product with transposed weights
+      {canonicalize(), "(float[2,3] x, float[4,3] w, float[4] b) => (float[2,4] y)",
+       "t = Transpose<perm = [1, 0]>(w) p = MatMul(x, t) y = Add(p, b)", "y = Gemm<transB = 1>(x, w, b)"},
+      {canonicalize(),
+       "(float[2,5,3] x, float[4,3] w, float[4] b) => (float[2,5,4] y) <int64[2] flat = {10, 3}, "
+       "int64[3] whole = {2, 5, 4}>",
+       "t = Transpose(w) p = MatMul(x, t) y = Add(p, b)",
+       "r = Reshape<allowzero = 1>(x, flat) g = Gemm<transB = 1>(r, w, b) y = Reshape(g, whole)"},
+      {canonicalize(),
+       "(float[1,2,3] x, float[1,2,1] z) => (float[1,2,1] y) <float[1,3] w = {1, 2, 3}, int64[2] flat = {2, 3}, "
+       "int64[3] whole = {1, 2, 1}>",
+       "t = Transpose(w) p = MatMul(x, t) y = Add(p, z)",
+       "r = Reshape<allowzero = 1>(x, flat) g = Gemm<transB = 1>(r, w) p = Reshape(g, whole) y = Add(p, z)"},
+      {canonicalize(), "(float[2,3] x) => (float[2,1] y) <float[1,3] w = {1, 2, 3}>",
+       "t = Transpose(w) y = MatMul(x, t)", "y = Gemm<transB = 1>(x, w)"},
+      {canonicalize(), "(float[2,3] x, float[4,3] k) => (float[2,4] y)", "t = Transpose(k) y = MatMul(x, t)", nullptr},
       // Gathers of every index
       {canonicalize(),
        "(float[2,3] x) => (float[3] y, float[3] z) <int64 zero = {0}, int64 one = {1}, "
        "int64[1] axes = {0}>",
        "y = Gather(x, one) z = Gather(x, zero)",
        "a, b = Split<axis = 0, num_outputs = 2>(x) y = Squeeze(b, axes) z = Squeeze(a, axes)"},
+      // Slices that are all of it
+      {canonicalize(),
+       "(float[6,2] x) => (float[3,2] y, float[1,2] z, float[2,2] a) <int64[1] zero = {0}, int64[1] one = {1}, "
+       "int64[1] three = {3}, int64[1] back = {-3}, int64[1] end = {99}, int64[3] sizes = {1, 2, 3}>",
+       "y = Slice(x, back, end, zero) z = Slice(x, zero, one) a = Slice(x, one, three)",
+       "z, a, y = Split<axis = 0>(x, sizes)"},
+      {canonicalize(),
+       "(float[2,6] x) => (float[2,2] y, float[2,4] z, float[2,6] e) <int64[2] zeros = {0, 0}, int64[2] left = {2, 2}, "
+       "int64[1] two = {2}, int64[1] last = {-1}, int64[1] end = {6}, int64[2] sizes = {2, 4}>",
+       "y = Slice(x, zeros, left) z = Slice(x, two, end, last) e = Exp(x)",
+       "y, z = Split<axis = 1>(x, sizes) e = Exp(x)"},
+      // Along one axis all of it, along another a part
+      {canonicalize(),
+       "(float[4,6] x) => (float[2,6] y, float[2,6] z, float[4,3] a) <int64[1] zero = {0}, int64[1] one = {1}, "
+       "int64[1] two = {2}, int64[1] three = {3}, int64[1] four = {4}, int64[2] sizes = {2, 2}>",
+       "y = Slice(x, zero, two) z = Slice(x, two, four) a = Slice(x, zero, three, one)",
+       "y, z = Split<axis = 0>(x, sizes) a = Slice(x, zero, three, one)"},
+      {canonicalize(),
+       "(float[6] x) => (float[3] y, float[2] z) <int64[1] zero = {0}, int64[1] three = {3}, "
+       "int64[1] five = {5}>",
+       "y = Slice(x, zero, three) z = Slice(x, three, five)", nullptr},
+      {canonicalize(),
+       "(float[6] x) => (float[3] y, float[4] z) <int64[1] zero = {0}, int64[1] two = {2}, "
+       "int64[1] three = {3}, int64[1] six = {6}>",
+       "y = Slice(x, zero, three) z = Slice(x, two, six)", nullptr},
+      {canonicalize(),
+       "(float[6] x) => (float[3] y, float[3] z) <int64[1] zero = {0}, int64[1] one = {1}, "
+       "int64[1] two = {2}, int64[1] six = {6}>",
+       "y = Slice(x, zero, six, zero, two) z = Slice(x, one, six, zero, two)", nullptr},
       // Relu and MaxPool
       {canonicalize(), image, "r = Relu(x) y = MaxPool<kernel_shape = [2, 2]>(r)",
        "p = MaxPool<kernel_shape = [2, 2]>(x) y = Relu(p)"},
@@ -186,6 +231,11 @@ TEST(Rewrite, MakesOfTheOneGraphTheOther) {
       {fuse({kMatMul}), half, "a = MatMul(x, w) y = Cast<to = 1>(a)", "y = ai.halfstep.FusedMatMul<to = 1>(x, w)"},
       {fuse({kGemm}), half, "a = Gemm(x, w) r = Relu(a) y = Cast<to = 1>(r)",
        "y = ai.halfstep.FusedGemm<activation = \"Relu\", to = 1>(x, w)"},
+      {fuse({kGemm}), "(float16[2,3] x, float16[3,4] w) => (float[1,2,4] y) <int64[3] s = {1, 2, 4}>",
+       "a = Gemm(x, w) r = Reshape(a, s) y = Cast<to = 1>(r)",
+       "a = ai.halfstep.FusedGemm<to = 1>(x, w) y = Reshape(a, s)"},
+      {fuse({kGemm}), "(float16[2,3] x, float16[3,4] w) => (float[1,2,4] y, float16[1,2,4] r) <int64[3] s = {1, 2, 4}>",
+       "a = Gemm(x, w) r = Reshape(a, s) y = Cast<to = 1>(r)", nullptr},
       {fuse({kGemm}), half, "a = Gemm(x, w) c = Cast<to = 1>(a) y = Relu(c)",
        "c = ai.halfstep.FusedGemm<to = 1>(x, w) y = Relu(c)"},
       {fuse({kMatMul}), "(float[2,3] x, float[3,4] w) => (float16[2,4] y)", "a = MatMul(x, w) y = Cast<to = 10>(a)",

@@ -128,6 +128,20 @@ TEST(Plugins, BrokenOnesAreToldOfInOneLineAndStopNothing) {
   fs::remove(pipe_folder / "libhalfstep-pipe.so");  // other tests read what lies below this folder
 }
 
+TEST(Plugins, AFolderThatIsNotThereIsToldOf) {
+  for (const char* folder : {"gone", "good/libhalfstep-mock.so"}) {
+    const PluginPath path{folder, "good"};
+    const std::string sentence = "there is no folder " + (fs::path(HALFSTEP_TEST_PLUGINS) / folder).string() +
+                                 ", which HALFSTEP_PLUGIN_PATH names";
+    std::string notice;
+    make_executor("mock", {}, &notice);
+    EXPECT_THAT(notice, HasSubstr(sentence));
+    EXPECT_EQ(missing_plugin_folders(), sentence);
+  }
+  const PluginPath path{"good"};
+  EXPECT_EQ(missing_plugin_folders(), "");
+}
+
 TEST(Plugins, OneThatIsNotForThisMachineIsNotTakenAndNotToldOf) {
   const PluginPath path{"absent", "silent"};
   std::string notice;

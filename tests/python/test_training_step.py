@@ -41,6 +41,22 @@ def test_half_precision_follows(mlp, precision):
     assert found[9] == pytest.approx(mlp.losses[9], rel=0.05)
 
 
+def test_auto_measures_with_tuning(mlp, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    [device] = [each for each in halfstep.devices()["executors"] if each["name"] == "onednn"]
+    is_measured = any(half in device["native"]["matmul"] for half in ("bf16", "f16"))
+    batch = {"input": mlp.x, "labels": mlp.y}
+    with halfstep.TrainingStep(mlp.path, executor="onednn", tune="fast") as step:
+        assert step.precision == device["auto_precision"]
+        found = [step.run(batch).loss for _ in range(3)]
+        notices = [notice for notice in step.notices if f"precision {step.precision}, measured" in notice]
+        assert len(notices) == is_measured and not any("--" in notice for notice in step.notices)
+        precision = step.precision
+    with halfstep.TrainingStep(mlp.path, executor="onednn", tune="fast", precision=precision) as step:
+        assert [step.run(batch).loss for _ in range(3)] == found
+        assert not any("measured" in notice for notice in step.notices)
+
+
 def test_forward_backward_and_update_are_run(mlp):
     batch = {"input": mlp.x, "labels": mlp.y}
     one = halfstep.TrainingStep(mlp.path, "cross_entropy", "adam", precision="fp32")

@@ -59,6 +59,15 @@ TEST_P(Profiles, HaveATimeForEachNodeAndSharesThatSumToOne) {
   EXPECT_EQ(product->scope, "/block/inner");
 }
 
+TEST_P(Profiles, HaveNoNodeThatComputesFasterThanThePeak) {
+  const Profile profile = run();
+  for (const ProfileEntry& entry : profile.entries) {
+    const auto peak = profile.peaks.flops.find(entry.facts.computed);
+    if (peak == profile.peaks.flops.end() || entry.best == 0) continue;
+    EXPECT_LE(entry.facts.cost.flops / entry.best, peak->second) << entry.plan.node;
+  }
+}
+
 TEST_P(Profiles, AddUpByOperatorAndScope) {
   const Profile profile = run();
   for (const ProfileBy by : {ProfileBy::node, ProfileBy::operators, ProfileBy::scope}) {

@@ -149,7 +149,15 @@ TEST_F(Resume, WhatTheStateDoesNotFitIsRefusedWithTheOption) {
        [](auto& o) {
          o.optimizer = {.name = "sgd", .numbers = {{"momentum", 0.9}}};
        }},
-      {"--loss-scale 8; the checkpoint was made with off", nothing, [](auto& o) { o.loss_scale = 8; }},
+      {"expected --precision fp32 without a loss scale, as the checkpoint was made, got --precision fp32 with a loss "
+       "scale\nHint: resume with the same flags, or --loss-scale 0, which",
+       nothing, [](auto& o) { o.loss_scale = 8; }},
+      {"expected --precision fp16 with a loss scale, as the checkpoint was made, got --precision bf16 without a loss "
+       "scale\nHint: resume with --precision fp16, or --loss-scale 65536, which",
+       [](auto& o) { o.precision = Precision::fp16; }, [](auto& o) { o.precision = Precision::bf16; }},
+      {"expected --precision bf16 without a loss scale, as the checkpoint was made, got --precision fp16 with a loss "
+       "scale\nHint: resume with --precision bf16, or --loss-scale 0, which",
+       [](auto& o) { o.precision = Precision::bf16; }, [](auto& o) { o.precision = Precision::fp16; }},
       {"--accumulate 2; the checkpoint was made with 1", nothing, [](auto& o) { o.optimizer.accumulate = 2; }},
       {"--accumulate 2, as the checkpoint has accumulated gradients of 1 batches",
        [](auto& o) { o.optimizer.accumulate = 2; }, [](auto& o) { o.optimizer.accumulate = 4; }},

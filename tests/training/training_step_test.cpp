@@ -274,7 +274,7 @@ TEST_P(Steps, TellWhatIsWrongWithABatchAndChangeNothing) {
     NamedTensors batch;
     const char* says;
   } cases[] = {
-      {{{"labels", classes(4, 2)}}, "the model's input x"},
+      {{{"labels", classes(4, 2)}}, "the model's input 'x', f32"},
       {{{"x", rows(4, 3)}}, "labels 'labels' in the batch"},
       {{{"x", rows(4, 3)}, {"labels", classes(4, 2)}, {"z", rows(1, 1)}}, "'z'"},
       {{{"x", rows(4, 2)}, {"labels", classes(4, 2)}}, "f32[4, 2]"},

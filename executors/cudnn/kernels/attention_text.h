@@ -230,7 +230,7 @@ extern "C" __global__ void __launch_bounds__(256) attention(const __grid_constan
 /// `delta` is the mean of the gradients of a query's probabilities. Where the result is given in f32 it is the product
 /// of the result and its gradient; else it is summed over the keys, as a result in half would be too coarse.
 inline constexpr std::string_view kAttentionGradQueriesText = R"text(
-extern "C" __global__ void __launch_bounds__(256) attention_grad_queries(
+extern "C" __global__ void __launch_bounds__(256, 2) attention_grad_queries(
     const __grid_constant__ AttentionArguments a) {
   __shared__ float tile[kTile * (kHead + 1)], gradients[kTile * (kValueHead + 1)], chunk[32 * kPitch],
       weights[kTile * 33];

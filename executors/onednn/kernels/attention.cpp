@@ -19,17 +19,12 @@ Made make_fused_attention(KernelContext& context) {
   const DType stored = context.in(0).dtype;
 
   struct Forward : Plan {
-    Source q, k, v;
     Target y;
     std::vector<std::array<std::size_t, 2>> steps;  // products of a block
   };
-  auto plan = std::make_shared<Forward>();
+  std::shared_ptr<Forward> plan;
   for (const DType type : product_types(stored)) {
-    *plan = Forward{};
-    plan->c = c, plan->stored = stored, plan->computed = type, plan->blocks = blocks_of(c);
-    plan->q = Source(rows_of_q(c), stored, type);
-    plan->k = Source(rows_of_k(c), stored, type);
-    plan->v = Source(rows_of_v(c), stored, type);
+    plan = std::make_shared<Forward>(Forward{{c, stored, type}, {}, {}});
     plan->y = Target(rows_of_y(c), stored, plan->most_queries());
     for (const Block& b : plan->blocks)
       plan->steps.push_back(

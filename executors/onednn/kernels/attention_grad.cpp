@@ -26,7 +26,7 @@ Made make_attention_grad(KernelContext& context) {
   const std::array<bool, 3> clears = rows.is_partial;
 
   struct Backward : Plan {
-    Source q, k, v, dy;
+    Source dy;
     Target dq, dk, dv;
     struct Step {
       std::size_t s, dp, dq;
@@ -34,14 +34,9 @@ Made make_attention_grad(KernelContext& context) {
     };
     std::vector<Step> steps;
   };
-  auto plan = std::make_shared<Backward>();
+  std::shared_ptr<Backward> plan;
   for (const DType type : product_types(stored)) {
-    *plan = Backward{};
-    plan->c = c, plan->stored = stored, plan->computed = type, plan->blocks = blocks_of(c);
-    plan->q = Source(rows_of_q(c), stored, type);
-    plan->k = Source(rows_of_k(c), stored, type);
-    plan->v = Source(rows_of_v(c), stored, type);
-    plan->dy = Source(rows_of_y(c), stored, type);
+    plan = std::make_shared<Backward>(Backward{{c, stored, type}, Source(rows_of_y(c), stored, type), {}, {}, {}, {}});
     plan->dq = Target(rows_of_q(c), stored, plan->most_queries());
     plan->dk = Target(rows_of_k(c), stored, c.keys);
     plan->dv = Target(rows_of_v(c), stored, c.keys);

@@ -94,14 +94,16 @@ class Pieces {
 struct Plan {
   FusedAttentionConfig c;
   DType stored, computed;  ///< the tensors' type, and that of the products' operands
-  std::vector<Block> blocks;
-  std::vector<ThreadProduct> products;
+  std::vector<Block> blocks = blocks_of(c);
+  Source q = Source(rows_of_q(c), stored, computed), k = Source(rows_of_k(c), stored, computed),
+         v = Source(rows_of_v(c), stored, computed);
+  std::vector<ThreadProduct> products = {};
   struct Operands {
     ThreadMatrix a, b, y;
     bool adds;
     bool operator==(const Operands&) const = default;
   };
-  std::vector<Operands> made;  ///< of each product
+  std::vector<Operands> made = {};  ///< of each product
 
   /// The index of a product. Blocks of the same extents have the same.
   std::size_t add(const ThreadMatrix& a, const ThreadMatrix& b, const ThreadMatrix& y, bool adds = false) {

@@ -88,13 +88,17 @@ Made make_batch_normalization(KernelContext& context) {
   const Operand result = context.write_over(0, source);
   const BufferId scratch = context.scratch(kernel.scratch_bytes());
   Bind run = [=](const Memory& memory) -> Run {
-    return [=, from = memory.at(source), m = memory.as<const float>(mean), v = memory.as<const float>(variance),
+    return [=, from = memory.at(source), m = memory.as<float>(mean), v = memory.as<float>(variance),
             s = memory.as<const float>(scale), b = memory.as<const float>(shift), to = memory.at(result),
-            temporary = memory.at(scratch)] { kernel.normalize(from, m, v, s, b, to, temporary); };
+            temporary = memory.at(scratch)] {
+      if (trains)
+        kernel.normalize_by_own(from, s, b, m, v, to, temporary);
+      else
+        kernel.normalize(from, m, v, s, b, to, temporary);
+    };
   };
   if (!trains) return {"simd", {}, std::move(run)};
 
-  run = in_sequence(bind_statistics(kernel, source, mean, variance, scratch), std::move(run));
   for (std::size_t i : {1, 2}) {
     if (!context.has_output(i)) continue;
     const Operand& old_running = i == 1 ? running_mean : running_variance;

@@ -6,6 +6,7 @@
 
 #include "executors/onednn/kernels/overwrite.h"
 #include "executors/onednn/kernels/then_epilogue.h"
+#include "executors/onednn/kernels/winograd_convolution.h"
 #include "executors/onednn/simd/elementwise.h"
 #include "ops/convolution/convolution_kernels.h"
 
@@ -77,6 +78,9 @@ Made make_convolution(KernelContext& context) {
   const auto as_primitive = [&] { return primitive_candidate(chosen.pd, chosen.pd); };
   if (chosen && prefers_depthwise_kernel(c, chosen.pd, x.dtype, key, as_primitive))
     return make_depthwise_convolution(context, c, last);
+  if (chosen)
+    if (const auto plan = plan_winograd(c, WinogradPart::forward, chosen.pd, chosen.dtype, key, as_primitive))
+      return make_winograd_convolution(context, *plan, last);
   if (!chosen) return refuse(fmt::format("oneDNN has no {} convolution of this form", name_of(x.dtype)));
   const Layout out_layout = layout_of(chosen.pd.dst_desc());
   if (out_layout.is_padded() && !last.keeps_zero()) return refuse("an activation that would change padding");

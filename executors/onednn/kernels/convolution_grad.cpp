@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "executors/onednn/kernels/convolution.h"
+#include "executors/onednn/kernels/winograd_convolution.h"
 
 namespace halfstep::onednn {
 
@@ -22,10 +23,13 @@ Made make_convolution_grad_input(KernelContext& context) {
     return Pd(engine(), dnnl::algorithm::convolution_direct, source, any_order(c.weights, t), destination,
               window.strides, window.dilation, window.pad_begin, window.pad_end, hint, user_scratchpad(), true);
   };
+  const auto key = [&] { return key_of(c, "gradient of the input", dy.dtype, dx.dtype); };
   auto chosen = choose_primitive(
-      dy.dtype, [&] { return key_of(c, "gradient of the input", dy.dtype, dx.dtype); },
-      [&](DType t) { return describe(t, any_order(c.source, t), any_order(c.destination, t)); });
+      dy.dtype, key, [&](DType t) { return describe(t, any_order(c.source, t), any_order(c.destination, t)); });
   if (!chosen) return refuse(fmt::format("oneDNN has no {} convolution gradient of this form", name_of(dy.dtype)));
+  const auto as_primitive = [&] { return primitive_candidate(chosen.pd, chosen.pd); };
+  if (const auto plan = plan_winograd(c, WinogradPart::input_gradient, chosen.pd, chosen.dtype, key, as_primitive))
+    return make_winograd_grad_input(context, *plan);
   // A kernel of one element is a product of matrices, for which oneDNN's best order gains less than the reorders to and
   // from it cost.
   const Layout lies = context.layout(0);

@@ -7,6 +7,7 @@
 
 #include "executors/onednn/fusion.h"
 #include "executors/onednn/kernels/convolution.h"
+#include "executors/onednn/kernels/winograd_convolution.h"
 #include "executors/onednn/simd/elementwise.h"
 #include "executors/onednn/simd/parallel.h"
 #include "executors/onednn/threads.h"
@@ -195,6 +196,12 @@ Made make_convolution_grad_weight(KernelContext& context) {
   if (chosen && prefers_depthwise_kernel(c, chosen.pd, dy.dtype, key, otherwise)) {
     if (bias_node) context.absorb(bias_index);
     return make_depthwise_grad_weight(context, c, bias_node ? bias_node->outputs[0] : kNoValue);
+  }
+  if (chosen) {
+    if (const auto plan = plan_winograd(c, WinogradPart::weight_gradient, chosen.pd, chosen.dtype, key, otherwise)) {
+      if (bias_node) context.absorb(bias_index);
+      return make_winograd_grad_weight(context, *plan, bias_node ? bias_node->outputs[0] : kNoValue);
+    }
   }
   if (shares().count > 0) return make_shared(context, shares(), bias_node, bias_index);
   if (!chosen) return refuse(fmt::format("oneDNN has no {} convolution gradient of this form", name_of(dy.dtype)));

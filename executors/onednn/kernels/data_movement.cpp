@@ -1,6 +1,7 @@
 // Operators that move whole tensors: Transpose, Concat, Expand.
 
 #include "executors/onednn/kernels/kernels.h"
+#include "executors/onednn/kernels/simd_kernel.h"
 #include "executors/onednn/reorder.h"
 #include "executors/onednn/simd/elementwise.h"
 #include <halfstep/ops/kernel_util.h>
@@ -113,12 +114,7 @@ Made make_expand(KernelContext& context) {
   if (!walk.valid()) return refuse("broadcasting over too many axes");
   const Operand from = context.read(0, Layout());
   const Operand to = context.write(0, Layout());
-  return {"simd", {}, [=](const Memory& memory) -> Run {
-            return [=, a = memory.at(from), y = memory.at(to)] {
-              const bool yes = true;
-              simd::where(walk, bits / 8, &yes, a, a, y);
-            };
-          }};
+  return simd_kernel([=, yes = true](auto* a, auto* y) { simd::where(walk, bits / 8, &yes, a, a, y); }, from, to);
 }
 
 }  // namespace halfstep::onednn

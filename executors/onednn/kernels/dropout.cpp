@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "executors/onednn/kernels/kernels.h"
+#include "executors/onednn/kernels/simd_kernel.h"
 #include "executors/onednn/simd/elementwise.h"
 
 namespace halfstep::onednn {
@@ -38,9 +39,7 @@ Made make_idle_dropout(KernelContext& context) {
   if (!is_float(dtype) || !copy) return refuse(fmt::format("no SIMD kernel for {}", name_of(dtype)));
   const Operand from = context.read(0), to = context.write_over(0, from);
   if (from.buffer == to.buffer) return {"alias", {}, {}};
-  return {"simd", {}, [=, n = from.stored()](const Memory& memory) -> Run {
-            return [=, a = memory.at(from), b = memory.at(to)] { copy(a, b, n); };
-          }};
+  return simd_kernel([=, n = from.stored()](auto* a, auto* b) { copy(a, b, n); }, from, to);
 }
 
 }  // namespace halfstep::onednn

@@ -8,6 +8,7 @@
 
 #include "executors/onednn/kernels/element_function.h"
 #include "executors/onednn/kernels/kernels.h"
+#include "executors/onednn/kernels/simd_kernel.h"
 #include "executors/onednn/kernels/zero_flow.h"
 
 namespace halfstep::onednn {
@@ -105,14 +106,8 @@ Made make_binary(KernelContext& context) {
     y = context.write_over(0, b);
   else
     y = context.write(0, t.result);
-  if (!t.walk) {
-    return {"simd", {}, [=, n = a.stored()](const Memory& memory) -> Run {
-              return [=, x0 = memory.at(a), x1 = memory.at(b), to = memory.at(y)] { kernel(x0, x1, to, n); };
-            }};
-  }
-  return {"simd", {}, [=, walk = *t.walk](const Memory& memory) -> Run {
-            return [=, x0 = memory.at(a), x1 = memory.at(b), to = memory.at(y)] { kernel(walk, x0, x1, to); };
-          }};
+  if (!t.walk) return simd_kernel([=, n = a.stored()](auto* p, auto* q, auto* r) { kernel(p, q, r, n); }, a, b, y);
+  return simd_kernel([=, walk = *t.walk](auto* p, auto* q, auto* r) { kernel(walk, p, q, r); }, a, b, y);
 }
 
 Made make_unary(KernelContext& context) {
@@ -125,9 +120,7 @@ Made make_unary(KernelContext& context) {
   const bool is_kept = !function.def->gives_truth && (!layout.is_padded() || function.keeps_zero());
   const Operand x = context.read(0, is_kept ? layout : Layout());
   const Operand y = function.def->gives_truth ? context.write(0, Layout()) : context.write_over(0, x);
-  return {"simd", {}, [=, n = x.stored()](const Memory& memory) -> Run {
-            return [=, from = memory.at(x), to = memory.at(y)] { kernel(from, to, n); };
-          }};
+  return simd_kernel([=, n = x.stored()](auto* from, auto* to) { kernel(from, to, n); }, x, y);
 }
 
 Made make_where(KernelContext& context) {
@@ -157,11 +150,8 @@ Made make_where(KernelContext& context) {
   const Operand result = a == shape   ? context.write_over(0, x)
                          : b == shape ? context.write_over(0, y)
                                       : context.write(0, layout);
-  return {"simd", {}, [=](const Memory& memory) -> Run {
-            return [=, p = memory.at(condition), q = memory.at(x), r = memory.at(y), to = memory.at(result)] {
-              simd::where(walk, bits / 8, p, q, r, to);
-            };
-          }};
+  return simd_kernel([=](auto* p, auto* q, auto* r, auto* to) { simd::where(walk, bits / 8, p, q, r, to); }, condition,
+                     x, y, result);
 }
 
 Made make_cast(KernelContext& context) {
@@ -177,9 +167,7 @@ Made make_cast(KernelContext& context) {
   if (!kernel) return refuse(fmt::format("no SIMD conversion from {} to {}", name_of(x.dtype), name_of(y.dtype)));
   const Operand from = context.read(0, context.layout(0));
   const Operand to = context.write(0, from.layout);
-  return {"simd", {}, [=, n = from.stored()](const Memory& memory) -> Run {
-            return [=, a = memory.at(from), b = memory.at(to)] { kernel(a, b, n); };
-          }};
+  return simd_kernel([=, n = from.stored()](auto* a, auto* b) { kernel(a, b, n); }, from, to);
 }
 
 }  // namespace halfstep::onednn

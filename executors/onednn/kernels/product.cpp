@@ -40,8 +40,7 @@ void Matrices::transpose() {
 }
 
 Matrices row_major_matrices(Dims dims) {
-  Dims strides(dims.size(), 1);
-  for (std::size_t i = dims.size(); i-- > 1;) strides[i - 1] = strides[i] * dims[i];
+  Dims strides = core::row_major_strides(dims);
   return {std::move(dims), std::move(strides)};
 }
 

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "executors/onednn/kernels/kernels.h"
+#include "executors/onednn/kernels/simd_kernel.h"
 #include "executors/onednn/simd/reduce.h"
 #include "executors/onednn/simd/softmax.h"
 #include <halfstep/ops/kernel_util.h>
@@ -97,51 +98,39 @@ Made make_reduce(KernelContext& context) {
   const Operand from = context.read(0, layout);
   const Operand to = context.write(0, Layout());
   const BufferId scratch = context.scratch(kernel.scratch_bytes());
-  return {"simd", {}, [=](const Memory& memory) -> Run {
-            return [=, a = memory.at(from), b = memory.at(to), s = memory.at(scratch)] { kernel(a, b, s); };
-          }};
+  return simd_kernel(kernel, from, to, scratch);
 }
 
 namespace {
 
-struct AxisExtents {
-  std::int64_t outer, n, inner;
-};
-AxisExtents extents_around(const Shape& shape, std::int64_t axis) {
-  const std::size_t a = normalize_axis(axis, shape.rank());
-  return {shape.count(0, a), shape[a], shape.count(a + 1, shape.rank())};
-}
-simd::SoftmaxOp softmax_op(const Node& node) {
-  return node.op.starts_with("Log") ? simd::SoftmaxOp::log_softmax : simd::SoftmaxOp::softmax;
+/// Softmax or its gradient along the node's axis: `make` has the operands and is given the function that runs on them.
+template <class Find, class Make>
+Made make_along_axis(KernelContext& context, const Find& find, const Make& make) {
+  const Node& node = context.node();
+  const Value& x = context.in(0);
+  const auto kernel =
+      find(node.op.starts_with("Log") ? simd::SoftmaxOp::log_softmax : simd::SoftmaxOp::softmax, x.dtype);
+  if (!kernel) return refuse(fmt::format("no SIMD kernel for {}", name_of(x.dtype)));
+  if (x.shape.rank() == 0) return refuse("a scalar");
+  const std::size_t axis = normalize_axis(node.attributes.get_int("axis", -1), x.shape.rank());
+  const std::int64_t outer = x.shape.count(0, axis), n = x.shape[axis], inner = x.shape.count(axis + 1, x.shape.rank());
+  return make([=](auto*... at) { kernel(at..., outer, n, inner); });
 }
 
 }  // namespace
 
 Made make_softmax(KernelContext& context) {
-  const Node& node = context.node();
-  const simd::SoftmaxKernel kernel = simd::find_softmax(softmax_op(node), context.in(0).dtype);
-  if (!kernel) return refuse(fmt::format("no SIMD kernel for {}", name_of(context.in(0).dtype)));
-  if (context.in(0).shape.rank() == 0) return refuse("a scalar");
-  const AxisExtents e = extents_around(context.in(0).shape, node.attributes.get_int("axis", -1));
-  const Operand x = context.read(0, Layout());
-  const Operand y = context.write_over(0, x);
-  return {"simd", {}, [=](const Memory& memory) -> Run {
-            return [=, a = memory.at(x), b = memory.at(y)] { kernel(a, b, e.outer, e.n, e.inner); };
-          }};
+  return make_along_axis(context, simd::find_softmax, [&](auto kernel) {
+    const Operand x = context.read(0, Layout());
+    return simd_kernel(kernel, x, context.write_over(0, x));
+  });
 }
 
 Made make_softmax_grad(KernelContext& context) {
-  const Node& node = context.node();
-  const simd::SoftmaxGradKernel kernel = simd::find_softmax_grad(softmax_op(node), context.in(0).dtype);
-  if (!kernel) return refuse(fmt::format("no SIMD kernel for {}", name_of(context.in(0).dtype)));
-  if (context.in(0).shape.rank() == 0) return refuse("a scalar");
-  const AxisExtents e = extents_around(context.in(0).shape, node.attributes.get_int("axis", -1));
-  const Operand dy = context.read(0, Layout()), y = context.read(1, Layout());
-  const Operand dx = context.write_over(0, dy);
-  return {"simd", {}, [=](const Memory& memory) -> Run {
-            return
-                [=, a = memory.at(dy), b = memory.at(y), c = memory.at(dx)] { kernel(a, b, c, e.outer, e.n, e.inner); };
-          }};
+  return make_along_axis(context, simd::find_softmax_grad, [&](auto kernel) {
+    const Operand dy = context.read(0, Layout()), y = context.read(1, Layout());
+    return simd_kernel(kernel, dy, y, context.write_over(0, dy));
+  });
 }
 
 }  // namespace halfstep::onednn

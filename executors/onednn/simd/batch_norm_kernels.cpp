@@ -3,6 +3,7 @@
 #define HWY_TARGET_INCLUDE "executors/onednn/simd/batch_norm_kernels.cpp"
 #include <type_traits>
 
+#include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>  // must come before the other headers
 
 #include "executors/onednn/simd/batch_norm.h"
@@ -18,6 +19,12 @@ constexpr int kSums = 4;  // accumulators side by side, which hide the latency o
 HWY_INLINE std::int64_t offset_of(const BatchNormShape& shape, const BatchNormPart& part, std::int64_t p) {
   const std::int64_t image = p / shape.positions, position = p % shape.positions;
   return ((image * shape.groups + part.group) * shape.positions + position) * shape.lanes + part.lane;
+}
+
+/// From an element of the part to that of the next part in its place, where both parts are pieces of one plane; else 0.
+HWY_INLINE std::int64_t distance_to_next(const BatchNormShape& shape, const BatchNormPart& part) {
+  const std::int64_t length = part.end - part.begin;
+  return part.begin % shape.positions + 2 * length <= shape.positions ? length * shape.lanes : 0;
 }
 
 /// Calls f(offset, count) for the runs of positions of the part's first channel that follow each other in memory.
@@ -122,6 +129,7 @@ template <class T>
 void moments(const BatchNormShape& shape, const BatchNormPart& part, const void* x, float* mean, float* squares) {
   const T* from = static_cast<const T*>(x);
   const V length = constant(static_cast<float>(part.end - part.begin));
+  const std::int64_t ahead = distance_to_next(shape, part);
   for_tiles(shape, part, [&](const auto& tile) {
     constexpr int kVectors = std::decay_t<decltype(tile)>::kVectors;
     // Distances from the first element are what is summed: of a constant channel, which a ReLU in front may leave, the
@@ -142,6 +150,7 @@ void moments(const BatchNormShape& shape, const BatchNormPart& part, const void*
     }
     V distances[kSums] = {constant(0), constant(0), constant(0), constant(0)};
     tile.walk([&](std::int64_t i, auto count, int sum, int k) {
+      hwy::Prefetch(from + i + ahead);  // memory would be idle meanwhile
       const V distance = keep(hn::Sub(read(from + i, count), centers[k]), count);
       distances[sum] = hn::MulAdd(distance, distance, distances[sum]);
     });

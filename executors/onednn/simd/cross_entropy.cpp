@@ -5,6 +5,7 @@
 
 #include <limits>
 
+#include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>  // must come before the other headers
 
 #include "executors/onednn/simd/math-inl.h"
@@ -14,18 +15,31 @@ HWY_BEFORE_NAMESPACE();
 namespace halfstep::simd::HWY_NAMESPACE {
 namespace {
 
+/// In every lane.
+template <class T>
+HWY_INLINE V maximum(const T* x, std::int64_t n) {
+  const V lowest = constant(-kInfinity);
+  const std::int64_t step = lanes();
+  V top[4] = {lowest, lowest, lowest, lowest};
+  std::int64_t i = 0;
+  for (; i + 4 * step <= n; i += 4 * step)
+    for (int k = 0; k < 4; ++k) top[k] = hn::Max(top[k], load(x + i + k * step));
+  for_vectors(n - i, [&](std::int64_t j, auto count) { top[0] = hn::Max(top[0], read(x + i + j, count, -kInfinity)); });
+  return hn::MaxOfLanes(F32(), hn::Max(hn::Max(top[0], top[1]), hn::Max(top[2], top[3])));
+}
+
 template <class T, class Label>
 void rows(const CrossEntropyParams& params, const void* logits, const void* labels, const void* weights, void* log_prob,
           float* losses, std::int64_t begin, std::int64_t end) {
-  const F32 d;
   const std::int64_t n = params.classes;
   for (std::int64_t r = begin; r < end; ++r) {
     const T* from = static_cast<const T*>(logits) + r * n;
-    V top = constant(-kInfinity);
-    for_vectors(n, [&](std::int64_t i, auto count) { top = hn::Max(top, read(from + i, count, -kInfinity)); });
-    top = hn::MaxOfLanes(d, top);
-    const V norm =
-        log(sum_over(n, [&](std::int64_t i, auto count) { return decaying_exp(hn::Sub(read(from + i, count), top)); }));
+    const V top = maximum(from, n);
+    const std::int64_t ahead = r + 1 < end ? n : 0;
+    const V norm = log(sum_over(n, [&](std::int64_t i, auto count) {
+      hwy::Prefetch(from + ahead + i);  // the next row, while memory would be idle
+      return decaying_exp(hn::Sub(read(from + i, count), top));
+    }));
 
     const std::int64_t label = static_cast<const Label*>(labels)[r];
     float* loss = losses + 2 * r;
@@ -139,53 +153,53 @@ void for_row_blocks(const CrossEntropyParams& params, DType dtype, const Body& b
 void CrossEntropyKernel::operator()(const void* logits, const void* labels, const void* weights, void* loss,
                                     void* log_prob, void* scratch) const {
   float* losses = static_cast<float*>(scratch);
-  for_row_blocks(params_, dtype_, [&](std::int64_t begin, std::int64_t end) {
-    fn_(params_, logits, labels, weights, log_prob, losses, begin, end);
+  for_row_blocks(params, dtype, [&](std::int64_t begin, std::int64_t end) {
+    fn(params, logits, labels, weights, log_prob, losses, begin, end);
   });
-  if (params_.reduction == LossReduction::none) {
-    for (std::int64_t r = 0; r < params_.rows; ++r) put(dtype_, loss, r, losses[2 * r]);
+  if (params.reduction == LossReduction::none) {
+    for (std::int64_t r = 0; r < params.rows; ++r) put(dtype, loss, r, losses[2 * r]);
     return;
   }
   double total = 0, weight = 0;
-  for (std::int64_t r = 0; r < params_.rows; ++r) {
+  for (std::int64_t r = 0; r < params.rows; ++r) {
     total += losses[2 * r];
     weight += losses[2 * r + 1];
   }
-  if (params_.reduction == LossReduction::mean) total = weight == 0 ? 0 : total / weight;
-  put(dtype_, loss, 0, static_cast<float>(total));
+  if (params.reduction == LossReduction::mean) total = weight == 0 ? 0 : total / weight;
+  put(dtype, loss, 0, static_cast<float>(total));
 }
 
 void CrossEntropyGradKernel::operator()(const void* dloss, const void* log_prob, const void* labels,
                                         const void* weights, void* dlogits, void* scratch) const {
   float* factors = static_cast<float*>(scratch);
   double total = 0;
-  for (std::int64_t r = 0; r < params_.rows; ++r) {
-    const std::int64_t label = get_label(label_, labels, r);
-    if (params_.ignore_index == label)
+  for (std::int64_t r = 0; r < params.rows; ++r) {
+    const std::int64_t label = get_label(label_type, labels, r);
+    if (params.ignore_index == label)
       factors[r] = 0;
-    else if (label < 0 || label >= params_.classes)
+    else if (label < 0 || label >= params.classes)
       factors[r] = std::numeric_limits<float>::quiet_NaN();
     else
-      factors[r] = weights ? get(dtype_, weights, label) : 1.0F;
+      factors[r] = weights ? get(dtype, weights, label) : 1.0F;
     total += factors[r];
   }
-  const bool scalar = params_.reduction != LossReduction::none;
-  const double scale = params_.reduction == LossReduction::mean && total != 0 ? 1 / total : 1;
-  for (std::int64_t r = 0; r < params_.rows; ++r)
-    factors[r] = static_cast<float>(get(dloss_, dloss, scalar ? 0 : r) * scale * factors[r]);
-  for_row_blocks(params_, dtype_, [&](std::int64_t begin, std::int64_t end) {
-    fn_(params_, log_prob, labels, factors, dlogits, begin, end);
+  const bool scalar = params.reduction != LossReduction::none;
+  const double scale = params.reduction == LossReduction::mean && total != 0 ? 1 / total : 1;
+  for (std::int64_t r = 0; r < params.rows; ++r)
+    factors[r] = static_cast<float>(get(dloss_type, dloss, scalar ? 0 : r) * scale * factors[r]);
+  for_row_blocks(params, dtype, [&](std::int64_t begin, std::int64_t end) {
+    fn(params, log_prob, labels, factors, dlogits, begin, end);
   });
 }
 
 CrossEntropyKernel find_cross_entropy(const CrossEntropyParams& params, DType dtype, DType label) {
-  return CrossEntropyKernel(HWY_DYNAMIC_DISPATCH(find)(dtype, label), params, dtype, label);
+  return {HWY_DYNAMIC_DISPATCH(find)(dtype, label), params, dtype};
 }
 
 CrossEntropyGradKernel find_cross_entropy_grad(const CrossEntropyParams& params, DType dtype, DType label,
                                                DType dloss) {
   if (dloss != DType::f32 && dloss != dtype) return {};
-  return CrossEntropyGradKernel(HWY_DYNAMIC_DISPATCH(find_gradient)(dtype, label), params, dtype, label, dloss);
+  return {HWY_DYNAMIC_DISPATCH(find_gradient)(dtype, label), params, dtype, label, dloss};
 }
 
 }  // namespace halfstep::simd

@@ -24,47 +24,37 @@ struct CrossEntropyParams {
 /// The mean divides by the sum of the weights of the counted labels; it is 0 when no row counts. A label outside
 /// of [0, classes) that is not ignored gives a NaN loss and reads nothing. `log_prob` may be nullptr when nobody wants
 /// it, `logits` may be `log_prob`.
-class CrossEntropyKernel {
- public:
+struct CrossEntropyKernel {
   using Fn = void (*)(const CrossEntropyParams& params, const void* logits, const void* labels, const void* weights,
                       void* log_prob, float* losses, std::int64_t begin, std::int64_t end);
 
-  CrossEntropyKernel() = default;
-  CrossEntropyKernel(Fn fn, CrossEntropyParams params, DType dtype, DType label)
-      : fn_(fn), params_(params), dtype_(dtype), label_(label) {}
-  explicit operator bool() const { return fn_ != nullptr; }
+  explicit operator bool() const { return fn != nullptr; }
   /// Two floats a row.
-  std::size_t scratch_bytes() const { return static_cast<std::size_t>(params_.rows) * 2 * sizeof(float); }
+  std::size_t scratch_bytes() const { return static_cast<std::size_t>(params.rows) * 2 * sizeof(float); }
   void operator()(const void* logits, const void* labels, const void* weights, void* loss, void* log_prob,
                   void* scratch) const;
 
- private:
-  Fn fn_ = nullptr;
-  CrossEntropyParams params_;
-  DType dtype_ = DType::undefined, label_ = DType::undefined;
+  Fn fn = nullptr;
+  CrossEntropyParams params;
+  DType dtype = DType::undefined;
 };
 
 /// dlogits = dloss * weight[label] * (exp(log_prob) - onehot(label)), divided by the sum of weights for the mean.
 /// dloss: one element, or [rows] without reduction; f32 or the type of log_prob. A row whose label is out of range gets
 /// NaN.
-class CrossEntropyGradKernel {
- public:
+struct CrossEntropyGradKernel {
   using Fn = void (*)(const CrossEntropyParams& params, const void* log_prob, const void* labels,
                       const float* row_factors, void* dlogits, std::int64_t begin, std::int64_t end);
 
-  CrossEntropyGradKernel() = default;
-  CrossEntropyGradKernel(Fn fn, CrossEntropyParams params, DType dtype, DType label, DType dloss)
-      : fn_(fn), params_(params), dtype_(dtype), label_(label), dloss_(dloss) {}
-  explicit operator bool() const { return fn_ != nullptr; }
+  explicit operator bool() const { return fn != nullptr; }
   /// One float a row.
-  std::size_t scratch_bytes() const { return static_cast<std::size_t>(params_.rows) * sizeof(float); }
+  std::size_t scratch_bytes() const { return static_cast<std::size_t>(params.rows) * sizeof(float); }
   void operator()(const void* dloss, const void* log_prob, const void* labels, const void* weights, void* dlogits,
                   void* scratch) const;
 
- private:
-  Fn fn_ = nullptr;
-  CrossEntropyParams params_;
-  DType dtype_ = DType::undefined, label_ = DType::undefined, dloss_ = DType::undefined;
+  Fn fn = nullptr;
+  CrossEntropyParams params;
+  DType dtype = DType::undefined, label_type = DType::undefined, dloss_type = DType::undefined;
 };
 
 /// Empty unless dtype is f32, f16 or bf16 and label is i32 or i64 (and dloss is f32 or dtype).

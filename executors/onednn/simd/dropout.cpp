@@ -121,26 +121,26 @@ constexpr std::int64_t kBlock = 8192;
 
 void DropoutKernel::operator()(const void* x, void* y, bool* mask, std::int64_t n, float ratio,
                                std::int64_t counter) const {
-  const auto bytes = 4 * n * static_cast<std::int64_t>(element_bytes_);
+  const auto bytes = 4 * n * static_cast<std::int64_t>(element_bytes);
   parallel_for(blocks_of(n, kBlock), bytes, [&](std::int64_t block) {
-    fn_(x, y, mask, block * kBlock, std::min(n, (block + 1) * kBlock), ratio, params_, counter);
+    fn(x, y, mask, block * kBlock, std::min(n, (block + 1) * kBlock), ratio, params, counter);
   });
 }
 
 void MaskScaleKernel::operator()(const void* x, const bool* mask, void* y, std::int64_t n, float scale) const {
-  const auto bytes = n * static_cast<std::int64_t>(2 * element_bytes_ + 1);
+  const auto bytes = n * static_cast<std::int64_t>(2 * element_bytes + 1);
   parallel_for(blocks_of(n, kBlock), bytes, [&](std::int64_t block) {
     const std::int64_t begin = block * kBlock;
-    fn_(at(x, begin, element_bytes_), mask + begin, at(y, begin, element_bytes_), std::min(kBlock, n - begin), scale);
+    fn(at(x, begin, element_bytes), mask + begin, at(y, begin, element_bytes), std::min(kBlock, n - begin), scale);
   });
 }
 
 DropoutKernel find_dropout(DType dtype, DropoutParams params) {
-  return DropoutKernel(HWY_DYNAMIC_DISPATCH(find_dropout)(dtype), bytes_of(dtype, 1), params);
+  return {HWY_DYNAMIC_DISPATCH(find_dropout)(dtype), bytes_of(dtype, 1), params};
 }
 
 MaskScaleKernel find_mask_scale(DType dtype) {
-  return MaskScaleKernel(HWY_DYNAMIC_DISPATCH(find_mask_scale)(dtype), bytes_of(dtype, 1));
+  return {HWY_DYNAMIC_DISPATCH(find_mask_scale)(dtype), bytes_of(dtype, 1)};
 }
 
 }  // namespace halfstep::simd

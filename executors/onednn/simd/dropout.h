@@ -16,37 +16,28 @@ struct DropoutParams {
 
 /// Element i is kept when u(i) >= ratio, and scaled by 1 / (1 - ratio); u(i) is uniform in [0, 1) from word i % 4 of
 /// Philox4x32-10 at counter (i / 4, counter low, counter high, stream) under the key of `seed`.
-class DropoutKernel {
- public:
+struct DropoutKernel {
   using Fn = void (*)(const void* x, void* y, bool* mask, std::int64_t begin, std::int64_t end, float ratio,
                       DropoutParams params, std::int64_t counter);
 
-  DropoutKernel() = default;
-  DropoutKernel(Fn fn, std::size_t element_bytes, DropoutParams params)
-      : fn_(fn), element_bytes_(element_bytes), params_(params) {}
-  explicit operator bool() const { return fn_ != nullptr; }
+  explicit operator bool() const { return fn != nullptr; }
   /// y may be x. `ratio` in [0, 1]; with 1 nothing is kept. `mask` may be null.
   void operator()(const void* x, void* y, bool* mask, std::int64_t n, float ratio, std::int64_t counter) const;
 
- private:
-  Fn fn_ = nullptr;
-  std::size_t element_bytes_ = 0;
-  DropoutParams params_;
+  Fn fn = nullptr;
+  std::size_t element_bytes = 0;
+  DropoutParams params;
 };
 
 /// y = mask ? x * scale : 0, the gradient of dropout.
-class MaskScaleKernel {
- public:
+struct MaskScaleKernel {
   using Fn = void (*)(const void* x, const bool* mask, void* y, std::int64_t n, float scale);
 
-  MaskScaleKernel() = default;
-  MaskScaleKernel(Fn fn, std::size_t element_bytes) : fn_(fn), element_bytes_(element_bytes) {}
-  explicit operator bool() const { return fn_ != nullptr; }
+  explicit operator bool() const { return fn != nullptr; }
   void operator()(const void* x, const bool* mask, void* y, std::int64_t n, float scale) const;
 
- private:
-  Fn fn_ = nullptr;
-  std::size_t element_bytes_ = 0;
+  Fn fn = nullptr;
+  std::size_t element_bytes = 0;
 };
 
 /// Empty unless dtype is f32, f16 or bf16.

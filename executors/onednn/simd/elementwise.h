@@ -24,42 +24,30 @@ using UnaryFn = void (*)(const void* x, void* y, std::int64_t n, ElementwisePara
 using BinaryFn = void (*)(const void* a, const void* b, void* y, std::int64_t n, ElementwiseParams params);
 
 /// Callable when found: `if (kernel) kernel(x, y, n);`.
-class UnaryKernel {
- public:
-  UnaryKernel() = default;
-  UnaryKernel(UnaryFn fn, std::size_t in_bytes, std::size_t out_bytes, ElementwiseParams params)
-      : fn_(fn), in_bytes_(in_bytes), out_bytes_(out_bytes), params_(params) {}
-
-  explicit operator bool() const { return fn_ != nullptr; }
+struct UnaryKernel {
+  explicit operator bool() const { return fn != nullptr; }
   void operator()(const void* x, void* y, std::int64_t n) const;
 
- private:
-  UnaryFn fn_ = nullptr;
-  std::size_t in_bytes_ = 0, out_bytes_ = 0;
-  ElementwiseParams params_;
+  UnaryFn fn = nullptr;
+  std::size_t in_bytes = 0, out_bytes = 0;
+  ElementwiseParams params;
 };
 
-class BinaryKernel {
- public:
+struct BinaryKernel {
   /// Both operands arrays; the first one, the second one a single element for the whole range.
   struct Rows {
     BinaryFn array_array = nullptr, scalar_array = nullptr, array_scalar = nullptr;
   };
 
-  BinaryKernel() = default;
-  BinaryKernel(Rows rows, std::size_t in_bytes, std::size_t out_bytes, ElementwiseParams params)
-      : rows_(rows), in_bytes_(in_bytes), out_bytes_(out_bytes), params_(params) {}
-
-  explicit operator bool() const { return rows_.array_array != nullptr; }
+  explicit operator bool() const { return rows.array_array != nullptr; }
   /// n elements each.
   void operator()(const void* a, const void* b, void* y, std::int64_t n) const;
   /// Operands broadcast to the result: operand 0 of `shape` is a, operand 1 is b.
   void operator()(const Broadcast& shape, const void* a, const void* b, void* y) const;
 
- private:
-  Rows rows_;
-  std::size_t in_bytes_ = 0, out_bytes_ = 0;
-  ElementwiseParams params_;
+  Rows rows;
+  std::size_t in_bytes = 0, out_bytes = 0;
+  ElementwiseParams params;
 };
 
 /// Kernels of the formula on operands of one type, which is the result's where that is not truth; empty unless it is

@@ -9,6 +9,7 @@
 
 #include <hwy/foreach_target.h>  // must come before the other headers
 
+#include "executors/onednn/simd/unrolled-inl.h"
 #include "executors/onednn/simd/vector-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -37,15 +38,6 @@ HWY_INLINE void write_row(V low, V high, T* p, std::int64_t n) {
     store(low, p);
     if (n > half) store_first(high, p + half, n - half);
   }
-}
-
-/// f(0), ..., f(n - 1) with constants, so that arrays are registers from the start.
-template <int n, class F>
-HWY_INLINE void unrolled(const F& f) {
-  [&]<int... i>(std::integer_sequence<int, i...>) __attribute__((always_inline)) {
-    (f(std::integral_constant<int, i>()), ...);
-  }
-  (std::make_integer_sequence<int, n>());
 }
 
 template <class T, int kM, bool kWhole>

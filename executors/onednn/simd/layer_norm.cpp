@@ -4,7 +4,6 @@
 #include "executors/onednn/simd/layer_norm.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include <hwy/foreach_target.h>  // must come before the other headers
 
@@ -112,36 +111,36 @@ void combine(const float* partial, std::int64_t blocks, std::int64_t stride, std
 
 void LayerNormKernel::operator()(const void* x, const void* scale, const void* bias, void* y, float* mean,
                                  float* inv_std) const {
-  const auto bytes = 4 * elements(params_) * static_cast<std::int64_t>(element_bytes_);
-  parallel_for(blocks_of(params_.rows, kRows), bytes, [&](std::int64_t block) {
-    fn_(params_, x, scale, bias, y, mean, inv_std, block * kRows, std::min(params_.rows, (block + 1) * kRows));
+  const auto bytes = 4 * elements(params) * static_cast<std::int64_t>(element_bytes);
+  parallel_for(blocks_of(params.rows, kRows), bytes, [&](std::int64_t block) {
+    fn(params, x, scale, bias, y, mean, inv_std, block * kRows, std::min(params.rows, (block + 1) * kRows));
   });
 }
 
 std::size_t LayerNormGradKernel::scratch_bytes() const {
-  return static_cast<std::size_t>(2 * blocks_of(params_.rows, kRows) * params_.n) * sizeof(float);
+  return static_cast<std::size_t>(2 * blocks_of(params.rows, kRows) * params.n) * sizeof(float);
 }
 
 void LayerNormGradKernel::operator()(const void* dy, const void* x, const void* scale, const float* mean,
                                      const float* inv_std, void* dx, float* dscale, float* dbias, void* scratch) const {
-  const auto bytes = 6 * elements(params_) * static_cast<std::int64_t>(element_bytes_);
-  const std::int64_t blocks = blocks_of(params_.rows, kRows), n = params_.n;
+  const auto bytes = 6 * elements(params) * static_cast<std::int64_t>(element_bytes);
+  const std::int64_t blocks = blocks_of(params.rows, kRows), n = params.n;
   float* partial = static_cast<float*>(scratch);  // per block: dscale [n], dbias [n]
   parallel_for(blocks, bytes, [&](std::int64_t block) {
     float* sums = partial + 2 * block * n;
-    fn_(params_, dy, x, scale, mean, inv_std, dx, dscale ? sums : nullptr, dbias ? sums + n : nullptr, block * kRows,
-        std::min(params_.rows, (block + 1) * kRows));
+    fn(params, dy, x, scale, mean, inv_std, dx, dscale ? sums : nullptr, dbias ? sums + n : nullptr, block * kRows,
+       std::min(params.rows, (block + 1) * kRows));
   });
   if (dscale) combine(partial, blocks, 2 * n, n, dscale);
   if (dbias) combine(partial + n, blocks, 2 * n, n, dbias);
 }
 
 LayerNormKernel find_layer_norm(const LayerNormParams& params, DType dtype) {
-  return LayerNormKernel(HWY_DYNAMIC_DISPATCH(find)(dtype), params, bytes_of(dtype, 1));
+  return {HWY_DYNAMIC_DISPATCH(find)(dtype), params, bytes_of(dtype, 1)};
 }
 
 LayerNormGradKernel find_layer_norm_grad(const LayerNormParams& params, DType dtype) {
-  return LayerNormGradKernel(HWY_DYNAMIC_DISPATCH(find_gradient)(dtype), params, bytes_of(dtype, 1));
+  return {HWY_DYNAMIC_DISPATCH(find_gradient)(dtype), params, bytes_of(dtype, 1)};
 }
 
 }  // namespace halfstep::simd

@@ -16,43 +16,33 @@ struct LayerNormParams {
 
 /// y = (x - mean) / sqrt(var + epsilon) * scale + bias with the row's mean and biased variance.
 /// x, scale [n], bias [n] or null, y of one type; mean [rows] and inv_std [rows] f32, either may be null.
-class LayerNormKernel {
- public:
+struct LayerNormKernel {
   using Fn = void (*)(const LayerNormParams& params, const void* x, const void* scale, const void* bias, void* y,
                       float* mean, float* inv_std, std::int64_t begin, std::int64_t end);
 
-  LayerNormKernel() = default;
-  LayerNormKernel(Fn fn, LayerNormParams params, std::size_t element_bytes)
-      : fn_(fn), params_(params), element_bytes_(element_bytes) {}
-  explicit operator bool() const { return fn_ != nullptr; }
+  explicit operator bool() const { return fn != nullptr; }
   void operator()(const void* x, const void* scale, const void* bias, void* y, float* mean, float* inv_std) const;
 
- private:
-  Fn fn_ = nullptr;
-  LayerNormParams params_;
-  std::size_t element_bytes_ = 0;
+  Fn fn = nullptr;
+  LayerNormParams params;
+  std::size_t element_bytes = 0;
 };
 
 /// From dy, x, scale, mean, inv_std: dx [rows, n] of their type, dscale [n] and dbias [n] in f32 (either may be null).
-class LayerNormGradKernel {
- public:
+struct LayerNormGradKernel {
   using Fn = void (*)(const LayerNormParams& params, const void* dy, const void* x, const void* scale,
                       const float* mean, const float* inv_std, void* dx, float* dscale, float* dbias,
                       std::int64_t begin, std::int64_t end);
 
-  LayerNormGradKernel() = default;
-  LayerNormGradKernel(Fn fn, LayerNormParams params, std::size_t element_bytes)
-      : fn_(fn), params_(params), element_bytes_(element_bytes) {}
-  explicit operator bool() const { return fn_ != nullptr; }
+  explicit operator bool() const { return fn != nullptr; }
   /// Partial sums of dscale and dbias; aligned to 64.
   std::size_t scratch_bytes() const;
   void operator()(const void* dy, const void* x, const void* scale, const float* mean, const float* inv_std, void* dx,
                   float* dscale, float* dbias, void* scratch) const;
 
- private:
-  Fn fn_ = nullptr;
-  LayerNormParams params_;
-  std::size_t element_bytes_ = 0;
+  Fn fn = nullptr;
+  LayerNormParams params;
+  std::size_t element_bytes = 0;
 };
 
 /// Empty unless dtype is f32, f16 or bf16.

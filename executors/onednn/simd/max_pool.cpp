@@ -5,10 +5,12 @@
 
 #include <algorithm>
 
+#include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>  // must come before the other headers
 
 #include "executors/onednn/simd/math-inl.h"
 #include "executors/onednn/simd/parallel.h"
+#include "executors/onednn/simd/unrolled-inl.h"
 
 #ifndef HALFSTEP_SIMD_MAX_POOL_ONCE
 #define HALFSTEP_SIMD_MAX_POOL_ONCE
@@ -71,6 +73,12 @@ Range taps_at(const MaxPoolShape& shape, std::size_t axis, std::int64_t out) {
   return {ceil_div(-first, step), std::min(ceil_div(shape.in[axis] - first, step), shape.kernel[axis])};
 }
 
+/// Whether the window of output column `out` is whole along the last axis.
+bool is_whole_row(const MaxPoolShape& shape, std::int64_t out) {
+  const Range taps = taps_at(shape, 2, out);
+  return taps.begin == 0 && taps.end == shape.kernel[2];
+}
+
 /// The window of one output: f(offset in the plane, counted in positions; tap) for its taps in row-major order. It
 /// moves along a row of outputs, on which only the last axis changes.
 struct Window {
@@ -106,25 +114,55 @@ struct Window {
   }
 };
 
+/// kCount neighbouring outputs, whose windows have the same taps in the image. Each waits for its maximum so far from
+/// tap to tap; several at once fill that time.
+template <class T, class Place, bool kPlaces, int kCount>
+HWY_INLINE void forward_columns(const Window& window, const T* from, T* to, Place* places) {
+  const std::int64_t together = window.shape.together, step = window.shape.strides[2] * together;
+  const std::int64_t ahead = window.shape.strides[1] * window.shape.in[2] * together;
+  const Places first = hn::Set(I32(), static_cast<std::int32_t>(window.first_tap()));
+  for_vectors(
+      together, [&](std::int64_t i, auto count) __attribute__((always_inline)) {
+        V best[kCount];
+        Places place[kCount];
+        unrolled<kCount>([&](auto j) __attribute__((always_inline)) {
+          best[j] = constant(-kInfinity);
+          place[j] = first;
+        });
+        window.walk([&](std::int64_t position, std::int64_t tap) __attribute__((always_inline)) {
+          unrolled<kCount>([&](auto j) __attribute__((always_inline)) {
+            const T* at = from + position * together + j * step + i;
+            hwy::Prefetch(at + ahead);
+            const V v = read(at, count);
+            const auto stays = hn::Or(hn::Le(v, best[j]), hn::IsNaN(best[j]));  // false for the first NaN
+            best[j] = hn::IfThenElse(stays, best[j], v);
+            if constexpr (kPlaces)
+              place[j] = hn::IfThenElse(hn::RebindMask(I32(), stays), place[j],
+                                        hn::Set(I32(), static_cast<std::int32_t>(tap)));
+          });
+        });
+        unrolled<kCount>([&](auto j) __attribute__((always_inline)) {
+          write(best[j], to + j * together + i, count);
+          if constexpr (kPlaces) write_places(place[j], places + j * together + i, count);
+        });
+      });
+}
+
 template <class T, class Place, bool kPlaces>
 HWY_INLINE void forward_row(const MaxPoolShape& shape, const T* from, T* to, Place* places, std::int64_t row) {
-  const std::int64_t together = shape.together;
+  constexpr int kAtOnce = 4;
   Window window(shape, row / shape.out[1], row % shape.out[1]);
-  for (std::int64_t column = 0; column < shape.out[2]; ++column) {
+  for (std::int64_t column = 0; column < shape.out[2];) {
+    const std::int64_t last = column + kAtOnce - 1, at = column * shape.together;
+    Place* to_places = kPlaces ? places + at : nullptr;
     window.move_to(column);
-    for_vectors(together, [&](std::int64_t i, auto count) {
-      V best = constant(-kInfinity);
-      Places place = hn::Set(I32(), static_cast<std::int32_t>(window.first_tap()));
-      window.walk([&](std::int64_t position, std::int64_t tap) {
-        const V v = read(from + position * together + i, count);
-        const auto stays = hn::Or(hn::Le(v, best), hn::IsNaN(best));  // false for the first NaN
-        best = hn::IfThenElse(stays, best, v);
-        if constexpr (kPlaces)
-          place = hn::IfThenElse(hn::RebindMask(I32(), stays), place, hn::Set(I32(), static_cast<std::int32_t>(tap)));
-      });
-      write(best, to + column * together + i, count);
-      if constexpr (kPlaces) write_places(place, places + column * together + i, count);
-    });
+    if (last < shape.out[2] && is_whole_row(shape, column) && is_whole_row(shape, last)) {
+      forward_columns<T, Place, kPlaces, kAtOnce>(window, from, to + at, to_places);
+      column += kAtOnce;
+    } else {
+      forward_columns<T, Place, kPlaces, 1>(window, from, to + at, to_places);
+      ++column;
+    }
   }
 }
 
@@ -210,30 +248,30 @@ bool MaxPoolShape::covers() const {
 }
 
 std::size_t MaxPoolKernel::places_bytes() const {
-  const auto count = static_cast<std::size_t>(shape_.planes * shape_.out_count() * shape_.together);
-  return count * (shape_.taps() <= kMostShortTaps ? 1 : sizeof(std::int32_t));
+  const auto count = static_cast<std::size_t>(shape.planes * shape.out_count() * shape.together);
+  return count * (shape.taps() <= kMostShortTaps ? 1 : sizeof(std::int32_t));
 }
 
 void MaxPoolKernel::forward(const void* x, void* y, void* places) const {
-  const std::int64_t rows = shape_.out[0] * shape_.out[1];
-  const std::int64_t elements = shape_.planes * (shape_.in_count() + shape_.out_count()) * shape_.together;
-  parallel_for(shape_.planes * rows, elements * static_cast<std::int64_t>(element_bytes_), [&](std::int64_t i) {
-    functions_.forward(shape_, x, y, places, rows ? i / rows : 0, rows ? i % rows : 0);
+  const std::int64_t rows = shape.out[0] * shape.out[1];
+  const std::int64_t elements = shape.planes * (shape.in_count() + shape.out_count()) * shape.together;
+  parallel_for(shape.planes * rows, elements * static_cast<std::int64_t>(element_bytes), [&](std::int64_t i) {
+    functions.forward(shape, x, y, places, rows ? i / rows : 0, rows ? i % rows : 0);
   });
 }
 
 void MaxPoolKernel::gradient(const void* dy, const void* places, void* dx) const {
   constexpr std::int64_t kWidth = 64;  // channels of a share
-  const std::int64_t shares = blocks_of(shape_.together, kWidth);
-  const std::int64_t elements = shape_.planes * (shape_.in_count() + shape_.out_count()) * shape_.together;
-  parallel_for(shape_.planes * shares, elements * static_cast<std::int64_t>(element_bytes_), [&](std::int64_t i) {
+  const std::int64_t shares = blocks_of(shape.together, kWidth);
+  const std::int64_t elements = shape.planes * (shape.in_count() + shape.out_count()) * shape.together;
+  parallel_for(shape.planes * shares, elements * static_cast<std::int64_t>(element_bytes), [&](std::int64_t i) {
     const std::int64_t first = i % shares * kWidth;
-    functions_.gradient(shape_, dy, places, dx, i / shares, first, std::min(kWidth, shape_.together - first));
+    functions.gradient(shape, dy, places, dx, i / shares, first, std::min(kWidth, shape.together - first));
   });
 }
 
 MaxPoolKernel find_max_pool(const MaxPoolShape& shape, DType dtype) {
-  return MaxPoolKernel(HWY_DYNAMIC_DISPATCH(find)(dtype, shape.taps() <= kMostShortTaps), shape, bytes_of(dtype, 1));
+  return {HWY_DYNAMIC_DISPATCH(find)(dtype, shape.taps() <= kMostShortTaps), shape, bytes_of(dtype, 1)};
 }
 
 }  // namespace halfstep::simd

@@ -30,8 +30,7 @@ struct MaxPoolShape {
 
 /// The place of a window's maximum is its tap, in row-major order: one byte each where there are at most 256 taps, else
 /// four. The first of several wins, and so does the first NaN. Results do not depend on the number of threads.
-class MaxPoolKernel {
- public:
+struct MaxPoolKernel {
   struct Functions {
     /// One row of outputs of one plane. `places` may be null.
     void (*forward)(const MaxPoolShape& shape, const void* x, void* y, void* places, std::int64_t plane,
@@ -41,20 +40,15 @@ class MaxPoolKernel {
                      std::int64_t first, std::int64_t count) = nullptr;
   };
 
-  MaxPoolKernel() = default;
-  MaxPoolKernel(Functions functions, const MaxPoolShape& shape, std::size_t element_bytes)
-      : functions_(functions), shape_(shape), element_bytes_(element_bytes) {}
-
-  explicit operator bool() const { return functions_.forward != nullptr; }
+  explicit operator bool() const { return functions.forward != nullptr; }
   std::size_t places_bytes() const;
   void forward(const void* x, void* y, void* places) const;
   /// Where windows overlap, half types would round each sum: take f32.
   void gradient(const void* dy, const void* places, void* dx) const;
 
- private:
-  Functions functions_;
-  MaxPoolShape shape_;
-  std::size_t element_bytes_ = 0;
+  Functions functions;
+  MaxPoolShape shape;
+  std::size_t element_bytes = 0;
 };
 
 /// For f32, f16 and bf16; empty for other types. Every axis of the kernel has at most 2^20 taps, and all together less

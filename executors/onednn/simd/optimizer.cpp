@@ -5,7 +5,6 @@
 
 #include <cmath>
 #include <limits>
-#include <utility>
 
 #include <hwy/foreach_target.h>  // must come before the other headers
 

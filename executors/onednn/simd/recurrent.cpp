@@ -5,6 +5,7 @@
 
 #include <numeric>
 
+#include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>  // must come before the other headers
 
 #include "executors/onednn/simd/bf16_tile.h"
@@ -18,6 +19,11 @@ namespace {
 constexpr std::int64_t kForwardRows = HWY_TARGET <= HWY_AVX3 ? 4 : 2;
 constexpr std::int64_t kBackwardRows = 4;
 
+/// sigmoid(x), or 0 where that is less than the normal numbers.
+HWY_INLINE V gate(V x) {
+  const V e = decaying_exp(hn::Neg(hn::Abs(x)));
+  return hn::Div(hn::IfThenElse(hn::Lt(x, constant(0)), e, constant(1)), hn::Add(constant(1), e));
+}
 HWY_INLINE V one_minus(V x) { return hn::Sub(constant(1), x); }
 /// dy times the derivatives of sigmoid and tanh, which are known by their values.
 HWY_INLINE V through_sigmoid(V dy, V y) { return hn::Mul(dy, hn::Mul(y, one_minus(y))); }
@@ -75,7 +81,7 @@ struct Lstm {
   static constexpr std::int64_t kGates = gates_of(RecurrentCell::lstm);  // i, o, f, c
   template <class At>
   static HWY_INLINE V forward(const At& at, const V* x, const V* r) {
-    const V i = sigmoid(hn::Add(x[0], r[0])), o = sigmoid(hn::Add(x[1], r[1])), f = sigmoid(hn::Add(x[2], r[2]));
+    const V i = gate(hn::Add(x[0], r[0])), o = gate(hn::Add(x[1], r[1])), f = gate(hn::Add(x[2], r[2]));
     const V g = tanh(hn::Add(x[3], r[3]));
     const V c = hn::MulAdd(f, at.state(at.step.c), hn::Mul(i, g));
     at.set_gate(i, at.step.gates, 0);
@@ -104,7 +110,7 @@ struct Gru {
   static constexpr std::int64_t kGates = gates_of(RecurrentCell::gru);  // z, r, h
   template <class At>
   static HWY_INLINE V forward(const At& at, const V* x, const V* r) {
-    const V update = sigmoid(hn::Add(x[0], r[0])), reset = sigmoid(hn::Add(x[1], r[1]));
+    const V update = gate(hn::Add(x[0], r[0])), reset = gate(hn::Add(x[1], r[1]));
     const V hidden = tanh(hn::MulAdd(reset, r[2], x[2]));
     at.set_gate(update, at.step.gates, 0);
     at.set_gate(reset, at.step.gates, 1);
@@ -146,6 +152,16 @@ void pack(const RecurrentShape& shape, const void* r, void* packed, std::int64_t
   }
 }
 
+/// What the cell will read and write for kRows rows: too little of each row in one place for the CPU to read ahead.
+template <class Cell, std::int64_t kRows>
+HWY_INLINE void fetch_ahead(const RecurrentShape& shape, const RecurrentForward& step, std::int64_t row,
+                            std::int64_t i) {
+  for (std::int64_t r = row; r < row + kRows; ++r) {
+    for (std::int64_t g = 0; g < Cell::kGates; ++g) hwy::Prefetch(step.gates + r * shape.stride + g * shape.hidden + i);
+    if (step.c) hwy::Prefetch(step.c + r * shape.hidden + i);
+  }
+}
+
 /// What the cells make of the sums of R h with their bias, sum(row, gate) for kRows rows.
 template <class Cell, std::int64_t kRows, class Count, class Sum>
 HWY_INLINE void apply_cell(const RecurrentShape& shape, const RecurrentForward& step, std::int64_t row, std::int64_t i,
@@ -178,6 +194,7 @@ HWY_INLINE void forward_tile(const RecurrentShape& shape, const RecurrentForward
                              std::int64_t row, std::int64_t i, Count count) {
   constexpr std::int64_t kGates = Cell::kGates;
   const std::int64_t width = lanes();
+  fetch_ahead<Cell, kRows>(shape, step, row, i);
   V sum[kRows][kGates];
   for (std::int64_t r = 0; r < kRows; ++r)
     for (std::int64_t g = 0; g < kGates; ++g) sum[r][g] = recurrent_bias<Cell>(shape, step, g, i, count);
@@ -198,6 +215,7 @@ HWY_INLINE void forward_tile(const RecurrentShape& shape, const RecurrentForward
                              std::int64_t row, std::int64_t i, Count count) {
   constexpr std::int64_t kGates = Cell::kGates;
   HWY_ALIGN float sums[kRows * kGates * kBf16Lanes];
+  fetch_ahead<Cell, kRows>(shape, step, row, i);
   find_bf16_tile(kRows, kGates)(step.h_rounded + row * shape.hidden, shape.hidden, panel, shape.hidden / 2, sums);
   apply_cell<Cell, kRows>(shape, step, row, i, count, [&](std::int64_t r, std::int64_t g) {
     return hn::Add(load(sums + (r * kGates + g) * kBf16Lanes), recurrent_bias<Cell>(shape, step, g, i, count));
@@ -314,10 +332,20 @@ void add_product(const RecurrentShape& shape, const T* sums, const T* weights, f
   }
 }
 
+/// What the cell will read for this row.
+template <class Cell>
+HWY_INLINE void fetch_ahead(const RecurrentShape& shape, const RecurrentBackward& step, std::int64_t row,
+                            std::int64_t i) {
+  for (std::int64_t g = 0; g < Cell::kGates; ++g) hwy::Prefetch(step.gates + row * shape.stride + g * shape.hidden + i);
+  if (step.c) hwy::Prefetch(step.c + row * shape.hidden + i);
+  if (step.dy) hwy::Prefetch(step.dy + row * shape.hidden + i);
+}
+
 template <class Cell, class T>
 void backward(const RecurrentShape& shape, const RecurrentBackward& step, std::int64_t rows) {
   for (std::int64_t row = 0; row < rows; ++row) {
     for_vectors(shape.hidden, [&](std::int64_t i, auto count) {
+      if (row + 1 < rows) fetch_ahead<Cell>(shape, step, row + 1, i);
       const Place<RecurrentBackward, decltype(count)> at{step, shape, row, i, count};
       V dh = at.state(step.dh);
       if (step.dy) dh = hn::Add(dh, at.state(step.dy));

@@ -16,30 +16,35 @@ namespace {
 
 /// What a reduction starts with, how an element enters, and how lanes and partial results meet.
 struct Sum {
+  static constexpr bool kAdds = true;
   static constexpr float kStart = 0;
   static auto enter(auto total, auto x) { return hn::Add(total, x); }
   static auto combine(auto a, auto b) { return hn::Add(a, b); }
 };
 struct SumSquare {
+  static constexpr bool kAdds = true;
   static constexpr float kStart = 0;
   static auto enter(auto total, auto x) { return hn::MulAdd(x, x, total); }
   static auto combine(auto a, auto b) { return hn::Add(a, b); }
 };
 struct Max {
+  static constexpr bool kAdds = false;
   static constexpr float kStart = -std::numeric_limits<float>::infinity();
   static auto enter(auto total, auto x) { return combine(total, x); }
   static auto combine(auto a, auto b) { return hn::IfThenElse(hn::Or(hn::IsNaN(a), hn::Gt(a, b)), a, b); }
 };
 struct Min {
+  static constexpr bool kAdds = false;
   static constexpr float kStart = std::numeric_limits<float>::infinity();
   static auto enter(auto total, auto x) { return combine(total, x); }
   static auto combine(auto a, auto b) { return hn::IfThenElse(hn::Or(hn::IsNaN(a), hn::Lt(a, b)), a, b); }
 };
 
-/// Lanes folded in halves.
+/// Lanes folded in halves, or in the CPU's own order where they are added up.
 template <class Op>
 float fold(V v) {
   const F32 d;
+  if constexpr (Op::kAdds) return hn::GetLane(hn::SumOfLanes(d, v));
   HWY_ALIGN float values[2 * HWY_MAX_BYTES / sizeof(float)];
   for (std::int64_t half = lanes() / 2; half > 0; half /= 2) {
     hn::Store(v, d, values);

@@ -125,43 +125,42 @@ std::int64_t rows_at_a_time(std::int64_t n) { return std::max<std::int64_t>(1, 4
 
 void SoftmaxKernel::operator()(const void* x, void* y, std::int64_t outer, std::int64_t n, std::int64_t inner) const {
   if (n == 0 || inner == 0) return;
-  const auto bytes = 8 * outer * n * inner * static_cast<std::int64_t>(element_bytes_);  // worth of work, not traffic
+  const auto bytes = 8 * outer * n * inner * static_cast<std::int64_t>(element_bytes);  // worth of work, not traffic
   if (inner > 1) {
     return parallel_for(outer, bytes, [&](std::int64_t i) {
-      plane_(at(x, i * n * inner, element_bytes_), at(y, i * n * inner, element_bytes_), n, inner);
+      plane(at(x, i * n * inner, element_bytes), at(y, i * n * inner, element_bytes), n, inner);
     });
   }
   const std::int64_t group = rows_at_a_time(n);
   parallel_for(blocks_of(outer, group), bytes, [&](std::int64_t i) {
     const std::int64_t begin = i * group;
-    rows_(at(x, begin * n, element_bytes_), at(y, begin * n, element_bytes_), std::min(group, outer - begin), n);
+    rows(at(x, begin * n, element_bytes), at(y, begin * n, element_bytes), std::min(group, outer - begin), n);
   });
 }
 
 void SoftmaxGradKernel::operator()(const void* dy, const void* y, void* dx, std::int64_t outer, std::int64_t n,
                                    std::int64_t inner) const {
   if (n == 0 || inner == 0) return;
-  const auto bytes = 4 * outer * n * inner * static_cast<std::int64_t>(element_bytes_);
-  const auto offset = [&](auto* array, std::int64_t i) { return at(array, i * n * inner, element_bytes_); };
+  const auto bytes = 4 * outer * n * inner * static_cast<std::int64_t>(element_bytes);
+  const auto offset = [&](auto* array, std::int64_t i) { return at(array, i * n * inner, element_bytes); };
   if (inner > 1) {
     return parallel_for(outer, bytes,
-                        [&](std::int64_t i) { plane_(offset(dy, i), offset(y, i), offset(dx, i), n, inner); });
+                        [&](std::int64_t i) { plane(offset(dy, i), offset(y, i), offset(dx, i), n, inner); });
   }
   const std::int64_t group = rows_at_a_time(n);
   parallel_for(blocks_of(outer, group), bytes, [&](std::int64_t i) {
     const std::int64_t begin = i * group;
-    rows_(offset(dy, begin), offset(y, begin), offset(dx, begin), std::min(group, outer - begin), n);
+    rows(offset(dy, begin), offset(y, begin), offset(dx, begin), std::min(group, outer - begin), n);
   });
 }
 
 SoftmaxKernel find_softmax(SoftmaxOp op, DType dtype) {
-  return SoftmaxKernel(HWY_DYNAMIC_DISPATCH(find_rows)(op, dtype), HWY_DYNAMIC_DISPATCH(find_plane)(op, dtype),
-                       bytes_of(dtype, 1));
+  return {HWY_DYNAMIC_DISPATCH(find_rows)(op, dtype), HWY_DYNAMIC_DISPATCH(find_plane)(op, dtype), bytes_of(dtype, 1)};
 }
 
 SoftmaxGradKernel find_softmax_grad(SoftmaxOp op, DType dtype) {
-  return SoftmaxGradKernel(HWY_DYNAMIC_DISPATCH(find_gradient_rows)(op, dtype),
-                           HWY_DYNAMIC_DISPATCH(find_gradient_plane)(op, dtype), bytes_of(dtype, 1));
+  return {HWY_DYNAMIC_DISPATCH(find_gradient_rows)(op, dtype), HWY_DYNAMIC_DISPATCH(find_gradient_plane)(op, dtype),
+          bytes_of(dtype, 1)};
 }
 
 }  // namespace halfstep::simd

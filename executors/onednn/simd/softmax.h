@@ -12,42 +12,32 @@ namespace halfstep::simd {
 enum class SoftmaxOp { softmax, log_softmax };
 
 /// x, y of one dtype. y may be x.
-class SoftmaxKernel {
- public:
+struct SoftmaxKernel {
   /// `rows` rows of n contiguous elements.
   using RowsFn = void (*)(const void* x, void* y, std::int64_t rows, std::int64_t n);
   /// [n, inner]: the axis is the first one.
   using PlaneFn = void (*)(const void* x, void* y, std::int64_t n, std::int64_t inner);
 
-  SoftmaxKernel() = default;
-  SoftmaxKernel(RowsFn rows, PlaneFn plane, std::size_t element_bytes)
-      : rows_(rows), plane_(plane), element_bytes_(element_bytes) {}
-  explicit operator bool() const { return rows_ != nullptr; }
+  explicit operator bool() const { return rows != nullptr; }
   void operator()(const void* x, void* y, std::int64_t outer, std::int64_t n, std::int64_t inner = 1) const;
 
- private:
-  RowsFn rows_ = nullptr;
-  PlaneFn plane_ = nullptr;
-  std::size_t element_bytes_ = 0;
+  RowsFn rows = nullptr;
+  PlaneFn plane = nullptr;
+  std::size_t element_bytes = 0;
 };
 
 /// softmax: dx = y (dy - sum(dy y)); log_softmax: dx = dy - exp(y) sum(dy), sums over the axis. dx may be dy.
-class SoftmaxGradKernel {
- public:
+struct SoftmaxGradKernel {
   using RowsFn = void (*)(const void* dy, const void* y, void* dx, std::int64_t rows, std::int64_t n);
   using PlaneFn = void (*)(const void* dy, const void* y, void* dx, std::int64_t n, std::int64_t inner);
 
-  SoftmaxGradKernel() = default;
-  SoftmaxGradKernel(RowsFn rows, PlaneFn plane, std::size_t element_bytes)
-      : rows_(rows), plane_(plane), element_bytes_(element_bytes) {}
-  explicit operator bool() const { return rows_ != nullptr; }
+  explicit operator bool() const { return rows != nullptr; }
   void operator()(const void* dy, const void* y, void* dx, std::int64_t outer, std::int64_t n,
                   std::int64_t inner = 1) const;
 
- private:
-  RowsFn rows_ = nullptr;
-  PlaneFn plane_ = nullptr;
-  std::size_t element_bytes_ = 0;
+  RowsFn rows = nullptr;
+  PlaneFn plane = nullptr;
+  std::size_t element_bytes = 0;
 };
 
 /// Empty unless dtype is f32, f16 or bf16.

@@ -53,8 +53,8 @@ class StateStore {
   virtual void write(std::string_view name, const Tensor& value) = 0;
 };
 
-/// A compiled graph. Not thread-safe; programs that share states must not run concurrently either. On a GPU all
-/// programs of one executor share its stream, which a first run captures: one thread at a time compiles and runs them.
+/// A compiled graph. Not thread-safe; programs that share states must not run concurrently either. Others may, also
+/// those of one executor, which on a GPU take turns, as they share its stream.
 class Program {
  public:
   virtual ~Program() = default;

@@ -12,7 +12,9 @@ namespace HALFSTEP_API halfstep {
 /// The type of this library's executors, and of plug-ins that are built as a core::Backend.
 class RankedExecutor : public Executor {
  public:
-  using Executor::compile;
+  std::unique_ptr<Program> compile(const Graph& graph, StateStore& store) final {
+    return compile(graph, store, nullptr);
+  }
   /// The same for a program whose collective operators reduce over the ranks. Running it is collective.
   virtual std::unique_ptr<Program> compile(const Graph& graph, StateStore& store,
                                            const std::shared_ptr<Communicator>& ranks) = 0;

@@ -24,10 +24,9 @@ struct ExecutorStatus {
 /// the library only for their own name or `auto`, and of these `cudnn` for `auto` only where there may be a GPU. Models
 /// with a plug-in's operators must be loaded afterwards.
 ///
-/// A broken plug-in does not affect others. `notice` receives a sentence about it, another if auto skips a GPU of this
-/// machine, those of `without_effect`, and, once per process, one on the waiting threads of OpenMP if their wait
-/// policy is not set.
-/// Throws Error naming the available executors.
+/// A broken plug-in does not affect others. `notice` receives a sentence about it, that of `missing_plugin_folders`,
+/// another if auto skips a GPU of this machine, those of `without_effect`, and, once per process, one on the waiting
+/// threads of OpenMP if their wait policy is not set. Throws Error naming the available executors.
 std::unique_ptr<Executor> make_executor(std::string_view name, const ExecutorOptions& options,
                                         std::string* notice = nullptr);
 
@@ -42,6 +41,9 @@ std::unique_ptr<Executor> load_executor(const std::string& library, const Execut
 /// its programs have a plan and cannot run. Throws Error if there is no such plug-in, or it rejects the description.
 std::unique_ptr<Executor> make_described_executor(std::string_view name, const std::string& library,
                                                   const std::string& description, const ExecutorOptions& options = {});
+
+/// A sentence that names the folders of HALFSTEP_PLUGIN_PATH that are not there; empty if there are none.
+std::string missing_plugin_folders();
 
 /// The names that `make_executor` accepts, except auto. Loads no plug-in.
 std::vector<std::string> executor_names();

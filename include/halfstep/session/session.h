@@ -30,7 +30,7 @@ struct SessionOptions {
 /// operators of the model draw different numbers in each run.
 ///
 /// The executor must outlive the session. A session is not thread-safe; different threads may use different sessions,
-/// on a GPU those of different executors: see Program.
+/// also those of one executor: see Program.
 class Session {
  public:
   /// Compiles nothing yet. Throws Error(input) for a batch axis that the model does not have.

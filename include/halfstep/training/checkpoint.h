@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include <halfstep/graph/graph.h>
 #include <halfstep/graph/lazy_tensors.h>
 #include <halfstep/graph/named_tensors.h>
+#include <halfstep/graph/precision.h>
 
 namespace HALFSTEP_API halfstep {
 
@@ -71,6 +73,10 @@ struct LoadedCheckpoint {
 /// Reads the newest intact checkpoint of a directory. Throws Error(input) if there is none: no file at all, or only
 /// truncated and damaged ones.
 LoadedCheckpoint load_checkpoint(const std::filesystem::path& directory);
+
+/// The precision of the run that wrote the newest checkpoint of a directory; none where no file tells. Reads the header
+/// alone: whether the checkpoint is intact shows when it is loaded.
+std::optional<Precision> precision_of_checkpoint(const std::filesystem::path& directory);
 
 /// The configuration of a run that is about to resume.
 struct ResumeTarget {

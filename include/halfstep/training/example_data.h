@@ -13,6 +13,10 @@
 
 namespace HALFSTEP_API halfstep {
 
+/// Gives the inputs of a model that was exported for one batch size the one of `shapes`, unless they are in it by name,
+/// where the model supports others. Where it does not, `shapes.batch` becomes the model's, and the result says why.
+std::string take_batch(const Graph& model, InputShapes& shapes);
+
 /// Random inputs, the same in each call: floats from -1 to 1, and integers that are 0 or 1, or valid indices if they
 /// select rows of a table. Throws Error(input) if an extent is unknown, and for inputs of strings.
 NamedTensors example_inputs(const Graph& model, const InputShapes& shapes);

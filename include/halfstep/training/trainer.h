@@ -131,11 +131,17 @@ class Trainer {
   bool is_first_rank() const;
 
   DType precision() const;
+  /// Why `auto` took it; empty where it was asked for.
+  const std::string& precision_reason() const;
   /// The first of several losses.
   const LossDef& loss() const;
   /// The loss's name, or those of several: "boxes=l1*5, classes=softmax_cross_entropy".
   std::string loss_text() const;
   const std::vector<Metric>& metrics() const;
+  /// Rows of a full batch on all ranks: as asked for, unless the model's batch size is fixed or the data has fewer.
+  std::int64_t batch_size() const;
+  /// Notes on choices made by heuristics, a line each, which `fit` gives to on_notice.
+  const std::vector<std::string>& notices() const;
   std::int64_t parameter_count() const;
   /// Sizes in bytes of the buckets of gradients, in the order of the backward pass; empty for a single process.
   std::vector<std::size_t> bucket_bytes() const;

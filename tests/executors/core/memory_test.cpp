@@ -1,5 +1,6 @@
 // The arena: no two buffers that are needed at the same step overlap, and memory is used again.
 #include <algorithm>
+#include <chrono>
 #include <random>
 
 #include <gtest/gtest.h>
@@ -66,6 +67,46 @@ TEST(Arena, NoTwoLiveBuffersOverlap) {
     expect_valid(lifetimes, plan_memory(lifetimes), steps);
     if (testing::Test::HasFatalFailure()) return;
   }
+}
+
+/// A forward pass whose values live until the backward pass, of many nodes.
+TEST(Arena, OfManyBuffersIsPlannedInAMoment) {
+  constexpr int kNodes = 60'000, kSteps = 2 * kNodes;
+  for (const bool varies : {false, true}) {
+    std::vector<Lifetime> lifetimes;
+    for (int i = 0; i < kNodes; ++i) {
+      const std::size_t bytes = varies ? 64 << i % 4 : 256;
+      lifetimes.push_back({bytes, i, kSteps - i - 1});
+      lifetimes.push_back({256, kSteps - i - 1, std::min(kSteps - i, kSteps - 1)});
+    }
+    const auto begin = std::chrono::steady_clock::now();
+    const Arena arena = plan_memory(lifetimes);
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(3));
+    std::size_t most = 0;
+    for (int i = 0; i < kNodes; ++i) most += lifetimes[static_cast<std::size_t>(2 * i)].bytes;
+    EXPECT_LE(static_cast<double>(arena.bytes), 1.01 * static_cast<double>(most));
+  }
+}
+
+TEST(Arena, OfManyBuffersHasNoTwoThatOverlap) {
+  std::mt19937 random(8);
+  const auto below = [&](int n) { return static_cast<int>(random() % static_cast<unsigned>(n)); };
+  constexpr int kSteps = 12'000;
+  std::vector<Lifetime> lifetimes;
+  for (int i = 0; i < kSteps; ++i) {
+    const std::int32_t first = below(kSteps);
+    lifetimes.push_back({static_cast<std::size_t>(64 << below(3)), first, std::min(kSteps - 1, first + below(6))});
+  }
+  const Arena arena = plan_memory(lifetimes);
+  std::vector<std::vector<std::size_t>> at(kSteps);
+  for (std::size_t i = 0; i < lifetimes.size(); ++i)
+    for (std::int32_t step = lifetimes[i].first; step <= lifetimes[i].last; ++step)
+      at[static_cast<std::size_t>(step)].push_back(i);
+  for (const std::vector<std::size_t>& live : at)
+    for (const std::size_t a : live)
+      for (const std::size_t b : live)
+        EXPECT_TRUE(a == b || arena.offsets[a] + lifetimes[a].bytes <= arena.offsets[b] ||
+                    arena.offsets[b] + lifetimes[b].bytes <= arena.offsets[a]);
 }
 
 TEST(Arena, IsAsSmallAsTheLargestStepWhereThatFits) {

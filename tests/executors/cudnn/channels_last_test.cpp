@@ -226,12 +226,14 @@ TEST(ChannelsLast, LayoutsOfDegenerateTensorsAreRowMajor) {
   EXPECT_TRUE(layout_like(layout, {2, 3, 1, 1}).is_row_major());
 }
 
-/// Values that a training step copies into another order: its batch, and in the U-Net what its loss reads and writes.
+/// Values that a training step copies into another order: its batch, in the U-Net what its loss reads and writes, and
+/// random numbers, which are drawn row-major.
 struct Reorders {
   const char* model;
   std::size_t most;
 };
-const Reorders kReorders[] = {{"resnet-torchscript", 1}, {"mobilenetv2-torchscript", 1}, {"unet", 4}};
+const Reorders kReorders[] = {
+    {"resnet-torchscript", 1}, {"mobilenetv2-torchscript", 1}, {"unet", 4}, {"normalized", 2}};
 
 TEST(ChannelsLast, StepsChangeHardlyAnyLayout) {
   for (const auto& [model, most] : kReorders) {
@@ -242,6 +244,31 @@ TEST(ChannelsLast, StepsChangeHardlyAnyLayout) {
     fmt::print("{} reorders {}\n", model, fmt::join(names, ", "));
     EXPECT_LE(names.size(), most) << model;
   }
+}
+
+TEST(ChannelsLast, GradientsOfNormalizationsOfGroupsAreThoseOfTheReference) {
+  const auto executor = emulated_executor(Values::separate), reference = make_reference_executor();
+  const Graph graph = training_step("normalized", DType::f16, executor->capabilities());
+  CompiledGraph step(*executor, graph), wanted(*reference, graph);
+  std::vector<Tensor> values;
+  for (const ValueId id : graph.inputs) {
+    const Value& value = graph[id];
+    values.push_back(is_float(value.dtype) ? random_tensor(value.dtype, value.shape, values.size() + 1)
+                                           : convert(Tensor::of<float>({1, 3}), value.dtype));
+  }
+  for (const State& state : graph.states) {
+    if (state.role != StateRole::parameter) continue;
+    const Value& value = graph[state.value];
+    for (CompiledGraph* each : {&step, &wanted})
+      each->store().write(value.name,
+                          random_tensor(value.dtype, value.shape, static_cast<unsigned>(value.name.size())));
+  }
+  const std::vector<Tensor> got = step.run(values), want = wanted.run(values);
+  for (std::size_t i = 0; i < got.size(); ++i) expect_near(got[i], want[i], 0x1p-6, graph[graph.outputs[i]].name);
+  for (const State& state : graph.states)
+    expect_near(step.store().read(graph[state.value].name), wanted.store().read(graph[state.value].name), 0x1p-6,
+                graph[state.value].name);
+  EXPECT_TRUE(emulation::guards_are_whole());
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // Which nodes of whole training steps have no kernel of the device.
 #include <algorithm>
 #include <set>
+#include <utility>
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -88,12 +89,12 @@ INSTANTIATE_TEST_SUITE_P(, StepCoverage, ::testing::ValuesIn(step_names()),
 
 /// What NVIDIA's compiler makes of the kernels that a step generates. It needs NVRTC, whose log says what is spilled
 /// and whose PTX has the accesses of 16 bytes, and no device.
-class StepKernels : public ::testing::TestWithParam<const char*> {};
+class StepKernels : public ::testing::TestWithParam<std::pair<const char*, DType>> {};
 
 TEST_P(StepKernels, AreCompiledWithoutSpills) {
   ASSERT_EQ(runtime_compiler_refusal(), "");
   emulation::forget_texts();
-  coverage_of(GetParam(), DType::f16);
+  coverage_of(GetParam().first, GetParam().second);
   const std::vector<KernelText> texts = emulation::executor_texts();
   EXPECT_GT(texts.size(), 5U);
   struct Row {
@@ -105,8 +106,8 @@ TEST_P(StepKernels, AreCompiledWithoutSpills) {
     const KernelText& text = texts[i];
     EXPECT_FALSE(compile(text, i % 2 ? 120 : 75, {}).empty()) << text.name;
     // They only wait for memory.
-    static const std::set<std::string> kWaiting = {"update",    "squares",          "gather_moments",
-                                                   "normalize", "gather_gradients", "input_gradient"};
+    static const std::set<std::string> kWaiting = {"update",           "squares",        "gather_moments", "normalize",
+                                                   "gather_gradients", "input_gradient", "random_numbers"};
     const bool is_one_pass = text.name.starts_with("elementwise") || kWaiting.contains(text.name);
     for (const int capability : {80, 90}) {
       const KernelReport report = inspect(text, capability);
@@ -126,8 +127,15 @@ TEST_P(StepKernels, AreCompiledWithoutSpills) {
                row.kernels, row.registers, row.spilled_bytes, row.wide);
 }
 INSTANTIATE_TEST_SUITE_P(, StepKernels,
-                         ::testing::Values("unet-resize", "swin-dynamo", "autoencoder-dynamo", "lstm-torchscript"),
-                         [](const auto& each) { return test_name(each.param); });
+                         ::testing::Values(std::pair("unet-resize", DType::f16), std::pair("swin-dynamo", DType::f16),
+                                           std::pair("deit-dynamo", DType::f32),  // whose attention is generated
+                                           std::pair("normalized", DType::f16),
+                                           std::pair("autoencoder-dynamo", DType::f16),
+                                           std::pair("lstm-torchscript", DType::f16),
+                                           std::pair("gpt_neo-dynamo", DType::f32)),
+                         [](const auto& each) {
+                           return test_name(fmt::format("{}_{}", each.param.first, name_of(each.param.second)));
+                         });
 
 }  // namespace
 }  // namespace halfstep::cudnn

@@ -29,26 +29,6 @@ std::vector<Graph> graphs_of(std::initializer_list<std::string_view> operators) 
   return graphs;
 }
 
-TEST(Descriptors, ConvolutionsHaveTheExtentsOfOnnx) {
-  const std::vector<Graph> graphs = graphs_of({"Conv", "FusedConv"});
-  EXPECT_FALSE(graphs.empty());
-  for (const Graph& g : graphs) {
-    const Node& node = g.nodes[0];
-    const Value &x = g[node.inputs[0]], &w = g[node.inputs[1]], &y = g[node.outputs[0]];
-    const ops::Window window = ops::make_window(node.attributes, ops::spatial(x.shape), ops::spatial(w.shape));
-    if (window.pad_begin != window.pad_end) continue;  // the graph API's alone
-    const auto x_desc = tensor_descriptor(x.dtype, x.shape);
-    const auto w_desc = filter_descriptor(w.dtype, w.shape);
-    const auto conv =
-        convolution_descriptor(window, x.shape.rank(), node.attributes.get_int("group", 1), CUDNN_TENSOR_OP_MATH);
-    std::vector<int> found(as_cudnn(y.shape).size());
-    ASSERT_EQ(cudnnGetConvolutionNdForwardOutputDim(conv.get(), x_desc.get(), w_desc.get(),
-                                                    static_cast<int>(found.size()), found.data()),
-              CUDNN_STATUS_SUCCESS);
-    EXPECT_EQ(found, as_cudnn(y.shape)) << to_text(g);
-  }
-}
-
 TEST(Descriptors, PoolingHasTheExtentsOfOnnx) {
   const std::vector<Graph> graphs = graphs_of({"MaxPool", "AveragePool"});
   EXPECT_FALSE(graphs.empty());

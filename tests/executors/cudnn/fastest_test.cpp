@@ -45,6 +45,19 @@ TEST(Fastest, IsKeptInAFolder) {
       << "it would decide again every time";
 }
 
+TEST(Fastest, TheFileIsReadOnce) {
+  const TemporaryDirectory folder;
+  const std::filesystem::path file = folder / "choices.json";
+  int asked = 0;
+  EXPECT_EQ(fastest_known(folder.path(), "device", "this", 2, times({2.0, 1.0}, &asked)), 1U);
+  ASSERT_TRUE(std::filesystem::remove(file));
+  EXPECT_EQ(fastest_known(folder.path(), "device", "this", 2, times({1.0, 2.0}, &asked)), 1U);
+  EXPECT_EQ(asked, 2);
+  EXPECT_FALSE(std::filesystem::exists(file)) << "there was nothing to add";
+  EXPECT_EQ(fastest_known(folder.path(), "device", "that", 2, times({1.0, 2.0}, &asked)), 0U);
+  EXPECT_TRUE(std::filesystem::exists(file));
+}
+
 TEST(Fastest, ProductsAreTimedOnceForAMachine) {
   const TemporaryDirectory folder;
   ::setenv("HALFSTEP_KERNEL_CACHE", (folder / "kernels").c_str(), 1);

@@ -68,12 +68,14 @@ INSTANTIATE_TEST_SUITE_P(, StepCalls, testing::Values("mlp-torchscript", "lenet-
 
 constexpr std::int64_t kSide = 40;  // 6400 bytes of f32: more than goes with a step
 
-/// state = state + relu(x) * factor; the outputs are its sum, and the largest x.
-Graph accumulation() {
+/// state = state + relu(x) * factor; the outputs are its sum, and the largest x. `is_flat`: x is read as another shape
+/// than it has.
+Graph accumulation(bool is_flat = false) {
   Graph g;
   g.opsets = {{"", kOnnxOpset}};
   Builder b(g);
-  const Expr x = b.expr(g.add_input("x", DType::f32, {kSide, kSide}));
+  const Expr given = b.expr(g.add_input("x", DType::f32, is_flat ? Shape{kSide * kSide} : Shape{kSide, kSide}));
+  const Expr x = is_flat ? b.reshape(given, {kSide, kSide}) : given;
   const Expr factor = b.expr(g.add_input("factor", DType::f32, {}));
   const Expr sum = b.expr(g.add_state("sum", Tensor(DType::f32, {kSide, kSide}), StateRole::parameter));
   const Expr next = sum + b.op("Relu", {x}) * factor;
@@ -87,10 +89,10 @@ void fill_with(Tensor memory, int value) {
 }
 
 /// The outputs of steps on x of 1, 2, 3, ..., each given while the step before runs.
-std::vector<float> overlapped_run(int steps, Calls* last = nullptr) {
+std::vector<float> overlapped_run(int steps, Calls* last = nullptr, const Graph& graph = accumulation()) {
   const auto executor = emulated_executor();
   const auto store = executor->make_store();
-  const auto program = executor->compile(accumulation(), *store);
+  const auto program = executor->compile(graph, *store);
   OverlappedProgram* overlapped = halfstep::overlapped(*program);
   EXPECT_TRUE(overlapped && overlapped->takes_ahead(0) && !overlapped->takes_ahead(1));
   std::vector<float> outputs;
@@ -134,6 +136,12 @@ TEST_F(OverlappedSteps, TakeWhatIsGivenWhileTheStepBeforeRuns) {
     EXPECT_EQ(last.waits, 1);
     EXPECT_EQ(last.copies, 1) << "of the next step's x";
   }
+}
+
+TEST_F(OverlappedSteps, TakeWhatIsReadThroughAViewFirst) {
+  Calls last;
+  EXPECT_EQ(overlapped_run(6, &last, accumulation(true)), expected_run(6));
+  EXPECT_EQ(last.copies, 1) << "of the next step's x";
 }
 
 /// What that is worth: without the program's wait for the copies, or that of the copies for the program, some order of

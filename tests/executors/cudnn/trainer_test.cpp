@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <cuda_runtime_api.h>
@@ -11,11 +12,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "data/batch_reader.h"
 #include "tests/executors/cudnn/emulated_executor.h"
 #include "tests/executors/cudnn/emulation/calls.h"
 #include "tests/executors/cudnn/emulation/emulation.h"
+#include "training/step_program.h"
 #include <halfstep/base/error.h>
 #include <halfstep/executors/memory_use.h>
+#include <halfstep/ops/builder.h>
+#include <halfstep/ops/op_def.h>
 #include <halfstep/training/trainer.h>
 
 namespace halfstep::cudnn {
@@ -66,6 +71,7 @@ struct Trained {
   NamedTensors parameters;
   std::size_t predicted = 0;  ///< bytes of the device
   std::size_t taken = 0;      ///< at the end of a step
+  std::size_t most = 0;       ///< up to there
   int least_copies = 100;     ///< of a step, outside of a graph
 };
 
@@ -76,6 +82,7 @@ std::size_t memory_taken() {
 }
 
 Trained train(Executor& executor, std::size_t budget = 0) {
+  emulation::most_memory();
   Trainer trainer(deep(), executor, rows(),
                   {.precision = Precision::fp32, .epochs = 2, .batch_size = kBatch, .memory_budget = budget});
   Trained run;
@@ -84,7 +91,10 @@ Trained train(Executor& executor, std::size_t budget = 0) {
   callbacks.on_step_begin = [&](std::int64_t) { copies = emulation::calls().copies; };
   callbacks.on_step = [&](const StepResult& result) {
     run.losses.push_back(result.loss);
-    if (run.taken == 0) run.taken = memory_taken();  // with that step's program alone
+    if (run.taken == 0) {  // with that step's program alone
+      run.taken = memory_taken();
+      run.most = emulation::most_memory();
+    }
     run.least_copies = std::min(run.least_copies, emulation::calls().copies - copies);
   };
   trainer.fit(callbacks);
@@ -103,6 +113,51 @@ TEST_F(TrainerOnGpu, LearnsFromTheBatchesThatWereCopiedWhileAStepRan) {
     ASSERT_EQ(got.losses.size(), right.losses.size());
     for (std::size_t i = 0; i < right.losses.size(); ++i)
       EXPECT_NEAR(got.losses[i], right.losses[i], 1e-4) << "seed " << seed << ", step " << i;
+  }
+}
+
+/// A batch after the other, each as soon as it is asked for.
+class Batches final : public BatchReader {
+ public:
+  explicit Batches(std::vector<Batch> all) : all_(std::move(all)) {}
+  const Batch* next() override { return &all_.at(read_++); }
+  const Batch* ahead() override { return read_ < all_.size() ? &all_[read_] : nullptr; }
+  std::int64_t batches_per_epoch() const override { return static_cast<std::int64_t>(all_.size()); }
+
+ private:
+  std::vector<Batch> all_;
+  std::size_t read_ = 0;
+};
+
+/// The shares of a loss of so many terms that they are more than goes with a step: of each batch they are known only
+/// before its own step.
+TEST_F(TrainerOnGpu, TakesTheSharesOfItsOwnBatch) {
+  constexpr std::int64_t kTerms = 2000;
+  Graph g;
+  g.opsets = {{"", kOnnxOpset}};
+  Builder b(g);
+  const Expr x = b.expr(g.add_input("x", DType::f32, {1, kTerms}));
+  const Expr shares = b.expr(g.add_input("shares", DType::f32, {kTerms}));
+  const Expr loss = b.reduce_sum(x * shares, {0, 1}, false);
+  g.outputs = {loss.id()};
+  g.step = {{StepRole::loss, loss.id()}, {StepRole::loss_shares, shares.id()}};
+  std::vector<Batch> batches(4);
+  for (std::size_t i = 0; i < batches.size(); ++i) {
+    Tensor rows(DType::f32, {1, kTerms});
+    std::ranges::fill(rows.span<float>(), static_cast<float>(i + 1));
+    batches[i].x = {rows};
+    batches[i].rows = 1;
+    batches[i].at.row = static_cast<std::int64_t>(i);
+  }
+  const auto executor = emulated_executor();
+  const auto store = executor->make_store();
+  StepProgram program(g, *executor, *store);
+  Batches reader(batches);
+  for (std::size_t i = 0; i < batches.size(); ++i) {
+    const Batch* batch = reader.next();
+    const std::vector<float> own(kTerms, static_cast<float>(10 * (i + 1)));
+    program.run(*batch, 0, true, own, &reader);
+    EXPECT_EQ(program.loss(), static_cast<float>((i + 1) * 10 * (i + 1) * kTerms)) << "step " << i;
   }
 }
 
@@ -132,6 +187,7 @@ TEST_F(TrainerOnGpu, KeepsToABudgetOfTheDevicesMemoryWithTheSameLosses) {
     EXPECT_LE(run.predicted, budget);
     EXPECT_LT(run.taken, whole.taken);
     EXPECT_LT(run.taken - run.predicted, std::size_t{64} << 10) << "tables of addresses and handles";
+    EXPECT_LT(run.most, budget + (std::size_t{64} << 10)) << "before the step was within the budget";
     EXPECT_EQ(run.losses, whole.losses);
     ASSERT_EQ(run.parameters.size(), whole.parameters.size());
     for (const auto& [name, tensor] : run.parameters) EXPECT_TRUE(identical(tensor, whole.parameters.at(name))) << name;

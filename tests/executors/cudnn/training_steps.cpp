@@ -119,7 +119,28 @@ Model written_out() {
   return model;
 }
 
+/// Of convolutions between normalizations of groups of channels, and of each channel by itself, with noise.
+Model normalized() {
+  constexpr std::int64_t kBatch = 2, kSide = 8, kClasses = 5;
+  Model model{{}, kBatch, {.label_shape = {kBatch}}, "adamw"};
+  Graph& g = model.graph;
+  g.opsets = {{"", kOnnxOpset}, {std::string(kOwnDomain), kOwnOpset}};
+  Builder b(g);
+  Layers layers(g);
+  const auto normal = [&](const char* op, const Expr& x, Attributes attributes) {
+    return b.op("Relu", {b.op(op, {x, layers.weights({8}), layers.weights({8})}, std::move(attributes))});
+  };
+  const Expr x = b.expr(g.add_input("x", DType::f32, {kBatch, 3, kSide, kSide}));
+  const Expr grouped = normal("GroupNormalization", layers.convolution(x, 8, 3), {{"num_groups", std::int64_t{2}}});
+  const Expr noisy = grouped + b.op("RandomNormalLike", {grouped}) * 0.1;
+  const Expr single = normal("InstanceNormalization", layers.convolution(noisy, 8, 3), {});
+  const Expr pooled = b.op("GlobalAveragePool", {layers.convolution(single, 8, 3)});
+  g.outputs = {b.op("MatMul", {b.reshape(pooled, {kBatch, 8}), layers.weights({8, kClasses})}).id()};
+  return model;
+}
+
 Model model_of(const std::string& name) {
+  if (name == "normalized") return normalized();
   if (name == "written-out") return written_out();
   if (name == "unet") return unet(&Layers::upward);
   if (name == "unet-resize") return unet(&Layers::resized);
@@ -129,7 +150,7 @@ Model model_of(const std::string& name) {
 }  // namespace
 
 std::vector<std::string> step_names() {
-  std::vector<std::string> names{"unet", "unet-resize", "written-out"};
+  std::vector<std::string> names{"normalized", "unet", "unet-resize", "written-out"};
   for (const fs::directory_entry& folder : fs::directory_iterator(zoo())) names.push_back(folder.path().filename());
   std::ranges::sort(names);
   return names;

@@ -10,7 +10,7 @@
 namespace halfstep::cudnn {
 
 /// Names of models, in order: folders of models/zoo, "unet" (transposed convolutions), "unet-resize" (bilinear),
-/// "written-out" (operators that become others).
+/// "written-out" (operators that become others), "normalized" (of groups and instances, with noise).
 std::vector<std::string> step_names();
 
 /// A training step on the batch that the model comes with, by the loss and the optimizer that it comes with; f16 has a

@@ -31,7 +31,7 @@ struct Step {
 
 /// Data that a forward kernel saves for the gradient kernels of its node.
 struct ForwardRecord {
-  BufferId workspace = kNoBuffer;     ///< pooling: where each maximum was
+  BufferId workspace = kNoBuffer;     ///< pooling: where each maximum was; recurrent: their own
   Operand mean, variance;             ///< normalization: statistics; of layers the inverse deviation, not the variance
   Layout source, destination;         ///< layouts the forward kernel ran on
   DType computed = DType::undefined;  ///< type it ran in; undefined while no kernel filled this in

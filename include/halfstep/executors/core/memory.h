@@ -42,8 +42,8 @@ MemoryRoom machine_room();
 /// memory than there is: constants, states, inputs, outputs, and at the least what lives between nodes. To be called
 /// before any of it is allocated, since systems promise more than there is, and end programs that come to use it.
 void check_step_fits(const Graph& graph, ValueMemory values, const MemoryRoom& room = machine_room());
-/// The same with the size of the arena, once it is known.
-void check_step_fits(const Graph& graph, std::size_t arena_bytes, const MemoryRoom& room = machine_room());
+/// The same with what lies between nodes and grows with the batch, once that is known.
+void check_step_fits(const Graph& graph, std::size_t between, const MemoryRoom& room = machine_room());
 
 /// What Device::allocate throws where the device has too little memory left.
 class TooLittleMemory final : public std::bad_alloc {
@@ -55,13 +55,20 @@ class TooLittleMemory final : public std::bad_alloc {
  private:
   std::size_t free_;
 };
-/// The error for that, as check_step_fits has it. `arena_bytes`: 0 where the states alone did not fit.
-[[noreturn]] void throw_too_little(const Graph& graph, std::size_t arena_bytes, const TooLittleMemory& left,
+/// What memory was asked for.
+struct AskedMemory {
+  const char* what = "states and constants";
+  std::size_t bytes = 0;   ///< 0: not known
+  std::size_t before = 0;  ///< what was had before and grows with the batch, too
+};
+/// The error for that, as check_step_fits has it.
+[[noreturn]] void throw_too_little(const Graph& graph, const AskedMemory& asked, const TooLittleMemory& left,
                                    const MemoryRoom& room);
 
 /// Offsets such that no two buffers alive at the same step overlap. Greedy: the largest first, each at the lowest gap
 /// that fits it (Pisarchyk & Lee 2020, "Efficient Memory Management for Deep Neural Net Inference"); where that leaves
-/// gaps, other orders are tried, and the best is taken.
+/// gaps, other orders are tried, and the best is taken. Of more than 10,000 buffers, for which that takes seconds, each
+/// is placed where it is needed first, if that is as good.
 Arena plan_memory(const std::vector<Lifetime>& lifetimes);
 
 }  // namespace halfstep

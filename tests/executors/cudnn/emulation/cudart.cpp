@@ -1,10 +1,14 @@
 // The CUDA runtime.
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <map>
+#include <memory>
+#include <mutex>
 #include <new>
 #include <random>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -32,8 +36,9 @@ struct State {
   std::mt19937 random;
   std::uint32_t seeded = 0;
   Blocks device, pinned;
-  std::size_t used = 0, bytes_to_host = 0;
-  int live = 0, allocations = 0, capturing = 0;
+  std::size_t used = 0, most_used = 0, bytes_to_host = 0;
+  std::atomic<int> live = 0;
+  int allocations = 0, capturing = 0;
   unsigned stream_waits = 0;  ///< for events
   Calls calls;
   const char* refusal = "";
@@ -76,11 +81,15 @@ cudaError_t allocate(Blocks& blocks, void** p, std::size_t bytes) {
     refuse("memory is allocated while a stream is captured");
     return fail(cudaErrorStreamCaptureUnsupported);
   }
-  auto* whole = static_cast<std::byte*>(::operator new (bytes + 2 * kGuard, std::align_val_t{256}));
-  std::memset(whole, static_cast<int>(kGuardByte), bytes + 2 * kGuard);
-  *p = whole + kGuard;
+  struct Free {
+    void operator()(std::byte* memory) const { ::operator delete (memory, std::align_val_t{256}); }
+  };
+  std::unique_ptr<std::byte, Free> whole(
+      static_cast<std::byte*>(::operator new (bytes + 2 * kGuard, std::align_val_t{256})));
+  std::memset(whole.get(), static_cast<int>(kGuardByte), bytes + 2 * kGuard);
+  blocks.emplace(whole.get() + kGuard, bytes);
+  *p = whole.release() + kGuard;
   std::memset(*p, 0xcd, bytes);  // memory is not zero when it is handed out
-  blocks.emplace(whole + kGuard, bytes);
   ++state().allocations;
   ++state().live;
   return cudaSuccess;
@@ -144,6 +153,16 @@ cudaError_t copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind k
 
 }  // namespace
 
+namespace {
+std::recursive_mutex& mutex() {
+  static std::recursive_mutex m;
+  return m;
+}
+}  // namespace
+
+Entered::Entered() { mutex().lock(); }
+Entered::~Entered() { mutex().unlock(); }
+
 Machine& machine() { return state().machine; }
 std::uint32_t draw() {
   State& s = state();
@@ -156,7 +175,10 @@ bool fails(const char* call) {
   return true;
 }
 void submit(cudaStream_t stream, Work work) {
+  const Entered entered;
   stream = stream_of(stream);
+  if (stream->capturing && stream->capturer != std::this_thread::get_id())
+    refuse("a stream is given work while another thread captures it");
   if (stream->capturing)
     stream->captured.push_back(std::move(work));
   else
@@ -170,6 +192,7 @@ bool guards_are_whole() {
 int live_objects() { return state().live; }
 void count_object(int change) { state().live += change; }
 int allocations() { return state().allocations; }
+std::size_t most_memory() { return std::exchange(state().most_used, state().used); }
 int graph_launches() { return state().calls.graphs; }
 Calls calls() { return state().calls; }
 std::size_t bytes_to_host() { return state().bytes_to_host; }
@@ -216,49 +239,66 @@ const char* cudaGetErrorName(cudaError_t status) {
 const char* cudaGetErrorString(cudaError_t status) {
   return status == cudaErrorMemoryAllocation ? "out of memory" : "an error";
 }
-cudaError_t cudaGetLastError() { return std::exchange(state().latest, cudaSuccess); }
+cudaError_t cudaGetLastError() {
+  const Entered entered;
+  return std::exchange(state().latest, cudaSuccess);
+}
 
 cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* all) {
+  const Entered entered;
   *all = machine().memory;
   *free = *all - std::min(*all, state().used);
   return cudaSuccess;
 }
 cudaError_t cudaMalloc(void** p, std::size_t bytes) {
+  const Entered entered;
   if (state().used + bytes > machine().memory) return fail(cudaErrorMemoryAllocation);
   const cudaError_t status = allocate(state().device, p, bytes);
-  if (status == cudaSuccess) state().used += bytes;
+  if (status == cudaSuccess) state().most_used = std::max(state().most_used, state().used += bytes);
   return status;
 }
 cudaError_t cudaFree(void* p) {
+  const Entered entered;
   const auto it = state().device.find(static_cast<std::byte*>(p));
   if (it != state().device.end()) state().used -= it->second;
   return release(state().device, p);
 }
-cudaError_t cudaMallocHost(void** p, std::size_t bytes) { return allocate(state().pinned, p, bytes); }
-cudaError_t cudaFreeHost(void* p) { return release(state().pinned, p); }
+cudaError_t cudaMallocHost(void** p, std::size_t bytes) {
+  const Entered entered;
+  return allocate(state().pinned, p, bytes);
+}
+cudaError_t cudaFreeHost(void* p) {
+  const Entered entered;
+  return release(state().pinned, p);
+}
 cudaError_t cudaMemset(void* p, int value, std::size_t bytes) {
+  const Entered entered;
   if (!is_device(p, bytes)) return fail(cudaErrorInvalidValue);
   if (is_refused_in_capture()) return fail(cudaErrorStreamCaptureImplicit);
   submit(nullptr, [=] { std::memset(p, value, bytes); });  // the host does not wait
   return cudaSuccess;
 }
 cudaError_t cudaMemsetAsync(void* p, int value, std::size_t bytes, cudaStream_t stream) {
+  const Entered entered;
   if (!is_device(p, bytes)) return fail(cudaErrorInvalidValue);
   submit(stream, [=] { std::memset(p, value, bytes); });
   return cudaSuccess;
 }
 
 cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
+  const Entered entered;
   if (is_refused_in_capture()) return fail(cudaErrorStreamCaptureImplicit);
   const cudaError_t status = copy(to, from, bytes, kind, stream_of(nullptr));
   if (status == cudaSuccess && kind != cudaMemcpyDeviceToDevice) run_until_idle(stream_of(nullptr));
   return status;
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
+  const Entered entered;
   return copy(to, from, bytes, kind, stream_of(stream));
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
+  const Entered entered;
   *stream = new CUstream_st;
   (*stream)->is_blocking = (flags & cudaStreamNonBlocking) == 0;
   add_stream(*stream);
@@ -266,6 +306,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
   return cudaSuccess;
 }
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  const Entered entered;
   run_until_idle(stream);
   remove_stream(stream);
   delete stream;
@@ -273,6 +314,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   return cudaSuccess;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  const Entered entered;
   stream = stream_of(stream);
   if (stream->capturing) {
     refuse("a stream is waited for while it is captured");
@@ -283,48 +325,60 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   return cudaSuccess;
 }
 cudaError_t cudaDeviceSynchronize() {
+  const Entered entered;
   ++state().calls.waits;
   run_all();
   return cudaSuccess;
 }
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+  const Entered entered;
   *event = new CUevent_st;
   count_object(1);
   return cudaSuccess;
 }
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  const Entered entered;
   delete event;
   count_object(-1);
   return cudaSuccess;
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  const Entered entered;
   stream = stream_of(stream);
   event->recorded = {stream, stream->given()};
   return cudaSuccess;
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  const Entered entered;
   ++state().calls.waits;
   if (event->recorded.stream) run_until(event->recorded);
   return cudaSuccess;
 }
 cudaError_t cudaEventQuery(cudaEvent_t event) {
+  const Entered entered;
   if (!event->recorded.stream || run_towards(event->recorded)) return cudaSuccess;
   return state().latest = cudaErrorNotReady;
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  const Entered entered;
   const bool is_ignored = (machine().ignored_waits >> (state().stream_waits++ % 2) & 1U) != 0;
   if (event->recorded.stream && !is_ignored) enqueue(stream_of(stream), [] {}, {event->recorded});
   return cudaSuccess;
 }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  std::unique_lock lock(mutex());
   if (!machine().can_capture) return fail(cudaErrorStreamCaptureUnsupported);
   stream->capturing = true;
+  stream->capturer = std::this_thread::get_id();
   ++state().capturing;
+  lock.unlock();
+  if (machine().at_capture) machine().at_capture();
   return cudaSuccess;
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  const Entered entered;
   stream->capturing = false;
   --state().capturing;
   std::vector<Work> work = std::exchange(stream->captured, {});
@@ -336,21 +390,25 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   return cudaSuccess;
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
+  const Entered entered;
   *exec = new CUgraphExec_st{graph->work};
   count_object(1);
   return cudaSuccess;
 }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
+  const Entered entered;
   ++state().calls.graphs;
   for (const Work& work : exec->work) submit(stream, work);
   return cudaSuccess;
 }
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  const Entered entered;
   delete graph;
   count_object(-1);
   return cudaSuccess;
 }
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
+  const Entered entered;
   delete exec;
   count_object(-1);
   return cudaSuccess;

@@ -1,22 +1,17 @@
-// cuDNN: convolutions of row-major tensors with two or three spatial axes, and pooling.
+// cuDNN but its graph API: handles, descriptors, pooling.
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstring>
-#include <span>
 
 #include <cudnn.h>
 
 #include "ops/convolution/window.h"
-#include "tests/executors/cudnn/emulation/convolution.h"
 #include "tests/executors/cudnn/emulation/cudnn_handle.h"
 #include "tests/executors/cudnn/emulation/emulation.h"
 #include "tests/executors/cudnn/emulation/numbers.h"
-#include "tests/executors/cudnn/emulation/pending_error.h"
 #include "tests/executors/cudnn/emulation/tensor_order.h"
 
-using emulation::Convolution;
-using emulation::for_each_product;
 using halfstep::DType;
 using halfstep::ops::Window;
 
@@ -27,14 +22,9 @@ struct cudnnTensorStruct {
   bool is_row_major() const { return strides.empty() || emulation::is_dense(dims, strides, false); }
   std::int64_t place(std::int64_t i) const { return emulation::place(dims, strides, i); }
 };
-struct cudnnFilterStruct : cudnnTensorStruct {};
-/// Pads, strides and dilations or windows, by spatial axis.
+/// Pads, strides and windows, by spatial axis.
 struct Spatial {
   std::vector<int> pads, strides, sizes;
-};
-struct cudnnConvolutionStruct : Spatial {
-  int group = 1;
-  cudnnMathType_t math = CUDNN_DEFAULT_MATH;
 };
 struct cudnnPoolingStruct : Spatial {
   cudnnPoolingMode_t mode = CUDNN_POOLING_MAX;
@@ -48,8 +38,6 @@ std::size_t cudnnTensorStruct::bytes() const {
 }
 
 namespace {
-
-constexpr std::size_t kWorkspace = 1024;
 
 cudnnStatus_t refuse(const char* why, cudnnStatus_t status = CUDNN_STATUS_BAD_PARAM) {
   emulation::refuse(why);
@@ -75,103 +63,29 @@ DType dtype_of(cudnnDataType_t t) {
                                     : DType::undefined;
 }
 
-/// The window along three spatial axes; kernel extents and dilations come from the filter or the pooling.
-Window window(const Spatial& s, const std::vector<std::int64_t>& x, const std::vector<std::int64_t>& y,
-              std::span<const std::int64_t> kernel, std::span<const int> dilations) {
+/// The window along three spatial axes.
+Window window(const Spatial& s, const std::vector<std::int64_t>& x, const std::vector<std::int64_t>& y) {
   Window w;
   const std::size_t axes = x.size() - 2, skip = 3 - axes;
   for (std::size_t i = 0; i < axes; ++i) {
     w.input[skip + i] = x[2 + i];
     w.output[skip + i] = y[2 + i];
-    w.kernel[skip + i] = kernel[i];
+    w.kernel[skip + i] = s.sizes[i];
     w.stride[skip + i] = s.strides[i];
-    w.dilation[skip + i] = dilations.empty() ? 1 : dilations[i];
+    w.dilation[skip + i] = 1;
     w.pad_begin[skip + i] = w.pad_end[skip + i] = s.pads[i];
   }
   return w;
-}
-
-cudnnStatus_t make_convolution(const cudnnTensorStruct& x, const cudnnFilterStruct& f, const cudnnConvolutionStruct& c,
-                               const cudnnTensorStruct& y, Convolution& out) {
-  if (x.type != f.type || x.type != y.type) return refuse("types differ");
-  if (x.dims.size() != f.dims.size() || x.dims.size() != y.dims.size() || x.dims.size() != c.pads.size() + 2)
-    return refuse("ranks differ");
-  if (!x.is_row_major() || !y.is_row_major()) return refuse("a convolution that is not row-major is not emulated");
-  if (x.type == DType::f32 && c.math != CUDNN_FMA_MATH) return refuse("f32 would be rounded to TF32");
-  out.w = window(c, x.dims, y.dims, std::span(f.dims).subspan(2), c.sizes);
-  out.batch = x.dims[0];
-  out.channels = x.dims[1];
-  out.filters = f.dims[0];
-  out.group_channels = f.dims[1];
-  out.group = c.group;
-  if (y.dims[0] != out.batch || y.dims[1] != out.filters || out.group_channels * out.group != out.channels ||
-      out.filters % out.group)
-    return refuse("channels do not fit");
-  for (std::size_t i = 0; i < 3; ++i) {
-    const std::int64_t seen = out.w.input[i] + 2 * out.w.pad_begin[i] - (out.w.kernel[i] - 1) * out.w.dilation[i] - 1;
-    if (seen / out.w.stride[i] + 1 != out.w.output[i]) return refuse("the output's extents are not the convolution's");
-  }
-  return CUDNN_STATUS_SUCCESS;
-}
-
-/// A nondeterministic algorithm first, which halfstep must pass over, then two that can be taken: a fast one with a
-/// larger workspace, and one.
-template <class Perf, class Algorithm>
-cudnnStatus_t algorithms(cudnnStatus_t status, DType dtype, const Algorithm (&names)[3], int requested, int* found,
-                         Perf* results) {
-  if (emulation::fails("heuristic")) return CUDNN_STATUS_NOT_SUPPORTED;
-  if (status != CUDNN_STATUS_SUCCESS) return status;
-  if (requested < 3) return refuse("too few results asked for");
-  const cudnnMathType_t math = dtype == DType::f32 ? CUDNN_FMA_MATH : CUDNN_TENSOR_OP_MATH;
-  results[0] = {names[0], CUDNN_STATUS_SUCCESS, -1, 0, CUDNN_NON_DETERMINISTIC, math, {}};
-  results[1] = {names[1], CUDNN_STATUS_SUCCESS, -1, 4 * kWorkspace, CUDNN_DETERMINISTIC, math, {}};
-  results[2] = {names[2], CUDNN_STATUS_SUCCESS, -1, kWorkspace, CUDNN_DETERMINISTIC, math, {}};
-  *found = 3;
-  return CUDNN_STATUS_SUCCESS;
-}
-constexpr cudnnConvolutionFwdAlgo_t kForward[] = {CUDNN_CONVOLUTION_FWD_ALGO_FFT,
-                                                  CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM,
-                                                  CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM};
-constexpr cudnnConvolutionBwdDataAlgo_t kBackwardData[] = {
-    CUDNN_CONVOLUTION_BWD_DATA_ALGO_0, CUDNN_CONVOLUTION_BWD_DATA_ALGO_WINOGRAD, CUDNN_CONVOLUTION_BWD_DATA_ALGO_1};
-constexpr cudnnConvolutionBwdFilterAlgo_t kBackwardFilter[] = {
-    CUDNN_CONVOLUTION_BWD_FILTER_ALGO_0, CUDNN_CONVOLUTION_BWD_FILTER_ALGO_FFT, CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1};
-
-/// Whether the algorithm runs with that workspace.
-template <class Algorithm>
-cudnnStatus_t runs(const Algorithm (&names)[3], Algorithm algorithm, std::size_t workspace) {
-  if (algorithm == names[0]) return refuse("another algorithm than a deterministic one");
-  if (workspace < (algorithm == names[1] ? 4 * kWorkspace : kWorkspace)) return refuse("the workspace is too small");
-  const std::size_t failing = emulation::machine().failing_workspace;
-  if (!failing || workspace < failing) return CUDNN_STATUS_SUCCESS;
-  emulation::leave_error(cudaErrorMemoryAllocation);
-  return CUDNN_STATUS_ALLOC_FAILED;
-}
-
-/// Sums `product` of the operands into the result's offsets, in double, then writes result = alpha * sum.
-struct Buffer {
-  const cudnnTensorStruct& type;
-  const void* p;
-};
-cudnnStatus_t check_buffers(std::initializer_list<Buffer> buffers, const void* workspace, std::size_t workspace_bytes) {
-  for (const Buffer& b : buffers)
-    if (!emulation::is_device(b.p, b.type.bytes())) return refuse("a tensor does not lie in device memory");
-  if (workspace_bytes < kWorkspace || !emulation::is_device(workspace, workspace_bytes))
-    return refuse("the workspace is too small");
-  return CUDNN_STATUS_SUCCESS;
-}
-std::vector<double> zeros(const cudnnTensorStruct& t) {
-  return std::vector<double>(t.bytes() / halfstep::bytes_of(t.type, 1));
-}
-void write(const std::vector<double>& values, DType type, void* to) {
-  for (std::size_t i = 0; i < values.size(); ++i) emulation::store(type, to, static_cast<std::int64_t>(i), values[i]);
 }
 
 }  // namespace
 
 extern "C" {
 
-std::size_t cudnnGetVersion() { return emulation::fails("a cuDNN of today") ? 90100 : CUDNN_VERSION; }
+std::size_t cudnnGetVersion() {
+  if (emulation::fails("a cuDNN of today")) return 90100;
+  return emulation::fails("cuDNN 9.13") ? 91200 : CUDNN_VERSION;
+}
 const char* cudnnGetErrorString(cudnnStatus_t) { return "a cuDNN status"; }
 void cudnnGetLastErrorString(char* message, std::size_t size) {
   std::strncpy(message, emulation::refusal(), size);
@@ -183,130 +97,27 @@ cudnnStatus_t cudnnSetStream(cudnnHandle_t handle, cudaStream_t stream) {
   handle->stream = stream;
   return CUDNN_STATUS_SUCCESS;
 }
+cudnnStatus_t cudnnGetTensorNdDescriptor(const cudnnTensorDescriptor_t d, int most, cudnnDataType_t* type, int* rank,
+                                         int dims[], int strides[]) {
+  *type = d->type == DType::f16 ? CUDNN_DATA_HALF : d->type == DType::bf16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
+  *rank = static_cast<int>(d->dims.size());
+  for (std::size_t i = 0; i < d->dims.size() && static_cast<int>(i) < most; ++i) {
+    dims[i] = static_cast<int>(d->dims[i]);
+    strides[i] = static_cast<int>(d->strides[i]);
+  }
+  return CUDNN_STATUS_SUCCESS;
+}
 cudnnStatus_t cudnnCreateTensorDescriptor(cudnnTensorDescriptor_t* d) {
   return emulation::fails("descriptor") ? CUDNN_STATUS_BAD_PARAM : make(d);
 }
 cudnnStatus_t cudnnDestroyTensorDescriptor(cudnnTensorDescriptor_t d) { return destroy(d); }
 cudnnStatus_t cudnnSetTensorNdDescriptor(cudnnTensorDescriptor_t d, cudnnDataType_t type, int rank, const int dims[],
                                          const int strides[]) {
-  if (rank < 4 || rank > 5) return refuse("a tensor must have 4 or 5 axes");
+  if (rank < 3 || rank > 5) return refuse("a tensor must have 3 to 5 axes");
   *d = {dtype_of(type), {dims, dims + rank}, {strides, strides + rank}};
   return emulation::is_known_order(d->dims, d->strides) ? CUDNN_STATUS_SUCCESS
                                                         : refuse("a tensor in an order that is not emulated");
 }
-cudnnStatus_t cudnnCreateFilterDescriptor(cudnnFilterDescriptor_t* d) { return make(d); }
-cudnnStatus_t cudnnDestroyFilterDescriptor(cudnnFilterDescriptor_t d) { return destroy(d); }
-cudnnStatus_t cudnnSetFilterNdDescriptor(cudnnFilterDescriptor_t d, cudnnDataType_t type, cudnnTensorFormat_t format,
-                                         int rank, const int dims[]) {
-  if (format != CUDNN_TENSOR_NCHW || rank < 4 || rank > 5) return refuse("a filter must be NCHW of 4 or 5 axes");
-  d->type = dtype_of(type);
-  d->dims.assign(dims, dims + rank);
-  return CUDNN_STATUS_SUCCESS;
-}
-cudnnStatus_t cudnnCreateConvolutionDescriptor(cudnnConvolutionDescriptor_t* d) { return make(d); }
-cudnnStatus_t cudnnDestroyConvolutionDescriptor(cudnnConvolutionDescriptor_t d) { return destroy(d); }
-cudnnStatus_t cudnnSetConvolutionNdDescriptor(cudnnConvolutionDescriptor_t d, int axes, const int pads[],
-                                              const int strides[], const int dilations[], cudnnConvolutionMode_t mode,
-                                              cudnnDataType_t compute) {
-  if (mode != CUDNN_CROSS_CORRELATION || compute != CUDNN_DATA_FLOAT)
-    return refuse("ONNX's convolution is a cross-correlation, in f32");
-  d->pads.assign(pads, pads + axes);
-  d->strides.assign(strides, strides + axes);
-  d->sizes.assign(dilations, dilations + axes);
-  return CUDNN_STATUS_SUCCESS;
-}
-cudnnStatus_t cudnnSetConvolutionGroupCount(cudnnConvolutionDescriptor_t d, int group) {
-  d->group = group;
-  return group > 0 ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_BAD_PARAM;
-}
-cudnnStatus_t cudnnSetConvolutionMathType(cudnnConvolutionDescriptor_t d, cudnnMathType_t math) {
-  d->math = math;
-  return CUDNN_STATUS_SUCCESS;
-}
-
-cudnnStatus_t cudnnGetConvolutionForwardAlgorithm_v7(cudnnHandle_t, const cudnnTensorDescriptor_t x,
-                                                     const cudnnFilterDescriptor_t w,
-                                                     const cudnnConvolutionDescriptor_t c,
-                                                     const cudnnTensorDescriptor_t y, const int requested, int* found,
-                                                     cudnnConvolutionFwdAlgoPerf_t* results) {
-  Convolution v;
-  return algorithms(make_convolution(*x, *w, *c, *y, v), x->type, kForward, requested, found, results);
-}
-cudnnStatus_t cudnnGetConvolutionBackwardDataAlgorithm_v7(cudnnHandle_t, const cudnnFilterDescriptor_t w,
-                                                          const cudnnTensorDescriptor_t dy,
-                                                          const cudnnConvolutionDescriptor_t c,
-                                                          const cudnnTensorDescriptor_t dx, const int requested,
-                                                          int* found, cudnnConvolutionBwdDataAlgoPerf_t* results) {
-  Convolution v;
-  return algorithms(make_convolution(*dx, *w, *c, *dy, v), dx->type, kBackwardData, requested, found, results);
-}
-cudnnStatus_t cudnnGetConvolutionBackwardFilterAlgorithm_v7(cudnnHandle_t, const cudnnTensorDescriptor_t x,
-                                                            const cudnnTensorDescriptor_t dy,
-                                                            const cudnnConvolutionDescriptor_t c,
-                                                            const cudnnFilterDescriptor_t dw, const int requested,
-                                                            int* found, cudnnConvolutionBwdFilterAlgoPerf_t* results) {
-  Convolution v;
-  return algorithms(make_convolution(*x, *dw, *c, *dy, v), x->type, kBackwardFilter, requested, found, results);
-}
-
-cudnnStatus_t cudnnConvolutionForward(cudnnHandle_t handle, const void*, const cudnnTensorDescriptor_t x,
-                                      const void* xp, const cudnnFilterDescriptor_t w, const void* wp,
-                                      const cudnnConvolutionDescriptor_t c, cudnnConvolutionFwdAlgo_t algorithm,
-                                      void* workspace, size_t bytes, const void*, const cudnnTensorDescriptor_t y,
-                                      void* yp) {
-  Convolution v;
-  if (auto s = make_convolution(*x, *w, *c, *y, v); s != CUDNN_STATUS_SUCCESS) return s;
-  if (auto s = check_buffers({{*x, xp}, {*w, wp}, {*y, yp}}, workspace, bytes); s != CUDNN_STATUS_SUCCESS) return s;
-  if (auto s = runs(kForward, algorithm, bytes); s != CUDNN_STATUS_SUCCESS) return s;
-  emulation::submit(handle->stream, [v, t = *y, xp, wp, yp, workspace, bytes] {
-    std::memset(workspace, 0xee, bytes);
-    std::vector<double> sums = zeros(t);
-    for_each_product(v, [&](std::int64_t i, std::int64_t k, std::int64_t o) {
-      sums[static_cast<std::size_t>(o)] += emulation::load(t.type, xp, i) * emulation::load(t.type, wp, k);
-    });
-    write(sums, t.type, yp);
-  });
-  return CUDNN_STATUS_SUCCESS;
-}
-cudnnStatus_t cudnnConvolutionBackwardData(cudnnHandle_t handle, const void*, const cudnnFilterDescriptor_t w,
-                                           const void* wp, const cudnnTensorDescriptor_t dy, const void* dyp,
-                                           const cudnnConvolutionDescriptor_t c,
-                                           cudnnConvolutionBwdDataAlgo_t algorithm, void* workspace, size_t bytes,
-                                           const void*, const cudnnTensorDescriptor_t dx, void* dxp) {
-  Convolution v;
-  if (auto s = make_convolution(*dx, *w, *c, *dy, v); s != CUDNN_STATUS_SUCCESS) return s;
-  if (auto s = check_buffers({{*dy, dyp}, {*w, wp}, {*dx, dxp}}, workspace, bytes); s != CUDNN_STATUS_SUCCESS) return s;
-  if (auto s = runs(kBackwardData, algorithm, bytes); s != CUDNN_STATUS_SUCCESS) return s;
-  emulation::submit(handle->stream, [v, t = *dx, wp, dyp, dxp, workspace, bytes] {
-    std::memset(workspace, 0xee, bytes);
-    std::vector<double> sums = zeros(t);
-    for_each_product(v, [&](std::int64_t i, std::int64_t k, std::int64_t o) {
-      sums[static_cast<std::size_t>(i)] += emulation::load(t.type, dyp, o) * emulation::load(t.type, wp, k);
-    });
-    write(sums, t.type, dxp);
-  });
-  return CUDNN_STATUS_SUCCESS;
-}
-cudnnStatus_t cudnnConvolutionBackwardFilter(cudnnHandle_t handle, const void*, const cudnnTensorDescriptor_t x,
-                                             const void* xp, const cudnnTensorDescriptor_t dy, const void* dyp,
-                                             const cudnnConvolutionDescriptor_t c,
-                                             cudnnConvolutionBwdFilterAlgo_t algorithm, void* workspace, size_t bytes,
-                                             const void*, const cudnnFilterDescriptor_t dw, void* dwp) {
-  Convolution v;
-  if (auto s = make_convolution(*x, *dw, *c, *dy, v); s != CUDNN_STATUS_SUCCESS) return s;
-  if (auto s = check_buffers({{*x, xp}, {*dy, dyp}, {*dw, dwp}}, workspace, bytes); s != CUDNN_STATUS_SUCCESS) return s;
-  if (auto s = runs(kBackwardFilter, algorithm, bytes); s != CUDNN_STATUS_SUCCESS) return s;
-  emulation::submit(handle->stream, [v, t = *dw, xp, dyp, dwp, workspace, bytes] {
-    std::memset(workspace, 0xee, bytes);
-    std::vector<double> sums = zeros(t);
-    for_each_product(v, [&](std::int64_t i, std::int64_t k, std::int64_t o) {
-      sums[static_cast<std::size_t>(k)] += emulation::load(t.type, xp, i) * emulation::load(t.type, dyp, o);
-    });
-    write(sums, t.type, dwp);
-  });
-  return CUDNN_STATUS_SUCCESS;
-}
-
 cudnnStatus_t cudnnCreatePoolingDescriptor(cudnnPoolingDescriptor_t* d) { return make(d); }
 cudnnStatus_t cudnnDestroyPoolingDescriptor(cudnnPoolingDescriptor_t d) { return destroy(d); }
 cudnnStatus_t cudnnSetPoolingNdDescriptor(cudnnPoolingDescriptor_t d, const cudnnPoolingMode_t mode,
@@ -342,8 +153,7 @@ cudnnStatus_t cudnnPoolingForward(cudnnHandle_t handle, const cudnnPoolingDescri
     return refuse("the output's descriptor does not fit");
   if (!emulation::is_device(xp, x->bytes()) || !emulation::is_device(yp, y->bytes()))
     return refuse("a tensor does not lie in device memory");
-  const std::vector<std::int64_t> kernel(d->sizes.begin(), d->sizes.end());
-  const Window w = window(*d, x->dims, y->dims, kernel, {});
+  const Window w = window(*d, x->dims, y->dims);
   const std::int64_t planes = x->dims[0] * x->dims[1];
   emulation::submit(handle->stream, [w, planes, from = *x, to = *y, type = x->type, mode = d->mode, nan = d->nan, xp,
                                      yp] {

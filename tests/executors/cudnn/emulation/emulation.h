@@ -29,11 +29,21 @@ struct Machine {
   bool has_epilogues = true;          ///< cuBLASLt has algorithms for those with more than a bias in them
   bool fuses_on_tensor_cores = true;  ///< engines on tensor cores take pointwise operations behind a convolution
   unsigned ignored_waits = 0;         ///< of streams for events: bit 0 those of even number are ignored, bit 1 of odd
-  unsigned most_blocks = 0;           ///< of a launch of a generated kernel, whatever it asks for; 0: as many as that
+  std::function<void()> at_capture = {};  ///< called when a stream's capture has begun
+  unsigned most_blocks = 0;  ///< of a launch of a generated kernel, whatever it asks for; 0: as many as that
 };
 Machine& machine();
 /// The next number drawn by the machine's seed.
 std::uint32_t draw();
+
+/// Within a call of CUDA: other threads wait.
+class Entered {
+ public:
+  Entered();
+  ~Entered();
+  Entered(const Entered&) = delete;
+  Entered& operator=(const Entered&) = delete;
+};
 
 /// Whether Machine::failing is this call; then it says why it was refused.
 bool fails(const char* call);
@@ -51,6 +61,8 @@ int live_objects();
 void count_object(int change);
 /// Allocations of device and page-locked memory so far.
 int allocations();
+/// The most device memory that was allocated at once since this was asked last, in bytes.
+std::size_t most_memory();
 /// Launches of captured graphs so far.
 int graph_launches();
 /// Plans of cuDNN's graph API so far that took a compiler.

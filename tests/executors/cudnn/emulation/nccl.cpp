@@ -8,8 +8,8 @@
 #include <memory>
 #include <mutex>
 #include <thread>
-#include <type_traits>
 
+#include "tests/distributed/nccl_numbers.h"
 #include "tests/executors/cudnn/emulation/emulation.h"
 #include "tests/executors/cudnn/emulation/streams.h"
 #include <halfstep/base/dtype.h>
@@ -44,7 +44,8 @@ namespace emulation {
 namespace {
 
 using halfstep::bytes_of;
-using halfstep::DType;
+using halfstep::test::dtype_of;
+using halfstep::test::reduced;
 
 std::map<std::string, std::shared_ptr<Meeting>> meetings;
 int ids = 0, operations = 0;
@@ -76,55 +77,11 @@ void pass_turn() {
   await_turn(lock);
 }
 
-template <class T>
-void reduce(const std::vector<Bytes>& given, ncclRedOp_t operation, Bytes& result) {
-  // A sum is rounded after each addition, as NCCL's is.
-  using Wide = std::conditional_t<sizeof(T) == 2, float, T>;
-  for (std::size_t i = 0; i * sizeof(T) < result.size(); ++i) {
-    const auto at = [&](std::size_t rank) {
-      T value;
-      std::memcpy(&value, given[rank].data() + i * sizeof(T), sizeof value);
-      return value;
-    };
-    T all = at(0);
-    for (std::size_t rank = 1; rank < given.size(); ++rank) {
-      const auto a = static_cast<Wide>(all), b = static_cast<Wide>(at(rank));
-      all = static_cast<T>(operation == ncclSum   ? static_cast<Wide>(a + b)
-                           : operation == ncclMin ? std::min(a, b)
-                                                  : std::max(a, b));
-    }
-    std::memcpy(result.data() + i * sizeof(T), &all, sizeof all);
-  }
-}
-
-Bytes reduced(const std::vector<Bytes>& given, ncclDataType_t type, ncclRedOp_t operation) {
-  Bytes result(given[0].size());
-  switch (type) {
-    case ncclFloat64:
-      reduce<double>(given, operation, result);
-      break;
-    case ncclFloat32:
-      reduce<float>(given, operation, result);
-      break;
-    case ncclFloat16:
-      reduce<halfstep::f16>(given, operation, result);
-      break;
-    case ncclBfloat16:
-      reduce<halfstep::bf16>(given, operation, result);
-      break;
-    case ncclInt64:
-      reduce<std::int64_t>(given, operation, result);
-      break;
-    default:
-      reduce<std::int32_t>(given, operation, result);
-  }
-  return result;
-}
-std::size_t size_of(ncclDataType_t type) {
-  return type == ncclFloat64 || type == ncclInt64      ? 8
-         : type == ncclFloat16 || type == ncclBfloat16 ? 2
-         : type == ncclUint8                           ? 1
-                                                       : 4;
+/// What all ranks gave.
+Bytes joined(const std::vector<Bytes>& given) {
+  Bytes all;
+  for (const Bytes& each : given) all.insert(all.end(), each.begin(), each.end());
+  return all;
 }
 
 /// Reads and writes at any time between its two pieces of work: what it writes is nothing before the second.
@@ -195,33 +152,30 @@ const char* error_string(ncclResult_t) { return "remote process exited or there 
 
 ncclResult_t all_reduce(const void* from, void* to, std::size_t count, ncclDataType_t type, ncclRedOp_t operation,
                         ncclComm_t communicator, cudaStream_t stream) {
-  const std::size_t bytes = count * size_of(type);
+  const std::size_t bytes = bytes_of(dtype_of(type), count);
   return collective(communicator, stream, from, bytes, to, bytes,
-                    [=](const std::vector<Bytes>& given) { return reduced(given, type, operation); });
+                    [=](const std::vector<Bytes>& given) { return reduced(joined(given), count, type, operation); });
 }
 ncclResult_t reduce_scatter(const void* from, void* to, std::size_t count, ncclDataType_t type, ncclRedOp_t operation,
                             ncclComm_t communicator, cudaStream_t stream) {
-  const std::size_t bytes = count * size_of(type), first = bytes * static_cast<std::size_t>(communicator->rank);
+  const std::size_t bytes = bytes_of(dtype_of(type), count),
+                    first = bytes * static_cast<std::size_t>(communicator->rank);
   return collective(communicator, stream, from, bytes * static_cast<std::size_t>(communicator->meeting->size), to,
                     bytes, [=](const std::vector<Bytes>& given) {
-                      const Bytes all = reduced(given, type, operation);
+                      const Bytes all = reduced(joined(given), count * given.size(), type, operation);
                       const auto* part = all.data() + first;
                       return Bytes(part, part + bytes);
                     });
 }
 ncclResult_t all_gather(const void* from, void* to, std::size_t count, ncclDataType_t type, ncclComm_t communicator,
                         cudaStream_t stream) {
-  const std::size_t bytes = count * size_of(type);
+  const std::size_t bytes = bytes_of(dtype_of(type), count);
   return collective(communicator, stream, from, bytes, to,
-                    bytes * static_cast<std::size_t>(communicator->meeting->size), [](const std::vector<Bytes>& given) {
-                      Bytes all;
-                      for (const Bytes& each : given) all.insert(all.end(), each.begin(), each.end());
-                      return all;
-                    });
+                    bytes * static_cast<std::size_t>(communicator->meeting->size), joined);
 }
 ncclResult_t broadcast(const void* from, void* to, std::size_t count, ncclDataType_t type, int root,
                        ncclComm_t communicator, cudaStream_t stream) {
-  const std::size_t bytes = count * size_of(type);
+  const std::size_t bytes = bytes_of(dtype_of(type), count);
   const bool gives = communicator->rank == root;
   return collective(communicator, stream, from, gives ? bytes : 0, to, bytes,
                     [=](const std::vector<Bytes>& given) { return given[static_cast<std::size_t>(root)]; });

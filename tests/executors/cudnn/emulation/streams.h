@@ -30,6 +30,7 @@ struct CUstream_st {
   bool is_blocking = true;                                   ///< in order with the legacy stream
   const std::thread::id owner = std::this_thread::get_id();  ///< of ranks that are threads each has a device
   bool capturing = false;
+  std::thread::id capturer = {};  ///< whose work is captured; another thread's is an error
   std::vector<Work> captured;
 
   std::uint64_t given() const { return done + queue.size(); }

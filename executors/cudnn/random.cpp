@@ -1,9 +1,13 @@
-// Makers of dropout: by counters, and where it drops nothing.
+// Makers of random numbers and of dropout, by counters, and of dropout that drops nothing.
 #include <cmath>
 #include <optional>
+#include <string>
+
+#include <fmt/format.h>
 
 #include "executors/cudnn/kernel_table.h"
-#include "executors/cudnn/kernels/dropout_text.h"
+#include "executors/cudnn/kernels/device_text.h"
+#include "executors/cudnn/kernels/random_text.h"
 #include "executors/cudnn/text_kernel.h"
 
 namespace halfstep::cudnn {
@@ -21,13 +25,40 @@ Made make_philox_dropout(KernelContext& context) {
   a.threshold = static_cast<std::uint32_t>(std::ceil(*ratio * 0x1p24));
   a.scale = static_cast<float>(1 / (1 - *ratio));
   const auto kernel = load_text(context, "dropout", "DropoutArguments", kDropoutArgumentsText,
-                                filled(kDropoutText, {{"element", float_name(dtype)}}));
+                                std::string(kPhiloxText) + filled(kDropoutText, {{"element", float_name(dtype)}}));
   return on_device(context, {.name = "generated: dropout", .launch = [=](const Launch& l) {
                                DropoutArguments with = a;
                                with.x = l.in[0];
                                with.counter = static_cast<const long long*>(l.in[2]);
                                with.y = l.out[0];
                                with.mask = l.out.size() > 1 ? static_cast<bool*>(l.out[1]) : nullptr;
+                               kernel->launch(blocks_for((a.count + 3) / 4, 256), 256, as_argument(with), l.stream);
+                             }});
+}
+
+Made make_philox_random(KernelContext& context) {
+  if (std::string reason = generation_refusal(); !reason.empty()) return refuse(reason);
+  const Attributes& attributes = context.node().attributes;
+  const bool is_normal = attributes.get_int("normal", 0) != 0;
+  RandomArguments a{};
+  a.count = context.out(0).shape.count();
+  if (a.count == 0 || context.out(0).dtype != DType::f32) return refuse("numbers that are not f32, or none");
+  a.seed = static_cast<std::uint64_t>(attributes.get_int("seed", 0));
+  a.stream = static_cast<std::uint32_t>(attributes.get_int("stream", 0));
+  a.first = attributes.get_float("first", 0);
+  a.spread = attributes.get_float("spread", 1);
+  a.end = a.first + a.spread;
+  a.below_end = a.spread == 0 ? a.end : std::nextafter(a.end, a.first);
+  // Rounded as in the other executors, which draw the same numbers.
+  const auto kernel =
+      load_kernel({"random_numbers", "RandomArguments",
+                   fmt::format("{}{}{}\n{}{}", kNotContracted, kDeviceText, kRandomArgumentsText, kPhiloxText,
+                               filled(kRandomText, {{"normal", is_normal ? "true" : "false"}}))},
+                  libraries(context).capability);
+  return on_device(context, {.name = "generated: random numbers", .launch = [=](const Launch& l) {
+                               RandomArguments with = a;
+                               with.counter = static_cast<const long long*>(l.in[0]);
+                               with.y = static_cast<float*>(l.out[0]);
                                kernel->launch(blocks_for((a.count + 3) / 4, 256), 256, as_argument(with), l.stream);
                              }});
 }
