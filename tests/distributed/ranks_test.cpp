@@ -1,5 +1,6 @@
 // Training on several ranks, as threads of this process, is training on one with the whole batch.
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <filesystem>
 #include <memory>
@@ -380,7 +381,7 @@ TEST(OnRanks, ARankThatCannotReadItsRowsEndsAllAndLeavesTheCheckpoint) {
       job.data = [rank] {
         const Dataset rows = small_rows();
         const RowType type = rows.x[0].rows.row_type();
-        auto reads = std::make_shared<int>(0);
+        auto reads = std::make_shared<std::atomic<int>>(0);
         return Dataset(DataArray::made("x", type, 8,
                                        [=](std::span<const std::int64_t> wanted, const RowDraw&, void* out) {
                                          if (rank == 1 && ++*reads > 40)
