@@ -12,6 +12,10 @@
 #include "tests/executors/cudnn/emulation/numbers.h"
 #include "tests/executors/cudnn/emulation/tensor_order.h"
 
+using emulation::destroy;
+using emulation::dtype_of;
+using emulation::make;
+using emulation::refuse_call;
 using halfstep::DType;
 using halfstep::ops::Window;
 
@@ -38,30 +42,6 @@ std::size_t cudnnTensorStruct::bytes() const {
 }
 
 namespace {
-
-cudnnStatus_t refuse(const char* why, cudnnStatus_t status = CUDNN_STATUS_BAD_PARAM) {
-  emulation::refuse(why);
-  return status;
-}
-template <class T>
-cudnnStatus_t make(T** handle) {
-  *handle = new T;
-  emulation::count_object(1);
-  return CUDNN_STATUS_SUCCESS;
-}
-template <class T>
-cudnnStatus_t destroy(T* handle) {
-  delete handle;
-  emulation::count_object(-1);
-  return CUDNN_STATUS_SUCCESS;
-}
-
-DType dtype_of(cudnnDataType_t t) {
-  return t == CUDNN_DATA_FLOAT      ? DType::f32
-         : t == CUDNN_DATA_HALF     ? DType::f16
-         : t == CUDNN_DATA_BFLOAT16 ? DType::bf16
-                                    : DType::undefined;
-}
 
 /// The window along three spatial axes.
 Window window(const Spatial& s, const std::vector<std::int64_t>& x, const std::vector<std::int64_t>& y) {
@@ -113,10 +93,10 @@ cudnnStatus_t cudnnCreateTensorDescriptor(cudnnTensorDescriptor_t* d) {
 cudnnStatus_t cudnnDestroyTensorDescriptor(cudnnTensorDescriptor_t d) { return destroy(d); }
 cudnnStatus_t cudnnSetTensorNdDescriptor(cudnnTensorDescriptor_t d, cudnnDataType_t type, int rank, const int dims[],
                                          const int strides[]) {
-  if (rank < 3 || rank > 5) return refuse("a tensor must have 3 to 5 axes");
+  if (rank < 3 || rank > 5) return refuse_call("a tensor must have 3 to 5 axes");
   *d = {dtype_of(type), {dims, dims + rank}, {strides, strides + rank}};
   return emulation::is_known_order(d->dims, d->strides) ? CUDNN_STATUS_SUCCESS
-                                                        : refuse("a tensor in an order that is not emulated");
+                                                        : refuse_call("a tensor in an order that is not emulated");
 }
 cudnnStatus_t cudnnCreatePoolingDescriptor(cudnnPoolingDescriptor_t* d) { return make(d); }
 cudnnStatus_t cudnnDestroyPoolingDescriptor(cudnnPoolingDescriptor_t d) { return destroy(d); }
@@ -129,12 +109,12 @@ cudnnStatus_t cudnnSetPoolingNdDescriptor(cudnnPoolingDescriptor_t d, const cudn
   d->pads.assign(pads, pads + axes);
   d->strides.assign(strides, strides + axes);
   for (int i = 0; i < axes; ++i)
-    if (pads[i] >= sizes[i]) return refuse("a pad is as large as its window");
+    if (pads[i] >= sizes[i]) return refuse_call("a pad is as large as its window");
   return CUDNN_STATUS_SUCCESS;
 }
 cudnnStatus_t cudnnGetPoolingNdForwardOutputDim(const cudnnPoolingDescriptor_t d, const cudnnTensorDescriptor_t x,
                                                 int rank, int dims[]) {
-  if (static_cast<std::size_t>(rank) != x->dims.size()) return refuse("ranks differ");
+  if (static_cast<std::size_t>(rank) != x->dims.size()) return refuse_call("ranks differ");
   for (int i = 0; i < rank; ++i) dims[i] = static_cast<int>(x->dims[static_cast<std::size_t>(i)]);
   for (std::size_t i = 0; i < d->sizes.size(); ++i)
     dims[2 + i] = 1 + (dims[2 + i] + 2 * d->pads[i] - d->sizes[i]) / d->strides[i];
@@ -148,11 +128,11 @@ cudnnStatus_t cudnnPoolingForward(cudnnHandle_t handle, const cudnnPoolingDescri
       s != CUDNN_STATUS_SUCCESS)
     return s;
   if (emulation::fails("pooling")) return CUDNN_STATUS_EXECUTION_FAILED;
-  if (x->dims[0] >= 65536) return refuse("pooling takes fewer than 65536 images", CUDNN_STATUS_NOT_SUPPORTED);
+  if (x->dims[0] >= 65536) return refuse_call("pooling takes fewer than 65536 images", CUDNN_STATUS_NOT_SUPPORTED);
   if (x->type != y->type || !std::equal(y->dims.begin(), y->dims.end(), dims.begin()))
-    return refuse("the output's descriptor does not fit");
+    return refuse_call("the output's descriptor does not fit");
   if (!emulation::is_device(xp, x->bytes()) || !emulation::is_device(yp, y->bytes()))
-    return refuse("a tensor does not lie in device memory");
+    return refuse_call("a tensor does not lie in device memory");
   const Window w = window(*d, x->dims, y->dims);
   const std::int64_t planes = x->dims[0] * x->dims[1];
   emulation::submit(handle->stream, [w, planes, from = *x, to = *y, type = x->type, mode = d->mode, nan = d->nan, xp,

@@ -10,6 +10,9 @@
 #include "tests/executors/cudnn/emulation/pending_error.h"
 #include "tests/executors/cudnn/emulation/rnn_layer.h"
 
+using emulation::destroy;
+using emulation::dtype_of;
+using emulation::refuse_call;
 using emulation::RnnLayer;
 using halfstep::DType;
 
@@ -18,28 +21,10 @@ struct cudnnDropoutStruct {
 };
 namespace {
 
-cudnnStatus_t refuse(const char* why, cudnnStatus_t status = CUDNN_STATUS_BAD_PARAM) {
-  emulation::refuse(why);
-  return status;
-}
 template <class T>
 cudnnStatus_t make(const char* call, T** handle) {
   if (emulation::fails(call)) return CUDNN_STATUS_BAD_PARAM;
-  *handle = new T;
-  emulation::count_object(1);
-  return CUDNN_STATUS_SUCCESS;
-}
-template <class T>
-cudnnStatus_t destroy(T* handle) {
-  delete handle;
-  emulation::count_object(-1);
-  return CUDNN_STATUS_SUCCESS;
-}
-DType dtype_of(cudnnDataType_t t) {
-  return t == CUDNN_DATA_FLOAT      ? DType::f32
-         : t == CUDNN_DATA_HALF     ? DType::f16
-         : t == CUDNN_DATA_BFLOAT16 ? DType::bf16
-                                    : DType::undefined;
+  return emulation::make(handle);
 }
 constexpr std::size_t kWorkspace = 2048;
 
@@ -58,20 +43,20 @@ cudnnStatus_t check_call(const char* call, const RnnLayer& a, cudnnTensorDescrip
   cudnnRNNDataStruct y = a.x_at;
   y.features = a.rnn.weights.directions * a.hidden();
   if (a.x_at.type != a.rnn.type || a.x_at.features != a.rnn.weights.inputs || a.y_at != y)
-    return refuse("data that do not fit the network");
+    return refuse_call("data that do not fit the network");
   cudnnDataType_t type{};
   int rank = 0, dims[5] = {}, strides[5] = {};
   cudnnGetTensorNdDescriptor(state, 5, &type, &rank, dims, strides);
   if (rank != 3 || dtype_of(type) != a.rnn.type || dims[0] != a.rnn.weights.directions || dims[1] != a.batch() ||
       dims[2] != a.hidden())
-    return refuse("a state that is not [directions, batch, hidden]");
-  if (weight_bytes != a.rnn.weight_bytes()) return refuse("another size than the weight space's");
+    return refuse_call("a state that is not [directions, batch, hidden]");
+  if (weight_bytes != a.rnn.weight_bytes()) return refuse_call("another size than the weight space's");
   for (const Memory& m : must)
-    if (!emulation::is_device(m.p, m.bytes)) return refuse("a tensor does not lie in device memory");
+    if (!emulation::is_device(m.p, m.bytes)) return refuse_call("a tensor does not lie in device memory");
   for (const Memory& m : may)
-    if (m.p && !emulation::is_device(m.p, m.bytes)) return refuse("a tensor does not lie in device memory");
+    if (m.p && !emulation::is_device(m.p, m.bytes)) return refuse_call("a tensor does not lie in device memory");
   if (workspace.bytes < kWorkspace || !emulation::is_device(workspace.p, workspace.bytes))
-    return refuse("the workspace is too small");
+    return refuse_call("the workspace is too small");
   return CUDNN_STATUS_SUCCESS;
 }
 
@@ -86,7 +71,7 @@ cudnnStatus_t cudnnDestroyDropoutDescriptor(cudnnDropoutDescriptor_t d) { return
 cudnnStatus_t cudnnSetDropoutDescriptor(cudnnDropoutDescriptor_t d, cudnnHandle_t, float dropped, void* states, size_t,
                                         unsigned long long) {
   if (emulation::fails("cudnnSetDropoutDescriptor")) return CUDNN_STATUS_BAD_PARAM;
-  if (dropped != 0 || states) return refuse("dropout is not emulated");
+  if (dropped != 0 || states) return refuse_call("dropout is not emulated");
   d->is_set = true;
   return CUDNN_STATUS_SUCCESS;
 }
@@ -101,11 +86,11 @@ cudnnStatus_t cudnnSetRNNDescriptor_v8(cudnnRNNDescriptor_t d, cudnnRNNAlgo_t al
   if (emulation::fails("cudnnSetRNNDescriptor_v8")) return CUDNN_STATUS_BAD_PARAM;
   if (algorithm != CUDNN_RNN_ALGO_STANDARD || mode == CUDNN_RNN_RELU || input != CUDNN_LINEAR_INPUT || layers != 1 ||
       projected != hidden || (biases != CUDNN_RNN_NO_BIAS && biases != CUDNN_RNN_DOUBLE_BIAS))
-    return refuse("a network that is not emulated", CUDNN_STATUS_NOT_SUPPORTED);
-  if (compute != CUDNN_DATA_FLOAT || dtype_of(type) == DType::undefined) return refuse("sums must be f32");
-  if (!dropout || !dropout->is_set) return refuse("no dropout descriptor");
-  if (flags != CUDNN_RNN_PADDED_IO_ENABLED) return refuse("layouts that are not packed have to be allowed");
-  if (inputs <= 0 || hidden <= 0) return refuse("extents must be positive");
+    return refuse_call("a network that is not emulated", CUDNN_STATUS_NOT_SUPPORTED);
+  if (compute != CUDNN_DATA_FLOAT || dtype_of(type) == DType::undefined) return refuse_call("sums must be f32");
+  if (!dropout || !dropout->is_set) return refuse_call("no dropout descriptor");
+  if (flags != CUDNN_RNN_PADDED_IO_ENABLED) return refuse_call("layouts that are not packed have to be allowed");
+  if (inputs <= 0 || hidden <= 0) return refuse_call("extents must be positive");
   d->mode = mode;
   d->type = dtype_of(type);
   d->is_rounded = d->type == DType::f32 && math != CUDNN_FMA_MATH;
@@ -122,10 +107,11 @@ cudnnStatus_t cudnnSetRNNDataDescriptor(cudnnRNNDataDescriptor_t d, cudnnDataTyp
                                         int steps, int batch, int features, const int lengths[], void*) {
   if (emulation::fails("cudnnSetRNNDataDescriptor")) return CUDNN_STATUS_BAD_PARAM;
   if (steps <= 0 || batch <= 0 || features <= 0)
-    return refuse("maxSeqLength <= 0 || batchSize <= 0 || vectorSize <= 0");
+    return refuse_call("maxSeqLength <= 0 || batchSize <= 0 || vectorSize <= 0");
   for (const int length : std::span(lengths, static_cast<std::size_t>(batch)))
-    if (length != steps) return refuse("sequences of several lengths are not emulated", CUDNN_STATUS_NOT_SUPPORTED);
-  if (layout == CUDNN_RNN_DATA_LAYOUT_SEQ_MAJOR_PACKED) return refuse("a packed layout is not emulated");
+    if (length != steps)
+      return refuse_call("sequences of several lengths are not emulated", CUDNN_STATUS_NOT_SUPPORTED);
+  if (layout == CUDNN_RNN_DATA_LAYOUT_SEQ_MAJOR_PACKED) return refuse_call("a packed layout is not emulated");
   *d = {dtype_of(type), layout == CUDNN_RNN_DATA_LAYOUT_BATCH_MAJOR_UNPACKED, steps, batch, features};
   return CUDNN_STATUS_SUCCESS;
 }
@@ -141,7 +127,7 @@ cudnnStatus_t cudnnGetRNNWeightParams(cudnnHandle_t, cudnnRNNDescriptor_t d, int
   if (emulation::fails("cudnnGetRNNWeightParams")) return CUDNN_STATUS_BAD_PARAM;
   const emulation::RnnWeights& w = d->weights;
   if (layer < 0 || layer >= w.directions || linear < 0 || linear >= 2 * w.gates || bytes != d->weight_bytes())
-    return refuse("no such linear layer");
+    return refuse_call("no such linear layer");
   const auto at = [&](std::int64_t element) {
     return reinterpret_cast<void*>(reinterpret_cast<std::uintptr_t>(space) +
                                    halfstep::bytes_of(d->type, static_cast<std::size_t>(element)));
@@ -154,7 +140,7 @@ cudnnStatus_t cudnnGetRNNTempSpaceSizes(cudnnHandle_t, cudnnRNNDescriptor_t d, c
                                         cudnnRNNDataDescriptor_t x, size_t* workspace, size_t* reserve) {
   if (emulation::fails("cudnnGetRNNTempSpaceSizes")) return CUDNN_STATUS_BAD_PARAM;
   if (d->type == DType::bf16 && emulation::machine().major < 8)
-    return refuse("bf16 on a device older than 8.0", CUDNN_STATUS_NOT_SUPPORTED);
+    return refuse_call("bf16 on a device older than 8.0", CUDNN_STATUS_NOT_SUPPORTED);
   *workspace = kWorkspace;
   if (reserve) *reserve = mode == CUDNN_FWD_MODE_TRAINING ? RnnLayer{*d, *x, {}}.reserve_bytes() : 0;
   return CUDNN_STATUS_SUCCESS;
@@ -166,7 +152,8 @@ cudnnStatus_t cudnnRNNForward(cudnnHandle_t handle, cudnnRNNDescriptor_t d, cudn
                               const void* c0, void* c, size_t weight_bytes, const void* weights, size_t workspace_bytes,
                               void* workspace, size_t reserve_bytes, void* reserve) {
   const RnnLayer a{*d, *x_at, *y_at, x, h0, c0, weights, y, static_cast<std::byte*>(reserve)};
-  if ((d->mode == CUDNN_LSTM) != (c_at != nullptr) || (!c_at && (c0 || c))) return refuse("only an LSTM has a cell");
+  if ((d->mode == CUDNN_LSTM) != (c_at != nullptr) || (!c_at && (c0 || c)))
+    return refuse_call("only an LSTM has a cell");
   const std::size_t state = a.state_bytes();
   if (auto s =
           check_call("cudnnRNNForward", a, h_at, {{x, x_at->bytes()}, {y, y_at->bytes()}, {weights, weight_bytes}},
@@ -175,7 +162,7 @@ cudnnStatus_t cudnnRNNForward(cudnnHandle_t handle, cudnnRNNDescriptor_t d, cudn
     return s;
   const bool is_training = mode == CUDNN_FWD_MODE_TRAINING;
   if (is_training && (reserve_bytes < a.reserve_bytes() || !emulation::is_device(reserve, reserve_bytes)))
-    return refuse("the reserve is too small");
+    return refuse_call("the reserve is too small");
   emulation::submit(handle->stream, [a, h, c, is_training, workspace, workspace_bytes] {
     std::memset(workspace, 0xee, workspace_bytes);
     RnnLayer with = a;
@@ -195,7 +182,7 @@ cudnnStatus_t cudnnRNNBackwardData_v8(cudnnHandle_t handle, cudnnRNNDescriptor_t
                                       size_t reserve_bytes, void* reserve) {
   const RnnLayer a{*d, *x_at, *y_at, nullptr, h0, c0, weights, const_cast<void*>(y), static_cast<std::byte*>(reserve)};
   if ((d->mode == CUDNN_LSTM) != (c_at != nullptr) || (!c_at && (c0 || dc_last || dc)))
-    return refuse("only an LSTM has a cell");
+    return refuse_call("only an LSTM has a cell");
   const std::size_t state = a.state_bytes();
   if (auto s = check_call("cudnnRNNBackwardData_v8", a, h_at,
                           {{y, y_at->bytes()},
@@ -207,7 +194,7 @@ cudnnStatus_t cudnnRNNBackwardData_v8(cudnnHandle_t handle, cudnnRNNDescriptor_t
                           {workspace, workspace_bytes}, weight_bytes);
       s != CUDNN_STATUS_SUCCESS)
     return s;
-  if (reserve_bytes < a.reserve_bytes()) return refuse("the reserve is too small");
+  if (reserve_bytes < a.reserve_bytes()) return refuse_call("the reserve is too small");
   emulation::submit(handle->stream, [=, to = emulation::RnnDataGradients{dy, dh_last, dc_last, dx, dh, dc}] {
     std::memset(workspace, 0xee, workspace_bytes);
     emulation::run_data(a, to);
@@ -221,13 +208,13 @@ cudnnStatus_t cudnnRNNBackwardWeights_v8(cudnnHandle_t handle, cudnnRNNDescripto
                                          const void* y, size_t weight_bytes, void* d_weights, size_t workspace_bytes,
                                          void* workspace, size_t reserve_bytes, void* reserve) {
   const RnnLayer a{*d, *x_at, *y_at, x, h0, nullptr, nullptr, const_cast<void*>(y), static_cast<std::byte*>(reserve)};
-  if (mode != CUDNN_WGRAD_MODE_ADD) return refuse("gradients can only be added", CUDNN_STATUS_NOT_SUPPORTED);
+  if (mode != CUDNN_WGRAD_MODE_ADD) return refuse_call("gradients can only be added", CUDNN_STATUS_NOT_SUPPORTED);
   if (auto s = check_call("cudnnRNNBackwardWeights_v8", a, h_at,
                           {{x, x_at->bytes()}, {y, y_at->bytes()}, {d_weights, weight_bytes}, {reserve, reserve_bytes}},
                           {{h0, a.state_bytes()}}, {workspace, workspace_bytes}, weight_bytes);
       s != CUDNN_STATUS_SUCCESS)
     return s;
-  if (reserve_bytes < a.reserve_bytes()) return refuse("the reserve is too small");
+  if (reserve_bytes < a.reserve_bytes()) return refuse_call("the reserve is too small");
   emulation::submit(handle->stream, [=] {
     std::memset(workspace, 0xee, workspace_bytes);
     emulation::run_weights(a, d_weights);
