@@ -38,9 +38,11 @@ class Later {
         shape_(std::move(shape)),
         dtype_(dtype) {}
 
-  /// May be called by several threads. Where it throws the next call tries again.
+  /// May be called by several threads. Where it throws the next call tries again, which std::call_once does not do
+  /// under the thread sanitizer.
   const DataArray& array() {
-    std::call_once(once_, [&] { array_ = opened(); });
+    const std::lock_guard lock(mutex_);
+    if (!array_) array_ = opened();
     return *array_;
   }
 
@@ -59,7 +61,7 @@ class Later {
   const std::string name_;
   const Shape shape_;
   const DType dtype_;
-  std::once_flag once_;
+  std::mutex mutex_;
   std::optional<DataArray> array_;
 };
 

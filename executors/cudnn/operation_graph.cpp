@@ -130,11 +130,12 @@ struct Kept {
 template <class F>
 std::function<std::shared_ptr<const BackendDescriptor>()> made_once(F make) {
   struct Late {
-    std::once_flag once;
+    std::mutex mutex;
     std::shared_ptr<const BackendDescriptor> made;
   };
   return [make, late = std::make_shared<Late>()] {
-    std::call_once(late->once, [&] { late->made = make(); });
+    const std::lock_guard lock(late->mutex);
+    if (!late->made) late->made = make();
     return late->made;
   };
 }
