@@ -154,7 +154,7 @@ TEST(OneDnnProgram, WhatAnOutputIsAViewOfIsWrittenInItsPlace) {
   expect_like_reference(t.graph, 1e-6);
   Compiled compiled(make_onednn_executor(), t.graph);
   EXPECT_EQ(count_steps(*compiled.program, "Copy"), 0U);
-  t.output(t.b.reshape(e, {3, 8}));  // another view has memory of its own
+  t.output(t.b.reshape(e, {3, 8}));                                 // another view has memory of its own
   t.output(t.b.reshape(t.b.reduce_sum(e, {0, 1}, true), Shape()));  // as the copy that a reference kernel makes
   expect_like_reference(t.graph, 1e-6);
 }

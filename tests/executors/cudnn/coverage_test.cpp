@@ -126,16 +126,13 @@ TEST_P(StepKernels, AreCompiledWithoutSpills) {
     fmt::print("{:<32} {:>3} kernels, at most {:>3} registers and {} spilled bytes, {} move 16 bytes at once\n", name,
                row.kernels, row.registers, row.spilled_bytes, row.wide);
 }
-INSTANTIATE_TEST_SUITE_P(, StepKernels,
-                         ::testing::Values(std::pair("unet-resize", DType::f16), std::pair("swin-dynamo", DType::f16),
-                                           std::pair("deit-dynamo", DType::f32),  // whose attention is generated
-                                           std::pair("normalized", DType::f16),
-                                           std::pair("autoencoder-dynamo", DType::f16),
-                                           std::pair("lstm-torchscript", DType::f16),
-                                           std::pair("gpt_neo-dynamo", DType::f32)),
-                         [](const auto& each) {
-                           return test_name(fmt::format("{}_{}", each.param.first, name_of(each.param.second)));
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    , StepKernels,
+    ::testing::Values(std::pair("unet-resize", DType::f16), std::pair("swin-dynamo", DType::f16),
+                      std::pair("deit-dynamo", DType::f32),  // whose attention is generated
+                      std::pair("normalized", DType::f16), std::pair("autoencoder-dynamo", DType::f16),
+                      std::pair("lstm-torchscript", DType::f16), std::pair("gpt_neo-dynamo", DType::f32)),
+    [](const auto& each) { return test_name(fmt::format("{}_{}", each.param.first, name_of(each.param.second))); });
 
 }  // namespace
 }  // namespace halfstep::cudnn
