@@ -48,7 +48,7 @@ class SlowProgram : public Program {
   bool is_slow_;
 };
 
-/// One that tells what it takes.
+/// The same, with the memory that the program uses.
 class SlowMeasuredProgram final : public SlowProgram, public core::MeasuredProgram {
  public:
   SlowMeasuredProgram(std::unique_ptr<Program> program, bool is_slow)

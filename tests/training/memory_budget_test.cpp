@@ -13,6 +13,7 @@
 
 #include "data/batch_loader.h"
 #include "tests/paths.h"
+#include "tests/training/deep_model.h"
 #include <halfstep/base/byte_count.h>
 #include <halfstep/base/error.h>
 #include <halfstep/executors/memory_use.h>
@@ -37,23 +38,6 @@ Tensor classes() {
   return y;
 }
 
-std::string weights(const char* name, const Shape& shape) {
-  std::vector<std::string> numbers;
-  for (std::int64_t i = 0; i < shape.count(); ++i) numbers.push_back(fmt::format("{}", i * 29 % 17 * 0.02 - 0.16));
-  return fmt::format("float{} {} = {{{}}}", shape.to_string(), name, fmt::join(numbers, ", "));
-}
-
-/// Layers whose activations are most of what a step needs, by whichever kernels.
-LoadedModel deep() {
-  std::string states = weights("w0", {8, 3, 3, 3}), nodes = "t0 = Conv<pads = [1, 1, 1, 1]>(x, w0) ";
-  for (int i = 1; i < 5; ++i) {
-    states += ", " + weights(fmt::format("w{}", i).c_str(), {8, 8, 3, 3});
-    nodes += fmt::format("a{0} = Tanh(t{1}) t{0} = Conv<pads = [1, 1, 1, 1]>(a{0}, w{0}) ", i, i - 1);
-  }
-  return parse_model(R"(<ir_version: 10, opset_import: ["": 24]> deep (float[N, 3, 64, 64] x) => (float[N, 8] y) <)" +
-                     states + "> { " + nodes + "p = GlobalAveragePool(t4) y = Flatten(p) }");
-}
-
 LoadedModel resnet() { return load_model(test::source_dir() / "models" / "zoo" / "resnet-torchscript" / "model.onnx"); }
 
 struct Trained {
@@ -64,7 +48,7 @@ struct Trained {
 };
 
 Trained train(Executor& executor, std::size_t budget) {
-  Trainer trainer(deep(), executor, Dataset(DataArray::of(images(), "x"), DataArray::of(classes(), "y")),
+  Trainer trainer(test::deep_model(64), executor, Dataset(DataArray::of(images(), "x"), DataArray::of(classes(), "y")),
                   {.precision = Precision::fp32, .epochs = 2, .batch_size = kBatch, .memory_budget = budget});
   Trained run;
   trainer.fit({.on_step = [&](const StepResult& result) { run.losses.push_back(result.loss); }});

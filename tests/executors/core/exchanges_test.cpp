@@ -11,7 +11,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "ops/collective/all_reduce.h"
+#include "tests/executors/reduction_graph.h"
 #include <halfstep/base/error.h>
 #include <halfstep/distributed/communicator.h>
 #include <halfstep/executors/core/backend.h>
@@ -83,25 +83,13 @@ class Told final : public StreamRanks {
   Log& log_;
 };
 
-Graph reduction() {
-  Graph graph;
-  graph.opsets = {{"", kOnnxOpset}, {std::string(kOwnDomain), kOwnOpset}};
-  Builder b(graph);
-  const Expr x = b.expr(graph.add_input("x", DType::f32, {3}));
-  const Expr started = b.own("StartAllReduce", {Expr(), b.op("Relu", {x})});
-  const std::vector<Expr> sums =
-      b.multi("FinishAllReduce", kOwnDomain, {started}, 1, {{"shapes", flattened({Shape{3}})}});
-  graph.outputs = {sums[0].id()};
-  return graph;
-}
-
 /// A program that fails between the start of an exchange and its end goes away while the exchange is under way.
 TEST(Exchanges, GoAwayBeforeTheMemoryInWhichTheyAre) {
   Log log;
   const auto executor = make_executor({"told", {}, {}, std::make_shared<ToldOf>(log)});
   const auto ranked = on_ranks(*executor, std::make_shared<Alone>(log));
   const auto store = ranked->make_store();
-  auto program = ranked->compile(reduction(), *store);
+  auto program = ranked->compile(test::reduction(), *store);
   log.clear();
   program.reset();
   EXPECT_THAT(log, ElementsAre("exchange", "memory"));

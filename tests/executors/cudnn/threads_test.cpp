@@ -10,9 +10,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "ops/collective/all_reduce.h"
 #include "tests/executors/cudnn/emulated_executor.h"
 #include "tests/executors/cudnn/emulation/emulation.h"
+#include "tests/executors/reduction_graph.h"
 #include <halfstep/distributed/local.h>
 #include <halfstep/executors/ranks.h>
 #include <halfstep/ops/builder.h>
@@ -104,18 +104,6 @@ TEST_F(Threads, CompileAndRunProgramsOfOneExecutor) {
   }
 }
 
-Graph reduction() {
-  Graph graph;
-  graph.opsets = {{"", kOnnxOpset}, {std::string(kOwnDomain), kOwnOpset}};
-  Builder b(graph);
-  const Expr x = b.expr(graph.add_input("x", DType::f32, {3}));
-  const Expr started = b.own("StartAllReduce", {Expr(), b.op("Relu", {x})});
-  const std::vector<Expr> sum =
-      b.multi("FinishAllReduce", kOwnDomain, {started}, 1, {{"shapes", flattened({Shape{3}})}});
-  graph.outputs = {sum[0].id()};
-  return graph;
-}
-
 /// Who waits for another rank lets that use the device.
 TEST_F(Threads, AreRanksOnOneDevice) {
   const auto executor = emulated_executor();
@@ -126,7 +114,7 @@ TEST_F(Threads, AreRanksOnOneDevice) {
     threads.emplace_back([&, rank] {
       const auto ranked = on_ranks(*executor, ranks[rank]);
       const auto store = ranked->make_store();
-      const auto program = ranked->compile(reduction(), *store);
+      const auto program = ranked->compile(test::reduction(), *store);
       std::ranges::fill(program->input(0).span<float>(), static_cast<float>(10 + rank));
       for (int step = 0; step < 4; ++step) program->run();
       sums[rank] = program->output(0).data<float>()[2];

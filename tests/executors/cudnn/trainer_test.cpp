@@ -16,6 +16,7 @@
 #include "tests/executors/cudnn/emulated_executor.h"
 #include "tests/executors/cudnn/emulation/calls.h"
 #include "tests/executors/cudnn/emulation/emulation.h"
+#include "tests/training/deep_model.h"
 #include "training/step_program.h"
 #include <halfstep/base/error.h>
 #include <halfstep/executors/memory_use.h>
@@ -29,26 +30,6 @@ namespace {
 using testing::HasSubstr;
 
 constexpr std::int64_t kRows = 14, kBatch = 4, kSide = 32;  // the last batch is a smaller one
-
-std::string weights(const char* name, const Shape& shape) {
-  std::vector<std::string> numbers;
-  for (std::int64_t i = 0; i < shape.count(); ++i) numbers.push_back(fmt::format("{}", i * 29 % 17 * 0.02 - 0.16));
-  return fmt::format("float{} {} = {{{}}}", shape.to_string(), name, fmt::join(numbers, ", "));
-}
-
-/// Layers whose activations are most of what a step needs.
-LoadedModel deep() {
-  std::string states = weights("w0", {8, 3, 3, 3}), nodes = "t0 = Conv<pads = [1, 1, 1, 1]>(x, w0) ";
-  for (int i = 1; i < 5; ++i) {
-    states += ", " + weights(fmt::format("w{}", i).c_str(), {8, 8, 3, 3});
-    nodes += fmt::format("a{0} = Tanh(t{1}) t{0} = Conv<pads = [1, 1, 1, 1]>(a{0}, w{0}) ", i, i - 1);
-  }
-  return parse_model(fmt::format(R"(<ir_version: 10, opset_import: ["": 24]>
-                                    deep (float[N, 3, {0}, {0}] x) => (float[N, 8] y) <{1}> {{
-                                      {2} p = GlobalAveragePool(t4) y = Flatten(p)
-                                    }})",
-                                 kSide, states, nodes));
-}
 
 Dataset rows() {
   Tensor x(DType::f32, {kRows, 3, kSide, kSide}), y(DType::i64, {kRows});
@@ -83,7 +64,7 @@ std::size_t memory_taken() {
 
 Trained train(Executor& executor, std::size_t budget = 0) {
   emulation::most_memory();
-  Trainer trainer(deep(), executor, rows(),
+  Trainer trainer(test::deep_model(kSide), executor, rows(),
                   {.precision = Precision::fp32, .epochs = 2, .batch_size = kBatch, .memory_budget = budget});
   Trained run;
   int copies = 0;
