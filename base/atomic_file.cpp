@@ -49,15 +49,20 @@ constexpr const char* kOpenFile = "an open file";
 }
 
 /// Throws Error(input) if the path (through symbolic links) is something other than a regular file, or is a link to an
-/// open file of a process (/dev/stdout), which must not be replaced.
-void require_regular(const fs::path& path) {
+/// open file of a process (/dev/stdout), which must not be replaced; Error(failure) if it is a file that may not be
+/// written: renaming another to its path needs no permission for the file itself.
+void require_replaceable(const fs::path& path) {
   struct stat status;
   if (::stat(path.c_str(), &status) != 0) return;
   const char* found = S_ISFIFO(status.st_mode) ? "a pipe" : S_ISSOCK(status.st_mode) ? "a socket" : "a device";
   std::error_code none;
   const bool is_open = is_of_process(fs::read_symlink(path, none));
-  if ((S_ISREG(status.st_mode) && !is_open) || S_ISDIR(status.st_mode)) return;
-  throw_no_regular_file(path, S_ISREG(status.st_mode) ? kOpenFile : found);
+  if (S_ISDIR(status.st_mode)) return;
+  if (!S_ISREG(status.st_mode) || is_open) throw_no_regular_file(path, S_ISREG(status.st_mode) ? kOpenFile : found);
+  constexpr mode_t kAnyoneWrites = 0222;  // root, too, would have to be told to write to others
+  if ((status.st_mode & kAnyoneWrites) == 0 || ::eaccess(path.c_str(), W_OK) != 0)
+    throw_failure("a file that can be written: " + path.string(), "a read-only file of that name",
+                  "allow writing to it (chmod u+w), or name another file");
 }
 
 std::string random_characters() {
@@ -88,6 +93,13 @@ Descriptor open_temporary(const fs::path& path, const fs::path& like, fs::path& 
     Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
                            replaces ? old.st_mode & 0600 : 0666));
     if (!file && errno == EEXIST && attempt < 100) continue;
+    if (std::error_code ignored; !file && errno == ENOENT) {  // /proc is a folder, and takes none
+      const fs::path folder = folder_of(path);
+      throw_failure(
+          "a file that can be written: " + path.string(),
+          (fs::is_directory(folder, ignored) ? "a folder that takes no files: " : "no folder ") + folder.string(),
+          "write elsewhere");
+    }
     if (!file) throw_unwritable(path, errno);
     ::flock(file.get(), LOCK_EX);
     // Between the two calls another process may have removed the file as a leftover.
@@ -139,7 +151,7 @@ fs::path through_links(const fs::path& path) {
     if (::stat(found.c_str(), &status) != 0 && errno != ENOENT) throw_unwritable(path, errno);
     // Open files of a process are links, those of pipes to no path.
     if (is_of_process(fs::canonical(folder_of(found), none) / "")) {
-      require_regular(found);
+      require_replaceable(found);
       throw_no_regular_file(path, kOpenFile);
     }
     const fs::path target = fs::read_symlink(found, none);
@@ -208,7 +220,7 @@ void FileWriter::write_through(const std::byte* data, std::size_t bytes) {
 
 PendingFile::PendingFile(const fs::path& path, const FileContent& content, const fs::path& like, Links links)
     : path_(links == Links::follow ? through_links(path) : path) {
-  require_regular(path_);
+  require_replaceable(path_);
   sweep_temporaries(path_);
   Descriptor file = open_temporary(path_, like.empty() ? path_ : like, temporary_);
   try {
@@ -264,7 +276,7 @@ void check_writable(const fs::path& named, std::uint64_t expected_bytes) {
   if (fs::exists(folder_status) && !fs::is_directory(folder_status))
     throw_input_error(required, folder.string() + " is not a folder", "name another path");
   if (fs::is_directory(path, code)) throw_input_error(required, "a folder of that name", "name a file in it");
-  require_regular(path);
+  require_replaceable(path);
   const auto longest = ::pathconf(folder.c_str(), _PC_NAME_MAX);
   const std::size_t added = 2 + kRandomCharacters + kTemporarySuffix.size();
   if (longest > 0 && path.filename().native().size() + added > static_cast<std::size_t>(longest))

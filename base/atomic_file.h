@@ -71,8 +71,8 @@ class PendingFile {
   /// setgid. Removes leftovers with such a name of killed processes.
   ///
   /// Throws Error(input) if the path exists and is not a regular file (a device, a pipe), Error(failure) if the file
-  /// cannot be written or another process is writing it, and rethrows exceptions of `content`; the temporary file is
-  /// then removed.
+  /// at the path is read-only, cannot be written or another process is writing it, and rethrows exceptions of
+  /// `content`; the temporary file is then removed.
   PendingFile(const std::filesystem::path& path, const FileContent& content, const std::filesystem::path& like = {},
               Links links = Links::follow);
   /// Removes the temporary file unless it was placed.

@@ -79,11 +79,13 @@ std::string_view plugin_name(std::string_view file) {
   return file.substr(kPrefix.size(), file.size() - kPrefix.size() - kSuffix.size());
 }
 
-std::vector<std::string> plugin_folders_that_are_none() {
-  std::vector<std::string> missing = folders_of_user();
+std::string plugin_folders_that_are_none() {
+  std::string result;
   std::error_code ignored;
-  std::erase_if(missing, [&](const std::string& folder) { return fs::is_directory(folder, ignored); });
-  return missing;
+  for (const std::string& folder : folders_of_user())
+    if (!fs::is_directory(folder, ignored))
+      result += (result.empty() ? "" : "; ") + ("there is no folder " + folder + ", which HALFSTEP_PLUGIN_PATH names");
+  return result;
 }
 
 std::vector<PluginFile> find_plugins(PluginKind kind) {

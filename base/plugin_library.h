@@ -24,8 +24,8 @@ struct PluginFile {
 /// Those in the folders of HALFSTEP_PLUGIN_PATH (separated by colons), then those beside the halfstep library, in each
 /// folder by name. What cannot be read has none.
 std::vector<PluginFile> find_plugins(PluginKind kind);
-/// The folders of HALFSTEP_PLUGIN_PATH that are none.
-std::vector<std::string> plugin_folders_that_are_none();
+/// A sentence that names the folders of HALFSTEP_PLUGIN_PATH that are none; empty if all are.
+std::string plugin_folders_that_are_none();
 /// "libhalfstep-NAME.so" gives NAME, anything else nothing.
 std::string_view plugin_name(std::string_view file);
 

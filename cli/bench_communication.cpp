@@ -108,10 +108,8 @@ struct ProfiledStep {
 ProfiledStep profile_step(const LoadedModel& model, const BenchFlags& flags, TrainerOptions options, std::int64_t rows,
                           Executor& executor) {
   options.batch_size = rows;
-  InputShapes shapes{.by_name = {}, .batch = rows};
-  take_batch(model.graph, shapes);
   const Dataset data = flags.data.empty()
-                           ? example_dataset(model.graph, shapes, options)
+                           ? example_dataset(model.graph, {.by_name = {}, .batch = rows}, options)
                            : flags.loss.with_sample_weights(flags.rows.open(flags.data, Split::train, model.graph));
   Trainer trainer(model, executor, data, options);
   return {trainer.profile({.steps = flags.steps}), trainer.bucket_bytes(), trainer.batch_size(), trainer.notices()};
@@ -213,7 +211,7 @@ void print_text(const Json& json) {
 }
 
 int bench(const BenchFlags& flags) {
-  const std::shared_ptr<Communicator> ranks = flags.ranks.open(flags.json);
+  const std::shared_ptr<Communicator> ranks = flags.ranks.open(flags.json, flags.executor.device);
   if (!ranks) throw_input_error("at least two ranks", "one", "mpirun -n 2 halfstep bench-communication MODEL.onnx");
   return on_rank(*ranks, flags.json, [&] {
     const Json json = measure(ranks, flags);

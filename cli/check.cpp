@@ -12,7 +12,6 @@
 
 #include <fmt/format.h>
 #include <fnmatch.h>
-#include <unistd.h>
 
 #include "base/atomic_file.h"
 #include "cli/check_report.h"
@@ -20,6 +19,7 @@
 #include "cli/common.h"
 #include "cli/config_file.h"
 #include "cli/nearest.h"
+#include "cli/progress.h"
 #include "conformance/cases.h"
 #include "conformance/mutate_case.h"
 #include "conformance/onnx_case.h"
@@ -63,6 +63,8 @@ std::string repeat_command(const CheckReport& report, const CheckFlags& flags) {
   if (report.kind != CheckKind::gradient)
     command += flags.executor.plugin.empty() ? " --executor " + flags.executor.executor
                                              : " --plugin " + shell_quoted(flags.executor.plugin);
+  if (report.kind != CheckKind::gradient && !flags.executor.device.empty())
+    command += " --device " + flags.executor.device;
   if (!flags.cases.empty()) command += " --cases " + shell_quoted(flags.cases);
   if (flags.cases.empty()) command += fmt::format(" --kind {}", name_of(report.kind));
   if (report.kind == CheckKind::mutation && flags.op != "*") command += " --op " + shell_quoted(flags.op);
@@ -213,7 +215,7 @@ class CheckRun {
   Executor& executor_;
   CheckSummary summary_;
   CrashNote note_;
-  const bool terminal_ = isatty(STDERR_FILENO) == 1;
+  const bool terminal_ = ProgressStyle::detect(stderr).terminal;
 };
 
 /// Rejects combinations of flags without a meaning.
@@ -240,7 +242,8 @@ void check_flags(const CheckFlags& flags) {
 
 void check(const CheckFlags& flags, int& exit_code) {
   check_flags(flags);
-  if (!flags.junit.empty()) check_writable(flags.junit);
+  for (const std::string& file : {flags.junit, flags.crash_file})
+    if (!file.empty()) check_writable(file);
   const std::unique_ptr<Executor> executor = flags.executor.open();
   if (flags.as_markdown) {
     print_out("{}", Raw{operators_markdown(*executor)});

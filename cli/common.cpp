@@ -36,6 +36,13 @@ void ExecutorFlags::add_to(CLI::App& command) {
                   "auto, onednn (CPU), cudnn (GPU), reference (CPU, slow, for comparison), or a plug-in's name")
       ->capture_default_str()
       ->check(suggested({"auto", "onednn", "cudnn", "reference"}));
+  command
+      .add_option(
+          "--device", device,
+          "GPU: cuda:0, cuda:1 and so on, or a UUID, as 'halfstep devices' lists them (default: the first, or of "
+          "several ranks on a machine that of the rank's number there)")
+      ->type_name("DEVICE")
+      ->check(not_empty());
   command.add_option("--plugin", plugin, "shared library with an executor, instead of --executor")
       ->excludes("--executor")
       ->type_name("LIB.so");
@@ -72,7 +79,8 @@ ExecutorOptions ExecutorFlags::options() const {
   return {.threads = threads,
           .fp32_math = parse_fp32_math(fp32_math),
           .tuning = parse_tuning(tuning),
-          .deterministic = deterministic == "on"};
+          .deterministic = deterministic == "on",
+          .device = device};
 }
 
 std::string ExecutorFlags::changed_arithmetic() const {
@@ -107,8 +115,10 @@ CLI::Option* PrecisionFlag::add_to(CLI::App& command, bool trains) {
   return command
       .add_option(
           "--precision", name,
-          fmt::format("fp32, bf16, fp16, or auto: bf16, else fp16, if the device computes it natively, else fp32{}",
-                      trains ? "; where kernels are tuned, the one measured fastest in a training step" : ""))
+          fmt::format(
+              "fp32, bf16, fp16, or auto: a half type that the device computes natively (a CPU's bf16, else its "
+              "fp16; a GPU's fp16), else fp32{}",
+              trains ? "; where kernels are tuned, the one measured fastest in a training step" : ""))
       ->capture_default_str()
       ->envname("HALFSTEP_PRECISION")
       ->check(suggested({"fp32", "bf16", "fp16", "auto"}));

@@ -24,9 +24,10 @@
 
 namespace halfstep::cli {
 
-/// --executor, --threads, --plugin.
+/// --executor, --device, --threads, --plugin.
 struct ExecutorFlags {
   std::string executor = "auto";
+  std::string device;
   std::string plugin;
   int threads = 0;
   std::string fp32_math{name_of(Fp32Math::strict)};

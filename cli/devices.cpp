@@ -87,11 +87,23 @@ void print_ranks(const std::vector<RankDevice>& ranks) {
   print_table(table, {"rank", "host", "cores", "device"});
 }
 
+/// "--device cuda:0: NVIDIA H100, compute capability 9.0, 132 multiprocessors, 79.2 GiB, GPU-5c8e..."
+void print_devices(const std::vector<DeviceStatus>& devices) {
+  for (const DeviceStatus& each : devices) {
+    std::vector<std::string> facts{each.name};
+    facts.insert(facts.end(), each.features.begin(), each.features.end());
+    facts.push_back(each.uuid);
+    print_out("{:<10} --device {}: {}{}\n", "", each.id, joined(facts),
+              each.reason.empty() ? "" : fmt::format("; not available: {}", each.reason));
+  }
+}
+
 void print_text(const std::vector<ExecutorStatus>& statuses) {
   for (const ExecutorStatus& status : statuses) {
     const Capabilities& found = status.capabilities;
     if (!status.available) {
       print_out("{:<10} not available: {}\n", status.name, status.reason);
+      print_devices(status.devices);
       continue;
     }
     print_out("{:<10} {}\n", status.name, found.device);
@@ -99,12 +111,25 @@ void print_text(const std::vector<ExecutorStatus>& statuses) {
     if (found.memory) print_out("{:<10} memory: {:.1f} GiB\n", "", static_cast<double>(found.memory) / (1 << 30));
     print_out("{:<10} native arithmetic: {}\n", "", native_arithmetic(found));
     print_out("{:<10} --precision auto selects {}: {}\n", "", precision_name(found.auto_precision), found.auto_reason);
+    print_devices(status.devices);
   }
   print_out("--executor auto selects {}\n", automatic(statuses));
 }
 
+nlohmann::ordered_json to_json(const DeviceStatus& device) {
+  nlohmann::ordered_json json{{"id", device.id},
+                              {"uuid", device.uuid},
+                              {"device", device.name},
+                              {"features", device.features},
+                              {"memory_bytes", device.memory},
+                              {"available", device.reason.empty()}};
+  if (!device.reason.empty()) json["reason"] = device.reason;
+  return json;
+}
+
 nlohmann::ordered_json to_json(const ExecutorStatus& status) {
   nlohmann::ordered_json json{{"name", status.name}, {"available", status.available}};
+  for (const DeviceStatus& device : status.devices) json["devices"].push_back(to_json(device));
   if (!status.available) {
     json["reason"] = status.reason;
     return json;

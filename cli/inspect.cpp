@@ -1,6 +1,7 @@
 // halfstep inspect: a model's contents, its trainable parameters, and how a device would run it.
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <memory>
@@ -13,6 +14,7 @@
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
+#include "base/path_state.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/config_file.h"
@@ -20,7 +22,6 @@
 #include "cli/memory_report.h"
 #include "cli/parameter_report.h"
 #include "cli/step_flags.h"
-#include "data/batch_loader.h"
 #include "graph/pages.h"
 #include "onnx_io/outline.h"
 #include <halfstep/base/error.h>
@@ -45,7 +46,7 @@ struct InspectFlags : StepFlags {
   std::string training;          // data of a training step to plan; empty: inference
   std::string described_device;  // file; empty: the one that is there
   std::vector<std::string> untie;
-  bool trainable = false, plan = false, memory = false, json = false;
+  bool parameters = false, plan = false, memory = false, json = false;
 };
 
 Json summary(const ModelOutline& outline) {
@@ -93,6 +94,7 @@ struct Compiled {
   Json plan;
   std::optional<MemoryUse> memory;
   BesideProgram beside = {};
+  std::optional<std::size_t> budget = {};  ///< what --memory-budget counts
 };
 
 Precision asked_precision(const InspectFlags& flags) {
@@ -142,10 +144,11 @@ Compiled training_program(LoadedModel model, const InspectFlags& flags, Executor
                                      trainer.precision_reason()),
                   trainer.batch_size(), describe(trainer.plan()), trainer.memory()};
   if (!flags.memory || !result.memory) return result;
-  const std::size_t batch = result.memory->inputs;
+  const BesideStep counted = trainer.beside_step();
+  result.budget = result.memory->total() + counted.total();
   result.beside =
       measured_beside(*result.memory, moments_of_heap(*result.memory, parameters),
-                      bytes_to_save(*model.source, parameters), batch * batches_held(batch), [&] { trainer.fit({}); });
+                      bytes_to_save(*model.source, parameters), counted.read_ahead, [&] { trainer.fit({}); });
   return result;
 }
 
@@ -165,6 +168,7 @@ void add_program(Json& json, LoadedModel model, const InspectFlags& flags, Execu
                     {"precision", compiled.precision},
                     {"batch", compiled.batch}};
   json["memory"].update(memory_report(*compiled.memory, compiled.beside));
+  if (compiled.budget) json["memory"]["budget_bytes"] = *compiled.budget;
   const auto peak = json["memory"]["peak_bytes"].get<std::int64_t>();
   if (flags.memory_budget > 0 && peak > static_cast<std::int64_t>(flags.memory_budget))
     print_message(fmt::format(
@@ -254,7 +258,7 @@ std::optional<LoadedModel> load_or_describe(const InspectFlags& flags) {
   } catch (const Error& error) {
     const std::optional<ModelOutline> outline = outline_if_any(flags.model);
     if (!outline || outline->unsupported.empty()) throw;
-    const bool wants_more = flags.trainable || flags.plan || flags.memory || !flags.untie.empty();
+    const bool wants_more = flags.parameters || flags.plan || flags.memory || !flags.untie.empty();
     Json json = summary_of_refused(*outline);
     if (wants_more && flags.json) json["error"] = error_json(error);
     print(json, flags);
@@ -266,7 +270,11 @@ std::optional<LoadedModel> load_or_describe(const InspectFlags& flags) {
 
 std::unique_ptr<Executor> open_executor(const InspectFlags& flags) {
   if (flags.described_device.empty()) return flags.executor.open();
-  std::ifstream file(flags.described_device, std::ios::binary);
+  const std::filesystem::path path = flags.described_device;
+  if (!is_there(path)) throw_input_error("a file for --describe-device", why_not_there(path), "check the path");
+  if (std::filesystem::is_directory(path))
+    throw_input_error("a file for --describe-device", "the folder " + path.string(), "name a file in it");
+  std::ifstream file(path, std::ios::binary);
   const std::string description{std::istreambuf_iterator<char>(file), {}};
   return make_described_executor(flags.executor.executor, flags.executor.plugin, description, flags.executor.options());
 }
@@ -277,8 +285,12 @@ void inspect(InspectFlags flags) {
     throw_input_error("--plan with --describe-device", "none", "add --plan");
   if (!flags.training.empty() && !flags.plan && !flags.memory)
     throw_input_error("--plan or --memory with --training", "none", "add --plan or --memory");
-  if (!flags.freeze.empty() && !flags.trainable && flags.training.empty())
-    throw_input_error("--trainable or --training with --freeze", "none", "add --trainable");
+  for (const auto& [flag, patterns] :
+       {std::pair("--freeze", &flags.freeze), std::pair("--trainable", &flags.trainable)})
+    if (!patterns->empty() && !flags.parameters && flags.training.empty())
+      throw_input_error(fmt::format("--parameters or --training with {}", flag), "none", "add --parameters");
+  if (!flags.executor.device.empty() && !flags.plan && !flags.memory)
+    throw_input_error("--plan or --memory with --device", "none", "add --plan");
   if (const std::string flag = flags.executor.changed_arithmetic(); !flag.empty() && !flags.plan && !flags.memory)
     throw_input_error("--plan or --memory with " + flag, "none", "add --plan");
   // First: a plug-in may bring operators.
@@ -289,7 +301,8 @@ void inspect(InspectFlags flags) {
   LoadedModel model = untie_merged(*std::move(loaded), flags.untie);
   loaded.reset();
   Json json = summary(outline_of(model.graph));
-  if (flags.trainable) json["trainable"] = parameter_report(model, flags.freeze, flags.batch);
+  if (flags.parameters)
+    json["trainable"] = parameter_report(model, {.freeze = flags.freeze, .trainable = flags.trainable}, flags.batch);
   if (flags.plan || flags.memory) add_program(json, std::move(model), flags, *executor);
   print(json, flags);
 }
@@ -298,11 +311,11 @@ void inspect(InspectFlags flags) {
 
 void add_inspect(CLI::App& app, int&) {
   CLI::App* command = add_command(app, "inspect", "Prints a model's contents, parameters, kernels and memory.");
-  command->footer("Example:\n  halfstep inspect model.onnx --trainable --plan");
+  command->footer("Example:\n  halfstep inspect model.onnx --parameters --plan");
   auto flags = std::make_shared<InspectFlags>();
   add_model(*command, flags->model);
   command->add_flag(
-      "--trainable", flags->trainable,
+      "--parameters", flags->parameters,
       "trainable parameters, constants that are not trained with reasons, and operators that block gradients");
   command->add_option("--untie", flags->untie, "as in halfstep train")->delimiter(',')->type_name("all|PATTERN");
   command->add_flag("--plan", flags->plan,
@@ -310,8 +323,7 @@ void add_inspect(CLI::App& app, int&) {
   command
       ->add_option("--describe-device", flags->described_device,
                    "--plan for the GPU that this file describes by its properties, as JSON from cuDNN")
-      ->type_name("FILE.json")
-      ->check(CLI::ExistingFile);
+      ->type_name("FILE.json");
   command->add_flag("--memory", flags->memory, "predicted peak memory in bytes, by category");
   command
       ->add_option("--training", flags->training,
@@ -320,7 +332,8 @@ void add_inspect(CLI::App& app, int&) {
   flags->batch = 0;
   flags->precision.name = "";
   flags->add_to(*command, command->get_option("--training"));
-  command->get_option("--freeze")->remove_needs(command->get_option("--training"));  // --trainable has it, too
+  for (const char* flag : {"--freeze", "--trainable"})  // --parameters has them, too
+    command->get_option(flag)->remove_needs(command->get_option("--training"));
   command->get_option("--precision")->default_str("fp32; with --training auto");
   command->get_option("--batch")->default_str(fmt::format("1; with --training {}", StepFlags().batch));
   flags->executor.add_to(*command);

@@ -136,7 +136,7 @@ int run_program(int argc, char** argv) {
   } catch (const Error& error) {
     return fail(error, arguments, wants_json(app, arguments));
   } catch (const std::bad_alloc&) {
-    return fail(Error(Error::Kind::failure, "enough memory", "none left", "a smaller --batch needs less"), arguments,
+    return fail(Error(Error::Kind::failure, "enough memory", "none left", "a smaller batch needs less"), arguments,
                 wants_json(app, arguments));
   } catch (const std::exception& error) {
     return fail(Error(Error::Kind::failure, "work without an error of a library", error.what(), ""), arguments,

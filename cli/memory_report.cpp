@@ -80,6 +80,7 @@ void print_memory(const Json& report) {
   for (const Json& row : report["categories"]) line(row["category"].get<std::string>(), row["bytes"]);
   line("start", report["start_bytes"]);
   line("peak", report["peak_bytes"]);
+  if (report.contains("budget_bytes")) line("budget", report["budget_bytes"]);
   const Json& arena = report["arena"];
   print_out("  values share {0} bytes; peak use is {2} at '{1}'\n", with_thousands(arena["bytes"].get<std::int64_t>()),
             arena["node"].get<std::string>(), with_thousands(arena["live_bytes"].get<std::int64_t>()));

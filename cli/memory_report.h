@@ -27,7 +27,7 @@ BesideProgram measured_beside(const MemoryUse& use, std::size_t moments_written,
 /// {"peak_bytes", "start_bytes", "categories": [{category, bytes}], "arena": {bytes, live_bytes, node}}.
 nlohmann::ordered_json memory_report(const MemoryUse& use, const BesideProgram& beside);
 
-/// The report, with "of", "batch" and "precision" of the program in front.
+/// The report, with "of", "batch" and "precision" of the program in front, and of training "budget_bytes".
 void print_memory(const nlohmann::ordered_json& report);
 
 }  // namespace halfstep::cli

@@ -61,15 +61,15 @@ Graph training_form(const Graph& source, const ParameterSelection& selection, st
 
 }  // namespace
 
-Json parameter_report(const LoadedModel& model, const std::vector<std::string>& freeze, std::int64_t batch) {
-  const ParameterSelection selection{.freeze = freeze, .exporter = exporter_of(*model.source)};
+Json parameter_report(const LoadedModel& model, ParameterSelection selection, std::int64_t batch) {
+  selection.exporter = exporter_of(*model.source);
   const Graph graph = run_pipeline(model.graph, repair_pipeline(Purpose::training));
   Json json{{"parameters", Json::array()},
             {"not_trained", Json::array()},
             {"blocked_by", Json::array()},
             {"notes", exporter_notes(model)}};
   if (const std::string obstacle = batch_obstacle_in_training(model.graph); !obstacle.empty())
-    json["notes"].push_back(fmt::format("the batch size is fixed: {}", obstacle));
+    json["notes"].push_back(fmt::format("the batch size is fixed ({})", obstacle));
   const std::vector<ParameterChoice> choices = choose_parameters(graph, selection);
   if (const std::string guesses = guesses_of(graph, choices); !guesses.empty()) json["notes"].push_back(guesses);
   bool any = false;

@@ -16,10 +16,9 @@ namespace halfstep::cli {
 namespace {
 
 // Names of flags in other programs.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 6> kOtherWords{{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 5> kOtherWords{{
     {"learning-rate", "lr"},
-    {"device", "executor"},
-    {"gpu", "executor"},
+    {"gpu", "device"},
     {"dtype", "precision"},
     {"workers", "threads"},
     {"iterations", "steps"},

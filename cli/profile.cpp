@@ -114,10 +114,8 @@ Profiled profile_training(const LoadedModel& model, const ProfileFlags& flags, E
   options.sync_batchnorm = flags.ranks.sync_batchnorm;
   const auto records = std::make_shared<RecordedReductions>();
   if (ranks) options.ranks = recorded(ranks, records);
-  InputShapes shapes = shapes_of(flags);
-  take_batch(model.graph, shapes);  // the trainer says where the model takes no other
   const Dataset data = flags.data.empty()
-                           ? example_dataset(model.graph, shapes, options)
+                           ? example_dataset(model.graph, shapes_of(flags), options)
                            : flags.loss.with_sample_weights(flags.rows.open(flags.data, Split::train, model.graph));
   Trainer trainer(model, executor, data, options);
   for (const std::string& notice : trainer.notices()) print_message(notice);
@@ -219,7 +217,8 @@ int profile_on(const std::shared_ptr<Communicator>& ranks, ProfileFlags flags) {
 }
 
 int run_profile(const ProfileFlags& flags) {
-  const std::shared_ptr<Communicator> ranks = flags.training ? flags.ranks.open(flags.json) : nullptr;
+  const std::shared_ptr<Communicator> ranks =
+      flags.training ? flags.ranks.open(flags.json, flags.executor.device) : nullptr;
   if (!ranks) return profile_on(nullptr, flags);
   return on_rank(*ranks, flags.json, [&] { return profile_on(ranks, flags); });
 }

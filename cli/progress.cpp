@@ -10,7 +10,7 @@
 
 #include <fmt/format.h>
 #include <sys/ioctl.h>
-#include <unistd.h>
+#include <termios.h>
 
 #include "base/print.h"
 
@@ -85,7 +85,7 @@ std::string format_quantity(double value) {
 
 ProgressStyle ProgressStyle::detect(std::FILE* stream) {
   ProgressStyle style;
-  style.terminal = ::isatty(::fileno(stream)) == 1 && environment("TERM") != "dumb";
+  style.terminal = ::tcgetsid(::fileno(stream)) != -1 && environment("TERM") != "dumb";
   style.color = style.terminal && environment("NO_COLOR").empty();
   style.unicode = locale_is_utf8();
   return style;

@@ -21,7 +21,8 @@ struct ProgressStyle {
   int width = 0;                 ///< columns; 0: ask the terminal at each redraw
   double plain_interval_s = 10;  ///< without a terminal: seconds between lines within an epoch
 
-  /// From the stream (isatty) and the environment: TERM=dumb is not a terminal, NO_COLOR (no-color.org) disables
+  /// From the stream and the environment: a terminal is that which controls the process, since mpirun gives its ranks
+  /// one of their own and writes elsewhere what they write to it; TERM=dumb is none. NO_COLOR (no-color.org) disables
   /// colors, and LC_ALL, LC_CTYPE or LANG determine whether the locale is UTF-8.
   static ProgressStyle detect(std::FILE* stream);
 };

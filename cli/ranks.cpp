@@ -111,9 +111,10 @@ void RankFlags::add_to(CLI::App& command, CLI::Option* training) {
     for (CLI::Option* option : options) option->needs(training);
 }
 
-std::shared_ptr<Communicator> RankFlags::open(bool json) const {
+std::shared_ptr<Communicator> RankFlags::open(bool json, const std::string& device) const {
   CommunicatorOptions options = with_limits(timeout, heartbeat);
   options.on_loss = [json](const SharedError& loss) { return tell_loss(loss, json); };
+  options.device = device;
   return open_communicator(distributed, options);
 }
 
@@ -129,7 +130,7 @@ int on_rank(Communicator& ranks, bool json, const std::function<int()>& work) {
     return end_all(ranks, json, error);
   } catch (const std::bad_alloc&) {
     return end_all(ranks, json,
-                   Error(Error::Kind::failure, "enough memory", "none left", "a smaller --batch needs less"));
+                   Error(Error::Kind::failure, "enough memory", "none left", "a smaller batch needs less"));
   } catch (const std::exception& error) {
     return end_all(ranks, json, Error(Error::Kind::failure, "work without an error of a library", error.what(), ""));
   }

@@ -23,8 +23,9 @@ struct RankFlags {
 
   /// `training`: a flag without which those are refused; nullptr: a command that trains.
   void add_to(CLI::App& command, CLI::Option* training = nullptr);
-  /// Null: a run by itself. `json` as for `on_rank`, for a rank that is lost while this one computes.
-  std::shared_ptr<Communicator> open(bool json) const;
+  /// Null: a run by itself. `json` as for `on_rank`, for a rank that is lost while this one computes. `device`: that of
+  /// --device.
+  std::shared_ptr<Communicator> open(bool json, const std::string& device) const;
   std::size_t bucket_bytes() const { return static_cast<std::size_t>(bucket_size * 1e6); }
 };
 

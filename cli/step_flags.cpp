@@ -63,6 +63,12 @@ void StepFlags::add_to(CLI::App& command, CLI::Option* training) {
   command.add_option("--freeze", freeze, "name patterns (layer1.*) of parameters that are not trained")
       ->delimiter(',')
       ->type_name("PATTERN[,...]");
+  command
+      .add_option("--trainable", trainable,
+                  "name patterns of the only parameters to train; a full name adds a constant that is not recognized "
+                  "as a parameter")
+      ->delimiter(',')
+      ->type_name("PATTERN[,...]");
   command.add_flag("--freeze-batchnorm", freeze_batchnorm,
                    "BatchNormalization uses its running statistics and does not update them");
   command.add_flag("--no-dropout", no_dropout, "disables Dropout");

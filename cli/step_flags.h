@@ -33,7 +33,7 @@ struct StepFlags {
   OptimizerFlags optimizer;
   PrecisionFlag precision;
   std::int64_t batch = TrainerOptions().batch_size;
-  std::vector<std::string> freeze, trainable;  ///< inspect has another --trainable, so train adds this one
+  std::vector<std::string> freeze, trainable;
   bool freeze_batchnorm = false, no_dropout = false;
   std::size_t memory_budget = 0;  ///< bytes; 0: none
 

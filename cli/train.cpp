@@ -15,6 +15,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/atomic_file.h"
+#include "base/new_folder.h"
 #include "base/path_state.h"
 #include "cli/commands.h"
 #include "cli/common.h"
@@ -46,9 +47,7 @@ namespace fs = std::filesystem;
 
 /// Writes each stage of the first pipeline that runs, that of the training step, as DIR/NN_pass.onnx.
 PassObserver dump_to(const fs::path& folder) {
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (error) throw_failure("a folder for --dump-passes", folder.string() + ": " + error.message(), "choose another");
+  make_folder(folder, "a folder for --dump-passes");
   return
       [folder, seen = std::set<std::size_t>()](std::size_t stage, const std::string& pass, const Graph& graph) mutable {
         if (!seen.insert(stage).second) return;
@@ -334,7 +333,7 @@ int train_on(const std::shared_ptr<Communicator>& ranks, TrainFlags flags, const
 }
 
 int train(const TrainFlags& flags, const CLI::App& command) {
-  const std::shared_ptr<Communicator> ranks = flags.ranks.open(flags.json);
+  const std::shared_ptr<Communicator> ranks = flags.ranks.open(flags.json, flags.executor.device);
   if (!ranks) return train_on(nullptr, flags, command);
   return on_rank(*ranks, flags.json, [&] { return train_on(ranks, flags, command); });
 }

@@ -45,12 +45,6 @@ void add_flags(CLI::App& command, TrainFlags& flags) {
       ->check(whole_number());
 
   command
-      .add_option("--trainable", flags.trainable,
-                  "name patterns of the only parameters to train; a full name adds a constant that is not recognized "
-                  "as a parameter")
-      ->delimiter(',')
-      ->type_name("PATTERN[,...]");
-  command
       .add_option("--untie", flags.untie,
                   "name patterns of parameters to separate that the exporter merged because they were equal; or all")
       ->delimiter(',')

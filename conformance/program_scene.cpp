@@ -18,7 +18,9 @@ Graph parse_program(std::string_view text, const std::vector<StateNames>& states
     const Value& now = graph[value];
     graph.states.push_back({.value = value,
                             .next = graph.find(names.next),
-                            .initial = now.is_constant() ? now.constant : Tensor(now.dtype, now.shape)});
+                            .role = names.source.empty() ? StateRole::parameter : StateRole::copy,
+                            .initial = now.is_constant() ? now.constant : Tensor(now.dtype, now.shape),
+                            .source = graph.find(names.source)});
     std::erase(graph.inputs, value);
     graph[value].constant = Tensor();
     graph[value].is_initializer = false;
@@ -63,13 +65,17 @@ void ProgramScene::expect(const std::string& what, bool holds) {
   if (!holds) throw std::runtime_error(fmt::format("expected {}", what));
 }
 
-void ProgramScene::expect_error(const std::string& what, const std::function<void()>& action) {
+bool ProgramScene::is_refused(const std::function<void()>& action) {
   try {
     action();
   } catch (const Error&) {
-    return;
+    return true;
   }
-  throw std::runtime_error(fmt::format("expected an Error from {}, got none", what));
+  return false;
+}
+
+void ProgramScene::expect_error(const std::string& what, const std::function<void()>& action) {
+  if (!is_refused(action)) throw std::runtime_error(fmt::format("expected an Error from {}, got none", what));
 }
 
 }  // namespace halfstep

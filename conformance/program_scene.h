@@ -12,9 +12,10 @@
 
 namespace halfstep {
 
-/// A state of a graph in text form: `value`, which `next` takes the place of where it is not empty.
+/// A state of a graph in text form: `value`, which `next` takes the place of where it is not empty; with a source a
+/// copy of that state, which comes before.
 struct StateNames {
-  std::string_view value, next;
+  std::string_view value, next, source = {};
 };
 /// The graph of `text` (see parse_case) with these states: initializers of it, or inputs, which begin as zeros. Outputs
 /// that are only there for a state to take, called NAME_next, are none of the graph.
@@ -29,11 +30,14 @@ class ProgramScene {
  public:
   explicit ProgramScene(Executor& executor) : executor_(executor) {}
 
+  const Capabilities& capabilities() const { return executor_.capabilities(); }
   std::unique_ptr<StateStore> make_store() { return executor_.make_store(); }
   std::unique_ptr<Program> compile(const Graph& graph, StateStore& store);
 
   /// Fills the inputs, one after the other, and runs.
   static void run(Program& program, const std::vector<Elements>& inputs);
+  /// Whether `action` throws an Error.
+  static bool is_refused(const std::function<void()>& action);
   // Throw std::runtime_error, which says what `what` is and should be.
   static void expect(const std::string& what, const Tensor& found, const Elements& wanted);
   static void expect(const std::string& what, bool holds);

@@ -10,6 +10,7 @@
 #include "onnx_io/convert.h"
 #include "onnx_io/guard_functions.h"
 #include "onnx_io/lift.h"
+#include "onnx_io/module_scope.h"
 #include "onnx_io/proto_walk.h"
 #include "ops/proto.h"
 #include <halfstep/base/error.h>
@@ -180,6 +181,8 @@ LiftedNode NodeLifter::apply(const onnx::NodeProto& proto, std::int64_t target) 
       written.set_doc_string(proto.doc_string());
       if (proto.doc_string().empty()) written.clear_doc_string();
       *written.mutable_metadata_props() = proto.metadata_props();
+    } else {
+      copy_module_scope(proto, written);
     }
     if (!next.name.empty()) written.set_name(next.name);
     written.set_op_type(next.op);

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "conversion/stored_tensors.h"
+#include "onnx_io/module_scope.h"
 #include "ops/proto.h"
 
 namespace halfstep::conversion {
@@ -254,9 +255,12 @@ class Rewriter {
     }
     for (std::size_t k = 0; k < node.outputs.size(); ++k)
       if (node.outputs[k] != kNoValue) proto->set_output(static_cast<int>(k), values_[node.outputs[k]].name);
+    const int place = graph.node_size();
     graph.mutable_node()->AddAllocated(proto.release());
     for (const ValueId v : node.outputs)
       if (v != kNoValue) add_copy(graph, v);
+    for (int added = place + 1; added < graph.node_size(); ++added)
+      if (graph.node(added).metadata_props().empty()) copy_module_scope(graph.node(place), *graph.mutable_node(added));
   }
 
   static void make_identity(NodeProto& cast) {

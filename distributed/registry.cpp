@@ -73,6 +73,7 @@ std::shared_ptr<Communicator> open_communicator(std::string_view name, const Com
   const std::string_view wanted = name == "auto" ? "mpi" : name;
   std::string reason = fmt::format(
       "there is no libhalfstep-{}.so in a folder of HALFSTEP_PLUGIN_PATH or beside the halfstep library", wanted);
+  if (const std::string missing = plugin_folders_that_are_none(); !missing.empty()) reason += "; " + missing;
   for (const PluginFile& file : find_plugins(PluginKind::communicator)) {
     if (file.name != wanted) continue;
     std::shared_ptr<Communicator> communicator = load(file, options, reason);

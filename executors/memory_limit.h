@@ -1,4 +1,4 @@
-// Programs that are to take no more than so much of a device's memory.
+// Programs that are to take no more than so much of a device's memory, or less than they could.
 #pragma once
 
 #include <cstddef>
@@ -15,7 +15,7 @@
 namespace HALFSTEP_API halfstep {
 
 /// While one lives, compiling in this thread a program that would take more of a device's own memory throws
-/// BeyondLimit, before any is taken for what is not a state or a constant.
+/// BeyondLimit, before any is kept for what is not a state or a constant. Kernels are timed within the limit.
 class MemoryLimit {
  public:
   explicit MemoryLimit(std::size_t bytes);
@@ -28,6 +28,25 @@ class MemoryLimit {
 
  private:
   std::optional<std::size_t> before_;
+};
+
+/// While one lives, compiling in this thread takes, if `is_wanted`, kernels that take less memory where there are such,
+/// though others may be faster.
+class LeastMemory {
+ public:
+  explicit LeastMemory(bool is_wanted);
+  ~LeastMemory();
+  LeastMemory(const LeastMemory&) = delete;
+  LeastMemory& operator=(const LeastMemory&) = delete;
+
+  /// For a maker, where that decides.
+  static bool decide();
+  /// Whether a maker has asked.
+  bool decides() const { return decides_; }
+
+ private:
+  bool is_wanted_, decides_ = false;
+  LeastMemory* before_;
 };
 
 /// What is known of the program.

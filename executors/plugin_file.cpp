@@ -55,6 +55,7 @@ std::optional<Plugin> Plugin::load(const std::string& library, Refusal& refusal)
   plugin.executor_ = find<decltype(&halfstep_executor)>(handle, "halfstep_executor");
   if (!plugin.executor_) return lacks("halfstep_executor");
   plugin.described_executor_ = find<decltype(&halfstep_described_executor)>(handle, "halfstep_described_executor");
+  plugin.devices_ = find<decltype(&halfstep_devices)>(handle, "halfstep_devices");
   if (const auto operators = find<decltype(&halfstep_operators)>(handle, "halfstep_operators")) {
     guarded(library, refusal, [&] {
       std::size_t count = 0;
@@ -82,7 +83,22 @@ int Plugin::score(Refusal& refusal) const {
   return std::max(0, score);
 }
 
+std::vector<DeviceStatus> Plugin::devices() const {
+  std::vector<DeviceStatus> found;
+  Refusal ignored;
+  if (devices_)
+    guarded(library_, ignored, [&] {
+      devices_(&found);
+      return 0;
+    });
+  return found;
+}
+
 std::unique_ptr<Executor> Plugin::make(const ExecutorOptions& options, Refusal& refusal) const {
+  if (!options.device.empty() && !devices_) {
+    refusal.reason = "the plug-in " + library_ + " has no devices to choose from";
+    return nullptr;
+  }
   auto executor =
       guarded(library_, refusal, [&] { return std::unique_ptr<Executor>(executor_(&options, &refusal.reason)); });
   if (!executor && refusal.reason.empty())

@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/plugin_library.h"
 #include <halfstep/executors/plugin.h>
@@ -25,6 +26,8 @@ class Plugin {
 
   /// 0 when it is not for this machine.
   int score(Refusal& refusal) const;
+  /// None for a plug-in that has one.
+  std::vector<DeviceStatus> devices() const;
   std::unique_ptr<Executor> make(const ExecutorOptions& options, Refusal& refusal) const;
   std::unique_ptr<Executor> make_described(const std::string& description, const ExecutorOptions& options,
                                            Refusal& refusal) const;
@@ -34,6 +37,7 @@ class Plugin {
   decltype(&halfstep_executor) executor_ = nullptr;
   decltype(&halfstep_described_executor) described_executor_ = nullptr;  ///< nullptr: there is none
   decltype(&halfstep_score) score_ = nullptr;                            ///< nullptr: there is none
+  decltype(&halfstep_devices) devices_ = nullptr;                        ///< nullptr: there is none
 };
 
 }  // namespace halfstep

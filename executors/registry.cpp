@@ -45,10 +45,15 @@ struct Candidate {
   int score = 0;  // 0: it is not for this machine
   Refusal refusal = {};
   std::function<std::unique_ptr<Executor>(const ExecutorOptions&, Refusal&)> make = {};
+  std::function<std::vector<DeviceStatus>()> devices = {};  // unset: none to choose from
 };
 
 Candidate own(std::string name, int score, std::unique_ptr<Executor> (*make)(const ExecutorOptions&)) {
-  return {std::move(name), score, {}, [make](const ExecutorOptions& options, Refusal&) { return make(options); }};
+  return {.name = name, .score = score, .make = [name, make](const ExecutorOptions& options, Refusal& refusal) {
+            if (options.device.empty()) return make(options);
+            refusal.reason = name + " computes on the CPU";
+            return std::unique_ptr<Executor>();
+          }};
 }
 
 Candidate load(const PluginFile& file) {
@@ -56,6 +61,7 @@ Candidate load(const PluginFile& file) {
   if (const std::optional<Plugin> plugin = Plugin::load(file.path.string(), result.refusal)) {
     result.score = plugin->score(result.refusal);
     result.make = [plugin](const ExecutorOptions& options, Refusal& refusal) { return plugin->make(options, refusal); };
+    result.devices = [plugin] { return plugin->devices(); };
   }
   // One that came along with the library may lack the libraries of a device that is not there.
   if (!file.is_named_by_user && !has_gpu()) result.refusal.is_broken = false;
@@ -117,11 +123,18 @@ void append(std::string& list, const std::string& text, const char* separator = 
   list += (list.empty() || text.empty() ? "" : separator) + text;
 }
 
+// Its plug-in may be in a folder that is not there.
+[[noreturn]] void throw_unknown(const std::string& required, std::string_view name, const std::string& hint) {
+  std::string found = "'" + std::string(name) + "'";
+  append(found, missing_plugin_folders());
+  throw_input_error(required, found, hint);
+}
+
 // What is to be told of the candidates, though there is an executor.
 std::string notice_of(const std::vector<Candidate>& all, bool is_auto, std::string_view taken) {
   std::string result;
   const bool on_cpu = is_auto && (taken == "onednn" || taken == "reference");
-  for (const auto& [name, score, refusal, make] : all) {
+  for (const auto& [name, score, refusal, make, devices] : all) {
     if (name == kGpu && on_cpu && !refusal.reason.empty() && has_gpu())
       append(result, "using " + std::string(taken) + " instead of this machine's GPU: " + refusal.reason);
     else if (refusal.is_broken)
@@ -150,11 +163,23 @@ std::string without_effect(const ExecutorOptions& options, const Executor& execu
   return result;
 }
 
+namespace {
+
+/// Throws for a device that was named and is not there.
+void require_device(const ExecutorOptions& options, const std::string& reasons) {
+  if (!options.device.empty())
+    throw_input_error("the device '" + options.device + "'", "none: " + reasons,
+                      "'halfstep devices' lists the devices of each executor");
+}
+
+}  // namespace
+
 std::unique_ptr<Executor> load_executor(const std::string& library, const ExecutorOptions& options) {
   check_threads(options);
   Refusal refusal;
   const std::optional<Plugin> plugin = Plugin::load(library_path(library), refusal);
   std::unique_ptr<Executor> executor = plugin ? plugin->make(options, refusal) : nullptr;
+  if (!executor && plugin) require_device(options, refusal.reason);
   if (!executor)
     throw_input_error("an executor plug-in that works on this machine", "none: " + refusal.reason,
                       "check the path and what the plug-in needs");
@@ -177,10 +202,12 @@ std::string waiting_notice(std::string_view executor) {
 std::unique_ptr<Executor> make_executor(std::string_view name, const ExecutorOptions& options, std::string* notice) {
   check_threads(options);
   const bool is_auto = name == "auto";
-  std::vector<Candidate> all = candidates(name, Asked::best);
+  // Why there is no device that was named is told by the plug-in.
+  std::vector<Candidate> all = candidates(name, options.device.empty() ? Asked::best : Asked::status);
   std::string names = "auto", reasons;
   for (Candidate& candidate : all) {
-    if (candidate.name == name || is_auto) {
+    const bool is_meant_by_auto = is_auto && (options.device.empty() || !is_own(candidate.name));
+    if (candidate.name == name || is_meant_by_auto) {
       if (auto executor = open(candidate, options)) {
         if (notice) {
           *notice = missing_plugin_folders();
@@ -195,20 +222,23 @@ std::unique_ptr<Executor> make_executor(std::string_view name, const ExecutorOpt
     append(names, candidate.name, ", ");
   }
   if (reasons.empty())
-    throw_input_error("one of the executors " + names, "'" + std::string(name) + "'",
-                      "'halfstep devices' lists those available on this machine");
+    throw_unknown("one of the executors " + names, name, "'halfstep devices' lists those available on this machine");
+  require_device(options, reasons);
   throw_input_error("executor '" + std::string(name) + "' to work on this machine", "none: " + reasons,
                     "--executor auto uses the CPU if there is no GPU");
 }
 
 std::unique_ptr<Executor> make_described_executor(std::string_view name, const std::string& library,
                                                   const std::string& description, const ExecutorOptions& options) {
+  if (!options.device.empty())
+    throw_input_error("no device of this machine with one that is described", "'" + options.device + "'",
+                      "omit the device");
   std::string path = library.empty() ? "" : library_path(library);
   for (const PluginFile& file : find_plugins(PluginKind::executor))
     if (path.empty() && file.name == name) path = file.path.string();
   if (path.empty())
-    throw_input_error("an executor that plans for devices that are described", "'" + std::string(name) + "'",
-                      "name a plug-in that this build has, such as --executor cudnn");
+    throw_unknown("an executor that plans for devices that are described", name,
+                  "name a plug-in that this build has, such as --executor cudnn");
   Refusal refusal;
   const std::optional<Plugin> plugin = Plugin::load(path, refusal);
   std::unique_ptr<Executor> executor = plugin ? plugin->make_described(description, options, refusal) : nullptr;
@@ -218,12 +248,7 @@ std::unique_ptr<Executor> make_described_executor(std::string_view name, const s
   return executor;
 }
 
-std::string missing_plugin_folders() {
-  std::string result;
-  for (const std::string& folder : plugin_folders_that_are_none())
-    append(result, "there is no folder " + folder + ", which HALFSTEP_PLUGIN_PATH names");
-  return result;
-}
+std::string missing_plugin_folders() { return plugin_folders_that_are_none(); }
 
 std::vector<std::string> executor_names() {
   std::vector<std::string> names;
@@ -244,6 +269,7 @@ std::vector<ExecutorStatus> executor_statuses() {
     status.name = candidate.name;
     const auto executor = open(candidate, {});
     status.available = executor != nullptr;
+    if (candidate.devices) status.devices = candidate.devices();
     if (executor)
       status.capabilities = executor->capabilities();
     else

@@ -11,7 +11,7 @@ namespace halfstep {
 
 std::string_view name_of(StateRole role) {
   constexpr std::string_view kNames[] = {"parameter",   "statistic", "optimizer", "loss_scale",
-                                         "accumulator", "random",    "residual"};
+                                         "accumulator", "random",    "residual",  "copy"};
   return name_in(kNames, role);
 }
 

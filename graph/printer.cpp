@@ -85,6 +85,7 @@ std::string to_text(const Graph& graph) {
   for (const State& state : graph.states) {
     out << "# " << name_of(state.role) << ' ' << type_of(graph[state.value]) << ' '
         << identifier(graph[state.value].name);
+    if (state.source != kNoValue) out << " of " << identifier(graph[state.source].name);
     if (state.next != kNoValue) out << " <- " << identifier(graph[state.next].name);
     out << '\n';
   }

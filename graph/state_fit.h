@@ -8,7 +8,8 @@
 namespace halfstep {
 
 /// The next value is written where the state lies, so it is of the state's type and shape; a gradient is of the same
-/// shape, in any float type. What breaks this, as far as types and shapes are known; "" where nothing does.
+/// shape, in any float type, and so is the source of a copy, a state that is none. What breaks this, as far as types
+/// and shapes are known; "" where nothing does.
 std::string state_misfit(const Graph& graph, const State& state);
 
 }  // namespace halfstep

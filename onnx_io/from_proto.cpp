@@ -8,6 +8,7 @@
 #include "graph/state_fit.h"
 #include "onnx_io/convert.h"
 #include "onnx_io/metadata.h"
+#include "onnx_io/module_scope.h"
 #include "onnx_io/source_model.h"
 #include "ops/proto.h"
 #include <halfstep/base/error.h>
@@ -156,7 +157,7 @@ class GraphReader {
     }
     for (const std::string& name : proto.output()) outputs.push_back(name.empty() ? kNoValue : define(name));
     const std::size_t n = graph_.define(std::move(outputs), proto.op_type(), domain, std::move(inputs),
-                                        std::move(attributes), proto.name());
+                                        std::move(attributes), scoped_name(proto));
     const Graph::Edit node = graph_.edit(n);
     set_captures(*node, captured);
   }
@@ -195,9 +196,12 @@ void read_states(const onnx::ModelProto& model, Graph& graph) {
     };
     state.next = find_other(kNextKey);
     state.gradient = find_other(kGradientKey);
-    if (const std::string misfit = state_misfit(graph, state); !misfit.empty()) refuse(entry.key(), misfit);
+    state.source = find_other(kSourceKey);
     graph.states.push_back(std::move(state));
   }
+  for (const State& state : graph.states)
+    if (const std::string misfit = state_misfit(graph, state); !misfit.empty())
+      refuse(std::string(kStateKey) + graph[state.value].name, misfit);
   const auto outputs = parse_number<std::size_t>(metadata[std::string(kOutputCountKey)]);
   if (outputs && *outputs < graph.outputs.size()) graph.outputs.resize(*outputs);
 }

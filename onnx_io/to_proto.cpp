@@ -14,15 +14,19 @@ namespace {
 using NameSet = std::unordered_set<std::string>;
 
 // Writes a graph and, inside it, its bodies. A body reads values of the enclosing graphs by name but, by ONNX's rules,
-// must not redefine a name that is visible there: `captured` holds the outer names of its captures, `outer` all names
-// in use.
+// must not redefine a name that is visible there: `captured` holds the outer names of its captures, `taken` all names
+// in use, to which a writer adds those of its graph while it exists.
 class GraphWriter {
  public:
-  explicit GraphWriter(const Graph& graph) : GraphWriter(graph, {}, {}) {}
-  GraphWriter(const Graph& graph, const std::vector<std::string>& captured, const NameSet& outer)
-      : graph_(graph), taken_(outer) {
+  GraphWriter(const Graph& graph, const std::vector<std::string>& captured, NameSet& taken)
+      : graph_(graph), taken_(taken) {
     name_values(captured);
   }
+  ~GraphWriter() {
+    for (const std::string& name : own_) taken_.erase(name);
+  }
+  GraphWriter(const GraphWriter&) = delete;
+  GraphWriter& operator=(const GraphWriter&) = delete;
 
   onnx::GraphProto write() {
     proto_.set_name(graph_.name.empty() ? "graph" : graph_.name);
@@ -31,7 +35,7 @@ class GraphWriter {
     for (ValueId in : graph_.inputs) add_info(*proto_.add_input(), in);
     for (const State& state : graph_.states) {
       add_info(*proto_.add_input(), state.value);
-      *proto_.add_initializer() = tensor_to_proto(state.initial, name(state.value));
+      *proto_.add_initializer() = tensor_to_proto(initial_of(state), name(state.value));
     }
     for (const Node& node : graph_.nodes) write_node(node);
     std::unordered_set<ValueId> written;
@@ -52,6 +56,11 @@ class GraphWriter {
   }
 
  private:
+  Tensor initial_of(const State& state) const {
+    const std::ptrdiff_t source = state.source == kNoValue ? -1 : graph_.state_of(state.source);
+    return source < 0 ? state.initial : convert(graph_.states[source].initial, state.initial.dtype());
+  }
+
   std::string name(ValueId id) const { return id == kNoValue ? std::string() : names_[id]; }
 
   void name_values(const std::vector<std::string>& captured) {
@@ -69,6 +78,7 @@ class GraphWriter {
   std::string unique(const std::string& wanted) {
     std::string name = wanted;
     for (int n = 1; !taken_.insert(name).second; ++n) name = wanted + "_" + std::to_string(n);
+    own_.push_back(name);
     return name;
   }
 
@@ -122,8 +132,9 @@ class GraphWriter {
   }
 
   const Graph& graph_;
-  NameSet taken_;                // names in use here and in the enclosing graphs
-  ValueMap<std::string> names_;  // the written name of each value
+  NameSet& taken_;                // names in use here and in the enclosing graphs
+  std::vector<std::string> own_;  // of these
+  ValueMap<std::string> names_;   // the written name of each value
   std::unordered_set<ValueId> captured_;
   onnx::GraphProto proto_;
 };
@@ -150,7 +161,8 @@ onnx::ModelProto to_proto(const Graph& graph) {
     import->set_domain(domain);
     import->set_version(version);
   }
-  *model.mutable_graph() = GraphWriter(graph).write();
+  NameSet names;
+  *model.mutable_graph() = GraphWriter(graph, {}, names).write();
   auto add_metadata = [&](std::string key, std::string value) {
     auto* entry = model.add_metadata_props();
     entry->set_key(std::move(key));
@@ -162,6 +174,7 @@ onnx::ModelProto to_proto(const Graph& graph) {
     add_metadata(std::string(kStateKey) + name, std::string(name_of(state.role)));
     if (state.next != kNoValue) add_metadata(std::string(kNextKey) + name, graph[state.next].name);
     if (state.gradient != kNoValue) add_metadata(std::string(kGradientKey) + name, graph[state.gradient].name);
+    if (state.source != kNoValue) add_metadata(std::string(kSourceKey) + name, graph[state.source].name);
   }
   return model;
 }

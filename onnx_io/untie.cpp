@@ -58,7 +58,7 @@ void untie_one(SourceModel& source, const std::string& name, std::unordered_set<
   });
   if (initializer < 0 && constant < 0)
     throw_input_error("an initializer or Constant node of the model's main graph to untie", "'" + name + "'",
-                      "see halfstep inspect --trainable");
+                      "see halfstep inspect --parameters");
   std::int64_t readers = 0;
   std::vector<onnx::NodeProto> copies;
   for (onnx::NodeProto& node : *graph.mutable_node()) {

@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <halfstep/base/error.h>
 #include <halfstep/ops/builder.h>
 #include <halfstep/ops/infer.h>
@@ -40,7 +42,8 @@ std::vector<Expr> Builder::multi(std::string_view type, std::string_view domain,
   for (const Expr& input : inputs) ids.push_back(input.id());
   while (!ids.empty() && ids.back() == kNoValue) ids.pop_back();
   std::string name;
-  if (!prefix_.empty()) name = prefix_ + "/" + std::string(type) + "_" + std::to_string(graph_.next_node_id().index());
+  if (!prefix_.empty())
+    name = fmt::format("{}{}{}_{}", prefix_, prefix_.ends_with('.') ? "" : "/", type, graph_.next_node_id().index());
   const std::size_t index = graph_.add_node(type, domain, std::move(ids), outputs, std::move(attributes), name);
   graph_.edit(index)->forward = forward_;
   infer_node(graph_, graph_.nodes[index]);

@@ -77,7 +77,7 @@ void register_schemas() {
     onnx::OpSchemaRegistry::DomainToVersionRange::Instance().AddDomainToVersion(std::string(kOwnDomain), 1, kOwnOpset);
     for (const OpDef* row : op_table()) {
       if (!row->schema) continue;
-      onnx::OpSchema schema(std::string(row->name), __FILE__, __LINE__);
+      onnx::OpSchema schema(std::string(row->name), "ops/op_table.cpp", __LINE__);
       schema.SetDomain(std::string(row->domain)).SinceVersion(kOwnOpset);
       row->schema(schema);
       schema.Finalize();

@@ -25,6 +25,10 @@ void add_optimizer(Pipeline& pipeline, const OptimizerOptions& optimizer, const 
   pipeline.push_back(write_out_update(capabilities.updates));
 }
 
+void add_half_copies(Pipeline& pipeline, const Capabilities& capabilities) {
+  if (capabilities.half_copies) pipeline.push_back(keep_half_copies());
+}
+
 // What each purpose takes of a training step.
 struct Parts {
   bool parameters = false;  // as states
@@ -92,6 +96,7 @@ Pipeline lowering_pipeline(Purpose purpose, const StepOptions& options, const Ca
   if (on_ranks) pipeline.push_back(reduce_over_ranks(options.ranks));
   if (parts.gradients && !parts.optimizer) pipeline.push_back(accumulate_gradients());
   if (parts.optimizer) add_optimizer(pipeline, options.optimizer, options.ranks, capabilities);
+  if (parts.parameters) add_half_copies(pipeline, capabilities);
   append(pipeline, finish(capabilities));
   return pipeline;
 }
@@ -101,6 +106,7 @@ Pipeline update_pipeline(const StepOptions& options, const Capabilities& capabil
   optimizer.accumulate = 1;
   Pipeline pipeline;
   add_optimizer(pipeline, optimizer, options.ranks, capabilities);
+  add_half_copies(pipeline, capabilities);
   append(pipeline, finish(capabilities));
   return pipeline;
 }

@@ -130,13 +130,51 @@ ChosenPrecision fastest(const std::vector<Timed>& times) {
   std::string_view other;
   for (const Timed& timed : times) {
     if (timed.dtype == taken.dtype) continue;
-    others.push_back(fmt::format("{} in {}", milliseconds(*timed.seconds), precision_name(timed.dtype)));
+    const std::string why =
+        *timed.seconds < *taken.seconds ? fmt::format(" (taken only if {:.0f} % faster)", 100 * (1 - kClearly)) : "";
+    others.push_back(fmt::format("{} in {}{}", milliseconds(*timed.seconds), precision_name(timed.dtype), why));
     if (other.empty()) other = precision_name(timed.dtype);
   }
   return {taken.dtype,
           fmt::format("measured {} ms a step against {}; --precision {} changes it", milliseconds(*taken.seconds),
                       fmt::join(others, " and "), other),
           true};
+}
+
+/// Nothing where the step cannot have that type, which is then no candidate.
+std::optional<Graph> lowered(DType dtype, const std::function<Graph(DType)>& lower) {
+  try {
+    return lower(dtype);
+  } catch (const std::exception&) {
+    return std::nullopt;
+  }
+}
+
+/// In the first type that the step can have; removes those before it.
+std::optional<Graph> lowered_first(std::vector<DType>& types, const std::function<Graph(DType)>& lower) {
+  while (!types.empty()) {
+    if (std::optional<Graph> graph = lowered(types.front(), lower)) return graph;
+    types.erase(types.begin());
+  }
+  return std::nullopt;
+}
+
+struct Unmeasured {
+  DType dtype;
+  Graph graph;
+};
+
+/// The steps of those types whose time is not known. Removes the types that a step cannot have.
+std::vector<Unmeasured> unmeasured_of(std::vector<DType>& types, const std::vector<Timed>& known, const Graph& first,
+                                      const std::function<Graph(DType)>& lower) {
+  std::vector<Unmeasured> steps;
+  std::erase_if(types, [&, front = types.front()](DType dtype) {
+    if (std::ranges::find(known, dtype, &Timed::dtype) != known.end()) return false;
+    std::optional<Graph> graph = dtype == front ? first : lowered(dtype, lower);
+    if (graph) steps.push_back({dtype, *std::move(graph)});
+    return !graph;
+  });
+  return steps;
 }
 
 /// nullptr where fixed rules choose.
@@ -162,38 +200,31 @@ std::optional<ChosenPrecision> measured_precision(Executor& executor, const std:
   core::Choices* const choices = choices_of(executor);
   if (!choices || candidates.size() < 2 || (memory_budget > 0 && held >= memory_budget)) return std::nullopt;
   const std::size_t room = memory_budget > 0 ? memory_budget - held : 0;
-  std::vector<DType> types;
-  std::vector<Graph> graphs;
-  for (const DType dtype : candidates) {
-    try {
-      graphs.push_back(lower(dtype));
-      types.push_back(dtype);
-    } catch (const std::exception&) {  // it is no candidate
-    }
-  }
+  std::vector<DType> types = candidates;
+  const std::optional<Graph> first = lowered_first(types, lower);
   if (types.size() < 2) return std::nullopt;
-  std::string key = fmt::format("precision of step {}", fingerprint_of_work(graphs.front()));
+  std::string key = fmt::format("precision of step {}", fingerprint_of_work(*first));
   if (room > 0) key += fmt::format(" in {} bytes", room);
   const auto kept = [&] {
     const std::string* text = choices->find(key);
     return text ? times_from(*text) : std::vector<Timed>();
   };
   std::vector<Timed> times = kept(), measured;
+  const std::vector<Unmeasured> unmeasured = unmeasured_of(types, times, *first, lower);
+  if (types.size() < 2) return std::nullopt;
   for (int round = 0; round < kRounds; ++round) {
-    for (std::size_t i = 0; i < types.size(); ++i) {
-      const auto is_it = [&](const Timed& timed) { return timed.dtype == types[i]; };
-      if (std::ranges::any_of(times, is_it)) continue;
-      const auto before = std::ranges::find_if(measured, is_it);
+    for (const auto& [dtype, graph] : unmeasured) {
+      const auto before = std::ranges::find(measured, dtype, &Timed::dtype);
       if (round > 0 && (before == measured.end() || !before->seconds)) continue;  // it failed
       try {
-        const double seconds = seconds_of_step(graphs[i], executor, room);
+        const double seconds = seconds_of_step(graph, executor, room);
         if (round == 0)
-          measured.push_back({types[i], seconds});
+          measured.push_back({dtype, seconds});
         else
           before->seconds = std::min(*before->seconds, seconds);
       } catch (const Error& error) {
         // It would fail again.
-        if (round == 0 && error.kind() == Error::Kind::input) measured.push_back({types[i], std::nullopt});
+        if (round == 0 && error.kind() == Error::Kind::input) measured.push_back({dtype, std::nullopt});
       } catch (const std::exception&) {  // such as memory that others took
       }
       return_free_memory();

@@ -12,6 +12,7 @@
 #include <zlib.h>
 
 #include "base/atomic_file.h"
+#include "base/new_folder.h"
 #include "base/parse_number.h"
 #include "base/path_state.h"
 #include "formats/safetensors.h"
@@ -310,6 +311,7 @@ std::vector<StoredState> stored_states(const Graph& step) {
   std::vector<StoredState> stored;
   const ValueId namesake = step.find(kLossScaleState), scale = step.find(StepRole::loss_scale);
   for (const State& state : step.states) {
+    if (state.role == StateRole::copy) continue;
     const std::string& name = step[state.value].name;
     const bool may_take_it = state.value == scale && step.state_of(namesake) < 0;
     stored.push_back({name, may_take_it ? std::string(kLossScaleState) : name, state.role});
@@ -318,18 +320,12 @@ std::vector<StoredState> stored_states(const Graph& step) {
 }
 
 void prepare_checkpoint_directory(const fs::path& directory, std::uint64_t expected_bytes) {
-  std::error_code code;
-  fs::create_directories(directory, code);
-  if (std::error_code ignored; !fs::is_directory(directory, ignored)) {
-    const std::string required = "a directory for checkpoints: " + directory.string();
-    if (code == std::errc::not_a_directory || code == std::errc::file_exists || !code)
-      throw_input_error(required, "a file in its place", "name another directory");
-    throw_failure(required, code.message(), "check the path and its permissions");
-  }
+  make_folder(directory, "a folder for checkpoints");
   // Those that are there are going to be replaced.
   constexpr std::uint64_t kFiles = 3;
   std::uint64_t needed = kFiles * expected_bytes;
   for (const char* name : {kCheckpointFile, kPreviousCheckpointFile}) {
+    std::error_code code;
     const std::uintmax_t bytes = fs::file_size(directory / name, code);
     if (!code) needed -= std::min<std::uint64_t>(needed, bytes);
   }

@@ -1,9 +1,13 @@
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <random>
+#include <utility>
 
 #include <fmt/format.h>
 
+#include "passes/load/free_batch.h"
 #include "passes/step/class_axis.h"
 #include <halfstep/base/error.h>
 #include <halfstep/ops/losses/loss_def.h>
@@ -71,14 +75,16 @@ bool has_classes(const Graph& graph, ValueId output, std::size_t axis) {
 
 }  // namespace
 
-std::string take_batch(const Graph& model, InputShapes& shapes) {
+namespace {
+
+std::string take_batch(const Graph& model, InputShapes& shapes, std::string (*obstacle_of)(const Graph&)) {
   std::int64_t fixed = Shape::kUnknown;
   try {
     fixed = fixed_batch(model);
   } catch (const Error&) {  // the first axis is another thing in some inputs
   }
   if (fixed == Shape::kUnknown || shapes.batch == Shape::kUnknown || fixed == shapes.batch) return {};
-  if (const std::string obstacle = batch_obstacle(model); !obstacle.empty()) {
+  if (const std::string obstacle = obstacle_of(model); !obstacle.empty()) {
     shapes.batch = fixed;
     return fmt::format("the model's batch size is fixed at {} ({})", fixed, obstacle);
   }
@@ -91,6 +97,22 @@ std::string take_batch(const Graph& model, InputShapes& shapes) {
   }
   return {};
 }
+
+/// The rows over and over again.
+Tensor repeated(const Tensor& rows, int times) {
+  if (times == 1 || rows.shape().rank() == 0) return rows;
+  std::vector<std::int64_t> dims = rows.shape().dims();
+  dims[0] *= times;
+  Tensor result(rows.dtype(), Shape(std::move(dims)));
+  for (int i = 0; i < times; ++i)
+    std::memcpy(static_cast<std::byte*>(result.raw()) + static_cast<std::size_t>(i) * rows.bytes(), rows.raw(),
+                rows.bytes());
+  return result;
+}
+
+}  // namespace
+
+std::string take_batch(const Graph& model, InputShapes& shapes) { return take_batch(model, shapes, batch_obstacle); }
 
 NamedTensors example_inputs(const Graph& model, const InputShapes& shapes) {
   const Graph graph = bound(model, shapes);
@@ -132,15 +154,20 @@ std::optional<Tensor> example_labels(const Graph& model, const InputShapes& shap
   return drawn(DType::f32, shape, 2, random);
 }
 
-Dataset example_dataset(const Graph& model, const InputShapes& shapes, const TrainerOptions& options) {
+Dataset example_dataset(const Graph& source, InputShapes shapes, const TrainerOptions& options) {
   if (options.losses.size() != 1 || !options.batch_axes.empty())
     throw_input_error("data for a model with several losses or another batch axis than the first", "none",
                       "give it with --data");
+  const Graph model = run_pipeline(source, {separate_merged_parameters(), undo_batch_expansion_for_training()});
+  const bool is_fixed = !take_batch(model, shapes, batch_obstacle_in_training).empty();
+  const int batches = is_fixed && options.ranks ? options.ranks->size() : 1;  // each rank takes one
   std::vector<Dataset::Input> inputs;
-  for (auto& [name, tensor] : example_inputs(model, shapes)) inputs.push_back({name, DataArray::of(tensor, name)});
+  for (const auto& [name, tensor] : example_inputs(model, shapes))
+    inputs.push_back({name, DataArray::of(repeated(tensor, batches), name)});
   std::optional<DataArray> y;
   const OutputLoss& loss = options.losses.front();
-  if (const auto labels = example_labels(model, shapes, loss.output, loss.loss)) y = DataArray::of(*labels, "labels");
+  if (const auto labels = example_labels(model, shapes, loss.output, loss.loss))
+    y = DataArray::of(repeated(*labels, batches), "labels");
   return Dataset(std::move(inputs), std::move(y));
 }
 

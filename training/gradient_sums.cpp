@@ -27,7 +27,10 @@ void GradientSums::set(SumStates sums, std::int64_t waiting) {
 }
 
 StepProgram& GradientSums::update_program(const std::function<std::unique_ptr<StepProgram>(const SumStates&)>& make) {
-  if (!update_) update_ = &updates_[sums_];
+  if (!update_ || half_copies_ != states_.half_copies()) {
+    half_copies_ = states_.half_copies();
+    update_ = &updates_[{sums_, half_copies_}];
+  }
   if (!*update_) *update_ = make(sums_);
   return **update_;
 }

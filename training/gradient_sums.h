@@ -7,6 +7,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "training/state_access.h"
 #include "training/step_program.h"
@@ -32,7 +33,8 @@ class GradientSums {
   void set(SumStates sums, std::int64_t waiting);
   void forget() { waiting_ = 0; }
 
-  /// The program that updates by these sums; `make` gives it where there is none yet.
+  /// The program that updates by these sums, and the half copies that there are by now; `make` gives it where there is
+  /// none yet.
   StepProgram& update_program(const std::function<std::unique_ptr<StepProgram>(const SumStates&)>& make);
 
   /// A sum of gradients that no update waits for.
@@ -41,8 +43,9 @@ class GradientSums {
 
  private:
   TrainedStates& states_;
-  SumStates sums_;  // that wait, or waited last
-  std::map<SumStates, std::unique_ptr<StepProgram>> updates_;
+  SumStates sums_;          // that wait, or waited last
+  HalfCopies half_copies_;  // of the update of before
+  std::map<std::pair<SumStates, HalfCopies>, std::unique_ptr<StepProgram>> updates_;
   std::unique_ptr<StepProgram>* update_ = nullptr;  // that of sums_; null: to be looked up
   std::set<std::string> known_;                     // all that programs have
   std::int64_t waiting_ = 0;

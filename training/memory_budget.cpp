@@ -21,18 +21,6 @@ constexpr double kCaution = 0.99;  // a step that misses the budget by little co
 
 std::string megabytes(std::size_t bytes) { return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6); }
 
-/// What a step in the host's memory takes beside its MemoryUse.
-std::size_t beside_on_host(const Graph& graph) {
-  std::size_t largest = 0;
-  for (const State& state : graph.states)
-    if (state.role == StateRole::parameter) largest = std::max(largest, state.initial.bytes());
-  std::size_t batch = 0;
-  for (const ValueId id : graph.inputs)
-    if (graph[id].shape.is_static())
-      batch += bytes_of(graph[id].dtype, static_cast<std::size_t>(graph[id].shape.count()));
-  return kProcessBytes + largest + batch * batches_held(batch);
-}
-
 KernelUses kernels_of(const std::vector<PlanEntry>& entries, const UnreadInputs& unread) {
   KernelUses kernels;
   for (const PlanEntry& entry : entries)
@@ -85,9 +73,21 @@ Compiled compiled(const Graph& graph, Executor& executor, StateStore& store, std
 
 }  // namespace
 
+BesideStep beside_step(const Graph& graph) {
+  BesideStep beside{.process = kProcessBytes};
+  for (const State& state : graph.states)
+    if (state.role == StateRole::parameter) beside.saving = std::max(beside.saving, state.initial.bytes());
+  std::size_t batch = 0;
+  for (const ValueId id : graph.inputs)
+    if (graph[id].shape.is_static())
+      batch += bytes_of(graph[id].dtype, static_cast<std::size_t>(graph[id].shape.count()));
+  beside.read_ahead = batch * batches_held(batch);
+  return beside;
+}
+
 std::unique_ptr<StepProgram> compile_within(std::size_t budget, const Graph& graph, Executor& executor,
                                             StateStore& store, const PassObserver& observer) {
-  const std::size_t on_host = beside_on_host(graph);  // now: states' initial values may be dropped with a compile
+  const std::size_t on_host = beside_step(graph).total();
   if (budget == 0) return std::make_unique<StepProgram>(graph, executor, store);
   Compiled step;
   std::optional<Graph> less;

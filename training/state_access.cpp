@@ -65,6 +65,10 @@ void TrainedStates::bind(const Graph& graph) {
   if (step.loss_scale != kNoValue) loss_scale_ = graph[step.loss_scale].name;
   if (step.updates != kNoValue) updates_ = graph[step.updates].name;
   for (const State& state : graph.states) {
+    if (state.role == StateRole::copy) {
+      half_copies_[graph[state.source].name] = graph[state.value].dtype;
+      continue;
+    }
     const std::string& name = graph[state.value].name;
     if (state.role == StateRole::statistic && of_source_.contains(name) &&
         std::ranges::find(statistics_, name) == statistics_.end()) {

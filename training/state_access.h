@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -17,6 +18,9 @@
 
 namespace halfstep {
 
+/// The types of half copies by parameter.
+using HalfCopies = std::map<std::string, DType>;
+
 /// A store, and what is to go into it once it has the states: those of an optimizer appear with the first program.
 class TrainedStates {
  public:
@@ -29,6 +33,8 @@ class TrainedStates {
   void bind(const Graph& graph);
 
   const std::vector<TensorInfo>& parameters() const { return parameters_; }
+  /// Those that programs read.
+  const HalfCopies& half_copies() const { return half_copies_; }
   NamedTensors parameter_values() const;
   void set_parameters(const NamedTensors& values);
   NamedTensors statistics() const;
@@ -63,6 +69,7 @@ class TrainedStates {
   std::vector<TensorInfo> parameters_;
   std::vector<std::string> statistics_;  // by name in the source
   std::set<std::string> of_source_;
+  HalfCopies half_copies_;
   NamedTensors waiting_;              // for a program that has them
   NamedTensors initial_;              // of states that are no parameters; of even ones one element
   bool whole_ = false;                // all states but sums of gradients are known

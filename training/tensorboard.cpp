@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/atomic_file.h"
+#include "base/new_folder.h"
 #include "training/appended_file.h"
 #include "training/crc32c.h"
 #include "training/event.pb.h"
@@ -99,14 +100,7 @@ bool fill(events::Histogram& histogram, std::span<const float> values) {
 }  // namespace
 
 void prepare_event_folder(const fs::path& folder) {
-  std::error_code code;
-  fs::create_directories(folder, code);
-  if (std::error_code ignored; !fs::is_directory(folder, ignored)) {
-    const std::string required = "a folder for events: " + folder.string();
-    if (code == std::errc::not_a_directory || code == std::errc::file_exists || !code)
-      throw_input_error(required, "a file in its place", "name another folder");
-    throw_failure(required, code.message(), "check the path and its permissions");
-  }
+  make_folder(folder, "a folder for events");
   check_writable(free_name(folder));
 }
 

@@ -202,12 +202,10 @@ StreamOptions Trainer::Impl::stream_options(const Cursor& start) const {
 
 std::vector<OwnedState> Trainer::Impl::own_states() const {
   std::vector<OwnedState> result;
-  const std::vector<StoredState> stored = stored_states(first_graph_);
-  for (std::size_t i = 0; i < stored.size(); ++i) {
-    if (stored[i].role == StateRole::residual) continue;  // see residuals()
-    const Tensor& initial = first_graph_.states[i].initial;
-    result.push_back(
-        {.type = {stored[i].key, initial.dtype(), initial.shape()}, .role = stored[i].role, .name = stored[i].name});
+  for (const StoredState& stored : stored_states(first_graph_)) {
+    if (stored.role == StateRole::residual) continue;  // see residuals()
+    const Value& value = first_graph_[first_graph_.find(stored.name)];
+    result.push_back({.type = {stored.key, value.dtype, value.shape}, .role = stored.role, .name = stored.name});
   }
   std::ranges::sort(result, {}, [](const OwnedState& state) { return state.type.name; });
   return result;
@@ -258,6 +256,11 @@ Evaluation Trainer::Impl::evaluate(const Dataset& data) {
   return halfstep::evaluate(
       task_, options_.input, data,
       [this](std::int64_t rows) -> StepProgram& { return program(Purpose::validation, rows); }, ranks());
+}
+
+BesideStep Trainer::Impl::beside_step() {
+  const std::optional<MemoryUse> use = training_program().memory();
+  return use && use->is_of_device ? BesideStep() : halfstep::beside_step(first_graph_);
 }
 
 Profile Trainer::Impl::profile(const ProfileOptions& options) {
@@ -319,6 +322,7 @@ std::int64_t Trainer::parameter_count() const {
 }
 const Plan& Trainer::plan() { return impl_->training_program().plan(); }
 std::optional<MemoryUse> Trainer::memory() { return impl_->training_program().memory(); }
+BesideStep Trainer::beside_step() { return impl_->beside_step(); }
 Profile Trainer::profile(const ProfileOptions& options) { return impl_->profile(options); }
 
 }  // namespace halfstep

@@ -34,6 +34,7 @@ class Trainer::Impl {
 
   bool fit(const TrainerCallbacks& callbacks, const Dataset* validation, const std::atomic<bool>* stop);
   Evaluation evaluate(const Dataset& data);
+  BesideStep beside_step();
   Profile profile(const ProfileOptions& options);
   LazyTensors parameters();
   void set_parameters(const NamedTensors& values);

@@ -233,7 +233,7 @@ StepReport TrainingStep::Impl::add_gradients(double weight) {
 
 std::unique_ptr<StepProgram> TrainingStep::Impl::make_update(const SumStates& sums) {
   const std::string scale = options_.optimizer.loss_scale.enabled ? states_.loss_scale_name() : "";
-  const Graph graph = run_pipeline(graph_of_sums(prepared_.trainable(), sums, scale),
+  const Graph graph = run_pipeline(graph_of_sums(prepared_.trainable(), sums, scale, states_.half_copies()),
                                    update_pipeline(step_options(nullptr), executor_.capabilities()), options_.observer);
   auto program = std::make_unique<StepProgram>(graph, executor_, states_.store());
   states_.bind(graph);

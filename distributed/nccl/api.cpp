@@ -9,6 +9,9 @@ namespace {
 
 constexpr const char* kLibrary = "libnccl.so.2";
 
+cudaError_t properties_of(cudaDeviceProp* properties, int device) {
+  return cudaGetDeviceProperties(properties, device);
+}
 cudaError_t make_stream(cudaStream_t* stream) { return cudaStreamCreateWithFlags(stream, cudaStreamNonBlocking); }
 cudaError_t make_event(cudaEvent_t* event) { return cudaEventCreateWithFlags(event, cudaEventDisableTiming); }
 cudaError_t wait_in_stream(cudaStream_t stream, cudaEvent_t event) { return cudaStreamWaitEvent(stream, event, 0); }
@@ -27,6 +30,8 @@ cudaError_t answered(Arguments... arguments) {
 }  // namespace
 
 void take_cuda(Api& api) {
+  api.device_count = answered<cudaGetDeviceCount>;
+  api.device_properties = answered<properties_of>;
   api.set_device = answered<cudaSetDevice>;
   api.allocate = answered<take_memory>;
   api.free = answered<cudaFree>;

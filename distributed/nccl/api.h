@@ -23,6 +23,8 @@ struct Api {
   decltype(&ncclAllGather) all_gather = nullptr;
   decltype(&ncclBroadcast) broadcast = nullptr;
 
+  cudaError_t (*device_count)(int* count) = nullptr;
+  cudaError_t (*device_properties)(cudaDeviceProp* properties, int device) = nullptr;
   cudaError_t (*set_device)(int device) = nullptr;
   cudaError_t (*allocate)(void** memory, std::size_t bytes) = nullptr;
   cudaError_t (*free)(void* memory) = nullptr;

@@ -45,10 +45,12 @@ ncclRedOp_t operation_of(Reduction reduction) {
   return reduction == Reduction::sum ? ncclSum : reduction == Reduction::least ? ncclMin : ncclMax;
 }
 
-Group::Group(const Api& api, const ncclUniqueId& id, int rank, int size, const CommunicatorOptions& options, Line line)
+Group::Group(const Api& api, const ncclUniqueId& id, int rank, int size, const CommunicatorOptions& options, Line line,
+             int device)
     : api_(api),
       rank_(rank),
       size_(size),
+      device_(device),
       limit_(options.limit),
       process_(getpid()),
       watch_(std::make_unique<Watch>(std::move(line), options.heartbeat, options.on_loss, api.exit)) {
@@ -93,7 +95,7 @@ Group::~Group() {
 void Group::enter() {
   if (is_given_up_) throw operation_given_up();
   if (watch_->has_news()) require_all(std::nullopt);
-  check(api_.set_device(kDevice), "cudaSetDevice");
+  check(api_.set_device(device_), "cudaSetDevice");
 }
 
 void Group::check(cudaError_t result, const char* call) {

@@ -19,9 +19,6 @@
 
 namespace halfstep::nccl {
 
-/// That of each rank, by CUDA's number in its process: the only one that it sees, or the first.
-inline constexpr int kDevice = 0;
-
 /// Throws Error(failure) for elements that NCCL does not reduce.
 ncclDataType_t type_of(DType dtype);
 ncclRedOp_t operation_of(Reduction reduction);
@@ -29,8 +26,10 @@ ncclRedOp_t operation_of(Reduction reduction);
 /// Nothing in it waits for longer than the limit.
 class Group {
  public:
-  /// Collective. `id` is what ncclGetUniqueId gave to rank 0. Throws what went wrong.
-  Group(const Api& api, const ncclUniqueId& id, int rank, int size, const CommunicatorOptions& options, Line line);
+  /// Collective. `id` is what ncclGetUniqueId gave to rank 0, `device` CUDA's number of this rank's GPU. Throws what
+  /// went wrong.
+  Group(const Api& api, const ncclUniqueId& id, int rank, int size, const CommunicatorOptions& options, Line line,
+        int device);
   /// Where an exception destroys it, the other ranks may be anywhere: it does not wait for them.
   ~Group();
   Group(const Group&) = delete;
@@ -39,6 +38,7 @@ class Group {
   const Api& api() const { return api_; }
   int rank() const { return rank_; }
   int size() const { return size_; }
+  int device() const { return device_; }
   ncclComm_t communicator() const { return communicator_; }
   cudaStream_t stream() const { return stream_; }
 
@@ -90,7 +90,7 @@ class Group {
   Awaited first_crossing();
 
   const Api& api_;
-  const int rank_, size_;
+  const int rank_, size_, device_;
   const std::chrono::milliseconds limit_;
   const int exceptions_ = std::uncaught_exceptions();
   const pid_t process_;

@@ -41,8 +41,8 @@ class NcclCommunicator::Made final : public AllReduce {
 };
 
 NcclCommunicator::NcclCommunicator(const Api& api, const ncclUniqueId& id, int rank, int size,
-                                   const CommunicatorOptions& options, Line line)
-    : api_(api), group_(api_, id, rank, size, options, std::move(line)) {}
+                                   const CommunicatorOptions& options, Line line, int device)
+    : api_(api), group_(api_, id, rank, size, options, std::move(line), device) {}
 
 void NcclCommunicator::all_reduce(void* data, std::size_t count, DType dtype, Reduction reduction) {
   Reducing{data, count, dtype, reduction}.start(group_, staging_);
@@ -87,7 +87,7 @@ void NcclCommunicator::barrier() {
 }
 
 std::unique_ptr<StreamRanks> NcclCommunicator::on_stream(const DeviceStream& stream) {
-  if (stream.device != kDevice) return nullptr;
+  if (stream.device != group_.device()) return nullptr;
   return std::make_unique<OnStream>(group_, static_cast<cudaStream_t>(stream.stream));
 }
 

@@ -18,7 +18,7 @@ class NcclCommunicator final : public Communicator {
  public:
   /// As Group. `api` is copied.
   NcclCommunicator(const Api& api, const ncclUniqueId& id, int rank, int size, const CommunicatorOptions& options,
-                   Line line = {});
+                   Line line = {}, int device = 0);
 
   std::string_view name() const override { return "nccl"; }
   int rank() const override { return group_.rank(); }

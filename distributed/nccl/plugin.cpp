@@ -6,8 +6,13 @@
 #include <exception>
 #include <optional>
 #include <span>
+#include <string>
 #include <utility>
+#include <vector>
 
+#include <fmt/format.h>
+
+#include "distributed/local_gpu.h"
 #include "distributed/nccl/api.h"
 #include "distributed/nccl/nccl_communicator.h"
 #include "distributed/nccl/rendezvous.h"
@@ -28,17 +33,32 @@ struct FirstWord {
   ncclResult_t result = ncclSuccess;
 };
 
+/// CUDA's number of this rank's GPU; nothing, with a sentence in `reason`, if there is none.
+std::optional<int> device_of(const Api& api, const std::string& wanted, int local_rank, std::string& reason) {
+  int count = 0;
+  cudaError_t status = api.device_count(&count);
+  std::vector<ShownGpu> shown;
+  for (int device = 0; status == cudaSuccess && device < count; ++device) {
+    cudaDeviceProp properties{};
+    status = api.device_properties(&properties, device);
+    shown.push_back(shown_gpu(properties.name, std::as_bytes(std::span(properties.uuid.bytes))));
+  }
+  if (status == cudaSuccess && count > 0) return choose_gpu(shown, wanted, local_rank, reason);
+  reason = fmt::format("CUDA shows no GPU ({}): check nvidia-smi and CUDA_VISIBLE_DEVICES",
+                       api.cuda_error_string(status == cudaSuccess ? cudaErrorNoDevice : status));
+  return std::nullopt;
+}
+
 Communicator* open(const CommunicatorOptions& options, std::string& reason) {
   const std::optional<Launch> launch = find_launch();
   if (!launch) {
     reason = "no launcher has started this process";
     return nullptr;
   }
-  // Before CUDA is called for the first time, by an executor too.
-  if (const auto device = visible_device(*launch, std::getenv("CUDA_VISIBLE_DEVICES")))
-    setenv("CUDA_VISIBLE_DEVICES", device->c_str(), 1);
   Api api;
   if (!load(api, reason)) return nullptr;
+  const std::optional<int> device = device_of(api, options.device, launch->local_rank, reason);
+  if (!device) return nullptr;
   FirstWord word{.heartbeat = options.heartbeat.count()};
   if (launch->rank == 0) word.result = api.get_unique_id(&word.id);
   const auto variable = [](const char* name) -> const char* { return std::getenv(name); };
@@ -49,7 +69,7 @@ Communicator* open(const CommunicatorOptions& options, std::string& reason) {
                   "NCCL_DEBUG=WARN has NCCL say more");
   CommunicatorOptions agreed = options;
   agreed.heartbeat = std::chrono::milliseconds(word.heartbeat);
-  return new NcclCommunicator(api, word.id, launch->rank, launch->size, agreed, std::move(line));
+  return new NcclCommunicator(api, word.id, launch->rank, launch->size, agreed, std::move(line), *device);
 }
 
 }  // namespace

@@ -315,19 +315,6 @@ MeetingPlace meeting_place(const Launch& launch, const std::function<const char*
           .secret = secret_of(launch, variable)};
 }
 
-std::optional<std::string> visible_device(const Launch& launch, const char* present) {
-  if (launch.local_size == 1) return std::nullopt;
-  if (!present) return fmt::format("{}", launch.local_rank);
-  std::vector<std::string> devices;
-  for (std::string_view rest = present; !rest.empty();) {
-    const std::size_t comma = rest.find(',');
-    devices.emplace_back(rest.substr(0, comma));
-    rest = comma == std::string_view::npos ? "" : rest.substr(comma + 1);
-  }
-  if (devices.size() < static_cast<std::size_t>(launch.local_size)) return std::nullopt;
-  return devices[static_cast<std::size_t>(launch.local_rank)];
-}
-
 Line broadcast_from_first(const MeetingPlace& place, int rank, int size, std::span<std::byte> bytes,
                           std::chrono::milliseconds limit) {
   const Clock::time_point end = Clock::now() + limit;

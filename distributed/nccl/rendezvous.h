@@ -4,7 +4,6 @@
 #include <chrono>
 #include <cstddef>
 #include <functional>
-#include <optional>
 #include <span>
 #include <string>
 
@@ -26,11 +25,6 @@ struct MeetingPlace {
 /// Throws Error(input) where ranks on several machines have neither. `variable` gives an environment variable, or
 /// nullptr.
 MeetingPlace meeting_place(const Launch& launch, const std::function<const char*(const char* name)>& variable);
-
-/// What CUDA_VISIBLE_DEVICES is to be, so that each rank of a machine has a GPU of its own: of what it lists,
-/// `present`, or of all GPUs, the one of the rank's number there. Nothing where it stays as it is: one rank on a
-/// machine, or a list for each rank already.
-std::optional<std::string> visible_device(const Launch& launch, const char* present);
 
 /// `bytes` of rank 0 become those of all ranks. Collective. Whoever else connects, says nothing, or something else, is
 /// turned away and holds nobody up. Throws SharedError(failure) where not all ranks come within the limit. The

@@ -9,6 +9,7 @@ namespace halfstep::nccl {
 Staging::~Staging() {
   const Api& api = group_.api();
   if (is_under_way_) group_.give_up();
+  api.set_device(group_.device());  // for what is freed: this may be another thread
   if (done_) api.destroy_event(done_);
   for (const Block& block : {from_, to_})
     if (block.memory) api.free(block.memory);

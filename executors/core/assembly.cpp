@@ -49,7 +49,7 @@ Assembly::Assembly(const Graph& graph, Store& store, Device& device)
                                     graph[state.value].shape.to_string()),
                         fmt::format("'{}', whose shape depends on data", graph[state.next].name),
                         "remove the metadata of this state from the model");
-    Store::Entry& entry = store.bind(graph[state.value].name, state.initial);
+    Store::Entry& entry = store.bind(graph, state);
     const auto id = static_cast<BufferId>(buffers_.size());
     buffers_.push_back({0, nullptr, &entry, kAtEnd});
     state_buffers_.push_back(id);
@@ -127,9 +127,10 @@ Store::Entry* Assembly::state_to_update(ValueId id, BufferId& target) const {
 void Assembly::settle(ValueId id, const Layout* wanted) {
   Store::Entry* entry = state_entry(id);
   if (!entry) return;
-  if (!entry->is_settled && wanted && device_.knows(*wanted, entry->shape, entry->dtype))
+  Store::Entry& home = entry->home();
+  if (!home.is_settled && wanted && device_.knows(*wanted, home.shape, home.dtype))
     Store::adopt(*entry, *wanted, device_);
-  entry->is_settled = true;
+  home.is_settled = true;
   info(id).home.layout = entry->layout;
 }
 
@@ -157,8 +158,8 @@ Layout Assembly::layout_of(ValueId id) const {
 bool Assembly::is_free(ValueId id) const {
   const ValueInfo& value = info(id);
   if (!value.home) return value.lazy_source != kNoValue && is_free(value.lazy_source);
-  const Store::Entry* entry = state_entry(id);
-  return entry && !entry->is_settled;
+  Store::Entry* entry = state_entry(id);
+  return entry && !entry->home().is_settled;
 }
 
 Operand Assembly::read(ValueId id) {
@@ -243,8 +244,8 @@ Operand Assembly::place(ValueId id, const Layout& layout, const std::vector<Buff
   BufferId target = kNoBuffer;
   Store::Entry* entry = space == Space::device ? state_to_update(id, target) : nullptr;
   if (entry && !contains(reads, target)) {
-    if (!entry->is_settled) Store::adopt(*entry, layout, device_);
-    entry->is_settled = true;
+    if (!entry->home().is_settled) Store::adopt(*entry, layout, device_);
+    entry->home().is_settled = true;
     if (entry->layout == layout) result.buffer = target;
   }
   if (!result && layout.is_row_major() && space == host_space()) result.buffer = output_buffer(id);
@@ -320,8 +321,8 @@ Layout Assembly::preferred_layout(ValueId id) const {
 
 std::optional<Layout> Assembly::wanted_layout(ValueId id) const {
   BufferId unused = kNoBuffer;
-  const Store::Entry* entry = state_to_update(id, unused);
-  if (!entry || !entry->is_settled) return std::nullopt;
+  Store::Entry* entry = state_to_update(id, unused);
+  if (!entry || !entry->home().is_settled) return std::nullopt;
   return entry->layout;
 }
 

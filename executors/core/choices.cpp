@@ -1,9 +1,6 @@
 #include "executors/core/choices.h"
 
 #include <chrono>
-#include <exception>
-#include <fstream>
-#include <iterator>
 #include <system_error>
 #include <utility>
 
@@ -12,6 +9,7 @@
 
 #include "base/atomic_file.h"
 #include "base/file_lock.h"
+#include "executors/core/choices_file.h"
 #include <halfstep/base/error.h>
 
 namespace halfstep::core {
@@ -31,21 +29,7 @@ Choices::Choices(fs::path file, std::string machine) : file_(std::move(file)), m
   if (const auto own = all.find(machine_); own != all.end()) known_ = chosen_ = own->second;
 }
 
-std::map<std::string, Choices::Names> Choices::read() const try {
-  std::map<std::string, Names> all;
-  if (std::error_code ignored; !fs::is_regular_file(file_, ignored)) return all;
-  std::ifstream in(file_, std::ios::binary);
-  const Json json = Json::parse(std::string(std::istreambuf_iterator<char>(in), {}), nullptr, false);
-  if (!json.is_object()) return all;
-  for (const auto& [machine, entries] : json.items()) {
-    if (!entries.is_object()) continue;
-    for (const auto& [key, name] : entries.items())
-      if (name.is_string()) all[machine][key] = name.get<std::string>();
-  }
-  return all;
-} catch (const std::exception&) {  // a disk that fails, a file that is larger than memory
-  return {};
-}
+std::map<std::string, Choices::Names> Choices::read() const { return read_choices(file_).names; }
 
 const std::string* Choices::find(const std::string& key) const {
   const auto found = chosen_.find(key);

@@ -89,6 +89,30 @@ Operand KernelContext::write_over(std::size_t i, const Operand& in) {
   return note_read(assembly_.place_over(node().outputs[i], in, position_, touches_));
 }
 
+const State* KernelContext::copy_of(std::size_t output) const {
+  const ValueId next = node().output(output);
+  const auto is_next = [&](const State& copy) {
+    if (copy.role != StateRole::copy) return false;
+    const Node* cast = graph().producer(copy.next);
+    return cast && cast->is("Cast") && cast->inputs[0] == next &&
+           graph().states[static_cast<std::size_t>(graph().state_of(copy.source))].next == next;
+  };
+  const auto copy = std::ranges::find_if(graph().states, is_next);
+  return next == kNoValue || copy == graph().states.end() ? nullptr : &*copy;
+}
+
+DType KernelContext::copy_type(std::size_t i) const {
+  const State* copy = copy_of(i);
+  return copy ? graph()[copy->next].dtype : DType::undefined;
+}
+
+Operand KernelContext::write_copy(std::size_t i, const Layout& layout) {
+  const State* copy = copy_of(i);
+  if (!copy) return {};
+  absorb(static_cast<std::size_t>(graph().producer_index(copy->next)));
+  return write_value(copy->next, layout, graph()[copy->next].dtype);
+}
+
 BufferId KernelContext::scratch(std::size_t bytes) {
   scratch_bytes_ += bytes;
   return bytes == 0 ? kNoBuffer : keep(bytes);

@@ -92,6 +92,13 @@ std::string largest_tensors(const Graph& graph) {
   return "the largest tensors are " + names;
 }
 
+/// Whether running it changes parameters, or sums of their gradients.
+bool trains(const Graph& graph) {
+  return std::ranges::any_of(graph.states, [](const State& state) {
+    return state.next != kNoValue && (state.role == StateRole::parameter || state.role == StateRole::accumulator);
+  });
+}
+
 /// What lives between nodes grows with the batch, which is the first extent of the first input.
 std::string remedy(const Graph& graph, double between, double room) {
   std::int64_t batch = 0;
@@ -99,17 +106,21 @@ std::string remedy(const Graph& graph, double between, double room) {
     if (batch == 0 && graph[id].shape.rank() > 0) batch = graph[id].shape[0];
   const double fits = between > 0 ? std::floor(static_cast<double>(batch) * std::max(room, 0.0) / between) : 0;
   if (fits >= 1 && fits < static_cast<double>(batch))
-    return fmt::format("a batch of about {:.0f} instead of {} fits; --memory-budget makes room for more", fits, batch);
-  if (room <= 0) return "not even a batch of 1 fits: use a device with more memory, or an optimizer with fewer moments";
+    return fmt::format("a batch of about {:.0f} instead of {} fits{}", fits, batch,
+                       trains(graph) ? "; --memory-budget makes room for more" : "");
+  if (room <= 0)
+    return fmt::format(
+        "not even a batch of 1 fits: use a device with more memory, or {}",
+        trains(graph) ? "an optimizer with fewer moments" : "half precision, in which weights take half");
   return "check the model's shapes, use a smaller batch, or a machine with more memory";
 }
 
 void check_fits(const Graph& graph, double kept, double between, const MemoryRoom& room) {
   const auto there_is = static_cast<double>(room.bytes);
   if (room.bytes == 0 || kept + between <= there_is) return;
-  throw_failure(fmt::format("a step that fits into the {} of memory of {}", amount(there_is), room.owner),
-                fmt::format("{}; {}", amount(kept + between), largest_tensors(graph)),
-                remedy(graph, between, there_is - kept));
+  throw BeyondMemory(
+      Error::Kind::failure, fmt::format("a step that fits into the {} of memory of {}", amount(there_is), room.owner),
+      fmt::format("{}; {}", amount(kept + between), largest_tensors(graph)), remedy(graph, between, there_is - kept));
 }
 
 }  // namespace
@@ -131,7 +142,8 @@ void throw_too_little(const Graph& graph, const AskedMemory& asked, const TooLit
                       const MemoryRoom& room) {
   const auto bytes = static_cast<double>(asked.bytes), before = static_cast<double>(asked.before),
              free = static_cast<double>(left.free());
-  throw_failure(
+  throw BeyondMemory(
+      Error::Kind::failure,
       fmt::format("a step that fits into the {} of memory of {}", amount(static_cast<double>(room.bytes)), room.owner),
       fmt::format("{} free when memory for the {}{} was asked for; {}", amount(free), asked.what,
                   asked.bytes > 0 ? fmt::format(", {},", amount(bytes)) : "", largest_tensors(graph)),

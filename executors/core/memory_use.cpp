@@ -61,9 +61,8 @@ void add_states(MemoryUse& use, const Assembly& assembly, const Graph& graph) {
 }  // namespace
 
 void add_state(MemoryUse& use, StateRole role, std::size_t bytes) {
-  (role == StateRole::parameter   ? use.parameters
-   : role == StateRole::optimizer ? use.moments
-                                  : use.other_states) += bytes;
+  const bool is_of_parameter = role == StateRole::parameter || role == StateRole::copy;
+  (is_of_parameter ? use.parameters : role == StateRole::optimizer ? use.moments : use.other_states) += bytes;
 }
 
 MemoryUse memory_use(Assembly& assembly, const std::vector<Lifetime>& lifetimes, const Arena& arena) {

@@ -12,6 +12,7 @@
 #include "executors/core/crossings.h"
 #include "executors/core/entry_timer.h"
 #include "executors/core/memory_use.h"
+#include "executors/core/state_changes.h"
 #include "executors/memory_limit.h"
 #include "graph/placeholder.h"
 #include <halfstep/base/error.h>
@@ -28,13 +29,16 @@ class CompiledProgram final : public TimedProgram, public MeasuredProgram, publi
  public:
   CompiledProgram(const Graph& graph, Store& store, std::shared_ptr<const Backend> backend,
                   const std::shared_ptr<Communicator>& ranks)
-      : graph_(graph), backend_(std::move(backend)) {
+      : graph_(graph), backend_(std::move(backend)), changes_(store) {
     device().within([&] {
       const auto transport = ranks ? std::make_shared<Transport>(ranks, device()) : nullptr;
       on_stream_ = Transport::stream_of(transport);
       compile(store, CollectiveKernels(transport));
     });
   }
+  ~CompiledProgram() override { device().enter(); }
+  CompiledProgram(const CompiledProgram&) = delete;
+  CompiledProgram& operator=(const CompiledProgram&) = delete;
 
   Tensor input(std::size_t i) override { return inputs_.at(i); }
   Tensor output(std::size_t i) override {
@@ -65,8 +69,10 @@ class CompiledProgram final : public TimedProgram, public MeasuredProgram, publi
   }
   void start(bool ahead) override {
     running([&] {
+      changes_.before_run();
       take_inputs(ahead);
       run_();
+      changes_.after_run();
     });
   }
   void finish() override {
@@ -79,6 +85,7 @@ class CompiledProgram final : public TimedProgram, public MeasuredProgram, publi
   std::vector<EntryTime> run_timed() override {
     std::vector<EntryTime> times(plan_.entries.size());
     running([&] {
+      changes_.before_run();
       const EntryTimer timer;
       if (staging_)
         times[staged_entry_] = timer.time([&] {
@@ -90,6 +97,7 @@ class CompiledProgram final : public TimedProgram, public MeasuredProgram, publi
           steps_[s]();
           device().wait();
         });
+      changes_.after_run();
     });
     note_run();
     return times;
@@ -236,10 +244,11 @@ class CompiledProgram final : public TimedProgram, public MeasuredProgram, publi
     const std::vector<StepCrossing> crossings = crossings_of(assembly);
     place_arena(assembly, crossings, Space::device, addresses);
     if (!device().is_host()) place_arena(assembly, crossings, Space::host, addresses);
-    for (std::size_t b = 0; b < buffers.size(); ++b) {
+    for (std::size_t b = 0, s = 0; b < buffers.size(); ++b) {
       if (buffers[b].state) {
         addresses[b] = buffers[b].state->memory.get();
         plan_.state_bytes += buffers[b].state->bytes();
+        changes_.add(graph_.states[s++], *buffers[b].state);  // in the same order
       } else if (buffers[b].fixed) {
         addresses[b] = buffers[b].fixed.get();
         keep_.push_back(buffers[b].fixed);
@@ -296,6 +305,7 @@ class CompiledProgram final : public TimedProgram, public MeasuredProgram, publi
 
   Graph graph_;
   std::shared_ptr<const Backend> backend_;
+  StateChanges changes_;
   // The arenas, constants and their copies: go after the steps, of which an exchange may be under way there.
   std::vector<std::shared_ptr<void>> keep_;
   std::shared_ptr<StreamRanks> on_stream_;  // of the ranks, where they take the device's memory
@@ -322,7 +332,18 @@ void separate_values(bool separate) { values_are_separate = separate; }
 
 std::unique_ptr<Program> compile_program(const Graph& graph, Store& store, std::shared_ptr<const Backend> backend,
                                          const std::shared_ptr<Communicator>& ranks) {
-  return std::make_unique<CompiledProgram>(graph, store, std::move(backend), ranks);
+  const auto compiled = [&](const LeastMemory&) {
+    return std::make_unique<CompiledProgram>(graph, store, backend, ranks);
+  };
+  const LeastMemory first(false);
+  try {
+    return compiled(first);
+  } catch (const BeyondLimit&) {
+    if (!first.decides()) throw;
+  } catch (const BeyondMemory&) {
+    if (!first.decides()) throw;
+  }
+  return compiled(LeastMemory(true));
 }
 
 }  // namespace halfstep::core

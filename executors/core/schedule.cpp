@@ -74,6 +74,20 @@ ValueMap<ValueId> view_roots(const Graph& graph) {
   return root;
 }
 
+namespace {
+
+/// The node that makes a state's next value: of a copy that which makes its source's, whose kernel may make both.
+std::size_t updating_node(const Graph& graph, const State& state) {
+  const Node* cast = graph.producer(state.next);
+  const ValueId source =
+      state.source == kNoValue ? kNoValue : graph.states[static_cast<std::size_t>(graph.state_of(state.source))].next;
+  const bool is_cast_of_source = source != kNoValue && cast->is("Cast") && cast->inputs[0] == source;
+  return static_cast<std::size_t>(
+      graph.producer_index(is_cast_of_source && graph.producer(source) ? source : state.next));
+}
+
+}  // namespace
+
 Schedule make_schedule(const Graph& graph, const std::vector<std::pair<std::size_t, std::size_t>>& precedences) {
   const ValueMap<ValueId> root = view_roots(graph);
   ValueMap<std::vector<std::size_t>> readers(graph.values.size());  // of a root, through its views
@@ -91,7 +105,7 @@ Schedule make_schedule(const Graph& graph, const std::vector<std::pair<std::size
   for (std::size_t s = 0; s < graph.states.size(); ++s) {
     const State& state = graph.states[s];
     if (!graph.producer(state.next)) continue;
-    const auto update = static_cast<std::size_t>(graph.producer_index(state.next));
+    const std::size_t update = updating_node(graph, state);
     // A view has no memory of its own to be updated; an old value that leaves as an output or as another state's next
     // is still needed at the end.
     bool safe = root[state.next] == state.next;

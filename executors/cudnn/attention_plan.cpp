@@ -254,9 +254,14 @@ Made run(KernelContext& context, std::string_view what, const Plans& plans, cons
       if (numbers[role] != OperationGraph::kNone) all.add(numbers[role], at[role]);
     return all;
   };
-  return run_plans(
-      context, plans.list,
-      {.what = std::string(what), .find = tensors, .before = std::move(before), .scratch_bytes = own_scratch});
+  // All of cuDNN's engines for attention are compiled, for a second each; a network's layers are alike.
+  constexpr std::size_t kCompilations = 3;
+  return run_plans(context, plans,
+                   {.what = std::string(what),
+                    .find = tensors,
+                    .before = std::move(before),
+                    .scratch_bytes = own_scratch,
+                    .compilations = kCompilations});
 }
 
 const Plans& plans_of(KernelContext& context, const Problem& p, bool is_gradient) {

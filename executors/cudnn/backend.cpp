@@ -1,19 +1,26 @@
 #include "executors/cudnn/backend.h"
 
+#include <algorithm>
+#include <string_view>
+#include <utility>
+
 #include <cudnn.h>
 #include <fmt/format.h>
 
+#include "distributed/local_gpu.h"
 #include "executors/cudnn/device.h"
 #include "executors/cudnn/kernel_table.h"
 #include <halfstep/base/error.h>
+#include <halfstep/distributed/launcher.h>
 
 namespace halfstep::cudnn {
 
 namespace {
 
 // The build tells the lowest compute capability (as 10 * major + minor) the kernels are compiled for.
-std::optional<Device> find_device(const DetectionApi& api, std::string& reason) {
-  const auto found = detect(api, HALFSTEP_CUDA_LEAST_CAPABILITY);
+std::optional<Device> find_device(const DetectionApi& api, std::string_view wanted, std::string& reason) {
+  const std::optional<halfstep::Launch> launch = find_launch();
+  const auto found = detect(api, HALFSTEP_CUDA_LEAST_CAPABILITY, wanted, launch ? launch->local_rank : 0);
   if (const auto* none = std::get_if<NoDevice>(&found)) {
     reason = none->reason;
     return std::nullopt;
@@ -36,8 +43,13 @@ bool has_cudnn(std::string& reason) {
 }  // namespace
 
 bool has_device(const DetectionApi& api, std::string& reason) {
-  return find_device(api, reason).has_value() && has_cudnn(reason);
+  // Of several GPUs one may be named that can be used.
+  const std::vector<DeviceStatus> all = devices(api);
+  const bool has_one = std::ranges::any_of(all, [](const DeviceStatus& each) { return each.reason.empty(); });
+  return (has_one || find_device(api, {}, reason)) && has_cudnn(reason);
 }
+
+std::vector<DeviceStatus> devices(const DetectionApi& api) { return all_devices(api, HALFSTEP_CUDA_LEAST_CAPABILITY); }
 
 Arithmetic arithmetic_of(const ExecutorOptions& options, const Device& device) {
   constexpr int kLeastForTf32 = 80;
@@ -51,12 +63,14 @@ Arithmetic arithmetic_of(const ExecutorOptions& options, const Device& device) {
 
 std::optional<core::Backend> open_backend(const DetectionApi& api, const ExecutorOptions& options,
                                           std::string& reason) {
-  const std::optional<Device> device = find_device(api, reason);
+  const std::optional<Device> device = find_device(api, options.device, reason);
   if (!device || !has_cudnn(reason)) return std::nullopt;
   const Arithmetic arithmetic = arithmetic_of(options, *device);
   Libraries libraries = open_libraries(device->id, device->capability());
   libraries.arithmetic = arithmetic;
-  return core::Backend{"cudnn", capabilities_of(*device), kernel_table(),
+  Capabilities capabilities = capabilities_of(*device);
+  capabilities.device += fmt::format(" ({})", gpu_id(static_cast<std::size_t>(device->id)));
+  return core::Backend{"cudnn", std::move(capabilities), kernel_table(),
                        std::make_shared<GpuDevice>(std::move(libraries))};
 }
 

@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "executors/cudnn/detection.h"
 #include "executors/cudnn/resources.h"
@@ -12,8 +13,9 @@ namespace halfstep::cudnn {
 
 /// Whether there is a GPU that halfstep was built for; if not, `reason` receives the sentence why.
 bool has_device(const DetectionApi& api, std::string& reason);
-/// Opens the libraries on the first device; nothing, and in `reason` the sentence why, when there is none. Throws Error
-/// (failure) naming the call that refused, and (input) where the device has not what the options ask for.
+std::vector<DeviceStatus> devices(const DetectionApi& api);
+/// Opens the libraries on the device of the options; nothing, and in `reason` the sentence why, when there is none.
+/// Throws Error (failure) naming the call that refused, and (input) where the device has not what the options ask for.
 std::optional<core::Backend> open_backend(const DetectionApi& api, const ExecutorOptions& options, std::string& reason);
 
 /// What the options say about the kernels. Throws Error (input) where the device has not what they ask for.

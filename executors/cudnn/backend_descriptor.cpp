@@ -63,16 +63,19 @@ std::optional<std::vector<int>> BackendDescriptor::enumerators(cudnnBackendAttri
 }
 
 std::vector<BackendDescriptor> BackendDescriptor::descriptors(cudnnBackendAttributeName_t name,
-                                                              cudnnBackendDescriptorType_t type) const {
-  std::int64_t count = 0;
-  if (cudnnBackendGetAttribute(get(), name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 0, &count, nullptr) != CUDNN_STATUS_SUCCESS)
-    return {};
+                                                              cudnnBackendDescriptorType_t type,
+                                                              std::int64_t most) const {
+  const auto get = [&](std::int64_t room, std::int64_t& count, cudnnBackendDescriptor_t* to) {
+    return cudnnBackendGetAttribute(this->get(), name, CUDNN_TYPE_BACKEND_DESCRIPTOR, room, &count, to) ==
+           CUDNN_STATUS_SUCCESS;
+  };
+  if (most == 0 && !get(0, most, nullptr)) return {};
   std::vector<BackendDescriptor> made;
   std::vector<cudnnBackendDescriptor_t> handles;
-  for (std::int64_t i = 0; i < count; ++i) handles.push_back(made.emplace_back(type).get());
-  check(cudnnBackendGetAttribute(get(), name, CUDNN_TYPE_BACKEND_DESCRIPTOR, count, &count, handles.data()),
-        "cudnnBackendGetAttribute");
-  made.erase(made.begin() + count, made.end());
+  for (std::int64_t i = 0; i < most; ++i) handles.push_back(made.emplace_back(type).get());
+  std::int64_t count = 0;
+  if (most == 0 || !get(most, count, handles.data())) return {};
+  made.erase(made.begin() + std::min(count, most), made.end());
   return made;
 }
 

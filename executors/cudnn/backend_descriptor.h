@@ -36,8 +36,10 @@ class BackendDescriptor {
   /// Enumerators, as their numbers; at most `most`. Nothing where cuDNN does not tell.
   std::optional<std::vector<int>> enumerators(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type,
                                               std::int64_t most) const;
-  /// Descriptors of a type; those that the attribute holds are copied into them.
-  std::vector<BackendDescriptor> descriptors(cudnnBackendAttributeName_t name, cudnnBackendDescriptorType_t type) const;
+  /// Descriptors of a type; those that the attribute holds are copied into them, at most `most` (0: as many as cuDNN
+  /// says there are). None where it does not tell.
+  std::vector<BackendDescriptor> descriptors(cudnnBackendAttributeName_t name, cudnnBackendDescriptorType_t type,
+                                             std::int64_t most = 0) const;
 
  private:
   Owned<cudnnBackendDescriptor_t, cudnnBackendDestroyDescriptor> handle_;

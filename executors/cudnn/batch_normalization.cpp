@@ -1,5 +1,7 @@
 // Makers of BatchNormalization, alone and with an addition and a clamp behind it, and of its gradient, by generated
-// kernels.
+// kernels or by cuDNN's, whichever take less time.
+#include "executors/cudnn/batch_normalization.h"
+
 #include <algorithm>
 #include <bit>
 #include <limits>
@@ -18,8 +20,6 @@ namespace {
 constexpr const char* kName = "generated: normalization";
 constexpr std::int64_t kMaxLength = std::numeric_limits<std::int32_t>::max();
 
-std::int64_t pieces_of(std::int64_t count, std::int64_t piece) { return (count + piece - 1) / piece; }
-
 /// How the channels of [N, C, D1, ...] lie, or why there is no kernel; one axis alone has one channel.
 struct Channels {
   std::string refusal = {};
@@ -28,6 +28,8 @@ struct Channels {
   core::Layout layout = {};
   std::int64_t vector = 1, channels = 1, across = 1;  ///< V, W and A of the texts
 
+  /// Whether those of a place lie beside each other, as cuDNN takes them.
+  bool are_together() const { return arguments.plane == 1 && arguments.rows > 1; }
   std::size_t saved_bytes() const { return static_cast<std::size_t>(arguments.rows) * 2 * sizeof(float); }
   /// Of what the chunks gather, and their sums behind it.
   std::size_t partial_bytes() const { return saved_bytes() * static_cast<std::size_t>(arguments.groups + 1); }
@@ -55,7 +57,7 @@ Channels channels_of(KernelContext& context, std::size_t x_at, std::size_t last,
   for (std::size_t i = parameters; i < std::min(last, context.node().inputs.size()); ++i)
     if (!context.fits(i, {a.rows})) made.refusal = "parameters that are not one for each channel";
 
-  const bool are_together = a.plane == 1 && a.rows > 1;
+  const bool are_together = made.are_together();
   const std::int64_t most = 16 / static_cast<std::int64_t>(bytes_of(context.in(x_at).dtype, 1));
   made.vector = std::gcd(are_together ? a.rows : a.plane, most);
   if (are_together) {
@@ -93,7 +95,7 @@ class Kernels {
     const NormalizationArguments& a = channels_.arguments;
     const unsigned tiles = blocks_for(pieces_of(a.rows, channels_.across * channels_.channels) * a.groups, 1);
     if (is_join) scratch_bytes = channels_.partial_bytes();
-    made.push_back({load_normalization(context_, name, channels_.types, {kRowSumText, kBatchText, all}),
+    made.push_back({load_normalization(context_, name, channels_.types, {kMomentsText, kBatchText, all}),
                     is_join ? blocks_for(a.rows, 8) : tiles});
   }
   /// Mean and variance of the channels, put where `saved` is.
@@ -116,25 +118,40 @@ class Kernels {
 };
 
 /// `elements`: the operands that lie as the result does.
-Made run(KernelContext& context, const Channels& channels, const Kernels& kernels, core::BufferId saved,
-         std::vector<int> overwrites, std::vector<std::size_t> elements) {
+DeviceKernel kernel_of(KernelContext& context, const Channels& channels, const Kernels& kernels,
+                       std::vector<int> overwrites, std::vector<std::size_t> elements) {
   std::vector<core::Layout> in_layouts(context.node().inputs.size());
   std::erase_if(elements, [&](std::size_t i) { return i >= in_layouts.size(); });
   for (const std::size_t i : elements) in_layouts[i] = channels.layout;
-  return on_device(
-      context, {.name = kName,
-                .launch =
-                    [=, arguments = channels.arguments, list = kernels.made](const Launch& l) {
-                      NormalizationArguments a = with_addresses(arguments, l);
-                      a.saved = l.kept.empty() ? nullptr : static_cast<float*>(l.kept[0]);
-                      for (const auto& [kernel, blocks] : list)
-                        kernel->launch(blocks, kNormalizationThreads, as_argument(a), l.stream);
-                    },
-                .scratch_bytes = kernels.scratch_bytes,
-                .overwrites = std::move(overwrites),
-                .in_layouts = std::move(in_layouts),
-                .out_layouts = {channels.layout},
-                .kept = saved == core::kNoBuffer ? std::vector<core::BufferId>() : std::vector<core::BufferId>{saved}});
+  return {.name = kName,
+          .launch =
+              [=, arguments = channels.arguments, list = kernels.made](const Launch& l) {
+                NormalizationArguments a = with_addresses(arguments, l);
+                a.saved = l.kept.empty() ? nullptr : static_cast<float*>(l.kept[0]);
+                for (const auto& [kernel, blocks] : list)
+                  kernel->launch(blocks, kNormalizationThreads, as_argument(a), l.stream);
+              },
+          .scratch_bytes = kernels.scratch_bytes,
+          .overwrites = std::move(overwrites),
+          .in_layouts = std::move(in_layouts),
+          .out_layouts = {channels.layout}};
+}
+
+using Append = void (*)(std::vector<Candidate>&, KernelContext&, const OwnNormalization&);
+
+/// `keep`: none where nothing is saved. `planned`: none where cuDNN's kernels are not asked for.
+Made fastest_of(KernelContext& context, const Channels& channels, DeviceKernel kernel,
+                std::function<std::vector<core::BufferId>()> keep, Append planned) {
+  const OwnNormalization own{channels.arguments, std::move(kernel), channels.saved_bytes(), std::move(keep)};
+  std::vector<Candidate> candidates(1);
+  candidates[0].kernel = own.kernel;
+  if (own.keep) {
+    candidates[0].kept_bytes = {own.saved_bytes};
+    candidates[0].keep = own.keep;
+  }
+  const bool is_described = libraries(context).properties != nullptr;  // nothing is timed there
+  if (planned && channels.are_together() && !is_described) planned(candidates, context, own);
+  return fastest(context, std::move(candidates));
 }
 
 }  // namespace
@@ -146,16 +163,19 @@ Made make_batch_normalization(KernelContext& context) {
   if (has_addition && (!context.fits(5, context.in(0).shape) || context.in(5).dtype != context.in(0).dtype))
     return refuse("an addition that does not fit");
   Kernels kernels(context, channels, "0", "1", "2");
-  core::BufferId saved = core::kNoBuffer;
-  if (channels.arguments.is_training != 0) {
-    kernels.add_moments("update_running(a, c, m);");
-    saved = context.keep(channels.saved_bytes());
-    core::ForwardRecord& record = context.own_record();
-    record.mean = {saved, DType::f32, Shape{channels.arguments.rows, 2}, {}};
-    record.source = channels.layout;
-  }
+  const bool is_training = channels.arguments.is_training != 0;
+  if (is_training) kernels.add_moments("update_running(a, c, m);");
   kernels.add("normalize", kNormalizeText, false);
-  return run(context, channels, kernels, saved, {-1, 3, 4}, {0, 5});
+  const auto keep = [&] {
+    const core::BufferId saved = context.keep(channels.saved_bytes());
+    core::ForwardRecord& record = context.own_record();
+    record.mean = {saved, DType::f32, Shape{2, channels.arguments.rows}, {}};
+    record.source = channels.layout;
+    return std::vector{saved};
+  };
+  DeviceKernel own = kernel_of(context, channels, kernels, {-1, 3, 4}, {0, 5});
+  if (!is_training) return fastest_of(context, channels, std::move(own), {}, nullptr);
+  return fastest_of(context, channels, std::move(own), keep, append_planned_batch_normalization);
 }
 
 Made make_batch_normalization_grad(KernelContext& context) {
@@ -174,10 +194,11 @@ Made make_batch_normalization_grad(KernelContext& context) {
   kernels.add("gather_gradients", kGatherGradientsText, false);
   kernels.add("join_gradients", kJoinGradientsText, true);
   if (context.node().output(0) != kNoValue) kernels.add("input_gradient", kInputGradientText, false);
-  const core::BufferId saved = record        ? record->mean.buffer
-                               : is_training ? context.keep(channels.saved_bytes())
-                                             : core::kNoBuffer;
-  return run(context, channels, kernels, saved, {}, {0, 1});
+  DeviceKernel own = kernel_of(context, channels, kernels, {}, {0, 1});
+  if (!is_training) return fastest_of(context, channels, std::move(own), {}, nullptr);
+  const auto keep = [&] { return std::vector{record ? record->mean.buffer : context.keep(channels.saved_bytes())}; };
+  return fastest_of(context, channels, std::move(own), keep,
+                    record ? append_planned_batch_normalization_grad : nullptr);
 }
 
 }  // namespace halfstep::cudnn

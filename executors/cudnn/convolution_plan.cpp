@@ -69,8 +69,11 @@ const Plans& plan(KernelContext& context, const ConvolutionProblem& p, const For
     if (form.addition) follow([&](auto from, auto to) { graph.add(from, added, to); });
     if (form.relu) follow([&](auto from, auto to) { graph.relu(from, to); });
     const Arithmetic arithmetic = libraries(context).arithmetic;
-    return graph.plan({.deterministic = arithmetic.deterministic, .tensor_cores = is_half(p.dtype) || arithmetic.tf32},
-                      kPlans);
+    std::vector<ExecutionPlan> plans = graph.plan(
+        {.deterministic = arithmetic.deterministic, .tensor_cores = is_half(p.dtype) || arithmetic.tf32}, kPlans);
+    // Whether there is one, and of which kind, decides between orders and forms.
+    while (!plans.empty() && !plans.front().built().plan) plans.erase(plans.begin());
+    return plans;
   });
 }
 
@@ -125,7 +128,7 @@ Made run(KernelContext& context, std::string_view what, TensorOrder order, const
                .in_layouts = std::move(in),
                .out_layouts = {layout_in(order, context.out(0).shape)}};
   if (after) made.after = [=](const Launch& l) { after(l, address(l, kResult)); };
-  return run_plans(context, plans.list, std::move(made));
+  return run_plans(context, plans, std::move(made));
 }
 
 constexpr const char* kWhat = "convolution";

@@ -12,7 +12,7 @@ namespace {
 int to_int(std::int64_t extent) {
   if (extent > std::numeric_limits<int>::max())
     throw_failure("extents and strides below 2^31 in cuDNN's descriptors", std::to_string(extent),
-                  "take a smaller --batch");
+                  "take a smaller batch");
   return static_cast<int>(extent);
 }
 
@@ -49,7 +49,7 @@ std::optional<cudnnDataType_t> data_type(DType dtype) {
 TensorDescriptor tensor_descriptor(DType dtype, const Shape& shape, TensorOrder order) {
   if (shape.count() > std::numeric_limits<int>::max())
     throw_failure("tensors of fewer than 2^31 elements in cuDNN's kernels", std::to_string(shape.count()),
-                  "take a smaller --batch");
+                  "take a smaller batch");
   cudnnTensorDescriptor_t handle = nullptr;
   check(cudnnCreateTensorDescriptor(&handle), "cudnnCreateTensorDescriptor");
   TensorDescriptor descriptor(handle);

@@ -1,7 +1,12 @@
 #include "executors/cudnn/detection.h"
 
+#include <cstddef>
+#include <optional>
+#include <span>
+
 #include <fmt/format.h>
 
+#include "distributed/local_gpu.h"
 #include "executors/cudnn/kernel_table.h"
 #include "executors/cudnn/pending_failure.h"
 #include "executors/cudnn/status.h"
@@ -34,7 +39,15 @@ DetectionApi runtime_detection_api() {
   };
 }
 
-std::variant<Device, NoDevice> detect(const DetectionApi& api, int least_capability) {
+namespace {
+
+struct Found {
+  Device device;
+  std::string refusal = {};  ///< why it cannot be used
+};
+
+/// In the order of CUDA's numbers; never none.
+std::variant<std::vector<Found>, NoDevice> find_all(const DetectionApi& api, int least_capability) {
   int driver = 0, runtime = 0, count = 0;
   if (api.runtime_version(&runtime) != cudaSuccess) runtime = CUDART_VERSION;
   if (api.driver_version(&driver) != cudaSuccess || driver == 0)
@@ -60,21 +73,61 @@ std::variant<Device, NoDevice> detect(const DetectionApi& api, int least_capabil
     return NoDevice{fmt::format("The NVIDIA driver does not answer: cudaGetDeviceCount returned {}; check nvidia-smi.",
                                 text_of(counted))};
 
-  cudaDeviceProp properties{};
-  const cudaError_t asked = api.device_properties(&properties, 0);
-  if (asked != cudaSuccess)
-    return NoDevice{fmt::format("The first GPU does not answer: cudaGetDeviceProperties returned {}; check nvidia-smi.",
-                                text_of(asked))};
-  Device device{.id = 0,
-                .name = properties.name,
-                .major = properties.major,
-                .minor = properties.minor,
-                .memory = properties.totalGlobalMem,
-                .multiprocessors = properties.multiProcessorCount};
-  if (device.capability() < least_capability)
-    return NoDevice{fmt::format("{} has compute capability {}, and halfstep was built for {} and newer.", device.name,
-                                capability_text(device.capability()), capability_text(least_capability))};
-  return device;
+  std::vector<Found> all;
+  for (int id = 0; id < count; ++id) {
+    cudaDeviceProp properties{};
+    if (const cudaError_t asked = api.device_properties(&properties, id); asked != cudaSuccess) {
+      all.push_back({{.id = id, .name = gpu_id(static_cast<std::size_t>(id))},
+                     fmt::format("The GPU {} does not answer: cudaGetDeviceProperties returned {}; check nvidia-smi.",
+                                 gpu_id(static_cast<std::size_t>(id)), text_of(asked))});
+      continue;
+    }
+    const ShownGpu shown = shown_gpu(properties.name, std::as_bytes(std::span(properties.uuid.bytes)));
+    Found& found = all.emplace_back();
+    found.device = {.id = id,
+                    .name = shown.name,
+                    .uuid = shown.uuid,
+                    .major = properties.major,
+                    .minor = properties.minor,
+                    .memory = properties.totalGlobalMem,
+                    .multiprocessors = properties.multiProcessorCount};
+    if (found.device.capability() < least_capability)
+      found.refusal =
+          fmt::format("{} has compute capability {}, and halfstep was built for {} and newer.", found.device.name,
+                      capability_text(found.device.capability()), capability_text(least_capability));
+  }
+  return all;
+}
+
+}  // namespace
+
+std::variant<Device, NoDevice> detect(const DetectionApi& api, int least_capability, std::string_view wanted,
+                                      int local_rank) {
+  const auto found = find_all(api, least_capability);
+  if (const auto* none = std::get_if<NoDevice>(&found)) return *none;
+  const auto& all = std::get<std::vector<Found>>(found);
+  std::vector<ShownGpu> shown;
+  for (const Found& each : all) shown.push_back({each.device.name, each.device.uuid});
+  NoDevice none;
+  const std::optional<int> chosen = choose_gpu(shown, wanted, local_rank, none.reason);
+  if (!chosen) return none;
+  const Found& taken = all[static_cast<std::size_t>(*chosen)];
+  if (!taken.refusal.empty()) return NoDevice{taken.refusal};
+  return taken.device;
+}
+
+std::vector<DeviceStatus> all_devices(const DetectionApi& api, int least_capability) {
+  const auto found = find_all(api, least_capability);
+  std::vector<DeviceStatus> result;
+  if (const auto* all = std::get_if<std::vector<Found>>(&found))
+    for (const auto& [device, refusal] : *all)
+      result.push_back({.id = gpu_id(static_cast<std::size_t>(device.id)),
+                        .uuid = device.uuid,
+                        .name = device.name,
+                        .features = capabilities_of(device).features,
+                        .memory = device.memory,
+                        .reason = refusal});
+  return result;
 }
 
 Capabilities capabilities_of(const Device& device) {
@@ -101,6 +154,7 @@ Capabilities capabilities_of(const Device& device) {
   c.fusions = fusions();
   c.chains = generated_chains();
   c.updates = core::optimizer_steps(kernel_table());
+  c.half_copies = true;
   c.auto_precision = device.has_fp16_tensor_cores() ? DType::f16 : DType::f32;
   c.auto_reason =
       device.has_bf16_tensor_cores()

@@ -3,7 +3,9 @@
 
 #include <cstddef>
 #include <string>
+#include <string_view>
 #include <variant>
+#include <vector>
 
 #include <cuda_runtime_api.h>
 
@@ -22,8 +24,9 @@ struct DetectionApi {
 DetectionApi runtime_detection_api();
 
 struct Device {
-  int id = 0;
+  int id = 0;  ///< CUDA's number
   std::string name;
+  std::string uuid = {};
   int major = 0, minor = 0;  ///< compute capability
   std::size_t memory = 0;    ///< bytes
   int multiprocessors = 0;
@@ -38,9 +41,13 @@ struct NoDevice {
   std::string reason;
 };
 
-/// The first device CUDA shows. A device is refused when its compute capability (as 10 * major + minor) is below
-/// `least_capability`, the lowest the kernels were compiled for.
-std::variant<Device, NoDevice> detect(const DetectionApi& api, int least_capability);
+/// The device that `wanted` names among those CUDA shows, or else the rank's (see choose_gpu). A device is refused when
+/// its compute capability (as 10 * major + minor) is below `least_capability`, the lowest the kernels were compiled
+/// for.
+std::variant<Device, NoDevice> detect(const DetectionApi& api, int least_capability, std::string_view wanted = {},
+                                      int local_rank = 0);
+/// All that CUDA shows.
+std::vector<DeviceStatus> all_devices(const DetectionApi& api, int least_capability);
 
 /// What passes and `halfstep devices` are told. FP16 is taken by `auto` from compute capability 7.0; BF16 runs natively
 /// from 8.0, on request.

@@ -5,7 +5,9 @@
 #include <vector>
 
 #include "executors/cudnn/captured_steps.h"
+#include "executors/cudnn/fastest.h"
 #include "executors/cudnn/input_staging.h"
+#include "executors/cudnn/pending_failure.h"
 #include "executors/cudnn/reorder.h"
 #include <halfstep/base/error.h>
 #include <halfstep/executors/core/memory.h>
@@ -20,6 +22,21 @@ using core::Space;
 cudaMemcpyKind direction(Space from, Space to) {
   if (from == to) return from == Space::host ? cudaMemcpyHostToHost : cudaMemcpyDeviceToDevice;
   return from == Space::host ? cudaMemcpyHostToDevice : cudaMemcpyDeviceToHost;
+}
+
+void make_current(int device) noexcept {
+  if (cudaSetDevice(device) != cudaSuccess) forget_failure();
+}
+
+/// Memory that is freed on its device, in whatever thread.
+template <class Memory>
+std::shared_ptr<void> shared_on(int device, Memory memory) {
+  void* const data = memory.get();
+  auto held = std::make_shared<Memory>(std::move(memory));
+  return {data, [device, held = std::move(held)](void*) mutable {
+            make_current(device);
+            held.reset();
+          }};
 }
 
 std::size_t free_memory() {
@@ -40,6 +57,7 @@ bool GpuDevice::knows(const core::Layout& layout, const Shape& shape, DType) con
 }
 
 std::shared_ptr<void> GpuDevice::allocate(std::size_t bytes, Space space) {
+  set_device();
   if (space == Space::device) {
     void* data = nullptr;
     const cudaError_t status = bytes > 0 ? cudaMalloc(&data, bytes) : cudaSuccess;
@@ -48,21 +66,20 @@ std::shared_ptr<void> GpuDevice::allocate(std::size_t bytes, Space space) {
       throw TooLittleMemory(free_memory());
     }
     check(status, "cudaMalloc");
-    DevicePointer owned(data);
-    auto memory = std::make_shared<DevicePointer>(std::move(owned));
+    std::shared_ptr<void> memory = shared_on(libraries_.device, DevicePointer(data));
     if (data) check(cudaMemsetAsync(data, 0, bytes, libraries_.stream.get()), "cudaMemsetAsync");
-    return {std::move(memory), data};
+    return memory;
   }
-  auto memory = std::make_shared<PinnedPointer>(make_pinned(bytes));
-  void* data = memory->get();
-  std::memset(data, 0, bytes);
-  return {std::move(memory), data};
+  std::shared_ptr<void> memory = shared_on(libraries_.device, make_pinned(bytes));
+  std::memset(memory.get(), 0, bytes);
+  return memory;
 }
 
 void GpuDevice::move(DType dtype, const Shape& shape, const core::Stored& from, const core::Stored& to) {
   const std::size_t bytes = bytes_of(dtype, shape);
   if (bytes == 0) return;
   const core::Turns::Turn turn(turns_);
+  set_device();
   const auto copy = [&](void* target, const void* source, cudaMemcpyKind kind) {
     check(cudaMemcpyAsync(target, source, bytes, kind, libraries_.stream.get()), "cudaMemcpyAsync");
     wait();
@@ -77,6 +94,7 @@ void GpuDevice::move(DType dtype, const Shape& shape, const core::Stored& from, 
 
 core::Made GpuDevice::convert(const core::Operand& from, const core::Operand& to, const core::TakeScratch&) {
   if (from.layout != to.layout || from.dtype != to.dtype) return make_reorder(from, to, libraries_);
+  if (from.bytes() == 0) return {"cuda: copy", {}, [](const core::Memory&) -> Run { return [] {}; }};
   return {"cuda: copy", {}, [=, stream = libraries_.stream.get()](const core::Memory& memory) -> Run {
             return [=, source = memory.at(from), target = memory.at(to), bytes = from.bytes(),
                     kind = direction(from.space, to.space)] {
@@ -86,6 +104,7 @@ core::Made GpuDevice::convert(const core::Operand& from, const core::Operand& to
 }
 
 void GpuDevice::copy(void* to, const void* from, std::size_t bytes) {
+  if (bytes == 0) return;
   check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, libraries_.stream.get()), "cudaMemcpyAsync");
 }
 
@@ -93,11 +112,17 @@ std::optional<DeviceStream> GpuDevice::stream() const {
   return DeviceStream{libraries_.stream.get(), libraries_.device};
 }
 
+void GpuDevice::enter() noexcept {
+  if (libraries_.stream) make_current(libraries_.device);
+}
+
+void GpuDevice::set_device() const { check(cudaSetDevice(libraries_.device), "cudaSetDevice"); }
+
 void GpuDevice::do_wait() { check(cudaStreamSynchronize(libraries_.stream.get()), "cudaStreamSynchronize"); }
 
 void GpuDevice::within(const std::function<void()>& work) {
   const core::Turns::Turn turn(turns_);
-  check(cudaSetDevice(libraries_.device), "cudaSetDevice");
+  set_device();
   work();
 }
 
@@ -113,8 +138,11 @@ std::unique_ptr<core::Staging> GpuDevice::make_staging(const std::vector<core::S
 Run GpuDevice::sequence(const std::vector<Run>& steps, const std::vector<bool>& on_device,
                         std::vector<std::string>& notes) {
   note_arithmetic(notes);
-  return [captured = std::make_shared<CapturedSteps>(
-              steps, on_device, libraries_.stream.get(), [this] { wait(); }, notes)] { (*captured)(); };
+  if (std::string note = note_on_choices(libraries_); !note.empty()) notes.push_back(std::move(note));
+  std::shared_ptr<bool> failed = std::exchange(libraries_.recurrent_failed, std::make_shared<bool>(false));
+  return
+      [captured = std::make_shared<CapturedSteps>(
+           steps, on_device, libraries_.stream.get(), [this] { wait(); }, std::move(failed), notes)] { (*captured)(); };
 }
 
 }  // namespace halfstep::cudnn

@@ -1,4 +1,5 @@
-// A GPU's memory and its stream. Threads may compile and run programs of it: they take turns.
+// A GPU's memory and its stream. Threads may compile and run programs of it: they take turns. A thread whose call has
+// returned stays at the device that the call was for.
 #pragma once
 
 #include "executors/core/turns.h"
@@ -10,6 +11,9 @@ namespace halfstep::cudnn {
 class GpuDevice : public core::Device {
  public:
   explicit GpuDevice(Libraries libraries) : libraries_(std::move(libraries)) {}
+  ~GpuDevice() override { GpuDevice::enter(); }
+  GpuDevice(const GpuDevice&) = delete;
+  GpuDevice& operator=(const GpuDevice&) = delete;
   const Libraries& libraries() const { return libraries_; }
 
   bool is_host() const override { return false; }
@@ -27,6 +31,7 @@ class GpuDevice : public core::Device {
                      std::vector<std::string>& notes) override;
   bool stages_inputs() const override { return true; }
   std::unique_ptr<core::Staging> make_staging(const std::vector<core::StagedInput>& inputs) override;
+  void enter() noexcept override;
   /// Makes the device that of the thread, once for a program's run and not for every kernel, and has other threads
   /// wait: the stream may be captured, and cuDNN's handle is for one thread at a time.
   void within(const std::function<void()>& work) override;
@@ -37,6 +42,7 @@ class GpuDevice : public core::Device {
 
  private:
   void do_wait() override;
+  void set_device() const;
 
   Libraries libraries_;
   core::Turns turns_;

@@ -1,27 +1,42 @@
-// Which of several ways to compute something is the fastest on the device that is here.
+// Which of several ways to compute a node is the fastest on the device that is here.
 #pragma once
 
 #include <cstddef>
-#include <filesystem>
 #include <functional>
-#include <optional>
 #include <string>
+#include <vector>
 
-#include <cuda_runtime_api.h>
+#include "executors/cudnn/device_time.h"
+#include "executors/cudnn/kernel.h"
 
 namespace halfstep::cudnn {
 
-/// The number of the way of least time; the first of several, and of none that works. `seconds`: nothing for one that
-/// does not work.
-std::size_t fastest(std::size_t count, const std::function<std::optional<double>(std::size_t)>& seconds);
+/// A way to compute a node.
+struct Candidate {
+  DeviceKernel kernel;
+  /// What it is known by where choices are kept, which no other candidate has, without "; ". The kernel's name where it
+  /// is empty.
+  std::string name = {};
+  bool is_timed = true;  ///< else taken only where those before it cannot be completed
+  /// What takes long to make of the kernel, as a compilation: done when it is timed or taken. Why it cannot be, also by
+  /// an Error; empty when it was.
+  std::function<std::string(DeviceKernel&)> complete = {};
+  /// What is timed in the kernel's place, where that one goes on in another way when it fails.
+  std::function<Attempt(const Launch&)> attempt = {};
+  /// Of DeviceKernel::kept, where only the kernel that is taken is to ask for it: the bytes of each, and what asks.
+  std::vector<std::size_t> kept_bytes = {};
+  std::function<std::vector<core::BufferId>()> keep = {};
+};
 
-/// The same, kept in a file of the folder (core::Choices) by device and what is computed, with all else that times
-/// depend on: the next process takes the same way. A process reads the file once, and again where it adds to it. Where
-/// the folder keeps nothing, it is the first, as times alone would decide otherwise every time.
-std::size_t fastest_known(const std::filesystem::path& folder, const std::string& machine, const std::string& key,
-                          std::size_t count, const std::function<std::optional<double>(std::size_t)>& seconds);
+/// The candidate that takes the least time. Each is timed on operands of zeros when the first node of its kind is
+/// compiled, and what was chosen is kept in a file (core::Choices) by device and by all that times depend on: nodes
+/// that are alike, and the next process, take the same. The first that can be completed is taken where a device is only
+/// described; where nothing keeps choices, as times alone would decide otherwise every time; and where timing would
+/// take more memory than 1 GB, than is free, or than a MemoryLimit leaves. Refuses where none can be completed. To be
+/// called before the context is asked for operands or memory.
+Made fastest(KernelContext& context, std::vector<Candidate> candidates);
 
-/// Of one call of `launch`, which puts work into the stream and says whether it could.
-std::optional<double> seconds_of(const std::function<bool()>& launch, cudaStream_t stream);
+/// What a plan says where choices are not as a user may think: kept in no file, or made again. Empty where they are.
+std::string note_on_choices(const Libraries& libraries);
 
 }  // namespace halfstep::cudnn

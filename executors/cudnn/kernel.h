@@ -24,7 +24,7 @@ struct Launch {
   cudaStream_t stream = nullptr;
   std::vector<const void*> in;
   std::vector<void*> out;
-  void* scratch = nullptr;
+  void* scratch = nullptr;  ///< 256-byte aligned, as a workspace has to be
   std::vector<void*> kept;  ///< see DeviceKernel
 
   template <class T>

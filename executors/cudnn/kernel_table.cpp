@@ -63,7 +63,7 @@ std::vector<core::KernelRow> kernel_table() {
       {"BitwiseXor", kOnnxDomain, {make_generated}},
       {"ElementwiseChain", kOwnDomain, {make_chain}},
       {"Expand", kOnnxDomain, {make_expand}},
-      {"Transpose", kOnnxDomain, {or_refuse<make_transpose_tiled>, make_transpose}},
+      {"Transpose", kOnnxDomain, {or_refuse<make_transpose_tiled>, or_refuse<make_transpose>}},
       {"Tile", kOnnxDomain, {make_tile}},
       {"Slice", kOnnxDomain, {make_slice}},
       {"SliceGrad", kOwnDomain, {make_slice_grad}},

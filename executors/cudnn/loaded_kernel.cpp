@@ -6,7 +6,6 @@
 
 #include <cuda.h>
 #include <dlfcn.h>
-#include <fmt/format.h>
 
 #include "executors/cudnn/entry_cache.h"
 #include "executors/cudnn/kernel_cache.h"
@@ -19,13 +18,12 @@ namespace halfstep::cudnn {
 namespace {
 
 struct Driver {
-  decltype(&cuGetErrorString) error_string = nullptr;
   decltype(&cuModuleLoadData) load = nullptr;
   decltype(&cuModuleGetFunction) function = nullptr;
   decltype(&cuModuleUnload) unload = nullptr;
   decltype(&cuLaunchKernel) launch = nullptr;
 
-  bool is_complete() const { return error_string && load && function && unload && launch; }
+  bool is_complete() const { return load && function && unload && launch; }
 };
 
 const Driver& driver() {
@@ -36,7 +34,6 @@ const Driver& driver() {
     const auto find = [&](auto& function, const char* name) {
       function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(library, name));
     };
-    find(d.error_string, "cuGetErrorString");
     find(d.load, "cuModuleLoadData");
     find(d.function, "cuModuleGetFunction");
     find(d.unload, "cuModuleUnload");
@@ -46,18 +43,16 @@ const Driver& driver() {
   return found;
 }
 
-void check_driver(CUresult status, const char* call) {
-  if (status == CUDA_SUCCESS) return;
-  const char* text = nullptr;
-  driver().error_string(status, &text);
-  throw_failure(fmt::format("{} to succeed on the GPU", call),
-                fmt::format("status {} ({})", static_cast<int>(status), text ? text : "unknown"),
-                "run with --executor onednn, and report the model and this message");
-}
+/// The runtime's errors have the driver's numbers.
+void check_driver(CUresult status, const char* call) { check(static_cast<cudaError_t>(status), call); }
+static_assert(static_cast<int>(CUDA_ERROR_OUT_OF_MEMORY) == cudaErrorMemoryAllocation &&
+              static_cast<int>(CUDA_ERROR_UNSUPPORTED_PTX_VERSION) == cudaErrorUnsupportedPtxVersion &&
+              static_cast<int>(CUDA_ERROR_ILLEGAL_ADDRESS) == cudaErrorIllegalAddress);
 
 class DriverKernel final : public LoadedKernel {
  public:
-  DriverKernel(const std::vector<char>& image, const std::string& name) {
+  /// On the thread's present device.
+  DriverKernel(const std::vector<char>& image, const std::string& name, int device) : device_(device) {
     check(cudaFree(nullptr), "cudaFree");  // makes the device's context this thread's
     check_driver(driver().load(&module_, image.data()), "cuModuleLoadData");
     const CUresult found = driver().function(&function_, module_, name.c_str());
@@ -66,7 +61,13 @@ class DriverKernel final : public LoadedKernel {
   }
   DriverKernel(const DriverKernel&) = delete;
   DriverKernel& operator=(const DriverKernel&) = delete;
-  ~DriverKernel() override { driver().unload(module_); }
+  ~DriverKernel() override {
+    // The driver looks for the module in the context of the thread's device, whichever that is here.
+    int before = 0;
+    if (cudaGetDevice(&before) != cudaSuccess || cudaSetDevice(device_) != cudaSuccess) return;
+    driver().unload(module_);
+    cudaSetDevice(before);
+  }
 
   void launch(unsigned blocks, unsigned threads, std::span<const std::byte> argument,
               cudaStream_t stream) const override {
@@ -76,6 +77,7 @@ class DriverKernel final : public LoadedKernel {
   }
 
  private:
+  int device_;
   CUmodule module_ = nullptr;
   CUfunction function_ = nullptr;
 };
@@ -103,7 +105,8 @@ std::shared_ptr<const LoadedKernel> load_kernel(const KernelText& kernel, int ca
   int device = 0;
   check(cudaGetDevice(&device), "cudaGetDevice");
   return cache.get(kernel, capability, device, [&] {
-    return std::make_shared<const DriverKernel>(compile(kernel, capability, kernel_cache_folder()), kernel.name);
+    return std::make_shared<const DriverKernel>(compile(kernel, capability, kernel_cache_folder()), kernel.name,
+                                                device);
   });
 }
 

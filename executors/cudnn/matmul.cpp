@@ -4,8 +4,12 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
+
+#include <fmt/format.h>
 
 #include "executors/cudnn/chain.h"
+#include "executors/cudnn/fastest.h"
 #include "executors/cudnn/indexing.h"
 #include "executors/cudnn/kernel_table.h"
 #include "executors/cudnn/kernels/elementwise.h"
@@ -112,36 +116,54 @@ Made finish(KernelContext& context, const Product& p, Prepare prepare = {}) {
     if (!found.empty()) rest = found.front();
   }
   if (plans.empty() || (whole < p.batch && !rest)) return refuse("cuBLASLt has no algorithm for this product");
-  const ProductPlan plan = plans[fastest_plan(context, part, plans, after)];
-  const bool is_one = has_beside && plan.form->is_whole;
-  // Where cuBLASLt refuses an epilogue when it runs, the product is apart from then on.
-  std::optional<ProductPlan> apart;
-  if (const auto found = std::ranges::find_if(plans, is_apart); is_one && found != plans.end()) apart = *found;
-  const auto is_refused = std::make_shared<bool>(false);
-  const std::size_t workspace = std::max({plan.workspace, rest ? rest->workspace : 0, apart ? apart->workspace : 0});
-  const auto launch = [=, handle = libraries(context).blas.get()](const Launch& l) {
-    if (prepare) prepare(l);
-    const auto place =
-        (reinterpret_cast<std::uintptr_t>(l.scratch) + kWorkspaceAlignment - 1) & ~(kWorkspaceAlignment - 1);
+  const auto multiply = [=, handle = libraries(context).blas.get()](const ProductPlan& plan, const Launch& l) {
     const auto run = [&](const ProductPlan& taken, std::int64_t begin) {
-      return run_product(taken, part, handle, l, reinterpret_cast<void*>(place), begin);
+      return run_product(taken, part, handle, l, l.scratch, begin);
     };
-    if (apart) {
-      if (!*is_refused && run(plan, 0) == CUBLAS_STATUS_SUCCESS) return;
-      if (!std::exchange(*is_refused, true)) forget_failure();
-      check(run(*apart, 0), "cublasLtMatmul");
-      after.launch(l);
-      return;
-    }
-    for (std::int64_t begin = 0; begin < whole; begin += part.batch) check(run(plan, begin), "cublasLtMatmul");
-    if (rest) check(run(*rest, whole), "cublasLtMatmul");
-    if (after.launch && !is_one) after.launch(l);
+    cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
+    for (std::int64_t begin = 0; begin < whole && status == CUBLAS_STATUS_SUCCESS; begin += part.batch)
+      status = run(plan, begin);
+    if (rest && status == CUBLAS_STATUS_SUCCESS) status = run(*rest, whole);
+    return status;
   };
-  return on_device(context, {.name = kernel_name(p),
-                             .remark = is_one ? "one kernel" : "",
-                             .launch = launch,
-                             .scratch_bytes = std::max(workspace ? workspace + kWorkspaceAlignment : 0,
-                                                       is_one && !apart ? 0 : after.scratch_bytes)});
+  std::vector<Candidate> candidates;
+  for (const ProductPlan& plan : plans) {
+    const bool is_one = has_beside && plan.form->is_whole;
+    // Where cuBLASLt refuses an epilogue when it runs, the product is apart from then on.
+    std::optional<ProductPlan> apart;
+    if (const auto found = std::ranges::find_if(plans, is_apart); is_one && found != plans.end()) apart = *found;
+    const auto follow = [=](const Launch& l) {
+      if (after.launch && !is_one) after.launch(l);
+    };
+    const auto launch = [=, is_refused = std::make_shared<bool>(false)](const Launch& l) {
+      if (prepare) prepare(l);
+      if (apart) {
+        if (!*is_refused && multiply(plan, l) == CUBLAS_STATUS_SUCCESS) return;
+        if (!std::exchange(*is_refused, true)) forget_failure();
+        check(multiply(*apart, l), "cublasLtMatmul");
+        after.launch(l);
+        return;
+      }
+      check(multiply(plan, l), "cublasLtMatmul");
+      follow(l);
+    };
+    const auto attempt = [=](const Launch& l) -> Attempt {
+      return [=] {
+        if (prepare) prepare(l);
+        if (multiply(plan, l) != CUBLAS_STATUS_SUCCESS) return false;
+        follow(l);
+        return true;
+      };
+    };
+    const std::size_t workspace = std::max({plan.workspace, rest ? rest->workspace : 0, apart ? apart->workspace : 0});
+    candidates.push_back({.kernel = {.name = kernel_name(p),
+                                     .remark = is_one ? "one kernel" : "",
+                                     .launch = launch,
+                                     .scratch_bytes = std::max(workspace, is_one && !apart ? 0 : after.scratch_bytes)},
+                          .name = fmt::format("{} {}", is_one ? "epilogue" : "algorithm", candidates.size()),
+                          .attempt = attempt});
+  }
+  return fastest(context, std::move(candidates));
 }
 
 /// The product added to C, which is broadcast and converted first to where Y will be.

@@ -1,5 +1,6 @@
-// Makers of operators that move elements, by generated kernels: parts of tensors, and rows that indices choose.
+// Makers of operators that move elements from places to others, by generated kernels.
 #include <algorithm>
+#include <numeric>
 #include <optional>
 
 #include "executors/core/part.h"
@@ -18,8 +19,6 @@ using core::Part;
 using Dims = std::vector<std::int64_t>;
 
 constexpr unsigned kThreads = 256;
-
-std::string_view index_of(DType dtype) { return dtype == DType::i32 ? "int" : "i64"; }
 
 /// Elements of a tensor, by number: the first, and what to step over along each axis.
 struct Walk {
@@ -63,22 +62,31 @@ std::optional<Move> make_move(KernelContext& context, DType dtype, const Dims& e
   const Dims steps[] = {in_memory(from.steps, order), in_memory(to.steps, order)};
   const std::vector<Index> maps = collapse(in_memory(extents, order), steps);
   if (maps.empty()) return std::nullopt;
+  // What lies together in both is moved as wider elements.
+  const int axes = std::max(maps[0].rank, 1), last = maps[0].rank - 1;
+  std::int64_t together = 1;
+  if (last >= 0 && maps[0].steps[last] == 1 && maps[1].steps[last] == 1)
+    together = moved_together(dtype, {{&maps[0].extents[last], 1},
+                                      {maps[0].steps, static_cast<std::size_t>(last)},
+                                      {maps[1].steps, static_cast<std::size_t>(last)},
+                                      {&from.offset, 1},
+                                      {&to.offset, 1}});
   Move move;
-  const int axes = std::max(maps[0].rank, 1);
   std::ranges::fill(move.arguments.extents, 1);
-  move.arguments.count = Shape(extents).count();
-  for (int axis = 0; axis < maps[0].rank; ++axis) {
-    move.arguments.extents[axis] = maps[0].extents[axis];
-    move.arguments.from_steps[axis] = maps[0].steps[axis];
-    move.arguments.to_steps[axis] = maps[1].steps[axis];
+  move.arguments.count = Shape(extents).count() / together;
+  for (int axis = 0; axis <= last; ++axis) {
+    const std::int64_t one = axis == last ? 1 : together;
+    move.arguments.extents[axis] = maps[0].extents[axis] / (axis == last ? together : 1);
+    move.arguments.from_steps[axis] = maps[0].steps[axis] / one;
+    move.arguments.to_steps[axis] = maps[1].steps[axis] / one;
   }
   move.skip_from = bytes_of(dtype, static_cast<std::size_t>(from.offset));
   move.skip_to = bytes_of(dtype, static_cast<std::size_t>(to.offset));
   const std::string axes_text = std::to_string(axes);
-  move.kernel = load_text(
-      context, "move", "MoveArguments", kMoveArgumentsText,
-      filled(kMoveText,
-             {{"axes", axes_text}, {"element", word_of(dtype)}, {"position", position_of(move.arguments.count)}}));
+  move.kernel = load_text(context, "move", "MoveArguments", kMoveArgumentsText,
+                          filled(kMoveText, {{"axes", axes_text},
+                                             {"element", word_of(bytes_of(dtype, static_cast<std::size_t>(together)))},
+                                             {"position", position_of(move.arguments.count)}}));
   return move;
 }
 
@@ -143,6 +151,20 @@ Made make_slice_grad(KernelContext& context) {
   const auto part = core::part_of_slice(context, context.out(0).shape, context.in(0).shape);
   if (!part) return refuse("a slice that is computed");
   return copy_part(context, *part, true);
+}
+
+Made make_transpose(KernelContext& context) {
+  if (std::string reason = refusal(context); !reason.empty()) return refuse(reason);
+  const Shape &x = context.in(0).shape, &y = context.out(0).shape;
+  Dims perm(x.rank());
+  std::iota(perm.rbegin(), perm.rend(), 0);
+  perm = context.node().attributes.get_ints("perm", perm);
+  const Dims own = x.strides();
+  Dims steps;
+  for (const std::int64_t axis : perm) steps.push_back(own[static_cast<std::size_t>(axis)]);
+  auto move = make_move(context, context.out(0).dtype, y.dims(), {0, steps}, {0, y.strides()});
+  if (!move) return refuse(kTooManyAxes);
+  return run_copies(context, {{{0, 0, std::move(*move)}}});
 }
 
 /// The image with the more channels is [N, b, b, C, H, W] or, by column and row, [N, C, b, b, H, W]; the other one is
@@ -217,64 +239,6 @@ Made make_concat(KernelContext& context) {
     copies.all.push_back({i, 0, std::move(*move)});
   }
   return run_copies(context, std::move(copies));
-}
-
-namespace {
-
-/// Along an axis of the data's shape.
-GatherArguments gather_arguments(const Shape& data, std::int64_t axis_attribute, std::int64_t indices) {
-  const std::size_t axis = normalize_axis(axis_attribute, data.rank());
-  GatherArguments a{};
-  a.index_count = indices;
-  a.extent = data[axis];
-  a.inner = data.count(axis + 1, data.rank());
-  return a;
-}
-
-GatherArguments with_addresses(GatherArguments a, const Launch& l) {
-  a.data = l.in[0];
-  a.indices = l.in[1];
-  a.result = l.out[0];
-  return a;
-}
-
-bool is_index(DType dtype) { return dtype == DType::i32 || dtype == DType::i64; }
-
-}  // namespace
-
-Made make_gather(KernelContext& context) {
-  if (std::string reason = refusal(context); !reason.empty()) return refuse(reason);
-  const Value &data = context.in(0), &indices = context.in(1);
-  if (!is_index(indices.dtype)) return refuse("indices that are neither i32 nor i64");
-  const auto kernel = load_text(context, "gather", "GatherArguments", kGatherArgumentsText,
-                                filled(kGatherText, {{"element", word_of(data.dtype)},
-                                                     {"index", index_of(indices.dtype)},
-                                                     {"position", position_of(context.out(0).shape.count())}}));
-  GatherArguments a = gather_arguments(data.shape, context.node().attributes.get_int("axis", 0), indices.shape.count());
-  a.count = context.out(0).shape.count();
-  return on_device(context, {.name = "generated: gather", .launch = [=](const Launch& l) {
-                               kernel->launch(blocks_for(a.count, kThreads), kThreads,
-                                              as_argument(with_addresses(a, l)), l.stream);
-                             }});
-}
-
-Made make_gather_grad(KernelContext& context) {
-  if (std::string reason = refusal(context); !reason.empty()) return refuse(reason);
-  const Value &dy = context.in(0), &indices = context.in(1);
-  if (!is_index(indices.dtype)) return refuse("indices that are neither i32 nor i64");
-  if (float_name(dy.dtype).empty()) return refuse("gradients that are not f32, f16 or bf16");
-  const auto kernel =
-      load_text(context, "gather_grad", "GatherArguments", kGatherArgumentsText,
-                filled(kGatherGradText, {{"element", float_name(dy.dtype)}, {"index", index_of(indices.dtype)}}));
-  GatherArguments a =
-      gather_arguments(context.out(0).shape, context.node().attributes.get_int("axis", 0), indices.shape.count());
-  a.count = dy.shape.count() / a.inner;  // a block each
-  const std::size_t bytes = bytes_of(dy.dtype, context.out(0).shape);
-  return on_device(context, {.name = "generated: gather", .launch = [=](const Launch& l) {
-                               check(cudaMemsetAsync(l.out[0], 0, bytes, l.stream), "cudaMemsetAsync");
-                               kernel->launch(blocks_for(a.count, 1), kThreads, as_argument(with_addresses(a, l)),
-                                              l.stream);
-                             }});
 }
 
 }  // namespace halfstep::cudnn

@@ -1,6 +1,7 @@
 #include "executors/cudnn/operation_graph.h"
 
 #include <algorithm>
+#include <iterator>
 #include <mutex>
 #include <optional>
 #include <utility>
@@ -13,10 +14,10 @@
 namespace halfstep::cudnn {
 namespace {
 
-/// [N, C, L] as [N, C, 1, L].
+/// [N, C, L] as [N, C, 1, L], [N, C] as [N, C, 1, 1].
 std::vector<std::int64_t> padded(const Shape& shape) {
   std::vector<std::int64_t> dims = shape.dims();
-  if (dims.size() == 3) dims.insert(dims.begin() + 2, 1);
+  if (dims.size() < 4) dims.insert(dims.begin() + 2, 4 - dims.size(), 1);
   return dims;
 }
 
@@ -78,6 +79,7 @@ struct Proposal {
     if (has(CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS)) return false;
     return limits.tensor_cores || !has(CUDNN_NUMERICAL_NOTE_TENSOR_CORE);
   }
+  bool is_compiled() const { return has(CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION); }
   std::string notes() const {
     constexpr std::pair<cudnnBackendNumericalNote_t, const char*> kNumbers[] = {
         {CUDNN_NUMERICAL_NOTE_TENSOR_CORE, "tensor cores"},
@@ -89,7 +91,7 @@ struct Proposal {
     std::vector<std::string_view> all;
     for (const auto& [note, text] : kNumbers)
       if (has(note)) all.emplace_back(text);
-    if (has(CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION)) all.emplace_back("compiled at run time");
+    if (is_compiled()) all.emplace_back("compiled at run time");
     return fmt::format("{}", fmt::join(all, ", "));
   }
 };
@@ -119,6 +121,18 @@ std::vector<Proposal> proposals(const BackendDescriptor& graph, const PlanTarget
   return found;
 }
 
+/// Of a configuration: " k2=4 k13=0".
+std::string settings_of(const BackendDescriptor& configuration) {
+  std::string text;
+  for (const BackendDescriptor& knob : configuration.descriptors(
+           CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR, CUDNN_KNOB_TYPE_COUNTS)) {
+    const auto type = knob.enumerators(CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE, CUDNN_TYPE_KNOB_TYPE, 1);
+    const auto value = knob.number(CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE);
+    if (type && !type->empty() && value) text += fmt::format(" k{}={}", type->front(), *value);
+  }
+  return text;
+}
+
 /// What a plan refers to, as long as it lives.
 struct Kept {
   std::shared_ptr<std::deque<BackendDescriptor>> parts;
@@ -126,27 +140,8 @@ struct Kept {
   BackendDescriptor plan{CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR};
 };
 
-/// What `make` gives when the result, or a copy of it, is called first.
-template <class F>
-std::function<std::shared_ptr<const BackendDescriptor>()> made_once(F make) {
-  struct Late {
-    std::mutex mutex;
-    std::shared_ptr<const BackendDescriptor> made;
-  };
-  return [make, late = std::make_shared<Late>()] {
-    const std::lock_guard lock(late->mutex);
-    if (!late->made) late->made = make();
-    return late->made;
-  };
-}
-
-/// A configuration ready to run.
-struct Finished {
-  std::shared_ptr<const BackendDescriptor> plan;
-  std::size_t workspace = 0;
-};
-/// Nothing where cuDNN refuses, or where it takes more workspace than `most`.
-Finished finish(std::shared_ptr<Kept> kept, cudnnHandle_t handle, std::size_t most) {
+/// Without a plan where cuDNN refuses, or where it takes more workspace than `most`.
+ExecutionPlan::Built build(std::shared_ptr<Kept> kept, cudnnHandle_t handle, std::size_t most) {
   BackendDescriptor& plan = kept->plan;
   if (!kept->properties) plan.set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle);
   plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, *kept->configuration);
@@ -157,9 +152,28 @@ Finished finish(std::shared_ptr<Kept> kept, cudnnHandle_t handle, std::size_t mo
   return {{kept, &kept->plan}, static_cast<std::size_t>(*bytes)};
 }
 
+/// What `make` gives when the result, or a copy of it, is called first.
+template <class F>
+std::function<ExecutionPlan::Built()> made_once(F make) {
+  struct Late {
+    std::mutex mutex;
+    std::optional<ExecutionPlan::Built> made;
+  };
+  return [make, late = std::make_shared<Late>()] {
+    const std::lock_guard lock(late->mutex);
+    if (!late->made) late->made = make();
+    return *late->made;
+  };
+}
+
 }  // namespace
 
 BackendDescriptor& OperationGraph::make(cudnnBackendDescriptorType_t type) { return parts_->emplace_back(type); }
+
+void OperationGraph::append(BackendDescriptor& operation) {
+  operation.finalize();
+  operations_.push_back(operation.get());
+}
 
 OperationGraph::Tensor OperationGraph::add_tensor(cudnnDataType_t type, std::span<const std::int64_t> shape,
                                                   std::span<const std::int64_t> strides,
@@ -182,9 +196,9 @@ OperationGraph::Tensor OperationGraph::tensor(DType dtype, const Shape& shape) {
   const std::vector<std::int64_t> dims = padded(shape);
   return add_tensor(data_type(dtype).value(), dims, strides_in(order_, dims));
 }
-OperationGraph::Tensor OperationGraph::between(const Shape& shape) {
+OperationGraph::Tensor OperationGraph::between(const Shape& shape, DType dtype) {
   const std::vector<std::int64_t> dims = padded(shape);
-  return add_tensor(CUDNN_DATA_FLOAT, dims, strides_in(order_, dims), CUDNN_ATTR_TENSOR_IS_VIRTUAL);
+  return add_tensor(data_type(dtype).value(), dims, strides_in(order_, dims), CUDNN_ATTR_TENSOR_IS_VIRTUAL);
 }
 OperationGraph::Tensor OperationGraph::tensor(DType dtype, const Shape& shape, std::span<const std::int64_t> strides) {
   return add_tensor(data_type(dtype).value(), shape.dims(), strides);
@@ -219,12 +233,64 @@ void OperationGraph::convolution(Direction direction, Tensor x, Tensor w, Tensor
   operation.set(names.y, descriptor(y));
   operation.set(names.alpha, 1.0F);
   operation.set(names.beta, 0.0F);
-  operation.finalize();
-  operations_.push_back(operation.get());
+  append(operation);
 }
 
 void OperationGraph::add(Tensor x, Tensor b, Tensor y) { pointwise({CUDNN_POINTWISE_ADD}, x, b, y); }
 void OperationGraph::relu(Tensor x, Tensor y) { pointwise({CUDNN_POINTWISE_RELU_FWD}, x, kNone, y); }
+
+void OperationGraph::relu_gradient(Tensor dy, Tensor x, Tensor dx) {
+  const cudnnPointwiseMode_t mode = CUDNN_POINTWISE_RELU_BWD;
+  BackendDescriptor& function = make(CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
+  function.set(CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, 1, &mode);
+  function.set(CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_DATA_FLOAT);
+  function.finalize();
+  BackendDescriptor& operation = make(CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
+  operation.set(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, function);
+  operation.set(CUDNN_ATTR_OPERATION_POINTWISE_XDESC, descriptor(x));
+  operation.set(CUDNN_ATTR_OPERATION_POINTWISE_DYDESC, descriptor(dy));
+  operation.set(CUDNN_ATTR_OPERATION_POINTWISE_DXDESC, descriptor(dx));
+  append(operation);
+}
+
+BackendDescriptor& OperationGraph::normalization(cudnnBackendNormFwdPhase_t phase, const Normalized& t) {
+  const cudnnBackendNormMode_t mode = CUDNN_BATCH_NORM;
+  BackendDescriptor& operation = make(CUDNN_BACKEND_OPERATION_NORM_FORWARD_DESCRIPTOR);
+  operation.set(CUDNN_ATTR_OPERATION_NORM_FWD_MODE, CUDNN_TYPE_NORM_MODE, 1, &mode);
+  operation.set(CUDNN_ATTR_OPERATION_NORM_FWD_PHASE, CUDNN_TYPE_NORM_FWD_PHASE, 1, &phase);
+  operation.set(CUDNN_ATTR_OPERATION_NORM_FWD_XDESC, descriptor(t.x));
+  operation.set(CUDNN_ATTR_OPERATION_NORM_FWD_SCALE_DESC, descriptor(t.scale));
+  operation.set(CUDNN_ATTR_OPERATION_NORM_FWD_BIAS_DESC, descriptor(t.bias));
+  operation.set(CUDNN_ATTR_OPERATION_NORM_FWD_MEAN_DESC, descriptor(t.mean));
+  operation.set(CUDNN_ATTR_OPERATION_NORM_FWD_INV_VARIANCE_DESC, descriptor(t.inverse));
+  operation.set(CUDNN_ATTR_OPERATION_NORM_FWD_YDESC, descriptor(t.y));
+  return operation;
+}
+
+void OperationGraph::batch_normalization(const Normalized& tensors, Tensor epsilon) {
+  BackendDescriptor& operation = normalization(CUDNN_NORM_FWD_TRAINING, tensors);
+  operation.set(CUDNN_ATTR_OPERATION_NORM_FWD_EPSILON_DESC, descriptor(epsilon));
+  append(operation);
+}
+
+void OperationGraph::normalization_by(const Normalized& tensors) {
+  append(normalization(CUDNN_NORM_FWD_INFERENCE, tensors));
+}
+
+void OperationGraph::batch_normalization_gradient(const NormalizationGradient& t) {
+  const cudnnBackendNormMode_t mode = CUDNN_BATCH_NORM;
+  BackendDescriptor& operation = make(CUDNN_BACKEND_OPERATION_NORM_BACKWARD_DESCRIPTOR);
+  operation.set(CUDNN_ATTR_OPERATION_NORM_BWD_MODE, CUDNN_TYPE_NORM_MODE, 1, &mode);
+  operation.set(CUDNN_ATTR_OPERATION_NORM_BWD_XDESC, descriptor(t.x));
+  operation.set(CUDNN_ATTR_OPERATION_NORM_BWD_MEAN_DESC, descriptor(t.mean));
+  operation.set(CUDNN_ATTR_OPERATION_NORM_BWD_INV_VARIANCE_DESC, descriptor(t.inverse));
+  operation.set(CUDNN_ATTR_OPERATION_NORM_BWD_DYDESC, descriptor(t.dy));
+  operation.set(CUDNN_ATTR_OPERATION_NORM_BWD_SCALE_DESC, descriptor(t.scale));
+  operation.set(CUDNN_ATTR_OPERATION_NORM_BWD_DSCALE_DESC, descriptor(t.dscale));
+  operation.set(CUDNN_ATTR_OPERATION_NORM_BWD_DBIAS_DESC, descriptor(t.dbias));
+  operation.set(CUDNN_ATTR_OPERATION_NORM_BWD_DXDESC, descriptor(t.dx));
+  append(operation);
+}
 
 void OperationGraph::matmul(Tensor a, Tensor b, Tensor y) {
   BackendDescriptor& product = make(CUDNN_BACKEND_MATMUL_DESCRIPTOR);
@@ -235,8 +301,7 @@ void OperationGraph::matmul(Tensor a, Tensor b, Tensor y) {
   operation.set(CUDNN_ATTR_OPERATION_MATMUL_ADESC, descriptor(a));
   operation.set(CUDNN_ATTR_OPERATION_MATMUL_BDESC, descriptor(b));
   operation.set(CUDNN_ATTR_OPERATION_MATMUL_CDESC, descriptor(y));
-  operation.finalize();
-  operations_.push_back(operation.get());
+  append(operation);
 }
 
 void OperationGraph::pointwise(const Function& f, Tensor x, Tensor b, Tensor y, Tensor condition) {
@@ -255,8 +320,7 @@ void OperationGraph::pointwise(const Function& f, Tensor x, Tensor b, Tensor y, 
   if (b != kNone) operation.set(CUDNN_ATTR_OPERATION_POINTWISE_BDESC, descriptor(b));
   if (condition != kNone) operation.set(CUDNN_ATTR_OPERATION_POINTWISE_TDESC, descriptor(condition));
   operation.set(CUDNN_ATTR_OPERATION_POINTWISE_YDESC, descriptor(y));
-  operation.finalize();
-  operations_.push_back(operation.get());
+  append(operation);
 }
 
 void OperationGraph::reduce(cudnnReduceTensorOp_t operator_, Tensor x, Tensor y) {
@@ -268,16 +332,14 @@ void OperationGraph::reduce(cudnnReduceTensorOp_t operator_, Tensor x, Tensor y)
   operation.set(CUDNN_ATTR_OPERATION_REDUCTION_DESC, reduction);
   operation.set(CUDNN_ATTR_OPERATION_REDUCTION_XDESC, descriptor(x));
   operation.set(CUDNN_ATTR_OPERATION_REDUCTION_YDESC, descriptor(y));
-  operation.finalize();
-  operations_.push_back(operation.get());
+  append(operation);
 }
 
 void OperationGraph::reshape(Tensor x, Tensor y) {
   BackendDescriptor& operation = make(CUDNN_BACKEND_OPERATION_RESHAPE_DESCRIPTOR);
   operation.set(CUDNN_ATTR_OPERATION_RESHAPE_XDESC, descriptor(x));
   operation.set(CUDNN_ATTR_OPERATION_RESHAPE_YDESC, descriptor(y));
-  operation.finalize();
-  operations_.push_back(operation.get());
+  append(operation);
 }
 
 std::vector<ExecutionPlan> OperationGraph::plan(const PlanLimits& limits, std::size_t most) {
@@ -285,34 +347,32 @@ std::vector<ExecutionPlan> OperationGraph::plan(const PlanLimits& limits, std::s
   graph.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, operations_);
   if (!target_.properties) graph.set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &target_.handle);
   graph.finalize();
-  std::vector<Proposal> all;
-  for (const cudnnBackendHeurMode_t mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK})
-    for (Proposal& each : proposals(graph, target_, mode))
-      if (each.is_within(limits)) all.push_back(std::move(each));
-  std::ranges::stable_partition(all, [](const Proposal& p) { return !p.has(CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION); });
-
-  std::vector<ExecutionPlan> plans;
-  for (const Proposal& each : all) {
-    if (plans.size() == most) break;
-    const std::size_t workspace = plans.empty() ? limits.workspace : plans.front().workspace;
-    const auto make = [parts = parts_, target = target_, configuration = each.configuration, workspace] {
-      return finish(std::make_shared<Kept>(parts, configuration, target.properties), target.handle, workspace);
+  const auto plan_of = [&](const Proposal& proposal) -> ExecutionPlan {
+    const auto make = [parts = parts_, target = target_, configuration = proposal.configuration,
+                       workspace = limits.workspace] {
+      return build(std::make_shared<Kept>(parts, configuration, target.properties), target.handle, workspace);
     };
-    ExecutionPlan next;
-    next.engine = each.engine;
-    next.notes = each.notes();
-    next.uses_tensor_cores = each.has(CUDNN_NUMERICAL_NOTE_TENSOR_CORE);
-    // Compiling takes seconds each: not before an alternate is run.
-    if (!plans.empty() && each.has(CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION)) {
-      next.plan = made_once([make] { return make().plan; });
-    } else {
-      const Finished made = make();
-      if (!made.plan) continue;
-      next.plan = [plan = made.plan] { return plan; };
-      next.workspace = made.workspace;
+    return {.name = fmt::format("engine {}{}", proposal.engine, settings_of(*proposal.configuration)),
+            .engine = proposal.engine,
+            .notes = proposal.notes(),
+            .uses_tensor_cores = proposal.has(CUDNN_NUMERICAL_NOTE_TENSOR_CORE),
+            .is_compiled = proposal.is_compiled(),
+            .built = made_once(make)};
+  };
+  std::vector<ExecutionPlan> plans, compiled;
+  for (const cudnnBackendHeurMode_t mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK}) {
+    if (plans.size() == most) break;  // fallbacks take longer to propose
+    for (const Proposal& each : proposals(graph, target_, mode)) {
+      std::vector<ExecutionPlan>& list = each.is_compiled() ? compiled : plans;
+      if (list.size() == most || !each.is_within(limits)) continue;
+      ExecutionPlan next = plan_of(each);
+      const bool is_known = std::ranges::find(list, next.name, &ExecutionPlan::name) != list.end();
+      if (is_known || (!next.is_compiled && !next.built().plan)) continue;
+      list.push_back(std::move(next));
     }
-    plans.push_back(std::move(next));
   }
+  compiled.resize(std::min(compiled.size(), most - plans.size()));
+  std::ranges::move(compiled, std::back_inserter(plans));
   return plans;
 }
 

@@ -25,24 +25,30 @@ struct PlanTarget {
 
 /// Which ways of computing are taken.
 struct PlanLimits {
-  bool deterministic = true;                       ///< the same bits on every run
-  bool tensor_cores = false;                       ///< which round operands of f32 to TF32
-  std::size_t workspace = std::size_t{256} << 20;  ///< bytes
+  bool deterministic = true;               ///< the same bits on every run
+  bool tensor_cores = false;               ///< which round operands of f32 to TF32
+  std::size_t workspace = kMostWorkspace;  ///< bytes
 };
 
-/// A way to compute a graph: an engine of cuDNN with its settings, ready to run on the target.
+/// A way to compute a graph: an engine of cuDNN with its settings.
 struct ExecutionPlan {
-  /// Nothing where cuDNN refuses it. It may be compiled by the first call, which takes seconds: one for all copies of
-  /// this, in whatever thread.
-  std::function<std::shared_ptr<const BackendDescriptor>()> plan;
+  std::string name;  ///< "engine 62 k2=4 k13=0": no other of the graph has it
   std::int64_t engine = 0;
   std::string notes;  ///< "tensor cores, compiled at run time"; may be empty
   bool uses_tensor_cores = false;
-  std::size_t workspace = 0;
+  bool is_compiled = false;  ///< at run time, which takes seconds
+
+  struct Built {
+    std::shared_ptr<const BackendDescriptor> plan = {};
+    std::size_t workspace = 0;
+  };
+  /// Without a plan where cuDNN refuses it, or where it takes too much workspace. Built by the first call, for all
+  /// copies of this, in whatever thread.
+  std::function<Built()> built;
 };
 
-/// Tensors are [N, C, spatial...], all in one order, with an axis of extent 1 before one spatial axis. Each throws
-/// Error (failure) for what cuDNN refuses.
+/// Tensors are [N, C, spatial...], all in one order, with axes of extent 1 before fewer than two spatial ones. Each
+/// throws Error (failure) for what cuDNN refuses.
 class OperationGraph {
  public:
   /// Number of a tensor: its place among the addresses of a run.
@@ -51,8 +57,8 @@ class OperationGraph {
   OperationGraph(PlanTarget target, TensorOrder order) : target_(std::move(target)), order_(order) {}
 
   Tensor tensor(DType dtype, const Shape& shape);
-  /// One that lies nowhere: a value between two operations, in f32.
-  Tensor between(const Shape& shape);
+  /// One that lies nowhere: a value between two operations.
+  Tensor between(const Shape& shape, DType dtype = DType::f32);
 
   enum class Direction : std::uint8_t { forward, data_gradient, weight_gradient };
   /// One of x, w and y from the other two; accumulates in f32. Groups follow from the channels.
@@ -60,6 +66,20 @@ class OperationGraph {
   /// y = x + b, where b is broadcast.
   void add(Tensor x, Tensor b, Tensor y);
   void relu(Tensor x, Tensor y);
+  void relu_gradient(Tensor dy, Tensor x, Tensor dx);
+
+  /// Batch normalization. Parameters and statistics are [1, C, 1...] in f32: the mean, and 1 by the deviation.
+  struct Normalized {
+    Tensor x, scale, bias, mean, inverse, y;
+  };
+  /// From the statistics of the batch, which are results.
+  void batch_normalization(const Normalized& tensors, Tensor epsilon);
+  /// From statistics that are given.
+  void normalization_by(const Normalized& tensors);
+  struct NormalizationGradient {
+    Tensor dy, x, scale, mean, inverse, dx, dscale, dbias;
+  };
+  void batch_normalization_gradient(const NormalizationGradient& tensors);
 
   // What attention is made of: tensors of four axes, of any strides.
   Tensor tensor(DType dtype, const Shape& shape, std::span<const std::int64_t> strides);
@@ -80,13 +100,15 @@ class OperationGraph {
   /// The elements of x as y's strides find them.
   void reshape(Tensor x, Tensor y);
 
-  /// What can be taken within the limits, best first by cuDNN's heuristics, engines that need no compiler before the
-  /// others; at most `most`. Others than the first take no more workspace than it, and are compiled when they are run.
-  /// To be called once, at the end.
+  /// What can be taken within the limits, best first by cuDNN's heuristics, at most `most`: engines that need no
+  /// compiler, which are built, then others, of which building tells whether cuDNN takes them. To be called once, at
+  /// the end.
   std::vector<ExecutionPlan> plan(const PlanLimits& limits, std::size_t most);
 
  private:
   BackendDescriptor& make(cudnnBackendDescriptorType_t type);
+  void append(BackendDescriptor& operation);
+  BackendDescriptor& normalization(cudnnBackendNormFwdPhase_t phase, const Normalized& tensors);
   /// `flag` is set for the tensor; the default is none.
   Tensor add_tensor(cudnnDataType_t type, std::span<const std::int64_t> shape, std::span<const std::int64_t> strides,
                     cudnnBackendAttributeName_t flag = CUDNN_ATTR_TENSOR_UNIQUE_ID);

@@ -20,6 +20,7 @@ constexpr unsigned kThreads = 256;
 /// The operands of one tensor of a list, and those that it gives.
 struct Member {
   std::vector<core::Operand> in, out;
+  core::Operand copy{};  ///< of the first output
 };
 
 /// A list that lies in the device's memory; `memory` holds it.
@@ -28,7 +29,7 @@ struct List {
   ListArguments arguments{};
 };
 
-std::int64_t chunks_of(std::int64_t count) { return (count + ListArguments::kChunk - 1) / ListArguments::kChunk; }
+std::int64_t chunks_of(std::int64_t count) { return pieces_of(count, ListArguments::kChunk); }
 
 List make_list(core::Device& device, const core::Memory& memory, const std::vector<Member>& members) {
   List list;
@@ -46,6 +47,7 @@ List make_list(core::Device& device, const core::Memory& memory, const std::vect
     };
     for (std::size_t k = 0; k < member.in.size(); ++k) entry.in[k] = place(member.in[k]);
     for (std::size_t k = 0; k < member.out.size(); ++k) entry.out[k] = place(member.out[k]);
+    if (member.copy) entry.copy = place(member.copy);
     list.arguments.chunks += chunks_of(entry.count);
     entries.push_back(entry);
   }
@@ -66,6 +68,13 @@ std::int64_t chunks_of(KernelContext& context, std::size_t first, std::size_t co
 
 std::shared_ptr<const LoadedKernel> load(KernelContext& context, const KernelText& text) {
   return load_kernel(text, libraries(context).capability);
+}
+
+/// The type of the copies that are written: one, as there is in a step.
+DType type_of_copies(KernelContext& context, std::size_t parameters) {
+  for (std::size_t i = 0; i < parameters; ++i)
+    if (const DType copy = context.copy_type(i); copy != DType::undefined) return copy;
+  return DType::undefined;
 }
 
 /// A round of sums, loaded.
@@ -116,6 +125,7 @@ Made make_optimizer_step(KernelContext& context) {
     if (i == 0) types = own;
     if (own.in != types.in || own.out != types.out) return refuse("parameters of several types");
   }
+  types.copy = type_of_copies(context, n);
   const std::optional<UpdateTexts> texts = update_texts(row, h, types);
   if (!texts) return refuse("an update that is more than elementwise operators and sums");
   if (std::string reason = generation_refusal(); !reason.empty()) return refuse(reason);
@@ -137,6 +147,9 @@ Made make_optimizer_step(KernelContext& context) {
     const auto owner = std::ranges::find_if(members, [&](const Places& m) { return std::ranges::count(m.out, k) > 0; });
     list[owner - members.begin()].out.push_back(context.write_over(k, in[operands.replaced(k)]));
   }
+  for (std::size_t i = 0; i < n; ++i)
+    if (types.copy != DType::undefined && context.copy_type(i) == types.copy)
+      list[i].copy = context.write_copy(i, list[i].out[0].layout);
   const std::size_t partial_bytes =
       padded_bytes(static_cast<std::size_t>(chunks_of(context, operands.parameter(0), n)) * partial);
   const core::BufferId scratch = context.scratch(partial_bytes + n * texts->sum_count * sizeof(double));

@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "executors/cudnn/element_text.h"
+#include "executors/cudnn/index_order.h"
 #include "executors/cudnn/kernel_table.h"
 #include "executors/cudnn/kernels/place_text.h"
 #include "executors/cudnn/text_kernel.h"
@@ -19,15 +20,12 @@ struct Places {
   std::string refusal = {};
 };
 
-std::string_view index_of(DType dtype) { return dtype == DType::i32 ? "int" : "i64"; }
-
 /// Why there is no kernel; empty when there may be one. The kernels trust shapes: those that the reference kernels
 /// refuse are left to them.
 std::string refusal_of(KernelContext& context) {
   if (std::string reason = generation_refusal(); !reason.empty()) return reason;
-  const DType indices = context.in(1).dtype;
-  if (indices != DType::i32 && indices != DType::i64) return "indices that are neither i32 nor i64";
-  // Lists of updates are linked by 32-bit numbers.
+  if (index_name(context.in(1).dtype).empty()) return "indices that are neither i32 nor i64";
+  // Updates are sorted as 32-bit numbers.
   if (context.in(1).shape.count() > std::numeric_limits<std::int32_t>::max()) return "2^31 indices or more";
   return {};
 }
@@ -59,7 +57,7 @@ Places places_of_indices(KernelContext& context) {
     a.extents[i] = indices[i];
     a.steps[i] = i == axis ? 0 : steps[i];
   }
-  found.text = filled(kPlaceOfIndexText, {{"index", index_of(context.in(1).dtype)},
+  found.text = filled(kPlaceOfIndexText, {{"index", index_name(context.in(1).dtype)},
                                           {"position", position_of(indices.count())},
                                           {"axes", std::to_string(data.rank())}});
   return found;
@@ -97,7 +95,8 @@ Places places_of_tuples(KernelContext& context) {
     a.extents[t] = data[batch + t];
     a.steps[t] = data.count(batch + t + 1, batch + length);
   }
-  found.text = filled(kPlaceOfTupleText, {{"index", index_of(context.in(1).dtype)}, {"axes", std::to_string(length)}});
+  found.text =
+      filled(kPlaceOfTupleText, {{"index", index_name(context.in(1).dtype)}, {"axes", std::to_string(length)}});
   return found;
 }
 
@@ -141,28 +140,31 @@ Made scatter(KernelContext& context, Places places, const Shape& updates) {
   if (!combine->empty() && dtype == DType::boolean) return refuse("truth values are not combined");
   PlaceArguments a = places.arguments;
   a.count = context.in(0).shape.count();
-  const auto link = load(context, "link_places", places.text + std::string(kLinkPlacesText));
-  const auto apply = combine->empty()
-                         ? load(context, "replace_places", filled(kReplacePlacesText, {{"element", word_of(dtype)}}))
-                         : load(context, "combine_places",
-                                filled(kCombinePlacesText, {{"element", element_name(dtype)}, {"combine", *combine}}));
-  const std::size_t heads = static_cast<std::size_t>(a.count / a.inner) * sizeof(int);
-  const std::size_t nexts = static_cast<std::size_t>(a.places) * sizeof(int);
-  return on_device(context, {.name = "generated: scatter",
-                             .launch =
-                                 [=](const Launch& l) {
-                                   PlaceArguments with = a;
-                                   with.data = l.in[0];
-                                   with.indices = l.in[1];
-                                   with.updates = l.in[2];
-                                   with.result = l.out[0];
-                                   with.heads = static_cast<int*>(l.scratch);
-                                   with.nexts = with.heads + heads / sizeof(int);
-                                   check(cudaMemsetAsync(l.scratch, 0xff, heads, l.stream), "cudaMemsetAsync");
-                                   link->launch(blocks_for(a.places, kThreads), kThreads, as_argument(with), l.stream);
-                                   apply->launch(blocks_for(a.count, kThreads), kThreads, as_argument(with), l.stream);
-                                 },
-                             .scratch_bytes = heads + nexts});
+  if (a.count == 0) return refuse("no elements");
+  const std::int64_t places_of_data = a.count / a.inner;
+  if (places_of_data >= std::numeric_limits<std::int32_t>::max()) return refuse("2^31 places or more");
+  const IndexOrder order(context, a.places, places_of_data);
+  const auto keys = load(context, "place_keys", places.text + std::string(kPlaceKeysText));
+  const auto before = std::string(kUpdatesBeforeText);
+  const auto apply =
+      combine->empty()
+          ? load(context, "replace_places", before + filled(kReplacePlacesText, {{"element", word_of(dtype)}}))
+          : load(context, "combine_places",
+                 before + filled(kCombinePlacesText, {{"element", element_name(dtype)}, {"combine", *combine}}));
+  const auto launch = [=](const Launch& l) {
+    PlaceArguments with = a;
+    with.data = l.in[0];
+    with.indices = l.in[1];
+    with.updates = l.in[2];
+    with.result = l.out[0];
+    with.keys = order.indices(l.scratch);
+    keys->launch(blocks_for(a.places, kThreads), kThreads, as_argument(with), l.stream);
+    const IndexOrder::Sorted sorted = order.sort(l.scratch, l.stream);
+    with.keys = const_cast<int*>(sorted.indices);
+    with.order = sorted.places;
+    apply->launch(blocks_for(a.count, kThreads), kThreads, as_argument(with), l.stream);
+  };
+  return on_device(context, {.name = "generated: scatter", .launch = launch, .scratch_bytes = order.scratch_bytes()});
 }
 
 }  // namespace

@@ -5,13 +5,13 @@
 #include <string>
 #include <vector>
 
-#include "executors/cudnn/kernel.h"
+#include "executors/cudnn/fastest.h"
 #include "executors/cudnn/plan_cache.h"
 
 namespace halfstep::cudnn {
 
-/// Plans for the case that one fails when it runs, the first among them.
-inline constexpr std::size_t kPlans = 3;
+/// Plans of a graph, of which the fastest is taken, and the others are for the case that it fails when it runs.
+inline constexpr std::size_t kPlans = 8;
 
 /// The tensors of a run.
 struct PlanTensors {
@@ -31,12 +31,16 @@ struct PlanRun {
   std::function<PlanTensors(const Launch&)> find;
   std::function<void(const Launch&)> before = {}, after = {};
   std::size_t scratch_bytes = 0;  ///< in front of the workspace
+  std::size_t compilations = 1;   ///< of candidates that are timed
   std::vector<core::Layout> in_layouts = {}, out_layouts = {};
 };
 
-/// Runs the first plan, from then on the next one when cuDNN refuses it. Where it refuses all, the next run begins with
-/// the first again: what was wrong, as little memory, may be over.
-Made run_plans(KernelContext& context, std::vector<ExecutionPlan> plans, PlanRun run);
+/// A candidate for each plan. It runs that plan, and from then on the next one when cuDNN refuses it; where it refuses
+/// all, the next run begins with the first again: what was wrong, as little memory, may be over.
+std::vector<Candidate> plan_candidates(KernelContext& context, const Plans& plans, PlanRun run);
+
+/// The fastest of them.
+Made run_plans(KernelContext& context, const Plans& plans, PlanRun run);
 
 /// `what`: "convolution".
 Made refuse_without(const Plans& none, std::string_view what);

@@ -3,10 +3,6 @@
 #include <array>
 #include <optional>
 
-#include <fmt/format.h>
-
-#include "executors/cudnn/entry_cache.h"
-#include "executors/cudnn/fastest.h"
 #include "executors/cudnn/pending_failure.h"
 #include <halfstep/graph/tensor_bytes.h>
 
@@ -17,7 +13,6 @@ namespace {
 // Y' = op(B)' op(A)': operands swapped, rows and columns swapped, each operand's op unchanged.
 
 constexpr std::size_t kMaxWorkspace = std::size_t{32} << 20;
-/// Algorithms that are timed.
 constexpr int kProposals = 8;
 
 std::optional<cudaDataType_t> data_type(DType dtype) {
@@ -71,25 +66,6 @@ MatmulPreference preference() {
                          CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
     prefer(attribute, kOperandAlignment);
   return owned;
-}
-
-/// What times depend on beside the product.
-std::string machine_of(const Libraries& libraries) {
-  cudaDeviceProp properties{};
-  check(cudaGetDeviceProperties(&properties, libraries.device), "cudaGetDeviceProperties");
-  return fmt::format("{}, {}.{}, {} multiprocessors; products 6 of cuBLASLt {}, {} proposals, aligned {}, workspace {}",
-                     properties.name, properties.major, properties.minor, properties.multiProcessorCount,
-                     cublasLtGetVersion(), kProposals, kOperandAlignment, kMaxWorkspace);
-}
-
-/// All that decides about which of `plans` is taken.
-std::string key_of(const Product& p, std::size_t plans, const Libraries& libraries) {
-  const auto operand = [](const ProductOperand& o) {
-    return fmt::format("{} {} {} {}", o.rows, o.columns, o.transposed, o.stride);
-  };
-  return fmt::format("{} | {} | {} {} {} {} {} {} {} {} {} {}", operand(p.a), operand(p.b), p.batch, name_of(p.type),
-                     name_of(p.to), p.alpha, p.beta, p.bias, static_cast<int>(p.beside), static_cast<int>(p.last.kind),
-                     libraries.arithmetic.tf32, plans);
 }
 
 /// What cuBLASLt does in an epilogue. Its Gelu is the approximation by tanh, and nothing says how near its tanh is: f32
@@ -207,46 +183,6 @@ cublasStatus_t run_product(const ProductPlan& plan, const Product& p, cublasLtHa
   return cublasLtMatmul(handle, form.operation.get(), &p.alpha, b, form.b.get(), a, form.a.get(), &p.beta, y,
                         form.y.get(), y, form.y.get(), &plan.algorithm, plan.workspace ? workspace : nullptr,
                         plan.workspace, l.stream);
-}
-
-std::size_t fastest_plan(KernelContext& context, const Product& p, std::span<const ProductPlan> plans,
-                         const AfterProduct& after) {
-  if (plans.size() < 2) return 0;
-  const Libraries& own = libraries(context);
-  const cudaStream_t stream = own.stream.get();
-  const Node& node = context.node();
-  constexpr std::size_t kMost = std::size_t{1} << 30;
-  const auto bytes = [&](ValueId id) {
-    const Value& value = context.graph()[id];
-    return bytes_of(value.dtype, value.shape);
-  };
-  std::size_t all = kMaxWorkspace + after.scratch_bytes;
-  for (const auto* list : {&node.inputs, &node.outputs})
-    for (const ValueId id : *list)
-      if (id != kNoValue) all += bytes(id);
-  if (all > kMost) return 0;
-  const auto seconds = [&](std::size_t i) {
-    std::vector<DeviceBuffer> buffers;
-    const auto address = [&](std::size_t size) { return buffers.emplace_back(size, stream).get(); };
-    Launch l;
-    l.stream = stream;
-    for (const ValueId id : node.inputs) l.in.push_back(id == kNoValue ? nullptr : address(bytes(id)));
-    for (const ValueId id : node.outputs) l.out.push_back(id == kNoValue ? nullptr : address(bytes(id)));
-    l.scratch = address(after.scratch_bytes);
-    void* workspace = address(plans[i].workspace);
-    return seconds_of(
-        [&] {
-          if (run_product(plans[i], p, own.blas.get(), l, workspace) != CUBLAS_STATUS_SUCCESS) return false;
-          if (after.launch && !plans[i].form->is_whole) after.launch(l);
-          return true;
-        },
-        stream);
-  };
-  try {
-    return fastest_known(kernel_cache_folder(), machine_of(own), key_of(p, plans.size(), own), plans.size(), seconds);
-  } catch (const Error&) {  // of memory
-    return 0;
-  }
 }
 
 }  // namespace halfstep::cudnn

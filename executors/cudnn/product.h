@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -12,9 +11,6 @@
 #include "ops/epilogue.h"
 
 namespace halfstep::cudnn {
-
-/// What a product's workspace is aligned to, as cublasLtMatmul asks.
-inline constexpr std::uintptr_t kWorkspaceAlignment = 256;
 
 /// What operands and results are aligned to: memory planning guarantees it, where cuBLASLt would assume 256 bytes.
 inline constexpr std::uint32_t kOperandAlignment = 64;
@@ -91,9 +87,5 @@ struct AfterProduct {
 /// it.
 cublasStatus_t run_product(const ProductPlan& plan, const Product& p, cublasLtHandle_t handle, const Launch& l,
                            void* workspace, std::int64_t first = 0);
-
-/// The number of the plan that is fastest, on operands of zeros; the first where there is no memory for them.
-std::size_t fastest_plan(KernelContext& context, const Product& p, std::span<const ProductPlan> plans,
-                         const AfterProduct& after);
 
 }  // namespace halfstep::cudnn

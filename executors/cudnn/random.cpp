@@ -72,11 +72,11 @@ Made make_dropout(KernelContext& context) {
   return on_device(context, {.name = "own: copy",
                              .launch =
                                  [=](const Launch& l) {
-                                   if (l.out[0] && l.out[0] != l.in[0])
+                                   if (bytes > 0 && l.out[0] && l.out[0] != l.in[0])
                                      check(
                                          cudaMemcpyAsync(l.out[0], l.in[0], bytes, cudaMemcpyDeviceToDevice, l.stream),
                                          "cudaMemcpyAsync");
-                                   if (l.out.size() > 1 && l.out[1])
+                                   if (bytes > 0 && l.out.size() > 1 && l.out[1])
                                      check(cudaMemsetAsync(l.out[1], 1, count, l.stream), "cudaMemsetAsync");
                                  },
                              .overwrites = {0}});

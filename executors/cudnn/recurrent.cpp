@@ -69,6 +69,11 @@ struct Network {
     const RecurrentArguments& a = arguments;
     return static_cast<std::size_t>(a.directions * (a.steps + 1) * a.batch * a.hidden);
   }
+  std::size_t scratch_bytes() const { return (states * state_count() + gate_count()) * sizeof(float); }
+  std::size_t gradient_bytes() const {
+    const std::size_t sums = gates == ops::GruCell::kGates ? 1 : 0;
+    return ((2 * states + sums) * state_count() + 3 * gate_count()) * sizeof(float);
+  }
   std::size_t gate_count() const {
     const RecurrentArguments& a = arguments;
     return static_cast<std::size_t>(a.directions * a.steps * a.batch * a.hidden) * gates;
@@ -224,7 +229,10 @@ RecurrentKernel forward(KernelContext& context, const CellText& cell) {
     a.gate = pieces.take(gates);
     run(a, l.stream);
   };
-  return {.gates = Cell::kGates, .launch = launch, .scratch_bytes = (states * Cell::kStates + gates) * sizeof(float)};
+  return {.gates = Cell::kGates,
+          .launch = launch,
+          .scratch_bytes = network.scratch_bytes(),
+          .gradient_bytes = network.gradient_bytes()};
 }
 
 template <class Cell>
@@ -280,14 +288,15 @@ RecurrentKernel backward(KernelContext& context, const CellText& cell) {
     const std::int64_t rows = static_cast<std::int64_t>(Cell::kGates) * a.hidden * a.directions;
     weights->launch(blocks_for(rows * (a.inputs + a.hidden + 2), kThreads), kThreads, as_argument(a), l.stream);
   };
-  const std::size_t pieces = states * (2 * Cell::kStates + (has_sum ? 1 : 0)) + 3 * gates;
-  return {.gates = Cell::kGates, .launch = launch, .scratch_bytes = pieces * sizeof(float)};
+  return {.gates = Cell::kGates,
+          .launch = launch,
+          .scratch_bytes = network.gradient_bytes(),
+          .gradient_bytes = network.gradient_bytes()};
 }
 
 Made made_of(KernelContext& context, const RecurrentKernel& kernel) {
   if (!kernel.refusal.empty()) return refuse(kernel.refusal);
-  return on_device(context,
-                   {.name = "generated: recurrent", .launch = kernel.launch, .scratch_bytes = kernel.scratch_bytes});
+  return on_device(context, recurrent_kernel_of(kernel));
 }
 
 }  // namespace
@@ -304,6 +313,10 @@ RecurrentKernel recurrent_grad_kernel(KernelContext& context) {
   if (op == "LstmGrad") return backward<ops::LstmCell>(context, kLstm);
   if (op == "GruGrad") return backward<ops::GruCell>(context, kGru);
   return backward<ops::RnnCell>(context, kRnn);
+}
+
+DeviceKernel recurrent_kernel_of(const RecurrentKernel& kernel) {
+  return {.name = "generated: recurrent", .launch = kernel.launch, .scratch_bytes = kernel.scratch_bytes};
 }
 
 Made make_recurrent(KernelContext& context) { return made_of(context, recurrent_kernel(context)); }

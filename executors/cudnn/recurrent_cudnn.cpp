@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "executors/core/same_elements.h"
+#include "executors/cudnn/fastest.h"
 #include "executors/cudnn/kernel_table.h"
 #include "executors/cudnn/kernels/move_text.h"
 #include "executors/cudnn/kernels/pieces_text.h"
@@ -14,6 +15,7 @@
 #include "executors/cudnn/recurrent.h"
 #include "executors/cudnn/recurrent_net.h"
 #include "executors/cudnn/text_kernel.h"
+#include "executors/memory_limit.h"
 #include "ops/recurrent/recurrent_kernels.h"
 
 namespace halfstep::cudnn {
@@ -60,9 +62,23 @@ Problem problem_of(const KernelContext& context, const RecurrentKernel& own) {
   if (libraries(context).properties) return {"cuDNN's recurrent networks answer nothing without a device"};
   if (context.in(0).dtype == DType::bf16 && (libraries(context).capability < 80 || cudnnGetVersion() < 91300))
     return {"cuDNN's recurrent networks take bf16 from version 9.13 and compute capability 8.0 on"};
-  if (own.gates == ops::LstmCell::kGates) return problem_of<ops::LstmCell>(context, CUDNN_LSTM);
-  if (own.gates == ops::GruCell::kGates) return problem_of<ops::GruCell>(context, CUDNN_GRU);
-  return problem_of<ops::RnnCell>(context, CUDNN_RNN_TANH);
+  Problem problem = own.gates == ops::LstmCell::kGates  ? problem_of<ops::LstmCell>(context, CUDNN_LSTM)
+                    : own.gates == ops::GruCell::kGates ? problem_of<ops::GruCell>(context, CUDNN_GRU)
+                                                        : problem_of<ops::RnnCell>(context, CUDNN_RNN_TANH);
+  // The generated kernels leave nothing to the gradient.
+  if (problem.refusal.empty() && LeastMemory::decide())
+    problem.refusal = "with cuDNN's recurrent networks the step takes more memory than there is for it";
+  return problem;
+}
+
+/// Why cuDNN does not compute a network; empty where it may. A node and its gradient, of one workspace, are told alike.
+/// The generated kernels' memory is planned for anyway.
+std::string refusal_of(const RecurrentNet& net, const RecurrentKernel& own) {
+  const bool is_training = net.mode() == CUDNN_FWD_MODE_TRAINING;
+  const std::size_t most = std::max(kMostWorkspace, is_training ? own.gradient_bytes : own.scratch_bytes);
+  if (net.workspace_bytes() <= most) return {};
+  return fmt::format("cuDNN's recurrent network takes {} bytes of workspace, and more than {} are too many",
+                     net.workspace_bytes(), most);
 }
 
 /// Takes parts of a block of memory, one after the other; none for 0 bytes.
@@ -76,13 +92,14 @@ struct Kept {
   std::byte *weights, *y, *reserve;
 
   static std::size_t bytes(const RecurrentNet& net) {
-    return padded_bytes(net.weights().bytes) + padded_bytes(y_bytes(net)) + padded_bytes(net.reserve_bytes());
+    const std::size_t before = padded_bytes(1);  // what is kept is less aligned than scratch memory
+    return before + padded_bytes(net.weights().bytes) + padded_bytes(y_bytes(net)) + padded_bytes(net.reserve_bytes());
   }
   static std::size_t y_bytes(const RecurrentNet& net) {
     return bytes_of(net.layer().dtype, static_cast<std::size_t>(net.layer().y_count()));
   }
   static Kept at(const RecurrentNet& net, void* memory) {
-    Parts parts{static_cast<std::byte*>(memory)};
+    Parts parts{reinterpret_cast<std::byte*>(padded_bytes(reinterpret_cast<std::uintptr_t>(memory)))};
     return {parts.take(net.weights().bytes), parts.take(y_bytes(net)), parts.take(net.reserve_bytes())};
   }
 };
@@ -194,32 +211,24 @@ class Network {
 };
 
 /// The node by cuDNN's `run`, and by the generated kernels from the first call on that fails, in this and every other
-/// recurrent network of the device: what a forward pass by these leaves no gradient by cuDNN can read. So a node that
-/// `leaves` something to its gradient, which may have been captured since, stays cuDNN's once it was, and throws.
-Made run_or_else(KernelContext& context, const Network& network, const RecurrentKernel& own,
-                 std::function<cudnnStatus_t(const Launch&)> run, std::size_t scratch_bytes,
-                 std::vector<core::BufferId> kept, bool leaves) {
-  const auto launch = [=, failed = libraries(context).recurrent_failed,
-                       stays = std::make_shared<bool>(false)](const Launch& l) {
-    if (*stays || !*failed) {
-      const cudnnStatus_t status = run(l);
-      if (status == CUDNN_STATUS_SUCCESS) {
-        *stays = leaves;
-        return;
-      }
-      if (*stays) check(status, "cudnnRNNForward");
+/// recurrent network of the program: what a forward pass by these leaves no gradient by cuDNN can read. Those need
+/// nothing of a forward pass.
+Candidate by_cudnn(KernelContext& context, const RecurrentNet& net, const RecurrentKernel& own,
+                   std::function<cudnnStatus_t(const Launch&)> run, std::size_t scratch_bytes) {
+  const auto launch = [=, own = own.launch, failed = libraries(context).recurrent_failed](const Launch& l) {
+    if (!*failed) {
+      if (run(l) == CUDNN_STATUS_SUCCESS) return;
       forget_failure();
       *failed = true;
     }
-    own.launch(l);
+    own(l);
   };
-  const RecurrentNet& net = network.net();
-  return on_device(context, {.name = "cudnn: recurrent",
-                             .remark = fmt::format("workspace {} bytes, reserve {} bytes", net.workspace_bytes(),
-                                                   net.reserve_bytes()),
-                             .launch = launch,
-                             .scratch_bytes = std::max(scratch_bytes, own.scratch_bytes),
-                             .kept = std::move(kept)});
+  return {.kernel = {.name = "cudnn: recurrent",
+                     .remark = fmt::format("workspace {} bytes, reserve {} bytes", net.workspace_bytes(),
+                                           net.reserve_bytes()),
+                     .launch = launch,
+                     .scratch_bytes = std::max(scratch_bytes, own.scratch_bytes)},
+          .attempt = [=](const Launch& l) -> Attempt { return [=] { return run(l) == CUDNN_STATUS_SUCCESS; }; }};
 }
 
 }  // namespace
@@ -232,12 +241,7 @@ Made make_recurrent_cudnn(KernelContext& context) {
   const auto network = std::make_shared<const Network>(context, problem.layer,
                                                        is_kept ? CUDNN_FWD_MODE_TRAINING : CUDNN_FWD_MODE_INFERENCE);
   const RecurrentNet& net = network->net();
-  std::vector<core::BufferId> kept;
-  if (is_kept) {
-    kept = {context.keep(Kept::bytes(net))};
-    context.own_record().workspace = kept[0];
-    context.own_record().computed = problem.layer.dtype;
-  }
+  if (std::string refusal = refusal_of(net, own); !refusal.empty()) return refuse(std::move(refusal));
   const auto run = [=](const Launch& l) {
     Parts scratch{static_cast<std::byte*>(l.scratch)};
     Kept space = Kept::at(network->net(), is_kept ? l.kept[0] : scratch.take(Kept::bytes(network->net())));
@@ -254,7 +258,21 @@ Made make_recurrent_cudnn(KernelContext& context) {
   };
   const std::size_t bytes = (is_kept ? 0 : padded_bytes(Kept::bytes(net))) + padded_bytes(net.workspace_bytes()) +
                             4 * padded_bytes(network->state_bytes());
-  return run_or_else(context, *network, own, run, bytes, std::move(kept), is_kept);
+  Candidate cudnn = by_cudnn(context, net, own, run, bytes), generated{.kernel = recurrent_kernel_of(own)};
+  if (is_kept) {
+    cudnn.kept_bytes = {Kept::bytes(net)};
+    cudnn.keep = [&] {
+      const core::BufferId kept = context.keep(Kept::bytes(net));
+      context.own_record().workspace = kept;
+      context.own_record().computed = problem.layer.dtype;
+      return std::vector{kept};
+    };
+    // They keep nothing: the gradient would compute the forward pass again.
+    generated.attempt = [launch = own.launch](const Launch& l) -> Attempt {
+      return [=] { return launch(l), launch(l), true; };
+    };
+  }
+  return fastest(context, {std::move(cudnn), std::move(generated)});
 }
 
 Made make_recurrent_grad_cudnn(KernelContext& context) {
@@ -263,11 +281,10 @@ Made make_recurrent_grad_cudnn(KernelContext& context) {
   if (!problem.refusal.empty()) return refuse(problem.refusal);
   const auto network = std::make_shared<const Network>(context, problem.layer, CUDNN_FWD_MODE_TRAINING);
   const RecurrentNet& net = network->net();
+  if (std::string refusal = refusal_of(net, own); !refusal.empty()) return refuse(std::move(refusal));
   // The gradient of the data changes the reserve: it serves one gradient node.
   core::ForwardRecord* const record = core::record_of_same_inputs(context) ? context.forward_record() : nullptr;
   const bool is_kept = record && record->workspace != core::kNoBuffer && record->computed == problem.layer.dtype;
-  const std::vector<core::BufferId> kept =
-      is_kept ? std::vector{std::exchange(record->workspace, core::kNoBuffer)} : std::vector<core::BufferId>();
   const std::size_t x_bytes = bytes_of(problem.layer.dtype, static_cast<std::size_t>(context.in(0).shape.count()));
   const auto run = [=, first = problem.first](const Launch& l) {
     const RecurrentNet& n = network->net();
@@ -312,7 +329,27 @@ Made make_recurrent_grad_cudnn(KernelContext& context) {
   const std::size_t bytes = (is_kept ? 0 : padded_bytes(Kept::bytes(net))) + padded_bytes(net.workspace_bytes()) +
                             padded_bytes(net.weights().bytes) + padded_bytes(Kept::y_bytes(net)) +
                             padded_bytes(x_bytes) + 6 * padded_bytes(network->state_bytes());
-  return run_or_else(context, *network, own, run, bytes, kept, false);
+  Candidate cudnn = by_cudnn(context, net, own, run, bytes), generated{.kernel = recurrent_kernel_of(own)};
+  if (is_kept) {
+    cudnn.kept_bytes = {Kept::bytes(net)};
+    cudnn.keep = [=] { return std::vector{std::exchange(record->workspace, core::kNoBuffer)}; };
+    // The reserve serves one gradient: each is timed behind a forward pass, whose scratch beside the generated kernels
+    // is the second of what they seem to keep.
+    const auto fill = [=](const Launch& l, void* memory) {
+      Parts scratch{static_cast<std::byte*>(memory)};
+      std::byte* const workspace = scratch.take(network->net().workspace_bytes());
+      return network->forward(l, Kept::at(network->net(), l.kept[0]), workspace, scratch, nullptr, nullptr) ==
+             CUDNN_STATUS_SUCCESS;
+    };
+    cudnn.attempt = [=](const Launch& l) -> Attempt {
+      return [=] { return fill(l, l.scratch) && run(l) == CUDNN_STATUS_SUCCESS; };
+    };
+    generated.kept_bytes = {Kept::bytes(net), bytes};
+    generated.attempt = [=, launch = own.launch](const Launch& l) -> Attempt {
+      return [=] { return fill(l, l.kept[1]) && (launch(l), true); };
+    };
+  }
+  return fastest(context, {std::move(cudnn), std::move(generated)});
 }
 
 }  // namespace halfstep::cudnn

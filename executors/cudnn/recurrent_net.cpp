@@ -15,7 +15,7 @@ namespace {
 int int_of(std::int64_t extent) {
   if (extent > std::numeric_limits<int>::max())
     throw_failure("fewer than 2^31 elements in a tensor of a recurrent network", std::to_string(extent),
-                  "take a smaller --batch");
+                  "take a smaller batch");
   return static_cast<int>(extent);
 }
 

@@ -1,7 +1,6 @@
 // Owners of what the CUDA libraries hand out: each frees what it holds, can be moved and not copied.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <memory>
 #include <utility>
@@ -102,6 +101,9 @@ class PlanCache;
 /// The bytes of a part of scratch memory after which the next part is aligned as allocations of the device are.
 constexpr std::size_t padded_bytes(std::size_t bytes) { return (bytes + 255) / 256 * 256; }
 
+/// The workspace in bytes that a call of cuDNN may take, for which another would do.
+inline constexpr std::size_t kMostWorkspace = std::size_t{256} << 20;
+
 /// Which ways of computing are taken.
 struct Arithmetic {
   bool tf32 = false;          ///< f32 operands of products and convolutions are rounded to TF32, for tensor cores
@@ -118,8 +120,8 @@ struct Libraries {
   std::shared_ptr<PlanCache> plans = {};                     ///< made with the handles; gone before them
   std::shared_ptr<const BackendDescriptor> properties = {};  ///< of a device that is only described
   Arithmetic arithmetic = {};
-  /// Whether one of cuDNN's calls for recurrent networks has failed when it ran.
-  std::shared_ptr<std::atomic<bool>> recurrent_failed = std::make_shared<std::atomic<bool>>(false);
+  /// Whether one of cuDNN's calls for recurrent networks has failed when it ran: of the program that is being compiled.
+  std::shared_ptr<bool> recurrent_failed = std::make_shared<bool>(false);
 };
 
 Libraries open_libraries(int device, int capability);

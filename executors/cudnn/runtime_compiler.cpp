@@ -178,8 +178,8 @@ std::vector<char> compile(const KernelText& kernel, int capability, const fs::pa
 
 KernelReport inspect(const KernelText& kernel, int capability) {
   Program program(kernel);
-  program.compile(architecture(capability));
   KernelReport report;
+  report.code = program.compile(architecture(capability));
   const std::string log = program.log();
   // "...: 12 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads", "...: Used 14 registers, ..."
   const auto number_before = [&](std::string_view words) {
@@ -193,9 +193,10 @@ KernelReport inspect(const KernelText& kernel, int capability) {
   };
   report.registers = number_before(" registers");
   report.spilled_bytes = number_before(" bytes spill stores") + number_before(" bytes spill loads");
+  report.stack_bytes = number_before(" bytes stack frame");
   if (report.registers == 0) throw_failure("ptxas to say how many registers a kernel takes", log, "report this");
-  const std::vector<char> code = program.ptx();
-  for (std::string_view rest(code.data(), code.size()); !rest.empty();) {
+  const std::vector<char> ptx = program.ptx();
+  for (std::string_view rest(ptx.data(), ptx.size()); !rest.empty();) {
     const std::string_view line = rest.substr(0, rest.find('\n'));
     rest.remove_prefix(std::min(rest.size(), line.size() + 1));
     const bool is_access = line.find("ld.global") != line.npos || line.find("st.global") != line.npos;

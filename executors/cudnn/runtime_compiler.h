@@ -21,8 +21,10 @@ std::vector<char> compile(const KernelText& kernel, int capability, const std::f
 
 /// What the compiler says of a kernel's machine code.
 struct KernelReport {
+  std::vector<char> code;  ///< as `compile` gives it
   int registers = 0;
   int spilled_bytes = 0;    ///< stored and loaded, since there were too few registers
+  int stack_bytes = 0;      ///< of those, and of arrays whose indices the compiler does not know
   int vector_accesses = 0;  ///< of 16 bytes, to and from the device's memory
 };
 /// Compiles it for that capability, which NVRTC must know. Throws as `compile` does.

@@ -11,7 +11,7 @@ namespace halfstep::cudnn {
 namespace {
 
 constexpr const char* kLessMemory =
-    "take a smaller --batch, end other programs that use the device (nvidia-smi lists them), or run with --executor "
+    "take a smaller batch, end other programs that use the device (nvidia-smi lists them), or run with --executor "
     "onednn";
 constexpr const char* kSickDevice =
     "run again with CUDA_LAUNCH_BLOCKING=1 to find the kernel, look into dmesg for Xid messages, or run with "
@@ -35,6 +35,8 @@ const char* remedy_of(cudaError_t status) {
     case cudaErrorDevicesUnavailable:
       return "check nvidia-smi and CUDA_VISIBLE_DEVICES, or run with --executor onednn";
     case cudaErrorIllegalAddress:
+    case cudaErrorMisalignedAddress:
+    case cudaErrorIllegalInstruction:
     case cudaErrorLaunchFailure:
     case cudaErrorHardwareStackError:
     case cudaErrorECCUncorrectable:

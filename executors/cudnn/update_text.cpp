@@ -128,45 +128,60 @@ class Writer {
     return fmt::format("{}{}\n{}{}", kDeviceText, kListArgumentsText, kListText, functions_.text());
   }
 
-  /// The loop over a block's vectors: `before` each, `inside` for every element with what is known after so many rounds
-  /// of sums, `after` each.
-  std::string loop(std::size_t sums, const std::string& before, const std::string& inside,
-                   const std::string& after) const {
-    std::string loads, reads, names;
+  /// What is written of an element: where it goes, of what type, and the value before it is rounded to that.
+  struct Result {
+    std::string to;
+    DType dtype;
+    std::string value;
+    bool is_always = true;  ///< else `to` may be null
+  };
+
+  /// The loops over a block's elements, whole vectors and then single ones: `inside` for each, with what is known after
+  /// so many rounds of sums, and `results`. Loops over a vector are unrolled: one with an index that is not known lies
+  /// in memory.
+  std::string loop(std::size_t sums, const std::string& inside, const std::vector<Result>& results) const {
+    std::string vectors, of_vector, singles;
     for (std::size_t k = 0; k < types_.in.size(); ++k) {
       const std::string_view element = element_name(types_.in[k]);
-      loads += fmt::format("        Vector<{}, V> p{};\n", element, k);
-      reads += fmt::format("          p{0} = read<{1}, V>(tensor.in[{0}], i);\n", k, element);
-      names += fmt::format("          const float x{0} = load(p{0}.at[k]);\n", k);
+      vectors += fmt::format("        const Vector<{1}, V> p{0} = read<{1}, V>(tensor.in[{0}], i);\n", k, element);
+      of_vector += fmt::format("          const float x{0} = load(p{0}.at[k]);\n", k);
+      singles +=
+          fmt::format("        const float x{0} = load(static_cast<const {1}*>(tensor.in[{0}])[i]);\n", k, element);
     }
-    std::string each;
-    for (std::size_t k = 0; k < types_.in.size(); ++k)
-      each += fmt::format("            p{0}.at[k] = static_cast<const {1}*>(tensor.in[{0}])[i + k];\n", k,
-                          element_name(types_.in[k]));
+    std::string put, written, put_single;
+    for (std::size_t k = 0; k < results.size(); ++k) {
+      const Result& r = results[k];
+      const std::string_view element = element_name(r.dtype);
+      const std::string if_there = r.is_always ? "" : fmt::format("if ({}) ", r.to);
+      vectors += fmt::format("        Vector<{}, V> r{};\n", element, k);
+      put += fmt::format("          r{}.at[k] = round_to<{}>({});\n", k, element, r.value);
+      written += fmt::format("        {}write<{}, V>({}, i, r{});\n", if_there, element, r.to, k);
+      put_single +=
+          fmt::format("        {0}static_cast<{1}*>({2})[i] = round_to<{1}>({3});\n", if_there, element, r.to, r.value);
+    }
     return fmt::format(
-        R"(      for (i64 i = c.first + threadIdx.x * V; i < c.last; i += 256 * V) {{
-{loads}{before}        const int many = i + V < c.last ? V : (int)(c.last - i);
-        const bool is_vector = many == V && tensor.vectors;
-        if (is_vector) {{
-{reads}        }} else
-          for (int k = 0; k < many; ++k) {{
-{each}          }}
-#pragma unroll
+        R"(      const int count = (int)(c.last - c.first), whole = tensor.vectors ? count / V * V : 0;
+      for (int n = threadIdx.x * V; n < whole; n += 256 * V) {{
+        const i64 i = c.first + n;
+{vectors}#pragma unroll
         for (int k = 0; k < V; ++k) {{
-          if (k >= many) continue;
-{names}{elements}{inside}        }}
-{after}      }}
+{of_vector}{elements}{inside}{put}        }}
+{written}      }}
+      for (int n = whole + threadIdx.x; n < count; n += 256) {{
+        const i64 i = c.first + n;
+{singles}{elements}{inside}{put_single}      }}
 )",
-        fmt::arg("loads", loads), fmt::arg("before", before), fmt::arg("reads", reads), fmt::arg("each", each),
-        fmt::arg("names", names), fmt::arg("elements", statements(Place::element, sums)), fmt::arg("inside", inside),
-        fmt::arg("after", after));
+        fmt::arg("vectors", vectors), fmt::arg("of_vector", of_vector),
+        fmt::arg("elements", statements(Place::element, sums)), fmt::arg("inside", inside), fmt::arg("put", put),
+        fmt::arg("written", written), fmt::arg("singles", singles), fmt::arg("put_single", put_single));
   }
 
+  /// With a number of blocks the compiler spills nothing for the sake of more.
   std::string kernel(std::string_view name, std::size_t sums, const std::string& start, const std::string& body,
                      const std::string& end) const {
     return fmt::format(
         R"(
-extern "C" __global__ void __launch_bounds__(256) {name}(const __grid_constant__ ListArguments a) {{
+extern "C" __global__ void __launch_bounds__(256, 1) {name}(const __grid_constant__ ListArguments a) {{
   constexpr int V = ListArguments::kVector;
   const float lr = *static_cast<const float*>(a.scalars[0]), step = (float)*static_cast<const i64*>(a.scalars[1]);
   const bool apply = *static_cast<const bool*>(a.scalars[2]);
@@ -202,7 +217,7 @@ extern "C" __global__ void __launch_bounds__(256) {name}(const __grid_constant__
     made.gather = {
         "update_sums", "ListArguments",
         beginning() + accumulator +
-            kernel("update_sums", round - 1, "    Accumulator acc = identity();\n", loop(round - 1, "", gather, ""),
+            kernel("update_sums", round - 1, "    Accumulator acc = identity();\n", loop(round - 1, gather, {}),
                    "    acc = join_lanes<256>(acc);\n    if (threadIdx.x == 0) "
                    "static_cast<Accumulator*>(a.partial)[chunk] = acc;\n")};
     made.join = {"update_join", "ListArguments",
@@ -224,20 +239,15 @@ extern "C" __global__ void __launch_bounds__(256) update_join(const __grid_const
 
   KernelText update_text(std::size_t rounds) {
     // Output k replaces input 0, or from the second on the input behind the gradient.
-    std::string declared, inside, vectors, singles;
-    for (std::size_t k = 0; k < types_.out.size(); ++k) {
-      const std::string_view element = element_name(types_.out[k]);
-      declared += fmt::format("        Vector<{}, V> r{};\n", element, k);
-      inside += fmt::format("          r{0}.at[k] = round_to<{1}>(apply ? {2} : x{3});\n", k, element,
-                            operand(graph_.outputs[k]).name, k == 0 ? 0 : k + 1);
-      vectors += fmt::format("          write<{0}, V>(tensor.out[{1}], i, r{1});\n", element, k);
-      singles += fmt::format("            static_cast<{0}*>(tensor.out[{1}])[i + k] = r{1}.at[k];\n", element, k);
+    std::vector<Result> results;
+    for (std::size_t k = 0; k < types_.out.size(); ++k)
+      results.push_back({fmt::format("tensor.out[{}]", k), types_.out[k],
+                         fmt::format("apply ? {} : x{}", operand(graph_.outputs[k]).name, k == 0 ? 0 : k + 1)});
+    if (types_.copy != DType::undefined) {
+      const std::string next = fmt::format("load(round_to<{}>({}))", element_name(types_.out[0]), results[0].value);
+      results.push_back({"tensor.copy", types_.copy, next, false});
     }
-    const std::string written = fmt::format(
-        "        if (is_vector) {{\n{}        }} else\n          for (int k = 0; k < many; ++k) {{\n{}          }}\n",
-        vectors, singles);
-    return {"update", "ListArguments",
-            beginning() + kernel("update", rounds, "", loop(rounds, declared, inside, written), "")};
+    return {"update", "ListArguments", beginning() + kernel("update", rounds, "", loop(rounds, "", results), "")};
   }
 
   const Graph& graph_;

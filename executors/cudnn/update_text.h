@@ -15,6 +15,7 @@ namespace halfstep::cudnn {
 /// slots. Slots that no parameter has are left out.
 struct UpdateTypes {
   std::vector<DType> in, out;
+  DType copy = DType::undefined;  ///< of the next parameter; undefined if none has one
 };
 
 /// Sums over whole parameters that an update is made from, those that need no other ones first: each is summed over

@@ -104,6 +104,34 @@ std::optional<std::vector<Range>> ranges_of(const Walk& from, const Walk& to, st
   return ranges;
 }
 
+/// Elements of a block along each axis.
+Dims block_of(const Layout::Order& order) {
+  Dims block(order.dims.size(), 1);
+  for (std::size_t i = 0; i < order.blocks.size(); ++i) block[order.block_axes[i]] *= order.blocks[i];
+  return block;
+}
+
+/// For each element of a block of the one order its place in a block of the other.
+Dims places_of(const Layout::Order& to, const Layout::Order& from, std::int64_t count) {
+  Dims places;
+  for (std::int64_t element = 0; element < count; ++element) {
+    Dims at(to.dims.size(), 0), below(to.dims.size(), 1);
+    std::int64_t rest = element, place = 0, step = 1;
+    for (std::size_t i = to.blocks.size(); i-- > 0; rest /= to.blocks[i]) {
+      const std::int64_t axis = to.block_axes[i];
+      at[axis] += rest % to.blocks[i] * below[axis];
+      below[axis] *= to.blocks[i];
+    }
+    for (std::size_t i = from.blocks.size(); i-- > 0; step *= from.blocks[i]) {
+      std::int64_t& along = at[from.block_axes[i]];
+      place += along % from.blocks[i] * step;
+      along /= from.blocks[i];
+    }
+    places.push_back(place);
+  }
+  return places;
+}
+
 /// oneDNN's primitive for anything, which is slow.
 bool is_generic(const dnnl::reorder::primitive_desc& pd) {
   const std::string_view kernel = pd.impl_info_str();
@@ -161,7 +189,27 @@ Made make_move_and_cast(const Place& from, const Place& to, const core::TakeScra
 
 }  // namespace
 
+std::optional<simd::BlockShuffle> find_shuffle(const Layout& from, const Layout& to, std::size_t element_bytes) {
+  if (from.is_row_major() || to.is_row_major()) return std::nullopt;
+  const Layout::Order &a = from.order(), &b = to.order();
+  const Dims block = block_of(a);
+  const std::int64_t count = std::accumulate(block.begin(), block.end(), std::int64_t{1}, std::multiplies<>());
+  constexpr std::int64_t kMost = 1024;
+  if (a.dims != b.dims || a.padded != b.padded || block_of(b) != block || count == 1 || count > kMost)
+    return std::nullopt;
+  std::vector<simd::BlockShuffle::Axis> axes;
+  for (std::size_t i = 0; i < block.size(); ++i) axes.push_back({a.padded[i] / block[i], a.strides[i], b.strides[i]});
+  return simd::BlockShuffle::find(places_of(b, a, count), axes, element_bytes);
+}
+
 Made make_move(const Place& from, const Place& to, const core::TakeScratch& take_scratch) {
+  if (from.desc.get_data_type() == to.desc.get_data_type() && is_whole(from.desc) && is_whole(to.desc)) {
+    if (auto shuffle = find_shuffle(layout_of(from.desc), layout_of(to.desc), bytes_of(dtype_of(from.desc), 1)))
+      return {
+          "simd", {}, [=, shuffle = std::move(*shuffle), a = from.buffer, b = to.buffer](const Memory& memory) -> Run {
+            return [shuffle, x = memory.at(a), y = memory.at(b)] { shuffle(x, y); };
+          }};
+  }
   const dnnl::reorder::primitive_desc pd(engine(), from.desc, engine(), to.desc, user_scratchpad());
   if (!is_generic(pd)) return make_primitive(pd, from, to, take_scratch);
   const std::size_t source = begin_of(from.desc), target = begin_of(to.desc);

@@ -1,5 +1,5 @@
 // Copies from one layout to another that oneDNN has no fast primitive for: its own are for f32, and for half types on
-// CPUs that compute in them.
+// CPUs that compute in them. Where a block's elements alone change places, as in weights of bf16, these take long, too.
 #pragma once
 
 #include <cstddef>
@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "executors/onednn/kernel.h"
+#include "executors/onednn/simd/block_shuffle.h"
 #include "executors/onednn/simd/strided_copy.h"
 #include <halfstep/executors/core/device.h>
 #include <halfstep/executors/core/layout.h>
@@ -33,6 +34,11 @@ class Reorder {
   std::vector<Box> boxes_;
   std::size_t cleared_ = 0;  ///< bytes of the target that are set to zero before
 };
+
+/// For layouts in the same blocks, padding included, that order the elements of a block otherwise; nothing for others,
+/// and where elements that come together lie far apart.
+std::optional<simd::BlockShuffle> find_shuffle(const core::Layout& from, const core::Layout& to,
+                                               std::size_t element_bytes);
 
 /// A memory, or a part of one, of float elements.
 struct Place {

@@ -8,6 +8,7 @@
 #include "executors/core/gather_parts.h"
 #include "executors/core/joined_parts.h"
 #include "executors/core/memory_use.h"
+#include "executors/core/state_changes.h"
 #include "ops/collective/all_reduce.h"
 #include "ops/collective/gather_from_ranks.h"
 #include <halfstep/base/error.h>
@@ -26,7 +27,7 @@ namespace {
 class ReferenceProgram final : public TimedProgram, public core::MeasuredProgram {
  public:
   ReferenceProgram(const Graph& graph, core::Store& store, std::shared_ptr<Communicator> ranks)
-      : graph_(graph), ranks_(std::move(ranks)) {
+      : graph_(graph), ranks_(std::move(ranks)), changes_(store) {
     values_.resize(graph.values.size());
     std::string missing;
     for (const Node& node : graph_.nodes) {
@@ -45,7 +46,8 @@ class ReferenceProgram final : public TimedProgram, public core::MeasuredProgram
       if (graph_[id].is_constant()) values_[id] = graph_[id].constant;
     for (ValueId in : graph_.inputs) values_[in] = allocate(in);
     for (const State& state : graph_.states) {
-      const core::Store::Entry& entry = store.bind(graph_[state.value].name, state.initial);
+      core::Store::Entry& entry = store.bind(graph_, state);
+      changes_.add(state, entry);
       values_[state.value] = Tensor::view(entry.dtype, entry.shape, entry.memory.get(), entry.memory);
       plan_.state_bytes += entry.bytes();
     }
@@ -70,8 +72,10 @@ class ReferenceProgram final : public TimedProgram, public core::MeasuredProgram
   const MemoryUse& memory() const override { return memory_; }
 
   void run() override {
+    changes_.before_run();
     for (core::ReferenceCall& call : calls_) run_node(call);
     move_states();
+    changes_.after_run();
   }
 
   const std::vector<EntryFacts>& facts() const override { return facts_; }
@@ -79,8 +83,10 @@ class ReferenceProgram final : public TimedProgram, public core::MeasuredProgram
   std::vector<EntryTime> run_timed() override {
     std::vector<EntryTime> times;
     const core::EntryTimer timer;
+    changes_.before_run();
     for (core::ReferenceCall& call : calls_) times.push_back(timer.time([&] { run_node(call); }));
     move_states();
+    changes_.after_run();
     return times;
   }
 
@@ -182,6 +188,7 @@ class ReferenceProgram final : public TimedProgram, public core::MeasuredProgram
 
   Graph graph_;
   std::shared_ptr<Communicator> ranks_;
+  core::StateChanges changes_;
   ValueMap<Tensor> values_;
   std::vector<Tensor> next_;
   std::vector<Tensor> state_outputs_;  // of outputs that are states: what they held before the states moved

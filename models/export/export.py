@@ -118,7 +118,9 @@ def drop_stack_traces(path):
     """They are half of such a file, and tell where on this machine PyTorch lies."""
     model = onnx.load(path)
     for node in model.graph.node:
+        kept = [entry for entry in node.metadata_props if not entry.key.endswith("stack_trace")]
         del node.metadata_props[:]
+        node.metadata_props.extend(kept)
     onnx.save(model, path)
 
 

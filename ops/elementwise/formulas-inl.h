@@ -233,19 +233,29 @@ struct Mish {
     return x * tanh(softplus(x));
   }
 };
-struct GeluTanh {  // x/2 (1 + tanh(u)) = x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3)
+/// x/2 (1 + tanh(u)) = x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3)
+template <class V>
+HALFSTEP_FORMULA V gelu_tanh(V x) {
+  return times_sigmoid(x, mul_add(x * x * x, kGeluCubic, x) * (2 * kGeluScale));
+}
+struct GeluTanh {
   static constexpr FormulaRow row{.op = "Gelu", .variant = {"approximate", "tanh"}};
   template <class V>
   HALFSTEP_FORMULA V of(V x) {
-    return times_sigmoid(x, mul_add(x * x * x, kGeluCubic, x) * (2 * kGeluScale));
+    return gelu_tanh(x);
   }
 };
-struct Gelu {  // x/2 (1 + erf(x / sqrt 2))
+/// x/2 (1 + erf(x / sqrt 2))
+template <class V>
+HALFSTEP_FORMULA V gelu(V x) {
+  const V half = x * 0.5;
+  return mul_add(half, erf(x * kInverseSqrt2), half);
+}
+struct Gelu {
   static constexpr FormulaRow row{.op = "Gelu"};
   template <class V>
   HALFSTEP_FORMULA V of(V x) {
-    const V half = x * 0.5;
-    return mul_add(half, erf(x * kInverseSqrt2), half);
+    return gelu(x);
   }
 };
 

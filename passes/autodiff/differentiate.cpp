@@ -130,7 +130,8 @@ std::vector<ValueId> differentiate(Graph& graph, ValueId loss, std::span<const V
 
   std::vector<ValueId> result;
   for (ValueId target : targets) {
-    b.set_context(graph[target].name);
+    const std::span<const Use> users = graph.users(target);
+    b.set_context((users.empty() ? graph[target].name : graph.nodes[users.front().node].name) + ".grad");
     result.push_back(get(reached, target) ? gradients.total(target).id() : kNoValue);
   }
   return result;

@@ -41,6 +41,8 @@ Flags needed_for(const Graph& graph, const std::vector<ValueId>& targets, bool b
     for (std::size_t i = 0; i < node->inputs.size(); ++i)
       if (!by_gradient || passes_gradient(graph, *node, i)) set(needed, node->inputs[i]);
   }
+  for (const State& state : graph.states)  // a copy is the Cast of its parameter
+    if (state.role == StateRole::copy && get(needed, state.value)) set(needed, state.source);
   return needed;
 }
 
@@ -48,6 +50,8 @@ Flags needed_for(const Graph& graph, const std::vector<ValueId>& targets, bool b
 std::vector<std::size_t> ends_of(const Graph& graph, ValueId parameter, const Flags& needed) {
   Flags reached(graph.values.size(), false);
   set(reached, parameter);
+  for (const State& state : graph.states)
+    if (state.role == StateRole::copy && state.source == parameter) set(reached, state.value);
   std::vector<std::size_t> ends;
   for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
     const Node& node = graph.nodes[n];

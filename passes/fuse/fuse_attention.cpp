@@ -255,7 +255,7 @@ bool fuse_written_out(Graph& graph, const Match& found) {
     known.reset();
   }
   Builder b(graph);
-  b.set_context(graph.nodes[found.root()].name);
+  b.set_context(graph.nodes[found.root()].name + ".");
   Expr mask;
   if (known) {
     Tensor elements(DType::f32, known->shape);

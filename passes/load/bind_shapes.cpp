@@ -54,13 +54,13 @@ void change_batch(Graph& graph, const Graph& source, const BatchChange& change, 
   try {
     fold_constants(rewrite_batch(shapes, from, to)).apply(graph);
   } catch (const Error& error) {
-    contradiction(input, fmt::format("a batch of {}, and {}", to, error.found()));
+    contradiction(input, fmt::format("{} rows: {}", to, error.found()));
   }
   if (const std::string output = output_without_batch(source, graph, from, to); !output.empty())
-    contradiction(input, fmt::format("a batch of {}, with which {}", to, output));
+    contradiction(input, fmt::format("{} rows: {}", to, output));
   // It fits this batch by chance.
   if (!shapes.obstacle.empty())
-    contradiction(input, fmt::format("a batch of {}, and with other batches {}", to, shapes.obstacle));
+    contradiction(input, fmt::format("{} rows, which fit by chance; with others: {}", to, shapes.obstacle));
 }
 
 }  // namespace

@@ -118,7 +118,7 @@ std::string find_obstacle(const Graph& model, Pipeline repair, const std::shared
   try {
     run_pipeline(model, repair);
   } catch (const Error& error) {
-    return error.found();
+    return "tried with " + error.found();
   }
   return {};
 }

@@ -35,7 +35,7 @@ class Patterns {
     for (std::size_t i = 0; i < patterns_.size(); ++i)
       if (!used_[i])
         throw_input_error(fmt::format("a pattern that matches a parameter ({})", abridged(names)),
-                          "'" + patterns_[i] + "'", "see halfstep inspect --trainable");
+                          "'" + patterns_[i] + "'", "see halfstep inspect --parameters");
   }
 
  private:

@@ -23,9 +23,9 @@ void select(Graph& graph, const std::vector<ParameterChoice>& choices) {
   if (!any)
     throw_input_error("a parameter to train: an initializer, or a Constant node in the role of a weight",
                       frozen.empty() ? "none in the model" : "all of them frozen (" + frozen + ")",
-                      frozen.empty() ? "name constants to train with --trainable; halfstep inspect --trainable "
+                      frozen.empty() ? "name constants to train with --trainable; halfstep inspect --parameters "
                                        "lists those there are, and why they are not trained"
-                                     : "freeze fewer; halfstep inspect --trainable lists the parameters");
+                                     : "freeze fewer; halfstep inspect --parameters lists the parameters");
 }
 
 }  // namespace

@@ -87,6 +87,7 @@ class Painter {
   void emit(Node node, std::size_t i) {
     const PrecisionNode& described = nodes_[i];
     const bool half = choice_.half[i];
+    reader_ = node.name;
     for (std::size_t k = 0; k < node.inputs.size(); ++k) {
       const Role role = described.input_roles[k];
       if (node.inputs[k] == kNoValue || role == Role::other || role == Role::any) continue;
@@ -121,7 +122,8 @@ class Painter {
       it->second = graph_.add_constant(name, convert(clamped(graph_[id].constant, limit), to));
       graph_[it->second].is_initializer = initializer;
     } else {
-      b_.set_context(graph_[id].name);
+      const Node* producer = graph_.producer(id);
+      b_.set_context((producer ? producer->name : reader_) + ".");
       it->second = b_.cast(b_.expr(id), to).id();
     }
     return it->second;
@@ -140,6 +142,7 @@ class Painter {
   Graph& graph_;
   const DType half_;
   Builder b_;
+  std::string reader_;  // the node that is written
   std::vector<PrecisionNode> nodes_;
   ValueMap<PrecisionValue> values_;
   std::deque<FloatRange> ranges_;  // where values_ point

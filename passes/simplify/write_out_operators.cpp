@@ -12,7 +12,7 @@ Pass write_out_operators(bool before_gradient) {
               const Node node = graph.nodes[i];  // a copy: nodes move when the graph grows
               const ops::WrittenOut* row = ops::written_out(node);
               if (!row || row->before_gradient != before_gradient) continue;
-              b.set_context(node.name, node.forward);
+              b.set_context(node.name + ".", node.forward);
               Expr result = row->result(b, node);
               if (!result) continue;
               if (result.id() == node.inputs[0]) result = b.op("Identity", {result});

@@ -35,7 +35,7 @@ void accumulate(Graph& graph) {
 Pass accumulate_gradients() { return {"accumulate_gradients", accumulate}; }
 
 Graph graph_of_sums(const Graph& trainable, const std::map<std::string, std::string>& sums,
-                    const std::string& loss_scale) {
+                    const std::string& loss_scale, const std::map<std::string, DType>& copies) {
   Graph graph = trainable;
   graph.take_nodes();
   graph.inputs.clear();
@@ -56,6 +56,8 @@ Graph graph_of_sums(const Graph& trainable, const std::map<std::string, std::str
     graph.states[i].next = kNoValue;
     graph.states[i].gradient = sum;
     graph.step.push_back({StepRole::accumulator, sum, parameter.value});
+    if (const auto copy = copies.find(graph[parameter.value].name); copy != copies.end())
+      add_half_copy(graph, parameter.value, copy->second);
   }
   if (!loss_scale.empty()) {
     const ValueId scale = graph.add_state(loss_scale, Tensor::scalar(1.0f), StateRole::loss_scale);

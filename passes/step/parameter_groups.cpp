@@ -79,7 +79,7 @@ void check_groups_have_members(std::span<const ParameterGroup> groups, const std
     if (!found[i])
       throw_input_error(
           "a group with at least one parameter of its own", fmt::format("'{}'", groups[i].pattern),
-          "halfstep inspect --trainable lists the parameters; each belongs to the first group that matches");
+          "halfstep inspect --parameters lists the parameters; each belongs to the first group that matches");
 }
 
 }  // namespace halfstep

@@ -49,4 +49,7 @@ GradientCheck check_gradients(Builder& b, const std::vector<Expr>& gradients);
 /// gradients are not finite.
 void hold_states_unless(Builder& b, Expr finite);
 
+/// A copy of a parameter (StateRole::copy), without a next value.
+ValueId add_half_copy(Graph& graph, ValueId parameter, DType dtype);
+
 }  // namespace halfstep

@@ -30,7 +30,7 @@ class Writer {
   /// The node that takes the place of `node`, whose results get other names.
   void replace(const Node& node) {
     Graph& graph = b_.graph();
-    b_.set_context(node.name);
+    b_.set_context(node.name + ".");
     const auto in = [&](std::size_t i) { return b_.expr(node.inputs[i]); };
     const Moments batch = moments(in(0), in(3).dtype());
     const float epsilon = node.attributes.get_float("epsilon", 1e-5f);

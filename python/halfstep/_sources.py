@@ -55,6 +55,18 @@ def refuse_copy(self, protocol=None):
     )
 
 
+def described(opened, *names):
+    """For __repr__ of objects that hold programs: these attributes, which a closed one, and one in use, cannot tell."""
+    kind = type(opened).__name__
+    if opened.closed:
+        return f"{kind}(closed)"
+    try:
+        values = ", ".join(f"{name}={getattr(opened, name)!r}" for name in names)
+    except InputError:  # another thread uses it
+        return f"{kind}(in use)"
+    return f"{kind}({values})"
+
+
 def file_of(model):
     """The _core.ModelFile, for conversion."""
     if isinstance(model, _core.ModelFile):

@@ -39,6 +39,11 @@ class Conversion:
 
         return onnx.load_model_from_string(self.to_bytes())
 
+    def __repr__(self):
+        report = self.report
+        half, casts = report["half_nodes"], report["casts_after"]
+        return f"Conversion({half} of {half + report['f32_nodes']} nodes in {report['precision']}, {casts} Casts)"
+
     def save_report(self, path):
         """Writes the report, as .json or .html."""
         path = _report_path(path)
@@ -79,6 +84,7 @@ def convert(
     external_data="auto",
     report=None,
     executor="auto",
+    device=None,
 ):
     """Converts a model's weights and computation to fp16 or bf16 where this is beneficial and safe.
 
@@ -97,6 +103,7 @@ def convert(
         verify: the same for comparing the outputs of both models; report["errors"] has the differences.
         max_error: maximum error of an output relative to its largest value; keeps as few nodes in fp32 as necessary.
             Needs calibrate.
+        executor, device: what computes for calibrate and verify, as in Session.
         external_data: as in Conversion.save. report: path of a .json or .html file for the report.
 
     Returns a Conversion. Raises InputError for invalid models and unknown names; Error if outputs for `verify` become
@@ -128,6 +135,7 @@ def convert(
         verify=None if verify is None else by_name(verify, model, "verify"),
         max_error=max_error,
         executor=executor,
+        device=device or "",
     )
     result = Conversion(converted)
     overflowing = converted.overflowing_outputs()

@@ -18,12 +18,13 @@ __all__ = ["init", "is_first", "rank", "size"]
 _ranks = None
 
 
-def init(backend="auto", *, timeout=300.0, heartbeat=20.0):
+def init(backend="auto", *, device=None, timeout=300.0, heartbeat=20.0):
     """The ranks of the launcher, for `ranks=` of TrainingStep and Model.compile. Each process calls it.
 
     Args:
         backend: "mpi"; "nccl": one GPU per rank; "auto": mpi if a launcher has started several processes; "off": each
             process trains by itself.
+        device: with nccl the GPU of this rank, the same as that of the step; None: that of its number on the machine.
         timeout: seconds that a rank waits for others that compute something else.
         heartbeat: seconds without a heartbeat after which a rank is considered lost; 0: never.
 
@@ -32,7 +33,7 @@ def init(backend="auto", *, timeout=300.0, heartbeat=20.0):
     """
     global _ranks
     if _ranks is None:
-        _ranks = _core.open_ranks(backend, float(timeout), float(heartbeat))
+        _ranks = _core.open_ranks(backend, device or "", float(timeout), float(heartbeat))
         if _ranks is not None:
             _end_all_on_exception()
     return _ranks

@@ -53,6 +53,7 @@ def profile(
     loss=None,
     precision=None,
     executor="auto",
+    device=None,
     threads=0,
     steps=10,
     trace=None,
@@ -65,6 +66,7 @@ def profile(
         shapes: shapes of example inputs by name, if the model has unknown extents other than the batch.
         loss: loss of the training step; None: from the labels and the model.
         precision: None: "fp32", with `training` "auto".
+        executor, device, threads: as in Session.
         steps: number of timed steps, first as a whole and then node by node.
         trace: path for a trace of the timed steps in the format of Perfetto and chrome://tracing.
 
@@ -83,7 +85,8 @@ def profile(
             loss=losses[0].name if losses else None,
             labels=training,
         )
-    options = {"precision": precision or ("auto" if training else "fp32"), "executor": executor, "threads": threads}
+    options = {"executor": executor, "device": device, "threads": threads}
+    options["precision"] = precision or ("auto" if training else "fp32")
     runner = TrainingStep(source, loss=loss, **options) if training else Session(source, **options)
     with runner:
         text, events = runner.profile(data, steps)
@@ -101,15 +104,17 @@ def devices():
 
     Returns {"auto": name of the executor that "auto" selects, "executors": [...]}, each with "name", "available", and
     either "reason" (why not) or "device", "features", "memory_bytes", "native" ({class of operators: types}),
-    "auto_precision" and "auto_reason".
+    "auto_precision" and "auto_reason". An executor with several devices has "devices", each with "id" and "uuid" (for
+    `device`), "device", "features", "memory_bytes", "available" and "reason" if not.
     """
     return _core.devices()
 
 
-def check(executor="auto", *, op="*", case="*", kind=None, dtype=None, random=2, seed=0):
+def check(executor="auto", *, device=None, op="*", case="*", kind=None, dtype=None, random=2, seed=0):
     """Checks an executor on this machine against the reference executor. All checks take minutes.
 
     Args:
+        device: as in Session.
         op, case: shell patterns over names of operators and cases.
         kind: only "program", "training", "gradient", "execution", "special" or "statistics".
         dtype: only "f32", "bf16", "f16" or "f64".
@@ -118,7 +123,8 @@ def check(executor="auto", *, op="*", case="*", kind=None, dtype=None, random=2,
     Returns {"executor", "passed", "failed", "not_applicable": counts, "checks": [{"op", "case", "kind", "type",
     "result", "message", "kernels"}]}.
     """
-    checks = _core.check(executor=executor, op=op, case=case, kind=kind, dtype=dtype, random=random, seed=seed)
+    selection = {"op": op, "case": case, "kind": kind, "dtype": dtype, "random": random, "seed": seed}
+    checks = _core.check(executor=executor, device=device or "", **selection)
     counts = {result: 0 for result in ("passed", "failed", "not_applicable")}
     for one in checks:
         counts[one["result"].replace(" ", "_")] += 1

@@ -379,7 +379,8 @@ class Model:
         return self._loaded.to_bytes({**self._compiled().frozen, **self.step.parameters(), **self.step.statistics()})
 
     def __repr__(self):
-        return f"Model(inputs={self.inputs}, outputs={self.outputs})"
+        compiled = "" if self._steps is None else f", step={self.step!r}"
+        return f"Model(inputs={self.inputs}, outputs={self.outputs}{compiled})"
 
     __reduce_ex__ = refuse_copy
 

@@ -1,7 +1,7 @@
 """Inference sessions: a model with inputs and outputs by name."""
 
 from . import _core
-from ._sources import by_name, loaded, refuse_copy
+from ._sources import by_name, described, loaded, refuse_copy
 
 __all__ = ["Session"]
 
@@ -15,6 +15,8 @@ class Session(_core.Session):
     Args:
         model: a path, bytes of an .onnx file, an onnx.ModelProto, or a halfstep.Model.
         executor: "auto", or one that halfstep.devices() lists.
+        device: the GPU, "cuda:0", "cuda:1" and so on or a UUID, as halfstep.devices() lists them. None: the first, or
+            of several ranks on a machine that of the rank's number there.
         precision: of the computation: "fp32", "bf16", "fp16" or "auto". Inputs and outputs keep their types.
         threads: CPU threads; 0: all that the process may use.
         batch_axes: the batch axis of inputs and outputs by name, if it is not the first.
@@ -34,6 +36,7 @@ class Session(_core.Session):
         executor="auto",
         precision="fp32",
         *,
+        device=None,
         threads=0,
         batch_axes=None,
         programs=16,
@@ -45,6 +48,7 @@ class Session(_core.Session):
             loaded(model),
             executor=executor,
             precision=precision,
+            device=device or "",
             threads=threads,
             fp32_math=fp32_math,
             tune=tune,
@@ -59,6 +63,9 @@ class Session(_core.Session):
         Raises InputError for missing and unknown names, and for types and shapes that do not fit the model.
         """
         return super().run(by_name(inputs, self))
+
+    def __repr__(self):
+        return described(self, "inputs", "outputs", "executor", "precision")
 
     __reduce_ex__ = refuse_copy
 

@@ -3,7 +3,7 @@
 import operator
 
 from . import _core
-from ._sources import loaded, refuse_copy
+from ._sources import described, loaded, refuse_copy
 from .errors import InputError
 from .losses import as_losses
 from .optimizers import as_optimizer
@@ -51,7 +51,7 @@ class TrainingStep(_core.TrainingStep):
         seed: seed of dropout and random operators.
         memory_budget: memory limit of training, a number of bytes or "500MB", "2GiB": activations are recomputed in the
             backward pass to meet it, with the same results. None: no limit.
-        executor, threads, batch_axes, programs, fp32_math, tune, deterministic: as in Session.
+        executor, device, threads, batch_axes, programs, fp32_math, tune, deterministic: as in Session.
         ranks: of halfstep.distributed.init(): each rank creates a step of the same model and options, and calls the
             same functions with its own rows, at least one. Loss, gradients and update are those of all rows; outputs
             and evaluation are those of a rank's own rows. None: a single process.
@@ -80,6 +80,7 @@ class TrainingStep(_core.TrainingStep):
         train_dropout=True,
         seed=0,
         executor="auto",
+        device=None,
         threads=0,
         batch_axes=None,
         programs=16,
@@ -113,6 +114,7 @@ class TrainingStep(_core.TrainingStep):
             batch_axes=batch_axes or {},
             programs=programs,
             executor=executor,
+            device=device or "",
             threads=threads,
             fp32_math=fp32_math,
             tune=tune,
@@ -129,5 +131,8 @@ class TrainingStep(_core.TrainingStep):
 
     def __exit__(self, *_):
         self.close()
+
+    def __repr__(self):
+        return described(self, "executor", "precision", "learning_rate", "updates")
 
     __reduce_ex__ = refuse_copy

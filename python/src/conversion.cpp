@@ -80,10 +80,10 @@ Conversion search(const ModelFile& model, const ConvertOptions& options, const N
 
 Converted convert_model(const ModelFile& file, const LoadedModel* loaded, const ConvertOptions& given,
                         const std::optional<nb::dict>& calibrate, const std::optional<nb::dict>& verify,
-                        std::optional<double> max_error, const std::string& executor_name) {
+                        std::optional<double> max_error, const std::string& executor_name, const std::string& device) {
   ConvertOptions options = given;
   std::unique_ptr<Executor> executor;
-  if (loaded) executor = make_executor(executor_name, {});
+  if (loaded) executor = make_executor(executor_name, {.device = device});
   NamedTensors inputs;
   if (calibrate) {
     inputs = as_inputs(loaded->graph, tensors_from(*calibrate, "calibrate"));
@@ -137,15 +137,17 @@ void bind_conversion(nb::module_& m) {
       [](const ModelFile& file, const LoadedModel* loaded, const std::string& precision, bool keep_io_types,
          std::vector<std::string> keep_io_names, const std::string& keep_fp32, const std::string& force_half,
          bool keep_functions, bool keep_metadata, const std::optional<nb::dict>& calibrate,
-         const std::optional<nb::dict>& verify, std::optional<double> max_error, const std::string& executor) {
+         const std::optional<nb::dict>& verify, std::optional<double> max_error, const std::string& executor,
+         const std::string& device) {
         return convert_model(file, loaded,
                              options_from(precision, keep_io_types, std::move(keep_io_names), keep_fp32, force_half,
                                           keep_functions, keep_metadata),
-                             calibrate, verify, max_error, executor);
+                             calibrate, verify, max_error, executor, device);
       },
       "file"_a, "loaded"_a.none(), nb::kw_only(), "precision"_a, "keep_io_types"_a, "keep_io_names"_a, "keep_fp32"_a,
       "force_half"_a, "keep_functions"_a, "keep_metadata"_a, "calibrate"_a.none(), "verify"_a.none(),
-      "max_error"_a.none(), "executor"_a, "loaded is needed for calibrate and verify, calibrate for max_error.");
+      "max_error"_a.none(), "executor"_a, "device"_a,
+      "loaded is needed for calibrate and verify, calibrate for max_error.");
 }
 
 }  // namespace halfstep::python

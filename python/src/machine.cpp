@@ -19,19 +19,40 @@
 namespace halfstep::python {
 namespace {
 
+nb::list texts(const std::vector<std::string>& all) {
+  nb::list result;
+  for (const std::string& each : all) result.append(text(each));
+  return result;
+}
+
+nb::dict describe(const DeviceStatus& device) {
+  nb::dict result;
+  result["id"] = text(device.id);
+  result["uuid"] = text(device.uuid);
+  result["device"] = text(device.name);
+  result["features"] = texts(device.features);
+  result["memory_bytes"] = device.memory;
+  result["available"] = device.reason.empty();
+  if (!device.reason.empty()) result["reason"] = text(device.reason);
+  return result;
+}
+
 nb::dict describe(const ExecutorStatus& status) {
   nb::dict result;
   result["name"] = text(status.name);
   result["available"] = status.available;
+  if (!status.devices.empty()) {
+    nb::list devices;
+    for (const DeviceStatus& device : status.devices) devices.append(describe(device));
+    result["devices"] = devices;
+  }
   if (!status.available) {
     result["reason"] = text(status.reason);
     return result;
   }
   const Capabilities& found = status.capabilities;
   result["device"] = text(found.device);
-  nb::list features;
-  for (const std::string& feature : found.features) features.append(text(feature));
-  result["features"] = features;
+  result["features"] = texts(found.features);
   result["memory_bytes"] = found.memory;
   nb::dict native;
   for (const auto& [op_class, dtype] : found.native) {
@@ -70,9 +91,9 @@ nb::dict describe_check(const CheckReport& report) {
   return result;
 }
 
-nb::list check(const std::string& executor_name, const std::string& op, const std::string& case_name,
-               const std::optional<std::string>& kind, const std::optional<std::string>& dtype, std::size_t random,
-               std::uint64_t seed) {
+nb::list check(const std::string& executor_name, const std::string& device, const std::string& op,
+               const std::string& case_name, const std::optional<std::string>& kind,
+               const std::optional<std::string>& dtype, std::size_t random, std::uint64_t seed) {
   CheckSelection selection{.op = op, .case_name = case_name, .random = random, .seed = seed};
   if (kind) selection.kind = parse_check_kind(*kind);
   if (dtype) {
@@ -80,7 +101,7 @@ nb::list check(const std::string& executor_name, const std::string& op, const st
     if (*selection.dtype == DType::undefined)
       throw_input_error("an element type: f32, f16, bf16, f64", "'" + *dtype + "'", "");
   }
-  const std::unique_ptr<Executor> executor = make_executor(executor_name, {});
+  const std::unique_ptr<Executor> executor = make_executor(executor_name, {.device = device});
   const std::vector<Check> checks = list_checks(selection);
   if (checks.empty()) throw_input_error("checks to run", "none that match op, case and kind", "");
   nb::list reports;
@@ -100,8 +121,8 @@ nb::list check(const std::string& executor_name, const std::string& op, const st
 
 void bind_machine(nb::module_& m) {
   m.def("devices", &devices);
-  m.def("check", &check, nb::kw_only(), "executor"_a, "op"_a, "case"_a, "kind"_a.none(), "dtype"_a.none(), "random"_a,
-        "seed"_a);
+  m.def("check", &check, nb::kw_only(), "executor"_a, "device"_a, "op"_a, "case"_a, "kind"_a.none(), "dtype"_a.none(),
+        "random"_a, "seed"_a);
 }
 
 }  // namespace halfstep::python

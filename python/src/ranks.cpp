@@ -33,10 +33,12 @@ void bind_ranks(nb::module_& m) {
       });
   m.def(
       "open_ranks",
-      [](const std::string& name, double timeout, double heartbeat) {
-        return unlocked([&] { return open_communicator(name, with_limits(timeout, heartbeat)); });
+      [](const std::string& name, const std::string& device, double timeout, double heartbeat) {
+        CommunicatorOptions options = with_limits(timeout, heartbeat);
+        options.device = device;
+        return unlocked([&] { return open_communicator(name, options); });
       },
-      "name"_a, "timeout"_a, "heartbeat"_a);
+      "name"_a, "device"_a, "timeout"_a, "heartbeat"_a);
   m.def("launch", [] {
     const auto launch = find_launch();
     return launch ? nb::make_tuple(launch->rank, launch->size) : nb::make_tuple(0, 1);

@@ -44,15 +44,16 @@ void bind_session(nb::module_& m) {
           "__init__",
           [](GuardedSession* self, const LoadedModel& model, const std::string& executor, const std::string& precision,
              int threads, const std::string& fp32_math, const std::string& tune, bool deterministic,
-             const std::map<std::string, std::int64_t>& batch_axes, std::size_t programs) {
+             const std::string& device, const std::map<std::string, std::int64_t>& batch_axes, std::size_t programs) {
             const ExecutorOptions options{.threads = threads,
                                           .fp32_math = parse_fp32_math(fp32_math),
                                           .tuning = parse_tuning(tune),
-                                          .deterministic = deterministic};
+                                          .deterministic = deterministic,
+                                          .device = device};
             new (self) GuardedSession("session", make(model, executor, precision, options, batch_axes, programs));
           },
           "model"_a, nb::kw_only(), "executor"_a, "precision"_a, "threads"_a, "fp32_math"_a, "tune"_a,
-          "deterministic"_a, "batch_axes"_a, "programs"_a)
+          "deterministic"_a, "device"_a, "batch_axes"_a, "programs"_a)
       .def_prop_ro("inputs", [](GuardedSession& self) { return infos_from(self.use()->session.inputs()); })
       .def_prop_ro("outputs", [](GuardedSession& self) { return infos_from(self.use()->session.outputs()); })
       .def_prop_ro("precision",

@@ -72,13 +72,14 @@ void bind_training_step(nb::module_& m) {
              bool train_batchnorm, bool train_dropout, std::uint64_t seed,
              const std::map<std::string, std::int64_t>& batch_axes, std::size_t programs, const std::string& executor,
              int threads, const std::string& fp32_math, const std::string& tune, bool deterministic,
-             const std::string& memory_budget, const std::shared_ptr<Communicator>& ranks, bool sync_batchnorm,
-             bool sharded_optimizer, const std::string& gradient_precision) {
+             const std::string& device, const std::string& memory_budget, const std::shared_ptr<Communicator>& ranks,
+             bool sync_batchnorm, bool sharded_optimizer, const std::string& gradient_precision) {
             threads = unlocked([&] { return share_cores(ranks.get(), threads); });
             const ExecutorOptions on{.threads = threads,
                                      .fp32_math = parse_fp32_math(fp32_math),
                                      .tuning = parse_tuning(tune),
-                                     .deterministic = deterministic};
+                                     .deterministic = deterministic,
+                                     .device = device};
             TrainingStepOptions options{
                 .optimizer = optimizer_options(optimizer, numbers, groups),
                 .learning_rate = learning_rate,
@@ -108,7 +109,7 @@ void bind_training_step(nb::module_& m) {
           "model"_a, nb::kw_only(), "terms"_a.none(), "loss_model"_a.none(), "optimizer"_a, "numbers"_a, "groups"_a,
           "learning_rate"_a, "precision"_a, "loss_scale"_a.none(), "freeze"_a, "trainable"_a, "train_batchnorm"_a,
           "train_dropout"_a, "seed"_a, "batch_axes"_a, "programs"_a, "executor"_a, "threads"_a, "fp32_math"_a, "tune"_a,
-          "deterministic"_a, "memory_budget"_a, "ranks"_a.none(), "sync_batchnorm"_a, "sharded_optimizer"_a,
+          "deterministic"_a, "device"_a, "memory_budget"_a, "ranks"_a.none(), "sync_batchnorm"_a, "sharded_optimizer"_a,
           "gradient_precision"_a)
 
       .def("run", &Step::with_batch<&TrainingStep::run>, "batch"_a,

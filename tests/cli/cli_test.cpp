@@ -160,8 +160,8 @@ TEST_F(CliTest, AModelStoredInHalfIsTrainedInFullAndSavedAsItWas) {
     ASSERT_EQ(trained.exit_code, 0) << trained.text;
     const std::string type = half == std::string("fp16") ? "f16" : "bf16";
     EXPECT_THAT(trained.text, HasSubstr("4 parameters were trained in f32 and written in " + type));
-    EXPECT_THAT(run("inspect trained.onnx --trainable").text, HasSubstr(type));
-    EXPECT_THAT(run("inspect fp16.onnx --trainable").text, testing::AllOf(HasSubstr("f16"), Not(HasSubstr("bf16"))));
+    EXPECT_THAT(run("inspect trained.onnx --parameters").text, HasSubstr(type));
+    EXPECT_THAT(run("inspect fp16.onnx --parameters").text, testing::AllOf(HasSubstr("f16"), Not(HasSubstr("bf16"))));
     const std::vector<nlohmann::json> log = read_log("log.jsonl");
     EXPECT_LT(log.back()["loss"].get<double>(), log.front()["loss"].get<double>());
     EXPECT_EQ(run("evaluate trained.onnx --data x.npy,y.npy --precision fp32").exit_code, 0);
@@ -338,7 +338,7 @@ TEST_F(CliTest, ConvertedModelGivesTheSamePredictions) {
 }
 
 TEST_F(CliTest, InspectTellsInputsParametersAndPlan) {
-  const Outcome outcome = run("inspect mlp.onnx --trainable --plan --precision fp32 --json");
+  const Outcome outcome = run("inspect mlp.onnx --parameters --plan --precision fp32 --json");
   ASSERT_EQ(outcome.exit_code, 0) << outcome.text;
   const nlohmann::json json = nlohmann::json::parse(outcome.output);
   EXPECT_EQ(json["inputs"].size(), 1u);
@@ -346,7 +346,7 @@ TEST_F(CliTest, InspectTellsInputsParametersAndPlan) {
   EXPECT_EQ(json["initializers"]["elements"], 784 * 128 + 128 + 128 * 10 + 10);
   EXPECT_EQ(json["trainable"].size(), 4u);
   EXPECT_FALSE(json["plan"]["nodes"].empty());
-  EXPECT_EQ(run("inspect mlp.onnx --trainable --plan").exit_code, 0);
+  EXPECT_EQ(run("inspect mlp.onnx --parameters --plan").exit_code, 0);
 }
 
 /// mlp.onnx with an operator that is not known, in unknown.onnx.
@@ -373,7 +373,7 @@ TEST_F(CliTest, InspectListsWhatItCanOfAModelWithUnknownOperators) {
   EXPECT_EQ(json["unsupported"][0]["count"], 1);
   EXPECT_THAT(run("inspect unknown.onnx").output, HasSubstr("not supported"));
   // What needs the operator's meaning is refused, after what can be told.
-  const Outcome refused = run("inspect unknown.onnx --trainable");
+  const Outcome refused = run("inspect unknown.onnx --parameters");
   EXPECT_EQ(refused.exit_code, 2);
   EXPECT_THAT(refused.output, HasSubstr("101,770 elements"));
   EXPECT_THAT(refused.text, HasSubstr("Curl"));

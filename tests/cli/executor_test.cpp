@@ -121,7 +121,15 @@ TEST_F(CliTest, MemoryBudgetsHaveUnits) {
     const nlohmann::json memory = nlohmann::json::parse(outcome.output)["memory"];
     EXPECT_EQ(memory["batch"], 32) << "as halfstep train";
     EXPECT_EQ(outcome.text.find("exceeds --memory-budget") != std::string::npos, memory["peak_bytes"] > budget);
+    EXPECT_LE(memory["budget_bytes"].get<std::int64_t>(), budget) << "as the run, which it is enough for";
   }
+  // Of a step in which nothing can be computed again, so that the least is what it takes.
+  const auto counted = [&] {
+    const Outcome outcome = run("inspect mlp.onnx --memory --training x.npy,y.npy --json");
+    return nlohmann::json::parse(outcome.output)["memory"]["budget_bytes"].get<std::int64_t>();
+  }();
+  EXPECT_EQ(run(train + std::to_string(counted)).exit_code, 0);
+  EXPECT_EQ(counted, least);
   EXPECT_THAT(run("inspect mlp.onnx --memory --training x.npy,y.npy --precision fp32").output,
               HasSubstr("\nmemory of training step, batch 32, fp32\n"));
   EXPECT_THAT(run("inspect mlp.onnx --memory").output, HasSubstr("\nmemory of inference, batch 1, fp32\n"));
@@ -129,9 +137,9 @@ TEST_F(CliTest, MemoryBudgetsHaveUnits) {
     EXPECT_THAT(run("profile mlp.onnx --steps 1 " + std::string(flag)).text, HasSubstr("--training")) << flag;
 }
 
-TEST_F(CliTest, TrainableFollowsFreeze) {
+TEST_F(CliTest, ParametersFollowFreezeAndTrainable) {
   const auto names = [&](const std::string& flags, const char* list) {
-    const Outcome outcome = run("inspect mlp.onnx --trainable --json" + flags);
+    const Outcome outcome = run("inspect mlp.onnx --parameters --json" + flags);
     EXPECT_EQ(outcome.exit_code, 0) << outcome.text;
     std::map<std::string, std::string> found;
     if (outcome.exit_code != 0) return found;
@@ -142,8 +150,12 @@ TEST_F(CliTest, TrainableFollowsFreeze) {
   EXPECT_EQ(names("", "parameters").size(), 4u);
   EXPECT_EQ(names(" --freeze '1.*'", "parameters").size(), 2u);
   EXPECT_EQ(names(" --freeze '1.*'", "not_trained")["1.weight"], "frozen by '1.*'");
-  EXPECT_THAT(run("inspect mlp.onnx --freeze '1.*'").text, HasSubstr("--trainable or --training with --freeze"));
-  EXPECT_THAT(run("inspect mlp.onnx --trainable --freeze 'nothing*'").text, HasSubstr("nothing*"));
+  EXPECT_THAT(run("inspect mlp.onnx --freeze '1.*'").text, HasSubstr("--parameters or --training with --freeze"));
+  EXPECT_EQ(names(" --trainable '1.*'", "parameters").size(), 2u);
+  EXPECT_THAT(run("inspect mlp.onnx --trainable '1.*'").text, HasSubstr("--parameters or --training with --trainable"));
+  EXPECT_EQ(run("inspect mlp.onnx --memory --training x.npy,y.npy --trainable '1.*'").exit_code, 0);
+  EXPECT_EQ(run("profile mlp.onnx --training --steps 1 --trainable '1.*'").exit_code, 0);
+  EXPECT_THAT(run("inspect mlp.onnx --parameters --freeze 'nothing*'").text, HasSubstr("nothing*"));
 }
 
 TEST_F(CliTest, Fp32MathWithoutEffectIsTold) {
@@ -256,6 +268,9 @@ TEST_F(CliTest, PluginIsAFileBeforeItIsANameForTheLoader) {
   ASSERT_EQ(json["executors"].size(), 4u);
   EXPECT_EQ(json["executors"][3]["name"], "bf16");
   EXPECT_NE(json["auto"], "bf16");
+  const Outcome one = run("evaluate mlp.onnx --data x.npy,y.npy --plugin plugin.so --device cuda:0");
+  EXPECT_EQ(one.exit_code, 2) << one.text;
+  EXPECT_THAT(one.text, HasSubstr("has no devices to choose from"));
   for (const char* arguments : {"devices --plugin missing.so", "devices --plugin mlp.onnx"}) {
     const Outcome wrong = run(arguments);
     EXPECT_EQ(wrong.exit_code, 2) << wrong.text;

@@ -21,7 +21,7 @@ TEST_F(CliTest, EveryCommandHasJson) {
                                 "evaluate mlp.onnx --data x.npy,y.npy", "run mlp.onnx --input x.npy -o out.npz",
                                 "convert mlp.onnx -o half.onnx --precision fp16 --verify x.npy",
                                 "convert mlp.onnx --dry-run --precision bf16 --calibrate x.npy --max-error 0.1",
-                                "inspect mlp.onnx --plan --trainable", "profile mlp.onnx --steps 1", "devices",
+                                "inspect mlp.onnx --plan --parameters", "profile mlp.onnx --steps 1", "devices",
                                 "check --op Relu --kind execution --dtype f32"}) {
     const Outcome outcome = run(arguments + std::string(" --json"));
     EXPECT_EQ(outcome.exit_code, 0) << arguments << "\n" << outcome.text;
@@ -64,7 +64,7 @@ TEST_F(CliTest, RunsJsonTellsTheOutputs) {
 }
 
 TEST_F(CliTest, ShapesAreLists) {
-  const Outcome outcome = run("inspect mlp.onnx --trainable --json");
+  const Outcome outcome = run("inspect mlp.onnx --parameters --json");
   ASSERT_EQ(outcome.exit_code, 0) << outcome.text;
   const nlohmann::json json = nlohmann::json::parse(outcome.output);
   EXPECT_EQ(json["inputs"][0]["shape"], nlohmann::json({nullptr, 784}));

@@ -2,6 +2,7 @@
 #include <filesystem>
 #include <fstream>
 #include <regex>
+#include <set>
 #include <string>
 
 #include <gmock/gmock.h>
@@ -78,6 +79,22 @@ TEST_F(CliTest, TheBatchOfAModelForOneSizeIsThatAskedForOrToldOf) {
     }
 }
 
+// Rows that are equal are one row that was expanded, unless they may be trained apart.
+TEST_F(CliTest, ABatchThatOnlyTrainingFixesIsTakenByMadeUpData) {
+  save_model(parse_model(R"(<ir_version: 10, opset_import: ["": 24]> m (float[2,3] x) => (float[2,2] y)
+                            <float[2,3] b = {1,1,1,1,1,1}, float[3,2] w = {1,2,3,4,5,6}> {
+                              r = Add(x, b) y = MatMul(r, w) })")
+                 .graph,
+             folder_ / "equal.onnx");
+  for (const auto& [call, batch] : {std::pair("profile equal.onnx --steps 1 --batch 5 --json", 5),
+                                    std::pair("profile equal.onnx --steps 1 --batch 5 --json --training", 2)}) {
+    const Outcome outcome = run(call);
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.text;
+    EXPECT_EQ(nlohmann::json::parse(outcome.output)["batch"], batch) << call;
+    EXPECT_EQ(outcome.text.find("is fixed at 2 (tried with 13 rows: Add") != std::string::npos, batch == 2);
+  }
+}
+
 TEST_F(CliTest, ProfilePrintsATableAndWritesATrace) {
   const Outcome nodes = run("profile mlp.onnx --executor onednn --batch 8 --steps 2 --training --trace trace.json");
   ASSERT_EQ(nodes.exit_code, 0) << nodes.text;
@@ -106,6 +123,31 @@ TEST_F(CliTest, ProfileRefusesWhatItCannotDo) {
     EXPECT_EQ(outcome.exit_code, 2) << each.arguments << outcome.text;
     EXPECT_THAT(outcome.text, HasSubstr(each.expected)) << each.arguments;
   }
+}
+
+// One exporter of PyTorch writes modules into the names of nodes, the other into their metadata.
+TEST_F(CliTest, ScopesAreModulesWhateverTheExporter) {
+  const auto scopes_of = [&](const std::string& model, const std::string& flags) {
+    const Outcome outcome = run("profile " + model + " --executor onednn --steps 1 --json" + flags);
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.text;
+    std::set<std::string> scopes;
+    if (outcome.exit_code != 0) return scopes;
+    const nlohmann::json json = nlohmann::json::parse(outcome.output);
+    for (const nlohmann::json& row : json["scopes"]) scopes.insert(row["scope"]);
+    return scopes;
+  };
+  const std::filesystem::path zoo = test::source_dir() / "models" / "zoo";
+  const std::string older = zoo / "lenet-torchscript" / "model.onnx", newer = zoo / "lenet-dynamo" / "model.onnx";
+  EXPECT_THAT(scopes_of(newer, ""), testing::Contains("/7"));
+  const std::string all[] = {"", " --precision bf16", " --training --precision fp32", " --training --precision bf16"};
+  for (const std::string& flags : all) EXPECT_EQ(scopes_of(newer, flags), scopes_of(older, flags)) << flags;
+
+  for (const auto& [from, to] : {std::pair(older, "older.onnx"), std::pair(newer, "newer.onnx")})
+    ASSERT_EQ(run("convert '" + from + "' --precision bf16 --keep-io-types -o " + to).exit_code, 0);
+  EXPECT_EQ(scopes_of("newer.onnx", ""), scopes_of("older.onnx", ""));
+  write_npy(folder_ / "images.npy", Tensor(DType::f32, {40, 1, 28, 28}));
+  ASSERT_EQ(run("train '" + newer + "' --data images.npy,y.npy --steps 1 -o saved.onnx").exit_code, 0);
+  EXPECT_EQ(scopes_of("saved.onnx", ""), scopes_of(newer, ""));
 }
 
 }  // namespace

@@ -1,10 +1,14 @@
 #include "cli/progress.h"
 
+#include <functional>
 #include <memory>
 #include <vector>
 
 #include <gmock/gmock.h>
+#include <pty.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 namespace halfstep {
 namespace {
@@ -167,21 +171,45 @@ TEST(Progress, DetectsAFileAsNoTerminal) {
   EXPECT_FALSE(style.color);
 }
 
+/// Calls `check` in a process whose standard output is the terminal that controls it; whether it returned true.
+bool holds_on_a_terminal(const std::function<bool()>& check) {
+  int screen = -1;
+  const pid_t child = ::forkpty(&screen, nullptr, nullptr, nullptr);
+  if (child == 0) ::_exit(check() ? 0 : 1);
+  int status = 1;
+  ::waitpid(child, &status, 0);
+  ::close(screen);
+  return child > 0 && status == 0;
+}
+
 TEST(Progress, DetectsTheTerminalAndItsEnvironment) {
-  std::FILE* terminal = std::fopen("/dev/ptmx", "r+");
-  ASSERT_NE(terminal, nullptr);
   ::setenv("TERM", "xterm", 1);
   ::unsetenv("NO_COLOR");
   ::setenv("LC_ALL", "en_US.UTF-8", 1);
-  ProgressStyle style = ProgressStyle::detect(terminal);
-  EXPECT_TRUE(style.terminal && style.color && style.unicode);
+  EXPECT_TRUE(holds_on_a_terminal([] {
+    const ProgressStyle style = ProgressStyle::detect(stdout);
+    return style.terminal && style.color && style.unicode;
+  }));
   ::setenv("NO_COLOR", "1", 1);
   ::setenv("LC_ALL", "C", 1);
-  style = ProgressStyle::detect(terminal);
-  EXPECT_TRUE(style.terminal && !style.color && !style.unicode);
+  EXPECT_TRUE(holds_on_a_terminal([] {
+    const ProgressStyle style = ProgressStyle::detect(stdout);
+    return style.terminal && !style.color && !style.unicode;
+  }));
   ::setenv("TERM", "dumb", 1);
-  EXPECT_FALSE(ProgressStyle::detect(terminal).terminal);
-  std::fclose(terminal);
+  EXPECT_TRUE(holds_on_a_terminal([] { return !ProgressStyle::detect(stdout).terminal; }));
+}
+
+// Open MPI gives each rank such a terminal as its standard output.
+TEST(Progress, ATerminalThatAnotherProgramReadsIsNone) {
+  ::setenv("TERM", "xterm", 1);
+  int reader = -1, writer = -1;
+  ASSERT_EQ(::openpty(&reader, &writer, nullptr, nullptr, nullptr), 0);
+  std::FILE* stream = ::fdopen(writer, "w");
+  ASSERT_EQ(::isatty(writer), 1);
+  EXPECT_FALSE(ProgressStyle::detect(stream).terminal);
+  std::fclose(stream);
+  ::close(reader);
 }
 
 TEST(Progress, Durations) {

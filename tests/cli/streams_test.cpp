@@ -73,7 +73,7 @@ TEST_F(Streams, AnErrorStreamThatTakesNothingChangesNothing) {
 TEST_F(Streams, OutputThatIsLostIsAFailureThatIsTold) {
   const char* const cases[] = {
       "inspect mlp.onnx",
-      "inspect mlp.onnx --plan --trainable --json",
+      "inspect mlp.onnx --plan --parameters --json",
       "evaluate mlp.onnx --data x.npy,y.npy",
       "evaluate mlp.onnx --data x.npy,y.npy --json",
       "devices",
@@ -155,8 +155,8 @@ TEST_F(Streams, NothingOfANameReachesATerminalOrALogAsItIs) {
   const std::string shown = "\\x1b]0;owned\\x07\\nhalfstep: all is well\\u202e\\xff";
   save_named(evil.substr(0, evil.size() - 1));  // ONNX's names are UTF-8
   const char* const cases[] = {
-      "inspect named.onnx --trainable --plan",
-      "inspect named.onnx --trainable --plan --json",
+      "inspect named.onnx --parameters --plan",
+      "inspect named.onnx --parameters --plan --json",
       "train named.onnx --data x.npy,y.npy --steps 2 --freeze nobody",
       "train named.onnx --data x.npy,y.npy --steps 2 --log log.jsonl --log-grad-norms",
       "run named.onnx --input x.npy -o out.npz",

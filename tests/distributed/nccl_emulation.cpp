@@ -361,6 +361,8 @@ nccl::Api api(const Faults& faults) {
           .reduce_scatter = reduce_scatter,
           .all_gather = all_gather,
           .broadcast = broadcast,
+          .device_count = nullptr,
+          .device_properties = nullptr,
           .set_device = set_device,
           .allocate = allocate,
           .free = release,

@@ -386,17 +386,5 @@ TEST(Rendezvous, IsWhereTheLauncherSays) {
   }
 }
 
-TEST(VisibleDevice, IsOneForEachRankOfAMachine) {
-  const auto device = [](int rank, int size, const char* present) {
-    return nccl::visible_device({.launcher = "srun", .rank = 0, .size = 8, .local_rank = rank, .local_size = size},
-                                present);
-  };
-  EXPECT_EQ(device(1, 2, nullptr), "1");
-  EXPECT_EQ(device(0, 1, nullptr), std::nullopt);
-  EXPECT_EQ(device(1, 2, "4,6,7"), "6");
-  EXPECT_EQ(device(1, 2, "GPU-1"), std::nullopt) << "the launcher has given each rank its own";
-  EXPECT_EQ(device(1, 2, ""), std::nullopt);
-}
-
 }  // namespace
 }  // namespace halfstep

@@ -10,6 +10,7 @@
 
 #include "passes/step/shard_optimizer.h"
 #include "tests/distributed/run_on.h"
+#include "tests/support/half_copies.h"
 #include "tests/temporary_directory.h"
 #include <halfstep/onnx_io/load.h>
 #include <halfstep/training/callbacks.h>
@@ -79,6 +80,33 @@ TEST(ShardedOptimizer, TheReferenceExecutorGathersToo) {
     job.executor = make_reference_executor;
     expect_same_bits(job, {2}, name);
   }
+}
+
+template <bool half_copies>
+std::unique_ptr<Executor> cpu_executor(const ExecutorOptions& options) {
+  return std::make_unique<HalfCopiesExecutor>(make_onednn_executor(options), half_copies);
+}
+
+/// Copies of what other ranks update are those of what was gathered.
+TEST(ShardedOptimizer, HasHalfCopiesOfAllParameters) {
+  for (const char* name : {"adam", "adafactor"})
+    for (const Precision precision : {Precision::bf16, Precision::fp16}) {
+      Job casts = job_with(name), overflows = overflowing(job_with(name));
+      for (Job* job : {&casts, &overflows}) {
+        job->options.precision = precision;
+        job->validates = true;
+        job->executor = cpu_executor<false>;
+        const Course wanted = run_on(2, *job);
+        job->executor = cpu_executor<true>;
+        for (const Job& one : {*job, sharded(*job)}) {
+          const Course run = run_on(2, one);
+          EXPECT_TRUE(same_bits(run.parameters, wanted.parameters)) << name;
+          EXPECT_EQ(run.epochs, wanted.epochs) << name;
+          ASSERT_EQ(run.steps.size(), wanted.steps.size());
+          for (std::size_t i = 0; i < run.steps.size(); ++i) EXPECT_EQ(run.steps[i].loss, wanted.steps[i].loss) << name;
+        }
+      }
+    }
 }
 
 TEST(ShardedOptimizer, RanksMayHaveNoParameterOrAllOfThem) {

@@ -114,5 +114,39 @@ TEST(OneDnnNonFinite, OfConvolutionsStaysInItsWindows) {
   }
 }
 
+// Nothing is multiplied by padding where that is all a window has.
+TEST(OneDnnNonFinite, OfWindowsOfPaddingAloneGoesNowhere) {
+  struct Case {
+    std::int64_t in, out, kernel, pad, dilation = 1;
+  };
+  for (const Case& c : {Case{3, 5, 1, 1}, {1, 2, 2, 2}, {3, 4, 3, 3}, {16, 16, 3, 4}, {3, 4, 3, 6, 2}, {16, 32, 1, 2}})
+    for (const DType dtype : kFloats) {
+      SCOPED_TRACE(std::to_string(c.in) + " to " + std::to_string(c.out) + " channels, kernel " +
+                   std::to_string(c.kernel) + ", pads " + std::to_string(c.pad) + ", " + std::string(name_of(dtype)));
+      const Shape source = {2, c.in, 4, 5}, weights = {c.out, c.in, c.kernel, c.kernel};
+      const std::int64_t more = 2 * c.pad - (c.kernel - 1) * c.dilation;
+      const Shape result = {2, c.out, 4 + more, 5 + more};
+      TestGraph t;
+      const Expr dy = t.input(dtype, result), x = t.input(dtype, source);
+      t.output(t.b.own("ConvGradWeight", {dy, x},
+                       {{"kernel_shape", Ints{c.kernel, c.kernel}},
+                        {"pads", Ints(4, c.pad)},
+                        {"dilations", Ints{c.dilation, c.dilation}},
+                        {"weight_shape", weights.dims()}}));
+      Compiled reference(make_reference_executor(), t.graph), onednn(make_onednn_executor(), t.graph);
+      Tensor gradient = random_tensor(DType::f32, result, 3, 0.5, 1);
+      gradient.span<float>().front() = NAN;  // in a corner
+      gradient.span<float>().back() = INFINITY;
+      for (Compiled* side : {&reference, &onednn}) {
+        set_input(*side->program, 0, convert(gradient, dtype));
+        set_input(*side->program, 1, convert(random_tensor(DType::f32, source, 4, 0.5, 1), dtype));
+        side->program->run();
+      }
+      const std::string expected = classes_of(reference.program->output(0));
+      EXPECT_EQ(expected.find_first_not_of('f'), std::string::npos) << "what this tests";
+      EXPECT_EQ(classes_of(onednn.program->output(0)), expected) << kernels_of(*onednn.program);
+    }
+}
+
 }  // namespace
 }  // namespace halfstep::testing

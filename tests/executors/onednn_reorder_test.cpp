@@ -79,6 +79,50 @@ TEST(OneDnnReorder, CopiesWhatOneDnnCopies) {
   }
 }
 
+template <class T>
+void check_shuffle(const ReorderCase& c) {
+  std::vector<float> source;
+  const std::vector<float> expected = copied(desc(c, c.from), desc(c, c.to), source);
+  const auto shuffle = find_shuffle(layout_of(desc(c, c.from)), layout_of(desc(c, c.to)), sizeof(T));
+  ASSERT_TRUE(shuffle);
+  const std::vector<T> from(source.begin(), source.end());
+  std::vector<T> to(expected.size() + 1, T{77});
+  (*shuffle)(from.data(), to.data());
+  EXPECT_EQ(to.back(), T{77});
+  to.pop_back();
+  EXPECT_EQ(to, std::vector<T>(expected.begin(), expected.end()));
+}
+
+// Orders of weights that kernels for bf16 read, and gradients that they write.
+TEST(OneDnnReorder, ShufflesBlocks) {
+  const ReorderCase pairs[] = {
+      {"in pairs", {32, 48, 3, 3}, Tag::ABcd16b16a, Tag::ABcd8b16a2b},
+      {"a block alone", {16, 16, 1, 1}, Tag::ABcd16b16a, Tag::ABcd8b16a2b},
+      {"padded", {20, 30, 3, 1}, Tag::ABcd16b16a, Tag::ABcd8b16a2b},
+      {"out of pairs", {32, 48, 3, 3}, Tag::ABcd8b16a2b, Tag::ABcd16b16a},
+  };
+  for (const ReorderCase& c : pairs) {
+    SCOPED_TRACE(c.what);
+    check_shuffle<std::uint32_t>(c);
+  }
+  const ReorderCase others[] = {
+      {"the other channels in pairs", {32, 48, 3, 3}, Tag::ABcd8b16a2b, Tag::ABcd8a16b2a},
+      {"and outermost", {32, 48, 3, 3}, Tag::ABcd8b16a2b, Tag::BAcd8a16b2a},
+      {"padded", {20, 30, 3, 3}, Tag::ABcd8b16a2b, Tag::BAcd8a16b2a},
+  };
+  for (const ReorderCase& c : others) {
+    SCOPED_TRACE(c.what);
+    check_shuffle<std::uint16_t>(c);
+  }
+  const auto is_one = [](Tag from, Tag to) {
+    const ReorderCase c{"", {32, 32, 3, 3}, from, to};
+    return find_shuffle(layout_of(desc(c, from)), layout_of(desc(c, to)), 4).has_value();
+  };
+  EXPECT_FALSE(is_one(Tag::ABcd16b16a, Tag::ABcd16a16b)) << "four elements from four places";
+  EXPECT_FALSE(is_one(Tag::ABcd16b16a, Tag::ABcd8b8a)) << "other blocks";
+  EXPECT_FALSE(is_one(Tag::abcd, Tag::ABcd16b16a)) << "no blocks";
+}
+
 TEST(OneDnnReorder, LeavesWhatDoesNotFit) {
   const ReorderCase nested{"", {30, 32, 3, 3}, Tag::abcd, Tag::ABcd8b16a2b},
       whole{"", {32, 30, 3, 3}, Tag::abcd, Tag::ABcd8b16a2b};

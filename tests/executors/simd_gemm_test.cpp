@@ -2,6 +2,7 @@
 // bit.
 #include <limits>
 
+#include "executors/onednn/simd/bf16_gemm.h"
 #include "executors/onednn/simd/gemm.h"
 #include "tests/executors/simd_testing.h"
 
@@ -174,6 +175,65 @@ TEST(SimdGemm, WhatIsNotFiniteStaysInItsRowAndColumn) {
       else
         EXPECT_TRUE(std::isfinite(value));
     }
+}
+
+/// The CPU's own products of bf16, of the same operands; with `adds`, to what y holds.
+Array run_bf16(const Product& product, const Array& y_before, bool adds) {
+  const GemmProblem& p = product.problem;
+  const Bf16Problem problem{.m = p.m, .n = p.n, .k = p.k, .a = p.a, .b = p.b, .y_row = p.y_row, .adds = adds};
+  if (!Bf16Gemm::is_possible(problem)) return Array(DType::f32, 0);
+  const Bf16Gemm gemm(problem);
+  Array y = y_before, scratch(DType::bf16, static_cast<std::int64_t>(gemm.scratch_bytes() / 2));
+  gemm(static_cast<const bf16*>(product.a.data()), static_cast<const bf16*>(product.b.data()), y.floats(),
+       scratch.data());
+  EXPECT_TRUE(y.guard_intact());
+  EXPECT_TRUE(scratch.guard_intact());
+  return y;
+}
+
+TEST(SimdBf16Gemm, MultipliesEveryOrderOfMemory) {
+  for (const Extents& e : kExtents)
+    for (const bool adds : {false, true})
+      for (const Layouts& layouts :
+           {Layouts{}, Layouts{true, false, 3}, Layouts{false, true, 1}, Layouts{true, true}}) {
+        SCOPED_TRACE(testing::PrintToString(std::vector{e.m, e.n, e.k}));
+        Product product(e, DType::bf16, DType::f32, layouts, Addend::none);
+        Array expected = product.expected();
+        const Array before = integers(DType::f32, static_cast<std::int64_t>(expected.size()), 4);
+        const Array y = run_bf16(product, before, adds);
+        if (y.size() == 0) GTEST_SKIP() << "this CPU has no AVX512-BF16";
+        const auto width = static_cast<std::size_t>(product.problem.y_row);
+        for (std::size_t i = 0; i < y.size(); ++i) {
+          const bool is_written = i % width < static_cast<std::size_t>(e.n);
+          ASSERT_EQ(y[i], !is_written ? before[i] : adds ? before[i] + expected[i] : expected[i]) << i;
+        }
+      }
+}
+
+// What fills up pairs and tiles takes part in nothing.
+TEST(SimdBf16Gemm, WhatIsNotFiniteStaysInItsRowAndColumn) {
+  constexpr std::int64_t kM = 7, kN = 17, kK = 21;
+  for (const Layouts& layouts : {Layouts{}, Layouts{true, true}}) {
+    Product product({kM, kN, kK}, DType::bf16, DType::f32, layouts, Addend::none);
+    const auto at = [](const GemmMatrix& m, std::int64_t row, std::int64_t column) {
+      return static_cast<std::size_t>(row * m.row + column * m.column);
+    };
+    product.a.set(at(product.problem.a, 3, kK - 1), std::numeric_limits<float>::quiet_NaN());
+    product.b.set(at(product.problem.b, 5, 16), std::numeric_limits<float>::infinity());
+    for (std::int64_t i = 0; i < kM; ++i) product.a.set(at(product.problem.a, i, 5), 1);
+    const Array y = run_bf16(product, Array(DType::f32, kM * kN), false);
+    if (y.size() == 0) GTEST_SKIP() << "this CPU has no AVX512-BF16";
+    for (std::int64_t i = 0; i < kM; ++i)
+      for (std::int64_t j = 0; j < kN; ++j) {
+        const double value = y[static_cast<std::size_t>(i * kN + j)];
+        if (i == 3)
+          EXPECT_TRUE(std::isnan(value));
+        else if (j == 16)
+          EXPECT_EQ(value, std::numeric_limits<double>::infinity());
+        else
+          EXPECT_TRUE(std::isfinite(value));
+      }
+  }
 }
 
 }  // namespace

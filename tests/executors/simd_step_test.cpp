@@ -27,31 +27,25 @@ struct StepScalars {
   OptimizerScalars pointers() const { return {&lr, &step, &apply, &grad_factor}; }
 };
 
-using States = std::array<std::vector<Array>, 4>;  // p, m, v, half copy of p
+using States = std::array<std::vector<Array>, 3>;  // p, m, v
 
 States run_adam(const States& from, std::vector<Array>& g, const StepScalars& scalars, const AdamParams& params) {
   States to = from;
   std::vector<AdamTensor> tensors;
   for (std::size_t i = 0; i < kTensors.size(); ++i) {
     const auto f = [i](const std::vector<Array>& list) { return static_cast<const float*>(list[i].data()); };
-    tensors.push_back({f(from[0]), f(g), f(from[1]), f(from[2]), to[0][i].floats(), to[1][i].floats(),
-                       to[2][i].floats(), params.half_dtype == DType::undefined ? nullptr : to[3][i].data()});
+    tensors.push_back(
+        {f(from[0]), f(g), f(from[1]), f(from[2]), to[0][i].floats(), to[1][i].floats(), to[2][i].floats()});
   }
   adam_step(TensorList(kTensors), tensors, scalars.pointers(), params);
   return to;
 }
 
-std::vector<Array> half_copies(DType dtype) {
-  std::vector<Array> result;
-  for (const std::int64_t n : kTensors) result.emplace_back(dtype, n);
-  return result;
-}
-
 TEST(SimdAdam, MatchesDouble) {
-  const States from = {arrays(-1, 1, 1), arrays(-0.1, 0.1, 20), arrays(0, 0.01, 40), half_copies(DType::bf16)};
+  const States from = {arrays(-1, 1, 1), arrays(-0.1, 0.1, 20), arrays(0, 0.01, 40)};
   std::vector<Array> g = arrays(-1, 1, 60);
-  for (const AdamParams& c : {AdamParams{}, AdamParams{0.8, 0.99, 1e-6, 0.1, false, DType::bf16},
-                              AdamParams{0.9, 0.999, 1e-8, 0.1, true, DType::bf16}}) {
+  for (const AdamParams& c :
+       {AdamParams{}, AdamParams{0.8, 0.99, 1e-6, 0.1, false}, AdamParams{0.9, 0.999, 1e-8, 0.1, true}}) {
     const StepScalars scalars;
     const States to = with_any_threads([&] { return run_adam(from, g, scalars, c); });
     const double t = 3, lr = scalars.lr;
@@ -66,9 +60,6 @@ TEST(SimdAdam, MatchesDouble) {
         ASSERT_TRUE(close(DType::f32, to[1][k][i], m, 4, 0.1));
         ASSERT_TRUE(close(DType::f32, to[2][k][i], v, 6));
         ASSERT_TRUE(close(DType::f32, to[0][k][i], p, 4, 1));
-        if (c.half_dtype != DType::undefined) {
-          ASSERT_EQ(to[3][k][i], rounded(DType::bf16, to[0][k][i]));
-        }
       }
       for (const std::vector<Array>& list : to) EXPECT_TRUE(list[k].guard_intact());
     }
@@ -76,22 +67,19 @@ TEST(SimdAdam, MatchesDouble) {
 }
 
 TEST(SimdAdam, LeavesEverythingAloneUnlessApplied) {
-  States from = {arrays(-1, 1, 1), arrays(-1, 1, 2), arrays(0, 1, 3), half_copies(DType::f16)};
+  States from = {arrays(-1, 1, 1), arrays(-1, 1, 2), arrays(0, 1, 3)};
   for (Array& p : from[0]) sprinkle_specials(p);
   std::vector<Array> g = arrays(-1, 1, 4);
   for (Array& gradient : g) sprinkle_specials(gradient);
   const StepScalars scalars = {.apply = false};
-  const AdamParams params = {.weight_decay = 0.1, .half_dtype = DType::f16};
+  const AdamParams params = {.weight_decay = 0.1};
   const States to = run_adam(from, g, scalars, params);
   for (std::size_t i = 0; i < 3; ++i) EXPECT_TRUE(to[i] == from[i]);
-  for (std::size_t k = 0; k < kTensors.size(); ++k)
-    for (std::size_t i = 0; i < to[3][k].size(); ++i)
-      ASSERT_TRUE(close(DType::f32, to[3][k][i], rounded(DType::f16, from[0][k][i]), 0));
 }
 
 TEST(SimdAdam, LeavesNoSubnormalMoments) {
   constexpr float kLeast = std::numeric_limits<float>::min();
-  States from = {arrays(-1, 1, 1), arrays(0, 0, 2), arrays(0, 0, 3), half_copies(DType::bf16)};
+  States from = {arrays(-1, 1, 1), arrays(0, 0, 2), arrays(0, 0, 3)};
   std::vector<Array> g = arrays(0, 0, 4);
   for (std::size_t k = 0; k < kTensors.size(); ++k) {
     for (std::size_t i = 0; i < from[1][k].size(); ++i) {
@@ -122,8 +110,7 @@ TEST(SimdSgd, MatchesDouble) {
           std::vector<SgdTensor> tensors;
           for (std::size_t k = 0; k < kTensors.size(); ++k) {  // in place
             float* b = momentum ? to[1][k].floats() : nullptr;
-            tensors.push_back(
-                {to[0][k].floats(), static_cast<const float*>(g[k].data()), b, to[0][k].floats(), b, nullptr});
+            tensors.push_back({to[0][k].floats(), static_cast<const float*>(g[k].data()), b, to[0][k].floats(), b});
           }
           sgd_step(TensorList(kTensors), tensors, scalars.pointers(), c);
           return to;

@@ -61,6 +61,34 @@ TEST(StepMemory, ThatThereIsNotIsAnErrorThatNamesTheLargestTensors) {
   }
 }
 
+std::string refusal_of(const Graph& graph, const MemoryRoom& room) {
+  try {
+    check_step_fits(graph, ValueMemory::shared, room);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return {};
+}
+
+// An optimizer and a memory budget are of training alone.
+TEST(StepMemory, HintsAreOfWhatTheStepDoes) {
+  for (const bool trains : {false, true}) {
+    testing::TestGraph t;
+    const Tensor weight = testing::random_tensor(DType::f32, {64, 64}, 1);
+    const ValueId w = t.graph.add_state("w", weight, StateRole::parameter);
+    const Expr y = t.b.op("MatMul", {t.input(DType::f32, {1024, 64}), t.b.expr(w)});
+    t.output(t.b.op("MatMul", {y, t.b.expr(w)}));
+    if (trains) t.graph.states[0].next = t.b.op("Neg", {t.b.expr(w)}).id();
+    const std::size_t states = weight.bytes();
+    const std::string smaller = refusal_of(t.graph, {.bytes = 3 * states, .owner = "a device", .is_host = false});
+    EXPECT_THAT(smaller, HasSubstr("instead of 1024 fits"));
+    EXPECT_EQ(smaller.find("--memory-budget") != std::string::npos, trains) << smaller;
+    const std::string none = refusal_of(t.graph, {.bytes = states / 2, .owner = "a device", .is_host = false});
+    EXPECT_THAT(none, HasSubstr("not even a batch of 1 fits"));
+    EXPECT_EQ(none.find("optimizer") != std::string::npos, trains) << none;
+  }
+}
+
 /// Bytes of this process in memory.
 std::size_t resident() {
   std::ifstream statm("/proc/self/statm");

@@ -176,7 +176,7 @@ TEST(AtomicFile, KeepsThePermissionsOfTheOldFile) {
   };
   const struct {
     mode_t before, after;
-  } cases[] = {{0640, 0640}, {0600, 0600}, {0666, 0666}, {0444, 0444}, {04755, 0755}, {02750, 0750}, {01644, 0644}};
+  } cases[] = {{0640, 0640}, {0600, 0600}, {0666, 0666}, {0620, 0620}, {04755, 0755}, {02750, 0750}, {01644, 0644}};
   for (const auto& c : cases) {
     write_text(dir / "f", "old");
     ASSERT_EQ(::chmod((dir / "f").c_str(), c.before), 0);
@@ -192,6 +192,24 @@ TEST(AtomicFile, KeepsThePermissionsOfTheOldFile) {
   write_atomically(dir / "anew", "new");
   ::umask(before);
   EXPECT_EQ(bits("anew"), 0640u);
+}
+
+TEST(AtomicFile, AReadOnlyFileIsKept) {
+  TemporaryDirectory dir;
+  write_text(dir / "f", "old");
+  std::filesystem::create_symlink("f", dir / "link");
+  ASSERT_EQ(::chmod((dir / "f").c_str(), 0444), 0);
+  for (const char* name : {"f", "link"}) {
+    EXPECT_THAT(error_of(kFailure, [&] { check_writable(dir / name); }), HasSubstr("a read-only file of that name"));
+    EXPECT_THAT(error_of(kFailure, [&] { write_atomically(dir / name, "new"); }), HasSubstr("chmod u+w"));
+  }
+  EXPECT_EQ(read_text(dir / "f"), "old");
+  EXPECT_THAT(dir.names(), testing::UnorderedElementsAre("f", "link"));
+}
+
+TEST(AtomicFile, AFolderThatTakesNoFilesIsNamed) {
+  EXPECT_THAT(error_of(kFailure, [] { check_writable("/proc/x"); }), HasSubstr("a folder that takes no files: /proc"));
+  EXPECT_THAT(error_of(kFailure, [] { write_atomically("/proc/no/x", "text"); }), HasSubstr("no folder /proc/no"));
 }
 
 TEST(AtomicFile, TakesThePermissionsOfAnotherFileWhenAsked) {

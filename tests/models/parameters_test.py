@@ -20,7 +20,7 @@ RENAMED = ("keras", "optimized", "gpt_neo")
 
 
 def report(program, case, *flags):
-    return json.loads(run(program, "inspect", ZOO / case / "model.onnx", "--trainable", "--json", *flags))["trainable"]
+    return json.loads(run(program, "inspect", ZOO / case / "model.onnx", "--parameters", "--json", *flags))["trainable"]
 
 
 def names(rows):

@@ -159,7 +159,7 @@ class Emulated:
 
 
 def part_machine(emulated):
-    assert find(emulated.run("machine"), "cudnn")["detail"] == "Emulated GPU"
+    assert find(emulated.run("machine"), "cudnn")["detail"] == "Emulated GPU (cuda:0)"
 
 
 def part_device(emulated):

@@ -1,3 +1,6 @@
+#include <ctime>
+
+#include <fmt/format.h>
 #include <onnx/checker.h>
 
 #include "graph/bodies.h"
@@ -57,6 +60,24 @@ TEST(ToProto, WritesNestedCapturesByTheNamesTheyHaveOutside) {
   const Graph again = from_proto(written);
   verify(again);
   EXPECT_THAT(names(again, again.nodes[1].captures()), testing::UnorderedElementsAre("c", "renamed"));
+}
+
+// A graph whose chains are fused has a body for each.
+TEST(ToProto, TakesTimeThatGrowsWithTheNumberOfBodies) {
+  const auto seconds_of = [](int bodies) {
+    std::string text = kHeader + "m (bool c, float[2] x) => (float[2] y) { h0 = Relu(x)\n";
+    for (int i = 1; i <= bodies; ++i)
+      text += fmt::format(
+          "h{0} = If (c) <then_branch = t{0} () => (float[2] a{0}) {{ a{0} = Neg(h{1}) }}, "
+          "else_branch = e{0} () => (float[2] b{0}) {{ b{0} = Identity(h{1}) }}>\n",
+          i, i - 1);
+    const Graph graph = from_proto(parse_proto(text + fmt::format("y = Relu(h{}) }}", bodies)));
+    const std::clock_t begin = std::clock();  // of the processor: other processes do not count
+    for (int i = 0; i < 3; ++i) to_proto(graph);
+    return static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
+  };
+  constexpr int kFew = 1000, kMany = 8 * kFew;
+  EXPECT_LT(seconds_of(kMany), 24 * seconds_of(kFew)) << "8 times the bodies; 64 times where each costs as many";
 }
 
 TEST(ToProto, GivesCapturedResultsOfABodyANode) {

@@ -232,7 +232,7 @@ TEST(FixedBatch, IsRefusedWithBothShapes) {
   const std::string text = "(float[2,2] x) => (float[2,2] y) <float[2,2] b = {1,2,3,4}> { y = Add(x, b) }";
   const std::string error = error_of(text, {bind_shapes({.by_name = {{"x", Shape{5, 2}}}})});
   EXPECT_THAT(error, HasSubstr("[2, 2]"));
-  EXPECT_THAT(error, HasSubstr("batch of 5"));
+  EXPECT_THAT(error, HasSubstr("5 rows"));
   EXPECT_THAT(error_of(text, {bind_shapes({.by_name = {{"x", Shape{2, 3}}}})}), HasSubstr("[2, 3]"));
 }
 

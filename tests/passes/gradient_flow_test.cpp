@@ -1,6 +1,8 @@
 // Where gradients end, and which parameters get none.
 #include "passes/autodiff/gradient_flow.h"
 
+#include <utility>
+
 #include <gtest/gtest.h>
 
 #include "tests/passes/pass_testing.h"
@@ -52,6 +54,21 @@ INSTANTIATE_TEST_SUITE_P(
             "none passes through Round 'r', Sign 's'"},
         Cut{"y = MatMul(x, v)", "the loss does not depend on it"},
         Cut{"r = Round(h) a = Add(r, h) y = MatMul(a, v)", nullptr}, Cut{"a = Abs(h) y = MatMul(a, v)", nullptr}));
+
+TEST(CutOffParametersOfHalfCopies, AreThoseWithoutGradient) {
+  const auto said = [](const std::string& body) {
+    Graph graph =
+        parse("(float16[2,2] x) => (float16[2,2] y) <float[2,2] w = {1,2,3,4}> { c = Cast<to = 10>(w) " + body + " }");
+    const ValueId w = graph.find("w");
+    graph.states.push_back({.value = w, .initial = std::exchange(graph[w].constant, Tensor())});
+    graph = run_pipeline(std::move(graph), {keep_half_copies()});
+    EXPECT_THAT(state_names(graph, StateRole::copy), ElementsAre("w.f16"));
+    return describe_cut_off(graph, cut_off_parameters(graph, graph.outputs));
+  };
+  EXPECT_EQ(said("y = MatMul(x, c)"), "");
+  EXPECT_EQ(said("h = MatMul(x, c) [\"r\"] y = Round(h)"),
+            "'w' gets no gradient and stays as it is: none passes through Round 'r'");
+}
 
 }  // namespace
 }  // namespace halfstep::testing

@@ -61,6 +61,7 @@ Capabilities capabilities() {
       {.op = "BatchNormalization", .fused = "FusedBatchNormalization", .activations = {"Relu", "Clip"}},
   };
   result.updates = {"SgdStep"};
+  result.half_copies = true;
   return result;
 }
 

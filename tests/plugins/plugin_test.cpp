@@ -137,6 +137,7 @@ TEST(Plugins, AFolderThatIsNotThereIsToldOf) {
     make_executor("mock", {}, &notice);
     EXPECT_THAT(notice, HasSubstr(sentence));
     EXPECT_EQ(missing_plugin_folders(), sentence);
+    EXPECT_THAT(message_of("absent"), HasSubstr("got 'absent'; " + sentence));
   }
   const PluginPath path{"good"};
   EXPECT_EQ(missing_plugin_folders(), "");

@@ -115,6 +115,8 @@ MAKE = {
     "too many weights": lambda path: halfstep.TrainingStep(path, "mse", loss_weights=[1.0, 2.0]),
     "an unknown optimizer": lambda path: halfstep.TrainingStep(path, optimizer="adamantium"),
     "an unknown precision": lambda path: halfstep.TrainingStep(path, precision="fp8"),
+    "a device of the CPU": lambda path: halfstep.Session(path, executor="onednn", device="cuda:0"),
+    "a device that is not there": lambda path: halfstep.TrainingStep(path, device="cuda:999"),
     "an unknown executor": lambda path: halfstep.TrainingStep(path, executor="abacus"),
     "an unknown option": lambda path: halfstep.TrainingStep(path, speed=3),
     "nothing to train": lambda path: halfstep.TrainingStep(path, freeze="*"),

@@ -103,3 +103,16 @@ def test_the_readmes_example(tmp_path):
     script = f"import os; os.chdir({str(tmp_path)!r})\n{code}\nprint(model.history.history['val_accuracy'][-1])"
     assert float(python(script).splitlines()[-1]) > 0.95
     assert (tmp_path / "half.onnx").stat().st_size < 0.6 * (tmp_path / "trained.onnx").stat().st_size
+
+
+def test_objects_are_described_in_a_line(mlp):
+    model = halfstep.load(mlp.path)
+    assert repr(model) == f"Model(inputs={model.inputs}, outputs={model.outputs})"
+    model.compile("sgd", precision="fp32", executor="onednn")
+    assert "step=TrainingStep(executor='onednn', precision='fp32', learning_rate=" in repr(model)
+    with halfstep.Session(mlp.path, executor="onednn") as session:
+        expected = f"inputs={session.inputs}, outputs={session.outputs}, executor='onednn', precision='fp32'"
+        assert repr(session) == f"Session({expected})"
+    assert repr(session) == "Session(closed)"
+    conversion = repr(halfstep.convert(mlp.path))
+    assert re.fullmatch(r"Conversion\(\d+ of \d+ nodes in fp16, \d+ Casts\)", conversion)

@@ -246,6 +246,10 @@ TEST(Checkpoint, PreparesItsDirectory) {
   write_text(dir / "file", "");
   EXPECT_THAT(error_of(kInput, [&] { prepare_checkpoint_directory(dir / "file"); }), HasSubstr("a file in its place"));
   EXPECT_THAT(error_of(kInput, [&] { prepare_checkpoint_directory("/dev/null/x"); }), HasSubstr("a file in its place"));
+  std::filesystem::create_symlink("nowhere", dir / "link");
+  for (const char* folder : {"link", "link/in"})
+    EXPECT_THAT(error_of(kInput, [&] { prepare_checkpoint_directory(dir / folder); }),
+                HasSubstr("link, a link to nowhere, where nothing is"));
   EXPECT_THAT(error_of(kFailure, [&] { prepare_checkpoint_directory(dir.path(), std::uint64_t{1} << 62); }),
               HasSubstr("free space"));
   EXPECT_THAT(error_of(kFailure, [&] { prepare_checkpoint_directory("/proc/x"); }), HasSubstr("/proc/x"));

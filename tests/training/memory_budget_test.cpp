@@ -11,7 +11,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "data/batch_loader.h"
 #include "tests/paths.h"
 #include "tests/training/deep_model.h"
 #include <halfstep/base/byte_count.h>
@@ -55,7 +54,8 @@ Trained train(Executor& executor, std::size_t budget) {
   run.parameters = trainer.parameters();
   for (const auto& [name, tensor] : run.parameters) run.largest = std::max(run.largest, tensor.bytes());
   const MemoryUse memory = trainer.memory().value();
-  run.peak = memory.total() + kProcessBytes + run.largest + memory.inputs * batches_held(memory.inputs);
+  run.peak = memory.total() + trainer.beside_step().total();
+  EXPECT_EQ(trainer.beside_step().saving, run.largest);
   return run;
 }
 

@@ -15,21 +15,29 @@ static __device__ __forceinline__ float clamped(const NormalizationArguments& a,
 static __device__ __forceinline__ float passed(const NormalizationArguments& a, float g, float n) {
   return n < a.least || n > a.high ? 0.0f : g;
 }
+struct Statistics { float mean, inverse; };
+static __device__ __forceinline__ Statistics statistics_of(const NormalizationArguments& a, const Moments& m) {
+  Statistics s;
+  s.mean = m.mean;
+  s.inverse = 1.0f / sqrtf(m.variance + a.epsilon);
+  return s;
+}
 static __device__ __forceinline__ Moments given_moments(const void* mean, const void* variance, i64 c) {
   Moments m;
   m.mean = load(static_cast<const {parameter}*>(mean)[c]);
   m.variance = load(static_cast<const {parameter}*>(variance)[c]);
   return m;
 }
-static __device__ __forceinline__ Moments saved_moments(const NormalizationArguments& a, i64 c) {
-  Moments m;
-  m.mean = a.saved[2 * c];
-  m.variance = a.saved[2 * c + 1];
-  return m;
+static __device__ __forceinline__ Statistics saved_statistics(const NormalizationArguments& a, i64 c) {
+  Statistics s;
+  s.mean = a.saved[c];
+  s.inverse = a.saved[a.rows + c];
+  return s;
 }
 static __device__ __forceinline__ void save(const NormalizationArguments& a, i64 c, const Moments& m) {
-  a.saved[2 * c] = m.mean;
-  a.saved[2 * c + 1] = m.variance;
+  const Statistics s = statistics_of(a, m);
+  a.saved[c] = s.mean;
+  a.saved[a.rows + c] = s.inverse;
 }
 static __device__ __forceinline__ float parameter(const void* values, i64 c) {
   return values ? load(static_cast<const {parameter}*>(values)[c]) : 0.0f;
@@ -49,11 +57,10 @@ static __device__ __forceinline__ void write_parameters(const NormalizationArgum
 }
 /// A channel's normalization, y = (x - mean) * factor + bias.
 struct Normalization { float mean, inverse, factor, bias; };
-static __device__ __forceinline__ Normalization normalization(const NormalizationArguments& a, const Moments& m,
-                                                              float scale, float bias) {
+static __device__ __forceinline__ Normalization normalization(const Statistics& s, float scale, float bias) {
   Normalization n;
-  n.mean = m.mean;
-  n.inverse = 1.0f / sqrtf(m.variance + a.epsilon);
+  n.mean = s.mean;
+  n.inverse = s.inverse;
   n.factor = scale * n.inverse;
   n.bias = bias;
   return n;
@@ -203,6 +210,20 @@ extern "C" __global__ void __launch_bounds__(256) join_moments(const __grid_cons
 }
 )text";
 
+/// The running statistics from what a forward pass has saved that is not ours.
+inline constexpr std::string_view kRunningText = R"text(
+extern "C" __global__ void __launch_bounds__(256) running_statistics(const __grid_constant__ NormalizationArguments a) {
+  for (i64 c = (i64)blockIdx.x * 256 + threadIdx.x; c < a.rows; c += (i64)gridDim.x * 256) {
+    const Statistics s = saved_statistics(a, c);
+    const float variance = 1.0f / (s.inverse * s.inverse) - a.epsilon;
+    Moments m;
+    m.mean = s.mean;
+    m.variance = variance < 0.0f ? 0.0f : variance;  // NaN stays NaN
+    update_running(a, c, m);
+  }
+}
+)text";
+
 /// {scale}, {bias}: the operands.
 inline constexpr std::string_view kNormalizationOfText = R"text(
 static __device__ __forceinline__ void normalizations_of(const NormalizationArguments& a, const Tile& t,
@@ -210,8 +231,9 @@ static __device__ __forceinline__ void normalizations_of(const NormalizationArgu
 #pragma unroll
   for (int k = 0; k < W; ++k) {
     if (!t.is_there) continue;
-    const Moments m = a.is_training ? saved_moments(a, t.c + k) : given_moments(a.in[3], a.in[4], t.c + k);
-    n[k] = normalization(a, m, parameter(a.in[{scale}], t.c + k), parameter(a.in[{bias}], t.c + k));
+    const Statistics s = a.is_training ? saved_statistics(a, t.c + k)
+                                       : statistics_of(a, given_moments(a.in[3], a.in[4], t.c + k));
+    n[k] = normalization(s, parameter(a.in[{scale}], t.c + k), parameter(a.in[{bias}], t.c + k));
   }
 }
 )text";

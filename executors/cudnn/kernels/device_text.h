@@ -24,16 +24,11 @@ static __device__ __forceinline__ float load(bf16 x) { return bits_to_float((u32
 static float load(f16 x) { return on_host_half_to_float(x.bits); }
 static unsigned short half_bits(float x) { return on_host_float_to_half(x); }
 #else
-static __device__ __forceinline__ float load(f16 x) {
-  float y;
-  asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x.bits));
-  return y;
-}
-static __device__ __forceinline__ unsigned short half_bits(float x) {
-  unsigned short y;
-  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(y) : "f"(x));
-  return y;
-}
+// Of libdevice. Behind assembly NVRTC would not see that pointers read from memory are those of global memory.
+extern "C" __device__ float __nv_half2float(unsigned short bits);
+extern "C" __device__ unsigned short __nv_float2half_rn(float x);
+static __device__ __forceinline__ float load(f16 x) { return __nv_half2float(x.bits); }
+static __device__ __forceinline__ unsigned short half_bits(float x) { return __nv_float2half_rn(x); }
 #endif
 
 // Rounds to nearest even where the type is narrower; float to integer truncates, what is out of range to the nearest

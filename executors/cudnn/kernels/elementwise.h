@@ -5,7 +5,7 @@
 
 namespace halfstep::cudnn {
 
-/// y[i] = x[index(i)] as To: Transpose, and the broadcast of Gemm's C.
+/// y[i] = x[index(i)] as To: another order or type, and the broadcast of Gemm's C.
 template <class From, class To>
 struct Copy {
   const From* x;

@@ -5,14 +5,16 @@
 
 namespace halfstep::cudnn {
 
-/// One tensor with what goes along with it element by element. Its elements are cut into chunks, which are counted
-/// through the list; `vectors`: all of its addresses are those of whole vectors.
+/// One tensor with what goes along with it element by element, and the half copy of its first output, which may be
+/// none. Its elements are cut into chunks, which are counted through the list; `vectors`: all of its addresses are
+/// those of whole vectors.
 // clang-format off
 HALFSTEP_SHARED_TEXT(kListArgumentsText,
 struct ListEntry {
   static constexpr int kIn = 8, kOut = 7;
   const void* in[kIn];
   void* out[kOut];
+  void* copy;
   long long count;
   long long first_chunk;
   int vectors;

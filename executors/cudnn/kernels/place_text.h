@@ -7,7 +7,8 @@ namespace halfstep::cudnn {
 
 /// `places` indices, or tuples of them, each of which names `inner` elements of the data that lie together. Of single
 /// indices `extents` are those of their tensor and `steps` what each axis steps over in the data; of tuples they are
-/// those of the axes that a tuple addresses. Steps count in units of `inner`.
+/// those of the axes that a tuple addresses. Steps count in units of `inner`. `keys` are the updates' places in
+/// ascending order, and `order` says which update each is of.
 // clang-format off
 HALFSTEP_SHARED_TEXT(kPlaceArgumentsText,
 struct PlaceArguments {
@@ -16,8 +17,8 @@ struct PlaceArguments {
   const void* indices;
   const void* updates;
   void* result;
-  int* heads;
-  int* nexts;
+  int* keys;
+  const int* order;
   long long count;
   long long places;
   long long inner;
@@ -74,14 +75,29 @@ extern "C" __global__ void __launch_bounds__(256) gather_places(const __grid_con
 }
 )text";
 
-/// A list of the updates of every place, in any order. `heads` are -1 before.
-inline constexpr std::string_view kLinkPlacesText = R"text(
-extern "C" __global__ void __launch_bounds__(256) link_places(const __grid_constant__ PlaceArguments a) {
+/// The place of every update; behind all others where it is out of range.
+inline constexpr std::string_view kPlaceKeysText = R"text(
+extern "C" __global__ void __launch_bounds__(256) place_keys(const __grid_constant__ PlaceArguments a) {
   const i64 step = (i64)gridDim.x * blockDim.x;
   for (i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x; i < a.places; i += step) {
     const i64 place = place_of(a, i);
-    if (place >= 0) a.nexts[i] = atomicExch(&a.heads[place], (int)i);
+    a.keys[i] = (int)(place < 0 ? a.count / a.inner : place);
   }
+}
+)text";
+
+/// How many of the sorted updates are of a place before that one.
+inline constexpr std::string_view kUpdatesBeforeText = R"text(
+static __device__ __forceinline__ i64 updates_before(const PlaceArguments& a, i64 place) {
+  i64 low = 0, high = a.places;
+  while (low < high) {
+    const i64 middle = (low + high) / 2;
+    if (a.keys[middle] < place)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return low;
 }
 )text";
 
@@ -91,8 +107,8 @@ extern "C" __global__ void __launch_bounds__(256) replace_places(const __grid_co
   const i64 step = (i64)gridDim.x * blockDim.x;
   for (i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x; i < a.count; i += step) {
     const i64 place = i / a.inner;
-    int last = -1;
-    for (int k = a.heads[place]; k >= 0; k = a.nexts[k]) last = k > last ? k : last;
+    const i64 end = updates_before(a, place + 1);
+    const i64 last = end > 0 && a.keys[end - 1] == place ? a.order[end - 1] : -1;
     static_cast<{element}*>(a.result)[i] =
         last < 0 ? static_cast<const {element}*>(a.data)[i]
                  : static_cast<const {element}*>(a.updates)[last * a.inner + (i - place * a.inner)];
@@ -100,8 +116,7 @@ extern "C" __global__ void __launch_bounds__(256) replace_places(const __grid_co
 }
 )text";
 
-/// Every element of the data combined with its updates, in their order: so every result has one order of sums. The
-/// lists are short where indices are spread; a list of n takes n^2 steps.
+/// Every element of the data combined with its updates, in their order: so every result has one order of sums.
 inline constexpr std::string_view kCombinePlacesText = R"text(
 static __device__ __forceinline__ float multiply(float a, float b) { return a * b; }
 template <class T> static __device__ __forceinline__ T multiply(T a, T b) { return (T)((u64)a * (u64)b); }
@@ -113,14 +128,8 @@ extern "C" __global__ void __launch_bounds__(256) combine_places(const __grid_co
   for (i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x; i < a.count; i += step) {
     const i64 place = i / a.inner;
     auto value = load(static_cast<const {element}*>(a.data)[i]);
-    for (int done = -1;;) {
-      int next = 0x7fffffff;
-      for (int k = a.heads[place]; k >= 0; k = a.nexts[k])
-        if (k > done && k < next) next = k;
-      if (next == 0x7fffffff) break;
-      value = {combine}(value, load(static_cast<const {element}*>(a.updates)[next * a.inner + (i - place * a.inner)]));
-      done = next;
-    }
+    for (i64 k = updates_before(a, place); k < a.places && a.keys[k] == place; ++k)
+      value = {combine}(value, load(static_cast<const {element}*>(a.updates)[a.order[k] * a.inner + (i - place * a.inner)]));
     static_cast<{element}*>(a.result)[i] = round_to<{element}>(value);
   }
 }

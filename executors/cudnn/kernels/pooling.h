@@ -45,13 +45,14 @@ struct Window {
   template <class F>
   HALFSTEP_HD void for_each_window_of(std::int64_t i, F&& f) const {
     const std::int64_t at[kAxes] = {i / (in[1] * in[2]), i / in[2] % in[1], i % in[2]};
-    std::int64_t o[kAxes];
-    for (std::int64_t a = 0; a < kernel[0]; ++a) {
-      if (!window_with(0, at[0], a, o[0])) continue;
-      for (std::int64_t b = 0; b < kernel[1]; ++b) {
-        if (!window_with(1, at[1], b, o[1])) continue;
-        for (std::int64_t c = 0; c < kernel[2]; ++c)
-          if (window_with(2, at[2], c, o[2])) f(o);
+    std::int64_t first[kAxes], last[kAxes], o[kAxes];
+    for (int axis = 0; axis < kAxes; ++axis) windows_near(axis, at[axis], first[axis], last[axis]);
+    for (o[0] = last[0]; o[0] >= first[0]; --o[0]) {
+      if (!is_in_window(0, at[0], o[0])) continue;
+      for (o[1] = last[1]; o[1] >= first[1]; --o[1]) {
+        if (!is_in_window(1, at[1], o[1])) continue;
+        for (o[2] = last[2]; o[2] >= first[2]; --o[2])
+          if (is_in_window(2, at[2], o[2])) f(o);
       }
     }
   }
@@ -82,11 +83,16 @@ struct Window {
   }
 
  private:
-  /// The output along `axis` whose window has the input element `at` as its k-th.
-  HALFSTEP_HD bool window_with(int axis, std::int64_t at, std::int64_t k, std::int64_t& o) const {
-    const std::int64_t start = at + pad_begin[axis] - k * dilation[axis];
-    o = start / stride[axis];
-    return start >= 0 && start % stride[axis] == 0 && o < out[axis];
+  /// The outputs along `axis` whose windows begin before the input element `at` and end behind it.
+  HALFSTEP_HD void windows_near(int axis, std::int64_t at, std::int64_t& first, std::int64_t& last) const {
+    const std::int64_t padded = at + pad_begin[axis], before = padded - (kernel[axis] - 1) * dilation[axis];
+    first = before <= 0 ? 0 : (before + stride[axis] - 1) / stride[axis];
+    last = padded / stride[axis];
+    if (last >= out[axis]) last = out[axis] - 1;
+  }
+  /// Whether the window of one of them has the element: it may be between two that a dilation parts.
+  HALFSTEP_HD bool is_in_window(int axis, std::int64_t at, std::int64_t o) const {
+    return dilation[axis] == 1 || (at + pad_begin[axis] - o * stride[axis]) % dilation[axis] == 0;
   }
 };
 

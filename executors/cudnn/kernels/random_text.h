@@ -105,7 +105,9 @@ extern "C" __global__ void __launch_bounds__(256) random_numbers(const __grid_co
       write<float, 4>(a.y, 4 * block, y);
       continue;
     }
-    for (int k = 0; 4 * block + k < a.count; ++k) a.y[4 * block + k] = y.at[k];
+#pragma unroll
+    for (int k = 0; k < 4; ++k)
+      if (4 * block + k < a.count) a.y[4 * block + k] = y.at[k];
   }
 }
 )text";

@@ -1,5 +1,5 @@
 // FusedAttention and its gradient: each thread takes heads, and of a head blocks of queries whose scores stay in its
-// cache. Products are oneDNN's, for one thread each, so that results do not depend on how many there are.
+// cache. Each product is computed by one thread, so that results do not depend on how many there are.
 #include "executors/onednn/kernels/attention.h"
 
 #include <array>
@@ -66,8 +66,8 @@ Made make_fused_attention(KernelContext& context) {
             return [=] {
               const Forward& f = *plan;
               for_heads(f.c.blocks(), threads, [&](int thread, std::int64_t index) {
-                const std::int64_t g = index % f.c.group, h = index / f.c.group % f.c.heads,
-                                   b = index / f.c.group / f.c.heads;
+                const auto [b, h, g] = f.head(index);
+                const auto next = f.head(std::min(index + 1, f.c.blocks() - 1));
                 char* mine = own + static_cast<std::size_t>(thread) * bytes;
                 ThreadRun& run = (*runs)[thread];
                 const char* qh = f.q.read(qs, mine + q_at, b, h, g);
@@ -77,9 +77,12 @@ Made make_fused_attention(KernelContext& context) {
                 for (std::size_t i = 0; i < f.blocks.size(); ++i) {
                   const Block& block = f.blocks[i];
                   const auto skipped = static_cast<std::size_t>(block.first * f.q.row());
+                  f.q.fetch(qs, next.b, next.h, next.g, i, f.blocks.size());
+                  f.k.fetch(ks, next.b, next.h, next.g, i, f.blocks.size());
                   run(f.steps[i][0], qh + bytes_of(f.computed, skipped), kh, scores);
                   float* to =
                       logs ? logs + index * f.c.queries + block.first : reinterpret_cast<float*>(mine + statistics_at);
+                  f.v.fetch(vs, next.b, next.h, next.g, i, f.blocks.size());
                   softmax(score_rows(f.c, block, scores, masks, b, h, g), mine + p_at, to);
                   run(f.steps[i][1], mine + p_at, vh, f.y.open(ys, mine + y_at, b, h, g, block.first));
                   f.y.close(ys, mine + y_at, block.queries, b, h, g, block.first);

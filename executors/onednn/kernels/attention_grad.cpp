@@ -113,18 +113,26 @@ Made make_attention_grad(KernelContext& context) {
                 void* dvh = f.dv.open(dvs, mine + dv_at, b, h, 0);
                 bool adds = false;
                 for (std::int64_t g = 0; g < f.c.group; ++g) {
+                  const auto next = f.head(std::min(index * f.c.group + g + 1, f.c.blocks() - 1));
                   const char* qh = f.q.read(qs, mine + q_at, b, h, g);
                   const char* dyh = f.dy.read(dys, mine + dy_at, b, h, g);
                   for (std::size_t i = f.blocks.size(); i-- > 0; adds = true) {
                     const Block& block = f.blocks[i];
                     const Backward::Step& step = f.steps[i];
+                    const auto fetch = [&](const Source& source, const void* tensor) {
+                      source.fetch(tensor, next.b, next.h, next.g, i, f.blocks.size());
+                    };
                     const char* q_rows = qh + bytes_of(f.computed, static_cast<std::size_t>(block.first * f.q.row()));
                     const char* dy_rows =
                         dyh + bytes_of(f.computed, static_cast<std::size_t>(block.first * f.dy.row()));
+                    fetch(f.q, qs);
                     run(step.s, q_rows, kh, scores);
+                    fetch(f.k, ks);
                     run(step.dp, dy_rows, vh, dp);
+                    fetch(f.v, vs);
                     gradient(score_rows(f.c, block, scores, masks, b, h, g), dp,
                              logs + (index * f.c.group + g) * f.c.queries + block.first, mine + p_at, mine + ds_at);
+                    fetch(f.dy, dys);
                     run(step.dq, mine + ds_at, kh, f.dq.open(dqs, mine + dq_at, b, h, g, block.first));
                     f.dq.close(dqs, mine + dq_at, block.queries, b, h, g, block.first);
                     run(step.dk[adds], mine + ds_at, q_rows, dkh);

@@ -41,6 +41,16 @@ struct Source {
   const char* at(const void* tensor, std::int64_t b, std::int64_t h, std::int64_t g) const {
     return static_cast<const char*>(tensor) + static_cast<std::size_t>(view.start(b, h, g)) * bytes_of(type, 1);
   }
+  /// Has a share of a head's rows loaded into the cache: they may lie too far apart for a CPU to do it by itself.
+  void fetch(const void* tensor, std::int64_t b, std::int64_t h, std::int64_t g, std::size_t share,
+             std::size_t shares) const {
+    constexpr std::int64_t kLine = 64;
+    const auto n = static_cast<std::int64_t>(shares), first = rows * static_cast<std::int64_t>(share) / n;
+    const auto size = static_cast<std::int64_t>(bytes_of(type, 1)), step = view.strides[3] * size;
+    const char* from = at(tensor, b, h, g) + first * step;
+    for (std::int64_t left = rows * static_cast<std::int64_t>(share + 1) / n - first; left > 0; --left, from += step)
+      for (std::int64_t byte = 0; byte < width * size; byte += kLine) __builtin_prefetch(from + byte);
+  }
   /// The first row of a head, copied where it has to be.
   const char* read(const void* tensor, void* copy, std::int64_t b, std::int64_t h, std::int64_t g) const {
     const char* from = at(tensor, b, h, g);
@@ -105,6 +115,12 @@ struct Plan {
   };
   std::vector<Operands> made = {};  ///< of each product
 
+  struct Head {
+    std::int64_t b, h, g;
+  };
+  Head head(std::int64_t index) const {
+    return {index / c.group / c.heads, index / c.group % c.heads, index % c.group};
+  }
   /// The index of a product. Blocks of the same extents have the same.
   std::size_t add(const ThreadMatrix& a, const ThreadMatrix& b, const ThreadMatrix& y, bool adds = false) {
     const Operands operands{a, b, y, adds};

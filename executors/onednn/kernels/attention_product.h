@@ -3,12 +3,11 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
+#include <functional>
 #include <string>
 #include <vector>
 
 #include "executors/onednn/kernel.h"
-#include "executors/onednn/simd/gemm.h"
 
 namespace halfstep::onednn {
 
@@ -20,14 +19,14 @@ struct ThreadMatrix {
   ThreadMatrix transposed() const { return {columns, rows, column, row, dtype}; }
 };
 
-/// y = a b, or y += a b, in contiguous rows of y: oneDNN's product, or the SIMD one where that is preferred.
+/// y = a b, or y += a b, in contiguous rows of y: oneDNN's product or a SIMD one.
 class ThreadProduct {
  public:
   ThreadProduct() = default;
   /// Empty where oneDNN has only a slow one. Measured where the thread has a tuner.
   static ThreadProduct make(const ThreadMatrix& a, const ThreadMatrix& b, const ThreadMatrix& y, bool adds);
-  explicit operator bool() const { return gemm_ || primitive_; }
-  std::size_t scratch_bytes() const { return gemm_ ? gemm_->scratch_bytes() : scratch_.get_size(); }
+  explicit operator bool() const { return own_ || primitive_; }
+  std::size_t scratch_bytes() const { return own_ ? own_scratch_ : scratch_.get_size(); }
   std::string kernel() const { return kernel_; }
 
  private:
@@ -38,9 +37,10 @@ class ThreadProduct {
   dnnl::primitive primitive_;
   Desc a_, b_, y_, scratch_;
   std::string kernel_;
-  // In place of the primitive.
-  std::shared_ptr<const simd::Gemm> gemm_;
-  bool adds_ = false;
+  /// In place of the primitive.
+  using Own = std::function<void(const void* a, const void* b, void* y, void* scratch)>;
+  Own own_;
+  std::size_t own_scratch_ = 0;
 };
 
 /// One thread's way to run products: a stream, and for each product the memory it is given anew in every call.
@@ -57,8 +57,7 @@ class ThreadRun {
     dnnl::primitive primitive;
     dnnl::memory a, b, y, scratch;
     dnnl_exec_arg_t arguments[4];
-    std::shared_ptr<const simd::Gemm> gemm;
-    bool adds;
+    ThreadProduct::Own own;
   };
   void* scratch_;
   dnnl::stream stream_;

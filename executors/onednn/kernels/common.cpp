@@ -1,6 +1,10 @@
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <initializer_list>
 
 #include <fmt/format.h>
+#include <oneapi/dnnl/dnnl.h>
 
 #include "executors/core/same_elements.h"
 #include "executors/onednn/kernels/kernels.h"
@@ -45,10 +49,36 @@ bool is_slow(const dnnl::primitive_desc_base& pd) {
   return is_f16_convolution || name.starts_with("ref") || name.starts_with("nspc_ref") || name.starts_with("ncsp_ref");
 }
 
+namespace {
+
+/// A number for each spatial axis of a convolution.
+const std::int64_t* of_axes(const dnnl::primitive_desc_base& pd, dnnl_query_t what) {
+  const dnnl_dims_t* numbers = nullptr;
+  const bool has_it = dnnl_primitive_desc_query(pd.get(), what, 0, static_cast<void*>(&numbers)) == dnnl_success;
+  return has_it && numbers ? *numbers : nullptr;
+}
+
+/// Whether there may be windows of padding alone.
+bool has_empty_windows(const dnnl::primitive_desc_base& pd) {
+  const Desc weights = operand(pd, {dnnl::query::weights_md, dnnl::query::diff_weights_md});
+  const std::int64_t *before = of_axes(pd, dnnl_query_padding_l), *after = of_axes(pd, dnnl_query_padding_r),
+                     *skipped = of_axes(pd, dnnl_query_dilations);
+  if (!weights.get(true) || !before || !after || !skipped) return false;
+  const auto axes =
+      static_cast<std::size_t>(operand(pd, {dnnl::query::src_md, dnnl::query::diff_src_md}).get_ndims() - 2);
+  const Dims dims = weights.get_dims(), kernel(dims.end() - static_cast<std::ptrdiff_t>(axes), dims.end());
+  for (std::size_t i = 0; i < axes; ++i)
+    if (std::max(before[i], after[i]) > (kernel[i] - 1) * (skipped[i] + 1)) return true;
+  return false;
+}
+
+}  // namespace
+
 bool mixes_pixels(const dnnl::primitive_desc_base& pd) {
   const std::string_view name = pd.impl_info_str();
   for (const char* safe : {"amx", "dw", "ref"})
     if (name.find(safe) != name.npos) return false;
+  if (name.find("gemm") != name.npos && has_empty_windows(pd)) return true;
   const Desc source = pd.query_md(dnnl::query::src_md), weights = pd.query_md(dnnl::query::weights_md);
   // The gradient of the input multiplies that of the output.
   const Desc multiplied = source.is_zero() ? pd.query_md(dnnl::query::diff_dst_md) : source;

@@ -74,10 +74,10 @@ Made make_recurrent_grad(KernelContext& context);
 std::vector<DType> compute_types(DType dtype);
 /// Whether a primitive is one of oneDNN's slow fallbacks.
 bool is_slow(const dnnl::primitive_desc_base& pd);
-/// Whether a convolution in bf16 adds up what is of no window: AVX512-BF16 multiplies pairs of channels, and where
-/// their number is odd and no padding follows them, oneDNN 3.2 multiplies by 0 what does: the next pixel's first one,
-/// or what lies behind the tensor. That is NaN where it is infinite or NaN. Kernels for AMX and those of each channel
-/// by itself do not.
+/// Whether a convolution multiplies by 0 what is of no window, which is NaN where that is infinite or NaN: in bf16 by
+/// AVX512-BF16, which takes channels in pairs, the next pixel's first one or what lies behind the tensor, where their
+/// number is odd and no padding follows them (oneDNN 3.2; not for AMX, or of each channel by itself); and as a product
+/// of matrices (gemm) what belongs to windows of padding alone.
 bool mixes_pixels(const dnnl::primitive_desc_base& pd);
 /// "onednn: brgconv:avx512_core_amx"
 std::string kernel_name(const dnnl::primitive_desc_base& pd);

@@ -140,7 +140,7 @@ Made make_adam_step(KernelContext& context) {
               tensors[i] = {memory.as<const float>(of.p[i]), memory.as<const float>(of.g[i]),
                             memory.as<const float>(m[i]),    memory.as<const float>(v[i]),
                             memory.as<float>(of.p_out[i]),   memory.as<float>(m_out[i]),
-                            memory.as<float>(v_out[i]),      nullptr};
+                            memory.as<float>(v_out[i])};
             return [=, s = scalars.at(memory)] { simd::adam_step(of.list, tensors, s, params); };
           }};
 }
@@ -163,12 +163,8 @@ Made make_sgd_step(KernelContext& context) {
   return {"simd", {}, [=](const Memory& memory) -> Run {
             std::vector<simd::SgdTensor> tensors(n);
             for (std::size_t i = 0; i < n; ++i) {
-              tensors[i] = {memory.as<const float>(of.p[i]),
-                            memory.as<const float>(of.g[i]),
-                            nullptr,
-                            memory.as<float>(of.p_out[i]),
-                            nullptr,
-                            nullptr};
+              tensors[i] = {memory.as<const float>(of.p[i]), memory.as<const float>(of.g[i]), nullptr,
+                            memory.as<float>(of.p_out[i]), nullptr};
               if (!has_momentum) continue;
               tensors[i].b = memory.as<const float>(b[i]);
               tensors[i].b_out = memory.as<float>(b_out[i]);

@@ -34,6 +34,11 @@ bool has_avx512_bf16() {
   return has;
 }
 
+bool has_amx() {
+  static const bool has = may_use(dnnl::cpu_isa::avx512_core_amx);
+  return has;
+}
+
 void Matrices::transpose() {
   std::swap(dims.end()[-1], dims.end()[-2]);
   std::swap(strides.end()[-1], strides.end()[-2]);

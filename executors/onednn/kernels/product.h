@@ -19,9 +19,10 @@ struct Matrices {
 };
 Matrices row_major_matrices(Dims dims);
 
-/// Whether oneDNN has AVX-512 to use, and with bf16 arithmetic.
+/// Whether oneDNN has AVX-512 to use, with bf16 arithmetic, and with tiles of matrices.
 bool has_avx512();
 bool has_avx512_bf16();
+bool has_amx();
 
 /// Whether the SIMD product of operands of this type does better than oneDNN's, for one product, a stack of them, or a
 /// thread's own. That is so on CPUs without AVX-512 alone: there oneDNN multiplies halves by way of copies in f32,

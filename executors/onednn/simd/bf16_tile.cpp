@@ -1,6 +1,8 @@
 #include "executors/onednn/simd/bf16_tile.h"
 
+#include <array>
 #include <cstring>
+#include <utility>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -12,40 +14,58 @@ namespace {
 
 // Sums stay in registers only if the loops over them are unrolled, which -O2 does not do by itself.
 template <int kRows, int kVectors>
-__attribute__((target("avx512f,avx512bf16"))) void tile(const bf16* a, std::int64_t a_row, const bf16* b,
-                                                        std::int64_t pairs, float* sums) {
+__attribute__((target("avx512f,avx512bf16"))) void tile(const Bf16Product& p) {
   constexpr int kSums = kRows * kVectors;
   constexpr std::int64_t kPair = 2;
   __m512 sum[kSums];
-#pragma GCC unroll 16
+#pragma GCC unroll 24
   for (int i = 0; i < kSums; ++i) sum[i] = _mm512_setzero_ps();
-  for (std::int64_t k = 0; k < pairs; ++k, a += kPair, b += kVectors * kPair * kBf16Lanes) {
-    __m512i factor[kRows];
+  const bf16 *a = p.a, *b = p.b;
+  const std::int64_t a_row = p.a_row, a_pair = p.a_pair;
+  for (std::int64_t k = p.pairs; k > 0; --k, a += a_pair, b += kVectors * kPair * kBf16Lanes) {
+    __m512i column[kVectors];
 #pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) column[v] = _mm512_loadu_si512(b + v * kPair * kBf16Lanes);
+#pragma GCC unroll 6
     for (int r = 0; r < kRows; ++r) {
       std::int32_t pair = 0;
       std::memcpy(&pair, a + r * a_row, sizeof pair);
-      factor[r] = _mm512_set1_epi32(pair);
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < kSums; ++i) {
-      const __m512i column = _mm512_loadu_si512(b + i % kVectors * kPair * kBf16Lanes);
-      sum[i] = _mm512_dpbf16_ps(sum[i], reinterpret_cast<__m512bh>(factor[i / kVectors]),
-                                reinterpret_cast<__m512bh>(column));
+      const __m512i factor = _mm512_set1_epi32(pair);
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v)
+        sum[r * kVectors + v] = _mm512_dpbf16_ps(sum[r * kVectors + v], reinterpret_cast<__m512bh>(factor),
+                                                 reinterpret_cast<__m512bh>(column[v]));
     }
   }
-#pragma GCC unroll 16
-  for (int i = 0; i < kSums; ++i) _mm512_storeu_ps(sums + i * kBf16Lanes, sum[i]);
+  // Masks are for the last vector alone: what is stored by one waits for memory when it is read again.
+  const auto rest = static_cast<unsigned>(p.columns - (kVectors - 1) * kBf16Lanes);
+  const bool is_whole = rest == kBf16Lanes;
+  const auto mask = static_cast<__mmask16>((1U << rest) - 1U);
+#pragma GCC unroll 24
+  for (int i = 0; i < kSums; ++i) {
+    float* to = p.y + i / kVectors * p.y_row + i % kVectors * kBf16Lanes;
+    if (is_whole || i % kVectors + 1 < kVectors) {
+      if (p.adds) sum[i] = _mm512_add_ps(sum[i], _mm512_loadu_ps(to));
+      _mm512_storeu_ps(to, sum[i]);
+    } else {
+      if (p.adds) sum[i] = _mm512_add_ps(sum[i], _mm512_maskz_loadu_ps(mask, to));
+      _mm512_mask_storeu_ps(to, mask, sum[i]);
+    }
+  }
+}
+
+template <int... kIndex>
+constexpr auto all_tiles(std::integer_sequence<int, kIndex...>) {
+  return std::array<Bf16Tile, sizeof...(kIndex)>{&tile<kIndex / kBf16Vectors + 1, kIndex % kBf16Vectors + 1>...};
 }
 
 }  // namespace
 
 Bf16Tile find_bf16_tile(std::int64_t rows, std::int64_t vectors) {
   static const bool has = __builtin_cpu_supports("avx512bf16") != 0;
-  if (!has || vectors < 1 || vectors > 4) return nullptr;
-  constexpr Bf16Tile kOne[] = {&tile<1, 1>, &tile<1, 2>, &tile<1, 3>, &tile<1, 4>};
-  constexpr Bf16Tile kFour[] = {&tile<4, 1>, &tile<4, 2>, &tile<4, 3>, &tile<4, 4>};
-  return rows == 1 ? kOne[vectors - 1] : rows == 4 ? kFour[vectors - 1] : nullptr;
+  static constexpr auto kTiles = all_tiles(std::make_integer_sequence<int, kBf16Rows * kBf16Vectors>());
+  if (!has || rows < 1 || rows > kBf16Rows || vectors < 1 || vectors > kBf16Vectors) return nullptr;
+  return kTiles[static_cast<std::size_t>((rows - 1) * kBf16Vectors + vectors - 1)];
 }
 #else
 Bf16Tile find_bf16_tile(std::int64_t, std::int64_t) { return nullptr; }

@@ -11,6 +11,7 @@
 #include <type_traits>
 
 #include "executors/onednn/simd/elementwise.h"
+#include "executors/onednn/simd/gelu-inl.h"
 #include "executors/onednn/simd/math-inl.h"
 #include "ops/elementwise/formulas.h"
 
@@ -78,6 +79,8 @@ struct Floats {
   friend HWY_INLINE Floats log1p_unit(Floats x) { return HWY_NAMESPACE::log1p_unit(x.raw); }
   friend HWY_INLINE Floats erf(Floats x) { return HWY_NAMESPACE::erf(x.raw); }
   friend HWY_INLINE Floats tanh(Floats x) { return HWY_NAMESPACE::tanh(x.raw); }
+  friend HWY_INLINE Floats gelu(Floats x) { return HWY_NAMESPACE::gelu(x.raw); }
+  friend HWY_INLINE Floats gelu_tanh(Floats x) { return HWY_NAMESPACE::gelu_tanh(x.raw); }
   friend HWY_INLINE Floats gelu_slope(Floats x) { return HWY_NAMESPACE::gelu_slope(x.raw); }
   friend HWY_INLINE Floats gelu_tanh_slope(Floats x) { return HWY_NAMESPACE::gelu_tanh_slope(x.raw); }
   // To full accuracy also where exp(-|x|) alone is subnormal.

@@ -20,29 +20,30 @@ namespace {
 constexpr std::int64_t kRows = HWY_TARGET <= HWY_AVX3 ? 12 : 6;
 std::int64_t width() { return 2 * lanes(); }
 
+/// How much of a tile's columns there is: all of both vectors, some, or none of the second.
+enum class Wide { whole, partly, first };
+
 /// The first `n` columns of a row.
-template <bool kWhole>
+template <Wide kWide>
 HWY_INLINE void read_row(const float* p, std::int64_t n, V& low, V& high) {
   const std::int64_t half = lanes();
-  low = kWhole || n >= half ? load(p) : load_first(p, n);
-  high = kWhole ? load(p + half) : n > half ? load_first(p + half, n - half) : hn::Zero(F32());
+  low = kWide != Wide::first || n == half ? load(p) : load_first(p, n);
+  if constexpr (kWide == Wide::whole) high = load(p + half);
+  if constexpr (kWide == Wide::partly) high = load_first(p + half, n - half);
 }
-template <bool kWhole, class T>
+template <Wide kWide, class T>
 HWY_INLINE void write_row(V low, V high, T* p, std::int64_t n) {
   const std::int64_t half = lanes();
-  if constexpr (kWhole) {
-    store(low, p);
-    store(high, p + half);
-  } else {
-    if (n < half) return store_first(low, p, n);
-    store(low, p);
-    if (n > half) store_first(high, p + half, n - half);
-  }
+  if (kWide == Wide::first && n < half) return store_first(low, p, n);
+  store(low, p);
+  if constexpr (kWide == Wide::whole) store(high, p + half);
+  if constexpr (kWide == Wide::partly) store_first(high, p + half, n - half);
 }
 
-template <class T, int kM, bool kWhole>
+template <class T, int kM, Wide kWide>
 HWY_INLINE void sums(const GemmTile& t, std::int64_t n) {
 #define HALFSTEP_ROW [&](auto i) __attribute__((always_inline))
+  constexpr bool kBoth = kWide != Wide::first;
   const std::int64_t half = lanes();
   V low[kM], high[kM];
   const float* a[kM];
@@ -53,29 +54,29 @@ HWY_INLINE void sums(const GemmTile& t, std::int64_t n) {
   const float* b = t.b;
   const std::int64_t end = t.depth * t.a_step, a_step = t.a_step, b_step = t.b_step;
   for (std::int64_t k = 0; k < end; k += a_step) {
-    const V b0 = load(b), b1 = load(b + half);
+    const V b0 = load(b), b1 = kBoth ? load(b + half) : b0;
     b += b_step;
     unrolled<kM>(HALFSTEP_ROW {
       const V x = hn::Set(F32(), a[i][k]);
       low[i] = hn::MulAdd(x, b0, low[i]);
-      high[i] = hn::MulAdd(x, b1, high[i]);
+      if constexpr (kBoth) high[i] = hn::MulAdd(x, b1, high[i]);
     });
   }
   T* y = static_cast<T*>(t.y);
   const std::int64_t y_row = t.y_row, plus_row = t.plus_row;
   const float* plus = t.plus;
   if (!plus) {
-    unrolled<kM>(HALFSTEP_ROW { write_row<kWhole>(low[i], high[i], y + i * y_row, n); });
+    unrolled<kM>(HALFSTEP_ROW { write_row<kWide>(low[i], high[i], y + i * y_row, n); });
   } else if (t.plus_column == 0) {
     unrolled<kM>(HALFSTEP_ROW {
       const V value = hn::Set(F32(), plus[i * plus_row]);
-      write_row<kWhole>(hn::Add(low[i], value), hn::Add(high[i], value), y + i * y_row, n);
+      write_row<kWide>(hn::Add(low[i], value), hn::Add(high[i], value), y + i * y_row, n);
     });
   } else {
     unrolled<kM>(HALFSTEP_ROW {
-      V first, second;
-      read_row<kWhole>(plus + i * plus_row, n, first, second);
-      write_row<kWhole>(hn::Add(low[i], first), hn::Add(high[i], second), y + i * y_row, n);
+      V first, second = hn::Zero(F32());
+      read_row<kWide>(plus + i * plus_row, n, first, second);
+      write_row<kWide>(hn::Add(low[i], first), hn::Add(high[i], second), y + i * y_row, n);
     });
   }
 #undef HALFSTEP_ROW
@@ -84,9 +85,11 @@ HWY_INLINE void sums(const GemmTile& t, std::int64_t n) {
 template <class T, int kM>
 void rows_of(const GemmTile& t, std::int64_t n) {
   if (n == width())
-    sums<T, kM, true>(t, n);
+    sums<T, kM, Wide::whole>(t, n);
+  else if (n > lanes())
+    sums<T, kM, Wide::partly>(t, n);
   else
-    sums<T, kM, false>(t, n);
+    sums<T, kM, Wide::first>(t, n);
 }
 
 template <class T, int... kM>

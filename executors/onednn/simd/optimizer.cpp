@@ -39,8 +39,7 @@ V without_subnormals(V x) {
   return hn::IfThenZeroElse(hn::Lt(hn::Abs(x), constant(std::numeric_limits<float>::min())), x);
 }
 
-template <class Half>
-void adam_half(const AdamTensor& t, std::int64_t begin, std::int64_t n, const AdamFactors& f) {
+void adam(const AdamTensor& t, std::int64_t begin, std::int64_t n, const AdamFactors& f) {
   for_vectors(n, [&](std::int64_t offset, auto count) {
     const std::int64_t i = begin + offset;
     const V p = read(t.p + i, count);
@@ -55,18 +54,10 @@ void adam_half(const AdamTensor& t, std::int64_t begin, std::int64_t n, const Ad
     write(next, t.p_out + i, count);
     write(m, t.m_out + i, count);
     write(v, t.v_out + i, count);
-    if constexpr (!std::is_void_v<Half>) write(next, static_cast<Half*>(t.half_out) + i, count);
   });
 }
 
-void adam(const AdamTensor& t, std::int64_t begin, std::int64_t n, const AdamFactors& f, DType half) {
-  if (!t.half_out) return adam_half<void>(t, begin, n, f);
-  if (half == DType::f16) return adam_half<f16>(t, begin, n, f);
-  adam_half<bf16>(t, begin, n, f);
-}
-
-template <class Half>
-void sgd_half(const SgdTensor& t, std::int64_t begin, std::int64_t n, const SgdFactors& f) {
+void sgd(const SgdTensor& t, std::int64_t begin, std::int64_t n, const SgdFactors& f) {
   for_vectors(n, [&](std::int64_t offset, auto count) {
     const std::int64_t i = begin + offset;
     const V p = read(t.p + i, count);
@@ -81,28 +72,15 @@ void sgd_half(const SgdTensor& t, std::int64_t begin, std::int64_t n, const SgdF
     }
     const V next = hn::NegMulAdd(constant(f.rate), g, p);
     write(next, t.p_out + i, count);
-    if constexpr (!std::is_void_v<Half>) write(next, static_cast<Half*>(t.half_out) + i, count);
   });
 }
 
-void sgd(const SgdTensor& t, std::int64_t begin, std::int64_t n, const SgdFactors& f, DType half) {
-  if (!t.half_out) return sgd_half<void>(t, begin, n, f);
-  if (half == DType::f16) return sgd_half<f16>(t, begin, n, f);
-  sgd_half<bf16>(t, begin, n, f);
-}
-
-/// out = in, and its half copy, bit for bit.
-void copy(const float* in, float* out, void* half_out, std::int64_t begin, std::int64_t n, DType half) {
-  if (in == out && !half_out) return;
+/// out = in, bit for bit.
+void copy(const float* in, float* out, std::int64_t begin, std::int64_t n) {
+  if (in == out) return;
   for_vectors(n, [&](std::int64_t offset, auto count) {
     const std::int64_t i = begin + offset;
-    const V v = read(in + i, count);
-    write(v, out + i, count);
-    if (!half_out) return;
-    if (half == DType::f16)
-      write(v, static_cast<f16*>(half_out) + i, count);
-    else
-      write(v, static_cast<bf16*>(half_out) + i, count);
+    write(read(in + i, count), out + i, count);
   });
 }
 
@@ -164,10 +142,10 @@ void adam_step(const TensorList& list, std::span<const AdamTensor> tensors, cons
   parallel_for(list.blocks(), list.elements() * 28, [&](std::int64_t block) {
     list.for_block(block, [&](std::size_t tensor, std::int64_t begin, std::int64_t n) {
       const AdamTensor& t = tensors[tensor];
-      if (apply) return update(t, begin, n, factors, params.half_dtype);
-      keep(t.p, t.p_out, t.half_out, begin, n, params.half_dtype);
-      keep(t.m, t.m_out, nullptr, begin, n, params.half_dtype);
-      keep(t.v, t.v_out, nullptr, begin, n, params.half_dtype);
+      if (apply) return update(t, begin, n, factors);
+      keep(t.p, t.p_out, begin, n);
+      keep(t.m, t.m_out, begin, n);
+      keep(t.v, t.v_out, begin, n);
     });
   });
 }
@@ -189,9 +167,9 @@ void sgd_step(const TensorList& list, std::span<const SgdTensor> tensors, const 
   parallel_for(list.blocks(), list.elements() * 20, [&](std::int64_t block) {
     list.for_block(block, [&](std::size_t tensor, std::int64_t begin, std::int64_t n) {
       const SgdTensor& t = tensors[tensor];
-      if (apply) return update(t, begin, n, factors, params.half_dtype);
-      keep(t.p, t.p_out, t.half_out, begin, n, params.half_dtype);
-      if (t.b_out) keep(t.b, t.b_out, nullptr, begin, n, params.half_dtype);
+      if (apply) return update(t, begin, n, factors);
+      keep(t.p, t.p_out, begin, n);
+      if (t.b_out) keep(t.b, t.b_out, begin, n);
     });
   });
 }

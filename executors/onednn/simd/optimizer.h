@@ -40,8 +40,7 @@ class TensorList {
   std::vector<std::int64_t> begins_;  // one more than tensors
 };
 
-/// One parameter of a step. Outputs may be the same arrays as their inputs, but not overlap otherwise. `half_out`, when
-/// not null, gets p_out rounded to AdamParams::half_dtype.
+/// One parameter of a step. Outputs may be the same arrays as their inputs, but not overlap otherwise.
 struct AdamTensor {
   const float* p = nullptr;
   const float* g = nullptr;
@@ -50,7 +49,6 @@ struct AdamTensor {
   float* p_out = nullptr;
   float* m_out = nullptr;
   float* v_out = nullptr;
-  void* half_out = nullptr;
 };
 
 struct SgdTensor {
@@ -59,7 +57,6 @@ struct SgdTensor {
   const float* b = nullptr;  ///< momentum buffer; null without momentum
   float* p_out = nullptr;
   float* b_out = nullptr;
-  void* half_out = nullptr;
 };
 
 /// What changes from step to step, read through pointers when the step runs.
@@ -72,14 +69,12 @@ struct OptimizerScalars {
 
 struct AdamParams {
   double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weight_decay = 0;
-  bool decoupled = false;               ///< AdamW
-  DType half_dtype = DType::undefined;  ///< of AdamTensor::half_out: f16 or bf16
+  bool decoupled = false;  ///< AdamW
 };
 
 struct SgdParams {
   double momentum = 0, dampening = 0, weight_decay = 0;
   bool nesterov = false;
-  DType half_dtype = DType::undefined;
 };
 
 void adam_step(const TensorList& list, std::span<const AdamTensor> tensors, const OptimizerScalars& scalars,

@@ -216,7 +216,15 @@ HWY_INLINE void forward_tile(const RecurrentShape& shape, const RecurrentForward
   constexpr std::int64_t kGates = Cell::kGates;
   HWY_ALIGN float sums[kRows * kGates * kBf16Lanes];
   fetch_ahead<Cell, kRows>(shape, step, row, i);
-  find_bf16_tile(kRows, kGates)(step.h_rounded + row * shape.hidden, shape.hidden, panel, shape.hidden / 2, sums);
+  constexpr std::int64_t kColumns = kGates * kBf16Lanes, kPair = kTogether<bf16>;
+  find_bf16_tile(kRows, kGates)({.a = step.h_rounded + row * shape.hidden,
+                                 .a_row = shape.hidden,
+                                 .a_pair = kPair,
+                                 .b = panel,
+                                 .pairs = shape.hidden / kPair,
+                                 .y = sums,
+                                 .y_row = kColumns,
+                                 .columns = kColumns});
   apply_cell<Cell, kRows>(shape, step, row, i, count, [&](std::int64_t r, std::int64_t g) {
     return hn::Add(load(sums + (r * kGates + g) * kBf16Lanes), recurrent_bias<Cell>(shape, step, g, i, count));
   });
@@ -300,16 +308,17 @@ void add_tile(const RecurrentShape& shape, const float* sums, const float* weigh
 template <std::int64_t kRows>
 void add_tile(const RecurrentShape& shape, const bf16* sums, const bf16* weights, std::int64_t depth, float* dh,
               std::int64_t columns) {
-  HWY_ALIGN float product[kRows * kGroup * kBf16Lanes];
+  constexpr std::int64_t kPair = kTogether<bf16>;
   const std::int64_t vectors = (columns + kBf16Lanes - 1) / kBf16Lanes;
-  find_bf16_tile(kRows, vectors)(sums, shape.stride, weights, depth / kTogether<bf16>, product);
-  for (std::int64_t r = 0; r < kRows; ++r) {
-    float* to = dh + r * shape.hidden;
-    const float* from = product + r * vectors * kBf16Lanes;
-    for_vectors(columns, [&](std::int64_t c, auto count) {
-      write(hn::Add(read(to + c, count), read(from + c, count)), to + c, count);
-    });
-  }
+  find_bf16_tile(kRows, vectors)({.a = sums,
+                                  .a_row = shape.stride,
+                                  .a_pair = kPair,
+                                  .b = weights,
+                                  .pairs = depth / kPair,
+                                  .y = dh,
+                                  .y_row = shape.hidden,
+                                  .columns = columns,
+                                  .adds = true});
 }
 
 /// dh += sums [rows, n] R.

@@ -11,7 +11,7 @@
 namespace HALFSTEP_API halfstep {
 
 /// The version of the interface: Communicator, and all types that it uses.
-inline constexpr int kCommunicatorAbi = 4;
+inline constexpr int kCommunicatorAbi = 5;
 
 }  // namespace halfstep
 

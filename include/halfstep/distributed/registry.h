@@ -4,6 +4,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include <halfstep/base/api.h>
@@ -20,6 +21,8 @@ struct CommunicatorOptions {
   /// Called by that thread if a rank is lost and this one has made no call for 5 s: reports the loss, and returns the
   /// exit code with which all ranks are ended. Unset: the next call throws.
   std::function<int(const SharedError&)> on_loss = {};
+  /// Of the executor, see ExecutorOptions::device: the GPU of a communicator that has one.
+  std::string device = {};
 };
 
 /// The ranges of limits, in seconds.

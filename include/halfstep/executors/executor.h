@@ -22,6 +22,18 @@ struct ExecutorOptions {
   Fp32Math fp32_math = Fp32Math::strict;
   Tuning tuning = Tuning::off;
   bool deterministic = true;  ///< bit-identical results on every run; false: a GPU's libraries may sum in any order
+  /// A DeviceStatus::id or uuid; empty: the first device, or of several ranks on a machine that of the rank's number.
+  std::string device = {};
+};
+
+/// A device among those of an executor.
+struct DeviceStatus {
+  std::string id;                          ///< "cuda:1"
+  std::string uuid;                        ///< "GPU-5c8e...", the same in every process
+  std::string name;                        ///< "NVIDIA H100"
+  std::vector<std::string> features = {};  ///< as in Capabilities
+  std::size_t memory = 0;                  ///< in bytes
+  std::string reason = {};                 ///< why it cannot be used, as a sentence; empty if it can
 };
 
 /// One line of `halfstep inspect --plan`: the kernel of a node, and why it was chosen.
@@ -41,7 +53,8 @@ struct Plan {
 };
 
 /// The states of a training run, in the layout preferred by its executor; shared by all programs of that run (the
-/// training step, the smaller last batch, evaluation). Names are those of the states' values in the graph.
+/// training step, the smaller last batch, evaluation). Names are those of the states' values in the graph. Copies
+/// (StateRole::copy) have none here: they lie with their source, and follow what is written to it.
 class StateStore {
  public:
   virtual ~StateStore() = default;

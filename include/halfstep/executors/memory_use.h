@@ -16,7 +16,7 @@ struct MemoryUse {
   bool is_of_device = false;  ///< with memory of its own
 
   // States, in their present layouts.
-  std::size_t parameters = 0;
+  std::size_t parameters = 0;    ///< with their half copies
   std::size_t moments = 0;       ///< of the optimizer
   std::size_t other_states = 0;  ///< running statistics, sums of gradients, counters
 

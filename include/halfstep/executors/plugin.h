@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <string>
+#include <vector>
 
 #include <halfstep/base/api.h>
 #include <halfstep/executors/executor.h>
@@ -14,7 +15,7 @@
 namespace HALFSTEP_API halfstep {
 
 /// The version of the interface: Executor, OpDef, and all types that they use.
-inline constexpr int kExecutorAbi = 7;
+inline constexpr int kExecutorAbi = 8;
 
 /// The scores of the library's own executors.
 inline constexpr int kReferenceScore = 1, kOnednnScore = 100;
@@ -32,6 +33,10 @@ HALFSTEP_API int halfstep_score(std::string* reason);
 
 /// The executor, or nullptr with the reason as a sentence in `reason`.
 HALFSTEP_API halfstep::Executor* halfstep_executor(const halfstep::ExecutorOptions* options, std::string* reason);
+
+/// Adds the devices among which ExecutorOptions::device chooses. Plug-ins with one device omit this function, and are
+/// not loaded for a device that is named.
+HALFSTEP_API void halfstep_devices(std::vector<halfstep::DeviceStatus>* devices);
 
 /// An executor for a device that is described in the plug-in's own format and need not be present: its programs have a
 /// plan and cannot run. nullptr with the reason as a sentence in `reason` if the description is invalid. Plug-ins

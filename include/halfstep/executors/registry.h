@@ -17,6 +17,7 @@ struct ExecutorStatus {
   bool available = false;
   std::string reason;  ///< why not, as a sentence; empty if available
   Capabilities capabilities;
+  std::vector<DeviceStatus> devices = {};  ///< among which ExecutorOptions::device chooses, also if not available
 };
 
 /// Creates `reference`, `onednn`, a plug-in by its name (`cudnn` is one, see plugin.h), or `auto`: the executor with
@@ -26,7 +27,8 @@ struct ExecutorStatus {
 ///
 /// A broken plug-in does not affect others. `notice` receives a sentence about it, that of `missing_plugin_folders`,
 /// another if auto skips a GPU of this machine, those of `without_effect`, and, once per process, one on the waiting
-/// threads of OpenMP if their wait policy is not set. Throws Error naming the available executors.
+/// threads of OpenMP if their wait policy is not set. Throws Error naming the available executors, or if there is no
+/// device of that name: then auto takes no other.
 std::unique_ptr<Executor> make_executor(std::string_view name, const ExecutorOptions& options,
                                         std::string* notice = nullptr);
 

@@ -38,6 +38,8 @@ struct Capabilities {
   Chains chains;
   /// Optimizer steps of ai.halfstep that have a kernel; others are decomposed into elementwise nodes.
   std::set<std::string, std::less<>> updates;
+  /// Half copies of parameters are states, as it pays that an optimizer's kernel writes them: see keep_half_copies.
+  bool half_copies = false;
   /// Memory in bytes; 0 if unknown.
   std::size_t memory = 0;
   /// The precision that `--precision auto` selects on this device, and a sentence with the reason.

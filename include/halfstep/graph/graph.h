@@ -104,6 +104,7 @@ enum class StateRole {
   accumulator,  ///< sum of gradients over several batches
   random,       ///< counter of the random number generator
   residual,     ///< rounding error of a rank's gradients, to be added to the next ones
+  copy,         ///< of another state, in a half type: see State::source
 };
 std::string_view name_of(StateRole role);
 
@@ -112,9 +113,12 @@ struct State {
   ValueId value = kNoValue;
   ValueId next = kNoValue;  ///< kNoValue if nothing updates it
   StateRole role = StateRole::parameter;
-  Tensor initial;  ///< value before the first step
+  Tensor initial;  ///< value before the first step; of a copy only its type and shape
   /// Gradient of the loss with respect to a parameter, from `differentiate` until an optimizer has used it.
   ValueId gradient = kNoValue;
+  /// The value of the state that a copy is of. When a step begins, a copy is the Cast of that value, whatever changed
+  /// it; `next` saves an executor from making it anew. A copy is no part of what is saved.
+  ValueId source = kNoValue;
 };
 
 /// Role of a value in a training step. Passes, and code that runs the step, find values by their role, independently

@@ -79,7 +79,7 @@ class Builder {
   Expr sum_to(Expr x, Shape shape);
   Expr zeros_like(Expr x);
 
-  /// Sets the name prefix and the forward node (see Node::forward) of all nodes added from now on.
+  /// Sets the name prefix (a scope, or a node's name and a dot) and the forward node of all nodes added from now on.
   void set_context(std::string_view name_prefix, NodeId forward = kNoNode);
 
  private:

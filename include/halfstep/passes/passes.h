@@ -143,10 +143,10 @@ Pass scale_loss(LossScaleOptions options, bool by_weight = false);
 Pass accumulate_gradients();
 /// The rest of a step after gradients are summed: the parameters that have a sum, each with the state of the sum as its
 /// gradient. `sums` has the names of these states by parameter name. An optimizer must be attached. `trainable` has
-/// parameters as states; `loss_scale` is the name of that state, empty if there is none. Throws Error(failure) for a
-/// name that is taken.
+/// parameters as states; `loss_scale` is the name of that state, empty if there is none. `copies` has the types of
+/// half copies to keep by parameter name. Throws Error(failure) for a name that is taken.
 Graph graph_of_sums(const Graph& trainable, const std::map<std::string, std::string>& sums,
-                    const std::string& loss_scale);
+                    const std::string& loss_scale, const std::map<std::string, DType>& copies = {});
 /// States stay unchanged: their updates are removed.
 Pass hold_states();
 
@@ -167,6 +167,10 @@ Pass attach_optimizer(OptimizerOptions options);
 /// Replaces the update node of an optimizer that is not in `updates` (Capabilities::updates) by the elementwise nodes,
 /// products and sums of its formula. Skipped updates still leave every state unchanged, bit for bit.
 Pass write_out_update(std::set<std::string, std::less<>> updates);
+
+/// The Cast of a parameter to a half type becomes a state of its own, a copy (StateRole::copy), whose next value is the
+/// Cast of the parameter's next one, if it has one. A copy that is there already gets such a next value, too.
+Pass keep_half_copies();
 
 /// Removes unread nodes and constants.
 Pass remove_dead_nodes();

@@ -45,7 +45,8 @@ struct StoredState {
   std::string name, key;
   StateRole role;
 };
-/// Keys are names, except that the loss scale's key is `kLossScaleState` unless another state has that name.
+/// All but copies. Keys are names, except that the loss scale's key is `kLossScaleState` unless another state has that
+/// name.
 std::vector<StoredState> stored_states(const Graph& step);
 
 inline constexpr const char* kCheckpointFile = "checkpoint.safetensors";

@@ -27,7 +27,8 @@ NamedTensors example_inputs(const Graph& model, const InputShapes& shapes);
 std::optional<Tensor> example_labels(const Graph& model, const InputShapes& shapes, const std::string& output = {},
                                      const std::optional<std::string>& loss = {});
 
-/// One batch of inputs and labels, for a training run with these options.
-Dataset example_dataset(const Graph& model, const InputShapes& shapes, const TrainerOptions& options);
+/// One batch of inputs and labels, for a training run with these options; of a model that supports only the batch size
+/// that it was exported for, one of that size for each rank.
+Dataset example_dataset(const Graph& source, InputShapes shapes, const TrainerOptions& options);
 
 }  // namespace halfstep

@@ -22,6 +22,7 @@
 #include <halfstep/graph/named_tensors.h>
 #include <halfstep/onnx_io/load.h>
 #include <halfstep/session/profile.h>
+#include <halfstep/training/beside_step.h>
 #include <halfstep/training/evaluator.h>
 #include <halfstep/training/metrics.h>
 #include <halfstep/training/options.h>
@@ -149,6 +150,8 @@ class Trainer {
   const Plan& plan();
   /// Memory use of that step; none if the executor does not report it.
   std::optional<MemoryUse> memory();
+  /// What a memory budget counts of the host's memory beside that; nothing on a device with memory of its own.
+  BesideStep beside_step();
   /// Profiles training steps on the data set's first batch; the steps change the parameters.
   Profile profile(const ProfileOptions& options = {});
 

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "executors/core/choices_file.h"
 #include "tests/temporary_directory.h"
 
 namespace halfstep::core {
@@ -45,6 +46,34 @@ TEST(Choices, HoldForOneObjectWhereNothingIsWritten) {
     EXPECT_EQ(*choices.find("a"), "one");
     EXPECT_NE(choices.notice(), "");
   }
+}
+
+TEST(Choices, TellWhetherTheyMayBeKept) {
+  const TemporaryDirectory folder;
+  EXPECT_EQ(refusal_to_keep(folder / "made" / "choices.json"), "");
+  for (const std::filesystem::path& file : {std::filesystem::path(), std::filesystem::path("/proc/nothing/file")})
+    EXPECT_NE(refusal_to_keep(file), "");
+}
+
+TEST(Choices, TellWhyNoneOfTheFilesAreTaken) {
+  const TemporaryDirectory folder;
+  const std::filesystem::path file = folder / "choices.json";
+  EXPECT_EQ(remark_on_choices(file, "device; 1"), "");
+  Choices first(file, "device; 1");
+  first.set("a", "one");
+  EXPECT_TRUE(first.save());
+  EXPECT_EQ(remark_on_choices(file, "device; 1"), "");
+  EXPECT_EQ(remark_on_choices(file, "device; 2"),
+            file.string() + " is of other versions, and what it holds is measured again");
+  EXPECT_EQ(remark_on_choices(file, "other device; 1"), "");
+  EXPECT_EQ(remark_on_choices(file, "device"), "");
+  write_text(file, "{\"device; 1\": ");
+  EXPECT_EQ(remark_on_choices(file, "device; 1"), file.string() + " is damaged, and made again");
+  Choices second(file, "device; 1");
+  second.set("a", "two");
+  EXPECT_TRUE(second.save());
+  EXPECT_EQ(remark_on_choices(file, "device; 1"), "");
+  EXPECT_EQ(*Choices(file, "device; 1").find("a"), "two");
 }
 
 }  // namespace

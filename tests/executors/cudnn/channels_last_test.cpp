@@ -265,9 +265,11 @@ TEST(ChannelsLast, GradientsOfNormalizationsOfGroupsAreThoseOfTheReference) {
   }
   const std::vector<Tensor> got = step.run(values), want = wanted.run(values);
   for (std::size_t i = 0; i < got.size(); ++i) expect_near(got[i], want[i], 0x1p-6, graph[graph.outputs[i]].name);
-  for (const State& state : graph.states)
+  for (const State& state : graph.states) {
+    if (state.role == StateRole::copy) continue;  // which has no name of its own in a store
     expect_near(step.store().read(graph[state.value].name), wanted.store().read(graph[state.value].name), 0x1p-6,
                 graph[state.value].name);
+  }
   EXPECT_TRUE(emulation::guards_are_whole());
 }
 

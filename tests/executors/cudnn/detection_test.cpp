@@ -2,6 +2,9 @@
 #include "executors/cudnn/detection.h"
 
 #include <cstring>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -17,6 +20,7 @@ struct Answers {
   int driver = 13000, runtime = 13000, count = 1;
   cudaError_t counted = cudaSuccess, asked = cudaSuccess;
   int major = 9, minor = 0;
+  int mig = -1, silent = -1;  ///< of which number
 };
 Answers answers;
 
@@ -26,14 +30,16 @@ DetectionApi fake(const Answers& a) {
       [](int* v) { return *v = answers.driver, cudaSuccess; },
       [](int* v) { return *v = answers.runtime, cudaSuccess; },
       [](int* n) { return *n = answers.count, answers.counted; },
-      [](cudaDeviceProp* p, int) {
+      [](cudaDeviceProp* p, int id) {
         *p = {};
         std::strcpy(p->name, "Fake");
         p->major = answers.major;
         p->minor = answers.minor;
         p->totalGlobalMem = std::size_t{8} << 30;
         p->multiProcessorCount = 4;
-        return answers.asked;
+        p->uuid.bytes[15] = static_cast<char>(id);
+        std::strcat(p->name, id == answers.mig ? " MIG 1g.10gb" : "");
+        return id == answers.silent ? cudaErrorUnknown : answers.asked;
       },
   };
 }
@@ -85,6 +91,46 @@ TEST(Detection, TellsNameCapabilityAndMemory) {
   EXPECT_EQ(d.name, "Fake");
   EXPECT_EQ(d.capability(), 86);
   EXPECT_EQ(d.memory, std::size_t{8} << 30);
+}
+
+/// The number that is chosen, or the reason why none is.
+std::string chosen(const Answers& a, std::string_view wanted, int local_rank = 0) {
+  const auto found = detect(fake(a), 75, wanted, local_rank);
+  if (const auto* none = std::get_if<NoDevice>(&found)) return none->reason;
+  return std::to_string(std::get<Device>(found).id);
+}
+
+TEST(Detection, TakesTheDeviceThatIsNamed) {
+  EXPECT_EQ(chosen({.count = 2}, ""), "0");
+  EXPECT_EQ(chosen({.count = 2}, "cuda:1"), "1");
+  EXPECT_EQ(chosen({.count = 2}, "GPU-00000000-0000-0000-0000-000000000001"), "1");
+  EXPECT_EQ(chosen({.count = 1}, "cuda:1"), "CUDA shows cuda:0 (Fake, GPU-00000000-0000-0000-0000-000000000000)");
+}
+
+TEST(Detection, TakesThatOfTheRankOnItsMachine) {
+  EXPECT_EQ(chosen({.count = 2}, "", 1), "1");
+  EXPECT_EQ(chosen({.count = 2}, "", 3), "1") << "ranks share GPUs where there are fewer";
+  EXPECT_EQ(chosen({.count = 1}, "", 1), "0") << "where the launcher shows each rank its own";
+  EXPECT_EQ(chosen({.count = 2}, "cuda:0", 1), "0");
+}
+
+TEST(Detection, SaysHowMigInstancesAreNamed) {
+  const Answers mig{.mig = 0};
+  EXPECT_EQ(chosen(mig, "MIG-00000000-0000-0000-0000-000000000000"), "0");
+  for (const char* wanted : {"cuda:1", "MIG-00000000-0000-0000-0000-000000000001"})
+    EXPECT_THAT(chosen(mig, wanted),
+                testing::AllOf(HasSubstr("cuda:0 (Fake MIG 1g.10gb, MIG-0"), HasSubstr("CUDA_VISIBLE_DEVICES")));
+  EXPECT_THAT(chosen({}, "MIG-1"), HasSubstr("CUDA_VISIBLE_DEVICES"));
+}
+
+TEST(Detection, ADeviceThatDoesNotAnswerIsNoLossOfTheOthers) {
+  const Answers half{.count = 2, .silent = 1};
+  EXPECT_EQ(chosen(half, ""), "0");
+  EXPECT_THAT(chosen(half, "cuda:1"), HasSubstr("The GPU cuda:1 does not answer"));
+  const std::vector<DeviceStatus> all = all_devices(fake(half), 75);
+  ASSERT_EQ(all.size(), 2u);
+  EXPECT_EQ(all[0].reason, "");
+  EXPECT_THAT(all[1].reason, HasSubstr("does not answer"));
 }
 
 struct Expected {

@@ -2,7 +2,9 @@
 #include <cmath>
 #include <cstdint>
 #include <random>
+#include <set>
 #include <span>
+#include <string>
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
@@ -11,8 +13,10 @@
 #include "conformance/executor_check.h"
 #include "conformance/run_graph.h"
 #include "conformance/special_check.h"
+#include "executors/cudnn/runtime_compiler.h"
 #include "tests/executors/cudnn/emulated_executor.h"
 #include "tests/executors/cudnn/emulation/emulation.h"
+#include "tests/executors/cudnn/emulation/generated.h"
 #include "tests/support/error_of.h"
 #include <halfstep/onnx_io/load.h>
 #include <halfstep/ops/infer.h>
@@ -34,6 +38,19 @@ const Case kCases[] = {
     {"all axes turned", "({}[5,3,2,37] x) => ({}[37,2,3,5] y) {{ y = Transpose(x) }}"},
     {"channels to the back", "({}[2,35,5,7] x) => ({}[2,5,7,35] y) {{ y = Transpose<perm = [0, 2, 3, 1]>(x) }}"},
     {"rows stay whole", "({}[5,6,7] x) => ({}[6,5,7] y) {{ y = Transpose<perm = [1, 0, 2]>(x) }}"},
+    {"heads and places", "({}[2,3,4,8] x) => ({}[2,4,3,8] y) {{ y = Transpose<perm = [0, 2, 1, 3]>(x) }}"},
+    {"a part that begins at a whole vector",
+     "({}[6,40] x) => ({}[6,16] y) <int64[1] b = {{8}}, int64[1] e = {{24}}, int64[1] a = {{1}}> "
+     "{{ y = Slice(x, b, e, a) }}"},
+    {"a part that begins within a vector",
+     "({}[6,40] x) => ({}[6,16] y) <int64[1] b = {{6}}, int64[1] e = {{22}}, int64[1] a = {{1}}> "
+     "{{ y = Slice(x, b, e, a) }}"},
+    {"every other row",
+     "({}[9,8] x) => ({}[5,8] y) <int64[1] b = {{8}}, int64[1] e = {{-100}}, int64[1] a = {{0}}, "
+     "int64[1] s = {{-2}}> {{ y = Slice(x, b, e, a, s) }}"},
+    {"parts side by side", "({}[5,8] x, {}[5,24] z) => ({}[5,32] y) {{ y = Concat<axis = 1>(x, z) }}"},
+    {"rows by index", "({}[9,24] x, int64[5] i) => ({}[5,24] y) {{ y = Gather(x, i) }}", 9},
+    {"rows of odd length by index", "({}[9,5] x, int64[7] i) => ({}[7,5] y) {{ y = Gather(x, i) }}", 9},
     {"tiles", "({}[3,5] x) => ({}[6,15] y) <int64[2] r = {{2, 3}}> {{ y = Tile(x, r) }}"},
     {"elements along an axis",
      "({}[7,9,5] x, int64[7,4,5] i) => ({}[7,4,5] y) {{ y = GatherElements<axis = 1>(x, i) }}", 9},
@@ -56,6 +73,11 @@ const Case kCases[] = {
      9},
     {"the least of several tuples",
      "({}[9,7] x, int64[40,1] i, {}[40,7] u) => ({}[9,7] y) {{ y = ScatterND<reduction = \"min\">(x, i, u) }}", 9},
+    {"sums of very many",
+     "({}[300] x, int64[4500] i, {}[4500] u) => ({}[300] y) {{ y = ScatterElements<reduction = \"add\">(x, i, u) }}",
+     300, false},
+    {"the last of very many", "({}[5] x, int64[3000] i, {}[3000] u) => ({}[5] y) {{ y = ScatterElements(x, i, u) }}",
+     5},
     {"products of several",
      "({}[9,5] x, int64[12,5] i, {}[12,5] u) => ({}[9,5] y) {{ y = ScatterElements<reduction = \"mul\">(x, i, u) }}", 9,
      false},
@@ -188,6 +210,85 @@ TEST(GeneratedMovement, TransposesByTiles) {
   const Graph graph = parse(in_type(kCases[3], "float16"));
   EXPECT_EQ(execution_difference(graph, inputs_of(graph, 1), *executor, 0, &plan), "");
   EXPECT_EQ(first_node(plan).kernel, "generated: transpose");
+}
+
+/// By NVIDIA's own compiler.
+TEST(GeneratedMovement, MovesWholeVectorsWhereTheyLieTogether) {
+  ASSERT_EQ(runtime_compiler_refusal(), "");
+  const auto executor = emulated_executor();
+  const std::set<std::string> wide = {"heads and places", "a part that begins at a whole vector", "every other row",
+                                      "parts side by side", "rows by index"};
+  for (const Case& each : kCases) {
+    const bool is_wide = wide.contains(each.what);
+    if (!is_wide && !std::string(each.what).ends_with("within a vector") && !std::string(each.what).starts_with("rows"))
+      continue;
+    SCOPED_TRACE(each.what);
+    emulation::forget_texts();
+    const Graph graph = parse(in_type(each, "float16"));
+    const auto store = executor->make_store();
+    executor->compile(graph, *store);
+    EXPECT_FALSE(emulation::executor_texts().empty());
+    for (const KernelText& text : emulation::executor_texts())
+      EXPECT_EQ(inspect(text, 80).vector_accesses > 0, is_wide) << text.name;
+  }
+}
+
+/// What is gathered of an index out of range, in words of every width.
+TEST(GeneratedMovement, GathersNaNForAnIndexOutOfRange) {
+  const auto executor = emulated_executor(Values::separate);
+  for (const std::int64_t inner : {1, 2, 4, 8, 3}) {
+    const Graph graph =
+        parse(fmt::format("(float16[3,{0}] x, int64[2] i) => (float16[2,{0}] y) {{ y = Gather(x, i) }}", inner));
+    CompiledGraph gather(*executor, graph);
+    const std::vector<double> y = to_doubles(
+        gather.run({convert(Tensor(DType::f32, {3, inner}), DType::f16), Tensor::of<std::int64_t>({3, 1})})[0]);
+    for (std::int64_t k = 0; k < inner; ++k) {
+      EXPECT_TRUE(std::isnan(y[static_cast<std::size_t>(k)])) << inner;
+      EXPECT_EQ(y[static_cast<std::size_t>(inner + k)], 0) << inner;
+    }
+  }
+}
+
+/// Indices that fill several chunks, have several digits, meet often at one place, or are out of range: whole numbers,
+/// whose sums are exact.
+TEST(GeneratedMovement, GathersTheGradientsOfRows) {
+  const auto executor = emulated_executor(Values::separate);
+  struct Rows {
+    std::int64_t outer, count, extent, inner;
+    bool on_few;  // most of them the same
+  };
+  for (const Rows& r : {Rows{1, 5000, 300, 8, false}, Rows{1, 3000, 70000, 1, false}, Rows{2, 700, 5, 24, true},
+                        Rows{3, 65, 40, 3, true}, Rows{1, 33, 2, 40, true}, Rows{1, 1, 1, 1, false}})
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      SCOPED_TRACE(fmt::format("{} {} {} {} {}", r.outer, r.count, r.extent, r.inner, name_of(dtype)));
+      std::mt19937 random(7);
+      Tensor indices(DType::i64, {r.count}), dy(DType::f32, {r.outer, r.count, r.inner}),
+          want(DType::f32, {r.outer, r.extent, r.inner});
+      for (std::int64_t& k : indices.span<std::int64_t>()) {
+        k = static_cast<std::int64_t>(random() % static_cast<unsigned>(2 * r.extent)) - r.extent;
+        if (r.on_few && random() % 4 > 0) k = r.extent - 1;
+        if (random() % 16 == 0) k = random() % 2 ? r.extent : -r.extent - 1;
+      }
+      for (float& v : dy.span<float>()) v = static_cast<float>(random() % 3) - 1;
+      for (std::int64_t o = 0; o < r.outer; ++o)
+        for (std::int64_t j = 0; j < r.count; ++j)
+          for (std::int64_t i = 0; i < r.inner; ++i) {
+            const std::int64_t k = indices.span<std::int64_t>()[static_cast<std::size_t>(j)];
+            if (k < -r.extent || k >= r.extent) continue;
+            const std::int64_t row = k < 0 ? k + r.extent : k;
+            want.span<float>()[static_cast<std::size_t>((o * r.extent + row) * r.inner + i)] +=
+                dy.span<float>()[static_cast<std::size_t>((o * r.count + j) * r.inner + i)];
+          }
+      const std::string type = dtype == DType::f32 ? "float" : "bfloat16";
+      const Graph graph =
+          parse(fmt::format("({0}[{1},{2},{4}] dy, int64[{2}] i) => ({0}[{1},{3},{4}] dx) "
+                            "{{ dx = ai.halfstep.GatherGrad<axis = 1, input_shape = [{1}, {3}, {4}]>(dy, i) }}",
+                            type, r.outer, r.count, r.extent, r.inner));
+      CompiledGraph gather(*executor, graph);
+      EXPECT_EQ(first_node(gather.program().plan()).kernel, "generated: gather");
+      EXPECT_TRUE(identical(gather.run({convert(dy, dtype), indices})[0], convert(want, dtype)));
+      EXPECT_TRUE(emulation::guards_are_whole());
+    }
 }
 
 TEST(GeneratedInterpolation, AgreesWithTheReference) {

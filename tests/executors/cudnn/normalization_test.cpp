@@ -1,5 +1,5 @@
-// BatchNormalization in the shapes that its kernels tell apart: whole vectors and single elements, channels in planes
-// and beside each other, one chunk of a channel and several.
+// Normalizations in the shapes that their kernels tell apart: whole vectors and single elements; channels in planes and
+// beside each other, one chunk of a channel and several; rows by 32 to 256 threads, which keep them or read them again.
 #include <cmath>
 #include <random>
 
@@ -17,11 +17,33 @@
 namespace halfstep::cudnn {
 namespace {
 
+/// Of a shape: whether its kernels move 16 bytes at once, in f32 and in a half type.
+struct Extents {
+  Shape x;
+  bool is_wide, is_wide_in_half;
+};
+const std::vector<Extents> kChannels = {
+    {{300, 24}, true, true},    {{5, 7}, false, false},       {{40, 520}, true, true},        {{5000, 8}, true, true},
+    {{5, 3, 4, 8}, true, true}, {{3, 4, 40, 64}, true, true}, {{2, 3, 5, 2, 2}, true, false}, {{33}, false, false},
+};
+const std::vector<Extents> kRows = {
+    {{9, 70}, false, false}, {{4099, 16}, true, true}, {{40, 768}, true, true},   {{2, 3, 1, 1024}, true, true},
+    {{3, 4096}, true, true}, {{5, 6152}, true, true},  {{3, 2045}, false, false}, {{1, 1, 1, 12}, true, false},
+};
+const std::vector<Extents> kGroups = {
+    {{2, 4, 8}, true, true},
+    {{3, 4, 5, 7}, false, false},
+    {{2, 6, 32, 40}, true, true},
+    {{1, 4, 6, 2}, true, false},
+};
+
 struct Form {
   const char* name;
-  const char* inputs;  ///< X and C stand for the types of tensors and parameters
+  const char* inputs;  ///< X, C and M stand for the types of tensors, parameters and statistics
   const char* node;
   std::vector<const char*> outputs;
+  const std::vector<Extents>& shapes = kChannels;
+  bool has_rows = false;  ///< a parameter for each element of the last axis, not of axis 1
 };
 const Form kForms[] = {
     {"training",
@@ -49,16 +71,22 @@ const Form kForms[] = {
      "X dy, X x, C s, C m, C v",
      "dx, ds, db = ai.halfstep.BatchNormalizationGrad(dy, x, s, m, v)",
      {"X dx", "C ds", "C db"}},
-};
-
-/// Of a shape: whether its kernels move 16 bytes at once, in f32 and in a half type.
-struct Extents {
-  Shape x;
-  bool is_wide, is_wide_in_half;
-};
-const Extents kExtents[] = {
-    {{300, 24}, true, true},    {{5, 7}, false, false},       {{40, 520}, true, true},        {{5000, 8}, true, true},
-    {{5, 3, 4, 8}, true, true}, {{3, 4, 40, 64}, true, true}, {{2, 3, 5, 2, 2}, true, false}, {{33}, false, false},
+    {"rows", "X x, C s, C b", "y, m, i = LayerNormalization(x, s, b)", {"X y", "M m", "M i"}, kRows, true},
+    {"rows_without_bias", "X x, C s", "y = LayerNormalization<epsilon = 0.01>(x, s)", {"X y"}, kRows, true},
+    {"gradient_of_rows",
+     "X dy, X x, C s",
+     "dx, ds, db = ai.halfstep.LayerNormalizationGrad(dy, x, s)",
+     {"X dx", "C ds", "C db"},
+     kRows,
+     true},
+    {"gradient_of_rows_alone",
+     "X dy, X x, C s",
+     "dx, ds, db = ai.halfstep.LayerNormalizationGrad(dy, x, s)",
+     {"X dx"},
+     kRows,
+     true},
+    {"groups", "X x, C s, C b", "y = GroupNormalization<num_groups = 2>(x, s, b)", {"X y"}, kGroups},
+    {"instances", "X x, C s, C b", "y = InstanceNormalization(x, s, b)", {"X y"}, kGroups},
 };
 
 /// With `to` for every type of that name.
@@ -71,11 +99,15 @@ void put_type(std::string& text, char name, const std::string& to) {
 
 Graph graph_of(const Form& form, const Shape& x, DType dtype) {
   const std::string type = dtype == DType::f32 ? "float" : dtype == DType::f16 ? "float16" : "bfloat16";
-  const std::int64_t channels = x.rank() > 1 ? x[1] : 1;
+  const std::int64_t channels = form.has_rows ? x.dim(-1) : x.rank() > 1 ? x[1] : 1;
+  const bool are_batches = &form.shapes == &kChannels;  // whose parameters stay f32
   std::string text =
       fmt::format("<ir_version: 10, opset_import: [\"\": 28, \"ai.halfstep\": 1]> g ({}) => ({}) {{ {} }}", form.inputs,
                   fmt::join(form.outputs, ", "), form.node);
-  put_type(text, 'C', fmt::format("float[{}]", channels));
+  put_type(text, 'C', fmt::format("{}[{}]", are_batches ? "float" : type, channels));
+  std::vector<std::int64_t> of_rows = x.dims();
+  of_rows.back() = 1;
+  put_type(text, 'M', fmt::format("float[{}]", fmt::join(of_rows, ",")));
   put_type(text, 'X', fmt::format("{}[{}]", type, fmt::join(x.dims(), ",")));
   Graph graph = parse_model(text).graph;
   infer_graph(graph);
@@ -118,11 +150,11 @@ void expect_reference(const Graph& graph, const std::vector<Tensor>& values, dou
   }
 }
 
-class BatchNorm : public testing::TestWithParam<Form> {};
+class Normalization : public testing::TestWithParam<Form> {};
 void PrintTo(const Form& form, std::ostream* os) { *os << form.name; }
 
-TEST_P(BatchNorm, AgreesWithTheReferenceInEveryShape) {
-  for (const Extents& extents : kExtents)
+TEST_P(Normalization, AgreesWithTheReferenceInEveryShape) {
+  for (const Extents& extents : GetParam().shapes)
     for (const DType dtype : {DType::f32, DType::f16, DType::bf16}) {
       if (dtype == DType::bf16 && extents.x.rank() != 4) continue;
       SCOPED_TRACE(extents.x.to_string() + " " + std::string(name_of(dtype)));
@@ -133,14 +165,19 @@ TEST_P(BatchNorm, AgreesWithTheReferenceInEveryShape) {
 }
 
 /// Values that differ by a thousandth of their mean: sums of squares would leave nothing of the variance.
-TEST_P(BatchNorm, IsExactFarFromZero) {
+TEST_P(Normalization, IsExactFarFromZero) {
   Form form = GetParam();
   std::string node = form.node;
   // A gradient jumps at a bound, where rounding decides: none of the values is near these.
   if (const std::size_t at = node.find("min = -0.5, max = 0.5"); at != std::string::npos)
     node.replace(at, std::string("min = -0.5, max = 0.5").size(), "min = -100.0, max = 100.0");
   form.node = node.c_str();
-  for (const Shape& x : {Shape{300, 24}, Shape{5000, 8}, Shape{3, 4, 40, 64}, Shape{5, 3, 5, 5}}) {
+  std::vector<Shape> shapes = {{300, 24}, {5000, 8}, {3, 4, 40, 64}, {5, 3, 5, 5}};
+  if (&form.shapes != &kChannels) {
+    shapes.clear();
+    for (const Extents& extents : form.shapes) shapes.push_back(extents.x);
+  }
+  for (const Shape& x : shapes) {
     if (std::string(form.name).find("inference") != std::string::npos) continue;
     SCOPED_TRACE(x.to_string());
     const Graph graph = graph_of(form, x, DType::f32);
@@ -150,10 +187,10 @@ TEST_P(BatchNorm, IsExactFarFromZero) {
 }
 
 /// By NVIDIA's own compiler.
-TEST_P(BatchNorm, MovesWholeVectorsAndSpillsNothing) {
+TEST_P(Normalization, MovesWholeVectorsAndSpillsNothing) {
   ASSERT_EQ(runtime_compiler_refusal(), "");
   const auto executor = emulated_executor();
-  for (const Extents& extents : kExtents)
+  for (const Extents& extents : GetParam().shapes)
     for (const DType dtype : {DType::f32, DType::f16, DType::bf16}) {
       if (dtype == DType::bf16 && extents.x.rank() != 4) continue;
       SCOPED_TRACE(extents.x.to_string() + " " + std::string(name_of(dtype)));
@@ -166,14 +203,14 @@ TEST_P(BatchNorm, MovesWholeVectorsAndSpillsNothing) {
       for (const KernelText& text : texts) {
         const KernelReport report = inspect(text, dtype == DType::f32 ? 75 : 90);
         EXPECT_EQ(report.spilled_bytes, 0) << text.name;
-        const bool is_join = text.name.starts_with("join_");
+        const bool is_join = text.name.starts_with("join_") || text.name.ends_with("_columns");
         const bool is_wide = dtype == DType::f32 ? extents.is_wide : extents.is_wide_in_half;
         EXPECT_EQ(report.vector_accesses > 0, is_wide && !is_join) << text.name;
       }
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(, BatchNorm, testing::ValuesIn(kForms), [](const auto& each) { return each.param.name; });
+INSTANTIATE_TEST_SUITE_P(, Normalization, testing::ValuesIn(kForms), [](const auto& each) { return each.param.name; });
 
 }  // namespace
 }  // namespace halfstep::cudnn

@@ -1,5 +1,6 @@
 // What cuDNN plans for devices that are described: every convolution of whole training steps has an engine.
 #include <algorithm>
+#include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <set>
@@ -11,8 +12,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "executors/cudnn/batch_normalization_graph.h"
 #include "tests/executors/cudnn/training_steps.h"
 #include "tests/paths.h"
+#include "tests/temporary_directory.h"
 #include <halfstep/base/error.h>
 #include <halfstep/executors/registry.h>
 #include <halfstep/onnx_io/load.h>
@@ -31,10 +34,14 @@ std::string description(const std::string& device) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-std::unique_ptr<Executor> planner(const std::string& text, const ExecutorOptions& options = {}) {
-  // Before cuDNN looks for one of that name.
+/// Before cuDNN looks for one of that name.
+void load_driver() {
   static void* const driver = dlopen(HALFSTEP_NO_DEVICE_LIBRARY, RTLD_NOW | RTLD_GLOBAL);
   EXPECT_NE(driver, nullptr) << dlerror();
+}
+
+std::unique_ptr<Executor> planner(const std::string& text, const ExecutorOptions& options = {}) {
+  load_driver();
   return make_described_executor("", HALFSTEP_CUDNN_PLUGIN, text, options);
 }
 
@@ -244,6 +251,52 @@ TEST_P(Planning, ComputesAttentionByCudnnWhereTheDeviceHasIt) {
   }
 }
 
+PlanTarget described(const std::string& device) {
+  load_driver();
+  return {nullptr, std::make_shared<const BackendDescriptor>(device_properties(description(device)))};
+}
+
+/// Programs of a described device have none of them, as they are taken where they are measured to be faster.
+TEST_P(Planning, FindsAnEngineForBatchNormalizationWhereTheDeviceHasIt) {
+  const std::string device = GetParam().name;
+  const PlanTarget target = described(device);
+  struct Case {
+    const char* name;
+    bool is_gradient, addition, relu;
+  };
+  const Case cases[] = {{"forward", false, false, false},
+                        {"forward with ReLU", false, false, true},
+                        {"forward with addition and ReLU", false, true, true},
+                        {"gradient", true, false, false},
+                        {"gradient with ReLU", true, false, true}};
+  for (const DType dtype : {DType::f16, DType::bf16, DType::f32})
+    for (const Case& each : cases) {
+      if (dtype != DType::f16 && !(device == "h100" && each.relu && !each.addition)) continue;
+      SCOPED_TRACE(fmt::format("{} {}", name_of(dtype), each.name));
+      const BatchNormalizationProblem p{dtype, {32, 64, 56, 56}, each.addition, each.relu};
+      const std::vector<ExecutionPlan> plans =
+          (each.is_gradient ? plan_batch_normalization_grad : plan_batch_normalization)(target, p, {}, 1);
+      ASSERT_EQ(plans.empty(), device == "t4");
+      if (plans.empty()) continue;
+      EXPECT_THAT(plans[0].notes, Not(HasSubstr("not deterministic")));
+      const ExecutionPlan::Built built = plans[0].built();
+      EXPECT_NE(built.plan, nullptr);
+      fmt::print("{} | {} | {} | engine {} | {}, {} bytes\n", device, name_of(dtype), each.name, plans[0].engine,
+                 plans[0].notes, built.workspace);
+    }
+}
+
+/// Odd extents, of any number of axes.
+TEST(DescribedDevices, BatchNormalizationsOfOddExtentsHaveAnEngine) {
+  const PlanTarget target = described("h100");
+  for (const Shape& x : {Shape{3, 24, 5, 7}, Shape{300, 24}, Shape{2, 16, 3, 4, 5}}) {
+    const auto forward = plan_batch_normalization(target, {DType::f16, x, true, true}, {}, 1),
+               gradient = plan_batch_normalization_grad(target, {DType::f16, x, false, true}, {}, 1);
+    EXPECT_TRUE(!forward.empty() && forward[0].built().plan) << x.to_string();
+    EXPECT_TRUE(!gradient.empty() && gradient[0].built().plan) << x.to_string();
+  }
+}
+
 TEST(DescribedDevices, Tf32PutsConvolutionsOfF32OnTensorCores) {
   const auto executor = planner(description("h100"), {.fp32_math = Fp32Math::tf32});
   const Plan plan = plan_of(*executor, "unet", DType::f32);
@@ -272,6 +325,16 @@ TEST(DescribedDevices, ProgramsOfADescribedDeviceDoNotRun) {
       executor->compile(training_step("mlp-torchscript", DType::f16, executor->capabilities()), *store);
   EXPECT_THAT(program->plan().notes, testing::Contains(HasSubstr("cannot run")));
   EXPECT_THROW(program->run(), Error);
+}
+
+TEST(DescribedDevices, NothingIsTimedAndNothingKept) {
+  const TemporaryDirectory folder;
+  ::setenv("HALFSTEP_KERNEL_CACHE", folder.path().c_str(), 1);
+  const auto executor = planner(description("h100"));
+  for (const Plan& plan : {plan_of(*executor, "unet", DType::f16), plan_of_attention(*executor, DType::f16)})
+    for (const PlanEntry& entry : plan.entries) EXPECT_THAT(entry.reason, Not(HasSubstr("measured"))) << entry.op;
+  ::unsetenv("HALFSTEP_KERNEL_CACHE");
+  EXPECT_THAT(folder.names(), testing::IsEmpty());
 }
 
 TEST(DescribedDevices, WhatDescribesNoDeviceIsRefused) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -14,6 +15,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "distributed/local_gpu.h"
 #include "distributed/nccl/nccl_communicator.h"
 #include "ops/collective/all_reduce.h"
 #include "tests/distributed/run_on.h"
@@ -123,6 +125,40 @@ std::vector<float> losses_of(const Course& course) {
   std::vector<float> losses;
   for (const StepResult& step : course.steps) losses.push_back(step.loss);
   return losses;
+}
+
+/// Each with the device of its number, or both with one that is named.
+TEST_F(GpuRanks, HaveADeviceEach) {
+  const Course alone = run_on(0, job());
+  emulation::machine().devices = 2;
+  emulation::contexts();
+  const nccl::Api api = emulation::nccl_api();
+  ncclUniqueId id;
+  api.get_unique_id(&id);
+  std::vector<Course> courses(2);
+  const std::vector<std::string> errors = emulation::on_ranks(2, [&](int rank) {
+    Job own = job();
+    thread_local std::string device;
+    device = gpu_id(static_cast<std::size_t>(rank));
+    own.executor = [](const ExecutorOptions& options) {
+      ExecutorOptions on = options;
+      on.device = device;
+      return emulated_executor(Values::shared, on);
+    };
+    own.callbacks = [](Trainer& trainer, int) {
+      TrainerCallbacks callbacks;
+      callbacks.on_step = [&trainer](const StepResult&) {
+        EXPECT_THAT(trainer.plan().entries, Contains(testing::Field(&PlanEntry::reason, "in the device's memory")));
+      };
+      return callbacks;
+    };
+    courses[static_cast<std::size_t>(rank)] = run_rank(
+        own, std::make_shared<nccl::NcclCommunicator>(api, id, rank, 2, CommunicatorOptions{}, nccl::Line(), rank));
+  });
+  ASSERT_THAT(errors, Each(""));
+  EXPECT_TRUE(same_bits(courses[0].parameters, courses[1].parameters));
+  expect_same_course(courses[0], alone, "2 devices", 1e-5);
+  EXPECT_EQ(emulation::contexts(), (std::set<int>{0, 1}));
 }
 
 TEST_F(GpuRanks, LearnWhatOneProcessLearns) {

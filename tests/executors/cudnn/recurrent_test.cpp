@@ -1,5 +1,6 @@
 // RNN, LSTM and GRU and their gradients on the emulated device against the reference kernels: by cuDNN's calls, and by
 // the generated kernels where it has no such network or one of its calls fails.
+#include <cstdlib>
 #include <functional>
 #include <string>
 #include <vector>
@@ -9,8 +10,10 @@
 #include "conformance/executor_check.h"
 #include "conformance/special_check.h"
 #include "tests/executors/cudnn/emulated_executor.h"
+#include "tests/executors/cudnn/emulation/clock.h"
 #include "tests/executors/cudnn/emulation/emulation.h"
 #include "tests/executors/onednn_testing.h"
+#include "tests/temporary_directory.h"
 #include <halfstep/ops/op_def.h>
 
 namespace halfstep::cudnn {
@@ -110,6 +113,7 @@ class CudnnRecurrent : public ::testing::Test {
  protected:
   ~CudnnRecurrent() override {
     emulation::machine() = {};
+    emulation::duration() = {};
     emulation::latest_refusal();
     EXPECT_EQ(emulation::live_objects(), 0);
   }
@@ -210,6 +214,46 @@ TEST_F(CudnnRecurrent, GradientsThatNobodyAsksForAreNotWritten) {
     }
 }
 
+// Forward and backward pass are timed one by one, and either may be cuDNN's.
+TEST_F(CudnnRecurrent, TheFasterOfCudnnsAndTheGeneratedKernelsIsTaken) {
+  struct Times {
+    double forward, backward, generated;
+    const char *forward_by, *backward_by;
+  };
+  constexpr Times kTimes[] = {
+      {1, 1, 50, "cudnn", "cudnn"}, {5000, 5000, 1, "generated", "generated"}, {1, 5000, 1, "cudnn", "generated"}};
+  const TemporaryDirectory folder;
+  for (const Cell& cell : cells())
+    for (const Times& times : kTimes) {
+      SCOPED_TRACE(cell.op + " forward by " + times.forward_by + ", backward by " + times.backward_by);
+      const std::filesystem::path kept = folder / cell.op / times.forward_by / times.backward_by;
+      ::setenv("HALFSTEP_KERNEL_CACHE", kept.c_str(), 1);
+      emulation::duration() = [&](std::string_view kind, int call) {
+        return kind != "recurrent" ? times.generated : call == 0 ? times.forward : times.backward;
+      };
+      Plan plan;
+      expect_like_the_reference(recurrent_graph(cell, {.directions = 2}, DType::f32).graph,
+                                *emulated_executor(Values::separate), 1e-5, &plan);
+      EXPECT_STREQ(emulation::latest_refusal(), "");
+      EXPECT_THAT(kernel_of(plan, cell.op), StartsWith(times.forward_by));
+      EXPECT_THAT(kernel_of(plan, "ai.halfstep." + cell.gradient), StartsWith(times.backward_by));
+      EXPECT_THAT(kernel_of(plan, cell.op), HasSubstr(" us, of 2"));
+    }
+  ::setenv("HALFSTEP_KERNEL_CACHE", "/proc/nothing", 1);
+}
+
+TEST_F(CudnnRecurrent, ACallThatFailsWhileItIsTimedLeavesTheNodeToTheGeneratedKernels) {
+  const TemporaryDirectory folder;
+  ::setenv("HALFSTEP_KERNEL_CACHE", folder.path().c_str(), 1);
+  emulation::machine().failing = "cudnnRNNForward";
+  emulation::duration() = [](std::string_view kind, int) { return kind == "recurrent" ? 1 : 1000; };
+  Plan plan;
+  expect_like_the_reference(recurrent_graph(cells()[1], {}, DType::f32).graph, *emulated_executor(), 1e-5, &plan);
+  EXPECT_THAT(kernel_of(plan, "LSTM"), StartsWith("generated: recurrent"));
+  EXPECT_EQ(cudaGetLastError(), cudaSuccess);
+  ::setenv("HALFSTEP_KERNEL_CACHE", "/proc/nothing", 1);
+}
+
 // A network that a call refuses while it is described runs on the generated kernels, and the plan says which call.
 TEST_F(CudnnRecurrent, ACallThatIsRefusedLeavesTheNodeToTheGeneratedKernels) {
   const Graph graph = recurrent_graph(cells()[1], {.directions = 2}, DType::f32).graph;
@@ -248,54 +292,91 @@ TEST_F(CudnnRecurrent, ACallThatFailsWhenItRunsLeavesAllToTheGeneratedKernels) {
   }
 }
 
-// The gradient is a captured one of cuDNN's when another program's failure turns its device to the generated kernels.
-TEST_F(CudnnRecurrent, WhatACapturedGradientReadsStaysCudnns) {
+/// Of a program of whose two parts the second has the gradient.
+Plan run_split(const Cell& cell, Executor& executor, const std::function<void(unsigned)>& before_run) {
+  Plan plan;
+  expect_like_the_reference(recurrent_graph(cell, {.is_split = true}, DType::f32, 1).graph, executor, 1e-5, &plan,
+                            before_run);
+  return plan;
+}
+
+// The gradient is a captured one of cuDNN's, and the forward node, which is launched, fails in a later run.
+TEST_F(CudnnRecurrent, ACapturedGradientReadsNothingOfAForwardPassThatFails) {
   for (const Cell& cell : cells()) {
     SCOPED_TRACE(cell.op);
-    const auto executor = emulated_executor(Values::separate);
-    const Graph other = recurrent_graph(cell, {}, DType::f32, 0).graph;
-    const auto store = executor->make_store();
-    const auto failing = executor->compile(other, *store);
     int captures = 0;  // that of the part with the forward node is given up
     emulation::machine().at_capture = [&] {
       emulation::machine().failing = captures++ == 0 ? "cudaStreamEndCapture" : "";
     };
-    Plan plan;
-    expect_like_the_reference(recurrent_graph(cell, {.is_split = true}, DType::f32, 1).graph, *executor, 1e-5, &plan,
-                              [&](unsigned run) {
-                                if (run != 2) return;
-                                EXPECT_EQ(captures, 2);
-                                emulation::machine().at_capture = {};
-                                emulation::machine().failing = "cudnnRNNForward";
-                                failing->run();
-                                emulation::machine().failing = "";
-                                emulation::latest_refusal();
-                              });
-    EXPECT_STREQ(emulation::latest_refusal(), "");
-    EXPECT_THAT(plan.notes, ::testing::Contains(HasSubstr("is launched kernel by kernel: cudaStreamEndCapture")));
+    const Plan plan = run_split(cell, *emulated_executor(Values::separate), [&](unsigned run) {
+      if (run != 1) return;
+      EXPECT_EQ(captures, 2);
+      emulation::machine().at_capture = {};
+      emulation::machine().failing = "cudnnRNNForward";
+    });
+    emulation::machine().failing = "";
+    EXPECT_STREQ(emulation::latest_refusal(), "the machine was told to fail here");
+    EXPECT_THAT(plan.notes, ::testing::Contains(HasSubstr("a library's call has failed")));
+    EXPECT_THAT(plan.notes, ::testing::Not(::testing::Contains(HasSubstr("launched kernel by kernel"))));
   }
 }
 
-TEST_F(CudnnRecurrent, ACallThatFailsUnderCaptureLeavesTheStepLaunched) {
-  const Graph graph = recurrent_graph(cells()[1], {}, DType::f32, 1).graph;
-  emulation::machine().at_capture = [] { emulation::machine().failing = "cudnnRNNForward"; };
-  const auto executor = emulated_executor(Values::separate);
-  const auto store = executor->make_store();
-  const auto program = executor->compile(graph, *store);
-  for (std::size_t i = 0; i < graph.inputs.size(); ++i)
-    set_input(*program, i, random_tensor(DType::f32, graph[graph.inputs[i]].shape, 5));
-  program->run();
-  EXPECT_THAT(program->plan().notes, ::testing::Contains(HasSubstr("launched kernel by kernel: a call under capture")));
-  emulation::machine().failing = "";
-  emulation::latest_refusal();
-  program->run();
-  EXPECT_STREQ(emulation::latest_refusal(), "");
-  emulation::machine().failing = "cudnnRNNForward";
-  try {
-    program->run();
-    ADD_FAILURE() << "nothing was thrown: it was not cuDNN's any more";
-  } catch (const Error& e) {
-    EXPECT_THAT(e.required(), HasSubstr("cudnnRNNForward"));
+TEST_F(CudnnRecurrent, AFailureIsThatOfOneProgram) {
+  for (const Cell& cell : cells()) {
+    SCOPED_TRACE(cell.op);
+    const auto executor = emulated_executor(Values::separate);
+    const auto store = executor->make_store();
+    const Graph alone = recurrent_graph(cell, {}, DType::f32, 0).graph;
+    const auto failing = executor->compile(alone, *store), other = executor->compile(alone, *store);
+    run_split(cell, *executor, [&](unsigned run) {
+      if (run != 2) return;
+      emulation::machine().failing = "cudnnRNNForward";
+      failing->run();
+      emulation::machine().failing = "";
+      emulation::latest_refusal();
+      failing->run();
+      EXPECT_STREQ(emulation::latest_refusal(), "");
+    });
+    EXPECT_STREQ(emulation::latest_refusal(), "");
+    emulation::machine().failing = "cudnnRNNForward";
+    other->run();
+    emulation::machine().failing = "";
+    EXPECT_STREQ(emulation::latest_refusal(), "the machine was told to fail here") << "cuDNN was not called";
+  }
+}
+
+// Whichever it is, and whether the capture outlives it: the step is captured with the generated kernels.
+TEST_F(CudnnRecurrent, ACallThatFailsUnderCaptureAloneLeavesAllToTheGeneratedKernels) {
+  for (const Cell& cell : cells())
+    for (const bool breaks : {false, true})
+      for (const char* call : {"cudnnRNNForward", "cudnnRNNBackwardData_v8", "cudnnRNNBackwardWeights_v8"}) {
+        SCOPED_TRACE(cell.op + ", " + call);
+        emulation::machine().failing_breaks_capture = breaks;
+        emulation::machine().at_capture = [call] { emulation::machine().failing = call; };
+        const int launches = emulation::graph_launches();
+        Plan plan;
+        expect_like_the_reference(recurrent_graph(cell, {}, DType::f32).graph, *emulated_executor(Values::separate),
+                                  1e-5, &plan);
+        EXPECT_EQ(emulation::graph_launches() - launches, 2) << "of three runs";
+        EXPECT_THAT(plan.notes, ::testing::Contains(HasSubstr("a library's call has failed")));
+        EXPECT_THAT(plan.notes, ::testing::Contains(HasSubstr("the step is one launch")));
+        EXPECT_THAT(plan.notes, ::testing::Not(::testing::Contains(HasSubstr("launched kernel by kernel"))));
+        emulation::machine() = {};
+        emulation::latest_refusal();
+      }
+}
+
+// The generated kernels' memory is planned for anyway, so that as much is not too much.
+TEST_F(CudnnRecurrent, MoreWorkspaceThanTheLimitLeavesTheNodeToTheGeneratedKernels) {
+  for (const auto& [bytes, kernel] : {std::pair(std::size_t{256} << 20, "cudnn: recurrent"),
+                                      std::pair((std::size_t{256} << 20) + 1, "generated: recurrent")}) {
+    emulation::machine().recurrent_workspace = bytes;
+    for (const int gradients : {0, 1}) {
+      const Compiled program(emulated_executor(), recurrent_graph(cells()[1], {}, DType::f32, gradients).graph);
+      EXPECT_THAT(kernel_of(program.program->plan(), "LSTM"), StartsWith(kernel)) << bytes;
+      if (gradients == 0) continue;
+      EXPECT_THAT(kernel_of(program.program->plan(), "ai.halfstep.LstmGrad"), StartsWith(kernel)) << bytes;
+    }
   }
 }
 

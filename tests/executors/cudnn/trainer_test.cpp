@@ -2,6 +2,8 @@
 // memory. CUDA is emulated.
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,11 +17,15 @@
 #include "data/batch_reader.h"
 #include "tests/executors/cudnn/emulated_executor.h"
 #include "tests/executors/cudnn/emulation/calls.h"
+#include "tests/executors/cudnn/emulation/clock.h"
 #include "tests/executors/cudnn/emulation/emulation.h"
+#include "tests/support/half_copies.h"
+#include "tests/temporary_directory.h"
 #include "tests/training/deep_model.h"
 #include "training/step_program.h"
 #include <halfstep/base/error.h>
 #include <halfstep/executors/memory_use.h>
+#include <halfstep/onnx_io/load.h>
 #include <halfstep/ops/builder.h>
 #include <halfstep/ops/op_def.h>
 #include <halfstep/training/trainer.h>
@@ -50,10 +56,13 @@ class TrainerOnGpu : public testing::Test {
 struct Trained {
   std::vector<float> losses;
   NamedTensors parameters;
-  std::size_t predicted = 0;  ///< bytes of the device
-  std::size_t taken = 0;      ///< at the end of a step
-  std::size_t most = 0;       ///< up to there
-  int least_copies = 100;     ///< of a step, outside of a graph
+  std::size_t predicted = 0;             ///< bytes of the device
+  std::size_t taken = 0;                 ///< at the end of a step
+  std::size_t most = 0;                  ///< up to there
+  int least_copies = 100;                ///< of a step, outside of a graph
+  int launches = 0;                      ///< entries of the step's plan that run
+  int casts = 0;                         ///< of these
+  std::set<std::string> recurrent = {};  ///< kernels of recurrent networks
 };
 
 std::size_t memory_taken() {
@@ -62,10 +71,18 @@ std::size_t memory_taken() {
   return all - free;
 }
 
-Trained train(Executor& executor, std::size_t budget = 0) {
+struct Setting {
+  std::size_t budget = 0;
+  Precision precision = Precision::fp32;
+  const char* optimizer = "adam";
+};
+Trained train(Executor& executor, const Setting& setting = {}, const LoadedModel& model = test::deep_model(kSide),
+              const Dataset& data = rows()) {
   emulation::most_memory();
-  Trainer trainer(test::deep_model(kSide), executor, rows(),
-                  {.precision = Precision::fp32, .epochs = 2, .batch_size = kBatch, .memory_budget = budget});
+  TrainerOptions options{
+      .precision = setting.precision, .epochs = 2, .batch_size = kBatch, .memory_budget = setting.budget};
+  options.optimizer.name = setting.optimizer;
+  Trainer trainer(model, executor, data, options);
   Trained run;
   int copies = 0;
   TrainerCallbacks callbacks;
@@ -81,6 +98,12 @@ Trained train(Executor& executor, std::size_t budget = 0) {
   trainer.fit(callbacks);
   run.parameters = trainer.parameters();
   run.predicted = trainer.memory().value().total();
+  for (const PlanEntry& entry : trainer.plan().entries) {
+    const bool runs = entry.kernel != "alias" && entry.kernel != "fused" && !entry.reason.starts_with("made when");
+    run.launches += runs;
+    run.casts += runs && entry.op == "Cast";
+    if (entry.kernel.ends_with(": recurrent")) run.recurrent.insert(entry.kernel);
+  }
   return run;
 }
 
@@ -153,7 +176,7 @@ TEST_F(TrainerOnGpu, KeepsToABudgetOfTheDevicesMemoryWithTheSameLosses) {
   const Trained whole = train(*executor);
   std::string refused;
   try {
-    train(*executor, 1);
+    train(*executor, {1});
   } catch (const Error& error) {
     refused = error.what();
   }
@@ -164,7 +187,7 @@ TEST_F(TrainerOnGpu, KeepsToABudgetOfTheDevicesMemoryWithTheSameLosses) {
   EXPECT_LT(whole.predicted, std::size_t{10} << 20) << "less than a process takes";
   for (const std::size_t budget : {(whole.predicted + least) / 2, least}) {
     SCOPED_TRACE(budget);
-    const Trained run = train(*executor, budget);
+    const Trained run = train(*executor, {budget});
     EXPECT_LE(run.predicted, budget);
     EXPECT_LT(run.taken, whole.taken);
     EXPECT_LT(run.taken - run.predicted, std::size_t{64} << 10) << "tables of addresses and handles";
@@ -172,6 +195,105 @@ TEST_F(TrainerOnGpu, KeepsToABudgetOfTheDevicesMemoryWithTheSameLosses) {
     EXPECT_EQ(run.losses, whole.losses);
     ASSERT_EQ(run.parameters.size(), whole.parameters.size());
     for (const auto& [name, tensor] : run.parameters) EXPECT_TRUE(identical(tensor, whole.parameters.at(name))) << name;
+  }
+}
+
+constexpr int kSteps = 16, kHidden = 8;
+
+/// Three LSTM networks, one behind the other.
+LoadedModel recurrent_model() {
+  std::string parameters, nodes, last = "x";
+  const auto numbers = [](int count) {
+    std::vector<std::string> all;
+    for (int i = 0; i < count; ++i) all.push_back(fmt::format("{}", static_cast<double>(i * 7 % 13 - 6) / 40));
+    return fmt::format("{}", fmt::join(all, ", "));
+  };
+  for (int i = 0; i < 3; ++i) {
+    parameters += fmt::format("float[1, {0}, {1}] w{2} = {{{3}}}, float[1, {0}, {1}] r{2} = {{{3}}}, ", 4 * kHidden,
+                              kHidden, i, numbers(4 * kHidden * kHidden));
+    nodes += fmt::format("y{0} = LSTM <hidden_size = {1}, layout = 1> ({2}, w{0}, r{0}) z{0} = Reshape(y{0}, shape) ",
+                         i, kHidden, last);
+    last = fmt::format("z{}", i);
+  }
+  return parse_model(fmt::format(
+      R"(<ir_version: 10, opset_import: ["": 24]> m (float[N, {4}, {0}] x) => (float[N, {0}] y)
+         <{1} int64[3] shape = {{0, {4}, {0}}}, int64[1] axes = {{1}}>
+         {{ {2} y = ReduceMean<keepdims = 0>({3}, axes) }})",
+      kHidden, parameters, nodes, last, kSteps));
+}
+
+Dataset sequences() {
+  Tensor x(DType::f32, {kBatch, kSteps, kHidden}), y(DType::f32, {kBatch, kHidden});
+  for (std::int64_t i = 0; i < x.count(); ++i) x.data<float>()[i] = static_cast<float>(i * 37 % 101) / 100;
+  for (std::int64_t i = 0; i < y.count(); ++i) y.data<float>()[i] = static_cast<float>(i % 8) / 8;
+  return {DataArray::of(x, "x"), DataArray::of(y, "y")};
+}
+
+/// What cuDNN's networks leave to their gradients cannot be computed again: a step for which there is no room with them
+/// has the generated ones.
+TEST_F(TrainerOnGpu, LeavesRecurrentNetworksToTheGeneratedKernelsWhereMemoryIsShort) {
+  const auto executor = emulated_executor();
+  const Trained whole = train(*executor, {}, recurrent_model(), sequences());
+  EXPECT_THAT(whole.recurrent, testing::ElementsAre("cudnn: recurrent"));
+  emulation::machine().failing = "cudnnCreateRNNDescriptor";
+  const Trained generated = train(*executor, {}, recurrent_model(), sequences());
+  emulation::machine().failing = "";
+  emulation::latest_refusal();
+  EXPECT_THAT(generated.recurrent, testing::ElementsAre("generated: recurrent"));
+  ASSERT_LT(generated.predicted, whole.predicted);
+  const auto expect_generated = [&](const Trained& run) {
+    EXPECT_THAT(run.recurrent, testing::ElementsAre("generated: recurrent"));
+    EXPECT_EQ(run.losses, generated.losses) << "which are those of every run";
+  };
+  const Trained within =
+      train(*executor, {(generated.predicted + whole.predicted) / 2}, recurrent_model(), sequences());
+  expect_generated(within);
+  EXPECT_EQ(within.predicted, generated.predicted);
+  // The same without a budget, where the device has no more.
+  emulation::machine().memory = (generated.predicted + whole.predicted) / 2;
+  expect_generated(train(*emulated_executor(), {}, recurrent_model(), sequences()));
+}
+
+/// Where a process that knows no times begins with a budget.
+TEST_F(TrainerOnGpu, KeepsToABudgetWhileKernelsAreTimed) {
+  const TemporaryDirectory folder;
+  const auto executor = emulated_executor();
+  const Trained whole = train(*executor);
+  const std::size_t budget = whole.predicted * 3 / 4;
+  emulation::duration() = [](std::string_view, int number) { return number == 3 ? 0.5 : 1; };
+  ::setenv("HALFSTEP_KERNEL_CACHE", folder.path().c_str(), 1);
+  const Trained run = train(*executor, {budget});
+  ::setenv("HALFSTEP_KERNEL_CACHE", "/proc/nothing", 1);
+  emulation::duration() = {};
+  EXPECT_THAT(read_text(folder / "choices.json"), HasSubstr("engine 3 k2=13; measured 0.5 us"));
+  EXPECT_LT(run.most, budget + (std::size_t{64} << 10));
+}
+
+/// The optimizer's launch writes the half copies, which no step casts. "adafactor" has no kernel of its own; the sums
+/// of "lamb" are rounds before it.
+TEST_F(TrainerOnGpu, WritesHalfCopiesWithTheParameters) {
+  constexpr int kParameters = 5;
+  const std::pair<const char*, Precision> cases[] = {
+      {"adam", Precision::bf16}, {"sgd", Precision::fp16}, {"lamb", Precision::bf16}, {"adafactor", Precision::fp16}};
+  for (const auto& [name, type] : cases) {
+    const char* optimizer = name;
+    const Precision precision = type;
+    SCOPED_TRACE(optimizer);
+    const auto run = [&](bool half_copies, std::size_t budget = 0) {
+      test::HalfCopiesExecutor executor(emulated_executor(), half_copies);
+      return train(executor, {budget, precision, optimizer});
+    };
+    const Trained casts = run(false), copies = run(true);
+    EXPECT_EQ(copies.losses, casts.losses);
+    for (const auto& [name, tensor] : copies.parameters)
+      EXPECT_TRUE(identical(tensor, casts.parameters.at(name))) << name;
+    EXPECT_EQ(copies.casts, casts.casts - kParameters);
+    EXPECT_EQ(copies.launches, casts.launches - kParameters);
+    EXPECT_LT(copies.taken - copies.predicted, std::size_t{64} << 10);
+    if (std::string(optimizer) != "adam") continue;
+    const Trained less = run(true, copies.predicted - 1);
+    EXPECT_LT(less.predicted, copies.predicted);
+    EXPECT_EQ(less.losses, casts.losses);
   }
 }
 

@@ -77,6 +77,9 @@ class Device {
   /// Pairs that contradict other dependencies are ignored.
   virtual std::vector<std::pair<std::size_t, std::size_t>> precedences(const Graph&) { return {}; }
 
+  /// Prepares the calling thread for freeing what the device's libraries have made.
+  virtual void enter() noexcept {}
+
  private:
   virtual void do_wait() {}
 };

@@ -67,6 +67,11 @@ class KernelContext {
   /// Memory for output i in the layout of `in`: that of `in` itself if the kernel reads it once, and this is its last
   /// use or it is the state that i updates. The kernel must read each element of `in` before or while writing it.
   Operand write_over(std::size_t i, const Operand& in);
+  /// The type of the half copy of the state that output i updates: of a Cast of this output that is the copy's next
+  /// value. `undefined` if there is none.
+  DType copy_type(std::size_t i) const;
+  /// Memory for that copy, which this kernel computes in place of the Cast; an empty operand if there is none.
+  Operand write_copy(std::size_t i, const Layout& layout);
   /// An output of another node that this kernel also computes (call `absorb` for it).
   Operand write_value(ValueId id, const Layout& layout, DType dtype);
   void absorb(std::size_t node_index) { absorbed_[node_index] = true; }
@@ -98,6 +103,7 @@ class KernelContext {
 
  private:
   Operand note_read(Operand operand);
+  const State* copy_of(std::size_t output) const;
 
   Assembly& assembly_;
   std::size_t index_;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include <halfstep/base/api.h>
+#include <halfstep/base/error.h>
 #include <halfstep/graph/graph.h>
 
 namespace HALFSTEP_API halfstep {
@@ -38,12 +39,19 @@ struct MemoryRoom {
 };
 MemoryRoom machine_room();
 
-/// Throws Error(failure), naming the largest tensors and the batch that fits, when a step of the graph takes more
-/// memory than there is: constants, states, inputs, outputs, and at the least what lives between nodes. To be called
-/// before any of it is allocated, since systems promise more than there is, and end programs that come to use it.
+/// Throws BeyondMemory(failure), naming the largest tensors and the batch that fits, when a step of the graph takes
+/// more memory than there is: constants, states, inputs, outputs, and at the least what lives between nodes. To be
+/// called before any of it is allocated, since systems promise more than there is, and end programs that come to use
+/// it.
 void check_step_fits(const Graph& graph, ValueMemory values, const MemoryRoom& room = machine_room());
 /// The same with what lies between nodes and grows with the batch, once that is known.
 void check_step_fits(const Graph& graph, std::size_t between, const MemoryRoom& room = machine_room());
+
+/// A step that does not fit.
+class BeyondMemory final : public Error {
+ public:
+  using Error::Error;
+};
 
 /// What Device::allocate throws where the device has too little memory left.
 class TooLittleMemory final : public std::bad_alloc {

@@ -4,44 +4,15 @@
 #include <cmath>
 #include <utility>
 
+#include "tests/executors/cudnn/emulation/backend_normalization.h"
+#include "tests/executors/cudnn/emulation/backend_values.h"
 #include "tests/executors/cudnn/emulation/convolution.h"
-#include "tests/executors/cudnn/emulation/numbers.h"
+#include "tests/executors/cudnn/emulation/emulation.h"
 
 namespace emulation {
 namespace {
 
 using halfstep::DType;
-
-/// Values of the tensors of one run, row-major.
-class Values {
- public:
-  Values(const std::map<std::int64_t, void*>& addresses) : addresses_(addresses) {}
-
-  std::vector<double> read(const Tensor& t) const {
-    if (t.is_virtual) return between_.at(t.id);
-    std::vector<double> values(static_cast<std::size_t>(t.count()));
-    for (std::size_t i = 0; i < values.size(); ++i)
-      values[i] = load(t.type, addresses_.at(t.id), t.position(static_cast<std::int64_t>(i)));
-    return values;
-  }
-  void write(const Tensor& t, std::vector<double> values) {
-    if (t.is_virtual) {
-      for (double& v : values) {
-        alignas(double) std::byte rounded[sizeof(double)];
-        store(t.type, rounded, 0, v);
-        v = load(t.type, rounded, 0);
-      }
-      between_[t.id] = std::move(values);
-      return;
-    }
-    for (std::size_t i = 0; i < values.size(); ++i)
-      store(t.type, addresses_.at(t.id), t.position(static_cast<std::int64_t>(i)), values[i]);
-  }
-
- private:
-  const std::map<std::int64_t, void*>& addresses_;
-  std::map<std::int64_t, std::vector<double>> between_;
-};
 
 /// Which operands an operation of a convolution has.
 struct Operands {
@@ -121,8 +92,8 @@ void apply_pointwise(const Descriptor& op, Values& values) {
   const Tensor x = tensor(CUDNN_ATTR_OPERATION_POINTWISE_XDESC), y = tensor(CUDNN_ATTR_OPERATION_POINTWISE_YDESC);
   const Descriptor& function = op.part(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR);
   const auto mode = function.one<cudnnPointwiseMode_t>(CUDNN_ATTR_POINTWISE_MODE);
-  const bool keeps_nan =
-      function.one<cudnnNanPropagation_t>(CUDNN_ATTR_POINTWISE_NAN_PROPAGATION) == CUDNN_PROPAGATE_NAN;
+  const auto propagation = function.one<cudnnNanPropagation_t>(CUDNN_ATTR_POINTWISE_NAN_PROPAGATION);
+  const bool keeps_nan = machine().keeps_nan && propagation == CUDNN_PROPAGATE_NAN;
   const auto axis = static_cast<std::size_t>(function.one<std::int64_t>(CUDNN_ATTR_POINTWISE_AXIS));
   const auto operand = [&](cudnnBackendAttributeName_t name) {
     std::vector<double> all(static_cast<std::size_t>(y.count()));
@@ -175,6 +146,15 @@ void apply_pointwise(const Descriptor& op, Values& values) {
     }
   }
   values.write(y, std::move(result));
+}
+
+/// As the machine code of cuDNN 9.19 has it: NaN counts as positive, infinity as beyond the largest that passes.
+void apply_relu_gradient(const Descriptor& op, Values& values) {
+  const std::vector<double> x = values.read(tensor_of(op.part(CUDNN_ATTR_OPERATION_POINTWISE_XDESC)));
+  std::vector<double> result = values.read(tensor_of(op.part(CUDNN_ATTR_OPERATION_POINTWISE_DYDESC)));
+  for (std::size_t i = 0; i < result.size(); ++i)
+    if (x[i] <= 0 || x[i] == INFINITY) result[i] = 0;
+  values.write(tensor_of(op.part(CUDNN_ATTR_OPERATION_POINTWISE_DXDESC)), std::move(result));
 }
 
 /// Of the last two axes; heads of the first operand share those of the second.
@@ -235,7 +215,12 @@ void reshape(const Descriptor& op, Values& values) {
 void apply(const Descriptor& op, Values& values) {
   switch (op.type) {
     case CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR:
-      return apply_pointwise(op, values);
+      return op.has(CUDNN_ATTR_OPERATION_POINTWISE_DYDESC) ? apply_relu_gradient(op, values)
+                                                           : apply_pointwise(op, values);
+    case CUDNN_BACKEND_OPERATION_NORM_FORWARD_DESCRIPTOR:
+      return normalize(op, values);
+    case CUDNN_BACKEND_OPERATION_NORM_BACKWARD_DESCRIPTOR:
+      return normalize_gradient(op, values);
     case CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR:
       return multiply(op, values);
     case CUDNN_BACKEND_OPERATION_REDUCTION_DESCRIPTOR:
@@ -258,6 +243,11 @@ bool is_convolution(const Descriptor& op) {
 bool is_of_f32(const Descriptor& convolution) {
   const Operands o = operands_of(convolution);
   return o.x.type == DType::f32 && o.w.type == DType::f32 && o.y.type == DType::f32;
+}
+
+bool has_engines(const std::vector<const Descriptor*>& operations) {
+  return std::ranges::none_of(operations, [](const Descriptor* op) { return is_normalization(*op); }) ||
+         is_known_normalization(operations);
 }
 
 const char* fault_of(const Descriptor& op) {

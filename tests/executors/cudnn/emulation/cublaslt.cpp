@@ -8,6 +8,7 @@
 
 #include <cublasLt.h>
 
+#include "tests/executors/cudnn/emulation/clock.h"
 #include "tests/executors/cudnn/emulation/emulation.h"
 #include "tests/executors/cudnn/emulation/numbers.h"
 #include "tests/executors/cudnn/emulation/pending_error.h"
@@ -241,6 +242,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
     if (i == 0) continue;  // of an invalid proposal nothing else means anything
     // The algorithm remembers what it was chosen for.
     results[i].algo.data[0] = *std::ranges::max_element(get(preference).alignment);
+    results[i].algo.data[1] = static_cast<std::uint64_t>(i - 1);
     results[i].workspaceSize = kWorkspace;
   }
   return CUBLAS_STATUS_SUCCESS;
@@ -281,7 +283,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t operation, 
       return CUBLAS_STATUS_EXECUTION_FAILED;
     }
   }
-  emulation::submit(stream, [=] {
+  emulation::submit(stream, [=, number = static_cast<int>(algorithm->data[1])] {
+    emulation::take_time("algorithm", number);
     std::memset(workspace, 0xee, workspace_bytes);
     const std::int64_t k = o.a == CUBLAS_OP_N ? la.columns : la.rows;
     const auto a_at = [&](std::int64_t z, std::int64_t i, std::int64_t r) {

@@ -1,5 +1,7 @@
 // CUDA C++ for the host's compiler: the text of a kernel, behind this, becomes a shared object whose functions are run
-// by generated.cpp on fibers, a thread at a time. Includes nothing, so that it compiles in a blink.
+// by built_kernel.cpp on fibers, a thread at a time. The compiler adds calls as for its sanitizers, which are answered
+// here: what a thread reads and writes, and whether an address is a multiple of what is read there, is known. Includes
+// nothing, so that it compiles in a blink.
 #pragma once
 
 #define HALFSTEP_ON_HOST 1
@@ -10,18 +12,61 @@
 #define __launch_bounds__(...)
 #define __restrict__ __restrict
 // One copy for all threads of a block, which are fibers of one thread, and blocks run one after the other. Of a thread,
-// so that generated.cpp finds how much there is.
+// so that built_kernel.cpp finds where and how much there is.
 #define __shared__ static thread_local
+
+#define ON_HOST_OWN __attribute__((no_sanitize("thread")))  // accesses are not the kernel's
 
 struct OnHostDim {
   unsigned int x, y, z;
 };
 extern "C" {
-// Set by generated.cpp whenever a thread goes on.
+// Set by built_kernel.cpp, the indices whenever a thread goes on.
 OnHostDim threadIdx, blockIdx, blockDim, gridDim;
-void (*on_host_block_barrier)();
-void (*on_host_warp_barrier)();
-unsigned long long on_host_exchange[1024];  // a place for each thread of a block
+void (*on_host_block_barrier)(int line);
+void (*on_host_warp_barrier)(int line);
+void (*on_host_warp_meeting)(int line);
+void (*on_host_access)(const void*, unsigned long bytes, int kind);  // 0: read, 1: write, 2: atomic
+void (*on_host_fault)(const char*);
+
+// What each thread of a block gives to those of its warp, or of its block, that meet.
+struct OnHostGiven {
+  unsigned long long value;
+  bool is_there;
+} on_host_given[1024];
+
+void __tsan_init() {}
+ON_HOST_OWN void __tsan_func_entry(void*) {}
+ON_HOST_OWN void __tsan_func_exit() {}
+#define ON_HOST_ACCESSES(n)                                                       \
+  ON_HOST_OWN void __tsan_read##n(void* p) { on_host_access(p, n, 0); }           \
+  ON_HOST_OWN void __tsan_write##n(void* p) { on_host_access(p, n, 1); }          \
+  ON_HOST_OWN void __tsan_unaligned_read##n(void* p) { on_host_access(p, n, 0); } \
+  ON_HOST_OWN void __tsan_unaligned_write##n(void* p) { on_host_access(p, n, 1); }
+ON_HOST_ACCESSES(1)
+ON_HOST_ACCESSES(2)
+ON_HOST_ACCESSES(4)
+ON_HOST_ACCESSES(8)
+ON_HOST_ACCESSES(16)
+ON_HOST_OWN void __tsan_read_range(void* p, unsigned long bytes) { on_host_access(p, bytes, 0); }
+ON_HOST_OWN void __tsan_write_range(void* p, unsigned long bytes) { on_host_access(p, bytes, 1); }
+ON_HOST_OWN void __ubsan_handle_type_mismatch_v1(void*, unsigned long) {
+  on_host_fault("accesses an address that is no multiple of what is there");
+}
+ON_HOST_OWN void __ubsan_handle_out_of_bounds(void*, unsigned long) {
+  on_host_fault("indexes what is not in an array");
+}
+#define ON_HOST_UNDEFINED(name)                                                 \
+  ON_HOST_OWN void __ubsan_handle_##name(void*, unsigned long, unsigned long) { \
+    on_host_fault("computes an undefined number (" #name ")");                  \
+  }
+ON_HOST_UNDEFINED(add_overflow)
+ON_HOST_UNDEFINED(sub_overflow)
+ON_HOST_UNDEFINED(mul_overflow)
+ON_HOST_UNDEFINED(negate_overflow)
+ON_HOST_UNDEFINED(divrem_overflow)
+ON_HOST_UNDEFINED(shift_out_of_bounds)
+ON_HOST_UNDEFINED(float_cast_overflow)
 
 float expf(float);
 float expm1f(float);
@@ -77,49 +122,47 @@ inline unsigned short on_host_float_to_half(float x) {
   return static_cast<unsigned short>(sign | ((magnitude - 0x38000000u + 0xfffu + odd) >> 13));
 }
 
-inline void __syncthreads() { on_host_block_barrier(); }
-inline void __syncwarp(unsigned int = 0xffffffffu) { on_host_warp_barrier(); }
-
-inline int __ffs(int x) { return __builtin_ffs(x); }
-inline int __syncthreads_or(int value) {
-  on_host_exchange[threadIdx.x] = value != 0;
-  on_host_block_barrier();
-  unsigned long long any = 0;
-  for (unsigned int t = 0; t < blockDim.x; ++t) any |= on_host_exchange[t];
-  on_host_block_barrier();
-  return any != 0;
+ON_HOST_OWN inline void __syncthreads(int line = __builtin_LINE()) { on_host_block_barrier(line); }
+ON_HOST_OWN inline void __syncwarp(unsigned int = 0xffffffffu, int line = __builtin_LINE()) {
+  on_host_warp_barrier(line);
 }
-inline unsigned int __ballot_sync(unsigned int, bool value) {
-  on_host_exchange[threadIdx.x] = value;
-  on_host_warp_barrier();
+
+inline int __popc(unsigned int x) { return __builtin_popcount(x); }
+// Threads of a warp that meet order no memory.
+ON_HOST_OWN inline unsigned int __ballot_sync(unsigned int, bool value, int line = __builtin_LINE()) {
+  on_host_given[threadIdx.x] = {value, true};
+  on_host_warp_meeting(line);
   unsigned int bits = 0;
   const unsigned int first = threadIdx.x & ~31u;
   for (unsigned int lane = 0; lane < 32 && first + lane < blockDim.x; ++lane)
-    bits |= static_cast<unsigned int>(on_host_exchange[first + lane]) << lane;
-  on_host_warp_barrier();
+    if (on_host_given[first + lane].is_there)
+      bits |= static_cast<unsigned int>(on_host_given[first + lane].value) << lane;
+  on_host_warp_meeting(line);
+  on_host_given[threadIdx.x].is_there = false;
   return bits;
 }
-
-/// What lane `lane` of this thread's warp gives, its own value where there is none.
 template <class T>
-T on_host_shuffle(T value, unsigned int lane) {
-  static_assert(sizeof(T) <= sizeof(unsigned long long));
-  const unsigned int here = threadIdx.x, there = lane < 32 ? (here & ~31u) + lane : here;
-  __builtin_memcpy(&on_host_exchange[here], &value, sizeof value);
-  on_host_warp_barrier();
-  if (there < blockDim.x) __builtin_memcpy(&value, &on_host_exchange[there], sizeof value);
-  on_host_warp_barrier();
+ON_HOST_OWN T __shfl_xor_sync(unsigned int, T value, unsigned int mask, int line = __builtin_LINE()) {
+  static_assert(sizeof(T) <= sizeof on_host_given[0].value);
+  const unsigned int there = threadIdx.x ^ mask;
+  OnHostGiven& given = on_host_given[threadIdx.x];
+  __builtin_memcpy(&given.value, &value, sizeof value);
+  given.is_there = true;
+  on_host_warp_meeting(line);
+  if (mask < 32 && there < blockDim.x && on_host_given[there].is_there)
+    __builtin_memcpy(&value, &on_host_given[there].value, sizeof value);
+  else
+    on_host_fault("asks for the value of a lane that is not there");
+  on_host_warp_meeting(line);
+  given.is_there = false;
   return value;
-}
-template <class T>
-T __shfl_xor_sync(unsigned int, T value, unsigned int mask) {
-  return on_host_shuffle(value, (threadIdx.x & 31u) ^ mask);
 }
 
 // Threads of a block take turns only at barriers, so a plain read and write is atomic.
 template <class T>
-T atomicExch(T* at, T value) {
+ON_HOST_OWN T atomicAdd(T* at, T value) {
+  on_host_access(at, sizeof value, 2);
   const T before = *at;
-  *at = value;
+  *at = before + value;
   return before;
 }

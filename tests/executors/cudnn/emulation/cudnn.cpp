@@ -10,6 +10,8 @@
 #include "tests/executors/cudnn/emulation/cudnn_handle.h"
 #include "tests/executors/cudnn/emulation/emulation.h"
 #include "tests/executors/cudnn/emulation/numbers.h"
+#include "tests/executors/cudnn/emulation/pending_error.h"
+#include "tests/executors/cudnn/emulation/streams.h"
 #include "tests/executors/cudnn/emulation/tensor_order.h"
 
 using emulation::destroy;
@@ -74,6 +76,7 @@ void cudnnGetLastErrorString(char* message, std::size_t size) {
 cudnnStatus_t cudnnCreate(cudnnHandle_t* handle) { return make(handle); }
 cudnnStatus_t cudnnDestroy(cudnnHandle_t handle) { return destroy(handle); }
 cudnnStatus_t cudnnSetStream(cudnnHandle_t handle, cudaStream_t stream) {
+  if (stream->device != emulation::this_device()) return refuse_call("a handle's stream is of another device");
   handle->stream = stream;
   return CUDNN_STATUS_SUCCESS;
 }
@@ -127,7 +130,10 @@ cudnnStatus_t cudnnPoolingForward(cudnnHandle_t handle, const cudnnPoolingDescri
   if (auto s = cudnnGetPoolingNdForwardOutputDim(d, x, static_cast<int>(x->dims.size()), dims.data());
       s != CUDNN_STATUS_SUCCESS)
     return s;
-  if (emulation::fails("pooling")) return CUDNN_STATUS_EXECUTION_FAILED;
+  if (emulation::fails("pooling")) {
+    emulation::leave_error(cudaErrorInvalidValue);
+    return CUDNN_STATUS_NOT_SUPPORTED;
+  }
   if (x->dims[0] >= 65536) return refuse_call("pooling takes fewer than 65536 images", CUDNN_STATUS_NOT_SUPPORTED);
   if (x->type != y->type || !std::equal(y->dims.begin(), y->dims.end(), dims.begin()))
     return refuse_call("the output's descriptor does not fit");

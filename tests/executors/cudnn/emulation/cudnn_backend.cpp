@@ -8,6 +8,7 @@
 #include <cudnn.h>
 
 #include "tests/executors/cudnn/emulation/backend_operations.h"
+#include "tests/executors/cudnn/emulation/clock.h"
 #include "tests/executors/cudnn/emulation/cudnn_handle.h"
 #include "tests/executors/cudnn/emulation/emulation.h"
 #include "tests/executors/cudnn/emulation/pending_error.h"
@@ -63,6 +64,13 @@ int compilations = 0;
 
 Descriptor& as_descriptor(cudnnBackendDescriptor_t d) { return *static_cast<Descriptor*>(d); }
 
+std::vector<const Descriptor*> operations_of(const Descriptor& graph) {
+  std::vector<const Descriptor*> all;
+  for (const cudnnBackendDescriptor_t each : graph.all<cudnnBackendDescriptor_t>(CUDNN_ATTR_OPERATIONGRAPH_OPS))
+    all.push_back(&as_descriptor(each));
+  return all;
+}
+
 const char* fault_of_final(const Descriptor& d) {
   switch (d.type) {
     case CUDNN_BACKEND_TENSOR_DESCRIPTOR: {
@@ -97,6 +105,7 @@ extern "C" {
 
 cudnnStatus_t cudnnBackendCreateDescriptor(cudnnBackendDescriptorType_t type, cudnnBackendDescriptor_t* made) {
   if (emulation::fails("descriptor")) return CUDNN_STATUS_BAD_PARAM;
+  if (type == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR && emulation::fails("plan")) return CUDNN_STATUS_ALLOC_FAILED;
   *made = new Descriptor{type};
   emulation::count_object(1);
   return CUDNN_STATUS_SUCCESS;
@@ -143,9 +152,10 @@ cudnnStatus_t cudnnBackendGetAttribute(const cudnnBackendDescriptor_t d, cudnnBa
   switch (name) {
     case CUDNN_ATTR_ENGINEHEUR_RESULTS: {
       const Descriptor& graph = from.part(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH);
-      const bool is_fused = graph.all<cudnnBackendDescriptor_t>(CUDNN_ATTR_OPERATIONGRAPH_OPS).size() > 1;
+      const std::vector<const Descriptor*> operations = operations_of(graph);
+      const bool is_fused = operations.size() > 1;
       std::vector<int> engines;
-      for (int i = 0; i < static_cast<int>(std::size(kEngines)); ++i)
+      for (int i = 0; emulation::has_engines(operations) && i < static_cast<int>(std::size(kEngines)); ++i)
         if (!is_fused || emulation::machine().fuses_on_tensor_cores || i != kOnTensorCores) engines.push_back(i);
       *count = static_cast<std::int64_t>(engines.size());
       for (std::int64_t i = 0; i < std::min(room, *count); ++i) {
@@ -159,6 +169,18 @@ cudnnStatus_t cudnnBackendGetAttribute(const cudnnBackendDescriptor_t d, cudnnBa
     case CUDNN_ATTR_ENGINECFG_ENGINE:
       *count = 1;
       if (room) as_descriptor(parts[0]).engine = from.engine;
+      return CUDNN_STATUS_SUCCESS;
+    case CUDNN_ATTR_ENGINECFG_KNOB_CHOICES:  // cuDNN does not say how many there are before it is given room
+      *count = room ? 1 : 0;
+      if (room) as_descriptor(parts[0]).engine = from.engine;
+      return CUDNN_STATUS_SUCCESS;
+    case CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE:
+      *count = 1;
+      *static_cast<cudnnBackendKnobType_t*>(values) = CUDNN_KNOB_TYPE_TILE_SIZE;
+      return CUDNN_STATUS_SUCCESS;
+    case CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE:
+      *count = 1;
+      *static_cast<std::int64_t*>(values) = 10 + from.engine;
       return CUDNN_STATUS_SUCCESS;
     case CUDNN_ATTR_ENGINE_GLOBAL_INDEX:
       *count = 1;
@@ -193,26 +215,25 @@ cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDescriptor_t
   for (std::size_t i = 0; i < ids.size(); ++i) addresses[ids[i]] = pointers[i];
   auto* workspace = given.one<void*>(CUDNN_ATTR_VARIANT_PACK_WORKSPACE);
   const auto bytes = static_cast<std::size_t>(engine.workspace);
-  if (bytes && !emulation::is_device(workspace, bytes)) return refuse("the workspace is too small");
+  if (!emulation::is_workspace(workspace, bytes))
+    return refuse("the workspace is too small, or not aligned to 256 bytes");
   if (configuration.engine == 0) return refuse("an engine that is not deterministic");
 
-  const auto operations = configuration.graph->all<cudnnBackendDescriptor_t>(CUDNN_ATTR_OPERATIONGRAPH_OPS);
-  std::vector<const Descriptor*> all;
-  for (const cudnnBackendDescriptor_t each : operations) {
-    all.push_back(&as_descriptor(each));
-    if (is_convolution(*all.back()) && configuration.engine == 1) {
-      if (emulation::is_of_f32(*all.back())) return refuse("f32 would be rounded to TF32");
+  const std::vector<const Descriptor*> all = operations_of(*configuration.graph);
+  for (const Descriptor* operation : all) {
+    if (is_convolution(*operation) && configuration.engine == 1) {
+      if (emulation::is_of_f32(*operation)) return refuse("f32 would be rounded to TF32");
     }
-    for (const auto& [name, attribute] : all.back()->attributes) {
+    for (const auto& [name, attribute] : operation->attributes) {
       if (attribute.type != CUDNN_TYPE_BACKEND_DESCRIPTOR ||
-          all.back()->part(name).type != CUDNN_BACKEND_TENSOR_DESCRIPTOR)
+          operation->part(name).type != CUDNN_BACKEND_TENSOR_DESCRIPTOR)
         continue;
-      const Tensor t = tensor_of(all.back()->part(name));
+      const Tensor t = tensor_of(operation->part(name));
       if (t.is_virtual) continue;
       if (!addresses.contains(t.id)) return refuse("a tensor without an address");
       if (t.is_by_value) continue;
       if (!emulation::is_device(addresses[t.id], t.bytes())) return refuse("a tensor does not lie in device memory");
-      const std::int64_t alignment = all.back()->part(name).one<std::int64_t>(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT);
+      const std::int64_t alignment = operation->part(name).one<std::int64_t>(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT);
       if (reinterpret_cast<std::uintptr_t>(addresses[t.id]) % static_cast<std::uintptr_t>(alignment) != 0)
         return refuse("a tensor that is not aligned as was said", CUDNN_STATUS_BAD_PARAM_MISALIGNED_POINTER);
     }
@@ -222,7 +243,8 @@ cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDescriptor_t
     emulation::leave_error(cudaErrorMemoryAllocation);
     return CUDNN_STATUS_ALLOC_FAILED;
   }
-  emulation::submit(handle->stream, [all, addresses, workspace, bytes] {
+  emulation::submit(handle->stream, [all, addresses, workspace, bytes, number = configuration.engine] {
+    emulation::take_time("engine", number);
     if (bytes) std::memset(workspace, 0xee, bytes);
     emulation::apply(all, addresses);
   });

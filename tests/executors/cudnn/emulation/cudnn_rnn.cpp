@@ -5,6 +5,7 @@
 
 #include <cudnn.h>
 
+#include "tests/executors/cudnn/emulation/clock.h"
 #include "tests/executors/cudnn/emulation/cudnn_handle.h"
 #include "tests/executors/cudnn/emulation/emulation.h"
 #include "tests/executors/cudnn/emulation/pending_error.h"
@@ -26,7 +27,6 @@ cudnnStatus_t make(const char* call, T** handle) {
   if (emulation::fails(call)) return CUDNN_STATUS_BAD_PARAM;
   return emulation::make(handle);
 }
-constexpr std::size_t kWorkspace = 2048;
 
 /// Whether a call's descriptors and memory are as the manual wants them; `must` be there, `may` be null.
 struct Memory {
@@ -38,6 +38,7 @@ cudnnStatus_t check_call(const char* call, const RnnLayer& a, cudnnTensorDescrip
                          std::size_t weight_bytes) {
   if (emulation::fails(call)) {
     emulation::leave_error(cudaErrorMemoryAllocation);
+    if (emulation::machine().failing_breaks_capture) emulation::break_capture();
     return CUDNN_STATUS_EXECUTION_FAILED;
   }
   cudnnRNNDataStruct y = a.x_at;
@@ -55,8 +56,9 @@ cudnnStatus_t check_call(const char* call, const RnnLayer& a, cudnnTensorDescrip
     if (!emulation::is_device(m.p, m.bytes)) return refuse_call("a tensor does not lie in device memory");
   for (const Memory& m : may)
     if (m.p && !emulation::is_device(m.p, m.bytes)) return refuse_call("a tensor does not lie in device memory");
-  if (workspace.bytes < kWorkspace || !emulation::is_device(workspace.p, workspace.bytes))
-    return refuse_call("the workspace is too small");
+  if (workspace.bytes < emulation::machine().recurrent_workspace ||
+      !emulation::is_workspace(workspace.p, workspace.bytes))
+    return refuse_call("the workspace is too small, or not aligned to 256 bytes");
   return CUDNN_STATUS_SUCCESS;
 }
 
@@ -141,7 +143,7 @@ cudnnStatus_t cudnnGetRNNTempSpaceSizes(cudnnHandle_t, cudnnRNNDescriptor_t d, c
   if (emulation::fails("cudnnGetRNNTempSpaceSizes")) return CUDNN_STATUS_BAD_PARAM;
   if (d->type == DType::bf16 && emulation::machine().major < 8)
     return refuse_call("bf16 on a device older than 8.0", CUDNN_STATUS_NOT_SUPPORTED);
-  *workspace = kWorkspace;
+  *workspace = emulation::machine().recurrent_workspace;
   if (reserve) *reserve = mode == CUDNN_FWD_MODE_TRAINING ? RnnLayer{*d, *x, {}}.reserve_bytes() : 0;
   return CUDNN_STATUS_SUCCESS;
 }
@@ -164,6 +166,7 @@ cudnnStatus_t cudnnRNNForward(cudnnHandle_t handle, cudnnRNNDescriptor_t d, cudn
   if (is_training && (reserve_bytes < a.reserve_bytes() || !emulation::is_device(reserve, reserve_bytes)))
     return refuse_call("the reserve is too small");
   emulation::submit(handle->stream, [a, h, c, is_training, workspace, workspace_bytes] {
+    emulation::take_time("recurrent", 0);
     std::memset(workspace, 0xee, workspace_bytes);
     RnnLayer with = a;
     std::vector<double> own(is_training ? 0 : a.reserve_bytes() / sizeof(double) + 1);
@@ -196,6 +199,7 @@ cudnnStatus_t cudnnRNNBackwardData_v8(cudnnHandle_t handle, cudnnRNNDescriptor_t
     return s;
   if (reserve_bytes < a.reserve_bytes()) return refuse_call("the reserve is too small");
   emulation::submit(handle->stream, [=, to = emulation::RnnDataGradients{dy, dh_last, dc_last, dx, dh, dc}] {
+    emulation::take_time("recurrent", 1);
     std::memset(workspace, 0xee, workspace_bytes);
     emulation::run_data(a, to);
   });
@@ -216,6 +220,7 @@ cudnnStatus_t cudnnRNNBackwardWeights_v8(cudnnHandle_t handle, cudnnRNNDescripto
     return s;
   if (reserve_bytes < a.reserve_bytes()) return refuse_call("the reserve is too small");
   emulation::submit(handle->stream, [=] {
+    emulation::take_time("recurrent", 2);
     std::memset(workspace, 0xee, workspace_bytes);
     emulation::run_weights(a, d_weights);
   });

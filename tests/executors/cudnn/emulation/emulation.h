@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <set>
+#include <span>
 
 #include <cuda_runtime_api.h>
 
@@ -18,13 +20,16 @@ struct Machine {
   int major = 9, minor = 0;
   std::size_t memory = std::size_t{4} << 30;  ///< cudaMalloc fails beyond it
   bool can_capture = true;
-  bool can_compile = true;            ///< kernels that are compiled while the program runs
-  bool can_plan = true;               ///< cuDNN's graph API finds engines
-  bool can_fuse = true;               ///< and takes pointwise operations behind a convolution
-  bool tells_notes = true;            ///< and says what engines do
-  int algorithms = 1;                 ///< that cuBLASLt proposes for a product
-  std::uint32_t seed = 0;             ///< draws the order of streams' work; 0: everything as late as it may be
-  const char* failing = "";           ///< a call that fails whenever it is made
+  bool can_compile = true;              ///< kernels that are compiled while the program runs
+  bool can_plan = true;                 ///< cuDNN's graph API finds engines
+  bool can_fuse = true;                 ///< and takes pointwise operations behind a convolution
+  bool tells_notes = true;              ///< and says what engines do
+  bool keeps_nan = true;                ///< and their ReLU keeps NaN where that is asked for
+  int algorithms = 1;                   ///< that cuBLASLt proposes for a product
+  std::uint32_t seed = 0;               ///< draws the order of streams' work; 0: everything as late as it may be
+  const char* failing = "";             ///< a call that fails whenever it is made
+  bool failing_breaks_capture = false;  ///< where that is a call of cuDNN's recurrent networks
+  std::size_t recurrent_workspace = 2048;
   std::size_t failing_workspace = 0;  ///< plans with at least so much workspace fail when they run; 0: none
   bool has_epilogues = true;          ///< cuBLASLt has algorithms for those with more than a bias in them
   bool fuses_on_tensor_cores = true;  ///< engines on tensor cores take pointwise operations behind a convolution
@@ -51,8 +56,16 @@ bool fails(const char* call);
 /// Work in a stream's order: run when the stream is waited for, or recorded while the stream is captured.
 void submit(cudaStream_t stream, std::function<void()> work);
 
-/// Whether all of [p, p + bytes) lies in one allocation of device memory.
+/// The device of the calling thread.
+int this_device();
+void set_this_device(int device);
+/// Devices on which calls have made a context since this was asked last.
+std::set<int> contexts();
+
+/// Whether all of [p, p + bytes) lies in one allocation of memory of the thread's device.
 bool is_device(const void* p, std::size_t bytes);
+/// Of the allocations of device memory that begin at p or before the last one, empty where there is none.
+std::span<const std::byte> allocation_before(const void* p);
 /// Whether the bytes around every allocation are as they were; where not, latest_refusal says so.
 bool guards_are_whole();
 
@@ -61,6 +74,8 @@ int live_objects();
 void count_object(int change);
 /// Allocations of device and page-locked memory so far.
 int allocations();
+/// Device memory that is allocated, in bytes.
+std::size_t used_memory();
 /// The most device memory that was allocated at once since this was asked last, in bytes.
 std::size_t most_memory();
 /// Launches of captured graphs so far.

@@ -6,6 +6,7 @@
 #include <random>
 #include <vector>
 
+#include <fmt/format.h>
 #include <setjmp.h>
 #include <ucontext.h>
 
@@ -15,20 +16,19 @@ namespace {
 constexpr std::size_t kStack = std::size_t{64} << 10;
 constexpr unsigned kWarp = 32;
 
+/// Where threads wait for each other.
+struct Place {
+  int line = 0;
+  bool orders_memory = true;
+
+  bool operator==(const Place&) const = default;
+};
+
 /// Threads that wait for each other. One that has ended counts as there.
 struct Barrier {
   unsigned expected = 0, arrived = 0;
   std::uint64_t opened = 0;
-
-  void open_if_complete() {
-    if (arrived < expected || expected == 0) return;
-    arrived = 0;
-    ++opened;
-  }
-  void leave() {
-    --expected;
-    open_if_complete();
-  }
+  Place place = {};  // of those that arrived
 };
 
 struct Fiber {
@@ -51,14 +51,30 @@ struct Block {
   jmp_buf scheduler_place;
   unsigned current = 0;
   const std::function<void()>* body = nullptr;
+  Watcher* watcher = nullptr;
+  std::string problem;
+
+  Barrier& warp() { return warps[current / kWarp]; }
 };
 Block* running = nullptr;
 
+void open_if_complete(Barrier& barrier) {
+  if (barrier.arrived < barrier.expected || barrier.expected == 0) return;
+  barrier.arrived = 0;
+  ++barrier.opened;
+  if (!barrier.place.orders_memory) return;
+  if (&barrier == &running->all)
+    running->watcher->pass_block_barrier();
+  else
+    running->watcher->pass_warp_barrier(static_cast<unsigned>(&barrier - running->warps.data()));
+}
+
 void end_of_thread() {
-  Fiber& fiber = *running->fibers[running->current];
-  fiber.has_ended = true;
-  running->all.leave();
-  running->warps[running->current / kWarp].leave();
+  running->fibers[running->current]->has_ended = true;
+  for (Barrier* barrier : {&running->all, &running->warp()}) {
+    --barrier->expected;
+    open_if_complete(*barrier);
+  }
 }
 
 void start() {
@@ -75,12 +91,15 @@ void go_on(Block& block, Fiber& fiber) {
   swapcontext(&block.scheduler, &fiber.context);
 }
 
-void wait(Barrier& barrier) {
+void wait(Barrier& barrier, Place place) {
   Fiber& fiber = *running->fibers[running->current];
   fiber.waits_for = &barrier;
   fiber.opened = barrier.opened;
-  ++barrier.arrived;
-  barrier.open_if_complete();
+  if (barrier.arrived++ == 0) barrier.place = place;
+  if (barrier.place != place && running->problem.empty())
+    running->problem = fmt::format("threads that wait for each other at two barriers, in lines {} and {}",
+                                   barrier.place.line, place.line);
+  open_if_complete(barrier);
   if (_setjmp(fiber.place) == 0) _longjmp(running->scheduler_place, 1);
   fiber.waits_for = nullptr;
 }
@@ -103,9 +122,10 @@ void prepare(Block& block, unsigned threads) {
 
 }  // namespace
 
-bool run_fibers(Grid grid, const Enter& enter, const std::function<void()>& body, std::uint32_t seed) {
+std::string run_fibers(Grid grid, Watcher& watcher, const std::function<void()>& body, std::uint32_t seed) {
   Block block;
   block.body = &body;
+  block.watcher = &watcher;
   static std::vector<std::unique_ptr<Fiber>> kept;  // their stacks are large
   while (kept.size() < grid.threads) kept.push_back(std::make_unique<Fiber>());
   for (unsigned t = 0; t < grid.threads; ++t) block.fibers.push_back(kept[t].get());
@@ -113,9 +133,9 @@ bool run_fibers(Grid grid, const Enter& enter, const std::function<void()>& body
   std::mt19937 random(seed);
   std::vector<unsigned> order(grid.threads);
   std::iota(order.begin(), order.end(), 0U);
-  bool all_ended = true;
-  for (unsigned b = 0; b < grid.blocks && all_ended; ++b) {
+  for (unsigned b = 0; b < grid.blocks && block.problem.empty(); ++b) {
     prepare(block, grid.threads);
+    watcher.begin_block(b);
     for (bool moves = true; moves;) {
       moves = false;
       if (seed) std::shuffle(order.begin(), order.end(), random);
@@ -123,17 +143,20 @@ bool run_fibers(Grid grid, const Enter& enter, const std::function<void()>& body
         if (!block.fibers[t]->can_go_on()) continue;
         moves = true;
         block.current = t;
-        enter(b, t);
+        watcher.enter(b, t, block.fibers[t]->stack);
         go_on(block, *block.fibers[t]);
       }
     }
-    all_ended = std::ranges::all_of(block.fibers, [](const auto& fiber) { return fiber->has_ended; });
+    const auto has_ended = [](const auto& fiber) { return fiber->has_ended; };
+    if (block.problem.empty() && !std::ranges::all_of(block.fibers, has_ended))
+      block.problem = "a barrier that some threads never reach";
   }
   running = nullptr;
-  return all_ended;
+  return block.problem;
 }
 
-void block_barrier() { wait(running->all); }
-void warp_barrier() { wait(running->warps[running->current / kWarp]); }
+void block_barrier(int line) { wait(running->all, {line}); }
+void warp_barrier(int line) { wait(running->warp(), {line}); }
+void warp_meeting(int line) { wait(running->warp(), {line, false}); }
 
 }  // namespace emulation

@@ -32,8 +32,8 @@ bool is_ready(cudaStream_t stream) {
 void run_next(cudaStream_t stream) {
   const Work work = std::move(stream->queue.front().work);
   stream->queue.pop_front();
-  work();
   ++stream->done;
+  work();  // may throw
 }
 
 /// One piece of work that brings the position nearer. False where that waits for what is in no stream.

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <thread>
 #include <vector>
 
@@ -26,8 +27,9 @@ struct CUstream_st {
     std::function<bool()> may_run = {};  ///< whether what it waits for is there that is in no stream; unset: yes
   };
   std::deque<Item> queue;
-  std::uint64_t done = 0;                                    ///< pieces of work that have run
-  bool is_blocking = true;                                   ///< in order with the legacy stream
+  std::uint64_t done = 0;   ///< pieces of work that have run
+  bool is_blocking = true;  ///< in order with the legacy stream
+  int device = 0;
   const std::thread::id owner = std::this_thread::get_id();  ///< of ranks that are threads each has a device
   bool capturing = false;
   std::thread::id capturer = {};  ///< whose work is captured; another thread's is an error
@@ -37,7 +39,9 @@ struct CUstream_st {
 };
 
 struct CUevent_st {
+  int device = 0;
   Position recorded = {};
+  std::shared_ptr<double> reached = {};  ///< when, by the device's clock in milliseconds; of an event that tells it
 };
 
 namespace emulation {
