@@ -179,6 +179,7 @@ class Writer {
   /// With a number of blocks the compiler spills nothing for the sake of more.
   std::string kernel(std::string_view name, std::size_t sums, const std::string& start, const std::string& body,
                      const std::string& end) const {
+    // One block: without a bound ptxas takes so few registers that it spills some.
     return fmt::format(
         R"(
 extern "C" __global__ void __launch_bounds__(256, 1) {name}(const __grid_constant__ ListArguments a) {{

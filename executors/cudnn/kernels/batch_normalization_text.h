@@ -238,8 +238,9 @@ static __device__ __forceinline__ void normalizations_of(const NormalizationArgu
 }
 )text";
 
+/// With a bound of one block, as gather_gradients: without, ptxas takes so few registers that it spills some.
 inline constexpr std::string_view kNormalizeText = R"text(
-extern "C" __global__ void __launch_bounds__(256) normalize(const __grid_constant__ NormalizationArguments a) {
+extern "C" __global__ void __launch_bounds__(256, 1) normalize(const __grid_constant__ NormalizationArguments a) {
   for (i64 number = blockIdx.x; number < tiles(a); number += gridDim.x) {
     const Tile t = tile(a, number);
     Normalization n[W];
