@@ -17,9 +17,7 @@ std::vector<Fusion> fusions();
 /// The nodes that generated kernels compute together; none where nothing can be generated.
 Chains generated_chains();
 
-// One for each operator of the table: chain.cpp, elementwise.cpp, movement.cpp, transpose.cpp, places.cpp,
-// along_axis.cpp, random.cpp, normalization.cpp, batch_normalization.cpp, loss.cpp, matmul.cpp, convolution_plan.cpp,
-// pooling.cpp, optimizer.cpp, reduction.cpp, softmax.cpp, recurrent.cpp, recurrent_cudnn.cpp, attention.cpp.
+// One for each operator of the table, each in the file of its kind.
 Made make_chain(KernelContext& context);
 Made make_generated(KernelContext& context);
 Made make_slice(KernelContext& context);
